@@ -1,0 +1,154 @@
+//! One AMF 3 value.
+
+use bytes::Bytes;
+
+use super::super::{AmfString, Properties};
+
+/// One AMF 3 value.
+///
+/// References (AMF 3 §2.2) do not appear: the decoder puts a copy of what they point at in their place.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Undefined (AMF 3 §3.2).
+    Undefined,
+    /// Null (AMF 3 §3.3).
+    Null,
+    /// False or true (AMF 3 §3.4 and §3.5), which have a marker each.
+    Boolean(bool),
+    /// A signed integer of 29 bits (AMF 3 §3.6): -2^28 to 2^28 - 1. Others are written as doubles.
+    Integer(i32),
+    /// A double (AMF 3 §3.7).
+    Double(f64),
+    /// A string (AMF 3 §3.8).
+    String(AmfString),
+    /// XML text of the older class (AMF 3 §3.9).
+    XmlDocument(AmfString),
+    /// XML text of the newer class, E4X (AMF 3 §3.13).
+    Xml(AmfString),
+    /// A point in time (AMF 3 §3.10), without a time zone.
+    Date {
+        /// Milliseconds since 1970-01-01 00:00 UTC.
+        ms: f64,
+    },
+    /// An array (AMF 3 §3.11), of which either part may be empty.
+    Array {
+        /// The elements with names.
+        assoc: Properties<Value>,
+        /// The elements numbered from 0.
+        dense: Vec<Value>,
+    },
+    /// An object (AMF 3 §3.12).
+    Object(Object),
+    /// An object that its class writes in a format of its own (AMF 3 §3.12, "externalizable").
+    Externalizable {
+        /// The class.
+        class: AmfString,
+        /// What the class wrote.
+        content: Externalized,
+    },
+    /// Bytes (AMF 3 §3.14).
+    ByteArray(Bytes),
+    /// Signed integers of 32 bits (AMF 3 §3.15).
+    VectorInt {
+        /// Whether the sender's vector cannot grow.
+        fixed: bool,
+        /// The elements.
+        items: Vec<i32>,
+    },
+    /// Unsigned integers of 32 bits (AMF 3 §3.15).
+    VectorUint {
+        /// Whether the sender's vector cannot grow.
+        fixed: bool,
+        /// The elements.
+        items: Vec<u32>,
+    },
+    /// Doubles (AMF 3 §3.15).
+    VectorDouble {
+        /// Whether the sender's vector cannot grow.
+        fixed: bool,
+        /// The elements.
+        items: Vec<f64>,
+    },
+    /// Values of one class (AMF 3 §3.15).
+    VectorObject {
+        /// Whether the sender's vector cannot grow.
+        fixed: bool,
+        /// The class of the elements; `*` is any.
+        class: AmfString,
+        /// The elements.
+        items: Vec<Value>,
+    },
+    /// Pairs of values (AMF 3 §3.16).
+    Dictionary {
+        /// Whether the sender's keys are held weakly.
+        weak: bool,
+        /// Keys and values, in order.
+        entries: Vec<(Value, Value)>,
+    },
+}
+
+/// An AMF 3 object of a class that leaves the format to AMF.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Object {
+    /// The class; empty for anonymous objects.
+    pub class: AmfString,
+    /// The members that the class declares.
+    pub sealed: Properties<Value>,
+    /// The members this object has besides; `None` when the class allows none.
+    pub dynamic: Option<Properties<Value>>,
+}
+
+/// What an externalizable class wrote of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Externalized {
+    /// One AMF 3 value: `ArrayCollection`, `ArrayList` and `ObjectProxy` of `flex.messaging.io`, the classes that
+    /// Flex clients and servers wrap arrays and objects in.
+    Value(Box<Value>),
+    /// Bytes of an unknown class, to the end of the message.
+    Opaque(Bytes),
+}
+
+/// The externalizable classes that write themselves as one AMF 3 value.
+const WRAPPERS: [&str; 3] =
+    ["flex.messaging.io.ArrayCollection", "flex.messaging.io.ArrayList", "flex.messaging.io.ObjectProxy"];
+
+/// Whether externalizable objects of `class` consist of one AMF 3 value.
+pub(super) fn is_wrapper(class: &AmfString) -> bool {
+    WRAPPERS.iter().any(|wrapper| class == wrapper)
+}
+
+impl Value {
+    /// The number in an integer or double.
+    #[must_use]
+    pub fn as_number(&self) -> Option<f64> {
+        match self {
+            Self::Integer(integer) => Some(f64::from(*integer)),
+            Self::Double(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The string.
+    #[must_use]
+    pub fn as_string(&self) -> Option<&AmfString> {
+        match self {
+            Self::String(string) => Some(string),
+            _ => None,
+        }
+    }
+
+    /// The truth of a Boolean or of a number: anything but 0 and NaN is true.
+    #[must_use]
+    pub fn as_bool(&self) -> Option<bool> {
+        match self {
+            Self::Boolean(truth) => Some(*truth),
+            _ => self.as_number().map(|number| number != 0.0 && !number.is_nan()),
+        }
+    }
+}
+
+impl From<Object> for Value {
+    fn from(object: Object) -> Self {
+        Self::Object(object)
+    }
+}

@@ -1,0 +1,50 @@
+use thiserror::Error;
+
+/// The peer broke the rules of the chunk stream. Framing is lost with every one of these, so each ends the connection.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ChunkError {
+    /// A message header announced more bytes than a message may have.
+    #[error("chunk stream {chunk_stream}: message of {length} bytes is over the limit of {limit}")]
+    LengthOverLimit {
+        /// Chunk stream id the header came on.
+        chunk_stream: u32,
+        /// Announced message length in bytes.
+        length: u32,
+        /// The limit in bytes, [`ChunkLimits::message`](crate::chunk::ChunkLimits::message).
+        limit: u32,
+    },
+    /// More chunk streams in use than allowed.
+    #[error("chunk stream {chunk_stream} would be one more than the {limit} allowed")]
+    TooManyStreams {
+        /// The chunk stream id that did not fit.
+        chunk_stream: u32,
+        /// The limit, [`ChunkLimits::streams`](crate::chunk::ChunkLimits::streams).
+        limit: usize,
+    },
+    /// Half received messages of all chunk streams together have more bytes than allowed.
+    #[error("half received messages have more than {limit} bytes")]
+    PartialOverLimit {
+        /// The limit in bytes, [`ChunkLimits::partial`](crate::chunk::ChunkLimits::partial).
+        limit: usize,
+    },
+    /// The first chunk of a chunk stream has a format that inherits fields nobody sent.
+    #[error("chunk stream {chunk_stream} starts with format {format}, which inherits from a message that never came")]
+    FreshStream {
+        /// Chunk stream id.
+        chunk_stream: u32,
+        /// Chunk format, 1 to 3.
+        format: u8,
+    },
+    /// A new message started on a chunk stream whose previous message is not complete.
+    #[error("chunk stream {chunk_stream}: format {format} starts a message inside a message")]
+    Interrupted {
+        /// Chunk stream id.
+        chunk_stream: u32,
+        /// Chunk format, 0 to 2.
+        format: u8,
+    },
+    /// A Set Chunk Size of zero (RTMP 1.0 §5.4.1 asks for at least 1).
+    #[error("chunk size 0")]
+    ZeroChunkSize,
+}

@@ -1,0 +1,430 @@
+use super::{ChunkError, DEFAULT_CHUNK_SIZE, EXTENDED, MAX_CHUNK_SIZE};
+use crate::message::{Message, Payload};
+
+/// The longest chunk header on the wire: 3 bytes of basic header, 11 of message header, 4 of extended timestamp.
+const LONGEST_HEADER: usize = 18;
+
+/// What a peer may make the chunk reader hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkLimits {
+    /// Longest message in bytes. The format allows 0xffffff (16 MiB); default 16 MiB less one byte.
+    pub message: u32,
+    /// Chunk streams in use at once. Default 64: real clients use at most eight.
+    pub streams: usize,
+    /// Bytes that half received messages of all chunk streams may have together. Default 24 MiB. Memory held for them
+    /// is at most twice that, and `eager` bytes a chunk stream.
+    pub partial: usize,
+    /// How much of an announced length is allocated before its bytes have come. Beyond it memory grows with the
+    /// bytes received, so that a header alone cannot claim 16 MiB. Default 1 KiB.
+    pub eager: usize,
+}
+
+impl Default for ChunkLimits {
+    fn default() -> Self {
+        ChunkLimits { message: 0xff_ffff, streams: 64, partial: 24 << 20, eager: 1024 }
+    }
+}
+
+/// How to take chunk headers that inherit from a message that never came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Leniency {
+    /// Format 1 opens a chunk stream with timestamp base 0 and message stream 0, as librtmp does for its first ping
+    /// response.
+    #[default]
+    Lenient,
+    /// Only format 0 opens a chunk stream (the letter of RTMP 1.0 §5.3.1.2).
+    Strict,
+}
+
+/// Assembles messages from a chunk stream, each chunk stream id with a partial message of its own.
+///
+/// Bytes may be cut anywhere: the same bytes give the same messages. Work is linear in the bytes read, whatever the
+/// chunk size.
+#[derive(Debug)]
+pub struct ChunkReader {
+    limits: ChunkLimits,
+    leniency: Leniency,
+    chunk_size: u32,
+    streams: Vec<ChunkStream>,
+    /// Index of the stream whose chunk payload comes next; `None` between chunks.
+    current: Option<usize>,
+    /// Payload bytes of the current chunk still to come.
+    chunk_left: usize,
+    /// Bytes taken from the input that do not make up a header yet, or that were looked at and turned out payload.
+    stash: Stash,
+    /// Bytes received of all partial messages.
+    partial_bytes: usize,
+}
+
+#[derive(Debug)]
+struct ChunkStream {
+    id: u32,
+    stream_id: u32,
+    timestamp: u32,
+    /// The last timestamp or delta field: what format 3 adds when it starts a message.
+    delta: u32,
+    length: u32,
+    type_id: u8,
+    /// Set by the last format 0, 1 or 2 header: format 3 headers may repeat `delta` as extended timestamp.
+    extended: bool,
+    partial: Option<Payload>,
+}
+
+/// A parsed chunk header and how many bytes it took.
+struct Header {
+    format: u8,
+    id: u32,
+    /// The 24-bit field, or the extended one in its place; unused in format 3.
+    time: u32,
+    extended: bool,
+    length: u32,
+    type_id: u8,
+    stream_id: u32,
+    size: usize,
+}
+
+impl ChunkReader {
+    /// A reader at the start of a connection's chunk stream.
+    pub fn new(limits: ChunkLimits, leniency: Leniency) -> Self {
+        ChunkReader {
+            limits,
+            leniency,
+            chunk_size: DEFAULT_CHUNK_SIZE,
+            streams: Vec::new(),
+            current: None,
+            chunk_left: 0,
+            stash: Stash::default(),
+            partial_bytes: 0,
+        }
+    }
+
+    /// Takes bytes from the front of `input` up to the end of the next message.
+    ///
+    /// `Ok(None)` means that `input` is empty now and no message is complete. After a message that concerns the
+    /// reader itself (Set Chunk Size, Abort) call [`set_chunk_size`](Self::set_chunk_size) or
+    /// [`abort`](Self::abort) before reading on.
+    ///
+    /// # Errors
+    /// Framing is lost with any error; the reader must not be used any more.
+    pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<Message>, ChunkError> {
+        loop {
+            if let Some(index) = self.current {
+                self.read_payload(index, input)?;
+                if self.chunk_left > 0 {
+                    return Ok(None);
+                }
+                self.current = None;
+                if let Some(message) = self.complete(index) {
+                    return Ok(Some(message));
+                }
+            }
+            let Some(header) = self.read_header(input)? else {
+                return Ok(None);
+            };
+            self.begin_chunk(&header, input.len())?;
+        }
+    }
+
+    /// Applies a Set Chunk Size message, in bytes; valid from the next chunk on, also inside a message.
+    ///
+    /// # Errors
+    /// Zero is refused. Anything above [`MAX_CHUNK_SIZE`] means "never split".
+    pub fn set_chunk_size(&mut self, size: u32) -> Result<(), ChunkError> {
+        if size == 0 {
+            return Err(ChunkError::ZeroChunkSize);
+        }
+        self.chunk_size = size.min(MAX_CHUNK_SIZE);
+        Ok(())
+    }
+
+    /// Applies an Abort message: what was received of the message on this chunk stream is dropped. An unknown or idle
+    /// chunk stream is ignored.
+    pub fn abort(&mut self, chunk_stream: u32) {
+        if let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == chunk_stream)
+            && let Some(partial) = stream.partial.take()
+        {
+            self.partial_bytes -= partial.len();
+        }
+    }
+
+    /// Replaces the limits, for example once the peer is known to publish. What is held already stays.
+    pub fn set_limits(&mut self, limits: ChunkLimits) {
+        self.limits = limits;
+    }
+
+    /// The chunk size in force, in bytes.
+    pub fn chunk_size(&self) -> u32 {
+        self.chunk_size
+    }
+
+    /// Bytes of half received messages; the memory held for them is at most twice that and `eager` a stream.
+    pub fn partial_bytes(&self) -> usize {
+        self.partial_bytes
+    }
+
+    /// True between messages: no header and no message is half received.
+    pub fn is_idle(&self) -> bool {
+        self.stash.is_empty() && self.current.is_none() && self.streams.iter().all(|stream| stream.partial.is_none())
+    }
+
+    fn read_payload(&mut self, index: usize, input: &mut &[u8]) -> Result<(), ChunkError> {
+        while self.chunk_left > 0 {
+            let from_stash = !self.stash.is_empty();
+            let source: &[u8] = if from_stash { self.stash.bytes() } else { input };
+            let take = source.len().min(self.chunk_left);
+            if take == 0 {
+                return Ok(());
+            }
+            let stream = &mut self.streams[index];
+            let length = stream.length as usize;
+            let partial = stream.partial.as_mut().expect("a chunk in progress has a partial message");
+            partial.append(&source[..take], length);
+            self.partial_bytes += take;
+            if self.partial_bytes > self.limits.partial {
+                return Err(ChunkError::PartialOverLimit { limit: self.limits.partial });
+            }
+            self.chunk_left -= take;
+            if from_stash {
+                self.stash.consume(take);
+            } else {
+                *input = &input[take..];
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands out the message of `streams[index]` if its last byte is in.
+    fn complete(&mut self, index: usize) -> Option<Message> {
+        let stream = &mut self.streams[index];
+        if stream.partial.as_ref()?.len() < stream.length as usize {
+            return None;
+        }
+        let payload = stream.partial.take()?;
+        self.partial_bytes -= payload.len();
+        Some(Message {
+            chunk_stream: stream.id,
+            timestamp: stream.timestamp,
+            type_id: stream.type_id,
+            stream_id: stream.stream_id,
+            payload,
+        })
+    }
+
+    /// Parses the next header, straight from `input` where it is whole there, else by way of the stash.
+    fn read_header(&mut self, input: &mut &[u8]) -> Result<Option<Header>, ChunkError> {
+        if self.stash.is_empty() {
+            if let Some(header) = self.parse_header(input)? {
+                *input = &input[header.size..];
+                return Ok(Some(header));
+            }
+            self.stash.fill(input);
+            return Ok(None);
+        }
+        loop {
+            if let Some(header) = self.parse_header(self.stash.bytes())? {
+                self.stash.consume(header.size);
+                return Ok(Some(header));
+            }
+            if input.is_empty() {
+                return Ok(None);
+            }
+            // One byte at a time: no more is taken out of the input than the header needs.
+            self.stash.push(input[0]);
+            *input = &input[1..];
+        }
+    }
+
+    /// `None` if `bytes` end inside the header. Nothing is consumed before the header is whole.
+    fn parse_header(&self, bytes: &[u8]) -> Result<Option<Header>, ChunkError> {
+        let Some((&first, rest)) = bytes.split_first() else {
+            return Ok(None);
+        };
+        let format = first >> 6;
+        let (id, rest) = match (first & 0x3f, rest) {
+            (0, [low, rest @ ..]) => (64 + u32::from(*low), rest),
+            (1, [low, high, rest @ ..]) => (64 + u32::from(*low) + 256 * u32::from(*high), rest),
+            (0 | 1, _) => return Ok(None),
+            (id, rest) => (u32::from(id), rest),
+        };
+        let mut header = Header {
+            format,
+            id,
+            time: 0,
+            extended: false,
+            length: 0,
+            type_id: 0,
+            stream_id: 0,
+            size: bytes.len() - rest.len(),
+        };
+        let field_bytes = match format {
+            0 => 11,
+            1 => 7,
+            2 => 3,
+            _ => return Ok(self.parse_continuation(header, rest)),
+        };
+        let Some((fields, rest)) = rest.split_at_checked(field_bytes) else {
+            return Ok(None);
+        };
+        header.size += field_bytes;
+        header.time = u24(fields);
+        if let Some(fields) = fields.get(3..7) {
+            header.length = u24(fields);
+            header.type_id = fields[3];
+        }
+        if let Some(&[a, b, c, d]) = fields.get(7..11) {
+            header.stream_id = u32::from_le_bytes([a, b, c, d]);
+        }
+        if header.time == EXTENDED {
+            let Some(&time) = rest.first_chunk() else {
+                return Ok(None);
+            };
+            header.time = u32::from_be_bytes(time);
+            header.extended = true;
+            header.size += 4;
+        }
+        Ok(Some(header))
+    }
+
+    /// Format 3: the extended timestamp is there, or not, depending on the age of the sender's library.
+    ///
+    /// RTMP 1.0 repeats it; the text of 2009 did not say so, and old librtmp, OBS before 2024 and several hardware
+    /// encoders leave it out. The four bytes are taken as timestamp only if they are one: the field of the last full
+    /// header or the message's absolute time (what some senders repeat after formats 1 and 2). Bytes that already
+    /// differ decide at once, so that a sender who leaves it out is not kept waiting for four bytes.
+    fn parse_continuation(&self, mut header: Header, rest: &[u8]) -> Option<Header> {
+        let stream = self.streams.iter().find(|stream| stream.id == header.id);
+        let Some(stream) = stream.filter(|stream| stream.extended) else {
+            return Some(header);
+        };
+        let seen = &rest[..rest.len().min(4)];
+        let expected = [stream.delta.to_be_bytes(), stream.timestamp.to_be_bytes()];
+        if expected.iter().any(|expected| expected.starts_with(seen)) {
+            if seen.len() < 4 {
+                return None;
+            }
+            header.size += 4;
+        }
+        Some(header)
+    }
+
+    fn begin_chunk(&mut self, header: &Header, available: usize) -> Result<(), ChunkError> {
+        let index = self.stream_index(header)?;
+        let limit = self.limits.message;
+        let stream = &mut self.streams[index];
+        if stream.partial.is_some() {
+            stream.check_continuation(header)?;
+        } else {
+            stream.begin_message(header);
+            if stream.length > limit {
+                return Err(ChunkError::LengthOverLimit { chunk_stream: stream.id, length: stream.length, limit });
+            }
+            let length = stream.length as usize;
+            let at_hand = available.min(self.chunk_size as usize);
+            stream.partial = Some(Payload::with_capacity(length.min(self.limits.eager.max(at_hand))));
+        }
+        let received = stream.partial.as_ref().map_or(0, |payload| payload.len());
+        self.chunk_left = (stream.length as usize - received).min(self.chunk_size as usize);
+        self.current = Some(index);
+        Ok(())
+    }
+
+    fn stream_index(&mut self, header: &Header) -> Result<usize, ChunkError> {
+        if let Some(index) = self.streams.iter().position(|stream| stream.id == header.id) {
+            return Ok(index);
+        }
+        let opens = match self.leniency {
+            Leniency::Lenient => header.format <= 1,
+            Leniency::Strict => header.format == 0,
+        };
+        if !opens {
+            return Err(ChunkError::FreshStream { chunk_stream: header.id, format: header.format });
+        }
+        if self.streams.len() >= self.limits.streams {
+            return Err(ChunkError::TooManyStreams { chunk_stream: header.id, limit: self.limits.streams });
+        }
+        self.streams.push(ChunkStream {
+            id: header.id,
+            stream_id: 0,
+            timestamp: 0,
+            delta: 0,
+            length: 0,
+            type_id: 0,
+            extended: false,
+            partial: None,
+        });
+        Ok(self.streams.len() - 1)
+    }
+}
+
+impl ChunkStream {
+    /// Timestamps add modulo 2^32, so that a wrap after 49 days and a delta that means "back" both come out right.
+    fn begin_message(&mut self, header: &Header) {
+        if header.format < 3 {
+            self.delta = header.time;
+            self.extended = header.extended;
+        }
+        if header.format < 2 {
+            self.length = header.length;
+            self.type_id = header.type_id;
+        }
+        if header.format == 0 {
+            self.stream_id = header.stream_id;
+            self.timestamp = header.time;
+        } else {
+            self.timestamp = self.timestamp.wrapping_add(self.delta);
+        }
+    }
+
+    /// Inside a message only format 3 is legal. Formats 1 and 2 that leave length and type as they are do no harm and
+    /// are taken as continuations; their time field is void.
+    fn check_continuation(&self, header: &Header) -> Result<(), ChunkError> {
+        let continues = match header.format {
+            0 => false,
+            1 => header.length == self.length && header.type_id == self.type_id,
+            _ => true,
+        };
+        if continues { Ok(()) } else { Err(ChunkError::Interrupted { chunk_stream: self.id, format: header.format }) }
+    }
+}
+
+fn u24(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]])
+}
+
+/// Up to one header's worth of bytes, kept between two reads.
+#[derive(Debug, Default)]
+struct Stash {
+    bytes: [u8; LONGEST_HEADER],
+    len: u8,
+}
+
+impl Stash {
+    fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// Takes all of `input`, which is shorter than a header.
+    fn fill(&mut self, input: &mut &[u8]) {
+        debug_assert!(self.is_empty() && input.len() < LONGEST_HEADER);
+        self.bytes[..input.len()].copy_from_slice(input);
+        self.len = input.len() as u8;
+        *input = &[];
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.bytes[usize::from(self.len)] = byte;
+        self.len += 1;
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.bytes.copy_within(count..usize::from(self.len), 0);
+        self.len -= count as u8;
+    }
+}
+
+#[cfg(test)]
+mod tests;

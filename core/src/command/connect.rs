@@ -1,0 +1,181 @@
+use super::Command;
+use crate::amf::{Object, Value};
+use crate::flv::FourCC;
+
+/// What a client says of itself in `connect` (RTMP 1.0 §7.2.1.1). Absent properties are `None`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ConnectInfo {
+    /// The application; may carry a query, an instance, a trailing slash.
+    pub app: Option<String>,
+    /// The URL the client was given, without the stream name.
+    pub tc_url: Option<String>,
+    /// The client's own name and version.
+    pub flash_ver: Option<String>,
+    /// URL of the SWF file, or for OBS the tcUrl again.
+    pub swf_url: Option<String>,
+    /// URL of the web page the player is embedded in.
+    pub page_url: Option<String>,
+    /// 0 for AMF0, 3 for AMF3; to be answered with the same number.
+    pub object_encoding: f64,
+    /// What of Enhanced RTMP the client can do.
+    pub capabilities: Capabilities,
+    /// What follows the command object: Flash applications put credentials here.
+    pub arguments: Vec<Value>,
+}
+
+/// Enhanced RTMP capabilities, from `connect` or for its answer (Enhanced RTMP v2, "Enhancing NetConnection connect
+/// Command").
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Capabilities {
+    /// `capsEx`: a mask of [`Self::RECONNECT`] and the others.
+    pub flags: u32,
+    /// Codecs the client takes as video, from `fourCcList` and `videoFourCcInfoMap`.
+    pub video: FourCcSupport,
+    /// Codecs the client takes as audio, from `fourCcList` and `audioFourCcInfoMap`.
+    pub audio: FourCcSupport,
+}
+
+impl Capabilities {
+    /// Understands `NetConnection.Connect.ReconnectRequest`.
+    pub const RECONNECT: u32 = 1;
+    /// Understands multitrack messages.
+    pub const MULTITRACK: u32 = 2;
+    /// Can parse ModEx.
+    pub const MOD_EX: u32 = 4;
+    /// Uses the nanosecond offset.
+    pub const TIMESTAMP_NANO_OFFSET: u32 = 8;
+
+    /// True if all of `flags` were announced.
+    pub fn has(&self, flags: u32) -> bool {
+        self.flags & flags == flags
+    }
+}
+
+/// Which FourCC codecs a client announced.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum FourCcSupport {
+    /// It announced nothing: most players before Enhanced RTMP, and most after.
+    #[default]
+    Unstated,
+    /// Any codec (`"*"`).
+    Any,
+    /// These.
+    List(Vec<FourCC>),
+}
+
+impl FourCcSupport {
+    /// Most codecs remembered of a client's list.
+    const MAX: usize = 32;
+
+    /// True if the client announced `codec`; `None` if it announced nothing at all.
+    pub fn supports(&self, codec: FourCC) -> Option<bool> {
+        match self {
+            FourCcSupport::Unstated => None,
+            FourCcSupport::Any => Some(true),
+            FourCcSupport::List(list) => Some(list.contains(&codec)),
+        }
+    }
+
+    fn add(&mut self, name: &[u8]) {
+        match (name, &mut *self) {
+            (b"*", _) => *self = FourCcSupport::Any,
+            (_, FourCcSupport::Any) => {}
+            (&[a, b, c, d], FourCcSupport::Unstated) => *self = FourCcSupport::List(vec![FourCC([a, b, c, d])]),
+            (&[a, b, c, d], FourCcSupport::List(list)) => {
+                let codec = FourCC([a, b, c, d]);
+                if list.len() < Self::MAX && !list.contains(&codec) {
+                    list.push(codec);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl ConnectInfo {
+    /// Reads a `connect` command. Nothing in it can make this fail: what has the wrong type counts as absent.
+    pub fn from_command(command: &Command) -> Self {
+        let empty = Object::default();
+        let object = command.object.as_object().unwrap_or(&empty);
+        let text = |name: &str| match object.get(name) {
+            Some(Value::String(text)) => Some(text.to_string_lossy().into_owned()),
+            _ => None,
+        };
+        ConnectInfo {
+            app: text("app"),
+            // gortmplib reports senders that spell it in lower case.
+            tc_url: text("tcUrl").or_else(|| text("tcurl")),
+            flash_ver: text("flashVer"),
+            swf_url: text("swfUrl"),
+            page_url: text("pageUrl"),
+            object_encoding: object.get("objectEncoding").and_then(Value::as_number).unwrap_or(0.0),
+            capabilities: capabilities(object),
+            arguments: command.arguments.clone(),
+        }
+    }
+}
+
+fn capabilities(object: &Object) -> Capabilities {
+    let mut found = Capabilities::default();
+    if let Some(flags) = object.get("capsEx").and_then(Value::as_number)
+        && (0.0..=f64::from(u32::MAX)).contains(&flags)
+    {
+        found.flags = flags as u32;
+    }
+    if let Some(Value::StrictArray(names)) = object.get("fourCcList") {
+        for name in names {
+            if let Value::String(name) = name {
+                found.video.add(name.as_bytes());
+                found.audio.add(name.as_bytes());
+            }
+        }
+    }
+    for (key, support) in [("videoFourCcInfoMap", &mut found.video), ("audioFourCcInfoMap", &mut found.audio)] {
+        let Some(map) = object.get(key).and_then(Value::as_object) else {
+            continue;
+        };
+        for (name, mask) in map {
+            // Bits 1 (can decode) and 4 (can forward): either means it can be sent there.
+            if mask.as_number().is_some_and(|mask| mask > 0.0 && mask < 256.0 && mask as u8 & 5 != 0) {
+                support.add(name.as_bytes());
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connect(object: Object) -> ConnectInfo {
+        ConnectInfo::from_command(&Command::new("connect", 1.0, Value::Object(object)))
+    }
+
+    #[test]
+    fn wrong_types_count_as_absent() {
+        let info = connect(Object::default().with("app", 5.0).with("tcUrl", "rtmp://h/live").with("capsEx", -1.0));
+        assert_eq!(info.app, None);
+        assert_eq!(info.tc_url.as_deref(), Some("rtmp://h/live"));
+        assert_eq!(info.capabilities.flags, 0);
+        assert_eq!(ConnectInfo::from_command(&Command::new("connect", 1.0, Value::Null)), ConnectInfo::default());
+    }
+
+    #[test]
+    fn both_generations_of_codec_lists_are_read() {
+        let info = connect(
+            Object::default()
+                .with("fourCcList", Value::StrictArray(vec!["hvc1".into(), "bad".into(), 7.0.into()]))
+                .with("videoFourCcInfoMap", Value::Object(Object::default().with("av01", 1.0).with("vp09", 2.0)))
+                .with("audioFourCcInfoMap", Value::EcmaArray(Object::default().with("*", 4.0)))
+                .with("capsEx", 3.0),
+        );
+        let video = &info.capabilities.video;
+        assert_eq!(video.supports(FourCC(*b"hvc1")), Some(true));
+        assert_eq!(video.supports(FourCC(*b"av01")), Some(true));
+        assert_eq!(video.supports(FourCC(*b"vp09")), Some(false), "encoding it does not mean decoding it");
+        assert_eq!(info.capabilities.audio, FourCcSupport::Any);
+        assert!(info.capabilities.has(Capabilities::RECONNECT | Capabilities::MULTITRACK));
+        assert!(!info.capabilities.has(Capabilities::MOD_EX));
+    }
+}

@@ -1,0 +1,101 @@
+//! What a server says: results, errors and status notices, as clients expect them.
+//!
+//! Information objects are AMF0 Objects, never ECMA arrays: rtmpdump does not start playing on the latter. The third
+//! value of a createStream result is Null: FFmpeg reads nothing else there.
+
+use super::{Capabilities, Command};
+use crate::amf::{Object, Value};
+
+/// Severity of a status notice. Clients of every kind give up on `Error`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// All is well.
+    Status,
+    /// Something is not as asked, the stream goes on.
+    Warning,
+    /// The request failed.
+    Error,
+}
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Level::Status => "status",
+            Level::Warning => "warning",
+            Level::Error => "error",
+        }
+    }
+}
+
+/// The information object of a notice.
+pub fn information(level: Level, code: &str, description: &str) -> Object {
+    Object::default().with("level", level.name()).with("code", code).with("description", description)
+}
+
+/// The answer to `connect` where it is accepted. `object_encoding` must be the client's own.
+pub fn connect_result(transaction: f64, object_encoding: f64) -> Command {
+    let any = || Value::Object(Object::default().with("*", 4.0));
+    let properties = Object::default()
+        // Flash and older encoders look at the version and want a Flash Media Server of at least 3.
+        .with("fmsVer", "FMS/3,5,7,7009")
+        .with("capabilities", 31.0)
+        .with("mode", 1.0)
+        // A relay forwards every codec (Enhanced RTMP v2: CanForward), and parses multitrack and ModEx.
+        .with("fourCcList", Value::StrictArray(vec!["*".into()]))
+        .with("videoFourCcInfoMap", any())
+        .with("audioFourCcInfoMap", any())
+        .with("capsEx", f64::from(Capabilities::RECONNECT | Capabilities::MULTITRACK | Capabilities::MOD_EX));
+    let information = information(Level::Status, "NetConnection.Connect.Success", "Connection succeeded.")
+        .with("objectEncoding", object_encoding);
+    Command::new("_result", transaction, Value::Object(properties)).with(Value::Object(information))
+}
+
+/// The answer to `connect` where it is refused; the connection closes after it.
+pub fn connect_error(transaction: f64, code: &str, description: &str) -> Command {
+    Command::new("_error", transaction, Value::Null).with(Value::Object(information(Level::Error, code, description)))
+}
+
+/// The answer to `createStream`.
+pub fn create_stream_result(transaction: f64, stream_id: u32) -> Command {
+    result(transaction).with(f64::from(stream_id))
+}
+
+/// A result without a value.
+pub fn result(transaction: f64) -> Command {
+    Command::new("_result", transaction, Value::Null)
+}
+
+/// The answer to a call that this server does not know or cannot carry out.
+pub fn call_failed(transaction: f64, description: &str) -> Command {
+    Command::new("_error", transaction, Value::Null).with(Value::Object(information(
+        Level::Error,
+        "NetConnection.Call.Failed",
+        description,
+    )))
+}
+
+/// `onStatus`, on the message stream it speaks of.
+pub fn on_status(level: Level, code: &str, description: &str) -> Command {
+    Command::new("onStatus", 0.0, Value::Null).with(Value::Object(information(level, code, description)))
+}
+
+/// `onFCPublish`: FMLE-like encoders wait for it. Some hardware wants the transaction id of its FCPublish in it.
+pub fn on_fc_publish(transaction: f64) -> Command {
+    Command::new("onFCPublish", transaction, Value::Null).with(Value::Object(
+        Object::default().with("code", "NetStream.Publish.Start").with("description", "Started publishing stream."),
+    ))
+}
+
+/// `onFCUnpublish`, the counterpart.
+pub fn on_fc_unpublish() -> Command {
+    Command::new("onFCUnpublish", 0.0, Value::Null).with(Value::Object(
+        Object::default().with("code", "NetStream.Unpublish.Success").with("description", "Stop publishing stream."),
+    ))
+}
+
+/// `onFCSubscribe`: the answer to FCSubscribe that Akamai-like clients wait for.
+pub fn on_fc_subscribe() -> Command {
+    Command::new("onFCSubscribe", 0.0, Value::Null).with(Value::Object(
+        Object::default().with("code", "NetStream.Play.Start").with("description", "Started playing stream."),
+    ))
+}

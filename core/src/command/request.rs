@@ -1,0 +1,185 @@
+use super::{Command, ConnectInfo};
+use crate::amf::{AmfString, Value};
+
+/// What a client asks for, typed. The transaction id stays with the [`Command`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    /// Opens the connection.
+    Connect(Box<ConnectInfo>),
+    /// Asks for a message stream.
+    CreateStream,
+    /// FMLE: the name is about to be published; whatever holds it may be dropped.
+    ReleaseStream(String),
+    /// FMLE, Haivision: the name will be published.
+    FcPublish(String),
+    /// FMLE: the name is no longer published.
+    FcUnpublish(String),
+    /// Publishes on a message stream.
+    Publish {
+        /// Stream name, with its query.
+        name: String,
+        /// Live, or a recording mode.
+        publish_type: PublishType,
+    },
+    /// Plays on a message stream.
+    Play(PlayArguments),
+    /// Ends a message stream. `None`: the argument is missing or no number (GStreamer's rtmp2sink sends the stream's
+    /// name), which means all streams of the connection.
+    DeleteStream(Option<u32>),
+    /// Stops what a message stream does and keeps it.
+    CloseStream,
+    /// Turns audio on or off.
+    ReceiveAudio(bool),
+    /// Turns video on or off.
+    ReceiveVideo(bool),
+    /// Pauses (true) or resumes.
+    Pause(bool),
+    /// Jumps to a position in milliseconds.
+    Seek(f64),
+    /// FFmpeg, librtmp: a live stream will be played.
+    FcSubscribe(String),
+    /// The counterpart.
+    FcUnsubscribe(String),
+    /// FFmpeg: the duration of a recording.
+    GetStreamLength(String),
+    /// Asks for a bandwidth measurement.
+    CheckBandwidth,
+    /// librtmp: a list of names to play; no answer wanted.
+    SetPlaylist,
+    /// An answer or a notice of the peer's own: `_result`, `_error`, `onStatus` and the like. Never answered.
+    Answer,
+    /// Anything else.
+    Other,
+}
+
+/// The type argument of `publish` (RTMP 1.0 §7.2.2.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PublishType {
+    /// Live only; also what an unknown or missing word means.
+    #[default]
+    Live,
+    /// To be recorded from the start.
+    Record,
+    /// To be appended to a recording.
+    Append,
+}
+
+/// The arguments of `play` (RTMP 1.0 §7.2.2.1).
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlayArguments {
+    /// Stream name, with its query.
+    pub name: String,
+    /// As sent: seconds by the text, milliseconds by the habit of FFmpeg and librtmp. -2 (any) if missing.
+    pub start: f64,
+    /// As sent, same units; -1 (all of it) if missing.
+    pub duration: f64,
+    /// Whether to drop what is queued on the stream; true if missing.
+    pub reset: bool,
+}
+
+impl Request {
+    /// Recognises a command. Arguments of the wrong type take the value that does least harm; nothing fails.
+    pub fn from_command(command: &Command) -> Request {
+        let name = || command.text(0).map(lossy).unwrap_or_default();
+        let flag = || command.arguments.first().and_then(Value::as_bool).unwrap_or(true);
+        match command.name.as_bytes() {
+            b"connect" => Request::Connect(Box::new(ConnectInfo::from_command(command))),
+            b"createStream" => Request::CreateStream,
+            b"releaseStream" => Request::ReleaseStream(name()),
+            b"FCPublish" => Request::FcPublish(name()),
+            b"FCUnpublish" => Request::FcUnpublish(name()),
+            b"publish" => Request::Publish {
+                name: name(),
+                publish_type: match command.text(1).map(AmfString::as_bytes) {
+                    Some(b"record") => PublishType::Record,
+                    Some(b"append") => PublishType::Append,
+                    _ => PublishType::Live,
+                },
+            },
+            b"play" => Request::Play(PlayArguments {
+                name: name(),
+                start: command.number(1).unwrap_or(-2.0),
+                duration: command.number(2).unwrap_or(-1.0),
+                reset: command.arguments.get(3).and_then(Value::as_bool).unwrap_or(true),
+            }),
+            b"play2" => Request::Play(play2(command)),
+            b"deleteStream" => Request::DeleteStream(command.number(0).and_then(stream_id)),
+            b"closeStream" => Request::CloseStream,
+            b"receiveAudio" => Request::ReceiveAudio(flag()),
+            b"receiveVideo" => Request::ReceiveVideo(flag()),
+            b"pause" | b"pauseRaw" => Request::Pause(flag()),
+            b"seek" => Request::Seek(command.number(0).unwrap_or(0.0)),
+            b"FCSubscribe" => Request::FcSubscribe(name()),
+            b"FCUnsubscribe" => Request::FcUnsubscribe(name()),
+            b"getStreamLength" => Request::GetStreamLength(name()),
+            b"_checkbw" | b"checkBandwidth" => Request::CheckBandwidth,
+            b"set_playlist" => Request::SetPlaylist,
+            b"_result" | b"_error" | b"onStatus" | b"onBWDone" | b"onFCPublish" | b"onFCSubscribe" => Request::Answer,
+            _ => Request::Other,
+        }
+    }
+}
+
+/// `play2` carries its arguments in an object (NetStreamPlayOptions).
+fn play2(command: &Command) -> PlayArguments {
+    let options = command.arguments.first().and_then(Value::as_object);
+    let number = |key: &str| options.and_then(|options| options.get(key)).and_then(Value::as_number);
+    PlayArguments {
+        name: match options.and_then(|options| options.get("streamName")) {
+            Some(Value::String(name)) => lossy(name),
+            _ => String::new(),
+        },
+        start: number("start").unwrap_or(-2.0),
+        duration: number("len").unwrap_or(-1.0),
+        reset: true,
+    }
+}
+
+fn lossy(text: &AmfString) -> String {
+    text.to_string_lossy().into_owned()
+}
+
+fn stream_id(number: f64) -> Option<u32> {
+    (0.0..=f64::from(u32::MAX)).contains(&number).then_some(number as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::amf::Object;
+
+    fn request(name: &str, arguments: Vec<Value>) -> Request {
+        Request::from_command(&Command { name: name.into(), transaction: 0.0, object: Value::Null, arguments })
+    }
+
+    #[test]
+    fn play_fills_in_what_is_missing() {
+        let full = request("play", vec!["cam".into(), 0.0.into(), 5.0.into(), 0.0.into()]);
+        let expected = PlayArguments { name: "cam".into(), start: 0.0, duration: 5.0, reset: false };
+        assert_eq!(full, Request::Play(expected));
+        let bare = request("play", vec!["cam".into()]);
+        let expected = PlayArguments { name: "cam".into(), start: -2.0, duration: -1.0, reset: true };
+        assert_eq!(bare, Request::Play(expected));
+        let options = Object::default().with("streamName", "b").with("len", 7.0);
+        let expected = PlayArguments { name: "b".into(), start: -2.0, duration: 7.0, reset: true };
+        assert_eq!(request("play2", vec![Value::Object(options)]), Request::Play(expected));
+    }
+
+    #[test]
+    fn delete_stream_takes_a_number_or_means_all() {
+        assert_eq!(request("deleteStream", vec![1.0.into()]), Request::DeleteStream(Some(1)));
+        assert_eq!(request("deleteStream", vec!["mykey".into()]), Request::DeleteStream(None));
+        assert_eq!(request("deleteStream", vec![f64::NAN.into()]), Request::DeleteStream(None));
+        assert_eq!(request("deleteStream", vec![]), Request::DeleteStream(None));
+    }
+
+    #[test]
+    fn publish_types() {
+        for (word, expected) in
+            [("live", PublishType::Live), ("record", PublishType::Record), ("append", PublishType::Append)]
+        {
+            let expected = Request::Publish { name: "k".into(), publish_type: expected };
+            assert_eq!(request("publish", vec!["k".into(), word.into()]), expected);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+use std::{fmt, time::Duration};
+
+use crate::hub::StreamId;
+use crate::session::{ClientKind, Close, SessionCounters, Wait};
+use crate::source::Gap;
+use crate::url::StreamKey;
+
+/// What [`Conn::poll`](super::Conn::poll) returns.
+#[derive(Debug)]
+pub enum Output {
+    /// Something to do; poll again afterwards.
+    Action(Action),
+    /// Nothing to do until one of these happens.
+    Wait(Wait),
+    /// The connection is over: close the socket.
+    Closed(Report),
+}
+
+/// What the adapter must do.
+#[derive(Debug)]
+pub enum Action {
+    /// The client is identified and attached to a stream. A player is to be polled whenever that stream is woken.
+    Attach(Attachment),
+    /// The client is no longer attached to the stream.
+    Detach {
+        /// What it was there.
+        role: Role,
+        /// The stream.
+        stream: StreamId,
+    },
+    /// Poll all players attached to the stream: there is something for them.
+    Wake(StreamId),
+}
+
+/// An identified client. `Display` gives a line for the log.
+#[derive(Debug, Clone)]
+pub struct Attachment {
+    /// Publisher or player.
+    pub role: Role,
+    /// The stream.
+    pub stream: StreamId,
+    /// Its name.
+    pub key: StreamKey,
+    /// In whose manner a publisher publishes.
+    pub client: Option<ClientKind>,
+    /// The client's own name and version, if it gave one.
+    pub agent: Option<String>,
+}
+
+impl fmt::Display for Attachment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.role, self.key)
+    }
+}
+
+/// What a connection is to a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It sends the stream.
+    Publisher,
+    /// It gets the stream.
+    Player,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Publisher => "publisher",
+            Role::Player => "player",
+        })
+    }
+}
+
+/// The life of a connection, told at its end. `Display` gives a line for the log.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Why, at what stage and after how many bytes it ended.
+    pub close: Close,
+    /// Bytes received.
+    pub received: u64,
+    /// Bytes sent.
+    pub sent: u64,
+    /// How long it was open.
+    pub duration: Duration,
+    /// What its players missed because they were slow or paused.
+    pub missed: Gap,
+    /// What was ignored of what it sent.
+    pub ignored: SessionCounters,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { close, received, sent, duration, missed, .. } = self;
+        write!(f, "{} ({}) in phase {} at byte {}", close.reason, close.reason.name(), close.phase, close.offset)?;
+        write!(f, "; received {received} bytes, sent {sent} bytes in {:.3} s", duration.as_secs_f64())?;
+        if missed.frames > 0 {
+            write!(f, "; missed {} frames, {} bytes, {} ms", missed.frames, missed.bytes, missed.milliseconds)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! The bytes of a handshake packet that mean nothing.
+
+use sha2::{Digest as _, Sha256};
+
+use super::{PACKET_LENGTH, Packet};
+
+/// A packet of filler that depends on the seed and on the packet's name ("C1", "S2") only, so that
+/// tests repeat and the client can rebuild its C1 instead of keeping it.
+///
+/// Filler is sent in the clear and nothing is derived from it, so it need not be cryptographic:
+/// SplitMix64 expands it at a cost near that of a copy. The one SHA-256 in front keeps the seed
+/// itself, which the caller may use for more than this, from being computed back from what is on
+/// the wire.
+pub(super) fn packet(seed: &[u8; 32], name: &str) -> Packet {
+    let hash = Sha256::new().chain_update(name).chain_update(seed).finalize();
+    let mut state = hash.iter().take(8).fold(0, |state: u64, &byte| (state << 8) | u64::from(byte));
+    let mut packet = [0; PACKET_LENGTH];
+    for word in packet.as_chunks_mut::<8>().0 {
+        *word = split_mix(&mut state).to_be_bytes();
+    }
+    packet
+}
+
+/// One step of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators",
+/// 2014).
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut word = *state;
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeats_for_a_seed_and_differs_between_seeds_and_packets() {
+        assert_eq!(packet(&[7; 32], "S1"), packet(&[7; 32], "S1"));
+        assert_ne!(packet(&[7; 32], "S1"), packet(&[8; 32], "S1"));
+        assert_ne!(packet(&[7; 32], "S1"), packet(&[7; 32], "S2"));
+    }
+
+    #[test]
+    fn every_byte_of_the_seed_counts() {
+        let plain = packet(&[0; 32], "C1");
+        for index in 0..32 {
+            let mut seed = [0; 32];
+            seed[index] = 1;
+            assert_ne!(packet(&seed, "C1"), plain, "byte {index}");
+        }
+    }
+
+    #[test]
+    fn the_whole_packet_is_filled_even_from_a_zero_seed() {
+        let packet = packet(&[0; 32], "S1");
+        for (index, block) in packet.chunks(16).enumerate() {
+            assert_ne!(block, [0; 16], "block {index}");
+        }
+    }
+
+    #[test]
+    fn split_mix_gives_the_published_sequence() {
+        let mut state = 0;
+        let words = [(); 3].map(|()| split_mix(&mut state));
+        assert_eq!(words, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f]);
+    }
+}

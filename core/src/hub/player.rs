@@ -1,0 +1,90 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Hub, Stream, StreamId};
+use crate::source::{Cursor, Frame, Gap, Next};
+use crate::url::StreamKey;
+
+/// A player of one stream. Dropping it leaves the stream.
+#[derive(Debug)]
+pub struct Player {
+    hub: Hub,
+    stream: Arc<Stream>,
+    cursor: Cursor,
+    /// All gaps so far.
+    missed: Gap,
+}
+
+/// How far [`Player::pull`] got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pulled {
+    /// There may be more at once: the sink wants no more now.
+    Full,
+    /// Nothing more until the publisher pushes.
+    Pending,
+    /// Nothing more until somebody publishes; since when nobody does, if somebody ever did.
+    Ended(Option<Instant>),
+}
+
+impl Player {
+    pub(super) fn join(hub: Hub, stream: Arc<Stream>) -> Self {
+        let cursor = stream.source().join();
+        Player { hub, stream, cursor, missed: Gap::default() }
+    }
+
+    /// The stream's id.
+    pub fn stream_id(&self) -> StreamId {
+        self.stream.id
+    }
+
+    /// The stream's name.
+    pub fn key(&self) -> &StreamKey {
+        &self.stream.key
+    }
+
+    /// True while somebody publishes the stream.
+    pub fn is_live(&self) -> bool {
+        self.stream.source().is_live()
+    }
+
+    /// What the player missed so far because it was too slow, or because it paused.
+    pub fn missed(&self) -> Gap {
+        self.missed
+    }
+
+    /// Goes back to the newest key frame at the next pull; what lies between counts as missed.
+    pub fn restart(&mut self) {
+        self.cursor.restart();
+    }
+
+    /// Hands all that is new to `sink` until it returns false, headers first where they are due.
+    ///
+    /// The stream is locked for the time of the call: `sink` should do no more than keep a clone.
+    pub fn pull(&mut self, mut sink: impl FnMut(&Frame) -> bool) -> Pulled {
+        let source = self.stream.source();
+        loop {
+            match source.next(&mut self.cursor) {
+                Next::Frame(frame) => {
+                    if !sink(frame) {
+                        return Pulled::Full;
+                    }
+                }
+                // Headers are few and small: they go out together, wanted or not.
+                Next::Start(start) => {
+                    self.missed.add(start.gap);
+                    for header in start.headers.iter() {
+                        sink(&header.at(start.timestamp));
+                    }
+                }
+                Next::Pending => return Pulled::Pending,
+                Next::Ended => return Pulled::Ended(source.ended()),
+            }
+        }
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        self.hub.release(&self.stream.key, |entry| entry.players -= 1);
+    }
+}

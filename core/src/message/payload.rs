@@ -1,0 +1,82 @@
+use std::{fmt, ops::Deref};
+
+use bytes::Bytes;
+
+use crate::chunk::MAX_HEADER;
+
+/// The body of one message, with room in front for a chunk header.
+///
+/// The room is why a frame that fits one chunk is relayed without a second copy: its header is written before the
+/// payload, in place. Reads as a byte slice.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Payload {
+    /// `MAX_HEADER` bytes of room, then the body.
+    buffer: Vec<u8>,
+}
+
+impl Payload {
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        let mut buffer = Vec::with_capacity(MAX_HEADER + capacity);
+        buffer.resize(MAX_HEADER, 0);
+        Payload { buffer }
+    }
+
+    /// Appends `bytes`, growing by doubling but never past `length`, the announced size of the body. So memory follows
+    /// the bytes that came and ends exactly at the announced size.
+    pub(crate) fn append(&mut self, bytes: &[u8], length: usize) {
+        let needed = self.buffer.len() + bytes.len();
+        if needed > self.buffer.capacity() {
+            let target = (self.buffer.capacity() * 2).clamp(needed, (MAX_HEADER + length).max(needed));
+            self.buffer.reserve_exact(target - self.buffer.len());
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The body as shared bytes; no copy.
+    pub fn into_bytes(self) -> Bytes {
+        Bytes::from(self.buffer).slice(MAX_HEADER..)
+    }
+
+    /// Writes `header`, at most [`MAX_HEADER`] bytes, right before the body; header and body as one; no copy of the
+    /// body.
+    pub(crate) fn into_headed(mut self, header: &[u8]) -> Bytes {
+        let start = MAX_HEADER - header.len();
+        self.buffer[start..MAX_HEADER].copy_from_slice(header);
+        Bytes::from(self.buffer).slice(start..)
+    }
+}
+
+impl From<&[u8]> for Payload {
+    fn from(body: &[u8]) -> Self {
+        let mut payload = Payload::with_capacity(body.len());
+        payload.buffer.extend_from_slice(body);
+        payload
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(body: Vec<u8>) -> Self {
+        Payload::from(body.as_slice())
+    }
+}
+
+impl Default for Payload {
+    fn default() -> Self {
+        Payload::with_capacity(0)
+    }
+}
+
+impl Deref for Payload {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.buffer[MAX_HEADER..]
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self[..self.len().min(16)];
+        write!(f, "{} bytes {shown:02x?}", self.len())
+    }
+}

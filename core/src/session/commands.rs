@@ -1,0 +1,193 @@
+use super::event::{ConnectRequest, Error, Event, PlayRequest, PublishRequest, Track};
+use super::identify::Sign;
+use super::streams::Activity;
+use super::{COMMAND_CHUNK_STREAM, Session, Stage};
+use crate::command::reply::{self, Level};
+use crate::command::{Command, Request};
+use crate::message::{Message, UserControl};
+
+impl Session {
+    /// What each command does. The answer carries the transaction id of its request; a request with transaction id 0
+    /// wants none, except those that clients wait for all the same.
+    pub(super) fn handle_command(&mut self, message: &Message) -> Result<(), Error> {
+        let command = match Command::parse(message.type_id, &message.payload, &self.config.limits.amf) {
+            Ok(command) => command,
+            // Without a `connect` that can be read there is nothing to go on with.
+            Err(error) if !matches!(self.stage, Stage::Connected) => return Err(error.into()),
+            Err(_) => {
+                self.counters.unreadable_messages += 1;
+                return Ok(());
+            }
+        };
+        let request = Request::from_command(&command);
+        let transaction = command.transaction;
+        match (&self.stage, request) {
+            (Stage::Connect, Request::Connect(info)) => {
+                self.push_event(Event::Connect(ConnectRequest { transaction, info }));
+            }
+            // Before `connect` nothing else means anything, and a second `connect` never does.
+            (Stage::Connect, _) | (_, Request::Connect(_) | Request::Answer | Request::SetPlaylist) => {
+                self.counters.ignored_messages += 1;
+            }
+            (_, request) => self.handle_request(message.stream_id, transaction, request),
+        }
+        Ok(())
+    }
+
+    fn handle_request(&mut self, on_stream: u32, transaction: f64, request: Request) {
+        match request {
+            Request::CreateStream => self.create_stream(transaction),
+            Request::ReleaseStream(_) => {
+                self.identification = self.identification.after(Sign::Announce);
+                self.send_result(transaction);
+            }
+            Request::FcPublish(_) => {
+                self.identification = self.identification.after(Sign::Announce);
+                self.fc_publish = Some(transaction);
+                self.send_result(transaction);
+            }
+            Request::FcUnpublish(name) => self.unpublish(transaction, &name),
+            Request::Publish { name, publish_type } => {
+                let client = self.identification.publisher();
+                if let Some(stream_id) = self.stream_for_activity(on_stream, transaction) {
+                    self.push_event(Event::Publish(PublishRequest { stream_id, name, publish_type, client }));
+                }
+            }
+            Request::Play(arguments) => {
+                if let Some(stream_id) = self.stream_for_activity(on_stream, transaction) {
+                    self.push_event(Event::Play(PlayRequest { stream_id, arguments }));
+                }
+            }
+            Request::DeleteStream(Some(stream_id)) => {
+                self.end_activity(stream_id);
+                self.streams.delete(stream_id);
+            }
+            Request::DeleteStream(None) => {
+                for stream_id in self.streams.ids() {
+                    self.end_activity(stream_id);
+                    self.streams.delete(stream_id);
+                }
+            }
+            Request::CloseStream => self.close_stream(on_stream),
+            Request::ReceiveAudio(on) => self.receive(on_stream, Track::Audio, on),
+            Request::ReceiveVideo(on) => self.receive(on_stream, Track::Video, on),
+            Request::Pause(paused) => self.pause(on_stream, paused),
+            Request::Seek(_) => self.refuse_seek(on_stream),
+            Request::FcSubscribe(_) => {
+                self.send_result(transaction);
+                self.send_command(COMMAND_CHUNK_STREAM, 0, &reply::on_fc_subscribe());
+            }
+            // Zero: a live stream has no length.
+            Request::GetStreamLength(_) => {
+                self.answer(transaction, &reply::result(transaction).with(0.0));
+            }
+            Request::FcUnsubscribe(_) | Request::CheckBandwidth => self.send_result(transaction),
+            Request::Other => {
+                self.answer(transaction, &reply::call_failed(transaction, "No such call on this server."));
+            }
+            Request::Connect(_) | Request::Answer | Request::SetPlaylist => {}
+        }
+    }
+
+    fn create_stream(&mut self, transaction: f64) {
+        self.identification = self.identification.after(Sign::CreateStream);
+        let answer = match self.streams.create(self.config.limits.streams) {
+            Some(stream_id) => reply::create_stream_result(transaction, stream_id),
+            None => reply::call_failed(transaction, "Too many streams on this connection."),
+        };
+        self.send_command(COMMAND_CHUNK_STREAM, 0, &answer);
+    }
+
+    /// The stream that `publish` or `play` on `on_stream` means, made idle if it was in use.
+    fn stream_for_activity(&mut self, on_stream: u32, transaction: f64) -> Option<u32> {
+        let known = self.streams.resolve(on_stream);
+        // Players without createStream exist, and always mean the first stream.
+        let implied = || (on_stream <= 1).then(|| self.streams.create(self.config.limits.streams)).flatten();
+        let Some(stream_id) = known.or_else(implied) else {
+            self.answer(transaction, &reply::call_failed(transaction, "No such stream on this connection."));
+            return None;
+        };
+        self.end_activity(stream_id);
+        Some(stream_id)
+    }
+
+    /// FCUnpublish: answered even where nothing was published, so that a client waiting for it can go on.
+    fn unpublish(&mut self, transaction: f64, name: &str) {
+        if let Some(stream_id) = self.streams.published_as(name) {
+            self.send_status(stream_id, &reply::on_fc_unpublish());
+            self.send_result(transaction);
+            self.send_unpublished(stream_id);
+            self.end_activity(stream_id);
+        } else {
+            self.send_result(transaction);
+        }
+    }
+
+    fn close_stream(&mut self, on_stream: u32) {
+        if let Some(stream_id) = self.streams.resolve(on_stream) {
+            if self.streams.activity(stream_id) == Activity::Publishing {
+                self.send_unpublished(stream_id);
+            }
+            self.end_activity(stream_id);
+        }
+    }
+
+    fn send_unpublished(&mut self, stream_id: u32) {
+        let status = reply::on_status(Level::Status, "NetStream.Unpublish.Success", "Stream is now unpublished.");
+        self.send_status(stream_id, &status);
+    }
+
+    fn receive(&mut self, on_stream: u32, track: Track, on: bool) {
+        let Some(stream_id) = self.playing(on_stream) else {
+            return;
+        };
+        self.push_event(Event::Receive { stream_id, track, on });
+        if on {
+            // RTMP 1.0 §7.2.2.4: turning a track on again is told like a seek and a start.
+            let seek = reply::on_status(Level::Status, "NetStream.Seek.Notify", "Seeking to now.");
+            self.send_status(stream_id, &seek);
+            let start = reply::on_status(Level::Status, "NetStream.Play.Start", "Started playing.");
+            self.send_status(stream_id, &start);
+        }
+    }
+
+    fn pause(&mut self, on_stream: u32, paused: bool) {
+        let Some(stream_id) = self.playing(on_stream) else {
+            return;
+        };
+        self.push_event(Event::Pause { stream_id, paused });
+        if paused {
+            let status = reply::on_status(Level::Status, "NetStream.Pause.Notify", "Paused stream.");
+            self.send_status(stream_id, &status);
+            self.send_user_control(UserControl::StreamEof(stream_id));
+        } else {
+            let status = reply::on_status(Level::Status, "NetStream.Unpause.Notify", "Unpaused stream.");
+            self.send_status(stream_id, &status);
+            self.send_user_control(UserControl::StreamBegin(stream_id));
+        }
+    }
+
+    /// A warning, not an error: players of every kind give up on the latter.
+    fn refuse_seek(&mut self, on_stream: u32) {
+        if let Some(stream_id) = self.playing(on_stream) {
+            let status =
+                reply::on_status(Level::Warning, "NetStream.Seek.InvalidTime", "A live stream cannot be sought in.");
+            self.send_status(stream_id, &status);
+        }
+    }
+
+    fn playing(&self, on_stream: u32) -> Option<u32> {
+        self.streams.resolve(on_stream).filter(|id| self.streams.activity(*id) == Activity::Playing)
+    }
+
+    fn send_result(&mut self, transaction: f64) {
+        self.answer(transaction, &reply::result(transaction));
+    }
+
+    /// Transaction id 0 asks for no answer.
+    fn answer(&mut self, transaction: f64, command: &Command) {
+        if transaction != 0.0 {
+            self.send_command(COMMAND_CHUNK_STREAM, 0, command);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+use std::time::Duration;
+
+use crate::amf;
+use crate::chunk::{ChunkLimits, Leniency};
+
+/// How a session talks and what it lets a peer do. One value serves every connection of a server.
+#[derive(Debug, Clone)]
+pub struct SessionConfig {
+    /// Chunk size of what we send, in bytes, 128 to 65536. Also the size that media is encoded with, so it must be the
+    /// [`WireFormat`](crate::source::WireFormat)'s. Default 60000: one chunk for nearly every frame.
+    pub chunk_size: u32,
+    /// Window Acknowledgement Size and peer bandwidth announced to the peer, in bytes. Default 2 500 000.
+    pub window: u32,
+    /// How to take chunk headers that inherit from nothing.
+    pub leniency: Leniency,
+    /// What the peer may make us hold and queue.
+    pub limits: SessionLimits,
+    /// How long things may take.
+    pub timeouts: SessionTimeouts,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        SessionConfig {
+            chunk_size: 60_000,
+            window: 2_500_000,
+            leniency: Leniency::Lenient,
+            limits: SessionLimits::default(),
+            timeouts: SessionTimeouts::default(),
+        }
+    }
+}
+
+/// Bounds on what one peer can make a session hold.
+#[derive(Debug, Clone)]
+pub struct SessionLimits {
+    /// Bounds of the chunk reader before `connect` is accepted: an unknown peer gets little.
+    pub chunks_before_connect: ChunkLimits,
+    /// Bounds of the chunk reader afterwards.
+    pub chunks: ChunkLimits,
+    /// Longest command, data or control message, in bytes. Default 1 MiB.
+    pub command: u32,
+    /// Bounds on the AMF values in one message.
+    pub amf: amf::Limits,
+    /// Message streams on one connection. Default 16.
+    pub streams: usize,
+    /// Events waiting for [`poll_output`](super::Session::poll_output); at the bound the session stops parsing until
+    /// they are taken. Default 512.
+    pub events: usize,
+    /// Bytes of replies waiting to be written; at the bound the session stops reading requests. Default 64 KiB.
+    pub replies: usize,
+    /// Bytes received but not parsed, because the session waits for an answer to a request. An adapter that honours
+    /// [`Wait::read`](super::Wait::read) never gets past one read beyond it. Default 1 MiB.
+    pub inbox: usize,
+}
+
+impl SessionLimits {
+    /// The chunk reader's bounds for a publisher: it is trusted with whole ordinary frames, so that their buffers are
+    /// allocated once.
+    pub(super) fn chunks_publishing(&self) -> ChunkLimits {
+        ChunkLimits { eager: self.chunks.eager.max(64 << 10), ..self.chunks }
+    }
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        SessionLimits {
+            chunks_before_connect: ChunkLimits { message: 12 << 10, streams: 8, partial: 12 << 10, eager: 512 },
+            chunks: ChunkLimits::default(),
+            command: 1 << 20,
+            amf: amf::Limits::default(),
+            streams: 16,
+            events: 512,
+            replies: 64 << 10,
+            inbox: 1 << 20,
+        }
+    }
+}
+
+/// Durations a session waits before it gives up.
+#[derive(Debug, Clone)]
+pub struct SessionTimeouts {
+    /// From the first moment to an accepted `connect`, handshake included. Default 10 s.
+    pub connect: Duration,
+    /// From `connect` to the first `publish` or `play`, and again after the last stream ended. Default 30 s.
+    pub identify: Duration,
+    /// From an accepted `publish` to its first message. Default 20 s.
+    pub first_message: Duration,
+    /// Between two messages of a publisher. Default 10 s.
+    pub next_message: Duration,
+    /// Without any progress in writing while bytes wait. Default 30 s.
+    pub write: Duration,
+    /// Between pings to the peer; a ping keeps the path alive and makes a dead one show. Default 30 s.
+    pub ping: Duration,
+    /// For the last bytes of a connection that is being closed. Default 3 s.
+    pub linger: Duration,
+}
+
+impl Default for SessionTimeouts {
+    fn default() -> Self {
+        SessionTimeouts {
+            connect: Duration::from_secs(10),
+            identify: Duration::from_secs(30),
+            first_message: Duration::from_secs(20),
+            next_message: Duration::from_secs(10),
+            write: Duration::from_secs(30),
+            ping: Duration::from_secs(30),
+            linger: Duration::from_secs(3),
+        }
+    }
+}

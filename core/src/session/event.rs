@@ -1,0 +1,352 @@
+use std::{fmt, time::Instant};
+
+use thiserror::Error;
+
+use super::ClientKind;
+use crate::chunk::ChunkError;
+use crate::command::{CommandError, ConnectInfo, PlayArguments, PublishType};
+use crate::handshake::HandshakeError;
+use crate::message::{ControlError, Message};
+
+/// What [`poll_output`](super::Session::poll_output) returns: events until there are none, then `Wait`, or `Closed` at
+/// the very end.
+#[derive(Debug)]
+pub enum Output {
+    /// The peer did something.
+    Event(Event),
+    /// Nothing more to say until one of these happens.
+    Wait(Wait),
+    /// The connection is over and all that was to be written is written: close the socket.
+    Closed(Close),
+}
+
+/// What a session waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// Call `handle_timeout` at this time.
+    pub deadline: Option<Instant>,
+    /// Bytes from the peer are welcome.
+    pub read: bool,
+    /// Bytes wait in `outbound`.
+    pub write: bool,
+    /// A player is ready for more of its source.
+    pub source: bool,
+}
+
+/// What the peer did.
+#[derive(Debug)]
+pub enum Event {
+    /// `connect`: answer with [`accept`](super::Session::accept) or [`reject`](super::Session::reject).
+    Connect(ConnectRequest),
+    /// `publish`: answer it.
+    Publish(PublishRequest),
+    /// `play`: answer it.
+    Play(PlayRequest),
+    /// Audio, video or data of a stream being published. Data is type 18 whatever it came as, without `@setDataFrame`,
+    /// and known to be readable by players.
+    Media(Message),
+    /// The publisher withdrew its metadata.
+    ClearMetadata {
+        /// Message stream id.
+        stream_id: u32,
+    },
+    /// The stream is no longer published on this connection; the peer has been told. More may follow on the same
+    /// connection.
+    Unpublish {
+        /// Message stream id.
+        stream_id: u32,
+    },
+    /// The player stopped playing; more may follow on the same connection.
+    Stop {
+        /// Message stream id.
+        stream_id: u32,
+    },
+    /// The player paused or resumed; it has been told so.
+    Pause {
+        /// Message stream id.
+        stream_id: u32,
+        /// True for pause.
+        paused: bool,
+    },
+    /// The player turned audio or video on or off.
+    Receive {
+        /// Message stream id.
+        stream_id: u32,
+        /// Which.
+        track: Track,
+        /// True for on.
+        on: bool,
+    },
+}
+
+/// Audio or video as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Track {
+    /// Audio.
+    Audio,
+    /// Video.
+    Video,
+}
+
+/// A `connect` waiting for its answer.
+#[derive(Debug)]
+pub struct ConnectRequest {
+    pub(super) transaction: f64,
+    pub(super) info: Box<ConnectInfo>,
+}
+
+impl ConnectRequest {
+    /// What the client said of itself.
+    pub fn info(&self) -> &ConnectInfo {
+        &self.info
+    }
+}
+
+/// A `publish` waiting for its answer.
+#[derive(Debug)]
+pub struct PublishRequest {
+    pub(super) stream_id: u32,
+    pub(super) name: String,
+    pub(super) publish_type: PublishType,
+    pub(super) client: ClientKind,
+}
+
+impl PublishRequest {
+    /// Message stream id.
+    pub fn stream_id(&self) -> u32 {
+        self.stream_id
+    }
+
+    /// Stream name as sent, with its query.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Live, or a recording mode.
+    pub fn publish_type(&self) -> PublishType {
+        self.publish_type
+    }
+
+    /// In whose manner the client publishes.
+    pub fn client(&self) -> ClientKind {
+        self.client
+    }
+}
+
+/// A `play` waiting for its answer.
+#[derive(Debug)]
+pub struct PlayRequest {
+    pub(super) stream_id: u32,
+    pub(super) arguments: PlayArguments,
+}
+
+impl PlayRequest {
+    /// Message stream id.
+    pub fn stream_id(&self) -> u32 {
+        self.stream_id
+    }
+
+    /// Stream name as sent, start, duration and reset.
+    pub fn arguments(&self) -> &PlayArguments {
+        &self.arguments
+    }
+}
+
+/// Why a request is refused: the code and words told to the client, see
+/// [`reject`](super::Session::reject).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// Status code, such as `NetStream.Publish.BadName`.
+    pub code: &'static str,
+    /// For a person to read.
+    pub description: String,
+}
+
+impl Rejection {
+    /// The name is being published by somebody else.
+    pub fn stream_in_use(name: &str) -> Self {
+        let description = format!("Stream {name} is already being published.");
+        Rejection { code: "NetStream.Publish.BadName", description }
+    }
+
+    /// The stream name cannot be used.
+    pub fn bad_publish_name(description: impl Into<String>) -> Self {
+        Rejection { code: "NetStream.Publish.BadName", description: description.into() }
+    }
+
+    /// The stream name cannot be used.
+    pub fn bad_play_name(description: impl Into<String>) -> Self {
+        Rejection { code: "NetStream.Play.StreamNotFound", description: description.into() }
+    }
+
+    /// The application or its URL cannot be used.
+    pub fn invalid_app(description: impl Into<String>) -> Self {
+        Rejection { code: "NetConnection.Connect.InvalidApp", description: description.into() }
+    }
+
+    /// `connect` is not allowed.
+    pub fn connect_rejected(description: impl Into<String>) -> Self {
+        Rejection { code: "NetConnection.Connect.Rejected", description: description.into() }
+    }
+}
+
+/// The peer broke the protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// In the handshake.
+    #[error("handshake: {0}")]
+    Handshake(#[from] HandshakeError),
+    /// In the chunk stream.
+    #[error("chunk stream: {0}")]
+    Chunk(#[from] ChunkError),
+    /// In a protocol control message.
+    #[error("control message: {0}")]
+    Control(#[from] ControlError),
+    /// In a command that the connection cannot go on without.
+    #[error("command: {0}")]
+    Command(#[from] CommandError),
+    /// A command, data or control message is over the limit.
+    #[error("message of type {type_id} with {length} bytes is over the limit of {limit}")]
+    MessageOverLimit {
+        /// Message type id.
+        type_id: u8,
+        /// Its length in bytes.
+        length: usize,
+        /// [`SessionLimits::command`](super::SessionLimits::command).
+        limit: u32,
+    },
+    /// Bytes came although none were asked for, more than fit.
+    #[error("more than {limit} bytes arrived while a request waited for its answer")]
+    InboxOverLimit {
+        /// [`SessionLimits::inbox`](super::SessionLimits::inbox).
+        limit: usize,
+    },
+}
+
+impl Error {
+    /// A name that does not change, for logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Error::Handshake(_) => "handshake_error",
+            Error::Chunk(_) => "chunk_error",
+            Error::Control(_) => "control_error",
+            Error::Command(_) => "command_error",
+            Error::MessageOverLimit { .. } => "message_over_limit",
+            Error::InboxOverLimit { .. } => "inbox_over_limit",
+        }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer closed the connection in good order.
+    PeerClosed,
+    /// The connection broke: reset, unreachable, the system's own words.
+    PeerLost(String),
+    /// The peer broke the protocol.
+    Protocol(Error),
+    /// The peer took too long.
+    Timeout(TimeoutKind),
+    /// A request was refused with this code.
+    Rejected(&'static str),
+    /// The server is going down.
+    Shutdown,
+    /// The server closed it, in the given words.
+    Closed(&'static str),
+}
+
+/// What took too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeoutKind {
+    /// The handshake or `connect`.
+    Connect,
+    /// `publish` or `play` after `connect`.
+    Identify,
+    /// The first message after `publish`.
+    FirstMessage,
+    /// The next message of a publisher.
+    NextMessage,
+    /// Taking what we write.
+    Write,
+}
+
+impl CloseReason {
+    /// A name that does not change, for logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            CloseReason::PeerClosed => "peer_closed",
+            CloseReason::PeerLost(_) => "peer_lost",
+            CloseReason::Protocol(error) => error.name(),
+            CloseReason::Timeout(TimeoutKind::Connect) => "connect_timeout",
+            CloseReason::Timeout(TimeoutKind::Identify) => "identify_timeout",
+            CloseReason::Timeout(TimeoutKind::FirstMessage) => "first_message_timeout",
+            CloseReason::Timeout(TimeoutKind::NextMessage) => "next_message_timeout",
+            CloseReason::Timeout(TimeoutKind::Write) => "write_timeout",
+            CloseReason::Rejected(_) => "rejected",
+            CloseReason::Shutdown => "shutdown",
+            CloseReason::Closed(_) => "closed",
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::PeerClosed => f.write_str("closed by the peer"),
+            CloseReason::PeerLost(words) => write!(f, "connection lost: {words}"),
+            CloseReason::Protocol(error) => write!(f, "protocol error: {error}"),
+            CloseReason::Timeout(kind) => f.write_str(match kind {
+                TimeoutKind::Connect => "no connect in time",
+                TimeoutKind::Identify => "neither publish nor play in time",
+                TimeoutKind::FirstMessage => "publisher sent nothing",
+                TimeoutKind::NextMessage => "publisher fell silent",
+                TimeoutKind::Write => "peer takes nothing",
+            }),
+            CloseReason::Rejected(code) => write!(f, "refused: {code}"),
+            CloseReason::Shutdown => f.write_str("server shutdown"),
+            CloseReason::Closed(words) => f.write_str(words),
+        }
+    }
+}
+
+/// The stage a connection had reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Exchanging C0 C1 C2 and S0 S1 S2.
+    Handshake,
+    /// Waiting for `connect`, or for its answer.
+    Connect,
+    /// Connected, no stream published or played.
+    Connected,
+    /// Publishing at least one stream.
+    Publishing,
+    /// Playing at least one stream, publishing none.
+    Playing,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Handshake => "handshake",
+            Phase::Connect => "connect",
+            Phase::Connected => "connected",
+            Phase::Publishing => "publishing",
+            Phase::Playing => "playing",
+        })
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Close {
+    /// Why.
+    pub reason: CloseReason,
+    /// At what stage.
+    pub phase: Phase,
+    /// Bytes received up to then, handshake included. For a protocol error: up to the end of the offending header or
+    /// message, whatever the peer sent after it.
+    pub offset: u64,
+}

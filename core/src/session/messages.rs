@@ -1,0 +1,110 @@
+use super::{Error, Event, MIN_ACK_WINDOW, Session, Stage};
+use crate::flv;
+use crate::message::data::{self, PublisherData};
+use crate::message::{Control, Message, MessageType, Payload, UserControl};
+
+impl Session {
+    pub(super) fn handle_message(&mut self, message: Message) -> Result<(), Error> {
+        let media = matches!(message.type_id, MessageType::AUDIO | MessageType::VIDEO | MessageType::AGGREGATE);
+        let limit = self.config.limits.command;
+        if !media && message.payload.len() > limit as usize {
+            return Err(Error::MessageOverLimit { type_id: message.type_id, length: message.payload.len(), limit });
+        }
+        match message.type_id {
+            MessageType::AUDIO | MessageType::VIDEO => self.handle_media(message),
+            MessageType::AGGREGATE => self.handle_aggregate(&message),
+            MessageType::DATA_AMF0 | MessageType::DATA_AMF3 => self.handle_data(message),
+            MessageType::COMMAND_AMF0 | MessageType::COMMAND_AMF3 => self.handle_command(&message)?,
+            type_id => match Control::parse(type_id, &message.payload)? {
+                Some(control) => self.handle_control(&control)?,
+                None => self.counters.ignored_messages += 1,
+            },
+        }
+        Ok(())
+    }
+
+    fn handle_control(&mut self, control: &Control) -> Result<(), Error> {
+        match *control {
+            Control::SetChunkSize(size) => self.reader.set_chunk_size(size)?,
+            Control::Abort(chunk_stream) => self.reader.abort(chunk_stream),
+            // Many publishers never acknowledge, and TCP has its own window: nothing depends on it.
+            Control::Acknowledgement(_) => {}
+            Control::WindowAckSize(window) => self.set_ack_window(window),
+            // Everybody sends one and expects nothing.
+            Control::SetPeerBandwidth { .. } => {}
+            Control::User(UserControl::PingRequest(time)) => {
+                self.send_control(&Control::User(UserControl::PingResponse(time)));
+            }
+            Control::User(UserControl::PingResponse(_) | UserControl::SetBufferLength { .. }) => {}
+            Control::User(_) => self.counters.ignored_events += 1,
+        }
+        Ok(())
+    }
+
+    fn set_ack_window(&mut self, window: u32) {
+        self.ack_window = window.max(MIN_ACK_WINDOW);
+    }
+
+    fn handle_media(&mut self, mut message: Message) {
+        match self.publishing(message.stream_id) {
+            Some(stream_id) => {
+                message.stream_id = stream_id;
+                self.push_event(Event::Media(message));
+            }
+            None => self.counters.stray_media += 1,
+        }
+    }
+
+    /// An aggregate is taken apart; its parts are then as if they had come one by one.
+    fn handle_aggregate(&mut self, message: &Message) {
+        let Some(stream_id) = self.publishing(message.stream_id) else {
+            self.counters.stray_media += 1;
+            return;
+        };
+        for part in flv::aggregate::parse(&message.payload, message.timestamp) {
+            let Ok(part) = part else {
+                self.counters.unreadable_messages += 1;
+                return;
+            };
+            let part = Message {
+                chunk_stream: message.chunk_stream,
+                timestamp: part.timestamp,
+                type_id: part.type_id,
+                stream_id,
+                payload: Payload::from(part.payload),
+            };
+            match part.type_id {
+                MessageType::AUDIO | MessageType::VIDEO => self.push_event(Event::Media(part)),
+                MessageType::DATA_AMF0 | MessageType::DATA_AMF3 => self.handle_data(part),
+                _ => self.counters.ignored_messages += 1,
+            }
+        }
+    }
+
+    fn handle_data(&mut self, mut message: Message) {
+        let Some(stream_id) = self.publishing(message.stream_id) else {
+            self.counters.stray_media += 1;
+            return;
+        };
+        message.stream_id = stream_id;
+        match data::from_publisher(message.type_id, &message.payload, &self.config.limits.amf) {
+            PublisherData::Metadata(body) | PublisherData::Other(body) => {
+                message.type_id = MessageType::DATA_AMF0;
+                message.payload = Payload::from(body);
+                self.push_event(Event::Media(message));
+            }
+            PublisherData::ClearMetadata => self.push_event(Event::ClearMetadata { stream_id }),
+            PublisherData::Unreadable => self.counters.unreadable_messages += 1,
+        }
+    }
+
+    /// The published stream that a message on `stream_id` belongs to; notes that its publisher is alive.
+    fn publishing(&mut self, stream_id: u32) -> Option<u32> {
+        if !matches!(self.stage, Stage::Connected) {
+            return None;
+        }
+        let stream_id = self.streams.publishing(stream_id)?;
+        self.last_message = Some(self.now);
+        Some(stream_id)
+    }
+}

@@ -1,0 +1,482 @@
+//! One RTMP connection: bytes in, events and bytes out. No sockets, no clock, no locks, no other connections.
+//!
+//! A [`Session`] is driven by four calls in any order: [`handle_input`](Session::handle_input) with what the peer sent,
+//! [`handle_timeout`](Session::handle_timeout) when the deadline it named has come,
+//! [`poll_output`](Session::poll_output) for what the peer did, [`outbound`](Session::outbound) for the bytes to write.
+//! Requests of the peer are values that are answered once, with [`accept`](Session::accept) or
+//! [`reject`](Session::reject); until then the session parses nothing further.
+
+mod commands;
+mod config;
+mod event;
+mod identify;
+mod messages;
+mod outbound;
+mod request;
+mod streams;
+mod timers;
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+pub use config::{SessionConfig, SessionLimits, SessionTimeouts};
+pub use event::{
+    Close, CloseReason, ConnectRequest, Error, Event, Output, Phase, PlayRequest, PublishRequest, Rejection,
+    TimeoutKind, Track, Wait,
+};
+pub use identify::ClientKind;
+pub use outbound::Outbound;
+pub use request::Request;
+
+use crate::chunk::{ChunkReader, write_message};
+use crate::command::{Capabilities, Command};
+use crate::handshake::{self, Status};
+use crate::message::{Control, Message, MessageType, UserControl};
+use crate::source::Frame;
+use identify::Identification;
+use streams::{Activity, Streams};
+use timers::{Timer, Timers};
+
+/// The chunk stream of connection commands and their answers.
+const COMMAND_CHUNK_STREAM: u8 = 3;
+/// The chunk stream of notices on a message stream.
+const STATUS_CHUNK_STREAM: u8 = 5;
+
+/// The smallest acknowledgement window a peer can ask for, in bytes: one that wants an answer to every byte gets fewer.
+const MIN_ACK_WINDOW: u32 = 4096;
+
+/// One RTMP connection, the server's side of it.
+#[derive(Debug)]
+pub struct Session {
+    config: Arc<SessionConfig>,
+    stage: Stage,
+    reader: ChunkReader,
+    outbound: Outbound,
+    events: VecDeque<Event>,
+    /// Bytes received and not parsed yet.
+    inbox: Vec<u8>,
+    /// True while a request waits for its answer.
+    asking: bool,
+    identification: Identification,
+    streams: Streams,
+    capabilities: Option<Box<Capabilities>>,
+    /// Transaction id of an FCPublish whose `onFCPublish` is still to come.
+    fc_publish: Option<f64>,
+    timers: Timers,
+    now: Instant,
+    /// When the session began: the zero of ping times.
+    start: Instant,
+    /// Bytes received, handshake included.
+    received: u64,
+    /// Bytes parsed.
+    parsed: u64,
+    /// `parsed` when the last acknowledgement was sent.
+    acknowledged: u64,
+    /// Bytes after which the peer wants an acknowledgement.
+    ack_window: u32,
+    /// `outbound.written()` when the write timer was set.
+    write_mark: u64,
+    /// When the publisher's last message came.
+    last_message: Option<Instant>,
+    counters: SessionCounters,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Handshake(Box<handshake::Server>),
+    /// Waiting for `connect` or its answer.
+    Connect,
+    Connected,
+    /// The reason is settled; what is queued is still written.
+    Closing(Box<Closing>),
+}
+
+#[derive(Debug)]
+struct Closing {
+    close: Close,
+    /// The peer is told something: wait for it to hang up, so that the words are not lost to a reset.
+    linger: bool,
+}
+
+/// What a session ignored, so that nothing is lost silently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SessionCounters {
+    /// Messages of unknown type, and shared objects.
+    pub ignored_messages: u64,
+    /// User control events that mean nothing here.
+    pub ignored_events: u64,
+    /// Data messages that no player could read, and commands that are not AMF.
+    pub unreadable_messages: u64,
+    /// Audio, video and data outside any published stream.
+    pub stray_media: u64,
+}
+
+impl Session {
+    /// A session for a connection just accepted. `seed` fills the handshake's random bytes: any 32 bytes, different
+    /// for each connection.
+    pub fn new(config: Arc<SessionConfig>, seed: [u8; 32], now: Instant) -> Self {
+        let mut timers = Timers::default();
+        timers.set(Timer::Setup, now + config.timeouts.connect);
+        Session {
+            stage: Stage::Handshake(Box::new(handshake::Server::new(seed, 0))),
+            reader: ChunkReader::new(config.limits.chunks_before_connect, config.leniency),
+            outbound: Outbound::default(),
+            events: VecDeque::new(),
+            inbox: Vec::new(),
+            asking: false,
+            identification: Identification::default(),
+            streams: Streams::default(),
+            capabilities: None,
+            fc_publish: None,
+            timers,
+            now,
+            start: now,
+            received: 0,
+            parsed: 0,
+            acknowledged: 0,
+            ack_window: config.window.max(MIN_ACK_WINDOW),
+            write_mark: 0,
+            last_message: None,
+            counters: SessionCounters::default(),
+            config,
+        }
+    }
+
+    /// Takes bytes from the peer, cut anywhere.
+    ///
+    /// # Errors
+    /// The peer broke the protocol. The same error is in the [`Close`] that `poll_output` comes to, so that ignoring
+    /// it here is fine.
+    pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Error> {
+        self.now = now;
+        if self.is_closing() {
+            return Ok(());
+        }
+        self.received += bytes.len() as u64;
+        let mut rest = bytes;
+        let parsed = if self.inbox.is_empty() { self.parse(&mut rest) } else { Ok(()) };
+        let kept = parsed.and_then(|()| self.keep(rest));
+        if let Err(error) = kept.clone() {
+            self.close(CloseReason::Protocol(error));
+        }
+        kept
+    }
+
+    /// Acts on what was due by `now`. Calling it too early or too often does no harm.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        let next_message = self.config.timeouts.next_message;
+        if self.timers.take_expired(Timer::Setup, now) {
+            let kind =
+                if matches!(self.stage, Stage::Connected) { TimeoutKind::Identify } else { TimeoutKind::Connect };
+            self.close(CloseReason::Timeout(kind));
+        }
+        if self.timers.take_expired(Timer::Publish, now) {
+            // Messages do not touch the timer: it is set again from the last one's time when it fires.
+            match self.last_message.map(|last| last + next_message) {
+                Some(next) if next > now => self.timers.set(Timer::Publish, next),
+                Some(_) => self.close(CloseReason::Timeout(TimeoutKind::NextMessage)),
+                None => self.close(CloseReason::Timeout(TimeoutKind::FirstMessage)),
+            }
+        }
+        if self.timers.take_expired(Timer::Write, now) && !self.outbound.is_empty() {
+            if self.outbound.written() == self.write_mark {
+                self.close(CloseReason::Timeout(TimeoutKind::Write));
+            } else {
+                self.watch_write();
+            }
+        }
+        if self.timers.take_expired(Timer::Ping, now) {
+            self.timers.set(Timer::Ping, now + self.config.timeouts.ping);
+            let time = now.saturating_duration_since(self.start).as_millis() as u32;
+            self.send_control(&Control::User(UserControl::PingRequest(time)));
+        }
+        if self.timers.take_expired(Timer::Linger, now) {
+            self.discard();
+        }
+    }
+
+    /// The peer closed its side, or the connection broke: nothing more can be written.
+    pub fn handle_disconnect(&mut self, now: Instant, reason: CloseReason) {
+        self.now = now;
+        self.close(reason);
+        self.discard();
+    }
+
+    /// What the peer did, one event a call; then what to wait for.
+    pub fn poll_output(&mut self) -> Output {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Output::Event(event);
+            }
+            if self.inbox.is_empty() || self.is_blocked() || self.is_closing() {
+                break;
+            }
+            let inbox = std::mem::take(&mut self.inbox);
+            let mut rest = inbox.as_slice();
+            let parsed = self.parse(&mut rest);
+            self.inbox = rest.to_vec();
+            if let Err(error) = parsed {
+                self.close(CloseReason::Protocol(error));
+            }
+        }
+        // Room for a burst of events is given back: most connections never see one.
+        if self.events.capacity() > 64 {
+            self.events = VecDeque::new();
+        }
+        if !self.outbound.is_empty() && !self.timers.is_set(Timer::Write) {
+            self.watch_write();
+        }
+        let read = !self.is_blocked();
+        if let Stage::Closing(closing) = &self.stage {
+            if self.outbound.is_empty() && !closing.linger {
+                return Output::Closed(closing.close.clone());
+            }
+            return Output::Wait(Wait {
+                deadline: self.timers.next(),
+                // Read and thrown away: what lies unread when a socket closes turns the close into a reset.
+                read: true,
+                write: !self.outbound.is_empty(),
+                source: false,
+            });
+        }
+        Output::Wait(Wait {
+            deadline: self.timers.next(),
+            read,
+            write: !self.outbound.is_empty(),
+            source: self.streams.any_playing(),
+        })
+    }
+
+    /// Bytes to write to the peer: write what it shows, then advance it by what was taken.
+    pub fn outbound(&mut self) -> &mut Outbound {
+        &mut self.outbound
+    }
+
+    /// Grants a request and tells the peer so.
+    pub fn accept<R: Request>(&mut self, request: R) {
+        self.asking = false;
+        if !self.is_closing() {
+            request.accept(self);
+        }
+    }
+
+    /// Refuses a request: the peer is told, then the connection closes.
+    pub fn reject<R: Request>(&mut self, request: R, rejection: &Rejection) {
+        self.asking = false;
+        if self.is_closing() {
+            return;
+        }
+        request.reject(self, rejection);
+        self.close_with_words(CloseReason::Rejected(rejection.code));
+    }
+
+    /// Queues a frame for the player on this message stream.
+    ///
+    /// Frames are encoded for message stream 1, the one nearly every player has; for another the head is written anew
+    /// and the payload shared all the same.
+    pub fn send_frame(&mut self, stream_id: u32, frame: &Frame) {
+        if stream_id == Frame::STREAM_ID {
+            self.outbound.push(frame.wire().clone());
+        } else {
+            let (head, tail) = frame.for_stream(stream_id);
+            self.outbound.push(head);
+            self.outbound.push(tail);
+        }
+    }
+
+    /// Sends `onStatus` on a message stream.
+    pub fn send_status(&mut self, stream_id: u32, command: &Command) {
+        self.send_command(STATUS_CHUNK_STREAM, stream_id, command);
+    }
+
+    /// Sends a user control event.
+    pub fn send_user_control(&mut self, event: UserControl) {
+        self.send_control(&Control::User(event));
+    }
+
+    /// Closes from our side; what is queued is written first.
+    pub fn close(&mut self, reason: CloseReason) {
+        self.settle(reason, false);
+    }
+
+    /// Closes from our side after telling the peer something: waits a moment for it to hang up first, because closing
+    /// a socket with unread bytes turns into a reset that can overtake the words.
+    pub fn close_with_words(&mut self, reason: CloseReason) {
+        self.settle(reason, true);
+    }
+
+    /// The stage the connection has reached.
+    pub fn phase(&self) -> Phase {
+        match &self.stage {
+            Stage::Handshake(_) => Phase::Handshake,
+            Stage::Connect => Phase::Connect,
+            Stage::Connected if self.streams.any_publishing() => Phase::Publishing,
+            Stage::Connected if self.streams.any_playing() => Phase::Playing,
+            Stage::Connected => Phase::Connected,
+            Stage::Closing(closing) => closing.close.phase,
+        }
+    }
+
+    /// Enhanced RTMP capabilities the peer announced, once it is connected.
+    pub fn capabilities(&self) -> Option<&Capabilities> {
+        self.capabilities.as_deref()
+    }
+
+    /// Bytes received, handshake included.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// What was ignored.
+    pub fn counters(&self) -> SessionCounters {
+        self.counters
+    }
+
+    fn is_closing(&self) -> bool {
+        matches!(self.stage, Stage::Closing(_))
+    }
+
+    /// True while nothing more may be parsed: a request waits, or the peer made us queue enough.
+    fn is_blocked(&self) -> bool {
+        let limits = &self.config.limits;
+        self.asking || self.events.len() >= limits.events || self.outbound.replies() >= limits.replies
+    }
+
+    /// Parses from the front of `input` until it is empty or the session is blocked.
+    fn parse(&mut self, input: &mut &[u8]) -> Result<(), Error> {
+        while !input.is_empty() && !self.is_blocked() && !self.is_closing() {
+            // Never past the byte at which an acknowledgement is due, so that it is sent at the same place however the
+            // input is cut.
+            let due = self.acknowledged + u64::from(self.ack_window) - self.parsed;
+            let (mut piece, _) = input.split_at(input.len().min(usize::try_from(due).unwrap_or(usize::MAX)));
+            let length = piece.len();
+            let message = self.parse_piece(&mut piece);
+            let taken = length - piece.len();
+            self.parsed += taken as u64;
+            *input = &input[taken..];
+            if let Some(message) = message? {
+                self.handle_message(message)?;
+            }
+            if self.parsed - self.acknowledged >= u64::from(self.ack_window) {
+                self.acknowledge();
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes bytes from `input` up to the end of the handshake or of a message.
+    fn parse_piece(&mut self, input: &mut &[u8]) -> Result<Option<Message>, Error> {
+        if let Stage::Handshake(server) = &mut self.stage {
+            let mut reply = Vec::new();
+            let progress = server.read(input, &mut reply)?;
+            *input = &input[progress.consumed..];
+            self.outbound.push_reply(reply);
+            if progress.status == Status::Done {
+                self.stage = Stage::Connect;
+            }
+            return Ok(None);
+        }
+        Ok(self.reader.read(input)?)
+    }
+
+    /// Keeps bytes that could not be parsed yet.
+    fn keep(&mut self, rest: &[u8]) -> Result<(), Error> {
+        let limit = self.config.limits.inbox;
+        if rest.is_empty() || self.is_closing() {
+            return Ok(());
+        }
+        if self.inbox.len() + rest.len() > limit {
+            return Err(Error::InboxOverLimit { limit });
+        }
+        self.inbox.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Sends an acknowledgement when the peer's window is full (RTMP 1.0 §5.4.3): all bytes received so far, modulo
+    /// 2^32.
+    fn acknowledge(&mut self) {
+        self.acknowledged = self.parsed;
+        if matches!(self.stage, Stage::Connect | Stage::Connected) {
+            self.send_control(&Control::Acknowledgement(self.parsed as u32));
+        }
+    }
+
+    fn watch_write(&mut self) {
+        self.write_mark = self.outbound.written();
+        self.timers.set(Timer::Write, self.now + self.config.timeouts.write);
+    }
+
+    fn send_control(&mut self, control: &Control) {
+        let mut out = Vec::with_capacity(20);
+        control.write(self.config.chunk_size, &mut out);
+        self.outbound.push_reply(out);
+    }
+
+    fn send_command(&mut self, chunk_stream: u8, stream_id: u32, command: &Command) {
+        let body = command.encode();
+        self.send_message(chunk_stream, MessageType::COMMAND_AMF0, stream_id, &body);
+    }
+
+    fn send_message(&mut self, chunk_stream: u8, type_id: u8, stream_id: u32, body: &[u8]) {
+        let mut out = Vec::new();
+        // Set Chunk Size is among the very first messages we send and short commands before it fit 128 bytes, so one
+        // size holds from the start.
+        write_message(&mut out, self.config.chunk_size, chunk_stream, 0, type_id, stream_id, body);
+        self.outbound.push_reply(out);
+    }
+
+    fn settle(&mut self, reason: CloseReason, linger: bool) {
+        if self.is_closing() {
+            return;
+        }
+        let close = Close { reason, phase: self.phase(), offset: self.parsed };
+        self.stage = Stage::Closing(Box::new(Closing { close, linger }));
+        self.asking = false;
+        self.inbox = Vec::new();
+        self.timers.clear_all();
+        self.timers.set(Timer::Linger, self.now + self.config.timeouts.linger);
+    }
+
+    /// Gives up on everything still to be written.
+    fn discard(&mut self) {
+        self.outbound.clear();
+        if let Stage::Closing(closing) = &mut self.stage {
+            closing.linger = false;
+        }
+    }
+
+    /// A stream began to publish or play, or stopped: keeps the timers in step.
+    fn activity_changed(&mut self) {
+        let timeouts = &self.config.timeouts;
+        if self.streams.any_active() {
+            self.timers.clear(Timer::Setup);
+        } else if !self.is_closing() {
+            self.timers.set(Timer::Setup, self.now + timeouts.identify);
+        }
+        if self.streams.any_publishing() {
+            if !self.timers.is_set(Timer::Publish) {
+                self.last_message = None;
+                self.timers.set(Timer::Publish, self.now + timeouts.first_message);
+            }
+        } else {
+            self.timers.clear(Timer::Publish);
+        }
+    }
+
+    fn push_event(&mut self, event: Event) {
+        self.asking |= matches!(event, Event::Connect(_) | Event::Publish(_) | Event::Play(_));
+        self.events.push_back(event);
+    }
+
+    /// Ends what a message stream does; true if it did anything.
+    fn end_activity(&mut self, stream_id: u32) -> Option<Activity> {
+        let ended = self.streams.end(stream_id)?;
+        match ended {
+            Activity::Publishing => self.push_event(Event::Unpublish { stream_id }),
+            Activity::Playing => self.push_event(Event::Stop { stream_id }),
+            Activity::Idle => return None,
+        }
+        self.activity_changed();
+        Some(ended)
+    }
+}

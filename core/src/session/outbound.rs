@@ -1,0 +1,121 @@
+use std::{collections::VecDeque, io::IoSlice};
+
+use bytes::{Buf, Bytes};
+
+/// Bytes waiting to be written to the peer, in order.
+///
+/// Reads as a [`bytes::Buf`]: write what [`chunks_vectored`](Buf::chunks_vectored) shows, then
+/// [`advance`](Buf::advance) by what was taken. Media in here is shared with every other player of the stream; only
+/// the references are this connection's own.
+#[derive(Debug, Default)]
+pub struct Outbound {
+    queue: VecDeque<Bytes>,
+    /// Bytes in `queue`.
+    len: usize,
+    /// Bytes of replies pushed since the queue was last empty: what the peer made us queue by its own requests.
+    replies: usize,
+    /// Bytes taken out over the whole life of the connection.
+    written: u64,
+}
+
+impl Outbound {
+    /// Bytes waiting.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True if nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes taken out so far.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Bytes of replies that may still be waiting; falls back to 0 when the queue is empty.
+    pub(crate) fn replies(&self) -> usize {
+        self.replies
+    }
+
+    /// Gives up on all that waits.
+    pub(crate) fn clear(&mut self) {
+        self.queue = VecDeque::new();
+        self.len = 0;
+        self.replies = 0;
+    }
+
+    pub(crate) fn push_reply(&mut self, bytes: Vec<u8>) {
+        self.replies += bytes.len();
+        self.push(Bytes::from(bytes));
+    }
+
+    pub(crate) fn push(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.len += bytes.len();
+            self.queue.push_back(bytes);
+        }
+    }
+}
+
+impl Buf for Outbound {
+    fn remaining(&self) -> usize {
+        self.len
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.queue.front().map_or(&[], |bytes| bytes)
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut count = 0;
+        for (slice, bytes) in slices.iter_mut().zip(&self.queue) {
+            *slice = IoSlice::new(bytes);
+            count += 1;
+        }
+        count
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        assert!(count <= self.len, "advanced past the end of the outbound queue");
+        self.len -= count;
+        self.written += count as u64;
+        while let Some(front) = self.queue.front_mut() {
+            if count < front.len() {
+                front.advance(count);
+                return;
+            }
+            count -= front.len();
+            self.queue.pop_front();
+        }
+        self.replies = 0;
+        // A quiet connection keeps no queue behind: thousands of them wait most of the time.
+        if self.queue.capacity() > 32 {
+            self.queue = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advancing_walks_over_the_pieces() {
+        let mut outbound = Outbound::default();
+        outbound.push(Bytes::from_static(b"abc"));
+        outbound.push_reply(b"de".to_vec());
+        outbound.push(Bytes::new());
+        assert_eq!((outbound.len(), outbound.replies()), (5, 2));
+        outbound.advance(1);
+        assert_eq!(outbound.chunk(), b"bc");
+        let mut slices = [IoSlice::new(&[]); 4];
+        assert_eq!(outbound.chunks_vectored(&mut slices), 2);
+        outbound.advance(3);
+        assert_eq!(outbound.chunk(), b"e");
+        outbound.advance(1);
+        assert!(outbound.is_empty() && outbound.chunk().is_empty());
+        assert_eq!((outbound.written(), outbound.replies()), (5, 0));
+    }
+}

@@ -1,0 +1,110 @@
+use super::event::{ConnectRequest, PlayRequest, PublishRequest, Rejection};
+use super::streams::Activity;
+use super::timers::Timer;
+use super::{COMMAND_CHUNK_STREAM, STATUS_CHUNK_STREAM, Session, Stage};
+use crate::amf::{Value, amf0};
+use crate::command::reply::{self, Level};
+use crate::message::{Control, MessageType, PeerBandwidthLimit, UserControl};
+
+/// What a peer asks and a server answers once: [`ConnectRequest`], [`PublishRequest`], [`PlayRequest`].
+pub trait Request: sealed::Sealed {}
+
+mod sealed {
+    use super::{Rejection, Session};
+
+    pub trait Sealed {
+        fn accept(self, session: &mut Session);
+        fn reject(self, session: &mut Session, rejection: &Rejection);
+    }
+}
+
+impl Request for ConnectRequest {}
+
+impl sealed::Sealed for ConnectRequest {
+    fn accept(self, session: &mut Session) {
+        session.stage = Stage::Connected;
+        session.reader.set_limits(session.config.limits.chunks);
+        session.announce();
+        // Type 20 whatever type the request had: FFmpeg hangs on an answer of type 17.
+        let result = reply::connect_result(self.transaction, self.info.object_encoding);
+        session.send_command(COMMAND_CHUNK_STREAM, 0, &result);
+        if self.info.capabilities != Default::default() {
+            session.capabilities = Some(Box::new(self.info.capabilities));
+        }
+        let timeouts = &session.config.timeouts;
+        session.timers.set(Timer::Setup, session.now + timeouts.identify);
+        session.timers.set(Timer::Ping, session.now + timeouts.ping);
+    }
+
+    fn reject(self, session: &mut Session, rejection: &Rejection) {
+        session.announce();
+        let error = reply::connect_error(self.transaction, rejection.code, &rejection.description);
+        session.send_command(COMMAND_CHUNK_STREAM, 0, &error);
+    }
+}
+
+impl Session {
+    /// What comes before the answer to `connect`. Set Chunk Size in particular: FFmpeg adopts it for what it
+    /// publishes, and OBS stops listening for it once it publishes.
+    fn announce(&mut self) {
+        let window = self.config.window;
+        self.send_control(&Control::WindowAckSize(window));
+        self.send_control(&Control::SetPeerBandwidth { window, limit: PeerBandwidthLimit::Dynamic });
+        self.send_control(&Control::SetChunkSize(self.config.chunk_size));
+    }
+}
+
+impl Request for PublishRequest {}
+
+impl sealed::Sealed for PublishRequest {
+    fn accept(self, session: &mut Session) {
+        session.streams.begin(self.stream_id, Activity::Publishing, &self.name);
+        session.reader.set_limits(session.config.limits.chunks_publishing());
+        session.activity_changed();
+        if let Some(transaction) = session.fc_publish.take() {
+            session.send_command(STATUS_CHUNK_STREAM, self.stream_id, &reply::on_fc_publish(transaction));
+        }
+        session.send_user_control(UserControl::StreamBegin(self.stream_id));
+        let description = format!("{} is now published.", self.name);
+        let start = reply::on_status(Level::Status, "NetStream.Publish.Start", &description);
+        session.send_status(self.stream_id, &start);
+    }
+
+    fn reject(self, session: &mut Session, rejection: &Rejection) {
+        session.send_error_status(self.stream_id, rejection);
+    }
+}
+
+impl Request for PlayRequest {}
+
+impl sealed::Sealed for PlayRequest {
+    fn accept(self, session: &mut Session) {
+        let id = self.stream_id;
+        let name = &self.arguments.name;
+        session.streams.begin(id, Activity::Playing, name);
+        session.activity_changed();
+        session.send_user_control(UserControl::StreamBegin(id));
+        if self.arguments.reset {
+            let description = format!("Playing and resetting {name}.");
+            session.send_status(id, &reply::on_status(Level::Status, "NetStream.Play.Reset", &description));
+        }
+        let description = format!("Started playing {name}.");
+        session.send_status(id, &reply::on_status(Level::Status, "NetStream.Play.Start", &description));
+        let mut access = Vec::with_capacity(32);
+        amf0::encode(&Value::from("|RtmpSampleAccess"), &mut access);
+        amf0::encode(&Value::Boolean(true), &mut access);
+        amf0::encode(&Value::Boolean(true), &mut access);
+        session.send_message(STATUS_CHUNK_STREAM, MessageType::DATA_AMF0, id, &access);
+    }
+
+    fn reject(self, session: &mut Session, rejection: &Rejection) {
+        session.send_error_status(self.stream_id, rejection);
+    }
+}
+
+impl Session {
+    fn send_error_status(&mut self, stream_id: u32, rejection: &Rejection) {
+        let status = reply::on_status(Level::Error, rejection.code, &rejection.description);
+        self.send_status(stream_id, &status);
+    }
+}

@@ -1,0 +1,106 @@
+/// The message streams of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    list: Vec<Stream>,
+    last_id: u32,
+}
+
+#[derive(Debug)]
+struct Stream {
+    id: u32,
+    activity: Activity,
+    /// The name published or played, as sent.
+    name: Box<str>,
+}
+
+/// What a message stream is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Activity {
+    Idle,
+    Publishing,
+    Playing,
+}
+
+impl Streams {
+    /// A new stream with the next id, from 1 on; `None` at the limit.
+    ///
+    /// Never 0 (GStreamer's rtmp2 refuses it), and the first is always 1: what shared frames are encoded for.
+    pub(super) fn create(&mut self, limit: usize) -> Option<u32> {
+        if self.list.len() >= limit {
+            return None;
+        }
+        let id = self.lowest_free();
+        self.last_id = id;
+        self.list.push(Stream { id, activity: Activity::Idle, name: Box::default() });
+        Some(id)
+    }
+
+    /// The stream that a message on `id` means. Clients that misread the createStream answer, or never asked for a
+    /// stream, use 0: that can only mean the one stream there is.
+    pub(super) fn resolve(&self, id: u32) -> Option<u32> {
+        match self.list.as_slice() {
+            [only] if id == 0 => Some(only.id),
+            list => list.iter().any(|stream| stream.id == id).then_some(id),
+        }
+    }
+
+    /// The publishing stream that media on `id` belongs to.
+    pub(super) fn publishing(&self, id: u32) -> Option<u32> {
+        let mut publishing = self.list.iter().filter(|stream| stream.activity == Activity::Publishing);
+        match (publishing.clone().find(|stream| stream.id == id), publishing.next(), publishing.next()) {
+            (Some(stream), _, _) | (None, Some(stream), None) => Some(stream.id),
+            _ => None,
+        }
+    }
+
+    /// The publishing stream of this name, or the only one if none has it: FCUnpublish may name another key than
+    /// publish did.
+    pub(super) fn published_as(&self, name: &str) -> Option<u32> {
+        let mut publishing = self.list.iter().filter(|stream| stream.activity == Activity::Publishing);
+        match (publishing.clone().find(|stream| &*stream.name == name), publishing.next(), publishing.next()) {
+            (Some(stream), _, _) | (None, Some(stream), None) => Some(stream.id),
+            _ => None,
+        }
+    }
+
+    pub(super) fn activity(&self, id: u32) -> Activity {
+        self.list.iter().find(|stream| stream.id == id).map_or(Activity::Idle, |stream| stream.activity)
+    }
+
+    pub(super) fn begin(&mut self, id: u32, activity: Activity, name: &str) {
+        if let Some(stream) = self.list.iter_mut().find(|stream| stream.id == id) {
+            stream.activity = activity;
+            stream.name = name.into();
+        }
+    }
+
+    /// Makes the stream idle; what it did before.
+    pub(super) fn end(&mut self, id: u32) -> Option<Activity> {
+        let stream = self.list.iter_mut().find(|stream| stream.id == id)?;
+        Some(std::mem::replace(&mut stream.activity, Activity::Idle))
+    }
+
+    pub(super) fn delete(&mut self, id: u32) {
+        self.list.retain(|stream| stream.id != id);
+    }
+
+    pub(super) fn ids(&self) -> Vec<u32> {
+        self.list.iter().map(|stream| stream.id).collect()
+    }
+
+    pub(super) fn any_publishing(&self) -> bool {
+        self.list.iter().any(|stream| stream.activity == Activity::Publishing)
+    }
+
+    pub(super) fn any_playing(&self) -> bool {
+        self.list.iter().any(|stream| stream.activity == Activity::Playing)
+    }
+
+    pub(super) fn any_active(&self) -> bool {
+        self.list.iter().any(|stream| stream.activity != Activity::Idle)
+    }
+
+    fn lowest_free(&self) -> u32 {
+        (1..).find(|id| self.list.iter().all(|stream| stream.id != *id)).unwrap_or(u32::MAX)
+    }
+}

@@ -1,0 +1,357 @@
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use super::{Frame, FrameKind, Headers, Timeline};
+use crate::flv::FrameClass;
+
+/// One live stream.
+///
+/// Publishers come and go, one at a time: [`begin`](Self::begin), any number of [`push`](Self::push),
+/// [`end`](Self::end). Cursors stay valid throughout.
+#[derive(Debug)]
+pub struct Source {
+    limits: SourceLimits,
+    log: VecDeque<Entry>,
+    /// Position of the log's first entry. Positions count frames over the life of the source.
+    first: u64,
+    /// Bytes in the log.
+    bytes: usize,
+    /// Bytes pushed over the life of the source.
+    pushed: u64,
+    headers: Arc<Headers>,
+    /// Position of the newest frame to start at, if it is still in the log.
+    newest_start: Option<u64>,
+    /// True once the present publisher sent video.
+    video: bool,
+    /// Counts publishers.
+    epoch: u64,
+    live: bool,
+    /// Timestamp and arrival of the newest frame.
+    last: Option<(u32, Instant)>,
+    ended: Option<Instant>,
+    stats: SourceStats,
+}
+
+/// Bounds of a source's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceLimits {
+    /// Bytes the log may hold. A GOP larger than that cannot be joined: players wait for the next key frame. Default
+    /// 32 MiB.
+    pub bytes: usize,
+    /// Frames the log may hold. Default 16384.
+    pub frames: usize,
+    /// Milliseconds of media kept for players that fall behind, before the newest key frame. The GOP since that frame
+    /// is kept whatever its length in time. Default 10 000.
+    pub milliseconds: u32,
+}
+
+impl Default for SourceLimits {
+    fn default() -> Self {
+        SourceLimits { bytes: 32 << 20, frames: 16_384, milliseconds: 10_000 }
+    }
+}
+
+/// What a source has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SourceStats {
+    /// Frames pushed.
+    pub frames: u64,
+    /// Bytes pushed, chunk headers included.
+    pub bytes: u64,
+    /// Join points pushed.
+    pub key_frames: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    frame: Frame,
+    /// `Source::pushed` before this frame.
+    offset: u64,
+    /// At a frame to start at: the headers in force right before it.
+    headers: Option<Arc<Headers>>,
+}
+
+/// A player's place in a [`Source`].
+#[derive(Debug, Clone)]
+pub struct Cursor {
+    /// Next frame to hand out; void while `starting`.
+    position: u64,
+    epoch: u64,
+    /// True until a place to start at is found.
+    starting: bool,
+    /// False until the first key frame: coded video before it would not decode.
+    key_seen: bool,
+    /// Where the player is in the stream's bytes and frames and time, for counting gaps; `None` before its first start.
+    reached: Option<Reached>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Reached {
+    position: u64,
+    offset: u64,
+    timestamp: u32,
+}
+
+/// What [`Source::next`] found.
+#[derive(Debug)]
+pub enum Next<'a> {
+    /// The player begins, or begins anew after a gap: send these headers first.
+    Start(Start),
+    /// The next frame.
+    Frame(&'a Frame),
+    /// Nothing now; a publisher is there.
+    Pending,
+    /// Nothing now; no publisher is there.
+    Ended,
+}
+
+/// Where a player begins.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// The headers in force at the first frame.
+    pub headers: Arc<Headers>,
+    /// Timestamp of the first frame: the time to give the headers, so that players see it rise.
+    pub timestamp: u32,
+    /// What the player missed since it was last served; zero at its first start.
+    pub gap: Gap,
+}
+
+/// What a player did not get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Gap {
+    /// Frames.
+    pub frames: u64,
+    /// Bytes, chunk headers included.
+    pub bytes: u64,
+    /// Milliseconds of the stream's time.
+    pub milliseconds: u64,
+}
+
+impl Gap {
+    /// Adds another gap.
+    pub fn add(&mut self, other: Gap) {
+        self.frames += other.frames;
+        self.bytes += other.bytes;
+        self.milliseconds += other.milliseconds;
+    }
+}
+
+impl Source {
+    /// A source that nobody publishes yet.
+    pub fn new(limits: SourceLimits) -> Self {
+        Source {
+            limits,
+            log: VecDeque::new(),
+            first: 0,
+            bytes: 0,
+            pushed: 0,
+            headers: Arc::default(),
+            newest_start: None,
+            video: false,
+            epoch: 0,
+            live: false,
+            last: None,
+            ended: None,
+            stats: SourceStats::default(),
+        }
+    }
+
+    /// A publisher begins: headers and log of the one before are void. Its messages get their timestamps from the
+    /// returned timeline.
+    pub fn begin(&mut self) -> Timeline {
+        self.epoch += 1;
+        self.live = true;
+        self.ended = None;
+        self.headers = Arc::default();
+        self.newest_start = None;
+        self.video = false;
+        self.first += self.log.len() as u64;
+        self.log.clear();
+        self.bytes = 0;
+        self.last.map_or_else(Timeline::new, |(timestamp, time)| Timeline::resuming(timestamp, time))
+    }
+
+    /// The publisher is gone. What is in the log can still be read.
+    pub fn end(&mut self, now: Instant) {
+        self.live = false;
+        self.ended = Some(now);
+    }
+
+    /// The publisher is gone at a time nobody knows: when its last frame came, if it sent any.
+    pub fn abandon(&mut self) {
+        self.live = false;
+        self.ended = self.last.map(|(_, time)| time);
+    }
+
+    /// True while a publisher is there.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// When the last publisher went, if none is there now and one was.
+    pub fn ended(&self) -> Option<Instant> {
+        self.ended
+    }
+
+    /// Counts publishers: changes with each [`begin`](Self::begin).
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// What was pushed so far.
+    pub fn stats(&self) -> SourceStats {
+        self.stats
+    }
+
+    /// Bytes in the log, never above [`SourceLimits::bytes`] but for a single frame that is larger.
+    pub fn log_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Frames in the log.
+    pub fn log_frames(&self) -> usize {
+        self.log.len()
+    }
+
+    /// The headers in force now.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
+    /// Appends a frame. Takes the same time for one player and for ten thousand.
+    pub fn push(&mut self, now: Instant, frame: Frame) {
+        let position = self.first + self.log.len() as u64;
+        let length = frame.wire().len();
+        let headers = self.is_start(&frame).then(|| self.headers.clone());
+        if headers.is_some() {
+            self.newest_start = Some(position);
+            self.stats.key_frames += u64::from(frame.is_join_point());
+        }
+        if frame.is_header() {
+            Arc::make_mut(&mut self.headers).apply(&frame);
+        }
+        self.video |= frame.kind() == FrameKind::Video && frame.class() != FrameClass::Command;
+        self.last = Some((frame.timestamp(), now));
+        self.log.push_back(Entry { frame, offset: self.pushed, headers });
+        self.bytes += length;
+        self.pushed += length as u64;
+        self.stats.frames += 1;
+        self.stats.bytes += length as u64;
+        self.trim();
+    }
+
+    /// The publisher withdrew its metadata: players to come do not get it.
+    pub fn clear_metadata(&mut self) {
+        Arc::make_mut(&mut self.headers).clear_metadata();
+    }
+
+    /// A cursor for a new player. It begins at the newest key frame, or waits for the next.
+    pub fn join(&self) -> Cursor {
+        Cursor { position: 0, epoch: self.epoch, starting: true, key_seen: false, reached: None }
+    }
+
+    /// The next thing for the player at `cursor`, which moves on.
+    pub fn next(&self, cursor: &mut Cursor) -> Next<'_> {
+        if !cursor.starting && (cursor.position < self.first || cursor.epoch != self.epoch) {
+            cursor.restart();
+        }
+        if cursor.starting {
+            return match self.start(cursor) {
+                Some(start) => Next::Start(start),
+                None => self.nothing(),
+            };
+        }
+        loop {
+            let Some(entry) = self.entry(cursor.position) else {
+                return self.nothing();
+            };
+            cursor.position += 1;
+            let frame = &entry.frame;
+            cursor.reached = Some(Reached {
+                position: cursor.position,
+                offset: entry.offset + frame.wire().len() as u64,
+                timestamp: frame.timestamp(),
+            });
+            cursor.key_seen |= frame.is_join_point();
+            if cursor.key_seen || frame.kind() != FrameKind::Video || !frame.class().is_coded() {
+                return Next::Frame(frame);
+            }
+        }
+    }
+
+    /// Frames between the cursor and the head of the log; 0 while it waits for a start.
+    pub fn behind(&self, cursor: &Cursor) -> u64 {
+        let head = self.first + self.log.len() as u64;
+        if cursor.starting { 0 } else { head.saturating_sub(cursor.position) }
+    }
+
+    /// Frames at which a player can start: key frames, or without video every coded audio frame.
+    fn is_start(&self, frame: &Frame) -> bool {
+        match frame.kind() {
+            FrameKind::Video => frame.is_join_point(),
+            FrameKind::Audio => !self.video && frame.class().is_coded(),
+            FrameKind::Data => false,
+        }
+    }
+
+    fn entry(&self, position: u64) -> Option<&Entry> {
+        self.log.get(usize::try_from(position.checked_sub(self.first)?).ok()?)
+    }
+
+    fn nothing(&self) -> Next<'static> {
+        if self.live { Next::Pending } else { Next::Ended }
+    }
+
+    fn start(&self, cursor: &mut Cursor) -> Option<Start> {
+        if !self.live {
+            return None;
+        }
+        let position = self.newest_start?;
+        let entry = self.entry(position)?;
+        let gap = cursor.reached.map_or_else(Gap::default, |reached| Gap {
+            frames: position.saturating_sub(reached.position),
+            bytes: entry.offset.saturating_sub(reached.offset),
+            milliseconds: u64::from(milliseconds_from(reached.timestamp, entry.frame.timestamp())),
+        });
+        cursor.starting = false;
+        cursor.epoch = self.epoch;
+        cursor.position = position;
+        cursor.key_seen = false;
+        Some(Start { headers: entry.headers.clone().unwrap_or_default(), timestamp: entry.frame.timestamp(), gap })
+    }
+
+    /// Drops from the log's tail what is over a bound: bytes and frames always, time only before the newest key frame.
+    fn trim(&mut self) {
+        let head = self.log.back().map_or(0, |entry| entry.frame.timestamp());
+        while let Some(front) = self.log.front() {
+            let over = self.bytes > self.limits.bytes || self.log.len() > self.limits.frames;
+            let old = milliseconds_from(front.frame.timestamp(), head) > self.limits.milliseconds;
+            let before_start = self.newest_start.is_none_or(|start| self.first < start);
+            // The newest frame stays whatever its size: it may be the only one there ever is.
+            if self.log.len() == 1 || !(over || (old && before_start)) {
+                return;
+            }
+            self.bytes -= front.frame.wire().len();
+            self.log.pop_front();
+            if self.newest_start == Some(self.first) {
+                self.newest_start = None;
+            }
+            self.first += 1;
+        }
+    }
+}
+
+impl Cursor {
+    /// Gives up the place: the next start is the newest key frame, and what lies between counts as a gap.
+    pub fn restart(&mut self) {
+        self.starting = true;
+    }
+}
+
+/// Milliseconds from `earlier` to `later`, both modulo 2^32; 0 if `later` is behind.
+fn milliseconds_from(earlier: u32, later: u32) -> u32 {
+    let difference = later.wrapping_sub(earlier);
+    if difference < 1 << 31 { difference } else { 0 }
+}
+
+#[cfg(test)]
+mod tests;

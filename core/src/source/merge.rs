@@ -1,0 +1,120 @@
+use std::time::{Duration, Instant};
+
+use super::{Frame, FrameKind};
+
+/// How long frames may wait for company before players are woken.
+///
+/// A wake-up costs a write call per player, so frames that leave together are cheaper. Audio waits up to the window for
+/// the next video frame to ride with. Video frames leave at once, unless one left less than a window ago: so a window
+/// below the frame interval costs video no latency, and a larger one bounds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MergeWindow(pub Duration);
+
+impl Default for MergeWindow {
+    fn default() -> Self {
+        MergeWindow(Duration::from_millis(30))
+    }
+}
+
+/// When to wake a stream's players.
+#[derive(Debug, Default)]
+pub struct Flush {
+    due: Option<Instant>,
+    /// True if a video frame is among those that wait.
+    video_waits: bool,
+    /// When players were last woken for a video frame.
+    last_video: Option<Instant>,
+}
+
+impl Flush {
+    /// Notes a frame that was pushed.
+    pub fn pushed(&mut self, now: Instant, window: MergeWindow, frame: &Frame) {
+        let due = match (frame.kind(), self.last_video) {
+            (FrameKind::Video, Some(last)) => now.max(last + window.0),
+            (FrameKind::Video, None) => now,
+            _ => now + window.0,
+        };
+        self.video_waits |= frame.kind() == FrameKind::Video;
+        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
+    }
+
+    /// Players have something that must not wait: the stream began or ended.
+    pub fn at_once(&mut self, now: Instant) {
+        self.due = Some(now);
+    }
+
+    /// When players must be woken, if frames wait.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// True once when the time has come: wake the players.
+    pub fn take_due(&mut self, now: Instant) -> bool {
+        let due = self.due.is_some_and(|due| due <= now);
+        if due {
+            self.due = None;
+            // What waited leaves now. Only video opens a window: audio that left alone delays no video.
+            if std::mem::take(&mut self.video_waits) {
+                self.last_video = Some(now);
+            }
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Message, MessageType, Payload};
+    use crate::source::WireFormat;
+
+    fn frame(type_id: u8) -> Frame {
+        let payload = Payload::from(&[0x27, 1, 0, 0, 0, 1][..]);
+        let message = Message { chunk_stream: 6, timestamp: 0, type_id, stream_id: 1, payload };
+        Frame::encode(message, WireFormat { chunk_size: 128 })
+    }
+
+    /// Pushes frames at the given milliseconds and returns the times at which players are woken.
+    fn wakes(window: u64, frames: &[(u64, u8)]) -> Vec<u64> {
+        #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let window = MergeWindow(Duration::from_millis(window));
+        let (mut flush, mut woken) = (Flush::default(), Vec::new());
+        let mut frames = frames.iter().peekable();
+        for ms in 0..1000 {
+            while let Some((_, type_id)) = frames.next_if(|(time, _)| *time == ms) {
+                flush.pushed(at(ms), window, &frame(*type_id));
+            }
+            if flush.take_due(at(ms)) {
+                woken.push(ms);
+            }
+        }
+        woken
+    }
+
+    const A: u8 = MessageType::AUDIO;
+    const V: u8 = MessageType::VIDEO;
+
+    #[test]
+    fn audio_rides_with_the_next_video_and_video_never_waits_below_its_interval() {
+        let frames = [(0, V), (10, A), (33, V), (34, A), (57, A), (66, V), (99, V)];
+        assert_eq!(wakes(30, &frames), [0, 33, 64, 66, 99]);
+    }
+
+    #[test]
+    fn audio_alone_leaves_within_the_window() {
+        assert_eq!(wakes(30, &[(0, A), (23, A), (46, A), (69, A)]), [30, 76]);
+    }
+
+    #[test]
+    fn a_large_window_bounds_the_wait_of_video() {
+        let frames: Vec<_> = (0..20).map(|n| (n * 33, V)).collect();
+        assert_eq!(wakes(350, &frames), [0, 350, 700]);
+    }
+
+    #[test]
+    fn without_a_window_everything_leaves_at_once() {
+        assert_eq!(wakes(0, &[(0, V), (5, A), (33, V)]), [0, 5, 33]);
+    }
+}

@@ -1,0 +1,163 @@
+//! What the `connect` command says about names.
+
+use std::fmt;
+
+use super::text::{components, prepare, split_query, split_trailing_name};
+use super::{DEFAULT_APP, DEFAULT_VHOST, Params, Part, Scheme, StreamKey, Target, TcUrl, UrlError, key};
+
+/// The names in a `connect` command, read once per connection; each `publish` or `play` then gets
+/// its own [`Target`], so that nothing of one request can pile up in the next.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Connect {
+    tc_url: Option<TcUrl>,
+    /// Path of the text that counts (`app`, else `tcUrl`), as sent.
+    path: String,
+    /// Query of the same text, as sent.
+    query: String,
+    /// Query of `tcUrl` where it says more than that.
+    other_query: String,
+    vhost: String,
+    app: String,
+    params: Params,
+}
+
+impl Connect {
+    /// Reads `tcUrl` and `app`. Where their paths differ, `app` counts (it is what RTMP 1.0
+    /// §7.2.1.1 defines as the app). An empty `tcUrl` beside an `app` counts as missing, an empty
+    /// `app` beside a `tcUrl` too.
+    ///
+    /// # Errors
+    /// [`UrlError::Missing`] without either text; whatever [`TcUrl::parse`] refuses; illegal names
+    /// as in [`StreamKey::new`]; too many parameters.
+    pub fn parse(tc_url: Option<&str>, app: Option<&str>) -> Result<Self, UrlError> {
+        let app = app.map(|text| prepare(text, Part::App)).transpose()?;
+        let tc_url = match tc_url.map(TcUrl::parse) {
+            Some(Err(UrlError::Empty)) if app.is_some() => None,
+            parsed => parsed.transpose()?,
+        };
+        let (path, query, other_query) = match (&tc_url, app.as_deref().map(split_query)) {
+            (None, None) => return Err(UrlError::Missing),
+            (None, Some((path, query))) => (path, query, ""),
+            (Some(url), None | Some(("", ""))) => (url.app(), url.query(), ""),
+            (Some(url), Some((path, query))) if url.query() == query => (path, query, ""),
+            (Some(url), Some((path, query))) => (path, query, url.query()),
+        };
+
+        let mut params = Params::default();
+        params.read(other_query, &mut Vec::new())?;
+        let mut names = components(path).collect();
+        params.read(query, &mut names)?;
+        let app = app_of(&names);
+        key::check_app(&app)?;
+        let vhost = vhost_of(&params, tc_url.as_ref());
+        key::check_vhost(&vhost)?;
+        Ok(Self {
+            path: path.to_owned(),
+            query: query.to_owned(),
+            other_query: other_query.to_owned(),
+            vhost,
+            app,
+            params,
+            tc_url,
+        })
+    }
+
+    /// Adds the stream name of `publish` or `play`.
+    ///
+    /// The name may be empty, or be nothing but a query, if the connect already has it in its path:
+    /// OBS sends the whole URL as `tcUrl` and `app` when its stream key is left empty. A stream key
+    /// that is alone in the URL (`rtmp://h/cam`) belongs to [`DEFAULT_APP`].
+    ///
+    /// # Errors
+    /// [`NameError::Empty`](super::NameError::Empty) of the stream if there is no name in any text,
+    /// other illegal names as in [`StreamKey::new`], too many parameters, a text that is too long
+    /// or has control characters.
+    pub fn target(&self, stream: &str) -> Result<Target, UrlError> {
+        let stream = prepare(stream, Part::Stream)?;
+        let (mut query, mut name) = (self.query.as_str(), stream.as_ref());
+        let joined;
+        if query.ends_with(":/") && !name.is_empty() {
+            // librtmp cuts at the third slash even if that is the one in the `//` of a URL within the query
+            joined = format!("{query}/{name}");
+            (query, name) = (&joined, "");
+        }
+        let (name_path, name_query) = split_query(name);
+
+        let mut names: Vec<&str> = components(&self.path).collect();
+        let mut last = None;
+        if names.len() < 2 && components(name_path).next().is_none() {
+            // `rtmp://h/live?token=x/cam` typed into OBS as the server, without a key
+            if let Some((before, name)) = split_trailing_name(query) {
+                (query, last) = (before, Some(name));
+            }
+        }
+        let mut params = Params::default();
+        params.read(&self.other_query, &mut Vec::new())?;
+        params.read(query, &mut names)?;
+        names.extend(components(last.unwrap_or(name_path)));
+        params.read(name_query, &mut names)?;
+
+        let stream = names.pop().unwrap_or_default();
+        let key = StreamKey::new(&vhost_of(&params, self.tc_url.as_ref()), &app_of(&names), stream)?;
+        Ok(Target::new(self.scheme(), self.host(), self.port(), key, params))
+    }
+
+    /// The URL as it was sent, with its user and password if it had any.
+    pub fn tc_url(&self) -> Option<&TcUrl> {
+        self.tc_url.as_ref()
+    }
+
+    /// The scheme; RTMP if there was no `tcUrl`.
+    pub fn scheme(&self) -> &Scheme {
+        self.tc_url.as_ref().map_or(&Scheme::Rtmp, TcUrl::scheme)
+    }
+
+    /// The host in lower case; [`DEFAULT_VHOST`] if there was no `tcUrl`.
+    pub fn host(&self) -> &str {
+        self.tc_url.as_ref().map_or(DEFAULT_VHOST, TcUrl::host)
+    }
+
+    /// The port, the scheme's own if none was given.
+    pub fn port(&self) -> u16 {
+        self.tc_url.as_ref().map_or(Scheme::Rtmp.default_port(), TcUrl::port)
+    }
+
+    /// The virtual host as far as `connect` tells; a stream name may still name another.
+    pub fn vhost(&self) -> &str {
+        &self.vhost
+    }
+
+    /// The app as far as `connect` tells, in canonical form. The stream name may lengthen it
+    /// (`live` and `room/cam`), and an empty one shortens it (`live/cam` and nothing).
+    pub fn app(&self) -> &str {
+        &self.app
+    }
+
+    /// The parameters as far as `connect` tells.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+}
+
+impl fmt::Debug for Connect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tc_url, path: _, query: _, other_query: _, vhost, app, params } = self;
+        f.debug_struct("Connect")
+            .field("tc_url", tc_url)
+            .field("vhost", vhost)
+            .field("app", app)
+            .field("params", params)
+            .finish()
+    }
+}
+
+fn app_of(names: &[&str]) -> String {
+    if names.is_empty() { DEFAULT_APP.to_owned() } else { names.join("/") }
+}
+
+fn vhost_of(params: &Params, tc_url: Option<&TcUrl>) -> String {
+    match params.vhost() {
+        Some(vhost) => vhost.to_ascii_lowercase(),
+        None => tc_url.map_or(DEFAULT_VHOST, TcUrl::host).to_owned(),
+    }
+}

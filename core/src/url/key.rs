@@ -1,0 +1,155 @@
+//! A stream's identity.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{DEFAULT_VHOST, MAX_NAME_LEN, NameError, Part};
+
+/// The canonical name of one stream: what publishers and players must agree on, and what everything
+/// that holds streams is keyed by.
+///
+/// Cloning is one reference count. `Display` is `vhost/app/stream`, and `/app/stream` in the
+/// [`DEFAULT_VHOST`].
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamKey {
+    /// `vhost/app/stream`; as neither vhost nor stream has a slash, the text alone is the identity.
+    text: Arc<str>,
+    vhost_len: u16,
+    stream_at: u16,
+}
+
+impl StreamKey {
+    /// Checks the parts and joins them. `app` may have several components (`live/room`), `vhost`
+    /// and `stream` have one each.
+    ///
+    /// # Errors
+    /// An empty part or component, a `.` or `..` component, a control character, a slash in `vhost`
+    /// or `stream`, a blank in `vhost`, or more than [`MAX_NAME_LEN`] bytes in all.
+    pub fn new(vhost: &str, app: &str, stream: &str) -> Result<Self, NameError> {
+        let length = vhost.len().saturating_add(app.len()).saturating_add(stream.len()).saturating_add(2);
+        if length > MAX_NAME_LEN {
+            return Err(NameError::TooLong { length });
+        }
+        check_vhost(vhost)?;
+        check_app(app)?;
+        check(stream, Part::Stream)?;
+        if stream.contains('/') {
+            return Err(NameError::BadCharacter { part: Part::Stream });
+        }
+        let narrow = |at: usize| u16::try_from(at).map_err(|_| NameError::TooLong { length });
+        Ok(Self {
+            text: format!("{vhost}/{app}/{stream}").into(),
+            vhost_len: narrow(vhost.len())?,
+            stream_at: narrow(length - stream.len())?,
+        })
+    }
+
+    /// The virtual host.
+    pub fn vhost(&self) -> &str {
+        self.text.get(..usize::from(self.vhost_len)).unwrap_or_default()
+    }
+
+    /// The app, `live` or `live/room`.
+    pub fn app(&self) -> &str {
+        self.text.get(usize::from(self.vhost_len) + 1..usize::from(self.stream_at) - 1).unwrap_or_default()
+    }
+
+    /// The stream within the app.
+    pub fn stream(&self) -> &str {
+        self.text.get(usize::from(self.stream_at)..).unwrap_or_default()
+    }
+
+    /// `vhost/app/stream`, the default virtual host included.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// Whether a virtual host may be part of a key.
+pub(super) fn check_vhost(vhost: &str) -> Result<(), NameError> {
+    check(vhost, Part::Vhost)?;
+    if vhost.contains(|c: char| c == '/' || c.is_whitespace()) {
+        return Err(NameError::BadCharacter { part: Part::Vhost });
+    }
+    Ok(())
+}
+
+/// Whether an app may be part of a key.
+pub(super) fn check_app(app: &str) -> Result<(), NameError> {
+    check(app, Part::App)
+}
+
+fn check(text: &str, part: Part) -> Result<(), NameError> {
+    if text.chars().any(char::is_control) {
+        return Err(NameError::ControlCharacter { part });
+    }
+    for component in text.split('/') {
+        match component {
+            "" => return Err(NameError::Empty { part }),
+            "." | ".." => return Err(NameError::DotComponent { part }),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+impl fmt::Display for StreamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.vhost() == DEFAULT_VHOST {
+            write!(f, "/{}/{}", self.app(), self.stream())
+        } else {
+            f.write_str(&self.text)
+        }
+    }
+}
+
+impl fmt::Debug for StreamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StreamKey({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_come_back_and_the_default_vhost_is_not_shown() {
+        let key = StreamKey::new("v.example", "live/room", "cam.1").unwrap();
+        assert_eq!((key.vhost(), key.app(), key.stream()), ("v.example", "live/room", "cam.1"));
+        assert_eq!(key.to_string(), "v.example/live/room/cam.1");
+        let key = StreamKey::new(DEFAULT_VHOST, "live", "cam").unwrap();
+        assert_eq!((key.to_string().as_str(), key.as_str()), ("/live/cam", "__defaultVhost__/live/cam"));
+    }
+
+    #[test]
+    fn only_names_that_are_safe_everywhere_are_accepted() {
+        let (app, stream, vhost) = (Part::App, Part::Stream, Part::Vhost);
+        for (parts, error) in [
+            (("v", "", "s"), NameError::Empty { part: app }),
+            (("v", "a", ""), NameError::Empty { part: stream }),
+            (("", "a", "s"), NameError::Empty { part: vhost }),
+            (("v", "a//b", "s"), NameError::Empty { part: app }),
+            (("v", "/a", "s"), NameError::Empty { part: app }),
+            (("v", "a/../b", "s"), NameError::DotComponent { part: app }),
+            (("v", "a", ".."), NameError::DotComponent { part: stream }),
+            (("..", "a", "s"), NameError::DotComponent { part: vhost }),
+            (("v", "a", "."), NameError::DotComponent { part: stream }),
+            (("v", "a", "s\0"), NameError::ControlCharacter { part: stream }),
+            (("v", "a\u{85}", "s"), NameError::ControlCharacter { part: app }),
+            (("v/w", "a", "s"), NameError::BadCharacter { part: vhost }),
+            (("v w", "a", "s"), NameError::BadCharacter { part: vhost }),
+            (("v", "a", "b/s"), NameError::BadCharacter { part: stream }),
+        ] {
+            assert_eq!(StreamKey::new(parts.0, parts.1, parts.2), Err(error), "{parts:?}");
+        }
+        assert!(StreamKey::new("v", "a..b", "...").is_ok());
+    }
+
+    #[test]
+    fn the_length_limit_counts_the_whole_name() {
+        let longest = "s".repeat(MAX_NAME_LEN - 4);
+        assert_eq!(StreamKey::new("v", "a", &longest).unwrap().stream(), longest);
+        assert_eq!(StreamKey::new("vv", "a", &longest), Err(NameError::TooLong { length: MAX_NAME_LEN + 1 }));
+    }
+}

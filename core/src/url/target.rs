@@ -1,0 +1,81 @@
+//! What a `publish` or `play` is about.
+
+use std::fmt;
+
+use super::tc_url::write_authority;
+use super::{NameError, Params, Scheme, StreamKey};
+
+/// Everything a client's texts say about one `publish` or `play`. `Display` is the canonical URL,
+/// without user and password; read again as a `tcUrl` without app and stream name it gives the same
+/// target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    scheme: Scheme,
+    host: String,
+    port: u16,
+    key: StreamKey,
+    params: Params,
+}
+
+impl Target {
+    pub(super) fn new(scheme: &Scheme, host: &str, port: u16, key: StreamKey, params: Params) -> Self {
+        Self { scheme: scheme.clone(), host: host.to_owned(), port, key, params }
+    }
+
+    /// The scheme; RTMP if there was no `tcUrl`.
+    pub fn scheme(&self) -> &Scheme {
+        &self.scheme
+    }
+
+    /// The host in lower case, IPv6 without brackets; [`DEFAULT_VHOST`](super::DEFAULT_VHOST) if
+    /// there was no `tcUrl`.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port, the scheme's own if none was given.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The virtual host that was named, else the host, in lower case. Whether it is one that is
+    /// configured is for policy to say.
+    pub fn vhost(&self) -> &str {
+        self.key.vhost()
+    }
+
+    /// The app, `live` or `live/room`.
+    pub fn app(&self) -> &str {
+        self.key.app()
+    }
+
+    /// The stream within the app.
+    pub fn stream(&self) -> &str {
+        self.key.stream()
+    }
+
+    /// The parameters of all three texts.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The name with the virtual host as the client sent it.
+    pub fn key(&self) -> &StreamKey {
+        &self.key
+    }
+
+    /// The same app and stream in the virtual host that policy chose for the one that was sent.
+    ///
+    /// # Errors
+    /// As [`StreamKey::new`]: `vhost` is no host name, or makes the name too long.
+    pub fn key_in(&self, vhost: &str) -> Result<StreamKey, NameError> {
+        StreamKey::new(vhost, self.app(), self.stream())
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_authority(f, &self.scheme, &self.host, self.port)?;
+        write!(f, "/{}/{}{}", self.app(), self.stream(), self.params)
+    }
+}
