@@ -9,7 +9,10 @@ mod config;
 mod player;
 mod react;
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 pub use action::{Action, Attachment, Output, Report, Role};
 pub use config::Config;
@@ -26,24 +29,46 @@ pub struct Server {
     config: Arc<Config>,
     session: Arc<SessionConfig>,
     hub: Hub,
+    seeds: Arc<Seeds>,
+}
+
+/// A different seed for each connection, all from one.
+#[derive(Debug)]
+struct Seeds {
+    root: [u8; 32],
+    used: AtomicU64,
+}
+
+impl Seeds {
+    /// The handshake hashes its seed, so numbering them makes them different enough.
+    fn next(&self) -> [u8; 32] {
+        let mut seed = self.root;
+        let number = self.used.fetch_add(1, Ordering::Relaxed);
+        for (byte, number) in seed.iter_mut().zip(number.to_le_bytes()) {
+            *byte ^= number;
+        }
+        seed
+    }
 }
 
 impl Server {
-    /// A server without connections.
-    pub fn new(config: Config) -> Self {
+    /// A server without connections. All randomness of its connections comes from `seed`; equal seeds and equal input
+    /// give equal output.
+    pub fn new(config: Config, seed: [u8; 32]) -> Self {
         let hub = Hub::new(HubConfig {
             format: WireFormat { chunk_size: config.session.chunk_size },
             source: config.source,
             merge_window: config.merge_window,
         });
         let session = Arc::new(config.session.clone());
-        Server { config: Arc::new(config), session, hub }
+        let seeds = Arc::new(Seeds { root: seed, used: AtomicU64::new(0) });
+        Server { config: Arc::new(config), session, hub, seeds }
     }
 
-    /// A connection just accepted. `seed` fills its handshake: any 32 bytes, different for each connection.
-    pub fn connect(&self, seed: [u8; 32], now: Instant) -> Conn {
+    /// A connection just accepted.
+    pub fn connect(&self, now: Instant) -> Conn {
         Conn {
-            session: Session::new(self.session.clone(), seed, now),
+            session: Session::new(self.session.clone(), self.seeds.next(), now),
             server: self.clone(),
             urls: None,
             agent: None,
@@ -110,6 +135,14 @@ impl Conn {
     /// Closes from our side.
     pub fn close(&mut self, reason: CloseReason) {
         self.session.close(reason);
+    }
+
+    /// Closes because the server is going down: players are told that their stream is over.
+    pub fn shutdown(&mut self) {
+        for playing in &mut self.playing {
+            playing.tell_unpublished(&mut self.session);
+        }
+        self.session.close_with_words(CloseReason::Shutdown);
     }
 
     /// Bytes to write to the peer: write what it shows, then advance it by what was taken, then poll again.

@@ -101,8 +101,10 @@ impl Playing {
     }
 
     /// FFmpeg and rtmpdump end cleanly at this; other players wait for the next publisher.
-    fn tell_unpublished(&mut self, session: &mut Session) {
-        self.told = true;
+    pub(super) fn tell_unpublished(&mut self, session: &mut Session) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
         session.send_user_control(UserControl::StreamEof(self.stream_id));
         let description = format!("{} is now unpublished.", self.player.key().stream());
         let notice = reply::on_status(Level::Status, "NetStream.Play.UnpublishNotify", &description);

@@ -72,8 +72,8 @@ impl Player {
                 // Headers are few and small: they go out together, wanted or not.
                 Next::Start(start) => {
                     self.missed.add(start.gap);
-                    for header in start.headers.iter() {
-                        sink(&header.at(start.timestamp));
+                    for header in start.frames() {
+                        sink(&header);
                     }
                 }
                 Next::Pending => return Pulled::Pending,

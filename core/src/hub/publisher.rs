@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use super::{Hub, Stream, StreamId};
 use crate::flv::FrameClass;
-use crate::message::Message;
+use crate::message::{Message, MessageType};
 use crate::source::{Flush, Frame, Timeline};
 use crate::url::StreamKey;
 
@@ -40,7 +40,10 @@ impl Publisher {
     /// when players are to be woken.
     pub fn push(&mut self, now: Instant, mut message: Message) {
         self.now = Some(now);
-        message.timestamp = self.timeline.map(now, message.timestamp);
+        // Metadata has no place in time, and FFmpeg players take it for a subtitle unless it is at 0.
+        if message.type_id != MessageType::DATA_AMF0 || message.timestamp != 0 {
+            message.timestamp = self.timeline.map(now, message.timestamp);
+        }
         let frame = Frame::encode(message, self.hub.config().format);
         if frame.class() == FrameClass::Malformed {
             self.malformed += 1;

@@ -39,6 +39,21 @@ impl Outbound {
         self.replies
     }
 
+    /// Takes the queue out for writing, so that no lock needs to be held across the write. What is pushed meanwhile
+    /// waits behind; [`restore`](Self::restore) must follow before the connection is polled again.
+    #[must_use = "these bytes are to be written, then restored"]
+    pub fn lend(&mut self) -> Outbound {
+        std::mem::take(self)
+    }
+
+    /// Puts back what [`lend`](Self::lend) took, less what was written.
+    pub fn restore(&mut self, mut lent: Outbound) {
+        lent.queue.append(&mut self.queue);
+        lent.len += self.len;
+        lent.replies += self.replies;
+        *self = lent;
+    }
+
     /// Gives up on all that waits.
     pub(crate) fn clear(&mut self) {
         self.queue = VecDeque::new();
@@ -100,6 +115,18 @@ impl Buf for Outbound {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_pushed_while_the_queue_is_lent_comes_behind() {
+        let mut outbound = Outbound::default();
+        outbound.push(Bytes::from_static(b"abc"));
+        let mut lent = outbound.lend();
+        outbound.push_reply(b"de".to_vec());
+        lent.advance(2);
+        outbound.restore(lent);
+        assert_eq!((outbound.len(), outbound.written(), outbound.replies()), (3, 2, 2));
+        assert_eq!(outbound.copy_to_bytes(3), "cde");
+    }
 
     #[test]
     fn advancing_walks_over_the_pieces() {

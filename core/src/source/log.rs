@@ -109,10 +109,21 @@ pub enum Next<'a> {
 pub struct Start {
     /// The headers in force at the first frame.
     pub headers: Arc<Headers>,
-    /// Timestamp of the first frame: the time to give the headers, so that players see it rise.
+    /// Timestamp of the first frame.
     pub timestamp: u32,
     /// What the player missed since it was last served; zero at its first start.
     pub gap: Gap,
+}
+
+impl Start {
+    /// The headers as the player is to get them: at the time of the first frame, metadata at 0. (FFmpeg takes metadata
+    /// with another timestamp for a subtitle.)
+    pub fn frames(&self) -> impl Iterator<Item = Frame> {
+        self.headers.iter().map(|header| match header.kind() {
+            FrameKind::Data => header.at(0),
+            FrameKind::Audio | FrameKind::Video => header.at(self.timestamp),
+        })
+    }
 }
 
 /// What a player did not get.

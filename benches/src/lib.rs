@@ -1,0 +1,1 @@
+//! Benchmarks of Anabranch; see the `benches` folder.

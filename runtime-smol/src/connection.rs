@@ -1,0 +1,308 @@
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
+
+use anabranch_core::conn::{Action, Conn, Output, Report, Role};
+use anabranch_core::hub::StreamId;
+use anabranch_core::session::{CloseReason, Outbound, Wait};
+use anabranch_host::{Lines, tune};
+use async_io::{Async, Timer};
+use bytes::Buf;
+
+use crate::fanout::Member;
+use crate::server::Shared;
+
+/// Pieces handed to one write call.
+const SLICES: usize = 64;
+/// Turns of a connection's task before others get theirs: a publisher that floods must not starve players.
+const TURNS: usize = 8;
+
+thread_local! {
+    /// Each thread reads all its connections into one buffer: none of them holds memory while it waits.
+    static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; 64 << 10].into_boxed_slice());
+}
+
+/// A connection, shared by its task and the sweepers of the streams it plays.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    id: u64,
+    lines: Lines,
+    socket: Async<TcpStream>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    conn: Conn,
+    /// True while somebody writes: the outbound queue is lent to them, and they poll again when they are done.
+    writing: bool,
+    /// True from the moment the socket took no more until the task finds it writable.
+    full: bool,
+    wait: Wait,
+    closed: Option<Report>,
+    /// Wakes the connection's task.
+    waker: Option<Waker>,
+    /// Places with the sweepers of the streams it plays.
+    places: HashMap<StreamId, Arc<Member>>,
+}
+
+impl Connection {
+    /// Takes over a connection just accepted.
+    pub(crate) fn start(shared: &Arc<Shared>, socket: Async<TcpStream>, peer: SocketAddr) {
+        tune(socket.get_ref(), &shared.tcp);
+        let id = shared.next_id();
+        let state = State {
+            conn: shared.core.connect(Instant::now()),
+            writing: false,
+            full: false,
+            wait: Wait { deadline: None, read: true, write: false, source: false },
+            closed: None,
+            waker: None,
+            places: HashMap::new(),
+        };
+        let connection = Arc::new(Connection { id, lines: Lines::opened(id, peer), socket, state: Mutex::new(state) });
+        shared.connections().insert(id, connection.clone());
+        shared.executor.spawn(Task { connection, shared: shared.clone(), timer: None }).detach();
+    }
+
+    /// Closes the connection because the server stops.
+    pub(crate) fn shutdown(&self) {
+        let mut state = self.state();
+        state.conn.shutdown();
+        state.wake();
+    }
+
+    /// Does what the core asks for and writes what it has, until the socket is full or there is nothing more. Called
+    /// by the connection's own task and by sweepers; whoever comes while another writes leaves it to them.
+    pub(crate) fn serve(self: &Arc<Self>, shared: &Arc<Shared>) {
+        let mut state = self.state();
+        loop {
+            if state.writing || state.full || state.closed.is_some() {
+                return;
+            }
+            match state.conn.poll(Instant::now()) {
+                Output::Action(action) => {
+                    drop(state);
+                    self.act(shared, &action);
+                    state = self.state();
+                }
+                Output::Wait(wait) => {
+                    state.set_wait(wait);
+                    if !wait.write {
+                        return;
+                    }
+                    state.writing = true;
+                    let mut outbound = state.conn.outbound().lend();
+                    drop(state);
+                    let written = write(&self.socket, &mut outbound);
+                    state = self.state();
+                    state.writing = false;
+                    state.conn.outbound().restore(outbound);
+                    match written {
+                        Ok(Written::All) => {}
+                        Ok(Written::Full) => {
+                            state.full = true;
+                            state.wake();
+                        }
+                        Err(error) => state.conn.handle_disconnect(Instant::now(), lost(&error)),
+                    }
+                }
+                Output::Closed(report) => {
+                    state.closed = Some(report);
+                    state.wake();
+                }
+            }
+        }
+    }
+
+    fn act(self: &Arc<Self>, shared: &Arc<Shared>, action: &Action) {
+        self.lines.action(action);
+        match action {
+            Action::Attach(attachment) if attachment.role == Role::Player => {
+                let stream = attachment.stream;
+                if !self.state().places.contains_key(&stream) {
+                    let member = shared.fanouts.join(shared, stream, self.clone());
+                    self.state().places.insert(stream, member);
+                }
+            }
+            Action::Detach { role: Role::Player, stream } => {
+                let member = self.state().places.remove(stream);
+                if let Some(member) = member {
+                    shared.fanouts.leave(*stream, &member);
+                }
+            }
+            Action::Attach(_) | Action::Detach { .. } => {}
+            Action::Wake(stream) => shared.fanouts.wake(*stream),
+        }
+    }
+
+    /// Reads once; true if there may be more at once.
+    fn read(&self) -> io::Result<bool> {
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            let count = match self.socket.get_ref().read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
+                result => result?,
+            };
+            let now = Instant::now();
+            let mut state = self.state();
+            if count == 0 {
+                state.conn.handle_disconnect(now, CloseReason::PeerClosed);
+            } else {
+                state.conn.handle_input(now, &buffer[..count]);
+            }
+            Ok(count == buffer.len())
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// The task must look again if it is to be woken earlier than it knows, or may read again.
+    fn set_wait(&mut self, wait: Wait) {
+        let earlier = match (wait.deadline, self.wait.deadline) {
+            (Some(new), Some(old)) => new < old,
+            (new, None) => new.is_some(),
+            (None, Some(_)) => false,
+        };
+        let reads = wait.read && !self.wait.read;
+        self.wait = wait;
+        if earlier || reads {
+            self.wake();
+        }
+    }
+}
+
+/// The task of a connection: reads, keeps time, and waits for a full socket to drain.
+struct Task {
+    connection: Arc<Connection>,
+    shared: Arc<Shared>,
+    timer: Option<(Instant, Timer)>,
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let connection = self.connection.clone();
+        for _ in 0..TURNS {
+            // The waker goes in first: a sweeper that changes something after we looked wakes us.
+            connection.state().waker = Some(context.waker().clone());
+            connection.serve(&self.shared);
+            let (wait, full) = {
+                let mut state = connection.state();
+                if let Some(report) = state.closed.take() {
+                    drop(state);
+                    connection.lines.closed(&report);
+                    self.shared.connections().remove(&connection.id);
+                    return Poll::Ready(());
+                }
+                (state.wait, state.full)
+            };
+            let mut turn = self.as_mut().poll_timer(context, wait.deadline).is_ready();
+            if full && connection.poll_writable(context).is_ready() {
+                turn = true;
+            }
+            if wait.read && connection.poll_read(context).is_ready() {
+                turn = true;
+            }
+            if !turn {
+                return Poll::Pending;
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Connection {
+    fn poll_read(&self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match self.read() {
+                Ok(_) => return Poll::Ready(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    self.state().conn.handle_disconnect(Instant::now(), lost(&error));
+                    return Poll::Ready(());
+                }
+            }
+            if let Err(error) = ready!(self.socket.poll_readable(context)) {
+                self.state().conn.handle_disconnect(Instant::now(), lost(&error));
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    fn poll_writable(&self, context: &mut Context<'_>) -> Poll<()> {
+        let result = ready!(self.socket.poll_writable(context));
+        let mut state = self.state();
+        state.full = false;
+        if let Err(error) = result {
+            state.conn.handle_disconnect(Instant::now(), lost(&error));
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Task {
+    /// Ready when the deadline has come and was acted on.
+    fn poll_timer(mut self: Pin<&mut Self>, context: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
+        let Some(deadline) = deadline else {
+            self.timer = None;
+            return Poll::Pending;
+        };
+        match &mut self.timer {
+            Some((armed, _)) if *armed == deadline => {}
+            Some((armed, timer)) => {
+                *armed = deadline;
+                timer.set_at(deadline);
+            }
+            none => *none = Some((deadline, Timer::at(deadline))),
+        }
+        if let Some((_, timer)) = &mut self.timer {
+            ready!(Pin::new(timer).poll(context));
+        }
+        self.timer = None;
+        self.connection.state().conn.handle_timeout(Instant::now());
+        Poll::Ready(())
+    }
+}
+
+enum Written {
+    All,
+    Full,
+}
+
+/// Writes until the queue is empty or the socket takes no more.
+fn write(socket: &Async<TcpStream>, outbound: &mut Outbound) -> io::Result<Written> {
+    while outbound.has_remaining() {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = outbound.chunks_vectored(&mut slices);
+        match socket.get_ref().write_vectored(&slices[..count]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => outbound.advance(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written::Full),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Written::All)
+}
+
+fn lost(error: &io::Error) -> CloseReason {
+    CloseReason::PeerLost(error.to_string())
+}

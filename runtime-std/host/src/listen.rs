@@ -1,0 +1,116 @@
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::str::FromStr;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+/// Connections that may wait to be accepted. With 128, five hundred players that come at once lose SYN packets and wait
+/// a second; the system cuts this to its own bound (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
+/// Where to listen: `PORT`, `ADDRESS:PORT`, `[IPV6]:PORT`, or `:PORT` for every address, IPv4 and IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listen {
+    /// Every address of the machine.
+    Any(u16),
+    /// One address.
+    One(SocketAddr),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::Any(port) => write!(f, "port {port}"),
+            Listen::One(address) => address.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let port = text.strip_prefix(':').unwrap_or(text);
+        if let Ok(port) = port.parse() {
+            return Ok(Listen::Any(port));
+        }
+        text.parse()
+            .map(Listen::One)
+            .map_err(|_| format!("{text:?} is no address to listen on: write 1935, 127.0.0.1:1935 or [::1]:1935"))
+    }
+}
+
+/// How TCP connections are treated.
+#[derive(Debug, Clone, Copy)]
+pub struct TcpOptions {
+    /// Send small writes at once (TCP_NODELAY). Default on: every write is a whole batch already.
+    pub nodelay: bool,
+    /// Idle time before the system probes whether the peer is still there. Default 60 s.
+    pub keepalive: Option<Duration>,
+}
+
+impl Default for TcpOptions {
+    fn default() -> Self {
+        TcpOptions { nodelay: true, keepalive: Some(Duration::from_secs(60)) }
+    }
+}
+
+/// Opens a listening socket with a backlog that holds a rush of players.
+///
+/// # Errors
+/// What the system says: the address is in use, or not this machine's.
+pub fn listen(listen: Listen) -> io::Result<TcpListener> {
+    match listen {
+        Listen::One(address) => bind(address, false),
+        // One socket for both families where the machine has IPv6.
+        Listen::Any(port) => bind((Ipv6Addr::UNSPECIFIED, port).into(), true).or_else(|error| match error.kind() {
+            io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
+            _ => bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), port).into(), false),
+        }),
+    }
+}
+
+fn bind(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!dual_stack)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Applies `options` to an accepted connection. A connection that is gone already is found out when it is read.
+pub fn tune<'a>(socket: impl Into<SockRef<'a>>, options: &TcpOptions) {
+    let socket = socket.into();
+    let _ = socket.set_tcp_nodelay(options.nodelay);
+    if let Some(idle) = options.keepalive {
+        let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listen_addresses_in_every_form() {
+        assert_eq!("1935".parse(), Ok(Listen::Any(1935)));
+        assert_eq!(":1935".parse(), Ok(Listen::Any(1935)));
+        assert_eq!("127.0.0.1:1936".parse(), Ok(Listen::One(SocketAddr::from(([127, 0, 0, 1], 1936)))));
+        assert_eq!("[::1]:1936".parse(), Ok(Listen::One(SocketAddr::from((Ipv6Addr::LOCALHOST, 1936)))));
+        for wrong in ["", "localhost", "70000", "1.2.3.4", "[::1]"] {
+            assert!(wrong.parse::<Listen>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_is_an_error() {
+        let first = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let again = listen(Listen::One(first.local_addr().unwrap()));
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+}

@@ -1,0 +1,114 @@
+use std::time::Duration;
+
+use anabranch_core::conn::Config;
+use anabranch_core::source::MergeWindow;
+use clap::{Args, value_parser};
+
+use crate::{Listen, TcpOptions};
+
+/// Options that every server program has. Each can also be set by the environment variable shown with it.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Where to listen: PORT, ADDRESS:PORT or [IPV6]:PORT; may be given several times
+    #[arg(
+        long,
+        short,
+        value_name = "ADDRESS",
+        default_value = "1935",
+        env = "ANABRANCH_LISTEN",
+        value_delimiter = ','
+    )]
+    pub listen: Vec<Listen>,
+
+    /// Chunk size of what the server sends, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 60_000, env = "ANABRANCH_CHUNK_SIZE",
+          value_parser = value_parser!(u32).range(128..=65_536))]
+    pub chunk_size: u32,
+
+    /// How long frames may wait to leave together, in milliseconds: more saves CPU, less saves latency
+    #[arg(long, value_name = "MS", default_value_t = 30, env = "ANABRANCH_MERGE_WINDOW",
+          value_parser = parse_milliseconds)]
+    pub merge_window: u64,
+
+    /// How long players wait for a lost publisher to come back before they are told that the stream is over, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, env = "ANABRANCH_UNPUBLISH_GRACE",
+          value_parser = value_parser!(u64).range(0..=86_400))]
+    pub unpublish_grace: u64,
+
+    /// Memory for the recent frames of one stream, in MiB; a GOP must fit for players to start at once
+    #[arg(long, value_name = "MIB", default_value_t = 32, env = "ANABRANCH_STREAM_MEMORY",
+          value_parser = value_parser!(u64).range(1..=4096))]
+    pub stream_memory: u64,
+
+    /// What to log: error, warn, info, debug or trace, or levels per module as in anabranch_smol=debug
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "ANABRANCH_LOG")]
+    pub log: String,
+}
+
+impl Options {
+    /// The server configuration that these options mean.
+    pub fn config(&self) -> Config {
+        let mut config = Config::default();
+        config.session.chunk_size = self.chunk_size;
+        config.merge_window = MergeWindow(Duration::from_millis(self.merge_window));
+        config.unpublish_grace = Duration::from_secs(self.unpublish_grace);
+        config.source.bytes = usize::try_from(self.stream_memory << 20).unwrap_or(usize::MAX);
+        config
+    }
+
+    /// How TCP connections are treated.
+    pub fn tcp(&self) -> TcpOptions {
+        TcpOptions::default()
+    }
+}
+
+/// `350` or `350ms`.
+fn parse_milliseconds(text: &str) -> Result<u64, String> {
+    let number = text.strip_suffix("ms").unwrap_or(text).trim();
+    match number.parse() {
+        Ok(milliseconds @ 0..=10_000) => Ok(milliseconds),
+        _ => Err("expected 0 to 10000 milliseconds".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<Options, String> {
+        let arguments = std::iter::once(&"program").chain(arguments);
+        Program::try_parse_from(arguments).map(|program| program.options).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn nothing_needs_to_be_given() {
+        let options = parse(&[]).unwrap();
+        assert_eq!(options.listen, [Listen::Any(1935)]);
+        assert_eq!(options.config().merge_window, Config::default().merge_window);
+        assert_eq!(options.config().source, Config::default().source);
+        assert_eq!(options.config().unpublish_grace, Config::default().unpublish_grace);
+        assert_eq!(options.config().session.chunk_size, Config::default().session.chunk_size);
+    }
+
+    #[test]
+    fn several_addresses_and_units() {
+        let options = parse(&["--listen", "1936", "--listen", "127.0.0.1:0", "--merge-window", "350ms"]).unwrap();
+        assert_eq!(options.listen.len(), 2);
+        assert_eq!(options.config().merge_window, MergeWindow(Duration::from_millis(350)));
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused_with_the_range() {
+        assert!(parse(&["--chunk-size", "127"]).unwrap_err().contains("128..=65536"));
+        assert!(parse(&["--merge-window", "10001"]).unwrap_err().contains("0 to 10000"));
+        assert!(parse(&["--listen", "here"]).unwrap_err().contains("127.0.0.1:1935"));
+    }
+}

@@ -1,0 +1,1 @@
+//! The Anabranch RTMP server on blocking sockets and threads.

@@ -1,0 +1,1 @@
+//! Tests of Anabranch that need more than one crate, and the simulator they are built on.
