@@ -58,7 +58,7 @@ impl Connection {
         tune(socket.get_ref(), &shared.tcp);
         let id = shared.next_id();
         let state = State {
-            conn: shared.core.connect(Instant::now()),
+            conn: shared.core.connect_from(Instant::now(), peer),
             writing: false,
             full: false,
             wait: Wait { deadline: None, read: true, write: false, source: false },

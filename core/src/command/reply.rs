@@ -4,7 +4,7 @@
 //! value of a createStream result is Null: FFmpeg reads nothing else there.
 
 use super::{Capabilities, Command};
-use crate::amf::{Object, Value};
+use crate::amf::{Object, Value, amf0};
 
 /// Severity of a status notice. Clients of every kind give up on `Error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,4 +98,27 @@ pub fn on_fc_subscribe() -> Command {
     Command::new("onFCSubscribe", 0.0, Value::Null).with(Value::Object(
         Object::default().with("code", "NetStream.Play.Start").with("description", "Started playing stream."),
     ))
+}
+
+/// `onBWDone`: the bandwidth check, which never took place, is over.
+pub fn on_bandwidth_done() -> Command {
+    Command::new("onBWDone", 0.0, Value::Null)
+}
+
+/// `NetConnection.Connect.ReconnectRequest`, on message stream 0 (Enhanced RTMP v2).
+pub fn reconnect_request(tc_url: Option<&str>, description: &str) -> Command {
+    let mut information = information(Level::Status, "NetConnection.Connect.ReconnectRequest", description);
+    if let Some(tc_url) = tc_url {
+        information.insert("tcUrl", tc_url);
+    }
+    Command::new("onStatus", 0.0, Value::Null).with(Value::Object(information))
+}
+
+/// The body of the data message `onPlayStatus` that says a playback is complete.
+pub fn play_complete() -> Vec<u8> {
+    let mut body = Vec::with_capacity(128);
+    amf0::encode(&Value::from("onPlayStatus"), &mut body);
+    let information = information(Level::Status, "NetStream.Play.Complete", "Played as long as was asked for.");
+    amf0::encode(&Value::Object(information), &mut body);
+    body
 }

@@ -1,4 +1,4 @@
-use std::{fmt, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use crate::hub::StreamId;
 use crate::session::{ClientKind, Close, SessionCounters, Wait};
@@ -45,6 +45,8 @@ pub struct Attachment {
     pub client: Option<ClientKind>,
     /// The client's own name and version, if it gave one.
     pub agent: Option<String>,
+    /// The client's address, as far as it is known.
+    pub peer: Option<SocketAddr>,
 }
 
 impl fmt::Display for Attachment {
@@ -76,6 +78,8 @@ impl fmt::Display for Role {
 pub struct Report {
     /// Why, at what stage and after how many bytes it ended.
     pub close: Close,
+    /// The client's address, as far as it is known.
+    pub peer: Option<SocketAddr>,
     /// Bytes received.
     pub received: u64,
     /// Bytes sent.

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use crate::policy::Network;
 use crate::session::SessionConfig;
 use crate::source::{MergeWindow, SourceLimits};
 
@@ -16,6 +17,11 @@ pub struct Config {
     /// How long players of a stream whose publisher went are left in peace before they are told that it is over.
     /// FFmpeg and rtmpdump end when they are told, so this is the time a publisher has to come back. Default 10 s.
     pub unpublish_grace: Duration,
+    /// Whether multitrack messages go to every player, or only to those that announced that they understand them.
+    /// Others get the default track alone. Default: only to those.
+    pub multitrack_to_all: bool,
+    /// Proxies that may say who is behind them (PROXY protocol 1 and 2, SRS's prefix). Default: none.
+    pub trusted_proxies: Vec<Network>,
     /// Bytes of media queued for one player before no more are taken from the log. Default 64 KiB. One frame may go
     /// over it.
     pub high_water: usize,
@@ -28,6 +34,8 @@ impl Default for Config {
             source: SourceLimits::default(),
             merge_window: MergeWindow::default(),
             unpublish_grace: Duration::from_secs(10),
+            multitrack_to_all: false,
+            trusted_proxies: Vec::new(),
             high_water: 64 << 10,
         }
     }

@@ -10,6 +10,7 @@ mod player;
 mod react;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -65,10 +66,22 @@ impl Server {
         Server { config: Arc::new(config), session, hub, seeds }
     }
 
-    /// A connection just accepted.
+    /// A connection just accepted, from nobody knows where.
     pub fn connect(&self, now: Instant) -> Conn {
+        self.conn(now, None, Session::new(self.session.clone(), self.seeds.next(), now))
+    }
+
+    /// A connection just accepted from this address. If that is a trusted proxy's, the client's own address may follow.
+    pub fn connect_from(&self, now: Instant, peer: SocketAddr) -> Conn {
+        let trusted = self.config.trusted_proxies.iter().any(|network| network.contains(peer.ip()));
+        let new = if trusted { Session::behind_proxy } else { Session::new };
+        self.conn(now, Some(peer), new(self.session.clone(), self.seeds.next(), now))
+    }
+
+    fn conn(&self, now: Instant, peer: Option<SocketAddr>, session: Session) -> Conn {
         Conn {
-            session: Session::new(self.session.clone(), self.seeds.next(), now),
+            session,
+            peer,
             server: self.clone(),
             urls: None,
             agent: None,
@@ -95,6 +108,8 @@ impl Server {
 #[derive(Debug)]
 pub struct Conn {
     session: Session,
+    /// The client's address, as far as it is known.
+    peer: Option<SocketAddr>,
     server: Server,
     /// What `connect` said about names.
     urls: Option<Box<url::Connect>>,
@@ -179,6 +194,16 @@ impl Conn {
         }
     }
 
+    /// The client's address: what a trusted proxy said, else where the connection comes from.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.session.client_address().or(self.peer)
+    }
+
+    /// Asks the client to connect anew, see [`Session::request_reconnect`].
+    pub fn request_reconnect(&mut self, tc_url: Option<&str>, description: &str) -> bool {
+        self.session.request_reconnect(tc_url, description)
+    }
+
     /// The session, for what it knows about the peer.
     pub fn session(&self) -> &Session {
         &self.session
@@ -196,7 +221,13 @@ impl Conn {
     /// Serves every stream being played; the next time one of them needs to be looked at.
     fn pull(&mut self, now: Instant) -> Option<Instant> {
         let config = &self.server.config;
-        self.playing.iter_mut().filter_map(|playing| playing.pull(now, config, &mut self.session)).min()
+        let deadline = self.playing.iter_mut().filter_map(|playing| playing.pull(now, config, &mut self.session)).min();
+        while let Some(complete) = self.playing.iter().find(|playing| playing.is_complete()) {
+            let stream_id = complete.stream_id();
+            self.session.complete_play(stream_id);
+            self.stop_playing(stream_id);
+        }
+        deadline
     }
 
     fn stop_publishing(&mut self, now: Instant, stream_id: u32) {
@@ -236,6 +267,7 @@ impl Conn {
     fn report(&mut self, now: Instant, close: session::Close) -> Report {
         Report {
             close,
+            peer: self.peer(),
             received: self.session.received(),
             sent: self.session.outbound().written(),
             duration: now.saturating_duration_since(self.start),

@@ -4,7 +4,7 @@ use super::Config;
 use crate::command::reply::{self, Level};
 use crate::hub::{Player, Pulled, StreamId};
 use crate::message::UserControl;
-use crate::session::{Session, Track};
+use crate::session::{PlayRequest, Session, Track};
 use crate::source::{Frame, FrameKind, Gap};
 
 /// One message stream that plays.
@@ -18,6 +18,46 @@ pub(super) struct Playing {
     video: VideoState,
     /// True once the player was told that the publisher is gone.
     told: bool,
+    /// True if the player takes multitrack messages.
+    multitrack: bool,
+    duration: Duration,
+}
+
+/// How long to play, in milliseconds of the stream's time. RTMP 1.0 §7.2.2.1 says seconds, but librtmp, the one client
+/// known to use it for live streams (`rtmpdump --stop`), sends milliseconds, and SRS reads them so.
+#[derive(Debug, Clone, Copy)]
+enum Duration {
+    Unlimited,
+    /// Nothing played yet.
+    Of(u32),
+    /// So long, from this timestamp on.
+    From(u32, u32),
+    Over,
+}
+
+impl Duration {
+    /// Zero and negative numbers mean all of it.
+    fn of(argument: f64) -> Self {
+        if argument >= 1.0 { Duration::Of(argument.min(f64::from(i32::MAX)) as u32) } else { Duration::Unlimited }
+    }
+
+    /// Notes a frame; true while it is still to be played.
+    fn covers(&mut self, frame: &Frame) -> bool {
+        match *self {
+            Duration::Unlimited => return true,
+            _ if frame.is_header() || frame.kind() == FrameKind::Data => return true,
+            Duration::Of(length) => *self = Duration::From(length, frame.timestamp()),
+            // Audio and video interleave: a frame may lie a little before the first.
+            Duration::From(length, start) => {
+                let played = frame.timestamp().wrapping_sub(start);
+                if played >= length && played < 1 << 31 {
+                    *self = Duration::Over;
+                }
+            }
+            Duration::Over => {}
+        }
+        !matches!(self, Duration::Over)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +69,22 @@ enum VideoState {
 }
 
 impl Playing {
-    pub(super) fn new(stream_id: u32, player: Player) -> Self {
-        Playing { stream_id, player, paused: false, audio: true, video: VideoState::On, told: false }
+    pub(super) fn new(request: &PlayRequest, player: Player, multitrack: bool) -> Self {
+        Playing {
+            stream_id: request.stream_id(),
+            player,
+            multitrack,
+            paused: false,
+            audio: true,
+            video: VideoState::On,
+            told: false,
+            duration: Duration::of(request.arguments().duration),
+        }
+    }
+
+    /// True when the player has got as much as it asked for.
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(self.duration, Duration::Over)
     }
 
     pub(super) fn stream_id(&self) -> u32 {
@@ -71,9 +125,15 @@ impl Playing {
         if self.told && self.player.is_live() {
             self.tell_published(session);
         }
-        let (stream_id, audio, video) = (self.stream_id, self.audio, &mut self.video);
+        let (stream_id, multitrack, audio) = (self.stream_id, self.multitrack, self.audio);
+        let (video, duration) = (&mut self.video, &mut self.duration);
         let pulled = self.player.pull(|frame| {
-            if wanted(frame, audio, video) {
+            if !duration.covers(frame) {
+                return false;
+            }
+            if let Some(frame) = frame.for_player(multitrack)
+                && wanted(frame, audio, video)
+            {
                 session.send_frame(stream_id, frame);
             }
             session.outbound().len() < config.high_water

@@ -2,6 +2,7 @@ use std::time::Instant;
 
 use super::player::Playing;
 use super::{Action, Attachment, Conn, Publishing, Role};
+use crate::command::Capabilities;
 use crate::session::{ConnectRequest, Event, PlayRequest, PublishRequest, Rejection};
 use crate::url::{self, DEFAULT_VHOST, StreamKey, UrlError};
 
@@ -65,6 +66,7 @@ impl Conn {
             key,
             client: Some(request.client()),
             agent: self.agent.clone(),
+            peer: self.peer(),
         }));
         self.publishing.push(Publishing { stream_id: request.stream_id(), publisher });
         self.session.accept(request);
@@ -82,8 +84,12 @@ impl Conn {
             key,
             client: None,
             agent: self.agent.clone(),
+            peer: self.peer(),
         }));
-        self.playing.push(Playing::new(request.stream_id(), player));
+        let understands =
+            self.session.capabilities().is_some_and(|capabilities| capabilities.has(Capabilities::MULTITRACK));
+        let multitrack = understands || self.server.config.multitrack_to_all;
+        self.playing.push(Playing::new(&request, player, multitrack));
         self.session.accept(request);
     }
 

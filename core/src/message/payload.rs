@@ -32,6 +32,12 @@ impl Payload {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Bytes allocated.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// The body as shared bytes; no copy.
     pub fn into_bytes(self) -> Bytes {
         Bytes::from(self.buffer).slice(MAX_HEADER..)

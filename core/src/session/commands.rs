@@ -81,7 +81,14 @@ impl Session {
             Request::GetStreamLength(_) => {
                 self.answer(transaction, &reply::result(transaction).with(0.0));
             }
-            Request::FcUnsubscribe(_) | Request::CheckBandwidth => self.send_result(transaction),
+            Request::FcUnsubscribe(_) => self.send_result(transaction),
+            Request::CheckBandwidth => {
+                self.send_result(transaction);
+                // Who asks by name waits for it; nothing is measured.
+                if transaction != 0.0 {
+                    self.send_command(COMMAND_CHUNK_STREAM, 0, &reply::on_bandwidth_done());
+                }
+            }
             Request::Other => {
                 self.answer(transaction, &reply::call_failed(transaction, "No such call on this server."));
             }

@@ -11,6 +11,9 @@ pub struct SessionConfig {
     pub chunk_size: u32,
     /// Window Acknowledgement Size and peer bandwidth announced to the peer, in bytes. Default 2 500 000.
     pub window: u32,
+    /// Whether to send `onBWDone` after `connect`, as Flash Media Server and SRS do. Default off: no known client waits
+    /// for it, and FFmpeg and librtmp answer it with another call.
+    pub bandwidth_done: bool,
     /// How to take chunk headers that inherit from nothing.
     pub leniency: Leniency,
     /// What the peer may make us hold and queue.
@@ -24,6 +27,7 @@ impl Default for SessionConfig {
         SessionConfig {
             chunk_size: 60_000,
             window: 2_500_000,
+            bandwidth_done: false,
             leniency: Leniency::Lenient,
             limits: SessionLimits::default(),
             timeouts: SessionTimeouts::default(),

@@ -7,6 +7,7 @@ use crate::chunk::ChunkError;
 use crate::command::{CommandError, ConnectInfo, PlayArguments, PublishType};
 use crate::handshake::HandshakeError;
 use crate::message::{ControlError, Message};
+use crate::preface::PrefaceError;
 
 /// What [`poll_output`](super::Session::poll_output) returns: events until there are none, then `Wait`, or `Closed` at
 /// the very end.
@@ -194,6 +195,9 @@ impl Rejection {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// In front of the handshake.
+    #[error("{0}")]
+    Preface(#[from] PrefaceError),
     /// In the handshake.
     #[error("handshake: {0}")]
     Handshake(#[from] HandshakeError),
@@ -228,6 +232,7 @@ impl Error {
     /// A name that does not change, for logs and metrics.
     pub fn name(&self) -> &'static str {
         match self {
+            Error::Preface(_) => "proxy_header_error",
             Error::Handshake(_) => "handshake_error",
             Error::Chunk(_) => "chunk_error",
             Error::Control(_) => "control_error",

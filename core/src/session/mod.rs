@@ -16,7 +16,7 @@ mod request;
 mod streams;
 mod timers;
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Instant};
 
 pub use config::{SessionConfig, SessionLimits, SessionTimeouts};
 pub use event::{
@@ -28,9 +28,11 @@ pub use outbound::Outbound;
 pub use request::Request;
 
 use crate::chunk::{ChunkReader, write_message};
+use crate::command::reply::{self, Level};
 use crate::command::{Capabilities, Command};
 use crate::handshake::{self, Status};
 use crate::message::{Control, Message, MessageType, UserControl};
+use crate::preface::{Preface, Prefaced};
 use crate::source::Frame;
 use identify::Identification;
 use streams::{Activity, Streams};
@@ -49,6 +51,10 @@ const MIN_ACK_WINDOW: u32 = 4096;
 pub struct Session {
     config: Arc<SessionConfig>,
     stage: Stage,
+    /// What a trusted proxy may have put in front of the handshake, until it is read.
+    preface: Option<Box<Preface>>,
+    /// The client's address according to such a proxy.
+    client_address: Option<SocketAddr>,
     reader: ChunkReader,
     outbound: Outbound,
     events: VecDeque<Event>,
@@ -118,6 +124,8 @@ impl Session {
         timers.set(Timer::Setup, now + config.timeouts.connect);
         Session {
             stage: Stage::Handshake(Box::new(handshake::Server::new(seed, 0))),
+            preface: None,
+            client_address: None,
             reader: ChunkReader::new(config.limits.chunks_before_connect, config.leniency),
             outbound: Outbound::default(),
             events: VecDeque::new(),
@@ -139,6 +147,11 @@ impl Session {
             counters: SessionCounters::default(),
             config,
         }
+    }
+
+    /// A session for a connection from a trusted proxy, which may say in front of the handshake who is behind it.
+    pub fn behind_proxy(config: Arc<SessionConfig>, seed: [u8; 32], now: Instant) -> Self {
+        Session { preface: Some(Box::default()), ..Session::new(config, seed, now) }
     }
 
     /// Takes bytes from the peer, cut anywhere.
@@ -322,6 +335,34 @@ impl Session {
         self.capabilities.as_deref()
     }
 
+    /// The client's address, if a trusted proxy said one.
+    pub fn client_address(&self) -> Option<SocketAddr> {
+        self.client_address
+    }
+
+    /// Asks the peer to connect anew, to `tc_url` or to the same URL (Enhanced RTMP v2, "Reconnect Request"). It goes on
+    /// being served until it leaves. False, and nothing is sent, if it did not announce that it understands this.
+    pub fn request_reconnect(&mut self, tc_url: Option<&str>, description: &str) -> bool {
+        let understands = self.capabilities().is_some_and(|capabilities| capabilities.has(Capabilities::RECONNECT));
+        if understands && !self.is_closing() {
+            self.send_command(COMMAND_CHUNK_STREAM, 0, &reply::reconnect_request(tc_url, description));
+        }
+        understands
+    }
+
+    /// Ends playback on a message stream from our side, with the notices that say it is complete.
+    pub fn complete_play(&mut self, stream_id: u32) {
+        if self.streams.activity(stream_id) != Activity::Playing {
+            return;
+        }
+        self.send_message(STATUS_CHUNK_STREAM, MessageType::DATA_AMF0, stream_id, &reply::play_complete());
+        self.send_user_control(UserControl::StreamEof(stream_id));
+        let stop = reply::on_status(Level::Status, "NetStream.Play.Stop", "Stopped playing.");
+        self.send_status(stream_id, &stop);
+        self.streams.end(stream_id);
+        self.activity_changed();
+    }
+
     /// Bytes received, handshake included.
     pub fn received(&self) -> u64 {
         self.received
@@ -364,8 +405,19 @@ impl Session {
         Ok(())
     }
 
-    /// Takes bytes from `input` up to the end of the handshake or of a message.
+    /// Takes bytes from `input` up to the end of the proxy header, of the handshake or of a message.
     fn parse_piece(&mut self, input: &mut &[u8]) -> Result<Option<Message>, Error> {
+        if let Some(preface) = &mut self.preface {
+            match preface.read(input)? {
+                Prefaced::NeedMore => *input = &[],
+                Prefaced::Done { consumed, client } => {
+                    *input = &input[consumed..];
+                    self.preface = None;
+                    self.client_address = client.map(SocketAddr::from);
+                }
+            }
+            return Ok(None);
+        }
         if let Stage::Handshake(server) = &mut self.stage {
             let mut reply = Vec::new();
             let progress = server.read(input, &mut reply)?;

@@ -28,6 +28,9 @@ impl sealed::Sealed for ConnectRequest {
         // Type 20 whatever type the request had: FFmpeg hangs on an answer of type 17.
         let result = reply::connect_result(self.transaction, self.info.object_encoding);
         session.send_command(COMMAND_CHUNK_STREAM, 0, &result);
+        if session.config.bandwidth_done {
+            session.send_command(COMMAND_CHUNK_STREAM, 0, &reply::on_bandwidth_done());
+        }
         if self.info.capabilities != Default::default() {
             session.capabilities = Some(Box::new(self.info.capabilities));
         }

@@ -1,11 +1,11 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 
 use super::headers::HeaderChange;
 use crate::chunk::{continuation_header, message_header, write_message};
 use crate::flv::{self, FrameClass};
-use crate::message::{Message, MessageType};
+use crate::message::{Message, MessageType, Payload};
 
 /// How frames of a source are cut for the wire. One for all players: that is why a frame is encoded once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Frame {
     kind: FrameKind,
     class: FrameClass,
     join_point: bool,
+    /// For a multitrack message: its default track as a message without multitrack, if it has one.
+    plain: Option<Arc<Option<Frame>>>,
     /// What a header frame does to the headers in force; empty for all others.
     changes: Box<[HeaderChange]>,
 }
@@ -79,12 +81,22 @@ impl Frame {
     pub fn encode(message: Message, format: WireFormat) -> Frame {
         let kind = FrameKind::of(message.type_id);
         let body = &message.payload;
+        let mut plain = None;
         let (class, join_point) = match kind {
             FrameKind::Video => {
                 let info = flv::classify_video(body);
+                if info.multitrack {
+                    plain = Some(plain_track(&message, flv::rebuild::plain_video(body), format));
+                }
                 (info.class, info.is_join_point())
             }
-            FrameKind::Audio => (flv::classify_audio(body).class, false),
+            FrameKind::Audio => {
+                let info = flv::classify_audio(body);
+                if info.multitrack {
+                    plain = Some(plain_track(&message, flv::rebuild::plain_audio(body), format));
+                }
+                (info.class, false)
+            }
             FrameKind::Data if is_metadata(body) => (FrameClass::Metadata, false),
             FrameKind::Data => (FrameClass::Other, false),
         };
@@ -101,7 +113,7 @@ impl Frame {
         } else {
             wire(kind, timestamp, format.chunk_size, body)
         };
-        Frame { wire, timestamp, chunk_size: format.chunk_size, kind, class, join_point, changes }
+        Frame { wire, timestamp, chunk_size: format.chunk_size, kind, class, join_point, plain, changes }
     }
 
     /// The message as it goes to a player, chunk headers included.
@@ -132,6 +144,15 @@ impl Frame {
     /// True if late joiners need it: sequence headers, metadata and the like.
     pub fn is_header(&self) -> bool {
         !self.changes.is_empty()
+    }
+
+    /// The frame as a player gets it: multitrack messages only go to players that understand them, others get the
+    /// default track, or nothing if the message is not about it.
+    pub(crate) fn for_player(&self, multitrack: bool) -> Option<&Frame> {
+        match &self.plain {
+            Some(plain) if !multitrack => plain.as_ref().as_ref(),
+            _ => Some(self),
+        }
     }
 
     pub(super) fn changes(&self) -> &[HeaderChange] {
@@ -168,6 +189,9 @@ impl Frame {
         if timestamp != self.timestamp {
             frame.timestamp = timestamp;
             frame.wire = wire(self.kind, timestamp, self.chunk_size, &self.payload());
+            if let Some(plain) = &self.plain {
+                frame.plain = Some(Arc::new(plain.as_ref().as_ref().map(|plain| plain.at(timestamp))));
+            }
         }
         frame
     }
@@ -186,6 +210,17 @@ fn wire(kind: FrameKind, timestamp: u32, chunk_size: u32, body: &[u8]) -> Bytes 
     Bytes::from(out)
 }
 
+fn plain_track(message: &Message, body: Option<Cow<'_, [u8]>>, format: WireFormat) -> Arc<Option<Frame>> {
+    let plain = body.map(|body| Message {
+        chunk_stream: message.chunk_stream,
+        timestamp: message.timestamp,
+        type_id: message.type_id,
+        stream_id: message.stream_id,
+        payload: Payload::from(body.as_ref()),
+    });
+    Arc::new(plain.map(|plain| Frame::encode(plain, format)))
+}
+
 /// True for the AMF0 String "onMetaData" in front.
 fn is_metadata(body: &[u8]) -> bool {
     body.starts_with(b"\x02\x00\x0aonMetaData")
@@ -194,7 +229,6 @@ fn is_metadata(body: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Payload;
 
     fn video(timestamp: u32, body: &[u8], chunk_size: u32) -> Frame {
         let message = Message {
