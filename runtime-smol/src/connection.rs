@@ -1,5 +1,4 @@
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -40,16 +39,17 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 struct State {
     conn: Conn,
-    /// True while somebody writes: the outbound queue is lent to them, and they poll again when they are done.
-    writing: bool,
+    /// True while somebody does what the core asked for, or writes what it lent. They let go of the lock meanwhile, and
+    /// nobody else polls, so that actions are done in their order; they poll again when they are done.
+    busy: bool,
     /// True from the moment the socket took no more until the task finds it writable.
     full: bool,
     wait: Wait,
     closed: Option<Report>,
     /// Wakes the connection's task.
     waker: Option<Waker>,
-    /// Places with the sweepers of the streams it plays.
-    places: HashMap<StreamId, Arc<Member>>,
+    /// Places with the sweepers of the streams it plays, one or none nearly always.
+    places: Vec<(StreamId, Arc<Member>)>,
 }
 
 impl Connection {
@@ -59,50 +59,61 @@ impl Connection {
         let id = shared.next_id();
         let state = State {
             conn: shared.core.connect_from(Instant::now(), peer),
-            writing: false,
+            busy: false,
             full: false,
             wait: Wait { deadline: None, read: true, write: false, source: false },
             closed: None,
             waker: None,
-            places: HashMap::new(),
+            places: Vec::new(),
         };
         let connection = Arc::new(Connection { id, lines: Lines::opened(id, peer), socket, state: Mutex::new(state) });
         shared.connections().insert(id, connection.clone());
-        shared.executor.spawn(Task { connection, shared: shared.clone(), timer: None }).detach();
+        shared.spawn(Task { connection, shared: shared.clone(), timer: None, drained: false });
     }
 
     /// Closes the connection because the server stops.
     pub(crate) fn shutdown(&self) {
         let mut state = self.state();
+        // The time for the last words counts from now.
+        state.conn.handle_timeout(Instant::now());
         state.conn.shutdown();
         state.wake();
     }
 
+    /// Serves a player for whom there is something new. One whose socket is full is left to its task.
+    pub(crate) fn sweep(self: &Arc<Self>, shared: &Arc<Shared>) {
+        let state = self.state();
+        if !state.full {
+            self.serve(shared, state);
+        }
+    }
+
     /// Does what the core asks for and writes what it has, until the socket is full or there is nothing more. Called
-    /// by the connection's own task and by sweepers; whoever comes while another writes leaves it to them.
-    pub(crate) fn serve(self: &Arc<Self>, shared: &Arc<Shared>) {
-        let mut state = self.state();
+    /// by the connection's own task and by sweepers; whoever comes while another is at it leaves it to them.
+    fn serve<'a>(self: &'a Arc<Self>, shared: &Arc<Shared>, mut state: MutexGuard<'a, State>) {
         loop {
-            if state.writing || state.full || state.closed.is_some() {
+            if state.busy || state.closed.is_some() {
                 return;
             }
             match state.conn.poll(Instant::now()) {
                 Output::Action(action) => {
+                    state.busy = true;
                     drop(state);
                     self.act(shared, &action);
                     state = self.state();
+                    state.busy = false;
                 }
                 Output::Wait(wait) => {
                     state.set_wait(wait);
-                    if !wait.write {
+                    if !wait.write || state.full {
                         return;
                     }
-                    state.writing = true;
+                    state.busy = true;
                     let mut outbound = state.conn.outbound().lend();
                     drop(state);
                     let written = write(&self.socket, &mut outbound);
                     state = self.state();
-                    state.writing = false;
+                    state.busy = false;
                     state.conn.outbound().restore(outbound);
                     match written {
                         Ok(Written::All) => {}
@@ -126,14 +137,19 @@ impl Connection {
         match action {
             Action::Attach(attachment) if attachment.role == Role::Player => {
                 let stream = attachment.stream;
-                if !self.state().places.contains_key(&stream) {
+                let has_place = self.state().places.iter().any(|(place, _)| *place == stream);
+                if !has_place {
                     let member = shared.fanouts.join(shared, stream, self.clone());
-                    self.state().places.insert(stream, member);
+                    self.state().places.push((stream, member));
                 }
             }
             Action::Detach { role: Role::Player, stream } => {
-                let member = self.state().places.remove(stream);
-                if let Some(member) = member {
+                let left = {
+                    let places = &mut self.state().places;
+                    let index = places.iter().position(|(place, _)| place == stream);
+                    index.map(|index| places.swap_remove(index))
+                };
+                if let Some((_, member)) = left {
                     shared.fanouts.leave(*stream, &member);
                 }
             }
@@ -142,11 +158,11 @@ impl Connection {
         }
     }
 
-    /// Reads once; true if there may be more at once.
+    /// Reads once; true if that was all there was.
     fn read(&self) -> io::Result<bool> {
         READ_BUFFER.with_borrow_mut(|buffer| {
             let count = match self.socket.get_ref().read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
                 result => result?,
             };
             let now = Instant::now();
@@ -156,7 +172,7 @@ impl Connection {
             } else {
                 state.conn.handle_input(now, &buffer[..count]);
             }
-            Ok(count == buffer.len())
+            Ok(count < buffer.len())
         })
     }
 
@@ -192,6 +208,8 @@ struct Task {
     connection: Arc<Connection>,
     shared: Arc<Shared>,
     timer: Option<(Instant, Timer)>,
+    /// True if the last read took all there was: wait before the next, and spare the call that would say so.
+    drained: bool,
 }
 
 impl Future for Task {
@@ -201,8 +219,9 @@ impl Future for Task {
         let connection = self.connection.clone();
         for _ in 0..TURNS {
             // The waker goes in first: a sweeper that changes something after we looked wakes us.
-            connection.state().waker = Some(context.waker().clone());
-            connection.serve(&self.shared);
+            let mut state = connection.state();
+            state.waker = Some(context.waker().clone());
+            connection.serve(&self.shared, state);
             let (wait, full) = {
                 let mut state = connection.state();
                 if let Some(report) = state.closed.take() {
@@ -217,7 +236,7 @@ impl Future for Task {
             if full && connection.poll_writable(context).is_ready() {
                 turn = true;
             }
-            if wait.read && connection.poll_read(context).is_ready() {
+            if wait.read && connection.poll_read(context, &mut self.drained).is_ready() {
                 turn = true;
             }
             if !turn {
@@ -230,20 +249,19 @@ impl Future for Task {
 }
 
 impl Connection {
-    fn poll_read(&self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_read(&self, context: &mut Context<'_>, drained: &mut bool) -> Poll<()> {
         loop {
-            match self.read() {
-                Ok(_) => return Poll::Ready(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => {
-                    self.state().conn.handle_disconnect(Instant::now(), lost(&error));
-                    return Poll::Ready(());
+            let result = if *drained { ready!(self.socket.poll_readable(context)) } else { Ok(()) };
+            *drained = false;
+            match result.and_then(|()| self.read()) {
+                Ok(all) => *drained = all,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    *drained = true;
+                    continue;
                 }
+                Err(error) => self.state().conn.handle_disconnect(Instant::now(), lost(&error)),
             }
-            if let Err(error) = ready!(self.socket.poll_readable(context)) {
-                self.state().conn.handle_disconnect(Instant::now(), lost(&error));
-                return Poll::Ready(());
-            }
+            return Poll::Ready(());
         }
     }
 

@@ -66,7 +66,7 @@ impl FanOuts {
         let fanout = streams.entry(stream).or_insert_with(|| {
             let sweepers: Box<[_]> = (0..self.threads).map(|_| Arc::new(Sweeper::default())).collect();
             for sweeper in &sweepers {
-                shared.executor.spawn(sweep(shared.clone(), sweeper.clone())).detach();
+                shared.spawn(sweep(shared.clone(), sweeper.clone()));
             }
             FanOut { sweepers, players: 0 }
         });
@@ -152,7 +152,7 @@ async fn sweep(shared: Arc<Shared>, sweeper: Arc<Sweeper>) {
             if index % PLAYERS_PER_TURN == PLAYERS_PER_TURN - 1 {
                 yield_now().await;
             }
-            member.connection.serve(&shared);
+            member.connection.sweep(&shared);
         }
     }
 }

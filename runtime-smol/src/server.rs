@@ -3,7 +3,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
+    executor: Arc<Executor<'static>>,
     listeners: Vec<TcpListener>,
     threads: usize,
     stopped: Receiver<()>,
@@ -47,7 +48,8 @@ impl Handle {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) core: conn::Server,
-    pub(crate) executor: Executor<'static>,
+    /// Weak: tasks hold this value, and are to go when the server's executor goes.
+    executor: Weak<Executor<'static>>,
     pub(crate) tcp: TcpOptions,
     pub(crate) fanouts: FanOuts,
     pub(crate) stopping: AtomicBool,
@@ -57,6 +59,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(executor) = self.executor.upgrade() {
+            executor.spawn(task).detach();
+        }
+    }
+
     pub(crate) fn next_id(&self) -> u64 {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -71,9 +79,10 @@ impl Server {
     pub fn new(config: Config) -> Self {
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
         let (stop, stopped) = bounded(1);
+        let executor = Arc::new(Executor::new());
         let shared = Shared {
             core: conn::Server::new(config, random_seed()),
-            executor: Executor::new(),
+            executor: Arc::downgrade(&executor),
             tcp: TcpOptions::default(),
             fanouts: FanOuts::new(threads),
             stopping: AtomicBool::new(false),
@@ -81,7 +90,7 @@ impl Server {
             connections: Mutex::default(),
             stop,
         };
-        Server { shared: Arc::new(shared), listeners: Vec::new(), threads, stopped }
+        Server { shared: Arc::new(shared), executor, listeners: Vec::new(), threads, stopped }
     }
 
     /// Listens on one more address.
@@ -105,20 +114,20 @@ impl Server {
 
     /// Serves until [`Handle::stop`] is called.
     pub fn run(self) {
-        let Server { shared, listeners, threads, stopped } = self;
+        let Server { shared, executor, listeners, threads, stopped } = self;
         for listener in listeners {
             let listener = Async::new(listener).expect("a listening socket can be watched");
-            shared.executor.spawn(accept::run(shared.clone(), listener)).detach();
+            shared.spawn(accept::run(shared.clone(), listener));
         }
         let (running, over) = bounded::<()>(1);
         thread::scope(|scope| {
             for number in 1..threads {
-                let (executor, over) = (&shared.executor, over.clone());
+                let (executor, over) = (&executor, over.clone());
                 let body = move || _ = smol::block_on(executor.run(over.recv()));
                 let thread = thread::Builder::new().name(format!("worker-{number}"));
                 thread.spawn_scoped(scope, body).expect("the system gives a thread");
             }
-            smol::block_on(shared.executor.run(async {
+            smol::block_on(executor.run(async {
                 let _ = stopped.recv().await;
                 shutdown(&shared).await;
             }));

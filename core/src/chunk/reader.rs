@@ -171,18 +171,20 @@ impl ChunkReader {
         while self.chunk_left > 0 {
             let from_stash = !self.stash.is_empty();
             let source: &[u8] = if from_stash { self.stash.bytes() } else { input };
-            let take = source.len().min(self.chunk_left);
-            if take == 0 {
+            if source.is_empty() {
                 return Ok(());
             }
+            let room = self.limits.partial.saturating_sub(self.partial_bytes);
+            if room == 0 {
+                return Err(ChunkError::PartialOverLimit { limit: self.limits.partial });
+            }
+            // Up to the bound and no further, so that the error comes at the same byte however the input is cut.
+            let take = source.len().min(self.chunk_left).min(room);
             let stream = &mut self.streams[index];
             let length = stream.length as usize;
             let partial = stream.partial.as_mut().expect("a chunk in progress has a partial message");
             partial.append(&source[..take], length);
             self.partial_bytes += take;
-            if self.partial_bytes > self.limits.partial {
-                return Err(ChunkError::PartialOverLimit { limit: self.limits.partial });
-            }
             self.chunk_left -= take;
             if from_stash {
                 self.stash.consume(take);

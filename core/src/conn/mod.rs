@@ -167,6 +167,8 @@ impl Conn {
 
     /// What to do next. Call it after every other call and after every wake-up, until it returns a `Wait` or `Closed`.
     pub fn poll(&mut self, now: Instant) -> Output {
+        // A player may hear nothing from its peer for long: what it is given now starts the write timer now.
+        self.session.tell_time(now);
         loop {
             if let Some(action) = self.actions.pop_front() {
                 return Output::Action(action);
@@ -174,9 +176,12 @@ impl Conn {
             match self.session.poll_output() {
                 session::Output::Event(event) => self.react(now, event),
                 session::Output::Wait(mut wait) => {
-                    let deadline = self.pull(now);
+                    // A session that closes plays no more, and must not say anything behind its last words.
+                    let deadline = if wait.source { self.pull(now) } else { None };
                     self.flush(now);
-                    if !self.actions.is_empty() {
+                    // Media that was queued just now: once more, so that the session watches its write.
+                    let unwatched = !wait.write && !self.session.outbound().is_empty();
+                    if unwatched || !self.actions.is_empty() {
                         continue;
                     }
                     wait.write = !self.session.outbound().is_empty();
@@ -276,3 +281,6 @@ impl Conn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

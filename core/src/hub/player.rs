@@ -52,9 +52,12 @@ impl Player {
         self.missed
     }
 
-    /// Goes back to the newest key frame at the next pull; what lies between counts as missed.
+    /// Goes on at the newest key frame at the next pull; what lies between counts as missed. Where that frame lies
+    /// behind, the player goes on where it is: nothing comes twice.
     pub fn restart(&mut self) {
-        self.cursor.restart();
+        if self.stream.source().has_newer_start(&self.cursor) {
+            self.cursor.restart();
+        }
     }
 
     /// Hands all that is new to `sink` until it returns false, headers first where they are due.

@@ -1,1 +1,202 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use super::*;
+use crate::message::{Message, MessageType, Payload};
+use crate::source::Frame;
+use crate::url::DEFAULT_VHOST;
+
+fn any_instant() -> std::time::Instant {
+    #[allow(clippy::disallowed_methods)] // any instant does; nothing reads the clock again
+    std::time::Instant::now()
+}
+
+fn key(stream: &str) -> StreamKey {
+    StreamKey::new(DEFAULT_VHOST, "live", stream).expect("a good name")
+}
+
+fn video(timestamp: u32, body: &[u8]) -> Message {
+    let payload = Payload::from(body);
+    Message { chunk_stream: 6, timestamp, type_id: MessageType::VIDEO, stream_id: 1, payload }
+}
+
+fn key_frame(timestamp: u32) -> Message {
+    video(timestamp, &[0x17, 1, 0, 0, 0, 9])
+}
+
+/// The times of all frames there are for a player, and how far it got.
+fn pull(player: &mut Player) -> (Vec<u32>, Pulled) {
+    let mut times = Vec::new();
+    let pulled = player.pull(|frame: &Frame| {
+        times.push(frame.timestamp());
+        true
+    });
+    (times, pulled)
+}
+
+#[test]
+fn a_name_has_one_publisher_until_that_is_dropped() {
+    let hub = Hub::new(HubConfig::default());
+    let first = hub.publish(&key("cam")).expect("free");
+    assert_eq!(hub.publish(&key("cam")).expect_err("taken"), Busy);
+    let other = hub.publish(&key("other")).expect("another name");
+    assert_ne!(first.stream_id(), other.stream_id());
+    drop(first);
+    assert!(hub.publish(&key("cam")).is_ok());
+}
+
+#[test]
+fn of_many_that_try_at_once_one_gets_the_name() {
+    let hub = Hub::new(HubConfig::default());
+    let (won, lost) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let barrier = std::sync::Barrier::new(8);
+    for _ in 0..20 {
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    let publisher = hub.publish(&key("cam"));
+                    let counter = if publisher.is_ok() { &won } else { &lost };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    // Nobody lets go before all have tried.
+                    barrier.wait();
+                });
+            }
+        });
+    }
+    assert_eq!((won.into_inner(), lost.into_inner()), (20, 140));
+    assert!(hub.streams().is_empty());
+}
+
+#[test]
+fn players_are_counted_and_a_stream_without_anybody_is_forgotten() {
+    let hub = Hub::new(HubConfig::default());
+    let seen = |hub: &Hub| hub.streams().iter().map(|stream| (stream.published, stream.players)).collect::<Vec<_>>();
+    assert_eq!(seen(&hub), []);
+    let first = hub.play(&key("cam"));
+    let second = hub.play(&key("cam"));
+    assert_eq!(seen(&hub), [(false, 2)]);
+    let publisher = hub.publish(&key("cam")).expect("free");
+    assert_eq!(publisher.stream_id(), first.stream_id(), "players wait for the publisher of their stream");
+    assert_eq!(seen(&hub), [(true, 2)]);
+    drop(first);
+    assert_eq!(seen(&hub), [(true, 1)]);
+    let id = publisher.stream_id();
+    publisher.end(any_instant());
+    assert_eq!(seen(&hub), [(false, 1)]);
+    drop(second);
+    assert_eq!(seen(&hub), []);
+    assert_ne!(hub.play(&key("cam")).stream_id(), id, "an id is never used twice");
+}
+
+#[test]
+fn listings_are_in_the_order_of_names_and_say_what_there_is() {
+    let hub = Hub::new(HubConfig::default());
+    let now = any_instant();
+    let mut publisher = hub.publish(&key("b")).expect("free");
+    let _player = hub.play(&key("a"));
+    publisher.push(now, key_frame(0));
+    let list = hub.streams();
+    assert_eq!(list.iter().map(|stream| stream.key.stream()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!((list[1].log_bytes, list[1].stats.frames, list[1].stats.key_frames), (18, 1, 1));
+}
+
+#[test]
+fn a_waiting_player_sees_the_publisher_that_comes() {
+    let hub = Hub::new(HubConfig::default());
+    let now = any_instant();
+    let mut player = hub.play(&key("cam"));
+    assert!(!player.is_live());
+    assert_eq!(pull(&mut player), (vec![], Pulled::Ended(None)), "nobody ever published");
+    let mut publisher = hub.publish(&key("cam")).expect("free");
+    assert!(player.is_live());
+    assert_eq!(pull(&mut player), (vec![], Pulled::Pending));
+    publisher.push(now, video(5, &[0x17, 0, 0, 0, 0, 1, 100, 0, 31, 0xff]));
+    publisher.push(now, key_frame(40));
+    assert_eq!(pull(&mut player), (vec![40, 40], Pulled::Pending), "the header comes at the first frame's time");
+    publisher.end(now);
+    assert_eq!(pull(&mut player), (vec![], Pulled::Ended(Some(now))));
+}
+
+#[test]
+fn time_rises_across_publishers() {
+    let hub = Hub::new(HubConfig::default());
+    let now = any_instant();
+    let later = now + Duration::from_secs(3);
+    let mut player = hub.play(&key("cam"));
+    let mut publisher = hub.publish(&key("cam")).expect("free");
+    publisher.push(now, key_frame(1_000_000));
+    drop(publisher);
+    assert_eq!(
+        pull(&mut player),
+        (vec![], Pulled::Ended(Some(now))),
+        "dropped without a word: when its last frame came"
+    );
+    let mut publisher = hub.publish(&key("cam")).expect("free");
+    publisher.push(later, key_frame(0));
+    publisher.push(later, key_frame(40));
+    assert_eq!(pull(&mut player).0, [1_003_000, 1_003_040]);
+    // Without a player the stream is forgotten, and its time with it.
+    drop((player, publisher));
+    let mut publisher = hub.publish(&key("cam")).expect("free");
+    let mut player = hub.play(&key("cam"));
+    publisher.push(later, key_frame(7));
+    assert_eq!(pull(&mut player).0, [7]);
+}
+
+#[test]
+fn a_sink_that_is_full_stops_the_pull_and_loses_nothing() {
+    let hub = Hub::new(HubConfig::default());
+    let now = any_instant();
+    let mut publisher = hub.publish(&key("cam")).expect("free");
+    let mut player = hub.play(&key("cam"));
+    publisher.push(now, key_frame(0));
+    assert_eq!(pull(&mut player).0, [0]);
+    for time in 1..=3 {
+        publisher.push(now, video(time, &[0x27, 1, 0, 0, 0, 9]));
+    }
+    for expected in 1..=3 {
+        let mut times = Vec::new();
+        let pulled = player.pull(|frame| {
+            times.push(frame.timestamp());
+            false
+        });
+        assert_eq!((times, pulled), (vec![expected], Pulled::Full));
+    }
+    assert_eq!(pull(&mut player), (vec![], Pulled::Pending));
+    assert_eq!(player.missed().frames, 0);
+}
+
+#[test]
+fn a_restart_skips_to_a_newer_key_frame_and_never_goes_back() {
+    let hub = Hub::new(HubConfig::default());
+    let now = any_instant();
+    let mut publisher = hub.publish(&key("cam")).expect("free");
+    let mut player = hub.play(&key("cam"));
+    publisher.push(now, key_frame(0));
+    publisher.push(now, video(1, &[0x27, 1, 0, 0, 0, 9]));
+    assert_eq!(pull(&mut player).0, [0, 1]);
+    publisher.push(now, video(2, &[0x27, 1, 0, 0, 0, 9]));
+    player.restart();
+    assert_eq!(pull(&mut player).0, [2], "nothing comes twice");
+    for message in [video(3, &[0x27, 1, 0, 0, 0, 9]), key_frame(4), video(5, &[0x27, 1, 0, 0, 0, 9])] {
+        publisher.push(now, message);
+    }
+    player.restart();
+    assert_eq!(pull(&mut player).0, [4, 5]);
+    assert_eq!((player.missed().frames, player.missed().milliseconds), (1, 2));
+}
+
+#[test]
+fn messages_that_are_too_short_are_counted_and_not_passed_on() {
+    let hub = Hub::new(HubConfig::default());
+    let now = any_instant();
+    let mut publisher = hub.publish(&key("cam")).expect("free");
+    // AVC without its packet type.
+    publisher.push(now, video(0, &[0x17]));
+    assert_eq!((publisher.malformed(), publisher.flush_deadline()), (1, None));
+    assert_eq!(hub.streams()[0].stats.frames, 0);
+    publisher.push(now, key_frame(0));
+    assert_eq!(publisher.flush_deadline(), Some(now), "the first video frame leaves at once");
+    assert!(publisher.take_flush(now) && !publisher.take_flush(now));
+}

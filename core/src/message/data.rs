@@ -115,3 +115,100 @@ fn mended_value(value: &Value) -> Option<Value> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(values: &[Value]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for value in values {
+            amf0::encode(value, &mut out);
+        }
+        out
+    }
+
+    fn read(type_id: u8, body: &[u8]) -> PublisherData {
+        from_publisher(type_id, body, &Limits::default())
+    }
+
+    fn metadata_of(object: Object) -> Vec<u8> {
+        body(&["onMetaData".into(), Value::EcmaArray(object)])
+    }
+
+    /// What a player would make of the metadata that is passed on.
+    fn mended_value_of(body: &[u8]) -> Value {
+        let PublisherData::Metadata(mended) = read(18, body) else { panic!("metadata") };
+        let values = amf0::decode_all(&mended, &Limits::default()).expect("fit for players");
+        assert_eq!(values[0], "onMetaData".into());
+        values[1].clone()
+    }
+
+    #[test]
+    fn fit_metadata_stays_as_it_is_to_the_byte() {
+        let object = Object::default()
+            .with("width", 64.0)
+            .with("nested", Value::Object(Object::default().with("list", Value::StrictArray(vec![1.0.into()]))))
+            .with("when", Value::Date { ms: 5.0, time_zone: 60 });
+        let plain = metadata_of(object);
+        let set = [body(&["@setDataFrame".into()]), plain.clone()].concat();
+        let with_selector = [&[0], &plain[..]].concat();
+        for (type_id, body) in [(18, &plain), (18, &set), (15, &plain), (15, &with_selector)] {
+            assert_eq!(read(type_id, body), PublisherData::Metadata(plain.clone()), "type {type_id}");
+        }
+    }
+
+    #[test]
+    fn what_breaks_players_is_left_out_and_the_rest_stays() {
+        let long_key = "k".repeat(MAX_KEY + 1);
+        let inner = Object::default().with("bad", Value::Undefined).with("good", true);
+        let object = Object::default()
+            .with("undefined", Value::Undefined)
+            .with(long_key.as_str(), 1.0)
+            .with("k".repeat(MAX_KEY).as_str(), 2.0)
+            .with("inner", Value::Object(inner))
+            .with("list", Value::StrictArray(vec![Value::Undefined, 3.0.into()]));
+        let expected = Object::default()
+            .with("k".repeat(MAX_KEY).as_str(), 2.0)
+            .with("inner", Value::Object(Object::default().with("good", true)))
+            .with("list", Value::StrictArray(vec![3.0.into()]));
+        assert_eq!(mended_value_of(&metadata_of(object)), Value::EcmaArray(expected));
+    }
+
+    #[test]
+    fn a_missing_end_marker_is_put_back() {
+        let whole = metadata_of(Object::default().with("width", 64.0));
+        let expected = Value::EcmaArray(Object::default().with("width", 64.0));
+        assert_eq!(mended_value_of(&whole[..whole.len() - 3]), expected);
+    }
+
+    #[test]
+    fn metadata_that_is_no_object_is_unreadable_only_if_it_breaks_players() {
+        assert_eq!(read(18, &body(&["onMetaData".into()])), PublisherData::Metadata(body(&["onMetaData".into()])));
+        assert_eq!(read(18, &body(&["onMetaData".into(), Value::Undefined])), PublisherData::Unreadable);
+    }
+
+    #[test]
+    fn other_handlers_pass_and_long_names_do_not() {
+        let longest = body(&["h".repeat(MAX_HANDLER_NAME).as_str().into(), Value::Null]);
+        assert_eq!(read(18, &longest), PublisherData::Other(longest.clone()));
+        let longer = body(&["h".repeat(MAX_HANDLER_NAME + 1).as_str().into(), Value::Null]);
+        assert_eq!(read(18, &longer), PublisherData::Unreadable);
+        let wrapped = [body(&["@setDataFrame".into()]), longest.clone()].concat();
+        assert_eq!(read(18, &wrapped), PublisherData::Other(longest));
+    }
+
+    #[test]
+    fn withdrawal_is_told_apart() {
+        assert_eq!(read(18, &body(&["@clearDataFrame".into(), "onMetaData".into()])), PublisherData::ClearMetadata);
+    }
+
+    #[test]
+    fn bodies_that_are_not_amf_are_unreadable() {
+        // A timecode sample of FFmpeg, an empty body, a number in front, a value that is cut off, nothing in a frame.
+        let cut = [body(&["onCuePoint".into()]), vec![0, 1, 2]].concat();
+        for body in [&[0, 0, 3, 0xe8][..], &[], &body(&[1.0.into()]), &cut, &body(&["@setDataFrame".into()])] {
+            assert_eq!(read(18, body), PublisherData::Unreadable, "{body:02x?}");
+        }
+    }
+}

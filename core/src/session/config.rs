@@ -51,7 +51,8 @@ pub struct SessionLimits {
     /// Events waiting for [`poll_output`](super::Session::poll_output); at the bound the session stops parsing until
     /// they are taken. Default 512.
     pub events: usize,
-    /// Bytes of replies waiting to be written; at the bound the session stops reading requests. Default 64 KiB.
+    /// Bytes of replies waiting to be written; at the bound the session stops reading requests. At least 4 KiB, default
+    /// 64 KiB.
     pub replies: usize,
     /// Bytes received but not parsed, because the session waits for an answer to a request. An adapter that honours
     /// [`Wait::read`](super::Wait::read) never gets past one read beyond it. Default 1 MiB.

@@ -51,8 +51,7 @@ pub enum Event {
         /// Message stream id.
         stream_id: u32,
     },
-    /// The stream is no longer published on this connection; the peer has been told. More may follow on the same
-    /// connection.
+    /// The stream is no longer published on this connection. More may follow on the same connection.
     Unpublish {
         /// Message stream id.
         stream_id: u32,

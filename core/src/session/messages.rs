@@ -56,13 +56,15 @@ impl Session {
     }
 
     /// An aggregate is taken apart; its parts are then as if they had come one by one.
+    ///
+    /// They become events at once, so there may be as many as events may wait; real ones hold a few dozen.
     fn handle_aggregate(&mut self, message: &Message) {
         let Some(stream_id) = self.publishing(message.stream_id) else {
             self.counters.stray_media += 1;
             return;
         };
-        for part in flv::aggregate::parse(&message.payload, message.timestamp) {
-            let Ok(part) = part else {
+        for (index, part) in flv::aggregate::parse(&message.payload, message.timestamp).enumerate() {
+            let Some(part) = part.ok().filter(|_| index < self.config.limits.events) else {
                 self.counters.unreadable_messages += 1;
                 return;
             };

@@ -43,6 +43,9 @@ const COMMAND_CHUNK_STREAM: u8 = 3;
 /// The chunk stream of notices on a message stream.
 const STATUS_CHUNK_STREAM: u8 = 5;
 
+/// Room for the longest reply, S0 S1 S2, whatever the configured limit.
+const MIN_REPLIES: usize = 4096;
+
 /// The smallest acknowledgement window a peer can ask for, in bytes: one that wants an answer to every byte gets fewer.
 const MIN_ACK_WINDOW: u32 = 4096;
 
@@ -58,8 +61,9 @@ pub struct Session {
     reader: ChunkReader,
     outbound: Outbound,
     events: VecDeque<Event>,
-    /// Bytes received and not parsed yet.
+    /// Bytes received and not parsed yet, from `inbox_start` on.
     inbox: Vec<u8>,
+    inbox_start: usize,
     /// True while a request waits for its answer.
     asking: bool,
     identification: Identification,
@@ -81,6 +85,8 @@ pub struct Session {
     ack_window: u32,
     /// `outbound.written()` when the write timer was set.
     write_mark: u64,
+    /// When progress in writing was last seen.
+    write_progress: Instant,
     /// When the publisher's last message came.
     last_message: Option<Instant>,
     counters: SessionCounters,
@@ -130,6 +136,7 @@ impl Session {
             outbound: Outbound::default(),
             events: VecDeque::new(),
             inbox: Vec::new(),
+            inbox_start: 0,
             asking: false,
             identification: Identification::default(),
             streams: Streams::default(),
@@ -143,6 +150,7 @@ impl Session {
             acknowledged: 0,
             ack_window: config.window.max(MIN_ACK_WINDOW),
             write_mark: 0,
+            write_progress: now,
             last_message: None,
             counters: SessionCounters::default(),
             config,
@@ -192,20 +200,29 @@ impl Session {
             }
         }
         if self.timers.take_expired(Timer::Write, now) && !self.outbound.is_empty() {
-            if self.outbound.written() == self.write_mark {
+            let stalled = self.outbound.written() == self.write_mark;
+            if stalled && now >= self.write_progress + self.config.timeouts.write {
                 self.close(CloseReason::Timeout(TimeoutKind::Write));
             } else {
-                self.watch_write();
+                self.watch_write(stalled);
             }
         }
         if self.timers.take_expired(Timer::Ping, now) {
             self.timers.set(Timer::Ping, now + self.config.timeouts.ping);
             let time = now.saturating_duration_since(self.start).as_millis() as u32;
-            self.send_control(&Control::User(UserControl::PingRequest(time)));
+            // Our own idea, so it does not count among the replies.
+            let mut ping = Vec::with_capacity(20);
+            Control::User(UserControl::PingRequest(time)).write(self.config.chunk_size, &mut ping);
+            self.outbound.push(ping.into());
         }
         if self.timers.take_expired(Timer::Linger, now) {
             self.discard();
         }
+    }
+
+    /// Tells the time where nothing else happens: timers started by what follows count from there.
+    pub(crate) fn tell_time(&mut self, now: Instant) {
+        self.now = now;
     }
 
     /// The peer closed its side, or the connection broke: nothing more can be written.
@@ -225,9 +242,15 @@ impl Session {
                 break;
             }
             let inbox = std::mem::take(&mut self.inbox);
-            let mut rest = inbox.as_slice();
+            let mut rest = &inbox[self.inbox_start..];
             let parsed = self.parse(&mut rest);
-            self.inbox = rest.to_vec();
+            // Nothing is moved for what was parsed: a read full of requests is walked through once.
+            if !rest.is_empty() && !self.is_closing() {
+                self.inbox_start = inbox.len() - rest.len();
+                self.inbox = inbox;
+            } else {
+                self.inbox_start = 0;
+            }
             if let Err(error) = parsed {
                 self.close(CloseReason::Protocol(error));
             }
@@ -237,7 +260,7 @@ impl Session {
             self.events = VecDeque::new();
         }
         if !self.outbound.is_empty() && !self.timers.is_set(Timer::Write) {
-            self.watch_write();
+            self.watch_write(false);
         }
         let read = !self.is_blocked();
         if let Stage::Closing(closing) = &self.stage {
@@ -380,7 +403,7 @@ impl Session {
     /// True while nothing more may be parsed: a request waits, or the peer made us queue enough.
     fn is_blocked(&self) -> bool {
         let limits = &self.config.limits;
-        self.asking || self.events.len() >= limits.events || self.outbound.replies() >= limits.replies
+        self.asking || self.events.len() >= limits.events || self.outbound.replies() >= limits.replies.max(MIN_REPLIES)
     }
 
     /// Parses from the front of `input` until it is empty or the session is blocked.
@@ -437,9 +460,11 @@ impl Session {
         if rest.is_empty() || self.is_closing() {
             return Ok(());
         }
-        if self.inbox.len() + rest.len() > limit {
+        if self.inbox.len() - self.inbox_start + rest.len() > limit {
             return Err(Error::InboxOverLimit { limit });
         }
+        self.inbox.drain(..self.inbox_start);
+        self.inbox_start = 0;
         self.inbox.extend_from_slice(rest);
         Ok(())
     }
@@ -453,9 +478,13 @@ impl Session {
         }
     }
 
-    fn watch_write(&mut self) {
-        self.write_mark = self.outbound.written();
-        self.timers.set(Timer::Write, self.now + self.config.timeouts.write);
+    /// Looks at the progress of writing four times in the time it may take, so that a write itself touches no timer.
+    fn watch_write(&mut self, stalled: bool) {
+        if !stalled {
+            self.write_mark = self.outbound.written();
+            self.write_progress = self.now;
+        }
+        self.timers.set(Timer::Write, self.now + self.config.timeouts.write / 4);
     }
 
     fn send_control(&mut self, control: &Control) {
@@ -485,6 +514,7 @@ impl Session {
         self.stage = Stage::Closing(Box::new(Closing { close, linger }));
         self.asking = false;
         self.inbox = Vec::new();
+        self.inbox_start = 0;
         self.timers.clear_all();
         self.timers.set(Timer::Linger, self.now + self.config.timeouts.linger);
     }
@@ -532,3 +562,6 @@ impl Session {
         Some(ended)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

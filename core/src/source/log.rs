@@ -20,6 +20,10 @@ pub struct Source {
     headers: Arc<Headers>,
     /// Position of the newest frame to start at, if it is still in the log.
     newest_start: Option<u64>,
+    /// Where the present publisher began, with the time of its predecessor's last frame.
+    began: Reached,
+    /// The present publisher's first frame to start at.
+    first_start: Option<Reached>,
     /// True once the present publisher sent video.
     video: bool,
     /// Counts publishers.
@@ -78,17 +82,31 @@ pub struct Cursor {
     epoch: u64,
     /// True until a place to start at is found.
     starting: bool,
+    /// Where the wait for a start began. A player that waited for the publisher's first start gets all from there on,
+    /// any other begins as near to the present as it can.
+    waits_from: u64,
     /// False until the first key frame: coded video before it would not decode.
     key_seen: bool,
     /// Where the player is in the stream's bytes and frames and time, for counting gaps; `None` before its first start.
     reached: Option<Reached>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Reached {
     position: u64,
     offset: u64,
     timestamp: u32,
+}
+
+impl Reached {
+    /// What lies between here and `later`.
+    fn gap_to(self, later: Reached) -> Gap {
+        Gap {
+            frames: later.position.saturating_sub(self.position),
+            bytes: later.offset.saturating_sub(self.offset),
+            milliseconds: u64::from(milliseconds_from(self.timestamp, later.timestamp)),
+        }
+    }
 }
 
 /// What [`Source::next`] found.
@@ -157,6 +175,8 @@ impl Source {
             pushed: 0,
             headers: Arc::default(),
             newest_start: None,
+            began: Reached::default(),
+            first_start: None,
             video: false,
             epoch: 0,
             live: false,
@@ -178,6 +198,9 @@ impl Source {
         self.first += self.log.len() as u64;
         self.log.clear();
         self.bytes = 0;
+        let timestamp = self.last.map_or(0, |(timestamp, _)| timestamp);
+        self.began = Reached { position: self.first, offset: self.pushed, timestamp };
+        self.first_start = None;
         self.last.map_or_else(Timeline::new, |(timestamp, time)| Timeline::resuming(timestamp, time))
     }
 
@@ -235,6 +258,8 @@ impl Source {
         let headers = self.is_start(&frame).then(|| self.headers.clone());
         if headers.is_some() {
             self.newest_start = Some(position);
+            let start = Reached { position, offset: self.pushed, timestamp: frame.timestamp() };
+            self.first_start.get_or_insert(start);
             self.stats.key_frames += u64::from(frame.is_join_point());
         }
         if frame.is_header() {
@@ -257,7 +282,8 @@ impl Source {
 
     /// A cursor for a new player. It begins at the newest key frame, or waits for the next.
     pub fn join(&self) -> Cursor {
-        Cursor { position: 0, epoch: self.epoch, starting: true, key_seen: false, reached: None }
+        let waits_from = self.first + self.log.len() as u64;
+        Cursor { position: 0, epoch: self.epoch, starting: true, waits_from, key_seen: false, reached: None }
     }
 
     /// The next thing for the player at `cursor`, which moves on.
@@ -289,6 +315,12 @@ impl Source {
         }
     }
 
+    /// True if starting anew would bring the player at `cursor` nearer to the present: there is a frame to start at
+    /// that it has not come to.
+    pub fn has_newer_start(&self, cursor: &Cursor) -> bool {
+        cursor.epoch != self.epoch || self.newest_start.is_some_and(|start| start > cursor.position)
+    }
+
     /// Frames between the cursor and the head of the log; 0 while it waits for a start.
     pub fn behind(&self, cursor: &Cursor) -> u64 {
         let head = self.first + self.log.len() as u64;
@@ -316,17 +348,30 @@ impl Source {
         if !self.live {
             return None;
         }
-        let position = self.newest_start?;
+        let newest = self.newest_start?;
+        // Who was there before this publisher waited for its first start, too.
+        let waits_from = if cursor.epoch == self.epoch { cursor.waits_from } else { 0 };
+        let waited = self.first_start.map(|start| start.position).filter(|start| *start >= waits_from);
+        let position = waited.filter(|start| *start >= self.first).unwrap_or(newest);
         let entry = self.entry(position)?;
-        let gap = cursor.reached.map_or_else(Gap::default, |reached| Gap {
-            frames: position.saturating_sub(reached.position),
-            bytes: entry.offset.saturating_sub(reached.offset),
-            milliseconds: u64::from(milliseconds_from(reached.timestamp, entry.frame.timestamp())),
-        });
+        let start = Reached { position, offset: entry.offset, timestamp: entry.frame.timestamp() };
+        let gap = match cursor.reached {
+            None => Gap::default(),
+            Some(reached) if cursor.epoch == self.epoch => reached.gap_to(start),
+            // Another publisher has come: what was left of the one before is missed, not the time between the two nor
+            // the headers at the beginning, which are sent.
+            Some(reached) => {
+                let mut gap = reached.gap_to(self.began);
+                gap.add(self.first_start.unwrap_or(start).gap_to(start));
+                gap
+            }
+        };
         cursor.starting = false;
         cursor.epoch = self.epoch;
         cursor.position = position;
         cursor.key_seen = false;
+        // What is counted now is not counted again, should the player fall off before its first frame.
+        cursor.reached = Some(start);
         Some(Start { headers: entry.headers.clone().unwrap_or_default(), timestamp: entry.frame.timestamp(), gap })
     }
 
@@ -355,6 +400,7 @@ impl Cursor {
     /// Gives up the place: the next start is the newest key frame, and what lies between counts as a gap.
     pub fn restart(&mut self) {
         self.starting = true;
+        self.waits_from = u64::MAX;
     }
 }
 

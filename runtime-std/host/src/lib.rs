@@ -1,16 +1,20 @@
-//! What every Anabranch server program needs of its machine and shares with the others: command line options, listening
-//! sockets, the log and its lines, signals. Nothing here knows which runtime serves the connections.
+//! What every Anabranch server program needs of its machine and shares with the others: the program's frame, command line
+//! options, listening sockets, the log and its lines, signals. Nothing here knows which runtime serves the connections.
 
+mod accept;
 mod banner;
 mod listen;
 mod log;
 mod options;
+mod program;
 mod signals;
 
+pub use accept::{AcceptErrors, interrupt_accept};
 pub use banner::Banner;
 pub use listen::{Listen, TcpOptions, listen, tune};
 pub use log::{Lines, init_log};
 pub use options::Options;
+pub use program::Program;
 pub use signals::on_stop_signal;
 
 /// Thirty-two random bytes for [`Server::new`](anabranch_core::conn::Server::new).

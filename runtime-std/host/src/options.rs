@@ -1,6 +1,8 @@
 use std::time::Duration;
 
+use anabranch_core::chunk::Leniency;
 use anabranch_core::conn::Config;
+use anabranch_core::policy::Network;
 use anabranch_core::source::MergeWindow;
 use clap::{Args, value_parser};
 
@@ -9,7 +11,7 @@ use crate::{Listen, TcpOptions};
 /// Options that every server program has. Each can also be set by the environment variable shown with it.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Where to listen: PORT, ADDRESS:PORT or [IPV6]:PORT; may be given several times
+    /// Where to listen: PORT or ADDRESS:PORT, an IPv6 address in brackets; may be given several times
     #[arg(
         long,
         short,
@@ -40,6 +42,25 @@ pub struct Options {
           value_parser = value_parser!(u64).range(1..=4096))]
     pub stream_memory: u64,
 
+    /// Proxies that may say in front of the handshake who is behind them (PROXY protocol 1 and 2, SRS's proxy): an
+    /// address or network such as 10.0.0.0/8; may be given several times
+    #[arg(long, value_name = "NETWORK", env = "ANABRANCH_TRUSTED_PROXY", value_delimiter = ',')]
+    pub trusted_proxy: Vec<Network>,
+
+    /// Send multitrack messages to every player, not only to those that say they understand them (FFmpeg 7.1 and later
+    /// do, and do not say so)
+    #[arg(long, env = "ANABRANCH_MULTITRACK_TO_ALL")]
+    pub multitrack_to_all: bool,
+
+    /// Refuse chunk streams that start with a header that inherits from nothing, as the specification says; librtmp
+    /// sends such
+    #[arg(long, env = "ANABRANCH_STRICT_CHUNKS")]
+    pub strict_chunks: bool,
+
+    /// Send onBWDone after connect, as Flash Media Server does
+    #[arg(long, env = "ANABRANCH_BANDWIDTH_DONE")]
+    pub bandwidth_done: bool,
+
     /// What to log: error, warn, info, debug or trace, or levels per module as in anabranch_smol=debug
     #[arg(long, value_name = "FILTER", default_value = "info", env = "ANABRANCH_LOG")]
     pub log: String,
@@ -50,6 +71,12 @@ impl Options {
     pub fn config(&self) -> Config {
         let mut config = Config::default();
         config.session.chunk_size = self.chunk_size;
+        config.session.bandwidth_done = self.bandwidth_done;
+        if self.strict_chunks {
+            config.session.leniency = Leniency::Strict;
+        }
+        config.trusted_proxies.clone_from(&self.trusted_proxy);
+        config.multitrack_to_all = self.multitrack_to_all;
         config.merge_window = MergeWindow(Duration::from_millis(self.merge_window));
         config.unpublish_grace = Duration::from_secs(self.unpublish_grace);
         config.source.bytes = usize::try_from(self.stream_memory << 20).unwrap_or(usize::MAX);

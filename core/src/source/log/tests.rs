@@ -1,1 +1,591 @@
+use std::time::Duration;
 
+use proptest::prelude::*;
+
+use super::*;
+use crate::message::{Message, MessageType, Payload};
+use crate::source::WireFormat;
+
+/// Bytes of a frame beyond its body: one full header.
+const HEADER: u64 = 12;
+
+fn at(start: Instant, milliseconds: u64) -> Instant {
+    start + Duration::from_millis(milliseconds)
+}
+
+fn any_instant() -> Instant {
+    #[allow(clippy::disallowed_methods)] // any instant does; nothing reads the clock again
+    Instant::now()
+}
+
+fn frame(type_id: u8, timestamp: u32, body: &[u8]) -> Frame {
+    let message = Message { chunk_stream: 4, timestamp, type_id, stream_id: 1, payload: Payload::from(body) };
+    Frame::encode(message, WireFormat { chunk_size: 60_000 })
+}
+
+fn video_header(timestamp: u32, number: u8) -> Frame {
+    frame(MessageType::VIDEO, timestamp, &[0x17, 0, 0, 0, 0, 1, 100, 0, 31, 0xff, number])
+}
+
+fn audio_header(timestamp: u32, number: u8) -> Frame {
+    frame(MessageType::AUDIO, timestamp, &[0xaf, 0, 0x12, number])
+}
+
+fn metadata(timestamp: u32, number: u8) -> Frame {
+    let body = [b"\x02\x00\x0aonMetaData\x08\x00\x00\x00\x00\x00\x00\x09".as_slice(), &[5, number]].concat();
+    frame(MessageType::DATA_AMF0, timestamp, &body)
+}
+
+fn key(timestamp: u32, number: u8) -> Frame {
+    frame(MessageType::VIDEO, timestamp, &[0x17, 1, 0, 0, 0, number])
+}
+
+fn inter(timestamp: u32, number: u8) -> Frame {
+    frame(MessageType::VIDEO, timestamp, &[0x27, 1, 0, 0, 0, number])
+}
+
+fn audio(timestamp: u32, number: u8) -> Frame {
+    frame(MessageType::AUDIO, timestamp, &[0xaf, 1, number])
+}
+
+/// A source somebody publishes, and the moment it began.
+fn live(limits: SourceLimits) -> (Source, Instant) {
+    let mut source = Source::new(limits);
+    source.begin();
+    (source, any_instant())
+}
+
+fn push_all(source: &mut Source, now: Instant, frames: impl IntoIterator<Item = Frame>) {
+    for frame in frames {
+        source.push(now, frame);
+    }
+}
+
+/// A frame in a word: what it is, its number, its time.
+fn word(frame: &Frame) -> String {
+    let body = frame.payload();
+    let kind = match (frame.kind(), &body[..2]) {
+        (FrameKind::Data, _) => "meta",
+        (FrameKind::Video, [0x17, 0]) => "vh",
+        (FrameKind::Audio, [0xaf, 0]) => "ah",
+        (FrameKind::Video, [0x17, 1]) => "K",
+        (FrameKind::Video, _) => "v",
+        (FrameKind::Audio, _) => "a",
+    };
+    format!("{kind}{}@{}", body.last().expect("no empty frames in these tests"), frame.timestamp())
+}
+
+/// All there is for a player, up to `Pending` or `Ended`.
+fn read(source: &Source, cursor: &mut Cursor) -> Vec<String> {
+    let mut words = Vec::new();
+    loop {
+        match source.next(cursor) {
+            Next::Start(start) => {
+                let headers: Vec<String> = start.headers.iter().map(word).collect();
+                words.push(format!("start@{} [{}] {}", start.timestamp, headers.join(" "), gap(start.gap)));
+            }
+            Next::Frame(frame) => words.push(word(frame)),
+            Next::Pending => return words,
+            Next::Ended => {
+                words.push("end".into());
+                return words;
+            }
+        }
+    }
+}
+
+fn gap(gap: Gap) -> String {
+    format!("-{}f {}b {}ms", gap.frames, gap.bytes, gap.milliseconds)
+}
+
+const NO_GAP: &str = "-0f 0b 0ms";
+
+#[test]
+fn a_player_joins_at_the_newest_key_frame_with_metadata_video_and_audio_headers() {
+    let (mut source, now) = live(SourceLimits::default());
+    let mut early = source.join();
+    assert!(matches!(source.next(&mut early), Next::Pending));
+    // The order in which headers come does not matter.
+    push_all(&mut source, now, [audio_header(0, 1), video_header(0, 1), metadata(0, 1), metadata(0, 2)]);
+    assert_eq!(read(&source, &mut early), [""; 0], "headers alone are nothing to start with");
+    push_all(&mut source, now, [key(0, 1), inter(40, 2), key(80, 3), audio(85, 4), inter(120, 5)]);
+    let mut late = source.join();
+    let headers = "[meta2@0 vh1@0 ah1@0]";
+    let expected = [format!("start@80 {headers} {NO_GAP}"), "K3@80".into(), "a4@85".into(), "v5@120".into()];
+    assert_eq!(read(&source, &mut late), expected);
+    // The one that waited gets all from the first key frame on, and both go on with what is new.
+    let all = [format!("start@0 {headers} {NO_GAP}"), "K1@0".into(), "v2@40".into()];
+    assert_eq!(read(&source, &mut early), [&all[..], &expected[1..]].concat());
+    source.push(now, inter(160, 6));
+    assert_eq!(
+        (read(&source, &mut late), read(&source, &mut early)),
+        (vec!["v6@160".into()], vec!["v6@160".to_owned()])
+    );
+    assert_eq!(source.stats().key_frames, 2);
+}
+
+#[test]
+fn a_header_that_changes_reaches_each_player_once_and_in_its_place() {
+    let (mut source, now) = live(SourceLimits::default());
+    push_all(&mut source, now, [video_header(0, 1), audio_header(0, 1), key(0, 1), inter(40, 2)]);
+    let mut early = source.join();
+    assert_eq!(read(&source, &mut early).len(), 3);
+    push_all(&mut source, now, [audio_header(50, 2), audio(60, 3), video_header(70, 2)]);
+    // Joined before the next key frame: the old headers, and the new ones where they came.
+    let mut between = source.join();
+    let start = format!("start@0 [vh1@0 ah1@0] {NO_GAP}");
+    let expected = [&start, "K1@0", "v2@40", "ah2@50", "a3@60", "vh2@70"];
+    assert_eq!(read(&source, &mut between), expected);
+    push_all(&mut source, now, [key(80, 4), inter(120, 5)]);
+    let mut late = source.join();
+    assert_eq!(read(&source, &mut late), [&format!("start@80 [vh2@70 ah2@50] {NO_GAP}"), "K4@80", "v5@120"]);
+    assert_eq!(read(&source, &mut early), ["ah2@50", "a3@60", "vh2@70", "K4@80", "v5@120"]);
+    assert_eq!(read(&source, &mut between), ["K4@80", "v5@120"]);
+}
+
+#[test]
+fn metadata_that_was_withdrawn_is_not_given_to_new_players() {
+    let (mut source, now) = live(SourceLimits::default());
+    push_all(&mut source, now, [metadata(0, 1), video_header(0, 1), key(0, 1)]);
+    source.clear_metadata();
+    let mut cursor = source.join();
+    assert!(read(&source, &mut cursor)[0].contains("meta1"), "it was in force at that key frame");
+    source.push(now, key(40, 2));
+    let mut cursor = source.join();
+    assert_eq!(read(&source, &mut cursor)[0], format!("start@40 [vh1@0] {NO_GAP}"));
+    assert!(!source.headers().is_empty());
+}
+
+#[test]
+fn a_gop_over_the_bound_cannot_be_joined_and_players_wait_for_the_next_key_frame() {
+    let limits = SourceLimits { bytes: 100, ..SourceLimits::default() };
+    let (mut source, now) = live(limits);
+    push_all(&mut source, now, [video_header(0, 1), key(0, 1)]);
+    for number in 0..20 {
+        source.push(now, inter(40 + u32::from(number), number));
+        assert!(source.log_bytes() <= 100);
+    }
+    let mut cursor = source.join();
+    assert_eq!(read(&source, &mut cursor), [""; 0]);
+    source.push(now, key(100, 2));
+    assert_eq!(read(&source, &mut cursor), [&format!("start@100 [vh1@0] {NO_GAP}"), "K2@100"]);
+}
+
+#[test]
+fn a_frame_larger_than_the_bound_stays_alone() {
+    let (mut source, now) = live(SourceLimits { bytes: 100, ..SourceLimits::default() });
+    push_all(&mut source, now, [video_header(0, 1), key(0, 1)]);
+    let mut cursor = source.join();
+    assert_eq!(read(&source, &mut cursor).len(), 2);
+    let large = [[0x17, 1, 0, 0, 0].as_slice(), &[9; 500]].concat();
+    source.push(now, frame(MessageType::VIDEO, 40, &large));
+    assert_eq!((source.log_frames(), source.log_bytes()), (1, 517));
+    assert_eq!(read(&source, &mut cursor), ["K9@40"]);
+    source.push(now, inter(80, 1));
+    assert_eq!(source.log_frames(), 1, "and goes with the next");
+}
+
+#[test]
+fn a_slow_player_falls_off_and_its_gap_is_counted_exactly() {
+    let limits = SourceLimits { frames: 5, ..SourceLimits::default() };
+    let (mut source, now) = live(limits);
+    push_all(&mut source, now, [video_header(0, 1), key(0, 1)]);
+    let mut slow = source.join();
+    assert_eq!(read(&source, &mut slow).len(), 2);
+    push_all(&mut source, now, [inter(40, 2), audio(50, 3), inter(80, 4)]);
+    assert_eq!(source.behind(&slow), 3);
+    assert!(matches!(source.next(&mut slow), Next::Frame(frame) if word(frame) == "v2@40"));
+    // 6 frames: the two it had not read, and four that follow, are lost to it; then a key frame.
+    push_all(
+        &mut source,
+        now,
+        [inter(120, 5), inter(160, 6), inter(200, 7), audio(210, 8), key(240, 9), inter(280, 10)],
+    );
+    let lost = [3u64, 6, 6, 6, 6, 3].iter().map(|body| body + HEADER).sum::<u64>();
+    let start = format!("start@240 [vh1@0] -6f {lost}b 200ms");
+    assert_eq!(read(&source, &mut slow), [&start, "K9@240", "v10@280"]);
+    assert_eq!(source.behind(&slow), 0);
+}
+
+/// A start tells what was missed; whoever falls off again before its first frame must not be told it twice.
+#[test]
+fn a_gap_is_counted_once() {
+    let (mut source, now) = live(SourceLimits { frames: 2, ..SourceLimits::default() });
+    push_all(&mut source, now, [key(0, 1)]);
+    let mut cursor = source.join();
+    assert_eq!(read(&source, &mut cursor).len(), 2);
+    push_all(&mut source, now, [inter(40, 2), inter(80, 3), key(120, 4)]);
+    let Next::Start(start) = source.next(&mut cursor) else { panic!("it fell off") };
+    assert_eq!(start.gap.frames, 2);
+    push_all(&mut source, now, [inter(160, 5), inter(200, 6), key(240, 7)]);
+    let Next::Start(start) = source.next(&mut cursor) else { panic!("it fell off again") };
+    assert_eq!((start.gap.frames, start.gap.milliseconds), (3, 120), "the key frame it never read, and two more");
+}
+
+#[test]
+fn a_restart_goes_to_the_newest_key_frame_and_counts_what_lies_between() {
+    let (mut source, now) = live(SourceLimits::default());
+    push_all(&mut source, now, [key(0, 1), inter(40, 2)]);
+    let mut cursor = source.join();
+    assert_eq!(read(&source, &mut cursor).len(), 3);
+    push_all(&mut source, now, [inter(80, 3), inter(120, 4), key(160, 5), inter(200, 6)]);
+    cursor.restart();
+    assert_eq!(source.behind(&cursor), 0, "it waits for a start");
+    let missed = 2 * (HEADER + 6);
+    assert_eq!(read(&source, &mut cursor), [&format!("start@160 [] -2f {missed}b 120ms"), "K5@160", "v6@200"]);
+}
+
+#[test]
+fn audio_alone_starts_at_its_newest_frame() {
+    let (mut source, now) = live(SourceLimits::default());
+    push_all(&mut source, now, [audio_header(0, 1), audio(0, 1), audio(23, 2), audio(46, 3)]);
+    let mut cursor = source.join();
+    assert_eq!(read(&source, &mut cursor), [&format!("start@46 [ah1@0] {NO_GAP}"), "a3@46"]);
+    source.push(now, audio(69, 4));
+    assert_eq!(read(&source, &mut cursor), ["a4@69"]);
+    assert_eq!(source.stats().key_frames, 0, "audio frames are no key frames");
+}
+
+#[test]
+fn video_alone_starts_at_key_frames() {
+    let (mut source, now) = live(SourceLimits::default());
+    let mut cursor = source.join();
+    push_all(&mut source, now, [video_header(0, 1), inter(0, 1), inter(40, 2)]);
+    assert_eq!(read(&source, &mut cursor), [""; 0], "frames before the first key frame would not decode");
+    push_all(&mut source, now, [key(80, 3), inter(120, 4)]);
+    assert_eq!(read(&source, &mut cursor), [&format!("start@80 [vh1@0] {NO_GAP}"), "K3@80", "v4@120"]);
+}
+
+#[test]
+fn audio_before_the_first_video_is_heard_and_video_waits_for_its_key_frame() {
+    let (mut source, now) = live(SourceLimits::default());
+    let mut early = source.join();
+    push_all(&mut source, now, [audio_header(0, 1), audio(0, 1)]);
+    assert_eq!(read(&source, &mut early), [&format!("start@0 [ah1@0] {NO_GAP}"), "a1@0"]);
+    push_all(&mut source, now, [video_header(10, 1), inter(10, 2), audio(23, 3)]);
+    assert_eq!(read(&source, &mut early), ["vh1@10", "a3@23"], "video that cannot be decoded is left out");
+    // Until there is a key frame, the last audio before the video is the place to start.
+    let mut between = source.join();
+    assert_eq!(read(&source, &mut between), [&format!("start@0 [ah1@0] {NO_GAP}"), "a1@0", "vh1@10", "a3@23"]);
+    push_all(&mut source, now, [key(40, 4), inter(80, 5)]);
+    assert_eq!(read(&source, &mut early), ["K4@40", "v5@80"]);
+    let mut late = source.join();
+    assert_eq!(read(&source, &mut late), [&format!("start@40 [vh1@10 ah1@0] {NO_GAP}"), "K4@40", "v5@80"]);
+}
+
+#[test]
+fn publishers_come_and_go_and_cursors_stay() {
+    let (mut source, now) = live(SourceLimits::default());
+    push_all(&mut source, now, [metadata(0, 1), video_header(0, 1), audio_header(0, 1), key(0, 1), inter(40, 2)]);
+    let mut cursor = source.join();
+    assert!(matches!(source.next(&mut cursor), Next::Start(_)));
+    assert!(matches!(source.next(&mut cursor), Next::Frame(_)));
+    let mut reader = source.join();
+    source.end(at(now, 50));
+    assert_eq!((source.is_live(), source.ended()), (false, Some(at(now, 50))));
+    // What a player has not read of it can still be read.
+    let mut done = cursor.clone();
+    assert_eq!(read(&source, &mut done), ["v2@40", "end"]);
+    assert_eq!(read(&source, &mut reader), ["end"], "nobody starts with a stream that is over");
+
+    let epoch = source.epoch();
+    source.begin();
+    assert_eq!((source.epoch(), source.ended()), (epoch + 1, None));
+    assert_eq!(source.log_bytes(), 0);
+    assert_eq!(read(&source, &mut cursor), [""; 0]);
+    push_all(&mut source, at(now, 100), [video_header(90, 2), key(90, 3)]);
+    // The old publisher's last frame was never read: it counts. The header before the key frame and the time between
+    // the two publishers do not.
+    let lost = HEADER + 6;
+    assert_eq!(read(&source, &mut cursor), [&format!("start@90 [vh2@90] -1f {lost}b 40ms"), "K3@90"]);
+    assert_eq!(read(&source, &mut reader), [&format!("start@90 [vh2@90] {NO_GAP}"), "K3@90"]);
+}
+
+#[test]
+fn a_publisher_that_ends_without_a_word_ended_with_its_last_frame() {
+    let (mut source, now) = live(SourceLimits::default());
+    source.abandon();
+    assert_eq!((source.is_live(), source.ended()), (false, None));
+    source.begin();
+    source.push(at(now, 7), key(0, 1));
+    source.abandon();
+    assert_eq!(source.ended(), Some(at(now, 7)));
+}
+
+#[test]
+fn the_timeline_of_a_later_publisher_goes_on_where_the_earlier_ended() {
+    let mut source = Source::new(SourceLimits::default());
+    let now = any_instant();
+    let mut first = source.begin();
+    assert_eq!((first.map(now, 5000), first.map(now, 4000)), (5000, 4000), "the first passes unchanged");
+    source.push(now, key(5000, 1));
+    source.end(at(now, 10));
+    let mut second = source.begin();
+    // 3 s later, from a clock of its own; a step back stays a step back.
+    assert_eq!(second.map(at(now, 3000), 70), 8000);
+    assert_eq!(second.map(at(now, 9000), 90), 8020);
+    assert_eq!(second.map(at(now, 9000), 60), 7990);
+    // At once, and across the wrap.
+    source.push(at(now, 9000), key(u32::MAX, 2));
+    let mut third = source.begin();
+    assert_eq!(third.map(at(now, 9000), 0), 0);
+}
+
+#[test]
+fn memory_stays_within_each_bound_over_a_long_run() {
+    let bounds = [
+        SourceLimits { bytes: 3000, ..SourceLimits::default() },
+        SourceLimits { frames: 100, ..SourceLimits::default() },
+        SourceLimits { milliseconds: 2000, ..SourceLimits::default() },
+    ];
+    for limits in bounds {
+        let (mut source, now) = live(limits);
+        let mut most = (0, 0, 0);
+        push_all(&mut source, now, [video_header(0, 1), audio_header(0, 1)]);
+        for number in 0..20_000u32 {
+            let time = number * 20;
+            source.push(now, if number % 50 == 0 { key(time, 1) } else { inter(time, 2) });
+            source.push(now, audio(time, 3));
+            let oldest = source.log.front().expect("never empty").frame.timestamp();
+            most = (most.0.max(source.log_bytes()), most.1.max(source.log_frames()), most.2.max(time - oldest));
+            assert_eq!(source.log_bytes(), source.log.iter().map(|entry| entry.frame.wire().len()).sum::<usize>());
+        }
+        assert!(most.0 <= limits.bytes && most.1 <= limits.frames, "{most:?} with {limits:?}");
+        // A GOP is a second here: it is kept anyway, and what is older only within the bound.
+        assert!(most.2 <= limits.milliseconds.max(1000), "{most:?} with {limits:?}");
+        assert!(most.2 >= 900, "{most:?}: something is kept");
+    }
+}
+
+#[test]
+fn a_gop_longer_than_the_time_bound_is_kept() {
+    let (mut source, now) = live(SourceLimits { milliseconds: 100, ..SourceLimits::default() });
+    push_all(&mut source, now, [key(0, 1), inter(500, 2), key(1000, 3), inter(5000, 4), inter(9000, 5)]);
+    assert_eq!(source.log_frames(), 3);
+    let mut cursor = source.join();
+    assert_eq!(read(&source, &mut cursor)[1..], ["K3@1000", "v4@5000", "v5@9000"]);
+}
+
+/// What a publisher or a player does next.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Push(u8),
+    Read(usize, usize),
+    Restart(usize),
+    Join,
+    Change,
+}
+
+/// The same as [`Source`] with nothing left out and nothing clever: every frame ever pushed, and for each its place.
+#[derive(Default)]
+struct Model {
+    frames: Vec<Frame>,
+    /// Where the present publisher began, and the bounds cut.
+    epoch_start: usize,
+    oldest: usize,
+    /// Counts publishers.
+    epoch: usize,
+}
+
+impl Model {
+    fn push(&mut self, frame: Frame, limits: &SourceLimits) {
+        self.frames.push(frame);
+        let bytes = |range: &[Frame]| range.iter().map(|frame| frame.wire().len()).sum::<usize>();
+        let start = self.start_ever();
+        while self.oldest + 1 < self.frames.len() {
+            let kept = &self.frames[self.oldest..];
+            let over = bytes(kept) > limits.bytes || kept.len() > limits.frames;
+            let age = kept[kept.len() - 1].timestamp() - kept[0].timestamp();
+            let old = age > limits.milliseconds && start.is_none_or(|start| start < self.oldest || self.oldest < start);
+            if !over && !old {
+                return;
+            }
+            self.oldest += 1;
+        }
+    }
+
+    /// The newest frame of this publisher to start at, whether or not it is still there.
+    fn start_ever(&self) -> Option<usize> {
+        self.starts().last().copied()
+    }
+
+    fn starts(&self) -> Vec<usize> {
+        let epoch = &self.frames[self.epoch_start..];
+        let first_video = epoch.iter().position(|frame| frame.kind() == FrameKind::Video).unwrap_or(epoch.len());
+        let is_start = |(index, frame): &(usize, &Frame)| match frame.kind() {
+            FrameKind::Video => frame.is_join_point(),
+            FrameKind::Audio => *index < first_video && frame.class().is_coded(),
+            FrameKind::Data => false,
+        };
+        epoch.iter().enumerate().filter(is_start).map(|(index, _)| self.epoch_start + index).collect()
+    }
+
+    /// Where a reader begins: at the first start of the publisher if it waited for that, else at the newest.
+    fn start(&self, reader: &Reader) -> Option<usize> {
+        let newest = self.start_ever().filter(|start| *start >= self.oldest)?;
+        let waits_from = if reader.epoch == self.epoch { reader.waits_from } else { 0 };
+        let first = self.starts()[0];
+        Some(if first >= waits_from && first >= self.oldest { first } else { newest })
+    }
+
+    /// The newest metadata, video and audio header before `position`, in this order.
+    fn headers(&self, position: usize) -> Vec<String> {
+        let before = &self.frames[self.epoch_start..position];
+        [FrameKind::Data, FrameKind::Video, FrameKind::Audio]
+            .iter()
+            .filter_map(|kind| before.iter().rfind(|frame| frame.is_header() && frame.kind() == *kind).map(word))
+            .collect()
+    }
+}
+
+/// A player of the model: the next frame, if it has started.
+#[derive(Clone, Copy, Default)]
+struct Reader {
+    next: Option<usize>,
+    key_seen: bool,
+    reached: Option<Place>,
+    epoch: usize,
+    /// Where the wait for a start began.
+    waits_from: usize,
+}
+
+/// One past the last frame a player got or passed over, the time there, and where its publisher began.
+#[derive(Clone, Copy)]
+struct Place {
+    next: usize,
+    time: u32,
+    epoch_start: usize,
+}
+
+impl Reader {
+    fn join(model: &Model) -> Self {
+        Reader { epoch: model.epoch, waits_from: model.frames.len(), ..Reader::default() }
+    }
+
+    fn restart(&mut self) {
+        self.next = None;
+        self.waits_from = usize::MAX;
+    }
+
+    fn read(&mut self, model: &Model) -> Option<String> {
+        if self.next.is_some_and(|next| next < model.oldest) {
+            self.restart();
+        }
+        let Some(mut next) = self.next else {
+            let start = model.start(self)?;
+            let time = model.frames[start].timestamp();
+            let gap = self.gap(model, start);
+            let place = Place { next: start, time, epoch_start: model.epoch_start };
+            *self = Reader { next: Some(start), key_seen: false, reached: Some(place), epoch: model.epoch, ..*self };
+            return Some(format!("start@{time} [{}] {gap}", model.headers(start).join(" ")));
+        };
+        loop {
+            let frame = model.frames.get(next)?;
+            next += 1;
+            self.next = Some(next);
+            self.reached = Some(Place { next, time: frame.timestamp(), epoch_start: model.epoch_start });
+            self.key_seen |= frame.is_join_point();
+            if self.key_seen || frame.kind() != FrameKind::Video || frame.is_header() {
+                return Some(word(frame));
+            }
+        }
+    }
+
+    /// What lies between the last frame read and `start`; of a new publisher only what comes after its first start.
+    fn gap(&self, model: &Model, start: usize) -> String {
+        let Some(place) = self.reached else {
+            return NO_GAP.into();
+        };
+        let time = |index: usize| model.frames[index].timestamp();
+        let (missed, milliseconds) = if place.epoch_start == model.epoch_start {
+            (model.frames[place.next.min(start)..start].to_vec(), time(start).saturating_sub(place.time))
+        } else {
+            let first = model.starts()[0];
+            let (old, new) = (&model.frames[place.next..model.epoch_start], &model.frames[first..start]);
+            let left = time(model.epoch_start - 1) - place.time;
+            ([old, new].concat(), left + time(start) - time(first))
+        };
+        let bytes: usize = missed.iter().map(|frame| frame.wire().len()).sum();
+        format!("-{}f {bytes}b {milliseconds}ms", missed.len())
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_run_is_as_the_model_says(
+        steps in prop::collection::vec(
+            prop_oneof![
+                12 => (0u8..12).prop_map(Step::Push),
+                6 => (0usize..4, 1usize..8).prop_map(|(player, count)| Step::Read(player, count)),
+                1 => (0usize..4).prop_map(Step::Restart),
+                1 => Just(Step::Join),
+                1 => Just(Step::Change),
+            ],
+            1..200,
+        ),
+        bytes in 60usize..600,
+        frames in 1usize..30,
+        milliseconds in 0u32..400,
+    ) {
+        let limits = SourceLimits { bytes, frames, milliseconds };
+        let (mut source, now) = live(limits);
+        let mut model = Model::default();
+        let mut players = vec![(source.join(), Reader::default())];
+        let mut number = 0u8;
+        for (index, step) in steps.into_iter().enumerate() {
+            let time = index as u32 * 10;
+            match step {
+                Step::Push(kind) => {
+                    number = number.wrapping_add(1);
+                    let frame = match kind {
+                        0 => metadata(time, number),
+                        1 => video_header(time, number),
+                        2 => audio_header(time, number),
+                        3..5 => key(time, number),
+                        5..9 => inter(time, number),
+                        _ => audio(time, number),
+                    };
+                    model.push(frame.clone(), &limits);
+                    source.push(now, frame);
+                    prop_assert!(source.log_bytes() <= bytes || source.log_frames() == 1);
+                    prop_assert!(source.log_frames() <= frames);
+                    prop_assert_eq!(source.log_frames(), model.frames.len() - model.oldest);
+                }
+                Step::Read(player, count) => {
+                    let index = player % players.len();
+                    let (cursor, reader) = &mut players[index];
+                    for _ in 0..count {
+                        let seen = match source.next(cursor) {
+                            Next::Start(start) => {
+                                let headers: Vec<String> = start.headers.iter().map(word).collect();
+                                let gap = gap(start.gap);
+                                Some(format!("start@{} [{}] {gap}", start.timestamp, headers.join(" ")))
+                            }
+                            Next::Frame(frame) => Some(word(frame)),
+                            Next::Pending => None,
+                            Next::Ended => unreachable!("somebody always publishes here"),
+                        };
+                        prop_assert_eq!(seen, reader.read(&model));
+                    }
+                }
+                Step::Restart(player) => {
+                    let index = player % players.len();
+                    players[index].0.restart();
+                    players[index].1.restart();
+                }
+                Step::Join if players.len() < 4 => players.push((source.join(), Reader::join(&model))),
+                Step::Join => {}
+                Step::Change => {
+                    source.end(now);
+                    source.begin();
+                    model.epoch_start = model.frames.len();
+                    model.oldest = model.frames.len();
+                    model.epoch += 1;
+                    for (_, reader) in players.iter_mut().filter(|(_, reader)| reader.next.is_some()) {
+                        reader.restart();
+                    }
+                }
+            }
+        }
+    }
+}

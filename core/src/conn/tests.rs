@@ -1,0 +1,514 @@
+//! Publishers and players end to end, in memory: what each is sent, and what the adapter is told to do.
+
+use std::time::Duration;
+
+use bytes::Buf;
+
+use super::*;
+use crate::amf::Value;
+use crate::chunk::message_header;
+use crate::message::{Control, MessageType, UserControl};
+use crate::session::tests::peer::{self, Ear};
+
+const AUDIO: u8 = MessageType::AUDIO;
+
+/// A server, its clock, and the moment it began.
+#[derive(Debug)]
+struct Site {
+    server: Server,
+    now: Instant,
+}
+
+impl Site {
+    fn new() -> Self {
+        Site::with(Config::default())
+    }
+
+    fn with(config: Config) -> Self {
+        #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
+        let now = Instant::now();
+        Site { server: Server::new(config, [3; 32]), now }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    /// A client that has connected and heard the answer.
+    fn client(&self) -> Client {
+        let mut client = Client {
+            conn: self.server.connect(self.now),
+            ear: Ear::new(),
+            actions: Vec::new(),
+            closed: None,
+            deadline: None,
+        };
+        client.say(self, &[peer::handshake(), peer::connect()].concat());
+        client.hear(self);
+        client
+    }
+
+    fn publisher(&self, name: &str) -> Client {
+        let mut client = self.client();
+        client.say(self, &[peer::create_stream(2.0), peer::publish(1, name)].concat());
+        client.hear(self);
+        client
+    }
+
+    /// A player that has heard all up to the sample access notice.
+    fn player(&self, name: &str) -> Client {
+        let mut client = self.client();
+        client.say(self, &[peer::create_stream(2.0), peer::play(1, name)].concat());
+        client
+    }
+}
+
+/// One connection with its client, who takes what it is sent when it listens.
+#[derive(Debug)]
+struct Client {
+    conn: Conn,
+    ear: Ear,
+    /// What the adapter was told to do: `attach`, `detach`, `wake`.
+    actions: Vec<String>,
+    closed: Option<Report>,
+    deadline: Option<Instant>,
+}
+
+impl Client {
+    fn say(&mut self, site: &Site, bytes: &[u8]) {
+        self.conn.handle_input(site.now, bytes);
+        self.poll(site);
+    }
+
+    fn poll(&mut self, site: &Site) {
+        loop {
+            match self.conn.poll(site.now) {
+                Output::Action(Action::Attach(attachment)) => self.actions.push(format!("attach {attachment}")),
+                Output::Action(Action::Detach { role, .. }) => self.actions.push(format!("detach {role}")),
+                Output::Action(Action::Wake(_)) => self.actions.push("wake".into()),
+                Output::Wait(wait) => {
+                    self.deadline = wait.deadline;
+                    return;
+                }
+                Output::Closed(report) => {
+                    self.closed = Some(report);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// What is sent until nothing more comes.
+    fn messages(&mut self, site: &Site) -> Vec<crate::message::Message> {
+        let mut messages = Vec::new();
+        loop {
+            self.poll(site);
+            let waiting = self.conn.outbound().remaining();
+            if waiting == 0 {
+                return messages;
+            }
+            let bytes = self.conn.outbound().copy_to_bytes(waiting);
+            messages.extend(self.ear.messages(&bytes));
+        }
+    }
+
+    fn hear(&mut self, site: &Site) -> Vec<String> {
+        self.messages(site).iter().map(peer::line).collect()
+    }
+
+    fn actions(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Lets time pass as an adapter does that looks at this connection at its deadlines only, and writes nothing.
+    fn run(&mut self, site: &mut Site, time: Duration) {
+        let end = site.now + time;
+        while let (None, Some(deadline)) = (&self.closed, self.deadline.filter(|deadline| *deadline <= end)) {
+            site.now = site.now.max(deadline);
+            self.conn.handle_timeout(site.now);
+            self.poll(site);
+        }
+        site.now = end;
+    }
+
+    fn disconnect(&mut self, site: &Site) {
+        self.conn.handle_disconnect(site.now, CloseReason::PeerClosed);
+        self.poll(site);
+    }
+}
+
+/// Metadata and headers.
+fn headers() -> Vec<u8> {
+    [peer::metadata(0, 1), peer::video(0, peer::VIDEO_HEADER), peer::audio(0, peer::AUDIO_HEADER)].concat()
+}
+
+fn gop(time: u32, number: u8) -> Vec<u8> {
+    [
+        peer::video(time, &peer::key_frame(number)),
+        peer::audio(time + 10, &peer::audio_frame(number)),
+        peer::video(time + 40, &peer::inter_frame(number)),
+    ]
+    .concat()
+}
+
+const PLAY_REPLIES: usize = 5;
+
+#[test]
+fn a_late_joiner_starts_with_headers_and_the_newest_key_frame() {
+    let site = Site::new();
+    let mut publisher = site.publisher("cam");
+    assert_eq!(publisher.actions(), ["attach publisher of /live/cam"]);
+    publisher.say(&site, &[headers(), gop(0, 1), gop(80, 2)].concat());
+    assert_eq!(publisher.actions(), ["wake"]);
+    let mut player = site.player("cam?token=1");
+    assert_eq!(player.actions(), ["attach player of /live/cam"], "the query is no part of the name");
+    assert_eq!(
+        player.hear(&site)[PLAY_REPLIES..],
+        [
+            "data onMetaData on 1 at 0",
+            "video header 255 on 1 at 80",
+            "audio header 16 on 1 at 80",
+            "video key 2 on 1 at 80",
+            "audio frame 2 on 1 at 90",
+            "video frame 2 on 1 at 120",
+        ]
+    );
+    publisher.say(&site, &peer::video(160, &peer::inter_frame(3)));
+    assert_eq!(player.hear(&site), ["video frame 3 on 1 at 160"]);
+}
+
+#[test]
+fn a_player_that_came_first_waits_for_its_publisher() {
+    let site = Site::new();
+    let mut player = site.player("cam");
+    assert_eq!(player.hear(&site).len(), PLAY_REPLIES);
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    let heard = player.hear(&site);
+    assert_eq!(
+        heard[..4],
+        [
+            "data onMetaData on 1 at 0",
+            "video header 255 on 1 at 0",
+            "audio header 16 on 1 at 0",
+            "video key 1 on 1 at 0"
+        ]
+    );
+    assert_eq!(heard.len(), 6, "it was never told that the stream was over: no notice is due");
+}
+
+#[test]
+fn a_publisher_may_come_back_within_the_grace_period() {
+    let mut site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    let mut player = site.player("cam");
+    player.hear(&site);
+    publisher.actions();
+    publisher.disconnect(&site);
+    assert_eq!(publisher.actions(), ["detach publisher", "wake"], "players have something to learn");
+    assert_eq!(publisher.closed.as_ref().map(|report| report.close.reason.clone()), Some(CloseReason::PeerClosed));
+    assert_eq!(player.hear(&site), [""; 0]);
+
+    // Back in time: nobody is told anything, and time goes on.
+    site.pass(Duration::from_secs(9));
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 2)].concat());
+    let heard = player.hear(&site);
+    assert_eq!(heard[3], "video key 2 on 1 at 9040", "9 s after the last frame at 40");
+
+    // Not in time: the end is told once, and the return as well.
+    publisher.disconnect(&site);
+    player.hear(&site);
+    player.run(&mut site, Duration::from_millis(9999));
+    assert!(!player.hear(&site).iter().any(|line| line.contains("Notify")));
+    player.run(&mut site, Duration::from_millis(1));
+    assert_eq!(player.hear(&site), ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"]);
+    site.pass(Duration::from_secs(10));
+    player.conn.handle_timeout(site.now);
+    let pings = player.hear(&site);
+    assert!(!pings.iter().any(|line| line.contains("Notify")), "{pings:?}");
+    let mut publisher = site.publisher("cam");
+    assert_eq!(player.hear(&site), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Play.PublishNotify"]);
+    publisher.say(&site, &[headers(), gop(0, 3)].concat());
+    assert_eq!(player.hear(&site).len(), 6);
+    assert_eq!(player.conn.playing[0].missed(), Gap::default(), "it was never slow");
+}
+
+#[test]
+fn a_name_that_is_taken_is_refused_until_it_is_free() {
+    let mut site = Site::new();
+    let mut first = site.publisher("cam");
+    let mut second = site.client();
+    second.say(&site, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    assert_eq!(second.hear(&site), ["3/0 _result 2 1", "5/1 onStatus 0 NetStream.Publish.BadName"]);
+    assert_eq!((second.actions(), second.closed.is_none()), (vec![], true), "never attached; lingers");
+    site.pass(Duration::from_secs(3));
+    second.conn.handle_timeout(site.now);
+    second.poll(&site);
+    let report = second.closed.expect("closed");
+    assert_eq!(report.close.reason, CloseReason::Rejected("NetStream.Publish.BadName"));
+    // The first does not notice.
+    first.say(&site, &headers());
+    assert!(first.closed.is_none());
+    first.say(&site, &peer::command("closeStream", 0.0, 1, &[]));
+    assert_eq!(site.publisher("cam").actions(), ["attach publisher of /live/cam"]);
+}
+
+#[test]
+fn names_that_cannot_be_are_refused() {
+    let site = Site::new();
+    let mut client = site.client();
+    client.say(&site, &peer::play(0, "a\u{1}b"));
+    assert_eq!(client.hear(&site), ["5/1 onStatus 0 NetStream.Play.StreamNotFound"]);
+    let mut client = site.client();
+    client.say(&site, &peer::publish(0, ".."));
+    assert_eq!(client.hear(&site), ["5/1 onStatus 0 NetStream.Publish.BadName"]);
+    assert!(site.server.hub().streams().is_empty());
+}
+
+#[test]
+fn a_paused_player_gets_nothing_and_resumes_at_the_newest_key_frame() {
+    let site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    let mut player = site.player("cam");
+    player.hear(&site);
+    player.say(&site, &peer::command("pause", 0.0, 1, &[true.into(), 0.0.into()]));
+    player.hear(&site);
+    publisher.say(&site, &[gop(80, 2), gop(160, 3)].concat());
+    assert_eq!(player.hear(&site), [""; 0]);
+    player.say(&site, &peer::command("pause", 0.0, 1, &[false.into(), 0.0.into()]));
+    let heard = player.hear(&site);
+    assert_eq!(heard[..2], ["5/1 onStatus 0 NetStream.Unpause.Notify", "StreamBegin(1)"]);
+    assert_eq!(heard[5..], ["video key 3 on 1 at 160", "audio frame 3 on 1 at 170", "video frame 3 on 1 at 200"]);
+    player.disconnect(&site);
+    assert_eq!(player.closed.map(|report| report.missed.frames), Some(3), "the second group of pictures");
+}
+
+#[test]
+fn video_turned_on_again_comes_from_the_next_key_frame() {
+    let site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    let mut player = site.player("cam");
+    player.hear(&site);
+    player.say(&site, &peer::command("receiveVideo", 0.0, 1, &[false.into()]));
+    publisher.say(&site, &[gop(80, 2), peer::video(130, peer::VIDEO_HEADER)].concat());
+    assert_eq!(player.hear(&site), ["audio frame 2 on 1 at 90", "video header 255 on 1 at 130"], "headers always come");
+    player.say(&site, &peer::command("receiveVideo", 0.0, 1, &[true.into()]));
+    publisher.say(&site, &[peer::video(140, &peer::inter_frame(3)), gop(160, 4)].concat());
+    let heard = player.hear(&site);
+    assert_eq!(heard[2..], ["video key 4 on 1 at 160", "audio frame 4 on 1 at 170", "video frame 4 on 1 at 200"]);
+    player.say(&site, &peer::command("receiveAudio", 0.0, 1, &[false.into()]));
+    publisher.say(&site, &gop(240, 5));
+    assert_eq!(player.hear(&site), ["video key 5 on 1 at 240", "video frame 5 on 1 at 280"]);
+}
+
+#[test]
+fn a_player_on_message_stream_2_gets_the_same_bodies() {
+    let mut config = Config::default();
+    config.session.chunk_size = 128;
+    let site = Site::with(config);
+    let mut publisher = site.publisher("cam");
+    let body = [peer::key_frame(1), (0..250).collect()].concat();
+    publisher.say(&site, &[headers(), peer::video(0x0100_0000, &body)].concat());
+    let mut player = site.client();
+    player.say(&site, &[peer::create_stream(2.0), peer::create_stream(3.0), peer::play(2, "cam")].concat());
+    let messages = player.messages(&site);
+    let frames: Vec<_> = messages.iter().filter(|message| message.type_id == MessageType::VIDEO).collect();
+    assert_eq!(frames.len(), 2);
+    assert!(frames.iter().all(|frame| frame.stream_id == 2 && frame.timestamp == 0x0100_0000));
+    assert_eq!((&frames[0].payload[..], &frames[1].payload[..]), (peer::VIDEO_HEADER, &body[..]));
+}
+
+#[test]
+fn one_connection_plays_a_stream_twice_and_is_attached_until_both_end() {
+    let site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    let mut player = site.client();
+    player.say(&site, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
+    player.say(&site, &[peer::play(1, "cam"), peer::play(2, "cam")].concat());
+    let heard = player.hear(&site);
+    for stream_id in [1, 2] {
+        assert!(heard.contains(&format!("video key 1 on {stream_id} at 0")), "{heard:?}");
+    }
+    player.actions();
+    player.say(&site, &peer::command("deleteStream", 0.0, 0, &[1.0.into()]));
+    assert_eq!(player.actions(), [""; 0]);
+    player.say(&site, &peer::command("deleteStream", 0.0, 0, &[2.0.into()]));
+    assert_eq!(player.actions(), ["detach player"]);
+}
+
+#[test]
+fn the_queue_of_a_player_that_does_not_take_stays_near_the_high_water_mark() {
+    let mut config = Config { high_water: 5000, ..Config::default() };
+    config.source.bytes = 40_000;
+    let site = Site::with(config);
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &headers());
+    let mut player = site.player("cam");
+    player.hear(&site);
+    let frame = |head: &[u8]| [head, &[7; 1000]].concat();
+    for number in 0..200u32 {
+        let head = if number % 10 == 0 { peer::key_frame(1) } else { peer::inter_frame(2) };
+        publisher.say(&site, &peer::video(number * 40, &frame(&head)));
+        player.poll(&site);
+        let waiting = player.conn.outbound().len();
+        assert!(waiting < 5000 + 1018, "{waiting} bytes are queued");
+    }
+    assert!(player.conn.outbound().len() >= 5000);
+    // It takes again: the rest of the queue, then on from the newest key frame.
+    let heard = player.hear(&site);
+    assert_eq!(heard.last().map(String::as_str), Some("video frame 7 on 1 at 7960"));
+    assert!(heard.contains(&"video key 7 on 1 at 7600".to_owned()), "{heard:?}");
+    player.disconnect(&site);
+    let missed = player.closed.expect("closed").missed;
+    let got = heard.iter().filter(|line| line.contains("key") || line.contains("frame")).count() as u64;
+    assert_eq!(missed.frames + got, 200, "what it did not get is counted");
+    assert!(missed.bytes > missed.frames * 1000 && missed.milliseconds > 6000, "{missed:?}");
+}
+
+#[test]
+fn a_player_that_takes_nothing_is_watched_from_the_moment_it_is_given_something() {
+    let mut config = Config::default();
+    config.session.timeouts.ping = Duration::from_secs(1000);
+    let mut site = Site::with(config);
+    let mut publisher = site.publisher("cam");
+    let mut player = site.player("cam");
+    player.hear(&site);
+    site.pass(Duration::from_secs(100));
+    player.conn.handle_timeout(site.now);
+    player.poll(&site);
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    player.poll(&site);
+    assert!(!player.conn.outbound().is_empty());
+    player.run(&mut site, Duration::from_secs(29));
+    assert_eq!(player.conn.session().phase(), crate::session::Phase::Playing);
+    player.run(&mut site, Duration::from_secs(12));
+    let reason = player.closed.map(|report| report.close.reason);
+    assert_eq!(reason, Some(CloseReason::Timeout(crate::session::TimeoutKind::Write)), "not only after the next ping");
+}
+
+#[test]
+fn wakes_follow_the_merge_window() {
+    let mut site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.actions();
+    publisher.say(&site, &peer::audio(0, peer::AUDIO_HEADER));
+    assert_eq!(publisher.actions(), [""; 0], "audio waits for company");
+    assert_eq!(publisher.deadline, Some(site.now + Duration::from_millis(30)));
+    site.pass(Duration::from_millis(10));
+    publisher.say(&site, &peer::video(0, peer::VIDEO_HEADER));
+    assert_eq!(publisher.actions(), ["wake"], "video leaves at once and takes it along");
+    publisher.say(&site, &peer::audio(10, &peer::audio_frame(1)));
+    site.pass(Duration::from_millis(30));
+    publisher.poll(&site);
+    assert_eq!(publisher.actions(), ["wake"], "nothing came: it leaves alone");
+}
+
+#[test]
+fn attached_and_detached_come_in_pairs() {
+    let site = Site::new();
+    let mut client = site.publisher("one");
+    client.say(&site, &peer::publish(1, "two"));
+    client.say(&site, &peer::command("FCUnpublish", 7.0, 0, &[Value::from("two")]));
+    client.say(&site, &peer::play(1, "three"));
+    client.say(&site, &peer::command("closeStream", 0.0, 1, &[]));
+    assert_eq!(
+        client.actions(),
+        [
+            "attach publisher of /live/one",
+            "detach publisher",
+            "wake",
+            "attach publisher of /live/two",
+            "detach publisher",
+            "wake",
+            "attach player of /live/three",
+            "detach player",
+        ]
+    );
+    client.say(&site, &peer::publish(1, "four"));
+    client.disconnect(&site);
+    assert_eq!(client.actions(), ["attach publisher of /live/four", "detach publisher", "wake"]);
+    assert!(site.server.hub().streams().is_empty());
+}
+
+#[test]
+fn a_connection_that_is_dropped_frees_its_name() {
+    let site = Site::new();
+    let publisher = site.publisher("cam");
+    drop(publisher);
+    assert!(site.server.hub().streams().is_empty());
+}
+
+#[test]
+fn a_server_that_goes_down_tells_its_players() {
+    let site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    let mut player = site.player("cam");
+    player.hear(&site);
+    publisher.say(&site, &gop(80, 2));
+    player.conn.shutdown();
+    assert_eq!(
+        player.hear(&site),
+        ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"],
+        "and no media after"
+    );
+    player.disconnect(&site);
+    assert_eq!(player.closed.map(|report| report.close.reason), Some(CloseReason::Shutdown));
+}
+
+#[test]
+fn a_player_gets_as_much_as_it_asked_for() {
+    let site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1), gop(80, 2)].concat());
+    let mut player = site.client();
+    let arguments = ["cam".into(), (-1.0).into(), 100.0.into()];
+    player.say(&site, &[peer::create_stream(2.0), peer::command("play", 4.0, 1, &arguments)].concat());
+    player.hear(&site);
+    publisher.say(&site, &gop(160, 3));
+    let heard = player.hear(&site);
+    assert_eq!(heard[..2], ["video key 3 on 1 at 160", "audio frame 3 on 1 at 170"]);
+    assert_eq!(heard[2..], ["data onPlayStatus on 1 at 0", "StreamEof(1)", "5/1 onStatus 0 NetStream.Play.Stop"]);
+    assert_eq!(player.actions(), ["attach player of /live/cam", "detach player"]);
+}
+
+#[test]
+fn the_report_tells_the_life_of_a_connection() {
+    let mut site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &peer::control(&Control::User(UserControl::StreamDry(1))));
+    site.pass(Duration::from_millis(1500));
+    // A header that inherits from nothing, then bytes that nobody reads any more.
+    let before = publisher.conn.session().received();
+    publisher.say(&site, &[0xc9, 1, 2, 3]);
+    publisher.hear(&site);
+    let report = publisher.closed.clone().expect("closed");
+    assert_eq!((report.received, report.close.offset), (before + 4, before + 1));
+    assert_eq!((report.duration, report.ignored.ignored_events), (Duration::from_millis(1500), 1));
+    let line = report.to_string();
+    assert!(line.contains("(chunk_error) in phase publishing at byte"), "{line}");
+}
+
+/// Media of a second stream with its own message stream goes where it belongs.
+#[test]
+fn one_connection_publishes_two_streams() {
+    let site = Site::new();
+    let mut publisher = site.client();
+    publisher.say(&site, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
+    publisher.say(&site, &[peer::publish(1, "one"), peer::publish(2, "two")].concat());
+    for (stream_id, number) in [(1, 1), (2, 2)] {
+        let frame = peer::audio_frame(number);
+        let mut bytes = message_header(4, 0, frame.len() as u32, AUDIO, stream_id).to_vec();
+        bytes.extend(frame);
+        publisher.say(&site, &bytes);
+    }
+    for (name, number) in [("one", 1), ("two", 2)] {
+        let heard = site.player(name).hear(&site);
+        assert_eq!(heard.last(), Some(&format!("audio frame {number} on 1 at 0")));
+    }
+}

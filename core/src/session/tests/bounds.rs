@@ -1,0 +1,100 @@
+//! What a session holds stays within its limits after every call, whatever comes.
+
+use super::support::mutation::{Random, mutate};
+use super::support::recorded;
+use super::*;
+use crate::chunk::ChunkLimits;
+
+/// Commands by which a peer makes the server queue most: many answers a byte.
+fn flood(random: &mut Random) -> Vec<u8> {
+    let commands = [
+        peer::create_stream(2.0),
+        peer::command("FCSubscribe", 3.0, 0, &[]),
+        peer::command("getMovLen", 3.0, 0, &[]),
+        peer::control(&Control::User(UserControl::PingRequest(1))),
+        peer::play(1, "cam"),
+        peer::publish(2, "cam"),
+        peer::command("receiveVideo", 0.0, 1, &[true.into()]),
+        peer::command("pause", 0.0, 1, &[true.into()]),
+        peer::command("FCUnpublish", 3.0, 0, &["cam".into()]),
+        peer::command("deleteStream", 3.0, 0, &[]),
+        peer::audio(1, &peer::audio_frame(1)),
+    ];
+    let mut bytes = [peer::handshake(), peer::connect()].concat();
+    for _ in 0..random.below(400) {
+        bytes.extend(&commands[random.below(commands.len())]);
+    }
+    bytes
+}
+
+/// Notes the most that was seen of each.
+fn check(session: &Session, most: &mut [usize; 4]) {
+    let limits = &session.config.limits;
+    let inbox = session.inbox.len() - session.inbox_start;
+    let (events, replies) = (session.events.len(), session.outbound.replies());
+    assert!(inbox <= limits.inbox, "{inbox} bytes in the inbox");
+    // The last message before the bound may be an aggregate of as many parts, or end every stream.
+    assert!(events <= 2 * limits.events + limits.streams + 1, "{events} events wait");
+    // One more answer than fits: names in it are as long as the peer made them.
+    let one_reply = 3073 + 4 * limits.command as usize;
+    assert!(replies <= limits.replies + one_reply, "{replies} bytes of replies");
+    let partial = session.reader.partial_bytes();
+    assert!(
+        partial <= limits.chunks.partial.max(limits.chunks_before_connect.partial),
+        "{partial} bytes half received"
+    );
+    // The answer to the handshake is longer than this limit: it does not count as having reached it.
+    let replies = if matches!(session.stage, Stage::Connected) { replies } else { 0 };
+    for (most, seen) in most.iter_mut().zip([inbox, events, replies, partial]) {
+        *most = seen.max(*most);
+    }
+}
+
+#[test]
+fn nothing_grows_past_its_limit() {
+    let recorded = recorded::connections();
+    let mut config = SessionConfig { window: 5000, ..SessionConfig::default() };
+    config.limits.chunks = ChunkLimits { message: 50_000, streams: 12, partial: 4000, eager: 64 };
+    config.limits.command = 2000;
+    config.limits.events = 16;
+    config.limits.replies = 4096;
+    config.limits.inbox = 4000;
+    let now = support::any_instant();
+    let config = Arc::new(config);
+    let mut most = [0; 4];
+    for seed in 0..1500 {
+        let mut random = Random::new(seed);
+        let bytes = if seed % 3 == 0 {
+            flood(&mut random)
+        } else {
+            let base = &recorded[random.below(recorded.len())];
+            let other = &recorded[random.below(recorded.len())];
+            let mut bytes = base.bytes.clone();
+            mutate(&mut random, &mut bytes, base.handshake, &other.bytes[other.handshake..]);
+            bytes
+        };
+        let mut session = Session::new(config.clone(), [0; 32], now);
+        let piece = 1 + random.below(3000);
+        for piece in bytes.chunks(piece) {
+            let _ = session.handle_input(now, piece);
+            check(&session, &mut most);
+            let polls = random.below(30);
+            for _ in 0..polls {
+                match session.poll_output() {
+                    Output::Event(Event::Connect(request)) => session.accept(request),
+                    Output::Event(Event::Publish(request)) => session.accept(request),
+                    Output::Event(Event::Play(request)) => session.accept(request),
+                    Output::Event(_) => {}
+                    Output::Wait(_) | Output::Closed(_) if random.below(3) == 0 => {
+                        let waiting = session.outbound().len();
+                        session.outbound().advance(waiting);
+                    }
+                    Output::Wait(_) | Output::Closed(_) => {}
+                }
+                check(&session, &mut most);
+            }
+        }
+    }
+    // The limits were in reach, or the checks above would say nothing.
+    assert!(most[0] > 3000 && most[1] >= 16 && most[2] >= 2000 && most[3] == 4000, "{most:?}");
+}

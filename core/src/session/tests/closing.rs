@@ -1,0 +1,251 @@
+//! How connections end: by timeouts, errors, refusals, and the peer.
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn timeout(kind: TimeoutKind) -> CloseReason {
+    CloseReason::Timeout(kind)
+}
+
+fn close(reason: CloseReason, phase: Phase, offset: u64) -> Option<Close> {
+    Some(Close { reason, phase, offset })
+}
+
+#[test]
+fn handshake_and_connect_have_one_time_limit() {
+    let mut link = Link::new(SessionConfig::default());
+    link.pass(9 * SECOND);
+    assert_eq!(link.closed(), None);
+    link.send(&peer::handshake()[..100]);
+    link.pass(SECOND);
+    assert_eq!(link.closed(), close(timeout(TimeoutKind::Connect), Phase::Handshake, 100));
+
+    let mut link = Link::new(SessionConfig::default());
+    link.send(&peer::handshake());
+    link.hear();
+    link.pass(10 * SECOND);
+    assert_eq!(link.closed(), close(timeout(TimeoutKind::Connect), Phase::Connect, 3073));
+}
+
+#[test]
+fn a_request_dropped_unanswered_times_out() {
+    let mut link = Link::new(SessionConfig::default());
+    link.send(&peer::handshake());
+    link.send(&peer::connect());
+    link.hear();
+    drop(link.event());
+    link.pass(10 * SECOND);
+    assert_eq!(link.closed().map(|close| close.reason), Some(timeout(TimeoutKind::Connect)));
+
+    let mut link = Link::connected();
+    link.send(&peer::create_stream(2.0));
+    link.send(&peer::play(1, "cam"));
+    link.hear();
+    drop(link.event());
+    link.pass(30 * SECOND);
+    assert_eq!(link.closed().map(|close| close.reason), Some(timeout(TimeoutKind::Identify)));
+}
+
+#[test]
+fn a_client_must_say_what_it_wants_and_again_when_it_stopped() {
+    let mut link = Link::connected();
+    link.pass(29 * SECOND);
+    assert_eq!(link.closed(), None);
+    link.pass(SECOND);
+    assert_eq!(
+        link.closed().map(|close| (close.reason, close.phase)),
+        Some((timeout(TimeoutKind::Identify), Phase::Connected))
+    );
+
+    let mut link = Link::playing();
+    link.pass(300 * SECOND);
+    assert_eq!(link.closed(), None, "a player may wait as long as it likes");
+    link.send(&peer::command("closeStream", 0.0, 1, &[]));
+    assert_eq!(link.events().len(), 1);
+    link.pass(30 * SECOND);
+    assert_eq!(link.closed().map(|close| close.reason), Some(timeout(TimeoutKind::Identify)));
+}
+
+#[test]
+fn a_publisher_must_send_within_its_times() {
+    let mut link = Link::publishing(SessionConfig::default());
+    link.pass(19 * SECOND);
+    assert_eq!(link.closed(), None);
+    link.pass(SECOND);
+    let first = (timeout(TimeoutKind::FirstMessage), Phase::Publishing);
+    assert_eq!(link.closed().map(|close| (close.reason, close.phase)), Some(first));
+
+    let mut link = Link::publishing(SessionConfig::default());
+    for _ in 0..10 {
+        link.pass(9 * SECOND);
+        link.send(&peer::audio(0, peer::AUDIO_HEADER));
+        assert_eq!(link.events().len(), 1);
+    }
+    let last = link.seconds();
+    link.pass(9 * SECOND);
+    assert_eq!(link.closed(), None);
+    // Pings and acknowledgements are no media: they do not count.
+    link.send(&peer::control(&Control::Acknowledgement(1)));
+    link.pass(SECOND);
+    assert_eq!(link.seconds() - last, 10);
+    assert_eq!(link.closed().map(|close| close.reason), Some(timeout(TimeoutKind::NextMessage)));
+}
+
+#[test]
+fn a_second_publication_has_the_time_of_a_first_message_again() {
+    let mut link = Link::publishing(SessionConfig::default());
+    link.send(&peer::audio(0, peer::AUDIO_HEADER));
+    link.send(&peer::command("closeStream", 0.0, 1, &[]));
+    assert_eq!(link.events().len(), 2);
+    link.pass(15 * SECOND);
+    link.send(&peer::publish(1, "cam"));
+    link.accept_publish();
+    link.hear();
+    link.pass(19 * SECOND);
+    assert_eq!(link.closed(), None);
+    link.pass(SECOND);
+    assert_eq!(link.closed().map(|close| close.reason), Some(timeout(TimeoutKind::FirstMessage)));
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_given_up() {
+    let mut link = Link::playing();
+    link.send(&peer::control(&Control::User(UserControl::PingRequest(1))));
+    assert!(link.wait().write);
+    link.stall(29 * SECOND);
+    // A byte taken is progress, and begins the time anew.
+    link.session.outbound().advance(1);
+    link.stall(30 * SECOND);
+    assert_eq!(link.session.phase(), Phase::Playing);
+    assert!(link.wait().source);
+    link.stall(SECOND);
+    let wait = link.wait();
+    assert!(wait.write && !wait.source, "it is over, but what is queued has a last moment to leave");
+    link.stall(2 * SECOND);
+    assert!(link.wait().write);
+    link.stall(SECOND);
+    let Output::Closed(end) = link.session.poll_output() else { panic!("given up") };
+    assert_eq!((end.reason, end.phase), (timeout(TimeoutKind::Write), Phase::Playing));
+    assert!(link.session.outbound().is_empty());
+}
+
+#[test]
+fn pings_go_out_and_answers_are_not_needed() {
+    let mut link = Link::playing();
+    link.pass(95 * SECOND);
+    assert_eq!(link.hear(), ["PingRequest(30000)", "PingRequest(60000)", "PingRequest(90000)"]);
+    assert_eq!(link.closed(), None);
+}
+
+#[test]
+fn a_refused_publish_is_told_so_and_the_connection_lingers() {
+    let mut link = Link::connected();
+    link.send(&peer::create_stream(2.0));
+    link.send(&peer::publish(1, "cam"));
+    let Event::Publish(request) = link.event() else { panic!("a publish") };
+    link.session.reject(request, &Rejection::stream_in_use("cam"));
+    assert_eq!(link.hear(), ["3/0 _result 2 1", "5/1 onStatus 0 NetStream.Publish.BadName"]);
+    // All is written, yet it waits for the peer to hang up, and reads what it still sends.
+    let wait = link.wait();
+    assert!(wait.read && !wait.write && wait.deadline.is_some());
+    link.send(&peer::video(0, peer::VIDEO_HEADER));
+    assert_eq!(link.closed(), None);
+    link.pass(3 * SECOND);
+    let end = link.closed().expect("the peer had its time");
+    assert_eq!((end.reason, end.phase), (CloseReason::Rejected("NetStream.Publish.BadName"), Phase::Connected));
+
+    // A peer that hangs up ends the wait.
+    let mut link = Link::connected();
+    link.send(&peer::play(0, "cam"));
+    let Event::Play(request) = link.event() else { panic!("a play") };
+    link.session.reject(request, &Rejection::bad_play_name("no"));
+    assert_eq!(link.hear(), ["5/1 onStatus 0 NetStream.Play.StreamNotFound"]);
+    assert_eq!(link.closed(), None);
+    link.session.handle_disconnect(link.now, CloseReason::PeerClosed);
+    assert_eq!(link.closed().map(|close| close.reason), Some(CloseReason::Rejected("NetStream.Play.StreamNotFound")));
+}
+
+#[test]
+fn a_refused_connect_gets_its_windows_and_an_error() {
+    let mut link = Link::new(SessionConfig::default());
+    link.send(&peer::handshake());
+    link.send(&peer::connect());
+    link.send(&peer::create_stream(2.0));
+    let Event::Connect(request) = link.event() else { panic!("a connect") };
+    link.session.reject(request, &Rejection::invalid_app("no such app"));
+    let heard = link.hear();
+    assert_eq!(heard.len(), 4, "{heard:?}");
+    assert_eq!(heard[3], "3/0 _error 1 NetConnection.Connect.InvalidApp");
+    link.pass(3 * SECOND);
+    let end = link.closed().expect("closed");
+    assert_eq!((end.reason, end.phase), (CloseReason::Rejected("NetConnection.Connect.InvalidApp"), Phase::Connect));
+}
+
+#[test]
+fn errors_close_with_their_place() {
+    let cases: [(&[u8], Error); 3] = [
+        (&[0xc9, 7, 7], crate::chunk::ChunkError::FreshStream { chunk_stream: 9, format: 3 }.into()),
+        (&[2, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 7, 7], crate::message::ControlError::ZeroChunkSize.into()),
+        (
+            &[2, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 7, 7],
+            crate::message::ControlError::Short { type_id: 3, length: 0 }.into(),
+        ),
+    ];
+    for (bytes, error) in cases {
+        let mut link = Link::connected();
+        let before = link.session.received();
+        assert_eq!(link.session.handle_input(link.now, bytes), Err(error.clone()));
+        // The two bytes behind the offence do not count.
+        let offset = before + bytes.len() as u64 - 2;
+        assert_eq!(link.closed(), close(CloseReason::Protocol(error), Phase::Connected, offset));
+        assert_eq!(link.session.handle_input(link.now, b"more"), Ok(()), "it is over: nothing matters any more");
+    }
+    let mut link = Link::new(SessionConfig::default());
+    link.send(b"GET / HTTP/1.1\r\n\r\n");
+    let end = link.closed().expect("closed");
+    assert!(matches!(end.reason, CloseReason::Protocol(Error::Handshake(_))), "{end:?}");
+    assert_eq!((end.phase, end.offset, end.reason.name()), (Phase::Handshake, 0, "handshake_error"));
+}
+
+#[test]
+fn a_connect_that_cannot_be_read_ends_it() {
+    let mut link = Link::new(SessionConfig::default());
+    link.send(&peer::handshake());
+    link.hear();
+    link.send(&peer::message(MessageType::COMMAND_AMF0, 0, 0, &[5, 5]));
+    let end = link.closed().expect("closed");
+    assert_eq!(end.reason, CloseReason::Protocol(crate::command::CommandError::NoName.into()));
+}
+
+#[test]
+fn commands_and_data_have_a_limit_and_media_has_not() {
+    let mut config = SessionConfig::default();
+    config.limits.command = 400;
+    let mut link = Link::publishing(config);
+    link.send(&peer::video(0, &[0x17; 5000]));
+    assert_eq!(link.events().len(), 1);
+    link.send(&peer::data(0, 1, &["x".repeat(450).as_str().into()]));
+    let error = Error::MessageOverLimit { type_id: 18, length: 453, limit: 400 };
+    assert_eq!(link.closed().map(|close| close.reason), Some(CloseReason::Protocol(error)));
+}
+
+#[test]
+fn the_first_reason_stands() {
+    let mut link = Link::playing();
+    link.session.close(CloseReason::Shutdown);
+    link.session.close(CloseReason::Closed("later"));
+    link.session.handle_disconnect(link.now, CloseReason::PeerLost("reset".into()));
+    assert_eq!(link.closed().map(|close| (close.reason, close.phase)), Some((CloseReason::Shutdown, Phase::Playing)));
+}
+
+#[test]
+fn what_is_queued_is_written_before_the_end() {
+    let mut link = Link::playing();
+    link.send(&peer::control(&Control::User(UserControl::PingRequest(4))));
+    link.session.close(CloseReason::Shutdown);
+    let wait = link.wait();
+    assert!(wait.write && wait.deadline.is_some());
+    assert_eq!(link.hear(), ["PingResponse(4)"]);
+    assert!(link.closed().is_some());
+}

@@ -1,0 +1,182 @@
+//! Tests of the session as a whole: what a client says, and what it hears.
+
+mod bounds;
+mod closing;
+mod commands;
+mod flow;
+pub(crate) mod peer;
+#[path = "../../../tests/support/mod.rs"]
+mod support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Buf;
+
+use super::*;
+use peer::Ear;
+
+/// A session with a client on the other end of the wire.
+#[derive(Debug)]
+struct Link {
+    session: Session,
+    ear: Ear,
+    start: Instant,
+    now: Instant,
+    /// What was heard while time passed.
+    heard: Vec<String>,
+}
+
+impl Link {
+    fn new(config: SessionConfig) -> Self {
+        let start = support::any_instant();
+        let session = Session::new(Arc::new(config), [5; 32], start);
+        Link { session, ear: Ear::new(), start, now: start, heard: Vec::new() }
+    }
+
+    /// Handshake and `connect` are done and what was said to them is heard.
+    fn connected() -> Self {
+        Link::connected_with(SessionConfig::default())
+    }
+
+    fn connected_with(config: SessionConfig) -> Self {
+        let mut link = Link::new(config);
+        link.send(&peer::handshake());
+        link.hear();
+        link.send(&peer::connect());
+        link.accept_connect();
+        link.hear();
+        link
+    }
+
+    /// Connected, and publishing "cam" on stream 1.
+    fn publishing(config: SessionConfig) -> Self {
+        let mut link = Link::connected_with(config);
+        link.send(&peer::create_stream(2.0));
+        link.send(&peer::publish(1, "cam"));
+        link.accept_publish();
+        link.hear();
+        link
+    }
+
+    /// Connected, and playing "cam" on stream 1.
+    fn playing() -> Self {
+        let mut link = Link::connected();
+        link.send(&peer::create_stream(2.0));
+        link.send(&peer::play(1, "cam"));
+        link.accept_play();
+        link.hear();
+        link
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        // The error, if any, shows in Closed.
+        let _ = self.session.handle_input(self.now, bytes);
+    }
+
+    /// Lets time pass, with a timeout at every deadline that comes due, and a peer that takes what it is sent.
+    fn pass(&mut self, time: Duration) {
+        self.pass_with(time, true);
+    }
+
+    /// The same with a peer that takes nothing.
+    fn stall(&mut self, time: Duration) {
+        self.pass_with(time, false);
+    }
+
+    fn pass_with(&mut self, time: Duration, takes: bool) {
+        let end = self.now + time;
+        loop {
+            if takes {
+                let heard = self.hear();
+                self.heard.extend(heard);
+            }
+            let Some(deadline) = self.wait().deadline.filter(|deadline| *deadline <= end) else {
+                break;
+            };
+            self.now = self.now.max(deadline);
+            self.session.handle_timeout(self.now);
+        }
+        self.now = end;
+    }
+
+    fn seconds(&self) -> u64 {
+        (self.now - self.start).as_secs()
+    }
+
+    /// Everything the server has to say, written and heard.
+    fn hear(&mut self) -> Vec<String> {
+        let bytes = self.take();
+        let mut lines = std::mem::take(&mut self.heard);
+        lines.extend(self.ear.lines(&bytes));
+        lines
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        let waiting = self.session.outbound().remaining();
+        self.session.outbound().copy_to_bytes(waiting).to_vec()
+    }
+
+    fn event(&mut self) -> Event {
+        match self.session.poll_output() {
+            Output::Event(event) => event,
+            other => panic!("no event but {other:?}"),
+        }
+    }
+
+    /// What the session waits for; a session that was closed waits for nothing.
+    fn wait(&mut self) -> Wait {
+        match self.session.poll_output() {
+            Output::Wait(wait) => wait,
+            Output::Closed(_) => Wait { deadline: None, read: false, write: false, source: false },
+            Output::Event(event) => panic!("an event nobody expected: {event:?}"),
+        }
+    }
+
+    /// The end, if it has come; all that was to be written is.
+    fn closed(&mut self) -> Option<Close> {
+        self.take();
+        match self.session.poll_output() {
+            Output::Closed(close) => Some(close),
+            Output::Wait(_) => None,
+            Output::Event(event) => panic!("an event nobody expected: {event:?}"),
+        }
+    }
+
+    fn accept_connect(&mut self) {
+        match self.event() {
+            Event::Connect(request) => self.session.accept(request),
+            other => panic!("no connect but {other:?}"),
+        }
+    }
+
+    fn accept_publish(&mut self) -> ClientKind {
+        match self.event() {
+            Event::Publish(request) => {
+                let client = request.client();
+                self.session.accept(request);
+                client
+            }
+            other => panic!("no publish but {other:?}"),
+        }
+    }
+
+    fn accept_play(&mut self) {
+        match self.event() {
+            Event::Play(request) => self.session.accept(request),
+            other => panic!("no play but {other:?}"),
+        }
+    }
+
+    /// The events there are, as text, none of them a request.
+    fn events(&mut self) -> Vec<String> {
+        let mut events = Vec::new();
+        while let Output::Event(event) = self.session.poll_output() {
+            events.push(match event {
+                Event::Media(message) => peer::line(&message),
+                other => format!("{other:?}"),
+            });
+        }
+        events
+    }
+}

@@ -1,0 +1,87 @@
+use std::io;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+use tracing::warn;
+
+/// How long to leave a listener alone when the system cannot give one more connection.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often to write that into the log.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Judges the errors of one listener's accept(2). None of them is a reason to stop: a connection that was gone before
+/// it was accepted is nothing, and when there are no more file descriptors there will be some again.
+#[derive(Debug, Default)]
+pub struct AcceptErrors {
+    warned: Option<Instant>,
+}
+
+impl AcceptErrors {
+    /// How long to wait before accepting again; `None` for at once. What needs a pause is logged, but not each time.
+    pub fn pause(&mut self, error: &io::Error) -> Option<Duration> {
+        if is_of_one_connection(error) {
+            return None;
+        }
+        if self.warned.is_none_or(|at| at.elapsed() >= WARN_INTERVAL) {
+            self.warned = Some(Instant::now());
+            warn!("cannot accept connections: {error}; trying on");
+        }
+        Some(PAUSE)
+    }
+}
+
+/// Errors of the connection that was to be accepted, not of the listener (accept(2)).
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable, TimedOut,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionReset
+            | HostUnreachable
+            | Interrupted
+            | NetworkDown
+            | NetworkUnreachable
+            | TimedOut
+    )
+}
+
+/// Makes a thread that is blocked in accepting from `listener` return, with an error or with a connection that is
+/// nobody's. The listener is of no use afterwards.
+pub fn interrupt_accept(listener: &TcpListener) {
+    // Linux ends the accept, and needs no file descriptor for it. Other systems refuse; there, a connection does it.
+    if SockRef::from(listener).shutdown(Shutdown::Both).is_err()
+        && let Ok(address) = listener.local_addr()
+    {
+        let _ = TcpStream::connect_timeout(&address, Duration::from_secs(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn only_what_the_listener_suffers_from_needs_a_pause() {
+        let mut errors = AcceptErrors::default();
+        assert_eq!(errors.pause(&io::ErrorKind::ConnectionAborted.into()), None);
+        assert_eq!(errors.pause(&io::ErrorKind::Interrupted.into()), None);
+        // EMFILE has no stable kind: whatever is not known to be of one connection pauses.
+        assert_eq!(errors.pause(&io::Error::other("too many open files")), Some(PAUSE));
+    }
+
+    #[test]
+    fn a_blocked_accept_can_be_interrupted() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        thread::scope(|scope| {
+            let accepting = scope.spawn(|| listener.accept().map(drop));
+            // Whether accept has begun or not: it must return.
+            interrupt_accept(&listener);
+            let _ = accepting.join().unwrap();
+        });
+    }
+}

@@ -1,0 +1,344 @@
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anabranch_core::conn::{Action, Conn, Output, Report, Role};
+use anabranch_core::session::{CloseReason, Outbound, Wait};
+use anabranch_host::{Lines, tune};
+use bytes::Buf;
+use tracing::warn;
+
+use crate::server::Shared;
+
+/// Address space for the stack of each thread; only pages that were touched take memory, mostly two to eight of them.
+/// Either thread may decode what a peer sent, and the deepest way down is AMF nested as far as can be configured, 128
+/// levels: without optimization that takes between 768 and 896 KiB, and under 256 KiB with the default of 32 levels.
+const STACK: usize = 1 << 20;
+/// Bytes read at once. Every connection has such a buffer for itself, as a blocking read must have it beforehand.
+const READ_BUFFER: usize = 16 << 10;
+/// Pieces handed to one write call.
+const SLICES: usize = 64;
+/// How long a write may block. Then the core is asked what it thinks of it: it sees what was taken, closes a peer that
+/// takes nothing, and gets to what happened meanwhile. Only a socket that is full for so long ever comes to this.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A connection, shared by its two threads and those that wake it.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    id: u64,
+    lines: Lines,
+    socket: TcpStream,
+    state: Mutex<State>,
+    /// Wakes the writer.
+    writer: Condvar,
+    /// Wakes a reader that waits for its turn.
+    reader: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    conn: Conn,
+    /// What the core waited for when it was last polled.
+    wait: Wait,
+    /// True while one of the threads does what the core asked for, or writes what it lent. They let go of the lock
+    /// meanwhile, and nobody else polls: actions are done in their order.
+    busy: bool,
+    /// True from the moment something happened until the core is polled.
+    unpolled: bool,
+    over: bool,
+    writer: Writer,
+    reader_waits: bool,
+}
+
+#[derive(Debug)]
+enum Writer {
+    /// It looks at the state again before it sleeps.
+    Awake,
+    /// Until then, or for ever.
+    Asleep(Option<Instant>),
+}
+
+impl Connection {
+    /// Takes over a connection just accepted.
+    pub(crate) fn start(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr) {
+        tune(&socket, &shared.tcp);
+        let id = shared.next_id();
+        let now = Instant::now();
+        let state = State {
+            conn: shared.core.connect(now),
+            wait: Wait { deadline: None, read: true, write: false, source: false },
+            busy: false,
+            unpolled: true,
+            over: false,
+            writer: Writer::Awake,
+            reader_waits: false,
+        };
+        let connection = Arc::new(Connection {
+            id,
+            lines: Lines::opened(id, peer),
+            socket,
+            state: Mutex::new(state),
+            writer: Condvar::new(),
+            reader: Condvar::new(),
+        });
+        shared.insert(id, connection.clone());
+        if let Err(error) = connection.start_threads(shared) {
+            warn!("conn {id} cannot be served: {error}");
+            let mut state = connection.state();
+            state.conn.handle_disconnect(now, CloseReason::Closed("no threads left to serve it"));
+            drop(connection.serve(shared, state));
+        }
+    }
+
+    fn start_threads(self: &Arc<Self>, shared: &Arc<Shared>) -> io::Result<()> {
+        self.socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
+        let id = self.id;
+        let (connection, its_shared) = (self.clone(), shared.clone());
+        let writer = thread::Builder::new().name(format!("writer-{id}")).stack_size(STACK);
+        writer.spawn(move || connection.run_writer(&its_shared))?;
+        let (connection, its_shared) = (self.clone(), shared.clone());
+        let reader = thread::Builder::new().name(format!("reader-{id}")).stack_size(STACK);
+        reader.spawn(move || connection.run_reader(&its_shared))?;
+        Ok(())
+    }
+
+    /// There is something new in a stream that it plays.
+    pub(crate) fn wake(&self) {
+        self.change(|_| {});
+    }
+
+    /// Closes the connection because the server stops.
+    pub(crate) fn shutdown(&self) {
+        self.change(|conn| {
+            // The time for the last words counts from now, not from whenever the peer was last heard.
+            conn.handle_timeout(Instant::now());
+            conn.shutdown();
+        });
+    }
+
+    /// Ends the connection without regard to what is not written.
+    pub(crate) fn cut(&self) {
+        self.change(|conn| conn.handle_disconnect(Instant::now(), CloseReason::Shutdown));
+        self.hang_up();
+    }
+
+    /// Does something to the core and has the writer see to the consequences.
+    fn change(&self, change: impl FnOnce(&mut Conn)) {
+        let mut state = self.state();
+        change(&mut state.conn);
+        state.unpolled = true;
+        // Whoever is busy polls again afterwards.
+        let wakes = !state.busy && state.wake_writer();
+        drop(state);
+        if wakes {
+            self.writer.notify_one();
+        }
+    }
+
+    /// The life of the reading thread.
+    fn run_reader(self: &Arc<Self>, shared: &Arc<Shared>) {
+        let mut buffer = vec![0; READ_BUFFER];
+        loop {
+            let result = (&self.socket).read(&mut buffer);
+            if matches!(&result, Err(error) if error.kind() == io::ErrorKind::Interrupted) {
+                continue;
+            }
+            let now = Instant::now();
+            let mut state = self.state();
+            if state.over {
+                return;
+            }
+            let end = match result {
+                Ok(0) => Some(CloseReason::PeerClosed),
+                Ok(count) => {
+                    state.conn.handle_input(now, &buffer[..count]);
+                    None
+                }
+                Err(error) => Some(lost(&error)),
+            };
+            if let Some(reason) = end {
+                state.conn.handle_disconnect(now, reason);
+                // The writer may be blocked in writing to a peer that is gone.
+                self.hang_up();
+                drop(self.serve(shared, state));
+                return;
+            }
+            state = self.serve(shared, state);
+            // While the core has not seen these bytes, or wants no more, they wait with the system and so with the peer.
+            while !state.over && (state.unpolled || !state.wait.read) {
+                state.reader_waits = true;
+                state = self.reader.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            state.reader_waits = false;
+            if state.over {
+                return;
+            }
+        }
+    }
+
+    /// The life of the writing thread, which also keeps the connection's time.
+    fn run_writer(self: &Arc<Self>, shared: &Arc<Shared>) {
+        let mut state = self.state();
+        while !state.over {
+            if state.busy {
+                state = self.sleep(state, None);
+                continue;
+            }
+            let now = Instant::now();
+            if state.wait.deadline.is_some_and(|deadline| deadline <= now) {
+                state.conn.handle_timeout(now);
+                state.unpolled = true;
+            }
+            if state.unpolled {
+                state = self.serve(shared, state);
+            } else if state.wait.write {
+                state = self.write(state);
+                state = self.serve(shared, state);
+            } else {
+                let deadline = state.wait.deadline;
+                state = self.sleep(state, deadline);
+            }
+        }
+    }
+
+    /// Sleeps until somebody changes something or the deadline has come.
+    fn sleep<'a>(&'a self, mut state: MutexGuard<'a, State>, deadline: Option<Instant>) -> MutexGuard<'a, State> {
+        state.writer = Writer::Asleep(deadline);
+        state = match deadline {
+            None => self.writer.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(deadline) => {
+                let time = deadline.saturating_duration_since(Instant::now());
+                self.writer.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        state.writer = Writer::Awake;
+        state
+    }
+
+    /// Writes what the core has for the peer, with the lock let go.
+    fn write<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.busy = true;
+        let mut outbound = state.conn.outbound().lend();
+        drop(state);
+        let written = write(&self.socket, &mut outbound);
+        let mut state = self.state();
+        state.busy = false;
+        state.conn.outbound().restore(outbound);
+        if let Err(error) = written {
+            state.conn.handle_disconnect(Instant::now(), lost(&error));
+        }
+        state
+    }
+
+    /// Polls the core and does what it asks for, until it waits. Whoever comes while another is busy leaves it to them.
+    fn serve<'a>(self: &'a Arc<Self>, shared: &Shared, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.unpolled = true;
+        if state.busy || state.over {
+            return state;
+        }
+        state.busy = true;
+        loop {
+            state.unpolled = false;
+            match state.conn.poll(Instant::now()) {
+                Output::Action(action) => {
+                    drop(state);
+                    self.act(shared, &action);
+                    state = self.state();
+                }
+                Output::Wait(wait) => {
+                    state.wait = wait;
+                    break;
+                }
+                Output::Closed(report) => {
+                    state.over = true;
+                    drop(state);
+                    self.finish(shared, &report);
+                    state = self.state();
+                    break;
+                }
+            }
+        }
+        state.busy = false;
+        if state.concerns_writer() && state.wake_writer() {
+            self.writer.notify_one();
+        }
+        if state.reader_waits && (state.wait.read || state.over) {
+            self.reader.notify_one();
+        }
+        state
+    }
+
+    fn act(self: &Arc<Self>, shared: &Shared, action: &Action) {
+        self.lines.action(action);
+        match action {
+            Action::Attach(attachment) if attachment.role == Role::Player => {
+                shared.fanouts.join(attachment.stream, self);
+            }
+            Action::Detach { role: Role::Player, stream } => shared.fanouts.leave(*stream, self),
+            Action::Attach(_) | Action::Detach { .. } => {}
+            Action::Wake(stream) => shared.fanouts.wake(*stream),
+        }
+    }
+
+    fn finish(&self, shared: &Shared, report: &Report) {
+        self.hang_up();
+        self.lines.closed(report);
+        shared.remove(self.id);
+    }
+
+    /// Ends the connection for the peer, and whatever read or write a thread is blocked in.
+    fn hang_up(&self) {
+        // The one error there is: it is not connected any more.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// True if the writer has something to do earlier than it knows.
+    fn concerns_writer(&self) -> bool {
+        let earlier = match (self.wait.deadline, &self.writer) {
+            (Some(new), Writer::Asleep(Some(old))) => new < *old,
+            (new, _) => new.is_some(),
+        };
+        self.over || self.wait.write || earlier
+    }
+
+    /// True if the writer sleeps and has to be notified; once is enough.
+    fn wake_writer(&mut self) -> bool {
+        matches!(std::mem::replace(&mut self.writer, Writer::Awake), Writer::Asleep(_))
+    }
+}
+
+/// Writes until the queue is empty or the socket takes no more for the time of its timeout.
+fn write(mut socket: &TcpStream, outbound: &mut Outbound) -> io::Result<()> {
+    while outbound.has_remaining() {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = outbound.chunks_vectored(&mut slices);
+        let offered = slices[..count].iter().map(|slice| slice.len()).sum::<usize>();
+        match socket.write_vectored(&slices[..count]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                outbound.advance(count);
+                // A blocking write falls short only when its time is over.
+                if count < offered {
+                    return Ok(());
+                }
+            }
+            // Its time is over and nothing was taken at all.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn lost(error: &io::Error) -> CloseReason {
+    CloseReason::PeerLost(error.to_string())
+}

@@ -1,0 +1,85 @@
+use std::ops::RangeInclusive;
+
+/// Seeded random numbers (SplitMix64). Equal seeds give equal numbers on every machine, for ever.
+#[derive(Debug, Clone)]
+pub struct Rng {
+    state: u64,
+}
+
+impl Rng {
+    /// Numbers that follow from `seed`.
+    pub fn new(seed: u64) -> Self {
+        Rng { state: seed }
+    }
+
+    /// Independent numbers for the part of a simulation called `label`: what one part draws changes no other.
+    pub fn fork(&self, label: u64) -> Rng {
+        let mut rng = Rng { state: self.state ^ label.wrapping_add(1).wrapping_mul(0xd6e8_feb8_6659_fd93) };
+        Rng { state: rng.draw() }
+    }
+
+    /// The next 64 bits.
+    pub fn draw(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.state;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    /// A number in `range`, ends included.
+    pub fn within(&mut self, range: RangeInclusive<usize>) -> usize {
+        let span = (range.end() - range.start()) as u64 + 1;
+        range.start() + (self.draw() % span) as usize
+    }
+
+    /// True once in `of` times.
+    pub fn once_in(&mut self, of: u64) -> bool {
+        self.draw().is_multiple_of(of)
+    }
+
+    /// One of `choices`, of which there must be some.
+    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.within(0..=choices.len() - 1)]
+    }
+
+    /// Fills `bytes`.
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let word = self.draw().to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+    }
+
+    /// A seed for something that takes 32 bytes.
+    pub fn seed(&mut self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        self.fill(&mut seed);
+        seed
+    }
+}
+
+/// A fingerprint of all that happened: every byte either way, every action, every end, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digest(u64);
+
+impl Default for Digest {
+    fn default() -> Self {
+        Digest(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Digest {
+    pub(super) fn word(&mut self, word: u64) {
+        self.0 = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.word(bytes.len() as u64);
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.word(u64::from_le_bytes(word));
+        }
+    }
+}

@@ -1,0 +1,248 @@
+use std::collections::HashMap;
+use std::time::Instant;
+
+use anabranch_core::message::{Message, MessageType};
+use anabranch_core::source::Gap;
+
+use super::media::{Archive, Media, origin};
+
+/// What a player got, and proof that it is what was sent: bit for bit, in order, from a key frame on, each frame behind
+/// the headers that its encoder sent last before it.
+#[derive(Debug, Default)]
+pub struct Screen {
+    frames: Vec<Received>,
+    faults: Vec<String>,
+    skipped: Gap,
+    resumptions: u32,
+    /// The newest header of each kind.
+    headers: HashMap<Media, (usize, usize)>,
+    /// Publishers of headers that came since the last coded frame, for a start and not in their place.
+    announced: Vec<usize>,
+    /// The last message in the order in which they were sent.
+    place: Option<(usize, usize)>,
+    last_picture: Option<(usize, usize)>,
+    last_timestamp: Option<u32>,
+    /// What was added to the timestamps of the present publisher.
+    offset: Option<(usize, u32)>,
+}
+
+/// One message of an encoder that a player got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// What it is.
+    pub media: Media,
+    /// As it came, in milliseconds.
+    pub timestamp: u32,
+    /// Index of the client that sent it.
+    pub publisher: usize,
+    /// Its number among that client's messages.
+    pub number: usize,
+    /// When it came.
+    pub at: Instant,
+}
+
+impl Screen {
+    /// All that came, headers included.
+    pub fn frames(&self) -> &[Received] {
+        &self.frames
+    }
+
+    /// Origin, number and timestamp of all coded frames: what to compare between players.
+    pub fn coded(&self) -> Vec<(usize, usize, u32)> {
+        let coded = self.frames.iter().filter(|frame| !frame.media.is_header());
+        coded.map(|frame| (frame.publisher, frame.number, frame.timestamp)).collect()
+    }
+
+    /// How many messages of this kind came.
+    pub fn count(&self, media: Media) -> usize {
+        self.frames.iter().filter(|frame| frame.media == media).count()
+    }
+
+    /// True if there is video and it begins with a key frame.
+    pub fn first_video_is_key(&self) -> bool {
+        let mut pictures = self.frames.iter().filter(|frame| frame.media.is_picture());
+        pictures.next().is_some_and(|frame| frame.media == Media::Key)
+    }
+
+    /// What was wrong with what came, in words. A simulation fails at the first of them.
+    pub fn faults(&self) -> &[String] {
+        &self.faults
+    }
+
+    /// What an encoder sent between two frames that came, and did not come itself: frames, and bytes for a server that
+    /// sends each in one chunk. What is lost where one publisher follows another is not in it.
+    pub fn skipped(&self) -> Gap {
+        self.skipped
+    }
+
+    /// How often something was skipped.
+    pub fn resumptions(&self) -> u32 {
+        self.resumptions
+    }
+
+    pub(super) fn media(&mut self, now: Instant, message: &Message, archive: &Archive) {
+        if message.type_id == MessageType::DATA_AMF0 && message.payload.starts_with(b"\x02\x00\x11|RtmpSampleAccess") {
+            return;
+        }
+        let Some(from) = origin(&message.payload) else {
+            return self.fault(format!("{message:?} comes from no encoder"));
+        };
+        let Some(sent) = archive.message(from) else {
+            return self.fault(format!("{from:?} was never sent"));
+        };
+        let media = sent.media;
+        if sent.body != message.payload[..] || media.type_id() != message.type_id {
+            return self.fault(format!("{media:?} {from:?} is not as it was sent"));
+        }
+        let (publisher, number) = from;
+        self.frames.push(Received { media, timestamp: message.timestamp, publisher, number, at: now });
+        if media.is_header() {
+            self.headers.insert(media, from);
+            // In its place, or sent again because the player starts here.
+            if let Some((last_publisher, last)) = self.place
+                && (publisher, number) == (last_publisher, last + 1)
+            {
+                self.place = Some(from);
+            } else {
+                self.announced.push(publisher);
+            }
+            return;
+        }
+        self.check_headers(from, media, archive);
+        self.check_picture(from, media, archive);
+        self.check_time(from, message.timestamp, sent.timestamp);
+        self.advance(from, archive);
+    }
+
+    fn check_headers(&mut self, from: (usize, usize), media: Media, archive: &Archive) {
+        if std::mem::take(&mut self.announced).iter().any(|publisher| *publisher != from.0) {
+            self.fault(format!("{media:?} {from:?} came after headers of another publisher"));
+        }
+        let track = if media.is_picture() { Media::VideoHeader } else { Media::AudioHeader };
+        for header in [Media::Metadata, track] {
+            let due = archive.before(from.0, from.1, |media| media == header).map(|number| (from.0, number));
+            let had = self.headers.get(&header).copied();
+            if due.is_some() && had != due {
+                self.fault(format!("{media:?} {from:?} needs {header:?} {due:?} and came after {had:?}"));
+            }
+        }
+    }
+
+    fn check_picture(&mut self, from: (usize, usize), media: Media, archive: &Archive) {
+        if !media.is_picture() {
+            return;
+        }
+        let reference = archive.before(from.0, from.1, Media::is_picture).map(|number| (from.0, number));
+        if media == Media::Inter && reference != self.last_picture {
+            self.fault(format!("picture {from:?} came after {:?}, not {reference:?}", self.last_picture));
+        }
+        self.last_picture = Some(from);
+    }
+
+    fn check_time(&mut self, from: (usize, usize), timestamp: u32, sent: u32) {
+        if let Some(last) = self.last_timestamp
+            && timestamp.wrapping_sub(last) > u32::MAX / 2
+        {
+            self.fault(format!("{from:?} goes back in time from {last} to {timestamp}"));
+        }
+        self.last_timestamp = Some(timestamp);
+        let offset = timestamp.wrapping_sub(sent);
+        match self.offset {
+            Some((publisher, known)) if publisher == from.0 && known != offset => {
+                self.fault(format!("{from:?} is shifted by {offset}, frames before it by {known}"));
+            }
+            _ => self.offset = Some((from.0, offset)),
+        }
+    }
+
+    fn advance(&mut self, from: (usize, usize), archive: &Archive) {
+        let (publisher, number) = from;
+        if let Some((last_publisher, last)) = self.place
+            && last_publisher == publisher
+        {
+            if number <= last {
+                return self.fault(format!("{from:?} came after {last}"));
+            }
+            let between = &archive.of(publisher)[last + 1..number];
+            if !between.is_empty() {
+                self.resumptions += 1;
+                self.skipped.frames += between.len() as u64;
+                self.skipped.bytes += between.iter().map(|sent| 12 + sent.body.len() as u64).sum::<u64>();
+            }
+        }
+        self.place = Some(from);
+    }
+
+    pub(super) fn fault(&mut self, fault: String) {
+        self.faults.push(fault);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sim::Rng;
+    use crate::sim::media::{Encoder, Studio};
+    use anabranch_core::message::Payload;
+
+    /// Shows these messages of a second's encoding to a player; what is wrong with it.
+    fn faults(numbers: &[usize], change: impl Fn(usize, &mut Message)) -> Vec<String> {
+        let (mut archive, now) = (Archive::default(), Instant::now());
+        let encoder = Encoder { gop: 10, ..Encoder::video_only() };
+        let mut studio = Studio::new(encoder, 0, Rng::new(1));
+        studio.begin(now, &mut archive);
+        studio.produce(now + Duration::from_secs(1), false, &mut archive);
+        let mut screen = Screen::default();
+        for number in numbers {
+            let sent = &archive.of(0)[*number];
+            let mut message = Message {
+                chunk_stream: 6,
+                timestamp: sent.timestamp,
+                type_id: sent.media.type_id(),
+                stream_id: 1,
+                payload: Payload::from(sent.body.clone()),
+            };
+            change(*number, &mut message);
+            screen.media(now, &message, &archive);
+        }
+        screen.faults().to_vec()
+    }
+
+    fn unchanged(_: usize, _: &mut Message) {}
+
+    #[test]
+    fn what_was_sent_is_fine_whole_or_from_a_key_frame_on() {
+        assert_eq!(faults(&[0, 1, 2, 3, 4, 5], unchanged), [""; 0]);
+        assert_eq!(faults(&[0, 1, 12, 13], unchanged), [""; 0]);
+        assert_eq!(faults(&[0, 1, 2, 3, 0, 1, 12, 13], unchanged), [""; 0]);
+    }
+
+    #[test]
+    fn every_kind_of_damage_shows() {
+        let damages: [(&str, &[usize]); 6] = [
+            ("no header", &[0, 2, 3]),
+            ("no metadata", &[1, 2]),
+            ("starts between key frames", &[0, 1, 3]),
+            ("a lost frame", &[0, 1, 2, 3, 5]),
+            ("a frame twice", &[0, 1, 2, 3, 3]),
+            ("frames out of order", &[0, 1, 12, 2]),
+        ];
+        for (damage, numbers) in damages {
+            assert!(!faults(numbers, unchanged).is_empty(), "{damage}");
+        }
+        let flip = |number: usize, message: &mut Message| {
+            if number == 3 {
+                let mut body = message.payload.to_vec();
+                body[7] ^= 1;
+                message.payload = Payload::from(body);
+            }
+        };
+        assert_eq!(faults(&[0, 1, 2, 3], flip).len(), 1);
+        let late = |number: usize, message: &mut Message| message.timestamp += u32::from(number > 3) * 7;
+        assert_eq!(faults(&[0, 1, 2, 3, 4], late).len(), 1);
+        let early = |number: usize, message: &mut Message| message.timestamp /= 1 + u32::from(number > 3);
+        assert!(!faults(&[0, 1, 2, 3, 4], early).is_empty());
+    }
+}

@@ -1,0 +1,218 @@
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use anabranch_core::conn::{Action, Conn, Output, Report, Role};
+use anabranch_core::hub::StreamId;
+use anabranch_core::session::{CloseReason, Wait};
+use bytes::Buf;
+
+use super::link::Delivery;
+use super::{Client, Link, Sim};
+
+/// Actions that one call may bring before the connection is said to spin.
+const ACTIONS_AT_ONCE: u32 = 10_000;
+
+/// A client with its link and its connection in the server.
+#[derive(Debug)]
+pub(super) struct Slot {
+    /// `None` once it is over.
+    pub(super) conn: Option<Conn>,
+    pub(super) wait: Wait,
+    pub(super) report: Option<Report>,
+    /// Attached as publisher or player.
+    pub(super) publishes: BTreeSet<StreamId>,
+    pub(super) plays: BTreeSet<StreamId>,
+    pub(super) client: Client,
+    pub(super) link: Link,
+    /// True while it is in the list of those to be served.
+    pub(super) woken: bool,
+    pub(super) outbound: usize,
+    pub(super) most_outbound: usize,
+}
+
+impl Slot {
+    pub(super) fn new(conn: Conn, client: Client, link: Link) -> Self {
+        Slot {
+            conn: Some(conn),
+            wait: Wait { deadline: None, read: true, write: false, source: false },
+            report: None,
+            publishes: BTreeSet::new(),
+            plays: BTreeSet::new(),
+            client,
+            link,
+            woken: false,
+            outbound: 0,
+            most_outbound: 0,
+        }
+    }
+
+    /// When something happens next.
+    pub(super) fn next(&self, now: Instant) -> Option<Instant> {
+        let deadline = self.conn.as_ref().and(self.wait.deadline);
+        let input = self.link.up.ready().filter(|_| self.conn.is_some() && self.wait.read);
+        let output = (self.client.has_output() && self.link.up.room() > 0).then_some(now);
+        let times = [deadline, input, output, self.link.down.ready(), self.client.due()];
+        times.into_iter().flatten().min().map(|time| time.max(now))
+    }
+}
+
+/// What an adapter does, with the links in the place of sockets.
+impl Sim {
+    /// Gives one client and its connection all that is due.
+    pub(super) fn turn(&mut self, index: usize) {
+        let now = self.now;
+        while let Slot { conn: Some(conn), wait, link, .. } = &mut self.slots[index] {
+            if !wait.read {
+                break;
+            }
+            match link.up.read(now) {
+                Some(Delivery::Bytes(bytes)) => {
+                    self.digest.word(index as u64);
+                    self.digest.bytes(&bytes);
+                    conn.handle_input(now, &bytes);
+                    self.serve(index);
+                }
+                Some(Delivery::End) => self.disconnect(index, CloseReason::PeerClosed),
+                None => break,
+            }
+        }
+        if let Slot { conn: Some(conn), wait, .. } = &mut self.slots[index]
+            && wait.deadline.is_some_and(|deadline| deadline <= now)
+        {
+            conn.handle_timeout(now);
+            self.serve(index);
+        }
+        self.deliver(index);
+        let slot = &mut self.slots[index];
+        if !slot.client.closed {
+            slot.client.tick(now, &mut self.archive);
+        }
+        self.flush(index);
+        self.settle();
+    }
+
+    /// The client reads what has arrived; what that makes room for is written.
+    fn deliver(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        let mut room = false;
+        while let Some(delivery) = slot.link.down.read(self.now) {
+            room = true;
+            match delivery {
+                Delivery::Bytes(bytes) if !slot.client.closed => {
+                    slot.client.read(self.now, &bytes, &mut self.archive);
+                }
+                Delivery::Bytes(_) => {}
+                Delivery::End => {
+                    slot.client.closed = true;
+                    slot.link.up.close(self.now);
+                }
+            }
+        }
+        if room && self.slots[index].wait.write {
+            self.serve(index);
+        }
+    }
+
+    /// The client writes what it has, as far as the link takes it.
+    pub(super) fn flush(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        if slot.client.closed {
+            return;
+        }
+        let written = slot.link.up.write(self.now, slot.client.out());
+        slot.client.out().drain(..written);
+    }
+
+    pub(super) fn disconnect(&mut self, index: usize, reason: CloseReason) {
+        if let Some(conn) = &mut self.slots[index].conn {
+            conn.handle_disconnect(self.now, reason);
+            self.serve(index);
+        }
+    }
+
+    /// Polls a connection until it waits or is over, and writes what it has.
+    pub(super) fn serve(&mut self, index: usize) {
+        for _ in 0..ACTIONS_AT_ONCE {
+            let Some(conn) = &mut self.slots[index].conn else {
+                return;
+            };
+            match conn.poll(self.now) {
+                Output::Action(action) => self.act(index, action),
+                Output::Wait(wait) => {
+                    self.slots[index].wait = wait;
+                    self.note_outbound(index);
+                    if !wait.write || !self.write(index) {
+                        return;
+                    }
+                }
+                Output::Closed(report) => return self.finish(index, report),
+            }
+        }
+        self.fail(&format!("connection {index} never comes to wait"));
+    }
+
+    /// Writes until the link is full; true if it took anything, so that the connection is to be polled again.
+    fn write(&mut self, index: usize) -> bool {
+        let slot = &mut self.slots[index];
+        let Some(conn) = &mut slot.conn else {
+            return false;
+        };
+        let outbound = conn.outbound();
+        let mut any = false;
+        while outbound.has_remaining() {
+            let written = slot.link.down.write(self.now, outbound.chunk());
+            if written == 0 {
+                break;
+            }
+            self.digest.bytes(&outbound.chunk()[..written]);
+            outbound.advance(written);
+            any = true;
+        }
+        any
+    }
+
+    fn act(&mut self, index: usize, action: Action) {
+        let slot = &mut self.slots[index];
+        self.digest.word(index as u64);
+        let paired = match action {
+            Action::Attach(attachment) if attachment.role == Role::Publisher => {
+                slot.publishes.insert(attachment.stream)
+            }
+            Action::Attach(attachment) => slot.plays.insert(attachment.stream),
+            Action::Detach { role: Role::Publisher, stream } => slot.publishes.remove(&stream),
+            Action::Detach { role: Role::Player, stream } => slot.plays.remove(&stream),
+            Action::Wake(stream) => {
+                for (index, slot) in self.slots.iter_mut().enumerate() {
+                    if slot.plays.contains(&stream) && !std::mem::replace(&mut slot.woken, true) {
+                        self.woken.push_back(index);
+                    }
+                }
+                true
+            }
+        };
+        if !paired {
+            self.fail(&format!("connection {index} is attached twice, or detached from what it never was attached to"));
+        }
+    }
+
+    fn finish(&mut self, index: usize, report: Report) {
+        let now = self.now;
+        let slot = &mut self.slots[index];
+        self.digest.word(report.sent);
+        self.digest.bytes(report.close.reason.name().as_bytes());
+        self.digest.word((now - self.start).as_nanos() as u64);
+        slot.outbound = 0;
+        slot.report = Some(report);
+        slot.link.up.clear();
+        slot.link.down.close(now);
+        if let Some(mut conn) = slot.conn.take() {
+            // Over is over, whatever comes.
+            conn.handle_input(now, &[3; 100]);
+            conn.handle_timeout(now);
+            let quiet = matches!(conn.poll(now), Output::Closed(_)) && conn.outbound().is_empty();
+            if !quiet || !slot.publishes.is_empty() || !slot.plays.is_empty() {
+                self.fail(&format!("connection {index} goes on after its end"));
+            }
+        }
+    }
+}
