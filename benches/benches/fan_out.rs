@@ -24,7 +24,7 @@ fn fan_out(criterion: &mut Criterion) {
     for players in [1, 1_000, 10_000] {
         let hub = Hub::new(HubConfig::default());
         let mut publisher = hub.publish(&key).expect("nobody publishes");
-        publisher.push(now, frame(0, true));
+        publisher.push(now, frame(0, true)).expect("nobody took over");
         let mut audience: Vec<Player> = (0..players).map(|_| hub.play(&key)).collect();
         let mut timestamp = 0;
         let mut next = move || {
@@ -33,14 +33,18 @@ fn fan_out(criterion: &mut Criterion) {
         };
         group.throughput(Throughput::Elements(1));
         group.bench_function(format!("push, {players} players"), |bencher| {
-            bencher.iter_batched(&mut next, |frame| publisher.push(now, frame), BatchSize::SmallInput);
+            bencher.iter_batched(
+                &mut next,
+                |frame| publisher.push(now, frame).expect("nobody took over"),
+                BatchSize::SmallInput,
+            );
         });
         group.throughput(Throughput::Elements(players));
         group.bench_function(format!("push and serve, {players} players"), |bencher| {
             bencher.iter_batched(
                 &mut next,
                 |frame| {
-                    publisher.push(now, frame);
+                    publisher.push(now, frame).expect("nobody took over");
                     let mut bytes = 0;
                     for player in &mut audience {
                         player.pull(|frame| {

@@ -74,4 +74,5 @@ pub mod policy;
 pub mod preface;
 pub mod session;
 pub mod source;
+pub mod stats;
 pub mod url;

@@ -60,6 +60,7 @@ impl Server {
             format: WireFormat { chunk_size: config.session.chunk_size },
             source: config.source,
             merge_window: config.merge_window,
+            ..HubConfig::default()
         });
         let session = Arc::new(config.session.clone());
         let seeds = Arc::new(Seeds { root: seed, used: AtomicU64::new(0) });
@@ -157,7 +158,11 @@ impl Conn {
         for playing in &mut self.playing {
             playing.tell_unpublished(&mut self.session);
         }
-        self.session.close_with_words(CloseReason::Shutdown);
+        if self.playing.is_empty() {
+            self.session.close(CloseReason::Shutdown);
+        } else {
+            self.session.close_with_words(CloseReason::Shutdown);
+        }
     }
 
     /// Bytes to write to the peer: write what it shows, then advance it by what was taken, then poll again.

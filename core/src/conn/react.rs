@@ -14,8 +14,12 @@ impl Conn {
             Event::Publish(request) => self.publish(request),
             Event::Play(request) => self.play(request),
             Event::Media(message) => {
-                if let Some(publishing) = self.publishing(message.stream_id) {
-                    publishing.publisher.push(now, message);
+                let stream_id = message.stream_id;
+                let taken_over = self
+                    .publishing(stream_id)
+                    .is_some_and(|publishing| publishing.publisher.push(now, message).is_err());
+                if taken_over {
+                    self.session.take_over(stream_id);
                 }
             }
             Event::ClearMetadata { stream_id } => {

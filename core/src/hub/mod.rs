@@ -5,25 +5,28 @@
 //! the connection ended. A [`Player`] reads a stream, published or not: players wait for their publisher. A stream with
 //! neither is forgotten at once, so that nothing is left to clean up.
 
+mod claim;
 mod player;
 mod publisher;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use claim::Claim;
 pub use player::{Player, Pulled};
 pub use publisher::Publisher;
 
-use crate::source::{MergeWindow, Source, SourceLimits, SourceStats, WireFormat};
+use crate::source::{MergeWindow, Source, SourceLimits, SourceStats, StartRule, Timestamps, WireFormat};
 use crate::url::StreamKey;
 
 /// All live streams of a server.
 #[derive(Debug, Clone)]
 pub struct Hub {
-    shared: Arc<Shared>,
+    shared: Arc<Mutex<Registry>>,
+    config: Arc<HubConfig>,
 }
 
-/// How sources behave. One value serves every stream of a hub.
+/// How streams behave. One value serves every stream of a virtual host.
 #[derive(Debug, Clone, Copy)]
 pub struct HubConfig {
     /// How frames are cut for the wire. Every session that plays from the hub must announce this chunk size.
@@ -32,6 +35,13 @@ pub struct HubConfig {
     pub source: SourceLimits,
     /// How long frames may wait for company.
     pub merge_window: MergeWindow,
+    /// What becomes of publishers' timestamps.
+    pub timestamps: Timestamps,
+    /// Where new players begin.
+    pub start_rule: StartRule,
+    /// Whether a sequence header equal to the one in force is left out. Some encoders repeat it with every key frame.
+    /// Players to come still get it, and metadata always passes. Default off.
+    pub reduce_sequence_headers: bool,
 }
 
 impl Default for HubConfig {
@@ -40,7 +50,19 @@ impl Default for HubConfig {
             format: WireFormat { chunk_size: 60_000 },
             source: SourceLimits::default(),
             merge_window: MergeWindow::default(),
+            timestamps: Timestamps::default(),
+            start_rule: StartRule::default(),
+            reduce_sequence_headers: false,
         }
+    }
+}
+
+impl HubConfig {
+    fn new_source(&self) -> Source {
+        Source::new(self.source)
+            .with_start_rule(self.start_rule)
+            .with_timestamps(self.timestamps)
+            .with_reduced_sequence_headers(self.reduce_sequence_headers)
     }
 }
 
@@ -52,6 +74,22 @@ pub struct StreamId(u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the stream is already being published")]
 pub struct Busy;
+
+/// What happens when somebody wants to publish a name that is being published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Conflict {
+    /// The newcomer is refused.
+    #[default]
+    Reject,
+    /// The newcomer takes over if it shows the same credentials, whatever has become of the other: an encoder whose
+    /// connection died unnoticed gets its name back at once.
+    TakeOver,
+}
+
+/// Another publisher has taken the stream over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("another publisher has taken the stream over")]
+pub struct Superseded;
 
 /// One stream, for listings.
 #[derive(Debug, Clone)]
@@ -70,23 +108,27 @@ pub struct StreamSnapshot {
     pub stats: SourceStats,
 }
 
-#[derive(Debug)]
-struct Shared {
-    config: HubConfig,
-    registry: Mutex<Registry>,
-}
-
 #[derive(Debug, Default)]
 struct Registry {
     streams: HashMap<StreamKey, Entry>,
     last_id: u64,
+    last_claim: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
     stream: Arc<Stream>,
-    published: bool,
+    holder: Option<Holder>,
     players: usize,
+}
+
+/// Who has the publish lock of a stream.
+#[derive(Debug)]
+struct Holder {
+    /// Names the claim; never used twice.
+    claim: u64,
+    /// Who shows the same may take over.
+    credentials: Box<str>,
 }
 
 /// A stream as publisher and players share it.
@@ -107,31 +149,49 @@ impl Stream {
 impl Hub {
     /// A hub without streams.
     pub fn new(config: HubConfig) -> Self {
-        Hub { shared: Arc::new(Shared { config, registry: Mutex::default() }) }
+        Hub { shared: Arc::default(), config: Arc::new(config) }
     }
 
-    /// Takes the publish lock of a name. Of two that try at the same time exactly one gets it.
+    /// The same hub with other settings for the streams that are created through it.
+    #[must_use]
+    pub fn with_config(&self, config: Arc<HubConfig>) -> Self {
+        Hub { shared: self.shared.clone(), config }
+    }
+
+    /// Takes the publish lock of a name and begins to publish. Of two that try at the same time exactly one gets it.
     ///
     /// # Errors
     /// Somebody publishes it already.
     pub fn publish(&self, key: &StreamKey) -> Result<Publisher, Busy> {
-        let stream = {
-            let mut registry = self.registry();
-            let entry = registry.entry(key, &self.shared.config);
-            if entry.published {
-                return Err(Busy);
-            }
-            entry.published = true;
-            entry.stream.clone()
-        };
-        Ok(Publisher::begin(self.clone(), stream))
+        self.claim(key, "", Conflict::Reject)?.begin()
+    }
+
+    /// Claims a name for publishing, before it is known whether the client may. A name that is free is taken at once;
+    /// one that is taken can be claimed by the same `credentials` where that is allowed, and changes hands when the
+    /// claim becomes a publication. Dropping the claim gives up on it.
+    ///
+    /// # Errors
+    /// Somebody publishes it and it cannot be taken over.
+    pub fn claim(&self, key: &StreamKey, credentials: &str, conflict: Conflict) -> Result<Claim, Busy> {
+        let mut registry = self.registry();
+        registry.last_claim += 1;
+        let claim = registry.last_claim;
+        let entry = registry.entry(key, &self.config);
+        match &entry.holder {
+            None => entry.holder = Some(Holder { claim, credentials: credentials.into() }),
+            Some(holder) if conflict == Conflict::TakeOver && *holder.credentials == *credentials => {}
+            Some(_) => return Err(Busy),
+        }
+        let stream = entry.stream.clone();
+        drop(registry);
+        Ok(Claim::new(self.clone(), stream, claim, credentials.into()))
     }
 
     /// Joins a stream as player, published or not.
     pub fn play(&self, key: &StreamKey) -> Player {
         let stream = {
             let mut registry = self.registry();
-            let entry = registry.entry(key, &self.shared.config);
+            let entry = registry.entry(key, &self.config);
             entry.players += 1;
             entry.stream.clone()
         };
@@ -142,7 +202,11 @@ impl Hub {
     pub fn streams(&self) -> Vec<StreamSnapshot> {
         let mut list: Vec<_> = {
             let registry = self.registry();
-            registry.streams.values().map(|entry| (entry.stream.clone(), entry.published, entry.players)).collect()
+            registry
+                .streams
+                .values()
+                .map(|entry| (entry.stream.clone(), entry.holder.is_some(), entry.players))
+                .collect()
         };
         list.sort_unstable_by(|(a, ..), (b, ..)| a.key.cmp(&b.key));
         let snapshot = |(stream, published, players): (Arc<Stream>, bool, usize)| {
@@ -160,11 +224,18 @@ impl Hub {
     }
 
     fn config(&self) -> &HubConfig {
-        &self.shared.config
+        &self.config
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.shared.registry.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives back the publish lock if `claim` still has it.
+    fn give_up(&self, key: &StreamKey, claim: u64) {
+        self.release(key, |entry| {
+            entry.holder.take_if(|holder| holder.claim == claim);
+        });
     }
 
     /// Gives back what a publisher or player held; forgets the stream when it was the last.
@@ -172,7 +243,7 @@ impl Hub {
         let mut registry = self.registry();
         if let Some(entry) = registry.streams.get_mut(key) {
             give_back(entry);
-            if !entry.published && entry.players == 0 {
+            if entry.holder.is_none() && entry.players == 0 {
                 registry.streams.remove(key);
             }
         }
@@ -184,9 +255,8 @@ impl Registry {
         let last_id = &mut self.last_id;
         self.streams.entry(key.clone()).or_insert_with(|| {
             *last_id += 1;
-            let stream =
-                Stream { id: StreamId(*last_id), key: key.clone(), source: Mutex::new(Source::new(config.source)) };
-            Entry { stream: Arc::new(stream), published: false, players: 0 }
+            let stream = Stream { id: StreamId(*last_id), key: key.clone(), source: Mutex::new(config.new_source()) };
+            Entry { stream: Arc::new(stream), holder: None, players: 0 }
         })
     }
 }

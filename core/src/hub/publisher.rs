@@ -1,10 +1,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Hub, Stream, StreamId};
+use super::{Hub, Stream, StreamId, Superseded};
 use crate::flv::FrameClass;
-use crate::message::{Message, MessageType};
-use crate::source::{Flush, Frame, Timeline};
+use crate::message::Message;
+use crate::source::{Flush, Frame, FrameKind, Timeline};
 use crate::url::StreamKey;
 
 /// The publish lock of one stream. Dropping it ends the publication and frees the name.
@@ -12,7 +12,10 @@ use crate::url::StreamKey;
 pub struct Publisher {
     hub: Hub,
     stream: Arc<Stream>,
+    claim: u64,
     timeline: Timeline,
+    /// The source's epoch while it listens to this publisher.
+    epoch: u64,
     flush: Flush,
     /// Messages too damaged to be of use to any player.
     malformed: u64,
@@ -21,9 +24,8 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    pub(super) fn begin(hub: Hub, stream: Arc<Stream>) -> Self {
-        let timeline = stream.source().begin();
-        Publisher { hub, stream, timeline, flush: Flush::default(), malformed: 0, now: None }
+    pub(super) fn new(hub: Hub, stream: Arc<Stream>, claim: u64, timeline: Timeline, epoch: u64) -> Self {
+        Publisher { hub, stream, claim, timeline, epoch, flush: Flush::default(), malformed: 0, now: None }
     }
 
     /// The stream's id.
@@ -38,24 +40,40 @@ impl Publisher {
 
     /// Appends a message of type 8, 9 or 18 to the stream. Afterwards [`flush_deadline`](Self::flush_deadline) says
     /// when players are to be woken.
-    pub fn push(&mut self, now: Instant, mut message: Message) {
+    ///
+    /// # Errors
+    /// Another publisher has taken over; nothing of this one is heard any more.
+    pub fn push(&mut self, now: Instant, message: Message) -> Result<(), Superseded> {
         self.now = Some(now);
-        // Metadata has no place in time, and FFmpeg players take it for a subtitle unless it is at 0.
-        if message.type_id != MessageType::DATA_AMF0 || message.timestamp != 0 {
-            message.timestamp = self.timeline.map(now, message.timestamp);
-        }
-        let frame = Frame::encode(message, self.hub.config().format);
+        let (timeline, sent) = (&mut self.timeline, message.timestamp);
+        let frame = Frame::encode_at(message, self.hub.config().format, |kind, class| {
+            // Metadata has no place in time, and FFmpeg players take it for a subtitle unless it is at 0.
+            if kind == FrameKind::Data && sent == 0 { 0 } else { timeline.map(now, kind, class.is_coded(), sent) }
+        });
         if frame.class() == FrameClass::Malformed {
             self.malformed += 1;
-            return;
+            return Ok(());
+        }
+        let mut source = self.stream.source();
+        if source.epoch() != self.epoch {
+            return Err(Superseded);
         }
         self.flush.pushed(now, self.hub.config().merge_window, &frame);
-        self.stream.source().push(now, frame);
+        source.push(now, frame);
+        Ok(())
+    }
+
+    /// True once another publisher has taken over.
+    pub fn is_superseded(&self) -> bool {
+        self.stream.source().epoch() != self.epoch
     }
 
     /// Withdraws the stream's metadata.
     pub fn clear_metadata(&mut self) {
-        self.stream.source().clear_metadata();
+        let mut source = self.stream.source();
+        if source.epoch() == self.epoch {
+            source.clear_metadata();
+        }
     }
 
     /// When players must be woken for frames that wait.
@@ -82,11 +100,14 @@ impl Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         // First the source, then the name: the next publisher must find the source ended.
-        if let Some(now) = self.now {
-            self.stream.source().end(now);
-        } else {
-            self.stream.source().abandon();
+        let mut source = self.stream.source();
+        if source.epoch() == self.epoch {
+            match self.now {
+                Some(now) => source.end(now),
+                None => source.abandon(),
+            }
         }
-        self.hub.release(&self.stream.key, |entry| entry.published = false);
+        drop(source);
+        self.hub.give_up(&self.stream.key, self.claim);
     }
 }

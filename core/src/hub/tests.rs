@@ -95,7 +95,7 @@ fn listings_are_in_the_order_of_names_and_say_what_there_is() {
     let now = any_instant();
     let mut publisher = hub.publish(&key("b")).expect("free");
     let _player = hub.play(&key("a"));
-    publisher.push(now, key_frame(0));
+    publisher.push(now, key_frame(0)).expect("nobody took over");
     let list = hub.streams();
     assert_eq!(list.iter().map(|stream| stream.key.stream()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!((list[1].log_bytes, list[1].stats.frames, list[1].stats.key_frames), (18, 1, 1));
@@ -111,8 +111,8 @@ fn a_waiting_player_sees_the_publisher_that_comes() {
     let mut publisher = hub.publish(&key("cam")).expect("free");
     assert!(player.is_live());
     assert_eq!(pull(&mut player), (vec![], Pulled::Pending));
-    publisher.push(now, video(5, &[0x17, 0, 0, 0, 0, 1, 100, 0, 31, 0xff]));
-    publisher.push(now, key_frame(40));
+    publisher.push(now, video(5, &[0x17, 0, 0, 0, 0, 1, 100, 0, 31, 0xff])).expect("nobody took over");
+    publisher.push(now, key_frame(40)).expect("nobody took over");
     assert_eq!(pull(&mut player), (vec![40, 40], Pulled::Pending), "the header comes at the first frame's time");
     publisher.end(now);
     assert_eq!(pull(&mut player), (vec![], Pulled::Ended(Some(now))));
@@ -125,7 +125,7 @@ fn time_rises_across_publishers() {
     let later = now + Duration::from_secs(3);
     let mut player = hub.play(&key("cam"));
     let mut publisher = hub.publish(&key("cam")).expect("free");
-    publisher.push(now, key_frame(1_000_000));
+    publisher.push(now, key_frame(1_000_000)).expect("nobody took over");
     drop(publisher);
     assert_eq!(
         pull(&mut player),
@@ -133,14 +133,14 @@ fn time_rises_across_publishers() {
         "dropped without a word: when its last frame came"
     );
     let mut publisher = hub.publish(&key("cam")).expect("free");
-    publisher.push(later, key_frame(0));
-    publisher.push(later, key_frame(40));
+    publisher.push(later, key_frame(0)).expect("nobody took over");
+    publisher.push(later, key_frame(40)).expect("nobody took over");
     assert_eq!(pull(&mut player).0, [1_003_000, 1_003_040]);
     // Without a player the stream is forgotten, and its time with it.
     drop((player, publisher));
     let mut publisher = hub.publish(&key("cam")).expect("free");
     let mut player = hub.play(&key("cam"));
-    publisher.push(later, key_frame(7));
+    publisher.push(later, key_frame(7)).expect("nobody took over");
     assert_eq!(pull(&mut player).0, [7]);
 }
 
@@ -150,10 +150,10 @@ fn a_sink_that_is_full_stops_the_pull_and_loses_nothing() {
     let now = any_instant();
     let mut publisher = hub.publish(&key("cam")).expect("free");
     let mut player = hub.play(&key("cam"));
-    publisher.push(now, key_frame(0));
+    publisher.push(now, key_frame(0)).expect("nobody took over");
     assert_eq!(pull(&mut player).0, [0]);
     for time in 1..=3 {
-        publisher.push(now, video(time, &[0x27, 1, 0, 0, 0, 9]));
+        publisher.push(now, video(time, &[0x27, 1, 0, 0, 0, 9])).expect("nobody took over");
     }
     for expected in 1..=3 {
         let mut times = Vec::new();
@@ -173,14 +173,14 @@ fn a_restart_skips_to_a_newer_key_frame_and_never_goes_back() {
     let now = any_instant();
     let mut publisher = hub.publish(&key("cam")).expect("free");
     let mut player = hub.play(&key("cam"));
-    publisher.push(now, key_frame(0));
-    publisher.push(now, video(1, &[0x27, 1, 0, 0, 0, 9]));
+    publisher.push(now, key_frame(0)).expect("nobody took over");
+    publisher.push(now, video(1, &[0x27, 1, 0, 0, 0, 9])).expect("nobody took over");
     assert_eq!(pull(&mut player).0, [0, 1]);
-    publisher.push(now, video(2, &[0x27, 1, 0, 0, 0, 9]));
+    publisher.push(now, video(2, &[0x27, 1, 0, 0, 0, 9])).expect("nobody took over");
     player.restart();
     assert_eq!(pull(&mut player).0, [2], "nothing comes twice");
     for message in [video(3, &[0x27, 1, 0, 0, 0, 9]), key_frame(4), video(5, &[0x27, 1, 0, 0, 0, 9])] {
-        publisher.push(now, message);
+        publisher.push(now, message).expect("nobody took over");
     }
     player.restart();
     assert_eq!(pull(&mut player).0, [4, 5]);
@@ -193,10 +193,10 @@ fn messages_that_are_too_short_are_counted_and_not_passed_on() {
     let now = any_instant();
     let mut publisher = hub.publish(&key("cam")).expect("free");
     // AVC without its packet type.
-    publisher.push(now, video(0, &[0x17]));
+    publisher.push(now, video(0, &[0x17])).expect("nobody took over");
     assert_eq!((publisher.malformed(), publisher.flush_deadline()), (1, None));
     assert_eq!(hub.streams()[0].stats.frames, 0);
-    publisher.push(now, key_frame(0));
+    publisher.push(now, key_frame(0)).expect("nobody took over");
     assert_eq!(publisher.flush_deadline(), Some(now), "the first video frame leaves at once");
     assert!(publisher.take_flush(now) && !publisher.take_flush(now));
 }

@@ -33,6 +33,8 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, NetworkError> {
         let error = || NetworkError(text.to_owned());
         let (address, length) = match text.split_once('/') {
+            // A number's own parser would take a sign.
+            Some((_, length)) if length.starts_with('+') => return Err(error()),
             Some((address, length)) => (address, Some(length.parse::<u8>().map_err(|_| error())?)),
             None => (text, None),
         };
@@ -72,6 +74,8 @@ fn mask(bits: u8) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn contains(network: &str, address: &str) -> bool {
@@ -105,8 +109,51 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_an_error() {
-        for wrong in ["", "host", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0/8", "10.0.0.0/"] {
+        for wrong in ["", "host", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0.0/+8", "10.0.0/8", "10.0.0.0/"] {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");
+        }
+    }
+
+    /// Compares the first bits one by one.
+    fn same_start(one: &[u8], other: &[u8], bits: usize) -> bool {
+        let bit = |bytes: &[u8], index: usize| bytes[index / 8] >> (7 - index % 8) & 1;
+        (0..bits).all(|index| bit(one, index) == bit(other, index))
+    }
+
+    proptest! {
+        #[test]
+        fn an_ipv4_network_holds_what_starts_with_its_bits(base: [u8; 4], bits in 0usize..=32, flip in 0usize..40) {
+            let mut address = base;
+            if let Some(byte) = address.get_mut(flip / 8) {
+                *byte ^= 0x80 >> (flip % 8);
+            }
+            let expected = same_start(&base, &address, bits);
+            let (base, address) = (Ipv4Addr::from(base), Ipv4Addr::from(address));
+            let network: Network = format!("{base}/{bits}").parse().unwrap();
+            prop_assert_eq!(network.contains(address.into()), expected);
+            prop_assert_eq!(network.contains(address.to_ipv6_mapped().into()), expected);
+            prop_assert_eq!(network.to_string().parse(), Ok(network));
+        }
+
+        #[test]
+        fn an_ipv6_network_holds_what_starts_with_its_bits(base: [u8; 16], bits in 0usize..=128, flip in 0usize..150) {
+            let mut address = base;
+            if let Some(byte) = address.get_mut(flip / 8) {
+                *byte ^= 0x80 >> (flip % 8);
+            }
+            let expected = same_start(&base, &address, bits);
+            let (base, address) = (Ipv6Addr::from(base), Ipv6Addr::from(address));
+            prop_assume!(base.to_ipv4_mapped().is_none() && address.to_ipv4_mapped().is_none());
+            let network: Network = format!("{base}/{bits}").parse().unwrap();
+            prop_assert_eq!(network.contains(address.into()), expected);
+            prop_assert_eq!(network.to_string().parse(), Ok(network));
+        }
+
+        #[test]
+        fn any_text_is_a_network_or_an_error(text in "[0-9a-f:./+ -]{0,20}|\\PC{0,10}") {
+            if let Ok(network) = text.parse::<Network>() {
+                prop_assert_eq!(network.to_string().parse(), Ok(network));
+            }
         }
     }
 }

@@ -256,6 +256,8 @@ pub enum CloseReason {
     Timeout(TimeoutKind),
     /// A request was refused with this code.
     Rejected(&'static str),
+    /// Another publisher with the same credentials took the stream over.
+    TakenOver,
     /// The server is going down.
     Shutdown,
     /// The server closed it, in the given words.
@@ -290,6 +292,7 @@ impl CloseReason {
             CloseReason::Timeout(TimeoutKind::NextMessage) => "next_message_timeout",
             CloseReason::Timeout(TimeoutKind::Write) => "write_timeout",
             CloseReason::Rejected(_) => "rejected",
+            CloseReason::TakenOver => "taken_over",
             CloseReason::Shutdown => "shutdown",
             CloseReason::Closed(_) => "closed",
         }
@@ -310,6 +313,7 @@ impl fmt::Display for CloseReason {
                 TimeoutKind::Write => "peer takes nothing",
             }),
             CloseReason::Rejected(code) => write!(f, "refused: {code}"),
+            CloseReason::TakenOver => f.write_str("another publisher took over"),
             CloseReason::Shutdown => f.write_str("server shutdown"),
             CloseReason::Closed(words) => f.write_str(words),
         }

@@ -386,6 +386,16 @@ impl Session {
         self.activity_changed();
     }
 
+    /// Another publisher has the stream now: tells the peer, then closes.
+    pub fn take_over(&mut self, stream_id: u32) {
+        let rejection = Rejection {
+            code: "NetStream.Publish.BadName",
+            description: "Another publisher has taken the stream over.".to_owned(),
+        };
+        self.send_error_status(stream_id, &rejection);
+        self.close_with_words(CloseReason::TakenOver);
+    }
+
     /// Bytes received, handshake included.
     pub fn received(&self) -> u64 {
         self.received

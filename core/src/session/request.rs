@@ -106,7 +106,7 @@ impl sealed::Sealed for PlayRequest {
 }
 
 impl Session {
-    fn send_error_status(&mut self, stream_id: u32, rejection: &Rejection) {
+    pub(super) fn send_error_status(&mut self, stream_id: u32, rejection: &Rejection) {
         let status = reply::on_status(Level::Error, rejection.code, &rejection.description);
         self.send_status(stream_id, &status);
     }

@@ -79,27 +79,32 @@ impl Frame {
 
     /// Encodes a message of type 8, 9 or 18 with its own timestamp. A body that fits one chunk is not copied.
     pub fn encode(message: Message, format: WireFormat) -> Frame {
+        let timestamp = message.timestamp;
+        Frame::encode_at(message, format, |_, _| timestamp)
+    }
+
+    /// The same with a timestamp chosen when it is known what the message is.
+    pub(crate) fn encode_at(
+        mut message: Message,
+        format: WireFormat,
+        timestamp: impl FnOnce(FrameKind, FrameClass) -> u32,
+    ) -> Frame {
         let kind = FrameKind::of(message.type_id);
-        let body = &message.payload;
-        let mut plain = None;
-        let (class, join_point) = match kind {
+        let (class, join_point, multitrack) = match kind {
             FrameKind::Video => {
-                let info = flv::classify_video(body);
-                if info.multitrack {
-                    plain = Some(plain_track(&message, flv::rebuild::plain_video(body), format));
-                }
-                (info.class, info.is_join_point())
+                let info = flv::classify_video(&message.payload);
+                (info.class, info.is_join_point(), info.multitrack)
             }
             FrameKind::Audio => {
-                let info = flv::classify_audio(body);
-                if info.multitrack {
-                    plain = Some(plain_track(&message, flv::rebuild::plain_audio(body), format));
-                }
-                (info.class, false)
+                let info = flv::classify_audio(&message.payload);
+                (info.class, false, info.multitrack)
             }
-            FrameKind::Data if is_metadata(body) => (FrameClass::Metadata, false),
-            FrameKind::Data => (FrameClass::Other, false),
+            FrameKind::Data if is_metadata(&message.payload) => (FrameClass::Metadata, false, false),
+            FrameKind::Data => (FrameClass::Other, false, false),
         };
+        message.timestamp = timestamp(kind, class);
+        let plain = multitrack.then(|| plain_track(&message, kind, format));
+        let body = &message.payload;
         let changes = if class.is_header() || class == FrameClass::SequenceEnd {
             HeaderChange::of(kind, body)
         } else {
@@ -210,7 +215,11 @@ fn wire(kind: FrameKind, timestamp: u32, chunk_size: u32, body: &[u8]) -> Bytes 
     Bytes::from(out)
 }
 
-fn plain_track(message: &Message, body: Option<Cow<'_, [u8]>>, format: WireFormat) -> Arc<Option<Frame>> {
+fn plain_track(message: &Message, kind: FrameKind, format: WireFormat) -> Arc<Option<Frame>> {
+    let body = match kind {
+        FrameKind::Video => flv::rebuild::plain_video(&message.payload),
+        _ => flv::rebuild::plain_audio(&message.payload),
+    };
     let plain = body.map(|body| Message {
         chunk_stream: message.chunk_stream,
         timestamp: message.timestamp,

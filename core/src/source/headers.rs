@@ -90,6 +90,14 @@ impl Headers {
         self.iter().map(|frame| frame.wire().len()).sum()
     }
 
+    /// True if every entry that `frame` sets has the same body already.
+    pub(super) fn have(&self, frame: &Frame) -> bool {
+        frame.changes().iter().all(|change| {
+            let entry = self.entries.iter().find(|(slot, _)| *slot == change.slot);
+            change.sets && entry.is_some_and(|(_, held)| held.payload() == frame.payload())
+        })
+    }
+
     /// Applies a header frame. At most 256 tracks of each medium exist in the format, so this is bounded.
     pub(super) fn apply(&mut self, frame: &Frame) {
         for change in frame.changes() {

@@ -1,6 +1,6 @@
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use super::{Frame, FrameKind, Headers, Timeline};
+use super::{Frame, FrameKind, Headers, Timeline, Timestamps};
 use crate::flv::FrameClass;
 
 /// One live stream.
@@ -10,6 +10,9 @@ use crate::flv::FrameClass;
 #[derive(Debug)]
 pub struct Source {
     limits: SourceLimits,
+    start_rule: StartRule,
+    timestamps: Timestamps,
+    reduce_sequence_headers: bool,
     log: VecDeque<Entry>,
     /// Position of the log's first entry. Positions count frames over the life of the source.
     first: u64,
@@ -18,13 +21,13 @@ pub struct Source {
     /// Bytes pushed over the life of the source.
     pushed: u64,
     headers: Arc<Headers>,
-    /// Position of the newest frame to start at, if it is still in the log.
-    newest_start: Option<u64>,
+    /// Positions of the frames to start at that are still in the log, oldest first.
+    starts: VecDeque<u64>,
     /// Where the present publisher began, with the time of its predecessor's last frame.
     began: Reached,
     /// The present publisher's first frame to start at.
     first_start: Option<Reached>,
-    /// True once the present publisher sent video.
+    /// True once the present publisher sent a coded video frame.
     video: bool,
     /// Counts publishers.
     epoch: u64,
@@ -54,6 +57,30 @@ impl Default for SourceLimits {
     }
 }
 
+/// Where a new player of a running stream begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartRule {
+    /// At the newest key frame in the log, at once, if it lies within these bounds; else at the next one. Without
+    /// video, at the newest audio frame.
+    NewestKeyFrame {
+        /// Bytes from there to the present.
+        bytes: u64,
+        /// Milliseconds from there to the present.
+        milliseconds: u32,
+        /// Frames from there to the present.
+        frames: u64,
+    },
+    /// At the next key frame: least delay, and up to a GOP of waiting.
+    NextKeyFrame,
+}
+
+impl Default for StartRule {
+    /// The newest key frame, wherever it is in the log.
+    fn default() -> Self {
+        StartRule::NewestKeyFrame { bytes: u64::MAX, milliseconds: u32::MAX, frames: u64::MAX }
+    }
+}
+
 /// What a source has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SourceStats {
@@ -63,6 +90,8 @@ pub struct SourceStats {
     pub bytes: u64,
     /// Join points pushed.
     pub key_frames: u64,
+    /// Sequence headers left out because they were equal to the one in force.
+    pub repeated_headers: u64,
 }
 
 #[derive(Debug)]
@@ -82,8 +111,8 @@ pub struct Cursor {
     epoch: u64,
     /// True until a place to start at is found.
     starting: bool,
-    /// Where the wait for a start began. A player that waited for the publisher's first start gets all from there on,
-    /// any other begins as near to the present as it can.
+    /// Where the wait for a start began. A player gets all from the first start on that came while it waited; if there
+    /// was one already, it begins as near to the present as it can.
     waits_from: u64,
     /// False until the first key frame: coded video before it would not decode.
     key_seen: bool,
@@ -169,12 +198,15 @@ impl Source {
     pub fn new(limits: SourceLimits) -> Self {
         Source {
             limits,
+            start_rule: StartRule::default(),
+            timestamps: Timestamps::default(),
+            reduce_sequence_headers: false,
             log: VecDeque::new(),
             first: 0,
             bytes: 0,
             pushed: 0,
             headers: Arc::default(),
-            newest_start: None,
+            starts: VecDeque::new(),
             began: Reached::default(),
             first_start: None,
             video: false,
@@ -186,6 +218,27 @@ impl Source {
         }
     }
 
+    /// The same with another rule for where players begin.
+    #[must_use]
+    pub fn with_start_rule(mut self, rule: StartRule) -> Self {
+        self.start_rule = rule;
+        self
+    }
+
+    /// The same with another way to treat publishers' timestamps.
+    #[must_use]
+    pub fn with_timestamps(mut self, timestamps: Timestamps) -> Self {
+        self.timestamps = timestamps;
+        self
+    }
+
+    /// The same, leaving out sequence headers that are equal to the one in force, or not.
+    #[must_use]
+    pub fn with_reduced_sequence_headers(mut self, reduced: bool) -> Self {
+        self.reduce_sequence_headers = reduced;
+        self
+    }
+
     /// A publisher begins: headers and log of the one before are void. Its messages get their timestamps from the
     /// returned timeline.
     pub fn begin(&mut self) -> Timeline {
@@ -193,7 +246,7 @@ impl Source {
         self.live = true;
         self.ended = None;
         self.headers = Arc::default();
-        self.newest_start = None;
+        self.starts.clear();
         self.video = false;
         self.first += self.log.len() as u64;
         self.log.clear();
@@ -201,7 +254,10 @@ impl Source {
         let timestamp = self.last.map_or(0, |(timestamp, _)| timestamp);
         self.began = Reached { position: self.first, offset: self.pushed, timestamp };
         self.first_start = None;
-        self.last.map_or_else(Timeline::new, |(timestamp, time)| Timeline::resuming(timestamp, time))
+        match self.last {
+            Some((timestamp, time)) => Timeline::resuming(self.timestamps, timestamp, time),
+            None => Timeline::new(self.timestamps),
+        }
     }
 
     /// The publisher is gone. What is in the log can still be read.
@@ -253,11 +309,15 @@ impl Source {
 
     /// Appends a frame. Takes the same time for one player and for ten thousand.
     pub fn push(&mut self, now: Instant, frame: Frame) {
+        if self.reduce_sequence_headers && frame.class() == FrameClass::SequenceHeader && self.headers.have(&frame) {
+            self.stats.repeated_headers += 1;
+            return;
+        }
         let position = self.first + self.log.len() as u64;
         let length = frame.wire().len();
         let headers = self.is_start(&frame).then(|| self.headers.clone());
         if headers.is_some() {
-            self.newest_start = Some(position);
+            self.starts.push_back(position);
             let start = Reached { position, offset: self.pushed, timestamp: frame.timestamp() };
             self.first_start.get_or_insert(start);
             self.stats.key_frames += u64::from(frame.is_join_point());
@@ -265,7 +325,7 @@ impl Source {
         if frame.is_header() {
             Arc::make_mut(&mut self.headers).apply(&frame);
         }
-        self.video |= frame.kind() == FrameKind::Video && frame.class() != FrameClass::Command;
+        self.video |= frame.kind() == FrameKind::Video && frame.class().is_coded();
         self.last = Some((frame.timestamp(), now));
         self.log.push_back(Entry { frame, offset: self.pushed, headers });
         self.bytes += length;
@@ -318,7 +378,7 @@ impl Source {
     /// True if starting anew would bring the player at `cursor` nearer to the present: there is a frame to start at
     /// that it has not come to.
     pub fn has_newer_start(&self, cursor: &Cursor) -> bool {
-        cursor.epoch != self.epoch || self.newest_start.is_some_and(|start| start > cursor.position)
+        cursor.epoch != self.epoch || self.starts.back().is_some_and(|start| *start > cursor.position)
     }
 
     /// Frames between the cursor and the head of the log; 0 while it waits for a start.
@@ -327,7 +387,8 @@ impl Source {
         if cursor.starting { 0 } else { head.saturating_sub(cursor.position) }
     }
 
-    /// Frames at which a player can start: key frames, or without video every coded audio frame.
+    /// Frames at which a player can start: key frames, and as long as there is no video every coded audio frame. So who
+    /// waited for the publisher also gets the audio before its first key frame.
     fn is_start(&self, frame: &Frame) -> bool {
         match frame.kind() {
             FrameKind::Video => frame.is_join_point(),
@@ -348,11 +409,7 @@ impl Source {
         if !self.live {
             return None;
         }
-        let newest = self.newest_start?;
-        // Who was there before this publisher waited for its first start, too.
-        let waits_from = if cursor.epoch == self.epoch { cursor.waits_from } else { 0 };
-        let waited = self.first_start.map(|start| start.position).filter(|start| *start >= waits_from);
-        let position = waited.filter(|start| *start >= self.first).unwrap_or(newest);
+        let position = self.start_position(cursor)?;
         let entry = self.entry(position)?;
         let start = Reached { position, offset: entry.offset, timestamp: entry.frame.timestamp() };
         let gap = match cursor.reached {
@@ -375,21 +432,51 @@ impl Source {
         Some(Start { headers: entry.headers.clone().unwrap_or_default(), timestamp: entry.frame.timestamp(), gap })
     }
 
+    /// Where the player at `cursor` can start.
+    fn start_position(&self, cursor: &Cursor) -> Option<u64> {
+        // Who was there before this publisher waited for its first start, too.
+        let waits_from = if cursor.epoch == self.epoch { cursor.waits_from } else { 0 };
+        let newest = *self.starts.back()?;
+        if newest < waits_from {
+            return self.is_near_enough(newest, cursor).then_some(newest);
+        }
+        self.starts.get(self.starts.partition_point(|start| *start < waits_from)).copied()
+    }
+
+    /// True if the newest start lies near enough to the present for a player to begin there.
+    fn is_near_enough(&self, newest: u64, cursor: &Cursor) -> bool {
+        // A player that fell behind has had its start: it resumes as near to the present as it can.
+        if cursor.waits_from == u64::MAX {
+            return true;
+        }
+        let (Some(entry), Some(head)) = (self.entry(newest), self.log.back()) else {
+            return false;
+        };
+        match self.start_rule {
+            StartRule::NextKeyFrame => false,
+            StartRule::NewestKeyFrame { bytes, milliseconds, frames } => {
+                self.pushed - entry.offset <= bytes
+                    && milliseconds_from(entry.frame.timestamp(), head.frame.timestamp()) <= milliseconds
+                    && self.first + self.log.len() as u64 - newest <= frames
+            }
+        }
+    }
+
     /// Drops from the log's tail what is over a bound: bytes and frames always, time only before the newest key frame.
     fn trim(&mut self) {
         let head = self.log.back().map_or(0, |entry| entry.frame.timestamp());
         while let Some(front) = self.log.front() {
             let over = self.bytes > self.limits.bytes || self.log.len() > self.limits.frames;
             let old = milliseconds_from(front.frame.timestamp(), head) > self.limits.milliseconds;
-            let before_start = self.newest_start.is_none_or(|start| self.first < start);
+            let before_start = self.starts.back().is_none_or(|start| self.first < *start);
             // The newest frame stays whatever its size: it may be the only one there ever is.
             if self.log.len() == 1 || !(over || (old && before_start)) {
                 return;
             }
             self.bytes -= front.frame.wire().len();
             self.log.pop_front();
-            if self.newest_start == Some(self.first) {
-                self.newest_start = None;
+            if self.starts.front() == Some(&self.first) {
+                self.starts.pop_front();
             }
             self.first += 1;
         }

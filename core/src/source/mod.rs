@@ -13,6 +13,6 @@ mod timeline;
 
 pub use frame::{Frame, FrameKind, WireFormat};
 pub use headers::Headers;
-pub use log::{Cursor, Gap, Next, Source, SourceLimits, SourceStats, Start};
+pub use log::{Cursor, Gap, Next, Source, SourceLimits, SourceStats, Start, StartRule};
 pub use merge::{Flush, MergeWindow};
-pub use timeline::Timeline;
+pub use timeline::{Timeline, Timestamps};

@@ -86,14 +86,14 @@ pub fn media_tags(file: &Path) -> Vec<Tag> {
 }
 
 /// Checks that a player got exactly the audio and video that was sent: types, times and every byte, in the same order,
-/// from the first key frame, where players begin. The headers before it may have another order and time, for a player
-/// gets those in force there. Left out are the tags that librtmp throws away: video of five bytes (the end of sequence)
+/// from the first frame on. The headers before it may have another order and time, for a player gets those in force
+/// there. Left out are the tags that librtmp throws away: video of five bytes (the end of sequence)
 /// or less.
 ///
 /// # Panics
 /// At the first difference.
 pub fn assert_same_media(sent: &Path, received: &Path) {
-    let [(sent_headers, sent), (received_headers, received)] = [sent, received].map(from_key_frame);
+    let [(sent_headers, sent), (received_headers, received)] = [sent, received].map(from_first_frame);
     assert_eq!(received_headers, sent_headers, "headers");
     let describe = |tag: Option<&Tag>| {
         tag.map(|tag| {
@@ -107,13 +107,12 @@ pub fn assert_same_media(sent: &Path, received: &Path) {
     }
 }
 
-/// The headers before the first key frame, video first, and the tags from there.
-fn from_key_frame(file: &Path) -> (Vec<Vec<u8>>, Vec<Tag>) {
+/// The headers before the first frame, video first, and the tags from there.
+fn from_first_frame(file: &Path) -> (Vec<Vec<u8>>, Vec<Tag>) {
     let mut tags = media_tags(file);
     tags.retain(|tag| tag.kind != TagKind::Video || tag.body.len() > 5);
-    let start = tags.iter().position(Tag::is_key_frame);
-    let rest = tags.split_off(start.unwrap_or_else(|| panic!("no key frame in {}", file.display())));
-    tags.retain(Tag::is_header);
+    let start = tags.iter().position(|tag| !tag.is_header());
+    let rest = tags.split_off(start.unwrap_or_else(|| panic!("no frame in {}", file.display())));
     tags.sort_by_key(|tag| tag.kind != TagKind::Video);
     (tags.into_iter().map(|tag| tag.body).collect(), rest)
 }

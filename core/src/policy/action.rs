@@ -1,0 +1,26 @@
+use std::fmt;
+
+/// What a client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// To send a stream.
+    Publish,
+    /// To get a stream.
+    Play,
+}
+
+impl Action {
+    /// `publish` or `play`, as in rules and signatures.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Action::Publish => "publish",
+            Action::Play => "play",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

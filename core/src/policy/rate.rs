@@ -1,0 +1,158 @@
+use std::time::{Duration, Instant};
+
+use super::Refusal;
+
+/// The window of a [`Rate`] unless another is given: long enough for a group of pictures that opens with a large key
+/// frame, short enough to end an overload before it fills queues.
+pub const DEFAULT_WINDOW: Duration = Duration::from_secs(10);
+
+/// A permitted number of bytes a second, averaged over a window.
+///
+/// In any stretch of time at most `bytes_per_second` times (its length plus the window) passes: who sends at the rate is
+/// never over it, and who sent less may make up for one window. A single message larger than rate times window never
+/// passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Bytes a second; a bitrate divided by eight.
+    pub bytes_per_second: u64,
+    /// The time over which the rate may be uneven.
+    pub window: Duration,
+}
+
+impl Rate {
+    /// A rate averaged over [`DEFAULT_WINDOW`].
+    pub fn new(bytes_per_second: u64) -> Self {
+        Rate { bytes_per_second, window: DEFAULT_WINDOW }
+    }
+}
+
+/// Holds what a publisher sends against a [`Rate`]: a leaky bucket, exact to the byte, without a clock of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateMeter {
+    rate: Rate,
+    /// What was sent and not yet worked off at the rate, in bytes times nanoseconds per second, so that nothing is ever
+    /// rounded.
+    debt: u128,
+    last: Instant,
+}
+
+const NANOS_PER_SECOND: u128 = 1_000_000_000;
+
+impl RateMeter {
+    /// A whole window is free at the start.
+    pub fn new(rate: Rate, now: Instant) -> Self {
+        RateMeter { rate, debt: 0, last: now }
+    }
+
+    /// Counts bytes that were sent at `now`. A time before the last one counts as the last one.
+    ///
+    /// # Errors
+    /// [`Refusal::LimitBitrate`] if that is too much; the bytes are not counted then.
+    pub fn add(&mut self, now: Instant, bytes: usize) -> Result<(), Refusal> {
+        let rate = u128::from(self.rate.bytes_per_second);
+        let elapsed = now.saturating_duration_since(self.last).as_nanos();
+        self.last = self.last.max(now);
+        self.debt = self.debt.saturating_sub(elapsed.saturating_mul(rate));
+        let most = self.rate.window.as_nanos().saturating_mul(rate);
+        let bytes = u128::try_from(bytes).unwrap_or(u128::MAX).saturating_mul(NANOS_PER_SECOND);
+        match self.debt.checked_add(bytes) {
+            Some(debt) if debt <= most => {
+                self.debt = debt;
+                Ok(())
+            }
+            _ => Err(Refusal::LimitBitrate),
+        }
+    }
+
+    /// The rate in force.
+    pub fn rate(&self) -> Rate {
+        self.rate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn start() -> Instant {
+        #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
+        Instant::now()
+    }
+
+    /// Sends the bytes at the given milliseconds and says which were too much.
+    fn refused(bytes_per_second: u64, window: Duration, sent: &[(u64, usize)]) -> Vec<bool> {
+        let start = start();
+        let mut meter = RateMeter::new(Rate { bytes_per_second, window }, start);
+        sent.iter().map(|&(ms, bytes)| meter.add(start + Duration::from_millis(ms), bytes).is_err()).collect()
+    }
+
+    #[test]
+    fn bursts_of_one_window_pass_and_no_more() {
+        let window = Duration::from_secs(2);
+        for (sent, expected) in [
+            (&[(0, 2000), (0, 1)][..], &[false, true][..]),
+            (&[(0, 2001)], &[true]),
+            (&[(0, 2001), (0, 2000)], &[true, false]),
+            (&[(0, 2000), (1000, 1000), (1000, 1)], &[false, false, true]),
+            (&[(0, 2000), (1, 1), (1, 1)], &[false, false, true]),
+            (&[(0, 2000), (9000, 2000), (9000, 1)], &[false, false, true]),
+            (&[(9000, 2000), (0, 1), (9000, 1), (9001, 1)], &[false, true, true, false]),
+        ] {
+            assert_eq!(refused(1000, window, sent), expected, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn rate_and_window_of_nothing_let_nothing_through() {
+        assert_eq!(refused(0, DEFAULT_WINDOW, &[(0, 0), (60_000, 1)]), [false, true]);
+        assert_eq!(refused(1000, Duration::ZERO, &[(0, 0), (60_000, 1)]), [false, true]);
+        assert_eq!(refused(u64::MAX, Duration::MAX, &[(0, usize::MAX), (1, usize::MAX)]), [false, false]);
+    }
+
+    #[test]
+    fn a_steady_stream_at_the_rate_is_never_refused() {
+        let frames: Vec<(u64, usize)> = (0..10_000).map(|frame| (frame * 40, 5000)).collect();
+        assert!(refused(125_000, Duration::from_secs(1), &frames).iter().all(|refused| !refused));
+        let refused = refused(124_000, Duration::from_secs(1), &frames);
+        assert!(refused.iter().any(|refused| *refused), "0.8 % over it is noticed");
+    }
+
+    proptest! {
+        #[test]
+        fn no_stretch_has_more_than_its_length_and_one_window(
+            rate in 0u64..5000,
+            window in 0u64..4000,
+            sent in prop::collection::vec((0u64..1500, 0usize..4000), 1..40),
+        ) {
+            let mut now = 0;
+            let sent: Vec<(u64, usize)> = sent.into_iter().map(|(pause, bytes)| { now += pause; (now, bytes) }).collect();
+            let refused = refused(rate, Duration::from_millis(window), &sent);
+            let passed: Vec<(u64, u64)> = sent
+                .iter()
+                .zip(&refused)
+                .map(|(&(at, bytes), &refused)| (at, if refused { 0 } else { u64::try_from(bytes).unwrap() }))
+                .collect();
+            // Over all stretches that end here: sum <= rate * (length + window), in thousandths of a byte.
+            let over = |end: usize, extra: u64| {
+                (0..=end).any(|from| {
+                    let sum: u64 = passed[from..=end].iter().map(|(_, bytes)| bytes).sum();
+                    (sum + extra) * 1000 > rate * (passed[end].0 - passed[from].0 + window)
+                })
+            };
+            for end in 0..passed.len() {
+                prop_assert!(!over(end, 0));
+                let bytes = u64::try_from(sent[end].1).unwrap();
+                prop_assert!(!refused[end] || over(end, bytes), "refused without need");
+            }
+        }
+
+        #[test]
+        fn any_times_and_sizes_are_safe(
+            rate in any::<u64>(), window in any::<u64>(), sent in prop::collection::vec((0u64..1 << 40, any::<usize>()), 0..20),
+        ) {
+            refused(rate, Duration::from_secs(window), &sent);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::number::{Number, OptionalNumber, ago, milliseconds_since};
+use super::rate::{Rate, Throughput};
+use crate::source::Gap;
+
+/// Counts what passes over one connection. The connection's side; everybody else reads a [view](Self::view).
+///
+/// Small, for there are many: 128 bytes, and a [`Rate`] for each direction in which frames go, which is one for nearly
+/// every connection.
+#[derive(Debug)]
+pub struct ConnStats {
+    shared: Arc<Shared>,
+}
+
+/// Reads the statistics of a connection.
+#[derive(Debug, Clone)]
+pub struct ConnStatsView {
+    shared: Arc<Shared>,
+}
+
+/// The statistics of a connection at one time. Two numbers may be one frame apart.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ConnSnapshot {
+    /// Since the connection was made.
+    pub age: Duration,
+    /// Bytes received, from the first one of the handshake.
+    pub bytes_in: u64,
+    /// Bytes sent, from the first one of the handshake.
+    pub bytes_out: u64,
+    /// Audio, video and data messages received.
+    pub frames_in: u64,
+    /// Audio, video and data messages sent or waiting to be.
+    pub frames_out: u64,
+    /// What the peer did not get.
+    pub dropped: Gap,
+    /// Frames between the peer's place in the stream and its newest.
+    pub lag: u64,
+    /// Bytes and frames received, from the first frame on.
+    pub rate_in: Throughput,
+    /// Bytes and frames sent, from the first frame on.
+    pub rate_out: Throughput,
+    /// Time since bytes were last received.
+    pub idle_in: Option<Duration>,
+    /// Time since bytes were last sent.
+    pub idle_out: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    origin: Instant,
+    input: Direction,
+    output: Direction,
+    dropped_frames: Number,
+    dropped_bytes: Number,
+    dropped_milliseconds: Number,
+    lag: Number,
+}
+
+#[derive(Debug, Default)]
+struct Direction {
+    bytes: Number,
+    frames: Number,
+    /// Milliseconds from the origin to the newest bytes.
+    newest: OptionalNumber,
+    /// Made with the first frame.
+    rate: OnceLock<Box<Rate>>,
+}
+
+impl ConnStats {
+    /// A connection that was just made.
+    pub fn new(now: Instant) -> Self {
+        let shared = Shared {
+            origin: now,
+            input: Direction::default(),
+            output: Direction::default(),
+            dropped_frames: Number::default(),
+            dropped_bytes: Number::default(),
+            dropped_milliseconds: Number::default(),
+            lag: Number::default(),
+        };
+        ConnStats { shared: Arc::new(shared) }
+    }
+
+    /// For those who want to know.
+    pub fn view(&self) -> ConnStatsView {
+        ConnStatsView { shared: self.shared.clone() }
+    }
+
+    /// Bytes were received.
+    pub fn received(&mut self, now: Instant, bytes: usize) {
+        self.shared.input.add_bytes(self.shared.origin, now, bytes);
+    }
+
+    /// Bytes were sent.
+    pub fn sent(&mut self, now: Instant, bytes: usize) {
+        self.shared.output.add_bytes(self.shared.origin, now, bytes);
+    }
+
+    /// Audio, video or data messages were received.
+    pub fn received_frames(&mut self, now: Instant, frames: u32) {
+        self.shared.input.add_frames(now, frames);
+    }
+
+    /// Audio, video or data messages were queued to be sent.
+    pub fn queued_frames(&mut self, now: Instant, frames: u32) {
+        self.shared.output.add_frames(now, frames);
+    }
+
+    /// The peer missed something more.
+    pub fn dropped(&mut self, gap: Gap) {
+        self.shared.dropped_frames.add(gap.frames);
+        self.shared.dropped_bytes.add(gap.bytes);
+        self.shared.dropped_milliseconds.add(gap.milliseconds);
+    }
+
+    /// The peer is that many frames behind the stream's newest.
+    pub fn set_lag(&mut self, frames: u64) {
+        self.shared.lag.set(frames);
+    }
+}
+
+impl ConnStatsView {
+    /// The statistics now. Cheap, and never waited for by the connection.
+    pub fn snapshot(&self, now: Instant) -> ConnSnapshot {
+        let shared = &*self.shared;
+        ConnSnapshot {
+            age: now.saturating_duration_since(shared.origin),
+            bytes_in: shared.input.bytes.read(),
+            bytes_out: shared.output.bytes.read(),
+            frames_in: shared.input.frames.read(),
+            frames_out: shared.output.frames.read(),
+            dropped: Gap {
+                frames: shared.dropped_frames.read(),
+                bytes: shared.dropped_bytes.read(),
+                milliseconds: shared.dropped_milliseconds.read(),
+            },
+            lag: shared.lag.read(),
+            rate_in: shared.input.throughput(now),
+            rate_out: shared.output.throughput(now),
+            idle_in: shared.input.idle(shared.origin, now),
+            idle_out: shared.output.idle(shared.origin, now),
+        }
+    }
+}
+
+impl Direction {
+    fn add_bytes(&self, origin: Instant, now: Instant, bytes: usize) {
+        self.bytes.add(bytes as u64);
+        self.newest.set(Some(milliseconds_since(origin, now)));
+        if let Some(rate) = self.rate.get() {
+            rate.record(now, bytes as u64, 0);
+        }
+    }
+
+    fn add_frames(&self, now: Instant, frames: u32) {
+        if frames > 0 {
+            self.frames.add(u64::from(frames));
+            self.rate.get_or_init(|| Box::new(Rate::new(now))).record(now, 0, frames);
+        }
+    }
+
+    fn throughput(&self, now: Instant) -> Throughput {
+        self.rate.get().map(|rate| rate.throughput(now)).unwrap_or_default()
+    }
+
+    fn idle(&self, origin: Instant, now: Instant) -> Option<Duration> {
+        self.newest.read().map(|newest| ago(origin, newest, now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::Window;
+
+    #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
+    fn origin() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn it_is_small() {
+        assert!(size_of::<Shared>() <= 128, "{}", size_of::<Shared>());
+    }
+
+    #[test]
+    fn each_direction_is_counted_and_rated_by_itself() {
+        let start = origin();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut stats = ConnStats::new(start);
+        let view = stats.view();
+        stats.received(at(0), 3073);
+        stats.sent(at(1), 3073);
+        for second in 1..=20 {
+            stats.queued_frames(at(second * 1000), 30);
+            stats.sent(at(second * 1000), 125_000);
+        }
+        stats.dropped(Gap { frames: 3, bytes: 4, milliseconds: 5 });
+        stats.dropped(Gap { frames: 30, bytes: 40, milliseconds: 50 });
+        stats.set_lag(7);
+
+        let snapshot = view.snapshot(at(21_000));
+        assert_eq!((snapshot.bytes_in, snapshot.bytes_out), (3073, 3073 + 20 * 125_000));
+        assert_eq!((snapshot.frames_in, snapshot.frames_out), (0, 600));
+        assert_eq!(snapshot.dropped, Gap { frames: 33, bytes: 44, milliseconds: 55 });
+        assert_eq!(snapshot.lag, 7);
+        assert_eq!(snapshot.rate_in, Throughput::default(), "no frames came in");
+        assert_eq!(snapshot.rate_out.fps(Window::Seconds30), 30.0);
+        assert_eq!(snapshot.rate_out.kbps(Window::Seconds30), 1000.0);
+        assert_eq!(snapshot.age, Duration::from_secs(21));
+        assert_eq!(snapshot.idle_in, Some(Duration::from_secs(21)));
+        assert_eq!(snapshot.idle_out, Some(Duration::from_secs(1)));
+        assert_eq!(view.snapshot(at(700_000)).rate_out, Throughput::default(), "all is long ago");
+    }
+}
