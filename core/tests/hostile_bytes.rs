@@ -130,7 +130,8 @@ fn damaged_connections_do_not_harm_a_session() {
 fn damaged_connections_do_not_harm_a_server() {
     let recorded = recorded::connections();
     let now = support::any_instant();
-    let config = conn::Config { session: config(), high_water: 20_000, ..conn::Config::default() };
+    let config =
+        conn::Config::from(conn::VhostConfig { session: config(), high_water: 20_000, ..conn::VhostConfig::default() });
     let server = Server::new(config, [2; 32]);
     let mut attached = 0i64;
     each_case(1500, |random, number| {
@@ -158,7 +159,7 @@ fn settle(conn: &mut Conn, now: Instant, random: &mut Random, attached: &mut i64
         match conn.poll(now) {
             conn::Output::Action(Action::Attach(_)) => *attached += 1,
             conn::Output::Action(Action::Detach { .. }) => *attached -= 1,
-            conn::Output::Action(Action::Wake(_)) => {}
+            conn::Output::Action(Action::Wake(_) | Action::Ask(_) | Action::Tell(_)) => {}
             conn::Output::Wait(_) | conn::Output::Closed(_) => {
                 let waiting = conn.outbound().len();
                 // Media up to the mark, one frame and the headers over it, and replies.

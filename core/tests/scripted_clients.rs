@@ -11,9 +11,10 @@ use std::time::Instant;
 use anabranch_core::amf::{Object, Value, amf0, amf3};
 use anabranch_core::chunk::write_message;
 use anabranch_core::command::Command;
-use anabranch_core::conn::{Action, Config, Role, Server};
+use anabranch_core::conn::{Action, Config, Role, Server, VhostConfig};
 use anabranch_core::message::{Message, MessageType};
 use anabranch_core::session::ClientKind;
+use anabranch_core::source::Timestamps;
 use client::Client;
 
 const KEY_FRAME: [u8; 6] = [0x17, 1, 0, 0, 0, 0x65];
@@ -146,7 +147,8 @@ fn flash_player_in_amf3() {
 /// skips it takes its bytes for the video header, "invalid fourCC 4294899479", or for the audio codec 15 of issue 2564).
 #[test]
 fn dji_drone_with_negative_time() {
-    let (server, now) = server();
+    let config = VhostConfig { timestamps: Timestamps::Pass, ..VhostConfig::default() };
+    let (server, now) = (Server::new(config.into(), [5; 32]), support::any_instant());
     let mut player = player(&server, now);
     let mut drone = Client::connected(&server, now);
     drone.call(now, 0, &command("createStream", 2.0));

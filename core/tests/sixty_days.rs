@@ -24,8 +24,8 @@ const START: u32 = 0x7f00_0000;
 #[test]
 fn sixty_days_keep_time_rising_acknowledgements_right_and_memory_flat() {
     let mut config = Config::default();
-    config.session.timeouts.next_message = Duration::from_secs(INTERVAL * 2);
-    config.source.bytes = 4 << 20;
+    config.defaults.session.timeouts.next_message = Duration::from_secs(INTERVAL * 2);
+    config.defaults.source.bytes = 4 << 20;
     let server = Server::new(config, [1; 32]);
     let mut now = support::any_instant();
     let mut publisher = Client::connected(&server, now);

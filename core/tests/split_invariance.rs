@@ -88,7 +88,7 @@ fn drain(outbound: &mut anabranch_core::session::Outbound, into: &mut Vec<u8>) -
 /// The same for a connection with its hub: what the adapter is told, and what a player of the stream is sent.
 fn run_conn<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Trace, Vec<u8>) {
     let now = support::any_instant();
-    let config = conn::Config { session: session_config(), ..conn::Config::default() };
+    let config = conn::Config::from(conn::VhostConfig { session: session_config(), ..conn::VhostConfig::default() });
     let server = Server::new(config, [9; 32]);
     let mut conn = server.connect(now);
     let mut trace = Trace { events: Vec::new(), outbound: Vec::new() };

@@ -153,7 +153,8 @@ impl Connection {
                     shared.fanouts.leave(*stream, &member);
                 }
             }
-            Action::Attach(_) | Action::Detach { .. } => {}
+            // Nobody outside is connected to this server yet: questions meet their deadline.
+            Action::Attach(_) | Action::Detach { .. } | Action::Ask(_) | Action::Tell(_) => {}
             Action::Wake(stream) => shared.fanouts.wake(*stream),
         }
     }

@@ -50,7 +50,7 @@ fn nested_connect(depth: usize, [before, opening, closing]: [&[u8]; 3]) -> Vec<u
 #[test]
 fn stacks_hold_the_deepest_nesting_that_can_be_configured() {
     let mut config = Config::default();
-    config.session.limits.amf.depth = usize::MAX;
+    config.defaults.session.limits.amf.depth = usize::MAX;
     let (address, handle, server) = serve(config);
     // AMF 0 objects and strict arrays; AMF 3 arrays and objects, after the marker that switches to them.
     let shapes: [[&[u8]; 3]; 4] = [
@@ -92,7 +92,7 @@ fn stopping_wakes_threads_that_are_blocked() {
 #[test]
 fn a_deadline_ends_a_connection_that_neither_reads_nor_writes() {
     let mut config = Config::default();
-    config.session.timeouts.connect = Duration::from_millis(200);
+    config.defaults.session.timeouts.connect = Duration::from_millis(200);
     let (address, handle, server) = serve(config);
     let mut silent = TcpStream::connect(address).unwrap();
     silent.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

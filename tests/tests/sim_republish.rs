@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anabranch_core::conn::Config;
+use anabranch_core::conn::{Config, VhostConfig};
 use anabranch_core::session::{ClientKind, CloseReason};
 use anabranch_tests::sim::{ClientId, Encoder, Media, Sim};
 
@@ -50,7 +50,7 @@ fn players_are_told_after_the_grace_and_again_when_the_publisher_comes_back() {
     net.run_for(SECOND * 30);
     let told = net.client(player).status_at(UNPUBLISHED).expect("players are told");
     let waited = net.since_start(told) - gone;
-    let grace = net.server().config().unpublish_grace;
+    let grace = net.server().config().defaults.unpublish_grace;
     assert!(waited >= grace && waited < grace + SECOND / 10, "told after {waited:?}");
     assert_eq!(net.client(player).count("StreamEof"), 1);
 
@@ -153,7 +153,7 @@ fn nothing_is_missed_where_one_publisher_follows_another() {
 
 #[test]
 fn a_stream_nobody_uses_is_forgotten() {
-    let mut net = Sim::with_config(8, Config { unpublish_grace: SECOND, ..Config::default() });
+    let mut net = Sim::with_config(8, Config::from(VhostConfig { unpublish_grace: SECOND, ..VhostConfig::default() }));
     let publisher = net.publish("live", "cam");
     let player = net.play("live", "cam");
     net.run_for(SECOND * 2);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anabranch_core::conn::Config;
+use anabranch_core::conn::{Config, VhostConfig};
 use anabranch_core::source::{MergeWindow, SourceLimits};
 use anabranch_tests::sim::{ClientId, Digest, Encoder, Rng, Sim};
 
@@ -10,7 +10,7 @@ const SEEDS: u64 = 300;
 
 /// Every setting at random, all of them small, so that every bound is met.
 fn config(rng: &mut Rng) -> Config {
-    let mut config = Config {
+    let mut config = VhostConfig {
         source: SourceLimits {
             bytes: rng.pick(&[3_000, 20_000, 60_000, 1 << 20]),
             frames: rng.pick(&[20, 200, 16_384]),
@@ -19,14 +19,14 @@ fn config(rng: &mut Rng) -> Config {
         merge_window: MergeWindow(Duration::from_millis(rng.pick(&[0, 30, 350]))),
         unpublish_grace: Duration::from_millis(rng.pick(&[0, 500, 2_000])),
         high_water: rng.pick(&[1, 4 << 10, 64 << 10]),
-        ..Config::default()
+        ..VhostConfig::default()
     };
     config.session.chunk_size = rng.pick(&[128, 4096, 60_000]);
     config.session.window = rng.pick(&[5_000, 2_500_000]);
     config.session.timeouts.write = Duration::from_secs(rng.pick(&[2, 30]));
     config.session.timeouts.next_message = Duration::from_secs(rng.pick(&[2, 10]));
     config.session.timeouts.ping = Duration::from_secs(rng.pick(&[1, 30]));
-    config
+    config.into()
 }
 
 fn encoder(rng: &mut Rng) -> Encoder {

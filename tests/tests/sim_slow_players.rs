@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anabranch_core::conn::Config;
+use anabranch_core::conn::{Config, VhostConfig};
 use anabranch_core::session::{CloseReason, TimeoutKind};
 use anabranch_core::source::SourceLimits;
 use anabranch_tests::sim::{Encoder, Media, Sim};
@@ -12,7 +12,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Streams are kept for three seconds.
 fn short_log() -> Config {
     let source = SourceLimits { milliseconds: 3_000, ..SourceLimits::default() };
-    Config { source, ..Config::default() }
+    Config::from(VhostConfig { source, ..VhostConfig::default() })
 }
 
 #[test]
@@ -77,12 +77,12 @@ fn a_player_that_never_reads_costs_little_and_is_closed_for_it() {
 
     let report = net.report(player).expect("it is closed");
     assert_eq!(report.close.reason, CloseReason::Timeout(TimeoutKind::Write));
-    let timeouts = &net.server().config().session.timeouts;
+    let timeouts = &net.server().config().defaults.session.timeouts;
     // Its link takes a little more before it is full. The timer looks once in its period, then it says good bye.
     let (least, most) = (timeouts.write, timeouts.write * 2 + timeouts.linger + SECOND * 5);
     let took = net.elapsed() - stalled;
     assert!(took >= least && took <= most, "closed after {took:?}");
-    assert!(net.most_outbound(player) <= net.server().config().high_water + 20_000 + 1_000);
+    assert!(net.most_outbound(player) <= net.server().config().defaults.high_water + 20_000 + 1_000);
     assert!(net.is_open(fine) && net.player(fine).skipped().frames == 0);
 }
 
@@ -134,8 +134,8 @@ fn a_stall_shorter_than_the_write_timeout_is_survived_whenever_it_begins() {
     for (write, ping) in [(30, 30), (10, 45)] {
         for since in 0..5 {
             let mut config = Config::default();
-            config.session.timeouts.write = SECOND * write;
-            config.session.timeouts.ping = SECOND * ping;
+            config.defaults.session.timeouts.write = SECOND * write;
+            config.defaults.session.timeouts.ping = SECOND * ping;
             let mut net = Sim::with_config(7, config);
             net.publish_with("live", "cam", Encoder::small());
             let player = net.play("live", "cam");

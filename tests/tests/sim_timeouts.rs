@@ -22,7 +22,7 @@ fn a_client_that_says_nothing() {
     let silent = net.open_silently();
     let (reason, took) = closed(&mut net, silent, Duration::ZERO);
     assert_eq!(reason, "connect_timeout");
-    assert_about(took, net.server().config().session.timeouts.connect);
+    assert_about(took, net.server().config().defaults.session.timeouts.connect);
     net.run_for(SECOND);
     assert!(net.client(silent).is_closed());
 }
@@ -34,7 +34,7 @@ fn a_handshake_that_never_ends() {
     net.link(slow).up.bandwidth(20);
     let (reason, took) = closed(&mut net, slow, Duration::ZERO);
     assert_eq!(reason, "connect_timeout");
-    assert_about(took, net.server().config().session.timeouts.connect);
+    assert_about(took, net.server().config().defaults.session.timeouts.connect);
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_client_that_connects_and_asks_for_nothing() {
     let idle = net.idle("live");
     let (reason, took) = closed(&mut net, idle, Duration::ZERO);
     assert_eq!(reason, "identify_timeout");
-    assert_about(took, net.server().config().session.timeouts.identify);
+    assert_about(took, net.server().config().defaults.session.timeouts.identify);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_publisher_that_stopped_and_stays() {
     net.stop_and_stay(publisher);
     let (reason, took) = closed(&mut net, publisher, since);
     assert_eq!(reason, "identify_timeout");
-    assert_about(took, net.server().config().session.timeouts.identify);
+    assert_about(took, net.server().config().defaults.session.timeouts.identify);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_publisher_that_falls_silent_frees_its_name() {
     net.mute(publisher, true);
     let (reason, took) = closed(&mut net, publisher, since);
     assert_eq!(reason, "next_message_timeout");
-    assert_about(took, net.server().config().session.timeouts.next_message);
+    assert_about(took, net.server().config().defaults.session.timeouts.next_message);
     let next = net.publish("live", "cam");
     net.run_for(SECOND * 3);
     assert!(net.client(next).is_running());

@@ -51,8 +51,8 @@ pub fn connect_result(transaction: f64, object_encoding: f64) -> Command {
 }
 
 /// The answer to `connect` where it is refused; the connection closes after it.
-pub fn connect_error(transaction: f64, code: &str, description: &str) -> Command {
-    Command::new("_error", transaction, Value::Null).with(Value::Object(information(Level::Error, code, description)))
+pub fn connect_error(transaction: f64, information: Object) -> Command {
+    Command::new("_error", transaction, Value::Null).with(Value::Object(information))
 }
 
 /// The answer to `createStream`.

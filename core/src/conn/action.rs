@@ -1,5 +1,6 @@
 use std::{fmt, net::SocketAddr, time::Duration};
 
+use super::ask::{Ask, Notice};
 use crate::hub::StreamId;
 use crate::session::{ClientKind, Close, SessionCounters, Wait};
 use crate::source::Gap;
@@ -28,6 +29,10 @@ pub enum Action {
         /// The stream.
         stream: StreamId,
     },
+    /// Ask the outside, and hand its verdict to [`Conn::answer`](super::Conn::answer).
+    Ask(Box<Ask>),
+    /// Tell the outside; no answer is wanted.
+    Tell(Box<Notice>),
     /// Poll all players attached to the stream: there is something for them.
     Wake(StreamId),
 }

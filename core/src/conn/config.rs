@@ -1,42 +1,130 @@
 use std::time::Duration;
 
-use crate::policy::Network;
+use crate::hub::{Conflict, HubConfig};
+use crate::policy::{Limits, Network, Refer, Security, Token, Vhosts};
 use crate::session::SessionConfig;
-use crate::source::{MergeWindow, SourceLimits};
+use crate::source::{MergeWindow, SourceLimits, StartRule, Timestamps, WireFormat};
 
 /// The configuration of a server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Config {
+    /// The settings of connections whose virtual host is not known yet, and of all if there are no virtual hosts.
+    pub defaults: VhostConfig,
+    /// Virtual hosts with settings of their own. Default none: all host names are one, and share their streams. With
+    /// some, a name that none of them has is refused, unless one is called
+    /// [`DEFAULT_VHOST`](crate::url::DEFAULT_VHOST).
+    pub vhosts: Vhosts<VhostConfig>,
+    /// Proxies that may say who is behind them (PROXY protocol 1 and 2, SRS's prefix). Default: none.
+    pub trusted_proxies: Vec<Network>,
+}
+
+/// The settings of one virtual host.
+#[derive(Debug, Clone)]
+pub struct VhostConfig {
     /// How sessions talk, their limits and timeouts.
     pub session: SessionConfig,
     /// Bounds of each stream's log.
     pub source: SourceLimits,
+    /// Where a new player of a running stream begins. Default: at the newest key frame.
+    pub start_rule: StartRule,
+    /// What becomes of publishers' timestamps. Default: they are made to rise steadily.
+    pub timestamps: Timestamps,
+    /// Whether sequence headers equal to the one in force are left out. Default: no.
+    pub reduce_sequence_headers: bool,
     /// How long frames may wait for company before players are woken. Default 30 ms: audio rides with video, and video
     /// up to 30 frames a second does not wait.
     pub merge_window: MergeWindow,
+    /// What happens when a name that is being published is to be published again. Default: the newcomer is refused.
+    /// Who shows the same `token` parameter has the same credentials.
+    pub conflict: Conflict,
     /// How long players of a stream whose publisher went are left in peace before they are told that it is over.
     /// FFmpeg and rtmpdump end when they are told, so this is the time a publisher has to come back. Default 10 s.
     pub unpublish_grace: Duration,
+    /// How long a publisher without any player is let go on. Default: for ever.
+    pub idle_publisher: Option<Duration>,
+    /// Media a player may miss at one time, because it is too slow, before it is closed. Default: any amount, it
+    /// resumes at a key frame.
+    pub max_gap: Option<Duration>,
     /// Whether multitrack messages go to every player, or only to those that announced that they understand them.
     /// Others get the default track alone. Default: only to those.
     pub multitrack_to_all: bool,
-    /// Proxies that may say who is behind them (PROXY protocol 1 and 2, SRS's prefix). Default: none.
-    pub trusted_proxies: Vec<Network>,
     /// Bytes of media queued for one player before no more are taken from the log. Default 64 KiB. One frame may go
     /// over it.
     pub high_water: usize,
+    /// Who may publish and play, by address. Default: everybody.
+    pub security: Security,
+    /// Pages whose players are served. Default: all.
+    pub refer: Refer,
+    /// Signed URLs. Default: none needed.
+    pub token: Option<Token>,
+    /// How many of everything. Default: no limits.
+    pub limits: Limits,
+    /// What is asked of the outside before it is granted. Default: nothing.
+    pub asks: Asks,
 }
 
-impl Default for Config {
+/// Which requests are granted only after the outside has said so, see [`Action::Ask`](super::Action::Ask).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asks {
+    /// `connect`.
+    pub connect: bool,
+    /// `publish`.
+    pub publish: bool,
+    /// `play`.
+    pub play: bool,
+    /// How long to wait for a verdict. Default 10 s.
+    pub timeout: Duration,
+    /// Whether silence grants the request. Default: it refuses it.
+    pub allow_on_timeout: bool,
+}
+
+impl Default for Asks {
     fn default() -> Self {
-        Config {
+        let timeout = Duration::from_secs(10);
+        Asks { connect: false, publish: false, play: false, timeout, allow_on_timeout: false }
+    }
+}
+
+impl Default for VhostConfig {
+    fn default() -> Self {
+        VhostConfig {
             session: SessionConfig::default(),
             source: SourceLimits::default(),
+            start_rule: StartRule::default(),
+            timestamps: Timestamps::default(),
+            reduce_sequence_headers: false,
             merge_window: MergeWindow::default(),
+            conflict: Conflict::default(),
             unpublish_grace: Duration::from_secs(10),
+            idle_publisher: None,
+            max_gap: None,
             multitrack_to_all: false,
-            trusted_proxies: Vec::new(),
             high_water: 64 << 10,
+            security: Security::default(),
+            refer: Refer::default(),
+            token: None,
+            limits: Limits::default(),
+            asks: Asks::default(),
+        }
+    }
+}
+
+impl From<VhostConfig> for Config {
+    /// One configuration for all host names.
+    fn from(defaults: VhostConfig) -> Self {
+        Config { defaults, ..Config::default() }
+    }
+}
+
+impl VhostConfig {
+    pub(super) fn streams(&self) -> HubConfig {
+        HubConfig {
+            format: WireFormat { chunk_size: self.session.chunk_size },
+            source: self.source,
+            merge_window: self.merge_window,
+            timestamps: self.timestamps,
+            start_rule: self.start_rule,
+            reduce_sequence_headers: self.reduce_sequence_headers,
         }
     }
 }

@@ -1,121 +1,52 @@
-//! The glue, written once: a connection's session, the streams it publishes and plays, and what the adapter must do.
+//! The glue, written once: a connection's session, the streams it publishes and plays, what it may, and what the adapter
+//! must do.
 //!
 //! A [`Server`] holds what all connections share; [`Server::connect`] makes a [`Conn`] for each. The adapter feeds it
 //! bytes and time and asks [`Conn::poll`] what to do: [`Action`]s, then a [`Wait`](crate::session::Wait), at the end
 //! `Closed`.
 
 mod action;
+mod ask;
 mod config;
+mod grant;
 mod player;
+mod publisher;
 mod react;
+mod server;
+mod site;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 pub use action::{Action, Attachment, Output, Report, Role};
-pub use config::Config;
+pub use ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject, Verdict};
+pub use config::{Asks, Config, VhostConfig};
+pub use server::Server;
 
-use crate::hub::{Hub, HubConfig, Publisher, StreamId};
-use crate::session::{self, CloseReason, Outbound, Session, SessionConfig};
-use crate::source::{Gap, WireFormat};
+use crate::command::ConnectInfo;
+use crate::hub::StreamId;
+use crate::session::{self, CloseReason, Outbound, Session};
+use crate::source::Gap;
 use crate::url;
+use grant::Pending;
 use player::Playing;
-
-/// What all connections of one server share. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Server {
-    config: Arc<Config>,
-    session: Arc<SessionConfig>,
-    hub: Hub,
-    seeds: Arc<Seeds>,
-}
-
-/// A different seed for each connection, all from one.
-#[derive(Debug)]
-struct Seeds {
-    root: [u8; 32],
-    used: AtomicU64,
-}
-
-impl Seeds {
-    /// The handshake hashes its seed, so numbering them makes them different enough.
-    fn next(&self) -> [u8; 32] {
-        let mut seed = self.root;
-        let number = self.used.fetch_add(1, Ordering::Relaxed);
-        for (byte, number) in seed.iter_mut().zip(number.to_le_bytes()) {
-            *byte ^= number;
-        }
-        seed
-    }
-}
-
-impl Server {
-    /// A server without connections. All randomness of its connections comes from `seed`; equal seeds and equal input
-    /// give equal output.
-    pub fn new(config: Config, seed: [u8; 32]) -> Self {
-        let hub = Hub::new(HubConfig {
-            format: WireFormat { chunk_size: config.session.chunk_size },
-            source: config.source,
-            merge_window: config.merge_window,
-            ..HubConfig::default()
-        });
-        let session = Arc::new(config.session.clone());
-        let seeds = Arc::new(Seeds { root: seed, used: AtomicU64::new(0) });
-        Server { config: Arc::new(config), session, hub, seeds }
-    }
-
-    /// A connection just accepted, from nobody knows where.
-    pub fn connect(&self, now: Instant) -> Conn {
-        self.conn(now, None, Session::new(self.session.clone(), self.seeds.next(), now))
-    }
-
-    /// A connection just accepted from this address. If that is a trusted proxy's, the client's own address may follow.
-    pub fn connect_from(&self, now: Instant, peer: SocketAddr) -> Conn {
-        let trusted = self.config.trusted_proxies.iter().any(|network| network.contains(peer.ip()));
-        let new = if trusted { Session::behind_proxy } else { Session::new };
-        self.conn(now, Some(peer), new(self.session.clone(), self.seeds.next(), now))
-    }
-
-    fn conn(&self, now: Instant, peer: Option<SocketAddr>, session: Session) -> Conn {
-        Conn {
-            session,
-            peer,
-            server: self.clone(),
-            urls: None,
-            agent: None,
-            publishing: Vec::new(),
-            playing: Vec::new(),
-            actions: VecDeque::new(),
-            missed: Gap::default(),
-            start: now,
-        }
-    }
-
-    /// The live streams.
-    pub fn hub(&self) -> &Hub {
-        &self.hub
-    }
-
-    /// The configuration.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-}
+use publisher::Publishing;
+use site::{Counter, Site};
 
 /// One connection with all it is attached to.
 #[derive(Debug)]
 pub struct Conn {
+    id: u64,
     session: Session,
     /// The client's address, as far as it is known.
     peer: Option<SocketAddr>,
     server: Server,
-    /// What `connect` said about names.
-    urls: Option<Box<url::Connect>>,
-    /// The client's own name and version.
-    agent: Option<String>,
+    site: Arc<Site>,
+    client: Option<Box<Client>>,
+    /// A request that waits for a verdict from outside.
+    pending: Option<Box<Pending>>,
     publishing: Vec<Publishing>,
     playing: Vec<Playing>,
     actions: VecDeque<Action>,
@@ -124,14 +55,64 @@ pub struct Conn {
     start: Instant,
 }
 
+/// What `connect` said, and what comes of it.
 #[derive(Debug)]
-struct Publishing {
-    /// Message stream id.
-    stream_id: u32,
-    publisher: Publisher,
+struct Client {
+    urls: url::Connect,
+    tc_url: Option<String>,
+    page_url: Option<String>,
+    swf_url: Option<String>,
+    agent: Option<String>,
+    /// True if the outside was asked and has not refused: it is to hear of the end.
+    asked: bool,
+    /// Its place among the connections of its virtual host.
+    _counter: Option<Counter>,
+}
+
+impl Client {
+    fn new(urls: url::Connect, info: &ConnectInfo) -> Self {
+        Client {
+            urls,
+            tc_url: info.tc_url.clone(),
+            page_url: info.page_url.clone(),
+            swf_url: info.swf_url.clone(),
+            agent: info.flash_ver.clone(),
+            asked: false,
+            _counter: None,
+        }
+    }
 }
 
 impl Conn {
+    fn new(
+        id: u64,
+        server: Server,
+        site: Arc<Site>,
+        session: Session,
+        peer: Option<SocketAddr>,
+        start: Instant,
+    ) -> Self {
+        Conn {
+            id,
+            session,
+            peer,
+            server,
+            site,
+            client: None,
+            pending: None,
+            publishing: Vec::new(),
+            playing: Vec::new(),
+            actions: VecDeque::new(),
+            missed: Gap::default(),
+            start,
+        }
+    }
+
+    /// The connection's number; never used twice by one server.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Takes bytes from the peer, cut anywhere. What is wrong with them shows in [`Output::Closed`].
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
         // The session remembers the error and comes to Closed with it.
@@ -141,6 +122,7 @@ impl Conn {
     /// Acts on what was due by `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.session.handle_timeout(now);
+        self.check_deadlines(now);
     }
 
     /// The peer closed its side, or the connection broke.
@@ -190,12 +172,13 @@ impl Conn {
                         continue;
                     }
                     wait.write = !self.session.outbound().is_empty();
-                    let flush = self.publishing.iter().filter_map(|publishing| publishing.publisher.flush_deadline());
-                    wait.deadline = wait.deadline.into_iter().chain(deadline).chain(flush).min();
+                    let own = self.publishing.iter().filter_map(Publishing::deadline);
+                    let verdict = self.pending.as_ref().map(|pending| pending.deadline());
+                    wait.deadline = wait.deadline.into_iter().chain(deadline).chain(own).chain(verdict).min();
                     return Output::Wait(wait);
                 }
                 session::Output::Closed(close) => {
-                    self.detach_all(now);
+                    self.end(now, &close);
                     if self.actions.is_empty() {
                         return Output::Closed(self.report(now, close));
                     }
@@ -219,42 +202,57 @@ impl Conn {
         &self.session
     }
 
+    /// Acts on what is due on this side of the session: verdicts that did not come, publishers nobody watches.
+    fn check_deadlines(&mut self, now: Instant) {
+        self.check_verdict(now);
+        let limit = self.site.config.idle_publisher;
+        if self.publishing.iter_mut().any(|publishing| publishing.is_idle(now, limit)) {
+            self.session.close(CloseReason::Idle);
+        }
+    }
+
     /// Wakes the players of streams whose frames have waited long enough.
     fn flush(&mut self, now: Instant) {
         for publishing in &mut self.publishing {
-            if publishing.publisher.take_flush(now) {
-                self.actions.push_back(Action::Wake(publishing.publisher.stream_id()));
+            if publishing.take_flush(now) {
+                self.actions.push_back(Action::Wake(publishing.stream()));
             }
         }
     }
 
     /// Serves every stream being played; the next time one of them needs to be looked at.
     fn pull(&mut self, now: Instant) -> Option<Instant> {
-        let config = &self.server.config;
-        let deadline = self.playing.iter_mut().filter_map(|playing| playing.pull(now, config, &mut self.session)).min();
+        let session = &mut self.session;
+        let deadline = self.playing.iter_mut().filter_map(|playing| playing.pull(now, session)).min();
         while let Some(complete) = self.playing.iter().find(|playing| playing.is_complete()) {
             let stream_id = complete.stream_id();
             self.session.complete_play(stream_id);
             self.stop_playing(stream_id);
         }
+        if self.playing.iter().any(Playing::is_too_slow) {
+            self.session.close(CloseReason::TooSlow);
+        }
         deadline
     }
 
     fn stop_publishing(&mut self, now: Instant, stream_id: u32) {
-        if let Some(index) = self.publishing.iter().position(|publishing| publishing.stream_id == stream_id) {
-            let publisher = self.publishing.swap_remove(index).publisher;
-            let stream = publisher.stream_id();
-            publisher.end(now);
+        if let Some(index) = self.publishing.iter().position(|publishing| publishing.stream_id() == stream_id) {
+            let publishing = self.publishing.swap_remove(index);
+            let stream = publishing.stream();
+            let told = publishing.end(now);
             self.actions.push_back(Action::Detach { role: Role::Publisher, stream });
             self.actions.push_back(Action::Wake(stream));
+            self.tell(told.map(Subject::Publish), None);
         }
     }
 
     fn stop_playing(&mut self, stream_id: u32) {
         if let Some(index) = self.playing.iter().position(|playing| playing.stream_id() == stream_id) {
-            let playing = self.playing.swap_remove(index);
+            let mut playing = self.playing.swap_remove(index);
             self.missed.add(playing.missed());
+            let told = playing.take_asked();
             self.detach_player(playing.stream());
+            self.tell(told.map(Subject::Play), None);
         }
     }
 
@@ -265,13 +263,25 @@ impl Conn {
         }
     }
 
-    fn detach_all(&mut self, now: Instant) {
+    /// Everything the connection holds is given back, and whoever was asked about it is told.
+    fn end(&mut self, now: Instant, close: &session::Close) {
+        self.drop_pending();
         while let Some(publishing) = self.publishing.first() {
-            self.stop_publishing(now, publishing.stream_id);
+            self.stop_publishing(now, publishing.stream_id());
         }
         while let Some(playing) = self.playing.first() {
             self.stop_playing(playing.stream_id());
         }
+        if self.client.as_mut().is_some_and(|client| std::mem::take(&mut client.asked)) {
+            let closed = Closed {
+                reason: close.reason.clone(),
+                received: self.session.received(),
+                sent: self.session.outbound().written(),
+                duration: now.saturating_duration_since(self.start),
+            };
+            self.tell(Some(Subject::Connect), Some(closed));
+        }
+        self.client = None;
     }
 
     fn report(&mut self, now: Instant, close: session::Close) -> Report {

@@ -1,6 +1,8 @@
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::Config;
+use super::ask::StreamFacts;
+use super::site::{Counter, Site};
 use crate::command::reply::{self, Level};
 use crate::hub::{Player, Pulled, StreamId};
 use crate::message::UserControl;
@@ -21,6 +23,12 @@ pub(super) struct Playing {
     /// True if the player takes multitrack messages.
     multitrack: bool,
     duration: Duration,
+    site: Arc<Site>,
+    /// What the outside was asked about it, if it was: it is to hear of the end.
+    asked: Option<StreamFacts>,
+    /// True once it missed more than it may.
+    too_slow: bool,
+    _counter: Counter,
 }
 
 /// How long to play, in milliseconds of the stream's time. RTMP 1.0 §7.2.2.1 says seconds, but librtmp, the one client
@@ -69,11 +77,22 @@ enum VideoState {
 }
 
 impl Playing {
-    pub(super) fn new(request: &PlayRequest, player: Player, multitrack: bool) -> Self {
+    pub(super) fn new(
+        request: &PlayRequest,
+        player: Player,
+        understands_multitrack: bool,
+        site: Arc<Site>,
+        counter: Counter,
+        asked: Option<StreamFacts>,
+    ) -> Self {
         Playing {
             stream_id: request.stream_id(),
             player,
-            multitrack,
+            multitrack: understands_multitrack || site.config.multitrack_to_all,
+            site,
+            asked,
+            too_slow: false,
+            _counter: counter,
             paused: false,
             audio: true,
             video: VideoState::On,
@@ -93,6 +112,16 @@ impl Playing {
 
     pub(super) fn stream(&self) -> StreamId {
         self.player.stream_id()
+    }
+
+    /// True once it missed more at one time than it may.
+    pub(super) fn is_too_slow(&self) -> bool {
+        self.too_slow
+    }
+
+    /// What the outside was asked about it; once.
+    pub(super) fn take_asked(&mut self) -> Option<StreamFacts> {
+        self.asked.take()
     }
 
     pub(super) fn missed(&self) -> Gap {
@@ -118,13 +147,16 @@ impl Playing {
 
     /// Moves what is new from the stream into the session's outbound queue, up to the high-water mark. Returns when to
     /// look again if nobody publishes.
-    pub(super) fn pull(&mut self, now: Instant, config: &Config, session: &mut Session) -> Option<Instant> {
+    pub(super) fn pull(&mut self, now: Instant, session: &mut Session) -> Option<Instant> {
+        let config = &self.site.config;
         if self.paused || session.outbound().len() >= config.high_water {
             return None;
         }
         if self.told && self.player.is_live() {
-            self.tell_published(session);
+            self.told = false;
+            tell_published(self.stream_id, self.player.key().stream(), session);
         }
+        let missed = self.player.missed().milliseconds;
         let (stream_id, multitrack, audio) = (self.stream_id, self.multitrack, self.audio);
         let (video, duration) = (&mut self.video, &mut self.duration);
         let pulled = self.player.pull(|frame| {
@@ -138,6 +170,8 @@ impl Playing {
             }
             session.outbound().len() < config.high_water
         });
+        let gap = self.player.missed().milliseconds - missed;
+        self.too_slow |= config.max_gap.is_some_and(|most| u128::from(gap) > most.as_millis());
         let Pulled::Ended(Some(ended)) = pulled else {
             return None;
         };
@@ -152,14 +186,6 @@ impl Playing {
         None
     }
 
-    fn tell_published(&mut self, session: &mut Session) {
-        self.told = false;
-        session.send_user_control(UserControl::StreamBegin(self.stream_id));
-        let description = format!("{} is now published.", self.player.key().stream());
-        let notice = reply::on_status(Level::Status, "NetStream.Play.PublishNotify", &description);
-        session.send_status(self.stream_id, &notice);
-    }
-
     /// FFmpeg and rtmpdump end cleanly at this; other players wait for the next publisher.
     pub(super) fn tell_unpublished(&mut self, session: &mut Session) {
         if std::mem::replace(&mut self.told, true) {
@@ -170,6 +196,13 @@ impl Playing {
         let notice = reply::on_status(Level::Status, "NetStream.Play.UnpublishNotify", &description);
         session.send_status(self.stream_id, &notice);
     }
+}
+
+fn tell_published(stream_id: u32, name: &str, session: &mut Session) {
+    session.send_user_control(UserControl::StreamBegin(stream_id));
+    let description = format!("{name} is now published.");
+    let notice = reply::on_status(Level::Status, "NetStream.Play.PublishNotify", &description);
+    session.send_status(stream_id, &notice);
 }
 
 /// Headers always go out, so that a track turned on again finds its decoder ready.

@@ -1,30 +1,29 @@
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::ask::StreamFacts;
+use super::grant::Request;
 use super::player::Playing;
-use super::{Action, Attachment, Conn, Publishing, Role};
-use crate::command::Capabilities;
-use crate::session::{ConnectRequest, Event, PlayRequest, PublishRequest, Rejection};
-use crate::url::{self, DEFAULT_VHOST, StreamKey, UrlError};
+use super::publisher::{Publishing, Stopped};
+use super::site::Site;
+use super::{Client, Conn};
+use crate::hub::Conflict;
+use crate::message::Message;
+use crate::policy::{Action, Counted, Refusal};
+use crate::session::{CloseReason, ConnectRequest, Event, PlayRequest, PublishRequest, Rejection};
+use crate::url::{self, StreamKey, Target};
 
 impl Conn {
     /// Session events become hub calls.
     pub(super) fn react(&mut self, now: Instant, event: Event) {
         match event {
-            Event::Connect(request) => self.connect(request),
-            Event::Publish(request) => self.publish(request),
-            Event::Play(request) => self.play(request),
-            Event::Media(message) => {
-                let stream_id = message.stream_id;
-                let taken_over = self
-                    .publishing(stream_id)
-                    .is_some_and(|publishing| publishing.publisher.push(now, message).is_err());
-                if taken_over {
-                    self.session.take_over(stream_id);
-                }
-            }
+            Event::Connect(request) => self.connect(now, request),
+            Event::Publish(request) => self.publish(now, request),
+            Event::Play(request) => self.play(now, request),
+            Event::Media(message) => self.media(now, message),
             Event::ClearMetadata { stream_id } => {
                 if let Some(publishing) = self.publishing(stream_id) {
-                    publishing.publisher.clear_metadata();
+                    publishing.clear_metadata();
                 }
             }
             Event::Unpublish { stream_id } => self.stop_publishing(now, stream_id),
@@ -42,69 +41,96 @@ impl Conn {
         }
     }
 
-    fn connect(&mut self, request: ConnectRequest) {
+    fn connect(&mut self, now: Instant, request: ConnectRequest) {
         let info = request.info();
-        match url::Connect::parse(info.tc_url.as_deref(), info.app.as_deref()) {
-            Ok(urls) => {
-                self.urls = Some(Box::new(urls));
-                self.agent = info.flash_ver.clone();
-                self.session.accept(request);
+        let urls = match url::Connect::parse(info.tc_url.as_deref(), info.app.as_deref()) {
+            Ok(urls) => urls,
+            Err(error) => return self.session.reject(request, &Rejection::invalid_app(error.to_string())),
+        };
+        let mut client = Client::new(urls, info);
+        let site = self.server.site(client.urls.vhost());
+        let counted = site.and_then(|site| Ok((site.count(Counted::Connections)?, site)));
+        match counted {
+            Ok((counter, site)) => {
+                client._counter = Some(counter);
+                self.site = site;
             }
-            Err(error) => self.session.reject(request, &Rejection::invalid_app(error.to_string())),
+            Err(refusal) => return self.session.reject(request, &Rejection::connect_rejected(refusal.to_string())),
+        }
+        self.client = Some(Box::new(client));
+        self.grant_or_ask(now, Request::Connect(request));
+    }
+
+    fn publish(&mut self, now: Instant, request: PublishRequest) {
+        let (site, key, target) = match self.target(request.name()) {
+            Ok(found) => found,
+            Err(words) => return self.session.reject(request, &Rejection::bad_publish_name(words)),
+        };
+        let counter = match self.check(now, Action::Publish, &site, &target) {
+            Ok(counter) => counter,
+            Err(refusal) => return self.session.reject(request, &Rejection::publish_denied(refusal.to_string())),
+        };
+        let conflict = site.config.conflict;
+        let credentials = match conflict {
+            Conflict::Reject => "",
+            Conflict::TakeOver => target.params().raw("token").unwrap_or_default(),
+        };
+        // The name first, then the question: who is refused because the name is taken is not asked about.
+        let Ok(claim) = site.hub.claim(&key, credentials, conflict) else {
+            return self.session.reject(request, &Rejection::stream_in_use(key.stream()));
+        };
+        if site.config.limits.check(Counted::Streams, site.hub.stream_count().saturating_sub(1)).is_err() {
+            let refusal = Refusal::Limit(Counted::Streams);
+            return self.session.reject(request, &Rejection::publish_denied(refusal.to_string()));
+        }
+        let facts = StreamFacts { key, params: target.params().to_query() };
+        self.grant_or_ask(now, Request::Publish { request, claim, site, counter, facts });
+    }
+
+    fn play(&mut self, now: Instant, request: PlayRequest) {
+        let (site, key, target) = match self.target(&request.arguments().name) {
+            Ok(found) => found,
+            Err(words) => return self.session.reject(request, &Rejection::bad_play_name(words)),
+        };
+        let counter = self.check(now, Action::Play, &site, &target).and_then(|counter| {
+            site.config.limits.check(Counted::StreamPlayers, site.hub.player_count(&key))?;
+            Ok(counter)
+        });
+        let counter = match counter {
+            Ok(counter) => counter,
+            Err(refusal) => return self.session.reject(request, &Rejection::play_denied(refusal.to_string())),
+        };
+        let facts = StreamFacts { key: key.clone(), params: target.params().to_query() };
+        self.grant_or_ask(now, Request::Play { request, key, site, counter, facts });
+    }
+
+    fn media(&mut self, now: Instant, message: Message) {
+        let stream_id = message.stream_id;
+        let Some(publishing) = self.publishing(stream_id) else {
+            return;
+        };
+        match publishing.push(now, message) {
+            Ok(()) => {}
+            Err(Stopped::Superseded) => self.session.take_over(stream_id),
+            Err(Stopped::Refused(refusal)) => {
+                self.session.stop_publisher(stream_id, &Rejection::publish_denied(refusal.to_string()));
+                self.session.close_with_words(CloseReason::Refused(refusal));
+            }
         }
     }
 
-    fn publish(&mut self, request: PublishRequest) {
-        let key = match self.key(request.name()) {
-            Ok(key) => key,
-            Err(error) => {
-                return self.session.reject(request, &Rejection::bad_publish_name(error.to_string()));
-            }
-        };
-        let Ok(publisher) = self.server.hub.publish(&key) else {
-            return self.session.reject(request, &Rejection::stream_in_use(key.stream()));
-        };
-        self.actions.push_back(Action::Attach(Attachment {
-            role: Role::Publisher,
-            stream: publisher.stream_id(),
-            key,
-            client: Some(request.client()),
-            agent: self.agent.clone(),
-            peer: self.peer(),
-        }));
-        self.publishing.push(Publishing { stream_id: request.stream_id(), publisher });
-        self.session.accept(request);
-    }
-
-    fn play(&mut self, request: PlayRequest) {
-        let key = match self.key(&request.arguments().name) {
-            Ok(key) => key,
-            Err(error) => return self.session.reject(request, &Rejection::bad_play_name(error.to_string())),
-        };
-        let player = self.server.hub.play(&key);
-        self.actions.push_back(Action::Attach(Attachment {
-            role: Role::Player,
-            stream: player.stream_id(),
-            key,
-            client: None,
-            agent: self.agent.clone(),
-            peer: self.peer(),
-        }));
-        let understands =
-            self.session.capabilities().is_some_and(|capabilities| capabilities.has(Capabilities::MULTITRACK));
-        let multitrack = understands || self.server.config.multitrack_to_all;
-        self.playing.push(Playing::new(&request, player, multitrack));
-        self.session.accept(request);
-    }
-
-    /// The stream that a name means on this connection. Every host name means the same virtual host.
-    fn key(&self, name: &str) -> Result<StreamKey, UrlError> {
-        let urls = self.urls.as_deref().ok_or(UrlError::Missing)?;
-        Ok(urls.target(name)?.key_in(DEFAULT_VHOST)?)
+    /// The stream that a name means on this connection, and its virtual host: the one of `connect`, unless the name
+    /// asks for another.
+    fn target(&self, name: &str) -> Result<(Arc<Site>, StreamKey, Target), String> {
+        let client = self.client.as_deref().ok_or("nothing is connected")?;
+        let target = client.urls.target(name).map_err(|error| error.to_string())?;
+        let site = self.server.site(target.vhost()).map_err(|refusal| refusal.to_string())?;
+        let key = target.key_in(&site.name).map_err(|error| error.to_string())?;
+        Ok((site, key, target))
     }
 
     fn publishing(&mut self, stream_id: u32) -> Option<&mut Publishing> {
-        self.publishing.iter_mut().find(|publishing| publishing.stream_id == stream_id)
+        self.publishing.iter_mut().find(|publishing| publishing.stream_id() == stream_id)
     }
 
     fn playing(&mut self, stream_id: u32) -> Option<&mut Playing> {

@@ -86,6 +86,8 @@ impl Client {
                 Output::Action(Action::Attach(attachment)) => self.actions.push(format!("attach {attachment}")),
                 Output::Action(Action::Detach { role, .. }) => self.actions.push(format!("detach {role}")),
                 Output::Action(Action::Wake(_)) => self.actions.push("wake".into()),
+                Output::Action(Action::Ask(_)) => self.actions.push("ask".into()),
+                Output::Action(Action::Tell(_)) => self.actions.push("tell".into()),
                 Output::Wait(wait) => {
                     self.deadline = wait.deadline;
                     return;
@@ -308,7 +310,7 @@ fn video_turned_on_again_comes_from_the_next_key_frame() {
 #[test]
 fn a_player_on_message_stream_2_gets_the_same_bodies() {
     let mut config = Config::default();
-    config.session.chunk_size = 128;
+    config.defaults.session.chunk_size = 128;
     let site = Site::with(config);
     let mut publisher = site.publisher("cam");
     let body = [peer::key_frame(1), (0..250).collect()].concat();
@@ -343,8 +345,8 @@ fn one_connection_plays_a_stream_twice_and_is_attached_until_both_end() {
 
 #[test]
 fn the_queue_of_a_player_that_does_not_take_stays_near_the_high_water_mark() {
-    let mut config = Config { high_water: 5000, ..Config::default() };
-    config.source.bytes = 40_000;
+    let mut config = Config::from(VhostConfig { high_water: 5000, ..VhostConfig::default() });
+    config.defaults.source.bytes = 40_000;
     let site = Site::with(config);
     let mut publisher = site.publisher("cam");
     publisher.say(&site, &headers());
@@ -373,7 +375,7 @@ fn the_queue_of_a_player_that_does_not_take_stays_near_the_high_water_mark() {
 #[test]
 fn a_player_that_takes_nothing_is_watched_from_the_moment_it_is_given_something() {
     let mut config = Config::default();
-    config.session.timeouts.ping = Duration::from_secs(1000);
+    config.defaults.session.timeouts.ping = Duration::from_secs(1000);
     let mut site = Site::with(config);
     let mut publisher = site.publisher("cam");
     let mut player = site.player("cam");

@@ -198,6 +198,16 @@ impl Hub {
         Player::join(self.clone(), stream)
     }
 
+    /// How many streams there are, published or waited for.
+    pub fn stream_count(&self) -> usize {
+        self.registry().streams.len()
+    }
+
+    /// How many play a stream or wait for it.
+    pub fn player_count(&self, key: &StreamKey) -> usize {
+        self.registry().streams.get(key).map_or(0, |entry| entry.players)
+    }
+
     /// All streams, in the order of their names. For people and their tools, not for the data path.
     pub fn streams(&self) -> Vec<StreamSnapshot> {
         let mut list: Vec<_> = {

@@ -63,6 +63,11 @@ impl Publisher {
         Ok(())
     }
 
+    /// How many play the stream.
+    pub fn players(&self) -> usize {
+        self.hub.player_count(&self.stream.key)
+    }
+
     /// True once another publisher has taken over.
     pub fn is_superseded(&self) -> bool {
         self.stream.source().epoch() != self.epoch

@@ -102,13 +102,20 @@ impl<'a, T> Resolved<'a, T> {
     }
 }
 
+impl<T> Default for Vhosts<T> {
+    /// None.
+    fn default() -> Self {
+        Vhosts { vhosts: Vec::new(), names: BTreeMap::new(), default: None }
+    }
+}
+
 impl<T> Vhosts<T> {
     /// Puts the virtual hosts of a server together. With none, every name is unknown.
     ///
     /// # Errors
     /// See [`VhostError`].
     pub fn new(vhosts: impl IntoIterator<Item = Vhost<T>>) -> Result<Self, VhostError> {
-        let mut this = Vhosts { vhosts: Vec::new(), names: BTreeMap::new(), default: None };
+        let mut this = Vhosts::default();
         for mut vhost in vhosts {
             this.claim(&vhost)?;
             vhost.name = canonical(&vhost.name).into_owned();
@@ -138,6 +145,22 @@ impl<T> Vhosts<T> {
             Some(vhost) if found => Resolved::Found(&vhost.name, &vhost.settings),
             Some(vhost) => Resolved::Default(&vhost.name, &vhost.settings),
         }
+    }
+
+    /// The same names with other settings.
+    pub fn map<U>(&self, mut settings: impl FnMut(&Vhost<T>) -> U) -> Vhosts<U> {
+        let vhosts = self.vhosts.iter().map(|vhost| Vhost {
+            name: vhost.name.clone(),
+            aliases: vhost.aliases.clone(),
+            enabled: vhost.enabled,
+            settings: settings(vhost),
+        });
+        Vhosts { vhosts: vhosts.collect(), names: self.names.clone(), default: self.default }
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.vhosts.is_empty()
     }
 
     /// The virtual hosts in the order they were given, disabled ones too.

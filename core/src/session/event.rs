@@ -7,6 +7,7 @@ use crate::chunk::ChunkError;
 use crate::command::{CommandError, ConnectInfo, PlayArguments, PublishType};
 use crate::handshake::HandshakeError;
 use crate::message::{ControlError, Message};
+use crate::policy::Refusal;
 use crate::preface::PrefaceError;
 
 /// What [`poll_output`](super::Session::poll_output) returns: events until there are none, then `Wait`, or `Closed` at
@@ -160,33 +161,54 @@ pub struct Rejection {
     pub code: &'static str,
     /// For a person to read.
     pub description: String,
+    /// Where the client is sent instead: a full RTMP URL.
+    pub redirect: Option<String>,
 }
 
 impl Rejection {
+    fn new(code: &'static str, description: impl Into<String>) -> Self {
+        Rejection { code, description: description.into(), redirect: None }
+    }
+
+    /// The client may not publish.
+    pub fn publish_denied(description: impl Into<String>) -> Self {
+        Rejection::new("NetStream.Publish.Denied", description)
+    }
+
+    /// The client may not play.
+    pub fn play_denied(description: impl Into<String>) -> Self {
+        Rejection::new("NetStream.Play.Failed", description)
+    }
+
+    /// The stream is to be had elsewhere.
+    pub fn redirect(url: String) -> Self {
+        let rejection = Rejection::new("NetConnection.Connect.Rejected", "RTMP 302 Redirect");
+        Rejection { redirect: Some(url), ..rejection }
+    }
+
     /// The name is being published by somebody else.
     pub fn stream_in_use(name: &str) -> Self {
-        let description = format!("Stream {name} is already being published.");
-        Rejection { code: "NetStream.Publish.BadName", description }
+        Rejection::new("NetStream.Publish.BadName", format!("Stream {name} is already being published."))
     }
 
     /// The stream name cannot be used.
     pub fn bad_publish_name(description: impl Into<String>) -> Self {
-        Rejection { code: "NetStream.Publish.BadName", description: description.into() }
+        Rejection::new("NetStream.Publish.BadName", description)
     }
 
     /// The stream name cannot be used.
     pub fn bad_play_name(description: impl Into<String>) -> Self {
-        Rejection { code: "NetStream.Play.StreamNotFound", description: description.into() }
+        Rejection::new("NetStream.Play.StreamNotFound", description)
     }
 
     /// The application or its URL cannot be used.
     pub fn invalid_app(description: impl Into<String>) -> Self {
-        Rejection { code: "NetConnection.Connect.InvalidApp", description: description.into() }
+        Rejection::new("NetConnection.Connect.InvalidApp", description)
     }
 
     /// `connect` is not allowed.
     pub fn connect_rejected(description: impl Into<String>) -> Self {
-        Rejection { code: "NetConnection.Connect.Rejected", description: description.into() }
+        Rejection::new("NetConnection.Connect.Rejected", description)
     }
 }
 
@@ -256,6 +278,12 @@ pub enum CloseReason {
     Timeout(TimeoutKind),
     /// A request was refused with this code.
     Rejected(&'static str),
+    /// A rule of the server's was broken while the connection was open.
+    Refused(Refusal),
+    /// A publisher that nobody watched for too long.
+    Idle,
+    /// A player that missed too much.
+    TooSlow,
     /// Another publisher with the same credentials took the stream over.
     TakenOver,
     /// The server is going down.
@@ -292,6 +320,9 @@ impl CloseReason {
             CloseReason::Timeout(TimeoutKind::NextMessage) => "next_message_timeout",
             CloseReason::Timeout(TimeoutKind::Write) => "write_timeout",
             CloseReason::Rejected(_) => "rejected",
+            CloseReason::Refused(refusal) => refusal.code(),
+            CloseReason::Idle => "idle_publisher",
+            CloseReason::TooSlow => "player_too_slow",
             CloseReason::TakenOver => "taken_over",
             CloseReason::Shutdown => "shutdown",
             CloseReason::Closed(_) => "closed",
@@ -313,6 +344,9 @@ impl fmt::Display for CloseReason {
                 TimeoutKind::Write => "peer takes nothing",
             }),
             CloseReason::Rejected(code) => write!(f, "refused: {code}"),
+            CloseReason::Refused(refusal) => refusal.fmt(f),
+            CloseReason::Idle => f.write_str("nobody watches"),
+            CloseReason::TooSlow => f.write_str("player missed too much"),
             CloseReason::TakenOver => f.write_str("another publisher took over"),
             CloseReason::Shutdown => f.write_str("server shutdown"),
             CloseReason::Closed(words) => f.write_str(words),

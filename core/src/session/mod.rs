@@ -53,6 +53,8 @@ const MIN_ACK_WINDOW: u32 = 4096;
 #[derive(Debug)]
 pub struct Session {
     config: Arc<SessionConfig>,
+    /// The chunk size of what we send.
+    chunk_size: u32,
     stage: Stage,
     /// What a trusted proxy may have put in front of the handshake, until it is read.
     preface: Option<Box<Preface>>,
@@ -129,6 +131,7 @@ impl Session {
         let mut timers = Timers::default();
         timers.set(Timer::Setup, now + config.timeouts.connect);
         Session {
+            chunk_size: config.chunk_size,
             stage: Stage::Handshake(Box::new(handshake::Server::new(seed, 0))),
             preface: None,
             client_address: None,
@@ -212,7 +215,7 @@ impl Session {
             let time = now.saturating_duration_since(self.start).as_millis() as u32;
             // Our own idea, so it does not count among the replies.
             let mut ping = Vec::with_capacity(20);
-            Control::User(UserControl::PingRequest(time)).write(self.config.chunk_size, &mut ping);
+            Control::User(UserControl::PingRequest(time)).write(self.chunk_size, &mut ping);
             self.outbound.push(ping.into());
         }
         if self.timers.take_expired(Timer::Linger, now) {
@@ -388,12 +391,35 @@ impl Session {
 
     /// Another publisher has the stream now: tells the peer, then closes.
     pub fn take_over(&mut self, stream_id: u32) {
-        let rejection = Rejection {
-            code: "NetStream.Publish.BadName",
-            description: "Another publisher has taken the stream over.".to_owned(),
-        };
-        self.send_error_status(stream_id, &rejection);
+        let rejection = Rejection::bad_publish_name("Another publisher has taken the stream over.");
+        self.stop_publisher(stream_id, &rejection);
         self.close_with_words(CloseReason::TakenOver);
+    }
+
+    /// Tells a publisher why it is not heard any more.
+    pub fn stop_publisher(&mut self, stream_id: u32, rejection: &Rejection) {
+        self.send_error_status(stream_id, rejection);
+    }
+
+    /// Goes on by another configuration: that of the virtual host, once it is known. Only before `connect` is accepted,
+    /// with which chunk size and windows are announced.
+    pub(crate) fn set_config(&mut self, config: Arc<SessionConfig>) {
+        debug_assert!(matches!(self.stage, Stage::Connect | Stage::Closing(_)));
+        self.chunk_size = config.chunk_size;
+        self.config = config;
+    }
+
+    /// Announces another chunk size for what follows, if it is another: a player's streams may be of a virtual host
+    /// whose frames are cut differently.
+    pub(crate) fn set_chunk_size(&mut self, size: u32) {
+        if size != self.chunk_size && !self.is_closing() {
+            self.send_control(&Control::SetChunkSize(size));
+            self.chunk_size = size;
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.now
     }
 
     /// Bytes received, handshake included.
@@ -499,7 +525,7 @@ impl Session {
 
     fn send_control(&mut self, control: &Control) {
         let mut out = Vec::with_capacity(20);
-        control.write(self.config.chunk_size, &mut out);
+        control.write(self.chunk_size, &mut out);
         self.outbound.push_reply(out);
     }
 
@@ -512,7 +538,7 @@ impl Session {
         let mut out = Vec::new();
         // Set Chunk Size is among the very first messages we send and short commands before it fit 128 bytes, so one
         // size holds from the start.
-        write_message(&mut out, self.config.chunk_size, chunk_stream, 0, type_id, stream_id, body);
+        write_message(&mut out, self.chunk_size, chunk_stream, 0, type_id, stream_id, body);
         self.outbound.push_reply(out);
     }
 

@@ -2,7 +2,8 @@ use super::event::{ConnectRequest, PlayRequest, PublishRequest, Rejection};
 use super::streams::Activity;
 use super::timers::Timer;
 use super::{COMMAND_CHUNK_STREAM, STATUS_CHUNK_STREAM, Session, Stage};
-use crate::amf::{Value, amf0};
+use crate::amf::{Object, Value, amf0};
+use crate::command::Command;
 use crate::command::reply::{self, Level};
 use crate::message::{Control, MessageType, PeerBandwidthLimit, UserControl};
 
@@ -41,7 +42,7 @@ impl sealed::Sealed for ConnectRequest {
 
     fn reject(self, session: &mut Session, rejection: &Rejection) {
         session.announce();
-        let error = reply::connect_error(self.transaction, rejection.code, &rejection.description);
+        let error = reply::connect_error(self.transaction, rejection.information());
         session.send_command(COMMAND_CHUNK_STREAM, 0, &error);
     }
 }
@@ -53,7 +54,7 @@ impl Session {
         let window = self.config.window;
         self.send_control(&Control::WindowAckSize(window));
         self.send_control(&Control::SetPeerBandwidth { window, limit: PeerBandwidthLimit::Dynamic });
-        self.send_control(&Control::SetChunkSize(self.config.chunk_size));
+        self.send_control(&Control::SetChunkSize(self.chunk_size));
     }
 }
 
@@ -105,9 +106,25 @@ impl sealed::Sealed for PlayRequest {
     }
 }
 
+impl Rejection {
+    fn information(&self) -> Object {
+        let information = reply::information(Level::Error, self.code, &self.description);
+        match &self.redirect {
+            None => information,
+            Some(url) => {
+                let tc_url = url.rsplit_once('/').map_or(url.as_str(), |(tc_url, _)| tc_url);
+                let ex = Object::default().with("code", 302.0).with("redirect", tc_url).with("redirect2", url.as_str());
+                information.with("ex", Value::Object(ex))
+            }
+        }
+    }
+}
+
 impl Session {
     pub(super) fn send_error_status(&mut self, stream_id: u32, rejection: &Rejection) {
-        let status = reply::on_status(Level::Error, rejection.code, &rejection.description);
+        let status = Command::new("onStatus", 0.0, Value::Null).with(Value::Object(rejection.information()));
+        // A redirect speaks of the connection: SRS and the players made for it look for it there.
+        let stream_id = if rejection.redirect.is_some() { 0 } else { stream_id };
         self.send_status(stream_id, &status);
     }
 }

@@ -13,7 +13,7 @@ pub use accept::{AcceptErrors, interrupt_accept};
 pub use banner::Banner;
 pub use listen::{Listen, TcpOptions, listen, tune};
 pub use log::{Lines, init_log};
-pub use options::Options;
+pub use options::{OnConflict, Options, TimestampMode};
 pub use program::Program;
 pub use signals::on_stop_signal;
 

@@ -46,7 +46,7 @@ impl Lines {
                 info!("conn {id} is {attachment}, {client} \"{agent}\"");
             }
             Action::Detach { role, .. } => debug!("conn {id} is no longer {role}"),
-            Action::Wake(_) => {}
+            Action::Wake(_) | Action::Ask(_) | Action::Tell(_) => {}
         }
     }
 

@@ -2,9 +2,10 @@ use std::time::Duration;
 
 use anabranch_core::chunk::Leniency;
 use anabranch_core::conn::Config;
+use anabranch_core::hub::Conflict;
 use anabranch_core::policy::Network;
-use anabranch_core::source::MergeWindow;
-use clap::{Args, value_parser};
+use anabranch_core::source::{MergeWindow, Timestamps};
+use clap::{Args, ValueEnum, value_parser};
 
 use crate::{Listen, TcpOptions};
 
@@ -37,6 +38,15 @@ pub struct Options {
           value_parser = value_parser!(u64).range(0..=86_400))]
     pub unpublish_grace: u64,
 
+    /// What happens when a name that is being published is to be published again: the newcomer is refused, or takes
+    /// over if its URL has the same token parameter
+    #[arg(long, value_name = "RULE", default_value = "reject", env = "ANABRANCH_ON_CONFLICT")]
+    pub on_conflict: OnConflict,
+
+    /// What becomes of publishers' timestamps: made to rise steadily, or passed on whatever they are
+    #[arg(long, value_name = "MODE", default_value = "monotonic", env = "ANABRANCH_TIMESTAMPS")]
+    pub timestamps: TimestampMode,
+
     /// Memory for the recent frames of one stream, in MiB; a GOP must fit for players to start at once
     #[arg(long, value_name = "MIB", default_value_t = 32, env = "ANABRANCH_STREAM_MEMORY",
           value_parser = value_parser!(u64).range(1..=4096))]
@@ -66,20 +76,46 @@ pub struct Options {
     pub log: String,
 }
 
+/// The values of `--on-conflict`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum OnConflict {
+    /// The newcomer is refused.
+    Reject,
+    /// The newcomer takes over with the same token.
+    Takeover,
+}
+
+/// The values of `--timestamps`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum TimestampMode {
+    /// Made to rise steadily.
+    Monotonic,
+    /// As the publisher sent them.
+    Pass,
+}
+
 impl Options {
     /// The server configuration that these options mean.
     pub fn config(&self) -> Config {
         let mut config = Config::default();
-        config.session.chunk_size = self.chunk_size;
-        config.session.bandwidth_done = self.bandwidth_done;
+        config.defaults.session.chunk_size = self.chunk_size;
+        config.defaults.session.bandwidth_done = self.bandwidth_done;
         if self.strict_chunks {
-            config.session.leniency = Leniency::Strict;
+            config.defaults.session.leniency = Leniency::Strict;
         }
+        config.defaults.conflict = match self.on_conflict {
+            OnConflict::Reject => Conflict::Reject,
+            OnConflict::Takeover => Conflict::TakeOver,
+        };
+        config.defaults.timestamps = match self.timestamps {
+            TimestampMode::Monotonic => Timestamps::Monotonic,
+            TimestampMode::Pass => Timestamps::Pass,
+        };
         config.trusted_proxies.clone_from(&self.trusted_proxy);
-        config.multitrack_to_all = self.multitrack_to_all;
-        config.merge_window = MergeWindow(Duration::from_millis(self.merge_window));
-        config.unpublish_grace = Duration::from_secs(self.unpublish_grace);
-        config.source.bytes = usize::try_from(self.stream_memory << 20).unwrap_or(usize::MAX);
+        config.defaults.multitrack_to_all = self.multitrack_to_all;
+        config.defaults.merge_window = MergeWindow(Duration::from_millis(self.merge_window));
+        config.defaults.unpublish_grace = Duration::from_secs(self.unpublish_grace);
+        config.defaults.source.bytes = usize::try_from(self.stream_memory << 20).unwrap_or(usize::MAX);
         config
     }
 
@@ -119,17 +155,17 @@ mod tests {
     fn nothing_needs_to_be_given() {
         let options = parse(&[]).unwrap();
         assert_eq!(options.listen, [Listen::Any(1935)]);
-        assert_eq!(options.config().merge_window, Config::default().merge_window);
-        assert_eq!(options.config().source, Config::default().source);
-        assert_eq!(options.config().unpublish_grace, Config::default().unpublish_grace);
-        assert_eq!(options.config().session.chunk_size, Config::default().session.chunk_size);
+        assert_eq!(options.config().defaults.merge_window, Config::default().defaults.merge_window);
+        assert_eq!(options.config().defaults.source, Config::default().defaults.source);
+        assert_eq!(options.config().defaults.unpublish_grace, Config::default().defaults.unpublish_grace);
+        assert_eq!(options.config().defaults.session.chunk_size, Config::default().defaults.session.chunk_size);
     }
 
     #[test]
     fn several_addresses_and_units() {
         let options = parse(&["--listen", "1936", "--listen", "127.0.0.1:0", "--merge-window", "350ms"]).unwrap();
         assert_eq!(options.listen.len(), 2);
-        assert_eq!(options.config().merge_window, MergeWindow(Duration::from_millis(350)));
+        assert_eq!(options.config().defaults.merge_window, MergeWindow(Duration::from_millis(350)));
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Sim {
                 attached.entry(*stream).or_insert((0, 0)).1 += 1;
             }
         }
-        let limit = self.server.config().source.bytes.max(self.largest_message());
+        let limit = self.server.config().defaults.source.bytes.max(self.largest_message());
         for stream in self.server.hub().streams() {
             let listed = (usize::from(stream.published), stream.players);
             let known = attached.remove(&stream.id);
@@ -63,7 +63,8 @@ impl Sim {
 
     pub(super) fn note_outbound(&mut self, index: usize) {
         let config = self.server.config();
-        let bound = config.high_water + self.largest_message() + config.session.limits.replies + LAST_ANSWER;
+        let bound =
+            config.defaults.high_water + self.largest_message() + config.defaults.session.limits.replies + LAST_ANSWER;
         let slot = &mut self.slots[index];
         slot.outbound = slot.conn.as_mut().map_or(0, |conn| conn.outbound().len());
         slot.most_outbound = slot.most_outbound.max(slot.outbound);
@@ -76,7 +77,7 @@ impl Sim {
     /// The largest message any encoder sent, as it goes to players.
     fn largest_message(&self) -> usize {
         let body = self.archive.largest();
-        let chunks = body / self.server.config().session.chunk_size as usize + 1;
+        let chunks = body / self.server.config().defaults.session.chunk_size as usize + 1;
         body + MAX_HEADER + chunks * 5
     }
 }

@@ -1,0 +1,235 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject, Verdict};
+use super::player::Playing;
+use super::publisher::Publishing;
+use super::site::{Counter, Site};
+use super::{Action, Attachment, Conn, Role};
+use crate::command::Capabilities;
+use crate::hub::Claim;
+use crate::policy::{self, Counted, Refusal};
+use crate::session::{ConnectRequest, PlayRequest, PublishRequest, Rejection};
+use crate::url::{StreamKey, Target};
+
+/// A request that waits for a verdict.
+#[derive(Debug)]
+pub(super) struct Pending {
+    id: AskId,
+    deadline: Instant,
+    request: Request,
+}
+
+/// A request that every rule of ours allows, with all it will need: what it holds goes back if it comes to nothing.
+#[derive(Debug)]
+pub(super) enum Request {
+    Connect(ConnectRequest),
+    Publish { request: PublishRequest, claim: Claim, site: Arc<Site>, counter: Counter, facts: StreamFacts },
+    Play { request: PlayRequest, key: StreamKey, site: Arc<Site>, counter: Counter, facts: StreamFacts },
+}
+
+impl Pending {
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+}
+
+impl Request {
+    fn subject(&self) -> Subject {
+        match self {
+            Request::Connect(_) => Subject::Connect,
+            Request::Publish { facts, .. } => Subject::Publish(facts.clone()),
+            Request::Play { facts, .. } => Subject::Play(facts.clone()),
+        }
+    }
+
+    fn site<'a>(&'a self, connected: &'a Arc<Site>) -> &'a Arc<Site> {
+        match self {
+            Request::Connect(_) => connected,
+            Request::Publish { site, .. } | Request::Play { site, .. } => site,
+        }
+    }
+
+    fn is_asked(&self, site: &Site) -> bool {
+        let asks = &site.config.asks;
+        match self {
+            Request::Connect(_) => asks.connect,
+            Request::Publish { .. } => asks.publish,
+            Request::Play { .. } => asks.play,
+        }
+    }
+}
+
+impl Conn {
+    /// Answers a question. A verdict that comes too late, or twice, is nothing.
+    pub fn answer(&mut self, now: Instant, id: AskId, verdict: Verdict) {
+        if let Some(pending) = self.pending.take_if(|pending| pending.id == id) {
+            self.session.tell_time(now);
+            self.decide(now, pending.request, verdict);
+        }
+    }
+
+    /// Silence until the deadline is a verdict too.
+    pub(super) fn check_verdict(&mut self, now: Instant) {
+        let Some(pending) = self.pending.take_if(|pending| pending.deadline <= now) else {
+            return;
+        };
+        let site = pending.request.site(&self.site);
+        if site.config.asks.allow_on_timeout {
+            self.decide(now, pending.request, Verdict::Allow);
+            return;
+        }
+        // It was asked and not refused by whom it was asked: they hear that it came to nothing.
+        self.withdraw(&pending.request);
+        self.decide(now, pending.request, Verdict::Deny("no answer in time".to_owned()));
+    }
+
+    /// The connection is over while a request waits.
+    pub(super) fn drop_pending(&mut self) {
+        if let Some(pending) = self.pending.take() {
+            self.withdraw(&pending.request);
+        }
+    }
+
+    fn withdraw(&mut self, request: &Request) {
+        let subject = request.subject();
+        let closed = matches!(subject, Subject::Connect).then(|| Closed {
+            reason: crate::session::CloseReason::Rejected("NetConnection.Connect.Rejected"),
+            received: self.session.received(),
+            sent: self.session.outbound().written(),
+            duration: self.session.now().saturating_duration_since(self.start),
+        });
+        self.tell(Some(subject), closed);
+    }
+
+    /// Grants a request, or asks the outside whether to.
+    pub(super) fn grant_or_ask(&mut self, now: Instant, request: Request) {
+        let site = request.site(&self.site);
+        if !request.is_asked(site) {
+            self.grant(now, request, false);
+            return;
+        }
+        let deadline = now + site.config.asks.timeout;
+        let id = self.server.next_ask();
+        let ask = Ask { id, deadline, subject: request.subject(), client: self.facts() };
+        self.actions.push_back(Action::Ask(Box::new(ask)));
+        self.pending = Some(Box::new(Pending { id, deadline, request }));
+    }
+
+    fn decide(&mut self, now: Instant, request: Request, verdict: Verdict) {
+        let rejection = match verdict {
+            Verdict::Allow => return self.grant(now, request, true),
+            Verdict::Deny(words) => match &request {
+                Request::Connect(_) => Rejection::connect_rejected(words),
+                Request::Publish { .. } => Rejection::publish_denied(words),
+                Request::Play { .. } => Rejection::play_denied(words),
+            },
+            Verdict::Redirect(url) => Rejection::redirect(url),
+        };
+        match request {
+            Request::Connect(request) => self.session.reject(request, &rejection),
+            Request::Publish { request, .. } => self.session.reject(request, &rejection),
+            Request::Play { request, .. } => self.session.reject(request, &rejection),
+        }
+    }
+
+    fn grant(&mut self, now: Instant, request: Request, asked: bool) {
+        match request {
+            Request::Connect(request) => {
+                if let Some(client) = &mut self.client {
+                    client.asked = asked;
+                }
+                self.session.set_config(self.site.session.clone());
+                self.session.accept(request);
+            }
+            Request::Publish { request, claim, site, counter, facts } => {
+                let key = claim.key().clone();
+                let Ok(publisher) = claim.begin() else {
+                    if asked {
+                        self.tell(Some(Subject::Publish(facts)), None);
+                    }
+                    return self.session.reject(request, &Rejection::stream_in_use(key.stream()));
+                };
+                self.attach(Role::Publisher, publisher.stream_id(), key, Some(request.client()));
+                let asked = asked.then_some(facts);
+                let stream_id = request.stream_id();
+                self.publishing.push(Publishing::new(now, stream_id, publisher, &site, counter, asked));
+                self.session.accept(request);
+            }
+            Request::Play { request, key, site, counter, facts } => {
+                let player = site.hub.play(&key);
+                self.attach(Role::Player, player.stream_id(), key, None);
+                let understands =
+                    self.session.capabilities().is_some_and(|capabilities| capabilities.has(Capabilities::MULTITRACK));
+                // Frames of the host's streams are cut to its chunk size.
+                self.session.set_chunk_size(site.config.session.chunk_size);
+                self.playing.push(Playing::new(&request, player, understands, site, counter, asked.then_some(facts)));
+                self.session.accept(request);
+            }
+        }
+    }
+
+    fn attach(
+        &mut self,
+        role: Role,
+        stream: crate::hub::StreamId,
+        key: StreamKey,
+        client: Option<crate::session::ClientKind>,
+    ) {
+        let agent = self.client.as_ref().and_then(|client| client.agent.clone());
+        let attachment = Attachment { role, stream, key, client, agent, peer: self.peer() };
+        self.actions.push_back(Action::Attach(attachment));
+    }
+
+    /// Everything of ours that can speak against a `publish` or `play`.
+    pub(super) fn check(
+        &self,
+        now: Instant,
+        action: policy::Action,
+        site: &Arc<Site>,
+        target: &Target,
+    ) -> Result<Counter, Refusal> {
+        let config = &site.config;
+        if let Some(peer) = self.peer() {
+            config.security.check(action, peer.ip())?;
+        } else if !config.security.rules.is_empty() {
+            return Err(Refusal::SecurityNotAllowed { action });
+        }
+        let page_url = self.client.as_ref().and_then(|client| client.page_url.as_deref());
+        config.refer.check(action, page_url)?;
+        if let Some(token) = &config.token {
+            let (signature, expires) = (target.params().get("token"), target.params().get("expires"));
+            let unix_time = self.server.unix_time(now);
+            let (app, stream) = (target.app(), target.stream());
+            token.check(action, app, stream, signature.as_deref(), expires.as_deref(), unix_time)?;
+        }
+        site.count(match action {
+            policy::Action::Publish => Counted::Publishers,
+            policy::Action::Play => Counted::Players,
+        })
+    }
+
+    pub(super) fn tell(&mut self, subject: Option<Subject>, closed: Option<Closed>) {
+        if let Some(subject) = subject {
+            let notice = Notice { subject, client: self.facts(), closed };
+            self.actions.push_back(Action::Tell(Box::new(notice)));
+        }
+    }
+
+    fn facts(&self) -> ClientFacts {
+        let mut facts = ClientFacts {
+            connection: self.id,
+            address: self.peer(),
+            vhost: self.site.name.clone(),
+            ..ClientFacts::default()
+        };
+        if let Some(client) = &self.client {
+            facts.app = client.urls.app().to_owned();
+            facts.tc_url.clone_from(&client.tc_url);
+            facts.page_url.clone_from(&client.page_url);
+            facts.swf_url.clone_from(&client.swf_url);
+            facts.agent.clone_from(&client.agent);
+        }
+        facts
+    }
+}

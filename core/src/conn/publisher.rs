@@ -1,0 +1,107 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::ask::StreamFacts;
+use super::site::{Counter, Site};
+use crate::hub::{Publisher, StreamId, Superseded};
+use crate::message::Message;
+use crate::policy::{RateMeter, Refusal};
+
+/// One message stream that publishes.
+#[derive(Debug)]
+pub(super) struct Publishing {
+    /// Message stream id.
+    stream_id: u32,
+    publisher: Publisher,
+    meter: Option<RateMeter>,
+    /// Since when nobody plays the stream, as far as it was looked at, and when to look again.
+    idle: Option<Idle>,
+    /// What the outside was asked about it, if it was: it is to hear of the end.
+    asked: Option<StreamFacts>,
+    _counter: Counter,
+}
+
+#[derive(Debug)]
+struct Idle {
+    since: Option<Instant>,
+    next_look: Instant,
+}
+
+/// Why a message of a publisher is its last.
+#[derive(Debug)]
+pub(super) enum Stopped {
+    Superseded,
+    Refused(Refusal),
+}
+
+impl Publishing {
+    pub(super) fn new(
+        now: Instant,
+        stream_id: u32,
+        publisher: Publisher,
+        site: &Arc<Site>,
+        counter: Counter,
+        asked: Option<StreamFacts>,
+    ) -> Self {
+        let meter = site.config.limits.publisher_rate.map(|rate| RateMeter::new(rate, now));
+        let idle = site.config.idle_publisher.map(|limit| Idle { since: Some(now), next_look: now + limit });
+        Publishing { stream_id, publisher, meter, idle, asked, _counter: counter }
+    }
+
+    pub(super) fn stream_id(&self) -> u32 {
+        self.stream_id
+    }
+
+    pub(super) fn stream(&self) -> StreamId {
+        self.publisher.stream_id()
+    }
+
+    pub(super) fn push(&mut self, now: Instant, message: Message) -> Result<(), Stopped> {
+        if let Some(meter) = &mut self.meter {
+            meter.add(now, message.payload.len()).map_err(Stopped::Refused)?;
+        }
+        self.publisher.push(now, message).map_err(|Superseded| Stopped::Superseded)
+    }
+
+    pub(super) fn clear_metadata(&mut self) {
+        self.publisher.clear_metadata();
+    }
+
+    /// When players must be woken, or it must be seen whether there are any.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.publisher.flush_deadline().into_iter().chain(self.idle.as_ref().map(|idle| idle.next_look)).min()
+    }
+
+    pub(super) fn take_flush(&mut self, now: Instant) -> bool {
+        self.publisher.take_flush(now)
+    }
+
+    /// True if nobody has played the stream for `limit`. Looks only now and then: players come and go without a word.
+    pub(super) fn is_idle(&mut self, now: Instant, limit: Option<Duration>) -> bool {
+        let (Some(idle), Some(limit)) = (&mut self.idle, limit) else {
+            return false;
+        };
+        if idle.next_look > now {
+            return false;
+        }
+        let since = match (self.publisher.players(), idle.since) {
+            (0, Some(since)) => since,
+            (0, None) => now,
+            _ => {
+                idle.since = None;
+                idle.next_look = now + limit / 4;
+                return false;
+            }
+        };
+        idle.since = Some(since);
+        idle.next_look = (since + limit).max(now + limit / 4);
+        since + limit <= now
+    }
+
+    /// Ends the publication. Returns what the outside was asked about it.
+    pub(super) fn end(mut self, now: Instant) -> Option<StreamFacts> {
+        let asked = self.asked.take();
+        self.publisher.end(now);
+        asked
+    }
+}

@@ -1,0 +1,102 @@
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::ask::AskId;
+use super::site::{Site, Sites};
+use super::{Config, Conn};
+use crate::hub::{Hub, HubConfig};
+use crate::policy::Refusal;
+use crate::session::Session;
+
+/// What all connections of one server share. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Server {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    sites: Sites,
+    hub: Hub,
+    seed: [u8; 32],
+    connections: AtomicU64,
+    asks: AtomicU64,
+    /// A moment and the Unix time it was.
+    clock: Mutex<Option<(Instant, u64)>>,
+}
+
+impl Server {
+    /// A server without connections. All randomness of its connections comes from `seed`; equal seeds and equal input
+    /// give equal output.
+    pub fn new(config: Config, seed: [u8; 32]) -> Self {
+        let hub = Hub::new(HubConfig::default());
+        let shared = Shared {
+            sites: Sites::new(&config, &hub),
+            config,
+            hub,
+            seed,
+            connections: AtomicU64::new(0),
+            asks: AtomicU64::new(0),
+            clock: Mutex::new(None),
+        };
+        Server { shared: Arc::new(shared) }
+    }
+
+    /// A connection just accepted, from nobody knows where.
+    pub fn connect(&self, now: Instant) -> Conn {
+        self.conn(now, None)
+    }
+
+    /// A connection just accepted from this address. If that is a trusted proxy's, the client's own address may follow.
+    pub fn connect_from(&self, now: Instant, peer: SocketAddr) -> Conn {
+        self.conn(now, Some(peer))
+    }
+
+    /// Tells the time of day: that it is `unix` seconds after 1970 at `now`. Signed URLs expire by it; without it they
+    /// all have. Tell it again now and then, lest the two clocks drift apart.
+    pub fn set_clock(&self, now: Instant, unix: u64) {
+        *self.shared.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, unix));
+    }
+
+    /// The live streams.
+    pub fn hub(&self) -> &Hub {
+        &self.shared.hub
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// The virtual host that a host name means.
+    pub(super) fn site(&self, host: &str) -> Result<Arc<Site>, Refusal> {
+        self.shared.sites.resolve(host)
+    }
+
+    pub(super) fn next_ask(&self) -> AskId {
+        AskId(self.shared.asks.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    pub(super) fn unix_time(&self, now: Instant) -> u64 {
+        let clock = *self.shared.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.map_or(u64::MAX, |(then, unix)| unix + now.saturating_duration_since(then).as_secs())
+    }
+
+    fn conn(&self, now: Instant, peer: Option<SocketAddr>) -> Conn {
+        let site = self.shared.sites.defaults.clone();
+        let id = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        // The handshake hashes its seed, so numbering them makes them different enough.
+        let mut seed = self.shared.seed;
+        for (byte, number) in seed.iter_mut().zip(id.to_le_bytes()) {
+            *byte ^= number;
+        }
+        let networks = &self.shared.config.trusted_proxies;
+        let trusted = peer.is_some_and(|peer| networks.iter().any(|network| network.contains(peer.ip())));
+        let new = if trusted { Session::behind_proxy } else { Session::new };
+        let session = new(site.session.clone(), seed, now);
+        Conn::new(id, self.clone(), site, session, peer, now)
+    }
+}

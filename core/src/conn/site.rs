@@ -1,0 +1,76 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Config, VhostConfig};
+use crate::hub::Hub;
+use crate::policy::{Counted, Refusal, Usage, Vhosts};
+use crate::session::SessionConfig;
+use crate::url::DEFAULT_VHOST;
+
+/// A virtual host at work.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) name: String,
+    pub(super) config: VhostConfig,
+    pub(super) session: Arc<SessionConfig>,
+    /// The server's hub; streams created through it have this host's settings.
+    pub(super) hub: Hub,
+    usage: Mutex<Usage>,
+}
+
+/// One of what is counted of a site. Dropping it gives it back.
+#[derive(Debug)]
+pub(super) struct Counter {
+    site: Arc<Site>,
+    counted: Counted,
+}
+
+impl Site {
+    /// Counts one more.
+    ///
+    /// # Errors
+    /// There are as many as there may be.
+    pub(super) fn count(self: &Arc<Self>, counted: Counted) -> Result<Counter, Refusal> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner).try_add(counted)?;
+        Ok(Counter { site: self.clone(), counted })
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        self.site.usage.lock().unwrap_or_else(PoisonError::into_inner).remove(self.counted);
+    }
+}
+
+/// All virtual hosts of a server, or the one there is without any.
+#[derive(Debug)]
+pub(super) struct Sites {
+    vhosts: Vhosts<Arc<Site>>,
+    /// Of connections whose host is not known yet.
+    pub(super) defaults: Arc<Site>,
+}
+
+impl Sites {
+    pub(super) fn new(config: &Config, hub: &Hub) -> Self {
+        let site = |name: &str, config: &VhostConfig| {
+            Arc::new(Site {
+                name: name.to_owned(),
+                session: Arc::new(config.session.clone()),
+                hub: hub.with_config(Arc::new(config.streams())),
+                usage: Mutex::new(Usage::new(config.limits)),
+                config: config.clone(),
+            })
+        };
+        Sites {
+            vhosts: config.vhosts.map(|vhost| site(&vhost.name, &vhost.settings)),
+            defaults: site(DEFAULT_VHOST, &config.defaults),
+        }
+    }
+
+    /// The site of a host name.
+    pub(super) fn resolve(&self, host: &str) -> Result<Arc<Site>, Refusal> {
+        if self.vhosts.is_empty() {
+            return Ok(self.defaults.clone());
+        }
+        self.vhosts.resolve(host).accepted().map(|(_, site)| site.clone())
+    }
+}

@@ -1,0 +1,14 @@
+//! FFmpeg 9, OBS Studio, mpv and VLC against the server, over loopback. `tests/run --all-clients` installs them; a plain
+//! `cargo test` leaves this out. librtmp as a publisher is among the tests that always run: GStreamer's rtmpsink is it.
+
+mod ffmpeg_9;
+mod hashes;
+mod mpv;
+mod obs;
+mod obs_control;
+mod vlc;
+
+use anabranch_tests::clients::Clip;
+
+/// Longer than any test plays; each ends its publisher.
+const LONG: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 60, gop: 30, megabits: None };

@@ -1,0 +1,136 @@
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anabranch_tests::clients::{Folder, PATIENCE, Process, Publication, Runtime, Server, wait_for};
+use serde_json::{Value, json};
+
+use super::hashes::Hashes;
+
+#[test]
+fn what_mpv_plays_is_what_was_sent() {
+    let folder = Folder::new();
+    let mut server = Server::start(Runtime::Smol, &["--unpublish-grace", "1"]);
+    let mut publisher = Publication::of_clip(&server, "live/cam", &super::LONG, &folder);
+    server.wait_publishers("live/cam", 1);
+    let recorded = folder.file("recorded.mkv");
+    let (mut mpv, mut control) = start(&mut server, &folder, &[&format!("--stream-record={}", recorded.display())]);
+    control.wait_picture(150);
+    assert_eq!(control.property("video-params/w"), 320);
+    assert_eq!(control.property("decoder-frame-drop-count"), 0);
+    publisher.process.terminate();
+    mpv.wait_success(PATIENCE);
+    let complaints: Vec<_> = mpv.lines_with("rror").into_iter().map(|line| line.text).collect();
+    assert_eq!(complaints, [""; 0], "mpv complains");
+
+    let [sent, received] = [&publisher.sent, &recorded].map(|file| Hashes::of_file("ffmpeg", file.display()));
+    for (kind, least) in [("video", 150), ("audio", 200)] {
+        let [sent, received] = [&sent, &received].map(|hashes| hashes.of_kind(kind).next().expect("it has the track"));
+        sent.assert_overlaps(received, least);
+    }
+    server.wait_closed_without_loss(2);
+    server.stop();
+}
+
+#[test]
+fn mpv_goes_on_after_a_pause() {
+    let folder = Folder::new();
+    let mut server = Server::start(Runtime::Smol, &["--unpublish-grace", "1"]);
+    let publisher = Publication::of_clip(&server, "live/cam", &super::LONG, &folder);
+    server.wait_publishers("live/cam", 1);
+    // With the smallest cache it stops to read, so that the server feels the pause.
+    let (mut mpv, mut control) = start(&mut server, &folder, &["--cache=no", "--demuxer-max-bytes=16KiB"]);
+    control.wait_picture(30);
+    control.command(&json!(["set_property", "pause", true]));
+    let paused = control.picture().expect("it has shown some");
+    let start = Instant::now();
+    wait_for("end of the pause", PATIENCE, || (start.elapsed() > Duration::from_secs(3)).then_some(()));
+    control.command(&json!(["set_property", "pause", false]));
+    eprintln!("DBG {:?}", start.elapsed());
+    control.wait_picture(paused + 90);
+    eprintln!("DBG {:?}", start.elapsed());
+    assert!(mpv.is_running());
+    mpv.terminate();
+    mpv.wait_exit(PATIENCE);
+    eprintln!("DBG {:?}", start.elapsed());
+    server.process.wait_line(" closed: closed by the peer ");
+    drop(publisher);
+    server.stop();
+}
+
+#[test]
+fn mpv_goes_on_after_it_was_asked_to_seek_in_a_live_stream() {
+    let folder = Folder::new();
+    let mut server = Server::start(Runtime::Smol, &["--unpublish-grace", "1"]);
+    let publisher = Publication::of_clip(&server, "live/cam", &super::LONG, &folder);
+    server.wait_publishers("live/cam", 1);
+    let (mut mpv, mut control) = start(&mut server, &folder, &[]);
+    control.wait_picture(60);
+    // Beyond what mpv has in its cache, so that it asks the server. FFmpeg's RTMP client, which it uses, then throws
+    // everything away until NetStream.Seek.Notify.
+    let cached = control.property("demuxer-cache-duration");
+    let before = control.picture().expect("it has shown some");
+    control.command(&json!(["seek", 30]));
+    let what = format!("five seconds more in mpv, which had {cached} seconds in its cache");
+    wait_for(&what, Duration::from_secs(20), || (control.picture()? >= before + 150).then_some(()));
+    assert!(mpv.is_running());
+    drop(publisher);
+    server.stop();
+}
+
+fn start(server: &mut Server, folder: &Folder, options: &[&str]) -> (Process, Control) {
+    let socket = folder.file("mpv.socket");
+    let url = server.url("live/cam");
+    let ipc = format!("--input-ipc-server={}", socket.display());
+    let line = ["--no-config", "--no-terminal", "--msg-level=all=warn", "--vo=null", "--ao=null", &ipc, &url];
+    let mpv = Process::start("mpv", line.iter().chain(options));
+    server.wait_players("live/cam", 1);
+    (mpv, Control::connect(&socket))
+}
+
+/// mpv's control socket.
+#[derive(Debug)]
+struct Control {
+    socket: BufReader<UnixStream>,
+    requests: u64,
+}
+
+impl Control {
+    fn connect(path: &Path) -> Self {
+        let socket = wait_for("control socket of mpv", PATIENCE, || UnixStream::connect(path).ok());
+        socket.set_read_timeout(Some(PATIENCE)).expect("a socket has timeouts");
+        Control { socket: BufReader::new(socket), requests: 0 }
+    }
+
+    /// Sends a command; returns the answer's data, null if there is none.
+    fn command(&mut self, command: &Value) -> Value {
+        self.requests += 1;
+        let request = json!({"command": command, "request_id": self.requests});
+        writeln!(self.socket.get_mut(), "{request}").expect("mpv listens");
+        loop {
+            let mut line = self.read();
+            if line["request_id"] == self.requests {
+                return line["data"].take();
+            }
+        }
+    }
+
+    fn property(&mut self, name: &str) -> Value {
+        self.command(&json!(["get_property", name]))
+    }
+
+    fn wait_picture(&mut self, number: i64) {
+        wait_for(&format!("picture {number} in mpv"), PATIENCE, || (self.picture()? >= number).then_some(()));
+    }
+
+    fn picture(&mut self) -> Option<i64> {
+        self.property("estimated-frame-number").as_i64()
+    }
+
+    fn read(&mut self) -> Value {
+        let mut line = String::new();
+        self.socket.read_line(&mut line).expect("mpv answers");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
+    }
+}
