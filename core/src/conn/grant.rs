@@ -189,6 +189,9 @@ impl Conn {
         site: &Arc<Site>,
         target: &Target,
     ) -> Result<Counter, Refusal> {
+        if self.server.is_draining() {
+            return Err(Refusal::Draining);
+        }
         let config = &site.config;
         if let Some(peer) = self.peer() {
             config.security.check(action, peer.ip())?;

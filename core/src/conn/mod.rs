@@ -24,11 +24,13 @@ pub use action::{Action, Attachment, Output, Report, Role};
 pub use ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject, Verdict};
 pub use config::{Asks, Config, VhostConfig};
 pub use server::Server;
+pub use site::VhostSnapshot;
 
 use crate::command::ConnectInfo;
 use crate::hub::StreamId;
 use crate::session::{self, CloseReason, Outbound, Session};
 use crate::source::Gap;
+use crate::stats::{ConnStats, ConnStatsView};
 use crate::url;
 use grant::Pending;
 use player::Playing;
@@ -53,6 +55,11 @@ pub struct Conn {
     /// What players of this connection that have ended missed.
     missed: Gap,
     start: Instant,
+    stats: ConnStats,
+    /// `outbound.written()` when `stats` last heard of it.
+    written: u64,
+    /// When a draining server closes the connection.
+    drained: Option<Instant>,
 }
 
 /// What `connect` said, and what comes of it.
@@ -105,6 +112,9 @@ impl Conn {
             actions: VecDeque::new(),
             missed: Gap::default(),
             start,
+            stats: ConnStats::new(start),
+            written: 0,
+            drained: None,
         }
     }
 
@@ -117,6 +127,7 @@ impl Conn {
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
         // The session remembers the error and comes to Closed with it.
         let _ = self.session.handle_input(now, bytes);
+        self.stats.received(now, bytes.len());
     }
 
     /// Acts on what was due by `now`.
@@ -156,6 +167,7 @@ impl Conn {
     pub fn poll(&mut self, now: Instant) -> Output {
         // A player may hear nothing from its peer for long: what it is given now starts the write timer now.
         self.session.tell_time(now);
+        self.count_written(now);
         loop {
             if let Some(action) = self.actions.pop_front() {
                 return Output::Action(action);
@@ -174,7 +186,8 @@ impl Conn {
                     wait.write = !self.session.outbound().is_empty();
                     let own = self.publishing.iter().filter_map(Publishing::deadline);
                     let verdict = self.pending.as_ref().map(|pending| pending.deadline());
-                    wait.deadline = wait.deadline.into_iter().chain(deadline).chain(own).chain(verdict).min();
+                    let due = [wait.deadline, deadline, verdict, self.drained];
+                    wait.deadline = due.into_iter().flatten().chain(own).min();
                     return Output::Wait(wait);
                 }
                 session::Output::Closed(close) => {
@@ -197,6 +210,22 @@ impl Conn {
         self.session.request_reconnect(tc_url, description)
     }
 
+    /// Takes leave of the client because the server is to go down, without cutting it off: it is asked to connect anew
+    /// where it understands that, to `tc_url` or the same address; a player goes on to the end of its GOP; what is left
+    /// at `deadline` is closed.
+    pub fn drain(&mut self, deadline: Instant, tc_url: Option<&str>) {
+        self.session.request_reconnect(tc_url, "The server is going down.");
+        for playing in &mut self.playing {
+            playing.finish();
+        }
+        self.drained = Some(deadline);
+    }
+
+    /// Bytes, frames, rates, drops and lag, to be read at any time without this connection.
+    pub fn stats(&self) -> ConnStatsView {
+        self.stats.view()
+    }
+
     /// The session, for what it knows about the peer.
     pub fn session(&self) -> &Session {
         &self.session
@@ -205,6 +234,9 @@ impl Conn {
     /// Acts on what is due on this side of the session: verdicts that did not come, publishers nobody watches.
     fn check_deadlines(&mut self, now: Instant) {
         self.check_verdict(now);
+        if self.drained.take_if(|deadline| *deadline <= now).is_some() {
+            self.shutdown();
+        }
         let limit = self.site.config.idle_publisher;
         if self.publishing.iter_mut().any(|publishing| publishing.is_idle(now, limit)) {
             self.session.close(CloseReason::Idle);
@@ -222,12 +254,15 @@ impl Conn {
 
     /// Serves every stream being played; the next time one of them needs to be looked at.
     fn pull(&mut self, now: Instant) -> Option<Instant> {
-        let session = &mut self.session;
-        let deadline = self.playing.iter_mut().filter_map(|playing| playing.pull(now, session)).min();
+        let (session, stats) = (&mut self.session, &mut self.stats);
+        let deadline = self.playing.iter_mut().filter_map(|playing| playing.pull(now, session, stats)).min();
         while let Some(complete) = self.playing.iter().find(|playing| playing.is_complete()) {
             let stream_id = complete.stream_id();
             self.session.complete_play(stream_id);
             self.stop_playing(stream_id);
+        }
+        if !self.playing.is_empty() && self.playing.iter().all(Playing::is_finished) {
+            self.shutdown();
         }
         if self.playing.iter().any(Playing::is_too_slow) {
             self.session.close(CloseReason::TooSlow);
@@ -282,6 +317,15 @@ impl Conn {
             self.tell(Some(Subject::Connect), Some(closed));
         }
         self.client = None;
+    }
+
+    /// Writing happens in the adapter: what went out is noticed here.
+    fn count_written(&mut self, now: Instant) {
+        let written = self.session.outbound().written();
+        if written != self.written {
+            self.stats.sent(now, usize::try_from(written - self.written).unwrap_or(usize::MAX));
+            self.written = written;
+        }
     }
 
     fn report(&mut self, now: Instant, close: session::Close) -> Report {

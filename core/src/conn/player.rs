@@ -8,6 +8,7 @@ use crate::hub::{Player, Pulled, StreamId};
 use crate::message::UserControl;
 use crate::session::{PlayRequest, Session, Track};
 use crate::source::{Frame, FrameKind, Gap};
+use crate::stats::ConnStats;
 
 /// One message stream that plays.
 #[derive(Debug)]
@@ -28,6 +29,9 @@ pub(super) struct Playing {
     asked: Option<StreamFacts>,
     /// True once it missed more than it may.
     too_slow: bool,
+    /// True while it plays to the end of the GOP only, and true once that has come.
+    finishing: bool,
+    finished: bool,
     _counter: Counter,
 }
 
@@ -92,6 +96,8 @@ impl Playing {
             site,
             asked,
             too_slow: false,
+            finishing: false,
+            finished: false,
             _counter: counter,
             paused: false,
             audio: true,
@@ -112,6 +118,16 @@ impl Playing {
 
     pub(super) fn stream(&self) -> StreamId {
         self.player.stream_id()
+    }
+
+    /// Plays on to the end of the GOP and no further.
+    pub(super) fn finish(&mut self) {
+        self.finishing = true;
+    }
+
+    /// True once the end of that GOP has come.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
     }
 
     /// True once it missed more at one time than it may.
@@ -147,22 +163,25 @@ impl Playing {
 
     /// Moves what is new from the stream into the session's outbound queue, up to the high-water mark. Returns when to
     /// look again if nobody publishes.
-    pub(super) fn pull(&mut self, now: Instant, session: &mut Session) -> Option<Instant> {
+    pub(super) fn pull(&mut self, now: Instant, session: &mut Session, stats: &mut ConnStats) -> Option<Instant> {
         let config = &self.site.config;
-        if self.paused || session.outbound().len() >= config.high_water {
+        if self.paused || self.finished || session.outbound().len() >= config.high_water {
             return None;
         }
         if self.told && self.player.is_live() {
             self.told = false;
             tell_published(self.stream_id, self.player.key().stream(), session);
         }
-        let missed = self.player.missed().milliseconds;
+        let missed = self.player.missed();
         let (stream_id, multitrack, audio) = (self.stream_id, self.multitrack, self.audio);
         let (video, duration) = (&mut self.video, &mut self.duration);
+        let (finishing, finished, mut frames) = (self.finishing, &mut self.finished, 0);
         let pulled = self.player.pull(|frame| {
-            if !duration.covers(frame) {
+            *finished |= finishing && frame.is_join_point();
+            if *finished || !duration.covers(frame) {
                 return false;
             }
+            frames += 1;
             if let Some(frame) = frame.for_player(multitrack)
                 && wanted(frame, audio, video)
             {
@@ -170,8 +189,15 @@ impl Playing {
             }
             session.outbound().len() < config.high_water
         });
-        let gap = self.player.missed().milliseconds - missed;
-        self.too_slow |= config.max_gap.is_some_and(|most| u128::from(gap) > most.as_millis());
+        if frames > 0 {
+            stats.queued_frames(now, frames);
+        }
+        let gap = self.player.missed().since(missed);
+        if gap.frames > 0 {
+            stats.dropped(gap);
+            self.too_slow |= config.max_gap.is_some_and(|most| u128::from(gap.milliseconds) > most.as_millis());
+        }
+        stats.set_lag(if pulled == Pulled::Full { self.player.behind() } else { 0 });
         let Pulled::Ended(Some(ended)) = pulled else {
             return None;
         };

@@ -1,10 +1,10 @@
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::ask::AskId;
-use super::site::{Site, Sites};
+use super::site::{Site, Sites, VhostSnapshot};
 use super::{Config, Conn};
 use crate::hub::{Hub, HubConfig};
 use crate::policy::Refusal;
@@ -26,6 +26,7 @@ struct Shared {
     asks: AtomicU64,
     /// A moment and the Unix time it was.
     clock: Mutex<Option<(Instant, u64)>>,
+    draining: AtomicBool,
 }
 
 impl Server {
@@ -41,6 +42,7 @@ impl Server {
             connections: AtomicU64::new(0),
             asks: AtomicU64::new(0),
             clock: Mutex::new(None),
+            draining: AtomicBool::new(false),
         };
         Server { shared: Arc::new(shared) }
     }
@@ -61,6 +63,16 @@ impl Server {
         *self.shared.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, unix));
     }
 
+    /// Grants nobody anything new from now on. Then have each connection [`drain`](Conn::drain).
+    pub fn drain(&self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// The virtual hosts and what is counted of each, in the order of the configuration.
+    pub fn vhosts(&self) -> Vec<VhostSnapshot> {
+        self.shared.sites.iter().map(|site| site.snapshot()).collect()
+    }
+
     /// The live streams.
     pub fn hub(&self) -> &Hub {
         &self.shared.hub
@@ -69,6 +81,10 @@ impl Server {
     /// The configuration.
     pub fn config(&self) -> &Config {
         &self.shared.config
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Relaxed)
     }
 
     /// The virtual host that a host name means.

@@ -35,6 +35,18 @@ impl Site {
     }
 }
 
+impl Site {
+    pub(super) fn snapshot(&self) -> VhostSnapshot {
+        let usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        VhostSnapshot {
+            name: self.name.clone(),
+            connections: usage.present(Counted::Connections),
+            publishers: usage.present(Counted::Publishers),
+            players: usage.present(Counted::Players),
+        }
+    }
+}
+
 impl Drop for Counter {
     fn drop(&mut self) {
         self.site.usage.lock().unwrap_or_else(PoisonError::into_inner).remove(self.counted);
@@ -49,7 +61,25 @@ pub(super) struct Sites {
     pub(super) defaults: Arc<Site>,
 }
 
+/// What is counted of a virtual host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VhostSnapshot {
+    /// Its name.
+    pub name: String,
+    /// Connections that are past `connect`.
+    pub connections: usize,
+    /// Publishers.
+    pub publishers: usize,
+    /// Players.
+    pub players: usize,
+}
+
 impl Sites {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Site>> {
+        let listed = self.vhosts.iter().map(|vhost| &vhost.settings);
+        listed.chain(self.vhosts.is_empty().then_some(&self.defaults))
+    }
+
     pub(super) fn new(config: &Config, hub: &Hub) -> Self {
         let site = |name: &str, config: &VhostConfig| {
             Arc::new(Site {

@@ -10,13 +10,16 @@ mod player;
 mod publisher;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 pub use claim::Claim;
 pub use player::{Player, Pulled};
 pub use publisher::Publisher;
 
-use crate::source::{MergeWindow, Source, SourceLimits, SourceStats, StartRule, Timestamps, WireFormat};
+use crate::source::{Frame, MergeWindow, Source, SourceLimits, StartRule, Timestamps, WireFormat};
+use crate::stats::StreamStatsView;
 use crate::url::StreamKey;
 
 /// All live streams of a server.
@@ -104,8 +107,9 @@ pub struct StreamSnapshot {
     pub players: usize,
     /// Bytes its log holds.
     pub log_bytes: usize,
-    /// What was pushed since the stream was created.
-    pub stats: SourceStats,
+    /// Totals, rates, codecs, key frame intervals: [`snapshot`](StreamStatsView::snapshot) reads them. `None` before
+    /// the first frame.
+    pub stats: Option<StreamStatsView>,
 }
 
 #[derive(Debug, Default)]
@@ -137,9 +141,23 @@ struct Stream {
     id: StreamId,
     key: StreamKey,
     source: Mutex<Source>,
+    /// For listings, which leave the source alone.
+    log_bytes: AtomicUsize,
+    stats: OnceLock<StreamStatsView>,
 }
 
 impl Stream {
+    /// Appends a frame and keeps the listing up to date.
+    fn push(&self, mut source: MutexGuard<'_, Source>, now: Instant, frame: Frame) {
+        source.push(now, frame);
+        self.log_bytes.store(source.log_bytes(), Ordering::Relaxed);
+        if self.stats.get().is_none()
+            && let Some(view) = source.details()
+        {
+            let _ = self.stats.set(view);
+        }
+    }
+
     /// A thread that panicked while it held the lock broke nothing: every method of `Source` leaves it whole.
     fn source(&self) -> MutexGuard<'_, Source> {
         self.source.lock().unwrap_or_else(PoisonError::into_inner)
@@ -208,7 +226,7 @@ impl Hub {
         self.registry().streams.get(key).map_or(0, |entry| entry.players)
     }
 
-    /// All streams, in the order of their names. For people and their tools, not for the data path.
+    /// All streams, in the order of their names. Takes no lock that a frame waits for.
     pub fn streams(&self) -> Vec<StreamSnapshot> {
         let mut list: Vec<_> = {
             let registry = self.registry();
@@ -219,16 +237,13 @@ impl Hub {
                 .collect()
         };
         list.sort_unstable_by(|(a, ..), (b, ..)| a.key.cmp(&b.key));
-        let snapshot = |(stream, published, players): (Arc<Stream>, bool, usize)| {
-            let source = stream.source();
-            StreamSnapshot {
-                key: stream.key.clone(),
-                id: stream.id,
-                published,
-                players,
-                log_bytes: source.log_bytes(),
-                stats: source.stats(),
-            }
+        let snapshot = |(stream, published, players): (Arc<Stream>, bool, usize)| StreamSnapshot {
+            key: stream.key.clone(),
+            id: stream.id,
+            published,
+            players,
+            log_bytes: stream.log_bytes.load(Ordering::Relaxed),
+            stats: stream.stats.get().cloned(),
         };
         list.into_iter().map(snapshot).collect()
     }
@@ -265,7 +280,13 @@ impl Registry {
         let last_id = &mut self.last_id;
         self.streams.entry(key.clone()).or_insert_with(|| {
             *last_id += 1;
-            let stream = Stream { id: StreamId(*last_id), key: key.clone(), source: Mutex::new(config.new_source()) };
+            let stream = Stream {
+                id: StreamId(*last_id),
+                key: key.clone(),
+                source: Mutex::new(config.new_source()),
+                log_bytes: AtomicUsize::new(0),
+                stats: OnceLock::new(),
+            };
             Entry { stream: Arc::new(stream), holder: None, players: 0 }
         })
     }

@@ -47,6 +47,11 @@ impl Player {
         self.stream.source().is_live()
     }
 
+    /// Frames between the player and the present.
+    pub fn behind(&self) -> u64 {
+        self.stream.source().behind(&self.cursor)
+    }
+
     /// What the player missed so far because it was too slow, or because it paused.
     pub fn missed(&self) -> Gap {
         self.missed

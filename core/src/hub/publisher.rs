@@ -54,12 +54,12 @@ impl Publisher {
             self.malformed += 1;
             return Ok(());
         }
-        let mut source = self.stream.source();
+        let source = self.stream.source();
         if source.epoch() != self.epoch {
             return Err(Superseded);
         }
         self.flush.pushed(now, self.hub.config().merge_window, &frame);
-        source.push(now, frame);
+        self.stream.push(source, now, frame);
         Ok(())
     }
 

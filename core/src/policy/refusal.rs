@@ -50,6 +50,9 @@ pub enum Refusal {
     /// There are as many as there may be.
     #[error("too many {0}")]
     Limit(Counted),
+    /// The server is about to go down.
+    #[error("the server is going down")]
+    Draining,
     /// A publisher sends more than [`Rate`](super::Rate) permits.
     #[error("the bitrate is over the limit")]
     LimitBitrate,
@@ -73,6 +76,7 @@ impl Refusal {
             Refusal::Limit(Counted::Players) => "limit_players",
             Refusal::Limit(Counted::StreamPlayers) => "limit_stream_players",
             Refusal::Limit(Counted::Streams) => "limit_streams",
+            Refusal::Draining => "draining",
             Refusal::LimitBitrate => "limit_bitrate",
         }
     }

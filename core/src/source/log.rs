@@ -2,6 +2,7 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use super::{Frame, FrameKind, Headers, Timeline, Timestamps};
 use crate::flv::FrameClass;
+use crate::stats::{StreamStats, StreamStatsView};
 
 /// One live stream.
 ///
@@ -36,6 +37,8 @@ pub struct Source {
     last: Option<(u32, Instant)>,
     ended: Option<Instant>,
     stats: SourceStats,
+    /// From the first frame on.
+    details: Option<StreamStats>,
 }
 
 /// Bounds of a source's log.
@@ -185,6 +188,16 @@ pub struct Gap {
 }
 
 impl Gap {
+    /// What came to it since it was `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Gap) -> Gap {
+        Gap {
+            frames: self.frames - earlier.frames,
+            bytes: self.bytes - earlier.bytes,
+            milliseconds: self.milliseconds - earlier.milliseconds,
+        }
+    }
+
     /// Adds another gap.
     pub fn add(&mut self, other: Gap) {
         self.frames += other.frames;
@@ -215,6 +228,7 @@ impl Source {
             last: None,
             ended: None,
             stats: SourceStats::default(),
+            details: None,
         }
     }
 
@@ -244,6 +258,9 @@ impl Source {
     pub fn begin(&mut self) -> Timeline {
         self.epoch += 1;
         self.live = true;
+        if let Some(details) = &mut self.details {
+            details.begin();
+        }
         self.ended = None;
         self.headers = Arc::default();
         self.starts.clear();
@@ -292,6 +309,11 @@ impl Source {
         self.stats
     }
 
+    /// Rates, codecs and the like, to be read at any time without this source. `None` before the first frame.
+    pub fn details(&self) -> Option<StreamStatsView> {
+        self.details.as_ref().map(StreamStats::view)
+    }
+
     /// Bytes in the log, never above [`SourceLimits::bytes`] but for a single frame that is larger.
     pub fn log_bytes(&self) -> usize {
         self.bytes
@@ -326,6 +348,7 @@ impl Source {
             Arc::make_mut(&mut self.headers).apply(&frame);
         }
         self.video |= frame.kind() == FrameKind::Video && frame.class().is_coded();
+        self.details.get_or_insert_with(|| StreamStats::new(now)).record(now, &frame);
         self.last = Some((frame.timestamp(), now));
         self.log.push_back(Entry { frame, offset: self.pushed, headers });
         self.bytes += length;
