@@ -3,6 +3,7 @@ use std::future::Future;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
@@ -42,6 +43,8 @@ struct State {
     /// True while somebody does what the core asked for, or writes what it lent. They let go of the lock meanwhile, and
     /// nobody else polls, so that actions are done in their order; they poll again when they are done.
     busy: bool,
+    /// True if the task wants to be woken when they are done.
+    waits_for_turn: bool,
     /// True from the moment the socket took no more until the task finds it writable.
     full: bool,
     wait: Wait,
@@ -60,6 +63,7 @@ impl Connection {
         let state = State {
             conn: shared.core.connect_from(Instant::now(), peer),
             busy: false,
+            waits_for_turn: false,
             full: false,
             wait: Wait { deadline: None, read: true, write: false, source: false },
             closed: None,
@@ -68,6 +72,10 @@ impl Connection {
         };
         let connection = Arc::new(Connection { id, lines: Lines::opened(id, peer), socket, state: Mutex::new(state) });
         shared.connections().insert(id, connection.clone());
+        if shared.stopping.load(Ordering::Acquire) {
+            // The stop may have taken its list before this one was on it.
+            connection.shutdown();
+        }
         shared.spawn(Task { connection, shared: shared.clone(), timer: None, drained: false });
     }
 
@@ -101,7 +109,7 @@ impl Connection {
                     drop(state);
                     self.act(shared, &action);
                     state = self.state();
-                    state.busy = false;
+                    state.end_turn();
                 }
                 Output::Wait(wait) => {
                     state.set_wait(wait);
@@ -113,7 +121,7 @@ impl Connection {
                     drop(state);
                     let written = write(&self.socket, &mut outbound);
                     state = self.state();
-                    state.busy = false;
+                    state.end_turn();
                     state.conn.outbound().restore(outbound);
                     match written {
                         Ok(Written::All) => {}
@@ -189,6 +197,13 @@ impl State {
         }
     }
 
+    fn end_turn(&mut self) {
+        self.busy = false;
+        if std::mem::take(&mut self.waits_for_turn) {
+            self.wake();
+        }
+    }
+
     /// The task must look again if it is to be woken earlier than it knows, or may read again.
     fn set_wait(&mut self, wait: Wait) {
         let earlier = match (wait.deadline, self.wait.deadline) {
@@ -223,7 +238,7 @@ impl Future for Task {
             let mut state = connection.state();
             state.waker = Some(context.waker().clone());
             connection.serve(&self.shared, state);
-            let (wait, full) = {
+            let (wait, full, busy) = {
                 let mut state = connection.state();
                 if let Some(report) = state.closed.take() {
                     drop(state);
@@ -231,13 +246,15 @@ impl Future for Task {
                     self.shared.connections().remove(&connection.id);
                     return Poll::Ready(());
                 }
-                (state.wait, state.full)
+                state.waits_for_turn = state.busy;
+                (state.wait, state.full, state.busy)
             };
             let mut turn = self.as_mut().poll_timer(context, wait.deadline).is_ready();
             if full && connection.poll_writable(context).is_ready() {
                 turn = true;
             }
-            if wait.read && connection.poll_read(context, &mut self.drained).is_ready() {
+            // What is read while another is at it would only pile up unparsed.
+            if wait.read && !busy && connection.poll_read(context, &mut self.drained).is_ready() {
                 turn = true;
             }
             if !turn {

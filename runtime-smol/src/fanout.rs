@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 
 use anabranch_core::hub::StreamId;
@@ -31,7 +31,8 @@ struct FanOut {
 #[derive(Debug)]
 pub(crate) struct Member {
     connection: Arc<Connection>,
-    sweeper: Arc<Sweeper>,
+    /// Weak: the sweeper holds its members.
+    sweeper: Weak<Sweeper>,
     left: AtomicBool,
 }
 
@@ -74,7 +75,8 @@ impl FanOuts {
         let fewest = fanout.sweepers.iter().min_by_key(|sweeper| sweeper.members.load(Ordering::Relaxed));
         let sweeper = fewest.expect("there is at least one thread").clone();
         sweeper.members.fetch_add(1, Ordering::Relaxed);
-        let member = Arc::new(Member { connection, sweeper: sweeper.clone(), left: AtomicBool::new(false) });
+        let left = AtomicBool::new(false);
+        let member = Arc::new(Member { connection, sweeper: Arc::downgrade(&sweeper), left });
         lock(&sweeper.joining).push(member.clone());
         member
     }
@@ -82,14 +84,19 @@ impl FanOuts {
     /// Removes a player from a stream.
     pub(crate) fn leave(&self, stream: StreamId, member: &Member) {
         member.left.store(true, Ordering::Release);
-        member.sweeper.members.fetch_sub(1, Ordering::Relaxed);
+        let sweeper = member.sweeper.upgrade();
+        if let Some(sweeper) = &sweeper {
+            sweeper.members.fetch_sub(1, Ordering::Relaxed);
+        }
         let mut streams = lock(&self.streams);
         let Some(fanout) = streams.get_mut(&stream) else {
             return;
         };
         fanout.players -= 1;
         if fanout.players > 0 {
-            member.sweeper.signal(|signal| signal.tidy = true);
+            if let Some(sweeper) = sweeper {
+                sweeper.signal(|signal| signal.tidy = true);
+            }
         } else if let Some(fanout) = streams.remove(&stream) {
             for sweeper in &fanout.sweepers {
                 sweeper.signal(|signal| signal.stop = true);
@@ -141,6 +148,8 @@ async fn sweep(shared: Arc<Shared>, sweeper: Arc<Sweeper>) {
     loop {
         let signal = sweeper.asked().await;
         if signal.stop {
+            // Who joins from now on has another sweeper.
+            lock(&sweeper.joining).clear();
             return;
         }
         members.append(&mut lock(&sweeper.joining));

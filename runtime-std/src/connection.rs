@@ -67,7 +67,7 @@ impl Connection {
         let id = shared.next_id();
         let now = Instant::now();
         let state = State {
-            conn: shared.core.connect(now),
+            conn: shared.core.connect_from(now, peer),
             wait: Wait { deadline: None, read: true, write: false, source: false },
             busy: false,
             unpolled: true,

@@ -91,10 +91,39 @@ pub struct Report {
     pub sent: u64,
     /// How long it was open.
     pub duration: Duration,
+    /// What it was, publisher before player if it was both.
+    pub role: Option<Role>,
     /// What its players missed because they were slow or paused.
     pub missed: Gap,
+    /// What its players had not been given yet when they ended.
+    pub unsent: Gap,
+    /// Bytes that were queued for the peer and given up.
+    pub given_up: u64,
+    /// What was left out for its players, by reason.
+    pub left_out: LeftOut,
+    /// Messages it published that were too damaged to be of use to any player.
+    pub malformed: u64,
     /// What was ignored of what it sent.
     pub ignored: SessionCounters,
+}
+
+/// Frames that were not for a player.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LeftOut {
+    /// It had turned audio or video off.
+    pub unwanted: u64,
+    /// They were of tracks it does not understand.
+    pub multitrack: u64,
+    /// They came before the first key frame.
+    pub undecodable: u64,
+}
+
+impl LeftOut {
+    pub(super) fn add(&mut self, other: LeftOut) {
+        self.unwanted += other.unwanted;
+        self.multitrack += other.multitrack;
+        self.undecodable += other.undecodable;
+    }
 }
 
 impl fmt::Display for Report {
@@ -102,8 +131,26 @@ impl fmt::Display for Report {
         let Report { close, received, sent, duration, missed, .. } = self;
         write!(f, "{} ({}) in phase {} at byte {}", close.reason, close.reason.name(), close.phase, close.offset)?;
         write!(f, "; received {received} bytes, sent {sent} bytes in {:.3} s", duration.as_secs_f64())?;
-        if missed.frames > 0 {
-            write!(f, "; missed {} frames, {} bytes, {} ms", missed.frames, missed.bytes, missed.milliseconds)?;
+        for (words, gap) in [("missed", missed), ("unsent", &self.unsent)] {
+            if gap.frames > 0 {
+                write!(f, "; {words} {} frames, {} bytes, {} ms", gap.frames, gap.bytes, gap.milliseconds)?;
+            }
+        }
+        let (left_out, ignored) = (self.left_out, self.ignored);
+        let counts = [
+            ("bytes given up", self.given_up),
+            ("frames unwanted", left_out.unwanted),
+            ("frames of other tracks", left_out.multitrack),
+            ("frames before a key frame", left_out.undecodable),
+            ("malformed messages", self.malformed),
+            ("unreadable messages", ignored.unreadable_messages),
+            ("messages outside a stream", ignored.stray_media),
+            ("messages of unknown use", ignored.ignored_messages),
+        ];
+        for (words, count) in counts {
+            if count > 0 {
+                write!(f, "; {count} {words}")?;
+            }
         }
         Ok(())
     }

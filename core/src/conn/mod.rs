@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use action::{Action, Attachment, Output, Report, Role};
+pub use action::{Action, Attachment, LeftOut, Output, Report, Role};
 pub use ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject, Verdict};
 pub use config::{Asks, Config, VhostConfig};
 pub use server::Server;
@@ -52,14 +52,23 @@ pub struct Conn {
     publishing: Vec<Publishing>,
     playing: Vec<Playing>,
     actions: VecDeque<Action>,
-    /// What players of this connection that have ended missed.
-    missed: Gap,
+    /// What publishers and players of this connection that have ended leave for the report.
+    past: Past,
     start: Instant,
     stats: ConnStats,
     /// `outbound.written()` when `stats` last heard of it.
     written: u64,
     /// When a draining server closes the connection.
     drained: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Past {
+    role: Option<Role>,
+    missed: Gap,
+    unsent: Gap,
+    left_out: LeftOut,
+    malformed: u64,
 }
 
 /// What `connect` said, and what comes of it.
@@ -110,7 +119,7 @@ impl Conn {
             publishing: Vec::new(),
             playing: Vec::new(),
             actions: VecDeque::new(),
-            missed: Gap::default(),
+            past: Past::default(),
             start,
             stats: ConnStats::new(start),
             written: 0,
@@ -148,6 +157,9 @@ impl Conn {
 
     /// Closes because the server is going down: players are told that their stream is over.
     pub fn shutdown(&mut self) {
+        if self.session.is_closing() {
+            return;
+        }
         for playing in &mut self.playing {
             playing.tell_unpublished(&mut self.session);
         }
@@ -256,6 +268,10 @@ impl Conn {
     fn pull(&mut self, now: Instant) -> Option<Instant> {
         let (session, stats) = (&mut self.session, &mut self.stats);
         let deadline = self.playing.iter_mut().filter_map(|playing| playing.pull(now, session, stats)).min();
+        // Where one connection plays several streams, each gets its turn at being first.
+        if self.playing.len() > 1 {
+            self.playing.rotate_left(1);
+        }
         while let Some(complete) = self.playing.iter().find(|playing| playing.is_complete()) {
             let stream_id = complete.stream_id();
             self.session.complete_play(stream_id);
@@ -274,6 +290,8 @@ impl Conn {
         if let Some(index) = self.publishing.iter().position(|publishing| publishing.stream_id() == stream_id) {
             let publishing = self.publishing.swap_remove(index);
             let stream = publishing.stream();
+            self.past.role = Some(Role::Publisher);
+            self.past.malformed += publishing.malformed();
             let told = publishing.end(now);
             self.actions.push_back(Action::Detach { role: Role::Publisher, stream });
             self.actions.push_back(Action::Wake(stream));
@@ -284,7 +302,10 @@ impl Conn {
     fn stop_playing(&mut self, stream_id: u32) {
         if let Some(index) = self.playing.iter().position(|playing| playing.stream_id() == stream_id) {
             let mut playing = self.playing.swap_remove(index);
-            self.missed.add(playing.missed());
+            self.past.role.get_or_insert(Role::Player);
+            self.past.missed.add(playing.missed());
+            self.past.unsent.add(playing.unsent());
+            self.past.left_out.add(playing.left_out());
             let told = playing.take_asked();
             self.detach_player(playing.stream());
             self.tell(told.map(Subject::Play), None);
@@ -335,7 +356,12 @@ impl Conn {
             received: self.session.received(),
             sent: self.session.outbound().written(),
             duration: now.saturating_duration_since(self.start),
-            missed: self.missed,
+            role: self.past.role,
+            missed: self.past.missed,
+            unsent: self.past.unsent,
+            given_up: self.session.given_up(),
+            left_out: self.past.left_out,
+            malformed: self.past.malformed,
             ignored: self.session.counters(),
         }
     }

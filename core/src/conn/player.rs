@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::LeftOut;
 use super::ask::StreamFacts;
 use super::site::{Counter, Site};
 use crate::command::reply::{self, Level};
@@ -32,6 +33,9 @@ pub(super) struct Playing {
     /// True while it plays to the end of the GOP only, and true once that has come.
     finishing: bool,
     finished: bool,
+    /// True once it got a frame.
+    served: bool,
+    left_out: LeftOut,
     _counter: Counter,
 }
 
@@ -98,6 +102,8 @@ impl Playing {
             too_slow: false,
             finishing: false,
             finished: false,
+            served: false,
+            left_out: LeftOut::default(),
             _counter: counter,
             paused: false,
             audio: true,
@@ -140,6 +146,15 @@ impl Playing {
         self.asked.take()
     }
 
+    /// What it has not been given yet.
+    pub(super) fn unsent(&self) -> Gap {
+        self.player.unsent()
+    }
+
+    pub(super) fn left_out(&self) -> LeftOut {
+        LeftOut { undecodable: self.player.undecodable(), ..self.left_out }
+    }
+
     pub(super) fn missed(&self) -> Gap {
         self.player.missed()
     }
@@ -175,6 +190,7 @@ impl Playing {
         let missed = self.player.missed();
         let (stream_id, multitrack, audio) = (self.stream_id, self.multitrack, self.audio);
         let (video, duration) = (&mut self.video, &mut self.duration);
+        let left_out = &mut self.left_out;
         let (finishing, finished, mut frames) = (self.finishing, &mut self.finished, 0);
         let pulled = self.player.pull(|frame| {
             *finished |= finishing && frame.is_join_point();
@@ -182,14 +198,15 @@ impl Playing {
                 return false;
             }
             frames += 1;
-            if let Some(frame) = frame.for_player(multitrack)
-                && wanted(frame, audio, video)
-            {
-                session.send_frame(stream_id, frame);
+            match frame.for_player(multitrack) {
+                None => left_out.multitrack += 1,
+                Some(frame) if !wanted(frame, audio, video) => left_out.unwanted += 1,
+                Some(frame) => session.send_frame(stream_id, frame),
             }
             session.outbound().len() < config.high_water
         });
         if frames > 0 {
+            self.served = true;
             stats.queued_frames(now, frames);
         }
         let gap = self.player.missed().since(missed);
@@ -202,7 +219,8 @@ impl Playing {
             return None;
         };
         let end_of_grace = ended + config.unpublish_grace;
-        if self.told {
+        // One that came when the publisher was gone already waits like one that came before any.
+        if self.told || !self.served {
             return None;
         }
         if end_of_grace > now {

@@ -98,6 +98,11 @@ impl Publishing {
         since + limit <= now
     }
 
+    /// Messages dropped because no player could use them.
+    pub(super) fn malformed(&self) -> u64 {
+        self.publisher.malformed()
+    }
+
     /// Ends the publication. Returns what the outside was asked about it.
     pub(super) fn end(mut self, now: Instant) -> Option<StreamFacts> {
         let asked = self.asked.take();

@@ -514,3 +514,100 @@ fn one_connection_publishes_two_streams() {
         assert_eq!(heard.last(), Some(&format!("audio frame {number} on 1 at 0")));
     }
 }
+
+fn said(heard: &[String], word: &str) -> bool {
+    heard.iter().any(|line| line.contains(word))
+}
+
+#[test]
+fn who_comes_after_the_publisher_went_waits_like_who_came_before() {
+    let mut site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &gop(0, 1));
+    site.pass(Duration::from_millis(50));
+    publisher.poll(&site);
+    let mut stayed = site.player("cam");
+    stayed.hear(&site);
+    publisher.disconnect(&site);
+    site.pass(Duration::from_secs(60));
+    stayed.conn.handle_timeout(site.now);
+    assert!(said(&stayed.hear(&site), "NetStream.Play.UnpublishNotify"), "who was served is told");
+    let mut late = site.player("cam");
+    let heard = late.hear(&site);
+    assert!(said(&heard, "NetStream.Play.Start"), "{heard:?}");
+    assert!(!said(&heard, "NetStream.Play.UnpublishNotify"), "{heard:?}");
+}
+
+#[test]
+fn a_refused_peer_that_floods_is_not_listened_to() {
+    let site = Site::new();
+    let _publisher = site.publisher("cam");
+    let mut second = site.client();
+    second.say(&site, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    second.hear(&site);
+    assert!(second.closed.is_none(), "it is given time to hear why");
+    for _ in 0..5 {
+        second.say(&site, &[0; 64 << 10]);
+    }
+    let report = second.closed.expect("closed at once");
+    assert_eq!(report.close.reason.name(), "rejected");
+    assert!(report.received > 5 * (64 << 10), "what was thrown away counts as received");
+}
+
+#[test]
+fn whatever_a_player_does_not_get_is_in_its_report() {
+    let config = VhostConfig { high_water: 2000, ..VhostConfig::default() };
+    let mut site = Site::with(config.into());
+    let mut publisher = site.publisher("cam");
+    let mut player = site.player("cam");
+    player.hear(&site);
+    player.say(&site, &peer::command("receiveAudio", 0.0, 1, &[false.into()]));
+    publisher.say(&site, &[headers(), gop(0, 1), peer::video(45, &[0x17, 1])].concat());
+    site.pass(Duration::from_millis(50));
+    publisher.poll(&site);
+    player.hear(&site);
+    for number in 2..100u8 {
+        publisher.say(&site, &gop(u32::from(number) * 100, number));
+        site.pass(Duration::from_millis(100));
+        publisher.poll(&site);
+        player.poll(&site);
+    }
+    player.disconnect(&site);
+    publisher.disconnect(&site);
+    let report = player.closed.expect("over");
+    assert_eq!(report.role, Some(Role::Player));
+    assert!(report.unsent.frames > 10 && report.given_up > 0, "{report}");
+    assert!(report.left_out.unwanted > 0, "{report}");
+    let report = publisher.closed.expect("over");
+    assert_eq!((report.role, report.malformed), (Some(Role::Publisher), 1));
+    assert!(report.to_string().contains("1 malformed messages"), "{report}");
+}
+
+#[test]
+fn draining_lets_players_finish_and_closes_the_rest() {
+    let mut site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &gop(0, 1));
+    site.pass(Duration::from_millis(50));
+    publisher.poll(&site);
+    let mut player = site.player("cam");
+    player.hear(&site);
+    site.server.drain();
+    let deadline = site.now + Duration::from_secs(5);
+    publisher.conn.drain(deadline, None);
+    player.conn.drain(deadline, None);
+    let mut newcomer = site.client();
+    newcomer.say(&site, &[peer::create_stream(2.0), peer::publish(1, "other")].concat());
+    assert!(said(&newcomer.hear(&site), "NetStream.Publish.Denied"));
+    publisher.say(&site, &gop(1000, 2));
+    site.pass(Duration::from_millis(50));
+    publisher.poll(&site);
+    let heard = player.hear(&site);
+    assert!(said(&heard, "NetStream.Play.UnpublishNotify"), "at the next key frame: {heard:?}");
+    assert!(publisher.closed.is_none(), "the publisher goes on until the deadline");
+    site.pass(Duration::from_secs(5));
+    publisher.conn.handle_timeout(site.now);
+    publisher.hear(&site);
+    publisher.poll(&site);
+    assert_eq!(publisher.closed.expect("over").close.reason.name(), "shutdown");
+}

@@ -42,6 +42,16 @@ impl Player {
         &self.stream.key
     }
 
+    /// What lies between the player and the present; nothing if it has not begun.
+    pub fn unsent(&self) -> Gap {
+        self.stream.source().unsent(&self.cursor)
+    }
+
+    /// Video frames left out because they came before the first key frame.
+    pub fn undecodable(&self) -> u64 {
+        self.cursor.undecodable()
+    }
+
     /// True while somebody publishes the stream.
     pub fn is_live(&self) -> bool {
         self.stream.source().is_live()

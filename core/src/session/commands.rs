@@ -174,11 +174,12 @@ impl Session {
         }
     }
 
-    /// A warning, not an error: players of every kind give up on the latter.
+    /// Nothing is sought, but the player is told that it was: libavformat (FFmpeg, mpv) throws every packet away until
+    /// it hears so, and players of every kind give up on an error.
     fn refuse_seek(&mut self, on_stream: u32) {
         if let Some(stream_id) = self.playing(on_stream) {
             let status =
-                reply::on_status(Level::Warning, "NetStream.Seek.InvalidTime", "A live stream cannot be sought in.");
+                reply::on_status(Level::Status, "NetStream.Seek.Notify", "A live stream goes on at the present.");
             self.send_status(stream_id, &status);
         }
     }

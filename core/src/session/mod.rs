@@ -43,6 +43,9 @@ const COMMAND_CHUNK_STREAM: u8 = 3;
 /// The chunk stream of notices on a message stream.
 const STATUS_CHUNK_STREAM: u8 = 5;
 
+/// How much a peer may still send while the last words to it are on their way, in bytes.
+const MAX_IGNORED_BYTES: usize = 256 << 10;
+
 /// Room for the longest reply, S0 S1 S2, whatever the configured limit.
 const MIN_REPLIES: usize = 4096;
 
@@ -92,6 +95,10 @@ pub struct Session {
     /// When the publisher's last message came.
     last_message: Option<Instant>,
     counters: SessionCounters,
+    /// Bytes that were queued and given up.
+    given_up: u64,
+    /// Bytes that came after the session was over.
+    ignored_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -156,6 +163,8 @@ impl Session {
             write_progress: now,
             last_message: None,
             counters: SessionCounters::default(),
+            given_up: 0,
+            ignored_bytes: 0,
             config,
         }
     }
@@ -172,10 +181,15 @@ impl Session {
     /// it here is fine.
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Error> {
         self.now = now;
+        self.received += bytes.len() as u64;
         if self.is_closing() {
+            // A peer that is told why and hangs up sends little after that; one that floods is not listened to.
+            self.ignored_bytes += bytes.len();
+            if self.ignored_bytes > MAX_IGNORED_BYTES {
+                self.discard();
+            }
             return Ok(());
         }
-        self.received += bytes.len() as u64;
         let mut rest = bytes;
         let parsed = if self.inbox.is_empty() { self.parse(&mut rest) } else { Ok(()) };
         let kept = parsed.and_then(|()| self.keep(rest));
@@ -228,7 +242,8 @@ impl Session {
         self.now = now;
     }
 
-    /// The peer closed its side, or the connection broke: nothing more can be written.
+    /// The peer closed its side, or the connection broke. Nothing more is written: a client of this protocol that has
+    /// shut down one direction is on its way out.
     pub fn handle_disconnect(&mut self, now: Instant, reason: CloseReason) {
         self.now = now;
         self.close(reason);
@@ -427,12 +442,17 @@ impl Session {
         self.received
     }
 
+    /// Bytes that were queued for the peer and given up.
+    pub fn given_up(&self) -> u64 {
+        self.given_up
+    }
+
     /// What was ignored.
     pub fn counters(&self) -> SessionCounters {
         self.counters
     }
 
-    fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         matches!(self.stage, Stage::Closing(_))
     }
 
@@ -557,6 +577,7 @@ impl Session {
 
     /// Gives up on everything still to be written.
     fn discard(&mut self) {
+        self.given_up += self.outbound.len() as u64;
         self.outbound.clear();
         if let Stage::Closing(closing) = &mut self.stage {
             closing.linger = false;

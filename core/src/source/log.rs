@@ -121,6 +121,8 @@ pub struct Cursor {
     key_seen: bool,
     /// Where the player is in the stream's bytes and frames and time, for counting gaps; `None` before its first start.
     reached: Option<Reached>,
+    /// Video frames passed over because they came before the first key frame.
+    undecodable: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -366,7 +368,15 @@ impl Source {
     /// A cursor for a new player. It begins at the newest key frame, or waits for the next.
     pub fn join(&self) -> Cursor {
         let waits_from = self.first + self.log.len() as u64;
-        Cursor { position: 0, epoch: self.epoch, starting: true, waits_from, key_seen: false, reached: None }
+        Cursor {
+            position: 0,
+            epoch: self.epoch,
+            starting: true,
+            waits_from,
+            key_seen: false,
+            reached: None,
+            undecodable: 0,
+        }
     }
 
     /// The next thing for the player at `cursor`, which moves on.
@@ -395,7 +405,19 @@ impl Source {
             if cursor.key_seen || frame.kind() != FrameKind::Video || !frame.class().is_coded() {
                 return Next::Frame(frame);
             }
+            cursor.undecodable += 1;
         }
+    }
+
+    /// What lies between the cursor and the present; nothing if it has not begun.
+    pub fn unsent(&self, cursor: &Cursor) -> Gap {
+        let timestamp = self.log.back().map(|entry| entry.frame.timestamp());
+        let head = Reached {
+            position: self.first + self.log.len() as u64,
+            offset: self.pushed,
+            timestamp: timestamp.or(self.last.map(|(timestamp, _)| timestamp)).unwrap_or(0),
+        };
+        cursor.reached.map_or_else(Gap::default, |reached| reached.gap_to(head))
     }
 
     /// True if starting anew would bring the player at `cursor` nearer to the present: there is a frame to start at
@@ -507,6 +529,11 @@ impl Source {
 }
 
 impl Cursor {
+    /// Video frames passed over because they came before the first key frame.
+    pub fn undecodable(&self) -> u64 {
+        self.undecodable
+    }
+
     /// Gives up the place: the next start is the newest key frame, and what lies between counts as a gap.
     pub fn restart(&mut self) {
         self.starting = true;

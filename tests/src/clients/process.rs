@@ -66,6 +66,11 @@ impl Process {
         process.stdout()
     }
 
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything on stdout so far.
     pub fn stdout(&self) -> Vec<String> {
         self.text(Stream::Stdout)
