@@ -56,7 +56,11 @@ pub struct Attachment {
 
 impl fmt::Display for Attachment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.role, self.key)
+        write!(f, "{} of {}", self.role, self.key)?;
+        match self.peer {
+            Some(peer) => write!(f, ", from {}", canonical(peer)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -130,6 +134,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { close, received, sent, duration, missed, .. } = self;
         write!(f, "{} ({}) in phase {} at byte {}", close.reason, close.reason.name(), close.phase, close.offset)?;
+        if let Some(peer) = self.peer {
+            write!(f, "; from {}", canonical(peer))?;
+        }
         write!(f, "; received {received} bytes, sent {sent} bytes in {:.3} s", duration.as_secs_f64())?;
         for (words, gap) in [("missed", missed), ("unsent", &self.unsent)] {
             if gap.frames > 0 {
@@ -154,4 +161,9 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
+}
+
+/// An IPv4 peer on a socket for both families is shown as what it is.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }

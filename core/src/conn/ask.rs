@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::amf::Value;
 use crate::session::CloseReason;
 use crate::url::StreamKey;
 
@@ -31,6 +32,9 @@ pub enum Subject {
     Publish(StreamFacts),
     /// `play` of a stream.
     Play(StreamFacts),
+    /// `publish` or `play` of a stream at the server that this one is an edge of: whether that grants a `connect` with
+    /// the client's own `tcUrl`, `pageUrl`, `swfUrl` and arguments. A question only: no notice follows it.
+    Traverse(StreamFacts),
 }
 
 /// Something the outside was asked about is over. Each [`Ask`] that was not refused is followed by exactly one, however
@@ -59,7 +63,7 @@ pub struct Closed {
 }
 
 /// What is known of a client.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ClientFacts {
     /// The connection's number; never used twice by one server.
     pub connection: u64,
@@ -77,6 +81,8 @@ pub struct ClientFacts {
     pub swf_url: Option<String>,
     /// The client's own name and version.
     pub agent: Option<String>,
+    /// What followed the command object of `connect`.
+    pub arguments: Vec<Value>,
 }
 
 /// What is known of a stream somebody wants.

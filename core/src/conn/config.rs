@@ -72,6 +72,8 @@ pub struct Asks {
     pub publish: bool,
     /// `play`.
     pub play: bool,
+    /// Whether the server that this one is an edge of would grant `publish` or `play` (token traverse). Asked first.
+    pub traverse: bool,
     /// How long to wait for a verdict. Default 10 s.
     pub timeout: Duration,
     /// Whether silence grants the request. Default: it refuses it.
@@ -81,7 +83,7 @@ pub struct Asks {
 impl Default for Asks {
     fn default() -> Self {
         let timeout = Duration::from_secs(10);
-        Asks { connect: false, publish: false, play: false, timeout, allow_on_timeout: false }
+        Asks { connect: false, publish: false, play: false, traverse: false, timeout, allow_on_timeout: false }
     }
 }
 

@@ -17,6 +17,8 @@ use crate::url::{StreamKey, Target};
 pub(super) struct Pending {
     id: AskId,
     deadline: Instant,
+    /// True while it is asked what the server upstream says.
+    traversing: bool,
     request: Request,
 }
 
@@ -65,7 +67,7 @@ impl Conn {
     pub fn answer(&mut self, now: Instant, id: AskId, verdict: Verdict) {
         if let Some(pending) = self.pending.take_if(|pending| pending.id == id) {
             self.session.tell_time(now);
-            self.decide(now, pending.request, verdict);
+            self.decide(now, *pending, verdict);
         }
     }
 
@@ -76,23 +78,26 @@ impl Conn {
         };
         let site = pending.request.site(&self.site);
         if site.config.asks.allow_on_timeout {
-            self.decide(now, pending.request, Verdict::Allow);
+            self.decide(now, *pending, Verdict::Allow);
             return;
         }
         // It was asked and not refused by whom it was asked: they hear that it came to nothing.
-        self.withdraw(&pending.request);
-        self.decide(now, pending.request, Verdict::Deny("no answer in time".to_owned()));
+        self.withdraw(&pending);
+        self.decide(now, *pending, Verdict::Deny("no answer in time".to_owned()));
     }
 
     /// The connection is over while a request waits.
     pub(super) fn drop_pending(&mut self) {
         if let Some(pending) = self.pending.take() {
-            self.withdraw(&pending.request);
+            self.withdraw(&pending);
         }
     }
 
-    fn withdraw(&mut self, request: &Request) {
-        let subject = request.subject();
+    fn withdraw(&mut self, pending: &Pending) {
+        if pending.traversing {
+            return;
+        }
+        let subject = pending.request.subject();
         let closed = matches!(subject, Subject::Connect).then(|| Closed {
             reason: crate::session::CloseReason::Rejected("NetConnection.Connect.Rejected"),
             received: self.session.received(),
@@ -104,20 +109,38 @@ impl Conn {
 
     /// Grants a request, or asks the outside whether to.
     pub(super) fn grant_or_ask(&mut self, now: Instant, request: Request) {
-        let site = request.site(&self.site);
-        if !request.is_asked(site) {
-            self.grant(now, request, false);
-            return;
+        let traverses = request.site(&self.site).config.asks.traverse;
+        match request.subject() {
+            Subject::Publish(facts) | Subject::Play(facts) if traverses => {
+                self.ask(now, request, Subject::Traverse(facts));
+            }
+            _ => self.grant_or_ask_here(now, request),
         }
-        let deadline = now + site.config.asks.timeout;
-        let id = self.server.next_ask();
-        let ask = Ask { id, deadline, subject: request.subject(), client: self.facts() };
-        self.actions.push_back(Action::Ask(Box::new(ask)));
-        self.pending = Some(Box::new(Pending { id, deadline, request }));
     }
 
-    fn decide(&mut self, now: Instant, request: Request, verdict: Verdict) {
+    /// The same when the server upstream, if there is one, has said yes.
+    fn grant_or_ask_here(&mut self, now: Instant, request: Request) {
+        if request.is_asked(request.site(&self.site)) {
+            let subject = request.subject();
+            self.ask(now, request, subject);
+        } else {
+            self.grant(now, request, false);
+        }
+    }
+
+    fn ask(&mut self, now: Instant, request: Request, subject: Subject) {
+        let deadline = now + request.site(&self.site).config.asks.timeout;
+        let id = self.server.next_ask();
+        let traversing = matches!(subject, Subject::Traverse(_));
+        let ask = Ask { id, deadline, subject, client: self.facts() };
+        self.actions.push_back(Action::Ask(Box::new(ask)));
+        self.pending = Some(Box::new(Pending { id, deadline, traversing, request }));
+    }
+
+    fn decide(&mut self, now: Instant, pending: Pending, verdict: Verdict) {
+        let Pending { traversing, request, .. } = pending;
         let rejection = match verdict {
+            Verdict::Allow if traversing => return self.grant_or_ask_here(now, request),
             Verdict::Allow => return self.grant(now, request, true),
             Verdict::Deny(words) => match &request {
                 Request::Connect(_) => Rejection::connect_rejected(words),
@@ -232,6 +255,7 @@ impl Conn {
             facts.page_url.clone_from(&client.page_url);
             facts.swf_url.clone_from(&client.swf_url);
             facts.agent.clone_from(&client.agent);
+            facts.arguments.clone_from(&client.arguments);
         }
         facts
     }

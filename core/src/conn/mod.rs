@@ -26,6 +26,7 @@ pub use config::{Asks, Config, VhostConfig};
 pub use server::Server;
 pub use site::VhostSnapshot;
 
+use crate::amf::Value;
 use crate::command::ConnectInfo;
 use crate::hub::StreamId;
 use crate::session::{self, CloseReason, Outbound, Session};
@@ -79,6 +80,7 @@ struct Client {
     page_url: Option<String>,
     swf_url: Option<String>,
     agent: Option<String>,
+    arguments: Vec<Value>,
     /// True if the outside was asked and has not refused: it is to hear of the end.
     asked: bool,
     /// Its place among the connections of its virtual host.
@@ -93,6 +95,7 @@ impl Client {
             page_url: info.page_url.clone(),
             swf_url: info.swf_url.clone(),
             agent: info.flash_ver.clone(),
+            arguments: info.arguments.clone(),
             asked: false,
             _counter: None,
         }

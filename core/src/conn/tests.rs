@@ -611,3 +611,37 @@ fn draining_lets_players_finish_and_closes_the_rest() {
     publisher.poll(&site);
     assert_eq!(publisher.closed.expect("over").close.reason.name(), "shutdown");
 }
+
+#[test]
+fn an_edge_asks_upstream_first_and_tells_only_of_what_it_asked_for_itself() {
+    let asks = Asks { traverse: true, publish: true, ..Asks::default() };
+    let site = Site::with(VhostConfig { asks, ..VhostConfig::default() }.into());
+    let mut publisher = site.client();
+    publisher.conn.handle_input(site.now, &[peer::create_stream(2.0), peer::publish(1, "cam?k=v")].concat());
+    let asked = |conn: &mut Conn| loop {
+        match conn.poll(site.now) {
+            Output::Action(Action::Ask(ask)) => break ask,
+            Output::Action(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    let upstream = asked(&mut publisher.conn);
+    assert!(matches!(&upstream.subject, Subject::Traverse(facts) if facts.params == "?k=v"), "{upstream:?}");
+    publisher.conn.answer(site.now, upstream.id, Verdict::Allow);
+    let own = asked(&mut publisher.conn);
+    assert!(matches!(own.subject, Subject::Publish(_)), "{own:?}");
+    assert!(!said(&publisher.hear(&site), "Publish.Start"), "nothing is granted yet");
+    publisher.conn.answer(site.now, own.id, Verdict::Allow);
+    assert!(said(&publisher.hear(&site), "Publish.Start"));
+    publisher.actions();
+    publisher.disconnect(&site);
+    assert_eq!(publisher.actions(), ["detach publisher", "wake", "tell"]);
+
+    let mut refused = site.client();
+    refused.conn.handle_input(site.now, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    let upstream = asked(&mut refused.conn);
+    refused.conn.answer(site.now, upstream.id, Verdict::Deny("not yours".to_owned()));
+    assert!(said(&refused.hear(&site), "NetStream.Publish.Denied"));
+    refused.disconnect(&site);
+    assert_eq!(refused.actions(), [""; 0], "a question upstream is no promise to tell");
+}
