@@ -9,7 +9,8 @@ const LONGEST_HEADER: usize = 18;
 pub struct ChunkLimits {
     /// Longest message in bytes. The format allows 0xffffff (16 MiB); default 16 MiB less one byte.
     pub message: u32,
-    /// Chunk streams in use at once. Default 64: real clients use at most eight.
+    /// Chunk streams ever used on the connection: an id once used is never released. Default 64: real clients use at
+    /// most eight.
     pub streams: usize,
     /// Bytes that half received messages of all chunk streams may have together. Default 24 MiB. Memory held for them
     /// is at most twice that, and `eager` bytes a chunk stream.

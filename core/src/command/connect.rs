@@ -1,4 +1,4 @@
-use super::Command;
+use super::{Command, request};
 use crate::amf::{Object, Value};
 use crate::flv::FourCC;
 
@@ -98,7 +98,7 @@ impl ConnectInfo {
         let empty = Object::default();
         let object = command.object.as_object().unwrap_or(&empty);
         let text = |name: &str| match object.get(name) {
-            Some(Value::String(text)) => Some(text.to_string_lossy().into_owned()),
+            Some(Value::String(text)) => Some(request::text(text)),
             _ => None,
         };
         ConnectInfo {
@@ -159,6 +159,16 @@ mod tests {
         assert_eq!(info.tc_url.as_deref(), Some("rtmp://h/live"));
         assert_eq!(info.capabilities.flags, 0);
         assert_eq!(ConnectInfo::from_command(&Command::new("connect", 1.0, Value::Null)), ConnectInfo::default());
+    }
+
+    #[test]
+    fn applications_in_another_code_page_stay_apart() {
+        let bytes = |bytes: &[u8]| Value::String(bytes.into());
+        let info = connect(
+            Object::default().with("app", bytes(b"\xff/\xfe")).with("tcUrl", bytes(b"rtmp://h/\xff/\xfe?a=%ff")),
+        );
+        assert_eq!(info.app.as_deref(), Some("%FF/%FE"));
+        assert_eq!(info.tc_url.as_deref(), Some("rtmp://h/%FF/%FE?a=%ff"));
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub struct PlayArguments {
 impl Request {
     /// Recognises a command. Arguments of the wrong type take the value that does least harm; nothing fails.
     pub fn from_command(command: &Command) -> Request {
-        let name = || command.text(0).map(lossy).unwrap_or_default();
+        let name = || command.text(0).map(text).unwrap_or_default();
         let flag = || command.arguments.first().and_then(Value::as_bool).unwrap_or(true);
         match command.name.as_bytes() {
             b"connect" => Request::Connect(Box::new(ConnectInfo::from_command(command))),
@@ -126,7 +126,7 @@ fn play2(command: &Command) -> PlayArguments {
     let number = |key: &str| options.and_then(|options| options.get(key)).and_then(Value::as_number);
     PlayArguments {
         name: match options.and_then(|options| options.get("streamName")) {
-            Some(Value::String(name)) => lossy(name),
+            Some(Value::String(name)) => text(name),
             _ => String::new(),
         },
         start: number("start").unwrap_or(-2.0),
@@ -135,8 +135,24 @@ fn play2(command: &Command) -> PlayArguments {
     }
 }
 
-fn lossy(text: &AmfString) -> String {
-    text.to_string_lossy().into_owned()
+/// The text of a name, an application or a URL. UTF-8 stays as it is to the byte; each byte that is not part of any
+/// becomes `%` and two upper-case hexadecimal digits, as RFC 3986 §2.1 writes it.
+///
+/// Encoders on systems with another code page send GBK or Latin-1: replacing what is not UTF-8 by one character would
+/// make one stream of all their names. A `%` that was sent stays as it is, because queries hold escapes of their own;
+/// so the only names that become equal are the same bytes sent raw and sent escaped, which name the same in a URL.
+pub(super) fn text(string: &AmfString) -> String {
+    let mut text = String::with_capacity(string.len());
+    for chunk in string.as_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push('%');
+            for digit in [byte >> 4, byte & 15] {
+                text.extend(char::from_digit(digit.into(), 16).map(|digit| digit.to_ascii_uppercase()));
+            }
+        }
+    }
+    text
 }
 
 fn stream_id(number: f64) -> Option<u32> {
@@ -171,6 +187,25 @@ mod tests {
         assert_eq!(request("deleteStream", vec!["mykey".into()]), Request::DeleteStream(None));
         assert_eq!(request("deleteStream", vec![f64::NAN.into()]), Request::DeleteStream(None));
         assert_eq!(request("deleteStream", vec![]), Request::DeleteStream(None));
+    }
+
+    #[test]
+    fn names_in_another_code_page_stay_apart() {
+        let name = |bytes: &[u8]| match request("publish", vec![Value::String(bytes.into())]) {
+            Request::Publish { name, .. } => name,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(name(b"\xff\xfe"), "%FF%FE");
+        assert_ne!(name(b"\xff\xfe"), name(b"\xfe\xff"));
+        // "直播" in GBK, and what looks like the start of a longer sequence of UTF-8.
+        assert_eq!(name(b"\xd6\xb1\xb2\xa5?t=a%2Fb"), "ֱ%B2%A5?t=a%2Fb");
+        assert_eq!(name(b"cam\xe7\x9b"), "cam%E7%9B");
+        for utf8 in ["直播", "50%", "%FF", "\u{fffd}", ""] {
+            assert_eq!(name(utf8.as_bytes()), utf8);
+        }
+        let arguments = || vec![Value::String(b"\xc4".as_slice().into())];
+        assert_eq!(request("FCPublish", arguments()), Request::FcPublish("%C4".into()));
+        assert!(matches!(request("play", arguments()), Request::Play(play) if play.name == "%C4"));
     }
 
     #[test]

@@ -50,8 +50,8 @@ pub struct FrameInfo<C> {
     pub class: FrameClass,
     /// Codec of the first track; `None` where the message names none (commands, empty, opaque or malformed ones).
     pub codec: Option<C>,
-    /// Whether the header is the extended one of Enhanced RTMP: a player that did not say it can read the
-    /// codec's FourCC must not get it.
+    /// Whether the header is the extended one of Enhanced RTMP. Such messages are relayed to every player: most
+    /// that can read them announce no FourCC.
     pub enhanced: bool,
     /// Whether the message is a multitrack one: only for players with the Multitrack capability, others get
     /// [`rebuild`](super::rebuild)'s plain form of track 0.

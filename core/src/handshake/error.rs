@@ -12,12 +12,31 @@ use super::VERSION;
 pub enum HandshakeError {
     /// A TLS record: 0x16, which opens a ClientHello, or 0x15, the alert with which a TLS server
     /// greets our C0.
-    #[error("the peer speaks TLS, so it wants RTMPS or HTTPS; this connection is plain RTMP")]
+    #[error(
+        "the peer speaks TLS (RTMPS, HTTPS); this port speaks plain RTMP: use rtmp:// or put a TLS terminator in front"
+    )]
     Tls,
-    /// The first letter of an HTTP method, or of a server's `HTTP/1.1`: a browser, a health check
-    /// or RTMPT. RTSP shares those letters.
-    #[error("the peer speaks HTTP (RTMPT, a browser, a health check) or RTSP, not RTMP")]
+    /// The first letter of an HTTP method other than `P`, or of a server's `HTTP/1.1`: a browser, a
+    /// health check or RTMPT. RTSP shares those letters.
+    #[error(
+        "the peer speaks HTTP (RTMPT, a browser, a health check) or RTSP; this port speaks plain RTMP: use rtmp://, and \
+         check health by a TCP connection"
+    )]
     Http,
+    /// `P`, which opens PROXY protocol version 1 as well as HTTP's `POST`, `PUT` and `PATCH`. RTMPT
+    /// clients send `POST`.
+    #[error(
+        "the peer speaks HTTP (RTMPT, POST) or is a proxy that says who is behind it (PROXY protocol 1) \
+         and is not trusted to: use rtmp://, or name the proxy's address as trusted"
+    )]
+    HttpOrProxy,
+    /// The first byte of the header in which a proxy says who is behind it, from an address that is
+    /// not trusted to say so: 0x0d opens PROXY protocol version 2, 0xf3 that of SRS's RTMP proxy.
+    #[error(
+        "the peer is a proxy that says who is behind it ({}) and is not trusted to: name its address as trusted",
+        proxy_header(*.0)
+    )]
+    Proxy(u8),
     /// RTMPE: 6 is RC4 after a Diffie-Hellman exchange, 8 the same with XTEA, 9 with Blowfish.
     #[error("the peer asks for encrypted RTMP (RTMPE, version {0}), which is not supported")]
     Encrypted(u8),
@@ -35,10 +54,23 @@ pub(super) fn check_version(byte: u8) -> Result<(), HandshakeError> {
     match byte {
         VERSION => Ok(()),
         0x15 | 0x16 => Err(HandshakeError::Tls),
-        // CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, TRACE.
-        b'C' | b'D' | b'G' | b'H' | b'O' | b'P' | b'T' => Err(HandshakeError::Http),
+        // CONNECT, DELETE, GET, HEAD, OPTIONS, TRACE.
+        b'C' | b'D' | b'G' | b'H' | b'O' | b'T' => Err(HandshakeError::Http),
+        // One byte does not tell PROXY from POST, and the next may not be there yet.
+        b'P' => Err(HandshakeError::HttpOrProxy),
+        b'\r' | SRS_PROXY => Err(HandshakeError::Proxy(byte)),
         6 | 8 | 9 => Err(HandshakeError::Encrypted(byte)),
         _ => Err(HandshakeError::Version(byte)),
+    }
+}
+
+/// First byte of the header of SRS's RTMP proxy.
+const SRS_PROXY: u8 = 0xf3;
+
+fn proxy_header(byte: u8) -> &'static str {
+    match byte {
+        SRS_PROXY => "SRS's proxy",
+        _ => "PROXY protocol 2",
     }
 }
 
@@ -49,16 +81,37 @@ mod tests {
     #[test]
     fn names_what_the_peer_speaks() {
         assert_eq!(check_version(3), Ok(()));
-        for method in ["CONNECT", "DELETE", "GET", "HEAD", "HTTP/1.1", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"] {
+        for method in ["CONNECT", "DELETE", "GET", "HEAD", "HTTP/1.1", "OPTIONS", "TRACE"] {
             assert_eq!(check_version(method.as_bytes()[0]), Err(HandshakeError::Http), "{method}");
+        }
+        for ambiguous in ["PATCH", "POST", "PUT", "PROXY TCP4 "] {
+            assert_eq!(check_version(ambiguous.as_bytes()[0]), Err(HandshakeError::HttpOrProxy), "{ambiguous}");
+        }
+        for header in [0x0d, 0xf3] {
+            assert_eq!(check_version(header), Err(HandshakeError::Proxy(header)));
         }
         assert_eq!(check_version(0x16), Err(HandshakeError::Tls));
         assert_eq!(check_version(0x15), Err(HandshakeError::Tls));
         for version in [6, 8, 9] {
             assert_eq!(check_version(version), Err(HandshakeError::Encrypted(version)));
         }
-        for version in [0, 1, 2, 4, 5, 7, 10, 31, 32, b'g', b'A', 0x80, 0xf3, 0xff] {
+        for version in [0, 1, 2, 4, 5, 7, 10, 31, 32, b'g', b'A', 0x80, 0xff] {
             assert_eq!(check_version(version), Err(HandshakeError::Version(version)));
+        }
+    }
+
+    #[test]
+    fn the_message_says_what_to_do() {
+        let advice = [
+            (0x16, "TLS terminator"),
+            (b'G', "use rtmp://"),
+            (b'P', "trusted"),
+            (0x0d, "(PROXY protocol 2) and is not trusted to: name its address"),
+            (0xf3, "(SRS's proxy) and is not trusted to: name its address"),
+        ];
+        for (byte, words) in advice {
+            let message = check_version(byte).unwrap_err().to_string();
+            assert!(message.contains(words), "{message}");
         }
     }
 

@@ -57,17 +57,20 @@ impl Session {
 
     /// An aggregate is taken apart; its parts are then as if they had come one by one.
     ///
-    /// They become events at once, so there may be as many as events may wait; real ones hold a few dozen.
+    /// They become events at once, so there may be as many as events may wait; real ones hold a few dozen. Each part
+    /// beyond that, and each that cannot be read, counts as an unreadable message; the others are taken.
     fn handle_aggregate(&mut self, message: &Message) {
         let Some(stream_id) = self.publishing(message.stream_id) else {
             self.counters.stray_media += 1;
             return;
         };
-        for (index, part) in flv::aggregate::parse(&message.payload, message.timestamp).enumerate() {
-            let Some(part) = part.ok().filter(|_| index < self.config.limits.events) else {
+        let mut room = self.config.limits.events;
+        for part in flv::aggregate::parse(&message.payload, message.timestamp) {
+            let (Ok(part), Some(left)) = (part, room.checked_sub(1)) else {
                 self.counters.unreadable_messages += 1;
-                return;
+                continue;
             };
+            room = left;
             let part = Message {
                 chunk_stream: message.chunk_stream,
                 timestamp: part.timestamp,

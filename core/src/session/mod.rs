@@ -329,13 +329,7 @@ impl Session {
     /// Frames are encoded for message stream 1, the one nearly every player has; for another the head is written anew
     /// and the payload shared all the same.
     pub fn send_frame(&mut self, stream_id: u32, frame: &Frame) {
-        if stream_id == Frame::STREAM_ID {
-            self.outbound.push(frame.wire().clone());
-        } else {
-            let (head, tail) = frame.for_stream(stream_id);
-            self.outbound.push(head);
-            self.outbound.push(tail);
-        }
+        frame.pieces(stream_id, |piece| self.outbound.push(piece));
     }
 
     /// Sends `onStatus` on a message stream.

@@ -1,8 +1,9 @@
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::headers::HeaderChange;
+use super::headers::changes_any;
 use crate::chunk::{continuation_header, message_header, write_message};
 use crate::flv::{self, FrameClass};
 use crate::message::{Message, MessageType, Payload};
@@ -19,16 +20,19 @@ pub struct WireFormat {
 /// Each frame is a whole message with a full chunk header, so that any of them can be left out.
 #[derive(Debug, Clone)]
 pub struct Frame {
+    /// The message as it was encoded, for its first timestamp.
     wire: Bytes,
+    encoded_for: u32,
     timestamp: u32,
+    /// For a frame at another time than it was encoded for: the message in one piece, put together when asked for.
+    moved: Option<Box<OnceLock<Bytes>>>,
     chunk_size: u32,
     kind: FrameKind,
     class: FrameClass,
     join_point: bool,
     /// For a multitrack message: its default track as a message without multitrack, if it has one.
     plain: Option<Arc<Option<Frame>>>,
-    /// What a header frame does to the headers in force; empty for all others.
-    changes: Box<[HeaderChange]>,
+    header: bool,
 }
 
 /// Audio, video or data.
@@ -105,25 +109,73 @@ impl Frame {
         message.timestamp = timestamp(kind, class);
         let plain = multitrack.then(|| plain_track(&message, kind, format));
         let body = &message.payload;
-        let changes = if class.is_header() || class == FrameClass::SequenceEnd {
-            HeaderChange::of(kind, body)
-        } else {
-            Box::default()
-        };
+        let header = (class.is_header() || class == FrameClass::SequenceEnd) && changes_any(kind, body);
         let timestamp = message.timestamp;
         let wire = if body.len() <= format.chunk_size as usize {
             let length = body.len() as u32;
-            let header = message_header(kind.chunk_stream(), timestamp, length, kind.type_id(), Self::STREAM_ID);
-            message.payload.into_headed(&header)
+            let head = message_header(kind.chunk_stream(), timestamp, length, kind.type_id(), Self::STREAM_ID);
+            message.payload.into_headed(&head)
         } else {
             wire(kind, timestamp, format.chunk_size, body)
         };
-        Frame { wire, timestamp, chunk_size: format.chunk_size, kind, class, join_point, plain, changes }
+        Frame {
+            wire,
+            encoded_for: timestamp,
+            timestamp,
+            moved: None,
+            chunk_size: format.chunk_size,
+            kind,
+            class,
+            join_point,
+            plain,
+            header,
+        }
     }
 
-    /// The message as it goes to a player, chunk headers included.
+    /// The message as it goes to a player, chunk headers included, in one piece.
+    ///
+    /// For a frame at another time than it was encoded for (see [`Start::frames`](super::Start::frames)) this is a copy;
+    /// [`pieces`](Self::pieces) never copies.
     pub fn wire(&self) -> &Bytes {
-        &self.wire
+        match &self.moved {
+            None => &self.wire,
+            Some(moved) => moved.get_or_init(|| wire(self.kind, self.timestamp, self.chunk_size, &self.payload())),
+        }
+    }
+
+    /// The message for the message stream `stream_id`, chunk headers included, piece after piece. New headers are
+    /// written where they differ from the encoded ones; the payload is shared.
+    pub fn pieces(&self, stream_id: u32, mut sink: impl FnMut(Bytes)) {
+        if stream_id == Self::STREAM_ID && self.timestamp == self.encoded_for {
+            sink(self.wire.clone());
+            return;
+        }
+        let chunk_stream = self.kind.chunk_stream();
+        let (header, continuation) = self.header_lengths();
+        let chunk_size = self.chunk_size.max(1) as usize;
+        let mut body = self.wire.slice(header..);
+        let length = self.payload_length(body.len(), continuation);
+        let head = message_header(chunk_stream, self.timestamp, length as u32, self.kind.type_id(), stream_id);
+        sink(Bytes::copy_from_slice(&head));
+        let new_continuation = continuation_header(chunk_stream, self.timestamp);
+        let same = *new_continuation == *continuation_header(chunk_stream, self.encoded_for);
+        if same || body.len() <= chunk_size {
+            sink(body);
+            return;
+        }
+        let new_continuation = Bytes::copy_from_slice(&new_continuation);
+        sink(body.split_to(chunk_size));
+        while !body.is_empty() {
+            let mut chunk = body.split_to(body.len().min(continuation + chunk_size));
+            sink(new_continuation.clone());
+            sink(chunk.split_off(continuation.min(chunk.len())));
+        }
+    }
+
+    /// Bytes of memory that the frame's messages take.
+    pub(super) fn held_bytes(&self) -> usize {
+        let plain = self.plain.as_ref().and_then(|plain| plain.as_ref().as_ref());
+        self.wire.len() + plain.map_or(0, |plain| plain.wire.len())
     }
 
     /// Milliseconds, modulo 2^32.
@@ -148,7 +200,7 @@ impl Frame {
 
     /// True if late joiners need it: sequence headers, metadata and the like.
     pub fn is_header(&self) -> bool {
-        !self.changes.is_empty()
+        self.header
     }
 
     /// The frame as a player gets it: multitrack messages only go to players that understand them, others get the
@@ -160,8 +212,9 @@ impl Frame {
         }
     }
 
-    pub(super) fn changes(&self) -> &[HeaderChange] {
-        &self.changes
+    /// Keeps the frame from players that do not understand multitrack.
+    pub(super) fn for_multitrack_only(&mut self) {
+        self.plain = Some(Arc::new(None));
     }
 
     /// The message body, put together again where it was cut into chunks.
@@ -181,19 +234,12 @@ impl Frame {
         Cow::Owned(whole)
     }
 
-    /// The same message for another message stream: a new head, and the shared rest.
-    pub(crate) fn for_stream(&self, stream_id: u32) -> (Bytes, Bytes) {
-        let mut head = self.wire[..Self::SHORT_HEADER].to_vec();
-        head[8..].copy_from_slice(&stream_id.to_le_bytes());
-        (Bytes::from(head), self.wire.slice(Self::SHORT_HEADER..))
-    }
-
-    /// The same message at another time. Copies the body: for the few headers a player starts with.
+    /// The same message at another time; the payload is shared.
     pub(crate) fn at(&self, timestamp: u32) -> Frame {
         let mut frame = self.clone();
         if timestamp != self.timestamp {
             frame.timestamp = timestamp;
-            frame.wire = wire(self.kind, timestamp, self.chunk_size, &self.payload());
+            frame.moved = (timestamp != self.encoded_for).then(Box::default);
             if let Some(plain) = &self.plain {
                 frame.plain = Some(Arc::new(plain.as_ref().as_ref().map(|plain| plain.at(timestamp))));
             }
@@ -201,9 +247,16 @@ impl Frame {
         frame
     }
 
-    /// Lengths of the first chunk's header and of the later ones'.
+    /// Length of the body whose chunks, later ones' headers included, take `chunked` bytes.
+    fn payload_length(&self, chunked: usize, continuation: usize) -> usize {
+        let chunk_size = self.chunk_size.max(1) as usize;
+        let later = chunked.saturating_sub(chunk_size).div_ceil(continuation + chunk_size);
+        chunked - later * continuation
+    }
+
+    /// Lengths of the first chunk's header and of the later ones', as encoded.
     fn header_lengths(&self) -> (usize, usize) {
-        let continuation = continuation_header(self.kind.chunk_stream(), self.timestamp).len();
+        let continuation = continuation_header(self.kind.chunk_stream(), self.encoded_for).len();
         (Self::SHORT_HEADER + continuation - 1, continuation)
     }
 }
@@ -260,17 +313,32 @@ mod tests {
                 let moved = frame.at(timestamp.wrapping_add(0x00ff_0000));
                 assert_eq!(moved.payload(), &body[..]);
                 assert_eq!(moved.timestamp(), timestamp.wrapping_add(0x00ff_0000));
+                assert_eq!(*moved.wire(), *video(moved.timestamp(), &body, chunk_size).wire());
             }
         }
     }
 
     #[test]
-    fn another_message_stream_changes_four_bytes() {
-        let frame = video(5, &[0x17, 1, 0, 0, 0, 9], 128);
-        let (head, tail) = frame.for_stream(0x0102_0304);
-        assert_eq!(&head[..8], &frame.wire()[..8]);
-        assert_eq!(&head[8..], [4, 3, 2, 1]);
-        assert_eq!(tail, frame.wire().slice(12..));
+    fn at_another_time_or_on_another_stream_only_the_chunk_headers_are_new() {
+        let body: Vec<u8> = [0x17, 1, 0, 0, 0].into_iter().chain((0..=255).cycle().take(1000)).collect();
+        for (before, after) in [(0, 5), (5, 0x0100_0000), (u32::MAX, 5), (0x0100_0000, 0x0200_0000), (7, 7)] {
+            for chunk_size in [128, 201, 335, 1005, 60_000] {
+                let frame = video(before, &body, chunk_size);
+                let shared = frame.wire().as_ptr_range();
+                for stream_id in [1, 0x0102_0304] {
+                    let mut wire = Vec::new();
+                    let mut copied = 0;
+                    frame.at(after).pieces(stream_id, |piece| {
+                        copied += if shared.contains(&piece.as_ptr()) { 0 } else { piece.len() };
+                        wire.extend_from_slice(&piece);
+                    });
+                    let mut expected = video(after, &body, chunk_size).wire().to_vec();
+                    expected[8..12].copy_from_slice(&stream_id.to_le_bytes());
+                    assert_eq!(wire, expected, "{before} to {after} in chunks of {chunk_size} on {stream_id}");
+                    assert!(copied <= 16 + 5 * (body.len() / chunk_size as usize), "{copied} bytes are not shared");
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,17 +1,36 @@
+use std::sync::Arc;
+
 use super::{Frame, FrameKind};
 use crate::flv::{self, Codec, HeaderKind};
 
 /// The headers in force at one point of a stream: what a player needs before the frames from there on.
 ///
-/// One entry for metadata and, for each track, one for each kind of header.
+/// One entry for metadata and, for each track, one for each kind of header. Every key frame keeps such a set, so an
+/// entry is small and shares its frame with the other sets.
 #[derive(Debug, Clone, Default)]
 pub struct Headers {
-    entries: Vec<(Slot, Frame)>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    slot: Slot,
+    codec: Option<Codec>,
+    frame: Arc<Frame>,
+}
+
+/// How much may be in force at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeaderLimits {
+    /// Bytes of all header messages.
+    pub(super) bytes: usize,
+    /// Tracks of each medium beside the default one.
+    pub(super) tracks: usize,
 }
 
 /// What a header frame does to one entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct HeaderChange {
+struct HeaderChange {
     slot: Slot,
     codec: Option<Codec>,
     /// False: the track has ended, its entries are void.
@@ -41,26 +60,53 @@ enum Part {
 }
 
 impl HeaderChange {
-    pub(super) fn of(kind: FrameKind, body: &[u8]) -> Box<[HeaderChange]> {
-        let change = |medium, slot: flv::HeaderSlot<'_>| HeaderChange {
-            slot: Slot {
-                medium,
-                track: slot.track,
-                part: match slot.kind {
-                    HeaderKind::Metadata | HeaderKind::MultichannelConfig => Part::Metadata,
-                    _ => Part::SequenceHeader,
-                },
-            },
-            codec: Some(slot.codec),
-            sets: slot.kind != HeaderKind::SequenceEnd,
-        };
-        match kind {
-            FrameKind::Video => flv::video_header_slots(body).map(|slot| change(Medium::Video, slot)).collect(),
-            FrameKind::Audio => flv::audio_header_slots(body).map(|slot| change(Medium::Audio, slot)).collect(),
-            FrameKind::Data => {
-                let slot = Slot { medium: Medium::Data, track: 0, part: Part::Metadata };
-                Box::new([HeaderChange { slot, codec: None, sets: true }])
+    /// The entries that the header message `frame` sets or voids, each once: at most 256, one for each track id. They
+    /// are worked out where they are needed, because a message can name a track in four bytes.
+    fn all_of(frame: &Frame) -> Vec<HeaderChange> {
+        let mut changes: Vec<HeaderChange> = Vec::new();
+        let mut places = [None; 256];
+        each_change(frame.kind(), &frame.payload(), |change| {
+            let place = places[usize::from(change.slot.track)].get_or_insert(changes.len());
+            match changes.get_mut(*place) {
+                Some(earlier) => *earlier = change,
+                None => changes.push(change),
             }
+            true
+        });
+        changes
+    }
+}
+
+/// True if the message of a header class sets or voids any entry.
+pub(super) fn changes_any(kind: FrameKind, body: &[u8]) -> bool {
+    let mut any = false;
+    each_change(kind, body, |_| {
+        any = true;
+        false
+    });
+    any
+}
+
+/// Shows the changes of a message until `sink` returns false.
+fn each_change(kind: FrameKind, body: &[u8], mut sink: impl FnMut(HeaderChange) -> bool) {
+    let change = |medium, slot: flv::HeaderSlot<'_>| HeaderChange {
+        slot: Slot {
+            medium,
+            track: slot.track,
+            part: match slot.kind {
+                HeaderKind::Metadata | HeaderKind::MultichannelConfig => Part::Metadata,
+                _ => Part::SequenceHeader,
+            },
+        },
+        codec: Some(slot.codec),
+        sets: slot.kind != HeaderKind::SequenceEnd,
+    };
+    match kind {
+        FrameKind::Video => _ = flv::video_header_slots(body).all(|slot| sink(change(Medium::Video, slot))),
+        FrameKind::Audio => _ = flv::audio_header_slots(body).all(|slot| sink(change(Medium::Audio, slot))),
+        FrameKind::Data => {
+            let slot = Slot { medium: Medium::Data, track: 0, part: Part::Metadata };
+            sink(HeaderChange { slot, codec: None, sets: true });
         }
     }
 }
@@ -69,10 +115,23 @@ impl Headers {
     /// The header frames in the order a player needs them: metadata, video, audio. A frame that holds several tracks
     /// comes once.
     pub fn iter(&self) -> impl Iterator<Item = &Frame> {
-        self.entries.iter().enumerate().filter_map(|(index, (_, frame))| {
-            let repeats = self.entries[..index].iter().any(|(_, earlier)| same(earlier, frame));
-            (!repeats).then_some(frame)
+        self.entries.iter().enumerate().filter_map(|(index, entry)| {
+            let repeats = self.entries[..index].iter().any(|earlier| Arc::ptr_eq(&earlier.frame, &entry.frame));
+            (!repeats).then_some(&*entry.frame)
         })
+    }
+
+    /// True if a message without track id must be of another track than the default one: it has the codec of one, and
+    /// not the default track's. FFmpeg 9 sends the colour metadata of every track so.
+    pub(super) fn is_of_another_track(&self, frame: &Frame) -> bool {
+        let mut changes = HeaderChange::all_of(frame).into_iter();
+        let Some(HeaderChange { slot: Slot { medium, track: 0, .. }, codec, .. }) = changes.next() else {
+            return false;
+        };
+        let header = |entry: &&Entry| entry.slot.medium == medium && entry.slot.part == Part::SequenceHeader;
+        let default = self.entries.iter().filter(header).find(|entry| entry.slot.track == 0);
+        let other = self.entries.iter().filter(header).any(|entry| entry.slot.track != 0 && entry.codec == codec);
+        other && default.is_some_and(|default| default.codec != codec)
     }
 
     /// True if nothing is in force.
@@ -82,52 +141,82 @@ impl Headers {
 
     /// True if a video sequence header is in force.
     pub fn has_video(&self) -> bool {
-        self.entries.iter().any(|(slot, _)| slot.medium == Medium::Video)
+        self.entries.iter().any(|entry| entry.slot.medium == Medium::Video)
     }
 
-    /// Bytes held.
+    /// Bytes held, each message once.
     pub fn bytes(&self) -> usize {
-        self.iter().map(|frame| frame.wire().len()).sum()
+        self.iter().map(Frame::held_bytes).sum()
     }
 
     /// True if every entry that `frame` sets has the same body already.
     pub(super) fn have(&self, frame: &Frame) -> bool {
-        frame.changes().iter().all(|change| {
-            let entry = self.entries.iter().find(|(slot, _)| *slot == change.slot);
-            change.sets && entry.is_some_and(|(_, held)| held.payload() == frame.payload())
-        })
-    }
-
-    /// Applies a header frame. At most 256 tracks of each medium exist in the format, so this is bounded.
-    pub(super) fn apply(&mut self, frame: &Frame) {
-        for change in frame.changes() {
-            let slot = change.slot;
-            let new_codec = change.sets && slot.part == Part::SequenceHeader && !self.has_codec(change);
-            if !change.sets || new_codec {
-                self.entries.retain(|(entry, _)| (entry.medium, entry.track) != (slot.medium, slot.track));
-            }
-            if change.sets {
-                match self.entries.binary_search_by_key(&slot, |(entry, _)| *entry) {
-                    Ok(index) => self.entries[index].1 = frame.clone(),
-                    Err(index) => self.entries.insert(index, (slot, frame.clone())),
+        // Where an equal message is in force for all of its entries, it is one and the same.
+        let mut held: Option<&Arc<Frame>> = None;
+        for change in HeaderChange::all_of(frame) {
+            match self.entry(change.slot) {
+                Some(entry) if change.sets && held.is_none_or(|held| Arc::ptr_eq(held, &entry.frame)) => {
+                    held = Some(&entry.frame);
                 }
+                _ => return false,
             }
         }
+        held.is_some_and(|held| held.payload() == frame.payload())
+    }
+
+    /// Applies a header frame. What it replaces is void in any case; false if it would go beyond the limits and so was
+    /// not kept itself.
+    pub(super) fn apply(&mut self, frame: &Frame, limits: HeaderLimits) -> bool {
+        let changes = HeaderChange::all_of(frame);
+        for change in &changes {
+            let slot = change.slot;
+            let is_other_codec = |entry: &Entry| entry.codec != change.codec;
+            let whole_track =
+                !change.sets || (slot.part == Part::SequenceHeader && self.entry(slot).is_some_and(is_other_codec));
+            self.entries.retain(|entry| {
+                entry.slot != slot
+                    && !(whole_track && (entry.slot.medium, entry.slot.track) == (slot.medium, slot.track))
+            });
+        }
+        if !changes.iter().any(|change| change.sets) {
+            return true;
+        }
+        if self.bytes().saturating_add(frame.held_bytes()) > limits.bytes || self.tracks_with(&changes) > limits.tracks
+        {
+            return false;
+        }
+        let shared = Arc::new(frame.clone());
+        self.entries.extend(changes.iter().map(|change| Entry {
+            slot: change.slot,
+            codec: change.codec,
+            frame: shared.clone(),
+        }));
+        self.entries.sort_unstable_by_key(|entry| entry.slot);
+        true
     }
 
     pub(super) fn clear_metadata(&mut self) {
-        self.entries.retain(|(slot, _)| slot.medium != Medium::Data);
+        self.entries.retain(|entry| entry.slot.medium != Medium::Data);
     }
 
-    /// True if the track's sequence header in force has the codec of `change`, or there is none yet.
-    fn has_codec(&self, change: &HeaderChange) -> bool {
-        let entry = self.entries.iter().find(|(slot, _)| *slot == change.slot);
-        entry.is_none_or(|(slot, frame)| {
-            frame.changes().iter().any(|earlier| earlier.slot == *slot && earlier.codec == change.codec)
-        })
+    /// Bytes of the set itself, without the frames.
+    #[cfg(test)]
+    pub(super) fn structure_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
     }
-}
 
-fn same(a: &Frame, b: &Frame) -> bool {
-    a.wire().as_ptr() == b.wire().as_ptr()
+    fn entry(&self, slot: Slot) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.slot == slot)
+    }
+
+    /// Tracks beside the default one that the changes' medium would have with them.
+    fn tracks_with(&self, changes: &[HeaderChange]) -> usize {
+        let medium = changes.first().map(|change| change.slot.medium);
+        let held = self.entries.iter().map(|entry| entry.slot).filter(|slot| Some(slot.medium) == medium);
+        let mut seen = [false; 256];
+        for slot in held.chain(changes.iter().map(|change| change.slot)) {
+            seen[usize::from(slot.track)] = true;
+        }
+        seen.iter().skip(1).filter(|seen| **seen).count()
+    }
 }

@@ -1,5 +1,6 @@
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
+use super::headers::HeaderLimits;
 use super::{Frame, FrameKind, Headers, Timeline, Timestamps};
 use crate::flv::FrameClass;
 use crate::stats::{StreamStats, StreamStatsView};
@@ -41,10 +42,10 @@ pub struct Source {
     details: Option<StreamStats>,
 }
 
-/// Bounds of a source's log.
+/// Bounds of a source's log and headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceLimits {
-    /// Bytes the log may hold. A GOP larger than that cannot be joined: players wait for the next key frame. Default
+    /// Bytes the log may hold, the plain forms of multitrack messages included. A GOP larger than that cannot be joined: players wait for the next key frame. Default
     /// 32 MiB.
     pub bytes: usize,
     /// Frames the log may hold. Default 16384.
@@ -52,11 +53,18 @@ pub struct SourceLimits {
     /// Milliseconds of media kept for players that fall behind, before the newest key frame. The GOP since that frame
     /// is kept whatever its length in time. Default 10 000.
     pub milliseconds: u32,
+    /// Bytes that the headers in force (metadata, sequence headers and the like) may have together. A header beyond that
+    /// is relayed like any frame, but players that join later do not get it, nor the one it replaces: see
+    /// [`SourceStats::unkept_headers`]. Real ones take a few kilobytes. Default 1 MiB.
+    pub header_bytes: usize,
+    /// Tracks of each medium, beside the default one, whose headers may be in force; a header with one more is treated
+    /// like one with too many bytes. OBS sends six of audio, and as many of video as a ladder has steps. Default 16.
+    pub tracks: usize,
 }
 
 impl Default for SourceLimits {
     fn default() -> Self {
-        SourceLimits { bytes: 32 << 20, frames: 16_384, milliseconds: 10_000 }
+        SourceLimits { bytes: 32 << 20, frames: 16_384, milliseconds: 10_000, header_bytes: 1 << 20, tracks: 16 }
     }
 }
 
@@ -95,6 +103,9 @@ pub struct SourceStats {
     pub key_frames: u64,
     /// Sequence headers left out because they were equal to the one in force.
     pub repeated_headers: u64,
+    /// Headers relayed but not kept for players that join later, because they went beyond
+    /// [`SourceLimits::header_bytes`] or [`SourceLimits::tracks`].
+    pub unkept_headers: u64,
 }
 
 #[derive(Debug)]
@@ -169,7 +180,7 @@ pub struct Start {
 
 impl Start {
     /// The headers as the player is to get them: at the time of the first frame, metadata at 0. (FFmpeg takes metadata
-    /// with another timestamp for a subtitle.)
+    /// with another timestamp for a subtitle.) They share their payload with the headers.
     pub fn frames(&self) -> impl Iterator<Item = Frame> {
         self.headers.iter().map(|header| match header.kind() {
             FrameKind::Data => header.at(0),
@@ -332,10 +343,13 @@ impl Source {
     }
 
     /// Appends a frame. Takes the same time for one player and for ten thousand.
-    pub fn push(&mut self, now: Instant, frame: Frame) {
+    pub fn push(&mut self, now: Instant, mut frame: Frame) {
         if self.reduce_sequence_headers && frame.class() == FrameClass::SequenceHeader && self.headers.have(&frame) {
             self.stats.repeated_headers += 1;
             return;
+        }
+        if frame.class() == FrameClass::Metadata && self.headers.is_of_another_track(&frame) {
+            frame.for_multitrack_only();
         }
         let position = self.first + self.log.len() as u64;
         let length = frame.wire().len();
@@ -347,13 +361,15 @@ impl Source {
             self.stats.key_frames += u64::from(frame.is_join_point());
         }
         if frame.is_header() {
-            Arc::make_mut(&mut self.headers).apply(&frame);
+            let limits = HeaderLimits { bytes: self.limits.header_bytes, tracks: self.limits.tracks };
+            let kept = Arc::make_mut(&mut self.headers).apply(&frame, limits);
+            self.stats.unkept_headers += u64::from(!kept);
         }
         self.video |= frame.kind() == FrameKind::Video && frame.class().is_coded();
         self.details.get_or_insert_with(|| StreamStats::new(now)).record(now, &frame);
         self.last = Some((frame.timestamp(), now));
+        self.bytes += frame.held_bytes();
         self.log.push_back(Entry { frame, offset: self.pushed, headers });
-        self.bytes += length;
         self.pushed += length as u64;
         self.stats.frames += 1;
         self.stats.bytes += length as u64;
@@ -518,7 +534,7 @@ impl Source {
             if self.log.len() == 1 || !(over || (old && before_start)) {
                 return;
             }
-            self.bytes -= front.frame.wire().len();
+            self.bytes -= front.frame.held_bytes();
             self.log.pop_front();
             if self.starts.front() == Some(&self.first) {
                 self.starts.pop_front();

@@ -1,3 +1,4 @@
+use std::env;
 use std::time::Duration;
 
 use anabranch_core::chunk::Leniency;
@@ -5,7 +6,8 @@ use anabranch_core::conn::Config;
 use anabranch_core::hub::Conflict;
 use anabranch_core::policy::Network;
 use anabranch_core::source::{MergeWindow, Timestamps};
-use clap::{Args, ValueEnum, value_parser};
+use clap::builder::{BoolishValueParser, Resettable};
+use clap::{Args, Command, ValueEnum, value_parser};
 
 use crate::{Listen, TcpOptions};
 
@@ -38,12 +40,11 @@ pub struct Options {
           value_parser = value_parser!(u64).range(0..=86_400))]
     pub unpublish_grace: u64,
 
-    /// What happens when a name that is being published is to be published again: the newcomer is refused, or takes
-    /// over if its URL has the same token parameter
+    /// What happens when a name that is being published is to be published again
     #[arg(long, value_name = "RULE", default_value = "reject", env = "ANABRANCH_ON_CONFLICT")]
     pub on_conflict: OnConflict,
 
-    /// What becomes of publishers' timestamps: made to rise steadily, or passed on whatever they are
+    /// What becomes of publishers' timestamps
     #[arg(long, value_name = "MODE", default_value = "monotonic", env = "ANABRANCH_TIMESTAMPS")]
     pub timestamps: TimestampMode,
 
@@ -59,16 +60,16 @@ pub struct Options {
 
     /// Send multitrack messages to every player, not only to those that say they understand them (FFmpeg 7.1 and later
     /// do, and do not say so)
-    #[arg(long, env = "ANABRANCH_MULTITRACK_TO_ALL")]
+    #[arg(long, env = "ANABRANCH_MULTITRACK_TO_ALL", value_parser = BoolishValueParser::new())]
     pub multitrack_to_all: bool,
 
     /// Refuse chunk streams that start with a header that inherits from nothing, as the specification says; librtmp
     /// sends such
-    #[arg(long, env = "ANABRANCH_STRICT_CHUNKS")]
+    #[arg(long, env = "ANABRANCH_STRICT_CHUNKS", value_parser = BoolishValueParser::new())]
     pub strict_chunks: bool,
 
     /// Send onBWDone after connect, as Flash Media Server does
-    #[arg(long, env = "ANABRANCH_BANDWIDTH_DONE")]
+    #[arg(long, env = "ANABRANCH_BANDWIDTH_DONE", value_parser = BoolishValueParser::new())]
     pub bandwidth_done: bool,
 
     /// What to log: error, warn, info, debug or trace, or levels per module as in anabranch_smol=debug
@@ -81,20 +82,29 @@ pub struct Options {
 pub enum OnConflict {
     /// The newcomer is refused.
     Reject,
-    /// The newcomer takes over with the same token.
+    /// The newcomer takes over if its URL has the same token parameter, and is refused otherwise.
     Takeover,
 }
 
 /// The values of `--timestamps`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum TimestampMode {
-    /// Made to rise steadily.
+    /// They are made to rise steadily.
     Monotonic,
-    /// As the publisher sent them.
+    /// They are passed on as they are.
     Pass,
 }
 
 impl Options {
+    /// Adds these options to a program. They come before its description, as they bring that of their own type.
+    pub fn command(program: Command) -> Command {
+        // Compose files and unit files leave variables empty for "not set", which no option can mean otherwise.
+        Options::augment_args(program).mut_args(|option| {
+            let value = option.get_env().and_then(env::var_os);
+            if value.is_some_and(|value| value.is_empty()) { option.env(Resettable::Reset) } else { option }
+        })
+    }
+
     /// The server configuration that these options mean.
     pub fn config(&self) -> Config {
         let mut config = Config::default();

@@ -1,9 +1,9 @@
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anabranch_core::conn::Config;
-use clap::{Args, Command, FromArgMatches};
+use clap::{Command, FromArgMatches};
 use tracing::info;
 
 use crate::{Banner, Listen, Options, init_log, on_stop_signal};
@@ -39,7 +39,8 @@ impl<S, H: Send + 'static> Program<S, H> {
         match self.serve(&options) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("{name}: {error}");
+                // Whether or not it can be read, the exit code says it too.
+                let _ = writeln!(io::stderr(), "{name}: {error}");
                 ExitCode::FAILURE
             }
         }
@@ -47,7 +48,7 @@ impl<S, H: Send + 'static> Program<S, H> {
 
     fn command(&self) -> Command {
         // The options come first: they bring the description of their own type.
-        Options::augment_args(Command::new(self.name))
+        Options::command(Command::new(self.name))
             .version(self.version)
             .about("A live RTMP server: publish with OBS or FFmpeg, watch with any RTMP player")
             .long_about(None)
@@ -55,7 +56,8 @@ impl<S, H: Send + 'static> Program<S, H> {
     }
 
     fn serve(self, options: &Options) -> Result<(), String> {
-        init_log(&options.log)?;
+        // Until the end, so that the last lines are written.
+        let _log = init_log(&options.log)?;
         let mut server = (self.new)(options.config());
         for address in &options.listen {
             server = (self.listen)(server, *address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
@@ -67,7 +69,8 @@ impl<S, H: Send + 'static> Program<S, H> {
         })
         .map_err(|error| format!("cannot watch for signals: {error}"))?;
         let program = &format!("{} {}", self.name, self.version);
-        println!("{}", Banner { program, addresses: &(self.addresses)(&server) });
+        // A server whose standard output is closed or full serves all the same.
+        let _ = writeln!(io::stdout(), "{}", Banner { program, addresses: &(self.addresses)(&server) });
         (self.run)(server);
         info!("stopped");
         Ok(())

@@ -69,6 +69,8 @@ fn all_tracks_of_several_codecs_arrive_bit_exact() {
     arrives(&Case { codecs: MIXED, tracks: 4, multitrack_to_all: true, announced: "hvc1", ..Case::default() });
 }
 
+/// FFmpeg 9 marks what it says about the colours of a second track (packet type 4) as if it were about the first. FFmpeg 5
+/// takes that for a track in VP6 that never comes, and fails.
 #[test]
 fn of_tracks_of_several_codecs_the_first_arrive_bit_exact() {
     arrives(&Case { codecs: MIXED, tracks: 4, old_players: true, ..Case::default() });
@@ -123,7 +125,7 @@ fn arrives(case: &Case) {
     assert_eq!(all.tracks.len(), case.tracks, "the publisher did not send what it should");
     assert!(all.of_kind("video").all(|track| track.packets.len() >= 120), "video is missing");
     assert!(all.of_kind("audio").all(|track| track.packets.len() >= 80), "audio is missing");
-    let expected = if case.multitrack_to_all { all } else { all.first_tracks() }.from_key_frame();
+    let expected = if case.multitrack_to_all { all } else { all.first_tracks() };
     expected.assert_same(&Hashes::parse(&early));
     expected.assert_ends_with(&Hashes::parse(&late));
     // librtmp writes messages as they come, so this is what was on the wire.

@@ -6,6 +6,8 @@ use anabranch_tests::clients::{PATIENCE, Runtime, Server};
 on_both_runtimes!(
     the_server_accepts_again_after_it_ran_out_of_files,
     other_protocols_are_closed_and_named_and_the_server_serves_on,
+    the_log_names_the_client_behind_a_trusted_proxy,
+    a_client_cannot_fill_the_log,
 );
 
 fn the_server_accepts_again_after_it_ran_out_of_files(runtime: Runtime) {
@@ -20,9 +22,12 @@ fn the_server_accepts_again_after_it_ran_out_of_files(runtime: Runtime) {
 fn other_protocols_are_closed_and_named_and_the_server_serves_on(runtime: Runtime) {
     let mut server = Server::start(runtime, &["--unpublish-grace", "0"]);
     let client_hello = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[0x5a; 506]].concat();
-    let cases: [(&[u8], &str); 3] = [
+    let cases: [(&[u8], &str); 6] = [
         (b"GET /live/cam HTTP/1.1\r\nHost: localhost\r\n\r\n", "the peer speaks HTTP"),
         (&client_hello, "the peer speaks TLS"),
+        (b"PROXY TCP4 192.0.2.7 192.0.2.1 51000 1935\r\n\x03", "(PROXY protocol 1) and is not trusted to"),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", "(PROXY protocol 2) and is not trusted to"),
+        (b"\xf3\0\x04\xc0\0\x02\x07\x03", "(SRS's proxy) and is not trusted to"),
         (&[0xa7; 4096], "the peer speaks RTMP version 167 or another protocol"),
     ];
     for (index, (bytes, words)) in cases.into_iter().enumerate() {
@@ -42,4 +47,66 @@ fn other_protocols_are_closed_and_named_and_the_server_serves_on(runtime: Runtim
     }
     super::assert_serves(&mut server);
     server.stop();
+}
+
+fn the_log_names_the_client_behind_a_trusted_proxy(runtime: Runtime) {
+    let mut server = Server::start(runtime, &["--trusted-proxy", "127.0.0.1"]);
+    let mut socket = TcpStream::connect(server.address()).unwrap();
+    socket.write_all(b"PROXY TCP4 192.0.2.7 192.0.2.1 51000 1935\r\n").unwrap();
+    socket.write_all(&[hello(), connect("probe"), create_stream(), play("cam")].concat()).unwrap();
+    let line = server.wait_players("live/cam", 1).swap_remove(0).text;
+    assert!(line.contains(", from 192.0.2.7:51000,"), "{line}");
+    drop(socket);
+    let line = server.process.wait_line(" closed: ").text;
+    assert!(line.contains("; from 192.0.2.7:51000;"), "{line}");
+    server.stop();
+}
+
+fn a_client_cannot_fill_the_log(runtime: Runtime) {
+    let mut server = Server::start(runtime, &[]);
+    let mut socket = TcpStream::connect(server.address()).unwrap();
+    let agent = "\u{1}".repeat(4000);
+    socket.write_all(&[hello(), connect(&agent), create_stream()].concat()).unwrap();
+    // Each play leaves the stream before.
+    for number in 0..100 {
+        socket.write_all(&play(&format!("cam-{number}"))).unwrap();
+    }
+    server.process.wait_line(" goes on like that; ");
+    drop(socket);
+    server.process.wait_line(" closed: ");
+    let lines = server.process.lines_with(" is player of /live/cam-");
+    assert_eq!(lines.len(), 10);
+    assert!(lines.iter().all(|line| line.text.len() < 600 && line.text.ends_with("...\"")), "{lines:?}");
+    server.stop();
+}
+
+/// C0, C1 and some C2: servers do not compare it.
+fn hello() -> Vec<u8> {
+    [&[3][..], &[0; 2 * 1536]].concat()
+}
+
+fn connect(agent: &str) -> Vec<u8> {
+    let length = u16::try_from(agent.len()).unwrap().to_be_bytes();
+    let (app, name) = (b"\x03\0\x03app\x02\0\x04live\0\x08flashVer\x02", [&length, agent.as_bytes()].concat());
+    // The chunk size for all that follows (RTMP 1.0 §5.4.1).
+    let chunk_size = [2, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0, 0, 1, 0, 0].to_vec();
+    [chunk_size, command("connect", 1, 0, &[&app[..], &name, b"\0\0\x09"].concat())].concat()
+}
+
+fn create_stream() -> Vec<u8> {
+    command("createStream", 2, 0, &[5])
+}
+
+fn play(stream: &str) -> Vec<u8> {
+    let length = u16::try_from(stream.len()).unwrap().to_be_bytes();
+    command("play", 0, 1, &[&[5, 2][..], &length, stream.as_bytes()].concat())
+}
+
+/// A command in one chunk: name, transaction, and arguments that are AMF already.
+fn command(name: &str, transaction: u8, message_stream: u8, arguments: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(name.len()).unwrap().to_be_bytes();
+    let transaction = f64::from(transaction).to_be_bytes();
+    let body = [&[2][..], &length, name.as_bytes(), &[0], &transaction, arguments].concat();
+    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+    [&[3, 0, 0, 0, 0][..], &length, &[20, message_stream, 0, 0, 0], &body].concat()
 }

@@ -378,6 +378,25 @@ fn aggregates_come_apart() {
 }
 
 #[test]
+fn parts_of_an_aggregate_that_cannot_be_read_are_skipped_and_counted() {
+    let mut body = Vec::new();
+    for (type_id, timestamp, payload) in [
+        (8, 0, peer::audio_frame(1)),
+        (22, 10, vec![0; 30]),
+        (9, 20, peer::key_frame(2)),
+        (22, 30, vec![]),
+        (8, 40, peer::audio_frame(3)),
+    ] {
+        crate::flv::tag::write_tag(type_id, timestamp, &payload, &mut body).expect("short");
+    }
+    body.extend_from_slice(&[8, 0, 0]);
+    let mut link = Link::publishing(SessionConfig::default());
+    link.send(&peer::message(MessageType::AGGREGATE, 0, 1, &body));
+    assert_eq!(link.events(), ["audio frame 1 on 1 at 0", "video key 2 on 1 at 20", "audio frame 3 on 1 at 40"]);
+    assert_eq!(link.session.counters().unreadable_messages, 3);
+}
+
+#[test]
 fn what_needs_no_answer_gets_none() {
     let mut link = Link::connected();
     for control in [

@@ -365,6 +365,115 @@ fn a_gop_longer_than_the_time_bound_is_kept() {
     assert_eq!(read(&source, &mut cursor)[1..], ["K3@1000", "v4@5000", "v5@9000"]);
 }
 
+/// A sequence header of AV1 for `tracks`, in one message.
+fn many_tracks(tracks: impl IntoIterator<Item = u8>, length: usize) -> Frame {
+    let mut body = b"\x96\x10av01".to_vec();
+    for track in tracks {
+        body.push(track);
+        body.extend_from_slice(&u32::try_from(length).expect("short").to_be_bytes()[1..]);
+        body.resize(body.len() + length, track);
+    }
+    frame(MessageType::VIDEO, 0, &body)
+}
+
+fn sequence_end(track: u8) -> Frame {
+    frame(MessageType::VIDEO, 0, &[b"\x96\x02av01".as_slice(), &[track]].concat())
+}
+
+fn audio_track_header(track: u8) -> Frame {
+    frame(MessageType::AUDIO, 0, &[b"\x95\x00mp4a".as_slice(), &[track, 0x12, 0x10]].concat())
+}
+
+#[test]
+fn headers_of_more_tracks_than_allowed_are_relayed_but_not_kept() {
+    let (mut source, now) = live(SourceLimits::default());
+    push_all(&mut source, now, [key(0, 0)]);
+    let mut there = source.join();
+    assert_eq!(read(&source, &mut there).len(), 2);
+    push_all(&mut source, now, [many_tracks(0..=255, 1), key(40, 1)]);
+    assert!(source.headers().is_empty());
+    assert_eq!((source.stats().unkept_headers, read(&source, &mut there).len()), (1, 2), "who is there gets it");
+    // The default track, and sixteen more of each medium.
+    push_all(&mut source, now, (0..=16).map(|track| many_tracks([track], 1)));
+    push_all(&mut source, now, (0..=16).map(audio_track_header));
+    assert_eq!((source.stats().unkept_headers, source.headers().iter().count()), (1, 34));
+    push_all(&mut source, now, [many_tracks([17], 1), audio_track_header(17), many_tracks([0, 3, 16], 1)]);
+    assert_eq!((source.stats().unkept_headers, source.headers().iter().count()), (3, 32));
+    push_all(&mut source, now, [sequence_end(5), many_tracks([17], 1)]);
+    assert_eq!((source.stats().unkept_headers, source.headers().iter().count()), (3, 32), "room for another");
+}
+
+#[test]
+fn headers_in_force_stay_within_their_bytes_and_what_they_replace_is_void() {
+    let (mut source, now) = live(SourceLimits { header_bytes: 3000, ..SourceLimits::default() });
+    push_all(&mut source, now, (1..=16).map(|track| many_tracks([track], 900)));
+    assert!(source.headers().bytes() <= 3000);
+    assert_eq!((source.headers().iter().count(), source.stats().unkept_headers), (3, 13));
+    // A new header of a track takes the place of the old one, and its bytes.
+    push_all(&mut source, now, [many_tracks([2], 800)]);
+    assert_eq!((source.headers().iter().count(), source.stats().unkept_headers), (3, 13));
+    push_all(&mut source, now, [many_tracks([2], 3000), key(0, 1)]);
+    let tracks: Vec<u8> = source.headers().iter().map(|frame| frame.payload()[6]).collect();
+    assert_eq!((tracks, source.stats().unkept_headers), (vec![1, 3], 14), "a header out of date would mislead");
+    assert_eq!(source.stats().frames, 19, "all were relayed");
+}
+
+#[test]
+fn key_frames_share_the_headers_of_many_tracks() {
+    let (mut source, now) = live(SourceLimits::default());
+    for time in 0..200 {
+        push_all(&mut source, now, [many_tracks(0..16, 10), audio_header(time, 1), key(time, 1)]);
+    }
+    let sets: Vec<_> = source.log.iter().filter_map(|entry| entry.headers.as_ref()).collect();
+    assert_eq!(sets.len(), 200);
+    let of_log: Vec<_> = source.log.iter().map(|entry| entry.frame.wire().as_ptr()).collect();
+    assert!(sets.iter().all(|set| set.iter().all(|header| of_log.contains(&header.wire().as_ptr()))));
+    // 17 entries each: a few words, whatever the number of tracks in the message.
+    assert!(sets.iter().all(|set| set.iter().count() == 2 && set.structure_bytes() <= 1024));
+}
+
+#[test]
+fn the_plain_form_of_a_multitrack_message_counts_towards_the_log() {
+    let (mut source, now) = live(SourceLimits { bytes: 10_000, ..SourceLimits::default() });
+    for _ in 0..20 {
+        source.push(now, many_tracks([0], 900));
+    }
+    assert_eq!(source.log_frames(), 5, "each is held twice");
+    assert!(source.log_bytes() <= 10_000);
+}
+
+#[test]
+fn players_that_join_share_the_headers_payload() {
+    let (mut source, now) = live(SourceLimits::default());
+    let body = [&[0x17, 0, 0, 0, 0][..], &vec![1; 200_000]].concat();
+    let header = frame(MessageType::VIDEO, 0, &body);
+    let shared = header.wire().as_ptr_range();
+    // Before and after the time from which all chunk headers have a timestamp.
+    push_all(&mut source, now, [header, key(40, 1)]);
+    for time in [40, 0x0100_0000] {
+        source.push(now, key(time, 1));
+        let mut cursor = source.join();
+        let Next::Start(start) = source.next(&mut cursor) else { panic!("a key frame is there") };
+        let mut own = 0;
+        for header in start.frames() {
+            assert_eq!(header.timestamp(), time);
+            header.pieces(1, |piece| own += if shared.contains(&piece.as_ptr()) { 0 } else { piece.len() });
+        }
+        assert!((1..50).contains(&own), "{own} bytes of its own");
+    }
+}
+
+#[test]
+fn a_repeated_header_of_many_tracks_is_told_from_one_that_is_partly_replaced() {
+    let mut source = Source::new(SourceLimits::default()).with_reduced_sequence_headers(true);
+    source.begin();
+    let now = any_instant();
+    push_all(&mut source, now, [many_tracks([1, 2], 5), many_tracks([1, 2], 5)]);
+    assert_eq!(source.stats().repeated_headers, 1);
+    push_all(&mut source, now, [many_tracks([2], 6), many_tracks([1, 2], 5)]);
+    assert_eq!((source.stats().repeated_headers, source.headers().iter().count()), (1, 1));
+}
+
 /// What a publisher or a player does next.
 #[derive(Debug, Clone, Copy)]
 enum Step {
@@ -526,7 +635,7 @@ proptest! {
         frames in 1usize..30,
         milliseconds in 0u32..400,
     ) {
-        let limits = SourceLimits { bytes, frames, milliseconds };
+        let limits = SourceLimits { bytes, frames, milliseconds, ..SourceLimits::default() };
         let (mut source, now) = live(limits);
         let mut model = Model::default();
         let mut players = vec![(source.join(), Reader::default())];

@@ -1,0 +1,211 @@
+use std::io::{self, Write};
+use std::mem;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+
+/// Log lines on their way to an output that may be slow, stuck or broken. Whoever logs never waits for it and never
+/// hears of its errors: a thread of its own writes the lines, in order. What does not fit is dropped and counted, and
+/// the count written in its place.
+#[derive(Debug, Clone)]
+pub(crate) struct LogQueue {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Bytes that may wait.
+    capacity: usize,
+    state: Mutex<State>,
+    /// Notified when there is something to write.
+    filled: Condvar,
+    /// Notified when all is written.
+    written: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whole lines.
+    waiting: Vec<u8>,
+    /// Lines that came after those and are lost.
+    dropped: u64,
+    writing: bool,
+}
+
+impl LogQueue {
+    /// Starts the thread, which ends with the process. It holds twice `capacity` bytes at most: as much as is being
+    /// written may wait meanwhile.
+    pub(crate) fn start(output: impl Write + Send + 'static, capacity: usize) -> io::Result<Self> {
+        let shared = Shared { capacity, state: Mutex::default(), filled: Condvar::new(), written: Condvar::new() };
+        let shared = Arc::new(shared);
+        let its_shared = shared.clone();
+        thread::Builder::new().name("log".into()).spawn(move || its_shared.run(output))?;
+        Ok(LogQueue { shared })
+    }
+
+    /// Waits until all lines are written, but not longer than `patience`.
+    pub(crate) fn flush(&self, patience: Duration) {
+        let busy = |state: &mut State| state.writing || !state.waiting.is_empty();
+        // An output that is stuck keeps its lines; there is nobody to tell.
+        drop(self.shared.written.wait_timeout_while(self.shared.state(), patience, busy));
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut state = self.shared.state();
+        // After a line that was dropped, no other is taken before the count has its place between them.
+        if state.dropped > 0 || state.waiting.len().saturating_add(line.len()) > self.shared.capacity {
+            state.dropped = state.dropped.saturating_add(1);
+            return;
+        }
+        state.waiting.extend_from_slice(line);
+        drop(state);
+        self.shared.filled.notify_one();
+    }
+}
+
+impl Shared {
+    fn run(&self, mut output: impl Write) {
+        let mut state = self.state();
+        loop {
+            if !state.has_work() {
+                state.writing = false;
+                self.written.notify_all();
+            }
+            state = self.filled.wait_while(state, |state| !state.has_work()).unwrap_or_else(PoisonError::into_inner);
+            let mut lines = mem::take(&mut state.waiting);
+            let dropped = mem::take(&mut state.dropped);
+            state.writing = true;
+            drop(state);
+            if dropped > 0 {
+                lines.extend_from_slice(gap(dropped).as_bytes());
+            }
+            // Where the log cannot be written there is no place to say so.
+            let _ = output.write_all(&lines).and_then(|()| output.flush());
+            state = self.state();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn has_work(&self) -> bool {
+        self.dropped > 0 || !self.waiting.is_empty()
+    }
+}
+
+/// The line that stands for lines that were dropped.
+fn gap(dropped: u64) -> String {
+    let mut line = String::new();
+    // The clock's text fits into any string.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut line));
+    line + &format!("  WARN {dropped} log lines are missing here: standard error was not read fast enough\n")
+}
+
+/// The log writes each line with one call.
+impl Write for &LogQueue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for LogQueue {
+    type Writer = &'a LogQueue;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// An output that is stuck until what it was given is received.
+    struct Stuck(SyncSender<String>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // The test has ended when nobody receives.
+            let _ = self.0.send(String::from_utf8_lossy(bytes).into_owned());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn stuck(capacity: usize) -> (LogQueue, Receiver<String>) {
+        let (sender, receiver) = sync_channel(0);
+        (LogQueue::start(Stuck(sender), capacity).unwrap(), receiver)
+    }
+
+    #[test]
+    fn lines_that_do_not_fit_are_dropped_and_counted_in_their_place() {
+        let (queue, output) = stuck(20);
+        queue.push(b"first\n");
+        let taken = || queue.shared.state().writing;
+        while !taken() {
+            thread::yield_now();
+        }
+        // Nobody takes the first line, and yet nobody waits.
+        for line in ["second\n", "third\n", "much too long\n", "short\n"] {
+            queue.push(line.as_bytes());
+        }
+        assert_eq!(output.recv_timeout(PATIENCE).unwrap(), "first\n");
+        let rest = output.recv_timeout(PATIENCE).unwrap();
+        assert!(rest.starts_with("second\nthird\n2") && rest.contains(" WARN 2 log lines are missing here"), "{rest}");
+        // There is room again.
+        queue.push(b"fourth\n");
+        assert_eq!(output.recv_timeout(PATIENCE).unwrap(), "fourth\n");
+    }
+
+    #[test]
+    fn flushing_waits_for_the_last_line_but_not_for_ever() {
+        let (queue, output) = stuck(100);
+        queue.push(b"last\n");
+        queue.flush(Duration::from_millis(20));
+        let reader = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            output.recv_timeout(PATIENCE)
+        });
+        queue.flush(PATIENCE);
+        assert!(!queue.shared.state().writing);
+        assert_eq!(reader.join().unwrap().unwrap(), "last\n");
+    }
+
+    #[test]
+    fn an_output_that_fails_is_nobodys_concern() {
+        struct Broken;
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+        }
+        let queue = LogQueue::start(Broken, 100).unwrap();
+        for _ in 0..10 {
+            assert!((&queue).write_all(b"a line of twenty byte").is_ok());
+            queue.flush(PATIENCE);
+            assert!(!queue.shared.state().has_work());
+        }
+    }
+}
