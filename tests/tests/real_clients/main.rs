@@ -15,9 +15,12 @@ macro_rules! on_both_runtimes {
 mod bit_exactness;
 mod gstreamer;
 mod hostile;
+mod leaks;
 mod playing;
 mod shutdown;
+mod stalled;
 mod succession;
+mod takeover;
 
 use anabranch_tests::clients::{Clip, Folder, PATIENCE, Publication, Server, assert_same_packets};
 
