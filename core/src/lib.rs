@@ -63,6 +63,7 @@
 //! the formats.
 
 pub mod amf;
+pub mod bandwidth;
 pub mod chunk;
 pub mod command;
 pub mod conn;

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use crate::bandwidth::BandwidthConfig;
 use crate::hub::{Conflict, HubConfig};
 use crate::policy::{Limits, Network, Refer, Security, Token, Vhosts};
 use crate::session::SessionConfig;
@@ -59,6 +60,8 @@ pub struct VhostConfig {
     pub token: Option<Token>,
     /// How many of everything. Default: no limits.
     pub limits: Limits,
+    /// Makes the host one for SRS's bandwidth check: every connection to it is measured and then closed. Default: no.
+    pub bandwidth_check: Option<BandwidthConfig>,
     /// What is asked of the outside before it is granted. Default: nothing.
     pub asks: Asks,
 }
@@ -106,6 +109,7 @@ impl Default for VhostConfig {
             refer: Refer::default(),
             token: None,
             limits: Limits::default(),
+            bandwidth_check: None,
             asks: Asks::default(),
         }
     }

@@ -7,6 +7,7 @@
 
 mod action;
 mod ask;
+mod bandwidth;
 mod config;
 mod grant;
 mod player;
@@ -27,6 +28,7 @@ pub use server::Server;
 pub use site::VhostSnapshot;
 
 use crate::amf::Value;
+use crate::bandwidth::BandwidthCheck;
 use crate::command::ConnectInfo;
 use crate::hub::StreamId;
 use crate::session::{self, CloseReason, Outbound, Session};
@@ -50,6 +52,8 @@ pub struct Conn {
     client: Option<Box<Client>>,
     /// A request that waits for a verdict from outside.
     pending: Option<Box<Pending>>,
+    /// The bandwidth check that this connection is for.
+    check: Option<Box<BandwidthCheck>>,
     publishing: Vec<Publishing>,
     playing: Vec<Playing>,
     actions: VecDeque<Action>,
@@ -119,6 +123,7 @@ impl Conn {
             site,
             client: None,
             pending: None,
+            check: None,
             publishing: Vec::new(),
             playing: Vec::new(),
             actions: VecDeque::new(),
@@ -193,6 +198,7 @@ impl Conn {
                     // A session that closes plays no more, and must not say anything behind its last words.
                     let deadline = if wait.source { self.pull(now) } else { None };
                     self.flush(now);
+                    let check = self.measure(now);
                     // Media that was queued just now: once more, so that the session watches its write.
                     let unwatched = !wait.write && !self.session.outbound().is_empty();
                     if unwatched || !self.actions.is_empty() {
@@ -201,7 +207,8 @@ impl Conn {
                     wait.write = !self.session.outbound().is_empty();
                     let own = self.publishing.iter().filter_map(Publishing::deadline);
                     let verdict = self.pending.as_ref().map(|pending| pending.deadline());
-                    let due = [wait.deadline, deadline, verdict, self.drained];
+                    let due = [wait.deadline, deadline, verdict, check, self.drained];
+                    wait.read &= self.check.as_ref().is_none_or(|check| check.wants_input());
                     wait.deadline = due.into_iter().flatten().chain(own).min();
                     return Output::Wait(wait);
                 }

@@ -9,7 +9,7 @@ use super::site::Site;
 use super::{Client, Conn};
 use crate::hub::Conflict;
 use crate::message::Message;
-use crate::policy::{Action, Counted, Refusal};
+use crate::policy::{Action, Counted};
 use crate::session::{CloseReason, ConnectRequest, Event, PlayRequest, PublishRequest, Rejection};
 use crate::url::{self, StreamKey, Target};
 
@@ -21,6 +21,7 @@ impl Conn {
             Event::Publish(request) => self.publish(now, request),
             Event::Play(request) => self.play(now, request),
             Event::Media(message) => self.media(now, message),
+            Event::Measured { command, bytes } => self.measured(now, command.as_ref(), bytes),
             Event::ClearMetadata { stream_id } => {
                 if let Some(publishing) = self.publishing(stream_id) {
                     publishing.clear_metadata();
@@ -58,7 +59,11 @@ impl Conn {
             Err(refusal) => return self.session.reject(request, &Rejection::connect_rejected(refusal.to_string())),
         }
         self.client = Some(Box::new(client));
-        self.grant_or_ask(now, Request::Connect(request));
+        if self.site.config.bandwidth_check.is_some() {
+            self.begin_check(now, request);
+        } else {
+            self.grant_or_ask(now, Request::Connect(request));
+        }
     }
 
     fn publish(&mut self, now: Instant, request: PublishRequest) {
@@ -79,8 +84,7 @@ impl Conn {
         let Ok(claim) = site.hub.claim(&key, credentials, conflict) else {
             return self.session.reject(request, &Rejection::stream_in_use(key.stream()));
         };
-        if site.config.limits.check(Counted::Streams, site.hub.stream_count().saturating_sub(1)).is_err() {
-            let refusal = Refusal::Limit(Counted::Streams);
+        if let Err(refusal) = site.check_streams(&key) {
             return self.session.reject(request, &Rejection::publish_denied(refusal.to_string()));
         }
         let facts = StreamFacts { key, params: target.params().to_query() };
@@ -94,6 +98,8 @@ impl Conn {
         };
         let counter = self.check(now, Action::Play, &site, &target).and_then(|counter| {
             site.config.limits.check(Counted::StreamPlayers, site.hub.player_count(&key))?;
+            // Who waits for a publisher makes a stream, too.
+            site.check_streams(&key)?;
             Ok(counter)
         });
         let counter = match counter {

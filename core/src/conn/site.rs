@@ -1,10 +1,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::{Config, VhostConfig};
+use crate::bandwidth::{Gate, TooSoon};
 use crate::hub::Hub;
 use crate::policy::{Counted, Refusal, Usage, Vhosts};
 use crate::session::SessionConfig;
-use crate::url::DEFAULT_VHOST;
+use crate::url::{DEFAULT_VHOST, StreamKey};
 
 /// A virtual host at work.
 #[derive(Debug)]
@@ -15,6 +17,8 @@ pub(super) struct Site {
     /// The server's hub; streams created through it have this host's settings.
     pub(super) hub: Hub,
     usage: Mutex<Usage>,
+    /// How often the bandwidth check may be made.
+    gate: Mutex<Gate>,
 }
 
 /// One of what is counted of a site. Dropping it gives it back.
@@ -25,6 +29,11 @@ pub(super) struct Counter {
 }
 
 impl Site {
+    /// Whether a bandwidth check may be made now.
+    pub(super) fn admit_check(&self, now: Instant) -> Result<(), TooSoon> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner).admit(now)
+    }
+
     /// Counts one more.
     ///
     /// # Errors
@@ -32,6 +41,16 @@ impl Site {
     pub(super) fn count(self: &Arc<Self>, counted: Counted) -> Result<Counter, Refusal> {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner).try_add(counted)?;
         Ok(Counter { site: self.clone(), counted })
+    }
+
+    /// Whether there may be this stream, beside the others of this virtual host.
+    ///
+    /// # Errors
+    /// There are as many as there may be.
+    pub(super) fn check_streams(&self, key: &StreamKey) -> Result<(), Refusal> {
+        let limits = &self.config.limits;
+        // Counting takes a look at each of them.
+        limits.streams.map_or(Ok(()), |_| limits.check(Counted::Streams, self.hub.streams_beside(key)))
     }
 }
 
@@ -87,6 +106,9 @@ impl Sites {
                 session: Arc::new(config.session.clone()),
                 hub: hub.with_config(Arc::new(config.streams())),
                 usage: Mutex::new(Usage::new(config.limits)),
+                gate: Mutex::new(Gate::new(
+                    config.bandwidth_check.as_ref().map_or(Duration::ZERO, |check| check.interval),
+                )),
                 config: config.clone(),
             })
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Buf;
 
 use super::*;
-use crate::amf::Value;
+use crate::amf::{Object, Value};
 use crate::chunk::message_header;
 use crate::message::{Control, MessageType, UserControl};
 use crate::session::tests::peer::{self, Ear};
@@ -644,4 +644,61 @@ fn an_edge_asks_upstream_first_and_tells_only_of_what_it_asked_for_itself() {
     assert!(said(&refused.hear(&site), "NetStream.Publish.Denied"));
     refused.disconnect(&site);
     assert_eq!(refused.actions(), [""; 0], "a question upstream is no promise to tell");
+}
+
+/// A host for the bandwidth check: measured in both directions, told the result, closed; not twice in a row, and not
+/// without the key.
+#[test]
+fn a_bandwidth_check_runs_through_and_closes() {
+    let check = crate::bandwidth::BandwidthConfig { key: "secret".to_owned(), ..Default::default() };
+    let mut site = Site::with(VhostConfig { bandwidth_check: Some(check), ..VhostConfig::default() }.into());
+    let connect = |site: &Site, tc_url: &str| {
+        let mut client = Client {
+            conn: site.server.connect(site.now),
+            ear: Ear::new(),
+            actions: Vec::new(),
+            closed: None,
+            deadline: None,
+        };
+        let object = Object::default().with("app", "check").with("tcUrl", tc_url);
+        client.say(site, &[peer::handshake(), peer::connect_with(object)].concat());
+        client
+    };
+    let mut stranger = connect(&site, "rtmp://host/check");
+    assert!(said(&stranger.hear(&site), "NetConnection.Connect.Rejected"));
+
+    let url = "rtmp://host/check?key=secret";
+    let mut client = connect(&site, url);
+    let answers = [
+        ("onSrsBandCheckStartPlayBytes", "onSrsBandCheckStartingPlayBytes"),
+        ("onSrsBandCheckStopPlayBytes", "onSrsBandCheckStoppedPlayBytes"),
+        ("onSrsBandCheckStartPublishBytes", "onSrsBandCheckStartingPublishBytes"),
+        ("onSrsBandCheckStopPublishBytes", "onSrsBandCheckStoppedPublishBytes"),
+        ("onSrsBandCheckFinished", "finalClientPacket"),
+    ];
+    let mut heard = Vec::new();
+    for _ in 0..2000 {
+        for line in client.hear(&site) {
+            let answer = answers.iter().find(|(name, _)| line.split(' ').any(|word| word == *name));
+            if let Some((name, answer)) = answer {
+                heard.push(*name);
+                client.say(&site, &peer::command(answer, 0.0, 0, &[]));
+            }
+        }
+        if client.closed.is_some() {
+            break;
+        }
+        site.pass(Duration::from_millis(20));
+        client.conn.handle_timeout(site.now);
+        client.poll(&site);
+    }
+    assert_eq!(heard, answers.map(|(name, _)| name));
+    assert_eq!(client.closed.expect("over").close.reason.name(), "bandwidth_checked");
+
+    let mut again = connect(&site, url);
+    assert!(said(&again.hear(&site), "NetConnection.Connect.Rejected"), "not so soon");
+    again.disconnect(&site);
+    site.pass(Duration::from_secs(30));
+    let mut later = connect(&site, url);
+    assert!(said(&later.hear(&site), "NetConnection.Connect.Success"));
 }

@@ -216,9 +216,10 @@ impl Hub {
         Player::join(self.clone(), stream)
     }
 
-    /// How many streams there are, published or waited for.
-    pub fn stream_count(&self) -> usize {
-        self.registry().streams.len()
+    /// How many other streams there are of the same virtual host, published or waited for.
+    pub fn streams_beside(&self, key: &StreamKey) -> usize {
+        let registry = self.registry();
+        registry.streams.keys().filter(|other| other.vhost() == key.vhost() && *other != key).count()
     }
 
     /// How many play a stream or wait for it.

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::ClientKind;
 use crate::chunk::ChunkError;
-use crate::command::{CommandError, ConnectInfo, PlayArguments, PublishType};
+use crate::command::{Command, CommandError, ConnectInfo, PlayArguments, PublishType};
 use crate::handshake::HandshakeError;
 use crate::message::{ControlError, Message};
 use crate::policy::Refusal;
@@ -51,6 +51,14 @@ pub enum Event {
     ClearMetadata {
         /// Message stream id.
         stream_id: u32,
+    },
+    /// Something of a peer whose bandwidth is being measured, see
+    /// [`measure`](super::Session::measure).
+    Measured {
+        /// The command, if it was one.
+        command: Option<Command>,
+        /// Length of the message body.
+        bytes: usize,
     },
     /// The stream is no longer published on this connection. More may follow on the same connection.
     Unpublish {
@@ -280,6 +288,8 @@ pub enum CloseReason {
     Rejected(&'static str),
     /// A rule of the server's was broken while the connection was open.
     Refused(Refusal),
+    /// The bandwidth check this connection was for is over.
+    BandwidthChecked,
     /// A publisher that nobody watched for too long.
     Idle,
     /// A player that missed too much.
@@ -321,6 +331,7 @@ impl CloseReason {
             CloseReason::Timeout(TimeoutKind::Write) => "write_timeout",
             CloseReason::Rejected(_) => "rejected",
             CloseReason::Refused(refusal) => refusal.code(),
+            CloseReason::BandwidthChecked => "bandwidth_checked",
             CloseReason::Idle => "idle_publisher",
             CloseReason::TooSlow => "player_too_slow",
             CloseReason::TakenOver => "taken_over",
@@ -345,6 +356,7 @@ impl fmt::Display for CloseReason {
             }),
             CloseReason::Rejected(code) => write!(f, "refused: {code}"),
             CloseReason::Refused(refusal) => refusal.fmt(f),
+            CloseReason::BandwidthChecked => f.write_str("bandwidth check is over"),
             CloseReason::Idle => f.write_str("nobody watches"),
             CloseReason::TooSlow => f.write_str("player missed too much"),
             CloseReason::TakenOver => f.write_str("another publisher took over"),

@@ -1,4 +1,5 @@
 use super::{Error, Event, MIN_ACK_WINDOW, Session, Stage};
+use crate::command::Command;
 use crate::flv;
 use crate::message::data::{self, PublisherData};
 use crate::message::{Control, Message, MessageType, Payload, UserControl};
@@ -9,6 +10,16 @@ impl Session {
         let limit = self.config.limits.command;
         if !media && message.payload.len() > limit as usize {
             return Err(Error::MessageOverLimit { type_id: message.type_id, length: message.payload.len(), limit });
+        }
+        if self.measuring && message.type_id > MessageType::SET_PEER_BANDWIDTH {
+            let command = match message.type_id {
+                MessageType::COMMAND_AMF0 | MessageType::COMMAND_AMF3 => {
+                    Command::parse(message.type_id, &message.payload, &self.config.limits.amf).ok()
+                }
+                _ => None,
+            };
+            self.push_event(Event::Measured { command, bytes: message.payload.len() });
+            return Ok(());
         }
         match message.type_id {
             MessageType::AUDIO | MessageType::VIDEO => self.handle_media(message),

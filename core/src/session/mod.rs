@@ -95,6 +95,8 @@ pub struct Session {
     /// When the publisher's last message came.
     last_message: Option<Instant>,
     counters: SessionCounters,
+    /// True while everything that comes is handed on for a bandwidth check.
+    measuring: bool,
     /// Bytes that were queued and given up.
     given_up: u64,
     /// Bytes that came after the session was over.
@@ -163,6 +165,7 @@ impl Session {
             write_progress: now,
             last_message: None,
             counters: SessionCounters::default(),
+            measuring: false,
             given_up: 0,
             ignored_bytes: 0,
             config,
@@ -340,6 +343,18 @@ impl Session {
     /// Sends a user control event.
     pub fn send_user_control(&mut self, event: UserControl) {
         self.send_control(&Control::User(event));
+    }
+
+    /// From now on hands on whatever comes, but control messages, as [`Event::Measured`]: a bandwidth check speaks for
+    /// itself.
+    pub fn measure(&mut self) {
+        self.measuring = true;
+        self.timers.clear(Timer::Setup);
+    }
+
+    /// Sends a command on a chunk stream of the caller's choice, for the connection as a whole.
+    pub(crate) fn send_measuring(&mut self, chunk_stream: u8, command: &Command) {
+        self.send_command(chunk_stream, 0, command);
     }
 
     /// Closes from our side; what is queued is written first.

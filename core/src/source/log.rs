@@ -34,7 +34,7 @@ pub struct Source {
     /// Counts publishers.
     epoch: u64,
     live: bool,
-    /// Timestamp and arrival of the newest frame.
+    /// Timestamp and arrival of the newest coded frame.
     last: Option<(u32, Instant)>,
     ended: Option<Instant>,
     stats: SourceStats,
@@ -113,6 +113,9 @@ struct Entry {
     frame: Frame,
     /// `Source::pushed` before this frame.
     offset: u64,
+    /// Where the stream's time is here: the frame's timestamp, but for headers and data that of the coded frame before
+    /// it. Their own is often void.
+    time: u32,
     /// At a frame to start at: the headers in force right before it.
     headers: Option<Arc<Headers>>,
 }
@@ -367,9 +370,15 @@ impl Source {
         }
         self.video |= frame.kind() == FrameKind::Video && frame.class().is_coded();
         self.details.get_or_insert_with(|| StreamStats::new(now)).record(now, &frame);
-        self.last = Some((frame.timestamp(), now));
+        let time = match self.last {
+            Some((last, _)) if !frame.class().is_coded() => last,
+            _ => frame.timestamp(),
+        };
+        if frame.class().is_coded() {
+            self.last = Some((time, now));
+        }
         self.bytes += frame.held_bytes();
-        self.log.push_back(Entry { frame, offset: self.pushed, headers });
+        self.log.push_back(Entry { frame, offset: self.pushed, time, headers });
         self.pushed += length as u64;
         self.stats.frames += 1;
         self.stats.bytes += length as u64;
@@ -415,7 +424,7 @@ impl Source {
             cursor.reached = Some(Reached {
                 position: cursor.position,
                 offset: entry.offset + frame.wire().len() as u64,
-                timestamp: frame.timestamp(),
+                timestamp: entry.time,
             });
             cursor.key_seen |= frame.is_join_point();
             if cursor.key_seen || frame.kind() != FrameKind::Video || !frame.class().is_coded() {
@@ -427,7 +436,7 @@ impl Source {
 
     /// What lies between the cursor and the present; nothing if it has not begun.
     pub fn unsent(&self, cursor: &Cursor) -> Gap {
-        let timestamp = self.log.back().map(|entry| entry.frame.timestamp());
+        let timestamp = self.log.back().map(|entry| entry.time);
         let head = Reached {
             position: self.first + self.log.len() as u64,
             offset: self.pushed,
@@ -517,7 +526,7 @@ impl Source {
             StartRule::NextKeyFrame => false,
             StartRule::NewestKeyFrame { bytes, milliseconds, frames } => {
                 self.pushed - entry.offset <= bytes
-                    && milliseconds_from(entry.frame.timestamp(), head.frame.timestamp()) <= milliseconds
+                    && milliseconds_from(entry.time, head.time) <= milliseconds
                     && self.first + self.log.len() as u64 - newest <= frames
             }
         }
@@ -525,10 +534,10 @@ impl Source {
 
     /// Drops from the log's tail what is over a bound: bytes and frames always, time only before the newest key frame.
     fn trim(&mut self) {
-        let head = self.log.back().map_or(0, |entry| entry.frame.timestamp());
+        let head = self.log.back().map_or(0, |entry| entry.time);
         while let Some(front) = self.log.front() {
             let over = self.bytes > self.limits.bytes || self.log.len() > self.limits.frames;
-            let old = milliseconds_from(front.frame.timestamp(), head) > self.limits.milliseconds;
+            let old = milliseconds_from(front.time, head) > self.limits.milliseconds;
             let before_start = self.starts.back().is_none_or(|start| self.first < *start);
             // The newest frame stays whatever its size: it may be the only one there ever is.
             if self.log.len() == 1 || !(over || (old && before_start)) {

@@ -474,6 +474,23 @@ fn a_repeated_header_of_many_tracks_is_told_from_one_that_is_partly_replaced() {
     assert_eq!((source.stats().repeated_headers, source.headers().iter().count()), (1, 1));
 }
 
+#[test]
+fn headers_do_not_move_the_streams_time() {
+    let (mut source, now) = live(SourceLimits { milliseconds: 1_000, ..SourceLimits::default() });
+    push_all(&mut source, now, [key(50_000, 1), inter(50_040, 2)]);
+    let mut cursor = source.join();
+    while !matches!(source.next(&mut cursor), Next::Pending) {}
+    // One far ahead makes nothing old; one at 0 makes neither a gap longer nor the next publisher begin there.
+    push_all(&mut source, now, [video_header(9_000_000, 3), metadata(0, 4), key(50_080, 5)]);
+    assert_eq!((source.log_frames(), source.unsent(&cursor).milliseconds), (5, 40));
+    source.next(&mut cursor);
+    source.next(&mut cursor);
+    assert_eq!(source.unsent(&cursor).milliseconds, 40);
+    source.push(now, metadata(0, 6));
+    source.end(now);
+    assert_eq!(source.begin().map(now, FrameKind::Video, true, 7), 50_081);
+}
+
 /// What a publisher or a player does next.
 #[derive(Debug, Clone, Copy)]
 enum Step {
@@ -503,13 +520,19 @@ impl Model {
         while self.oldest + 1 < self.frames.len() {
             let kept = &self.frames[self.oldest..];
             let over = bytes(kept) > limits.bytes || kept.len() > limits.frames;
-            let age = kept[kept.len() - 1].timestamp() - kept[0].timestamp();
+            let age = self.time(self.frames.len() - 1) - self.time(self.oldest);
             let old = age > limits.milliseconds && start.is_none_or(|start| start < self.oldest || self.oldest < start);
             if !over && !old {
                 return;
             }
             self.oldest += 1;
         }
+    }
+
+    /// The stream's time at a frame: what is not coded has none of its own.
+    fn time(&self, index: usize) -> u32 {
+        let coded = self.frames[..=index].iter().rfind(|frame| frame.class().is_coded());
+        coded.unwrap_or(&self.frames[index]).timestamp()
     }
 
     /// The newest frame of this publisher to start at, whether or not it is still there.
@@ -591,7 +614,7 @@ impl Reader {
             let frame = model.frames.get(next)?;
             next += 1;
             self.next = Some(next);
-            self.reached = Some(Place { next, time: frame.timestamp(), epoch_start: model.epoch_start });
+            self.reached = Some(Place { next, time: model.time(next - 1), epoch_start: model.epoch_start });
             self.key_seen |= frame.is_join_point();
             if self.key_seen || frame.kind() != FrameKind::Video || frame.is_header() {
                 return Some(word(frame));
@@ -604,7 +627,7 @@ impl Reader {
         let Some(place) = self.reached else {
             return NO_GAP.into();
         };
-        let time = |index: usize| model.frames[index].timestamp();
+        let time = |index: usize| model.time(index);
         let (missed, milliseconds) = if place.epoch_start == model.epoch_start {
             (model.frames[place.next.min(start)..start].to_vec(), time(start).saturating_sub(place.time))
         } else {

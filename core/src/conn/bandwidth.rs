@@ -1,0 +1,57 @@
+use std::time::Instant;
+
+use super::Conn;
+use crate::bandwidth::{BandwidthCheck, CHUNK_STREAM, Step};
+use crate::command::Command;
+use crate::session::{CloseReason, ConnectRequest, Rejection};
+
+/// A chunk stream id that fits the one-byte form.
+const CHECK_CHUNK_STREAM: u8 = CHUNK_STREAM as u8;
+
+impl Conn {
+    /// A `connect` to a host that is there for the bandwidth check.
+    pub(super) fn begin_check(&mut self, now: Instant, request: ConnectRequest) {
+        let Some(config) = self.site.config.bandwidth_check.clone() else {
+            return;
+        };
+        let tc_url = request.info().tc_url.clone().unwrap_or_default();
+        if !config.allows(&tc_url) {
+            let rejection = Rejection::connect_rejected("The bandwidth check needs its key.");
+            return self.session.reject(request, &rejection);
+        }
+        if let Err(too_soon) = self.site.admit_check(now) {
+            self.session.send_measuring(CHECK_CHUNK_STREAM, &too_soon.notice());
+            return self.session.reject(request, &Rejection::connect_rejected(too_soon.to_string()));
+        }
+        let swf_url = request.info().swf_url.clone();
+        self.session.set_config(self.site.session.clone());
+        self.session.accept(request);
+        self.session.measure();
+        self.check = Some(Box::new(BandwidthCheck::new(&config, now).with_swf_url(swf_url.as_deref())));
+    }
+
+    /// Something the measured client sent.
+    pub(super) fn measured(&mut self, now: Instant, command: Option<&Command>, bytes: usize) {
+        if let Some(check) = &mut self.check {
+            match command {
+                Some(command) => check.handle(now, command, bytes),
+                None => check.received(now, bytes),
+            }
+        }
+    }
+
+    /// Sends what the check has to say; when it wants to be looked at again.
+    pub(super) fn measure(&mut self, now: Instant) -> Option<Instant> {
+        let check = self.check.as_mut()?;
+        loop {
+            match check.poll(now, self.session.outbound().len()) {
+                Step::Send(command) => self.session.send_measuring(CHECK_CHUNK_STREAM, &command),
+                Step::Wait(until) => return Some(until),
+                Step::Finished(_) => {
+                    self.session.close(CloseReason::BandwidthChecked);
+                    return None;
+                }
+            }
+        }
+    }
+}
