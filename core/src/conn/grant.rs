@@ -184,8 +184,6 @@ impl Conn {
                 self.attach(Role::Player, player.stream_id(), key, None);
                 let understands =
                     self.session.capabilities().is_some_and(|capabilities| capabilities.has(Capabilities::MULTITRACK));
-                // Frames of the host's streams are cut to its chunk size.
-                self.session.set_chunk_size(site.config.session.chunk_size);
                 self.playing.push(Playing::new(&request, player, understands, site, counter, asked.then_some(facts)));
                 self.session.accept(request);
             }

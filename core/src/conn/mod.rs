@@ -259,8 +259,7 @@ impl Conn {
         if self.drained.take_if(|deadline| *deadline <= now).is_some() {
             self.shutdown();
         }
-        let limit = self.site.config.idle_publisher;
-        if self.publishing.iter_mut().any(|publishing| publishing.is_idle(now, limit)) {
+        if self.publishing.iter_mut().any(|publishing| publishing.is_idle(now)) {
             self.session.close(CloseReason::Idle);
         }
     }

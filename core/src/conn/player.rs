@@ -201,7 +201,11 @@ impl Playing {
             match frame.for_player(multitrack) {
                 None => left_out.multitrack += 1,
                 Some(frame) if !wanted(frame, audio, video) => left_out.unwanted += 1,
-                Some(frame) => session.send_frame(stream_id, frame),
+                Some(frame) => {
+                    // One connection may play streams of several hosts, each cut to its own host's chunk size.
+                    session.set_chunk_size(config.session.chunk_size);
+                    session.send_frame(stream_id, frame);
+                }
             }
             session.outbound().len() < config.high_water
         });

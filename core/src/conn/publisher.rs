@@ -14,6 +14,8 @@ pub(super) struct Publishing {
     stream_id: u32,
     publisher: Publisher,
     meter: Option<RateMeter>,
+    /// True once it is told that it is not heard any more.
+    stopped: bool,
     /// Since when nobody plays the stream, as far as it was looked at, and when to look again.
     idle: Option<Idle>,
     /// What the outside was asked about it, if it was: it is to hear of the end.
@@ -23,6 +25,8 @@ pub(super) struct Publishing {
 
 #[derive(Debug)]
 struct Idle {
+    /// How long that may go on: a rule of the stream's virtual host.
+    limit: Duration,
     since: Option<Instant>,
     next_look: Instant,
 }
@@ -44,8 +48,8 @@ impl Publishing {
         asked: Option<StreamFacts>,
     ) -> Self {
         let meter = site.config.limits.publisher_rate.map(|rate| RateMeter::new(rate, now));
-        let idle = site.config.idle_publisher.map(|limit| Idle { since: Some(now), next_look: now + limit });
-        Publishing { stream_id, publisher, meter, idle, asked, _counter: counter }
+        let idle = site.config.idle_publisher.map(|limit| Idle { limit, since: Some(now), next_look: now + limit });
+        Publishing { stream_id, publisher, meter, stopped: false, idle, asked, _counter: counter }
     }
 
     pub(super) fn stream_id(&self) -> u32 {
@@ -56,11 +60,19 @@ impl Publishing {
         self.publisher.stream_id()
     }
 
+    /// Nothing is heard after the first error, which is told once: what follows a message that was left out cannot be
+    /// decoded.
     pub(super) fn push(&mut self, now: Instant, message: Message) -> Result<(), Stopped> {
-        if let Some(meter) = &mut self.meter {
-            meter.add(now, message.payload.len()).map_err(Stopped::Refused)?;
+        if self.stopped {
+            return Ok(());
         }
-        self.publisher.push(now, message).map_err(|Superseded| Stopped::Superseded)
+        let metered = self.meter.as_mut().map_or(Ok(()), |meter| meter.add(now, message.payload.len()));
+        let pushed = match metered {
+            Ok(()) => self.publisher.push(now, message).map_err(|Superseded| Stopped::Superseded),
+            Err(refusal) => Err(Stopped::Refused(refusal)),
+        };
+        self.stopped = pushed.is_err();
+        pushed
     }
 
     pub(super) fn clear_metadata(&mut self) {
@@ -76,11 +88,12 @@ impl Publishing {
         self.publisher.take_flush(now)
     }
 
-    /// True if nobody has played the stream for `limit`. Looks only now and then: players come and go without a word.
-    pub(super) fn is_idle(&mut self, now: Instant, limit: Option<Duration>) -> bool {
-        let (Some(idle), Some(limit)) = (&mut self.idle, limit) else {
+    /// True if nobody has played the stream for too long. Looks only now and then: players come and go without a word.
+    pub(super) fn is_idle(&mut self, now: Instant) -> bool {
+        let Some(idle) = &mut self.idle else {
             return false;
         };
+        let limit = idle.limit;
         if idle.next_look > now {
             return false;
         }

@@ -1,3 +1,4 @@
+use super::timers::Timer;
 use super::{Error, Event, MIN_ACK_WINDOW, Session, Stage};
 use crate::command::Command;
 use crate::flv;
@@ -120,7 +121,10 @@ impl Session {
             return None;
         }
         let stream_id = self.streams.publishing(stream_id)?;
-        self.last_message = Some(self.now);
+        if self.last_message.replace(self.now).is_none() {
+            // No longer the first one's.
+            self.timers.set(Timer::Publish, self.now + self.config.timeouts.next_message);
+        }
         Some(stream_id)
     }
 }

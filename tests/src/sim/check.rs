@@ -1,70 +1,177 @@
 use std::collections::BTreeMap;
 
 use anabranch_core::chunk::MAX_HEADER;
+use anabranch_core::conn::{Attachment, Config, Role, Subject, VhostConfig};
+use anabranch_core::hub::{Conflict, StreamId};
+use anabranch_core::url::StreamKey;
 
 use super::{Sim, Slot};
 
 /// What a client can make the server queue with one last request, beyond the bound on replies: the answers to it.
 const LAST_ANSWER: usize = 4096;
 
+/// Bounds of all virtual hosts of a server.
+#[derive(Debug)]
+pub(super) struct Bounds {
+    log: usize,
+    queue: usize,
+    chunk: usize,
+}
+
+impl Bounds {
+    pub(super) fn of(config: &Config) -> Self {
+        let sites = || config.vhosts.iter().map(|vhost| &vhost.settings).chain([&config.defaults]);
+        let most = |of: fn(&VhostConfig) -> usize| sites().map(of).max().unwrap_or_default();
+        Bounds {
+            log: most(|site| site.source.bytes),
+            queue: most(|site| site.high_water) + most(|site| site.session.limits.replies) + LAST_ANSWER,
+            chunk: sites().map(|site| site.session.chunk_size as usize).min().unwrap_or(128),
+        }
+    }
+}
+
+/// Who is attached to a stream.
+#[derive(Debug, Default)]
+pub(super) struct Attached {
+    /// The slot that publishes it, but for those from whom another took over.
+    publisher: Option<usize>,
+    /// Slots that play it, and how often they said so.
+    pub(super) players: BTreeMap<usize, usize>,
+}
+
 impl Sim {
     /// Checks what must hold at every moment. Every step ends with it, so that a test need not.
     ///
     /// - No log is over its limit, but by a single message that is larger.
-    /// - A stream is listed exactly while a connection publishes or plays it, with the right number of players; never
-    ///   has it two publishers.
+    /// - A stream is listed exactly while a connection publishes, claims or plays it, with the right number of players;
+    ///   never has it two publishers, but while one from whom another has taken over is being closed.
     /// - No connection has more bytes queued than the high-water mark, one message and the bound on replies.
-    /// - Every client could read all it got, and every player got what was sent: see [`Screen`](super::Screen).
+    /// - No question is open beyond its deadline.
     ///
-    /// Beyond that every step checks that actions are paired and that a connection that is over stays silent, and time
-    /// must pass.
+    /// Beyond that every step checks that
+    /// - actions are paired, and a connection that is over stays silent;
+    /// - every question that was not refused is followed by exactly one notice of the same, the connection's own last,
+    ///   and none by another; no connection is attached, and no success is told, before the verdict;
+    /// - every client could read all it got, and every player got what was sent: see [`Screen`](super::Screen);
+    /// - time passes.
     ///
     /// # Panics
     /// If any of it does not hold, with the seed and the time.
-    pub fn check(&mut self) {
-        self.check_streams();
-        self.check_clients();
-    }
-
-    fn check_streams(&mut self) {
-        let mut attached = BTreeMap::new();
-        for slot in &self.slots {
-            for stream in &slot.publishes {
-                attached.entry(*stream).or_insert((0, 0)).0 += 1;
-            }
-            for stream in &slot.plays {
-                attached.entry(*stream).or_insert((0, 0)).1 += 1;
-            }
-        }
-        let limit = self.server.config().defaults.source.bytes.max(self.largest_message());
+    pub fn check(&self) {
+        let limit = self.bounds.log.max(self.largest_message());
+        let nobody = Attached::default();
+        let mut listed = 0;
         for stream in self.server.hub().streams() {
-            let listed = (usize::from(stream.published), stream.players);
-            let known = attached.remove(&stream.id);
-            if known != Some(listed) {
-                let key = stream.key;
-                self.fail(&format!("{key} is listed with {listed:?} publishers and players, attached are {known:?}"));
+            let Attached { publisher, players } = self.attached.get(&stream.id).unwrap_or(&nobody);
+            listed += usize::from(publisher.is_some() || !players.is_empty());
+            let claimed = || self.is_claimed(&stream.key);
+            let key = &stream.key;
+            if stream.published != publisher.is_some() && !(stream.published && claimed()) {
+                self.fail(&format!("{key} is listed with published {}, attached is {publisher:?}", stream.published));
+            }
+            let (least, most) = (players.len(), players.values().sum());
+            if !(least..=most).contains(&stream.players) {
+                self.fail(&format!("{key} is listed with {} players, attached are {players:?}", stream.players));
+            }
+            if !stream.published && stream.players == 0 {
+                self.fail(&format!("{key} is listed and nobody uses it"));
             }
             if stream.log_bytes > limit {
-                self.fail(&format!("{} bytes in the log of {}", stream.log_bytes, stream.key));
+                self.fail(&format!("{} bytes in the log of {key}", stream.log_bytes));
             }
         }
-        if !attached.is_empty() {
-            self.fail(&format!("attached to streams that are not listed: {attached:?}"));
+        if listed != self.attached.len() {
+            self.fail(&format!("attached to streams that are not listed: {:?}", self.attached));
         }
     }
 
-    fn check_clients(&self) {
-        for (index, Slot { client, .. }) in self.slots.iter().enumerate() {
-            if let Some(fault) = client.fault() {
-                self.fail(&format!("client {index}: {fault}"));
+    /// True if somebody who wants to publish it waits for a verdict.
+    fn is_claimed(&self, key: &StreamKey) -> bool {
+        let claims = |subject: &Subject| matches!(subject, Subject::Publish(facts) | Subject::Traverse(facts) if facts.key == *key);
+        let mut questions = self.slots.iter().filter(|slot| slot.conn.is_some()).flat_map(|slot| slot.questions.iter());
+        questions.any(|question| question.is_open() && claims(&question.ask.subject))
+    }
+
+    pub(super) fn check_questions(&self, index: usize) {
+        let late = |slot: &Slot| slot.questions.iter().any(|q| q.is_open() && q.ask.deadline < self.now);
+        if self.slots[index].conn.is_some() && late(&self.slots[index]) {
+            self.fail(&format!("connection {index} waits for a verdict beyond the deadline"));
+        }
+    }
+
+    /// Notes what a connection is attached to.
+    pub(super) fn attach(&mut self, index: usize, attachment: &Attachment) {
+        let wanted = |subject: &Subject| match (subject, attachment.role) {
+            (Subject::Publish(facts), Role::Publisher)
+            | (Subject::Play(facts), Role::Player)
+            | (Subject::Traverse(facts), _) => facts.key == attachment.key,
+            _ => false,
+        };
+        if self.slots[index].questions.iter().any(|question| question.is_open() && wanted(&question.ask.subject)) {
+            self.fail(&format!("connection {index} is attached before the verdict: {attachment}"));
+        }
+        let attached = self.attached.entry(attachment.stream).or_default();
+        match attachment.role {
+            Role::Player => {
+                *attached.players.entry(index).or_default() += 1;
+                self.slots[index].plays.insert(attachment.stream);
+            }
+            Role::Publisher => {
+                let before = attached.publisher.replace(index);
+                self.slots[index].publishes.push(attachment.stream);
+                if let Some(before) = before {
+                    if !self.may_take_over(before, index, &attachment.key) {
+                        self.fail(&format!("connection {index} publishes {} beside {before}", attachment.key));
+                    }
+                    self.slots[before].superseded.push(attachment.stream);
+                }
             }
         }
+    }
+
+    fn may_take_over(&self, before: usize, after: usize, key: &StreamKey) -> bool {
+        let tokens = |index: usize| {
+            let names = self.slots[index].client.names();
+            names.filter(|name| name.split('?').next() == Some(key.stream())).map(|name| {
+                let mut parameters = name.split(['?', '&']);
+                parameters.find_map(|part| part.strip_prefix("token=")).unwrap_or_default()
+            })
+        };
+        let same = tokens(before).any(|token| tokens(after).any(|other| other == token));
+        self.vhost_named(key.vhost()).conflict == Conflict::TakeOver && same
+    }
+
+    /// Notes that a connection is attached no longer; false if it was not.
+    pub(super) fn detach(&mut self, index: usize, role: Role, stream: StreamId) -> bool {
+        let slot = &mut self.slots[index];
+        let attached = self.attached.get_mut(&stream);
+        let known = match role {
+            Role::Player => {
+                slot.plays.remove(&stream) && attached.is_some_and(|attached| attached.players.remove(&index).is_some())
+            }
+            Role::Publisher => {
+                let at = slot.publishes.iter().position(|publishes| *publishes == stream);
+                at.map(|at| slot.publishes.swap_remove(at));
+                match slot.superseded.iter().position(|superseded| *superseded == stream) {
+                    Some(superseded) => {
+                        slot.superseded.swap_remove(superseded);
+                        at.is_some()
+                    }
+                    None => {
+                        at.is_some()
+                            && attached.is_some_and(|attached| attached.publisher.take_if(|p| *p == index).is_some())
+                    }
+                }
+            }
+        };
+        if self.attached.get(&stream).is_some_and(|left| left.publisher.is_none() && left.players.is_empty()) {
+            self.attached.remove(&stream);
+        }
+        known
     }
 
     pub(super) fn note_outbound(&mut self, index: usize) {
-        let config = self.server.config();
-        let bound =
-            config.defaults.high_water + self.largest_message() + config.defaults.session.limits.replies + LAST_ANSWER;
+        let bound = self.bounds.queue + self.largest_message();
         let slot = &mut self.slots[index];
         slot.outbound = slot.conn.as_mut().map_or(0, |conn| conn.outbound().len());
         slot.most_outbound = slot.most_outbound.max(slot.outbound);
@@ -77,7 +184,7 @@ impl Sim {
     /// The largest message any encoder sent, as it goes to players.
     fn largest_message(&self) -> usize {
         let body = self.archive.largest();
-        let chunks = body / self.server.config().defaults.session.chunk_size as usize + 1;
+        let chunks = body / self.bounds.chunk + 1;
         body + MAX_HEADER + chunks * 5
     }
 }

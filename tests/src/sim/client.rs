@@ -1,14 +1,16 @@
+use std::collections::VecDeque;
 use std::time::Instant;
 
-use anabranch_core::amf::Value;
+use anabranch_core::amf::{Object, Value};
 use anabranch_core::command::Command;
 use anabranch_core::handshake;
 use anabranch_core::message::{Control, Message, MessageType, UserControl};
 use anabranch_core::session::ClientKind;
 
-use super::media::{Archive, Studio};
+use super::channel::{Channel, Part, Stage};
+use super::media::{Archive, Media};
 use super::peer::{Peer, command_in, status_code};
-use super::{Rng, Screen};
+use super::{Rng, Route, Screen};
 
 /// Bytes that a publisher lets pile up before its encoder drops frames.
 const BACKLOG: usize = 1 << 20;
@@ -16,41 +18,29 @@ const BACKLOG: usize = 1 << 20;
 /// A scripted client.
 #[derive(Debug)]
 pub struct Client {
-    index: usize,
     peer: Peer,
-    app: String,
-    name: String,
-    stage: Stage,
-    part: Part,
+    route: Route,
+    progress: Progress,
+    channels: Vec<Channel>,
     chunk_size: u32,
-    stream_id: u32,
     statuses: Vec<Status>,
     decode_errors: Vec<String>,
+    /// Tracks that the server was asked to turn on: message stream and track.
+    turning_on: VecDeque<(u32, Media)>,
     /// Sending nothing more: a publisher that hangs.
     pub(super) mute: bool,
     /// It closed, or knows that the server did.
     pub(super) closed: bool,
 }
 
-/// What a client is there for.
-#[derive(Debug)]
-pub(super) enum Part {
-    /// Opens the connection and says nothing.
-    Silent,
-    /// Connects and asks for nothing.
-    Idle,
-    Publisher(ClientKind, Box<Studio>),
-    Player(Box<Screen>),
-}
-
+/// How far the connection got.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Stage {
+enum Progress {
+    /// It opens the connection and says nothing.
+    Silent,
     Handshake,
     Connecting(f64),
-    Creating(f64),
-    Asking,
-    Running,
-    Stopped,
+    Connected,
 }
 
 /// A notice or refusal of the server.
@@ -58,31 +48,37 @@ enum Stage {
 pub struct Status {
     /// Such as `NetStream.Play.Start`; `StreamBegin` and `StreamEof` for the user control events.
     pub code: String,
+    /// In words for people.
+    pub description: String,
+    /// Where it sends the client: `ex.redirect2`.
+    pub redirect: Option<String>,
     /// When it came.
     pub at: Instant,
+    /// Bytes received up to its end.
+    pub(super) offset: u64,
 }
 
 impl Client {
-    pub(super) fn new(index: usize, app: &str, name: &str, part: Part, mut rng: Rng) -> Self {
+    pub(super) fn new(route: Route, channels: Vec<Channel>, mut rng: Rng) -> Self {
         let kind = rng.pick(&[handshake::ClientKind::Simple, handshake::ClientKind::Digest]);
-        let mut peer = Peer::new(rng.seed(), kind);
-        if matches!(part, Part::Silent) {
-            peer.out().clear();
-        }
         Client {
-            index,
-            peer,
-            app: app.into(),
-            name: name.into(),
-            stage: Stage::Handshake,
-            part,
+            peer: Peer::new(rng.seed(), kind),
+            route,
+            progress: Progress::Handshake,
+            channels,
             chunk_size: rng.pick(&[128, 1024, 4096, 60_000, 0x7fff_ffff]),
-            stream_id: 0,
             statuses: Vec::new(),
             decode_errors: Vec::new(),
+            turning_on: VecDeque::new(),
             mute: false,
             closed: false,
         }
+    }
+
+    pub(super) fn silent(mut self) -> Self {
+        self.peer.out().clear();
+        self.progress = Progress::Silent;
+        self
     }
 
     /// Codes of all notices so far.
@@ -93,6 +89,11 @@ impl Client {
     /// When the notice first came.
     pub fn status_at(&self, code: &str) -> Option<Instant> {
         self.statuses.iter().find(|status| status.code == code).map(|status| status.at)
+    }
+
+    /// All notices so far.
+    pub fn notices(&self) -> &[Status] {
+        &self.statuses
     }
 
     /// How often the notice came.
@@ -112,19 +113,40 @@ impl Client {
 
     /// True while it publishes or plays.
     pub fn is_running(&self) -> bool {
-        self.stage == Stage::Running && !self.closed
+        self.channels.iter().any(Channel::is_running) && !self.closed
     }
 
-    /// What it got, if it is a player.
+    /// What it got, if it is a player: the first of its streams.
     pub fn screen(&self) -> Option<&Screen> {
-        match &self.part {
-            Part::Player(screen) => Some(screen),
-            _ => None,
-        }
+        self.screens().next()
+    }
+
+    /// What it got on each of the streams it plays.
+    pub fn screens(&self) -> impl Iterator<Item = &Screen> {
+        self.channels.iter().filter_map(Channel::screen)
+    }
+
+    /// How many streams it has asked for, or will.
+    pub fn streams(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// True if this is one of them, query and all.
+    pub fn asks_for(&self, name: &str) -> bool {
+        self.names().any(|known| known == name)
+    }
+
+    pub(super) fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// The streams it asks for, with their queries.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.channels.iter().map(|channel| channel.name.as_str())
     }
 
     pub(super) fn fault(&self) -> Option<&String> {
-        self.decode_errors.first().or_else(|| self.screen()?.faults().first())
+        self.decode_errors.first().or_else(|| self.screens().find_map(|screen| screen.faults().first()))
     }
 
     pub(super) fn out(&mut self) -> &mut Vec<u8> {
@@ -137,10 +159,11 @@ impl Client {
 
     /// When it will do something of its own accord.
     pub(super) fn due(&self) -> Option<Instant> {
-        match &self.part {
-            Part::Publisher(_, studio) if self.is_running() => studio.due(),
+        let due = |channel: &Channel| match &channel.part {
+            Part::Publisher(_, studio) if channel.is_running() => studio.due(),
             _ => None,
-        }
+        };
+        self.channels.iter().filter_map(due).min().filter(|_| !self.closed)
     }
 
     pub(super) fn tick(&mut self, now: Instant, archive: &mut Archive) {
@@ -148,39 +171,73 @@ impl Client {
             return;
         }
         let drop = self.mute || self.peer.out().len() > BACKLOG;
-        let first = archive.of(self.index).len();
-        if let Part::Publisher(_, studio) = &mut self.part {
-            studio.produce(now, drop, archive);
+        for channel in &mut self.channels {
+            if let Part::Publisher(_, studio) = &mut channel.part
+                && channel.stage == Stage::Running
+            {
+                studio.produce(now, drop, archive);
+                send_media(&mut self.peer, channel.stream_id, studio.origin(), archive);
+            }
         }
-        self.send_media(first, archive);
     }
 
     /// Sends headers anew, as an encoder does whose configuration changed.
     pub(super) fn reconfigure(&mut self, now: Instant, archive: &mut Archive) {
-        let first = archive.of(self.index).len();
-        if self.is_running()
-            && let Part::Publisher(_, studio) = &mut self.part
-        {
-            studio.headers(now, archive);
+        for channel in &mut self.channels {
+            if let Part::Publisher(_, studio) = &mut channel.part
+                && channel.stage == Stage::Running
+            {
+                studio.headers(now, archive);
+                send_media(&mut self.peer, channel.stream_id, studio.origin(), archive);
+            }
         }
-        self.send_media(first, archive);
     }
 
     pub(super) fn pause(&mut self, paused: bool) {
-        self.peer.call("pause", self.stream_id, Value::Null, &[paused.into(), 0.0.into()]);
+        for channel in self.channels.iter().filter(|channel| channel.is_running() && !channel.is_publisher()) {
+            self.peer.call("pause", channel.stream_id, Value::Null, &[paused.into(), 0.0.into()]);
+        }
+    }
+
+    /// Turns a track on or off on all streams it plays.
+    pub(super) fn receive(&mut self, track: Media, on: bool) {
+        let name = if track == Media::Sound { "receiveAudio" } else { "receiveVideo" };
+        for channel in &mut self.channels {
+            if let Part::Player(screen) = &mut channel.part
+                && channel.stage == Stage::Running
+            {
+                self.peer.call(name, channel.stream_id, Value::Null, &[on.into()]);
+                screen.receive(track, on);
+                if on {
+                    self.turning_on.push_back((channel.stream_id, track));
+                }
+            }
+        }
+    }
+
+    /// One more stream on the same connection, after those there are.
+    pub(super) fn add(&mut self, channel: Channel) {
+        self.channels.push(channel);
+        self.go_on();
     }
 
     /// Ends in good order what it does; the connection stays.
     pub(super) fn stop(&mut self) {
-        if !self.is_running() {
-            return;
+        for channel in &mut self.channels {
+            match channel.stage {
+                Stage::Running if !self.closed => channel.stage = Stage::Stopped,
+                Stage::Waiting => {
+                    channel.stage = Stage::Stopped;
+                    continue;
+                }
+                _ => continue,
+            }
+            if matches!(channel.part, Part::Publisher(ClientKind::Fmle | ClientKind::Haivision, _)) {
+                self.peer.call("FCUnpublish", 0, Value::Null, &[channel.name.as_str().into()]);
+            }
+            let stream_id = f64::from(channel.stream_id);
+            self.peer.call("deleteStream", 0, Value::Null, &[stream_id.into()]);
         }
-        self.stage = Stage::Stopped;
-        if matches!(self.part, Part::Publisher(ClientKind::Fmle | ClientKind::Haivision, _)) {
-            self.peer.call("FCUnpublish", 0, Value::Null, &[self.name.as_str().into()]);
-        }
-        let stream_id = f64::from(self.stream_id);
-        self.peer.call("deleteStream", 0, Value::Null, &[stream_id.into()]);
     }
 
     pub(super) fn read(&mut self, now: Instant, bytes: &[u8], archive: &mut Archive) {
@@ -188,89 +245,124 @@ impl Client {
             Ok(messages) => messages,
             Err(error) => return self.decode_errors.push(error),
         };
-        if self.stage == Stage::Handshake && self.peer.is_ready() && !matches!(self.part, Part::Silent) {
-            let transaction = self.peer.connect(&self.app);
-            self.stage = Stage::Connecting(transaction);
+        if self.progress == Progress::Handshake && self.peer.is_ready() {
+            let Route { host, app, page_url, .. } = &self.route;
+            let transaction = self.peer.connect_to(host, app, page_url.as_deref());
+            self.progress = Progress::Connecting(transaction);
         }
-        for message in messages {
-            self.message(now, &message, archive);
+        let ends = self.peer.take_ends();
+        for (message, end) in messages.iter().zip(ends) {
+            self.message(now, message, end, archive);
         }
     }
 
-    fn message(&mut self, now: Instant, message: &Message, archive: &mut Archive) {
+    fn message(&mut self, now: Instant, message: &Message, end: u64, archive: &mut Archive) {
         match message.type_id {
             MessageType::COMMAND_AMF0 | MessageType::COMMAND_AMF3 => match command_in(message) {
-                Some(command) => self.command(now, &command, archive),
+                Some(command) => self.command(now, message.stream_id, end, &command, archive),
                 None => self.decode_errors.push(format!("{message:?} is no command")),
             },
             MessageType::USER_CONTROL => match UserControl::parse(&message.payload) {
-                UserControl::StreamBegin(_) => self.status(now, "StreamBegin"),
-                UserControl::StreamEof(_) => self.status(now, "StreamEof"),
+                UserControl::StreamBegin(_) => self.status(now, end, "StreamBegin", &Object::default()),
+                UserControl::StreamEof(_) => self.status(now, end, "StreamEof", &Object::default()),
                 _ => {}
             },
-            MessageType::AUDIO | MessageType::VIDEO | MessageType::DATA_AMF0 => match &mut self.part {
-                Part::Player(screen) => screen.media(now, message, archive),
-                _ => self.decode_errors.push(format!("{message:?} came to a client that does not play")),
-            },
+            MessageType::AUDIO | MessageType::VIDEO | MessageType::DATA_AMF0 => {
+                // The newest: numbers of streams that ended are used again.
+                let channel = self.channels.iter_mut().rfind(|channel| channel.stream_id == message.stream_id);
+                match channel.map(|channel| (channel.stage, &mut channel.part)) {
+                    Some((Stage::Running | Stage::Stopped, Part::Player(screen))) => {
+                        screen.media(now, message, archive);
+                    }
+                    _ => self.decode_errors.push(format!("{message:?} came to a stream that does not play")),
+                }
+            }
             _ => {}
         }
     }
 
-    fn command(&mut self, now: Instant, command: &Command, archive: &mut Archive) {
-        let answers = |transaction: f64| command.name.as_bytes() == b"_result" && command.transaction == transaction;
-        match self.stage {
-            Stage::Connecting(transaction) if answers(transaction) => return self.connected(),
-            Stage::Creating(transaction) if answers(transaction) => {
-                let id = command.arguments.first().and_then(Value::as_number).unwrap_or_default();
-                self.stream_id = id as u32;
-                return self.ask();
-            }
-            _ => {}
+    fn command(&mut self, now: Instant, on_stream: u32, end: u64, command: &Command, archive: &mut Archive) {
+        let result = command.name.as_bytes() == b"_result";
+        let creating = Stage::Creating(command.transaction);
+        if result && let Some(channel) = self.channels.iter_mut().find(|channel| channel.stage == creating) {
+            let id = command.arguments.first().and_then(Value::as_number).unwrap_or_default();
+            channel.stream_id = id as u32;
+            return self.ask();
         }
         let Some(code) = status_code(command) else {
             return;
         };
-        self.status(now, code);
-        if self.stage == Stage::Asking
-            && command.name.as_bytes() == b"onStatus"
-            && matches!(code, "NetStream.Publish.Start" | "NetStream.Play.Start")
-        {
-            self.stage = Stage::Running;
-            if let Part::Publisher(_, studio) = &mut self.part {
+        if let Some(information) = command.arguments.first().and_then(Value::as_object) {
+            self.status(now, end, code, information);
+        }
+        if result && self.progress == Progress::Connecting(command.transaction) {
+            return self.connected();
+        }
+        let Some(channel) = self.channels.iter_mut().rfind(|channel| channel.stream_id == on_stream) else {
+            return;
+        };
+        match (&mut channel.part, channel.stage, code) {
+            (Part::Publisher(_, studio), Stage::Asking, "NetStream.Publish.Start") => {
+                channel.stage = Stage::Running;
                 studio.begin(now, archive);
-                self.send_media(0, archive);
+                send_media(&mut self.peer, channel.stream_id, studio.origin(), archive);
+                self.go_on();
             }
+            (Part::Player(_), Stage::Asking, "NetStream.Play.Start") => {
+                channel.stage = Stage::Running;
+                self.go_on();
+            }
+            (Part::Player(screen), _, "NetStream.Seek.Notify") => {
+                // Nobody seeks here: it answers the oldest request to turn a track on.
+                if let Some(at) = self.turning_on.iter().position(|(id, _)| *id == on_stream)
+                    && let Some((_, track)) = self.turning_on.remove(at)
+                {
+                    screen.turned_on(track);
+                }
+            }
+            _ => {}
         }
     }
 
     fn connected(&mut self) {
-        let name = || Value::from(self.name.as_str());
-        match self.part {
-            Part::Publisher(kind, _) => {
-                self.peer.set_chunk_size(self.chunk_size);
-                if kind == ClientKind::Fmle {
-                    self.peer.call("releaseStream", 0, Value::Null, &[name()]);
-                    self.peer.call("FCPublish", 0, Value::Null, &[name()]);
-                }
-                let transaction = self.peer.call("createStream", 0, Value::Null, &[]);
-                if kind == ClientKind::Haivision {
-                    self.peer.call("FCPublish", 0, Value::Null, &[name()]);
-                }
-                self.stage = Stage::Creating(transaction);
-            }
-            Part::Player(_) => {
-                self.peer.control(&Control::WindowAckSize(2_500_000));
-                let transaction = self.peer.call("createStream", 0, Value::Null, &[]);
-                self.stage = Stage::Creating(transaction);
-            }
-            Part::Silent | Part::Idle => self.stage = Stage::Stopped,
+        self.progress = Progress::Connected;
+        match self.channels.first() {
+            Some(channel) if channel.is_publisher() => self.peer.set_chunk_size(self.chunk_size),
+            Some(_) => self.peer.control(&Control::WindowAckSize(2_500_000)),
+            None => {}
         }
+        self.go_on();
+    }
+
+    /// Asks for the next stream, once those before it are there.
+    fn go_on(&mut self) {
+        let busy = |channel: &Channel| matches!(channel.stage, Stage::Creating(_) | Stage::Asking);
+        if self.progress != Progress::Connected || self.channels.iter().any(busy) {
+            return;
+        }
+        let Some(channel) = self.channels.iter_mut().find(|channel| channel.stage == Stage::Waiting) else {
+            return;
+        };
+        let name = || Value::from(channel.name.as_str());
+        if matches!(channel.part, Part::Publisher(ClientKind::Fmle, _)) {
+            self.peer.call("releaseStream", 0, Value::Null, &[name()]);
+            self.peer.call("FCPublish", 0, Value::Null, &[name()]);
+        }
+        let transaction = self.peer.call("createStream", 0, Value::Null, &[]);
+        if matches!(channel.part, Part::Publisher(ClientKind::Haivision, _)) {
+            self.peer.call("FCPublish", 0, Value::Null, &[name()]);
+        }
+        channel.stage = Stage::Creating(transaction);
     }
 
     fn ask(&mut self) {
-        let (name, id) = (Value::from(self.name.as_str()), self.stream_id);
-        self.stage = Stage::Asking;
-        if matches!(self.part, Part::Publisher(..)) {
+        let creating = |channel: &&mut Channel| matches!(channel.stage, Stage::Creating(_));
+        let Some(channel) = self.channels.iter_mut().find(creating) else {
+            return;
+        };
+        channel.stage = Stage::Asking;
+        let (name, id) = (Value::from(channel.name.as_str()), channel.stream_id);
+        if channel.is_publisher() {
             self.peer.call("publish", id, Value::Null, &[name, "live".into()]);
         } else {
             let buffer = UserControl::SetBufferLength { stream_id: id, milliseconds: 3000 };
@@ -279,21 +371,28 @@ impl Client {
         }
     }
 
-    fn send_media(&mut self, first: usize, archive: &Archive) {
-        for sent in &archive.of(self.index)[first..] {
-            let type_id = sent.media.type_id();
-            if type_id == MessageType::DATA_AMF0 {
-                let body = [b"\x02\x00\x0d@setDataFrame", sent.body.as_slice()].concat();
-                self.peer.send(4, sent.timestamp, type_id, self.stream_id, &body);
-            } else {
-                let chunk_stream = if type_id == MessageType::AUDIO { 4 } else { 6 };
-                self.peer.send(chunk_stream, sent.timestamp, type_id, self.stream_id, &sent.body);
-            }
-        }
+    fn status(&mut self, at: Instant, offset: u64, code: &str, information: &Object) {
+        let text = |key| information.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let ex = information.get("ex").and_then(Value::as_object);
+        let redirect = ex.and_then(|ex| ex.get("redirect2")).and_then(Value::as_str).map(str::to_owned);
+        self.statuses.push(Status { code: code.into(), description: text("description"), redirect, at, offset });
     }
+}
 
-    fn status(&mut self, at: Instant, code: &str) {
-        self.statuses.push(Status { code: code.into(), at });
+/// Sends what the encoder has made.
+fn send_media(peer: &mut Peer, stream_id: u32, origin: usize, archive: &mut Archive) {
+    for (number, body) in archive.take_fresh() {
+        let Some(sent) = archive.message((origin, number)) else {
+            continue;
+        };
+        let type_id = sent.media.type_id();
+        if type_id == MessageType::DATA_AMF0 {
+            let body = [b"\x02\x00\x0d@setDataFrame", body.as_slice()].concat();
+            peer.send(4, sent.timestamp, type_id, stream_id, &body);
+        } else {
+            let chunk_stream = if type_id == MessageType::AUDIO { 4 } else { 6 };
+            peer.send(chunk_stream, sent.timestamp, type_id, stream_id, &body);
+        }
     }
 }
 

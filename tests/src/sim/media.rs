@@ -1,10 +1,11 @@
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use anabranch_core::amf::{Object, Value, amf0};
 use anabranch_core::message::MessageType;
 
-use super::Rng;
+use super::{Digest, Rng};
 
 /// What an encoder produces: AVC-like video and AAC-like audio of seeded sizes, each message with its origin and
 /// number at its end.
@@ -26,6 +27,10 @@ pub struct Encoder {
     pub metadata: bool,
     /// Timestamp of the first frames.
     pub first_timestamp: u32,
+    /// True to repeat all headers, bit for bit, with every key frame.
+    pub repeat_headers: bool,
+    /// Jumps of the clock, in order: when after the start, and the timestamp it goes on from.
+    pub jumps: Vec<(Duration, u32)>,
 }
 
 impl Default for Encoder {
@@ -40,6 +45,8 @@ impl Default for Encoder {
             sound: 100..=300,
             metadata: true,
             first_timestamp: 0,
+            repeat_headers: false,
+            jumps: Vec::new(),
         }
     }
 }
@@ -97,6 +104,15 @@ impl Media {
         matches!(self, Media::Key | Media::Inter)
     }
 
+    /// Its place among the headers.
+    pub(super) fn slot(self) -> usize {
+        match self {
+            Media::Metadata => 0,
+            Media::VideoHeader | Media::Key | Media::Inter => 1,
+            Media::AudioHeader | Media::Sound => 2,
+        }
+    }
+
     pub(super) fn type_id(self) -> u8 {
         match self {
             Media::Metadata => MessageType::DATA_AMF0,
@@ -113,8 +129,25 @@ pub struct Sent {
     pub media: Media,
     /// On the encoder's clock, in milliseconds.
     pub timestamp: u32,
-    /// As players must get it.
-    pub body: Vec<u8>,
+    /// Bytes of its body as players must get it.
+    pub size: usize,
+    /// The fingerprint of that body.
+    pub(super) digest: Digest,
+    /// The number that its body names: its own, but for a header that repeats an earlier one.
+    pub(super) named: usize,
+    /// The headers in force before it, as their bodies name them, by [`Media::slot`].
+    pub(super) headers: [Option<usize>; 3],
+    /// The picture before it.
+    pub(super) reference: Option<usize>,
+    /// Counts the stretches of the encoder's time between which it jumps or pauses.
+    pub(super) stretch: u32,
+}
+
+impl Sent {
+    /// True if the same header was there before.
+    pub(super) fn is_repeated(&self, number: usize) -> bool {
+        self.named != number
+    }
 }
 
 /// Marks the end of every body: the magic, who sent it, and as which message.
@@ -136,25 +169,22 @@ fn trailer(origin: usize, number: usize) -> [u8; TRAILER] {
     trailer
 }
 
-/// All that all encoders sent, by client.
+/// All that all encoders sent, by publication.
 #[derive(Debug, Default)]
 pub(super) struct Archive {
-    sent: Vec<Vec<Sent>>,
+    sent: HashMap<usize, Vec<Sent>>,
+    /// Bodies made and not sent yet, with their numbers.
+    fresh: Vec<(usize, Vec<u8>)>,
     largest: usize,
 }
 
 impl Archive {
-    pub(super) fn of(&self, client: usize) -> &[Sent] {
-        self.sent.get(client).map_or(&[], Vec::as_slice)
+    pub(super) fn of(&self, origin: usize) -> &[Sent] {
+        self.sent.get(&origin).map_or(&[], Vec::as_slice)
     }
 
-    pub(super) fn message(&self, (client, number): (usize, usize)) -> Option<&Sent> {
-        self.of(client).get(number)
-    }
-
-    /// The newest message before `number` that `wanted` says so of.
-    pub(super) fn before(&self, client: usize, number: usize, wanted: impl Fn(Media) -> bool) -> Option<usize> {
-        self.of(client)[..number].iter().rposition(|sent| wanted(sent.media))
+    pub(super) fn message(&self, (origin, number): (usize, usize)) -> Option<&Sent> {
+        self.of(origin).get(number)
     }
 
     /// Bytes in the largest body.
@@ -162,12 +192,16 @@ impl Archive {
         self.largest
     }
 
-    fn push(&mut self, client: usize, sent: Sent) {
-        self.largest = self.largest.max(sent.body.len());
-        if self.sent.len() <= client {
-            self.sent.resize_with(client + 1, Vec::new);
-        }
-        self.sent[client].push(sent);
+    /// The bodies made since the last call. Only their fingerprints stay.
+    pub(super) fn take_fresh(&mut self) -> Vec<(usize, Vec<u8>)> {
+        std::mem::take(&mut self.fresh)
+    }
+
+    fn push(&mut self, origin: usize, sent: Sent, body: Vec<u8>) {
+        self.largest = self.largest.max(body.len());
+        let all = self.sent.entry(origin).or_default();
+        self.fresh.push((all.len(), body));
+        all.push(sent);
     }
 }
 
@@ -175,16 +209,41 @@ impl Archive {
 #[derive(Debug)]
 pub(super) struct Studio {
     encoder: Encoder,
-    client: usize,
+    origin: usize,
     rng: Rng,
     start: Option<Instant>,
     pictures: u32,
     sounds: u32,
+    /// The newest headers with their numbers, by [`Media::slot`].
+    headers: [Option<(usize, Vec<u8>)>; 3],
+    reference: Option<usize>,
+    /// The last coded frame's time and stretch, and pauses so far.
+    last: Duration,
+    pauses: u32,
 }
 
+/// A pause longer than this may be taken for a jump, should frames from before it be late.
+const PAUSE: Duration = Duration::from_secs(3);
+
 impl Studio {
-    pub(super) fn new(encoder: Encoder, client: usize, rng: Rng) -> Self {
-        Studio { encoder, client, rng, start: None, pictures: 0, sounds: 0 }
+    pub(super) fn new(encoder: Encoder, origin: usize, rng: Rng) -> Self {
+        Studio {
+            encoder,
+            origin,
+            rng,
+            start: None,
+            pictures: 0,
+            sounds: 0,
+            headers: [None, None, None],
+            reference: None,
+            last: Duration::ZERO,
+            pauses: 0,
+        }
+    }
+
+    /// What names it in the archive.
+    pub(super) fn origin(&self) -> usize {
+        self.origin
     }
 
     /// When the next frame is due.
@@ -200,14 +259,9 @@ impl Studio {
 
     /// Sends headers: at the start, and whenever the configuration changes.
     pub(super) fn headers(&mut self, now: Instant, archive: &mut Archive) {
-        if self.encoder.metadata {
-            self.push(now, Media::Metadata, 0, archive);
-        }
-        if self.encoder.video.is_some() {
-            self.push(now, Media::VideoHeader, 8, archive);
-        }
-        if self.encoder.audio.is_some() {
-            self.push(now, Media::AudioHeader, 2, archive);
+        for media in self.kinds_of_headers() {
+            let size = [0, 8, 2][media.slot()];
+            self.push(now, media, size, archive);
         }
         // What follows a header is decoded with it: from a key frame on.
         self.pictures = self.pictures.next_multiple_of(self.encoder.gop);
@@ -223,6 +277,9 @@ impl Studio {
                     // A reference is lost.
                     self.pictures = self.pictures.next_multiple_of(self.encoder.gop);
                 } else if key {
+                    if self.encoder.repeat_headers && self.reference.is_some() {
+                        self.repeat_headers(due, archive);
+                    }
                     let size = self.rng.within(self.encoder.key.clone());
                     self.push(due, Media::Key, size, archive);
                 } else {
@@ -247,15 +304,28 @@ impl Studio {
         Some(self.start? + self.encoder.audio? * self.sounds)
     }
 
-    fn push(&mut self, time: Instant, media: Media, size: usize, archive: &mut Archive) {
-        let elapsed = self.start.map_or(Duration::ZERO, |start| time.saturating_duration_since(start));
-        let mut timestamp = self.encoder.first_timestamp.wrapping_add(elapsed.as_millis() as u32);
-        let number = archive.of(self.client).len();
-        let mut body = match media {
-            Media::Metadata => {
-                timestamp = 0;
-                metadata()
+    fn kinds_of_headers(&self) -> Vec<Media> {
+        let Encoder { metadata, video, audio, .. } = &self.encoder;
+        let kinds = [
+            (Media::Metadata, *metadata),
+            (Media::VideoHeader, video.is_some()),
+            (Media::AudioHeader, audio.is_some()),
+        ];
+        kinds.into_iter().filter(|(_, wanted)| *wanted).map(|(media, _)| media).collect()
+    }
+
+    fn repeat_headers(&mut self, time: Instant, archive: &mut Archive) {
+        for media in self.kinds_of_headers() {
+            if let Some((number, body)) = self.headers[media.slot()].clone() {
+                self.enter(time, media, number, body, archive);
             }
+        }
+    }
+
+    fn push(&mut self, time: Instant, media: Media, size: usize, archive: &mut Archive) {
+        let number = archive.of(self.origin).len();
+        let mut body = match media {
+            Media::Metadata => metadata(),
             Media::VideoHeader => vec![0x17, 0, 0, 0, 0, 1, 100, 0, 31, 0xff],
             Media::Key => vec![0x17, 1, 0, 0, 0],
             Media::Inter => vec![0x27, 1, 0, 0, 0],
@@ -269,8 +339,38 @@ impl Studio {
             // As one more argument, so that the body stays AMF.
             body.extend_from_slice(&[2, 0, TRAILER as u8]);
         }
-        body.extend_from_slice(&trailer(self.client, number));
-        archive.push(self.client, Sent { media, timestamp, body });
+        body.extend_from_slice(&trailer(self.origin, number));
+        self.enter(time, media, number, body, archive);
+    }
+
+    fn enter(&mut self, time: Instant, media: Media, named: usize, body: Vec<u8>, archive: &mut Archive) {
+        let elapsed = self.start.map_or(Duration::ZERO, |start| time.saturating_duration_since(start));
+        let jumps = self.encoder.jumps.iter().take_while(|(at, _)| *at <= elapsed);
+        let (since, base) = jumps.clone().last().copied().unwrap_or((Duration::ZERO, self.encoder.first_timestamp));
+        let timestamp = base.wrapping_add((elapsed - since).as_millis() as u32);
+        if !media.is_header() {
+            self.pauses += u32::from(elapsed > self.last + PAUSE);
+            self.last = elapsed;
+        }
+        let mut digest = Digest::default();
+        digest.bytes(&body);
+        let sent = Sent {
+            media,
+            timestamp: if media == Media::Metadata { 0 } else { timestamp },
+            size: body.len(),
+            digest,
+            named,
+            headers: std::array::from_fn(|slot| self.headers[slot].as_ref().map(|(number, _)| *number)),
+            reference: self.reference,
+            stretch: jumps.count() as u32 + self.pauses,
+        };
+        if media.is_header() {
+            self.headers[media.slot()] = Some((named, body.clone()));
+        }
+        if media.is_picture() {
+            self.reference = Some(named);
+        }
+        archive.push(self.origin, sent, body);
     }
 }
 

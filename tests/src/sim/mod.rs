@@ -21,32 +21,42 @@
 //! assert!(net.sent(encoder).len() > 600);
 //! ```
 
+mod channel;
 mod check;
 mod client;
 mod link;
 mod media;
+mod outside;
 mod pair;
 mod peer;
 mod rng;
+mod route;
 mod screen;
 mod slot;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{Config, Report, Server};
+use anabranch_core::conn::{Ask, Config, Notice, Report, Server, VhostConfig};
+use anabranch_core::hub::StreamId;
 use anabranch_core::session::{ClientKind, CloseReason};
+use anabranch_core::source::Timestamps;
 
 pub use client::{Client, Status};
 pub use link::{Link, Pipe};
 pub use media::{Encoder, Media, Sent};
+pub use outside::Reply;
 pub use pair::Pair;
 pub use peer::{Peer, command_in, status_code};
 pub use rng::{Digest, Rng};
+pub use route::Route;
 pub use screen::{Received, Screen};
 
-use client::Part;
+use channel::{Channel, Part};
+use check::{Attached, Bounds};
 use media::{Archive, Studio};
+use outside::Outside;
 use slot::Slot;
 
 /// Steps without any time passing before the server is said to spin.
@@ -64,6 +74,13 @@ pub struct Sim {
     archive: Archive,
     /// Connections to be polled because their stream was woken.
     woken: VecDeque<usize>,
+    /// Who is attached to what.
+    attached: BTreeMap<StreamId, Attached>,
+    outside: Outside,
+    bounds: Bounds,
+    /// Whose turn is when; those whose turn may have changed.
+    schedule: BTreeSet<(Instant, usize)>,
+    touched: Vec<usize>,
     digest: Digest,
     /// Steps since time last passed.
     steps_at_once: u32,
@@ -93,6 +110,7 @@ impl Sim {
         let start = Instant::now();
         Sim {
             seed,
+            bounds: Bounds::of(&config),
             start,
             now: start,
             server: Server::new(config, rng.fork(u64::MAX).seed()),
@@ -100,45 +118,84 @@ impl Sim {
             slots: Vec::new(),
             archive: Archive::default(),
             woken: VecDeque::new(),
+            attached: BTreeMap::new(),
+            outside: Outside::default(),
+            schedule: BTreeSet::new(),
+            touched: Vec::new(),
             digest: Digest::default(),
             steps_at_once: 0,
         }
     }
 
+    /// Questions are answered by this script. Without one nobody is to be asked.
+    pub fn outside(&mut self, script: impl FnMut(&Ask) -> Reply + 'static) {
+        self.outside = Outside::new(script);
+    }
+
+    /// Tells the server the time of day, in seconds since 1970.
+    pub fn set_clock(&mut self, unix: u64) {
+        self.server.set_clock(self.now, unix);
+    }
+
     /// A publisher with the default [`Encoder`] connects.
-    pub fn publish(&mut self, app: &str, name: &str) -> ClientId {
-        self.publish_with(app, name, Encoder::default())
+    pub fn publish(&mut self, route: impl Into<Route>, name: &str) -> ClientId {
+        self.publish_with(route, name, Encoder::default())
     }
 
     /// A publisher connects and publishes, in one of the known manners.
-    pub fn publish_with(&mut self, app: &str, name: &str, encoder: Encoder) -> ClientId {
+    pub fn publish_with(&mut self, route: impl Into<Route>, name: &str, encoder: Encoder) -> ClientId {
         let kind = client::manner(&mut self.fork(0));
-        self.publish_as(kind, app, name, encoder)
+        self.publish_as(kind, route, name, encoder)
     }
 
     /// A publisher of this manner connects and publishes.
-    pub fn publish_as(&mut self, kind: ClientKind, app: &str, name: &str, encoder: Encoder) -> ClientId {
+    pub fn publish_as(&mut self, kind: ClientKind, route: impl Into<Route>, name: &str, encoder: Encoder) -> ClientId {
         let studio = Studio::new(encoder, self.slots.len(), self.fork(1));
-        self.add(app, name, Part::Publisher(kind, Box::new(studio)))
+        self.add(route.into(), vec![Channel::new(name, Part::Publisher(kind, Box::new(studio)))])
     }
 
     /// A player connects and plays.
-    pub fn play(&mut self, app: &str, name: &str) -> ClientId {
-        self.add(app, name, Part::Player(Box::default()))
+    pub fn play(&mut self, route: impl Into<Route>, name: &str) -> ClientId {
+        let route = route.into();
+        let part = self.screen(&route, name);
+        self.add(route, vec![Channel::new(name, part)])
+    }
+
+    /// A client that is there plays one more stream on its connection.
+    pub fn also_play(&mut self, id: ClientId, name: &str) {
+        let part = self.screen(self.slots[id.0].client.route(), name);
+        self.slots[id.0].client.add(Channel::new(name, part));
+        self.touch(id.0);
+    }
+
+    /// A client that is there publishes one more stream on its connection. Returns by what index its frames are known,
+    /// see [`Received::publisher`].
+    pub fn also_publish(&mut self, id: ClientId, name: &str, encoder: Encoder) -> usize {
+        let client = &mut self.slots[id.0].client;
+        let number = client.names().count();
+        let origin = number << 20 | id.0;
+        let mut rng = self.rng.fork((origin as u64) << 8 | 4);
+        let kind = client::manner(&mut rng);
+        let studio = Studio::new(encoder, origin, rng);
+        client.add(Channel::new(name, Part::Publisher(kind, Box::new(studio))));
+        self.touch(id.0);
+        origin
     }
 
     /// A client opens a connection and says nothing.
     pub fn open_silently(&mut self) -> ClientId {
-        self.add("", "", Part::Silent)
+        let client = Client::new("".into(), Vec::new(), self.fork(2));
+        self.enter(None, client.silent())
     }
 
     /// A client connects to an application and asks for nothing.
-    pub fn idle(&mut self, app: &str) -> ClientId {
-        self.add(app, "", Part::Idle)
+    pub fn idle(&mut self, route: impl Into<Route>) -> ClientId {
+        self.add(route.into(), Vec::new())
     }
 
     /// The path of a client to the server and back.
     pub fn link(&mut self, id: ClientId) -> &mut Link {
+        self.touch(id.0);
         &mut self.slots[id.0].link
     }
 
@@ -151,6 +208,7 @@ impl Sim {
 
     /// The connection breaks: what is on its way is lost, and both sides notice.
     pub fn kill(&mut self, id: ClientId) {
+        self.touch(id.0);
         let slot = &mut self.slots[id.0];
         slot.client.closed = true;
         slot.link.up.clear();
@@ -162,6 +220,7 @@ impl Sim {
     /// The client closes its socket without a word, in good order.
     pub fn close(&mut self, id: ClientId) {
         self.flush(id.0);
+        self.touch(id.0);
         let slot = &mut self.slots[id.0];
         slot.client.closed = true;
         slot.link.up.close(self.now);
@@ -176,6 +235,7 @@ impl Sim {
     /// The client ends what it does and stays connected.
     pub fn stop_and_stay(&mut self, id: ClientId) {
         self.slots[id.0].client.stop();
+        self.touch(id.0);
     }
 
     /// A publisher sends nothing more, or goes on after that; its connection stays.
@@ -186,12 +246,20 @@ impl Sim {
     /// A player pauses or resumes.
     pub fn pause(&mut self, id: ClientId, paused: bool) {
         self.slots[id.0].client.pause(paused);
+        self.touch(id.0);
+    }
+
+    /// A player turns audio ([`Media::Sound`]) or video on or off, on all its streams.
+    pub fn receive(&mut self, id: ClientId, track: Media, on: bool) {
+        self.slots[id.0].client.receive(track, on);
+        self.touch(id.0);
     }
 
     /// A publisher sends its headers anew, as an encoder does whose configuration changed.
     pub fn reconfigure(&mut self, id: ClientId) {
         let now = self.now;
         self.slots[id.0].client.reconfigure(now, &mut self.archive);
+        self.touch(id.0);
     }
 
     /// The server goes down in good order: every connection is told and closed.
@@ -270,6 +338,22 @@ impl Sim {
         self.slots[id.0].report.as_ref()
     }
 
+    /// What the outside was asked about this client, in order.
+    pub fn asked(&self, id: ClientId) -> Vec<&Ask> {
+        self.slots[id.0].questions.iter().map(|question| &question.ask).collect()
+    }
+
+    /// What the outside was told about this client, in order.
+    pub fn told(&self, id: ClientId) -> &[Notice] {
+        &self.slots[id.0].told
+    }
+
+    /// The settings of a virtual host, by the name of its streams.
+    pub fn vhost_named(&self, name: &str) -> &VhostConfig {
+        let config = self.server.config();
+        config.vhosts.resolve(name).accepted().map_or(&config.defaults, |(_, settings)| settings)
+    }
+
     /// Bytes that wait in the server for this client.
     pub fn outbound(&self, id: ClientId) -> usize {
         self.slots[id.0].outbound
@@ -289,18 +373,34 @@ impl Sim {
         self.rng.fork((self.slots.len() as u64) << 8 | label)
     }
 
-    fn add(&mut self, app: &str, name: &str, part: Part) -> ClientId {
+    fn add(&mut self, route: Route, channels: Vec<Channel>) -> ClientId {
+        let address = route.address;
+        self.enter(address, Client::new(route, channels, self.fork(2)))
+    }
+
+    fn enter(&mut self, address: Option<SocketAddr>, client: Client) -> ClientId {
         let index = self.slots.len();
-        let client = Client::new(index, app, name, part, self.fork(2));
+        let conn = match address {
+            Some(address) => self.server.connect_from(self.now, address),
+            None => self.server.connect(self.now),
+        };
         let link = Link::new(&mut self.fork(3));
-        self.slots.push(Slot::new(self.server.connect(self.now), client, link));
+        self.slots.push(Slot::new(conn, client, link));
         self.serve(index);
         ClientId(index)
     }
 
+    /// What a player of this name looks at.
+    fn screen(&self, route: &Route, name: &str) -> Part {
+        let vhost = name.split(['?', '&']).find_map(|part| part.strip_prefix("vhost="));
+        let settings = self.vhost_named(vhost.unwrap_or(&route.host));
+        Part::Player(Box::new(Screen::new(settings.timestamps == Timestamps::Pass)))
+    }
+
     /// Goes to the next thing that happens before `end` and lets it happen; false if time is over.
     fn step(&mut self, end: Instant) -> bool {
-        let next = self.slots.iter().filter_map(|slot| slot.next(self.now)).min();
+        self.reschedule();
+        let next = self.schedule.first().map(|(time, _)| (*time).max(self.now));
         let Some(next) = next.filter(|next| *next < end) else {
             self.now = end;
             return false;
@@ -313,12 +413,38 @@ impl Sim {
         if self.steps_at_once > STEPS_AT_ONCE {
             self.fail("the server spins: time does not pass any more");
         }
-        for index in 0..self.slots.len() {
+        let due = self.schedule.iter().take_while(|(time, _)| *time <= next);
+        let mut due: Vec<_> = due.map(|(_, index)| *index).collect();
+        due.sort_unstable();
+        for index in due {
             self.turn(index);
         }
         self.settle();
         self.check();
         true
+    }
+
+    /// Something was done to a client or its connection: its next turn may be another.
+    fn touch(&mut self, index: usize) {
+        if let Some(slot) = self.slots.get_mut(index)
+            && !std::mem::replace(&mut slot.touched, true)
+        {
+            self.touched.push(index);
+        }
+    }
+
+    fn reschedule(&mut self) {
+        for index in self.touched.drain(..) {
+            let slot = &mut self.slots[index];
+            slot.touched = false;
+            let next = slot.next(self.now);
+            if slot.scheduled != next {
+                if let Some(before) = std::mem::replace(&mut slot.scheduled, next) {
+                    self.schedule.remove(&(before, index));
+                }
+                self.schedule.extend(next.map(|next| (next, index)));
+            }
+        }
     }
 
     /// Serves all that were woken, and those they wake.

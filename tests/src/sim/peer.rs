@@ -15,6 +15,8 @@ pub struct Peer {
     chunk_size: u32,
     transaction: f64,
     received: u64,
+    /// Bytes received up to the end of each message of the last read.
+    ends: Vec<u64>,
     acknowledged: u64,
     window: u64,
 }
@@ -32,6 +34,7 @@ impl Peer {
             chunk_size: DEFAULT_CHUNK_SIZE,
             transaction: 0.0,
             received: 0,
+            ends: Vec::new(),
             acknowledged: 0,
             window: u64::MAX,
         }
@@ -66,6 +69,7 @@ impl Peer {
             }
         }
         let mut messages = Vec::new();
+        self.ends.clear();
         while !bytes.is_empty() {
             let Some(message) = self.reader.read(&mut bytes).map_err(|error| error.to_string())? else {
                 break;
@@ -81,6 +85,7 @@ impl Peer {
                 }
                 _ => {}
             }
+            self.ends.push(self.received - bytes.len() as u64);
             messages.push(message);
         }
         if self.received - self.acknowledged >= self.window {
@@ -88,6 +93,11 @@ impl Peer {
             self.control(&Control::Acknowledgement(self.received as u32));
         }
         Ok(messages)
+    }
+
+    /// How many bytes had come at the end of each message of the last read.
+    pub(super) fn take_ends(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.ends)
     }
 
     /// Sends a command with the next transaction id, and tells which that is.
@@ -101,11 +111,19 @@ impl Peer {
 
     /// Sends `connect`.
     pub fn connect(&mut self, app: &str) -> f64 {
-        let object = Object::new()
+        self.connect_to("sim.example", app, None)
+    }
+
+    /// Sends `connect` with this host in `tcUrl`, from a page if there is one.
+    pub fn connect_to(&mut self, host: &str, app: &str, page_url: Option<&str>) -> f64 {
+        let mut object = Object::new()
             .with("app", app)
             .with("flashVer", "LNX 9,0,124,2")
-            .with("tcUrl", format!("rtmp://sim.example/{app}"))
+            .with("tcUrl", format!("rtmp://{host}/{app}"))
             .with("fpad", false);
+        if let Some(page_url) = page_url {
+            object = object.with("pageUrl", page_url);
+        }
         self.call("connect", 0, Value::Object(object), &[])
     }
 

@@ -45,10 +45,12 @@ impl Rng {
 
     /// Fills `bytes`.
     pub fn fill(&mut self, bytes: &mut [u8]) {
-        for chunk in bytes.chunks_mut(8) {
-            let word = self.draw().to_le_bytes();
-            chunk.copy_from_slice(&word[..chunk.len()]);
+        let (words, rest) = bytes.as_chunks_mut();
+        for word in words {
+            *word = self.draw().to_le_bytes();
         }
+        let word = self.draw().to_le_bytes();
+        rest.copy_from_slice(&word[..rest.len()]);
     }
 
     /// A seed for something that takes 32 bytes.
@@ -76,10 +78,12 @@ impl Digest {
 
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.word(bytes.len() as u64);
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.word(u64::from_le_bytes(word));
+        let (words, rest) = bytes.as_chunks();
+        for word in words {
+            self.word(u64::from_le_bytes(*word));
         }
+        let mut word = [0; 8];
+        word[..rest.len()].copy_from_slice(rest);
+        self.word(u64::from_le_bytes(word));
     }
 }

@@ -1,10 +1,12 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::time::Instant;
 
 use anabranch_core::message::{Message, MessageType};
 use anabranch_core::source::Gap;
 
-use super::media::{Archive, Media, origin};
+use super::Digest;
+use super::media::{Archive, Media, Sent, origin};
 
 /// What a player got, and proof that it is what was sent: bit for bit, in order, from a key frame on, each frame behind
 /// the headers that its encoder sent last before it.
@@ -16,14 +18,43 @@ pub struct Screen {
     resumptions: u32,
     /// The newest header of each kind.
     headers: HashMap<Media, (usize, usize)>,
-    /// Publishers of headers that came since the last coded frame, for a start and not in their place.
-    announced: Vec<usize>,
+    /// Headers that came since the last coded frame, for a start and not in their place.
+    announced: Vec<(usize, usize)>,
     /// The last message in the order in which they were sent.
     place: Option<(usize, usize)>,
     last_picture: Option<(usize, usize)>,
     last_timestamp: Option<u32>,
-    /// What was added to the timestamps of the present publisher.
-    offset: Option<(usize, u32)>,
+    /// What was added to the timestamps of the present publisher, in which stretch of its time.
+    offset: Option<((usize, u32), u32)>,
+    /// True if timestamps must come as they were sent.
+    absolute: bool,
+    /// Publishers that others have followed.
+    left: HashSet<usize>,
+    /// Tracks that the player turned off, or has not got again.
+    audio: Wanted,
+    video: Wanted,
+}
+
+/// What a player asked for of one track.
+#[derive(Debug, Default)]
+struct Wanted {
+    off: bool,
+    /// Requests to turn it on that the server has not answered.
+    unanswered: u32,
+    /// True while frames may be missing because of it.
+    excused: bool,
+}
+
+impl Wanted {
+    fn ask(&mut self, on: bool) {
+        self.off = !on;
+        self.unanswered += u32::from(on);
+        self.excused = true;
+    }
+
+    fn is_steady(&self) -> bool {
+        !self.off && self.unanswered == 0
+    }
 }
 
 /// One message of an encoder that a player got.
@@ -33,9 +64,9 @@ pub struct Received {
     pub media: Media,
     /// As it came, in milliseconds.
     pub timestamp: u32,
-    /// Index of the client that sent it.
+    /// Index of the client that sent it; for a client's further streams, see [`Sim::also_publish`](super::Sim::also_publish).
     pub publisher: usize,
-    /// Its number among that client's messages.
+    /// Its number among that publisher's messages; of a repeated header, the first one's.
     pub number: usize,
     /// When it came.
     pub at: Instant,
@@ -80,6 +111,25 @@ impl Screen {
         self.resumptions
     }
 
+    pub(super) fn new(absolute: bool) -> Self {
+        Screen { absolute, ..Screen::default() }
+    }
+
+    /// The player turns a track on or off.
+    pub(super) fn receive(&mut self, track: Media, on: bool) {
+        self.wanted(track).ask(on);
+    }
+
+    /// The server has turned a track on.
+    pub(super) fn turned_on(&mut self, track: Media) {
+        let wanted = self.wanted(track);
+        wanted.unanswered = wanted.unanswered.saturating_sub(1);
+    }
+
+    fn wanted(&mut self, track: Media) -> &mut Wanted {
+        if track == Media::Sound { &mut self.audio } else { &mut self.video }
+    }
+
     pub(super) fn media(&mut self, now: Instant, message: &Message, archive: &Archive) {
         if message.type_id == MessageType::DATA_AMF0 && message.payload.starts_with(b"\x02\x00\x11|RtmpSampleAccess") {
             return;
@@ -91,36 +141,50 @@ impl Screen {
             return self.fault(format!("{from:?} was never sent"));
         };
         let media = sent.media;
-        if sent.body != message.payload[..] || media.type_id() != message.type_id {
+        let mut digest = Digest::default();
+        digest.bytes(&message.payload);
+        if sent.digest != digest || media.type_id() != message.type_id {
             return self.fault(format!("{media:?} {from:?} is not as it was sent"));
         }
         let (publisher, number) = from;
         self.frames.push(Received { media, timestamp: message.timestamp, publisher, number, at: now });
+        if self.left.contains(&publisher) {
+            return self.fault(format!("{media:?} {from:?} came though another publisher had followed"));
+        }
         if media.is_header() {
-            self.headers.insert(media, from);
-            // In its place, or sent again because the player starts here.
-            if let Some((last_publisher, last)) = self.place
-                && (publisher, number) == (last_publisher, last + 1)
-            {
-                self.place = Some(from);
-            } else {
-                self.announced.push(publisher);
-            }
+            self.header(from, media, archive);
             return;
         }
-        self.check_headers(from, media, archive);
-        self.check_picture(from, media, archive);
-        self.check_time(from, message.timestamp, sent.timestamp);
-        self.advance(from, archive);
+        let announced = std::mem::take(&mut self.announced);
+        self.check_headers(from, sent, &announced);
+        self.check_picture(from, sent);
+        self.check_time(from, message.timestamp, sent);
+        self.advance(from, &announced, archive);
     }
 
-    fn check_headers(&mut self, from: (usize, usize), media: Media, archive: &Archive) {
-        if std::mem::take(&mut self.announced).iter().any(|publisher| *publisher != from.0) {
+    fn header(&mut self, from: (usize, usize), media: Media, archive: &Archive) {
+        self.headers.insert(media, from);
+        // In its place, or sent again because the player starts here.
+        if let Some((publisher, last)) = self.place
+            && publisher == from.0
+            && archive.message((publisher, last + 1)).is_some_and(|next| next.media == media && next.named == from.1)
+        {
+            self.place = Some((publisher, last + 1));
+        } else {
+            self.announced.push(from);
+        }
+    }
+
+    fn check_headers(&mut self, from: (usize, usize), sent: &Sent, announced: &[(usize, usize)]) {
+        let media = sent.media;
+        // Those of one whose frames were all unwanted may lie before them.
+        let own = announced.iter().position(|header| header.0 == from.0).unwrap_or(0);
+        if announced[own..].iter().any(|header| header.0 != from.0) {
             self.fault(format!("{media:?} {from:?} came after headers of another publisher"));
         }
         let track = if media.is_picture() { Media::VideoHeader } else { Media::AudioHeader };
         for header in [Media::Metadata, track] {
-            let due = archive.before(from.0, from.1, |media| media == header).map(|number| (from.0, number));
+            let due = sent.headers[header.slot()].map(|number| (from.0, number));
             let had = self.headers.get(&header).copied();
             if due.is_some() && had != due {
                 self.fault(format!("{media:?} {from:?} needs {header:?} {due:?} and came after {had:?}"));
@@ -128,49 +192,74 @@ impl Screen {
         }
     }
 
-    fn check_picture(&mut self, from: (usize, usize), media: Media, archive: &Archive) {
-        if !media.is_picture() {
+    fn check_picture(&mut self, from: (usize, usize), sent: &Sent) {
+        if !sent.media.is_picture() {
             return;
         }
-        let reference = archive.before(from.0, from.1, Media::is_picture).map(|number| (from.0, number));
-        if media == Media::Inter && reference != self.last_picture {
+        let reference = sent.reference.map(|number| (from.0, number));
+        if sent.media == Media::Inter && reference != self.last_picture {
             self.fault(format!("picture {from:?} came after {:?}, not {reference:?}", self.last_picture));
         }
         self.last_picture = Some(from);
     }
 
-    fn check_time(&mut self, from: (usize, usize), timestamp: u32, sent: u32) {
+    fn check_time(&mut self, from: (usize, usize), timestamp: u32, sent: &Sent) {
+        if self.absolute {
+            if timestamp != sent.timestamp {
+                self.fault(format!("{from:?} was sent at {} and came at {timestamp}", sent.timestamp));
+            }
+            return;
+        }
         if let Some(last) = self.last_timestamp
             && timestamp.wrapping_sub(last) > u32::MAX / 2
         {
             self.fault(format!("{from:?} goes back in time from {last} to {timestamp}"));
         }
         self.last_timestamp = Some(timestamp);
-        let offset = timestamp.wrapping_sub(sent);
+        let offset = timestamp.wrapping_sub(sent.timestamp);
+        let stretch = (from.0, sent.stretch);
         match self.offset {
-            Some((publisher, known)) if publisher == from.0 && known != offset => {
+            Some((known_stretch, known)) if known_stretch == stretch && known != offset => {
                 self.fault(format!("{from:?} is shifted by {offset}, frames before it by {known}"));
             }
-            _ => self.offset = Some((from.0, offset)),
+            _ => self.offset = Some((stretch, offset)),
         }
     }
 
-    fn advance(&mut self, from: (usize, usize), archive: &Archive) {
+    fn advance(&mut self, from: (usize, usize), announced: &[(usize, usize)], archive: &Archive) {
         let (publisher, number) = from;
-        if let Some((last_publisher, last)) = self.place
-            && last_publisher == publisher
-        {
-            if number <= last {
-                return self.fault(format!("{from:?} came after {last}"));
-            }
-            let between = &archive.of(publisher)[last + 1..number];
-            if !between.is_empty() {
-                self.resumptions += 1;
-                self.skipped.frames += between.len() as u64;
-                self.skipped.bytes += between.iter().map(|sent| 12 + sent.body.len() as u64).sum::<u64>();
+        if let Some((last_publisher, last)) = self.place {
+            if last_publisher == publisher {
+                if number <= last {
+                    return self.fault(format!("{from:?} came after {last}"));
+                }
+                self.skip(publisher, last + 1..number, announced, archive);
+            } else {
+                self.left.insert(last_publisher);
             }
         }
         self.place = Some(from);
+        let media = archive.message(from).map(|sent| sent.media);
+        self.audio.excused &= !self.audio.is_steady();
+        self.video.excused &= !(self.video.is_steady() && media.is_some_and(Media::is_picture));
+    }
+
+    /// Counts what was sent in between: not what the player did not want, nor headers it has.
+    fn skip(&mut self, publisher: usize, between: Range<usize>, announced: &[(usize, usize)], archive: &Archive) {
+        let mut any = false;
+        for (number, sent) in between.clone().zip(&archive.of(publisher)[between]) {
+            let excused = match sent.media {
+                Media::Sound => self.audio.excused,
+                Media::Key | Media::Inter => self.video.excused,
+                _ => sent.is_repeated(number) || announced.contains(&(publisher, number)),
+            };
+            if !excused {
+                any = true;
+                self.skipped.frames += 1;
+                self.skipped.bytes += 12 + sent.size as u64;
+            }
+        }
+        self.resumptions += u32::from(any);
     }
 
     pub(super) fn fault(&mut self, fault: String) {
@@ -194,6 +283,7 @@ mod tests {
         let mut studio = Studio::new(encoder, 0, Rng::new(1));
         studio.begin(now, &mut archive);
         studio.produce(now + Duration::from_secs(1), false, &mut archive);
+        let bodies = archive.take_fresh();
         let mut screen = Screen::default();
         for number in numbers {
             let sent = &archive.of(0)[*number];
@@ -202,7 +292,7 @@ mod tests {
                 timestamp: sent.timestamp,
                 type_id: sent.media.type_id(),
                 stream_id: 1,
-                payload: Payload::from(sent.body.clone()),
+                payload: Payload::from(bodies[*number].1.clone()),
             };
             change(*number, &mut message);
             screen.media(now, &message, &archive);

@@ -1,12 +1,13 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use anabranch_core::conn::{Action, Conn, Output, Report, Role};
+use anabranch_core::conn::{Action, Conn, Notice, Output, Report, Verdict};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::{CloseReason, Wait};
 use bytes::Buf;
 
 use super::link::Delivery;
+use super::outside::Questions;
 use super::{Client, Link, Sim};
 
 /// Actions that one call may bring before the connection is said to spin.
@@ -20,12 +21,19 @@ pub(super) struct Slot {
     pub(super) wait: Wait,
     pub(super) report: Option<Report>,
     /// Attached as publisher or player.
-    pub(super) publishes: BTreeSet<StreamId>,
+    pub(super) publishes: Vec<StreamId>,
     pub(super) plays: BTreeSet<StreamId>,
+    /// Of those it publishes: what another has taken over.
+    pub(super) superseded: Vec<StreamId>,
+    pub(super) questions: Questions,
+    pub(super) told: Vec<Notice>,
     pub(super) client: Client,
     pub(super) link: Link,
     /// True while it is in the list of those to be served.
     pub(super) woken: bool,
+    /// When it is to be given its turn, and whether that may have changed.
+    pub(super) scheduled: Option<Instant>,
+    pub(super) touched: bool,
     pub(super) outbound: usize,
     pub(super) most_outbound: usize,
 }
@@ -36,11 +44,16 @@ impl Slot {
             conn: Some(conn),
             wait: Wait { deadline: None, read: true, write: false, source: false },
             report: None,
-            publishes: BTreeSet::new(),
+            publishes: Vec::new(),
             plays: BTreeSet::new(),
+            superseded: Vec::new(),
+            questions: Questions::default(),
+            told: Vec::new(),
             client,
             link,
             woken: false,
+            scheduled: None,
+            touched: false,
             outbound: 0,
             most_outbound: 0,
         }
@@ -51,8 +64,17 @@ impl Slot {
         let deadline = self.conn.as_ref().and(self.wait.deadline);
         let input = self.link.up.ready().filter(|_| self.conn.is_some() && self.wait.read);
         let output = (self.client.has_output() && self.link.up.room() > 0).then_some(now);
-        let times = [deadline, input, output, self.link.down.ready(), self.client.due()];
+        let verdict = self.questions.next().filter(|_| self.conn.is_some());
+        let times = [deadline, input, output, verdict, self.link.down.ready(), self.client.due()];
         times.into_iter().flatten().min().map(|time| time.max(now))
+    }
+
+    /// Bytes of this connection so far, those that wait included.
+    fn offset(&mut self) -> u64 {
+        self.conn.as_mut().map_or(u64::MAX, |conn| {
+            let outbound = conn.outbound();
+            outbound.written() + outbound.len() as u64
+        })
     }
 }
 
@@ -61,6 +83,7 @@ impl Sim {
     /// Gives one client and its connection all that is due.
     pub(super) fn turn(&mut self, index: usize) {
         let now = self.now;
+        self.touch(index);
         while let Slot { conn: Some(conn), wait, link, .. } = &mut self.slots[index] {
             if !wait.read {
                 break;
@@ -76,12 +99,16 @@ impl Sim {
                 None => break,
             }
         }
-        if let Slot { conn: Some(conn), wait, .. } = &mut self.slots[index]
+        self.answer(index);
+        let offset = self.slots[index].offset();
+        if let Slot { conn: Some(conn), wait, questions, .. } = &mut self.slots[index]
             && wait.deadline.is_some_and(|deadline| deadline <= now)
         {
+            questions.expire(now, offset);
             conn.handle_timeout(now);
             self.serve(index);
         }
+        self.check_questions(index);
         self.deliver(index);
         let slot = &mut self.slots[index];
         if !slot.client.closed {
@@ -91,10 +118,31 @@ impl Sim {
         self.settle();
     }
 
+    /// Hands the connection the verdicts that are due.
+    fn answer(&mut self, index: usize) {
+        let now = self.now;
+        loop {
+            let slot = &mut self.slots[index];
+            let offset = slot.offset();
+            let Slot { conn: Some(conn), questions, .. } = slot else {
+                return;
+            };
+            let Some((id, verdict)) = questions.take_verdict(now, offset) else {
+                return;
+            };
+            self.digest.word(index as u64);
+            conn.answer(now, id, verdict);
+            // The first word counts.
+            conn.answer(now, id, Verdict::Deny("never mind".into()));
+            conn.answer(now, id, Verdict::Allow);
+            self.serve(index);
+        }
+    }
+
     /// The client reads what has arrived; what that makes room for is written.
     fn deliver(&mut self, index: usize) {
         let slot = &mut self.slots[index];
-        let mut room = false;
+        let (mut room, heard) = (false, slot.client.notices().len());
         while let Some(delivery) = slot.link.down.read(self.now) {
             room = true;
             match delivery {
@@ -108,8 +156,24 @@ impl Sim {
                 }
             }
         }
+        if let Some(fault) = slot.client.fault() {
+            let fault = fault.clone();
+            self.fail(&format!("client {index}: {fault}"));
+        }
+        self.check_successes(index, heard);
         if room && self.slots[index].wait.write {
             self.serve(index);
+        }
+    }
+
+    /// No success is told before the verdict on it.
+    fn check_successes(&self, index: usize, heard: usize) {
+        let slot = &self.slots[index];
+        for status in &slot.client.notices()[heard..] {
+            let success = ["NetConnection.Connect.Success", "NetStream.Publish.Start", "NetStream.Play.Start"];
+            if success.contains(&status.code.as_str()) && slot.questions.is_early(status.offset) {
+                self.fail(&format!("client {index} is told {} before the verdict", status.code));
+            }
         }
     }
 
@@ -132,6 +196,7 @@ impl Sim {
 
     /// Polls a connection until it waits or is over, and writes what it has.
     pub(super) fn serve(&mut self, index: usize) {
+        self.touch(index);
         for _ in 0..ACTIONS_AT_ONCE {
             let Some(conn) = &mut self.slots[index].conn else {
                 return;
@@ -172,28 +237,36 @@ impl Sim {
     }
 
     fn act(&mut self, index: usize, action: Action) {
-        let slot = &mut self.slots[index];
         self.digest.word(index as u64);
-        let paired = match action {
-            Action::Attach(attachment) if attachment.role == Role::Publisher => {
-                slot.publishes.insert(attachment.stream)
+        match action {
+            Action::Attach(attachment) => self.attach(index, &attachment),
+            Action::Detach { role, stream } => {
+                if !self.detach(index, role, stream) {
+                    self.fail(&format!("connection {index} is detached from what it never was attached to"));
+                }
             }
-            Action::Attach(attachment) => slot.plays.insert(attachment.stream),
-            Action::Detach { role: Role::Publisher, stream } => slot.publishes.remove(&stream),
-            Action::Detach { role: Role::Player, stream } => slot.plays.remove(&stream),
             Action::Wake(stream) => {
-                for (index, slot) in self.slots.iter_mut().enumerate() {
-                    if slot.plays.contains(&stream) && !std::mem::replace(&mut slot.woken, true) {
-                        self.woken.push_back(index);
+                let players = self.attached.get(&stream).into_iter().flat_map(|attached| attached.players.keys());
+                for index in players {
+                    if !std::mem::replace(&mut self.slots[*index].woken, true) {
+                        self.woken.push_back(*index);
                     }
                 }
-                true
             }
-            // These scenes ask nobody.
-            Action::Ask(_) | Action::Tell(_) => false,
-        };
-        if !paired {
-            self.fail(&format!("connection {index} is attached twice, or detached from what it never was attached to"));
+            Action::Ask(ask) => {
+                let Some(reply) = self.outside.reply(&ask) else {
+                    self.fail(&format!("connection {index} asks, and nobody is to be asked: {ask:?}"));
+                };
+                let slot = &mut self.slots[index];
+                let offset = slot.offset();
+                slot.questions.ask(self.now, *ask, reply, offset);
+            }
+            Action::Tell(notice) => {
+                if let Err(fault) = self.slots[index].questions.tell(&notice) {
+                    self.fail(&format!("connection {index}: {fault}"));
+                }
+                self.slots[index].told.push(*notice);
+            }
         }
     }
 
@@ -211,9 +284,15 @@ impl Sim {
             // Over is over, whatever comes.
             conn.handle_input(now, &[3; 100]);
             conn.handle_timeout(now);
+            for question in slot.questions.iter() {
+                conn.answer(now, question.ask.id, Verdict::Allow);
+            }
             let quiet = matches!(conn.poll(now), Output::Closed(_)) && conn.outbound().is_empty();
             if !quiet || !slot.publishes.is_empty() || !slot.plays.is_empty() {
                 self.fail(&format!("connection {index} goes on after its end"));
+            }
+            if let Some(question) = self.slots[index].questions.untold() {
+                self.fail(&format!("connection {index} has ended, and nobody was told: {question:?}"));
             }
         }
     }

@@ -1,0 +1,52 @@
+use anabranch_core::session::ClientKind;
+
+use super::Screen;
+use super::media::Studio;
+
+/// One message stream of a client.
+#[derive(Debug)]
+pub(super) struct Channel {
+    /// As it asks for it, with query.
+    pub(super) name: String,
+    pub(super) stream_id: u32,
+    pub(super) stage: Stage,
+    pub(super) part: Part,
+}
+
+/// What a message stream is there for.
+#[derive(Debug)]
+pub(super) enum Part {
+    Publisher(ClientKind, Box<Studio>),
+    Player(Box<Screen>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Stage {
+    /// It comes after others.
+    Waiting,
+    Creating(f64),
+    Asking,
+    Running,
+    Stopped,
+}
+
+impl Channel {
+    pub(super) fn new(name: &str, part: Part) -> Self {
+        Channel { name: name.into(), stream_id: 0, stage: Stage::Waiting, part }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.stage == Stage::Running
+    }
+
+    pub(super) fn is_publisher(&self) -> bool {
+        matches!(self.part, Part::Publisher(..))
+    }
+
+    pub(super) fn screen(&self) -> Option<&Screen> {
+        match &self.part {
+            Part::Player(screen) => Some(screen),
+            Part::Publisher(..) => None,
+        }
+    }
+}

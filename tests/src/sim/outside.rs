@@ -1,0 +1,180 @@
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use anabranch_core::conn::{Ask, AskId, Notice, Subject, Verdict};
+
+/// What the outside says to a question, and when.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    verdict: Option<Verdict>,
+    after: Duration,
+}
+
+impl Reply {
+    /// This verdict, at once.
+    pub fn of(verdict: Verdict) -> Self {
+        Reply { verdict: Some(verdict), after: Duration::ZERO }
+    }
+
+    /// The same, so much later.
+    #[must_use]
+    pub fn after(mut self, after: Duration) -> Self {
+        self.after = after;
+        self
+    }
+
+    /// None, ever.
+    pub fn never() -> Self {
+        Reply { verdict: None, after: Duration::ZERO }
+    }
+
+    /// It may.
+    pub fn allow() -> Self {
+        Reply::of(Verdict::Allow)
+    }
+
+    /// It may not.
+    pub fn deny() -> Self {
+        Reply::of(Verdict::Deny("not today".into()))
+    }
+}
+
+type Script = dyn FnMut(&Ask) -> Reply;
+
+/// Whom the adapter asks.
+#[derive(Default)]
+pub(super) struct Outside {
+    script: Option<Box<Script>>,
+}
+
+impl Outside {
+    pub(super) fn new(script: impl FnMut(&Ask) -> Reply + 'static) -> Self {
+        Outside { script: Some(Box::new(script)) }
+    }
+
+    /// `None` in a scene in which nobody is to be asked.
+    pub(super) fn reply(&mut self, ask: &Ask) -> Option<Reply> {
+        self.script.as_mut().map(|script| script(ask))
+    }
+}
+
+impl fmt::Debug for Outside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outside").field("script", &self.script.is_some()).finish()
+    }
+}
+
+/// A question that a connection asked, and what came of it.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) ask: Ask,
+    state: State,
+    /// True once the outside was told that it is over.
+    told: bool,
+    /// What the outside will say, until it has.
+    reply: Option<(Instant, Verdict)>,
+    /// Bytes given to the client when it was asked, and when there was a verdict.
+    asked_at: u64,
+    decided_at: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    Allowed,
+    Refused,
+    /// Nobody said anything in time.
+    Silent,
+}
+
+/// All questions of one connection, in order.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    list: Vec<Question>,
+}
+
+impl Questions {
+    pub(super) fn ask(&mut self, now: Instant, ask: Ask, reply: Reply, offset: u64) {
+        let reply = reply.verdict.map(|verdict| (now + reply.after, verdict));
+        let question = Question { ask, state: State::Open, told: false, reply, asked_at: offset, decided_at: None };
+        self.list.push(question);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Question> {
+        self.list.iter()
+    }
+
+    /// When the outside says something next.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.list.iter().filter_map(|question| Some(question.reply.as_ref()?.0)).min()
+    }
+
+    /// A verdict that is due.
+    pub(super) fn take_verdict(&mut self, now: Instant, offset: u64) -> Option<(AskId, Verdict)> {
+        let due = |question: &&mut Question| question.reply.as_ref().is_some_and(|(time, _)| *time <= now);
+        let question = self.list.iter_mut().find(due)?;
+        let (_, verdict) = question.reply.take()?;
+        question.decide(if verdict == Verdict::Allow { State::Allowed } else { State::Refused }, offset);
+        Some((question.ask.id, verdict))
+    }
+
+    /// Nobody answers in time any more what was to be answered by `now`.
+    pub(super) fn expire(&mut self, now: Instant, offset: u64) {
+        for question in self.list.iter_mut().filter(|question| question.ask.deadline <= now) {
+            question.decide(State::Silent, offset);
+        }
+    }
+
+    /// The outside is told that something is over: what is wrong with that.
+    pub(super) fn tell(&mut self, notice: &Notice) -> Result<(), String> {
+        let about = |question: &&mut Question| question.is_owed() && question.ask.subject == notice.subject;
+        let Some(question) = self.list.iter_mut().find(about) else {
+            return Err(format!("it is told of the end of what was not asked or was refused: {notice:?}"));
+        };
+        question.told = true;
+        if question.ask.client != notice.client {
+            return Err(format!("{:?} asked, {:?} has ended", question.ask.client, notice.client));
+        }
+        let of_connection = notice.subject == Subject::Connect;
+        if notice.closed.is_some() != of_connection {
+            return Err(format!("it is told of the end of a connection, or not: {notice:?}"));
+        }
+        if of_connection && self.list.iter().any(Question::is_owed) {
+            return Err("the connection's end is told before that of its streams".into());
+        }
+        Ok(())
+    }
+
+    /// The first question whose end was never told.
+    pub(super) fn untold(&self) -> Option<&Question> {
+        self.list.iter().find(|question| question.is_owed())
+    }
+
+    /// True if bytes up to `offset` were on their way before some question was decided.
+    pub(super) fn is_early(&self, offset: u64) -> bool {
+        let early = |question: &Question| {
+            offset > question.asked_at && question.decided_at.is_none_or(|decided| offset <= decided)
+        };
+        self.list.iter().any(early)
+    }
+}
+
+impl Question {
+    fn decide(&mut self, state: State, offset: u64) {
+        // The first verdict counts.
+        if self.state == State::Open {
+            self.state = state;
+            self.decided_at = Some(offset);
+        }
+    }
+
+    /// True if its end is still to be told.
+    fn is_owed(&self) -> bool {
+        !self.told && self.state != State::Refused && !matches!(self.ask.subject, Subject::Traverse(_))
+    }
+
+    /// True while it waits for a verdict.
+    pub(super) fn is_open(&self) -> bool {
+        self.state == State::Open && !self.told
+    }
+}

@@ -1,0 +1,291 @@
+//! The outside is asked, and says yes, no, elsewhere, late, or nothing; and always hears of the end.
+
+use std::time::Duration;
+
+use anabranch_core::conn::{Asks, Config, Notice, Subject, Verdict, VhostConfig};
+use anabranch_core::hub::Conflict;
+use anabranch_core::session::CloseReason;
+use anabranch_tests::sim::{ClientId, Encoder, Reply, Rng, Sim};
+
+const SECOND: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(4);
+
+fn all() -> Asks {
+    Asks { connect: true, publish: true, play: true, timeout: TIMEOUT, ..Asks::default() }
+}
+
+fn asking(asks: Asks) -> Config {
+    VhostConfig { asks, ..VhostConfig::default() }.into()
+}
+
+/// One word for what a question or notice is about.
+fn word(subject: &Subject) -> &'static str {
+    match subject {
+        Subject::Connect => "connect",
+        Subject::Publish(_) => "publish",
+        Subject::Play(_) => "play",
+        Subject::Traverse(_) => "traverse",
+    }
+}
+
+fn asked(net: &Sim, client: ClientId) -> Vec<&'static str> {
+    net.asked(client).iter().map(|ask| word(&ask.subject)).collect()
+}
+
+fn told(net: &Sim, client: ClientId) -> Vec<&'static str> {
+    net.told(client).iter().map(|notice| word(&notice.subject)).collect()
+}
+
+/// Says this to one kind of question, and yes to all others.
+fn answer_to(net: &mut Sim, kind: &'static str, reply: &Reply) {
+    let reply = reply.clone();
+    net.outside(move |ask| if word(&ask.subject) == kind { reply.clone() } else { Reply::allow() });
+}
+
+/// A publisher, then a player: the one who comes to ask this.
+fn scene(net: &mut Sim, kind: &str) -> ClientId {
+    let publisher = net.publish("live", "cam?key=7");
+    if kind != "play" {
+        return publisher;
+    }
+    net.run_for(SECOND * 2);
+    net.play("live", "cam")
+}
+
+#[test]
+fn what_is_allowed_goes_on_and_its_end_is_told_in_order() {
+    let mut net = Sim::with_config(1, asking(all()));
+    net.outside(|_| Reply::allow());
+    let publisher = net.publish("live", "cam?key=7");
+    let player = net.play("live", "cam");
+    net.run_for(SECOND * 4);
+    assert!(net.player(player).first_video_is_key());
+    assert_eq!((asked(&net, publisher), asked(&net, player)), (vec!["connect", "publish"], vec!["connect", "play"]));
+    let Subject::Publish(facts) = &net.asked(publisher)[1].subject else { panic!("the second is about publishing") };
+    assert_eq!((facts.key.to_string().as_str(), facts.params.as_str()), ("/live/cam", "?key=7"));
+    assert!(net.told(publisher).is_empty() && net.told(player).is_empty(), "nothing is over");
+
+    net.stop_and_stay(publisher);
+    net.run_for(SECOND);
+    assert_eq!(told(&net, publisher), ["publish"], "its connection stays");
+    net.close(publisher);
+    net.kill(player);
+    net.run_for(SECOND);
+    assert_eq!(told(&net, publisher), ["publish", "connect"]);
+    assert_eq!(told(&net, player), ["play", "connect"]);
+    let Some(Notice { closed: Some(closed), .. }) = net.told(player).last() else { panic!("a connection's end") };
+    let report = net.report(player).expect("it ended");
+    assert_eq!((closed.received, closed.sent, &closed.reason), (report.received, report.sent, &report.close.reason));
+    assert_eq!(closed.reason.name(), "peer_lost");
+}
+
+#[test]
+fn what_is_denied_is_told_to_the_client_and_closed() {
+    for (kind, code, before) in [
+        ("connect", "NetConnection.Connect.Rejected", vec![]),
+        ("publish", "NetStream.Publish.Denied", vec!["connect"]),
+        ("play", "NetStream.Play.Failed", vec!["connect"]),
+    ] {
+        let mut net = Sim::with_config(2, asking(all()));
+        answer_to(&mut net, kind, &Reply::deny());
+        let client = scene(&mut net, kind);
+        net.run_for(SECOND * 5);
+        let notice = net.client(client).notices().last().expect("it is told");
+        assert_eq!((notice.code.as_str(), notice.redirect.as_deref()), (code, None));
+        assert!(notice.description.contains("not today"), "{notice:?}");
+        assert_eq!(net.report(client).expect("it is closed").close.reason, CloseReason::Rejected(code));
+        assert!(net.client(client).is_closed());
+        assert_eq!(told(&net, client), before, "{kind}: who refuses need not be told");
+        assert!(net.sent(client).is_empty());
+    }
+}
+
+#[test]
+fn who_is_sent_elsewhere_is_told_where_to() {
+    for kind in ["connect", "publish", "play"] {
+        let mut net = Sim::with_config(3, asking(all()));
+        let url = "rtmp://other.example/live/cam";
+        answer_to(&mut net, kind, &Reply::of(Verdict::Redirect(url.into())));
+        let client = scene(&mut net, kind);
+        net.run_for(SECOND * 5);
+        let notice = net.client(client).notices().last().expect("it is told");
+        assert_eq!(notice.redirect.as_deref(), Some(url), "{kind}");
+        assert!(net.report(client).expect("it is closed").close.reason.name().starts_with("rejected"), "{kind}");
+    }
+}
+
+#[test]
+fn nothing_happens_before_a_slow_verdict_and_everything_after_it() {
+    for (kind, code) in [
+        ("connect", "NetConnection.Connect.Success"),
+        ("publish", "NetStream.Publish.Start"),
+        ("play", "NetStream.Play.Start"),
+    ] {
+        let mut net = Sim::with_config(4, asking(all()));
+        answer_to(&mut net, kind, &Reply::allow().after(SECOND * 3));
+        let client = scene(&mut net, kind);
+        let came = net.elapsed();
+        net.run_for(SECOND * 2);
+        assert_eq!(net.client(client).status_at(code), None, "{kind}");
+        assert_eq!(net.server().hub().streams().iter().filter(|stream| stream.players > 0).count(), 0);
+        net.run_for(SECOND * 3);
+        let success = net.since_start(net.client(client).status_at(code).expect("it succeeds")) - came;
+        assert!((SECOND * 3..SECOND * 3 + SECOND / 2).contains(&success), "{kind}: after {success:?}");
+        assert!(net.client(client).is_running());
+        if kind == "play" {
+            assert!(net.player(client).first_video_is_key());
+        }
+    }
+}
+
+#[test]
+fn silence_is_a_verdict_of_either_kind() {
+    for (kind, code) in [
+        ("connect", "NetConnection.Connect.Rejected"),
+        ("publish", "NetStream.Publish.Denied"),
+        ("play", "NetStream.Play.Failed"),
+    ] {
+        for allow_on_timeout in [false, true] {
+            let mut net = Sim::with_config(5, asking(Asks { allow_on_timeout, ..all() }));
+            answer_to(&mut net, kind, &Reply::never());
+            let client = scene(&mut net, kind);
+            let came = net.elapsed();
+            net.run_for(TIMEOUT * 2);
+            if allow_on_timeout {
+                assert!(net.client(client).is_running(), "{kind}");
+                net.close(client);
+                net.run_for(SECOND);
+            } else {
+                assert_eq!(net.client(client).statuses().last(), Some(&code));
+                let refused = net.since_start(net.client(client).status_at(code).expect("it is told")) - came;
+                assert!((TIMEOUT..TIMEOUT + SECOND / 2).contains(&refused), "{kind}: after {refused:?}");
+            }
+            // Who said nothing may have granted it all the same: it hears of the end.
+            assert!(told(&net, client).contains(&kind));
+        }
+    }
+}
+
+#[test]
+fn an_answer_to_who_has_left_is_nothing() {
+    for kind in ["connect", "publish", "play"] {
+        for (verdict, dead) in [(Reply::allow(), true), (Reply::deny(), true), (Reply::allow(), false)] {
+            let mut net = Sim::with_config(6, asking(all()));
+            answer_to(&mut net, kind, &verdict.after(SECOND * 3));
+            let client = scene(&mut net, kind);
+            net.run_for(SECOND);
+            if dead {
+                net.kill(client);
+            } else {
+                net.close(client);
+            }
+            net.run_for(SECOND);
+            let expected = if kind == "connect" { vec!["connect"] } else { vec![kind, "connect"] };
+            if dead {
+                assert_eq!(told(&net, client), expected, "it was asked, and has ended");
+            } else {
+                // Nothing is read meanwhile, so nobody knows.
+                assert!(net.is_open(client));
+            }
+            net.run_for(SECOND * 10);
+            assert_eq!(told(&net, client), expected, "an answer makes nothing of it");
+            assert!(!net.is_open(client));
+            // What it held is free again.
+            net.outside(|_| Reply::allow());
+            let next = net.publish("live", if kind == "play" { "other" } else { "cam" });
+            net.run_for(SECOND * 8);
+            assert!(net.client(next).is_running());
+        }
+    }
+}
+
+#[test]
+fn the_server_upstream_is_asked_first_and_told_nothing() {
+    let mut net = Sim::with_config(8, asking(Asks { connect: false, traverse: true, ..all() }));
+    answer_to(&mut net, "traverse", &Reply::allow().after(SECOND));
+    let publisher = net.publish("live", "cam?key=7");
+    net.run_for(SECOND * 2);
+    assert!(net.client(publisher).is_running());
+    assert_eq!(asked(&net, publisher), ["traverse", "publish"]);
+    answer_to(&mut net, "traverse", &Reply::deny());
+    let player = net.play("live", "cam");
+    net.run_for(SECOND * 4);
+    assert_eq!(net.client(player).statuses().last(), Some(&"NetStream.Play.Failed"));
+    assert_eq!(asked(&net, player), ["traverse"]);
+    net.kill(publisher);
+    assert_eq!((told(&net, publisher), told(&net, player)), (vec!["publish"], vec![]));
+}
+
+#[test]
+fn a_name_is_held_while_its_verdict_is_awaited() {
+    let mut net = Sim::with_config(7, asking(Asks { connect: false, ..all() }));
+    answer_to(&mut net, "publish", &Reply::allow().after(SECOND * 2));
+    let first = net.publish("live", "cam");
+    net.run_for(SECOND);
+    let second = net.publish("live", "cam");
+    net.run_for(SECOND * 5);
+    assert!(net.client(first).is_running());
+    assert_eq!(net.client(second).statuses().last(), Some(&"NetStream.Publish.BadName"));
+    assert!(net.asked(second).is_empty(), "what is refused anyway is not asked about");
+}
+
+/// Clients whose life ends at some point, while verdicts of all kinds are under way.
+fn killed_somewhere(seed: u64) {
+    let mut rng = Rng::new(seed);
+    let asks = Asks {
+        connect: !rng.once_in(4),
+        publish: !rng.once_in(4),
+        play: !rng.once_in(4),
+        traverse: rng.once_in(4),
+        timeout: Duration::from_millis(rng.within(50..=1_500) as u64),
+        allow_on_timeout: rng.once_in(2),
+    };
+    let conflict = rng.pick(&[Conflict::Reject, Conflict::TakeOver]);
+    let mut net = Sim::with_config(seed, VhostConfig { asks, conflict, ..VhostConfig::default() }.into());
+    let mut choice = rng.fork(9);
+    net.outside(move |_| {
+        let after = Duration::from_millis(choice.pick(&[0, 0, 20, 200, 900]));
+        match choice.within(0..=9) {
+            0 => Reply::deny().after(after),
+            1 => Reply::of(Verdict::Redirect("rtmp://other.example/live/cam".into())).after(after),
+            2 => Reply::never(),
+            _ => Reply::allow().after(after),
+        }
+    });
+    let tokens = ["cam?token=a", "cam?token=b"];
+    let encoder = || Encoder { key: 100..=900, ..Encoder::small() };
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(net.publish_with("live", rng.pick(&tokens), encoder()));
+        clients.push(net.play("live", "cam"));
+        net.run_for(Duration::from_millis(rng.within(0..=300) as u64));
+    }
+    let mut left = clients.clone();
+    while !left.is_empty() {
+        net.run_for(Duration::from_millis(rng.within(0..=400) as u64));
+        let client = left.swap_remove(rng.within(0..=left.len() - 1));
+        match rng.within(0..=4) {
+            0 => net.close(client),
+            1 => net.stop(client),
+            2 => net.stall(client, SECOND),
+            _ => net.kill(client),
+        }
+    }
+    for client in &clients {
+        net.close(*client);
+    }
+    net.run_for(SECOND * 5);
+    // That each question has its notice is seen to at the end of each connection.
+    assert!(clients.iter().all(|client| !net.is_open(*client)), "seed {seed}: connections are left over");
+    assert!(net.server().hub().streams().is_empty(), "seed {seed}: streams are left over");
+}
+
+#[test]
+fn every_question_has_its_notice_wherever_a_connection_dies() {
+    (0..600).for_each(killed_somewhere);
+}
+
+#[test]
+fn and_wherever_else_it_dies() {
+    (600..1_200).for_each(killed_somewhere);
+}
