@@ -324,7 +324,7 @@ impl Studio {
 
     fn push(&mut self, time: Instant, media: Media, size: usize, archive: &mut Archive) {
         let number = archive.of(self.origin).len();
-        let mut body = match media {
+        let head = match media {
             Media::Metadata => metadata(),
             Media::VideoHeader => vec![0x17, 0, 0, 0, 0, 1, 100, 0, 31, 0xff],
             Media::Key => vec![0x17, 1, 0, 0, 0],
@@ -332,9 +332,9 @@ impl Studio {
             Media::AudioHeader => vec![0xaf, 0, 0x12, 0x10],
             Media::Sound => vec![0xaf, 1],
         };
-        let head = body.len();
-        body.resize(head + size, 0);
-        self.rng.fill(&mut body[head..]);
+        let mut body = vec![0; head.len() + size];
+        body[..head.len()].copy_from_slice(&head);
+        self.rng.fill(&mut body[head.len()..]);
         if media == Media::Metadata {
             // As one more argument, so that the body stays AMF.
             body.extend_from_slice(&[2, 0, TRAILER as u8]);
