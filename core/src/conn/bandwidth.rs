@@ -42,6 +42,9 @@ impl Conn {
 
     /// Sends what the check has to say; when it wants to be looked at again.
     pub(super) fn measure(&mut self, now: Instant) -> Option<Instant> {
+        if self.session.is_closing() {
+            self.check = None;
+        }
         let check = self.check.as_mut()?;
         loop {
             match check.poll(now, self.session.outbound().len()) {

@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject, Verdict};
 use super::player::Playing;
@@ -8,9 +8,12 @@ use super::site::{Counter, Site};
 use super::{Action, Attachment, Conn, Role};
 use crate::command::Capabilities;
 use crate::hub::Claim;
-use crate::policy::{self, Counted, Refusal};
+use crate::policy::{self, Refusal};
 use crate::session::{ConnectRequest, PlayRequest, PublishRequest, Rejection};
 use crate::url::{StreamKey, Target};
+
+/// The longest that a question may be open, so that no setting leads out of the clock's range.
+const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// A request that waits for a verdict.
 #[derive(Debug)]
@@ -26,8 +29,21 @@ pub(super) struct Pending {
 #[derive(Debug)]
 pub(super) enum Request {
     Connect(ConnectRequest),
-    Publish { request: PublishRequest, claim: Claim, site: Arc<Site>, counter: Counter, facts: StreamFacts },
-    Play { request: PlayRequest, key: StreamKey, site: Arc<Site>, counter: Counter, facts: StreamFacts },
+    /// Who takes a name over is not counted: it takes the other's place.
+    Publish {
+        request: PublishRequest,
+        claim: Claim,
+        site: Arc<Site>,
+        counter: Option<Counter>,
+        facts: StreamFacts,
+    },
+    Play {
+        request: PlayRequest,
+        key: StreamKey,
+        site: Arc<Site>,
+        counter: Counter,
+        facts: StreamFacts,
+    },
 }
 
 impl Pending {
@@ -66,6 +82,13 @@ impl Conn {
     /// Answers a question. A verdict that comes too late, or twice, is nothing.
     pub fn answer(&mut self, now: Instant, id: AskId, verdict: Verdict) {
         if let Some(pending) = self.pending.take_if(|pending| pending.id == id) {
+            if self.session.is_closing() {
+                // Too late to grant anything. Who refused it wants to hear no more.
+                if !matches!(verdict, Verdict::Deny(_) | Verdict::Redirect(_)) {
+                    self.withdraw(&pending);
+                }
+                return;
+            }
             self.session.tell_time(now);
             self.decide(now, *pending, verdict);
         }
@@ -76,6 +99,9 @@ impl Conn {
         let Some(pending) = self.pending.take_if(|pending| pending.deadline <= now) else {
             return;
         };
+        if self.session.is_closing() {
+            return self.withdraw(&pending);
+        }
         let site = pending.request.site(&self.site);
         if site.config.asks.allow_on_timeout {
             self.decide(now, *pending, Verdict::Allow);
@@ -129,7 +155,7 @@ impl Conn {
     }
 
     fn ask(&mut self, now: Instant, request: Request, subject: Subject) {
-        let deadline = now + request.site(&self.site).config.asks.timeout;
+        let deadline = now + request.site(&self.site).config.asks.timeout.min(LONGEST);
         let id = self.server.next_ask();
         let traversing = matches!(subject, Subject::Traverse(_));
         let ask = Ask { id, deadline, subject, client: self.facts() };
@@ -167,6 +193,13 @@ impl Conn {
             }
             Request::Publish { request, claim, site, counter, facts } => {
                 let key = claim.key().clone();
+                if self.server.is_draining() {
+                    if asked {
+                        self.tell(Some(Subject::Publish(facts)), None);
+                    }
+                    let rejection = Rejection::publish_denied(Refusal::Draining.to_string());
+                    return self.session.reject(request, &rejection);
+                }
                 let Ok(publisher) = claim.begin() else {
                     if asked {
                         self.tell(Some(Subject::Publish(facts)), None);
@@ -184,7 +217,11 @@ impl Conn {
                 self.attach(Role::Player, player.stream_id(), key, None);
                 let understands =
                     self.session.capabilities().is_some_and(|capabilities| capabilities.has(Capabilities::MULTITRACK));
-                self.playing.push(Playing::new(&request, player, understands, site, counter, asked.then_some(facts)));
+                let mut playing = Playing::new(&request, player, understands, site, counter, asked.then_some(facts));
+                if self.drained.is_some() {
+                    playing.finish();
+                }
+                self.playing.push(playing);
                 self.session.accept(request);
             }
         }
@@ -209,7 +246,7 @@ impl Conn {
         action: policy::Action,
         site: &Arc<Site>,
         target: &Target,
-    ) -> Result<Counter, Refusal> {
+    ) -> Result<(), Refusal> {
         if self.server.is_draining() {
             return Err(Refusal::Draining);
         }
@@ -227,10 +264,7 @@ impl Conn {
             let (app, stream) = (target.app(), target.stream());
             token.check(action, app, stream, signature.as_deref(), expires.as_deref(), unix_time)?;
         }
-        site.count(match action {
-            policy::Action::Publish => Counted::Publishers,
-            policy::Action::Play => Counted::Players,
-        })
+        Ok(())
     }
 
     pub(super) fn tell(&mut self, subject: Option<Subject>, closed: Option<Closed>) {

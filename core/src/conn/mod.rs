@@ -195,13 +195,16 @@ impl Conn {
             match self.session.poll_output() {
                 session::Output::Event(event) => self.react(now, event),
                 session::Output::Wait(mut wait) => {
+                    let closing = self.session.is_closing();
                     // A session that closes plays no more, and must not say anything behind its last words.
                     let deadline = if wait.source { self.pull(now) } else { None };
                     self.flush(now);
                     let check = self.measure(now);
                     // Media that was queued just now: once more, so that the session watches its write.
                     let unwatched = !wait.write && !self.session.outbound().is_empty();
-                    if unwatched || !self.actions.is_empty() {
+                    // Closed just now, by a rule: once more, for what the session waits for then.
+                    let closed = self.session.is_closing() != closing;
+                    if unwatched || closed || !self.actions.is_empty() {
                         continue;
                     }
                     wait.write = !self.session.outbound().is_empty();

@@ -33,6 +33,8 @@ pub(super) struct Playing {
     /// True while it plays to the end of the GOP only, and true once that has come.
     finishing: bool,
     finished: bool,
+    /// True until it was served after a pause: what it missed meanwhile was its own wish.
+    resumed: bool,
     /// True once it got a frame.
     served: bool,
     left_out: LeftOut,
@@ -102,6 +104,7 @@ impl Playing {
             too_slow: false,
             finishing: false,
             finished: false,
+            resumed: false,
             served: false,
             left_out: LeftOut::default(),
             _counter: counter,
@@ -163,6 +166,7 @@ impl Playing {
     pub(super) fn pause(&mut self, paused: bool) {
         if self.paused && !paused {
             self.player.restart();
+            self.resumed = true;
         }
         self.paused = paused;
     }
@@ -216,13 +220,16 @@ impl Playing {
         let gap = self.player.missed().since(missed);
         if gap.frames > 0 {
             stats.dropped(gap);
-            self.too_slow |= config.max_gap.is_some_and(|most| u128::from(gap.milliseconds) > most.as_millis());
+            let resumed = std::mem::take(&mut self.resumed);
+            self.too_slow |=
+                !resumed && config.max_gap.is_some_and(|most| u128::from(gap.milliseconds) > most.as_millis());
         }
         stats.set_lag(if pulled == Pulled::Full { self.player.behind() } else { 0 });
         let Pulled::Ended(Some(ended)) = pulled else {
             return None;
         };
-        let end_of_grace = ended + config.unpublish_grace;
+        // A time the clock cannot tell is never.
+        let end_of_grace = ended.checked_add(config.unpublish_grace)?;
         // One that came when the publisher was gone already waits like one that came before any.
         if self.told || !self.served {
             return None;

@@ -7,6 +7,9 @@ use crate::hub::{Publisher, StreamId, Superseded};
 use crate::message::Message;
 use crate::policy::{RateMeter, Refusal};
 
+/// The longest time without players that is waited for.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// One message stream that publishes.
 #[derive(Debug)]
 pub(super) struct Publishing {
@@ -20,7 +23,7 @@ pub(super) struct Publishing {
     idle: Option<Idle>,
     /// What the outside was asked about it, if it was: it is to hear of the end.
     asked: Option<StreamFacts>,
-    _counter: Counter,
+    _counter: Option<Counter>,
 }
 
 #[derive(Debug)]
@@ -44,11 +47,13 @@ impl Publishing {
         stream_id: u32,
         publisher: Publisher,
         site: &Arc<Site>,
-        counter: Counter,
+        counter: Option<Counter>,
         asked: Option<StreamFacts>,
     ) -> Self {
         let meter = site.config.limits.publisher_rate.map(|rate| RateMeter::new(rate, now));
-        let idle = site.config.idle_publisher.map(|limit| Idle { limit, since: Some(now), next_look: now + limit });
+        // Within bounds in which looking neither spins nor leads out of the clock's range.
+        let limit = site.config.idle_publisher.map(|limit| limit.clamp(Duration::from_secs(1), LONGEST));
+        let idle = limit.map(|limit| Idle { limit, since: Some(now), next_look: now + limit });
         Publishing { stream_id, publisher, meter, stopped: false, idle, asked, _counter: counter }
     }
 

@@ -17,6 +17,8 @@ impl Conn {
     /// Session events become hub calls.
     pub(super) fn react(&mut self, now: Instant, event: Event) {
         match event {
+            // Said before the session was closed and not looked at yet: nothing is granted any more.
+            Event::Connect(_) | Event::Publish(_) | Event::Play(_) if self.session.is_closing() => {}
             Event::Connect(request) => self.connect(now, request),
             Event::Publish(request) => self.publish(now, request),
             Event::Play(request) => self.play(now, request),
@@ -71,10 +73,9 @@ impl Conn {
             Ok(found) => found,
             Err(words) => return self.session.reject(request, &Rejection::bad_publish_name(words)),
         };
-        let counter = match self.check(now, Action::Publish, &site, &target) {
-            Ok(counter) => counter,
-            Err(refusal) => return self.session.reject(request, &Rejection::publish_denied(refusal.to_string())),
-        };
+        if let Err(refusal) = self.check(now, Action::Publish, &site, &target) {
+            return self.session.reject(request, &Rejection::publish_denied(refusal.to_string()));
+        }
         let conflict = site.config.conflict;
         let credentials = match conflict {
             Conflict::Reject => "",
@@ -87,6 +88,11 @@ impl Conn {
         if let Err(refusal) = site.check_streams(&key) {
             return self.session.reject(request, &Rejection::publish_denied(refusal.to_string()));
         }
+        let counter = if claim.takes_over() { Ok(None) } else { site.count(Counted::Publishers).map(Some) };
+        let counter = match counter {
+            Ok(counter) => counter,
+            Err(refusal) => return self.session.reject(request, &Rejection::publish_denied(refusal.to_string())),
+        };
         let facts = StreamFacts { key, params: target.params().to_query() };
         self.grant_or_ask(now, Request::Publish { request, claim, site, counter, facts });
     }
@@ -96,7 +102,8 @@ impl Conn {
             Ok(found) => found,
             Err(words) => return self.session.reject(request, &Rejection::bad_play_name(words)),
         };
-        let counter = self.check(now, Action::Play, &site, &target).and_then(|counter| {
+        let counter = self.check(now, Action::Play, &site, &target).and_then(|()| {
+            let counter = site.count(Counted::Players)?;
             site.config.limits.check(Counted::StreamPlayers, site.hub.player_count(&key))?;
             // Who waits for a publisher makes a stream, too.
             site.check_streams(&key)?;

@@ -702,3 +702,63 @@ fn a_bandwidth_check_runs_through_and_closes() {
     let mut later = connect(&site, url);
     assert!(said(&later.hear(&site), "NetConnection.Connect.Success"));
 }
+
+#[test]
+fn who_shows_no_token_takes_nothing_over() {
+    let site = Site::with(VhostConfig { conflict: crate::hub::Conflict::TakeOver, ..VhostConfig::default() }.into());
+    let _first = site.publisher("cam");
+    let mut second = site.client();
+    second.say(&site, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    assert!(said(&second.hear(&site), "NetStream.Publish.BadName"));
+}
+
+#[test]
+fn who_takes_over_needs_no_place_of_its_own() {
+    let limits = crate::policy::Limits { publishers: Some(1), ..Default::default() };
+    let conflict = crate::hub::Conflict::TakeOver;
+    let site = Site::with(VhostConfig { conflict, limits, ..VhostConfig::default() }.into());
+    let _frozen = site.publisher("cam?token=t");
+    let mut second = site.client();
+    second.say(&site, &[peer::create_stream(2.0), peer::publish(1, "cam?token=t")].concat());
+    assert!(said(&second.hear(&site), "NetStream.Publish.Start"));
+}
+
+#[test]
+fn a_verdict_for_a_connection_that_is_over_grants_nothing() {
+    let asks = Asks { publish: true, ..Asks::default() };
+    let site = Site::with(VhostConfig { asks, ..VhostConfig::default() }.into());
+    let mut publisher = site.client();
+    publisher.conn.handle_input(site.now, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    let id = loop {
+        match publisher.conn.poll(site.now) {
+            Output::Action(Action::Ask(ask)) => break ask.id,
+            Output::Action(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    publisher.conn.handle_disconnect(site.now, CloseReason::PeerClosed);
+    publisher.conn.answer(site.now, id, Verdict::Allow);
+    publisher.poll(&site);
+    assert_eq!(publisher.actions(), ["tell"], "it is told of, not attached");
+    assert!(site.server.hub().streams().is_empty());
+}
+
+#[test]
+fn a_player_that_missed_too_much_is_closed_in_the_same_poll() {
+    let config = VhostConfig { max_gap: Some(Duration::from_secs(1)), high_water: 1, ..VhostConfig::default() };
+    let mut config = Config::from(config);
+    config.defaults.source.milliseconds = 100;
+    let mut site = Site::with(config);
+    let mut publisher = site.publisher("cam");
+    let mut player = site.player("cam");
+    player.hear(&site);
+    for number in 0..100u8 {
+        publisher.say(&site, &gop(u32::from(number) * 100, number));
+        site.pass(Duration::from_millis(100));
+        publisher.poll(&site);
+        player.poll(&site);
+    }
+    player.hear(&site);
+    let report = player.closed.expect("closed without another call");
+    assert_eq!(report.close.reason.name(), "player_too_slow");
+}

@@ -24,6 +24,13 @@ impl Claim {
         &self.stream.key
     }
 
+    /// True if somebody else publishes the name until this claim begins.
+    pub fn takes_over(&self) -> bool {
+        let registry = self.hub.registry();
+        let holder = registry.streams.get(&self.stream.key).and_then(|entry| entry.holder.as_ref());
+        holder.is_some_and(|holder| holder.claim != self.claim)
+    }
+
     /// Begins to publish. Whoever published until now is superseded from this moment on.
     ///
     /// # Errors
@@ -34,7 +41,7 @@ impl Claim {
         let mut registry = self.hub.registry();
         let entry = registry.entry(&self.stream.key, &self.hub.config);
         let may = match &entry.holder {
-            Some(holder) => holder.claim == self.claim || holder.credentials == self.credentials,
+            Some(holder) => holder.claim == self.claim || holder.accepts(&self.credentials),
             None => true,
         };
         if !may {

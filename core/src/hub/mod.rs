@@ -135,6 +135,13 @@ struct Holder {
     credentials: Box<str>,
 }
 
+impl Holder {
+    /// Who shows nothing can take nothing over.
+    fn accepts(&self, credentials: &str) -> bool {
+        !credentials.is_empty() && *self.credentials == *credentials
+    }
+}
+
 /// A stream as publisher and players share it.
 #[derive(Debug)]
 struct Stream {
@@ -197,7 +204,7 @@ impl Hub {
         let entry = registry.entry(key, &self.config);
         match &entry.holder {
             None => entry.holder = Some(Holder { claim, credentials: credentials.into() }),
-            Some(holder) if conflict == Conflict::TakeOver && *holder.credentials == *credentials => {}
+            Some(holder) if conflict == Conflict::TakeOver && holder.accepts(credentials) => {}
             Some(_) => return Err(Busy),
         }
         let stream = entry.stream.clone();
