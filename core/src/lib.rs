@@ -62,6 +62,8 @@
 //! [`hub::Hub`] names to streams; [`chunk`], [`amf`], [`flv`], [`handshake`], [`command`], [`message`] and [`url`] are
 //! the formats.
 
+#![forbid(unsafe_code)]
+
 pub mod amf;
 pub mod bandwidth;
 pub mod chunk;

@@ -19,6 +19,8 @@
 //! a publisher's core says that players are to be woken, the stream's sweepers, one per thread, write to each player's
 //! socket directly, and only a player whose socket is full is left to its own task.
 
+#![forbid(unsafe_code)]
+
 mod accept;
 mod connection;
 mod fanout;

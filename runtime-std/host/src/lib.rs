@@ -1,6 +1,8 @@
 //! What every Anabranch server program needs of its machine and shares with the others: the program's frame, command line
 //! options, listening sockets, the log and its lines, signals. Nothing here knows which runtime serves the connections.
 
+#![forbid(unsafe_code)]
+
 mod accept;
 mod banner;
 mod listen;
