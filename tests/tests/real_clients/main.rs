@@ -1,4 +1,4 @@
-//! FFmpeg, rtmpdump and GStreamer against both servers, over loopback. `tests/run` installs them.
+//! FFmpeg, rtmpdump and GStreamer against both servers and core's examples, over loopback. `tests/run` installs them.
 
 /// Makes tests of functions that take a [`Runtime`](anabranch_tests::clients::Runtime), one for each server.
 macro_rules! on_both_runtimes {
@@ -13,6 +13,7 @@ macro_rules! on_both_runtimes {
 }
 
 mod bit_exactness;
+mod examples;
 mod gstreamer;
 mod hostile;
 mod leaks;
