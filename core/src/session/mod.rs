@@ -1,10 +1,49 @@
 //! One RTMP connection: bytes in, events and bytes out. No sockets, no clock, no locks, no other connections.
 //!
-//! A [`Session`] is driven by four calls in any order: [`handle_input`](Session::handle_input) with what the peer sent,
+//! A [`Session`] is the server's side of handshake, `connect`, `publish` or `play`, and close, with all timers on the
+//! way. It knows no streams: who may publish, and where media goes, is for its owner to say.
+//! [`conn::Conn`](crate::conn::Conn) is one such owner, and the one to take for a server; a session alone is for a
+//! program with an idea of its own of what a stream is.
+//!
+//! It is driven by four calls in any order: [`handle_input`](Session::handle_input) with what the peer sent,
 //! [`handle_timeout`](Session::handle_timeout) when the deadline it named has come,
 //! [`poll_output`](Session::poll_output) for what the peer did, [`outbound`](Session::outbound) for the bytes to write.
-//! Requests of the peer are values that are answered once, with [`accept`](Session::accept) or
-//! [`reject`](Session::reject); until then the session parses nothing further.
+//!
+//! # Requests
+//! What the peer asks for comes as an [`Event`] with a value in it that is answered once, with
+//! [`accept`](Session::accept) or [`reject`](Session::reject). Until then the session parses nothing further, keeps
+//! what comes (bounded) and says in its [`Wait`] that it wants no more.
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use std::time::Instant;
+//! use anabranch_core::session::{Event, Output, Rejection, Session, SessionConfig, Wait};
+//!
+//! /// Lets everybody connect and nobody do anything, until there is only something to wait for.
+//! fn react(session: &mut Session) -> Option<Wait> {
+//!     loop {
+//!         match session.poll_output() {
+//!             Output::Event(Event::Connect(request)) => session.accept(request),
+//!             Output::Event(Event::Publish(request)) => session.reject(request, &Rejection::publish_denied("closed")),
+//!             Output::Event(Event::Play(request)) => session.reject(request, &Rejection::play_denied("closed")),
+//!             Output::Event(_) => {}
+//!             Output::Wait(wait) => return Some(wait),
+//!             Output::Closed(_) => return None,
+//!         }
+//!     }
+//! }
+//! # let mut session = Session::new(Arc::new(SessionConfig::default()), [7; 32], Instant::now());
+//! # assert!(react(&mut session).expect("it has just begun").read);
+//! ```
+//!
+//! # Media
+//! A publisher's messages are [`Event::Media`], whole and in order. A player is given [`Frame`]s with
+//! [`send_frame`](Session::send_frame): they are encoded for the wire already and shared with all other players.
+//!
+//! # Close
+//! Whatever ends a session, the peer's error, a timeout or its owner, it comes to one [`Close`], with a [`CloseReason`]
+//! that has a name for machines. Where the peer is told something, what is queued is written first, but not for ever:
+//! see [`SessionTimeouts::linger`].
 
 mod commands;
 mod config;
