@@ -224,8 +224,8 @@ impl Server {
         };
         // Whatever is left although the socket would have taken it: the poller says at once that it would.
         connection.full = wait.write;
-        if let Err(error) = connection.arm(key, (wait.read, wait.write)) {
-            // Nothing would ever be heard of it again, so it ends; the system is out of memory.
+        if let Err(error) = connection.arm(key, wait.read, wait.write) {
+            // The system is out of memory, and nothing would ever be heard of the connection again.
             connection.conn.handle_disconnect(Instant::now(), CloseReason::PeerLost(error.to_string()));
             self.connections[key] = Some(connection);
             return self.serve(key, false);
@@ -280,52 +280,50 @@ impl Server {
 
     /// Takes the connections that wait at a listener.
     fn accept(&mut self, key: usize) {
-        // None where the server stops.
-        let Some(listener) = self.listeners.get(key - LISTENERS) else {
-            return;
-        };
-        let mut accepted = Vec::new();
-        let mut pause = None;
-        while accepted.len() < ACCEPTS {
+        for _ in 0..ACCEPTS {
+            // None where the server stops.
+            let Some(listener) = self.listeners.get(key - LISTENERS) else {
+                return;
+            };
             match listener.source.accept() {
-                Ok(connection) => accepted.push(connection),
+                Ok((socket, peer)) => {
+                    if let Err(error) = self.open(socket, peer) {
+                        (self.log)(format_args!("a connection from {peer} cannot be served: {error}"));
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 // Gone before it was accepted. Anything else is the listener's trouble, but no reason to stop.
                 Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
-                Err(error) => {
-                    pause = Some(error);
-                    break;
-                }
+                Err(error) => return self.pause(key, &error),
             }
         }
-        if pause.is_none() {
-            pause = self.poller.modify(&listener.source, Event::readable(key)).err();
+        let listener = &self.listeners[key - LISTENERS];
+        if let Err(error) = self.poller.modify(&listener.source, Event::readable(key)) {
+            self.pause(key, &error);
         }
-        if let Some(error) = pause {
-            (self.log)(format_args!("cannot accept connections: {error}; trying on"));
-            self.timers.insert((Instant::now() + ACCEPT_PAUSE, key));
-        }
-        if let Ok(unix) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
-            // Signed URLs expire by it.
-            self.core.set_clock(Instant::now(), unix.as_secs());
-        }
-        for (socket, peer) in accepted {
-            if let Err(error) = self.open(socket, peer) {
-                (self.log)(format_args!("a connection from {peer} cannot be served: {error}"));
-            }
-        }
+    }
+
+    /// Leaves a listener alone for a while.
+    fn pause(&mut self, key: usize, error: &io::Error) {
+        (self.log)(format_args!("cannot accept connections: {error}; trying on"));
+        self.timers.insert((Instant::now() + ACCEPT_PAUSE, key));
     }
 
     fn open(&mut self, socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
         socket.set_nonblocking(true)?;
         // Every write is a whole batch already.
         socket.set_nodelay(true)?;
-        let key = self.vacant.pop().unwrap_or(self.connections.len());
-        if key == self.connections.len() {
+        let key = self.vacant.last().copied().unwrap_or(self.connections.len());
+        let socket = Watched::new(socket, key, &self.poller)?;
+        if self.vacant.pop().is_none() {
             self.connections.push(None);
         }
-        let socket = Watched::new(socket, key, &self.poller).inspect_err(|_| self.vacant.push(key))?;
-        let conn = self.core.connect_from(Instant::now(), peer);
+        let now = Instant::now();
+        if let Ok(unix) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+            // Signed URLs expire by it.
+            self.core.set_clock(now, unix.as_secs());
+        }
+        let conn = self.core.connect_from(now, peer);
         let connection = Connection { conn, socket, full: false, deadline: None, armed: (true, false) };
         self.connections[key] = Some(Box::new(connection));
         self.serve(key, false);
@@ -393,13 +391,11 @@ impl Connection {
 
     /// Has the poller look out for what the core waits for. Where it wants no input, nothing is read, and the peer
     /// notices that its own writes get stuck: that is all there is to backpressure.
-    fn arm(&mut self, key: usize, (readable, writable): (bool, bool)) -> io::Result<()> {
-        if self.armed != (readable, writable) {
-            let interest = Event::new(key, readable, writable);
-            self.socket.poller.modify(&self.socket.source, interest)?;
-            self.armed = (readable, writable);
+    fn arm(&mut self, key: usize, readable: bool, writable: bool) -> io::Result<()> {
+        if std::mem::replace(&mut self.armed, (readable, writable)) == (readable, writable) {
+            return Ok(());
         }
-        Ok(())
+        self.socket.poller.modify(&self.socket.source, Event::new(key, readable, writable))
     }
 }
 

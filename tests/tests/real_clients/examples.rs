@@ -1,3 +1,4 @@
+use std::fs;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use anabranch_tests::clients::{
 };
 
 use super::assert_serves;
+use super::leaks::{opening, play};
 
 /// Makes tests of functions that take an [`Example`], one for each that is a server.
 macro_rules! on_both_examples {
@@ -114,11 +116,24 @@ fn the_polling_example_serves_again_after_it_ran_out_of_files() {
 }
 
 #[test]
-fn the_polling_example_does_not_hang_on_a_silent_peer_when_it_is_stopped() {
+fn the_polling_example_does_not_wait_for_a_player_that_neither_reads_nor_hangs_up() {
+    let folder = Folder::new();
     let mut server = Server::start_example(Example::Polling, None);
-    let _silent = TcpStream::connect(server.address()).unwrap();
-    assert_serves(&mut server);
-    server.stop();
+    let _deaf = play(&server, &opening("cam"));
+    let other = folder.file("rtmpdump.flv");
+    let _other = server.rtmpdump("live/cam", &other);
+    server.wait_players("live/cam", 2);
+    let picture = "testsrc2=size=960x540:rate=30,noise=alls=60:allf=t";
+    let clip = Clip { picture, seconds: 21, gop: 60, megabits: Some(30) };
+    let mut publisher = Publication::of_clip(&server, "live/cam", &clip, &folder);
+    let played = || fs::metadata(&other).map_or(0, |file| file.len());
+    // More than the sockets of the deaf one take.
+    publisher.process.wait_for("megabytes of the stream", || (played() > 12 << 20).then_some(()));
+    let asked = Instant::now();
+    server.process.terminate();
+    let ended = server.process.wait_success(PATIENCE) - asked;
+    // Two and a half seconds are for those that do not hang up; the rest is for a busy machine.
+    assert!(ended < Duration::from_secs(10), "it took {ended:?}");
 }
 
 #[test]
