@@ -476,7 +476,9 @@ impl Source {
     }
 
     fn start(&self, cursor: &mut Cursor) -> Option<Start> {
-        if !self.live {
+        // Nobody starts with a stream that is over, but those who were there before it began: a short one may be over
+        // before they are polled.
+        if !self.live && cursor.epoch == self.epoch {
             return None;
         }
         let position = self.start_position(cursor)?;

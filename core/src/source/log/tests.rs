@@ -302,6 +302,20 @@ fn publishers_come_and_go_and_cursors_stay() {
 }
 
 #[test]
+fn who_waited_for_a_publisher_gets_all_of_it_although_it_went_before_anybody_looked() {
+    let mut source = Source::new(SourceLimits::default());
+    let now = any_instant();
+    let mut waiting = source.join();
+    assert_eq!(read(&source, &mut waiting), ["end"]);
+    source.begin();
+    push_all(&mut source, now, [video_header(0, 1), key(0, 1), inter(40, 2)]);
+    source.end(now);
+    assert_eq!(read(&source, &mut waiting), [&format!("start@0 [vh1@0] {NO_GAP}"), "K1@0", "v2@40", "end"]);
+    let mut newcomer = source.join();
+    assert_eq!(read(&source, &mut newcomer), ["end"], "nobody starts with a stream that is over");
+}
+
+#[test]
 fn a_publisher_that_ends_without_a_word_ended_with_its_last_frame() {
     let (mut source, now) = live(SourceLimits::default());
     source.abandon();
