@@ -413,6 +413,19 @@ fn wakes_follow_the_merge_window() {
 }
 
 #[test]
+fn frames_are_counted_on_their_way_in_and_out() {
+    let site = Site::new();
+    let mut publisher = site.publisher("cam");
+    let mut player = site.client();
+    player.say(&site, &[peer::create_stream(2.0), peer::play(1, "cam")].concat());
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    player.poll(&site);
+    let [sent, got] = [&publisher, &player].map(|client| client.conn.stats().snapshot(site.now));
+    assert!(sent.frames_in > 3 && sent.frames_out == 0, "{sent:?}");
+    assert_eq!((got.frames_in, got.frames_out), (0, sent.frames_in));
+}
+
+#[test]
 fn attached_and_detached_come_in_pairs() {
     let site = Site::new();
     let mut client = site.publisher("one");
