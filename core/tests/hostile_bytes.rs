@@ -157,8 +157,8 @@ fn damaged_connections_do_not_harm_a_server() {
 fn settle(conn: &mut Conn, now: Instant, random: &mut Random, attached: &mut i64) {
     for _ in 0..10_000 {
         match conn.poll(now) {
-            conn::Output::Action(Action::Attach(_)) => *attached += 1,
-            conn::Output::Action(Action::Detach { .. }) => *attached -= 1,
+            conn::Output::Action(Action::Attach(_) | Action::Subscribe(_)) => *attached += 1,
+            conn::Output::Action(Action::Detach { .. } | Action::Unsubscribe(_)) => *attached -= 1,
             conn::Output::Action(Action::Wake(_) | Action::Ask(_) | Action::Tell(_)) => {}
             conn::Output::Wait(_) | conn::Output::Closed(_) => {
                 let waiting = conn.outbound().len();

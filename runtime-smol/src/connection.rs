@@ -3,15 +3,14 @@ use std::future::Future;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
-use anabranch_core::conn::{Action, Conn, Output, Report, Role};
+use anabranch_core::conn::{Action, Conn, Output, Report};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::{CloseReason, Outbound, Wait};
-use anabranch_host::{Lines, tune};
+use anabranch_host::{Lines, Link, Runtime};
 use async_io::{Async, Timer};
 use bytes::Buf;
 
@@ -20,7 +19,7 @@ use crate::server::Shared;
 
 /// Pieces handed to one write call.
 const SLICES: usize = 64;
-/// Turns of a connection's task before others get theirs: a publisher that floods must not starve players.
+/// Turns of a connection's task before others get theirs: a peer that floods must not starve them.
 const TURNS: usize = 8;
 
 thread_local! {
@@ -28,7 +27,7 @@ thread_local! {
     static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; 64 << 10].into_boxed_slice());
 }
 
-/// A connection, shared by its task and the sweepers of the streams it plays.
+/// A connection, shared by its task and the sweepers of the streams it is subscribed to.
 #[derive(Debug)]
 pub(crate) struct Connection {
     id: u64,
@@ -51,17 +50,17 @@ struct State {
     closed: Option<Report>,
     /// Wakes the connection's task.
     waker: Option<Waker>,
-    /// Places with the sweepers of the streams it plays, one or none nearly always.
+    /// Places with the sweepers of the streams it is subscribed to, one or none nearly always.
     places: Vec<(StreamId, Arc<Member>)>,
 }
 
 impl Connection {
     /// Takes over a connection just accepted.
     pub(crate) fn start(shared: &Arc<Shared>, socket: Async<TcpStream>, peer: SocketAddr) {
-        tune(socket.get_ref(), &shared.tcp);
-        let id = shared.next_id();
+        let (conn, lines) = shared.host.open(socket.get_ref(), peer);
+        let id = conn.id();
         let state = State {
-            conn: shared.core.connect_from(Instant::now(), peer),
+            conn,
             busy: false,
             waits_for_turn: false,
             full: false,
@@ -70,25 +69,12 @@ impl Connection {
             waker: None,
             places: Vec::new(),
         };
-        let connection = Arc::new(Connection { id, lines: Lines::opened(id, peer), socket, state: Mutex::new(state) });
-        shared.connections().insert(id, connection.clone());
-        if shared.stopping.load(Ordering::Acquire) {
-            // The stop may have taken its list before this one was on it.
-            connection.shutdown();
-        }
+        let connection = Arc::new(Connection { id, lines, socket, state: Mutex::new(state) });
+        shared.host.enter(id, &connection);
         shared.spawn(Task { connection, shared: shared.clone(), timer: None, drained: false });
     }
 
-    /// Closes the connection because the server stops.
-    pub(crate) fn shutdown(&self) {
-        let mut state = self.state();
-        // The time for the last words counts from now.
-        state.conn.handle_timeout(Instant::now());
-        state.conn.shutdown();
-        state.wake();
-    }
-
-    /// Serves a player for whom there is something new. One whose socket is full is left to its task.
+    /// There is something new in a stream. A connection whose socket is full is left to its task.
     pub(crate) fn sweep(self: &Arc<Self>, shared: &Arc<Shared>) {
         let state = self.state();
         if !state.full {
@@ -107,7 +93,7 @@ impl Connection {
                 Output::Action(action) => {
                     state.busy = true;
                     drop(state);
-                    self.act(shared, &action);
+                    self.act(shared, action);
                     state = self.state();
                     state.end_turn();
                 }
@@ -140,30 +126,24 @@ impl Connection {
         }
     }
 
-    fn act(self: &Arc<Self>, shared: &Arc<Shared>, action: &Action) {
-        self.lines.action(action);
+    fn act(self: &Arc<Self>, shared: &Arc<Shared>, action: Action) {
         match action {
-            Action::Attach(attachment) if attachment.role == Role::Player => {
-                let stream = attachment.stream;
-                let has_place = self.state().places.iter().any(|(place, _)| *place == stream);
-                if !has_place {
-                    let member = shared.fanouts.join(shared, stream, self.clone());
-                    self.state().places.push((stream, member));
-                }
+            Action::Subscribe(stream) => {
+                let member = shared.fanouts.join(shared, stream, self.clone());
+                self.state().places.push((stream, member));
             }
-            Action::Detach { role: Role::Player, stream } => {
+            Action::Unsubscribe(stream) => {
                 let left = {
                     let places = &mut self.state().places;
-                    let index = places.iter().position(|(place, _)| place == stream);
+                    let index = places.iter().position(|(place, _)| *place == stream);
                     index.map(|index| places.swap_remove(index))
                 };
                 if let Some((_, member)) = left {
-                    shared.fanouts.leave(*stream, &member);
+                    shared.fanouts.leave(stream, &member);
                 }
             }
-            // Nobody outside is connected to this server yet: questions meet their deadline.
-            Action::Attach(_) | Action::Detach { .. } | Action::Ask(_) | Action::Tell(_) => {}
-            Action::Wake(stream) => shared.fanouts.wake(*stream),
+            Action::Wake(stream) => shared.wake(stream),
+            other => shared.host.act(other, &self.lines, self),
         }
     }
 
@@ -187,6 +167,18 @@ impl Connection {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Link for Connection {
+    fn change(&self, change: &mut dyn FnMut(&mut Conn)) {
+        let mut state = self.state();
+        change(&mut state.conn);
+        state.wake();
+    }
+
+    fn inspect(&self, look: &mut dyn FnMut(&Conn)) {
+        look(&self.state().conn);
     }
 }
 
@@ -242,8 +234,7 @@ impl Future for Task {
                 let mut state = connection.state();
                 if let Some(report) = state.closed.take() {
                     drop(state);
-                    connection.lines.closed(&report);
-                    self.shared.connections().remove(&connection.id);
+                    self.shared.host.leave(connection.id, &connection.lines, &report);
                     return Poll::Ready(());
                 }
                 state.waits_for_turn = state.busy;

@@ -10,21 +10,21 @@ use smol::future::yield_now;
 use crate::connection::Connection;
 use crate::server::Shared;
 
-/// Players served by a sweeper before other tasks get a turn.
-const PLAYERS_PER_TURN: usize = 128;
+/// Connections served by a sweeper before other tasks get a turn.
+const MEMBERS_PER_TURN: usize = 128;
 
-/// The players of every stream that has some.
+/// The connections subscribed to every stream that has some.
 #[derive(Debug)]
 pub(crate) struct FanOuts {
     threads: usize,
     streams: Mutex<HashMap<StreamId, FanOut>>,
 }
 
-/// The players of one stream, spread over as many sweepers as there are threads.
+/// Those of one stream, spread over as many sweepers as there are threads.
 #[derive(Debug)]
 struct FanOut {
     sweepers: Box<[Arc<Sweeper>]>,
-    players: usize,
+    members: usize,
 }
 
 /// A connection's place with a sweeper.
@@ -36,10 +36,10 @@ pub(crate) struct Member {
     left: AtomicBool,
 }
 
-/// One task's share of a stream's players.
+/// One task's share of a stream's connections.
 #[derive(Debug, Default)]
 struct Sweeper {
-    /// Players that joined since the last turn.
+    /// Those that joined since the last turn.
     joining: Mutex<Vec<Arc<Member>>>,
     members: AtomicUsize,
     signal: Mutex<Signal>,
@@ -48,7 +48,7 @@ struct Sweeper {
 /// What a sweeper is asked to do.
 #[derive(Debug, Default)]
 struct Signal {
-    /// Write to all players.
+    /// Write to all of them.
     sweep: bool,
     /// Forget those that left.
     tidy: bool,
@@ -61,7 +61,7 @@ impl FanOuts {
         FanOuts { threads, streams: Mutex::default() }
     }
 
-    /// Adds a player to a stream.
+    /// Adds a connection to a stream.
     pub(crate) fn join(&self, shared: &Arc<Shared>, stream: StreamId, connection: Arc<Connection>) -> Arc<Member> {
         let mut streams = lock(&self.streams);
         let fanout = streams.entry(stream).or_insert_with(|| {
@@ -69,9 +69,9 @@ impl FanOuts {
             for sweeper in &sweepers {
                 shared.spawn(sweep(shared.clone(), sweeper.clone()));
             }
-            FanOut { sweepers, players: 0 }
+            FanOut { sweepers, members: 0 }
         });
-        fanout.players += 1;
+        fanout.members += 1;
         let fewest = fanout.sweepers.iter().min_by_key(|sweeper| sweeper.members.load(Ordering::Relaxed));
         let sweeper = fewest.expect("there is at least one thread").clone();
         sweeper.members.fetch_add(1, Ordering::Relaxed);
@@ -81,7 +81,7 @@ impl FanOuts {
         member
     }
 
-    /// Removes a player from a stream.
+    /// Removes a connection from a stream.
     pub(crate) fn leave(&self, stream: StreamId, member: &Member) {
         member.left.store(true, Ordering::Release);
         let sweeper = member.sweeper.upgrade();
@@ -92,8 +92,8 @@ impl FanOuts {
         let Some(fanout) = streams.get_mut(&stream) else {
             return;
         };
-        fanout.players -= 1;
-        if fanout.players > 0 {
+        fanout.members -= 1;
+        if fanout.members > 0 {
             if let Some(sweeper) = sweeper {
                 sweeper.signal(|signal| signal.tidy = true);
             }
@@ -104,7 +104,7 @@ impl FanOuts {
         }
     }
 
-    /// Has all players of a stream written to.
+    /// Has all connections of a stream written to.
     pub(crate) fn wake(&self, stream: StreamId) {
         if let Some(fanout) = lock(&self.streams).get(&stream) {
             for sweeper in &fanout.sweepers {
@@ -142,7 +142,7 @@ impl Sweeper {
     }
 }
 
-/// The task of a sweeper. The list of players is its own: no lock is held while it writes to them.
+/// The task of a sweeper. The list of its members is its own: no lock is held while it writes to them.
 async fn sweep(shared: Arc<Shared>, sweeper: Arc<Sweeper>) {
     let mut members: Vec<Arc<Member>> = Vec::new();
     loop {
@@ -158,7 +158,7 @@ async fn sweep(shared: Arc<Shared>, sweeper: Arc<Sweeper>) {
             continue;
         }
         for (index, member) in members.iter().enumerate() {
-            if index % PLAYERS_PER_TURN == PLAYERS_PER_TURN - 1 {
+            if index % MEMBERS_PER_TURN == MEMBERS_PER_TURN - 1 {
                 yield_now().await;
             }
             member.connection.sweep(&shared);

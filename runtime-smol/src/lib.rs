@@ -4,20 +4,43 @@
 //! [`anabranch_core`]. A program of your own runs a server like this:
 //!
 //! ```no_run
-//! use anabranch_core::conn::Config;
 //! use anabranch_smol::Server;
 //!
-//! let server = Server::new(Config::default()).listen("1935".parse()?)?;
+//! let server = Server::builder().listen("1935".parse()?).build()?;
 //! let handle = server.handle();
 //! std::thread::spawn(move || { /* ... */ handle.stop(); });
 //! server.run();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! The [`Builder`] takes addresses, the [configuration](anabranch_core::conn::Config), TCP options, [`Hooks`] that are
+//! asked about clients, and the number of threads. The [`Handle`] stops the server, drains it, tells numbers, closes a
+//! connection, and lets the program itself take part:
+//!
+//! ```no_run
+//! use anabranch_core::message::Message;
+//! use anabranch_smol::{Server, Update};
+//!
+//! let server = Server::builder().listen("1935".parse()?).build()?;
+//! let handle = server.handle();
+//! std::thread::spawn(move || server.run());
+//!
+//! let mut publication = handle.publish("live/made-here")?;
+//! publication.push(Message::audio(0, [0xaf, 0, 0x12, 0x10].as_slice()))?;
+//!
+//! let mut subscription = handle.subscribe("live/cam")?;
+//! while let Some(update) = subscription.recv() {
+//!     if let Update::Frame(frame) = update {
+//!         println!("{:?} at {} ms, {} bytes", frame.kind(), frame.timestamp(), frame.payload().len());
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # How it works
 //! Each connection has a task that reads its socket and keeps its timers. Frames do not pass through those tasks: when
-//! a publisher's core says that players are to be woken, the stream's sweepers, one per thread, write to each player's
-//! socket directly, and only a player whose socket is full is left to its own task.
+//! the core says that a stream is to be woken, its sweepers, one per thread, write to each subscribed connection's socket
+//! directly, and only a connection whose socket is full is left to its own task.
 
 #![forbid(unsafe_code)]
 
@@ -26,4 +49,7 @@ mod connection;
 mod fanout;
 mod server;
 
-pub use server::{Handle, Server};
+pub use anabranch_host::{
+    Answer, Builder, ConnectionInfo, Handle, Hooks, Listen, Over, Publication, Stats, Subscription, TcpOptions, Update,
+};
+pub use server::Server;

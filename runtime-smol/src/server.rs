@@ -1,17 +1,15 @@
-use std::collections::HashMap;
-use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{self, Config};
-use anabranch_host::{Listen, TcpOptions, listen, random_seed};
+use anabranch_core::hub::StreamId;
+use anabranch_host::{Builder, Handle, Host, Runtime, Serve, Setup};
 use async_io::{Async, Timer};
-use smol::Executor;
 use smol::channel::{Receiver, Sender, bounded};
+use smol::future::or;
+use smol::{Executor, block_on};
 
 use crate::accept;
 use crate::connection::Connection;
@@ -20,7 +18,7 @@ use crate::fanout::FanOuts;
 /// How long a stopping server waits for its connections to take their last words.
 const STOP_DEADLINE: Duration = Duration::from_secs(3);
 
-/// A server: build it, add listeners, [`run`](Self::run) it.
+/// A server: [build](Self::builder) it, then [`run`](Self::run) it.
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
@@ -30,31 +28,13 @@ pub struct Server {
     stopped: Receiver<()>,
 }
 
-/// Stops a running server from another thread.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    stop: Sender<()>,
-}
-
-impl Handle {
-    /// Tells players that their stream is over, closes all connections and makes [`Server::run`] return.
-    pub fn stop(&self) {
-        // A full channel: somebody has asked already. A closed one: it is over.
-        let _ = self.stop.try_send(());
-    }
-}
-
 /// What all tasks of a server share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) core: conn::Server,
+    pub(crate) host: Host<Connection>,
     /// Weak: tasks hold this value, and are to go when the server's executor goes.
     executor: Weak<Executor<'static>>,
-    pub(crate) tcp: TcpOptions,
     pub(crate) fanouts: FanOuts,
-    pub(crate) stopping: AtomicBool,
-    last_id: AtomicU64,
-    connections: Mutex<HashMap<u64, Arc<Connection>>>,
     stop: Sender<()>,
 }
 
@@ -64,42 +44,53 @@ impl Shared {
             executor.spawn(task).detach();
         }
     }
+}
 
-    pub(crate) fn next_id(&self) -> u64 {
-        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+impl Runtime for Shared {
+    type Connection = Connection;
+
+    fn host(&self) -> &Host<Connection> {
+        &self.host
     }
 
-    pub(crate) fn connections(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    fn stop(&self) {
+        // A full channel: somebody has asked already. A closed one: it is over.
+        let _ = self.stop.try_send(());
+    }
+
+    fn wake(&self, stream: StreamId) {
+        self.fanouts.wake(stream);
+        self.host.wake(stream);
+    }
+
+    fn wake_at(self: Arc<Self>, stream: StreamId, at: Instant) {
+        let shared = Arc::downgrade(&self);
+        self.spawn(async move {
+            Timer::at(at).await;
+            if let Some(shared) = shared.upgrade() {
+                shared.wake(stream);
+            }
+        });
     }
 }
 
 impl Server {
-    /// A server without listeners, with one thread for each core.
-    pub fn new(config: Config) -> Self {
-        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    /// A builder, with one thread for each core unless it is told otherwise.
+    pub fn builder() -> Builder<Self> {
+        Builder::new(Server::new)
+    }
+
+    fn new(setup: Setup) -> Self {
+        let threads = setup.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
         let (stop, stopped) = bounded(1);
         let executor = Arc::new(Executor::new());
         let shared = Shared {
-            core: conn::Server::new(config, random_seed()),
+            host: Host::new(&setup),
             executor: Arc::downgrade(&executor),
-            tcp: TcpOptions::default(),
             fanouts: FanOuts::new(threads),
-            stopping: AtomicBool::new(false),
-            last_id: AtomicU64::new(0),
-            connections: Mutex::default(),
             stop,
         };
-        Server { shared: Arc::new(shared), executor, listeners: Vec::new(), threads, stopped }
-    }
-
-    /// Listens on one more address.
-    ///
-    /// # Errors
-    /// What the system says: the address is in use, or not this machine's.
-    pub fn listen(mut self, address: Listen) -> io::Result<Self> {
-        self.listeners.push(listen(address)?);
-        Ok(self)
+        Server { shared: Arc::new(shared), executor, listeners: setup.listeners, threads, stopped }
     }
 
     /// The addresses it listens on, with the ports the system chose for port 0.
@@ -107,12 +98,15 @@ impl Server {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
-    /// Stops the server from another thread.
+    /// The running server, from elsewhere in the program: stops it, tells numbers, takes part in its streams.
     pub fn handle(&self) -> Handle {
-        Handle { stop: self.shared.stop.clone() }
+        Handle::new(self.shared.clone())
     }
 
-    /// Serves until [`Handle::stop`] is called.
+    /// Serves until [`Handle::stop`] is called; then returns within 3 seconds.
+    ///
+    /// # Panics
+    /// If the system does not even give the threads it is to run on.
     pub fn run(self) {
         let Server { shared, executor, listeners, threads, stopped } = self;
         for listener in listeners {
@@ -123,29 +117,38 @@ impl Server {
         thread::scope(|scope| {
             for number in 1..threads {
                 let (executor, over) = (&executor, over.clone());
-                let body = move || _ = smol::block_on(executor.run(over.recv()));
+                let body = move || _ = block_on(executor.run(over.recv()));
                 let thread = thread::Builder::new().name(format!("worker-{number}"));
                 thread.spawn_scoped(scope, body).expect("the system gives a thread");
             }
-            smol::block_on(executor.run(async {
+            block_on(executor.run(async {
                 let _ = stopped.recv().await;
-                shutdown(&shared).await;
+                shared.host.begin_stop();
+                or(shared.host.until_empty(), async { _ = Timer::after(STOP_DEADLINE).await }).await;
             }));
             drop(running);
         });
     }
 }
 
-/// Closes every connection with its last words, and waits for them, but not for long.
-async fn shutdown(shared: &Shared) {
-    shared.stopping.store(true, Ordering::Release);
-    let connections: Vec<_> = shared.connections().values().cloned().collect();
-    for connection in &connections {
-        connection.shutdown();
+impl Serve for Server {
+    const PROGRAM: &'static str = "anabranch";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    const THREADS: bool = true;
+
+    fn builder() -> Builder<Self> {
+        Server::builder()
     }
-    drop(connections);
-    let deadline = Instant::now() + STOP_DEADLINE;
-    while !shared.connections().is_empty() && Instant::now() < deadline {
-        Timer::after(Duration::from_millis(10)).await;
+
+    fn addresses(&self) -> Vec<SocketAddr> {
+        self.addresses()
+    }
+
+    fn handle(&self) -> Handle {
+        self.handle()
+    }
+
+    fn run(self) {
+        self.run();
     }
 }

@@ -1,6 +1,5 @@
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 
 use anabranch_host::AcceptErrors;
@@ -13,7 +12,7 @@ pub(crate) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
     let mut errors = AcceptErrors::default();
     loop {
         let accepted = listener.accept();
-        if shared.stopping.load(Ordering::Acquire) {
+        if shared.host.is_stopping() {
             return;
         }
         match accepted {

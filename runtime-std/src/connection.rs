@@ -4,16 +4,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{Action, Conn, Output, Report, Role};
+use anabranch_core::conn::{Action, Conn, Output, Report};
 use anabranch_core::session::{CloseReason, Outbound, Wait};
-use anabranch_host::{Lines, tune};
+use anabranch_host::{Lines, Link, Runtime};
 use bytes::Buf;
 use tracing::warn;
 
 use crate::server::Shared;
 
 /// Address space for the stack of each thread; only pages that were touched take memory, mostly two to eight of them.
-/// Either thread may decode what a peer sent, and the deepest way down is AMF nested as far as can be configured, 128
+/// Either thread may decode what a peer sent, and the deepest way down are values nested as far as can be configured, 128
 /// levels: without optimization that takes between 768 and 896 KiB, and under 256 KiB with the default of 32 levels.
 const STACK: usize = 1 << 20;
 /// Bytes read at once. Every connection has such a buffer for itself, as a blocking read must have it beforehand.
@@ -63,11 +63,10 @@ enum Writer {
 impl Connection {
     /// Takes over a connection just accepted.
     pub(crate) fn start(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr) {
-        tune(&socket, &shared.tcp);
-        let id = shared.next_id();
-        let now = Instant::now();
+        let (conn, lines) = shared.host.open(&socket, peer);
+        let id = conn.id();
         let state = State {
-            conn: shared.core.connect_from(now, peer),
+            conn,
             wait: Wait { deadline: None, read: true, write: false, source: false },
             busy: false,
             unpolled: true,
@@ -77,17 +76,17 @@ impl Connection {
         };
         let connection = Arc::new(Connection {
             id,
-            lines: Lines::opened(id, peer),
+            lines,
             socket,
             state: Mutex::new(state),
             writer: Condvar::new(),
             reader: Condvar::new(),
         });
-        shared.insert(id, connection.clone());
+        shared.host.enter(id, &connection);
         if let Err(error) = connection.start_threads(shared) {
             warn!("conn {id} cannot be served: {error}");
             let mut state = connection.state();
-            state.conn.handle_disconnect(now, CloseReason::Closed("no threads left to serve it"));
+            state.conn.handle_disconnect(Instant::now(), CloseReason::Closed("no threads left to serve it"));
             drop(connection.serve(shared, state));
         }
     }
@@ -104,37 +103,15 @@ impl Connection {
         Ok(())
     }
 
-    /// There is something new in a stream that it plays.
+    /// There is something new in a stream.
     pub(crate) fn wake(&self) {
-        self.change(|_| {});
-    }
-
-    /// Closes the connection because the server stops.
-    pub(crate) fn shutdown(&self) {
-        self.change(|conn| {
-            // The time for the last words counts from now, not from whenever the peer was last heard.
-            conn.handle_timeout(Instant::now());
-            conn.shutdown();
-        });
+        self.change(&mut |_| {});
     }
 
     /// Ends the connection without regard to what is not written.
     pub(crate) fn cut(&self) {
-        self.change(|conn| conn.handle_disconnect(Instant::now(), CloseReason::Shutdown));
+        self.change(&mut |conn| conn.handle_disconnect(Instant::now(), CloseReason::Shutdown));
         self.hang_up();
-    }
-
-    /// Does something to the core and has the writer see to the consequences.
-    fn change(&self, change: impl FnOnce(&mut Conn)) {
-        let mut state = self.state();
-        change(&mut state.conn);
-        state.unpolled = true;
-        // Whoever is busy polls again afterwards.
-        let wakes = !state.busy && state.wake_writer();
-        drop(state);
-        if wakes {
-            self.writer.notify_one();
-        }
     }
 
     /// The life of the reading thread.
@@ -244,7 +221,7 @@ impl Connection {
             match state.conn.poll(Instant::now()) {
                 Output::Action(action) => {
                     drop(state);
-                    self.act(shared, &action);
+                    self.act(shared, action);
                     state = self.state();
                 }
                 Output::Wait(wait) => {
@@ -270,23 +247,18 @@ impl Connection {
         state
     }
 
-    fn act(self: &Arc<Self>, shared: &Shared, action: &Action) {
-        self.lines.action(action);
+    fn act(self: &Arc<Self>, shared: &Shared, action: Action) {
         match action {
-            Action::Attach(attachment) if attachment.role == Role::Player => {
-                shared.fanouts.join(attachment.stream, self);
-            }
-            Action::Detach { role: Role::Player, stream } => shared.fanouts.leave(*stream, self),
-            // Nobody outside is connected to this server yet: questions meet their deadline.
-            Action::Attach(_) | Action::Detach { .. } | Action::Ask(_) | Action::Tell(_) => {}
-            Action::Wake(stream) => shared.fanouts.wake(*stream),
+            Action::Subscribe(stream) => shared.fanouts.join(stream, self),
+            Action::Unsubscribe(stream) => shared.fanouts.leave(stream, self),
+            Action::Wake(stream) => shared.wake(stream),
+            other => shared.host.act(other, &self.lines, self),
         }
     }
 
     fn finish(&self, shared: &Shared, report: &Report) {
         self.hang_up();
-        self.lines.closed(report);
-        shared.remove(self.id);
+        shared.host.leave(self.id, &self.lines, report);
     }
 
     /// Ends the connection for the peer, and whatever read or write a thread is blocked in.
@@ -297,6 +269,24 @@ impl Connection {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Link for Connection {
+    fn change(&self, change: &mut dyn FnMut(&mut Conn)) {
+        let mut state = self.state();
+        change(&mut state.conn);
+        state.unpolled = true;
+        // Whoever is busy polls again afterwards.
+        let wakes = !state.busy && state.wake_writer();
+        drop(state);
+        if wakes {
+            self.writer.notify_one();
+        }
+    }
+
+    fn inspect(&self, look: &mut dyn FnMut(&Conn)) {
+        look(&self.state().conn);
     }
 }
 

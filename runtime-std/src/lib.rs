@@ -4,20 +4,23 @@
 //! [`anabranch_core`]. A program of your own runs a server like this:
 //!
 //! ```no_run
-//! use anabranch_core::conn::Config;
 //! use anabranch_std::Server;
 //!
-//! let server = Server::new(Config::default()).listen("1935".parse()?)?;
+//! let server = Server::builder().listen("1935".parse()?).build()?;
 //! let handle = server.handle();
 //! std::thread::spawn(move || { /* ... */ handle.stop(); });
 //! server.run();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! The [`Builder`] takes addresses, the [configuration](anabranch_core::conn::Config), TCP options, and [`Hooks`] that
+//! are asked about clients. The [`Handle`] stops the server, drains it, tells numbers, closes a connection, and lets the
+//! program itself publish and play: everything as with `anabranch-smol`, whose documentation has an example of it.
+//!
 //! # How it works
 //! Each connection has two threads. The reader blocks in reading the socket. The writer keeps the connection's time and
-//! sleeps until its next deadline or until it is woken: by the reader when there is something to answer, by a publisher
-//! when there is something new in a stream that it plays, by a server that stops. It then writes, with no lock held.
+//! sleeps until its next deadline or until it is woken: by the reader when there is something to answer, by another
+//! connection when there is something new in a stream, by a server that stops. It then writes, with no lock held.
 //!
 //! # Threads and memory
 //! A running server has the thread that called [`Server::run`], one for each listener, and two for each connection: two
@@ -33,4 +36,7 @@ mod connection;
 mod fanout;
 mod server;
 
-pub use server::{Handle, Server};
+pub use anabranch_host::{
+    Answer, Builder, ConnectionInfo, Handle, Hooks, Listen, Over, Publication, Stats, Subscription, TcpOptions, Update,
+};
+pub use server::Server;

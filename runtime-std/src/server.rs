@@ -1,14 +1,11 @@
-use std::collections::HashMap;
-use std::io;
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{self, Config};
-use anabranch_host::{Listen, TcpOptions, interrupt_accept, listen, random_seed};
+use anabranch_core::hub::StreamId;
+use anabranch_host::{Builder, Handle, Host, Runtime, Serve, Setup, interrupt_accept};
 
 use crate::accept;
 use crate::connection::Connection;
@@ -19,110 +16,108 @@ const STOP_DEADLINE: Duration = Duration::from_millis(2500);
 /// How long connections that were cut off may take to end.
 const CUT_DEADLINE: Duration = Duration::from_millis(250);
 
-/// A server: build it, add listeners, [`run`](Self::run) it.
+/// A server: [build](Self::builder) it, then [`run`](Self::run) it.
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
     listeners: Vec<TcpListener>,
-    stop: SyncSender<()>,
-    stopped: Receiver<()>,
-}
-
-/// Stops a running server from another thread.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    stop: SyncSender<()>,
-}
-
-impl Handle {
-    /// Tells players that their stream is over, closes all connections and makes [`Server::run`] return.
-    pub fn stop(&self) {
-        // A full channel: somebody has asked already. A closed one: it is over.
-        let _ = self.stop.try_send(());
-    }
 }
 
 /// What all threads of a server share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) core: conn::Server,
-    pub(crate) tcp: TcpOptions,
+    pub(crate) host: Host<Connection>,
     pub(crate) fanouts: FanOuts,
-    pub(crate) stopping: AtomicBool,
-    last_id: AtomicU64,
-    connections: Mutex<HashMap<u64, Arc<Connection>>>,
-    /// Notified when the last connection ends.
-    emptied: Condvar,
+    orders: Mutex<Orders>,
+    /// Notified when there is a new order.
+    ordered: Condvar,
+}
+
+/// What the thread that runs the server is to do.
+#[derive(Debug, Default)]
+struct Orders {
+    stop: bool,
+    /// Streams to be woken, the next one first.
+    wakes: BTreeSet<(Instant, StreamId)>,
 }
 
 impl Shared {
-    pub(crate) fn next_id(&self) -> u64 {
-        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    pub(crate) fn insert(&self, id: u64, connection: Arc<Connection>) {
-        self.connections().insert(id, connection);
-    }
-
-    pub(crate) fn remove(&self, id: u64) {
-        let mut connections = self.connections();
-        connections.remove(&id);
-        if connections.is_empty() {
-            self.emptied.notify_all();
+    /// Wakes streams at their times until the server is to stop.
+    fn follow_orders(&self) {
+        let mut orders = self.orders();
+        while !orders.stop {
+            let now = Instant::now();
+            match orders.wakes.first() {
+                None => orders = self.ordered.wait(orders).unwrap_or_else(PoisonError::into_inner),
+                Some((at, _)) if *at > now => {
+                    let time = *at - now;
+                    orders = self.ordered.wait_timeout(orders, time).unwrap_or_else(PoisonError::into_inner).0;
+                }
+                Some(_) => {
+                    if let Some((_, stream)) = orders.wakes.pop_first() {
+                        drop(orders);
+                        self.wake(stream);
+                        orders = self.orders();
+                    }
+                }
+            }
         }
     }
 
-    fn connections(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Closes every connection with its last words and waits for them, but not for long. No more may be accepted.
+    /// Waits for the last words of every connection, but not for long. No more may be accepted.
     fn shut_down(&self) {
-        self.for_each(Connection::shutdown);
-        if !self.wait_until_empty(STOP_DEADLINE) {
-            self.for_each(Connection::cut);
-            self.wait_until_empty(CUT_DEADLINE);
+        self.host.begin_stop();
+        if !self.host.wait_until_empty(Instant::now() + STOP_DEADLINE) {
+            self.host.for_each(Connection::cut);
+            self.host.wait_until_empty(Instant::now() + CUT_DEADLINE);
         }
     }
 
-    fn for_each(&self, act: impl Fn(&Connection)) {
-        let connections: Vec<_> = self.connections().values().cloned().collect();
-        for connection in connections {
-            act(&connection);
-        }
+    fn order(&self, order: impl FnOnce(&mut Orders)) {
+        order(&mut self.orders());
+        self.ordered.notify_one();
     }
 
-    /// True if all connections ended in time.
-    fn wait_until_empty(&self, time: Duration) -> bool {
-        let waited = self.emptied.wait_timeout_while(self.connections(), time, |connections| !connections.is_empty());
-        let (connections, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        connections.is_empty()
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Runtime for Shared {
+    type Connection = Connection;
+
+    fn host(&self) -> &Host<Connection> {
+        &self.host
+    }
+
+    fn stop(&self) {
+        self.order(|orders| orders.stop = true);
+    }
+
+    fn wake(&self, stream: StreamId) {
+        self.fanouts.wake(stream);
+        self.host.wake(stream);
+    }
+
+    fn wake_at(self: Arc<Self>, stream: StreamId, at: Instant) {
+        self.order(|orders| _ = orders.wakes.insert((at, stream)));
     }
 }
 
 impl Server {
-    /// A server without listeners.
-    pub fn new(config: Config) -> Self {
-        let (stop, stopped) = sync_channel(1);
-        let shared = Shared {
-            core: conn::Server::new(config, random_seed()),
-            tcp: TcpOptions::default(),
-            fanouts: FanOuts::default(),
-            stopping: AtomicBool::new(false),
-            last_id: AtomicU64::new(0),
-            connections: Mutex::default(),
-            emptied: Condvar::new(),
-        };
-        Server { shared: Arc::new(shared), listeners: Vec::new(), stop, stopped }
+    /// A builder. Each connection has threads of its own, so that their number cannot be chosen.
+    pub fn builder() -> Builder<Self> {
+        Builder::new(Server::new)
     }
 
-    /// Listens on one more address.
-    ///
-    /// # Errors
-    /// What the system says: the address is in use, or not this machine's.
-    pub fn listen(mut self, address: Listen) -> io::Result<Self> {
-        self.listeners.push(listen(address)?);
-        Ok(self)
+    fn new(setup: Setup) -> Self {
+        let shared = Shared {
+            host: Host::new(&setup),
+            fanouts: FanOuts::default(),
+            orders: Mutex::default(),
+            ordered: Condvar::new(),
+        };
+        Server { shared: Arc::new(shared), listeners: setup.listeners }
     }
 
     /// The addresses it listens on, with the ports the system chose for port 0.
@@ -130,9 +125,9 @@ impl Server {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
-    /// Stops the server from another thread.
+    /// The running server, from elsewhere in the program: stops it, tells numbers, takes part in its streams.
     pub fn handle(&self) -> Handle {
-        Handle { stop: self.stop.clone() }
+        Handle::new(self.shared.clone())
     }
 
     /// Serves until [`Handle::stop`] is called; then returns within 3 seconds.
@@ -140,17 +135,39 @@ impl Server {
     /// # Panics
     /// If the system does not even give a thread for each listener.
     pub fn run(self) {
-        let Server { shared, listeners, stop: _stop, stopped } = self;
+        let Server { shared, listeners } = self;
         thread::scope(|scope| {
             for (number, listener) in listeners.iter().enumerate() {
                 let (shared, thread) = (&shared, thread::Builder::new().name(format!("listener-{number}")));
                 thread.spawn_scoped(scope, || accept::run(shared, listener)).expect("the system gives a thread");
             }
-            // It holds a sender itself, so that this is no error as long as nobody stopped it.
-            let _ = stopped.recv();
-            shared.stopping.store(true, Ordering::Release);
+            shared.follow_orders();
+            // Nobody new first: who is accepted from here on is turned away.
+            shared.host.refuse_new();
             listeners.iter().for_each(interrupt_accept);
         });
         shared.shut_down();
+    }
+}
+
+impl Serve for Server {
+    const PROGRAM: &'static str = "anabranch-std";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    const THREADS: bool = false;
+
+    fn builder() -> Builder<Self> {
+        Server::builder()
+    }
+
+    fn addresses(&self) -> Vec<SocketAddr> {
+        self.addresses()
+    }
+
+    fn handle(&self) -> Handle {
+        self.handle()
+    }
+
+    fn run(self) {
+        self.run();
     }
 }

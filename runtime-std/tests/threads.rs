@@ -9,7 +9,7 @@ use anabranch_core::conn::Config;
 use anabranch_std::{Handle, Server};
 
 fn serve(config: Config) -> (SocketAddr, Handle, JoinHandle<()>) {
-    let server = Server::new(config).listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let server = Server::builder().config(config).listen("127.0.0.1:0".parse().unwrap()).build().unwrap();
     let (address, handle) = (server.addresses()[0], server.handle());
     (address, handle, thread::spawn(|| server.run()))
 }

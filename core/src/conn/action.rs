@@ -20,7 +20,7 @@ pub enum Output {
 /// What the adapter must do.
 #[derive(Debug)]
 pub enum Action {
-    /// The client is identified and attached to a stream. A player is to be polled whenever that stream is woken.
+    /// The client is identified and attached to a stream. For logs and lists; nothing depends on it.
     Attach(Attachment),
     /// The client is no longer attached to the stream.
     Detach {
@@ -29,11 +29,16 @@ pub enum Action {
         /// The stream.
         stream: StreamId,
     },
+    /// From now on poll this connection whenever the stream is woken. Never twice for the same stream without an
+    /// [`Unsubscribe`](Action::Unsubscribe) between.
+    Subscribe(StreamId),
+    /// No longer.
+    Unsubscribe(StreamId),
     /// Ask the outside, and hand its verdict to [`Conn::answer`](super::Conn::answer).
     Ask(Box<Ask>),
     /// Tell the outside; no answer is wanted.
     Tell(Box<Notice>),
-    /// Poll all players attached to the stream: there is something for them.
+    /// Poll all connections subscribed to the stream: there is something for them.
     Wake(StreamId),
 }
 

@@ -214,7 +214,11 @@ impl Conn {
             }
             Request::Play { request, key, site, counter, facts } => {
                 let player = site.hub.play(&key);
-                self.attach(Role::Player, player.stream_id(), key, None);
+                let stream = player.stream_id();
+                self.attach(Role::Player, stream, key, None);
+                if !self.plays(stream) {
+                    self.actions.push_back(Action::Subscribe(stream));
+                }
                 let understands =
                     self.session.capabilities().is_some_and(|capabilities| capabilities.has(Capabilities::MULTITRACK));
                 let mut playing = Playing::new(&request, player, understands, site, counter, asked.then_some(facts));

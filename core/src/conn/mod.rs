@@ -26,6 +26,7 @@ mod ask;
 mod bandwidth;
 mod config;
 mod grant;
+mod local;
 mod player;
 mod publisher;
 mod react;
@@ -40,6 +41,7 @@ use std::time::Instant;
 pub use action::{Action, Attachment, LeftOut, Output, Report, Role};
 pub use ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject, Verdict};
 pub use config::{Asks, Config, VhostConfig};
+pub use local::LocalError;
 pub use server::Server;
 pub use site::VhostSnapshot;
 
@@ -50,7 +52,7 @@ use crate::hub::StreamId;
 use crate::session::{self, CloseReason, Outbound, Session};
 use crate::source::Gap;
 use crate::stats::{ConnStats, ConnStatsView};
-use crate::url;
+use crate::url::{self, StreamKey};
 use grant::Pending;
 use player::Playing;
 use publisher::Publishing;
@@ -267,6 +269,17 @@ impl Conn {
         self.stats.view()
     }
 
+    /// The streams it publishes and plays at present.
+    pub fn streams(&self) -> impl Iterator<Item = (Role, &StreamKey)> {
+        let publishes = self.publishing.iter().map(|publishing| (Role::Publisher, publishing.key()));
+        publishes.chain(self.playing.iter().map(|playing| (Role::Player, playing.key())))
+    }
+
+    /// When it was made.
+    pub fn start(&self) -> Instant {
+        self.start
+    }
+
     /// The session, for what it knows about the peer.
     pub fn session(&self) -> &Session {
         &self.session
@@ -342,9 +355,14 @@ impl Conn {
 
     /// Tells the adapter, unless another message stream of this connection plays the same stream.
     fn detach_player(&mut self, stream: StreamId) {
-        if self.playing.iter().all(|playing| playing.stream() != stream) {
+        if !self.plays(stream) {
+            self.actions.push_back(Action::Unsubscribe(stream));
             self.actions.push_back(Action::Detach { role: Role::Player, stream });
         }
+    }
+
+    fn plays(&self, stream: StreamId) -> bool {
+        self.playing.iter().any(|playing| playing.stream() == stream)
     }
 
     /// Everything the connection holds is given back, and whoever was asked about it is told.

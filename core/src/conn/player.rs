@@ -10,6 +10,7 @@ use crate::message::UserControl;
 use crate::session::{PlayRequest, Session, Track};
 use crate::source::{Frame, FrameKind, Gap};
 use crate::stats::ConnStats;
+use crate::url::StreamKey;
 
 /// One message stream that plays.
 #[derive(Debug)]
@@ -123,6 +124,10 @@ impl Playing {
 
     pub(super) fn stream_id(&self) -> u32 {
         self.stream_id
+    }
+
+    pub(super) fn key(&self) -> &StreamKey {
+        self.player.key()
     }
 
     pub(super) fn stream(&self) -> StreamId {

@@ -6,6 +6,7 @@ use super::site::{Counter, Site};
 use crate::hub::{Publisher, StreamId, Superseded};
 use crate::message::Message;
 use crate::policy::{RateMeter, Refusal};
+use crate::url::StreamKey;
 
 /// The longest time without players that is waited for.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -59,6 +60,10 @@ impl Publishing {
 
     pub(super) fn stream_id(&self) -> u32 {
         self.stream_id
+    }
+
+    pub(super) fn key(&self) -> &StreamKey {
+        self.publisher.key()
     }
 
     pub(super) fn stream(&self) -> StreamId {

@@ -123,7 +123,7 @@ impl Conn {
             return;
         };
         match publishing.push(now, message) {
-            Ok(()) => {}
+            Ok(()) => self.stats.received_frames(now, 1),
             Err(Stopped::Superseded) => self.session.take_over(stream_id),
             Err(Stopped::Refused(refusal)) => {
                 self.session.stop_publisher(stream_id, &Rejection::publish_denied(refusal.to_string()));

@@ -85,6 +85,8 @@ impl Client {
             match self.conn.poll(site.now) {
                 Output::Action(Action::Attach(attachment)) => self.actions.push(format!("attach {attachment}")),
                 Output::Action(Action::Detach { role, .. }) => self.actions.push(format!("detach {role}")),
+                Output::Action(Action::Subscribe(_)) => self.actions.push("subscribe".into()),
+                Output::Action(Action::Unsubscribe(_)) => self.actions.push("unsubscribe".into()),
                 Output::Action(Action::Wake(_)) => self.actions.push("wake".into()),
                 Output::Action(Action::Ask(_)) => self.actions.push("ask".into()),
                 Output::Action(Action::Tell(_)) => self.actions.push("tell".into()),
@@ -163,7 +165,7 @@ fn a_late_joiner_starts_with_headers_and_the_newest_key_frame() {
     publisher.say(&site, &[headers(), gop(0, 1), gop(80, 2)].concat());
     assert_eq!(publisher.actions(), ["wake"]);
     let mut player = site.player("cam?token=1");
-    assert_eq!(player.actions(), ["attach player of /live/cam"], "the query is no part of the name");
+    assert_eq!(player.actions(), ["attach player of /live/cam", "subscribe"], "the query is no part of the name");
     assert_eq!(
         player.hear(&site)[PLAY_REPLIES..],
         [
@@ -340,7 +342,7 @@ fn one_connection_plays_a_stream_twice_and_is_attached_until_both_end() {
     player.say(&site, &peer::command("deleteStream", 0.0, 0, &[1.0.into()]));
     assert_eq!(player.actions(), [""; 0]);
     player.say(&site, &peer::command("deleteStream", 0.0, 0, &[2.0.into()]));
-    assert_eq!(player.actions(), ["detach player"]);
+    assert_eq!(player.actions(), ["unsubscribe", "detach player"]);
 }
 
 #[test]
@@ -411,6 +413,19 @@ fn wakes_follow_the_merge_window() {
 }
 
 #[test]
+fn frames_are_counted_on_their_way_in_and_out() {
+    let site = Site::new();
+    let mut publisher = site.publisher("cam");
+    let mut player = site.client();
+    player.say(&site, &[peer::create_stream(2.0), peer::play(1, "cam")].concat());
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    player.poll(&site);
+    let [sent, got] = [&publisher, &player].map(|client| client.conn.stats().snapshot(site.now));
+    assert!(sent.frames_in > 3 && sent.frames_out == 0, "{sent:?}");
+    assert_eq!((got.frames_in, got.frames_out), (0, sent.frames_in));
+}
+
+#[test]
 fn attached_and_detached_come_in_pairs() {
     let site = Site::new();
     let mut client = site.publisher("one");
@@ -428,6 +443,8 @@ fn attached_and_detached_come_in_pairs() {
             "detach publisher",
             "wake",
             "attach player of /live/three",
+            "subscribe",
+            "unsubscribe",
             "detach player",
         ]
     );
@@ -476,7 +493,7 @@ fn a_player_gets_as_much_as_it_asked_for() {
     let heard = player.hear(&site);
     assert_eq!(heard[..2], ["video key 3 on 1 at 160", "audio frame 3 on 1 at 170"]);
     assert_eq!(heard[2..], ["data onPlayStatus on 1 at 0", "StreamEof(1)", "5/1 onStatus 0 NetStream.Play.Stop"]);
-    assert_eq!(player.actions(), ["attach player of /live/cam", "detach player"]);
+    assert_eq!(player.actions(), ["attach player of /live/cam", "subscribe", "unsubscribe", "detach player"]);
 }
 
 #[test]

@@ -29,6 +29,28 @@ pub struct Message {
     pub payload: Payload,
 }
 
+impl Message {
+    /// A video message: an FLV video tag body, at `timestamp` milliseconds.
+    pub fn video(timestamp: u32, body: impl Into<Payload>) -> Self {
+        Message::media(MessageType::VIDEO, timestamp, body)
+    }
+
+    /// An audio message: an FLV audio tag body.
+    pub fn audio(timestamp: u32, body: impl Into<Payload>) -> Self {
+        Message::media(MessageType::AUDIO, timestamp, body)
+    }
+
+    /// A data message in AMF0, such as `onMetaData` and its value, without `@setDataFrame`.
+    pub fn data(timestamp: u32, body: impl Into<Payload>) -> Self {
+        Message::media(MessageType::DATA_AMF0, timestamp, body)
+    }
+
+    fn media(type_id: u8, timestamp: u32, body: impl Into<Payload>) -> Self {
+        // What carries it is chosen when it is written.
+        Message { chunk_stream: 0, timestamp, type_id, stream_id: 0, payload: body.into() }
+    }
+}
+
 /// Message type ids (RTMP 1.0 §5.4, §6.2, §7.1).
 #[derive(Debug, Clone, Copy)]
 pub struct MessageType;

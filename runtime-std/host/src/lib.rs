@@ -1,11 +1,19 @@
-//! What every Anabranch server program needs of its machine and shares with the others: the program's frame, command line
-//! options, listening sockets, the log and its lines, signals. Nothing here knows which runtime serves the connections.
+//! What every Anabranch server has of its machine, whatever runtime serves its connections: how it is built, the list of
+//! its connections, hooks, handles, streams that the program itself publishes and plays, listening sockets; and for the
+//! programs command line options, the log and its lines, signals.
+//!
+//! The crates of the runtimes show what of it their users need.
 
 #![forbid(unsafe_code)]
 
 mod accept;
 mod banner;
+mod builder;
+mod handle;
+mod hooks;
+mod host;
 mod listen;
+mod local;
 mod log;
 mod log_queue;
 mod options;
@@ -14,10 +22,15 @@ mod signals;
 
 pub use accept::{AcceptErrors, interrupt_accept};
 pub use banner::Banner;
+pub use builder::{Builder, Setup};
+pub use handle::{ConnectionInfo, Handle, Runtime, Stats};
+pub use hooks::{Answer, Hooks};
+pub use host::{Host, Link};
 pub use listen::{Listen, TcpOptions, listen, tune};
+pub use local::{Over, Publication, Subscription, Update};
 pub use log::{Lines, Log, init_log};
-pub use options::{OnConflict, Options, TimestampMode};
-pub use program::Program;
+pub use options::{OnConflict, Options, ThreadOptions, TimestampMode};
+pub use program::{Serve, main};
 pub use signals::on_stop_signal;
 
 /// Thirty-two random bytes for [`Server::new`](anabranch_core::conn::Server::new).

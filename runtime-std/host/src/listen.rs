@@ -49,11 +49,17 @@ pub struct TcpOptions {
     pub nodelay: bool,
     /// Idle time before the system probes whether the peer is still there. Default 60 s.
     pub keepalive: Option<Duration>,
+    /// How long sent data may go unacknowledged before the system breaks the connection (TCP_USER_TIMEOUT), where it has
+    /// such an option. Default: the system's own idea, many minutes; the core's write timeout comes first.
+    pub user_timeout: Option<Duration>,
+    /// Bytes not yet sent with which a socket still counts as writable (TCP_NOTSENT_LOWAT), where the system has such an
+    /// option. Less makes slow players skip sooner, at the price of more wake-ups. Default: the system's own idea.
+    pub notsent_lowat: Option<u32>,
 }
 
 impl Default for TcpOptions {
     fn default() -> Self {
-        TcpOptions { nodelay: true, keepalive: Some(Duration::from_secs(60)) }
+        TcpOptions { nodelay: true, keepalive: Some(Duration::from_secs(60)), user_timeout: None, notsent_lowat: None }
     }
 }
 
@@ -89,6 +95,15 @@ pub fn tune<'a>(socket: impl Into<SockRef<'a>>, options: &TcpOptions) {
     let _ = socket.set_tcp_nodelay(options.nodelay);
     if let Some(idle) = options.keepalive {
         let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle));
+    }
+    #[cfg(target_os = "linux")]
+    {
+        if options.user_timeout.is_some() {
+            let _ = socket.set_tcp_user_timeout(options.user_timeout);
+        }
+        if let Some(bytes) = options.notsent_lowat {
+            let _ = socket.set_tcp_notsent_lowat(bytes);
+        }
     }
 }
 

@@ -84,7 +84,7 @@ impl Lines {
                 }
             }
             Action::Detach { role, .. } => debug!("conn {id} is no longer {role}"),
-            Action::Wake(_) | Action::Ask(_) | Action::Tell(_) => {}
+            Action::Subscribe(_) | Action::Unsubscribe(_) | Action::Wake(_) | Action::Ask(_) | Action::Tell(_) => {}
         }
     }
 

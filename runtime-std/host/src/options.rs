@@ -1,4 +1,5 @@
 use std::env;
+use std::num::NonZero;
 use std::time::Duration;
 
 use anabranch_core::chunk::Leniency;
@@ -7,7 +8,7 @@ use anabranch_core::hub::Conflict;
 use anabranch_core::policy::Network;
 use anabranch_core::source::{MergeWindow, Timestamps};
 use clap::builder::{BoolishValueParser, Resettable};
-use clap::{Args, Command, ValueEnum, value_parser};
+use clap::{ArgAction, Args, Command, ValueEnum, value_parser};
 
 use crate::{Listen, TcpOptions};
 
@@ -72,9 +73,38 @@ pub struct Options {
     #[arg(long, env = "ANABRANCH_BANDWIDTH_DONE", value_parser = BoolishValueParser::new())]
     pub bandwidth_done: bool,
 
+    /// Whether small writes leave at once (TCP_NODELAY): on or off
+    #[arg(long, value_name = "SWITCH", default_value = "on", env = "ANABRANCH_TCP_NODELAY",
+          action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub tcp_nodelay: bool,
+
+    /// Idle time after which the system probes whether a peer is still there, in seconds; 0 for never
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, env = "ANABRANCH_TCP_KEEPALIVE",
+          value_parser = value_parser!(u64).range(0..=32_767))]
+    pub tcp_keepalive: u64,
+
+    /// How long sent data may go unacknowledged before the system breaks the connection (TCP_USER_TIMEOUT), in
+    /// milliseconds; 0 for the system's own idea
+    #[arg(long, value_name = "MS", default_value_t = 0, env = "ANABRANCH_TCP_USER_TIMEOUT",
+          value_parser = value_parser!(u64).range(0..=86_400_000))]
+    pub tcp_user_timeout: u64,
+
+    /// Bytes not yet sent with which a socket still counts as writable (TCP_NOTSENT_LOWAT); 0 for the system's own idea.
+    /// Less makes slow players skip sooner, at the price of more wake-ups
+    #[arg(long, value_name = "BYTES", default_value_t = 0, env = "ANABRANCH_TCP_NOTSENT_LOWAT")]
+    pub tcp_notsent_lowat: u32,
+
     /// What to log: error, warn, info, debug or trace, or levels per module as in anabranch_smol=debug
     #[arg(long, value_name = "FILTER", default_value = "info", env = "ANABRANCH_LOG")]
     pub log: String,
+}
+
+/// Options of programs whose runtime has a number of threads.
+#[derive(Debug, Clone, Args)]
+pub struct ThreadOptions {
+    /// Threads that serve connections; one a core if not given
+    #[arg(long, value_name = "COUNT", env = "ANABRANCH_THREADS", value_parser = parse_threads)]
+    pub threads: Option<NonZero<usize>>,
 }
 
 /// The values of `--on-conflict`.
@@ -98,11 +128,7 @@ pub enum TimestampMode {
 impl Options {
     /// Adds these options to a program. They come before its description, as they bring that of their own type.
     pub fn command(program: Command) -> Command {
-        // Compose files and unit files leave variables empty for "not set", which no option can mean otherwise.
-        Options::augment_args(program).mut_args(|option| {
-            let value = option.get_env().and_then(env::var_os);
-            if value.is_some_and(|value| value.is_empty()) { option.env(Resettable::Reset) } else { option }
-        })
+        ignore_empty_variables(Options::augment_args(program))
     }
 
     /// The server configuration that these options mean.
@@ -131,7 +157,35 @@ impl Options {
 
     /// How TCP connections are treated.
     pub fn tcp(&self) -> TcpOptions {
-        TcpOptions::default()
+        let some = |number: u64| (number > 0).then_some(number);
+        TcpOptions {
+            nodelay: self.tcp_nodelay,
+            keepalive: some(self.tcp_keepalive).map(Duration::from_secs),
+            user_timeout: some(self.tcp_user_timeout).map(Duration::from_millis),
+            notsent_lowat: (self.tcp_notsent_lowat > 0).then_some(self.tcp_notsent_lowat),
+        }
+    }
+}
+
+impl ThreadOptions {
+    /// Adds these options to a program.
+    pub fn command(program: Command) -> Command {
+        ignore_empty_variables(ThreadOptions::augment_args(program))
+    }
+}
+
+/// Compose files and unit files leave variables empty for "not set", which no option can mean otherwise.
+fn ignore_empty_variables(program: Command) -> Command {
+    program.mut_args(|option| {
+        let value = option.get_env().and_then(env::var_os);
+        if value.is_some_and(|value| value.is_empty()) { option.env(Resettable::Reset) } else { option }
+    })
+}
+
+fn parse_threads(text: &str) -> Result<NonZero<usize>, String> {
+    match text.parse() {
+        Ok(threads @ 1..=1024) => NonZero::new(threads).ok_or_else(String::new),
+        _ => Err("expected 1 to 1024 threads".to_owned()),
     }
 }
 

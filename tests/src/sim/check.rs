@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anabranch_core::chunk::MAX_HEADER;
 use anabranch_core::conn::{Attachment, Config, Role, Subject, VhostConfig};
@@ -79,6 +79,11 @@ impl Sim {
             if stream.log_bytes > limit {
                 self.fail(&format!("{} bytes in the log of {key}", stream.log_bytes));
             }
+        }
+        let players = |attached: &Attached| attached.players.keys().copied().collect::<BTreeSet<_>>();
+        let playing = self.attached.iter().filter(|(_, attached)| !attached.players.is_empty());
+        if !playing.map(|(stream, attached)| (*stream, players(attached))).eq(self.subscribed.clone()) {
+            self.fail(&format!("attached are {:?}, subscribed {:?}", self.attached, self.subscribed));
         }
         if listed != self.attached.len() {
             self.fail(&format!("attached to streams that are not listed: {:?}", self.attached));

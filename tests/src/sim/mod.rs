@@ -76,6 +76,8 @@ pub struct Sim {
     woken: VecDeque<usize>,
     /// Who is attached to what.
     attached: BTreeMap<StreamId, Attached>,
+    /// Who is to be polled when a stream is woken.
+    subscribed: BTreeMap<StreamId, BTreeSet<usize>>,
     outside: Outside,
     bounds: Bounds,
     /// Whose turn is when; those whose turn may have changed.
@@ -119,6 +121,7 @@ impl Sim {
             archive: Archive::default(),
             woken: VecDeque::new(),
             attached: BTreeMap::new(),
+            subscribed: BTreeMap::new(),
             outside: Outside::default(),
             schedule: BTreeSet::new(),
             touched: Vec::new(),

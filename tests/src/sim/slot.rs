@@ -245,9 +245,23 @@ impl Sim {
                     self.fail(&format!("connection {index} is detached from what it never was attached to"));
                 }
             }
+            Action::Subscribe(stream) => {
+                if !self.subscribed.entry(stream).or_default().insert(index) {
+                    self.fail(&format!("connection {index} subscribes to {stream:?} twice"));
+                }
+            }
+            Action::Unsubscribe(stream) => {
+                let subscribers = self.subscribed.entry(stream).or_default();
+                let known = subscribers.remove(&index);
+                if subscribers.is_empty() {
+                    self.subscribed.remove(&stream);
+                }
+                if !known {
+                    self.fail(&format!("connection {index} unsubscribes from {stream:?} and never subscribed"));
+                }
+            }
             Action::Wake(stream) => {
-                let players = self.attached.get(&stream).into_iter().flat_map(|attached| attached.players.keys());
-                for index in players {
+                for index in self.subscribed.get(&stream).into_iter().flatten() {
                     if !std::mem::replace(&mut self.slots[*index].woken, true) {
                         self.woken.push_back(*index);
                     }

@@ -1,0 +1,104 @@
+use std::sync::Arc;
+
+use super::Server;
+use super::site::Site;
+use crate::hub::{Busy, Player, Publisher};
+use crate::policy::Refusal;
+use crate::url::{self, StreamKey, UrlError};
+
+/// Why a stream cannot be published or played from within the program.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocalError {
+    /// The name cannot be one of a stream.
+    #[error("{0}")]
+    Name(#[from] UrlError),
+    /// There is no such virtual host, or the server is going down.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// Somebody publishes it already.
+    #[error("{0}")]
+    Busy(#[from] Busy),
+}
+
+/// Streams without a connection: a program that embeds a server publishes and plays in it. Such a program is trusted;
+/// rules, limits and questions are for clients.
+impl Server {
+    /// Publishes `path`, written as `app/stream`, in another virtual host with `?vhost=NAME`. What is pushed has the
+    /// settings of that host. When the publisher says so, and after its end, poll the connections that are subscribed to
+    /// the stream.
+    ///
+    /// # Errors
+    /// The name is none, is being published, or the server takes nobody any more.
+    pub fn publish(&self, path: &str) -> Result<Publisher, LocalError> {
+        let (site, key) = self.locate(path)?;
+        Ok(site.hub.publish(&key)?)
+    }
+
+    /// Plays `path`, published or not yet. Poll the player when its stream is woken.
+    ///
+    /// # Errors
+    /// The name is none, or the server takes nobody any more.
+    pub fn play(&self, path: &str) -> Result<Player, LocalError> {
+        let (site, key) = self.locate(path)?;
+        Ok(site.hub.play(&key))
+    }
+
+    fn locate(&self, path: &str) -> Result<(Arc<Site>, StreamKey), LocalError> {
+        if self.is_draining() {
+            return Err(Refusal::Draining.into());
+        }
+        let target = url::discover(None, Some(""), path)?;
+        let site = self.site(target.vhost())?;
+        let key = target.key_in(&site.name).map_err(UrlError::from)?;
+        Ok((site, key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::conn::Config;
+    use crate::hub::Pulled;
+    use crate::message::Message;
+
+    fn server() -> Server {
+        Server::new(Config::default(), [7; 32])
+    }
+
+    #[test]
+    fn what_is_published_in_the_program_is_played_in_it() {
+        let server = server();
+        let mut player = server.play("live/cam").unwrap();
+        let mut publisher = server.publish("/live/cam?token=1").unwrap();
+        assert_eq!(publisher.key(), player.key());
+        #[allow(clippy::disallowed_methods)] // any instant does
+        let now = Instant::now();
+        publisher.push(now, Message::video(40, [0x17, 1, 0, 0, 0, 9].as_slice())).unwrap();
+        assert!(publisher.take_flush(now));
+        let mut bodies = Vec::new();
+        let pulled = player.pull(|frame| {
+            bodies.push((frame.timestamp(), frame.payload().to_vec()));
+            true
+        });
+        assert_eq!(pulled, Pulled::Pending);
+        assert_eq!(bodies, [(40, vec![0x17, 1, 0, 0, 0, 9])]);
+        publisher.end(now);
+        assert_eq!(player.pull(|_| true), Pulled::Ended(Some(now)));
+        drop(player);
+        assert!(server.hub().streams().is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_in_words() {
+        let server = server();
+        let _publisher = server.publish("live/cam").unwrap();
+        assert_eq!(server.publish("live/cam").unwrap_err(), LocalError::Busy(Busy));
+        assert!(matches!(server.publish("live/.."), Err(LocalError::Name(_))));
+        assert!(matches!(server.play(""), Err(LocalError::Name(_))));
+        server.drain();
+        assert_eq!(server.play("live/cam").unwrap_err(), LocalError::Refused(Refusal::Draining));
+    }
+}

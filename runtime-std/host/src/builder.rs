@@ -1,0 +1,110 @@
+use std::io;
+use std::net::TcpListener;
+use std::num::NonZero;
+use std::sync::Arc;
+
+use anabranch_core::conn::{Asks, Config};
+
+use crate::{Hooks, Listen, TcpOptions, listen};
+
+/// What a server is made of.
+#[derive(Debug)]
+pub struct Setup {
+    /// What the core does.
+    pub config: Config,
+    /// How TCP connections are treated.
+    pub tcp: TcpOptions,
+    /// Who is asked.
+    pub hooks: Option<Arc<dyn Hooks>>,
+    /// Threads that serve connections, for runtimes that have a number of them; `None`: one a core.
+    pub threads: Option<NonZero<usize>>,
+    /// Sockets that listen.
+    pub listeners: Vec<TcpListener>,
+}
+
+/// Builds a server of the runtime that it came from. Everything has a default but the addresses: without one, nobody
+/// can connect, and only the program itself publishes and plays.
+#[derive(Debug)]
+#[must_use = "it does nothing until it is built"]
+pub struct Builder<S> {
+    setup: Setup,
+    listen: Vec<Listen>,
+    make: fn(Setup) -> S,
+}
+
+impl<S> Builder<S> {
+    /// A builder for the servers that `make` makes.
+    pub fn new(make: fn(Setup) -> S) -> Self {
+        let setup = Setup {
+            config: Config::default(),
+            tcp: TcpOptions::default(),
+            hooks: None,
+            threads: None,
+            listeners: Vec::new(),
+        };
+        Builder { setup, listen: Vec::new(), make }
+    }
+
+    /// Listens on one more address.
+    pub fn listen(mut self, address: Listen) -> Self {
+        self.listen.push(address);
+        self
+    }
+
+    /// Takes over one more socket that listens already.
+    pub fn listener(mut self, listener: TcpListener) -> Self {
+        self.setup.listeners.push(listener);
+        self
+    }
+
+    /// What the server does: virtual hosts, rules, limits, times.
+    pub fn config(mut self, config: impl Into<Config>) -> Self {
+        self.setup.config = config.into();
+        self
+    }
+
+    /// How TCP connections are treated.
+    pub fn tcp(mut self, options: TcpOptions) -> Self {
+        self.setup.tcp = options;
+        self
+    }
+
+    /// Who is asked about clients, where the configuration says that somebody is.
+    pub fn hooks(mut self, hooks: impl Hooks) -> Self {
+        self.setup.hooks = Some(Arc::new(hooks));
+        self
+    }
+
+    /// Threads that serve connections. Default: one a core. Runtimes with threads of each connection's own ignore it.
+    pub fn threads(mut self, threads: NonZero<usize>) -> Self {
+        self.setup.threads = Some(threads);
+        self
+    }
+
+    /// The server. It listens from now on; connections are served when it runs.
+    ///
+    /// # Errors
+    /// An address that cannot be listened on, with its name; hooks that are never asked, or questions that nobody is
+    /// there to answer.
+    pub fn build(self) -> io::Result<S> {
+        let Builder { mut setup, listen: addresses, make } = self;
+        check_hooks(&setup)?;
+        for address in addresses {
+            let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
+            setup.listeners.push(listen(address).map_err(named)?);
+        }
+        Ok(make(setup))
+    }
+}
+
+fn check_hooks(setup: &Setup) -> io::Result<()> {
+    let asks = |asks: &Asks| asks.connect || asks.publish || asks.play || asks.traverse;
+    let vhosts = setup.config.vhosts.iter().map(|vhost| &vhost.settings);
+    let asked = vhosts.chain([&setup.config.defaults]).any(|settings| asks(&settings.asks));
+    let words = match (asked, &setup.hooks) {
+        (true, None) => "the configuration asks the outside (asks), and there are no hooks to answer",
+        (false, Some(_)) => "there are hooks, and nothing is asked of them: see asks in the configuration",
+        _ => return Ok(()),
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, words))
+}

@@ -1,0 +1,207 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anabranch_core::conn::{self, Conn, LocalError, Role, VhostSnapshot};
+use anabranch_core::hub::{StreamId, StreamSnapshot};
+use anabranch_core::session::{CloseReason, Phase};
+use anabranch_core::stats::ConnSnapshot;
+use anabranch_core::url::StreamKey;
+use tracing::info;
+
+use crate::host::{Host, Link};
+use crate::local::{Publication, Subscribers, Subscription};
+
+/// A runtime that serves, as its [`Handle`]s need it.
+pub trait Runtime: Send + Sync + 'static {
+    /// Its connections.
+    type Connection: Link;
+
+    /// What they share.
+    fn host(&self) -> &Host<Self::Connection>;
+
+    /// Makes the server stop: takes leave of all connections and returns from its `run`.
+    fn stop(&self);
+
+    /// There is something new in a stream: has all connections subscribed to it polled, and calls [`Host::wake`].
+    fn wake(&self, stream: StreamId);
+
+    /// The same at a later time.
+    fn wake_at(self: Arc<Self>, stream: StreamId, at: Instant);
+}
+
+/// A running server, from anywhere in the program: to stop it, to ask it for numbers, to publish and play in it.
+#[derive(Clone)]
+pub struct Handle {
+    control: Arc<dyn Control>,
+}
+
+/// Numbers about a server at one moment.
+#[derive(Debug, Clone)]
+pub struct Stats {
+    /// Since the server was built.
+    pub age: Duration,
+    /// Connections that are open.
+    pub connections: usize,
+    /// Connections that were accepted so far.
+    pub accepted: u64,
+    /// Streams that are published or waited for.
+    pub streams: Vec<StreamSnapshot>,
+    /// What is counted of each virtual host.
+    pub vhosts: Vec<VhostSnapshot>,
+}
+
+/// One connection at one moment.
+#[derive(Debug, Clone)]
+pub struct ConnectionInfo {
+    /// Its number, as in the log.
+    pub id: u64,
+    /// The client's address, as far as it is known.
+    pub peer: Option<SocketAddr>,
+    /// How far it has come.
+    pub phase: Phase,
+    /// What it publishes and plays.
+    pub streams: Vec<(Role, StreamKey)>,
+    /// Bytes, frames, drops.
+    pub stats: ConnSnapshot,
+}
+
+impl Handle {
+    /// A handle of this runtime.
+    pub fn new(runtime: Arc<impl Runtime>) -> Self {
+        Handle { control: runtime }
+    }
+
+    /// Tells players that their stream is over, closes all connections and makes `run` return, within 3 seconds.
+    pub fn stop(&self) {
+        self.control.stop();
+    }
+
+    /// Takes leave of the clients without cutting them off. Nobody is granted anything new; who understands it is asked
+    /// to connect anew, to `tc_url` or to the same URL; players go on to the end of their GOP; what is left after `time`
+    /// is closed. The server runs on: [`stop`](Self::stop) it when [`stats`](Self::stats) shows no more connections.
+    pub fn drain(&self, time: Duration, tc_url: Option<&str>) {
+        self.control.core().drain();
+        let deadline = Instant::now() + time;
+        self.control.change_each(&mut |conn| conn.drain(deadline, tc_url));
+    }
+
+    /// Closes a connection, in words for the log. False if there is none with that number.
+    pub fn close(&self, id: u64, words: &'static str) -> bool {
+        self.control.change(id, &mut |conn| conn.close(CloseReason::Closed(words)))
+    }
+
+    /// Numbers about the server, its streams and virtual hosts.
+    pub fn stats(&self) -> Stats {
+        let core = self.control.core();
+        let (connections, accepted, start) = self.control.counts();
+        let (streams, vhosts) = (core.hub().streams(), core.vhosts());
+        Stats { age: start.elapsed(), connections, accepted, streams, vhosts }
+    }
+
+    /// All connections that are open, in the order in which they came. Looks at one after the other.
+    pub fn connections(&self) -> Vec<ConnectionInfo> {
+        let mut list = Vec::new();
+        self.control.inspect_each(&mut |conn| {
+            list.push(ConnectionInfo {
+                id: conn.id(),
+                peer: conn.peer(),
+                phase: conn.session().phase(),
+                streams: conn.streams().map(|(role, key)| (role, key.clone())).collect(),
+                stats: conn.stats().snapshot(Instant::now()),
+            });
+        });
+        list.sort_unstable_by_key(|connection| connection.id);
+        list
+    }
+
+    /// Publishes a stream without a socket. `path` is `app/stream`, in another virtual host with `?vhost=NAME`. The
+    /// program is trusted: rules, limits and hooks are for clients.
+    ///
+    /// # Errors
+    /// The name is none, is being published, or the server takes nobody any more.
+    pub fn publish(&self, path: &str) -> Result<Publication, LocalError> {
+        let publisher = self.control.core().publish(path)?;
+        info!("the program publishes {}", publisher.key());
+        Ok(Publication::new(publisher, self.control.clone()))
+    }
+
+    /// Plays a stream without a socket, published or not yet.
+    ///
+    /// # Errors
+    /// The name is none, or the server takes nobody any more.
+    pub fn subscribe(&self, path: &str) -> Result<Subscription, LocalError> {
+        let player = self.control.core().play(path)?;
+        info!("the program plays {}", player.key());
+        Ok(Subscription::new(player, self.control.clone()))
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("core", self.control.core()).finish_non_exhaustive()
+    }
+}
+
+/// What handles, publications and subscriptions need of a runtime, whichever it is.
+pub(crate) trait Control: Send + Sync {
+    fn core(&self) -> &conn::Server;
+    fn is_stopping(&self) -> bool;
+    fn stop(&self);
+    fn wake(&self, stream: StreamId);
+    fn wake_at(self: Arc<Self>, stream: StreamId, at: Instant);
+    fn subscribers(&self) -> &Subscribers;
+    /// Open connections, accepted ones, the time of the beginning.
+    fn counts(&self) -> (usize, u64, Instant);
+    fn change(&self, id: u64, change: &mut dyn FnMut(&mut Conn)) -> bool;
+    fn change_each(&self, change: &mut dyn FnMut(&mut Conn));
+    fn inspect_each(&self, look: &mut dyn FnMut(&Conn));
+}
+
+impl<R: Runtime> Control for R {
+    fn core(&self) -> &conn::Server {
+        self.host().core()
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.host().is_stopping()
+    }
+
+    fn stop(&self) {
+        Runtime::stop(self);
+    }
+
+    fn wake(&self, stream: StreamId) {
+        Runtime::wake(self, stream);
+    }
+
+    fn wake_at(self: Arc<Self>, stream: StreamId, at: Instant) {
+        Runtime::wake_at(self, stream, at);
+    }
+
+    fn subscribers(&self) -> &Subscribers {
+        self.host().subscribers()
+    }
+
+    fn counts(&self) -> (usize, u64, Instant) {
+        let host = self.host();
+        (host.open_connections(), host.accepted(), host.start())
+    }
+
+    fn change(&self, id: u64, change: &mut dyn FnMut(&mut Conn)) -> bool {
+        let connection = self.host().find(id);
+        if let Some(connection) = &connection {
+            connection.change(change);
+        }
+        connection.is_some()
+    }
+
+    fn change_each(&self, change: &mut dyn FnMut(&mut Conn)) {
+        self.host().for_each(|connection| connection.change(change));
+    }
+
+    fn inspect_each(&self, look: &mut dyn FnMut(&Conn)) {
+        self.host().for_each(|connection| connection.inspect(look));
+    }
+}

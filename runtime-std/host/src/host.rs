@@ -1,0 +1,192 @@
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anabranch_core::conn::{self, Action, Conn, Report};
+use anabranch_core::hub::StreamId;
+use event_listener::{Event, Listener};
+use socket2::SockRef;
+
+use crate::hooks::{Answer, Hooks};
+use crate::local::Subscribers;
+use crate::{Lines, Setup, TcpOptions, random_seed, tune};
+
+/// A connection of a runtime, as far as the host needs to know it.
+pub trait Link: Send + Sync + 'static {
+    /// Does something to the core of the connection, and sees to the consequences: it is polled afterwards, here or
+    /// where the connection is at home. Calls `change` once, and does not wait for the connection's peer.
+    fn change(&self, change: &mut dyn FnMut(&mut Conn));
+
+    /// Shows the core of the connection.
+    fn inspect(&self, look: &mut dyn FnMut(&Conn));
+}
+
+/// What the connections of one running server share, whatever runtime serves them: the core, the list of the
+/// connections themselves, the log, the hooks, and the streams that the program itself takes part in.
+#[derive(Debug)]
+pub struct Host<C> {
+    core: conn::Server,
+    tcp: TcpOptions,
+    hooks: Option<Arc<dyn Hooks>>,
+    subscribers: Subscribers,
+    connections: Mutex<HashMap<u64, Arc<C>>>,
+    /// Notified when the last connection ends.
+    emptied: Event,
+    accepted: AtomicU64,
+    stopping: AtomicBool,
+    start: Instant,
+}
+
+impl<C: Link> Host<C> {
+    /// A host without connections.
+    pub fn new(setup: &Setup) -> Self {
+        Host {
+            core: conn::Server::new(setup.config.clone(), random_seed()),
+            tcp: setup.tcp,
+            hooks: setup.hooks.clone(),
+            subscribers: Subscribers::default(),
+            connections: Mutex::default(),
+            emptied: Event::new(),
+            accepted: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            start: Instant::now(),
+        }
+    }
+
+    /// The core of a connection just accepted, with its place in the log. The socket gets the server's options.
+    pub fn open<'a>(&self, socket: impl Into<SockRef<'a>>, peer: SocketAddr) -> (Conn, Lines) {
+        tune(socket, &self.tcp);
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        if let Ok(time) = SystemTime::now().duration_since(UNIX_EPOCH) {
+            self.core.set_clock(now, time.as_secs());
+        }
+        let conn = self.core.connect_from(now, peer);
+        let lines = Lines::opened(conn.id(), peer);
+        (conn, lines)
+    }
+
+    /// Adds a connection to the list, from which it is found when the server stops.
+    pub fn enter(&self, id: u64, connection: &Arc<C>) {
+        self.connections().insert(id, connection.clone());
+        if self.is_stopping() {
+            // The stop may have taken its list before this one was on it.
+            shut_down(&**connection);
+        }
+    }
+
+    /// The connection is over: a line for the log, and off the list.
+    pub fn leave(&self, id: u64, lines: &Lines, report: &Report) {
+        lines.closed(report);
+        let mut connections = self.connections();
+        connections.remove(&id);
+        if connections.is_empty() {
+            self.emptied.notify(usize::MAX);
+        }
+    }
+
+    /// Does what the core wants done and what needs no runtime for it: all but subscriptions and wake-ups.
+    pub fn act(&self, action: Action, lines: &Lines, connection: &Arc<C>) {
+        lines.action(&action);
+        match (action, &self.hooks) {
+            (Action::Ask(ask), Some(hooks)) => {
+                let answer = Answer::new(ask.id, connection);
+                hooks.ask(*ask, answer);
+            }
+            (Action::Tell(notice), Some(hooks)) => hooks.tell(*notice),
+            _ => {}
+        }
+    }
+
+    /// There is something new in a stream: tells those parts of the program that have subscribed to it.
+    pub fn wake(&self, stream: StreamId) {
+        self.subscribers.wake(stream);
+    }
+
+    /// What all connections share.
+    pub fn core(&self) -> &conn::Server {
+        &self.core
+    }
+
+    /// True from the moment the server is to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// No more connections may be accepted from here on; a runtime that cannot help it sees so by
+    /// [`is_stopping`](Self::is_stopping).
+    pub fn refuse_new(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Takes leave of all connections, and refuses new ones.
+    pub fn begin_stop(&self) {
+        self.refuse_new();
+        self.subscribers.wake_all();
+        self.for_each(|connection| shut_down(connection));
+    }
+
+    /// True if there was no connection left at some time before `deadline`. Blocks until then.
+    pub fn wait_until_empty(&self, deadline: Instant) -> bool {
+        while !self.connections().is_empty() {
+            let listener = self.emptied.listen();
+            if !self.connections().is_empty() && listener.wait_deadline(deadline).is_none() {
+                return self.connections().is_empty();
+            }
+        }
+        true
+    }
+
+    /// Waits until there is no connection left.
+    pub async fn until_empty(&self) {
+        while !self.connections().is_empty() {
+            let listener = self.emptied.listen();
+            if !self.connections().is_empty() {
+                listener.await;
+            }
+        }
+    }
+
+    /// Does something to each connection of this moment; the list is not locked meanwhile.
+    pub fn for_each(&self, mut act: impl FnMut(&C)) {
+        let connections: Vec<_> = self.connections().values().cloned().collect();
+        for connection in connections {
+            act(&connection);
+        }
+    }
+
+    /// A connection by its number.
+    pub(crate) fn find(&self, id: u64) -> Option<Arc<C>> {
+        self.connections().get(&id).cloned()
+    }
+
+    pub(crate) fn subscribers(&self) -> &Subscribers {
+        &self.subscribers
+    }
+
+    pub(crate) fn open_connections(&self) -> usize {
+        self.connections().len()
+    }
+
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn start(&self) -> Instant {
+        self.start
+    }
+
+    fn connections(&self) -> MutexGuard<'_, HashMap<u64, Arc<C>>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn shut_down(connection: &(impl Link + ?Sized)) {
+    connection.change(&mut |conn| {
+        // The time for the last words counts from now, not from whenever the peer was last heard.
+        conn.handle_timeout(Instant::now());
+        conn.shutdown();
+    });
+}

@@ -1,0 +1,290 @@
+//! Streams without a socket: what the program that embeds the server publishes and plays itself.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anabranch_core::hub::{Player, Publisher, Pulled, StreamId, Superseded};
+use anabranch_core::message::Message;
+use anabranch_core::source::{Frame, Gap};
+use anabranch_core::url::StreamKey;
+use event_listener::{Event, EventListener, Listener};
+
+use crate::handle::Control;
+
+/// Frames that a subscription takes from the stream at once.
+const BATCH: usize = 32;
+
+/// A stream that the program publishes. Dropping it ends the stream.
+///
+/// Bodies are what RTMP carries: FLV audio and video tag bodies, and AMF0 data. Sequence headers come before the frames
+/// that need them, timestamps are milliseconds that rise.
+pub struct Publication {
+    /// `None` only while it is dropped.
+    publisher: Option<Publisher>,
+    control: Arc<dyn Control>,
+    /// The wake-up that was asked for last.
+    planned: Option<Instant>,
+}
+
+/// Why nothing more can be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// Another publisher has taken the stream over.
+    TakenOver,
+    /// The server has stopped.
+    Stopped,
+}
+
+impl fmt::Display for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Over::TakenOver => "another publisher has taken the stream over",
+            Over::Stopped => "the server has stopped",
+        })
+    }
+}
+
+impl std::error::Error for Over {}
+
+impl Publication {
+    pub(crate) fn new(publisher: Publisher, control: Arc<dyn Control>) -> Self {
+        Publication { publisher: Some(publisher), control, planned: None }
+    }
+
+    /// Publishes one message: [`Message::video`], [`Message::audio`] or [`Message::data`]. Takes the same time whoever
+    /// plays, and waits for nobody.
+    ///
+    /// # Errors
+    /// Nobody will ever get it, nor what follows.
+    pub fn push(&mut self, message: Message) -> Result<(), Over> {
+        if self.control.is_stopping() {
+            return Err(Over::Stopped);
+        }
+        let Some(publisher) = &mut self.publisher else {
+            return Err(Over::Stopped);
+        };
+        let now = Instant::now();
+        publisher.push(now, message).map_err(|Superseded| Over::TakenOver)?;
+        let stream = publisher.stream_id();
+        if publisher.take_flush(now) {
+            self.control.wake(stream);
+        } else if let Some(due) = publisher.flush_deadline()
+            && self.planned != Some(due)
+        {
+            // Whether or not more is pushed by then.
+            self.planned = Some(due);
+            self.control.clone().wake_at(stream, due);
+        }
+        Ok(())
+    }
+
+    /// The stream's name.
+    pub fn key(&self) -> Option<&StreamKey> {
+        self.publisher.as_ref().map(Publisher::key)
+    }
+
+    /// How many play the stream or wait for it.
+    pub fn players(&self) -> usize {
+        self.publisher.as_ref().map_or(0, Publisher::players)
+    }
+}
+
+impl fmt::Debug for Publication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publication").field("publisher", &self.publisher).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Publication {
+    fn drop(&mut self) {
+        if let Some(publisher) = self.publisher.take() {
+            let stream = publisher.stream_id();
+            publisher.end(Instant::now());
+            self.control.wake(stream);
+        }
+    }
+}
+
+/// A stream that the program plays, published or not yet. It begins like any player: headers first, then the newest key
+/// frame. Frames are shared with all other players, not copied; one that is not fetched in time costs no memory but is
+/// missed, like the frames of a slow player.
+pub struct Subscription {
+    player: Player,
+    queue: VecDeque<Update>,
+    /// Gaps reported so far.
+    missed: Gap,
+    /// True while there were frames since the stream last ended.
+    playing: bool,
+    event: Arc<Event>,
+    control: Arc<dyn Control>,
+}
+
+/// What a [`Subscription`] has to tell.
+#[derive(Debug, Clone)]
+pub enum Update {
+    /// The next frame: [`kind`](Frame::kind), [`timestamp`](Frame::timestamp), [`payload`](Frame::payload).
+    Frame(Frame),
+    /// Frames before the next one were missed, because they were not fetched in time.
+    Missed(Gap),
+    /// The publisher has gone. If one comes back, frames follow.
+    Ended,
+}
+
+impl Subscription {
+    pub(crate) fn new(player: Player, control: Arc<dyn Control>) -> Self {
+        let event = control.subscribers().subscribe(player.stream_id());
+        let (queue, missed) = (VecDeque::new(), Gap::default());
+        Subscription { player, queue, missed, playing: false, event, control }
+    }
+
+    /// The stream's name.
+    pub fn key(&self) -> &StreamKey {
+        self.player.key()
+    }
+
+    /// What is there now.
+    pub fn try_recv(&mut self) -> Option<Update> {
+        if self.queue.is_empty() {
+            self.pull();
+        }
+        self.queue.pop_front()
+    }
+
+    /// Blocks until there is something. `None`: the server has stopped.
+    pub fn recv(&mut self) -> Option<Update> {
+        loop {
+            match self.next_or_listen() {
+                Ok(update) => return update,
+                Err(listener) => listener.wait(),
+            }
+        }
+    }
+
+    /// Blocks until there is something, but not for longer than `time`. `None`: nothing came, or the server has stopped.
+    pub fn recv_timeout(&mut self, time: Duration) -> Option<Update> {
+        let deadline = Instant::now().checked_add(time);
+        loop {
+            let Some(deadline) = deadline else {
+                return self.recv();
+            };
+            match self.next_or_listen() {
+                Ok(update) => return update,
+                Err(listener) => listener.wait_deadline(deadline)?,
+            }
+        }
+    }
+
+    /// Waits until there is something, in any async runtime. `None`: the server has stopped. Nothing is lost if the
+    /// future is dropped.
+    pub async fn recv_async(&mut self) -> Option<Update> {
+        loop {
+            match self.next_or_listen() {
+                Ok(update) => return update,
+                Err(listener) => listener.await,
+            }
+        }
+    }
+
+    /// The next update, none if there will be no more, or what tells when there may be one.
+    fn next_or_listen(&mut self) -> Result<Option<Update>, EventListener> {
+        if let Some(update) = self.try_recv() {
+            return Ok(Some(update));
+        }
+        // What comes from here on is heard; what came before is looked for once more.
+        let listener = self.event.listen();
+        match self.try_recv() {
+            None if !self.control.is_stopping() => Err(listener),
+            update => Ok(update),
+        }
+    }
+
+    fn pull(&mut self) {
+        let queue = &mut self.queue;
+        let pulled = self.player.pull(|frame| {
+            queue.push_back(Update::Frame(frame.clone()));
+            queue.len() < BATCH
+        });
+        self.playing |= !queue.is_empty();
+        // A pull that finds itself behind begins anew before it takes its first frame.
+        let gap = self.player.missed().since(self.missed);
+        if gap.frames > 0 {
+            self.missed = self.player.missed();
+            self.queue.push_front(Update::Missed(gap));
+        }
+        if let Pulled::Ended(Some(_)) = pulled
+            && std::mem::take(&mut self.playing)
+        {
+            self.queue.push_back(Update::Ended);
+        }
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("player", &self.player).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.control.subscribers().unsubscribe(self.player.stream_id());
+    }
+}
+
+/// The streams that parts of the program play.
+#[derive(Debug, Default)]
+pub(crate) struct Subscribers {
+    /// How many there are, so that a wake-up without any costs nothing.
+    count: AtomicUsize,
+    streams: Mutex<HashMap<StreamId, Topic>>,
+}
+
+#[derive(Debug, Default)]
+struct Topic {
+    event: Arc<Event>,
+    count: usize,
+}
+
+impl Subscribers {
+    fn subscribe(&self, stream: StreamId) -> Arc<Event> {
+        let mut streams = self.streams();
+        let topic = streams.entry(stream).or_default();
+        topic.count += 1;
+        self.count.fetch_add(1, Ordering::SeqCst);
+        topic.event.clone()
+    }
+
+    fn unsubscribe(&self, stream: StreamId) {
+        let mut streams = self.streams();
+        if let Some(topic) = streams.get_mut(&stream) {
+            topic.count -= 1;
+            self.count.fetch_sub(1, Ordering::SeqCst);
+            if topic.count == 0 {
+                streams.remove(&stream);
+            }
+        }
+    }
+
+    pub(crate) fn wake(&self, stream: StreamId) {
+        if self.count.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let event = self.streams().get(&stream).map(|topic| topic.event.clone());
+        if let Some(event) = event {
+            event.notify(usize::MAX);
+        }
+    }
+
+    pub(crate) fn wake_all(&self) {
+        for topic in self.streams().values() {
+            topic.event.notify(usize::MAX);
+        }
+    }
+
+    fn streams(&self) -> MutexGuard<'_, HashMap<StreamId, Topic>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

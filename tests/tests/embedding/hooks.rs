@@ -1,0 +1,133 @@
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use anabranch_core::conn::{Ask, Asks, Notice, Subject, Verdict, VhostConfig};
+use anabranch_host::{Answer, Hooks, Serve, Update};
+use anabranch_tests::clients::{Clip, PATIENCE, Process};
+
+use crate::Running;
+
+on_both_runtimes!(
+    nothing_is_published_or_played_before_the_answer,
+    an_answer_may_come_at_once,
+    silence_refuses_when_the_time_is_over,
+    a_client_that_leaves_first_needs_no_answer,
+);
+
+const CLIP: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 4, gop: 300, megabits: None };
+
+/// Hands every question and notice to the test.
+#[derive(Debug)]
+struct Desk {
+    asked: Sender<(Ask, Answer)>,
+    told: Sender<Notice>,
+}
+
+impl Hooks for Desk {
+    fn ask(&self, ask: Ask, answer: Answer) {
+        let _ = self.asked.send((ask, answer));
+    }
+
+    fn tell(&self, notice: Notice) {
+        let _ = self.told.send(notice);
+    }
+}
+
+/// Answers on the spot.
+#[derive(Debug)]
+struct OnlyLive;
+
+impl Hooks for OnlyLive {
+    fn ask(&self, ask: Ask, answer: Answer) {
+        let allowed = matches!(&ask.subject, Subject::Publish(facts) if facts.key.app() == "live");
+        answer.give(if allowed { Verdict::Allow } else { Verdict::Deny("only live".to_owned()) });
+    }
+}
+
+fn with_desk<S: Serve + Send + 'static>(asks: Asks) -> (Running, Receiver<(Ask, Answer)>, Receiver<Notice>) {
+    let ((asked, questions), (told, notices)) = (channel(), channel());
+    let server = Running::start::<S>(|builder| {
+        builder.config(VhostConfig { asks, ..VhostConfig::default() }).hooks(Desk { asked, told })
+    });
+    (server, questions, notices)
+}
+
+fn publish_only() -> Asks {
+    Asks { publish: true, ..Asks::default() }
+}
+
+fn nothing_is_published_or_played_before_the_answer<S: Serve + Send + 'static>() {
+    let asks = Asks { connect: true, publish: true, play: true, ..Asks::default() };
+    let (server, questions, notices) = with_desk::<S>(asks);
+    let clip = CLIP.file();
+    let mut publisher = server.ffmpeg_publishes("live/cam?key=7", &["-i", clip.to_str().expect("UTF-8")]);
+    let mut subscription = server.handle.subscribe("live/cam").expect("the program is not asked about");
+    let next = || questions.recv_timeout(PATIENCE).expect("a question");
+    let (ask, answer) = next();
+    assert_eq!((&ask.subject, ask.client.app.as_str()), (&Subject::Connect, "live"));
+    answer.give(Verdict::Allow);
+    let (ask, answer) = next();
+    let Subject::Publish(facts) = &ask.subject else { panic!("{ask:?}") };
+    assert_eq!((facts.key.stream(), facts.params.as_str()), ("cam", "?key=7"));
+    assert!(subscription.try_recv().is_none(), "nothing moves before the answer");
+    // From another thread, as an answer does that took a while.
+    thread::spawn(move || answer.give(Verdict::Allow));
+    assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Frame(_))));
+    publisher.wait_success(PATIENCE);
+    let told: Vec<_> = (0..2).map(|_| notices.recv_timeout(PATIENCE).expect("a notice").subject).collect();
+    assert!(matches!(&told[..], [Subject::Publish(_), Subject::Connect]), "{told:?}");
+    let url = server.url("live/cam");
+    let mut player = Process::start("rtmpdump", ["--live", "--rtmp", &url, "--flv", "/dev/null"]);
+    next().1.give(Verdict::Allow);
+    let (ask, answer) = next();
+    assert!(matches!(ask.subject, Subject::Play(_)), "{ask:?}");
+    answer.give(Verdict::Deny("not today".to_owned()));
+    player.wait_exit(PATIENCE);
+    assert!(!player.lines_with("not today").is_empty() || !player.stderr().is_empty());
+    let notice = notices.recv_timeout(PATIENCE).expect("the connection's end");
+    assert_eq!(notice.subject, Subject::Connect, "what was refused is not told about");
+    server.stop();
+}
+
+fn an_answer_may_come_at_once<S: Serve + Send + 'static>() {
+    let server = Running::start::<S>(|builder| {
+        builder.config(VhostConfig { asks: publish_only(), ..VhostConfig::default() }).hooks(OnlyLive)
+    });
+    let clip = CLIP.file();
+    let input = ["-i", clip.to_str().expect("UTF-8")];
+    server.ffmpeg_publishes("live/cam", &input).wait_success(PATIENCE);
+    let mut refused = server.ffmpeg_publishes("other/cam", &input);
+    let (status, _) = refused.wait_exit(PATIENCE);
+    assert!(!status.success(), "{status}");
+    server.stop();
+}
+
+fn silence_refuses_when_the_time_is_over<S: Serve + Send + 'static>() {
+    let asks = Asks { timeout: std::time::Duration::from_millis(200), ..publish_only() };
+    let (server, questions, notices) = with_desk::<S>(asks);
+    let clip = CLIP.file();
+    let mut publisher = server.ffmpeg_publishes("live/cam", &["-i", clip.to_str().expect("UTF-8")]);
+    let (_, answer) = questions.recv_timeout(PATIENCE).expect("a question");
+    drop(answer);
+    let (status, _) = publisher.wait_exit(PATIENCE);
+    assert!(!status.success(), "{status}");
+    let notice = notices.recv_timeout(PATIENCE).expect("who was asked and did not refuse is told");
+    assert!(matches!(notice.subject, Subject::Publish(_)));
+    server.stop();
+}
+
+fn a_client_that_leaves_first_needs_no_answer<S: Serve + Send + 'static>() {
+    let (server, questions, notices) = with_desk::<S>(publish_only());
+    let clip = CLIP.file();
+    let input = ["-i", clip.to_str().expect("UTF-8")];
+    let mut publisher = server.ffmpeg_publishes("live/cam", &input);
+    let (_, late) = questions.recv_timeout(PATIENCE).expect("a question");
+    publisher.kill();
+    late.give(Verdict::Allow);
+    assert!(matches!(notices.recv_timeout(PATIENCE).expect("a notice").subject, Subject::Publish(_)));
+    // The name is free again.
+    let mut publisher = server.ffmpeg_publishes("live/cam", &input);
+    questions.recv_timeout(PATIENCE).expect("a question").1.give(Verdict::Allow);
+    publisher.wait_success(PATIENCE);
+    server.stop();
+}

@@ -1,0 +1,159 @@
+use std::io::{ErrorKind, Read};
+use std::net::{Ipv6Addr, TcpListener, TcpStream};
+use std::num::NonZero;
+use std::time::Duration;
+
+use anabranch_core::conn::{Asks, Role, VhostConfig};
+use anabranch_core::session::Phase;
+use anabranch_host::{Answer, Hooks, Serve, TcpOptions, Update};
+use anabranch_tests::clients::{Clip, PATIENCE, Process, wait_for};
+
+use crate::Running;
+
+on_both_runtimes!(
+    a_server_that_could_not_do_what_is_asked_of_it_is_not_built,
+    addresses_of_both_families_and_sockets_that_listen_already,
+    connections_are_listed_counted_and_closed_by_number,
+    a_server_that_drains_lets_players_finish_and_takes_nobody_new,
+    it_runs_on_one_thread_with_every_tcp_option,
+    a_server_may_be_stopped_before_it_runs,
+);
+
+const CLIP: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 20, gop: 30, megabits: None };
+
+#[derive(Debug)]
+struct Nobody;
+
+impl Hooks for Nobody {
+    fn ask(&self, _: anabranch_core::conn::Ask, _: Answer) {}
+}
+
+fn a_server_that_could_not_do_what_is_asked_of_it_is_not_built<S: Serve + Send + 'static>() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let refusal = |builder: anabranch_host::Builder<S>| match builder.build() {
+        Ok(_) => panic!("it is built"),
+        Err(error) => (error.kind(), error.to_string()),
+    };
+    let (kind, words) = refusal(S::builder().listen(address.parse().expect("an address")));
+    assert_eq!(kind, ErrorKind::AddrInUse);
+    assert!(words.contains(&address), "{words}");
+    let (kind, words) = refusal(S::builder().hooks(Nobody));
+    assert_eq!(kind, ErrorKind::InvalidInput);
+    assert!(words.contains("asks"), "{words}");
+    let asks = Asks { play: true, ..Asks::default() };
+    let (kind, words) = refusal(S::builder().config(VhostConfig { asks, ..VhostConfig::default() }));
+    assert_eq!(kind, ErrorKind::InvalidInput);
+    assert!(words.contains("hooks"), "{words}");
+}
+
+fn addresses_of_both_families_and_sockets_that_listen_already<S: Serve + Send + 'static>() {
+    let own = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).expect("IPv6 on this machine");
+    let builder = S::builder().listener(own).listen("127.0.0.1:0".parse().expect("an address"));
+    let server = builder.listen("0".parse().expect("a port")).build().expect("it can be built");
+    let addresses = server.addresses();
+    assert_eq!(addresses.len(), 3);
+    let any = addresses.iter().find(|address| address.ip().is_unspecified()).expect("one for all").port();
+    let handle = server.handle();
+    let thread = std::thread::spawn(|| server.run());
+    let targets = addresses.into_iter().filter(|address| !address.ip().is_unspecified());
+    let both = [format!("127.0.0.1:{any}"), format!("[::1]:{any}")].map(|address| address.parse().expect("an address"));
+    for address in targets.chain(both) {
+        let mut socket = TcpStream::connect(address).expect("it listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        std::io::Write::write_all(&mut socket, &[3; 1537]).expect("it reads");
+        socket.read_exact(&mut [0; 3073]).unwrap_or_else(|error| panic!("{address}: {error}"));
+    }
+    assert_eq!(handle.stats().accepted, 4);
+    handle.stop();
+    thread.join().expect("it does not panic");
+}
+
+fn connections_are_listed_counted_and_closed_by_number<S: Serve + Send + 'static>() {
+    let server = Running::start::<S>(|builder| builder);
+    let clip = CLIP.file();
+    let mut publisher = server.ffmpeg_publishes("live/cam", &["-re", "-i", clip.to_str().expect("UTF-8")]);
+    let mut player = Process::start("rtmpdump", ["--live", "--rtmp", &server.url("live/cam"), "--flv", "/dev/null"]);
+    let connections = wait_for("both connections", PATIENCE, || {
+        let list = server.handle.connections();
+        let (sends, gets) = (|stats: &_| frames(stats).0 > 10, |stats: &_| frames(stats).1 > 10);
+        let busy = list.iter().any(|info| sends(&info.stats)) && list.iter().any(|info| gets(&info.stats));
+        (list.len() == 2 && busy).then_some(list)
+    });
+    let of = |role| {
+        let mine = connections.iter().filter(|info| info.streams.iter().any(|(its, _)| *its == role));
+        let [info] = mine.collect::<Vec<_>>()[..] else { panic!("{connections:?}") };
+        info
+    };
+    let (publishes, plays) = (of(Role::Publisher), of(Role::Player));
+    assert_eq!((publishes.phase, plays.phase), (Phase::Publishing, Phase::Playing));
+    assert_eq!(publishes.streams[0].1.to_string(), "/live/cam");
+    assert!(plays.peer.is_some_and(|peer| peer.ip().is_loopback()));
+    let stats = server.handle.stats();
+    assert_eq!((stats.connections, stats.accepted), (2, 2));
+    assert_eq!(stats.vhosts.iter().map(|vhost| (vhost.publishers, vhost.players)).collect::<Vec<_>>(), [(1, 1)]);
+    let [stream] = &stats.streams[..] else { panic!("{stats:?}") };
+    assert!(stream.published && stream.players == 1 && stream.log_bytes > 0);
+
+    assert!(!server.handle.close(u64::MAX, "nobody"));
+    assert!(server.handle.close(plays.id, "closed by hand"));
+    player.wait_exit(PATIENCE);
+    wait_for("end of the player", PATIENCE, || (server.handle.stats().connections == 1).then_some(()));
+    assert!(publisher.is_running(), "the publisher goes on");
+    assert!(server.handle.close(publishes.id, "closed by hand"));
+    publisher.wait_exit(PATIENCE);
+    wait_for("end of the stream", PATIENCE, || server.handle.stats().streams.is_empty().then_some(()));
+    server.stop();
+}
+
+/// Frames that came in and that went out.
+fn frames(stats: &anabranch_core::stats::ConnSnapshot) -> (u64, u64) {
+    (stats.frames_in, stats.frames_out)
+}
+
+fn a_server_that_drains_lets_players_finish_and_takes_nobody_new<S: Serve + Send + 'static>() {
+    let server = Running::start::<S>(|builder| builder);
+    let clip = CLIP.file();
+    let input = ["-re", "-i", clip.to_str().expect("UTF-8")];
+    let _publisher = server.ffmpeg_publishes("live/cam", &input);
+    let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
+    assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Frame(_))));
+    let mut player = Process::start("rtmpdump", ["--live", "--rtmp", &server.url("live/cam"), "--flv", "/dev/null"]);
+    wait_for("player", PATIENCE, || (server.handle.stats().vhosts[0].players == 1).then_some(()));
+    server.handle.drain(PATIENCE, None);
+    // The GOP is a second, the deadline far away.
+    player.wait_exit(PATIENCE / 2);
+    let mut late = server.ffmpeg_publishes("live/late", &input);
+    assert!(!late.wait_exit(PATIENCE).0.success(), "nobody new");
+    assert!(server.handle.subscribe("live/cam").is_err() && server.handle.publish("live/mine").is_err());
+    // What is left at the deadline is closed; this one is at once.
+    server.handle.drain(Duration::ZERO, None);
+    wait_for("end of all connections", PATIENCE, || (server.handle.stats().connections == 0).then_some(()));
+    server.stop();
+}
+
+fn it_runs_on_one_thread_with_every_tcp_option<S: Serve + Send + 'static>() {
+    let tcp = TcpOptions {
+        nodelay: false,
+        keepalive: None,
+        user_timeout: Some(Duration::from_secs(20)),
+        notsent_lowat: Some(16 << 10),
+    };
+    let server = Running::start::<S>(|builder| builder.tcp(tcp).threads(NonZero::<usize>::MIN));
+    let clip = CLIP.file();
+    let mut publisher = server.ffmpeg_publishes("live/cam", &["-i", clip.to_str().expect("UTF-8")]);
+    let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
+    while !matches!(subscription.recv_timeout(PATIENCE).expect("the stream goes on"), Update::Ended) {}
+    publisher.wait_success(PATIENCE);
+    server.stop();
+}
+
+fn a_server_may_be_stopped_before_it_runs<S: Serve + Send + 'static>() {
+    let server = S::builder().listen("127.0.0.1:0".parse().expect("an address")).build().expect("it can be built");
+    let handle = server.handle();
+    handle.stop();
+    handle.stop();
+    server.run();
+    handle.stop();
+    assert_eq!(handle.stats().connections, 0);
+}

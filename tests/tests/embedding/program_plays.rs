@@ -1,0 +1,108 @@
+use std::thread;
+use std::time::Duration;
+
+use anabranch_core::conn::VhostConfig;
+use anabranch_core::message::Message;
+use anabranch_core::source::{FrameKind, SourceLimits};
+use anabranch_host::{Serve, Update};
+use anabranch_tests::clients::{Clip, PATIENCE, Tag, TagKind, media_tags};
+
+use crate::Running;
+
+on_both_runtimes!(
+    what_a_client_publishes_is_played_by_the_program,
+    a_subscription_that_is_not_fetched_misses_and_says_what,
+    subscriptions_wait_in_an_async_runtime_too,
+);
+
+const CLIP: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 4, gop: 300, megabits: None };
+
+fn what_a_client_publishes_is_played_by_the_program<S: Serve + Send + 'static>() {
+    let server = Running::start::<S>(|builder| builder);
+    let clip = CLIP.file();
+    let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
+    let mut publisher = server.ffmpeg_publishes("live/cam", &["-i", clip.to_str().expect("UTF-8")]);
+    let mut received = Vec::new();
+    loop {
+        match subscription.recv_timeout(PATIENCE).expect("the stream goes on to its end") {
+            Update::Frame(frame) => {
+                let kind = match frame.kind() {
+                    FrameKind::Audio => TagKind::Audio,
+                    FrameKind::Video => TagKind::Video,
+                    FrameKind::Data => TagKind::Data,
+                };
+                received.push(Tag { kind, timestamp: frame.timestamp(), body: frame.payload().into_owned() });
+            }
+            Update::Missed(gap) => panic!("{gap:?}"),
+            Update::Ended => break,
+        }
+    }
+    publisher.wait_success(PATIENCE);
+    assert_eq!(received.iter().filter(|tag| tag.kind == TagKind::Data).count(), 1, "the metadata");
+    received.retain(|tag| tag.kind != TagKind::Data);
+    let sent = media_tags(&clip);
+    assert_eq!(received.len(), sent.len());
+    for (index, (received, sent)) in received.iter().zip(&sent).enumerate() {
+        assert!(received.kind == sent.kind && received.body == sent.body, "tag {index}");
+    }
+    server.stop();
+}
+
+fn a_subscription_that_is_not_fetched_misses_and_says_what<S: Serve + Send + 'static>() {
+    let source = SourceLimits { frames: 20, ..SourceLimits::default() };
+    let server = Running::start::<S>(|builder| builder.config(VhostConfig { source, ..VhostConfig::default() }));
+    let mut publication = server.handle.publish("live/cam").expect("nobody else does");
+    let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
+    let picture = |number: u32| {
+        let kind = if number.is_multiple_of(10) { 0x17 } else { 0x27 };
+        Message::video(number * 40, [&[kind, 1, 0, 0, 0][..], &number.to_be_bytes()].concat())
+    };
+    publication.push(picture(0)).expect("it is published");
+    assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Frame(_))));
+    for number in 1..100 {
+        publication.push(picture(number)).expect("it is published");
+    }
+    let Some(Update::Missed(gap)) = subscription.recv_timeout(PATIENCE) else {
+        panic!("it says that it missed something");
+    };
+    // From the second picture to the newest key frame, the ninetieth.
+    assert_eq!((gap.frames, gap.milliseconds), (89, 90 * 40));
+    for number in 90..100_u32 {
+        let Some(Update::Frame(frame)) = subscription.recv_timeout(PATIENCE) else {
+            panic!("picture {number} comes");
+        };
+        assert_eq!(frame.payload()[5..], number.to_be_bytes());
+    }
+    assert!(subscription.try_recv().is_none());
+    assert!(subscription.recv_timeout(Duration::from_millis(1)).is_none(), "nothing more is there");
+    server.stop();
+}
+
+fn subscriptions_wait_in_an_async_runtime_too<S: Serve + Send + 'static>() {
+    let server = Running::start::<S>(|builder| builder);
+    let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
+    let mut publication = server.handle.publish("live/cam").expect("nobody else does");
+    let (asked, ask) = smol::channel::bounded(1);
+    let player = thread::spawn(move || {
+        smol::block_on(async {
+            let mut frames = 0;
+            loop {
+                asked.send(()).await.expect("somebody listens");
+                match subscription.recv_async().await {
+                    Some(Update::Frame(_)) => frames += 1,
+                    Some(Update::Ended) => return frames,
+                    other => panic!("{other:?}"),
+                }
+            }
+        })
+    });
+    for number in 0..50 {
+        // Not before it waits, or is about to.
+        ask.recv_blocking().expect("it asks for each");
+        publication.push(Message::video(number * 40, [0x17, 1, 0, 0, 0, 9].as_slice())).expect("it is published");
+    }
+    ask.recv_blocking().expect("it asks for the end");
+    drop(publication);
+    assert_eq!(player.join().expect("it does not panic"), 50);
+    server.stop();
+}
