@@ -113,10 +113,10 @@
 //! # What an action wants
 //! | [`Action`](conn::Action) | the adapter |
 //! |---|---|
-//! | `Attach` as player | notes that this connection is to be polled whenever that stream is woken |
-//! | `Detach` as player | forgets that |
-//! | `Wake(stream)` | polls every connection noted for the stream, soon |
-//! | `Attach`, `Detach` as publisher | need not do anything; a line in the log perhaps |
+//! | `Subscribe(stream)` | notes that this connection is to be polled whenever that stream is woken |
+//! | `Unsubscribe(stream)` | forgets that |
+//! | `Wake(stream)` | polls every connection subscribed to the stream, soon |
+//! | `Attach`, `Detach` | need not do anything: they say who is here, for logs and lists |
 //! | `Ask(ask)` | asks whoever decides, and calls [`Conn::answer`](conn::Conn::answer) when the verdict is there, or never: silence has a deadline. Comes only where [`conn::Asks`] wants it |
 //! | `Tell(notice)` | tells them that it is over. Each question that was not refused is followed by exactly one |
 //!
@@ -139,6 +139,9 @@
 //! is new for it into its own outbound queue, by reference, up to [`high_water`](conn::VhostConfig::high_water). Keep
 //! for each [`StreamId`](hub::StreamId) a set of connections; collect the streams woken in one turn of the loop and
 //! poll each player once for all of them. A player whose socket is full may be left out: poll it when it is writable.
+//!
+//! A program that publishes or plays itself has no connection for that: [`Server::publish`](conn::Server::publish) and
+//! [`Server::play`](conn::Server::play). Its publisher says when players are to be woken, as a connection does.
 //!
 //! # Time
 //! Time is an argument: every `now` is one of yours, and must not run backwards on a connection. The core reads no

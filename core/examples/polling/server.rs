@@ -1,7 +1,8 @@
 //! A server on one thread and an event loop of its own, to take as the pattern for yours.
 //!
 //! All of the protocol, every decision and every timeout are the core's. What is left is here: sockets, one timer per
-//! connection, and who plays what. Read [`Server::serve`] first, then [`Server::act`] and [`Server::turn`].
+//! connection, and who is to be polled when a stream is woken. Read [`Server::serve`] first, then [`Server::act`] and
+//! [`Server::turn`].
 
 // An adapter: what core must not do is done here. Whoever includes this file need not use all of it.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, unreachable_pub, dead_code)]
@@ -15,13 +16,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use anabranch_core::conn::{self, Action, Conn, Output, Report, Role};
+use anabranch_core::conn::{self, Action, Conn, Output, Report};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::CloseReason;
 use bytes::Buf;
 use polling::{AsRawSource, AsSource, Event, Events, Poller};
 
-/// Reads and writes of one connection before the others get their turn: a publisher that floods must not starve players.
+/// Reads and writes of one connection before the others get their turn: one that floods must not starve them.
 const ROUNDS: usize = 8;
 /// Connections taken from a listener before those that are there get their turn.
 const ACCEPTS: usize = 64;
@@ -50,7 +51,7 @@ pub struct Server {
     /// What is due when, by key. A connection has at most one entry, and knows which.
     timers: BTreeSet<(Instant, usize)>,
     /// The connections to poll when a stream is woken.
-    players: HashMap<StreamId, BTreeSet<usize>>,
+    subscribers: HashMap<StreamId, BTreeSet<usize>>,
     /// Streams woken in this turn.
     woken: BTreeSet<StreamId>,
     buffer: Vec<u8>,
@@ -107,7 +108,7 @@ impl Server {
             connections: Vec::new(),
             vacant: Vec::new(),
             timers: BTreeSet::new(),
-            players: HashMap::new(),
+            subscribers: HashMap::new(),
             woken: BTreeSet::new(),
             buffer: vec![0; READ_BUFFER],
             log: |_| {},
@@ -138,7 +139,7 @@ impl Server {
         Stopper { poller: self.poller.clone(), stopped: self.stopped.clone() }
     }
 
-    /// Serves until it is stopped; then tells players that their stream is over and returns within 3 seconds.
+    /// Serves until it is stopped; then lets everybody have their last words and returns within 3 seconds.
     ///
     /// # Errors
     /// What the system says when it cannot wait for events.
@@ -242,22 +243,18 @@ impl Server {
     /// Does what a connection asks for.
     fn act(&mut self, key: usize, conn: &Conn, action: Action) {
         match action {
-            Action::Attach(attachment) => {
-                (self.log)(format_args!("conn {} is {attachment}", conn.id()));
-                if attachment.role == Role::Player {
-                    self.players.entry(attachment.stream).or_default().insert(key);
-                }
-            }
-            Action::Detach { role: Role::Player, stream } => {
-                if let Some(players) = self.players.get_mut(&stream) {
-                    players.remove(&key);
-                    if players.is_empty() {
-                        self.players.remove(&stream);
+            Action::Attach(attachment) => (self.log)(format_args!("conn {} is {attachment}", conn.id())),
+            Action::Detach { .. } => {}
+            Action::Subscribe(stream) => _ = self.subscribers.entry(stream).or_default().insert(key),
+            Action::Unsubscribe(stream) => {
+                if let Some(subscribers) = self.subscribers.get_mut(&stream) {
+                    subscribers.remove(&key);
+                    if subscribers.is_empty() {
+                        self.subscribers.remove(&stream);
                     }
                 }
             }
-            Action::Detach { role: Role::Publisher, .. } => {}
-            // Only noted: several wakes in one turn cost a player one write.
+            // Only noted: several wakes in one turn cost a subscriber one write.
             Action::Wake(stream) => _ = self.woken.insert(stream),
             // Where somebody outside decides, this goes to them, and the verdict to `Conn::answer` in a later turn.
             // Here nobody does, and `conn::Config` asks for none; a question would meet its deadline.
@@ -265,14 +262,14 @@ impl Server {
         }
     }
 
-    /// Serves the players of all streams that were woken.
+    /// Serves the subscribers of all streams that were woken.
     fn serve_woken(&mut self) {
-        // A player that ends may wake others: the players of a stream that the same connection published.
+        // A connection that ends in its turn may have others woken.
         while !self.woken.is_empty() {
             let woken = std::mem::take(&mut self.woken);
-            let players: BTreeSet<usize> =
-                woken.iter().filter_map(|stream| self.players.get(stream)).flatten().copied().collect();
-            for key in players {
+            let subscribers: BTreeSet<usize> =
+                woken.iter().filter_map(|stream| self.subscribers.get(stream)).flatten().copied().collect();
+            for key in subscribers {
                 self.serve(key, false);
             }
         }
@@ -426,9 +423,8 @@ impl<S: AsSource> Drop for Watched<S> {
 
 /// What the standard library has of randomness: the keys of its hash maps. They come from the system.
 fn random_seed() -> [u8; 32] {
+    let parts: [[u8; 8]; 4] = std::array::from_fn(|_| RandomState::new().build_hasher().finish().to_le_bytes());
     let mut seed = [0; 32];
-    for part in seed.chunks_exact_mut(8) {
-        part.copy_from_slice(&RandomState::new().build_hasher().finish().to_le_bytes());
-    }
+    seed.copy_from_slice(parts.as_flattened());
     seed
 }
