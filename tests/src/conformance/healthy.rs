@@ -1,0 +1,26 @@
+use anabranch_core::message::MessageType;
+
+use super::media::{AUDIO_HEADER, VIDEO_HEADER, long};
+use super::{Client, Site};
+
+/// A publisher and a player on a stream of their own; all that is sent arrives, to the byte.
+pub(super) fn assert_healthy(site: &Site) {
+    let name = site.named("healthy");
+    let mut player = Client::player(site, &name);
+    let mut publisher = Client::publisher(site, &name);
+    let frames = [
+        (MessageType::VIDEO, 0, VIDEO_HEADER.to_vec()),
+        (MessageType::AUDIO, 0, AUDIO_HEADER.to_vec()),
+        (MessageType::VIDEO, 0, long(&[0x17, 1], 5000)),
+        (MessageType::AUDIO, 10, long(&[0xaf, 1], 300)),
+        (MessageType::VIDEO, 40, long(&[0x27, 1], 1000)),
+    ];
+    for (type_id, timestamp, body) in &frames {
+        publisher.send(if *type_id == MessageType::VIDEO { 6 } else { 4 }, *timestamp, *type_id, 1, body);
+    }
+    for (type_id, timestamp, body) in &frames {
+        let message = player.message();
+        assert_eq!((message.type_id, message.timestamp), (*type_id, *timestamp), "of a healthy pair");
+        assert!(message.payload[..] == body[..], "a healthy pair gets other bytes");
+    }
+}
