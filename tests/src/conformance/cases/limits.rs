@@ -1,11 +1,14 @@
 //! Bounds on what one client can make the server hold. After each case the server must be well.
 
+use std::time::Duration;
+
 use anabranch_core::amf::{Object, Value, amf0};
 use anabranch_core::chunk::message_header;
 use anabranch_core::flv::tag::write_tag;
 use anabranch_core::message::{Control, MessageType, UserControl};
 
 use crate::conformance::media::{audio_frame, gop_lines, key_frame, long};
+use crate::conformance::text::said;
 use crate::conformance::{Client, Site};
 
 cases![
@@ -32,6 +35,7 @@ cases![
     replies_that_nobody_reads_stop_the_reading,
     a_player_that_does_not_read_holds_up_nobody,
     a_player_that_reads_again_resumes_at_a_key_frame with LITTLE_MEMORY,
+    a_player_that_missed_too_much_is_closed_where_that_is_wanted with SMALL_GAPS,
 ];
 
 setups! {
@@ -39,6 +43,10 @@ setups! {
     LITTLE_PARTIAL = |config| config.defaults.session.limits.chunks.partial = 100_000;
     SHORT_COMMANDS = |config| config.defaults.session.limits.command = 2000;
     LITTLE_MEMORY = |config| config.defaults.source.bytes = 500_000;
+    SMALL_GAPS = |config| {
+        config.defaults.source.bytes = 500_000;
+        config.defaults.max_gap = Some(Duration::from_secs(1));
+    };
 }
 
 fn encoded(values: &[Value]) -> Vec<u8> {
@@ -245,7 +253,7 @@ fn replies_that_nobody_reads_stop_the_reading(site: &Site) {
     Control::User(UserControl::PingRequest(1)).write(128, &mut ping);
     let piece = ping.repeat(50_000);
     for _ in 0..64 {
-        let taken = client.wire().write_until_blocked(&piece, std::time::Duration::from_millis(500));
+        let taken = client.wire().write_until_blocked(&piece, Duration::from_millis(500));
         if taken < piece.len() {
             crate::conformance::healthy::assert_healthy(site);
             return;
@@ -268,8 +276,9 @@ fn a_player_that_does_not_read_holds_up_nobody(site: &Site) {
     }
 }
 
-fn a_player_that_reads_again_resumes_at_a_key_frame(site: &Site) {
-    let mut player = Client::player(site, &site.name);
+/// Forty seconds of video, more than the server keeps and sockets hold, for a player that does not read meanwhile.
+fn floods(site: &Site) -> (Client, Client) {
+    let player = Client::player(site, &site.name);
     let mut publisher = Client::publisher(site, &site.name);
     publisher.set_chunk_size(1 << 20);
     publisher.headers();
@@ -278,16 +287,29 @@ fn a_player_that_reads_again_resumes_at_a_key_frame(site: &Site) {
         publisher.video(number * 40, &[long(&head, 20_000), vec![9]].concat());
     }
     publisher.settle();
+    (player, publisher)
+}
+
+fn a_player_that_reads_again_resumes_at_a_key_frame(site: &Site) {
+    let (mut player, mut publisher) = floods(site);
     publisher.gop(40_000, 77);
     let heard = player.hear_until("video frame 77");
-    let frames: Vec<&String> = heard.iter().filter(|line| line.ends_with("40") || line.contains(" 9 ")).collect();
-    assert!(frames.len() < 1000, "it must have missed some");
+    let frames: Vec<&String> = heard.iter().filter(|line| line.contains(" 9 on 1 at ")).collect();
+    assert!((10..1000).contains(&frames.len()), "{} of 1000 frames", frames.len());
     // After each gap comes a key frame.
     let mut expected = 0;
-    for line in heard.iter().filter(|line| line.contains(" 9 on 1 at ")) {
+    for line in frames {
         let time: u32 = line.rsplit(' ').next().and_then(|word| word.parse().ok()).expect("a time");
         assert!(time >= expected, "{time} after {expected}");
         assert!(time == expected || line.starts_with("video key"), "{line:?} after a gap");
         expected = time + 40;
     }
+}
+
+fn a_player_that_missed_too_much_is_closed_where_that_is_wanted(site: &Site) {
+    let (mut player, mut publisher) = floods(site);
+    let heard = player.assert_closed();
+    assert!(said(&heard, "video key 9 on 1 at 0"), "{heard:?}");
+    publisher.gop(40_000, 1);
+    publisher.settle();
 }

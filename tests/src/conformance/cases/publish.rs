@@ -27,8 +27,13 @@ cases![
     a_new_publisher_goes_on_where_the_last_ended_in_time,
     half_closing_ends_the_publication,
     names_in_any_script_are_names,
+    a_publisher_hears_acknowledgements_by_the_window_that_was_announced with SMALL_WINDOW,
     a_publisher_hears_acknowledgements_by_its_own_window,
 ];
+
+setups! {
+    SMALL_WINDOW = |config| config.defaults.session.window = 100_000;
+}
 
 fn tries_to_publish(site: &Site, name: &str) -> Client {
     let mut client = Client::connected(site);
@@ -246,6 +251,16 @@ fn names_in_any_script_are_names(site: &Site) {
         publisher.audio(3, &audio_frame(1));
         assert_eq!(player.hear(1), ["audio frame 1 on 1 at 3"], "{word}");
     }
+}
+
+/// All bytes since the first of the handshake count.
+fn a_publisher_hears_acknowledgements_by_the_window_that_was_announced(site: &Site) {
+    let mut client = Client::publisher(site, &site.name);
+    for time in 0..70 {
+        client.video(time, &[0x27; 5000]);
+    }
+    let expected = ["Acknowledgement(100000)", "Acknowledgement(200000)", "Acknowledgement(300000)"];
+    assert_eq!(client.settle(), expected);
 }
 
 fn a_publisher_hears_acknowledgements_by_its_own_window(site: &Site) {
