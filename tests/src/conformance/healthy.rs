@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use anabranch_core::message::MessageType;
 
 use super::media::{AUDIO_HEADER, VIDEO_HEADER, long};
@@ -5,7 +7,9 @@ use super::{Client, Site};
 
 /// A publisher and a player on a stream of their own; all that is sent arrives, to the byte.
 pub(super) fn assert_healthy(site: &Site) {
-    let name = site.named("healthy");
+    // Never a name of which the last pair may not be gone yet.
+    static PAIRS: AtomicU64 = AtomicU64::new(0);
+    let name = site.named(&format!("healthy{}", PAIRS.fetch_add(1, Ordering::Relaxed)));
     let mut player = Client::player(site, &name);
     let mut publisher = Client::publisher(site, &name);
     let frames = [
