@@ -330,11 +330,12 @@ impl Client {
 
     /// Takes leave in good order: ends all streams, and closes when that is written.
     pub fn close(&mut self) {
+        let phase = self.phase();
         let handles: Vec<_> = self.streams.iter().map(|stream| stream.handle).collect();
         for handle in handles {
             self.stop(handle);
         }
-        self.settle(CloseReason::Closed);
+        self.settle_in(phase, CloseReason::Closed);
     }
 
     /// The stage the connection has reached.
@@ -477,10 +478,14 @@ impl Client {
     }
 
     fn settle(&mut self, reason: CloseReason) {
+        self.settle_in(self.phase(), reason);
+    }
+
+    fn settle_in(&mut self, phase: Phase, reason: CloseReason) {
         if self.is_closing() {
             return;
         }
-        let close = Close { reason, phase: self.phase(), offset: self.ack.parsed() };
+        let close = Close { reason, phase, offset: self.ack.parsed() };
         self.stage = Stage::Closing(Box::new(close));
         self.inbox.clear();
         self.streams = Streams::default();
