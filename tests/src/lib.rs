@@ -3,3 +3,5 @@
 pub mod sim;
 
 pub mod clients;
+
+pub mod driver;

@@ -91,8 +91,9 @@ impl Client {
         Ok(CallId(self.last_transaction))
     }
 
-    /// Sends a frame on a stream being published; its payload is shared, not copied. A frame that was cut for another
-    /// chunk size than ours changes ours.
+    /// Sends a frame on a stream being published; its payload is shared, not copied. A frame that is longer than a chunk
+    /// and was cut to larger ones than ours changes our chunk size; one cut to smaller ones is copied and cut anew, so
+    /// [`ClientConfig::chunk_size`](super::ClientConfig::chunk_size) is best the one that frames are encoded with.
     ///
     /// Metadata goes out behind `@setDataFrame`, which servers want from publishers to keep it for players to come.
     ///
@@ -107,7 +108,13 @@ impl Client {
             let (timestamp, type_id) = (frame.timestamp(), MessageType::DATA_AMF0);
             return self.send_message(stream, Message { chunk_stream: 0, timestamp, type_id, stream_id: id, payload });
         }
-        if frame.chunk_size() != self.chunk_size {
+        if !frame.is_cut_for(self.chunk_size) {
+            // Never a smaller size than before: nginx-rtmp then loses what it has read already.
+            if frame.chunk_size() < self.chunk_size {
+                let (timestamp, type_id) = (frame.timestamp(), frame.kind().type_id());
+                self.send_cut(id, timestamp, type_id, &frame.payload());
+                return Ok(());
+            }
             self.set_chunk_size(frame.chunk_size());
         }
         frame.pieces(id, |piece| self.outbound.push(piece));
@@ -126,20 +133,19 @@ impl Client {
         if length > MAX_CHUNK_SIZE as usize {
             return Err(NotSent::TooLong { length });
         }
-        let chunk_stream = match type_id {
-            MessageType::AUDIO => 4,
-            MessageType::VIDEO => 6,
-            _ => 5,
-        };
         if length <= self.chunk_size as usize {
-            let head = message_header(chunk_stream, timestamp, length as u32, type_id, id);
+            let head = message_header(media_chunk_stream(type_id), timestamp, length as u32, type_id, id);
             self.outbound.push(payload.into_headed(&head));
         } else {
-            let mut out = Vec::new();
-            write_message(&mut out, self.chunk_size, chunk_stream, timestamp, type_id, id, &payload);
-            self.outbound.push(out.into());
+            self.send_cut(id, timestamp, type_id, &payload);
         }
         Ok(())
+    }
+
+    fn send_cut(&mut self, id: u32, timestamp: u32, type_id: u8, body: &[u8]) {
+        let mut out = Vec::new();
+        write_message(&mut out, self.chunk_size, media_chunk_stream(type_id), timestamp, type_id, id, body);
+        self.outbound.push(out.into());
     }
 
     fn add_stream(&mut self, name: &str, part: Part) -> Result<StreamHandle, NotAsked> {
@@ -290,5 +296,14 @@ impl Client {
             return Err(NotSent::Full { waiting });
         }
         Ok(running.id)
+    }
+}
+
+/// The chunk streams of frames.
+fn media_chunk_stream(type_id: u8) -> u8 {
+    match type_id {
+        MessageType::AUDIO => 4,
+        MessageType::VIDEO => 6,
+        _ => 5,
     }
 }

@@ -26,7 +26,8 @@ pub struct ClientConfig {
     pub enhanced: Option<EnhancedRtmp>,
     /// Form of the handshake. Default simple: only Flash Media Server refuses it.
     pub handshake: ClientKind,
-    /// Chunk size of what we send, in bytes. Frames that were cut to another size change it. Default 60000.
+    /// Chunk size of what we send, in bytes; best that of the frames to be sent, see
+    /// [`send_frame`](super::Client::send_frame). Default 60000.
     pub chunk_size: u32,
     /// Window Acknowledgement Size announced to the server, and ours until the server names one, in bytes.
     /// Default 2 500 000.

@@ -486,15 +486,21 @@ fn a_frame_shares_its_payload() {
 }
 
 #[test]
-fn a_frame_of_another_chunk_size_changes_ours() {
-    let (mut link, stream) = Link::publishing();
-    link.client.send_frame(stream, &frame(1, 1000)).expect("sent");
-    link.client.send_frame(stream, &frame(1, 1000)).expect("sent");
+fn our_chunk_size_follows_frames_up_and_never_down() {
+    let mut link = Link::shaken(ClientConfig { chunk_size: 500, ..config() });
+    let stream = link.client.publish("cam", PublishType::Live).expect("a stream");
+    link.command(0, &reply::connect_result(1.0, 0.0));
+    link.command(0, &reply::create_stream_result(4.0, 1));
+    link.status(1, Level::Status, "NetStream.Publish.Start");
+    link.heard();
+    for chunk_size in [400, 1000, 1000, 700] {
+        link.client.send_frame(stream, &frame(1, chunk_size)).expect("sent");
+    }
     let payload = vec![0x27; 2500].into();
     let message = Message { chunk_stream: 9, timestamp: 10, type_id: MessageType::VIDEO, stream_id: 9, payload };
     link.client.send_message(stream, message).expect("sent");
-    let frames = ["video frame 23 on 1 at 9", "video frame 23 on 1 at 9", "video frame 39 on 1 at 10"];
-    assert_eq!(link.heard(), [&["SetChunkSize(1000)"], &frames[..]].concat());
+    let (frame, message) = ("video frame 23 on 1 at 9", "video frame 39 on 1 at 10");
+    assert_eq!(link.heard(), [frame, "SetChunkSize(1000)", frame, frame, frame, message]);
 }
 
 #[test]

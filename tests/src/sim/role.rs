@@ -16,7 +16,7 @@ use super::{ClientId, Encoder, Link, Rng, Screen};
 /// Steps without any time passing before the two are said to spin.
 const STEPS_AT_ONCE: u32 = 10_000;
 
-/// The chunk size that publishers cut their frames to; some servers here announce another.
+/// The chunk size that frames are cut to; clients begin with this one, a larger or a smaller one.
 const FRAMES: WireFormat = WireFormat { chunk_size: 4096 };
 
 type Script = dyn FnMut(&Ask) -> Verdict;
