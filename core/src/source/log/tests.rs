@@ -302,6 +302,23 @@ fn publishers_come_and_go_and_cursors_stay() {
 }
 
 #[test]
+fn who_waited_gets_a_publication_that_was_over_before_it_looked() {
+    let mut source = Source::new(SourceLimits::default());
+    let mut waited = source.join();
+    for number in [1, 2] {
+        source.begin();
+        let now = any_instant();
+        let mut joined = source.join();
+        push_all(&mut source, now, [video_header(0, number), key(0, number), inter(40, number)]);
+        source.end(now);
+        let frames = [format!("K{number}@0"), format!("v{number}@40"), "end".into()];
+        assert_eq!(read(&source, &mut waited)[1..], frames);
+        assert_eq!(read(&source, &mut joined)[1..], frames);
+        assert_eq!(read(&source, &mut source.join()), ["end"], "who comes later gets nothing of it");
+    }
+}
+
+#[test]
 fn a_publisher_that_ends_without_a_word_ended_with_its_last_frame() {
     let (mut source, now) = live(SourceLimits::default());
     source.abandon();
