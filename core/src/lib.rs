@@ -196,7 +196,7 @@
 //! Payloads are never changed. It is no player and no encoder, and it does not record.
 //!
 //! # Parts that are useful alone
-//! [`session::Session`] is one connection without streams; [`hub::Hub`] streams without connections; [`source::Source`]
+//! [`session::Session`] is one connection without streams, [`client::Client`] one in the client's role; [`hub::Hub`] streams without connections; [`source::Source`]
 //! one stream's log without a name. Below them are the formats, each usable from either side: [`handshake`], [`chunk`],
 //! [`message`], [`command`], [`amf`], [`flv`], [`url`].
 //!
@@ -205,6 +205,7 @@
 //! |---|---|---|
 //! | [`conn`] | a connection with all it is attached to: what an adapter drives | [`conn::Conn`] |
 //! | [`session`] | one RTMP connection: handshake to close, timers, outbound queue | [`session::Session`] |
+//! | [`client`] | one RTMP connection in the client's role: publishes and plays elsewhere | [`client::Client`] |
 //! | [`hub`] | names to streams, the publish lock | [`hub::Hub`] |
 //! | [`source`] | one stream: log, headers in force, cursors, time | [`source::Source`] |
 //! | [`policy`] | who may do what, as data | [`policy::Security`], [`policy::Token`], [`policy::Limits`] |
@@ -224,8 +225,10 @@
 pub mod amf;
 pub mod bandwidth;
 pub mod chunk;
+pub mod client;
 pub mod command;
 pub mod conn;
+mod flow;
 pub mod flv;
 pub mod handshake;
 pub mod hub;

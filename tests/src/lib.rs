@@ -5,3 +5,4 @@ pub mod sim;
 pub mod clients;
 
 pub mod conformance;
+pub mod driver;
