@@ -83,9 +83,14 @@ fn bodies(seeds: &Seeds) -> io::Result<()> {
         seeds.vectors(&format!("ctl{type_id}"), "message", &[type_id])?;
     }
     seeds.vectors("sharedobject", "message", &[19])?;
-    let set_data_frame = b"\x02\0\x0d@setDataFrame\x02\0\x0aonMetaData\x08\0\0\0\x01\0\x05width\0\x40\x94\0\0\0\0\0\0\0\0\x09";
+    let set_data_frame =
+        b"\x02\0\x0d@setDataFrame\x02\0\x0aonMetaData\x08\0\0\0\x01\0\x05width\0\x40\x94\0\0\0\0\0\0\0\0\x09";
     seeds.write("message", "set-data-frame", &[&[18], set_data_frame])?;
-    seeds.write("message", "unfit-metadata", &[&[18], b"\x02\0\x0aonMetaData\x08\0\0\0\x01\0\x01a\x06\0\x01b\x02\0\x01c"])?;
+    seeds.write(
+        "message",
+        "unfit-metadata",
+        &[&[18], b"\x02\0\x0aonMetaData\x08\0\0\0\x01\0\x01a\x06\0\x01b\x02\0\x01c"],
+    )?;
     seeds.vectors("video", "flv_video", &[])?;
     seeds.vectors("audio", "flv_audio", &[])?;
     seeds.vectors("aggregate", "flv_aggregate", &[0, 0, 0x13, 0x88])?;
@@ -96,7 +101,11 @@ fn bodies(seeds: &Seeds) -> io::Result<()> {
             for codec in codecs.clone() {
                 if let Some(payload) = input.get(head..).filter(|payload| payload.len() > 1) {
                     let selector = codec << 1 | u8::from(kind == "audio");
-                    seeds.write("flv_config", &format!("{}-{codec}", fixtures::id(&vector)), &[&[selector], payload])?;
+                    seeds.write(
+                        "flv_config",
+                        &format!("{}-{codec}", fixtures::id(&vector)),
+                        &[&[selector], payload],
+                    )?;
                 }
             }
         }

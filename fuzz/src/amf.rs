@@ -183,9 +183,7 @@ impl Weight {
                 amf3::Externalized::Value(value) => Self::amf3(value).contained().named(class.as_bytes()),
                 amf3::Externalized::Opaque(bytes) => Self::text(bytes).named(class.as_bytes()),
             },
-            V::VectorObject { class, items, .. } => {
-                Self::all(items, Self::amf3).contained().named(class.as_bytes())
-            }
+            V::VectorObject { class, items, .. } => Self::all(items, Self::amf3).contained().named(class.as_bytes()),
             V::Dictionary { entries, .. } => {
                 Self::all(entries, |(key, value)| Self::amf3(key).and(Self::amf3(value))).contained()
             }

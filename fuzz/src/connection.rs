@@ -56,7 +56,8 @@ pub fn run(mut input: &[u8]) {
 
 fn server(flags: u8, measuring: bool) -> Server {
     let asks = flags & 1 != 0;
-    let token = Token { secrets: vec![Secret::new("0123456789abcdef").expect("long enough")], required_for: TokenScope::Both };
+    let token =
+        Token { secrets: vec![Secret::new("0123456789abcdef").expect("long enough")], required_for: TokenScope::Both };
     let defaults = VhostConfig {
         session: session::config(true),
         high_water: HIGH_WATER,
@@ -68,10 +69,8 @@ fn server(flags: u8, measuring: bool) -> Server {
     };
     let mut config = Config { defaults, ..Config::default() };
     if flags & 32 != 0 {
-        let other = VhostConfig {
-            bandwidth_check: measuring.then(BandwidthConfig::default),
-            ..config.defaults.clone()
-        };
+        let other =
+            VhostConfig { bandwidth_check: measuring.then(BandwidthConfig::default), ..config.defaults.clone() };
         let vhosts = [Vhost::new(DEFAULT_VHOST, config.defaults.clone()), Vhost::new("other", other)];
         config.vhosts = Vhosts::new(vhosts).expect("two names");
     }

@@ -3,8 +3,7 @@
 use anabranch_core::flv::audio::{self, MultichannelConfig};
 use anabranch_core::flv::config::{self, CodecSummary};
 use anabranch_core::flv::{
-    self, AudioCodec, FourCC, FrameClass, MAX_MOD_EX, MAX_TRACKS, ModExList, VideoCodec, aggregate, rebuild, tag,
-    video,
+    self, AudioCodec, FourCC, FrameClass, MAX_MOD_EX, MAX_TRACKS, ModExList, VideoCodec, aggregate, rebuild, tag, video,
 };
 
 use crate::cuts::take_byte;

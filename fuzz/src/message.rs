@@ -10,8 +10,7 @@ use crate::cuts::take_byte;
 
 /// A byte for the type, then the body.
 pub fn command(mut input: &[u8]) {
-    let type_id =
-        if take_byte(&mut input) % 4 == 3 { MessageType::COMMAND_AMF3 } else { MessageType::COMMAND_AMF0 };
+    let type_id = if take_byte(&mut input) % 4 == 3 { MessageType::COMMAND_AMF3 } else { MessageType::COMMAND_AMF0 };
     let limits = Limits::default();
     let Ok(command) = Command::parse(type_id, input, &limits) else {
         return;

@@ -55,9 +55,8 @@ pub fn run(input: &[u8]) {
 
 fn check_token(secret: Secret, app: &str, stream: &str, expires: &str, token: &str) {
     let policy = Token { secrets: vec![secret.clone()], required_for: TokenScope::Publish };
-    let check = |token: &str, expires: &str, now| {
-        policy.check(Action::Publish, app, stream, Some(token), Some(expires), now)
-    };
+    let check =
+        |token: &str, expires: &str, now| policy.check(Action::Publish, app, stream, Some(token), Some(expires), now);
     let forged = check(token, expires, 0);
     assert_ne!(forged, Ok(()), "a token nobody signed");
     let signed = sign(&secret, Action::Publish, app, stream, 1000);
