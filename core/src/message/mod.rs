@@ -14,6 +14,8 @@ pub use payload::Payload;
 pub use shared_object::{SharedObject, SharedObjectError, SharedObjectEvent};
 pub use user_control::UserControl;
 
+use crate::flv::{FlvError, aggregate};
+
 /// One message, as assembled from its chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -27,6 +29,21 @@ pub struct Message {
     pub stream_id: u32,
     /// The body.
     pub payload: Payload,
+}
+
+impl Message {
+    /// The messages in an aggregate, each with its own time, or why one cannot be read.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Result<Message, FlvError>> {
+        aggregate::parse(&self.payload, self.timestamp).map(|part| {
+            part.map(|part| Message {
+                chunk_stream: self.chunk_stream,
+                timestamp: part.timestamp,
+                type_id: part.type_id,
+                stream_id: self.stream_id,
+                payload: Payload::from(part.payload),
+            })
+        })
+    }
 }
 
 /// Message type ids (RTMP 1.0 §5.4, §6.2, §7.1).
