@@ -3,7 +3,15 @@
 //!     cargo run --manifest-path fuzz/Cargo.toml --no-default-features --example seeds -- FOLDER
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 use std::{env, fs, io, process};
+
+use anabranch_core::client::{self, Client, ClientConfig, Destination, PlayOptions, StreamHandle};
+use anabranch_core::command::PublishType;
+use anabranch_core::conn::{self, Config, Conn, Server};
+use anabranch_core::message::{Message, MessageType, Payload};
+use anabranch_core::session::Outbound;
+use bytes::Buf;
 
 #[path = "../../core/tests/support/mod.rs"]
 mod support;
@@ -22,7 +30,8 @@ fn main() -> io::Result<()> {
     wire(&seeds)?;
     bodies(&seeds)?;
     names(&seeds)?;
-    connections(&seeds)
+    connections(&seeds)?;
+    clients(&seeds)
 }
 
 struct Seeds {
@@ -159,6 +168,72 @@ fn connections(seeds: &Seeds) -> io::Result<()> {
         seeds.write("chunk_reader", &name, &[&[0], &CUTS, said])?;
     }
     Ok(())
+}
+
+/// What our own server says to our own client.
+fn clients(seeds: &Seeds) -> io::Result<()> {
+    for (wishes, other) in [(1, false), (2, true), (3, false), (14, true)] {
+        let now = Instant::now();
+        let server = Server::new(Config::default(), [7; 32]);
+        let destination = Destination::parse("rtmp://example.org/live/cam").expect("a URL");
+        let client = |wishes: u8| {
+            let mut client = Client::new(ClientConfig::to(&destination).into(), [4; 32], now);
+            let publish = || client.publish("cam", PublishType::Live).expect("nothing is there yet");
+            let published = (wishes & 1 != 0).then(publish);
+            if wishes & 2 != 0 {
+                let options = PlayOptions { ask_length: wishes & 4 != 0, ..PlayOptions::default() };
+                client.play("cam", options).expect("little is there yet");
+            }
+            (client, published)
+        };
+        let ((mut publisher, published), mut its_conn) = (client(u8::from(other)), server.connect(now));
+        exchange(now, &mut publisher, &mut its_conn);
+        let ((mut ours, ours_published), mut conn) = (client(wishes), server.connect(now));
+        let mut said = exchange(now, &mut ours, &mut conn);
+        for (client, conn, stream) in
+            [(&mut publisher, &mut its_conn, published), (&mut ours, &mut conn, ours_published)]
+        {
+            if let Some(stream) = stream {
+                send(client, stream);
+                exchange(now, client, conn);
+            }
+        }
+        said.extend(exchange(now, &mut ours, &mut conn));
+        its_conn.shutdown();
+        drop(its_conn);
+        conn.shutdown();
+        said.extend(exchange(now, &mut ours, &mut conn));
+        seeds.write("client_session", &format!("{wishes}"), &[&[0, wishes], &CUTS, &said[1 + 2 * 1536..]])?;
+    }
+    Ok(())
+}
+
+/// A few frames.
+fn send(client: &mut Client, stream: StreamHandle) {
+    for number in 0..20 {
+        let head: &[u8] = if number % 5 == 0 { &[0x17, 1, 0, 0, 0] } else { &[0x27, 1, 0, 0, 0] };
+        let payload = Payload::from(&[head, &[0x55; 150]].concat()[..]);
+        let (timestamp, type_id) = (number * 40, MessageType::VIDEO);
+        let message = Message { chunk_stream: 6, timestamp, type_id, stream_id: 0, payload };
+        client.send_message(stream, message).expect("it is being published");
+    }
+}
+
+/// Passes bytes both ways until neither side has any; what the server said.
+fn exchange(now: Instant, client: &mut Client, conn: &mut Conn) -> Vec<u8> {
+    let mut said = Vec::new();
+    loop {
+        while let client::Output::Event(_) = client.poll_output() {}
+        while let conn::Output::Action(_) = conn.poll(now) {}
+        let take = |outbound: &mut Outbound| outbound.copy_to_bytes(outbound.remaining());
+        let (sent, answer) = (take(client.outbound()), take(conn.outbound()));
+        if sent.is_empty() && answer.is_empty() {
+            return said;
+        }
+        conn.handle_input(now, &sent);
+        let _ = client.handle_input(now, &answer);
+        said.extend_from_slice(&answer);
+    }
 }
 
 /// Files of what clients sent behind their handshake.

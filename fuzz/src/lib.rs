@@ -3,6 +3,7 @@
 
 pub mod amf;
 pub mod chunk;
+pub mod client;
 pub mod connection;
 mod cuts;
 pub mod flv;

@@ -1,5 +1,6 @@
 //! Names.
 
+use anabranch_core::client::Destination;
 use anabranch_core::url::{self, Connect, MAX_NAME_LEN, MAX_PARAMS, Params, StreamKey, Target, TcUrl};
 
 /// Four texts, one a line: `tcUrl`, `app`, stream name, reference. A line that is not there was not sent.
@@ -40,6 +41,9 @@ pub fn run(input: &[u8]) {
             assert!(raw.zip(decoded).is_some_and(|(raw, decoded)| decoded.len() <= raw.len()), "{key:?}");
         }
     }
+    if let Some(destination) = tc_url.and_then(|text| Destination::parse(text).ok()) {
+        check_destination(&destination);
+    }
     let Ok(connect) = Connect::parse(tc_url, app) else {
         assert!(url::discover(tc_url, app, stream).is_err());
         return;
@@ -48,6 +52,16 @@ pub fn run(input: &[u8]) {
         Ok(target) => check_target(&target, stream, &connect),
         Err(error) => assert_eq!(url::discover(tc_url, app, stream), Err(error)),
     }
+}
+
+/// What a client would say to a server leads the server to the same place.
+fn check_destination(destination: &Destination) {
+    let (tc_url, app, stream) = (destination.tc_url(), destination.app(), destination.stream());
+    let parsed = TcUrl::parse(&tc_url).unwrap_or_else(|error| panic!("{tc_url:?}: {error}"));
+    assert_eq!((parsed.host(), parsed.port()), (destination.host(), destination.port()));
+    let target = url::discover(Some(&tc_url), Some(app), stream);
+    let target = target.unwrap_or_else(|error| panic!("{tc_url:?} {app:?} {stream:?}: {error}"));
+    assert!(!target.stream().is_empty());
 }
 
 fn check_target(target: &Target, stream: &str, connect: &Connect) {
