@@ -29,7 +29,7 @@ impl Cuts {
         Cuts { sizes: sizes.iter().map(size).collect() }
     }
 
-    /// `bytes` in pieces; whole without any sizes.
+    /// `bytes` in pieces, at least one; whole without any sizes.
     pub(crate) fn pieces<'a>(&self, bytes: &'a [u8]) -> Vec<&'a [u8]> {
         let mut rest = bytes;
         let mut pieces = Vec::new();
@@ -41,7 +41,7 @@ impl Cuts {
             rest = after;
             pieces.push(piece);
         }
-        if !rest.is_empty() {
+        if !rest.is_empty() || pieces.is_empty() {
             pieces.push(rest);
         }
         pieces
