@@ -517,9 +517,14 @@ impl Session {
     /// Takes bytes from `input` up to the end of the proxy header, of the handshake or of a message.
     fn parse_piece(&mut self, input: &mut &[u8]) -> Result<Option<Message>, Error> {
         if let Some(preface) = &mut self.preface {
-            match preface.read(input)? {
-                Prefaced::NeedMore => *input = &[],
-                Prefaced::Done { consumed, client } => {
+            let held = preface.held();
+            match preface.read(input) {
+                Err(error) => {
+                    *input = &input[preface.held() - held..];
+                    return Err(error.into());
+                }
+                Ok(Prefaced::NeedMore) => *input = &[],
+                Ok(Prefaced::Done { consumed, client }) => {
                     *input = &input[consumed..];
                     self.preface = None;
                     self.client_address = client.map(SocketAddr::from);
