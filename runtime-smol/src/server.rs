@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anabranch_core::hub::StreamId;
-use anabranch_host::{Builder, Handle, Host, Runtime, Serve, Setup};
+use anabranch_host::{Builder, CUT, Handle, Host, LAST_WORDS, Runtime, Serve, Setup};
 use async_io::{Async, Timer};
 use smol::channel::{Receiver, Sender, bounded};
 use smol::future::or;
@@ -14,9 +14,6 @@ use smol::{Executor, block_on};
 use crate::accept;
 use crate::connection::Connection;
 use crate::fanout::FanOuts;
-
-/// How long a stopping server waits for its connections to take their last words.
-const STOP_DEADLINE: Duration = Duration::from_secs(3);
 
 /// A server: [build](Self::builder) it, then [`run`](Self::run) it.
 #[derive(Debug)]
@@ -43,6 +40,11 @@ impl Shared {
         if let Some(executor) = self.executor.upgrade() {
             executor.spawn(task).detach();
         }
+    }
+
+    /// Waits until there is no connection left, but not for longer than this.
+    async fn until_empty(&self, time: Duration) {
+        or(self.host.until_empty(), async { _ = Timer::after(time).await }).await;
     }
 }
 
@@ -124,7 +126,9 @@ impl Server {
             block_on(executor.run(async {
                 let _ = stopped.recv().await;
                 shared.host.begin_stop();
-                or(shared.host.until_empty(), async { _ = Timer::after(STOP_DEADLINE).await }).await;
+                shared.until_empty(LAST_WORDS).await;
+                shared.host.cut();
+                shared.until_empty(CUT).await;
             }));
             drop(running);
         });

@@ -124,12 +124,6 @@ impl Connection {
         self.change(&mut |_| {});
     }
 
-    /// Ends the connection without regard to what is not written.
-    pub(crate) fn cut(&self) {
-        self.change(&mut |conn| conn.handle_disconnect(Instant::now(), CloseReason::Shutdown));
-        self.hang_up();
-    }
-
     /// The life of the reading thread.
     fn run_reader(self: &Arc<Self>, shared: &Arc<Shared>) {
         let mut buffer = vec![0; READ_BUFFER];
@@ -278,7 +272,7 @@ impl Connection {
     }
 
     /// Ends the connection for the peer, and whatever read or write a thread is blocked in.
-    fn hang_up(&self) {
+    pub(crate) fn hang_up(&self) {
         // The one error there is: it is not connected any more.
         let _ = self.socket.shutdown(Shutdown::Both);
     }

@@ -2,19 +2,14 @@ use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anabranch_core::hub::StreamId;
-use anabranch_host::{Builder, Handle, Host, Runtime, Serve, Setup, interrupt_accept};
+use anabranch_host::{Builder, CUT, Handle, Host, LAST_WORDS, Runtime, Serve, Setup, interrupt_accept};
 
 use crate::accept;
 use crate::connection::Connection;
 use crate::fanout::FanOuts;
-
-/// How long a stopping server waits for its connections to take their last words, before it cuts them off.
-const STOP_DEADLINE: Duration = Duration::from_millis(2500);
-/// How long connections that were cut off may take to end.
-const CUT_DEADLINE: Duration = Duration::from_millis(250);
 
 /// A server: [build](Self::builder) it, then [`run`](Self::run) it.
 #[derive(Debug)]
@@ -67,9 +62,11 @@ impl Shared {
     /// Waits for the last words of every connection, but not for long. No more may be accepted.
     fn shut_down(&self) {
         self.host.begin_stop();
-        if !self.host.wait_until_empty(Instant::now() + STOP_DEADLINE) {
-            self.host.for_each(Connection::cut);
-            self.host.wait_until_empty(Instant::now() + CUT_DEADLINE);
+        if !self.host.wait_until_empty(Instant::now() + LAST_WORDS) {
+            self.host.cut();
+            // A thread that is blocked in writing sees nothing of it.
+            self.host.for_each(Connection::hang_up);
+            self.host.wait_until_empty(Instant::now() + CUT);
         }
     }
 

@@ -2,10 +2,11 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anabranch_core::conn::{self, Action, Conn, Report};
 use anabranch_core::hub::StreamId;
+use anabranch_core::session::CloseReason;
 use event_listener::{Event, Listener};
 use socket2::SockRef;
 use tracing::error;
@@ -13,6 +14,11 @@ use tracing::error;
 use crate::hooks::{Answer, Hooks};
 use crate::local::Subscribers;
 use crate::{Lines, Setup, TcpOptions, random_seed, tune};
+
+/// How long a stopping server waits for its connections to take their last words, before it cuts them off.
+pub const LAST_WORDS: Duration = Duration::from_millis(2500);
+/// How long connections that were cut off may take to end.
+pub const CUT: Duration = Duration::from_millis(250);
 
 /// A connection of a runtime, as far as the host needs to know it.
 pub trait Link: Send + Sync + 'static {
@@ -138,6 +144,14 @@ impl<C: Link> Host<C> {
         self.refuse_new();
         self.subscribers.wake_all();
         self.for_each(|connection| shut_down(connection));
+    }
+
+    /// Ends all connections without regard to what is not written: they give back what they hold, and whoever was asked
+    /// about them is told.
+    pub fn cut(&self) {
+        self.for_each(|connection| {
+            connection.change(&mut |conn| conn.handle_disconnect(Instant::now(), CloseReason::Shutdown));
+        });
     }
 
     /// True if there was no connection left at some time before `deadline`. Blocks until then.

@@ -25,7 +25,7 @@ pub use banner::Banner;
 pub use builder::{Builder, Setup};
 pub use handle::{ConnectionInfo, Handle, Runtime, Stats};
 pub use hooks::{Answer, Hooks};
-pub use host::{Host, Link};
+pub use host::{CUT, Host, LAST_WORDS, Link};
 pub use listen::{Listen, TcpOptions, listen, tune};
 pub use local::{Over, Publication, Subscription, Update};
 pub use log::{Lines, Log, init_log};

@@ -1,12 +1,15 @@
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::num::NonZero;
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use anabranch_core::conn::{Asks, Role, VhostConfig};
+use anabranch_core::client::{CloseReason, Event, PlayOptions};
+use anabranch_core::conn::{Ask, Asks, Notice, Role, Subject, Verdict, VhostConfig};
 use anabranch_core::session::Phase;
 use anabranch_host::{Answer, Hooks, Serve, TcpOptions, Update};
 use anabranch_tests::clients::{Clip, PATIENCE, Process, wait_for};
+use anabranch_tests::driver::Driver;
 
 use crate::Running;
 
@@ -17,6 +20,7 @@ on_both_runtimes!(
     a_server_that_drains_lets_players_finish_and_takes_nobody_new,
     it_runs_on_one_thread_with_every_tcp_option,
     a_server_may_be_stopped_before_it_runs,
+    a_stop_ends_connections_whose_peers_do_nothing,
 );
 
 const CLIP: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 20, gop: 30, megabits: None };
@@ -25,7 +29,7 @@ const CLIP: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 20,
 struct Nobody;
 
 impl Hooks for Nobody {
-    fn ask(&self, _: anabranch_core::conn::Ask, _: Answer) {}
+    fn ask(&self, _: Ask, _: Answer) {}
 }
 
 fn a_server_that_could_not_do_what_is_asked_of_it_is_not_built<S: Serve + Send + 'static>() {
@@ -156,4 +160,39 @@ fn a_server_may_be_stopped_before_it_runs<S: Serve + Send + 'static>() {
     server.run();
     handle.stop();
     assert_eq!(handle.stats().connections, 0);
+}
+
+/// Allows everything, and hands on what is over.
+#[derive(Debug)]
+struct Ends(Sender<Notice>);
+
+impl Hooks for Ends {
+    fn ask(&self, _: Ask, answer: Answer) {
+        answer.give(Verdict::Allow);
+    }
+
+    fn tell(&self, notice: Notice) {
+        let _ = self.0.send(notice);
+    }
+}
+
+fn a_stop_ends_connections_whose_peers_do_nothing<S: Serve + Send + 'static>() {
+    let (ends, told) = channel();
+    let asks = Asks { connect: true, play: true, ..Asks::default() };
+    let mut config = VhostConfig { asks, ..VhostConfig::default() };
+    // The core would wait for it for longer than a server does that stops.
+    config.session.timeouts.linger = PATIENCE;
+    let server = Running::start::<S>(|builder| builder.config(config).hooks(Ends(ends)));
+    let mut player = Driver::to(&server.url("live/cam"));
+    player.client.play("cam", PlayOptions::default()).expect("it may ask");
+    player.wait_event("a stream that plays", |event| matches!(event, Event::Playing { .. }).then_some(()));
+    let handle = server.handle.clone();
+    // It neither reads nor hangs up meanwhile.
+    server.stop();
+    let told: Vec<_> = told.try_iter().map(|notice| notice.subject).collect();
+    assert!(matches!(&told[..], [Subject::Play(_), Subject::Connect]), "{told:?}");
+    // Whoever asks for numbers afterwards keeps nothing open.
+    let stats = handle.stats();
+    assert_eq!((stats.connections, stats.streams.len()), (0, 0));
+    assert_eq!(player.wait_close().reason, CloseReason::PeerClosed);
 }
