@@ -133,6 +133,10 @@ impl Server {
     /// If the system does not even give a thread for each listener.
     pub fn run(self) {
         let Server { shared, listeners } = self;
+        for listener in &listeners {
+            // One that was made for an event loop may not, and accepting would be polling.
+            listener.set_nonblocking(false).expect("a listening socket can be blocking");
+        }
         thread::scope(|scope| {
             for (number, listener) in listeners.iter().enumerate() {
                 let (shared, thread) = (&shared, thread::Builder::new().name(format!("listener-{number}")));

@@ -13,6 +13,9 @@ use tracing::info;
 use crate::host::{Host, Link};
 use crate::local::{Publication, Subscribers, Subscription};
 
+/// Longer than any server runs.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// A runtime that serves, as its [`Handle`]s need it.
 pub trait Runtime: Send + Sync + 'static {
     /// Its connections.
@@ -83,7 +86,8 @@ impl Handle {
     /// is closed. The server runs on: [`stop`](Self::stop) it when [`stats`](Self::stats) shows no more connections.
     pub fn drain(&self, time: Duration, tc_url: Option<&str>) {
         self.control.core().drain();
-        let deadline = Instant::now() + time;
+        // More than the clock can tell is as good as for ever.
+        let deadline = Instant::now() + time.min(FOR_EVER);
         self.control.change_each(&mut |conn| conn.drain(deadline, tc_url));
     }
 

@@ -2,7 +2,7 @@ use std::io::{ErrorKind, Read};
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::num::NonZero;
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anabranch_core::client::{CloseReason, Event, PlayOptions};
 use anabranch_core::conn::{Ask, Asks, Notice, Role, Subject, Verdict, VhostConfig};
@@ -21,6 +21,8 @@ on_both_runtimes!(
     it_runs_on_one_thread_with_every_tcp_option,
     a_server_may_be_stopped_before_it_runs,
     a_stop_ends_connections_whose_peers_do_nothing,
+    time_without_end_may_be_given_to_a_drain,
+    a_listener_that_does_not_block_is_as_good,
 );
 
 const CLIP: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 20, gop: 30, megabits: None };
@@ -195,4 +197,35 @@ fn a_stop_ends_connections_whose_peers_do_nothing<S: Serve + Send + 'static>() {
     let stats = handle.stats();
     assert_eq!((stats.connections, stats.streams.len()), (0, 0));
     assert_eq!(player.wait_close().reason, CloseReason::PeerClosed);
+}
+
+fn time_without_end_may_be_given_to_a_drain<S: Serve + Send + 'static>() {
+    let server = Running::start::<S>(|builder| builder);
+    let mut player = Driver::to(&server.url("live/cam"));
+    player.client.play("cam", PlayOptions::default()).expect("it may ask");
+    player.wait_event("a stream that plays", |event| matches!(event, Event::Playing { .. }).then_some(()));
+    server.handle.drain(Duration::MAX, None);
+    player.wait_event("leave is taken", |event| matches!(event, Event::ReconnectRequest { .. }).then_some(()));
+    assert_eq!(server.handle.stats().connections, 1);
+    server.stop();
+}
+
+fn a_listener_that_does_not_block_is_as_good<S: Serve + Send + 'static>() {
+    let own = TcpListener::bind("127.0.0.1:0").expect("a port");
+    own.set_nonblocking(true).expect("a socket option");
+    let server = S::builder().listener(own).build().expect("it can be built");
+    let (address, handle) = (server.addresses()[0], server.handle());
+    let thread = std::thread::spawn(|| server.run());
+    // A loop that found nobody to accept would pause now and then, and each connection with it.
+    let start = Instant::now();
+    for _ in 0..100 {
+        let mut socket = TcpStream::connect(address).expect("it listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        std::io::Write::write_all(&mut socket, &[3; 1537]).expect("it reads");
+        socket.read_exact(&mut [0; 3073]).expect("its part of the handshake");
+    }
+    let time = start.elapsed();
+    handle.stop();
+    thread.join().expect("it does not panic");
+    assert!(time < Duration::from_secs(5), "{time:?}");
 }
