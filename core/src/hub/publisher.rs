@@ -2,8 +2,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Hub, Stream, StreamId, Superseded};
+use crate::chunk::MAX_CHUNK_SIZE;
 use crate::flv::FrameClass;
-use crate::message::Message;
+use crate::message::{Message, MessageType};
 use crate::source::{Flush, Frame, FrameKind, Timeline};
 use crate::url::StreamKey;
 
@@ -38,13 +39,17 @@ impl Publisher {
         &self.stream.key
     }
 
-    /// Appends a message of type 8, 9 or 18 to the stream. Afterwards [`flush_deadline`](Self::flush_deadline) says
+    /// Appends a message of type 8, 9 or 18 to the stream; others are [`malformed`](Self::malformed). Afterwards [`flush_deadline`](Self::flush_deadline) says
     /// when players are to be woken.
     ///
     /// # Errors
     /// Another publisher has taken over; nothing of this one is heard any more.
     pub fn push(&mut self, now: Instant, message: Message) -> Result<(), Superseded> {
         self.now = Some(now);
+        if !can_be_a_frame(&message) {
+            self.malformed += 1;
+            return Ok(());
+        }
         let (timeline, sent) = (&mut self.timeline, message.timestamp);
         let frame = Frame::encode_at(message, self.hub.config().format, |kind, class| {
             // Metadata has no place in time, and FFmpeg players take it for a subtitle unless it is at 0.
@@ -115,4 +120,10 @@ impl Drop for Publisher {
         drop(source);
         self.hub.give_up(&self.stream.key, self.claim);
     }
+}
+
+/// No connection gets here with anything else, but a program may push whatever it likes.
+fn can_be_a_frame(message: &Message) -> bool {
+    let known = matches!(message.type_id, MessageType::AUDIO | MessageType::VIDEO | MessageType::DATA_AMF0);
+    known && message.payload.len() <= MAX_CHUNK_SIZE as usize
 }

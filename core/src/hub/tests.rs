@@ -201,6 +201,22 @@ fn messages_that_are_too_short_are_counted_and_not_passed_on() {
     assert!(publisher.take_flush(now) && !publisher.take_flush(now));
 }
 
+#[test]
+fn what_no_message_of_a_stream_can_be_is_counted_and_goes_to_nobody() {
+    let hub = Hub::new(HubConfig::default());
+    let (mut player, mut publisher) = (hub.play(&key("cam")), hub.publish(&key("cam")).expect("free"));
+    let now = any_instant();
+    let mut too_long = vec![0; 1 << 24];
+    too_long[..2].copy_from_slice(&[0x17, 1]);
+    publisher.push(now, video(0, &too_long)).expect("it publishes");
+    let command = Message { type_id: MessageType::COMMAND_AMF0, ..key_frame(0) };
+    publisher.push(now, command).expect("it publishes");
+    assert_eq!((publisher.malformed(), pull(&mut player)), (2, (vec![], Pulled::Pending)));
+    too_long.truncate((1 << 24) - 1);
+    publisher.push(now, video(40, &too_long)).expect("it publishes");
+    assert_eq!(pull(&mut player).0, [40], "the longest there is");
+}
+
 fn frames(stream: &StreamSnapshot) -> u64 {
     stream.stats.as_ref().map_or(0, |stats| stats.snapshot(any_instant()).messages)
 }

@@ -55,7 +55,7 @@ impl Publication {
     }
 
     /// Publishes one message: [`Message::video`], [`Message::audio`] or [`Message::data`]. Takes the same time whoever
-    /// plays, and waits for nobody.
+    /// plays, and waits for nobody. What no player could use is dropped and [counted](Self::malformed).
     ///
     /// # Errors
     /// Nobody will ever get it, nor what follows.
@@ -84,6 +84,12 @@ impl Publication {
     /// The stream's name.
     pub fn key(&self) -> Option<&StreamKey> {
         self.publisher.as_ref().map(Publisher::key)
+    }
+
+    /// Messages dropped because no player could use them: too short for what they say they are, longer than RTMP can
+    /// carry, or neither audio, video nor data.
+    pub fn malformed(&self) -> u64 {
+        self.publisher.as_ref().map_or(0, Publisher::malformed)
     }
 
     /// How many play the stream or wait for it.
