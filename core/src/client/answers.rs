@@ -4,6 +4,7 @@ use super::streams::Stage as StreamStage;
 use super::{Client, Stage, Timer};
 use crate::amf::Value;
 use crate::command::{Capabilities, Command, reply};
+use crate::flow;
 use crate::message::Message;
 use crate::session::Error;
 use crate::url::{self, TcUrl};
@@ -62,7 +63,13 @@ impl Client {
         match purpose {
             Purpose::Connect => self.handle_connect_answer(&command, success),
             Purpose::CreateStream(handle) => {
-                match command.arguments.first().and_then(Value::as_number).and_then(stream_id).filter(|_| success) {
+                let granted = command.arguments.first().and_then(Value::as_number).and_then(stream_id);
+                match granted.filter(|_| success) {
+                    // nginx-rtmp knows one message stream a connection, and gives it to whoever asks.
+                    Some(id) if self.streams.iter().any(|stream| stream.id == id) => {
+                        let description = format!("The server gave message stream {id} a second time.");
+                        self.reject(handle, Status { description, ..Status::default() });
+                    }
                     Some(id) => self.start(handle, id),
                     None => self.reject(handle, Status::read(command.arguments.first())),
                 }
@@ -90,7 +97,7 @@ impl Client {
         }
         self.stage = Stage::Connected;
         if let Some(patience) = self.config.timeouts.read {
-            self.timers.set(Timer::Read, self.now + patience);
+            self.timers.set(Timer::Read, flow::after(self.now, patience));
         }
         let properties = command.object.as_object().cloned().unwrap_or_default();
         // Servers put them into either.

@@ -6,6 +6,7 @@ use super::{COMMAND_CHUNK_STREAM, Client, Part, STREAM_CHUNK_STREAM, Stage};
 use crate::amf::Value;
 use crate::chunk::{MAX_CHUNK_SIZE, message_header, write_message};
 use crate::command::{Command, PublishType};
+use crate::flow;
 use crate::flv::FrameClass;
 use crate::message::{Control, Message, MessageType, UserControl};
 use crate::source::{Frame, FrameKind};
@@ -247,7 +248,7 @@ impl Client {
         let timeouts = &self.config.timeouts;
         let patience = if purpose == Purpose::Connect { timeouts.connect } else { timeouts.answer };
         let transaction = self.next_transaction();
-        self.pending.push(Pending { transaction, purpose, deadline: self.now + patience });
+        self.pending.push(Pending { transaction, purpose, deadline: flow::after(self.now, patience) });
         f64::from(transaction)
     }
 

@@ -190,7 +190,7 @@ impl Client {
         handshake.start(&mut hello);
         outbound.push(hello.into());
         let mut timers = flow::Timers::default();
-        timers.set(Timer::Setup, now + config.timeouts.connect);
+        timers.set(Timer::Setup, flow::after(now, config.timeouts.connect));
         Client {
             stage: Stage::Handshake(Box::new(handshake)),
             reader: ChunkReader::new(config.limits.chunks, config.leniency),
@@ -251,7 +251,7 @@ impl Client {
             && self.timers.take_expired(Timer::Read, now)
         {
             // Input does not touch the timer: it is set again from the last one's time when it fires.
-            let next = self.last_input + patience;
+            let next = flow::after(self.last_input, patience);
             if next > now {
                 self.timers.set(Timer::Read, next);
             } else {
@@ -491,7 +491,7 @@ impl Client {
         self.streams = Streams::default();
         self.pending = Vec::new();
         self.timers.clear_all();
-        self.timers.set(Timer::Linger, self.now + self.config.timeouts.linger);
+        self.timers.set(Timer::Linger, flow::after(self.now, self.config.timeouts.linger));
     }
 
     /// Gives up on everything still to be written.

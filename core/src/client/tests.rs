@@ -271,6 +271,22 @@ fn several_streams_share_a_connection() {
 }
 
 #[test]
+fn a_message_stream_that_is_given_twice_stays_the_first_ones() {
+    let (mut link, first) = Link::publishing();
+    let second = link.client.play("b", PlayOptions::default()).expect("a stream");
+    link.command(0, &reply::create_stream_result(6.0, 1));
+    let Event::Rejected { stream, rejection } = link.event() else { panic!("it is rejected") };
+    assert_eq!((stream, rejection.code.as_str()), (Some(second), ""));
+    assert!(rejection.description.contains("message stream 1"), "{rejection:?}");
+    let third = link.client.play("c", PlayOptions::default()).expect("a stream");
+    link.client.stop(third);
+    link.command(0, &reply::create_stream_result(7.0, 1));
+    link.no_event();
+    assert_eq!(link.heard(), ["3/0 createStream 6", "3/0 createStream 7"], "nothing is deleted");
+    assert_eq!((link.client.message_stream_id(first), link.client.phase()), (Some(1), Phase::Publishing));
+}
+
+#[test]
 fn media_comes_as_it_was_sent_and_aggregates_in_parts() {
     let (mut link, _) = Link::playing();
     let tag = |type_id, time, body: &[u8]| {
@@ -606,7 +622,7 @@ fn every_wait_has_an_end() {
     link.pass(seconds(11));
     assert!(matches!(link.event(), Event::Unanswered { stream } if stream == created));
     let asked = link.client.publish("cam", PublishType::Live).expect("a stream");
-    link.command(0, &reply::create_stream_result(5.0, 1));
+    link.command(0, &reply::create_stream_result(6.0, 1));
     link.heard();
     link.pass(seconds(11));
     assert!(matches!(link.event(), Event::Unanswered { stream } if stream == asked));

@@ -779,3 +779,25 @@ fn a_player_that_missed_too_much_is_closed_in_the_same_poll() {
     let report = player.closed.expect("closed without another call");
     assert_eq!(report.close.reason.name(), "player_too_slow");
 }
+
+#[test]
+fn times_may_be_for_ever() {
+    let mut config = VhostConfig::default();
+    let timeouts = &mut config.session.timeouts;
+    // The first message has its time, so that the timer for the next one is looked at.
+    for time in [&mut timeouts.connect, &mut timeouts.identify, &mut timeouts.next_message, &mut timeouts.write] {
+        *time = Duration::MAX;
+    }
+    (timeouts.ping, timeouts.linger) = (Duration::MAX, Duration::MAX);
+    (config.unpublish_grace, config.merge_window) = (Duration::MAX, crate::source::MergeWindow(Duration::MAX));
+    config.idle_publisher = Some(Duration::MAX);
+    let mut site = Site::with(config.into());
+    let mut player = site.player("cam");
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &peer::message(AUDIO, 0, 1, &peer::audio_frame(1)));
+    publisher.run(&mut site, Duration::from_secs(86_400));
+    player.run(&mut site, Duration::from_secs(86_400));
+    assert!(publisher.closed.is_none() && player.closed.is_none());
+    publisher.conn.shutdown();
+    publisher.poll(&site);
+}

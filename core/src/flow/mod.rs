@@ -7,5 +7,5 @@ mod window;
 
 pub(crate) use inbox::Inbox;
 pub(crate) use stall::WriteWatch;
-pub(crate) use timers::Timers;
+pub(crate) use timers::{Timers, after};
 pub(crate) use window::AckWindow;

@@ -1,5 +1,7 @@
 use std::time::{Duration, Instant};
 
+use super::after;
+
 /// Watches whether the peer takes what is written. Looked at a few times in the time it may take, so that a write itself
 /// touches nothing.
 #[derive(Debug)]
@@ -26,11 +28,11 @@ impl WriteWatch {
             self.begin(now, written);
             return false;
         }
-        now >= self.progress + patience
+        now >= after(self.progress, patience)
     }
 
     /// When to look again.
     pub(crate) fn next_look(now: Instant, patience: Duration) -> Instant {
-        now + patience / 4
+        after(now, patience / 4)
     }
 }

@@ -1,4 +1,12 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// As long as for ever, and yet no more than a clock can tell.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// The time so long after `now`. Whoever wants no timeout configures [`Duration::MAX`], of which no clock knows the end.
+pub(crate) fn after(now: Instant, time: Duration) -> Instant {
+    now + time.min(FOR_EVER)
+}
 
 /// All `N` timers of a connection in one small table; each has at most one deadline.
 #[derive(Debug)]

@@ -82,7 +82,7 @@ impl Default for SessionLimits {
     }
 }
 
-/// Durations a session waits before it gives up.
+/// Durations a session waits before it gives up; [`Duration::MAX`] is never.
 #[derive(Debug, Clone)]
 pub struct SessionTimeouts {
     /// From the first moment to an accepted `connect`, handshake included. Default 10 s.

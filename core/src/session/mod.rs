@@ -69,7 +69,7 @@ pub use request::Request;
 use crate::chunk::{ChunkReader, write_message};
 use crate::command::reply::{self, Level};
 use crate::command::{Capabilities, Command};
-use crate::flow::{AckWindow, Inbox, WriteWatch};
+use crate::flow::{self, AckWindow, Inbox, WriteWatch};
 use crate::handshake::{self, Status};
 use crate::message::{Control, Message, MessageType, UserControl};
 use crate::preface::{Preface, Prefaced};
@@ -165,7 +165,7 @@ impl Session {
     /// for each connection.
     pub fn new(config: Arc<SessionConfig>, seed: [u8; 32], now: Instant) -> Self {
         let mut timers = Timers::default();
-        timers.set(Timer::Setup, now + config.timeouts.connect);
+        timers.set(Timer::Setup, flow::after(now, config.timeouts.connect));
         Session {
             chunk_size: config.chunk_size,
             stage: Stage::Handshake(Box::new(handshake::Server::new(seed, 0))),
@@ -236,7 +236,7 @@ impl Session {
         }
         if self.timers.take_expired(Timer::Publish, now) {
             // Messages do not touch the timer: it is set again from the last one's time when it fires.
-            match self.last_message.map(|last| last + next_message) {
+            match self.last_message.map(|last| flow::after(last, next_message)) {
                 Some(next) if next > now => self.timers.set(Timer::Publish, next),
                 Some(_) => self.close(CloseReason::Timeout(TimeoutKind::NextMessage)),
                 None => self.close(CloseReason::Timeout(TimeoutKind::FirstMessage)),
@@ -251,7 +251,7 @@ impl Session {
             }
         }
         if self.timers.take_expired(Timer::Ping, now) {
-            self.timers.set(Timer::Ping, now + self.config.timeouts.ping);
+            self.timers.set(Timer::Ping, flow::after(now, self.config.timeouts.ping));
             let time = now.saturating_duration_since(self.start).as_millis() as u32;
             // Our own idea, so it does not count among the replies.
             let mut ping = Vec::with_capacity(20);
@@ -579,7 +579,7 @@ impl Session {
         self.asking = false;
         self.inbox.clear();
         self.timers.clear_all();
-        self.timers.set(Timer::Linger, self.now + self.config.timeouts.linger);
+        self.timers.set(Timer::Linger, flow::after(self.now, self.config.timeouts.linger));
     }
 
     /// Gives up on everything still to be written.
@@ -597,12 +597,12 @@ impl Session {
         if self.streams.any_active() {
             self.timers.clear(Timer::Setup);
         } else if !self.is_closing() {
-            self.timers.set(Timer::Setup, self.now + timeouts.identify);
+            self.timers.set(Timer::Setup, flow::after(self.now, timeouts.identify));
         }
         if self.streams.any_publishing() {
             if !self.timers.is_set(Timer::Publish) {
                 self.last_message = None;
-                self.timers.set(Timer::Publish, self.now + timeouts.first_message);
+                self.timers.set(Timer::Publish, flow::after(self.now, timeouts.first_message));
             }
         } else {
             self.timers.clear(Timer::Publish);

@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Frame, FrameKind};
+use crate::flow::after;
 
 /// How long frames may wait for company before players are woken.
 ///
@@ -30,9 +31,9 @@ impl Flush {
     /// Notes a frame that was pushed.
     pub fn pushed(&mut self, now: Instant, window: MergeWindow, frame: &Frame) {
         let due = match (frame.kind(), self.last_video) {
-            (FrameKind::Video, Some(last)) => now.max(last + window.0),
+            (FrameKind::Video, Some(last)) => now.max(after(last, window.0)),
             (FrameKind::Video, None) => now,
-            _ => now + window.0,
+            _ => after(now, window.0),
         };
         self.video_waits |= frame.kind() == FrameKind::Video;
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
