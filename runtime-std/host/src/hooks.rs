@@ -11,7 +11,8 @@ use crate::host::Link;
 /// [`VhostConfig::asks`](anabranch_core::conn::VhostConfig::asks).
 ///
 /// Both calls come from the thread that serves the connection and must not block: other connections may wait behind
-/// this one. Who needs time takes the [`Answer`] along, to another thread or task.
+/// this one. Who needs time takes the [`Answer`] along, to another thread or task. A call that panics costs the client
+/// its connection, and nobody else anything.
 ///
 /// ```
 /// use anabranch_core::conn::{Ask, Subject, Verdict};

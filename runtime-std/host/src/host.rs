@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -90,8 +91,8 @@ impl<C: Link> Host<C> {
         self.remove(id);
     }
 
-    /// Whoever served the connection panicked, in the core or in the program's own hooks: the connection is given up,
-    /// and all others go on. It is to be closed, unsubscribed and dropped, with which its core gives back what it holds.
+    /// Whoever served the connection panicked: the connection is given up, and all others go on. It is to be closed,
+    /// unsubscribed and dropped, with which its core gives back what it holds.
     pub fn abandon(&self, id: u64) {
         error!("conn {id} is given up: what served it panicked, which is a bug");
         self.remove(id);
@@ -108,13 +109,21 @@ impl<C: Link> Host<C> {
     /// Does what the core wants done and what needs no runtime for it: all but subscriptions and wake-ups.
     pub fn act(&self, action: Action, lines: &Lines, connection: &Arc<C>) {
         lines.action(&action);
-        match (action, &self.hooks) {
-            (Action::Ask(ask), Some(hooks)) => {
+        let Some(hooks) = &self.hooks else {
+            return;
+        };
+        let call = || match action {
+            Action::Ask(ask) => {
                 let answer = Answer::new(ask.id, connection);
                 hooks.ask(*ask, answer);
             }
-            (Action::Tell(notice), Some(hooks)) => hooks.tell(*notice),
+            Action::Tell(notice) => hooks.tell(*notice),
             _ => {}
+        };
+        if catch_unwind(AssertUnwindSafe(call)).is_err() {
+            // The core is not in the midst of anything: the connection ends like any other.
+            error!("the program's hooks panicked, which is a bug; the connection is closed");
+            connection.change(&mut |conn| conn.close(CloseReason::Closed("the program's hooks panicked")));
         }
     }
 

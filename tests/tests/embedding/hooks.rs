@@ -1,9 +1,13 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
+use anabranch_core::client::Event;
+use anabranch_core::command::PublishType;
 use anabranch_core::conn::{Ask, Asks, Notice, Subject, Verdict, VhostConfig};
+use anabranch_core::message::Message;
 use anabranch_host::{Answer, Hooks, Serve, Update};
 use anabranch_tests::clients::{Clip, PATIENCE, Process, wait_for};
+use anabranch_tests::driver::Driver;
 
 use crate::Running;
 
@@ -13,6 +17,7 @@ on_both_runtimes!(
     silence_refuses_when_the_time_is_over,
     a_client_that_leaves_first_needs_no_answer,
     hooks_that_panic_cost_one_connection_and_no_more,
+    what_a_connection_published_is_over_when_hooks_panic_about_it,
 );
 
 const CLIP: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 4, gop: 300, megabits: None };
@@ -170,5 +175,25 @@ fn hooks_that_panic_cost_one_connection_and_no_more<S: Serve + Send + 'static>()
     });
     let vhost = &server.handle.stats().vhosts[0];
     assert_eq!((vhost.connections, vhost.publishers, vhost.players), (0, 0, 0), "all of it was given back");
+    server.stop();
+}
+
+fn what_a_connection_published_is_over_when_hooks_panic_about_it<S: Serve + Send + 'static>() {
+    let config = VhostConfig { asks: publish_only(), ..VhostConfig::default() };
+    let server = Running::start::<S>(|builder| builder.config(config).hooks(Trap));
+    let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
+    let mut publisher = Driver::to(&server.url("live/cam"));
+    let stream = publisher.client.publish("cam", PublishType::Live).expect("it may ask");
+    publisher.wait_event("a stream", |event| matches!(event, Event::Publishing { .. }).then_some(()));
+    let key_frame = Message::video(0, [0x17, 1, 0, 0, 0, 9].as_slice());
+    publisher.client.send_message(stream, key_frame).expect("it is published");
+    publisher.flush();
+    assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Frame(_))));
+    // Whoever plays it learns that it is over, also while it waits for more.
+    let next = thread::spawn(move || subscription.recv_timeout(PATIENCE / 2));
+    publisher.client.publish("trap", PublishType::Live).expect("it may ask");
+    publisher.wait_close();
+    let next = next.join().expect("it does not panic");
+    assert!(matches!(next, Some(Update::Ended)), "{next:?}");
     server.stop();
 }
