@@ -85,6 +85,25 @@ fn the_search_finds_words_where_they_are() {
 }
 
 #[test]
+fn the_table_of_lines_is_near_the_truth() {
+    let page = include_str!("../../ARCHITECTURE.md");
+    for adapter in ["runtime-smol/src", "runtime-std/src"] {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{adapter}`"))).expect("a row for each");
+        let told: Vec<usize> = row.split('|').filter_map(|cell| cell.trim().parse().ok()).collect();
+        let lines = |name: &str| {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(adapter).join(name);
+            fs::read_to_string(file).expect("a text").lines().count()
+        };
+        let parts = ["connection.rs", "fanout.rs", "accept.rs", "server.rs"].map(lines);
+        let all = parts.iter().sum::<usize>() + lines("lib.rs") + lines("main.rs");
+        assert_eq!(told.len(), 5, "{row}");
+        for (told, lines) in told.into_iter().zip(parts.into_iter().chain([all])) {
+            assert!(told.abs_diff(lines) <= 10 + lines / 20, "{adapter}: {told} told, {lines} there are");
+        }
+    }
+}
+
+#[test]
 fn the_loop_of_a_connection_is_short() {
     for adapter in ["runtime-smol/src", "runtime-std/src"] {
         let files = sources(adapter);
