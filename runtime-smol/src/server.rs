@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anabranch_core::hub::StreamId;
-use anabranch_host::{Builder, CUT, Handle, Host, LAST_WORDS, Runtime, Serve, Setup};
+use anabranch_host::{Alive, Builder, CUT, Handle, Host, LAST_WORDS, Runtime, Serve, Setup};
 use async_io::{Async, Timer};
 use smol::channel::{Receiver, Sender, bounded};
 use smol::future::or;
@@ -18,7 +18,7 @@ use crate::fanout::FanOuts;
 /// A server: [build](Self::builder) it, then [`run`](Self::run) it.
 #[derive(Debug)]
 pub struct Server {
-    shared: Arc<Shared>,
+    shared: Alive<Shared>,
     executor: Arc<Executor<'static>>,
     listeners: Vec<TcpListener>,
     threads: usize,
@@ -92,7 +92,7 @@ impl Server {
             fanouts: FanOuts::new(threads),
             stop,
         };
-        Server { shared: Arc::new(shared), executor, listeners: setup.listeners, threads, stopped }
+        Server { shared: Alive::new(shared), executor, listeners: setup.listeners, threads, stopped }
     }
 
     /// The addresses it listens on, with the ports the system chose for port 0.

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Instant;
 
 use anabranch_core::hub::StreamId;
-use anabranch_host::{Builder, CUT, Handle, Host, LAST_WORDS, Runtime, Serve, Setup, interrupt_accept};
+use anabranch_host::{Alive, Builder, CUT, Handle, Host, LAST_WORDS, Runtime, Serve, Setup, interrupt_accept};
 
 use crate::accept;
 use crate::connection::Connection;
@@ -14,7 +14,7 @@ use crate::fanout::FanOuts;
 /// A server: [build](Self::builder) it, then [`run`](Self::run) it.
 #[derive(Debug)]
 pub struct Server {
-    shared: Arc<Shared>,
+    shared: Alive<Shared>,
     listeners: Vec<TcpListener>,
 }
 
@@ -114,7 +114,7 @@ impl Server {
             orders: Mutex::default(),
             ordered: Condvar::new(),
         };
-        Server { shared: Arc::new(shared), listeners: setup.listeners }
+        Server { shared: Alive::new(shared), listeners: setup.listeners }
     }
 
     /// The addresses it listens on, with the ports the system chose for port 0.

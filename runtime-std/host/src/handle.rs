@@ -1,5 +1,6 @@
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,32 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// The same at a later time.
     fn wake_at(self: Arc<Self>, stream: StreamId, at: Instant);
+}
+
+/// What a runtime's server holds of it. When it goes, whether the server ran to its end, panicked or never ran, nobody in
+/// the program waits for it any more.
+#[derive(Debug)]
+pub struct Alive<R: Runtime>(Arc<R>);
+
+impl<R: Runtime> Alive<R> {
+    /// Until it is dropped.
+    pub fn new(runtime: R) -> Self {
+        Alive(Arc::new(runtime))
+    }
+}
+
+impl<R: Runtime> Deref for Alive<R> {
+    type Target = Arc<R>;
+
+    fn deref(&self) -> &Arc<R> {
+        &self.0
+    }
+}
+
+impl<R: Runtime> Drop for Alive<R> {
+    fn drop(&mut self) {
+        self.0.host().begin_stop();
+    }
 }
 
 /// A running server, from anywhere in the program: to stop it, to ask it for numbers, to publish and play in it.

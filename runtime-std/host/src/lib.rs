@@ -23,7 +23,7 @@ mod signals;
 pub use accept::{AcceptErrors, interrupt_accept};
 pub use banner::Banner;
 pub use builder::{Builder, Setup};
-pub use handle::{ConnectionInfo, Handle, Runtime, Stats};
+pub use handle::{Alive, ConnectionInfo, Handle, Runtime, Stats};
 pub use hooks::{Answer, Hooks};
 pub use host::{CUT, Host, LAST_WORDS, Link};
 pub use listen::{Listen, TcpOptions, listen, tune};

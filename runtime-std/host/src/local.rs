@@ -285,8 +285,10 @@ impl Subscribers {
     }
 
     pub(crate) fn wake_all(&self) {
-        for topic in self.streams().values() {
-            topic.event.notify(usize::MAX);
+        // Whoever is woken may be gone before this returns.
+        let events: Vec<_> = self.streams().values().map(|topic| topic.event.clone()).collect();
+        for event in events {
+            event.notify(usize::MAX);
         }
     }
 

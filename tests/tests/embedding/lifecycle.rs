@@ -20,6 +20,7 @@ on_both_runtimes!(
     a_server_that_drains_lets_players_finish_and_takes_nobody_new,
     it_runs_on_one_thread_with_every_tcp_option,
     a_server_may_be_stopped_before_it_runs,
+    a_server_that_never_runs_keeps_nobody_waiting,
     a_stop_ends_connections_whose_peers_do_nothing,
     time_without_end_may_be_given_to_a_drain,
     a_listener_that_does_not_block_is_as_good,
@@ -228,4 +229,17 @@ fn a_listener_that_does_not_block_is_as_good<S: Serve + Send + 'static>() {
     handle.stop();
     thread.join().expect("it does not panic");
     assert!(time < Duration::from_secs(5), "{time:?}");
+}
+
+fn a_server_that_never_runs_keeps_nobody_waiting<S: Serve + Send + 'static>() {
+    let server = S::builder().build().expect("it can be built");
+    let handle = server.handle();
+    let mut subscription = handle.subscribe("live/cam").expect("anybody may");
+    let mut publication = handle.publish("live/other").expect("nobody else does");
+    let (ended, end) = channel();
+    std::thread::spawn(move || ended.send(subscription.recv().is_none()));
+    drop(server);
+    assert!(end.recv_timeout(PATIENCE / 4).expect("it does not wait for ever"));
+    let message = anabranch_core::message::Message::audio(0, [0xaf, 1, 2].as_slice());
+    assert_eq!(publication.push(message), Err(anabranch_host::Over::Stopped));
 }
