@@ -58,15 +58,18 @@
 //! `examples/blocking.rs` is a whole server in that manner.
 //!
 //! # Parts that are useful alone
-//! [`session::Session`] is one connection without streams, [`source::Source`] one stream's log without names,
+//! [`session::Session`] is one connection without streams, [`client::Client`] one in the client's role,
+//! [`source::Source`] one stream's log without names,
 //! [`hub::Hub`] names to streams; [`chunk`], [`amf`], [`flv`], [`handshake`], [`command`], [`message`] and [`url`] are
 //! the formats.
 
 pub mod amf;
 pub mod bandwidth;
 pub mod chunk;
+pub mod client;
 pub mod command;
 pub mod conn;
+mod flow;
 pub mod flv;
 pub mod handshake;
 pub mod hub;

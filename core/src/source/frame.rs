@@ -172,6 +172,11 @@ impl Frame {
         }
     }
 
+    /// The chunk size it was cut to, in bytes.
+    pub(crate) fn chunk_size(&self) -> u32 {
+        self.chunk_size
+    }
+
     /// Bytes of memory that the frame's messages take.
     pub(super) fn held_bytes(&self) -> usize {
         let plain = self.plain.as_ref().and_then(|plain| plain.as_ref().as_ref());
