@@ -107,7 +107,7 @@ impl Cast {
             Part::Publisher => {
                 let frame = (1000.0 / self.options.media.fps).max(1.0) as u64;
                 let delay = crowd.random().milliseconds(0, frame);
-                Role::Publish { media: self.options.media.clone(), run: 0, delay }
+                Role::Publish { media: self.options.media.clone(), delay }
             }
             Part::Player { counts_only } => Role::Play { counts_only },
             Part::Stalled | Part::Churner => Role::Play { counts_only: false },
@@ -115,7 +115,7 @@ impl Cast {
         let (stream, name) = (place.stream, self.options.stream_name(place.stream));
         self.rising += 1;
         let (address, config) = (self.address, self.config.clone());
-        crowd.open(Spec { tag, address, config, name, stream, role, send_at_most: None });
+        crowd.open(Spec { tag, address, config, name, stream, role, send_at_most: None, receive_buffer: None });
     }
 
     /// The next one to come and whose turn it is, if there is one.

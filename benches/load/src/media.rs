@@ -132,9 +132,10 @@ impl Feed {
         Feed { options, stream, run, start, video: 0, audio: 0, opened: false }
     }
 
-    /// Puts off the beginning.
-    pub(crate) fn begin(&mut self, start: Instant) {
+    /// It may begin: then, as this run.
+    pub(crate) fn begin(&mut self, start: Instant, run: u32) {
         self.start = start;
+        self.run = run;
     }
 
     /// When the next frame is due.

@@ -16,6 +16,7 @@ use anabranch_core::command::PublishType;
 use anabranch_core::message::Message;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use socket2::SockRef;
 
 use crate::Random;
 use crate::media::{Feed, MediaOptions};
@@ -50,6 +51,9 @@ pub struct Spec {
     pub role: Role,
     /// Bytes after which it falls silent, in the middle of whatever it is saying.
     pub send_at_most: Option<u64>,
+    /// Bytes of its socket's receive buffer, if not as many as the system thinks: with few of them the server notices
+    /// soon that nobody reads.
+    pub receive_buffer: Option<usize>,
 }
 
 /// What a connection is for.
@@ -59,8 +63,6 @@ pub enum Role {
     Publish {
         /// Rates and sizes.
         media: MediaOptions,
-        /// Tells one publisher of a stream from the one before: rises.
-        run: u32,
         /// Time from the grant to the first frame, so that not all publishers send at once.
         delay: Duration,
     },
@@ -131,6 +133,8 @@ pub struct Crowd {
     buffer: Box<[u8]>,
     due: Vec<Message>,
     random: Random,
+    /// Publishers that were granted their streams so far: who comes later has the higher number.
+    runs: u32,
     origin: Instant,
     tally: Arc<Tally>,
     measuring: Arc<Measuring>,
@@ -161,6 +165,7 @@ impl Crowd {
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             due: Vec::new(),
             random: Random::new(seed),
+            runs: 0,
             origin,
             tally,
             measuring,
@@ -224,6 +229,9 @@ impl Crowd {
         };
         match end {
             End::Leave => {
+                if let Part::Publisher { granted, .. } = &mut member.part {
+                    *granted = false;
+                }
                 member.client.close();
                 member.reads = true;
                 return self.look(id, |_, _| Ok(()));
@@ -273,13 +281,16 @@ impl Crowd {
 
     fn connect(&mut self, id: Id, spec: Spec) -> io::Result<Member> {
         let mut socket = TcpStream::connect(spec.address)?;
+        if let Some(bytes) = spec.receive_buffer {
+            SockRef::from(&socket).set_recv_buffer_size(bytes)?;
+        }
         let token = Token(id.index as usize);
         self.poll.registry().register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
         let now = Instant::now();
         let mut client = Client::new(spec.config, self.random.seed(), now);
         let (stream, part) = match spec.role {
-            Role::Publish { media, run, delay } => {
-                let feed = Box::new(Feed::new(media, spec.stream, run, now));
+            Role::Publish { media, delay } => {
+                let feed = Box::new(Feed::new(media, spec.stream, 0, now));
                 (client.publish(&spec.name, PublishType::Live), Part::Publisher { feed, granted: false, delay })
             }
             Role::Play { counts_only } => {
@@ -471,7 +482,8 @@ impl Crowd {
                 Output::Event(Event::Connected(_)) => Happening::Connected,
                 Output::Event(Event::Publishing { .. }) => {
                     if let Part::Publisher { feed, granted, delay } = &mut member.part {
-                        feed.begin(now + *delay);
+                        self.runs += 1;
+                        feed.begin(now + *delay, self.runs);
                         *granted = true;
                     }
                     Happening::Publishing
