@@ -15,6 +15,10 @@
 //! gaps, a wrong order and damage, and know how long a frame was on the way. Where they share a process with the
 //! publisher, that is: elsewhere the clock means nothing and latencies are left out.
 //!
+//! # What the machine can do
+//! `anabranch-load limit` is a loop that speaks no protocol and sends prepared bytes to whoever connects;
+//! `anabranch-load count` plays it and measures. See [`limit`].
+//!
 //! # What the numbers mean
 //! - *latency*: from the moment a frame is handed to the publisher's socket queue until the player has all of it,
 //!   this program's own delays included: with one loop, a frame for N players is read N times one after the other.
@@ -26,6 +30,7 @@
 mod cast;
 pub mod crowd;
 mod histogram;
+pub mod limit;
 mod load;
 pub mod media;
 pub mod process;

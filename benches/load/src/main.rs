@@ -1,15 +1,18 @@
 //! The program `anabranch-load`.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anabranch_core::client::Destination;
 use anabranch_core::handshake::ClientKind;
+use anabranch_load::limit::{CountOptions, Limit, count};
 use anabranch_load::media::MediaOptions;
-use anabranch_load::{Layout, LoadOptions, Progress, load};
-use clap::{Args, Parser, ValueEnum};
+use anabranch_load::{Layout, LoadOptions, Progress, Report, load};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
 /// Puts load on an RTMP server: publishes, plays, checks what comes through, and measures what it costs.
@@ -24,6 +27,50 @@ struct Options {
     load: LoadArguments,
     #[command(flatten)]
     output: Output,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Sends prepared bytes to whoever connects, without any protocol: what the machine can do at best
+    Limit {
+        /// Where to listen
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1936")]
+        listen: SocketAddr,
+
+        /// How long messages wait to leave together, in milliseconds; 0 for one write call for each
+        #[arg(long, value_name = "MS", default_value_t = 0)]
+        window: u64,
+
+        #[command(flatten)]
+        media: MediaArguments,
+    },
+    /// Plays what `limit` sends: counts bytes, understands nothing
+    Count {
+        /// Where `limit` listens
+        #[arg(default_value = "127.0.0.1:1936")]
+        address: SocketAddr,
+
+        /// How many players
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        players: u32,
+
+        /// How long to measure, in seconds
+        #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+        duration: Duration,
+
+        /// How long to wait for all players before measuring those that are there, in seconds
+        #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+        patience: Duration,
+
+        /// The process of `limit`, to measure what it costs
+        #[arg(long, value_name = "PID")]
+        server_pid: Option<u32>,
+
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -197,6 +244,20 @@ fn main() -> ExitCode {
 
 /// Fails if there were errors.
 fn run(options: &Options) -> io::Result<ExitCode> {
+    match &options.command {
+        Some(Command::Limit { listen, window, media }) => {
+            let limit = Limit::bind(*listen, &media.options(), Duration::from_millis(*window))?;
+            eprintln!("process {} sends to whoever connects to {}", std::process::id(), limit.address()?);
+            limit.run(&AtomicBool::new(false))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Command::Count { address, players, duration, patience, server_pid, output }) => {
+            let (address, players, duration, patience) = (*address, *players, *duration, *patience);
+            let report = count(&CountOptions { address, players, duration, patience, server_pid: *server_pid })?;
+            return finish(&report, output);
+        }
+        None => {}
+    }
     let destination = destination(options.url.as_deref().unwrap_or_default())?;
     let quiet = options.output.quiet;
     let report = load(&options.load.options(destination), |progress| {
@@ -204,7 +265,11 @@ fn run(options: &Options) -> io::Result<ExitCode> {
             eprintln!("{}", line(progress));
         }
     })?;
-    options.output.write(&report.to_string(), &report.to_json())?;
+    finish(&report, &options.output)
+}
+
+fn finish(report: &Report, output: &Output) -> io::Result<ExitCode> {
+    output.write(&report.to_string(), &report.to_json())?;
     Ok(if report.error_count() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
