@@ -22,6 +22,7 @@
 //! # What the numbers mean
 //! - *latency*: from the moment a frame is handed to the publisher's socket queue until the player has all of it,
 //!   this program's own delays included: with one loop, a frame for N players is read N times one after the other.
+//!   Frames sent before the player came, which it gets to begin with, do not count.
 //! - *first frame*: from the call that connects to the first key frame as a whole.
 //! - *delivered*: all bytes that players read, headers of chunks and replies included.
 //! - *CPU*: user and system time of a process between the beginning and the end of what is measured, in steps of 10 ms.

@@ -513,8 +513,9 @@ impl Crowd {
         if let Some(error) = seen.error {
             self.count_error(error);
         }
+        // What was sent before the player came was kept for it by the server: it was not on the way.
         if let Some(latency) = seen.latency
-            && member.reads
+            && latency < now.saturating_duration_since(member.opened)
             && self.measuring.is_on()
         {
             self.numbers.latency.record(latency);

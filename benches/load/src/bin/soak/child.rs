@@ -32,7 +32,10 @@ pub(crate) struct Vitals {
     pub(crate) streams: u64,
     pub(crate) threads: usize,
     pub(crate) files: usize,
-    /// Bytes of memory.
+    /// Bytes that are allocated, and in how many pieces.
+    pub(crate) heap_bytes: u64,
+    pub(crate) heap_objects: u64,
+    /// Bytes of memory in use by the process, holes between what is allocated included.
     pub(crate) resident: u64,
 }
 
@@ -69,7 +72,8 @@ impl Child {
             }
             thread::sleep(STEP);
             let now = self.vitals()?;
-            let unchanged = Vitals { resident: last.resident, ..now } == last;
+            let counts = |vitals: &Vitals| (vitals.connections, vitals.streams, vitals.threads, vitals.files);
+            let unchanged = counts(&now) == counts(&last);
             steps = if unchanged { steps + 1 } else { 0 };
             last = now;
         }
@@ -87,6 +91,8 @@ impl Child {
             streams: number("streams")?,
             threads: threads(pid)?,
             files: open_files(pid)?,
+            heap_bytes: number("heap_bytes")?,
+            heap_objects: number("heap_objects")?,
             resident: resident_bytes(pid)?,
         })
     }

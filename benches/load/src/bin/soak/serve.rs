@@ -5,6 +5,7 @@ use std::thread;
 use anabranch_core::conn::Config;
 use anabranch_host::{Handle, Serve, TcpOptions};
 use serde_json::json;
+use stats_alloc::INSTRUMENTED_SYSTEM;
 
 use crate::Runtime;
 
@@ -47,6 +48,7 @@ fn serve<S: Serve + Send + 'static>() -> io::Result<()> {
 }
 
 fn numbers(handle: &Handle) -> serde_json::Value {
+    let heap = INSTRUMENTED_SYSTEM.stats();
     let stats = handle.stats();
     let published = stats.streams.iter().filter(|stream| stream.published).count();
     let players: usize = stats.streams.iter().map(|stream| stream.players).sum();
@@ -55,6 +57,8 @@ fn numbers(handle: &Handle) -> serde_json::Value {
         "streams": stats.streams.len(),
         "published": published,
         "players": players,
+        "heap_bytes": heap.bytes_allocated.wrapping_sub(heap.bytes_deallocated),
+        "heap_objects": heap.allocations.wrapping_sub(heap.deallocations),
     })
 }
 
