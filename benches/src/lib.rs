@@ -1,5 +1,7 @@
 //! Benchmarks of Anabranch; see the `benches` folder. This library holds the streams they run on.
 
+#![forbid(unsafe_code)]
+
 use anabranch_core::chunk::write_message;
 use anabranch_core::message::{Message, MessageType, Payload};
 

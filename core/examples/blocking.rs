@@ -1,70 +1,95 @@
-//! A whole RTMP server on blocking sockets, to read in one go: `cargo run -p anabranch-core --example blocking`.
+//! A whole RTMP server on blocking sockets, to read in one go: `cargo run -p anabranch-core --example blocking [ADDRESS]`.
 //!
-//! One thread a connection, no wake-ups: a player looks every ten milliseconds whether its stream has something new.
-//! The servers of this repository do better; see the crates `anabranch-std` and `anabranch-smol`.
+//! One thread a connection, and nobody wakes anybody: a player looks every ten milliseconds whether there is something
+//! new for it. `examples/polling` has one thread for all and wakes them; the crates `anabranch-std` and
+//! `anabranch-smol` are the servers to run.
 
 // An adapter: what core must not do is done here.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::ErrorKind::{TimedOut, WouldBlock};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{Config, Output, Server};
-use anabranch_core::session::CloseReason;
+use anabranch_core::conn::{Action, Config, Output, Report, Server};
+use anabranch_core::session::{CloseReason, Wait};
 use bytes::Buf;
 
 fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:1935".into());
     let listener = TcpListener::bind(&address)?;
     println!("listening on {}", listener.local_addr()?);
+    // Random bytes belong there: what is filler in the handshake is made of them.
     let server = Server::new(Config::default(), [7; 32]);
     for socket in listener.incoming() {
-        let (server, socket) = (server.clone(), socket?);
-        thread::spawn(move || serve(socket, &server).unwrap_or_else(|error| println!("{error}")));
+        let server = server.clone();
+        let started = socket.and_then(|socket| {
+            // A write that takes longer is given up for now, so that the core sees to its timeouts.
+            socket.set_write_timeout(Some(Duration::from_millis(500)))?;
+            thread::Builder::new().spawn(move || match serve(socket, &server) {
+                Ok(report) => println!("a connection closed: {report}"),
+                Err(error) => println!("a connection was lost at once: {error}"),
+            })
+        });
+        if let Err(error) = started {
+            // No more files or threads; there will be some again.
+            println!("cannot serve a connection: {error}");
+            thread::sleep(Duration::from_millis(100));
+        }
     }
     Ok(())
 }
 
-fn serve(mut socket: TcpStream, server: &Server) -> io::Result<()> {
+fn serve(mut socket: TcpStream, server: &Server) -> io::Result<Report> {
     let mut conn = server.connect_from(Instant::now(), socket.peer_addr()?);
     let mut buffer = vec![0; 16 * 1024];
     loop {
-        // 1. Drain: what does the core want done?
         let wait = loop {
             match conn.poll(Instant::now()) {
-                Output::Action(action) => println!("{action:?}"),
-                Output::Wait(wait) => break wait,
-                Output::Closed(report) => {
-                    println!("{report}");
-                    return Ok(());
-                }
+                Output::Action(action) => act(conn.id(), &action), // 1. do what the core asks for
+                Output::Wait(wait) => break wait,                  //    until there is only something to wait for
+                Output::Closed(report) => return Ok(report),
             }
         };
-        // 2. Write what it has to say. There may be more once that is out.
-        if wait.write {
-            let mut slices = [IoSlice::new(&[]); 64];
+        let result = if wait.write {
+            let mut slices = [IoSlice::new(&[]); 64]; // 2. write; there may be more once that is out
             let outbound = conn.outbound();
             let count = outbound.chunks_vectored(&mut slices);
-            let sent = socket.write_vectored(&slices[..count])?;
-            outbound.advance(sent);
-            continue;
-        }
-        // 3. Wait, at most until its deadline. Zero is not a legal timeout.
-        let mut left = wait.deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        if wait.source {
-            left = Some(left.unwrap_or(Duration::MAX).min(Duration::from_millis(10)));
-        }
-        socket.set_read_timeout(left.map(|left| left.max(Duration::from_millis(1))))?;
-        // 4. Feed one thing.
-        match socket.read(&mut buffer) {
-            Ok(0) => conn.handle_disconnect(Instant::now(), CloseReason::PeerClosed),
-            Ok(count) => conn.handle_input(Instant::now(), &buffer[..count]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                conn.handle_timeout(Instant::now());
-            }
+            socket.write_vectored(&slices[..count]).map(|count| outbound.advance(count))
+        } else {
+            read(&mut socket, &mut buffer, &wait).map(|count| match count {
+                0 => conn.handle_disconnect(Instant::now(), CloseReason::PeerClosed),
+                _ => conn.handle_input(Instant::now(), &buffer[..count]), // 3. or feed it what the peer says
+            })
+        };
+        // 4. or tell it that time has passed, or that the peer is lost
+        match result {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), WouldBlock | TimedOut) => conn.handle_timeout(Instant::now()),
             Err(error) => conn.handle_disconnect(Instant::now(), CloseReason::PeerLost(error.to_string())),
         }
+    }
+}
+
+/// Reads once, if the core wants that, and waits no longer for it than the core does.
+fn read(socket: &mut TcpStream, buffer: &mut [u8], wait: &Wait) -> io::Result<usize> {
+    // A player is not woken here: it looks for itself. Zero is not a legal timeout.
+    let longest = Duration::from_millis(if wait.source { 10 } else { 10_000 });
+    let left = wait.deadline.map_or(longest, |deadline| deadline.saturating_duration_since(Instant::now()));
+    let timeout = left.min(longest).max(Duration::from_millis(1));
+    if !wait.read {
+        thread::sleep(timeout);
+        return Err(WouldBlock.into());
+    }
+    socket.set_read_timeout(Some(timeout))?;
+    socket.read(buffer)
+}
+
+/// Does what the core asks for. Players that look for themselves need not be woken, and nobody outside is asked.
+fn act(id: u64, action: &Action) {
+    if let Action::Attach(attachment) = action {
+        println!("conn {id} is {attachment}");
     }
 }

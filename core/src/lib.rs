@@ -1,72 +1,234 @@
-//! A live RTMP server as a pure state machine: bytes and time go in, actions come out. No sockets, threads, clocks,
-//! files or randomness of its own, so that it runs the same in an event loop, in a test with a virtual clock, and under
-//! a fuzzer.
+//! A live RTMP server as a pure state machine: bytes and time go in, actions and bytes come out. No sockets, threads,
+//! clocks, files or randomness of its own, so that it runs the same in any event loop, in a test with a virtual clock,
+//! and under a fuzzer.
 //!
-//! # A server in four steps
-//! 1. Make one [`conn::Server`] and, for each connection, a [`conn::Conn`] with
-//!    [`connect_from`](conn::Server::connect_from).
-//! 2. Feed it what happens: [`handle_input`](conn::Conn::handle_input) with bytes from the peer, cut anywhere;
-//!    [`handle_timeout`](conn::Conn::handle_timeout) at the deadline it named;
-//!    [`handle_disconnect`](conn::Conn::handle_disconnect) when the peer is gone.
-//! 3. After each of these, and when a stream it is attached to is woken, [`poll`](conn::Conn::poll) it until it says
-//!    what to wait for. On the way it asks to be attached to streams and to have their players woken.
-//! 4. Write what [`outbound`](conn::Conn::outbound) holds, with one vectored call, and advance it by what was taken.
+//! Encoders publish streams, players watch them. All of the protocol and every decision is in here: who publishes what,
+//! where a player begins, who is too slow, when a silent peer is given up. What is left to the program around it, the
+//! *adapter*, are sockets, time, and calling the right connection when something has happened. The crates
+//! `anabranch-smol` and `anabranch-std` are such adapters, complete servers; this page is for writing your own.
+//!
+//! # The pieces
+//! - A [`conn::Server`] is what all connections share: configuration, live streams, limits. Make one; clones are cheap.
+//! - A [`conn::Conn`] is one connection. Make one for each socket accepted, with
+//!   [`connect_from`](conn::Server::connect_from).
+//! - [`Conn::poll`](conn::Conn::poll) says what is next, as an [`Output`](conn::Output): an [`Action`](conn::Action) to
+//!   do, a [`Wait`](session::Wait) for something to happen, or `Closed` with a [`Report`](conn::Report) at the end.
+//! - [`Conn::outbound`](conn::Conn::outbound) holds the bytes for the peer, as a [`bytes::Buf`].
+//!
+//! # The loop
+//! 1. **Drain.** [`poll`](conn::Conn::poll) until it returns `Wait` or `Closed`, and do each `Action` on the way. At
+//!    `Closed` drop the connection and close the socket.
+//! 2. **Write.** If the `Wait` says `write`, write what [`outbound`](conn::Conn::outbound) shows with one vectored
+//!    call, advance it by what was taken, and go back to 1: there may be more once that is out. If the socket takes no
+//!    more, wait until it is writable, too.
+//! 3. **Wait** for what the `Wait` names, whatever comes first: bytes from the peer, the deadline, a wake-up.
+//! 4. **Feed** it what happened: [`handle_input`](conn::Conn::handle_input) with bytes cut anywhere,
+//!    [`handle_timeout`](conn::Conn::handle_timeout) when its time has come,
+//!    [`handle_disconnect`](conn::Conn::handle_disconnect) when the peer has closed or is lost; nothing at all for a
+//!    wake-up or a writable socket. Go back to 1.
+//!
+//! Any order of these calls is legal, and each of them too often does no harm. None of them waits for anything.
+//!
+//! This is that loop on a blocking socket, whole:
 //!
 //! ```
-//! use std::io::{self, IoSlice, Write};
-//! use std::time::Instant;
-//!
-//! use anabranch_core::conn::{Config, Conn, Output, Server};
-//! use anabranch_core::session::Wait;
-//! use bytes::Buf;
-//!
-//! /// Does all there is to do for a connection now. `None`: it is over, close the socket.
-//! fn serve(conn: &mut Conn, socket: &mut impl Write, now: Instant) -> io::Result<Option<Wait>> {
+//! # use std::io::ErrorKind::{TimedOut, WouldBlock};
+//! # use std::io::{self, IoSlice, Read, Write};
+//! # use std::net::{TcpListener, TcpStream};
+//! # use std::thread;
+//! # use std::time::{Duration, Instant};
+//! # use anabranch_core::conn::{Action, Config, Output, Report, Server};
+//! # use anabranch_core::session::{CloseReason, Wait};
+//! # use bytes::Buf;
+//! fn serve(mut socket: TcpStream, server: &Server) -> io::Result<Report> {
+//!     let mut conn = server.connect_from(Instant::now(), socket.peer_addr()?);
+//!     let mut buffer = vec![0; 16 * 1024];
 //!     loop {
-//!         match conn.poll(now) {
-//!             Output::Action(action) => println!("{action:?}"),
-//!             Output::Wait(wait) if !wait.write => return Ok(Some(wait)),
-//!             Output::Wait(_) => {
-//!                 let mut slices = [IoSlice::new(&[]); 64];
-//!                 let outbound = conn.outbound();
-//!                 let count = outbound.chunks_vectored(&mut slices);
-//!                 let sent = socket.write_vectored(&slices[..count])?;
-//!                 outbound.advance(sent);
+//!         let wait = loop {
+//!             match conn.poll(Instant::now()) {
+//!                 Output::Action(action) => act(conn.id(), &action), // 1. do what the core asks for
+//!                 Output::Wait(wait) => break wait,                  //    until there is only something to wait for
+//!                 Output::Closed(report) => return Ok(report),
 //!             }
-//!             Output::Closed(report) => {
-//!                 println!("{report}");
-//!                 return Ok(None);
-//!             }
+//!         };
+//!         let result = if wait.write {
+//!             let mut slices = [IoSlice::new(&[]); 64]; // 2. write; there may be more once that is out
+//!             let outbound = conn.outbound();
+//!             let count = outbound.chunks_vectored(&mut slices);
+//!             socket.write_vectored(&slices[..count]).map(|count| outbound.advance(count))
+//!         } else {
+//!             read(&mut socket, &mut buffer, &wait).map(|count| match count {
+//!                 0 => conn.handle_disconnect(Instant::now(), CloseReason::PeerClosed),
+//!                 _ => conn.handle_input(Instant::now(), &buffer[..count]), // 3. or feed it what the peer says
+//!             })
+//!         };
+//!         // 4. or tell it that time has passed, or that the peer is lost
+//!         match result {
+//!             Ok(()) => {}
+//!             Err(error) if matches!(error.kind(), WouldBlock | TimedOut) => conn.handle_timeout(Instant::now()),
+//!             Err(error) => conn.handle_disconnect(Instant::now(), CloseReason::PeerLost(error.to_string())),
 //!         }
 //!     }
 //! }
 //!
-//! let server = Server::new(Config::default(), [7; 32]);
-//! let now = Instant::now();
-//! let mut conn = server.connect(now);
-//! let mut c0_c1 = vec![3];
-//! c0_c1.resize(1537, 0);
-//! conn.handle_input(now, &c0_c1);
+//! /// Reads once, if the core wants that, and waits no longer for it than the core does.
+//! fn read(socket: &mut TcpStream, buffer: &mut [u8], wait: &Wait) -> io::Result<usize> {
+//!     // A player is not woken here: it looks for itself. Zero is not a legal timeout.
+//!     let longest = Duration::from_millis(if wait.source { 10 } else { 10_000 });
+//!     let left = wait.deadline.map_or(longest, |deadline| deadline.saturating_duration_since(Instant::now()));
+//!     let timeout = left.min(longest).max(Duration::from_millis(1));
+//!     if !wait.read {
+//!         thread::sleep(timeout);
+//!         return Err(WouldBlock.into());
+//!     }
+//!     socket.set_read_timeout(Some(timeout))?;
+//!     socket.read(buffer)
+//! }
 //!
-//! let mut socket = Vec::new();
-//! let wait = serve(&mut conn, &mut socket, now)?.expect("the handshake goes on");
-//! assert_eq!(socket.len(), 3073, "S0, S1 and S2");
-//! assert!(wait.read && wait.deadline.is_some());
+//! /// Does what the core asks for. Players that look for themselves need not be woken, and nobody outside is asked.
+//! fn act(id: u64, action: &Action) {
+//!     if let Action::Attach(attachment) = action {
+//!         println!("conn {id} is {attachment}");
+//!     }
+//! }
+//! #
+//! # // A client that says hello, hears the answer, and hangs up.
+//! # let listener = TcpListener::bind("127.0.0.1:0")?;
+//! # let mut client = TcpStream::connect(listener.local_addr()?)?;
+//! # let (socket, _) = listener.accept()?;
+//! # let server = Server::new(Config::default(), [7; 32]);
+//! # let serving = thread::spawn(move || serve(socket, &server));
+//! # client.write_all(&[&[3][..], &[0; 1536]].concat())?;
+//! # client.read_exact(&mut [0; 3073])?;
+//! # drop(client);
+//! # let report = serving.join().expect("it does not panic")?;
+//! # assert_eq!(report.close.reason, CloseReason::PeerClosed);
+//! # assert_eq!((report.received, report.sent), (1537, 3073));
 //! # Ok::<(), io::Error>(())
 //! ```
 //!
-//! `examples/blocking.rs` is a whole server in that manner.
+//! `examples/blocking.rs` is the program around it. `examples/polling/server.rs` is the same loop for thousands of
+//! connections on one thread, to take as a pattern; `examples/relay.rs` runs it without any socket, in virtual time.
+//!
+//! # What an action wants
+//! | [`Action`](conn::Action) | the adapter |
+//! |---|---|
+//! | `Subscribe(stream)` | notes that this connection is to be polled whenever that stream is woken |
+//! | `Unsubscribe(stream)` | forgets that |
+//! | `Wake(stream)` | polls every connection subscribed to the stream, soon |
+//! | `Attach`, `Detach` | need not do anything: they say who is here, for logs and lists |
+//! | `Ask(ask)` | asks whoever decides, and calls [`Conn::answer`](conn::Conn::answer) when the verdict is there, or never: silence has a deadline. Comes only where [`conn::Asks`] wants it |
+//! | `Tell(notice)` | tells them that it is over. Each question that was not refused is followed by exactly one |
+//!
+//! They are to be done in their order.
+//!
+//! # What a wait means
+//! | [`Wait`](session::Wait) | |
+//! |---|---|
+//! | `deadline` | call [`handle_timeout`](conn::Conn::handle_timeout) then. `None`: nothing is due |
+//! | `read` | bytes from the peer are welcome. False: leave them in the socket |
+//! | `write` | there are bytes in [`outbound`](conn::Conn::outbound) |
+//! | `source` | it plays and has room for more: a wake-up would find it willing |
+//!
+//! Each `poll` returns a new one that replaces the last. One timer per connection is enough.
+//!
+//! # Waking players
+//! A publisher's frames go into the log of its stream, once for all players. Nobody hears of it until the publisher's
+//! `poll` returns `Wake(stream)`: at once for most video, a little later for audio, so that it rides with the next
+//! picture ([`MergeWindow`](source::MergeWindow)). The adapter then polls the players of that stream; each takes what
+//! is new for it into its own outbound queue, by reference, up to [`high_water`](conn::VhostConfig::high_water). Keep
+//! for each [`StreamId`](hub::StreamId) a set of connections; collect the streams woken in one turn of the loop and
+//! poll each player once for all of them. A player whose socket is full may be left out: poll it when it is writable.
+//!
+//! A program that publishes or plays itself has no connection for that: [`Server::publish`](conn::Server::publish) and
+//! [`Server::play`](conn::Server::play). Its publisher says when players are to be woken, as a connection does.
+//!
+//! # Time
+//! Time is an argument: every `now` is one of yours, and must not run backwards on a connection. The core reads no
+//! clock and sets no timer; a deadline is its only wish. Signed URLs need the time of day:
+//! [`Server::set_clock`](conn::Server::set_clock).
+//!
+//! # Backpressure
+//! Towards publishers it is [`Wait::read`](session::Wait::read): while it is false, do not read, and the peer's own
+//! writes come to a halt. Towards players it is the outbound queue: it holds little, and while it is full nothing is
+//! taken from the stream's log. A player that falls behind the log resumes at the newest key frame, and what it missed
+//! is counted; one that takes nothing at all is closed after [`SessionTimeouts::write`](session::SessionTimeouts). So
+//! write what the socket takes, keep the rest where it is, and buffer nothing yourself.
+//!
+//! # Shutting down
+//! - One connection, now: [`Conn::close`](conn::Conn::close) with a reason.
+//! - The server, now: stop accepting. For each connection call [`handle_timeout`](conn::Conn::handle_timeout), so that
+//!   it knows the time, and [`shutdown`](conn::Conn::shutdown); go on with the loop until it is `Closed`. Players are
+//!   told that their stream is over. When you have waited long enough, `handle_disconnect` with
+//!   [`CloseReason::Shutdown`](session::CloseReason::Shutdown) ends the rest.
+//! - The server, gently: [`Server::drain`](conn::Server::drain) and [`Conn::drain`](conn::Conn::drain) let players
+//!   finish their GOP and ask clients to connect anew.
+//!
+//! Poll every connection to its `Closed`, also one whose socket broke: on the way it has others woken and told.
+//!
+//! # Deciding who may what
+//! [`conn::VhostConfig`] has it all as data, for all host names or for each virtual host: rules by address and by page,
+//! signed URLs, limits ([`policy`]); what happens when a name is published twice ([`hub::Conflict`]); questions to the
+//! outside ([`conn::Asks`]). The default lets everybody do everything.
+//!
+//! # Limits and numbers
+//! No input makes it panic, hang, or hold more than it is allowed to. What one peer may make it hold is in
+//! [`session::SessionLimits`], [`chunk::ChunkLimits`] and [`amf::Limits`]; what a stream holds in
+//! [`source::SourceLimits`]; what a player holds in [`high_water`](conn::VhostConfig::high_water); how long things may
+//! take in [`session::SessionTimeouts`]. How many there may be of everything is [`policy::Limits`], without bound by
+//! default.
+//!
+//! What happened is in [`Conn::stats`](conn::Conn::stats), [`Hub::streams`](hub::Hub::streams) and
+//! [`Server::vhosts`](conn::Server::vhosts), to be read from any thread at any time, and in the
+//! [`Report`](conn::Report) of each connection: why it ended, at which byte, what was missed or ignored.
+//!
+//! # What it speaks
+//! - RTMP 1.0 with the simple and both digest handshakes; AMF0 and AMF3; aggregates; both conventions of extended
+//!   timestamps.
+//! - Publishers in the manner of FMLE, Haivision and Flash, several streams on a connection; players that pause, turn
+//!   tracks off and name a duration.
+//! - Enhanced RTMP v1 and v2: every FourCC codec is relayed as it came, multitrack goes to players that announce it,
+//!   reconnect requests.
+//! - Late joiners begin at the newest key frame, with metadata and the headers of every track. Players wait for their
+//!   publisher and survive its loss. A new encoder, or one that jumps in time, is bridged ([`source::Timestamps`]).
+//! - Virtual hosts, takeover of a live name, draining, PROXY protocol 1 and 2, SRS's proxy header and bandwidth check.
+//!
+//! Payloads are never changed. It is no player and no encoder, and it does not record.
 //!
 //! # Parts that are useful alone
-//! [`session::Session`] is one connection without streams, [`source::Source`] one stream's log without names,
-//! [`hub::Hub`] names to streams; [`chunk`], [`amf`], [`flv`], [`handshake`], [`command`], [`message`] and [`url`] are
-//! the formats.
+//! [`session::Session`] is one connection without streams, [`client::Client`] one in the client's role; [`hub::Hub`] streams without connections; [`source::Source`]
+//! one stream's log without a name. Below them are the formats, each usable from either side: [`handshake`], [`chunk`],
+//! [`message`], [`command`], [`amf`], [`flv`], [`url`].
+//!
+//! # Map
+//! | module | what it holds | start at |
+//! |---|---|---|
+//! | [`conn`] | a connection with all it is attached to: what an adapter drives | [`conn::Conn`] |
+//! | [`session`] | one RTMP connection: handshake to close, timers, outbound queue | [`session::Session`] |
+//! | [`client`] | one RTMP connection in the client's role: publishes and plays elsewhere | [`client::Client`] |
+//! | [`hub`] | names to streams, the publish lock | [`hub::Hub`] |
+//! | [`source`] | one stream: log, headers in force, cursors, time | [`source::Source`] |
+//! | [`policy`] | who may do what, as data | [`policy::Security`], [`policy::Token`], [`policy::Limits`] |
+//! | [`stats`] | counts, rates and intervals | [`stats::ConnSnapshot`], [`stats::StreamSnapshot`] |
+//! | [`handshake`] | both sides of the handshake | [`handshake::Server`] |
+//! | [`preface`] | what a proxy puts in front of it | [`preface::Preface`] |
+//! | [`chunk`] | messages to chunks and back | [`chunk::ChunkReader`] |
+//! | [`message`] | messages and control messages, typed | [`message::Message`] |
+//! | [`command`] | calls and their answers, typed | [`command::Request`], [`command::reply`] |
+//! | [`amf`] | AMF0 and AMF3 | [`amf::Value`] |
+//! | [`flv`] | what a media message is; FLV files | [`flv::classify_video`], [`flv::tag`] |
+//! | [`url`] | what a client wants to a stream's name | [`url::Connect`] |
+//! | [`bandwidth`] | SRS's bandwidth check | [`bandwidth::BandwidthCheck`] |
+
+#![forbid(unsafe_code)]
 
 pub mod amf;
 pub mod bandwidth;
 pub mod chunk;
+pub mod client;
 pub mod command;
 pub mod conn;
+mod flow;
 pub mod flv;
 pub mod handshake;
 pub mod hub;

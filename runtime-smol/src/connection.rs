@@ -1,7 +1,8 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -48,6 +49,8 @@ struct State {
     full: bool,
     wait: Wait,
     closed: Option<Report>,
+    /// True once a panic ended it.
+    abandoned: bool,
     /// Wakes the connection's task.
     waker: Option<Waker>,
     /// Places with the sweepers of the streams it is subscribed to, one or none nearly always.
@@ -66,6 +69,7 @@ impl Connection {
             full: false,
             wait: Wait { deadline: None, read: true, write: false, source: false },
             closed: None,
+            abandoned: false,
             waker: None,
             places: Vec::new(),
         };
@@ -76,17 +80,40 @@ impl Connection {
 
     /// There is something new in a stream. A connection whose socket is full is left to its task.
     pub(crate) fn sweep(self: &Arc<Self>, shared: &Arc<Shared>) {
-        let state = self.state();
-        if !state.full {
-            self.serve(shared, state);
+        let swept = catch_unwind(AssertUnwindSafe(|| {
+            let state = self.state();
+            if !state.full {
+                self.serve(shared, state);
+            }
+        }));
+        if swept.is_err() {
+            self.abandon(shared);
         }
+    }
+
+    /// Ends the connection after a panic of whoever served it. Its core is not asked any more.
+    fn abandon(&self, shared: &Shared) {
+        // A socket that is gone already is what is wanted.
+        let _ = self.socket.get_ref().shutdown(Shutdown::Both);
+        let places = {
+            let mut state = self.state();
+            if std::mem::replace(&mut state.abandoned, true) {
+                return;
+            }
+            state.wake();
+            std::mem::take(&mut state.places)
+        };
+        for (stream, member) in places {
+            shared.fanouts.leave(stream, &member);
+        }
+        shared.host.abandon(self.id);
     }
 
     /// Does what the core asks for and writes what it has, until the socket is full or there is nothing more. Called
     /// by the connection's own task and by sweepers; whoever comes while another is at it leaves it to them.
     fn serve<'a>(self: &'a Arc<Self>, shared: &Arc<Shared>, mut state: MutexGuard<'a, State>) {
         loop {
-            if state.busy || state.closed.is_some() {
+            if state.busy || state.closed.is_some() || state.abandoned {
                 return;
             }
             match state.conn.poll(Instant::now()) {
@@ -224,6 +251,17 @@ impl Future for Task {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        // A panic here would take the thread along, and with it everybody whom it serves.
+        let turns = catch_unwind(AssertUnwindSafe(|| self.as_mut().poll_turns(context)));
+        turns.unwrap_or_else(|_| {
+            self.connection.abandon(&self.shared);
+            Poll::Ready(())
+        })
+    }
+}
+
+impl Task {
+    fn poll_turns(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let connection = self.connection.clone();
         for _ in 0..TURNS {
             // The waker goes in first: a sweeper that changes something after we looked wakes us.
@@ -232,6 +270,9 @@ impl Future for Task {
             connection.serve(&self.shared, state);
             let (wait, full, busy) = {
                 let mut state = connection.state();
+                if state.abandoned {
+                    return Poll::Ready(());
+                }
                 if let Some(report) = state.closed.take() {
                     drop(state);
                     self.shared.host.leave(connection.id, &connection.lines, &report);

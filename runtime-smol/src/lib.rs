@@ -42,6 +42,8 @@
 //! the core says that a stream is to be woken, its sweepers, one per thread, write to each subscribed connection's socket
 //! directly, and only a connection whose socket is full is left to its own task.
 
+#![forbid(unsafe_code)]
+
 mod accept;
 mod connection;
 mod fanout;

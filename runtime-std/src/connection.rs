@@ -1,5 +1,6 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -96,11 +97,26 @@ impl Connection {
         let id = self.id;
         let (connection, its_shared) = (self.clone(), shared.clone());
         let writer = thread::Builder::new().name(format!("writer-{id}")).stack_size(STACK);
-        writer.spawn(move || connection.run_writer(&its_shared))?;
+        writer.spawn(move || connection.guard(&its_shared, || connection.run_writer(&its_shared)))?;
         let (connection, its_shared) = (self.clone(), shared.clone());
         let reader = thread::Builder::new().name(format!("reader-{id}")).stack_size(STACK);
-        reader.spawn(move || connection.run_reader(&its_shared))?;
+        reader.spawn(move || connection.guard(&its_shared, || connection.run_reader(&its_shared)))?;
         Ok(())
+    }
+
+    /// Runs one of the two threads' lives. A panic in one would leave the other, and the peer, waiting for ever.
+    fn guard(self: &Arc<Self>, shared: &Shared, life: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(life)).is_ok() {
+            return;
+        }
+        self.hang_up();
+        let first = !std::mem::replace(&mut self.state().over, true);
+        self.writer.notify_one();
+        self.reader.notify_one();
+        if first {
+            shared.fanouts.forget(self);
+            shared.host.abandon(self.id);
+        }
     }
 
     /// There is something new in a stream.

@@ -34,6 +34,16 @@ impl FanOuts {
         }
     }
 
+    /// Removes a connection from all streams, whatever it was subscribed to.
+    pub(crate) fn forget(&self, connection: &Arc<Connection>) {
+        self.streams().retain(|_, members| {
+            if members.iter().any(|member| Arc::ptr_eq(member, connection)) {
+                Arc::make_mut(members).retain(|member| !Arc::ptr_eq(member, connection));
+            }
+            !members.is_empty()
+        });
+    }
+
     /// Wakes the writers of all connections of a stream.
     pub(crate) fn wake(&self, stream: StreamId) {
         let members = self.streams().get(&stream).cloned();

@@ -29,6 +29,8 @@
 //! threads, a new connection is closed and logged, and the others go on. For thousands of connections take
 //! `anabranch-smol`.
 
+#![forbid(unsafe_code)]
+
 mod accept;
 mod connection;
 mod fanout;

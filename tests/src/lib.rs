@@ -3,3 +3,6 @@
 pub mod sim;
 
 pub mod clients;
+
+pub mod conformance;
+pub mod driver;

@@ -49,6 +49,36 @@ impl Capabilities {
     pub fn has(&self, flags: u32) -> bool {
         self.flags & flags == flags
     }
+
+    /// What a command object or the answer to `connect` announces.
+    pub(crate) fn of_object(object: &Object) -> Capabilities {
+        let mut found = Capabilities::default();
+        if let Some(flags) = object.get("capsEx").and_then(Value::as_number)
+            && (0.0..=f64::from(u32::MAX)).contains(&flags)
+        {
+            found.flags = flags as u32;
+        }
+        if let Some(Value::StrictArray(names)) = object.get("fourCcList") {
+            for name in names {
+                if let Value::String(name) = name {
+                    found.video.add(name.as_bytes());
+                    found.audio.add(name.as_bytes());
+                }
+            }
+        }
+        for (key, support) in [("videoFourCcInfoMap", &mut found.video), ("audioFourCcInfoMap", &mut found.audio)] {
+            let Some(map) = object.get(key).and_then(Value::as_object) else {
+                continue;
+            };
+            for (name, mask) in map {
+                // Bits 1 (can decode) and 4 (can forward): either means it can be sent there.
+                if mask.as_number().is_some_and(|mask| mask > 0.0 && mask < 256.0 && mask as u8 & 5 != 0) {
+                    support.add(name.as_bytes());
+                }
+            }
+        }
+        found
+    }
 }
 
 /// Which FourCC codecs a client announced.
@@ -109,39 +139,10 @@ impl ConnectInfo {
             swf_url: text("swfUrl"),
             page_url: text("pageUrl"),
             object_encoding: object.get("objectEncoding").and_then(Value::as_number).unwrap_or(0.0),
-            capabilities: capabilities(object),
+            capabilities: Capabilities::of_object(object),
             arguments: command.arguments.clone(),
         }
     }
-}
-
-fn capabilities(object: &Object) -> Capabilities {
-    let mut found = Capabilities::default();
-    if let Some(flags) = object.get("capsEx").and_then(Value::as_number)
-        && (0.0..=f64::from(u32::MAX)).contains(&flags)
-    {
-        found.flags = flags as u32;
-    }
-    if let Some(Value::StrictArray(names)) = object.get("fourCcList") {
-        for name in names {
-            if let Value::String(name) = name {
-                found.video.add(name.as_bytes());
-                found.audio.add(name.as_bytes());
-            }
-        }
-    }
-    for (key, support) in [("videoFourCcInfoMap", &mut found.video), ("audioFourCcInfoMap", &mut found.audio)] {
-        let Some(map) = object.get(key).and_then(Value::as_object) else {
-            continue;
-        };
-        for (name, mask) in map {
-            // Bits 1 (can decode) and 4 (can forward): either means it can be sent there.
-            if mask.as_number().is_some_and(|mask| mask > 0.0 && mask < 256.0 && mask as u8 & 5 != 0) {
-                support.add(name.as_bytes());
-            }
-        }
-    }
-    found
 }
 
 #[cfg(test)]

@@ -1,9 +1,25 @@
-//! The glue, written once: a connection's session, the streams it publishes and plays, what it may, and what the adapter
-//! must do.
+//! What an adapter drives: a connection with the streams it publishes and plays, what it may, and what is to be done
+//! about it. The [crate's first page](crate) has the loop.
 //!
-//! A [`Server`] holds what all connections share; [`Server::connect`] makes a [`Conn`] for each. The adapter feeds it
-//! bytes and time and asks [`Conn::poll`] what to do: [`Action`]s, then a [`Wait`](crate::session::Wait), at the end
-//! `Closed`.
+//! A [`Server`] holds what all connections share; [`Server::connect_from`] makes a [`Conn`] for each. The adapter feeds
+//! it bytes and time and asks [`Conn::poll`] what to do: [`Action`]s, then a [`Wait`](crate::session::Wait), at the end
+//! `Closed` with a [`Report`].
+//!
+//! It is the glue between the parts below, each of which can be had alone: the events of a [`Session`] become questions
+//! to the [`policy`](crate::policy), and calls of a [`Hub`](crate::hub::Hub). What a connection may and how it is
+//! served comes from one [`VhostConfig`], chosen by the host name in `connect`; [`Config`] has them all.
+//!
+//! # Questions to the outside
+//! Where [`Asks`] says so, a `connect`, `publish` or `play` is granted only after somebody outside has agreed. The
+//! connection returns [`Action::Ask`] with the facts and a deadline; meanwhile it grants nothing and wants no more
+//! input. Hand the verdict to [`Conn::answer`] whenever it is there, then poll. A verdict that comes too late is
+//! nothing, and so is one for a connection that has ended. When what was allowed is over, [`Action::Tell`] says so,
+//! once.
+//!
+//! # At the end
+//! A connection ends with `Closed` only after everything it held is given back: streams detached, players woken, the
+//! outside told. So poll on after [`Conn::handle_disconnect`]. The [`Report`] says why it ended, and counts what was
+//! missed, left out and ignored.
 
 mod action;
 mod ask;

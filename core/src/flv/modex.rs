@@ -4,7 +4,7 @@ use super::{FlvError, take};
 pub const MAX_MOD_EX: usize = 32;
 
 /// Packet type which announces a ModEx prefix, the same for audio and video.
-const PACKET_TYPE_MOD_EX: u8 = 7;
+pub(super) const PACKET_TYPE_MOD_EX: u8 = 7;
 
 /// One ModEx prefix of an extended header (Enhanced RTMP v2, "ModEx").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

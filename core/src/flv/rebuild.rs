@@ -6,13 +6,15 @@
 use std::borrow::Cow;
 
 use super::audio::{self, AudioBody};
+use super::modex::PACKET_TYPE_MOD_EX;
 use super::video::{self, VideoBody};
 use super::{Multitrack, RawTrack, take};
 
 /// The video message as a player without the Multitrack capability can read it.
 ///
 /// A message without multitrack comes back as it is. A multitrack one comes back as the plain message of
-/// track 0; `None` if it holds no track 0, has an unknown layout or cannot be read: such a player does not get it.
+/// track 0; `None` if it holds no track 0, has an unknown layout, a packet type that means something else in a plain
+/// message, or cannot be read: such a player does not get it.
 pub fn plain_video(body: &[u8]) -> Option<Cow<'_, [u8]>> {
     let tag = video::parse(body).ok()?;
     let VideoBody::Multitrack(multitrack) = tag.body else {
@@ -66,6 +68,10 @@ struct Message<'a> {
 impl<'a> Message<'a> {
     fn plain(&self, id: u8) -> Option<Vec<u8>> {
         let (prefix, packet_type) = self.parts()?;
+        if packet_type == PACKET_TYPE_MOD_EX {
+            // The track would be taken for a ModEx prefix.
+            return None;
+        }
         let (&last, prefix) = prefix.split_last()?;
         let track = self.track(id)?;
         let mut plain = Vec::with_capacity(prefix.len() + 5 + track.payload.len());

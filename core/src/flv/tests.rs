@@ -106,6 +106,15 @@ fn header_slots_name_each_track() {
     assert_eq!(video_header_slots(b"\xD0\0").next(), None);
 }
 
+/// The packet type of the tracks would announce a ModEx prefix in front of them, which is not there.
+#[test]
+fn tracks_of_a_packet_type_that_is_a_prefix_elsewhere_have_no_plain_form() {
+    assert_eq!(rebuild::plain_audio(b"\x95\x17Opus\0\0\0\x01x"), None);
+    let body = b"\x96\x17av01\0\0\0\x01x";
+    assert_eq!(rebuild::plain_video(body), None);
+    assert_eq!(rebuild::one_video_track(body, 0).as_deref(), Some(b"\x96\x07av01\0x".as_slice()));
+}
+
 #[test]
 fn players_without_multitrack_get_the_plain_form_of_track_zero() {
     // A ModEx prefix with 500 ns stays.

@@ -1,9 +1,43 @@
 //! Names to sources: who publishes what, who plays what.
 //!
 //! A [`Hub`] is shared by all connections of a server; its methods lock inside and hold no lock when they return. A
-//! [`Publisher`] is the publish lock of one stream: at most one exists per name, and dropping it frees the name, however
-//! the connection ended. A [`Player`] reads a stream, published or not: players wait for their publisher. A stream with
-//! neither is forgotten at once, so that nothing is left to clean up.
+//! [`Publisher`] is the publish lock of one stream: at most one exists per name, and dropping it frees the name,
+//! however the connection ended. A [`Player`] reads a stream, published or not: players wait for their publisher. A
+//! stream with neither is forgotten at once, so that nothing is left to clean up.
+//!
+//! ```
+//! use std::time::Instant;
+//! use anabranch_core::hub::{Hub, HubConfig, Pulled};
+//! use anabranch_core::message::{Message, MessageType};
+//! use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
+//!
+//! let now = Instant::now();
+//! let hub = Hub::new(HubConfig::default());
+//! let key = StreamKey::new(DEFAULT_VHOST, "live", "cam")?;
+//! let mut player = hub.play(&key);
+//! let mut publisher = hub.publish(&key)?;
+//! assert!(hub.publish(&key).is_err(), "one publisher a name");
+//!
+//! let (type_id, payload) = (MessageType::VIDEO, [0x17, 1, 0, 0, 0, 1][..].into());
+//! publisher.push(now, Message { chunk_stream: 6, timestamp: 0, type_id, stream_id: 1, payload })?;
+//! let mut frames = 0;
+//! let pulled = player.pull(|_| {
+//!     frames += 1;
+//!     true
+//! });
+//! assert_eq!((pulled, frames), (Pulled::Pending, 1));
+//!
+//! drop((publisher, player));
+//! assert!(hub.streams().is_empty());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Nobody is called back: a hub does not know how a player sleeps. [`Publisher::take_flush`] says when the players of a
+//! [`StreamId`] are to be woken, which is the adapter's to do.
+//!
+//! A name can be claimed before it is known whether the client may publish ([`Hub::claim`]); the [`Claim`] becomes a
+//! publication or gives the name back. With [`Conflict::TakeOver`] the same credentials take a name that is in use.
+//! [`Hub::streams`] lists what is there.
 
 mod claim;
 mod player;

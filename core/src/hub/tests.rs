@@ -129,7 +129,7 @@ fn time_rises_across_publishers() {
     drop(publisher);
     assert_eq!(
         pull(&mut player),
-        (vec![], Pulled::Ended(Some(now))),
+        (vec![1_000_000], Pulled::Ended(Some(now))),
         "dropped without a word: when its last frame came"
     );
     let mut publisher = hub.publish(&key("cam")).expect("free");

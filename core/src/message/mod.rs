@@ -14,6 +14,8 @@ pub use payload::Payload;
 pub use shared_object::{SharedObject, SharedObjectError, SharedObjectEvent};
 pub use user_control::UserControl;
 
+use crate::flv::{FlvError, aggregate};
+
 /// One message, as assembled from its chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -48,6 +50,19 @@ impl Message {
     fn media(type_id: u8, timestamp: u32, body: impl Into<Payload>) -> Self {
         // What carries it is chosen when it is written.
         Message { chunk_stream: 0, timestamp, type_id, stream_id: 0, payload: body.into() }
+    }
+
+    /// The messages in an aggregate, each with its own time, or why one cannot be read.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Result<Message, FlvError>> {
+        aggregate::parse(&self.payload, self.timestamp).map(|part| {
+            part.map(|part| Message {
+                chunk_stream: self.chunk_stream,
+                timestamp: part.timestamp,
+                type_id: part.type_id,
+                stream_id: self.stream_id,
+                payload: Payload::from(part.payload),
+            })
+        })
     }
 }
 

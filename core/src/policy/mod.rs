@@ -1,8 +1,17 @@
-//! Who may do what, as data: security rules by address ([`Security`]), by page ([`Refer`]), by signed URL ([`Token`]),
-//! virtual hosts ([`Vhosts`]), limits ([`Limits`], [`Usage`], [`RateMeter`]), and the one answer they all give
-//! ([`Refusal`]).
+//! Who may do what, as data.
 //!
-//! Each part is checked alone and knows nothing of the others.
+//! | to say | there is | asked at |
+//! |---|---|---|
+//! | which addresses may publish or play | [`Security`] | `publish`, `play` |
+//! | which pages a client may come from | [`Refer`] | `publish`, `play` |
+//! | that a URL must be signed, and until when it holds | [`Token`], made with [`sign`] | `publish`, `play` |
+//! | how many there may be, and how fast | [`Limits`], counted by [`Usage`] and [`RateMeter`] | all of them |
+//! | which host names are whose | [`Vhosts`] | `connect` |
+//!
+//! Each part is checked alone, knows nothing of the others and holds no connection: a check takes facts and returns a
+//! [`Refusal`], the one answer they all give, or nothing. [`conn::VhostConfig`](crate::conn::VhostConfig) puts them
+//! together for a virtual host, and [`conn::Conn`](crate::conn::Conn) asks them in that order. Whoever wants to decide
+//! by other means has questions to the outside, see [`conn::Asks`](crate::conn::Asks).
 
 mod action;
 mod limits;

@@ -61,19 +61,25 @@ impl Preface {
     /// # Errors
     /// A prefix that cannot be read: what follows it cannot be found.
     pub fn read(&mut self, input: &[u8]) -> Result<Prefaced, PrefaceError> {
-        let before = self.held.len();
-        // One byte past the longest prefix is enough to know that it is too long.
-        let take = input.len().min(MAX_PREFACE + 1 - before);
-        self.held.extend_from_slice(&input[..take]);
-        match parse(&self.held)? {
-            Some(Parsed { length, client }) => {
+        for (index, byte) in input.iter().enumerate() {
+            // One more each time, so that what is wrong is found at the same byte however the input is cut.
+            self.held.push(*byte);
+            if let Some(Parsed { length, client }) = parse(&self.held)? {
+                // A byte that shows that there is no prefix belongs to what follows.
+                let consumed = index + 1 - (self.held.len() - length);
                 self.held = Vec::new();
-                // Bytes held from earlier calls always belong to the prefix: it was not over then.
-                Ok(Prefaced::Done { consumed: length.saturating_sub(before), client })
+                return Ok(Prefaced::Done { consumed, client });
             }
-            None if self.held.len() > MAX_PREFACE => Err(PrefaceError::TooLong { length: self.held.len() }),
-            None => Ok(Prefaced::NeedMore),
+            if self.held.len() > MAX_PREFACE {
+                return Err(PrefaceError::TooLong { length: self.held.len() });
+            }
         }
+        Ok(Prefaced::NeedMore)
+    }
+
+    /// Bytes of the prefix so far; after an error up to the one that showed it.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
     }
 }
 

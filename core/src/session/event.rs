@@ -250,9 +250,9 @@ pub enum Error {
         limit: u32,
     },
     /// Bytes came although none were asked for, more than fit.
-    #[error("more than {limit} bytes arrived while a request waited for its answer")]
+    #[error("more than {limit} bytes arrived although none were asked for")]
     InboxOverLimit {
-        /// [`SessionLimits::inbox`](super::SessionLimits::inbox).
+        /// [`SessionLimits::inbox`](super::SessionLimits::inbox), or that of the client role.
         limit: usize,
     },
 }

@@ -1,7 +1,6 @@
 use super::timers::Timer;
-use super::{Error, Event, MIN_ACK_WINDOW, Session, Stage};
+use super::{Error, Event, Session, Stage};
 use crate::command::Command;
-use crate::flv;
 use crate::message::data::{self, PublisherData};
 use crate::message::{Control, Message, MessageType, Payload, UserControl};
 
@@ -41,7 +40,7 @@ impl Session {
             Control::Abort(chunk_stream) => self.reader.abort(chunk_stream),
             // Many publishers never acknowledge, and TCP has its own window: nothing depends on it.
             Control::Acknowledgement(_) => {}
-            Control::WindowAckSize(window) => self.set_ack_window(window),
+            Control::WindowAckSize(window) => self.ack.set(window),
             // Everybody sends one and expects nothing.
             Control::SetPeerBandwidth { .. } => {}
             Control::User(UserControl::PingRequest(time)) => {
@@ -51,10 +50,6 @@ impl Session {
             Control::User(_) => self.counters.ignored_events += 1,
         }
         Ok(())
-    }
-
-    fn set_ack_window(&mut self, window: u32) {
-        self.ack_window = window.max(MIN_ACK_WINDOW);
     }
 
     fn handle_media(&mut self, mut message: Message) {
@@ -77,19 +72,13 @@ impl Session {
             return;
         };
         let mut room = self.config.limits.events;
-        for part in flv::aggregate::parse(&message.payload, message.timestamp) {
+        for part in message.parts() {
             let (Ok(part), Some(left)) = (part, room.checked_sub(1)) else {
                 self.counters.unreadable_messages += 1;
                 continue;
             };
             room = left;
-            let part = Message {
-                chunk_stream: message.chunk_stream,
-                timestamp: part.timestamp,
-                type_id: part.type_id,
-                stream_id,
-                payload: Payload::from(part.payload),
-            };
+            let part = Message { stream_id, ..part };
             match part.type_id {
                 MessageType::AUDIO | MessageType::VIDEO => self.push_event(Event::Media(part)),
                 MessageType::DATA_AMF0 | MessageType::DATA_AMF3 => self.handle_data(part),

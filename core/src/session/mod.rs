@@ -1,10 +1,49 @@
 //! One RTMP connection: bytes in, events and bytes out. No sockets, no clock, no locks, no other connections.
 //!
-//! A [`Session`] is driven by four calls in any order: [`handle_input`](Session::handle_input) with what the peer sent,
+//! A [`Session`] is the server's side of handshake, `connect`, `publish` or `play`, and close, with all timers on the
+//! way. It knows no streams: who may publish, and where media goes, is for its owner to say.
+//! [`conn::Conn`](crate::conn::Conn) is one such owner, and the one to take for a server; a session alone is for a
+//! program with an idea of its own of what a stream is.
+//!
+//! It is driven by four calls in any order: [`handle_input`](Session::handle_input) with what the peer sent,
 //! [`handle_timeout`](Session::handle_timeout) when the deadline it named has come,
 //! [`poll_output`](Session::poll_output) for what the peer did, [`outbound`](Session::outbound) for the bytes to write.
-//! Requests of the peer are values that are answered once, with [`accept`](Session::accept) or
-//! [`reject`](Session::reject); until then the session parses nothing further.
+//!
+//! # Requests
+//! What the peer asks for comes as an [`Event`] with a value in it that is answered once, with
+//! [`accept`](Session::accept) or [`reject`](Session::reject). Until then the session parses nothing further, keeps
+//! what comes (bounded) and says in its [`Wait`] that it wants no more.
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use std::time::Instant;
+//! use anabranch_core::session::{Event, Output, Rejection, Session, SessionConfig, Wait};
+//!
+//! /// Lets everybody connect and nobody do anything, until there is only something to wait for.
+//! fn react(session: &mut Session) -> Option<Wait> {
+//!     loop {
+//!         match session.poll_output() {
+//!             Output::Event(Event::Connect(request)) => session.accept(request),
+//!             Output::Event(Event::Publish(request)) => session.reject(request, &Rejection::publish_denied("closed")),
+//!             Output::Event(Event::Play(request)) => session.reject(request, &Rejection::play_denied("closed")),
+//!             Output::Event(_) => {}
+//!             Output::Wait(wait) => return Some(wait),
+//!             Output::Closed(_) => return None,
+//!         }
+//!     }
+//! }
+//! # let mut session = Session::new(Arc::new(SessionConfig::default()), [7; 32], Instant::now());
+//! # assert!(react(&mut session).expect("it has just begun").read);
+//! ```
+//!
+//! # Media
+//! A publisher's messages are [`Event::Media`], whole and in order. A player is given [`Frame`]s with
+//! [`send_frame`](Session::send_frame): they are encoded for the wire already and shared with all other players.
+//!
+//! # Close
+//! Whatever ends a session, the peer's error, a timeout or its owner, it comes to one [`Close`], with a [`CloseReason`]
+//! that has a name for machines. Where the peer is told something, what is queued is written first, but not for ever:
+//! see [`SessionTimeouts::linger`].
 
 mod commands;
 mod config;
@@ -30,6 +69,7 @@ pub use request::Request;
 use crate::chunk::{ChunkReader, write_message};
 use crate::command::reply::{self, Level};
 use crate::command::{Capabilities, Command};
+use crate::flow::{AckWindow, Inbox, WriteWatch};
 use crate::handshake::{self, Status};
 use crate::message::{Control, Message, MessageType, UserControl};
 use crate::preface::{Preface, Prefaced};
@@ -49,9 +89,6 @@ const MAX_IGNORED_BYTES: usize = 256 << 10;
 /// Room for the longest reply, S0 S1 S2, whatever the configured limit.
 const MIN_REPLIES: usize = 4096;
 
-/// The smallest acknowledgement window a peer can ask for, in bytes: one that wants an answer to every byte gets fewer.
-const MIN_ACK_WINDOW: u32 = 4096;
-
 /// One RTMP connection, the server's side of it.
 #[derive(Debug)]
 pub struct Session {
@@ -66,9 +103,7 @@ pub struct Session {
     reader: ChunkReader,
     outbound: Outbound,
     events: VecDeque<Event>,
-    /// Bytes received and not parsed yet, from `inbox_start` on.
-    inbox: Vec<u8>,
-    inbox_start: usize,
+    inbox: Inbox,
     /// True while a request waits for its answer.
     asking: bool,
     identification: Identification,
@@ -82,16 +117,8 @@ pub struct Session {
     start: Instant,
     /// Bytes received, handshake included.
     received: u64,
-    /// Bytes parsed.
-    parsed: u64,
-    /// `parsed` when the last acknowledgement was sent.
-    acknowledged: u64,
-    /// Bytes after which the peer wants an acknowledgement.
-    ack_window: u32,
-    /// `outbound.written()` when the write timer was set.
-    write_mark: u64,
-    /// When progress in writing was last seen.
-    write_progress: Instant,
+    ack: AckWindow,
+    write_watch: WriteWatch,
     /// When the publisher's last message came.
     last_message: Option<Instant>,
     counters: SessionCounters,
@@ -147,8 +174,7 @@ impl Session {
             reader: ChunkReader::new(config.limits.chunks_before_connect, config.leniency),
             outbound: Outbound::default(),
             events: VecDeque::new(),
-            inbox: Vec::new(),
-            inbox_start: 0,
+            inbox: Inbox::default(),
             asking: false,
             identification: Identification::default(),
             streams: Streams::default(),
@@ -158,11 +184,8 @@ impl Session {
             now,
             start: now,
             received: 0,
-            parsed: 0,
-            acknowledged: 0,
-            ack_window: config.window.max(MIN_ACK_WINDOW),
-            write_mark: 0,
-            write_progress: now,
+            ack: AckWindow::new(config.window),
+            write_watch: WriteWatch::new(now),
             last_message: None,
             counters: SessionCounters::default(),
             measuring: false,
@@ -220,11 +243,11 @@ impl Session {
             }
         }
         if self.timers.take_expired(Timer::Write, now) && !self.outbound.is_empty() {
-            let stalled = self.outbound.written() == self.write_mark;
-            if stalled && now >= self.write_progress + self.config.timeouts.write {
+            let patience = self.config.timeouts.write;
+            if self.write_watch.is_stalled(now, self.outbound.written(), patience) {
                 self.close(CloseReason::Timeout(TimeoutKind::Write));
             } else {
-                self.watch_write(stalled);
+                self.timers.set(Timer::Write, WriteWatch::next_look(now, patience));
             }
         }
         if self.timers.take_expired(Timer::Ping, now) {
@@ -262,15 +285,12 @@ impl Session {
             if self.inbox.is_empty() || self.is_blocked() || self.is_closing() {
                 break;
             }
-            let inbox = std::mem::take(&mut self.inbox);
-            let mut rest = &inbox[self.inbox_start..];
+            let taken = self.inbox.take();
+            let mut rest = taken.rest();
             let parsed = self.parse(&mut rest);
-            // Nothing is moved for what was parsed: a read full of requests is walked through once.
-            if !rest.is_empty() && !self.is_closing() {
-                self.inbox_start = inbox.len() - rest.len();
-                self.inbox = inbox;
-            } else {
-                self.inbox_start = 0;
+            if !self.is_closing() {
+                let left = rest.len();
+                self.inbox.put_back(taken, left);
             }
             if let Err(error) = parsed {
                 self.close(CloseReason::Protocol(error));
@@ -281,7 +301,8 @@ impl Session {
             self.events = VecDeque::new();
         }
         if !self.outbound.is_empty() && !self.timers.is_set(Timer::Write) {
-            self.watch_write(false);
+            self.write_watch.begin(self.now, self.outbound.written());
+            self.timers.set(Timer::Write, WriteWatch::next_look(self.now, self.config.timeouts.write));
         }
         let read = !self.is_blocked();
         if let Stage::Closing(closing) = &self.stage {
@@ -474,20 +495,20 @@ impl Session {
     /// Parses from the front of `input` until it is empty or the session is blocked.
     fn parse(&mut self, input: &mut &[u8]) -> Result<(), Error> {
         while !input.is_empty() && !self.is_blocked() && !self.is_closing() {
-            // Never past the byte at which an acknowledgement is due, so that it is sent at the same place however the
-            // input is cut.
-            let due = self.acknowledged + u64::from(self.ack_window) - self.parsed;
-            let (mut piece, _) = input.split_at(input.len().min(usize::try_from(due).unwrap_or(usize::MAX)));
+            // Never past the byte at which an acknowledgement is due.
+            let mut piece = self.ack.piece(input);
             let length = piece.len();
             let message = self.parse_piece(&mut piece);
             let taken = length - piece.len();
-            self.parsed += taken as u64;
+            self.ack.advance(taken);
             *input = &input[taken..];
             if let Some(message) = message? {
                 self.handle_message(message)?;
             }
-            if self.parsed - self.acknowledged >= u64::from(self.ack_window) {
-                self.acknowledge();
+            if let Some(bytes) = self.ack.take_due()
+                && matches!(self.stage, Stage::Connect | Stage::Connected)
+            {
+                self.send_control(&Control::Acknowledgement(bytes));
             }
         }
         Ok(())
@@ -496,9 +517,14 @@ impl Session {
     /// Takes bytes from `input` up to the end of the proxy header, of the handshake or of a message.
     fn parse_piece(&mut self, input: &mut &[u8]) -> Result<Option<Message>, Error> {
         if let Some(preface) = &mut self.preface {
-            match preface.read(input)? {
-                Prefaced::NeedMore => *input = &[],
-                Prefaced::Done { consumed, client } => {
+            let held = preface.held();
+            match preface.read(input) {
+                Err(error) => {
+                    *input = &input[preface.held() - held..];
+                    return Err(error.into());
+                }
+                Ok(Prefaced::NeedMore) => *input = &[],
+                Ok(Prefaced::Done { consumed, client }) => {
                     *input = &input[consumed..];
                     self.preface = None;
                     self.client_address = client.map(SocketAddr::from);
@@ -522,34 +548,7 @@ impl Session {
     /// Keeps bytes that could not be parsed yet.
     fn keep(&mut self, rest: &[u8]) -> Result<(), Error> {
         let limit = self.config.limits.inbox;
-        if rest.is_empty() || self.is_closing() {
-            return Ok(());
-        }
-        if self.inbox.len() - self.inbox_start + rest.len() > limit {
-            return Err(Error::InboxOverLimit { limit });
-        }
-        self.inbox.drain(..self.inbox_start);
-        self.inbox_start = 0;
-        self.inbox.extend_from_slice(rest);
-        Ok(())
-    }
-
-    /// Sends an acknowledgement when the peer's window is full (RTMP 1.0 §5.4.3): all bytes received so far, modulo
-    /// 2^32.
-    fn acknowledge(&mut self) {
-        self.acknowledged = self.parsed;
-        if matches!(self.stage, Stage::Connect | Stage::Connected) {
-            self.send_control(&Control::Acknowledgement(self.parsed as u32));
-        }
-    }
-
-    /// Looks at the progress of writing four times in the time it may take, so that a write itself touches no timer.
-    fn watch_write(&mut self, stalled: bool) {
-        if !stalled {
-            self.write_mark = self.outbound.written();
-            self.write_progress = self.now;
-        }
-        self.timers.set(Timer::Write, self.now + self.config.timeouts.write / 4);
+        if self.is_closing() || self.inbox.keep(rest, limit) { Ok(()) } else { Err(Error::InboxOverLimit { limit }) }
     }
 
     fn send_control(&mut self, control: &Control) {
@@ -575,11 +574,10 @@ impl Session {
         if self.is_closing() {
             return;
         }
-        let close = Close { reason, phase: self.phase(), offset: self.parsed };
+        let close = Close { reason, phase: self.phase(), offset: self.ack.parsed() };
         self.stage = Stage::Closing(Box::new(Closing { close, linger }));
         self.asking = false;
-        self.inbox = Vec::new();
-        self.inbox_start = 0;
+        self.inbox.clear();
         self.timers.clear_all();
         self.timers.set(Timer::Linger, self.now + self.config.timeouts.linger);
     }

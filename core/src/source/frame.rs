@@ -55,7 +55,7 @@ impl FrameKind {
         }
     }
 
-    fn type_id(self) -> u8 {
+    pub(crate) fn type_id(self) -> u8 {
         match self {
             FrameKind::Audio => MessageType::AUDIO,
             FrameKind::Video => MessageType::VIDEO,
@@ -170,6 +170,18 @@ impl Frame {
             sink(new_continuation.clone());
             sink(chunk.split_off(continuation.min(chunk.len())));
         }
+    }
+
+    /// The chunk size it was cut to, in bytes.
+    pub(crate) fn chunk_size(&self) -> u32 {
+        self.chunk_size
+    }
+
+    /// True if a peer reads the message as it is cut when it believes in this chunk size.
+    pub(crate) fn is_cut_for(&self, chunk_size: u32) -> bool {
+        let (header, _) = self.header_lengths();
+        let whole = self.wire.len() - header <= self.chunk_size.min(chunk_size) as usize;
+        whole || self.chunk_size == chunk_size
     }
 
     /// Bytes of memory that the frame's messages take.

@@ -476,9 +476,6 @@ impl Source {
     }
 
     fn start(&self, cursor: &mut Cursor) -> Option<Start> {
-        if !self.live {
-            return None;
-        }
         let position = self.start_position(cursor)?;
         let entry = self.entry(position)?;
         let start = Reached { position, offset: entry.offset, timestamp: entry.frame.timestamp() };
@@ -508,7 +505,9 @@ impl Source {
         let waits_from = if cursor.epoch == self.epoch { cursor.waits_from } else { 0 };
         let newest = *self.starts.back()?;
         if newest < waits_from {
-            return self.is_near_enough(newest, cursor).then_some(newest);
+            // Of a publication that is over, only what came while the player waited, or what it fell behind of.
+            let may = self.live || cursor.waits_from == u64::MAX;
+            return (may && self.is_near_enough(newest, cursor)).then_some(newest);
         }
         self.starts.get(self.starts.partition_point(|start| *start < waits_from)).copied()
     }

@@ -4,6 +4,39 @@
 //! constant time, whatever the audience. A player holds a [`Cursor`]; [`Source::next`] hands it frame after frame, and
 //! a cursor that fell off the log's tail starts anew at the newest key frame, its gap counted. The log is the GOP cache
 //! as well: a player that joins starts at the newest key frame in it.
+//!
+//! ```text
+//!         tail                                 newest key frame            head
+//!  log     [ k p p p p p k p p p p p p p p p p p k p p p p p p p p p p p p p ]  <- push
+//!                              ^                 ^                       ^
+//!                        a slow player     one that joins          one in time
+//! ```
+//!
+//! A source has no name and no lock; a [`Hub`](crate::hub::Hub) gives it both.
+//!
+//! ```
+//! use std::time::Instant;
+//! use anabranch_core::message::{Message, MessageType};
+//! use anabranch_core::source::{Frame, Next, Source, SourceLimits, WireFormat};
+//!
+//! let now = Instant::now();
+//! let mut source = Source::new(SourceLimits::default());
+//! let mut cursor = source.join();
+//! let _timeline = source.begin();
+//! for body in [&[0x17, 1, 0, 0, 0, 1][..], &[0x27, 1, 0, 0, 0, 2]] {
+//!     let (type_id, payload) = (MessageType::VIDEO, body.into());
+//!     let message = Message { chunk_stream: 6, timestamp: 0, type_id, stream_id: 1, payload };
+//!     source.push(now, Frame::encode(message, WireFormat { chunk_size: 60_000 }));
+//! }
+//!
+//! assert!(matches!(source.next(&mut cursor), Next::Start(_)), "first the headers in force");
+//! assert!(matches!(source.next(&mut cursor), Next::Frame(frame) if frame.is_join_point()));
+//! assert!(matches!(source.next(&mut cursor), Next::Frame(_)));
+//! assert!(matches!(source.next(&mut cursor), Next::Pending));
+//! ```
+//!
+//! Around the log: [`Timeline`] makes times rise where a publisher's do not, [`Flush`] says when players are to be
+//! woken ([`MergeWindow`]), [`StartRule`] where new ones begin, and [`SourceLimits`] bounds it all.
 
 mod frame;
 mod headers;

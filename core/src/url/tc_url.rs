@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
-use super::text::{prepare, split_query, trim};
+use super::text::{VHOST_MARK, prepare, split_query, trim};
 use super::{DEFAULT_VHOST, Part, UrlError};
 
 /// Schemes that no RTMP client sends: such a URL was meant for another server.
@@ -241,7 +241,9 @@ fn canonical_host(host: &str) -> Result<String, UrlError> {
     if host.eq_ignore_ascii_case(DEFAULT_VHOST) {
         return Ok(DEFAULT_VHOST.to_owned());
     }
-    Ok(host.to_ascii_lowercase())
+    let host = host.to_ascii_lowercase();
+    // Sent in another case it is no mark; as we write the host it would be one.
+    if host.contains(VHOST_MARK) { Err(UrlError::BadHost) } else { Ok(host) }
 }
 
 /// `None` where there is no port, or 0, which no server listens on.

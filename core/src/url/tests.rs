@@ -146,6 +146,7 @@ fn every_form_of_tc_url_and_stream_name() {
         ("rtmp://h:65536/live", "s", "PortOutOfRange"),
         ("rtmp://h:99999999999999999999/live", "s", "PortOutOfRange"),
         ("rtmp://a b/live", "s", "BadHost"),
+        ("rtmp://a...Vhost...b/live", "s", "BadHost"),
         ("rtmp://[::1/live", "s", "BadHost"),
         ("rtmp://[::1]x/live", "s", "BadHost"),
         ("rtmp://[v1]/live", "s", "BadHost"),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{MAX_TEXT_LEN, Part, UrlError};
 
 /// SRS's way to put a virtual host where a client does not allow a `?`.
-const VHOST_MARK: &str = "...vhost...";
+pub(super) const VHOST_MARK: &str = "...vhost...";
 
 /// The instance that Flash Media Server clients name when they mean none.
 const DEFAULT_INSTANCE: &str = "_definst_";

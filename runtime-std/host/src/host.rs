@@ -8,6 +8,7 @@ use anabranch_core::conn::{self, Action, Conn, Report};
 use anabranch_core::hub::StreamId;
 use event_listener::{Event, Listener};
 use socket2::SockRef;
+use tracing::error;
 
 use crate::hooks::{Answer, Hooks};
 use crate::local::Subscribers;
@@ -80,6 +81,17 @@ impl<C: Link> Host<C> {
     /// The connection is over: a line for the log, and off the list.
     pub fn leave(&self, id: u64, lines: &Lines, report: &Report) {
         lines.closed(report);
+        self.remove(id);
+    }
+
+    /// Whoever served the connection panicked, in the core or in the program's own hooks: the connection is given up,
+    /// and all others go on. It is to be closed, unsubscribed and dropped, with which its core gives back what it holds.
+    pub fn abandon(&self, id: u64) {
+        error!("conn {id} is given up: what served it panicked, which is a bug");
+        self.remove(id);
+    }
+
+    fn remove(&self, id: u64) {
         let mut connections = self.connections();
         connections.remove(&id);
         if connections.is_empty() {

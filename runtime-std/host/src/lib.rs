@@ -4,6 +4,8 @@
 //!
 //! The crates of the runtimes show what of it their users need.
 
+#![forbid(unsafe_code)]
+
 mod accept;
 mod banner;
 mod builder;

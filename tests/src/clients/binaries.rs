@@ -30,12 +30,40 @@ impl Runtime {
 
     /// Its program, built from the present source.
     pub(super) fn binary(self) -> PathBuf {
-        static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
-        if let Err(error) = BUILT.get_or_init(build) {
-            panic!("building the servers: {error}");
-        }
-        profile_folder().join(self.program())
+        built().join(self.program())
     }
+}
+
+/// One of core's examples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Example {
+    /// A server with a blocking thread for each connection.
+    Blocking,
+    /// A server with one thread and an event loop of its own.
+    Polling,
+    /// A publisher and a player in memory: the arguments are the file to publish and the file to write.
+    Relay,
+}
+
+impl Example {
+    /// Its program, built from the present source.
+    pub fn binary(self) -> PathBuf {
+        let name = match self {
+            Example::Blocking => "blocking",
+            Example::Polling => "polling",
+            Example::Relay => "relay",
+        };
+        built().join("examples").join(name)
+    }
+}
+
+/// Where the programs are, after they were built.
+fn built() -> PathBuf {
+    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    if let Err(error) = BUILT.get_or_init(build) {
+        panic!("building the servers: {error}");
+    }
+    profile_folder()
 }
 
 /// Where cargo puts the programs of the profile that this test was built with: it lies in `deps` below that.
@@ -59,7 +87,8 @@ fn build() -> Result<(), String> {
     };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "anabranch-smol", "--package", "anabranch-std", "--bins"])
+        .args(["build", "--quiet", "--bins", "--examples"])
+        .args(["--package", "anabranch-core", "--package", "anabranch-smol", "--package", "anabranch-std"])
         .args(["--profile", profile])
         .arg("--target-dir")
         .arg(folder.parent().expect("the profile's folder lies in the target directory"))

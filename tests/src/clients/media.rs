@@ -87,7 +87,11 @@ impl Publication {
 
     /// Publishes what ffmpeg makes of the given options for inputs, maps and codecs.
     pub fn start(server: &Server, stream: &str, input: &[&str], folder: &Folder) -> Self {
-        let url = server.url(stream);
+        Self::to_url(&server.url(stream), input, folder)
+    }
+
+    /// The same to any server.
+    pub fn to_url(url: &str, input: &[&str], folder: &Folder) -> Self {
         let sent = unused(folder);
         let options = "f=flv:flush_packets=1:flvflags=no_duration_filesize";
         let outputs = format!("[f=flv:onfail=abort]{url}|[{options}]{}", sent.display());

@@ -7,6 +7,7 @@ mod binaries;
 mod flv;
 mod folder;
 mod media;
+mod nginx;
 mod packets;
 mod process;
 mod server;
@@ -14,11 +15,12 @@ mod server;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use binaries::Runtime;
-pub use flv::{Tag, TagKind, assert_same_media, media_tags, tags};
+pub use binaries::{Example, Runtime};
+pub use flv::{Tag, TagKind, assert_same_media, assert_same_tags, media_tags, tags};
 pub use folder::Folder;
 pub use media::{Clip, Publication};
-pub use packets::{assert_same_packets, decoded_sizes, packets};
+pub use nginx::Nginx;
+pub use packets::{assert_same_packets, decoded_sizes, packets, read};
 pub use process::{Line, Process};
 pub use server::Server;
 

@@ -27,13 +27,22 @@ pub fn packets(ffprobe: &Process) -> Vec<String> {
 /// # Panics
 /// At the first difference.
 pub fn assert_same_packets(sent: &Path, player: &Process) {
-    let mut file = Process::start("ffprobe", arguments(sent.to_str().expect("paths of tests are UTF-8")));
-    file.wait_success(super::PATIENCE);
+    let file = read(sent);
     let [sent, received] = [&file, player].map(packets);
     for index in 0..sent.len().max(received.len()) {
         let (sent, received) = (sent.get(index), received.get(index));
         assert_eq!(received, sent, "packet {index}");
     }
+}
+
+/// ffprobe as reader of a file, ended. It printed a line per packet, to be read with [`packets`].
+///
+/// # Panics
+/// If it cannot read it.
+pub fn read(file: &Path) -> Process {
+    let mut ffprobe = Process::start("ffprobe", arguments(file.to_str().expect("paths of tests are UTF-8")));
+    ffprobe.wait_success(super::PATIENCE);
+    ffprobe
 }
 
 /// Decodes a file and returns the widths and heights of its pictures in order, each run of equal ones once, as

@@ -2,7 +2,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::{PATIENCE, Process, Runtime};
+use super::{Example, PATIENCE, Process, Runtime};
 
 /// A running server on a port of its own.
 #[derive(Debug)]
@@ -26,15 +26,27 @@ impl Server {
     /// # Panics
     /// If it does not come up.
     pub fn start_with_files(runtime: Runtime, arguments: &[&str], files: Option<u32>) -> Self {
+        let arguments = [&["--listen", "127.0.0.1:0", "--log", "info"], arguments].concat();
+        Self::start_program(&runtime.binary(), &arguments, files)
+    }
+
+    /// Starts a server that is one of core's examples, which may have no more than `files` open files.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn start_example(example: Example, files: Option<u32>) -> Self {
+        Self::start_program(&example.binary(), &["127.0.0.1:0"], files)
+    }
+
+    fn start_program(program: &Path, arguments: &[&str], files: Option<u32>) -> Self {
         let mut line: Vec<OsString> = Vec::new();
         if let Some(files) = files {
             line.extend(["prlimit".into(), format!("--nofile={files}:{files}").into()]);
         }
-        line.push(runtime.binary().into());
-        line.extend(["--listen", "127.0.0.1:0", "--log", "info"].map(OsString::from));
+        line.push(program.into());
         line.extend(arguments.iter().map(OsString::from));
         let mut process = Process::start(&line[0], &line[1..]);
-        let banner = process.wait_line("  listening on ").text;
+        let banner = process.wait_line("listening on ").text;
         let address = banner.rsplit(' ').next().and_then(|address| address.parse().ok());
         Server { process, address: address.unwrap_or_else(|| panic!("no address in {banner:?}")) }
     }

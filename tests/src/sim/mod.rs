@@ -5,7 +5,8 @@
 //! sockets, no threads, no real time. Equal seeds give equal runs, to the byte.
 //!
 //! Whatever happens is checked at every step: see [`Sim::check`]. A test therefore mostly sets a scene, lets time pass
-//! and asks what the players got. [`Pair`] is the small one: one client, one connection, no link.
+//! and asks what the players got. [`Pair`] is the small one: one client, one connection, no link. In a [`RoleSim`] the
+//! clients are core's own.
 //!
 //! ```
 //! use std::time::Duration;
@@ -30,6 +31,7 @@ mod outside;
 mod pair;
 mod peer;
 mod rng;
+mod role;
 mod route;
 pub mod scene;
 mod screen;
@@ -52,6 +54,7 @@ pub use outside::Reply;
 pub use pair::Pair;
 pub use peer::{Peer, command_in, status_code};
 pub use rng::{Digest, Rng};
+pub use role::{End, RoleSim};
 pub use route::Route;
 pub use screen::{Received, Screen};
 

@@ -3,7 +3,7 @@ use std::thread;
 
 use anabranch_core::conn::{Ask, Asks, Notice, Subject, Verdict, VhostConfig};
 use anabranch_host::{Answer, Hooks, Serve, Update};
-use anabranch_tests::clients::{Clip, PATIENCE, Process};
+use anabranch_tests::clients::{Clip, PATIENCE, Process, wait_for};
 
 use crate::Running;
 
@@ -12,6 +12,7 @@ on_both_runtimes!(
     an_answer_may_come_at_once,
     silence_refuses_when_the_time_is_over,
     a_client_that_leaves_first_needs_no_answer,
+    hooks_that_panic_cost_one_connection_and_no_more,
 );
 
 const CLIP: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 4, gop: 300, megabits: None };
@@ -129,5 +130,45 @@ fn a_client_that_leaves_first_needs_no_answer<S: Serve + Send + 'static>() {
     let mut publisher = server.ffmpeg_publishes("live/cam", &input);
     questions.recv_timeout(PATIENCE).expect("a question").1.give(Verdict::Allow);
     publisher.wait_success(PATIENCE);
+    server.stop();
+}
+
+/// Panics when it is asked about a stream called `trap`, and allows everything else.
+#[derive(Debug)]
+struct Trap;
+
+impl Hooks for Trap {
+    fn ask(&self, ask: Ask, answer: Answer) {
+        let trapped =
+            matches!(&ask.subject, Subject::Play(facts) | Subject::Publish(facts) if facts.key.stream() == "trap");
+        assert!(!trapped, "the hook has a bug, as this test wants it");
+        answer.give(Verdict::Allow);
+    }
+}
+
+fn hooks_that_panic_cost_one_connection_and_no_more<S: Serve + Send + 'static>() {
+    let asks = Asks { publish: true, play: true, ..Asks::default() };
+    let server =
+        Running::start::<S>(|builder| builder.config(VhostConfig { asks, ..VhostConfig::default() }).hooks(Trap));
+    let clip = CLIP.file();
+    let input = ["-i", clip.to_str().expect("UTF-8")];
+    let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
+    // More often than there are threads, in case each time takes one along.
+    for _ in 0..6 {
+        let (status, _) = server.ffmpeg_publishes("live/trap", &input).wait_exit(PATIENCE);
+        assert!(!status.success(), "{status}");
+        let url = server.url("live/trap");
+        let mut player = Process::start("rtmpdump", ["--live", "--quiet", "--rtmp", &url, "--flv", "/dev/null"]);
+        player.wait_exit(PATIENCE);
+    }
+    server.ffmpeg_publishes("live/cam", &input).wait_success(PATIENCE);
+    assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Frame(_))));
+    drop(subscription);
+    wait_for("end of all", PATIENCE, || {
+        let stats = server.handle.stats();
+        (stats.connections == 0 && stats.streams.is_empty()).then_some(())
+    });
+    let vhost = &server.handle.stats().vhosts[0];
+    assert_eq!((vhost.connections, vhost.publishers, vhost.players), (0, 0, 0), "all of it was given back");
     server.stop();
 }

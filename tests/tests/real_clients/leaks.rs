@@ -14,7 +14,7 @@ on_both_runtimes!(
 );
 
 /// All that a player says up to `play`, in one piece.
-fn opening(name: &str) -> Vec<u8> {
+pub(super) fn opening(name: &str) -> Vec<u8> {
     let mut bytes = vec![3];
     bytes.resize(1 + 2 * 1536, 0);
     let app = Object::default().with("app", "live").with("tcUrl", "rtmp://localhost/live");
@@ -29,7 +29,8 @@ fn opening(name: &str) -> Vec<u8> {
     bytes
 }
 
-fn play(server: &Server, opening: &[u8]) -> TcpStream {
+/// Plays up to the server's consent, and hears no more.
+pub(super) fn play(server: &Server, opening: &[u8]) -> TcpStream {
     let mut socket = TcpStream::connect(server.address()).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.write_all(opening).unwrap();

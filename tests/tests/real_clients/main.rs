@@ -1,4 +1,5 @@
-//! FFmpeg, rtmpdump and GStreamer against both servers, over loopback. `tests/run` installs them.
+//! FFmpeg, rtmpdump, GStreamer and core's own client against both servers and core's examples, and that client against
+//! nginx, over loopback. `tests/run` installs them.
 
 /// Makes tests of functions that take a [`Runtime`](anabranch_tests::clients::Runtime), one for each server.
 macro_rules! on_both_runtimes {
@@ -13,6 +14,8 @@ macro_rules! on_both_runtimes {
 }
 
 mod bit_exactness;
+mod core_client;
+mod examples;
 mod gstreamer;
 mod hostile;
 mod leaks;

@@ -30,7 +30,7 @@ fn flood(random: &mut Random) -> Vec<u8> {
 /// Notes the most that was seen of each.
 fn check(session: &Session, most: &mut [usize; 4]) {
     let limits = &session.config.limits;
-    let inbox = session.inbox.len() - session.inbox_start;
+    let inbox = session.inbox.len();
     let (events, replies) = (session.events.len(), session.outbound.replies());
     assert!(inbox <= limits.inbox, "{inbox} bytes in the inbox");
     // The last message before the bound may be an aggregate of as many parts, or end every stream.

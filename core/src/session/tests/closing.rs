@@ -249,3 +249,22 @@ fn what_is_queued_is_written_before_the_end() {
     assert_eq!(link.hear(), ["PingResponse(4)"]);
     assert!(link.closed().is_some());
 }
+
+/// The report is the same however the header of a proxy was cut: it ends at the byte that showed what is wrong.
+#[test]
+fn a_proxy_header_that_is_none_ends_at_the_same_byte_however_it_is_cut() {
+    let now = support::any_instant();
+    for (header, end) in [(&b"\r\n\r\nGET / HTTP/1.1"[..], 5), (b"PUT ", 2), (&[0xf3, 9, 9, 1], 3)] {
+        for size in 1..=header.len() {
+            let mut session = Session::behind_proxy(Arc::default(), [7; 32], now);
+            for piece in header.chunks(size) {
+                let _ = session.handle_input(now, piece);
+            }
+            let Output::Closed(closed) = session.poll_output() else {
+                panic!("{header:?} in pieces of {size} is taken for a header");
+            };
+            assert_eq!((closed.phase, closed.offset), (Phase::Handshake, end), "{header:?} in pieces of {size}");
+            assert!(matches!(closed.reason, CloseReason::Protocol(Error::Preface(_))));
+        }
+    }
+}

@@ -68,7 +68,7 @@ fn an_adapter_that_reads_on_all_the_same_reaches_a_limit() {
     config.limits.inbox = 1000;
     let mut link = Link::connected_with(config);
     link.send(&peer::play(0, "cam"));
-    let before = link.session.parsed;
+    let before = link.session.ack.parsed();
     link.send(&[0; 600]);
     assert_eq!(link.session.handle_input(link.now, &[0; 400]), Ok(()));
     assert_eq!(link.session.handle_input(link.now, &[0; 1]), Err(Error::InboxOverLimit { limit: 1000 }));

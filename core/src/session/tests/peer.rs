@@ -111,6 +111,11 @@ impl Ear {
         Ear { handshake_left: 1 + 2 * 1536, reader: ChunkReader::new(limits, Leniency::Strict) }
     }
 
+    /// One that has the handshake behind it.
+    pub(crate) fn after_handshake() -> Self {
+        Ear { handshake_left: 0, ..Ear::new() }
+    }
+
     pub(crate) fn messages(&mut self, bytes: &[u8]) -> Vec<Message> {
         let skipped = self.handshake_left.min(bytes.len());
         self.handshake_left -= skipped;

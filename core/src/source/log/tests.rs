@@ -223,6 +223,19 @@ fn a_gap_is_counted_once() {
 }
 
 #[test]
+fn a_slow_player_gets_the_last_gop_of_a_publication_that_has_ended() {
+    let limits = SourceLimits { frames: 4, ..SourceLimits::default() };
+    let (mut source, now) = live(limits);
+    let mut slow = source.join();
+    push_all(&mut source, now, [key(0, 1)]);
+    assert_eq!(read(&source, &mut slow)[1..], ["K1@0"]);
+    push_all(&mut source, now, [inter(40, 2), inter(80, 3), key(120, 4), inter(160, 5), inter(200, 6)]);
+    source.end(now);
+    assert_eq!(read(&source, &mut slow)[1..], ["K4@120", "v5@160", "v6@200", "end"]);
+    assert_eq!(read(&source, &mut source.join()), ["end"], "who comes later gets nothing of it");
+}
+
+#[test]
 fn a_restart_goes_to_the_newest_key_frame_and_counts_what_lies_between() {
     let (mut source, now) = live(SourceLimits::default());
     push_all(&mut source, now, [key(0, 1), inter(40, 2)]);
@@ -299,6 +312,23 @@ fn publishers_come_and_go_and_cursors_stay() {
     let lost = HEADER + 6;
     assert_eq!(read(&source, &mut cursor), [&format!("start@90 [vh2@90] -1f {lost}b 40ms"), "K3@90"]);
     assert_eq!(read(&source, &mut reader), [&format!("start@90 [vh2@90] {NO_GAP}"), "K3@90"]);
+}
+
+#[test]
+fn who_waited_gets_a_publication_that_was_over_before_it_looked() {
+    let mut source = Source::new(SourceLimits::default());
+    let mut waited = source.join();
+    for number in [1, 2] {
+        source.begin();
+        let now = any_instant();
+        let mut joined = source.join();
+        push_all(&mut source, now, [video_header(0, number), key(0, number), inter(40, number)]);
+        source.end(now);
+        let frames = [format!("K{number}@0"), format!("v{number}@40"), "end".into()];
+        assert_eq!(read(&source, &mut waited)[1..], frames);
+        assert_eq!(read(&source, &mut joined)[1..], frames);
+        assert_eq!(read(&source, &mut source.join()), ["end"], "who comes later gets nothing of it");
+    }
 }
 
 #[test]

@@ -1,0 +1,430 @@
+//! A server on one thread and an event loop of its own, to take as the pattern for yours.
+//!
+//! All of the protocol, every decision and every timeout are the core's. What is left is here: sockets, one timer per
+//! connection, and who is to be polled when a stream is woken. Read [`Server::serve`] first, then [`Server::act`] and
+//! [`Server::turn`].
+
+// An adapter: what core must not do is done here. Whoever includes this file need not use all of it.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, unreachable_pub, dead_code)]
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use anabranch_core::conn::{self, Action, Conn, Output, Report};
+use anabranch_core::hub::StreamId;
+use anabranch_core::session::CloseReason;
+use bytes::Buf;
+use polling::{AsRawSource, AsSource, Event, Events, Poller};
+
+/// Reads and writes of one connection before the others get their turn: one that floods must not starve them.
+const ROUNDS: usize = 8;
+/// Connections taken from a listener before those that are there get their turn.
+const ACCEPTS: usize = 64;
+/// Bytes read at once, into a buffer that all connections share: none of them holds memory while it waits.
+const READ_BUFFER: usize = 64 << 10;
+/// Pieces handed to one write call.
+const SLICES: usize = 64;
+/// How long to leave a listener alone when the system cannot give one more connection: there are no more file
+/// descriptors, and there will be some again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long connections may take over their last words when the server stops.
+const LAST_WORDS: Duration = Duration::from_millis(2500);
+/// The first key of listeners. A connection's key is its place in `Server::connections`.
+const LISTENERS: usize = usize::MAX / 2 + 1;
+
+/// A server: [`bind`](Self::bind) it, then [`run`](Self::run) it.
+pub struct Server {
+    core: conn::Server,
+    poller: Arc<Poller>,
+    stopped: Arc<AtomicBool>,
+    listeners: Vec<Watched<TcpListener>>,
+    addresses: Vec<SocketAddr>,
+    connections: Vec<Option<Box<Connection>>>,
+    /// Places in `connections` that are free.
+    vacant: Vec<usize>,
+    /// What is due when, by key. A connection has at most one entry, and knows which.
+    timers: BTreeSet<(Instant, usize)>,
+    /// The connections to poll when a stream is woken.
+    subscribers: HashMap<StreamId, BTreeSet<usize>>,
+    /// Streams woken in this turn.
+    woken: BTreeSet<StreamId>,
+    buffer: Vec<u8>,
+    log: fn(fmt::Arguments<'_>),
+}
+
+/// Stops a running server from another thread.
+#[derive(Debug, Clone)]
+pub struct Stopper {
+    poller: Arc<Poller>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Stopper {
+    /// Makes [`Server::run`] take leave of everybody and return.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        // It fails only where the loop is not to be woken any more.
+        let _ = self.poller.notify();
+    }
+}
+
+struct Connection {
+    conn: Conn,
+    socket: Watched<TcpStream>,
+    /// True from the moment the socket took no more until it is writable.
+    full: bool,
+    /// Its entry in the timers.
+    deadline: Option<Instant>,
+    /// What the poller looks out for: readable, writable. It says so once, and must then be told anew.
+    armed: (bool, bool),
+}
+
+impl Server {
+    /// Listens on all of these addresses, IPv4 and IPv6; port 0 lets the system choose.
+    ///
+    /// # Errors
+    /// What the system says: an address is in use, or not this machine's.
+    pub fn bind(addresses: impl ToSocketAddrs, config: conn::Config) -> io::Result<Server> {
+        let poller = Arc::new(Poller::new()?);
+        let (mut listeners, mut bound) = (Vec::new(), Vec::new());
+        for (address, key) in addresses.to_socket_addrs()?.zip(LISTENERS..) {
+            let listener = TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            bound.push(listener.local_addr()?);
+            listeners.push(Watched::new(listener, key, &poller)?);
+        }
+        Ok(Server {
+            core: conn::Server::new(config, random_seed()),
+            poller,
+            stopped: Arc::default(),
+            listeners,
+            addresses: bound,
+            connections: Vec::new(),
+            vacant: Vec::new(),
+            timers: BTreeSet::new(),
+            subscribers: HashMap::new(),
+            woken: BTreeSet::new(),
+            buffer: vec![0; READ_BUFFER],
+            log: |_| {},
+        })
+    }
+
+    /// Hands `log` a line whenever a connection attaches to a stream or ends. Default: no log.
+    pub fn with_log(mut self, log: fn(fmt::Arguments<'_>)) -> Self {
+        self.log = log;
+        self
+    }
+
+    /// The first of the addresses it listens on.
+    ///
+    /// # Panics
+    /// If it was given none.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// All addresses it listens on.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Ends [`run`](Self::run) from another thread.
+    pub fn stopper(&self) -> Stopper {
+        Stopper { poller: self.poller.clone(), stopped: self.stopped.clone() }
+    }
+
+    /// Serves until it is stopped; then lets everybody have their last words and returns within 3 seconds.
+    ///
+    /// # Errors
+    /// What the system says when it cannot wait for events.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::new();
+        while !self.stopped.load(Ordering::Acquire) {
+            self.turn(&mut events, None)?;
+        }
+        self.listeners.clear();
+        let now = Instant::now();
+        self.change_all(|conn| {
+            // The time for the last words counts from now, not from whenever the peer was last heard.
+            conn.handle_timeout(now);
+            conn.shutdown();
+        });
+        let end = now + LAST_WORDS;
+        while self.connections.iter().any(Option::is_some) && Instant::now() < end {
+            self.turn(&mut events, Some(end))?;
+        }
+        self.change_all(|conn| conn.handle_disconnect(Instant::now(), CloseReason::Shutdown));
+        Ok(())
+    }
+
+    /// Waits until something happens, but not beyond `end`, and does everything that comes of it.
+    fn turn(&mut self, events: &mut Events, end: Option<Instant>) -> io::Result<()> {
+        let deadline = self.timers.first().map(|(deadline, _)| *deadline).into_iter().chain(end).min();
+        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        events.clear();
+        self.poller.wait(events, timeout)?;
+
+        for event in events.iter() {
+            if event.key >= LISTENERS {
+                self.accept(event.key);
+            } else if let Some(Some(connection)) = self.connections.get_mut(event.key) {
+                connection.armed = (false, false);
+                connection.full &= !event.writable;
+                self.serve(event.key, event.readable);
+            }
+        }
+        let now = Instant::now();
+        let due: Vec<(Instant, usize)> = self.timers.range(..=(now, usize::MAX)).copied().collect();
+        for (deadline, key) in due {
+            if key >= LISTENERS {
+                self.timers.remove(&(deadline, key));
+                self.accept(key);
+            } else if let Some(Some(connection)) = self.connections.get_mut(key) {
+                connection.conn.handle_timeout(now);
+                self.serve(key, false);
+            }
+        }
+        self.serve_woken();
+        Ok(())
+    }
+
+    /// Does for a connection all there is to do now: drains its core, writes, reads, and notes what it waits for.
+    fn serve(&mut self, key: usize, mut readable: bool) {
+        // It is out of its place meanwhile, so that the rest of the server is at hand.
+        let Some(mut connection) = self.connections.get_mut(key).and_then(Option::take) else {
+            return;
+        };
+        let mut rounds = ROUNDS;
+        let wait = loop {
+            match connection.conn.poll(Instant::now()) {
+                Output::Action(action) => self.act(key, &connection.conn, action),
+                Output::Wait(wait) => {
+                    let (writes, reads) = (wait.write && !connection.full, wait.read && readable);
+                    if rounds == 0 || !(writes || reads) {
+                        break wait;
+                    }
+                    rounds -= 1;
+                    let result = if writes {
+                        connection.write()
+                    } else {
+                        connection.read(&mut self.buffer).map(|more| readable = more)
+                    };
+                    if let Err(error) = result {
+                        let reason = CloseReason::PeerLost(error.to_string());
+                        connection.conn.handle_disconnect(Instant::now(), reason);
+                    }
+                }
+                Output::Closed(report) => return self.remove(key, &connection, &report),
+            }
+        };
+        // Whatever is left although the socket would have taken it: the poller says at once that it would.
+        connection.full = wait.write;
+        if let Err(error) = connection.arm(key, wait.read, wait.write) {
+            // The system is out of memory, and nothing would ever be heard of the connection again.
+            connection.conn.handle_disconnect(Instant::now(), CloseReason::PeerLost(error.to_string()));
+            self.connections[key] = Some(connection);
+            return self.serve(key, false);
+        }
+        if connection.deadline != wait.deadline {
+            self.timers.extend(wait.deadline.map(|deadline| (deadline, key)));
+            if let Some(old) = std::mem::replace(&mut connection.deadline, wait.deadline) {
+                self.timers.remove(&(old, key));
+            }
+        }
+        self.connections[key] = Some(connection);
+    }
+
+    /// Does what a connection asks for.
+    fn act(&mut self, key: usize, conn: &Conn, action: Action) {
+        match action {
+            Action::Attach(attachment) => (self.log)(format_args!("conn {} is {attachment}", conn.id())),
+            Action::Detach { .. } => {}
+            Action::Subscribe(stream) => _ = self.subscribers.entry(stream).or_default().insert(key),
+            Action::Unsubscribe(stream) => {
+                if let Some(subscribers) = self.subscribers.get_mut(&stream) {
+                    subscribers.remove(&key);
+                    if subscribers.is_empty() {
+                        self.subscribers.remove(&stream);
+                    }
+                }
+            }
+            // Only noted: several wakes in one turn cost a subscriber one write.
+            Action::Wake(stream) => _ = self.woken.insert(stream),
+            // Where somebody outside decides, this goes to them, and the verdict to `Conn::answer` in a later turn.
+            // Here nobody does, and `conn::Config` asks for none; a question would meet its deadline.
+            Action::Ask(_) | Action::Tell(_) => {}
+        }
+    }
+
+    /// Serves the subscribers of all streams that were woken.
+    fn serve_woken(&mut self) {
+        // A connection that ends in its turn may have others woken.
+        while !self.woken.is_empty() {
+            let woken = std::mem::take(&mut self.woken);
+            let subscribers: BTreeSet<usize> =
+                woken.iter().filter_map(|stream| self.subscribers.get(stream)).flatten().copied().collect();
+            for key in subscribers {
+                self.serve(key, false);
+            }
+        }
+    }
+
+    /// Takes the connections that wait at a listener.
+    fn accept(&mut self, key: usize) {
+        for _ in 0..ACCEPTS {
+            // None where the server stops.
+            let Some(listener) = self.listeners.get(key - LISTENERS) else {
+                return;
+            };
+            match listener.source.accept() {
+                Ok((socket, peer)) => {
+                    if let Err(error) = self.open(socket, peer) {
+                        (self.log)(format_args!("a connection from {peer} cannot be served: {error}"));
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // Gone before it was accepted. Anything else is the listener's trouble, but no reason to stop.
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
+                Err(error) => return self.pause(key, &error),
+            }
+        }
+        let listener = &self.listeners[key - LISTENERS];
+        if let Err(error) = self.poller.modify(&listener.source, Event::readable(key)) {
+            self.pause(key, &error);
+        }
+    }
+
+    /// Leaves a listener alone for a while.
+    fn pause(&mut self, key: usize, error: &io::Error) {
+        (self.log)(format_args!("cannot accept connections: {error}; trying on"));
+        self.timers.insert((Instant::now() + ACCEPT_PAUSE, key));
+    }
+
+    fn open(&mut self, socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
+        // Every write is a whole batch already.
+        socket.set_nodelay(true)?;
+        let key = self.vacant.last().copied().unwrap_or(self.connections.len());
+        let socket = Watched::new(socket, key, &self.poller)?;
+        if self.vacant.pop().is_none() {
+            self.connections.push(None);
+        }
+        let now = Instant::now();
+        if let Ok(unix) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+            // Signed URLs expire by it.
+            self.core.set_clock(now, unix.as_secs());
+        }
+        let conn = self.core.connect_from(now, peer);
+        let connection = Connection { conn, socket, full: false, deadline: None, armed: (true, false) };
+        self.connections[key] = Some(Box::new(connection));
+        self.serve(key, false);
+        Ok(())
+    }
+
+    /// Forgets a connection that is over; its socket closes when it is dropped. The core has detached it from streams.
+    fn remove(&mut self, key: usize, connection: &Connection, report: &Report) {
+        (self.log)(format_args!("conn {} closed: {report}", connection.conn.id()));
+        if let Some(deadline) = connection.deadline {
+            self.timers.remove(&(deadline, key));
+        }
+        // An event of this turn may still name the key. Its next holder takes that for its own, and finds nothing.
+        self.vacant.push(key);
+    }
+
+    fn change_all(&mut self, change: impl Fn(&mut Conn)) {
+        for key in 0..self.connections.len() {
+            if let Some(connection) = &mut self.connections[key] {
+                change(&mut connection.conn);
+                self.serve(key, false);
+            }
+        }
+        self.serve_woken();
+    }
+}
+
+impl Connection {
+    /// Reads once and hands it to the core; true if there may be more.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+        match (&self.socket.source).read(buffer) {
+            Ok(0) => {
+                self.conn.handle_disconnect(Instant::now(), CloseReason::PeerClosed);
+                Ok(false)
+            }
+            Ok(count) => {
+                self.conn.handle_input(Instant::now(), &buffer[..count]);
+                Ok(count == buffer.len())
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes once; what the socket does not take stays where it is.
+    fn write(&mut self) -> io::Result<()> {
+        let outbound = self.conn.outbound();
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = outbound.chunks_vectored(&mut slices);
+        match (&self.socket.source).write_vectored(&slices[..count]) {
+            Ok(0) => Err(ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                outbound.advance(count);
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.full = true;
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has the poller look out for what the core waits for. Where it wants no input, nothing is read, and the peer
+    /// notices that its own writes get stuck: that is all there is to backpressure.
+    fn arm(&mut self, key: usize, readable: bool, writable: bool) -> io::Result<()> {
+        if std::mem::replace(&mut self.armed, (readable, writable)) == (readable, writable) {
+            return Ok(());
+        }
+        self.socket.poller.modify(&self.socket.source, Event::new(key, readable, writable))
+    }
+}
+
+/// A socket that the poller knows. It is deleted there when it goes.
+struct Watched<S: AsSource> {
+    source: S,
+    poller: Arc<Poller>,
+}
+
+impl<S: AsSource> Watched<S>
+where
+    for<'a> &'a S: AsRawSource,
+{
+    #[allow(unsafe_code)]
+    fn new(source: S, key: usize, poller: &Arc<Poller>) -> io::Result<Self> {
+        // SAFETY: the source must be deleted from the poller before it is dropped; `drop` below sees to that, and
+        // nothing moves the source out of here.
+        unsafe { poller.add(&source, Event::readable(key))? };
+        Ok(Watched { source, poller: poller.clone() })
+    }
+}
+
+impl<S: AsSource> Drop for Watched<S> {
+    fn drop(&mut self) {
+        let _ = self.poller.delete(&self.source);
+    }
+}
+
+/// What the standard library has of randomness: the keys of its hash maps. They come from the system.
+fn random_seed() -> [u8; 32] {
+    let parts: [[u8; 8]; 4] = std::array::from_fn(|_| RandomState::new().build_hasher().finish().to_le_bytes());
+    let mut seed = [0; 32];
+    seed.copy_from_slice(parts.as_flattened());
+    seed
+}

@@ -1,0 +1,190 @@
+use super::calls::Purpose;
+use super::event::{Answer, CallId, CloseReason, Connected, EndReason, Event, Rejection, Status, StreamHandle};
+use super::streams::Stage as StreamStage;
+use super::{Client, Stage, Timer};
+use crate::amf::Value;
+use crate::command::{Capabilities, Command, reply};
+use crate::message::Message;
+use crate::session::Error;
+use crate::url::{self, TcUrl};
+
+/// What the server says by commands.
+impl Client {
+    pub(super) fn handle_command(&mut self, message: &Message) -> Result<(), Error> {
+        let command = match Command::parse(message.type_id, &message.payload, &self.config.limits.amf) {
+            Ok(command) => command,
+            // Without an answer to `connect` that can be read there is nothing to go on with.
+            Err(error) if !matches!(self.stage, Stage::Connected) => return Err(error.into()),
+            Err(_) => {
+                self.counters.unreadable_messages += 1;
+                return Ok(());
+            }
+        };
+        match command.name.as_bytes() {
+            b"_result" => self.handle_answer(command, true),
+            b"_error" => self.handle_answer(command, false),
+            b"onStatus" => {
+                let status = Status::read(command.arguments.first());
+                self.handle_status(message.stream_id, status);
+            }
+            // Told to publishers and players of some servers besides the notice that counts.
+            b"onFCPublish" | b"onFCUnpublish" | b"onFCSubscribe" | b"onFCUnsubscribe" => {}
+            // The end of a bandwidth check, which nobody asked for.
+            b"onBWDone" | b"_onbwdone" => {}
+            // Each step of it is answered by the number of those before: that there were none ends it soonest.
+            b"_onbwcheck" | b"onBWCheck" if command.transaction != 0.0 => {
+                self.reply(&reply::result(command.transaction).with(0.0));
+            }
+            b"close" => self.settle(CloseReason::ToldToClose),
+            _ => {
+                if command.transaction != 0.0 {
+                    self.reply(&reply::call_failed(command.transaction, "No such call on this client."));
+                }
+                self.push_event(Event::Call(Box::new(command)));
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_answer(&mut self, command: Command, success: bool) {
+        let known = |transaction: u32| f64::from(transaction) == command.transaction;
+        let Some(at) = self.pending.iter().position(|pending| known(pending.transaction)) else {
+            // To what was told only for form's sake: releaseStream and the like.
+            self.counters.ignored_messages += 1;
+            return;
+        };
+        let purpose = self.pending[at].purpose;
+        // The success of `publish` and `play` is told by a notice.
+        if success && matches!(purpose, Purpose::Start(_)) {
+            return;
+        }
+        let transaction = self.pending.remove(at).transaction;
+        match purpose {
+            Purpose::Connect => self.handle_connect_answer(&command, success),
+            Purpose::CreateStream(handle) => {
+                match command.arguments.first().and_then(Value::as_number).and_then(stream_id).filter(|_| success) {
+                    Some(id) => self.start(handle, id),
+                    None => self.reject(handle, Status::read(command.arguments.first())),
+                }
+            }
+            Purpose::Start(handle) => self.reject(handle, Status::read(command.arguments.first())),
+            Purpose::Length(stream) => {
+                if let Some(seconds) = command.arguments.first().and_then(Value::as_number).filter(|_| success) {
+                    self.push_event(Event::Length { stream, seconds });
+                }
+            }
+            Purpose::Call => {
+                let answer = Answer { success, object: command.object, values: command.arguments };
+                self.push_event(Event::Answer { call: CallId(transaction), answer: Some(Box::new(answer)) });
+            }
+        }
+    }
+
+    fn handle_connect_answer(&mut self, command: &Command, success: bool) {
+        let status = Status::read(command.arguments.first());
+        self.timers.clear(Timer::Setup);
+        if !success || status.is_error() {
+            let code = status.code.clone();
+            self.push_event(Event::Rejected { stream: None, rejection: Box::new(status.into()) });
+            return self.settle(CloseReason::Rejected(code));
+        }
+        self.stage = Stage::Connected;
+        if let Some(patience) = self.config.timeouts.read {
+            self.timers.set(Timer::Read, self.now + patience);
+        }
+        let properties = command.object.as_object().cloned().unwrap_or_default();
+        // Servers put them into either.
+        let capabilities = [&properties, &status.information].map(Capabilities::of_object);
+        let capabilities = capabilities.into_iter().find(|found| *found != Capabilities::default());
+        let capabilities = capabilities.unwrap_or_default();
+        let connected = Connected { properties, information: status.information, capabilities };
+        self.push_event(Event::Connected(Box::new(connected)));
+        self.begin();
+    }
+
+    /// A notice on message stream `id`.
+    pub(super) fn handle_status(&mut self, id: u32, status: Status) {
+        if status.code == "NetConnection.Connect.ReconnectRequest"
+            && let Ok(tc_url) = self.reconnect_url(&status)
+        {
+            let description = status.description;
+            return self.push_event(Event::ReconnectRequest { tc_url: tc_url.map(Box::new), description });
+        }
+        // SRS redirects a stream by a notice to the connection.
+        let redirects = status.redirect().is_some();
+        let stream = if id == 0 && redirects { self.streams.only_asking() } else { self.streams.on(id) };
+        let Some(stream) = stream else {
+            if redirects {
+                return self.push_event(Event::Rejected { stream: None, rejection: Box::new(status.into()) });
+            }
+            return self.push_event(Event::Status { stream: None, status: Box::new(status) });
+        };
+        let (handle, publisher, stage) = (stream.handle, stream.is_publisher(), stream.stage);
+        if status.is_error() || redirects {
+            return self.reject(handle, status);
+        }
+        let end = match (publisher, status.code.as_str()) {
+            (false, "NetStream.Play.UnpublishNotify") | (true, "NetStream.Unpublish.Success") => {
+                Some(EndReason::Unpublished)
+            }
+            (false, "NetStream.Play.Stop") => Some(EndReason::Stopped),
+            (false, "NetStream.Play.Complete") => Some(EndReason::Complete),
+            _ => None,
+        };
+        if let Some(reason) = end.filter(|_| stage == StreamStage::Running) {
+            stream.stage = StreamStage::Ended;
+            return self.push_event(Event::Ended { stream: handle, reason });
+        }
+        match (publisher, stage, status.code.as_str()) {
+            (true, StreamStage::Asking, "NetStream.Publish.Start") => {
+                stream.stage = StreamStage::Running;
+                self.answered(handle);
+                self.push_event(Event::Publishing { stream: handle });
+            }
+            (false, StreamStage::Asking, "NetStream.Play.Start") => {
+                stream.stage = StreamStage::Running;
+                self.playing(handle);
+            }
+            (false, StreamStage::Running | StreamStage::Ended, "NetStream.Play.PublishNotify") => {
+                stream.stage = StreamStage::Running;
+                self.push_event(Event::PublishNotify { stream: handle });
+            }
+            _ => self.push_event(Event::Status { stream: Some(handle), status: Box::new(status) }),
+        }
+    }
+
+    /// A stream begins to be played.
+    pub(super) fn playing(&mut self, stream: StreamHandle) {
+        self.answered(stream);
+        self.push_event(Event::Playing { stream });
+    }
+
+    fn answered(&mut self, stream: StreamHandle) {
+        self.pending.retain(|pending| pending.purpose != Purpose::Start(stream));
+    }
+
+    fn reject(&mut self, handle: StreamHandle, status: Status) {
+        if let Some(stream) = self.remove_stream(handle) {
+            self.delete_stream(stream.id);
+            let rejection = Box::new(Rejection::from(status));
+            self.push_event(Event::Rejected { stream: Some(handle), rejection });
+        }
+    }
+
+    /// Where a reconnect request leads; `None` for the same address.
+    fn reconnect_url(&self, status: &Status) -> Result<Option<TcUrl>, url::UrlError> {
+        let Some(reference) = status.information.get("tcUrl").and_then(Value::as_str).filter(|url| !url.is_empty())
+        else {
+            return Ok(None);
+        };
+        match TcUrl::parse(&self.config.tc_url) {
+            Ok(base) => url::resolve(&base, reference).map(Some),
+            Err(_) => TcUrl::parse(reference).map(Some),
+        }
+    }
+}
+
+/// 0 is the connection itself.
+fn stream_id(number: f64) -> Option<u32> {
+    (1.0..=f64::from(u32::MAX)).contains(&number).then_some(number as u32)
+}

@@ -1,0 +1,355 @@
+use std::fmt;
+
+use thiserror::Error;
+
+use super::{Destination, DestinationError};
+use crate::amf::{Object, Value};
+use crate::command::{Capabilities, Command};
+use crate::message::Message;
+use crate::session::{Error, Phase, Wait};
+use crate::url::TcUrl;
+
+/// What [`poll_output`](super::Client::poll_output) returns: events until there are none, then `Wait`, or `Closed` at the
+/// very end.
+#[derive(Debug)]
+pub enum Output {
+    /// The server did something.
+    Event(Event),
+    /// Nothing more to say until one of these happens.
+    Wait(Wait),
+    /// The connection is over and all that was to be written is written: close the socket.
+    Closed(Close),
+}
+
+/// Names a stream that was asked for with [`publish`](super::Client::publish) or [`play`](super::Client::play); never
+/// used twice on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamHandle(pub(super) u32);
+
+/// Names a call that was made with [`call`](super::Client::call): its transaction id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(pub(super) u32);
+
+impl CallId {
+    /// The transaction id on the wire.
+    pub fn transaction(self) -> u32 {
+        self.0
+    }
+}
+
+/// What the server did.
+#[derive(Debug)]
+pub enum Event {
+    /// It accepted `connect`.
+    Connected(Box<Connected>),
+    /// The stream is being published: media can be sent.
+    Publishing {
+        /// Which.
+        stream: StreamHandle,
+    },
+    /// The stream is being played: media will come once there is a publisher.
+    Playing {
+        /// Which.
+        stream: StreamHandle,
+    },
+    /// Audio, video or data of a stream being played, as it came. Data is type 18 whatever it came as; aggregates are
+    /// taken apart. What a server says by way of data (`onPlayStatus`, `|RtmpSampleAccess`) is not among it.
+    Media {
+        /// Which.
+        stream: StreamHandle,
+        /// The message, on the message stream it came on.
+        message: Message,
+    },
+    /// The stream is over for now: what is played has no publisher or has come to its end, what is published is not
+    /// published any more. A player may hear of it again, see [`PublishNotify`](Self::PublishNotify).
+    Ended {
+        /// Which.
+        stream: StreamHandle,
+        /// What the server said.
+        reason: EndReason,
+    },
+    /// The stream being played has a publisher (again).
+    PublishNotify {
+        /// Which.
+        stream: StreamHandle,
+    },
+    /// The duration of a stream to be played, for which [`PlayOptions`](super::PlayOptions) asked.
+    Length {
+        /// Which.
+        stream: StreamHandle,
+        /// Seconds; 0 for a live stream.
+        seconds: f64,
+    },
+    /// A request was refused, or what had been granted is taken back. The stream is gone; without one it was `connect`,
+    /// and the connection closes.
+    Rejected {
+        /// Which stream, if it can be told.
+        stream: Option<StreamHandle>,
+        /// Why, and where to go instead.
+        rejection: Box<Rejection>,
+    },
+    /// `createStream`, `publish` or `play` was not answered in time. The stream is gone.
+    Unanswered {
+        /// Which.
+        stream: StreamHandle,
+    },
+    /// Any other notice.
+    Status {
+        /// The stream it came on, if there is one.
+        stream: Option<StreamHandle>,
+        /// What it says.
+        status: Box<Status>,
+    },
+    /// The server wants the client to connect anew (Enhanced RTMP v2, "Reconnect Request"). It goes on serving until the
+    /// client has left.
+    ReconnectRequest {
+        /// Where to; `None` for the same address.
+        tc_url: Option<Box<TcUrl>>,
+        /// In words for people.
+        description: String,
+    },
+    /// The answer to a [`call`](super::Client::call).
+    Answer {
+        /// Which.
+        call: CallId,
+        /// `None` if none came in time.
+        answer: Option<Box<Answer>>,
+    },
+    /// The server calls something that no client of this kind knows. Where it wants an answer it has got an error.
+    Call(Box<Command>),
+}
+
+/// What the server said of itself when it accepted `connect`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Connected {
+    /// Its properties, such as `fmsVer`.
+    pub properties: Object,
+    /// The information object, with its code and `objectEncoding`.
+    pub information: Object,
+    /// What of Enhanced RTMP it can do.
+    pub capabilities: Capabilities,
+}
+
+/// The information object of a notice.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Status {
+    /// `status`, `warning` or `error`.
+    pub level: String,
+    /// Such as `NetStream.Play.Reset`.
+    pub code: String,
+    /// In words for people.
+    pub description: String,
+    /// All of it.
+    pub information: Object,
+}
+
+impl Status {
+    pub(super) fn read(information: Option<&Value>) -> Status {
+        let information = information.and_then(Value::as_object).cloned().unwrap_or_default();
+        let text = |key| {
+            let text = information.get(key).and_then(Value::as_string);
+            text.map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
+        };
+        Status { level: text("level"), code: text("code"), description: text("description"), information }
+    }
+
+    /// True for a refusal. The level says so; a few servers leave it out.
+    pub(super) fn is_error(&self) -> bool {
+        let refusals = ["BadName", "Denied", "Failed", "StreamNotFound", "Rejected", "InvalidApp"];
+        let refuses = || self.code.rsplit('.').next().is_some_and(|word| refusals.contains(&word));
+        self.level == "error" || (self.level.is_empty() && refuses())
+    }
+
+    pub(super) fn redirect(&self) -> Option<Redirect> {
+        let ex = self.information.get("ex").and_then(Value::as_object)?;
+        let text = |key| ex.get(key).and_then(Value::as_str).map(str::to_owned);
+        let redirect = Redirect { tc_url: text("redirect"), url: text("redirect2") };
+        let is_redirect = ex.get("code").and_then(Value::as_number) == Some(302.0);
+        (is_redirect && redirect != Redirect::default()).then_some(redirect)
+    }
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rejection {
+    /// Such as `NetStream.Publish.BadName`; empty if the server gave none.
+    pub code: String,
+    /// In words for people.
+    pub description: String,
+    /// Where it is to be had instead.
+    pub redirect: Option<Redirect>,
+}
+
+impl From<Status> for Rejection {
+    fn from(status: Status) -> Self {
+        Rejection { redirect: status.redirect(), code: status.code, description: status.description }
+    }
+}
+
+/// Where a server sends a client instead (`ex.code` 302).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Redirect {
+    /// `ex.redirect`: URL of the application.
+    pub tc_url: Option<String>,
+    /// `ex.redirect2`: URL of the stream (SRS).
+    pub url: Option<String>,
+}
+
+impl Redirect {
+    /// Where it leads somebody who wanted `stream`, query and all.
+    ///
+    /// # Errors
+    /// The server's URL is none.
+    pub fn destination(&self, stream: &str) -> Result<Destination, DestinationError> {
+        match &self.url {
+            Some(url) => Destination::parse(url),
+            None => Destination::within(&TcUrl::parse(self.tc_url.as_deref().unwrap_or_default())?, stream),
+        }
+    }
+}
+
+/// What the server said when a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    /// Stream EOF.
+    Eof,
+    /// `NetStream.Play.UnpublishNotify` to a player, `NetStream.Unpublish.Success` to a publisher.
+    Unpublished,
+    /// `NetStream.Play.Stop`.
+    Stopped,
+    /// `NetStream.Play.Complete`: it has been played to its end.
+    Complete,
+}
+
+/// The answer to a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// False for `_error`.
+    pub success: bool,
+    /// The command object.
+    pub object: Value,
+    /// The values.
+    pub values: Vec<Value>,
+}
+
+/// Why media was not sent. Nothing of it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NotSent {
+    /// The stream is not being published.
+    #[error("the stream is not being published")]
+    NotPublishing,
+    /// Too much waits to be written.
+    #[error("{waiting} bytes wait to be written already")]
+    Full {
+        /// Bytes in `outbound`; the limit is [`ClientLimits::outbound`](super::ClientLimits::outbound).
+        waiting: usize,
+    },
+    /// A message has a body of less than 16 MiB.
+    #[error("a message of {length} bytes is too long for RTMP")]
+    TooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
+}
+
+/// Why nothing was asked of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NotAsked {
+    /// The connection is over, or not there yet where it must be.
+    #[error("there is no connection")]
+    NotConnected,
+    /// As many streams as allowed are in use.
+    #[error("{limit} streams are in use already")]
+    TooManyStreams {
+        /// [`ClientLimits::streams`](super::ClientLimits::streams).
+        limit: usize,
+    },
+    /// As many calls as allowed wait for their answer.
+    #[error("{limit} calls wait for their answer already")]
+    TooManyCalls {
+        /// [`ClientLimits::calls`](super::ClientLimits::calls).
+        limit: usize,
+    },
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The server closed the connection in good order.
+    PeerClosed,
+    /// The connection broke: reset, unreachable, the system's own words.
+    PeerLost(String),
+    /// The server broke the protocol.
+    Protocol(Error),
+    /// The server took too long.
+    Timeout(TimeoutKind),
+    /// The server refused `connect` with this code.
+    Rejected(String),
+    /// The server called `close`.
+    ToldToClose,
+    /// We closed it.
+    Closed,
+}
+
+/// What took too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeoutKind {
+    /// The handshake.
+    Handshake,
+    /// The answer to `connect`.
+    Connect,
+    /// Any byte from the server.
+    Read,
+    /// Taking what we write.
+    Write,
+}
+
+impl CloseReason {
+    /// A name that does not change, for logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            CloseReason::PeerClosed => "peer_closed",
+            CloseReason::PeerLost(_) => "peer_lost",
+            CloseReason::Protocol(error) => error.name(),
+            CloseReason::Timeout(TimeoutKind::Handshake) => "handshake_timeout",
+            CloseReason::Timeout(TimeoutKind::Connect) => "connect_timeout",
+            CloseReason::Timeout(TimeoutKind::Read) => "read_timeout",
+            CloseReason::Timeout(TimeoutKind::Write) => "write_timeout",
+            CloseReason::Rejected(_) => "rejected",
+            CloseReason::ToldToClose => "told_to_close",
+            CloseReason::Closed => "closed",
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::PeerClosed => f.write_str("closed by the server"),
+            CloseReason::PeerLost(words) => write!(f, "connection lost: {words}"),
+            CloseReason::Protocol(error) => write!(f, "protocol error: {error}"),
+            CloseReason::Timeout(kind) => f.write_str(match kind {
+                TimeoutKind::Handshake => "no handshake in time",
+                TimeoutKind::Connect => "no answer to connect in time",
+                TimeoutKind::Read => "server fell silent",
+                TimeoutKind::Write => "server takes nothing",
+            }),
+            CloseReason::Rejected(code) => write!(f, "refused: {code}"),
+            CloseReason::ToldToClose => f.write_str("server asked to close"),
+            CloseReason::Closed => f.write_str("closed"),
+        }
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Close {
+    /// Why.
+    pub reason: CloseReason,
+    /// At what stage.
+    pub phase: Phase,
+    /// Bytes received up to then, handshake included. For a protocol error: up to the end of the offending header or
+    /// message, whatever the server sent after it.
+    pub offset: u64,
+}

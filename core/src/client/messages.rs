@@ -1,0 +1,145 @@
+use super::event::{EndReason, Event, Status};
+use super::streams::Stage as StreamStage;
+use super::{Client, Stage};
+use crate::amf::amf0;
+use crate::message::{Control, Message, MessageType, PeerBandwidthLimit, UserControl, strip_amf3_selector};
+use crate::session::Error;
+
+impl Client {
+    pub(super) fn handle_message(&mut self, message: Message) -> Result<(), Error> {
+        let media = matches!(message.type_id, MessageType::AUDIO | MessageType::VIDEO | MessageType::AGGREGATE);
+        let limit = self.config.limits.command;
+        if !media && message.payload.len() > limit as usize {
+            return Err(Error::MessageOverLimit { type_id: message.type_id, length: message.payload.len(), limit });
+        }
+        match message.type_id {
+            MessageType::AUDIO | MessageType::VIDEO => self.handle_media(message),
+            MessageType::AGGREGATE => self.handle_aggregate(&message),
+            MessageType::DATA_AMF0 | MessageType::DATA_AMF3 => self.handle_data(message),
+            MessageType::COMMAND_AMF0 | MessageType::COMMAND_AMF3 => self.handle_command(&message)?,
+            type_id => match Control::parse(type_id, &message.payload)? {
+                Some(control) => self.handle_control(&control)?,
+                None => self.counters.ignored_messages += 1,
+            },
+        }
+        Ok(())
+    }
+
+    fn handle_control(&mut self, control: &Control) -> Result<(), Error> {
+        match *control {
+            Control::SetChunkSize(size) => self.reader.set_chunk_size(size)?,
+            Control::Abort(chunk_stream) => self.reader.abort(chunk_stream),
+            // TCP has its own window: nothing depends on it.
+            Control::Acknowledgement(_) => {}
+            Control::WindowAckSize(window) => self.ack.set(window),
+            Control::SetPeerBandwidth { window, limit } => self.set_peer_bandwidth(window, limit),
+            Control::User(UserControl::PingRequest(time)) => {
+                self.reply_control(&Control::User(UserControl::PingResponse(time)));
+            }
+            Control::User(UserControl::StreamBegin(id)) => self.stream_begins(id),
+            Control::User(UserControl::StreamEof(id)) => self.stream_eof(id),
+            Control::User(_) => self.counters.ignored_events += 1,
+        }
+        Ok(())
+    }
+
+    /// Announces the window that the server wants where it is another than was said last (RTMP 1.0 §5.4.5).
+    fn set_peer_bandwidth(&mut self, window: u32, limit: PeerBandwidthLimit) {
+        let window = match limit {
+            PeerBandwidthLimit::Soft if self.announced_window != 0 => window.min(self.announced_window),
+            _ => window,
+        };
+        if window != self.announced_window {
+            self.announced_window = window;
+            self.reply_control(&Control::WindowAckSize(window));
+        }
+    }
+
+    fn stream_begins(&mut self, id: u32) {
+        if let Some(stream) = self.streams.on(id)
+            && stream.stage == StreamStage::Ended
+            && !stream.is_publisher()
+        {
+            stream.stage = StreamStage::Running;
+            let stream = stream.handle;
+            self.push_event(Event::PublishNotify { stream });
+        }
+    }
+
+    fn stream_eof(&mut self, id: u32) {
+        // A server that pauses says so, too.
+        if let Some(stream) = self.streams.on(id)
+            && stream.stage == StreamStage::Running
+            && !stream.is_publisher()
+            && !stream.is_paused()
+        {
+            stream.stage = StreamStage::Ended;
+            let stream = stream.handle;
+            self.push_event(Event::Ended { stream, reason: EndReason::Eof });
+        }
+    }
+
+    fn handle_media(&mut self, message: Message) {
+        let stream = self.streams.on(message.stream_id).filter(|stream| !stream.is_publisher());
+        let Some(stream) = stream.filter(|_| matches!(self.stage, Stage::Connected)) else {
+            self.counters.stray_media += 1;
+            return;
+        };
+        let handle = stream.handle;
+        // Media is as good a sign as any notice.
+        match std::mem::replace(&mut stream.stage, StreamStage::Running) {
+            StreamStage::Running => {}
+            StreamStage::Ended => self.push_event(Event::PublishNotify { stream: handle }),
+            StreamStage::Asking | StreamStage::Creating | StreamStage::Waiting => self.playing(handle),
+        }
+        self.push_event(Event::Media { stream: handle, message });
+    }
+
+    /// An aggregate is taken apart; its parts are then as if they had come one by one.
+    ///
+    /// They become events at once, so there may be as many as events may wait; real ones hold a few dozen. Each part
+    /// beyond that, and each that cannot be read, counts as an unreadable message; the others are taken.
+    fn handle_aggregate(&mut self, message: &Message) {
+        let mut room = self.config.limits.events;
+        for part in message.parts() {
+            let (Ok(part), Some(left)) = (part, room.checked_sub(1)) else {
+                self.counters.unreadable_messages += 1;
+                continue;
+            };
+            room = left;
+            match part.type_id {
+                MessageType::AUDIO | MessageType::VIDEO => self.handle_media(part),
+                MessageType::DATA_AMF0 | MessageType::DATA_AMF3 => self.handle_data(part),
+                _ => self.counters.ignored_messages += 1,
+            }
+        }
+    }
+
+    /// Data of the stream is media; what the server says of the stream by way of data is not.
+    fn handle_data(&mut self, mut message: Message) {
+        let body = strip_amf3_selector(message.type_id, &message.payload);
+        let name = |name: &str| {
+            let rest = body.strip_prefix(&[2, 0, name.len() as u8])?;
+            rest.strip_prefix(name.as_bytes())
+        };
+        // Whether a Flash program may look at pixels.
+        if name("|RtmpSampleAccess").is_some() {
+            return;
+        }
+        if let Some(rest) = name("onPlayStatus").or_else(|| name("onStatus")) {
+            match amf0::decode_all(rest, &self.config.limits.amf) {
+                Ok(values) => {
+                    let status = Status::read(values.iter().find(|value| value.as_object().is_some()));
+                    self.handle_status(message.stream_id, status);
+                }
+                Err(_) => self.counters.unreadable_messages += 1,
+            }
+            return;
+        }
+        if message.type_id == MessageType::DATA_AMF3 {
+            message.payload = body.into();
+            message.type_id = MessageType::DATA_AMF0;
+        }
+        self.handle_media(message);
+    }
+}

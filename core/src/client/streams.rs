@@ -1,0 +1,130 @@
+use super::event::StreamHandle;
+use crate::command::PublishType;
+
+/// The streams of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    list: Vec<Stream>,
+    last: u32,
+}
+
+/// One stream that was asked for.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) handle: StreamHandle,
+    /// Message stream id; 0 until the server has given one.
+    pub(super) id: u32,
+    pub(super) stage: Stage,
+    pub(super) name: Box<str>,
+    pub(super) part: Part,
+}
+
+/// How far a stream has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The connection is not there yet.
+    Waiting,
+    /// `createStream` waits for its answer.
+    Creating,
+    /// `publish` or `play` does.
+    Asking,
+    Running,
+    /// It was running, and the server said that it is over.
+    Ended,
+}
+
+/// What a stream is there for.
+#[derive(Debug)]
+pub(super) enum Part {
+    Publish(PublishType),
+    Play {
+        options: PlayOptions,
+        /// The server reports an end of stream when it pauses.
+        paused: bool,
+    },
+}
+
+/// The arguments of `play` (RTMP 1.0 §7.2.2.1) and what goes with it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PlayOptions {
+    /// Where to begin, in milliseconds as Flash Player, FFmpeg and librtmp send it: -2000 for live or else recorded,
+    /// which is the default; -1000 for live only.
+    pub start: f64,
+    /// How long to play, in milliseconds; `None`, the default, for all of it.
+    pub duration: Option<f64>,
+    /// Whether to drop what is queued on the stream. Only sent with a duration; default true.
+    pub reset: bool,
+    /// Length of the client's buffer in milliseconds, told with Set Buffer Length. Default 3000.
+    pub buffer: u32,
+    /// Whether to ask for the stream's duration first, as FFmpeg does. Default no.
+    pub ask_length: bool,
+}
+
+impl Default for PlayOptions {
+    fn default() -> Self {
+        PlayOptions { start: -2000.0, duration: None, reset: true, buffer: 3000, ask_length: false }
+    }
+}
+
+impl Stream {
+    pub(super) fn is_publisher(&self) -> bool {
+        matches!(self.part, Part::Publish(_))
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.stage, Stage::Running | Stage::Ended)
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        matches!(self.part, Part::Play { paused: true, .. })
+    }
+}
+
+impl Streams {
+    pub(super) fn add(&mut self, name: &str, part: Part) -> StreamHandle {
+        self.last = self.last.wrapping_add(1);
+        let handle = StreamHandle(self.last);
+        self.list.push(Stream { handle, id: 0, stage: Stage::Waiting, name: name.into(), part });
+        handle
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(super) fn get(&mut self, handle: StreamHandle) -> Option<&mut Stream> {
+        self.list.iter_mut().find(|stream| stream.handle == handle)
+    }
+
+    pub(super) fn peek(&self, handle: StreamHandle) -> Option<&Stream> {
+        self.list.iter().find(|stream| stream.handle == handle)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Stream> {
+        self.list.iter()
+    }
+
+    pub(super) fn remove(&mut self, handle: StreamHandle) -> Option<Stream> {
+        let index = self.list.iter().position(|stream| stream.handle == handle)?;
+        Some(self.list.remove(index))
+    }
+
+    /// The stream that something said on message stream `id` is about. Some servers speak on 0: that can only mean the
+    /// one stream there is.
+    pub(super) fn on(&mut self, id: u32) -> Option<&mut Stream> {
+        match self.list.as_mut_slice() {
+            [only] if id == 0 && only.id != 0 => self.list.first_mut(),
+            _ if id == 0 => None,
+            _ => self.list.iter_mut().find(|stream| stream.id == id),
+        }
+    }
+
+    /// The one stream whose request waits for its answer, if there is exactly one.
+    pub(super) fn only_asking(&mut self) -> Option<&mut Stream> {
+        let mut asking = self.list.iter_mut().filter(|stream| stream.stage == Stage::Asking);
+        match (asking.next(), asking.next()) {
+            (Some(stream), None) => Some(stream),
+            _ => None,
+        }
+    }
+}

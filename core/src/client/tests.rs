@@ -1,0 +1,684 @@
+//! What a client says to a scripted server, and what it makes of the answers.
+
+use std::time::Duration;
+
+use bytes::Buf;
+
+use super::*;
+use crate::amf::{Limits, Object, Value, amf0};
+use crate::chunk::ChunkLimits;
+use crate::command::{Capabilities, PublishType, reply};
+use crate::message::{PeerBandwidthLimit, UserControl};
+use crate::session::tests::peer::{self, Ear, line};
+use crate::source::{Frame, WireFormat};
+
+/// A client with a server on the other end that says what the test says.
+#[derive(Debug)]
+struct Link {
+    client: Client,
+    /// What the client has said behind its handshake.
+    unheard: Vec<u8>,
+    ear: Ear,
+    /// Events that came while time passed.
+    events: Vec<Event>,
+    now: Instant,
+}
+
+impl Link {
+    fn new(config: ClientConfig) -> Self {
+        #[allow(clippy::disallowed_methods)] // the one clock of the tests, read once a test
+        let now = Instant::now();
+        let client = Client::new(Arc::new(config), [5; 32], now);
+        Link { client, unheard: Vec::new(), ear: Ear::after_handshake(), events: Vec::new(), now }
+    }
+
+    /// `connect` is sent.
+    fn shaken(config: ClientConfig) -> Self {
+        let mut link = Link::new(config);
+        link.shake_hands();
+        link
+    }
+
+    fn shake_hands(&mut self) {
+        let (mut host, mut answer) = (handshake::Server::new([6; 32], 0), Vec::new());
+        let _ = host.read(&take(&mut self.client), &mut answer).expect("a legal handshake");
+        self.say(&answer);
+        let sent = take(&mut self.client);
+        let progress = host.read(&sent, &mut answer).expect("a legal handshake");
+        assert_eq!(progress.status, Handshake::Done);
+        self.unheard = sent[progress.consumed..].to_vec();
+    }
+
+    fn connected() -> Self {
+        Link::connected_with(config())
+    }
+
+    fn connected_with(config: ClientConfig) -> Self {
+        let mut link = Link::shaken(config);
+        assert_eq!(link.heard(), ["3/0 connect 1"]);
+        link.command(0, &reply::connect_result(1.0, 0.0));
+        assert!(matches!(link.event(), Event::Connected(_)));
+        assert_eq!(link.heard(), ["WindowAckSize(2500000)", "SetChunkSize(60000)"]);
+        link
+    }
+
+    fn publishing() -> (Self, StreamHandle) {
+        let mut link = Link::connected();
+        let stream = link.client.publish("cam?k=v", PublishType::Live).expect("a stream");
+        link.command(0, &reply::create_stream_result(4.0, 1));
+        link.status(1, Level::Status, "NetStream.Publish.Start");
+        assert!(matches!(link.event(), Event::Publishing { stream: started } if started == stream));
+        link.heard();
+        (link, stream)
+    }
+
+    fn playing() -> (Self, StreamHandle) {
+        let mut link = Link::connected();
+        let stream = link.client.play("cam", PlayOptions::default()).expect("a stream");
+        link.command(0, &reply::create_stream_result(2.0, 1));
+        link.status(1, Level::Status, "NetStream.Play.Start");
+        assert!(matches!(link.event(), Event::Playing { stream: started } if started == stream));
+        link.heard();
+        (link, stream)
+    }
+
+    fn say(&mut self, bytes: &[u8]) {
+        // The error, if any, shows in Closed.
+        let _ = self.client.handle_input(self.now, bytes);
+    }
+
+    fn command(&mut self, stream_id: u32, command: &Command) {
+        self.say(&peer::message(MessageType::COMMAND_AMF0, 0, stream_id, &command.encode()));
+    }
+
+    fn status(&mut self, stream_id: u32, level: Level, code: &str) {
+        self.command(stream_id, &reply::on_status(level, code, "In words."));
+    }
+
+    /// What the client has said since the last time.
+    fn heard(&mut self) -> Vec<String> {
+        let mut sent = std::mem::take(&mut self.unheard);
+        sent.extend(take(&mut self.client));
+        self.ear.lines(&sent)
+    }
+
+    fn event(&mut self) -> Event {
+        if !self.events.is_empty() {
+            return self.events.remove(0);
+        }
+        match self.client.poll_output() {
+            Output::Event(event) => event,
+            other => panic!("no event but {other:?}"),
+        }
+    }
+
+    fn no_event(&mut self) -> Wait {
+        assert!(self.events.is_empty(), "{:?}", self.events);
+        match self.client.poll_output() {
+            Output::Wait(wait) => wait,
+            other => panic!("nothing to wait for but {other:?}"),
+        }
+    }
+
+    fn closed(&mut self) -> Close {
+        take(&mut self.client);
+        match self.client.poll_output() {
+            Output::Closed(close) => close,
+            other => panic!("not closed but {other:?}"),
+        }
+    }
+
+    /// Lets time pass, with a timeout at every deadline that comes due; what is written is taken.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            take(&mut self.client);
+            let deadline = match self.client.poll_output() {
+                Output::Event(event) => {
+                    self.events.push(event);
+                    continue;
+                }
+                Output::Wait(Wait { deadline: Some(deadline), .. }) if deadline <= end => deadline,
+                Output::Wait(_) | Output::Closed(_) => break,
+            };
+            assert!(deadline > self.now, "a deadline that passed must not come back");
+            self.now = deadline;
+            self.client.handle_timeout(deadline);
+        }
+        self.now = end;
+    }
+}
+
+use crate::command::reply::Level;
+
+fn config() -> ClientConfig {
+    ClientConfig::to(&Destination::parse("rtmp://origin.example/live/cam").expect("a URL"))
+}
+
+fn take(client: &mut Client) -> Vec<u8> {
+    let count = client.outbound().remaining();
+    client.outbound().copy_to_bytes(count).to_vec()
+}
+
+#[test]
+fn a_client_is_small() {
+    assert!(size_of::<Client>() <= 720, "{} bytes", size_of::<Client>());
+    let link = Link::connected();
+    assert!(!matches!(link.client.stage, Stage::Handshake(_)), "the handshake is dropped");
+}
+
+#[test]
+fn connect_says_who_and_where() {
+    let mut link = Link::shaken(ClientConfig { arguments: vec!["secret".into()], ..config() });
+    let messages = link.ear.messages(&link.unheard);
+    let command = Command::parse(20, &messages[0].payload, &Limits::default()).expect("AMF");
+    let object = command.object.as_object().expect("an object");
+    assert_eq!(object.get("app"), Some(&"live".into()));
+    assert_eq!(object.get("tcUrl"), Some(&"rtmp://origin.example:1935/live".into()));
+    assert_eq!(command.arguments, ["secret".into()]);
+    let info = crate::command::ConnectInfo::from_command(&command);
+    assert!(info.capabilities.has(Capabilities::RECONNECT | Capabilities::MULTITRACK | Capabilities::MOD_EX));
+}
+
+#[test]
+fn a_publisher_speaks_as_fmle_does_and_needs_no_on_fc_publish() {
+    let mut link = Link::connected();
+    let stream = link.client.publish("cam?k=v", PublishType::Live).expect("a stream");
+    assert_eq!(
+        link.heard(),
+        [r#"3/0 releaseStream 2 [String("cam?k=v")]"#, r#"3/0 FCPublish 3 [String("cam?k=v")]"#, "3/0 createStream 4"]
+    );
+    link.command(0, &reply::result(2.0));
+    link.command(0, &reply::call_failed(3.0, "No such call."));
+    link.command(0, &reply::create_stream_result(4.0, 7));
+    assert_eq!(link.heard(), [r#"8/7 publish 5 [String("cam?k=v"), String("live")]"#]);
+    assert_eq!(link.client.message_stream_id(stream), Some(7));
+    link.status(7, Level::Status, "NetStream.Publish.Start");
+    assert!(matches!(link.event(), Event::Publishing { .. }));
+    link.client.stop(stream);
+    assert_eq!(link.heard(), [r#"3/0 FCUnpublish 6 [String("cam?k=v")]"#, "3/0 deleteStream 7 7"]);
+    link.status(7, Level::Status, "NetStream.Unpublish.Success");
+    assert!(matches!(link.event(), Event::Status { stream: None, .. }), "nothing is heard of a stream that is gone");
+}
+
+#[test]
+fn a_player_asks_for_what_its_options_say() {
+    let mut link = Link::connected();
+    let options = PlayOptions { duration: Some(5000.0), ask_length: true, buffer: 100, ..PlayOptions::default() };
+    let stream = link.client.play("cam", options).expect("a stream");
+    link.command(0, &reply::create_stream_result(2.0, 1));
+    assert_eq!(
+        link.heard(),
+        [
+            "3/0 createStream 2",
+            r#"8/1 getStreamLength 3 [String("cam")]"#,
+            r#"8/1 play 4 [String("cam"), Number(-2000.0), Number(5000.0), Boolean(true)]"#,
+            "SetBufferLength { stream_id: 1, milliseconds: 100 }"
+        ]
+    );
+    link.command(0, &reply::result(3.0).with(9.5));
+    assert!(matches!(link.event(), Event::Length { stream: of, seconds: 9.5 } if of == stream));
+    link.status(1, Level::Status, "NetStream.Play.Reset");
+    assert!(matches!(link.event(), Event::Status { stream: Some(on), .. } if on == stream));
+    link.status(1, Level::Status, "NetStream.Play.Start");
+    assert!(matches!(link.event(), Event::Playing { .. }));
+}
+
+#[test]
+fn what_is_asked_before_the_connection_is_there_is_asked_then() {
+    let mut link = Link::new(config());
+    let first = link.client.publish("a", PublishType::Record).expect("a stream");
+    let second = link.client.play("b", PlayOptions::default()).expect("a stream");
+    let third = link.client.play("c", PlayOptions::default()).expect("a stream");
+    link.client.stop(third);
+    assert!(first != second && second != third);
+    link.shake_hands();
+    assert_eq!(link.heard(), ["3/0 connect 1"]);
+    link.command(0, &reply::connect_result(1.0, 0.0));
+    let heard = link.heard();
+    let commands: Vec<_> = heard[2..].iter().map(|line| line.split(' ').nth(1).unwrap_or_default()).collect();
+    assert_eq!(commands, ["releaseStream", "FCPublish", "createStream", "createStream"]);
+}
+
+#[test]
+fn a_stream_stopped_too_early_is_deleted_when_it_has_its_id() {
+    let mut link = Link::connected();
+    let stream = link.client.play("cam", PlayOptions::default()).expect("a stream");
+    link.client.stop(stream);
+    link.heard();
+    link.command(0, &reply::create_stream_result(2.0, 3));
+    assert_eq!(link.heard(), ["3/0 deleteStream 3 3"]);
+    link.no_event();
+}
+
+#[test]
+fn several_streams_share_a_connection() {
+    let mut link = Link::connected();
+    let a = link.client.play("a", PlayOptions::default()).expect("a stream");
+    let b = link.client.play("b", PlayOptions::default()).expect("a stream");
+    link.command(0, &reply::create_stream_result(3.0, 2));
+    link.command(0, &reply::create_stream_result(2.0, 1));
+    link.status(2, Level::Status, "NetStream.Play.Start");
+    link.status(1, Level::Status, "NetStream.Play.Start");
+    assert!(matches!(link.event(), Event::Playing { stream } if stream == b));
+    assert!(matches!(link.event(), Event::Playing { stream } if stream == a));
+    link.say(&peer::message(MessageType::AUDIO, 5, 2, &peer::audio_frame(1)));
+    assert!(matches!(link.event(), Event::Media { stream, .. } if stream == b));
+    link.say(&peer::message(MessageType::AUDIO, 5, 3, &peer::audio_frame(1)));
+    link.say(&peer::message(MessageType::AUDIO, 5, 0, &peer::audio_frame(1)));
+    link.no_event();
+    assert_eq!(link.client.counters().stray_media, 2);
+}
+
+#[test]
+fn media_comes_as_it_was_sent_and_aggregates_in_parts() {
+    let (mut link, _) = Link::playing();
+    let tag = |type_id, time, body: &[u8]| {
+        let mut tag = vec![type_id, 0, 0, body.len() as u8, 0, 0, time, 0, 0, 0, 0];
+        tag.extend_from_slice(body);
+        tag.extend_from_slice(&[0, 0, 0, 0]);
+        tag
+    };
+    let parts = [tag(8, 0, &peer::audio_frame(1)), tag(9, 20, &peer::key_frame(2)), tag(8, 40, &[])].concat();
+    link.say(&peer::message(MessageType::AGGREGATE, 1000, 1, &parts));
+    let mut lines = Vec::new();
+    for _ in 0..2 {
+        let Event::Media { message, .. } = link.event() else { panic!("media") };
+        lines.push(line(&message));
+    }
+    assert_eq!(lines, ["audio frame 1 on 1 at 1000", "video key 2 on 1 at 1020"]);
+    assert!(matches!(link.event(), Event::Media { message, .. } if message.payload.is_empty()));
+
+    link.say(&peer::data(7, 1, &["onMetaData".into(), Object::default().with("width", 1.0).into()]));
+    let mut selected = vec![0];
+    amf0::encode(&Value::from("onCuePoint"), &mut selected);
+    link.say(&peer::message(MessageType::DATA_AMF3, 8, 1, &selected));
+    link.say(&peer::data(8, 1, &["|RtmpSampleAccess".into(), true.into(), true.into()]));
+    for expected in ["data onMetaData on 1 at 7", "data onCuePoint on 1 at 8"] {
+        let Event::Media { message, .. } = link.event() else { panic!("data") };
+        assert_eq!(line(&message), expected);
+    }
+    link.no_event();
+}
+
+#[test]
+fn an_end_is_told_once_and_a_new_publisher_is_told() {
+    let (mut link, stream) = Link::playing();
+    link.status(1, Level::Status, "NetStream.Play.UnpublishNotify");
+    link.say(&peer::control(&Control::User(UserControl::StreamEof(1))));
+    assert!(matches!(link.event(), Event::Ended { stream: of, reason: EndReason::Unpublished } if of == stream));
+    link.no_event();
+    link.status(1, Level::Status, "NetStream.Play.PublishNotify");
+    assert!(matches!(link.event(), Event::PublishNotify { .. }));
+    link.say(&peer::control(&Control::User(UserControl::StreamEof(1))));
+    assert!(matches!(link.event(), Event::Ended { reason: EndReason::Eof, .. }));
+    link.say(&peer::audio(9, &peer::audio_frame(1)));
+    assert!(matches!(link.event(), Event::PublishNotify { .. }), "frames say so, too");
+    assert!(matches!(link.event(), Event::Media { .. }));
+    let complete = reply::information(Level::Status, "NetStream.Play.Complete", "");
+    link.say(&peer::data(9, 1, &["onPlayStatus".into(), complete.into()]));
+    assert!(matches!(link.event(), Event::Ended { reason: EndReason::Complete, .. }));
+}
+
+#[test]
+fn a_pause_is_no_end() {
+    let (mut link, stream) = Link::playing();
+    link.client.pause(stream, true, 70);
+    assert_eq!(link.heard(), ["8/1 pause 0 [Boolean(true), Number(70.0)]"]);
+    link.say(&peer::control(&Control::User(UserControl::StreamEof(1))));
+    link.no_event();
+    link.client.pause(stream, false, 70);
+    link.say(&peer::control(&Control::User(UserControl::StreamBegin(1))));
+    link.no_event();
+}
+
+#[test]
+fn a_refused_connect_closes() {
+    let mut link = Link::shaken(config());
+    let ex = Object::default().with("code", 302.0).with("redirect", "rtmp://other/live");
+    let information = reply::information(Level::Error, "NetConnection.Connect.Rejected", "Elsewhere.").with("ex", ex);
+    link.command(0, &reply::connect_error(1.0, information));
+    let Event::Rejected { stream: None, rejection } = link.event() else { panic!("a refusal") };
+    let redirect = rejection.redirect.as_ref().expect("a redirect");
+    let destination = redirect.destination("cam?a=b").expect("a URL");
+    assert_eq!(destination.to_string(), "rtmp://other:1935/live/cam?a=b");
+    let close = link.closed();
+    assert_eq!(close.reason, CloseReason::Rejected("NetConnection.Connect.Rejected".into()));
+    assert_eq!(close.phase, Phase::Connect);
+    assert_eq!(link.client.publish("x", PublishType::Live), Err(NotAsked::NotConnected));
+}
+
+#[test]
+fn a_redirect_of_a_stream_comes_on_the_connection() {
+    let mut link = Link::connected();
+    let stream = link.client.play("cam", PlayOptions::default()).expect("a stream");
+    link.command(0, &reply::create_stream_result(2.0, 1));
+    let ex = Object::default().with("code", 302.0).with("redirect2", "rtmp://other:1936/live/cam2");
+    let information = reply::information(Level::Error, "NetConnection.Connect.Rejected", "").with("ex", ex);
+    link.command(0, &Command::new("onStatus", 0.0, Value::Null).with(information));
+    let Event::Rejected { stream: Some(of), rejection } = link.event() else { panic!("a refusal") };
+    assert_eq!(of, stream);
+    let destination = rejection.redirect.expect("a redirect").destination("cam").expect("a URL");
+    assert_eq!(destination.to_string(), "rtmp://other:1936/live/cam2");
+}
+
+#[test]
+fn refusals_come_in_every_form_and_end_the_stream_alone() {
+    // By notice, by an answer to the call, to createStream, and with what lets one wonder.
+    for way in 0..4 {
+        let mut link = Link::connected();
+        let stream = link.client.play("cam", PlayOptions::default()).expect("a stream");
+        if way == 2 {
+            link.command(0, &reply::call_failed(2.0, "No."));
+        } else {
+            link.command(0, &reply::create_stream_result(2.0, 1));
+        }
+        match way {
+            0 => link.status(1, Level::Error, "NetStream.Play.StreamNotFound"),
+            1 => link.command(1, &reply::call_failed(3.0, "No.")),
+            3 => {
+                let information = Object::default().with("code", "NetStream.Play.StreamNotFound");
+                link.command(1, &Command::new("onStatus", 0.0, Value::Null).with(information));
+            }
+            _ => {}
+        }
+        assert!(matches!(link.event(), Event::Rejected { stream: Some(of), .. } if of == stream), "way {way}");
+        link.no_event();
+        assert_eq!(link.client.message_stream_id(stream), None);
+        assert!(link.client.play("cam", PlayOptions::default()).is_ok(), "the connection goes on");
+    }
+}
+
+#[test]
+fn a_publisher_that_is_taken_over_learns_it() {
+    let (mut link, stream) = Link::publishing();
+    link.status(1, Level::Error, "NetStream.Publish.BadName");
+    let Event::Rejected { stream: Some(of), rejection } = link.event() else { panic!("a refusal") };
+    assert_eq!((of, rejection.code.as_str()), (stream, "NetStream.Publish.BadName"));
+    let frame = frame(1, 60_000);
+    assert_eq!(link.client.send_frame(stream, &frame), Err(NotSent::NotPublishing));
+}
+
+#[test]
+fn a_reconnect_request_is_resolved() {
+    for (sent, expected) in [
+        (None, None),
+        (Some("//other:1936/live"), Some("rtmp://other:1936/live")),
+        (Some("/second?x=y"), Some("rtmp://origin.example/second?x=y")),
+        (Some("rtmp://far/live"), Some("rtmp://far/live")),
+    ] {
+        let mut link = Link::connected();
+        link.command(0, &reply::reconnect_request(sent, "The server is going down."));
+        let Event::ReconnectRequest { tc_url, description } = link.event() else { panic!("a reconnect request") };
+        assert_eq!(tc_url.map(|url| url.to_string()).as_deref(), expected);
+        assert_eq!(description, "The server is going down.");
+    }
+    let mut link = Link::connected();
+    link.command(0, &reply::reconnect_request(Some("http://web/"), ""));
+    assert!(matches!(link.event(), Event::Status { stream: None, .. }), "nobody is sent astray");
+}
+
+#[test]
+fn pings_windows_and_bandwidth_checks_are_answered() {
+    let mut link = Link::connected();
+    link.say(&peer::control(&Control::User(UserControl::PingRequest(77))));
+    let limit = PeerBandwidthLimit::Dynamic;
+    for window in [2_500_000, 5_000_000, 5_000_000] {
+        link.say(&peer::control(&Control::SetPeerBandwidth { window, limit }));
+    }
+    let soft = PeerBandwidthLimit::Soft;
+    link.say(&peer::control(&Control::SetPeerBandwidth { window: 9_000_000, limit: soft }));
+    link.command(0, &Command::new("onBWDone", 0.0, Value::Null));
+    link.command(0, &Command::new("_onbwcheck", 9.0, Value::Null).with("payload"));
+    assert_eq!(link.heard(), ["PingResponse(77)", "WindowAckSize(5000000)", "3/0 _result 9 0"]);
+    link.no_event();
+    link.command(0, &Command::new("makeCoffee", 10.0, Value::Null));
+    assert_eq!(link.heard(), ["3/0 _error 10 NetConnection.Call.Failed"]);
+    assert!(matches!(link.event(), Event::Call(command) if command.name == "makeCoffee"));
+}
+
+#[test]
+fn acknowledgements_come_every_window() {
+    let (mut link, _) = Link::playing();
+    link.say(&peer::control(&Control::WindowAckSize(5000)));
+    let mut acknowledged = 0;
+    for _ in 0..20 {
+        link.say(&peer::message(MessageType::AUDIO, 0, 1, &[0xaf; 1000]));
+        while let Output::Event(_) = link.client.poll_output() {}
+        acknowledged += link.heard().iter().filter(|line| line.starts_with("Acknowledgement(")).count();
+    }
+    assert_eq!(acknowledged, 20 * 1019 / 5000);
+}
+
+#[test]
+fn calls_get_their_answers() {
+    let mut link = Link::connected();
+    let first = link.client.call("a", Value::Null, &[1.0.into()]).expect("a call");
+    let second = link.client.call("b", Value::Null, &[]).expect("a call");
+    link.command(0, &reply::call_failed(f64::from(second.transaction()), "No."));
+    link.command(0, &reply::result(f64::from(first.transaction())).with(4.0));
+    link.command(0, &reply::result(f64::from(first.transaction())).with(5.0));
+    let Event::Answer { call, answer: Some(answer) } = link.event() else { panic!("an answer") };
+    assert!(call == second && !answer.success);
+    let Event::Answer { call, answer: Some(answer) } = link.event() else { panic!("an answer") };
+    assert!(call == first && answer.success && answer.values == [4.0.into()]);
+    link.no_event();
+    assert_eq!(link.client.counters().ignored_messages, 1);
+
+    let third = link.client.call("c", Value::Null, &[]).expect("a call");
+    link.pass(Duration::from_secs(11));
+    assert!(matches!(link.event(), Event::Answer { call, answer: None } if call == third));
+}
+
+fn frame(stream_id: u32, chunk_size: u32) -> Frame {
+    let payload = vec![0x17; 5000].into();
+    let message = Message { chunk_stream: 6, timestamp: 9, type_id: MessageType::VIDEO, stream_id, payload };
+    Frame::encode(message, WireFormat { chunk_size })
+}
+
+#[test]
+fn a_frame_shares_its_payload() {
+    let (mut link, stream) = Link::publishing();
+    let frame = frame(1, 60_000);
+    link.client.send_frame(stream, &frame).expect("sent");
+    assert_eq!(link.client.outbound().chunk().as_ptr(), frame.wire().as_ptr());
+    assert_eq!(link.heard(), ["video frame 23 on 1 at 9"]);
+}
+
+#[test]
+fn our_chunk_size_follows_frames_up_and_never_down() {
+    let mut link = Link::shaken(ClientConfig { chunk_size: 500, ..config() });
+    let stream = link.client.publish("cam", PublishType::Live).expect("a stream");
+    link.command(0, &reply::connect_result(1.0, 0.0));
+    link.command(0, &reply::create_stream_result(4.0, 1));
+    link.status(1, Level::Status, "NetStream.Publish.Start");
+    link.heard();
+    for chunk_size in [400, 1000, 1000, 700] {
+        link.client.send_frame(stream, &frame(1, chunk_size)).expect("sent");
+    }
+    let payload = vec![0x27; 2500].into();
+    let message = Message { chunk_stream: 9, timestamp: 10, type_id: MessageType::VIDEO, stream_id: 9, payload };
+    link.client.send_message(stream, message).expect("sent");
+    let (frame, message) = ("video frame 23 on 1 at 9", "video frame 39 on 1 at 10");
+    assert_eq!(link.heard(), [frame, "SetChunkSize(1000)", frame, frame, frame, message]);
+}
+
+#[test]
+fn metadata_goes_out_as_servers_want_it() {
+    let (mut link, stream) = Link::publishing();
+    let mut body = Vec::new();
+    amf0::encode(&Value::from("onMetaData"), &mut body);
+    amf0::encode(&Value::from(Object::default().with("width", 9.0)), &mut body);
+    let message =
+        Message { chunk_stream: 5, timestamp: 3, type_id: MessageType::DATA_AMF0, stream_id: 1, payload: body.into() };
+    let frame = Frame::encode(message, WireFormat { chunk_size: 60_000 });
+    link.client.send_frame(stream, &frame).expect("sent");
+    assert_eq!(link.heard(), ["data @setDataFrame on 1 at 3"]);
+}
+
+#[test]
+fn a_full_queue_takes_no_more_media() {
+    let mut config = config();
+    config.limits.outbound = 12_000;
+    let mut link = Link::connected_with(config);
+    let stream = link.client.publish("cam", PublishType::Live).expect("a stream");
+    assert_eq!(link.client.send_frame(stream, &frame(1, 60_000)), Err(NotSent::NotPublishing), "not yet");
+    link.command(0, &reply::create_stream_result(4.0, 1));
+    link.status(1, Level::Status, "NetStream.Publish.Start");
+    link.heard();
+    for _ in 0..3 {
+        link.client.send_frame(stream, &frame(1, 60_000)).expect("sent");
+    }
+    assert_eq!(link.client.send_frame(stream, &frame(1, 60_000)), Err(NotSent::Full { waiting: 3 * 5012 }));
+    link.heard();
+    assert!(link.client.send_frame(stream, &frame(1, 60_000)).is_ok());
+}
+
+#[test]
+fn limits_of_streams_and_calls_are_kept() {
+    let mut config = config();
+    (config.limits.streams, config.limits.calls) = (2, 3);
+    let mut link = Link::connected_with(config);
+    assert!(link.client.play("a", PlayOptions::default()).is_ok());
+    assert!(link.client.play("b", PlayOptions::default()).is_ok());
+    assert_eq!(link.client.publish("c", PublishType::Live), Err(NotAsked::TooManyStreams { limit: 2 }));
+    assert!(link.client.call("x", Value::Null, &[]).is_ok());
+    assert_eq!(link.client.call("y", Value::Null, &[]), Err(NotAsked::TooManyCalls { limit: 3 }));
+}
+
+#[test]
+fn nothing_is_parsed_while_enough_waits() {
+    let mut config = config();
+    (config.limits.events, config.limits.event_bytes, config.limits.inbox) = (8, 1 << 20, 3000);
+    let mut link = Link::connected_with(config);
+    let call = peer::message(MessageType::COMMAND_AMF0, 0, 0, &Command::new("x", 0.0, Value::Null).encode());
+    link.say(&call.repeat(9));
+    assert!(matches!(link.client.poll_output(), Output::Event(Event::Call(_))));
+    assert_eq!(link.client.events.len(), 7);
+    for _ in 0..8 {
+        assert!(matches!(link.event(), Event::Call(_)));
+    }
+    assert!(link.no_event().read);
+    link.say(&call.repeat(60));
+    assert_eq!(link.client.handle_input(link.now, &[0; 3000]), Err(Error::InboxOverLimit { limit: 3000 }));
+
+    let (mut link, _) = Link::playing();
+    for _ in 0..6 {
+        link.say(&peer::message(MessageType::VIDEO, 0, 1, &vec![0x27; 1 << 20]));
+        if link.client.is_blocked() {
+            break;
+        }
+    }
+    assert_eq!(link.client.events.len(), 4, "4 MiB wait");
+}
+
+#[test]
+fn an_unanswered_ping_flood_stops_the_reading() {
+    let mut link = Link::connected();
+    let ping = peer::control(&Control::User(UserControl::PingRequest(1)));
+    for _ in 0..10 {
+        link.say(&ping.repeat(1000));
+    }
+    assert!(!link.no_event().read);
+    assert!(link.client.outbound.len() < (64 << 10) + 100);
+    while !link.client.inbox.is_empty() {
+        take(&mut link.client);
+        link.client.poll_output();
+    }
+    assert!(link.no_event().read);
+}
+
+#[test]
+fn every_wait_has_an_end() {
+    let seconds = Duration::from_secs;
+    let mut link = Link::new(config());
+    link.pass(seconds(9));
+    link.no_event();
+    link.pass(seconds(2));
+    assert_eq!(link.closed().reason, CloseReason::Timeout(TimeoutKind::Handshake));
+
+    let mut link = Link::shaken(config());
+    link.pass(seconds(11));
+    assert_eq!(link.closed().reason, CloseReason::Timeout(TimeoutKind::Connect));
+
+    let mut link = Link::connected();
+    let created = link.client.play("cam", PlayOptions::default()).expect("a stream");
+    link.pass(seconds(11));
+    assert!(matches!(link.event(), Event::Unanswered { stream } if stream == created));
+    let asked = link.client.publish("cam", PublishType::Live).expect("a stream");
+    link.command(0, &reply::create_stream_result(5.0, 1));
+    link.heard();
+    link.pass(seconds(11));
+    assert!(matches!(link.event(), Event::Unanswered { stream } if stream == asked));
+    link.no_event();
+
+    let mut config = config();
+    config.timeouts.read = Some(seconds(20));
+    let mut link = Link::connected_with(config);
+    link.pass(seconds(15));
+    link.say(&peer::control(&Control::Acknowledgement(1)));
+    link.pass(seconds(15));
+    link.no_event();
+    link.pass(seconds(6));
+    assert_eq!(link.closed().reason, CloseReason::Timeout(TimeoutKind::Read));
+}
+
+#[test]
+fn a_server_that_takes_nothing_is_given_up() {
+    let (mut link, stream) = Link::publishing();
+    link.client.send_frame(stream, &frame(1, 60_000)).expect("sent");
+    let mut waited = Duration::ZERO;
+    let start = link.now;
+    while let Output::Wait(Wait { deadline: Some(deadline), .. }) = link.client.poll_output() {
+        waited = deadline - start;
+        link.client.handle_timeout(deadline);
+    }
+    let Output::Closed(close) = link.client.poll_output() else { panic!("closed") };
+    assert_eq!(close.reason, CloseReason::Timeout(TimeoutKind::Write));
+    assert_eq!(waited, Duration::from_secs(33), "and three seconds to let go");
+    assert_eq!(link.client.given_up(), 5012);
+}
+
+#[test]
+fn whoever_closes_says_goodbye_first() {
+    let (mut link, stream) = Link::publishing();
+    link.client.close();
+    assert!(link.no_event().write);
+    assert_eq!(link.heard(), [r#"3/0 FCUnpublish 6 [String("cam?k=v")]"#, "3/0 deleteStream 7 1"]);
+    let close = link.closed();
+    assert_eq!((close.reason, close.phase), (CloseReason::Closed, Phase::Publishing));
+    assert_eq!(link.client.send_frame(stream, &frame(1, 60_000)), Err(NotSent::NotPublishing));
+    link.say(&[9; 100]);
+    link.client.handle_timeout(link.now);
+    link.closed();
+}
+
+#[test]
+fn the_end_comes_behind_the_events() {
+    let (mut link, _) = Link::playing();
+    link.say(&peer::audio(9, &peer::audio_frame(1)));
+    link.client.handle_disconnect(link.now, CloseReason::PeerClosed);
+    assert!(matches!(link.event(), Event::Media { .. }));
+    assert_eq!(link.closed().reason, CloseReason::PeerClosed);
+
+    let mut link = Link::connected();
+    link.command(0, &Command::new("close", 0.0, Value::Null));
+    assert_eq!(link.closed().reason, CloseReason::ToldToClose);
+}
+
+#[test]
+fn errors_name_their_place() {
+    let mut link = Link::new(config());
+    link.say(b"HTTP/1.1 400 Bad Request");
+    let CloseReason::Protocol(Error::Handshake(_)) = link.closed().reason else { panic!("a handshake error") };
+
+    let mut limits = config();
+    limits.limits.chunks = ChunkLimits { message: 1000, ..ChunkLimits::default() };
+    let mut link = Link::connected_with(limits);
+    link.say(&peer::message(MessageType::VIDEO, 0, 1, &[0; 1001]));
+    let CloseReason::Protocol(Error::Chunk(_)) = link.closed().reason else { panic!("a chunk error") };
+
+    let mut link = Link::shaken(config());
+    link.say(&peer::message(MessageType::COMMAND_AMF0, 0, 0, &[0xff]));
+    let CloseReason::Protocol(Error::Command(_)) = link.closed().reason else { panic!("a command error") };
+}

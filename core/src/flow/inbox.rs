@@ -1,0 +1,82 @@
+/// Bytes received and not parsed yet.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    bytes: Vec<u8>,
+    /// Those before it are parsed.
+    start: usize,
+}
+
+impl Inbox {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    /// Puts `rest` behind what is kept; false if that would be more than `limit` bytes.
+    pub(crate) fn keep(&mut self, rest: &[u8], limit: usize) -> bool {
+        if rest.is_empty() {
+            return true;
+        }
+        if self.len() + rest.len() > limit {
+            return false;
+        }
+        self.bytes.drain(..self.start);
+        self.start = 0;
+        self.bytes.extend_from_slice(rest);
+        true
+    }
+
+    /// Takes all out; parse from [`Taken::rest`] on, then [`put_back`](Self::put_back) what is left.
+    pub(crate) fn take(&mut self) -> Taken {
+        Taken { bytes: std::mem::take(&mut self.bytes), start: std::mem::take(&mut self.start) }
+    }
+
+    /// Keeps the last `left` bytes of what was taken. Nothing is moved for what was parsed: a read full of requests is
+    /// walked through once.
+    pub(crate) fn put_back(&mut self, taken: Taken, left: usize) {
+        if left > 0 {
+            self.start = taken.bytes.len() - left;
+            self.bytes = taken.bytes;
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Inbox::default();
+    }
+}
+
+/// What was in an [`Inbox`].
+#[derive(Debug)]
+pub(crate) struct Taken {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Taken {
+    /// What is not parsed yet.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_comes_before_what_follows() {
+        let mut inbox = Inbox::default();
+        assert!(inbox.keep(b"abcd", 4));
+        assert!(!inbox.keep(b"e", 4), "over the limit");
+        let taken = inbox.take();
+        assert_eq!(taken.rest(), b"abcd");
+        inbox.put_back(taken, 2);
+        assert!(inbox.keep(b"ef", 4), "parsed bytes do not count");
+        assert_eq!(inbox.take().rest(), b"cdef");
+        assert!(inbox.is_empty());
+    }
+}

@@ -1,0 +1,11 @@
+//! What both roles keep account of on a connection: time, acknowledgements, writes, bytes not parsed yet.
+
+mod inbox;
+mod stall;
+mod timers;
+mod window;
+
+pub(crate) use inbox::Inbox;
+pub(crate) use stall::WriteWatch;
+pub(crate) use timers::Timers;
+pub(crate) use window::AckWindow;

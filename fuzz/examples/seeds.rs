@@ -1,0 +1,258 @@
+//! Writes the first inputs of each target's corpus: what real clients sent, and the test vectors.
+//!
+//!     cargo run --manifest-path fuzz/Cargo.toml --no-default-features --example seeds -- FOLDER
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use std::{env, fs, io, process};
+
+use anabranch_core::client::{self, Client, ClientConfig, Destination, PlayOptions, StreamHandle};
+use anabranch_core::command::PublishType;
+use anabranch_core::conn::{self, Config, Conn, Server};
+use anabranch_core::message::{Message, MessageType, Payload};
+use anabranch_core::session::Outbound;
+use bytes::Buf;
+
+#[path = "../../core/tests/support/mod.rs"]
+mod support;
+
+use support::{fixtures, recorded};
+
+/// Cuts that go through headers: three pieces of 1, 11 and 131 bytes, over and over.
+const CUTS: [u8; 4] = [3, 0, 10, 130];
+
+fn main() -> io::Result<()> {
+    let Some(folder) = env::args_os().nth(1).map(PathBuf::from) else {
+        eprintln!("usage: seeds FOLDER");
+        process::exit(2);
+    };
+    let seeds = Seeds { folder };
+    wire(&seeds)?;
+    bodies(&seeds)?;
+    names(&seeds)?;
+    connections(&seeds)?;
+    clients(&seeds)
+}
+
+struct Seeds {
+    folder: PathBuf,
+}
+
+impl Seeds {
+    fn write(&self, target: &str, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+        let folder = self.folder.join(target);
+        fs::create_dir_all(&folder)?;
+        let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        fs::write(folder.join(format!("seed-{name}")), parts.concat())
+    }
+
+    /// Each vector of a kind, behind `head`.
+    fn vectors(&self, kind: &str, target: &str, head: &[u8]) -> io::Result<()> {
+        for vector in fixtures::vectors(kind) {
+            self.write(target, fixtures::id(&vector), &[head, &fixtures::input(&vector)])?;
+        }
+        Ok(())
+    }
+}
+
+fn wire(seeds: &Seeds) -> io::Result<()> {
+    let one = |kind: &str| fixtures::input(&fixtures::vectors(kind)[0]);
+    for vector in fixtures::vectors("c0c1") {
+        seeds.write("handshake_server", fixtures::id(&vector), &[&CUTS, &fixtures::input(&vector), &one("c2")])?;
+    }
+    seeds.write("handshake_server", "simple", &[&CUTS, &recorded::simple_hello(), &[0; 1536]])?;
+    for asked in [0, 1] {
+        seeds.write("handshake_client", &format!("{asked}"), &[&[asked], &CUTS, &[3], &one("s1s2")])?;
+    }
+    for (name, header) in [
+        ("version-1", &b"PROXY TCP4 192.0.2.1 192.0.2.2 51000 1935\r\n"[..]),
+        ("version-1-unknown", b"PROXY UNKNOWN\r\n"),
+        ("version-1-ipv6", b"PROXY TCP6 2001:db8::1 2001:db8::2 51000 1935\r\n"),
+        ("version-2", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\xc7\x38\x07\x8f"),
+        ("version-2-local", b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"),
+        ("srs", b"\xf3\0\x04\xc0\0\x02\x01"),
+    ] {
+        seeds.write("preface", name, &[&CUTS, header, b"\x03"])?;
+    }
+    for vector in fixtures::vectors("chunks") {
+        for setup in [0, 2] {
+            let name = format!("{}-{setup}", fixtures::id(&vector));
+            seeds.write("chunk_reader", &name, &[&[setup], &CUTS, &fixtures::input(&vector)])?;
+        }
+    }
+    Ok(())
+}
+
+fn bodies(seeds: &Seeds) -> io::Result<()> {
+    seeds.vectors("amf0", "amf0", &[0])?;
+    seeds.vectors("amf3", "amf3", &[0])?;
+    seeds.vectors("amf0", "command", &[0])?;
+    seeds.vectors("cmd17", "command", &[3])?;
+    for type_id in 1..=6 {
+        seeds.vectors(&format!("ctl{type_id}"), "message", &[type_id])?;
+    }
+    seeds.vectors("sharedobject", "message", &[19])?;
+    let set_data_frame =
+        b"\x02\0\x0d@setDataFrame\x02\0\x0aonMetaData\x08\0\0\0\x01\0\x05width\0\x40\x94\0\0\0\0\0\0\0\0\x09";
+    seeds.write("message", "set-data-frame", &[&[18], set_data_frame])?;
+    seeds.write(
+        "message",
+        "unfit-metadata",
+        &[&[18], b"\x02\0\x0aonMetaData\x08\0\0\0\x01\0\x01a\x06\0\x01b\x02\0\x01c"],
+    )?;
+    seeds.vectors("video", "flv_video", &[])?;
+    seeds.vectors("audio", "flv_audio", &[])?;
+    seeds.vectors("aggregate", "flv_aggregate", &[0, 0, 0x13, 0x88])?;
+    // The decoder configurations in the vectors lie behind a header of five bytes, or two.
+    for (kind, head, codecs) in [("video", 5, 0..6u8), ("audio", 2, 6..12)] {
+        for vector in fixtures::vectors(kind) {
+            let input = fixtures::input(&vector);
+            for codec in codecs.clone() {
+                if let Some(payload) = input.get(head..).filter(|payload| payload.len() > 1) {
+                    let selector = codec << 1 | u8::from(kind == "audio");
+                    seeds.write(
+                        "flv_config",
+                        &format!("{}-{codec}", fixtures::id(&vector)),
+                        &[&[selector], payload],
+                    )?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn names(seeds: &Seeds) -> io::Result<()> {
+    for vector in fixtures::vectors("tcurl") {
+        let url = vector["input"].as_str().expect("a URL");
+        seeds.write("url", fixtures::id(&vector), &[url.as_bytes(), b"\n-\ncam?token=1&a=b\n/other"])?;
+    }
+    for (name, text) in [
+        ("librtmp", "rtmp://h/live/k?u=http:/\nlive/k?u=http:/\nx/p\n//other/app"),
+        ("obs", "rtmp://user:password@[::1]:1936/live/k\nlive/k\n\nrtmp://b/c"),
+        ("vhost", "rtmp://h/live?vhost=a\nlive...vhost...b\ncam?domain=c;x=%41\n?q"),
+        ("app-only", "-\nlive\nroom/cam\n"),
+    ] {
+        seeds.write("url", name, &[text.as_bytes()])?;
+    }
+    for (name, text) in [
+        ("rules", "allow publish 10.0.0.0/8; deny publish 10.6.6.6; deny play 2001:db8:bad::/48"),
+        ("network", "10.0.0.0/8\n*.example.com [::1] a.b\n0123456789abcdef\nlive\ncam\nhttp://a.b/c\n00"),
+        ("all", "allow play all\nexample.com\n0123456789abcdef\nlive/room\ncam\n1000\nabcd"),
+    ] {
+        seeds.write("policy", name, &[text.as_bytes()])?;
+    }
+    Ok(())
+}
+
+fn connections(seeds: &Seeds) -> io::Result<()> {
+    for (index, connection) in recorded::connections().iter().enumerate() {
+        // One has its handshake with it; behind the others', all are the same.
+        let (setup, from) = match index {
+            1 => (0x80, 0),
+            _ if connection.name.ends_with("simple") => ((index % 8) as u8, connection.handshake),
+            _ => continue,
+        };
+        for target in ["server_session", "server_connection"] {
+            seeds.write(target, &connection.name, &[&[setup, 0], &CUTS, &connection.bytes[from..]])?;
+        }
+    }
+    for path in recordings()? {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let said = from_hex(&fs::read_to_string(&path)?);
+        // A few frames are as good as all.
+        let said = &said[..said.len().min(9000)];
+        for target in ["server_session", "server_connection"] {
+            seeds.write(target, &name, &[&[0, 0], &CUTS, said])?;
+        }
+        seeds.write("chunk_reader", &name, &[&[0], &CUTS, said])?;
+    }
+    Ok(())
+}
+
+/// What our own server says to our own client.
+fn clients(seeds: &Seeds) -> io::Result<()> {
+    for (wishes, other) in [(1, false), (2, true), (3, false), (14, true)] {
+        let now = Instant::now();
+        let server = Server::new(Config::default(), [7; 32]);
+        let destination = Destination::parse("rtmp://example.org/live/cam").expect("a URL");
+        let client = |wishes: u8| {
+            let mut client = Client::new(ClientConfig::to(&destination).into(), [4; 32], now);
+            let publish = || client.publish("cam", PublishType::Live).expect("nothing is there yet");
+            let published = (wishes & 1 != 0).then(publish);
+            if wishes & 2 != 0 {
+                let options = PlayOptions { ask_length: wishes & 4 != 0, ..PlayOptions::default() };
+                client.play("cam", options).expect("little is there yet");
+            }
+            (client, published)
+        };
+        let ((mut publisher, published), mut its_conn) = (client(u8::from(other)), server.connect(now));
+        exchange(now, &mut publisher, &mut its_conn);
+        let ((mut ours, ours_published), mut conn) = (client(wishes), server.connect(now));
+        let mut said = exchange(now, &mut ours, &mut conn);
+        for (client, conn, stream) in
+            [(&mut publisher, &mut its_conn, published), (&mut ours, &mut conn, ours_published)]
+        {
+            if let Some(stream) = stream {
+                send(client, stream);
+                exchange(now, client, conn);
+            }
+        }
+        said.extend(exchange(now, &mut ours, &mut conn));
+        its_conn.shutdown();
+        drop(its_conn);
+        conn.shutdown();
+        said.extend(exchange(now, &mut ours, &mut conn));
+        seeds.write("client_session", &format!("{wishes}"), &[&[0, wishes], &CUTS, &said[1 + 2 * 1536..]])?;
+    }
+    Ok(())
+}
+
+/// A few frames.
+fn send(client: &mut Client, stream: StreamHandle) {
+    for number in 0..20 {
+        let head: &[u8] = if number % 5 == 0 { &[0x17, 1, 0, 0, 0] } else { &[0x27, 1, 0, 0, 0] };
+        let payload = Payload::from(&[head, &[0x55; 150]].concat()[..]);
+        let (timestamp, type_id) = (number * 40, MessageType::VIDEO);
+        let message = Message { chunk_stream: 6, timestamp, type_id, stream_id: 0, payload };
+        client.send_message(stream, message).expect("it is being published");
+    }
+}
+
+/// Passes bytes both ways until neither side has any; what the server said.
+fn exchange(now: Instant, client: &mut Client, conn: &mut Conn) -> Vec<u8> {
+    let mut said = Vec::new();
+    loop {
+        while let client::Output::Event(_) = client.poll_output() {}
+        while let conn::Output::Action(_) = conn.poll(now) {}
+        let take = |outbound: &mut Outbound| outbound.copy_to_bytes(outbound.remaining());
+        let (sent, answer) = (take(client.outbound()), take(conn.outbound()));
+        if sent.is_empty() && answer.is_empty() {
+            return said;
+        }
+        conn.handle_input(now, &sent);
+        let _ = client.handle_input(now, &answer);
+        said.extend_from_slice(&answer);
+    }
+}
+
+/// Files of what clients sent behind their handshake.
+fn recordings() -> io::Result<Vec<PathBuf>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/fixtures");
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "hex") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Lines of hexadecimal digits, and comments.
+fn from_hex(text: &str) -> Vec<u8> {
+    let digits: String = text.lines().filter(|line| !line.starts_with('#')).map(str::trim).collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("hex digits");
+    digits.as_bytes().chunks(2).map(byte).collect()
+}

@@ -1,0 +1,473 @@
+//! A server with several connections that do anything in any order, while an adapter does what it is told, and a
+//! virtual clock. After each operation all that must hold at every moment is checked.
+
+mod client;
+mod operation;
+mod questions;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use anabranch_core::chunk::MAX_HEADER;
+use anabranch_core::conn::{Action, Config, Conn, Output, Report, Role, Server, Verdict};
+use anabranch_core::hub::StreamId;
+use anabranch_core::session::{CloseReason, Wait};
+use arbitrary::{Arbitrary, Unstructured};
+use bytes::Buf;
+
+use crate::session::ONE_REPLY;
+use crate::time::any_instant;
+use client::{Archive, Client};
+use operation::{Command, Decision, Kind, Operation, Setup};
+use questions::Questions;
+
+/// Most operations of one input: what matters shows in fewer.
+const MOST: usize = 250;
+
+/// Clients at a time.
+const CLIENTS: usize = 5;
+
+/// A packet of a bandwidth check, and what else is queued that is no reply, in bytes.
+const BEYOND: usize = 16_000;
+
+/// Polls of one connection in a row before it is said to spin.
+const POLLS: usize = 10_000;
+
+/// A setup and operations.
+pub fn run(input: &[u8]) {
+    let mut input = Unstructured::new(input);
+    let Ok(setup) = Setup::arbitrary(&mut input) else {
+        return;
+    };
+    let mut world = World::new(&setup);
+    for _ in 0..MOST {
+        if input.is_empty() {
+            break;
+        }
+        let Ok(operation) = Operation::arbitrary(&mut input) else {
+            break;
+        };
+        world.apply(operation);
+        world.settle();
+        world.check();
+    }
+    world.end();
+}
+
+/// A client with its connection.
+struct Slot {
+    conn: Conn,
+    client: Client,
+    wait: Wait,
+    /// Whether the client takes at once what the server has for it.
+    greedy: bool,
+    publishes: Vec<StreamId>,
+    plays: Vec<StreamId>,
+    subscribed: Vec<StreamId>,
+    questions: Questions,
+    /// To be polled.
+    woken: bool,
+}
+
+struct World {
+    now: Instant,
+    server: Server,
+    proxied: bool,
+    rude: bool,
+    slots: [Option<Slot>; CLIENTS],
+    archive: Archive,
+    held: bool,
+    clients: u32,
+    /// Most bytes that may wait for a client, the longest frame not counted.
+    queue: usize,
+    /// Most bytes of a log.
+    log: usize,
+    chunk_size: usize,
+}
+
+impl World {
+    fn new(setup: &Setup) -> Self {
+        let config = setup.config();
+        let hosts = || config.vhosts.iter().map(|vhost| &vhost.settings).chain([&config.defaults]);
+        let most = |of: fn(&anabranch_core::conn::VhostConfig) -> usize| hosts().map(of).max().unwrap_or_default();
+        let queue = most(|host| host.high_water)
+            + most(|host| host.session.limits.replies.max(4096))
+            // All headers go out together, each with a head, and once more when a second stream starts.
+            + 2 * (most(|host| host.source.header_bytes) + 64 * MAX_HEADER)
+            + ONE_REPLY
+            + BEYOND;
+        let log = most(|host| host.source.bytes);
+        let chunk_size = hosts().map(|host| host.session.chunk_size as usize).min().unwrap_or(128);
+        World {
+            now: any_instant(),
+            server: Server::new(Config::clone(&config), [3; 32]),
+            proxied: setup.proxied,
+            rude: setup.rude,
+            slots: [const { None }; CLIENTS],
+            archive: Archive::default(),
+            held: false,
+            clients: 0,
+            queue,
+            log,
+            chunk_size,
+        }
+    }
+
+    fn apply(&mut self, operation: Operation) {
+        use Operation as O;
+        match operation {
+            O::Connect { client } => {
+                if self.connect(client) {
+                    self.slot(client, |slot, _| slot.client.hello());
+                }
+            }
+            O::ConnectSilently { client } => _ = self.connect(client),
+            O::Publish { client, host, stream, multitrack } => {
+                self.identify(client, host, multitrack, Command::Publish(stream));
+            }
+            O::Play { client, host, stream, multitrack } => {
+                self.identify(client, host, multitrack, Command::Play { stream, duration: None });
+            }
+            O::Command { client, on, transaction, command } => {
+                self.slot(client, |slot, _| slot.client.call(on % 4, transaction, &command));
+            }
+            O::Media { client, on, kind, later, filler } => {
+                self.slot(client, |slot, archive| slot.client.media(1 + on % 2, kind, later, filler, archive));
+            }
+            O::Control { client, type_id, word, second } => {
+                self.slot(client, |slot, _| slot.client.control(type_id, word, second));
+            }
+            O::Raw { client, bytes } => {
+                self.archive.forged = true;
+                self.slot(client, |slot, _| slot.client.unsent.extend(&bytes));
+            }
+            O::Partly { client, bytes } => {
+                let now = self.now;
+                let rude = self.rude;
+                self.slot(client, |slot, archive| slot.send(now, usize::from(bytes), rude, archive));
+            }
+            O::Write { client, bytes } => {
+                self.slot(client, |slot, archive| slot.write(usize::from(bytes), archive));
+            }
+            O::WriteAll { client } => self.slot(client, |slot, archive| slot.write(usize::MAX, archive)),
+            O::Greedy { client, greedy } => self.slot(client, |slot, _| slot.greedy = greedy),
+            O::Pass { milliseconds } => self.now += Duration::from_millis(u64::from(milliseconds)),
+            O::PassToDeadline => {
+                let deadlines = self.slots.iter().flatten().filter_map(|slot| slot.wait.deadline);
+                self.now = deadlines.min().map_or(self.now, |deadline| deadline.max(self.now));
+            }
+            O::Answer { client, question, verdict } => self.answer(client, question, &verdict),
+            O::Disconnect { client, broken } => {
+                let reason = if broken { CloseReason::PeerLost("reset".into()) } else { CloseReason::PeerClosed };
+                let now = self.now;
+                self.slot(client, |slot, _| slot.conn.handle_disconnect(now, reason));
+            }
+            O::Close { client } => self.slot(client, |slot, _| slot.conn.close(CloseReason::Closed("enough"))),
+            O::Shutdown { client } => self.slot(client, |slot, _| slot.conn.shutdown()),
+            O::Forget { client } => {
+                self.slots[usize::from(client) % CLIENTS] = None;
+                // Who drops a connection that publishes has its players learn of it.
+                self.wake_all();
+            }
+            O::Reconnect { client } => {
+                self.slot(client, |slot, _| _ = slot.conn.request_reconnect(Some("rtmp://b/live"), "go"));
+            }
+            O::Drain { client, milliseconds } => {
+                let deadline = self.now + Duration::from_millis(u64::from(milliseconds));
+                self.slot(client, |slot, _| slot.conn.drain(deadline, None));
+            }
+            O::DrainServer => self.server.drain(),
+            O::Hold { hold } => self.held = hold,
+            O::Lend { client, kind, publisher } => self.lend(client, kind, publisher),
+        }
+    }
+
+    fn slot(&mut self, client: u8, act: impl FnOnce(&mut Slot, &mut Archive)) {
+        if let Some(slot) = &mut self.slots[usize::from(client) % CLIENTS] {
+            act(slot, &mut self.archive);
+            slot.woken = true;
+        }
+    }
+
+    /// False if that client has a connection already.
+    fn connect(&mut self, client: u8) -> bool {
+        let slot = &mut self.slots[usize::from(client) % CLIENTS];
+        if slot.is_some() {
+            return false;
+        }
+        self.clients += 1;
+        let conn = match self.proxied {
+            true => self.server.connect_from(self.now, SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 50_000))),
+            false => self.server.connect(self.now),
+        };
+        *slot = Some(Slot {
+            conn,
+            client: Client::new(self.clients),
+            wait: Wait { deadline: None, read: true, write: false, source: false },
+            greedy: true,
+            publishes: Vec::new(),
+            plays: Vec::new(),
+            subscribed: Vec::new(),
+            questions: Questions::default(),
+            woken: true,
+        });
+        true
+    }
+
+    fn identify(&mut self, client: u8, host: u8, multitrack: bool, command: Command) {
+        let fresh = self.connect(client);
+        self.slot(client, |slot, _| {
+            if fresh {
+                slot.client.hello();
+                slot.client.call(0, 1, &Command::Connect { host, multitrack });
+                slot.client.call(0, 1, &Command::CreateStream);
+            }
+            slot.client.call(1, 1, &command);
+        });
+    }
+
+    fn answer(&mut self, client: u8, question: u8, verdict: &Decision) {
+        let verdict = match verdict {
+            Decision::Allow => Verdict::Allow,
+            Decision::Deny => Verdict::Deny("no".to_owned()),
+            Decision::Redirect => Verdict::Redirect("rtmp://elsewhere/live/cam".to_owned()),
+        };
+        let now = self.now;
+        self.slot(client, |slot, _| {
+            if let Some(id) = slot.questions.answer(question, &verdict) {
+                slot.conn.answer(now, id, verdict);
+                // The first word counts.
+                slot.conn.answer(now, id, Verdict::Allow);
+            }
+        });
+    }
+
+    /// The adapter writes without holding the connection, while a publisher goes on.
+    fn lend(&mut self, client: u8, kind: Kind, publisher: u8) {
+        let Some(slot) = &mut self.slots[usize::from(client) % CLIENTS] else {
+            return;
+        };
+        let mut lent = slot.conn.outbound().lend();
+        let bytes = lent.copy_to_bytes(lent.remaining() / 2);
+        slot.client.receive(&bytes, &self.archive);
+        if usize::from(publisher) % CLIENTS != usize::from(client) % CLIENTS {
+            self.slot(publisher, |slot, archive| slot.client.media(1, kind, 20, 100, archive));
+            let now = self.now;
+            let rude = self.rude;
+            self.slot(publisher, |slot, archive| slot.send(now, usize::MAX, rude, archive));
+        }
+        self.slot(client, |slot, _| slot.conn.outbound().restore(lent));
+    }
+
+    fn wake_all(&mut self) {
+        for slot in self.slots.iter_mut().flatten() {
+            slot.woken = true;
+        }
+    }
+
+    /// Does what an adapter does until nothing is left to do at this time.
+    fn settle(&mut self) {
+        if self.held {
+            return;
+        }
+        for round in 0.. {
+            assert!(round < 1000, "the connections never come to rest");
+            let mut any = false;
+            for index in 0..CLIENTS {
+                any |= self.serve(index);
+            }
+            if !any {
+                return;
+            }
+        }
+    }
+
+    /// Gives a connection its turn; false if there was nothing to do.
+    fn serve(&mut self, index: usize) -> bool {
+        let now = self.now;
+        let Some(slot) = &mut self.slots[index] else {
+            return false;
+        };
+        let due = slot.wait.deadline.is_some_and(|deadline| deadline <= now);
+        let input = !slot.client.unsent.is_empty() && (slot.wait.read || self.rude);
+        if !slot.woken && !due && !input {
+            return false;
+        }
+        slot.woken = false;
+        if due {
+            slot.questions.expire(now);
+            slot.conn.handle_timeout(now);
+        }
+        if input {
+            slot.send(now, 4096, self.rude, &mut self.archive);
+        }
+        let mut times_due = 0;
+        for poll in 0.. {
+            assert!(poll < POLLS, "a connection never comes to wait");
+            let Some(slot) = &mut self.slots[index] else {
+                return true;
+            };
+            match slot.conn.poll(now) {
+                Output::Action(action) => self.act(index, action),
+                Output::Wait(wait) => {
+                    slot.wait = wait;
+                    self.check_wait(index);
+                    let Some(slot) = &mut self.slots[index] else {
+                        return true;
+                    };
+                    if wait.write && slot.greedy && poll < 500 {
+                        slot.write(usize::MAX, &mut self.archive);
+                        continue;
+                    }
+                    if wait.deadline.is_some_and(|deadline| deadline <= now) {
+                        times_due += 1;
+                        assert!(times_due < 5, "the deadline does not move: {:?}", slot.conn);
+                        slot.questions.expire(now);
+                        slot.conn.handle_timeout(now);
+                        continue;
+                    }
+                    return true;
+                }
+                Output::Closed(report) => {
+                    self.finish(index, &report);
+                    return true;
+                }
+            }
+        }
+        true
+    }
+
+    fn act(&mut self, index: usize, action: Action) {
+        let Some(slot) = &mut self.slots[index] else {
+            return;
+        };
+        match action {
+            Action::Attach(attachment) => {
+                assert!(!slot.questions.is_open(), "attached before the verdict: {attachment}");
+                match attachment.role {
+                    Role::Publisher => slot.publishes.push(attachment.stream),
+                    Role::Player if slot.plays.contains(&attachment.stream) => {}
+                    Role::Player => slot.plays.push(attachment.stream),
+                }
+            }
+            Action::Detach { role, stream } => {
+                let list = if role == Role::Publisher { &mut slot.publishes } else { &mut slot.plays };
+                let at = list.iter().position(|attached| *attached == stream);
+                list.swap_remove(at.expect("who is detached was attached"));
+            }
+            Action::Subscribe(stream) => {
+                assert!(!slot.subscribed.contains(&stream), "subscribed twice");
+                slot.subscribed.push(stream);
+            }
+            Action::Unsubscribe(stream) => {
+                let at = slot.subscribed.iter().position(|subscribed| *subscribed == stream);
+                slot.subscribed.swap_remove(at.expect("who is unsubscribed was subscribed"));
+            }
+            Action::Ask(ask) => slot.questions.ask(*ask),
+            Action::Tell(notice) => slot.questions.tell(&notice),
+            Action::Wake(stream) => {
+                for slot in self.slots.iter_mut().flatten().filter(|slot| slot.subscribed.contains(&stream)) {
+                    slot.woken = true;
+                }
+            }
+        }
+    }
+
+    fn check_wait(&mut self, index: usize) {
+        let longest = self.longest_message();
+        let Some(slot) = &mut self.slots[index] else {
+            return;
+        };
+        let waiting = slot.conn.outbound().len();
+        assert_eq!(slot.wait.write, waiting > 0);
+        assert!(waiting <= self.queue + longest, "{waiting} bytes wait, over {} + {longest}", self.queue);
+    }
+
+    /// What the longest frame of any publisher takes on the wire.
+    fn longest_message(&self) -> usize {
+        let body = self.archive.longest;
+        body + MAX_HEADER + (body / self.chunk_size + 1) * 5
+    }
+
+    fn finish(&mut self, index: usize, report: &Report) {
+        let Some(mut slot) = self.slots[index].take() else {
+            return;
+        };
+        assert!(
+            slot.publishes.is_empty() && slot.plays.is_empty() && slot.subscribed.is_empty(),
+            "still attached after the end"
+        );
+        slot.questions.check_end();
+        assert!(slot.conn.outbound().is_empty());
+        assert!(!report.to_string().is_empty() && !report.close.reason.name().is_empty());
+        // Over is over, whatever comes.
+        slot.conn.handle_input(self.now, &[3; 100]);
+        slot.conn.handle_timeout(self.now);
+        slot.conn.shutdown();
+        assert!(matches!(slot.conn.poll(self.now), Output::Closed(_)), "it goes on after its end");
+        assert!(slot.conn.outbound().is_empty());
+        let stats = slot.conn.stats().snapshot(self.now);
+        assert!(stats.dropped.frames <= report.missed.frames, "{stats:?} {report:?}");
+    }
+
+    /// What must hold at every moment.
+    fn check(&self) {
+        let used = |stream: StreamId| {
+            let slots = || self.slots.iter().flatten();
+            let publishers = slots().filter(|slot| slot.publishes.contains(&stream)).count();
+            (publishers, slots().filter(|slot| slot.plays.contains(&stream)).count())
+        };
+        // A log may be over its bound by its newest frame alone, which has a plain form beside it at most.
+        let log = self.log.max(2 * self.longest_message() + 2 * MAX_HEADER);
+        for stream in self.server.hub().streams() {
+            assert!(stream.published || stream.players > 0, "{} is listed and nobody uses it", stream.key);
+            assert!(stream.log_bytes <= log, "{} bytes in the log of {}", stream.log_bytes, stream.key);
+            let (publishers, players) = used(stream.id);
+            let claimed = self.slots.iter().flatten().any(|slot| slot.questions.is_open());
+            assert!(!stream.published || publishers > 0 || claimed || self.held, "{} has no publisher", stream.key);
+            // One connection may play a stream more than once.
+            assert!(self.held || stream.players >= players, "{} has {players} players", stream.key);
+            assert!(self.held || (stream.players > 0) == (players > 0), "{} has no players", stream.key);
+        }
+    }
+
+    /// All connections end, one way or another, and nothing is left.
+    fn end(&mut self) {
+        self.held = false;
+        self.wake_all();
+        self.settle();
+        self.check();
+        for index in 0..CLIENTS {
+            if let Some(slot) = &mut self.slots[index] {
+                slot.conn.handle_disconnect(self.now, CloseReason::PeerClosed);
+                slot.woken = true;
+                self.serve(index);
+                assert!(self.slots[index].is_none(), "a disconnect ends a connection");
+            }
+        }
+        assert!(self.server.hub().streams().is_empty(), "a stream is left");
+        for vhost in self.server.vhosts() {
+            assert_eq!((vhost.connections, vhost.publishers, vhost.players), (0, 0, 0), "{} counts on", vhost.name);
+        }
+    }
+}
+
+impl Slot {
+    /// The client says as much as is asked for and the server wants.
+    fn send(&mut self, now: Instant, most: usize, rude: bool, archive: &mut Archive) {
+        if !self.wait.read && !rude {
+            return;
+        }
+        let bytes: Vec<u8> = self.client.unsent.drain(..self.client.unsent.len().min(most)).collect();
+        self.client.sent(&bytes, archive);
+        self.conn.handle_input(now, &bytes);
+        self.woken = true;
+    }
+
+    /// The client takes as much as is asked for.
+    fn write(&mut self, most: usize, archive: &Archive) {
+        let outbound = self.conn.outbound();
+        let bytes = outbound.copy_to_bytes(outbound.remaining().min(most));
+        self.client.receive(&bytes, archive);
+    }
+}

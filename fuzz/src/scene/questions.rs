@@ -1,0 +1,83 @@
+//! What the outside was asked, and what it was told.
+
+use std::time::Instant;
+
+use anabranch_core::conn::{Ask, AskId, Notice, Subject, Verdict};
+
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    asked: Vec<Question>,
+}
+
+#[derive(Debug)]
+struct Question {
+    ask: Ask,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The verdict is still of use.
+    Open,
+    /// Granted, or decided by silence: a notice is to follow.
+    Decided,
+    /// Refused, or told of: nothing is to follow.
+    Over,
+}
+
+impl Questions {
+    pub(super) fn ask(&mut self, ask: Ask) {
+        assert!(self.asked.iter().all(|question| question.ask.id != ask.id), "an id is used twice");
+        assert!(self.asked.iter().all(|question| question.state != State::Open), "one question at a time");
+        self.asked.push(Question { ask, state: State::Open });
+    }
+
+    /// The question of this number, however old, and what becomes of it by this verdict.
+    pub(super) fn answer(&mut self, number: u8, verdict: &Verdict) -> Option<AskId> {
+        let count = self.asked.len();
+        // Mostly the last one.
+        let question = self.asked.get_mut(count.checked_sub(1 + usize::from(number) % count.max(1))?)?;
+        if question.state == State::Open {
+            question.state = match (verdict, &question.ask.subject) {
+                (Verdict::Allow, Subject::Traverse(_)) | (Verdict::Deny(_) | Verdict::Redirect(_), _) => State::Over,
+                (Verdict::Allow, _) => State::Decided,
+            };
+        }
+        Some(question.ask.id)
+    }
+
+    /// Silence is a verdict from the deadline on.
+    pub(super) fn expire(&mut self, now: Instant) {
+        for question in &mut self.asked {
+            if question.state == State::Open && question.ask.deadline <= now {
+                let traverse = matches!(question.ask.subject, Subject::Traverse(_));
+                question.state = if traverse { State::Over } else { State::Decided };
+            }
+        }
+    }
+
+    pub(super) fn tell(&mut self, notice: &Notice) {
+        let told = self
+            .asked
+            .iter_mut()
+            .find(|question| question.state != State::Over && question.ask.subject == notice.subject);
+        let Some(question) = told else {
+            panic!("told of what nobody asked about: {notice:?} after {:?}", self.asked);
+        };
+        assert_eq!(question.ask.client.connection, notice.client.connection);
+        assert_eq!(notice.closed.is_some(), notice.subject == Subject::Connect, "the end of a connection is told");
+        question.state = State::Over;
+    }
+
+    /// True while a verdict is waited for.
+    pub(super) fn is_open(&self) -> bool {
+        self.asked.iter().any(|question| question.state == State::Open)
+    }
+
+    pub(super) fn check_end(&self) {
+        for question in &self.asked {
+            let traverse = matches!(question.ask.subject, Subject::Traverse(_));
+            assert!(traverse || question.state == State::Over, "nobody is told of the end of {question:?}");
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! The life of a player.
+
+use std::time::Duration;
+
+use anabranch_core::amf::Value;
+use anabranch_core::message::{Control, UserControl};
+
+use crate::conformance::media::{audio_frame, gop_lines, header_lines, inter_frame, key_frame, long};
+use crate::conformance::text::{codes, said};
+use crate::conformance::{Client, Site};
+
+cases![
+    reset_start_and_sample_access_come_in_this_order,
+    a_player_waits_for_its_publisher_and_gets_all_of_it,
+    a_player_is_told_when_its_publisher_is_gone_for_good with SHORT_GRACE,
+    a_player_that_was_told_is_told_of_the_next_publisher with SHORT_GRACE,
+    a_publisher_that_comes_back_in_time_goes_unnoticed,
+    who_comes_after_the_end_waits_and_is_not_told with SHORT_GRACE,
+    a_paused_player_gets_nothing,
+    a_player_that_resumes_starts_at_the_newest_key_frame,
+    pause_raw_is_a_pause,
+    a_player_may_turn_audio_off_and_on,
+    a_player_may_turn_video_off_and_on,
+    seeking_is_told_and_changes_nothing,
+    a_player_gets_as_much_as_it_asked_for,
+    a_player_that_was_stopped_may_play_again,
+    close_stream_stops_the_media_and_leaves_the_connection,
+    delete_stream_stops_the_media_and_leaves_the_connection,
+    a_second_play_on_a_stream_replaces_the_first,
+    one_connection_plays_a_stream_twice,
+    the_buffer_length_is_taken_and_not_answered,
+    pings_are_answered_with_their_own_number,
+    pings_are_answered_while_media_flows,
+    acknowledgements_of_a_player_are_taken,
+    the_server_pings_its_players with OFTEN_PINGED,
+    players_of_different_streams_get_their_own,
+    a_player_that_stops_leaves_the_others_alone,
+    a_player_that_hangs_up_harms_nobody,
+    controls_on_streams_that_do_not_play_are_ignored,
+];
+
+setups! {
+    SHORT_GRACE = |config| config.defaults.unpublish_grace = Duration::from_millis(200);
+    OFTEN_PINGED = |config| config.defaults.session.timeouts.ping = Duration::from_millis(150);
+}
+
+fn flag(client: &mut Client, name: &str, on: bool) {
+    client.command(name, 0.0, 1, &[on.into(), 0.0.into()]);
+}
+
+/// A publisher with headers and a group of pictures out, and a player that has got them.
+fn running(site: &Site) -> (Client, Client) {
+    let mut player = Client::player(site, &site.name);
+    let mut publisher = Client::publisher(site, &site.name);
+    publisher.headers();
+    publisher.gop(0, 1);
+    assert_eq!(player.hear(6), [header_lines(0), gop_lines(0, 1)].concat());
+    (player, publisher)
+}
+
+fn reset_start_and_sample_access_come_in_this_order(site: &Site) {
+    let mut client = Client::connected(site);
+    client.create_stream(2.0);
+    client.play(1, &site.name);
+    assert_eq!(
+        client.hear(5),
+        [
+            "3/0 _result 2 1",
+            "StreamBegin(1)",
+            "5/1 onStatus 0 NetStream.Play.Reset",
+            "5/1 onStatus 0 NetStream.Play.Start",
+            "data |RtmpSampleAccess on 1 at 0",
+        ]
+    );
+    client.assert_quiet();
+}
+
+fn a_player_waits_for_its_publisher_and_gets_all_of_it(site: &Site) {
+    let (mut player, mut publisher) = running(site);
+    publisher.gop(80, 2);
+    assert_eq!(player.hear(3), gop_lines(80, 2));
+    player.assert_quiet();
+}
+
+fn a_player_is_told_when_its_publisher_is_gone_for_good(site: &Site) {
+    let (mut player, publisher) = running(site);
+    let start = std::time::Instant::now();
+    drop(publisher);
+    assert_eq!(player.hear(2), ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"]);
+    assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
+    player.assert_quiet();
+}
+
+fn a_player_that_was_told_is_told_of_the_next_publisher(site: &Site) {
+    let (mut player, publisher) = running(site);
+    drop(publisher);
+    player.hear_until("NetStream.Play.UnpublishNotify");
+    let mut publisher = Client::publisher(site, &site.name);
+    assert_eq!(player.hear(2), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Play.PublishNotify"]);
+    publisher.headers();
+    publisher.gop(0, 2);
+    assert!(said(&player.hear(6), "video key 2"));
+}
+
+fn a_publisher_that_comes_back_in_time_goes_unnoticed(site: &Site) {
+    let (mut player, mut publisher) = running(site);
+    publisher.command("closeStream", 0.0, 1, &[]);
+    publisher.hear_until("NetStream.Unpublish.Success");
+    drop(publisher);
+    let mut publisher = Client::publisher(site, &site.name);
+    publisher.headers();
+    publisher.gop(0, 2);
+    let heard = player.hear_until("video frame 2");
+    assert_eq!((codes(&heard), heard.len()), (vec![], 6), "{heard:?}");
+}
+
+fn who_comes_after_the_end_waits_and_is_not_told(site: &Site) {
+    let (mut player, publisher) = running(site);
+    drop(publisher);
+    player.hear_until("NetStream.Play.UnpublishNotify");
+    let mut late = Client::player(site, &site.name);
+    late.assert_quiet();
+    let mut publisher = Client::publisher(site, &site.name);
+    publisher.gop(0, 2);
+    assert!(said(&late.hear(1), "video key 2"), "it was never told that it was over");
+}
+
+fn a_paused_player_gets_nothing(site: &Site) {
+    let (mut player, mut publisher) = running(site);
+    let mut other = Client::player(site, &site.name);
+    other.hear(6);
+    flag(&mut player, "pause", true);
+    assert_eq!(player.hear(2), ["5/1 onStatus 0 NetStream.Pause.Notify", "StreamEof(1)"]);
+    publisher.gop(80, 2);
+    assert_eq!(other.hear(3), gop_lines(80, 2));
+    player.assert_quiet();
+}
+
+fn a_player_that_resumes_starts_at_the_newest_key_frame(site: &Site) {
+    let (mut player, mut publisher) = running(site);
+    flag(&mut player, "pause", true);
+    player.hear(2);
+    publisher.gop(80, 2);
+    publisher.gop(160, 3);
+    publisher.settle();
+    flag(&mut player, "pause", false);
+    let heard = player.hear(8);
+    assert_eq!(heard[..2], ["5/1 onStatus 0 NetStream.Unpause.Notify", "StreamBegin(1)"]);
+    assert_eq!(heard[2..], [header_lines(160), gop_lines(160, 3)].concat());
+}
+
+fn pause_raw_is_a_pause(site: &Site) {
+    let (mut player, _publisher) = running(site);
+    flag(&mut player, "pauseRaw", true);
+    assert_eq!(player.hear(2), ["5/1 onStatus 0 NetStream.Pause.Notify", "StreamEof(1)"]);
+}
+
+fn a_player_may_turn_audio_off_and_on(site: &Site) {
+    let (mut player, mut publisher) = running(site);
+    flag(&mut player, "receiveAudio", false);
+    player.assert_quiet();
+    publisher.gop(80, 2);
+    let [key, audio, frame] = gop_lines(80, 2);
+    assert_eq!(player.hear(2), [key, frame]);
+    flag(&mut player, "receiveAudio", true);
+    assert_eq!(player.hear(2), ["5/1 onStatus 0 NetStream.Seek.Notify", "5/1 onStatus 0 NetStream.Play.Start"]);
+    publisher.gop(160, 2);
+    assert_eq!(player.hear(3), gop_lines(160, 2), "{audio} was not for it");
+}
+
+fn a_player_may_turn_video_off_and_on(site: &Site) {
+    let (mut player, mut publisher) = running(site);
+    flag(&mut player, "receiveVideo", false);
+    player.assert_quiet();
+    publisher.gop(80, 2);
+    assert_eq!(player.hear(1), ["audio frame 2 on 1 at 90"]);
+    publisher.settle();
+    flag(&mut player, "receiveVideo", true);
+    assert_eq!(player.hear(2), ["5/1 onStatus 0 NetStream.Seek.Notify", "5/1 onStatus 0 NetStream.Play.Start"]);
+    // It begins again with a key frame.
+    publisher.video(140, &inter_frame(3));
+    publisher.gop(160, 4);
+    assert_eq!(player.hear(3), gop_lines(160, 4));
+}
+
+fn seeking_is_told_and_changes_nothing(site: &Site) {
+    let (mut player, mut publisher) = running(site);
+    player.command("seek", 0.0, 1, &[30_000.0.into()]);
+    assert_eq!(player.hear(1), ["5/1 onStatus 0 NetStream.Seek.Notify"]);
+    publisher.gop(80, 2);
+    assert_eq!(player.hear(3), gop_lines(80, 2));
+}
+
+fn a_player_gets_as_much_as_it_asked_for(site: &Site) {
+    let mut publisher = Client::publisher(site, &site.name);
+    publisher.gop(0, 1);
+    publisher.settle();
+    let mut player = Client::connected(site);
+    player.command("play", 4.0, 0, &[site.name.as_str().into(), (-1.0).into(), 100.0.into()]);
+    player.hear_until("|RtmpSampleAccess");
+    assert_eq!(player.hear(3), gop_lines(0, 1));
+    publisher.gop(60, 2);
+    let heard = player.hear(5);
+    assert_eq!(heard[..2], gop_lines(60, 2)[..2]);
+    assert_eq!(heard[2..], ["data onPlayStatus on 1 at 0", "StreamEof(1)", "5/1 onStatus 0 NetStream.Play.Stop"]);
+    publisher.gop(200, 3);
+    publisher.settle();
+    player.assert_quiet();
+}
+
+fn a_player_that_was_stopped_may_play_again(site: &Site) {
+    let mut publisher = Client::publisher(site, &site.name);
+    let mut player = Client::connected(site);
+    let arguments: [Value; 3] = [site.name.as_str().into(), (-1.0).into(), 30.0.into()];
+    for round in 0..2 {
+        player.command("play", 4.0, 0, &arguments);
+        player.hear_until("|RtmpSampleAccess");
+        publisher.gop(round * 80, 1);
+        publisher.settle();
+        let heard = player.hear_until("NetStream.Play.Stop");
+        assert!(said(&heard, "video key 1"), "{heard:?}");
+    }
+}
+
+fn stops(site: &Site, name: &str, stream_id: u32, arguments: &[Value]) {
+    let (mut player, mut publisher) = running(site);
+    player.command(name, 0.0, stream_id, arguments);
+    player.assert_quiet();
+    publisher.gop(80, 2);
+    publisher.settle();
+    player.assert_quiet();
+    player.play(1, &site.name);
+    player.hear_until("|RtmpSampleAccess");
+    assert_eq!(player.hear(6), [header_lines(80), gop_lines(80, 2)].concat());
+}
+
+fn close_stream_stops_the_media_and_leaves_the_connection(site: &Site) {
+    stops(site, "closeStream", 1, &[]);
+}
+
+fn delete_stream_stops_the_media_and_leaves_the_connection(site: &Site) {
+    stops(site, "deleteStream", 0, &[1.0.into()]);
+}
+
+fn a_second_play_on_a_stream_replaces_the_first(site: &Site) {
+    let (mut player, mut publisher) = running(site);
+    let mut other = Client::publisher(site, &site.named("other"));
+    other.gop(0, 7);
+    other.settle();
+    player.play(1, &site.named("other"));
+    player.hear_until("|RtmpSampleAccess");
+    assert_eq!(player.hear(3), gop_lines(0, 7));
+    publisher.gop(80, 2);
+    publisher.settle();
+    player.assert_quiet();
+}
+
+fn one_connection_plays_a_stream_twice(site: &Site) {
+    let mut publisher = Client::publisher(site, &site.name);
+    let mut player = Client::connected(site);
+    for stream_id in [1, 2] {
+        player.create_stream(2.0);
+        player.play(stream_id, &site.name);
+        player.hear_until("|RtmpSampleAccess");
+    }
+    publisher.audio(0, &audio_frame(1));
+    let mut heard = player.hear(2);
+    heard.sort_unstable();
+    assert_eq!(heard, ["audio frame 1 on 1 at 0", "audio frame 1 on 2 at 0"]);
+    player.command("deleteStream", 0.0, 0, &[1.0.into()]);
+    player.assert_quiet();
+    publisher.audio(20, &audio_frame(2));
+    assert_eq!(player.hear(1), ["audio frame 2 on 2 at 20"]);
+}
+
+fn the_buffer_length_is_taken_and_not_answered(site: &Site) {
+    let (mut player, mut publisher) = running(site);
+    for (stream_id, milliseconds) in [(1, 0), (1, u32::MAX), (0, 100), (77, 100)] {
+        player.control(&Control::User(UserControl::SetBufferLength { stream_id, milliseconds }));
+    }
+    player.assert_quiet();
+    publisher.gop(80, 2);
+    assert_eq!(player.hear(3), gop_lines(80, 2));
+}
+
+fn pings_are_answered_with_their_own_number(site: &Site) {
+    let mut player = Client::player(site, &site.name);
+    for number in [0, 1, 0x0123_4567, u32::MAX] {
+        player.control(&Control::User(UserControl::PingRequest(number)));
+        assert_eq!(player.hear(1), [format!("PingResponse({number})")]);
+    }
+}
+
+fn pings_are_answered_while_media_flows(site: &Site) {
+    let (mut player, mut publisher) = running(site);
+    for round in 1..20 {
+        publisher.gop(u32::from(round) * 80, round);
+        player.control(&Control::User(UserControl::PingRequest(u32::from(round))));
+    }
+    let mut heard = Vec::new();
+    while !(said(&heard, "PingResponse(19)") && said(&heard, "video frame 19")) {
+        heard.extend(player.hear(1));
+    }
+    let (pings, media): (Vec<_>, Vec<_>) = heard.into_iter().partition(|line| line.starts_with("Ping"));
+    assert_eq!(pings, (1..20).map(|number| format!("PingResponse({number})")).collect::<Vec<_>>());
+    assert_eq!(media, (1..20).flat_map(|round| gop_lines(u32::from(round) * 80, round)).collect::<Vec<_>>());
+}
+
+fn acknowledgements_of_a_player_are_taken(site: &Site) {
+    let (mut player, mut publisher) = running(site);
+    // Too few, too many, back again: nothing depends on it.
+    for bytes in [0, 1, u32::MAX, 5] {
+        player.control(&Control::Acknowledgement(bytes));
+    }
+    player.assert_quiet();
+    publisher.gop(80, 2);
+    assert_eq!(player.hear(3), gop_lines(80, 2));
+}
+
+fn the_server_pings_its_players(site: &Site) {
+    let mut player = Client::player(site, &site.name);
+    let pings = player.hear(3);
+    let times: Vec<u32> = pings
+        .iter()
+        .map(|line| {
+            let number = line.strip_prefix("PingRequest(").and_then(|rest| rest.strip_suffix(')'));
+            number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{line}"))
+        })
+        .collect();
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 149), "{times:?}");
+}
+
+fn players_of_different_streams_get_their_own(site: &Site) {
+    let names: Vec<String> = (0..5).map(|number| site.named(&number.to_string())).collect();
+    let mut players: Vec<Client> = names.iter().map(|name| Client::player(site, name)).collect();
+    let mut publishers: Vec<Client> = names.iter().map(|name| Client::publisher(site, name)).collect();
+    for (number, publisher) in (0..).zip(&mut publishers) {
+        publisher.gop(0, number);
+    }
+    for (number, player) in (0..).zip(&mut players) {
+        assert_eq!(player.hear(3), gop_lines(0, number));
+        player.assert_quiet();
+    }
+}
+
+fn a_player_that_stops_leaves_the_others_alone(site: &Site) {
+    let (mut player, mut publisher) = running(site);
+    let mut leaves = Client::player(site, &site.name);
+    leaves.hear(6);
+    leaves.command("closeStream", 0.0, 1, &[]);
+    leaves.settle();
+    publisher.gop(80, 2);
+    assert_eq!(player.hear(3), gop_lines(80, 2));
+    player.assert_quiet();
+}
+
+fn a_player_that_hangs_up_harms_nobody(site: &Site) {
+    let (mut player, mut publisher) = running(site);
+    for number in 2..8 {
+        let leaves = Client::player(site, &site.name);
+        publisher.video(u32::from(number) * 80, &long(&[0x17, 1, 0, 0, 0], 30_000));
+        if number % 2 == 0 {
+            leaves.into_wire().reset();
+        } else {
+            drop(leaves);
+        }
+        publisher.video(u32::from(number) * 80 + 40, &key_frame(number));
+        player.hear_until(&format!("video key {number}"));
+    }
+    publisher.assert_quiet();
+}
+
+fn controls_on_streams_that_do_not_play_are_ignored(site: &Site) {
+    let mut client = Client::connected(site);
+    client.create_stream(2.0);
+    client.hear(1);
+    for name in ["pause", "receiveAudio", "receiveVideo", "seek", "closeStream"] {
+        client.command(name, 0.0, 1, &[true.into()]);
+        client.command(name, 0.0, 9, &[true.into()]);
+    }
+    client.assert_quiet();
+}

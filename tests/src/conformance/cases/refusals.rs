@@ -1,0 +1,392 @@
+//! Who is refused, what it is told, and that it is closed.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anabranch_core::amf::Object;
+use anabranch_core::conn::{Config, VhostConfig};
+use anabranch_core::hub::Conflict;
+use anabranch_core::policy::{Action, Rate, Refer, Secret, Token, TokenScope, Vhost, Vhosts, sign};
+
+use crate::conformance::media::{audio_frame, gop_lines};
+use crate::conformance::text::said;
+use crate::conformance::{Client, PATIENCE, Site};
+
+cases![
+    publishing_is_denied_by_a_rule with DENY_PUBLISH,
+    playing_is_denied_by_a_rule with DENY_PLAY,
+    a_rule_that_allows_others_denies_the_rest with ALLOW_OTHERS,
+    an_unknown_virtual_host_is_refused with VHOSTS,
+    a_disabled_virtual_host_is_refused with VHOSTS,
+    an_alias_is_the_virtual_host_it_is_of with VHOSTS,
+    virtual_hosts_do_not_share_streams with VHOSTS,
+    the_vhost_parameter_names_the_virtual_host with VHOSTS,
+    the_settings_are_those_of_the_virtual_host with VHOSTS,
+    players_from_other_pages_are_refused with REFER,
+    a_missing_token_is_refused with SIGNED,
+    a_malformed_token_is_refused with SIGNED,
+    a_token_for_something_else_is_refused with SIGNED,
+    an_expired_token_is_refused with SIGNED,
+    a_valid_token_is_accepted with SIGNED,
+    publishing_without_a_name_is_refused,
+    names_with_control_characters_are_refused,
+    names_of_dots_are_refused,
+    names_that_are_too_long_are_refused,
+    connections_are_limited with TWO_CONNECTIONS,
+    publishers_are_limited with ONE_PUBLISHER,
+    players_are_limited with TWO_PLAYERS,
+    players_of_a_stream_are_limited with ONE_PLAYER_EACH,
+    streams_are_limited with ONE_STREAM,
+    a_publisher_over_its_bitrate_is_told_and_closed with SLOW_PUBLISHERS,
+    the_same_token_takes_a_name_over with TAKE_OVER,
+    another_token_takes_nothing_over with TAKE_OVER,
+    no_token_takes_nothing_over with TAKE_OVER,
+    who_was_taken_over_leaves_the_name_alone with TAKE_OVER,
+];
+
+const SECRET: &str = "sixteen bytes or more";
+
+setups! {
+    DENY_PUBLISH = |config| config.defaults.security = "deny publish all".parse().expect("a rule");
+    DENY_PLAY = |config| config.defaults.security = "deny play 127.0.0.1".parse().expect("a rule");
+    ALLOW_OTHERS = |config| config.defaults.security = "allow publish 192.0.2.0/24".parse().expect("a rule");
+    VHOSTS = |config| config.vhosts = vhosts(config);
+    REFER = |config| {
+        let hosts = vec!["good.example".parse().expect("a host")];
+        config.defaults.refer = Refer { play: hosts, ..Refer::default() };
+    };
+    SIGNED = |config| {
+        let secrets = vec![secret()];
+        config.defaults.token = Some(Token { secrets, required_for: TokenScope::Both });
+    };
+    TWO_CONNECTIONS = |config| config.defaults.limits.connections = Some(2);
+    ONE_PUBLISHER = |config| config.defaults.limits.publishers = Some(1);
+    TWO_PLAYERS = |config| config.defaults.limits.players = Some(2);
+    ONE_PLAYER_EACH = |config| config.defaults.limits.stream_players = Some(1);
+    ONE_STREAM = |config| config.defaults.limits.streams = Some(1);
+    SLOW_PUBLISHERS = |config| config.defaults.limits.publisher_rate = Some(slow_rate());
+    TAKE_OVER = |config| config.defaults.conflict = Conflict::TakeOver;
+}
+
+fn vhosts(config: &Config) -> Vhosts<VhostConfig> {
+    let defaults = || config.defaults.clone();
+    let mut small_chunks = defaults();
+    small_chunks.session.chunk_size = 5000;
+    let known = Vhost { aliases: vec!["www.known.example".to_owned()], ..Vhost::new("known.example", small_chunks) };
+    let off = Vhost { enabled: false, ..Vhost::new("off.example", defaults()) };
+    Vhosts::new([known, Vhost::new("other.example", defaults()), off]).expect("different names")
+}
+
+fn secret() -> Secret {
+    Secret::new(SECRET).expect("long enough")
+}
+
+/// 100 kB in any ten seconds.
+fn slow_rate() -> Rate {
+    Rate::new(10_000)
+}
+
+/// Connected to this host.
+fn on_host(site: &Site, host: &str) -> Client {
+    Client::connected_with(site, at_host(host))
+}
+
+fn at_host(host: &str) -> Object {
+    Object::new().with("app", "live").with("tcUrl", format!("rtmp://{host}/live"))
+}
+
+fn publish(client: &mut Client, name: &str) -> String {
+    client.publish(0, name);
+    client.hear_until("NetStream").pop().unwrap_or_default()
+}
+
+fn play(client: &mut Client, name: &str) -> String {
+    client.play(0, name);
+    client.hear_until("NetStream").pop().unwrap_or_default()
+}
+
+const PUBLISH_DENIED: &str = "5/1 onStatus 0 NetStream.Publish.Denied";
+const PLAY_FAILED: &str = "5/1 onStatus 0 NetStream.Play.Failed";
+const BAD_NAME: &str = "5/1 onStatus 0 NetStream.Publish.BadName";
+const NOT_FOUND: &str = "5/1 onStatus 0 NetStream.Play.StreamNotFound";
+
+/// It is told no and nothing more, and closed as soon as it hangs up. How long the server waits for that is with the
+/// timeouts.
+fn assert_refused(mut client: Client, told: &str, expected: &str) {
+    assert_eq!(told, expected);
+    client.wire().shut_down_writing();
+    assert_eq!(client.assert_closed(), [""; 0]);
+}
+
+fn publish_is_refused(site: &Site, name: &str, expected: &str) {
+    let mut client = Client::connected(site);
+    let told = publish(&mut client, name);
+    assert_refused(client, &told, expected);
+}
+
+fn play_is_refused(site: &Site, name: &str, expected: &str) {
+    let mut client = Client::connected(site);
+    let told = play(&mut client, name);
+    assert_refused(client, &told, expected);
+}
+
+fn connect_is_refused(site: &Site, object: Object, code: &str) {
+    let mut client = Client::open(site);
+    client.connect(object);
+    assert_eq!(client.hear(4)[3], format!("3/0 _error 1 {code}"));
+    client.wire().shut_down_writing();
+    assert_eq!(client.assert_closed(), [""; 0]);
+}
+
+/// Whoever was there is gone once the server has noticed: tried until there is room.
+fn becomes_possible(mut attempt: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !attempt() {
+        assert!(start.elapsed() < PATIENCE, "there is no room although somebody left");
+    }
+}
+
+fn publishing_is_denied_by_a_rule(site: &Site) {
+    publish_is_refused(site, &site.name, PUBLISH_DENIED);
+    Client::player(site, &site.name);
+}
+
+fn playing_is_denied_by_a_rule(site: &Site) {
+    play_is_refused(site, &site.name, PLAY_FAILED);
+    Client::publisher(site, &site.name);
+}
+
+fn a_rule_that_allows_others_denies_the_rest(site: &Site) {
+    publish_is_refused(site, &site.name, PUBLISH_DENIED);
+    // It says nothing about players.
+    Client::player(site, &site.name);
+}
+
+fn an_unknown_virtual_host_is_refused(site: &Site) {
+    connect_is_refused(site, at_host("nobody.example"), "NetConnection.Connect.Rejected");
+}
+
+fn a_disabled_virtual_host_is_refused(site: &Site) {
+    connect_is_refused(site, at_host("off.example"), "NetConnection.Connect.Rejected");
+}
+
+fn an_alias_is_the_virtual_host_it_is_of(site: &Site) {
+    let mut publisher = on_host(site, "WWW.known.example:1935");
+    assert!(publish(&mut publisher, &site.name).contains("Publish.Start"));
+    let mut player = on_host(site, "known.example");
+    play(&mut player, &site.name);
+    player.hear_until("|RtmpSampleAccess");
+    publisher.audio(0, &audio_frame(1));
+    assert_eq!(player.hear(1), ["audio frame 1 on 1 at 0"]);
+}
+
+fn virtual_hosts_do_not_share_streams(site: &Site) {
+    let hosts = ["known.example", "other.example"];
+    let mut players = hosts.map(|host| {
+        let mut player = on_host(site, host);
+        play(&mut player, &site.name);
+        player.hear_until("|RtmpSampleAccess");
+        player
+    });
+    for (number, host) in (1..).zip(hosts) {
+        let mut publisher = on_host(site, host);
+        assert!(publish(&mut publisher, &site.name).contains("Publish.Start"));
+        publisher.audio(0, &audio_frame(number));
+        assert_eq!(players[usize::from(number) - 1].hear(1), [format!("audio frame {number} on 1 at 0")]);
+    }
+    players[0].assert_quiet();
+}
+
+fn the_vhost_parameter_names_the_virtual_host(site: &Site) {
+    let object = Object::new().with("app", "live").with("tcUrl", "rtmp://127.0.0.1/live?vhost=other.example");
+    let mut publisher = Client::connected_with(site, object);
+    assert!(publish(&mut publisher, &site.name).contains("Publish.Start"));
+    let mut player = on_host(site, "other.example");
+    play(&mut player, &site.name);
+    player.hear_until("|RtmpSampleAccess");
+    publisher.audio(0, &audio_frame(1));
+    assert_eq!(player.hear(1), ["audio frame 1 on 1 at 0"]);
+}
+
+fn the_settings_are_those_of_the_virtual_host(site: &Site) {
+    for (host, size) in [("known.example", 5000), ("other.example", 60_000)] {
+        let mut client = Client::open(site);
+        client.connect(at_host(host));
+        assert_eq!(client.hear(4)[2], format!("SetChunkSize({size})"), "{host}");
+    }
+}
+
+fn players_from_other_pages_are_refused(site: &Site) {
+    let from = |page: &str| Client::connected_with(site, at_host("127.0.0.1").with("pageUrl", page));
+    let mut good = from("https://good.example/watch");
+    assert!(play(&mut good, &site.name).contains("Play.Reset"));
+    let mut bad = from("https://bad.example/watch");
+    let told = play(&mut bad, &site.name);
+    assert_refused(bad, &told, PLAY_FAILED);
+    play_is_refused(site, &site.name, PLAY_FAILED);
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
+}
+
+fn signed(site: &Site, action: Action, expires: u64) -> String {
+    let token = sign(&secret(), action, "live", &site.name, expires);
+    format!("{}?expires={expires}&token={token}", site.name)
+}
+
+fn a_missing_token_is_refused(site: &Site) {
+    publish_is_refused(site, &site.name, PUBLISH_DENIED);
+    play_is_refused(site, &site.name, PLAY_FAILED);
+}
+
+fn a_malformed_token_is_refused(site: &Site) {
+    let expires = unix_now() + 600;
+    publish_is_refused(site, &format!("{}?expires={expires}&token=xyz", site.name), PUBLISH_DENIED);
+    publish_is_refused(site, &format!("{}?expires=never&token={}", site.name, "0".repeat(64)), PUBLISH_DENIED);
+}
+
+fn a_token_for_something_else_is_refused(site: &Site) {
+    let expires = unix_now() + 600;
+    publish_is_refused(site, &signed(site, Action::Play, expires), PUBLISH_DENIED);
+    play_is_refused(site, &signed(site, Action::Publish, expires), PLAY_FAILED);
+    let other = sign(&secret(), Action::Publish, "live", "other", expires);
+    publish_is_refused(site, &format!("{}?expires={expires}&token={other}", site.name), PUBLISH_DENIED);
+}
+
+fn an_expired_token_is_refused(site: &Site) {
+    publish_is_refused(site, &signed(site, Action::Publish, unix_now() - 60), PUBLISH_DENIED);
+}
+
+fn a_valid_token_is_accepted(site: &Site) {
+    let expires = unix_now() + 600;
+    let mut player = Client::player(site, &signed(site, Action::Play, expires));
+    let mut publisher = Client::publisher(site, &signed(site, Action::Publish, expires));
+    publisher.gop(0, 1);
+    assert_eq!(player.hear(3), gop_lines(0, 1));
+}
+
+fn publishing_without_a_name_is_refused(site: &Site) {
+    // With an app in the URL its last component would be the name.
+    let bare = || Client::connected_with(site, Object::new().with("tcUrl", "rtmp://127.0.0.1/"));
+    for name in ["", "?only=query", "/"] {
+        let mut client = bare();
+        let told = publish(&mut client, name);
+        assert_refused(client, &told, BAD_NAME);
+        let mut client = bare();
+        let told = play(&mut client, name);
+        assert_refused(client, &told, NOT_FOUND);
+    }
+}
+
+fn names_with_control_characters_are_refused(site: &Site) {
+    for name in ["a\u{1}b", "a\nb", "a\0", "\u{85}x\u{7f}y"] {
+        publish_is_refused(site, name, BAD_NAME);
+        play_is_refused(site, name, NOT_FOUND);
+    }
+}
+
+fn names_of_dots_are_refused(site: &Site) {
+    for name in ["..", ".", "../../etc/passwd", "a/../b", "a/./b"] {
+        publish_is_refused(site, name, BAD_NAME);
+        play_is_refused(site, name, NOT_FOUND);
+    }
+}
+
+fn names_that_are_too_long_are_refused(site: &Site) {
+    for length in [1025, 5000, 65_535] {
+        publish_is_refused(site, &"n".repeat(length), BAD_NAME);
+        play_is_refused(site, &"n".repeat(length), NOT_FOUND);
+    }
+}
+
+fn connections_are_limited(site: &Site) {
+    let first = Client::connected(site);
+    let _second = Client::connected(site);
+    connect_is_refused(site, at_host("127.0.0.1"), "NetConnection.Connect.Rejected");
+    drop(first);
+    becomes_possible(|| {
+        let mut client = Client::open(site);
+        client.connect(at_host("127.0.0.1"));
+        said(&client.hear_until("NetConnection"), "Connect.Success")
+    });
+}
+
+fn publishers_are_limited(site: &Site) {
+    let first = Client::publisher(site, &site.named("a"));
+    publish_is_refused(site, &site.named("b"), PUBLISH_DENIED);
+    drop(first);
+    becomes_possible(|| publish(&mut Client::connected(site), &site.named("b")).contains("Publish.Start"));
+}
+
+fn players_are_limited(site: &Site) {
+    let first = Client::player(site, &site.named("a"));
+    let _second = Client::player(site, &site.named("b"));
+    play_is_refused(site, &site.named("c"), PLAY_FAILED);
+    drop(first);
+    becomes_possible(|| play(&mut Client::connected(site), &site.named("c")).contains("Play.Reset"));
+}
+
+fn players_of_a_stream_are_limited(site: &Site) {
+    let first = Client::player(site, &site.name);
+    play_is_refused(site, &site.name, PLAY_FAILED);
+    let _of_another = Client::player(site, &site.named("other"));
+    drop(first);
+    becomes_possible(|| play(&mut Client::connected(site), &site.name).contains("Play.Reset"));
+}
+
+fn streams_are_limited(site: &Site) {
+    let first = Client::publisher(site, &site.name);
+    let player = Client::player(site, &site.name);
+    publish_is_refused(site, &site.named("other"), PUBLISH_DENIED);
+    play_is_refused(site, &site.named("other"), PLAY_FAILED);
+    drop((first, player));
+    becomes_possible(|| publish(&mut Client::connected(site), &site.named("other")).contains("Publish.Start"));
+}
+
+fn a_publisher_over_its_bitrate_is_told_and_closed(site: &Site) {
+    let mut publisher = Client::publisher(site, &site.name);
+    for time in 0..40 {
+        publisher.video(time, &[0x27; 5000]);
+    }
+    let heard = publisher.assert_closed();
+    assert_eq!(heard, [PUBLISH_DENIED]);
+}
+
+fn the_same_token_takes_a_name_over(site: &Site) {
+    let name = format!("{}?token=t", site.name);
+    let mut player = Client::player(site, &site.name);
+    let mut first = Client::publisher(site, &name);
+    first.gop(0, 1);
+    assert_eq!(player.hear(3), gop_lines(0, 1));
+    let mut second = Client::publisher(site, &name);
+    // The first is told when it next says something.
+    first.audio(50, &audio_frame(9));
+    assert_eq!(first.assert_closed(), [BAD_NAME]);
+    second.gop(0, 2);
+    let heard = player.hear(3);
+    assert!(heard[0].starts_with("video key 2 on 1 at "), "{heard:?}");
+}
+
+fn another_token_takes_nothing_over(site: &Site) {
+    let _first = Client::publisher(site, &format!("{}?token=t", site.name));
+    publish_is_refused(site, &format!("{}?token=u", site.name), BAD_NAME);
+    publish_is_refused(site, &site.name, BAD_NAME);
+}
+
+fn no_token_takes_nothing_over(site: &Site) {
+    let _first = Client::publisher(site, &site.name);
+    publish_is_refused(site, &site.name, BAD_NAME);
+    publish_is_refused(site, &format!("{}?token=", site.name), BAD_NAME);
+}
+
+fn who_was_taken_over_leaves_the_name_alone(site: &Site) {
+    let name = format!("{}?token=t", site.name);
+    let mut first = Client::publisher(site, &name);
+    let mut second = Client::publisher(site, &name);
+    first.wire().shut_down_writing();
+    first.assert_closed();
+    let mut player = Client::player(site, &site.name);
+    second.gop(0, 1);
+    assert_eq!(player.hear(3), gop_lines(0, 1), "its end does not end the stream");
+    publish_is_refused(site, &site.name, BAD_NAME);
+}

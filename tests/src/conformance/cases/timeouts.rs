@@ -1,0 +1,269 @@
+//! What may take how long. No case ends before the configured time, and each long before it gives up.
+
+use std::time::{Duration, Instant};
+
+use anabranch_core::handshake::PACKET_LENGTH;
+use anabranch_core::message::{Control, UserControl};
+
+use crate::conformance::media::{AUDIO_HEADER, audio_frame, long};
+use crate::conformance::text::said;
+use crate::conformance::{Client, PATIENCE, Site, Wire};
+
+cases![
+    silence_is_closed_at_the_connect_timeout with CONNECT,
+    a_slow_handshake_gets_no_more_time with CONNECT,
+    a_handshake_without_connect_is_closed with CONNECT,
+    commands_before_connect_give_no_more_time with CONNECT,
+    a_client_that_wants_nothing_is_closed with IDENTIFY,
+    streams_that_do_nothing_give_no_more_time with IDENTIFY,
+    who_stopped_playing_must_say_what_it_wants_next with IDENTIFY,
+    who_stopped_publishing_must_say_what_it_wants_next with IDENTIFY,
+    a_player_may_wait_as_long_as_it_likes with IDENTIFY,
+    a_publisher_must_send_its_first_message_in_time with PUBLISH,
+    a_publisher_must_send_the_next_message_in_time with PUBLISH,
+    pings_of_a_publisher_are_no_messages with PUBLISH,
+    a_publisher_that_sends_is_not_closed with LONG_PUBLISH,
+    a_silent_publishers_name_is_free_and_its_players_stay with PUBLISH,
+    a_refused_client_that_stays_is_closed_after_the_linger with LINGER,
+    a_refused_client_that_leaves_is_closed_at_once with LONG_LINGER,
+    a_player_that_takes_nothing_is_given_up with WRITE,
+    a_publisher_without_players_is_closed_where_that_is_wanted with IDLE,
+    pings_come_in_their_interval_and_need_no_answer with PING,
+];
+
+/// Long enough for a few messages to and fro on a machine that has much else to do.
+const SHORT: Duration = Duration::from_millis(600);
+/// Long enough for a publisher that sends all the time to be late by chance.
+const STEADY: Duration = Duration::from_millis(1500);
+
+setups! {
+    CONNECT = |config| config.defaults.session.timeouts.connect = SHORT;
+    IDENTIFY = |config| {
+        config.defaults.session.timeouts.identify = SHORT;
+        config.defaults.session.timeouts.ping = SHORT / 2;
+    };
+    PUBLISH = |config| {
+        config.defaults.session.timeouts.first_message = 2 * SHORT;
+        config.defaults.session.timeouts.next_message = SHORT;
+        config.defaults.unpublish_grace = Duration::from_millis(10);
+    };
+    LONG_PUBLISH = |config| config.defaults.session.timeouts.next_message = STEADY;
+    LINGER = |config| config.defaults.session.timeouts.linger = SHORT;
+    LONG_LINGER = |config| config.defaults.session.timeouts.linger = 10 * PATIENCE;
+    WRITE = |config| {
+        config.defaults.session.timeouts.write = SHORT;
+        config.defaults.session.timeouts.linger = SHORT;
+        config.defaults.limits.stream_players = Some(1);
+    };
+    IDLE = |config| config.defaults.idle_publisher = Some(Duration::from_secs(1));
+    PING = |config| config.defaults.session.timeouts.ping = SHORT;
+}
+
+/// Closed, and not before `time` had passed since `start`.
+fn assert_closed_after(client: &mut Client, start: Instant, time: Duration) -> Vec<String> {
+    let heard = client.assert_closed();
+    assert!(start.elapsed() >= time, "after {:?}", start.elapsed());
+    heard
+}
+
+fn silence_is_closed_at_the_connect_timeout(site: &Site) {
+    let mut wire = Wire::dial(site);
+    wire.assert_closed();
+    assert!(wire.opened().elapsed() >= SHORT, "after {:?}", wire.opened().elapsed());
+}
+
+/// A byte whenever the server has had time to say something, for ever.
+fn a_slow_handshake_gets_no_more_time(site: &Site) {
+    let mut wire = Wire::dial(site);
+    wire.write(&[3]);
+    let end = wire.trickle(&[0; PACKET_LENGTH - 1], SHORT / 20);
+    assert!(end < PACKET_LENGTH - 1, "all of C1 was taken");
+    assert!(wire.opened().elapsed() >= SHORT, "after {:?}", wire.opened().elapsed());
+}
+
+fn a_handshake_without_connect_is_closed(site: &Site) {
+    let before = Instant::now();
+    let mut client = Client::open(site);
+    assert_eq!(assert_closed_after(&mut client, before, SHORT), [""; 0]);
+}
+
+fn commands_before_connect_give_no_more_time(site: &Site) {
+    let before = Instant::now();
+    let mut client = Client::open(site);
+    let start = Instant::now();
+    while client.is_open() {
+        client.command("createStream", 0.0, 0, &[]);
+        client.listen(SHORT / 20);
+        assert!(start.elapsed() < PATIENCE, "still open");
+    }
+    assert!(before.elapsed() >= SHORT, "after {:?}", before.elapsed());
+}
+
+fn a_client_that_wants_nothing_is_closed(site: &Site) {
+    let mut client = Client::open(site);
+    let before = Instant::now();
+    client.connect(anabranch_core::amf::Object::new().with("app", "live"));
+    let heard = assert_closed_after(&mut client, before, SHORT);
+    assert!(said(&heard, "Connect.Success"), "{heard:?}");
+}
+
+fn streams_that_do_nothing_give_no_more_time(site: &Site) {
+    let mut client = Client::open(site);
+    let before = Instant::now();
+    client.connect(anabranch_core::amf::Object::new().with("app", "live"));
+    while client.is_open() {
+        client.create_stream(2.0);
+        client.command("deleteStream", 0.0, 0, &[1.0.into()]);
+        client.listen(SHORT / 20);
+        assert!(before.elapsed() < PATIENCE, "still open");
+    }
+    assert!(before.elapsed() >= SHORT, "after {:?}", before.elapsed());
+}
+
+fn who_stopped_playing_must_say_what_it_wants_next(site: &Site) {
+    let mut client = Client::player(site, &site.name);
+    // Longer than the timeout: three pings came.
+    for _ in 0..3 {
+        client.hear_until("PingRequest");
+    }
+    let before = Instant::now();
+    client.command("closeStream", 0.0, 1, &[]);
+    assert_closed_after(&mut client, before, SHORT);
+}
+
+fn who_stopped_publishing_must_say_what_it_wants_next(site: &Site) {
+    let mut client = Client::publisher(site, &site.name);
+    let before = Instant::now();
+    client.command("closeStream", 0.0, 1, &[]);
+    let heard = assert_closed_after(&mut client, before, SHORT);
+    assert!(said(&heard, "NetStream.Unpublish.Success"), "{heard:?}");
+}
+
+fn a_player_may_wait_as_long_as_it_likes(site: &Site) {
+    let before = Instant::now();
+    let mut client = Client::player(site, &site.name);
+    while before.elapsed() < 3 * SHORT {
+        client.hear_until("PingRequest");
+    }
+    let mut publisher = Client::publisher(site, &site.name);
+    publisher.audio(0, &audio_frame(1));
+    client.hear_until("audio frame 1");
+}
+
+fn a_publisher_must_send_its_first_message_in_time(site: &Site) {
+    let mut client = Client::connected(site);
+    let before = Instant::now();
+    client.publish(0, &site.name);
+    let heard = assert_closed_after(&mut client, before, 2 * SHORT);
+    assert!(said(&heard, "NetStream.Publish.Start"), "{heard:?}");
+}
+
+fn a_publisher_must_send_the_next_message_in_time(site: &Site) {
+    let mut client = Client::publisher(site, &site.name);
+    let before = Instant::now();
+    client.audio(0, AUDIO_HEADER);
+    assert_closed_after(&mut client, before, SHORT);
+}
+
+fn pings_of_a_publisher_are_no_messages(site: &Site) {
+    let mut client = Client::publisher(site, &site.name);
+    let before = Instant::now();
+    client.audio(0, AUDIO_HEADER);
+    while client.is_open() {
+        client.control(&Control::User(UserControl::PingResponse(1)));
+        client.control(&Control::Acknowledgement(1));
+        client.listen(SHORT / 20);
+        assert!(before.elapsed() < PATIENCE, "still open");
+    }
+    assert!(before.elapsed() >= SHORT, "after {:?}", before.elapsed());
+}
+
+fn a_publisher_that_sends_is_not_closed(site: &Site) {
+    let mut client = Client::publisher(site, &site.name);
+    let before = Instant::now();
+    let mut time = 0;
+    while before.elapsed() < 2 * STEADY {
+        client.audio(time, &audio_frame(1));
+        client.listen(STEADY / 100);
+        time += 10;
+    }
+    client.assert_quiet();
+}
+
+fn a_silent_publishers_name_is_free_and_its_players_stay(site: &Site) {
+    let mut player = Client::player(site, &site.name);
+    let mut publisher = Client::publisher(site, &site.name);
+    publisher.audio(0, &audio_frame(1));
+    player.hear(1);
+    publisher.assert_closed();
+    assert_eq!(player.hear(2), ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"]);
+    let mut publisher = Client::publisher(site, &site.name);
+    publisher.audio(0, &audio_frame(2));
+    assert!(said(&player.hear_until("audio frame 2"), "NetStream.Play.PublishNotify"));
+}
+
+fn a_refused_client_that_stays_is_closed_after_the_linger(site: &Site) {
+    let mut client = Client::connected(site);
+    let before = Instant::now();
+    client.publish(0, "..");
+    client.hear_until("NetStream.Publish.BadName");
+    assert_eq!(assert_closed_after(&mut client, before, SHORT), [""; 0]);
+}
+
+fn a_refused_client_that_leaves_is_closed_at_once(site: &Site) {
+    let mut client = Client::connected(site);
+    client.publish(0, "..");
+    client.hear_until("NetStream.Publish.BadName");
+    client.wire().shut_down_writing();
+    assert_eq!(client.assert_closed(), [""; 0]);
+}
+
+/// That it is gone shows by its place: there is only one.
+fn a_player_that_takes_nothing_is_given_up(site: &Site) {
+    let _stuck = Client::player(site, &site.name);
+    let mut publisher = Client::publisher(site, &site.name);
+    publisher.set_chunk_size(1 << 20);
+    let before = Instant::now();
+    // More than sockets hold.
+    let body = long(&[0x17, 1, 0, 0, 0], 500_000);
+    for number in 0..40 {
+        publisher.video(number * 40, &body);
+    }
+    loop {
+        let mut client = Client::connected(site);
+        client.play(0, &site.name);
+        if said(&client.hear_until("NetStream.Play"), "NetStream.Play.Reset") {
+            break;
+        }
+        assert!(before.elapsed() < PATIENCE, "it still has its place");
+    }
+    assert!(before.elapsed() >= SHORT, "after {:?}", before.elapsed());
+    // The publisher goes on: all it hears is that it was heard.
+    let heard = publisher.settle();
+    assert!(heard.iter().all(|line| line.starts_with("Acknowledgement(")), "{heard:?}");
+}
+
+fn a_publisher_without_players_is_closed_where_that_is_wanted(site: &Site) {
+    let mut client = Client::connected(site);
+    let before = Instant::now();
+    client.publish(0, &site.name);
+    let mut time = 0;
+    while client.is_open() {
+        client.audio(time, &audio_frame(1));
+        client.listen(SHORT / 20);
+        assert!(before.elapsed() < PATIENCE, "still open");
+        time += 15;
+    }
+    assert!(before.elapsed() >= Duration::from_secs(1), "after {:?}", before.elapsed());
+}
+
+fn pings_come_in_their_interval_and_need_no_answer(site: &Site) {
+    let before = Instant::now();
+    // Nobody answers what is read below the client.
+    let mut wire = Client::player(site, &site.name).into_wire();
+    for round in 1..=4 {
+        let ping = wire.read_exact(18);
+        assert_eq!(ping[..14], [2, 0, 0, 0, 0, 0, 6, 4, 0, 0, 0, 0, 0, 6]);
+        assert!(before.elapsed() >= round * SHORT, "ping {round} after {:?}", before.elapsed());
+    }
+}

@@ -1,0 +1,434 @@
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anabranch_core::amf::{Object, Value, amf0};
+use anabranch_core::command::Command;
+use anabranch_core::handshake::ClientKind;
+use anabranch_core::message::{Control, Message, MessageType, UserControl};
+use socket2::SockRef;
+
+use super::Site;
+use super::text::line;
+use crate::sim::{Peer, Rng};
+
+/// How long a case waits for what must come. Nothing takes a tenth of it.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Pings are numbered from here on, lest they be taken for a case's own.
+const PINGS: u32 = 0x7000_0000;
+
+/// How the server's side of a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// In good order.
+    Closed,
+    /// By a reset: bytes lay unread when it closed. Cases that flood a server must take it.
+    Reset,
+    /// Not at all within the time.
+    Open,
+}
+
+/// A TCP connection whose reads and writes give up in time.
+#[derive(Debug)]
+pub struct Wire {
+    socket: TcpStream,
+    opened: Instant,
+}
+
+impl Wire {
+    /// Connects, and says nothing.
+    pub fn dial(site: &Site) -> Self {
+        let opened = Instant::now();
+        let socket = TcpStream::connect_timeout(&site.address(), PATIENCE).expect("the server accepts");
+        socket.set_nodelay(true).expect("a socket option");
+        socket.set_write_timeout(Some(PATIENCE)).expect("a socket option");
+        Wire { socket, opened }
+    }
+
+    /// Just before the connection was opened.
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// Writes all of it. A server that has hung up is noticed by who reads.
+    pub fn write(&mut self, bytes: &[u8]) {
+        match self.socket.write_all(bytes) {
+            Ok(()) => {}
+            Err(error) if is_hang_up(&error) => {}
+            Err(error) => panic!("{} bytes could not be written: {error}", bytes.len()),
+        }
+    }
+
+    /// Writes until the server takes no more for `time`, or has taken all; how many bytes it took.
+    pub fn write_until_blocked(&mut self, bytes: &[u8], time: Duration) -> usize {
+        self.socket.set_write_timeout(Some(time)).expect("a socket option");
+        let mut taken = 0;
+        while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+            match self.socket.write(rest) {
+                Ok(count) => taken += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        self.socket.set_write_timeout(Some(PATIENCE)).expect("a socket option");
+        taken
+    }
+
+    /// Writes byte after byte, with so much time after each, until the server hangs up; how many that were.
+    pub fn trickle(&mut self, bytes: &[u8], pause: Duration) -> usize {
+        for (number, byte) in bytes.iter().enumerate() {
+            self.write(&[*byte]);
+            if !matches!(self.read_before(Instant::now() + pause, &mut [0]), Err(End::Open)) {
+                return number;
+            }
+        }
+        bytes.len()
+    }
+
+    /// Reads exactly so many bytes.
+    pub fn read_exact(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        let mut filled = 0;
+        let deadline = Instant::now() + PATIENCE;
+        while filled < count {
+            match self.read_before(deadline, &mut bytes[filled..]) {
+                Ok(read) => filled += read,
+                Err(end) => panic!("{end:?} after {filled} of {count} bytes"),
+            }
+        }
+        bytes
+    }
+
+    /// Reads to the end; what came, and how it ended.
+    pub fn read_to_end(&mut self) -> (Vec<u8>, End) {
+        let deadline = Instant::now() + PATIENCE;
+        let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            match self.read_before(deadline, &mut buffer) {
+                Ok(count) => bytes.extend_from_slice(&buffer[..count]),
+                Err(end) => return (bytes, end),
+            }
+        }
+    }
+
+    /// Nothing is said any more, and the connection is closed by the server.
+    pub fn assert_closed(&mut self) {
+        let (bytes, end) = self.read_to_end();
+        assert_eq!((bytes.len(), end != End::Open), (0, true), "{end:?} after {bytes:02x?}");
+    }
+
+    /// Reads at least one byte.
+    fn read_before(&mut self, deadline: Instant, buffer: &mut [u8]) -> Result<usize, End> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(End::Open);
+            }
+            self.socket.set_read_timeout(Some(left)).expect("a socket option");
+            match self.socket.read(buffer) {
+                Ok(0) => return Err(End::Closed),
+                Ok(count) => return Ok(count),
+                Err(error) if is_hang_up(&error) => return Err(End::Reset),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("reading: {error}"),
+            }
+        }
+    }
+
+    /// Says that nothing more will be sent, and reads on.
+    pub fn shut_down_writing(&mut self) {
+        // One that the server has closed already is as good.
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Hangs up with a reset, as a machine does that has lost its memory.
+    pub fn reset(self) {
+        SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)).expect("a socket option");
+    }
+}
+
+fn is_hang_up(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted)
+}
+
+/// A client past its handshake: messages out, messages in.
+#[derive(Debug)]
+pub struct Client {
+    wire: Wire,
+    peer: Peer,
+    heard: VecDeque<Message>,
+    pings: u32,
+    is_open: bool,
+}
+
+impl Client {
+    /// A client that has shaken hands.
+    pub fn open(site: &Site) -> Self {
+        Client::open_as(site, ClientKind::Simple)
+    }
+
+    /// A client that has shaken hands in one form or the other.
+    pub fn open_as(site: &Site, kind: ClientKind) -> Self {
+        static CLIENTS: AtomicU64 = AtomicU64::new(0);
+        let seed = Rng::new(CLIENTS.fetch_add(1, Ordering::Relaxed)).seed();
+        let mut client = Client {
+            wire: Wire::dial(site),
+            peer: Peer::new(seed, kind),
+            heard: VecDeque::new(),
+            pings: PINGS,
+            is_open: true,
+        };
+        while !client.peer.is_ready() {
+            client.flush();
+            let answer = client.read(Instant::now() + PATIENCE);
+            assert_eq!(answer, Ok(()), "S0 S1 S2");
+        }
+        client.flush();
+        client
+    }
+
+    /// A client whose handshake was done by hand: `answer` is S0 S1 S2.
+    pub fn resume(wire: Wire, answer: &[u8]) -> Self {
+        let mut peer = Peer::new([0; 32], ClientKind::Simple);
+        let messages = peer.read(answer).expect("an answer of the server's");
+        assert!(peer.is_ready() && messages.is_empty(), "S0 S1 S2 and no more");
+        peer.out().clear();
+        Client { wire, peer, heard: VecDeque::new(), pings: PINGS, is_open: true }
+    }
+
+    /// A client whose `connect` was accepted.
+    pub fn connected(site: &Site) -> Self {
+        let mut client = Client::open(site);
+        client.peer.connect("live");
+        client.flush();
+        client.hear_until("NetConnection.Connect.Success");
+        client
+    }
+
+    /// A client that has connected with these properties.
+    pub fn connected_with(site: &Site, object: Object) -> Self {
+        let mut client = Client::open(site);
+        client.connect(object);
+        client.hear_until("NetConnection.Connect.Success");
+        client
+    }
+
+    /// A client that publishes on message stream 1.
+    pub fn publisher(site: &Site, name: &str) -> Self {
+        let mut client = Client::connected(site);
+        client.create_stream(2.0);
+        client.publish(1, name);
+        client.hear_until("NetStream.Publish.Start");
+        client
+    }
+
+    /// A client that plays on message stream 1, and has heard all that comes before media.
+    pub fn player(site: &Site, name: &str) -> Self {
+        let mut client = Client::connected(site);
+        client.create_stream(2.0);
+        client.play(1, name);
+        client.hear_until("|RtmpSampleAccess");
+        client
+    }
+
+    /// The connection below.
+    pub fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+
+    /// The connection below, for good.
+    pub fn into_wire(self) -> Wire {
+        self.wire
+    }
+
+    /// Sends bytes as they are.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.peer.out().extend_from_slice(bytes);
+        self.flush();
+    }
+
+    /// Sends a message.
+    pub fn send(&mut self, chunk_stream: u8, timestamp: u32, type_id: u8, stream_id: u32, body: &[u8]) {
+        self.peer.send(chunk_stream, timestamp, type_id, stream_id, body);
+        self.flush();
+    }
+
+    /// The bytes of a message, unsent.
+    pub fn cut(&mut self, chunk_stream: u8, timestamp: u32, type_id: u8, stream_id: u32, body: &[u8]) -> Vec<u8> {
+        self.peer.send(chunk_stream, timestamp, type_id, stream_id, body);
+        std::mem::take(self.peer.out())
+    }
+
+    /// Sends a control message.
+    pub fn control(&mut self, control: &Control) {
+        self.peer.control(control);
+        self.flush();
+    }
+
+    /// Announces another chunk size and uses it.
+    pub fn set_chunk_size(&mut self, size: u32) {
+        self.peer.set_chunk_size(size);
+        self.flush();
+    }
+
+    /// Sends a command with a Null object.
+    pub fn command(&mut self, name: &str, transaction: f64, stream_id: u32, arguments: &[Value]) {
+        let mut command = Command::new(name, transaction, Value::Null);
+        command.arguments = arguments.to_vec();
+        self.send(3, 0, MessageType::COMMAND_AMF0, stream_id, &command.encode());
+    }
+
+    /// Sends `connect` with transaction 1.
+    pub fn connect(&mut self, object: Object) {
+        let command = Command::new("connect", 1.0, Value::Object(object));
+        self.send(3, 0, MessageType::COMMAND_AMF0, 0, &command.encode());
+    }
+
+    /// Sends `createStream`.
+    pub fn create_stream(&mut self, transaction: f64) {
+        self.command("createStream", transaction, 0, &[]);
+    }
+
+    /// Sends `publish` with transaction 5.
+    pub fn publish(&mut self, stream_id: u32, name: &str) {
+        self.command("publish", 5.0, stream_id, &[name.into(), "live".into()]);
+    }
+
+    /// Sends `play` with transaction 4.
+    pub fn play(&mut self, stream_id: u32, name: &str) {
+        self.command("play", 4.0, stream_id, &[name.into(), (-2.0).into()]);
+    }
+
+    /// Sends a video message on message stream 1.
+    pub fn video(&mut self, timestamp: u32, body: &[u8]) {
+        self.send(6, timestamp, MessageType::VIDEO, 1, body);
+    }
+
+    /// Sends an audio message on message stream 1.
+    pub fn audio(&mut self, timestamp: u32, body: &[u8]) {
+        self.send(4, timestamp, MessageType::AUDIO, 1, body);
+    }
+
+    /// Sends a data message on message stream 1.
+    pub fn data(&mut self, values: &[Value]) {
+        let mut body = Vec::new();
+        for value in values {
+            amf0::encode(value, &mut body);
+        }
+        self.send(5, 0, MessageType::DATA_AMF0, 1, &body);
+    }
+
+    /// The next message.
+    pub fn message(&mut self) -> Message {
+        match self.message_before(Instant::now() + PATIENCE) {
+            Ok(message) => message,
+            Err(end) => panic!("a message was to come, but: {end:?}"),
+        }
+    }
+
+    /// The next messages, one line each.
+    pub fn hear(&mut self, count: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        for _ in 0..count {
+            match self.message_before(Instant::now() + PATIENCE) {
+                Ok(message) => lines.push(line(&message)),
+                Err(end) => panic!("{count} messages were to come, but: {end:?} after {lines:?}"),
+            }
+        }
+        lines
+    }
+
+    /// All messages up to the one whose line has `words` in it.
+    pub fn hear_until(&mut self, words: &str) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = Vec::new();
+        loop {
+            match self.message_before(deadline) {
+                Ok(message) => lines.push(line(&message)),
+                Err(end) => panic!("{words:?} was to come, but: {end:?} after {lines:?}"),
+            }
+            if lines.last().is_some_and(|line| line.contains(words)) {
+                return lines;
+            }
+        }
+    }
+
+    /// What had come, or was to come at once, when the server has answered two pings in a row. After the first all that
+    /// was sent before has been acted on; before the second what that gave has been queued.
+    pub fn settle(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for _ in 0..2 {
+            self.pings += 1;
+            self.control(&Control::User(UserControl::PingRequest(self.pings)));
+            lines.extend(self.hear_until(&format!("PingResponse({})", self.pings)));
+            lines.pop();
+        }
+        lines
+    }
+
+    /// Nothing comes.
+    pub fn assert_quiet(&mut self) {
+        assert_eq!(self.settle(), [""; 0]);
+    }
+
+    /// All messages to the end of the connection, and how it ended.
+    pub fn hear_end(&mut self) -> (Vec<String>, End) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = Vec::new();
+        loop {
+            match self.message_before(deadline) {
+                Ok(message) => lines.push(line(&message)),
+                Err(end) => return (lines, end),
+            }
+        }
+    }
+
+    /// The connection is closed by the server; what it said before.
+    pub fn assert_closed(&mut self) -> Vec<String> {
+        let (lines, end) = self.hear_end();
+        assert_ne!(end, End::Open, "{lines:?}");
+        lines
+    }
+
+    /// False once the server was found to have hung up.
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Takes what comes within this time, and lets it be.
+    pub fn listen(&mut self, time: Duration) {
+        let deadline = Instant::now() + time;
+        while self.message_before(deadline).is_ok() {}
+    }
+
+    fn flush(&mut self) {
+        let bytes = std::mem::take(self.peer.out());
+        self.wire.write(&bytes);
+    }
+
+    fn message_before(&mut self, deadline: Instant) -> Result<Message, End> {
+        loop {
+            if let Some(message) = self.heard.pop_front() {
+                return Ok(message);
+            }
+            self.read(deadline)?;
+        }
+    }
+
+    /// Reads once, and answers what a client answers by itself.
+    fn read(&mut self, deadline: Instant) -> Result<(), End> {
+        let mut buffer = [0; 16 << 10];
+        let count =
+            self.wire.read_before(deadline, &mut buffer).inspect_err(|end| self.is_open &= *end == End::Open)?;
+        match self.peer.read(&buffer[..count]) {
+            Ok(messages) => self.heard.extend(messages),
+            Err(words) => panic!("the server sends no RTMP: {words}"),
+        }
+        self.flush();
+        Ok(())
+    }
+}

@@ -1,0 +1,30 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anabranch_core::message::MessageType;
+
+use super::media::{AUDIO_HEADER, VIDEO_HEADER, long};
+use super::{Client, Site};
+
+/// A publisher and a player on a stream of their own; all that is sent arrives, to the byte.
+pub(super) fn assert_healthy(site: &Site) {
+    // Never a name of which the last pair may not be gone yet.
+    static PAIRS: AtomicU64 = AtomicU64::new(0);
+    let name = site.named(&format!("healthy{}", PAIRS.fetch_add(1, Ordering::Relaxed)));
+    let mut player = Client::player(site, &name);
+    let mut publisher = Client::publisher(site, &name);
+    let frames = [
+        (MessageType::VIDEO, 0, VIDEO_HEADER.to_vec()),
+        (MessageType::AUDIO, 0, AUDIO_HEADER.to_vec()),
+        (MessageType::VIDEO, 0, long(&[0x17, 1], 5000)),
+        (MessageType::AUDIO, 10, long(&[0xaf, 1], 300)),
+        (MessageType::VIDEO, 40, long(&[0x27, 1], 1000)),
+    ];
+    for (type_id, timestamp, body) in &frames {
+        publisher.send(if *type_id == MessageType::VIDEO { 6 } else { 4 }, *timestamp, *type_id, 1, body);
+    }
+    for (type_id, timestamp, body) in &frames {
+        let message = player.message();
+        assert_eq!((message.type_id, message.timestamp), (*type_id, *timestamp), "of a healthy pair");
+        assert!(message.payload[..] == body[..], "a healthy pair gets other bytes");
+    }
+}
