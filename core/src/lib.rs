@@ -64,6 +64,7 @@
 
 pub mod amf;
 pub mod bandwidth;
+pub mod capture;
 pub mod chunk;
 pub mod command;
 pub mod conn;

@@ -25,6 +25,7 @@ pub use event::{
 };
 pub use identify::ClientKind;
 pub use outbound::Outbound;
+pub(crate) use outbound::Tally;
 pub use request::Request;
 
 use crate::chunk::{ChunkReader, write_message};

@@ -16,6 +16,35 @@ pub struct Outbound {
     replies: usize,
     /// Bytes taken out over the whole life of the connection.
     written: u64,
+    /// True while another has what waited, see [`lend`](Self::lend).
+    lent: bool,
+    /// What was ever pushed, for a connection that is captured or replayed.
+    tally: Option<Box<Tally>>,
+}
+
+/// All bytes ever pushed, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) total: u64,
+    /// FNV-1a with 64 bits: tells a difference from none, and guards against nobody.
+    pub(crate) hash: u64,
+    /// The bytes themselves, where they are wanted.
+    pub(crate) bytes: Option<Vec<u8>>,
+}
+
+impl Tally {
+    pub(crate) fn new(keep_bytes: bool) -> Self {
+        Tally { total: 0, hash: 0xcbf2_9ce4_8422_2325, bytes: keep_bytes.then(Vec::new) }
+    }
+
+    fn add(&mut self, pushed: &[u8]) {
+        self.total += pushed.len() as u64;
+        self.hash =
+            pushed.iter().fold(self.hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        if let Some(bytes) = &mut self.bytes {
+            bytes.extend_from_slice(pushed);
+        }
+    }
 }
 
 impl Outbound {
@@ -43,7 +72,8 @@ impl Outbound {
     /// waits behind; [`restore`](Self::restore) must follow before the connection is polled again.
     #[must_use = "these bytes are to be written, then restored"]
     pub fn lend(&mut self) -> Outbound {
-        std::mem::take(self)
+        let stays = Outbound { lent: true, tally: self.tally.take(), ..Outbound::default() };
+        std::mem::replace(self, stays)
     }
 
     /// Puts back what [`lend`](Self::lend) took, less what was written.
@@ -51,7 +81,30 @@ impl Outbound {
         lent.queue.append(&mut self.queue);
         lent.len += self.len;
         lent.replies += self.replies;
+        lent.tally = self.tally.take();
         *self = lent;
+    }
+
+    /// Counts and hashes what is pushed from now on.
+    pub(crate) fn count_pushed(&mut self, tally: Tally) {
+        self.tally = Some(Box::new(tally));
+    }
+
+    pub(crate) fn tally(&mut self) -> Option<&mut Tally> {
+        self.tally.as_deref_mut()
+    }
+
+    /// True between [`lend`](Self::lend) and [`restore`](Self::restore).
+    pub(crate) fn is_lent(&self) -> bool {
+        self.lent
+    }
+
+    /// Takes out as much as makes `written` bytes in all, as far as there is so much, and what counts as replies then
+    /// is `replies`: the state that a writer left.
+    pub(crate) fn advance_to(&mut self, written: u64, replies: usize) {
+        let count = usize::try_from(written.saturating_sub(self.written)).unwrap_or(usize::MAX);
+        self.advance(count.min(self.len));
+        self.replies = replies;
     }
 
     /// Gives up on all that waits.
@@ -69,6 +122,9 @@ impl Outbound {
     pub(crate) fn push(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
             self.len += bytes.len();
+            if let Some(tally) = &mut self.tally {
+                tally.add(&bytes);
+            }
             self.queue.push_back(bytes);
         }
     }
@@ -126,6 +182,25 @@ mod tests {
         outbound.restore(lent);
         assert_eq!((outbound.len(), outbound.written(), outbound.replies()), (3, 2, 2));
         assert_eq!(outbound.copy_to_bytes(3), "cde");
+    }
+
+    #[test]
+    fn all_that_is_pushed_is_counted_whoever_has_the_queue() {
+        let mut whole = Outbound::default();
+        whole.count_pushed(Tally::new(true));
+        whole.push(Bytes::from_static(b"abcde"));
+        let mut outbound = Outbound::default();
+        outbound.count_pushed(Tally::new(true));
+        outbound.push(Bytes::from_static(b"abc"));
+        let mut lent = outbound.lend();
+        assert!(outbound.is_lent() && !lent.is_lent());
+        outbound.push(Bytes::from_static(b"d"));
+        lent.advance(1);
+        outbound.restore(lent);
+        assert!(!outbound.is_lent());
+        outbound.clear();
+        outbound.push(Bytes::from_static(b"e"));
+        assert_eq!(outbound.tally(), whole.tally());
     }
 
     #[test]
