@@ -30,6 +30,11 @@ pub(crate) use watch::{Draw, Recorder, Script, Watch};
 
 /// Where a captured connection's records go.
 pub trait Tap: std::fmt::Debug + Send {
+    /// The connection begins; its first record follows.
+    fn opened(&mut self, opening: &Opening) {
+        let _ = opening;
+    }
+
     /// One whole record. All of them, in order, behind a [`file_header`], are a capture. Called while the connection is
     /// locked: it may keep the bytes in memory and must not wait for anything.
     fn record(&mut self, record: &[u8]);

@@ -42,7 +42,8 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn new(start: Instant, opening: &Opening, tap: Box<dyn Tap>) -> Self {
+    pub(crate) fn new(start: Instant, opening: &Opening, mut tap: Box<dyn Tap>) -> Self {
+        tap.opened(opening);
         let written = Written::default();
         let (payload, record) = (Vec::new(), Vec::new());
         let mut recorder = Recorder { tap, start, last: 0, written, points: 0, payload, record };

@@ -13,6 +13,7 @@ macro_rules! on_both_runtimes {
 }
 
 mod bit_exactness;
+mod capture;
 mod gstreamer;
 mod hostile;
 mod leaks;
