@@ -8,6 +8,7 @@
 mod action;
 mod ask;
 mod bandwidth;
+mod budget;
 mod config;
 mod grant;
 mod local;
@@ -25,6 +26,7 @@ use std::time::Instant;
 
 pub use action::{Action, Attachment, LeftOut, Output, Report, Role};
 pub use ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject, Verdict};
+pub use budget::{Budget, Scope, Term};
 pub use config::{Asks, Config, VhostConfig};
 pub use local::LocalError;
 pub use server::Server;
@@ -248,6 +250,11 @@ impl Conn {
                 }
             }
         }
+    }
+
+    /// How many bytes to read from the peer at once, at most, see [`Session::read_size`]. It changes with what is read.
+    pub fn read_size(&self) -> usize {
+        self.session.read_size()
     }
 
     /// The client's address: what a trusted proxy said, else where the connection comes from.

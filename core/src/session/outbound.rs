@@ -1,6 +1,9 @@
 use std::{collections::VecDeque, io::IoSlice};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Bytes of short replies in one piece.
+pub(crate) const SHARED_PIECE: usize = 1024;
 
 /// Bytes waiting to be written to the peer, in order.
 ///
@@ -16,6 +19,8 @@ pub struct Outbound {
     replies: usize,
     /// Bytes taken out over the whole life of the connection.
     written: u64,
+    /// True if the last piece is a reply of ours that more can be put behind.
+    open_end: bool,
     /// True while another has what waited, see [`lend`](Self::lend).
     lent: bool,
     /// What was ever pushed, for a connection that is captured or replayed.
@@ -78,6 +83,9 @@ impl Outbound {
 
     /// Puts back what [`lend`](Self::lend) took, less what was written.
     pub fn restore(&mut self, mut lent: Outbound) {
+        if !self.queue.is_empty() {
+            lent.open_end = self.open_end;
+        }
         lent.queue.append(&mut self.queue);
         lent.len += self.len;
         lent.replies += self.replies;
@@ -110,16 +118,44 @@ impl Outbound {
     /// Gives up on all that waits.
     pub(crate) fn clear(&mut self) {
         self.queue = VecDeque::new();
+        self.open_end = false;
         self.len = 0;
         self.replies = 0;
     }
 
+    /// Short replies share a piece: a peer that asks for thousands of them and takes none makes us hold the bytes, and
+    /// not a piece for each.
     pub(crate) fn push_reply(&mut self, bytes: Vec<u8>) {
         self.replies += bytes.len();
-        self.push(Bytes::from(bytes));
+        let Some(mut piece) = self.take_open_end(bytes.len()) else {
+            self.push(Bytes::from(bytes));
+            self.open_end = true;
+            return;
+        };
+        self.len += bytes.len();
+        if let Some(tally) = &mut self.tally {
+            tally.add(&bytes);
+        }
+        piece.extend_from_slice(&bytes);
+        self.queue.push_back(piece.freeze());
+    }
+
+    /// The last piece, if it is one of replies and so much more still fits.
+    fn take_open_end(&mut self, more: usize) -> Option<BytesMut> {
+        if !self.open_end || self.queue.back().is_none_or(|last| last.len() + more > SHARED_PIECE) {
+            return None;
+        }
+        match self.queue.pop_back()?.try_into_mut() {
+            Ok(piece) => Some(piece),
+            Err(piece) => {
+                self.queue.push_back(piece);
+                None
+            }
+        }
     }
 
     pub(crate) fn push(&mut self, bytes: Bytes) {
+        self.open_end = false;
         if !bytes.is_empty() {
             self.len += bytes.len();
             if let Some(tally) = &mut self.tally {
@@ -182,6 +218,28 @@ mod tests {
         outbound.restore(lent);
         assert_eq!((outbound.len(), outbound.written(), outbound.replies()), (3, 2, 2));
         assert_eq!(outbound.copy_to_bytes(3), "cde");
+    }
+
+    #[test]
+    fn short_replies_share_a_piece_and_media_is_left_alone() {
+        let mut outbound = Outbound::default();
+        let media = Bytes::from(b"media".to_vec());
+        for _ in 0..100 {
+            outbound.push_reply(b"reply".to_vec());
+        }
+        outbound.push(media.clone());
+        outbound.push_reply(b"after".to_vec());
+        outbound.advance(3);
+        outbound.push_reply(b" it".to_vec());
+        assert_eq!(outbound.queue.len(), 3);
+        outbound.advance(100 * 5 - 3);
+        assert_eq!(outbound.chunk(), media);
+        assert_eq!(outbound.copy_to_bytes(13), "mediaafter it");
+        outbound.push_reply(vec![1; SHARED_PIECE]);
+        outbound.push_reply(vec![2; 1]);
+        outbound.push_reply(vec![3; SHARED_PIECE - 1]);
+        outbound.push_reply(vec![4; 1]);
+        assert_eq!(outbound.queue.iter().map(Bytes::len).collect::<Vec<_>>(), [1024, 1024, 1]);
     }
 
     #[test]
