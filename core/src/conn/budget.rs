@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::player::Playing;
 use super::publisher::Publishing;
 use super::{Action, Client, Config, Conn, VhostConfig};
+use crate::amf::Value;
 use crate::chunk::{ChunkLimits, MAX_HEADER, STREAM_STATE};
 use crate::handshake;
 use crate::preface::MAX_PREFACE;
@@ -143,10 +144,15 @@ impl Budget {
         self.add(scope, "what one read brings beyond", "fixed", READ_BEFORE_CONNECT);
 
         let message = limits.chunks_before_connect.message as usize;
-        let values = limits.amf.values.min(message);
-        // tcUrl is kept as sent, parsed, by its parameters, and for whoever is asked.
-        let request = 6 * message + values * 3 * size_of::<crate::amf::Value>() + size_of::<Client>();
-        self.add(Scope::Asked, "the request, and what is made of it", "chunks_before_connect.message, amf", request);
+        let values = limits.amf_before_connect.values.min(message);
+        // tcUrl is kept as sent, parsed, by its parameters, and for whoever is asked; the arguments twice.
+        let request = 6 * message + values * (VALUE + 2 * size_of::<Value>()) + size_of::<Client>();
+        self.add(
+            Scope::Asked,
+            "the request, and what is made of it",
+            "chunks_before_connect, amf_before_connect",
+            request,
+        );
     }
 
     fn connection(&mut self, vhost: &VhostConfig) {
@@ -204,6 +210,9 @@ const REPLY_OVERHEAD: usize = 2 * size_of::<Bytes>() + 64;
 /// Bytes of a header among those in force at a start.
 const HEADER_ENTRY: usize = 32;
 
+/// Bytes of a value at the worst: one alone in an object, for which room is made for four with their names.
+const VALUE: usize = 4 * size_of::<Value>();
+
 /// What the chunk reader holds: buffers grow by no more than double, and begin with what is announced.
 fn partial(limits: &ChunkLimits) -> usize {
     let received = if limits.partial <= 8 << 10 { limits.partial + limits.partial / 4 } else { 2 * limits.partial };
@@ -219,7 +228,7 @@ fn chunked(message: usize, vhost: &VhostConfig) -> usize {
 /// The values of one command or data message.
 fn amf(body: usize, limits: &crate::amf::Limits) -> usize {
     let values = limits.values.min(body);
-    2 * limits.bytes.min(body) + values * 3 * size_of::<crate::amf::Value>()
+    2 * limits.bytes.min(body) + values * VALUE
 }
 
 #[cfg(test)]

@@ -45,7 +45,10 @@ pub struct SessionLimits {
     pub chunks: ChunkLimits,
     /// Longest command, data or control message, in bytes. Default 1 MiB.
     pub command: u32,
-    /// Bounds on the AMF values in one message.
+    /// Bounds on the AMF values of a `connect`, which may have to wait for a verdict. Default 16 deep, 128 values, 4 KiB
+    /// of text; real ones have a dozen or two, those of Enhanced RTMP some forty.
+    pub amf_before_connect: amf::Limits,
+    /// Bounds on the AMF values in one message afterwards.
     pub amf: amf::Limits,
     /// Message streams on one connection. Default 16.
     pub streams: usize,
@@ -74,6 +77,7 @@ impl Default for SessionLimits {
             chunks_before_connect: ChunkLimits { message: 4 << 10, streams: 8, partial: 4 << 10, eager: 128 },
             chunks: ChunkLimits::default(),
             command: 1 << 20,
+            amf_before_connect: amf::Limits { depth: 16, values: 128, bytes: 4 << 10 },
             amf: amf::Limits::default(),
             streams: 16,
             events: 512,

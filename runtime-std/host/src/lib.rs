@@ -8,6 +8,7 @@ mod accept;
 mod banner;
 mod builder;
 mod capture;
+mod check;
 mod handle;
 mod hooks;
 mod host;

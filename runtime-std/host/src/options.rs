@@ -192,6 +192,27 @@ impl Options {
         lines.join("\n")
     }
 
+    /// All options as they hold, each on a line.
+    pub(crate) fn all_lines(&self) -> Vec<String> {
+        let listen = |address: &Listen| match address {
+            Listen::Any(port) => format!("--listen={port}"),
+            Listen::One(address) => format!("--listen={address}"),
+        };
+        let mut lines: Vec<_> = self.listen.iter().map(listen).collect();
+        lines.extend(self.header("").lines().skip(1).map(str::to_owned));
+        lines.push(format!("--tcp-nodelay={}", if self.tcp_nodelay { "on" } else { "off" }));
+        lines.push(format!("--tcp-keepalive={}", self.tcp_keepalive));
+        lines.push(format!("--tcp-user-timeout={}", self.tcp_user_timeout));
+        lines.push(format!("--tcp-notsent-lowat={}", self.tcp_notsent_lowat));
+        if let Some(folder) = &self.capture {
+            lines.push(format!("--capture={}", folder.display()));
+            lines.push(format!("--capture-limit={}", self.capture_limit));
+            lines.push(format!("--capture-files={}", self.capture_files));
+        }
+        lines.push(format!("--log={}", self.log));
+        lines
+    }
+
     /// The options in a capture's header. The environment of this process has no part in them.
     ///
     /// # Errors

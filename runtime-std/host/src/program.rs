@@ -9,11 +9,14 @@ use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 use tracing::info;
 
 use crate::capture;
+use crate::check::CheckReport;
 use crate::options::ThreadOptions;
 use crate::{Banner, Builder, Handle, Options, init_log, on_stop_signal};
 
 /// The subcommand that runs a capture again, and its arguments.
 const REPLAY: &str = "replay";
+/// The subcommand that shows what the options mean.
+const CHECK: &str = "check";
 const FILE: &str = "file";
 const ALL: &str = "all";
 
@@ -48,6 +51,7 @@ pub fn main<S: Serve>() -> ExitCode {
     let matches = command::<S>().get_matches();
     let done = match matches.subcommand() {
         Some((REPLAY, matches)) => replay(matches),
+        Some((CHECK, matches)) => check::<S>(matches),
         _ => {
             let options = Options::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
             serve::<S>(&options, threads::<S>(&matches)).map(|()| ExitCode::SUCCESS)
@@ -67,6 +71,7 @@ fn command<S: Serve>() -> Command {
     // The options come first: they bring the description of their own type.
     let command = Options::command(Command::new(S::PROGRAM));
     let command = if S::THREADS { ThreadOptions::command(command) } else { command };
+    let check = command.clone().name(CHECK).about("Check the options and show what they mean: settings and memory");
     command
         .version(S::VERSION)
         .about("A live RTMP server: publish with OBS or FFmpeg, watch with any RTMP player")
@@ -75,6 +80,7 @@ fn command<S: Serve>() -> Command {
         // Options in front of a subcommand would mean nothing to it.
         .args_conflicts_with_subcommands(true)
         .subcommand(replay_command())
+        .subcommand(check.max_term_width(100))
 }
 
 fn replay_command() -> Command {
@@ -94,6 +100,16 @@ fn replay_command() -> Command {
              if the server does the same again, to the byte, and 1 if it does not.",
         )
         .args([file, all])
+}
+
+fn check<S: Serve>(matches: &ArgMatches) -> Result<ExitCode, String> {
+    let options = Options::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
+    // For those that cannot be read.
+    let threads = threads::<S>(matches);
+    let report = CheckReport { options: &options, threads };
+    // A reader that has seen enough closes the pipe.
+    let _ = writeln!(io::stdout(), "{report}");
+    Ok(ExitCode::SUCCESS)
 }
 
 fn replay(matches: &ArgMatches) -> Result<ExitCode, String> {
