@@ -229,11 +229,6 @@ impl Frame {
         self.plain.as_ref().is_some_and(|plain| plain.is_none())
     }
 
-    /// Bytes of payload in one chunk of it.
-    pub(crate) fn chunk_size(&self) -> u32 {
-        self.chunk_size
-    }
-
     /// Keeps the frame from players that do not understand multitrack.
     pub(crate) fn for_multitrack_only(&mut self) {
         self.plain = Some(Arc::new(None));
