@@ -224,6 +224,7 @@
 
 pub mod amf;
 pub mod bandwidth;
+pub mod capture;
 pub mod chunk;
 pub mod client;
 pub mod command;

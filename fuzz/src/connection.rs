@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anabranch_core::bandwidth::BandwidthConfig;
-use anabranch_core::conn::{Action, Asks, Config, Conn, Output, Role, Server, Subject, Verdict, VhostConfig};
+use anabranch_core::conn::{Action, Asks, Config, Conn, Output, Server, Subject, Verdict, VhostConfig};
 use anabranch_core::hub::Conflict;
 use anabranch_core::policy::{Secret, Token, TokenScope, Vhost, Vhosts};
 use anabranch_core::session::CloseReason;
@@ -135,7 +135,7 @@ fn settle(conn: &mut Conn, now: Instant, verdicts: u8, trace: &mut Trace) -> boo
         trace.outbound.extend_from_slice(&conn.outbound().copy_to_bytes(left));
         match output {
             // Frames that come in one piece leave with one wake-up: wakes are about when, not about what.
-            Output::Action(Action::Wake(_)) => {}
+            Output::Action(Action::Wake(_) | Action::Subscribe(_) | Action::Unsubscribe(_)) => {}
             Output::Action(Action::Ask(ask)) => {
                 trace.events.push(format!("ask {:?} of {:?}", ask.subject, ask.client));
                 let verdict = trace.verdict(verdicts);
@@ -189,8 +189,8 @@ fn timed(flags: u8, verdicts: u8, pieces: &[&[u8]]) {
         for step in 0.. {
             assert!(step < 5000, "a poll without end");
             match conn.poll(now) {
-                Output::Action(Action::Attach(_)) => attached += 1,
-                Output::Action(Action::Detach { role: Role::Publisher | Role::Player, .. }) => attached -= 1,
+                Output::Action(Action::Attach(_) | Action::Subscribe(_)) => attached += 1,
+                Output::Action(Action::Detach { .. } | Action::Unsubscribe(_)) => attached -= 1,
                 Output::Action(Action::Wake(_)) => {}
                 Output::Action(Action::Ask(ask)) => {
                     open += i32::from(!matches!(ask.subject, Subject::Traverse(_)));

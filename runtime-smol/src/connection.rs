@@ -175,8 +175,10 @@ impl Connection {
     }
 
     /// Reads once; true if that was all there was.
-    fn read(&self) -> io::Result<bool> {
+    fn read(&self, size: usize) -> io::Result<bool> {
         READ_BUFFER.with_borrow_mut(|buffer| {
+            let size = size.min(buffer.len());
+            let buffer = &mut buffer[..size];
             let count = match self.socket.get_ref().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
                 result => result?,
@@ -268,7 +270,7 @@ impl Task {
             let mut state = connection.state();
             state.waker = Some(context.waker().clone());
             connection.serve(&self.shared, state);
-            let (wait, full, busy) = {
+            let (wait, full, busy, size) = {
                 let mut state = connection.state();
                 if state.abandoned {
                     return Poll::Ready(());
@@ -279,14 +281,14 @@ impl Task {
                     return Poll::Ready(());
                 }
                 state.waits_for_turn = state.busy;
-                (state.wait, state.full, state.busy)
+                (state.wait, state.full, state.busy, state.conn.read_size())
             };
             let mut turn = self.as_mut().poll_timer(context, wait.deadline).is_ready();
             if full && connection.poll_writable(context).is_ready() {
                 turn = true;
             }
             // What is read while another is at it would only pile up unparsed.
-            if wait.read && !busy && connection.poll_read(context, &mut self.drained).is_ready() {
+            if wait.read && !busy && connection.poll_read(context, &mut self.drained, size).is_ready() {
                 turn = true;
             }
             if !turn {
@@ -299,11 +301,11 @@ impl Task {
 }
 
 impl Connection {
-    fn poll_read(&self, context: &mut Context<'_>, drained: &mut bool) -> Poll<()> {
+    fn poll_read(&self, context: &mut Context<'_>, drained: &mut bool, size: usize) -> Poll<()> {
         loop {
             let result = if *drained { ready!(self.socket.poll_readable(context)) } else { Ok(()) };
             *drained = false;
-            match result.and_then(|()| self.read()) {
+            match result.and_then(|()| self.read(size)) {
                 Ok(all) => *drained = all,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     *drained = true;

@@ -126,8 +126,9 @@ impl Connection {
 
     /// The life of the reading thread.
     fn run_reader(self: &Arc<Self>, shared: &Arc<Shared>) {
-        let mut buffer = vec![0; READ_BUFFER];
+        let (mut buffer, mut size) = (Vec::new(), self.state().conn.read_size());
         loop {
+            buffer.resize(size.min(READ_BUFFER), 0);
             let result = (&self.socket).read(&mut buffer);
             if matches!(&result, Err(error) if error.kind() == io::ErrorKind::Interrupted) {
                 continue;
@@ -162,6 +163,7 @@ impl Connection {
             if state.over {
                 return;
             }
+            size = state.conn.read_size();
         }
     }
 

@@ -37,6 +37,7 @@ mod fanout;
 mod server;
 
 pub use anabranch_host::{
-    Answer, Builder, ConnectionInfo, Handle, Hooks, Listen, Over, Publication, Stats, Subscription, TcpOptions, Update,
+    Answer, Builder, CaptureLimits, Captures, ConnectionInfo, Handle, Hooks, Listen, Over, Publication, Stats,
+    Subscription, TcpOptions, Update,
 };
 pub use server::Server;

@@ -9,6 +9,7 @@ mod reader;
 mod writer;
 
 pub use error::ChunkError;
+pub(crate) use reader::STREAM_STATE;
 pub use reader::{ChunkLimits, ChunkReader, Leniency};
 pub use writer::{HeaderBytes, MAX_HEADER, continuation_header, message_header, write_message};
 

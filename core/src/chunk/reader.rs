@@ -57,6 +57,9 @@ pub struct ChunkReader {
     partial_bytes: usize,
 }
 
+/// Bytes of what is known of one chunk stream.
+pub(crate) const STREAM_STATE: usize = size_of::<ChunkStream>();
+
 #[derive(Debug)]
 struct ChunkStream {
     id: u32,

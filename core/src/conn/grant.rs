@@ -6,8 +6,9 @@ use super::player::Playing;
 use super::publisher::Publishing;
 use super::site::{Counter, Site};
 use super::{Action, Attachment, Conn, Role};
+use crate::capture::Call;
 use crate::command::Capabilities;
-use crate::hub::Claim;
+use crate::hub::{Busy, Claim};
 use crate::policy::{self, Refusal};
 use crate::session::{ConnectRequest, PlayRequest, PublishRequest, Rejection};
 use crate::url::{StreamKey, Target};
@@ -47,6 +48,10 @@ pub(super) enum Request {
 }
 
 impl Pending {
+    pub(super) fn id(&self) -> AskId {
+        self.id
+    }
+
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -81,6 +86,8 @@ impl Request {
 impl Conn {
     /// Answers a question. A verdict that comes too late, or twice, is nothing.
     pub fn answer(&mut self, now: Instant, id: AskId, verdict: Verdict) {
+        let open = self.pending.as_ref().is_some_and(|pending| pending.id == id);
+        self.note(now, Call::Answer { open, verdict: &verdict });
         if let Some(pending) = self.pending.take_if(|pending| pending.id == id) {
             if self.session.is_closing() {
                 // Too late to grant anything. Who refused it wants to hear no more.
@@ -193,18 +200,19 @@ impl Conn {
             }
             Request::Publish { request, claim, site, counter, facts } => {
                 let key = claim.key().clone();
-                if self.server.is_draining() {
-                    if asked {
-                        self.tell(Some(Subject::Publish(facts)), None);
+                let granted = if self.server.is_draining() {
+                    Err(Rejection::publish_denied(Refusal::Draining.to_string()))
+                } else {
+                    claim.begin().map_err(|Busy| Rejection::stream_in_use(key.stream()))
+                };
+                let publisher = match self.ruled(now, granted) {
+                    Ok(publisher) => publisher,
+                    Err(rejection) => {
+                        if asked {
+                            self.tell(Some(Subject::Publish(facts)), None);
+                        }
+                        return self.session.reject(request, &rejection);
                     }
-                    let rejection = Rejection::publish_denied(Refusal::Draining.to_string());
-                    return self.session.reject(request, &rejection);
-                }
-                let Ok(publisher) = claim.begin() else {
-                    if asked {
-                        self.tell(Some(Subject::Publish(facts)), None);
-                    }
-                    return self.session.reject(request, &Rejection::stream_in_use(key.stream()));
                 };
                 self.attach(Role::Publisher, publisher.stream_id(), key, Some(request.client()));
                 let asked = asked.then_some(facts);

@@ -24,6 +24,7 @@
 mod action;
 mod ask;
 mod bandwidth;
+mod budget;
 mod config;
 mod grant;
 mod local;
@@ -32,6 +33,7 @@ mod publisher;
 mod react;
 mod server;
 mod site;
+mod watched;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -40,6 +42,7 @@ use std::time::Instant;
 
 pub use action::{Action, Attachment, LeftOut, Output, Report, Role};
 pub use ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject, Verdict};
+pub use budget::{Budget, Scope, Term};
 pub use config::{Asks, Config, VhostConfig};
 pub use local::LocalError;
 pub use server::Server;
@@ -47,6 +50,7 @@ pub use site::VhostSnapshot;
 
 use crate::amf::Value;
 use crate::bandwidth::BandwidthCheck;
+use crate::capture::{Call, Watch};
 use crate::command::ConnectInfo;
 use crate::hub::StreamId;
 use crate::session::{self, CloseReason, Outbound, Session};
@@ -83,6 +87,8 @@ pub struct Conn {
     written: u64,
     /// When a draining server closes the connection.
     drained: Option<Instant>,
+    /// Records what happens, or repeats what was recorded.
+    watch: Option<Box<Watch>>,
 }
 
 #[derive(Debug, Default)]
@@ -150,6 +156,7 @@ impl Conn {
             stats: ConnStats::new(start),
             written: 0,
             drained: None,
+            watch: None,
         }
     }
 
@@ -160,6 +167,7 @@ impl Conn {
 
     /// Takes bytes from the peer, cut anywhere. What is wrong with them shows in [`Output::Closed`].
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
+        self.note(now, Call::Input(bytes));
         // The session remembers the error and comes to Closed with it.
         let _ = self.session.handle_input(now, bytes);
         self.stats.received(now, bytes.len());
@@ -167,22 +175,30 @@ impl Conn {
 
     /// Acts on what was due by `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.note(now, Call::Timeout);
         self.session.handle_timeout(now);
         self.check_deadlines(now);
     }
 
     /// The peer closed its side, or the connection broke.
     pub fn handle_disconnect(&mut self, now: Instant, reason: CloseReason) {
+        self.note(now, Call::Disconnect(&reason));
         self.session.handle_disconnect(now, reason);
     }
 
     /// Closes from our side.
     pub fn close(&mut self, reason: CloseReason) {
+        self.note(self.session.now(), Call::Close(&reason));
         self.session.close(reason);
     }
 
     /// Closes because the server is going down: players are told that their stream is over.
     pub fn shutdown(&mut self) {
+        self.note(self.session.now(), Call::Shutdown);
+        self.shut_down();
+    }
+
+    fn shut_down(&mut self) {
         if self.session.is_closing() {
             return;
         }
@@ -203,6 +219,15 @@ impl Conn {
 
     /// What to do next. Call it after every other call and after every wake-up, until it returns a `Wait` or `Closed`.
     pub fn poll(&mut self, now: Instant) -> Output {
+        self.note(now, Call::Poll);
+        let output = self.next_output(now);
+        if let Some(watch) = &mut self.watch {
+            watch.returned(now, self.session.outbound(), &output);
+        }
+        output
+    }
+
+    fn next_output(&mut self, now: Instant) -> Output {
         // A player may hear nothing from its peer for long: what it is given now starts the write timer now.
         self.session.tell_time(now);
         self.count_written(now);
@@ -243,6 +268,11 @@ impl Conn {
         }
     }
 
+    /// How many bytes to read from the peer at once, at most, see [`Session::read_size`]. It changes with what is read.
+    pub fn read_size(&self) -> usize {
+        self.session.read_size()
+    }
+
     /// The client's address: what a trusted proxy said, else where the connection comes from.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.session.client_address().or(self.peer)
@@ -250,6 +280,7 @@ impl Conn {
 
     /// Asks the client to connect anew, see [`Session::request_reconnect`].
     pub fn request_reconnect(&mut self, tc_url: Option<&str>, description: &str) -> bool {
+        self.note(self.session.now(), Call::Reconnect { tc_url, description });
         self.session.request_reconnect(tc_url, description)
     }
 
@@ -257,6 +288,7 @@ impl Conn {
     /// where it understands that, to `tc_url` or the same address; a player goes on to the end of its GOP; what is left
     /// at `deadline` is closed.
     pub fn drain(&mut self, deadline: Instant, tc_url: Option<&str>) {
+        self.note(self.session.now(), Call::Drain { deadline, tc_url });
         self.session.request_reconnect(tc_url, "The server is going down.");
         for playing in &mut self.playing {
             playing.finish();
@@ -289,9 +321,10 @@ impl Conn {
     fn check_deadlines(&mut self, now: Instant) {
         self.check_verdict(now);
         if self.drained.take_if(|deadline| *deadline <= now).is_some() {
-            self.shutdown();
+            self.shut_down();
         }
-        if self.publishing.iter_mut().any(|publishing| publishing.is_idle(now)) {
+        let idle = self.publishing.iter_mut().any(|publishing| publishing.is_idle(now));
+        if self.ruled_idle(now, idle) {
             self.session.close(CloseReason::Idle);
         }
     }
@@ -308,7 +341,9 @@ impl Conn {
     /// Serves every stream being played; the next time one of them needs to be looked at.
     fn pull(&mut self, now: Instant) -> Option<Instant> {
         let (session, stats) = (&mut self.session, &mut self.stats);
-        let deadline = self.playing.iter_mut().filter_map(|playing| playing.pull(now, session, stats)).min();
+        let mut watch = self.watch.as_deref_mut();
+        let pull = |playing: &mut Playing| playing.pull(now, session, stats, watch.as_deref_mut());
+        let deadline = self.playing.iter_mut().filter_map(pull).min();
         // Where one connection plays several streams, each gets its turn at being first.
         if self.playing.len() > 1 {
             self.playing.rotate_left(1);
@@ -319,7 +354,7 @@ impl Conn {
             self.stop_playing(stream_id);
         }
         if !self.playing.is_empty() && self.playing.iter().all(Playing::is_finished) {
-            self.shutdown();
+            self.shut_down();
         }
         if self.playing.iter().any(Playing::is_too_slow) {
             self.session.close(CloseReason::TooSlow);

@@ -4,6 +4,7 @@ use std::time::Instant;
 use super::LeftOut;
 use super::ask::StreamFacts;
 use super::site::{Counter, Site};
+use crate::capture::{Draw, Watch};
 use crate::command::reply::{self, Level};
 use crate::hub::{Player, Pulled, StreamId};
 use crate::message::UserControl;
@@ -187,21 +188,28 @@ impl Playing {
 
     /// Moves what is new from the stream into the session's outbound queue, up to the high-water mark. Returns when to
     /// look again if nobody publishes.
-    pub(super) fn pull(&mut self, now: Instant, session: &mut Session, stats: &mut ConnStats) -> Option<Instant> {
+    pub(super) fn pull(
+        &mut self,
+        now: Instant,
+        session: &mut Session,
+        stats: &mut ConnStats,
+        watch: Option<&mut Watch>,
+    ) -> Option<Instant> {
         let config = &self.site.config;
         if self.paused || self.finished || session.outbound().len() >= config.high_water {
             return None;
         }
-        if self.told && self.player.is_live() {
+        let live = watch.as_deref().and_then(Watch::recorded_live);
+        let live = self.told && live.unwrap_or_else(|| self.player.is_live());
+        if live {
             self.told = false;
             tell_published(self.stream_id, self.player.key().stream(), session);
         }
-        let missed = self.player.missed();
         let (stream_id, multitrack, audio) = (self.stream_id, self.multitrack, self.audio);
         let (video, duration) = (&mut self.video, &mut self.duration);
         let left_out = &mut self.left_out;
         let (finishing, finished, mut frames) = (self.finishing, &mut self.finished, 0);
-        let pulled = self.player.pull(|frame| {
+        let sink = |frame: &Frame| {
             *finished |= finishing && frame.is_join_point();
             if *finished || !duration.covers(frame) {
                 return false;
@@ -217,12 +225,15 @@ impl Playing {
                 }
             }
             session.outbound().len() < config.high_water
-        });
+        };
+        let Draw { pulled, gap } = match watch {
+            None => draw(&mut self.player, sink),
+            Some(watch) => watch.pull(now, stream_id, live, sink, |sink| draw(&mut self.player, sink)),
+        };
         if frames > 0 {
             self.served = true;
             stats.queued_frames(now, frames);
         }
-        let gap = self.player.missed().since(missed);
         if gap.frames > 0 {
             stats.dropped(gap);
             let resumed = std::mem::take(&mut self.resumed);
@@ -256,6 +267,13 @@ impl Playing {
         let notice = reply::on_status(Level::Status, "NetStream.Play.UnpublishNotify", &description);
         session.send_status(self.stream_id, &notice);
     }
+}
+
+/// Hands on all that is new in the stream.
+fn draw(player: &mut Player, sink: impl FnMut(&Frame) -> bool) -> Draw {
+    let missed = player.missed();
+    let pulled = player.pull(sink);
+    Draw { pulled, gap: player.missed().since(missed) }
 }
 
 fn tell_published(stream_id: u32, name: &str, session: &mut Session) {

@@ -85,6 +85,11 @@ impl Publishing {
         pushed
     }
 
+    /// Nothing more is heard.
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+    }
+
     pub(super) fn clear_metadata(&mut self) {
         self.publisher.clear_metadata();
     }

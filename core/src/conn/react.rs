@@ -5,13 +5,30 @@ use super::ask::StreamFacts;
 use super::grant::Request;
 use super::player::Playing;
 use super::publisher::{Publishing, Stopped};
-use super::site::Site;
+use super::site::{Counter, Site};
 use super::{Client, Conn};
-use crate::hub::Conflict;
+use crate::command::ConnectInfo;
+use crate::hub::{Busy, Claim, Conflict};
 use crate::message::Message;
-use crate::policy::{Action, Counted};
+use crate::policy::{Action, Counted, Refusal};
 use crate::session::{CloseReason, ConnectRequest, Event, PlayRequest, PublishRequest, Rejection};
 use crate::url::{self, StreamKey, Target};
+
+/// All that a `publish` which no rule forbids will need; what it holds goes back if it comes to nothing.
+struct MayPublish {
+    claim: Claim,
+    site: Arc<Site>,
+    counter: Option<Counter>,
+    facts: StreamFacts,
+}
+
+/// The same for a `play`.
+struct MayPlay {
+    key: StreamKey,
+    site: Arc<Site>,
+    counter: Counter,
+    facts: StreamFacts,
+}
 
 impl Conn {
     /// Session events become hub calls.
@@ -45,22 +62,14 @@ impl Conn {
     }
 
     fn connect(&mut self, now: Instant, request: ConnectRequest) {
-        let info = request.info();
-        let urls = match url::Connect::parse(info.tc_url.as_deref(), info.app.as_deref()) {
-            Ok(urls) => urls,
-            Err(error) => return self.session.reject(request, &Rejection::invalid_app(error.to_string())),
-        };
-        let mut client = Client::new(urls, info);
-        let site = self.server.site(client.urls.vhost());
-        let counted = site.and_then(|site| Ok((site.count(Counted::Connections)?, site)));
-        match counted {
-            Ok((counter, site)) => {
-                client._counter = Some(counter);
+        let granted = self.may_connect(request.info());
+        match self.ruled(now, granted) {
+            Ok((client, site)) => {
+                self.client = Some(Box::new(client));
                 self.site = site;
             }
-            Err(refusal) => return self.session.reject(request, &Rejection::connect_rejected(refusal.to_string())),
+            Err(rejection) => return self.session.reject(request, &rejection),
         }
-        self.client = Some(Box::new(client));
         if self.site.config.bandwidth_check.is_some() {
             self.begin_check(now, request);
         } else {
@@ -69,52 +78,67 @@ impl Conn {
     }
 
     fn publish(&mut self, now: Instant, request: PublishRequest) {
-        let (site, key, target) = match self.target(request.name()) {
-            Ok(found) => found,
-            Err(words) => return self.session.reject(request, &Rejection::bad_publish_name(words)),
-        };
-        if let Err(refusal) = self.check(now, Action::Publish, &site, &target) {
-            return self.session.reject(request, &Rejection::publish_denied(refusal.to_string()));
+        let granted = self.may_publish(now, request.name());
+        match self.ruled(now, granted) {
+            Ok(MayPublish { claim, site, counter, facts }) => {
+                self.grant_or_ask(now, Request::Publish { request, claim, site, counter, facts });
+            }
+            Err(rejection) => self.session.reject(request, &rejection),
         }
+    }
+
+    fn play(&mut self, now: Instant, request: PlayRequest) {
+        let granted = self.may_play(now, &request.arguments().name);
+        match self.ruled(now, granted) {
+            Ok(MayPlay { key, site, counter, facts }) => {
+                self.grant_or_ask(now, Request::Play { request, key, site, counter, facts });
+            }
+            Err(rejection) => self.session.reject(request, &rejection),
+        }
+    }
+
+    fn may_connect(&self, info: &ConnectInfo) -> Result<(Client, Arc<Site>), Rejection> {
+        let urls = url::Connect::parse(info.tc_url.as_deref(), info.app.as_deref())
+            .map_err(|error| Rejection::invalid_app(error.to_string()))?;
+        let mut client = Client::new(urls, info);
+        let refused = |refusal: Refusal| Rejection::connect_rejected(refusal.to_string());
+        let site = self.server.site(client.urls.vhost()).map_err(refused)?;
+        client._counter = Some(site.count(Counted::Connections).map_err(refused)?);
+        Ok((client, site))
+    }
+
+    fn may_publish(&self, now: Instant, name: &str) -> Result<MayPublish, Rejection> {
+        let (site, key, target) = self.target(name).map_err(Rejection::bad_publish_name)?;
+        let refused = |refusal: Refusal| Rejection::publish_denied(refusal.to_string());
+        self.check(now, Action::Publish, &site, &target).map_err(refused)?;
         let conflict = site.config.conflict;
         let credentials = match conflict {
             Conflict::Reject => "",
             Conflict::TakeOver => target.params().raw("token").unwrap_or_default(),
         };
         // The name first, then the question: who is refused because the name is taken is not asked about.
-        let Ok(claim) = site.hub.claim(&key, credentials, conflict) else {
-            return self.session.reject(request, &Rejection::stream_in_use(key.stream()));
-        };
-        if let Err(refusal) = site.check_streams(&key) {
-            return self.session.reject(request, &Rejection::publish_denied(refusal.to_string()));
-        }
-        let counter = if claim.takes_over() { Ok(None) } else { site.count(Counted::Publishers).map(Some) };
-        let counter = match counter {
-            Ok(counter) => counter,
-            Err(refusal) => return self.session.reject(request, &Rejection::publish_denied(refusal.to_string())),
+        let claim = site.hub.claim(&key, credentials, conflict);
+        let claim = claim.map_err(|Busy| Rejection::stream_in_use(key.stream()))?;
+        site.check_streams(&key).map_err(refused)?;
+        let counter = match claim.takes_over() {
+            true => None,
+            false => Some(site.count(Counted::Publishers).map_err(refused)?),
         };
         let facts = StreamFacts { key, params: target.params().to_query() };
-        self.grant_or_ask(now, Request::Publish { request, claim, site, counter, facts });
+        Ok(MayPublish { claim, site, counter, facts })
     }
 
-    fn play(&mut self, now: Instant, request: PlayRequest) {
-        let (site, key, target) = match self.target(&request.arguments().name) {
-            Ok(found) => found,
-            Err(words) => return self.session.reject(request, &Rejection::bad_play_name(words)),
-        };
-        let counter = self.check(now, Action::Play, &site, &target).and_then(|()| {
-            let counter = site.count(Counted::Players)?;
-            site.config.limits.check(Counted::StreamPlayers, site.hub.player_count(&key))?;
-            // Who waits for a publisher makes a stream, too.
-            site.check_streams(&key)?;
-            Ok(counter)
-        });
-        let counter = match counter {
-            Ok(counter) => counter,
-            Err(refusal) => return self.session.reject(request, &Rejection::play_denied(refusal.to_string())),
-        };
+    fn may_play(&self, now: Instant, name: &str) -> Result<MayPlay, Rejection> {
+        let (site, key, target) = self.target(name).map_err(Rejection::bad_play_name)?;
+        let refused = |refusal: Refusal| Rejection::play_denied(refusal.to_string());
+        self.check(now, Action::Play, &site, &target).map_err(refused)?;
+        let counter = site.count(Counted::Players).map_err(refused)?;
+        let players = site.hub.player_count(&key);
+        site.config.limits.check(Counted::StreamPlayers, players).map_err(refused)?;
+        // Who waits for a publisher makes a stream, too.
+        site.check_streams(&key).map_err(refused)?;
         let facts = StreamFacts { key: key.clone(), params: target.params().to_query() };
-        self.grant_or_ask(now, Request::Play { request, key, site, counter, facts });
+        Ok(MayPlay { key, site, counter, facts })
     }
 
     fn media(&mut self, now: Instant, message: Message) {
@@ -122,7 +146,8 @@ impl Conn {
         let Some(publishing) = self.publishing(stream_id) else {
             return;
         };
-        match publishing.push(now, message) {
+        let pushed = publishing.push(now, message);
+        match self.pushed(now, stream_id, pushed) {
             Ok(()) => self.stats.received_frames(now, 1),
             Err(Stopped::Superseded) => self.session.take_over(stream_id),
             Err(Stopped::Refused(refusal)) => {

@@ -6,9 +6,10 @@ use std::time::Instant;
 use super::ask::AskId;
 use super::site::{Site, Sites, VhostSnapshot};
 use super::{Config, Conn};
+use crate::capture::{Opening, Recorder, Script, Tap, Watch};
 use crate::hub::{Hub, HubConfig};
 use crate::policy::Refusal;
-use crate::session::Session;
+use crate::session::{Session, Tally};
 
 /// What all connections of one server share. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -97,18 +98,54 @@ impl Server {
     }
 
     pub(super) fn unix_time(&self, now: Instant) -> u64 {
-        let clock = *self.shared.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        clock.map_or(u64::MAX, |(then, unix)| unix + now.saturating_duration_since(then).as_secs())
+        self.clock().map_or(u64::MAX, |(then, unix)| unix + now.saturating_duration_since(then).as_secs())
+    }
+
+    fn clock(&self) -> Option<(Instant, u64)> {
+        *self.shared.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection just accepted whose life is recorded by `tap`, see [`capture`](crate::capture).
+    pub fn connect_captured(&self, now: Instant, peer: Option<SocketAddr>, tap: Box<dyn Tap>) -> Conn {
+        let mut conn = self.conn(now, peer);
+        let opening = Opening {
+            connection: conn.id,
+            seed: self.seed_of(conn.id),
+            peer,
+            unix_time: self.clock().map(|_| self.unix_time(now)),
+        };
+        conn.session.outbound().count_pushed(Tally::new(false));
+        conn.watch = Some(Box::new(Watch::Record(Recorder::new(now, &opening, tap))));
+        conn
+    }
+
+    /// A connection of which everything is known.
+    pub(crate) fn connect_again(&self, now: Instant, opening: &Opening) -> Conn {
+        if let Some(unix) = opening.unix_time {
+            self.set_clock(now, unix);
+        }
+        let mut conn = self.make(now, opening.connection, opening.seed, opening.peer);
+        conn.session.outbound().count_pushed(Tally::new(true));
+        conn.watch = Some(Box::new(Watch::Replay(Script::default())));
+        conn
     }
 
     fn conn(&self, now: Instant, peer: Option<SocketAddr>) -> Conn {
-        let site = self.shared.sites.defaults.clone();
         let id = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        // The handshake hashes its seed, so numbering them makes them different enough.
+        self.make(now, id, self.seed_of(id), peer)
+    }
+
+    /// The handshake hashes its seed, so numbering them makes them different enough.
+    fn seed_of(&self, id: u64) -> [u8; 32] {
         let mut seed = self.shared.seed;
         for (byte, number) in seed.iter_mut().zip(id.to_le_bytes()) {
             *byte ^= number;
         }
+        seed
+    }
+
+    fn make(&self, now: Instant, id: u64, seed: [u8; 32], peer: Option<SocketAddr>) -> Conn {
+        let site = self.shared.sites.defaults.clone();
         let networks = &self.shared.config.trusted_proxies;
         let trusted = peer.is_some_and(|peer| networks.iter().any(|network| network.contains(peer.ip())));
         let new = if trusted { Session::behind_proxy } else { Session::new };

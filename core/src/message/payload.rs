@@ -15,18 +15,23 @@ pub struct Payload {
 }
 
 impl Payload {
+    /// Below this, memory counts for more than the copies that growing makes: it is what strangers send.
+    const SMALL: usize = 8 << 10;
+
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         let mut buffer = Vec::with_capacity(MAX_HEADER + capacity);
         buffer.resize(MAX_HEADER, 0);
         Payload { buffer }
     }
 
-    /// Appends `bytes`, growing by doubling but never past `length`, the announced size of the body. So memory follows
-    /// the bytes that came and ends exactly at the announced size.
+    /// Appends `bytes`, growing by a quarter while small and doubling then, but never past `length`, the announced size
+    /// of the body. So memory follows the bytes that came and ends exactly at the announced size.
     pub(crate) fn append(&mut self, bytes: &[u8], length: usize) {
         let needed = self.buffer.len() + bytes.len();
-        if needed > self.buffer.capacity() {
-            let target = (self.buffer.capacity() * 2).clamp(needed, (MAX_HEADER + length).max(needed));
+        let capacity = self.buffer.capacity();
+        if needed > capacity {
+            let more = if capacity < Self::SMALL { capacity / 4 } else { capacity };
+            let target = (capacity + more).clamp(needed, (MAX_HEADER + length).max(needed));
             self.buffer.reserve_exact(target - self.buffer.len());
         }
         self.buffer.extend_from_slice(bytes);

@@ -10,7 +10,9 @@ impl Session {
     /// What each command does. The answer carries the transaction id of its request; a request with transaction id 0
     /// wants none, except those that clients wait for all the same.
     pub(super) fn handle_command(&mut self, message: &Message) -> Result<(), Error> {
-        let command = match Command::parse(message.type_id, &message.payload, &self.config.limits.amf) {
+        let limits = &self.config.limits;
+        let limits = if self.is_connected() { &limits.amf } else { &limits.amf_before_connect };
+        let command = match Command::parse(message.type_id, &message.payload, limits) {
             Ok(command) => command,
             // Without a `connect` that can be read there is nothing to go on with.
             Err(error) if !matches!(self.stage, Stage::Connected) => return Err(error.into()),

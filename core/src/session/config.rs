@@ -38,13 +38,17 @@ impl Default for SessionConfig {
 /// Bounds on what one peer can make a session hold.
 #[derive(Debug, Clone)]
 pub struct SessionLimits {
-    /// Bounds of the chunk reader before `connect` is accepted: an unknown peer gets little.
+    /// Bounds of the chunk reader before `connect` is accepted: an unknown peer gets little. Default 4 KiB for a message
+    /// and for all that are half received, 8 chunk streams; real `connect` commands have a few hundred bytes.
     pub chunks_before_connect: ChunkLimits,
     /// Bounds of the chunk reader afterwards.
     pub chunks: ChunkLimits,
     /// Longest command, data or control message, in bytes. Default 1 MiB.
     pub command: u32,
-    /// Bounds on the AMF values in one message.
+    /// Bounds on the AMF values of a `connect`, which may have to wait for a verdict. Default 16 deep, 128 values, 4 KiB
+    /// of text; real ones have a dozen or two, those of Enhanced RTMP some forty.
+    pub amf_before_connect: amf::Limits,
+    /// Bounds on the AMF values in one message afterwards.
     pub amf: amf::Limits,
     /// Message streams on one connection. Default 16.
     pub streams: usize,
@@ -52,7 +56,7 @@ pub struct SessionLimits {
     /// they are taken. Default 512.
     pub events: usize,
     /// Bytes of replies waiting to be written; at the bound the session stops reading requests. At least 4 KiB, default
-    /// 64 KiB.
+    /// 64 KiB. Before `connect` is accepted it is 4 KiB.
     pub replies: usize,
     /// Bytes received but not parsed, because the session waits for an answer to a request. An adapter that honours
     /// [`Wait::read`](super::Wait::read) never gets past one read beyond it. Default 1 MiB.
@@ -62,7 +66,7 @@ pub struct SessionLimits {
 impl SessionLimits {
     /// The chunk reader's bounds for a publisher: it is trusted with whole ordinary frames, so that their buffers are
     /// allocated once.
-    pub(super) fn chunks_publishing(&self) -> ChunkLimits {
+    pub(crate) fn chunks_publishing(&self) -> ChunkLimits {
         ChunkLimits { eager: self.chunks.eager.max(64 << 10), ..self.chunks }
     }
 }
@@ -70,9 +74,10 @@ impl SessionLimits {
 impl Default for SessionLimits {
     fn default() -> Self {
         SessionLimits {
-            chunks_before_connect: ChunkLimits { message: 12 << 10, streams: 8, partial: 12 << 10, eager: 512 },
+            chunks_before_connect: ChunkLimits { message: 4 << 10, streams: 8, partial: 4 << 10, eager: 128 },
             chunks: ChunkLimits::default(),
             command: 1 << 20,
+            amf_before_connect: amf::Limits { depth: 16, values: 128, bytes: 4 << 10 },
             amf: amf::Limits::default(),
             streams: 16,
             events: 512,

@@ -174,7 +174,18 @@ pub struct Rejection {
 }
 
 impl Rejection {
+    /// Every code there is.
+    pub(crate) const CODES: [&'static str; 6] = [
+        "NetStream.Publish.Denied",
+        "NetStream.Play.Failed",
+        "NetConnection.Connect.Rejected",
+        "NetStream.Publish.BadName",
+        "NetStream.Play.StreamNotFound",
+        "NetConnection.Connect.InvalidApp",
+    ];
+
     fn new(code: &'static str, description: impl Into<String>) -> Self {
+        debug_assert!(Rejection::CODES.contains(&code), "a capture could not be read back");
         Rejection { code, description: description.into(), redirect: None }
     }
 

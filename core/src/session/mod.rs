@@ -64,6 +64,7 @@ pub use event::{
 };
 pub use identify::ClientKind;
 pub use outbound::Outbound;
+pub(crate) use outbound::{SHARED_PIECE, Tally};
 pub use request::Request;
 
 use crate::chunk::{ChunkReader, write_message};
@@ -86,8 +87,14 @@ const STATUS_CHUNK_STREAM: u8 = 5;
 /// How much a peer may still send while the last words to it are on their way, in bytes.
 const MAX_IGNORED_BYTES: usize = 256 << 10;
 
+/// S0, S1 and S2.
+pub(crate) const LONGEST_HANDSHAKE_REPLY: usize = 1 + 2 * handshake::PACKET_LENGTH;
+
 /// Room for the longest reply, S0 S1 S2, whatever the configured limit.
-const MIN_REPLIES: usize = 4096;
+pub(crate) const MIN_REPLIES: usize = 4096;
+
+/// Bytes read at once before `connect` is accepted: C0 and C1 and then some.
+pub(crate) const READ_BEFORE_CONNECT: usize = 2048;
 
 /// One RTMP connection, the server's side of it.
 #[derive(Debug)]
@@ -463,6 +470,16 @@ impl Session {
         }
     }
 
+    /// How many bytes to read from the peer at once, at most: what comes behind a request that waits is kept, and a
+    /// stranger is to make us keep little. Advice: nothing breaks with more.
+    pub fn read_size(&self) -> usize {
+        if self.is_connected() { usize::MAX } else { READ_BEFORE_CONNECT }
+    }
+
+    fn is_connected(&self) -> bool {
+        matches!(self.stage, Stage::Connected)
+    }
+
     pub(crate) fn now(&self) -> Instant {
         self.now
     }
@@ -489,7 +506,8 @@ impl Session {
     /// True while nothing more may be parsed: a request waits, or the peer made us queue enough.
     fn is_blocked(&self) -> bool {
         let limits = &self.config.limits;
-        self.asking || self.events.len() >= limits.events || self.outbound.replies() >= limits.replies.max(MIN_REPLIES)
+        let replies = if self.is_connected() { limits.replies.max(MIN_REPLIES) } else { MIN_REPLIES };
+        self.asking || self.events.len() >= limits.events || self.outbound.replies() >= replies
     }
 
     /// Parses from the front of `input` until it is empty or the session is blocked.

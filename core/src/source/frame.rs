@@ -224,8 +224,13 @@ impl Frame {
         }
     }
 
+    /// True if only players that understand multitrack get it.
+    pub(crate) fn is_for_multitrack_only(&self) -> bool {
+        self.plain.as_ref().is_some_and(|plain| plain.is_none())
+    }
+
     /// Keeps the frame from players that do not understand multitrack.
-    pub(super) fn for_multitrack_only(&mut self) {
+    pub(crate) fn for_multitrack_only(&mut self) {
         self.plain = Some(Arc::new(None));
     }
 

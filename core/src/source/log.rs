@@ -108,6 +108,9 @@ pub struct SourceStats {
     pub unkept_headers: u64,
 }
 
+/// Bytes of a frame's entry, with what counts its references and its place among the starts.
+pub(crate) const LOG_ENTRY: usize = size_of::<Entry>() + 64;
+
 #[derive(Debug)]
 struct Entry {
     frame: Frame,

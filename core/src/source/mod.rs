@@ -46,6 +46,7 @@ mod timeline;
 
 pub use frame::{Frame, FrameKind, WireFormat};
 pub use headers::Headers;
+pub(crate) use log::LOG_ENTRY;
 pub use log::{Cursor, Gap, Next, Source, SourceLimits, SourceStats, Start, StartRule};
 pub use merge::{Flush, MergeWindow};
 pub use timeline::{Timeline, Timestamps};

@@ -28,9 +28,14 @@ pub(crate) struct Client {
 impl Client {
     /// A client that has the handshake behind it.
     pub(crate) fn new(server: &Server, now: Instant) -> Self {
+        Client::on(server.connect(now), now)
+    }
+
+    /// The same on this connection.
+    pub(crate) fn on(conn: Conn, now: Instant) -> Self {
         let limits = ChunkLimits { eager: 64 << 10, ..ChunkLimits::default() };
         let mut client = Client {
-            conn: server.connect(now),
+            conn,
             actions: Vec::new(),
             report: None,
             messages: Vec::new(),
@@ -48,10 +53,15 @@ impl Client {
     /// A client that has been accepted.
     pub(crate) fn connected(server: &Server, now: Instant) -> Self {
         let mut client = Client::new(server, now);
-        let app = Object::default().with("app", "live").with("tcUrl", "rtmp://host/live");
-        client.call(now, 0, &Command::new("connect", 1.0, Value::Object(app)));
+        client.connect(now);
         assert_eq!(client.take_commands()[0].name, "_result");
         client
+    }
+
+    /// Says `connect`.
+    pub(crate) fn connect(&mut self, now: Instant) {
+        let app = Object::default().with("app", "live").with("tcUrl", "rtmp://host/live");
+        self.call(now, 0, &Command::new("connect", 1.0, Value::Object(app)));
     }
 
     pub(crate) fn send(&mut self, now: Instant, bytes: &[u8]) {

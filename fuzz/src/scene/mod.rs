@@ -63,6 +63,7 @@ struct Slot {
     greedy: bool,
     publishes: Vec<StreamId>,
     plays: Vec<StreamId>,
+    subscribed: Vec<StreamId>,
     questions: Questions,
     /// To be polled.
     woken: bool,
@@ -206,6 +207,7 @@ impl World {
             greedy: true,
             publishes: Vec::new(),
             plays: Vec::new(),
+            subscribed: Vec::new(),
             questions: Questions::default(),
             woken: true,
         });
@@ -353,10 +355,18 @@ impl World {
                 let at = list.iter().position(|attached| *attached == stream);
                 list.swap_remove(at.expect("who is detached was attached"));
             }
+            Action::Subscribe(stream) => {
+                assert!(!slot.subscribed.contains(&stream), "subscribed twice");
+                slot.subscribed.push(stream);
+            }
+            Action::Unsubscribe(stream) => {
+                let at = slot.subscribed.iter().position(|subscribed| *subscribed == stream);
+                slot.subscribed.swap_remove(at.expect("who is unsubscribed was subscribed"));
+            }
             Action::Ask(ask) => slot.questions.ask(*ask),
             Action::Tell(notice) => slot.questions.tell(&notice),
             Action::Wake(stream) => {
-                for slot in self.slots.iter_mut().flatten().filter(|slot| slot.plays.contains(&stream)) {
+                for slot in self.slots.iter_mut().flatten().filter(|slot| slot.subscribed.contains(&stream)) {
                     slot.woken = true;
                 }
             }
@@ -383,7 +393,10 @@ impl World {
         let Some(mut slot) = self.slots[index].take() else {
             return;
         };
-        assert!(slot.publishes.is_empty() && slot.plays.is_empty(), "still attached after the end");
+        assert!(
+            slot.publishes.is_empty() && slot.plays.is_empty() && slot.subscribed.is_empty(),
+            "still attached after the end"
+        );
         slot.questions.check_end();
         assert!(slot.conn.outbound().is_empty());
         assert!(!report.to_string().is_empty() && !report.close.reason.name().is_empty());

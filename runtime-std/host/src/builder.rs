@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anabranch_core::conn::{Asks, Config};
 
-use crate::{Hooks, Listen, TcpOptions, listen};
+use crate::{Captures, Hooks, Listen, TcpOptions, listen};
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Setup {
     pub tcp: TcpOptions,
     /// Who is asked.
     pub hooks: Option<Arc<dyn Hooks>>,
+    /// Where connections are captured.
+    pub captures: Option<Captures>,
     /// Threads that serve connections, for runtimes that have a number of them; `None`: one a core.
     pub threads: Option<NonZero<usize>>,
     /// Sockets that listen.
@@ -39,6 +41,7 @@ impl<S> Builder<S> {
             config: Config::default(),
             tcp: TcpOptions::default(),
             hooks: None,
+            captures: None,
             threads: None,
             listeners: Vec::new(),
         };
@@ -72,6 +75,12 @@ impl<S> Builder<S> {
     /// Who is asked about clients, where the configuration says that somebody is.
     pub fn hooks(mut self, hooks: impl Hooks) -> Self {
         self.setup.hooks = Some(Arc::new(hooks));
+        self
+    }
+
+    /// Captures connections, as long as there is room for more. Default: none.
+    pub fn captures(mut self, captures: Captures) -> Self {
+        self.setup.captures = Some(captures);
         self
     }
 

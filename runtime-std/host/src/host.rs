@@ -12,6 +12,7 @@ use event_listener::{Event, Listener};
 use socket2::SockRef;
 use tracing::error;
 
+use crate::capture::Captures;
 use crate::hooks::{Answer, Hooks};
 use crate::local::Subscribers;
 use crate::{Lines, Setup, TcpOptions, random_seed, tune};
@@ -38,6 +39,7 @@ pub struct Host<C> {
     core: conn::Server,
     tcp: TcpOptions,
     hooks: Option<Arc<dyn Hooks>>,
+    captures: Option<Captures>,
     subscribers: Subscribers,
     connections: Mutex<HashMap<u64, Arc<C>>>,
     /// Notified when the last connection ends.
@@ -54,6 +56,7 @@ impl<C: Link> Host<C> {
             core: conn::Server::new(setup.config.clone(), random_seed()),
             tcp: setup.tcp,
             hooks: setup.hooks.clone(),
+            captures: setup.captures.clone(),
             subscribers: Subscribers::default(),
             connections: Mutex::default(),
             emptied: Event::new(),
@@ -71,7 +74,10 @@ impl<C: Link> Host<C> {
         if let Ok(time) = SystemTime::now().duration_since(UNIX_EPOCH) {
             self.core.set_clock(now, time.as_secs());
         }
-        let conn = self.core.connect_from(now, peer);
+        let conn = match self.captures.as_ref().and_then(Captures::tap) {
+            Some(tap) => self.core.connect_captured(now, Some(peer), tap),
+            None => self.core.connect_from(now, peer),
+        };
         let lines = Lines::opened(conn.id(), peer);
         (conn, lines)
     }

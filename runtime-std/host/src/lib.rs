@@ -9,6 +9,8 @@
 mod accept;
 mod banner;
 mod builder;
+mod capture;
+mod check;
 mod handle;
 mod hooks;
 mod host;
@@ -23,6 +25,7 @@ mod signals;
 pub use accept::{AcceptErrors, interrupt_accept};
 pub use banner::Banner;
 pub use builder::{Builder, Setup};
+pub use capture::{CaptureLimits, Captures};
 pub use handle::{Alive, ConnectionInfo, Handle, Runtime, Stats};
 pub use hooks::{Answer, Hooks};
 pub use host::{CUT, Host, LAST_WORDS, Link};

@@ -1,5 +1,7 @@
 use std::env;
+use std::io;
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anabranch_core::chunk::Leniency;
@@ -8,9 +10,9 @@ use anabranch_core::hub::Conflict;
 use anabranch_core::policy::Network;
 use anabranch_core::source::{MergeWindow, Timestamps};
 use clap::builder::{BoolishValueParser, Resettable};
-use clap::{ArgAction, Args, Command, ValueEnum, value_parser};
+use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum, value_parser};
 
-use crate::{Listen, TcpOptions};
+use crate::{CaptureLimits, Captures, Listen, TcpOptions};
 
 /// Options that every server program has. Each can also be set by the environment variable shown with it.
 #[derive(Debug, Clone, Args)]
@@ -94,6 +96,21 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", default_value_t = 0, env = "ANABRANCH_TCP_NOTSENT_LOWAT")]
     pub tcp_notsent_lowat: u32,
 
+    /// Record each connection into a file in this folder, to be looked at and run again with `replay`. The files hold
+    /// all that clients send, keys and media included
+    #[arg(long, value_name = "DIR", env = "ANABRANCH_CAPTURE")]
+    pub capture: Option<PathBuf>,
+
+    /// Size at which the record of one connection ends, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 64, env = "ANABRANCH_CAPTURE_LIMIT",
+          value_parser = value_parser!(u64).range(1..=65_536))]
+    pub capture_limit: u64,
+
+    /// Files in that folder; no more are begun
+    #[arg(long, value_name = "COUNT", default_value_t = 1000, env = "ANABRANCH_CAPTURE_FILES",
+          value_parser = value_parser!(u64).range(1..))]
+    pub capture_files: u64,
+
     /// What to log: error, warn, info, debug or trace, or levels per module as in anabranch_smol=debug
     #[arg(long, value_name = "FILTER", default_value = "info", env = "ANABRANCH_LOG")]
     pub log: String,
@@ -155,6 +172,74 @@ impl Options {
         config
     }
 
+    /// The options that [`config`](Self::config) depends on, each on a line of its own, behind the line `program`: what a
+    /// capture needs to be run again.
+    pub fn header(&self, program: &str) -> String {
+        let mut lines = vec![program.to_owned()];
+        lines.push(format!("--chunk-size={}", self.chunk_size));
+        lines.push(format!("--merge-window={}", self.merge_window));
+        lines.push(format!("--unpublish-grace={}", self.unpublish_grace));
+        lines.push(format!("--on-conflict={}", name(&self.on_conflict)));
+        lines.push(format!("--timestamps={}", name(&self.timestamps)));
+        lines.push(format!("--stream-memory={}", self.stream_memory));
+        lines.extend(self.trusted_proxy.iter().map(|network| format!("--trusted-proxy={network}")));
+        let flags = [
+            (self.multitrack_to_all, "--multitrack-to-all"),
+            (self.strict_chunks, "--strict-chunks"),
+            (self.bandwidth_done, "--bandwidth-done"),
+        ];
+        lines.extend(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| (*flag).to_owned()));
+        lines.join("\n")
+    }
+
+    /// All options as they hold, each on a line.
+    pub(crate) fn all_lines(&self) -> Vec<String> {
+        let listen = |address: &Listen| match address {
+            Listen::Any(port) => format!("--listen={port}"),
+            Listen::One(address) => format!("--listen={address}"),
+        };
+        let mut lines: Vec<_> = self.listen.iter().map(listen).collect();
+        lines.extend(self.header("").lines().skip(1).map(str::to_owned));
+        lines.push(format!("--tcp-nodelay={}", if self.tcp_nodelay { "on" } else { "off" }));
+        lines.push(format!("--tcp-keepalive={}", self.tcp_keepalive));
+        lines.push(format!("--tcp-user-timeout={}", self.tcp_user_timeout));
+        lines.push(format!("--tcp-notsent-lowat={}", self.tcp_notsent_lowat));
+        if let Some(folder) = &self.capture {
+            lines.push(format!("--capture={}", folder.display()));
+            lines.push(format!("--capture-limit={}", self.capture_limit));
+            lines.push(format!("--capture-files={}", self.capture_files));
+        }
+        lines.push(format!("--log={}", self.log));
+        lines
+    }
+
+    /// The options in a capture's header. The environment of this process has no part in them.
+    ///
+    /// # Errors
+    /// Options that this program does not know.
+    pub(crate) fn of_header(header: &str) -> Result<Options, String> {
+        let command = Options::augment_args(Command::new("header")).mut_args(|option| option.env(Resettable::Reset));
+        // The first line stands where the program's name stands on a command line.
+        let matches = command.try_get_matches_from(header.lines()).map_err(|error| error.to_string())?;
+        Options::from_arg_matches(&matches).map_err(|error| error.to_string())
+    }
+
+    /// Where connections are captured, if they are.
+    ///
+    /// # Errors
+    /// The folder cannot be used.
+    pub fn captures(&self, program: &str) -> io::Result<Option<Captures>> {
+        let Some(folder) = &self.capture else {
+            return Ok(None);
+        };
+        let limits =
+            CaptureLimits { bytes: self.capture_limit << 20, files: self.capture_files, ..CaptureLimits::default() };
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot capture into {}: {error}", folder.display()))
+        };
+        Captures::start(folder, limits, &self.header(program)).map(Some).map_err(named)
+    }
+
     /// How TCP connections are treated.
     pub fn tcp(&self) -> TcpOptions {
         let some = |number: u64| (number > 0).then_some(number);
@@ -165,6 +250,11 @@ impl Options {
             notsent_lowat: (self.tcp_notsent_lowat > 0).then_some(self.tcp_notsent_lowat),
         }
     }
+}
+
+/// A value as it is written on the command line.
+fn name(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 impl ThreadOptions {
@@ -223,6 +313,20 @@ mod tests {
         assert_eq!(options.config().defaults.source, Config::default().defaults.source);
         assert_eq!(options.config().defaults.unpublish_grace, Config::default().defaults.unpublish_grace);
         assert_eq!(options.config().defaults.session.chunk_size, Config::default().defaults.session.chunk_size);
+    }
+
+    #[test]
+    fn the_header_of_a_capture_brings_the_same_configuration() {
+        let given = "--chunk-size 4096 --merge-window 0 --unpublish-grace 3 --on-conflict takeover --timestamps pass \
+                     --stream-memory 5 --trusted-proxy 10.0.0.0/8,::1 --multitrack-to-all --strict-chunks \
+                     --bandwidth-done";
+        let given: Vec<_> = given.split_whitespace().collect();
+        for arguments in [&given[..], &[]] {
+            let options = parse(arguments).unwrap();
+            let again = Options::of_header(&options.header("anabranch 1.0")).unwrap();
+            assert_eq!(format!("{:?}", again.config()), format!("{:?}", options.config()));
+        }
+        assert!(Options::of_header("anabranch 9.0\n--what-is-this").is_err());
     }
 
     #[test]

@@ -1,13 +1,27 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{ArgMatches, Command, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 use tracing::info;
 
+use crate::capture;
+use crate::check::CheckReport;
 use crate::options::ThreadOptions;
 use crate::{Banner, Builder, Handle, Options, init_log, on_stop_signal};
+
+/// The subcommand that runs a capture again, and its arguments.
+const REPLAY: &str = "replay";
+/// The subcommand that shows what the options mean.
+const CHECK: &str = "check";
+const FILE: &str = "file";
+const ALL: &str = "all";
+
+/// How long the end of the program waits for the last of its captures to be written.
+const LAST_RECORDS: Duration = Duration::from_secs(2);
 
 /// A server of some runtime: what a program makes of it, and what is written once for all of them.
 pub trait Serve: Sized {
@@ -35,9 +49,16 @@ pub trait Serve: Sized {
 /// SIGINT or SIGTERM. Ends the process itself for `--help` and for options that cannot be read.
 pub fn main<S: Serve>() -> ExitCode {
     let matches = command::<S>().get_matches();
-    let options = Options::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    match serve::<S>(&options, threads::<S>(&matches)) {
-        Ok(()) => ExitCode::SUCCESS,
+    let done = match matches.subcommand() {
+        Some((REPLAY, matches)) => replay(matches),
+        Some((CHECK, matches)) => check::<S>(matches),
+        _ => {
+            let options = Options::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+            serve::<S>(&options, threads::<S>(&matches)).map(|()| ExitCode::SUCCESS)
+        }
+    };
+    match done {
+        Ok(code) => code,
         Err(error) => {
             // Whether or not it can be read, the exit code says it too.
             let _ = writeln!(io::stderr(), "{}: {error}", S::PROGRAM);
@@ -50,11 +71,51 @@ fn command<S: Serve>() -> Command {
     // The options come first: they bring the description of their own type.
     let command = Options::command(Command::new(S::PROGRAM));
     let command = if S::THREADS { ThreadOptions::command(command) } else { command };
+    let check = command.clone().name(CHECK).about("Check the options and show what they mean: settings and memory");
     command
         .version(S::VERSION)
         .about("A live RTMP server: publish with OBS or FFmpeg, watch with any RTMP player")
         .long_about(None)
         .max_term_width(100)
+        // Options in front of a subcommand would mean nothing to it.
+        .args_conflicts_with_subcommands(true)
+        .subcommand(replay_command())
+        .subcommand(check.max_term_width(100))
+}
+
+fn replay_command() -> Command {
+    let file = Arg::new(FILE)
+        .value_name("FILE")
+        .required(true)
+        .value_parser(value_parser!(PathBuf))
+        .help("A file that --capture has made");
+    let all = Arg::new(ALL)
+        .long(ALL)
+        .action(ArgAction::SetTrue)
+        .help("Show every message, read, deadline and wake-up instead of summing up media");
+    Command::new(REPLAY)
+        .about("Run a captured connection again, and show what was said and done and why it closed")
+        .long_about(
+            "Run a captured connection again, and show what was said and done and why it closed.\n\nThe exit code is 0 \
+             if the server does the same again, to the byte, and 1 if it does not.",
+        )
+        .args([file, all])
+}
+
+fn check<S: Serve>(matches: &ArgMatches) -> Result<ExitCode, String> {
+    let options = Options::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
+    // For those that cannot be read.
+    let threads = threads::<S>(matches);
+    let report = CheckReport { options: &options, threads };
+    // A reader that has seen enough closes the pipe.
+    let _ = writeln!(io::stdout(), "{report}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn replay(matches: &ArgMatches) -> Result<ExitCode, String> {
+    let file = matches.get_one::<PathBuf>(FILE).ok_or("no file")?;
+    let same = capture::replay(file, matches.get_flag(ALL), &mut io::stdout().lock())?;
+    Ok(if same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn threads<S: Serve>(matches: &ArgMatches) -> Option<NonZero<usize>> {
@@ -65,9 +126,14 @@ fn threads<S: Serve>(matches: &ArgMatches) -> Option<NonZero<usize>> {
 fn serve<S: Serve>(options: &Options, threads: Option<NonZero<usize>>) -> Result<(), String> {
     // Until the end, so that the last lines are written.
     let _log = init_log(&options.log)?;
+    let program = &format!("{} {}", S::PROGRAM, S::VERSION);
+    let captures = options.captures(program).map_err(|error| error.to_string())?;
     let mut builder = S::builder().config(options.config()).tcp(options.tcp());
     if let Some(threads) = threads {
         builder = builder.threads(threads);
+    }
+    if let Some(captures) = &captures {
+        builder = builder.captures(captures.clone());
     }
     for address in &options.listen {
         builder = builder.listen(*address);
@@ -79,10 +145,12 @@ fn serve<S: Serve>(options: &Options, threads: Option<NonZero<usize>>) -> Result
         handle.stop();
     })
     .map_err(|error| format!("cannot watch for signals: {error}"))?;
-    let program = &format!("{} {}", S::PROGRAM, S::VERSION);
     // A server whose standard output is closed or full serves all the same.
     let _ = writeln!(io::stdout(), "{}", Banner { program, addresses: &server.addresses() });
     server.run();
+    if let Some(captures) = captures {
+        captures.flush(LAST_RECORDS);
+    }
     info!("stopped");
     Ok(())
 }

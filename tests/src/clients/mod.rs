@@ -22,7 +22,7 @@ pub use media::{Clip, Publication};
 pub use nginx::Nginx;
 pub use packets::{assert_same_packets, decoded_sizes, packets, read};
 pub use process::{Line, Process};
-pub use server::Server;
+pub use server::{Server, replay, start_replay};
 
 /// How long a test waits for something that should happen soon. Long enough for a machine that does much else.
 pub const PATIENCE: Duration = Duration::from_secs(60);

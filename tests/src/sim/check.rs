@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anabranch_core::chunk::MAX_HEADER;
 use anabranch_core::conn::{Attachment, Config, Role, Subject, VhostConfig};
@@ -29,6 +29,13 @@ impl Bounds {
         }
     }
 }
+
+/// Something that must hold, and in words what is wrong if it does not.
+pub type Check = fn(&Sim) -> Result<(), String>;
+
+/// What else must hold.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Extra(pub(super) Option<Check>);
 
 /// Who is attached to a stream.
 #[derive(Debug, Default)]
@@ -80,9 +87,12 @@ impl Sim {
                 self.fail(&format!("{} bytes in the log of {key}", stream.log_bytes));
             }
         }
-        let players = |attached: &Attached| attached.players.keys().copied().collect::<BTreeSet<_>>();
-        let playing = self.attached.iter().filter(|(_, attached)| !attached.players.is_empty());
-        if !playing.map(|(stream, attached)| (*stream, players(attached))).eq(self.subscribed.clone()) {
+        let mut playing = self.attached.iter().filter(|(_, attached)| !attached.players.is_empty());
+        let mut subscribed = self.subscribed.iter();
+        let same = |(stream, attached): (&StreamId, &Attached)| {
+            subscribed.next().is_some_and(|(other, players)| other == stream && attached.players.keys().eq(players))
+        };
+        if !playing.all(same) || subscribed.next().is_some() {
             self.fail(&format!("attached are {:?}, subscribed {:?}", self.attached, self.subscribed));
         }
         if listed != self.attached.len() {
@@ -97,6 +107,7 @@ impl Sim {
         questions.any(|question| question.is_open() && claims(&question.ask.subject))
     }
 
+    #[track_caller]
     pub(super) fn check_questions(&self, index: usize) {
         let late = |slot: &Slot| slot.questions.iter().any(|q| q.is_open() && q.ask.deadline < self.now);
         if self.slots[index].conn.is_some() && late(&self.slots[index]) {

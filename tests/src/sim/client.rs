@@ -75,6 +75,16 @@ impl Client {
         }
     }
 
+    /// Keeps nothing of what it was.
+    pub(super) fn forget(&mut self) {
+        self.closed = true;
+        self.peer = Peer::new([0; 32], handshake::ClientKind::Simple);
+        self.peer.out().clear();
+        self.channels = Vec::new();
+        self.statuses = Vec::new();
+        self.turning_on = VecDeque::new();
+    }
+
     pub(super) fn silent(mut self) -> Self {
         self.peer.out().clear();
         self.progress = Progress::Silent;

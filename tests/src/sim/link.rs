@@ -8,8 +8,14 @@ const PIECE: usize = 4096;
 /// The most that one read takes.
 const READ: usize = 64 << 10;
 
+/// Bytes in a segment: what is lost at a time.
+const SEGMENT: usize = 1448;
+/// The least time after which TCP sends again what nobody acknowledged, and how often here.
+const TIMEOUT: Duration = Duration::from_millis(200);
+const ATTEMPTS: u32 = 6;
+
 /// The path between one client and the server: a byte stream each way, as TCP gives it. Nothing is lost or overtaken;
-/// bytes are late, cut anywhere, or stop coming.
+/// bytes are late, cut anywhere, or stop coming. What a network loses is late: it is sent again, and all behind it waits.
 #[derive(Debug)]
 pub struct Link {
     /// From the client to the server.
@@ -38,6 +44,13 @@ impl Link {
         self
     }
 
+    /// So many of a million segments are lost, each way: see [`Pipe::loss`].
+    pub fn loss(&mut self, per_million: u32) -> &mut Self {
+        self.up.loss(per_million);
+        self.down.loss(per_million);
+        self
+    }
+
     /// Bytes on their way in each direction before the writer's write stops. Default 128 KiB.
     pub fn buffer(&mut self, bytes: usize) -> &mut Self {
         self.up.buffer = bytes;
@@ -52,6 +65,8 @@ pub struct Pipe {
     bandwidth: Option<u64>,
     latency: Duration,
     buffer: usize,
+    /// Of a million segments.
+    loss: u32,
     pieces: VecDeque<Piece>,
     /// Bytes in `pieces`.
     held: usize,
@@ -61,6 +76,7 @@ pub struct Pipe {
     /// The writer closed: the reader learns it at this time, behind the last byte.
     end: Option<Instant>,
     rng: Rng,
+    luck: Rng,
 }
 
 #[derive(Debug)]
@@ -90,11 +106,13 @@ impl Pipe {
             bandwidth: None,
             latency,
             buffer: 128 << 10,
+            loss: 0,
             pieces: VecDeque::new(),
             held: 0,
             free_at: None,
             stall: Stall::No,
             end: None,
+            luck: rng.fork(1),
             rng,
         }
     }
@@ -108,6 +126,13 @@ impl Pipe {
     /// Bytes on their way before the writer's write stops.
     pub fn buffer(&mut self, bytes: usize) -> &mut Self {
         self.buffer = bytes;
+        self
+    }
+
+    /// So many of a million segments are lost and sent again, after a round trip if others behind them show the loss,
+    /// else after a timeout, which doubles if they are lost again. What was written behind them waits for them.
+    pub fn loss(&mut self, per_million: u32) -> &mut Self {
+        self.loss = per_million;
         self
     }
 
@@ -202,6 +227,65 @@ impl Pipe {
         let sent = start + Duration::from_nanos(time);
         self.free_at = Some(sent);
         let last = self.pieces.back().map_or(now, |piece| piece.at);
-        (sent + self.latency).max(last)
+        (sent + self.latency + self.retransmission(length)).max(last)
+    }
+
+    /// How much later than it could the last segment of so many bytes arrives.
+    fn retransmission(&mut self, length: usize) -> Duration {
+        if self.loss == 0 {
+            return Duration::ZERO;
+        }
+        let timeout = TIMEOUT.max(self.latency * 2);
+        let mut latest = Duration::ZERO;
+        for _ in 0..length.div_ceil(SEGMENT).max(1) {
+            let (mut late, mut attempts) = (Duration::ZERO, 0);
+            while attempts < ATTEMPTS && self.luck.draw() % 1_000_000 < u64::from(self.loss) {
+                let shown = attempts == 0 && self.luck.once_in(2);
+                late += if shown { self.latency * 2 } else { timeout * (1 << attempts) };
+                attempts += 1;
+            }
+            latest = latest.max(late);
+        }
+        latest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends a numbered byte each 10 ms for a minute; when each arrived.
+    fn delays(loss: u32, seed: u64) -> Vec<Duration> {
+        let start = Instant::now();
+        let mut link = Link::new(&mut Rng::new(seed));
+        link.latency(Duration::from_millis(20)).loss(loss);
+        let mut delays = Vec::new();
+        for tick in 0..6_000_u32 {
+            let now = start + Duration::from_millis(10) * tick;
+            assert_eq!(link.up.write(now, &[tick as u8]), 1);
+            while let Some(at) = link.up.ready().filter(|at| *at <= now) {
+                let Some(Delivery::Bytes(bytes)) = link.up.read(at) else { panic!("nobody closed") };
+                for byte in bytes {
+                    assert_eq!(byte, delays.len() as u8, "nothing is lost or overtaken");
+                    delays.push(at - (start + Duration::from_millis(10) * delays.len() as u32));
+                }
+            }
+        }
+        delays
+    }
+
+    #[test]
+    fn what_is_lost_is_late_and_holds_up_what_is_behind_it() {
+        let latency = Duration::from_millis(20);
+        assert!(delays(0, 1).iter().all(|delay| *delay == latency));
+        let lossy = delays(10_000, 1);
+        assert_eq!(lossy, delays(10_000, 1), "by the seed");
+        assert_ne!(lossy, delays(10_000, 2));
+        let late = lossy.iter().filter(|delay| **delay > latency).count();
+        let lost = lossy.windows(2).filter(|pair| pair[1] > pair[0]).count();
+        assert!((30..=90).contains(&lost), "one in a hundred, of 6,000: {lost}");
+        assert!(late > lost * 3, "{late} bytes were late, {lost} lost");
+        assert!(lossy.iter().any(|delay| *delay >= TIMEOUT));
+        assert!(lossy.iter().filter(|delay| **delay == latency).count() > 3_000, "it recovers");
     }
 }

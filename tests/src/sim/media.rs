@@ -1,5 +1,5 @@
-use std::collections::HashMap;
-use std::ops::RangeInclusive;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::{Range, RangeInclusive};
 use std::time::{Duration, Instant};
 
 use anabranch_core::amf::{Object, Value, amf0};
@@ -172,19 +172,84 @@ fn trailer(origin: usize, number: usize) -> [u8; TRAILER] {
 /// All that all encoders sent, by publication.
 #[derive(Debug, Default)]
 pub(super) struct Archive {
-    sent: HashMap<usize, Vec<Sent>>,
+    sent: BTreeMap<usize, Reel>,
+    /// Messages of all publications.
+    total: u64,
+    /// How many of a publication are kept at least.
+    keep: Option<usize>,
     /// Bodies made and not sent yet, with their numbers.
     fresh: Vec<(usize, Vec<u8>)>,
     largest: usize,
 }
 
+/// All that one encoder sent, or its end.
+#[derive(Debug, Default)]
+struct Reel {
+    /// The number of the first that is kept.
+    first: usize,
+    kept: Vec<Sent>,
+    /// Headers before it: they come again, however long ago they were sent.
+    headers: HashMap<usize, Sent>,
+}
+
+impl Reel {
+    fn end(&self) -> usize {
+        self.first + self.kept.len()
+    }
+
+    fn message(&self, number: usize) -> Option<&Sent> {
+        match number.checked_sub(self.first) {
+            Some(index) => self.kept.get(index),
+            None => self.headers.get(&number),
+        }
+    }
+
+    fn cut(&mut self, count: usize) {
+        for (number, sent) in (self.first..).zip(self.kept.drain(..count)) {
+            if sent.media.is_header() && !sent.is_repeated(number) {
+                self.headers.insert(number, sent);
+            }
+        }
+        self.first += count;
+    }
+}
+
+/// How many messages of a publication a forgetful archive keeps: a quarter of an hour at full rate.
+const KEPT: usize = 1 << 16;
+
 impl Archive {
+    /// From now on keeps only what may still come to a player.
+    pub(super) fn forgetful(&mut self) {
+        self.keep = Some(KEPT);
+    }
+
+    /// Drops all that a client has published.
+    pub(super) fn forget(&mut self, client: usize) {
+        self.sent.retain(|origin, _| origin & 0xf_ffff != client);
+    }
+
+    /// Messages of all publications.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
     pub(super) fn of(&self, origin: usize) -> &[Sent] {
-        self.sent.get(&origin).map_or(&[], Vec::as_slice)
+        self.sent.get(&origin).map_or(&[], |reel| &reel.kept)
     }
 
     pub(super) fn message(&self, (origin, number): (usize, usize)) -> Option<&Sent> {
-        self.of(origin).get(number)
+        self.sent.get(&origin)?.message(number)
+    }
+
+    /// These messages, but for those it has forgotten.
+    pub(super) fn between(&self, origin: usize, numbers: Range<usize>) -> impl Iterator<Item = (usize, &Sent)> {
+        let reel = self.sent.get(&origin);
+        numbers.filter_map(move |number| Some((number, reel?.message(number)?)))
+    }
+
+    /// How many messages of a publication there were.
+    fn count(&self, origin: usize) -> usize {
+        self.sent.get(&origin).map_or(0, Reel::end)
     }
 
     /// Bytes in the largest body.
@@ -199,9 +264,15 @@ impl Archive {
 
     fn push(&mut self, origin: usize, sent: Sent, body: Vec<u8>) {
         self.largest = self.largest.max(body.len());
-        let all = self.sent.entry(origin).or_default();
-        self.fresh.push((all.len(), body));
-        all.push(sent);
+        self.total += 1;
+        let reel = self.sent.entry(origin).or_default();
+        self.fresh.push((reel.end(), body));
+        reel.kept.push(sent);
+        if let Some(keep) = self.keep
+            && reel.kept.len() >= keep * 2
+        {
+            reel.cut(keep);
+        }
     }
 }
 
@@ -323,7 +394,7 @@ impl Studio {
     }
 
     fn push(&mut self, time: Instant, media: Media, size: usize, archive: &mut Archive) {
-        let number = archive.of(self.origin).len();
+        let number = archive.count(self.origin);
         let head = match media {
             Media::Metadata => metadata(),
             Media::VideoHeader => vec![0x17, 0, 0, 0, 0, 1, 100, 0, 31, 0xff],

@@ -33,6 +33,7 @@ mod peer;
 mod rng;
 mod role;
 mod route;
+pub mod scene;
 mod screen;
 mod slot;
 
@@ -45,6 +46,7 @@ use anabranch_core::hub::StreamId;
 use anabranch_core::session::{ClientKind, CloseReason};
 use anabranch_core::source::Timestamps;
 
+pub use check::Check;
 pub use client::{Client, Status};
 pub use link::{Link, Pipe};
 pub use media::{Encoder, Media, Sent};
@@ -57,13 +59,16 @@ pub use route::Route;
 pub use screen::{Received, Screen};
 
 use channel::{Channel, Part};
-use check::{Attached, Bounds};
+use check::{Attached, Bounds, Extra};
 use media::{Archive, Studio};
 use outside::Outside;
 use slot::Slot;
 
 /// Steps without any time passing before the server is said to spin.
 const STEPS_AT_ONCE: u32 = 10_000;
+
+/// How long a forgetful simulation remembers a client that is gone.
+const MEMORY: Duration = Duration::from_secs(600);
 
 /// A server, its clients and the time. See the [module](self).
 #[derive(Debug)]
@@ -87,8 +92,16 @@ pub struct Sim {
     schedule: BTreeSet<(Instant, usize)>,
     touched: Vec<usize>,
     digest: Digest,
+    steps: u64,
     /// Steps since time last passed.
     steps_at_once: u32,
+    extra: Extra,
+    /// What is listed is checked every so many steps, and at those at which `changed`.
+    check_every: u64,
+    changed: bool,
+    /// `None` for one that forgets nothing. Else who is gone since when, and the frames they got.
+    gone: Option<VecDeque<(Instant, usize)>>,
+    forgotten: u64,
 }
 
 /// Names a client of a [`Sim`], open or closed.
@@ -129,8 +142,28 @@ impl Sim {
             schedule: BTreeSet::new(),
             touched: Vec::new(),
             digest: Digest::default(),
+            steps: 0,
             steps_at_once: 0,
+            extra: Extra::default(),
+            check_every: 1,
+            changed: false,
+            gone: None,
+            forgotten: 0,
         }
+    }
+
+    /// For hours on end: only the newest of what was sent and received is kept, and nothing of clients long gone, as
+    /// much as the checks need. The lists of streams and players are checked whenever somebody comes or goes, and else
+    /// at every 64th step.
+    pub fn forgetful(&mut self) {
+        self.gone = Some(VecDeque::new());
+        self.check_every = 64;
+        self.archive.forgetful();
+    }
+
+    /// One more thing that must hold after every step: what is wrong, in words, if it does not.
+    pub fn also_check(&mut self, check: Check) {
+        self.extra = Extra(Some(check));
     }
 
     /// Questions are answered by this script. Without one nobody is to be asked.
@@ -197,6 +230,17 @@ impl Sim {
     /// A client connects to an application and asks for nothing.
     pub fn idle(&mut self, route: impl Into<Route>) -> ClientId {
         self.add(route.into(), Vec::new())
+    }
+
+    /// A client that stays away. Those after it are who they would have been with it: its place is taken, nothing else.
+    pub fn leave_out(&mut self) -> ClientId {
+        let index = self.slots.len();
+        let mut client = Client::new("".into(), Vec::new(), self.fork(2));
+        client.closed = true;
+        // Its number in the server is taken as well.
+        drop(self.server.connect(self.now));
+        self.slots.push(Slot::new(None, client, Link::new(&mut self.fork(3))));
+        ClientId(index)
     }
 
     /// The path of a client to the server and back.
@@ -329,7 +373,7 @@ impl Sim {
         self.client(id).screen().expect("the client plays")
     }
 
-    /// What a publisher sent.
+    /// What a publisher sent, or the newest of it: see [`forgetful`](Self::forgetful).
     pub fn sent(&self, id: ClientId) -> &[Sent] {
         self.archive.of(id.0)
     }
@@ -370,6 +414,27 @@ impl Sim {
         self.slots[id.0].most_outbound
     }
 
+    /// How many clients there were.
+    pub fn clients(&self) -> impl ExactSizeIterator<Item = ClientId> + use<> {
+        (0..self.slots.len()).map(ClientId)
+    }
+
+    /// Messages that encoders sent so far.
+    pub fn frames_sent(&self) -> u64 {
+        self.archive.total()
+    }
+
+    /// Messages of encoders that players got so far.
+    pub fn frames_received(&self) -> u64 {
+        let screens = self.slots.iter().flat_map(|slot| slot.client.screens());
+        self.forgotten + screens.map(Screen::received).sum::<u64>()
+    }
+
+    /// Steps so far: moments at which something happened, or several that followed from each other at one moment.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
     /// The fingerprint of all that happened so far.
     pub fn digest(&self) -> Digest {
         self.digest
@@ -391,7 +456,8 @@ impl Sim {
             None => self.server.connect(self.now),
         };
         let link = Link::new(&mut self.fork(3));
-        self.slots.push(Slot::new(conn, client, link));
+        self.forget();
+        self.slots.push(Slot::new(Some(conn), client, link));
         self.serve(index);
         ClientId(index)
     }
@@ -400,7 +466,8 @@ impl Sim {
     fn screen(&self, route: &Route, name: &str) -> Part {
         let vhost = name.split(['?', '&']).find_map(|part| part.strip_prefix("vhost="));
         let settings = self.vhost_named(vhost.unwrap_or(&route.host));
-        Part::Player(Box::new(Screen::new(settings.timestamps == Timestamps::Pass)))
+        let screen = Screen::new(settings.timestamps == Timestamps::Pass);
+        Part::Player(Box::new(if self.gone.is_some() { screen.forgetful() } else { screen }))
     }
 
     /// Goes to the next thing that happens before `end` and lets it happen; false if time is over.
@@ -415,6 +482,7 @@ impl Sim {
             self.now = next;
             self.steps_at_once = 0;
         }
+        self.steps += 1;
         self.steps_at_once += 1;
         if self.steps_at_once > STEPS_AT_ONCE {
             self.fail("the server spins: time does not pass any more");
@@ -426,8 +494,35 @@ impl Sim {
             self.turn(index);
         }
         self.settle();
-        self.check();
+        if std::mem::take(&mut self.changed) || self.steps.is_multiple_of(self.check_every) {
+            self.check();
+        }
+        if let Extra(Some(check)) = self.extra
+            && let Err(fault) = check(self)
+        {
+            self.fail(&fault);
+        }
         true
+    }
+
+    /// Drops what is left of those who are long gone.
+    fn forget(&mut self) {
+        let Some(gone) = &mut self.gone else {
+            return;
+        };
+        while let Some((_, index)) = gone.front().copied().filter(|(time, _)| *time + MEMORY < self.now) {
+            gone.pop_front();
+            self.archive.forget(index);
+            let slot = &mut self.slots[index];
+            self.forgotten += slot.client.screens().map(Screen::received).sum::<u64>();
+            slot.client.forget();
+            slot.link.up.clear();
+            slot.link.down.clear();
+            slot.told = Vec::new();
+            if !std::mem::replace(&mut slot.touched, true) {
+                self.touched.push(index);
+            }
+        }
     }
 
     /// Something was done to a client or its connection: its next turn may be another.
@@ -461,6 +556,7 @@ impl Sim {
         }
     }
 
+    #[track_caller]
     fn fail(&self, what: &str) -> ! {
         panic!("seed {} at {:?}: {what}", self.seed, self.elapsed());
     }

@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -13,11 +13,14 @@ use super::media::{Archive, Media, Sent, origin};
 #[derive(Debug, Default)]
 pub struct Screen {
     frames: Vec<Received>,
+    received: u64,
+    /// True if only the newest are kept.
+    forgetful: bool,
     faults: Vec<String>,
     skipped: Gap,
     resumptions: u32,
-    /// The newest header of each kind.
-    headers: HashMap<Media, (usize, usize)>,
+    /// The newest header of each kind, by [`Media::slot`].
+    headers: [Option<(usize, usize)>; 3],
     /// Headers that came since the last coded frame, for a start and not in their place.
     announced: Vec<(usize, usize)>,
     /// The last message in the order in which they were sent.
@@ -34,6 +37,9 @@ pub struct Screen {
     audio: Wanted,
     video: Wanted,
 }
+
+/// How many messages a forgetful player keeps.
+const FRAMES: usize = 1024;
 
 /// What a player asked for of one track.
 #[derive(Debug, Default)]
@@ -73,9 +79,14 @@ pub struct Received {
 }
 
 impl Screen {
-    /// All that came, headers included.
+    /// All that came, headers included; of a [forgetful](super::Sim::forgetful) simulation, the newest.
     pub fn frames(&self) -> &[Received] {
         &self.frames
+    }
+
+    /// How many messages came, headers included.
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     /// Origin, number and timestamp of all coded frames: what to compare between players.
@@ -115,6 +126,10 @@ impl Screen {
         Screen { absolute, ..Screen::default() }
     }
 
+    pub(super) fn forgetful(self) -> Self {
+        Screen { forgetful: true, ..self }
+    }
+
     /// The player turns a track on or off.
     pub(super) fn receive(&mut self, track: Media, on: bool) {
         self.wanted(track).ask(on);
@@ -147,6 +162,10 @@ impl Screen {
             return self.fault(format!("{media:?} {from:?} is not as it was sent"));
         }
         let (publisher, number) = from;
+        self.received += 1;
+        if self.forgetful && self.frames.len() >= 2 * FRAMES {
+            self.frames.drain(..FRAMES);
+        }
         self.frames.push(Received { media, timestamp: message.timestamp, publisher, number, at: now });
         if self.left.contains(&publisher) {
             return self.fault(format!("{media:?} {from:?} came though another publisher had followed"));
@@ -163,7 +182,7 @@ impl Screen {
     }
 
     fn header(&mut self, from: (usize, usize), media: Media, archive: &Archive) {
-        self.headers.insert(media, from);
+        self.headers[media.slot()] = Some(from);
         // In its place, or sent again because the player starts here.
         if let Some((publisher, last)) = self.place
             && publisher == from.0
@@ -185,7 +204,7 @@ impl Screen {
         let track = if media.is_picture() { Media::VideoHeader } else { Media::AudioHeader };
         for header in [Media::Metadata, track] {
             let due = sent.headers[header.slot()].map(|number| (from.0, number));
-            let had = self.headers.get(&header).copied();
+            let had = self.headers[header.slot()];
             if due.is_some() && had != due {
                 self.fault(format!("{media:?} {from:?} needs {header:?} {due:?} and came after {had:?}"));
             }
@@ -247,7 +266,7 @@ impl Screen {
     /// Counts what was sent in between: not what the player did not want, nor headers it has.
     fn skip(&mut self, publisher: usize, between: Range<usize>, announced: &[(usize, usize)], archive: &Archive) {
         let mut any = false;
-        for (number, sent) in between.clone().zip(&archive.of(publisher)[between]) {
+        for (number, sent) in archive.between(publisher, between) {
             let excused = match sent.media {
                 Media::Sound => self.audio.excused,
                 Media::Key | Media::Inter => self.video.excused,

@@ -39,9 +39,9 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(conn: Conn, client: Client, link: Link) -> Self {
+    pub(super) fn new(conn: Option<Conn>, client: Client, link: Link) -> Self {
         Slot {
-            conn: Some(conn),
+            conn,
             wait: Wait { deadline: None, read: true, write: false, source: false },
             report: None,
             publishes: Vec::new(),
@@ -238,6 +238,7 @@ impl Sim {
 
     fn act(&mut self, index: usize, action: Action) {
         self.digest.word(index as u64);
+        self.changed |= !matches!(action, Action::Wake(_));
         match action {
             Action::Attach(attachment) => self.attach(index, &attachment),
             Action::Detach { role, stream } => {
@@ -291,6 +292,10 @@ impl Sim {
         self.digest.bytes(report.close.reason.name().as_bytes());
         self.digest.word((now - self.start).as_nanos() as u64);
         slot.outbound = 0;
+        self.changed = true;
+        if let Some(gone) = &mut self.gone {
+            gone.push_back((now, index));
+        }
         slot.report = Some(report);
         slot.link.up.clear();
         slot.link.down.close(now);

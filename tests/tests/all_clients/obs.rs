@@ -3,7 +3,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anabranch_tests::clients::{Folder, PATIENCE, Process, Runtime, Server, Tag, media_tags, wait_for};
+use anabranch_tests::clients::{Folder, PATIENCE, Process, Runtime, Server, Tag, media_tags, replay, wait_for};
 use serde_json::json;
 
 use super::hashes::Hashes;
@@ -12,7 +12,9 @@ use super::obs_control::ObsControl;
 #[test]
 fn what_obs_publishes_arrives_bit_exact_and_ends_well() {
     let folder = Folder::new();
-    let mut server = Server::start(Runtime::Smol, &["--unpublish-grace", "1"]);
+    let captures = folder.file("captures");
+    let capture = captures.to_str().expect("paths of tests are UTF-8");
+    let mut server = Server::start(Runtime::Smol, &["--unpublish-grace", "1", "--capture", capture]);
     let dumped = folder.file("rtmpdump.flv");
     let mut early = Hashes::start("ffmpeg", &server.url("live/cam"));
     let mut rtmpdump = server.rtmpdump("live/cam", &dumped);
@@ -62,6 +64,15 @@ fn what_obs_publishes_arrives_bit_exact_and_ends_well() {
     assert!(closed.contains(" in phase connected "), "{closed}");
     drop(obs);
     server.stop();
+    // What OBS said is replayed to the same events and bytes, and so is every player.
+    let replays: Vec<_> = fs::read_dir(&captures)
+        .expect("the server has made it")
+        .map(|file| replay(Runtime::Smol, &file.expect("it can be listed").path()))
+        .collect();
+    assert_eq!(replays.len(), 5);
+    let of_obs = |lines: &&Vec<String>| lines.iter().any(|line| line.contains("action: attach publisher of /live/cam"));
+    let lines = replays.iter().find(of_obs).expect("one of them is OBS");
+    assert!(lines.iter().any(|line| line.contains("FMLE/3.0 (compatible; FMSc/1.0)")), "{lines:?}");
 }
 
 fn pictures(file: &Path) -> usize {

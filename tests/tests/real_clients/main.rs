@@ -14,6 +14,7 @@ macro_rules! on_both_runtimes {
 }
 
 mod bit_exactness;
+mod capture;
 mod core_client;
 mod examples;
 mod gstreamer;

@@ -1,0 +1,108 @@
+use std::io::{self, IoSlice, Write};
+use std::time::{Duration, Instant};
+
+use anabranch_core::client::{Client, StreamHandle};
+use bytes::Buf;
+use mio::net::TcpStream;
+use socket2::SockRef;
+
+use crate::media::Feed;
+use crate::watch::Watch;
+
+/// Pieces handed to one write call.
+const SLICES: usize = 64;
+
+/// One connection of a crowd.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) tag: u64,
+    pub(super) socket: TcpStream,
+    pub(super) client: Client,
+    pub(super) stream: StreamHandle,
+    pub(super) part: Part,
+    pub(super) opened: Instant,
+    pub(super) connecting: bool,
+    /// True once it has sent all that it may.
+    pub(super) silent: bool,
+    /// False while it lets what comes pile up in its socket.
+    pub(super) reads: bool,
+    /// Bytes that may still be sent.
+    pub(super) allowance: Option<u64>,
+    /// Its entry in the list of timers that counts.
+    pub(super) timer: Option<Instant>,
+    pub(super) is_up: bool,
+}
+
+/// What it is there for.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// Sends, once it may.
+    Publisher {
+        feed: Box<Feed>,
+        granted: bool,
+        /// From the grant to the first frame.
+        delay: Duration,
+    },
+    Player {
+        watch: Watch,
+        /// Counts bytes only, once it has seen a key frame.
+        counts_only: bool,
+    },
+}
+
+/// What a write came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    /// All, or as much as the socket takes now.
+    Enough,
+    /// All that it may ever send.
+    Allowance,
+}
+
+impl Member {
+    pub(super) fn write(&mut self) -> io::Result<Written> {
+        while !self.connecting && !self.silent && !self.client.outbound().is_empty() {
+            let outbound = self.client.outbound();
+            let result = match self.allowance {
+                Some(0) => return Ok(Written::Allowance),
+                Some(allowed) => {
+                    let chunk = outbound.chunk();
+                    let length = usize::try_from(allowed).unwrap_or(usize::MAX).min(chunk.len());
+                    self.socket.write(&chunk[..length])
+                }
+                None => {
+                    let mut slices = [IoSlice::new(&[]); SLICES];
+                    let count = outbound.chunks_vectored(&mut slices);
+                    self.socket.write_vectored(&slices[..count])
+                }
+            };
+            match result {
+                Ok(count) => {
+                    outbound.advance(count);
+                    if let Some(allowed) = &mut self.allowance {
+                        *allowed -= count as u64;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Written::Enough)
+    }
+
+    /// When it wants to be looked at, given the client's own deadline.
+    pub(super) fn next_time(&self, deadline: Option<Instant>) -> Option<Instant> {
+        let frame = match &self.part {
+            Part::Publisher { feed, granted: true, .. } => Some(feed.due()),
+            _ => None,
+        };
+        deadline.into_iter().chain(frame).min()
+    }
+
+    /// Makes the system send a reset when the socket is closed.
+    pub(super) fn reset_at_close(&self) {
+        // Where that fails the connection is gone already.
+        let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+    }
+}

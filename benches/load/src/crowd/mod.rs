@@ -1,0 +1,534 @@
+//! Thousands of clients in one event loop, and somebody who directs them.
+
+mod member;
+mod tally;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::fmt;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anabranch_core::client::{Client, ClientConfig, CloseReason, Event, Output, PlayOptions};
+use anabranch_core::command::PublishType;
+use anabranch_core::message::Message;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use socket2::SockRef;
+
+use crate::Random;
+use crate::media::{Feed, MediaOptions};
+use crate::watch::Watch;
+use member::{Member, Part, Written};
+pub use tally::{Count, Measuring, Numbers, Tally};
+
+/// All connections of a loop read into one buffer: none of them holds memory while it waits.
+const READ_BUFFER: usize = 256 << 10;
+
+/// Names a connection of a crowd, never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id {
+    index: u32,
+    generation: u32,
+}
+
+/// A connection to be opened.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// The director's own name for it; comes back with all that happens.
+    pub tag: u64,
+    /// Where to.
+    pub address: SocketAddr,
+    /// As whom.
+    pub config: Arc<ClientConfig>,
+    /// The stream's name.
+    pub name: String,
+    /// The stream's number, which its frames carry.
+    pub stream: u32,
+    /// What for.
+    pub role: Role,
+    /// Bytes after which it falls silent, in the middle of whatever it is saying.
+    pub send_at_most: Option<u64>,
+    /// Bytes of its socket's receive buffer, if not as many as the system thinks: with few of them the server notices
+    /// soon that nobody reads.
+    pub receive_buffer: Option<usize>,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone)]
+pub enum Role {
+    /// Sends this.
+    Publish {
+        /// Rates and sizes.
+        media: MediaOptions,
+        /// Time from the grant to the first frame, so that not all publishers send at once.
+        delay: Duration,
+    },
+    /// Receives.
+    Play {
+        /// Whether it takes no message apart any more once it has seen a key frame.
+        counts_only: bool,
+    },
+}
+
+/// What happened to a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happening {
+    /// `connect` was accepted.
+    Connected,
+    /// It may send.
+    Publishing,
+    /// It will receive.
+    Playing,
+    /// The first key frame has come, so long after the connection was opened.
+    FirstFrame(Duration),
+    /// What it asked for was refused, with this code. The connection is still there.
+    Rejected(String),
+    /// It has sent as much as it may.
+    Silent,
+    /// It is over, and not because [`Crowd::end`] was called: by what name.
+    Lost(String),
+    /// It is over because [`Crowd::end`] was called.
+    Ended,
+}
+
+/// How to end a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// In good order: all streams are stopped first.
+    Leave,
+    /// The socket is closed.
+    Close,
+    /// The connection is reset, as if the program had died.
+    Reset,
+}
+
+/// When the director wants to be asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// At this time, or earlier.
+    At(Instant),
+    /// Never: the loop is over.
+    Over,
+}
+
+/// Decides what the connections do.
+pub trait Director {
+    /// Something happened to the connection with this tag.
+    fn happened(&mut self, crowd: &mut Crowd, id: Id, tag: u64, happening: Happening);
+
+    /// Called between any two waits.
+    fn direct(&mut self, crowd: &mut Crowd, now: Instant) -> Next;
+}
+
+/// The connections of one event loop.
+pub struct Crowd {
+    poll: Poll,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    timers: BinaryHeap<Reverse<(Instant, Id)>>,
+    happenings: VecDeque<(Id, u64, Happening)>,
+    buffer: Box<[u8]>,
+    due: Vec<Message>,
+    random: Random,
+    /// Publishers that were granted their streams so far: who comes later has the higher number.
+    runs: u32,
+    origin: Instant,
+    tally: Arc<Tally>,
+    measuring: Arc<Measuring>,
+    numbers: Numbers,
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    member: Option<Box<Member>>,
+}
+
+/// The connection is over; by its name.
+struct Over(String);
+
+impl Crowd {
+    /// An empty one. `origin` is the zero of the time in frames, the same for all loops of a run.
+    ///
+    /// # Errors
+    /// The system gives no event queue.
+    pub fn new(seed: u64, origin: Instant, tally: Arc<Tally>, measuring: Arc<Measuring>) -> io::Result<Self> {
+        Ok(Crowd {
+            poll: Poll::new()?,
+            slots: Vec::new(),
+            free: Vec::new(),
+            timers: BinaryHeap::new(),
+            happenings: VecDeque::new(),
+            buffer: vec![0; READ_BUFFER].into_boxed_slice(),
+            due: Vec::new(),
+            random: Random::new(seed),
+            runs: 0,
+            origin,
+            tally,
+            measuring,
+            numbers: Numbers::default(),
+        })
+    }
+
+    /// Runs until the director says that it is over; closes what is still open.
+    ///
+    /// # Errors
+    /// The system's event queue fails.
+    pub fn run(mut self, director: &mut impl Director) -> io::Result<Numbers> {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            self.tell(director);
+            let Next::At(next) = director.direct(&mut self, Instant::now()) else {
+                return Ok(self.numbers);
+            };
+            self.tell(director);
+            let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+            let until = timer.map_or(next, |timer| timer.min(next));
+            match self.poll.poll(&mut events, Some(until.saturating_duration_since(Instant::now()))) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            }
+            for event in &events {
+                self.ready(event);
+            }
+            self.fire_timers();
+        }
+    }
+
+    /// Opens a connection. If that fails at once, it is told like any other loss.
+    pub fn open(&mut self, spec: Spec) -> Id {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() as u32 - 1
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.generation += 1;
+        let id = Id { index, generation: slot.generation };
+        self.tally.opened.add(1);
+        let tag = spec.tag;
+        match self.connect(id, spec) {
+            Ok(member) => {
+                self.slots[index as usize].member = Some(Box::new(member));
+                self.look(id, |_, _| Ok(()));
+            }
+            Err(error) => {
+                self.free.push(index);
+                self.happenings.push_back((id, tag, Happening::Lost(format!("not connected: {error}"))));
+            }
+        }
+        id
+    }
+
+    /// Ends a connection. What is over already stays so.
+    pub fn end(&mut self, id: Id, end: End) {
+        let Some(member) = self.member(id) else {
+            return;
+        };
+        match end {
+            End::Leave => {
+                if let Part::Publisher { granted, .. } = &mut member.part {
+                    *granted = false;
+                }
+                member.client.close();
+                member.reads = true;
+                return self.look(id, |_, _| Ok(()));
+            }
+            End::Close => {}
+            End::Reset => member.reset_at_close(),
+        }
+        if let Some(member) = self.slots[id.index as usize].member.take() {
+            self.remove(id, &member, Happening::Ended);
+        }
+    }
+
+    /// Makes a connection stop reading, or read again.
+    pub fn set_reading(&mut self, id: Id, reads: bool) {
+        let Some(member) = self.member(id) else {
+            return;
+        };
+        member.reads = reads;
+        if reads {
+            self.look(id, |crowd, member| crowd.read(id, member));
+        }
+    }
+
+    /// Counts an error of the director's own.
+    pub fn count_error(&mut self, error: &str) {
+        self.tally.errors.add(1);
+        match self.numbers.errors.get_mut(error) {
+            Some(count) => *count += 1,
+            None => _ = self.numbers.errors.insert(error.to_owned(), 1),
+        }
+    }
+
+    /// Random numbers of the loop's own.
+    pub fn random(&mut self) -> &mut Random {
+        &mut self.random
+    }
+
+    /// Connections that are open.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn connect(&mut self, id: Id, spec: Spec) -> io::Result<Member> {
+        let mut socket = TcpStream::connect(spec.address)?;
+        if let Some(bytes) = spec.receive_buffer {
+            SockRef::from(&socket).set_recv_buffer_size(bytes)?;
+        }
+        let token = Token(id.index as usize);
+        self.poll.registry().register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
+        let now = Instant::now();
+        let mut client = Client::new(spec.config, self.random.seed(), now);
+        let (stream, part) = match spec.role {
+            Role::Publish { media, delay } => {
+                let feed = Box::new(Feed::new(media, spec.stream, 0, now));
+                (client.publish(&spec.name, PublishType::Live), Part::Publisher { feed, granted: false, delay })
+            }
+            Role::Play { counts_only } => {
+                let watch = Watch::new(spec.stream);
+                (client.play(&spec.name, PlayOptions::default()), Part::Player { watch, counts_only })
+            }
+        };
+        Ok(Member {
+            tag: spec.tag,
+            socket,
+            client,
+            stream: stream.map_err(io::Error::other)?,
+            part,
+            opened: now,
+            connecting: true,
+            silent: false,
+            reads: true,
+            allowance: spec.send_at_most,
+            timer: None,
+            is_up: false,
+        })
+    }
+
+    fn member(&mut self, id: Id) -> Option<&mut Member> {
+        let slot = self.slots.get_mut(id.index as usize)?;
+        slot.member.as_deref_mut().filter(|_| slot.generation == id.generation)
+    }
+
+    fn tell(&mut self, director: &mut impl Director) {
+        while let Some((id, tag, happening)) = self.happenings.pop_front() {
+            director.happened(self, id, tag, happening);
+        }
+    }
+
+    fn ready(&mut self, event: &mio::event::Event) {
+        let index = event.token().0;
+        let Some(slot) = self.slots.get(index) else {
+            return;
+        };
+        let id = Id { index: index as u32, generation: slot.generation };
+        let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+        self.look(id, |crowd, member| {
+            if std::mem::take(&mut member.connecting)
+                && let Some(error) = member.socket.take_error().unwrap_or_else(Some)
+            {
+                return Err(Over(format!("not connected: {}", error.kind())));
+            }
+            if readable { crowd.read(id, member) } else { Ok(()) }
+        });
+    }
+
+    fn fire_timers(&mut self) {
+        let now = Instant::now();
+        while let Some(&Reverse((at, id))) = self.timers.peek()
+            && at <= now
+        {
+            self.timers.pop();
+            if self.member(id).is_some_and(|member| member.timer == Some(at)) {
+                self.look(id, |_, member| {
+                    member.timer = None;
+                    member.client.handle_timeout(now);
+                    Ok(())
+                });
+            }
+        }
+    }
+
+    /// Does something with a connection, and then all there is to do.
+    fn look(&mut self, id: Id, act: impl FnOnce(&mut Self, &mut Member) -> Result<(), Over>) {
+        let Some(slot) = self.slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation) else {
+            return;
+        };
+        let Some(mut member) = slot.member.take() else {
+            return;
+        };
+        match act(self, &mut member).and_then(|()| self.serve(id, &mut member)) {
+            Ok(()) => self.slots[id.index as usize].member = Some(member),
+            Err(Over(name)) => {
+                let ended = name == CloseReason::Closed.name();
+                self.remove(id, &member, if ended { Happening::Ended } else { Happening::Lost(name) });
+            }
+        }
+    }
+
+    fn remove(&mut self, id: Id, member: &Member, happening: Happening) {
+        if member.is_up {
+            // One writer, and the sum never falls below zero.
+            self.up(&member.part).add(u64::MAX);
+        }
+        self.free.push(id.index);
+        self.happenings.push_back((id, member.tag, happening));
+    }
+
+    fn up(&self, part: &Part) -> &Count {
+        match part {
+            Part::Publisher { .. } => &self.tally.publishers,
+            Part::Player { .. } => &self.tally.players,
+        }
+    }
+
+    /// Reads until there is nothing more: the event comes once.
+    fn read(&mut self, id: Id, member: &mut Member) -> Result<(), Over> {
+        while member.reads {
+            let count = match member.socket.read(&mut self.buffer) {
+                Ok(0) => return Err(self.over_by_peer(id, member, CloseReason::PeerClosed)),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    return Err(self.over_by_peer(id, member, CloseReason::PeerLost(error.kind().to_string())));
+                }
+            };
+            let now = Instant::now();
+            if let Part::Player { watch, counts_only } = &member.part {
+                self.tally.bytes.add(count as u64);
+                if *counts_only && watch.has_begun() {
+                    continue;
+                }
+            }
+            // An error is told with the end.
+            let _ = member.client.handle_input(now, &self.buffer[..count]);
+            self.take_events(now, id, member)?;
+        }
+        Ok(())
+    }
+
+    fn over_by_peer(&mut self, id: Id, member: &mut Member, reason: CloseReason) -> Over {
+        let now = Instant::now();
+        let fallback = reason.name();
+        member.client.handle_disconnect(now, reason);
+        // Why it was closed may have been said before.
+        self.take_events(now, id, member).err().unwrap_or_else(|| Over(fallback.to_owned()))
+    }
+
+    fn serve(&mut self, id: Id, member: &mut Member) -> Result<(), Over> {
+        let now = Instant::now();
+        self.send_due(now, member);
+        loop {
+            let deadline = self.take_events(now, id, member)?;
+            let before = member.client.outbound().written();
+            match member.write() {
+                Ok(Written::Allowance) => {
+                    member.silent = true;
+                    self.happenings.push_back((id, member.tag, Happening::Silent));
+                }
+                Ok(Written::Enough) => {}
+                Err(error) => return Err(Over(format!("write failed: {}", error.kind()))),
+            }
+            if member.client.outbound().written() > before {
+                continue;
+            }
+            let time = member.next_time(deadline);
+            if let Some(at) = time
+                && member.timer.is_none_or(|timer| at < timer)
+            {
+                member.timer = Some(at);
+                self.timers.push(Reverse((at, id)));
+            }
+            return Ok(());
+        }
+    }
+
+    fn send_due(&mut self, now: Instant, member: &mut Member) {
+        let Part::Publisher { feed, granted: true, .. } = &mut member.part else {
+            return;
+        };
+        let mut due = std::mem::take(&mut self.due);
+        feed.take_due(now, self.origin, &mut due);
+        for message in due.drain(..) {
+            if let Err(error) = member.client.send_message(member.stream, message) {
+                self.count_error(&format!("not sent: {error}"));
+            }
+        }
+        self.due = due;
+    }
+
+    /// What the server did. The time at which the client wants to be looked at.
+    fn take_events(&mut self, now: Instant, id: Id, member: &mut Member) -> Result<Option<Instant>, Over> {
+        loop {
+            let happening = match member.client.poll_output() {
+                Output::Wait(wait) => return Ok(wait.deadline),
+                Output::Closed(close) => return Err(Over(close.reason.name().to_owned())),
+                Output::Event(Event::Media { message, .. }) => {
+                    if !self.take_media(now, member, &message) {
+                        continue;
+                    }
+                    Happening::FirstFrame(now.saturating_duration_since(member.opened))
+                }
+                Output::Event(Event::Connected(_)) => Happening::Connected,
+                Output::Event(Event::Publishing { .. }) => {
+                    if let Part::Publisher { feed, granted, delay } = &mut member.part {
+                        self.runs += 1;
+                        feed.begin(now + *delay, self.runs);
+                        *granted = true;
+                    }
+                    Happening::Publishing
+                }
+                Output::Event(Event::Playing { .. }) => Happening::Playing,
+                Output::Event(Event::Rejected { rejection, .. }) => Happening::Rejected(rejection.code),
+                Output::Event(Event::Unanswered { .. }) => Happening::Rejected("no answer in time".to_owned()),
+                Output::Event(_) => continue,
+            };
+            if matches!(happening, Happening::Publishing | Happening::Playing)
+                && !std::mem::replace(&mut member.is_up, true)
+            {
+                self.up(&member.part).add(1);
+            }
+            self.happenings.push_back((id, member.tag, happening));
+        }
+    }
+
+    /// True for the first key frame.
+    fn take_media(&mut self, now: Instant, member: &mut Member, message: &Message) -> bool {
+        let Part::Player { watch, .. } = &mut member.part else {
+            return false;
+        };
+        let seen = watch.look(message, now, self.origin);
+        self.tally.frames.add(1);
+        self.tally.gaps.add(seen.gap);
+        if let Some(error) = seen.error {
+            self.count_error(error);
+        }
+        // What was sent before the player came was kept for it by the server: it was not on the way.
+        if let Some(latency) = seen.latency
+            && latency < now.saturating_duration_since(member.opened)
+            && self.measuring.is_on()
+        {
+            self.numbers.latency.record(latency);
+        }
+        if seen.first {
+            self.tally.begun.add(1);
+        }
+        seen.first
+    }
+}
+
+impl fmt::Debug for Crowd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Crowd").field("connections", &self.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,47 @@
+//! Load on RTMP servers: thousands of publishers and players from one process, built on core's client role, that check
+//! what comes through and measure what it costs.
+//!
+//! ```text
+//! cargo run --release -p anabranch-load -- rtmp://127.0.0.1/live/cam --players 500 --server-pid $(pidof anabranch)
+//! ```
+//!
+//! # How it works
+//! A [`Crowd`] is one event loop with any number of connections; a [`Director`] says which are opened and what they do.
+//! [`load()`] runs one or several of them: publishers first, then players, and once all are up it measures. The soak
+//! test directs a crowd of its own.
+//!
+//! Frames look like H.264 and AAC to a server: valid sequence headers, key frames, realistic sizes. In what would be a
+//! picture each says which one it is and when it was sent, and all its other bytes follow from that. So players see
+//! gaps, a wrong order and damage, and know how long a frame was on the way. Where they share a process with the
+//! publisher, that is: elsewhere the clock means nothing and latencies are left out.
+//!
+//! # What the machine can do
+//! `anabranch-load limit` is a loop that speaks no protocol and sends prepared bytes to whoever connects;
+//! `anabranch-load count` plays it and measures. See [`limit`].
+//!
+//! # What the numbers mean
+//! - *latency*: from the moment a frame is handed to the publisher's socket queue until the player has all of it,
+//!   this program's own delays included: with one loop, a frame for N players is read N times one after the other.
+//!   Frames sent before the player came, which it gets to begin with, do not count.
+//! - *first frame*: from the call that connects to the first key frame as a whole.
+//! - *delivered*: all bytes that players read, headers of chunks and replies included.
+//! - *CPU*: user and system time of a process between the beginning and the end of what is measured, in steps of 10 ms.
+//! - *frames missing*: by their numbers, for audio and video apart. A publisher's next run begins a new count.
+
+mod cast;
+pub mod crowd;
+mod histogram;
+pub mod limit;
+mod load;
+pub mod media;
+pub mod process;
+mod random;
+mod report;
+mod watch;
+
+#[doc(inline)]
+pub use crowd::{Crowd, Director};
+pub use histogram::Histogram;
+pub use load::{Layout, LoadOptions, Progress, load, resolve};
+pub use random::Random;
+pub use report::{Cost, Report};

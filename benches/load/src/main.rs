@@ -1,0 +1,295 @@
+//! The program `anabranch-load`.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anabranch_core::client::Destination;
+use anabranch_core::handshake::ClientKind;
+use anabranch_load::limit::{CountOptions, Limit, count};
+use anabranch_load::media::MediaOptions;
+use anabranch_load::{Layout, LoadOptions, Progress, Report, load};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::Value;
+
+/// Puts load on an RTMP server: publishes, plays, checks what comes through, and measures what it costs.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Options {
+    /// The server: ADDRESS:PORT for the stream live/load, or rtmp://HOST[:PORT]/APP/STREAM; of several streams each has
+    /// its number behind the name
+    #[arg(required = true)]
+    url: Option<String>,
+    #[command(flatten)]
+    load: LoadArguments,
+    #[command(flatten)]
+    output: Output,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Sends prepared bytes to whoever connects, without any protocol: what the machine can do at best
+    Limit {
+        /// Where to listen
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1936")]
+        listen: SocketAddr,
+
+        /// How long messages wait to leave together, in milliseconds; 0 for one write call for each
+        #[arg(long, value_name = "MS", default_value_t = 0)]
+        window: u64,
+
+        #[command(flatten)]
+        media: MediaArguments,
+    },
+    /// Plays what `limit` sends: counts bytes, understands nothing
+    Count {
+        /// Where `limit` listens
+        #[arg(default_value = "127.0.0.1:1936")]
+        address: SocketAddr,
+
+        /// How many players
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        players: u32,
+
+        /// How long to measure, in seconds
+        #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+        duration: Duration,
+
+        /// How long to wait for all players before measuring those that are there, in seconds
+        #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+        patience: Duration,
+
+        /// The process of `limit`, to measure what it costs
+        #[arg(long, value_name = "PID")]
+        server_pid: Option<u32>,
+
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Args)]
+struct LoadArguments {
+    /// Connections that play
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    players: u32,
+
+    /// Connections that publish, each a stream of its own; 0 to play what others publish
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    publishers: u32,
+
+    /// Streams that are played, if more than are published
+    #[arg(long, value_name = "COUNT")]
+    streams: Option<u32>,
+
+    /// How players are spread over the streams
+    #[arg(long, value_name = "HOW", value_enum, default_value = "even")]
+    layout: Layout,
+
+    /// Players more, that never read once they play
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    stalled: u32,
+
+    /// Places more, in each of which players connect, play, and leave after their first key frame, over and over
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    churn: u32,
+
+    /// One player in so many on each stream takes all messages apart and checks them; the others count bytes
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    check_every: u32,
+
+    #[command(flatten)]
+    media: MediaArguments,
+
+    /// How long to measure, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    duration: Duration,
+
+    /// Connections opened a second
+    #[arg(long, value_name = "COUNT", default_value_t = 500.0)]
+    ramp: f64,
+
+    /// Connections that may be on their way to playing at once
+    #[arg(long, value_name = "COUNT", default_value_t = 200)]
+    parallel: u32,
+
+    /// How long to wait for the last of them before measuring without it, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    patience: Duration,
+
+    /// Threads, each with an event loop
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    threads: u32,
+
+    /// Seed of all that is random
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+
+    /// Form of the handshake
+    #[arg(long, value_name = "FORM", value_enum, default_value = "simple")]
+    handshake: Handshake,
+
+    /// The server's process on this machine, to measure what it costs
+    #[arg(long, value_name = "PID")]
+    server_pid: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+struct MediaArguments {
+    /// Video of a publisher, in kb/s
+    #[arg(long, value_name = "KBPS", default_value_t = 1000)]
+    bitrate: u64,
+
+    /// Frames of video a second
+    #[arg(long, value_name = "COUNT", default_value_t = 30.0)]
+    fps: f64,
+
+    /// Time between key frames, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    gop: Duration,
+
+    /// Audio of a publisher, in kb/s; 0 for none
+    #[arg(long, value_name = "KBPS", default_value_t = 128)]
+    audio: u64,
+
+    /// Send no onMetaData
+    #[arg(long)]
+    no_metadata: bool,
+}
+
+#[derive(Debug, Args)]
+struct Output {
+    /// Write the results as JSON to this file; - for standard output, instead of the table
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Show no progress
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Handshake {
+    /// The one of the specification
+    Simple,
+    /// With digests, as Flash Media Server demands
+    Digest,
+}
+
+impl MediaArguments {
+    fn options(&self) -> MediaOptions {
+        MediaOptions {
+            bitrate: self.bitrate * 1000,
+            fps: self.fps.clamp(0.1, 1000.0),
+            gop: self.gop,
+            audio: self.audio * 1000,
+            metadata: !self.no_metadata,
+        }
+    }
+}
+
+impl LoadArguments {
+    fn options(&self, destination: Destination) -> LoadOptions {
+        LoadOptions {
+            destination,
+            publishers: self.publishers,
+            streams: self.streams,
+            players: self.players,
+            layout: self.layout,
+            stalled: self.stalled,
+            churn: self.churn,
+            check_every: self.check_every,
+            media: self.media.options(),
+            duration: self.duration,
+            ramp: self.ramp,
+            parallel: self.parallel,
+            patience: self.patience,
+            threads: self.threads,
+            seed: self.seed,
+            handshake: match self.handshake {
+                Handshake::Simple => ClientKind::Simple,
+                Handshake::Digest => ClientKind::Digest,
+            },
+            server_pid: self.server_pid,
+        }
+    }
+}
+
+impl Output {
+    fn write(&self, table: &str, json: &Value) -> io::Result<()> {
+        let json = format!("{json:#}\n");
+        match &self.json {
+            Some(path) if path.as_os_str() == "-" => return io::stdout().write_all(json.as_bytes()),
+            Some(path) => std::fs::write(path, json)?,
+            None => {}
+        }
+        io::stdout().write_all(table.as_bytes())
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("anabranch-load: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Fails if there were errors.
+fn run(options: &Options) -> io::Result<ExitCode> {
+    match &options.command {
+        Some(Command::Limit { listen, window, media }) => {
+            let limit = Limit::bind(*listen, &media.options(), Duration::from_millis(*window))?;
+            eprintln!("process {} sends to whoever connects to {}", std::process::id(), limit.address()?);
+            limit.run(&AtomicBool::new(false))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Command::Count { address, players, duration, patience, server_pid, output }) => {
+            let (address, players, duration, patience) = (*address, *players, *duration, *patience);
+            let report = count(&CountOptions { address, players, duration, patience, server_pid: *server_pid })?;
+            return finish(&report, output);
+        }
+        None => {}
+    }
+    let destination = destination(options.url.as_deref().unwrap_or_default())?;
+    let quiet = options.output.quiet;
+    let report = load(&options.load.options(destination), |progress| {
+        if !quiet {
+            eprintln!("{}", line(progress));
+        }
+    })?;
+    finish(&report, &options.output)
+}
+
+fn finish(report: &Report, output: &Output) -> io::Result<ExitCode> {
+    output.write(&report.to_string(), &report.to_json())?;
+    Ok(if report.error_count() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn line(progress: &Progress) -> String {
+    let Progress { publishers, players, wanted, churned, gaps, errors, .. } = progress;
+    let (seconds, megabits) = (progress.elapsed.as_secs(), progress.bits_per_second / 1e6);
+    let stage = if progress.measuring { "measuring" } else { "rising" };
+    let churned = if *churned > 0 { format!(", {churned} came and left") } else { String::new() };
+    format!(
+        "{seconds:4} s {stage:9} {publishers} publishers, {players}/{wanted} players, {megabits:.1} Mb/s{churned}, \
+         {gaps} missing, {errors} errors"
+    )
+}
+
+fn destination(url: &str) -> io::Result<Destination> {
+    let full = if url.contains("://") { url.to_owned() } else { format!("rtmp://{url}/live/load") };
+    Destination::parse(&full).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("{url}: {error}")))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix('s').unwrap_or(text).parse().map_err(|_| "expected seconds".to_owned())?;
+    Duration::try_from_secs_f64(number).map_err(|error| error.to_string())
+}

@@ -1,0 +1,93 @@
+//! The load tool against both servers as libraries.
+
+use std::thread;
+use std::time::Duration;
+
+use anabranch_core::client::Destination;
+use anabranch_core::handshake::ClientKind;
+use anabranch_host::Serve;
+use anabranch_load::media::MediaOptions;
+use anabranch_load::{Layout, LoadOptions, Report, load};
+
+/// Makes tests of functions that are generic over the server, one for each runtime.
+macro_rules! on_both_runtimes {
+    ($($name:ident),+ $(,)?) => {
+        mod on_smol {
+            $(#[test] fn $name() { super::$name::<anabranch_smol::Server>(); })+
+        }
+        mod on_std {
+            $(#[test] fn $name() { super::$name::<anabranch_std::Server>(); })+
+        }
+    };
+}
+
+on_both_runtimes!(
+    twenty_players_of_two_publishers_see_no_gap_and_no_error,
+    players_that_come_and_go_all_see_their_first_frame,
+    players_that_never_read_harm_no_other,
+    errors_are_counted_by_their_kind,
+);
+
+/// Puts a load on a server of its own.
+fn run<S: Serve + Send + 'static>(change: impl FnOnce(&mut LoadOptions)) -> Report {
+    let server = S::builder().listen("127.0.0.1:0".parse().expect("an address")).build().expect("it can be built");
+    let (address, handle) = (server.addresses()[0], server.handle());
+    let thread = thread::spawn(|| server.run());
+    let mut options = LoadOptions::to(Destination::parse(&format!("rtmp://{address}/live/cam")).expect("a URL"));
+    options.publishers = 2;
+    options.players = 20;
+    options.duration = Duration::from_secs(2);
+    // A second is all that a player waits for a key frame.
+    options.media = MediaOptions { gop: Duration::from_secs(1), ..MediaOptions::default() };
+    change(&mut options);
+    let report = load(&options, |_| {}).expect("it runs");
+    handle.stop();
+    thread.join().expect("the server ends");
+    report
+}
+
+fn twenty_players_of_two_publishers_see_no_gap_and_no_error<S: Serve + Send + 'static>() {
+    let report = run::<S>(|options| {
+        options.threads = 2;
+        options.handshake = ClientKind::Digest;
+        options.server_pid = Some(std::process::id());
+    });
+    assert_eq!((report.error_count(), report.gaps), (0, 0), "{report}");
+    assert_eq!((report.players, report.publishers), (20, 2));
+    assert_eq!(report.first_frame.count(), 20);
+    // 2900, unless the machine is so slow that some come after the end.
+    assert!(report.frames > 100 && report.latency.count() > 100, "{report}");
+    assert!(report.bytes > 100_000 && report.cpu_per_gigabyte().is_some(), "{report}");
+    assert_eq!(report.to_json()["players"], 20);
+}
+
+fn players_that_come_and_go_all_see_their_first_frame<S: Serve + Send + 'static>() {
+    let report = run::<S>(|options| {
+        options.players = 2;
+        options.churn = 8;
+        options.layout = Layout::First;
+    });
+    assert_eq!(report.error_count(), 0, "{report}");
+    let churn = report.churn.as_ref().expect("it was asked for");
+    assert!(churn.count() > 0, "{report}");
+}
+
+fn players_that_never_read_harm_no_other<S: Serve + Send + 'static>() {
+    let report = run::<S>(|options| {
+        options.stalled = 5;
+        options.check_every = 4;
+    });
+    assert_eq!((report.error_count(), report.gaps, report.players), (0, 0, 25), "{report}");
+}
+
+fn errors_are_counted_by_their_kind<S: Serve + Send + 'static>() {
+    let report = run::<S>(|options| {
+        // Nobody listens there.
+        options.publishers = 1;
+        options.players = 1;
+        options.destination = Destination::parse("rtmp://127.0.0.1:1/live/cam").expect("a URL");
+        options.patience = Duration::from_millis(100);
+    });
+    assert!(report.error_count() > 0, "{report}");
+    assert!(report.errors.contains_key("not connected: connection refused"), "{report}");
+}

@@ -1,0 +1,143 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::Opening;
+use super::encoding::{Put, Take, unzigzag};
+use super::record::{Output, Record, Returned, Written, tag};
+
+const MAGIC: &[u8; 7] = b"ANACAP\0";
+const VERSION: u8 = 1;
+
+/// A recorded connection.
+#[derive(Debug, Clone)]
+pub struct Capture {
+    header: String,
+    opening: Opening,
+    pub(super) records: Vec<(Duration, Record)>,
+    end: End,
+}
+
+/// How a capture ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// With the end of the connection.
+    Closed,
+    /// The connection was still open, or the server ended before it was.
+    Open,
+    /// In the middle of a record: the file was cut short.
+    Cut,
+    /// With a record that says why no more was recorded.
+    Stopped(String),
+}
+
+/// A file that is no capture, or a damaged one.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// It begins differently.
+    #[error("this is no capture: it does not begin like one")]
+    NotACapture,
+    /// It was made by another version.
+    #[error("captures of version {0} cannot be read, only those of version {VERSION}")]
+    UnknownVersion(u8),
+    /// It ends before the connection's opening.
+    #[error("the capture ends before the connection begins")]
+    NoOpening,
+    /// Something in it means nothing.
+    #[error("the capture is damaged at byte {offset}")]
+    Damaged {
+        /// Where the record begins that cannot be read.
+        offset: u64,
+    },
+}
+
+/// What a capture begins with. `text` is the program's own: all that is needed to make the same configuration again.
+pub fn file_header(text: &str) -> Vec<u8> {
+    let mut header = MAGIC.to_vec();
+    header.push(VERSION);
+    header.text(text);
+    header
+}
+
+/// A last record that says why no more follows, for taps that are bounded.
+pub fn stopped_record(words: &str) -> Vec<u8> {
+    let mut payload = Vec::new();
+    payload.text(words);
+    let mut record = vec![tag::STOPPED, 0];
+    record.number(payload.len() as u64);
+    record.extend_from_slice(&payload);
+    record
+}
+
+impl Capture {
+    /// Reads a file, up to where it was cut short if it was.
+    ///
+    /// # Errors
+    /// No capture, one of another version, or a damaged one.
+    pub fn parse(file: impl Into<Bytes>) -> Result<Capture, FormatError> {
+        let file = file.into();
+        let length = file.len();
+        let mut take = Take::new(file);
+        let magic = take.bytes(MAGIC.len()).ok_or(FormatError::NotACapture)?;
+        if magic != MAGIC[..] {
+            return Err(FormatError::NotACapture);
+        }
+        match take.byte() {
+            Some(VERSION) => {}
+            Some(version) => return Err(FormatError::UnknownVersion(version)),
+            None => return Err(FormatError::NoOpening),
+        }
+        let header = take.text().ok_or(FormatError::NoOpening)?;
+        let mut opening = None;
+        let (mut records, mut end) = (Vec::new(), End::Open);
+        let (mut at, mut last) = (0i64, Written::default());
+        while take.left() > 0 {
+            let damaged = FormatError::Damaged { offset: (length - take.left()) as u64 };
+            let Some((kind, time, payload)) = frame(&mut take) else {
+                end = End::Cut;
+                break;
+            };
+            at = at.saturating_add(time).max(0);
+            let record = Record::take(kind, &mut last, payload).ok_or_else(|| damaged.clone())?;
+            match record {
+                Record::Opening(first) if opening.is_none() => opening = Some(first),
+                Record::Opening(_) => return Err(damaged),
+                _ if opening.is_none() => return Err(damaged),
+                Record::Stopped(words) => {
+                    end = End::Stopped(words);
+                    break;
+                }
+                record => {
+                    if matches!(&record, Record::Returned(Returned { what: Output::Closed(_), .. })) {
+                        end = End::Closed;
+                    }
+                    records.push((Duration::from_nanos(at.unsigned_abs()), record));
+                }
+            }
+        }
+        Ok(Capture { header, opening: opening.ok_or(FormatError::NoOpening)?, records, end })
+    }
+
+    /// The text that the program put in front.
+    pub fn header(&self) -> &str {
+        &self.header
+    }
+
+    /// What the connection was made of.
+    pub fn opening(&self) -> &Opening {
+        &self.opening
+    }
+
+    /// How it ends.
+    pub fn end(&self) -> &End {
+        &self.end
+    }
+}
+
+/// Tag, time and payload of the next record; `None` if it is not all there.
+fn frame(take: &mut Take) -> Option<(u8, i64, Bytes)> {
+    let (kind, time, length) = (take.byte()?, unzigzag(take.number()?), take.size()?);
+    Some((kind, time, take.bytes(length)?))
+}

@@ -1,0 +1,524 @@
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::encoding::{Put, Take};
+use crate::conn::Verdict;
+use crate::hub::Pulled;
+use crate::message::{Message, MessageType};
+use crate::policy::Refusal;
+use crate::session::{CloseReason, Outbound, Rejection};
+use crate::source::{Frame, FrameKind, Gap, WireFormat};
+
+/// What a connection was made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    /// Its number.
+    pub connection: u64,
+    /// What its handshake is filled with.
+    pub seed: [u8; 32],
+    /// Where it came from.
+    pub peer: Option<SocketAddr>,
+    /// Seconds since 1970 at its beginning, if the server knew the time of day.
+    pub unix_time: Option<u64>,
+}
+
+/// A moment that no server of today lives to see; bounds what a damaged file can say.
+const MAX_UNIX_TIME: u64 = 1 << 40;
+
+/// A call from outside, as it happens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Call<'a> {
+    Input(&'a [u8]),
+    Timeout,
+    Disconnect(&'a CloseReason),
+    Close(&'a CloseReason),
+    Shutdown,
+    Drain { deadline: Instant, tc_url: Option<&'a str> },
+    Reconnect { tc_url: Option<&'a str>, description: &'a str },
+    Answer { open: bool, verdict: &'a Verdict },
+    Poll,
+}
+
+/// A call as it was recorded.
+#[derive(Debug, Clone)]
+pub(super) enum Called {
+    Input(Bytes),
+    Timeout,
+    Disconnect(Reason),
+    Close(Reason),
+    Shutdown,
+    /// Time since the opening.
+    Drain {
+        deadline: Duration,
+        tc_url: Option<String>,
+    },
+    Reconnect {
+        tc_url: Option<String>,
+        description: String,
+    },
+    Answer {
+        /// False if the verdict came for a question that was closed.
+        open: bool,
+        verdict: Verdict,
+    },
+    Poll,
+}
+
+/// Why somebody outside closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reason {
+    pub(super) name: String,
+    pub(super) words: String,
+}
+
+impl Reason {
+    /// The reason again. Words that were a program's own are not known here, their name is.
+    pub(super) fn close_reason(&self) -> CloseReason {
+        match self.name.as_str() {
+            "peer_closed" => CloseReason::PeerClosed,
+            "peer_lost" => CloseReason::PeerLost(self.words.clone()),
+            "shutdown" => CloseReason::Shutdown,
+            "idle_publisher" => CloseReason::Idle,
+            "player_too_slow" => CloseReason::TooSlow,
+            "taken_over" => CloseReason::TakenOver,
+            "draining" => CloseReason::Refused(Refusal::Draining),
+            _ => CloseReason::Closed("closed from outside"),
+        }
+    }
+
+    fn put(reason: &CloseReason, out: &mut Vec<u8>) {
+        out.text(reason.name());
+        match reason {
+            CloseReason::PeerLost(words) => out.text(words),
+            other => out.text(&other.to_string()),
+        }
+    }
+
+    fn take(take: &mut Take) -> Option<Self> {
+        Some(Reason { name: take.text()?, words: take.text()? })
+    }
+}
+
+/// What a writer had done with the outbound queue when a call came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Written {
+    pub(super) lent: bool,
+    /// Bytes in all.
+    pub(super) written: u64,
+    pub(super) replies: usize,
+    /// Bytes waiting.
+    pub(super) waiting: usize,
+}
+
+impl Written {
+    pub(super) fn of(outbound: &Outbound) -> Self {
+        Written {
+            lent: outbound.is_lent(),
+            written: outbound.written(),
+            replies: outbound.replies(),
+            waiting: outbound.len(),
+        }
+    }
+
+    fn put(self, last: &mut Written, out: &mut Vec<u8>) {
+        let same = self == *last;
+        out.push(u8::from(self.lent) | u8::from(same) << 1);
+        if !same {
+            out.number(self.written);
+            out.number(self.replies as u64);
+            out.number(self.waiting as u64);
+            *last = self;
+        }
+    }
+
+    fn take(last: &mut Written, take: &mut Take) -> Option<Self> {
+        let flags = take.byte().filter(|flags| *flags < 4)?;
+        if flags & 2 == 0 {
+            *last =
+                Written { lent: flags & 1 != 0, written: take.number()?, replies: take.size()?, waiting: take.size()? };
+        }
+        Some(*last)
+    }
+}
+
+/// How it went where others had a say. `point` counts such places over the life of the connection.
+#[derive(Debug, Clone)]
+pub(super) struct Decision {
+    pub(super) point: u64,
+    pub(super) kind: DecisionKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum DecisionKind {
+    Granted,
+    Refused(Rejection),
+    Superseded,
+    Idle,
+}
+
+/// What a player took from its stream at one time.
+#[derive(Debug, Clone)]
+pub(super) struct Pull {
+    pub(super) stream_id: u32,
+    pub(super) live: bool,
+    pub(super) pulled: Ending,
+    pub(super) gap: Gap,
+    pub(super) frames: Vec<Pulling>,
+}
+
+/// How far it got; [`Pulled`] with a time since the opening.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    Full,
+    Pending,
+    Ended(Option<Duration>),
+}
+
+/// One frame of it.
+#[derive(Debug, Clone)]
+pub(super) struct Pulling {
+    kind: FrameKind,
+    multitrack_only: bool,
+    timestamp: u32,
+    chunk_size: u32,
+    body: Bytes,
+}
+
+impl Pulling {
+    /// The frame again.
+    pub(super) fn frame(&self) -> Frame {
+        let body = self.body.as_ref();
+        let message = match self.kind {
+            FrameKind::Audio => Message::audio(self.timestamp, body),
+            FrameKind::Video => Message::video(self.timestamp, body),
+            FrameKind::Data => Message::data(self.timestamp, body),
+        };
+        let mut frame = Frame::encode(message, WireFormat { chunk_size: self.chunk_size });
+        if self.multitrack_only && !frame.is_for_multitrack_only() {
+            frame.for_multitrack_only();
+        }
+        frame
+    }
+
+    pub(super) fn put(frame: &Frame, out: &mut Vec<u8>) {
+        out.push(match frame.kind() {
+            FrameKind::Audio => MessageType::AUDIO,
+            FrameKind::Video => MessageType::VIDEO,
+            FrameKind::Data => MessageType::DATA_AMF0,
+        });
+        out.push(u8::from(frame.is_for_multitrack_only()));
+        out.number(u64::from(frame.timestamp()));
+        out.number(u64::from(frame.chunk_size()));
+        let body = frame.payload();
+        out.number(body.len() as u64);
+        out.extend_from_slice(&body);
+    }
+
+    fn take(take: &mut Take) -> Option<Self> {
+        let kind = match take.byte()? {
+            MessageType::AUDIO => FrameKind::Audio,
+            MessageType::VIDEO => FrameKind::Video,
+            MessageType::DATA_AMF0 => FrameKind::Data,
+            _ => return None,
+        };
+        let (multitrack_only, timestamp) = (take.flag()?, take.word()?);
+        let chunk_size = take.word().filter(|size| *size > 0)?;
+        let length = take.size().filter(|length| *length <= 0xff_ffff)?;
+        Some(Pulling { kind, multitrack_only, timestamp, chunk_size, body: take.bytes(length)? })
+    }
+}
+
+impl Pull {
+    /// Everything but the frames, which go before.
+    pub(super) fn put(
+        stream_id: u32,
+        live: bool,
+        pulled: Pulled,
+        gap: Gap,
+        since: impl Fn(Instant) -> Duration,
+        out: &mut Vec<u8>,
+    ) {
+        out.number(u64::from(stream_id));
+        out.push(u8::from(live));
+        let ended = match pulled {
+            Pulled::Full => [0, 0],
+            Pulled::Pending => [1, 0],
+            Pulled::Ended(None) => [2, 0],
+            Pulled::Ended(Some(at)) => [3, nanoseconds(since(at))],
+        };
+        for number in ended.into_iter().chain([gap.frames, gap.bytes, gap.milliseconds]) {
+            out.number(number);
+        }
+    }
+
+    fn take(take: &mut Take) -> Option<Self> {
+        let (stream_id, live) = (take.word()?, take.flag()?);
+        let (kind, time) = (take.number()?, take.number()?);
+        let pulled = match kind {
+            0 => Ending::Full,
+            1 => Ending::Pending,
+            2 => Ending::Ended(None),
+            3 => Ending::Ended(Some(Duration::from_nanos(time))),
+            _ => return None,
+        };
+        let gap = Gap { frames: take.number()?, bytes: take.number()?, milliseconds: take.number()? };
+        let mut frames = Vec::new();
+        while take.left() > 0 {
+            frames.push(Pulling::take(take)?);
+        }
+        Some(Pull { stream_id, live, pulled, gap, frames })
+    }
+}
+
+/// What `poll` returned, and what was queued by then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Returned {
+    /// Bytes queued since the beginning.
+    pub(super) queued: u64,
+    /// Their hash.
+    pub(super) hash: u64,
+    pub(super) what: Output,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Output {
+    /// A label without numbers.
+    Action(String),
+    /// `read`, `write` and `source` as bits 0, 1 and 2.
+    Wait(u8),
+    Closed(Box<Closing>),
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Closing {
+    pub(super) reason: String,
+    pub(super) phase: String,
+    pub(super) offset: u64,
+    pub(super) received: u64,
+    pub(super) sent: u64,
+    /// The whole report in words.
+    pub(super) report: String,
+}
+
+/// Everything a record can be.
+#[derive(Debug, Clone)]
+pub(super) enum Record {
+    Opening(Opening),
+    Call(Written, Called),
+    Decision(Decision),
+    Pull(Pull),
+    Returned(Returned),
+    /// No more was recorded, for this reason.
+    Stopped(String),
+}
+
+pub(super) mod tag {
+    pub(in super::super) const OPENING: u8 = 1;
+    pub(in super::super) const INPUT: u8 = 16;
+    pub(in super::super) const TIMEOUT: u8 = 17;
+    pub(in super::super) const DISCONNECT: u8 = 18;
+    pub(in super::super) const CLOSE: u8 = 19;
+    pub(in super::super) const SHUTDOWN: u8 = 20;
+    pub(in super::super) const DRAIN: u8 = 21;
+    pub(in super::super) const RECONNECT: u8 = 22;
+    pub(in super::super) const ANSWER: u8 = 23;
+    pub(in super::super) const POLL: u8 = 24;
+    pub(in super::super) const DECISION: u8 = 32;
+    pub(in super::super) const PULL: u8 = 33;
+    pub(in super::super) const RETURNED: u8 = 48;
+    pub(in super::super) const STOPPED: u8 = 63;
+}
+
+impl Opening {
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        out.number(self.connection);
+        out.extend_from_slice(&self.seed);
+        out.optional(self.peer.map(|peer| peer.to_string()).as_deref());
+        out.push(u8::from(self.unix_time.is_some()));
+        out.number(self.unix_time.unwrap_or(0));
+    }
+
+    fn take(take: &mut Take) -> Option<Self> {
+        let (connection, seed, peer) = (take.number()?, take.array()?, take.optional()?);
+        let peer = match peer {
+            None => None,
+            Some(peer) => Some(peer.parse().ok()?),
+        };
+        let (known, unix_time) = (take.flag()?, take.number().filter(|time| *time < MAX_UNIX_TIME)?);
+        Some(Opening { connection, seed, peer, unix_time: known.then_some(unix_time) })
+    }
+}
+
+impl Call<'_> {
+    pub(super) fn put(
+        &self,
+        written: Written,
+        last: &mut Written,
+        since: impl Fn(Instant) -> Duration,
+        out: &mut Vec<u8>,
+    ) -> u8 {
+        written.put(last, out);
+        match *self {
+            Call::Input(bytes) => {
+                out.extend_from_slice(bytes);
+                tag::INPUT
+            }
+            Call::Timeout => tag::TIMEOUT,
+            Call::Disconnect(reason) => {
+                Reason::put(reason, out);
+                tag::DISCONNECT
+            }
+            Call::Close(reason) => {
+                Reason::put(reason, out);
+                tag::CLOSE
+            }
+            Call::Shutdown => tag::SHUTDOWN,
+            Call::Drain { deadline, tc_url } => {
+                out.number(nanoseconds(since(deadline)));
+                out.optional(tc_url);
+                tag::DRAIN
+            }
+            Call::Reconnect { tc_url, description } => {
+                out.optional(tc_url);
+                out.text(description);
+                tag::RECONNECT
+            }
+            Call::Answer { open, verdict } => {
+                out.push(u8::from(open));
+                let (kind, words) = match verdict {
+                    Verdict::Allow => (0, ""),
+                    Verdict::Deny(words) => (1, words.as_str()),
+                    Verdict::Redirect(url) => (2, url.as_str()),
+                };
+                out.push(kind);
+                out.text(words);
+                tag::ANSWER
+            }
+            Call::Poll => tag::POLL,
+        }
+    }
+}
+
+impl Called {
+    fn take(kind: u8, take: &mut Take) -> Option<Self> {
+        Some(match kind {
+            tag::INPUT => Called::Input(take.rest()),
+            tag::TIMEOUT => Called::Timeout,
+            tag::DISCONNECT => Called::Disconnect(Reason::take(take)?),
+            tag::CLOSE => Called::Close(Reason::take(take)?),
+            tag::SHUTDOWN => Called::Shutdown,
+            tag::DRAIN => Called::Drain { deadline: Duration::from_nanos(take.number()?), tc_url: take.optional()? },
+            tag::RECONNECT => Called::Reconnect { tc_url: take.optional()?, description: take.text()? },
+            tag::ANSWER => Called::Answer {
+                open: take.flag()?,
+                verdict: match (take.byte()?, take.text()?) {
+                    (0, _) => Verdict::Allow,
+                    (1, words) => Verdict::Deny(words),
+                    (2, url) => Verdict::Redirect(url),
+                    _ => return None,
+                },
+            },
+            tag::POLL => Called::Poll,
+            _ => return None,
+        })
+    }
+}
+
+impl Decision {
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        out.number(self.point);
+        match &self.kind {
+            DecisionKind::Granted => out.push(0),
+            DecisionKind::Refused(rejection) => {
+                out.push(1);
+                out.text(rejection.code);
+                out.text(&rejection.description);
+                out.optional(rejection.redirect.as_deref());
+            }
+            DecisionKind::Superseded => out.push(2),
+            DecisionKind::Idle => out.push(3),
+        }
+    }
+
+    fn take(take: &mut Take) -> Option<Self> {
+        let point = take.number()?;
+        let kind = match take.byte()? {
+            0 => DecisionKind::Granted,
+            1 => {
+                let code = take.text()?;
+                let code = Rejection::CODES.iter().find(|known| **known == code)?;
+                let (description, redirect) = (take.text()?, take.optional()?);
+                DecisionKind::Refused(Rejection { code, description, redirect })
+            }
+            2 => DecisionKind::Superseded,
+            3 => DecisionKind::Idle,
+            _ => return None,
+        };
+        Some(Decision { point, kind })
+    }
+}
+
+impl Returned {
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        out.number(self.queued);
+        out.extend_from_slice(&self.hash.to_le_bytes());
+        match &self.what {
+            Output::Action(label) => {
+                out.push(0);
+                out.text(label);
+            }
+            Output::Wait(flags) => out.extend_from_slice(&[1, *flags]),
+            Output::Closed(closing) => {
+                out.push(2);
+                out.text(&closing.reason);
+                out.text(&closing.phase);
+                for number in [closing.offset, closing.received, closing.sent] {
+                    out.number(number);
+                }
+                out.text(&closing.report);
+            }
+        }
+    }
+
+    fn take(take: &mut Take) -> Option<Self> {
+        let (queued, hash) = (take.number()?, u64::from_le_bytes(take.array()?));
+        let what = match take.byte()? {
+            0 => Output::Action(take.text()?),
+            1 => Output::Wait(take.byte()?),
+            2 => Output::Closed(Box::new(Closing {
+                reason: take.text()?,
+                phase: take.text()?,
+                offset: take.number()?,
+                received: take.number()?,
+                sent: take.number()?,
+                report: take.text()?,
+            })),
+            _ => return None,
+        };
+        Some(Returned { queued, hash, what })
+    }
+}
+
+impl Record {
+    /// Reads one record's payload; nothing may be left of it.
+    pub(super) fn take(kind: u8, last: &mut Written, payload: Bytes) -> Option<Self> {
+        let mut take = Take::new(payload);
+        let record = match kind {
+            tag::OPENING => Record::Opening(Opening::take(&mut take)?),
+            tag::INPUT..=tag::POLL => Record::Call(Written::take(last, &mut take)?, Called::take(kind, &mut take)?),
+            tag::DECISION => Record::Decision(Decision::take(&mut take)?),
+            tag::PULL => Record::Pull(Pull::take(&mut take)?),
+            tag::RETURNED => Record::Returned(Returned::take(&mut take)?),
+            tag::STOPPED => Record::Stopped(take.text()?),
+            _ => return None,
+        };
+        (take.left() == 0).then_some(record)
+    }
+}
+
+pub(super) fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

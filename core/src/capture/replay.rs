@@ -1,0 +1,292 @@
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::record::{Called, Closing, Decision, DecisionKind, Output, Pull, Record, Returned, Written};
+use super::watch::{offset, returned};
+use super::{Capture, End};
+use crate::conn::{self, Config, Conn, Server, Verdict};
+use crate::session::{Outbound, Phase};
+
+/// Something that happens in a replay.
+#[derive(Debug)]
+pub struct Moment<'a> {
+    /// Time since the connection began.
+    pub at: Duration,
+    /// The stage the connection has reached.
+    pub phase: Phase,
+    /// What happens.
+    pub what: What<'a>,
+}
+
+/// What happens in a replay.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum What<'a> {
+    /// The client sent this.
+    Input(&'a [u8]),
+    /// The core queued this for the client.
+    Output(&'a [u8]),
+    /// Another call from outside, in words; ones that only let time pass are `routine`.
+    Call {
+        /// In words.
+        words: &'a str,
+        /// True where nothing but the time is new.
+        routine: bool,
+    },
+    /// A request was granted, or refused in these words.
+    Ruled(Option<&'a str>),
+    /// Another publisher took the stream over, or nobody watched: in words.
+    Event(&'a str),
+    /// An action for the adapter; a wake-up is `routine`.
+    Action {
+        /// In words.
+        words: &'a str,
+        /// True for wake-ups.
+        routine: bool,
+    },
+    /// The connection is over; the report in words.
+    Closed(&'a str),
+}
+
+/// What came out of a replay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Where it went differently for the first time, if it did.
+    pub difference: Option<Difference>,
+    /// Calls that were made again.
+    pub calls: u64,
+    /// Bytes that the core queued for the client.
+    pub queued: u64,
+}
+
+/// The first difference between a capture and its replay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// When, since the connection began.
+    pub at: Duration,
+    /// What was captured.
+    pub captured: String,
+    /// What the replay did.
+    pub replayed: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Difference { at, captured, replayed } = self;
+        write!(f, "at {:.6} s: captured {captured}, replayed {replayed}", at.as_secs_f64())
+    }
+}
+
+/// Runs a captured connection again, through a server of its own with the same configuration, and compares what it does:
+/// each action, each wait, each byte for the client, how it ends. `start` is any moment; `show` is told everything.
+///
+/// What depended on others goes as it went then: names that were taken, limits, verdicts, frames of streams that were
+/// played.
+pub fn replay(capture: &Capture, config: &Config, start: Instant, show: &mut dyn FnMut(&Moment<'_>)) -> Outcome {
+    let server = Server::new(config.clone(), [0; 32]);
+    let conn = server.connect_again(start, capture.opening());
+    let outcome = Outcome { difference: None, calls: 0, queued: 0 };
+    let mut run = Run { start, conn, lent: None, outcome, show };
+    let mut records = capture.records.iter().peekable();
+    while let Some((at, record)) = records.next() {
+        let Record::Call(written, called) = record else {
+            // Returned without a call: nothing that a recorder writes.
+            run.differs(*at, "what belongs to no call".to_owned(), "nothing".to_owned());
+            continue;
+        };
+        let (mut decisions, mut pulls, mut expected) = (VecDeque::new(), VecDeque::new(), None);
+        while let Some((_, record)) = records.next_if(|(_, record)| !matches!(record, Record::Call(..))) {
+            match record {
+                Record::Decision(decision) => decisions.push_back(decision.clone()),
+                Record::Pull(pull) => pulls.push_back(pull.clone()),
+                Record::Returned(returned) => expected = Some(returned),
+                Record::Opening(_) | Record::Call(..) | Record::Stopped(_) => {}
+            }
+        }
+        let cut = records.peek().is_none() && *capture.end() != End::Closed;
+        run.call(*at, *written, called, decisions, pulls);
+        if matches!(called, Called::Poll) {
+            run.poll(*at, expected, cut);
+        }
+    }
+    run.outcome
+}
+
+struct Run<'a> {
+    start: Instant,
+    conn: Conn,
+    /// The outbound queue while the writer of then had it.
+    lent: Option<Outbound>,
+    outcome: Outcome,
+    show: &'a mut dyn FnMut(&Moment<'_>),
+}
+
+impl Run<'_> {
+    fn call(
+        &mut self,
+        at: Duration,
+        written: Written,
+        called: &Called,
+        decisions: VecDeque<Decision>,
+        pulls: VecDeque<Pull>,
+    ) {
+        let now = offset(self.start, at);
+        self.write(written, matches!(called, Called::Poll));
+        let told: Vec<_> = decisions.iter().map(|decision| decision.kind.clone()).collect();
+        if let Some(script) = self.conn.script() {
+            script.turn(self.start, decisions, pulls);
+        }
+        self.outcome.calls += 1;
+        if !matches!(called, Called::Poll | Called::Input(_)) {
+            self.show(at, What::Call { words: &called.to_string(), routine: matches!(called, Called::Timeout) });
+        }
+        match called {
+            Called::Input(bytes) => {
+                self.show(at, What::Input(bytes));
+                self.conn.handle_input(now, bytes);
+            }
+            Called::Timeout => self.conn.handle_timeout(now),
+            Called::Disconnect(reason) => self.conn.handle_disconnect(now, reason.close_reason()),
+            Called::Close(reason) => self.conn.close(reason.close_reason()),
+            Called::Shutdown => self.conn.shutdown(),
+            Called::Drain { deadline, tc_url } => self.conn.drain(offset(self.start, *deadline), tc_url.as_deref()),
+            Called::Reconnect { tc_url, description } => {
+                self.conn.request_reconnect(tc_url.as_deref(), description);
+            }
+            Called::Answer { open, verdict } => match self.conn.open_question() {
+                Some(id) if *open => self.conn.answer(now, id, verdict.clone()),
+                _ => {}
+            },
+            // The caller does, and looks at what it returns.
+            Called::Poll => {}
+        }
+        for decision in &told {
+            match decision {
+                DecisionKind::Granted => self.show(at, What::Ruled(None)),
+                DecisionKind::Refused(rejection) => {
+                    let words = format!("{}: {}", rejection.code, rejection.description);
+                    self.show(at, What::Ruled(Some(&words)));
+                }
+                DecisionKind::Superseded => self.show(at, What::Event("another publisher took the stream over")),
+                DecisionKind::Idle => self.show(at, What::Event("nobody watched the publisher for too long")),
+            }
+        }
+        self.show_output(at);
+    }
+
+    fn poll(&mut self, at: Duration, expected: Option<&Returned>, cut: bool) {
+        let output = self.conn.poll(offset(self.start, at));
+        let found = returned(self.conn.outbound(), &output);
+        self.outcome.queued = found.queued;
+        match expected {
+            Some(expected) if equal(expected, &found) => {}
+            Some(expected) => self.differs(at, expected.to_string(), found.to_string()),
+            // What it returned then is not known.
+            None if cut => {}
+            None => self.differs(at, "no return".to_owned(), found.to_string()),
+        }
+        self.show_output(at);
+        match (&output, &found.what) {
+            (conn::Output::Action(action), Output::Action(label)) => {
+                let routine = matches!(action, conn::Action::Wake(_));
+                self.show(at, What::Action { words: label, routine });
+            }
+            // The words of then: they count what a replay has no part of.
+            (_, Output::Closed(closing)) => match expected.map(|expected| &expected.what) {
+                Some(Output::Closed(then)) => self.show(at, What::Closed(&then.report)),
+                _ => self.show(at, What::Closed(&closing.report)),
+            },
+            _ => {}
+        }
+    }
+
+    /// Does to the outbound queue what the writer of then had done by now.
+    fn write(&mut self, then: Written, polled: bool) {
+        // Nobody polls while the queue is lent; a file that says so is damaged.
+        let lent = then.lent && !polled;
+        let outbound = self.conn.outbound();
+        if lent && self.lent.is_some() && outbound.len() == then.waiting {
+            return;
+        }
+        if let Some(queue) = self.lent.take() {
+            outbound.restore(queue);
+        }
+        if lent {
+            self.lent = Some(outbound.lend());
+        } else {
+            outbound.advance_to(then.written, then.replies);
+        }
+    }
+
+    fn differs(&mut self, at: Duration, captured: String, replayed: String) {
+        self.outcome.difference.get_or_insert(Difference { at, captured, replayed });
+    }
+
+    fn show_output(&mut self, at: Duration) {
+        let tally = self.conn.outbound().tally();
+        let bytes = tally.and_then(|tally| tally.bytes.as_mut()).map(std::mem::take).unwrap_or_default();
+        if !bytes.is_empty() {
+            self.show(at, What::Output(&bytes));
+        }
+    }
+
+    fn show(&mut self, at: Duration, what: What<'_>) {
+        (self.show)(&Moment { at, phase: self.conn.session().phase(), what });
+    }
+}
+
+/// The words of a report count what was left of streams, which a replay has no part of.
+fn equal(captured: &Returned, replayed: &Returned) -> bool {
+    let same = match (&captured.what, &replayed.what) {
+        (Output::Closed(a), Output::Closed(b)) => {
+            let facts = |closing: &Closing| {
+                (closing.reason.clone(), closing.phase.clone(), closing.offset, closing.received, closing.sent)
+            };
+            facts(a) == facts(b)
+        }
+        (a, b) => a == b,
+    };
+    same && (captured.queued, captured.hash) == (replayed.queued, replayed.hash)
+}
+
+impl fmt::Display for Returned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            Output::Action(label) => write!(f, "\"{label}\"")?,
+            Output::Wait(flags) => {
+                let words = [(1, "reading"), (2, "writing"), (4, "a stream")];
+                let words: Vec<_> = words.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, word)| *word).collect();
+                write!(f, "a wait for [{}]", words.join(", "))?;
+            }
+            Output::Closed(closing) => {
+                let Closing { reason, phase, offset, received, sent, .. } = &**closing;
+                write!(f, "the end ({reason} in phase {phase} at byte {offset}, {received} received, {sent} sent)")?;
+            }
+        }
+        write!(f, " with {} bytes queued (hash {:016x})", self.queued, self.hash)
+    }
+}
+
+impl fmt::Display for Called {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Called::Input(bytes) => write!(f, "{} bytes from the client", bytes.len()),
+            Called::Timeout => f.write_str("a deadline came"),
+            Called::Disconnect(reason) => write!(f, "disconnected: {}", reason.words),
+            Called::Close(reason) => write!(f, "closed from outside: {}", reason.words),
+            Called::Shutdown => f.write_str("the server goes down"),
+            Called::Drain { .. } => f.write_str("the server drains"),
+            Called::Reconnect { .. } => f.write_str("the client is asked to connect anew"),
+            Called::Answer { open, verdict } => {
+                match verdict {
+                    Verdict::Allow => f.write_str("the outside allows it")?,
+                    Verdict::Deny(words) => write!(f, "the outside denies it: {words}")?,
+                    Verdict::Redirect(url) => write!(f, "the outside sends the client to {url}")?,
+                }
+                f.write_str(if *open { "" } else { ", too late" })
+            }
+            Called::Poll => f.write_str("poll"),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+use std::fmt;
+use std::mem::size_of;
+
+use bytes::Bytes;
+
+use super::player::Playing;
+use super::publisher::Publishing;
+use super::{Action, Client, Config, Conn, VhostConfig};
+use crate::amf::Value;
+use crate::chunk::{ChunkLimits, MAX_HEADER, STREAM_STATE};
+use crate::handshake;
+use crate::preface::MAX_PREFACE;
+use crate::session::{Event, LONGEST_HANDSHAKE_REPLY, MIN_REPLIES, READ_BEFORE_CONNECT, SHARED_PIECE};
+use crate::source::LOG_ENTRY;
+use crate::url::MAX_TEXT_LEN;
+
+/// What a whole server's memory is made of: how much of it one of each can take at the worst, whatever clients send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// A connection whose `connect` has not come.
+    BeforeConnect,
+    /// What comes to it while its `connect` waits for a verdict from outside.
+    Asked,
+    /// A connection that is accepted.
+    Connection,
+    /// What comes to it for each stream it publishes.
+    Publisher,
+    /// What comes to it for each stream it plays.
+    Player,
+    /// A stream, whoever publishes and plays it.
+    Stream,
+}
+
+impl Scope {
+    /// All of them.
+    pub const ALL: [Scope; 6] =
+        [Scope::BeforeConnect, Scope::Asked, Scope::Connection, Scope::Publisher, Scope::Player, Scope::Stream];
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Scope::BeforeConnect => "connection before connect",
+            Scope::Asked => "while connect waits for a verdict",
+            Scope::Connection => "connection",
+            Scope::Publisher => "publisher",
+            Scope::Player => "player",
+            Scope::Stream => "stream",
+        })
+    }
+}
+
+/// One term of the formula.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Term {
+    /// Whose it is.
+    pub scope: Scope,
+    /// What takes the memory.
+    pub name: &'static str,
+    /// The settings it comes from.
+    pub limit: &'static str,
+    /// Bytes at the worst.
+    pub bytes: u64,
+}
+
+/// The memory that a server can come to need at the worst, computed from the settings of a virtual host: what clients can
+/// make it hold, not what an ordinary one takes, which is far less. It counts what is asked of the allocator; the
+/// allocator's own overhead, buffers of the system and stacks of threads come on top.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budget {
+    terms: Vec<Term>,
+    counts: [Option<u64>; 4],
+}
+
+impl Budget {
+    /// The budget of connections, publishers, players and streams with these settings; `config` has what holds before
+    /// the virtual host is known.
+    pub fn new(config: &Config, vhost: &VhostConfig) -> Self {
+        let counts = &vhost.limits;
+        let counts = [counts.connections, counts.publishers, counts.players, counts.streams];
+        let mut budget = Budget { terms: Vec::new(), counts: counts.map(|count| count.map(u64::from)) };
+        budget.before_connect(config);
+        budget.connection(vhost);
+        budget.publisher(vhost);
+        budget.player(vhost);
+        budget.stream(vhost);
+        budget
+    }
+
+    /// All terms, by scope.
+    pub fn terms(&self) -> &[Term] {
+        &self.terms
+    }
+
+    /// The terms of one scope together, in bytes.
+    pub fn total(&self, scope: Scope) -> u64 {
+        self.terms.iter().filter(|term| term.scope == scope).fold(0, |sum, term| sum.saturating_add(term.bytes))
+    }
+
+    /// How many there may be, where [`Limits`](crate::policy::Limits) say so.
+    pub fn count(&self, scope: Scope) -> Option<u64> {
+        let [connections, publishers, players, streams] = self.counts;
+        match scope {
+            Scope::BeforeConnect | Scope::Asked => None,
+            Scope::Connection => connections,
+            Scope::Publisher => publishers,
+            Scope::Player => players,
+            Scope::Stream => streams,
+        }
+    }
+
+    /// The sum for as many connections that are accepted, publishers, players and streams, and `strangers` before
+    /// `connect`.
+    pub fn sum(&self, strangers: u64, connections: u64, publishers: u64, players: u64, streams: u64) -> u64 {
+        [
+            (Scope::BeforeConnect, strangers),
+            (Scope::Connection, connections),
+            (Scope::Publisher, publishers),
+            (Scope::Player, players),
+            (Scope::Stream, streams),
+        ]
+        .into_iter()
+        .fold(0, |sum, (scope, count)| sum.saturating_add(self.total(scope).saturating_mul(count)))
+    }
+
+    fn add(&mut self, scope: Scope, name: &'static str, limit: &'static str, bytes: usize) {
+        self.terms.push(Term { scope, name, limit, bytes: bytes as u64 });
+    }
+
+    fn before_connect(&mut self, config: &Config) {
+        let scope = Scope::BeforeConnect;
+        let limits = &config.defaults.session.limits;
+        let handshake = size_of::<handshake::Server>();
+        let preface = if config.trusted_proxies.is_empty() { 0 } else { MAX_PREFACE };
+        self.add(scope, "state", "fixed", size_of::<Conn>() + 4 * size_of::<Bytes>());
+        // The handshake is over before the first chunk is kept: the larger of the two.
+        let chunks = partial(&limits.chunks_before_connect);
+        let first = handshake + handshake::PACKET_LENGTH + preface;
+        self.add(scope, "half received messages, or the handshake", "chunks_before_connect", chunks.max(first));
+        self.add(scope, "S0 S1 S2", "fixed", LONGEST_HANDSHAKE_REPLY);
+        // In pieces that are no fuller than by half when they grow.
+        let replies = 2 * (MIN_REPLIES - LONGEST_HANDSHAKE_REPLY).max(SHARED_PIECE);
+        self.add(scope, "other replies", "fixed", replies + 2 * REPLY_OVERHEAD);
+        self.add(scope, "what one read brings beyond", "fixed", READ_BEFORE_CONNECT);
+
+        let message = limits.chunks_before_connect.message as usize;
+        let values = limits.amf_before_connect.values.min(message);
+        // tcUrl is kept as sent, parsed, by its parameters, and for whoever is asked; the arguments twice.
+        let request = 6 * message + values * (VALUE + 2 * size_of::<Value>()) + size_of::<Client>();
+        self.add(
+            Scope::Asked,
+            "the request, and what is made of it",
+            "chunks_before_connect, amf_before_connect",
+            request,
+        );
+    }
+
+    fn connection(&mut self, vhost: &VhostConfig) {
+        let scope = Scope::Connection;
+        let limits = &vhost.session.limits;
+        let message = limits.chunks.message as usize;
+        let command = (limits.command as usize).min(message);
+        self.add(scope, "state", "fixed", size_of::<Conn>() + size_of::<Client>() + 6 * MAX_TEXT_LEN);
+        self.add(scope, "half received messages", "chunks.partial, .streams, .eager", partial(&limits.chunks));
+        self.add(scope, "a message taken apart", "chunks.message, amf", message + amf(command, &limits.amf));
+        // An aggregate may bring as many again before the bound is looked at; the queue doubles.
+        let events = 2 * (2 * limits.events + limits.streams + 1) * size_of::<Event>();
+        self.add(scope, "events", "events", events + 2 * 8 * size_of::<Action>());
+        self.add(scope, "unparsed input", "inbox", 2 * limits.inbox);
+        let replies = limits.replies.max(MIN_REPLIES);
+        let pieces = replies.div_ceil(SHARED_PIECE / 2) * REPLY_OVERHEAD;
+        // The one over the bound may repeat a name that the client chose.
+        self.add(scope, "replies", "replies, command", 2 * replies + pieces + 4 * command);
+        self.add(scope, "message streams", "streams", 2 * limits.streams * (64 + MAX_TEXT_LEN));
+    }
+
+    fn publisher(&mut self, vhost: &VhostConfig) {
+        let limits = &vhost.session.limits;
+        let eager = limits.chunks_publishing().eager - limits.chunks.eager.min(limits.chunks_publishing().eager);
+        self.add(Scope::Publisher, "state", "fixed", size_of::<Publishing>() + 4 * MAX_TEXT_LEN);
+        self.add(Scope::Publisher, "announced and not come", "chunks.streams", limits.chunks.streams * eager);
+    }
+
+    fn player(&mut self, vhost: &VhostConfig) {
+        let message = vhost.session.limits.chunks.message as usize;
+        self.add(Scope::Player, "state", "fixed", size_of::<Playing>() + 4 * MAX_TEXT_LEN);
+        // By reference, but the stream may have dropped it by the time it is written.
+        let bytes = vhost.high_water + chunked(message, vhost) + vhost.source.header_bytes;
+        self.add(Scope::Player, "media on its way", "high_water, chunks.message, source.header_bytes", bytes);
+        let pieces = vhost.high_water / MAX_HEADER + 1;
+        self.add(Scope::Player, "references to it", "high_water", 2 * pieces * size_of::<Bytes>());
+    }
+
+    fn stream(&mut self, vhost: &VhostConfig) {
+        let (source, scope) = (&vhost.source, Scope::Stream);
+        let largest = chunked(vhost.session.limits.chunks.message as usize, vhost);
+        self.add(scope, "state and name", "fixed", 16 << 10);
+        self.add(scope, "recent frames", "source.bytes, chunks.message", source.bytes.max(2 * largest));
+        self.add(scope, "their entries", "source.frames", 2 * source.frames.saturating_mul(LOG_ENTRY));
+        self.add(scope, "headers in force", "source.header_bytes", source.header_bytes);
+        let entries = 1 + 4 * (source.tracks + 1);
+        let starts = source.frames.saturating_mul(entries * HEADER_ENTRY);
+        self.add(scope, "headers at each start", "source.frames, .tracks", starts);
+    }
+}
+
+/// Bytes beside those of a reply's own: its place in the queue, which doubles, and what counts its references.
+const REPLY_OVERHEAD: usize = 2 * size_of::<Bytes>() + 64;
+
+/// Bytes of a header among those in force at a start.
+const HEADER_ENTRY: usize = 32;
+
+/// Bytes of a value at the worst: one alone in an object, for which room is made for four with their names.
+const VALUE: usize = 4 * size_of::<Value>();
+
+/// What the chunk reader holds: buffers grow by no more than double, and begin with what is announced.
+fn partial(limits: &ChunkLimits) -> usize {
+    let received = if limits.partial <= 8 << 10 { limits.partial + limits.partial / 4 } else { 2 * limits.partial };
+    received + 2 * limits.streams * STREAM_STATE + limits.streams * (limits.eager + MAX_HEADER)
+}
+
+/// A message cut into chunks for players, with the headers between.
+fn chunked(message: usize, vhost: &VhostConfig) -> usize {
+    let chunk = vhost.session.chunk_size.max(1) as usize;
+    message + MAX_HEADER + message / chunk * 5
+}
+
+/// The values of one command or data message.
+fn amf(body: usize, limits: &crate::amf::Limits) -> usize {
+    let values = limits.values.min(body);
+    2 * limits.bytes.min(body) + values * VALUE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Limits;
+
+    #[test]
+    fn a_stranger_holds_sixteen_kibibytes_for_ten_seconds() {
+        let config = Config::default();
+        let budget = Budget::new(&config, &config.defaults);
+        let total = budget.total(Scope::BeforeConnect);
+        assert!(total <= 16 << 10, "{total}: {:#?}", budget.terms());
+        assert_eq!(config.defaults.session.timeouts.connect.as_secs(), 10);
+    }
+
+    #[test]
+    fn every_scope_has_terms_and_every_term_a_name_of_its_own() {
+        let limits = Limits { connections: Some(7), ..Limits::default() };
+        let config = Config::from(VhostConfig { limits, ..VhostConfig::default() });
+        let budget = Budget::new(&config, &config.defaults);
+        for scope in Scope::ALL {
+            assert!(budget.total(scope) > 0, "{scope}");
+        }
+        assert_eq!((budget.count(Scope::Connection), budget.count(Scope::Stream)), (Some(7), None));
+        let mut names: Vec<_> = budget.terms().iter().map(|term| (term.scope, term.name)).collect();
+        names.dedup();
+        assert_eq!(names.len(), budget.terms().len());
+        let sum = budget.sum(1, 2, 0, 0, 0);
+        assert_eq!(sum, budget.total(Scope::BeforeConnect) + 2 * budget.total(Scope::Connection));
+    }
+}

@@ -1,0 +1,528 @@
+//! A connection that was captured goes the same way again: the same actions, the same bytes, the same end; and a damaged
+//! file is an error or a difference and never a panic.
+
+#[path = "support/client.rs"]
+mod client;
+mod support;
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anabranch_core::amf::Value;
+use anabranch_core::capture::{Capture, End, FormatError, Outcome, Tap, Timeline, file_header, replay, stopped_record};
+use anabranch_core::command::Command;
+use anabranch_core::conn::{Action, Asks, Config, Conn, Output, Server, Verdict, VhostConfig};
+use anabranch_core::hub::Conflict;
+use anabranch_core::message::MessageType;
+use anabranch_core::session::CloseReason;
+use bytes::Buf;
+use client::Client;
+use proptest::prelude::*;
+use support::any_instant;
+use support::mutation::{Random, mutate};
+use support::recorded::{self, Recorded};
+
+const KEY_FRAME: [u8; 6] = [0x17, 1, 0, 0, 0, 9];
+const FRAME: [u8; 6] = [0x27, 1, 0, 0, 0, 8];
+const SEQUENCE_HEADER: [u8; 6] = [0x17, 0, 0, 0, 0, 1];
+
+/// A file in memory.
+#[derive(Debug, Clone)]
+struct Tape(Arc<Mutex<Vec<u8>>>);
+
+impl Tape {
+    fn new() -> Self {
+        Tape(Arc::new(Mutex::new(file_header("test"))))
+    }
+
+    fn file(&self) -> Vec<u8> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Tap for Tape {
+    fn record(&mut self, record: &[u8]) {
+        self.0.lock().unwrap().extend_from_slice(record);
+    }
+}
+
+fn captured(server: &Server, now: Instant) -> (Conn, Tape) {
+    let tape = Tape::new();
+    let peer = "203.0.113.9:4000".parse().unwrap();
+    (server.connect_captured(now, Some(peer), Box::new(tape.clone())), tape)
+}
+
+fn captured_client(server: &Server, now: Instant) -> (Client, Tape) {
+    let (conn, tape) = captured(server, now);
+    (Client::on(conn, now), tape)
+}
+
+fn run(file: Vec<u8>, config: &Config) -> Outcome {
+    let capture = Capture::parse(file).expect("a capture");
+    // Another moment than that of the capture: only differences of times may matter.
+    replay(&capture, config, any_instant() + Duration::from_secs(1000), &mut |_| {})
+}
+
+/// Replays, and nothing may differ.
+fn same(tape: &Tape, config: &Config) -> Outcome {
+    let outcome = run(tape.file(), config);
+    assert_eq!(outcome.difference, None);
+    outcome
+}
+
+fn timeline(tape: &Tape, config: &Config, all: bool) -> String {
+    let capture = Capture::parse(tape.file()).expect("a capture");
+    let mut timeline = Timeline::new(capture.opening(), config, all);
+    let mut text = String::new();
+    let mut line = |words: &str| text += &format!("{words}\n");
+    replay(&capture, config, any_instant(), &mut |moment| timeline.take(moment, &mut line));
+    timeline.finish(&mut line);
+    text
+}
+
+fn command(name: &str, transaction: f64) -> Command {
+    Command::new(name, transaction, Value::Null)
+}
+
+fn publish(client: &mut Client, now: Instant, name: &str) {
+    client.call(now, 0, &command("createStream", 2.0));
+    client.call(now, 1, &command("publish", 3.0).with(name).with("live"));
+}
+
+fn play(client: &mut Client, now: Instant, name: &str) {
+    client.call(now, 0, &command("createStream", 2.0));
+    client.call(now, 1, &command("play", 3.0).with(name));
+}
+
+fn video(client: &mut Client, now: Instant, timestamp: u32, body: &[u8]) {
+    client.message(now, MessageType::VIDEO, 1, timestamp, body);
+}
+
+/// How a writer treats what is queued.
+fn write(conn: &mut Conn, random: &mut Random) {
+    match random.below(4) {
+        0 => {}
+        1 => {
+            let count = random.below(conn.outbound().remaining() + 1);
+            conn.outbound().advance(count);
+        }
+        _ => {
+            let mut lent = conn.outbound().lend();
+            let count = random.below(lent.remaining() + 1);
+            lent.advance(count);
+            conn.outbound().restore(lent);
+        }
+    }
+}
+
+/// Plays a recorded client to a captured connection, cut anywhere, with a writer that is slow and never in step, and one
+/// that has the queue while more comes in.
+fn capture_recorded(recorded: &Recorded, seed: u64) -> Tape {
+    let mut random = Random::new(seed);
+    let server = Server::new(Config::default(), [9; 32]);
+    let mut now = any_instant();
+    let (mut conn, tape) = captured(&server, now);
+    let mut bytes = &recorded.bytes[..];
+    while !bytes.is_empty() {
+        let piece;
+        (piece, bytes) = bytes.split_at(bytes.len().min(1 + random.below(4000)));
+        now += Duration::from_millis(random.next() % 40);
+        if random.below(3) == 0 {
+            let mut lent = conn.outbound().lend();
+            conn.handle_input(now, piece);
+            if random.below(2) == 0 {
+                conn.handle_timeout(now);
+            }
+            let count = random.below(lent.remaining() + 1);
+            lent.advance(count);
+            conn.outbound().restore(lent);
+        } else {
+            conn.handle_input(now, piece);
+        }
+        for _ in 0..200 {
+            match conn.poll(now) {
+                Output::Action(_) => {}
+                Output::Wait(_) => {
+                    write(&mut conn, &mut random);
+                    break;
+                }
+                Output::Closed(_) => return tape,
+            }
+        }
+    }
+    conn.handle_disconnect(now, CloseReason::PeerClosed);
+    while !matches!(conn.poll(now), Output::Closed(_)) {
+        let waiting = conn.outbound().remaining();
+        conn.outbound().advance(waiting);
+    }
+    tape
+}
+
+#[test]
+fn every_recorded_client_goes_the_same_way_again() {
+    for recorded in recorded::connections() {
+        for seed in 0..6 {
+            let tape = capture_recorded(&recorded, seed);
+            let outcome = same(&tape, &Config::default());
+            assert!(outcome.queued > 3000, "{}: {outcome:?}", recorded.name);
+            assert_eq!(*Capture::parse(tape.file()).unwrap().end(), End::Closed);
+        }
+    }
+}
+
+#[test]
+fn publisher_and_player_go_the_same_way_again() {
+    let config = Config::default();
+    let server = Server::new(config.clone(), [3; 32]);
+    let mut now = any_instant();
+    let (mut encoder, encoder_tape) = captured_client(&server, now);
+    encoder.connect(now);
+    publish(&mut encoder, now, "cam");
+    video(&mut encoder, now, 0, &SEQUENCE_HEADER);
+    let (mut player, player_tape) = captured_client(&server, now);
+    player.connect(now);
+    play(&mut player, now, "cam");
+    for frame in 0..50u32 {
+        now += Duration::from_millis(40);
+        let body: Vec<u8> = [if frame % 10 == 0 { KEY_FRAME } else { FRAME }.as_slice(), &[7; 3000]].concat();
+        encoder.message(now, MessageType::VIDEO, 1, frame * 40, &body);
+        match frame {
+            20 => player.call(now, 1, &command("pause", 0.0).with(true).with(0.0)),
+            35 => player.call(now, 1, &command("pause", 0.0).with(false).with(0.0)),
+            _ => player.serve(now),
+        }
+    }
+    encoder.conn.handle_disconnect(now, CloseReason::PeerClosed);
+    encoder.serve(now);
+    player.serve(now);
+    now += Duration::from_secs(11);
+    player.conn.handle_timeout(now);
+    player.serve(now);
+    assert!(player.messages.iter().filter(|message| message.type_id == MessageType::VIDEO).count() > 30);
+    // It comes back: the player is told so.
+    let mut again = Client::connected(&server, now);
+    publish(&mut again, now, "cam");
+    video(&mut again, now, 0, &KEY_FRAME);
+    now += Duration::from_secs(1);
+    player.serve(now);
+    player.conn.handle_disconnect(now, CloseReason::PeerLost("reset".into()));
+    player.serve(now);
+    same(&encoder_tape, &config);
+    let outcome = same(&player_tape, &config);
+    assert!(outcome.queued > 100_000, "{outcome:?}");
+    let text = timeline(&player_tape, &config, false);
+    for words in [
+        "--> handshake: simple",
+        "--> connect(1) {app: \"live\", tcUrl: \"rtmp://host/live\"}",
+        "granted",
+        "phase: connected",
+        "--> play(3) on stream 1 null \"cam\"",
+        "<-- video on stream 1: H.264 sequence header",
+        "<-- ... and 0 audio, ",
+        "NetStream.Play.UnpublishNotify",
+        "NetStream.Play.PublishNotify",
+        "disconnected: reset",
+        "closed: connection lost: reset (peer_lost) in phase playing",
+    ] {
+        assert!(text.contains(words), "{words} is not in\n{text}");
+    }
+}
+
+#[test]
+fn a_player_too_slow_for_its_stream_goes_the_same_way_again() {
+    let mut settings = VhostConfig::default();
+    settings.source.bytes = 100_000;
+    settings.high_water = 20_000;
+    settings.max_gap = Some(Duration::from_secs(1));
+    let config = Config::from(settings);
+    let server = Server::new(config.clone(), [3; 32]);
+    let mut now = any_instant();
+    let mut encoder = Client::connected(&server, now);
+    publish(&mut encoder, now, "cam");
+    let (mut player, tape) = captured_client(&server, now);
+    player.connect(now);
+    play(&mut player, now, "cam");
+    for frame in 0..200u32 {
+        now += Duration::from_millis(40);
+        let body: Vec<u8> = [if frame % 10 == 0 { KEY_FRAME } else { FRAME }.as_slice(), &[7; 3000]].concat();
+        encoder.message(now, MessageType::VIDEO, 1, frame * 40, &body);
+        // Takes nothing for a while, then everything.
+        if frame % 60 < 5 || frame > 190 {
+            player.serve(now);
+        } else {
+            while matches!(player.conn.poll(now), Output::Action(_)) {}
+        }
+    }
+    let report = player.report.expect("it missed too much");
+    assert_eq!(report.close.reason, CloseReason::TooSlow);
+    same(&tape, &config);
+}
+
+#[test]
+fn what_others_decided_is_decided_again() {
+    let config = Config::default();
+    let server = Server::new(config.clone(), [4; 32]);
+    let now = any_instant();
+    let mut first = Client::connected(&server, now);
+    publish(&mut first, now, "cam");
+    let (mut second, tape) = captured_client(&server, now);
+    second.connect(now);
+    publish(&mut second, now, "cam");
+    assert_eq!(second.take_words().last().map(String::as_str), Some("NetStream.Publish.BadName"));
+    second.conn.handle_disconnect(now, CloseReason::PeerClosed);
+    second.serve(now);
+    assert!(second.report.is_some());
+    // The name is free there, and refused all the same.
+    same(&tape, &config);
+    assert!(timeline(&tape, &config, false).contains("refused: NetStream.Publish.BadName: Stream cam is already"));
+}
+
+#[test]
+fn limits_of_then_hold_in_the_replay() {
+    let mut settings = VhostConfig::default();
+    settings.limits.players = Some(1);
+    let config = Config::from(settings);
+    let server = Server::new(config.clone(), [4; 32]);
+    let now = any_instant();
+    let mut first = Client::connected(&server, now);
+    play(&mut first, now, "cam");
+    let (mut second, tape) = captured_client(&server, now);
+    second.connect(now);
+    play(&mut second, now, "cam");
+    assert_eq!(second.take_words().last().map(String::as_str), Some("NetStream.Play.Failed"));
+    same(&tape, &config);
+}
+
+#[test]
+fn a_takeover_happens_again_at_the_same_message() {
+    let config = Config::from(VhostConfig { conflict: Conflict::TakeOver, ..VhostConfig::default() });
+    let server = Server::new(config.clone(), [4; 32]);
+    let now = any_instant();
+    let (mut first, tape) = captured_client(&server, now);
+    first.connect(now);
+    publish(&mut first, now, "cam?token=a");
+    video(&mut first, now, 0, &KEY_FRAME);
+    let (mut second, second_tape) = captured_client(&server, now);
+    second.connect(now);
+    publish(&mut second, now, "cam?token=a");
+    for timestamp in 1..4 {
+        video(&mut first, now, timestamp, &FRAME);
+    }
+    first.conn.handle_disconnect(now, CloseReason::PeerClosed);
+    first.serve(now);
+    assert_eq!(first.report.as_ref().map(|report| &report.close.reason), Some(&CloseReason::TakenOver));
+    same(&tape, &config);
+    same(&second_tape, &config);
+    assert!(timeline(&tape, &config, false).contains("another publisher took the stream over"));
+}
+
+#[test]
+fn a_publisher_nobody_watched_is_closed_again_and_one_that_was_watched_is_not() {
+    let config = Config::from(VhostConfig { idle_publisher: Some(Duration::from_secs(5)), ..VhostConfig::default() });
+    for watched in [false, true] {
+        let server = Server::new(config.clone(), [4; 32]);
+        let start = any_instant();
+        let mut player = Client::connected(&server, start);
+        if watched {
+            play(&mut player, start, "cam");
+        }
+        let (mut encoder, tape) = captured_client(&server, start);
+        encoder.connect(start);
+        publish(&mut encoder, start, "cam");
+        for second in 1..10 {
+            let now = start + Duration::from_secs(second);
+            encoder.conn.handle_timeout(now);
+            encoder.serve(now);
+            video(&mut encoder, now, 0, &KEY_FRAME);
+        }
+        assert_eq!(encoder.report.is_none(), watched);
+        same(&tape, &config);
+    }
+}
+
+#[test]
+fn verdicts_of_the_outside_are_given_again() {
+    let asks = Asks { connect: true, publish: true, ..Asks::default() };
+    let config = Config::from(VhostConfig { asks, ..VhostConfig::default() });
+    let verdicts = [
+        Some(Verdict::Allow),
+        Some(Verdict::Deny("not you".into())),
+        Some(Verdict::Redirect("rtmp://elsewhere/live/cam".into())),
+        None,
+    ];
+    for verdict in verdicts {
+        let server = Server::new(config.clone(), [4; 32]);
+        // So that the numbers of questions differ from the replay's.
+        Client::new(&server, any_instant()).connect(any_instant());
+        let mut now = any_instant();
+        let (mut encoder, tape) = captured_client(&server, now);
+        encoder.connect(now);
+        answer(&mut encoder, now, Verdict::Allow);
+        publish(&mut encoder, now, "cam");
+        match &verdict {
+            Some(verdict) => answer(&mut encoder, now, verdict.clone()),
+            None => {
+                now += Duration::from_secs(10);
+                encoder.conn.handle_timeout(now);
+                encoder.serve(now);
+                // Nothing any more.
+                answer(&mut encoder, now, Verdict::Allow);
+            }
+        }
+        encoder.conn.close(CloseReason::Shutdown);
+        encoder.serve(now);
+        now += Duration::from_secs(4);
+        encoder.conn.handle_timeout(now);
+        encoder.serve(now);
+        assert!(encoder.report.is_some());
+        same(&tape, &config);
+    }
+}
+
+fn answer(client: &mut Client, now: Instant, verdict: Verdict) {
+    let ask = client.actions.iter().rev().find_map(|action| match action {
+        Action::Ask(ask) => Some(ask.id),
+        _ => None,
+    });
+    client.conn.answer(now, ask.expect("a question"), verdict);
+    client.serve(now);
+}
+
+#[test]
+fn draining_and_going_down_go_the_same_way_again() {
+    let config = Config::default();
+    let server = Server::new(config.clone(), [4; 32]);
+    let mut now = any_instant();
+    let mut encoder = Client::connected(&server, now);
+    publish(&mut encoder, now, "cam");
+    video(&mut encoder, now, 0, &KEY_FRAME);
+    let (mut player, player_tape) = captured_client(&server, now);
+    player.connect(now);
+    play(&mut player, now, "cam");
+    let (mut idle, idle_tape) = captured_client(&server, now);
+    idle.connect(now);
+    server.drain();
+    for client in [&mut player, &mut idle] {
+        client.conn.drain(now + Duration::from_secs(5), Some("rtmp://other/live"));
+        client.serve(now);
+    }
+    play(&mut idle, now, "cam");
+    now += Duration::from_secs(1);
+    video(&mut encoder, now, 1000, &KEY_FRAME);
+    now += Duration::from_secs(1);
+    player.serve(now);
+    now += Duration::from_secs(5);
+    for client in [&mut player, &mut idle] {
+        client.conn.handle_timeout(now);
+        client.serve(now);
+        client.conn.shutdown();
+        client.conn.handle_disconnect(now, CloseReason::PeerClosed);
+        client.serve(now);
+        assert!(client.report.is_some());
+    }
+    same(&player_tape, &config);
+    same(&idle_tape, &config);
+}
+
+#[test]
+fn every_deadline_comes_again() {
+    let config = Config::default();
+    let server = Server::new(config.clone(), [4; 32]);
+    let mut now = any_instant();
+    let (mut client, tape) = captured_client(&server, now);
+    client.connect(now);
+    while client.report.is_none() {
+        match client.conn.poll(now) {
+            Output::Action(_) => {}
+            Output::Wait(wait) => {
+                // The peer takes nothing: ping, identification and write timers all come due.
+                now = wait.deadline.expect("a connection that does nothing has a deadline");
+                client.conn.handle_timeout(now);
+            }
+            Output::Closed(report) => client.report = Some(report),
+        }
+    }
+    same(&tape, &config);
+}
+
+#[test]
+fn another_configuration_makes_a_difference_that_is_found() {
+    let recorded = &recorded::connections()[0];
+    let tape = capture_recorded(recorded, 1);
+    let mut settings = VhostConfig::default();
+    settings.session.window = 1_000_000;
+    let difference = run(tape.file(), &Config::from(settings)).difference.expect("another window is announced");
+    assert!(difference.to_string().contains("bytes queued"), "{difference}");
+}
+
+#[test]
+fn a_file_cut_short_is_replayed_up_to_the_cut() {
+    let tape = capture_recorded(&recorded::connections()[0], 2);
+    let file = tape.file();
+    let whole = run(file.clone(), &Config::default());
+    let (mut parsed, mut cut) = (0, 0);
+    for end in (0..file.len()).step_by(1 + file.len() / 700) {
+        match Capture::parse(file[..end].to_vec()) {
+            Ok(capture) => {
+                cut += usize::from(*capture.end() == End::Cut);
+                assert_ne!(*capture.end(), End::Closed);
+                let outcome = replay(&capture, &Config::default(), any_instant(), &mut |_| {});
+                assert_eq!(outcome.difference, None, "cut at {end}");
+                assert!(outcome.calls < whole.calls + 1);
+                parsed += 1;
+            }
+            Err(error) => assert!(end < 200, "cut at {end}: {error}"),
+        }
+    }
+    assert!(parsed > 600 && cut > 500, "{parsed} {cut}");
+}
+
+#[test]
+fn a_capture_that_was_stopped_says_why() {
+    let tape = capture_recorded(&recorded::connections()[0], 3);
+    let file = tape.file();
+    // Whole records up to somewhere, then the reason.
+    let records = (200..file.len())
+        .find(|end| Capture::parse(file[..*end].to_vec()).is_ok_and(|capture| *capture.end() == End::Open));
+    let mut file = file[..records.expect("the end of some record")].to_vec();
+    file.extend_from_slice(&stopped_record("enough"));
+    let capture = Capture::parse(file.clone()).unwrap();
+    assert_eq!(*capture.end(), End::Stopped("enough".into()));
+    assert_eq!(capture.header(), "test");
+    assert_eq!(run(file, &Config::default()).difference, None);
+}
+
+#[test]
+fn what_is_no_capture_is_an_error() {
+    assert_eq!(Capture::parse(b"FLV\x01".to_vec()).unwrap_err(), FormatError::NotACapture);
+    assert_eq!(Capture::parse(Vec::new()).unwrap_err(), FormatError::NotACapture);
+    assert_eq!(Capture::parse(file_header("x")).unwrap_err(), FormatError::NoOpening);
+    let mut other = file_header("x");
+    other[7] = 9;
+    assert_eq!(Capture::parse(other).unwrap_err(), FormatError::UnknownVersion(9));
+    let mut file = file_header("");
+    let start = file.len() as u64;
+    file.extend_from_slice(&[200, 0, 0]);
+    assert_eq!(Capture::parse(file).unwrap_err(), FormatError::Damaged { offset: start });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn damage_is_an_error_or_a_difference_and_never_a_panic(seed: u64, which in 0usize..4, all: bool) {
+        let recorded = recorded::connections();
+        let tape = capture_recorded(&recorded[which % recorded.len()], seed % 3);
+        let mut file = tape.file();
+        let other = file.clone();
+        mutate(&mut Random::new(seed), &mut file, 8, &other);
+        if let Ok(capture) = Capture::parse(file) {
+            let config = Config::default();
+            let mut timeline = Timeline::new(capture.opening(), &config, all);
+            let mut lines = 0;
+            let mut line = |_: &str| lines += 1;
+            replay(&capture, &config, any_instant(), &mut |moment| timeline.take(moment, &mut line));
+            timeline.finish(&mut line);
+        }
+    }
+}

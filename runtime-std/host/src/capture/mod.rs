@@ -1,0 +1,148 @@
+//! Captures of connections as files: what users send in with a report, and what `replay` makes of it.
+
+mod replay;
+mod writer;
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anabranch_core::capture::{Opening, Tap, file_header, stopped_record};
+use tracing::warn;
+
+pub(crate) use replay::replay;
+use writer::Writer;
+
+/// How captures' files are named at the end.
+const EXTENSION: &str = "anacap";
+
+/// Bounds of captures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CaptureLimits {
+    /// Bytes of one connection's file. Default 64 MiB.
+    pub bytes: u64,
+    /// Files in the folder, those of earlier servers included; no more are begun. Default 1000.
+    pub files: u64,
+    /// Bytes that may wait for the disk, of all connections; what does not fit ends its capture. Default 32 MiB.
+    pub waiting: usize,
+}
+
+impl Default for CaptureLimits {
+    fn default() -> Self {
+        CaptureLimits { bytes: 64 << 20, files: 1000, waiting: 32 << 20 }
+    }
+}
+
+/// A folder that connections are captured into, a file for each. A thread of its own writes them: a connection never
+/// waits for the disk. The files hold everything clients send, keys and media included, so that only their owner may
+/// read them.
+#[derive(Debug, Clone)]
+pub struct Captures {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    limits: CaptureLimits,
+    header: Vec<u8>,
+    writer: Writer,
+    /// Files in the folder.
+    files: AtomicU64,
+}
+
+impl Captures {
+    /// Captures into `folder`, which is made if it is not there. `header` is what a replay needs to know of the program:
+    /// its name and version in the first line, then its options, one a line. The thread ends with the process.
+    ///
+    /// # Errors
+    /// The folder cannot be made or listed, or there is no thread.
+    pub fn start(folder: &Path, limits: CaptureLimits, header: &str) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let mut files = 0;
+        for entry in fs::read_dir(folder)? {
+            files += u64::from(entry?.path().extension().is_some_and(|extension| extension == EXTENSION));
+        }
+        let writer = Writer::start(folder.to_owned(), limits.waiting)?;
+        let shared = Shared { limits, header: file_header(header), writer, files: AtomicU64::new(files) };
+        Ok(Captures { shared: Arc::new(shared) })
+    }
+
+    /// For the next connection, unless there are as many files as there may be.
+    pub(crate) fn tap(&self) -> Option<Box<dyn Tap>> {
+        let Shared { limits, files, .. } = &*self.shared;
+        let before = files
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |files| (files <= limits.files).then_some(files + 1));
+        match before {
+            Ok(files) if files < limits.files => {
+                let shared = self.shared.clone();
+                Some(Box::new(FileTap { shared, file: 0, written: 0, stopped: false }))
+            }
+            // Told once: the count goes one beyond the bound and stays there.
+            Ok(_) => {
+                warn!("no more connections are captured: there are {} files", limits.files);
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Waits until all that was recorded is written, but not longer than `patience`.
+    pub fn flush(&self, patience: Duration) {
+        self.shared.writer.flush(patience);
+    }
+}
+
+/// What records of one connection go through.
+#[derive(Debug)]
+struct FileTap {
+    shared: Arc<Shared>,
+    /// Its number with the writer.
+    file: u64,
+    /// Bytes so far.
+    written: u64,
+    stopped: bool,
+}
+
+impl FileTap {
+    fn stop(&mut self, words: &str) {
+        self.stopped = true;
+        self.shared.writer.finish(self.file, &stopped_record(words));
+    }
+}
+
+impl Tap for FileTap {
+    fn opened(&mut self, opening: &Opening) {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let name = PathBuf::from(format!("conn-{}-{unix}.{EXTENSION}", opening.connection));
+        self.file = self.shared.writer.begin(name, &self.shared.header);
+        self.written = self.shared.header.len() as u64;
+    }
+
+    fn record(&mut self, record: &[u8]) {
+        if self.stopped {
+            return;
+        }
+        self.written += record.len() as u64;
+        let limit = self.shared.limits.bytes;
+        if self.written > limit {
+            self.stop(&format!("the limit of {limit} bytes for one connection was reached"));
+        } else if !self.shared.writer.append(self.file, record) {
+            self.stop("the disk was too slow");
+        }
+    }
+}
+
+impl Drop for FileTap {
+    fn drop(&mut self) {
+        if !self.stopped {
+            self.shared.writer.finish(self.file, &[]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+use std::fmt;
+use std::num::NonZero;
+
+use anabranch_core::conn::{Budget, Scope};
+
+use crate::Options;
+
+/// What `check` prints: the settings that hold, and the memory that clients can make the server take with them.
+pub(crate) struct CheckReport<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) threads: Option<NonZero<usize>>,
+}
+
+impl fmt::Display for CheckReport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "The options are valid. These hold:")?;
+        for line in self.options.all_lines() {
+            writeln!(f, "  {line}")?;
+        }
+        if let Some(threads) = self.threads {
+            writeln!(f, "  --threads={threads}")?;
+        }
+        let config = self.options.config();
+        let budget = Budget::new(&config, &config.defaults);
+        writeln!(f, "\nMemory at the worst, whatever clients send (an ordinary client takes far less):")?;
+        for scope in Scope::ALL {
+            writeln!(f, "\n  {:<46} {:>12}", Title(scope).to_string(), Size(budget.total(scope)).to_string())?;
+            for term in budget.terms().iter().filter(|term| term.scope == scope) {
+                writeln!(f, "    {:<44} {:>12}  {}", term.name, Size(term.bytes).to_string(), term.limit)?;
+            }
+        }
+        writeln!(f, "\n  In all, with a connection that is accepted counted in \"connection\":")?;
+        let sum = [
+            (Scope::BeforeConnect, "strangers"),
+            (Scope::Connection, "connections"),
+            (Scope::Publisher, "publishers"),
+            (Scope::Player, "players"),
+            (Scope::Stream, "streams"),
+        ];
+        for (index, (scope, count)) in sum.into_iter().enumerate() {
+            let plus = if index == 0 { ' ' } else { '+' };
+            let most = match (budget.count(scope), scope) {
+                (Some(most), _) => format!(", at most {most}"),
+                (None, Scope::BeforeConnect) => String::new(),
+                (None, _) => ", any number: no limit is set".to_owned(),
+            };
+            writeln!(f, "    {plus} {:>12} x {count}{most}", Size(budget.total(scope)).to_string())?;
+        }
+        let timeout = config.defaults.session.timeouts.connect.as_secs();
+        write!(f, "  A stranger is let go after {timeout} s. Buffers of the system and stacks of threads come on top.")
+    }
+}
+
+struct Title(Scope);
+
+impl fmt::Display for Title {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Scope::BeforeConnect => write!(f, "each {}", self.0),
+            Scope::Asked => write!(f, "and {}", self.0),
+            Scope::Publisher | Scope::Player => write!(f, "and for each {}", self.0),
+            Scope::Connection | Scope::Stream => write!(f, "each {}", self.0),
+        }
+    }
+}
+
+/// Bytes, for a person.
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0;
+        match bytes {
+            0..1024 => write!(f, "{bytes} B"),
+            1024..0x10_0000 => write!(f, "{:.1} KiB", bytes as f64 / 1024.0),
+            _ => write!(f, "{:.1} MiB", bytes as f64 / 1_048_576.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_shows_settings_terms_and_the_formula() {
+        let options = Options::of_header("program\n--stream-memory=5\n--listen=127.0.0.1:1936").unwrap();
+        let text = CheckReport { options: &options, threads: NonZero::new(3) }.to_string();
+        for words in [
+            "--listen=127.0.0.1:1936\n",
+            "--stream-memory=5\n",
+            "--tcp-keepalive=60\n",
+            "--threads=3\n",
+            "each connection before connect ",
+            "S0 S1 S2 ",
+            "and for each player ",
+            " x streams",
+            "let go after 10 s",
+        ] {
+            assert!(text.contains(words), "{words} is not in\n{text}");
+        }
+        // The stream's memory is one of its terms.
+        let less = Options::of_header("program\n--stream-memory=1").unwrap().config();
+        let total = |config: &anabranch_core::conn::Config| Budget::new(config, &config.defaults).total(Scope::Stream);
+        assert!(total(&less) < total(&options.config()) + (5 << 20));
+        assert_eq!(Size(1023).to_string(), "1023 B");
+        assert_eq!(Size(15 << 10).to_string(), "15.0 KiB");
+        assert_eq!(Size(3 << 19).to_string(), "1.5 MiB");
+    }
+}
