@@ -157,7 +157,13 @@ impl Connection {
         match action {
             Action::Subscribe(stream) => {
                 let member = shared.fanouts.join(shared, stream, self.clone());
-                self.state().places.push((stream, member));
+                let mut state = self.state();
+                if state.abandoned {
+                    drop(state);
+                    shared.fanouts.leave(stream, &member);
+                } else {
+                    state.places.push((stream, member));
+                }
             }
             Action::Unsubscribe(stream) => {
                 let left = {
