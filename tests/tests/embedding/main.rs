@@ -13,6 +13,7 @@ macro_rules! on_both_runtimes {
     };
 }
 
+mod crowd;
 mod hooks;
 mod lifecycle;
 mod program_plays;

@@ -1,0 +1,100 @@
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Barrier;
+use std::thread;
+
+use anabranch_core::amf::{Object, Value};
+use anabranch_core::chunk::write_message;
+use anabranch_core::command::Command;
+use anabranch_core::message::{Message, MessageType};
+use anabranch_host::Serve;
+use anabranch_tests::clients::{PATIENCE, wait_for};
+
+use crate::Running;
+
+on_both_runtimes!(two_thousand_players_are_served_and_leave_nothing_behind);
+
+const PLAYERS: usize = 2000;
+/// Threads that look after the players' sockets.
+const ATTENDANTS: usize = 8;
+const LAST: &[u8] = b"the last picture";
+
+/// One at a time: the test counts the threads of the process.
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+/// All that a player says, in one piece.
+fn opening() -> Vec<u8> {
+    let mut bytes = vec![3];
+    bytes.resize(1 + 2 * 1536, 0);
+    let app = Object::default().with("app", "live").with("tcUrl", "rtmp://localhost/live");
+    let calls = [
+        (0, Command::new("connect", 1.0, Value::Object(app))),
+        (0, Command::new("createStream", 2.0, Value::Null)),
+        (1, Command::new("play", 3.0, Value::Null).with("cam")),
+    ];
+    for (stream_id, call) in calls {
+        write_message(&mut bytes, 128, 3, 0, MessageType::COMMAND_AMF0, stream_id, &call.encode());
+    }
+    bytes
+}
+
+/// Threads of this process that serve connections, and open files.
+fn held() -> (usize, usize) {
+    let tasks = fs::read_dir("/proc/self/task").expect("Linux").filter_map(|task| {
+        let name = fs::read_to_string(task.ok()?.path().join("comm")).ok()?;
+        ["writer-", "reader-", "worker-", "listener-"].iter().any(|kind| name.starts_with(kind)).then_some(())
+    });
+    (tasks.count(), fs::read_dir("/proc/self/fd").expect("Linux").count())
+}
+
+fn two_thousand_players_are_served_and_leave_nothing_behind<S: Serve + Send + 'static>() {
+    let _alone = ALONE.lock();
+    let server = Running::start::<S>(|builder| builder);
+    let mut publication = server.handle.publish("live/cam").expect("nobody else does");
+    let (address, opening) = (server.address, opening());
+    let (settled, ended) = (Barrier::new(ATTENDANTS + 1), Barrier::new(ATTENDANTS + 1));
+    // A first connection brings whatever a runtime opens once and keeps.
+    drop(TcpStream::connect(address).expect("it accepts"));
+    wait_for("first connection", PATIENCE, || (server.handle.stats().accepted == 1).then_some(()));
+    wait_for("its end", PATIENCE, || (server.handle.stats().connections == 0).then_some(()));
+    let files = held().1;
+    thread::scope(|scope| {
+        for _ in 0..ATTENDANTS {
+            scope.spawn(|| {
+                let connect = |_| {
+                    let mut socket = TcpStream::connect(address).expect("it accepts");
+                    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+                    socket.write_all(&opening).expect("it reads");
+                    socket
+                };
+                let mut sockets: Vec<_> = (0..PLAYERS / ATTENDANTS).map(connect).collect();
+                settled.wait();
+                for socket in &mut sockets {
+                    let (mut heard, mut piece) = (Vec::new(), [0; 4096]);
+                    while !heard.ends_with(LAST) {
+                        let count = socket.read(&mut piece).expect("frames come");
+                        assert!(count > 0, "the server hung up");
+                        heard.extend_from_slice(&piece[..count]);
+                    }
+                }
+                ended.wait();
+            });
+        }
+        settled.wait();
+        wait_for("all players", PATIENCE, || (publication.players() == PLAYERS).then_some(()));
+        for number in 0..10 {
+            publication.push(Message::video(number * 40, [0x17, 1, 0, 0, 0, 9].as_slice())).expect("it is published");
+        }
+        let last = [&[0x27, 1, 0, 0, 0][..], LAST].concat();
+        publication.push(Message::video(400, last)).expect("it is published");
+        ended.wait();
+    });
+    // All of them hung up at once.
+    wait_for("end of all connections", PATIENCE, || (server.handle.stats().connections == 0).then_some(()));
+    assert_eq!(server.handle.stats().accepted, 1 + PLAYERS as u64);
+    wait_for("closed sockets", PATIENCE, || (held().1 <= files).then_some(()));
+    drop(publication);
+    server.stop();
+    wait_for("end of all threads", PATIENCE, || (held().0 == 0).then_some(()));
+}
