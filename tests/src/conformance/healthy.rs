@@ -4,7 +4,7 @@ use super::media::{AUDIO_HEADER, VIDEO_HEADER, long};
 use super::{Client, Site};
 
 /// A publisher and a player on a stream of their own; all that is sent arrives, to the byte.
-pub(super) fn assert_healthy(site: &Site) {
+pub fn assert_healthy(site: &Site) {
     let name = site.named("healthy");
     let mut player = Client::player(site, &name);
     let mut publisher = Client::publisher(site, &name);
