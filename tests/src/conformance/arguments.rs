@@ -1,17 +1,21 @@
 /// What `cargo test` hands to every target, as far as it means something here.
 #[derive(Debug, Default)]
-pub(super) struct Arguments {
-    pub(super) list: bool,
-    pub(super) exact: bool,
+pub struct Arguments {
+    /// Names are to be printed, and nothing run.
+    pub list: bool,
+    /// Filters are whole names.
+    pub exact: bool,
     /// Only ignored tests are asked for, of which there are none.
-    pub(super) ignored: bool,
-    pub(super) threads: Option<usize>,
+    pub ignored: bool,
+    /// How many to run at a time.
+    pub threads: Option<usize>,
     filters: Vec<String>,
     skipped: Vec<String>,
 }
 
 impl Arguments {
-    pub(super) fn read(mut given: impl Iterator<Item = String>) -> Self {
+    /// Reads them; what means nothing here is passed over.
+    pub fn read(mut given: impl Iterator<Item = String>) -> Self {
         let mut arguments = Arguments::default();
         while let Some(argument) = given.next() {
             let (name, value) = match argument.split_once('=') {
@@ -35,7 +39,7 @@ impl Arguments {
     }
 
     /// Whether the case of this name is asked for.
-    pub(super) fn wants(&self, name: &str) -> bool {
+    pub fn wants(&self, name: &str) -> bool {
         let is_meant = |filter: &String| if self.exact { name == filter } else { name.contains(filter.as_str()) };
         let wanted = self.filters.is_empty() || self.filters.iter().any(is_meant);
         wanted && !self.ignored && !self.skipped.iter().any(is_meant)

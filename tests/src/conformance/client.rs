@@ -8,7 +8,7 @@ use anabranch_core::amf::{Object, Value, amf0};
 use anabranch_core::command::Command;
 use anabranch_core::handshake::ClientKind;
 use anabranch_core::message::{Control, Message, MessageType, UserControl};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::Site;
 use super::text::line;
@@ -43,6 +43,20 @@ impl Wire {
     pub fn dial(site: &Site) -> Self {
         let opened = Instant::now();
         let socket = TcpStream::connect_timeout(&site.address(), PATIENCE).expect("the server accepts");
+        Wire::over(socket, opened)
+    }
+
+    /// Connects with room for `bytes` that came and were not read, as little as the system gives: who does not read then
+    /// soon has a window of zero.
+    pub fn dial_narrow(site: &Site, bytes: usize) -> Self {
+        let opened = Instant::now();
+        let socket = Socket::new(Domain::for_address(site.address()), Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(bytes).expect("a socket option");
+        socket.connect_timeout(&site.address().into(), PATIENCE).expect("the server accepts");
+        Wire::over(socket.into(), opened)
+    }
+
+    fn over(socket: TcpStream, opened: Instant) -> Self {
         socket.set_nodelay(true).expect("a socket option");
         socket.set_write_timeout(Some(PATIENCE)).expect("a socket option");
         Wire { socket, opened }
@@ -75,6 +89,26 @@ impl Wire {
         }
         self.socket.set_write_timeout(Some(PATIENCE)).expect("a socket option");
         taken
+    }
+
+    /// Writes again and again, without reading, until the server hangs up.
+    ///
+    /// # Panics
+    /// If it does not for this time.
+    pub fn write_until_closed(&mut self, bytes: &[u8], time: Duration) {
+        let deadline = Instant::now() + time;
+        let mut at = 0;
+        self.socket.set_write_timeout(Some(Duration::from_secs(1))).expect("a socket option");
+        while Instant::now() < deadline {
+            match self.socket.write(&bytes[at..]) {
+                Ok(count) => at = (at + count) % bytes.len(),
+                Err(error) if is_hang_up(&error) => return,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("writing: {error}"),
+            }
+        }
+        panic!("the server does not hang up in {time:?}");
     }
 
     /// Writes byte after byte, with so much time after each, until the server hangs up; how many that were.
@@ -112,6 +146,25 @@ impl Wire {
                 Err(end) => return (bytes, end),
             }
         }
+    }
+
+    /// Reads for `time` and lets be what comes; how the connection ended meanwhile, if it did.
+    pub fn listen(&mut self, time: Duration) -> End {
+        let deadline = Instant::now() + time;
+        let mut buffer = [0; 4096];
+        loop {
+            if let Err(end) = self.read_before(deadline, &mut buffer) {
+                return end;
+            }
+        }
+    }
+
+    /// Reads one byte and takes `time` for it, whatever more there is.
+    pub fn read_one_after(&mut self, time: Duration) -> End {
+        let start = Instant::now();
+        let end = self.read_before(start + time, &mut [0]).err().unwrap_or(End::Open);
+        std::thread::sleep(time.saturating_sub(start.elapsed()));
+        end
     }
 
     /// Nothing is said any more, and the connection is closed by the server.

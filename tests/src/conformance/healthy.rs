@@ -6,7 +6,7 @@ use super::media::{AUDIO_HEADER, VIDEO_HEADER, long};
 use super::{Client, Site};
 
 /// A publisher and a player on a stream of their own; all that is sent arrives, to the byte.
-pub(super) fn assert_healthy(site: &Site) {
+pub fn assert_healthy(site: &Site) {
     // Never a name of which the last pair may not be gone yet.
     static PAIRS: AtomicU64 = AtomicU64::new(0);
     let name = site.named(&format!("healthy{}", PAIRS.fetch_add(1, Ordering::Relaxed)));

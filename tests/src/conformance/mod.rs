@@ -21,7 +21,10 @@ use std::net::SocketAddr;
 
 use anabranch_core::conn::Config;
 
+pub use arguments::Arguments;
+pub use cases::in_every_phase;
 pub use client::{Client, End, PATIENCE, Wire};
+pub use healthy::assert_healthy;
 pub use runner::main;
 pub use site::Site;
 

@@ -9,6 +9,11 @@ pub struct Site {
 }
 
 impl Site {
+    /// A server that a test has started, and a name for what the test does there.
+    pub fn at(address: SocketAddr, name: &str) -> Self {
+        Site { address, name: name.to_owned() }
+    }
+
     pub(super) fn new(address: SocketAddr, number: usize) -> Self {
         Site { address, name: format!("case{number}") }
     }

@@ -258,8 +258,8 @@ fn acknowledgements_of_any_number_are_taken(site: &Site) {
     assert_goes_on(&mut client);
 }
 
-/// A connection in each of its phases.
-fn in_every_phase(site: &Site) -> [Wire; 6] {
+/// A connection in each of its phases: just open, in C1, after the handshake, after `connect`, publishing, playing.
+pub fn in_every_phase(site: &Site) -> [Wire; 6] {
     let mut begun = Wire::dial(site);
     begun.write(&[3; 700]);
     [

@@ -32,6 +32,8 @@ mod refusals;
 mod relay;
 mod timeouts;
 
+pub use hostile::in_every_phase;
+
 use super::Group;
 
 /// All there are, in the order of the table.

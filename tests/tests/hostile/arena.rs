@@ -1,0 +1,202 @@
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anabranch_tests::clients::{PATIENCE, Runtime, Server, wait_for};
+use anabranch_tests::conformance::{Site, Wire, assert_healthy};
+
+use crate::attacks::Case;
+use crate::held::Held;
+use crate::log::{self, Closed};
+use crate::neighbours::{Heard, Neighbours};
+use crate::table::short;
+
+/// A pause between two frames of a neighbour that no load of the machine excuses.
+const PAUSE: Duration = Duration::from_secs(5);
+/// Beyond a timeout, what a connection may last on a machine that does much else.
+const LATE: f64 = 60.0;
+/// Threads that look after a crowd of connections.
+const ATTENDANTS: usize = 8;
+
+/// A server under attack.
+pub(crate) struct Arena {
+    /// The server, and names for the attackers.
+    pub(crate) site: Site,
+    /// How many attackers there are.
+    pub(crate) attackers: usize,
+    server: Mutex<Server>,
+    process: u32,
+    neighbours: Neighbours,
+    /// What it held before the attack.
+    before: Held,
+    /// The connections of the neighbours.
+    healthy: HashSet<u64>,
+}
+
+/// What became of a case.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) attackers: usize,
+    pub(crate) ended: String,
+    grown: usize,
+    bound: usize,
+    left: isize,
+    heard: Heard,
+}
+
+impl Row {
+    pub(crate) fn memory(&self) -> String {
+        let mib = |bytes: f64| bytes / f64::from(1 << 20);
+        format!("{:.1} / {} / {:+.1} MiB", mib(self.grown as f64), self.bound >> 20, mib(self.left as f64))
+    }
+
+    pub(crate) fn neighbours(&self) -> String {
+        let Heard { frames, lost, longest_pause } = self.heard;
+        format!("{frames}, {lost}, {} ms", longest_pause.as_millis())
+    }
+}
+
+/// Runs one case; what is not as it should be panics.
+pub(crate) fn run(runtime: Runtime, case: &Case, all: bool) -> Row {
+    let server = Server::start(runtime, case.arguments);
+    let site = Site::at(server.address(), "site");
+    let process = server.process.id();
+    let neighbours = Neighbours::start(&site);
+    let opened = server.process.lines_with(" opened from ");
+    let healthy: HashSet<u64> = opened.iter().filter_map(|line| log::connection(&line.text)).collect();
+    assert_eq!(healthy.len(), Neighbours::CONNECTIONS, "{opened:?}");
+    let attackers = case.attackers(runtime, all);
+    let before = Held::by(process);
+    let arena = Arena { site, attackers, server: Mutex::new(server), process, neighbours, before, healthy };
+
+    (case.attack)(&arena);
+    arena.wait_gone();
+    let after = arena.held();
+    let closed = arena.closed();
+    let row = Row {
+        attackers,
+        ended: ended(case, &closed),
+        grown: after.peak.saturating_sub(before.resident),
+        bound: case.bound(runtime, attackers),
+        left: after.resident as isize - before.resident as isize,
+        heard: Heard::default(),
+    };
+    assert!(row.grown <= row.bound, "{} grew: {}; {}", short(runtime), row.memory(), row.ended);
+    assert_healthy(&arena.site);
+    let heard = arena.neighbours.stop();
+    let row = Row { heard, ..row };
+    assert_eq!(heard.lost, 0, "frames of the neighbours: {}", row.neighbours());
+    assert!(heard.longest_pause < PAUSE, "the neighbours waited: {}", row.neighbours());
+    let server = arena.server.into_inner().unwrap_or_else(PoisonError::into_inner);
+    server.stop();
+    row
+}
+
+/// Holds against the case how its attackers ended; in words.
+fn ended(case: &Case, closed: &[Closed]) -> String {
+    assert!(!closed.is_empty(), "nobody came");
+    let mut lasted = Vec::new();
+    for one in closed {
+        assert!(case.ends.contains(&one.reason.as_str()), "not for {:?}: {}", case.ends, one.line);
+        if let Some(limit) = case.lasts.filter(|_| one.reason.ends_with("_timeout")) {
+            assert!((limit..limit + LATE).contains(&one.seconds), "not after {limit} s: {}", one.line);
+            lasted.push(one.seconds);
+        }
+    }
+    let shortest = lasted.iter().copied().fold(f64::INFINITY, f64::min);
+    let longest = lasted.iter().copied().fold(0.0, f64::max);
+    let after = if lasted.is_empty() { String::new() } else { format!(" after {shortest:.1} to {longest:.1} s") };
+    assert!(case.lasts.is_none() || !lasted.is_empty(), "nobody met the timeout: {}", log::summary(closed.iter()));
+    log::summary(closed.iter()) + &after
+}
+
+impl Arena {
+    /// Runs as many attackers at the same time as there are, each with a name of its own.
+    pub(crate) fn each(&self, attack: impl Fn(&Site, usize) + Sync) {
+        self.several(self.attackers, attack);
+    }
+
+    /// Runs so many attackers at the same time.
+    pub(crate) fn several(&self, count: usize, attack: impl Fn(&Site, usize) + Sync) {
+        thread::scope(|scope| {
+            let attack = &attack;
+            let threads: Vec<_> = (0..count)
+                .map(|number| {
+                    let site = Site::at(self.site.address(), &self.site.named(&format!("attacker{number}")));
+                    scope.spawn(move || attack(&site, number))
+                })
+                .collect();
+            for thread in threads {
+                thread.join().unwrap_or_else(|words| panic!("an attacker: {}", crate::said(&*words)));
+            }
+        });
+    }
+
+    /// Opens as many connections as there are attackers.
+    pub(crate) fn crowd(&self, open: impl Fn(&Site, usize) -> Wire + Sync) -> Vec<Wire> {
+        let wires = Mutex::new(Vec::new());
+        self.several(ATTENDANTS.min(self.attackers), |site, attendant| {
+            for number in (attendant..self.attackers).step_by(ATTENDANTS) {
+                let wire = open(site, number);
+                wires.lock().unwrap_or_else(PoisonError::into_inner).push(wire);
+            }
+        });
+        wires.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the neighbours have so many more frames.
+    pub(crate) fn wait_frames(&self, count: usize) {
+        self.neighbours.wait_frames(count);
+    }
+
+    /// Waits until the server has so many connections of attackers.
+    pub(crate) fn wait_open(&self, count: usize) {
+        wait_for("open connections", PATIENCE, || (self.held().files >= self.before.files + count).then_some(()));
+    }
+
+    /// Lines of the log with these words.
+    pub(crate) fn lines_with(&self, words: &str) -> Vec<String> {
+        self.server().process.lines_with(words).into_iter().map(|line| line.text).collect()
+    }
+
+    /// Bytes of memory that the server has once all attackers so far are gone.
+    pub(crate) fn resident_when_gone(&self) -> usize {
+        self.wait_gone();
+        self.held().resident
+    }
+
+    /// Waits until nothing is left of the attackers: neither sockets nor threads, and a line in the log for each.
+    fn wait_gone(&self) {
+        let mut held = self.held();
+        let is_gone = |held: &Held| held.files <= self.before.files && held.threads <= self.before.threads;
+        let gone = PATIENCE.as_millis() / 20;
+        for _ in 0..gone {
+            if is_gone(&held) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(20));
+            held = self.held();
+        }
+        assert!(is_gone(&held), "{held:?} when the attackers had gone, and before them {:?}", self.before);
+        wait_for("a line for each closed connection", PATIENCE, || {
+            let opened = self.lines_with(" opened from ").len() - self.healthy.len();
+            (self.closed().len() == opened).then_some(())
+        });
+    }
+
+    /// How the attackers' connections ended.
+    fn closed(&self) -> Vec<Closed> {
+        let lines = self.server().process.lines_with(" closed: ");
+        let closed = log::closed(&lines);
+        closed.into_iter().filter(|(id, _)| !self.healthy.contains(id)).map(|(_, closed)| closed).collect()
+    }
+
+    fn held(&self) -> Held {
+        Held::by(self.process)
+    }
+
+    fn server(&self) -> MutexGuard<'_, Server> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,139 @@
+//! Hostile peers against both servers, over loopback, and a table of what became of them.
+//!
+//! Each case has a server of its own, the program that people run, so that its memory, threads and files are the case's
+//! own too. Next to every attack a healthy publisher and two healthy players go on: they lose nothing. When the attackers
+//! are gone, so must be all that the server held for them, and it must still serve.
+//!
+//! As one of `cargo test` it runs every case with fewer attackers than `tests/hostile` does, which passes `--all`.
+
+mod arena;
+mod attacks;
+mod held;
+mod log;
+mod neighbours;
+mod table;
+
+use std::collections::VecDeque;
+use std::io::Write as _;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anabranch_tests::clients::Runtime;
+use anabranch_tests::conformance::Arguments;
+
+use arena::Row;
+use attacks::{CASES, Case};
+
+const RUNTIMES: [Runtime; 2] = [Runtime::Smol, Runtime::Std];
+/// Cases at a time of those that keep a processor busy. Those that wait for a timeout all run beside them.
+const BUSY: usize = 3;
+/// Cases at a time of those that wait.
+const WAITING: usize = 14;
+/// How long a case may take, all in all.
+const DEADLINE: Duration = Duration::from_secs(240);
+
+#[derive(Clone, Copy)]
+struct Job {
+    number: usize,
+    runtime: Runtime,
+    case: &'static Case,
+    all: bool,
+}
+
+impl Job {
+    fn name(&self) -> String {
+        format!("{}::{}", table::short(self.runtime), self.case.name)
+    }
+}
+
+type Outcome = (Job, Result<Row, String>);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::read(std::env::args().skip(1));
+    let all = std::env::args().any(|argument| argument == "--all");
+    let of_case = |case| RUNTIMES.map(|runtime| Job { number: 0, runtime, case, all });
+    let jobs: Vec<Job> = CASES.iter().copied().flatten().flat_map(of_case).collect();
+    let count = jobs.len();
+    let jobs: Vec<Job> = jobs.into_iter().filter(|job| arguments.wants(&job.name())).collect();
+    if arguments.list {
+        for job in &jobs {
+            println!("{}: test", job.name());
+        }
+        println!("\n{} tests, 0 benchmarks", jobs.len());
+        return ExitCode::SUCCESS;
+    }
+    println!("\nrunning {} tests", jobs.len());
+    let left_out = count - jobs.len();
+    let start = Instant::now();
+    let jobs = jobs.into_iter().enumerate().map(|(number, job)| Job { number, ..job }).collect();
+    let outcomes = run(jobs, arguments.threads);
+    print!("{}", table::of(&outcomes));
+    let mut failed = 0;
+    for (job, outcome) in &outcomes {
+        if let Err(reason) = outcome {
+            failed += 1;
+            println!("FAILED {}: {reason}", job.name());
+        }
+    }
+    println!(
+        "\ntest result: {}. {} passed; {failed} failed; 0 ignored; 0 measured; {left_out} filtered out; finished in \
+         {:.2}s\n",
+        if failed == 0 { "ok" } else { "FAILED" },
+        outcomes.len() - failed,
+        start.elapsed().as_secs_f64()
+    );
+    let _ = std::io::stdout().flush();
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(jobs: Vec<Job>, threads: Option<usize>) -> Vec<Outcome> {
+    let (waiting, busy): (VecDeque<Job>, VecDeque<Job>) = jobs.into_iter().partition(|job| job.case.waits());
+    let outcomes = Mutex::new(Vec::new());
+    let queues = [(Mutex::new(waiting), threads.unwrap_or(WAITING)), (Mutex::new(busy), threads.unwrap_or(BUSY))];
+    thread::scope(|scope| {
+        for (queue, threads) in &queues {
+            for _ in 0..(*threads).max(1) {
+                scope.spawn(|| {
+                    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    while let Some(job) = next() {
+                        let outcome = run_one(job);
+                        outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((job, outcome));
+                    }
+                });
+            }
+        }
+    });
+    let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    outcomes.sort_by_key(|(job, _)| job.number);
+    outcomes
+}
+
+/// Runs a case in a thread of its own, so that one that hangs holds up nobody.
+fn run_one(job: Job) -> Result<Row, String> {
+    let (done, result) = std::sync::mpsc::channel();
+    let all = job.all;
+    let body = move || {
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| arena::run(job.runtime, job.case, all)));
+        // Nobody listens any more to one that took too long.
+        let _ = done.send(outcome.map_err(|words| said(&*words)));
+    };
+    thread::Builder::new().name(job.case.name.to_owned()).spawn(body).expect("the system gives a thread");
+    result.recv_timeout(DEADLINE).unwrap_or_else(|_| Err(format!("not over after {} s", DEADLINE.as_secs())))
+}
+
+/// What a panic said.
+fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_owned()
+}
+
+/// Joins a thread whose panic is this one's.
+fn join<T>(thread: thread::JoinHandle<T>) -> T {
+    thread.join().unwrap_or_else(|words| panic!("{}", said(&*words)))
+}
+
+/// Something that several threads count.
+type Counter = Arc<std::sync::atomic::AtomicUsize>;

@@ -1,0 +1,161 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anabranch_core::message::MessageType;
+use anabranch_tests::clients::{PATIENCE, wait_for};
+use anabranch_tests::conformance::{Client, Site};
+
+use crate::{Counter, join};
+
+/// Time between two frames.
+const FRAME: Duration = Duration::from_millis(20);
+/// Frames from key frame to key frame.
+const GOP: u32 = 24;
+const PLAYERS: usize = 2;
+/// In the number of the last frame.
+const LAST: u32 = 1 << 31;
+
+/// A publisher and players who want nothing but a stream, fifty frames a second of video and audio in turn, and get all
+/// of it, to the byte.
+pub(crate) struct Neighbours {
+    stop: Arc<AtomicBool>,
+    /// Frames that the first player has.
+    heard: Counter,
+    publisher: JoinHandle<u32>,
+    players: Vec<JoinHandle<Heard>>,
+}
+
+/// What a player got.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Heard {
+    pub(crate) frames: u32,
+    pub(crate) lost: u32,
+    pub(crate) longest_pause: Duration,
+}
+
+impl Neighbours {
+    /// Connections that they have.
+    pub(crate) const CONNECTIONS: usize = PLAYERS + 1;
+
+    /// Starts them; they are in the middle of it when this returns.
+    pub(crate) fn start(site: &Site) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let heard = Counter::default();
+        let name = site.named("neighbours");
+        let players = (0..PLAYERS).map(|number| {
+            let player = Client::player(site, &name);
+            let heard = if number == 0 { heard.clone() } else { Counter::default() };
+            thread::spawn(move || play(player, &heard))
+        });
+        let players = players.collect();
+        let publisher = Client::publisher(site, &name);
+        let stopping = stop.clone();
+        let publisher = thread::spawn(move || publish(publisher, &stopping));
+        let neighbours = Neighbours { stop, heard, publisher, players };
+        neighbours.wait_frames(50);
+        neighbours
+    }
+
+    /// Waits until so many more frames have come.
+    pub(crate) fn wait_frames(&self, count: usize) {
+        let end = self.heard.load(Ordering::Relaxed) + count;
+        wait_for("frames of the neighbours", PATIENCE, || {
+            assert!(self.players.iter().all(|player| !player.is_finished()), "a neighbour has stopped");
+            (self.heard.load(Ordering::Relaxed) >= end).then_some(())
+        });
+    }
+
+    /// Ends the stream; what all players together got of it.
+    pub(crate) fn stop(self) -> Heard {
+        self.stop.store(true, Ordering::Relaxed);
+        let players: Vec<Heard> = self.players.into_iter().map(join).collect();
+        let sent = join(self.publisher);
+        for heard in &players {
+            assert_eq!(heard.frames + heard.lost, sent, "frames of a neighbour");
+        }
+        Heard {
+            frames: players.iter().map(|heard| heard.frames).sum(),
+            lost: players.iter().map(|heard| heard.lost).sum(),
+            longest_pause: players.iter().map(|heard| heard.longest_pause).max().unwrap_or_default(),
+        }
+    }
+}
+
+/// Publishes until it is told to stop; how many frames.
+fn publish(mut publisher: Client, stop: &AtomicBool) -> u32 {
+    let mut due = Instant::now();
+    for number in 0.. {
+        let last = stop.load(Ordering::Relaxed);
+        let number = if last { number | LAST } else { number };
+        publisher.send(6, time(number), type_of(number), 1, &frame(number));
+        if last {
+            publisher.settle();
+            return (number & !LAST) + 1;
+        }
+        due += FRAME;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+    unreachable!("numbers do not end")
+}
+
+/// Plays to the last frame, and holds every frame against the one that was sent.
+fn play(mut player: Client, count: &AtomicUsize) -> Heard {
+    let mut heard = Heard::default();
+    let mut expected = 0;
+    let mut before: Option<Instant> = None;
+    loop {
+        let message = player.message();
+        if !matches!(message.type_id, MessageType::AUDIO | MessageType::VIDEO) {
+            continue;
+        }
+        let pause = before.replace(Instant::now()).map_or(Duration::ZERO, |before| before.elapsed());
+        heard.longest_pause = heard.longest_pause.max(pause);
+        let number = message.payload.get(5..9).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+        let number = number.expect("a frame has a number");
+        assert!(
+            message.payload[..] == frame(number)[..] && message.type_id == type_of(number),
+            "a neighbour gets other bytes for frame {number}"
+        );
+        assert_eq!(message.timestamp, time(number), "of frame {number}");
+        assert!(number & !LAST >= expected, "frame {number} comes after {expected}");
+        heard.lost += (number & !LAST) - expected;
+        expected = (number & !LAST) + 1;
+        heard.frames += 1;
+        count.fetch_add(1, Ordering::Relaxed);
+        if number & LAST != 0 {
+            return heard;
+        }
+    }
+}
+
+fn time(number: u32) -> u32 {
+    (number & !LAST) * FRAME.as_millis() as u32
+}
+
+fn type_of(number: u32) -> u8 {
+    if number.is_multiple_of(2) { MessageType::VIDEO } else { MessageType::AUDIO }
+}
+
+/// The body of a frame: what it is, its number, and bytes that depend on the number.
+fn frame(number: u32) -> Vec<u8> {
+    let place = number & !LAST;
+    let (head, length) = match (place % GOP, place % 2) {
+        (0, _) => ([0x17, 1, 0, 0, 0], 6000),
+        (_, 0) => ([0x27, 1, 0, 0, 0], 500 + place as usize * 37 % 1000),
+        _ => ([0xaf, 1, 0, 0, 0], 180),
+    };
+    let mut body = [&head[..], &number.to_be_bytes()].concat();
+    let mut state = place.wrapping_mul(0x9e37_79b9) | 1;
+    body.extend(
+        std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state as u8
+        })
+        .take(length),
+    );
+    body
+}

@@ -1,0 +1,57 @@
+use std::fmt::Write as _;
+
+use anabranch_tests::clients::Runtime;
+
+use crate::Outcome;
+
+/// The name of a runtime in the table and in filters.
+pub(crate) fn short(runtime: Runtime) -> &'static str {
+    match runtime {
+        Runtime::Smol => "smol",
+        Runtime::Std => "std",
+    }
+}
+
+/// All cases, one a line and runtime.
+pub(crate) fn of(outcomes: &[Outcome]) -> String {
+    let mut rows = vec![
+        [
+            "case",
+            "server",
+            "attackers",
+            "limit",
+            "outcome",
+            "memory: most / bound / after",
+            "neighbours: got, lost, longest pause",
+        ]
+        .map(str::to_owned),
+    ];
+    for (job, outcome) in outcomes {
+        let [attackers, ended, memory, neighbours] = match outcome {
+            Ok(row) => [row.attackers.to_string(), row.ended.clone(), row.memory(), row.neighbours()],
+            Err(_) => ["", "FAILED", "", ""].map(str::to_owned),
+        };
+        let name = job.case.name.replace('_', " ");
+        rows.push([
+            name,
+            short(job.runtime).to_owned(),
+            attackers,
+            job.case.limit.to_owned(),
+            ended,
+            memory,
+            neighbours,
+        ]);
+    }
+    let widths: Vec<usize> =
+        (0..rows[0].len()).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
+    let mut table = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        table.push_str(line.trim_end());
+        table.push('\n');
+    }
+    table
+}
