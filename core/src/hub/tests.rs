@@ -99,6 +99,11 @@ fn listings_are_in_the_order_of_names_and_say_what_there_is() {
     let list = hub.streams();
     assert_eq!(list.iter().map(|stream| stream.key.stream()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!((list[1].log_bytes, frames(&list[1]), list[1].stats.is_some()), (18, 1, true));
+    let _player = hub.play(&key("b"));
+    publisher.end(now);
+    assert_eq!(hub.streams()[1].log_bytes, 18, "what is in the log can still be read");
+    let _publisher = hub.publish(&key("b")).expect("free again");
+    assert_eq!(hub.streams()[1].log_bytes, 0, "nothing of the one before");
 }
 
 #[test]
