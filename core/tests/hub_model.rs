@@ -415,8 +415,6 @@ fn take<T>(list: &mut Vec<T>, pick: usize) -> Option<T> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
-
     #[test]
     fn any_run_is_as_the_model_says(steps in steps()) {
         let start = support::any_instant();

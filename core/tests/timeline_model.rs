@@ -92,8 +92,6 @@ fn wrapped(time: i64) -> u32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
-
     #[test]
     fn jumps_are_bridged_and_all_else_passes(
         steps in steps(),
