@@ -189,7 +189,12 @@ impl Playing {
     /// look again if nobody publishes.
     pub(super) fn pull(&mut self, now: Instant, session: &mut Session, stats: &mut ConnStats) -> Option<Instant> {
         let config = &self.site.config;
-        if self.paused || self.finished || session.outbound().len() >= config.high_water {
+        if self.paused || self.finished {
+            return None;
+        }
+        if session.outbound().len() >= config.high_water {
+            // It takes nothing, and the stream goes on without it.
+            stats.set_lag(self.player.behind());
             return None;
         }
         if self.told && self.player.is_live() {

@@ -193,6 +193,21 @@ fn a_restart_skips_to_a_newer_key_frame_and_never_goes_back() {
 }
 
 #[test]
+fn video_before_the_first_key_frame_is_left_out_and_counted() {
+    let hub = Hub::new(HubConfig::default());
+    let now = any_instant();
+    let mut publisher = hub.publish(&key("cam")).expect("free");
+    let mut player = hub.play(&key("cam"));
+    let audio = Message { type_id: MessageType::AUDIO, ..video(0, &[0xaf, 1, 7]) };
+    let inter = |time| video(time, &[0x27, 1, 0, 0, 0, 9]);
+    for message in [audio, inter(1), inter(2), key_frame(3), inter(4)] {
+        publisher.push(now, message).expect("nobody took over");
+    }
+    assert_eq!(pull(&mut player).0, [0, 3, 4]);
+    assert_eq!((player.undecodable(), player.missed().frames), (2, 0));
+}
+
+#[test]
 fn messages_that_are_too_short_are_counted_and_not_passed_on() {
     let hub = Hub::new(HubConfig::default());
     let now = any_instant();

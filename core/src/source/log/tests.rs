@@ -490,3 +490,64 @@ fn headers_do_not_move_the_streams_time() {
     source.end(now);
     assert_eq!(source.begin().map(now, FrameKind::Video, true, 7), 50_081);
 }
+
+/// A player without multitrack gets the default track alone, as a message of the plain kind.
+#[test]
+fn players_without_multitrack_get_the_default_track() {
+    let plain = key(40, 1);
+    for multitrack in [true, false] {
+        let shown = plain.for_player(multitrack).expect("every player understands it");
+        assert_eq!(shown.payload(), plain.payload());
+    }
+    let both = many_tracks([0, 1], 4);
+    let all = both.for_player(true).expect("it is understood");
+    assert_eq!(all.payload(), both.payload());
+    let default = both.for_player(false).expect("it holds the default track");
+    assert!(!crate::flv::classify_video(&default.payload()).multitrack);
+    assert!(default.payload().ends_with(&[0; 4]) && default.timestamp() == both.timestamp());
+    let moved = both.at(77);
+    assert_eq!(moved.for_player(false).map(Frame::timestamp), Some(77));
+    let other = many_tracks([1], 4);
+    assert!(other.for_player(true).is_some() && other.for_player(false).is_none());
+}
+
+/// FFmpeg 9 sends the colour metadata of every track without a track id: only its codec tells whose it is.
+#[test]
+fn metadata_of_another_tracks_codec_is_kept_from_players_without_multitrack() {
+    let metadata = |codec: &[u8; 4]| frame(MessageType::VIDEO, 0, &[b"\x94".as_slice(), codec, &[2, 0, 0, 5]].concat());
+    assert_eq!(metadata(b"av01").class(), FrameClass::Metadata);
+    let shown = |first: &[Frame], then: Frame| {
+        let (mut source, now) = live(SourceLimits::default());
+        push_all(&mut source, now, first.iter().cloned().chain([key(0, 1)]));
+        let mut cursor = source.join();
+        while !matches!(source.next(&mut cursor), Next::Pending) {}
+        source.push(now, then);
+        match source.next(&mut cursor) {
+            Next::Frame(frame) => frame.for_player(false).is_some(),
+            other => panic!("{other:?}"),
+        }
+    };
+    // The default track is AVC; AV1 is on another.
+    assert!(!shown(&[video_header(0, 1), many_tracks([1], 4)], metadata(b"av01")));
+    assert!(shown(&[video_header(0, 1), many_tracks([1], 4)], metadata(b"avc1")), "the default track's own");
+    assert!(shown(&[video_header(0, 1)], metadata(b"av01")), "no other track has it");
+    assert!(shown(&[many_tracks([0], 4), many_tracks([1], 4)], metadata(b"av01")), "both have it");
+}
+
+#[test]
+fn gaps_add_up_and_tell_what_came_to_them() {
+    let earlier = Gap { frames: 2, bytes: 30, milliseconds: 400 };
+    let mut gap = earlier;
+    gap.add(Gap { frames: 5, bytes: 70, milliseconds: 11 });
+    assert_eq!(gap, Gap { frames: 7, bytes: 100, milliseconds: 411 });
+    assert_eq!(gap.since(earlier), Gap { frames: 5, bytes: 70, milliseconds: 11 });
+}
+
+#[test]
+fn video_is_in_force_once_its_header_is() {
+    let (mut source, now) = live(SourceLimits::default());
+    push_all(&mut source, now, [metadata(0, 1), audio_header(0, 1), key(0, 1)]);
+    assert!(!source.headers().has_video());
+    source.push(now, video_header(0, 1));
+    assert!(source.headers().has_video());
+}
