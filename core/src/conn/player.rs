@@ -196,7 +196,12 @@ impl Playing {
         watch: Option<&mut Watch>,
     ) -> Option<Instant> {
         let config = &self.site.config;
-        if self.paused || self.finished || session.outbound().len() >= config.high_water {
+        if self.paused || self.finished {
+            return None;
+        }
+        if session.outbound().len() >= config.high_water {
+            // It takes nothing, and the stream goes on without it.
+            stats.set_lag(self.player.behind());
             return None;
         }
         let live = watch.as_deref().and_then(Watch::recorded_live);

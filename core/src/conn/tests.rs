@@ -579,7 +579,7 @@ fn whatever_a_player_does_not_get_is_in_its_report() {
     let mut player = site.player("cam");
     player.hear(&site);
     player.say(&site, &peer::command("receiveAudio", 0.0, 1, &[false.into()]));
-    publisher.say(&site, &[headers(), gop(0, 1), peer::video(45, &[0x17, 1])].concat());
+    publisher.say(&site, &[headers(), gop(0, 1), peer::video(45, &[0x17, 1]), peer::video(46, &[0x17, 1])].concat());
     site.pass(Duration::from_millis(50));
     publisher.poll(&site);
     player.hear(&site);
@@ -589,15 +589,17 @@ fn whatever_a_player_does_not_get_is_in_its_report() {
         publisher.poll(&site);
         player.poll(&site);
     }
+    let lag = player.conn.stats().snapshot(site.now).lag;
     player.disconnect(&site);
     publisher.disconnect(&site);
     let report = player.closed.expect("over");
     assert_eq!(report.role, Some(Role::Player));
     assert!(report.unsent.frames > 10 && report.given_up > 0, "{report}");
+    assert_eq!(lag, report.unsent.frames, "how far it was behind was there to be read");
     assert!(report.left_out.unwanted > 0, "{report}");
     let report = publisher.closed.expect("over");
-    assert_eq!((report.role, report.malformed), (Some(Role::Publisher), 1));
-    assert!(report.to_string().contains("1 malformed messages"), "{report}");
+    assert_eq!((report.role, report.malformed), (Some(Role::Publisher), 2));
+    assert!(report.to_string().contains("2 malformed messages"), "{report}");
 }
 
 #[test]
@@ -800,4 +802,41 @@ fn times_may_be_for_ever() {
     assert!(publisher.closed.is_none() && player.closed.is_none());
     publisher.conn.shutdown();
     publisher.poll(&site);
+}
+
+#[test]
+fn a_publisher_that_nobody_plays_is_closed_and_one_that_is_played_stays() {
+    let config = VhostConfig { idle_publisher: Some(Duration::from_secs(8)), ..VhostConfig::default() };
+    let mut site = Site::with(config.into());
+    let mut lonely = site.publisher("lonely");
+    let mut played = site.publisher("played");
+    let player = site.player("played");
+    let started = site.now;
+    for second in 1..=9u32 {
+        for publisher in [&mut lonely, &mut played] {
+            publisher.say(&site, &peer::audio(second * 1000, &peer::audio_frame(1)));
+            publisher.hear(&site);
+        }
+        lonely.run(&mut site, Duration::from_millis(500));
+        played.run(&mut site, Duration::from_millis(500));
+        lonely.hear(&site);
+        played.hear(&site);
+        let elapsed = site.now - started;
+        assert_eq!(lonely.closed.is_some(), elapsed > Duration::from_secs(8), "after {elapsed:?}");
+    }
+    assert_eq!(lonely.closed.map(|report| report.close.reason), Some(CloseReason::Idle));
+    assert!(played.closed.is_none());
+    drop(player);
+}
+
+#[test]
+fn an_adapter_may_close_a_connection_and_bytes_taken_are_counted() {
+    let site = Site::new();
+    let mut client = site.client();
+    let sent = client.conn.stats().snapshot(site.now).bytes_out;
+    assert!(sent > 3073, "handshake and the answer to connect: {sent}");
+    client.conn.close(CloseReason::Closed("as asked"));
+    client.hear(&site);
+    let report = client.closed.expect("over");
+    assert_eq!((report.close.reason, report.sent), (CloseReason::Closed("as asked"), sent));
 }

@@ -50,10 +50,7 @@ impl Claim {
         entry.holder = Some(Holder { claim: self.claim, credentials: self.credentials.clone() });
         // The stream may have been forgotten and made anew while the claim waited.
         self.stream = entry.stream.clone();
-        let (timeline, epoch) = {
-            let mut source = self.stream.source();
-            (source.begin(), source.epoch())
-        };
+        let (timeline, epoch) = self.stream.begin();
         drop(registry);
         self.pending = false;
         Ok(Publisher::new(self.hub.clone(), self.stream.clone(), self.claim, timeline, epoch))

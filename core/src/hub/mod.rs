@@ -52,7 +52,7 @@ pub use claim::Claim;
 pub use player::{Player, Pulled};
 pub use publisher::Publisher;
 
-use crate::source::{Frame, MergeWindow, Source, SourceLimits, StartRule, Timestamps, WireFormat};
+use crate::source::{Frame, MergeWindow, Source, SourceLimits, StartRule, Timeline, Timestamps, WireFormat};
 use crate::stats::StreamStatsView;
 use crate::url::StreamKey;
 
@@ -188,6 +188,15 @@ struct Stream {
 }
 
 impl Stream {
+    /// A publisher begins: its timeline and epoch.
+    fn begin(&self) -> (Timeline, u64) {
+        let mut source = self.source();
+        let timeline = source.begin();
+        // The log of the one before is void.
+        self.log_bytes.store(source.log_bytes(), Ordering::Relaxed);
+        (timeline, source.epoch())
+    }
+
     /// Appends a frame and keeps the listing up to date.
     fn push(&self, mut source: MutexGuard<'_, Source>, now: Instant, frame: Frame) {
         source.push(now, frame);

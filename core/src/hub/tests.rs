@@ -99,6 +99,11 @@ fn listings_are_in_the_order_of_names_and_say_what_there_is() {
     let list = hub.streams();
     assert_eq!(list.iter().map(|stream| stream.key.stream()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!((list[1].log_bytes, frames(&list[1]), list[1].stats.is_some()), (18, 1, true));
+    let _player = hub.play(&key("b"));
+    publisher.end(now);
+    assert_eq!(hub.streams()[1].log_bytes, 18, "what is in the log can still be read");
+    let _publisher = hub.publish(&key("b")).expect("free again");
+    assert_eq!(hub.streams()[1].log_bytes, 0, "nothing of the one before");
 }
 
 #[test]
@@ -185,6 +190,21 @@ fn a_restart_skips_to_a_newer_key_frame_and_never_goes_back() {
     player.restart();
     assert_eq!(pull(&mut player).0, [4, 5]);
     assert_eq!((player.missed().frames, player.missed().milliseconds), (1, 2));
+}
+
+#[test]
+fn video_before_the_first_key_frame_is_left_out_and_counted() {
+    let hub = Hub::new(HubConfig::default());
+    let now = any_instant();
+    let mut publisher = hub.publish(&key("cam")).expect("free");
+    let mut player = hub.play(&key("cam"));
+    let audio = Message { type_id: MessageType::AUDIO, ..video(0, &[0xaf, 1, 7]) };
+    let inter = |time| video(time, &[0x27, 1, 0, 0, 0, 9]);
+    for message in [audio, inter(1), inter(2), key_frame(3), inter(4)] {
+        publisher.push(now, message).expect("nobody took over");
+    }
+    assert_eq!(pull(&mut player).0, [0, 3, 4]);
+    assert_eq!((player.undecodable(), player.missed().frames), (2, 0));
 }
 
 #[test]

@@ -375,4 +375,27 @@ mod tests {
         let other = video(0, &[0x27, 1, 0, 0, 0, 9], 128);
         assert!(!other.is_header() && !other.is_join_point());
     }
+
+    #[test]
+    fn a_frame_goes_out_as_the_message_it_came_as() {
+        let bodies: [(u8, &[u8]); 4] = [
+            (MessageType::VIDEO, &[0x17, 1, 0, 0, 0, 9]),
+            (MessageType::AUDIO, &[0xaf, 1, 5]),
+            (MessageType::DATA_AMF0, b"\x02\x00\x0aonMetaData\x05"),
+            (MessageType::DATA_AMF0, b"\x02\x00\x06onText\x05"),
+        ];
+        for (type_id, body) in bodies {
+            let payload = Payload::from(body);
+            let message = Message { chunk_stream: 9, timestamp: 40, type_id, stream_id: 7, payload };
+            let frame = Frame::encode(message, WireFormat { chunk_size: 128 });
+            let mut reader = crate::chunk::ChunkReader::new(Default::default(), crate::chunk::Leniency::Strict);
+            let read = reader.read(&mut &frame.wire()[..]).expect("legal").expect("whole");
+            assert_eq!((read.type_id, read.timestamp, read.stream_id), (type_id, 40, Frame::STREAM_ID));
+            assert_eq!(*read.payload, *body);
+            // Of data only onMetaData is for those who join later.
+            let metadata = body.ends_with(b"onMetaData\x05");
+            assert_eq!(frame.is_header(), metadata);
+            assert_eq!(frame.class() == FrameClass::Metadata, metadata);
+        }
+    }
 }

@@ -118,4 +118,20 @@ mod tests {
     fn without_a_window_everything_leaves_at_once() {
         assert_eq!(wakes(0, &[(0, V), (5, A), (33, V)]), [0, 5, 33]);
     }
+
+    #[test]
+    fn a_stream_that_begins_or_ends_wakes_at_once_and_delays_no_video() {
+        #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
+        let start = Instant::now();
+        let window = MergeWindow(Duration::from_millis(350));
+        let mut flush = Flush::default();
+        assert_eq!(flush.deadline(), None);
+        flush.pushed(start, window, &frame(A));
+        assert_eq!(flush.deadline(), Some(start + window.0));
+        flush.at_once(start);
+        assert_eq!(flush.deadline(), Some(start));
+        assert!(flush.take_due(start) && !flush.take_due(start + window.0));
+        flush.pushed(start, window, &frame(V));
+        assert_eq!(flush.deadline(), Some(start), "no video left before it");
+    }
 }

@@ -95,6 +95,12 @@ impl ChunkWriter {
         self.streams.iter().filter(|(_, stream)| stream.written.is_some()).map(|(id, _)| *id).collect()
     }
 
+    /// True if the next chunk of this message, begun or not, would not be its last.
+    pub(crate) fn takes_more_than_one_chunk(&self, message: &Outgoing) -> bool {
+        let written = self.streams.get(&message.chunk_stream).and_then(|stream| stream.written).unwrap_or(0);
+        message.body.len() - written > self.chunk_size
+    }
+
     /// Writes the first chunk of a message; true if that was all of it.
     pub(crate) fn begin(&mut self, out: &mut Vec<u8>, message: Outgoing, style: Style) -> bool {
         assert!(!self.is_open(message.chunk_stream), "a message is in progress there");

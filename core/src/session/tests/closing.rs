@@ -93,6 +93,28 @@ fn a_publisher_must_send_within_its_times() {
 }
 
 #[test]
+fn the_first_message_sets_the_time_for_the_next() {
+    let mut link = Link::publishing(SessionConfig::default());
+    link.pass(15 * SECOND);
+    assert_eq!(link.wait().deadline, Some(link.now + 5 * SECOND), "for a first message");
+    link.send(&peer::audio(0, peer::AUDIO_HEADER));
+    assert_eq!(link.events().len(), 1);
+    assert_eq!(link.wait().deadline, Some(link.now + 10 * SECOND));
+}
+
+#[test]
+fn what_was_queued_and_never_written_is_counted() {
+    let mut link = Link::connected();
+    link.send(&peer::create_stream(2.0));
+    let queued = link.session.outbound().len() as u64;
+    assert!(queued > 0);
+    link.session.handle_disconnect(link.now, CloseReason::PeerClosed);
+    assert_eq!((link.session.given_up(), link.session.outbound().len()), (queued, 0));
+    link.session.handle_disconnect(link.now, CloseReason::PeerClosed);
+    assert_eq!(link.session.given_up(), queued, "once");
+}
+
+#[test]
 fn a_second_publication_has_the_time_of_a_first_message_again() {
     let mut link = Link::publishing(SessionConfig::default());
     link.send(&peer::audio(0, peer::AUDIO_HEADER));

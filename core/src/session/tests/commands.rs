@@ -272,6 +272,32 @@ fn stream_ids_count_up_and_the_second_works_as_the_first() {
 }
 
 #[test]
+fn a_stream_that_is_not_there_is_not_taken_for_another() {
+    let mut link = Link::connected();
+    link.send(&peer::create_stream(2.0));
+    link.send(&peer::publish(7, "cam"));
+    assert_eq!(link.hear(), ["3/0 _result 2 1", "3/0 _error 5 NetConnection.Call.Failed"]);
+    assert_eq!((link.events().len(), link.session.phase()), (0, Phase::Connected));
+}
+
+/// GStreamer's rtmp2sink names the stream where its number belongs.
+#[test]
+fn delete_stream_without_a_number_ends_all() {
+    let mut link = Link::connected();
+    for stream_id in [1, 2] {
+        link.send(&peer::create_stream(2.0));
+        link.send(&peer::publish(stream_id, "cam"));
+        link.accept_publish();
+    }
+    link.hear();
+    link.send(&peer::command("deleteStream", 0.0, 0, &["cam".into()]));
+    assert_eq!(link.events(), ["Unpublish { stream_id: 1 }", "Unpublish { stream_id: 2 }"]);
+    assert_eq!(link.session.phase(), Phase::Connected);
+    link.send(&peer::create_stream(3.0));
+    assert_eq!(link.hear(), ["3/0 _result 3 1"], "their ids are free again");
+}
+
+#[test]
 fn streams_are_bounded() {
     let mut config = SessionConfig::default();
     config.limits.streams = 2;
@@ -367,13 +393,20 @@ fn aggregates_come_apart() {
         (9, 500, peer::key_frame(1)),
         (8, 520, peer::audio_frame(2)),
         (19, 530, vec![0]),
+        (18, 535, b"\x02\x00\x06onText\x05".to_vec()),
         (9, 540, peer::inter_frame(3)),
     ] {
         crate::flv::tag::write_tag(type_id, timestamp, &payload, &mut body).expect("short");
     }
     let mut link = Link::publishing(SessionConfig::default());
     link.send(&peer::message(MessageType::AGGREGATE, 1000, 1, &body));
-    assert_eq!(link.events(), ["video key 1 on 1 at 1000", "audio frame 2 on 1 at 1020", "video frame 3 on 1 at 1040"]);
+    let parts = [
+        "video key 1 on 1 at 1000",
+        "audio frame 2 on 1 at 1020",
+        "data onText on 1 at 1035",
+        "video frame 3 on 1 at 1040",
+    ];
+    assert_eq!(link.events(), parts);
     assert_eq!(link.session.counters().ignored_messages, 1);
 }
 

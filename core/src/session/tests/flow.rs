@@ -62,6 +62,25 @@ fn what_comes_while_a_request_waits_is_kept_and_read_after_the_answer() {
     assert!(link.wait().read);
 }
 
+/// What was parsed of the kept bytes makes room for as many.
+#[test]
+fn only_bytes_still_to_be_parsed_count_as_kept() {
+    let mut config = SessionConfig::default();
+    config.limits.inbox = 400;
+    let mut link = Link::connected_with(config);
+    link.send(&peer::play(0, "cam"));
+    let kept = [ping(1), ping(2), peer::play(1, "door"), ping(3)].concat();
+    link.send(&kept);
+    link.accept_play();
+    // The second play waits: what came before it is parsed, and one ping is left.
+    let Event::Stop { stream_id: 1 } = link.event() else { panic!("the first is over") };
+    let Event::Play(request) = link.event() else { panic!("the second play") };
+    let room = 400 - ping(3).len();
+    assert_eq!(link.session.handle_input(link.now, &vec![0; room]), Ok(()));
+    assert_eq!(link.session.handle_input(link.now, &[0]), Err(Error::InboxOverLimit { limit: 400 }));
+    drop(request);
+}
+
 #[test]
 fn an_adapter_that_reads_on_all_the_same_reaches_a_limit() {
     let mut config = SessionConfig::default();

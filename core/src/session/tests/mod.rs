@@ -4,6 +4,7 @@ mod bounds;
 mod closing;
 mod commands;
 mod flow;
+mod ours;
 pub(crate) mod peer;
 #[path = "../../../tests/support/mod.rs"]
 mod support;

@@ -1,6 +1,6 @@
-use std::time::Duration;
+mod model;
 
-use proptest::prelude::*;
+use std::time::Duration;
 
 use super::*;
 use crate::message::{Message, MessageType, Payload};
@@ -521,232 +521,63 @@ fn headers_do_not_move_the_streams_time() {
     assert_eq!(source.begin().map(now, FrameKind::Video, true, 7), 50_081);
 }
 
-/// What a publisher or a player does next.
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    Push(u8),
-    Read(usize, usize),
-    Restart(usize),
-    Join,
-    Change,
+/// A player without multitrack gets the default track alone, as a message of the plain kind.
+#[test]
+fn players_without_multitrack_get_the_default_track() {
+    let plain = key(40, 1);
+    for multitrack in [true, false] {
+        let shown = plain.for_player(multitrack).expect("every player understands it");
+        assert_eq!(shown.payload(), plain.payload());
+    }
+    let both = many_tracks([0, 1], 4);
+    let all = both.for_player(true).expect("it is understood");
+    assert_eq!(all.payload(), both.payload());
+    let default = both.for_player(false).expect("it holds the default track");
+    assert!(!crate::flv::classify_video(&default.payload()).multitrack);
+    assert!(default.payload().ends_with(&[0; 4]) && default.timestamp() == both.timestamp());
+    let moved = both.at(77);
+    assert_eq!(moved.for_player(false).map(Frame::timestamp), Some(77));
+    let other = many_tracks([1], 4);
+    assert!(other.for_player(true).is_some() && other.for_player(false).is_none());
 }
 
-/// The same as [`Source`] with nothing left out and nothing clever: every frame ever pushed, and for each its place.
-#[derive(Default)]
-struct Model {
-    frames: Vec<Frame>,
-    /// Where the present publisher began, and the bounds cut.
-    epoch_start: usize,
-    oldest: usize,
-    /// Counts publishers.
-    epoch: usize,
-}
-
-impl Model {
-    fn push(&mut self, frame: Frame, limits: &SourceLimits) {
-        self.frames.push(frame);
-        let bytes = |range: &[Frame]| range.iter().map(|frame| frame.wire().len()).sum::<usize>();
-        let start = self.start_ever();
-        while self.oldest + 1 < self.frames.len() {
-            let kept = &self.frames[self.oldest..];
-            let over = bytes(kept) > limits.bytes || kept.len() > limits.frames;
-            let age = self.time(self.frames.len() - 1) - self.time(self.oldest);
-            let old = age > limits.milliseconds && start.is_none_or(|start| start < self.oldest || self.oldest < start);
-            if !over && !old {
-                return;
-            }
-            self.oldest += 1;
+/// FFmpeg 9 sends the colour metadata of every track without a track id: only its codec tells whose it is.
+#[test]
+fn metadata_of_another_tracks_codec_is_kept_from_players_without_multitrack() {
+    let metadata = |codec: &[u8; 4]| frame(MessageType::VIDEO, 0, &[b"\x94".as_slice(), codec, &[2, 0, 0, 5]].concat());
+    assert_eq!(metadata(b"av01").class(), FrameClass::Metadata);
+    let shown = |first: &[Frame], then: Frame| {
+        let (mut source, now) = live(SourceLimits::default());
+        push_all(&mut source, now, first.iter().cloned().chain([key(0, 1)]));
+        let mut cursor = source.join();
+        while !matches!(source.next(&mut cursor), Next::Pending) {}
+        source.push(now, then);
+        match source.next(&mut cursor) {
+            Next::Frame(frame) => frame.for_player(false).is_some(),
+            other => panic!("{other:?}"),
         }
-    }
-
-    /// The stream's time at a frame: what is not coded has none of its own.
-    fn time(&self, index: usize) -> u32 {
-        let coded = self.frames[..=index].iter().rfind(|frame| frame.class().is_coded());
-        coded.unwrap_or(&self.frames[index]).timestamp()
-    }
-
-    /// The newest frame of this publisher to start at, whether or not it is still there.
-    fn start_ever(&self) -> Option<usize> {
-        self.starts().last().copied()
-    }
-
-    fn starts(&self) -> Vec<usize> {
-        let epoch = &self.frames[self.epoch_start..];
-        let first_video = epoch.iter().position(|frame| frame.kind() == FrameKind::Video && frame.class().is_coded());
-        let first_video = first_video.unwrap_or(epoch.len());
-        let is_start = |(index, frame): &(usize, &Frame)| match frame.kind() {
-            FrameKind::Video => frame.is_join_point(),
-            FrameKind::Audio => *index < first_video && frame.class().is_coded(),
-            FrameKind::Data => false,
-        };
-        epoch.iter().enumerate().filter(is_start).map(|(index, _)| self.epoch_start + index).collect()
-    }
-
-    /// Where a reader begins: at the first start that came while it waited, else at the newest.
-    fn start(&self, reader: &Reader) -> Option<usize> {
-        let waits_from = if reader.epoch == self.epoch { reader.waits_from } else { 0 };
-        let kept: Vec<usize> = self.starts().into_iter().filter(|start| *start >= self.oldest).collect();
-        kept.iter().copied().find(|start| *start >= waits_from).or(kept.last().copied())
-    }
-
-    /// The newest metadata, video and audio header before `position`, in this order.
-    fn headers(&self, position: usize) -> Vec<String> {
-        let before = &self.frames[self.epoch_start..position];
-        [FrameKind::Data, FrameKind::Video, FrameKind::Audio]
-            .iter()
-            .filter_map(|kind| before.iter().rfind(|frame| frame.is_header() && frame.kind() == *kind).map(word))
-            .collect()
-    }
+    };
+    // The default track is AVC; AV1 is on another.
+    assert!(!shown(&[video_header(0, 1), many_tracks([1], 4)], metadata(b"av01")));
+    assert!(shown(&[video_header(0, 1), many_tracks([1], 4)], metadata(b"avc1")), "the default track's own");
+    assert!(shown(&[video_header(0, 1)], metadata(b"av01")), "no other track has it");
+    assert!(shown(&[many_tracks([0], 4), many_tracks([1], 4)], metadata(b"av01")), "both have it");
 }
 
-/// A player of the model: the next frame, if it has started.
-#[derive(Clone, Copy, Default)]
-struct Reader {
-    next: Option<usize>,
-    key_seen: bool,
-    reached: Option<Place>,
-    epoch: usize,
-    /// Where the wait for a start began.
-    waits_from: usize,
+#[test]
+fn gaps_add_up_and_tell_what_came_to_them() {
+    let earlier = Gap { frames: 2, bytes: 30, milliseconds: 400 };
+    let mut gap = earlier;
+    gap.add(Gap { frames: 5, bytes: 70, milliseconds: 11 });
+    assert_eq!(gap, Gap { frames: 7, bytes: 100, milliseconds: 411 });
+    assert_eq!(gap.since(earlier), Gap { frames: 5, bytes: 70, milliseconds: 11 });
 }
 
-/// One past the last frame a player got or passed over, the time there, and where its publisher began.
-#[derive(Clone, Copy)]
-struct Place {
-    next: usize,
-    time: u32,
-    epoch_start: usize,
-}
-
-impl Reader {
-    fn join(model: &Model) -> Self {
-        Reader { epoch: model.epoch, waits_from: model.frames.len(), ..Reader::default() }
-    }
-
-    fn restart(&mut self) {
-        self.next = None;
-        self.waits_from = usize::MAX;
-    }
-
-    fn read(&mut self, model: &Model) -> Option<String> {
-        if self.next.is_some_and(|next| next < model.oldest) {
-            self.restart();
-        }
-        let Some(mut next) = self.next else {
-            let start = model.start(self)?;
-            let time = model.frames[start].timestamp();
-            let gap = self.gap(model, start);
-            let place = Place { next: start, time, epoch_start: model.epoch_start };
-            *self = Reader { next: Some(start), key_seen: false, reached: Some(place), epoch: model.epoch, ..*self };
-            return Some(format!("start@{time} [{}] {gap}", model.headers(start).join(" ")));
-        };
-        loop {
-            let frame = model.frames.get(next)?;
-            next += 1;
-            self.next = Some(next);
-            self.reached = Some(Place { next, time: model.time(next - 1), epoch_start: model.epoch_start });
-            self.key_seen |= frame.is_join_point();
-            if self.key_seen || frame.kind() != FrameKind::Video || frame.is_header() {
-                return Some(word(frame));
-            }
-        }
-    }
-
-    /// What lies between the last frame read and `start`; of a new publisher only what comes after its first start.
-    fn gap(&self, model: &Model, start: usize) -> String {
-        let Some(place) = self.reached else {
-            return NO_GAP.into();
-        };
-        let time = |index: usize| model.time(index);
-        let (missed, milliseconds) = if place.epoch_start == model.epoch_start {
-            (model.frames[place.next.min(start)..start].to_vec(), time(start).saturating_sub(place.time))
-        } else {
-            let first = model.starts()[0];
-            let (old, new) = (&model.frames[place.next..model.epoch_start], &model.frames[first..start]);
-            let left = time(model.epoch_start - 1) - place.time;
-            ([old, new].concat(), left + time(start) - time(first))
-        };
-        let bytes: usize = missed.iter().map(|frame| frame.wire().len()).sum();
-        format!("-{}f {bytes}b {milliseconds}ms", missed.len())
-    }
-}
-
-proptest! {
-    #[test]
-    fn any_run_is_as_the_model_says(
-        steps in prop::collection::vec(
-            prop_oneof![
-                12 => (0u8..12).prop_map(Step::Push),
-                6 => (0usize..4, 1usize..8).prop_map(|(player, count)| Step::Read(player, count)),
-                1 => (0usize..4).prop_map(Step::Restart),
-                1 => Just(Step::Join),
-                1 => Just(Step::Change),
-            ],
-            1..200,
-        ),
-        bytes in 60usize..600,
-        frames in 1usize..30,
-        milliseconds in 0u32..400,
-    ) {
-        let limits = SourceLimits { bytes, frames, milliseconds, ..SourceLimits::default() };
-        let (mut source, now) = live(limits);
-        let mut model = Model::default();
-        let mut players = vec![(source.join(), Reader::default())];
-        let mut number = 0u8;
-        for (index, step) in steps.into_iter().enumerate() {
-            let time = index as u32 * 10;
-            match step {
-                Step::Push(kind) => {
-                    number = number.wrapping_add(1);
-                    let frame = match kind {
-                        0 => metadata(time, number),
-                        1 => video_header(time, number),
-                        2 => audio_header(time, number),
-                        3..5 => key(time, number),
-                        5..9 => inter(time, number),
-                        _ => audio(time, number),
-                    };
-                    model.push(frame.clone(), &limits);
-                    source.push(now, frame);
-                    prop_assert!(source.log_bytes() <= bytes || source.log_frames() == 1);
-                    prop_assert!(source.log_frames() <= frames);
-                    prop_assert_eq!(source.log_frames(), model.frames.len() - model.oldest);
-                }
-                Step::Read(player, count) => {
-                    let index = player % players.len();
-                    let (cursor, reader) = &mut players[index];
-                    for _ in 0..count {
-                        let seen = match source.next(cursor) {
-                            Next::Start(start) => {
-                                let headers: Vec<String> = start.headers.iter().map(word).collect();
-                                let gap = gap(start.gap);
-                                Some(format!("start@{} [{}] {gap}", start.timestamp, headers.join(" ")))
-                            }
-                            Next::Frame(frame) => Some(word(frame)),
-                            Next::Pending => None,
-                            Next::Ended => unreachable!("somebody always publishes here"),
-                        };
-                        prop_assert_eq!(seen, reader.read(&model));
-                    }
-                }
-                Step::Restart(player) => {
-                    let index = player % players.len();
-                    players[index].0.restart();
-                    players[index].1.restart();
-                }
-                Step::Join if players.len() < 4 => players.push((source.join(), Reader::join(&model))),
-                Step::Join => {}
-                Step::Change => {
-                    source.end(now);
-                    source.begin();
-                    model.epoch_start = model.frames.len();
-                    model.oldest = model.frames.len();
-                    model.epoch += 1;
-                    for (_, reader) in players.iter_mut().filter(|(_, reader)| reader.next.is_some()) {
-                        reader.restart();
-                    }
-                }
-            }
-        }
-    }
+#[test]
+fn video_is_in_force_once_its_header_is() {
+    let (mut source, now) = live(SourceLimits::default());
+    push_all(&mut source, now, [metadata(0, 1), audio_header(0, 1), key(0, 1)]);
+    assert!(!source.headers().has_video());
+    source.push(now, video_header(0, 1));
+    assert!(source.headers().has_video());
 }

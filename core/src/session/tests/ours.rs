@@ -1,0 +1,197 @@
+//! What a session does of its server's own accord: how each is told to the client, and what it is called in logs.
+
+use super::*;
+use crate::amf::{Limits, Object, Value};
+use crate::chunk::ChunkError;
+use crate::command::{Command, CommandError};
+use crate::message::ControlError;
+use crate::policy::Refusal;
+
+/// The information object of the last notice.
+fn information(link: &mut Link) -> (u32, Object) {
+    let bytes = link.take();
+    let messages = link.ear.messages(&bytes);
+    let last = messages.last().expect("a notice");
+    let command = Command::parse(last.type_id, &last.payload, &Limits::default()).expect("AMF");
+    let information = command.arguments.first().and_then(Value::as_object).expect("an information object");
+    (last.stream_id, information.clone())
+}
+
+fn text(object: &Object, key: &str) -> String {
+    object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_publisher_that_another_follows_is_told_and_closed() {
+    let mut link = Link::publishing(SessionConfig::default());
+    link.session.take_over(1);
+    assert_eq!(link.hear(), ["5/1 onStatus 0 NetStream.Publish.BadName"]);
+    assert_eq!(link.closed(), None, "it has a moment to read that");
+    link.pass(Duration::from_secs(3));
+    let end = link.closed().expect("the moment is over");
+    assert_eq!((end.reason, end.phase), (CloseReason::TakenOver, Phase::Publishing));
+}
+
+#[test]
+fn a_playback_that_is_complete_is_told_once_and_another_may_follow() {
+    let mut link = Link::playing();
+    assert!(link.wait().source);
+    link.session.complete_play(1);
+    let complete = ["data onPlayStatus on 1 at 0", "StreamEof(1)", "5/1 onStatus 0 NetStream.Play.Stop"];
+    assert_eq!(link.hear(), complete);
+    assert_eq!((link.session.phase(), link.wait().source), (Phase::Connected, false));
+    link.session.complete_play(1);
+    assert_eq!(link.hear(), [""; 0]);
+    link.send(&peer::play(1, "door"));
+    link.accept_play();
+    assert_eq!(link.session.phase(), Phase::Playing);
+    // Who does not play again has as long to say what it wants as at first.
+    link.session.complete_play(1);
+    link.pass(Duration::from_secs(30));
+    assert_eq!(link.closed().map(|close| close.reason), Some(CloseReason::Timeout(TimeoutKind::Identify)));
+}
+
+#[test]
+fn only_who_understands_it_is_asked_to_connect_anew() {
+    let mut link = Link::connected();
+    assert!(!link.session.request_reconnect(None, "maintenance"));
+    assert_eq!(link.hear(), [""; 0]);
+
+    let mut link = Link::new(SessionConfig::default());
+    link.send(&peer::handshake());
+    link.send(&peer::connect_with(Object::default().with("app", "live").with("capsEx", 1.0)));
+    link.accept_connect();
+    link.hear();
+    assert!(link.session.request_reconnect(Some("rtmp://other/live"), "maintenance"));
+    let (stream_id, information) = information(&mut link);
+    assert_eq!(stream_id, 0);
+    assert_eq!(text(&information, "code"), "NetConnection.Connect.ReconnectRequest");
+    assert_eq!(
+        (text(&information, "tcUrl"), text(&information, "description")),
+        ("rtmp://other/live".into(), "maintenance".into())
+    );
+    assert_eq!(link.closed(), None, "it is served until it leaves");
+    link.session.close_with_words(CloseReason::Shutdown);
+    assert!(link.session.request_reconnect(None, "too late"));
+    assert_eq!(link.hear(), [""; 0]);
+}
+
+#[test]
+fn a_redirect_names_the_other_server_on_the_connections_own_stream() {
+    let mut link = Link::connected();
+    link.send(&peer::create_stream(2.0));
+    link.send(&peer::play(1, "cam"));
+    let Event::Play(request) = link.event() else { panic!("a play") };
+    link.session.reject(request, &Rejection::redirect("rtmp://edge/live/cam".into()));
+    let (stream_id, information) = information(&mut link);
+    assert_eq!((stream_id, text(&information, "code").as_str()), (0, "NetConnection.Connect.Rejected"));
+    let ex = information.get("ex").and_then(Value::as_object).expect("where to");
+    assert_eq!(ex.get("code").and_then(Value::as_number), Some(302.0));
+    assert_eq!(
+        (text(ex, "redirect").as_str(), text(ex, "redirect2").as_str()),
+        ("rtmp://edge/live", "rtmp://edge/live/cam")
+    );
+
+    // Without one, it speaks of the stream and names nowhere to go.
+    let mut link = Link::connected();
+    link.send(&peer::play(0, "cam"));
+    let Event::Play(request) = link.event() else { panic!("a play") };
+    link.session.reject(request, &Rejection::play_denied("members only"));
+    let (stream_id, information) = self::information(&mut link);
+    assert_eq!((stream_id, text(&information, "code").as_str()), (1, "NetStream.Play.Failed"));
+    assert_eq!(
+        (text(&information, "level").as_str(), text(&information, "description").as_str()),
+        ("error", "members only")
+    );
+    assert_eq!(information.get("ex"), None);
+}
+
+#[test]
+fn on_bw_done_is_said_where_it_is_wanted() {
+    let mut link = Link::new(SessionConfig { bandwidth_done: true, ..SessionConfig::default() });
+    link.send(&peer::handshake());
+    link.send(&peer::connect());
+    link.accept_connect();
+    assert_eq!(link.hear().last().map(String::as_str), Some("3/0 onBWDone 0"));
+}
+
+#[test]
+fn a_proxy_in_front_may_say_who_the_client_is() {
+    for (header, client) in [("PROXY TCP4 192.0.2.7 192.0.2.1 51000 1935\r\n", Some("192.0.2.7:51000")), ("", None)] {
+        let bytes = [header.as_bytes(), &peer::handshake(), &peer::connect()].concat();
+        for size in [1, 7, bytes.len()] {
+            let mut link = Link::new(SessionConfig::default());
+            link.session = Session::behind_proxy(Arc::new(SessionConfig::default()), [5; 32], link.start);
+            for piece in bytes.chunks(size) {
+                link.send(piece);
+            }
+            link.accept_connect();
+            assert_eq!(link.hear().last().map(String::as_str), Some("3/0 _result 1 NetConnection.Connect.Success"));
+            let address = client.map(|client| client.parse().expect("an address"));
+            assert_eq!((link.session.client_address(), link.session.received()), (address, bytes.len() as u64));
+        }
+    }
+    // A server without such a proxy does not believe it.
+    let mut link = Link::new(SessionConfig::default());
+    link.send(b"PROXY TCP4 192.0.2.7 192.0.2.1 51000 1935\r\n");
+    assert!(matches!(link.closed(), Some(Close { reason: CloseReason::Protocol(Error::Handshake(_)), .. })));
+    // And a damaged one is not guessed at.
+    link.session = Session::behind_proxy(Arc::new(SessionConfig::default()), [5; 32], link.start);
+    link.send(b"PROXY TCP4 192.0.2.7 nonsense\r\n");
+    assert!(matches!(link.closed(), Some(Close { reason: CloseReason::Protocol(Error::Preface(_)), .. })));
+}
+
+/// Logs and metrics are searched by these.
+#[test]
+fn reasons_have_names_that_stay_and_words() {
+    let protocol = |error: Error| CloseReason::Protocol(error);
+    let reasons = [
+        (CloseReason::PeerClosed, "peer_closed", "closed by the peer"),
+        (CloseReason::PeerLost("reset".into()), "peer_lost", "connection lost: reset"),
+        (
+            protocol(Error::Chunk(ChunkError::ZeroChunkSize)),
+            "chunk_error",
+            "protocol error: chunk stream: chunk size 0",
+        ),
+        (
+            protocol(Error::Control(ControlError::ZeroChunkSize)),
+            "control_error",
+            "protocol error: control message: chunk size 0",
+        ),
+        (
+            protocol(Error::Command(CommandError::NoName)),
+            "command_error",
+            "protocol error: command: command does not start with its name",
+        ),
+        (
+            protocol(Error::MessageOverLimit { type_id: 18, length: 9, limit: 8 }),
+            "message_over_limit",
+            "protocol error: message of type 18 with 9 bytes is over the limit of 8",
+        ),
+        (
+            protocol(Error::InboxOverLimit { limit: 8 }),
+            "inbox_over_limit",
+            "protocol error: more than 8 bytes arrived while a request waited for its answer",
+        ),
+        (CloseReason::Timeout(TimeoutKind::Connect), "connect_timeout", "no connect in time"),
+        (CloseReason::Timeout(TimeoutKind::Identify), "identify_timeout", "neither publish nor play in time"),
+        (CloseReason::Timeout(TimeoutKind::FirstMessage), "first_message_timeout", "publisher sent nothing"),
+        (CloseReason::Timeout(TimeoutKind::NextMessage), "next_message_timeout", "publisher fell silent"),
+        (CloseReason::Timeout(TimeoutKind::Write), "write_timeout", "peer takes nothing"),
+        (CloseReason::Rejected("NetStream.Publish.BadName"), "rejected", "refused: NetStream.Publish.BadName"),
+        (CloseReason::Refused(Refusal::LimitBitrate), "limit_bitrate", "the bitrate is over the limit"),
+        (CloseReason::BandwidthChecked, "bandwidth_checked", "bandwidth check is over"),
+        (CloseReason::Idle, "idle_publisher", "nobody watches"),
+        (CloseReason::TooSlow, "player_too_slow", "player missed too much"),
+        (CloseReason::TakenOver, "taken_over", "another publisher took over"),
+        (CloseReason::Shutdown, "shutdown", "server shutdown"),
+        (CloseReason::Closed("as asked"), "closed", "as asked"),
+    ];
+    for (reason, name, words) in reasons {
+        assert_eq!((reason.name(), reason.to_string().as_str()), (name, words));
+    }
+    let phases = [Phase::Handshake, Phase::Connect, Phase::Connected, Phase::Publishing, Phase::Playing];
+    assert_eq!(phases.map(|phase| phase.to_string()), ["handshake", "connect", "connected", "publishing", "playing"]);
+    let kinds = [ClientKind::Fmle, ClientKind::Haivision, ClientKind::Flash];
+    assert_eq!(kinds.map(|kind| kind.to_string()), ["fmle-publish", "haivision-publish", "flash-publish"]);
+}

@@ -1,0 +1,431 @@
+//! The hub against a naive model: who has each name, who plays what, what each player gets and what a listing says,
+//! after claims, publications, take-overs and departures in any order.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anabranch_core::hub::{Busy, Claim, Conflict, Hub, HubConfig, Player, Publisher, Pulled, StreamId, Superseded};
+use anabranch_core::message::{Message, MessageType, Payload};
+use anabranch_core::source::Gap;
+use anabranch_core::url::StreamKey;
+use proptest::prelude::*;
+
+/// Three of one virtual host, one of another, in the order of their keys.
+const NAMES: [(&str, &str); 4] =
+    [("a.example", "cam"), ("a.example", "door"), ("a.example", "x"), ("b.example", "cam")];
+
+/// Who shows nothing can take nothing over.
+const CREDENTIALS: [&str; 3] = ["", "one", "two"];
+
+/// Bytes of a key frame in the log.
+const FRAME: usize = 12 + 7;
+
+/// Names and credentials by index; claims, publishers and players by a number that picks one of those there are.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Claim {
+        name: usize,
+        credentials: usize,
+        conflict: Conflict,
+    },
+    GiveUp(usize),
+    Begin(usize),
+    Publish(usize),
+    Push(usize),
+    /// Ends a publication, with a word about the time or without.
+    End(usize, bool),
+    Play(usize),
+    Leave(usize),
+    /// A player takes up to so many frames.
+    Pull(usize, usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let name = || 0..NAMES.len();
+    let conflict = prop::sample::select(vec![Conflict::Reject, Conflict::TakeOver]);
+    let step = prop_oneof![
+        4 => (name(), 0..CREDENTIALS.len(), conflict)
+            .prop_map(|(name, credentials, conflict)| Step::Claim { name, credentials, conflict }),
+        2 => any::<usize>().prop_map(Step::GiveUp),
+        4 => any::<usize>().prop_map(Step::Begin),
+        2 => name().prop_map(Step::Publish),
+        8 => any::<usize>().prop_map(Step::Push),
+        2 => (any::<usize>(), any::<bool>()).prop_map(|(pick, word)| Step::End(pick, word)),
+        4 => name().prop_map(Step::Play),
+        2 => any::<usize>().prop_map(Step::Leave),
+        8 => (any::<usize>(), 1usize..5).prop_map(|(pick, most)| Step::Pull(pick, most)),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+/// What the hub should know of one name.
+#[derive(Debug, Clone, Default)]
+struct Stream {
+    /// Counts the streams there ever were.
+    id: u64,
+    holder: Option<Holder>,
+    players: usize,
+    /// The frames of each publisher there was, by number. The last one's are in the log.
+    publications: Vec<Vec<u16>>,
+    live: bool,
+    ended: Option<Instant>,
+    last_frame: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Holder {
+    claim: u64,
+    credentials: usize,
+}
+
+/// A claim, or what became of it.
+#[derive(Debug, Clone, Copy)]
+struct Right {
+    name: usize,
+    holder: Holder,
+    /// The stream and which of its publications it is, once it has begun.
+    publication: Option<(u64, usize)>,
+    last_frame: Option<Instant>,
+}
+
+/// Where a player of the model is.
+#[derive(Debug, Clone, Copy)]
+struct Seat {
+    name: usize,
+    /// The publication it joined in or started in, and the next frame; `None` before its start.
+    publication: usize,
+    next: Option<usize>,
+    /// How many frames the publication had when it joined.
+    joined_at: usize,
+    /// It has noticed that its publisher is gone for good, and waits for its start with another.
+    waits: bool,
+    missed: u64,
+}
+
+#[derive(Debug, Default)]
+struct Model {
+    streams: [Option<Stream>; NAMES.len()],
+    last_id: u64,
+    last_claim: u64,
+    last_frame: u16,
+}
+
+impl Model {
+    fn stream(&mut self, name: usize) -> &mut Stream {
+        let last_id = &mut self.last_id;
+        self.streams[name].get_or_insert_with(|| {
+            *last_id += 1;
+            Stream { id: *last_id, ..Stream::default() }
+        })
+    }
+
+    fn claim(&mut self, name: usize, credentials: usize, conflict: Conflict) -> Result<Right, Busy> {
+        self.last_claim += 1;
+        let holder = Holder { claim: self.last_claim, credentials };
+        let stream = self.stream(name);
+        match stream.holder {
+            None => stream.holder = Some(holder),
+            Some(other) if conflict == Conflict::TakeOver && may_follow(other, credentials) => {}
+            Some(_) => return Err(Busy),
+        }
+        Ok(Right { name, holder, publication: None, last_frame: None })
+    }
+
+    fn takes_over(&self, right: &Right) -> bool {
+        let holder = self.streams[right.name].as_ref().and_then(|stream| stream.holder);
+        holder.is_some_and(|holder| holder != right.holder)
+    }
+
+    fn begin(&mut self, mut right: Right) -> Result<Right, Busy> {
+        let stream = self.stream(right.name);
+        if stream.holder.is_some_and(|other| other != right.holder && !may_follow(other, right.holder.credentials)) {
+            return Err(Busy);
+        }
+        stream.holder = Some(right.holder);
+        stream.live = true;
+        stream.ended = None;
+        stream.publications.push(Vec::new());
+        right.publication = Some((stream.id, stream.publications.len()));
+        Ok(right)
+    }
+
+    fn is_superseded(&self, right: &Right) -> bool {
+        let now = self.streams[right.name].as_ref().map(|stream| (stream.id, stream.publications.len()));
+        now != right.publication
+    }
+
+    fn push(&mut self, right: &mut Right, now: Instant) -> Result<u16, Superseded> {
+        // The number is used up even where nobody hears it.
+        self.last_frame += 1;
+        let number = self.last_frame;
+        right.last_frame = Some(now);
+        if self.is_superseded(right) {
+            return Err(Superseded);
+        }
+        let stream = self.stream(right.name);
+        stream.last_frame = Some(now);
+        stream.publications.last_mut().expect("it has begun").push(number);
+        Ok(number)
+    }
+
+    /// A claim or a publication is over, at a time or without a word.
+    fn give_up(&mut self, right: Right, time: Option<Instant>) {
+        let publishes = right.publication.is_some() && !self.is_superseded(&right);
+        let Some(stream) = &mut self.streams[right.name] else {
+            return;
+        };
+        if publishes {
+            stream.live = false;
+            stream.ended = time.or(right.last_frame).or(stream.last_frame);
+        }
+        stream.holder.take_if(|holder| *holder == right.holder);
+        self.forget(right.name);
+    }
+
+    fn play(&mut self, name: usize) -> Seat {
+        let stream = self.stream(name);
+        stream.players += 1;
+        let joined_at = stream.publications.last().map_or(0, Vec::len);
+        Seat { name, publication: stream.publications.len(), next: None, joined_at, waits: false, missed: 0 }
+    }
+
+    fn leave(&mut self, seat: Seat) {
+        self.streams[seat.name].as_mut().expect("a player keeps its stream").players -= 1;
+        self.forget(seat.name);
+    }
+
+    fn forget(&mut self, name: usize) {
+        self.streams[name].take_if(|stream| stream.holder.is_none() && stream.players == 0);
+    }
+
+    fn pull(&self, seat: &mut Seat, most: usize) -> (Vec<u16>, Pulled) {
+        let stream = self.streams[seat.name].as_ref().expect("a player keeps its stream");
+        let nothing = if stream.live { Pulled::Pending } else { Pulled::Ended(stream.ended) };
+        let present = stream.publications.len();
+        let frames = stream.publications.last().map_or(&[][..], Vec::as_slice);
+        if seat.publication != present || seat.next.is_none() {
+            seat.waits = true;
+            if !stream.live || frames.is_empty() {
+                return (Vec::new(), nothing);
+            }
+            let next = if seat.publication != present {
+                // What it did not read of the one it had started in, and all of those between.
+                if let Some(next) = seat.next {
+                    let left = stream.publications[seat.publication - 1..present - 1].iter().map(Vec::len);
+                    seat.missed += left.sum::<usize>() as u64 - next as u64;
+                }
+                // It waited for this one: it gets all of it.
+                0
+            } else {
+                // Every frame is a key frame: the first that came while it waited, or else the newest.
+                seat.joined_at.min(frames.len() - 1)
+            };
+            seat.publication = present;
+            seat.waits = false;
+            seat.next = Some(next);
+        }
+        let next = seat.next.expect("set above");
+        let taken: Vec<u16> = frames[next..].iter().copied().take(most).collect();
+        seat.next = Some(next + taken.len());
+        let pulled = if taken.len() == most { Pulled::Full } else { nothing };
+        (taken, pulled)
+    }
+}
+
+fn may_follow(holder: Holder, credentials: usize) -> bool {
+    credentials != 0 && holder.credentials == credentials
+}
+
+fn key(name: usize) -> StreamKey {
+    StreamKey::new(NAMES[name].0, "live", NAMES[name].1).expect("a good name")
+}
+
+fn key_frame(number: u16, timestamp: u32) -> Message {
+    let [high, low] = number.to_be_bytes();
+    let payload = Payload::from(&[0x17, 1, 0, 0, 0, high, low][..]);
+    Message { chunk_stream: 6, timestamp, type_id: MessageType::VIDEO, stream_id: 1, payload }
+}
+
+fn pull(player: &mut Player, most: usize) -> (Vec<u16>, Pulled) {
+    let mut numbers = Vec::new();
+    let pulled = player.pull(|frame| {
+        let body = frame.payload();
+        numbers.push(u16::from_be_bytes([body[5], body[6]]));
+        numbers.len() < most
+    });
+    (numbers, pulled)
+}
+
+/// The hub with all who hold something of it, each beside what the model holds.
+struct Run {
+    hub: Hub,
+    model: Model,
+    claims: Vec<(Claim, Right)>,
+    publishers: Vec<(Publisher, Right)>,
+    players: Vec<(Player, Seat)>,
+    /// The model's number of each id the hub gave.
+    ids: BTreeMap<u64, StreamId>,
+}
+
+impl Run {
+    fn new() -> Self {
+        let hub = Hub::new(HubConfig::default());
+        let (claims, publishers, players) = (Vec::new(), Vec::new(), Vec::new());
+        Run { hub, model: Model::default(), claims, publishers, players, ids: BTreeMap::new() }
+    }
+
+    fn step(&mut self, step: Step, now: Instant, time: u32) -> Result<(), TestCaseError> {
+        match step {
+            Step::Claim { name, credentials, conflict } => {
+                let claim = self.hub.claim(&key(name), CREDENTIALS[credentials], conflict);
+                match (claim, self.model.claim(name, credentials, conflict)) {
+                    (Ok(claim), Ok(right)) => self.claims.push((claim, right)),
+                    (claim, right) => prop_assert_eq!(claim.err(), right.err()),
+                }
+            }
+            Step::GiveUp(pick) => {
+                if let Some((claim, right)) = take(&mut self.claims, pick) {
+                    drop(claim);
+                    self.model.give_up(right, None);
+                }
+            }
+            Step::Begin(pick) => {
+                let Some((claim, right)) = take(&mut self.claims, pick) else {
+                    return Ok(());
+                };
+                match (claim.begin(), self.model.begin(right)) {
+                    (Ok(publisher), Ok(right)) => self.publishers.push((publisher, right)),
+                    (publisher, begun) => {
+                        prop_assert_eq!(publisher.err(), begun.err());
+                        self.model.give_up(right, None);
+                    }
+                }
+            }
+            Step::Publish(name) => {
+                let right = self.model.claim(name, 0, Conflict::Reject).and_then(|right| self.model.begin(right));
+                match (self.hub.publish(&key(name)), right) {
+                    (Ok(publisher), Ok(right)) => self.publishers.push((publisher, right)),
+                    (publisher, right) => prop_assert_eq!(publisher.err(), right.err()),
+                }
+            }
+            Step::Push(pick) => {
+                if let Some((publisher, right)) = pick_from(&mut self.publishers, pick) {
+                    let expected = self.model.push(right, now);
+                    let number = self.model.last_frame;
+                    prop_assert_eq!(publisher.push(now, key_frame(number, time)).err(), expected.err());
+                }
+            }
+            Step::End(pick, word) => {
+                if let Some((publisher, right)) = take(&mut self.publishers, pick) {
+                    if word {
+                        publisher.end(now);
+                    } else {
+                        drop(publisher);
+                    }
+                    self.model.give_up(right, word.then_some(now));
+                }
+            }
+            Step::Play(name) => {
+                let player = self.hub.play(&key(name));
+                self.players.push((player, self.model.play(name)));
+            }
+            Step::Leave(pick) => {
+                if let Some((player, seat)) = take(&mut self.players, pick) {
+                    drop(player);
+                    self.model.leave(seat);
+                }
+            }
+            Step::Pull(pick, most) => {
+                if let Some((player, seat)) = pick_from(&mut self.players, pick) {
+                    prop_assert_eq!(pull(player, most), self.model.pull(seat, most));
+                    let missed = player.missed();
+                    prop_assert_eq!(missed.frames, seat.missed);
+                    prop_assert_eq!(missed.bytes, seat.missed * FRAME as u64);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All that can be asked without changing anything.
+    fn compare(&mut self) -> Result<(), TestCaseError> {
+        let list = self.hub.streams();
+        let known: Vec<(usize, &Stream)> =
+            self.model.streams.iter().enumerate().filter_map(|(name, stream)| Some((name, stream.as_ref()?))).collect();
+        prop_assert_eq!(list.len(), known.len());
+        for (listed, (name, stream)) in list.iter().zip(known) {
+            prop_assert_eq!(&listed.key, &key(name));
+            prop_assert_eq!(*self.ids.entry(stream.id).or_insert(listed.id), listed.id);
+            prop_assert_eq!(listed.published, stream.holder.is_some());
+            prop_assert_eq!(listed.players, stream.players);
+            let in_log = stream.publications.last().map_or(0, Vec::len);
+            prop_assert_eq!(listed.log_bytes, in_log * FRAME);
+            prop_assert_eq!(listed.stats.is_some(), stream.last_frame.is_some());
+        }
+        let ids: Vec<StreamId> = self.ids.values().copied().collect();
+        prop_assert!(ids.is_sorted_by(|earlier, later| earlier < later), "no id is used twice, and they rise");
+        for (name, (vhost, _)) in NAMES.iter().enumerate() {
+            let players = self.model.streams[name].as_ref().map_or(0, |stream| stream.players);
+            prop_assert_eq!(self.hub.player_count(&key(name)), players);
+            let beside = (0..NAMES.len())
+                .filter(|other| *other != name && NAMES[*other].0 == *vhost)
+                .filter(|other| self.model.streams[*other].is_some());
+            prop_assert_eq!(self.hub.streams_beside(&key(name)), beside.count());
+        }
+        for (claim, right) in &self.claims {
+            prop_assert_eq!(claim.key(), &key(right.name));
+            prop_assert_eq!(claim.takes_over(), self.model.takes_over(right));
+        }
+        for (publisher, right) in &self.publishers {
+            prop_assert_eq!(publisher.key(), &key(right.name));
+            prop_assert_eq!(publisher.is_superseded(), self.model.is_superseded(right));
+            let (stream, _) = right.publication.expect("it has begun");
+            prop_assert_eq!(publisher.stream_id(), self.ids[&stream]);
+            let players = self.model.streams[right.name].as_ref().map_or(0, |stream| stream.players);
+            prop_assert_eq!(publisher.players(), players);
+        }
+        for (player, seat) in &self.players {
+            let stream = self.model.streams[seat.name].as_ref().expect("a player keeps its stream");
+            prop_assert_eq!((player.key(), player.stream_id()), (&key(seat.name), self.ids[&stream.id]));
+            prop_assert_eq!(player.is_live(), stream.live);
+            let left = seat.next.map(|next| {
+                let frames = stream.publications[seat.publication - 1..].iter().map(Vec::len).sum::<usize>();
+                (frames - next) as u64
+            });
+            let unsent = player.unsent();
+            prop_assert_eq!(unsent.frames, left.unwrap_or(0));
+            prop_assert_eq!(player.behind(), if seat.waits { 0 } else { left.unwrap_or(0) });
+            prop_assert!(left.is_some() || unsent == Gap::default());
+        }
+        Ok(())
+    }
+}
+
+/// The one that `pick` means.
+fn pick_from<T>(list: &mut [T], pick: usize) -> Option<&mut T> {
+    let index = pick.checked_rem(list.len())?;
+    list.get_mut(index)
+}
+
+fn take<T>(list: &mut Vec<T>, pick: usize) -> Option<T> {
+    let index = pick.checked_rem(list.len())?;
+    Some(list.swap_remove(index))
+}
+
+proptest! {
+    #[test]
+    fn any_run_is_as_the_model_says(steps in steps()) {
+        let start = support::any_instant();
+        let mut run = Run::new();
+        for (index, step) in steps.into_iter().enumerate() {
+            let time = 10 * index as u32;
+            run.step(step, start + Duration::from_millis(time.into()), time)?;
+            run.compare()?;
+        }
+        let Run { hub, claims, publishers, players, .. } = run;
+        drop((claims, publishers, players));
+        prop_assert!(hub.streams().is_empty(), "nothing is left when all have gone");
+    }
+}
