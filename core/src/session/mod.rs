@@ -93,6 +93,9 @@ pub(crate) const LONGEST_HANDSHAKE_REPLY: usize = 1 + 2 * handshake::PACKET_LENG
 /// Room for the longest reply, S0 S1 S2, whatever the configured limit.
 pub(crate) const MIN_REPLIES: usize = 4096;
 
+/// Messages that one read is to bring at most; a read of ordinary media brings a handful.
+const READ_MESSAGES: u32 = 512;
+
 /// Bytes read at once before `connect` is accepted: C0 and C1 and then some.
 pub(crate) const READ_BEFORE_CONNECT: usize = 2048;
 
@@ -124,6 +127,9 @@ pub struct Session {
     start: Instant,
     /// Bytes received, handshake included.
     received: u64,
+    /// Length of the last input, and the messages in it and what was left of those before.
+    last_input: usize,
+    last_messages: u32,
     ack: AckWindow,
     write_watch: WriteWatch,
     /// When the publisher's last message came.
@@ -191,6 +197,8 @@ impl Session {
             now,
             start: now,
             received: 0,
+            last_input: 0,
+            last_messages: 0,
             ack: AckWindow::new(config.window),
             write_watch: WriteWatch::new(now),
             last_message: None,
@@ -215,6 +223,7 @@ impl Session {
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Error> {
         self.now = now;
         self.received += bytes.len() as u64;
+        (self.last_input, self.last_messages) = (bytes.len(), 0);
         if self.is_closing() {
             // A peer that is told why and hangs up sends little after that; one that floods is not listened to.
             self.ignored_bytes += bytes.len();
@@ -470,10 +479,15 @@ impl Session {
         }
     }
 
-    /// How many bytes to read from the peer at once, at most: what comes behind a request that waits is kept, and a
-    /// stranger is to make us keep little. Advice: nothing breaks with more.
+    /// How many bytes to read from the peer at once, at most. What comes behind a request that waits is kept, and a
+    /// stranger is to make us keep little. And a read is worked through in one go: messages take a byte each if a peer
+    /// wants it so, and then less is read, that others have their turn. Advice: nothing breaks with more.
     pub fn read_size(&self) -> usize {
-        if self.is_connected() { usize::MAX } else { READ_BEFORE_CONNECT }
+        match self.last_messages {
+            _ if !self.is_connected() => READ_BEFORE_CONNECT,
+            0..=READ_MESSAGES => usize::MAX,
+            messages => (self.last_input / messages as usize * READ_MESSAGES as usize).max(READ_BEFORE_CONNECT),
+        }
     }
 
     fn is_connected(&self) -> bool {
@@ -521,6 +535,7 @@ impl Session {
             self.ack.advance(taken);
             *input = &input[taken..];
             if let Some(message) = message? {
+                self.last_messages = self.last_messages.saturating_add(1);
                 self.handle_message(message)?;
             }
             if let Some(bytes) = self.ack.take_due()

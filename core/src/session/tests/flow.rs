@@ -168,3 +168,25 @@ fn frames_for_another_message_stream_read_the_same() {
         assert_eq!(messages[0].payload[..], body[..]);
     }
 }
+
+#[test]
+fn who_sends_messages_of_a_byte_is_read_in_small_pieces_until_it_stops() {
+    let mut link = Link::publishing(SessionConfig::default());
+    let frames: Vec<u8> = (0..40).flat_map(|time| peer::audio(time, &[0xaf; 100])).collect();
+    link.send(&frames);
+    while let Output::Event(_) = link.session.poll_output() {}
+    assert_eq!(link.session.read_size(), usize::MAX, "ordinary media");
+    // A header, then a chunk that begins and ends a message without a body for each byte.
+    let header = crate::chunk::message_header(7, 0, 0, MessageType::VIDEO, 1);
+    link.send(&[&header[..], &[0xc7; 60_000]].concat());
+    while let Output::Event(_) = link.session.poll_output() {}
+    assert_eq!(link.session.read_size(), READ_BEFORE_CONNECT);
+    link.send(&peer::audio(50, &[0xaf; 2000]));
+    while let Output::Event(_) = link.session.poll_output() {}
+    assert_eq!(link.session.read_size(), usize::MAX);
+    // Ten bytes a message: five hundred of them.
+    let short: Vec<u8> = (0..1000).flat_map(|_| [&[0x47, 0, 0, 0, 0, 0, 1, 9][..], &[0xff]].concat()).collect();
+    link.send(&short);
+    while let Output::Event(_) = link.session.poll_output() {}
+    assert_eq!(link.session.read_size(), 9 * READ_MESSAGES as usize);
+}

@@ -171,7 +171,7 @@ fn reasons_have_names_that_stay_and_words() {
         (
             protocol(Error::InboxOverLimit { limit: 8 }),
             "inbox_over_limit",
-            "protocol error: more than 8 bytes arrived while a request waited for its answer",
+            "protocol error: more than 8 bytes arrived although none were asked for",
         ),
         (CloseReason::Timeout(TimeoutKind::Connect), "connect_timeout", "no connect in time"),
         (CloseReason::Timeout(TimeoutKind::Identify), "identify_timeout", "neither publish nor play in time"),
