@@ -207,7 +207,9 @@ impl Model {
         let frames = stream.publications.last().map_or(&[][..], Vec::as_slice);
         if seat.publication != present || seat.next.is_none() {
             seat.waits = true;
-            if !stream.live || frames.is_empty() {
+            // One that is over is for those who waited for it.
+            let waited = seat.publication != present || seat.joined_at < frames.len();
+            if frames.is_empty() || !(stream.live || waited) {
                 return (Vec::new(), nothing);
             }
             let next = if seat.publication != present {

@@ -138,11 +138,9 @@ impl Model {
         self.kept_starts().first().copied()
     }
 
-    /// Where a player begins: at the first start that came while it waited, else at the newest, if the rule allows it.
+    /// Where a player begins: at the first start that came while it waited, else at the newest, if the rule allows it and
+    /// the stream is not over. Who resumes begins at the newest in any case.
     fn start(&self, reader: &Reader) -> Option<usize> {
-        if !self.live {
-            return None;
-        }
         let waits_from = if reader.epoch == self.epoch { reader.waits_from } else { 0 };
         let kept = self.kept_starts();
         if let Some(first) = kept.iter().find(|start| **start >= waits_from) {
@@ -158,7 +156,7 @@ impl Model {
                     && to_here.len() as u64 <= frames
             }
         };
-        (near || reader.resumes).then_some(newest)
+        ((near && self.live) || reader.resumes).then_some(newest)
     }
 
     /// The header of one kind in force right before `position`.
