@@ -267,7 +267,7 @@ fn arguments_behind_the_object_are_taken(site: &Site) {
 }
 
 fn a_connect_of_several_kilobytes_is_taken(site: &Site) {
-    accepted(site, url().with("pageUrl", format!("https://page.example/{}", "p".repeat(6000))));
+    accepted(site, url().with("pageUrl", format!("https://page.example/{}", "p".repeat(3500))));
 }
 
 fn a_second_connect_is_ignored(site: &Site) {

@@ -147,14 +147,14 @@ pub(crate) static CASES: &[Case] = &[
     ),
     Case::new(
         "deep_amf_in_connect",
-        "amf::Limits::depth 32",
+        "SessionLimits::amf_before_connect: depth 16, 128 values",
         Of(20, 100),
         Memory::MoreOnThreads(4, 64, 128),
         &["command_error"],
         |arena| {
             arena.each(|site, number| {
                 let mut client = Client::open(site);
-                let body = if number % 2 == 0 { nested("connect", 1000) } else { billions("connect") };
+                let body = if number % 2 == 0 { nested("connect", 500) } else { billions("connect") };
                 client.send(3, 0, MessageType::COMMAND_AMF0, 0, &body);
                 assert_hangs_up(client.wire());
             });

@@ -191,7 +191,7 @@ pub(crate) static CASES: &[Case] = &[
 ];
 
 fn what_fills_the_log(arena: &Arena) {
-    let agent = "\u{1}\n\u{1b}[31m".repeat(1000);
+    let agent = "\u{1}\n\u{1b}[31m".repeat(500);
     arena.each(|site, number| {
         let mut wire = Wire::dial(site);
         wire.write(&[hello(), connect(&agent), call("createStream", 2.0, 0, &[])].concat());
