@@ -95,18 +95,18 @@ impl Connection {
     fn abandon(&self, shared: &Shared) {
         // A socket that is gone already is what is wanted.
         let _ = self.socket.get_ref().shutdown(Shutdown::Both);
-        let places = {
+        let (places, orphaned) = {
             let mut state = self.state();
             if std::mem::replace(&mut state.abandoned, true) {
                 return;
             }
             state.wake();
-            std::mem::take(&mut state.places)
+            (std::mem::take(&mut state.places), shared.host.abandon(&mut state.conn))
         };
         for (stream, member) in places {
             shared.fanouts.leave(stream, &member);
         }
-        shared.host.abandon(self.id);
+        orphaned.into_iter().for_each(|stream| shared.wake(stream));
     }
 
     /// Does what the core asks for and writes what it has, until the socket is full or there is nothing more. Called

@@ -115,8 +115,9 @@ impl Server {
             let listener = Async::new(listener).expect("a listening socket can be watched");
             shared.spawn(accept::run(shared.clone(), listener));
         }
-        let (running, over) = bounded::<()>(1);
         thread::scope(|scope| {
+            // Dropped on every way out of here, with which the workers end.
+            let (running, over) = bounded::<()>(1);
             for number in 1..threads {
                 let (executor, over) = (&executor, over.clone());
                 let body = move || _ = block_on(executor.run(over.recv()));

@@ -110,12 +110,16 @@ impl Connection {
             return;
         }
         self.hang_up();
-        let first = !std::mem::replace(&mut self.state().over, true);
+        let orphaned = {
+            let mut state = self.state();
+            let first = !std::mem::replace(&mut state.over, true);
+            first.then(|| shared.host.abandon(&mut state.conn))
+        };
         self.writer.notify_one();
         self.reader.notify_one();
-        if first {
+        if let Some(orphaned) = orphaned {
             shared.fanouts.forget(self);
-            shared.host.abandon(self.id);
+            orphaned.into_iter().for_each(|stream| shared.wake(stream));
         }
     }
 

@@ -137,17 +137,21 @@ impl Server {
             // One that was made for an event loop may not, and accepting would be polling.
             listener.set_nonblocking(false).expect("a listening socket can be blocking");
         }
-        thread::scope(|scope| {
-            for (number, listener) in listeners.iter().enumerate() {
+        let begun = thread::scope(|scope| {
+            let begun = listeners.iter().enumerate().try_for_each(|(number, listener)| {
                 let (shared, thread) = (&shared, thread::Builder::new().name(format!("listener-{number}")));
-                thread.spawn_scoped(scope, || accept::run(shared, listener)).expect("the system gives a thread");
+                thread.spawn_scoped(scope, || accept::run(shared, listener)).map(drop)
+            });
+            if begun.is_ok() {
+                shared.follow_orders();
             }
-            shared.follow_orders();
             // Nobody new first: who is accepted from here on is turned away.
             shared.host.refuse_new();
             listeners.iter().for_each(interrupt_accept);
+            begun
         });
         shared.shut_down();
+        begun.expect("the system gives a thread for each listener");
     }
 }
 

@@ -132,6 +132,8 @@ pub struct Client {
     timers: flow::Timers<4>,
     now: Instant,
     last_input: Instant,
+    /// True if there was a time without reading since the timer for that was set.
+    deaf: bool,
     received: u64,
     ack: AckWindow,
     write_watch: WriteWatch,
@@ -207,6 +209,7 @@ impl Client {
             timers,
             now,
             last_input: now,
+            deaf: false,
             received: 0,
             ack: AckWindow::new(config.window),
             write_watch: WriteWatch::new(now),
@@ -250,8 +253,10 @@ impl Client {
         if let Some(patience) = self.config.timeouts.read
             && self.timers.take_expired(Timer::Read, now)
         {
-            // Input does not touch the timer: it is set again from the last one's time when it fires.
-            let next = flow::after(self.last_input, patience);
+            // Input does not touch the timer: it is set again from the last one's time when it fires. Nor is it
+            // silence when nobody listened: what the server said meanwhile lies unread, here or in the socket.
+            let unheard = std::mem::take(&mut self.deaf) || self.is_blocked() || !self.inbox.is_empty();
+            let next = flow::after(if unheard { now } else { self.last_input }, patience);
             if next > now {
                 self.timers.set(Timer::Read, next);
             } else {
@@ -313,6 +318,7 @@ impl Client {
         {
             return Output::Closed(Close::clone(close));
         }
+        self.deaf |= self.is_blocked();
         let answers = self.pending.iter().map(|pending| pending.deadline).min();
         Output::Wait(Wait {
             deadline: self.timers.next().into_iter().chain(answers).min(),

@@ -73,7 +73,11 @@ impl Link {
     }
 
     fn playing() -> (Self, StreamHandle) {
-        let mut link = Link::connected();
+        Link::playing_with(config())
+    }
+
+    fn playing_with(config: ClientConfig) -> (Self, StreamHandle) {
+        let mut link = Link::connected_with(config);
         let stream = link.client.play("cam", PlayOptions::default()).expect("a stream");
         link.command(0, &reply::create_stream_result(2.0, 1));
         link.status(1, Level::Status, "NetStream.Play.Start");
@@ -636,6 +640,24 @@ fn every_wait_has_an_end() {
     link.pass(seconds(15));
     link.no_event();
     link.pass(seconds(6));
+    assert_eq!(link.closed().reason, CloseReason::Timeout(TimeoutKind::Read));
+}
+
+#[test]
+fn a_server_nobody_listens_to_is_not_silent() {
+    let mut config = config();
+    config.timeouts.read = Some(Duration::from_secs(20));
+    config.limits.events = 1;
+    let (mut link, _) = Link::playing_with(config);
+    // Two events for a program that fetches none for long: meanwhile the server's words are not read.
+    link.say(&peer::audio(1, &peer::audio_frame(1)));
+    link.say(&peer::audio(2, &peer::audio_frame(2)));
+    link.now += Duration::from_secs(30);
+    link.client.handle_timeout(link.now);
+    link.event();
+    link.event();
+    assert!(link.no_event().read, "listens again");
+    link.pass(Duration::from_secs(21));
     assert_eq!(link.closed().reason, CloseReason::Timeout(TimeoutKind::Read));
 }
 

@@ -268,6 +268,18 @@ impl Conn {
         }
     }
 
+    /// Gives back all it holds, and says nothing more to anybody: for whoever caught a panic in the midst of its work.
+    /// Returns the streams it published: their players are to be woken, for they have something to learn. The
+    /// connection is good for nothing afterwards but to be dropped.
+    pub fn abandon(&mut self) -> Vec<StreamId> {
+        let streams = self.publishing.iter().map(Publishing::stream).collect();
+        self.publishing.clear();
+        self.playing.clear();
+        self.actions.clear();
+        (self.pending, self.client) = (None, None);
+        streams
+    }
+
     /// How many bytes to read from the peer at once, at most, see [`Session::read_size`]. It changes with what is read.
     pub fn read_size(&self) -> usize {
         self.session.read_size()

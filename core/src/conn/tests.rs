@@ -840,3 +840,19 @@ fn an_adapter_may_close_a_connection_and_bytes_taken_are_counted() {
     let report = client.closed.expect("over");
     assert_eq!((report.close.reason, report.sent), (CloseReason::Closed("as asked"), sent));
 }
+
+#[test]
+fn a_connection_given_up_in_the_midst_of_its_work_leaves_nothing_behind() {
+    let mut site = Site::new();
+    let (mut publisher, mut player) = (site.publisher("cam"), site.player("cam"));
+    publisher.say(&site, &peer::video(0, &peer::key_frame(1)));
+    player.hear(&site);
+    let streams = publisher.conn.abandon();
+    assert_eq!(streams.len(), 1, "its players are to be woken");
+    site.pass(VhostConfig::default().unpublish_grace);
+    assert!(player.hear(&site).iter().any(|line| line.contains("Play.UnpublishNotify")));
+    let mut successor = site.publisher("cam");
+    assert_eq!(successor.actions(), ["attach publisher of /live/cam"], "the name is free");
+    assert_eq!(player.conn.abandon(), []);
+    assert_eq!(site.server.hub().streams()[0].players, 0);
+}

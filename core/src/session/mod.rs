@@ -137,6 +137,8 @@ pub struct Session {
     counters: SessionCounters,
     /// True while everything that comes is handed on for a bandwidth check.
     measuring: bool,
+    /// True if there was a time without reading since the publisher's timer was set.
+    deaf: bool,
     /// Bytes that were queued and given up.
     given_up: u64,
     /// Bytes that came after the session was over.
@@ -204,6 +206,7 @@ impl Session {
             last_message: None,
             counters: SessionCounters::default(),
             measuring: false,
+            deaf: false,
             given_up: 0,
             ignored_bytes: 0,
             config,
@@ -251,8 +254,11 @@ impl Session {
             self.close(CloseReason::Timeout(kind));
         }
         if self.timers.take_expired(Timer::Publish, now) {
-            // Messages do not touch the timer: it is set again from the last one's time when it fires.
-            match self.last_message.map(|last| flow::after(last, next_message)) {
+            // Messages do not touch the timer: it is set again from the last one's time when it fires. Nor is it
+            // silence when nobody listened: what the publisher said meanwhile lies unread, here or in the socket.
+            let unheard = std::mem::take(&mut self.deaf) || self.is_blocked() || !self.inbox.is_empty();
+            let last = if unheard { Some(now) } else { self.last_message };
+            match last.map(|last| flow::after(last, next_message)) {
                 Some(next) if next > now => self.timers.set(Timer::Publish, next),
                 Some(_) => self.close(CloseReason::Timeout(TimeoutKind::NextMessage)),
                 None => self.close(CloseReason::Timeout(TimeoutKind::FirstMessage)),
@@ -321,6 +327,7 @@ impl Session {
             self.timers.set(Timer::Write, WriteWatch::next_look(self.now, self.config.timeouts.write));
         }
         let read = !self.is_blocked();
+        self.deaf |= !read;
         if let Stage::Closing(closing) = &self.stage {
             if self.outbound.is_empty() && !closing.linger {
                 return Output::Closed(closing.close.clone());

@@ -98,10 +98,13 @@ impl<C: Link> Host<C> {
     }
 
     /// Whoever served the connection panicked: the connection is given up, and all others go on. It is to be closed,
-    /// unsubscribed and dropped, with which its core gives back what it holds.
-    pub fn abandon(&self, id: u64) {
+    /// unsubscribed and dropped. Its core gives back what it holds; the streams returned are to be woken.
+    pub fn abandon(&self, conn: &mut Conn) -> Vec<StreamId> {
+        let id = conn.id();
         error!("conn {id} is given up: what served it panicked, which is a bug");
         self.remove(id);
+        // The panic may have come from there: then the core is good for nothing at all, and goes with the connection.
+        catch_unwind(AssertUnwindSafe(|| conn.abandon())).unwrap_or_default()
     }
 
     fn remove(&self, id: u64) {

@@ -93,6 +93,30 @@ fn a_publisher_must_send_within_its_times() {
 }
 
 #[test]
+fn a_publisher_nobody_listens_to_is_not_silent() {
+    let mut link = Link::publishing(SessionConfig::default());
+    link.send(&peer::video(0, &peer::key_frame(1)));
+    link.events();
+    // A question about another stream is open: what comes meanwhile is not parsed.
+    link.send(&peer::create_stream(3.0));
+    link.send(&peer::publish(2, "second"));
+    let Event::Publish(request) = link.event() else { panic!("a question") };
+    let patience = SessionConfig::default().timeouts.next_message;
+    let still = Duration::from_secs(1);
+    link.pass(patience - still);
+    assert!(!link.wait().read);
+    link.session.accept(request);
+    // What it sent lies in the socket when its time would have been over.
+    link.pass(still);
+    assert_eq!(link.closed(), None);
+    link.send(&peer::video(40, &peer::inter_frame(2)));
+    assert_eq!(link.events().len(), 1);
+    // From here on silence is silence.
+    link.pass(patience * 3);
+    assert_eq!(link.closed().map(|close| close.reason), Some(timeout(TimeoutKind::NextMessage)));
+}
+
+#[test]
 fn the_first_message_sets_the_time_for_the_next() {
     let mut link = Link::publishing(SessionConfig::default());
     link.pass(15 * SECOND);
