@@ -1,28 +1,56 @@
-use std::net::TcpListener;
-use std::sync::Arc;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use anabranch_host::AcceptErrors;
-use async_io::{Async, Timer};
+use async_io::Timer;
+use mio::net::TcpListener;
 use smol::future::yield_now;
 
-use crate::connection::Connection;
-use crate::server::Shared;
+use crate::worker::Local;
 
 /// Connections accepted in a row before other tasks get a turn: a storm of them must not hold up those that are there.
 const ACCEPTS_PER_TURN: usize = 32;
 
-/// Accepts connections for ever. No error ends it: a connection that was gone before it was accepted is nothing, and
-/// when there are no more file descriptors there will be some again.
-pub(crate) async fn run(shared: Arc<Shared>, listener: Async<TcpListener>) {
+/// Begins to accept from these listeners, on this thread.
+///
+/// # Panics
+/// If the system cannot watch them.
+pub(crate) fn begin(local: &Rc<Local>, listeners: Vec<TcpListener>) {
+    for mut listener in listeners {
+        let slot = local.reactor().register(&mut listener).expect("a listening socket can be watched");
+        local.spawn(run(local.clone(), listener, slot));
+    }
+}
+
+/// Accepts connections for ever, and gives each to the thread with the fewest. No error ends it: a connection that was
+/// gone before it was accepted is nothing, and when there are no more file descriptors there will be some again.
+async fn run(local: Rc<Local>, listener: TcpListener, slot: usize) {
     let mut errors = AcceptErrors::default();
+    let shared = &local.shared;
     loop {
         for _ in 0..ACCEPTS_PER_TURN {
-            match listener.accept().await {
+            match listener.accept() {
                 Ok((socket, peer)) => {
                     if shared.host.is_stopping() {
                         return;
                     }
-                    Connection::start(&shared, socket, peer);
+                    let fewest = shared.workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
+                    fewest.expect("there is at least one thread").take(socket, peer);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    local.reactor().drained(slot);
+                    poll_fn(|context| {
+                        let mut reactor = local.reactor();
+                        if reactor.is_readable(slot) {
+                            return Poll::Ready(());
+                        }
+                        reactor.park(slot, context.waker(), None);
+                        Poll::Pending
+                    })
+                    .await;
                 }
                 Err(error) => {
                     if let Some(pause) = errors.pause(&error) {

@@ -1,22 +1,25 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use anabranch_core::conn::{Action, Conn, Output, Report};
+use anabranch_core::conn::{Action, Batch, Conn, Output, Report};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::{CloseReason, Outbound, Wait};
 use anabranch_host::{Lines, Link, Runtime};
-use async_io::{Async, Timer};
 use bytes::Buf;
+use mio::net::TcpStream;
+use tracing::warn;
 
-use crate::fanout::Member;
-use crate::server::Shared;
+use crate::fanout::{Batches, Member};
+use crate::worker::Local;
 
 /// Pieces handed to one write call.
 const SLICES: usize = 64;
@@ -28,23 +31,21 @@ thread_local! {
     static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; 64 << 10].into_boxed_slice());
 }
 
-/// A connection, shared by its task and the sweepers of the streams it is subscribed to.
+/// A connection. Its task and the sweepers of the streams it is subscribed to are tasks of one thread; other threads only
+/// change its core, and have its task see to what comes of it.
 #[derive(Debug)]
 pub(crate) struct Connection {
     id: u64,
     lines: Lines,
-    socket: Async<TcpStream>,
+    socket: TcpStream,
+    /// The socket's with the thread's reactor.
+    slot: usize,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
     conn: Conn,
-    /// True while somebody does what the core asked for, or writes what it lent. They let go of the lock meanwhile, and
-    /// nobody else polls, so that actions are done in their order; they poll again when they are done.
-    busy: bool,
-    /// True if the task wants to be woken when they are done.
-    waits_for_turn: bool,
     /// True from the moment the socket took no more until the task finds it writable.
     full: bool,
     wait: Wait,
@@ -59,13 +60,21 @@ struct State {
 
 impl Connection {
     /// Takes over a connection just accepted.
-    pub(crate) fn start(shared: &Arc<Shared>, socket: Async<TcpStream>, peer: SocketAddr) {
-        let (conn, lines) = shared.host.open(socket.get_ref(), peer);
+    pub(crate) fn start(local: &Rc<Local>, mut socket: TcpStream, peer: SocketAddr) {
+        let registered = local.reactor().register(&mut socket);
+        let slot = match registered {
+            Ok(slot) => slot,
+            Err(error) => {
+                warn!("{peer} cannot be served: {error}");
+                local.worker().connections.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
+        };
+        let host = &local.shared.host;
+        let (conn, lines) = host.open(&socket, peer);
         let id = conn.id();
         let state = State {
             conn,
-            busy: false,
-            waits_for_turn: false,
             full: false,
             wait: Wait { deadline: None, read: true, write: false, source: false },
             closed: None,
@@ -73,75 +82,72 @@ impl Connection {
             waker: None,
             places: Vec::new(),
         };
-        let connection = Arc::new(Connection { id, lines, socket, state: Mutex::new(state) });
-        shared.host.enter(id, &connection);
-        shared.spawn(Task { connection, shared: shared.clone(), timer: None, drained: false });
+        let connection = Arc::new(Connection { id, lines, socket, slot, state: Mutex::new(state) });
+        host.enter(id, &connection);
+        local.spawn(Task { connection, local: local.clone() });
     }
 
     /// There is something new in a stream. A connection whose socket is full is left to its task.
-    pub(crate) fn sweep(self: &Arc<Self>, shared: &Arc<Shared>) {
+    pub(crate) fn sweep(self: &Arc<Self>, local: &Rc<Local>, batches: &mut Batches) {
         let swept = catch_unwind(AssertUnwindSafe(|| {
-            let state = self.state();
-            if !state.full {
-                self.serve(shared, state);
+            let mut state = self.state();
+            let now = batches.now;
+            if state.full {
+                return;
+            }
+            let written = match batches.find(&state.conn) {
+                Some(batch) => self.write_batch(local, &mut state, now, batch),
+                None => false,
+            };
+            if !written {
+                self.serve(local, state);
             }
         }));
         if swept.is_err() {
-            self.abandon(shared);
+            self.abandon(local);
         }
     }
 
     /// Ends the connection after a panic of whoever served it. Its core is not asked any more.
-    fn abandon(&self, shared: &Shared) {
+    fn abandon(&self, local: &Local) {
         // A socket that is gone already is what is wanted.
-        let _ = self.socket.get_ref().shutdown(Shutdown::Both);
+        let _ = self.socket.shutdown(Shutdown::Both);
         let (places, orphaned) = {
             let mut state = self.state();
             if std::mem::replace(&mut state.abandoned, true) {
                 return;
             }
             state.wake();
-            (std::mem::take(&mut state.places), shared.host.abandon(&mut state.conn))
+            (std::mem::take(&mut state.places), local.shared.host.abandon(&mut state.conn))
         };
         for (stream, member) in places {
-            shared.fanouts.leave(stream, &member);
+            local.worker().fanouts.leave(stream, &member);
         }
-        orphaned.into_iter().for_each(|stream| shared.wake(stream));
+        orphaned.into_iter().for_each(|stream| local.shared.wake(stream));
     }
 
     /// Does what the core asks for and writes what it has, until the socket is full or there is nothing more. Called
-    /// by the connection's own task and by sweepers; whoever comes while another is at it leaves it to them.
-    fn serve<'a>(self: &'a Arc<Self>, shared: &Arc<Shared>, mut state: MutexGuard<'a, State>) {
+    /// by the connection's own task and by sweepers.
+    fn serve<'a>(self: &'a Arc<Self>, local: &Rc<Local>, mut state: MutexGuard<'a, State>) {
         loop {
-            if state.busy || state.closed.is_some() || state.abandoned {
+            if state.closed.is_some() || state.abandoned {
                 return;
             }
             match state.conn.poll(Instant::now()) {
                 Output::Action(action) => {
-                    state.busy = true;
+                    // Whoever hears of it may call back.
                     drop(state);
-                    self.act(shared, action);
+                    self.act(local, action);
                     state = self.state();
-                    state.end_turn();
                 }
                 Output::Wait(wait) => {
                     state.set_wait(wait);
                     if !wait.write || state.full {
                         return;
                     }
-                    state.busy = true;
-                    let mut outbound = state.conn.outbound().lend();
-                    drop(state);
-                    let written = write(&self.socket, &mut outbound);
-                    state = self.state();
-                    state.end_turn();
-                    state.conn.outbound().restore(outbound);
-                    match written {
+                    match write(&self.socket, state.conn.outbound()) {
                         Ok(Written::All) => {}
-                        Ok(Written::Full) => {
-                            state.full = true;
-                            state.wake();
-                        }
+                        Ok(Written::Full) => state.fill(local, self.slot),
                         Err(error) => state.conn.handle_disconnect(Instant::now(), lost(&error)),
                     }
                 }
@@ -153,17 +159,33 @@ impl Connection {
         }
     }
 
-    fn act(self: &Arc<Self>, shared: &Arc<Shared>, action: Action) {
+    /// True if the connection is as it was, but for what it was sent.
+    fn write_batch(&self, local: &Local, state: &mut State, now: Instant, batch: &Batch) -> bool {
+        let bytes = batch.bytes();
+        match (&self.socket).write(bytes) {
+            Ok(count) => {
+                state.conn.wrote(now, batch, count);
+                if count < bytes.len() {
+                    state.fill(local, self.slot);
+                }
+                count == bytes.len()
+            }
+            Err(error) => {
+                match error.kind() {
+                    io::ErrorKind::WouldBlock => state.fill(local, self.slot),
+                    io::ErrorKind::Interrupted => {}
+                    _ => state.conn.handle_disconnect(Instant::now(), lost(&error)),
+                }
+                false
+            }
+        }
+    }
+
+    fn act(self: &Arc<Self>, local: &Rc<Local>, action: Action) {
         match action {
             Action::Subscribe(stream) => {
-                let member = shared.fanouts.join(shared, stream, self.clone());
-                let mut state = self.state();
-                if state.abandoned {
-                    drop(state);
-                    shared.fanouts.leave(stream, &member);
-                } else {
-                    state.places.push((stream, member));
-                }
+                let member = local.worker().fanouts.join(local, stream, self.clone());
+                self.state().places.push((stream, member));
             }
             Action::Unsubscribe(stream) => {
                 let left = {
@@ -172,31 +194,33 @@ impl Connection {
                     index.map(|index| places.swap_remove(index))
                 };
                 if let Some((_, member)) = left {
-                    shared.fanouts.leave(stream, &member);
+                    local.worker().fanouts.leave(stream, &member);
                 }
             }
-            Action::Wake(stream) => shared.wake(stream),
-            other => shared.host.act(other, &self.lines, self),
+            Action::Wake(stream) => local.shared.wake(stream),
+            other => local.shared.host.act(other, &self.lines, self),
         }
     }
 
-    /// Reads once; true if that was all there was.
-    fn read(&self, size: usize) -> io::Result<bool> {
+    /// Reads once.
+    fn read(&self, size: usize) -> Taken {
         READ_BUFFER.with_borrow_mut(|buffer| {
             let size = size.min(buffer.len());
-            let buffer = &mut buffer[..size];
-            let count = match self.socket.get_ref().read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
-                result => result?,
-            };
-            let now = Instant::now();
+            let result = (&self.socket).read(&mut buffer[..size]);
             let mut state = self.state();
-            if count == 0 {
-                state.conn.handle_disconnect(now, CloseReason::PeerClosed);
-            } else {
-                state.conn.handle_input(now, &buffer[..count]);
+            match result {
+                Ok(0) => state.conn.handle_disconnect(Instant::now(), CloseReason::PeerClosed),
+                Ok(count) => {
+                    state.conn.handle_input(Instant::now(), &buffer[..count]);
+                    if count == size {
+                        return Taken::Whole;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Taken::Nothing,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => state.conn.handle_disconnect(Instant::now(), lost(&error)),
             }
-            Ok(count < buffer.len())
+            Taken::Some
         })
     }
 
@@ -224,11 +248,11 @@ impl State {
         }
     }
 
-    fn end_turn(&mut self) {
-        self.busy = false;
-        if std::mem::take(&mut self.waits_for_turn) {
-            self.wake();
-        }
+    /// The socket takes no more.
+    fn fill(&mut self, local: &Local, slot: usize) {
+        self.full = true;
+        // What was noted before is void now: the next event tells of room.
+        local.reactor().take_writable(slot);
     }
 
     /// The task must look again if it is to be woken earlier than it knows, or may read again.
@@ -249,58 +273,68 @@ impl State {
 /// The task of a connection: reads, keeps time, and waits for a full socket to drain.
 struct Task {
     connection: Arc<Connection>,
-    shared: Arc<Shared>,
-    timer: Option<(Instant, Timer)>,
-    /// True if the last read took all there was: wait before the next, and spare the call that would say so.
-    drained: bool,
+    local: Rc<Local>,
 }
 
 impl Future for Task {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         // A panic here would take the thread along, and with it everybody whom it serves.
-        let turns = catch_unwind(AssertUnwindSafe(|| self.as_mut().poll_turns(context)));
+        let turns = catch_unwind(AssertUnwindSafe(|| self.poll_turns(context)));
         turns.unwrap_or_else(|_| {
-            self.connection.abandon(&self.shared);
+            self.connection.abandon(&self.local);
             Poll::Ready(())
         })
     }
 }
 
 impl Task {
-    fn poll_turns(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let connection = self.connection.clone();
+    fn poll_turns(&self, context: &mut Context<'_>) -> Poll<()> {
+        let Task { connection, local } = self;
+        let slot = connection.slot;
         for _ in 0..TURNS {
-            // The waker goes in first: a sweeper that changes something after we looked wakes us.
             let mut state = connection.state();
-            state.waker = Some(context.waker().clone());
-            connection.serve(&self.shared, state);
-            let (wait, full, busy, size) = {
-                let mut state = connection.state();
-                if state.abandoned {
-                    return Poll::Ready(());
-                }
-                if let Some(report) = state.closed.take() {
-                    drop(state);
-                    self.shared.host.leave(connection.id, &connection.lines, &report);
-                    return Poll::Ready(());
-                }
-                state.waits_for_turn = state.busy;
-                (state.wait, state.full, state.busy, state.conn.read_size())
-            };
-            let mut turn = self.as_mut().poll_timer(context, wait.deadline).is_ready();
-            if full && connection.poll_writable(context).is_ready() {
+            // The waker goes in first: whoever changes something after we looked wakes us.
+            match &mut state.waker {
+                Some(waker) => waker.clone_from(context.waker()),
+                none => *none = Some(context.waker().clone()),
+            }
+            connection.serve(local, state);
+            let mut state = connection.state();
+            if state.abandoned {
+                return Poll::Ready(());
+            }
+            if let Some(report) = state.closed.take() {
+                drop(state);
+                local.shared.host.leave(connection.id, &connection.lines, &report);
+                return Poll::Ready(());
+            }
+            let (wait, size) = (state.wait, state.conn.read_size());
+            let mut turn = false;
+            if wait.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                state.conn.handle_timeout(Instant::now());
                 turn = true;
             }
-            // What is read while another is at it would only pile up unparsed.
-            if wait.read && !busy && connection.poll_read(context, &mut self.drained, size).is_ready() {
+            let (readable, writable) = {
+                let mut reactor = local.reactor();
+                reactor.park(slot, context.waker(), wait.deadline);
+                (reactor.is_readable(slot), state.full && reactor.take_writable(slot))
+            };
+            if writable {
+                state.full = false;
                 turn = true;
-                if !self.drained {
-                    // A whole buffer: sixty thousand of the shortest messages fit into it, and all of them are work.
-                    let state = connection.state();
-                    connection.serve(&self.shared, state);
-                    break;
+            }
+            drop(state);
+            if wait.read && readable {
+                match connection.read(size) {
+                    Taken::Nothing => local.reactor().drained(slot),
+                    Taken::Some => turn = true,
+                    Taken::Whole => {
+                        // Sixty thousand of the shortest messages fit into a buffer, and all of them are work.
+                        connection.serve(local, connection.state());
+                        break;
+                    }
                 }
             }
             if !turn {
@@ -312,56 +346,19 @@ impl Task {
     }
 }
 
-impl Connection {
-    fn poll_read(&self, context: &mut Context<'_>, drained: &mut bool, size: usize) -> Poll<()> {
-        loop {
-            let result = if *drained { ready!(self.socket.poll_readable(context)) } else { Ok(()) };
-            *drained = false;
-            match result.and_then(|()| self.read(size)) {
-                Ok(all) => *drained = all,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    *drained = true;
-                    continue;
-                }
-                Err(error) => self.state().conn.handle_disconnect(Instant::now(), lost(&error)),
-            }
-            return Poll::Ready(());
-        }
-    }
-
-    fn poll_writable(&self, context: &mut Context<'_>) -> Poll<()> {
-        let result = ready!(self.socket.poll_writable(context));
-        let mut state = self.state();
-        state.full = false;
-        if let Err(error) = result {
-            state.conn.handle_disconnect(Instant::now(), lost(&error));
-        }
-        Poll::Ready(())
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.local.reactor().release(self.connection.slot);
+        self.local.worker().connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Task {
-    /// Ready when the deadline has come and was acted on.
-    fn poll_timer(mut self: Pin<&mut Self>, context: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
-        let Some(deadline) = deadline else {
-            self.timer = None;
-            return Poll::Pending;
-        };
-        match &mut self.timer {
-            Some((armed, _)) if *armed == deadline => {}
-            Some((armed, timer)) => {
-                *armed = deadline;
-                timer.set_at(deadline);
-            }
-            none => *none = Some((deadline, Timer::at(deadline))),
-        }
-        if let Some((_, timer)) = &mut self.timer {
-            ready!(Pin::new(timer).poll(context));
-        }
-        self.timer = None;
-        self.connection.state().conn.handle_timeout(Instant::now());
-        Poll::Ready(())
-    }
+/// What a read brought.
+enum Taken {
+    Nothing,
+    Some,
+    /// As much as was asked for: there may be more.
+    Whole,
 }
 
 enum Written {
@@ -370,13 +367,20 @@ enum Written {
 }
 
 /// Writes until the queue is empty or the socket takes no more.
-fn write(socket: &Async<TcpStream>, outbound: &mut Outbound) -> io::Result<Written> {
+fn write(mut socket: &TcpStream, outbound: &mut Outbound) -> io::Result<Written> {
     while outbound.has_remaining() {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let count = outbound.chunks_vectored(&mut slices);
-        match socket.get_ref().write_vectored(&slices[..count]) {
+        let offered = slices[..count].iter().map(|slice| slice.len()).sum::<usize>();
+        match socket.write_vectored(&slices[..count]) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => outbound.advance(count),
+            Ok(taken) => {
+                outbound.advance(taken);
+                // epoll(7): a stream that takes less than it is offered is full.
+                if taken < offered {
+                    return Ok(Written::Full);
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written::Full),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

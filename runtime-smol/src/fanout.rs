@@ -1,47 +1,53 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
+use std::time::Instant;
 
+use anabranch_core::conn::{Batch, Conn};
 use anabranch_core::hub::StreamId;
 use smol::future::yield_now;
 
 use crate::connection::Connection;
-use crate::server::Shared;
+use crate::worker::Local;
 
 /// Connections served by a sweeper before other tasks get a turn.
 const MEMBERS_PER_TURN: usize = 128;
+/// Places in a stream for which what is new is put together, in one turn of a sweeper.
+const PLACES: usize = 3;
 
-/// The connections subscribed to every stream that has some.
-#[derive(Debug)]
+/// The connections of one thread that are subscribed to streams.
+#[derive(Debug, Default)]
 pub(crate) struct FanOuts {
-    threads: usize,
     streams: Mutex<HashMap<StreamId, FanOut>>,
 }
 
-/// Those of one stream, spread over as many sweepers as there are threads.
+/// Those of one stream.
 #[derive(Debug)]
 struct FanOut {
-    sweepers: Box<[Arc<Sweeper>]>,
+    sweeper: Arc<Sweeper>,
     members: usize,
 }
 
-/// A connection's place with a sweeper.
+/// A connection's membership with a sweeper.
 #[derive(Debug)]
 pub(crate) struct Member {
-    connection: Arc<Connection>,
     /// Weak: the sweeper holds its members.
     sweeper: Weak<Sweeper>,
     left: AtomicBool,
 }
 
-/// One task's share of a stream's connections.
+/// A member where the sweeper finds it. Each window it goes through thousands of them: it is to touch no more of each
+/// than it must.
+type Seat = (Arc<Connection>, Arc<Member>);
+
+/// The task that writes to a stream's connections.
 #[derive(Debug, Default)]
 struct Sweeper {
     /// Those that joined since the last turn.
-    joining: Mutex<Vec<Arc<Member>>>,
-    members: AtomicUsize,
+    joining: Mutex<Vec<Seat>>,
     signal: Mutex<Signal>,
 }
 
@@ -56,62 +62,72 @@ struct Signal {
     waker: Option<Waker>,
 }
 
-impl FanOuts {
-    pub(crate) fn new(threads: usize) -> Self {
-        FanOuts { threads, streams: Mutex::default() }
+/// What is new in a stream, put together once for all who are sent the same.
+#[derive(Debug)]
+pub(crate) struct Batches {
+    batches: Vec<Batch>,
+    /// The time, as exact as those who are sent them need it.
+    pub(crate) now: Instant,
+}
+
+impl Batches {
+    fn new() -> Self {
+        Batches { batches: Vec::new(), now: Instant::now() }
     }
 
-    /// Adds a connection to a stream.
-    pub(crate) fn join(&self, shared: &Arc<Shared>, stream: StreamId, connection: Arc<Connection>) -> Arc<Member> {
+    /// What the connection takes.
+    pub(crate) fn find(&mut self, conn: &Conn) -> Option<&Batch> {
+        let known = self.batches.iter().position(|batch| conn.takes(batch));
+        let index = match known {
+            Some(index) => index,
+            // Few were sent less than the others of late; who is left over is served one by one.
+            None if self.batches.len() < PLACES => {
+                self.batches.push(conn.next_batch()?);
+                self.batches.len() - 1
+            }
+            None => return None,
+        };
+        self.batches.get(index)
+    }
+}
+
+impl FanOuts {
+    /// Adds a connection of this thread to a stream.
+    pub(crate) fn join(&self, local: &Rc<Local>, stream: StreamId, connection: Arc<Connection>) -> Arc<Member> {
         let mut streams = lock(&self.streams);
         let fanout = streams.entry(stream).or_insert_with(|| {
-            let sweepers: Box<[_]> = (0..self.threads).map(|_| Arc::new(Sweeper::default())).collect();
-            for sweeper in &sweepers {
-                shared.spawn(sweep(shared.clone(), sweeper.clone()));
-            }
-            FanOut { sweepers, members: 0 }
+            let sweeper = Arc::new(Sweeper::default());
+            local.spawn(sweep(local.clone(), sweeper.clone()));
+            FanOut { sweeper, members: 0 }
         });
         fanout.members += 1;
-        let fewest = fanout.sweepers.iter().min_by_key(|sweeper| sweeper.members.load(Ordering::Relaxed));
-        let sweeper = fewest.expect("there is at least one thread").clone();
-        sweeper.members.fetch_add(1, Ordering::Relaxed);
-        let left = AtomicBool::new(false);
-        let member = Arc::new(Member { connection, sweeper: Arc::downgrade(&sweeper), left });
-        lock(&sweeper.joining).push(member.clone());
+        let sweeper = Arc::downgrade(&fanout.sweeper);
+        let member = Arc::new(Member { sweeper, left: AtomicBool::new(false) });
+        lock(&fanout.sweeper.joining).push((connection, member.clone()));
         member
     }
 
     /// Removes a connection from a stream.
     pub(crate) fn leave(&self, stream: StreamId, member: &Member) {
         member.left.store(true, Ordering::Release);
-        let sweeper = member.sweeper.upgrade();
-        if let Some(sweeper) = &sweeper {
-            sweeper.members.fetch_sub(1, Ordering::Relaxed);
-        }
         let mut streams = lock(&self.streams);
         let Some(fanout) = streams.get_mut(&stream) else {
             return;
         };
         fanout.members -= 1;
         if fanout.members > 0 {
-            if let Some(sweeper) = sweeper {
+            if let Some(sweeper) = member.sweeper.upgrade() {
                 sweeper.signal(|signal| signal.tidy = true);
             }
         } else if let Some(fanout) = streams.remove(&stream) {
-            for sweeper in &fanout.sweepers {
-                sweeper.signal(|signal| signal.stop = true);
-            }
+            fanout.sweeper.signal(|signal| signal.stop = true);
         }
     }
 
-    /// Has all connections of a stream written to.
+    /// Has all connections of a stream written to. Called from any thread.
     pub(crate) fn wake(&self, stream: StreamId) {
         if let Some(fanout) = lock(&self.streams).get(&stream) {
-            for sweeper in &fanout.sweepers {
-                if sweeper.members.load(Ordering::Relaxed) > 0 {
-                    sweeper.signal(|signal| signal.sweep = true);
-                }
-            }
+            fanout.sweeper.signal(|signal| signal.sweep = true);
         }
     }
 }
@@ -143,8 +159,8 @@ impl Sweeper {
 }
 
 /// The task of a sweeper. The list of its members is its own: no lock is held while it writes to them.
-async fn sweep(shared: Arc<Shared>, sweeper: Arc<Sweeper>) {
-    let mut members: Vec<Arc<Member>> = Vec::new();
+async fn sweep(local: Rc<Local>, sweeper: Arc<Sweeper>) {
+    let mut members: Vec<Seat> = Vec::new();
     loop {
         let signal = sweeper.asked().await;
         if signal.stop {
@@ -153,15 +169,19 @@ async fn sweep(shared: Arc<Shared>, sweeper: Arc<Sweeper>) {
             return;
         }
         members.append(&mut lock(&sweeper.joining));
-        members.retain(|member| !member.left.load(Ordering::Acquire));
+        if signal.tidy {
+            members.retain(|(_, member)| !member.left.load(Ordering::Acquire));
+        }
         if !signal.sweep {
             continue;
         }
-        for (index, member) in members.iter().enumerate() {
+        let mut batches = Batches::new();
+        for (index, (connection, _)) in members.iter().enumerate() {
             if index % MEMBERS_PER_TURN == MEMBERS_PER_TURN - 1 {
                 yield_now().await;
+                batches.now = Instant::now();
             }
-            member.connection.sweep(&shared);
+            connection.sweep(&local, &mut batches);
         }
     }
 }

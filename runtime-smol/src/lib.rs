@@ -47,7 +47,9 @@
 mod accept;
 mod connection;
 mod fanout;
+mod reactor;
 mod server;
+mod worker;
 
 pub use anabranch_host::{
     Answer, Builder, CaptureLimits, Captures, ConnectionInfo, Handle, Hooks, Listen, Over, Publication, Stats,

@@ -1,47 +1,41 @@
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anabranch_core::hub::StreamId;
 use anabranch_host::{Alive, Builder, CUT, Handle, Host, LAST_WORDS, Runtime, Serve, Setup};
-use async_io::{Async, Timer};
+use async_io::{Timer, block_on};
+use smol::Executor;
 use smol::channel::{Receiver, Sender, bounded};
 use smol::future::or;
-use smol::{Executor, block_on};
 
 use crate::accept;
 use crate::connection::Connection;
-use crate::fanout::FanOuts;
+use crate::reactor::Reactor;
+use crate::worker::{Arriving, Beginning, Worker};
 
 /// A server: [build](Self::builder) it, then [`run`](Self::run) it.
 #[derive(Debug)]
 pub struct Server {
     shared: Alive<Shared>,
-    executor: Arc<Executor<'static>>,
     listeners: Vec<TcpListener>,
-    threads: usize,
+    arriving: Vec<Arriving>,
     stopped: Receiver<()>,
 }
 
-/// What all tasks of a server share.
+/// What all threads of a server share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) host: Host<Connection>,
-    /// Weak: tasks hold this value, and are to go when the server's executor goes.
-    executor: Weak<Executor<'static>>,
-    pub(crate) fanouts: FanOuts,
+    pub(crate) workers: Box<[Worker]>,
+    /// Runs what belongs to no connection, on the thread that runs the server.
+    errands: Executor<'static>,
     stop: Sender<()>,
 }
 
 impl Shared {
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        if let Some(executor) = self.executor.upgrade() {
-            executor.spawn(task).detach();
-        }
-    }
-
     /// Waits until there is no connection left, but not for longer than this.
     async fn until_empty(&self, time: Duration) {
         or(self.host.until_empty(), async { _ = Timer::after(time).await }).await;
@@ -61,18 +55,20 @@ impl Runtime for Shared {
     }
 
     fn wake(&self, stream: StreamId) {
-        self.fanouts.wake(stream);
+        self.workers.iter().for_each(|worker| worker.fanouts.wake(stream));
         self.host.wake(stream);
     }
 
     fn wake_at(self: Arc<Self>, stream: StreamId, at: Instant) {
+        // Weak: what waits must not keep the server.
         let shared = Arc::downgrade(&self);
-        self.spawn(async move {
+        let errand = async move {
             Timer::at(at).await;
             if let Some(shared) = shared.upgrade() {
                 shared.wake(stream);
             }
-        });
+        };
+        self.errands.spawn(errand).detach();
     }
 }
 
@@ -84,15 +80,10 @@ impl Server {
 
     fn new(setup: Setup) -> Self {
         let threads = setup.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
+        let (workers, arriving): (Vec<_>, Vec<_>) = (0..threads).map(|_| Worker::new()).unzip();
         let (stop, stopped) = bounded(1);
-        let executor = Arc::new(Executor::new());
-        let shared = Shared {
-            host: Host::new(&setup),
-            executor: Arc::downgrade(&executor),
-            fanouts: FanOuts::new(threads),
-            stop,
-        };
-        Server { shared: Alive::new(shared), executor, listeners: setup.listeners, threads, stopped }
+        let shared = Shared { host: Host::new(&setup), workers: workers.into(), errands: Executor::new(), stop };
+        Server { shared: Alive::new(shared), listeners: setup.listeners, arriving, stopped }
     }
 
     /// The addresses it listens on, with the ports the system chose for port 0.
@@ -108,23 +99,28 @@ impl Server {
     /// Serves until [`Handle::stop`] is called; then returns within 3 seconds.
     ///
     /// # Panics
-    /// If the system does not even give the threads it is to run on.
+    /// If the system does not even give the threads it is to run on, or an event queue for each.
     pub fn run(self) {
-        let Server { shared, executor, listeners, threads, stopped } = self;
-        for listener in listeners {
-            let listener = Async::new(listener).expect("a listening socket can be watched");
-            shared.spawn(accept::run(shared.clone(), listener));
-        }
+        let Server { shared, listeners, arriving, stopped } = self;
+        let listeners = listeners.into_iter().map(|listener| {
+            listener.set_nonblocking(true).expect("a listening socket can be watched");
+            mio::net::TcpListener::from_std(listener)
+        });
+        let mut listeners: Vec<_> = listeners.collect();
         thread::scope(|scope| {
             // Dropped on every way out of here, with which the workers end.
             let (running, over) = bounded::<()>(1);
-            for number in 1..threads {
-                let (executor, over) = (&executor, over.clone());
-                let body = move || _ = block_on(executor.run(over.recv()));
+            for (number, arriving) in arriving.into_iter().enumerate() {
+                let reactor = Reactor::new().expect("the system gives an event queue");
+                let beginning = Beginning { number, reactor, arriving, over: over.clone() };
+                // One thread accepts for all.
+                let listeners = std::mem::take(&mut listeners);
+                let shared = &shared;
+                let body = move || beginning.run(shared, |local| accept::begin(local, listeners));
                 let thread = thread::Builder::new().name(format!("worker-{number}"));
                 thread.spawn_scoped(scope, body).expect("the system gives a thread");
             }
-            block_on(executor.run(async {
+            block_on(shared.errands.run(async {
                 let _ = stopped.recv().await;
                 shared.host.begin_stop();
                 shared.until_empty(LAST_WORDS).await;

@@ -33,6 +33,7 @@ mod publisher;
 mod react;
 mod server;
 mod site;
+mod steady;
 mod watched;
 
 use std::collections::VecDeque;
@@ -47,6 +48,7 @@ pub use config::{Asks, Config, VhostConfig};
 pub use local::LocalError;
 pub use server::Server;
 pub use site::VhostSnapshot;
+pub use steady::Batch;
 
 use crate::amf::Value;
 use crate::bandwidth::BandwidthCheck;
@@ -61,6 +63,7 @@ use grant::Pending;
 use player::Playing;
 use publisher::Publishing;
 use site::{Counter, Site};
+use steady::Steady;
 
 /// One connection with all it is attached to.
 #[derive(Debug)]
@@ -78,6 +81,8 @@ pub struct Conn {
     check: Option<Box<BandwidthCheck>>,
     publishing: Vec<Publishing>,
     playing: Vec<Playing>,
+    /// What is noted of a player only here, and that it is one of those; until the next call.
+    steady: Option<Steady>,
     actions: VecDeque<Action>,
     /// What publishers and players of this connection that have ended leave for the report.
     past: Past,
@@ -150,6 +155,7 @@ impl Conn {
             check: None,
             publishing: Vec::new(),
             playing: Vec::new(),
+            steady: None,
             actions: VecDeque::new(),
             past: Past::default(),
             start,
@@ -214,6 +220,7 @@ impl Conn {
 
     /// Bytes to write to the peer: write what it shows, then advance it by what was taken, then poll again.
     pub fn outbound(&mut self) -> &mut Outbound {
+        self.unsettle();
         self.session.outbound()
     }
 
@@ -256,6 +263,7 @@ impl Conn {
                     let due = [wait.deadline, deadline, verdict, check, self.drained];
                     wait.read &= self.check.as_ref().is_none_or(|check| check.wants_input());
                     wait.deadline = due.into_iter().flatten().chain(own).min();
+                    self.steady = self.is_steady(now, &wait);
                     return Output::Wait(wait);
                 }
                 session::Output::Closed(close) => {
@@ -272,6 +280,7 @@ impl Conn {
     /// Returns the streams it published: their players are to be woken, for they have something to learn. The
     /// connection is good for nothing afterwards but to be dropped.
     pub fn abandon(&mut self) -> Vec<StreamId> {
+        self.unsettle();
         let streams = self.publishing.iter().map(Publishing::stream).collect();
         self.publishing.clear();
         self.playing.clear();

@@ -9,7 +9,7 @@ use crate::command::reply::{self, Level};
 use crate::hub::{Player, Pulled, StreamId};
 use crate::message::UserControl;
 use crate::session::{PlayRequest, Session, Track};
-use crate::source::{Frame, FrameKind, Gap};
+use crate::source::{Batch, Frame, FrameKind, Gap, Place};
 use crate::stats::ConnStats;
 use crate::url::StreamKey;
 
@@ -166,6 +166,26 @@ impl Playing {
 
     pub(super) fn missed(&self) -> Gap {
         self.player.missed()
+    }
+
+    /// Where it is in the stream, if whatever comes next is for it as it is.
+    pub(super) fn steady_place(&self, session: &Session) -> Option<Place> {
+        let takes_all = !self.paused && self.audio && self.video == VideoState::On;
+        let goes_on =
+            matches!(self.duration, Duration::Unlimited) && !self.finishing && !self.finished && !self.too_slow;
+        let as_encoded =
+            self.stream_id == Frame::STREAM_ID && session.chunk_size() == self.site.config.session.chunk_size;
+        if takes_all && goes_on && as_encoded && !self.told { self.player.place() } else { None }
+    }
+
+    /// What follows there.
+    pub(super) fn batch(&self, place: &Place, most: usize) -> Option<Batch> {
+        self.player.batch(place, most)
+    }
+
+    /// It was sent all up to there.
+    pub(super) fn pass_to(&mut self, place: Place) {
+        self.player.pass_to(place);
     }
 
     /// A player that resumes gets the live stream, not what it missed.

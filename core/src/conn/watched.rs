@@ -10,6 +10,7 @@ use crate::session::Rejection;
 impl Conn {
     /// Somebody outside calls.
     pub(super) fn note(&mut self, now: Instant, call: Call<'_>) {
+        self.unsettle();
         if let Some(watch) = &mut self.watch {
             watch.called(now, self.session.outbound(), &call);
         }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Hub, Stream, StreamId};
-use crate::source::{Cursor, Frame, Gap, Next};
+use crate::source::{Batch, Cursor, Frame, Gap, Next, Place};
 use crate::url::StreamKey;
 
 /// A player of one stream. Dropping it leaves the stream.
@@ -65,6 +65,23 @@ impl Player {
     /// What the player missed so far because it was too slow, or because it paused.
     pub fn missed(&self) -> Gap {
         self.missed
+    }
+
+    /// Where it is in the stream, once it has begun.
+    pub fn place(&self) -> Option<Place> {
+        self.cursor.place()
+    }
+
+    /// What follows a place in the stream, see [`Source::batch`](crate::source::Source::batch).
+    pub fn batch(&self, place: &Place, most: usize) -> Option<Batch> {
+        let batch = self.stream.source().batch(place, most)?;
+        // The copy is made when the stream is free again.
+        Some(batch.joined())
+    }
+
+    /// It was sent all up to there: goes on behind it.
+    pub fn pass_to(&mut self, place: Place) {
+        self.cursor.pass_to(place);
     }
 
     /// Goes on at the newest key frame at the next pull; what lies between counts as missed. Where that frame lies

@@ -486,6 +486,11 @@ impl Session {
         }
     }
 
+    /// The chunk size announced to the peer.
+    pub(crate) fn chunk_size(&self) -> u32 {
+        self.chunk_size
+    }
+
     /// How many bytes to read from the peer at once, at most. What comes behind a request that waits is kept, and a
     /// stranger is to make us keep little. And a read is worked through in one go: messages take a byte each if a peer
     /// wants it so, and then less is read, that others have their turn. Advice: nothing breaks with more.

@@ -115,6 +115,12 @@ impl Outbound {
         self.replies = replies;
     }
 
+    /// So many bytes were written past the queue, which was empty.
+    pub(crate) fn wrote_elsewhere(&mut self, bytes: u64) {
+        debug_assert!(self.is_empty());
+        self.written += bytes;
+    }
+
     /// Gives up on all that waits.
     pub(crate) fn clear(&mut self) {
         self.queue = VecDeque::new();

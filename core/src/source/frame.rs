@@ -224,6 +224,16 @@ impl Frame {
         }
     }
 
+    /// True if not every player gets the same of it.
+    pub(super) fn differs_by_player(&self) -> bool {
+        self.plain.is_some()
+    }
+
+    /// True if it does not decode before the first key frame.
+    pub(super) fn needs_key_frame(&self) -> bool {
+        self.kind == FrameKind::Video && self.class.is_coded()
+    }
+
     /// True if only players that understand multitrack get it.
     pub(crate) fn is_for_multitrack_only(&self) -> bool {
         self.plain.as_ref().is_some_and(|plain| plain.is_none())

@@ -1,7 +1,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use super::headers::HeaderLimits;
-use super::{Frame, FrameKind, Headers, Timeline, Timestamps};
+use super::{Batch, Frame, FrameKind, Headers, Timeline, Timestamps};
 use crate::flv::FrameClass;
 use crate::stats::{StreamStats, StreamStatsView};
 
@@ -142,8 +142,31 @@ pub struct Cursor {
     undecodable: u64,
 }
 
+/// Where a player is that has begun: what it gets next depends on this alone.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    epoch: u64,
+    key_seen: bool,
+    reached: Reached,
+}
+
+impl Place {
+    /// True if the same follows.
+    pub(super) fn is_same(&self, other: &Place) -> bool {
+        (self.epoch, self.reached.position) == (other.epoch, other.reached.position)
+    }
+
+    pub(super) fn is_behind_key_frame(&self) -> bool {
+        self.key_seen
+    }
+
+    pub(super) fn reach(&mut self, reached: Reached) {
+        self.reached = reached;
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
-struct Reached {
+pub(super) struct Reached {
     position: u64,
     offset: u64,
     timestamp: u32,
@@ -430,11 +453,30 @@ impl Source {
                 timestamp: entry.time,
             });
             cursor.key_seen |= frame.is_join_point();
-            if cursor.key_seen || frame.kind() != FrameKind::Video || !frame.class().is_coded() {
+            if cursor.key_seen || !frame.needs_key_frame() {
                 return Next::Frame(frame);
             }
             cursor.undecodable += 1;
         }
+    }
+
+    /// All that follows a place, if that is something, no more than `most` bytes, the same for every player, and its
+    /// publisher is still there: what is out of the ordinary is for [`next`](Self::next).
+    pub fn batch(&self, place: &Place, most: usize) -> Option<Batch> {
+        if !self.live || place.epoch != self.epoch {
+            return None;
+        }
+        let from = usize::try_from(place.reached.position.checked_sub(self.first)?).ok()?;
+        let mut frames = Vec::with_capacity(self.log.len().saturating_sub(from));
+        for entry in self.log.range(from.min(self.log.len())..) {
+            let position = self.first + (from + frames.len()) as u64 + 1;
+            let end = entry.offset + entry.frame.wire().len() as u64;
+            if end - place.reached.offset > most as u64 || entry.frame.differs_by_player() {
+                return None;
+            }
+            frames.push((&entry.frame, Reached { position, offset: end, timestamp: entry.time }));
+        }
+        Batch::new(*place, frames)
     }
 
     /// What lies between the cursor and the present; nothing if it has not begun.
@@ -556,6 +598,19 @@ impl Source {
 }
 
 impl Cursor {
+    /// Where it is, once it has begun.
+    pub fn place(&self) -> Option<Place> {
+        let reached = self.reached.filter(|reached| !self.starting && reached.position == self.position)?;
+        Some(Place { epoch: self.epoch, key_seen: self.key_seen, reached })
+    }
+
+    /// Goes on from another place of the same publication: what lies between was sent as [batches](Source::batch).
+    pub fn pass_to(&mut self, place: Place) {
+        debug_assert!(!self.starting && place.epoch == self.epoch && place.reached.position >= self.position);
+        self.position = place.reached.position;
+        self.reached = Some(place.reached);
+    }
+
     /// Video frames passed over because they came before the first key frame.
     pub fn undecodable(&self) -> u64 {
         self.undecodable

@@ -35,18 +35,22 @@
 //! assert!(matches!(source.next(&mut cursor), Next::Pending));
 //! ```
 //!
+//! Players at the same place are sent the same: [`Source::batch`] is that in one piece, for whoever writes to many.
+//!
 //! Around the log: [`Timeline`] makes times rise where a publisher's do not, [`Flush`] says when players are to be
 //! woken ([`MergeWindow`]), [`StartRule`] where new ones begin, and [`SourceLimits`] bounds it all.
 
+mod batch;
 mod frame;
 mod headers;
 mod log;
 mod merge;
 mod timeline;
 
+pub use batch::Batch;
 pub use frame::{Frame, FrameKind, WireFormat};
 pub use headers::Headers;
 pub(crate) use log::LOG_ENTRY;
-pub use log::{Cursor, Gap, Next, Source, SourceLimits, SourceStats, Start, StartRule};
+pub use log::{Cursor, Gap, Next, Place, Source, SourceLimits, SourceStats, Start, StartRule};
 pub use merge::{Flush, MergeWindow};
 pub use timeline::{Timeline, Timestamps};

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use anabranch_core::conn::{Action, Conn, Notice, Output, Report, Verdict};
+use anabranch_core::conn::{Action, Batch, Conn, Notice, Output, Report, Verdict};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::{CloseReason, Wait};
 use bytes::Buf;
@@ -214,6 +214,25 @@ impl Sim {
             }
         }
         self.fail(&format!("connection {index} never comes to wait"));
+    }
+
+    /// Writes what the connection is sent like others; true if it need not be polled.
+    pub(super) fn write_batch(&mut self, index: usize, batches: &mut Vec<Batch>) -> bool {
+        let slot = &mut self.slots[index];
+        let Some(conn) = &mut slot.conn else {
+            return true;
+        };
+        if !batches.iter().any(|batch| conn.takes(batch)) {
+            batches.extend(conn.next_batch());
+        }
+        let Some(batch) = batches.iter().find(|batch| conn.takes(batch)) else {
+            return false;
+        };
+        let written = slot.link.down.write(self.now, batch.bytes());
+        self.digest.bytes(&batch.bytes()[..written]);
+        conn.wrote(self.now, batch, written);
+        self.touch(index);
+        written == batch.bytes().len()
     }
 
     /// Writes until the link is full; true if it took anything, so that the connection is to be polled again.

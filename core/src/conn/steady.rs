@@ -1,0 +1,126 @@
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+
+use super::Conn;
+use crate::hub::StreamId;
+use crate::session::Wait;
+use crate::source::{self, Place};
+
+/// Bytes of the largest batch; more are left to the connections' own queues, which have their limit.
+const LARGEST: usize = 1 << 20;
+/// How long what was written is not yet counted in the statistics, at most, while more is written.
+const UNCOUNTED: Duration = Duration::from_millis(250);
+
+/// What is new in a stream, for all players at one place in it. See [`Conn::next_batch`].
+#[derive(Debug, Clone)]
+pub struct Batch {
+    stream: StreamId,
+    batch: source::Batch,
+}
+
+impl Batch {
+    /// The bytes to write to each connection that [takes](Conn::takes) it.
+    pub fn bytes(&self) -> &Bytes {
+        self.batch.wire()
+    }
+}
+
+/// A player that has got all there is, has nothing queued, and takes what comes as it comes. As long as nobody calls its
+/// connection, all there is to know of it is here; every other call makes up for what was noted only here.
+#[derive(Debug)]
+pub(super) struct Steady {
+    stream: StreamId,
+    place: Place,
+    /// Written since the connection was called.
+    bytes: u64,
+    frames: u32,
+    /// When the last of that was, and since when it is not counted.
+    last: Instant,
+    since: Instant,
+}
+
+/// Writing what is new in a stream to thousands of connections without polling each of them: one is asked what comes
+/// next, and all that are at the same place take that. A connection that is not is polled as ever, and so is each one
+/// that the write does not leave as it was.
+impl Conn {
+    /// What this connection is to be sent next, if that can be written to it without more ado, and to others like it.
+    /// Found out when it was last polled; nothing if it was called since.
+    pub fn next_batch(&self) -> Option<Batch> {
+        let steady = self.steady.as_ref()?;
+        let batch = self.playing.first()?.batch(&steady.place, LARGEST)?;
+        Some(Batch { stream: steady.stream, batch })
+    }
+
+    /// True if this connection is to be sent just this next: write it, then say [what became of it](Self::wrote).
+    pub fn takes(&self, batch: &Batch) -> bool {
+        self.steady.as_ref().is_some_and(|steady| steady.stream == batch.stream && batch.batch.follows(&steady.place))
+    }
+
+    /// So many bytes of a batch were written, of the one it [takes](Self::takes). If that is not all of it, the rest is
+    /// in [`outbound`](Self::outbound), and the connection is to be polled.
+    ///
+    /// # Panics
+    /// If there are not so many bytes in it.
+    pub fn wrote(&mut self, now: Instant, batch: &Batch, count: usize) {
+        let length = batch.bytes().len();
+        assert!(count <= length, "more was written of a batch than there is");
+        let Some(steady) = self.steady.as_mut().filter(|_| count > 0) else {
+            return;
+        };
+        steady.last = now;
+        if count == length {
+            batch.batch.pass(&mut steady.place);
+            steady.bytes += count as u64;
+            steady.frames += batch.batch.frames();
+            if now.saturating_duration_since(steady.since) >= UNCOUNTED {
+                self.settle();
+            }
+            return;
+        }
+        // What is begun must be finished, whatever comes of the stream.
+        let begun: Vec<Bytes> = batch.batch.begun(count, &mut steady.place).cloned().collect();
+        steady.frames += begun.len() as u32;
+        self.unsettle();
+        let outbound = self.session.outbound();
+        begun.into_iter().for_each(|frame| outbound.push(frame));
+        outbound.advance(count);
+    }
+
+    /// Somebody calls: what was only noted is made up for, and how things stand is seen anew at the next poll.
+    pub(super) fn unsettle(&mut self) {
+        if self.steady.is_some() {
+            self.settle();
+            self.steady = None;
+        }
+    }
+
+    /// Makes up for what was only noted so far.
+    fn settle(&mut self) {
+        let Some(steady) = self.steady.as_mut().filter(|steady| steady.frames > 0) else {
+            return;
+        };
+        steady.since = steady.last;
+        let (bytes, frames) = (std::mem::take(&mut steady.bytes), std::mem::take(&mut steady.frames));
+        if let Some(playing) = self.playing.first_mut() {
+            playing.pass_to(steady.place);
+        }
+        self.session.outbound().wrote_elsewhere(bytes);
+        self.written += bytes;
+        self.stats.sent(steady.last, usize::try_from(bytes).unwrap_or(usize::MAX));
+        self.stats.queued_frames(steady.last, frames);
+    }
+
+    /// Whether what comes next can be written without polling, as it waits now.
+    pub(super) fn is_steady(&self, now: Instant, wait: &Wait) -> Option<Steady> {
+        let [playing] = &self.playing[..] else {
+            return None;
+        };
+        let alone = self.publishing.is_empty() && self.pending.is_none() && self.check.is_none();
+        if !wait.source || !wait.read || wait.write || !alone || self.watch.is_some() {
+            return None;
+        }
+        let place = playing.steady_place(&self.session)?;
+        Some(Steady { stream: playing.stream(), place, bytes: 0, frames: 0, last: now, since: now })
+    }
+}

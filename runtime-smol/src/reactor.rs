@@ -1,0 +1,136 @@
+use std::collections::BTreeSet;
+use std::io;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use mio::event::Source;
+use mio::{Events, Interest, Poll, Token};
+
+/// Events taken from the system at once.
+const EVENTS: usize = 1024;
+/// What the thread is woken with from outside; sockets have the numbers of their slots.
+const BELL: Token = Token(usize::MAX);
+
+/// The sockets and timers of one thread.
+///
+/// A socket is registered once, for both directions, and its readiness noted until a call finds that there is no more.
+/// So what comes costs one call to learn of it and one to read it.
+#[derive(Debug)]
+pub(crate) struct Reactor {
+    poll: Poll,
+    events: Events,
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    timers: BTreeSet<(Instant, usize)>,
+    woken: Vec<Waker>,
+}
+
+/// One socket, and the task that waits for it.
+#[derive(Debug, Default)]
+struct Slot {
+    readable: bool,
+    writable: bool,
+    waker: Option<Waker>,
+    timer: Option<Instant>,
+}
+
+impl Reactor {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Reactor {
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS),
+            slots: Vec::new(),
+            free: Vec::new(),
+            timers: BTreeSet::new(),
+            woken: Vec::new(),
+        })
+    }
+
+    /// Ends a [`wait`](Self::wait) from another thread.
+    pub(crate) fn bell(&self) -> io::Result<mio::Waker> {
+        mio::Waker::new(self.poll.registry(), BELL)
+    }
+
+    /// Watches a socket; the number of its slot. Closing the socket ends it, but for the slot.
+    pub(crate) fn register(&mut self, socket: &mut impl Source) -> io::Result<usize> {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() - 1
+        });
+        let registered = self.poll.registry().register(socket, Token(slot), Interest::READABLE | Interest::WRITABLE);
+        if registered.is_err() {
+            self.free.push(slot);
+        }
+        registered.map(|()| slot)
+    }
+
+    /// Gives a slot back. An event that is still under way to it tells the next owner of something that is not so, which
+    /// costs a call in vain.
+    pub(crate) fn release(&mut self, slot: usize) {
+        if let Some(timer) = self.slots[slot].timer {
+            self.timers.remove(&(timer, slot));
+        }
+        self.slots[slot] = Slot::default();
+        self.free.push(slot);
+    }
+
+    /// The task to be woken at the next event, and at `deadline` at the latest. It may be woken earlier: a timer that
+    /// is put off is left to fire and set anew then.
+    pub(crate) fn park(&mut self, slot: usize, waker: &Waker, deadline: Option<Instant>) {
+        let this = &mut self.slots[slot];
+        match &mut this.waker {
+            Some(parked) => parked.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+        let Some(deadline) = deadline else {
+            return;
+        };
+        if this.timer.is_none_or(|timer| deadline < timer) {
+            if let Some(timer) = this.timer.replace(deadline) {
+                self.timers.remove(&(timer, slot));
+            }
+            self.timers.insert((deadline, slot));
+        }
+    }
+
+    /// True if there may be something to read.
+    pub(crate) fn is_readable(&self, slot: usize) -> bool {
+        self.slots[slot].readable
+    }
+
+    /// Reading found nothing.
+    pub(crate) fn drained(&mut self, slot: usize) {
+        self.slots[slot].readable = false;
+    }
+
+    /// True once after the socket had room again.
+    pub(crate) fn take_writable(&mut self, slot: usize) -> bool {
+        std::mem::take(&mut self.slots[slot].writable)
+    }
+
+    /// Waits until something happens, unless there is `more` to do at once. Returns the tasks to be woken.
+    pub(crate) fn wait(&mut self, more: bool) -> io::Result<impl Iterator<Item = Waker> + use<>> {
+        let next = self.timers.first().map(|(timer, _)| timer.saturating_duration_since(Instant::now()));
+        let timeout = if more { Some(Duration::ZERO) } else { next };
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        for event in &self.events {
+            if let Some(slot) = self.slots.get_mut(event.token().0) {
+                slot.readable |= event.is_readable() || event.is_error();
+                slot.writable |= event.is_writable() || event.is_error();
+                self.woken.extend(slot.waker.take());
+            }
+        }
+        if !self.timers.is_empty() {
+            let now = Instant::now();
+            while let Some((_, slot)) = self.timers.first().copied().filter(|(timer, _)| *timer <= now) {
+                self.timers.pop_first();
+                self.slots[slot].timer = None;
+                self.woken.extend(self.slots[slot].waker.take());
+            }
+        }
+        Ok(std::mem::take(&mut self.woken).into_iter())
+    }
+}

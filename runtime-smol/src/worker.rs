@@ -1,0 +1,145 @@
+use std::cell::{RefCell, RefMut};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
+
+use mio::net::TcpStream;
+use smol::LocalExecutor;
+use smol::channel::{Receiver, Sender, unbounded};
+
+use crate::connection::Connection;
+use crate::fanout::FanOuts;
+use crate::reactor::Reactor;
+use crate::server::Shared;
+
+/// Where a thread gets its connections from.
+pub(crate) type Arriving = Receiver<(TcpStream, SocketAddr)>;
+
+/// One thread of the server, as the others see it. A connection lives on one thread for good.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// How many live there.
+    pub(crate) connections: AtomicUsize,
+    pub(crate) fanouts: FanOuts,
+    arrivals: Sender<(TcpStream, SocketAddr)>,
+}
+
+impl Worker {
+    /// With what its thread gets its connections from.
+    pub(crate) fn new() -> (Self, Arriving) {
+        let (arrivals, arriving) = unbounded();
+        (Worker { connections: AtomicUsize::new(0), fanouts: FanOuts::default(), arrivals }, arriving)
+    }
+
+    /// Takes a connection just accepted.
+    pub(crate) fn take(&self, socket: TcpStream, peer: SocketAddr) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        // A thread that has ended takes nobody: the socket is closed.
+        let _ = self.arrivals.try_send((socket, peer));
+    }
+}
+
+/// The thread's own side: its tasks, sockets and timers.
+#[derive(Debug)]
+pub(crate) struct Local {
+    /// Weak: tasks hold this value, and are to go when the thread's executor goes.
+    executor: Weak<LocalExecutor<'static>>,
+    reactor: RefCell<Reactor>,
+    pub(crate) shared: Arc<Shared>,
+    number: usize,
+}
+
+impl Local {
+    /// What the others see of this thread.
+    pub(crate) fn worker(&self) -> &Worker {
+        &self.shared.workers[self.number]
+    }
+
+    pub(crate) fn reactor(&self) -> RefMut<'_, Reactor> {
+        self.reactor.borrow_mut()
+    }
+
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        if let Some(executor) = self.executor.upgrade() {
+            executor.spawn(task).detach();
+        }
+    }
+}
+
+/// Wakes the thread where it waits for its sockets, and only there.
+#[derive(Debug)]
+struct Bell {
+    state: AtomicU8,
+    waker: mio::Waker,
+}
+
+/// The thread looks at its tasks before it waits.
+const AWAKE: u8 = 0;
+const WAITING: u8 = 1;
+/// The thread is to look at its tasks again.
+const RUNG: u8 = 2;
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.state.swap(RUNG, Ordering::AcqRel) == WAITING {
+            // It fails if the system has no memory; then the thread's next event wakes it.
+            let _ = self.waker.wake();
+        }
+    }
+}
+
+const FAILS: &str = "the system's event queue works";
+
+/// What a thread of the server begins with.
+pub(crate) struct Beginning {
+    pub(crate) number: usize,
+    pub(crate) reactor: Reactor,
+    pub(crate) arriving: Arriving,
+    /// Ends the thread.
+    pub(crate) over: Receiver<()>,
+}
+
+impl Beginning {
+    /// Serves what comes to this thread until it is over. `begin` starts what it does besides.
+    ///
+    /// # Panics
+    /// If the system's event queue fails, which no reason is known for.
+    pub(crate) fn run(self, shared: &Arc<Shared>, begin: impl FnOnce(&Rc<Local>)) {
+        let Beginning { number, reactor, arriving, over } = self;
+        let bell = Arc::new(Bell { state: AtomicU8::new(AWAKE), waker: reactor.bell().expect(FAILS) });
+        let waker = Waker::from(bell.clone());
+        let executor = Rc::new(LocalExecutor::new());
+        let local = Rc::new(Local {
+            executor: Rc::downgrade(&executor),
+            reactor: RefCell::new(reactor),
+            shared: shared.clone(),
+            number,
+        });
+        begin(&local);
+        let receiving = local.clone();
+        local.spawn(async move {
+            while let Ok((socket, peer)) = arriving.recv().await {
+                Connection::start(&receiving, socket, peer);
+            }
+        });
+        let mut tasks = pin!(executor.run(over.recv()));
+        loop {
+            bell.state.store(AWAKE, Ordering::Release);
+            if tasks.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+                return;
+            }
+            let waits = bell.state.compare_exchange(AWAKE, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok();
+            let woken = local.reactor().wait(!waits).expect(FAILS);
+            bell.state.store(AWAKE, Ordering::Release);
+            woken.for_each(Waker::wake);
+        }
+    }
+}
