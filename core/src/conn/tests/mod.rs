@@ -19,6 +19,9 @@ use crate::session::tests::peer::{self, Ear};
 
 const AUDIO: u8 = MessageType::AUDIO;
 
+/// More deadlines than any test here runs through.
+const MOST_TURNS: u32 = 10_000;
+
 /// A server, its clock, and the moment it began.
 #[derive(Debug)]
 struct Site {
@@ -181,7 +184,11 @@ impl Client {
     /// Lets time pass as an adapter does that looks at this connection at its deadlines only, and writes nothing.
     fn run(&mut self, site: &mut Site, time: Duration) {
         let end = site.now + time;
-        while let (None, Some(deadline)) = (&self.closed, self.deadline().filter(|deadline| *deadline <= end)) {
+        for turn in 0.. {
+            let (None, Some(deadline)) = (&self.closed, self.deadline().filter(|deadline| *deadline <= end)) else {
+                break;
+            };
+            assert!(turn < MOST_TURNS, "it asks to be looked at and does nothing then");
             site.now = site.now.max(deadline);
             self.conn.handle_timeout(site.now);
             self.poll(site);

@@ -181,3 +181,14 @@ fn a_publisher_whose_last_player_left_has_its_time_from_then_on() {
     assert!(player.is_none(), "it was played for 11 s");
     assert_eq!(closed, Some(Duration::from_secs(20)), "seen without players at 12 s");
 }
+
+#[test]
+fn metadata_that_its_publisher_withdrew_is_not_given_to_new_players() {
+    let site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    publisher.say(&site, &peer::data(40, 1, &["@clearDataFrame".into(), "onMetaData".into()]));
+    publisher.say(&site, &gop(80, 2));
+    let heard = site.player("cam").hear(&site);
+    assert_eq!(heard[PLAY_REPLIES..][..2], ["video header 255 on 1 at 80", "audio header 16 on 1 at 80"]);
+}

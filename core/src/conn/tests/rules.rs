@@ -1,7 +1,7 @@
 //! What a connection is by where it comes from, and what the rules of its virtual host make of that.
 
 use super::*;
-use crate::policy::{Action as Wanted, Secret, Token, TokenScope, sign};
+use crate::policy::{Action as Wanted, Limits, Rate, Secret, Token, TokenScope, Vhost, Vhosts, sign};
 
 fn address(text: &str) -> SocketAddr {
     text.parse().expect("an address")
@@ -111,4 +111,65 @@ fn only_a_client_that_understands_it_is_asked_to_connect_anew() {
     client.conn.drain(site.now + Duration::from_secs(5), None);
     assert_eq!(client.hear(&site), ["3/0 onStatus 0 NetConnection.Connect.ReconnectRequest"]);
     assert_eq!(client.deadline(), Some(site.now + Duration::from_secs(5)), "what is left then is closed");
+}
+
+/// Each host name has the rules, the numbers and the streams of its virtual host.
+#[test]
+fn virtual_hosts_are_counted_each_for_itself() {
+    let host = |limits| VhostConfig { limits, ..VhostConfig::default() };
+    let one = Limits { publishers: Some(1), ..Limits::default() };
+    let vhosts = [Vhost::new("a", host(Limits::default())), Vhost::new("b", host(one))];
+    let vhosts = Vhosts::new(vhosts).expect("two names");
+    let site = Site::with(Config { vhosts, ..Config::default() });
+    assert_eq!(site.server.config().vhosts.iter().count(), 2);
+    let at = |host: &str| {
+        let tc_url = format!("rtmp://{host}/live");
+        site.client_from(None, Object::default().with("app", "live").with("tcUrl", tc_url.as_str()))
+    };
+    let publish = |host: &str, name: &str| {
+        let mut client = at(host);
+        client.say(&site, &[peer::create_stream(2.0), peer::publish(1, name)].concat());
+        client.heard = client.hear(&site);
+        client
+    };
+    let mut publishers = vec![publish("a", "cam"), publish("b", "cam"), publish("a", "other")];
+    assert!(publishers.iter().all(|client| said(&client.heard, "NetStream.Publish.Start")));
+    assert!(said(&publish("b", "other").heard, "NetStream.Publish.Denied"), "one publisher is all there may be");
+    let mut player = at("b");
+    player.say(&site, &[peer::create_stream(2.0), peer::play(1, "cam")].concat());
+    let counts = |site: &Site| -> Vec<_> {
+        let vhosts = site.server.vhosts().into_iter();
+        vhosts.map(|host| (host.name, host.connections, host.publishers, host.players)).collect()
+    };
+    assert_eq!(counts(&site), [("a".to_owned(), 2, 2, 0), ("b".to_owned(), 2, 1, 1)]);
+    publishers.clear();
+    drop(player);
+    assert_eq!(counts(&site), [("a".to_owned(), 0, 0, 0), ("b".to_owned(), 0, 0, 0)]);
+    let mut stranger = Client::new(&site, None);
+    let object = Object::default().with("app", "live").with("tcUrl", "rtmp://c/live");
+    stranger.say(&site, &[peer::handshake(), peer::connect_with(object)].concat());
+    assert!(said(&stranger.hear(&site), "NetConnection.Connect.Rejected"));
+    // Without virtual hosts there is one, whatever it is called.
+    let names: Vec<String> = Site::new().server.vhosts().into_iter().map(|host| host.name).collect();
+    assert_eq!(names, [crate::url::DEFAULT_VHOST]);
+}
+
+#[test]
+fn a_publisher_over_its_rate_is_told_and_closed_and_what_follows_is_not_heard() {
+    let limits = Limits { publisher_rate: Some(Rate::new(1000)), ..Limits::default() };
+    let mut site = Site::with(VhostConfig { limits, ..VhostConfig::default() }.into());
+    let mut publisher = site.publisher("cam");
+    let mut player = site.player("cam");
+    player.hear(&site);
+    publisher.say(&site, &gop(0, 1));
+    assert_eq!(player.hear(&site).len(), 3);
+    let large = [peer::key_frame(2), vec![2; 100_000]].concat();
+    publisher.say(&site, &[peer::video(80, &large), gop(160, 3)].concat());
+    let heard = publisher.hear(&site);
+    assert_eq!(heard.iter().filter(|line| line.contains("NetStream.Publish.Denied")).count(), 1, "{heard:?}");
+    assert_eq!(player.hear(&site), [""; 0]);
+    site.pass(Duration::from_secs(3));
+    publisher.conn.handle_timeout(site.now);
+    publisher.poll(&site);
+    assert!(matches!(publisher.closed.expect("over").close.reason, CloseReason::Refused(_)));
 }
