@@ -175,6 +175,7 @@ fn publisher_and_player_go_the_same_way_again() {
     let config = Config::default();
     let server = Server::new(config.clone(), [3; 32]);
     let mut now = any_instant();
+    server.set_clock(now, 1_700_000_000);
     let (mut encoder, encoder_tape) = captured_client(&server, now);
     encoder.connect(now);
     publish(&mut encoder, now, "cam");

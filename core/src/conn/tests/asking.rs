@@ -210,3 +210,31 @@ fn a_request_said_before_the_end_and_not_looked_at_is_nothing() {
         }
     }
 }
+
+/// There is no GOP under way that it could play to the end of.
+#[test]
+fn a_play_that_is_granted_to_a_drained_connection_is_over_at_once() {
+    let site = asking(Asks { play: true, ..Asks::default() });
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    let mut player = site.player("cam");
+    player.hear(&site);
+    player.conn.drain(site.now + Duration::from_secs(60), None);
+    let heard = player.answer(&site, Verdict::Allow);
+    assert!(said(&heard, "NetStream.Play.Start") && said(&heard, "NetStream.Play.UnpublishNotify"), "{heard:?}");
+    assert!(!said(&heard, "video key"), "{heard:?}");
+}
+
+/// A question upstream is no promise to tell, however the connection ends.
+#[test]
+fn a_connection_that_ends_while_upstream_is_asked_is_told_of_to_nobody() {
+    let site = asking(Asks { traverse: true, publish: true, play: true, ..Asks::default() });
+    let mut publisher = site.asks_to_publish("cam");
+    publisher.disconnect(&site);
+    let mut player = site.player("cam");
+    player.disconnect(&site);
+    for client in [&publisher, &player] {
+        assert!(matches!(client.asked[0].subject, Subject::Traverse(_)));
+        assert!(client.told.is_empty() && client.closed.is_some());
+    }
+}

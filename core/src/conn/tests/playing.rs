@@ -1,6 +1,7 @@
 //! What players are sent, and what they are not.
 
 use super::*;
+use crate::policy::{Vhost, Vhosts};
 
 #[test]
 fn a_late_joiner_starts_with_headers_and_the_newest_key_frame() {
@@ -314,4 +315,54 @@ fn a_drained_player_of_two_streams_finishes_each_and_then_goes() {
     player.conn.handle_timeout(site.now);
     player.poll(&site);
     assert_eq!(player.closed.expect("over").close.reason, CloseReason::Shutdown);
+}
+
+/// Frames are cut for the virtual host of their stream, and the player is told the size they are cut to.
+#[test]
+fn a_player_of_two_virtual_hosts_reads_frames_cut_to_each_ones_chunk_size() {
+    let host = |chunk_size| {
+        let mut config = VhostConfig::default();
+        config.session.chunk_size = chunk_size;
+        config
+    };
+    let vhosts = [Vhost::new("a", host(200)), Vhost::new("b", host(5000))];
+    let site = Site::with(Config { vhosts: Vhosts::new(vhosts).expect("two names"), ..Config::default() });
+    let at = |host: &str| {
+        let tc_url = format!("rtmp://{host}/live");
+        site.client_from(None, Object::default().with("app", "live").with("tcUrl", tc_url.as_str()))
+    };
+    let mut publishers = [at("a"), at("b")];
+    for publisher in &mut publishers {
+        publisher.say(&site, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    }
+    let mut player = at("a");
+    player.say(&site, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
+    player.say(&site, &[peer::play(1, "cam"), peer::play(2, "cam?vhost=b")].concat());
+    player.hear(&site);
+    for number in 1..4 {
+        let body = [peer::key_frame(number), vec![number; 3000]].concat();
+        for publisher in &mut publishers {
+            publisher.say(&site, &peer::video(0, &body));
+        }
+        let messages = player.messages(&site);
+        let frames = messages.iter().filter(|message| message.type_id == MessageType::VIDEO);
+        let frames: Vec<(u32, bool)> = frames.map(|frame| (frame.stream_id, frame.payload[..] == body)).collect();
+        assert!(frames.contains(&(1, true)) && frames.contains(&(2, true)) && frames.len() == 2, "{frames:?}");
+        let sizes = messages.iter().filter(|message| message.type_id == MessageType::SET_CHUNK_SIZE).count();
+        assert!((1..=2).contains(&sizes), "told where it changes: {sizes}");
+    }
+}
+
+/// What is turned on already goes on as it is.
+#[test]
+fn video_that_is_on_and_turned_on_again_has_no_gap() {
+    let site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    let mut player = site.player("cam");
+    player.hear(&site);
+    player.say(&site, &peer::command("receiveVideo", 0.0, 1, &[true.into()]));
+    player.hear(&site);
+    publisher.say(&site, &peer::video(80, &peer::inter_frame(2)));
+    assert_eq!(player.hear(&site), ["video frame 2 on 1 at 80"]);
 }

@@ -95,6 +95,8 @@ fn one_connection_publishes_two_streams() {
     let mut publisher = site.client();
     publisher.say(&site, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
     publisher.say(&site, &[peer::publish(1, "one"), peer::publish(2, "two")].concat());
+    let streams: Vec<(Role, &str)> = publisher.conn.streams().map(|(role, key)| (role, key.stream())).collect();
+    assert_eq!(streams, [(Role::Publisher, "one"), (Role::Publisher, "two")]);
     for (stream_id, number) in [(1, 1), (2, 2)] {
         let frame = peer::audio_frame(number);
         let mut bytes = message_header(4, 0, frame.len() as u32, AUDIO, stream_id).to_vec();
