@@ -199,3 +199,21 @@ fn frames_that_were_not_for_a_player_are_in_its_report_by_reason() {
     let line = report.to_string();
     assert!(line.ends_with("; 2 frames of other tracks; 6 frames before a key frame"), "{line}");
 }
+
+#[test]
+fn a_player_that_knows_its_stream_is_over_is_not_told_again_when_the_server_goes_down() {
+    let mut site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    let mut player = site.player("cam");
+    assert_eq!(player.conn.start(), site.now);
+    player.hear(&site);
+    publisher.disconnect(&site);
+    player.hear(&site);
+    player.run(&mut site, Duration::from_secs(10));
+    assert!(said(&player.hear(&site), "NetStream.Play.UnpublishNotify"));
+    player.conn.shutdown();
+    assert_eq!(player.hear(&site), [""; 0]);
+    player.disconnect(&site);
+    assert_eq!(player.closed.expect("over").close.reason, CloseReason::Shutdown);
+}

@@ -173,3 +173,14 @@ fn a_publisher_over_its_rate_is_told_and_closed_and_what_follows_is_not_heard() 
     publisher.poll(&site);
     assert!(matches!(publisher.closed.expect("over").close.reason, CloseReason::Refused(_)));
 }
+
+/// What is not known yet is read in small pieces.
+#[test]
+fn a_connection_says_how_much_to_read_at_once() {
+    let site = Site::new();
+    let stranger = Client::new(&site, None);
+    let client = site.client();
+    assert_eq!(stranger.conn.read_size(), stranger.conn.session().read_size());
+    assert!(stranger.conn.read_size() >= 1537, "C1 comes at once");
+    assert!(client.conn.read_size() > stranger.conn.read_size());
+}

@@ -317,3 +317,35 @@ fn a_proxy_header_that_is_none_ends_at_the_same_byte_however_it_is_cut() {
         }
     }
 }
+
+#[test]
+fn nothing_is_said_behind_the_last_words() {
+    let mut config = SessionConfig::default();
+    config.timeouts.ping = 10 * SECOND;
+    let mut link = Link::connected_with(config);
+    link.pass(9 * SECOND);
+    link.session.close_with_words(CloseReason::Shutdown);
+    link.pass(2 * SECOND);
+    assert_eq!(link.hear(), [""; 0], "a ping was due");
+    link.pass(SECOND);
+    assert_eq!(link.closed().map(|close| close.reason), Some(CloseReason::Shutdown));
+}
+
+#[test]
+fn a_request_that_is_answered_after_the_end_is_answered_to_nobody() {
+    for grant in [true, false] {
+        let mut link = Link::connected();
+        link.send(&peer::create_stream(2.0));
+        link.send(&peer::publish(1, "cam"));
+        let Event::Publish(request) = link.event() else { panic!("a publish") };
+        link.hear();
+        link.session.close_with_words(CloseReason::Shutdown);
+        match grant {
+            true => link.session.accept(request),
+            false => link.session.reject(request, &Rejection::stream_in_use("cam")),
+        }
+        assert_eq!(link.hear(), [""; 0]);
+        link.pass(3 * SECOND);
+        assert_eq!(link.closed().map(|close| close.reason), Some(CloseReason::Shutdown));
+    }
+}

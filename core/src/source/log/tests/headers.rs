@@ -35,6 +35,15 @@ fn the_end_of_a_track_makes_all_of_it_void_and_nothing_else() {
 }
 
 #[test]
+fn of_a_track_that_a_message_names_twice_the_last_word_counts() {
+    let (mut source, now) = live(SourceLimits::default());
+    push_all(&mut source, now, [many_tracks([1, 2, 1], 4)]);
+    assert_eq!((source.headers().iter().count(), source.stats().unkept_headers), (1, 0), "one message");
+    push_all(&mut source, now, [many_tracks([1], 5), many_tracks([2], 5)]);
+    assert_eq!(in_force(&source), [1, 2], "nothing of the first is left");
+}
+
+#[test]
 fn a_message_that_sets_nothing_is_no_header() {
     assert!(many_tracks([0], 4).is_header());
     assert!(!many_tracks([], 0).is_header());
