@@ -217,3 +217,15 @@ fn a_player_that_knows_its_stream_is_over_is_not_told_again_when_the_server_goes
     player.disconnect(&site);
     assert_eq!(player.closed.expect("over").close.reason, CloseReason::Shutdown);
 }
+
+#[test]
+fn every_byte_that_is_taken_is_counted_once() {
+    let site = Site::new();
+    let mut client = site.client();
+    for _ in 0..3 {
+        client.say(&site, &peer::control(&Control::User(UserControl::PingRequest(1))));
+        client.hear(&site);
+        let written = client.conn.outbound().written();
+        assert_eq!(client.conn.stats().snapshot(site.now).bytes_out, written);
+    }
+}

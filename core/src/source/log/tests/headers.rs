@@ -26,6 +26,17 @@ fn a_header_of_another_codec_makes_void_what_else_was_said_of_the_track() {
 }
 
 #[test]
+fn colours_that_name_their_track_are_that_tracks() {
+    let (mut source, now) = live(SourceLimits::default());
+    let named = frame(MessageType::VIDEO, 0, b"\x96\x04av01\x01\x02\x00\x00\x05");
+    assert_eq!(named.class(), FrameClass::Metadata);
+    push_all(&mut source, now, [video_header(0, 9), many_tracks([1], 4), colours(b"avc1", 7), named]);
+    assert_eq!(in_force(&source), [9, 7, 1, 5]);
+    push_all(&mut source, now, [sequence_end(1)]);
+    assert_eq!(in_force(&source), [9, 7]);
+}
+
+#[test]
 fn the_end_of_a_track_makes_all_of_it_void_and_nothing_else() {
     let (mut source, now) = live(SourceLimits::default());
     push_all(&mut source, now, [many_tracks([0], 4), many_tracks([1], 4), colours(b"av01", 7), audio_track_header(0)]);
