@@ -366,3 +366,22 @@ fn video_that_is_on_and_turned_on_again_has_no_gap() {
     publisher.say(&site, &peer::video(80, &peer::inter_frame(2)));
     assert_eq!(player.hear(&site), ["video frame 2 on 1 at 80"]);
 }
+
+#[test]
+fn how_far_a_player_is_behind_shows_as_soon_as_its_queue_is_full() {
+    let site = Site::with(VhostConfig { high_water: 500, ..VhostConfig::default() }.into());
+    let mut publisher = site.publisher("cam");
+    let mut player = site.player("cam");
+    player.hear(&site);
+    publisher.say(&site, &peer::audio(0, &peer::audio_frame(1)));
+    player.poll(&site);
+    let lag = |player: &Client| player.conn.stats().snapshot(site.now).lag;
+    assert_eq!((lag(&player), player.conn.outbound().is_empty()), (0, false), "it has room");
+    // Each is 15 bytes with its head.
+    let flood: Vec<u8> = (1..=100).flat_map(|time| peer::audio(time, &peer::audio_frame(1))).collect();
+    publisher.say(&site, &flood);
+    player.poll(&site);
+    assert_eq!(lag(&player), 101 - 500_u64.div_ceil(15));
+    player.hear(&site);
+    assert_eq!(lag(&player), 0);
+}
