@@ -175,6 +175,7 @@ fn publisher_and_player_go_the_same_way_again() {
     let config = Config::default();
     let server = Server::new(config.clone(), [3; 32]);
     let mut now = any_instant();
+    server.set_clock(now, 1_700_000_000);
     let (mut encoder, encoder_tape) = captured_client(&server, now);
     encoder.connect(now);
     publish(&mut encoder, now, "cam");
@@ -524,5 +525,93 @@ proptest! {
             replay(&capture, &config, any_instant(), &mut |moment| timeline.take(moment, &mut line));
             timeline.finish(&mut line);
         }
+    }
+}
+
+/// Everything a player can be given: the frames are in the capture, so that the replay needs no publisher.
+#[test]
+fn a_player_of_every_kind_of_frame_goes_the_same_way_again() {
+    let config = Config::default();
+    let server = Server::new(config.clone(), [3; 32]);
+    let now = any_instant();
+    let mut encoder = Client::connected(&server, now);
+    publish(&mut encoder, now, "cam");
+    let (mut player, tape) = captured_client(&server, now);
+    player.connect(now);
+    play(&mut player, now, "cam");
+    let metadata = Command::new("onMetaData", 1.0, Value::Null).encode();
+    encoder.message(now, MessageType::DATA_AMF0, 1, 0, &metadata);
+    encoder.message(now, MessageType::AUDIO, 1, 0, &[0xaf, 0, 0x12, 0x10]);
+    encoder.message(now, MessageType::AUDIO, 1, 0, &[0xaf, 1, 7]);
+    video(&mut encoder, now, 0, &KEY_FRAME);
+    // Of track 1 alone, and the colours of a codec that only track 1 has.
+    video(&mut encoder, now, 0, b"\x96\x00av01\x01\x81\x00\x0c\x00");
+    video(&mut encoder, now, 40, b"\x94av01\x02\x00\x00\x05");
+    player.serve(now);
+    assert!(!player.conn.request_reconnect(Some("rtmp://other/live"), "maintenance"));
+    player.conn.handle_disconnect(now, CloseReason::PeerClosed);
+    player.serve(now);
+    let kinds: Vec<u8> = player.messages.iter().map(|message| message.type_id).collect();
+    for kind in [MessageType::AUDIO, MessageType::VIDEO, MessageType::DATA_AMF0] {
+        assert!(kinds.contains(&kind), "{kinds:?}");
+    }
+    same(&tape, &config);
+}
+
+/// Whatever a client may say, the timeline has words for it.
+#[test]
+fn a_timeline_has_words_for_every_message() {
+    let mut config = Config::default();
+    config.trusted_proxies.push("203.0.113.0/24".parse().expect("a network"));
+    let server = Server::new(config.clone(), [3; 32]);
+    let now = any_instant();
+    let (mut conn, tape) = captured(&server, now);
+    conn.handle_input(now, b"PROXY TCP4 198.51.100.7 203.0.113.9 4001 1935\r\n");
+    let mut client = Client::on(conn, now);
+    client.connect(now);
+    publish(&mut client, now, "cam");
+    let values: [(&[u8], &str); 5] = [
+        (&[2, 0, 1, b'x', 6], "undefined"),
+        (&[2, 0, 1, b'x', 13], "unsupported"),
+        (&[2, 0, 1, b'x', 11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "date 0"),
+        (&[2, 0, 1, b'x', 17, 1], "AMF3 value"),
+        (&[2, 0, 1, b'x', 10, 0, 0, 0, 2, 5, 5], "[null, null]"),
+    ];
+    for (body, _) in values {
+        client.message(now, MessageType::DATA_AMF0, 1, 0, body);
+    }
+    let media: [(u8, &[u8], &str); 8] = [
+        (MessageType::VIDEO, &[], "no codec empty"),
+        (MessageType::VIDEO, &[0x17], "malformed"),
+        (MessageType::VIDEO, &[0x17, 2, 0, 0, 0], "end of sequence"),
+        (MessageType::VIDEO, &[0x17, 3, 0, 0, 0], "unknown packet"),
+        (MessageType::VIDEO, &[0x57, 0], "command"),
+        (MessageType::VIDEO, b"\x94av01\x02\x00\x00\x05", "metadata"),
+        (MessageType::AUDIO, b"\x94Opus\x01\x02\x01\x02", "channel layout"),
+        (MessageType::AUDIO, &[0xaf, 1, 2], "audio on stream 1: AAC frame"),
+    ];
+    for (type_id, body, _) in media {
+        client.message(now, type_id, 1, 0, body);
+    }
+    let control: [(u8, &[u8], &str); 6] = [
+        (2, &[0, 0, 0, 9], "abort chunk stream 9"),
+        (3, &[0, 0, 1, 0], "acknowledgement of 256 bytes"),
+        (4, &[0, 27, 1, 2], "SWF verification, 2 bytes"),
+        (4, &[0, 99, 1], "user control of type 99, 1 bytes"),
+        (22, &[], "aggregate, 0 bytes at 0 ms"),
+        (99, &[1, 2], "message of type 99, 2 bytes"),
+    ];
+    for (type_id, body, _) in control {
+        client.message(now, type_id, 0, 0, body);
+    }
+    client.message(now, 1, 0, 0, &[0]);
+    client.serve(now);
+    assert!(client.report.is_some(), "that was no chunk size");
+    same(&tape, &config);
+    let text = timeline(&tape, &config, true);
+    let words = values.iter().map(|(_, words)| *words);
+    let words = words.chain(media.iter().chain(&control).map(|(_, _, words)| *words));
+    for words in words.chain(["proxy header: client 198.51.100.7:4001", "control message that cannot be read"]) {
+        assert!(text.contains(words), "{words} is not in\n{text}");
     }
 }

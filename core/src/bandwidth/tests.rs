@@ -32,6 +32,8 @@ struct Client {
     /// Number of properties of each data packet, with the time in ms.
     packets: Vec<(u128, usize)>,
     played: u64,
+    /// Bytes of the packet that came last.
+    last_packet: usize,
 }
 
 impl Client {
@@ -51,6 +53,7 @@ impl Client {
             log: Vec::new(),
             packets: Vec::new(),
             played: 0,
+            last_packet: 0,
         }
     }
 
@@ -75,7 +78,12 @@ impl Client {
 
     fn take(&mut self, command: &Command) {
         let body = command.encode();
-        assert_eq!(Command::parse(20, &body, &Limits::default()).as_ref(), Ok(command));
+        // Data packets grow to a largest size and are then all the same: of those one is read again.
+        let again = command.name.as_str() == Some(packet::PLAYING) && body.len() == self.last_packet;
+        if !again {
+            assert_eq!(Command::parse(20, &body, &Limits::default()).as_ref(), Ok(command));
+        }
+        self.last_packet = body.len();
         self.queued += body.len();
         assert_eq!((command.transaction, &command.object, command.arguments.len()), (0.0, &Value::Null, 1));
         let object = command.arguments[0].as_object().expect("the argument is an object").clone();
@@ -402,7 +410,8 @@ proptest! {
     #[test]
     fn any_link_and_limit_end_in_time_with_a_short_queue(
         limit in prop_oneof![Just(0), Just(u32::MAX), 1..100_000_u32],
-        link in 1..5_000_usize,
+        // Of every magnitude: a fast link costs time and shows no more than another fast one.
+        link in prop_oneof![1..10_usize, 10..100_usize, 100..1_000_usize, 1_000..5_000_usize],
         upload in 0..100_000_usize,
     ) {
         let mut client = Client::new(limit);

@@ -720,3 +720,25 @@ fn errors_name_their_place() {
     link.say(&peer::message(MessageType::COMMAND_AMF0, 0, 0, &[0xff]));
     let CloseReason::Protocol(Error::Command(_)) = link.closed().reason else { panic!("a command error") };
 }
+
+/// Logs and metrics are searched by the names.
+#[test]
+fn reasons_have_names_that_stay_and_words() {
+    let reasons = [
+        (CloseReason::PeerClosed, "peer_closed", "closed by the server"),
+        (CloseReason::PeerLost("reset".into()), "peer_lost", "connection lost: reset"),
+        (CloseReason::Timeout(TimeoutKind::Handshake), "handshake_timeout", "no handshake in time"),
+        (CloseReason::Timeout(TimeoutKind::Connect), "connect_timeout", "no answer to connect in time"),
+        (CloseReason::Timeout(TimeoutKind::Read), "read_timeout", "server fell silent"),
+        (CloseReason::Timeout(TimeoutKind::Write), "write_timeout", "server takes nothing"),
+        (CloseReason::ToldToClose, "told_to_close", "server asked to close"),
+        (CloseReason::Closed, "closed", "closed"),
+    ];
+    for (reason, name, words) in reasons {
+        assert_eq!((reason.name(), reason.to_string().as_str()), (name, words));
+    }
+    let error = Error::Chunk(crate::chunk::ChunkError::ZeroChunkSize);
+    let expected = (error.name(), format!("protocol error: {error}"));
+    let reason = CloseReason::Protocol(error.clone());
+    assert_eq!((reason.name(), reason.to_string()), expected);
+}

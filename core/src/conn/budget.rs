@@ -247,13 +247,22 @@ mod tests {
 
     #[test]
     fn every_scope_has_terms_and_every_term_a_name_of_its_own() {
-        let limits = Limits { connections: Some(7), ..Limits::default() };
+        let limits = Limits { connections: Some(7), publishers: Some(2), players: Some(5), ..Limits::default() };
         let config = Config::from(VhostConfig { limits, ..VhostConfig::default() });
         let budget = Budget::new(&config, &config.defaults);
         for scope in Scope::ALL {
             assert!(budget.total(scope) > 0, "{scope}");
         }
-        assert_eq!((budget.count(Scope::Connection), budget.count(Scope::Stream)), (Some(7), None));
+        let counts = Scope::ALL.map(|scope| budget.count(scope));
+        assert_eq!(
+            counts,
+            [None, None, Some(7), Some(2), Some(5), None],
+            "strangers are not limited, nor streams here"
+        );
+        let mut words: Vec<String> = Scope::ALL.iter().map(Scope::to_string).collect();
+        words.sort();
+        words.dedup();
+        assert_eq!(words.len(), Scope::ALL.len());
         let mut names: Vec<_> = budget.terms().iter().map(|term| (term.scope, term.name)).collect();
         names.dedup();
         assert_eq!(names.len(), budget.terms().len());

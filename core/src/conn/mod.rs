@@ -220,7 +220,7 @@ impl Conn {
 
     /// Bytes to write to the peer: write what it shows, then advance it by what was taken, then poll again.
     pub fn outbound(&mut self) -> &mut Outbound {
-        self.unsettle();
+        self.settle();
         self.session.outbound()
     }
 
@@ -362,11 +362,13 @@ impl Conn {
     /// Serves every stream being played; the next time one of them needs to be looked at.
     fn pull(&mut self, now: Instant) -> Option<Instant> {
         let (session, stats) = (&mut self.session, &mut self.stats);
+        let queued = session.outbound().len();
         let mut watch = self.watch.as_deref_mut();
         let pull = |playing: &mut Playing| playing.pull(now, session, stats, watch.as_deref_mut());
         let deadline = self.playing.iter_mut().filter_map(pull).min();
-        // Where one connection plays several streams, each gets its turn at being first.
-        if self.playing.len() > 1 {
+        // Where one connection plays several streams, each gets its turn at being first. It is over when something was
+        // taken: while the queue is full, no turn passes.
+        if self.playing.len() > 1 && self.session.outbound().len() > queued {
             self.playing.rotate_left(1);
         }
         while let Some(complete) = self.playing.iter().find(|playing| playing.is_complete()) {

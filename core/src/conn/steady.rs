@@ -96,7 +96,7 @@ impl Conn {
     }
 
     /// Makes up for what was only noted so far.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let Some(steady) = self.steady.as_mut().filter(|steady| steady.frames > 0) else {
             return;
         };

@@ -338,3 +338,59 @@ proptest! {
         }
     }
 }
+
+/// Logs and statistics show the names; a body is made anew with the codes.
+#[test]
+fn every_codec_has_its_codes_and_its_name() {
+    let video = [
+        (b"avc1", Some(7), "H.264"),
+        (b"hvc1", Some(12), "HEVC"),
+        (b"av01", Some(13), "AV1"),
+        (b"vvc1", Some(14), "VVC"),
+        (b"vp08", None, "VP8"),
+        (b"vp09", None, "VP9"),
+        (b"abcd", None, "unknown"),
+    ];
+    for (code, id, name) in video {
+        let codec = VideoCodec::from_fourcc(FourCC(*code));
+        assert_eq!((codec.fourcc(), codec.legacy_id(), codec.name()), (Some(FourCC(*code)), id, name));
+    }
+    let audio = [
+        (b"mp4a", Some(10), "AAC"),
+        (b"Opus", None, "Opus"),
+        (b"fLaC", None, "FLAC"),
+        (b"ac-3", None, "AC-3"),
+        (b"ec-3", None, "E-AC-3"),
+        (b".mp3", Some(2), "MP3"),
+        (b"abcd", None, "unknown"),
+    ];
+    for (code, id, name) in audio {
+        let codec = AudioCodec::from_fourcc(FourCC(*code));
+        assert_eq!((codec.fourcc(), codec.legacy_id(), codec.name()), (Some(FourCC(*code)), id, name));
+    }
+    let of_video = |id| VideoCodec::from_legacy_id(id);
+    let of_audio = |id| AudioCodec::from_legacy_id(id);
+    for id in 0..16 {
+        assert_eq!((of_video(id).legacy_id(), of_audio(id).legacy_id()), (Some(id), Some(id)));
+    }
+    let names: Vec<&str> = (0..10).map(|id| of_video(id).name()).collect();
+    let expected = [
+        "unknown",
+        "JPEG",
+        "Sorenson H.263",
+        "Screen video",
+        "VP6",
+        "VP6 with alpha",
+        "Screen video 2",
+        "H.264",
+        "H.263",
+    ];
+    assert_eq!((&names[..9], names[9]), (&expected[..], "MPEG-4"));
+    let names: Vec<&str> = (0..16).map(|id| of_audio(id).name()).collect();
+    let expected = ["PCM", "ADPCM", "MP3", "PCM", "Nellymoser", "Nellymoser", "Nellymoser", "G.711 A-law"];
+    assert_eq!(names[..8], expected);
+    let expected = ["G.711 mu-law", "unknown", "AAC", "Speex", "unknown", "unknown", "MP3", "device-specific"];
+    assert_eq!(names[8..], expected);
+    assert_eq!(of_video(0).to_string(), "unknown video codec 0");
+    assert_eq!(AudioCodec::from_fourcc(FourCC(*b"abcd")).to_string(), "unknown audio codec abcd");
+}

@@ -237,6 +237,30 @@ fn what_no_message_of_a_stream_can_be_is_counted_and_goes_to_nobody() {
     assert_eq!(pull(&mut player).0, [40], "the longest there is");
 }
 
+#[test]
+fn who_was_followed_by_another_knows_and_changes_nothing_any_more() {
+    let hub = Hub::new(HubConfig::default());
+    let now = any_instant();
+    let claim = || hub.claim(&key("cam"), "token", Conflict::TakeOver).expect("the same credentials");
+    let mut first = claim().begin().expect("free");
+    let second = claim();
+    assert!(second.takes_over() && !first.is_superseded(), "not before it begins");
+    let mut second = second.begin().expect("the same credentials");
+    assert!(first.is_superseded() && !second.is_superseded());
+    assert_eq!(first.push(now, key_frame(0)), Err(Superseded));
+    let metadata = Message { type_id: MessageType::DATA_AMF0, ..video(0, b"\x02\x00\x0aonMetaData\x05") };
+    second.push(now, metadata).expect("it publishes");
+    second.push(now, key_frame(0)).expect("it publishes");
+    first.clear_metadata();
+    let mut player = hub.play(&key("cam"));
+    assert_eq!(pull(&mut player).0.len(), 2, "the metadata is still in force");
+    first.end(now);
+    assert_eq!((second.players(), player.is_live()), (1, true));
+    second.clear_metadata();
+    second.push(now, key_frame(40)).expect("it publishes");
+    assert_eq!(pull(&mut hub.play(&key("cam"))).0.len(), 1);
+}
+
 fn frames(stream: &StreamSnapshot) -> u64 {
     stream.stats.as_ref().map_or(0, |stats| stats.snapshot(any_instant()).messages)
 }

@@ -155,6 +155,31 @@ fn a_second_publication_has_the_time_of_a_first_message_again() {
 }
 
 #[test]
+fn a_stream_that_is_played_gives_a_silent_publisher_no_more_time() {
+    let mut link = Link::publishing(SessionConfig::default());
+    link.pass(15 * SECOND);
+    link.send(&peer::create_stream(3.0));
+    link.send(&peer::play(2, "other"));
+    link.accept_play();
+    link.hear();
+    link.pass(4 * SECOND);
+    assert_eq!(link.closed(), None);
+    link.pass(SECOND);
+    assert_eq!(link.closed().map(|close| close.reason), Some(timeout(TimeoutKind::FirstMessage)));
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_given_up_however_often_it_is_looked_at() {
+    let mut link = Link::playing();
+    link.send(&peer::control(&Control::User(UserControl::PingRequest(1))));
+    for _ in 0..40 {
+        link.stall(SECOND);
+    }
+    let Output::Closed(end) = link.session.poll_output() else { panic!("given up") };
+    assert_eq!(end.reason, timeout(TimeoutKind::Write));
+}
+
+#[test]
 fn a_peer_that_takes_nothing_is_given_up() {
     let mut link = Link::playing();
     link.send(&peer::control(&Control::User(UserControl::PingRequest(1))));
@@ -271,6 +296,8 @@ fn commands_and_data_have_a_limit_and_media_has_not() {
     let mut link = Link::publishing(config);
     link.send(&peer::video(0, &[0x17; 5000]));
     assert_eq!(link.events().len(), 1);
+    link.send(&peer::data(0, 1, &["x".into(), "x".repeat(393).as_str().into()]));
+    assert_eq!(link.events().len(), 1, "400 bytes may be");
     link.send(&peer::data(0, 1, &["x".repeat(450).as_str().into()]));
     let error = Error::MessageOverLimit { type_id: 18, length: 453, limit: 400 };
     assert_eq!(link.closed().map(|close| close.reason), Some(CloseReason::Protocol(error)));
@@ -312,5 +339,38 @@ fn a_proxy_header_that_is_none_ends_at_the_same_byte_however_it_is_cut() {
             assert_eq!((closed.phase, closed.offset), (Phase::Handshake, end), "{header:?} in pieces of {size}");
             assert!(matches!(closed.reason, CloseReason::Protocol(Error::Preface(_))));
         }
+    }
+}
+
+#[test]
+fn nothing_is_said_behind_the_last_words() {
+    let mut config = SessionConfig::default();
+    config.timeouts.ping = 10 * SECOND;
+    let mut link = Link::connected_with(config);
+    link.pass(9 * SECOND);
+    link.session.tell_time(link.now);
+    link.session.close_with_words(CloseReason::Shutdown);
+    link.pass(2 * SECOND);
+    assert_eq!((link.hear(), link.closed()), (vec![], None), "a ping was due");
+    link.pass(SECOND);
+    assert_eq!(link.closed().map(|close| close.reason), Some(CloseReason::Shutdown));
+}
+
+#[test]
+fn a_request_that_is_answered_after_the_end_is_answered_to_nobody() {
+    for grant in [true, false] {
+        let mut link = Link::connected();
+        link.send(&peer::create_stream(2.0));
+        link.send(&peer::publish(1, "cam"));
+        let Event::Publish(request) = link.event() else { panic!("a publish") };
+        link.hear();
+        link.session.close_with_words(CloseReason::Shutdown);
+        match grant {
+            true => link.session.accept(request),
+            false => link.session.reject(request, &Rejection::stream_in_use("cam")),
+        }
+        assert_eq!(link.hear(), [""; 0]);
+        link.pass(3 * SECOND);
+        assert_eq!(link.closed().map(|close| close.reason), Some(CloseReason::Shutdown));
     }
 }

@@ -446,3 +446,19 @@ fn what_needs_no_answer_gets_none() {
     link.send(&peer::control(&Control::User(UserControl::PingRequest(12345))));
     assert_eq!(link.hear(), ["PingResponse(12345)"]);
 }
+
+#[test]
+fn a_publisher_says_whether_to_record() {
+    for (word, expected) in [
+        ("live", crate::command::PublishType::Live),
+        ("record", crate::command::PublishType::Record),
+        ("append", crate::command::PublishType::Append),
+    ] {
+        let mut link = Link::connected();
+        link.send(&peer::create_stream(2.0));
+        link.send(&peer::command("publish", 5.0, 1, &["cam".into(), word.into()]));
+        let Event::Publish(request) = link.event() else { panic!("it publishes") };
+        assert_eq!((request.publish_type(), request.name(), request.stream_id()), (expected, "cam", 1));
+        link.session.accept(request);
+    }
+}

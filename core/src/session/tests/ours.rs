@@ -149,6 +149,11 @@ fn reasons_have_names_that_stay_and_words() {
         (CloseReason::PeerClosed, "peer_closed", "closed by the peer"),
         (CloseReason::PeerLost("reset".into()), "peer_lost", "connection lost: reset"),
         (
+            protocol(Error::Preface(crate::preface::PrefaceError::TooLong { length: 9 })),
+            "proxy_header_error",
+            "protocol error: proxy header of 9 bytes is over the limit",
+        ),
+        (
             protocol(Error::Chunk(ChunkError::ZeroChunkSize)),
             "chunk_error",
             "protocol error: chunk stream: chunk size 0",

@@ -1,3 +1,4 @@
+mod headers;
 mod model;
 
 use std::time::Duration;

@@ -210,6 +210,32 @@ fn codecs_without_headers_are_described_by_their_first_frame() {
     assert_eq!(size_of_video(&bench.at(0)), Some((638, 362)));
 }
 
+/// Some codecs have one rate, whatever the header says.
+#[test]
+fn a_legacy_header_tells_rate_and_channels_of_codecs_without_one_of_their_own() {
+    let sound = |head: u8| {
+        let mut bench = Bench::new();
+        bench.audio(0, &[head, 1, 2, 3]);
+        bench.at(0).audio.and_then(|audio| audio.summary).map(|summary| (summary.sample_rate, summary.channels))
+    };
+    // The codec, then a rate of 0 to 3, then 16 bits, and one channel or two.
+    for (head, expected) in [
+        (0x22, (5_512, 1)),
+        (0x27, (11_025, 2)),
+        (0x2a, (22_050, 1)),
+        (0x2f, (44_100, 2)),
+        (0x4f, (16_000, 1)),
+        (0x5f, (8_000, 1)),
+        (0xbf, (16_000, 1)),
+        (0x7e, (8_000, 1)),
+        (0x8f, (8_000, 2)),
+        (0xef, (8_000, 2)),
+    ] {
+        assert_eq!(sound(head), Some((expected.0, Some(expected.1))), "{head:#x}");
+    }
+    assert_eq!(sound(0xff), None, "a codec of the device's own");
+}
+
 #[test]
 fn of_many_tracks_the_default_one_is_described() {
     let mut bench = Bench::new();

@@ -1,0 +1,240 @@
+//! Requests that somebody outside is asked about.
+
+use super::*;
+
+fn asking(asks: Asks) -> Site {
+    Site::with(VhostConfig { asks, ..VhostConfig::default() }.into())
+}
+
+#[test]
+fn an_edge_asks_upstream_first_and_tells_only_of_what_it_asked_for_itself() {
+    let asks = Asks { traverse: true, publish: true, ..Asks::default() };
+    let site = Site::with(VhostConfig { asks, ..VhostConfig::default() }.into());
+    let mut publisher = site.asks_to_publish("cam?k=v");
+    let upstream = publisher.asked[0].subject.clone();
+    assert!(matches!(&upstream, Subject::Traverse(facts) if facts.params == "?k=v"), "{upstream:?}");
+    assert!(!said(&publisher.answer(&site, Verdict::Allow), "Publish.Start"), "nothing is granted yet");
+    let own = publisher.asked[1].subject.clone();
+    assert!(matches!(own, Subject::Publish(_)), "{own:?}");
+    assert!(said(&publisher.answer(&site, Verdict::Allow), "Publish.Start"));
+    publisher.actions();
+    publisher.disconnect(&site);
+    assert_eq!(publisher.actions(), ["detach publisher", "wake", "tell"]);
+
+    let mut refused = site.asks_to_publish("cam");
+    assert!(said(&refused.answer(&site, Verdict::Deny("not yours".to_owned())), "NetStream.Publish.Denied"));
+    refused.actions();
+    refused.disconnect(&site);
+    assert_eq!(refused.actions(), [""; 0], "a question upstream is no promise to tell");
+}
+
+#[test]
+fn a_verdict_for_a_connection_that_is_over_grants_nothing() {
+    for (verdict, end) in [
+        (Some(Verdict::Allow), ["tell"].as_slice()),
+        (Some(Verdict::Deny("no".to_owned())), &[]),
+        (Some(Verdict::Redirect("rtmp://other/live/cam".to_owned())), &[]),
+        (None, &["tell"]),
+    ] {
+        let mut site = asking(Asks { publish: true, ..Asks::default() });
+        let mut publisher = site.asks_to_publish("cam");
+        publisher.actions();
+        let id = publisher.asked[0].id;
+        publisher.conn.handle_disconnect(site.now, CloseReason::PeerClosed);
+        match &verdict {
+            Some(verdict) => publisher.conn.answer(site.now, id, verdict.clone()),
+            None => {
+                site.pass(Duration::from_secs(10));
+                publisher.conn.handle_timeout(site.now);
+            }
+        }
+        publisher.poll(&site);
+        assert_eq!(publisher.actions(), end, "{verdict:?}: never attached, and told of unless it was refused");
+        assert!(site.server.hub().streams().is_empty());
+    }
+}
+
+/// Each request that is asked about, with words of its own.
+#[test]
+fn what_is_denied_says_so_in_the_requests_own_words() {
+    let deny = |words: &str| Verdict::Deny(words.to_owned());
+    let site = asking(Asks { connect: true, ..Asks::default() });
+    let mut client = site.client();
+    assert!(said(&client.answer(&site, deny("no")), "_error 1 NetConnection.Connect.Rejected"));
+    let site = asking(Asks { play: true, ..Asks::default() });
+    let mut player = site.player("cam");
+    assert!(!said(&player.hear(&site), "Play.Start"));
+    assert!(said(&player.answer(&site, deny("no")), "NetStream.Play.Failed"));
+    assert!(site.server.hub().streams().is_empty());
+}
+
+/// The outside learns all that is known of who asks, and at the end what came of it.
+#[test]
+fn a_question_names_the_client_and_the_end_of_what_was_allowed_is_told_once() {
+    let mut site = asking(Asks { connect: true, play: true, ..Asks::default() });
+    let address = "192.0.2.7:50000".parse().expect("an address");
+    let object = [
+        ("app", "live"),
+        ("tcUrl", "rtmp://127.0.0.1/live?k=1"),
+        ("pageUrl", "http://page/"),
+        ("swfUrl", "http://swf/"),
+        ("flashVer", "LNX 9"),
+    ];
+    let object = object.iter().fold(Object::default(), |object, (name, value)| object.with(*name, *value));
+    let mut client = site.client_from(Some(address), object);
+    let ask = client.asked[0].clone();
+    let expected = ClientFacts {
+        connection: client.conn.id(),
+        address: Some(address),
+        vhost: crate::url::DEFAULT_VHOST.to_owned(),
+        app: "live".to_owned(),
+        tc_url: Some("rtmp://127.0.0.1/live?k=1".to_owned()),
+        page_url: Some("http://page/".to_owned()),
+        swf_url: Some("http://swf/".to_owned()),
+        agent: Some("LNX 9".to_owned()),
+        arguments: vec![],
+    };
+    assert_eq!((&ask.subject, &ask.client), (&Subject::Connect, &expected));
+    assert_eq!(ask.deadline, site.now + Duration::from_secs(10));
+    assert!(!client.wait.expect("it waits").read, "nothing more is read before the answer");
+    // Another's number answers nothing.
+    client.conn.answer(site.now, AskId(ask.id.0 + 1), Verdict::Allow);
+    assert_eq!(client.hear(&site), [""; 0]);
+    assert!(said(&client.answer(&site, Verdict::Allow), "NetConnection.Connect.Success"));
+    client.say(&site, &[peer::create_stream(2.0), peer::play(1, "cam")].concat());
+    assert_ne!(client.asked[1].id, ask.id);
+    assert!(said(&client.answer(&site, Verdict::Allow), "NetStream.Play.Start"));
+    assert!(client.told.is_empty(), "it is not over");
+    site.pass(Duration::from_secs(2));
+    client.disconnect(&site);
+    let report = client.closed.clone().expect("over");
+    let [play, connect] = client.told.as_slice() else { panic!("each is told of once: {:?}", client.told) };
+    assert!(matches!(&play.subject, Subject::Play(facts) if facts.key.stream() == "cam"), "{play:?}");
+    assert_eq!((&play.client, &play.closed), (&expected, &None));
+    let closed = Closed {
+        reason: CloseReason::PeerClosed,
+        received: report.received,
+        sent: report.sent,
+        duration: Duration::from_secs(2),
+    };
+    assert_eq!((&connect.subject, &connect.closed), (&Subject::Connect, &Some(closed)));
+}
+
+#[test]
+fn a_connection_that_ends_while_its_connect_is_asked_about_is_told_of_with_what_it_amounted_to() {
+    let mut site = asking(Asks { connect: true, ..Asks::default() });
+    let mut client = site.client();
+    site.pass(Duration::from_secs(1));
+    client.disconnect(&site);
+    let [notice] = client.told.as_slice() else { panic!("told once: {:?}", client.told) };
+    let report = client.closed.expect("over");
+    let closed = notice.closed.clone().expect("the connection is over");
+    assert_eq!(closed.reason, CloseReason::Rejected("NetConnection.Connect.Rejected"));
+    assert_eq!((closed.received, closed.sent), (report.received, report.sent));
+    assert_eq!(closed.duration, Duration::from_secs(1));
+}
+
+#[test]
+fn silence_refuses_or_grants_as_is_configured_and_not_before_its_time() {
+    for allow_on_timeout in [false, true] {
+        let mut site = asking(Asks { publish: true, allow_on_timeout, ..Asks::default() });
+        let mut publisher = site.asks_to_publish("cam");
+        publisher.run(&mut site, Duration::from_millis(9999));
+        assert_eq!(publisher.hear(&site), [""; 0]);
+        publisher.run(&mut site, Duration::from_millis(1));
+        let heard = publisher.hear(&site);
+        let code = if allow_on_timeout { "NetStream.Publish.Start" } else { "NetStream.Publish.Denied" };
+        assert!(said(&heard, code), "{heard:?}");
+        // Who asked and got no answer hears that nothing came of it; what was granted is not over yet.
+        assert_eq!(publisher.told.len(), usize::from(!allow_on_timeout));
+        publisher.disconnect(&site);
+        assert_eq!(publisher.told.len(), 1);
+    }
+}
+
+#[test]
+fn a_server_that_drains_grants_nothing_it_was_still_asking_about() {
+    let site = asking(Asks { publish: true, ..Asks::default() });
+    let mut publisher = site.asks_to_publish("cam");
+    publisher.actions();
+    site.server.drain();
+    assert!(said(&publisher.answer(&site, Verdict::Allow), "NetStream.Publish.Denied"));
+    assert_eq!(publisher.actions(), ["tell"], "it was allowed, and nothing came of it");
+    assert!(site.server.hub().streams().is_empty());
+
+    // Nobody is to be told of what nobody was asked about.
+    let site = asking(Asks { traverse: true, ..Asks::default() });
+    let mut publisher = site.asks_to_publish("cam");
+    publisher.actions();
+    site.server.drain();
+    assert!(said(&publisher.answer(&site, Verdict::Allow), "NetStream.Publish.Denied"));
+    assert_eq!(publisher.actions(), [""; 0]);
+}
+
+/// It was to take over from somebody who is gone when the verdict comes, and a third has the name.
+#[test]
+fn a_name_that_was_taken_while_it_was_asked_about_is_refused() {
+    let config = VhostConfig {
+        asks: Asks { publish: true, ..Asks::default() },
+        conflict: crate::hub::Conflict::TakeOver,
+        ..VhostConfig::default()
+    };
+    let site = Site::with(config.into());
+    let mut first = site.asks_to_publish("cam?token=one");
+    assert!(said(&first.answer(&site, Verdict::Allow), "NetStream.Publish.Start"));
+    let mut second = site.asks_to_publish("cam?token=one");
+    first.disconnect(&site);
+    let mut third = site.asks_to_publish("cam?token=two");
+    assert!(said(&third.answer(&site, Verdict::Allow), "NetStream.Publish.Start"));
+    second.actions();
+    assert!(said(&second.answer(&site, Verdict::Allow), "NetStream.Publish.BadName"));
+    assert_eq!(second.actions(), ["tell"]);
+    third.say(&site, &headers());
+    third.hear(&site);
+    assert!(third.closed.is_none(), "the third goes on");
+}
+
+/// One that said `publish` and was closed before anybody looked gets nothing, and nobody is asked about it.
+#[test]
+fn a_request_said_before_the_end_and_not_looked_at_is_nothing() {
+    for asks in [Asks::default(), Asks { publish: true, play: true, ..Asks::default() }] {
+        for request in [peer::publish(1, "cam"), peer::play(1, "cam")] {
+            let site = asking(asks.clone());
+            let mut client = site.client();
+            client.say(&site, &peer::create_stream(2.0));
+            client.conn.handle_input(site.now, &request);
+            client.conn.close(CloseReason::Closed("as asked"));
+            client.hear(&site);
+            assert_eq!(client.actions(), [""; 0]);
+            assert!(client.closed.is_some() && site.server.hub().streams().is_empty());
+        }
+    }
+}
+
+/// There is no GOP under way that it could play to the end of.
+#[test]
+fn a_play_that_is_granted_to_a_drained_connection_is_over_at_once() {
+    let site = asking(Asks { play: true, ..Asks::default() });
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    let mut player = site.player("cam");
+    player.hear(&site);
+    player.conn.drain(site.now + Duration::from_secs(60), None);
+    let heard = player.answer(&site, Verdict::Allow);
+    assert!(said(&heard, "NetStream.Play.Start") && said(&heard, "NetStream.Play.UnpublishNotify"), "{heard:?}");
+    assert!(!said(&heard, "video key"), "{heard:?}");
+}
+
+/// A question upstream is no promise to tell, however the connection ends.
+#[test]
+fn a_connection_that_ends_while_upstream_is_asked_is_told_of_to_nobody() {
+    let site = asking(Asks { traverse: true, publish: true, play: true, ..Asks::default() });
+    let mut publisher = site.asks_to_publish("cam");
+    publisher.disconnect(&site);
+    let mut player = site.player("cam");
+    player.disconnect(&site);
+    for client in [&publisher, &player] {
+        assert!(matches!(client.asked[0].subject, Subject::Traverse(_)));
+        assert!(client.told.is_empty() && client.closed.is_some());
+    }
+}

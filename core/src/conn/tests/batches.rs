@@ -1,0 +1,172 @@
+//! What is written to many players at once, without polling each.
+
+use super::*;
+
+impl Client {
+    /// Writes what `giver` is sent next, as far as this client takes it and its socket so many bytes. What is heard.
+    fn write_batch(&mut self, site: &Site, giver: &Conn, most: usize) -> Vec<String> {
+        let batch = giver.next_batch().expect("there is something new");
+        assert!(self.conn.takes(&batch));
+        let count = batch.bytes().len().min(most);
+        self.conn.wrote(site.now, &batch, count);
+        let heard = self.ear.lines(&batch.bytes()[..count]);
+        assert!(!self.conn.takes(&batch) || count == 0, "nothing comes twice");
+        heard
+    }
+
+    fn batch(&mut self, site: &Site) -> Vec<String> {
+        let giver = &self.conn.next_batch().expect("there is something new");
+        assert!(self.conn.takes(giver));
+        self.conn.wrote(site.now, giver, giver.bytes().len());
+        self.ear.lines(giver.bytes())
+    }
+}
+
+/// A publisher that has sent a GOP and players that have heard it.
+fn served<const N: usize>() -> (Site, Client, [Client; N]) {
+    let site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    let players = [(); N].map(|()| {
+        let mut player = site.player("cam");
+        player.hear(&site);
+        player
+    });
+    (site, publisher, players)
+}
+
+#[test]
+fn a_batch_says_what_a_poll_says() {
+    let (mut site, mut publisher, [mut polled, mut batched, mut other]) = served();
+    for round in 1..20_u8 {
+        site.pass(Duration::from_millis(40));
+        let time = 80 * u32::from(round);
+        publisher
+            .say(&site, &if round % 5 == 0 { gop(time, round) } else { peer::video(time, &peer::inter_frame(round)) });
+        let expected = polled.hear(&site);
+        assert!(!expected.is_empty());
+        assert_eq!(batched.batch(&site), expected);
+        // What one is sent next is for all at its place.
+        other.hear(&site);
+        assert!(batched.conn.next_batch().is_none(), "nothing is left");
+    }
+    batched.poll(&site);
+    assert_eq!(batched.hear(&site), Vec::<String>::new());
+    let [one, two] = [&polled, &batched].map(|client| client.conn.stats().snapshot(site.now));
+    assert_eq!((one.bytes_out, one.frames_out, one.lag), (two.bytes_out, two.frames_out, two.lag));
+    let [one, two] = [polled, batched].map(|mut client| {
+        client.disconnect(&site);
+        client.closed.expect("it is over")
+    });
+    assert_eq!((one.sent, one.missed, one.unsent), (two.sent, two.missed, two.unsent));
+}
+
+#[test]
+fn what_a_socket_does_not_take_of_a_batch_waits_in_the_queue() {
+    let length = {
+        let (site, mut publisher, [player]) = served();
+        publisher.say(&site, &gop(80, 2));
+        player.conn.next_batch().expect("there is something new").bytes().len()
+    };
+    for most in 0..=length {
+        let (site, mut publisher, [giver, mut player]) = served();
+        publisher.say(&site, &gop(80, 2));
+        let mut heard = player.write_batch(&site, &giver.conn, most);
+        publisher.say(&site, &gop(160, 3));
+        heard.extend(player.hear(&site));
+        let expected = ["key 2 on 1 at 80", "frame 2 on 1 at 90", "frame 2 on 1 at 120", "key 3 on 1 at 160"];
+        for (heard, expected) in heard.iter().zip(expected) {
+            assert!(heard.ends_with(expected), "{most} bytes: {heard}");
+        }
+        assert_eq!(heard.len(), 6, "{most} bytes: {heard:?}");
+        let snapshot = player.conn.stats().snapshot(site.now);
+        assert_eq!(snapshot.bytes_out, player.conn.outbound().written());
+    }
+}
+
+#[test]
+fn who_is_to_be_polled_takes_no_batch() {
+    // Called since it was polled.
+    let (mut site, mut publisher, [mut player, other]) = served();
+    publisher.say(&site, &gop(80, 2));
+    let batch = other.conn.next_batch().expect("there is something new");
+    assert!(player.conn.takes(&batch));
+    player.conn.handle_input(site.now, &[]);
+    assert!(!player.conn.takes(&batch) && player.conn.next_batch().is_none());
+    player.hear(&site);
+    assert!(!player.conn.takes(&batch), "it is further now");
+    // With something queued.
+    publisher.say(&site, &gop(160, 3));
+    player.poll(&site);
+    assert!(player.conn.next_batch().is_none());
+    player.hear(&site);
+    // Whose publisher is gone, or another.
+    publisher.disconnect(&site);
+    assert!(player.conn.next_batch().is_none());
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 4)].concat());
+    assert!(player.conn.next_batch().is_none(), "headers are to come first");
+    player.hear(&site);
+    publisher.say(&site, &gop(80, 5));
+    assert_eq!(player.batch(&site).len(), 3);
+    // Who wants less than all.
+    for wish in [
+        ("pause", Value::Boolean(true)),
+        ("receiveAudio", Value::Boolean(false)),
+        ("receiveVideo", Value::Boolean(false)),
+    ] {
+        let mut player = site.player("cam");
+        player.hear(&site);
+        player.say(&site, &peer::command(wish.0, 0.0, 1, &[wish.1, Value::Number(0.0)]));
+        player.hear(&site);
+        publisher.say(&site, &gop(160, 6));
+        assert!(player.conn.next_batch().is_none(), "{}", wish.0);
+    }
+    // Who leaves after this GOP.
+    let mut player = site.player("cam");
+    player.hear(&site);
+    player.conn.drain(site.now + Duration::from_secs(9), None);
+    player.hear(&site);
+    publisher.say(&site, &peer::video(200, &peer::inter_frame(7)));
+    assert!(player.conn.next_batch().is_none());
+    // Who is on another message stream, or plays two.
+    let mut player = site.client();
+    player.say(&site, &[peer::create_stream(2.0), peer::create_stream(3.0), peer::play(2, "cam")].concat());
+    player.hear(&site);
+    publisher.say(&site, &gop(240, 8));
+    assert!(player.conn.next_batch().is_none());
+    player.say(&site, &peer::play(1, "cam"));
+    player.hear(&site);
+    publisher.say(&site, &gop(320, 9));
+    assert!(player.conn.next_batch().is_none());
+    site.pass(Duration::from_millis(1));
+    assert_eq!(player.hear(&site).len(), 6, "three for each");
+}
+
+#[test]
+fn a_player_that_has_not_begun_waits_for_its_poll() {
+    let site = Site::new();
+    let mut publisher = site.publisher("cam");
+    let mut player = site.player("cam");
+    player.hear(&site);
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    assert!(player.conn.next_batch().is_none());
+    player.hear(&site);
+    publisher.say(&site, &gop(80, 2));
+    assert_eq!(player.batch(&site).len(), 3);
+}
+
+#[test]
+fn sound_without_pictures_comes_in_batches_and_pictures_before_a_key_frame_do_not() {
+    let site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &peer::audio(0, &peer::audio_frame(1)));
+    let mut player = site.player("cam");
+    player.hear(&site);
+    publisher.say(&site, &peer::audio(20, &peer::audio_frame(2)));
+    assert_eq!(player.batch(&site), ["audio frame 2 on 1 at 20"]);
+    publisher.say(&site, &[peer::video(40, &peer::inter_frame(3)), peer::audio(40, &peer::audio_frame(3))].concat());
+    let batch = player.conn.next_batch().expect("there is something new");
+    assert!(!player.conn.takes(&batch));
+    assert_eq!(player.hear(&site), ["audio frame 3 on 1 at 40"]);
+}

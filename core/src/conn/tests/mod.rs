@@ -1,0 +1,224 @@
+//! Publishers and players end to end, in memory: what each is sent, and what the adapter is told to do.
+
+mod asking;
+mod batches;
+mod ending;
+mod measuring;
+mod playing;
+mod publishing;
+mod rules;
+
+use std::time::Duration;
+
+use bytes::Buf;
+
+use super::*;
+use crate::amf::{Object, Value};
+use crate::chunk::message_header;
+use crate::message::{Control, MessageType, UserControl};
+use crate::session::tests::peer::{self, Ear};
+
+const AUDIO: u8 = MessageType::AUDIO;
+
+/// More deadlines than any test here runs through.
+const MOST_TURNS: u32 = 10_000;
+
+/// A server, its clock, and the moment it began.
+#[derive(Debug)]
+struct Site {
+    server: Server,
+    now: Instant,
+}
+
+impl Site {
+    fn new() -> Self {
+        Site::with(Config::default())
+    }
+
+    fn with(config: Config) -> Self {
+        #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
+        let now = Instant::now();
+        Site { server: Server::new(config, [3; 32]), now }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    /// A client that has connected and heard the answer.
+    fn client(&self) -> Client {
+        self.client_from(None, Object::default().with("app", "live").with("tcUrl", "rtmp://127.0.0.1/live"))
+    }
+
+    /// One of this address, which says this of itself.
+    fn client_from(&self, peer: Option<SocketAddr>, connect: Object) -> Client {
+        let mut client = Client::new(self, peer);
+        client.say(self, &[peer::handshake(), peer::connect_with(connect)].concat());
+        client.hear(self);
+        client
+    }
+
+    /// A client that has asked to publish, and heard what was said to that.
+    fn asks_to_publish(&self, name: &str) -> Client {
+        let mut client = self.client();
+        client.say(self, &[peer::create_stream(2.0), peer::publish(1, name)].concat());
+        client.heard = client.hear(self);
+        client
+    }
+
+    fn publisher(&self, name: &str) -> Client {
+        let client = self.asks_to_publish(name);
+        assert!(said(&client.heard, "NetStream.Publish.Start"), "{:?}", client.heard);
+        client
+    }
+
+    /// A player that has heard all up to the sample access notice.
+    fn player(&self, name: &str) -> Client {
+        let mut client = self.client();
+        client.say(self, &[peer::create_stream(2.0), peer::play(1, name)].concat());
+        client
+    }
+}
+
+/// One connection with its client, who takes what it is sent when it listens.
+#[derive(Debug)]
+struct Client {
+    conn: Conn,
+    ear: Ear,
+    /// What the adapter was told to do: `attach`, `detach`, `wake`.
+    actions: Vec<String>,
+    /// What the outside was asked and told.
+    asked: Vec<Ask>,
+    told: Vec<Notice>,
+    /// What was heard when it asked to publish.
+    heard: Vec<String>,
+    closed: Option<Report>,
+    wait: Option<session::Wait>,
+}
+
+impl Client {
+    /// A connection just accepted.
+    fn new(site: &Site, peer: Option<SocketAddr>) -> Self {
+        Client {
+            conn: match peer {
+                Some(peer) => site.server.connect_from(site.now, peer),
+                None => site.server.connect(site.now),
+            },
+            ear: Ear::new(),
+            actions: Vec::new(),
+            asked: Vec::new(),
+            told: Vec::new(),
+            heard: Vec::new(),
+            closed: None,
+            wait: None,
+        }
+    }
+
+    fn say(&mut self, site: &Site, bytes: &[u8]) {
+        self.conn.handle_input(site.now, bytes);
+        self.poll(site);
+    }
+
+    fn poll(&mut self, site: &Site) {
+        loop {
+            match self.conn.poll(site.now) {
+                Output::Action(Action::Attach(attachment)) => self.actions.push(format!("attach {attachment}")),
+                Output::Action(Action::Detach { role, .. }) => self.actions.push(format!("detach {role}")),
+                Output::Action(Action::Subscribe(_)) => self.actions.push("subscribe".into()),
+                Output::Action(Action::Unsubscribe(_)) => self.actions.push("unsubscribe".into()),
+                Output::Action(Action::Wake(_)) => self.actions.push("wake".into()),
+                Output::Action(Action::Ask(ask)) => {
+                    self.actions.push("ask".into());
+                    self.asked.push(*ask);
+                }
+                Output::Action(Action::Tell(notice)) => {
+                    self.actions.push("tell".into());
+                    self.told.push(*notice);
+                }
+                Output::Wait(wait) => {
+                    assert_eq!(wait.write, !self.conn.outbound().is_empty(), "it wants to write what there is");
+                    self.wait = Some(wait);
+                    return;
+                }
+                Output::Closed(report) => {
+                    self.closed = Some(report);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// What is sent until nothing more comes.
+    fn messages(&mut self, site: &Site) -> Vec<crate::message::Message> {
+        let mut messages = Vec::new();
+        loop {
+            self.poll(site);
+            let waiting = self.conn.outbound().remaining();
+            if waiting == 0 {
+                return messages;
+            }
+            let bytes = self.conn.outbound().copy_to_bytes(waiting);
+            messages.extend(self.ear.messages(&bytes));
+        }
+    }
+
+    fn hear(&mut self, site: &Site) -> Vec<String> {
+        self.messages(site).iter().map(peer::line).collect()
+    }
+
+    /// Answers the question that was asked last; what is heard then.
+    fn answer(&mut self, site: &Site, verdict: Verdict) -> Vec<String> {
+        let ask = self.asked.last().expect("something was asked");
+        self.conn.answer(site.now, ask.id, verdict);
+        self.hear(site)
+    }
+
+    /// When the connection wants to be looked at.
+    fn deadline(&self) -> Option<Instant> {
+        self.wait.and_then(|wait| wait.deadline)
+    }
+
+    fn actions(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Lets time pass as an adapter does that looks at this connection at its deadlines only, and writes nothing.
+    fn run(&mut self, site: &mut Site, time: Duration) {
+        let end = site.now + time;
+        for turn in 0.. {
+            let (None, Some(deadline)) = (&self.closed, self.deadline().filter(|deadline| *deadline <= end)) else {
+                break;
+            };
+            assert!(turn < MOST_TURNS, "it asks to be looked at and does nothing then");
+            site.now = site.now.max(deadline);
+            self.conn.handle_timeout(site.now);
+            self.poll(site);
+        }
+        site.now = end;
+    }
+
+    fn disconnect(&mut self, site: &Site) {
+        self.conn.handle_disconnect(site.now, CloseReason::PeerClosed);
+        self.poll(site);
+    }
+}
+
+/// Metadata and headers.
+fn headers() -> Vec<u8> {
+    [peer::metadata(0, 1), peer::video(0, peer::VIDEO_HEADER), peer::audio(0, peer::AUDIO_HEADER)].concat()
+}
+
+fn gop(time: u32, number: u8) -> Vec<u8> {
+    [
+        peer::video(time, &peer::key_frame(number)),
+        peer::audio(time + 10, &peer::audio_frame(number)),
+        peer::video(time + 40, &peer::inter_frame(number)),
+    ]
+    .concat()
+}
+
+const PLAY_REPLIES: usize = 5;
+
+fn said(heard: &[String], word: &str) -> bool {
+    heard.iter().any(|line| line.contains(word))
+}

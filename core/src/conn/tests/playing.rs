@@ -1,0 +1,387 @@
+//! What players are sent, and what they are not.
+
+use super::*;
+use crate::policy::{Vhost, Vhosts};
+
+#[test]
+fn a_late_joiner_starts_with_headers_and_the_newest_key_frame() {
+    let site = Site::new();
+    let mut publisher = site.publisher("cam");
+    assert_eq!(publisher.actions(), ["attach publisher of /live/cam"]);
+    publisher.say(&site, &[headers(), gop(0, 1), gop(80, 2)].concat());
+    assert_eq!(publisher.actions(), ["wake"]);
+    let mut player = site.player("cam?token=1");
+    assert_eq!(player.actions(), ["attach player of /live/cam", "subscribe"], "the query is no part of the name");
+    assert_eq!(
+        player.hear(&site)[PLAY_REPLIES..],
+        [
+            "data onMetaData on 1 at 0",
+            "video header 255 on 1 at 80",
+            "audio header 16 on 1 at 80",
+            "video key 2 on 1 at 80",
+            "audio frame 2 on 1 at 90",
+            "video frame 2 on 1 at 120",
+        ]
+    );
+    publisher.say(&site, &peer::video(160, &peer::inter_frame(3)));
+    assert_eq!(player.hear(&site), ["video frame 3 on 1 at 160"]);
+}
+
+#[test]
+fn a_player_that_came_first_waits_for_its_publisher() {
+    let site = Site::new();
+    let mut player = site.player("cam");
+    assert_eq!(player.hear(&site).len(), PLAY_REPLIES);
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    let heard = player.hear(&site);
+    assert_eq!(
+        heard[..4],
+        [
+            "data onMetaData on 1 at 0",
+            "video header 255 on 1 at 0",
+            "audio header 16 on 1 at 0",
+            "video key 1 on 1 at 0"
+        ]
+    );
+    assert_eq!(heard.len(), 6, "it was never told that the stream was over: no notice is due");
+}
+
+#[test]
+fn a_publisher_may_come_back_within_the_grace_period() {
+    let mut site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    let mut player = site.player("cam");
+    player.hear(&site);
+    publisher.actions();
+    publisher.disconnect(&site);
+    assert_eq!(publisher.actions(), ["detach publisher", "wake"], "players have something to learn");
+    assert_eq!(publisher.closed.as_ref().map(|report| report.close.reason.clone()), Some(CloseReason::PeerClosed));
+    assert_eq!(player.hear(&site), [""; 0]);
+
+    // Back in time: nobody is told anything, and time goes on.
+    site.pass(Duration::from_secs(9));
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 2)].concat());
+    let heard = player.hear(&site);
+    assert_eq!(heard[3], "video key 2 on 1 at 9040", "9 s after the last frame at 40");
+
+    // Not in time: the end is told once, and the return as well.
+    publisher.disconnect(&site);
+    player.hear(&site);
+    player.run(&mut site, Duration::from_millis(9999));
+    assert!(!player.hear(&site).iter().any(|line| line.contains("Notify")));
+    player.run(&mut site, Duration::from_millis(1));
+    assert_eq!(player.hear(&site), ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"]);
+    site.pass(Duration::from_secs(10));
+    player.conn.handle_timeout(site.now);
+    let pings = player.hear(&site);
+    assert!(!pings.iter().any(|line| line.contains("Notify")), "{pings:?}");
+    let mut publisher = site.publisher("cam");
+    assert_eq!(player.hear(&site), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Play.PublishNotify"]);
+    publisher.say(&site, &[headers(), gop(0, 3)].concat());
+    assert_eq!(player.hear(&site).len(), 6);
+    assert_eq!(player.conn.playing[0].missed(), Gap::default(), "it was never slow");
+}
+
+#[test]
+fn a_paused_player_gets_nothing_and_resumes_at_the_newest_key_frame() {
+    let site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    let mut player = site.player("cam");
+    player.hear(&site);
+    player.say(&site, &peer::command("pause", 0.0, 1, &[true.into(), 0.0.into()]));
+    player.hear(&site);
+    publisher.say(&site, &[gop(80, 2), gop(160, 3)].concat());
+    assert_eq!(player.hear(&site), [""; 0]);
+    player.say(&site, &peer::command("pause", 0.0, 1, &[false.into(), 0.0.into()]));
+    let heard = player.hear(&site);
+    assert_eq!(heard[..2], ["5/1 onStatus 0 NetStream.Unpause.Notify", "StreamBegin(1)"]);
+    assert_eq!(heard[5..], ["video key 3 on 1 at 160", "audio frame 3 on 1 at 170", "video frame 3 on 1 at 200"]);
+    player.disconnect(&site);
+    assert_eq!(player.closed.map(|report| report.missed.frames), Some(3), "the second group of pictures");
+}
+
+#[test]
+fn video_turned_on_again_comes_from_the_next_key_frame() {
+    let site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    let mut player = site.player("cam");
+    player.hear(&site);
+    player.say(&site, &peer::command("receiveVideo", 0.0, 1, &[false.into()]));
+    publisher.say(&site, &[gop(80, 2), peer::video(130, peer::VIDEO_HEADER)].concat());
+    assert_eq!(player.hear(&site), ["audio frame 2 on 1 at 90", "video header 255 on 1 at 130"], "headers always come");
+    player.say(&site, &peer::command("receiveVideo", 0.0, 1, &[true.into()]));
+    publisher.say(&site, &[peer::video(140, &peer::inter_frame(3)), gop(160, 4)].concat());
+    let heard = player.hear(&site);
+    assert_eq!(heard[2..], ["video key 4 on 1 at 160", "audio frame 4 on 1 at 170", "video frame 4 on 1 at 200"]);
+    player.say(&site, &peer::command("receiveAudio", 0.0, 1, &[false.into()]));
+    publisher.say(&site, &gop(240, 5));
+    assert_eq!(player.hear(&site), ["video key 5 on 1 at 240", "video frame 5 on 1 at 280"]);
+}
+
+#[test]
+fn a_player_on_message_stream_2_gets_the_same_bodies() {
+    let mut config = Config::default();
+    config.defaults.session.chunk_size = 128;
+    let site = Site::with(config);
+    let mut publisher = site.publisher("cam");
+    let body = [peer::key_frame(1), (0..250).collect()].concat();
+    publisher.say(&site, &[headers(), peer::video(0x0100_0000, &body)].concat());
+    let mut player = site.client();
+    player.say(&site, &[peer::create_stream(2.0), peer::create_stream(3.0), peer::play(2, "cam")].concat());
+    let messages = player.messages(&site);
+    let frames: Vec<_> = messages.iter().filter(|message| message.type_id == MessageType::VIDEO).collect();
+    assert_eq!(frames.len(), 2);
+    assert!(frames.iter().all(|frame| frame.stream_id == 2 && frame.timestamp == 0x0100_0000));
+    assert_eq!((&frames[0].payload[..], &frames[1].payload[..]), (peer::VIDEO_HEADER, &body[..]));
+}
+
+#[test]
+fn one_connection_plays_a_stream_twice_and_is_attached_until_both_end() {
+    let site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    let mut player = site.client();
+    player.say(&site, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
+    player.say(&site, &[peer::play(1, "cam"), peer::play(2, "cam")].concat());
+    let heard = player.hear(&site);
+    for stream_id in [1, 2] {
+        assert!(heard.contains(&format!("video key 1 on {stream_id} at 0")), "{heard:?}");
+    }
+    player.actions();
+    player.say(&site, &peer::command("deleteStream", 0.0, 0, &[1.0.into()]));
+    assert_eq!(player.actions(), [""; 0]);
+    player.say(&site, &peer::command("deleteStream", 0.0, 0, &[2.0.into()]));
+    assert_eq!(player.actions(), ["unsubscribe", "detach player"]);
+}
+
+#[test]
+fn the_queue_of_a_player_that_does_not_take_stays_near_the_high_water_mark() {
+    let mut config = Config::from(VhostConfig { high_water: 5000, ..VhostConfig::default() });
+    config.defaults.source.bytes = 40_000;
+    let site = Site::with(config);
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &headers());
+    let mut player = site.player("cam");
+    player.hear(&site);
+    let frame = |head: &[u8]| [head, &[7; 1000]].concat();
+    for number in 0..200u32 {
+        let head = if number % 10 == 0 { peer::key_frame(1) } else { peer::inter_frame(2) };
+        publisher.say(&site, &peer::video(number * 40, &frame(&head)));
+        player.poll(&site);
+        let waiting = player.conn.outbound().len();
+        assert!(waiting < 5000 + 1018, "{waiting} bytes are queued");
+    }
+    assert!(player.conn.outbound().len() >= 5000);
+    // It takes again: the rest of the queue, then on from the newest key frame.
+    let heard = player.hear(&site);
+    assert_eq!(heard.last().map(String::as_str), Some("video frame 7 on 1 at 7960"));
+    assert!(heard.contains(&"video key 7 on 1 at 7600".to_owned()), "{heard:?}");
+    player.disconnect(&site);
+    let missed = player.closed.expect("closed").missed;
+    let got = heard.iter().filter(|line| line.contains("key") || line.contains("frame")).count() as u64;
+    assert_eq!(missed.frames + got, 200, "what it did not get is counted");
+    assert!(missed.bytes > missed.frames * 1000 && missed.milliseconds > 6000, "{missed:?}");
+}
+
+#[test]
+fn a_player_that_takes_nothing_is_watched_from_the_moment_it_is_given_something() {
+    let mut config = Config::default();
+    config.defaults.session.timeouts.ping = Duration::from_secs(1000);
+    let mut site = Site::with(config);
+    let mut publisher = site.publisher("cam");
+    let mut player = site.player("cam");
+    player.hear(&site);
+    site.pass(Duration::from_secs(100));
+    player.conn.handle_timeout(site.now);
+    player.poll(&site);
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    player.poll(&site);
+    assert!(!player.conn.outbound().is_empty());
+    player.run(&mut site, Duration::from_secs(29));
+    assert_eq!(player.conn.session().phase(), crate::session::Phase::Playing);
+    player.run(&mut site, Duration::from_secs(12));
+    let reason = player.closed.map(|report| report.close.reason);
+    assert_eq!(reason, Some(CloseReason::Timeout(crate::session::TimeoutKind::Write)), "not only after the next ping");
+}
+
+#[test]
+fn a_player_gets_as_much_as_it_asked_for() {
+    let site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1), gop(80, 2)].concat());
+    let mut player = site.client();
+    let arguments = ["cam".into(), (-1.0).into(), 100.0.into()];
+    player.say(&site, &[peer::create_stream(2.0), peer::command("play", 4.0, 1, &arguments)].concat());
+    player.hear(&site);
+    publisher.say(&site, &gop(160, 3));
+    let heard = player.hear(&site);
+    assert_eq!(heard[..2], ["video key 3 on 1 at 160", "audio frame 3 on 1 at 170"]);
+    assert_eq!(heard[2..], ["data onPlayStatus on 1 at 0", "StreamEof(1)", "5/1 onStatus 0 NetStream.Play.Stop"]);
+    assert_eq!(player.actions(), ["attach player of /live/cam", "subscribe", "unsubscribe", "detach player"]);
+}
+
+#[test]
+fn who_comes_after_the_publisher_went_waits_like_who_came_before() {
+    let mut site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &gop(0, 1));
+    site.pass(Duration::from_millis(50));
+    publisher.poll(&site);
+    let mut stayed = site.player("cam");
+    stayed.hear(&site);
+    publisher.disconnect(&site);
+    site.pass(Duration::from_secs(60));
+    stayed.conn.handle_timeout(site.now);
+    assert!(said(&stayed.hear(&site), "NetStream.Play.UnpublishNotify"), "who was served is told");
+    let mut late = site.player("cam");
+    let heard = late.hear(&site);
+    assert!(said(&heard, "NetStream.Play.Start"), "{heard:?}");
+    assert!(!said(&heard, "NetStream.Play.UnpublishNotify"), "{heard:?}");
+}
+
+#[test]
+fn a_player_that_missed_too_much_is_closed_in_the_same_poll() {
+    let config = VhostConfig { max_gap: Some(Duration::from_secs(1)), high_water: 1, ..VhostConfig::default() };
+    let mut config = Config::from(config);
+    config.defaults.source.milliseconds = 100;
+    let mut site = Site::with(config);
+    let mut publisher = site.publisher("cam");
+    let mut player = site.player("cam");
+    player.hear(&site);
+    for number in 0..100u8 {
+        publisher.say(&site, &gop(u32::from(number) * 100, number));
+        site.pass(Duration::from_millis(100));
+        publisher.poll(&site);
+        player.poll(&site);
+    }
+    player.hear(&site);
+    let report = player.closed.expect("closed without another call");
+    assert_eq!(report.close.reason.name(), "player_too_slow");
+}
+
+/// Where the queue has room for one stream only, it is another one's each time.
+#[test]
+fn the_streams_of_one_connection_take_turns() {
+    let site = Site::with(VhostConfig { high_water: 1, ..VhostConfig::default() }.into());
+    let mut publishers = [site.publisher("one"), site.publisher("two")];
+    let mut player = site.client();
+    player.say(&site, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
+    player.say(&site, &[peer::play(1, "one"), peer::play(2, "two")].concat());
+    player.hear(&site);
+    let streams: Vec<(Role, &str)> = player.conn.streams().map(|(role, key)| (role, key.stream())).collect();
+    assert!(streams.contains(&(Role::Player, "one")) && streams.contains(&(Role::Player, "two")), "{streams:?}");
+    assert_eq!(streams.len(), 2);
+    for publisher in &mut publishers {
+        for number in 0..4 {
+            publisher.say(&site, &peer::audio(u32::from(number), &peer::audio_frame(number)));
+        }
+    }
+    let heard = player.hear(&site);
+    let of_stream = |line: &String| u8::from(line.contains(" on 1 "));
+    let turns: Vec<u8> = heard.iter().map(of_stream).collect();
+    assert_eq!(turns.len(), 8, "{heard:?}");
+    assert!(turns.windows(2).all(|pair| pair[0] != pair[1]), "{heard:?}");
+}
+
+/// A player of two streams is served until both have come to the end of their GOP, each no further than that.
+#[test]
+fn a_drained_player_of_two_streams_finishes_each_and_then_goes() {
+    let mut site = Site::new();
+    let mut publishers = [site.publisher("one"), site.publisher("two")];
+    for publisher in &mut publishers {
+        publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    }
+    let mut player = site.client();
+    player.say(&site, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
+    player.say(&site, &[peer::play(1, "one"), peer::play(2, "two")].concat());
+    player.hear(&site);
+    player.conn.drain(site.now + Duration::from_secs(60), None);
+    publishers[0].say(&site, &[peer::video(80, &peer::inter_frame(2)), gop(120, 3), gop(200, 4)].concat());
+    assert_eq!(player.hear(&site), ["video frame 2 on 1 at 80"]);
+    assert!(player.closed.is_none(), "the other one goes on");
+    publishers[0].say(&site, &gop(280, 5));
+    publishers[1].say(&site, &peer::video(80, &peer::inter_frame(2)));
+    assert_eq!(player.hear(&site), ["video frame 2 on 2 at 80"]);
+    publishers[1].say(&site, &gop(120, 3));
+    let heard = player.hear(&site);
+    assert!(heard.iter().all(|line| !line.contains("video")), "{heard:?}");
+    assert_eq!(heard.iter().filter(|line| line.contains("NetStream.Play.UnpublishNotify")).count(), 2, "{heard:?}");
+    site.pass(Duration::from_secs(3));
+    player.conn.handle_timeout(site.now);
+    player.poll(&site);
+    assert_eq!(player.closed.expect("over").close.reason, CloseReason::Shutdown);
+}
+
+/// Frames are cut for the virtual host of their stream, and the player is told the size they are cut to.
+#[test]
+fn a_player_of_two_virtual_hosts_reads_frames_cut_to_each_ones_chunk_size() {
+    let host = |chunk_size| {
+        let mut config = VhostConfig::default();
+        config.session.chunk_size = chunk_size;
+        config
+    };
+    let vhosts = [Vhost::new("a", host(200)), Vhost::new("b", host(5000))];
+    let site = Site::with(Config { vhosts: Vhosts::new(vhosts).expect("two names"), ..Config::default() });
+    let at = |host: &str| {
+        let tc_url = format!("rtmp://{host}/live");
+        site.client_from(None, Object::default().with("app", "live").with("tcUrl", tc_url.as_str()))
+    };
+    let mut publishers = [at("a"), at("b")];
+    for publisher in &mut publishers {
+        publisher.say(&site, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    }
+    let mut player = at("a");
+    player.say(&site, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
+    player.say(&site, &[peer::play(1, "cam"), peer::play(2, "cam?vhost=b")].concat());
+    player.hear(&site);
+    for number in 1..4 {
+        let body = [peer::key_frame(number), vec![number; 3000]].concat();
+        for publisher in &mut publishers {
+            publisher.say(&site, &peer::video(0, &body));
+        }
+        let messages = player.messages(&site);
+        let frames = messages.iter().filter(|message| message.type_id == MessageType::VIDEO);
+        let frames: Vec<(u32, bool)> = frames.map(|frame| (frame.stream_id, frame.payload[..] == body)).collect();
+        assert!(frames.contains(&(1, true)) && frames.contains(&(2, true)) && frames.len() == 2, "{frames:?}");
+        let sizes = messages.iter().filter(|message| message.type_id == MessageType::SET_CHUNK_SIZE).count();
+        assert!((1..=2).contains(&sizes), "told where it changes: {sizes}");
+    }
+}
+
+/// What is turned on already goes on as it is.
+#[test]
+fn video_that_is_on_and_turned_on_again_has_no_gap() {
+    let site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    let mut player = site.player("cam");
+    player.hear(&site);
+    player.say(&site, &peer::command("receiveVideo", 0.0, 1, &[true.into()]));
+    player.hear(&site);
+    publisher.say(&site, &peer::video(80, &peer::inter_frame(2)));
+    assert_eq!(player.hear(&site), ["video frame 2 on 1 at 80"]);
+}
+
+#[test]
+fn how_far_a_player_is_behind_shows_as_soon_as_its_queue_is_full() {
+    let site = Site::with(VhostConfig { high_water: 500, ..VhostConfig::default() }.into());
+    let mut publisher = site.publisher("cam");
+    let mut player = site.player("cam");
+    player.hear(&site);
+    publisher.say(&site, &peer::audio(0, &peer::audio_frame(1)));
+    player.poll(&site);
+    let lag = |player: &Client| player.conn.stats().snapshot(site.now).lag;
+    assert_eq!((lag(&player), player.conn.outbound().is_empty()), (0, false), "it has room");
+    // Each is 15 bytes with its head.
+    let flood: Vec<u8> = (1..=100).flat_map(|time| peer::audio(time, &peer::audio_frame(1))).collect();
+    publisher.say(&site, &flood);
+    player.poll(&site);
+    assert_eq!(lag(&player), 101 - 500_u64.div_ceil(15));
+    player.hear(&site);
+    assert_eq!(lag(&player), 0);
+}

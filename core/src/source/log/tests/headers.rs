@@ -1,0 +1,61 @@
+//! Which headers are in force, and what makes them void.
+
+use super::*;
+
+/// The colour metadata of the default track, for a codec.
+fn colours(codec: &[u8; 4], number: u8) -> Frame {
+    frame(MessageType::VIDEO, 0, &[b"\x94".as_slice(), codec, &[2, 0, 0, number]].concat())
+}
+
+/// The last byte of each header in force.
+fn in_force(source: &Source) -> Vec<u8> {
+    source.headers().iter().map(|frame| *frame.payload().last().expect("not empty")).collect()
+}
+
+#[test]
+fn a_header_of_another_codec_makes_void_what_else_was_said_of_the_track() {
+    let (mut source, now) = live(SourceLimits::default());
+    push_all(&mut source, now, [many_tracks([0], 4), colours(b"av01", 7), audio_track_header(0)]);
+    assert_eq!(in_force(&source), [0, 7, 0x10]);
+    push_all(&mut source, now, [many_tracks([0], 5)]);
+    assert_eq!(in_force(&source), [0, 7, 0x10], "the same codec: the colours stay");
+    push_all(&mut source, now, [colours(b"avc1", 8)]);
+    assert_eq!(in_force(&source), [0, 8, 0x10], "colours take the place of colours, and of nothing else");
+    push_all(&mut source, now, [video_header(0, 9)]);
+    assert_eq!(in_force(&source), [9, 0x10], "another codec: no colours, and the audio stays");
+}
+
+#[test]
+fn colours_that_name_their_track_are_that_tracks() {
+    let (mut source, now) = live(SourceLimits::default());
+    let named = frame(MessageType::VIDEO, 0, b"\x96\x04av01\x01\x02\x00\x00\x05");
+    assert_eq!(named.class(), FrameClass::Metadata);
+    push_all(&mut source, now, [video_header(0, 9), many_tracks([1], 4), colours(b"avc1", 7), named]);
+    assert_eq!(in_force(&source), [9, 7, 1, 5]);
+    push_all(&mut source, now, [sequence_end(1)]);
+    assert_eq!(in_force(&source), [9, 7]);
+}
+
+#[test]
+fn the_end_of_a_track_makes_all_of_it_void_and_nothing_else() {
+    let (mut source, now) = live(SourceLimits::default());
+    push_all(&mut source, now, [many_tracks([0], 4), many_tracks([1], 4), colours(b"av01", 7), audio_track_header(0)]);
+    assert_eq!(in_force(&source), [0, 7, 1, 0x10]);
+    push_all(&mut source, now, [sequence_end(0)]);
+    assert_eq!(in_force(&source), [1, 0x10]);
+}
+
+#[test]
+fn of_a_track_that_a_message_names_twice_the_last_word_counts() {
+    let (mut source, now) = live(SourceLimits::default());
+    push_all(&mut source, now, [many_tracks([1, 2, 1], 4)]);
+    assert_eq!((source.headers().iter().count(), source.stats().unkept_headers), (1, 0), "one message");
+    push_all(&mut source, now, [many_tracks([1], 5), many_tracks([2], 5)]);
+    assert_eq!(in_force(&source), [1, 2], "nothing of the first is left");
+}
+
+#[test]
+fn a_message_that_sets_nothing_is_no_header() {
+    assert!(many_tracks([0], 4).is_header());
+    assert!(!many_tracks([], 0).is_header());
+}
