@@ -1,5 +1,10 @@
 //! One source and cursors of every speed.
+//!
+//! The invariants of the design that show here: the log holds as much as its limits allow and no more (2), and what a
+//! player does not get is counted (4). And what players rely on: the headers in force and a key frame come first,
+//! nothing comes twice.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anabranch_core::chunk::{ChunkLimits, ChunkReader, Leniency};
@@ -79,6 +84,8 @@ struct Reader {
     /// The number of the last frame it got.
     last: Option<u32>,
     awaits_key: bool,
+    /// The numbers of the headers it started with, until its first frame.
+    started_with: Option<Vec<u32>>,
 }
 
 impl Reader {
@@ -97,7 +104,17 @@ struct World {
     /// Frames that were pushed, each with its number in its body.
     pushed: u32,
     readers: [Option<Reader>; 4],
+    /// The log as it must be: bytes of each frame, and the time of the stream there.
+    log: VecDeque<(usize, u32)>,
+    /// The time of the newest coded frame.
+    coded: Option<u32>,
+    /// The headers in force before each frame, by their numbers; `None` where a limit or several tracks have a say.
+    headers: Vec<Option<InForce>>,
+    in_force: Option<InForce>,
 }
+
+/// The numbers of the last metadata, video header and audio header.
+type InForce = [Option<u32>; 3];
 
 /// A setup and operations.
 pub fn run(input: &[u8]) {
@@ -129,6 +146,10 @@ pub fn run(input: &[u8]) {
         timestamp: 0,
         pushed: 0,
         readers: [const { None }; 4],
+        log: VecDeque::new(),
+        coded: None,
+        headers: Vec::new(),
+        in_force: Some(InForce::default()),
     };
     for _ in 0..MOST {
         if input.is_empty() {
@@ -160,6 +181,7 @@ impl World {
                     missed: Gap::default(),
                     last: None,
                     awaits_key: true,
+                    started_with: None,
                 });
             }
             Operation::Restart { cursor } => {
@@ -169,10 +191,17 @@ impl World {
                     reader.cursor.restart();
                 }
             }
-            Operation::Begin => _ = self.source.begin(),
+            Operation::Begin => {
+                self.source.begin();
+                self.log.clear();
+                self.in_force = Some(InForce::default());
+            }
             Operation::End => self.source.end(self.now),
             Operation::Abandon => self.source.abandon(),
-            Operation::ClearMetadata => self.source.clear_metadata(),
+            Operation::ClearMetadata => {
+                self.source.clear_metadata();
+                self.set_header(0, None);
+            }
         }
     }
 
@@ -200,8 +229,51 @@ impl World {
         assert!(rest.is_empty());
         assert_eq!((read.timestamp, read.type_id, &read.payload[..]), (timestamp, type_id, &body[..]));
 
+        self.headers.push(self.in_force);
+        self.note(kind);
+        if frame.class().is_coded() {
+            self.coded = Some(timestamp);
+        }
+        let time = self.coded.unwrap_or(timestamp);
+        let (before, unkept) = (self.source.log_bytes(), self.source.stats().unkept_headers);
         self.source.push(self.now, frame);
         self.pushed += 1;
+        if self.source.stats().unkept_headers > unkept {
+            self.in_force = None;
+        }
+        self.check_log(before, time);
+    }
+
+    /// What a frame does to the headers in force.
+    fn note(&mut self, kind: Kind) {
+        match kind {
+            Kind::Metadata => self.set_header(0, Some(self.pushed)),
+            Kind::VideoHeader => self.set_header(1, Some(self.pushed)),
+            Kind::AudioHeader => self.set_header(2, Some(self.pushed)),
+            Kind::SequenceEnd => self.set_header(1, None),
+            Kind::OtherTrackHeader(_) => self.in_force = None,
+            _ => {}
+        }
+    }
+
+    fn set_header(&mut self, index: usize, number: Option<u32>) {
+        if let Some(headers) = &mut self.in_force {
+            headers[index] = number;
+        }
+    }
+
+    /// After a frame came to a log of so many bytes: no frame was dropped that there is room for.
+    fn check_log(&mut self, before: usize, time: u32) {
+        let dropped = (self.log.len() + 1).checked_sub(self.source.log_frames()).expect("no frame comes twice");
+        let gone: Vec<_> = self.log.drain(..dropped).collect();
+        let bytes = self.source.log_bytes() + gone.iter().map(|(bytes, _)| bytes).sum::<usize>() - before;
+        self.log.push_back((bytes, time));
+        if let Some((bytes, then)) = gone.last() {
+            let age = time.wrapping_sub(*then);
+            let old = age > self.limits.milliseconds && age < 1 << 31;
+            let over = self.source.log_bytes() + bytes > self.limits.bytes || self.log.len() + 1 > self.limits.frames;
+            assert!(old || over, "a frame of {bytes} bytes and {age} ms is dropped from a log that has room");
+        }
     }
 
     fn read(&mut self, index: usize, most: usize) {
@@ -224,9 +296,9 @@ impl World {
                         reader.began = Some(began);
                     }
                     assert!(start.headers.bytes() <= self.limits.header_bytes);
-                    for frame in start.frames() {
-                        assert!(frame.is_header());
-                    }
+                    let headers: Vec<Frame> = start.frames().collect();
+                    assert!(headers.iter().all(Frame::is_header));
+                    reader.started_with = Some(headers.iter().map(number).collect());
                 }
                 Next::Frame(frame) => {
                     reader.delivered += 1;
@@ -237,6 +309,12 @@ impl World {
                     let number = number(frame);
                     assert!(reader.last.is_none_or(|last| last < number), "{number} after {:?}", reader.last);
                     assert!(number < self.pushed);
+                    if let Some(headers) = reader.started_with.take()
+                        && let Some(in_force) = self.headers[number as usize]
+                    {
+                        let expected: Vec<u32> = in_force.into_iter().flatten().collect();
+                        assert_eq!(headers, expected, "the headers in force before frame {number}");
+                    }
                     reader.last = Some(number);
                 }
                 Next::Pending => {

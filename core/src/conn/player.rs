@@ -37,7 +37,7 @@ pub(super) struct Playing {
     finished: bool,
     /// True until it was served after a pause: what it missed meanwhile was its own wish.
     resumed: bool,
-    /// True once it got a frame.
+    /// True once there was a frame for it, wanted or not.
     served: bool,
     left_out: LeftOut,
     _counter: Counter,
@@ -233,13 +233,14 @@ impl Playing {
         let (stream_id, multitrack, audio) = (self.stream_id, self.multitrack, self.audio);
         let (video, duration) = (&mut self.video, &mut self.duration);
         let left_out = &mut self.left_out;
-        let (finishing, finished, mut frames) = (self.finishing, &mut self.finished, 0);
+        let (finishing, finished) = (self.finishing, &mut self.finished);
+        let (mut drawn, mut queued) = (false, 0);
         let sink = |frame: &Frame| {
             *finished |= finishing && frame.is_join_point();
             if *finished || !duration.covers(frame) {
                 return false;
             }
-            frames += 1;
+            drawn = true;
             match frame.for_player(multitrack) {
                 None => left_out.multitrack += 1,
                 Some(frame) if !wanted(frame, audio, video) => left_out.unwanted += 1,
@@ -247,6 +248,7 @@ impl Playing {
                     // One connection may play streams of several hosts, each cut to its own host's chunk size.
                     session.set_chunk_size(config.session.chunk_size);
                     session.send_frame(stream_id, frame);
+                    queued += 1;
                 }
             }
             session.outbound().len() < config.high_water
@@ -255,9 +257,9 @@ impl Playing {
             None => draw(&mut self.player, sink),
             Some(watch) => watch.pull(now, stream_id, live, sink, |sink| draw(&mut self.player, sink)),
         };
-        if frames > 0 {
-            self.served = true;
-            stats.queued_frames(now, frames);
+        self.served |= drawn;
+        if queued > 0 {
+            stats.queued_frames(now, queued);
         }
         if gap.frames > 0 {
             stats.dropped(gap);

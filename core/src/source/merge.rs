@@ -39,11 +39,6 @@ impl Flush {
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
-    /// Players have something that must not wait: the stream began or ended.
-    pub fn at_once(&mut self, now: Instant) {
-        self.due = Some(now);
-    }
-
     /// When players must be woken, if frames wait.
     pub fn deadline(&self) -> Option<Instant> {
         self.due

@@ -1,70 +1,14 @@
-//! One client: what it has said and still has to say, and what it was told.
-
-use std::collections::{HashMap, HashSet};
+//! One client: what it has said and still has to say.
 
 use anabranch_core::amf::{Object, Value};
-use anabranch_core::chunk::{ChunkLimits, ChunkReader, Leniency, write_message};
+use anabranch_core::chunk::write_message;
 use anabranch_core::command::Command;
-use anabranch_core::flv::{aggregate, rebuild, tag};
-use anabranch_core::message::data::{self, PublisherData};
-use anabranch_core::message::{Control, Message, MessageType};
+use anabranch_core::flv::tag;
+use anabranch_core::message::MessageType;
 
+use super::archive::{Archive, Facts, Number};
+use super::listener::Listener;
 use super::operation::{self, Kind};
-
-/// Bytes of a handshake in either direction.
-const HANDSHAKE: usize = 1 + 2 * 1536;
-
-/// What all publishers sent: the bodies that a player may get.
-#[derive(Debug, Default)]
-pub(super) struct Archive {
-    bodies: HashSet<(u8, Vec<u8>)>,
-    /// The longest body.
-    pub(super) longest: usize,
-    /// The number of the last frame of ours.
-    last: u32,
-    /// True once a client said something that only looks like ours, maybe.
-    pub(super) forged: bool,
-}
-
-impl Archive {
-    fn note(&mut self, message: &Message) {
-        let Message { type_id, ref payload, timestamp, .. } = *message;
-        match type_id {
-            MessageType::VIDEO | MessageType::AUDIO => self.note_media(type_id, payload),
-            MessageType::DATA_AMF0 | MessageType::DATA_AMF3 => self.note_data(type_id, payload),
-            MessageType::AGGREGATE => {
-                for message in aggregate::parse(payload, timestamp).flatten() {
-                    match message.type_id {
-                        MessageType::VIDEO | MessageType::AUDIO => self.note_media(message.type_id, message.payload),
-                        _ => self.note_data(message.type_id, message.payload),
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn note_media(&mut self, type_id: u8, body: &[u8]) {
-        let plain = if type_id == MessageType::VIDEO { rebuild::plain_video(body) } else { rebuild::plain_audio(body) };
-        if let Some(plain) = plain {
-            self.keep(type_id, &plain);
-        }
-        self.keep(type_id, body);
-    }
-
-    fn note_data(&mut self, type_id: u8, body: &[u8]) {
-        let limits = crate::session::config(true).limits.amf;
-        match data::from_publisher(type_id, body, &limits) {
-            PublisherData::Metadata(body) | PublisherData::Other(body) => self.keep(MessageType::DATA_AMF0, &body),
-            PublisherData::ClearMetadata | PublisherData::Unreadable => {}
-        }
-    }
-
-    fn keep(&mut self, type_id: u8, body: &[u8]) {
-        self.longest = self.longest.max(body.len());
-        self.bodies.insert((type_id, body.to_vec()));
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Client {
@@ -77,23 +21,44 @@ pub(super) struct Client {
     transaction: u32,
     /// Reads along what this client says.
     said: Listener,
-    /// Reads what the server says.
-    heard: Listener,
-    /// The last frame of each publisher on each message stream, since the last `play` there.
-    last: HashMap<(u32, u32), u32>,
+    /// Bytes that were sent.
+    pub(super) bytes: u64,
+    /// True once it asked for another acknowledgement window.
+    pub(super) other_window: bool,
+    /// The present stretch of media between two commands, and its frames and sequence headers.
+    stretch: u32,
+    frames: u32,
+    headers: u32,
+    /// What is known of its next frame.
+    facts: Facts,
+    /// The message stream of the stretch's media.
+    media_on: Option<u8>,
+    /// True once it asked to publish.
+    published: bool,
+    /// Bytes of all headers it ever sent, and at which number some may not be kept for who joins late.
+    header_bytes: usize,
+    header_limit: usize,
 }
 
 impl Client {
-    pub(super) fn new(id: u32) -> Self {
+    pub(super) fn new(id: u32, header_limit: usize) -> Self {
         Client {
-            id,
             unsent: Vec::new(),
             chunk_size: 128,
             timestamp: 0,
             transaction: 0,
             said: Listener::default(),
-            heard: Listener::default(),
-            last: HashMap::new(),
+            bytes: 0,
+            other_window: false,
+            id,
+            stretch: 0,
+            frames: 0,
+            headers: 0,
+            facts: Facts::default(),
+            media_on: None,
+            published: false,
+            header_bytes: 0,
+            header_limit,
         }
     }
 
@@ -102,6 +67,11 @@ impl Client {
     }
 
     pub(super) fn call(&mut self, on: u8, transaction: u8, command: &operation::Command) {
+        let publishes = matches!(command, operation::Command::Publish(_));
+        self.stretch += 1;
+        (self.frames, self.headers, self.media_on) = (0, 0, None);
+        self.facts = Facts { headers: [None; 2], fresh: publishes && !self.published };
+        self.published |= publishes;
         let command = self.command(transaction, command);
         self.say(3, MessageType::COMMAND_AMF0, u32::from(on), &command.encode());
     }
@@ -144,16 +114,28 @@ impl Client {
 
     pub(super) fn media(&mut self, on: u8, kind: Kind, later: i16, filler: u16, archive: &mut Archive) {
         self.timestamp = self.timestamp.wrapping_add_signed(i32::from(later));
-        archive.last += 1;
-        let number = [self.id.to_be_bytes(), archive.last.to_be_bytes()].concat();
-        let filler = vec![0x55; usize::from(filler % 5000)];
-        let frame = |head: &[u8]| [head, &number, &filler].concat();
+        // Which of the two is published is the server's to say.
+        let mixed = self.media_on.replace(on).is_some_and(|before| before != on);
+        if mixed {
+            self.facts = Facts::default();
+        }
+        // Several headers are kept together.
+        let most = if matches!(kind, Kind::VideoHeader | Kind::AudioHeader) { 200 } else { 5000 };
+        let filler = vec![0x55; usize::from(filler % most)];
+        let number = match kind {
+            Kind::KeyFrame | Kind::Frame | Kind::Audio | Kind::Aggregate => self.next_frame(archive),
+            _ => {
+                self.headers += 1;
+                Number::new(self.id, self.stretch, self.headers)
+            }
+        };
+        let frame = |head: &[u8]| [head, &number.bytes(), &filler].concat();
         let (type_id, body) = match kind {
             Kind::KeyFrame => (MessageType::VIDEO, frame(b"\x17\x01\0\0\0")),
             Kind::Frame => (MessageType::VIDEO, frame(b"\x27\x01\0\0\0")),
             Kind::Audio => (MessageType::AUDIO, frame(b"\xaf\x01")),
-            Kind::VideoHeader => (MessageType::VIDEO, [b"\x17\0\0\0\0", &filler[..]].concat()),
-            Kind::AudioHeader => (MessageType::AUDIO, [b"\xaf\0", &filler[..]].concat()),
+            Kind::VideoHeader => (MessageType::VIDEO, frame(b"\x17\0\0\0\0")),
+            Kind::AudioHeader => (MessageType::AUDIO, frame(b"\xaf\0")),
             Kind::Metadata => (MessageType::DATA_AMF0, metadata(&filler)),
             Kind::SetMetadata => {
                 (MessageType::DATA_AMF0, [b"\x02\0\x0d@setDataFrame", &metadata(&filler)[..]].concat())
@@ -174,6 +156,18 @@ impl Client {
             }
             Kind::Malformed => (MessageType::VIDEO, vec![0x17]),
         };
+        match kind {
+            Kind::VideoHeader => self.note_header(0, Some(number).filter(|_| !mixed), body.len()),
+            Kind::AudioHeader => self.note_header(1, Some(number).filter(|_| !mixed), body.len()),
+            Kind::Multitrack { .. } => {
+                self.note_header(0, None, body.len());
+                // It may be a key frame.
+                self.facts.fresh = false;
+            }
+            Kind::MultitrackAudio { .. } => self.note_header(1, None, body.len()),
+            Kind::Metadata | Kind::SetMetadata => self.header_bytes += body.len() + 200,
+            _ => {}
+        }
         self.say(6, type_id, u32::from(on), &body);
     }
 
@@ -186,6 +180,7 @@ impl Client {
             _ => [word.to_be_bytes(), second.to_be_bytes()].concat(),
         };
         self.say(2, type_id % 6 + 1, 0, &body);
+        self.other_window |= type_id % 6 + 1 == 5;
         if type_id % 6 == 0 {
             self.chunk_size = word % 9000 + 1;
         }
@@ -198,34 +193,25 @@ impl Client {
     /// Notes what was sent.
     pub(super) fn sent(&mut self, bytes: &[u8], archive: &mut Archive) {
         // What a server may take for legal.
-        let _ = self.said.listen(bytes, |message| archive.note(message));
+        let _ = self.said.listen(bytes, |message, _| archive.note(message));
+        self.bytes += bytes.len() as u64;
     }
 
-    /// Reads what the server wrote.
-    pub(super) fn receive(&mut self, bytes: &[u8], archive: &Archive) {
-        let last = &mut self.last;
-        let read = self.heard.listen(bytes, |message| match message.type_id {
-            MessageType::VIDEO | MessageType::AUDIO => check_media(message, archive, last),
-            MessageType::DATA_AMF0 => check_data(message, archive),
-            MessageType::COMMAND_AMF0 => {
-                let limits = crate::session::config(false).limits.amf;
-                let command = Command::parse(message.type_id, &message.payload, &limits);
-                let command = command.expect("the server's commands can be read");
-                // Each play begins anew.
-                if command.name.as_bytes() == b"onStatus" {
-                    last.retain(|(stream_id, _), _| *stream_id != message.stream_id || !is_start(&command));
-                }
-            }
-            _ => {}
-        });
-        read.expect("the server's chunks are legal");
+    /// The index of the next frame in this stretch, whose facts are noted.
+    fn next_frame(&mut self, archive: &mut Archive) -> Number {
+        self.frames += 1;
+        let number = Number::new(self.id, self.stretch, self.frames);
+        archive.frames.insert(number, self.facts);
+        number
     }
-}
 
-fn is_start(status: &Command) -> bool {
-    let information = status.arguments.first().and_then(Value::as_object);
-    let code = information.and_then(|information| information.get("code")).and_then(Value::as_str);
-    code == Some("NetStream.Play.Reset")
+    /// A sequence header is in force from here on, of which something is known if it is ours.
+    fn note_header(&mut self, medium: usize, header: Option<Number>, length: usize) {
+        // With its chunk headers, and for multitrack messages a plain form.
+        self.header_bytes += 2 * (length + length / 20 + 64);
+        let kept = self.header_bytes <= self.header_limit;
+        self.facts.headers[medium] = header.filter(|_| kept);
+    }
 }
 
 fn metadata(filler: &[u8]) -> Vec<u8> {
@@ -233,66 +219,4 @@ fn metadata(filler: &[u8]) -> Vec<u8> {
     let mut body = b"\x02\0\x0aonMetaData".to_vec();
     anabranch_core::amf::amf0::encode(&Value::EcmaArray(value), &mut body);
     body
-}
-
-/// Whatever a player gets was published, and nothing of ours comes twice or out of order.
-fn check_media(message: &Message, archive: &Archive, last: &mut HashMap<(u32, u32), u32>) {
-    let body = &message.payload[..];
-    assert!(archive.bodies.contains(&(message.type_id, body.to_vec())), "a frame that nobody published: {message:?}");
-    let at = if message.type_id == MessageType::VIDEO { 5 } else { 2 };
-    let word = |at: usize| body.get(at..).and_then(|rest| rest.first_chunk()).copied().map(u32::from_be_bytes);
-    if let (Some(publisher), Some(number)) = (word(at), word(at + 4))
-        && matches!(body[..2], [0x17 | 0x27 | 0xaf, 1])
-        && !archive.forged
-    {
-        let before = last.insert((message.stream_id, publisher), number);
-        assert!(before.is_none_or(|before| before < number), "frame {number} after {before:?}");
-    }
-}
-
-fn check_data(message: &Message, archive: &Archive) {
-    let body = &message.payload[..];
-    let ours = [&b"\x02\0\x08onStatus"[..], b"\x02\0\x0conPlayStatus", b"\x02\0\x11|RtmpSampleAccess"];
-    let published = archive.bodies.contains(&(message.type_id, body.to_vec()));
-    assert!(published || ours.iter().any(|ours| body.starts_with(ours)), "data that nobody published: {message:?}");
-}
-
-/// Reads one direction of a connection, handshake first.
-#[derive(Debug)]
-struct Listener {
-    handshake: usize,
-    reader: ChunkReader,
-    lost: bool,
-}
-
-impl Default for Listener {
-    fn default() -> Self {
-        let limits = ChunkLimits { message: 0x00ff_ffff, streams: 100, partial: 1 << 26, eager: 64 };
-        Listener { handshake: HANDSHAKE, reader: ChunkReader::new(limits, Leniency::Lenient), lost: false }
-    }
-}
-
-impl Listener {
-    fn listen(&mut self, bytes: &[u8], mut hear: impl FnMut(&Message)) -> Result<(), String> {
-        let (_, mut rest) = bytes.split_at(bytes.len().min(self.handshake));
-        self.handshake -= bytes.len() - rest.len();
-        while !self.lost {
-            match self.reader.read(&mut rest) {
-                Ok(Some(message)) => {
-                    match Control::parse(message.type_id, &message.payload) {
-                        Ok(Some(Control::SetChunkSize(size))) => _ = self.reader.set_chunk_size(size),
-                        Ok(Some(Control::Abort(chunk_stream))) => self.reader.abort(chunk_stream),
-                        _ => {}
-                    }
-                    hear(&message);
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    self.lost = true;
-                    return Err(error.to_string());
-                }
-            }
-        }
-        Ok(())
-    }
 }

@@ -1,25 +1,32 @@
 //! A server with several connections that do anything in any order, while an adapter does what it is told, and a
 //! virtual clock. After each operation all that must hold at every moment is checked.
 
+mod archive;
 mod client;
+mod listener;
 mod operation;
 mod questions;
+mod viewer;
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anabranch_core::chunk::MAX_HEADER;
-use anabranch_core::conn::{Action, Config, Conn, Output, Report, Role, Server, Verdict};
-use anabranch_core::hub::StreamId;
+use anabranch_core::conn::{Action, Batch, Config, Conn, Output, Report, Role, Server, Verdict, VhostConfig};
+use anabranch_core::hub::{Conflict, StreamId};
 use anabranch_core::session::{CloseReason, Wait};
+use anabranch_core::source::Timestamps;
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::Buf;
 
 use crate::session::ONE_REPLY;
 use crate::time::any_instant;
-use client::{Archive, Client};
+use archive::Archive;
+use client::Client;
 use operation::{Command, Decision, Kind, Operation, Setup};
 use questions::Questions;
+use viewer::{Promise, Viewer};
 
 /// Most operations of one input: what matters shows in fewer.
 const MOST: usize = 250;
@@ -33,12 +40,20 @@ const BEYOND: usize = 16_000;
 /// Polls of one connection in a row before it is said to spin.
 const POLLS: usize = 10_000;
 
+/// What was last written to several, kept to be offered again.
+const BATCHES: usize = 4;
+
 /// A setup and operations.
 pub fn run(input: &[u8]) {
     let mut input = Unstructured::new(input);
     let Ok(setup) = Setup::arbitrary(&mut input) else {
         return;
     };
+    // For people: what happens in this input.
+    let tell = std::env::var_os("TELL").is_some();
+    if tell {
+        eprintln!("{setup:?}");
+    }
     let mut world = World::new(&setup);
     for _ in 0..MOST {
         if input.is_empty() {
@@ -47,6 +62,9 @@ pub fn run(input: &[u8]) {
         let Ok(operation) = Operation::arbitrary(&mut input) else {
             break;
         };
+        if tell {
+            eprintln!("{operation:?}");
+        }
         world.apply(operation);
         world.settle();
         world.check();
@@ -58,7 +76,10 @@ pub fn run(input: &[u8]) {
 struct Slot {
     conn: Conn,
     client: Client,
+    viewer: Viewer,
     wait: Wait,
+    /// When it was last given input.
+    fed: Option<Instant>,
     /// Whether the client takes at once what the server has for it.
     greedy: bool,
     publishes: Vec<StreamId>,
@@ -76,6 +97,8 @@ struct World {
     rude: bool,
     slots: [Option<Slot>; CLIENTS],
     archive: Archive,
+    /// What was last written to several.
+    batches: VecDeque<Batch>,
     held: bool,
     clients: u32,
     /// Most bytes that may wait for a client, the longest frame not counted.
@@ -83,13 +106,20 @@ struct World {
     /// Most bytes of a log.
     log: usize,
     chunk_size: usize,
+    promise: Promise,
+    /// Bytes of headers that every stream keeps.
+    header_bytes: usize,
+    /// The longest that frames may wait for company.
+    merge_window: Duration,
+    /// Whether each name has one publisher at most, who keeps it.
+    exclusive: bool,
 }
 
 impl World {
     fn new(setup: &Setup) -> Self {
         let config = setup.config();
         let hosts = || config.vhosts.iter().map(|vhost| &vhost.settings).chain([&config.defaults]);
-        let most = |of: fn(&anabranch_core::conn::VhostConfig) -> usize| hosts().map(of).max().unwrap_or_default();
+        let most = |of: fn(&VhostConfig) -> usize| hosts().map(of).max().unwrap_or_default();
         let queue = most(|host| host.high_water)
             + most(|host| host.session.limits.replies.max(4096))
             // All headers go out together, each with a head, and once more when a second stream starts.
@@ -105,11 +135,19 @@ impl World {
             rude: setup.rude,
             slots: [const { None }; CLIENTS],
             archive: Archive::default(),
+            batches: VecDeque::new(),
             held: false,
             clients: 0,
             queue,
             log,
             chunk_size,
+            promise: Promise {
+                high_water: most(|host| host.high_water),
+                rising: hosts().all(|host| host.timestamps == Timestamps::Monotonic),
+            },
+            header_bytes: hosts().map(|host| host.source.header_bytes).min().unwrap_or_default(),
+            merge_window: hosts().map(|host| host.merge_window.0).max().unwrap_or_default(),
+            exclusive: hosts().all(|host| host.conflict == Conflict::Reject),
         }
     }
 
@@ -122,11 +160,19 @@ impl World {
                 }
             }
             O::ConnectSilently { client } => _ = self.connect(client),
-            O::Publish { client, host, stream, multitrack } => {
-                self.identify(client, host, multitrack, Command::Publish(stream));
+            O::Publish { client, on, host, stream, multitrack } => {
+                self.identify(client, on, host, multitrack, &Command::Publish(stream));
             }
-            O::Play { client, host, stream, multitrack } => {
-                self.identify(client, host, multitrack, Command::Play { stream, duration: None });
+            O::Play { client, on, host, stream, multitrack } => {
+                self.identify(client, on, host, multitrack, &Command::Play { stream, duration: None });
+            }
+            O::Pause { client, on, paused } => {
+                for paused in paused.map_or(vec![true, false], |paused| vec![paused]) {
+                    self.slot(client, |slot, _| slot.client.call(1 + on % 2, 1, &Command::Pause(paused)));
+                }
+            }
+            O::Leave { client, on } => {
+                self.slot(client, |slot, _| slot.client.call(0, 1, &Command::DeleteStream(Some(1 + on % 2))));
             }
             O::Command { client, on, transaction, command } => {
                 self.slot(client, |slot, _| slot.client.call(on % 4, transaction, &command));
@@ -202,7 +248,9 @@ impl World {
         };
         *slot = Some(Slot {
             conn,
-            client: Client::new(self.clients),
+            client: Client::new(self.clients, self.header_bytes),
+            viewer: Viewer::new(self.promise),
+            fed: None,
             wait: Wait { deadline: None, read: true, write: false, source: false },
             greedy: true,
             publishes: Vec::new(),
@@ -214,7 +262,7 @@ impl World {
         true
     }
 
-    fn identify(&mut self, client: u8, host: u8, multitrack: bool, command: Command) {
+    fn identify(&mut self, client: u8, on: u8, host: u8, multitrack: bool, command: &Command) {
         let fresh = self.connect(client);
         self.slot(client, |slot, _| {
             if fresh {
@@ -222,7 +270,10 @@ impl World {
                 slot.client.call(0, 1, &Command::Connect { host, multitrack });
                 slot.client.call(0, 1, &Command::CreateStream);
             }
-            slot.client.call(1, 1, &command);
+            if on % 2 != 0 {
+                slot.client.call(0, 1, &Command::CreateStream);
+            }
+            slot.client.call(1 + on % 2, 1, command);
         });
     }
 
@@ -247,9 +298,10 @@ impl World {
         let Some(slot) = &mut self.slots[usize::from(client) % CLIENTS] else {
             return;
         };
+        slot.viewer.look(&mut slot.conn, &self.archive);
         let mut lent = slot.conn.outbound().lend();
         let bytes = lent.copy_to_bytes(lent.remaining() / 2);
-        slot.client.receive(&bytes, &self.archive);
+        slot.viewer.take(&bytes);
         if usize::from(publisher) % CLIENTS != usize::from(client) % CLIENTS {
             self.slot(publisher, |slot, archive| slot.client.media(1, kind, 20, 100, archive));
             let now = self.now;
@@ -277,7 +329,7 @@ impl World {
                 any |= self.serve(index);
             }
             if !any {
-                return;
+                return self.check_rest();
             }
         }
     }
@@ -294,6 +346,9 @@ impl World {
             return false;
         }
         slot.woken = false;
+        if !due && !input && index % 2 == 0 && slot.write_batch(now, &mut self.batches, &self.archive) {
+            return true;
+        }
         if due {
             slot.questions.expire(now);
             slot.conn.handle_timeout(now);
@@ -307,7 +362,9 @@ impl World {
             let Some(slot) = &mut self.slots[index] else {
                 return true;
             };
-            match slot.conn.poll(now) {
+            let output = slot.conn.poll(now);
+            slot.viewer.look(&mut slot.conn, &self.archive);
+            match output {
                 Output::Action(action) => self.act(index, action),
                 Output::Wait(wait) => {
                     slot.wait = wait;
@@ -373,6 +430,28 @@ impl World {
         }
     }
 
+    /// Everything is done that was to be done: another turn that nobody asked for brings nothing. So whoever had
+    /// something to get was woken.
+    fn check_rest(&mut self) {
+        let (now, window) = (self.now, self.merge_window);
+        // Frames may wait for company.
+        if self.slots.iter().flatten().any(|slot| slot.fed.is_some_and(|fed| now < fed + window)) {
+            return;
+        }
+        for slot in self.slots.iter_mut().flatten() {
+            let frames = slot.viewer.frames();
+            let output = slot.conn.poll(now);
+            slot.viewer.look(&mut slot.conn, &self.archive);
+            let Output::Wait(wait) = output else {
+                panic!("nobody woke a connection that says {output:?}");
+            };
+            assert_eq!(slot.viewer.frames(), frames, "nobody woke a player that there was a frame for");
+            // That a stream is published again may be said before its first frame, and need not.
+            slot.woken |= wait != slot.wait;
+            slot.wait = wait;
+        }
+    }
+
     fn check_wait(&mut self, index: usize) {
         let longest = self.longest_message();
         let Some(slot) = &mut self.slots[index] else {
@@ -400,34 +479,64 @@ impl World {
         slot.questions.check_end();
         assert!(slot.conn.outbound().is_empty());
         assert!(!report.to_string().is_empty() && !report.close.reason.name().is_empty());
+        let stats = slot.conn.stats().snapshot(self.now);
+        assert_eq!((stats.bytes_in, report.received), (slot.client.bytes, slot.client.bytes), "bytes came");
+        assert_eq!(stats.bytes_out, report.sent);
+        assert_eq!(stats.dropped.frames, report.missed.frames, "{stats:?} {report:?}");
+        slot.viewer.check_end(report, stats.frames_out, self.archive.forged);
+        if !slot.client.other_window {
+            slot.viewer.check_acknowledged(report);
+        }
         // Over is over, whatever comes.
         slot.conn.handle_input(self.now, &[3; 100]);
         slot.conn.handle_timeout(self.now);
         slot.conn.shutdown();
         assert!(matches!(slot.conn.poll(self.now), Output::Closed(_)), "it goes on after its end");
         assert!(slot.conn.outbound().is_empty());
-        let stats = slot.conn.stats().snapshot(self.now);
-        assert!(stats.dropped.frames <= report.missed.frames, "{stats:?} {report:?}");
     }
 
     /// What must hold at every moment.
     fn check(&self) {
-        let used = |stream: StreamId| {
-            let slots = || self.slots.iter().flatten();
-            let publishers = slots().filter(|slot| slot.publishes.contains(&stream)).count();
-            (publishers, slots().filter(|slot| slot.plays.contains(&stream)).count())
-        };
         // A log may be over its bound by its newest frame alone, which has a plain form beside it at most.
         let log = self.log.max(2 * self.longest_message() + 2 * MAX_HEADER);
-        for stream in self.server.hub().streams() {
+        let streams = self.server.hub().streams();
+        for stream in &streams {
             assert!(stream.published || stream.players > 0, "{} is listed and nobody uses it", stream.key);
             assert!(stream.log_bytes <= log, "{} bytes in the log of {}", stream.log_bytes, stream.key);
-            let (publishers, players) = used(stream.id);
-            let claimed = self.slots.iter().flatten().any(|slot| slot.questions.is_open());
+            let used = |role: Role| {
+                let all = self.slots.iter().flatten().flat_map(|slot| slot.conn.streams());
+                all.filter(|used| *used == (role, &stream.key)).count()
+            };
+            assert_eq!(stream.players, used(Role::Player), "players of {}", stream.key);
+            let publishers = used(Role::Publisher);
+            let claimed = self.slots.iter().flatten().any(|slot| slot.questions.claim(&stream.key));
             assert!(!stream.published || publishers > 0 || claimed || self.held, "{} has no publisher", stream.key);
-            // One connection may play a stream more than once.
-            assert!(self.held || stream.players >= players, "{} has {players} players", stream.key);
-            assert!(self.held || (stream.players > 0) == (players > 0), "{} has no players", stream.key);
+            if self.exclusive {
+                assert!(publishers <= usize::from(stream.published), "{} has {publishers} publishers", stream.key);
+            }
+        }
+        if self.held {
+            return;
+        }
+        for slot in self.slots.iter().flatten() {
+            // One connection may play a stream more than once; the adapter knows it once.
+            let mut plays = Vec::new();
+            for (_, key) in slot.conn.streams().filter(|(role, _)| *role == Role::Player) {
+                let stream = streams.iter().find(|stream| stream.key == *key).expect("what is played is there");
+                if !plays.contains(&stream.id) {
+                    plays.push(stream.id);
+                }
+            }
+            let sorted = |list: &[StreamId]| {
+                let mut list = list.to_vec();
+                list.sort_unstable();
+                list
+            };
+            plays.sort_unstable();
+            assert_eq!(sorted(&slot.plays), plays, "attached to what it plays");
+            assert_eq!(sorted(&slot.subscribed), plays, "subscribed to what it plays");
+            let publishes = slot.conn.streams().filter(|(role, _)| *role == Role::Publisher).count();
+            assert_eq!(slot.publishes.len(), publishes, "attached to what it publishes");
         }
     }
 
@@ -460,14 +569,33 @@ impl Slot {
         }
         let bytes: Vec<u8> = self.client.unsent.drain(..self.client.unsent.len().min(most)).collect();
         self.client.sent(&bytes, archive);
+        self.fed = Some(now);
         self.conn.handle_input(now, &bytes);
         self.woken = true;
     }
 
+    /// Writes what the client is sent like others, as adapters do that serve many; true if that is all.
+    fn write_batch(&mut self, now: Instant, batches: &mut VecDeque<Batch>, archive: &Archive) -> bool {
+        // What was put together for others, some time ago, must be what comes next or be refused.
+        let known = batches.iter().find(|batch| self.conn.takes(batch)).cloned();
+        let Some(batch) = known.or_else(|| self.conn.next_batch().filter(|batch| self.conn.takes(batch))) else {
+            return false;
+        };
+        batches.push_front(batch.clone());
+        batches.truncate(BATCHES);
+        let most = if self.greedy { usize::MAX } else { batch.bytes().len() / 2 };
+        let bytes = &batch.bytes()[..most.min(batch.bytes().len())];
+        self.viewer.pass(bytes, archive);
+        self.conn.wrote(now, &batch, bytes.len());
+        self.viewer.look(&mut self.conn, archive);
+        bytes.len() == batch.bytes().len()
+    }
+
     /// The client takes as much as is asked for.
     fn write(&mut self, most: usize, archive: &Archive) {
+        self.viewer.look(&mut self.conn, archive);
         let outbound = self.conn.outbound();
         let bytes = outbound.copy_to_bytes(outbound.remaining().min(most));
-        self.client.receive(&bytes, archive);
+        self.viewer.take(&bytes);
     }
 }

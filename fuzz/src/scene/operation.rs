@@ -125,9 +125,10 @@ pub(super) enum Operation {
     ConnectSilently {
         client: u8,
     },
-    /// The same up to what a publisher waits for.
+    /// The same up to what a publisher waits for, on the first or on another message stream.
     Publish {
         client: u8,
+        on: u8,
         host: u8,
         stream: Stream,
         multitrack: bool,
@@ -135,6 +136,7 @@ pub(super) enum Operation {
     /// The same for a player.
     Play {
         client: u8,
+        on: u8,
         host: u8,
         stream: Stream,
         multitrack: bool,
@@ -151,6 +153,17 @@ pub(super) enum Operation {
         kind: Kind,
         later: i16,
         filler: u16,
+    },
+    /// The player pauses, goes on, or both.
+    Pause {
+        client: u8,
+        on: u8,
+        paused: Option<bool>,
+    },
+    /// A message stream is given up.
+    Leave {
+        client: u8,
+        on: u8,
     },
     Control {
         client: u8,

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anabranch_core::conn::{Ask, AskId, Notice, Subject, Verdict};
+use anabranch_core::url::StreamKey;
 
 #[derive(Debug, Default)]
 pub(super) struct Questions {
@@ -72,6 +73,14 @@ impl Questions {
     /// True while a verdict is waited for.
     pub(super) fn is_open(&self) -> bool {
         self.asked.iter().any(|question| question.state == State::Open)
+    }
+
+    /// True while a verdict on who publishes this stream is waited for.
+    pub(super) fn claim(&self, key: &StreamKey) -> bool {
+        self.asked.iter().filter(|question| question.state == State::Open).any(|question| match &question.ask.subject {
+            Subject::Publish(facts) | Subject::Traverse(facts) => facts.key == *key,
+            _ => false,
+        })
     }
 
     pub(super) fn check_end(&self) {

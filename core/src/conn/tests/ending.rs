@@ -8,11 +8,18 @@ fn frames_are_counted_on_their_way_in_and_out() {
     let mut publisher = site.publisher("cam");
     let mut player = site.client();
     player.say(&site, &[peer::create_stream(2.0), peer::play(1, "cam")].concat());
+    let mut deaf = site.player("cam");
+    deaf.say(&site, &peer::command("receiveAudio", 0.0, 1, &[false.into()]));
     publisher.say(&site, &[headers(), gop(0, 1)].concat());
     player.poll(&site);
-    let [sent, got] = [&publisher, &player].map(|client| client.conn.stats().snapshot(site.now));
+    deaf.poll(&site);
+    let [sent, got, less] = [&publisher, &player, &deaf].map(|client| client.conn.stats().snapshot(site.now));
     assert!(sent.frames_in > 3 && sent.frames_out == 0, "{sent:?}");
     assert_eq!((got.frames_in, got.frames_out), (0, sent.frames_in));
+    deaf.disconnect(&site);
+    let unwanted = deaf.closed.expect("over").left_out.unwanted;
+    assert!(unwanted > 0);
+    assert_eq!(less.frames_out + unwanted, sent.frames_in, "what was left out was not sent");
 }
 
 #[test]
