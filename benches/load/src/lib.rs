@@ -29,6 +29,7 @@
 //! - *frames missing*: by their numbers, for audio and video apart. A publisher's next run begins a new count.
 
 mod cast;
+pub mod count;
 pub mod crowd;
 mod histogram;
 pub mod limit;

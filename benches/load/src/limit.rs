@@ -4,7 +4,6 @@
 //! The bytes are frames of the same sizes at the same times as a real publisher's, with their headers, built before the
 //! first player comes. Each player costs one write call a message, or one a window, and nothing else.
 
-use std::collections::BTreeMap;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,11 +15,9 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::media::{Feed, MediaOptions};
-use crate::report::{Cost, Report};
-use crate::{Histogram, process};
 
 /// Chunk size of the bytes sent, as our servers have it.
-const CHUNK_SIZE: u32 = 60_000;
+pub(crate) const CHUNK_SIZE: u32 = 60_000;
 /// How often the loop looks whether it is to stop.
 const STEP: Duration = Duration::from_millis(50);
 /// GOPs that a player may be behind before it skips to the present.
@@ -209,7 +206,7 @@ impl Player {
 
 impl Gop {
     fn new(media: &MediaOptions) -> Self {
-        let (start, length) = (Instant::now(), Duration::from_secs_f64(f64::from(media.gop_frames()) / media.fps));
+        let (start, length) = (Instant::now(), media.gop_time());
         let mut messages = Vec::new();
         let media = MediaOptions { metadata: false, ..media.clone() };
         Feed::new(media, 0, 0, start).take_due(start + length - Duration::from_nanos(1), start, &mut messages);
@@ -252,140 +249,13 @@ impl Gop {
     }
 }
 
-/// Players that count bytes and understand nothing.
-#[derive(Debug, Clone)]
-pub struct CountOptions {
-    /// Where the loop listens.
-    pub address: SocketAddr,
-    /// How many.
-    pub players: u32,
-    /// How long to measure, once all have got something.
-    pub duration: Duration,
-    /// How long to wait for that before measuring those that have.
-    pub patience: Duration,
-    /// The loop's process on this machine.
-    pub server_pid: Option<u32>,
-}
-
-/// Plays what a [`Limit`] sends.
-///
-/// # Errors
-/// The system's event queue fails, or the loop's process is not there. What goes wrong with single connections is
-/// counted instead.
-pub fn count(options: &CountOptions) -> io::Result<Report> {
-    let mut counting = Counting::connect(options)?;
-    counting.run(Instant::now() + options.patience, |counting| counting.up + counting.failed >= options.players)?;
-    let cpu = || -> io::Result<(f64, Option<f64>)> {
-        let server = options.server_pid.map(process::cpu_seconds).transpose()?;
-        Ok((process::cpu_seconds(std::process::id())?, server))
-    };
-    let (begin, bytes, (own, server)) = (Instant::now(), counting.bytes, cpu()?);
-    counting.run(begin + options.duration, |_| false)?;
-    let (seconds, bytes) = (begin.elapsed().as_secs_f64(), counting.bytes - bytes);
-    let (own_after, server_after) = cpu()?;
-    let resident = options.server_pid.map(process::resident_bytes).transpose()?;
-    let server = server.zip(server_after).zip(resident);
-    if counting.up + counting.failed < options.players {
-        let missing = options.players - counting.up - counting.failed;
-        counting.errors.insert("not up when it was measured".to_owned(), u64::from(missing));
-    }
-    Ok(Report {
-        publishers: 0,
-        players: u64::from(counting.up),
-        wanted: u64::from(options.players),
-        seconds,
-        bytes,
-        frames: 0,
-        gaps: 0,
-        latency: Histogram::default(),
-        first_frame: counting.first,
-        churn: None,
-        errors: counting.errors,
-        own_cpu: own_after - own,
-        server: server.map(|((before, after), resident)| Cost { cpu: after - before, resident }),
-    })
-}
-
-struct Counting {
-    poll: Poll,
-    /// Each with the time of its opening until its first byte has come.
-    players: Vec<Option<(TcpStream, Option<Instant>)>>,
-    buffer: Box<[u8]>,
-    up: u32,
-    failed: u32,
-    bytes: u64,
-    first: Histogram,
-    errors: BTreeMap<String, u64>,
-}
-
-impl Counting {
-    fn connect(options: &CountOptions) -> io::Result<Self> {
-        let mut counting = Counting {
-            poll: Poll::new()?,
-            players: Vec::new(),
-            buffer: vec![0; 256 << 10].into_boxed_slice(),
-            up: 0,
-            failed: 0,
-            bytes: 0,
-            first: Histogram::default(),
-            errors: BTreeMap::new(),
-        };
-        for place in 0..options.players as usize {
-            let now = Instant::now();
-            let mut socket = TcpStream::connect(options.address)?;
-            counting.poll.registry().register(&mut socket, Token(place), Interest::READABLE)?;
-            counting.players.push(Some((socket, Some(now))));
-        }
-        Ok(counting)
-    }
-
-    fn run(&mut self, until: Instant, is_done: impl Fn(&Counting) -> bool) -> io::Result<()> {
-        let mut events = Events::with_capacity(1024);
-        while Instant::now() < until && !is_done(self) {
-            match self.poll.poll(&mut events, Some(until.saturating_duration_since(Instant::now()))) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                result => result?,
-            }
-            for event in &events {
-                self.read(event.token().0);
-            }
-        }
-        Ok(())
-    }
-
-    fn read(&mut self, place: usize) {
-        let Some((socket, opened)) = self.players.get_mut(place).and_then(Option::as_mut) else {
-            return;
-        };
-        let error = loop {
-            match socket.read(&mut self.buffer) {
-                Ok(0) => break "peer_closed".to_owned(),
-                Ok(count) => {
-                    self.bytes += count as u64;
-                    if let Some(opened) = opened.take() {
-                        self.up += 1;
-                        self.first.record(opened.elapsed());
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break error.kind().to_string(),
-            }
-        };
-        if opened.is_some() {
-            self.failed += 1;
-        }
-        *self.errors.entry(error).or_default() += 1;
-        self.players[place] = None;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
     use std::thread;
 
     use super::*;
+    use crate::count::{CountOptions, count};
 
     #[test]
     fn the_endless_stream_has_all_messages_at_their_times() {
@@ -413,6 +283,7 @@ mod tests {
             let options = CountOptions {
                 address,
                 players: 20,
+                media,
                 duration: Duration::from_secs(1),
                 patience: Duration::from_secs(30),
                 server_pid: Some(std::process::id()),
@@ -422,6 +293,7 @@ mod tests {
             thread.join().expect("it ends").expect("without an error");
             assert_eq!((report.players, report.error_count()), (20, 0), "{report}");
             assert!(report.bytes > 0 && report.cpu_per_gigabyte().is_some(), "{report}");
+            assert!(report.latency.count() > 0, "{report}");
         }
     }
 }

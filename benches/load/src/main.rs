@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anabranch_core::client::Destination;
 use anabranch_core::handshake::ClientKind;
-use anabranch_load::limit::{CountOptions, Limit, count};
+use anabranch_load::count::{CountOptions, count};
+use anabranch_load::limit::Limit;
 use anabranch_load::media::MediaOptions;
 use anabranch_load::{Layout, LoadOptions, Progress, Report, load};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -46,7 +47,7 @@ enum Command {
         #[command(flatten)]
         media: MediaArguments,
     },
-    /// Plays what `limit` sends: counts bytes, understands nothing
+    /// Plays what `limit` sends, with the same options for the media
     Count {
         /// Where `limit` listens
         #[arg(default_value = "127.0.0.1:1936")]
@@ -67,6 +68,9 @@ enum Command {
         /// The process of `limit`, to measure what it costs
         #[arg(long, value_name = "PID")]
         server_pid: Option<u32>,
+
+        #[command(flatten)]
+        media: MediaArguments,
 
         #[command(flatten)]
         output: Output,
@@ -251,9 +255,10 @@ fn run(options: &Options) -> io::Result<ExitCode> {
             limit.run(&AtomicBool::new(false))?;
             return Ok(ExitCode::SUCCESS);
         }
-        Some(Command::Count { address, players, duration, patience, server_pid, output }) => {
+        Some(Command::Count { address, players, duration, patience, server_pid, media, output }) => {
             let (address, players, duration, patience) = (*address, *players, *duration, *patience);
-            let report = count(&CountOptions { address, players, duration, patience, server_pid: *server_pid })?;
+            let (media, server_pid) = (media.options(), *server_pid);
+            let report = count(&CountOptions { address, players, media, duration, patience, server_pid })?;
             return finish(&report, output);
         }
         None => {}

@@ -64,6 +64,11 @@ impl MediaOptions {
         (self.gop.as_secs_f64() * self.fps).round().max(1.0) as u32
     }
 
+    /// The time from one key frame to the next, in whole frames.
+    pub(crate) fn gop_time(&self) -> Duration {
+        Duration::from_secs_f64(f64::from(self.gop_frames()) / self.fps)
+    }
+
     /// Length of a body in bytes.
     fn length(&self, kind: Kind, number: u32) -> usize {
         let (bytes, least) = match kind {
@@ -81,7 +86,8 @@ impl MediaOptions {
         (bytes as usize).clamp(least, 0xff_ffff)
     }
 
-    fn time(&self, kind: Kind, number: u32) -> Duration {
+    /// When a frame is due, from the stream's beginning on.
+    pub(crate) fn time(&self, kind: Kind, number: u32) -> Duration {
         match kind {
             Kind::Audio => Duration::from_nanos(u64::from(number) * AAC_SAMPLES * 1_000_000_000 / AUDIO_RATE),
             Kind::Video => Duration::from_secs_f64(f64::from(number) / self.fps),

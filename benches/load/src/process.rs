@@ -2,25 +2,22 @@
 
 use std::fs;
 use std::io;
+use std::time::Duration;
 
-/// Clock ticks a second in `/proc`: USER_HZ, which is 100 on every architecture Rust runs on.
-const TICKS: f64 = 100.0;
+use nix::time::ClockId;
+use nix::unistd::Pid;
+
 /// Bytes of a page, as `statm` counts.
 const PAGE: u64 = 4096;
 
 /// Seconds of CPU that a process has used, in itself and in the system on its behalf.
 ///
 /// # Errors
-/// There is no such process, or no `/proc`.
+/// There is no such process, or it is another user's.
 pub fn cpu_seconds(pid: u32) -> io::Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The second field is a name in parentheses, which may hold anything.
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let mut ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
-    match (ticks.next(), ticks.next()) {
-        (Some(Ok(user)), Some(Ok(system))) => Ok((user + system) as f64 / TICKS),
-        _ => Err(unreadable()),
-    }
+    let pid = i32::try_from(pid).map_err(io::Error::other)?;
+    let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid))?;
+    Ok(Duration::from(clock.now()?).as_secs_f64())
 }
 
 /// Bytes of memory that a process has in use.
