@@ -185,7 +185,9 @@ impl Connection {
         match action {
             Action::Subscribe(stream) => {
                 let member = local.worker().fanouts.join(local, stream, self.clone());
-                self.state().places.push((stream, member));
+                let places = &mut self.state().places;
+                places.reserve_exact(1);
+                places.push((stream, member));
             }
             Action::Unsubscribe(stream) => {
                 let left = {

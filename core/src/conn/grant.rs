@@ -217,6 +217,8 @@ impl Conn {
                 self.attach(Role::Publisher, publisher.stream_id(), key, Some(request.client()));
                 let asked = asked.then_some(facts);
                 let stream_id = request.stream_id();
+                // One is what nearly every connection has.
+                self.publishing.reserve_exact(1);
                 self.publishing.push(Publishing::new(now, stream_id, publisher, &site, counter, asked));
                 self.session.accept(request);
             }
@@ -233,6 +235,7 @@ impl Conn {
                 if self.drained.is_some() {
                     playing.finish();
                 }
+                self.playing.reserve_exact(1);
                 self.playing.push(playing);
                 self.session.accept(request);
             }

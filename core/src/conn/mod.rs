@@ -264,6 +264,9 @@ impl Conn {
                     wait.read &= self.check.as_ref().is_none_or(|check| check.wants_input());
                     wait.deadline = due.into_iter().flatten().chain(own).min();
                     self.steady = self.is_steady(now, &wait);
+                    if self.publishing.is_empty() {
+                        self.actions = VecDeque::new();
+                    }
                     return Output::Wait(wait);
                 }
                 session::Output::Closed(close) => {

@@ -318,8 +318,9 @@ impl Session {
                 self.close(CloseReason::Protocol(error));
             }
         }
-        // Room for a burst of events is given back: most connections never see one.
-        if self.events.capacity() > 64 {
+        // Room for events is given back, but to a publisher, for whom they come with every read: there are thousands of
+        // players, and they hardly ever say anything.
+        if self.events.capacity() > if self.streams.any_publishing() { 64 } else { 0 } {
             self.events = VecDeque::new();
         }
         if !self.outbound.is_empty() && !self.timers.is_set(Timer::Write) {

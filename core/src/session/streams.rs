@@ -31,6 +31,8 @@ impl Streams {
         }
         let id = self.lowest_free();
         self.last_id = id;
+        // One is what nearly every connection has.
+        self.list.reserve_exact(1);
         self.list.push(Stream { id, activity: Activity::Idle, name: Box::default() });
         Some(id)
     }
