@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use anabranch_core::conn::{Action, Batch, Conn, Output, Report};
+use anabranch_core::conn::{Action, Batch, Batches, Conn, Output, Report};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::{CloseReason, Outbound, Wait};
 use anabranch_host::{Lines, Link, Runtime};
@@ -18,7 +18,7 @@ use bytes::Buf;
 use mio::net::TcpStream;
 use tracing::warn;
 
-use crate::fanout::{Batches, Member};
+use crate::fanout::Member;
 use crate::worker::Local;
 
 /// Pieces handed to one write call.
@@ -88,10 +88,9 @@ impl Connection {
     }
 
     /// There is something new in a stream. A connection whose socket is full is left to its task.
-    pub(crate) fn sweep(self: &Arc<Self>, local: &Rc<Local>, batches: &mut Batches) {
+    pub(crate) fn sweep(self: &Arc<Self>, local: &Rc<Local>, now: Instant, batches: &mut Batches) {
         let swept = catch_unwind(AssertUnwindSafe(|| {
             let mut state = self.state();
-            let now = batches.now;
             if state.full {
                 return;
             }
@@ -331,7 +330,10 @@ impl Task {
             if wait.read && readable {
                 match connection.read(size) {
                     Taken::Nothing => local.reactor().drained(slot),
-                    Taken::Some => turn = true,
+                    Taken::Some => {
+                        local.reactor().took_some(slot);
+                        turn = true;
+                    }
                     Taken::Whole => {
                         // Sixty thousand of the shortest messages fit into a buffer, and all of them are work.
                         connection.serve(local, connection.state());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
-use anabranch_core::conn::{Batch, Conn};
+use anabranch_core::conn::Batches;
 use anabranch_core::hub::StreamId;
 use smol::future::yield_now;
 
@@ -15,8 +15,6 @@ use crate::worker::Local;
 
 /// Connections served by a sweeper before other tasks get a turn.
 const MEMBERS_PER_TURN: usize = 128;
-/// Places in a stream for which what is new is put together, in one turn of a sweeper.
-const PLACES: usize = 3;
 
 /// The connections of one thread that are subscribed to streams.
 #[derive(Debug, Default)]
@@ -60,35 +58,6 @@ struct Signal {
     tidy: bool,
     stop: bool,
     waker: Option<Waker>,
-}
-
-/// What is new in a stream, put together once for all who are sent the same.
-#[derive(Debug)]
-pub(crate) struct Batches {
-    batches: Vec<Batch>,
-    /// The time, as exact as those who are sent them need it.
-    pub(crate) now: Instant,
-}
-
-impl Batches {
-    fn new() -> Self {
-        Batches { batches: Vec::new(), now: Instant::now() }
-    }
-
-    /// What the connection takes.
-    pub(crate) fn find(&mut self, conn: &Conn) -> Option<&Batch> {
-        let known = self.batches.iter().position(|batch| conn.takes(batch));
-        let index = match known {
-            Some(index) => index,
-            // Few were sent less than the others of late; who is left over is served one by one.
-            None if self.batches.len() < PLACES => {
-                self.batches.push(conn.next_batch()?);
-                self.batches.len() - 1
-            }
-            None => return None,
-        };
-        self.batches.get(index)
-    }
 }
 
 impl FanOuts {
@@ -175,13 +144,13 @@ async fn sweep(local: Rc<Local>, sweeper: Arc<Sweeper>) {
         if !signal.sweep {
             continue;
         }
-        let mut batches = Batches::new();
+        let (mut batches, mut now) = (Batches::default(), Instant::now());
         for (index, (connection, _)) in members.iter().enumerate() {
             if index % MEMBERS_PER_TURN == MEMBERS_PER_TURN - 1 {
                 yield_now().await;
-                batches.now = Instant::now();
+                now = Instant::now();
             }
-            connection.sweep(&local, &mut batches);
+            connection.sweep(&local, now, &mut batches);
         }
     }
 }

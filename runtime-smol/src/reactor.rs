@@ -29,6 +29,8 @@ pub(crate) struct Reactor {
 #[derive(Debug, Default)]
 struct Slot {
     readable: bool,
+    /// True once the peer has ended its side.
+    ends: bool,
     writable: bool,
     waker: Option<Waker>,
     timer: Option<Instant>,
@@ -103,6 +105,13 @@ impl Reactor {
         self.slots[slot].readable = false;
     }
 
+    /// Reading found less than it asked for: that was all, and more is an event of its own (epoll(7)). But the peer's end
+    /// may have been there already, and its event with it.
+    pub(crate) fn took_some(&mut self, slot: usize) {
+        let slot = &mut self.slots[slot];
+        slot.readable = slot.ends;
+    }
+
     /// True once after the socket had room again.
     pub(crate) fn take_writable(&mut self, slot: usize) -> bool {
         std::mem::take(&mut self.slots[slot].writable)
@@ -119,6 +128,7 @@ impl Reactor {
         for event in &self.events {
             if let Some(slot) = self.slots.get_mut(event.token().0) {
                 slot.readable |= event.is_readable() || event.is_error();
+                slot.ends |= event.is_read_closed() || event.is_error();
                 slot.writable |= event.is_writable() || event.is_error();
                 self.woken.extend(slot.waker.take());
             }

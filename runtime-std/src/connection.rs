@@ -5,10 +5,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{Action, Conn, Output, Report};
+use anabranch_core::conn::{Action, Batches, Conn, Output, Report};
 use anabranch_core::session::{CloseReason, Outbound, Wait};
 use anabranch_host::{Lines, Link, Runtime};
 use bytes::Buf;
+use rustix::net::{SendFlags, send};
 use tracing::warn;
 
 use crate::server::Shared;
@@ -123,9 +124,35 @@ impl Connection {
         }
     }
 
-    /// There is something new in a stream.
-    pub(crate) fn wake(&self) {
-        self.change(&mut |_| {});
+    /// There is something new in a stream. What others are sent as well is written here and now, as far as the socket
+    /// takes it without waiting; for all else the writer is woken.
+    pub(crate) fn sweep(&self, now: Instant, batches: &mut Batches) {
+        let mut state = self.state();
+        let is_idle = !state.busy && !state.unpolled && !state.over;
+        if let Some(batch) = batches.find(&state.conn).filter(|_| is_idle) {
+            match send_now(&self.socket, batch.bytes()) {
+                Ok(count) => {
+                    state.conn.wrote(now, batch, count);
+                    if count == batch.bytes().len() {
+                        return;
+                    }
+                }
+                // The writer waits for room.
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error) => state.conn.handle_disconnect(now, lost(&error)),
+            }
+        }
+        self.leave_to_writer(state);
+    }
+
+    /// Has the core polled: by whoever is busy, when they are done, or by the writer.
+    fn leave_to_writer(&self, mut state: MutexGuard<'_, State>) {
+        state.unpolled = true;
+        let wakes = !state.busy && state.wake_writer();
+        drop(state);
+        if wakes {
+            self.writer.notify_one();
+        }
     }
 
     /// The life of the reading thread.
@@ -292,13 +319,7 @@ impl Link for Connection {
     fn change(&self, change: &mut dyn FnMut(&mut Conn)) {
         let mut state = self.state();
         change(&mut state.conn);
-        state.unpolled = true;
-        // Whoever is busy polls again afterwards.
-        let wakes = !state.busy && state.wake_writer();
-        drop(state);
-        if wakes {
-            self.writer.notify_one();
-        }
+        self.leave_to_writer(state);
     }
 
     fn inspect(&self, look: &mut dyn FnMut(&Conn)) {
@@ -344,6 +365,11 @@ fn write(mut socket: &TcpStream, outbound: &mut Outbound) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Writes what the socket takes at once, whatever its timeout.
+fn send_now(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    Ok(send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
 }
 
 fn lost(error: &io::Error) -> CloseReason {

@@ -1,6 +1,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
+use anabranch_core::conn::Batches;
 use anabranch_core::hub::StreamId;
 
 use crate::connection::Connection;
@@ -44,11 +46,12 @@ impl FanOuts {
         });
     }
 
-    /// Wakes the writers of all connections of a stream.
+    /// Has all connections of a stream written to, or their writers woken. Waits for none of them.
     pub(crate) fn wake(&self, stream: StreamId) {
         let members = self.streams().get(&stream).cloned();
+        let (mut batches, now) = (Batches::default(), Instant::now());
         for member in members.iter().flat_map(|members| members.iter()) {
-            member.wake();
+            member.sweep(now, &mut batches);
         }
     }
 

@@ -48,7 +48,7 @@ pub use config::{Asks, Config, VhostConfig};
 pub use local::LocalError;
 pub use server::Server;
 pub use site::VhostSnapshot;
-pub use steady::Batch;
+pub use steady::{Batch, Batches};
 
 use crate::amf::Value;
 use crate::bandwidth::BandwidthCheck;

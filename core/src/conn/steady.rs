@@ -9,6 +9,9 @@ use crate::source::{self, Place};
 
 /// Bytes of the largest batch; more are left to the connections' own queues, which have their limit.
 const LARGEST: usize = 1 << 20;
+/// Places in a stream for which what is new is put together in one turn. Few were sent less than the others of late; who
+/// is left over is polled.
+const PLACES: usize = 3;
 /// How long what was written is not yet counted in the statistics, at most, while more is written.
 const UNCOUNTED: Duration = Duration::from_millis(250);
 
@@ -23,6 +26,27 @@ impl Batch {
     /// The bytes to write to each connection that [takes](Conn::takes) it.
     pub fn bytes(&self) -> &Bytes {
         self.batch.wire()
+    }
+}
+
+/// The batches of one turn: what is new in a stream, put together once for all who are sent the same.
+#[derive(Debug, Default)]
+pub struct Batches {
+    batches: Vec<Batch>,
+}
+
+impl Batches {
+    /// What the connection [takes](Conn::takes) next, put together if it was not before.
+    pub fn find(&mut self, conn: &Conn) -> Option<&Batch> {
+        let index = match self.batches.iter().position(|batch| conn.takes(batch)) {
+            Some(known) => known,
+            None if self.batches.len() < PLACES => {
+                self.batches.push(conn.next_batch().filter(|batch| conn.takes(batch))?);
+                self.batches.len() - 1
+            }
+            None => return None,
+        };
+        self.batches.get(index)
     }
 }
 
