@@ -115,7 +115,7 @@
 //! |---|---|
 //! | `Subscribe(stream)` | notes that this connection is to be polled whenever that stream is woken |
 //! | `Unsubscribe(stream)` | forgets that |
-//! | `Wake(stream)` | polls every connection subscribed to the stream, soon |
+//! | `Wake(stream)` | polls every connection subscribed to the stream, soon; or, with thousands, writes them [`Batches`](conn::Batches) |
 //! | `Attach`, `Detach` | need not do anything: they say who is here, for logs and lists |
 //! | `Ask(ask)` | asks whoever decides, and calls [`Conn::answer`](conn::Conn::answer) when the verdict is there, or never: silence has a deadline. Comes only where [`conn::Asks`] wants it |
 //! | `Tell(notice)` | tells them that it is over. Each question that was not refused is followed by exactly one |
