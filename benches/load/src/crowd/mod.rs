@@ -8,6 +8,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::fmt;
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use anabranch_core::command::PublishType;
 use anabranch_core::message::Message;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use nix::sys::socket::{MsgFlags, recv};
 use socket2::SockRef;
 
 use crate::Random;
@@ -394,7 +396,13 @@ impl Crowd {
     /// Reads until there is nothing more: the event comes once.
     fn read(&mut self, id: Id, member: &mut Member) -> Result<(), Over> {
         while member.reads {
-            let count = match member.socket.read(&mut self.buffer) {
+            let discards = matches!(&member.part, Part::Player { watch, counts_only: true } if watch.has_begun());
+            let read = if discards {
+                discard(&member.socket, &mut self.buffer)
+            } else {
+                member.socket.read(&mut self.buffer)
+            };
+            let count = match read {
                 Ok(0) => return Err(self.over_by_peer(id, member, CloseReason::PeerClosed)),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -404,11 +412,11 @@ impl Crowd {
                 }
             };
             let now = Instant::now();
-            if let Part::Player { watch, counts_only } = &member.part {
+            if let Part::Player { .. } = &member.part {
                 self.tally.bytes.add(count as u64);
-                if *counts_only && watch.has_begun() {
-                    continue;
-                }
+            }
+            if discards {
+                continue;
             }
             // An error is told with the end.
             let _ = member.client.handle_input(now, &self.buffer[..count]);
@@ -525,6 +533,12 @@ impl Crowd {
         }
         seen.first
     }
+}
+
+/// Takes bytes off a socket that nobody wants to see. On Linux they are not even copied, so that players that only count
+/// take as little as possible of a machine that they share with the server.
+fn discard(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?)
 }
 
 impl fmt::Debug for Crowd {
