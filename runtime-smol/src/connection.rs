@@ -203,23 +203,29 @@ impl Connection {
         }
     }
 
-    /// Reads once.
-    fn read(&self, size: usize) -> Taken {
+    /// Reads once, outside the lock.
+    fn read(&self, local: &Local, size: usize) -> Taken {
         READ_BUFFER.with_borrow_mut(|buffer| {
             let size = size.min(buffer.len());
             let result = (&self.socket).read(&mut buffer[..size]);
-            let mut state = self.state();
+            match &result {
+                Ok(count) if *count == size => {}
+                Ok(_) => local.reactor().took_some(self.slot),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => local.reactor().drained(self.slot),
+                Err(_) => {}
+            }
+            let conn = &mut self.state().conn;
             match result {
-                Ok(0) => state.conn.handle_disconnect(Instant::now(), CloseReason::PeerClosed),
+                Ok(0) => conn.handle_disconnect(Instant::now(), CloseReason::PeerClosed),
                 Ok(count) => {
-                    state.conn.handle_input(Instant::now(), &buffer[..count]);
+                    conn.handle_input(Instant::now(), &buffer[..count]);
                     if count == size {
                         return Taken::Whole;
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Taken::Nothing,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => state.conn.handle_disconnect(Instant::now(), lost(&error)),
+                Err(error) => conn.handle_disconnect(Instant::now(), lost(&error)),
             }
             Taken::Some
         })
@@ -301,6 +307,19 @@ impl Task {
                 Some(waker) => waker.clone_from(context.waker()),
                 none => *none = Some(context.waker().clone()),
             }
+            if state.wait.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                state.conn.handle_timeout(Instant::now());
+            }
+            if state.full && local.reactor().take_writable(slot) {
+                state.full = false;
+            }
+            let mut taken = Taken::Some;
+            if state.wait.read && local.reactor().is_readable(slot) {
+                let size = state.conn.read_size();
+                drop(state);
+                taken = connection.read(local, size);
+                state = connection.state();
+            }
             connection.serve(local, state);
             let mut state = connection.state();
             if state.abandoned {
@@ -311,38 +330,14 @@ impl Task {
                 local.shared.host.leave(connection.id, &connection.lines, &report);
                 return Poll::Ready(());
             }
-            let (wait, size) = (state.wait, state.conn.read_size());
-            let mut turn = false;
-            if wait.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                state.conn.handle_timeout(Instant::now());
-                turn = true;
-            }
-            let (readable, writable) = {
-                let mut reactor = local.reactor();
-                reactor.park(slot, context.waker(), wait.deadline);
-                (reactor.is_readable(slot), state.full && reactor.take_writable(slot))
-            };
-            if writable {
-                state.full = false;
-                turn = true;
-            }
-            drop(state);
-            if wait.read && readable {
-                match connection.read(size) {
-                    Taken::Nothing => local.reactor().drained(slot),
-                    Taken::Some => {
-                        local.reactor().took_some(slot);
-                        turn = true;
-                    }
-                    Taken::Whole => {
-                        // Sixty thousand of the shortest messages fit into a buffer, and all of them are work.
-                        connection.serve(local, connection.state());
-                        break;
-                    }
-                }
-            }
-            if !turn {
+            let mut reactor = local.reactor();
+            reactor.park(slot, context.waker(), state.wait.deadline);
+            if !(state.wait.read && reactor.is_readable(slot)) {
                 return Poll::Pending;
+            }
+            // Sixty thousand of the shortest messages fit into a buffer, and all of them are work.
+            if taken == Taken::Whole {
+                break;
             }
         }
         context.waker().wake_by_ref();
@@ -358,8 +353,9 @@ impl Drop for Task {
 }
 
 /// What a read brought.
+#[derive(PartialEq, Eq)]
 enum Taken {
-    Nothing,
+    /// All there was, or nothing.
     Some,
     /// As much as was asked for: there may be more.
     Whole,

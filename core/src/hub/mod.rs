@@ -182,6 +182,7 @@ struct Stream {
     id: StreamId,
     key: StreamKey,
     source: Mutex<Source>,
+    players: AtomicUsize,
     /// For listings, which leave the source alone.
     log_bytes: AtomicUsize,
     stats: OnceLock<StreamStatsView>,
@@ -199,6 +200,7 @@ impl Stream {
 
     /// Appends a frame and keeps the listing up to date.
     fn push(&self, mut source: MutexGuard<'_, Source>, now: Instant, frame: Frame) {
+        source.keep_past(self.players.load(Ordering::Relaxed) > 0);
         source.push(now, frame);
         self.log_bytes.store(source.log_bytes(), Ordering::Relaxed);
         if self.stats.get().is_none()
@@ -334,6 +336,7 @@ impl Registry {
             let stream = Stream {
                 id: StreamId(*last_id),
                 key: key.clone(),
+                players: AtomicUsize::new(0),
                 source: Mutex::new(config.new_source()),
                 log_bytes: AtomicUsize::new(0),
                 stats: OnceLock::new(),

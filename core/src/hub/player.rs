@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::{Hub, Stream, StreamId};
@@ -28,6 +29,7 @@ pub enum Pulled {
 
 impl Player {
     pub(super) fn join(hub: Hub, stream: Arc<Stream>) -> Self {
+        stream.players.fetch_add(1, Ordering::Relaxed);
         let cursor = stream.source().join();
         Player { hub, stream, cursor, missed: Gap::default() }
     }
@@ -120,6 +122,7 @@ impl Player {
 
 impl Drop for Player {
     fn drop(&mut self) {
+        self.stream.players.fetch_sub(1, Ordering::Relaxed);
         self.hub.release(&self.stream.key, |entry| entry.players -= 1);
     }
 }

@@ -15,6 +15,8 @@ pub struct Source {
     start_rule: StartRule,
     timestamps: Timestamps,
     reduce_sequence_headers: bool,
+    /// True if what lies before the newest place to start at is kept for a while.
+    keeps_past: bool,
     log: VecDeque<Entry>,
     /// Position of the log's first entry. Positions count frames over the life of the source.
     first: u64,
@@ -50,8 +52,8 @@ pub struct SourceLimits {
     pub bytes: usize,
     /// Frames the log may hold. Default 16384.
     pub frames: usize,
-    /// Milliseconds of media kept for players that fall behind, before the newest key frame. The GOP since that frame
-    /// is kept whatever its length in time. Default 10 000.
+    /// Milliseconds of media kept for players that fall behind, before the newest key frame, as long as there are any. The
+    /// GOP since that frame is kept whatever its length in time. Default 10 000.
     pub milliseconds: u32,
     /// Bytes that the headers in force (metadata, sequence headers and the like) may have together. A header beyond that
     /// is relayed like any frame, but players that join later do not get it, nor the one it replaces: see
@@ -256,6 +258,7 @@ impl Source {
             start_rule: StartRule::default(),
             timestamps: Timestamps::default(),
             reduce_sequence_headers: false,
+            keeps_past: true,
             log: VecDeque::new(),
             first: 0,
             bytes: 0,
@@ -293,6 +296,12 @@ impl Source {
     pub fn with_reduced_sequence_headers(mut self, reduced: bool) -> Self {
         self.reduce_sequence_headers = reduced;
         self
+    }
+
+    /// Whether what lies before the newest place to start at is kept for players that fall behind, which it is at first.
+    /// With no player there is nobody for whom: who joins begins there or later.
+    pub fn keep_past(&mut self, keeps: bool) {
+        self.keeps_past = keeps;
     }
 
     /// A publisher begins: headers and log of the one before are void. Its messages get their timestamps from the
@@ -581,7 +590,7 @@ impl Source {
         let head = self.log.back().map_or(0, |entry| entry.time);
         while let Some(front) = self.log.front() {
             let over = self.bytes > self.limits.bytes || self.log.len() > self.limits.frames;
-            let old = milliseconds_from(front.time, head) > self.limits.milliseconds;
+            let old = !self.keeps_past || milliseconds_from(front.time, head) > self.limits.milliseconds;
             let before_start = self.starts.back().is_none_or(|start| self.first < *start);
             // The newest frame stays whatever its size: it may be the only one there ever is.
             if self.log.len() == 1 || !(over || (old && before_start)) {

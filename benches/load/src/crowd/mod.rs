@@ -397,11 +397,8 @@ impl Crowd {
     fn read(&mut self, id: Id, member: &mut Member) -> Result<(), Over> {
         while member.reads {
             let discards = matches!(&member.part, Part::Player { watch, counts_only: true } if watch.has_begun());
-            let read = if discards {
-                discard(&member.socket, &mut self.buffer)
-            } else {
-                member.socket.read(&mut self.buffer)
-            };
+            let read =
+                if discards { discard(&member.socket, &mut self.buffer) } else { member.socket.read(&mut self.buffer) };
             let count = match read {
                 Ok(0) => return Err(self.over_by_peer(id, member, CloseReason::PeerClosed)),
                 Ok(count) => count,

@@ -388,6 +388,22 @@ fn memory_stays_within_each_bound_over_a_long_run() {
 }
 
 #[test]
+fn without_players_only_the_newest_gop_is_kept() {
+    let (mut source, now) = live(SourceLimits::default());
+    let gops = |from: u32| (from..from + 5).flat_map(|number| [key(number * 1000, 1), inter(number * 1000 + 40, 2)]);
+    push_all(&mut source, now, gops(0));
+    assert_eq!(source.log_frames(), 10);
+    source.keep_past(false);
+    push_all(&mut source, now, gops(5));
+    assert_eq!(source.log_frames(), 2);
+    let mut cursor = source.join();
+    assert!(matches!(source.next(&mut cursor), Next::Start(start) if start.timestamp == 9000));
+    source.keep_past(true);
+    push_all(&mut source, now, gops(10));
+    assert_eq!(source.log_frames(), 12, "again from the oldest frame on that is there");
+}
+
+#[test]
 fn a_gop_longer_than_the_time_bound_is_kept() {
     let (mut source, now) = live(SourceLimits { milliseconds: 100, ..SourceLimits::default() });
     push_all(&mut source, now, [key(0, 1), inter(500, 2), key(1000, 3), inter(5000, 4), inter(9000, 5)]);
