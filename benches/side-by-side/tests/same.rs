@@ -50,3 +50,13 @@ fn every_session_gets_the_same_media() {
         }
     }
 }
+
+/// Why it has no part in the interleaved groups. If this fails, it is to have one.
+#[test]
+fn rml_rtmp_does_not_read_interleaved_chunks() {
+    let messages = stream();
+    let bytes = Order::Interleaved.write(&messages, 128);
+    let reader = READERS.iter().find(|reader| reader.name == "rml_rtmp").expect("it is one of them");
+    let read = std::panic::catch_unwind(|| reader.tally(&bytes, 128, 4096));
+    assert!(read.ok() != Some(Tally::of(&messages)));
+}
