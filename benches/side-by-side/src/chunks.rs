@@ -1,5 +1,7 @@
 //! Readers of chunk streams: bytes in, whole messages out.
 
+use std::hint::black_box;
+
 use anabranch_core::chunk::{ChunkLimits, Leniency};
 use bytes::BytesMut;
 
@@ -36,46 +38,56 @@ impl Reader {
     }
 }
 
+/// Reads from a socket, as it were, into one buffer used again and again; what a read costs is that copy.
+fn read(bytes: &[u8], at_once: usize, mut take: impl FnMut(&[u8])) {
+    let mut buffer = vec![0; at_once];
+    for piece in bytes.chunks(at_once) {
+        let read = &mut buffer[..piece.len()];
+        read.copy_from_slice(piece);
+        take(black_box(read));
+    }
+}
+
 fn anabranch(bytes: &[u8], chunk_size: u32, at_once: usize, each: &mut dyn FnMut(u32, u8, &[u8])) {
     // As its server has them for a publisher.
     let limits = ChunkLimits { eager: 64 << 10, ..ChunkLimits::default() };
     let mut reader = anabranch_core::chunk::ChunkReader::new(limits, Leniency::Lenient);
     reader.set_chunk_size(chunk_size).expect("anabranch takes this size");
-    for mut input in bytes.chunks(at_once) {
+    read(bytes, at_once, |mut input| {
         while let Some(message) = reader.read(&mut input).expect("anabranch reads on") {
             each(message.timestamp, message.type_id, &message.payload);
         }
-    }
+    });
 }
 
 fn rml_rtmp(bytes: &[u8], chunk_size: u32, at_once: usize, each: &mut dyn FnMut(u32, u8, &[u8])) {
     let mut reader = rml_rtmp::chunk_io::ChunkDeserializer::new();
     reader.set_max_chunk_size(chunk_size as usize).expect("rml_rtmp takes this size");
-    for mut input in bytes.chunks(at_once) {
+    read(bytes, at_once, |mut input| {
         // It keeps what it is given: the bytes once, then nothing until it has no more messages.
         while let Some(message) = reader.get_next_message(input).expect("rml_rtmp reads on") {
             each(message.timestamp.value, message.type_id, &message.data);
             input = &[];
         }
-    }
+    });
 }
 
 fn rtmp_runtime(bytes: &[u8], chunk_size: u32, at_once: usize, each: &mut dyn FnMut(u32, u8, &[u8])) {
     let mut reader = rtmp_runtime::chunk::ChunkAssembler::new().with_chunk_size(chunk_size);
-    for input in bytes.chunks(at_once) {
+    read(bytes, at_once, |input| {
         for message in reader.push(input).expect("rtmp-runtime reads on") {
             each(message.timestamp, message.message_type_id, &message.payload);
         }
-    }
+    });
 }
 
 fn scuffle_rtmp(bytes: &[u8], chunk_size: u32, at_once: usize, each: &mut dyn FnMut(u32, u8, &[u8])) {
     let mut reader = scuffle_rtmp::chunk::reader::ChunkReader::default();
     assert!(reader.update_max_chunk_size(chunk_size as usize), "scuffle-rtmp takes this size");
+    // It takes messages out of the buffer that was read into, so that there is no other.
     let mut buffer = BytesMut::new();
     for input in bytes.chunks(at_once) {
-        // Its own session reads from the socket into such a buffer; the copy stands for that read, see README.md.
-        buffer.extend_from_slice(input);
+        buffer.extend_from_slice(black_box(input));
         while let Some(chunk) = reader.read_chunk(&mut buffer).expect("scuffle-rtmp reads on") {
             each(chunk.message_header.timestamp, chunk.message_header.msg_type_id.0, &chunk.payload);
         }
