@@ -7,11 +7,14 @@ use bytes::BytesMut;
 
 use crate::{Order, Tally};
 
+/// Takes time, type and payload of a message.
+pub type Each<'a> = &'a mut dyn FnMut(u32, u8, &[u8]);
+
 /// One library's reader.
 pub struct Reader {
     pub name: &'static str,
-    /// Reads all of these bytes, so many at a time; `each` is given time, type and payload of each message.
-    pub read: fn(bytes: &[u8], chunk_size: u32, at_once: usize, each: &mut dyn FnMut(u32, u8, &[u8])),
+    /// Reads all of these bytes, so many at a time; `each` is given every message.
+    pub read: fn(bytes: &[u8], chunk_size: u32, at_once: usize, each: Each<'_>),
     /// The chunk sizes it takes.
     pub chunk_sizes: std::ops::RangeInclusive<u32>,
     /// True if it can read chunks of several messages in turn.
@@ -48,7 +51,7 @@ fn read(bytes: &[u8], at_once: usize, mut take: impl FnMut(&[u8])) {
     }
 }
 
-fn anabranch(bytes: &[u8], chunk_size: u32, at_once: usize, each: &mut dyn FnMut(u32, u8, &[u8])) {
+fn anabranch(bytes: &[u8], chunk_size: u32, at_once: usize, each: Each<'_>) {
     // As its server has them for a publisher.
     let limits = ChunkLimits { eager: 64 << 10, ..ChunkLimits::default() };
     let mut reader = anabranch_core::chunk::ChunkReader::new(limits, Leniency::Lenient);
@@ -60,7 +63,7 @@ fn anabranch(bytes: &[u8], chunk_size: u32, at_once: usize, each: &mut dyn FnMut
     });
 }
 
-fn rml_rtmp(bytes: &[u8], chunk_size: u32, at_once: usize, each: &mut dyn FnMut(u32, u8, &[u8])) {
+fn rml_rtmp(bytes: &[u8], chunk_size: u32, at_once: usize, each: Each<'_>) {
     let mut reader = rml_rtmp::chunk_io::ChunkDeserializer::new();
     reader.set_max_chunk_size(chunk_size as usize).expect("rml_rtmp takes this size");
     read(bytes, at_once, |mut input| {
@@ -72,7 +75,7 @@ fn rml_rtmp(bytes: &[u8], chunk_size: u32, at_once: usize, each: &mut dyn FnMut(
     });
 }
 
-fn rtmp_runtime(bytes: &[u8], chunk_size: u32, at_once: usize, each: &mut dyn FnMut(u32, u8, &[u8])) {
+fn rtmp_runtime(bytes: &[u8], chunk_size: u32, at_once: usize, each: Each<'_>) {
     let mut reader = rtmp_runtime::chunk::ChunkAssembler::new().with_chunk_size(chunk_size);
     read(bytes, at_once, |input| {
         for message in reader.push(input).expect("rtmp-runtime reads on") {
@@ -81,7 +84,7 @@ fn rtmp_runtime(bytes: &[u8], chunk_size: u32, at_once: usize, each: &mut dyn Fn
     });
 }
 
-fn scuffle_rtmp(bytes: &[u8], chunk_size: u32, at_once: usize, each: &mut dyn FnMut(u32, u8, &[u8])) {
+fn scuffle_rtmp(bytes: &[u8], chunk_size: u32, at_once: usize, each: Each<'_>) {
     let mut reader = scuffle_rtmp::chunk::reader::ChunkReader::default();
     assert!(reader.update_max_chunk_size(chunk_size as usize), "scuffle-rtmp takes this size");
     // It takes messages out of the buffer that was read into, so that there is no other.
