@@ -1,0 +1,102 @@
+//! Whole sessions in memory, core's client at the one end and its server at the other: from the first byte of the
+//! handshake to the first picture that a player gets, and to the first that a publisher's stream has.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anabranch_benches::media;
+use anabranch_core::client::{Client, ClientConfig, Destination, Event, Output, PlayOptions};
+use anabranch_core::command::PublishType;
+use anabranch_core::conn::{self, Config, Conn, Server};
+use anabranch_core::handshake::ClientKind;
+use anabranch_core::message::{Message, MessageType};
+use anabranch_core::session::{CloseReason, Outbound};
+use bytes::{Buf, Bytes};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+
+/// A client and the server's end of its connection.
+struct Pair {
+    client: Client,
+    conn: Conn,
+}
+
+impl Pair {
+    fn new(server: &Server, config: &Arc<ClientConfig>, now: Instant) -> Self {
+        Pair { client: Client::new(config.clone(), [1; 32], now), conn: server.connect(now) }
+    }
+
+    /// Passes bytes both ways until neither side has any; what the server did.
+    fn exchange(&mut self, now: Instant) -> Vec<Event> {
+        let mut events = Vec::new();
+        loop {
+            while let Output::Event(event) = self.client.poll_output() {
+                events.push(event);
+            }
+            while let conn::Output::Action(_) = self.conn.poll(now) {}
+            let (sent, answer) = (take(self.client.outbound()), take(self.conn.outbound()));
+            if sent.is_empty() && answer.is_empty() {
+                return events;
+            }
+            self.conn.handle_input(now, &sent);
+            self.client.handle_input(now, &answer).expect("our own server is understood");
+        }
+    }
+
+    /// The client's side is closed, and what the connection held is given back.
+    fn end(mut self, now: Instant) {
+        self.conn.handle_disconnect(now, CloseReason::PeerClosed);
+        while let conn::Output::Action(_) = self.conn.poll(now) {}
+    }
+}
+
+fn take(outbound: &mut Outbound) -> Bytes {
+    let count = outbound.remaining();
+    outbound.copy_to_bytes(count)
+}
+
+fn key_frame() -> Message {
+    media(0, MessageType::VIDEO, &[0x17, 1, 0, 0, 0], 4000)
+}
+
+/// A session that publishes this stream and has sent its first picture.
+fn publish(server: &Server, config: &Arc<ClientConfig>, name: &str, now: Instant) -> Pair {
+    let mut pair = Pair::new(server, config, now);
+    let stream = pair.client.publish(name, PublishType::Live).expect("it may ask");
+    let events = pair.exchange(now);
+    assert!(matches!(events[..], [Event::Connected(_), Event::Publishing { .. }]), "{events:?}");
+    pair.client.send_message(stream, key_frame()).expect("it publishes");
+    pair.exchange(now);
+    pair
+}
+
+/// A session that plays this stream and has got its first picture.
+fn play(server: &Server, config: &Arc<ClientConfig>, name: &str, now: Instant) -> Pair {
+    let mut pair = Pair::new(server, config, now);
+    pair.client.play(name, PlayOptions::default()).expect("it may ask");
+    let events = pair.exchange(now);
+    assert!(events.iter().any(|event| matches!(event, Event::Media { .. })), "{events:?}");
+    pair
+}
+
+fn session(criterion: &mut Criterion) {
+    let now = Instant::now();
+    let mut group = criterion.benchmark_group("session");
+    group.throughput(Throughput::Elements(1));
+    for (name, handshake) in [("simple", ClientKind::Simple), ("digest", ClientKind::Digest)] {
+        let destination = Destination::parse("rtmp://example.org/live/cam").expect("a URL");
+        let config = Arc::new(ClientConfig { handshake, ..ClientConfig::to(&destination) });
+        let server = Server::new(Config::default(), [7; 32]);
+        let publisher = publish(&server, &config, "cam", now);
+        group.bench_function(format!("connect to play, {name} handshake"), |bencher| {
+            bencher.iter(|| play(&server, &config, "cam", now).end(now));
+        });
+        publisher.end(now);
+        group.bench_function(format!("connect to publish, {name} handshake"), |bencher| {
+            bencher.iter(|| publish(&server, &config, "other", now).end(now));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, session);
+criterion_main!(benches);
