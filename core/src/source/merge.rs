@@ -5,15 +5,16 @@ use crate::flow::after;
 
 /// How long frames may wait for company before players are woken.
 ///
-/// A wake-up costs a write call per player, so frames that leave together are cheaper. Audio waits up to the window for
-/// the next video frame to ride with. Video frames leave at once, unless one left less than a window ago: so a window
-/// below the frame interval costs video no latency, and a larger one bounds it.
+/// A wake-up costs a write call per player, so frames that leave together are cheaper. Sound waits for the next picture
+/// if that is expected within the window, else it leaves at once: whoever would leave alone anyway gains nothing by
+/// waiting. Without pictures, sound waits for sound in the same way. A picture leaves at once, unless one left less than
+/// a window ago: so a window below the frame interval costs pictures no latency, and a larger one bounds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MergeWindow(pub Duration);
 
 impl Default for MergeWindow {
     fn default() -> Self {
-        MergeWindow(Duration::from_millis(30))
+        MergeWindow(Duration::from_millis(12))
     }
 }
 
@@ -25,17 +26,46 @@ pub struct Flush {
     video_waits: bool,
     /// When players were last woken for a video frame.
     last_video: Option<Instant>,
+    video: Rhythm,
+    sound: Rhythm,
+}
+
+/// How frames of one kind follow each other.
+#[derive(Debug, Default)]
+struct Rhythm {
+    last: Option<Instant>,
+    /// A mean in which what is long ago counts little.
+    interval: Option<Duration>,
+}
+
+impl Rhythm {
+    fn note(&mut self, now: Instant) {
+        if let Some(last) = self.last.replace(now) {
+            let interval = now.saturating_duration_since(last);
+            self.interval = Some(self.interval.map_or(interval, |mean| (mean * 3 + interval) / 4));
+        }
+    }
+
+    /// When the next one is expected, if there is a rhythm yet. What is overdue may come at any moment.
+    fn next(&self) -> Option<Instant> {
+        self.last?.checked_add(self.interval?)
+    }
 }
 
 impl Flush {
     /// Notes a frame that was pushed.
     pub fn pushed(&mut self, now: Instant, window: MergeWindow, frame: &Frame) {
-        let due = match (frame.kind(), self.last_video) {
-            (FrameKind::Video, Some(last)) => now.max(after(last, window.0)),
-            (FrameKind::Video, None) => now,
-            _ => after(now, window.0),
+        let is_video = frame.kind() == FrameKind::Video;
+        let rhythm = if is_video { &mut self.video } else { &mut self.sound };
+        rhythm.note(now);
+        let due = if is_video {
+            self.last_video.map_or(now, |last| now.max(after(last, window.0)))
+        } else {
+            let company = if self.video.last.is_some() { &self.video } else { &self.sound };
+            let end = after(now, window.0);
+            if company.next().is_some_and(|next| next <= end) { end } else { now }
         };
-        self.video_waits |= frame.kind() == FrameKind::Video;
+        self.video_waits |= is_video;
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
@@ -93,14 +123,28 @@ mod tests {
     const V: u8 = MessageType::VIDEO;
 
     #[test]
-    fn audio_rides_with_the_next_video_and_video_never_waits_below_its_interval() {
-        let frames = [(0, V), (10, A), (33, V), (34, A), (57, A), (66, V), (99, V)];
-        assert_eq!(wakes(30, &frames), [0, 33, 64, 66, 99]);
+    fn sound_rides_with_the_next_picture_if_that_comes_within_the_window() {
+        let frames = [(0, V), (10, A), (33, V), (34, A), (57, A), (66, V), (89, A), (99, V), (100, A)];
+        // Before there is a rhythm, and where the picture comes too late anyway, it leaves at once.
+        assert_eq!(wakes(30, &frames), [0, 10, 33, 34, 66, 99, 100]);
+        assert_eq!(
+            wakes(9, &frames),
+            [0, 10, 33, 34, 66, 89, 99, 100],
+            "the picture at 99 is too late for the sound at 89"
+        );
+        assert_eq!(wakes(40, &frames), [0, 10, 40, 80, 120]);
     }
 
     #[test]
-    fn audio_alone_leaves_within_the_window() {
-        assert_eq!(wakes(30, &[(0, A), (23, A), (46, A), (69, A)]), [30, 76]);
+    fn pictures_that_are_late_are_waited_for_no_longer_than_the_window() {
+        let frames = [(0, V), (33, V), (66, V), (90, A), (150, A), (190, V)];
+        assert_eq!(wakes(12, &frames), [0, 33, 66, 102, 162, 190]);
+    }
+
+    #[test]
+    fn sound_alone_waits_for_sound_that_comes_within_the_window() {
+        assert_eq!(wakes(30, &[(0, A), (23, A), (46, A), (69, A)]), [0, 53, 99]);
+        assert_eq!(wakes(12, &[(0, A), (23, A), (46, A)]), [0, 23, 46]);
     }
 
     #[test]
@@ -122,8 +166,11 @@ mod tests {
         let mut flush = Flush::default();
         assert_eq!(flush.deadline(), None);
         flush.pushed(start, window, &frame(A));
-        assert_eq!(flush.deadline(), Some(start + window.0));
-        let end = start + window.0;
+        assert_eq!(flush.deadline(), Some(start), "nobody knows that there will be company");
+        flush.take_due(start);
+        flush.pushed(start + window.0, window, &frame(A));
+        let end = start + window.0 * 2;
+        assert_eq!(flush.deadline(), Some(end));
         assert!(!flush.take_due(start) && flush.take_due(end) && !flush.take_due(end));
         flush.pushed(end, window, &frame(V));
         assert_eq!(flush.deadline(), Some(end), "no picture left before it");

@@ -39,14 +39,22 @@ fn wakes_follow_the_merge_window() {
     let mut site = Site::new();
     let mut publisher = site.publisher("cam");
     publisher.actions();
-    publisher.say(&site, &peer::audio(0, peer::AUDIO_HEADER));
-    assert_eq!(publisher.actions(), [""; 0], "audio waits for company");
-    assert_eq!(publisher.deadline(), Some(site.now + Duration::from_millis(30)));
-    site.pass(Duration::from_millis(10));
-    publisher.say(&site, &peer::video(0, peer::VIDEO_HEADER));
-    assert_eq!(publisher.actions(), ["wake"], "video leaves at once and takes it along");
-    publisher.say(&site, &peer::audio(10, &peer::audio_frame(1)));
-    site.pass(Duration::from_millis(30));
+    for time in [0, 25, 50] {
+        publisher.say(&site, &peer::video(time, &peer::inter_frame(1)));
+        assert_eq!(publisher.actions(), ["wake"], "a picture leaves at once");
+        site.pass(Duration::from_millis(25));
+    }
+    site.pass(Duration::from_millis(20));
+    publisher.say(&site, &peer::audio(95, &peer::audio_frame(1)));
+    assert_eq!(publisher.actions(), [""; 0], "a picture is overdue, and sound waits for it");
+    assert_eq!(publisher.deadline(), Some(site.now + Duration::from_millis(12)));
+    site.pass(Duration::from_millis(5));
+    publisher.say(&site, &peer::video(100, &peer::inter_frame(2)));
+    assert_eq!(publisher.actions(), ["wake"], "and it takes the sound along");
+    site.pass(Duration::from_millis(24));
+    publisher.say(&site, &peer::audio(124, &peer::audio_frame(2)));
+    assert_eq!(publisher.actions(), [""; 0]);
+    site.pass(Duration::from_millis(12));
     publisher.poll(&site);
     assert_eq!(publisher.actions(), ["wake"], "nothing came: it leaves alone");
 }
