@@ -1,6 +1,7 @@
 //! Publishers: who gets a name, whom the players are woken for, and how it ends.
 
 use super::*;
+use crate::source::MergeWindow;
 
 #[test]
 fn a_name_that_is_taken_is_refused_until_it_is_free() {
@@ -39,22 +40,22 @@ fn wakes_follow_the_merge_window() {
     let mut site = Site::new();
     let mut publisher = site.publisher("cam");
     publisher.actions();
-    for time in [0, 25, 50] {
+    for time in [0, 40, 80] {
         publisher.say(&site, &peer::video(time, &peer::inter_frame(1)));
         assert_eq!(publisher.actions(), ["wake"], "a picture leaves at once");
-        site.pass(Duration::from_millis(25));
+        site.pass(Duration::from_millis(40));
     }
-    site.pass(Duration::from_millis(20));
-    publisher.say(&site, &peer::audio(95, &peer::audio_frame(1)));
-    assert_eq!(publisher.actions(), [""; 0], "a picture is overdue, and sound waits for it");
-    assert_eq!(publisher.deadline(), Some(site.now + Duration::from_millis(12)));
     site.pass(Duration::from_millis(5));
-    publisher.say(&site, &peer::video(100, &peer::inter_frame(2)));
+    publisher.say(&site, &peer::audio(125, &peer::audio_frame(1)));
+    assert_eq!(publisher.actions(), [""; 0], "a picture is overdue, and sound waits for it");
+    assert_eq!(publisher.deadline(), Some(site.now + MergeWindow::default().0));
+    site.pass(Duration::from_millis(5));
+    publisher.say(&site, &peer::video(130, &peer::inter_frame(2)));
     assert_eq!(publisher.actions(), ["wake"], "and it takes the sound along");
-    site.pass(Duration::from_millis(24));
-    publisher.say(&site, &peer::audio(124, &peer::audio_frame(2)));
+    site.pass(Duration::from_millis(30));
+    publisher.say(&site, &peer::audio(160, &peer::audio_frame(2)));
     assert_eq!(publisher.actions(), [""; 0]);
-    site.pass(Duration::from_millis(12));
+    site.pass(MergeWindow::default().0);
     publisher.poll(&site);
     assert_eq!(publisher.actions(), ["wake"], "nothing came: it leaves alone");
 }
