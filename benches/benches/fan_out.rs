@@ -117,9 +117,9 @@ impl Site {
         let batch = self.players[0].next_batch().expect("there is something new");
         let mut bytes = 0;
         for player in &mut self.players {
-            assert!(player.takes(&batch));
-            let written = black_box(batch.bytes().clone()).len();
-            player.wrote(self.now, &batch, written);
+            let share = player.share(&batch).expect("it takes what the others take");
+            let written = black_box(share.bytes()).len();
+            assert!(player.wrote(self.now, share, written));
             bytes += written;
         }
         bytes

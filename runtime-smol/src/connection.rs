@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use anabranch_core::conn::{Action, Batch, Batches, Conn, Output, Report};
+use anabranch_core::conn::{Action, Batches, Conn, Output, Report, Share};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::{CloseReason, Outbound, Wait};
 use anabranch_host::{Lines, Link, Runtime};
@@ -94,12 +94,12 @@ impl Connection {
             if state.full {
                 return;
             }
-            let written = match batches.find(&state.conn) {
-                Some(batch) => self.write_batch(local, &mut state, now, batch),
-                None => false,
-            };
-            if !written {
-                self.serve(local, state);
+            match batches.share(&mut state.conn) {
+                None => self.serve(local, state),
+                Some(share) => {
+                    drop(state);
+                    self.write_share(local, now, share);
+                }
             }
         }));
         if swept.is_err() {
@@ -144,7 +144,13 @@ impl Connection {
                     if !wait.write || state.full {
                         return;
                     }
-                    match write(&self.socket, state.conn.outbound()) {
+                    // Only this thread polls: others may change the core meanwhile, and what that queues waits behind.
+                    let mut outbound = state.conn.outbound().lend();
+                    drop(state);
+                    let written = write(&self.socket, &mut outbound);
+                    state = self.state();
+                    state.conn.outbound().restore(outbound);
+                    match written {
                         Ok(Written::All) => {}
                         Ok(Written::Full) => state.fill(local, self.slot),
                         Err(error) => state.conn.handle_disconnect(Instant::now(), lost(&error)),
@@ -158,26 +164,26 @@ impl Connection {
         }
     }
 
-    /// True if the connection is as it was, but for what it was sent.
-    fn write_batch(&self, local: &Local, state: &mut State, now: Instant, batch: &Batch) -> bool {
-        let bytes = batch.bytes();
-        match (&self.socket).write(bytes) {
-            Ok(count) => {
-                state.conn.wrote(now, batch, count);
-                if count < bytes.len() {
-                    state.fill(local, self.slot);
-                }
-                count == bytes.len()
-            }
-            Err(error) => {
-                match error.kind() {
-                    io::ErrorKind::WouldBlock => state.fill(local, self.slot),
-                    io::ErrorKind::Interrupted => {}
-                    _ => state.conn.handle_disconnect(Instant::now(), lost(&error)),
-                }
-                false
-            }
+    fn write_share(self: &Arc<Self>, local: &Rc<Local>, now: Instant, share: Share<'_>) {
+        let offered = share.bytes().len();
+        let written = match (&self.socket).write(share.bytes()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            written => written,
+        };
+        let mut state = self.state();
+        let count = *written.as_ref().unwrap_or(&0);
+        let goes_on = state.conn.wrote(now, share, count);
+        if goes_on {
+            return;
         }
+        match written {
+            Err(error) => state.conn.handle_disconnect(now, lost(&error)),
+            // Interrupted or full: the next write tells.
+            Ok(count) if 0 < count && count < offered => state.fill(local, self.slot),
+            Ok(_) => {}
+        }
+        self.serve(local, state);
     }
 
     fn act(self: &Arc<Self>, local: &Rc<Local>, action: Action) {

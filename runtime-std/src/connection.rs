@@ -129,17 +129,21 @@ impl Connection {
     pub(crate) fn sweep(&self, now: Instant, batches: &mut Batches) {
         let mut state = self.state();
         let is_idle = !state.busy && !state.unpolled && !state.over;
-        if let Some(batch) = batches.find(&state.conn).filter(|_| is_idle) {
-            match send_now(&self.socket, batch.bytes()) {
-                Ok(count) => {
-                    state.conn.wrote(now, batch, count);
-                    if count == batch.bytes().len() {
-                        return;
-                    }
-                }
+        if is_idle && let Some(share) = batches.share(&mut state.conn) {
+            state.busy = true;
+            drop(state);
+            let written = match send_now(&self.socket, share.bytes()) {
                 // The writer waits for room.
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                Err(error) => state.conn.handle_disconnect(now, lost(&error)),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
+                written => written,
+            };
+            state = self.state();
+            state.busy = false;
+            let goes_on = state.conn.wrote(now, share, *written.as_ref().unwrap_or(&0));
+            if let Err(error) = written {
+                state.conn.handle_disconnect(now, lost(&error));
+            } else if goes_on && !state.unpolled && !state.over {
+                return;
             }
         }
         self.leave_to_writer(state);

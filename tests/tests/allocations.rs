@@ -59,8 +59,8 @@ impl Scene {
     fn write_batches(&mut self) -> u64 {
         let batch = self.players.iter().find_map(Conn::next_batch).expect("there is something new");
         for player in &mut self.players {
-            assert!(player.takes(&batch));
-            player.wrote(self.now, &batch, batch.bytes().len());
+            let share = player.share(&batch).expect("it takes what the others take");
+            assert!(player.wrote(self.now, share, batch.bytes().len()));
         }
         (batch.bytes().len() * self.players.len()) as u64
     }

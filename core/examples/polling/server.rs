@@ -279,18 +279,17 @@ impl Server {
     }
 
     /// Writes what the connection is sent like others; true if it is as it was before, and need not be polled. That is
-    /// most of what a server of thousands of players does.
+    /// most of what a server of thousands does.
     fn write_batch(&mut self, key: usize, batches: &mut Batches) -> bool {
         let Some(connection) = self.connections.get_mut(key).and_then(Option::as_mut).filter(|it| !it.full) else {
             return false;
         };
-        let Some(batch) = batches.find(&connection.conn) else {
+        let Some(share) = batches.share(&mut connection.conn) else {
             return false;
         };
         // Whatever an error is about, the next write brings it again.
-        let count = (&connection.socket.source).write(batch.bytes()).unwrap_or(0);
-        connection.conn.wrote(Instant::now(), batch, count);
-        count == batch.bytes().len()
+        let count = (&connection.socket.source).write(share.bytes()).unwrap_or(0);
+        connection.conn.wrote(Instant::now(), share, count)
     }
 
     /// Takes the connections that wait at a listener.

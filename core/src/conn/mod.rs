@@ -48,7 +48,7 @@ pub use config::{Asks, Config, VhostConfig};
 pub use local::LocalError;
 pub use server::Server;
 pub use site::VhostSnapshot;
-pub use steady::{Batch, Batches};
+pub use steady::{Batch, Batches, Share};
 
 use crate::amf::Value;
 use crate::bandwidth::BandwidthCheck;
@@ -83,6 +83,8 @@ pub struct Conn {
     playing: Vec<Playing>,
     /// What is noted of a player only here, and that it is one of those; until the next call.
     steady: Option<Steady>,
+    /// True while a batch is written, until somebody calls.
+    writing: bool,
     actions: VecDeque<Action>,
     /// What publishers and players of this connection that have ended leave for the report.
     past: Past,
@@ -156,6 +158,7 @@ impl Conn {
             publishing: Vec::new(),
             playing: Vec::new(),
             steady: None,
+            writing: false,
             actions: VecDeque::new(),
             past: Past::default(),
             start,

@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes};
 
 use super::Conn;
 use crate::hub::StreamId;
-use crate::session::Wait;
+use crate::session::{Outbound, Wait};
 use crate::source::{self, Place};
 
 /// Bytes of the largest batch; more are left to the connections' own queues, which have their limit.
@@ -15,7 +15,7 @@ const PLACES: usize = 3;
 /// How long what was written is not yet counted in the statistics, at most, while more is written.
 const UNCOUNTED: Duration = Duration::from_millis(250);
 
-/// What is new in a stream, for all players at one place in it. See [`Conn::next_batch`].
+/// What is new in a stream, for all players at one place in it, see [`Conn::next_batch`].
 #[derive(Debug, Clone)]
 pub struct Batch {
     stream: StreamId,
@@ -23,7 +23,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The bytes to write to each connection that [takes](Conn::takes) it.
+    /// The bytes of it.
     pub fn bytes(&self) -> &Bytes {
         self.batch.wire()
     }
@@ -36,17 +36,34 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// What the connection [takes](Conn::takes) next, put together if it was not before.
-    pub fn find(&mut self, conn: &Conn) -> Option<&Batch> {
+    /// What the connection [takes](Conn::takes) next, put together if it was not before, to be written to it now.
+    pub fn share(&mut self, conn: &mut Conn) -> Option<Share<'_>> {
         let index = match self.batches.iter().position(|batch| conn.takes(batch)) {
             Some(known) => known,
             None if self.batches.len() < PLACES => {
-                self.batches.push(conn.next_batch().filter(|batch| conn.takes(batch))?);
+                self.batches.push(conn.next_batch()?);
                 self.batches.len() - 1
             }
             None => return None,
         };
-        self.batches.get(index)
+        conn.share(self.batches.get(index)?)
+    }
+}
+
+/// A batch on its way to one connection, from [`Conn::share`] to [`Conn::wrote`]. No lock need be held meanwhile.
+#[derive(Debug)]
+#[must_use = "these bytes are to be written, then accounted for"]
+pub struct Share<'a> {
+    batch: &'a Batch,
+    steady: Steady,
+    /// The connection's queue, which is empty: what is queued meanwhile waits behind the batch.
+    lent: Outbound,
+}
+
+impl Share<'_> {
+    /// The bytes to write.
+    pub fn bytes(&self) -> &Bytes {
+        self.batch.bytes()
     }
 }
 
@@ -76,43 +93,62 @@ impl Conn {
         Some(Batch { stream: steady.stream, batch })
     }
 
-    /// True if this connection is to be sent just this next: write it, then say [what became of it](Self::wrote).
+    /// True if this connection is to be sent just this next.
     pub fn takes(&self, batch: &Batch) -> bool {
         self.steady.as_ref().is_some_and(|steady| steady.stream == batch.stream && batch.batch.follows(&steady.place))
     }
 
-    /// So many bytes of a batch were written, of the one it [takes](Self::takes). If that is not all of it, the rest is
-    /// in [`outbound`](Self::outbound), and the connection is to be polled.
+    /// Begins to write a batch to this connection, if it [takes](Self::takes) it. [`wrote`](Self::wrote) must follow
+    /// before it is polled again.
+    pub fn share<'a>(&mut self, batch: &'a Batch) -> Option<Share<'a>> {
+        if !self.takes(batch) {
+            return None;
+        }
+        let steady = self.steady.take()?;
+        self.writing = true;
+        Some(Share { batch, steady, lent: self.session.outbound().lend() })
+    }
+
+    /// So many bytes of a batch were written. If that is not all, the rest is in [`outbound`](Self::outbound). True if the
+    /// connection is as it was but for that, and need not be polled.
     ///
     /// # Panics
     /// If there are not so many bytes in it.
-    pub fn wrote(&mut self, now: Instant, batch: &Batch, count: usize) {
+    pub fn wrote(&mut self, now: Instant, share: Share<'_>, count: usize) -> bool {
+        let Share { batch, mut steady, mut lent } = share;
         let length = batch.bytes().len();
         assert!(count <= length, "more was written of a batch than there is");
-        let Some(steady) = self.steady.as_mut().filter(|_| count > 0) else {
-            return;
-        };
-        steady.last = now;
+        let called = !std::mem::take(&mut self.writing);
         if count == length {
             batch.batch.pass(&mut steady.place);
             steady.bytes += count as u64;
             steady.frames += batch.batch.frames();
-            if now.saturating_duration_since(steady.since) >= UNCOUNTED {
-                self.settle();
+        } else {
+            // What is begun must be finished, whatever comes of the stream.
+            for frame in batch.batch.begun(count, &mut steady.place) {
+                lent.push(frame.clone());
+                steady.frames += 1;
             }
-            return;
+            lent.advance(count);
         }
-        // What is begun must be finished, whatever comes of the stream.
-        let begun: Vec<Bytes> = batch.batch.begun(count, &mut steady.place).cloned().collect();
-        steady.frames += begun.len() as u32;
-        self.unsettle();
-        let outbound = self.session.outbound();
-        begun.into_iter().for_each(|frame| outbound.push(frame));
-        outbound.advance(count);
+        if count > 0 {
+            steady.last = now;
+        }
+        let counts = now.saturating_duration_since(steady.since) >= UNCOUNTED;
+        let goes_on = count == length && !called;
+        self.steady = Some(steady);
+        self.session.outbound().restore(lent);
+        if !goes_on {
+            self.unsettle();
+        } else if counts {
+            self.settle();
+        }
+        goes_on
     }
 
     /// Somebody calls: what was only noted is made up for, and how things stand is seen anew at the next poll.
     pub(super) fn unsettle(&mut self) {
+        self.writing = false;
         if self.steady.is_some() {
             self.settle();
             self.steady = None;

@@ -585,10 +585,11 @@ impl Slot {
         batches.truncate(BATCHES);
         let most = if self.greedy { usize::MAX } else { batch.bytes().len() / 2 };
         let bytes = &batch.bytes()[..most.min(batch.bytes().len())];
+        let share = self.conn.share(&batch).expect("it takes the batch");
         self.viewer.pass(bytes, archive);
-        self.conn.wrote(now, &batch, bytes.len());
+        let goes_on = self.conn.wrote(now, share, bytes.len());
         self.viewer.look(&mut self.conn, archive);
-        bytes.len() == batch.bytes().len()
+        goes_on
     }
 
     /// The client takes as much as is asked for.

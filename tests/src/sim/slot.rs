@@ -225,14 +225,14 @@ impl Sim {
         if !batches.iter().any(|batch| conn.takes(batch)) {
             batches.extend(conn.next_batch());
         }
-        let Some(batch) = batches.iter().find(|batch| conn.takes(batch)) else {
+        let Some(share) = batches.iter().find_map(|batch| conn.share(batch)) else {
             return false;
         };
-        let written = slot.link.down.write(self.now, batch.bytes());
-        self.digest.bytes(&batch.bytes()[..written]);
-        conn.wrote(self.now, batch, written);
+        let written = slot.link.down.write(self.now, share.bytes());
+        self.digest.bytes(&share.bytes()[..written]);
+        let goes_on = conn.wrote(self.now, share, written);
         self.touch(index);
-        written == batch.bytes().len()
+        goes_on
     }
 
     /// Writes until the link is full; true if it took anything, so that the connection is to be polled again.

@@ -6,18 +6,19 @@ impl Client {
     /// Writes what `giver` is sent next, as far as this client takes it and its socket so many bytes. What is heard.
     fn write_batch(&mut self, site: &Site, giver: &Conn, most: usize) -> Vec<String> {
         let batch = giver.next_batch().expect("there is something new");
-        assert!(self.conn.takes(&batch));
         let count = batch.bytes().len().min(most);
-        self.conn.wrote(site.now, &batch, count);
+        let share = self.conn.share(&batch).expect("it takes the batch");
+        let goes_on = self.conn.wrote(site.now, share, count);
+        assert_eq!(goes_on, count == batch.bytes().len());
         let heard = self.ear.lines(&batch.bytes()[..count]);
-        assert!(!self.conn.takes(&batch) || count == 0, "nothing comes twice");
+        assert!(!self.conn.takes(&batch), "nothing comes twice");
         heard
     }
 
     fn batch(&mut self, site: &Site) -> Vec<String> {
         let giver = &self.conn.next_batch().expect("there is something new");
-        assert!(self.conn.takes(giver));
-        self.conn.wrote(site.now, giver, giver.bytes().len());
+        let share = self.conn.share(giver).expect("it takes the batch");
+        assert!(self.conn.wrote(site.now, share, giver.bytes().len()));
         self.ear.lines(giver.bytes())
     }
 }
@@ -169,4 +170,24 @@ fn sound_without_pictures_comes_in_batches_and_pictures_before_a_key_frame_do_no
     let batch = player.conn.next_batch().expect("there is something new");
     assert!(!player.conn.takes(&batch));
     assert_eq!(player.hear(&site), ["audio frame 3 on 1 at 40"]);
+}
+
+#[test]
+fn what_is_said_while_a_batch_is_written_comes_behind_it() {
+    for count in [0, 9, usize::MAX] {
+        let (site, mut publisher, [mut player]) = served();
+        publisher.say(&site, &gop(80, 2));
+        let batch = player.conn.next_batch().expect("there is something new");
+        let count = count.min(batch.bytes().len());
+        let share = player.conn.share(&batch).expect("it takes the batch");
+        player.conn.handle_input(site.now, &peer::control(&Control::User(UserControl::PingRequest(7))));
+        assert!(player.conn.share(&batch).is_none());
+        let mut heard = player.ear.lines(&share.bytes()[..count]);
+        assert!(!player.conn.wrote(site.now, share, count), "it was called");
+        heard.extend(player.hear(&site));
+        let at = |what: &str| heard.iter().position(|line| line.contains(what)).expect("it is said");
+        assert_eq!(heard.len(), 4, "{heard:?}");
+        assert!(count == 0 || at("key 2") < at("PingResponse"), "{heard:?}");
+        assert_eq!(player.conn.stats().snapshot(site.now).bytes_out, player.conn.outbound().written());
+    }
 }
