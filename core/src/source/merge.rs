@@ -14,7 +14,7 @@ pub struct MergeWindow(pub Duration);
 
 impl Default for MergeWindow {
     fn default() -> Self {
-        MergeWindow(Duration::from_millis(25))
+        MergeWindow(Duration::from_millis(20))
     }
 }
 

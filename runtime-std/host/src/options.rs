@@ -34,7 +34,7 @@ pub struct Options {
     pub chunk_size: u32,
 
     /// How long frames may wait to leave together, in milliseconds: more saves CPU, less saves latency
-    #[arg(long, value_name = "MS", default_value_t = 25, env = "ANABRANCH_MERGE_WINDOW",
+    #[arg(long, value_name = "MS", default_value_t = 20, env = "ANABRANCH_MERGE_WINDOW",
           value_parser = parse_milliseconds)]
     pub merge_window: u64,
 
