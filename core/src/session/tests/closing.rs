@@ -238,6 +238,19 @@ fn a_refused_publish_is_told_so_and_the_connection_lingers() {
 }
 
 #[test]
+fn who_floods_behind_its_refusal_is_cut_off() {
+    for (bytes, cut_off) in [(256 << 10, false), ((256 << 10) + 5, true)] {
+        let mut link = Link::connected();
+        link.send(&[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+        let Event::Publish(request) = link.event() else { panic!("no publish") };
+        link.session.reject(request, &Rejection::publish_denied("no"));
+        link.send(&vec![0; bytes]);
+        // What it was to be told still waits, and is given up with the connection.
+        assert_eq!(link.session.outbound().is_empty(), cut_off, "after {bytes} bytes");
+    }
+}
+
+#[test]
 fn a_refused_connect_gets_its_windows_and_an_error() {
     let mut link = Link::new(SessionConfig::default());
     link.send(&peer::handshake());
