@@ -70,7 +70,7 @@ fn source(criterion: &mut Criterion) {
                     source.push(now, frame);
                     // One is asked what follows; for all that stand at the same place that is it.
                     let place = cursors[0].place().expect("it has begun");
-                    let batch = source.batch(&place, 1 << 20).expect("there is something new").joined();
+                    let batch = source.batch(&place, 1 << 20).expect("there is something new");
                     let mut leader = cursors[0].clone();
                     drain(&source, &mut leader);
                     let next = leader.place().expect("it has begun");

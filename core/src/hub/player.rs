@@ -76,8 +76,7 @@ impl Player {
 
     /// What follows a place in the stream, see [`Source::batch`](crate::source::Source::batch).
     pub fn batch(&self, place: &Place, most: usize) -> Option<Batch> {
-        let batch = self.stream.source().batch(place, most)?;
-        // The copy is made when the stream is free again.
+        let batch = self.stream.source().batch_in_pieces(place, most)?;
         Some(batch.joined())
     }
 

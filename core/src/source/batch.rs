@@ -24,7 +24,7 @@ impl Batch {
 
     /// The same with its bytes put together, which is a copy for all players at once; a single frame is not copied.
     #[must_use]
-    pub fn joined(mut self) -> Self {
+    pub(crate) fn joined(mut self) -> Self {
         self.wire = match &self.frames[..] {
             [(frame, _)] => frame.clone(),
             frames => {

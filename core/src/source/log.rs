@@ -472,6 +472,11 @@ impl Source {
     /// All that follows a place, if that is something, no more than `most` bytes, the same for every player, and its
     /// publisher is still there: what is out of the ordinary is for [`next`](Self::next).
     pub fn batch(&self, place: &Place, most: usize) -> Option<Batch> {
+        self.batch_in_pieces(place, most).map(Batch::joined)
+    }
+
+    /// The same without the copy, which need not be made while others wait for the source.
+    pub(crate) fn batch_in_pieces(&self, place: &Place, most: usize) -> Option<Batch> {
         if !self.live || place.epoch != self.epoch {
             return None;
         }

@@ -598,3 +598,33 @@ fn video_is_in_force_once_its_header_is() {
     source.push(now, video_header(0, 1));
     assert!(source.headers().has_video());
 }
+
+#[test]
+fn a_batch_is_what_next_would_bring_and_nothing_out_of_the_ordinary() {
+    let (mut source, now) = live(SourceLimits::default());
+    push_all(&mut source, now, [key(0, 1), audio(10, 2)]);
+    let mut cursor = source.join();
+    while !matches!(source.next(&mut cursor), Next::Pending) {}
+    let place = cursor.place().expect("it has begun");
+    assert!(source.batch(&place, 1 << 20).is_none(), "there is nothing new");
+
+    push_all(&mut source, now, [inter(40, 3), audio(50, 4), inter(80, 5)]);
+    let batch = source.batch(&place, 1 << 20).expect("there is something new");
+    let mut expected = Vec::new();
+    while let Next::Frame(frame) = source.next(&mut cursor) {
+        expected.extend_from_slice(frame.wire());
+    }
+    assert_eq!((batch.frames(), &batch.wire()[..]), (3, &expected[..]));
+    assert!(batch.follows(&place) && !batch.follows(&cursor.place().expect("it goes on")));
+    let mut passed = place;
+    batch.pass(&mut passed);
+    assert!(passed.is_same(&cursor.place().expect("it goes on")));
+
+    assert!(source.batch(&place, expected.len()).is_some());
+    assert!(source.batch(&place, expected.len() - 1).is_none(), "more than was asked for");
+    source.end(now);
+    assert!(source.batch(&place, 1 << 20).is_none(), "its publisher is gone");
+    source.begin();
+    push_all(&mut source, now, [key(0, 1)]);
+    assert!(source.batch(&place, 1 << 20).is_none(), "another has come");
+}
