@@ -30,7 +30,7 @@ pub struct Server {
 pub(crate) struct Shared {
     pub(crate) host: Host<Connection>,
     pub(crate) workers: Box<[Worker]>,
-    /// Runs what belongs to no connection, on the thread that runs the server.
+    /// Runs what belongs to no connection, on a thread of its own.
     errands: Executor<'static>,
     stop: Sender<()>,
 }
@@ -106,28 +106,32 @@ impl Server {
             listener.set_nonblocking(true).expect("a listening socket can be watched");
             mio::net::TcpListener::from_std(listener)
         });
-        let mut listeners: Vec<_> = listeners.collect();
+        let listeners: Vec<_> = listeners.collect();
         thread::scope(|scope| {
-            // Dropped on every way out of here, with which the workers end.
+            // Dropped on every way out of here, with which all threads end.
             let (running, over) = bounded::<()>(1);
-            for (number, arriving) in arriving.into_iter().enumerate() {
+            let mut beginnings = arriving.into_iter().enumerate().map(|(number, arriving)| {
                 let reactor = Reactor::new().expect("the system gives an event queue");
-                let beginning = Beginning { number, reactor, arriving, over: over.clone() };
-                // One thread accepts for all.
-                let listeners = std::mem::take(&mut listeners);
-                let shared = &shared;
-                let body = move || beginning.run(shared, |local| accept::begin(local, listeners));
-                let thread = thread::Builder::new().name(format!("worker-{number}"));
-                thread.spawn_scoped(scope, body).expect("the system gives a thread");
+                Beginning { number, reactor, arriving, over: over.clone() }
+            });
+            // One thread accepts for all, this one: the C library's allocator serves a program's first thread best.
+            let first = beginnings.next().expect("there is at least one thread");
+            let shared = &shared;
+            for beginning in beginnings {
+                let thread = thread::Builder::new().name(format!("worker-{}", beginning.number));
+                thread.spawn_scoped(scope, move || beginning.run(shared, |_| {})).expect("the system gives a thread");
             }
-            block_on(shared.errands.run(async {
+            let errands = shared.errands.run(async move {
                 let _ = stopped.recv().await;
                 shared.host.begin_stop();
                 shared.until_empty(LAST_WORDS).await;
                 shared.host.cut();
                 shared.until_empty(CUT).await;
-            }));
-            drop(running);
+                drop(running);
+            });
+            let thread = thread::Builder::new().name("errands".to_owned());
+            thread.spawn_scoped(scope, || block_on(errands)).expect("the system gives a thread");
+            first.run(shared, |local| accept::begin(local, listeners));
         });
     }
 }
