@@ -207,3 +207,16 @@ fn last_words_to_who_is_sent_batches_are_waited_for_from_when_they_are_said() {
     player.run(&mut site, linger / 2);
     assert!(player.closed.is_none(), "the player may still hang up first");
 }
+
+#[test]
+fn what_is_left_of_a_batch_holds_nobody_whose_connection_broke_meanwhile() {
+    let (site, mut publisher, [mut player]) = served();
+    publisher.say(&site, &gop(80, 2));
+    let batch = player.conn.next_batch().expect("there is something new");
+    let share = player.conn.share(&batch).expect("it takes the batch");
+    player.conn.handle_disconnect(site.now, CloseReason::PeerClosed);
+    assert!(!player.conn.wrote(site.now, share, 9), "it was called");
+    player.poll(&site);
+    let report = player.closed.expect("nothing more is written");
+    assert!(report.given_up > 0, "the rest of the frame was");
+}
