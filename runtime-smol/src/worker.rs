@@ -83,6 +83,14 @@ const WAITING: u8 = 1;
 /// The thread is to look at its tasks again.
 const RUNG: u8 = 2;
 
+impl Bell {
+    /// The thread is about to look at its tasks. A swap, not a store: whoever rang before is taken note of together with
+    /// what they rang for, and whoever rings from here on is not overwritten.
+    fn listen(&self) {
+        self.state.swap(AWAKE, Ordering::AcqRel);
+    }
+}
+
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
@@ -132,13 +140,13 @@ impl Beginning {
         });
         let mut tasks = pin!(executor.run(over.recv()));
         loop {
-            bell.state.store(AWAKE, Ordering::Release);
+            bell.listen();
             if tasks.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
                 return;
             }
             let waits = bell.state.compare_exchange(AWAKE, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok();
             let woken = local.reactor().wait(!waits).expect(FAILS);
-            bell.state.store(AWAKE, Ordering::Release);
+            bell.listen();
             woken.for_each(Waker::wake);
         }
     }

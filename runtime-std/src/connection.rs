@@ -143,6 +143,12 @@ impl Connection {
             if let Err(error) = written {
                 state.conn.handle_disconnect(now, lost(&error));
             } else if goes_on && !state.unpolled && !state.over {
+                // It may have come for its deadline meanwhile, and have found the connection busy.
+                let wakes = state.concerns_writer() && state.wake_writer();
+                drop(state);
+                if wakes {
+                    self.writer.notify_one();
+                }
                 return;
             }
         }

@@ -161,6 +161,8 @@ impl Conn {
             return;
         };
         steady.since = steady.last;
+        // What is said to it next is said now, not when it was last polled.
+        self.session.tell_time(steady.last.max(self.session.now()));
         let (bytes, frames) = (std::mem::take(&mut steady.bytes), std::mem::take(&mut steady.frames));
         if let Some(playing) = self.playing.first_mut() {
             playing.pass_to(steady.place);

@@ -160,6 +160,8 @@ struct Closing {
     close: Close,
     /// The peer is told something: wait for it to hang up, so that the words are not lost to a reset.
     linger: bool,
+    /// Nothing more is written, nor what somebody was writing when that was decided and now puts back.
+    discards: bool,
 }
 
 /// What a session ignored, so that nothing is lost silently.
@@ -322,6 +324,9 @@ impl Session {
         // players, and they hardly ever say anything.
         if self.events.capacity() > if self.streams.any_publishing() { 64 } else { 0 } {
             self.events = VecDeque::new();
+        }
+        if matches!(&self.stage, Stage::Closing(closing) if closing.discards) && !self.outbound.is_empty() {
+            self.discard();
         }
         if !self.outbound.is_empty() && !self.timers.is_set(Timer::Write) {
             self.write_watch.begin(self.now, self.outbound.written());
@@ -621,7 +626,7 @@ impl Session {
             return;
         }
         let close = Close { reason, phase: self.phase(), offset: self.ack.parsed() };
-        self.stage = Stage::Closing(Box::new(Closing { close, linger }));
+        self.stage = Stage::Closing(Box::new(Closing { close, linger, discards: false }));
         self.asking = false;
         self.inbox.clear();
         self.timers.clear_all();
@@ -634,6 +639,7 @@ impl Session {
         self.outbound.clear();
         if let Stage::Closing(closing) = &mut self.stage {
             closing.linger = false;
+            closing.discards = true;
         }
     }
 

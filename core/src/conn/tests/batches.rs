@@ -191,3 +191,32 @@ fn what_is_said_while_a_batch_is_written_comes_behind_it() {
         assert_eq!(player.conn.stats().snapshot(site.now).bytes_out, player.conn.outbound().written());
     }
 }
+
+#[test]
+fn last_words_to_who_is_sent_batches_are_waited_for_from_when_they_are_said() {
+    let (mut site, mut publisher, [mut player]) = served();
+    let linger = VhostConfig::default().session.timeouts.linger;
+    for round in 1..=4 {
+        site.pass(linger / 2);
+        publisher.say(&site, &gop(80 * u32::from(round), round));
+        assert!(!player.batch(&site).is_empty());
+    }
+    player.conn.shutdown();
+    assert!(said(&player.hear(&site), "NetStream.Play.UnpublishNotify"));
+    assert_eq!(player.deadline(), Some(site.now + linger));
+    player.run(&mut site, linger / 2);
+    assert!(player.closed.is_none(), "the player may still hang up first");
+}
+
+#[test]
+fn what_is_left_of_a_batch_holds_nobody_whose_connection_broke_meanwhile() {
+    let (site, mut publisher, [mut player]) = served();
+    publisher.say(&site, &gop(80, 2));
+    let batch = player.conn.next_batch().expect("there is something new");
+    let share = player.conn.share(&batch).expect("it takes the batch");
+    player.conn.handle_disconnect(site.now, CloseReason::PeerClosed);
+    assert!(!player.conn.wrote(site.now, share, 9), "it was called");
+    player.poll(&site);
+    let report = player.closed.expect("nothing more is written");
+    assert!(report.given_up > 0, "the rest of the frame was");
+}
