@@ -11,6 +11,11 @@ const EVENTS: usize = 1024;
 /// What the thread is woken with from outside; sockets have the numbers of their slots.
 const BELL: Token = Token(usize::MAX);
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
 /// The sockets and timers of one thread.
 ///
 /// A socket is registered once, for both directions, and its readiness noted until a call finds that there is no more.
@@ -29,8 +34,9 @@ pub(crate) struct Reactor {
 #[derive(Debug, Default)]
 struct Slot {
     readable: bool,
-    /// True once the peer has ended its side.
-    ends: bool,
+    /// True once a read may fall short of what there is: the peer has ended its side, or sent urgent data, of which RTMP
+    /// knows nothing and at which a read stops.
+    falls_short: bool,
     writable: bool,
     waker: Option<Waker>,
     timer: Option<Instant>,
@@ -59,7 +65,7 @@ impl Reactor {
             self.slots.push(Slot::default());
             self.slots.len() - 1
         });
-        let registered = self.poll.registry().register(socket, Token(slot), Interest::READABLE | Interest::WRITABLE);
+        let registered = self.poll.registry().register(socket, Token(slot), INTEREST);
         if registered.is_err() {
             self.free.push(slot);
         }
@@ -109,7 +115,7 @@ impl Reactor {
     /// may have been there already, and its event with it.
     pub(crate) fn took_some(&mut self, slot: usize) {
         let slot = &mut self.slots[slot];
-        slot.readable = slot.ends;
+        slot.readable = slot.falls_short;
     }
 
     /// True once after the socket had room again.
@@ -128,7 +134,7 @@ impl Reactor {
         for event in &self.events {
             if let Some(slot) = self.slots.get_mut(event.token().0) {
                 slot.readable |= event.is_readable() || event.is_error();
-                slot.ends |= event.is_read_closed() || event.is_error();
+                slot.falls_short |= event.is_read_closed() || event.is_error() || event.is_priority();
                 slot.writable |= event.is_writable() || event.is_error();
                 self.woken.extend(slot.waker.take());
             }

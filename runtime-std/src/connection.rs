@@ -155,6 +155,12 @@ impl Connection {
         self.leave_to_writer(state);
     }
 
+    /// A sweep panicked: the connection's own threads see to its end, and the sweeper goes on.
+    pub(crate) fn break_off(&self) {
+        self.state().busy = false;
+        self.hang_up();
+    }
+
     /// Has the core polled: by whoever is busy, when they are done, or by the writer.
     fn leave_to_writer(&self, mut state: MutexGuard<'_, State>) {
         state.unpolled = true;

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -51,7 +52,9 @@ impl FanOuts {
         let members = self.streams().get(&stream).cloned();
         let (mut batches, now) = (Batches::default(), Instant::now());
         for member in members.iter().flat_map(|members| members.iter()) {
-            member.sweep(now, &mut batches);
+            if catch_unwind(AssertUnwindSafe(|| member.sweep(now, &mut batches))).is_err() {
+                member.break_off();
+            }
         }
     }
 

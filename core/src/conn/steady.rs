@@ -41,7 +41,7 @@ impl Batches {
         let index = match self.batches.iter().position(|batch| conn.takes(batch)) {
             Some(known) => known,
             None if self.batches.len() < PLACES => {
-                self.batches.push(conn.next_batch()?);
+                self.batches.push(conn.next_batch().filter(|batch| conn.takes(batch))?);
                 self.batches.len() - 1
             }
             None => return None,
