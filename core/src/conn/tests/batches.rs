@@ -220,3 +220,29 @@ fn what_is_left_of_a_batch_holds_nobody_whose_connection_broke_meanwhile() {
     let report = player.closed.expect("nothing more is written");
     assert!(report.given_up > 0, "the rest of the frame was");
 }
+
+#[test]
+fn few_places_are_put_together_in_one_turn_and_the_rest_is_polled() {
+    let (site, mut publisher, mut players) = served::<5>();
+    // Four are at places of their own, the last is where the first is.
+    for (index, time) in [(3, 80), (2, 120), (1, 160)] {
+        publisher.say(&site, &peer::video(time, &peer::inter_frame(9)));
+        for player in &mut players[1..=index] {
+            player.hear(&site);
+        }
+    }
+    publisher.say(&site, &peer::video(200, &peer::inter_frame(9)));
+    let mut batches = Batches::default();
+    let mut frames = Vec::new();
+    for player in &mut players {
+        let share = batches.share(&mut player.conn);
+        frames.push(share.map(|share| {
+            let lines = player.ear.lines(share.bytes()).len();
+            let length = share.bytes().len();
+            assert!(player.conn.wrote(site.now, share, length));
+            lines
+        }));
+    }
+    assert_eq!(frames, [Some(4), Some(1), Some(2), None, Some(4)]);
+    assert_eq!(players[3].hear(&site).len(), 3);
+}
