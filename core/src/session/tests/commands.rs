@@ -408,6 +408,9 @@ fn aggregates_come_apart() {
     ];
     assert_eq!(link.events(), parts);
     assert_eq!(link.session.counters().ignored_messages, 1);
+    // On stream 0 it can only mean the one stream there is, and so do its parts.
+    link.send(&peer::message(MessageType::AGGREGATE, 1000, 0, &body));
+    assert_eq!(link.events(), parts);
 }
 
 #[test]
