@@ -34,8 +34,8 @@ pub(crate) struct Reactor {
 #[derive(Debug, Default)]
 struct Slot {
     readable: bool,
-    /// True once a read may fall short of what there is: the peer has ended its side, or sent urgent data, of which RTMP
-    /// knows nothing and at which a read stops.
+    /// True once a read may fall short of what there is: the peer has ended its side, or sent urgent data, which
+    /// nobody here expects and at which a read stops.
     falls_short: bool,
     writable: bool,
     waker: Option<Waker>,
