@@ -164,6 +164,7 @@ impl Connection {
         }
     }
 
+    /// Writes what others are sent as well, with one call; whatever comes of it but that all is written is for `serve`.
     fn write_share(self: &Arc<Self>, local: &Rc<Local>, now: Instant, share: Share<'_>) {
         let offered = share.bytes().len();
         let written = match (&self.socket).write(share.bytes()) {

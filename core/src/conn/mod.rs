@@ -266,7 +266,7 @@ impl Conn {
                     let due = [wait.deadline, deadline, verdict, check, self.drained];
                     wait.read &= self.check.as_ref().is_none_or(|check| check.wants_input());
                     wait.deadline = due.into_iter().flatten().chain(own).min();
-                    self.steady = self.is_steady(now, &wait);
+                    self.steady = self.steadiness(now, &wait);
                     if self.publishing.is_empty() {
                         self.actions = VecDeque::new();
                     }

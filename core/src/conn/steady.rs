@@ -173,8 +173,8 @@ impl Conn {
         self.stats.queued_frames(steady.last, frames);
     }
 
-    /// Whether what comes next can be written without polling, as it waits now.
-    pub(super) fn is_steady(&self, now: Instant, wait: &Wait) -> Option<Steady> {
+    /// Its place in its stream, if what comes next can be written without polling, as it waits now.
+    pub(super) fn steadiness(&self, now: Instant, wait: &Wait) -> Option<Steady> {
         let [playing] = &self.playing[..] else {
             return None;
         };
