@@ -168,8 +168,7 @@ impl Connection {
     fn write_share(self: &Arc<Self>, local: &Rc<Local>, now: Instant, share: Share<'_>) {
         let offered = share.bytes().len();
         let written = match (&self.socket).write(share.bytes()) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
             written => written,
         };
         let mut state = self.state();
@@ -230,8 +229,7 @@ impl Connection {
                         return Taken::Whole;
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Err(error) => conn.handle_disconnect(Instant::now(), lost(&error)),
             }
             Taken::Some
