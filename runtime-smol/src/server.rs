@@ -139,7 +139,6 @@ impl Server {
 impl Serve for Server {
     const PROGRAM: &'static str = "anabranch";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
-    const THREADS: bool = true;
 
     fn builder() -> Builder<Self> {
         Server::builder()

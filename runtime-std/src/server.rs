@@ -158,7 +158,6 @@ impl Server {
 impl Serve for Server {
     const PROGRAM: &'static str = "anabranch-std";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
-    const THREADS: bool = false;
 
     fn builder() -> Builder<Self> {
         Server::builder()

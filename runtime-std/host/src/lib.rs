@@ -33,7 +33,7 @@ pub use listen::{Listen, TcpOptions, listen, tune};
 pub use local::{Over, Publication, Subscription, Update};
 pub use log::{Lines, Log, init_log};
 pub use options::{OnConflict, Options, ThreadOptions, TimestampMode};
-pub use program::{Serve, main};
+pub use program::{CHECK, REPLAY, Serve, check, command, main, replay};
 pub use signals::on_stop_signal;
 
 /// Thirty-two random bytes for [`Server::new`](anabranch_core::conn::Server::new).

@@ -10,13 +10,12 @@ use tracing::info;
 
 use crate::capture;
 use crate::check::CheckReport;
-use crate::options::ThreadOptions;
 use crate::{Banner, Builder, Handle, Options, init_log, on_stop_signal};
 
 /// The subcommand that runs a capture again, and its arguments.
-const REPLAY: &str = "replay";
+pub const REPLAY: &str = "replay";
 /// The subcommand that shows what the options mean.
-const CHECK: &str = "check";
+pub const CHECK: &str = "check";
 const FILE: &str = "file";
 const ALL: &str = "all";
 
@@ -29,8 +28,6 @@ pub trait Serve: Sized {
     const PROGRAM: &'static str;
     /// Its version.
     const VERSION: &'static str;
-    /// Whether the number of threads that serve connections can be chosen.
-    const THREADS: bool;
 
     /// A builder of such servers.
     fn builder() -> Builder<Self>;
@@ -48,13 +45,15 @@ pub trait Serve: Sized {
 /// The body of a server program's `main`: reads the options, starts log and listeners, shows the addresses, serves until
 /// SIGINT or SIGTERM. Ends the process itself for `--help` and for options that cannot be read.
 pub fn main<S: Serve>() -> ExitCode {
-    let matches = command::<S>().get_matches();
+    // The options come first: they bring the description of their own type.
+    let options = Options::command(Command::new(S::PROGRAM));
+    let matches = command(options, S::VERSION).get_matches();
     let done = match matches.subcommand() {
         Some((REPLAY, matches)) => replay(matches),
-        Some((CHECK, matches)) => check::<S>(matches),
+        Some((CHECK, matches)) => check(matches, None),
         _ => {
             let options = Options::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-            serve::<S>(&options, threads::<S>(&matches)).map(|()| ExitCode::SUCCESS)
+            serve::<S>(&options).map(|()| ExitCode::SUCCESS)
         }
     };
     match done {
@@ -67,13 +66,11 @@ pub fn main<S: Serve>() -> ExitCode {
     }
 }
 
-fn command<S: Serve>() -> Command {
-    // The options come first: they bring the description of their own type.
-    let command = Options::command(Command::new(S::PROGRAM));
-    let command = if S::THREADS { ThreadOptions::command(command) } else { command };
-    let check = command.clone().name(CHECK).about("Check the options and show what they mean: settings and memory");
-    command
-        .version(S::VERSION)
+/// A server program of these options: with its description, and the subcommands [`REPLAY`] and [`CHECK`].
+pub fn command(options: Command, version: &'static str) -> Command {
+    let check = options.clone().name(CHECK).about("Check the options and show what they mean: settings and memory");
+    options
+        .version(version)
         .about("A live RTMP server: publish with OBS or FFmpeg, watch with any RTMP player")
         .long_about(None)
         .max_term_width(100)
@@ -102,36 +99,34 @@ fn replay_command() -> Command {
         .args([file, all])
 }
 
-fn check<S: Serve>(matches: &ArgMatches) -> Result<ExitCode, String> {
+/// Shows what the options mean.
+///
+/// # Errors
+/// None so far.
+pub fn check(matches: &ArgMatches, threads: Option<NonZero<usize>>) -> Result<ExitCode, String> {
     let options = Options::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
-    // For those that cannot be read.
-    let threads = threads::<S>(matches);
     let report = CheckReport { options: &options, threads };
     // A reader that has seen enough closes the pipe.
     let _ = writeln!(io::stdout(), "{report}");
     Ok(ExitCode::SUCCESS)
 }
 
-fn replay(matches: &ArgMatches) -> Result<ExitCode, String> {
+/// Runs a captured connection again.
+///
+/// # Errors
+/// A file that is no capture or cannot be read.
+pub fn replay(matches: &ArgMatches) -> Result<ExitCode, String> {
     let file = matches.get_one::<PathBuf>(FILE).ok_or("no file")?;
     let same = capture::replay(file, matches.get_flag(ALL), &mut io::stdout().lock())?;
     Ok(if same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn threads<S: Serve>(matches: &ArgMatches) -> Option<NonZero<usize>> {
-    let options = S::THREADS.then(|| ThreadOptions::from_arg_matches(matches));
-    options.and_then(|options| options.unwrap_or_else(|error| error.exit()).threads)
-}
-
-fn serve<S: Serve>(options: &Options, threads: Option<NonZero<usize>>) -> Result<(), String> {
+fn serve<S: Serve>(options: &Options) -> Result<(), String> {
     // Until the end, so that the last lines are written.
     let _log = init_log(&options.log)?;
     let program = &format!("{} {}", S::PROGRAM, S::VERSION);
     let captures = options.captures(program).map_err(|error| error.to_string())?;
     let mut builder = S::builder().config(options.config()).tcp(options.tcp());
-    if let Some(threads) = threads {
-        builder = builder.threads(threads);
-    }
     if let Some(captures) = &captures {
         builder = builder.captures(captures.clone());
     }

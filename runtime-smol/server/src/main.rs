@@ -1,7 +1,10 @@
 //! The program `anabranch`: a live RTMP server.
 
+mod program;
+mod settings;
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    anabranch_host::main::<anabranch_smol::Server>()
+    program::main()
 }

@@ -1,0 +1,87 @@
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anabranch_host::{Banner, CHECK, Options, REPLAY, ThreadOptions, init_log, on_stop_signal};
+use anabranch_smol::Server;
+use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
+use tracing::info;
+
+use crate::settings::Settings;
+
+const PROGRAM: &str = "anabranch";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const CONFIG: &str = "config";
+
+/// How long the end of the program waits for the last of its captures to be written.
+const LAST_RECORDS: Duration = Duration::from_secs(2);
+
+/// Reads the options, starts log and listeners, shows the addresses, serves until it is told to stop. Ends the process
+/// itself for `--help` and for options that cannot be read.
+pub(crate) fn main() -> ExitCode {
+    let matches = command().get_matches();
+    let done = match matches.subcommand() {
+        Some((REPLAY, matches)) => anabranch_host::replay(matches),
+        Some((CHECK, matches)) => anabranch_host::check(matches, threads(matches)),
+        _ => serve(&matches).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        // Whether or not it can be read, the exit code says it too.
+        let _ = writeln!(io::stderr(), "{PROGRAM}: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn command() -> Command {
+    let file = Arg::new(CONFIG)
+        .long(CONFIG)
+        .short('c')
+        .value_name("FILE")
+        .env("ANABRANCH_CONFIG")
+        .value_parser(value_parser!(PathBuf))
+        .help("Read this configuration file");
+    let options = ThreadOptions::command(Options::command(Command::new(PROGRAM)));
+    anabranch_host::command(options, VERSION).arg(file)
+}
+
+fn threads(matches: &ArgMatches) -> Option<std::num::NonZero<usize>> {
+    ThreadOptions::from_arg_matches(matches).unwrap_or_else(|error| error.exit()).threads
+}
+
+fn serve(matches: &ArgMatches) -> Result<(), String> {
+    let options = Options::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
+    let _settings = match matches.get_one::<PathBuf>(CONFIG) {
+        Some(file) => Settings::read(file)?,
+        None => Settings::default(),
+    };
+    // Until the end, so that the last lines are written.
+    let _log = init_log(&options.log)?;
+    let program = &format!("{PROGRAM} {VERSION}");
+    let captures = options.captures(program).map_err(|error| error.to_string())?;
+    let mut builder = Server::builder().config(options.config()).tcp(options.tcp());
+    if let Some(threads) = threads(matches) {
+        builder = builder.threads(threads);
+    }
+    if let Some(captures) = &captures {
+        builder = builder.captures(captures.clone());
+    }
+    for address in &options.listen {
+        builder = builder.listen(*address);
+    }
+    let server = builder.build().map_err(|error| error.to_string())?;
+    let handle = server.handle();
+    on_stop_signal(move || {
+        info!("stopping");
+        handle.stop();
+    })
+    .map_err(|error| format!("cannot watch for signals: {error}"))?;
+    // A server whose standard output is closed or full serves all the same.
+    let _ = writeln!(io::stdout(), "{}", Banner { program, addresses: &server.addresses() });
+    server.run();
+    if let Some(captures) = captures {
+        captures.flush(LAST_RECORDS);
+    }
+    info!("stopped");
+    Ok(())
+}

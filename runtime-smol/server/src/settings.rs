@@ -1,0 +1,22 @@
+use std::fs;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// The configuration file.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Settings {}
+
+impl Settings {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// It cannot be read, or does not say what it should; with its name, and the place.
+    pub(crate) fn read(path: &Path) -> Result<Settings, String> {
+        let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let text = fs::read_to_string(path).map_err(|error| named(&error))?;
+        toml::from_str(&text).map_err(|error| named(&error))
+    }
+}
