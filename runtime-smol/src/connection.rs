@@ -1,28 +1,27 @@
 use std::cell::RefCell;
 use std::future::Future;
-use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{Action, Batches, Conn, Output, Report, Share};
+use anabranch_core::conn::{Action, Batches, Conn, Output, PACED_READ, Report, Share};
 use anabranch_core::hub::StreamId;
-use anabranch_core::session::{CloseReason, Outbound, Wait};
+use anabranch_core::session::{CloseReason, Wait};
 use anabranch_host::{Lines, Link, Runtime};
-use bytes::Buf;
 use mio::net::TcpStream;
 use tracing::warn;
 
 use crate::fanout::Member;
+use crate::reactor::BEAT;
+use crate::transport::{Transport, Written, lost};
 use crate::worker::Local;
 
-/// Pieces handed to one write call.
-const SLICES: usize = 64;
 /// Turns of a connection's task before others get theirs: a peer that floods must not starve them.
 const TURNS: usize = 8;
 
@@ -37,7 +36,7 @@ thread_local! {
 pub(crate) struct Connection {
     id: u64,
     lines: Lines,
-    socket: TcpStream,
+    transport: Transport,
     /// The socket's with the thread's reactor.
     slot: usize,
     state: Mutex<State>,
@@ -82,9 +81,10 @@ impl Connection {
             waker: None,
             places: Vec::new(),
         };
-        let connection = Arc::new(Connection { id, lines, socket, slot, state: Mutex::new(state) });
+        let connection =
+            Arc::new(Connection { id, lines, transport: Transport::new(socket), slot, state: Mutex::new(state) });
         host.enter(id, &connection);
-        local.spawn(Task { connection, local: local.clone() });
+        local.spawn(Task { connection, local: local.clone(), next_read: None });
     }
 
     /// There is something new in a stream. A connection whose socket is full is left to its task.
@@ -109,8 +109,7 @@ impl Connection {
 
     /// Ends the connection after a panic of whoever served it. Its core is not asked any more.
     fn abandon(&self, local: &Local) {
-        // A socket that is gone already is what is wanted.
-        let _ = self.socket.shutdown(Shutdown::Both);
+        self.transport.cut();
         let (places, orphaned) = {
             let mut state = self.state();
             if std::mem::replace(&mut state.abandoned, true) {
@@ -147,7 +146,7 @@ impl Connection {
                     // Only this thread polls: others may change the core meanwhile, and what that queues waits behind.
                     let mut outbound = state.conn.outbound().lend();
                     drop(state);
-                    let written = write(&self.socket, &mut outbound);
+                    let written = self.transport.write(&mut outbound);
                     state = self.state();
                     state.conn.outbound().restore(outbound);
                     match written {
@@ -167,10 +166,7 @@ impl Connection {
     /// Writes what others are sent as well, with one call; whatever comes of it but that all is written is for `serve`.
     fn write_share(self: &Arc<Self>, local: &Rc<Local>, now: Instant, share: Share<'_>) {
         let offered = share.bytes().len();
-        let written = match (&self.socket).write(share.bytes()) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
-            written => written,
-        };
+        let written = self.transport.write_once(share.bytes());
         let mut state = self.state();
         let count = *written.as_ref().unwrap_or(&0);
         let goes_on = state.conn.wrote(now, share, count);
@@ -213,7 +209,7 @@ impl Connection {
     fn read(&self, local: &Local, size: usize) -> Taken {
         READ_BUFFER.with_borrow_mut(|buffer| {
             let size = size.min(buffer.len());
-            let result = (&self.socket).read(&mut buffer[..size]);
+            let result = self.transport.read(&mut buffer[..size]);
             match &result {
                 Ok(count) if *count == size => {}
                 Ok(_) => local.reactor().took_some(self.slot),
@@ -225,14 +221,12 @@ impl Connection {
                 Ok(0) => conn.handle_disconnect(Instant::now(), CloseReason::PeerClosed),
                 Ok(count) => {
                     conn.handle_input(Instant::now(), &buffer[..count]);
-                    if count == size {
-                        return Taken::Whole;
-                    }
+                    return if count == size { Taken::Whole } else { Taken::Some(count) };
                 }
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Err(error) => conn.handle_disconnect(Instant::now(), lost(&error)),
             }
-            Taken::Some
+            Taken::Nothing
         })
     }
 
@@ -286,12 +280,14 @@ impl State {
 struct Task {
     connection: Arc<Connection>,
     local: Rc<Local>,
+    /// When it reads again, if it does so at leisure: events of the socket do not matter until then.
+    next_read: Option<Instant>,
 }
 
 impl Future for Task {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         // A panic here would take the thread along, and with it everybody whom it serves.
         let turns = catch_unwind(AssertUnwindSafe(|| self.poll_turns(context)));
         turns.unwrap_or_else(|_| {
@@ -302,8 +298,8 @@ impl Future for Task {
 }
 
 impl Task {
-    fn poll_turns(&self, context: &mut Context<'_>) -> Poll<()> {
-        let Task { connection, local } = self;
+    fn poll_turns(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let (connection, local) = (self.connection.clone(), self.local.clone());
         let slot = connection.slot;
         for _ in 0..TURNS {
             let mut state = connection.state();
@@ -318,14 +314,15 @@ impl Task {
             if state.full && local.reactor().take_writable(slot) {
                 state.full = false;
             }
-            let mut taken = Taken::Some;
-            if state.wait.read && local.reactor().is_readable(slot) {
+            let mut taken = Taken::Nothing;
+            if state.wait.read && self.may_read() {
                 let size = state.conn.read_size();
                 drop(state);
-                taken = connection.read(local, size);
+                taken = connection.read(&local, size);
                 state = connection.state();
+                self.choose_pace(taken, state.conn.pace());
             }
-            connection.serve(local, state);
+            connection.serve(&local, state);
             let mut state = connection.state();
             if state.abandoned {
                 return Poll::Ready(());
@@ -335,9 +332,10 @@ impl Task {
                 local.shared.host.leave(connection.id, &connection.lines, &report);
                 return Poll::Ready(());
             }
-            let mut reactor = local.reactor();
-            reactor.park(slot, context.waker(), state.wait.deadline);
-            if !(state.wait.read && reactor.is_readable(slot)) {
+            let next_read = self.next_read.filter(|_| state.wait.read);
+            let deadline = state.wait.deadline.into_iter().chain(next_read).min();
+            local.reactor().park(slot, context.waker(), deadline);
+            if !(state.wait.read && self.may_read()) {
                 return Poll::Pending;
             }
             // Sixty thousand of the shortest messages fit into a buffer, and all of them are work.
@@ -347,6 +345,27 @@ impl Task {
         }
         context.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    fn may_read(&self) -> bool {
+        match self.next_read {
+            Some(next) => next <= Instant::now(),
+            None => self.local.reactor().is_readable(self.connection.slot),
+        }
+    }
+
+    /// Reads at leisure where the core says that nobody waits for it, as long as reading finds something, and not so
+    /// much that the system's buffers would not hold what comes meanwhile.
+    fn choose_pace(&mut self, taken: Taken, pace: Duration) {
+        let little = matches!(taken, Taken::Some(1..PACED_READ));
+        let (slot, transport) = (self.connection.slot, &self.connection.transport);
+        let mut reactor = self.local.reactor();
+        let at_leisure = match (little && !pace.is_zero(), self.next_read.is_some()) {
+            (true, false) => reactor.rest(slot, transport.socket()),
+            (false, true) => !reactor.attend(slot, transport.socket()),
+            (wanted, _) => wanted,
+        };
+        self.next_read = at_leisure.then(|| reactor.beat(Instant::now() + pace.max(BEAT)));
     }
 }
 
@@ -358,42 +377,11 @@ impl Drop for Task {
 }
 
 /// What a read brought.
-#[derive(PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Taken {
-    /// All there was, or nothing.
-    Some,
+    Nothing,
+    /// All there was.
+    Some(usize),
     /// As much as was asked for: there may be more.
     Whole,
-}
-
-enum Written {
-    All,
-    Full,
-}
-
-/// Writes until the queue is empty or the socket takes no more.
-fn write(mut socket: &TcpStream, outbound: &mut Outbound) -> io::Result<Written> {
-    while outbound.has_remaining() {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let count = outbound.chunks_vectored(&mut slices);
-        let offered = slices[..count].iter().map(|slice| slice.len()).sum::<usize>();
-        match socket.write_vectored(&slices[..count]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(taken) => {
-                outbound.advance(taken);
-                // epoll(7): a stream that takes less than it is offered is full.
-                if taken < offered {
-                    return Ok(Written::Full);
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written::Full),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(Written::All)
-}
-
-fn lost(error: &io::Error) -> CloseReason {
-    CloseReason::PeerLost(error.to_string())
 }

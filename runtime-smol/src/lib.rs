@@ -49,6 +49,7 @@ mod connection;
 mod fanout;
 mod reactor;
 mod server;
+mod transport;
 mod worker;
 
 pub use anabranch_host::{

@@ -1,9 +1,14 @@
 use std::collections::BTreeSet;
 use std::io;
+#[cfg(unix)]
+use std::os::fd::AsRawFd;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use mio::event::Source;
+use mio::net::TcpStream;
+#[cfg(unix)]
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 /// Events taken from the system at once.
@@ -15,6 +20,9 @@ const BELL: Token = Token(usize::MAX);
 const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
+/// Whoever reads at leisure does so at common times, so that the thread wakes once for many.
+pub(crate) const BEAT: Duration = Duration::from_millis(5);
 
 /// The sockets and timers of one thread.
 ///
@@ -28,6 +36,7 @@ pub(crate) struct Reactor {
     free: Vec<usize>,
     timers: BTreeSet<(Instant, usize)>,
     woken: Vec<Waker>,
+    start: Instant,
 }
 
 /// One socket, and the task that waits for it.
@@ -51,6 +60,7 @@ impl Reactor {
             free: Vec::new(),
             timers: BTreeSet::new(),
             woken: Vec::new(),
+            start: Instant::now(),
         })
     }
 
@@ -116,6 +126,37 @@ impl Reactor {
     pub(crate) fn took_some(&mut self, slot: usize) {
         let slot = &mut self.slots[slot];
         slot.readable = slot.falls_short;
+    }
+
+    /// Says nothing of what comes from the peer until [`attend`](Self::attend): each message would wake the thread. False
+    /// if the system cannot do that.
+    pub(crate) fn rest(&mut self, slot: usize, socket: &TcpStream) -> bool {
+        self.slots[slot].readable = false;
+        self.set_interest(slot, socket, Interest::WRITABLE)
+    }
+
+    /// Tells again of what comes, and of what has come. False if the system refuses.
+    pub(crate) fn attend(&mut self, slot: usize, socket: &TcpStream) -> bool {
+        self.set_interest(slot, socket, INTEREST)
+    }
+
+    #[cfg(unix)]
+    fn set_interest(&self, slot: usize, socket: &TcpStream, interest: Interest) -> bool {
+        // By its number: mio's own way would take the socket for itself, which its connection's writers share.
+        let number = socket.as_raw_fd();
+        self.poll.registry().reregister(&mut SourceFd(&number), Token(slot), interest).is_ok()
+    }
+
+    #[cfg(not(unix))]
+    fn set_interest(&self, _: usize, _: &TcpStream, interest: Interest) -> bool {
+        interest == INTEREST
+    }
+
+    /// The last common time before this one.
+    pub(crate) fn beat(&self, time: Instant) -> Instant {
+        let since = time.saturating_duration_since(self.start);
+        let over = since.as_nanos() % BEAT.as_nanos();
+        time - Duration::from_nanos(u64::try_from(over).unwrap_or_default())
     }
 
     /// True once after the socket had room again.

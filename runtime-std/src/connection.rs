@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{Action, Batches, Conn, Output, Report};
+use anabranch_core::conn::{Action, Batches, Conn, Output, PACED_READ, Report};
 use anabranch_core::session::{CloseReason, Outbound, Wait};
 use anabranch_host::{Lines, Link, Runtime};
 use bytes::Buf;
@@ -185,6 +185,7 @@ impl Connection {
             if state.over {
                 return;
             }
+            let taken = *result.as_ref().unwrap_or(&0);
             let end = match result {
                 Ok(0) => Some(CloseReason::PeerClosed),
                 Ok(count) => {
@@ -211,6 +212,12 @@ impl Connection {
                 return;
             }
             size = state.conn.read_size();
+            let pace = state.conn.pace();
+            drop(state);
+            // A read that filled the buffer may have left something.
+            if taken < buffer.len().min(PACED_READ) && !pace.is_zero() {
+                thread::sleep(pace);
+            }
         }
     }
 

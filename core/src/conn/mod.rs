@@ -46,6 +46,7 @@ pub use ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject, Ver
 pub use budget::{Budget, Scope, Term};
 pub use config::{Asks, Config, VhostConfig};
 pub use local::LocalError;
+pub use publisher::PACED_READ;
 pub use server::Server;
 pub use site::VhostSnapshot;
 pub use steady::{Batch, Batches, Share};

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Conn;
 use super::ask::StreamFacts;
 use super::site::{Counter, Site};
 use crate::hub::{Publisher, StreamId, Superseded};
@@ -10,6 +11,10 @@ use crate::url::StreamKey;
 
 /// The longest time without players that is waited for.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// Bytes with which a read has brought so much that the next must not wait, see [`Conn::pace`]: the peer sends too fast for
+/// the system's buffers to hold what comes meanwhile.
+pub const PACED_READ: usize = 32 << 10;
 
 /// One message stream that publishes.
 #[derive(Debug)]
@@ -99,6 +104,11 @@ impl Publishing {
         self.publisher.flush_deadline().into_iter().chain(self.idle.as_ref().map(|idle| idle.next_look)).min()
     }
 
+    /// How much later than it comes the next message may be noticed.
+    pub(super) fn pace(&self) -> Duration {
+        self.publisher.pace()
+    }
+
     pub(super) fn take_flush(&mut self, now: Instant) -> bool {
         self.publisher.take_flush(now)
     }
@@ -136,5 +146,17 @@ impl Publishing {
         let asked = self.asked.take();
         self.publisher.end(now);
         asked
+    }
+}
+
+impl Conn {
+    /// How long to leave what the peer sends unread, after a read that brought less than [`PACED_READ`] bytes. What comes
+    /// meanwhile is read at once then, and costs one call instead of one for each message. Zero, that is read whenever
+    /// there is something, for whoever waits for an answer: all but publishers whose media nobody waits for, because
+    /// nobody plays it, or because the merge window is far longer. A hint: ignoring it is right, and dearer.
+    pub fn pace(&self) -> Duration {
+        let busy = self.pending.is_some() || !self.playing.is_empty() || self.session.is_closing();
+        let paces = self.publishing.iter().map(Publishing::pace);
+        if busy { Duration::ZERO } else { paces.min().unwrap_or_default() }
     }
 }

@@ -1,5 +1,6 @@
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::{Hub, Stream, StreamId, Superseded};
 use crate::chunk::MAX_CHUNK_SIZE;
@@ -7,6 +8,13 @@ use crate::flv::FrameClass;
 use crate::message::{Message, MessageType};
 use crate::source::{Flush, Frame, FrameKind, Timeline};
 use crate::url::StreamKey;
+
+/// How long what nobody plays may wait with the system: a player who comes meanwhile begins that much further back.
+const UNPLAYED: Duration = Duration::from_millis(40);
+/// Of a merge window: what is late by that much is hardly later than it was to be.
+const OF_WINDOW: u32 = 10;
+/// Less than this spares next to no reads: frames are further apart.
+const WORTHWHILE: Duration = Duration::from_millis(20);
 
 /// The publish lock of one stream. Dropping it ends the publication and frees the name.
 #[derive(Debug)]
@@ -71,6 +79,16 @@ impl Publisher {
     /// How many play the stream.
     pub fn players(&self) -> usize {
         self.hub.player_count(&self.stream.key)
+    }
+
+    /// How much later than it comes the publisher's next message may be noticed: a while if nobody plays the stream, or
+    /// if frames wait for company much longer anyway.
+    pub fn pace(&self) -> Duration {
+        if self.stream.players.load(Ordering::Relaxed) == 0 {
+            return UNPLAYED;
+        }
+        let pace = (self.hub.config().merge_window.0 / OF_WINDOW).min(UNPLAYED);
+        if pace < WORTHWHILE { Duration::ZERO } else { pace }
     }
 
     /// True once another publisher has taken over.
