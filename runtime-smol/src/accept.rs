@@ -4,12 +4,12 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
-use anabranch_host::AcceptErrors;
+use anabranch_host::{AcceptErrors, Carrier};
 use async_io::Timer;
 use mio::net::TcpListener;
 use smol::future::yield_now;
 
-use crate::worker::Local;
+use crate::worker::{Arrival, Local};
 
 /// Connections accepted in a row before other tasks get a turn: a storm of them must not hold up those that are there.
 const ACCEPTS_PER_TURN: usize = 32;
@@ -18,16 +18,16 @@ const ACCEPTS_PER_TURN: usize = 32;
 ///
 /// # Panics
 /// If the system cannot watch them.
-pub(crate) fn begin(local: &Rc<Local>, listeners: Vec<TcpListener>) {
-    for mut listener in listeners {
+pub(crate) fn begin(local: &Rc<Local>, listeners: Vec<(TcpListener, Carrier)>) {
+    for (mut listener, carrier) in listeners {
         let slot = local.reactor().register(&mut listener).expect("a listening socket can be watched");
-        local.spawn(run(local.clone(), listener, slot));
+        local.spawn(run(local.clone(), listener, carrier, slot));
     }
 }
 
 /// Accepts connections for ever, and gives each to the thread with the fewest. No error ends it: a connection that was
 /// gone before it was accepted is nothing, and when there are no more file descriptors there will be some again.
-async fn run(local: Rc<Local>, listener: TcpListener, slot: usize) {
+async fn run(local: Rc<Local>, listener: TcpListener, carrier: Carrier, slot: usize) {
     let mut errors = AcceptErrors::default();
     let shared = &local.shared;
     loop {
@@ -38,7 +38,11 @@ async fn run(local: Rc<Local>, listener: TcpListener, slot: usize) {
                         return;
                     }
                     let fewest = shared.workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
-                    fewest.expect("there is at least one thread").take(socket, peer);
+                    fewest.expect("there is at least one thread").take(Arrival {
+                        socket,
+                        peer,
+                        carrier: carrier.clone(),
+                    });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     local.reactor().drained(slot);

@@ -1,7 +1,6 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -14,13 +13,12 @@ use anabranch_core::conn::{Action, Batches, Conn, Output, PACED_READ, Report, Sh
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::{CloseReason, Wait};
 use anabranch_host::{Lines, Link, Runtime};
-use mio::net::TcpStream;
 use tracing::warn;
 
 use crate::fanout::Member;
 use crate::reactor::BEAT;
 use crate::transport::{Transport, Written, lost};
-use crate::worker::Local;
+use crate::worker::{Arrival, Local};
 
 /// Turns of a connection's task before others get theirs: a peer that floods must not starve them.
 const TURNS: usize = 8;
@@ -59,7 +57,8 @@ struct State {
 
 impl Connection {
     /// Takes over a connection just accepted.
-    pub(crate) fn start(local: &Rc<Local>, mut socket: TcpStream, peer: SocketAddr) {
+    pub(crate) fn start(local: &Rc<Local>, arrival: Arrival) {
+        let Arrival { mut socket, peer, carrier } = arrival;
         let registered = local.reactor().register(&mut socket);
         let slot = match registered {
             Ok(slot) => slot,
@@ -81,8 +80,13 @@ impl Connection {
             waker: None,
             places: Vec::new(),
         };
-        let connection =
-            Arc::new(Connection { id, lines, transport: Transport::new(socket), slot, state: Mutex::new(state) });
+        let connection = Arc::new(Connection {
+            id,
+            lines,
+            transport: Transport::new(socket, &carrier),
+            slot,
+            state: Mutex::new(state),
+        });
         host.enter(id, &connection);
         local.spawn(Task { connection, local: local.clone(), next_read: None });
     }
@@ -170,6 +174,9 @@ impl Connection {
         let mut state = self.state();
         let count = *written.as_ref().unwrap_or(&0);
         let goes_on = state.conn.wrote(now, share, count);
+        if self.transport.is_full() {
+            state.fill(local, self.slot);
+        }
         if goes_on {
             return;
         }
@@ -312,7 +319,10 @@ impl Task {
                 state.conn.handle_timeout(Instant::now());
             }
             if state.full && local.reactor().take_writable(slot) {
-                state.full = false;
+                match connection.transport.flush() {
+                    Ok(written) => state.full = written == Written::Full,
+                    Err(error) => state.conn.handle_disconnect(Instant::now(), lost(&error)),
+                }
             }
             let mut taken = Taken::Nothing;
             if state.wait.read && self.may_read() {
@@ -321,6 +331,9 @@ impl Task {
                 taken = connection.read(&local, size);
                 state = connection.state();
                 self.choose_pace(taken, state.conn.pace());
+                if connection.transport.is_full() {
+                    state.fill(&local, slot);
+                }
             }
             connection.serve(&local, state);
             let mut state = connection.state();
@@ -329,6 +342,7 @@ impl Task {
             }
             if let Some(report) = state.closed.take() {
                 drop(state);
+                connection.transport.end();
                 local.shared.host.leave(connection.id, &connection.lines, &report);
                 return Poll::Ready(());
             }

@@ -49,11 +49,13 @@ mod connection;
 mod fanout;
 mod reactor;
 mod server;
+#[cfg(feature = "tls")]
+mod tls;
 mod transport;
 mod worker;
 
 pub use anabranch_host::{
-    Answer, Builder, CaptureLimits, Captures, ConnectionInfo, Handle, Hooks, Listen, Over, Publication, Stats,
+    Answer, Builder, CaptureLimits, Captures, Carrier, ConnectionInfo, Handle, Hooks, Listen, Over, Publication, Stats,
     Subscription, TcpOptions, Update,
 };
 pub use server::Server;

@@ -1,3 +1,4 @@
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
 use std::sync::Arc;
@@ -5,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anabranch_core::hub::StreamId;
-use anabranch_host::{Alive, Builder, CUT, Handle, Host, LAST_WORDS, Runtime, Serve, Setup};
+use anabranch_host::{Alive, Builder, CUT, Carrier, Handle, Host, LAST_WORDS, Runtime, Serve, Setup};
 use async_io::{Timer, block_on};
 use smol::Executor;
 use smol::channel::{Receiver, Sender, bounded};
@@ -20,7 +21,7 @@ use crate::worker::{Arriving, Beginning, Worker};
 #[derive(Debug)]
 pub struct Server {
     shared: Alive<Shared>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(TcpListener, Carrier)>,
     arriving: Vec<Arriving>,
     stopped: Receiver<()>,
 }
@@ -78,17 +79,17 @@ impl Server {
         Builder::new(Server::new)
     }
 
-    fn new(setup: Setup) -> Self {
+    fn new(setup: Setup) -> io::Result<Self> {
         let threads = setup.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
         let (workers, arriving): (Vec<_>, Vec<_>) = (0..threads).map(|_| Worker::new()).unzip();
         let (stop, stopped) = bounded(1);
         let shared = Shared { host: Host::new(&setup), workers: workers.into(), errands: Executor::new(), stop };
-        Server { shared: Alive::new(shared), listeners: setup.listeners, arriving, stopped }
+        Ok(Server { shared: Alive::new(shared), listeners: setup.listeners, arriving, stopped })
     }
 
     /// The addresses it listens on, with the ports the system chose for port 0.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.listeners.iter().filter_map(|(listener, _)| listener.local_addr().ok()).collect()
     }
 
     /// The running server, from elsewhere in the program: stops it, tells numbers, takes part in its streams.
@@ -102,9 +103,9 @@ impl Server {
     /// If the system does not even give the threads it is to run on, or an event queue for each.
     pub fn run(self) {
         let Server { shared, listeners, arriving, stopped } = self;
-        let listeners = listeners.into_iter().map(|listener| {
+        let listeners = listeners.into_iter().map(|(listener, carrier)| {
             listener.set_nonblocking(true).expect("a listening socket can be watched");
-            mio::net::TcpListener::from_std(listener)
+            (mio::net::TcpListener::from_std(listener), carrier)
         });
         let listeners: Vec<_> = listeners.collect();
         thread::scope(|scope| {

@@ -2,16 +2,22 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 
 use anabranch_core::session::{CloseReason, Outbound};
+use anabranch_host::Carrier;
 use bytes::Buf;
 use mio::net::TcpStream;
+
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 
 /// Pieces handed to one write call.
 const SLICES: usize = 64;
 
-/// What carries a connection's bytes.
+/// What carries a connection's bytes. Only its own thread calls it.
 #[derive(Debug)]
 pub(crate) struct Transport {
     socket: TcpStream,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
 }
 
 /// How far a write came.
@@ -22,17 +28,30 @@ pub(crate) enum Written {
     Full,
 }
 
+#[cfg_attr(not(feature = "tls"), allow(clippy::unused_self))]
 impl Transport {
-    pub(crate) fn new(socket: TcpStream) -> Self {
-        Transport { socket }
+    pub(crate) fn new(socket: TcpStream, carrier: &Carrier) -> Self {
+        #[cfg(feature = "tls")]
+        let tls = Tls::new(carrier);
+        #[cfg(not(feature = "tls"))]
+        let Carrier::Plain = carrier else { unreachable!("there is no other without TLS") };
+        Transport {
+            socket,
+            #[cfg(feature = "tls")]
+            tls,
+        }
     }
 
     pub(crate) fn socket(&self) -> &TcpStream {
         &self.socket
     }
 
-    /// Reads once.
+    /// Reads once. Less than the buffer holds is all there is.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.read(&self.socket, buffer);
+        }
         (&self.socket).read(buffer)
     }
 
@@ -42,7 +61,7 @@ impl Transport {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = outbound.chunks_vectored(&mut slices);
             let offered = slices[..count].iter().map(|slice| slice.len()).sum::<usize>();
-            match (&self.socket).write_vectored(&slices[..count]) {
+            match self.write_slices(&slices[..count]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(taken) => {
                     outbound.advance(taken);
@@ -61,15 +80,49 @@ impl Transport {
 
     /// Writes with one call. What is not taken, for whatever reason but a broken connection, is for another.
     pub(crate) fn write_once(&self, bytes: &[u8]) -> io::Result<usize> {
-        match (&self.socket).write(bytes) {
+        match self.write_slices(&[IoSlice::new(bytes)]) {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
             written => written,
+        }
+    }
+
+    /// Writes what was taken and did not fit into the socket.
+    pub(crate) fn flush(&self) -> io::Result<Written> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.flush(&self.socket);
+        }
+        Ok(Written::All)
+    }
+
+    /// True while what was taken did not fit into the socket.
+    pub(crate) fn is_full(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.is_full();
+        }
+        false
+    }
+
+    /// The last word, if there is one to say.
+    pub(crate) fn end(&self) {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            tls.end(&self.socket);
         }
     }
 
     /// Ends the connection without regard to what is under way. One that is gone already is what is wanted.
     pub(crate) fn cut(&self) {
         let _ = self.socket.shutdown(Shutdown::Both);
+    }
+
+    fn write_slices(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.write(&self.socket, slices);
+        }
+        (&self.socket).write_vectored(slices)
     }
 }
 

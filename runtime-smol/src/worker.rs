@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 
+use anabranch_host::Carrier;
 use mio::net::TcpStream;
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender, unbounded};
@@ -16,8 +17,16 @@ use crate::fanout::FanOuts;
 use crate::reactor::Reactor;
 use crate::server::Shared;
 
+/// A connection just accepted.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) socket: TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) carrier: Carrier,
+}
+
 /// Where a thread gets its connections from.
-pub(crate) type Arriving = Receiver<(TcpStream, SocketAddr)>;
+pub(crate) type Arriving = Receiver<Arrival>;
 
 /// One thread of the server, as the others see it. A connection lives on one thread for good.
 #[derive(Debug)]
@@ -25,7 +34,7 @@ pub(crate) struct Worker {
     /// How many live there.
     pub(crate) connections: AtomicUsize,
     pub(crate) fanouts: FanOuts,
-    arrivals: Sender<(TcpStream, SocketAddr)>,
+    arrivals: Sender<Arrival>,
 }
 
 impl Worker {
@@ -36,10 +45,10 @@ impl Worker {
     }
 
     /// Takes a connection just accepted.
-    pub(crate) fn take(&self, socket: TcpStream, peer: SocketAddr) {
+    pub(crate) fn take(&self, arrival: Arrival) {
         self.connections.fetch_add(1, Ordering::Relaxed);
         // A thread that has ended takes nobody: the socket is closed.
-        let _ = self.arrivals.try_send((socket, peer));
+        let _ = self.arrivals.try_send(arrival);
     }
 }
 
@@ -134,8 +143,8 @@ impl Beginning {
         begin(&local);
         let receiving = local.clone();
         local.spawn(async move {
-            while let Ok((socket, peer)) = arriving.recv().await {
-                Connection::start(&receiving, socket, peer);
+            while let Ok(arrival) = arriving.recv().await {
+                Connection::start(&receiving, arrival);
             }
         });
         let mut tasks = pin!(executor.run(over.recv()));

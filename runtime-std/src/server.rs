@@ -1,11 +1,12 @@
 use std::collections::BTreeSet;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
 use anabranch_core::hub::StreamId;
-use anabranch_host::{Alive, Builder, CUT, Handle, Host, LAST_WORDS, Runtime, Serve, Setup, interrupt_accept};
+use anabranch_host::{Alive, Builder, CUT, Carrier, Handle, Host, LAST_WORDS, Runtime, Serve, Setup, interrupt_accept};
 
 use crate::accept;
 use crate::connection::Connection;
@@ -107,14 +108,19 @@ impl Server {
         Builder::new(Server::new)
     }
 
-    fn new(setup: Setup) -> Self {
+    fn new(setup: Setup) -> io::Result<Self> {
+        let plain = |(listener, carrier)| match carrier {
+            Carrier::Plain => Ok(listener),
+            _ => Err(io::Error::new(io::ErrorKind::Unsupported, "threads serve no connections in TLS; smol does")),
+        };
         let shared = Shared {
             host: Host::new(&setup),
             fanouts: FanOuts::default(),
             orders: Mutex::default(),
             ordered: Condvar::new(),
         };
-        Server { shared: Alive::new(shared), listeners: setup.listeners }
+        let listeners = setup.listeners.into_iter().map(plain).collect::<io::Result<_>>()?;
+        Ok(Server { shared: Alive::new(shared), listeners })
     }
 
     /// The addresses it listens on, with the ports the system chose for port 0.

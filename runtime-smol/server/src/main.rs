@@ -2,6 +2,7 @@
 
 mod program;
 mod settings;
+mod tls;
 
 use std::process::ExitCode;
 

@@ -4,11 +4,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anabranch_host::{Banner, CHECK, Options, REPLAY, ThreadOptions, init_log, on_stop_signal};
-use anabranch_smol::Server;
+use anabranch_smol::{Carrier, Server};
 use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
 use tracing::info;
 
 use crate::settings::Settings;
+use crate::tls::TlsListeners;
 
 const PROGRAM: &str = "anabranch";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -51,7 +52,7 @@ fn threads(matches: &ArgMatches) -> Option<std::num::NonZero<usize>> {
 
 fn serve(matches: &ArgMatches) -> Result<(), String> {
     let options = Options::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
-    let _settings = match matches.get_one::<PathBuf>(CONFIG) {
+    let settings = match matches.get_one::<PathBuf>(CONFIG) {
         Some(file) => Settings::read(file)?,
         None => Settings::default(),
     };
@@ -66,8 +67,12 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     if let Some(captures) = &captures {
         builder = builder.captures(captures.clone());
     }
+    let tls = settings.tls.is_on().then(|| TlsListeners::new(&settings.tls)).transpose()?;
     for address in &options.listen {
-        builder = builder.listen(*address);
+        builder = builder.listen_as(*address, tls.as_ref().map_or(Carrier::Plain, TlsListeners::on_rtmp_ports));
+    }
+    for (address, carrier) in tls.iter().flat_map(TlsListeners::addresses) {
+        builder = builder.listen_as(address, carrier);
     }
     let server = builder.build().map_err(|error| error.to_string())?;
     let handle = server.handle();

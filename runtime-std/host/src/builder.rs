@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anabranch_core::conn::{Asks, Config};
 
-use crate::{Captures, Hooks, Listen, TcpOptions, listen};
+use crate::{Captures, Carrier, Hooks, Listen, TcpOptions, listen};
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -20,8 +20,8 @@ pub struct Setup {
     pub captures: Option<Captures>,
     /// Threads that serve connections, for runtimes that have a number of them; `None`: one a core.
     pub threads: Option<NonZero<usize>>,
-    /// Sockets that listen.
-    pub listeners: Vec<TcpListener>,
+    /// Sockets that listen, and how their connections are carried.
+    pub listeners: Vec<(TcpListener, Carrier)>,
 }
 
 /// Builds a server of the runtime that it came from. Everything has a default but the addresses: without one, nobody
@@ -30,13 +30,13 @@ pub struct Setup {
 #[must_use = "it does nothing until it is built"]
 pub struct Builder<S> {
     setup: Setup,
-    listen: Vec<Listen>,
-    make: fn(Setup) -> S,
+    listen: Vec<(Listen, Carrier)>,
+    make: fn(Setup) -> io::Result<S>,
 }
 
 impl<S> Builder<S> {
-    /// A builder for the servers that `make` makes.
-    pub fn new(make: fn(Setup) -> S) -> Self {
+    /// A builder for the servers that `make` makes, unless it cannot do what is asked of it.
+    pub fn new(make: fn(Setup) -> io::Result<S>) -> Self {
         let setup = Setup {
             config: Config::default(),
             tcp: TcpOptions::default(),
@@ -49,14 +49,24 @@ impl<S> Builder<S> {
     }
 
     /// Listens on one more address.
-    pub fn listen(mut self, address: Listen) -> Self {
-        self.listen.push(address);
+    pub fn listen(self, address: Listen) -> Self {
+        self.listen_as(address, Carrier::Plain)
+    }
+
+    /// Listens on one more address, for connections that are carried like this.
+    pub fn listen_as(mut self, address: Listen, carrier: Carrier) -> Self {
+        self.listen.push((address, carrier));
         self
     }
 
     /// Takes over one more socket that listens already.
-    pub fn listener(mut self, listener: TcpListener) -> Self {
-        self.setup.listeners.push(listener);
+    pub fn listener(self, listener: TcpListener) -> Self {
+        self.listener_as(listener, Carrier::Plain)
+    }
+
+    /// Takes over one more socket that listens already, for connections that are carried like this.
+    pub fn listener_as(mut self, listener: TcpListener, carrier: Carrier) -> Self {
+        self.setup.listeners.push((listener, carrier));
         self
     }
 
@@ -94,15 +104,15 @@ impl<S> Builder<S> {
     ///
     /// # Errors
     /// An address that cannot be listened on, with its name; hooks that are never asked, or questions that nobody is
-    /// there to answer.
+    /// there to answer; TLS where the runtime has none.
     pub fn build(self) -> io::Result<S> {
         let Builder { mut setup, listen: addresses, make } = self;
         check_hooks(&setup)?;
-        for address in addresses {
+        for (address, carrier) in addresses {
             let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
-            setup.listeners.push(listen(address).map_err(named)?);
+            setup.listeners.push((listen(address).map_err(named)?, carrier));
         }
-        Ok(make(setup))
+        make(setup)
     }
 }
 

@@ -29,7 +29,7 @@ impl Runtime {
     }
 
     /// Its program, built from the present source.
-    pub(super) fn binary(self) -> PathBuf {
+    pub fn binary(self) -> PathBuf {
         built().join(self.program())
     }
 }

@@ -21,6 +21,7 @@ mod gstreamer;
 mod hostile;
 mod leaks;
 mod playing;
+mod rtmps;
 mod shutdown;
 mod stalled;
 mod succession;

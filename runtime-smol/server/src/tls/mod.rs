@@ -1,0 +1,87 @@
+//! RTMPS: certificates, chosen by the name the client asks for, and changed while the server runs.
+
+mod certificates;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anabranch_host::Listen;
+use anabranch_smol::Carrier;
+use rustls::ServerConfig;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use certificates::Certificates;
+
+/// RTMP in TLS.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TlsSettings {
+    /// Where to listen for RTMPS: PORT or ADDRESS:PORT. Its usual ports are 443 and 1443.
+    pub(crate) listen: Vec<String>,
+    /// Whether RTMPS is served on the ports of RTMP as well, told apart by a client's first byte.
+    pub(crate) on_rtmp_ports: bool,
+    /// Certificates with their keys. A client gets the one that is valid for the name it asks for, else the first.
+    pub(crate) certificates: Vec<CertificateFiles>,
+    /// How often to look whether the files have changed, in seconds; 0 for only when the configuration is reloaded.
+    pub(crate) check_seconds: u32,
+}
+
+impl Default for TlsSettings {
+    fn default() -> Self {
+        TlsSettings { listen: Vec::new(), on_rtmp_ports: false, certificates: Vec::new(), check_seconds: 60 }
+    }
+}
+
+/// One certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CertificateFiles {
+    /// The certificate and those that vouch for it, in PEM, as in Let's Encrypt's fullchain.pem.
+    pub(crate) certificate: PathBuf,
+    /// Its private key, in PEM.
+    pub(crate) key: PathBuf,
+}
+
+impl TlsSettings {
+    /// Whether anything is served in TLS.
+    pub(crate) fn is_on(&self) -> bool {
+        !self.listen.is_empty() || self.on_rtmp_ports
+    }
+}
+
+/// What listens for RTMPS.
+pub(crate) struct TlsListeners {
+    config: Arc<ServerConfig>,
+    addresses: Vec<Listen>,
+    on_rtmp_ports: bool,
+}
+
+impl TlsListeners {
+    /// Reads the certificates, and watches them from now on.
+    ///
+    /// # Errors
+    /// A certificate or an address that cannot be used, with its name.
+    pub(crate) fn new(settings: &TlsSettings) -> Result<Self, String> {
+        let parse = |address: &String| address.parse().map_err(|error| format!("tls.listen: {error}"));
+        let addresses = settings.listen.iter().map(parse).collect::<Result<_, _>>()?;
+        let certificates = Certificates::load(settings)?;
+        if settings.check_seconds > 0 {
+            let watched = certificates.watch(Duration::from_secs(settings.check_seconds.into()));
+            watched.map_err(|error| format!("no thread to watch the certificates: {error}"))?;
+        }
+        let config = certificates.server_config()?;
+        Ok(TlsListeners { config, addresses, on_rtmp_ports: settings.on_rtmp_ports })
+    }
+
+    /// How the connections of RTMP's own ports are carried.
+    pub(crate) fn on_rtmp_ports(&self) -> Carrier {
+        if self.on_rtmp_ports { Carrier::Either(self.config.clone()) } else { Carrier::Plain }
+    }
+
+    /// Where RTMPS alone is served.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = (Listen, Carrier)> {
+        self.addresses.iter().map(|address| (*address, Carrier::Tls(self.config.clone())))
+    }
+}

@@ -1,0 +1,207 @@
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anabranch_tests::clients::{Folder, PATIENCE, Process, Runtime, Server, assert_same_packets, media_tags, wait_for};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+use super::SHORT;
+
+/// An authority, and a folder with what it vouches for.
+struct Authority {
+    folder: Folder,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, "Anabranch's tests");
+        let key = KeyPair::generate().expect("there is randomness");
+        let issuer = CertifiedIssuer::self_signed(params, key).expect("it signs itself");
+        let folder = Folder::new();
+        fs::write(folder.file("ca.pem"), issuer.pem()).expect("the folder can be written");
+        Authority { folder, issuer }
+    }
+
+    /// Makes a certificate for these names, in `name.pem` with its key in `name.key`; its bytes.
+    fn issue(&self, name: &str, names: &[&str]) -> Vec<u8> {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate().expect("there is randomness");
+        let params = CertificateParams::new(names).expect("the names can be names");
+        let certificate = params.signed_by(&key, &self.issuer).expect("it signs");
+        fs::write(self.file(&format!("{name}.key")), key.serialize_pem()).expect("the folder can be written");
+        fs::write(self.file(&format!("{name}.pem")), certificate.pem()).expect("the folder can be written");
+        certificate.der().to_vec()
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.file(name)
+    }
+
+    fn ca(&self) -> String {
+        self.file("ca.pem").display().to_string()
+    }
+
+    /// A server with these certificates, on one port for both: RTMP and RTMPS.
+    fn server(&self, certificates: &[&str]) -> Server {
+        let mut text = "[tls]\non_rtmp_ports = true\ncheck_seconds = 1\n".to_owned();
+        for name in certificates {
+            let (certificate, key) = (self.file(&format!("{name}.pem")), self.file(&format!("{name}.key")));
+            text.push_str(&format!("[[tls.certificates]]\ncertificate = {certificate:?}\nkey = {key:?}\n"));
+        }
+        let file = self.file("anabranch.toml");
+        fs::write(&file, text).expect("the folder can be written");
+        Server::start(Runtime::Smol, &["--config", &file.display().to_string()])
+    }
+
+    /// The certificate that a client gets which asks for this name, verified.
+    fn certificate_for(&self, server: SocketAddr, name: &'static str) -> Vec<u8> {
+        let mut roots = RootCertStore::empty();
+        let ca = CertificateDer::from_pem_file(self.ca()).expect("it was written");
+        roots.add(ca).expect("it is an authority");
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from(name).expect("it is a name");
+        let mut connection = ClientConnection::new(Arc::new(config), name).expect("it can begin");
+        let mut socket = TcpStream::connect(server).expect("it listens");
+        while connection.is_handshaking() {
+            connection.complete_io(&mut socket).expect("the certificate is valid for the name");
+        }
+        connection.peer_certificates().expect("it has shown one")[0].to_vec()
+    }
+}
+
+fn rtmps(server: &Server, stream: &str) -> String {
+    format!("rtmps://localhost:{}/{stream}", server.address().port())
+}
+
+/// The options with which FFmpeg looks at certificates.
+fn verifying(ca: &str) -> [&str; 4] {
+    ["-tls_verify", "1", "-ca_file", ca]
+}
+
+fn publish(url: &str, ca: &str) -> Process {
+    let file = SHORT.file();
+    let file = file.to_str().expect("paths of tests are UTF-8");
+    let input = ["-nostdin", "-loglevel", "warning", "-re", "-i", file, "-map", "0", "-c", "copy", "-f", "flv"];
+    Process::start("ffmpeg", input.iter().chain(&verifying(ca)).chain(&[url]))
+}
+
+fn play(url: &str, ca: &str, file: &str) -> Process {
+    let before = ["-nostdin", "-loglevel", "warning", "-copyts"];
+    let after = ["-i", url, "-c", "copy", "-flvflags", "no_duration_filesize", "-f", "flv", file];
+    Process::start("ffmpeg", before.iter().chain(&verifying(ca)).chain(&after))
+}
+
+#[test]
+fn ffmpeg_publishes_and_plays_over_rtmps_while_the_certificate_is_changed() {
+    let authority = Authority::new();
+    let first = authority.issue("server", &["localhost"]);
+    let mut server = authority.server(&["server"]);
+    let address = server.address();
+    assert_eq!(authority.certificate_for(address, "localhost"), first);
+
+    let url = rtmps(&server, "live/cam");
+    let received = authority.file("received.flv");
+    let mut player = play(&url, &authority.ca(), received.to_str().expect("paths of tests are UTF-8"));
+    let mut plain = server.ffprobe("live/cam");
+    server.wait_players("live/cam", 2);
+    let mut publisher = publish(&url, &authority.ca());
+    server.wait_publishers("live/cam", 1);
+
+    let second = authority.issue("server", &["localhost"]);
+    assert_ne!(first, second);
+    wait_for("the new certificate", PATIENCE, || {
+        std::thread::sleep(Duration::from_millis(50));
+        (authority.certificate_for(address, "localhost") == second).then_some(())
+    });
+    assert!(publisher.is_running(), "it was changed under a live session");
+    publisher.wait_success(PATIENCE);
+    player.wait_success(PATIENCE);
+    plain.wait_success(PATIENCE);
+    assert_same_packets(&SHORT.file(), &plain);
+    assert_eq!(media_tags(&received).len(), media_tags(&SHORT.file()).len(), "the player in TLS has got all");
+    assert!(server.process.lines_with("; missed ").is_empty());
+}
+
+#[test]
+fn ffmpeg_refuses_a_certificate_that_nobody_it_trusts_vouches_for() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    authority.issue("server", &["localhost"]);
+    let mut server = authority.server(&["server"]);
+    let mut publisher = publish(&rtmps(&server, "live/cam"), &other.ca());
+    let (status, _) = publisher.wait_exit(PATIENCE);
+    assert!(!status.success());
+    server.process.wait_line(" closed: ");
+    assert!(server.process.lines_with(" is publisher of ").is_empty());
+}
+
+#[test]
+fn each_name_gets_its_certificate_and_unknown_ones_the_first() {
+    let authority = Authority::new();
+    let local = authority.issue("local", &["localhost"]);
+    let media = authority.issue("media", &["media.example", "*.media.example"]);
+    let server = authority.server(&["local", "media"]);
+    for (name, expected) in
+        [("localhost", &local), ("media.example", &media), ("edge.media.example", &media), ("localhost", &local)]
+    {
+        assert_eq!(&authority.certificate_for(server.address(), name), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_named_and_the_server_does_not_start() {
+    let authority = Authority::new();
+    authority.issue("one", &["localhost"]);
+    authority.issue("two", &["localhost"]);
+    let (one, two) = (authority.file("one.pem"), authority.file("two.key"));
+    let config = authority.file("bad.toml");
+    let start = |certificate: &PathBuf, key: &PathBuf| {
+        let text = format!(
+            "[tls]\non_rtmp_ports = true\n[[tls.certificates]]\ncertificate = {certificate:?}\nkey = {key:?}\n"
+        );
+        fs::write(&config, text).expect("the folder can be written");
+        let file = config.display().to_string();
+        let mut process = Process::start(Runtime::Smol.binary(), ["--listen", "127.0.0.1:0", "--config", &file]);
+        let (status, _) = process.wait_exit(PATIENCE);
+        assert!(!status.success());
+        process.stderr().join("\n")
+    };
+    let error = start(&one, &two);
+    assert!(error.contains("one.pem") && error.contains("two.key"), "{error}");
+    let error = start(&one, &authority.file("missing.key"));
+    assert!(error.contains("missing.key"), "{error}");
+    let error = start(&two, &two);
+    assert!(error.contains("two.key") && error.contains("no certificate"), "{error}");
+}
+
+#[test]
+fn what_only_begins_like_tls_is_closed_and_hurts_nobody() {
+    let authority = Authority::new();
+    authority.issue("server", &["localhost"]);
+    let mut server = authority.server(&["server"]);
+    let endings: [&[u8]; 4] = [&[22], &[22, 3, 1, 0xff, 0xff, 1], &[22, 3, 1, 0, 5, 1, 0, 0, 1, 3], &[22; 20_000]];
+    let mut sockets = Vec::new();
+    for bytes in endings {
+        let mut socket = TcpStream::connect(server.address()).expect("it listens");
+        // The server may close as soon as it has seen enough.
+        let _ = socket.write_all(bytes);
+        sockets.push(socket);
+    }
+    // The silent ones run into the limit of strangers.
+    for mut socket in sockets {
+        socket.set_read_timeout(Some(PATIENCE)).expect("it can be set");
+        let mut rest = Vec::new();
+        let ended = socket.read_to_end(&mut rest);
+        assert!(!matches!(&ended, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock), "{ended:?}");
+    }
+    server.process.wait_lines(" closed: ", 4);
+    super::assert_serves(&mut server);
+}
