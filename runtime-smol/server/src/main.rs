@@ -1,5 +1,7 @@
 //! The program `anabranch`: a live RTMP server.
 
+mod life;
+mod paperwork;
 mod program;
 mod settings;
 mod tls;

@@ -3,16 +3,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anabranch_host::{Banner, CHECK, Options, REPLAY, ThreadOptions, init_log, on_stop_signal};
+use anabranch_host::{Banner, CHECK, Options, REPLAY, ThreadOptions, init_log};
 use anabranch_smol::{Carrier, Server};
 use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
 use tracing::info;
 
+use crate::life::{follow_signals, inherited_listeners, ready, reloaded, reloading};
+use crate::paperwork::{self, COMPLETIONS, MAN, SHELL};
 use crate::settings::Settings;
 use crate::tls::TlsListeners;
 
 const PROGRAM: &str = "anabranch";
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// With the commit, if it is known.
+const VERSION: &str = env!("ANABRANCH_VERSION");
 const CONFIG: &str = "config";
 
 /// How long the end of the program waits for the last of its captures to be written.
@@ -25,6 +28,16 @@ pub(crate) fn main() -> ExitCode {
     let done = match matches.subcommand() {
         Some((REPLAY, matches)) => anabranch_host::replay(matches),
         Some((CHECK, matches)) => anabranch_host::check(matches, threads(matches)),
+        Some((COMPLETIONS, matches)) => {
+            if let Some(shell) = matches.get_one(SHELL) {
+                paperwork::completions(command(), *shell, &mut io::stdout());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Some((MAN, _)) => {
+            let printed = paperwork::manual(command(), &mut io::stdout());
+            printed.map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
+        }
         _ => serve(&matches).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
@@ -43,7 +56,7 @@ fn command() -> Command {
         .value_parser(value_parser!(PathBuf))
         .help("Read this configuration file");
     let options = ThreadOptions::command(Options::command(Command::new(PROGRAM)));
-    anabranch_host::command(options, VERSION).arg(file)
+    paperwork::add_to(anabranch_host::command(options, VERSION).arg(file))
 }
 
 fn threads(matches: &ArgMatches) -> Option<std::num::NonZero<usize>> {
@@ -68,21 +81,30 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         builder = builder.captures(captures.clone());
     }
     let tls = settings.tls.is_on().then(|| TlsListeners::new(&settings.tls)).transpose()?;
-    for address in &options.listen {
-        builder = builder.listen_as(*address, tls.as_ref().map_or(Carrier::Plain, TlsListeners::on_rtmp_ports));
+    let carrier = tls.as_ref().map_or(Carrier::Plain, TlsListeners::on_rtmp_ports);
+    let inherited = inherited_listeners()?;
+    if inherited.is_empty() {
+        for address in &options.listen {
+            builder = builder.listen_as(*address, carrier.clone());
+        }
+    }
+    for listener in inherited {
+        builder = builder.listener_as(listener, carrier.clone());
     }
     for (address, carrier) in tls.iter().flat_map(TlsListeners::addresses) {
         builder = builder.listen_as(address, carrier);
     }
     let server = builder.build().map_err(|error| error.to_string())?;
     let handle = server.handle();
-    on_stop_signal(move || {
-        info!("stopping");
-        handle.stop();
-    })
-    .map_err(|error| format!("cannot watch for signals: {error}"))?;
+    let drain = settings.shutdown.drain();
+    let reload = || {
+        reloading();
+        reloaded("there is nothing to reload yet");
+    };
+    follow_signals(handle, move || drain, reload)?;
     // A server whose standard output is closed or full serves all the same.
     let _ = writeln!(io::stdout(), "{}", Banner { program, addresses: &server.addresses() });
+    ready();
     server.run();
     if let Some(captures) = captures {
         captures.flush(LAST_RECORDS);

@@ -4,12 +4,15 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::life::ShutdownSettings;
 use crate::tls::TlsSettings;
 
 /// The configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
+    /// How the server ends.
+    pub(crate) shutdown: ShutdownSettings,
     /// RTMP in TLS.
     pub(crate) tls: TlsSettings,
 }

@@ -118,6 +118,11 @@ impl Handle {
         self.control.change_each(&mut |conn| conn.drain(deadline, tc_url));
     }
 
+    /// True if there was no connection left at some time before `deadline`. Blocks until then.
+    pub fn wait_until_empty(&self, deadline: Instant) -> bool {
+        self.control.wait_until_empty(deadline)
+    }
+
     /// Closes a connection, in words for the log. False if there is none with that number.
     pub fn close(&self, id: u64, words: &'static str) -> bool {
         self.control.change(id, &mut |conn| conn.close(CloseReason::Closed(words)))
@@ -185,6 +190,7 @@ pub(crate) trait Control: Send + Sync {
     fn subscribers(&self) -> &Subscribers;
     /// Open connections, accepted ones, the time of the beginning.
     fn counts(&self) -> (usize, u64, Instant);
+    fn wait_until_empty(&self, deadline: Instant) -> bool;
     fn change(&self, id: u64, change: &mut dyn FnMut(&mut Conn)) -> bool;
     fn change_each(&self, change: &mut dyn FnMut(&mut Conn));
     fn inspect_each(&self, look: &mut dyn FnMut(&Conn));
@@ -218,6 +224,10 @@ impl<R: Runtime> Control for R {
     fn counts(&self) -> (usize, u64, Instant) {
         let host = self.host();
         (host.open_connections(), host.accepted(), host.start())
+    }
+
+    fn wait_until_empty(&self, deadline: Instant) -> bool {
+        self.host().wait_until_empty(deadline)
     }
 
     fn change(&self, id: u64, change: &mut dyn FnMut(&mut Conn)) -> bool {

@@ -45,7 +45,16 @@ impl Process {
     /// If it does not start, for instance because it is not installed.
     pub fn start<I: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = I>) -> Self {
         let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments).stdin(Stdio::null());
+        Process::start_command(command)
+    }
+
+    /// Starts a program that was given more than arguments.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_command(mut command: Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error} (tests/run installs what the tests need)"));
@@ -151,8 +160,16 @@ impl Process {
     /// # Panics
     /// If it has ended already.
     pub fn terminate(&mut self) {
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal: `TERM`, `INT`, `HUP`.
+    ///
+    /// # Panics
+    /// If it has ended already.
+    pub fn signal(&mut self, name: &str) {
         assert!(self.is_running(), "{} has ended already", self.command);
-        let kill = format!("kill -TERM {}", self.child.id());
+        let kill = format!("kill -{name} {}", self.child.id());
         let status = Command::new("sh").args(["-c", &kill]).status().expect("sh starts");
         assert!(status.success(), "{kill}: {status}");
     }

@@ -132,12 +132,12 @@ impl Server {
         Process::start("ffmpeg", arguments)
     }
 
-    /// Ends it and checks that it says so with a success.
+    /// Ends it at once and checks that it says so with a success.
     ///
     /// # Panics
     /// If it does not.
     pub fn stop(mut self) {
-        self.process.terminate();
+        self.process.signal("INT");
         self.process.wait_success(PATIENCE);
     }
 }
