@@ -1,6 +1,7 @@
 //! The bandwidth check.
 
 use super::*;
+use crate::message::{Control, PeerBandwidthLimit};
 
 /// A host for the bandwidth check: measured in both directions, told the result, closed; not twice in a row, and not
 /// without the key.
@@ -78,4 +79,25 @@ fn an_upload_over_the_limit_is_not_read_for_a_moment() {
     client.conn.handle_timeout(site.now);
     client.poll(&site);
     assert!(reads(&client));
+}
+
+/// Control messages keep their meaning while bytes are counted.
+#[test]
+fn control_messages_are_no_upload() {
+    let check = crate::bandwidth::BandwidthConfig { limit_kbps: 1000, ..Default::default() };
+    let mut site = Site::with(VhostConfig { bandwidth_check: Some(check), ..VhostConfig::default() }.into());
+    let object = Object::default().with("app", "check").with("tcUrl", "rtmp://host/check?key=");
+    let mut client = site.client_from(None, object);
+    client.say(&site, &peer::command("onSrsBandCheckStartingPlayBytes", 0.0, 0, &[]));
+    site.pass(Duration::from_secs(3));
+    client.hear(&site);
+    for answer in ["onSrsBandCheckStoppedPlayBytes", "onSrsBandCheckStartingPublishBytes"] {
+        client.say(&site, &peer::command(answer, 0.0, 0, &[]));
+        client.hear(&site);
+    }
+    let bandwidth = peer::control(&Control::SetPeerBandwidth { window: 5000, limit: PeerBandwidthLimit::Dynamic });
+    for _ in 0..2000 {
+        client.say(&site, &bandwidth);
+    }
+    assert!(client.wait.expect("it waits").read, "ten kilobytes at once would be too many");
 }

@@ -59,3 +59,14 @@ fn a_message_that_sets_nothing_is_no_header() {
     assert!(many_tracks([0], 4).is_header());
     assert!(!many_tracks([], 0).is_header());
 }
+
+#[test]
+fn a_header_of_several_tracks_repeats_what_is_in_force_only_if_it_does_for_each_of_them() {
+    let (source, now) = live(SourceLimits::default());
+    let mut source = source.with_reduced_sequence_headers(true);
+    let (both, first) = (many_tracks([0, 1], 4), many_tracks([0], 5));
+    push_all(&mut source, now, [both.clone(), first]);
+    assert_eq!(source.headers().iter().count(), 2);
+    source.push(now, both);
+    assert_eq!(source.headers().iter().count(), 1, "the second track's part alone is the same");
+}
