@@ -1,5 +1,6 @@
 //! The program `anabranch`: a live RTMP server.
 
+mod api;
 mod program;
 mod settings;
 

@@ -8,6 +8,7 @@ use anabranch_smol::Server;
 use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
 use tracing::info;
 
+use crate::api;
 use crate::settings::Settings;
 
 const PROGRAM: &str = "anabranch";
@@ -51,7 +52,7 @@ fn threads(matches: &ArgMatches) -> Option<std::num::NonZero<usize>> {
 
 fn serve(matches: &ArgMatches) -> Result<(), String> {
     let options = Options::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
-    let _settings = match matches.get_one::<PathBuf>(CONFIG) {
+    let settings = match matches.get_one::<PathBuf>(CONFIG) {
         Some(file) => Settings::read(file)?,
         None => Settings::default(),
     };
@@ -70,6 +71,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         builder = builder.listen(*address);
     }
     let server = builder.build().map_err(|error| error.to_string())?;
+    let api = api::start(&settings.api, server.handle(), None)?;
     let handle = server.handle();
     on_stop_signal(move || {
         info!("stopping");
@@ -78,6 +80,9 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     .map_err(|error| format!("cannot watch for signals: {error}"))?;
     // A server whose standard output is closed or full serves all the same.
     let _ = writeln!(io::stdout(), "{}", Banner { program, addresses: &server.addresses() });
+    if let Some(address) = api {
+        let _ = writeln!(io::stdout(), "  API            http://{address}/api/v1");
+    }
     server.run();
     if let Some(captures) = captures {
         captures.flush(LAST_RECORDS);

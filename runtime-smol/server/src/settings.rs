@@ -4,10 +4,15 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::api::ApiSettings;
+
 /// The configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Settings {}
+pub(crate) struct Settings {
+    /// The HTTP API and the metrics.
+    pub(crate) api: ApiSettings,
+}
 
 impl Settings {
     /// Reads the file.
