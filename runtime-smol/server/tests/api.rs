@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use running::{Answer, PATIENCE, Program, audio, audio_header, run_to_end, video, video_header, wait_for};
+use running::{Answer, PATIENCE, Program, audio, audio_header, log_until, run_to_end, video, video_header, wait_for};
 use serde_json::{Value, json};
 
 /// The API's document, and what it says of answers.
@@ -291,6 +291,16 @@ fn what_is_not_safe_does_not_start() {
     // With a token it starts.
     let program = Program::start_with("[api]\nlisten = '0.0.0.0:0'\ntoken = 'x'");
     drop(program);
+}
+
+#[test]
+fn a_default_port_that_is_taken_is_gone_without() {
+    // By this test, or by somebody else already.
+    let _taken = std::net::TcpListener::bind("127.0.0.1:1985");
+    let (mut program, line) = log_until("", "without API");
+    assert!(line.contains("127.0.0.1:1985"), "{line}");
+    let _publisher = program.publish("cam");
+    assert!(program.is_running());
 }
 
 fn connect(program: &Program) -> TcpStream {

@@ -110,7 +110,7 @@ impl Listing {
             for (role, key) in conn.streams() {
                 match (role, sides.get_mut(key)) {
                     (Role::Publisher, Some(side)) => {
-                        let tc_url = conn.facts().tc_url.unwrap_or_default();
+                        let tc_url = without_secrets(&conn.facts().tc_url.unwrap_or_default());
                         side.publisher = Some((conn.id(), tc_url));
                     }
                     (Role::Player, Some(_)) => players.push((key.clone(), conn.stats())),
@@ -187,6 +187,20 @@ fn url(key: &StreamKey) -> String {
     format!("/{}/{}", key.app(), key.stream())
 }
 
+/// A client's URL without user, password and parameters: where no credentials are needed, everybody on this machine may
+/// read it.
+fn without_secrets(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let host = rest.find('/').unwrap_or(rest.len());
+            let start = rest[..host].rfind('@').map_or(0, |at| at + 1);
+            format!("{scheme}://{}", &rest[start..])
+        }
+        None => url.to_owned(),
+    }
+}
+
 fn show_video(video: &VideoDescription) -> Video {
     let summary = video.summary;
     let (width, height) = summary.and_then(|summary| summary.size).unwrap_or_default();
@@ -224,6 +238,7 @@ pub(super) fn client(info: &ConnectionInfo, streams: &[StreamSnapshot]) -> Clien
         None => "unknown",
     };
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let shown = |url: &Option<String>| url.as_deref().map(without_secrets).unwrap_or_default();
     let facts = &info.facts;
     let vhost = first.map_or(&*facts.vhost, |(_, key)| key.vhost());
     Client {
@@ -231,9 +246,9 @@ pub(super) fn client(info: &ConnectionInfo, streams: &[StreamSnapshot]) -> Clien
         vhost: vhost_id(vhost),
         stream: stream.unwrap_or_default(),
         ip: info.peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default(),
-        page_url: text(&facts.page_url),
-        swf_url: text(&facts.swf_url),
-        tc_url: text(&facts.tc_url),
+        page_url: shown(&facts.page_url),
+        swf_url: shown(&facts.swf_url),
+        tc_url: shown(&facts.tc_url),
         url: first.map(|(_, key)| url(key)).unwrap_or_default(),
         name: first.map(|(_, key)| key.stream().to_owned()).unwrap_or_default(),
         kind: kind.to_owned(),
@@ -256,5 +271,26 @@ pub(super) fn client(info: &ConnectionInfo, streams: &[StreamSnapshot]) -> Clien
         dropped_frames: info.stats.dropped.frames,
         dropped_ms: info.stats.dropped.milliseconds,
         lag_frames: info.stats.lag,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_shown_without_what_may_be_secret() {
+        for (url, shown) in [
+            ("rtmp://h/live", "rtmp://h/live"),
+            ("rtmp://user:pass@h:1936/live?token=x", "rtmp://h:1936/live"),
+            ("rtmp://a@b@h", "rtmp://h"),
+            ("rtmp://h/live/a@b", "rtmp://h/live/a@b"),
+            ("https://h/page?session=1#top", "https://h/page"),
+            ("live?token=x", "live"),
+            ("", ""),
+            ("://", "://"),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+        }
     }
 }

@@ -233,6 +233,9 @@ fn matches<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::{ApiSettings, Reload};
     use super::*;
 
     #[test]
@@ -259,5 +262,69 @@ mod tests {
         for query in ["start=-1", "start=", "start=99999999999999999999999", "start=%00", "start=1.5"] {
             assert!(call(query).number("start", 0).unwrap_err().contains("expected a number"), "{query}");
         }
+    }
+
+    fn site(reload: Option<Reload>) -> Site {
+        let server = anabranch_smol::Server::builder().build().unwrap();
+        Site::new(&ApiSettings::default(), server.handle(), reload)
+    }
+
+    fn asked(site: &Site, method: &str, path: &str) -> Option<Reply> {
+        let request = hyper::Request::builder().method(method).uri(path).body(()).ok()?;
+        Some(answer(site, &request.into_parts().0))
+    }
+
+    #[test]
+    fn a_reload_tells_what_came_of_it() {
+        let status = |reload: Option<Reload>| asked(&site(reload), "POST", "/api/v1/reload").unwrap().status;
+        assert_eq!(status(None), StatusCode::NOT_IMPLEMENTED);
+        assert_eq!(status(Some(Arc::new(|| Ok(serde_json::json!({"changed": ["log"]}))))), StatusCode::OK);
+        assert_eq!(status(Some(Arc::new(|| Err("line 3: no".to_owned())))), StatusCode::UNPROCESSABLE_ENTITY);
+    }
+
+    #[test]
+    fn whatever_is_asked_has_an_answer() {
+        let site = site(None);
+        let pieces = [
+            "/",
+            "api",
+            "v1",
+            "streams",
+            "clients",
+            "vhosts",
+            "metrics",
+            "drain",
+            "{id}",
+            "%00",
+            "..",
+            "vid-1",
+            "-1",
+            "?",
+            "&",
+            "=",
+            "start=",
+            "count=18446744073709551616",
+            "%",
+            "\u{e9}",
+            "18446744073709551615",
+            "seconds=18446744073709551615",
+        ];
+        let (mut number, mut answered) = (1u64, 0);
+        for _ in 0..20_000 {
+            let mut path = String::from("/");
+            for _ in 0..8 {
+                number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                path.push_str(pieces[(number >> 33) as usize % pieces.len()]);
+            }
+            let method = ["GET", "HEAD", "POST", "DELETE", "PUT", "OPTIONS", "X"][(number >> 40) as usize % 7];
+            if let Some(reply) = asked(&site, method, &path) {
+                answered += 1;
+                assert!(
+                    !reply.status.is_server_error() || reply.status == StatusCode::NOT_IMPLEMENTED,
+                    "{method} {path}"
+                );
+            }
+        }
+        assert!(answered > 5000, "{answered}");
     }
 }

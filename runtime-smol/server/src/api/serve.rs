@@ -12,7 +12,7 @@ use anabranch_host::AcceptErrors;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
-use smol::future::or;
+use smol::future::{or, yield_now};
 use smol::{Async, LocalExecutor, Task, Timer};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 use tracing::{debug, error};
@@ -69,6 +69,8 @@ async fn accept(executor: &LocalExecutor<'_>, listener: Async<TcpListener>, site
                 let newest = Rc::new(Cell::new(Instant::now()));
                 let task = executor.spawn(serve(socket, site.clone(), newest.clone(), bounds));
                 served.insert(number, Served { newest, task });
+                // A storm of connections must not hold up those that are there.
+                yield_now().await;
             }
             Err(error) => {
                 if let Some(pause) = errors.pause(&error) {

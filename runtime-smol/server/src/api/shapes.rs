@@ -214,7 +214,7 @@ pub(super) struct Stream {
     /// The virtual host's id.
     pub(super) vhost: String,
     pub(super) app: String,
-    /// As the publisher sent it.
+    /// As the publisher sent it, without user, password and parameters.
     #[serde(rename = "tcUrl")]
     pub(super) tc_url: String,
     /// `/app/stream`.
@@ -307,6 +307,7 @@ pub(super) struct Client {
     /// The id of the stream it publishes or plays; of several, the first. Empty if there is none, as the following.
     pub(super) stream: String,
     pub(super) ip: String,
+    /// As the client sent it, without user, password and parameters; as the following.
     #[serde(rename = "pageUrl")]
     pub(super) page_url: String,
     #[serde(rename = "swfUrl")]

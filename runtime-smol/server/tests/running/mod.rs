@@ -57,6 +57,22 @@ fn command(settings: &str) -> Command {
     command
 }
 
+/// What the program writes to its log, line by line, until it has written this.
+pub(crate) fn log_until(settings: &str, words: &str) -> (Program, String) {
+    let mut child = command(settings).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+    let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+    let listening = |line: String| line.trim().strip_prefix("listening on")?.trim().parse().ok();
+    let rtmp = stdout.lines().map_while(Result::ok).find_map(listening);
+    let Some(rtmp) = rtmp else {
+        panic!("it does not listen");
+    };
+    // From here it is ended, whatever happens.
+    let program = Program { child, rtmp, api: rtmp };
+    let line = stderr.lines().map_while(Result::ok).find(|line| line.contains(words));
+    (program, line.unwrap_or_else(|| panic!("it does not write {words}")))
+}
+
 /// Runs the program until it ends by itself, as it does where it refuses to start.
 pub(crate) fn run_to_end(settings: &str) -> Output {
     let mut child = command(settings).stderr(Stdio::piped()).spawn().expect("the program starts");
