@@ -39,15 +39,36 @@ impl Interface {
         if kind != "application/json" {
             return;
         }
+        let errors = self.errors(&content["schema"], &answer.json());
+        assert!(errors.is_empty(), "{method} {path}: {errors:?} in {}", answer.body);
+    }
+
+    fn errors(&self, schema: &Value, answer: &Value) -> Vec<String> {
         let schema = json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "allOf": [content["schema"]],
+            "allOf": [schema],
             "components": self.document["components"],
         });
         let validator = jsonschema::validator_for(&schema).expect("a schema");
-        let errors: Vec<_> = validator.iter_errors(&answer.json()).map(|error| error.to_string()).collect();
-        assert!(errors.is_empty(), "{method} {path}: {errors:?} in {}", answer.body);
+        validator.iter_errors(answer).map(|error| error.to_string()).collect()
     }
+}
+
+#[test]
+fn the_document_is_strict() {
+    let program = Program::start("");
+    let interface = Interface::of(&program);
+    let schema = json!({ "$ref": "#/components/schemas/VersionsAnswer" });
+    let answer = program.get("/api/v1/versions");
+    assert_eq!(interface.errors(&schema, &answer), [""; 0]);
+    for (path, value) in [("/code", json!(1)), ("/data/major", json!("0")), ("/data", json!({}))] {
+        let mut wrong = answer.clone();
+        *wrong.pointer_mut(path).expect("it is there") = value;
+        assert!(!interface.errors(&schema, &wrong).is_empty(), "{path}");
+    }
+    let mut more = answer;
+    more["data"]["more"] = json!(1);
+    assert!(!interface.errors(&schema, &more).is_empty(), "what the document does not have");
 }
 
 /// With a publisher of `cam`, and two players.

@@ -213,6 +213,28 @@ fn the_numbers_are_those_that_clients_count() {
 }
 
 #[test]
+fn what_a_slow_player_gets_and_what_it_misses_is_all_there_is() {
+    const FRAMES: u32 = 400;
+    let program = Program::start_with_options("[api]\nlisten = '127.0.0.1:0'", &["--stream-memory", "1"]);
+    let mut publisher = program.publish("cam");
+    let mut player = program.play("cam");
+    publisher.send(video_header());
+    // Far more than sockets hold, while the player reads nothing.
+    for number in 0..FRAMES {
+        publisher.send(video(number * 40, true, 60_000));
+    }
+    let (dropped, of_stream) = wait_for("all frames, sent or missed", || {
+        player.step();
+        let found = Exposition::of(&program);
+        let dropped = found.value("anabranch_dropped_frames_total");
+        let all = dropped + player.coded as f64 == f64::from(FRAMES);
+        all.then(|| (dropped, found.stream("anabranch_stream_dropped_frames_total", "cam")))
+    });
+    assert!(dropped > 0.0 && player.coded > 0, "{dropped} and {}", player.coded);
+    assert_eq!(of_stream, dropped);
+}
+
+#[test]
 fn no_counter_ever_goes_backward() {
     let program = Program::start("metrics_streams = 2");
     let mut before: BTreeMap<String, f64> = BTreeMap::new();
@@ -257,7 +279,7 @@ fn no_counter_ever_goes_backward() {
 }
 
 #[test]
-fn the_dashboard_shows_what_there_is() {
+fn dashboard_and_guide_show_what_there_is() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/grafana.json");
     let text = fs::read_to_string(path).expect("the dashboard is in docs");
     let dashboard: serde_json::Value = serde_json::from_str(&text).expect("JSON");
@@ -283,6 +305,14 @@ fn the_dashboard_shows_what_there_is() {
     });
     for name in &named {
         assert!(found.types.contains_key(name), "{name} is not there");
+    }
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/api.md");
+    let guide = fs::read_to_string(guide).expect("the guide is in docs");
+    for name in found.types.keys().filter(|name| !name.starts_with("process_")) {
+        assert!(
+            guide.contains(&format!("`{name}`")) || guide.contains(&format!("`{name}{{")),
+            "{name} is not in the guide"
+        );
     }
 }
 

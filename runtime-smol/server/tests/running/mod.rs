@@ -15,7 +15,7 @@ use anabranch_core::client::{
     Client, ClientConfig, CloseReason, Destination, Event, Output as Said, PlayOptions, StreamHandle,
 };
 use anabranch_core::command::PublishType;
-use anabranch_core::message::Message;
+use anabranch_core::message::{Message, MessageType};
 use bytes::Buf;
 use serde_json::Value;
 
@@ -87,7 +87,11 @@ impl Program {
     }
 
     pub(crate) fn start_with(settings: &str) -> Self {
-        let mut child = command(settings).stderr(Stdio::null()).spawn().expect("the program starts");
+        Program::start_with_options(settings, &[])
+    }
+
+    pub(crate) fn start_with_options(settings: &str, options: &[&str]) -> Self {
+        let mut child = command(settings).args(options).stderr(Stdio::null()).spawn().expect("the program starts");
         let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
         let (mut rtmp, mut api) = (None, None);
         for line in stdout.lines().map_while(Result::ok) {
@@ -203,8 +207,10 @@ pub(crate) struct RtmpClient {
     /// Bytes on the wire.
     pub(crate) read: u64,
     pub(crate) written: u64,
-    /// Audio and video messages that came, and their bytes.
+    /// Audio, video and data messages that came.
     pub(crate) frames: u64,
+    /// Video frames among them, headers left out.
+    pub(crate) coded: u64,
 }
 
 impl RtmpClient {
@@ -213,7 +219,7 @@ impl RtmpClient {
         let socket = TcpStream::connect(address).expect("somebody listens");
         socket.set_nonblocking(true).expect("a socket");
         let client = Client::new(Arc::new(ClientConfig::to(&destination)), [7; 32], Instant::now());
-        RtmpClient { client, socket, stream: None, closed: false, read: 0, written: 0, frames: 0 }
+        RtmpClient { client, socket, stream: None, closed: false, read: 0, written: 0, frames: 0, coded: 0 }
     }
 
     /// Does what can be done without waiting.
@@ -223,8 +229,9 @@ impl RtmpClient {
             match self.client.poll_output() {
                 Said::Event(event) => {
                     if let Event::Media { message, .. } = &event {
-                        let _ = message;
                         self.frames += 1;
+                        let body = message.payload.to_vec();
+                        self.coded += u64::from(message.type_id == MessageType::VIDEO && body.get(1) == Some(&1));
                     }
                     events.push(event);
                     continue;
