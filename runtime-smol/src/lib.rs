@@ -56,6 +56,6 @@ mod worker;
 
 pub use anabranch_host::{
     Answer, Builder, CaptureLimits, Captures, Carrier, ConnectionInfo, Handle, Hooks, Listen, Over, Publication, Stats,
-    Subscription, TcpOptions, Update,
+    Subscription, TcpOptions, Totals, Update,
 };
 pub use server::Server;

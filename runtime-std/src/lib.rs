@@ -38,6 +38,6 @@ mod server;
 
 pub use anabranch_host::{
     Answer, Builder, CaptureLimits, Captures, ConnectionInfo, Handle, Hooks, Listen, Over, Publication, Stats,
-    Subscription, TcpOptions, Update,
+    Subscription, TcpOptions, Totals, Update,
 };
 pub use server::Server;

@@ -289,7 +289,8 @@ impl Conn {
         }
     }
 
-    fn facts(&self) -> ClientFacts {
+    /// What is known of the client.
+    pub fn facts(&self) -> ClientFacts {
         let mut facts = ClientFacts {
             connection: self.id,
             address: self.peer(),

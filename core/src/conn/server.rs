@@ -84,7 +84,8 @@ impl Server {
         &self.shared.config
     }
 
-    pub(super) fn is_draining(&self) -> bool {
+    /// True once it [drains](Self::drain).
+    pub fn is_draining(&self) -> bool {
         self.shared.draining.load(Ordering::Relaxed)
     }
 

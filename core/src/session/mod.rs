@@ -435,6 +435,11 @@ impl Session {
         self.capabilities.as_deref()
     }
 
+    /// In whose manner the client publishes, or would.
+    pub fn manner(&self) -> ClientKind {
+        self.identification.publisher()
+    }
+
     /// The client's address, if a trusted proxy said one.
     pub fn client_address(&self) -> Option<SocketAddr> {
         self.client_address

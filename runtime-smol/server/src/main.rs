@@ -1,5 +1,6 @@
 //! The program `anabranch`: a live RTMP server.
 
+mod api;
 mod life;
 mod paperwork;
 mod program;

@@ -8,6 +8,7 @@ use anabranch_smol::{Carrier, Server};
 use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
 use tracing::info;
 
+use crate::api;
 use crate::life::{follow_signals, inherited_listeners, ready, reloaded, reloading};
 use crate::paperwork::{self, COMPLETIONS, MAN, SHELL};
 use crate::settings::Settings;
@@ -95,6 +96,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         builder = builder.listen_as(address, carrier);
     }
     let server = builder.build().map_err(|error| error.to_string())?;
+    let api = api::start(&settings.api, server.handle(), None)?;
     let handle = server.handle();
     let drain = settings.shutdown.drain();
     let reload = || {
@@ -104,6 +106,9 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     follow_signals(handle, move || drain, reload)?;
     // A server whose standard output is closed or full serves all the same.
     let _ = writeln!(io::stdout(), "{}", Banner { program, addresses: &server.addresses() });
+    if let Some(address) = api {
+        let _ = writeln!(io::stdout(), "  API            http://{address}/api/v1");
+    }
     ready();
     server.run();
     if let Some(captures) = captures {

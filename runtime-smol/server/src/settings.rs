@@ -4,6 +4,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::api::ApiSettings;
 use crate::life::ShutdownSettings;
 use crate::tls::TlsSettings;
 
@@ -15,6 +16,8 @@ pub(crate) struct Settings {
     pub(crate) shutdown: ShutdownSettings,
     /// RTMP in TLS.
     pub(crate) tls: TlsSettings,
+    /// The HTTP API and the metrics.
+    pub(crate) api: ApiSettings,
 }
 
 impl Settings {

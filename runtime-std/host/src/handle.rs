@@ -4,15 +4,16 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{self, Conn, LocalError, Role, VhostSnapshot};
+use anabranch_core::conn::{self, ClientFacts, Conn, LocalError, Role, VhostSnapshot};
 use anabranch_core::hub::{StreamId, StreamSnapshot};
-use anabranch_core::session::{CloseReason, Phase};
+use anabranch_core::session::{ClientKind, CloseReason, Phase};
 use anabranch_core::stats::ConnSnapshot;
 use anabranch_core::url::StreamKey;
 use tracing::info;
 
 use crate::host::{Host, Link};
 use crate::local::{Publication, Subscribers, Subscription};
+use crate::totals::Totals;
 
 /// Longer than any server runs.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -93,8 +94,26 @@ pub struct ConnectionInfo {
     pub phase: Phase,
     /// What it publishes and plays.
     pub streams: Vec<(Role, StreamKey)>,
+    /// In whose manner it publishes, if it does.
+    pub manner: ClientKind,
+    /// What it said of itself.
+    pub facts: ClientFacts,
     /// Bytes, frames, drops.
     pub stats: ConnSnapshot,
+}
+
+impl ConnectionInfo {
+    fn of(conn: &Conn) -> Self {
+        ConnectionInfo {
+            id: conn.id(),
+            peer: conn.peer(),
+            phase: conn.session().phase(),
+            streams: conn.streams().map(|(role, key)| (role, key.clone())).collect(),
+            manner: conn.session().manner(),
+            facts: conn.facts(),
+            stats: conn.stats().snapshot(Instant::now()),
+        }
+    }
 }
 
 impl Handle {
@@ -139,17 +158,37 @@ impl Handle {
     /// All connections that are open, in the order in which they came. Looks at one after the other.
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         let mut list = Vec::new();
-        self.control.inspect_each(&mut |conn| {
-            list.push(ConnectionInfo {
-                id: conn.id(),
-                peer: conn.peer(),
-                phase: conn.session().phase(),
-                streams: conn.streams().map(|(role, key)| (role, key.clone())).collect(),
-                stats: conn.stats().snapshot(Instant::now()),
-            });
-        });
+        self.inspect_each(|conn| list.push(ConnectionInfo::of(conn)));
         list.sort_unstable_by_key(|connection| connection.id);
         list
+    }
+
+    /// The numbers of the connections that are open, in the order in which they came; no connection is looked at.
+    pub fn connection_ids(&self) -> Vec<u64> {
+        self.control.ids()
+    }
+
+    /// One connection, if it is open.
+    pub fn connection(&self, id: u64) -> Option<ConnectionInfo> {
+        let mut found = None;
+        self.control.inspect(id, &mut |conn| found = Some(ConnectionInfo::of(conn)));
+        found
+    }
+
+    /// Shows each connection, one after the other, in no order. A connection can do nothing while it is looked at: take
+    /// notes, and think afterwards.
+    pub fn inspect_each(&self, mut look: impl FnMut(&Conn)) {
+        self.control.inspect_each(&mut look);
+    }
+
+    /// What all connections amounted to so far. No number is ever smaller than it was before.
+    pub fn totals(&self) -> Totals {
+        self.control.totals()
+    }
+
+    /// True once nobody is granted anything new, because the server drains or stops.
+    pub fn is_leaving(&self) -> bool {
+        self.control.is_stopping() || self.control.core().is_draining()
     }
 
     /// Publishes a stream without a socket. `path` is `app/stream`, in another virtual host with `?vhost=NAME`. The
@@ -193,7 +232,10 @@ pub(crate) trait Control: Send + Sync {
     fn wait_until_empty(&self, deadline: Instant) -> bool;
     fn change(&self, id: u64, change: &mut dyn FnMut(&mut Conn)) -> bool;
     fn change_each(&self, change: &mut dyn FnMut(&mut Conn));
+    fn inspect(&self, id: u64, look: &mut dyn FnMut(&Conn));
     fn inspect_each(&self, look: &mut dyn FnMut(&Conn));
+    fn totals(&self) -> Totals;
+    fn ids(&self) -> Vec<u64>;
 }
 
 impl<R: Runtime> Control for R {
@@ -240,6 +282,20 @@ impl<R: Runtime> Control for R {
 
     fn change_each(&self, change: &mut dyn FnMut(&mut Conn)) {
         self.host().for_each(|connection| connection.change(change));
+    }
+
+    fn totals(&self) -> Totals {
+        self.host().totals()
+    }
+
+    fn ids(&self) -> Vec<u64> {
+        self.host().ids()
+    }
+
+    fn inspect(&self, id: u64, look: &mut dyn FnMut(&Conn)) {
+        if let Some(connection) = self.host().find(id) {
+            connection.inspect(look);
+        }
     }
 
     fn inspect_each(&self, look: &mut dyn FnMut(&Conn)) {

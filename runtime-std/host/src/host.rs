@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anabranch_core::conn::{self, Action, Conn, Report};
+use anabranch_core::conn::{self, Action, Conn, Report, Role};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::CloseReason;
+use anabranch_core::stats::ConnStatsView;
 use event_listener::{Event, Listener};
 use socket2::SockRef;
 use tracing::error;
@@ -15,6 +16,7 @@ use tracing::error;
 use crate::capture::Captures;
 use crate::hooks::{Answer, Hooks};
 use crate::local::Subscribers;
+use crate::totals::Totals;
 use crate::{Lines, Setup, TcpOptions, random_seed, tune};
 
 /// How long a stopping server waits for its connections to take their last words, before it cuts them off.
@@ -41,12 +43,34 @@ pub struct Host<C> {
     hooks: Option<Arc<dyn Hooks>>,
     captures: Option<Captures>,
     subscribers: Subscribers,
-    connections: Mutex<HashMap<u64, Arc<C>>>,
+    connections: Mutex<Connections<C>>,
     /// Notified when the last connection ends.
     emptied: Event,
     accepted: AtomicU64,
+    /// How often a connection began to publish, and to play.
+    published: AtomicU64,
+    played: AtomicU64,
     stopping: AtomicBool,
     start: Instant,
+}
+
+/// The open connections, and what those that have ended amounted to. Under one lock, so that each counts exactly once.
+#[derive(Debug)]
+struct Connections<C> {
+    open: HashMap<u64, Entry<C>>,
+    ended: Totals,
+}
+
+#[derive(Debug)]
+struct Entry<C> {
+    connection: Arc<C>,
+    stats: ConnStatsView,
+}
+
+impl<C> Default for Connections<C> {
+    fn default() -> Self {
+        Connections { open: HashMap::new(), ended: Totals::default() }
+    }
 }
 
 impl<C: Link> Host<C> {
@@ -61,6 +85,8 @@ impl<C: Link> Host<C> {
             connections: Mutex::default(),
             emptied: Event::new(),
             accepted: AtomicU64::new(0),
+            published: AtomicU64::new(0),
+            played: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             start: Instant::now(),
         }
@@ -84,7 +110,12 @@ impl<C: Link> Host<C> {
 
     /// Adds a connection to the list, from which it is found when the server stops.
     pub fn enter(&self, id: u64, connection: &Arc<C>) {
-        self.connections().insert(id, connection.clone());
+        let mut stats = None;
+        connection.inspect(&mut |conn| stats = Some(conn.stats()));
+        let Some(stats) = stats else {
+            return;
+        };
+        self.connections().open.insert(id, Entry { connection: connection.clone(), stats });
         if self.is_stopping() {
             // The stop may have taken its list before this one was on it.
             shut_down(&**connection);
@@ -94,7 +125,7 @@ impl<C: Link> Host<C> {
     /// The connection is over: a line for the log, and off the list.
     pub fn leave(&self, id: u64, lines: &Lines, report: &Report) {
         lines.closed(report);
-        self.remove(id);
+        self.remove(id, report.close.reason.name());
     }
 
     /// Whoever served the connection panicked: the connection is given up, and all others go on. It is to be closed,
@@ -102,15 +133,18 @@ impl<C: Link> Host<C> {
     pub fn abandon(&self, conn: &mut Conn) -> Vec<StreamId> {
         let id = conn.id();
         error!("conn {id} is given up: what served it panicked, which is a bug");
-        self.remove(id);
+        self.remove(id, "abandoned");
         // The panic may have come from there: then the core is good for nothing at all, and goes with the connection.
         catch_unwind(AssertUnwindSafe(|| conn.abandon())).unwrap_or_default()
     }
 
-    fn remove(&self, id: u64) {
+    fn remove(&self, id: u64, reason: &'static str) {
         let mut connections = self.connections();
-        connections.remove(&id);
-        if connections.is_empty() {
+        if let Some(entry) = connections.open.remove(&id) {
+            connections.ended.add(&entry.stats);
+            *connections.ended.closed.entry(reason).or_default() += 1;
+        }
+        if connections.open.is_empty() {
             self.emptied.notify(usize::MAX);
         }
     }
@@ -118,6 +152,10 @@ impl<C: Link> Host<C> {
     /// Does what the core wants done and what needs no runtime for it: all but subscriptions and wake-ups.
     pub fn act(&self, action: Action, lines: &Lines, connection: &Arc<C>) {
         lines.action(&action);
+        if let Action::Attach(attachment) = &action {
+            let count = if attachment.role == Role::Publisher { &self.published } else { &self.played };
+            count.fetch_add(1, Ordering::Relaxed);
+        }
         let Some(hooks) = &self.hooks else {
             return;
         };
@@ -174,10 +212,10 @@ impl<C: Link> Host<C> {
 
     /// True if there was no connection left at some time before `deadline`. Blocks until then.
     pub fn wait_until_empty(&self, deadline: Instant) -> bool {
-        while !self.connections().is_empty() {
+        while !self.connections().open.is_empty() {
             let listener = self.emptied.listen();
-            if !self.connections().is_empty() && listener.wait_deadline(deadline).is_none() {
-                return self.connections().is_empty();
+            if !self.connections().open.is_empty() && listener.wait_deadline(deadline).is_none() {
+                return self.connections().open.is_empty();
             }
         }
         true
@@ -185,9 +223,9 @@ impl<C: Link> Host<C> {
 
     /// Waits until there is no connection left.
     pub async fn until_empty(&self) {
-        while !self.connections().is_empty() {
+        while !self.connections().open.is_empty() {
             let listener = self.emptied.listen();
-            if !self.connections().is_empty() {
+            if !self.connections().open.is_empty() {
                 listener.await;
             }
         }
@@ -195,7 +233,7 @@ impl<C: Link> Host<C> {
 
     /// Does something to each connection of this moment; the list is not locked meanwhile.
     pub fn for_each(&self, mut act: impl FnMut(&C)) {
-        let connections: Vec<_> = self.connections().values().cloned().collect();
+        let connections: Vec<_> = self.connections().open.values().map(|entry| entry.connection.clone()).collect();
         for connection in connections {
             act(&connection);
         }
@@ -203,7 +241,7 @@ impl<C: Link> Host<C> {
 
     /// A connection by its number.
     pub(crate) fn find(&self, id: u64) -> Option<Arc<C>> {
-        self.connections().get(&id).cloned()
+        self.connections().open.get(&id).map(|entry| entry.connection.clone())
     }
 
     pub(crate) fn subscribers(&self) -> &Subscribers {
@@ -211,18 +249,38 @@ impl<C: Link> Host<C> {
     }
 
     pub(crate) fn open_connections(&self) -> usize {
-        self.connections().len()
+        self.connections().open.len()
     }
 
     pub(crate) fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
     }
 
+    /// What all connections amounted to so far. No number is ever smaller than it was before.
+    pub(crate) fn totals(&self) -> Totals {
+        let connections = self.connections();
+        let open: Vec<_> = connections.open.values().map(|entry| entry.stats.clone()).collect();
+        let mut totals = connections.ended.clone();
+        drop(connections);
+        totals.accepted = self.accepted();
+        totals.published = self.published.load(Ordering::Relaxed);
+        totals.played = self.played.load(Ordering::Relaxed);
+        open.iter().for_each(|stats| totals.add(stats));
+        totals
+    }
+
+    /// The numbers of the connections that are open, in the order in which they came.
+    pub(crate) fn ids(&self) -> Vec<u64> {
+        let mut ids: Vec<_> = self.connections().open.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
     pub(crate) fn start(&self) -> Instant {
         self.start
     }
 
-    fn connections(&self) -> MutexGuard<'_, HashMap<u64, Arc<C>>> {
+    fn connections(&self) -> MutexGuard<'_, Connections<C>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -22,6 +22,7 @@ mod log_queue;
 mod options;
 mod program;
 mod signals;
+mod totals;
 
 pub use accept::{AcceptErrors, interrupt_accept};
 pub use banner::Banner;
@@ -37,6 +38,7 @@ pub use log::{Lines, Log, init_log};
 pub use options::{OnConflict, Options, ThreadOptions, TimestampMode};
 pub use program::{CHECK, REPLAY, Serve, check, command, main, replay};
 pub use signals::on_stop_signal;
+pub use totals::Totals;
 
 /// Thirty-two random bytes for [`Server::new`](anabranch_core::conn::Server::new).
 ///

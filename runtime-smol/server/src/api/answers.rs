@@ -1,0 +1,270 @@
+//! The answer of each route.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use hyper::StatusCode;
+use serde::Serialize;
+use tracing::info;
+
+use super::listing::{self, Listing};
+use super::machine::{Process, System};
+use super::reply::Reply;
+use super::routes::{Call, ROUTES};
+use super::shapes::{
+    Clients, Done, Drain, DrainBegun, Envelope, Index, OneClient, OneStream, OneVhost, ProcessSummary, Reloaded,
+    Streams, Summaries, Summary, SystemSummary, Version, Versions, Vhosts,
+};
+use super::site::{Site, now_ms};
+use super::{metrics as exposition, openapi as interface};
+
+/// How long a drain takes at most if nobody says.
+const DRAIN_SECONDS: usize = 30;
+
+/// What SRS calls an unknown virtual host, stream and client.
+const NO_VHOST: u32 = 2014;
+const NO_STREAM: u32 = 2048;
+const NO_CLIENT: u32 = 2049;
+
+fn json<T: Serialize>(site: &Site, content: T) -> Reply {
+    let (server, service, pid) = (site.server.clone(), site.service.clone(), site.pid.clone());
+    Reply::json(&Envelope { code: 0, server, service, pid, content })
+}
+
+fn unknown(code: u32, words: &str) -> Reply {
+    Reply::error(StatusCode::NOT_FOUND, code, words)
+}
+
+pub(super) fn index(site: &Site, _: &Call<'_>) -> Reply {
+    let mut urls: BTreeMap<String, String> = BTreeMap::new();
+    for route in ROUTES {
+        let line = format!("{} {}", route.method, route.summary);
+        urls.entry(route.path.to_owned()).and_modify(|lines| *lines = format!("{lines}; {line}")).or_insert(line);
+    }
+    json(site, Index { urls })
+}
+
+pub(super) fn versions(site: &Site, _: &Call<'_>) -> Reply {
+    let number = |text: &str| text.parse().unwrap_or_default();
+    let data = Version {
+        major: number(env!("CARGO_PKG_VERSION_MAJOR")),
+        minor: number(env!("CARGO_PKG_VERSION_MINOR")),
+        revision: number(env!("CARGO_PKG_VERSION_PATCH")),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        program: "anabranch".to_owned(),
+    };
+    json(site, Versions { data })
+}
+
+pub(super) fn summaries(site: &Site, _: &Call<'_>) -> Reply {
+    let stats = site.handle.stats();
+    let totals = site.handle.totals();
+    let looked = Process::look();
+    let (process, system) = (looked.unwrap_or_default(), System::look());
+    let mut meter = site.cpu.borrow_mut();
+    let share = |part: u64, whole: u64| if whole > 0 { part as f64 / whole as f64 } else { 0.0 };
+    let now_ms = now_ms();
+    let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let data = Summary {
+        ok: looked.is_some(),
+        now_ms,
+        process: ProcessSummary {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            ppid: process.parent,
+            argv: std::env::args_os().next().unwrap_or_default().to_string_lossy().into_owned(),
+            cwd: std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned(),
+            mem_kbyte: process.resident_kib,
+            mem_percent: share(process.resident_kib, system.memory_kib),
+            cpu_percent: meter.process(Instant::now(), process.cpu),
+            srs_uptime: stats.age.as_secs(),
+            draining: site.handle.is_leaving(),
+        },
+        system: SystemSummary {
+            cpu_percent: meter.system(),
+            disk_read_kbps: 0,
+            disk_write_kbps: 0,
+            disk_busy_percent: 0.0,
+            mem_ram_kbyte: system.memory_kib,
+            mem_ram_percent: share(system.memory_kib.saturating_sub(system.available_kib), system.memory_kib),
+            mem_swap_kbyte: system.swap_kib,
+            mem_swap_percent: share(system.swap_kib.saturating_sub(system.free_swap_kib), system.swap_kib),
+            cpus,
+            cpus_online: cpus,
+            uptime: system.uptime,
+            ilde_time: system.idle,
+            load_1m: system.load[0],
+            load_5m: system.load[1],
+            load_15m: system.load[2],
+            net_sample_time: now_ms,
+            net_recv_bytes: system.net_bytes[0],
+            net_send_bytes: system.net_bytes[1],
+            net_recvi_bytes: system.local_bytes[0],
+            net_sendi_bytes: system.local_bytes[1],
+            srs_sample_time: now_ms,
+            srs_recv_bytes: totals.bytes_in,
+            srs_send_bytes: totals.bytes_out,
+            conn_sys: system.tcp,
+            conn_sys_et: system.tcp,
+            conn_sys_tw: system.time_wait,
+            conn_sys_udp: system.udp,
+            conn_srs: stats.connections,
+        },
+    };
+    json(site, Summaries { data })
+}
+
+pub(super) fn vhosts(site: &Site, _: &Call<'_>) -> Reply {
+    json(site, Vhosts { vhosts: listing::vhosts(&site.handle) })
+}
+
+pub(super) fn vhost(site: &Site, call: &Call<'_>) -> Reply {
+    match listing::vhosts(&site.handle).into_iter().find(|vhost| vhost.id == call.id) {
+        Some(vhost) => json(site, OneVhost { vhost }),
+        None => unknown(NO_VHOST, "there is no such virtual host"),
+    }
+}
+
+/// Which part of a list is wanted: SRS takes no page of less than 10 entries.
+fn page(call: &Call<'_>) -> Result<(usize, usize), String> {
+    Ok((call.number("start", 0)?, call.number("count", 10)?.clamp(10, 1000)))
+}
+
+pub(super) fn streams(site: &Site, call: &Call<'_>) -> Reply {
+    let (start, count) = match page(call) {
+        Ok(page) => page,
+        Err(words) => return Reply::error(StatusCode::BAD_REQUEST, 400, words),
+    };
+    let mut list = site.handle.stats().streams;
+    let total = list.len();
+    list.truncate(start.saturating_add(count));
+    let list: Vec<_> = list.into_iter().skip(start).collect();
+    json(site, Streams { streams: Listing::of(&site.handle, &list).streams(&list), total })
+}
+
+pub(super) fn stream(site: &Site, call: &Call<'_>) -> Reply {
+    let list: Vec<_> =
+        site.handle.stats().streams.into_iter().filter(|stream| listing::stream_id(stream.id) == call.id).collect();
+    match Listing::of(&site.handle, &list).streams(&list).pop() {
+        Some(stream) => json(site, OneStream { stream }),
+        None => unknown(NO_STREAM, "there is no such stream"),
+    }
+}
+
+pub(super) fn kick_publisher(site: &Site, call: &Call<'_>) -> Reply {
+    let list: Vec<_> =
+        site.handle.stats().streams.into_iter().filter(|stream| listing::stream_id(stream.id) == call.id).collect();
+    let Some(stream) = list.first() else {
+        return unknown(NO_STREAM, "there is no such stream");
+    };
+    match Listing::of(&site.handle, &list).publisher(&stream.key) {
+        Some(id) if site.handle.close(id, "publisher removed through the API") => {
+            info!("conn {id}, publisher of {}, is removed through the API", stream.key);
+            json(site, Done {})
+        }
+        _ => Reply::error(StatusCode::CONFLICT, NO_CLIENT, "no client publishes this stream"),
+    }
+}
+
+pub(super) fn clients(site: &Site, call: &Call<'_>) -> Reply {
+    let (start, count) = match page(call) {
+        Ok(page) => page,
+        Err(words) => return Reply::error(StatusCode::BAD_REQUEST, 400, words),
+    };
+    let ids = site.handle.connection_ids();
+    let streams = site.handle.stats().streams;
+    let page = ids.iter().skip(start).take(count);
+    let list = page.filter_map(|id| site.handle.connection(*id));
+    let clients = list.map(|info| listing::client(&info, &streams)).collect();
+    json(site, Clients { clients, total: ids.len() })
+}
+
+pub(super) fn client(site: &Site, call: &Call<'_>) -> Reply {
+    match call.id.parse().ok().and_then(|id| site.handle.connection(id)) {
+        Some(info) => json(site, OneClient { client: listing::client(&info, &site.handle.stats().streams) }),
+        None => unknown(NO_CLIENT, "there is no such client"),
+    }
+}
+
+pub(super) fn kick(site: &Site, call: &Call<'_>) -> Reply {
+    match call.id.parse() {
+        Ok(id) if site.handle.close(id, "removed through the API") => {
+            info!("conn {id} is removed through the API");
+            json(site, Done {})
+        }
+        _ => unknown(NO_CLIENT, "there is no such client"),
+    }
+}
+
+pub(super) fn drain(site: &Site, call: &Call<'_>) -> Reply {
+    let seconds = match call.number("seconds", DRAIN_SECONDS) {
+        Ok(seconds) => seconds as u64,
+        Err(words) => return Reply::error(StatusCode::BAD_REQUEST, 400, words),
+    };
+    let tc_url = call.parameter("tc_url").filter(|url| !url.is_empty()).map(decoded);
+    info!("draining, through the API, for {seconds} s at most");
+    site.handle.drain(Duration::from_secs(seconds), tc_url.as_deref());
+    json(site, Drain { data: DrainBegun { seconds, connections: site.handle.stats().connections } })
+}
+
+/// A percent-encoded text; what is no UTF-8 then becomes the sign for that.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let code = after.first_chunk::<2>().filter(|_| *first == b'%').and_then(|digits| {
+            let digit = |byte: u8| char::from(byte).to_digit(16);
+            u8::try_from(digit(digits[0])? * 16 + digit(digits[1])?).ok()
+        });
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+pub(super) fn reload(site: &Site, _: &Call<'_>) -> Reply {
+    let Some(reload) = &site.reload else {
+        return Reply::error(StatusCode::NOT_IMPLEMENTED, 501, "there is no configuration that could be read again");
+    };
+    match reload() {
+        Ok(data) => json(site, Reloaded { data }),
+        Err(words) => Reply::error(StatusCode::UNPROCESSABLE_ENTITY, 422, words),
+    }
+}
+
+pub(super) fn healthz(_: &Site, _: &Call<'_>) -> Reply {
+    Reply::text(StatusCode::OK, "ok\n")
+}
+
+pub(super) fn readyz(site: &Site, _: &Call<'_>) -> Reply {
+    if site.handle.is_leaving() {
+        return Reply::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    }
+    Reply::text(StatusCode::OK, "ready\n")
+}
+
+pub(super) fn metrics(site: &Site, _: &Call<'_>) -> Reply {
+    match exposition::exposition(site) {
+        Ok(text) => Reply::metrics(text),
+        Err(_) => Reply::error(StatusCode::INTERNAL_SERVER_ERROR, 500, "the metrics cannot be written"),
+    }
+}
+
+pub(super) fn openapi(_: &Site, _: &Call<'_>) -> Reply {
+    Reply::json(&interface::document())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percent_encoding_is_undone_where_it_is_some() {
+        assert_eq!(decoded("rtmp%3A%2F%2Fh%3a1935/live"), "rtmp://h:1935/live");
+        for (text, expected) in
+            [("", ""), ("%", "%"), ("%4", "%4"), ("%zz", "%zz"), ("%41%", "A%"), ("%ff", "\u{fffd}")]
+        {
+            assert_eq!(decoded(text), expected, "{text}");
+        }
+    }
+}

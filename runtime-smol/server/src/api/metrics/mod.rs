@@ -1,0 +1,232 @@
+//! `/metrics`, in the text format of Prometheus. Names are SRS's where SRS has the number.
+
+mod ledger;
+
+use std::fmt;
+use std::time::Instant;
+
+use anabranch_host::{Stats, Totals};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, prometheus_text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+pub(super) use ledger::Ledger;
+use ledger::Series;
+
+use super::machine::{self, Process};
+use super::site::Site;
+
+/// Reasons that are nobody's error, in SRS's sense of one.
+const GOOD_ENDS: [&str; 4] = ["peer_closed", "bandwidth_checked", "shutdown", "closed"];
+
+/// The label that stands for all streams without series of their own. No stream has an empty app.
+const OTHERS: &str = "other";
+
+/// All metrics of this moment.
+pub(super) fn exposition(site: &Site) -> Result<String, fmt::Error> {
+    let process = Process::look();
+    let moment = Moment {
+        labels: [
+            ("server", site.server.clone()),
+            ("service", site.service.clone()),
+            ("pid", site.pid.clone()),
+            ("major", env!("CARGO_PKG_VERSION_MAJOR").to_owned()),
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("code", "Anabranch".to_owned()),
+        ],
+        start: site.start,
+        cpu: process.map(|process| site.cpu.borrow_mut().process(Instant::now(), process.cpu)),
+        process,
+        stats: site.handle.stats(),
+        totals: site.handle.totals(),
+        draining: site.handle.is_leaving(),
+        streams: site.ledger.borrow_mut().look(&site.handle),
+    };
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(moment));
+    let mut text = String::new();
+    prometheus_text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+/// What is known at one moment.
+#[derive(Debug)]
+struct Moment {
+    labels: [(&'static str, String); 6],
+    start: f64,
+    /// Part of a core.
+    cpu: Option<f64>,
+    process: Option<Process>,
+    stats: Stats,
+    totals: Totals,
+    draining: bool,
+    streams: Vec<Series>,
+}
+
+impl Collector for Moment {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut writer = Writer { encoder };
+        self.process(&mut writer)?;
+        self.server(&mut writer)?;
+        self.streams(&mut writer)
+    }
+}
+
+impl Moment {
+    fn process(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let [name, node, release, version] = machine::kernel();
+        let machine = std::env::consts::ARCH.to_owned();
+        let uname =
+            [("sysname", name), ("nodename", node), ("release", release), ("version", version), ("machine", machine)];
+        // Gauges, as they are with SRS: an info metric would be the same in this format, but for its name.
+        writer.gauges("srs_node_uname_info", "The machine", [(&uname[..], 1u64)])?;
+        writer.gauges("srs_build_info", "The program and this run of it", [(&self.labels[..], 1u64)])?;
+        writer.gauge("process_start_time_seconds", "Start of the process, as Unix time", self.start)?;
+        if let Some(process) = &self.process {
+            writer.gauge("process_resident_memory_bytes", "Resident memory", process.resident_kib << 10)?;
+            writer.gauge("process_virtual_memory_bytes", "Virtual memory", process.virtual_kib << 10)?;
+            writer.counter("process_cpu_seconds", "CPU time of all threads", process.cpu)?;
+            writer.gauge("process_threads", "Threads", process.threads)?;
+            writer.gauge("srs_memory", "Resident memory in KiB, as SRS tells it", process.resident_kib)?;
+        }
+        if let Some(cpu) = self.cpu {
+            let words = "CPU time since the last look, 100 for a whole core, as SRS tells it";
+            writer.gauge("srs_cpu_percent", words, cpu * 100.0)?;
+        }
+        if let Some(files) = machine::open_files() {
+            writer.gauge("process_open_fds", "Open file descriptors", files as u64)?;
+        }
+        if let Some(files) = machine::max_files() {
+            writer.gauge("process_max_fds", "File descriptors that may be open", files)?;
+        }
+        Ok(())
+    }
+
+    fn server(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let Moment { stats, totals, .. } = self;
+        let publishers: usize = stats.vhosts.iter().map(|vhost| vhost.publishers).sum();
+        let players: usize = stats.vhosts.iter().map(|vhost| vhost.players).sum();
+        let errors: u64 =
+            totals.closed.iter().filter(|(name, _)| !GOOD_ENDS.contains(name)).map(|(_, count)| count).sum();
+        writer.counter("srs_receive_bytes", "Bytes received from all clients, handshakes included", totals.bytes_in)?;
+        writer.counter("srs_send_bytes", "Bytes sent to all clients, handshakes included", totals.bytes_out)?;
+        writer.gauge("srs_streams", "Streams that are published or waited for", stats.streams.len() as u64)?;
+        writer.gauge("srs_clients", "Clients that publish or play", (publishers + players) as u64)?;
+        writer.counter(
+            "srs_clients",
+            "How often a client began to publish or to play",
+            totals.published + totals.played,
+        )?;
+        writer.counter("srs_clients_errs", "Connections that ended by an error or a refusal", errors)?;
+        writer.gauge("anabranch_connections", "Connections that are open", stats.connections as u64)?;
+        writer.counter("anabranch_connections_accepted", "Connections that were accepted", totals.accepted)?;
+        let closed = totals.closed.iter().map(|(reason, count)| ([("reason", (*reason).to_owned())], *count));
+        writer.counters("anabranch_connections_closed", "Connections that ended, by the reason", closed)?;
+        writer.gauge("anabranch_publishers", "Clients that publish", publishers as u64)?;
+        writer.gauge("anabranch_players", "Clients that play", players as u64)?;
+        writer.counter("anabranch_publishes", "How often a client began to publish", totals.published)?;
+        writer.counter("anabranch_plays", "How often a client began to play", totals.played)?;
+        let words = "Audio, video and data messages received";
+        writer.counter("anabranch_received_frames", words, totals.frames_in)?;
+        let words = "Audio, video and data messages sent to players, or queued for them";
+        writer.counter("anabranch_sent_frames", words, totals.frames_out)?;
+        let words = "Frames that players did not get because they were slow or paused";
+        writer.counter("anabranch_dropped_frames", words, totals.dropped.frames)?;
+        writer.counter("anabranch_dropped_bytes", "The bytes of those frames", totals.dropped.bytes)?;
+        writer.gauge("anabranch_draining", "1 once nobody is granted anything new", u64::from(self.draining))
+    }
+
+    fn streams(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let labels: Vec<_> = self.streams.iter().map(labels).collect();
+        let all = || labels.iter().zip(&self.streams);
+        let kinds = all().flat_map(|(labels, series)| {
+            let kind = |kind: &str| [labels.as_slice(), &[("kind", kind.to_owned())]].concat();
+            [(kind("audio"), series.counts.audio_frames), (kind("video"), series.counts.video_frames)]
+        });
+        let live = all().map(|(labels, series)| (labels.as_slice(), u64::from(series.state.live)));
+        writer.gauges("anabranch_stream_live", "1 while somebody publishes the stream", live)?;
+        let players = all().map(|(labels, series)| (labels.as_slice(), series.state.players));
+        writer.gauges("anabranch_stream_players", "Who plays the stream or waits for it", players)?;
+        let lag = all().map(|(labels, series)| (labels.as_slice(), series.state.lag));
+        writer.gauges("anabranch_stream_lag_frames", "Frames between the slowest player and the newest frame", lag)?;
+        let words = "Bytes of all messages published, as players get them";
+        writer.counters(
+            "anabranch_stream_bytes",
+            words,
+            all().map(|(labels, series)| (labels.as_slice(), series.counts.bytes)),
+        )?;
+        writer.counters("anabranch_stream_frames", "Coded frames published", kinds)?;
+        let words = "Video frames published that a player can start at";
+        let counts = all().map(|(labels, series)| (labels.as_slice(), series.counts.key_frames));
+        writer.counters("anabranch_stream_key_frames", words, counts)?;
+        let words = "Bytes sent to the stream's players, handshakes included";
+        let counts = all().map(|(labels, series)| (labels.as_slice(), series.counts.sent_bytes));
+        writer.counters("anabranch_stream_sent_bytes", words, counts)?;
+        let words = "Audio, video and data messages sent to the stream's players, or queued for them";
+        let counts = all().map(|(labels, series)| (labels.as_slice(), series.counts.sent_frames));
+        writer.counters("anabranch_stream_sent_frames", words, counts)?;
+        let words = "Frames that the stream's players did not get because they were slow or paused";
+        let counts = all().map(|(labels, series)| (labels.as_slice(), series.counts.dropped_frames));
+        writer.counters("anabranch_stream_dropped_frames", words, counts)
+    }
+}
+
+fn labels(series: &Series) -> Vec<(&'static str, String)> {
+    let [vhost, app, stream] = match &series.key {
+        Some(key) => [key.vhost(), key.app(), key.stream()],
+        None => ["", "", OTHERS],
+    };
+    vec![("vhost", vhost.to_owned()), ("app", app.to_owned()), ("stream", stream.to_owned())]
+}
+
+/// Writes metrics one after the other; the format adds `_total` to the names of counters.
+struct Writer<'a> {
+    encoder: DescriptorEncoder<'a>,
+}
+
+impl Writer<'_> {
+    fn counter<N>(&mut self, name: &str, words: &str, value: N) -> fmt::Result
+    where
+        ConstCounter<N>: EncodeMetric,
+    {
+        let encoder = self.encoder.encode_descriptor(name, words, None, MetricType::Counter)?;
+        ConstCounter::new(value).encode(encoder)
+    }
+
+    fn gauge<N>(&mut self, name: &str, words: &str, value: N) -> fmt::Result
+    where
+        ConstGauge<N>: EncodeMetric,
+    {
+        let encoder = self.encoder.encode_descriptor(name, words, None, MetricType::Gauge)?;
+        ConstGauge::new(value).encode(encoder)
+    }
+
+    fn counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        words: &str,
+        values: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut encoder = self.encoder.encode_descriptor(name, words, None, MetricType::Counter)?;
+        for (labels, value) in values {
+            ConstCounter::new(value).encode(encoder.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn gauges<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        words: &str,
+        values: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut encoder = self.encoder.encode_descriptor(name, words, None, MetricType::Gauge)?;
+        for (labels, value) in values {
+            ConstGauge::new(value).encode(encoder.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+use super::shapes::Failure;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// What is answered.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    kind: HeaderValue,
+    body: Bytes,
+    allow: Option<HeaderValue>,
+    /// Which credentials are wanted.
+    challenge: Option<HeaderValue>,
+}
+
+impl Reply {
+    fn new(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Self {
+        Reply { status, kind, body: body.into(), allow: None, challenge: None }
+    }
+
+    pub(super) fn json(value: &impl Serialize) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(body) => Reply::new(StatusCode::OK, JSON, body),
+            Err(_) => Reply::error(StatusCode::INTERNAL_SERVER_ERROR, 500, "the answer cannot be written"),
+        }
+    }
+
+    pub(super) fn text(status: StatusCode, body: &'static str) -> Self {
+        Reply::new(status, TEXT, body)
+    }
+
+    pub(super) fn metrics(body: String) -> Self {
+        let kind = HeaderValue::from_static(prometheus_client::encoding::prometheus_text::CONTENT_TYPE);
+        Reply::new(StatusCode::OK, kind, body)
+    }
+
+    /// A failure, in SRS's form.
+    pub(super) fn error(status: StatusCode, code: u32, words: impl Into<String>) -> Self {
+        let failure = Failure { code, error: words.into() };
+        Reply::new(status, JSON, serde_json::to_vec(&failure).unwrap_or_default())
+    }
+
+    pub(super) fn not_allowed(allow: &str) -> Self {
+        let reply = Reply::error(StatusCode::METHOD_NOT_ALLOWED, 405, format!("the methods here are {allow}"));
+        Reply { allow: HeaderValue::from_str(allow).ok(), ..reply }
+    }
+
+    pub(super) fn with_challenge(self, basic: bool) -> Self {
+        let scheme = if basic { "Basic realm=\"anabranch\"" } else { "Bearer realm=\"anabranch\"" };
+        Reply { challenge: Some(HeaderValue::from_static(scheme)), ..self }
+    }
+
+    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(self.body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, self.kind);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        for (name, value) in [(ALLOW, self.allow), (WWW_AUTHENTICATE, self.challenge)] {
+            if let Some(value) = value {
+                headers.insert(name, value);
+            }
+        }
+        response
+    }
+}

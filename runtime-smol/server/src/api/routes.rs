@@ -1,0 +1,330 @@
+//! The table of all there is to ask: the router goes by it, and the OpenAPI document is made of it.
+
+use std::collections::BTreeSet;
+
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use super::answers;
+use super::reply::Reply;
+use super::shapes::{
+    Clients, Done, Drain, Envelope, Index, OneClient, OneStream, OneVhost, Reloaded, Streams, Summaries, Versions,
+    Vhosts,
+};
+use super::site::Site;
+
+/// One method of one path.
+pub(super) struct Route {
+    pub(super) method: &'static str,
+    /// `{id}` stands for one segment.
+    pub(super) path: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) query: &'static [Parameter],
+    pub(super) content: Content,
+    /// Other statuses than 200 and those that every route has.
+    pub(super) failures: &'static [(StatusCode, &'static str)],
+    /// Answered without credentials.
+    pub(super) open: bool,
+    answer: fn(&Site, &Call<'_>) -> Reply,
+}
+
+/// A parameter of the query.
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    pub(super) text: bool,
+}
+
+/// What an answer is.
+pub(super) enum Content {
+    Json(fn(&mut SchemaGenerator) -> Schema),
+    Text,
+    /// Any JSON object.
+    Document,
+}
+
+/// A request on its way to its answer.
+pub(super) struct Call<'a> {
+    /// What stands for `{id}`.
+    pub(super) id: &'a str,
+    query: &'a str,
+}
+
+impl Call<'_> {
+    /// A parameter as it was sent, the first of its name.
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        let mut pairs = self.query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// A parameter that is a number, or words for what it is instead.
+    pub(super) fn number(&self, name: &str, default: usize) -> Result<usize, String> {
+        let Some(text) = self.parameter(name) else {
+            return Ok(default);
+        };
+        text.parse().map_err(|_| format!("{name} is {:?}: expected a number", shortened(text)))
+    }
+}
+
+/// As much of what a client sent as belongs into an answer.
+fn shortened(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+const PAGE: &[Parameter] = &[
+    Parameter { name: "start", about: "How many to leave out. Default 0", text: false },
+    Parameter {
+        name: "count",
+        about: "How many to list, 10 to 1000; what lies outside is moved there. Default 10",
+        text: false,
+    },
+];
+
+const DRAIN: &[Parameter] = &[
+    Parameter { name: "seconds", about: "When to close the connections that are left. Default 30", text: false },
+    Parameter {
+        name: "tc_url",
+        about: "Where clients are asked to connect to, percent-encoded. Default: the same address",
+        text: true,
+    },
+];
+
+fn json<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<Envelope<T>>()
+}
+
+const NO_VHOST: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such virtual host (code 2014)");
+const NO_STREAM: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such stream (code 2048)");
+const NO_CLIENT: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such client (code 2049)");
+const BAD_NUMBER: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "A parameter is no number");
+
+type Answer = fn(&Site, &Call<'_>) -> Reply;
+
+const fn route(
+    method: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    content: Content,
+    answer: Answer,
+) -> Route {
+    Route { method, path, summary, query: &[], content, failures: &[], open: false, answer }
+}
+
+const fn get(path: &'static str, summary: &'static str, content: Content, answer: Answer) -> Route {
+    route("GET", path, summary, content, answer)
+}
+
+/// All routes.
+pub(super) const ROUTES: &[Route] = &[
+    get("/api/v1", "This list", Content::Json(json::<Index>), answers::index),
+    get("/api/v1/versions", "The program's version", Content::Json(json::<Versions>), answers::versions),
+    get("/api/v1/summaries", "Process and machine at a glance", Content::Json(json::<Summaries>), answers::summaries),
+    get("/api/v1/vhosts", "The virtual hosts", Content::Json(json::<Vhosts>), answers::vhosts),
+    Route {
+        failures: &[NO_VHOST],
+        ..get("/api/v1/vhosts/{id}", "A virtual host", Content::Json(json::<OneVhost>), answers::vhost)
+    },
+    Route {
+        query: PAGE,
+        failures: &[BAD_NUMBER],
+        ..get("/api/v1/streams", "The streams, by name", Content::Json(json::<Streams>), answers::streams)
+    },
+    Route {
+        failures: &[NO_STREAM],
+        ..get("/api/v1/streams/{id}", "A stream", Content::Json(json::<OneStream>), answers::stream)
+    },
+    Route {
+        failures: &[NO_STREAM, (StatusCode::CONFLICT, "No client publishes it")],
+        ..route(
+            "DELETE",
+            "/api/v1/streams/{id}",
+            "Close the connection of the stream's publisher",
+            Content::Json(json::<Done>),
+            answers::kick_publisher,
+        )
+    },
+    Route {
+        query: PAGE,
+        failures: &[BAD_NUMBER],
+        ..get("/api/v1/clients", "The connections, the oldest first", Content::Json(json::<Clients>), answers::clients)
+    },
+    Route {
+        failures: &[NO_CLIENT],
+        ..get("/api/v1/clients/{id}", "A connection", Content::Json(json::<OneClient>), answers::client)
+    },
+    Route {
+        failures: &[NO_CLIENT],
+        ..route("DELETE", "/api/v1/clients/{id}", "Close a connection", Content::Json(json::<Done>), answers::kick)
+    },
+    Route {
+        query: DRAIN,
+        failures: &[BAD_NUMBER],
+        ..route(
+            "POST",
+            "/api/v1/drain",
+            "Take leave of all clients without cutting them off, and grant nothing new",
+            Content::Json(json::<Drain>),
+            answers::drain,
+        )
+    },
+    Route {
+        failures: &[
+            (StatusCode::UNPROCESSABLE_ENTITY, "The configuration is not as it should be; the old one stays"),
+            (StatusCode::NOT_IMPLEMENTED, "There is nothing to be read again"),
+        ],
+        ..route(
+            "POST",
+            "/api/v1/reload",
+            "Read the configuration again",
+            Content::Json(json::<Reloaded>),
+            answers::reload,
+        )
+    },
+    Route { open: true, ..get("/healthz", "Whether the process lives", Content::Text, answers::healthz) },
+    Route {
+        open: true,
+        failures: &[(StatusCode::SERVICE_UNAVAILABLE, "The server drains or stops")],
+        ..get("/readyz", "Whether new clients are taken", Content::Text, answers::readyz)
+    },
+    get("/metrics", "Metrics for Prometheus", Content::Text, answers::metrics),
+    get("/openapi.json", "This interface as an OpenAPI 3.1 document", Content::Document, answers::openapi),
+];
+
+/// Finds the route and has it answered, if the request may be made.
+pub(super) fn answer(site: &Site, request: &Parts) -> Reply {
+    let path = request.uri.path();
+    let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
+    let asked = if request.method == Method::HEAD { "GET" } else { request.method.as_str() };
+    let mut allowed = BTreeSet::new();
+    let mut found = None;
+    for route in ROUTES {
+        if let Some(id) = matches(route.path, path) {
+            allowed.insert(route.method);
+            if route.method == asked {
+                found = Some((route, id));
+            }
+        }
+    }
+    if let Some(refusal) = site.guard.refuse(request, found.as_ref().is_some_and(|(route, _)| route.open)) {
+        return refusal;
+    }
+    match found {
+        Some((route, id)) => (route.answer)(site, &Call { id, query: request.uri.query().unwrap_or_default() }),
+        None if allowed.is_empty() => {
+            Reply::error(StatusCode::NOT_FOUND, 404, "there is nothing here: /api/v1 has a list of what there is")
+        }
+        None => {
+            if allowed.contains("GET") {
+                allowed.insert("HEAD");
+            }
+            Reply::not_allowed(&allowed.into_iter().collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+/// What stands for `{id}`, if this is the path.
+fn matches<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
+    match pattern.strip_suffix("{id}") {
+        Some(start) => path.strip_prefix(start).filter(|id| !id.is_empty() && !id.contains('/')),
+        None => (pattern == path).then_some(""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::{ApiSettings, Reload};
+    use super::*;
+
+    #[test]
+    fn paths_match_as_a_whole() {
+        assert_eq!(matches("/api/v1/streams/{id}", "/api/v1/streams/vid-1"), Some("vid-1"));
+        assert_eq!(matches("/api/v1/streams/{id}", "/api/v1/streams/"), None);
+        assert_eq!(matches("/api/v1/streams/{id}", "/api/v1/streams/a/b"), None);
+        assert_eq!(matches("/api/v1/streams", "/api/v1/streams"), Some(""));
+        assert_eq!(matches("/api/v1/streams", "/api/v1/streamsx"), None);
+    }
+
+    #[test]
+    fn no_two_routes_are_the_same() {
+        let all: BTreeSet<_> = ROUTES.iter().map(|route| (route.path, route.method)).collect();
+        assert_eq!(all.len(), ROUTES.len());
+    }
+
+    #[test]
+    fn parameters_are_read_with_care() {
+        let call = |query| Call { id: "", query };
+        assert_eq!(call("a=1&b=2&b=3").parameter("b"), Some("2"));
+        assert_eq!(call("a").parameter("a"), Some(""));
+        assert_eq!(call("").number("start", 7).unwrap(), 7);
+        for query in ["start=-1", "start=", "start=99999999999999999999999", "start=%00", "start=1.5"] {
+            assert!(call(query).number("start", 0).unwrap_err().contains("expected a number"), "{query}");
+        }
+    }
+
+    fn site(reload: Option<Reload>) -> Site {
+        let server = anabranch_smol::Server::builder().build().unwrap();
+        Site::new(&ApiSettings::default(), server.handle(), reload)
+    }
+
+    fn asked(site: &Site, method: &str, path: &str) -> Option<Reply> {
+        let request = hyper::Request::builder().method(method).uri(path).body(()).ok()?;
+        Some(answer(site, &request.into_parts().0))
+    }
+
+    #[test]
+    fn a_reload_tells_what_came_of_it() {
+        let status = |reload: Option<Reload>| asked(&site(reload), "POST", "/api/v1/reload").unwrap().status;
+        assert_eq!(status(None), StatusCode::NOT_IMPLEMENTED);
+        assert_eq!(status(Some(Arc::new(|| Ok(serde_json::json!({"changed": ["log"]}))))), StatusCode::OK);
+        assert_eq!(status(Some(Arc::new(|| Err("line 3: no".to_owned())))), StatusCode::UNPROCESSABLE_ENTITY);
+    }
+
+    #[test]
+    fn whatever_is_asked_has_an_answer() {
+        let site = site(None);
+        let pieces = [
+            "/",
+            "api",
+            "v1",
+            "streams",
+            "clients",
+            "vhosts",
+            "metrics",
+            "drain",
+            "{id}",
+            "%00",
+            "..",
+            "vid-1",
+            "-1",
+            "?",
+            "&",
+            "=",
+            "start=",
+            "count=18446744073709551616",
+            "%",
+            "\u{e9}",
+            "18446744073709551615",
+            "seconds=18446744073709551615",
+        ];
+        let (mut number, mut answered) = (1u64, 0);
+        for _ in 0..20_000 {
+            let mut path = String::from("/");
+            for _ in 0..8 {
+                number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                path.push_str(pieces[(number >> 33) as usize % pieces.len()]);
+            }
+            let method = ["GET", "HEAD", "POST", "DELETE", "PUT", "OPTIONS", "X"][(number >> 40) as usize % 7];
+            if let Some(reply) = asked(&site, method, &path) {
+                answered += 1;
+                assert!(
+                    !reply.status.is_server_error() || reply.status == StatusCode::NOT_IMPLEMENTED,
+                    "{method} {path}"
+                );
+            }
+        }
+        assert!(answered > 5000, "{answered}");
+    }
+}

@@ -1,0 +1,63 @@
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anabranch_host::Handle;
+use serde_json::Value;
+
+use super::guard::Guard;
+use super::machine::CpuMeter;
+use super::metrics::Ledger;
+use super::settings::ApiSettings;
+
+/// Reads the configuration again: what there is to say of it, or why it stays as it was.
+pub(crate) type Reload = Arc<dyn Fn() -> Result<Value, String> + Send + Sync>;
+
+/// What all answers are made of.
+pub(super) struct Site {
+    pub(super) handle: Handle,
+    pub(super) reload: Option<Reload>,
+    pub(super) guard: Guard,
+    /// Names this run of the server.
+    pub(super) server: String,
+    pub(super) service: String,
+    pub(super) pid: String,
+    /// Unix time of the start, in seconds.
+    pub(super) start: f64,
+    pub(super) cpu: RefCell<CpuMeter>,
+    pub(super) ledger: RefCell<Ledger>,
+}
+
+impl Site {
+    pub(super) fn new(settings: &ApiSettings, handle: Handle, reload: Option<Reload>) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] = anabranch_host::random_seed();
+        Site {
+            handle,
+            reload,
+            guard: Guard::new(settings),
+            server: format!("vid-{:07x}", u32::from_le_bytes([a, b, c, d]) >> 4),
+            service: format!("{:08x}", u32::from_le_bytes([e, f, g, h])),
+            pid: std::process::id().to_string(),
+            start: unix_time().as_secs_f64(),
+            cpu: RefCell::default(),
+            ledger: RefCell::new(Ledger::new(settings.metrics_streams)),
+        }
+    }
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+/// Since 1970.
+pub(super) fn unix_time() -> std::time::Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The same in milliseconds.
+pub(super) fn now_ms() -> u64 {
+    u64::try_from(unix_time().as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,40 @@
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use anabranch_core::source::Gap;
+use anabranch_core::stats::ConnStatsView;
+
+/// What all connections of a server amounted to so far, those that are open included. Only ever grows.
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    /// Connections that were accepted.
+    pub accepted: u64,
+    /// How often one began to publish a stream.
+    pub published: u64,
+    /// How often one began to play a stream.
+    pub played: u64,
+    /// Bytes received, from the first one of the handshakes.
+    pub bytes_in: u64,
+    /// Bytes sent, from the first one of the handshakes.
+    pub bytes_out: u64,
+    /// Audio, video and data messages received.
+    pub frames_in: u64,
+    /// Audio, video and data messages sent or waiting to be.
+    pub frames_out: u64,
+    /// What players did not get because they were slow or paused.
+    pub dropped: Gap,
+    /// Connections that have ended, by the [name](anabranch_core::session::CloseReason::name) of the reason.
+    pub closed: BTreeMap<&'static str, u64>,
+}
+
+impl Totals {
+    /// One more connection.
+    pub(crate) fn add(&mut self, stats: &ConnStatsView) {
+        let stats = stats.snapshot(Instant::now());
+        self.bytes_in += stats.bytes_in;
+        self.bytes_out += stats.bytes_out;
+        self.frames_in += stats.frames_in;
+        self.frames_out += stats.frames_out;
+        self.dropped.add(stats.dropped);
+    }
+}
