@@ -17,7 +17,7 @@ use tracing::warn;
 
 use crate::fanout::Member;
 use crate::reactor::BEAT;
-use crate::transport::{Transport, Written, lost};
+use crate::transport::{Taken, Transport, Written, lost};
 use crate::worker::{Arrival, Local};
 
 /// Turns of a connection's task before others get theirs: a peer that floods must not starve them.
@@ -388,14 +388,4 @@ impl Drop for Task {
         self.local.reactor().release(self.connection.slot);
         self.local.worker().connections.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// What a read brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Taken {
-    Nothing,
-    /// All there was.
-    Some(usize),
-    /// As much as was asked for: there may be more.
-    Whole,
 }

@@ -20,6 +20,16 @@ pub(crate) struct Transport {
     tls: Option<Tls>,
 }
 
+/// What a read brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Nothing,
+    /// All there was.
+    Some(usize),
+    /// As much as was asked for: there may be more.
+    Whole,
+}
+
 /// How far a write came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Written {

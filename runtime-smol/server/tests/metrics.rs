@@ -219,8 +219,14 @@ fn what_a_slow_player_gets_and_what_it_misses_is_all_there_is() {
     let mut publisher = program.publish("cam");
     let mut player = program.play("cam");
     publisher.send(video_header());
+    publisher.send(video(0, true, 60_000));
+    // What comes before a player has begun is not missed.
+    wait_for("the beginning", || {
+        player.step();
+        (player.coded == 1).then_some(())
+    });
     // Far more than sockets hold, while the player reads nothing.
-    for number in 0..FRAMES {
+    for number in 1..FRAMES {
         publisher.send(video(number * 40, true, 60_000));
     }
     let (dropped, of_stream) = wait_for("all frames, sent or missed", || {
