@@ -1,5 +1,6 @@
 //! The program `anabranch`: a live RTMP server.
 
+mod hooks;
 mod program;
 mod settings;
 

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,8 +7,9 @@ use std::time::Duration;
 use anabranch_host::{Banner, CHECK, Options, REPLAY, ThreadOptions, init_log, on_stop_signal};
 use anabranch_smol::Server;
 use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
-use tracing::info;
+use tracing::{info, warn};
 
+use crate::hooks::{HttpHooks, Identity};
 use crate::settings::Settings;
 
 const PROGRAM: &str = "anabranch";
@@ -16,6 +18,9 @@ const CONFIG: &str = "config";
 
 /// How long the end of the program waits for the last of its captures to be written.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
+
+/// How long the end of the program waits for back ends to be told of it.
+const LAST_CALLS: Duration = Duration::from_secs(5);
 
 /// Reads the options, starts log and listeners, shows the addresses, serves until it is told to stop. Ends the process
 /// itself for `--help` and for options that cannot be read.
@@ -51,7 +56,7 @@ fn threads(matches: &ArgMatches) -> Option<std::num::NonZero<usize>> {
 
 fn serve(matches: &ArgMatches) -> Result<(), String> {
     let options = Options::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
-    let _settings = match matches.get_one::<PathBuf>(CONFIG) {
+    let settings = match matches.get_one::<PathBuf>(CONFIG) {
         Some(file) => Settings::read(file)?,
         None => Settings::default(),
     };
@@ -59,7 +64,14 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let _log = init_log(&options.log)?;
     let program = &format!("{PROGRAM} {VERSION}");
     let captures = options.captures(program).map_err(|error| error.to_string())?;
-    let mut builder = Server::builder().config(options.config()).tcp(options.tcp());
+    let mut config = options.config();
+    settings.hooks.apply(&mut config.defaults);
+    let hooks = HttpHooks::new(Identity::new(settings.server_id.as_deref()), &settings.hooks, &HashMap::new())?;
+    let asks = config.defaults.asks.clone();
+    let mut builder = Server::builder().config(config).tcp(options.tcp());
+    if asks.connect || asks.publish || asks.play {
+        builder = builder.hooks(hooks.clone());
+    }
     if let Some(threads) = threads(matches) {
         builder = builder.threads(threads);
     }
@@ -79,6 +91,9 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     // A server whose standard output is closed or full serves all the same.
     let _ = writeln!(io::stdout(), "{}", Banner { program, addresses: &server.addresses() });
     server.run();
+    if !hooks.flush(LAST_CALLS) {
+        warn!("back ends are not told of all that is over: they take too long");
+    }
     if let Some(captures) = captures {
         captures.flush(LAST_RECORDS);
     }

@@ -4,10 +4,17 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::hooks::HookSettings;
+
 /// The configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Settings {}
+pub(crate) struct Settings {
+    /// HTTP calls to a back end about clients.
+    pub(crate) hooks: HookSettings,
+    /// The server's name in hooks. Default: one made of the machine's, the same after each start.
+    pub(crate) server_id: Option<String>,
+}
 
 impl Settings {
     /// Reads the file.
