@@ -59,3 +59,19 @@ fn a_message_that_sets_nothing_is_no_header() {
     assert!(many_tracks([0], 4).is_header());
     assert!(!many_tracks([], 0).is_header());
 }
+
+#[test]
+fn whoever_follows_a_stream_knows_what_changes() {
+    let mut headers = Headers::default();
+    for (header, changes) in [
+        (video_header(0, 1), true),
+        (video_header(40, 1), false),
+        (audio_header(40, 1), true),
+        (video_header(80, 2), true),
+        (audio_header(80, 1), false),
+    ] {
+        assert_eq!(headers.note(&header), changes, "{header:?}");
+    }
+    let in_force: Vec<_> = headers.iter().map(|frame| (frame.kind(), frame.payload().last().copied())).collect();
+    assert_eq!(in_force, [(FrameKind::Video, Some(2)), (FrameKind::Audio, Some(1))]);
+}
