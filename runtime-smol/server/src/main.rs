@@ -2,7 +2,9 @@
 
 mod hooks;
 mod program;
+mod record;
 mod settings;
+mod time_span;
 
 use std::process::ExitCode;
 

@@ -10,13 +10,14 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
 use tracing::{info, warn};
 
 use crate::hooks::{HttpHooks, Identity};
+use crate::record::Recorder;
 use crate::settings::Settings;
 
 const PROGRAM: &str = "anabranch";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const CONFIG: &str = "config";
 
-/// How long the end of the program waits for the last of its captures to be written.
+/// How long the end of the program waits for the last of its captures and recordings to be written.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
 
 /// How long the end of the program waits for back ends to be told of it.
@@ -83,6 +84,8 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     }
     let server = builder.build().map_err(|error| error.to_string())?;
     let handle = server.handle();
+    let recorder = Recorder::new(&settings.record, &HashMap::new());
+    recorder.start(&handle);
     on_stop_signal(move || {
         info!("stopping");
         handle.stop();
@@ -91,6 +94,9 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     // A server whose standard output is closed or full serves all the same.
     let _ = writeln!(io::stdout(), "{}", Banner { program, addresses: &server.addresses() });
     server.run();
+    if !recorder.finish(LAST_RECORDS) {
+        warn!("not all recordings are complete: the disk takes too long");
+    }
     if !hooks.flush(LAST_CALLS) {
         warn!("back ends are not told of all that is over: they take too long");
     }

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::hooks::HookSettings;
+use crate::record::RecordSettings;
 
 /// The configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -12,6 +13,8 @@ use crate::hooks::HookSettings;
 pub(crate) struct Settings {
     /// HTTP calls to a back end about clients.
     pub(crate) hooks: HookSettings,
+    /// Recording of streams.
+    pub(crate) record: RecordSettings,
     /// The server's name in hooks. Default: one made of the machine's, the same after each start.
     pub(crate) server_id: Option<String>,
 }

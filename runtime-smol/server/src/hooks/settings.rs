@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::body::Event;
+use crate::time_span::TimeSpan;
 
 /// A question is answered by us before its deadline comes, so that the client hears our words.
 pub(super) const MARGIN: Duration = Duration::from_secs(1);
@@ -30,13 +31,13 @@ pub(crate) struct HookSettings {
     /// Told when a client plays a stream no longer.
     pub(crate) on_stop: Vec<HookUrl>,
     /// How long one call of one URL may take, such as "10s" or "350ms".
-    pub(crate) timeout: HookTime,
+    pub(crate) timeout: TimeSpan,
     /// How often on_close, on_unpublish and on_stop are repeated when the back end cannot be reached, takes too long or
     /// answers with a server error. A question is not repeated: a client waits for it.
     #[schemars(range(max = 100))]
     pub(crate) retries: u32,
     /// How long to wait before the first repetition; each further wait is twice as long, up to a minute.
-    pub(crate) retry_after: HookTime,
+    pub(crate) retry_after: TimeSpan,
     /// Whether a client is let in when the back end cannot be asked: it cannot be reached, takes too long, answers with
     /// a server error, or too many questions wait already. A refusal is always a refusal.
     pub(crate) allow_on_failure: bool,
@@ -64,9 +65,9 @@ impl Default for HookSettings {
             on_unpublish: Vec::new(),
             on_play: Vec::new(),
             on_stop: Vec::new(),
-            timeout: HookTime(Duration::from_secs(10)),
+            timeout: TimeSpan(Duration::from_secs(10)),
             retries: 5,
-            retry_after: HookTime(Duration::from_secs(1)),
+            retry_after: TimeSpan(Duration::from_secs(1)),
             allow_on_failure: false,
             max_in_flight: 16,
             queue: 2000,
@@ -153,42 +154,6 @@ impl JsonSchema for HookUrl {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "pattern": "^https?://.+" })
-    }
-}
-
-/// A time as it is written in settings: a number with `ms`, `s`, `m` or `h` behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(try_from = "String")]
-pub(crate) struct HookTime(pub(crate) Duration);
-
-impl TryFrom<String> for HookTime {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits);
-        let milliseconds = match unit {
-            "ms" => Some(1),
-            "s" => Some(1000),
-            "m" => Some(60_000),
-            "h" => Some(3_600_000),
-            _ => None,
-        };
-        let time = number.parse::<u32>().ok().zip(milliseconds);
-        match time {
-            Some((number, unit)) if number > 0 => Ok(HookTime(Duration::from_millis(u64::from(number) * unit))),
-            _ => Err(format!("{text:?} is no time such as \"10s\" or \"350ms\"")),
-        }
-    }
-}
-
-impl JsonSchema for HookTime {
-    fn schema_name() -> Cow<'static, str> {
-        "HookTime".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h)$" })
     }
 }
 

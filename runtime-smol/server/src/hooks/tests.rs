@@ -13,15 +13,15 @@ use anabranch_host::{Handle, Listen};
 use anabranch_smol::Server;
 
 use super::{HookSettings, HttpHooks, Identity};
-use backend::{Answer, Backend, PATIENCE, yes};
-use peer::Peer;
+use backend::{Answer, Backend, yes};
+use peer::{PATIENCE, Peer};
 
 // Integration tests use all of them.
 #[allow(dead_code)]
 #[path = "../../tests/hooks/backend.rs"]
 mod backend;
 #[allow(dead_code)]
-#[path = "../../tests/hooks/peer.rs"]
+#[path = "../../tests/support/peer.rs"]
 mod peer;
 
 /// A server in this process.

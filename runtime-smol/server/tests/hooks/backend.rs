@@ -4,13 +4,12 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
-/// The longest that anything may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+use super::peer::PATIENCE;
 
 /// One call, as it came.
 #[derive(Debug, Clone)]

@@ -9,8 +9,8 @@ use std::time::Instant;
 use anabranch_core::client::Event;
 use anabranch_core::message::Message;
 
-use crate::backend::{Backend, PATIENCE, yes};
-use crate::peer::Peer;
+use crate::backend::{Backend, yes};
+use crate::peer::{PATIENCE, Peer};
 use crate::program::Program;
 
 fn visitor(program: &Program) -> Peer {

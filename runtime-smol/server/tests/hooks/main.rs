@@ -3,6 +3,12 @@
 mod backend;
 mod failures;
 mod many;
+// Each test needs something else of it.
+#[allow(dead_code)]
+#[path = "../support/peer.rs"]
 mod peer;
+// Each test needs something else of it.
+#[allow(dead_code)]
+#[path = "../support/program.rs"]
 mod program;
 mod srs;

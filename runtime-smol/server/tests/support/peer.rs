@@ -12,7 +12,8 @@ use anabranch_core::client::{
 use anabranch_core::command::PublishType;
 use bytes::Buf;
 
-use super::backend::PATIENCE;
+/// The longest that anything may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A client of the server.
 pub(crate) struct Peer {

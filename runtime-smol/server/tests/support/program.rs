@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::backend::PATIENCE;
+use super::peer::PATIENCE;
 
 /// A running server; it is killed when it is dropped.
 pub(crate) struct Program {
@@ -54,21 +54,37 @@ impl Program {
     }
 
     /// Waits for a line of the log with these words.
-    pub(crate) fn wait_line(&self, words: &str) -> String {
+    pub(crate) fn wait_line(&self, words: &str) {
+        self.wait_lines(words, 1);
+    }
+
+    /// Waits for so many lines of the log with these words.
+    pub(crate) fn wait_lines(&self, words: &str, count: usize) {
         let start = Instant::now();
         loop {
             let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(line) = log.iter().find(|line| line.contains(words)) {
-                return line.clone();
+            if log.iter().filter(|line| line.contains(words)).count() >= count {
+                return;
             }
-            assert!(start.elapsed() < PATIENCE, "no line with {words:?} in {log:#?}");
+            assert!(start.elapsed() < PATIENCE, "no {count} lines with {words:?} in {log:#?}");
             drop(log);
             thread::sleep(Duration::from_millis(5));
         }
     }
 
+    /// Ends it at once, as a crash does.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Asks it to end and waits until it has.
     pub(crate) fn stop(mut self) {
+        self.terminate();
+    }
+
+    /// The same for one that is looked at afterwards.
+    pub(crate) fn terminate(&mut self) {
         let kill = format!("kill -TERM {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         let start = Instant::now();
@@ -91,7 +107,7 @@ impl Drop for Program {
 pub(crate) fn folder() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("anabranch-hooks-{}-{number}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("anabranch-test-{}-{number}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     folder
 }
