@@ -37,6 +37,20 @@ pub(super) struct Call {
     pub(super) retry_after: Duration,
 }
 
+/// What a call is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sort {
+    /// Somebody waits for the answer.
+    Question,
+    Notice,
+}
+
+impl Call {
+    fn sort(&self) -> Sort {
+        if self.deadline.is_some() { Sort::Question } else { Sort::Notice }
+    }
+}
+
 /// What makes two URLs one endpoint: they share its limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EndpointKey {
@@ -115,7 +129,9 @@ pub(super) struct Endpoint {
     agent: Agent,
     complaints: Complaints,
     /// Calls that were admitted and are not over, wherever they wait.
-    admitted: AtomicUsize,
+    questions: AtomicUsize,
+    /// Counted for themselves: what waits to be repeated must not keep clients out.
+    notices: AtomicUsize,
     queue: Mutex<Queue>,
     work: Condvar,
 }
@@ -164,21 +180,29 @@ impl Endpoint {
             complaints: Complaints::new(key.url.to_string()),
             agent,
             key,
-            admitted: AtomicUsize::new(0),
+            questions: AtomicUsize::new(0),
+            notices: AtomicUsize::new(0),
             queue: Mutex::default(),
             work: Condvar::new(),
         })
     }
 
     /// Takes a place for one more call, to be given back by [`leave`](Self::leave). False if there is none.
-    pub(super) fn admit(&self) -> bool {
+    pub(super) fn admit(&self, sort: Sort) -> bool {
         let places = self.key.max_in_flight.saturating_add(self.key.queue);
         let more = |count| (count < places).then_some(count + 1);
-        self.admitted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        self.count(sort).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
-    pub(super) fn leave(&self) {
-        self.admitted.fetch_sub(1, Ordering::Relaxed);
+    pub(super) fn leave(&self, sort: Sort) {
+        self.count(sort).fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn count(&self, sort: Sort) -> &AtomicUsize {
+        match sort {
+            Sort::Question => &self.questions,
+            Sort::Notice => &self.notices,
+        }
     }
 
     /// Something did not go as it should; told in the log, but not each time.
@@ -189,9 +213,9 @@ impl Endpoint {
     /// Has a call made by one of its threads.
     pub(super) fn push(self: &Arc<Self>, call: Call, order: &Arc<Order>) {
         let mut queue = self.queue();
-        match call.deadline {
-            Some(_) => queue.questions.push_back(call),
-            None => queue.push_notice(Instant::now(), call),
+        match call.sort() {
+            Sort::Question => queue.questions.push_back(call),
+            Sort::Notice => queue.push_notice(Instant::now(), call),
         }
         if queue.waiting() <= queue.idle || queue.workers >= self.key.max_in_flight {
             drop(queue);
@@ -213,14 +237,17 @@ impl Endpoint {
         while let Some(call) = self.next() {
             let reply = self.make(&call);
             match reply {
-                Reply::Failed(why) if call.deadline.is_none() && call.retries > 0 => {
+                Reply::Failed(why) if call.sort() == Sort::Notice && call.retries > 0 => {
                     self.complain(&format!("{why}; it is told again"));
-                    let due = Instant::now() + call.retry_after;
+                    let due = Instant::now() + call.retry_after.min(LONGEST_WAIT);
                     let retry_after = call.retry_after.saturating_mul(2).min(LONGEST_WAIT);
                     let again = Call { retries: call.retries - 1, retry_after, ..call };
                     self.queue().push_notice(due, again);
                 }
-                reply => order.finish(self, call.connection, reply),
+                reply => {
+                    self.leave(call.sort());
+                    order.finish(self, call.connection, reply);
+                }
             }
         }
     }

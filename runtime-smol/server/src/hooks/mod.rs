@@ -23,7 +23,7 @@ use anabranch_core::conn::{Ask, Notice, Verdict};
 use anabranch_host::{Answer, Hooks};
 
 use body::Event;
-use endpoint::{Endpoint, EndpointKey};
+use endpoint::{Endpoint, EndpointKey, Sort};
 pub(crate) use identity::Identity;
 use order::{Job, Kind, Order, on_failure};
 pub(crate) use settings::HookSettings;
@@ -150,9 +150,9 @@ impl Hooks for HttpHooks {
             answer.give(Verdict::Allow);
             return;
         }
-        let admitted = endpoints.iter().take_while(|endpoint| endpoint.admit()).count();
+        let admitted = endpoints.iter().take_while(|endpoint| endpoint.admit(Sort::Question)).count();
         if let Some(full) = endpoints.get(admitted) {
-            endpoints[..admitted].iter().for_each(|endpoint| endpoint.leave());
+            endpoints[..admitted].iter().for_each(|endpoint| endpoint.leave(Sort::Question));
             full.complain(&format!("too many calls wait; {} is not called", event.name()));
             answer.give(on_failure(route.settings.allow_on_failure));
             return;
@@ -170,7 +170,7 @@ impl Hooks for HttpHooks {
         };
         let route = self.inner.route(body::vhost(&notice.subject, &notice.client));
         let (admitted, full): (Vec<_>, Vec<_>) =
-            route.endpoints(event).iter().cloned().partition(|endpoint| endpoint.admit());
+            route.endpoints(event).iter().cloned().partition(|endpoint| endpoint.admit(Sort::Notice));
         for endpoint in full {
             endpoint.complain(&format!("too many calls wait; {} is dropped", event.name()));
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anabranch_core::conn::{Subject, Verdict};
 use anabranch_host::Answer;
 
-use super::endpoint::{Call, Endpoint};
+use super::endpoint::{Call, Endpoint, Sort};
 use super::reply::Reply;
 
 /// How long after a refusal the core may still say that what was asked about is over. It does if it gave up waiting or
@@ -95,7 +95,6 @@ impl Order {
 
     /// A call is over.
     pub(super) fn finish(self: &Arc<Self>, endpoint: &Endpoint, connection: u64, reply: Reply) {
-        endpoint.leave();
         let mut state = self.state();
         let (given, starts) = state.finish(connection, endpoint, reply);
         let empty = state.clients.is_empty();
@@ -129,7 +128,7 @@ impl State {
                     *open = job.endpoints.len();
                     return job.tell(connection);
                 }
-                Kind::Tell { .. } => job.endpoints.iter().for_each(|endpoint| endpoint.leave()),
+                Kind::Tell { .. } => job.endpoints.iter().for_each(|endpoint| endpoint.leave(Sort::Notice)),
             }
             self.next(connection);
         }
@@ -180,7 +179,7 @@ impl State {
                 if granted && !rest.is_empty() {
                     return (None, job.ask(connection).into_iter().collect());
                 }
-                rest.iter().for_each(|endpoint| endpoint.leave());
+                rest.iter().for_each(|endpoint| endpoint.leave(Sort::Question));
                 let answer = answer.take();
                 if !granted {
                     let name = name(&job.subject);

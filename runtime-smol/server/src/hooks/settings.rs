@@ -44,8 +44,8 @@ pub(crate) struct HookSettings {
     /// Calls of one URL at the same time.
     #[schemars(range(min = 1, max = 1024))]
     pub(crate) max_in_flight: usize,
-    /// Calls of one URL that may wait for their turn. What comes beyond is not called: questions are answered at once
-    /// as for any failure, the others are dropped, counted in the log.
+    /// Questions to one URL that may wait for their turn, and as many notices. What comes beyond is not called: questions
+    /// are answered at once as for any failure, notices are dropped, counted in the log.
     #[schemars(range(max = 1_000_000))]
     pub(crate) queue: usize,
     /// Certificates (PEM) that vouch for HTTPS back ends, instead of the system's.

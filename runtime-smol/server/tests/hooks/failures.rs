@@ -158,3 +158,22 @@ fn what_no_queue_can_take_is_answered_at_once_and_counted() {
     waiting.join().unwrap().unwrap();
     assert_eq!(slow.calls().len(), 2, "what was dropped is not called later");
 }
+
+#[test]
+fn notices_that_wait_to_be_repeated_keep_nobody_out() {
+    let backend = Backend::start(|call| match call.action() {
+        "on_publish" => yes(),
+        _ => Some((500, String::new())),
+    });
+    let url = backend.url("/");
+    let program = Program::start(&format!(
+        "[hooks]\nmax_in_flight = 1\nqueue = 0\nretry_after = '1h'\non_publish = ['{url}']\non_unpublish = ['{url}']\n"
+    ));
+    let mut peer = visitor(&program);
+    peer.publish("cam").unwrap();
+    peer.leave();
+    program.wait_line("it is told again");
+    for number in 0..5 {
+        visitor(&program).publish(&format!("other{number}")).unwrap();
+    }
+}
