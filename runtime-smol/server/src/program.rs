@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use crate::hooks::{HttpHooks, Identity};
 use crate::record::Recorder;
+use crate::record::repair::{self, REPAIR};
 use crate::settings::Settings;
 
 const PROGRAM: &str = "anabranch";
@@ -30,6 +31,7 @@ pub(crate) fn main() -> ExitCode {
     let done = match matches.subcommand() {
         Some((REPLAY, matches)) => anabranch_host::replay(matches),
         Some((CHECK, matches)) => anabranch_host::check(matches, threads(matches)),
+        Some((REPAIR, matches)) => repair::run(matches),
         _ => serve(&matches).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
@@ -48,7 +50,7 @@ fn command() -> Command {
         .value_parser(value_parser!(PathBuf))
         .help("Read this configuration file");
     let options = ThreadOptions::command(Options::command(Command::new(PROGRAM)));
-    anabranch_host::command(options, VERSION).arg(file)
+    anabranch_host::command(options, VERSION).arg(file).subcommand(repair::command())
 }
 
 fn threads(matches: &ArgMatches) -> Option<std::num::NonZero<usize>> {

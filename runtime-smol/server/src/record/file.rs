@@ -6,7 +6,7 @@ use anabranch_core::flv::tag;
 use anabranch_core::message::MessageType;
 
 /// The body of the first tag: room for what is known only at the end, metadata with its index.
-const RESERVED: usize = 48 << 10;
+pub(super) const RESERVED: usize = 48 << 10;
 /// The marker of a long string in AMF 0.
 const LONG_STRING: u8 = 0x0C;
 /// What is written at once: a process that is killed has written all of a page or nothing.
@@ -97,22 +97,60 @@ impl Index {
     }
 }
 
-impl<F: Target> FlvFile<F> {
-    /// Begins an empty file. `metadata` is the body of the encoder's `onMetaData`.
-    ///
-    /// # Errors
-    /// The system's.
-    pub(super) fn begin(file: F, metadata: Option<&[u8]>) -> io::Result<Self> {
-        let mut begun = FlvFile {
-            file,
-            properties: metadata.map(properties).unwrap_or_default(),
+impl FlvFile<()> {
+    /// A file of which only what is in it matters so far. `metadata` is the body of an `onMetaData`.
+    pub(super) fn found(metadata: &[u8]) -> Self {
+        FlvFile {
+            file: (),
+            properties: properties(metadata),
             pending: Vec::new(),
             written: 0,
             audio: false,
             video: false,
             clock: Clock::default(),
             index: Index { entries: Vec::new(), stride: 1, seen: 0 },
-        };
+        }
+    }
+
+    /// The file itself, to be written from there on.
+    pub(super) fn of<F>(self, file: F, written: u64) -> FlvFile<F> {
+        let FlvFile { file: (), properties, pending, written: _, audio, video, clock, index } = self;
+        FlvFile { file, properties, pending, written, audio, video, clock, index }
+    }
+}
+
+impl<F> FlvFile<F> {
+    /// A tag is or will be there; gives its time.
+    pub(super) fn note(&mut self, type_id: u8, timestamp: u32, key_frame: bool, position: u64) -> u64 {
+        let time = self.clock.at(timestamp);
+        if key_frame {
+            self.index.add(time, position);
+        }
+        self.audio |= type_id == MessageType::AUDIO;
+        self.video |= type_id == MessageType::VIDEO;
+        time
+    }
+
+    /// How long it would be with something of that time, in milliseconds.
+    pub(super) fn duration_with(&self, timestamp: u32) -> u64 {
+        let mut clock = self.clock;
+        clock.at(timestamp);
+        clock.latest
+    }
+
+    /// Milliseconds.
+    pub(super) fn duration(&self) -> u64 {
+        self.clock.latest
+    }
+}
+
+impl<F: Target> FlvFile<F> {
+    /// Begins an empty file. `metadata` is the body of the encoder's `onMetaData`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn begin(file: F, metadata: Option<&[u8]>) -> io::Result<Self> {
+        let mut begun = FlvFile::found(metadata.unwrap_or_default()).of(file, 0);
         let mut start = Vec::new();
         tag::write_file_header(true, true, &mut start);
         start.extend(begun.reserved(false));
@@ -126,12 +164,7 @@ impl<F: Target> FlvFile<F> {
     /// # Errors
     /// The system's; the file ends behind the last tag that was written whole.
     pub(super) fn push(&mut self, type_id: u8, timestamp: u32, key_frame: bool, body: &[u8]) -> io::Result<()> {
-        let time = self.clock.at(timestamp);
-        if key_frame {
-            self.index.add(time, self.length());
-        }
-        self.audio |= type_id == MessageType::AUDIO;
-        self.video |= type_id == MessageType::VIDEO;
+        let time = self.note(type_id, timestamp, key_frame, self.length());
         // The time on disk wraps as the stream's does. A body too long for FLV is too long for RTMP.
         let wrapped = u32::try_from(time & u64::from(u32::MAX)).unwrap_or_default();
         let _ = tag::write_tag(type_id, wrapped, body, &mut self.pending);
@@ -161,18 +194,6 @@ impl<F: Target> FlvFile<F> {
     /// Bytes, with those that wait.
     pub(super) fn length(&self) -> u64 {
         self.written + self.pending.len() as u64
-    }
-
-    /// How long it would be with something of that time, in milliseconds.
-    pub(super) fn duration_with(&self, timestamp: u32) -> u64 {
-        let mut clock = self.clock;
-        clock.at(timestamp);
-        clock.latest
-    }
-
-    /// Milliseconds.
-    pub(super) fn duration(&self) -> u64 {
-        self.clock.latest
     }
 
     /// Writes what waits, and metadata with length and index.

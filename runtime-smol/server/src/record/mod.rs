@@ -5,6 +5,7 @@
 
 mod file;
 mod name;
+pub(crate) mod repair;
 mod settings;
 mod tape;
 

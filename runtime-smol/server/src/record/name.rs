@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anabranch_core::url::StreamKey;
+use rustix::fs::{FlockOperation, flock};
 
 use super::settings::RecordSettings;
 
@@ -56,7 +57,11 @@ pub(super) fn create(settings: &RecordSettings, name: &FileName<'_>) -> io::Resu
         let path = numbered(&path, number);
         // Never through a link, never over another file.
         match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
-            Ok(file) => return Ok((file, path)),
+            Ok(file) => {
+                // For `repair`, which must not touch it meanwhile. Not every file system has locks.
+                let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
+                return Ok((file, path));
+            }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(named(error)),
         }

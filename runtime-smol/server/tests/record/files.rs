@@ -1,5 +1,6 @@
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anabranch_core::client::StreamHandle;
 use anabranch_core::message::Message;
@@ -214,9 +215,38 @@ fn the_end_of_the_server_is_the_end_of_its_files() {
     media::wait_for("frames in the file", || {
         media::files(&server.files).first().is_some_and(|file| media::tags(file).0.len() == 4)
     });
+    let recording = media::files(&server.files);
+    let output = Command::new(env!("CARGO_BIN_EXE_anabranch")).arg("repair").args(&recording).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("it is being written"), "{output:?}");
     server.program.terminate();
     let [file] = &media::files(&server.files)[..] else { panic!("one file") };
     let (tags, rest) = media::tags(file);
     assert_eq!((tags.len(), rest), (4, 0));
     assert!(tags[0].body.windows(8).any(|bytes| bytes == b"filesize"), "it is complete");
+}
+
+#[test]
+fn a_publisher_that_comes_back_at_once_is_recorded_again() {
+    let server = Recording::start("");
+    for number in 0..30 {
+        let mut peer = Peer::to(server.program.address, "rtmp://h/live/x");
+        // The one before may not have left yet.
+        let Ok(stream) = peer.publish("cam") else { continue };
+        send(&mut peer, stream, &avc(66, number));
+        peer.leave();
+    }
+    server.program.wait_lines("phase publishing", 1);
+    let mut last = Peer::to(server.program.address, "rtmp://h/live/x");
+    let mut stream = last.publish("cam");
+    while stream.is_err() {
+        last = Peer::to(server.program.address, "rtmp://h/live/x");
+        stream = last.publish("cam");
+    }
+    send(&mut last, stream.unwrap(), &avc(77, 0));
+    last.leave();
+    media::wait_for("recording of the last", || {
+        media::files(&server.files)
+            .iter()
+            .any(|file| bodies(&media::tags(file).0, 9).contains(&vec![0x27, 1, 0, 0, 0, 77]))
+    });
 }
