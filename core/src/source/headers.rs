@@ -139,6 +139,15 @@ impl Headers {
         self.entries.is_empty()
     }
 
+    /// Takes a header frame in, for whoever follows a stream frame by frame. True if that changes anything.
+    pub fn note(&mut self, frame: &Frame) -> bool {
+        let same = self.have(frame);
+        if !same {
+            self.apply(frame, HeaderLimits { bytes: 1 << 20, tracks: 16 });
+        }
+        !same
+    }
+
     /// True if a video sequence header is in force.
     pub fn has_video(&self) -> bool {
         self.entries.iter().any(|entry| entry.slot.medium == Medium::Video)

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,11 +7,14 @@ use std::time::Duration;
 use anabranch_host::{Banner, CHECK, Options, REPLAY, ThreadOptions, init_log};
 use anabranch_smol::{Carrier, Server};
 use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::api;
+use crate::hooks::{HttpHooks, Identity};
 use crate::life::{follow_signals, inherited_listeners, ready, reloaded, reloading};
 use crate::paperwork::{self, COMPLETIONS, MAN, SHELL};
+use crate::record::Recorder;
+use crate::record::repair::{self, REPAIR};
 use crate::settings::Settings;
 use crate::tls::TlsListeners;
 
@@ -19,8 +23,11 @@ const PROGRAM: &str = "anabranch";
 const VERSION: &str = env!("ANABRANCH_VERSION");
 const CONFIG: &str = "config";
 
-/// How long the end of the program waits for the last of its captures to be written.
+/// How long the end of the program waits for the last of its captures and recordings to be written.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
+
+/// How long the end of the program waits for back ends to be told of it.
+const LAST_CALLS: Duration = Duration::from_secs(5);
 
 /// Reads the options, starts log and listeners, shows the addresses, serves until it is told to stop. Ends the process
 /// itself for `--help` and for options that cannot be read.
@@ -39,6 +46,7 @@ pub(crate) fn main() -> ExitCode {
             let printed = paperwork::manual(command(), &mut io::stdout());
             printed.map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
         }
+        Some((REPAIR, matches)) => repair::run(matches),
         _ => serve(&matches).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
@@ -57,7 +65,7 @@ fn command() -> Command {
         .value_parser(value_parser!(PathBuf))
         .help("Read this configuration file");
     let options = ThreadOptions::command(Options::command(Command::new(PROGRAM)));
-    paperwork::add_to(anabranch_host::command(options, VERSION).arg(file))
+    paperwork::add_to(anabranch_host::command(options, VERSION).arg(file).subcommand(repair::command()))
 }
 
 fn threads(matches: &ArgMatches) -> Option<std::num::NonZero<usize>> {
@@ -74,7 +82,14 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let _log = init_log(&options.log)?;
     let program = &format!("{PROGRAM} {VERSION}");
     let captures = options.captures(program).map_err(|error| error.to_string())?;
-    let mut builder = Server::builder().config(options.config()).tcp(options.tcp());
+    let mut config = options.config();
+    settings.hooks.apply(&mut config.defaults);
+    let hooks = HttpHooks::new(Identity::new(settings.server_id.as_deref()), &settings.hooks, &HashMap::new())?;
+    let asks = config.defaults.asks.clone();
+    let mut builder = Server::builder().config(config).tcp(options.tcp());
+    if asks.connect || asks.publish || asks.play {
+        builder = builder.hooks(hooks.clone());
+    }
     if let Some(threads) = threads(matches) {
         builder = builder.threads(threads);
     }
@@ -98,6 +113,8 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let server = builder.build().map_err(|error| error.to_string())?;
     let api = api::start(&settings.api, server.handle(), None)?;
     let handle = server.handle();
+    let recorder = Recorder::new(&settings.record, &HashMap::new());
+    recorder.start(&handle);
     let drain = settings.shutdown.drain();
     let reload = || {
         reloading();
@@ -111,6 +128,12 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     }
     ready();
     server.run();
+    if !recorder.finish(LAST_RECORDS) {
+        warn!("not all recordings are complete: the disk takes too long");
+    }
+    if !hooks.flush(LAST_CALLS) {
+        warn!("back ends are not told of all that is over: they take too long");
+    }
     if let Some(captures) = captures {
         captures.flush(LAST_RECORDS);
     }

@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::api::ApiSettings;
+use crate::hooks::HookSettings;
 use crate::life::ShutdownSettings;
+use crate::record::RecordSettings;
 use crate::tls::TlsSettings;
 
 /// The configuration file.
@@ -18,6 +20,12 @@ pub(crate) struct Settings {
     pub(crate) tls: TlsSettings,
     /// The HTTP API and the metrics.
     pub(crate) api: ApiSettings,
+    /// HTTP calls to a back end about clients.
+    pub(crate) hooks: HookSettings,
+    /// Recording of streams.
+    pub(crate) record: RecordSettings,
+    /// The server's name in hooks. Default: one made of the machine's, the same after each start.
+    pub(crate) server_id: Option<String>,
 }
 
 impl Settings {

@@ -11,7 +11,7 @@ use anabranch_core::stats::ConnSnapshot;
 use anabranch_core::url::StreamKey;
 use tracing::info;
 
-use crate::host::{Host, Link};
+use crate::host::{Host, Link, Publications};
 use crate::local::{Publication, Subscribers, Subscription};
 use crate::totals::Totals;
 
@@ -199,6 +199,7 @@ impl Handle {
     pub fn publish(&self, path: &str) -> Result<Publication, LocalError> {
         let publisher = self.control.core().publish(path)?;
         info!("the program publishes {}", publisher.key());
+        self.control.publishes(publisher.key());
         Ok(Publication::new(publisher, self.control.clone()))
     }
 
@@ -210,6 +211,18 @@ impl Handle {
         let player = self.control.core().play(path)?;
         info!("the program plays {}", player.key());
         Ok(Subscription::new(player, self.control.clone()))
+    }
+
+    /// The same for a stream whose name is known to be one, as [`on_publish`](Self::on_publish) tells it.
+    pub fn subscribe_to(&self, key: &StreamKey) -> Subscription {
+        Subscription::new(self.control.core().hub().play(key), self.control.clone())
+    }
+
+    /// Has `begins` called whenever somebody begins to publish a stream, a client or the program itself, before there is
+    /// anything in it: who [subscribes](Self::subscribe_to) there misses nothing. It is called by the thread that serves
+    /// the publisher and must not block. Only the first call of this has an effect.
+    pub fn on_publish(&self, begins: impl Fn(&StreamKey) + Send + Sync + 'static) {
+        self.control.on_publish(Publications(Box::new(begins)));
     }
 }
 
@@ -227,6 +240,8 @@ pub(crate) trait Control: Send + Sync {
     fn wake(&self, stream: StreamId);
     fn wake_at(self: Arc<Self>, stream: StreamId, at: Instant);
     fn subscribers(&self) -> &Subscribers;
+    fn publishes(&self, key: &StreamKey);
+    fn on_publish(&self, publications: Publications);
     /// Open connections, accepted ones, the time of the beginning.
     fn counts(&self) -> (usize, u64, Instant);
     fn wait_until_empty(&self, deadline: Instant) -> bool;
@@ -261,6 +276,14 @@ impl<R: Runtime> Control for R {
 
     fn subscribers(&self) -> &Subscribers {
         self.host().subscribers()
+    }
+
+    fn publishes(&self, key: &StreamKey) {
+        self.host().publishes(key);
+    }
+
+    fn on_publish(&self, publications: Publications) {
+        self.host().on_publish(publications);
     }
 
     fn counts(&self) -> (usize, u64, Instant) {

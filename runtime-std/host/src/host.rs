@@ -1,14 +1,16 @@
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anabranch_core::conn::{self, Action, Conn, Report, Role};
+use anabranch_core::conn::{self, Action, Attachment, Conn, Report, Role};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::CloseReason;
 use anabranch_core::stats::ConnStatsView;
+use anabranch_core::url::StreamKey;
 use event_listener::{Event, Listener};
 use socket2::SockRef;
 use tracing::error;
@@ -34,6 +36,15 @@ pub trait Link: Send + Sync + 'static {
     fn inspect(&self, look: &mut dyn FnMut(&Conn));
 }
 
+/// Who is told of publications.
+pub(crate) struct Publications(pub(crate) Box<dyn Fn(&StreamKey) + Send + Sync>);
+
+impl fmt::Debug for Publications {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publications").finish_non_exhaustive()
+    }
+}
+
 /// What the connections of one running server share, whatever runtime serves them: the core, the list of the
 /// connections themselves, the log, the hooks, and the streams that the program itself takes part in.
 #[derive(Debug)]
@@ -44,6 +55,8 @@ pub struct Host<C> {
     captures: Option<Captures>,
     subscribers: Subscribers,
     connections: Mutex<Connections<C>>,
+    /// Told of each publication that begins.
+    publications: OnceLock<Publications>,
     /// Notified when the last connection ends.
     emptied: Event,
     accepted: AtomicU64,
@@ -83,6 +96,7 @@ impl<C: Link> Host<C> {
             captures: setup.captures.clone(),
             subscribers: Subscribers::default(),
             connections: Mutex::default(),
+            publications: OnceLock::new(),
             emptied: Event::new(),
             accepted: AtomicU64::new(0),
             published: AtomicU64::new(0),
@@ -152,9 +166,13 @@ impl<C: Link> Host<C> {
     /// Does what the core wants done and what needs no runtime for it: all but subscriptions and wake-ups.
     pub fn act(&self, action: Action, lines: &Lines, connection: &Arc<C>) {
         lines.action(&action);
-        if let Action::Attach(attachment) = &action {
-            let count = if attachment.role == Role::Publisher { &self.published } else { &self.played };
-            count.fetch_add(1, Ordering::Relaxed);
+        if let Action::Attach(Attachment { role, key, .. }) = &action {
+            if *role == Role::Publisher {
+                self.published.fetch_add(1, Ordering::Relaxed);
+                self.publishes(key);
+            } else {
+                self.played.fetch_add(1, Ordering::Relaxed);
+            }
         }
         let Some(hooks) = &self.hooks else {
             return;
@@ -177,6 +195,18 @@ impl<C: Link> Host<C> {
     /// There is something new in a stream: tells those parts of the program that have subscribed to it.
     pub fn wake(&self, stream: StreamId) {
         self.subscribers.wake(stream);
+    }
+
+    /// A publication begins: nothing is pushed before this returns.
+    pub(crate) fn publishes(&self, key: &StreamKey) {
+        if let Some(publications) = self.publications.get() {
+            (publications.0)(key);
+        }
+    }
+
+    /// Has somebody told of each publication that begins. Only the first who asks is.
+    pub(crate) fn on_publish(&self, publications: Publications) {
+        let _ = self.publications.set(publications);
     }
 
     /// What all connections share.

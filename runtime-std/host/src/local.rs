@@ -151,6 +151,11 @@ impl Subscription {
         self.player.key()
     }
 
+    /// True while somebody publishes the stream.
+    pub fn is_live(&self) -> bool {
+        self.player.is_live()
+    }
+
     /// What is there now.
     pub fn try_recv(&mut self) -> Option<Update> {
         if self.queue.is_empty() {

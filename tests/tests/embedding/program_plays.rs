@@ -1,11 +1,15 @@
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use anabranch_core::client::Event;
+use anabranch_core::command::PublishType;
 use anabranch_core::conn::VhostConfig;
 use anabranch_core::message::Message;
 use anabranch_core::source::{FrameKind, SourceLimits};
-use anabranch_host::{Serve, Update};
+use anabranch_host::{Serve, Subscription, Update};
 use anabranch_tests::clients::{Clip, PATIENCE, Tag, TagKind, media_tags};
+use anabranch_tests::driver::Driver;
 
 use crate::Running;
 
@@ -13,6 +17,7 @@ on_both_runtimes!(
     what_a_client_publishes_is_played_by_the_program,
     a_subscription_that_is_not_fetched_misses_and_says_what,
     subscriptions_wait_in_an_async_runtime_too,
+    who_hears_of_a_publication_misses_nothing_of_it,
 );
 
 const CLIP: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 4, gop: 300, megabits: None };
@@ -104,5 +109,33 @@ fn subscriptions_wait_in_an_async_runtime_too<S: Serve + Send + 'static>() {
     ask.recv_blocking().expect("it asks for the end");
     drop(publication);
     assert_eq!(player.join().expect("it does not panic"), 50);
+    server.stop();
+}
+
+fn who_hears_of_a_publication_misses_nothing_of_it<S: Serve + Send + 'static>() {
+    let server = Running::start::<S>(|builder| builder);
+    let (begun, beginnings) = channel();
+    let handle = server.handle.clone();
+    server.handle.on_publish(move |key| begun.send(handle.subscribe_to(key)).expect("the test goes on"));
+    let message = |number: u8| Message::video(u32::from(number), [0x17, 1, 0, 0, 0, number].as_slice());
+    let hears = |mut subscription: Subscription, number: u8| {
+        assert!(subscription.is_live());
+        let Some(Update::Frame(frame)) = subscription.recv_timeout(PATIENCE) else { panic!("no frame") };
+        assert_eq!(frame.payload().last(), Some(&number));
+        subscription
+    };
+    let mut publisher = Driver::to(&server.url("live/cam"));
+    let stream = publisher.client.publish("cam", PublishType::Live).expect("it may ask");
+    publisher.wait_event("a stream", |event| matches!(event, Event::Publishing { .. }).then_some(()));
+    let subscription = beginnings.recv_timeout(PATIENCE).expect("it has begun before its publisher knows");
+    publisher.client.send_message(stream, message(1)).expect("it is published");
+    publisher.flush();
+    let mut subscription = hears(subscription, 1);
+    publisher.close();
+    assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Ended)));
+    assert!(!subscription.is_live());
+    let mut publication = server.handle.publish("live/own").expect("nobody else does");
+    publication.push(message(2)).expect("the server runs");
+    hears(beginnings.recv_timeout(PATIENCE).expect("the program's own"), 2);
     server.stop();
 }

@@ -70,3 +70,19 @@ fn a_header_of_several_tracks_repeats_what_is_in_force_only_if_it_does_for_each_
     source.push(now, both);
     assert_eq!(source.headers().iter().count(), 1, "the second track's part alone is the same");
 }
+
+#[test]
+fn whoever_follows_a_stream_knows_what_changes() {
+    let mut headers = Headers::default();
+    for (header, changes) in [
+        (video_header(0, 1), true),
+        (video_header(40, 1), false),
+        (audio_header(40, 1), true),
+        (video_header(80, 2), true),
+        (audio_header(80, 1), false),
+    ] {
+        assert_eq!(headers.note(&header), changes, "{header:?}");
+    }
+    let in_force: Vec<_> = headers.iter().map(|frame| (frame.kind(), frame.payload().last().copied())).collect();
+    assert_eq!(in_force, [(FrameKind::Video, Some(2)), (FrameKind::Audio, Some(1))]);
+}

@@ -1,0 +1,152 @@
+use anabranch_core::conn::{Ask, ClientFacts, Notice, StreamFacts, Subject};
+use anabranch_core::url;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use super::identity::Identity;
+
+/// A call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Event {
+    Connect,
+    Close,
+    Publish,
+    Unpublish,
+    Play,
+    Stop,
+}
+
+impl Event {
+    pub(super) const ALL: [Event; 6] =
+        [Event::Connect, Event::Close, Event::Publish, Event::Unpublish, Event::Play, Event::Stop];
+
+    /// Its name in settings and in `action`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Event::Connect => "on_connect",
+            Event::Close => "on_close",
+            Event::Publish => "on_publish",
+            Event::Unpublish => "on_unpublish",
+            Event::Play => "on_play",
+            Event::Stop => "on_stop",
+        }
+    }
+
+    /// The question about a subject; none about what is no business of hooks.
+    pub(super) fn asking(subject: &Subject) -> Option<Event> {
+        match subject {
+            Subject::Connect => Some(Event::Connect),
+            Subject::Publish(_) => Some(Event::Publish),
+            Subject::Play(_) => Some(Event::Play),
+            Subject::Traverse(_) => None,
+        }
+    }
+
+    /// What is told at the end of a subject.
+    pub(super) fn telling(subject: &Subject) -> Option<Event> {
+        match subject {
+            Subject::Connect => Some(Event::Close),
+            Subject::Publish(_) => Some(Event::Unpublish),
+            Subject::Play(_) => Some(Event::Stop),
+            Subject::Traverse(_) => None,
+        }
+    }
+}
+
+/// The virtual host whose hooks are called: that of the stream, which may be another than that of `connect`.
+pub(super) fn vhost<'a>(subject: &'a Subject, client: &'a ClientFacts) -> &'a str {
+    match subject {
+        Subject::Publish(stream) | Subject::Play(stream) | Subject::Traverse(stream) => stream.key.vhost(),
+        Subject::Connect => &client.vhost,
+    }
+}
+
+/// The body of a question.
+pub(super) fn of_question(event: Event, ask: &Ask, identity: &Identity) -> String {
+    of(event, &ask.subject, &ask.client, identity, (0, 0))
+}
+
+/// The body of what is told.
+pub(super) fn of_notice(event: Event, notice: &Notice, identity: &Identity) -> String {
+    let bytes = notice.closed.as_ref().map_or((0, 0), |closed| (closed.sent, closed.received));
+    of(event, &notice.subject, &notice.client, identity, bytes)
+}
+
+/// Fields, their types and their order are SRS's.
+fn of(
+    event: Event,
+    subject: &Subject,
+    client: &ClientFacts,
+    identity: &Identity,
+    (sent, received): (u64, u64),
+) -> String {
+    let ip = client.address.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();
+    let tc_url = client.tc_url.as_deref().unwrap_or_default();
+    let page_url = client.page_url.as_deref().unwrap_or_default();
+    let mut body = Object::default();
+    body.text("server_id", identity.server_id())
+        .text("service_id", identity.service_id())
+        .text("action", event.name())
+        .text("client_id", identity.client_id(client.connection))
+        .text("ip", ip)
+        .text("vhost", vhost(subject, client));
+    match (event, subject) {
+        (Event::Close, _) => {
+            body.text("app", client.app.as_str()).number("send_bytes", sent).number("recv_bytes", received);
+        }
+        (Event::Play, Subject::Play(stream)) => {
+            body.text("app", stream.key.app())
+                .text("stream", stream.key.stream())
+                .text("tcUrl", tc_url)
+                .text("param", stream.params.as_str())
+                .text("pageUrl", page_url)
+                .stream(stream);
+        }
+        (_, Subject::Publish(stream) | Subject::Play(stream)) => {
+            body.text("app", stream.key.app())
+                .text("tcUrl", tc_url)
+                .text("stream", stream.key.stream())
+                .text("param", stream.params.as_str())
+                .stream(stream);
+        }
+        _ => {
+            // Which stream it will be is not known before the client has connected.
+            let params = url::Connect::parse(client.tc_url.as_deref(), Some(&client.app))
+                .map(|connect| connect.params().to_query())
+                .unwrap_or_default();
+            body.text("app", client.app.as_str())
+                .text("stream", "")
+                .text("param", params)
+                .text("tcUrl", tc_url)
+                .text("pageUrl", page_url);
+        }
+    }
+    // Texts and numbers can always be written.
+    serde_json::to_string(&body).unwrap_or_default()
+}
+
+/// A JSON object whose fields keep their order.
+#[derive(Debug, Default)]
+struct Object(Vec<(&'static str, Value)>);
+
+impl Object {
+    fn text(&mut self, name: &'static str, text: impl Into<String>) -> &mut Self {
+        self.0.push((name, Value::String(text.into())));
+        self
+    }
+
+    fn number(&mut self, name: &'static str, number: u64) -> &mut Self {
+        self.0.push((name, number.into()));
+        self
+    }
+
+    fn stream(&mut self, stream: &StreamFacts) {
+        self.text("stream_url", stream.key.to_string()).text("stream_id", Identity::stream_id(&stream.key));
+    }
+}
+
+impl Serialize for Object {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}

@@ -1,0 +1,87 @@
+use std::fs;
+
+use anabranch_core::url::StreamKey;
+
+const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+
+/// The names by which the outside knows this server, its clients and its streams: in hooks, and wherever else they are
+/// shown.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    server_id: String,
+    service_id: String,
+}
+
+impl Identity {
+    /// The identity of this process. A server without a name of its own is named after its machine, so that the name is
+    /// the same after a restart.
+    pub(crate) fn new(server_id: Option<&str>) -> Self {
+        let seed = anabranch_host::random_seed();
+        let service_id = seed.iter().take(8).map(|byte| letter(u64::from(*byte))).collect();
+        Identity { server_id: server_id.map_or_else(machine, str::to_owned), service_id }
+    }
+
+    /// The same after a restart.
+    pub(crate) fn server_id(&self) -> &str {
+        &self.server_id
+    }
+
+    /// Another one after a restart.
+    pub(crate) fn service_id(&self) -> &str {
+        &self.service_id
+    }
+
+    /// A client by the number of its connection in the log. No two clients ever share one, also not after a restart:
+    /// back ends take it for a key.
+    pub(crate) fn client_id(&self, connection: u64) -> String {
+        format!("{}-{connection}", self.service_id)
+    }
+
+    /// A stream by its name.
+    pub(crate) fn stream_id(key: &StreamKey) -> String {
+        named(key.as_str().as_bytes())
+    }
+}
+
+fn machine() -> String {
+    let name = ["/etc/machine-id", "/etc/hostname"].iter().find_map(|file| fs::read(file).ok());
+    named(name.unwrap_or_default().trim_ascii())
+}
+
+/// SRS's form of an identifier: `vid-` and seven letters and digits.
+fn named(bytes: &[u8]) -> String {
+    // FNV-1a: it must not change from one version to the next, and nobody gains anything by a collision.
+    let mut hash = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let letters: String = (0..7)
+        .map(|_| {
+            let letter = letter(hash);
+            hash /= 36;
+            letter
+        })
+        .collect();
+    format!("vid-{letters}")
+}
+
+fn letter(number: u64) -> char {
+    // Below 36, so that the cast is exact.
+    ALPHABET.get((number % 36) as usize).map_or('0', |byte| char::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_keeps_its_name_and_clients_never_share_one() {
+        let (one, other) = (Identity::new(None), Identity::new(None));
+        assert_eq!(one.server_id(), other.server_id());
+        assert_ne!(one.client_id(1), other.client_id(1));
+        assert_eq!(Identity::new(Some("edge-7")).server_id(), "edge-7");
+        assert_eq!((one.server_id().len(), one.service_id().len()), (11, 8));
+        let key = |stream| StreamKey::new("v", "live", stream).unwrap();
+        assert_eq!(Identity::stream_id(&key("a")), Identity::stream_id(&key("a")));
+        assert_ne!(Identity::stream_id(&key("a")), Identity::stream_id(&key("b")));
+    }
+}

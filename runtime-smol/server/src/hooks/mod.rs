@@ -1,0 +1,192 @@
+//! HTTP hooks: a back end is asked about clients and told what became of them, with the calls that SRS makes.
+//!
+//! Nothing here blocks a connection. A question or a notice becomes a job in the line of its client ([`order`]); the first
+//! of each line has its calls made by the threads of the URLs ([`endpoint`]), which are bounded each for itself. The
+//! answer finds its way to the connection by itself.
+
+mod body;
+mod complaints;
+mod endpoint;
+mod identity;
+mod order;
+mod reply;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use anabranch_core::conn::{Ask, Notice, Verdict};
+use anabranch_host::{Answer, Hooks};
+
+use body::Event;
+use endpoint::{Endpoint, EndpointKey, Sort};
+pub(crate) use identity::Identity;
+use order::{Job, Kind, Order, on_failure};
+pub(crate) use settings::HookSettings;
+use settings::MARGIN;
+
+/// The hooks of all virtual hosts. Clones are the same hooks.
+#[derive(Clone)]
+pub(crate) struct HttpHooks {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    identity: Identity,
+    routes: RwLock<Routes>,
+    order: Arc<Order>,
+}
+
+/// Which URLs are called for which virtual host.
+#[derive(Default)]
+struct Routes {
+    default: Arc<Route>,
+    vhosts: HashMap<String, Arc<Route>>,
+}
+
+#[derive(Default)]
+struct Route {
+    settings: HookSettings,
+    endpoints: HashMap<Event, Vec<Arc<Endpoint>>>,
+}
+
+impl HttpHooks {
+    /// Hooks with these settings for virtual hosts with settings of their own, and the others for all the rest.
+    ///
+    /// # Errors
+    /// Certificates that cannot be read.
+    pub(crate) fn new(
+        identity: Identity,
+        default: &HookSettings,
+        vhosts: &HashMap<String, HookSettings>,
+    ) -> Result<Self, String> {
+        let inner = Inner { identity, routes: RwLock::default(), order: Arc::default() };
+        let hooks = HttpHooks { inner: Arc::new(inner) };
+        hooks.update(default, vhosts)?;
+        Ok(hooks)
+    }
+
+    /// From now on these settings hold. Calls under way or waiting are made as they were meant. What the core asks about
+    /// is not decided here: see [`HookSettings::apply`].
+    ///
+    /// # Errors
+    /// Certificates that cannot be read; then all is as it was.
+    pub(crate) fn update(&self, default: &HookSettings, vhosts: &HashMap<String, HookSettings>) -> Result<(), String> {
+        let mut known = self.inner.routes().endpoints();
+        let default = Arc::new(Route::new(default, &mut known)?);
+        let mut routes = Routes { default, vhosts: HashMap::new() };
+        for (name, settings) in vhosts {
+            routes.vhosts.insert(name.clone(), Arc::new(Route::new(settings, &mut known)?));
+        }
+        *self.inner.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
+        Ok(())
+    }
+
+    /// Waits until all calls are made, but no longer than this. False if some are not.
+    pub(crate) fn flush(&self, time: Duration) -> bool {
+        self.inner.order.wait_until_done(time)
+    }
+}
+
+impl Inner {
+    fn routes(&self) -> std::sync::RwLockReadGuard<'_, Routes> {
+        self.routes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn route(&self, vhost: &str) -> Arc<Route> {
+        let routes = self.routes();
+        routes.vhosts.get(vhost).unwrap_or(&routes.default).clone()
+    }
+}
+
+impl Routes {
+    fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        let routes = self.vhosts.values().chain([&self.default]);
+        routes.flat_map(|route| route.endpoints.values().flatten().cloned()).collect()
+    }
+}
+
+impl Route {
+    /// What is known already goes on: its connections are kept, its limits are shared.
+    fn new(settings: &HookSettings, known: &mut Vec<Arc<Endpoint>>) -> Result<Self, String> {
+        let mut endpoints: HashMap<_, Vec<_>> = HashMap::new();
+        for event in Event::ALL {
+            for url in settings.urls(event) {
+                let key = EndpointKey::new(url, settings)?;
+                let endpoint = match known.iter().find(|endpoint| endpoint.key == key) {
+                    Some(endpoint) => endpoint.clone(),
+                    None => {
+                        let endpoint = Arc::new(Endpoint::new(key)?);
+                        known.push(endpoint.clone());
+                        endpoint
+                    }
+                };
+                endpoints.entry(event).or_default().push(endpoint);
+            }
+        }
+        Ok(Route { settings: settings.clone(), endpoints })
+    }
+
+    fn endpoints(&self, event: Event) -> &[Arc<Endpoint>] {
+        self.endpoints.get(&event).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Hooks for HttpHooks {
+    fn ask(&self, ask: Ask, answer: Answer) {
+        let Some(event) = Event::asking(&ask.subject) else {
+            // Another server would have to be asked. Silence would only take longer.
+            answer.give(Verdict::Deny("nobody is there to ask".to_owned()));
+            return;
+        };
+        let route = self.inner.route(body::vhost(&ask.subject, &ask.client));
+        let endpoints = route.endpoints(event).to_vec();
+        if endpoints.is_empty() {
+            // Asked only so that its end is told.
+            answer.give(Verdict::Allow);
+            return;
+        }
+        let admitted = endpoints.iter().take_while(|endpoint| endpoint.admit(Sort::Question)).count();
+        if let Some(full) = endpoints.get(admitted) {
+            endpoints[..admitted].iter().for_each(|endpoint| endpoint.leave(Sort::Question));
+            full.complain(&format!("too many calls wait; {} is not called", event.name()));
+            answer.give(on_failure(route.settings.allow_on_failure));
+            return;
+        }
+        let deadline = ask.deadline.checked_sub(MARGIN).unwrap_or(ask.deadline).max(Instant::now());
+        let kind =
+            Kind::Ask { answer: Some(answer), deadline, allow_on_failure: route.settings.allow_on_failure, turn: 0 };
+        let body = body::of_question(event, &ask, &self.inner.identity).into();
+        self.inner.order.push(ask.client.connection, Job { subject: ask.subject, body, endpoints, kind });
+    }
+
+    fn tell(&self, notice: Notice) {
+        let Some(event) = Event::telling(&notice.subject) else {
+            return;
+        };
+        let route = self.inner.route(body::vhost(&notice.subject, &notice.client));
+        let (admitted, full): (Vec<_>, Vec<_>) =
+            route.endpoints(event).iter().cloned().partition(|endpoint| endpoint.admit(Sort::Notice));
+        for endpoint in full {
+            endpoint.complain(&format!("too many calls wait; {} is dropped", event.name()));
+        }
+        if admitted.is_empty() {
+            return;
+        }
+        let HookSettings { retries, retry_after, .. } = route.settings;
+        let body = body::of_notice(event, &notice, &self.inner.identity).into();
+        let kind = Kind::Tell { retries: retries.min(100), retry_after: retry_after.0, open: 0 };
+        let connection = notice.client.connection;
+        self.inner.order.push(connection, Job { subject: notice.subject, body, endpoints: admitted, kind });
+    }
+}
+
+impl fmt::Debug for HttpHooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpHooks").field("identity", &self.inner.identity).finish_non_exhaustive()
+    }
+}

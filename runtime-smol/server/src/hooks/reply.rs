@@ -1,0 +1,95 @@
+use anabranch_core::client::Destination;
+use serde_json::Value;
+
+/// The longest reason that a client is given, in characters.
+const LONGEST_REASON: usize = 200;
+/// Where a back end may say why: the first of these that is a text counts.
+const REASONS: [&str; 5] = ["msg", "message", "reason", "error", "desc"];
+
+/// What came of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// The back end agrees.
+    Granted,
+    /// It does not, with its reason, if it gave one, or a place to go instead.
+    Refused { reason: Option<String>, redirect: Option<String> },
+    /// It could not say, and may be able to later; in words for the log.
+    Failed(String),
+}
+
+impl Reply {
+    /// What an HTTP answer means, by SRS's rules: status 200 or 201, and a body that is `0` or an object whose `code` is
+    /// the integer 0. Everything else is a no. That the back end is out of order is a failure.
+    pub(super) fn of(status: u16, body: &[u8]) -> Reply {
+        match status {
+            200 | 201 => {}
+            // What a back end or the proxy before it says when it cannot serve now.
+            408 | 429 | 500.. => return Reply::Failed(format!("it answers with status {status}")),
+            _ => return Reply::refused(Some(format!("status {status}"))),
+        }
+        let Ok(answer) = serde_json::from_slice::<Value>(body) else {
+            return Reply::refused(Some("an answer that is not JSON".to_owned()));
+        };
+        let code = answer.get("code").unwrap_or(&answer);
+        if code.as_i64() == Some(0) {
+            return Reply::Granted;
+        }
+        let reason = REASONS.iter().find_map(|name| answer.get(name)?.as_str()).map(printable);
+        let redirect = answer.get("redirect").and_then(Value::as_str).filter(|url| Destination::parse(url).is_ok());
+        let reason = reason.filter(|reason| !reason.is_empty());
+        let reason = reason.or_else(|| code.as_i64().map(|code| format!("code {code}")));
+        Reply::Refused { reason, redirect: redirect.map(str::to_owned) }
+    }
+
+    fn refused(reason: Option<String>) -> Reply {
+        Reply::Refused { reason, redirect: None }
+    }
+}
+
+/// Short enough for a command, and without control characters.
+fn printable(text: &str) -> String {
+    text.trim().chars().filter(|c| !c.is_control()).take(LONGEST_REASON).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_yes_is_what_srs_takes_for_one() {
+        for body in ["0", "{\"code\":0}", "{\"code\": 0, \"data\": null}", "0\n"] {
+            assert_eq!(Reply::of(200, body.as_bytes()), Reply::Granted, "{body}");
+            assert_eq!(Reply::of(201, body.as_bytes()), Reply::Granted, "{body}");
+        }
+        let no = ["", "1", "00", "\"0\"", "{}", "{\"code\":\"0\"}", "{\"code\":0.5}", "{\"code\":null}", "ok", "[0]"];
+        for body in no {
+            assert!(matches!(Reply::of(200, body.as_bytes()), Reply::Refused { .. }), "{body}");
+        }
+        for status in [204, 302, 400, 403, 404] {
+            assert!(matches!(Reply::of(status, b"0"), Reply::Refused { .. }), "{status}");
+        }
+        for status in [408, 429, 500, 503] {
+            assert!(matches!(Reply::of(status, b"0"), Reply::Failed(_)), "{status}");
+        }
+    }
+
+    #[test]
+    fn reasons_and_places_to_go_are_passed_on() {
+        let reason = |body: &str| match Reply::of(200, body.as_bytes()) {
+            Reply::Refused { reason: Some(reason), .. } => reason,
+            other => panic!("{body}: {other:?}"),
+        };
+        assert_eq!(reason("{\"code\":403,\"msg\":\"no\\r\\n credit \"}"), "no credit");
+        assert_eq!(reason("{\"code\":7}"), "code 7");
+        assert_eq!(reason("{\"code\":7,\"msg\":\"\"}"), "code 7");
+        assert_eq!(reason("3"), "code 3");
+        assert_eq!(reason(&format!("{{\"code\":1,\"error\":\"{}\"}}", "é".repeat(5000))).chars().count(), 200);
+        let redirect = |url: &str| match Reply::of(200, format!("{{\"code\":302,\"redirect\":\"{url}\"}}").as_bytes()) {
+            Reply::Refused { redirect, .. } => redirect,
+            other => panic!("{url}: {other:?}"),
+        };
+        assert_eq!(redirect("rtmp://other/live/cam?a=1").as_deref(), Some("rtmp://other/live/cam?a=1"));
+        assert_eq!(redirect("http://other/live/cam"), None);
+        assert_eq!(redirect("rtmp://other"), None);
+    }
+}

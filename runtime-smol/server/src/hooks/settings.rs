@@ -1,0 +1,194 @@
+use std::borrow::Cow;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anabranch_core::conn::{Asks, VhostConfig};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+
+use super::body::Event;
+use crate::time_span::TimeSpan;
+
+/// A question is answered by us before its deadline comes, so that the client hears our words.
+pub(super) const MARGIN: Duration = Duration::from_secs(1);
+
+/// HTTP calls to a back end, as SRS makes them: it is asked whether a client may connect, publish and play, and told
+/// when that is over. Each call goes to all URLs of its list.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HookSettings {
+    /// Asked when a client connects.
+    pub(crate) on_connect: Vec<HookUrl>,
+    /// Told when the connection of a client is over.
+    pub(crate) on_close: Vec<HookUrl>,
+    /// Asked when a client wants to publish a stream.
+    pub(crate) on_publish: Vec<HookUrl>,
+    /// Told when a client publishes a stream no longer.
+    pub(crate) on_unpublish: Vec<HookUrl>,
+    /// Asked when a client wants to play a stream.
+    pub(crate) on_play: Vec<HookUrl>,
+    /// Told when a client plays a stream no longer.
+    pub(crate) on_stop: Vec<HookUrl>,
+    /// How long one call of one URL may take, such as "10s" or "350ms".
+    pub(crate) timeout: TimeSpan,
+    /// How often on_close, on_unpublish and on_stop are repeated when the back end cannot be reached, takes too long or
+    /// answers with a server error. A question is not repeated: a client waits for it.
+    #[schemars(range(max = 100))]
+    pub(crate) retries: u32,
+    /// How long to wait before the first repetition; each further wait is twice as long, up to a minute.
+    pub(crate) retry_after: TimeSpan,
+    /// Whether a client is let in when the back end cannot be asked: it cannot be reached, takes too long, answers with
+    /// a server error, or too many questions wait already. A refusal is always a refusal.
+    pub(crate) allow_on_failure: bool,
+    /// Calls of one URL at the same time.
+    #[schemars(range(min = 1, max = 1024))]
+    pub(crate) max_in_flight: usize,
+    /// Questions to one URL that may wait for their turn, and as many notices. What comes beyond is not called: questions
+    /// are answered at once as for any failure, notices are dropped, counted in the log.
+    #[schemars(range(max = 1_000_000))]
+    pub(crate) queue: usize,
+    /// Certificates (PEM) that vouch for HTTPS back ends, instead of the system's.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Whether the certificates of HTTPS back ends are checked. Off is for tests only.
+    pub(crate) verify_tls: bool,
+    /// The User-Agent header. For back ends that look for it: SRS says something like "SRS/6.0.157(Hang)".
+    pub(crate) user_agent: String,
+}
+
+impl Default for HookSettings {
+    fn default() -> Self {
+        HookSettings {
+            on_connect: Vec::new(),
+            on_close: Vec::new(),
+            on_publish: Vec::new(),
+            on_unpublish: Vec::new(),
+            on_play: Vec::new(),
+            on_stop: Vec::new(),
+            timeout: TimeSpan(Duration::from_secs(10)),
+            retries: 5,
+            retry_after: TimeSpan(Duration::from_secs(1)),
+            allow_on_failure: false,
+            max_in_flight: 16,
+            queue: 2000,
+            ca_file: None,
+            verify_tls: true,
+            user_agent: concat!("anabranch/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+impl HookSettings {
+    /// The URLs of a call.
+    pub(super) fn urls(&self, event: Event) -> &[HookUrl] {
+        match event {
+            Event::Connect => &self.on_connect,
+            Event::Close => &self.on_close,
+            Event::Publish => &self.on_publish,
+            Event::Unpublish => &self.on_unpublish,
+            Event::Play => &self.on_play,
+            Event::Stop => &self.on_stop,
+        }
+    }
+
+    /// Has the core ask what these hooks want to hear of. One that is only to be told needs the question, too: what was
+    /// never asked about is never told about. It is answered on the spot.
+    pub(crate) fn apply(&self, config: &mut VhostConfig) {
+        let any = |events: [Event; 2]| events.iter().any(|event| !self.urls(*event).is_empty());
+        let connect = any([Event::Connect, Event::Close]);
+        let publish = any([Event::Publish, Event::Unpublish]);
+        let play = any([Event::Play, Event::Stop]);
+        if !(connect || publish || play) {
+            return;
+        }
+        let longest = [Event::Connect, Event::Publish, Event::Play].map(|event| self.urls(event).len());
+        let urls = u32::try_from(longest.into_iter().max().unwrap_or_default().max(1)).unwrap_or(u32::MAX);
+        let timeout = self.timeout.0.saturating_mul(urls).saturating_add(MARGIN);
+        let asks = &mut config.asks;
+        *asks =
+            Asks { connect, publish, play, timeout, allow_on_timeout: self.allow_on_failure, traverse: asks.traverse };
+    }
+}
+
+/// The URL of a back end: `http://` or `https://`.
+#[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct HookUrl(String);
+
+impl HookUrl {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for HookUrl {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = |why: &str| format!("the hook URL {text:?} {why}");
+        let uri: ureq::http::Uri = text.parse().map_err(|error| wrong(&format!("cannot be read: {error}")))?;
+        match uri.scheme_str() {
+            Some("http" | "https") if uri.host().is_some_and(|host| !host.is_empty()) => Ok(HookUrl(text)),
+            _ => Err(wrong("is not http://HOST... or https://HOST...")),
+        }
+    }
+}
+
+/// For the log: without the query, in which secrets may be.
+impl fmt::Display for HookUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.split(['?', '#']).next().unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for HookUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HookUrl({self})")
+    }
+}
+
+impl JsonSchema for HookUrl {
+    fn schema_name() -> Cow<'static, str> {
+        "HookUrl".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^https?://.+" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<HookSettings, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn urls_and_times_that_make_no_sense_are_named() {
+        assert!(read("timeout = '5 seconds'").unwrap_err().contains("\"5 seconds\""));
+        assert!(read("timeout = '0s'").is_err());
+        assert!(read("on_play = ['ftp://h/']").unwrap_err().contains("\"ftp://h/\""));
+        assert!(read("on_play = ['/hook']").is_err());
+        assert!(read("on_player = []").unwrap_err().contains("on_player"));
+        let settings = read("on_play = ['https://h:8443/x?key=1', 'http://[::1]/']\ntimeout = '350ms'").unwrap();
+        assert_eq!(settings.timeout.0, Duration::from_millis(350));
+        assert_eq!(format!("{:?}", settings.on_play[0]), "HookUrl(https://h:8443/x)", "no secrets in the log");
+    }
+
+    #[test]
+    fn the_core_asks_what_somebody_wants_to_hear_of() {
+        let asks = |text: &str| {
+            let mut config = VhostConfig::default();
+            read(text).unwrap().apply(&mut config);
+            config.asks
+        };
+        assert_eq!(asks(""), Asks::default());
+        let told = asks("on_unpublish = ['http://h/']\non_close = ['http://h/']\nallow_on_failure = true");
+        assert_eq!((told.connect, told.publish, told.play, told.allow_on_timeout), (true, true, false, true));
+        let asked = asks("on_play = ['http://h/', 'http://g/']\ntimeout = '2s'");
+        assert_eq!((asked.connect, asked.publish, asked.play), (false, false, true));
+        assert_eq!(asked.timeout, Duration::from_secs(5), "both URLs may take their time");
+    }
+}

@@ -1,0 +1,481 @@
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+
+use anabranch_core::amf::{Limits, Object, Value, amf0};
+use anabranch_core::flv::tag;
+use anabranch_core::message::MessageType;
+
+/// The body of the first tag: room for what is known only at the end, metadata with its index.
+pub(super) const RESERVED: usize = 48 << 10;
+/// The marker of a long string in AMF 0.
+const LONG_STRING: u8 = 0x0C;
+/// What is written at once: a process that is killed has written all of a page or nothing.
+const PAGE: usize = 4096;
+/// Bytes of the encoder's own metadata that are kept.
+const PROPERTIES: usize = 2048;
+/// Key frames in the index; of more, every second one stays, and so on.
+const INDEX: usize = 2000;
+/// Bytes that wait before they are written.
+const PENDING: usize = 256 << 10;
+
+/// An FLV file that grows. Whatever happens to the process, it can be played to the last tag that was written.
+///
+/// Metadata comes first and is written anew at the end, with length and index. While a file grows, all of it lies in the
+/// file's first page, with a long filler behind it. At the end the filler's contents change first, then that page.
+#[derive(Debug)]
+pub(super) struct FlvFile<F = File> {
+    file: F,
+    properties: Object,
+    /// Tags that are not written yet.
+    pending: Vec<u8>,
+    /// Bytes that are.
+    written: u64,
+    audio: bool,
+    video: bool,
+    clock: Clock,
+    index: Index,
+}
+
+/// A destination that can be cut off; a file.
+pub(super) trait Target: Write + Seek {
+    fn cut(&mut self, length: u64) -> io::Result<()>;
+}
+
+impl Target for File {
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+}
+
+/// Time in the file: from 0, whatever the stream's is, without its wrap.
+#[derive(Debug, Clone, Copy, Default)]
+struct Clock {
+    last: Option<u32>,
+    now: i64,
+    latest: u64,
+}
+
+impl Clock {
+    fn at(&mut self, timestamp: u32) -> u64 {
+        let last = self.last.replace(timestamp).unwrap_or(timestamp);
+        // Back or forth, whichever is nearer.
+        self.now += i64::from(timestamp.wrapping_sub(last).cast_signed());
+        // Audio that came a little late for the first frame.
+        let now = u64::try_from(self.now).unwrap_or_default();
+        self.latest = self.latest.max(now);
+        now
+    }
+}
+
+/// Where key frames are: milliseconds, and the offset of the tag.
+#[derive(Debug)]
+struct Index {
+    entries: Vec<(u64, u64)>,
+    /// Each so manieth key frame is in it.
+    stride: usize,
+    seen: usize,
+}
+
+impl Index {
+    fn add(&mut self, time: u64, position: u64) {
+        if self.seen.is_multiple_of(self.stride) {
+            self.entries.push((time, position));
+        }
+        self.seen += 1;
+        if self.entries.len() > INDEX {
+            self.thin();
+        }
+    }
+
+    fn thin(&mut self) {
+        let mut keep = false;
+        self.entries.retain(|_| {
+            keep = !keep;
+            keep
+        });
+        self.stride *= 2;
+    }
+}
+
+impl FlvFile<()> {
+    /// A file of which only what is in it matters so far. `metadata` is the body of an `onMetaData`.
+    pub(super) fn found(metadata: &[u8]) -> Self {
+        FlvFile {
+            file: (),
+            properties: properties(metadata),
+            pending: Vec::new(),
+            written: 0,
+            audio: false,
+            video: false,
+            clock: Clock::default(),
+            index: Index { entries: Vec::new(), stride: 1, seen: 0 },
+        }
+    }
+
+    /// The file itself, to be written from there on.
+    pub(super) fn of<F>(self, file: F, written: u64) -> FlvFile<F> {
+        let FlvFile { file: (), properties, pending, written: _, audio, video, clock, index } = self;
+        FlvFile { file, properties, pending, written, audio, video, clock, index }
+    }
+}
+
+impl<F> FlvFile<F> {
+    /// A tag is or will be there; gives its time.
+    pub(super) fn note(&mut self, type_id: u8, timestamp: u32, key_frame: bool, position: u64) -> u64 {
+        let time = self.clock.at(timestamp);
+        if key_frame {
+            self.index.add(time, position);
+        }
+        self.audio |= type_id == MessageType::AUDIO;
+        self.video |= type_id == MessageType::VIDEO;
+        time
+    }
+
+    /// How long it would be with something of that time, in milliseconds.
+    pub(super) fn duration_with(&self, timestamp: u32) -> u64 {
+        let mut clock = self.clock;
+        clock.at(timestamp);
+        clock.latest
+    }
+
+    /// Milliseconds.
+    pub(super) fn duration(&self) -> u64 {
+        self.clock.latest
+    }
+}
+
+impl<F: Target> FlvFile<F> {
+    /// Begins an empty file. `metadata` is the body of the encoder's `onMetaData`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn begin(file: F, metadata: Option<&[u8]>) -> io::Result<Self> {
+        let mut begun = FlvFile::found(metadata.unwrap_or_default()).of(file, 0);
+        let mut start = Vec::new();
+        tag::write_file_header(true, true, &mut start);
+        start.extend(begun.reserved(false));
+        begun.pending = start;
+        begun.flush()?;
+        Ok(begun)
+    }
+
+    /// Appends a message as it came.
+    ///
+    /// # Errors
+    /// The system's; the file ends behind the last tag that was written whole.
+    pub(super) fn push(&mut self, type_id: u8, timestamp: u32, key_frame: bool, body: &[u8]) -> io::Result<()> {
+        let time = self.note(type_id, timestamp, key_frame, self.length());
+        // The time on disk wraps as the stream's does. A body too long for FLV is too long for RTMP.
+        let wrapped = u32::try_from(time & u64::from(u32::MAX)).unwrap_or_default();
+        let _ = tag::write_tag(type_id, wrapped, body, &mut self.pending);
+        if self.pending.len() >= PENDING { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes what waits.
+    ///
+    /// # Errors
+    /// The system's; the file ends behind the last tag that was written whole.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.file.write_all(&self.pending) {
+            self.pending.clear();
+            // If that fails, too, there is nothing left to try: players take the rest of a tag for the end.
+            let _ = self.file.cut(self.written);
+            let _ = self.file.seek(SeekFrom::Start(self.written));
+            return Err(error);
+        }
+        self.written += self.pending.len() as u64;
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// Bytes, with those that wait.
+    pub(super) fn length(&self) -> u64 {
+        self.written + self.pending.len() as u64
+    }
+
+    /// Writes what waits, and metadata with length and index.
+    ///
+    /// # Errors
+    /// The system's; the file is good all the same.
+    pub(super) fn finish(mut self) -> io::Result<F> {
+        let flushed = self.flush();
+        let mut start = Vec::new();
+        tag::write_file_header(self.audio, self.video, &mut start);
+        start.extend(self.reserved(true));
+        let (page, rest) = start.split_at(PAGE);
+        self.file.seek(SeekFrom::Start(PAGE as u64))?;
+        self.file.write_all(rest)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(page)?;
+        flushed?;
+        self.file.flush()?;
+        Ok(self.file)
+    }
+
+    /// The tag of the metadata. It always has the same length: a long string behind the metadata, which nobody looks at,
+    /// takes what is left.
+    fn reserved(&mut self, finished: bool) -> Vec<u8> {
+        loop {
+            let mut body = self.metadata(finished);
+            let Some(rest) = RESERVED.checked_sub(body.len() + 5) else {
+                if self.index.entries.is_empty() {
+                    self.properties = Object::default();
+                }
+                self.index.thin();
+                continue;
+            };
+            body.push(LONG_STRING);
+            body.extend_from_slice(&u32::try_from(rest).unwrap_or_default().to_be_bytes());
+            body.resize(RESERVED, b' ');
+            let mut out = Vec::new();
+            // It is far from too long.
+            let _ = tag::write_tag(MessageType::DATA_AMF0, 0, &body, &mut out);
+            return out;
+        }
+    }
+
+    fn metadata(&self, finished: bool) -> Vec<u8> {
+        let mut object = Object::new();
+        if finished {
+            let seconds = |milliseconds: u64| Value::Number(milliseconds as f64 / 1000.0);
+            object.insert("duration", seconds(self.clock.latest));
+            object.insert("filesize", Value::Number(self.written as f64));
+            object.insert("hasAudio", Value::Boolean(self.audio));
+            object.insert("hasVideo", Value::Boolean(self.video));
+            object.insert("hasKeyframes", Value::Boolean(!self.index.entries.is_empty()));
+            object.insert("lasttimestamp", seconds(self.clock.latest));
+        }
+        for (name, value) in &self.properties {
+            object.insert(name.clone(), value.clone());
+        }
+        if finished && !self.index.entries.is_empty() {
+            let entries = self.index.entries.iter();
+            let times = entries.clone().map(|(time, _)| Value::Number(*time as f64 / 1000.0)).collect();
+            let positions = entries.map(|(_, position)| Value::Number(*position as f64)).collect();
+            let keyframes = Object::new()
+                .with("filepositions", Value::StrictArray(positions))
+                .with("times", Value::StrictArray(times));
+            object.insert("keyframes", Value::Object(keyframes));
+        }
+        let mut body = Vec::new();
+        amf0::Encoder::new(&mut body).string("onMetaData").ecma_array(&object);
+        body
+    }
+}
+
+/// What the encoder says of the stream and holds for the file as well.
+fn properties(metadata: &[u8]) -> Object {
+    let limits = Limits::default();
+    let values = amf0::decode_all(metadata, &limits).unwrap_or_default();
+    let Some(object) = values.iter().find_map(Value::as_object) else {
+        return Object::default();
+    };
+    let mut kept = Object::new();
+    let mut bytes = 0;
+    for (name, value) in object {
+        let ours = ["duration", "filesize", "hasAudio", "hasVideo", "hasKeyframes", "lasttimestamp", "keyframes"]
+            .map(str::as_bytes);
+        let plain = matches!(value, Value::Number(_) | Value::Boolean(_) | Value::String(_));
+        let mut encoded = Vec::new();
+        amf0::encode(value, &mut encoded);
+        let length = 2 + name.as_bytes().len() + encoded.len();
+        if plain && !ours.contains(&name.as_bytes()) && bytes + length <= PROPERTIES {
+            bytes += length;
+            kept.insert(name.clone(), value.clone());
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    /// Files as they were after each page written, whoever was killed then.
+    #[derive(Clone, Default)]
+    struct Disk {
+        state: Rc<RefCell<State>>,
+    }
+
+    #[derive(Default)]
+    struct State {
+        bytes: Vec<u8>,
+        at: usize,
+        /// All there was, once `keeps`.
+        past: Vec<Vec<u8>>,
+        keeps: bool,
+        /// Bytes until it is full.
+        room: Option<usize>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut state = self.state.borrow_mut();
+            let page = PAGE - state.at % PAGE;
+            let mut count = bytes.len().min(page);
+            if let Some(room) = &mut state.room {
+                count = count.min(*room);
+                *room -= count;
+                if count == 0 {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+            }
+            let (at, end) = (state.at, state.at + count);
+            if state.bytes.len() < end {
+                state.bytes.resize(end, 0);
+            }
+            state.bytes[at..end].copy_from_slice(&bytes[..count]);
+            state.at = end;
+            if state.keeps {
+                let bytes = state.bytes.clone();
+                state.past.push(bytes);
+            }
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Seek for Disk {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            let SeekFrom::Start(at) = to else { return Err(io::ErrorKind::Unsupported.into()) };
+            self.state.borrow_mut().at = usize::try_from(at).unwrap();
+            Ok(at)
+        }
+    }
+
+    impl Target for Disk {
+        fn cut(&mut self, length: u64) -> io::Result<()> {
+            self.state.borrow_mut().bytes.truncate(usize::try_from(length).unwrap());
+            Ok(())
+        }
+    }
+
+    /// Type, time and body of all tags; the last may be cut off if that is said.
+    fn tags(bytes: &[u8]) -> Vec<(u8, u32, Vec<u8>)> {
+        tag::parse_file_header(bytes).unwrap();
+        let mut rest = &bytes[tag::FILE_HEADER_LENGTH..];
+        let mut tags = Vec::new();
+        while !rest.is_empty() {
+            let header = tag::parse_tag_header(rest).unwrap();
+            let end = tag::TAG_HEADER_LENGTH + header.size as usize;
+            assert_eq!(rest[end..end + 4], (header.size + 11).to_be_bytes(), "the back pointer");
+            tags.push((header.type_id, header.timestamp, rest[tag::TAG_HEADER_LENGTH..end].to_vec()));
+            rest = &rest[end + 4..];
+        }
+        tags
+    }
+
+    fn metadata(tags: &[(u8, u32, Vec<u8>)]) -> Object {
+        let limits = Limits::default();
+        let values = amf0::decode_all(&tags[0].2, &limits).unwrap();
+        assert_eq!((values.len(), values[0].as_str()), (3, Some("onMetaData")));
+        values[1].as_object().unwrap().clone()
+    }
+
+    fn numbers(value: Option<&Value>) -> Vec<f64> {
+        value.and_then(Value::as_array).unwrap().iter().filter_map(Value::as_number).collect()
+    }
+
+    fn encoders_metadata() -> Vec<u8> {
+        let mut body = Vec::new();
+        let object = Object::new().with("width", 320.0).with("duration", 99.0).with("junk", "x".repeat(5000).as_str());
+        amf0::Encoder::new(&mut body).string("onMetaData").ecma_array(&object);
+        body
+    }
+
+    #[test]
+    fn the_index_leads_to_key_frames_however_many_there_are() {
+        for count in [0, 1, 5, INDEX as u32, 5000, 20_000] {
+            let disk = Disk::default();
+            let mut file = FlvFile::begin(disk.clone(), Some(&encoders_metadata())).unwrap();
+            for number in 0..count {
+                file.push(9, 500 + number * 1000, true, &[0x17, 1]).unwrap();
+                file.push(9, 500 + number * 1000 + 40, false, &[0x27, 1]).unwrap();
+            }
+            file.finish().unwrap();
+            let bytes = disk.state.borrow().bytes.clone();
+            let tags = tags(&bytes);
+            assert_eq!(tags.len(), 1 + 2 * count as usize);
+            let object = metadata(&tags);
+            assert_eq!(object.get("filesize").and_then(Value::as_number), Some(bytes.len() as f64));
+            assert_eq!((object.get("width").and_then(Value::as_number), object.get("junk")), (Some(320.0), None));
+            let duration = if count == 0 { 0.0 } else { f64::from(count - 1) + 0.04 };
+            assert_eq!(object.get("duration").and_then(Value::as_number), Some(duration));
+            let Some(keyframes) = object.get("keyframes").and_then(Value::as_object) else {
+                assert_eq!(count, 0);
+                continue;
+            };
+            let (times, positions) = (numbers(keyframes.get("times")), numbers(keyframes.get("filepositions")));
+            assert!(
+                times.len() == positions.len() && times.len() >= (count as usize).min(INDEX / 2),
+                "{}",
+                times.len()
+            );
+            for (time, position) in times.iter().zip(positions) {
+                let tag = &bytes[position as usize..];
+                let header = tag::parse_tag_header(tag).unwrap();
+                assert_eq!((header.type_id, f64::from(header.timestamp) / 1000.0, tag[11]), (9, *time, 0x17));
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_is_killed_while_the_index_is_written_leaves_a_good_file() {
+        let disk = Disk::default();
+        let mut file = FlvFile::begin(disk.clone(), Some(&encoders_metadata())).unwrap();
+        for number in 0..1500 {
+            file.push(9, number * 1000, true, &[0x17, 1, 2, 3]).unwrap();
+        }
+        file.flush().unwrap();
+        disk.state.borrow_mut().keeps = true;
+        file.finish().unwrap();
+        let past = disk.state.borrow().past.clone();
+        assert!(past.len() > 10, "{}", past.len());
+        for bytes in past {
+            let tags = tags(&bytes);
+            assert_eq!(tags.len(), 1501);
+            metadata(&tags);
+        }
+    }
+
+    #[test]
+    fn a_full_disk_leaves_whole_tags() {
+        for room in 0..40 {
+            let disk = Disk::default();
+            let mut file = FlvFile::begin(disk.clone(), None).unwrap();
+            file.push(8, 0, false, &[0xAF, 1, 7]).unwrap();
+            file.flush().unwrap();
+            disk.state.borrow_mut().room = Some(room);
+            file.push(8, 23, false, &[0xAF, 1, 8]).unwrap();
+            file.push(8, 46, false, &[0xAF, 1, 9]).unwrap();
+            let written = file.flush().is_ok();
+            assert_eq!(written, room >= 36, "{room}");
+            // What is overwritten takes no room.
+            disk.state.borrow_mut().room = None;
+            file.finish().unwrap();
+            let tags = tags(&disk.state.borrow().bytes);
+            assert_eq!(tags.len(), if written { 4 } else { 2 }, "{room}");
+        }
+    }
+
+    #[test]
+    fn time_in_the_file_rises_from_0_over_the_wrap() {
+        let disk = Disk::default();
+        let mut file = FlvFile::begin(disk.clone(), None).unwrap();
+        for timestamp in [u32::MAX - 10, u32::MAX - 20, 9, 29] {
+            file.push(8, timestamp, false, &[0xAF, 1]).unwrap();
+        }
+        file.finish().unwrap();
+        let times: Vec<_> = tags(&disk.state.borrow().bytes)[1..].iter().map(|tag| tag.1).collect();
+        assert_eq!(times, [0, 0, 20, 40]);
+    }
+}

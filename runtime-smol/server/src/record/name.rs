@@ -1,0 +1,165 @@
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anabranch_core::url::StreamKey;
+use rustix::fs::{FlockOperation, flock};
+
+use super::settings::RecordSettings;
+
+/// The longest that a name from outside may be in the name of a file, in bytes: a file name has 255 at most.
+const LONGEST: usize = 60;
+/// Files of one name before none is begun any more.
+const MOST: u32 = 10_000;
+
+/// What a file is named after.
+#[derive(Debug)]
+pub(super) struct FileName<'a> {
+    pub(super) key: &'a StreamKey,
+    pub(super) begin: SystemTime,
+}
+
+impl FileName<'_> {
+    pub(super) fn vhost(&self) -> String {
+        safe(self.key.vhost())
+    }
+
+    pub(super) fn app(&self) -> String {
+        safe(self.key.app())
+    }
+
+    pub(super) fn stream(&self) -> String {
+        safe(self.key.stream())
+    }
+
+    /// `20261126T104310Z`.
+    pub(super) fn time(&self) -> String {
+        let since = self.begin.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        let (days, seconds) = (since / 86_400, since % 86_400);
+        let (year, month, day) = date(days);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+    }
+}
+
+/// Makes a new file for a stream, and the folders that it needs.
+///
+/// # Errors
+/// The system's, with the name of the file.
+pub(super) fn create(settings: &RecordSettings, name: &FileName<'_>) -> io::Result<(File, PathBuf)> {
+    let path = settings.folder.join(settings.file.file(name));
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(named)?;
+    }
+    for number in 0..MOST {
+        let path = numbered(&path, number);
+        // Never through a link, never over another file.
+        match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
+            Ok(file) => {
+                // For `repair`, which must not touch it meanwhile. Not every file system has locks.
+                let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
+                return Ok((file, path));
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(named(error)),
+        }
+    }
+    Err(io::Error::new(ErrorKind::AlreadyExists, format!("{}: there are too many of that name", path.display())))
+}
+
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    if number == 0 {
+        return path.to_owned();
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
+    path.with_file_name(format!("{stem}-{number}{extension}"))
+}
+
+/// A name from outside as a part of the name of a file: letters, digits, `-`, `_` and inner dots stay, everything else is
+/// written as %XX. Different names stay different.
+fn safe(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for (at, c) in name.char_indices() {
+        if c.is_alphanumeric() || matches!(c, '-' | '_') || (c == '.' && at > 0) {
+            out.push(c);
+        } else {
+            c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| out.push_str(&format!("%{byte:02X}")));
+        }
+    }
+    if out.len() <= LONGEST {
+        return out;
+    }
+    // Its beginning, for people, and what tells it from all others that begin so.
+    let mut end = LONGEST - 17;
+    while !out.is_char_boundary(end) {
+        end -= 1;
+    }
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    out.truncate(end);
+    format!("{out}~{hash:016x}")
+}
+
+/// Year, month and day of a day since 1 January 1970 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+fn date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_outside_lead_nowhere() {
+        for (name, file) in [
+            ("cam-1_x.2", "cam-1_x.2"),
+            ("..", "%2E."),
+            (".hidden", "%2Ehidden"),
+            ("a/../../b", "a%2F..%2F..%2Fb"),
+            ("a\0b", "a%00b"),
+            ("a\\b:c*", "a%5Cb%3Ac%2A"),
+            ("100%2F", "100%252F"),
+            ("кам", "кам"),
+            ("", ""),
+        ] {
+            assert_eq!(safe(name), file);
+        }
+        let (long, longer) = (safe(&"é".repeat(500)), safe(&"é".repeat(501)));
+        assert!(long.len() <= LONGEST && long != longer, "{long} {longer}");
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        let key = StreamKey::new("v", "live", "cam").unwrap();
+        let time = |seconds| FileName { key: &key, begin: UNIX_EPOCH + Duration::from_secs(seconds) }.time();
+        assert_eq!(time(0), "19700101T000000Z");
+        assert_eq!(time(951_782_399), "20000228T235959Z");
+        assert_eq!(time(951_782_400), "20000229T000000Z");
+        assert_eq!(time(1_795_689_790), "20261126T104310Z");
+        assert_eq!(time(4_107_542_400), "21000301T000000Z");
+    }
+
+    #[test]
+    fn a_file_that_exists_is_not_touched() {
+        let folder = std::env::temp_dir().join(format!("anabranch-names-{}", std::process::id()));
+        let settings = RecordSettings { folder: folder.clone(), ..RecordSettings::default() };
+        let key = StreamKey::new("v", "live/room", "cam").unwrap();
+        let name = FileName { key: &key, begin: UNIX_EPOCH };
+        let names: Vec<_> = (0..3).map(|_| create(&settings, &name).unwrap().1).collect();
+        let expected =
+            ["", "-1", "-2"].map(|number| folder.join(format!("live%2Froom/cam-19700101T000000Z{number}.flv")));
+        assert_eq!(names, expected);
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

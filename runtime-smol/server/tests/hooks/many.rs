@@ -1,0 +1,50 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread;
+
+use crate::backend::{Backend, yes};
+use crate::peer::Peer;
+use crate::program::Program;
+
+/// Clients at the same time.
+const AT_ONCE: usize = 8;
+
+/// `ANABRANCH_PUBLISHES=10000` is the long run.
+#[test]
+fn each_publish_is_asked_about_once_and_its_end_told_once() {
+    let count: usize = std::env::var("ANABRANCH_PUBLISHES").map_or(3000, |count| count.parse().unwrap());
+    let backend = Backend::start(|_| yes());
+    let url = backend.url("/");
+    let program = Arc::new(Program::start(&format!("[hooks]\non_publish = ['{url}']\non_unpublish = ['{url}']\n")));
+    let clients: Vec<_> = (0..AT_ONCE)
+        .map(|client| {
+            let program = program.clone();
+            thread::spawn(move || {
+                for number in (client..count).step_by(AT_ONCE) {
+                    let mut peer = Peer::to(program.address, "rtmp://h/live/x");
+                    let stream = peer.publish(&format!("cam{number}")).unwrap();
+                    // Some take their leave.
+                    if number % 2 == 0 {
+                        peer.client.stop(stream);
+                        peer.flush();
+                    }
+                    peer.leave();
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().unwrap();
+    }
+    // The last calls are made before the server ends; nothing may come after them.
+    Arc::into_inner(program).unwrap().stop();
+    let mut actions: HashMap<(String, String), Vec<String>> = HashMap::new();
+    for call in backend.calls() {
+        let client = (call.text("client_id").to_owned(), call.text("stream").to_owned());
+        actions.entry(client).or_default().push(call.action().to_owned());
+    }
+    assert_eq!(actions.len(), count);
+    for (client, actions) in actions {
+        assert_eq!(actions, ["on_publish", "on_unpublish"], "{client:?}");
+    }
+}

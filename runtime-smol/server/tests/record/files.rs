@@ -1,0 +1,252 @@
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anabranch_core::client::StreamHandle;
+use anabranch_core::message::Message;
+
+use crate::media::{self, Tag};
+use crate::peer::Peer;
+use crate::program::{Program, folder};
+
+/// A server that records, and its folder for that.
+struct Recording {
+    program: Program,
+    folder: PathBuf,
+    /// Where its files are; not the folder itself, so that one may see what is beside it.
+    files: PathBuf,
+}
+
+impl Recording {
+    fn start(more: &str) -> Recording {
+        let folder = folder();
+        let files = folder.join("files");
+        let streams = if more.contains("streams") { "" } else { "streams = ['live/*']\n" };
+        let program = Program::start(&format!("[record]\n{streams}folder = {files:?}\nmin_free = 0\n{more}"));
+        Recording { program, folder, files }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("rtmp://{}/{path}", self.program.address)
+    }
+
+    /// Waits until so many files are complete.
+    fn wait(&self, count: usize) -> Vec<PathBuf> {
+        self.program.wait_lines("recorded ", count);
+        media::files(&self.files)
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn send(peer: &mut Peer, stream: StreamHandle, messages: &[Message]) {
+    for message in messages {
+        peer.client.send_message(stream, message.clone()).unwrap();
+    }
+    peer.flush();
+}
+
+/// The bodies of a medium.
+fn bodies(tags: &[Tag], type_id: u8) -> Vec<Vec<u8>> {
+    tags.iter().filter(|tag| tag.type_id == type_id).map(|tag| tag.body.clone()).collect()
+}
+
+#[test]
+fn a_recording_is_what_was_published() {
+    let server = Recording::start("");
+    let clip = media::clip(&server.folder, 6);
+    assert!(media::publish(&clip, &[], &server.url("live/cam")).wait().unwrap().success());
+    // Whom nobody wants to have recorded.
+    assert!(media::publish(&clip, &[], &server.url("other/cam")).wait().unwrap().success());
+    let files = server.wait(1);
+    let [file] = &files[..] else { panic!("{files:?}") };
+    assert!(file.file_name().unwrap().to_str().unwrap().starts_with("cam-20"), "{file:?}");
+    assert_eq!(file.parent().unwrap(), server.files.join("live"));
+    assert_eq!(media::hashes(file), media::hashes(&clip));
+    let (duration, codecs) = media::probe(file);
+    assert!((5.9..6.1).contains(&duration), "{duration}");
+    assert_eq!(codecs, ["h264", "aac"]);
+    assert_eq!(media::pictures(file), 150);
+    // A seek finds its key frame by the index.
+    let frames = media::run(
+        "ffprobe",
+        "-v error -read_intervals 3%+#1 -select_streams v -show_entries packet=pts_time,flags -of csv=p=0"
+            .split(' ')
+            .chain([file.to_str().unwrap()]),
+    );
+    assert!(frames.starts_with("3.") && frames.contains('K'), "{frames}");
+}
+
+#[test]
+fn each_publication_and_each_length_is_a_file_that_begins_with_a_key_frame() {
+    let server = Recording::start("max_duration = '2s'\nfile = '{vhost}_{app}_{stream}.flv'\n");
+    let clip = media::clip(&server.folder, 5);
+    for _ in 0..2 {
+        assert!(media::publish(&clip, &[], &server.url("live/cam")).wait().unwrap().success());
+    }
+    let files = server.wait(6);
+    let names: Vec<_> = files.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(names[0], "__defaultVhost___live_cam-1.flv", "{names:?}");
+    assert_eq!(names.len(), 6);
+    let mut pictures: Vec<_> = files.iter().map(|file| media::pictures(file)).collect();
+    pictures.sort_unstable();
+    assert_eq!(pictures, [25, 25, 50, 50, 50, 50]);
+    for file in files {
+        assert_eq!(media::probe(&file).1, ["h264", "aac"]);
+        assert_eq!(media::tags(&file).0[0].timestamp, 0);
+    }
+}
+
+/// H.264: a sequence header, a key frame, another frame.
+fn avc(profile: u8, time: u32) -> [Message; 3] {
+    let header = vec![0x17, 0, 0, 0, 0, 1, profile, 0, 30, 0xFF, 0xE1, 0, 4, 0x67, profile, 0, 30, 1, 0, 2, 0x68, 1];
+    [
+        Message::video(time, header),
+        Message::video(time, [0x17, 1, 0, 0, 0, profile].as_slice()),
+        Message::video(time + 40, [0x27, 1, 0, 0, 0, profile].as_slice()),
+    ]
+}
+
+#[test]
+fn another_sequence_header_begins_another_file() {
+    let server = Recording::start("");
+    let mut peer = Peer::to(server.program.address, "rtmp://h/live/x");
+    let stream = peer.publish("cam").unwrap();
+    send(&mut peer, stream, &avc(66, 0));
+    // The same once more changes nothing.
+    send(&mut peer, stream, &avc(66, 80));
+    send(&mut peer, stream, &avc(100, 160));
+    peer.leave();
+    let files = server.wait(2);
+    let videos: Vec<_> = files.iter().map(|file| bodies(&media::tags(file).0, 9)).collect();
+    let mut expected: Vec<Vec<Vec<u8>>> = vec![Vec::new(), Vec::new()];
+    let body = |message: &Message| message.payload.to_vec();
+    expected[0].extend(avc(66, 0).iter().map(body));
+    expected[0].extend(avc(66, 80)[1..].iter().map(body));
+    expected[1].extend(avc(100, 160).iter().map(body));
+    let mut videos = videos;
+    videos.sort_unstable_by_key(|bodies| std::cmp::Reverse(bodies.len()));
+    assert_eq!(videos, expected);
+    for file in files {
+        let first = media::tags(&file).0.into_iter().find(|tag| tag.type_id == 9).unwrap();
+        assert_eq!(first.timestamp, 0, "each file has a time of its own");
+    }
+}
+
+#[test]
+fn extended_bodies_and_audio_alone_are_written_as_they_are() {
+    let server = Recording::start("");
+    let mut peer = Peer::to(server.program.address, "rtmp://h/live/x");
+    let stream = peer.publish("hevc").unwrap();
+    let hevc =
+        |first: u8, time: u32, rest: &[u8]| Message::video(time, [&[first, b'h', b'v', b'c', b'1'], rest].concat());
+    let mut record = vec![1, 1, 0x60, 0, 0, 0, 0x90, 0, 0, 0, 0, 0, 93, 0xF0, 0, 0xFC, 0xFD, 0xF8, 0xF8, 0, 0, 0x0F, 0];
+    record.resize(23, 0);
+    let messages =
+        [hevc(0x90, 0, &record), hevc(0x91, 0, &[0, 0, 0, 1, 2, 3]), hevc(0xA3, 40, &[4, 5]), hevc(0x93, 80, &[6])];
+    send(&mut peer, stream, &messages);
+    let audio = peer.publish("sound").unwrap();
+    let sound: Vec<_> = [0xAF; 4]
+        .into_iter()
+        .enumerate()
+        .map(|(number, first)| Message::audio(23 * number as u32, [first, u8::from(number > 0), 18, 16].as_slice()))
+        .collect();
+    send(&mut peer, audio, &sound);
+    peer.leave();
+    let files = server.wait(2);
+    let tags: Vec<_> = files.iter().map(|file| media::tags(file).0).collect();
+    let body = |message: &Message| message.payload.to_vec();
+    assert_eq!(bodies(&tags[0], 9), messages.iter().map(body).collect::<Vec<_>>());
+    assert_eq!(bodies(&tags[1], 8), sound.iter().map(body).collect::<Vec<_>>());
+    assert_eq!(fs::read(&files[0]).unwrap()[4], 1, "video only");
+    assert_eq!(fs::read(&files[1]).unwrap()[4], 4, "audio only");
+}
+
+#[test]
+fn no_name_leads_out_of_the_folder() {
+    let server = Recording::start("streams = ['*']\n");
+    let long = "x".repeat(900);
+    let names =
+        ["..", "../up", "a/../../up", "/etc/x", ".hidden", "...", "a\0b", "a\\..\\b", "%2e%2e%2fup", "c:x", " ", &long];
+    let mut published = 0;
+    for name in names {
+        let mut peer = Peer::to(server.program.address, "rtmp://h/live/x");
+        if let Ok(stream) = peer.publish(name) {
+            published += 1;
+            send(&mut peer, stream, &avc(66, 0));
+        }
+        peer.leave();
+    }
+    let files = server.wait(published);
+    assert!(published >= 5 && files.len() == published, "{published} {files:?}");
+    let depth = |file: &PathBuf| file.strip_prefix(&server.files).unwrap().components().count();
+    assert!(files.iter().all(|file| depth(file) == 2), "app and stream: {files:?}");
+    let beside: Vec<_> = fs::read_dir(&server.folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(beside, ["files"]);
+}
+
+#[test]
+fn nothing_is_recorded_where_space_is_short() {
+    let server = Recording::start("");
+    let folder = server.files.display().to_string();
+    let program =
+        Program::start(&format!("[record]\nstreams = ['*']\nfolder = {folder:?}\nmin_free = 1000000000000\n"));
+    let mut peer = Peer::to(program.address, "rtmp://h/live/x");
+    let stream = peer.publish("cam").unwrap();
+    send(&mut peer, stream, &avc(66, 0));
+    program.wait_lines("1000000000000 are to stay free", 1);
+    assert!(media::files(&server.files).is_empty());
+    // The stream goes on, and so does the server.
+    send(&mut peer, stream, &avc(66, 80));
+    program.stop();
+}
+
+#[test]
+fn the_end_of_the_server_is_the_end_of_its_files() {
+    let mut server = Recording::start("");
+    let mut peer = Peer::to(server.program.address, "rtmp://h/live/x");
+    let stream = peer.publish("cam").unwrap();
+    send(&mut peer, stream, &avc(66, 0));
+    server.program.wait_lines("recording of", 1);
+    media::wait_for("frames in the file", || {
+        media::files(&server.files).first().is_some_and(|file| media::tags(file).0.len() == 4)
+    });
+    let recording = media::files(&server.files);
+    let output = Command::new(env!("CARGO_BIN_EXE_anabranch")).arg("repair").args(&recording).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("it is being written"), "{output:?}");
+    server.program.terminate();
+    let [file] = &media::files(&server.files)[..] else { panic!("one file") };
+    let (tags, rest) = media::tags(file);
+    assert_eq!((tags.len(), rest), (4, 0));
+    assert!(tags[0].body.windows(8).any(|bytes| bytes == b"filesize"), "it is complete");
+}
+
+#[test]
+fn a_publisher_that_comes_back_at_once_is_recorded_again() {
+    let server = Recording::start("");
+    for number in 0..30 {
+        let mut peer = Peer::to(server.program.address, "rtmp://h/live/x");
+        // The one before may not have left yet.
+        let Ok(stream) = peer.publish("cam") else { continue };
+        send(&mut peer, stream, &avc(66, number));
+        peer.leave();
+    }
+    server.program.wait_lines("phase publishing", 1);
+    let mut last = Peer::to(server.program.address, "rtmp://h/live/x");
+    let mut stream = last.publish("cam");
+    while stream.is_err() {
+        last = Peer::to(server.program.address, "rtmp://h/live/x");
+        stream = last.publish("cam");
+    }
+    send(&mut last, stream.unwrap(), &avc(77, 0));
+    last.leave();
+    media::wait_for("recording of the last", || {
+        media::files(&server.files)
+            .iter()
+            .any(|file| bodies(&media::tags(file).0, 9).contains(&vec![0x27, 1, 0, 0, 0, 77]))
+    });
+}
