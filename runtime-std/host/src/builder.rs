@@ -107,13 +107,22 @@ impl<S> Builder<S> {
 }
 
 fn check_hooks(setup: &Setup) -> io::Result<()> {
-    let asks = |asks: &Asks| asks.connect || asks.publish || asks.play || asks.traverse;
-    let vhosts = setup.config.vhosts.iter().map(|vhost| &vhost.settings);
-    let asked = vhosts.chain([&setup.config.defaults]).any(|settings| asks(&settings.asks));
-    let words = match (asked, &setup.hooks) {
-        (true, None) => "the configuration asks the outside (asks), and there are no hooks to answer",
+    let words = match (asks(&setup.config), &setup.hooks) {
+        (true, None) => return Err(nobody_to_ask()),
         (false, Some(_)) => "there are hooks, and nothing is asked of them: see asks in the configuration",
         _ => return Ok(()),
     };
     Err(io::Error::new(io::ErrorKind::InvalidInput, words))
+}
+
+/// Whether the outside is asked anything.
+pub(crate) fn asks(config: &Config) -> bool {
+    let asks = |asks: &Asks| asks.connect || asks.publish || asks.play || asks.traverse;
+    let vhosts = config.vhosts.iter().map(|vhost| &vhost.settings);
+    vhosts.chain([&config.defaults]).any(|settings| asks(&settings.asks))
+}
+
+pub(crate) fn nobody_to_ask() -> io::Error {
+    let words = "the configuration asks the outside (asks), and there are no hooks to answer";
+    io::Error::new(io::ErrorKind::InvalidInput, words)
 }

@@ -123,7 +123,7 @@ pub fn replay(matches: &ArgMatches) -> Result<ExitCode, String> {
 
 fn serve<S: Serve>(options: &Options) -> Result<(), String> {
     // Until the end, so that the last lines are written.
-    let _log = init_log(&options.log)?;
+    let _log = init_log(&options.log, options.log_format)?;
     let program = &format!("{} {}", S::PROGRAM, S::VERSION);
     let captures = options.captures(program).map_err(|error| error.to_string())?;
     let mut builder = S::builder().config(options.config()).tcp(options.tcp());
