@@ -29,6 +29,7 @@ pub use accept::{AcceptErrors, interrupt_accept};
 pub use banner::Banner;
 pub use builder::{Builder, Setup};
 pub use capture::{CaptureLimits, Captures};
+pub use check::Worst;
 pub use handle::{Alive, ConnectionInfo, Handle, Runtime, Stats};
 pub use hooks::{Answer, Hooks};
 pub use host::{CUT, Host, LAST_WORDS, Link};
@@ -38,7 +39,7 @@ pub use local::{Over, Publication, Subscription, Update};
 pub use log::{Log, LogFilter, LogFormat, init_log};
 pub use masked::Masked;
 pub use options::{OnConflict, Options, ThreadOptions, TimestampMode};
-pub use program::{CHECK, REPLAY, Serve, check, command, main, replay};
+pub use program::{CHECK, REPLAY, Serve, check, command, config_of_header, main, replay};
 pub use signals::on_stop_signal;
 
 /// Thirty-two random bytes for [`Server::new`](anabranch_core::conn::Server::new).

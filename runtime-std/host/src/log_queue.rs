@@ -42,12 +42,9 @@ struct State {
 impl LogQueue {
     /// Starts the thread, which ends with the process. It holds twice `capacity` bytes at most: as much as is being
     /// written may wait meanwhile.
-    pub(crate) fn start(
-        output: impl Write + Send + 'static,
-        capacity: usize,
-        format: LogFormat,
-    ) -> io::Result<Self> {
-        let shared = Shared { format, capacity, state: Mutex::default(), filled: Condvar::new(), written: Condvar::new() };
+    pub(crate) fn start(output: impl Write + Send + 'static, capacity: usize, format: LogFormat) -> io::Result<Self> {
+        let shared =
+            Shared { format, capacity, state: Mutex::default(), filled: Condvar::new(), written: Condvar::new() };
         let shared = Arc::new(shared);
         let its_shared = shared.clone();
         thread::Builder::new().name("log".into()).spawn(move || its_shared.run(output))?;

@@ -100,7 +100,7 @@ fn connections_of_a_virtual_host_that_is_gone_are_closed() {
     let mut stranger = Client::new(&site, None);
     let all = &mut [&mut stays, &mut goes, &mut idle, &mut crossing, &mut stranger];
     reconfigure(&site, hosts(&["a"], &VhostConfig::default()), all);
-    let reasons = [&stays, &goes, &idle, &crossing, &stranger].map(|client| reason(client));
+    let reasons = [&stays, &goes, &idle, &crossing, &stranger].map(reason);
     let gone = Some("vhost_unknown");
     assert_eq!(reasons, [None, gone, gone, gone, None]);
     assert_eq!(site.server.hub().streams().len(), 1, "what they held is given back");
@@ -132,13 +132,13 @@ fn who_may_no_longer_do_what_it_does_is_closed() {
     let security = "deny play 192.0.2.2; allow publish 192.0.2.0/24".parse().expect("rules");
     let config = VhostConfig { security, ..VhostConfig::default() };
     reconfigure(&site, config.into(), &mut [&mut publisher, &mut denied, &mut player, &mut idle]);
-    assert_eq!([&publisher, &denied, &player, &idle].map(|c| reason(c)), [None, Some("security_denied"), None, None]);
+    assert_eq!([&publisher, &denied, &player, &idle].map(reason), [None, Some("security_denied"), None, None]);
     idle.say(&site, &peer::play(1, "cam"));
     assert!(said(&idle.hear(&site), "NetStream.Play.Failed"), "what it asks for goes by the new rules");
     let security = "allow publish 10.0.0.0/8".parse().expect("rules");
     let config = VhostConfig { security, ..VhostConfig::default() };
     reconfigure(&site, config.into(), &mut [&mut publisher, &mut player]);
-    assert_eq!([&publisher, &player].map(|c| reason(c)), [Some("security_not_allowed"), None]);
+    assert_eq!([&publisher, &player].map(reason), [Some("security_not_allowed"), None]);
 }
 
 #[test]
