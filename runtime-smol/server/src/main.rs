@@ -1,6 +1,8 @@
 //! The program `anabranch`: a live RTMP server.
 
+mod check;
 mod program;
+mod reload;
 mod settings;
 
 use std::process::ExitCode;

@@ -1,0 +1,60 @@
+//! The schema, and the example file that is made of it.
+
+use serde_json::Value as Json;
+
+use super::*;
+use crate::settings::load::default_tree;
+
+/// `anabranch schema --example > runtime-smol/server/anabranch.toml` makes it anew.
+#[test]
+fn the_example_file_is_the_one_that_belongs_to_the_settings() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("anabranch.toml");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), example());
+}
+
+#[test]
+fn the_example_has_every_key_and_says_the_defaults() {
+    let example = example();
+    let is_key =
+        |line: &str| line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+    let uncommented: Vec<_> = example.lines().map(|line| if is_key(line) { &line[1..] } else { line }).collect();
+    for text in [&*example, &uncommented.join("\n")] {
+        assert_eq!(read(text).tree.value(), default_tree().value());
+    }
+    let schema = Schema::inlined();
+    let mut leaves = Vec::new();
+    collect(schema.root(), &Path::default(), &mut leaves);
+    let keys = uncommented.iter().filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase())).count();
+    assert_eq!(keys + 1, leaves.len(), "all but the list of virtual hosts");
+    let bare = |entry: schema::Entry<'_>| entry.description().is_none();
+    let undescribed: Vec<_> =
+        leaves.iter().filter(|path| schema.at(path).is_none_or(bare)).map(Path::to_string).collect();
+    assert!(undescribed.is_empty(), "without a description: {undescribed:?}");
+    assert!(example.lines().all(|line| line.len() <= 120));
+}
+
+#[test]
+fn the_schema_takes_what_the_program_takes() {
+    let validator = jsonschema::validator_for(&Schema::document()).unwrap();
+    let json = |text: &str| -> Json { serde_json::to_value(text.parse::<toml::Table>().unwrap()).unwrap() };
+    let defaults = serde_json::to_value(default_tree().value()).unwrap();
+    assert!(
+        validator.is_valid(&defaults),
+        "{:?}",
+        validator.iter_errors(&defaults).map(|e| e.to_string()).collect::<Vec<_>>()
+    );
+    for (text, valid) in [
+        ("[defaults.play]\nmax_gap = \"7s\"", true),
+        ("[defaults.play]\nmax_gap = \"7\"", false),
+        ("[defaults.limits]\nplayers = 7", true),
+        ("[defaults.limits]\nplayers = -7", false),
+        ("[defaults.session]\nchunk_size = 127", false),
+        ("[[vhost]]\nname = \"a\"\nplay.start = \"next_key_frame\"\nlimits.players = \"unlimited\"", true),
+        ("[[vhost]]\nname = \"a\"\nplay.strat = \"next_key_frame\"", false),
+        ("[[vhost]]\nplay.start = \"next_key_frame\"", false),
+        ("wat = 1", false),
+    ] {
+        assert_eq!(validator.is_valid(&json(text)), valid, "{text}");
+        assert_eq!(Sources::default().load_text("", text).is_ok(), valid, "{text}");
+    }
+}
