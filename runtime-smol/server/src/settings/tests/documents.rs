@@ -58,3 +58,39 @@ fn the_schema_takes_what_the_program_takes() {
         assert_eq!(Sources::default().load_text("", text).is_ok(), valid, "{text}");
     }
 }
+
+/// Keys in the pages for those who come from other servers.
+#[test]
+fn the_keys_that_documents_name_are_there() {
+    let schema = Schema::inlined();
+    let is_key = |key: &str| {
+        let path = |first: &[&str]| {
+            let steps = first.iter().copied().chain(key.split('.'));
+            Path(steps.map(|step| Step::Key(step.to_owned())).collect())
+        };
+        let item = Path(vec![Step::Key("vhost".to_owned()), Step::Index(0)]);
+        let of_vhost = key.strip_prefix("vhost.").map(|key| item.key(key));
+        let paths = [Some(path(&[])), Some(path(&["defaults"])), of_vhost];
+        paths.into_iter().flatten().any(|path| schema.at(&path).is_some())
+    };
+    let pages = [
+        include_str!("../../../../../docs/coming-from-srs.md"),
+        include_str!("../../../../../docs/coming-from-nginx-rtmp.md"),
+    ];
+    for page in pages {
+        let mut found = 0;
+        // The second column is ours.
+        for column in page.lines().filter_map(|line| line.strip_prefix('|')?.split('|').nth(1)) {
+            for word in column.split('`').skip(1).step_by(2) {
+                let key = word.split(" = ").next().unwrap_or(word);
+                let looks_like_one =
+                    key.contains('.') && key.chars().all(|c| c.is_ascii_lowercase() || "._".contains(c));
+                if looks_like_one {
+                    found += 1;
+                    assert!(is_key(key), "there is no {key}");
+                }
+            }
+        }
+        assert!(found > 15, "only {found} keys were found");
+    }
+}
