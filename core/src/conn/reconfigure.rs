@@ -12,7 +12,7 @@ use crate::url::StreamKey;
 impl Conn {
     /// The server has other settings: closes the connection if its virtual host or that of one of its streams is gone,
     /// or if its address may no longer do what it does. Else nothing happens to it. What it asks for next goes by the new
-    /// settings; what it does already, by the old.
+    /// settings; what it does already, by the old. A replay of its capture knows only those of the beginning.
     pub fn reconfigured(&mut self) {
         if self.session.is_closing() {
             return;

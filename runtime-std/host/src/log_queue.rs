@@ -210,6 +210,14 @@ mod tests {
     }
 
     #[test]
+    fn the_logs_own_lines_have_its_format() {
+        let text = warning(LogFormat::Text, "so");
+        assert!(text.ends_with("Z  WARN so\n"), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&warning(LogFormat::Json, "a \"quoted\" word")).unwrap();
+        assert!(json["level"] == "WARN" && json["message"] == "a \"quoted\" word" && json["timestamp"].is_string());
+    }
+
+    #[test]
     fn an_output_that_fails_is_nobodys_concern() {
         struct Broken;
         impl Write for Broken {

@@ -154,6 +154,8 @@ fn words(event: &Event<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tracing_subscriber::layer::SubscriberExt;
+
     use super::*;
 
     #[test]
@@ -173,5 +175,46 @@ mod tests {
         assert_eq!(passed(&mut seconds, 1, SECOND), 10);
         assert_eq!(seconds.take_all().len(), 2);
         assert!(!seconds.hold_any());
+    }
+
+    /// An output that can be looked into.
+    #[derive(Debug, Clone, Default)]
+    struct Shown(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Shown {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_log_is_not_flooded_with_one_warning_and_says_so_at_the_end() {
+        let shown = Shown::default();
+        let queue = LogQueue::start(shown.clone(), 1 << 20, crate::LogFormat::Text).unwrap();
+        let repeats = Repeats::new(queue.clone());
+        let lines = tracing_subscriber::fmt::layer().with_writer(queue.clone()).with_ansi(false);
+        let log = tracing_subscriber::registry().with(repeats.clone()).with(lines);
+        tracing::subscriber::with_default(log, || {
+            // All within a second, or a few of them later: that is for the clock to say, their number is not.
+            for number in 0..1000 {
+                tracing::warn!("conn {number} cannot be served");
+                tracing::info!("conn {number} opened");
+            }
+        });
+        repeats.tell_all();
+        queue.flush(Duration::from_secs(30));
+        let text = String::from_utf8(shown.0.lock().unwrap().clone()).unwrap();
+        let count = |words: &str| text.lines().filter(|line| line.ends_with(words)).count() as u64;
+        let told = text.lines().filter_map(|line| line.split_once(" more line"));
+        let left_out = told.filter_map(|(before, _)| before.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>();
+        let warnings =
+            text.lines().filter(|line| line.contains("cannot be served") && !line.contains("more line")).count();
+        assert_eq!(warnings as u64 + left_out, 1000, "{text}");
+        assert!(left_out > 0 && warnings >= 10, "{text}");
+        assert_eq!(count(" opened"), 1000, "what is no warning is never left out");
     }
 }

@@ -14,13 +14,12 @@ pub(crate) fn overlay(
     schema: &Schema,
     found: &mut Vec<(Origin, Path, String)>,
 ) {
-    let mut ours: Vec<_> =
-        variables.iter().filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty()).collect();
+    let ours = variables.iter().filter(|(name, text)| name.starts_with(PREFIX) && !text.is_empty());
+    let mut ours: Vec<_> = ours.map(|(name, text)| (path(name), name, text)).collect();
     // Items of a list one after the other.
     ours.sort();
-    for (name, text) in ours {
+    for (path, name, text) in ours {
         let origin = Origin::Variable(name.clone());
-        let path = path(name);
         let done = match entry(schema, &path) {
             Ok(entry) => tree.set(&path, Node::new(value(entry, text), &origin)),
             Err(words) => Err(words),

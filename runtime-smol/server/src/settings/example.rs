@@ -49,7 +49,9 @@ impl Example<'_> {
                 Some(items) => self.items(items, &path),
                 None => {
                     if entry.keys().any(|(_, entry)| !holds_tables(entry)) {
-                        let _ = writeln!(self.out, "[{path}]");
+                        // A table that is not there by default means something by being there.
+                        let mark = if default(key).is_some() { "" } else { "#    " };
+                        let _ = writeln!(self.out, "{mark}[{path}]");
                     }
                     self.table(entry, default(key), &path);
                 }

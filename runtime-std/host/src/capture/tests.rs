@@ -137,3 +137,17 @@ fn what_is_no_capture_cannot_be_replayed() {
     assert!(error.contains("this is no capture"), "{error}");
     assert!(replay(&folder.0.join("y"), false, config_of_header, &mut Vec::new()).is_err());
 }
+
+#[test]
+fn connections_to_come_have_the_header_of_now() {
+    let folder = Folder::new();
+    let captures = Captures::start(&folder.0, CaptureLimits::default(), &header()).unwrap();
+    let server = Server::new(Config::default(), [1; 32]);
+    assert!(connect(&server, &captures, 200));
+    captures.set_header("program\n--chunk-size=4096");
+    assert!(connect(&server, &captures, 200));
+    captures.flush(PATIENCE);
+    let headers: Vec<_> = folder.files().iter().map(|file| Capture::parse(fs::read(file).unwrap()).unwrap()).collect();
+    assert_eq!(headers[0].header(), header());
+    assert_eq!(headers[1].header(), "program\n--chunk-size=4096");
+}
