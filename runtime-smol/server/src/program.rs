@@ -128,6 +128,8 @@ fn captures(loaded: &Loaded, program: &str) -> Result<Option<Captures>, String> 
 }
 
 fn serve(matches: &ArgMatches) -> Result<(), String> {
+    let no_signals = |error: io::Error| format!("cannot watch for signals: {error}");
+    let reloads = reload::signals().map_err(no_signals)?;
     let mut sources = sources(matches);
     // It is found again wherever the process goes.
     sources.file = sources.file.map(|file| path::absolute(&file).unwrap_or(file));
@@ -156,13 +158,13 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         program: program.clone(),
         current: Mutex::new(Arc::new(loaded)),
     });
-    reload::on_signal(reloader).map_err(|error| format!("cannot watch for signals: {error}"))?;
+    reload::on_signal(reloads, reloader).map_err(no_signals)?;
     let handle = server.handle();
     on_stop_signal(move || {
         info!("stopping");
         handle.stop();
     })
-    .map_err(|error| format!("cannot watch for signals: {error}"))?;
+    .map_err(no_signals)?;
     // A server whose standard output is closed or full serves all the same.
     let _ = writeln!(io::stdout(), "{}", Banner { program, addresses: &server.addresses() });
     server.run();

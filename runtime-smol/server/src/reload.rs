@@ -58,12 +58,19 @@ impl Reloader {
     }
 }
 
-/// Reloads at each SIGHUP, and says in the log what came of it.
+/// Keeps SIGHUP, by which a process else ends, until it is [served](on_signal).
 ///
 /// # Errors
 /// The system refuses to deliver signals.
-pub(crate) fn on_signal(reloader: Arc<Reloader>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGHUP])?;
+pub(crate) fn signals() -> io::Result<Signals> {
+    Signals::new([SIGHUP])
+}
+
+/// Reloads at each of these signals, and says in the log what came of it.
+///
+/// # Errors
+/// There is no thread for it.
+pub(crate) fn on_signal(mut signals: Signals, reloader: Arc<Reloader>) -> io::Result<()> {
     thread::Builder::new().name("reload".into()).spawn(move || {
         for _ in signals.forever() {
             match reloader.reload() {

@@ -8,6 +8,7 @@ use super::tree::{Node, Origin, Path, Step};
 use super::*;
 
 mod documents;
+mod mistakes;
 
 const SECRET: &str = "a long random secret of your own";
 
@@ -212,45 +213,6 @@ fn virtual_hosts_have_from_the_defaults_what_they_do_not_set() {
     let gap = |vhost: &VhostConfig| vhost.max_gap.map(|gap| gap.as_secs());
     assert_eq!((gap(&a.settings), a.settings.high_water, a.settings.limits.players), (Some(2), 9, Some(3)));
     assert_eq!((gap(&b.settings), b.settings.limits.players, b.settings.limits.publishers), (Some(1), None, Some(4)));
-}
-
-#[test]
-fn all_mistakes_are_told_at_once_each_with_its_place() {
-    let text = "[server]\nlisten = [\"1935\", \"here\"]\nthreds = 3\n[defaults.play]\nmax_gap = 7\nmerge_window = \"never\"\n\
-                [defaults.session]\nchunk_size = 100\n[[vhost]]\nname = \"a\"\n  play = { strat = 1 }\n[[vhost]]\n\
-                token.required_for = \"play\"\nname = \"b\"\n[defaults.cache]\nframes = \"many\"\n";
-    let problems = wrong(text);
-    let expected = [
-        "f.toml:2:19: server.listen[1]: \"here\" is no address to listen on: write 1935, 127.0.0.1:1935 or [::1]:1935",
-        "f.toml:3:1: server.threds: unknown key; is threads meant?",
-        "f.toml:5:1: defaults.play.max_gap: \"7\" is not a time such as \"10s\", \"350ms\", \"5m\", \"1h\" or \"never\"",
-        "f.toml:6:1: defaults.play.merge_window: never is not 10s or less",
-        "f.toml:8:1: defaults.session.chunk_size: 100 is not within 128 to 65536",
-        "f.toml:11:12: vhost[0].play.strat: unknown key; is start meant?",
-        "f.toml:13:1: vhost[1].token.secrets: a signed URL is required, and there is no secret to sign with",
-        "f.toml:16:1: defaults.cache.frames: invalid type: string \"many\", expected usize",
-    ];
-    assert_eq!(problems.lines().collect::<Vec<_>>(), expected, "{problems}");
-}
-
-#[test]
-fn what_is_no_toml_and_what_does_not_go_together_says_where() {
-    assert!(wrong("a = = 3\n[x\n").contains("f.toml:1:5: "));
-    assert!(wrong("a = 99999999999999999999999").contains("f.toml:1:1: "));
-    assert!(wrong("[[vhost]]\nname = \"a\"\n[[vhost]]\nname = \"A\"").contains("vhost: the name \"A\" is given to"));
-    let problems = wrong("[[vhost]]\nenabled = true");
-    assert!(problems.contains("f.toml:1:1: vhost[0]: missing field `name`"), "{problems}");
-    assert!(wrong("[log]\nlevel = \"a=b=c\"").contains("f.toml:2:1: log.level: log filter \"a=b=c\": "));
-    assert!(
-        wrong("[defaults.token]\nsecrets = [\"short\"]").contains("f.toml:2:12: defaults.token.secrets[0]: a secret")
-    );
-    assert!(wrong("server = 3").contains("f.toml:1:1: server: "));
-    assert!(wrong("vhost = 3").contains("f.toml:1:1: vhost: "));
-    assert!(wrong("[vhost.x]").contains("vhost"));
-    assert!(wrong("vhost = [3]").contains("vhost[0]"));
-    assert!(wrong("defaults = [3]").contains("defaults"));
-    let missing = Sources { file: Some("/does/not/exist".into()), ..Sources::default() };
-    assert!(missing.load().unwrap_err().to_string().starts_with("/does/not/exist: "));
 }
 
 #[test]
