@@ -615,3 +615,22 @@ fn a_timeline_has_words_for_every_message() {
         assert!(text.contains(words), "{words} is not in\n{text}");
     }
 }
+
+#[test]
+fn a_connection_that_other_settings_close_is_closed_again_though_the_replay_never_had_them() {
+    let (server, now) = (Server::new(Config::default(), [9; 32]), any_instant());
+    let (mut publisher, tape) = captured_client(&server, now);
+    publisher.connect(now);
+    publish(&mut publisher, now, "cam");
+    video(&mut publisher, now, 0, &KEY_FRAME);
+    // Nothing to do with it, then against it.
+    for rules in ["deny play 203.0.113.9", "allow publish 10.0.0.0/8"] {
+        let security = rules.parse().unwrap();
+        server.reconfigure(VhostConfig { security, ..VhostConfig::default() }.into());
+        publisher.conn.reconfigured();
+        video(&mut publisher, now, 40, &FRAME);
+    }
+    let text = timeline(&tape, &Config::default(), true);
+    assert!(text.contains("your address is not among those that may publish"), "{text}");
+    same(&tape, &Config::default());
+}

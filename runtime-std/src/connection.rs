@@ -86,7 +86,7 @@ impl Connection {
         });
         shared.host.enter(id, &connection);
         if let Err(error) = connection.start_threads(shared) {
-            warn!("conn {id} cannot be served: {error}");
+            warn!(conn = id, "conn {id} cannot be served: {error}");
             let mut state = connection.state();
             state.conn.handle_disconnect(Instant::now(), CloseReason::Closed("no threads left to serve it"));
             drop(connection.serve(shared, state));

@@ -77,7 +77,7 @@ fn a_player_that_never_reads_costs_little_and_is_closed_for_it() {
 
     let report = net.report(player).expect("it is closed");
     assert_eq!(report.close.reason, CloseReason::Timeout(TimeoutKind::Write));
-    let timeouts = &net.server().config().defaults.session.timeouts;
+    let timeouts = net.server().config().defaults.session.timeouts.clone();
     // Its link takes a little more before it is full. The timer looks once in its period, then it says good bye.
     let (least, most) = (timeouts.write, timeouts.write * 2 + timeouts.linger + SECOND * 5);
     let took = net.elapsed() - stalled;

@@ -67,6 +67,11 @@ impl Gate {
         Gate { interval, last: None }
     }
 
+    /// Another interval, from the last check on.
+    pub fn set_interval(&mut self, interval: Duration) {
+        self.interval = interval;
+    }
+
     /// Lets a check begin at `now`, and none for one interval after it.
     ///
     /// # Errors

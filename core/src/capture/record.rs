@@ -7,7 +7,7 @@ use super::encoding::{Put, Take};
 use crate::conn::Verdict;
 use crate::hub::Pulled;
 use crate::message::{Message, MessageType};
-use crate::policy::Refusal;
+use crate::policy::{Action, Refusal};
 use crate::session::{CloseReason, Outbound, Rejection};
 use crate::source::{Frame, FrameKind, Gap, WireFormat};
 
@@ -84,8 +84,17 @@ impl Reason {
             "player_too_slow" => CloseReason::TooSlow,
             "taken_over" => CloseReason::TakenOver,
             "draining" => CloseReason::Refused(Refusal::Draining),
-            _ => CloseReason::Closed("closed from outside"),
+            _ => self.refusal().map_or(CloseReason::Closed("closed from outside"), CloseReason::Refused),
         }
+    }
+
+    /// The rule that other settings brought.
+    fn refusal(&self) -> Option<Refusal> {
+        let by_address = [Action::Publish, Action::Play]
+            .into_iter()
+            .flat_map(|action| [Refusal::SecurityDenied { action }, Refusal::SecurityNotAllowed { action }]);
+        let refusals = by_address.chain([Refusal::VhostUnknown, Refusal::VhostDisabled]);
+        refusals.into_iter().find(|refusal| CloseReason::Refused(refusal.clone()).to_string() == self.words)
     }
 
     fn put(reason: &CloseReason, out: &mut Vec<u8>) {

@@ -55,6 +55,14 @@ impl Pending {
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
+
+    pub(super) fn request(&self) -> &Request {
+        &self.request
+    }
+
+    pub(super) fn request_mut(&mut self) -> &mut Request {
+        &mut self.request
+    }
 }
 
 impl Request {
@@ -266,11 +274,7 @@ impl Conn {
             return Err(Refusal::Draining);
         }
         let config = &site.config;
-        if let Some(peer) = self.peer() {
-            config.security.check(action, peer.ip())?;
-        } else if !config.security.rules.is_empty() {
-            return Err(Refusal::SecurityNotAllowed { action });
-        }
+        self.check_address(action, site)?;
         let page_url = self.client.as_ref().and_then(|client| client.page_url.as_deref());
         config.refer.check(action, page_url)?;
         if let Some(token) = &config.token {
@@ -280,6 +284,16 @@ impl Conn {
             token.check(action, app, stream, signature.as_deref(), expires.as_deref(), unix_time)?;
         }
         Ok(())
+    }
+
+    /// Whether the client's address may do this there.
+    pub(super) fn check_address(&self, action: policy::Action, site: &Site) -> Result<(), Refusal> {
+        let security = &site.config.security;
+        match self.peer() {
+            Some(peer) => security.check(action, peer.ip()),
+            None if security.rules.is_empty() => Ok(()),
+            None => Err(Refusal::SecurityNotAllowed { action }),
+        }
     }
 
     pub(super) fn tell(&mut self, subject: Option<Subject>, closed: Option<Closed>) {

@@ -31,6 +31,7 @@ mod local;
 mod player;
 mod publisher;
 mod react;
+mod reconfigure;
 mod server;
 mod site;
 mod steady;

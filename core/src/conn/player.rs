@@ -173,8 +173,7 @@ impl Playing {
         let takes_all = !self.paused && self.audio && self.video == VideoState::On;
         let goes_on =
             matches!(self.duration, Duration::Unlimited) && !self.finishing && !self.finished && !self.too_slow;
-        let as_encoded =
-            self.stream_id == Frame::STREAM_ID && session.chunk_size() == self.site.config.session.chunk_size;
+        let as_encoded = self.stream_id == Frame::STREAM_ID && session.chunk_size() == self.player.format().chunk_size;
         if takes_all && goes_on && as_encoded && !self.told { self.player.place() } else { None }
     }
 
@@ -245,8 +244,8 @@ impl Playing {
                 None => left_out.multitrack += 1,
                 Some(frame) if !wanted(frame, audio, video) => left_out.unwanted += 1,
                 Some(frame) => {
-                    // One connection may play streams of several hosts, each cut to its own host's chunk size.
-                    session.set_chunk_size(config.session.chunk_size);
+                    // One connection may play streams of several hosts, and from before a change of settings.
+                    session.set_chunk_size(frame.chunk_size());
                     session.send_frame(stream_id, frame);
                     queued += 1;
                 }

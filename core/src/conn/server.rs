@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::ask::AskId;
@@ -19,8 +19,8 @@ pub struct Server {
 
 #[derive(Debug)]
 struct Shared {
-    config: Config,
-    sites: Sites,
+    /// Replaced as a whole. Looked at when something is granted, not when media moves.
+    rules: RwLock<Arc<Rules>>,
     hub: Hub,
     seed: [u8; 32],
     connections: AtomicU64,
@@ -30,14 +30,20 @@ struct Shared {
     draining: AtomicBool,
 }
 
+/// What the server goes by.
+#[derive(Debug)]
+struct Rules {
+    config: Arc<Config>,
+    sites: Sites,
+}
+
 impl Server {
     /// A server without connections. All randomness of its connections comes from `seed`; equal seeds and equal input
     /// give equal output.
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         let hub = Hub::new(HubConfig::default());
         let shared = Shared {
-            sites: Sites::new(&config, &hub),
-            config,
+            rules: RwLock::new(Arc::new(Rules { sites: Sites::new(&config, &hub), config: Arc::new(config) })),
             hub,
             seed,
             connections: AtomicU64::new(0),
@@ -71,7 +77,7 @@ impl Server {
 
     /// The virtual hosts and what is counted of each, in the order of the configuration.
     pub fn vhosts(&self) -> Vec<VhostSnapshot> {
-        self.shared.sites.iter().map(|site| site.snapshot()).collect()
+        self.rules().sites.iter().map(|site| site.snapshot()).collect()
     }
 
     /// The live streams.
@@ -79,9 +85,23 @@ impl Server {
         &self.shared.hub
     }
 
-    /// The configuration.
-    pub fn config(&self) -> &Config {
-        &self.shared.config
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.rules().config.clone()
+    }
+
+    /// Puts another configuration in force, at once and as a whole: new connections and what is granted from now on go
+    /// by it. What runs goes on as it was granted: sessions keep their timeouts, streams their bounds and how they are
+    /// cut. Counts go on; where limits are lower now, only newcomers are refused. Then have each connection
+    /// [look](Conn::reconfigured) whether it may stay.
+    pub fn reconfigure(&self, config: Config) {
+        let mut rules = self.shared.rules.write().unwrap_or_else(PoisonError::into_inner);
+        let sites = rules.sites.reconfigured(&config, &self.shared.hub);
+        *rules = Arc::new(Rules { config: Arc::new(config), sites });
+    }
+
+    fn rules(&self) -> Arc<Rules> {
+        self.shared.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// True once it [drains](Self::drain).
@@ -91,7 +111,17 @@ impl Server {
 
     /// The virtual host that a host name means.
     pub(super) fn site(&self, host: &str) -> Result<Arc<Site>, Refusal> {
-        self.shared.sites.resolve(host)
+        self.rules().sites.resolve(host)
+    }
+
+    /// The virtual host of this name, if its clients may stay.
+    pub(super) fn site_named(&self, name: &str) -> Result<Arc<Site>, Refusal> {
+        self.rules().sites.named(name)
+    }
+
+    /// What holds before the virtual host is known.
+    pub(super) fn default_site(&self) -> Arc<Site> {
+        self.rules().sites.defaults.clone()
     }
 
     pub(super) fn next_ask(&self) -> AskId {
@@ -146,8 +176,9 @@ impl Server {
     }
 
     fn make(&self, now: Instant, id: u64, seed: [u8; 32], peer: Option<SocketAddr>) -> Conn {
-        let site = self.shared.sites.defaults.clone();
-        let networks = &self.shared.config.trusted_proxies;
+        let rules = self.rules();
+        let site = rules.sites.defaults.clone();
+        let networks = &rules.config.trusted_proxies;
         let trusted = peer.is_some_and(|peer| networks.iter().any(|network| network.contains(peer.ip())));
         let new = if trusted { Session::behind_proxy } else { Session::new };
         let session = new(site.session.clone(), seed, now);

@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Config, VhostConfig};
@@ -16,6 +16,12 @@ pub(super) struct Site {
     pub(super) session: Arc<SessionConfig>,
     /// The server's hub; streams created through it have this host's settings.
     pub(super) hub: Hub,
+    counts: Arc<Counts>,
+}
+
+/// What is counted of a virtual host, whatever its settings come to be.
+#[derive(Debug)]
+struct Counts {
     usage: Mutex<Usage>,
     /// How often the bandwidth check may be made.
     gate: Mutex<Gate>,
@@ -24,23 +30,48 @@ pub(super) struct Site {
 /// One of what is counted of a site. Dropping it gives it back.
 #[derive(Debug)]
 pub(super) struct Counter {
-    site: Arc<Site>,
+    counts: Arc<Counts>,
     counted: Counted,
+}
+
+impl Counts {
+    fn new(config: &VhostConfig) -> Self {
+        let (usage, gate) = (Usage::new(config.limits), Gate::new(interval(config)));
+        Counts { usage: Mutex::new(usage), gate: Mutex::new(gate) }
+    }
+
+    /// Who is there stays, whatever the limits are now.
+    fn reconfigure(&self, config: &VhostConfig) {
+        self.usage().set_limits(config.limits);
+        self.gate().set_interval(interval(config));
+    }
+
+    fn usage(&self) -> MutexGuard<'_, Usage> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn interval(config: &VhostConfig) -> Duration {
+    config.bandwidth_check.as_ref().map_or(Duration::ZERO, |check| check.interval)
 }
 
 impl Site {
     /// Whether a bandwidth check may be made now.
     pub(super) fn admit_check(&self, now: Instant) -> Result<(), TooSoon> {
-        self.gate.lock().unwrap_or_else(PoisonError::into_inner).admit(now)
+        self.counts.gate().admit(now)
     }
 
     /// Counts one more.
     ///
     /// # Errors
     /// There are as many as there may be.
-    pub(super) fn count(self: &Arc<Self>, counted: Counted) -> Result<Counter, Refusal> {
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner).try_add(counted)?;
-        Ok(Counter { site: self.clone(), counted })
+    pub(super) fn count(&self, counted: Counted) -> Result<Counter, Refusal> {
+        self.counts.usage().try_add(counted)?;
+        Ok(Counter { counts: self.counts.clone(), counted })
     }
 
     /// Whether there may be this stream, beside the others of this virtual host.
@@ -56,7 +87,7 @@ impl Site {
 
 impl Site {
     pub(super) fn snapshot(&self) -> VhostSnapshot {
-        let usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        let usage = self.counts.usage();
         VhostSnapshot {
             name: self.name.clone(),
             connections: usage.present(Counted::Connections),
@@ -68,7 +99,7 @@ impl Site {
 
 impl Drop for Counter {
     fn drop(&mut self) {
-        self.site.usage.lock().unwrap_or_else(PoisonError::into_inner).remove(self.counted);
+        self.counts.usage().remove(self.counted);
     }
 }
 
@@ -100,22 +131,46 @@ impl Sites {
     }
 
     pub(super) fn new(config: &Config, hub: &Hub) -> Self {
-        let site = |name: &str, config: &VhostConfig| {
+        Sites::build(config, hub, |_| None)
+    }
+
+    /// Those of other settings. A virtual host that stays has its counts from before.
+    pub(super) fn reconfigured(&self, config: &Config, hub: &Hub) -> Self {
+        Sites::build(config, hub, |name| self.iter().find(|site| site.name == name).map(|site| site.counts.clone()))
+    }
+
+    fn build(config: &Config, hub: &Hub, before: impl Fn(&str) -> Option<Arc<Counts>>) -> Self {
+        let site = |name: &str, config: &VhostConfig, counts: Option<Arc<Counts>>| {
+            let counts = match counts {
+                Some(counts) => {
+                    counts.reconfigure(config);
+                    counts
+                }
+                None => Arc::new(Counts::new(config)),
+            };
             Arc::new(Site {
                 name: name.to_owned(),
                 session: Arc::new(config.session.clone()),
                 hub: hub.with_config(Arc::new(config.streams())),
-                usage: Mutex::new(Usage::new(config.limits)),
-                gate: Mutex::new(Gate::new(
-                    config.bandwidth_check.as_ref().map_or(Duration::ZERO, |check| check.interval),
-                )),
+                counts,
                 config: config.clone(),
             })
         };
+        // Beside virtual hosts the defaults are nobody's, and count nothing.
+        let alone = if config.vhosts.is_empty() { before(DEFAULT_VHOST) } else { None };
         Sites {
-            vhosts: config.vhosts.map(|vhost| site(&vhost.name, &vhost.settings)),
-            defaults: site(DEFAULT_VHOST, &config.defaults),
+            vhosts: config.vhosts.map(|vhost| site(&vhost.name, &vhost.settings, before(&vhost.name))),
+            defaults: site(DEFAULT_VHOST, &config.defaults, alone),
         }
+    }
+
+    /// The site that is called this, if clients of it may stay.
+    ///
+    /// # Errors
+    /// There is none, or it is disabled.
+    pub(super) fn named(&self, name: &str) -> Result<Arc<Site>, Refusal> {
+        let site = self.resolve(name)?;
+        if site.name == name { Ok(site) } else { Err(Refusal::VhostUnknown) }
     }
 
     /// The site of a host name.

@@ -66,7 +66,7 @@ pub struct Hub {
 /// How streams behave. One value serves every stream of a virtual host.
 #[derive(Debug, Clone, Copy)]
 pub struct HubConfig {
-    /// How frames are cut for the wire. Every session that plays from the hub must announce this chunk size.
+    /// How frames of a stream are cut for the wire, from its beginning to its end; see [`Player::format`].
     pub format: WireFormat,
     /// Bounds of each stream's log.
     pub source: SourceLimits,
@@ -188,6 +188,8 @@ impl Holder {
 struct Stream {
     id: StreamId,
     key: StreamKey,
+    /// The same for all its publishers: players have been told.
+    format: WireFormat,
     source: Mutex<Source>,
     players: AtomicUsize,
     /// For listings, which leave the source alone.
@@ -343,6 +345,7 @@ impl Registry {
             let stream = Stream {
                 id: StreamId(*last_id),
                 key: key.clone(),
+                format: config.format,
                 players: AtomicUsize::new(0),
                 source: Mutex::new(config.new_source()),
                 log_bytes: AtomicUsize::new(0),

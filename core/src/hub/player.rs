@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::{Hub, Stream, StreamId};
-use crate::source::{Batch, Cursor, Frame, Gap, Next, Place};
+use crate::source::{Batch, Cursor, Frame, Gap, Next, Place, WireFormat};
 use crate::url::StreamKey;
 
 /// A player of one stream. Dropping it leaves the stream.
@@ -42,6 +42,11 @@ impl Player {
     /// The stream's name.
     pub fn key(&self) -> &StreamKey {
         &self.stream.key
+    }
+
+    /// How the stream's frames are cut. Whoever is sent them must have been told this chunk size.
+    pub fn format(&self) -> WireFormat {
+        self.stream.format
     }
 
     /// What lies between the player and the present; nothing if it has not begun.

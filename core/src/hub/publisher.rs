@@ -59,7 +59,7 @@ impl Publisher {
             return Ok(());
         }
         let (timeline, sent) = (&mut self.timeline, message.timestamp);
-        let frame = Frame::encode_at(message, self.hub.config().format, |kind, class| {
+        let frame = Frame::encode_at(message, self.stream.format, |kind, class| {
             // Metadata has no place in time, and FFmpeg players take it for a subtitle unless it is at 0.
             if kind == FrameKind::Data && sent == 0 { 0 } else { timeline.map(now, kind, class.is_coded(), sent) }
         });

@@ -1,13 +1,15 @@
 //! The program `anabranch`: a live RTMP server.
 
 mod api;
+mod check;
 mod hooks;
+mod identity;
 mod life;
 mod paperwork;
 mod program;
 mod record;
+mod reload;
 mod settings;
-mod time_span;
 mod tls;
 
 use std::process::ExitCode;

@@ -1,32 +1,42 @@
-use std::collections::HashMap;
+use std::env;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anabranch_host::{Banner, CHECK, Options, REPLAY, ThreadOptions, init_log};
+use anabranch_host::{
+    Banner, CHECK, CaptureLimits, Captures, Options, REPLAY, ThreadOptions, config_of_header, init_log,
+};
 use anabranch_smol::{Carrier, Server};
-use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 use tracing::{info, warn};
 
 use crate::api;
-use crate::hooks::{HttpHooks, Identity};
-use crate::life::{follow_signals, inherited_listeners, ready, reloaded, reloading};
+use crate::check::Report;
+use crate::hooks::HttpHooks;
+use crate::identity::Identity;
+use crate::life::{Signals, inherited_listeners, ready};
 use crate::paperwork::{self, COMPLETIONS, MAN, SHELL};
 use crate::record::Recorder;
 use crate::record::repair::{self, REPAIR};
-use crate::settings::Settings;
+use crate::reload::Reloader;
+use crate::settings::{self, Loaded, Schema, Sources};
 use crate::tls::TlsListeners;
 
 const PROGRAM: &str = "anabranch";
 /// With the commit, if it is known.
 const VERSION: &str = env!("ANABRANCH_VERSION");
 const CONFIG: &str = "config";
+/// The subcommand that shows what can be set.
+const SCHEMA: &str = "schema";
+const EXAMPLE: &str = "example";
+/// The file to check.
+const FILE: &str = "FILE";
 
 /// How long the end of the program waits for the last of its captures and recordings to be written.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
-
-/// How long the end of the program waits for back ends to be told of it.
+/// How long it waits for back ends to be told of it.
 const LAST_CALLS: Duration = Duration::from_secs(5);
 
 /// Reads the options, starts log and listeners, shows the addresses, serves until it is told to stop. Ends the process
@@ -34,8 +44,10 @@ const LAST_CALLS: Duration = Duration::from_secs(5);
 pub(crate) fn main() -> ExitCode {
     let matches = command().get_matches();
     let done = match matches.subcommand() {
-        Some((REPLAY, matches)) => anabranch_host::replay(matches),
-        Some((CHECK, matches)) => anabranch_host::check(matches, threads(matches)),
+        Some((REPLAY, matches)) => anabranch_host::replay(matches, config_of_capture),
+        Some((CHECK, matches)) => check(matches),
+        Some((SCHEMA, matches)) => schema(matches),
+        Some((REPAIR, matches)) => repair::run(matches),
         Some((COMPLETIONS, matches)) => {
             if let Some(shell) = matches.get_one(SHELL) {
                 paperwork::completions(command(), *shell, &mut io::stdout());
@@ -46,7 +58,6 @@ pub(crate) fn main() -> ExitCode {
             let printed = paperwork::manual(command(), &mut io::stdout());
             printed.map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
         }
-        Some((REPAIR, matches)) => repair::run(matches),
         _ => serve(&matches).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
@@ -57,51 +68,117 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn command() -> Command {
-    let file = Arg::new(CONFIG)
+    let config = Arg::new(CONFIG)
         .long(CONFIG)
         .short('c')
         .value_name("FILE")
         .env("ANABRANCH_CONFIG")
         .value_parser(value_parser!(PathBuf))
-        .help("Read this configuration file");
-    let options = ThreadOptions::command(Options::command(Command::new(PROGRAM)));
-    paperwork::add_to(anabranch_host::command(options, VERSION).arg(file).subcommand(repair::command()))
+        .help("Read this configuration file; read again at SIGHUP");
+    // Left empty for "not set", like the variables of all options.
+    let config = if env::var_os("ANABRANCH_CONFIG").is_some_and(|file| file.is_empty()) {
+        config.env(clap::builder::Resettable::Reset)
+    } else {
+        config
+    };
+    let file =
+        Arg::new(FILE).value_parser(value_parser!(PathBuf)).help("The configuration file").conflicts_with(CONFIG);
+    let example = Arg::new(EXAMPLE)
+        .long(EXAMPLE)
+        .action(ArgAction::SetTrue)
+        .help("Show a configuration file with all keys, their defaults and what they mean");
+    let schema = Command::new(SCHEMA).about("Show what can be configured, as a JSON Schema").arg(example);
+    let options = ThreadOptions::command(Options::command(Command::new(PROGRAM))).arg(config);
+    let command = anabranch_host::command(options, VERSION)
+        .mut_subcommand(CHECK, |check| {
+            check
+                .about("Check the configuration; show what holds, where it comes from, and the memory it takes")
+                .arg(file)
+        })
+        .subcommand(schema)
+        .subcommand(repair::command());
+    paperwork::add_to(command)
 }
 
-fn threads(matches: &ArgMatches) -> Option<std::num::NonZero<usize>> {
-    ThreadOptions::from_arg_matches(matches).unwrap_or_else(|error| error.exit()).threads
+/// Where this process has its configuration from.
+fn sources(matches: &ArgMatches) -> Sources {
+    let options = Options::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
+    let threads = ThreadOptions::from_arg_matches(matches).unwrap_or_else(|error| error.exit()).threads;
+    Sources {
+        file: matches.get_one::<PathBuf>(CONFIG).cloned(),
+        variables: Sources::environment(),
+        flags: settings::flags(matches, &options, threads),
+    }
+}
+
+fn check(matches: &ArgMatches) -> Result<ExitCode, String> {
+    let mut sources = sources(matches);
+    if let Some(file) = matches.get_one::<PathBuf>(FILE) {
+        sources.file = Some(file.clone());
+    }
+    let loaded = sources.load().map_err(|problems| format!("the configuration is not valid\n{problems}"))?;
+    // A reader that has seen enough closes the pipe.
+    let _ = write!(io::stdout(), "{}", Report(&loaded));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn schema(matches: &ArgMatches) -> Result<ExitCode, String> {
+    let text = if matches.get_flag(EXAMPLE) {
+        settings::example()
+    } else {
+        serde_json::to_string_pretty(&Schema::document()).map_err(|error| error.to_string())? + "\n"
+    };
+    let _ = write!(io::stdout(), "{text}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Captures have the settings in their header; those of servers without a file have options.
+fn config_of_capture(header: &str) -> Result<anabranch_core::conn::Config, String> {
+    if header.lines().nth(1).is_none_or(|line| line.starts_with("--")) {
+        config_of_header(header)
+    } else {
+        settings::of_capture(header)
+    }
+}
+
+fn captures(loaded: &Loaded, program: &str) -> Result<Option<Captures>, String> {
+    let capture = &loaded.settings.capture;
+    if capture.folder.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let limits = CaptureLimits { bytes: capture.file_size.0, files: capture.files, ..CaptureLimits::default() };
+    let captures = Captures::start(&capture.folder, limits, &loaded.capture_header(program));
+    captures.map(Some).map_err(|error| format!("cannot capture into {}: {error}", capture.folder.display()))
 }
 
 fn serve(matches: &ArgMatches) -> Result<(), String> {
-    let options = Options::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
-    let settings = match matches.get_one::<PathBuf>(CONFIG) {
-        Some(file) => Settings::read(file)?,
-        None => Settings::default(),
-    };
+    // From here on none of them ends the process; they are followed once there is something to follow them.
+    let signals = Signals::catch()?;
+    let mut sources = sources(matches);
+    // It is found again wherever the process goes.
+    sources.file = sources.file.map(|file| path::absolute(&file).unwrap_or(file));
+    let loaded = sources.load().map_err(|problems| problems.to_string())?;
+    let settings = &loaded.settings;
     // Until the end, so that the last lines are written.
-    let _log = init_log(&options.log)?;
+    let log = init_log(&settings.log.level, settings.log.format.into())?;
     let program = &format!("{PROGRAM} {VERSION}");
-    let captures = options.captures(program).map_err(|error| error.to_string())?;
-    let mut config = options.config();
-    settings.hooks.apply(&mut config.defaults);
-    let hooks = HttpHooks::new(Identity::new(settings.server_id.as_deref()), &settings.hooks, &HashMap::new())?;
-    let asks = config.defaults.asks.clone();
-    let mut builder = Server::builder().config(config).tcp(options.tcp());
-    if asks.connect || asks.publish || asks.play {
-        builder = builder.hooks(hooks.clone());
-    }
-    if let Some(threads) = threads(matches) {
+    let captures = captures(&loaded, program)?;
+    let identity = Identity::new(Some(settings.server.id.as_str()).filter(|id| !id.is_empty()));
+    let hooks = HttpHooks::new(identity.clone(), &settings.defaults.hooks, &loaded.of_vhosts(|vhost| &vhost.hooks))?;
+    let recorder = Recorder::new(&settings.defaults.record, &loaded.of_vhosts(|vhost| &vhost.record));
+    let tls = settings.tls.is_on().then(|| TlsListeners::new(&settings.tls)).transpose()?;
+    let mut builder = Server::builder().config(loaded.config.clone()).tcp(settings.tcp.options()).hooks(hooks.clone());
+    if let Some(threads) = settings.server.threads.0 {
         builder = builder.threads(threads);
     }
     if let Some(captures) = &captures {
         builder = builder.captures(captures.clone());
     }
-    let tls = settings.tls.is_on().then(|| TlsListeners::new(&settings.tls)).transpose()?;
     let carrier = tls.as_ref().map_or(Carrier::Plain, TlsListeners::on_rtmp_ports);
     let inherited = inherited_listeners()?;
     if inherited.is_empty() {
-        for address in &options.listen {
-            builder = builder.listen_as(*address, carrier.clone());
+        for address in &settings.server.listen {
+            builder = builder.listen_as(address.0, carrier.clone());
         }
     }
     for listener in inherited {
@@ -111,16 +188,22 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         builder = builder.listen_as(address, carrier);
     }
     let server = builder.build().map_err(|error| error.to_string())?;
-    let api = api::start(&settings.api, server.handle(), None)?;
-    let handle = server.handle();
-    let recorder = Recorder::new(&settings.record, &HashMap::new());
-    recorder.start(&handle);
-    let drain = settings.shutdown.drain();
-    let reload = || {
-        reloading();
-        reloaded("there is nothing to reload yet");
-    };
-    follow_signals(handle, move || drain, reload)?;
+    recorder.start(&server.handle());
+    let api_settings = settings.api.clone();
+    let reloader = Arc::new(Reloader {
+        sources,
+        handle: server.handle(),
+        log: log.filter().clone(),
+        captures: captures.clone(),
+        hooks: hooks.clone(),
+        recorder: recorder.clone(),
+        tls,
+        program: program.clone(),
+        current: Mutex::new(Arc::new(loaded)),
+    });
+    let by_api = reloader.clone();
+    let api = api::start(&api_settings, identity, server.handle(), Some(Arc::new(move || by_api.reload_for_api())))?;
+    signals.follow(server.handle(), reloader)?;
     // A server whose standard output is closed or full serves all the same.
     let _ = writeln!(io::stdout(), "{}", Banner { program, addresses: &server.addresses() });
     if let Some(address) = api {

@@ -103,11 +103,12 @@ impl<S> Builder<S> {
     /// The server. It listens from now on; connections are served when it runs.
     ///
     /// # Errors
-    /// An address that cannot be listened on, with its name; hooks that are never asked, or questions that nobody is
-    /// there to answer; TLS where the runtime has none.
+    /// An address that cannot be listened on, with its name; questions that nobody is there to answer; TLS where the runtime has none.
     pub fn build(self) -> io::Result<S> {
         let Builder { mut setup, listen: addresses, make } = self;
-        check_hooks(&setup)?;
+        if asks(&setup.config) && setup.hooks.is_none() {
+            return Err(nobody_to_ask());
+        }
         for (address, carrier) in addresses {
             let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
             setup.listeners.push((listen(address).map_err(named)?, carrier));
@@ -116,14 +117,14 @@ impl<S> Builder<S> {
     }
 }
 
-fn check_hooks(setup: &Setup) -> io::Result<()> {
+/// Whether the outside is asked anything.
+pub(crate) fn asks(config: &Config) -> bool {
     let asks = |asks: &Asks| asks.connect || asks.publish || asks.play || asks.traverse;
-    let vhosts = setup.config.vhosts.iter().map(|vhost| &vhost.settings);
-    let asked = vhosts.chain([&setup.config.defaults]).any(|settings| asks(&settings.asks));
-    let words = match (asked, &setup.hooks) {
-        (true, None) => "the configuration asks the outside (asks), and there are no hooks to answer",
-        (false, Some(_)) => "there are hooks, and nothing is asked of them: see asks in the configuration",
-        _ => return Ok(()),
-    };
-    Err(io::Error::new(io::ErrorKind::InvalidInput, words))
+    let vhosts = config.vhosts.iter().map(|vhost| &vhost.settings);
+    vhosts.chain([&config.defaults]).any(|settings| asks(&settings.asks))
+}
+
+pub(crate) fn nobody_to_ask() -> io::Error {
+    let words = "the configuration asks the outside (asks), and there are no hooks to answer";
+    io::Error::new(io::ErrorKind::InvalidInput, words)
 }

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::num::NonZero;
 
-use anabranch_core::conn::{Budget, Scope};
+use anabranch_core::conn::{Budget, Config, Scope, VhostConfig};
 
 use crate::Options;
 
@@ -21,8 +21,23 @@ impl fmt::Display for CheckReport<'_> {
             writeln!(f, "  --threads={threads}")?;
         }
         let config = self.options.config();
-        let budget = Budget::new(&config, &config.defaults);
-        writeln!(f, "\nMemory at the worst, whatever clients send (an ordinary client takes far less):")?;
+        write!(f, "\n{}", Worst { config: &config, vhost: &config.defaults })
+    }
+}
+
+/// The memory that clients can make the server take with the settings of one virtual host, in words.
+#[derive(Debug, Clone, Copy)]
+pub struct Worst<'a> {
+    /// What holds before the virtual host is known.
+    pub config: &'a Config,
+    /// The virtual host's own.
+    pub vhost: &'a VhostConfig,
+}
+
+impl fmt::Display for Worst<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let budget = Budget::new(self.config, self.vhost);
+        writeln!(f, "Memory at the worst, whatever clients send (an ordinary client takes far less):")?;
         for scope in Scope::ALL {
             writeln!(f, "\n  {:<46} {:>12}", Title(scope).to_string(), Size(budget.total(scope)).to_string())?;
             for term in budget.terms().iter().filter(|term| term.scope == scope) {
@@ -46,7 +61,7 @@ impl fmt::Display for CheckReport<'_> {
             };
             writeln!(f, "    {plus} {:>12} x {count}{most}", Size(budget.total(scope)).to_string())?;
         }
-        let timeout = config.defaults.session.timeouts.connect.as_secs();
+        let timeout = self.config.defaults.session.timeouts.connect.as_secs();
         write!(f, "  A stranger is let go after {timeout} s. Buffers of the system and stacks of threads come on top.")
     }
 }

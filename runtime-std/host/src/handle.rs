@@ -1,16 +1,18 @@
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{self, ClientFacts, Conn, LocalError, Role, VhostSnapshot};
+use anabranch_core::conn::{self, ClientFacts, Config, Conn, LocalError, Role, VhostSnapshot};
 use anabranch_core::hub::{StreamId, StreamSnapshot};
 use anabranch_core::session::{ClientKind, CloseReason, Phase};
 use anabranch_core::stats::ConnSnapshot;
 use anabranch_core::url::StreamKey;
 use tracing::info;
 
+use crate::TcpOptions;
 use crate::host::{Host, Link, Publications};
 use crate::local::{Publication, Subscribers, Subscription};
 use crate::totals::Totals;
@@ -147,6 +149,17 @@ impl Handle {
         self.control.change(id, &mut |conn| conn.close(CloseReason::Closed(words)))
     }
 
+    /// Puts another configuration in force, at once and as a whole, see
+    /// [`Server::reconfigure`](anabranch_core::conn::Server::reconfigure): what runs goes on, but for connections whose
+    /// virtual host is gone, and for publishers and players whose address is refused now. `tcp` is for connections to
+    /// come.
+    ///
+    /// # Errors
+    /// It asks questions that nobody is there to answer; then nothing has changed.
+    pub fn reconfigure(&self, config: impl Into<Config>, tcp: TcpOptions) -> io::Result<()> {
+        self.control.reconfigure(config.into(), tcp)
+    }
+
     /// Numbers about the server, its streams and virtual hosts.
     pub fn stats(&self) -> Stats {
         let core = self.control.core();
@@ -245,6 +258,7 @@ pub(crate) trait Control: Send + Sync {
     /// Open connections, accepted ones, the time of the beginning.
     fn counts(&self) -> (usize, u64, Instant);
     fn wait_until_empty(&self, deadline: Instant) -> bool;
+    fn reconfigure(&self, config: Config, tcp: TcpOptions) -> io::Result<()>;
     fn change(&self, id: u64, change: &mut dyn FnMut(&mut Conn)) -> bool;
     fn change_each(&self, change: &mut dyn FnMut(&mut Conn));
     fn inspect(&self, id: u64, look: &mut dyn FnMut(&Conn));
@@ -293,6 +307,10 @@ impl<R: Runtime> Control for R {
 
     fn wait_until_empty(&self, deadline: Instant) -> bool {
         self.host().wait_until_empty(deadline)
+    }
+
+    fn reconfigure(&self, config: Config, tcp: TcpOptions) -> io::Result<()> {
+        self.host().reconfigure(config, tcp)
     }
 
     fn change(&self, id: u64, change: &mut dyn FnMut(&mut Conn)) -> bool {

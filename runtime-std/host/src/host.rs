@@ -1,12 +1,13 @@
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anabranch_core::conn::{self, Action, Attachment, Conn, Report, Role};
+use anabranch_core::conn::{self, Action, Attachment, Config, Conn, Report, Role};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::CloseReason;
 use anabranch_core::stats::ConnStatsView;
@@ -15,6 +16,7 @@ use event_listener::{Event, Listener};
 use socket2::SockRef;
 use tracing::error;
 
+use crate::builder::{asks, nobody_to_ask};
 use crate::capture::Captures;
 use crate::hooks::{Answer, Hooks};
 use crate::local::Subscribers;
@@ -50,7 +52,8 @@ impl fmt::Debug for Publications {
 #[derive(Debug)]
 pub struct Host<C> {
     core: conn::Server,
-    tcp: TcpOptions,
+    /// Of connections to come.
+    tcp: Mutex<TcpOptions>,
     hooks: Option<Arc<dyn Hooks>>,
     captures: Option<Captures>,
     subscribers: Subscribers,
@@ -91,7 +94,7 @@ impl<C: Link> Host<C> {
     pub fn new(setup: &Setup) -> Self {
         Host {
             core: conn::Server::new(setup.config.clone(), random_seed()),
-            tcp: setup.tcp,
+            tcp: Mutex::new(setup.tcp),
             hooks: setup.hooks.clone(),
             captures: setup.captures.clone(),
             subscribers: Subscribers::default(),
@@ -108,7 +111,7 @@ impl<C: Link> Host<C> {
 
     /// The core of a connection just accepted, with its place in the log. The socket gets the server's options.
     pub fn open<'a>(&self, socket: impl Into<SockRef<'a>>, peer: SocketAddr) -> (Conn, Lines) {
-        tune(socket, &self.tcp);
+        tune(socket, &self.tcp.lock().unwrap_or_else(PoisonError::into_inner));
         self.accepted.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
         if let Ok(time) = SystemTime::now().duration_since(UNIX_EPOCH) {
@@ -146,7 +149,7 @@ impl<C: Link> Host<C> {
     /// unsubscribed and dropped. Its core gives back what it holds; the streams returned are to be woken.
     pub fn abandon(&self, conn: &mut Conn) -> Vec<StreamId> {
         let id = conn.id();
-        error!("conn {id} is given up: what served it panicked, which is a bug");
+        error!(conn = id, "conn {id} is given up: what served it panicked, which is a bug");
         self.remove(id, "abandoned");
         // The panic may have come from there: then the core is good for nothing at all, and goes with the connection.
         catch_unwind(AssertUnwindSafe(|| conn.abandon())).unwrap_or_default()
@@ -187,7 +190,7 @@ impl<C: Link> Host<C> {
         };
         if catch_unwind(AssertUnwindSafe(call)).is_err() {
             // The core is not in the midst of anything: the connection ends like any other.
-            error!("the program's hooks panicked, which is a bug; the connection is closed");
+            error!(conn = lines.id(), "the program's hooks panicked, which is a bug; conn {} is closed", lines.id());
             connection.change(&mut |conn| conn.close(CloseReason::Closed("the program's hooks panicked")));
         }
     }
@@ -212,6 +215,20 @@ impl<C: Link> Host<C> {
     /// What all connections share.
     pub fn core(&self) -> &conn::Server {
         &self.core
+    }
+
+    /// Puts another configuration in force, and has each connection look whether it may stay.
+    ///
+    /// # Errors
+    /// Questions that nobody is there to answer; then nothing has changed.
+    pub(crate) fn reconfigure(&self, config: Config, tcp: TcpOptions) -> io::Result<()> {
+        if asks(&config) && self.hooks.is_none() {
+            return Err(nobody_to_ask());
+        }
+        *self.tcp.lock().unwrap_or_else(PoisonError::into_inner) = tcp;
+        self.core.reconfigure(config);
+        self.for_each(|connection| connection.change(&mut |conn| conn.reconfigured()));
+        Ok(())
     }
 
     /// True from the moment the server is to stop.

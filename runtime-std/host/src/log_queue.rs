@@ -8,6 +8,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
+use crate::LogFormat;
+
 /// Log lines on their way to an output that may be slow, stuck or broken. Whoever logs never waits for it and never
 /// hears of its errors: a thread of its own writes the lines, in order. What does not fit is dropped and counted, and
 /// the count written in its place.
@@ -18,6 +20,7 @@ pub(crate) struct LogQueue {
 
 #[derive(Debug)]
 struct Shared {
+    format: LogFormat,
     /// Bytes that may wait.
     capacity: usize,
     state: Mutex<State>,
@@ -39,8 +42,9 @@ struct State {
 impl LogQueue {
     /// Starts the thread, which ends with the process. It holds twice `capacity` bytes at most: as much as is being
     /// written may wait meanwhile.
-    pub(crate) fn start(output: impl Write + Send + 'static, capacity: usize) -> io::Result<Self> {
-        let shared = Shared { capacity, state: Mutex::default(), filled: Condvar::new(), written: Condvar::new() };
+    pub(crate) fn start(output: impl Write + Send + 'static, capacity: usize, format: LogFormat) -> io::Result<Self> {
+        let shared =
+            Shared { format, capacity, state: Mutex::default(), filled: Condvar::new(), written: Condvar::new() };
         let shared = Arc::new(shared);
         let its_shared = shared.clone();
         thread::Builder::new().name("log".into()).spawn(move || its_shared.run(output))?;
@@ -52,6 +56,11 @@ impl LogQueue {
         let busy = |state: &mut State| state.writing || !state.waiting.is_empty();
         // An output that is stuck keeps its lines; there is nobody to tell.
         drop(self.shared.written.wait_timeout_while(self.shared.state(), patience, busy));
+    }
+
+    /// A warning of the log itself.
+    pub(crate) fn say(&self, words: &str) {
+        self.push(warning(self.shared.format, words).as_bytes());
     }
 
     fn push(&self, line: &[u8]) {
@@ -81,7 +90,7 @@ impl Shared {
             state.writing = true;
             drop(state);
             if dropped > 0 {
-                lines.extend_from_slice(gap(dropped).as_bytes());
+                lines.extend_from_slice(gap(self.format, dropped).as_bytes());
             }
             // Where the log cannot be written there is no place to say so.
             let _ = output.write_all(&lines).and_then(|()| output.flush());
@@ -101,11 +110,21 @@ impl State {
 }
 
 /// The line that stands for lines that were dropped.
-fn gap(dropped: u64) -> String {
-    let mut line = String::new();
+fn gap(format: LogFormat, dropped: u64) -> String {
+    warning(format, &format!("{dropped} log lines are missing here: standard error was not read fast enough"))
+}
+
+fn warning(format: LogFormat, words: &str) -> String {
+    let mut time = String::new();
     // The clock's text fits into any string.
-    let _ = SystemTime.format_time(&mut Writer::new(&mut line));
-    line + &format!("  WARN {dropped} log lines are missing here: standard error was not read fast enough\n")
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    match format {
+        LogFormat::Text => format!("{time}  WARN {words}\n"),
+        LogFormat::Json => {
+            let line = serde_json::json!({ "timestamp": time, "level": "WARN", "message": words });
+            format!("{line}\n")
+        }
+    }
 }
 
 /// The log writes each line with one call.
@@ -153,7 +172,7 @@ mod tests {
 
     fn stuck(capacity: usize) -> (LogQueue, Receiver<String>) {
         let (sender, receiver) = sync_channel(0);
-        (LogQueue::start(Stuck(sender), capacity).unwrap(), receiver)
+        (LogQueue::start(Stuck(sender), capacity, LogFormat::Text).unwrap(), receiver)
     }
 
     #[test]
@@ -191,6 +210,14 @@ mod tests {
     }
 
     #[test]
+    fn the_logs_own_lines_have_its_format() {
+        let text = warning(LogFormat::Text, "so");
+        assert!(text.ends_with("Z  WARN so\n"), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&warning(LogFormat::Json, "a \"quoted\" word")).unwrap();
+        assert!(json["level"] == "WARN" && json["message"] == "a \"quoted\" word" && json["timestamp"].is_string());
+    }
+
+    #[test]
     fn an_output_that_fails_is_nobodys_concern() {
         struct Broken;
         impl Write for Broken {
@@ -201,7 +228,7 @@ mod tests {
                 Err(io::ErrorKind::StorageFull.into())
             }
         }
-        let queue = LogQueue::start(Broken, 100).unwrap();
+        let queue = LogQueue::start(Broken, 100, LogFormat::Text).unwrap();
         for _ in 0..10 {
             assert!((&queue).write_all(b"a line of twenty byte").is_ok());
             queue.flush(PATIENCE);

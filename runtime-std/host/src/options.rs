@@ -12,7 +12,7 @@ use anabranch_core::source::{MergeWindow, Timestamps};
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum, value_parser};
 
-use crate::{CaptureLimits, Captures, Listen, TcpOptions};
+use crate::{CaptureLimits, Captures, Listen, LogFormat, TcpOptions};
 
 /// Options that every server program has. Each can also be set by the environment variable shown with it.
 #[derive(Debug, Clone, Args)]
@@ -114,6 +114,10 @@ pub struct Options {
     /// What to log: error, warn, info, debug or trace, or levels per module as in anabranch_smol=debug
     #[arg(long, value_name = "FILTER", default_value = "info", env = "ANABRANCH_LOG")]
     pub log: String,
+
+    /// For whom the log is: lines for people, or a JSON object a line for machines
+    #[arg(long, value_name = "FORMAT", default_value = "text", env = "ANABRANCH_LOG_FORMAT")]
+    pub log_format: LogFormat,
 }
 
 /// Options of programs whose runtime has a number of threads.
@@ -210,6 +214,7 @@ impl Options {
             lines.push(format!("--capture-files={}", self.capture_files));
         }
         lines.push(format!("--log={}", self.log));
+        lines.push(format!("--log-format={}", name(&self.log_format)));
         lines
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anabranch_core::conn::Config;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 use tracing::info;
 
@@ -49,7 +50,7 @@ pub fn main<S: Serve>() -> ExitCode {
     let options = Options::command(Command::new(S::PROGRAM));
     let matches = command(options, S::VERSION).get_matches();
     let done = match matches.subcommand() {
-        Some((REPLAY, matches)) => replay(matches),
+        Some((REPLAY, matches)) => replay(matches, config_of_header),
         Some((CHECK, matches)) => check(matches, None),
         _ => {
             let options = Options::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
@@ -113,17 +114,30 @@ pub fn check(matches: &ArgMatches, threads: Option<NonZero<usize>>) -> Result<Ex
 
 /// Runs a captured connection again.
 ///
+/// The configuration is what `config_of` makes of the capture's header.
+///
 /// # Errors
 /// A file that is no capture or cannot be read.
-pub fn replay(matches: &ArgMatches) -> Result<ExitCode, String> {
+pub fn replay(
+    matches: &ArgMatches,
+    config_of: impl FnOnce(&str) -> Result<Config, String>,
+) -> Result<ExitCode, String> {
     let file = matches.get_one::<PathBuf>(FILE).ok_or("no file")?;
-    let same = capture::replay(file, matches.get_flag(ALL), &mut io::stdout().lock())?;
+    let same = capture::replay(file, matches.get_flag(ALL), config_of, &mut io::stdout().lock())?;
     Ok(if same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The configuration of a capture whose header has [`Options`].
+///
+/// # Errors
+/// Options that this program does not know.
+pub fn config_of_header(header: &str) -> Result<Config, String> {
+    Options::of_header(header).map(|options| options.config())
 }
 
 fn serve<S: Serve>(options: &Options) -> Result<(), String> {
     // Until the end, so that the last lines are written.
-    let _log = init_log(&options.log)?;
+    let _log = init_log(&options.log, options.log_format)?;
     let program = &format!("{} {}", S::PROGRAM, S::VERSION);
     let captures = options.captures(program).map_err(|error| error.to_string())?;
     let mut builder = S::builder().config(options.config()).tcp(options.tcp());

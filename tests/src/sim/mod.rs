@@ -399,9 +399,9 @@ impl Sim {
     }
 
     /// The settings of a virtual host, by the name of its streams.
-    pub fn vhost_named(&self, name: &str) -> &VhostConfig {
+    pub fn vhost_named(&self, name: &str) -> VhostConfig {
         let config = self.server.config();
-        config.vhosts.resolve(name).accepted().map_or(&config.defaults, |(_, settings)| settings)
+        config.vhosts.resolve(name).accepted().map_or(&config.defaults, |(_, settings)| settings).clone()
     }
 
     /// Bytes that wait in the server for this client.

@@ -17,6 +17,7 @@ on_both_runtimes!(
     a_server_that_could_not_do_what_is_asked_of_it_is_not_built,
     addresses_of_both_families_and_sockets_that_listen_already,
     connections_are_listed_counted_and_closed_by_number,
+    what_a_server_goes_by_can_change_while_it_runs,
     a_server_that_drains_lets_players_finish_and_takes_nobody_new,
     it_runs_on_one_thread_with_every_tcp_option,
     a_server_may_be_stopped_before_it_runs,
@@ -110,6 +111,28 @@ fn connections_are_listed_counted_and_closed_by_number<S: Serve + Send + 'static
     assert!(server.handle.close(publishes.id, "closed by hand"));
     publisher.wait_exit(PATIENCE);
     wait_for("end of the stream", PATIENCE, || server.handle.stats().streams.is_empty().then_some(()));
+    server.stop();
+}
+
+fn what_a_server_goes_by_can_change_while_it_runs<S: Serve + Send + 'static>() {
+    let server = Running::start::<S>(|builder| builder);
+    let mut player = Driver::to(&server.url("live/cam"));
+    player.wait_event("connect", |event| matches!(event, Event::Connected(_)).then_some(()));
+    player.client.play("cam", PlayOptions::default()).expect("it may ask");
+    player.wait_event("play", |event| matches!(event, Event::Playing { .. }).then_some(()));
+    let asks = Asks { play: true, ..Asks::default() };
+    let config = VhostConfig { asks, ..VhostConfig::default() };
+    let error = server.handle.reconfigure(config, TcpOptions::default()).expect_err("nobody is there to be asked");
+    assert!(error.to_string().contains("hooks"), "{error}");
+    server.handle.reconfigure(VhostConfig::default(), TcpOptions::default()).expect("nothing speaks against it");
+    player.step();
+    assert!(player.closed().is_none(), "it may stay");
+    let security = "deny play all".parse().expect("a rule");
+    let config = VhostConfig { security, ..VhostConfig::default() };
+    server.handle.reconfigure(config, TcpOptions::default()).expect("nothing speaks against it");
+    // It does nothing by itself: the server has to look at it.
+    player.wait_close();
+    wait_for("end of the player", PATIENCE, || (server.handle.stats().connections == 0).then_some(()));
     server.stop();
 }
 

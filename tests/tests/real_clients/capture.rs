@@ -43,7 +43,11 @@ fn what_real_clients_said_is_replayed_to_the_same_events_and_bytes(runtime: Runt
     assert_eq!(replays.len(), 5);
     // Another server would not have done the same.
     let mut file = fs::read(captured(&captures, "conn-3-")).expect("it is there");
-    let option = b"--chunk-size=4096";
+    // The program has settings in it, the other server options.
+    let option: &[u8] = match runtime {
+        Runtime::Smol => b"chunk_size = 4096",
+        Runtime::Std => b"--chunk-size=4096",
+    };
     let at = file.windows(option.len()).position(|bytes| bytes == option).expect("the header names it");
     file[at + option.len() - 1] = b'7';
     let other = folder.file("other.anacap");

@@ -52,7 +52,7 @@ impl Authority {
 
     /// A server with these certificates, on one port for both: RTMP and RTMPS.
     fn server(&self, certificates: &[&str]) -> Server {
-        let mut text = "[tls]\non_rtmp_ports = true\ncheck_seconds = 1\n".to_owned();
+        let mut text = "[tls]\non_rtmp_ports = true\ncheck = \"100ms\"\n".to_owned();
         for name in certificates {
             let (certificate, key) = (self.file(&format!("{name}.pem")), self.file(&format!("{name}.key")));
             text.push_str(&format!("[[tls.certificates]]\ncertificate = {certificate:?}\nkey = {key:?}\n"));

@@ -39,7 +39,7 @@ fn sigterm_lets_players_go_on_to_the_end_of_their_gop_and_grants_nobody_anything
     let folder = Folder::new();
     let config = folder.file("anabranch.toml");
     // Longer than the test may take: the server must not wait for it in vain.
-    fs::write(&config, "[shutdown]\ndrain_seconds = 3600\n").expect("the folder can be written");
+    fs::write(&config, "[shutdown]\ndrain = \"1h\"\n").expect("the folder can be written");
     let mut server = Server::start(Runtime::Smol, &["--config", &config.display().to_string()]);
     let file = folder.file("ffmpeg.flv");
     let mut ffmpeg = server.ffmpeg("live/cam", &file);
@@ -65,7 +65,7 @@ fn sigterm_lets_players_go_on_to_the_end_of_their_gop_and_grants_nobody_anything
 fn what_is_left_when_the_time_for_draining_is_over_is_closed() {
     let folder = Folder::new();
     let config = folder.file("anabranch.toml");
-    fs::write(&config, "[shutdown]\ndrain_seconds = 1\n").expect("the folder can be written");
+    fs::write(&config, "[shutdown]\ndrain = \"1s\"\n").expect("the folder can be written");
     let mut server = Server::start(Runtime::Smol, &["--config", &config.display().to_string()]);
     let mut waiting = server.rtmpdump("live/nobody", &folder.file("nothing.flv"));
     server.wait_players("live/nobody", 1);
@@ -74,7 +74,7 @@ fn what_is_left_when_the_time_for_draining_is_over_is_closed() {
     waiting.wait_exit(PATIENCE);
 
     // A second signal does not wait.
-    fs::write(&config, "[shutdown]\ndrain_seconds = 3600\n").expect("the folder can be written");
+    fs::write(&config, "[shutdown]\ndrain = \"1h\"\n").expect("the folder can be written");
     let mut server = Server::start(Runtime::Smol, &["--config", &config.display().to_string()]);
     let mut waiting = server.rtmpdump("live/nobody", &folder.file("nothing.flv"));
     server.wait_players("live/nobody", 1);

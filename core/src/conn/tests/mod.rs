@@ -6,6 +6,7 @@ mod ending;
 mod measuring;
 mod playing;
 mod publishing;
+mod reconfiguring;
 mod rules;
 
 use std::time::Duration;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use anabranch_core::hub::StreamSnapshot;
 use hyper::StatusCode;
 use serde::Serialize;
 use tracing::info;
@@ -17,6 +18,7 @@ use super::shapes::{
 };
 use super::site::{Site, now_ms};
 use super::{metrics as exposition, openapi as interface};
+use crate::identity::Identity;
 
 /// How long a drain takes at most if nobody says.
 const DRAIN_SECONDS: usize = 30;
@@ -27,7 +29,9 @@ const NO_STREAM: u32 = 2048;
 const NO_CLIENT: u32 = 2049;
 
 fn json<T: Serialize>(site: &Site, content: T) -> Reply {
-    let (server, service, pid) = (site.server.clone(), site.service.clone(), site.pid.clone());
+    let identity = &site.identity;
+    let (server, service) = (identity.server_id().to_owned(), identity.service_id().to_owned());
+    let pid = site.pid.clone();
     Reply::json(&Envelope { code: 0, server, service, pid, content })
 }
 
@@ -139,21 +143,25 @@ pub(super) fn streams(site: &Site, call: &Call<'_>) -> Reply {
     let total = list.len();
     list.truncate(start.saturating_add(count));
     let list: Vec<_> = list.into_iter().skip(start).collect();
-    json(site, Streams { streams: Listing::of(&site.handle, &list).streams(&list), total })
+    json(site, Streams { streams: Listing::of(&site.handle, &list).streams(&list, &site.identity), total })
+}
+
+/// The stream that is asked for, if there is one.
+fn named(site: &Site, call: &Call<'_>) -> Vec<StreamSnapshot> {
+    let streams = site.handle.stats().streams.into_iter();
+    streams.filter(|stream| Identity::stream_id(&stream.key) == call.id).take(1).collect()
 }
 
 pub(super) fn stream(site: &Site, call: &Call<'_>) -> Reply {
-    let list: Vec<_> =
-        site.handle.stats().streams.into_iter().filter(|stream| listing::stream_id(stream.id) == call.id).collect();
-    match Listing::of(&site.handle, &list).streams(&list).pop() {
+    let list = named(site, call);
+    match Listing::of(&site.handle, &list).streams(&list, &site.identity).pop() {
         Some(stream) => json(site, OneStream { stream }),
         None => unknown(NO_STREAM, "there is no such stream"),
     }
 }
 
 pub(super) fn kick_publisher(site: &Site, call: &Call<'_>) -> Reply {
-    let list: Vec<_> =
-        site.handle.stats().streams.into_iter().filter(|stream| listing::stream_id(stream.id) == call.id).collect();
+    let list = named(site, call);
     let Some(stream) = list.first() else {
         return unknown(NO_STREAM, "there is no such stream");
     };
@@ -172,23 +180,22 @@ pub(super) fn clients(site: &Site, call: &Call<'_>) -> Reply {
         Err(words) => return Reply::error(StatusCode::BAD_REQUEST, 400, words),
     };
     let ids = site.handle.connection_ids();
-    let streams = site.handle.stats().streams;
     let page = ids.iter().skip(start).take(count);
     let list = page.filter_map(|id| site.handle.connection(*id));
-    let clients = list.map(|info| listing::client(&info, &streams)).collect();
+    let clients = list.map(|info| listing::client(&info, &site.identity)).collect();
     json(site, Clients { clients, total: ids.len() })
 }
 
 pub(super) fn client(site: &Site, call: &Call<'_>) -> Reply {
-    match call.id.parse().ok().and_then(|id| site.handle.connection(id)) {
-        Some(info) => json(site, OneClient { client: listing::client(&info, &site.handle.stats().streams) }),
+    match site.identity.connection(call.id).and_then(|id| site.handle.connection(id)) {
+        Some(info) => json(site, OneClient { client: listing::client(&info, &site.identity) }),
         None => unknown(NO_CLIENT, "there is no such client"),
     }
 }
 
 pub(super) fn kick(site: &Site, call: &Call<'_>) -> Reply {
-    match call.id.parse() {
-        Ok(id) if site.handle.close(id, "removed through the API") => {
+    match site.identity.connection(call.id) {
+        Some(id) if site.handle.close(id, "removed through the API") => {
             info!("conn {id} is removed through the API");
             json(site, Done {})
         }

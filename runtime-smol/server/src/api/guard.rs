@@ -24,11 +24,9 @@ pub(super) struct Guard {
 
 impl Guard {
     pub(super) fn new(settings: &ApiSettings) -> Self {
-        let user = settings.user.as_ref().zip(settings.password.as_ref());
-        Guard {
-            token: settings.token.as_ref().map(|token| token.0.as_bytes().into()),
-            user: user.map(|(user, password)| format!("{user}:{}", password.0).into_bytes().into()),
-        }
+        let (token, user) = (&settings.token.0, &settings.user);
+        let basic = || format!("{user}:{}", settings.password.0).into_bytes().into();
+        Guard { token: (!token.is_empty()).then(|| token.as_bytes().into()), user: (!user.is_empty()).then(basic) }
     }
 
     /// The answer to a request that may not be made. `open` are routes that tell nothing.

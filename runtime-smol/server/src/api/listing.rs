@@ -6,24 +6,20 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::conn::Role;
 use anabranch_core::flv::VideoCodec;
-use anabranch_core::hub::{StreamId, StreamSnapshot};
+use anabranch_core::hub::StreamSnapshot;
 use anabranch_core::stats::{AudioDescription, ConnSnapshot, VideoDescription, Window};
 use anabranch_core::url::StreamKey;
 use anabranch_host::{ConnectionInfo, Handle};
 
 use super::shapes::{Attached, Audio, Client, Hls, Kbps, Publish, Stream, Vhost, Video};
 use super::site::now_ms;
+use crate::identity::Identity;
 
 /// A virtual host's id: the same for as long as it has its name.
 fn vhost_id(name: &str) -> String {
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
     format!("vid-{:x}", hasher.finish())
-}
-
-/// A stream's id: the same for as long as anybody publishes or plays it.
-pub(super) fn stream_id(id: StreamId) -> String {
-    format!("vid-{}", id.number())
 }
 
 fn kbps(stats: &ConnSnapshot) -> Kbps {
@@ -137,18 +133,19 @@ impl Listing {
     }
 
     /// Those streams.
-    pub(super) fn streams(&self, streams: &[StreamSnapshot]) -> Vec<Stream> {
+    pub(super) fn streams(&self, streams: &[StreamSnapshot], identity: &Identity) -> Vec<Stream> {
         let none = Sides::default();
-        streams.iter().map(|stream| show(stream, self.sides.get(&stream.key).unwrap_or(&none))).collect()
+        streams.iter().map(|stream| show(stream, self.sides.get(&stream.key).unwrap_or(&none), identity)).collect()
     }
 }
 
-fn show(stream: &StreamSnapshot, sides: &Sides) -> Stream {
+fn show(stream: &StreamSnapshot, sides: &Sides, identity: &Identity) -> Stream {
     let stats = stream.stats.as_ref().map(|view| view.snapshot(Instant::now()));
-    let (cid, tc_url) = sides.publisher.clone().map_or_else(Default::default, |(id, url)| (id.to_string(), url));
+    let publisher = sides.publisher.clone();
+    let (cid, tc_url) = publisher.map_or_else(Default::default, |(id, url)| (identity.client_id(id), url));
     let known = stats.filter(|_| stream.published);
     Stream {
-        id: stream_id(stream.id),
+        id: Identity::stream_id(&stream.key),
         name: stream.key.stream().to_owned(),
         vhost: vhost_id(stream.key.vhost()),
         app: stream.key.app().to_owned(),
@@ -224,13 +221,10 @@ fn show_audio(audio: &AudioDescription) -> Audio {
     }
 }
 
-/// A connection. `streams` are those that there are.
-pub(super) fn client(info: &ConnectionInfo, streams: &[StreamSnapshot]) -> Client {
+/// A connection.
+pub(super) fn client(info: &ConnectionInfo, identity: &Identity) -> Client {
     let first = info.streams.first();
-    let stream = first.and_then(|(_, key)| {
-        let place = streams.binary_search_by(|stream| stream.key.cmp(key)).ok()?;
-        Some(stream_id(streams[place].id))
-    });
+    let stream = first.map(|(_, key)| Identity::stream_id(key));
     let publishes = info.streams.iter().any(|(role, _)| *role == Role::Publisher);
     let kind = match first {
         Some(_) if publishes => info.manner.name(),
@@ -242,7 +236,7 @@ pub(super) fn client(info: &ConnectionInfo, streams: &[StreamSnapshot]) -> Clien
     let facts = &info.facts;
     let vhost = first.map_or(&*facts.vhost, |(_, key)| key.vhost());
     Client {
-        id: info.id.to_string(),
+        id: identity.client_id(info.id),
         vhost: vhost_id(vhost),
         stream: stream.unwrap_or_default(),
         ip: info.peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default(),

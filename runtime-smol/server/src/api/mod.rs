@@ -30,19 +30,22 @@ use settings::{DEFAULT, Place};
 pub(crate) use site::Reload;
 use site::Site;
 
+use crate::identity::Identity;
+
 /// Serves the API, if it is to be served, until the process ends. Returns its address.
 ///
 /// # Errors
 /// An address that was asked for cannot be listened on; settings that make no sense or are not safe.
 pub(crate) fn start(
     settings: &ApiSettings,
+    identity: Identity,
     handle: Handle,
     reload: Option<Reload>,
 ) -> Result<Option<SocketAddr>, String> {
-    let place = match settings.listen {
-        Some(Place::Off) => return Ok(None),
-        Some(Place::At(place)) => place,
-        None => Listen::One(DEFAULT),
+    let place = match settings.listen.0 {
+        Place::Off => return Ok(None),
+        Place::At(place) => place,
+        Place::Auto => Listen::One(DEFAULT),
     };
     let failed = |error: io::Error| format!("the API cannot listen on {place}: {error}");
     settings.check(match place {
@@ -50,7 +53,7 @@ pub(crate) fn start(
         Listen::Any(port) => SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), port),
     })?;
     let listener = match listen(place) {
-        Err(error) if settings.listen.is_none() => {
+        Err(error) if settings.listen.0 == Place::Auto => {
             warn!("{}; the server goes on without API and metrics", failed(error));
             return Ok(None);
         }
@@ -59,7 +62,7 @@ pub(crate) fn start(
     let address = listener.local_addr().map_err(failed)?;
     let listener: Async<TcpListener> = Async::new(listener).map_err(failed)?;
     let (bounds, site_settings) = (Bounds::new(settings), settings.clone());
-    let serve = move || serve::run(listener, Site::new(&site_settings, handle, reload), bounds);
+    let serve = move || serve::run(listener, Site::new(&site_settings, identity, handle, reload), bounds);
     let thread = thread::Builder::new().name("api".to_owned()).spawn(serve);
     thread.map_err(|error| format!("no thread for the API: {error}"))?;
     Ok(Some(address))

@@ -237,6 +237,7 @@ mod tests {
 
     use super::super::{ApiSettings, Reload};
     use super::*;
+    use crate::identity::Identity;
 
     #[test]
     fn paths_match_as_a_whole() {
@@ -266,7 +267,7 @@ mod tests {
 
     fn site(reload: Option<Reload>) -> Site {
         let server = anabranch_smol::Server::builder().build().unwrap();
-        Site::new(&ApiSettings::default(), server.handle(), reload)
+        Site::new(&ApiSettings::default(), Identity::new(None), server.handle(), reload)
     }
 
     fn asked(site: &Site, method: &str, path: &str) -> Option<Reply> {

@@ -10,6 +10,7 @@ use super::guard::Guard;
 use super::machine::CpuMeter;
 use super::metrics::Ledger;
 use super::settings::ApiSettings;
+use crate::identity::Identity;
 
 /// Reads the configuration again: what there is to say of it, or why it stays as it was.
 pub(crate) type Reload = Arc<dyn Fn() -> Result<Value, String> + Send + Sync>;
@@ -19,9 +20,7 @@ pub(super) struct Site {
     pub(super) handle: Handle,
     pub(super) reload: Option<Reload>,
     pub(super) guard: Guard,
-    /// Names this run of the server.
-    pub(super) server: String,
-    pub(super) service: String,
+    pub(super) identity: Identity,
     pub(super) pid: String,
     /// Unix time of the start, in seconds.
     pub(super) start: f64,
@@ -30,14 +29,12 @@ pub(super) struct Site {
 }
 
 impl Site {
-    pub(super) fn new(settings: &ApiSettings, handle: Handle, reload: Option<Reload>) -> Self {
-        let [a, b, c, d, e, f, g, h, ..] = anabranch_host::random_seed();
+    pub(super) fn new(settings: &ApiSettings, identity: Identity, handle: Handle, reload: Option<Reload>) -> Self {
         Site {
             handle,
             reload,
             guard: Guard::new(settings),
-            server: format!("vid-{:07x}", u32::from_le_bytes([a, b, c, d]) >> 4),
-            service: format!("{:08x}", u32::from_le_bytes([e, f, g, h])),
+            identity,
             pid: std::process::id().to_string(),
             start: unix_time().as_secs_f64(),
             cpu: RefCell::default(),
@@ -48,7 +45,7 @@ impl Site {
 
 impl fmt::Debug for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Site").field("server", &self.server).finish_non_exhaustive()
+        f.debug_struct("Site").field("identity", &self.identity).finish_non_exhaustive()
     }
 }
 

@@ -3,7 +3,7 @@ use anabranch_core::url;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::identity::Identity;
+use crate::identity::Identity;
 
 /// A call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

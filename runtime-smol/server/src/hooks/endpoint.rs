@@ -78,7 +78,7 @@ impl EndpointKey {
             timeout: settings.timeout.0,
             max_in_flight: settings.max_in_flight.clamp(1, 1024),
             queue: settings.queue,
-            certificates: settings.ca_file.as_ref().map(read).transpose()?,
+            certificates: Some(&settings.ca_file).filter(|path| !path.as_os_str().is_empty()).map(read).transpose()?,
             verify_tls: settings.verify_tls,
             user_agent: settings.user_agent.clone(),
         })

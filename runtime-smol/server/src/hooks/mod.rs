@@ -7,7 +7,6 @@
 mod body;
 mod complaints;
 mod endpoint;
-mod identity;
 mod order;
 mod reply;
 mod settings;
@@ -24,10 +23,11 @@ use anabranch_host::{Answer, Hooks};
 
 use body::Event;
 use endpoint::{Endpoint, EndpointKey, Sort};
-pub(crate) use identity::Identity;
 use order::{Job, Kind, Order, on_failure};
 pub(crate) use settings::HookSettings;
 use settings::MARGIN;
+
+use crate::identity::Identity;
 
 /// The hooks of all virtual hosts. Clones are the same hooks.
 #[derive(Clone)]
@@ -116,7 +116,7 @@ impl Route {
         let mut endpoints: HashMap<_, Vec<_>> = HashMap::new();
         for event in Event::ALL {
             for url in settings.urls(event) {
-                let key = EndpointKey::new(url, settings)?;
+                let key = EndpointKey::new(&url.0, settings)?;
                 let endpoint = match known.iter().find(|endpoint| endpoint.key == key) {
                     Some(endpoint) => endpoint.clone(),
                     None => {

@@ -106,7 +106,7 @@ fn virtual_hosts_have_back_ends_of_their_own_and_may_change_them() {
     waiting.join().unwrap().unwrap();
     slow.wait_calls(2);
     answers.send(yes()).unwrap();
-    let wrong = HookSettings { ca_file: Some("/does/not/exist".into()), ..publishing(&first) };
+    let wrong = HookSettings { ca_file: "/does/not/exist".into(), ..publishing(&first) };
     let error = server.hooks.update(&wrong, &all).unwrap_err();
     assert!(error.contains("/does/not/exist"), "{error}");
 }

@@ -7,29 +7,25 @@ mod signals;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use crate::settings::values::Time;
 pub(crate) use inherited::inherited_listeners;
-pub(crate) use service::{ready, reloaded, reloading, stopping};
-pub(crate) use signals::follow_signals;
+pub(crate) use service::ready;
+pub(crate) use signals::Signals;
 
 /// How the server ends.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ShutdownSettings {
-    /// How long after SIGTERM clients are let go on, in seconds. Nobody new is served; players go on to the end of their
+    /// How long after SIGTERM clients are let go on. Nobody new is served; players go on to the end of their
     /// group of pictures, and who understands it is asked to connect anew. SIGINT and SIGQUIT end the server at once.
-    pub(crate) drain_seconds: u32,
+    #[schemars(extend("x-maximum" = "24h"))]
+    pub(crate) drain: Time,
 }
 
 impl Default for ShutdownSettings {
     fn default() -> Self {
-        ShutdownSettings { drain_seconds: 10 }
-    }
-}
-
-impl ShutdownSettings {
-    pub(crate) fn drain(&self) -> Duration {
-        Duration::from_secs(self.drain_seconds.into())
+        ShutdownSettings { drain: Time(Duration::from_secs(10)) }
     }
 }

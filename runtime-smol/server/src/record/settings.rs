@@ -1,14 +1,15 @@
-use std::borrow::Cow;
 use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::name::FileName;
-use crate::time_span::TimeSpan;
+use crate::settings::values::{Size, Time};
+use crate::settings::written::{Of, Text};
 
 /// Recording of streams into FLV files, as they come.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RecordSettings {
     /// Streams to record, as APP/STREAM, in which * stands for any characters, slashes included, and ? for one. Default
@@ -18,14 +19,15 @@ pub(crate) struct RecordSettings {
     pub(crate) folder: PathBuf,
     /// The name of a file, below the folder: {vhost}, {app} and {stream} are names, {time} is when the file begins, in
     /// UTC. A file that exists is not touched: the new one gets a number.
-    pub(crate) file: FilePattern,
-    /// The length from which on a new file begins, at the next key frame, such as "1h". Default: none.
-    pub(crate) max_duration: Option<TimeSpan>,
-    /// The size from which on a new file begins, at the next key frame, in MiB. Default: none.
-    #[schemars(range(min = 1))]
-    pub(crate) max_size: Option<u64>,
-    /// Space that is left free on the disk, in MiB: below that nothing is recorded.
-    pub(crate) min_free: u64,
+    pub(crate) file: Of<FilePattern>,
+    /// The length from which on a new file begins, at the next key frame.
+    #[schemars(extend("x-minimum" = "1s"))]
+    pub(crate) max_duration: Time,
+    /// The size from which on a new file begins, at the next key frame.
+    #[schemars(extend("x-minimum" = "1MiB"))]
+    pub(crate) max_size: Size,
+    /// Space that is left free on the disk: below that nothing is recorded.
+    pub(crate) min_free: Size,
 }
 
 impl Default for RecordSettings {
@@ -33,10 +35,10 @@ impl Default for RecordSettings {
         RecordSettings {
             streams: Vec::new(),
             folder: PathBuf::from("recordings"),
-            file: FilePattern::default(),
-            max_duration: None,
-            max_size: None,
-            min_free: 1024,
+            file: Of(FilePattern::default()),
+            max_duration: Time::NEVER,
+            max_size: Size::UNLIMITED,
+            min_free: Size(1 << 30),
         }
     }
 }
@@ -79,8 +81,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 }
 
 /// How files are named.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FilePattern(Vec<Part>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,13 +114,13 @@ impl Default for FilePattern {
     }
 }
 
-impl TryFrom<String> for FilePattern {
-    type Error = String;
+impl FromStr for FilePattern {
+    type Err = String;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| format!("the file name {text:?} {why}");
         let mut parts = Vec::new();
-        let mut rest = text.as_str();
+        let mut rest = text;
         while let Some((before, behind)) = rest.split_once('{') {
             let (name, behind) = behind.split_once('}').ok_or_else(|| wrong("has a { without }"))?;
             parts.push(Part::Text(before.to_owned()));
@@ -134,20 +135,25 @@ impl TryFrom<String> for FilePattern {
         }
         parts.push(Part::Text(rest.to_owned()));
         let normal = |component: Component<'_>| matches!(component, Component::Normal(_));
-        if text.is_empty() || text.ends_with('/') || text.contains('\0') || !Path::new(&text).components().all(normal) {
+        if text.is_empty() || text.ends_with('/') || text.contains('\0') || !Path::new(text).components().all(normal) {
             return Err(wrong("does not name a file below the folder"));
         }
         Ok(FilePattern(parts))
     }
 }
 
-impl JsonSchema for FilePattern {
-    fn schema_name() -> Cow<'static, str> {
-        "FilePattern".into()
-    }
+impl Text for FilePattern {
+    const FORM: &'static str = "a file name such as \"{app}/{stream}-{time}.flv\"";
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "minLength": 1 })
+    fn text(&self) -> String {
+        let text = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Vhost => "{vhost}".to_owned(),
+            Part::App => "{app}".to_owned(),
+            Part::Stream => "{stream}".to_owned(),
+            Part::Time => "{time}".to_owned(),
+        };
+        self.0.iter().map(text).collect()
     }
 }
 
@@ -180,7 +186,7 @@ mod tests {
 
     #[test]
     fn patterns_of_files_stay_below_the_folder() {
-        let read = |text: &str| FilePattern::try_from(text.to_owned());
+        let read = |text: &str| text.parse::<FilePattern>();
         for wrong in ["", "/{stream}", "../{stream}", "a/../{stream}", "{stream", "{name}", "{stream}/", "a\0"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }

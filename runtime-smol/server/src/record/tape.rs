@@ -49,8 +49,8 @@ impl Open {
     /// Whether it has come to its length or size with a frame of that time.
     fn is_full(&self, settings: &RecordSettings, timestamp: u32) -> bool {
         let reached = |limit: Option<u64>, value: u64| limit.is_some_and(|limit| value >= limit);
-        let longest = settings.max_duration.and_then(|time| u64::try_from(time.0.as_millis()).ok());
-        let largest = settings.max_size.map(|size| size.saturating_mul(1 << 20));
+        let longest = settings.max_duration.limit().and_then(|time| u64::try_from(time.as_millis()).ok());
+        let largest = Some(settings.max_size.0);
         reached(longest, self.file.duration_with(timestamp)) || reached(largest, self.file.length())
     }
 }
@@ -209,9 +209,10 @@ impl Tape {
     fn check_space(&mut self) -> io::Result<()> {
         self.looked = Some(Instant::now());
         let free = rustix::fs::statvfs(&self.settings.folder)?;
-        let free = free.f_bavail.saturating_mul(free.f_frsize) >> 20;
-        if free < self.settings.min_free {
-            let words = format!("{free} MiB are free, {} are to stay free", self.settings.min_free);
+        let free = free.f_bavail.saturating_mul(free.f_frsize);
+        let least = self.settings.min_free.0;
+        if free < least {
+            let words = format!("{} MiB are free, {} are to stay free", free >> 20, least >> 20);
             return Err(io::Error::new(io::ErrorKind::StorageFull, words));
         }
         Ok(())

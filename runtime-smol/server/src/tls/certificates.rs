@@ -36,6 +36,16 @@ impl Certificates {
         Ok(Arc::new(Certificates { held: Mutex::new(held) }))
     }
 
+    /// From now on these hold, for new connections; or nothing changes.
+    ///
+    /// # Errors
+    /// There is none, or one that cannot be used; with its name.
+    pub(crate) fn reload(&self, settings: &TlsSettings) -> Result<(), String> {
+        let held = Held::load(&settings.certificates)?;
+        *self.held() = held;
+        Ok(())
+    }
+
     /// What a listener needs.
     ///
     /// # Errors

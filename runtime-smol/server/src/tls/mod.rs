@@ -10,32 +10,43 @@ use anabranch_host::Listen;
 use anabranch_smol::Carrier;
 use rustls::ServerConfig;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use certificates::Certificates;
 
+use crate::settings::values::Time;
+use crate::settings::written::Of;
+
 /// RTMP in TLS.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct TlsSettings {
     /// Where to listen for RTMPS: PORT or ADDRESS:PORT. Its usual ports are 443 and 1443.
-    pub(crate) listen: Vec<String>,
+    #[schemars(extend("x-restart" = true))]
+    pub(crate) listen: Vec<Of<Listen>>,
     /// Whether RTMPS is served on the ports of RTMP as well, told apart by a client's first byte.
+    #[schemars(extend("x-restart" = true))]
     pub(crate) on_rtmp_ports: bool,
     /// Certificates with their keys. A client gets the one that is valid for the name it asks for, else the first.
     pub(crate) certificates: Vec<CertificateFiles>,
-    /// How often to look whether the files have changed, in seconds; 0 for only when the configuration is reloaded.
-    pub(crate) check_seconds: u32,
+    /// How often to look whether the files have changed; "never" for only when the configuration is reloaded.
+    #[schemars(extend("x-restart" = true, "x-minimum" = "100ms"))]
+    pub(crate) check: Time,
 }
 
 impl Default for TlsSettings {
     fn default() -> Self {
-        TlsSettings { listen: Vec::new(), on_rtmp_ports: false, certificates: Vec::new(), check_seconds: 60 }
+        TlsSettings {
+            listen: Vec::new(),
+            on_rtmp_ports: false,
+            certificates: Vec::new(),
+            check: Time(Duration::from_secs(60)),
+        }
     }
 }
 
 /// One certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CertificateFiles {
     /// The certificate and those that vouch for it, in PEM, as in Let's Encrypt's fullchain.pem.
@@ -52,7 +63,9 @@ impl TlsSettings {
 }
 
 /// What listens for RTMPS.
+#[derive(Debug)]
 pub(crate) struct TlsListeners {
+    certificates: Arc<Certificates>,
     config: Arc<ServerConfig>,
     addresses: Vec<Listen>,
     on_rtmp_ports: bool,
@@ -64,15 +77,18 @@ impl TlsListeners {
     /// # Errors
     /// A certificate or an address that cannot be used, with its name.
     pub(crate) fn new(settings: &TlsSettings) -> Result<Self, String> {
-        let parse = |address: &String| address.parse().map_err(|error| format!("tls.listen: {error}"));
-        let addresses = settings.listen.iter().map(parse).collect::<Result<_, _>>()?;
         let certificates = Certificates::load(settings)?;
-        if settings.check_seconds > 0 {
-            let watched = certificates.watch(Duration::from_secs(settings.check_seconds.into()));
+        if let Some(interval) = settings.check.limit() {
+            let watched = certificates.watch(interval);
             watched.map_err(|error| format!("no thread to watch the certificates: {error}"))?;
         }
         let config = certificates.server_config()?;
-        Ok(TlsListeners { config, addresses, on_rtmp_ports: settings.on_rtmp_ports })
+        Ok(TlsListeners {
+            certificates,
+            config,
+            addresses: settings.listen.iter().map(|address| address.0).collect(),
+            on_rtmp_ports: settings.on_rtmp_ports,
+        })
     }
 
     /// How the connections of RTMP's own ports are carried.
@@ -83,5 +99,13 @@ impl TlsListeners {
     /// Where RTMPS alone is served.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (Listen, Carrier)> {
         self.addresses.iter().map(|address| (*address, Carrier::Tls(self.config.clone())))
+    }
+
+    /// From now on these certificates hold, for new connections; or nothing changes.
+    ///
+    /// # Errors
+    /// A certificate that cannot be used, with its name.
+    pub(crate) fn reload(&self, settings: &TlsSettings) -> Result<(), String> {
+        self.certificates.reload(settings)
     }
 }

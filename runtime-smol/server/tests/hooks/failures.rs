@@ -27,7 +27,7 @@ fn a_back_end_that_does_not_answer_lets_nobody_in_unless_it_is_to() {
     let failing = Backend::start(|_| Some((503, String::new())));
     let broken = Backend::start(|_| None);
     for address in [silent, dead, failing.address, broken.address] {
-        let hooks = format!("[hooks]\ntimeout = '300ms'\non_publish = ['http://{address}/']\n");
+        let hooks = format!("[defaults.hooks]\ntimeout = '300ms'\non_publish = ['http://{address}/']\n");
         let program = Program::start(&hooks);
         let refusal = visitor(&program).publish("cam").unwrap_err();
         assert!(refusal.description.contains("nobody can be asked"), "{refusal:?}");
@@ -42,7 +42,7 @@ fn a_refusal_counts_also_where_failures_do_not() {
     let dead = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     let backend = Backend::start(|_| Some((200, "1".to_owned())));
     let urls = format!("['http://{dead}/', '{}']", backend.url("/"));
-    let program = Program::start(&format!("[hooks]\nallow_on_failure = true\non_play = {urls}\n"));
+    let program = Program::start(&format!("[defaults.hooks]\nallow_on_failure = true\non_play = {urls}\n"));
     assert!(visitor(&program).play("cam").unwrap_err().description.contains("code 1"));
 }
 
@@ -52,7 +52,7 @@ fn what_is_told_is_repeated_in_order_until_the_back_end_is_there_again() {
     let address = first.address;
     let url = first.url("/");
     let hooks = ["on_connect", "on_close", "on_publish", "on_unpublish"].map(|name| format!("{name} = ['{url}']\n"));
-    let program = Program::start(&format!("[hooks]\nretries = 100\nretry_after = '20ms'\n{}", hooks.concat()));
+    let program = Program::start(&format!("[defaults.hooks]\nretries = 100\nretry_after = '20ms'\n{}", hooks.concat()));
     let mut peer = visitor(&program);
     peer.publish("cam").unwrap();
     let asked = first.wait_calls(2);
@@ -92,7 +92,7 @@ fn a_slow_back_end_delays_nobody_else() {
         slow.url("/"),
         quick.url("/")
     );
-    let program = Arc::new(Program::start(&format!("[hooks]\n{hooks}")));
+    let program = Arc::new(Program::start(&format!("[defaults.hooks]\n{hooks}")));
     // One got in before.
     release.send(()).unwrap();
     let mut publisher = visitor(&program);
@@ -138,7 +138,7 @@ fn what_no_queue_can_take_is_answered_at_once_and_counted() {
     });
     let (asking, telling) = (slow.url("/asking"), slow.url("/telling"));
     let program = Arc::new(Program::start(&format!(
-        "[hooks]\ntimeout = '30s'\nmax_in_flight = 1\nqueue = 0\non_publish = ['{asking}']\non_stop = ['{telling}']\n"
+        "[defaults.hooks]\ntimeout = '30s'\nmax_in_flight = 1\nqueue = 0\non_publish = ['{asking}']\non_stop = ['{telling}']\n"
     )));
     let other = program.clone();
     let waiting = thread::spawn(move || visitor(&other).publish("one").map(|_| ()));
@@ -167,7 +167,7 @@ fn notices_that_wait_to_be_repeated_keep_nobody_out() {
     });
     let url = backend.url("/");
     let program = Program::start(&format!(
-        "[hooks]\nmax_in_flight = 1\nqueue = 0\nretry_after = '1h'\non_publish = ['{url}']\non_unpublish = ['{url}']\n"
+        "[defaults.hooks]\nmax_in_flight = 1\nqueue = 0\nretry_after = '1h'\non_publish = ['{url}']\non_unpublish = ['{url}']\n"
     ));
     let mut peer = visitor(&program);
     peer.publish("cam").unwrap();

@@ -15,7 +15,8 @@ fn each_publish_is_asked_about_once_and_its_end_told_once() {
     let count: usize = std::env::var("ANABRANCH_PUBLISHES").map_or(3000, |count| count.parse().unwrap());
     let backend = Backend::start(|_| yes());
     let url = backend.url("/");
-    let program = Arc::new(Program::start(&format!("[hooks]\non_publish = ['{url}']\non_unpublish = ['{url}']\n")));
+    let program =
+        Arc::new(Program::start(&format!("[defaults.hooks]\non_publish = ['{url}']\non_unpublish = ['{url}']\n")));
     let clients: Vec<_> = (0..AT_ONCE)
         .map(|client| {
             let program = program.clone();

@@ -55,7 +55,7 @@ fn settings(base: &str) -> String {
         ("on_stop", "sessions"),
     ];
     let hooks: String = hooks.iter().map(|(name, path)| hook(name, path)).collect();
-    format!("server_id = 'vid-1a09d14'\n[hooks]\n{hooks}")
+    format!("[server]\nid = 'vid-1a09d14'\n[defaults.hooks]\n{hooks}")
 }
 
 fn api() -> Backend {
@@ -169,7 +169,7 @@ fn a_client_that_is_refused_hears_why_and_where_to_go() {
     let hooks: String = ["on_connect", "on_publish", "on_unpublish", "on_play", "on_stop"]
         .map(|name| format!("{name} = ['{}']\n", backend.url("/")))
         .concat();
-    let program = Program::start(&format!("[hooks]\n{hooks}"));
+    let program = Program::start(&format!("[defaults.hooks]\n{hooks}"));
     let visitor = || Peer::to(program.address, "rtmp://h/live/x");
     for (name, words) in [("poor", "no credit"), ("forbidden", "status 403"), ("html", "not JSON")] {
         for refusal in [visitor().publish(name).unwrap_err(), visitor().play(name).unwrap_err()] {
@@ -199,7 +199,7 @@ fn each_url_is_called_and_the_first_no_decides() {
     let second = Backend::start(|call| Some((200, u8::from(call.text("stream") == "no").to_string())));
     let third = Backend::start(|_| yes());
     let urls = format!("['{}', '{}', '{}']", first.url("/"), second.url("/"), third.url("/"));
-    let program = Program::start(&format!("[hooks]\non_publish = {urls}\non_unpublish = {urls}\n"));
+    let program = Program::start(&format!("[defaults.hooks]\non_publish = {urls}\non_unpublish = {urls}\n"));
     let mut peer = Peer::to(program.address, "rtmp://h/live/x");
     let refusal = peer.publish("no").unwrap_err();
     assert!(refusal.description.contains("code 1"), "{refusal:?}");
@@ -217,7 +217,7 @@ fn each_url_is_called_and_the_first_no_decides() {
 fn who_is_only_told_is_told() {
     let backend = Backend::start(|_| yes());
     let url = backend.url("/");
-    let program = Program::start(&format!("[hooks]\non_close = ['{url}']\non_unpublish = ['{url}']\n"));
+    let program = Program::start(&format!("[defaults.hooks]\non_close = ['{url}']\non_unpublish = ['{url}']\n"));
     let mut peer = Peer::to(program.address, "rtmp://h/live/x");
     peer.publish("cam").unwrap();
     assert!(backend.calls().is_empty(), "nobody is asked");
@@ -249,7 +249,7 @@ fn https_is_spoken_with_those_whose_certificate_is_known() {
     fs::write(&file, ca.pem()).unwrap();
     let port = backend.address.port();
     let publish = |more: &str| {
-        let program = Program::start(&format!("[hooks]\non_publish = ['https://localhost:{port}/']\n{more}"));
+        let program = Program::start(&format!("[defaults.hooks]\non_publish = ['https://localhost:{port}/']\n{more}"));
         Peer::to(program.address, "rtmp://h/live/x").publish("cam")
     };
     publish(&format!("ca_file = {file:?}")).unwrap();

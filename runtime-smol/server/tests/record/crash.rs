@@ -21,7 +21,8 @@ fn a_server_that_is_killed_leaves_files_that_play() {
         random ^= random << 17;
         let size = 100_000 + random % 450_000;
         let files = home.join(format!("files{number}"));
-        let settings = format!("[record]\nstreams = ['*']\nfolder = {files:?}\nmin_free = 0\nmax_duration = '20s'\n");
+        let settings =
+            format!("[defaults.record]\nstreams = ['*']\nfolder = {files:?}\nmin_free = 0\nmax_duration = '20s'\n");
         let mut program = Program::start(&settings);
         let url = format!("rtmp://{}/live/cam", program.address);
         let mut publisher = media::publish(&clip, &["-stream_loop", "-1", "-readrate", "50"], &url);

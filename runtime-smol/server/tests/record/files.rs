@@ -22,7 +22,7 @@ impl Recording {
         let folder = folder();
         let files = folder.join("files");
         let streams = if more.contains("streams") { "" } else { "streams = ['live/*']\n" };
-        let program = Program::start(&format!("[record]\n{streams}folder = {files:?}\nmin_free = 0\n{more}"));
+        let program = Program::start(&format!("[defaults.record]\n{streams}folder = {files:?}\nmin_free = 0\n{more}"));
         Recording { program, folder, files }
     }
 
@@ -194,11 +194,11 @@ fn nothing_is_recorded_where_space_is_short() {
     let server = Recording::start("");
     let folder = server.files.display().to_string();
     let program =
-        Program::start(&format!("[record]\nstreams = ['*']\nfolder = {folder:?}\nmin_free = 1000000000000\n"));
+        Program::start(&format!("[defaults.record]\nstreams = ['*']\nfolder = {folder:?}\nmin_free = '1000000GiB'\n"));
     let mut peer = Peer::to(program.address, "rtmp://h/live/x");
     let stream = peer.publish("cam").unwrap();
     send(&mut peer, stream, &avc(66, 0));
-    program.wait_lines("1000000000000 are to stay free", 1);
+    program.wait_lines("1024000000 are to stay free", 1);
     assert!(media::files(&server.files).is_empty());
     // The stream goes on, and so does the server.
     send(&mut peer, stream, &avc(66, 80));

@@ -7,8 +7,8 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anabranch_core::capture::{Opening, Tap, file_header, stopped_record};
@@ -48,7 +48,8 @@ pub struct Captures {
 #[derive(Debug)]
 struct Shared {
     limits: CaptureLimits,
-    header: Vec<u8>,
+    /// What the files of connections to come begin with.
+    header: Mutex<Arc<[u8]>>,
     writer: Writer,
     /// Files in the folder.
     files: AtomicU64,
@@ -67,8 +68,14 @@ impl Captures {
             files += u64::from(entry?.path().extension().is_some_and(|extension| extension == EXTENSION));
         }
         let writer = Writer::start(folder.to_owned(), limits.waiting)?;
-        let shared = Shared { limits, header: file_header(header), writer, files: AtomicU64::new(files) };
+        let shared =
+            Shared { limits, header: Mutex::new(file_header(header).into()), writer, files: AtomicU64::new(files) };
         Ok(Captures { shared: Arc::new(shared) })
+    }
+
+    /// The header of connections to come: other settings hold for them.
+    pub fn set_header(&self, header: &str) {
+        *self.shared.header.lock().unwrap_or_else(PoisonError::into_inner) = file_header(header).into();
     }
 
     /// For the next connection, unless there are as many files as there may be.
@@ -118,8 +125,9 @@ impl Tap for FileTap {
     fn opened(&mut self, opening: &Opening) {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let name = PathBuf::from(format!("conn-{}-{unix}.{EXTENSION}", opening.connection));
-        self.file = self.shared.writer.begin(name, &self.shared.header);
-        self.written = self.shared.header.len() as u64;
+        let header = self.shared.header.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.file = self.shared.writer.begin(name, &header);
+        self.written = header.len() as u64;
     }
 
     fn record(&mut self, record: &[u8]) {

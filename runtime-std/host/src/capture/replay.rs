@@ -4,15 +4,19 @@ use std::path::Path;
 use std::time::Instant;
 
 use anabranch_core::capture::{Capture, End, Timeline, replay as run};
-
-use crate::Options;
+use anabranch_core::conn::Config;
 
 /// Runs a capture again and writes its timeline; true if nothing differed.
-pub(crate) fn replay(file: &Path, all: bool, out: &mut dyn Write) -> Result<bool, String> {
+pub(crate) fn replay(
+    file: &Path,
+    all: bool,
+    config_of: impl FnOnce(&str) -> Result<Config, String>,
+    out: &mut dyn Write,
+) -> Result<bool, String> {
     let named = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
     let bytes = fs::read(file).map_err(|error| named(&error))?;
     let capture = Capture::parse(bytes).map_err(|error| named(&error))?;
-    let config = Options::of_header(capture.header()).map_err(|error| named(&error))?.config();
+    let config = config_of(capture.header()).map_err(|error| named(&error))?;
     let mut out = BufWriter::new(out);
     // A reader that has seen enough closes the pipe: the result is the same.
     let mut written = describe(&capture, &mut out);

@@ -9,6 +9,7 @@ use anabranch_core::conn::{Config, Output, Server};
 use anabranch_core::session::CloseReason;
 
 use super::*;
+use crate::config_of_header;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -69,7 +70,7 @@ fn each_connection_has_a_file_of_its_owner_that_replays() {
         assert!(file.file_name().unwrap().to_str().unwrap().starts_with(name));
         assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
         let mut text = Vec::new();
-        assert_eq!(replay(file, false, &mut text), Ok(true));
+        assert_eq!(replay(file, false, config_of_header, &mut text), Ok(true));
         let text = String::from_utf8(text).unwrap();
         assert!(text.starts_with("captured by program: connection "), "{text}");
         assert!(text.contains("closed: closed by the peer (peer_closed) in phase handshake"), "{text}");
@@ -87,7 +88,7 @@ fn a_connection_that_sends_too_much_has_a_file_that_says_so() {
     let file = &folder.files()[0];
     assert!(fs::metadata(file).unwrap().len() < 2100);
     let mut text = Vec::new();
-    assert_eq!(replay(file, true, &mut text), Ok(true));
+    assert_eq!(replay(file, true, config_of_header, &mut text), Ok(true));
     let text = String::from_utf8(text).unwrap();
     assert!(text.contains("the capture ends here: the limit of 2000 bytes for one connection was reached"), "{text}");
 }
@@ -132,7 +133,21 @@ fn what_is_no_capture_cannot_be_replayed() {
     fs::create_dir_all(&folder.0).unwrap();
     let file = folder.0.join("x");
     fs::write(&file, "hello").unwrap();
-    let error = replay(&file, false, &mut Vec::new()).unwrap_err();
+    let error = replay(&file, false, config_of_header, &mut Vec::new()).unwrap_err();
     assert!(error.contains("this is no capture"), "{error}");
-    assert!(replay(&folder.0.join("y"), false, &mut Vec::new()).is_err());
+    assert!(replay(&folder.0.join("y"), false, config_of_header, &mut Vec::new()).is_err());
+}
+
+#[test]
+fn connections_to_come_have_the_header_of_now() {
+    let folder = Folder::new();
+    let captures = Captures::start(&folder.0, CaptureLimits::default(), &header()).unwrap();
+    let server = Server::new(Config::default(), [1; 32]);
+    assert!(connect(&server, &captures, 200));
+    captures.set_header("program\n--chunk-size=4096");
+    assert!(connect(&server, &captures, 200));
+    captures.flush(PATIENCE);
+    let headers: Vec<_> = folder.files().iter().map(|file| Capture::parse(fs::read(file).unwrap()).unwrap()).collect();
+    assert_eq!(headers[0].header(), header());
+    assert_eq!(headers[1].header(), "program\n--chunk-size=4096");
 }

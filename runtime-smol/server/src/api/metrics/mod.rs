@@ -30,8 +30,8 @@ pub(super) fn exposition(site: &Site) -> Result<String, fmt::Error> {
     let process = Process::look();
     let moment = Moment {
         labels: [
-            ("server", site.server.clone()),
-            ("service", site.service.clone()),
+            ("server", site.identity.server_id().to_owned()),
+            ("service", site.identity.service_id().to_owned()),
             ("pid", site.pid.clone()),
             ("major", env!("CARGO_PKG_VERSION_MAJOR").to_owned()),
             ("version", env!("CARGO_PKG_VERSION").to_owned()),

@@ -37,6 +37,15 @@ impl Identity {
         format!("{}-{connection}", self.service_id)
     }
 
+    /// The connection that a client's name means; its number alone will do.
+    pub(crate) fn connection(&self, client_id: &str) -> Option<u64> {
+        match client_id.rsplit_once('-') {
+            Some((service, number)) if service == self.service_id => number.parse().ok(),
+            Some(_) => None,
+            None => client_id.parse().ok(),
+        }
+    }
+
     /// A stream by its name.
     pub(crate) fn stream_id(key: &StreamKey) -> String {
         named(key.as_str().as_bytes())
@@ -78,6 +87,8 @@ mod tests {
         let (one, other) = (Identity::new(None), Identity::new(None));
         assert_eq!(one.server_id(), other.server_id());
         assert_ne!(one.client_id(1), other.client_id(1));
+        assert_eq!((one.connection(&one.client_id(7)), one.connection("7")), (Some(7), Some(7)));
+        assert_eq!((one.connection(&other.client_id(7)), one.connection("x")), (None, None));
         assert_eq!(Identity::new(Some("edge-7")).server_id(), "edge-7");
         assert_eq!((one.server_id().len(), one.service_id().len()), (11, 8));
         let key = |stream| StreamKey::new("v", "live", stream).unwrap();

@@ -1,0 +1,137 @@
+use anabranch_core::session::SessionLimits;
+use anabranch_core::{amf, chunk};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::values::Size;
+
+/// What one client can make the server hold; `check` shows what it comes to. What is before connect is the same for all
+/// virtual hosts.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Bounds {
+    /// Longest command, data or control message.
+    #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "16MiB"))]
+    pub(crate) command: Size,
+    /// Message streams on one connection.
+    #[schemars(range(min = 1, max = 1024))]
+    pub(crate) message_streams: usize,
+    /// Messages taken apart and not worked through yet.
+    #[schemars(range(min = 16, max = 65_536))]
+    pub(crate) events: usize,
+    /// Replies waiting to be written; at the bound no more requests are read.
+    #[schemars(extend("x-minimum" = "4KiB", "x-maximum" = "64MiB"))]
+    pub(crate) replies: Size,
+    /// Bytes received while a request waits for its answer.
+    #[schemars(extend("x-minimum" = "4KiB", "x-maximum" = "64MiB"))]
+    pub(crate) inbox: Size,
+    /// Messages half received.
+    pub(crate) chunks: Chunks,
+    /// The same before connect.
+    pub(crate) chunks_before_connect: Chunks,
+    /// The values in one message.
+    pub(crate) amf: Amf,
+    /// Those in a connect.
+    pub(crate) amf_before_connect: Amf,
+}
+
+/// Messages half received.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Chunks {
+    /// Longest message; the format allows 16 MiB less one byte.
+    #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "16777215"))]
+    pub(crate) message: Size,
+    /// Chunk streams ever used on the connection.
+    #[schemars(range(min = 2, max = 65_536))]
+    pub(crate) streams: usize,
+    /// All half received messages together.
+    #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "1GiB"))]
+    pub(crate) partial: Size,
+    /// How much of an announced length is allocated before its bytes have come.
+    #[schemars(extend("x-maximum" = "16MiB"))]
+    pub(crate) eager: Size,
+}
+
+/// What one message may cost to decode.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Amf {
+    /// Objects and arrays in one another.
+    #[schemars(range(min = 1, max = 128))]
+    pub(crate) depth: usize,
+    /// Values.
+    #[schemars(range(min = 16, max = 1_000_000))]
+    pub(crate) values: usize,
+    /// Text in them.
+    #[schemars(extend("x-minimum" = "256", "x-maximum" = "16MiB"))]
+    pub(crate) bytes: Size,
+}
+
+impl From<chunk::ChunkLimits> for Chunks {
+    fn from(limits: chunk::ChunkLimits) -> Self {
+        let size = |bytes: usize| Size(bytes as u64);
+        Chunks {
+            message: Size(u64::from(limits.message)),
+            streams: limits.streams,
+            partial: size(limits.partial),
+            eager: size(limits.eager),
+        }
+    }
+}
+
+impl From<&Chunks> for chunk::ChunkLimits {
+    fn from(chunks: &Chunks) -> Self {
+        chunk::ChunkLimits {
+            message: u32::try_from(chunks.message.0).unwrap_or(u32::MAX),
+            streams: chunks.streams,
+            partial: chunks.partial.bytes(),
+            eager: chunks.eager.bytes(),
+        }
+    }
+}
+
+impl From<amf::Limits> for Amf {
+    fn from(limits: amf::Limits) -> Self {
+        Amf { depth: limits.depth, values: limits.values, bytes: Size(limits.bytes as u64) }
+    }
+}
+
+impl From<&Amf> for amf::Limits {
+    fn from(limits: &Amf) -> Self {
+        amf::Limits { depth: limits.depth, values: limits.values, bytes: limits.bytes.bytes() }
+    }
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        let limits = SessionLimits::default();
+        Bounds {
+            command: Size(u64::from(limits.command)),
+            message_streams: limits.streams,
+            events: limits.events,
+            replies: Size(limits.replies as u64),
+            inbox: Size(limits.inbox as u64),
+            chunks: limits.chunks.into(),
+            chunks_before_connect: limits.chunks_before_connect.into(),
+            amf: limits.amf.into(),
+            amf_before_connect: limits.amf_before_connect.into(),
+        }
+    }
+}
+
+impl From<&Bounds> for SessionLimits {
+    fn from(bounds: &Bounds) -> Self {
+        SessionLimits {
+            chunks_before_connect: (&bounds.chunks_before_connect).into(),
+            chunks: (&bounds.chunks).into(),
+            command: u32::try_from(bounds.command.0).unwrap_or(u32::MAX),
+            amf_before_connect: (&bounds.amf_before_connect).into(),
+            amf: (&bounds.amf).into(),
+            streams: bounds.message_streams,
+            events: bounds.events,
+            replies: bounds.replies.bytes(),
+            inbox: bounds.inbox.bytes(),
+        }
+    }
+}

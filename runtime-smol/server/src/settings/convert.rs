@@ -1,0 +1,176 @@
+use anabranch_core::bandwidth::BandwidthConfig;
+use anabranch_core::chunk::Leniency;
+use anabranch_core::conn::{Asks, Config, VhostConfig};
+use anabranch_core::hub::Conflict;
+use anabranch_core::policy::{self, Rate, Refer, Security, Vhosts};
+use anabranch_core::session::{SessionConfig, SessionTimeouts};
+use anabranch_core::source::{MergeWindow, SourceLimits, StartRule, Timestamps};
+use anabranch_host::LogFilter;
+
+use super::Settings;
+use super::tree::Path;
+use super::values::{Size, Time};
+use super::vhost::{OnConflict, Play, Start, Timeouts, TimestampMode, Token, TokenScope, VhostSettings};
+use super::written::Of;
+
+/// What is wrong beyond the form of single values, and where.
+type Wrong = Vec<(Path, String)>;
+
+impl Settings {
+    /// What the core is to do.
+    ///
+    /// # Errors
+    /// Values that do not go together, all of them.
+    pub(crate) fn config(&self) -> Result<Config, Wrong> {
+        let mut wrong = Wrong::new();
+        if let Err(words) = LogFilter::check(&self.log.level) {
+            wrong.push((Path::of(&["log", "level"]), words));
+        }
+        let defaults = self.defaults.config(&Path::of(&["defaults"]), &mut wrong);
+        let vhosts: Vec<_> = self
+            .vhost
+            .iter()
+            .enumerate()
+            .map(|(index, vhost)| policy::Vhost {
+                name: vhost.name.clone(),
+                aliases: vhost.aliases.clone(),
+                enabled: vhost.enabled,
+                settings: vhost.settings.config(&Path::of(&["vhost"]).index(index), &mut wrong),
+            })
+            .collect();
+        let vhosts = Vhosts::new(vhosts).unwrap_or_else(|error| {
+            wrong.push((Path::of(&["vhost"]), error.to_string()));
+            Vhosts::default()
+        });
+        let config = Config { defaults, vhosts, trusted_proxies: all(&self.server.trusted_proxies) };
+        if wrong.is_empty() { Ok(config) } else { Err(wrong) }
+    }
+}
+
+impl VhostSettings {
+    fn config(&self, path: &Path, wrong: &mut Wrong) -> VhostConfig {
+        let check = &self.bandwidth_check;
+        let check = check.enabled.then(|| BandwidthConfig {
+            key: check.key.0.clone(),
+            interval: check.interval.0,
+            limit_kbps: check.limit_kbps,
+        });
+        let (cache, play) = (&self.cache, &self.play);
+        let mut config = VhostConfig {
+            session: self.session(),
+            source: SourceLimits {
+                bytes: cache.bytes.bytes(),
+                frames: cache.frames,
+                milliseconds: milliseconds(cache.time),
+                header_bytes: cache.header_bytes.bytes(),
+                tracks: cache.tracks,
+            },
+            start_rule: play.start_rule(),
+            timestamps: match play.timestamps {
+                TimestampMode::Monotonic => Timestamps::Monotonic,
+                TimestampMode::Pass => Timestamps::Pass,
+            },
+            reduce_sequence_headers: play.reduce_sequence_headers,
+            merge_window: MergeWindow(play.merge_window.0),
+            conflict: match self.publish.conflict {
+                OnConflict::Reject => Conflict::Reject,
+                OnConflict::Takeover => Conflict::TakeOver,
+            },
+            unpublish_grace: play.unpublish_grace.0,
+            idle_publisher: self.publish.idle.limit(),
+            max_gap: play.max_gap.limit(),
+            multitrack_to_all: play.multitrack_to_all,
+            high_water: play.high_water.bytes(),
+            security: Security { rules: all(&self.security.rules) },
+            refer: Refer { all: all(&self.refer.all), publish: all(&self.refer.publish), play: all(&self.refer.play) },
+            token: self.token.policy(&path.key("token").key("secrets"), wrong),
+            limits: self.limits(),
+            bandwidth_check: check,
+            asks: Asks::default(),
+        };
+        self.hooks.apply(&mut config);
+        config
+    }
+
+    fn session(&self) -> SessionConfig {
+        let session = &self.session;
+        SessionConfig {
+            chunk_size: session.chunk_size,
+            window: u32::try_from(session.ack_window.0).unwrap_or(u32::MAX),
+            bandwidth_done: session.bandwidth_done,
+            leniency: if session.strict_chunks { Leniency::Strict } else { Leniency::Lenient },
+            limits: (&self.bounds).into(),
+            timeouts: (&self.timeouts).into(),
+        }
+    }
+
+    fn limits(&self) -> policy::Limits {
+        let limits = &self.limits;
+        let rate = |bytes_per_second| Rate { bytes_per_second, window: limits.publisher_rate_window.0 };
+        policy::Limits {
+            connections: limits.connections.0,
+            publishers: limits.publishers.0,
+            players: limits.players.0,
+            stream_players: limits.stream_players.0,
+            streams: limits.streams.0,
+            publisher_rate: (limits.publisher_rate != Size::UNLIMITED).then(|| rate(limits.publisher_rate.0)),
+        }
+    }
+}
+
+impl Token {
+    fn policy(&self, path: &Path, wrong: &mut Wrong) -> Option<policy::Token> {
+        let mut secrets = Vec::new();
+        for (index, secret) in self.secrets.iter().enumerate() {
+            match policy::Secret::new(&secret.0) {
+                Ok(secret) => secrets.push(secret),
+                Err(error) => wrong.push((path.index(index), error.to_string())),
+            }
+        }
+        let required_for = match self.required_for {
+            TokenScope::Nothing => return None,
+            TokenScope::Publish => policy::TokenScope::Publish,
+            TokenScope::Play => policy::TokenScope::Play,
+            TokenScope::Both => policy::TokenScope::Both,
+        };
+        if self.secrets.is_empty() {
+            wrong.push((path.clone(), "a signed URL is required, and there is no secret to sign with".to_owned()));
+        }
+        Some(policy::Token { secrets, required_for })
+    }
+}
+
+impl Play {
+    fn start_rule(&self) -> StartRule {
+        match self.start {
+            Start::NextKeyFrame => StartRule::NextKeyFrame,
+            Start::NewestKeyFrame => StartRule::NewestKeyFrame {
+                bytes: self.start_bytes.0,
+                milliseconds: milliseconds(self.start_time),
+                frames: self.start_frames.0.map_or(u64::MAX, u64::from),
+            },
+        }
+    }
+}
+
+impl From<&Timeouts> for SessionTimeouts {
+    fn from(times: &Timeouts) -> Self {
+        SessionTimeouts {
+            connect: times.connect.0,
+            identify: times.identify.0,
+            first_message: times.first_message.0,
+            next_message: times.next_message.0,
+            write: times.write.0,
+            ping: times.ping.0,
+            linger: times.linger.0,
+        }
+    }
+}
+
+fn milliseconds(time: Time) -> u32 {
+    u32::try_from(time.0.as_millis()).unwrap_or(u32::MAX)
+}
+
+fn all<T: Clone>(list: &[Of<T>]) -> Vec<T> {
+    list.iter().map(|Of(item)| item.clone()).collect()
+}

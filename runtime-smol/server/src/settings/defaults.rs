@@ -1,0 +1,84 @@
+use std::time::Duration;
+
+use anabranch_core::conn::VhostConfig;
+use anabranch_core::policy::DEFAULT_WINDOW;
+
+use super::values::{Most, Secret, Size, Time};
+use super::vhost::{BandwidthCheck, Cache, Limits, OnConflict, Play, Publish, Session, Start, Timeouts, TimestampMode};
+
+impl Default for Limits {
+    fn default() -> Self {
+        let any = Most(None);
+        Limits {
+            connections: any,
+            publishers: any,
+            players: any,
+            stream_players: any,
+            streams: any,
+            publisher_rate: Size::UNLIMITED,
+            publisher_rate_window: Time(DEFAULT_WINDOW),
+        }
+    }
+}
+
+macro_rules! default_from_core {
+    ($($section:ty, $core:ident => $value:expr;)*) => {$(
+        impl Default for $section {
+            /// The core's own.
+            fn default() -> Self {
+                let $core = VhostConfig::default();
+                $value
+            }
+        }
+    )*};
+}
+
+default_from_core! {
+    Session, core => Session {
+        chunk_size: core.session.chunk_size,
+        ack_window: Size(u64::from(core.session.window)),
+        bandwidth_done: core.session.bandwidth_done,
+        strict_chunks: false,
+    };
+    Timeouts, core => {
+        let times = core.session.timeouts;
+        Timeouts {
+            connect: Time(times.connect),
+            identify: Time(times.identify),
+            first_message: Time(times.first_message),
+            next_message: Time(times.next_message),
+            write: Time(times.write),
+            ping: Time(times.ping),
+            linger: Time(times.linger),
+        }
+    };
+    Play, core => Play {
+        start: Start::NewestKeyFrame,
+        start_bytes: Size::UNLIMITED,
+        start_time: Time::NEVER,
+        start_frames: Most(None),
+        merge_window: Time(core.merge_window.0),
+        timestamps: TimestampMode::Monotonic,
+        unpublish_grace: Time(core.unpublish_grace),
+        max_gap: core.max_gap.map_or(Time::NEVER, Time),
+        high_water: Size(core.high_water as u64),
+        reduce_sequence_headers: core.reduce_sequence_headers,
+        multitrack_to_all: core.multitrack_to_all,
+    };
+    Publish, core => Publish {
+        conflict: OnConflict::Reject,
+        idle: core.idle_publisher.map_or(Time::NEVER, Time),
+    };
+    Cache, core => Cache {
+        bytes: Size(core.source.bytes as u64),
+        frames: core.source.frames,
+        time: Time(Duration::from_millis(u64::from(core.source.milliseconds))),
+        header_bytes: Size(core.source.header_bytes as u64),
+        tracks: core.source.tracks,
+    };
+    BandwidthCheck, core => {
+        let check = core.bandwidth_check.unwrap_or_default();
+        let key = Secret(check.key);
+        BandwidthCheck { enabled: false, key, interval: Time(check.interval), limit_kbps: check.limit_kbps }
+    };
+}

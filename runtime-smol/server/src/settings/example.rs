@@ -1,0 +1,97 @@
+use std::fmt::Write;
+
+use super::load::default_tree;
+use super::schema::{Entry, Schema};
+use super::show::bare;
+use super::tree::{Node, Path};
+
+const WIDTH: usize = 118;
+const HEAD: &str = "\
+# The configuration of anabranch. Every key is here with its default: take the # away in front of one and change it.
+#
+#     anabranch --config anabranch.toml
+#     anabranch check anabranch.toml      what is wrong with it, or what holds and where it comes from
+#
+# Each key can also be set by an environment variable: ANABRANCH__ and its name, with two underscores for each dot, such
+# as ANABRANCH__DEFAULTS__LIMITS__PLAYERS=100; lists may be written with commas. Variables come before this file, and
+# command line options before those. Times have units (350ms, 10s, 5m, 1h, never), sizes may have (64KiB, 32MiB). The
+# file is read again at SIGHUP; what is marked (restart) needs a restart to change.
+";
+
+/// The file with all keys, made from what is known of the settings.
+pub(crate) fn example() -> String {
+    let mut out = HEAD.to_owned();
+    let schema = Schema::inlined();
+    Example { schema: &schema, out: &mut out }.table(schema.root(), Some(&default_tree()), &Path::default());
+    out
+}
+
+struct Example<'a> {
+    schema: &'a Schema,
+    out: &'a mut String,
+}
+
+impl Example<'_> {
+    fn table(&mut self, entry: Entry<'_>, defaults: Option<&Node>, path: &Path) {
+        let default = |key: &str| defaults.and_then(Node::table).and_then(|table| table.get(key));
+        for (key, entry) in entry.keys().filter(|(_, entry)| !holds_tables(*entry)) {
+            self.words(entry, &path.key(key), "# ");
+            match default(key) {
+                Some(node) => _ = writeln!(self.out, "#{} = {}", bare(key), node.value()),
+                None => _ = writeln!(self.out, "#    {} = ...", bare(key)),
+            }
+        }
+        for (key, entry) in entry.keys().filter(|(_, entry)| holds_tables(*entry)) {
+            let path = path.key(key);
+            let _ = writeln!(self.out);
+            self.words(entry, &path, "# ");
+            match entry.items().filter(|items| items.is_table()) {
+                Some(items) => self.items(items, &path),
+                None => {
+                    if entry.keys().any(|(_, entry)| !holds_tables(entry)) {
+                        // A table that is not there by default means something by being there.
+                        let mark = if default(key).is_some() { "" } else { "#    " };
+                        let _ = writeln!(self.out, "{mark}[{path}]");
+                    }
+                    self.table(entry, default(key), &path);
+                }
+            }
+        }
+    }
+
+    /// A list of tables: what one may look like. None is there by default, so all of it is a comment.
+    fn items(&mut self, entry: Entry<'_>, path: &Path) {
+        let _ = writeln!(self.out, "#\n#    [[{path}]]");
+        for (key, entry) in entry.keys().filter(|(_, entry)| !holds_tables(*entry)) {
+            self.words(entry, &path.index(0).key(key), "#    # ");
+            let value = entry.default().unwrap_or_else(|| "\"...\"".to_owned());
+            let _ = writeln!(self.out, "#    {} = {value}", bare(key));
+        }
+        for (key, _) in entry.keys().filter(|(_, entry)| holds_tables(*entry)) {
+            let _ = writeln!(self.out, "#    [{path}.{}]", bare(key));
+        }
+    }
+
+    fn words(&mut self, entry: Entry<'_>, path: &Path, indent: &str) {
+        let restart = if self.schema.needs_restart(path) { " (restart)" } else { "" };
+        let text = entry.description().unwrap_or_default().to_owned() + restart;
+        let mut line = String::new();
+        for word in text.split_whitespace() {
+            if !line.is_empty() && indent.len() + line.len() + 1 + word.len() > WIDTH {
+                let _ = writeln!(self.out, "{indent}{line}");
+                line.clear();
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        if !line.is_empty() {
+            let _ = writeln!(self.out, "{indent}{line}");
+        }
+    }
+}
+
+fn holds_tables(entry: Entry<'_>) -> bool {
+    entry.is_table() || entry.items().is_some_and(|items| items.is_table())
+}

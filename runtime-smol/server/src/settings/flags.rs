@@ -1,0 +1,92 @@
+use std::num::NonZero;
+
+use anabranch_host::{LogFormat, OnConflict, Options, TimestampMode};
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use toml::Value;
+
+use super::tree::{Origin, Path};
+use super::written::Text;
+
+/// The options that are given, as values of the configuration: those that stand on the command line, or in the variable
+/// that is an option's own. Their defaults say nothing.
+pub(crate) fn flags(
+    matches: &ArgMatches,
+    options: &Options,
+    threads: Option<NonZero<usize>>,
+) -> Vec<(Path, Value, Origin)> {
+    let mut given = Vec::new();
+    for (id, keys, value) in values(options, threads) {
+        let flag = format!("--{}", id.replace('_', "-"));
+        let origin = match matches.value_source(id) {
+            Some(ValueSource::CommandLine) => Origin::Flag(flag),
+            Some(ValueSource::EnvVariable) => Origin::Variable(format!("ANABRANCH_{}", id.to_ascii_uppercase())),
+            _ => continue,
+        };
+        given.push((Path::of(keys), value, origin));
+    }
+    given
+}
+
+type Keys = &'static [&'static str];
+
+/// Each option with its key. Options have units of their own.
+fn values(options: &Options, threads: Option<NonZero<usize>>) -> Vec<(&'static str, Keys, Value)> {
+    let list = |texts: &mut dyn Iterator<Item = String>| Value::Array(texts.map(Value::String).collect());
+    let time =
+        |number: u64, unit: &str| Value::String(if number == 0 { "never".into() } else { format!("{number}{unit}") });
+    let number = |number: u64| Value::Integer(i64::try_from(number).unwrap_or(i64::MAX));
+    let folder = options.capture.as_ref().map_or(String::new(), |folder| folder.display().to_string());
+    let lowat = match options.tcp_notsent_lowat {
+        0 => "unlimited".to_owned(),
+        bytes => bytes.to_string(),
+    };
+    vec![
+        ("listen", &["server", "listen"], list(&mut options.listen.iter().map(Text::text))),
+        ("threads", &["server", "threads"], threads.map_or("auto".to_owned(), |threads| threads.to_string()).into()),
+        (
+            "trusted_proxy",
+            &["server", "trusted_proxies"],
+            list(&mut options.trusted_proxy.iter().map(ToString::to_string)),
+        ),
+        ("chunk_size", &["defaults", "session", "chunk_size"], number(options.chunk_size.into())),
+        ("strict_chunks", &["defaults", "session", "strict_chunks"], options.strict_chunks.into()),
+        ("bandwidth_done", &["defaults", "session", "bandwidth_done"], options.bandwidth_done.into()),
+        ("merge_window", &["defaults", "play", "merge_window"], format!("{}ms", options.merge_window).into()),
+        ("unpublish_grace", &["defaults", "play", "unpublish_grace"], format!("{}s", options.unpublish_grace).into()),
+        ("multitrack_to_all", &["defaults", "play", "multitrack_to_all"], options.multitrack_to_all.into()),
+        (
+            "timestamps",
+            &["defaults", "play", "timestamps"],
+            match options.timestamps {
+                TimestampMode::Monotonic => "monotonic".into(),
+                TimestampMode::Pass => "pass".into(),
+            },
+        ),
+        (
+            "on_conflict",
+            &["defaults", "publish", "conflict"],
+            match options.on_conflict {
+                OnConflict::Reject => "reject".into(),
+                OnConflict::Takeover => "takeover".into(),
+            },
+        ),
+        ("stream_memory", &["defaults", "cache", "bytes"], format!("{}MiB", options.stream_memory).into()),
+        ("tcp_nodelay", &["tcp", "nodelay"], options.tcp_nodelay.into()),
+        ("tcp_keepalive", &["tcp", "keepalive"], time(options.tcp_keepalive, "s")),
+        ("tcp_user_timeout", &["tcp", "user_timeout"], time(options.tcp_user_timeout, "ms")),
+        ("tcp_notsent_lowat", &["tcp", "notsent_lowat"], lowat.into()),
+        ("capture", &["capture", "folder"], folder.into()),
+        ("capture_limit", &["capture", "file_size"], format!("{}MiB", options.capture_limit).into()),
+        ("capture_files", &["capture", "files"], number(options.capture_files)),
+        ("log", &["log", "level"], options.log.clone().into()),
+        (
+            "log_format",
+            &["log", "format"],
+            match options.log_format {
+                LogFormat::Text => "text".into(),
+                LogFormat::Json => "json".into(),
+            },
+        ),
+    ]
+}

@@ -1,0 +1,264 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+
+use anabranch_core::conn::Config;
+use toml::Value;
+
+use super::schema::{self, Schema};
+use super::tree::{Node, Origin, Path, Step, Table};
+use super::vhost::VhostSettings;
+use super::{Settings, environment};
+
+/// More mistakes are not listed.
+const MOST_PROBLEMS: usize = 20;
+const DEFAULTS: &str = "defaults";
+const VHOSTS: &str = "vhost";
+/// Where a virtual host's own keys, which stand beside its name, are for serde.
+const SETTINGS: &str = "settings";
+/// The keys that are a virtual host's alone.
+const IDENTITY: [&str; 3] = ["name", "aliases", "enabled"];
+
+/// Where the configuration comes from: each source has the last word over those before it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sources {
+    pub(crate) file: Option<PathBuf>,
+    /// The environment.
+    pub(crate) variables: Vec<(String, String)>,
+    pub(crate) flags: Vec<(Path, Value, Origin)>,
+}
+
+/// A configuration in which nothing is wrong.
+#[derive(Debug, Clone)]
+pub(crate) struct Loaded {
+    pub(crate) settings: Settings,
+    /// What it comes to for the core.
+    pub(crate) config: Config,
+    /// Every value with its origin. Virtual hosts have here only what they set themselves.
+    pub(crate) tree: Node,
+}
+
+/// What is wrong, each with where.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Problems(Vec<(Origin, String)>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<_> = self.0.iter().take(MOST_PROBLEMS).map(|(_, line)| line.as_str()).collect();
+        f.write_str(&lines.join("\n"))?;
+        match self.0.len().saturating_sub(MOST_PROBLEMS) {
+            0 => Ok(()),
+            more => write!(f, "\nand {more} more"),
+        }
+    }
+}
+
+impl Problems {
+    fn add(&mut self, origin: &Origin, path: &Path, words: &str) {
+        let line = match (origin, path.0.is_empty()) {
+            (Origin::Default, true) => words.to_owned(),
+            (Origin::Default, false) => format!("{path}: {words}"),
+            (_, true) => format!("{origin}: {words}"),
+            (_, false) => format!("{origin}: {path}: {words}"),
+        };
+        // One mistake may be found more than once: virtual hosts inherit it.
+        if *origin == Origin::Default || self.0.iter().all(|(known, _)| known != origin) {
+            self.0.push((origin.clone(), line));
+        }
+    }
+
+    /// Those of the file in their order there.
+    fn sorted(mut self) -> Self {
+        self.0.sort_by_key(|(origin, _)| match origin {
+            Origin::File { line, column, .. } => (*line, *column),
+            _ => (usize::MAX, 0),
+        });
+        self
+    }
+}
+
+impl Loaded {
+    /// A section of each virtual host, by its name.
+    pub(crate) fn of_vhosts<T: Clone>(&self, section: impl Fn(&VhostSettings) -> &T) -> HashMap<String, T> {
+        let vhosts = self.settings.vhost.iter();
+        vhosts.map(|vhost| (vhost.name.clone(), section(&vhost.settings).clone())).collect()
+    }
+}
+
+impl Sources {
+    /// The variables of this process. Those that are no text name no key.
+    pub(crate) fn environment() -> Vec<(String, String)> {
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect()
+    }
+
+    /// Reads them anew.
+    ///
+    /// # Errors
+    /// All that is wrong, with where and why; in one line each.
+    pub(crate) fn load(&self) -> Result<Loaded, Problems> {
+        let Some(file) = &self.file else {
+            return self.load_text("", "");
+        };
+        let name = file.display().to_string();
+        let text =
+            fs::read_to_string(file).map_err(|error| Problems(vec![(Origin::Default, format!("{name}: {error}"))]))?;
+        self.load_text(&name, &text)
+    }
+
+    /// The same with what the file says.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) fn load_text(&self, name: &str, text: &str) -> Result<Loaded, Problems> {
+        let schema = Schema::inlined();
+        let mut problems = Problems::default();
+        let mut tree = default_tree();
+        match Node::parse(name, text) {
+            Ok(node) => tree.overlay(node),
+            Err(errors) => errors.iter().for_each(|(at, words)| problems.add(at, &Path::default(), words)),
+        }
+        let mut wrong = Vec::new();
+        environment::overlay(&mut tree, &self.variables, &schema, &mut wrong);
+        for (origin, path, words) in wrong {
+            problems.add(&origin, &path, &words);
+        }
+        for (path, value, origin) in &self.flags {
+            if let Err(words) = tree.set(path, Node::new(value.clone(), origin)) {
+                problems.add(origin, path, &words);
+            }
+        }
+        let mut found = Vec::new();
+        schema::check(schema.root(), &tree, &Path::default(), &mut found);
+        for (path, words, _) in &found {
+            problems.add(tree.nearest(path).origin(), path, words);
+        }
+        for (path, ..) in found.iter().filter(|(.., is_unknown)| *is_unknown) {
+            remove(&mut tree, path);
+        }
+        let settings = deserialize(inherited(&tree), &mut problems);
+        let config = settings.and_then(|settings| match settings.config() {
+            Ok(config) => Some((settings, config)),
+            Err(wrong) => {
+                for (path, words) in wrong {
+                    problems.add(tree.nearest(&path).origin(), &path, &words);
+                }
+                None
+            }
+        });
+        match config {
+            Some((settings, config)) if problems.0.is_empty() => Ok(Loaded { settings, config, tree }),
+            _ => Err(problems.sorted()),
+        }
+    }
+}
+
+/// All keys with their defaults.
+pub(crate) fn default_tree() -> Node {
+    // Settings are tables of plain values.
+    let value = Value::try_from(Settings::default()).unwrap_or_else(|_| Value::Table(toml::Table::new()));
+    Node::new(value, &Origin::Default)
+}
+
+/// The tree in which each virtual host has all that it does not set itself from the defaults.
+fn inherited(tree: &Node) -> Node {
+    let mut tree = tree.clone();
+    let Some(table) = tree.table_mut() else {
+        return tree;
+    };
+    let defaults = table.get(DEFAULTS).cloned();
+    if let (Some(defaults), Some(Node::List(vhosts, _))) = (defaults, table.get_mut(VHOSTS)) {
+        for vhost in vhosts {
+            let origin = vhost.origin().clone();
+            if let Some(own) = vhost.table_mut() {
+                let mut all = defaults.clone();
+                let mut named = Table::default();
+                for (key, node) in own.iter() {
+                    if !IDENTITY.contains(&key) {
+                        let mut one = Table::default();
+                        one.insert(key, node.clone());
+                        all.overlay(Node::Table(one, origin.clone()));
+                    } else {
+                        named.insert(key, node.clone());
+                    }
+                }
+                named.insert(SETTINGS, all);
+                *own = named;
+            }
+        }
+    }
+    tree
+}
+
+/// Makes settings of the tree. Where that fails the default stands in, to find what else is wrong.
+fn deserialize(mut tree: Node, problems: &mut Problems) -> Option<Settings> {
+    for _ in 0..=MOST_PROBLEMS {
+        let error = match serde_path_to_error::deserialize::<_, Settings>(tree.value()) {
+            Ok(settings) => return Some(settings),
+            Err(error) => error,
+        };
+        let path = Path(
+            error
+                .path()
+                .iter()
+                .filter_map(|segment| match segment {
+                    serde_path_to_error::Segment::Map { key } => Some(Step::Key(key.clone())),
+                    serde_path_to_error::Segment::Seq { index } => Some(Step::Index(*index)),
+                    _ => None,
+                })
+                .collect(),
+        );
+        let nearest = tree.nearest(&path).origin().clone();
+        problems.add(&nearest, &shown(&path), error.inner().message());
+        if !replace_by_default(&mut tree, &path) {
+            return None;
+        }
+    }
+    None
+}
+
+/// The path as it is written.
+fn shown(path: &Path) -> Path {
+    let is_inner = |step: &Step| *step == Step::Key(SETTINGS.to_owned());
+    let mut steps = path.0.clone();
+    if steps.first() == Some(&Step::Key(VHOSTS.to_owned())) && steps.get(2).is_some_and(is_inner) {
+        steps.remove(2);
+    }
+    Path(steps)
+}
+
+/// False if that changes nothing.
+fn replace_by_default(tree: &mut Node, path: &Path) -> bool {
+    let mut steps = path.0.clone();
+    let in_vhost = steps.first() == Some(&Step::Key(VHOSTS.to_owned())) && shown(path) != *path;
+    let mut defaults = steps.clone();
+    if in_vhost {
+        defaults = [Step::Key(DEFAULTS.to_owned())].into_iter().chain(steps.iter().skip(3).cloned()).collect();
+    }
+    let all = default_tree();
+    // An item of a list has no default, the list has.
+    while !steps.is_empty() {
+        if let (Some(default), Some(node)) = (all.get(&Path(defaults.clone())), tree.get_mut(&Path(steps.clone()))) {
+            let changed = node.value() != default.value();
+            *node = default.clone();
+            return changed;
+        }
+        let optional = matches!(steps.last(), Some(Step::Key(_))) && tree.get(&Path(steps.clone())).is_some();
+        if optional && (!in_vhost || steps.len() > 3) {
+            return remove(tree, &Path(steps));
+        }
+        steps.pop();
+        defaults.pop();
+    }
+    false
+}
+
+fn remove(tree: &mut Node, path: &Path) -> bool {
+    let mut above = path.clone();
+    match (above.0.pop(), tree.get_mut(&above)) {
+        (Some(Step::Key(key)), Some(Node::Table(table, _))) => table.remove(&key).is_some(),
+        _ => false,
+    }
+}

@@ -1,0 +1,215 @@
+use schemars::generate::SchemaSettings;
+use serde_json::Value as Json;
+use toml::Value;
+
+use super::Settings;
+use super::tree::{Node, Path, Step};
+use super::values::{Size, Time};
+use super::written::Written;
+
+/// What is known of the settings by their types and doc comments. All that is done with keys goes by this, so that a new
+/// one needs no more than its field.
+#[derive(Debug)]
+pub(crate) struct Schema(Json);
+
+/// One key and what it is in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry<'a>(&'a Json);
+
+impl Schema {
+    /// Everything in its place, to be walked.
+    pub(crate) fn inlined() -> Self {
+        let generator = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+        Schema(generator.into_generator().into_root_schema_for::<Settings>().to_value())
+    }
+
+    /// As a JSON Schema document.
+    pub(crate) fn document() -> Json {
+        let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Settings>().to_value();
+        if let Some(object) = schema.as_object_mut() {
+            object.insert("title".to_owned(), "The configuration of anabranch".into());
+        }
+        schema
+    }
+
+    pub(crate) fn root(&self) -> Entry<'_> {
+        Entry(&self.0)
+    }
+
+    pub(crate) fn at(&self, path: &Path) -> Option<Entry<'_>> {
+        path.0.iter().try_fold(self.root(), |entry, step| entry.step(step))
+    }
+
+    /// True if a change there needs a restart.
+    pub(crate) fn needs_restart(&self, path: &Path) -> bool {
+        self.any_on_the_way(path, |entry| entry.flag("x-restart"))
+    }
+
+    /// True if what is there is not to be shown.
+    pub(crate) fn is_secret(&self, path: &Path) -> bool {
+        self.any_on_the_way(path, |entry| entry.flag("writeOnly"))
+    }
+
+    /// True if it is of no use to a replay.
+    pub(crate) fn is_ruled(&self, path: &Path) -> bool {
+        self.any_on_the_way(path, |entry| entry.flag("x-ruled"))
+    }
+
+    fn any_on_the_way(&self, path: &Path, is: impl Fn(Entry<'_>) -> bool) -> bool {
+        let mut entry = Some(self.root());
+        for step in &path.0 {
+            entry = entry.and_then(|entry| entry.step(step));
+            if entry.is_some_and(&is) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// What it may be; several where it may be nothing or one of several forms.
+    fn forms(self) -> impl Iterator<Item = &'a Json> {
+        let list = |name: &str| self.0.get(name).and_then(Json::as_array).into_iter().flatten();
+        std::iter::once(self.0).chain(list("anyOf")).chain(list("oneOf")).chain(list("allOf"))
+    }
+
+    fn step(self, step: &Step) -> Option<Entry<'a>> {
+        self.forms()
+            .find_map(|form| match step {
+                Step::Key(key) => form.get("properties").and_then(|properties| properties.get(key)).or_else(|| {
+                    // A table whose keys are the operator's own.
+                    form.get("additionalProperties").filter(|schema| schema.is_object())
+                }),
+                Step::Index(_) => form.get("items"),
+            })
+            .map(Entry)
+    }
+
+    pub(crate) fn key(self, key: &str) -> Option<Entry<'a>> {
+        self.step(&Step::Key(key.to_owned()))
+    }
+
+    pub(crate) fn items(self) -> Option<Entry<'a>> {
+        self.step(&Step::Index(0))
+    }
+
+    /// The keys of a table, in the order of the fields.
+    pub(crate) fn keys(self) -> impl Iterator<Item = (&'a str, Entry<'a>)> {
+        let properties = self.forms().filter_map(|form| form.get("properties").and_then(Json::as_object));
+        properties.flatten().map(|(key, schema)| (key.as_str(), Entry(schema)))
+    }
+
+    pub(crate) fn is_table(self) -> bool {
+        self.has_type("object")
+    }
+
+    pub(crate) fn has_type(self, name: &str) -> bool {
+        self.forms().any(|form| match form.get("type") {
+            Some(Json::Array(types)) => types.iter().any(|of| of == name),
+            Some(of) => of == name,
+            // What has only names for values.
+            None => name == "string" && (form.get("enum").is_some() || form.get("const").is_some_and(Json::is_string)),
+        })
+    }
+
+    pub(crate) fn description(self) -> Option<&'a str> {
+        self.0.get("description").and_then(Json::as_str)
+    }
+
+    /// Its default as TOML, if its schema has one.
+    pub(crate) fn default(self) -> Option<String> {
+        let default = self.0.get("default")?;
+        Value::try_from(default).ok().map(|value| value.to_string())
+    }
+
+    fn flag(self, name: &str) -> bool {
+        self.forms().any(|form| form.get(name).and_then(Json::as_bool) == Some(true))
+    }
+
+    /// Whether a value is within the bounds that are noted of it.
+    ///
+    /// # Errors
+    /// In words for a person.
+    pub(crate) fn check(self, value: &Value) -> Result<(), String> {
+        let number = |name: &str| self.0.get(name).and_then(Json::as_i64);
+        let text = |name: &str| self.0.get(name).and_then(Json::as_str);
+        if let Value::Integer(value) = value
+            && let (least, most) = (number("minimum"), number("maximum"))
+            && (least.is_some_and(|least| *value < least) || most.is_some_and(|most| *value > most))
+        {
+            let bound = |bound: Option<i64>| bound.map(|bound| bound.to_string());
+            return Err(format!("{value} is not {}", range(bound(least), bound(most))));
+        }
+        let (least, most) = (text("x-minimum"), text("x-maximum"));
+        if least.is_some() || most.is_some() {
+            let written = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let amount = |text: &str| {
+                let time = Time::read(text).ok().map(|time| time.0.as_nanos());
+                time.or_else(|| Size::read(text).ok().map(|size| u128::from(size.0)))
+            };
+            let endless =
+                matches!(written.as_str(), "never" | "unlimited") && (most.is_none() || self.flag("x-endless"));
+            let Some(value) = amount(&written).filter(|_| !endless) else {
+                return Ok(());
+            };
+            let below = least.and_then(amount).is_some_and(|least| value < least);
+            let above = most.and_then(amount).is_some_and(|most| value > most);
+            if below || above {
+                let (least, most) = (least.map(str::to_owned), most.map(str::to_owned));
+                return Err(format!("{written} is not {}", range(least, most)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn range(least: Option<String>, most: Option<String>) -> String {
+    match (least, most) {
+        (Some(least), Some(most)) => format!("within {least} to {most}"),
+        (Some(least), None) => format!("{least} or more"),
+        (None, Some(most)) => format!("{most} or less"),
+        (None, None) => "right".to_owned(),
+    }
+}
+
+/// What is wrong with values by the schema alone: keys that are not in it, with the name that was perhaps meant, and
+/// numbers out of their bounds. True for keys that are not in it.
+pub(crate) fn check(entry: Entry<'_>, node: &Node, path: &Path, found: &mut Vec<(Path, String, bool)>) {
+    match node {
+        Node::Table(table, _) if entry.is_table() => {
+            for (key, node) in table.iter() {
+                match entry.key(key) {
+                    Some(entry) => check(entry, node, &path.key(key), found),
+                    None => found.push((path.key(key), unknown(entry, key), true)),
+                }
+            }
+        }
+        Node::List(items, _) => {
+            for (index, item) in items.iter().enumerate() {
+                if let Some(entry) = entry.items() {
+                    check(entry, item, &path.index(index), found);
+                }
+            }
+        }
+        Node::Leaf(value, _) => {
+            if let Err(words) = entry.check(value) {
+                found.push((path.clone(), words, false));
+            }
+        }
+        Node::Table(..) => {}
+    }
+}
+
+/// Says of a key that there is none of this name, and which was perhaps meant.
+pub(crate) fn unknown(entry: Entry<'_>, key: &str) -> String {
+    let likeness = |known: &str| strsim::jaro_winkler(known, key);
+    let nearest = entry.keys().map(|(known, _)| known).max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    match nearest.filter(|known| likeness(known) > 0.75) {
+        Some(known) => format!("unknown key; is {known} meant?"),
+        None => {
+            let known: Vec<_> = entry.keys().map(|(known, _)| known).collect();
+            format!("unknown key; there are {}", known.join(", "))
+        }
+    }
+}

@@ -1,0 +1,189 @@
+use std::fmt::Write;
+
+use anabranch_core::conn::Config;
+use toml::Value;
+
+use super::load::{Loaded, Sources};
+use super::schema::Schema;
+use super::tree::{Node, Origin, Path, Table};
+
+const MASK: &str = "***";
+/// Where comments begin, unless the line is longer.
+const COLUMN: usize = 44;
+
+impl Loaded {
+    /// The configuration as it holds, as TOML, each value with where it comes from. What is secret is masked.
+    pub(crate) fn show(&self) -> String {
+        let mut shown = Show { schema: Schema::inlined(), out: String::new() };
+        if let Some(table) = self.tree.table() {
+            shown.table(table, &Path::default(), "");
+        }
+        shown.out
+    }
+
+    /// What a capture needs to be run again, behind the line `program`: what is granted is in the capture itself, and what
+    /// is secret is not written anywhere.
+    pub(crate) fn capture_header(&self, program: &str) -> String {
+        let schema = Schema::inlined();
+        let mut tree = Table::default();
+        for (key, node) in self.tree.table().into_iter().flat_map(Table::iter) {
+            if matches!(key, "server" | "defaults" | "vhost") {
+                tree.insert(key, node.clone());
+            }
+        }
+        let mut tree = Node::Table(tree, self.tree.origin().clone());
+        prune(&mut tree, &Path::default(), &|path| {
+            schema.needs_restart(path) || schema.is_secret(path) || schema.is_ruled(path)
+        });
+        // A table of plain values can be written.
+        format!("{program}\n{}", toml::to_string(&tree.value()).unwrap_or_default())
+    }
+
+    /// Keys whose value is another in `new`.
+    pub(crate) fn changes(&self, new: &Loaded) -> Vec<String> {
+        self.differences(new).iter().map(ToString::to_string).collect()
+    }
+
+    fn differences(&self, new: &Loaded) -> Vec<Path> {
+        let mut found = Vec::new();
+        differences(&self.tree, &new.tree, &Path::default(), &mut found);
+        found
+    }
+
+    /// Keys whose value is another in `new`, and that cannot change while the server runs.
+    pub(crate) fn fixed_changes(&self, new: &Loaded) -> Vec<String> {
+        let schema = Schema::inlined();
+        let changed = self.differences(new);
+        changed.iter().filter(|path| schema.needs_restart(path)).map(ToString::to_string).collect()
+    }
+}
+
+/// The configuration in a capture's header, behind its first line.
+///
+/// # Errors
+/// It is none of this program's.
+pub(crate) fn of_capture(header: &str) -> Result<Config, String> {
+    let text = header.split_once('\n').map_or("", |(_, text)| text);
+    let loaded = Sources::default().load_text("the capture's header", text);
+    loaded.map(|loaded| loaded.config).map_err(|problems| problems.to_string())
+}
+
+fn prune(node: &mut Node, path: &Path, is_out: &dyn Fn(&Path) -> bool) {
+    match node {
+        Node::Table(table, _) => {
+            let keys: Vec<String> = table.iter().map(|(key, _)| key.to_owned()).collect();
+            for key in keys {
+                let path = path.key(&key);
+                if is_out(&path) {
+                    table.remove(&key);
+                } else if let Some(node) = table.get_mut(&key) {
+                    prune(node, &path, is_out);
+                }
+            }
+        }
+        Node::List(items, _) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                prune(item, &path.index(index), is_out);
+            }
+        }
+        Node::Leaf(..) => {}
+    }
+}
+
+/// Where two trees differ; of lists of different length, which.
+fn differences(old: &Node, new: &Node, path: &Path, found: &mut Vec<Path>) {
+    match (old, new) {
+        (Node::Table(old, _), Node::Table(new, _)) => {
+            let (nothing, none) = (Node::Table(Table::default(), Origin::Default), Node::NONE);
+            for (key, node) in old.iter() {
+                let other = new.get(key).unwrap_or(if node.table().is_some() { &nothing } else { &none });
+                differences(node, other, &path.key(key), found);
+            }
+            for (key, node) in new.iter().filter(|(key, _)| old.get(key).is_none()) {
+                let other = if node.table().is_some() { &nothing } else { &none };
+                differences(other, node, &path.key(key), found);
+            }
+        }
+        (Node::List(old, _), Node::List(new, _))
+            if old.len() == new.len() && new.iter().any(|node| node.table().is_some()) =>
+        {
+            for (index, (old, new)) in old.iter().zip(new).enumerate() {
+                differences(old, new, &path.index(index), found);
+            }
+        }
+        _ if old.value() != new.value() => found.push(path.clone()),
+        _ => {}
+    }
+}
+
+struct Show {
+    schema: Schema,
+    out: String,
+}
+
+impl Show {
+    /// First what is in the table itself, then the tables in it.
+    fn table(&mut self, table: &Table, path: &Path, name: &str) {
+        let inner = |node: &Node| match node {
+            Node::Table(..) => true,
+            Node::List(items, _) => items.iter().any(|item| item.table().is_some()),
+            Node::Leaf(..) => false,
+        };
+        for (key, node) in table.iter().filter(|(_, node)| !inner(node)) {
+            let path = path.key(key);
+            let is_tables = self.schema.at(&path).and_then(|entry| entry.items()).is_some_and(|entry| entry.is_table());
+            if !is_tables {
+                let line = format!("{} = {}", bare(key), self.masked(node, &path));
+                let _ = writeln!(self.out, "{line:COLUMN$} # {}", node.origin());
+            }
+        }
+        for (key, node) in table.iter().filter(|(_, node)| inner(node)) {
+            let path = path.key(key);
+            let name = if name.is_empty() { bare(key) } else { format!("{name}.{}", bare(key)) };
+            match node {
+                Node::Table(inner, _) => {
+                    if inner.iter().any(|(_, node)| node.table().is_none()) {
+                        let _ = writeln!(self.out, "\n[{name}]");
+                    }
+                    self.table(inner, &path, &name);
+                }
+                Node::List(items, _) => {
+                    for (index, item) in items.iter().enumerate() {
+                        let _ = writeln!(
+                            self.out,
+                            "\n[[{name}]]{:width$} # {}",
+                            "",
+                            item.origin(),
+                            width = COLUMN.saturating_sub(name.len() + 4)
+                        );
+                        if let Some(inner) = item.table() {
+                            self.table(inner, &path.index(index), &name);
+                        }
+                    }
+                }
+                Node::Leaf(..) => {}
+            }
+        }
+    }
+
+    fn masked(&self, node: &Node, path: &Path) -> Value {
+        match node {
+            Node::List(items, _) => {
+                let item = |(index, item)| self.masked(item, &path.index(index));
+                Value::Array(items.iter().enumerate().map(item).collect())
+            }
+            Node::Table(table, _) => Value::Table(
+                table.iter().map(|(key, node)| (key.to_owned(), self.masked(node, &path.key(key)))).collect(),
+            ),
+            Node::Leaf(Value::String(text), _) if text.is_empty() => Value::String(String::new()),
+            Node::Leaf(..) if self.schema.is_secret(path) => Value::String(MASK.to_owned()),
+            Node::Leaf(value, _) => value.clone(),
+        }
+    }
+}
+
+/// A key as it may stand in a file.
+pub(super) fn bare(key: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !key.is_empty() && key.chars().all(plain) { key.to_owned() } else { Value::String(key.to_owned()).to_string() }
+}

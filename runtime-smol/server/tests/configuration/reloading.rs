@@ -1,0 +1,108 @@
+//! The file is read again while the server runs: what it says holds from then on, or nothing of it, and nobody who may
+//! stay notices.
+
+use crate::running::{Folder, Peer, Server};
+
+const LISTEN: &str = "[server]\nlisten = [\"127.0.0.1:0\"]\n";
+const READ: &str = "the configuration was read";
+const REFUSED: &str = "the configuration was not taken, all stays as it was: ";
+
+/// A hundred times under load, with settings that differ each time.
+#[test]
+fn reloads_lose_no_connection_no_frame_and_nothing_else() {
+    let folder = Folder::new();
+    let text = |turn: u32| {
+        let (window, chunk, most) = (turn % 5, [128, 4096, 60_000][turn as usize % 3], 10 + turn % 7);
+        format!(
+            "{LISTEN}[defaults.play]\nmerge_window = \"{window}ms\"\n[defaults.session]\nchunk_size = {chunk}\n\
+             [defaults.limits]\nplayers = {most}\n"
+        )
+    };
+    let file = folder.write("a.toml", &text(0));
+    let server = Server::with_file(&file);
+    let mut publisher = server.peer("h").publishes();
+    publisher.send();
+    let mut players: Vec<Peer> = (0..5).map(|_| server.peer("h").plays()).collect();
+    let mut turn_all = |players: &mut Vec<Peer>| {
+        publisher.send();
+        players.iter_mut().for_each(Peer::step);
+    };
+    server.reload(|| turn_all(&mut players));
+    let before = (server.count("fd"), server.count("task"));
+    for turn in 1..=100 {
+        folder.write("a.toml", &text(turn));
+        let line = server.reload(|| turn_all(&mut players));
+        assert!(line.contains(READ) && line.contains("defaults.play.merge_window"), "{line}");
+        if turn % 20 == 0 {
+            players.push(server.peer("h").plays());
+        }
+    }
+    assert_eq!((server.count("fd"), server.count("task")), (before.0 + 5, before.1), "five came, nothing else");
+    let last = publisher.sent();
+    for player in &mut players {
+        player.wait(|player| player.frames.last() == Some(&last) || player.is_closed);
+        assert!(!player.is_closed);
+        assert!(player.frames.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{:?}", player.frames);
+    }
+    assert_eq!(server.lines(" closed: "), [""; 0]);
+    assert!(players[0].frames.len() > 100);
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_says_why() {
+    let folder = Folder::new();
+    let file = folder.write("a.toml", LISTEN);
+    let server = Server::with_file(&file);
+    let mut publisher = server.peer("h").publishes();
+    // What is right in it does not hold either.
+    let deny = "[defaults.security]\nrules = [\"deny play all\", \"deny publish all\"]\n";
+    for (text, words) in [
+        (format!("{LISTEN}{deny}[defaults.play]\nmax_gap = \"soon\"\n"), "a.toml:6:1: defaults.play.max_gap: "),
+        (format!("{LISTEN}{deny}oops"), "a.toml:5:"),
+        (format!("{LISTEN}{deny}[log]\nlevel = \"a=b=c\""), "a.toml:6:1: log.level: "),
+        (format!("{LISTEN}{deny}[defaults.play]\nmax_gop = \"1s\"\nmerge_windo = 3"), "; "),
+        (format!("[server]\nlisten = [\"127.0.0.1:1\"]\n{deny}"), "restart it: server.listen"),
+        (format!("{LISTEN}threads = 7\n{deny}"), "restart it: server.threads"),
+    ] {
+        folder.write("a.toml", &text);
+        let line = server.reload(|| publisher.send());
+        assert!(line.contains(REFUSED) && line.contains(words), "{words} is not in {line}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    let line = server.reload(|| publisher.send());
+    assert!(line.contains(REFUSED) && line.contains("a.toml: No such file"), "{line}");
+    let mut player = server.peer("h").plays();
+    publisher.send();
+    player.wait(|player| !player.frames.is_empty());
+    assert!(!player.is_rejected && !publisher.is_closed);
+    // And then it does.
+    folder.write("a.toml", &format!("{LISTEN}{deny}"));
+    assert!(server.reload(|| ()).contains("holds from now on: defaults.security.rules"));
+    for peer in [&mut player, &mut publisher] {
+        peer.wait(|peer| peer.is_closed);
+    }
+    assert_eq!(server.wait_lines("(security_denied)", 2, || ()).len(), 2);
+    let newcomer = server.peer("h").plays();
+    assert!(newcomer.is_rejected || newcomer.is_closed);
+}
+
+#[test]
+fn virtual_hosts_come_and_go_and_the_log_level_follows() {
+    let folder = Folder::new();
+    let hosts = |names: &[&str]| -> String {
+        let hosts = names.iter().map(|name| format!("[[vhost]]\nname = \"{name}\"\n"));
+        LISTEN.to_owned() + &hosts.collect::<String>()
+    };
+    let file = folder.write("a.toml", &hosts(&["a", "b"]));
+    let server = Server::with_file(&file);
+    let (mut stays, mut goes) = (server.peer("a").publishes(), server.peer("b").publishes());
+    folder.write("a.toml", &(hosts(&["a", "c"]) + "[log]\nlevel = \"debug\"\n"));
+    assert!(server.reload(|| ()).contains(READ));
+    goes.wait(|peer| peer.is_closed);
+    server.wait_lines("unknown virtual host (vhost_unknown)", 1, || ());
+    server.wait_lines(" is no longer publisher", 1, || ());
+    stays.send();
+    let new = server.peer("c").publishes();
+    assert!(!new.is_closed && !new.is_rejected && !stays.is_closed);
+    assert!(server.peer("b").is_closed);
+}
