@@ -10,6 +10,7 @@ mod program;
 mod record;
 mod reload;
 mod settings;
+mod sign;
 mod tls;
 
 use std::process::ExitCode;

@@ -22,6 +22,7 @@ use crate::record::Recorder;
 use crate::record::repair::{self, REPAIR};
 use crate::reload::Reloader;
 use crate::settings::{self, Loaded, Schema, Sources};
+use crate::sign::{self, SIGN};
 use crate::tls::TlsListeners;
 
 const PROGRAM: &str = "anabranch";
@@ -47,6 +48,7 @@ pub(crate) fn main() -> ExitCode {
         Some((REPLAY, matches)) => anabranch_host::replay(matches, config_of_capture),
         Some((CHECK, matches)) => check(matches),
         Some((SCHEMA, matches)) => schema(matches),
+        Some((SIGN, matches)) => load(matches).and_then(|loaded| sign::run(matches, &loaded)),
         Some((REPAIR, matches)) => repair::run(matches),
         Some((COMPLETIONS, matches)) => {
             if let Some(shell) = matches.get_one(SHELL) {
@@ -88,7 +90,7 @@ fn command() -> Command {
         .action(ArgAction::SetTrue)
         .help("Show a configuration file with all keys, their defaults and what they mean");
     let schema = Command::new(SCHEMA).about("Show what can be configured, as a JSON Schema").arg(example);
-    let options = ThreadOptions::command(Options::command(Command::new(PROGRAM))).arg(config);
+    let options = ThreadOptions::command(Options::command(Command::new(PROGRAM))).arg(config.clone());
     let command = anabranch_host::command(options, VERSION)
         .mut_subcommand(CHECK, |check| {
             check
@@ -96,6 +98,7 @@ fn command() -> Command {
                 .arg(file)
         })
         .subcommand(schema)
+        .subcommand(sign::command().arg(config))
         .subcommand(repair::command());
     paperwork::add_to(command)
 }
@@ -111,12 +114,22 @@ fn sources(matches: &ArgMatches) -> Sources {
     }
 }
 
+fn valid(sources: &Sources) -> Result<Loaded, String> {
+    sources.load().map_err(|problems| format!("the configuration is not valid\n{problems}"))
+}
+
+/// The configuration of a subcommand that has nothing else to do with it.
+fn load(matches: &ArgMatches) -> Result<Loaded, String> {
+    let file = matches.get_one::<PathBuf>(CONFIG).cloned();
+    valid(&Sources { file, variables: Sources::environment(), flags: Vec::new() })
+}
+
 fn check(matches: &ArgMatches) -> Result<ExitCode, String> {
     let mut sources = sources(matches);
     if let Some(file) = matches.get_one::<PathBuf>(FILE) {
         sources.file = Some(file.clone());
     }
-    let loaded = sources.load().map_err(|problems| format!("the configuration is not valid\n{problems}"))?;
+    let loaded = valid(&sources)?;
     // A reader that has seen enough closes the pipe.
     let _ = write!(io::stdout(), "{}", Report(&loaded));
     Ok(ExitCode::SUCCESS)

@@ -20,6 +20,7 @@ mod examples;
 mod gstreamer;
 mod hostile;
 mod leaks;
+mod newcomer;
 mod playing;
 mod rtmps;
 mod shutdown;

@@ -21,7 +21,7 @@ mod server;
 mod show;
 mod tree;
 pub(crate) mod values;
-mod vhost;
+pub(crate) mod vhost;
 pub(crate) mod written;
 
 #[cfg(test)]

@@ -1,0 +1,61 @@
+//! The way of somebody new, as the README has it: start, publish, be refused, sign, watch, look at the numbers.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use anabranch_tests::clients::{Folder, PATIENCE, Process, Publication, Runtime, Server, assert_same_packets, wait_for};
+
+use super::SHORT;
+
+/// The configuration that stands in the README between these lines.
+fn of_readme(begin: &str, end: &str) -> String {
+    let page = include_str!("../../../README.md");
+    let (_, rest) = page.split_once(begin).expect("the README shows a configuration");
+    rest.split_once(end).expect("it ends").0.to_owned()
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut socket = TcpStream::connect(address).expect("the API listens");
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("it takes a request");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("it answers");
+    answer
+}
+
+#[test]
+fn a_newcomer_gets_there() {
+    let folder = Folder::new();
+    let file = folder.file("anabranch.toml");
+    let config = of_readme("cat >anabranch.toml <<'END'\n", "END\n");
+    // Port 1985 may be another server's.
+    fs::write(&file, format!("{config}[api]\nlisten = \"127.0.0.1:0\"\n")).expect("the folder can be written");
+    let file = file.display().to_string();
+
+    let mut server = Server::start(Runtime::Smol, &["-c", &file]);
+    let api = server.process.wait_line("API            http://").text;
+    let api = api.split('/').nth(2).expect("an address").to_owned();
+
+    let mut player = server.ffprobe("live/cam");
+    server.wait_players("live/cam", 1);
+    let mut refused = Publication::at_once(&server, "live/cam", &SHORT, &folder);
+    let (status, _) = refused.process.wait_exit(PATIENCE);
+    assert!(!status.success(), "it has no token");
+
+    let signed = Process::run(Runtime::Smol.binary(), ["sign", "publish", "live/cam", "--valid", "5m", "-c", &file]);
+    let mut publisher = Publication::of_clip(&server, &signed.concat(), &SHORT, &folder);
+    server.wait_publishers("live/cam", 1);
+    let streams = wait_for("what the stream is", PATIENCE, || {
+        let streams = get(&api, "/api/v1/streams");
+        (streams.contains("\"name\":\"cam\"") && streams.contains("H264")).then_some(streams)
+    });
+    assert!(!streams.contains("token="), "{streams}");
+    let metrics = get(&api, "/metrics");
+    assert!(metrics.contains("stream=\"cam\""), "{metrics}");
+    publisher.process.wait_success(PATIENCE);
+    player.wait_success(PATIENCE);
+    assert_same_packets(&publisher.sent, &player);
+    let log = server.process.stderr().join("\n");
+    assert!(!log.contains("token="), "{log}");
+    server.stop();
+}
