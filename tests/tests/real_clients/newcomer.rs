@@ -4,7 +4,9 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use anabranch_tests::clients::{Folder, PATIENCE, Process, Publication, Runtime, Server, assert_same_packets, wait_for};
+use anabranch_tests::clients::{
+    Folder, PATIENCE, Process, Publication, Runtime, Server, assert_same_packets, wait_for,
+};
 
 use super::SHORT;
 
