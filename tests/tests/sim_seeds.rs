@@ -34,8 +34,11 @@ fn scenes(seeds: Range<u64>) {
         "peer_lost",
         "player_too_slow",
         "rejected",
+        "security_denied",
         "shutdown",
         "taken_over",
+        "vhost_disabled",
+        "vhost_unknown",
         "write_timeout",
     ] {
         assert!(ends.contains_key(end), "nothing ended with {end}: {ends:?}");

@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::{Config, VhostConfig};
@@ -109,6 +109,9 @@ pub(super) struct Sites {
     vhosts: Vhosts<Arc<Site>>,
     /// Of connections whose host is not known yet.
     pub(super) defaults: Arc<Site>,
+    /// Those of before, as long as somebody is counted in them: who has not looked yet whether it may stay, or is told
+    /// its last words. They may be back before it is gone.
+    gone: Vec<(String, Weak<Counts>)>,
 }
 
 /// What is counted of a virtual host.
@@ -134,9 +137,17 @@ impl Sites {
         Sites::build(config, hub, |_| None)
     }
 
-    /// Those of other settings. A virtual host that stays has its counts from before.
+    /// Those of other settings. A virtual host that stays, or is back, has its counts from before.
     pub(super) fn reconfigured(&self, config: &Config, hub: &Hub) -> Self {
-        Sites::build(config, hub, |name| self.iter().find(|site| site.name == name).map(|site| site.counts.clone()))
+        let here = self.iter().map(|site| (site.name.clone(), Arc::downgrade(&site.counts)));
+        let before: Vec<_> = here.chain(self.gone.iter().cloned()).collect();
+        let counts =
+            |name: &str| before.iter().find(|(known, _)| known == name).and_then(|(_, counts)| counts.upgrade());
+        let mut sites = Sites::build(config, hub, counts);
+        let is_gone = |name: &str| sites.iter().all(|site| site.name != name);
+        let gone = before.into_iter().filter(|(name, counts)| counts.strong_count() > 0 && is_gone(name));
+        sites.gone = gone.collect();
+        sites
     }
 
     fn build(config: &Config, hub: &Hub, before: impl Fn(&str) -> Option<Arc<Counts>>) -> Self {
@@ -161,6 +172,7 @@ impl Sites {
         Sites {
             vhosts: config.vhosts.map(|vhost| site(&vhost.name, &vhost.settings, before(&vhost.name))),
             defaults: site(DEFAULT_VHOST, &config.defaults, alone),
+            gone: Vec::new(),
         }
     }
 

@@ -536,7 +536,8 @@ impl Session {
         self.counters
     }
 
-    pub(crate) fn is_closing(&self) -> bool {
+    /// True once the connection is to end, whatever comes.
+    pub fn is_closing(&self) -> bool {
         matches!(self.stage, Stage::Closing(_))
     }
 

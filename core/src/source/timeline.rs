@@ -54,7 +54,8 @@ impl Timeline {
     /// A stream whose last frame had `timestamp` and came at `time`: the next publisher begins as far behind it as in
     /// real time.
     pub fn resuming(mode: Timestamps, timestamp: u32, time: Instant) -> Self {
-        Timeline { last_arrival: Some(time), newest: Some(timestamp), ..Timeline::new(mode) }
+        let latest = [Some(timestamp); 2];
+        Timeline { last_arrival: Some(time), newest: Some(timestamp), latest, ..Timeline::new(mode) }
     }
 
     /// The stream's time for a frame of the publisher with `timestamp`. Headers and data are `coded == false`: their
@@ -191,6 +192,14 @@ mod tests {
     fn small_steps_back_within_a_kind_are_flattened() {
         let frames = [(0, Video, 100), (10, Video, 60), (20, Video, 140), (20, Audio, 90)];
         assert_eq!(mapped(&mut Timeline::new(Timestamps::Monotonic), clock(), &frames), [100, 100, 140, 90]);
+    }
+
+    #[test]
+    fn what_the_next_publisher_sends_out_of_order_lies_behind_its_predecessor_too() {
+        let start = clock();
+        let mut timeline = Timeline::resuming(Timestamps::Monotonic, 1_000, start);
+        let frames = [(5, Audio, 700), (5, Video, 640), (30, Audio, 720), (30, Video, 680), (60, Video, 720)];
+        assert_eq!(mapped(&mut timeline, start, &frames), [1_005, 1_000, 1_025, 1_000, 1_025]);
     }
 
     #[test]

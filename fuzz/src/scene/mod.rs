@@ -2,10 +2,12 @@
 //! virtual clock. After each operation all that must hold at every moment is checked.
 
 mod archive;
+mod bounds;
 mod client;
 mod listener;
 mod operation;
 mod questions;
+mod reconfigure;
 mod viewer;
 
 use std::collections::VecDeque;
@@ -13,29 +15,25 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anabranch_core::chunk::MAX_HEADER;
-use anabranch_core::conn::{Action, Batch, Config, Conn, Output, Report, Role, Server, Verdict, VhostConfig};
-use anabranch_core::hub::{Conflict, StreamId};
+use anabranch_core::conn::{Action, Batch, Conn, Output, Report, Role, Server, Verdict};
+use anabranch_core::hub::StreamId;
 use anabranch_core::session::{CloseReason, Wait};
-use anabranch_core::source::Timestamps;
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::Buf;
 
-use crate::session::ONE_REPLY;
 use crate::time::any_instant;
 use archive::Archive;
+use bounds::Bounds;
 use client::Client;
 use operation::{Command, Decision, Kind, Operation, Setup};
 use questions::Questions;
-use viewer::{Promise, Viewer};
+use viewer::Viewer;
 
 /// Most operations of one input: what matters shows in fewer.
 const MOST: usize = 250;
 
 /// Clients at a time.
 const CLIENTS: usize = 5;
-
-/// A packet of a bandwidth check, and what else is queued that is no reply, in bytes.
-const BEYOND: usize = 16_000;
 
 /// Polls of one connection in a row before it is said to spin.
 const POLLS: usize = 10_000;
@@ -54,7 +52,7 @@ pub fn run(input: &[u8]) {
     if tell {
         eprintln!("{setup:?}");
     }
-    let mut world = World::new(&setup);
+    let mut world = World::new(setup);
     for _ in 0..MOST {
         if input.is_empty() {
             break;
@@ -88,12 +86,16 @@ struct Slot {
     questions: Questions,
     /// To be polled.
     woken: bool,
+    /// To look after its next turn whether it may stay under the settings in force.
+    late: bool,
+    /// True once it may not.
+    refused: bool,
 }
 
 struct World {
     now: Instant,
+    setup: Setup,
     server: Server,
-    proxied: bool,
     rude: bool,
     slots: [Option<Slot>; CLIENTS],
     archive: Archive,
@@ -101,53 +103,23 @@ struct World {
     batches: VecDeque<Batch>,
     held: bool,
     clients: u32,
-    /// Most bytes that may wait for a client, the longest frame not counted.
-    queue: usize,
-    /// Most bytes of a log.
-    log: usize,
-    chunk_size: usize,
-    promise: Promise,
-    /// Bytes of headers that every stream keeps.
-    header_bytes: usize,
-    /// The longest that frames may wait for company.
-    merge_window: Duration,
-    /// Whether each name has one publisher at most, who keeps it.
-    exclusive: bool,
+    bounds: Bounds,
 }
 
 impl World {
-    fn new(setup: &Setup) -> Self {
+    fn new(setup: Setup) -> Self {
         let config = setup.config();
-        let hosts = || config.vhosts.iter().map(|vhost| &vhost.settings).chain([&config.defaults]);
-        let most = |of: fn(&VhostConfig) -> usize| hosts().map(of).max().unwrap_or_default();
-        let queue = most(|host| host.high_water)
-            + most(|host| host.session.limits.replies.max(4096))
-            // All headers go out together, each with a head, and once more when a second stream starts.
-            + 2 * (most(|host| host.source.header_bytes) + 64 * MAX_HEADER)
-            + ONE_REPLY
-            + BEYOND;
-        let log = most(|host| host.source.bytes);
-        let chunk_size = hosts().map(|host| host.session.chunk_size as usize).min().unwrap_or(128);
         World {
             now: any_instant(),
-            server: Server::new(Config::clone(&config), [3; 32]),
-            proxied: setup.proxied,
+            bounds: Bounds::of(&config),
+            server: Server::new(config, [3; 32]),
             rude: setup.rude,
+            setup,
             slots: [const { None }; CLIENTS],
             archive: Archive::default(),
             batches: VecDeque::new(),
             held: false,
             clients: 0,
-            queue,
-            log,
-            chunk_size,
-            promise: Promise {
-                high_water: most(|host| host.high_water),
-                rising: hosts().all(|host| host.timestamps == Timestamps::Monotonic),
-            },
-            header_bytes: hosts().map(|host| host.source.header_bytes).min().unwrap_or_default(),
-            merge_window: hosts().map(|host| host.merge_window.0).max().unwrap_or_default(),
-            exclusive: hosts().all(|host| host.conflict == Conflict::Reject),
         }
     }
 
@@ -225,6 +197,7 @@ impl World {
             O::DrainServer => self.server.drain(),
             O::Hold { hold } => self.held = hold,
             O::Lend { client, kind, publisher } => self.lend(client, kind, publisher),
+            O::Reconfigure(change) => self.reconfigure(&change),
         }
     }
 
@@ -242,14 +215,14 @@ impl World {
             return false;
         }
         self.clients += 1;
-        let conn = match self.proxied {
+        let conn = match self.setup.proxied {
             true => self.server.connect_from(self.now, SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 50_000))),
             false => self.server.connect(self.now),
         };
         *slot = Some(Slot {
             conn,
-            client: Client::new(self.clients, self.header_bytes),
-            viewer: Viewer::new(self.promise),
+            client: Client::new(self.clients, self.bounds.header_bytes),
+            viewer: Viewer::new(self.bounds.promise),
             fed: None,
             wait: Wait { deadline: None, read: true, write: false, source: false },
             greedy: true,
@@ -258,6 +231,8 @@ impl World {
             subscribed: Vec::new(),
             questions: Questions::default(),
             woken: true,
+            late: false,
+            refused: false,
         });
         true
     }
@@ -336,6 +311,16 @@ impl World {
 
     /// Gives a connection its turn; false if there was nothing to do.
     fn serve(&mut self, index: usize) -> bool {
+        let served = self.turn(index);
+        let Some(slot) = self.slots[index].as_mut().filter(|slot| slot.late) else {
+            return served;
+        };
+        (slot.late, slot.woken) = (false, true);
+        slot.look(&self.server.config(), self.held);
+        true
+    }
+
+    fn turn(&mut self, index: usize) -> bool {
         let now = self.now;
         let Some(slot) = &mut self.slots[index] else {
             return false;
@@ -433,7 +418,7 @@ impl World {
     /// Everything is done that was to be done: another turn that nobody asked for brings nothing. So whoever had
     /// something to get was woken.
     fn check_rest(&mut self) {
-        let (now, window) = (self.now, self.merge_window);
+        let (now, window) = (self.now, self.bounds.merge_window);
         // Frames may wait for company.
         if self.slots.iter().flatten().any(|slot| slot.fed.is_some_and(|fed| now < fed + window)) {
             return;
@@ -459,13 +444,13 @@ impl World {
         };
         let waiting = slot.conn.outbound().len();
         assert_eq!(slot.wait.write, waiting > 0);
-        assert!(waiting <= self.queue + longest, "{waiting} bytes wait, over {} + {longest}", self.queue);
+        assert!(waiting <= self.bounds.queue + longest, "{waiting} bytes wait, over {} + {longest}", self.bounds.queue);
     }
 
     /// What the longest frame of any publisher takes on the wire.
     fn longest_message(&self) -> usize {
         let body = self.archive.longest;
-        body + MAX_HEADER + (body / self.chunk_size + 1) * 5
+        body + MAX_HEADER + (body / self.bounds.chunk_size + 1) * 5
     }
 
     fn finish(&mut self, index: usize, report: &Report) {
@@ -477,6 +462,8 @@ impl World {
             "still attached after the end"
         );
         slot.questions.check_end();
+        let refused = matches!(report.close.reason, CloseReason::Refused(_));
+        assert!(refused || !slot.refused, "who may not stay ends with {report}");
         assert!(slot.conn.outbound().is_empty());
         assert!(!report.to_string().is_empty() && !report.close.reason.name().is_empty());
         let stats = slot.conn.stats().snapshot(self.now);
@@ -498,7 +485,7 @@ impl World {
     /// What must hold at every moment.
     fn check(&self) {
         // A log may be over its bound by its newest frame alone, which has a plain form beside it at most.
-        let log = self.log.max(2 * self.longest_message() + 2 * MAX_HEADER);
+        let log = self.bounds.log.max(2 * self.longest_message() + 2 * MAX_HEADER);
         let streams = self.server.hub().streams();
         for stream in &streams {
             assert!(stream.published || stream.players > 0, "{} is listed and nobody uses it", stream.key);
@@ -511,14 +498,18 @@ impl World {
             let publishers = used(Role::Publisher);
             let claimed = self.slots.iter().flatten().any(|slot| slot.questions.claim(&stream.key));
             assert!(!stream.published || publishers > 0 || claimed || self.held, "{} has no publisher", stream.key);
-            if self.exclusive {
+            if self.bounds.exclusive {
                 assert!(publishers <= usize::from(stream.published), "{} has {publishers} publishers", stream.key);
             }
         }
         if self.held {
             return;
         }
+        self.check_counts();
         for slot in self.slots.iter().flatten() {
+            // What is queued for it is still written, for a while.
+            let ends = slot.wait.write && slot.wait.deadline.is_some();
+            assert!(!slot.refused || ends, "who may not stay is gone, or about to: {:?}", slot.conn);
             // One connection may play a stream more than once; the adapter knows it once.
             let mut plays = Vec::new();
             for (_, key) in slot.conn.streams().filter(|(role, _)| *role == Role::Player) {

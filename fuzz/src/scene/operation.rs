@@ -5,7 +5,7 @@ use std::time::Duration;
 use anabranch_core::bandwidth::BandwidthConfig;
 use anabranch_core::conn::{Asks, Config, VhostConfig};
 use anabranch_core::hub::Conflict;
-use anabranch_core::policy::{Limits, Rate, Vhost, Vhosts};
+use anabranch_core::policy::{Limits, Rate, Security, Vhost, Vhosts};
 use anabranch_core::source::{MergeWindow, SourceLimits, StartRule, Timestamps};
 use anabranch_core::url::DEFAULT_VHOST;
 use arbitrary::Arbitrary;
@@ -46,23 +46,75 @@ struct HostSetup {
 
 impl Setup {
     pub(super) fn config(&self) -> Config {
-        let defaults = self.host.config();
         let mut vhosts = Vec::new();
         if let Some(other) = &self.other {
             vhosts.push(Vhost::new("other", other.config()));
         }
         if self.check {
-            let check = BandwidthConfig { limit_kbps: 100, interval: Duration::from_secs(1), ..Default::default() };
-            vhosts.push(Vhost::new("check", VhostConfig { bandwidth_check: Some(check), ..defaults.clone() }));
+            vhosts.push(Vhost::new("check", checking(self.host.config())));
         }
         if !vhosts.is_empty() {
-            vhosts.push(Vhost::new(DEFAULT_VHOST, defaults.clone()));
+            vhosts.push(Vhost::new(DEFAULT_VHOST, self.host.config()));
         }
-        Config {
-            defaults,
-            vhosts: Vhosts::new(vhosts).expect("three names"),
-            trusted_proxies: vec!["192.0.2.0/24".parse().expect("a network")],
+        config(self.host.config(), vhosts)
+    }
+
+    /// Other settings for the same server. No stream keeps fewer bytes of headers than `header_bytes`.
+    pub(super) fn changed(&self, change: &Change, header_bytes: usize) -> Config {
+        let rules = ["", "deny publish 192.0.2.1", "deny play 192.0.2.1", "allow publish 10.0.0.0/8; allow play all"];
+        let security: Security = rules[usize::from(change.security % 4)].parse().expect("rules");
+        let settings = |setup: &HostSetup| {
+            let mut config = VhostConfig { security: security.clone(), ..setup.config() };
+            config.source.header_bytes = config.source.header_bytes.max(header_bytes);
+            config
+        };
+        let defaults = settings(change.host.as_ref().unwrap_or(&self.host));
+        let other = change.other.as_ref().or(self.other.as_ref()).map_or_else(|| defaults.clone(), settings);
+        let bit = |bit: u8| change.hosts >> bit & 1 != 0;
+        let mut vhosts = Vec::new();
+        if bit(0) {
+            vhosts.push(Vhost { enabled: !bit(3), ..Vhost::new("other", other) });
         }
+        if bit(1) {
+            vhosts.push(Vhost::new("check", checking(defaults.clone())));
+        }
+        if bit(2) {
+            // A name that was a host of its own may come to mean another.
+            let aliases = if bit(4) && !bit(0) { vec!["other".to_owned()] } else { Vec::new() };
+            vhosts.push(Vhost { aliases, ..Vhost::new(DEFAULT_VHOST, defaults.clone()) });
+        }
+        config(defaults, vhosts)
+    }
+}
+
+fn config(defaults: VhostConfig, vhosts: Vec<Vhost<VhostConfig>>) -> Config {
+    Config {
+        defaults,
+        vhosts: Vhosts::new(vhosts).expect("three names"),
+        trusted_proxies: vec!["192.0.2.0/24".parse().expect("a network")],
+    }
+}
+
+fn checking(settings: VhostConfig) -> VhostConfig {
+    let check = BandwidthConfig { limit_kbps: 100, interval: Duration::from_secs(1), ..Default::default() };
+    VhostConfig { bandwidth_check: Some(check), ..settings }
+}
+
+/// What a later configuration of the server has that the first has not.
+#[derive(Debug, Arbitrary)]
+pub(super) struct Change {
+    host: Option<HostSetup>,
+    other: Option<HostSetup>,
+    /// Which virtual hosts there are, one bit each; without any, all names are one.
+    hosts: u8,
+    security: u8,
+    /// Which connections look only after their next turn whether they may stay.
+    late: u8,
+}
+
+impl Change {
+    pub(super) fn is_late(&self, client: usize) -> bool {
+        self.late >> (client % 8) & 1 != 0
     }
 }
 
@@ -236,6 +288,8 @@ pub(super) enum Operation {
         kind: Kind,
         publisher: u8,
     },
+    /// Other settings are put in force.
+    Reconfigure(Box<Change>),
 }
 
 /// A name, mostly one that others use too.

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anabranch_core::conn::{Ask, AskId, Notice, Subject, Verdict};
+use anabranch_core::policy::Action;
 use anabranch_core::url::StreamKey;
 
 #[derive(Debug, Default)]
@@ -73,6 +74,32 @@ impl Questions {
     /// True while a verdict is waited for.
     pub(super) fn is_open(&self) -> bool {
         self.asked.iter().any(|question| question.state == State::Open)
+    }
+
+    /// What is wanted with which stream while a verdict is waited for, as far as the question says so.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = (Action, &StreamKey)> {
+        self.open().filter_map(|question| match &question.ask.subject {
+            Subject::Publish(facts) => Some((Action::Publish, &facts.key)),
+            Subject::Play(facts) => Some((Action::Play, &facts.key)),
+            Subject::Connect | Subject::Traverse(_) => None,
+        })
+    }
+
+    /// The stream that a verdict is waited for on.
+    pub(super) fn stream(&self) -> Option<&StreamKey> {
+        self.open().find_map(|question| match &question.ask.subject {
+            Subject::Publish(facts) | Subject::Play(facts) | Subject::Traverse(facts) => Some(&facts.key),
+            Subject::Connect => None,
+        })
+    }
+
+    /// True while a server upstream is asked.
+    pub(super) fn traverses(&self) -> bool {
+        self.open().any(|question| matches!(question.ask.subject, Subject::Traverse(_)))
+    }
+
+    fn open(&self) -> impl Iterator<Item = &Question> {
+        self.asked.iter().filter(|question| question.state == State::Open)
     }
 
     /// True while a verdict on who publishes this stream is waited for.

@@ -86,6 +86,11 @@ impl Viewer {
         }
     }
 
+    /// Another configuration promises less, or the same.
+    pub(super) fn promise(&mut self, promise: Promise) {
+        self.promise = promise;
+    }
+
     /// Reads what came into the queue since it was last looked at.
     pub(super) fn look(&mut self, conn: &mut Conn, archive: &Archive) {
         let outbound = conn.outbound();

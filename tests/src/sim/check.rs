@@ -10,12 +10,17 @@ use super::{Sim, Slot};
 /// What a client can make the server queue with one last request, beyond the bound on replies: the answers to it.
 const LAST_ANSWER: usize = 4096;
 
-/// Bounds of all virtual hosts of a server.
+/// Bounds of all virtual hosts of a server, under every configuration that was ever in force: what runs goes on under
+/// the one that it began with.
 #[derive(Debug)]
 pub(super) struct Bounds {
     log: usize,
     queue: usize,
     chunk: usize,
+    /// Whether a name may change hands.
+    pub(super) takes_over: bool,
+    /// True once there was more than one configuration.
+    changed: bool,
 }
 
 impl Bounds {
@@ -26,7 +31,21 @@ impl Bounds {
             log: most(|site| site.source.bytes),
             queue: most(|site| site.high_water) + most(|site| site.session.limits.replies) + LAST_ANSWER,
             chunk: sites().map(|site| site.session.chunk_size as usize).min().unwrap_or(128),
+            takes_over: sites().any(|site| site.conflict == Conflict::TakeOver),
+            changed: false,
         }
+    }
+
+    /// Another configuration is in force beside the one that what runs goes by.
+    pub(super) fn widen(&mut self, config: &Config) {
+        let other = Bounds::of(config);
+        *self = Bounds {
+            log: self.log.max(other.log),
+            queue: self.queue.max(other.queue),
+            chunk: self.chunk.min(other.chunk),
+            takes_over: self.takes_over || other.takes_over,
+            changed: true,
+        };
     }
 }
 
@@ -54,6 +73,7 @@ impl Sim {
     ///   never has it two publishers, but while one from whom another has taken over is being closed.
     /// - No connection has more bytes queued than the high-water mark, one message and the bound on replies.
     /// - No question is open beyond its deadline.
+    /// - Virtual hosts count those who are there, looked at when somebody comes, goes or asks.
     ///
     /// Beyond that every step checks that
     /// - actions are paired, and a connection that is over stays silent;
@@ -65,6 +85,9 @@ impl Sim {
     /// # Panics
     /// If any of it does not hold, with the seed and the time.
     pub fn check(&self) {
+        if self.bounds.changed {
+            self.check_refused();
+        }
         let limit = self.bounds.log.max(self.largest_message());
         let nobody = Attached::default();
         let mut listed = 0;
@@ -154,7 +177,10 @@ impl Sim {
             })
         };
         let same = tokens(before).any(|token| tokens(after).any(|other| other == token));
-        self.vhost_named(key.vhost()).conflict == Conflict::TakeOver && same
+        let bounds = &self.bounds;
+        // By the rule of when it asked.
+        let may = self.vhost_named(key.vhost()).conflict == Conflict::TakeOver || bounds.changed && bounds.takes_over;
+        may && same
     }
 
     /// Notes that a connection is attached no longer; false if it was not.

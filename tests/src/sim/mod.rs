@@ -30,6 +30,7 @@ mod media;
 mod outside;
 mod pair;
 mod peer;
+mod reconfigure;
 mod rng;
 mod role;
 mod route;
@@ -102,6 +103,18 @@ pub struct Sim {
     /// `None` for one that forgets nothing. Else who is gone since when, and the frames they got.
     gone: Option<VecDeque<(Instant, usize)>>,
     forgotten: u64,
+    heed: Heed,
+}
+
+/// Who reads later where [`Conn::pace`](anabranch_core::conn::Conn::pace) says that it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heed {
+    /// Every third connection.
+    Some,
+    /// All.
+    All,
+    /// None: whatever comes is read at once.
+    None,
 }
 
 /// Names a client of a [`Sim`], open or closed.
@@ -149,7 +162,13 @@ impl Sim {
             changed: false,
             gone: None,
             forgotten: 0,
+            heed: Heed::Some,
         }
+    }
+
+    /// Who reads later where the core says that it may. Without this, every third connection.
+    pub fn heed(&mut self, heed: Heed) {
+        self.heed = heed;
     }
 
     /// For hours on end: only the newest of what was sent and received is kept, and nothing of clients long gone, as
@@ -494,6 +513,9 @@ impl Sim {
             self.turn(index);
         }
         self.settle();
+        if self.changed {
+            self.check_counts();
+        }
         if std::mem::take(&mut self.changed) || self.steps.is_multiple_of(self.check_every) {
             self.check();
         }

@@ -2,6 +2,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use anabranch_core::conn::{Ask, AskId, Notice, Subject, Verdict};
+use anabranch_core::url::StreamKey;
 
 /// What the outside says to a question, and when.
 #[derive(Debug, Clone)]
@@ -170,7 +171,20 @@ impl Question {
 
     /// True if its end is still to be told.
     fn is_owed(&self) -> bool {
-        !self.told && self.state != State::Refused && !matches!(self.ask.subject, Subject::Traverse(_))
+        !self.told && self.state != State::Refused && !self.traverses()
+    }
+
+    /// The stream it is about.
+    pub(super) fn stream(&self) -> Option<&StreamKey> {
+        match &self.ask.subject {
+            Subject::Publish(facts) | Subject::Play(facts) | Subject::Traverse(facts) => Some(&facts.key),
+            Subject::Connect => None,
+        }
+    }
+
+    /// True if a server upstream is asked.
+    pub(super) fn traverses(&self) -> bool {
+        matches!(self.ask.subject, Subject::Traverse(_))
     }
 
     /// True while it waits for a verdict.

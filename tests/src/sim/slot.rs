@@ -1,14 +1,14 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use anabranch_core::conn::{Action, Batch, Conn, Notice, Output, Report, Verdict};
+use anabranch_core::conn::{Action, Batch, Conn, Notice, Output, PACED_READ, Report, Verdict};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::{CloseReason, Wait};
 use bytes::Buf;
 
 use super::link::Delivery;
 use super::outside::Questions;
-use super::{Client, Link, Sim};
+use super::{Client, Heed, Link, Sim};
 
 /// Actions that one call may bring before the connection is said to spin.
 const ACTIONS_AT_ONCE: u32 = 10_000;
@@ -34,6 +34,10 @@ pub(super) struct Slot {
     /// When it is to be given its turn, and whether that may have changed.
     pub(super) scheduled: Option<Instant>,
     pub(super) touched: bool,
+    /// Nothing is read before.
+    rests: Option<Instant>,
+    /// When it is over at the latest, as it may not stay under the settings in force.
+    pub(super) must_end: Option<Instant>,
     pub(super) outbound: usize,
     pub(super) most_outbound: usize,
 }
@@ -54,6 +58,8 @@ impl Slot {
             woken: false,
             scheduled: None,
             touched: false,
+            rests: None,
+            must_end: None,
             outbound: 0,
             most_outbound: 0,
         }
@@ -63,6 +69,7 @@ impl Slot {
     pub(super) fn next(&self, now: Instant) -> Option<Instant> {
         let deadline = self.conn.as_ref().and(self.wait.deadline);
         let input = self.link.up.ready().filter(|_| self.conn.is_some() && self.wait.read);
+        let input = input.map(|ready| self.rests.map_or(ready, |rests| rests.max(ready)));
         let output = (self.client.has_output() && self.link.up.room() > 0).then_some(now);
         let verdict = self.questions.next().filter(|_| self.conn.is_some());
         let times = [deadline, input, output, verdict, self.link.down.ready(), self.client.due()];
@@ -84,14 +91,16 @@ impl Sim {
     pub(super) fn turn(&mut self, index: usize) {
         let now = self.now;
         self.touch(index);
-        while let Slot { conn: Some(conn), wait, link, .. } = &mut self.slots[index] {
-            if !wait.read {
+        let mut taken = 0;
+        while let Slot { conn: Some(conn), wait, link, rests, .. } = &mut self.slots[index] {
+            if !wait.read || rests.is_some_and(|rests| rests > now) {
                 break;
             }
             match link.up.read(now) {
                 Some(Delivery::Bytes(bytes)) => {
                     self.digest.word(index as u64);
                     self.digest.bytes(&bytes);
+                    taken += bytes.len();
                     conn.handle_input(now, &bytes);
                     self.serve(index);
                 }
@@ -99,6 +108,7 @@ impl Sim {
                 None => break,
             }
         }
+        self.rest(index, taken);
         self.answer(index);
         let offset = self.slots[index].offset();
         if let Slot { conn: Some(conn), wait, questions, .. } = &mut self.slots[index]
@@ -116,6 +126,22 @@ impl Sim {
         }
         self.flush(index);
         self.settle();
+    }
+
+    /// After a read that brought little, the next one waits for as long as the core says, or does not.
+    fn rest(&mut self, index: usize, taken: usize) {
+        let heeds = match self.heed {
+            Heed::Some => index % 3 == 1,
+            Heed::All => true,
+            Heed::None => false,
+        };
+        if let Slot { conn: Some(conn), rests, .. } = &mut self.slots[index]
+            && heeds
+            && (1..PACED_READ).contains(&taken)
+        {
+            let pace = conn.pace();
+            *rests = (!pace.is_zero()).then(|| self.now + pace);
+        }
     }
 
     /// Hands the connection the verdicts that are due.

@@ -163,6 +163,25 @@ fn lower_limits_refuse_newcomers_and_counts_go_on() {
     assert_eq!(count(), 0, "what was counted by old settings is given back to the same count");
 }
 
+/// Between two changes not every connection may have had the time to look.
+#[test]
+fn a_host_that_is_back_before_its_clients_have_looked_counts_them() {
+    let settings = |limits| VhostConfig { limits, ..VhostConfig::default() };
+    let site = Site::with(hosts(&["a", "b"], &settings(Limits::default())));
+    let mut player = at(&site, "a", "192.0.2.1:1", &peer::play(1, "cam"));
+    site.server.reconfigure(hosts(&["b"], &settings(Limits::default())));
+    site.server.reconfigure(VhostConfig::default().into());
+    let one = settings(Limits { players: Some(1), ..Limits::default() });
+    reconfigure(&site, hosts(&["a", "b"], &one), &mut [&mut player]);
+    assert_eq!(reason(&player), None);
+    let count = || site.server.vhosts().into_iter().find(|host| host.name == "a").map(|host| host.players);
+    assert_eq!(count(), Some(1));
+    assert!(!said(&at(&site, "a", "192.0.2.1:1", &peer::play(1, "cam")).heard, "NetStream.Play.Start"));
+    player.disconnect(&site);
+    drop(player);
+    assert_eq!(count(), Some(0));
+}
+
 #[test]
 fn a_request_that_waits_for_its_verdict_is_held_to_the_new_rules() {
     let asks = Asks { publish: true, ..Asks::default() };

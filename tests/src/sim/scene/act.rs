@@ -1,6 +1,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use anabranch_core::conn::Config;
+
 use crate::sim::{ClientId, Encoder, Media, Route, Sim};
 
 /// One thing that happens in a scene.
@@ -48,6 +50,8 @@ pub enum Act {
     Pause { client: usize, on: bool },
     /// The server goes down in good order.
     Shutdown,
+    /// Other settings come into force.
+    Settings { config: Box<Config> },
 }
 
 /// What a client's link is like, as far as it is not left to chance.
@@ -93,7 +97,7 @@ impl Act {
     /// To whom it happens, if to somebody who is there.
     fn client(&self) -> Option<usize> {
         match self {
-            Act::Publish { .. } | Act::Play { .. } | Act::Shutdown => None,
+            Act::Publish { .. } | Act::Play { .. } | Act::Shutdown | Act::Settings { .. } => None,
             Act::AlsoPlay { client, .. }
             | Act::AlsoPublish { client, .. }
             | Act::Kill { client }
@@ -124,13 +128,14 @@ impl Act {
                 return clients.push(Some(id));
             }
             Act::Shutdown => return net.shutdown(),
+            Act::Settings { config } => return net.put_in_force(Config::clone(config)),
             other => other.client().and_then(|client| clients.get(client).copied().flatten()),
         };
         let Some(id) = id else {
             return;
         };
         match self {
-            Act::Publish { .. } | Act::Play { .. } | Act::Shutdown => {}
+            Act::Publish { .. } | Act::Play { .. } | Act::Shutdown | Act::Settings { .. } => {}
             Act::AlsoPlay { name, .. } => net.also_play(id, name),
             Act::AlsoPublish { name, encoder, .. } => {
                 net.also_publish(id, name, encoder.clone());
@@ -227,6 +232,10 @@ impl fmt::Display for Act {
             }
             Act::Pause { client, on } => write!(f, "client {client} {}", word(on, "pauses", "resumes")),
             Act::Shutdown => write!(f, "the server shuts down"),
+            Act::Settings { config } => {
+                let names: Vec<_> = config.vhosts.iter().map(|vhost| vhost.name.as_str()).collect();
+                write!(f, "other settings come into force, for the virtual hosts {names:?}")
+            }
         }
     }
 }

@@ -152,13 +152,15 @@ impl Scene {
     pub fn new(seed: u64, shape: &Shape) -> Self {
         let mut rng = Rng::new(seed);
         let (history, replies, random) = (rng.fork(2), rng.fork(1), shape.kind == Kind::Random);
+        let settings = rng.fork(3);
         let config = match shape.kind {
             Kind::Random => random::config(&mut rng),
             Kind::Hostile => random::hostile(&mut rng).into(),
             Kind::Modest | Kind::Busy => VhostConfig::default().into(),
         };
+        let (config, changes) = if random { random::changing(settings, config) } else { (config, None) };
         let (operations, end) = if random {
-            random::history(history, shape.duration)
+            random::history(history, shape.duration, changes)
         } else {
             let end = shape.duration.unwrap_or(Duration::from_secs(600));
             (shaped::history(history, shape, end), end)

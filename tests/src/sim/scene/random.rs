@@ -102,6 +102,56 @@ pub(super) fn config(rng: &mut Rng) -> Config {
     Config { defaults, vhosts: Vhosts::new(vhosts).expect("the names are good"), ..Config::default() }
 }
 
+/// Whether the settings of this scene change in its course. Then all of them say the same of timestamps: what a player is
+/// to expect of them is known when it comes.
+pub(super) fn changing(mut rng: Rng, config: Config) -> (Config, Option<Changes>) {
+    if !rng.once_in(3) {
+        return (config, None);
+    }
+    let config = Changes::of_one_time(config.clone(), config.defaults.timestamps);
+    let first = config.clone();
+    (config, Some(Changes { rng, first }))
+}
+
+/// What the settings of a scene come to be.
+pub(super) struct Changes {
+    rng: Rng,
+    first: Config,
+}
+
+impl Changes {
+    fn of_one_time(config: Config, timestamps: Timestamps) -> Config {
+        let settings = |settings: &VhostConfig| VhostConfig { timestamps, ..settings.clone() };
+        let vhosts = config.vhosts.iter().map(|vhost| Vhost { settings: settings(&vhost.settings), ..vhost.clone() });
+        let vhosts = Vhosts::new(vhosts).expect("they were good");
+        Config { defaults: settings(&config.defaults), vhosts, ..config }
+    }
+
+    /// Mostly those of the beginning, with something else here and there: a virtual host goes, and may come back.
+    fn next(&mut self) -> Config {
+        let rng = &mut self.rng;
+        let timestamps = self.first.defaults.timestamps;
+        if rng.once_in(8) {
+            return Changes::of_one_time(config(rng), timestamps);
+        }
+        let mut other = |before: &VhostConfig| if rng.once_in(2) { settings(rng) } else { before.clone() };
+        let defaults = other(&self.first.defaults);
+        let all: Vec<_> = self.first.vhosts.iter().collect();
+        let mut vhosts: Vec<_> =
+            all.into_iter().map(|vhost| Vhost { settings: other(&vhost.settings), ..vhost.clone() }).collect();
+        if vhosts.len() > 1 && rng.once_in(2) {
+            let at = rng.within(0..=vhosts.len() - 1);
+            if rng.once_in(3) {
+                vhosts[at].enabled = false;
+            } else {
+                vhosts.remove(at);
+            }
+        }
+        let vhosts = Vhosts::new(vhosts).expect("the names are good");
+        Changes::of_one_time(Config { defaults, vhosts, ..self.first.clone() }, timestamps)
+    }
+}
+
 /// What the outside says: by who asks for what, so that nobody's answer changes when others stay away.
 pub(super) fn reply(rng: &Rng, ask: &Ask) -> Reply {
     let (kind, facts) = match &ask.subject {
@@ -181,6 +231,7 @@ struct Author {
     most: usize,
     clients: Vec<Known>,
     operations: Vec<Operation>,
+    changes: Option<Changes>,
 }
 
 impl Author {
@@ -214,6 +265,16 @@ impl Author {
             false => Line::default(),
         };
         self.add(Act::Play { route, name, line });
+    }
+
+    /// Other settings come into force, now and then.
+    fn change(&mut self) {
+        if let Some(changes) = &mut self.changes
+            && changes.rng.once_in(10)
+        {
+            let config = Box::new(changes.next());
+            self.add(Act::Settings { config });
+        }
     }
 
     /// Something happens to somebody.
@@ -267,10 +328,10 @@ impl Author {
 }
 
 /// What happens, and until when: so long, or until there have been enough disturbances.
-pub(super) fn history(rng: Rng, duration: Option<Duration>) -> (Vec<Operation>, Duration) {
+pub(super) fn history(rng: Rng, duration: Option<Duration>, changes: Option<Changes>) -> (Vec<Operation>, Duration) {
     let minutes = duration.map_or(0, |duration| duration.as_secs() as usize / 60);
     let most = CLIENTS * (1 + minutes * 6);
-    let mut author = Author { rng, now: Duration::ZERO, most, clients: Vec::new(), operations: Vec::new() };
+    let mut author = Author { rng, now: Duration::ZERO, most, clients: Vec::new(), operations: Vec::new(), changes };
     let first = Route::to(HOSTS[0], "live");
     let (name, encoder) = (name(&mut author.rng, Action::Publish), encoder(&mut author.rng));
     author.add(Act::Publish { route: first.clone(), name, encoder, line: Line::default() });
@@ -281,6 +342,7 @@ pub(super) fn history(rng: Rng, duration: Option<Duration>) -> (Vec<Operation>, 
             break;
         }
         author.now = next;
+        author.change();
         author.disturb();
     }
     let mut end = duration.unwrap_or(author.now);

@@ -1,0 +1,143 @@
+//! Other settings while clients are there: who has to go, and what is counted of each virtual host.
+
+use anabranch_core::conn::{Config, Conn, Role, Subject};
+use anabranch_core::policy::Action;
+use anabranch_core::session::{CloseReason, SessionConfig};
+use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
+
+use super::Sim;
+use super::slot::Slot;
+
+impl Sim {
+    /// Puts another configuration in force and has each connection look whether it may stay. Exactly those whose virtual
+    /// host is gone, or whose address may no longer do what they do, end.
+    ///
+    /// # Panics
+    /// If others end, or they do not.
+    pub fn put_in_force(&mut self, config: Config) {
+        self.bounds.widen(&config);
+        self.server.reconfigure(config.clone());
+        self.changed = true;
+        let mut refused = Vec::new();
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            let Some(stays) = slot.may_stay(&config) else {
+                continue;
+            };
+            let Some(conn) = slot.conn.as_mut().filter(|conn| !conn.session().is_closing()) else {
+                continue;
+            };
+            let waiting = conn.outbound().len();
+            conn.reconfigured();
+            let (closing, told) = (conn.session().is_closing(), conn.outbound().len() != waiting);
+            if closing {
+                refused.push(index);
+            }
+            // What is asked of a server upstream may be for publishing or for playing.
+            let certain = !stays || !slot.questions.iter().any(|question| question.is_open() && question.traverses());
+            if certain && closing == stays {
+                self.fail(&format!("connection {index} may stay: {stays}; it ends: {closing}"));
+            }
+            if told && !closing {
+                self.fail(&format!("connection {index} stays and is told something"));
+            }
+            self.serve(index);
+        }
+        self.settle();
+        for index in refused {
+            let slot = &mut self.slots[index];
+            // What is queued for it is still written, for a while.
+            let last = self.now + SessionConfig::default().timeouts.linger;
+            slot.must_end = Some(if slot.outbound > 0 { last } else { self.now });
+        }
+    }
+
+    /// Who may not stay ends, and for that reason.
+    pub(super) fn check_refused(&self) {
+        for (index, slot) in self.slots.iter().enumerate() {
+            let Some(last) = slot.must_end else {
+                continue;
+            };
+            let reason = slot.report.as_ref().map(|report| &report.close.reason);
+            let right = match reason {
+                Some(reason) => matches!(reason, CloseReason::Refused(_)),
+                None => self.now <= last,
+            };
+            if !right {
+                self.fail(&format!("connection {index} may not stay, and its end is {reason:?}"));
+            }
+        }
+    }
+
+    /// Each virtual host counts exactly those who are there.
+    pub(super) fn check_counts(&self) {
+        let slots = || self.slots.iter().filter_map(|slot| Some((slot, slot.conn.as_ref()?)));
+        let hosts: Vec<_> = slots().map(|(_, conn)| vhost(conn)).collect();
+        for counted in self.server.vhosts() {
+            let of_host = |key: &StreamKey| key.vhost() == counted.name;
+            let used = |role: Role| {
+                let streams = slots().flat_map(|(_, conn)| conn.streams());
+                streams.filter(|(used, key)| *used == role && of_host(key)).count()
+            };
+            // Who waits for a verdict is counted already.
+            let waits = |slot: &Slot| {
+                slot.questions.iter().any(|question| question.is_open() && question.stream().is_some_and(of_host))
+            };
+            let waiting = slots().filter(|(slot, _)| waits(slot)).count();
+            let connections = hosts.iter().flatten().filter(|name| **name == counted.name).count();
+            let (publishers, players) = (used(Role::Publisher), used(Role::Player));
+            // Who takes a name over is not counted beside the one who had it.
+            let least = if self.bounds.takes_over { 0 } else { publishers };
+            let right = counted.connections == connections
+                && (players..=players + waiting).contains(&counted.players)
+                && (least..=publishers + waiting).contains(&counted.publishers);
+            if !right {
+                let there = format!("{connections} connections, {publishers} publishers, {players} players");
+                self.fail(&format!("{counted:?} is counted; there are {there}, and {waiting} wait"));
+            }
+        }
+    }
+}
+
+impl Slot {
+    /// `None` if it is over.
+    fn may_stay(&self, config: &Config) -> Option<bool> {
+        let conn = self.conn.as_ref()?;
+        let may_go_on = |action: Action, key: &StreamKey| {
+            let host = config.vhosts.resolve(key.vhost()).accepted().map_or(&config.defaults, |(_, host)| host);
+            let allowed = match conn.peer() {
+                Some(peer) => host.security.check(action, peer.ip()).is_ok(),
+                None => host.security.rules.is_empty(),
+            };
+            is_there(config, key.vhost()) && allowed
+        };
+        let used = conn.streams();
+        let used = used.map(|(role, key)| (if role == Role::Publisher { Action::Publish } else { Action::Play }, key));
+        let host_stays = vhost(conn).is_none_or(|name| is_there(config, &name));
+        Some(host_stays && used.chain(self.wanted()).all(|(action, key)| may_go_on(action, key)))
+    }
+
+    /// What is wanted with which stream while a verdict on it is waited for, as far as the question says so.
+    fn wanted(&self) -> impl Iterator<Item = (Action, &StreamKey)> {
+        let open = self.questions.iter().filter(|question| question.is_open());
+        open.filter_map(|question| match &question.ask.subject {
+            Subject::Publish(facts) => Some((Action::Publish, &facts.key)),
+            Subject::Play(facts) => Some((Action::Play, &facts.key)),
+            Subject::Connect | Subject::Traverse(_) => None,
+        })
+    }
+}
+
+/// The virtual host of a connection that is past `connect`.
+fn vhost(conn: &Conn) -> Option<String> {
+    let facts = conn.facts();
+    facts.tc_url.is_some().then_some(facts.vhost)
+}
+
+/// Whether there is a virtual host of this very name that lets clients in.
+fn is_there(config: &Config, name: &str) -> bool {
+    if config.vhosts.is_empty() {
+        return name == DEFAULT_VHOST;
+    }
+    config.vhosts.iter().any(|vhost| vhost.enabled && vhost.name == name)
+}

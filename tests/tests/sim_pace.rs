@@ -1,0 +1,52 @@
+//! Who reads as late as the core says that it may gives players the same.
+
+use std::time::Duration;
+
+use anabranch_core::conn::VhostConfig;
+use anabranch_core::source::MergeWindow;
+use anabranch_tests::sim::{ClientId, Encoder, Heed, Sim};
+
+const SECONDS: u64 = 20;
+
+/// A stream of the small encoder with players from the beginning, one who comes later, and one on the way whom nobody
+/// plays; what each player got, and in how many steps.
+fn played(heed: Heed, window: u64) -> (Vec<Vec<(usize, usize, u32)>>, u64, Sim, ClientId) {
+    let config = VhostConfig { merge_window: MergeWindow(Duration::from_millis(window)), ..VhostConfig::default() };
+    let mut net = Sim::with_config(3, config.into());
+    net.heed(heed);
+    let encoder = net.publish_with("live", "cam", Encoder::small());
+    net.publish_with("live", "nobody", Encoder::small());
+    let mut players: Vec<_> = (0..3).map(|_| net.play("live", "cam")).collect();
+    net.run_for(Duration::from_secs(SECONDS / 2));
+    players.push(net.play("live", "cam"));
+    net.run_for(Duration::from_secs(SECONDS / 2));
+    net.mute(encoder, true);
+    // All that was sent arrives.
+    net.run_for(Duration::from_secs(2));
+    let coded = players.iter().map(|player| net.player(*player).coded()).collect();
+    (coded, net.steps(), net, encoder)
+}
+
+#[test]
+fn players_get_the_same_from_who_reads_later_where_it_may() {
+    for window in [30, 350, 1_000] {
+        let (at_once, _, _, _) = played(Heed::None, window);
+        let (later, _, net, encoder) = played(Heed::All, window);
+        // Who is there from the beginning gets every frame, at its time.
+        assert!(net.sent(encoder).len() > 300, "{}", net.sent(encoder).len());
+        for (at_once, later) in at_once[..3].iter().zip(&later) {
+            assert!(at_once.len() > 300, "{} frames", at_once.len());
+            assert_eq!(at_once, later, "window {window}");
+        }
+        // Who comes in the midst begins at a key frame, and misses nothing from there on.
+        let (whole, joined) = (&later[0], &later[3]);
+        assert!(joined.len() > 100, "{} frames", joined.len());
+        assert_eq!(whole[whole.len() - joined.len()..], joined[..], "window {window}");
+    }
+}
+
+/// Else the test above shows nothing.
+#[test]
+fn reading_later_is_another_run() {
+    assert!(played(Heed::All, 350).1 < played(Heed::None, 350).1);
+}
