@@ -14,14 +14,14 @@ impl Sim {
     ///
     /// # Panics
     /// If others end, or they do not.
-    pub fn put_in_force(&mut self, config: Config) {
-        self.bounds.widen(&config);
+    pub fn put_in_force(&mut self, config: &Config) {
+        self.bounds.widen(config);
         self.server.reconfigure(config.clone());
         self.changed = true;
         let mut refused = Vec::new();
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
-            let Some(stays) = slot.may_stay(&config) else {
+            let Some(stays) = slot.may_stay(config) else {
                 continue;
             };
             let Some(conn) = slot.conn.as_mut().filter(|conn| !conn.session().is_closing()) else {

@@ -128,7 +128,7 @@ impl Act {
                 return clients.push(Some(id));
             }
             Act::Shutdown => return net.shutdown(),
-            Act::Settings { config } => return net.put_in_force(Config::clone(config)),
+            Act::Settings { config } => return net.put_in_force(config),
             other => other.client().and_then(|client| clients.get(client).copied().flatten()),
         };
         let Some(id) = id else {
