@@ -8,9 +8,12 @@ use anabranch_tests::sim::{ClientId, Encoder, Heed, Sim};
 
 const SECONDS: u64 = 20;
 
+/// A coded frame that a player got.
+type Got = (usize, usize, u32);
+
 /// A stream of the small encoder with players from the beginning, one who comes later, and one on the way whom nobody
 /// plays; what each player got, and in how many steps.
-fn played(heed: Heed, window: u64) -> (Vec<Vec<(usize, usize, u32)>>, u64, Sim, ClientId) {
+fn played(heed: Heed, window: u64) -> (Vec<Vec<Got>>, u64, Sim, ClientId) {
     let config = VhostConfig { merge_window: MergeWindow(Duration::from_millis(window)), ..VhostConfig::default() };
     let mut net = Sim::with_config(3, config.into());
     net.heed(heed);
