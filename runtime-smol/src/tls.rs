@@ -23,7 +23,15 @@ enum State {
     Undecided(Arc<ServerConfig>),
     Plain,
     /// `None` if the library made none of it.
-    Encrypted(Option<Box<ServerConnection>>),
+    Encrypted(Option<Box<Encrypted>>),
+}
+
+#[derive(Debug)]
+struct Encrypted {
+    connection: ServerConnection,
+    /// True if the first byte of the next write was taken already. It counts as written once all before it is: what
+    /// waits here would be waited for by nobody.
+    ahead: bool,
 }
 
 impl Tls {
@@ -49,35 +57,17 @@ impl Tls {
             }
         }
         match &mut *state {
-            State::Encrypted(Some(connection)) => read(connection, socket, buffer),
+            State::Encrypted(Some(encrypted)) => read(&mut encrypted.connection, socket, buffer),
             State::Encrypted(None) => Err(unusable()),
             _ => socket.read(buffer),
         }
     }
 
-    /// Takes what fits, and writes it as far as the socket has room: the rest is for [`flush`](Self::flush).
+    /// Takes what fits, and writes it as far as the socket has room: the rest is for [`flush`](Self::flush). While there
+    /// is a rest, less is taken than is offered.
     pub(crate) fn write(&self, mut socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match &mut *self.state() {
-            State::Encrypted(Some(connection)) => {
-                let mut taken = 0;
-                for slice in slices {
-                    let mut rest = &slice[..];
-                    while !rest.is_empty() {
-                        // One that is full takes no more before that is gone.
-                        if flush(connection, socket)? == Written::Full {
-                            return if taken == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) };
-                        }
-                        let count = connection.writer().write(&rest[..rest.len().min(TAKEN)])?;
-                        if count == 0 {
-                            return Ok(taken);
-                        }
-                        taken += count;
-                        rest = &rest[count..];
-                    }
-                }
-                flush(connection, socket)?;
-                Ok(taken)
-            }
+            State::Encrypted(Some(encrypted)) => encrypted.write(socket, slices),
             State::Encrypted(None) => Err(unusable()),
             _ => socket.write_vectored(slices),
         }
@@ -85,21 +75,21 @@ impl Tls {
 
     pub(crate) fn flush(&self, socket: &TcpStream) -> io::Result<Written> {
         match &mut *self.state() {
-            State::Encrypted(Some(connection)) => flush(connection, socket),
+            State::Encrypted(Some(encrypted)) => flush(&mut encrypted.connection, socket),
             _ => Ok(Written::All),
         }
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        matches!(&*self.state(), State::Encrypted(Some(connection)) if connection.wants_write())
+        matches!(&*self.state(), State::Encrypted(Some(encrypted)) if encrypted.connection.wants_write())
     }
 
     /// Tells the peer that this is the end and not a cut, if the socket has room for it.
     pub(crate) fn end(&self, socket: &TcpStream) {
-        if let State::Encrypted(Some(connection)) = &mut *self.state() {
-            connection.send_close_notify();
+        if let State::Encrypted(Some(encrypted)) = &mut *self.state() {
+            encrypted.connection.send_close_notify();
             // A peer that is gone does not miss it.
-            let _ = flush(connection, socket);
+            let _ = flush(&mut encrypted.connection, socket);
         }
     }
 
@@ -112,9 +102,37 @@ impl State {
     fn encrypted(config: Arc<ServerConfig>) -> Self {
         let connection = ServerConnection::new(config).map(|mut connection| {
             connection.set_buffer_limit(Some(TAKEN));
-            Box::new(connection)
+            Box::new(Encrypted { connection, ahead: false })
         });
         State::Encrypted(connection.ok())
+    }
+}
+
+impl Encrypted {
+    fn write(&mut self, socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let Encrypted { connection, ahead } = self;
+        let mut taken = 0;
+        'slices: for slice in slices {
+            let mut rest = &slice[..];
+            while !rest.is_empty() {
+                // One that is full takes no more before that is gone.
+                if flush(connection, socket)? == Written::Full {
+                    break 'slices;
+                }
+                let count = if *ahead { 1 } else { connection.writer().write(&rest[..rest.len().min(TAKEN)])? };
+                if count == 0 {
+                    return Ok(taken);
+                }
+                *ahead = false;
+                taken += count;
+                rest = &rest[count..];
+            }
+        }
+        if taken > 0 && flush(connection, socket)? == Written::Full {
+            *ahead = true;
+            taken -= 1;
+        }
+        if taken == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
     }
 }
 
@@ -162,4 +180,144 @@ fn flush(connection: &mut ServerConnection, mut socket: &TcpStream) -> io::Resul
 
 fn unusable() -> io::Error {
     io::Error::other("TLS is not set up")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::Duration;
+
+    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use rustls::crypto::ring;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+    use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Trusting;
+
+    impl ServerCertVerifier for Trusting {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, rustls::Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            ring::default_provider().signature_verification_algorithms.supported_schemes()
+        }
+    }
+
+    fn server_config() -> Arc<ServerConfig> {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key);
+        Arc::new(config.expect("they belong together"))
+    }
+
+    type Client = StreamOwned<ClientConnection, std::net::TcpStream>;
+
+    /// A connection past its handshake, and the client's side of it.
+    fn pair() -> (Tls, TcpStream, Client) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let socket = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("it listens");
+        let (accepted, _) = listener.accept().expect("a connection");
+        accepted.set_nonblocking(true).expect("a socket");
+        let (tls, accepted) = (Tls::new(&Carrier::Tls(server_config())).expect("TLS"), TcpStream::from_std(accepted));
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Trusting))
+            .with_no_client_auth();
+        let name = ServerName::try_from("localhost").expect("a name");
+        let client = ClientConnection::new(Arc::new(config), name).expect("a client");
+        let mut client = StreamOwned::new(client, socket);
+        let shakes = thread::spawn(move || {
+            client.write_all(b"hello").expect("the server answers");
+            client
+        });
+        let (mut heard, mut buffer) = (0, [0; 16]);
+        while heard < 5 {
+            match tls.read(&accepted, &mut buffer) {
+                Ok(count) => heard += count,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        (tls, accepted, shakes.join().expect("a client"))
+    }
+
+    #[test]
+    fn what_does_not_fit_into_the_socket_does_not_count_as_written() {
+        for size in [1, 2, 1000, 20_000, 100_000] {
+            let (tls, socket, mut client) = pair();
+            // Small writes take long to fill the socket.
+            let filling = vec![7; 20_000];
+            let mut sent: Vec<u8> = Vec::new();
+            let mut offer = |bytes: &[u8]| match tls.write(&socket, &[IoSlice::new(bytes)]) {
+                Ok(0) => panic!("nothing written is an error"),
+                Ok(count) => {
+                    assert!(count < bytes.len() || !tls.is_full(), "{size}: all is written, and some of it is not");
+                    sent.extend_from_slice(&bytes[..count]);
+                    count
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                    0
+                }
+            };
+            let taken = loop {
+                match offer(&filling) {
+                    count if count < filling.len() => break count,
+                    _ => {}
+                }
+            };
+            let last: Vec<u8> = (0..size).map(|number: u32| number as u8).collect();
+            let last = [&filling[taken..], &last].concat();
+            let reads = thread::spawn(move || {
+                let mut all = Vec::new();
+                client.read_to_end(&mut all).expect("an end that is told");
+                all
+            });
+            let mut rest = &last[..];
+            while !rest.is_empty() {
+                rest = &rest[offer(rest)..];
+                thread::sleep(Duration::from_millis(1));
+            }
+            assert!(!tls.is_full());
+            tls.end(&socket);
+            drop(socket);
+            assert!(reads.join().expect("a client") == sent, "{size}");
+        }
+    }
 }
