@@ -32,6 +32,8 @@ struct Encrypted {
     /// True if the first byte of the next write was taken already. It counts as written once all before it is: what
     /// waits here would be waited for by nobody.
     ahead: bool,
+    /// True once there is nothing more to read.
+    over: bool,
 }
 
 impl Tls {
@@ -57,7 +59,7 @@ impl Tls {
             }
         }
         match &mut *state {
-            State::Encrypted(Some(encrypted)) => read(&mut encrypted.connection, socket, buffer),
+            State::Encrypted(Some(encrypted)) => encrypted.read(socket, buffer),
             State::Encrypted(None) => Err(unusable()),
             _ => socket.read(buffer),
         }
@@ -84,6 +86,11 @@ impl Tls {
         matches!(&*self.state(), State::Encrypted(Some(encrypted)) if encrypted.connection.wants_write())
     }
 
+    /// True once the peer has ended its side, which its socket need not show.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(&*self.state(), State::Encrypted(Some(encrypted)) if encrypted.over)
+    }
+
     /// Tells the peer that this is the end and not a cut, if the socket has room for it.
     pub(crate) fn end(&self, socket: &TcpStream) {
         if let State::Encrypted(Some(encrypted)) = &mut *self.state() {
@@ -102,15 +109,53 @@ impl State {
     fn encrypted(config: Arc<ServerConfig>) -> Self {
         let connection = ServerConnection::new(config).map(|mut connection| {
             connection.set_buffer_limit(Some(TAKEN));
-            Box::new(Encrypted { connection, ahead: false })
+            Box::new(Encrypted { connection, ahead: false, over: false })
         });
         State::Encrypted(connection.ok())
     }
 }
 
 impl Encrypted {
+    fn read(&mut self, mut socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+        let Encrypted { connection, over, .. } = self;
+        let mut taken = 0;
+        loop {
+            match connection.reader().read(&mut buffer[taken..]) {
+                // The peer has said that this is the end; or it has gone without a word, as most do.
+                Ok(0) => {
+                    *over = true;
+                    return Ok(taken);
+                }
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    *over = true;
+                    return Ok(taken);
+                }
+                Ok(count) => {
+                    taken += count;
+                    if taken == buffer.len() {
+                        return Ok(taken);
+                    }
+                }
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                Err(_) => match connection.read_tls(&mut socket) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) if taken > 0 => return Ok(taken),
+                    Err(error) => return Err(error),
+                    Ok(_) => {
+                        let processed = connection.process_new_packets();
+                        // Its part of the beginning, or what it has to say about an error.
+                        let flushed = flush(connection, socket);
+                        processed
+                            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {error}")))?;
+                        flushed?;
+                    }
+                },
+            }
+        }
+    }
+
     fn write(&mut self, socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let Encrypted { connection, ahead } = self;
+        let Encrypted { connection, ahead, .. } = self;
         let mut taken = 0;
         'slices: for slice in slices {
             let mut rest = &slice[..];
@@ -133,36 +178,6 @@ impl Encrypted {
             taken -= 1;
         }
         if taken == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
-    }
-}
-
-fn read(connection: &mut ServerConnection, mut socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut taken = 0;
-    loop {
-        match connection.reader().read(&mut buffer[taken..]) {
-            // The peer has said that this is the end; or it has gone without a word, as most do.
-            Ok(0) => return Ok(taken),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(taken),
-            Ok(count) => {
-                taken += count;
-                if taken == buffer.len() {
-                    return Ok(taken);
-                }
-            }
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-            Err(_) => match connection.read_tls(&mut socket) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) if taken > 0 => return Ok(taken),
-                Err(error) => return Err(error),
-                Ok(_) => {
-                    let processed = connection.process_new_packets();
-                    // Its part of the beginning, or what it has to say about an error.
-                    let flushed = flush(connection, socket);
-                    processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {error}")))?;
-                    flushed?;
-                }
-            },
-        }
     }
 }
 
@@ -275,6 +290,26 @@ mod tests {
             thread::sleep(Duration::from_millis(1));
         }
         (tls, accepted, shakes.join().expect("a client"))
+    }
+
+    #[test]
+    fn the_end_is_seen_behind_the_last_bytes_though_the_socket_stays_open() {
+        let (tls, socket, mut client) = pair();
+        client.conn.writer().write_all(b"last").expect("room");
+        client.conn.send_close_notify();
+        while client.conn.wants_write() {
+            client.conn.write_tls(&mut client.sock).expect("room");
+        }
+        let mut buffer = [0; 16];
+        let count = loop {
+            match tls.read(&socket, &mut buffer) {
+                Ok(count) => break count,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+            thread::sleep(Duration::from_millis(1));
+        };
+        assert_eq!((&buffer[..count], tls.is_over()), (b"last".as_slice(), true));
+        assert_eq!(tls.read(&socket, &mut buffer).expect("the end"), 0);
     }
 
     #[test]
