@@ -220,11 +220,13 @@ fn secrets_are_masked_and_the_rest_can_be_read_again() {
     let text = format!(
         "[server]\nlisten = [\"127.0.0.1:7\"]\n[defaults.token]\nsecrets = [\"{SECRET}\"]\nrequired_for = \"both\"\n\
          [defaults.bandwidth_check]\nkey = \"{SECRET}\"\n[[vhost]]\nname = \"a\"\nplay.start_frames = 3\n\
-         [vhost.token]\nsecrets = [\"{SECRET}2\"]\n"
+         [vhost.token]\nsecrets = [\"{SECRET}2\"]\n[vhost.hooks]\non_play = [\"http://me:{hidden}@h/x?key={hidden}\"]\n",
+        hidden = SECRET.replace(' ', "")
     );
     let loaded = read(&text);
     let shown = loaded.show();
     assert!(!shown.contains(SECRET) && shown.contains("secrets = [\"***\"]"), "{shown}");
+    assert!(shown.contains("on_play = [\"http://***@h/x?key=***\"]"), "{shown}");
     assert!(!format!("{:?}", loaded.settings).contains(SECRET));
     let again = wrong(&shown);
     assert!(again.lines().all(|line| line.contains("too easy to guess")), "but for the secrets it is right: {again}");
