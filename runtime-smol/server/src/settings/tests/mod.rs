@@ -262,3 +262,16 @@ fn what_has_changed_and_what_cannot_change_while_the_server_runs() {
         assert_eq!(after.changes(&before).len(), before.changes(&after).len(), "and the other way round");
     }
 }
+
+/// Each place in the file is found by itself: a search from the beginning would take minutes.
+#[test]
+fn a_file_of_many_virtual_hosts_is_read_with_each_line_right() {
+    let count = 300;
+    let vhost = |number: usize| format!("[[vhost]]\nname = \"é{number}\"\n  limits.players = {number}\n");
+    let loaded = read(&(1..=count).map(vhost).collect::<String>());
+    for (index, vhost) in [0, 1, count - 1].map(|index| (index, format!("vhost[{index}]"))) {
+        let path = Path::default().key("vhost").index(index).key("limits").key("players");
+        let origin = loaded.tree.get(&path).expect(&vhost).origin().to_string();
+        assert_eq!(origin, format!("f.toml:{}:10", index * 3 + 3));
+    }
+}
