@@ -88,9 +88,13 @@ impl Certificates {
             held.files.clone()
         };
         match Held::load(&files) {
-            Ok(held) => {
-                info!("the certificates have changed; new connections get the new ones");
-                *self.held() = held;
+            Ok(new) => {
+                let mut held = self.held();
+                // Else a reload has named others meanwhile.
+                if held.files == new.files {
+                    info!("the certificates have changed; new connections get the new ones");
+                    *held = new;
+                }
             }
             Err(error) => warn!("the certificates have changed and cannot be used, so the old ones hold: {error}"),
         }
