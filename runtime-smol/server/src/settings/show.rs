@@ -88,6 +88,8 @@ fn prune(node: &mut Node, path: &Path, is_out: &dyn Fn(&Path) -> bool) {
                 prune(item, &path.index(index), is_out);
             }
         }
+        // What is asked is of use, where is not.
+        Node::Leaf(Value::String(url), _) if url.contains("://") => *url = Masked(url).to_string(),
         Node::Leaf(..) => {}
     }
 }

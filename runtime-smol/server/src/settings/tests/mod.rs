@@ -217,11 +217,11 @@ fn virtual_hosts_have_from_the_defaults_what_they_do_not_set() {
 
 #[test]
 fn secrets_are_masked_and_the_rest_can_be_read_again() {
+    let hidden = SECRET.replace(' ', "");
     let text = format!(
         "[server]\nlisten = [\"127.0.0.1:7\"]\n[defaults.token]\nsecrets = [\"{SECRET}\"]\nrequired_for = \"both\"\n\
          [defaults.bandwidth_check]\nkey = \"{SECRET}\"\n[[vhost]]\nname = \"a\"\nplay.start_frames = 3\n\
-         [vhost.token]\nsecrets = [\"{SECRET}2\"]\n[vhost.hooks]\non_play = [\"http://me:{hidden}@h/x?key={hidden}\"]\n",
-        hidden = SECRET.replace(' ', "")
+         [vhost.token]\nsecrets = [\"{SECRET}2\"]\n[vhost.hooks]\non_play = [\"http://me:{hidden}@h/x?key={hidden}\"]\n"
     );
     let loaded = read(&text);
     let shown = loaded.show();
@@ -236,7 +236,9 @@ fn secrets_are_masked_and_the_rest_can_be_read_again() {
     // Nor are they in captures, which need none.
     let header = loaded.capture_header("anabranch 1.0");
     assert!(header.starts_with("anabranch 1.0\n") && !header.contains(SECRET) && !header.contains("token"), "{header}");
+    assert!(!header.contains(&hidden), "{header}");
     let of_capture = of_capture(&header).unwrap();
+    assert!(of_capture.vhosts.iter().next().unwrap().settings.asks.play, "but what is asked is known");
     assert_eq!(
         of_capture.vhosts.iter().next().unwrap().settings.start_rule,
         loaded.config.vhosts.iter().next().unwrap().settings.start_rule
