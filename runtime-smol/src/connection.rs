@@ -218,7 +218,7 @@ impl Connection {
             let size = size.min(buffer.len());
             let result = self.transport.read(&mut buffer[..size]);
             match &result {
-                Ok(count) if *count == size => {}
+                Ok(count) if *count == size || self.transport.is_over() => {}
                 Ok(_) => local.reactor().took_some(self.slot),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => local.reactor().drained(self.slot),
                 Err(_) => {}

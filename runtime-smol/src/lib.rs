@@ -47,6 +47,8 @@
 mod accept;
 mod connection;
 mod fanout;
+#[cfg(feature = "tls")]
+mod preface;
 mod reactor;
 mod server;
 #[cfg(feature = "tls")]

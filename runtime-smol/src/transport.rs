@@ -114,6 +114,15 @@ impl Transport {
         false
     }
 
+    /// True if the next read finds the end, of which the socket may never tell.
+    pub(crate) fn is_over(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.is_over();
+        }
+        false
+    }
+
     /// The last word, if there is one to say.
     pub(crate) fn end(&self) {
         #[cfg(feature = "tls")]

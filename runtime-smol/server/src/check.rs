@@ -14,18 +14,18 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Loaded { config, .. } = self.0;
         writeln!(f, "# The configuration is valid. This holds:\n{}", self.0.show())?;
-        let budget = |vhost| Budget::new(config, vhost);
-        let mut groups: Vec<(Vec<&str>, &VhostConfig)> = Vec::new();
+        let mut groups: Vec<(Vec<&str>, &VhostConfig, Budget)> = Vec::new();
         for vhost in config.vhosts.iter() {
-            match groups.iter_mut().find(|(_, settings)| budget(settings) == budget(&vhost.settings)) {
-                Some((names, _)) => names.push(&vhost.name),
-                None => groups.push((vec![&vhost.name], &vhost.settings)),
+            let budget = Budget::new(config, &vhost.settings);
+            match groups.iter_mut().find(|(.., known)| *known == budget) {
+                Some((names, ..)) => names.push(&vhost.name),
+                None => groups.push((vec![&vhost.name], &vhost.settings, budget)),
             }
         }
         if groups.is_empty() {
-            groups.push((Vec::new(), &config.defaults));
+            groups.push((Vec::new(), &config.defaults, Budget::new(config, &config.defaults)));
         }
-        for (names, vhost) in groups {
+        for (names, vhost, _) in groups {
             let mut text = String::new();
             if !names.is_empty() {
                 writeln!(text, "Virtual hosts with this budget: {}", names.join(", "))?;

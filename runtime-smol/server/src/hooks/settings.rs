@@ -127,7 +127,7 @@ impl FromStr for HookUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("the hook URL {text:?} {why}");
+        let wrong = |why: &str| format!("the hook URL {:?} {why}", without_secrets(text));
         let uri: ureq::http::Uri = text.parse().map_err(|error| wrong(&format!("cannot be read: {error}")))?;
         match uri.scheme_str() {
             Some("http" | "https") if uri.host().is_some_and(|host| !host.is_empty()) => Ok(HookUrl(text.to_owned())),
@@ -144,10 +144,20 @@ impl Text for HookUrl {
     }
 }
 
-/// For the log: without the query, in which secrets may be.
+/// For the log.
 impl fmt::Display for HookUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.split(['?', '#']).next().unwrap_or_default())
+        f.write_str(&without_secrets(&self.0))
+    }
+}
+
+/// Without user, password and query. It may be no URL at all.
+fn without_secrets(text: &str) -> String {
+    let base = text.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = base.split_at(base.find("://").map_or(0, |at| at + 3));
+    match rest.rsplit_once('@') {
+        Some((_, rest)) => format!("{scheme}***@{rest}"),
+        None => base.to_owned(),
     }
 }
 
@@ -174,6 +184,16 @@ mod tests {
         let settings = read("on_play = ['https://h:8443/x?key=1', 'http://[::1]/']\ntimeout = '350ms'").unwrap();
         assert_eq!(settings.timeout.0, Duration::from_millis(350));
         assert_eq!(format!("{:?}", settings.on_play[0]), "Of(HookUrl(https://h:8443/x))", "no secrets in the log");
+    }
+
+    #[test]
+    fn what_is_secret_in_a_url_is_in_no_line() {
+        let url: HookUrl = "https://me:s3cret@h:1/x?key=s3cret".parse().unwrap();
+        assert_eq!((url.to_string(), url.as_str().matches("s3cret").count()), ("https://***@h:1/x".to_owned(), 2));
+        for wrong in ["http//me:s3cret@h", "ftp://me:s3cret@h/", "me:s3cret@h?s3cret", "http://me:s3cret@ h/"] {
+            let error = wrong.parse::<HookUrl>().unwrap_err();
+            assert!(error.contains("***@") && !error.contains("s3cret"), "{error}");
+        }
     }
 
     #[test]

@@ -4,9 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use anabranch_core::conn::Config;
+use anabranch_host::Masked;
 use toml::Value;
 
 use super::schema::{self, Schema};
+use super::show::MASK;
 use super::tree::{Node, Origin, Path, Step, Table};
 use super::vhost::VhostSettings;
 use super::{Settings, environment};
@@ -138,7 +140,7 @@ impl Sources {
         for (path, ..) in found.iter().filter(|(.., is_unknown)| *is_unknown) {
             remove(&mut tree, path);
         }
-        let settings = deserialize(inherited(&tree), &mut problems);
+        let settings = deserialize(inherited(&tree), &schema, &mut problems);
         let config = settings.and_then(|settings| match settings.config() {
             Ok(config) => Some((settings, config)),
             Err(wrong) => {
@@ -193,7 +195,7 @@ fn inherited(tree: &Node) -> Node {
 }
 
 /// Makes settings of the tree. Where that fails the default stands in, to find what else is wrong.
-fn deserialize(mut tree: Node, problems: &mut Problems) -> Option<Settings> {
+fn deserialize(mut tree: Node, schema: &Schema, problems: &mut Problems) -> Option<Settings> {
     for _ in 0..=MOST_PROBLEMS {
         let error = match serde_path_to_error::deserialize::<_, Settings>(tree.value()) {
             Ok(settings) => return Some(settings),
@@ -211,7 +213,15 @@ fn deserialize(mut tree: Node, problems: &mut Problems) -> Option<Settings> {
                 .collect(),
         );
         let nearest = tree.nearest(&path).origin().clone();
-        problems.add(&nearest, &shown(&path), error.inner().message());
+        let mut words = error.inner().message().to_owned();
+        // What is a text and should be something else may be a secret, or a URL with one in it.
+        if let Some(Node::Leaf(Value::String(text), _)) = tree.get(&path) {
+            let at = shown(&path);
+            let secret = schema.is_secret(&at) || schema.is_secret(&at.index(0));
+            let mask = if secret { MASK.to_owned() } else { Masked(text).to_string() };
+            words = words.replace(&format!("{text:?}"), &format!("{mask:?}"));
+        }
+        problems.add(&nearest, &shown(&path), &words);
         if !replace_by_default(&mut tree, &path) {
             return None;
         }

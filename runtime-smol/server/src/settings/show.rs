@@ -1,13 +1,15 @@
 use std::fmt::Write;
 
 use anabranch_core::conn::Config;
+use anabranch_host::Masked;
 use toml::Value;
 
 use super::load::{Loaded, Sources};
 use super::schema::Schema;
 use super::tree::{Node, Origin, Path, Table};
 
-const MASK: &str = "***";
+/// Stands for what is secret.
+pub(super) const MASK: &str = "***";
 /// Where comments begin, unless the line is longer.
 const COLUMN: usize = 44;
 
@@ -86,6 +88,8 @@ fn prune(node: &mut Node, path: &Path, is_out: &dyn Fn(&Path) -> bool) {
                 prune(item, &path.index(index), is_out);
             }
         }
+        // What is asked is of use, where is not.
+        Node::Leaf(Value::String(url), _) if url.contains("://") => *url = Masked(url).to_string(),
         Node::Leaf(..) => {}
     }
 }
@@ -177,6 +181,7 @@ impl Show {
             ),
             Node::Leaf(Value::String(text), _) if text.is_empty() => Value::String(String::new()),
             Node::Leaf(..) if self.schema.is_secret(path) => Value::String(MASK.to_owned()),
+            Node::Leaf(Value::String(url), _) if url.contains("://") => Value::String(Masked(url).to_string()),
             Node::Leaf(value, _) => value.clone(),
         }
     }

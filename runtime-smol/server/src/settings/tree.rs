@@ -135,7 +135,7 @@ impl Node {
     /// # Errors
     /// It is no TOML, with where it is not; all such places that could be found.
     pub(crate) fn parse(name: &str, text: &str) -> Result<Self, Vec<(Origin, String)>> {
-        let places = Places { name: name.into(), text };
+        let places = Places::new(name, text);
         let (table, errors) = DeTable::parse_recoverable(text);
         if errors.is_empty() {
             return places.table(table.get_ref(), Origin::Default).map_err(|error| vec![error]);
@@ -254,14 +254,21 @@ impl Node {
 struct Places<'a> {
     name: Arc<str>,
     text: &'a str,
+    /// Where lines end: each key is looked up, and a file of thousands of virtual hosts has many.
+    ends: Vec<usize>,
 }
 
-impl Places<'_> {
+impl<'a> Places<'a> {
+    fn new(name: &str, text: &'a str) -> Self {
+        let ends = text.match_indices('\n').map(|(at, _)| at).collect();
+        Places { name: name.into(), text, ends }
+    }
+
     fn at(&self, offset: usize) -> Origin {
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let start = before.rfind('\n').map_or(0, |end| end + 1);
-        let line = before.matches('\n').count() + 1;
-        let column = before.get(start..).map_or(0, |text| text.chars().count()) + 1;
+        let offset = offset.min(self.text.len());
+        let before = self.ends.partition_point(|end| *end < offset);
+        let start = before.checked_sub(1).and_then(|last| self.ends.get(last)).map_or(0, |end| end + 1);
+        let (line, column) = (before + 1, self.text.get(start..offset).map_or(0, |text| text.chars().count()) + 1);
         Origin::File { name: self.name.clone(), line, column }
     }
 

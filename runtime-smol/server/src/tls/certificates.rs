@@ -36,14 +36,13 @@ impl Certificates {
         Ok(Arc::new(Certificates { held: Mutex::new(held) }))
     }
 
-    /// From now on these hold, for new connections; or nothing changes.
+    /// Reads those of other settings; they hold, for new connections, once what is returned is called.
     ///
     /// # Errors
     /// There is none, or one that cannot be used; with its name.
-    pub(crate) fn reload(&self, settings: &TlsSettings) -> Result<(), String> {
+    pub(crate) fn prepare(&self, settings: &TlsSettings) -> Result<impl FnOnce() + use<'_>, String> {
         let held = Held::load(&settings.certificates)?;
-        *self.held() = held;
-        Ok(())
+        Ok(move || *self.held() = held)
     }
 
     /// What a listener needs.
@@ -88,9 +87,13 @@ impl Certificates {
             held.files.clone()
         };
         match Held::load(&files) {
-            Ok(held) => {
-                info!("the certificates have changed; new connections get the new ones");
-                *self.held() = held;
+            Ok(new) => {
+                let mut held = self.held();
+                // Else a reload has named others meanwhile.
+                if held.files == new.files {
+                    info!("the certificates have changed; new connections get the new ones");
+                    *held = new;
+                }
             }
             Err(error) => warn!("the certificates have changed and cannot be used, so the old ones hold: {error}"),
         }

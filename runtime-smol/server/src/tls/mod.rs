@@ -101,11 +101,11 @@ impl TlsListeners {
         self.addresses.iter().map(|address| (*address, Carrier::Tls(self.config.clone())))
     }
 
-    /// From now on these certificates hold, for new connections; or nothing changes.
+    /// Reads the certificates of other settings; they hold, for new connections, once what is returned is called.
     ///
     /// # Errors
     /// A certificate that cannot be used, with its name.
-    pub(crate) fn reload(&self, settings: &TlsSettings) -> Result<(), String> {
-        self.certificates.reload(settings)
+    pub(crate) fn prepare(&self, settings: &TlsSettings) -> Result<impl FnOnce() + use<'_>, String> {
+        self.certificates.prepare(settings)
     }
 }

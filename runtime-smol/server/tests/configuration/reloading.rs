@@ -1,6 +1,14 @@
 //! The file is read again while the server runs: what it says holds from then on, or nothing of it, and nobody who may
 //! stay notices.
 
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
 use crate::running::{Folder, Peer, Server};
 
 const LISTEN: &str = "[server]\nlisten = [\"127.0.0.1:0\"]\n";
@@ -105,4 +113,47 @@ fn virtual_hosts_come_and_go_and_the_log_level_follows() {
     let new = server.peer("c").publishes();
     assert!(!new.is_closed && !new.is_rejected && !stays.is_closed);
     assert!(server.peer("b").is_closed);
+}
+
+/// Whether the server shows this certificate.
+fn shows(address: SocketAddr, certificate: &CertificateDer<'static>) -> bool {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    let name = ServerName::try_from("localhost").unwrap();
+    let client = ClientConnection::new(Arc::new(config.with_no_client_auth()), name).unwrap();
+    StreamOwned::new(client, TcpStream::connect(address).unwrap()).flush().is_ok()
+}
+
+/// The old ones cannot be read again, and need not be.
+#[test]
+fn a_refused_reload_leaves_the_certificates_although_their_files_are_gone() {
+    let folder = Folder::new();
+    let certificate = |name: &str| {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        folder.write(&format!("{name}.key"), &made.signing_key.serialize_pem());
+        folder.write(&format!("{name}.pem"), &made.cert.pem());
+        made.cert.der().clone()
+    };
+    let (old, new) = (certificate("old"), certificate("new"));
+    let path = |name: &str| folder.path(name).display().to_string();
+    let text = |name: &str, rest: &str| {
+        format!(
+            "{LISTEN}[tls]\non_rtmp_ports = true\n[[tls.certificates]]\ncertificate = '{}'\nkey = '{}'\n{rest}",
+            path(&format!("{name}.pem")),
+            path(&format!("{name}.key"))
+        )
+    };
+    let server = Server::with_file(&folder.write("a.toml", &text("old", "")));
+    assert!(shows(server.address, &old) && !shows(server.address, &new));
+    std::fs::remove_file(path("old.pem")).unwrap();
+    let hooks = "[defaults.hooks]\non_play = ['https://127.0.0.1:1/']\nca_file = '/nowhere.pem'\n";
+    folder.write("a.toml", &text("new", hooks));
+    let line = server.reload(|| ());
+    assert!(line.contains(REFUSED) && line.contains("/nowhere.pem"), "{line}");
+    assert!(shows(server.address, &old) && !shows(server.address, &new));
+    folder.write("a.toml", &text("new", ""));
+    assert!(server.reload(|| ()).contains(READ));
+    assert!(shows(server.address, &new) && !shows(server.address, &old));
 }

@@ -76,3 +76,18 @@ fn no_file_makes_the_program_panic() {
     }
     assert!(right > 0 && wrong > 0, "{right} {wrong}");
 }
+
+/// Mistakes are logged, and told to whoever reloads over HTTP.
+#[test]
+fn what_is_secret_is_in_no_mistake() {
+    for text in [
+        "[defaults.token]\nsecrets = 's3cret'",
+        "[defaults.hooks]\non_play = 'http://me:s3cret@h/?key=s3cret'",
+        "[defaults.hooks]\non_play = ['ftp://me:s3cret@h/?key=s3cret']",
+        "[defaults.hooks]\ntimeout = 'http://me:s3cret@h/'",
+        "[[vhost]]\nname = 'v'\n[vhost.token]\nsecrets = 's3cret'",
+    ] {
+        let words = wrong(text);
+        assert!(words.contains("***") && !words.contains("s3cret"), "{words}");
+    }
+}

@@ -217,14 +217,16 @@ fn virtual_hosts_have_from_the_defaults_what_they_do_not_set() {
 
 #[test]
 fn secrets_are_masked_and_the_rest_can_be_read_again() {
+    let hidden = SECRET.replace(' ', "");
     let text = format!(
         "[server]\nlisten = [\"127.0.0.1:7\"]\n[defaults.token]\nsecrets = [\"{SECRET}\"]\nrequired_for = \"both\"\n\
          [defaults.bandwidth_check]\nkey = \"{SECRET}\"\n[[vhost]]\nname = \"a\"\nplay.start_frames = 3\n\
-         [vhost.token]\nsecrets = [\"{SECRET}2\"]\n"
+         [vhost.token]\nsecrets = [\"{SECRET}2\"]\n[vhost.hooks]\non_play = [\"http://me:{hidden}@h/x?key={hidden}\"]\n"
     );
     let loaded = read(&text);
     let shown = loaded.show();
     assert!(!shown.contains(SECRET) && shown.contains("secrets = [\"***\"]"), "{shown}");
+    assert!(shown.contains("on_play = [\"http://***@h/x?key=***\"]"), "{shown}");
     assert!(!format!("{:?}", loaded.settings).contains(SECRET));
     let again = wrong(&shown);
     assert!(again.lines().all(|line| line.contains("too easy to guess")), "but for the secrets it is right: {again}");
@@ -234,7 +236,9 @@ fn secrets_are_masked_and_the_rest_can_be_read_again() {
     // Nor are they in captures, which need none.
     let header = loaded.capture_header("anabranch 1.0");
     assert!(header.starts_with("anabranch 1.0\n") && !header.contains(SECRET) && !header.contains("token"), "{header}");
+    assert!(!header.contains(&hidden), "{header}");
     let of_capture = of_capture(&header).unwrap();
+    assert!(of_capture.vhosts.iter().next().unwrap().settings.asks.play, "but what is asked is known");
     assert_eq!(
         of_capture.vhosts.iter().next().unwrap().settings.start_rule,
         loaded.config.vhosts.iter().next().unwrap().settings.start_rule
@@ -258,5 +262,18 @@ fn what_has_changed_and_what_cannot_change_while_the_server_runs() {
         assert_eq!(before.changes(&after).join(" "), changes, "{text}");
         assert_eq!(before.fixed_changes(&after).join(" "), fixed, "{text}");
         assert_eq!(after.changes(&before).len(), before.changes(&after).len(), "and the other way round");
+    }
+}
+
+/// Each place in the file is found by itself: a search from the beginning would take minutes.
+#[test]
+fn a_file_of_many_virtual_hosts_is_read_with_each_line_right() {
+    let count = 300;
+    let vhost = |number: usize| format!("[[vhost]]\nname = \"é{number}\"\n  limits.players = {number}\n");
+    let loaded = read(&(1..=count).map(vhost).collect::<String>());
+    for (index, vhost) in [0, 1, count - 1].map(|index| (index, format!("vhost[{index}]"))) {
+        let path = Path::default().key("vhost").index(index).key("limits").key("players");
+        let origin = loaded.tree.get(&path).expect(&vhost).origin().to_string();
+        assert_eq!(origin, format!("f.toml:{}:10", index * 3 + 3));
     }
 }
