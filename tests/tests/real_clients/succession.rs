@@ -68,6 +68,8 @@ fn assert_times_rise(file: &Path) {
 fn a_second_publisher_is_refused_and_the_first_goes_on(runtime: Runtime) {
     let clip = Clip { seconds: 8, ..SMALL };
     let folder = Folder::new();
+    // Made now, if it is not there yet: the first publisher's time is short.
+    let file = LARGE.file();
     let mut server = Server::start(runtime, &["--unpublish-grace", "1"]);
     let dumped = folder.file("rtmpdump.flv");
     let mut ffprobe = server.ffprobe("live/cam");
@@ -76,7 +78,7 @@ fn a_second_publisher_is_refused_and_the_first_goes_on(runtime: Runtime) {
     let mut first = Publication::of_clip(&server, "live/cam", &clip, &folder);
     first.process.wait_for("picture", || (pictures(&dumped) >= 30).then_some(()));
 
-    let (file, url) = (LARGE.file(), server.url("live/cam"));
+    let url = server.url("live/cam");
     let input = ["-nostdin", "-re", "-i", file.to_str().unwrap(), "-c", "copy"];
     let mut second = Process::start("ffmpeg", input.iter().chain(&["-f", "flv", &url]));
     let (status, _) = second.wait_exit(PATIENCE);
