@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 
 use anabranch_tests::clients::{
     Folder, PATIENCE, Process, Publication, Runtime, Server, assert_same_packets, wait_for,
@@ -23,6 +24,19 @@ fn get(address: &str, path: &str) -> String {
     let mut answer = String::new();
     socket.read_to_string(&mut answer).expect("it answers");
     answer
+}
+
+/// Prometheus's own opinion of metrics. It would have none of SRS's names that break its rules.
+fn promtool(folder: &Folder, metrics: &str) {
+    let file = folder.file("metrics");
+    fs::write(&file, metrics).expect("the folder can be written");
+    let mut command = Command::new("promtool");
+    command.args(["check", "metrics"]).stdin(fs::File::open(&file).expect("it was written"));
+    let mut promtool = Process::start_command(command);
+    let (status, _) = promtool.wait_exit(PATIENCE);
+    let said = [promtool.stdout(), promtool.stderr()].concat();
+    let ours: Vec<_> = said.iter().filter(|line| !line.starts_with("srs_")).collect();
+    assert!(ours.is_empty() && (status.success() || !said.is_empty()), "{status}: {said:?}");
 }
 
 #[test]
@@ -54,6 +68,7 @@ fn a_newcomer_gets_there() {
     assert!(!streams.contains("token="), "{streams}");
     let metrics = get(&api, "/metrics");
     assert!(metrics.contains("stream=\"cam\""), "{metrics}");
+    promtool(&folder, metrics.split_once("\r\n\r\n").expect("a head and a body").1);
     publisher.process.wait_success(PATIENCE);
     player.wait_success(PATIENCE);
     assert_same_packets(&publisher.sent, &player);
