@@ -315,7 +315,8 @@ impl Task {
                 Some(waker) => waker.clone_from(context.waker()),
                 none => *none = Some(context.waker().clone()),
             }
-            if state.wait.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            let due = state.wait.deadline.is_some_and(|deadline| deadline <= Instant::now());
+            if due {
                 state.conn.handle_timeout(Instant::now());
             }
             if state.full && local.reactor().take_writable(slot) {
@@ -325,12 +326,16 @@ impl Task {
                 }
             }
             let mut taken = Taken::Nothing;
-            if state.wait.read && self.may_read() {
+            // What is read at leisure is read also when something is to be done: it may go along.
+            let early = due && self.next_read.is_some() && !self.may_read();
+            if state.wait.read && (early || self.may_read()) {
                 let size = state.conn.read_size();
                 drop(state);
                 taken = connection.read(&local, size);
                 state = connection.state();
-                self.choose_pace(taken, state.conn.pace());
+                if !early {
+                    self.choose_pace(taken, state.conn.pace());
+                }
                 if connection.transport.is_full() {
                     state.fill(&local, slot);
                 }

@@ -1,4 +1,4 @@
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -6,13 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anabranch_core::conn::{Action, Batches, Conn, Output, PACED_READ, Report};
-use anabranch_core::session::{CloseReason, Outbound, Wait};
+use anabranch_core::session::{CloseReason, Wait};
 use anabranch_host::{Lines, Link, Runtime};
-use bytes::Buf;
-use rustix::net::{SendFlags, send};
 use tracing::warn;
 
 use crate::server::Shared;
+use crate::write::{lost, send_now, write};
 
 /// Address space for the stack of each thread; only pages that were touched take memory, mostly two to eight of them.
 /// Either thread may decode what a peer sent, and the deepest way down are values nested as far as can be configured, 128
@@ -20,8 +19,8 @@ use crate::server::Shared;
 const STACK: usize = 1 << 20;
 /// Bytes read at once. Every connection has such a buffer for itself, as a blocking read must have it beforehand.
 const READ_BUFFER: usize = 16 << 10;
-/// Pieces handed to one write call.
-const SLICES: usize = 64;
+/// So long before something is to be done a reader wakes that reads at leisure.
+const EARLY: Duration = Duration::from_millis(2);
 /// How long a write may block. Then the core is asked what it thinks of it: it sees what was taken, closes a peer that
 /// takes nothing, and gets to what happened meanwhile. Only a socket that is full for so long ever comes to this.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -212,7 +211,9 @@ impl Connection {
                 return;
             }
             size = state.conn.read_size();
-            let pace = state.conn.pace();
+            // If something is to be done before, what has come by then may go along.
+            let left = state.wait.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let pace = state.conn.pace().min(left.map_or(Duration::MAX, |left| left.saturating_sub(EARLY)));
             drop(state);
             // A read that filled the buffer may have left something.
             if taken < buffer.len().min(PACED_READ) && !pace.is_zero() {
@@ -364,37 +365,4 @@ impl State {
     fn wake_writer(&mut self) -> bool {
         matches!(std::mem::replace(&mut self.writer, Writer::Awake), Writer::Asleep(_))
     }
-}
-
-/// Writes until the queue is empty or the socket takes no more for the time of its timeout.
-fn write(mut socket: &TcpStream, outbound: &mut Outbound) -> io::Result<()> {
-    while outbound.has_remaining() {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let count = outbound.chunks_vectored(&mut slices);
-        let offered = slices[..count].iter().map(|slice| slice.len()).sum::<usize>();
-        match socket.write_vectored(&slices[..count]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => {
-                outbound.advance(count);
-                // A blocking write falls short only when its time is over.
-                if count < offered {
-                    return Ok(());
-                }
-            }
-            // Its time is over and nothing was taken at all.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Writes what the socket takes at once, whatever its timeout.
-fn send_now(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    Ok(send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
-}
-
-fn lost(error: &io::Error) -> CloseReason {
-    CloseReason::PeerLost(error.to_string())
 }

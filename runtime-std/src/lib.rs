@@ -35,6 +35,7 @@ mod accept;
 mod connection;
 mod fanout;
 mod server;
+mod write;
 
 pub use anabranch_host::{
     Answer, Builder, CaptureLimits, Captures, ConnectionInfo, Handle, Hooks, Listen, Over, Publication, Stats,
