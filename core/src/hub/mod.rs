@@ -107,13 +107,6 @@ impl HubConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(u64);
 
-impl StreamId {
-    /// As a number, for lists.
-    pub fn number(self) -> u64 {
-        self.0
-    }
-}
-
 /// The name is being published already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the stream is already being published")]
