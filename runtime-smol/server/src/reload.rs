@@ -45,13 +45,14 @@ impl Reloader {
             return Err(format!("cannot change while the server runs, restart it: {}", fixed.join(", ")));
         }
         let changed = current.changes(&new);
+        // First, so that what comes of the rest is told as it is to be. What is no filter was found in reading.
+        self.log.set(&new.settings.log.level)?;
         if let Err(error) = self.put_in_force(&new) {
             // What held before could be put in force once, and can be again.
             let _ = self.put_in_force(&current);
+            let _ = self.log.set(&current.settings.log.level);
             return Err(error);
         }
-        // What is no filter was found when the file was read.
-        self.log.set(&new.settings.log.level)?;
         if let Some(captures) = &self.captures {
             captures.set_header(&new.capture_header(&self.program));
         }
