@@ -32,8 +32,8 @@ pub struct VhostConfig {
     pub timestamps: Timestamps,
     /// Whether sequence headers equal to the one in force are left out. Default: no.
     pub reduce_sequence_headers: bool,
-    /// How long frames may wait for company before players are woken. Default 30 ms: audio rides with video, and video
-    /// up to 30 frames a second does not wait.
+    /// How long frames may wait for company before players are woken. Default 20 ms: sound rides with a picture that is
+    /// expected within it, and pictures up to 50 a second do not wait.
     pub merge_window: MergeWindow,
     /// What happens when a name that is being published is to be published again. Default: the newcomer is refused.
     /// Who shows the same `token` parameter has the same credentials.
