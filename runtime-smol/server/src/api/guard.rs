@@ -13,8 +13,7 @@ use subtle::{Choice, ConstantTimeEq};
 use super::reply::Reply;
 use super::settings::ApiSettings;
 
-/// What a request must show.
-#[derive(Debug)]
+/// What a request must show. It has no form for logs: it is secret.
 pub(super) struct Guard {
     /// What may stand behind `Bearer`.
     token: Option<Box<[u8]>>,
