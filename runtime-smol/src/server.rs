@@ -157,3 +157,6 @@ impl Serve for Server {
         self.run();
     }
 }
+
+#[cfg(test)]
+mod tests;

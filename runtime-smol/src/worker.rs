@@ -1,4 +1,4 @@
-use std::cell::{RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
+use std::time::{Duration, Instant};
 
 use anabranch_host::Carrier;
 use mio::net::TcpStream;
@@ -113,6 +114,10 @@ impl Wake for Bell {
     }
 }
 
+/// The longest that tasks have the thread before it looks at its sockets and timers, but for the one turn that goes beyond:
+/// peers whose tasks always have more to do must not keep others from being heard.
+pub(crate) const LOOK: Duration = Duration::from_millis(1);
+
 const FAILS: &str = "the system's event queue works";
 
 /// What a thread of the server begins with.
@@ -147,13 +152,30 @@ impl Beginning {
                 Connection::start(&receiving, arrival);
             }
         });
-        let mut tasks = pin!(executor.run(over.recv()));
+        let ended = Rc::new(Cell::new(false));
+        let ends = ended.clone();
+        local.spawn(async move {
+            let _ = over.recv().await;
+            ends.set(true);
+        });
+        let mut turn = pin!(executor.tick());
         loop {
             bell.listen();
-            if tasks.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
-                return;
-            }
-            let waits = bell.state.compare_exchange(AWAKE, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok();
+            let look = Instant::now() + LOOK;
+            let more = loop {
+                if turn.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+                    break false;
+                }
+                if ended.get() {
+                    return;
+                }
+                turn.set(executor.tick());
+                if look <= Instant::now() {
+                    break true;
+                }
+            };
+            let waits =
+                !more && bell.state.compare_exchange(AWAKE, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok();
             let woken = local.reactor().wait(!waits).expect(FAILS);
             bell.listen();
             woken.for_each(Waker::wake);
