@@ -48,6 +48,10 @@ struct Slot {
     falls_short: bool,
     writable: bool,
     waker: Option<Waker>,
+    /// When the task is to be woken.
+    deadline: Option<Instant>,
+    /// Its entry among the timers, at that time or earlier: a task that puts off its deadline again and again costs no
+    /// change there.
     timer: Option<Instant>,
 }
 
@@ -92,14 +96,14 @@ impl Reactor {
         self.free.push(slot);
     }
 
-    /// The task to be woken at the next event, and at `deadline` at the latest. It may be woken earlier: a timer that
-    /// is put off is left to fire and set anew then.
+    /// The task to be woken at the next event, and at `deadline` at the latest.
     pub(crate) fn park(&mut self, slot: usize, waker: &Waker, deadline: Option<Instant>) {
         let this = &mut self.slots[slot];
         match &mut this.waker {
             Some(parked) => parked.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
+        this.deadline = deadline;
         let Some(deadline) = deadline else {
             return;
         };
@@ -164,9 +168,23 @@ impl Reactor {
         std::mem::take(&mut self.slots[slot].writable)
     }
 
+    /// The first timer. Entries before it whose deadline was put off are set anew: the thread is not to wake for them.
+    fn next_timer(&mut self) -> Option<Instant> {
+        while let Some((timer, slot)) = self.timers.first().copied() {
+            let this = &mut self.slots[slot];
+            if this.deadline == Some(timer) {
+                return Some(timer);
+            }
+            self.timers.pop_first();
+            this.timer = this.deadline;
+            self.timers.extend(this.deadline.map(|deadline| (deadline, slot)));
+        }
+        None
+    }
+
     /// Waits until something happens, unless there is `more` to do at once. Returns the tasks to be woken.
     pub(crate) fn wait(&mut self, more: bool) -> io::Result<impl Iterator<Item = Waker> + use<>> {
-        let next = self.timers.first().map(|(timer, _)| timer.saturating_duration_since(Instant::now()));
+        let next = self.next_timer().map(|timer| timer.saturating_duration_since(Instant::now()));
         let timeout = if more { Some(Duration::ZERO) } else { next };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
@@ -182,10 +200,13 @@ impl Reactor {
         }
         if !self.timers.is_empty() {
             let now = Instant::now();
-            while let Some((_, slot)) = self.timers.first().copied().filter(|(timer, _)| *timer <= now) {
-                self.timers.pop_first();
-                self.slots[slot].timer = None;
-                self.woken.extend(self.slots[slot].waker.take());
+            while self.next_timer().is_some_and(|timer| timer <= now) {
+                let Some((_, slot)) = self.timers.pop_first() else {
+                    break;
+                };
+                let slot = &mut self.slots[slot];
+                (slot.timer, slot.deadline) = (None, None);
+                self.woken.extend(slot.waker.take());
             }
         }
         Ok(std::mem::take(&mut self.woken).into_iter())

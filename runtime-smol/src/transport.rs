@@ -141,7 +141,8 @@ impl Transport {
         if let Some(tls) = &self.tls {
             return tls.write(&self.socket, slices);
         }
-        (&self.socket).write_vectored(slices)
+        // Often it is one piece, and then there is a cheaper call.
+        if let [slice] = slices { (&self.socket).write(slice) } else { (&self.socket).write_vectored(slices) }
     }
 }
 
