@@ -65,7 +65,7 @@ use grant::Pending;
 use player::Playing;
 use publisher::Publishing;
 use site::{Counter, Site};
-use steady::Steady;
+use steady::Standing;
 
 /// One connection with all it is attached to.
 #[derive(Debug)]
@@ -84,9 +84,7 @@ pub struct Conn {
     publishing: Vec<Publishing>,
     playing: Vec<Playing>,
     /// What is noted of a player only here, and that it is one of those; until the next call.
-    steady: Option<Steady>,
-    /// True while a batch is written, until somebody calls.
-    writing: bool,
+    standing: Standing,
     actions: VecDeque<Action>,
     /// What publishers and players of this connection that have ended leave for the report.
     past: Past,
@@ -159,8 +157,7 @@ impl Conn {
             check: None,
             publishing: Vec::new(),
             playing: Vec::new(),
-            steady: None,
-            writing: false,
+            standing: Standing::Unknown,
             actions: VecDeque::new(),
             past: Past::default(),
             start,
@@ -268,7 +265,7 @@ impl Conn {
                     let due = [wait.deadline, deadline, verdict, check, self.drained];
                     wait.read &= self.check.as_ref().is_none_or(|check| check.wants_input());
                     wait.deadline = due.into_iter().flatten().chain(own).min();
-                    self.steady = self.steadiness(now, &wait);
+                    self.standing = self.stands(now, &wait);
                     if self.publishing.is_empty() {
                         self.actions = VecDeque::new();
                     }

@@ -1,10 +1,10 @@
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use super::Conn;
 use crate::hub::StreamId;
-use crate::session::{Outbound, Wait};
+use crate::session::Wait;
 use crate::source::{self, Place};
 
 /// Bytes of the largest batch; more are left to the connections' own queues, which have their limit.
@@ -13,7 +13,7 @@ const LARGEST: usize = 1 << 20;
 /// is left over is polled.
 const PLACES: usize = 3;
 /// How long what was written is not yet counted in the statistics, at most, while more is written.
-const UNCOUNTED: Duration = Duration::from_millis(250);
+const UNCOUNTED: Duration = Duration::from_secs(1);
 
 /// What is new in a stream, for all players at one place in it, see [`Conn::next_batch`].
 #[derive(Debug, Clone)]
@@ -56,14 +56,32 @@ impl Batches {
 pub struct Share<'a> {
     batch: &'a Batch,
     steady: Steady,
-    /// The connection's queue, which is empty: what is queued meanwhile waits behind the batch.
-    lent: Outbound,
 }
 
 impl Share<'_> {
     /// The bytes to write.
     pub fn bytes(&self) -> &Bytes {
         self.batch.bytes()
+    }
+}
+
+/// Whether what comes next can be written to a connection without polling it.
+#[derive(Debug, Default)]
+pub(super) enum Standing {
+    /// It must be polled first.
+    #[default]
+    Unknown,
+    Steady(Steady),
+    /// A batch is being written to it.
+    Writing,
+}
+
+impl Standing {
+    fn steady(&self) -> Option<&Steady> {
+        match self {
+            Standing::Steady(steady) => Some(steady),
+            _ => None,
+        }
     }
 }
 
@@ -88,14 +106,14 @@ impl Conn {
     /// What this connection is to be sent next, if that can be written to it without more ado, and to others like it.
     /// Found out when it was last polled; nothing if it was called since.
     pub fn next_batch(&self) -> Option<Batch> {
-        let steady = self.steady.as_ref()?;
+        let steady = self.standing.steady()?;
         let batch = self.playing.first()?.batch(&steady.place, LARGEST)?;
         Some(Batch { stream: steady.stream, batch })
     }
 
     /// True if this connection is to be sent just this next.
     pub fn takes(&self, batch: &Batch) -> bool {
-        self.steady.as_ref().is_some_and(|steady| steady.stream == batch.stream && batch.batch.follows(&steady.place))
+        self.standing.steady().is_some_and(|steady| steady.stream == batch.stream && batch.batch.follows(&steady.place))
     }
 
     /// Begins to write a batch to this connection, if it [takes](Self::takes) it. [`wrote`](Self::wrote) must follow
@@ -104,9 +122,10 @@ impl Conn {
         if !self.takes(batch) {
             return None;
         }
-        let steady = self.steady.take()?;
-        self.writing = true;
-        Some(Share { batch, steady, lent: self.session.outbound().lend() })
+        match std::mem::replace(&mut self.standing, Standing::Writing) {
+            Standing::Steady(steady) => Some(Share { batch, steady }),
+            _ => None,
+        }
     }
 
     /// So many bytes of a batch were written. If that is not all, the rest is in [`outbound`](Self::outbound). True if the
@@ -115,29 +134,26 @@ impl Conn {
     /// # Panics
     /// If there are not so many bytes in it.
     pub fn wrote(&mut self, now: Instant, share: Share<'_>, count: usize) -> bool {
-        let Share { batch, mut steady, mut lent } = share;
+        let Share { batch, mut steady } = share;
         let length = batch.bytes().len();
         assert!(count <= length, "more was written of a batch than there is");
-        let called = !std::mem::take(&mut self.writing);
+        let called = !matches!(self.standing, Standing::Writing);
         if count == length {
             batch.batch.pass(&mut steady.place);
             steady.bytes += count as u64;
             steady.frames += batch.batch.frames();
         } else {
-            // What is begun must be finished, whatever comes of the stream.
-            for frame in batch.batch.begun(count, &mut steady.place) {
-                lent.push(frame.clone());
-                steady.frames += 1;
-            }
-            lent.advance(count);
+            // What is begun must be finished, whatever comes of the stream, and before what was queued meanwhile.
+            let begun = batch.batch.begun(count, &mut steady.place);
+            let frames = begun.inspect(|_| steady.frames += 1).cloned();
+            self.session.outbound().push_begun(frames, count);
         }
         if count > 0 {
             steady.last = now;
         }
         let counts = now.saturating_duration_since(steady.since) >= UNCOUNTED;
         let goes_on = count == length && !called;
-        self.steady = Some(steady);
-        self.session.outbound().restore(lent);
+        self.standing = Standing::Steady(steady);
         if !goes_on {
             self.unsettle();
         } else if counts {
@@ -148,17 +164,15 @@ impl Conn {
 
     /// Somebody calls: what was only noted is made up for, and how things stand is seen anew at the next poll.
     pub(super) fn unsettle(&mut self) {
-        self.writing = false;
-        if self.steady.is_some() {
-            self.settle();
-            self.steady = None;
-        }
+        self.settle();
+        self.standing = Standing::Unknown;
     }
 
     /// Makes up for what was only noted so far.
     pub(super) fn settle(&mut self) {
-        let Some(steady) = self.steady.as_mut().filter(|steady| steady.frames > 0) else {
-            return;
+        let steady = match &mut self.standing {
+            Standing::Steady(steady) if steady.frames > 0 => steady,
+            _ => return,
         };
         steady.since = steady.last;
         // What is said to it next is said now, not when it was last polled.
@@ -173,8 +187,12 @@ impl Conn {
         self.stats.queued_frames(steady.last, frames);
     }
 
-    /// Its place in its stream, if what comes next can be written without polling, as it waits now.
-    pub(super) fn steadiness(&self, now: Instant, wait: &Wait) -> Option<Steady> {
+    /// Whether what comes next can be written without polling, as it waits now.
+    pub(super) fn stands(&self, now: Instant, wait: &Wait) -> Standing {
+        self.steadiness(now, wait).map_or(Standing::Unknown, Standing::Steady)
+    }
+
+    fn steadiness(&self, now: Instant, wait: &Wait) -> Option<Steady> {
         let [playing] = &self.playing[..] else {
             return None;
         };

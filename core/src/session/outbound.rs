@@ -115,6 +115,14 @@ impl Outbound {
         self.replies = replies;
     }
 
+    /// Of these pieces `count` bytes were written past the queue, before anything in it; the rest must follow at once.
+    pub(crate) fn push_begun(&mut self, pieces: impl Iterator<Item = Bytes>, count: usize) {
+        let mut begun = Outbound { written: self.written, ..Outbound::default() };
+        pieces.for_each(|piece| begun.push(piece));
+        begun.advance(count);
+        self.restore(begun);
+    }
+
     /// So many bytes were written past the queue, before anything in it.
     pub(crate) fn wrote_elsewhere(&mut self, bytes: u64) {
         self.written += bytes;
