@@ -9,10 +9,13 @@ use crate::message::{Message, MessageType};
 use crate::source::{Flush, Frame, FrameKind, Timeline};
 use crate::url::StreamKey;
 
-/// How long what nobody plays may wait with the system: a player who comes meanwhile begins that much further back.
-const UNPLAYED: Duration = Duration::from_millis(40);
+/// How long what nobody plays may wait with the system: a player who comes meanwhile begins that much further back, and
+/// the end of a publisher who is gone is seen that much later.
+const UNPLAYED: Duration = Duration::from_millis(80);
 /// Of a merge window: what is late by that much is hardly later than it was to be.
 const OF_WINDOW: u32 = 10;
+/// However long the window is.
+const PLAYED: Duration = Duration::from_millis(40);
 /// Less than this spares next to no reads: frames are further apart.
 const WORTHWHILE: Duration = Duration::from_millis(20);
 
@@ -87,7 +90,7 @@ impl Publisher {
         if self.stream.players.load(Ordering::Relaxed) == 0 {
             return UNPLAYED;
         }
-        let pace = (self.hub.config().merge_window.0 / OF_WINDOW).min(UNPLAYED);
+        let pace = (self.hub.config().merge_window.0 / OF_WINDOW).min(PLAYED);
         if pace < WORTHWHILE { Duration::ZERO } else { pace }
     }
 

@@ -1,6 +1,6 @@
 use std::{fmt, ops::Deref};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::chunk::MAX_HEADER;
 
@@ -45,7 +45,7 @@ impl Payload {
 
     /// The body as shared bytes; no copy.
     pub fn into_bytes(self) -> Bytes {
-        Bytes::from(self.buffer).slice(MAX_HEADER..)
+        from(self.buffer, MAX_HEADER)
     }
 
     /// Writes `header`, at most [`MAX_HEADER`] bytes, right before the body; header and body as one; no copy of the
@@ -53,8 +53,16 @@ impl Payload {
     pub(crate) fn into_headed(mut self, header: &[u8]) -> Bytes {
         let start = MAX_HEADER - header.len();
         self.buffer[start..MAX_HEADER].copy_from_slice(header);
-        Bytes::from(self.buffer).slice(start..)
+        from(self.buffer, start)
     }
+}
+
+/// The buffer from `start` on. Not a slice of it: that would be a second owner for a moment, and the count of owners an
+/// allocation that what nobody plays does without.
+fn from(buffer: Vec<u8>, start: usize) -> Bytes {
+    let mut bytes = Bytes::from(buffer);
+    bytes.advance(start);
+    bytes
 }
 
 impl From<&[u8]> for Payload {
