@@ -4,8 +4,14 @@ mod running;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::time::Duration;
 
+use anabranch_core::client::Destination;
+use anabranch_load::{LoadOptions, load};
 use running::{Program, RtmpClient, audio, audio_header, video, video_header, wait_for};
+
+/// Metadata and the sequence headers of sound and picture.
+const HEADERS: f64 = 3.0;
 
 /// An exposition in the text format, read strictly.
 #[derive(Debug, Default)]
@@ -192,6 +198,28 @@ fn the_numbers_are_those_that_clients_count() {
         .sum();
     assert_eq!(closed, 2.0);
     assert!(!after.series.keys().any(|series| series.contains("stream=\"cam\"")), "it has no series any more");
+}
+
+#[test]
+fn the_numbers_agree_with_those_of_the_load_tool() {
+    let program = Program::start("");
+    let destination = Destination::parse(&format!("rtmp://{}/live/load", program.rtmp)).expect("a URL");
+    let options =
+        LoadOptions { publishers: 2, players: 6, duration: Duration::from_secs(2), ..LoadOptions::to(destination) };
+    let report = load(&options, |_| {}).expect("a load");
+    assert_eq!((report.publishers, report.players, report.error_count()), (2, 6, 0), "{:?}", report.errors);
+    let found = wait_for("the end of all", || {
+        let found = Exposition::of(&program);
+        (found.value("anabranch_connections") == 0.0).then_some(found)
+    });
+    assert_eq!(found.value("anabranch_connections_accepted_total"), 8.0);
+    assert_eq!(found.value("anabranch_dropped_frames_total"), report.gaps as f64);
+    // The tool counts while it measures, the server from the beginning to the end. Each frame goes to three players,
+    // and a player that joins late gets headers that its predecessors had.
+    let (received, sent) = (found.value("anabranch_received_frames_total"), found.value("anabranch_sent_frames_total"));
+    assert!(report.frames > 0 && sent >= report.frames as f64, "{sent} frames sent, {} counted", report.frames);
+    assert!(sent <= 3.0 * received + 6.0 * HEADERS, "{sent} frames sent, {received} received");
+    assert!(found.value("srs_send_bytes_total") >= report.bytes as f64);
 }
 
 #[test]
