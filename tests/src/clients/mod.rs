@@ -3,6 +3,7 @@
 //! Nothing here sleeps for luck: every wait is for something that can be seen (a line in a log, a file that grows, an
 //! exit), and gives up with the name of what did not come. What a process printed is shown when its test fails.
 
+mod authority;
 mod binaries;
 mod flv;
 mod folder;
@@ -15,6 +16,7 @@ mod server;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use authority::Authority;
 pub use binaries::{Example, Runtime};
 pub use flv::{Tag, TagKind, assert_same_media, assert_same_tags, media_tags, tags};
 pub use folder::Folder;

@@ -3,7 +3,9 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anabranch_tests::clients::{Folder, PATIENCE, Process, Runtime, Server, Tag, media_tags, replay, wait_for};
+use anabranch_tests::clients::{
+    Authority, Folder, PATIENCE, Process, Runtime, Server, Tag, media_tags, replay, wait_for,
+};
 use serde_json::json;
 
 use super::hashes::Hashes;
@@ -21,10 +23,9 @@ fn what_obs_publishes_arrives_bit_exact_and_ends_well() {
     server.wait_players("live/cam", 2);
 
     let port = unused_port();
-    configure(&folder, &server, port);
-    let screen = Process::start("Xvfb", "-displayfd 1 -screen 0 800x600x24 -nolisten tcp".split(' '));
-    let display = wait_for("display", PATIENCE, || screen.stdout().first().cloned());
-    let obs = start(&folder, &display);
+    configure(&folder, &format!("rtmp://{}/live", server.address()), port);
+    let (_screen, display) = screen();
+    let obs = Process::start("env", obs(&folder, &display));
     let publisher = server.wait_publishers("live/cam", 1).swap_remove(0).text;
     assert!(publisher.contains("FMLE/3.0 (compatible; FMSc/1.0)"), "{publisher}");
     wait_for("three seconds of stream", PATIENCE, || (pictures(&dumped) >= 90).then_some(()));
@@ -75,6 +76,36 @@ fn what_obs_publishes_arrives_bit_exact_and_ends_well() {
     assert!(lines.iter().any(|line| line.contains("FMLE/3.0 (compatible; FMSc/1.0)")), "{lines:?}");
 }
 
+#[test]
+fn obs_publishes_over_rtmps() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    authority.issue("server", &["localhost"]);
+    let mut server = authority.server(&["server"]);
+    let dumped = folder.file("rtmpdump.flv");
+    let mut rtmpdump = server.rtmpdump("live/cam", &dumped);
+    server.wait_players("live/cam", 1);
+
+    // OBS trusts whom the system trusts: for it alone that is our authority.
+    let trusted = folder.file("trusted");
+    fs::create_dir(&trusted).expect("the folder can be written");
+    fs::copy(authority.ca(), trusted.join("ca.pem")).expect("the folder can be written");
+    let port = unused_port();
+    configure(&folder, &format!("rtmps://localhost:{}/live", server.address().port()), port);
+    let (_screen, display) = screen();
+    let line = ["--mount", "sh", "-c", "mount --bind \"$0\" /etc/ssl/certs && exec env \"$@\""].map(str::to_owned);
+    let line = line.into_iter().chain([trusted.display().to_string()]).chain(obs(&folder, &display));
+    let _obs = Process::start("unshare", line);
+    let publisher = server.wait_publishers("live/cam", 1).swap_remove(0).text;
+    assert!(publisher.contains("FMLE/3.0 (compatible; FMSc/1.0)"), "{publisher}");
+    wait_for("three seconds of stream", PATIENCE, || (pictures(&dumped) >= 90).then_some(()));
+    let mut control = ObsControl::connect(port);
+    assert_eq!(control.request("GetStreamStatus")["outputSkippedFrames"], 0);
+    control.request("StopStream");
+    rtmpdump.wait_success(PATIENCE);
+    server.wait_closed_without_loss(2);
+    server.stop();
+}
+
 fn pictures(file: &Path) -> usize {
     if !file.exists() {
         return 0;
@@ -82,7 +113,15 @@ fn pictures(file: &Path) -> usize {
     media_tags(file).iter().filter(|tag| tag.is_picture()).count()
 }
 
-fn start(folder: &Folder, display: &str) -> Process {
+/// A screen, and its number.
+fn screen() -> (Process, String) {
+    let screen = Process::start("Xvfb", "-displayfd 1 -screen 0 800x600x24 -nolisten tcp".split(' '));
+    let display = wait_for("display", PATIENCE, || screen.stdout().first().cloned());
+    (screen, display)
+}
+
+/// What `env` is to start OBS with.
+fn obs(folder: &Folder, display: &str) -> Vec<String> {
     let run = folder.file("run");
     fs::create_dir(&run).expect("the folder can be written");
     fs::set_permissions(&run, fs::Permissions::from_mode(0o700)).expect("permissions can be changed");
@@ -96,11 +135,11 @@ fn start(folder: &Folder, display: &str) -> Process {
     ];
     let line = "obs --startstreaming --startrecording --minimize-to-tray --disable-updater --multi --profile Test \
                 --collection Test";
-    Process::start("env", environment.into_iter().chain(line.split_whitespace().map(str::to_owned)))
+    environment.into_iter().chain(line.split_whitespace().map(str::to_owned)).collect()
 }
 
 /// The files that a person makes with the dialogs of OBS: a profile with our server and a scene with a clip.
-fn configure(folder: &Folder, server: &Server, port: u16) {
+fn configure(folder: &Folder, server: &str, port: u16) {
     let base = folder.file(".config/obs-studio");
     let write = |name: &str, text: &str| {
         let path = base.join(name);
@@ -126,7 +165,6 @@ fn configure(folder: &Folder, server: &Server, port: u16) {
             folder.path().display()
         ),
     );
-    let server = format!("rtmp://{}/live", server.address());
     let service = json!({"type": "rtmp_custom", "settings": {"server": server, "key": "cam", "use_auth": false}});
     write("basic/profiles/Test/service.json", &service.to_string());
     let clip = json!({"local_file": super::LONG.file(), "is_local_file": true, "looping": true, "hw_decode": false});

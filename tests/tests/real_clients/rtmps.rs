@@ -5,77 +5,28 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_tests::clients::{Folder, PATIENCE, Process, Runtime, Server, assert_same_packets, media_tags, wait_for};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use anabranch_tests::clients::{
+    Authority, PATIENCE, Process, Runtime, Server, assert_same_packets, media_tags, wait_for,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::SHORT;
 
-/// An authority, and a folder with what it vouches for.
-struct Authority {
-    folder: Folder,
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, "Anabranch's tests");
-        let key = KeyPair::generate().expect("there is randomness");
-        let issuer = CertifiedIssuer::self_signed(params, key).expect("it signs itself");
-        let folder = Folder::new();
-        fs::write(folder.file("ca.pem"), issuer.pem()).expect("the folder can be written");
-        Authority { folder, issuer }
+/// The certificate that a client gets which asks for this name, verified.
+fn certificate_for(authority: &Authority, server: SocketAddr, name: &'static str) -> Vec<u8> {
+    let mut roots = RootCertStore::empty();
+    let ca = CertificateDer::from_pem_file(authority.ca()).expect("it was written");
+    roots.add(ca).expect("it is an authority");
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let name = ServerName::try_from(name).expect("it is a name");
+    let mut connection = ClientConnection::new(Arc::new(config), name).expect("it can begin");
+    let mut socket = TcpStream::connect(server).expect("it listens");
+    while connection.is_handshaking() {
+        connection.complete_io(&mut socket).expect("the certificate is valid for the name");
     }
-
-    /// Makes a certificate for these names, in `name.pem` with its key in `name.key`; its bytes.
-    fn issue(&self, name: &str, names: &[&str]) -> Vec<u8> {
-        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        let key = KeyPair::generate().expect("there is randomness");
-        let params = CertificateParams::new(names).expect("the names can be names");
-        let certificate = params.signed_by(&key, &self.issuer).expect("it signs");
-        fs::write(self.file(&format!("{name}.key")), key.serialize_pem()).expect("the folder can be written");
-        fs::write(self.file(&format!("{name}.pem")), certificate.pem()).expect("the folder can be written");
-        certificate.der().to_vec()
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.file(name)
-    }
-
-    fn ca(&self) -> String {
-        self.file("ca.pem").display().to_string()
-    }
-
-    /// A server with these certificates, on one port for both: RTMP and RTMPS.
-    fn server(&self, certificates: &[&str]) -> Server {
-        let mut text = "[tls]\non_rtmp_ports = true\ncheck = \"100ms\"\n".to_owned();
-        for name in certificates {
-            let (certificate, key) = (self.file(&format!("{name}.pem")), self.file(&format!("{name}.key")));
-            text.push_str(&format!("[[tls.certificates]]\ncertificate = {certificate:?}\nkey = {key:?}\n"));
-        }
-        let file = self.file("anabranch.toml");
-        fs::write(&file, text).expect("the folder can be written");
-        Server::start(Runtime::Smol, &["--config", &file.display().to_string()])
-    }
-
-    /// The certificate that a client gets which asks for this name, verified.
-    fn certificate_for(&self, server: SocketAddr, name: &'static str) -> Vec<u8> {
-        let mut roots = RootCertStore::empty();
-        let ca = CertificateDer::from_pem_file(self.ca()).expect("it was written");
-        roots.add(ca).expect("it is an authority");
-        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        let name = ServerName::try_from(name).expect("it is a name");
-        let mut connection = ClientConnection::new(Arc::new(config), name).expect("it can begin");
-        let mut socket = TcpStream::connect(server).expect("it listens");
-        while connection.is_handshaking() {
-            connection.complete_io(&mut socket).expect("the certificate is valid for the name");
-        }
-        connection.peer_certificates().expect("it has shown one")[0].to_vec()
-    }
+    connection.peer_certificates().expect("it has shown one")[0].to_vec()
 }
 
 fn rtmps(server: &Server, stream: &str) -> String {
@@ -106,7 +57,7 @@ fn ffmpeg_publishes_and_plays_over_rtmps_while_the_certificate_is_changed() {
     let first = authority.issue("server", &["localhost"]);
     let mut server = authority.server(&["server"]);
     let address = server.address();
-    assert_eq!(authority.certificate_for(address, "localhost"), first);
+    assert_eq!(certificate_for(&authority, address, "localhost"), first);
 
     let url = rtmps(&server, "live/cam");
     let received = authority.file("received.flv");
@@ -120,7 +71,7 @@ fn ffmpeg_publishes_and_plays_over_rtmps_while_the_certificate_is_changed() {
     assert_ne!(first, second);
     wait_for("the new certificate", PATIENCE, || {
         std::thread::sleep(Duration::from_millis(50));
-        (authority.certificate_for(address, "localhost") == second).then_some(())
+        (certificate_for(&authority, address, "localhost") == second).then_some(())
     });
     assert!(publisher.is_running(), "it was changed under a live session");
     publisher.wait_success(PATIENCE);
@@ -152,7 +103,7 @@ fn each_name_gets_its_certificate_and_unknown_ones_the_first() {
     for (name, expected) in
         [("localhost", &local), ("media.example", &media), ("edge.media.example", &media), ("localhost", &local)]
     {
-        assert_eq!(&authority.certificate_for(server.address(), name), expected, "{name}");
+        assert_eq!(&certificate_for(&authority, server.address(), name), expected, "{name}");
     }
 }
 
