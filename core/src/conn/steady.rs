@@ -13,7 +13,7 @@ const LARGEST: usize = 1 << 20;
 /// is left over is polled.
 const PLACES: usize = 3;
 /// How long what was written is not yet counted in the statistics, at most, while more is written.
-const UNCOUNTED: Duration = Duration::from_secs(1);
+const UNCOUNTED: Duration = Duration::from_millis(250);
 
 /// What is new in a stream, for all players at one place in it, see [`Conn::next_batch`].
 #[derive(Debug, Clone)]

@@ -60,6 +60,8 @@ use crate::url::StreamKey;
 #[derive(Debug, Clone)]
 pub struct Hub {
     shared: Arc<Mutex<Registry>>,
+    /// How many publish.
+    publishers: Arc<AtomicUsize>,
     config: Arc<HubConfig>,
 }
 
@@ -221,13 +223,13 @@ impl Stream {
 impl Hub {
     /// A hub without streams.
     pub fn new(config: HubConfig) -> Self {
-        Hub { shared: Arc::default(), config: Arc::new(config) }
+        Hub { shared: Arc::default(), publishers: Arc::default(), config: Arc::new(config) }
     }
 
     /// The same hub with other settings for the streams that are created through it.
     #[must_use]
     pub fn with_config(&self, config: Arc<HubConfig>) -> Self {
-        Hub { shared: self.shared.clone(), config }
+        Hub { shared: self.shared.clone(), publishers: self.publishers.clone(), config }
     }
 
     /// Takes the publish lock of a name and begins to publish. Of two that try at the same time exactly one gets it.

@@ -9,9 +9,11 @@ use crate::message::{Message, MessageType};
 use crate::source::{Flush, Frame, FrameKind, Timeline};
 use crate::url::StreamKey;
 
-/// How long what nobody plays may wait with the system: a player who comes meanwhile begins that much further back, and
-/// the end of a publisher who is gone is seen that much later.
+/// How long what nobody plays may wait with the system, at most: a player who comes meanwhile begins that much further
+/// back, and the end of a publisher is seen that much later, up to which its name is taken.
 const UNPLAYED: Duration = Duration::from_millis(80);
+/// For each publisher of the server. Few cost so little that nobody need wait for their ends.
+const A_PUBLISHER: Duration = Duration::from_micros(500);
 /// Of a merge window: what is late by that much is hardly later than it was to be.
 const OF_WINDOW: u32 = 10;
 /// However long the window is.
@@ -37,6 +39,7 @@ pub struct Publisher {
 
 impl Publisher {
     pub(super) fn new(hub: Hub, stream: Arc<Stream>, claim: u64, timeline: Timeline, epoch: u64) -> Self {
+        hub.publishers.fetch_add(1, Ordering::Relaxed);
         Publisher { hub, stream, claim, timeline, epoch, flush: Flush::default(), malformed: 0, now: None }
     }
 
@@ -84,13 +87,15 @@ impl Publisher {
         self.hub.player_count(&self.stream.key)
     }
 
-    /// How much later than it comes the publisher's next message may be noticed: a while if nobody plays the stream, or
-    /// if frames wait for company much longer anyway.
+    /// How much later than it comes the publisher's next message may be noticed: a while if nobody plays the stream and
+    /// many publish, or if frames wait for company much longer anyway.
     pub fn pace(&self) -> Duration {
-        if self.stream.players.load(Ordering::Relaxed) == 0 {
-            return UNPLAYED;
-        }
-        let pace = (self.hub.config().merge_window.0 / OF_WINDOW).min(PLAYED);
+        let pace = if self.stream.players.load(Ordering::Relaxed) == 0 {
+            let publishers = u32::try_from(self.hub.publishers.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+            A_PUBLISHER.saturating_mul(publishers).min(UNPLAYED)
+        } else {
+            (self.hub.config().merge_window.0 / OF_WINDOW).min(PLAYED)
+        };
         if pace < WORTHWHILE { Duration::ZERO } else { pace }
     }
 
@@ -139,6 +144,7 @@ impl Drop for Publisher {
             }
         }
         drop(source);
+        self.hub.publishers.fetch_sub(1, Ordering::Relaxed);
         self.hub.give_up(&self.stream.key, self.claim);
     }
 }

@@ -405,7 +405,11 @@ impl World {
                 let at = slot.subscribed.iter().position(|subscribed| *subscribed == stream);
                 slot.subscribed.swap_remove(at.expect("who is unsubscribed was subscribed"));
             }
-            Action::Ask(ask) => slot.questions.ask(*ask),
+            Action::Ask(ask) => {
+                slot.questions.ask(*ask);
+                // Nobody came for it until its time was over: then silence has decided already.
+                slot.questions.expire(self.now);
+            }
             Action::Tell(notice) => slot.questions.tell(&notice),
             Action::Wake(stream) => {
                 for slot in self.slots.iter_mut().flatten().filter(|slot| slot.subscribed.contains(&stream)) {

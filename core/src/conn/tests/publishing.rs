@@ -210,12 +210,18 @@ fn a_publisher_is_read_at_leisure_while_nobody_waits_for_its_media() {
     let mut client = site.client();
     assert_eq!(client.conn.pace(), Duration::ZERO, "nothing is known of it yet");
     client.say(&site, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    assert_eq!(client.conn.pace(), Duration::ZERO, "it is alone: its end is to be seen at once");
+    let mut others: Vec<_> = (1..300).map(|number| site.publisher(&format!("cam{number}"))).collect();
     let unplayed = client.conn.pace();
     assert!(unplayed > Duration::ZERO && unplayed <= Duration::from_millis(80), "{unplayed:?}");
     let mut player = site.player("cam");
     assert_eq!(client.conn.pace(), Duration::ZERO, "somebody watches");
     assert_eq!(player.conn.pace(), Duration::ZERO);
     player.disconnect(&site);
+    assert_eq!(client.conn.pace(), unplayed);
+    others.drain(20..).for_each(|mut other| other.disconnect(&site));
+    assert_eq!(client.conn.pace(), Duration::ZERO, "few are left");
+    others.extend((21..300).map(|number| site.publisher(&format!("cam{number}"))));
     assert_eq!(client.conn.pace(), unplayed);
     client.say(&site, &peer::play(0, "other"));
     assert_eq!(client.conn.pace(), Duration::ZERO, "a player's commands are not to wait");
