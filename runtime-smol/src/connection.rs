@@ -7,16 +7,16 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anabranch_core::conn::{Action, Batches, Conn, Output, PACED_READ, Report, Share};
+use anabranch_core::conn::{Action, Batches, Conn, Output, Report, Share};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::{CloseReason, Wait};
 use anabranch_host::{Lines, Link, Runtime};
 use tracing::warn;
 
 use crate::fanout::Member;
-use crate::reactor::BEAT;
+use crate::leisure::Leisure;
 use crate::transport::{Taken, Transport, Written, lost};
 use crate::worker::{Arrival, Local};
 
@@ -88,7 +88,7 @@ impl Connection {
             state: Mutex::new(state),
         });
         host.enter(id, &connection);
-        local.spawn(Task { connection, local: local.clone(), next_read: None });
+        local.spawn(Task { connection, local: local.clone(), leisure: Leisure::default() });
     }
 
     /// There is something new in a stream. A connection whose socket is full is left to its task.
@@ -287,8 +287,7 @@ impl State {
 struct Task {
     connection: Arc<Connection>,
     local: Rc<Local>,
-    /// When it reads again, if it does so at leisure: events of the socket do not matter until then.
-    next_read: Option<Instant>,
+    leisure: Leisure,
 }
 
 impl Future for Task {
@@ -327,14 +326,15 @@ impl Task {
             }
             let mut taken = Taken::Nothing;
             // What is read at leisure is read also when something is to be done: it may go along.
-            let early = due && self.next_read.is_some() && !self.may_read();
-            if state.wait.read && (early || self.may_read()) {
+            let may_read = self.leisure.may_read(&local, slot);
+            let early = due && self.leisure.is_on() && !may_read;
+            if state.wait.read && (early || may_read) {
                 let size = state.conn.read_size();
                 drop(state);
                 taken = connection.read(&local, size);
                 state = connection.state();
                 if !early {
-                    self.choose_pace(taken, state.conn.pace());
+                    self.leisure.choose(&local, slot, &connection.transport, taken, state.conn.pace());
                 }
                 if connection.transport.is_full() {
                     state.fill(&local, slot);
@@ -351,10 +351,10 @@ impl Task {
                 local.shared.host.leave(connection.id, &connection.lines, &report);
                 return Poll::Ready(());
             }
-            let next_read = self.next_read.filter(|_| state.wait.read);
+            let next_read = self.leisure.next_read(&state.wait);
             let deadline = state.wait.deadline.into_iter().chain(next_read).min();
             local.reactor().park(slot, context.waker(), deadline);
-            if !(state.wait.read && self.may_read()) {
+            if !(state.wait.read && self.leisure.may_read(&local, slot)) {
                 return Poll::Pending;
             }
             // Sixty thousand of the shortest messages fit into a buffer, and all of them are work.
@@ -364,27 +364,6 @@ impl Task {
         }
         context.waker().wake_by_ref();
         Poll::Pending
-    }
-
-    fn may_read(&self) -> bool {
-        match self.next_read {
-            Some(next) => next <= Instant::now(),
-            None => self.local.reactor().is_readable(self.connection.slot),
-        }
-    }
-
-    /// Reads at leisure where the core says that nobody waits for it, as long as reading finds something, and not so
-    /// much that the system's buffers would not hold what comes meanwhile.
-    fn choose_pace(&mut self, taken: Taken, pace: Duration) {
-        let little = matches!(taken, Taken::Some(1..PACED_READ));
-        let (slot, transport) = (self.connection.slot, &self.connection.transport);
-        let mut reactor = self.local.reactor();
-        let at_leisure = match (little && !pace.is_zero(), self.next_read.is_some()) {
-            (true, false) => reactor.rest(slot, transport.socket()),
-            (false, true) => !reactor.attend(slot, transport.socket()),
-            (wanted, _) => wanted,
-        };
-        self.next_read = at_leisure.then(|| reactor.beat(Instant::now() + pace.max(BEAT)));
     }
 }
 

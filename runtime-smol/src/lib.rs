@@ -47,6 +47,7 @@
 mod accept;
 mod connection;
 mod fanout;
+mod leisure;
 #[cfg(feature = "tls")]
 mod preface;
 mod reactor;
