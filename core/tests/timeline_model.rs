@@ -104,7 +104,9 @@ proptest! {
         let mut model = Model { newest: None, arrived: now, audio: None, video: None };
         let mut timeline = Timeline::new(Timestamps::Monotonic);
         if let Some((timestamp, ago)) = predecessor {
-            model.newest = Some(i64::from(timestamp));
+            let end = Some(i64::from(timestamp));
+            // No frame of either kind lies before the predecessor's end.
+            (model.newest, model.audio, model.video) = (end, end, end);
             model.arrived = now - ago as i64;
             timeline = Timeline::resuming(Timestamps::Monotonic, timestamp, at(model.arrived));
         }
