@@ -108,12 +108,15 @@ impl Server {
             (mio::net::TcpListener::from_std(listener), carrier)
         });
         let listeners: Vec<_> = listeners.collect();
+        // async-io makes what it needs of the system at its first use: not when clients have taken all there is.
+        block_on(Timer::after(Duration::ZERO));
         thread::scope(|scope| {
             // Dropped on every way out of here, with which all threads end.
             let (running, over) = bounded::<()>(1);
             let mut beginnings = arriving.into_iter().enumerate().map(|(number, arriving)| {
                 let reactor = Reactor::new().expect("the system gives an event queue");
-                Beginning { number, reactor, arriving, over: over.clone() }
+                let bell = reactor.bell().expect("the system gives a bell for it");
+                Beginning { number, reactor, bell, arriving, over: over.clone() }
             });
             // One thread accepts for all, this one: the C library's allocator serves a program's first thread best.
             let first = beginnings.next().expect("there is at least one thread");

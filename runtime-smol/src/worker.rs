@@ -124,6 +124,9 @@ const FAILS: &str = "the system's event queue works";
 pub(crate) struct Beginning {
     pub(crate) number: usize,
     pub(crate) reactor: Reactor,
+    /// What wakes it: made before the first connection is accepted, of which there may be as many as the system has
+    /// files for.
+    pub(crate) bell: mio::Waker,
     pub(crate) arriving: Arriving,
     /// Ends the thread.
     pub(crate) over: Receiver<()>,
@@ -135,8 +138,8 @@ impl Beginning {
     /// # Panics
     /// If the system's event queue fails, which no reason is known for.
     pub(crate) fn run(self, shared: &Arc<Shared>, begin: impl FnOnce(&Rc<Local>)) {
-        let Beginning { number, reactor, arriving, over } = self;
-        let bell = Arc::new(Bell { state: AtomicU8::new(AWAKE), waker: reactor.bell().expect(FAILS) });
+        let Beginning { number, reactor, bell, arriving, over } = self;
+        let bell = Arc::new(Bell { state: AtomicU8::new(AWAKE), waker: bell });
         let waker = Waker::from(bell.clone());
         let executor = Rc::new(LocalExecutor::new());
         let local = Rc::new(Local {
