@@ -83,7 +83,7 @@ pub struct Conn {
     check: Option<Box<BandwidthCheck>>,
     publishing: Vec<Publishing>,
     playing: Vec<Playing>,
-    /// What is noted of a player only here, and that it is one of those; until the next call.
+    /// Whether it can be written to without being polled, with what is noted only there; until the next call.
     standing: Standing,
     actions: VecDeque<Action>,
     /// What publishers and players of this connection that have ended leave for the report.

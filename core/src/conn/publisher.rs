@@ -153,7 +153,8 @@ impl Conn {
     /// How long to leave what the peer sends unread, after a read that brought less than [`PACED_READ`] bytes. What comes
     /// meanwhile is read at once then, and costs one call instead of one for each message. Zero, that is read whenever
     /// there is something, for whoever waits for an answer: all but publishers whose media nobody waits for, because
-    /// nobody plays it and many publish, or because the merge window is far longer. A hint: ignoring it is right, and dearer.
+    /// nobody plays it and many publish, or because the merge window is far longer. A hint: ignoring it is right, and
+    /// dearer.
     pub fn pace(&self) -> Duration {
         let busy = self.pending.is_some() || !self.playing.is_empty() || self.session.is_closing();
         let paces = self.publishing.iter().map(Publishing::pace);

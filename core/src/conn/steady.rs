@@ -66,11 +66,11 @@ impl Share<'_> {
 }
 
 /// Whether what comes next can be written to a connection without polling it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) enum Standing {
     /// It must be polled first.
-    #[default]
     Unknown,
+    /// It can, from this place on.
     Steady(Steady),
     /// A batch is being written to it.
     Writing,
