@@ -55,7 +55,7 @@ fn settings(base: &str) -> String {
         ("on_stop", "sessions"),
     ];
     let hooks: String = hooks.iter().map(|(name, path)| hook(name, path)).collect();
-    format!("[server]\nid = 'vid-1a09d14'\n[defaults.hooks]\n{hooks}")
+    format!("[server]\nid = 'vid-1a09d14'\n[log]\nlevel = 'debug'\n[defaults.hooks]\n{hooks}")
 }
 
 fn api() -> Backend {
@@ -80,6 +80,8 @@ fn visit(program: &Program, backend: &Backend) -> Vec<Call> {
     backend.wait_calls(4);
     player.leave();
     backend.wait_calls(6);
+    // Until the answer to its end is read, a call to the same URL needs a connection of its own.
+    program.wait_lines("/api/v1/clients about conn", 3);
     publisher.leave();
     backend.wait_calls(8)
 }
