@@ -12,12 +12,12 @@
 //!
 //! Frames look like H.264 and AAC to a server: valid sequence headers, key frames, realistic sizes. In what would be a
 //! picture each says which one it is and when it was sent, and all its other bytes follow from that. So players see
-//! gaps, a wrong order and damage, and know how long a frame was on the way. Where they share a process with the
-//! publisher, that is: elsewhere the clock means nothing and latencies are left out.
+//! gaps, a wrong order and damage, and know how long a frame was on the way. Where they share a clock with the
+//! publisher, that is, on Linux a machine: elsewhere latencies are left out.
 //!
 //! # What the machine can do
-//! `anabranch-load limit` is a loop that speaks no protocol and sends prepared bytes to whoever connects;
-//! `anabranch-load count` plays it and measures. See [`limit`].
+//! `anabranch-load limit` lets players in and from then on is a bare loop that sends all of them the same bytes: what the
+//! writes alone cost, with the same players as any other server. See [`limit`].
 //!
 //! # What the numbers mean
 //! - *latency*: from the moment a frame is handed to the publisher's socket queue until the player has all of it,
@@ -29,7 +29,7 @@
 //! - *frames missing*: by their numbers, for audio and video apart. A publisher's next run begins a new count.
 
 mod cast;
-pub mod count;
+mod clock;
 pub mod crowd;
 mod histogram;
 pub mod limit;

@@ -143,7 +143,7 @@ pub fn load(options: &LoadOptions, mut progress: impl FnMut(&Progress)) -> io::R
         process::cpu_seconds(pid).map_err(|error| io::Error::new(error.kind(), format!("process {pid}: {error}")))?;
     }
     let loops =
-        (0..options.threads.max(1)).map(|number| Loop::start(number, &options, address, origin, &shared, &measuring));
+        (0..options.threads.max(1)).map(|number| Loop::start(number, &options, address, &shared, &measuring));
     let mut run = Run {
         loops: loops.collect::<io::Result<_>>()?,
         shared,
@@ -224,13 +224,12 @@ impl Loop {
         number: u32,
         options: &Arc<LoadOptions>,
         address: SocketAddr,
-        origin: Instant,
         shared: &Arc<Shared>,
         measuring: &Arc<Measuring>,
     ) -> io::Result<Loop> {
         let tally = Arc::new(Tally::default());
         let seed = options.seed.wrapping_mul(1000).wrapping_add(u64::from(number));
-        let crowd = Crowd::new(seed, origin, tally.clone(), measuring.clone())?;
+        let crowd = Crowd::new(seed, tally.clone(), measuring.clone())?;
         let mut cast = Cast::new(number, options, address, shared.clone());
         let thread = thread::Builder::new().name(format!("load-{number}")).spawn(move || {
             let numbers = crowd.run(&mut cast)?;

@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use anabranch_core::client::Destination;
 use anabranch_core::handshake::ClientKind;
-use anabranch_load::count::{CountOptions, count};
 use anabranch_load::limit::Limit;
 use anabranch_load::media::MediaOptions;
-use anabranch_load::{Layout, LoadOptions, Progress, Report, load};
+use anabranch_load::{Layout, LoadOptions, Progress, load};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
@@ -34,7 +33,8 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Sends prepared bytes to whoever connects, without any protocol: what the machine can do at best
+    /// Lets players in, sends all of them the same bytes and does nothing else: what the machine can do at best. Play it
+    /// with `--publishers 0`
     Limit {
         /// Where to listen
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1936")]
@@ -46,34 +46,6 @@ enum Command {
 
         #[command(flatten)]
         media: MediaArguments,
-    },
-    /// Plays what `limit` sends, with the same options for the media
-    Count {
-        /// Where `limit` listens
-        #[arg(default_value = "127.0.0.1:1936")]
-        address: SocketAddr,
-
-        /// How many players
-        #[arg(long, value_name = "COUNT", default_value_t = 100)]
-        players: u32,
-
-        /// How long to measure, in seconds
-        #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-        duration: Duration,
-
-        /// How long to wait for all players before measuring those that are there, in seconds
-        #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
-        patience: Duration,
-
-        /// The process of `limit`, to measure what it costs
-        #[arg(long, value_name = "PID")]
-        server_pid: Option<u32>,
-
-        #[command(flatten)]
-        media: MediaArguments,
-
-        #[command(flatten)]
-        output: Output,
     },
 }
 
@@ -248,20 +220,11 @@ fn main() -> ExitCode {
 
 /// Fails if there were errors.
 fn run(options: &Options) -> io::Result<ExitCode> {
-    match &options.command {
-        Some(Command::Limit { listen, window, media }) => {
-            let limit = Limit::bind(*listen, &media.options(), Duration::from_millis(*window))?;
-            eprintln!("process {} sends to whoever connects to {}", std::process::id(), limit.address()?);
-            limit.run(&AtomicBool::new(false))?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Some(Command::Count { address, players, duration, patience, server_pid, media, output }) => {
-            let (address, players, duration, patience) = (*address, *players, *duration, *patience);
-            let (media, server_pid) = (media.options(), *server_pid);
-            let report = count(&CountOptions { address, players, media, duration, patience, server_pid })?;
-            return finish(&report, output);
-        }
-        None => {}
+    if let Some(Command::Limit { listen, window, media }) = &options.command {
+        let limit = Limit::bind(*listen, &media.options(), Duration::from_millis(*window))?;
+        eprintln!("process {} sends to whoever plays from {}", std::process::id(), limit.address()?);
+        limit.run(&AtomicBool::new(false))?;
+        return Ok(ExitCode::SUCCESS);
     }
     let destination = destination(options.url.as_deref().unwrap_or_default())?;
     let quiet = options.output.quiet;
@@ -270,11 +233,7 @@ fn run(options: &Options) -> io::Result<ExitCode> {
             eprintln!("{}", line(progress));
         }
     })?;
-    finish(&report, &options.output)
-}
-
-fn finish(report: &Report, output: &Output) -> io::Result<ExitCode> {
-    output.write(&report.to_string(), &report.to_json())?;
+    options.output.write(&report.to_string(), &report.to_json())?;
     Ok(if report.error_count() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

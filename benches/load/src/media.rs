@@ -8,6 +8,8 @@ use anabranch_core::amf::Object;
 use anabranch_core::amf::amf0::Encoder;
 use anabranch_core::message::Message;
 
+use crate::clock;
+
 /// A key frame is this many times as long as the mean of the others, as x264 makes them of moving pictures.
 const KEY_FACTOR: f64 = 6.0;
 /// Samples in one AAC frame.
@@ -23,7 +25,7 @@ const VIDEO_HEAD: usize = 10;
 const AUDIO_HEAD: usize = 2;
 /// Where what makes a frame recognizable begins.
 const MAGIC: [u8; 4] = *b"anaL";
-/// Magic, process, stream, run, number, time.
+/// Magic, clock, stream, run, number, time.
 const STAMP: usize = 4 + 4 + 4 + 4 + 4 + 8;
 
 /// An AVC decoder configuration record with an SPS of 1280x720, baseline, and a PPS.
@@ -64,11 +66,6 @@ impl MediaOptions {
         (self.gop.as_secs_f64() * self.fps).round().max(1.0) as u32
     }
 
-    /// The time from one key frame to the next, in whole frames.
-    pub(crate) fn gop_time(&self) -> Duration {
-        Duration::from_secs_f64(f64::from(self.gop_frames()) / self.fps)
-    }
-
     /// Length of a body in bytes.
     fn length(&self, kind: Kind, number: u32) -> usize {
         let (bytes, least) = match kind {
@@ -87,7 +84,7 @@ impl MediaOptions {
     }
 
     /// When a frame is due, from the stream's beginning on.
-    pub(crate) fn time(&self, kind: Kind, number: u32) -> Duration {
+    fn time(&self, kind: Kind, number: u32) -> Duration {
         match kind {
             Kind::Audio => Duration::from_nanos(u64::from(number) * AAC_SAMPLES * 1_000_000_000 / AUDIO_RATE),
             Kind::Video => Duration::from_secs_f64(f64::from(number) / self.fps),
@@ -150,7 +147,7 @@ impl Feed {
     }
 
     /// Appends what is due by `now`, in front of the first frame with what a stream begins with.
-    pub fn take_due(&mut self, now: Instant, origin: Instant, out: &mut Vec<Message>) {
+    pub fn take_due(&mut self, now: Instant, out: &mut Vec<Message>) {
         if self.start > now {
             return;
         }
@@ -170,11 +167,11 @@ impl Feed {
                 Kind::Video => &mut self.video,
             };
             let stamp = Stamp {
-                process: std::process::id(),
+                clock: clock::id(),
                 stream: self.stream,
                 run: self.run,
                 number: *number,
-                sent: now.saturating_duration_since(origin).as_nanos() as u64,
+                sent: clock::nanoseconds(now),
             };
             *number += 1;
             let key = stamp.number.is_multiple_of(self.options.gop_frames());
@@ -198,22 +195,22 @@ impl Feed {
 /// What a frame says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
-    /// The process that sent it: the time means something only there.
-    pub process: u32,
+    /// Whose time it is: it means something only where that is the clock.
+    pub clock: u32,
     /// The stream's number.
     pub stream: u32,
     /// Tells one publisher of the stream from the one before.
     pub run: u32,
     /// Counts the frames of its kind.
     pub number: u32,
-    /// Nanoseconds since the load tool began.
+    /// Nanoseconds on that clock.
     pub sent: u64,
 }
 
 impl Stamp {
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&MAGIC);
-        for number in [self.process, self.stream, self.run, self.number] {
+        for number in [self.clock, self.stream, self.run, self.number] {
             out.extend_from_slice(&number.to_be_bytes());
         }
         out.extend_from_slice(&self.sent.to_be_bytes());
@@ -228,9 +225,9 @@ impl Stamp {
         let rest = body.get(head..)?.strip_prefix(&MAGIC)?;
         let (words, rest) = rest.split_first_chunk::<16>()?;
         let (sent, _) = rest.split_first_chunk::<8>()?;
-        let [process, stream, run, number] =
+        let [clock, stream, run, number] =
             [0, 4, 8, 12].map(|at| u32::from_be_bytes([words[at], words[at + 1], words[at + 2], words[at + 3]]));
-        Some(Stamp { process, stream, run, number, sent: u64::from_be_bytes(*sent) })
+        Some(Stamp { clock, stream, run, number, sent: u64::from_be_bytes(*sent) })
     }
 
     /// Whether a body that says this of itself has exactly the bytes it was sent with.
@@ -327,7 +324,7 @@ mod tests {
         let start = Instant::now();
         let mut feed = Feed::new(options.clone(), 3, 5, start);
         let mut messages = Vec::new();
-        feed.take_due(start + Duration::from_secs(count), start, &mut messages);
+        feed.take_due(start + Duration::from_secs(count), &mut messages);
         messages
     }
 
@@ -372,7 +369,7 @@ mod tests {
         ] {
             let mut body = message.payload.to_vec();
             let stamp = Stamp::read(kind, &body).expect("a stamp");
-            assert_eq!((stamp.process, stamp.stream, stamp.run, stamp.number), (std::process::id(), 3, 5, 0));
+            assert_eq!((stamp.clock, stamp.stream, stamp.run, stamp.number), (clock::id(), 3, 5, 0));
             assert!(stamp.fits(kind, &body));
             for at in 0..body.len() {
                 body[at] ^= 1;

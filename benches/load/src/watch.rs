@@ -2,6 +2,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::message::{Message, MessageType};
 
+use crate::clock;
 use crate::media::{Class, Kind, Stamp};
 
 /// One frame in so many is compared byte by byte; key frames always are.
@@ -23,7 +24,7 @@ pub(crate) struct Watch {
 pub(crate) struct Seen {
     /// Frames that were left out before this one.
     pub(crate) gap: u64,
-    /// From its sending; `None` if it was another process that sent it.
+    /// From its sending; `None` if it was sent on another machine.
     pub(crate) latency: Option<Duration>,
     /// The first key frame.
     pub(crate) first: bool,
@@ -43,7 +44,7 @@ impl Watch {
     }
 
     /// Looks at one message that came whole at `now`.
-    pub(crate) fn look(&mut self, message: &Message, now: Instant, origin: Instant) -> Seen {
+    pub(crate) fn look(&mut self, message: &Message, now: Instant) -> Seen {
         let kind = match message.type_id {
             MessageType::AUDIO => Kind::Audio,
             MessageType::VIDEO => Kind::Video,
@@ -98,9 +99,8 @@ impl Watch {
         if sampled && !stamp.fits(kind, body) {
             seen.error = Some("damaged frames");
         }
-        if stamp.process == std::process::id() {
-            let now = now.saturating_duration_since(origin);
-            seen.latency = Some(now.saturating_sub(Duration::from_nanos(stamp.sent)));
+        if stamp.clock == clock::id() {
+            seen.latency = Some(Duration::from_nanos(clock::nanoseconds(now).saturating_sub(stamp.sent)));
         }
         seen
     }
@@ -116,7 +116,7 @@ mod tests {
         let options = MediaOptions { gop: Duration::from_secs(1), ..MediaOptions::default() };
         let start = Instant::now();
         let mut messages = Vec::new();
-        Feed::new(options, stream, run, start).take_due(start + Duration::from_millis(1999), start, &mut messages);
+        Feed::new(options, stream, run, start).take_due(start + Duration::from_millis(1999), &mut messages);
         messages
     }
 
@@ -130,7 +130,7 @@ mod tests {
     ) -> (Vec<&'static str>, u64) {
         let (now, mut gaps) = (Instant::now(), 0);
         let errors = messages.into_iter().filter_map(|message| {
-            let seen = watch.look(message, now, now);
+            let seen = watch.look(message, now);
             gaps += seen.gap;
             seen.error
         });
@@ -185,12 +185,12 @@ mod tests {
 
     #[test]
     fn the_first_key_frame_and_the_time_on_the_way_are_told() {
-        let (all, origin) = (messages(1, 1), Instant::now());
+        let (all, now) = (messages(1, 1), Instant::now());
         let mut watch = Watch::new(1);
-        let later = origin + Duration::from_secs(5);
-        let seen: Vec<_> = all[..5].iter().map(|message| watch.look(message, later, origin)).collect();
+        let later = now + Duration::from_secs(5);
+        let seen: Vec<_> = all[..5].iter().map(|message| watch.look(message, later)).collect();
         assert_eq!(seen.iter().map(|seen| seen.first).collect::<Vec<_>>(), [false, false, false, true, false]);
-        // They were sent just short of two seconds after their origin.
+        // They were sent just short of two seconds from now.
         assert_eq!(seen[3].latency.map(|latency| latency.as_secs()), Some(3));
         assert!(watch.has_begun());
     }

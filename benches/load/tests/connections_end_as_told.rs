@@ -64,7 +64,7 @@ fn end(allowance: u64, how: End) -> (usize, io::Result<()>, Vec<Happening>) {
         }
     });
     let (tally, measuring) = (Arc::new(Tally::default()), Arc::new(Measuring::default()));
-    let crowd = Crowd::new(1, Instant::now(), tally.clone(), measuring).expect("an event queue");
+    let crowd = Crowd::new(1, tally.clone(), measuring).expect("an event queue");
     let mut once = Once { address, allowance, how, seen: Vec::new(), deadline: Instant::now() + PATIENCE };
     crowd.run(&mut once).expect("it runs");
     assert_eq!(tally.opened.read(), 1);
@@ -95,7 +95,7 @@ fn a_server_that_is_not_there_is_told() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     drop(listener);
-    let crowd = Crowd::new(1, Instant::now(), Arc::default(), Arc::default()).expect("an event queue");
+    let crowd = Crowd::new(1, Arc::default(), Arc::default()).expect("an event queue");
     let deadline = Instant::now() + PATIENCE;
     let mut once = Once { address, allowance: 1, how: End::Close, seen: Vec::new(), deadline };
     crowd.run(&mut once).expect("it runs");

@@ -90,7 +90,7 @@ impl Publisher {
     /// How much later than it comes the publisher's next message may be noticed: a while if nobody plays the stream and
     /// many publish, or if frames wait for company much longer anyway.
     pub fn pace(&self) -> Duration {
-        let pace = if self.stream.players.load(Ordering::Relaxed) == 0 {
+        let pace = if !self.is_played() {
             let publishers = u32::try_from(self.hub.publishers.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
             A_PUBLISHER.saturating_mul(publishers).min(UNPLAYED)
         } else {
@@ -112,14 +112,20 @@ impl Publisher {
         }
     }
 
-    /// When players must be woken for frames that wait.
+    /// When players must be woken for frames that wait. None also while there are no players: who comes finds the frames
+    /// without a call.
     pub fn flush_deadline(&self) -> Option<Instant> {
-        self.flush.deadline()
+        self.flush.deadline().filter(|_| self.is_played())
     }
 
     /// True once when that time has come: wake the stream's players.
     pub fn take_flush(&mut self, now: Instant) -> bool {
-        self.flush.take_due(now)
+        self.flush.take_due(now) && self.is_played()
+    }
+
+    /// False if nobody plays the stream. Whoever joins after a push, and is not seen here yet, finds what was pushed.
+    fn is_played(&self) -> bool {
+        self.stream.players.load(Ordering::Relaxed) > 0
     }
 
     /// Messages dropped because no player could use them.

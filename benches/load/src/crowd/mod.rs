@@ -137,7 +137,6 @@ pub struct Crowd {
     random: Random,
     /// Publishers that were granted their streams so far: who comes later has the higher number.
     runs: u32,
-    origin: Instant,
     tally: Arc<Tally>,
     measuring: Arc<Measuring>,
     numbers: Numbers,
@@ -153,11 +152,11 @@ struct Slot {
 struct Over(String);
 
 impl Crowd {
-    /// An empty one. `origin` is the zero of the time in frames, the same for all loops of a run.
+    /// An empty one.
     ///
     /// # Errors
     /// The system gives no event queue.
-    pub fn new(seed: u64, origin: Instant, tally: Arc<Tally>, measuring: Arc<Measuring>) -> io::Result<Self> {
+    pub fn new(seed: u64, tally: Arc<Tally>, measuring: Arc<Measuring>) -> io::Result<Self> {
         Ok(Crowd {
             poll: Poll::new()?,
             slots: Vec::new(),
@@ -168,7 +167,6 @@ impl Crowd {
             due: Vec::new(),
             random: Random::new(seed),
             runs: 0,
-            origin,
             tally,
             measuring,
             numbers: Numbers::default(),
@@ -463,7 +461,7 @@ impl Crowd {
             return;
         };
         let mut due = std::mem::take(&mut self.due);
-        feed.take_due(now, self.origin, &mut due);
+        feed.take_due(now, &mut due);
         for message in due.drain(..) {
             if let Err(error) = member.client.send_message(member.stream, message) {
                 self.count_error(&format!("not sent: {error}"));
@@ -512,7 +510,7 @@ impl Crowd {
         let Part::Player { watch, .. } = &mut member.part else {
             return false;
         };
-        let seen = watch.look(message, now, self.origin);
+        let seen = watch.look(message, now);
         self.tally.frames.add(1);
         self.tally.gaps.add(seen.gap);
         if let Some(error) = seen.error {

@@ -161,7 +161,7 @@ struct Outcome {
 
 fn round(child: &Child, options: &Options, seconds: u64, seed: u64) -> io::Result<Outcome> {
     let tally = Arc::new(Tally::default());
-    let crowd = Crowd::new(seed, Instant::now(), tally.clone(), Arc::new(Measuring::default()))?;
+    let crowd = Crowd::new(seed, tally.clone(), Arc::new(Measuring::default()))?;
     let media = MediaOptions { bitrate: options.bitrate * 1000, ..MediaOptions::default() };
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut script = Script::new(child.address(), media, options.publishers, options.players, end);
