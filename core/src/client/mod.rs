@@ -309,7 +309,9 @@ impl Client {
         if self.events.capacity() > 64 {
             self.events = VecDeque::new();
         }
-        if !self.outbound.is_empty() && !self.timers.is_set(Timer::Write) && !self.is_closing() {
+        if self.outbound.is_empty() {
+            self.timers.clear(Timer::Write);
+        } else if !self.timers.is_set(Timer::Write) && !self.is_closing() {
             self.write_watch.begin(self.now, self.outbound.written());
             self.timers.set(Timer::Write, WriteWatch::next_look(self.now, self.config.timeouts.write));
         }

@@ -678,6 +678,16 @@ fn a_server_that_takes_nothing_is_given_up() {
 }
 
 #[test]
+fn a_server_that_took_all_it_was_sent_is_not_looked_at_for_that() {
+    let (mut link, stream) = Link::publishing();
+    assert_eq!(link.no_event().deadline, None);
+    link.client.send_frame(stream, &frame(1, 60_000)).expect("sent");
+    assert!(link.no_event().deadline.is_some(), "whether it takes the frame");
+    link.heard();
+    assert_eq!(link.no_event().deadline, None);
+}
+
+#[test]
 fn whoever_closes_says_goodbye_first() {
     let (mut link, stream) = Link::publishing();
     link.client.close();

@@ -328,7 +328,10 @@ impl Session {
         if matches!(&self.stage, Stage::Closing(closing) if closing.discards) && !self.outbound.is_empty() {
             self.discard();
         }
-        if !self.outbound.is_empty() && !self.timers.is_set(Timer::Write) {
+        if self.outbound.is_empty() {
+            // A look at nothing would be a call more for every player, and what it was given by then a write more.
+            self.timers.clear(Timer::Write);
+        } else if !self.timers.is_set(Timer::Write) {
             self.write_watch.begin(self.now, self.outbound.written());
             self.timers.set(Timer::Write, WriteWatch::next_look(self.now, self.config.timeouts.write));
         }

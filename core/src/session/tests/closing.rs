@@ -202,6 +202,17 @@ fn a_peer_that_takes_nothing_is_given_up() {
 }
 
 #[test]
+fn who_took_all_it_was_sent_is_not_looked_at_for_that() {
+    let mut link = Link::playing();
+    let calm = link.wait().deadline;
+    link.send(&peer::control(&Control::User(UserControl::PingRequest(1))));
+    let wait = link.wait();
+    assert!(wait.write && wait.deadline < calm, "whether it takes the answer");
+    link.hear();
+    assert_eq!(link.wait().deadline, calm);
+}
+
+#[test]
 fn pings_go_out_and_answers_are_not_needed() {
     let mut link = Link::playing();
     link.pass(95 * SECOND);
