@@ -31,22 +31,26 @@ thread_local! {
 /// A connection. Its task and the sweepers of the streams it is subscribed to are tasks of one thread; other threads only
 /// change its core, and have its task see to what comes of it.
 #[derive(Debug)]
+// What a sweep touches stands in its first lines, two of which come at once: of thousands of connections nothing is in the
+// cache any more.
+#[repr(C, align(128))]
 pub(crate) struct Connection {
-    id: u64,
-    lines: Lines,
     transport: Transport,
     /// The socket's with the thread's reactor.
     slot: usize,
     state: Mutex<State>,
+    id: u64,
+    lines: Lines,
 }
 
 #[derive(Debug)]
+#[repr(C)]
 struct State {
-    conn: Conn,
     /// True from the moment the socket took no more until the task finds it writable.
     full: bool,
+    conn: Conn,
     wait: Wait,
-    closed: Option<Report>,
+    closed: Option<Box<Report>>,
     /// True once a panic ended it.
     abandoned: bool,
     /// Wakes the connection's task.
@@ -89,6 +93,11 @@ impl Connection {
         });
         host.enter(id, &connection);
         local.spawn(Task { connection, local: local.clone(), leisure: Leisure::default() });
+    }
+
+    /// Reads something of it, for nothing but to have it in the cache.
+    pub(crate) fn touch(&self) -> usize {
+        self.slot
     }
 
     /// There is something new in a stream. A connection whose socket is full is left to its task.
@@ -143,8 +152,8 @@ impl Connection {
                     state = self.state();
                 }
                 Output::Wait(wait) => {
-                    state.set_wait(wait);
                     if !wait.write || state.full {
+                        state.set_wait(wait);
                         return;
                     }
                     // Only this thread polls: others may change the core meanwhile, and what that queues waits behind.
@@ -160,7 +169,7 @@ impl Connection {
                     }
                 }
                 Output::Closed(report) => {
-                    state.closed = Some(report);
+                    state.closed = Some(Box::new(report));
                     state.wake();
                 }
             }
@@ -314,31 +323,25 @@ impl Task {
                 Some(waker) => waker.clone_from(context.waker()),
                 none => *none = Some(context.waker().clone()),
             }
-            let due = state.wait.deadline.is_some_and(|deadline| deadline <= Instant::now());
-            if due {
-                state.conn.handle_timeout(Instant::now());
-            }
             if state.full && local.reactor().take_writable(slot) {
                 match connection.transport.flush() {
                     Ok(written) => state.full = written == Written::Full,
                     Err(error) => state.conn.handle_disconnect(Instant::now(), lost(&error)),
                 }
             }
-            let mut taken = Taken::Nothing;
-            // What is read at leisure is read also when something is to be done: it may go along.
-            let may_read = self.leisure.may_read(&local, slot);
-            let early = due && self.leisure.is_on() && !may_read;
-            if state.wait.read && (early || may_read) {
+            let mut read = None;
+            if state.wait.read && self.leisure.may_read(&local.reactor(), slot) {
                 let size = state.conn.read_size();
                 drop(state);
-                taken = connection.read(&local, size);
+                read = Some(connection.read(&local, size));
                 state = connection.state();
-                if !early {
-                    self.leisure.choose(&local, slot, &connection.transport, taken, state.conn.pace());
-                }
                 if connection.transport.is_full() {
                     state.fill(&local, slot);
                 }
+            }
+            // Behind what was read: it may go along, or be what was waited for.
+            if state.wait.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                state.conn.handle_timeout(Instant::now());
             }
             connection.serve(&local, state);
             let mut state = connection.state();
@@ -351,14 +354,18 @@ impl Task {
                 local.shared.host.leave(connection.id, &connection.lines, &report);
                 return Poll::Ready(());
             }
-            let next_read = self.leisure.next_read(&state.wait);
+            if let Some(taken) = read {
+                let next = taken.all().and_then(|count| state.conn.next_read(Instant::now(), count));
+                self.leisure.choose(&mut local.reactor(), slot, &connection.transport, next);
+            }
+            let next_read = self.leisure.next_read().filter(|_| state.wait.read);
             let deadline = state.wait.deadline.into_iter().chain(next_read).min();
             local.reactor().park(slot, context.waker(), deadline);
-            if !(state.wait.read && self.leisure.may_read(&local, slot)) {
+            if !(state.wait.read && self.leisure.may_read(&local.reactor(), slot)) {
                 return Poll::Pending;
             }
             // Sixty thousand of the shortest messages fit into a buffer, and all of them are work.
-            if taken == Taken::Whole {
+            if read == Some(Taken::Whole) {
                 break;
             }
         }

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::hint::black_box;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,6 +16,8 @@ use crate::worker::Local;
 
 /// Connections served by a sweeper before other tasks get a turn.
 const MEMBERS_PER_TURN: usize = 128;
+/// Connections touched before they are written to. Memory gives several things at once in the time of one.
+const MEMBERS_AHEAD: usize = 8;
 
 /// The connections of one thread that are subscribed to streams.
 #[derive(Debug, Default)]
@@ -149,6 +152,10 @@ async fn sweep(local: Rc<Local>, sweeper: Arc<Sweeper>) {
             if index % MEMBERS_PER_TURN == MEMBERS_PER_TURN - 1 {
                 yield_now().await;
                 now = Instant::now();
+            }
+            if index % MEMBERS_AHEAD == 0 {
+                let ahead = members[index..].iter().take(MEMBERS_AHEAD);
+                black_box(ahead.map(|(connection, _)| connection.touch()).fold(0, usize::wrapping_add));
             }
             connection.sweep(&local, now, &mut batches);
         }

@@ -21,9 +21,6 @@ const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Intere
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
-/// Whoever reads at leisure does so at common times, so that the thread wakes once for many.
-pub(crate) const BEAT: Duration = Duration::from_millis(5);
-
 /// The sockets and timers of one thread.
 ///
 /// A socket is registered once, for both directions, and its readiness noted until a call finds that there is no more.
@@ -36,7 +33,6 @@ pub(crate) struct Reactor {
     free: Vec<usize>,
     timers: BTreeSet<(Instant, usize)>,
     woken: Vec<Waker>,
-    start: Instant,
 }
 
 /// One socket, and the task that waits for it.
@@ -64,7 +60,6 @@ impl Reactor {
             free: Vec::new(),
             timers: BTreeSet::new(),
             woken: Vec::new(),
-            start: Instant::now(),
         })
     }
 
@@ -154,13 +149,6 @@ impl Reactor {
     #[cfg(not(unix))]
     fn set_interest(&self, _: usize, _: &TcpStream, interest: Interest) -> bool {
         interest == INTEREST
-    }
-
-    /// The last common time before this one.
-    pub(crate) fn beat(&self, time: Instant) -> Instant {
-        let since = time.saturating_duration_since(self.start);
-        let over = since.as_nanos() % BEAT.as_nanos();
-        time - Duration::from_nanos(u64::try_from(over).unwrap_or_default())
     }
 
     /// True once after the socket had room again.

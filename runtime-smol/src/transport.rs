@@ -17,7 +17,7 @@ const SLICES: usize = 64;
 pub(crate) struct Transport {
     socket: TcpStream,
     #[cfg(feature = "tls")]
-    tls: Option<Tls>,
+    tls: Option<Box<Tls>>,
 }
 
 /// What a read brought.
@@ -28,6 +28,17 @@ pub(crate) enum Taken {
     Some(usize),
     /// As much as was asked for: there may be more.
     Whole,
+}
+
+impl Taken {
+    /// How many bytes, if that was all there was.
+    pub(crate) fn all(self) -> Option<usize> {
+        match self {
+            Taken::Nothing => Some(0),
+            Taken::Some(count) => Some(count),
+            Taken::Whole => None,
+        }
+    }
 }
 
 /// How far a write came.
@@ -42,7 +53,7 @@ pub(crate) enum Written {
 impl Transport {
     pub(crate) fn new(socket: TcpStream, carrier: &Carrier) -> Self {
         #[cfg(feature = "tls")]
-        let tls = Tls::new(carrier);
+        let tls = Tls::new(carrier).map(Box::new);
         #[cfg(not(feature = "tls"))]
         let Carrier::Plain = carrier else { unreachable!("there is no other without TLS") };
         Transport {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{Action, Batches, Conn, Output, PACED_READ, Report};
+use anabranch_core::conn::{Action, Batches, Conn, Output, Report};
 use anabranch_core::session::{CloseReason, Wait};
 use anabranch_host::{Lines, Link, Runtime};
 use tracing::warn;
@@ -19,8 +19,6 @@ use crate::write::{lost, send_now, write};
 const STACK: usize = 1 << 20;
 /// Bytes read at once. Every connection has such a buffer for itself, as a blocking read must have it beforehand.
 const READ_BUFFER: usize = 16 << 10;
-/// So long before something is to be done a reader wakes that reads at leisure.
-const EARLY: Duration = Duration::from_millis(2);
 /// How long a write may block. Then the core is asked what it thinks of it: it sees what was taken, closes a peer that
 /// takes nothing, and gets to what happened meanwhile. Only a socket that is full for so long ever comes to this.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -211,13 +209,11 @@ impl Connection {
                 return;
             }
             size = state.conn.read_size();
-            // If something is to be done before, what has come by then may go along.
-            let left = state.wait.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let pace = state.conn.pace().min(left.map_or(Duration::MAX, |left| left.saturating_sub(EARLY)));
-            drop(state);
             // A read that filled the buffer may have left something.
-            if taken < buffer.len().min(PACED_READ) && !pace.is_zero() {
-                thread::sleep(pace);
+            let next = if taken < buffer.len() { state.conn.next_read(Instant::now(), taken) } else { None };
+            drop(state);
+            if let Some(next) = next {
+                thread::sleep(next.saturating_duration_since(Instant::now()));
             }
         }
     }

@@ -142,8 +142,7 @@ pub fn load(options: &LoadOptions, mut progress: impl FnMut(&Progress)) -> io::R
     if let Some(pid) = options.server_pid {
         process::cpu_seconds(pid).map_err(|error| io::Error::new(error.kind(), format!("process {pid}: {error}")))?;
     }
-    let loops =
-        (0..options.threads.max(1)).map(|number| Loop::start(number, &options, address, &shared, &measuring));
+    let loops = (0..options.threads.max(1)).map(|number| Loop::start(number, &options, address, &shared, &measuring));
     let mut run = Run {
         loops: loops.collect::<io::Result<_>>()?,
         shared,

@@ -27,6 +27,7 @@ mod bandwidth;
 mod budget;
 mod config;
 mod grant;
+mod leisure;
 mod local;
 mod player;
 mod publisher;
@@ -47,7 +48,6 @@ pub use ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject, Ver
 pub use budget::{Budget, Scope, Term};
 pub use config::{Asks, Config, VhostConfig};
 pub use local::LocalError;
-pub use publisher::PACED_READ;
 pub use server::Server;
 pub use site::VhostSnapshot;
 pub use steady::{Batch, Batches, Share};
@@ -69,7 +69,12 @@ use steady::Standing;
 
 /// One connection with all it is attached to.
 #[derive(Debug)]
+// First what a batch touches, so that an adapter can have it beside what it touches itself.
+#[repr(C)]
 pub struct Conn {
+    /// Whether it can be written to without being polled, with what is noted only there; until the next call.
+    standing: Standing,
+    stats: ConnStats,
     id: u64,
     session: Session,
     /// The client's address, as far as it is known.
@@ -83,13 +88,10 @@ pub struct Conn {
     check: Option<Box<BandwidthCheck>>,
     publishing: Vec<Publishing>,
     playing: Vec<Playing>,
-    /// Whether it can be written to without being polled, with what is noted only there; until the next call.
-    standing: Standing,
     actions: VecDeque<Action>,
     /// What publishers and players of this connection that have ended leave for the report.
     past: Past,
     start: Instant,
-    stats: ConnStats,
     /// `outbound.written()` when `stats` last heard of it.
     written: u64,
     /// When a draining server closes the connection.
@@ -260,7 +262,7 @@ impl Conn {
                         continue;
                     }
                     wait.write = !self.session.outbound().is_empty();
-                    let own = self.publishing.iter().filter_map(Publishing::deadline);
+                    let own = self.publishing.iter().filter_map(|each| each.deadline(self.watch.is_some()));
                     let verdict = self.pending.as_ref().map(|pending| pending.deadline());
                     let due = [wait.deadline, deadline, verdict, check, self.drained];
                     wait.read &= self.check.as_ref().is_none_or(|check| check.wants_input());
@@ -358,7 +360,7 @@ impl Conn {
     /// Wakes the players of streams whose frames have waited long enough.
     fn flush(&mut self, now: Instant) {
         for publishing in &mut self.publishing {
-            if publishing.take_flush(now) {
+            if publishing.take_flush(now, self.watch.is_some()) {
                 self.actions.push_back(Action::Wake(publishing.stream()));
             }
         }

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Conn;
 use super::ask::StreamFacts;
+use super::leisure::{self, Inflow};
 use super::site::{Counter, Site};
 use crate::hub::{Publisher, StreamId, Superseded};
 use crate::message::Message;
@@ -12,16 +12,13 @@ use crate::url::StreamKey;
 /// The longest time without players that is waited for.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// Bytes with which a read has brought so much that the next must not wait, see [`Conn::pace`]: the peer sends too fast for
-/// the system's buffers to hold what comes meanwhile.
-pub const PACED_READ: usize = 32 << 10;
-
 /// One message stream that publishes.
 #[derive(Debug)]
 pub(super) struct Publishing {
     /// Message stream id.
     stream_id: u32,
     publisher: Publisher,
+    inflow: Inflow,
     meter: Option<RateMeter>,
     /// True once it is told that it is not heard any more.
     stopped: bool,
@@ -60,7 +57,16 @@ impl Publishing {
         // Within bounds in which looking neither spins nor leads out of the clock's range.
         let limit = site.config.idle_publisher.map(|limit| limit.clamp(Duration::from_secs(1), LONGEST));
         let idle = limit.map(|limit| Idle { limit, since: Some(now), next_look: now + limit });
-        Publishing { stream_id, publisher, meter, stopped: false, idle, asked, _counter: counter }
+        Publishing {
+            stream_id,
+            publisher,
+            inflow: Inflow::default(),
+            meter,
+            stopped: false,
+            idle,
+            asked,
+            _counter: counter,
+        }
     }
 
     pub(super) fn stream_id(&self) -> u32 {
@@ -99,18 +105,26 @@ impl Publishing {
         self.publisher.clear_metadata();
     }
 
-    /// When players must be woken, or it must be seen whether there are any.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.publisher.flush_deadline().into_iter().chain(self.idle.as_ref().map(|idle| idle.next_look)).min()
+    /// When players must be woken, or it must be seen whether there are any. What is recorded, or repeats what was, does not
+    /// depend on whether others play: it is as if they did.
+    pub(super) fn deadline(&self, recorded: bool) -> Option<Instant> {
+        let flush = self.publisher.flush_deadline().filter(|_| recorded || self.publisher.is_played());
+        flush.into_iter().chain(self.idle.as_ref().map(|idle| idle.next_look)).min()
     }
 
-    /// How much later than it comes the next message may be noticed.
-    pub(super) fn pace(&self) -> Duration {
-        self.publisher.pace()
+    /// Until when what the peer sends may lie unread, after a read that brought `taken` bytes.
+    pub(super) fn rests_until(&mut self, now: Instant, taken: usize) -> Option<Instant> {
+        let fits = self.inflow.note(now, taken)?;
+        // What comes all at once must not look like too much.
+        if self.meter.as_ref().is_some_and(|meter| meter.rate().window < leisure::LONGEST * 2) {
+            return None;
+        }
+        Some(self.publisher.rests_until(now)?.min(now + fits))
     }
 
-    pub(super) fn take_flush(&mut self, now: Instant) -> bool {
-        self.publisher.take_flush(now)
+    /// True once when players must be woken.
+    pub(super) fn take_flush(&mut self, now: Instant, recorded: bool) -> bool {
+        self.publisher.take_flush(now) && (recorded || self.publisher.is_played())
     }
 
     /// True if nobody has played the stream for too long. Looks only now and then: players come and go without a word.
@@ -146,18 +160,5 @@ impl Publishing {
         let asked = self.asked.take();
         self.publisher.end(now);
         asked
-    }
-}
-
-impl Conn {
-    /// How long to leave what the peer sends unread, after a read that brought less than [`PACED_READ`] bytes. What comes
-    /// meanwhile is read at once then, and costs one call instead of one for each message. Zero, that is read whenever
-    /// there is something, for whoever waits for an answer: all but publishers whose media nobody waits for, because
-    /// nobody plays it and many publish, or because the merge window is far longer. A hint: ignoring it is right, and
-    /// dearer.
-    pub fn pace(&self) -> Duration {
-        let busy = self.pending.is_some() || !self.playing.is_empty() || self.session.is_closing();
-        let paces = self.publishing.iter().map(Publishing::pace);
-        if busy { Duration::ZERO } else { paces.min().unwrap_or_default() }
     }
 }

@@ -12,7 +12,7 @@ const LARGEST: usize = 1 << 20;
 /// Places in a stream for which what is new is put together in one turn. Few were sent less than the others of late; who
 /// is left over is polled.
 const PLACES: usize = 3;
-/// How long what was written is not yet counted in the statistics, at most, while more is written.
+/// How long what was written is not yet in the statistics, at most, while more is written.
 const UNCOUNTED: Duration = Duration::from_millis(250);
 
 /// What is new in a stream, for all players at one place in it, see [`Conn::next_batch`].
@@ -93,8 +93,10 @@ pub(super) struct Steady {
     place: Place,
     /// Written since the connection was called.
     bytes: u64,
+    /// That of it which is not in the statistics yet.
+    uncounted: u32,
     frames: u32,
-    /// When the last of that was, and since when it is not counted.
+    /// When the last of that was, and since when it is not in the statistics.
     last: Instant,
     since: Instant,
 }
@@ -141,6 +143,7 @@ impl Conn {
         if count == length {
             batch.batch.pass(&mut steady.place);
             steady.bytes += count as u64;
+            steady.uncounted = steady.uncounted.saturating_add(count as u32);
             steady.frames += batch.batch.frames();
         } else {
             // What is begun must be finished, whatever comes of the stream, and before what was queued meanwhile.
@@ -157,7 +160,7 @@ impl Conn {
         if !goes_on {
             self.unsettle();
         } else if counts {
-            self.settle();
+            self.count();
         }
         goes_on
     }
@@ -170,21 +173,37 @@ impl Conn {
 
     /// Makes up for what was only noted so far.
     pub(super) fn settle(&mut self) {
-        let steady = match &mut self.standing {
-            Standing::Steady(steady) if steady.frames > 0 => steady,
-            _ => return,
+        let Standing::Steady(steady) = &self.standing else {
+            return;
         };
-        steady.since = steady.last;
+        if steady.bytes == 0 && steady.frames == 0 {
+            return;
+        }
+        self.count();
+        let Standing::Steady(steady) = &mut self.standing else {
+            return;
+        };
         // What is said to it next is said now, not when it was last polled.
         self.session.tell_time(steady.last.max(self.session.now()));
-        let (bytes, frames) = (std::mem::take(&mut steady.bytes), std::mem::take(&mut steady.frames));
+        let bytes = std::mem::take(&mut steady.bytes);
         if let Some(playing) = self.playing.first_mut() {
             playing.pass_to(steady.place);
         }
         self.session.outbound().wrote_elsewhere(bytes);
         self.written += bytes;
-        self.stats.sent(steady.last, usize::try_from(bytes).unwrap_or(usize::MAX));
-        self.stats.queued_frames(steady.last, frames);
+    }
+
+    /// Makes up for it in the statistics, which others read, and touches nothing else.
+    fn count(&mut self) {
+        let Standing::Steady(steady) = &mut self.standing else {
+            return;
+        };
+        steady.since = steady.last;
+        let (bytes, frames) = (std::mem::take(&mut steady.uncounted), std::mem::take(&mut steady.frames));
+        if frames > 0 {
+            self.stats.sent(steady.last, bytes as usize);
+            self.stats.queued_frames(steady.last, frames);
+        }
     }
 
     /// Whether what comes next can be written without polling, as it waits now.
@@ -201,6 +220,6 @@ impl Conn {
             return None;
         }
         let place = playing.steady_place(&self.session)?;
-        Some(Steady { stream: playing.stream(), place, bytes: 0, frames: 0, last: now, since: now })
+        Some(Steady { stream: playing.stream(), place, bytes: 0, uncounted: 0, frames: 0, last: now, since: now })
     }
 }

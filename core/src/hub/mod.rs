@@ -61,7 +61,7 @@ use crate::url::StreamKey;
 pub struct Hub {
     shared: Arc<Mutex<Registry>>,
     /// How many publish.
-    publishers: Arc<AtomicUsize>,
+    census: Arc<Census>,
     config: Arc<HubConfig>,
 }
 
@@ -103,6 +103,14 @@ impl HubConfig {
             .with_timestamps(self.timestamps)
             .with_reduced_sequence_headers(self.reduce_sequence_headers)
     }
+}
+
+/// What all publishers of a hub have in common, whatever their settings.
+#[derive(Debug, Default)]
+struct Census {
+    publishers: AtomicUsize,
+    /// Where the times begin at which those that nobody plays are read together.
+    beat: OnceLock<Instant>,
 }
 
 /// Names a stream for as long as anybody publishes or plays it. Never used twice by one hub.
@@ -223,13 +231,13 @@ impl Stream {
 impl Hub {
     /// A hub without streams.
     pub fn new(config: HubConfig) -> Self {
-        Hub { shared: Arc::default(), publishers: Arc::default(), config: Arc::new(config) }
+        Hub { shared: Arc::default(), census: Arc::default(), config: Arc::new(config) }
     }
 
     /// The same hub with other settings for the streams that are created through it.
     #[must_use]
     pub fn with_config(&self, config: Arc<HubConfig>) -> Self {
-        Hub { shared: self.shared.clone(), publishers: self.publishers.clone(), config }
+        Hub { shared: self.shared.clone(), census: self.census.clone(), config }
     }
 
     /// Takes the publish lock of a name and begins to publish. Of two that try at the same time exactly one gets it.

@@ -14,12 +14,12 @@ use crate::url::StreamKey;
 const UNPLAYED: Duration = Duration::from_millis(80);
 /// For each publisher of the server. Few cost so little that nobody need wait for their ends.
 const A_PUBLISHER: Duration = Duration::from_micros(500);
-/// Of a merge window: what is late by that much is hardly later than it was to be.
-const OF_WINDOW: u32 = 10;
-/// However long the window is.
-const PLAYED: Duration = Duration::from_millis(40);
 /// Less than this spares next to no reads: frames are further apart.
 const WORTHWHILE: Duration = Duration::from_millis(20);
+/// A window shorter than that spares none either, for in each there are three.
+const WORTHWHILE_WINDOW: Duration = Duration::from_millis(80);
+/// Streams that nobody plays are read at common times, so that a thread wakes once for many.
+const BEAT: Duration = Duration::from_millis(5);
 
 /// The publish lock of one stream. Dropping it ends the publication and frees the name.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub struct Publisher {
 
 impl Publisher {
     pub(super) fn new(hub: Hub, stream: Arc<Stream>, claim: u64, timeline: Timeline, epoch: u64) -> Self {
-        hub.publishers.fetch_add(1, Ordering::Relaxed);
+        hub.census.publishers.fetch_add(1, Ordering::Relaxed);
         Publisher { hub, stream, claim, timeline, epoch, flush: Flush::default(), malformed: 0, now: None }
     }
 
@@ -87,16 +87,23 @@ impl Publisher {
         self.hub.player_count(&self.stream.key)
     }
 
-    /// How much later than it comes the publisher's next message may be noticed: a while if nobody plays the stream and
-    /// many publish, or if frames wait for company much longer anyway.
-    pub fn pace(&self) -> Duration {
-        let pace = if !self.is_played() {
-            let publishers = u32::try_from(self.hub.publishers.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
-            A_PUBLISHER.saturating_mul(publishers).min(UNPLAYED)
-        } else {
-            (self.hub.config().merge_window.0 / OF_WINDOW).min(PLAYED)
-        };
-        if pace < WORTHWHILE { Duration::ZERO } else { pace }
+    /// Until when what the publisher sends next may lie unread, without anybody getting it later for that: nobody plays
+    /// the stream and many publish, or frames wait for company until then anyway. `None` if it is to be noticed at once.
+    pub fn rests_until(&self, now: Instant) -> Option<Instant> {
+        if !self.is_played() {
+            let publishers = u32::try_from(self.hub.census.publishers.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+            let rest = A_PUBLISHER.saturating_mul(publishers).min(UNPLAYED);
+            return (rest >= WORTHWHILE).then(|| self.beat(now + rest));
+        }
+        let window = self.hub.config().merge_window;
+        if window.0 < WORTHWHILE_WINDOW { None } else { self.flush.quiet_until(window) }
+    }
+
+    /// The last common time before this one.
+    fn beat(&self, time: Instant) -> Instant {
+        let origin = *self.hub.census.beat.get_or_init(|| time);
+        let over = time.saturating_duration_since(origin).as_nanos() % BEAT.as_nanos();
+        time - Duration::from_nanos(u64::try_from(over).unwrap_or_default())
     }
 
     /// True once another publisher has taken over.
@@ -112,19 +119,19 @@ impl Publisher {
         }
     }
 
-    /// When players must be woken for frames that wait. None also while there are no players: who comes finds the frames
-    /// without a call.
+    /// When players must be woken for frames that wait, if there are [any](Self::is_played).
     pub fn flush_deadline(&self) -> Option<Instant> {
-        self.flush.deadline().filter(|_| self.is_played())
+        self.flush.deadline()
     }
 
     /// True once when that time has come: wake the stream's players.
     pub fn take_flush(&mut self, now: Instant) -> bool {
-        self.flush.take_due(now) && self.is_played()
+        self.flush.take_due(now)
     }
 
-    /// False if nobody plays the stream. Whoever joins after a push, and is not seen here yet, finds what was pushed.
-    fn is_played(&self) -> bool {
+    /// False if nobody plays the stream, and nobody is to be woken: who joins after a push and is not seen here yet finds
+    /// what was pushed.
+    pub fn is_played(&self) -> bool {
         self.stream.players.load(Ordering::Relaxed) > 0
     }
 
@@ -150,7 +157,7 @@ impl Drop for Publisher {
             }
         }
         drop(source);
-        self.hub.publishers.fetch_sub(1, Ordering::Relaxed);
+        self.hub.census.publishers.fetch_sub(1, Ordering::Relaxed);
         self.hub.give_up(&self.stream.key, self.claim);
     }
 }

@@ -219,6 +219,11 @@ fn messages_that_are_too_short_are_counted_and_not_passed_on() {
     publisher.push(now, key_frame(0)).expect("nobody took over");
     assert_eq!(publisher.flush_deadline(), Some(now), "the first video frame leaves at once");
     assert!(publisher.take_flush(now) && !publisher.take_flush(now));
+    assert!(!publisher.is_played());
+    let player = hub.play(&key("cam"));
+    assert!(publisher.is_played());
+    drop(player);
+    assert!(!publisher.is_played());
 }
 
 #[test]

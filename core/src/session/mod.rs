@@ -287,6 +287,11 @@ impl Session {
         }
     }
 
+    /// The next time at which something is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
     /// Tells the time where nothing else happens: timers started by what follows count from there.
     pub(crate) fn tell_time(&mut self, now: Instant) {
         self.now = now;

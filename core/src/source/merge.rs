@@ -34,14 +34,17 @@ pub struct Flush {
 #[derive(Debug, Default)]
 struct Rhythm {
     last: Option<Instant>,
-    /// A mean in which what is long ago counts little.
+    timestamp: u32,
+    /// A mean in which what is long ago counts little. By timestamps: frames may be noticed several at once.
     interval: Option<Duration>,
 }
 
 impl Rhythm {
-    fn note(&mut self, now: Instant) {
-        if let Some(last) = self.last.replace(now) {
-            let interval = now.saturating_duration_since(last);
+    fn note(&mut self, now: Instant, timestamp: u32) {
+        let since = timestamp.wrapping_sub(std::mem::replace(&mut self.timestamp, timestamp));
+        // What does not rise says nothing.
+        if self.last.replace(now).is_some() && (1..1 << 31).contains(&since) {
+            let interval = Duration::from_millis(u64::from(since));
             self.interval = Some(self.interval.map_or(interval, |mean| (mean * 3 + interval) / 4));
         }
     }
@@ -57,7 +60,7 @@ impl Flush {
     pub fn pushed(&mut self, now: Instant, window: MergeWindow, frame: &Frame) {
         let is_video = frame.kind() == FrameKind::Video;
         let rhythm = if is_video { &mut self.video } else { &mut self.sound };
-        rhythm.note(now);
+        rhythm.note(now, frame.timestamp());
         let due = if is_video {
             self.last_video.map_or(now, |last| now.max(after(last, window.0)))
         } else {
@@ -72,6 +75,17 @@ impl Flush {
     /// When players must be woken, if frames wait.
     pub fn deadline(&self) -> Option<Instant> {
         self.due
+    }
+
+    /// The time before which nothing leaves, whatever is pushed meanwhile. `None` if something may leave at once.
+    pub fn quiet_until(&self, window: MergeWindow) -> Option<Instant> {
+        if self.video.last.is_none() {
+            return self.due;
+        }
+        // Sound waits for a picture only if that is expected within the window.
+        self.video.interval.filter(|interval| *interval <= window.0)?;
+        let picture = after(self.last_video?, window.0);
+        Some(self.due.map_or(picture, |due| due.min(picture)))
     }
 
     /// True once when the time has come: wake the players.
@@ -94,9 +108,9 @@ mod tests {
     use crate::message::{Message, MessageType, Payload};
     use crate::source::WireFormat;
 
-    fn frame(type_id: u8) -> Frame {
+    fn frame(type_id: u8, timestamp: u32) -> Frame {
         let payload = Payload::from(&[0x27, 1, 0, 0, 0, 1][..]);
-        let message = Message { chunk_stream: 6, timestamp: 0, type_id, stream_id: 1, payload };
+        let message = Message { chunk_stream: 6, timestamp, type_id, stream_id: 1, payload };
         Frame::encode(message, WireFormat { chunk_size: 128 })
     }
 
@@ -110,7 +124,7 @@ mod tests {
         let mut frames = frames.iter().peekable();
         for ms in 0..1000 {
             while let Some((_, type_id)) = frames.next_if(|(time, _)| *time == ms) {
-                flush.pushed(at(ms), window, &frame(*type_id));
+                flush.pushed(at(ms), window, &frame(*type_id, ms as u32));
             }
             if flush.take_due(at(ms)) {
                 woken.push(ms);
@@ -165,14 +179,14 @@ mod tests {
         let window = MergeWindow(Duration::from_millis(350));
         let mut flush = Flush::default();
         assert_eq!(flush.deadline(), None);
-        flush.pushed(start, window, &frame(A));
+        flush.pushed(start, window, &frame(A, 0));
         assert_eq!(flush.deadline(), Some(start), "nobody knows that there will be company");
         flush.take_due(start);
-        flush.pushed(start + window.0, window, &frame(A));
+        flush.pushed(start + window.0, window, &frame(A, 350));
         let end = start + window.0 * 2;
         assert_eq!(flush.deadline(), Some(end));
         assert!(!flush.take_due(start) && flush.take_due(end) && !flush.take_due(end));
-        flush.pushed(end, window, &frame(V));
+        flush.pushed(end, window, &frame(V, 700));
         assert_eq!(flush.deadline(), Some(end), "no picture left before it");
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use anabranch_core::conn::{Action, Batch, Conn, Notice, Output, PACED_READ, Report, Verdict};
+use anabranch_core::conn::{Action, Batch, Conn, Notice, Output, Report, Verdict};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::{CloseReason, Wait};
 use bytes::Buf;
@@ -137,10 +137,9 @@ impl Sim {
         };
         if let Slot { conn: Some(conn), rests, .. } = &mut self.slots[index]
             && heeds
-            && (1..PACED_READ).contains(&taken)
+            && taken > 0
         {
-            let pace = conn.pace();
-            *rests = (!pace.is_zero()).then(|| self.now + pace);
+            *rests = conn.next_read(self.now, taken);
         }
     }
 

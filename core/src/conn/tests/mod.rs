@@ -3,6 +3,7 @@
 mod asking;
 mod batches;
 mod ending;
+mod leisure;
 mod measuring;
 mod playing;
 mod publishing;

@@ -40,6 +40,10 @@ fn wakes_follow_the_merge_window() {
     let mut site = Site::new();
     let mut publisher = site.publisher("cam");
     publisher.actions();
+    publisher.say(&site, &peer::video(0, &peer::inter_frame(0)));
+    assert_eq!(publisher.actions(), [""; 0], "there is nobody to be woken");
+    site.pass(Duration::from_millis(40));
+    let _player = site.player("cam");
     for time in [0, 40, 80] {
         publisher.say(&site, &peer::video(time, &peer::inter_frame(1)));
         assert_eq!(publisher.actions(), ["wake"], "a picture leaves at once");
@@ -202,38 +206,4 @@ fn metadata_that_its_publisher_withdrew_is_not_given_to_new_players() {
     publisher.say(&site, &gop(80, 2));
     let heard = site.player("cam").hear(&site);
     assert_eq!(heard[PLAY_REPLIES..][..2], ["video header 255 on 1 at 80", "audio header 16 on 1 at 80"]);
-}
-
-#[test]
-fn a_publisher_is_read_at_leisure_while_nobody_waits_for_its_media() {
-    let site = Site::new();
-    let mut client = site.client();
-    assert_eq!(client.conn.pace(), Duration::ZERO, "nothing is known of it yet");
-    client.say(&site, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
-    assert_eq!(client.conn.pace(), Duration::ZERO, "it is alone: its end is to be seen at once");
-    let mut others: Vec<_> = (1..300).map(|number| site.publisher(&format!("cam{number}"))).collect();
-    let unplayed = client.conn.pace();
-    assert!(unplayed > Duration::ZERO && unplayed <= Duration::from_millis(80), "{unplayed:?}");
-    let mut player = site.player("cam");
-    assert_eq!(client.conn.pace(), Duration::ZERO, "somebody watches");
-    assert_eq!(player.conn.pace(), Duration::ZERO);
-    player.disconnect(&site);
-    assert_eq!(client.conn.pace(), unplayed);
-    others.drain(20..).for_each(|mut other| other.disconnect(&site));
-    assert_eq!(client.conn.pace(), Duration::ZERO, "few are left");
-    others.extend((21..300).map(|number| site.publisher(&format!("cam{number}"))));
-    assert_eq!(client.conn.pace(), unplayed);
-    client.say(&site, &peer::play(0, "other"));
-    assert_eq!(client.conn.pace(), Duration::ZERO, "a player's commands are not to wait");
-}
-
-#[test]
-fn a_long_merge_window_lets_a_publisher_wait_for_a_tenth_of_it_at_most() {
-    for (window, pace) in [(100, 0), (199, 0), (200, 20), (350, 35), (10_000, 40)] {
-        let merge_window = MergeWindow(Duration::from_millis(window));
-        let site = Site::with(VhostConfig { merge_window, ..VhostConfig::default() }.into());
-        let publisher = site.publisher("cam");
-        let _player = site.player("cam");
-        assert_eq!(publisher.conn.pace(), Duration::from_millis(pace), "{window}");
-    }
 }

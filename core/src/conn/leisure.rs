@@ -1,0 +1,105 @@
+use std::time::{Duration, Instant};
+
+use super::Conn;
+
+/// Bytes that may lie unread with the system: its buffers hold twice as much before they stop the peer.
+const UNREAD: usize = 32 << 10;
+/// How long they may lie there: the end of a publisher is seen that much later.
+pub(super) const LONGEST: Duration = Duration::from_millis(200);
+/// So long before frames leave their publisher is read, the longest first.
+const EARLY: [Duration; 2] = [Duration::from_millis(2), Duration::from_micros(500)];
+/// How long bytes are counted to know how many come in a second.
+const SPAN: Duration = Duration::from_millis(500);
+
+/// How much a publisher sends, as its reads have it.
+#[derive(Debug, Default)]
+pub(super) struct Inflow {
+    /// Since when bytes are counted, and how many they are.
+    since: Option<Instant>,
+    bytes: usize,
+    /// Bytes a second over the span before.
+    rate: Option<usize>,
+    /// True if the last read brought nothing.
+    is_dry: bool,
+}
+
+impl Inflow {
+    /// Notes a read. How long what comes next may lie unread: half of what might, for pictures differ in size. `None` if
+    /// nothing is known yet, if this was too much already, or if nothing comes any more.
+    pub(super) fn note(&mut self, now: Instant, taken: usize) -> Option<Duration> {
+        let was_dry = std::mem::replace(&mut self.is_dry, taken == 0);
+        let since = *self.since.get_or_insert(now);
+        self.bytes += taken;
+        let span = now.saturating_duration_since(since);
+        if span >= SPAN {
+            self.rate = Some((self.bytes as f64 / span.as_secs_f64()) as usize);
+            (self.since, self.bytes) = (Some(now), 0);
+        }
+        if taken >= UNREAD || (was_dry && self.is_dry) {
+            return None;
+        }
+        let time = Duration::from_secs_f64((UNREAD / 2) as f64 / self.rate?.max(1) as f64);
+        Some(time.min(LONGEST))
+    }
+}
+
+impl Conn {
+    /// When to read next, after a read that brought `taken` bytes and not as many as it could hold; called once after
+    /// each such read, when [`poll`](Self::poll) has come to a `Wait`. `None` is whenever there is something, and so is
+    /// right after a read that may have left something.
+    ///
+    /// What comes until then is read at once and costs one call instead of one for each message. That is for publishers
+    /// whose media nobody waits for, because nobody plays it and many publish, or because frames are kept together for
+    /// longer anyway. Frames leave when they would have left. A hint: reading earlier is right, and dearer. Where something
+    /// else is due at the same time, read first.
+    ///
+    /// Just before frames leave there are two such times: a peer's system may hold back the end of what it has to send
+    /// until it hears that what came before was read (Nagle's algorithm), and then sends it.
+    pub fn next_read(&mut self, now: Instant, taken: usize) -> Option<Instant> {
+        if self.pending.is_some() || !self.playing.is_empty() || self.session.is_closing() {
+            return None;
+        }
+        let mut next = self.publishing.first_mut()?.rests_until(now, taken)?;
+        for publishing in &mut self.publishing[1..] {
+            next = next.min(publishing.rests_until(now, taken)?);
+        }
+        // Silence is not to be found where nobody listened.
+        let next = self.session.deadline().map_or(next, |deadline| next.min(deadline));
+        let early = EARLY.iter().filter_map(|early| next.checked_sub(*early));
+        early.chain([next]).find(|time| *time > now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_much_as_the_systems_buffers_hold_may_lie_unread() {
+        #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut inflow = Inflow::default();
+        assert_eq!(inflow.note(at(0), 1000), None, "nothing is known yet");
+        assert_eq!(inflow.note(at(499), 1000), None);
+        // 10 kB in half a second: 16 KiB come in 800 ms.
+        assert_eq!(inflow.note(at(500), 8000), Some(LONGEST));
+        assert_eq!(inflow.note(at(700), UNREAD), None, "that was too much");
+        assert_eq!(inflow.note(at(900), UNREAD - 1), Some(LONGEST), "by what is known");
+        let fits = inflow.note(at(1000), 1).expect("a time");
+        assert_eq!(fits.as_millis(), 125, "65,536 bytes in half a second");
+    }
+
+    #[test]
+    fn where_nothing_comes_any_more_it_is_to_be_noticed_when_something_does() {
+        #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut inflow = Inflow::default();
+        inflow.note(start, 100);
+        assert_eq!(inflow.note(at(500), 100), Some(LONGEST));
+        assert_eq!(inflow.note(at(600), 0), Some(LONGEST), "it may have come too early");
+        assert_eq!(inflow.note(at(700), 0), None);
+        assert_eq!(inflow.note(at(710), 100), Some(LONGEST));
+    }
+}

@@ -1,0 +1,146 @@
+//! Publishers that are read at leisure: who is, and that nobody notices but by the reads that are spared.
+
+use super::*;
+use crate::source::MergeWindow;
+
+/// How long what this client sends may lie unread, after half a second in which it sent a little.
+fn rests(client: &mut Client, site: &mut Site) -> Option<Duration> {
+    client.conn.next_read(site.now, 100);
+    site.pass(Duration::from_millis(500));
+    client.conn.next_read(site.now, 100).map(|next| next - site.now)
+}
+
+#[test]
+fn a_publisher_is_read_at_leisure_while_nobody_plays_and_many_publish() {
+    let mut site = Site::new();
+    let mut client = site.client();
+    assert_eq!(rests(&mut client, &mut site), None, "nothing is known of it yet");
+    client.say(&site, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    assert_eq!(rests(&mut client, &mut site), None, "it is alone: its end is to be seen at once");
+    let mut others: Vec<_> = (1..300).map(|number| site.publisher(&format!("cam{number}"))).collect();
+    let unplayed = rests(&mut client, &mut site).expect("many publish");
+    assert!(unplayed > Duration::from_millis(70) && unplayed <= Duration::from_millis(80), "{unplayed:?}");
+    let one = others[0].conn.next_read(site.now, 100);
+    assert_eq!(one, None, "nothing is known of how much it sends");
+    rests(&mut others[0], &mut site);
+    rests(&mut others[1], &mut site);
+    site.pass(Duration::from_millis(1));
+    let one = others[0].conn.next_read(site.now, 100);
+    site.pass(Duration::from_millis(1));
+    assert_eq!(others[1].conn.next_read(site.now, 100), one, "at common times");
+    let mut player = site.player("cam");
+    assert_eq!(rests(&mut client, &mut site), None, "somebody watches");
+    assert_eq!(rests(&mut player, &mut site), None);
+    player.disconnect(&site);
+    assert!(rests(&mut client, &mut site).is_some());
+    others.drain(20..).for_each(|mut other| other.disconnect(&site));
+    assert_eq!(rests(&mut client, &mut site), None, "few are left");
+    others.extend((21..300).map(|number| site.publisher(&format!("cam{number}"))));
+    assert!(rests(&mut client, &mut site).is_some());
+    client.say(&site, &peer::play(0, "other"));
+    assert_eq!(rests(&mut client, &mut site), None, "a player's commands are not to wait");
+}
+
+#[test]
+fn silence_and_excess_are_not_looked_for_in_what_lies_unread() {
+    let next_message = Duration::from_millis(520);
+    let mut config = Config::default();
+    config.defaults.session.timeouts.next_message = next_message;
+    let mut site = Site::with(config);
+    let _others: Vec<_> = (1..300).map(|number| site.publisher(&format!("cam{number}"))).collect();
+    let mut client = site.publisher("cam");
+    client.say(&site, &headers());
+    client.conn.next_read(site.now, 100);
+    site.pass(Duration::from_millis(500));
+    let next = client.conn.next_read(site.now, 100).expect("it is read at leisure");
+    assert!(next < client.deadline().expect("it may be silent for so long"), "before that is over");
+
+    for (window, at_leisure) in [(399, false), (400, true)] {
+        let rate = crate::policy::Rate { bytes_per_second: 1 << 20, window: Duration::from_millis(window) };
+        let mut vhost = VhostConfig::default();
+        vhost.limits.publisher_rate = Some(rate);
+        let mut site = Site::with(vhost.into());
+        let mut others: Vec<_> = (1..300).map(|number| site.publisher(&format!("cam{number}"))).collect();
+        assert_eq!(rests(&mut others[0], &mut site).is_some(), at_leisure, "{window}");
+    }
+}
+
+/// What a publisher sends in three seconds: milliseconds, and a message of that time.
+fn stream(pictures: Option<u32>, sound: Option<u32>) -> Vec<(u32, Vec<u8>)> {
+    let every = |interval: Option<u32>, of: fn(u32) -> Vec<u8>| {
+        let times = interval.into_iter().flat_map(|interval| (0..3000).step_by(interval as usize));
+        times.map(move |time| (time, of(time)))
+    };
+    let video = every(pictures, |time| peer::video(time, &peer::inter_frame(1)));
+    let audio = every(sound, |time| peer::audio(time, &peer::audio_frame(1)));
+    let mut messages: Vec<_> = video.chain(audio).collect();
+    messages.sort_by_key(|(time, _)| *time);
+    messages
+}
+
+/// Has a publisher read at once or at leisure, as an adapter does it. When players are woken, and the number of reads.
+fn wakes(window: Duration, messages: &[(u32, Vec<u8>)], at_leisure: bool) -> (Vec<u32>, u32) {
+    let merge_window = MergeWindow(window);
+    let mut site = Site::with(VhostConfig { merge_window, ..VhostConfig::default() }.into());
+    let mut publisher = site.publisher("cam");
+    let _player = site.player("cam");
+    publisher.actions();
+    let (mut woken, mut reads, mut unread, mut next) = (Vec::new(), 0, Vec::new(), None);
+    let mut messages = messages.iter().peekable();
+    for time in 0..3000 {
+        while let Some((_, bytes)) = messages.next_if(|(at, _)| *at == time) {
+            unread.extend_from_slice(bytes);
+        }
+        let due = publisher.deadline().is_some_and(|deadline| deadline <= site.now);
+        let reads_now = match next {
+            None => !unread.is_empty(),
+            Some(next) => due || next <= site.now,
+        };
+        let taken = unread.len();
+        if reads_now {
+            reads += 1;
+            publisher.conn.handle_input(site.now, &std::mem::take(&mut unread));
+        }
+        if due {
+            publisher.conn.handle_timeout(site.now);
+        }
+        if reads_now || due {
+            publisher.poll(&site);
+        }
+        if reads_now {
+            next = publisher.conn.next_read(site.now, taken).filter(|_| at_leisure);
+        }
+        let wakes = publisher.actions().into_iter().filter(|action| action == "wake");
+        woken.extend(wakes.map(|_| time));
+        site.pass(Duration::from_millis(1));
+    }
+    (woken, reads)
+}
+
+#[test]
+fn frames_leave_when_they_would_have_left() {
+    // The window, the intervals of pictures and sound, and whether reads are spared.
+    for (window, pictures, sound, spares) in [
+        (0, Some(33), Some(23), false),
+        (20, Some(33), Some(23), false),
+        (30, Some(33), Some(23), false),
+        (79, Some(33), Some(23), false),
+        (80, Some(33), Some(23), true),
+        (100, Some(33), Some(23), true),
+        (100, Some(16), None, true),
+        // Pictures leave at once, and sound does not wait for them.
+        (100, Some(200), Some(23), false),
+        (350, Some(33), Some(23), true),
+        (350, None, Some(23), true),
+        (1000, Some(40), Some(23), true),
+        (u64::MAX, Some(33), Some(23), true),
+    ] {
+        let messages = stream(pictures, sound);
+        let window = Duration::from_millis(window);
+        let (at_once, reads) = wakes(window, &messages, false);
+        assert!(!at_once.is_empty() && reads as usize > messages.len() / 2, "{window:?}");
+        let (at_leisure, fewer) = wakes(window, &messages, true);
+        assert_eq!(at_leisure, at_once, "{window:?}, pictures {pictures:?}, sound {sound:?}");
+        assert_eq!(fewer < reads, spares, "{window:?}: {fewer} reads and not {reads}");
+    }
+}
