@@ -11,7 +11,7 @@ use crate::url::StreamKey;
 
 /// How long what nobody plays may wait with the system, at most: a player who comes meanwhile begins that much further
 /// back, and the end of a publisher is seen that much later, up to which its name is taken.
-const UNPLAYED: Duration = Duration::from_millis(80);
+const UNPLAYED: Duration = Duration::from_millis(150);
 /// For each publisher of the server. Few cost so little that nobody need wait for their ends.
 const A_PUBLISHER: Duration = Duration::from_micros(500);
 /// Less than this spares next to no reads: frames are further apart.
