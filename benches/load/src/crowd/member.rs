@@ -40,6 +40,8 @@ pub(super) enum Part {
     Publisher {
         feed: Box<Feed>,
         granted: bool,
+        /// True once a picture could not be sent, until the next key frame: what lies between could not be decoded.
+        behind: bool,
         /// From the grant to the first frame.
         delay: Duration,
     },

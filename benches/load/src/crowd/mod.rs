@@ -12,16 +12,16 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anabranch_core::client::{Client, ClientConfig, CloseReason, Event, Output, PlayOptions};
+use anabranch_core::client::{Client, ClientConfig, CloseReason, Event, NotSent, Output, PlayOptions};
 use anabranch_core::command::PublishType;
-use anabranch_core::message::Message;
+use anabranch_core::message::{Message, MessageType};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::socket::{MsgFlags, recv};
 use socket2::SockRef;
 
 use crate::Random;
-use crate::media::{Feed, MediaOptions};
+use crate::media::{Class, Feed, Kind, MediaOptions};
 use crate::watch::Watch;
 use member::{Member, Part, Written};
 pub use tally::{Count, Measuring, Numbers, Tally};
@@ -291,7 +291,10 @@ impl Crowd {
         let (stream, part) = match spec.role {
             Role::Publish { media, delay } => {
                 let feed = Box::new(Feed::new(media, spec.stream, 0, now));
-                (client.publish(&spec.name, PublishType::Live), Part::Publisher { feed, granted: false, delay })
+                (
+                    client.publish(&spec.name, PublishType::Live),
+                    Part::Publisher { feed, granted: false, behind: false, delay },
+                )
             }
             Role::Play { counts_only } => {
                 let watch = Watch::new(spec.stream);
@@ -457,14 +460,26 @@ impl Crowd {
     }
 
     fn send_due(&mut self, now: Instant, member: &mut Member) {
-        let Part::Publisher { feed, granted: true, .. } = &mut member.part else {
+        let Part::Publisher { feed, granted: true, behind, .. } = &mut member.part else {
             return;
         };
         let mut due = std::mem::take(&mut self.due);
         feed.take_due(now, &mut due);
         for message in due.drain(..) {
-            if let Err(error) = member.client.send_message(member.stream, message) {
-                self.count_error(&format!("not sent: {error}"));
+            let is_video = message.type_id == MessageType::VIDEO;
+            if is_video {
+                *behind &= Class::of(Kind::Video, &message.payload) == Class::Inter;
+            }
+            if is_video && *behind {
+                continue;
+            }
+            match member.client.send_message(member.stream, message) {
+                Ok(()) => {}
+                Err(NotSent::Full { .. }) => {
+                    *behind |= is_video;
+                    self.count_error("not sent: the server takes no more");
+                }
+                Err(error) => self.count_error(&format!("not sent: {error}")),
             }
         }
         self.due = due;
@@ -484,7 +499,7 @@ impl Crowd {
                 }
                 Output::Event(Event::Connected(_)) => Happening::Connected,
                 Output::Event(Event::Publishing { .. }) => {
-                    if let Part::Publisher { feed, granted, delay } = &mut member.part {
+                    if let Part::Publisher { feed, granted, delay, .. } = &mut member.part {
                         self.runs += 1;
                         feed.begin(now + *delay, self.runs);
                         *granted = true;
