@@ -4,7 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use anabranch_core::client::Destination;
+use anabranch_core::conn::VhostConfig;
 use anabranch_core::handshake::ClientKind;
+use anabranch_core::source::MergeWindow;
 use anabranch_host::Serve;
 use anabranch_load::media::MediaOptions;
 use anabranch_load::{Layout, LoadOptions, Report, load};
@@ -25,12 +27,18 @@ on_both_runtimes!(
     twenty_players_of_two_publishers_see_no_gap_and_no_error,
     players_that_come_and_go_all_see_their_first_frame,
     players_that_never_read_harm_no_other,
+    publishers_that_are_read_at_leisure_lose_nothing,
     errors_are_counted_by_their_kind,
 );
 
 /// Puts a load on a server of its own.
 fn run<S: Serve + Send + 'static>(change: impl FnOnce(&mut LoadOptions)) -> Report {
-    let server = S::builder().listen("127.0.0.1:0".parse().expect("an address")).build().expect("it can be built");
+    run_with::<S>(VhostConfig::default(), change)
+}
+
+fn run_with<S: Serve + Send + 'static>(config: VhostConfig, change: impl FnOnce(&mut LoadOptions)) -> Report {
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let server = S::builder().config(config).listen(any).build().expect("it can be built");
     let (address, handle) = (server.addresses()[0], server.handle());
     let thread = thread::spawn(|| server.run());
     let mut options = LoadOptions::to(Destination::parse(&format!("rtmp://{address}/live/cam")).expect("a URL"));
@@ -78,6 +86,19 @@ fn players_that_never_read_harm_no_other<S: Serve + Send + 'static>() {
         options.check_every = 4;
     });
     assert_eq!((report.error_count(), report.gaps, report.players), (0, 0, 25), "{report}");
+}
+
+fn publishers_that_are_read_at_leisure_lose_nothing<S: Serve + Send + 'static>() {
+    let window = MergeWindow(Duration::from_millis(150));
+    let report = run_with::<S>(VhostConfig { merge_window: window, ..VhostConfig::default() }, |options| {
+        // All play the first, so that the others are read as nobody waits for it, and the first in its window.
+        options.publishers = 60;
+        options.layout = Layout::First;
+        options.media.bitrate = 200_000;
+    });
+    assert_eq!((report.error_count(), report.gaps), (0, 0), "{report}");
+    assert_eq!((report.players, report.publishers), (20, 60));
+    assert!(report.frames > 100, "{report}");
 }
 
 fn errors_are_counted_by_their_kind<S: Serve + Send + 'static>() {
