@@ -227,7 +227,8 @@ impl Connection {
             let size = size.min(buffer.len());
             let result = self.transport.read(&mut buffer[..size]);
             match &result {
-                Ok(count) if *count == size || self.transport.is_over() => {}
+                // What is left may not be the socket's any more, which then tells of nothing.
+                Ok(count) if *count == size || self.transport.is_over() => local.reactor().left_some(self.slot),
                 Ok(_) => local.reactor().took_some(self.slot),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => local.reactor().drained(self.slot),
                 Err(_) => {}
@@ -355,7 +356,7 @@ impl Task {
                 return Poll::Ready(());
             }
             if let Some(taken) = read {
-                let next = taken.all().and_then(|count| state.conn.next_read(Instant::now(), count));
+                let next = if taken == Taken::Whole { None } else { state.conn.next_read(Instant::now()) };
                 self.leisure.choose(&mut local.reactor(), slot, &connection.transport, next);
             }
             let next_read = self.leisure.next_read().filter(|_| state.wait.read);

@@ -16,7 +16,8 @@ use crate::worker::Local;
 
 /// Connections served by a sweeper before other tasks get a turn.
 const MEMBERS_PER_TURN: usize = 128;
-/// Connections touched before they are written to. Memory gives several things at once in the time of one.
+/// Connections whose first lines are touched before they are written to. Memory gives several things at once in the time
+/// of one.
 const MEMBERS_AHEAD: usize = 8;
 
 /// The connections of one thread that are subscribed to streams.

@@ -127,11 +127,17 @@ impl Reactor {
         slot.readable = slot.falls_short;
     }
 
+    /// Reading left something, or will find the end, and there may be no event of that.
+    pub(crate) fn left_some(&mut self, slot: usize) {
+        self.slots[slot].readable = true;
+    }
+
     /// Says nothing of what comes from the peer until [`attend`](Self::attend): each message would wake the thread. False
     /// if the system cannot do that.
     pub(crate) fn rest(&mut self, slot: usize, socket: &TcpStream) -> bool {
-        self.slots[slot].readable = false;
-        self.set_interest(slot, socket, Interest::WRITABLE)
+        let rests = self.set_interest(slot, socket, Interest::WRITABLE);
+        self.slots[slot].readable &= !rests;
+        rests
     }
 
     /// Tells again of what comes, and of what has come. False if the system refuses.

@@ -30,17 +30,6 @@ pub(crate) enum Taken {
     Whole,
 }
 
-impl Taken {
-    /// How many bytes, if that was all there was.
-    pub(crate) fn all(self) -> Option<usize> {
-        match self {
-            Taken::Nothing => Some(0),
-            Taken::Some(count) => Some(count),
-            Taken::Whole => None,
-        }
-    }
-}
-
 /// How far a write came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Written {

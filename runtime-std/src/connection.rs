@@ -210,7 +210,9 @@ impl Connection {
             }
             size = state.conn.read_size();
             // A read that filled the buffer may have left something.
-            let next = if taken < buffer.len() { state.conn.next_read(Instant::now(), taken) } else { None };
+            let next = if taken < buffer.len() { state.conn.next_read(Instant::now()) } else { None };
+            // What comes just before the writer has something to do may go along, if a reader waits for it.
+            let next = next.filter(|next| state.wait.deadline.is_none_or(|deadline| *next < deadline));
             drop(state);
             if let Some(next) = next {
                 thread::sleep(next.saturating_duration_since(Instant::now()));

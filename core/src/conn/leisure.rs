@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use super::Conn;
 
 /// Bytes that may lie unread with the system: its buffers hold twice as much before they stop the peer.
-const UNREAD: usize = 32 << 10;
+const UNREAD: u64 = 32 << 10;
 /// How long they may lie there: the end of a publisher is seen that much later.
 pub(super) const LONGEST: Duration = Duration::from_millis(200);
 /// So long before frames leave their publisher is read, the longest first.
@@ -14,26 +14,28 @@ const SPAN: Duration = Duration::from_millis(500);
 /// How much a publisher sends, as its reads have it.
 #[derive(Debug, Default)]
 pub(super) struct Inflow {
-    /// Since when bytes are counted, and how many they are.
-    since: Option<Instant>,
-    bytes: usize,
+    /// When the present span began, and how many had come by then.
+    span: Option<(Instant, u64)>,
+    /// How many had come at the last read.
+    received: u64,
     /// Bytes a second over the span before.
-    rate: Option<usize>,
+    rate: Option<u64>,
     /// True if the last read brought nothing.
     is_dry: bool,
 }
 
 impl Inflow {
-    /// Notes a read. How long what comes next may lie unread: half of what might, for pictures differ in size. `None` if
-    /// nothing is known yet, if this was too much already, or if nothing comes any more.
-    pub(super) fn note(&mut self, now: Instant, taken: usize) -> Option<Duration> {
+    /// Notes that so many bytes have come, all in all. How long what comes next may lie unread: half of what might, for
+    /// pictures differ in size. `None` if nothing is known yet, if this was too much already, or if nothing comes any
+    /// more.
+    pub(super) fn note(&mut self, now: Instant, received: u64) -> Option<Duration> {
+        let (began, before) = *self.span.get_or_insert((now, received));
+        let taken = received - std::mem::replace(&mut self.received, received);
         let was_dry = std::mem::replace(&mut self.is_dry, taken == 0);
-        let since = *self.since.get_or_insert(now);
-        self.bytes += taken;
-        let span = now.saturating_duration_since(since);
+        let span = now.saturating_duration_since(began);
         if span >= SPAN {
-            self.rate = Some((self.bytes as f64 / span.as_secs_f64()) as usize);
-            (self.since, self.bytes) = (Some(now), 0);
+            self.rate = Some(((received - before) as f64 / span.as_secs_f64()) as u64);
+            self.span = Some((now, received));
         }
         if taken >= UNREAD || (was_dry && self.is_dry) {
             return None;
@@ -44,24 +46,26 @@ impl Inflow {
 }
 
 impl Conn {
-    /// When to read next, after a read that brought `taken` bytes and not as many as it could hold; called once after
-    /// each such read, when [`poll`](Self::poll) has come to a `Wait`. `None` is whenever there is something, and so is
-    /// right after a read that may have left something.
+    /// When to read next, after a read that brought less than it could hold, or nothing; called once after each such read,
+    /// when [`poll`](Self::poll) has come to a `Wait`. `None` is whenever there is something, and so is right after a read
+    /// that may have left something.
     ///
     /// What comes until then is read at once and costs one call instead of one for each message. That is for publishers
     /// whose media nobody waits for, because nobody plays it and many publish, or because frames are kept together for
-    /// longer anyway. Frames leave when they would have left. A hint: reading earlier is right, and dearer. Where something
+    /// longer anyway. Frames leave when they would have left, as long as they follow each other as they did; the first
+    /// picture of a stream of sound may be up to 200 ms late. A hint: reading earlier is right, and dearer. Where something
     /// else is due at the same time, read first.
     ///
     /// Just before frames leave there are two such times: a peer's system may hold back the end of what it has to send
     /// until it hears that what came before was read (Nagle's algorithm), and then sends it.
-    pub fn next_read(&mut self, now: Instant, taken: usize) -> Option<Instant> {
+    pub fn next_read(&mut self, now: Instant) -> Option<Instant> {
         if self.pending.is_some() || !self.playing.is_empty() || self.session.is_closing() {
             return None;
         }
-        let mut next = self.publishing.first_mut()?.rests_until(now, taken)?;
+        let received = self.session.received();
+        let mut next = self.publishing.first_mut()?.rests_until(now, received)?;
         for publishing in &mut self.publishing[1..] {
-            next = next.min(publishing.rests_until(now, taken)?);
+            next = next.min(publishing.rests_until(now, received)?);
         }
         // Silence is not to be found where nobody listened.
         let next = self.session.deadline().map_or(next, |deadline| next.min(deadline));
@@ -79,14 +83,18 @@ mod tests {
         #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut inflow = Inflow::default();
-        assert_eq!(inflow.note(at(0), 1000), None, "nothing is known yet");
-        assert_eq!(inflow.note(at(499), 1000), None);
+        let (mut inflow, mut received) = (Inflow::default(), 0);
+        let mut read = |ms, bytes| {
+            received += bytes;
+            inflow.note(at(ms), received)
+        };
+        assert_eq!(read(0, 3000), None, "nothing is known yet");
+        assert_eq!(read(499, 1000), None);
         // 10 kB in half a second: 16 KiB come in 800 ms.
-        assert_eq!(inflow.note(at(500), 8000), Some(LONGEST));
-        assert_eq!(inflow.note(at(700), UNREAD), None, "that was too much");
-        assert_eq!(inflow.note(at(900), UNREAD - 1), Some(LONGEST), "by what is known");
-        let fits = inflow.note(at(1000), 1).expect("a time");
+        assert_eq!(read(500, 9000), Some(LONGEST));
+        assert_eq!(read(700, UNREAD), None, "that was too much");
+        assert_eq!(read(900, UNREAD - 1), Some(LONGEST), "by what is known");
+        let fits = read(1000, 1).expect("a time");
         assert_eq!(fits.as_millis(), 125, "65,536 bytes in half a second");
     }
 
@@ -97,9 +105,9 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let mut inflow = Inflow::default();
         inflow.note(start, 100);
-        assert_eq!(inflow.note(at(500), 100), Some(LONGEST));
-        assert_eq!(inflow.note(at(600), 0), Some(LONGEST), "it may have come too early");
-        assert_eq!(inflow.note(at(700), 0), None);
-        assert_eq!(inflow.note(at(710), 100), Some(LONGEST));
+        assert_eq!(inflow.note(at(500), 200), Some(LONGEST));
+        assert_eq!(inflow.note(at(600), 200), Some(LONGEST), "it may have come too early");
+        assert_eq!(inflow.note(at(700), 200), None);
+        assert_eq!(inflow.note(at(710), 300), Some(LONGEST));
     }
 }

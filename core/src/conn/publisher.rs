@@ -112,9 +112,9 @@ impl Publishing {
         flush.into_iter().chain(self.idle.as_ref().map(|idle| idle.next_look)).min()
     }
 
-    /// Until when what the peer sends may lie unread, after a read that brought `taken` bytes.
-    pub(super) fn rests_until(&mut self, now: Instant, taken: usize) -> Option<Instant> {
-        let fits = self.inflow.note(now, taken)?;
+    /// Until when what the peer sends may lie unread, of which so many bytes have come.
+    pub(super) fn rests_until(&mut self, now: Instant, received: u64) -> Option<Instant> {
+        let fits = self.inflow.note(now, received)?;
         // What comes all at once must not look like too much.
         if self.meter.as_ref().is_some_and(|meter| meter.rate().window < leisure::LONGEST * 2) {
             return None;

@@ -60,7 +60,7 @@ use crate::url::StreamKey;
 #[derive(Debug, Clone)]
 pub struct Hub {
     shared: Arc<Mutex<Registry>>,
-    /// How many publish.
+    /// What all publishers have in common, whatever the settings of their virtual hosts.
     census: Arc<Census>,
     config: Arc<HubConfig>,
 }

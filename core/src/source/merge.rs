@@ -39,11 +39,14 @@ struct Rhythm {
     interval: Option<Duration>,
 }
 
+/// What is further apart has no rhythm, or its timestamps jumped.
+const LONGEST_INTERVAL: u32 = 2000;
+
 impl Rhythm {
     fn note(&mut self, now: Instant, timestamp: u32) {
         let since = timestamp.wrapping_sub(std::mem::replace(&mut self.timestamp, timestamp));
         // What does not rise says nothing.
-        if self.last.replace(now).is_some() && (1..1 << 31).contains(&since) {
+        if self.last.replace(now).is_some() && (1..=LONGEST_INTERVAL).contains(&since) {
             let interval = Duration::from_millis(u64::from(since));
             self.interval = Some(self.interval.map_or(interval, |mean| (mean * 3 + interval) / 4));
         }
@@ -59,14 +62,20 @@ impl Flush {
     /// Notes a frame that was pushed.
     pub fn pushed(&mut self, now: Instant, window: MergeWindow, frame: &Frame) {
         let is_video = frame.kind() == FrameKind::Video;
-        let rhythm = if is_video { &mut self.video } else { &mut self.sound };
-        rhythm.note(now, frame.timestamp());
+        // The time of a header or of data is often void.
+        if frame.class().is_coded() && frame.kind() != FrameKind::Data {
+            let rhythm = if is_video { &mut self.video } else { &mut self.sound };
+            rhythm.note(now, frame.timestamp());
+        }
         let due = if is_video {
             self.last_video.map_or(now, |last| now.max(after(last, window.0)))
         } else {
             let company = if self.video.last.is_some() { &self.video } else { &self.sound };
             let end = after(now, window.0);
-            if company.next().is_some_and(|next| next <= end) { end } else { now }
+            let waits = company.next().is_some_and(|next| next <= end);
+            // Pictures that come more than once a window leave at its end, whenever the sound was noticed.
+            let pictures = self.next_picture(window).filter(|next| *next > now);
+            if waits { pictures.map_or(end, |next| next.min(end)) } else { now }
         };
         self.video_waits |= is_video;
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
@@ -77,15 +86,20 @@ impl Flush {
         self.due
     }
 
-    /// The time before which nothing leaves, whatever is pushed meanwhile. `None` if something may leave at once.
+    /// The time before which nothing leaves, as long as frames follow each other as they did. `None` if something may leave
+    /// at once.
     pub fn quiet_until(&self, window: MergeWindow) -> Option<Instant> {
         if self.video.last.is_none() {
             return self.due;
         }
-        // Sound waits for a picture only if that is expected within the window.
-        self.video.interval.filter(|interval| *interval <= window.0)?;
-        let picture = after(self.last_video?, window.0);
+        let picture = self.next_picture(window)?;
         Some(self.due.map_or(picture, |due| due.min(picture)))
+    }
+
+    /// When pictures may leave next, where they come more than once a window and so wait for its end.
+    fn next_picture(&self, window: MergeWindow) -> Option<Instant> {
+        self.video.interval.filter(|interval| *interval <= window.0)?;
+        Some(after(self.last_video?, window.0))
     }
 
     /// True once when the time has come: wake the players.

@@ -139,7 +139,7 @@ impl Sim {
             && heeds
             && taken > 0
         {
-            *rests = conn.next_read(self.now, taken);
+            *rests = conn.next_read(self.now);
         }
     }
 

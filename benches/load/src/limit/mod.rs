@@ -158,8 +158,9 @@ impl Limit {
 impl Player {
     /// Sends the stream up to its end, with one call as long as the socket takes it.
     fn send(&mut self, stream: &Stream) -> io::Result<()> {
+        // It may have half a message: there is no place to go on from.
         if self.cursor < stream.first() {
-            self.cursor = stream.start();
+            return Err(io::Error::other("it is too slow"));
         }
         while self.cursor < stream.end() {
             match self.socket.write(stream.from(self.cursor)) {

@@ -3,11 +3,17 @@
 use super::*;
 use crate::source::MergeWindow;
 
+/// Has the client say a little that is not answered. When to read next.
+fn read(client: &mut Client, site: &Site) -> Option<Instant> {
+    client.say(site, &peer::control(&Control::Acknowledgement(1)));
+    client.conn.next_read(site.now)
+}
+
 /// How long what this client sends may lie unread, after half a second in which it sent a little.
 fn rests(client: &mut Client, site: &mut Site) -> Option<Duration> {
-    client.conn.next_read(site.now, 100);
+    read(client, site);
     site.pass(Duration::from_millis(500));
-    client.conn.next_read(site.now, 100).map(|next| next - site.now)
+    read(client, site).map(|next| next - site.now)
 }
 
 #[test]
@@ -20,14 +26,13 @@ fn a_publisher_is_read_at_leisure_while_nobody_plays_and_many_publish() {
     let mut others: Vec<_> = (1..300).map(|number| site.publisher(&format!("cam{number}"))).collect();
     let unplayed = rests(&mut client, &mut site).expect("many publish");
     assert!(unplayed > Duration::from_millis(140) && unplayed <= Duration::from_millis(150), "{unplayed:?}");
-    let one = others[0].conn.next_read(site.now, 100);
-    assert_eq!(one, None, "nothing is known of how much it sends");
+    assert_eq!(read(&mut others[0], &site), None, "nothing is known of how much it sends");
     rests(&mut others[0], &mut site);
     rests(&mut others[1], &mut site);
     site.pass(Duration::from_millis(1));
-    let one = others[0].conn.next_read(site.now, 100);
+    let one = read(&mut others[0], &site);
     site.pass(Duration::from_millis(1));
-    assert_eq!(others[1].conn.next_read(site.now, 100), one, "at common times");
+    assert_eq!(read(&mut others[1], &site), one, "at common times");
     let mut player = site.player("cam");
     assert_eq!(rests(&mut client, &mut site), None, "somebody watches");
     assert_eq!(rests(&mut player, &mut site), None);
@@ -50,9 +55,9 @@ fn silence_and_excess_are_not_looked_for_in_what_lies_unread() {
     let _others: Vec<_> = (1..300).map(|number| site.publisher(&format!("cam{number}"))).collect();
     let mut client = site.publisher("cam");
     client.say(&site, &headers());
-    client.conn.next_read(site.now, 100);
+    client.conn.next_read(site.now);
     site.pass(Duration::from_millis(500));
-    let next = client.conn.next_read(site.now, 100).expect("it is read at leisure");
+    let next = read(&mut client, &site).expect("it is read at leisure");
     assert!(next < client.deadline().expect("it may be silent for so long"), "before that is over");
 
     for (window, at_leisure) in [(399, false), (400, true)] {
@@ -96,7 +101,6 @@ fn wakes(window: Duration, messages: &[(u32, Vec<u8>)], at_leisure: bool) -> (Ve
             None => !unread.is_empty(),
             Some(next) => due || next <= site.now,
         };
-        let taken = unread.len();
         if reads_now {
             reads += 1;
             publisher.conn.handle_input(site.now, &std::mem::take(&mut unread));
@@ -108,7 +112,7 @@ fn wakes(window: Duration, messages: &[(u32, Vec<u8>)], at_leisure: bool) -> (Ve
             publisher.poll(&site);
         }
         if reads_now {
-            next = publisher.conn.next_read(site.now, taken).filter(|_| at_leisure);
+            next = publisher.conn.next_read(site.now).filter(|_| at_leisure);
         }
         let wakes = publisher.actions().into_iter().filter(|action| action == "wake");
         woken.extend(wakes.map(|_| time));
@@ -143,4 +147,33 @@ fn frames_leave_when_they_would_have_left() {
         assert_eq!(at_leisure, at_once, "{window:?}, pictures {pictures:?}, sound {sound:?}");
         assert_eq!(fewer < reads, spares, "{window:?}: {fewer} reads and not {reads}");
     }
+}
+
+#[test]
+fn sound_that_stays_alone_leaves_when_it_would_have_left() {
+    let window = Duration::from_millis(350);
+    let mut messages = stream(Some(33), Some(23));
+    messages.retain(|(time, message)| *time < 1000 || peer::audio(*time, &peer::audio_frame(1)) == *message);
+    assert_eq!(wakes(window, &messages, true).0, wakes(window, &messages, false).0);
+}
+
+#[test]
+fn headers_whose_time_is_void_do_not_disturb_the_rhythm() {
+    let window = Duration::from_millis(350);
+    let hour = 3_600_000;
+    let mut messages = Vec::new();
+    for (time, message) in stream(Some(33), Some(23)) {
+        if time % 990 == 0 {
+            messages.push((time, headers()));
+        }
+        let video = peer::video(time, &peer::inter_frame(1)) == message;
+        let body = if video { peer::inter_frame(1) } else { peer::audio_frame(1) };
+        let of = if video { peer::video } else { peer::audio };
+        messages.push((time, of(hour + time, &body)));
+    }
+    let (at_once, reads) = wakes(window, &messages, false);
+    assert!(at_once.len() < 12, "three a second: {at_once:?}");
+    let (at_leisure, fewer) = wakes(window, &messages, true);
+    assert_eq!(at_leisure, at_once);
+    assert!(fewer < reads / 2, "{fewer} reads and not {reads}");
 }
