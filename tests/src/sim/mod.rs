@@ -106,7 +106,7 @@ pub struct Sim {
     heed: Heed,
 }
 
-/// Who reads later where [`Conn::pace`](anabranch_core::conn::Conn::pace) says that it may.
+/// Who reads later where [`Conn::next_read`](anabranch_core::conn::Conn::next_read) says that it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heed {
     /// Every third connection.
