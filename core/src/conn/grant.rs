@@ -227,7 +227,12 @@ impl Conn {
                 let stream_id = request.stream_id();
                 // One is what nearly every connection has.
                 self.publishing.reserve_exact(1);
-                self.publishing.push(Publishing::new(now, stream_id, publisher, &site, counter, asked));
+                let publishing = Publishing::new(now, stream_id, publisher, &site, counter, asked);
+                // Who was told that the stream is over is told that it goes on.
+                if publishing.is_played(self.watch.is_some()) {
+                    self.actions.push_back(Action::Wake(publishing.stream()));
+                }
+                self.publishing.push(publishing);
                 self.session.accept(request);
             }
             Request::Play { request, key, site, counter, facts } => {

@@ -262,7 +262,7 @@ impl Conn {
                         continue;
                     }
                     wait.write = !self.session.outbound().is_empty();
-                    let own = self.publishing.iter().filter_map(|each| each.deadline(self.watch.is_some()));
+                    let own = self.publishing.iter().filter_map(Publishing::deadline);
                     let verdict = self.pending.as_ref().map(|pending| pending.deadline());
                     let due = [wait.deadline, deadline, verdict, check, self.drained];
                     wait.read &= self.check.as_ref().is_none_or(|check| check.wants_input());

@@ -105,11 +105,9 @@ impl Publishing {
         self.publisher.clear_metadata();
     }
 
-    /// When players must be woken, or it must be seen whether there are any. What is recorded, or repeats what was, does not
-    /// depend on whether others play: it is as if they did.
-    pub(super) fn deadline(&self, recorded: bool) -> Option<Instant> {
-        let flush = self.publisher.flush_deadline().filter(|_| recorded || self.publisher.is_played());
-        flush.into_iter().chain(self.idle.as_ref().map(|idle| idle.next_look)).min()
+    /// When players must be woken, or it must be seen whether there are any.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.publisher.flush_deadline().into_iter().chain(self.idle.as_ref().map(|idle| idle.next_look)).min()
     }
 
     /// Until when what the peer sends may lie unread, of which so many bytes have come.
@@ -122,9 +120,19 @@ impl Publishing {
         Some(self.publisher.rests_until(now)?.min(now + fits))
     }
 
+    /// True if there are players to be woken. What is recorded, or repeats what was, does not depend on whether others play:
+    /// it is as if they did.
+    pub(super) fn is_played(&self, recorded: bool) -> bool {
+        recorded || self.publisher.is_played()
+    }
+
     /// True once when players must be woken.
     pub(super) fn take_flush(&mut self, now: Instant, recorded: bool) -> bool {
-        self.publisher.take_flush(now) && (recorded || self.publisher.is_played())
+        if self.is_played(recorded) {
+            return self.publisher.take_flush(now);
+        }
+        self.publisher.pass_flush(now);
+        false
     }
 
     /// True if nobody has played the stream for too long. Looks only now and then: players come and go without a word.

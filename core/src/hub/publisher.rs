@@ -119,7 +119,7 @@ impl Publisher {
         }
     }
 
-    /// When players must be woken for frames that wait, if there are [any](Self::is_played).
+    /// When players must be woken for frames that wait.
     pub fn flush_deadline(&self) -> Option<Instant> {
         self.flush.deadline()
     }
@@ -127,6 +127,11 @@ impl Publisher {
     /// True once when that time has come: wake the stream's players.
     pub fn take_flush(&mut self, now: Instant) -> bool {
         self.flush.take_due(now)
+    }
+
+    /// No frames wait any more: nobody [plays](Self::is_played) the stream.
+    pub fn pass_flush(&mut self, now: Instant) {
+        self.flush.pass(now);
     }
 
     /// False if nobody plays the stream, and nobody is to be woken: who joins after a push and is not seen here yet finds

@@ -106,13 +106,18 @@ impl Flush {
     pub fn take_due(&mut self, now: Instant) -> bool {
         let due = self.due.is_some_and(|due| due <= now);
         if due {
-            self.due = None;
-            // What waited leaves now. Only video opens a window: audio that left alone delays no video.
-            if std::mem::take(&mut self.video_waits) {
-                self.last_video = Some(now);
-            }
+            self.pass(now);
         }
         due
+    }
+
+    /// What waits has left, or there is nobody for whom it would.
+    pub fn pass(&mut self, now: Instant) {
+        self.due = None;
+        // Only video opens a window: audio that left alone delays no video.
+        if std::mem::take(&mut self.video_waits) {
+            self.last_video = Some(now);
+        }
     }
 }
 

@@ -213,6 +213,8 @@ impl Handle {
         let publisher = self.control.core().publish(path)?;
         info!("the program publishes {}", publisher.key());
         self.control.publishes(publisher.key());
+        // Who was told that the stream is over is told that it goes on.
+        self.control.wake(publisher.stream_id());
         Ok(Publication::new(publisher, self.control.clone()))
     }
 

@@ -248,7 +248,8 @@ fn a_connection_given_up_in_the_midst_of_its_work_leaves_nothing_behind() {
     site.pass(VhostConfig::default().unpublish_grace);
     assert!(player.hear(&site).iter().any(|line| line.contains("Play.UnpublishNotify")));
     let mut successor = site.publisher("cam");
-    assert_eq!(successor.actions(), ["attach publisher of /live/cam"], "the name is free");
+    assert_eq!(successor.actions(), ["attach publisher of /live/cam", "wake"], "the name is free");
+    assert_eq!(player.hear(&site), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Play.PublishNotify"], "told at once");
     assert_eq!(player.conn.abandon(), []);
     assert_eq!(site.server.hub().streams()[0].players, 0);
 }
