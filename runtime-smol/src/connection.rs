@@ -238,7 +238,7 @@ impl Connection {
                 Ok(0) => conn.handle_disconnect(Instant::now(), CloseReason::PeerClosed),
                 Ok(count) => {
                     conn.handle_input(Instant::now(), &buffer[..count]);
-                    return if count == size { Taken::Whole } else { Taken::Some(count) };
+                    return if count == size { Taken::Whole } else { Taken::Some };
                 }
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Err(error) => conn.handle_disconnect(Instant::now(), lost(&error)),

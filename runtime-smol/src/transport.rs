@@ -25,7 +25,7 @@ pub(crate) struct Transport {
 pub(crate) enum Taken {
     Nothing,
     /// All there was.
-    Some(usize),
+    Some,
     /// As much as was asked for: there may be more.
     Whole,
 }

@@ -16,7 +16,7 @@ const UNPLAYED: Duration = Duration::from_millis(150);
 const A_PUBLISHER: Duration = Duration::from_micros(500);
 /// Less than this spares next to no reads: frames are further apart.
 const WORTHWHILE: Duration = Duration::from_millis(20);
-/// A window shorter than that spares none either, for in each there are three.
+/// A merge window shorter than that spares none either: two reads before its end and one for what follows.
 const WORTHWHILE_WINDOW: Duration = Duration::from_millis(80);
 /// Streams that nobody plays are read at common times, so that a thread wakes once for many.
 const BEAT: Duration = Duration::from_millis(5);

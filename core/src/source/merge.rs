@@ -39,7 +39,7 @@ struct Rhythm {
     interval: Option<Duration>,
 }
 
-/// What is further apart has no rhythm, or its timestamps jumped.
+/// Milliseconds. Frames that are further apart have no rhythm, or their timestamps jumped.
 const LONGEST_INTERVAL: u32 = 2000;
 
 impl Rhythm {
