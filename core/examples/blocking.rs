@@ -7,7 +7,7 @@
 // An adapter: what core must not do is done here.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
-use std::io::ErrorKind::{TimedOut, WouldBlock};
+use std::io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
@@ -67,7 +67,9 @@ fn serve(mut socket: TcpStream, server: &Server) -> io::Result<Report> {
         // 4. or tell it that time has passed, or that the peer is lost
         match result {
             Ok(()) => {}
-            Err(error) if matches!(error.kind(), WouldBlock | TimedOut) => conn.handle_timeout(Instant::now()),
+            Err(error) if matches!(error.kind(), WouldBlock | TimedOut | Interrupted) => {
+                conn.handle_timeout(Instant::now());
+            }
             Err(error) => conn.handle_disconnect(Instant::now(), CloseReason::PeerLost(error.to_string())),
         }
     }

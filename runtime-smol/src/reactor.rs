@@ -179,10 +179,13 @@ impl Reactor {
     /// Waits until something happens, unless there is `more` to do at once. Returns the tasks to be woken.
     pub(crate) fn wait(&mut self, more: bool) -> io::Result<impl Iterator<Item = Waker> + use<>> {
         let next = self.next_timer().map(|timer| timer.saturating_duration_since(Instant::now()));
-        let timeout = if more { Some(Duration::ZERO) } else { next };
-        match self.poll.poll(&mut self.events, timeout) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
+        let mut timeout = if more { Some(Duration::ZERO) } else { next };
+        // One that is interrupted tells of no events: a process that was stopped and goes on would see its timers only.
+        while let Err(error) = self.poll.poll(&mut self.events, timeout) {
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+            timeout = Some(Duration::ZERO);
         }
         for event in &self.events {
             if let Some(slot) = self.slots.get_mut(event.token().0) {

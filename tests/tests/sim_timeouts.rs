@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anabranch_core::conn::VhostConfig;
 use anabranch_tests::sim::{ClientId, Pair, Sim};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -89,8 +90,24 @@ fn a_publisher_that_pauses_shortly_stays() {
 }
 
 #[test]
-fn a_player_may_wait_for_ever_and_is_pinged_meanwhile() {
+fn a_player_waits_ten_minutes_for_a_stream_that_nobody_publishes() {
     let mut net = Sim::new(7);
+    let player = net.play("live", "cam");
+    let limit = net.server().config().defaults.session.timeouts.wait_for_stream;
+    assert_eq!(limit, SECOND * 600);
+    net.run_for(limit - SECOND);
+    assert!(net.client(player).is_running());
+    net.run_until(SECOND * 700, |net| !net.is_open(player));
+    assert_eq!(net.report(player).expect("it is closed").close.reason.name(), "wait_for_stream_timeout");
+    // The client may hang up in the time for last words, and what it heard last says why.
+    assert!(net.elapsed() >= limit && net.elapsed() < limit + SECOND * 5);
+}
+
+#[test]
+fn a_player_may_wait_for_ever_where_that_is_wanted_and_is_pinged_meanwhile() {
+    let mut config = VhostConfig::default();
+    config.session.timeouts.wait_for_stream = Duration::MAX;
+    let mut net = Sim::with_config(7, config.into());
     let player = net.play("live", "cam");
     net.run_for(SECOND * 3_600);
     assert!(net.client(player).is_running());

@@ -165,6 +165,7 @@ pub(super) enum DecisionKind {
     Refused(Rejection),
     Superseded,
     Idle,
+    Absent,
 }
 
 /// What a player took from its stream at one time.
@@ -449,6 +450,7 @@ impl Decision {
             }
             DecisionKind::Superseded => out.push(2),
             DecisionKind::Idle => out.push(3),
+            DecisionKind::Absent => out.push(4),
         }
     }
 
@@ -464,6 +466,7 @@ impl Decision {
             }
             2 => DecisionKind::Superseded,
             3 => DecisionKind::Idle,
+            4 => DecisionKind::Absent,
             _ => return None,
         };
         Some(Decision { point, kind })

@@ -189,6 +189,11 @@ impl Watch {
         self.yes_or_no(now, idle, &DecisionKind::Idle)
     }
 
+    /// Whether nobody publishes what a paused player waits for.
+    pub(crate) fn absent(&mut self, now: Instant, absent: bool) -> bool {
+        self.yes_or_no(now, absent, &DecisionKind::Absent)
+    }
+
     fn yes_or_no(&mut self, now: Instant, yes: bool, kind: &DecisionKind) -> bool {
         match self {
             Watch::Record(recorder) => {

@@ -4,7 +4,7 @@ use super::streams::Stage as StreamStage;
 use super::{Client, Stage, Timer};
 use crate::amf::Value;
 use crate::command::{Capabilities, Command, reply};
-use crate::flow;
+use crate::flow::Patience;
 use crate::message::Message;
 use crate::session::Error;
 use crate::url::{self, TcUrl};
@@ -97,7 +97,7 @@ impl Client {
         }
         self.stage = Stage::Connected;
         if let Some(patience) = self.config.timeouts.read {
-            self.timers.set(Timer::Read, flow::after(self.now, patience));
+            self.timers.limit(Timer::Read, Patience::new(self.now, patience));
         }
         let properties = command.object.as_object().cloned().unwrap_or_default();
         // Servers put them into either.

@@ -1,12 +1,10 @@
-use std::time::Instant;
-
 use super::event::{CallId, Event, NotAsked, NotSent, StreamHandle};
 use super::streams::{PlayOptions, Stage as StreamStage, Stream};
 use super::{COMMAND_CHUNK_STREAM, Client, Part, STREAM_CHUNK_STREAM, Stage};
 use crate::amf::Value;
 use crate::chunk::{MAX_CHUNK_SIZE, message_header, write_message};
 use crate::command::{Command, PublishType};
-use crate::flow;
+use crate::flow::Patience;
 use crate::flv::FrameClass;
 use crate::message::{Control, Message, MessageType, UserControl};
 use crate::source::{Frame, FrameKind};
@@ -16,7 +14,7 @@ use crate::source::{Frame, FrameKind};
 pub(super) struct Pending {
     pub(super) transaction: u32,
     pub(super) purpose: Purpose,
-    pub(super) deadline: Instant,
+    pub(super) patience: Patience,
 }
 
 /// What was asked.
@@ -248,14 +246,14 @@ impl Client {
         let timeouts = &self.config.timeouts;
         let patience = if purpose == Purpose::Connect { timeouts.connect } else { timeouts.answer };
         let transaction = self.next_transaction();
-        self.pending.push(Pending { transaction, purpose, deadline: flow::after(self.now, patience) });
+        self.pending.push(Pending { transaction, purpose, patience: Patience::new(self.now, patience) });
         f64::from(transaction)
     }
 
     /// Gives up on answers that did not come.
     pub(super) fn expire_requests(&mut self) {
         // `connect` has a timer of its own, which began with the handshake.
-        while let Some(at) = self.pending.iter().position(|pending| pending.deadline <= self.now) {
+        while let Some(at) = self.pending.iter_mut().position(|pending| pending.patience.is_over(self.now)) {
             let Pending { transaction, purpose, .. } = self.pending.remove(at);
             match purpose {
                 Purpose::CreateStream(stream) | Purpose::Start(stream) => {

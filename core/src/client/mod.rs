@@ -92,7 +92,7 @@ pub use streams::PlayOptions;
 
 use crate::chunk::{ChunkReader, DEFAULT_CHUNK_SIZE, write_message};
 use crate::command::Command;
-use crate::flow::{self, AckWindow, Inbox, WriteWatch};
+use crate::flow::{self, AckWindow, Inbox, Patience, WriteWatch};
 use crate::handshake::{self, Status as Handshake};
 use crate::message::{Control, Message, MessageType};
 use crate::session::{Error, Outbound, Phase, Wait};
@@ -192,7 +192,7 @@ impl Client {
         handshake.start(&mut hello);
         outbound.push(hello.into());
         let mut timers = flow::Timers::default();
-        timers.set(Timer::Setup, flow::after(now, config.timeouts.connect));
+        timers.limit(Timer::Setup, Patience::new(now, config.timeouts.connect));
         Client {
             stage: Stage::Handshake(Box::new(handshake)),
             reader: ChunkReader::new(config.limits.chunks, config.leniency),
@@ -251,15 +251,15 @@ impl Client {
             self.settle(CloseReason::Timeout(kind));
         }
         if let Some(patience) = self.config.timeouts.read
-            && self.timers.take_expired(Timer::Read, now)
+            && let Some(end) = self.timers.due(Timer::Read, now)
         {
-            // Input does not touch the timer: it is set again from the last one's time when it fires. Nor is it
+            // Input does not touch the timer: it is set again from the last one's time when it is looked at. Nor is it
             // silence when nobody listened: what the server said meanwhile lies unread, here or in the socket.
             let unheard = std::mem::take(&mut self.deaf) || self.is_blocked() || !self.inbox.is_empty();
             let next = flow::after(if unheard { now } else { self.last_input }, patience);
-            if next > now {
-                self.timers.set(Timer::Read, next);
-            } else {
+            if next > end {
+                self.timers.limit(Timer::Read, Patience::until(next, patience));
+            } else if self.timers.take_expired(Timer::Read, now) {
                 self.settle(CloseReason::Timeout(TimeoutKind::Read));
             }
         }
@@ -321,7 +321,7 @@ impl Client {
             return Output::Closed(Close::clone(close));
         }
         self.deaf |= self.is_blocked();
-        let answers = self.pending.iter().map(|pending| pending.deadline).min();
+        let answers = self.pending.iter().map(|pending| pending.patience.next_look()).min();
         Output::Wait(Wait {
             deadline: self.timers.next().into_iter().chain(answers).min(),
             // While closing: read and thrown away, for what lies unread when a socket closes turns it into a reset.

@@ -8,6 +8,7 @@ use super::site::{Counter, Site};
 use super::{Action, Attachment, Conn, Role};
 use crate::capture::Call;
 use crate::command::Capabilities;
+use crate::flow::Patience;
 use crate::hub::{Busy, Claim};
 use crate::policy::{self, Refusal};
 use crate::session::{ConnectRequest, PlayRequest, PublishRequest, Rejection};
@@ -20,7 +21,7 @@ const LONGEST: Duration = Duration::from_secs(86_400);
 #[derive(Debug)]
 pub(super) struct Pending {
     id: AskId,
-    deadline: Instant,
+    patience: Patience,
     /// True while it is asked what the server upstream says.
     traversing: bool,
     request: Request,
@@ -52,8 +53,9 @@ impl Pending {
         self.id
     }
 
-    pub(super) fn deadline(&self) -> Instant {
-        self.deadline
+    /// When to look whether its time is over.
+    pub(super) fn next_look(&self) -> Instant {
+        self.patience.next_look()
     }
 
     pub(super) fn request(&self) -> &Request {
@@ -111,7 +113,7 @@ impl Conn {
 
     /// Silence until the deadline is a verdict too.
     pub(super) fn check_verdict(&mut self, now: Instant) {
-        let Some(pending) = self.pending.take_if(|pending| pending.deadline <= now) else {
+        let Some(pending) = self.pending.take_if(|pending| pending.patience.is_over(now)) else {
             return;
         };
         if self.session.is_closing() {
@@ -170,12 +172,12 @@ impl Conn {
     }
 
     fn ask(&mut self, now: Instant, request: Request, subject: Subject) {
-        let deadline = now + request.site(&self.site).config.asks.timeout.min(LONGEST);
+        let patience = Patience::new(now, request.site(&self.site).config.asks.timeout.min(LONGEST));
         let id = self.server.next_ask();
         let traversing = matches!(subject, Subject::Traverse(_));
-        let ask = Ask { id, deadline, subject, client: self.facts() };
+        let ask = Ask { id, deadline: patience.end(), subject, client: self.facts() };
         self.actions.push_back(Action::Ask(Box::new(ask)));
-        self.pending = Some(Box::new(Pending { id, deadline, traversing, request }));
+        self.pending = Some(Box::new(Pending { id, patience, traversing, request }));
     }
 
     fn decide(&mut self, now: Instant, pending: Pending, verdict: Verdict) {

@@ -57,7 +57,7 @@ use crate::bandwidth::BandwidthCheck;
 use crate::capture::{Call, Watch};
 use crate::command::ConnectInfo;
 use crate::hub::StreamId;
-use crate::session::{self, CloseReason, Outbound, Session};
+use crate::session::{self, CloseReason, Outbound, Rejection, Session, TimeoutKind};
 use crate::source::Gap;
 use crate::stats::{ConnStats, ConnStatsView};
 use crate::url::{self, StreamKey};
@@ -263,7 +263,7 @@ impl Conn {
                     }
                     wait.write = !self.session.outbound().is_empty();
                     let own = self.publishing.iter().filter_map(Publishing::deadline);
-                    let verdict = self.pending.as_ref().map(|pending| pending.deadline());
+                    let verdict = self.pending.as_ref().map(|pending| pending.next_look());
                     let due = [wait.deadline, deadline, verdict, check, self.drained];
                     wait.read &= self.check.as_ref().is_none_or(|check| check.wants_input());
                     wait.deadline = due.into_iter().flatten().chain(own).min();
@@ -382,6 +382,15 @@ impl Conn {
             let stream_id = complete.stream_id();
             self.session.complete_play(stream_id);
             self.stop_playing(stream_id);
+        }
+        while let Some(waiting) = self.playing.iter().find(|playing| playing.is_in_vain()) {
+            let stream_id = waiting.stream_id();
+            let words = format!("{} is not published.", waiting.key().stream());
+            self.session.stop_player(stream_id, &Rejection::bad_play_name(words));
+            self.stop_playing(stream_id);
+            if self.publishing.is_empty() && self.playing.is_empty() && self.pending.is_none() {
+                self.session.close_with_words(CloseReason::Timeout(TimeoutKind::WaitForStream));
+            }
         }
         if !self.playing.is_empty() && self.playing.iter().all(Playing::is_finished) {
             self.shut_down();

@@ -6,6 +6,7 @@ use super::ask::StreamFacts;
 use super::site::{Counter, Site};
 use crate::capture::{Draw, Watch};
 use crate::command::reply::{self, Level};
+use crate::flow::Patience;
 use crate::hub::{Player, Pulled, StreamId};
 use crate::message::UserControl;
 use crate::session::{PlayRequest, Session, Track};
@@ -32,6 +33,12 @@ pub(super) struct Playing {
     asked: Option<StreamFacts>,
     /// True once it missed more than it may.
     too_slow: bool,
+    /// How long it is let wait for a publisher, while there is none.
+    waiting: Option<Patience>,
+    /// When the publisher it had was gone, and how long it may take to come back before the player is told.
+    grace: Option<(Instant, Patience)>,
+    /// True once it has waited for too long.
+    in_vain: bool,
     /// True while it plays to the end of the GOP only, and true once that has come.
     finishing: bool,
     finished: bool,
@@ -104,6 +111,9 @@ impl Playing {
             site,
             asked,
             too_slow: false,
+            waiting: None,
+            grace: None,
+            in_vain: false,
             finishing: false,
             finished: false,
             resumed: false,
@@ -148,6 +158,11 @@ impl Playing {
     /// True once it missed more at one time than it may.
     pub(super) fn is_too_slow(&self) -> bool {
         self.too_slow
+    }
+
+    /// True once it has waited for a publisher for longer than it may.
+    pub(super) fn is_in_vain(&self) -> bool {
+        self.in_vain
     }
 
     /// What the outside was asked about it; once.
@@ -215,8 +230,18 @@ impl Playing {
         watch: Option<&mut Watch>,
     ) -> Option<Instant> {
         let config = &self.site.config;
-        if self.paused || self.finished {
+        if self.finished || self.in_vain {
             return None;
+        }
+        if self.paused {
+            // Whether there is somebody to wait for is seen when it has been paused for so long.
+            if let Some(next_look) = self.wait(now) {
+                return Some(next_look);
+            }
+            let absent = !self.player.is_live();
+            self.in_vain = watch.map_or(absent, |watch| watch.absent(now, absent));
+            self.waiting = None;
+            return if self.in_vain { None } else { self.wait(now) };
         }
         if session.outbound().len() >= config.high_water {
             // It takes nothing, and the stream goes on without it.
@@ -267,17 +292,41 @@ impl Playing {
                 !resumed && config.max_gap.is_some_and(|most| u128::from(gap.milliseconds) > most.as_millis());
         }
         stats.set_lag(if pulled == Pulled::Full { self.player.behind() } else { 0 });
-        let Pulled::Ended(Some(ended)) = pulled else {
+        let Pulled::Ended(ended) = pulled else {
+            if pulled == Pulled::Pending || drawn {
+                self.waiting = None;
+            }
             return None;
         };
-        // A time the clock cannot tell is never.
-        let end_of_grace = ended.checked_add(config.unpublish_grace)?;
+        let Some(next_look) = self.wait(now) else {
+            self.in_vain = true;
+            return None;
+        };
+        let told = ended.and_then(|ended| self.end_grace(now, ended, session));
+        told.into_iter().chain([next_look]).min()
+    }
+
+    /// Nobody publishes: when to look again whether it has waited for too long; nothing if it has.
+    fn wait(&mut self, now: Instant) -> Option<Instant> {
+        let longest = self.site.config.session.timeouts.wait_for_stream;
+        let waiting = self.waiting.get_or_insert_with(|| Patience::new(now, longest));
+        if waiting.is_over(now) { None } else { Some(waiting.next_look()) }
+    }
+
+    /// Tells the player that the publisher is gone, in its time; when that is to be looked at.
+    fn end_grace(&mut self, now: Instant, ended: Instant, session: &mut Session) -> Option<Instant> {
         // One that came when the publisher was gone already waits like one that came before any.
         if self.told || !self.served {
             return None;
         }
-        if end_of_grace > now {
-            return Some(end_of_grace);
+        let time = self.site.config.unpublish_grace;
+        let (_, grace) = match &mut self.grace {
+            Some(grace) if grace.0 == ended => grace,
+            // It may be waiting to be accepted, if the process was stopped.
+            other => other.insert((ended, Patience::new(ended, time))),
+        };
+        if !grace.is_over(now) {
+            return Some(grace.next_look());
         }
         self.tell_unpublished(session);
         None

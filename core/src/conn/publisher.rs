@@ -153,9 +153,11 @@ impl Publishing {
                 return false;
             }
         };
+        // Players may have come while the process was stopped, and wait in their sockets.
+        let is_late = now > idle.next_look + limit / 8;
         idle.since = Some(since);
-        idle.next_look = (since + limit).max(now + limit / 4);
-        since + limit <= now
+        idle.next_look = if is_late { now + limit / 8 } else { (since + limit).max(now + limit / 4) };
+        since + limit <= now && !is_late
     }
 
     /// Messages dropped because no player could use them.

@@ -100,6 +100,9 @@ pub struct SessionTimeouts {
     pub next_message: Duration,
     /// Without any progress in writing while bytes wait. Default 30 s.
     pub write: Duration,
+    /// For a player, while nobody publishes its stream. Default 10 minutes. A rule of the stream's virtual host; who keeps
+    /// it is [`Conn`](crate::conn::Conn), for a session knows no streams.
+    pub wait_for_stream: Duration,
     /// Between pings to the peer; a ping keeps the path alive and makes a dead one show. Default 30 s.
     pub ping: Duration,
     /// For the last bytes of a connection that is being closed. Default 3 s.
@@ -114,6 +117,7 @@ impl Default for SessionTimeouts {
             first_message: Duration::from_secs(20),
             next_message: Duration::from_secs(10),
             write: Duration::from_secs(30),
+            wait_for_stream: Duration::from_secs(600),
             ping: Duration::from_secs(30),
             linger: Duration::from_secs(3),
         }

@@ -326,6 +326,8 @@ pub enum TimeoutKind {
     NextMessage,
     /// Taking what we write.
     Write,
+    /// A publisher, for a player that waited for one.
+    WaitForStream,
 }
 
 impl CloseReason {
@@ -340,6 +342,7 @@ impl CloseReason {
             CloseReason::Timeout(TimeoutKind::FirstMessage) => "first_message_timeout",
             CloseReason::Timeout(TimeoutKind::NextMessage) => "next_message_timeout",
             CloseReason::Timeout(TimeoutKind::Write) => "write_timeout",
+            CloseReason::Timeout(TimeoutKind::WaitForStream) => "wait_for_stream_timeout",
             CloseReason::Rejected(_) => "rejected",
             CloseReason::Refused(refusal) => refusal.code(),
             CloseReason::BandwidthChecked => "bandwidth_checked",
@@ -364,6 +367,7 @@ impl fmt::Display for CloseReason {
                 TimeoutKind::FirstMessage => "publisher sent nothing",
                 TimeoutKind::NextMessage => "publisher fell silent",
                 TimeoutKind::Write => "peer takes nothing",
+                TimeoutKind::WaitForStream => "nobody published the stream it waited for",
             }),
             CloseReason::Rejected(code) => write!(f, "refused: {code}"),
             CloseReason::Refused(refusal) => refusal.fmt(f),

@@ -1,7 +1,7 @@
 use super::timers::Timer;
 use super::{Error, Event, Session, Stage};
 use crate::command::Command;
-use crate::flow;
+use crate::flow::Patience;
 use crate::message::data::{self, PublisherData};
 use crate::message::{Control, Message, MessageType, Payload, UserControl};
 
@@ -113,7 +113,7 @@ impl Session {
         let stream_id = self.streams.publishing(stream_id)?;
         if self.last_message.replace(self.now).is_none() {
             // No longer the first one's.
-            self.timers.set(Timer::Publish, flow::after(self.now, self.config.timeouts.next_message));
+            self.timers.limit(Timer::Publish, Patience::new(self.now, self.config.timeouts.next_message));
         }
         Some(stream_id)
     }

@@ -70,7 +70,7 @@ pub use request::Request;
 use crate::chunk::{ChunkReader, write_message};
 use crate::command::reply::{self, Level};
 use crate::command::{Capabilities, Command};
-use crate::flow::{self, AckWindow, Inbox, WriteWatch};
+use crate::flow::{self, AckWindow, Inbox, Patience, WriteWatch};
 use crate::handshake::{self, Status};
 use crate::message::{Control, Message, MessageType, UserControl};
 use crate::preface::{Preface, Prefaced};
@@ -182,7 +182,7 @@ impl Session {
     /// for each connection.
     pub fn new(config: Arc<SessionConfig>, seed: [u8; 32], now: Instant) -> Self {
         let mut timers = Timers::default();
-        timers.set(Timer::Setup, flow::after(now, config.timeouts.connect));
+        timers.limit(Timer::Setup, Patience::new(now, config.timeouts.connect));
         Session {
             chunk_size: config.chunk_size,
             stage: Stage::Handshake(Box::new(handshake::Server::new(seed, 0))),
@@ -255,13 +255,14 @@ impl Session {
                 if matches!(self.stage, Stage::Connected) { TimeoutKind::Identify } else { TimeoutKind::Connect };
             self.close(CloseReason::Timeout(kind));
         }
-        if self.timers.take_expired(Timer::Publish, now) {
-            // Messages do not touch the timer: it is set again from the last one's time when it fires. Nor is it
+        if let Some(end) = self.timers.due(Timer::Publish, now) {
+            // Messages do not touch the timer: it is set again from the last one's time when it is looked at. Nor is it
             // silence when nobody listened: what the publisher said meanwhile lies unread, here or in the socket.
             let unheard = std::mem::take(&mut self.deaf) || self.is_blocked() || !self.inbox.is_empty();
             let last = if unheard { Some(now) } else { self.last_message };
             match last.map(|last| flow::after(last, next_message)) {
-                Some(next) if next > now => self.timers.set(Timer::Publish, next),
+                Some(next) if next > end => self.timers.limit(Timer::Publish, Patience::until(next, next_message)),
+                _ if !self.timers.take_expired(Timer::Publish, now) => {}
                 Some(_) => self.close(CloseReason::Timeout(TimeoutKind::NextMessage)),
                 None => self.close(CloseReason::Timeout(TimeoutKind::FirstMessage)),
             }
@@ -476,6 +477,15 @@ impl Session {
         self.activity_changed();
     }
 
+    /// Ends playback on a message stream from our side, and says why.
+    pub fn stop_player(&mut self, stream_id: u32, rejection: &Rejection) {
+        if self.streams.activity(stream_id) == Activity::Playing {
+            self.send_error_status(stream_id, rejection);
+            self.streams.end(stream_id);
+            self.activity_changed();
+        }
+    }
+
     /// Another publisher has the stream now: tells the peer, then closes.
     pub fn take_over(&mut self, stream_id: u32) {
         let rejection = Rejection::bad_publish_name("Another publisher has taken the stream over.");
@@ -663,12 +673,12 @@ impl Session {
         if self.streams.any_active() {
             self.timers.clear(Timer::Setup);
         } else if !self.is_closing() {
-            self.timers.set(Timer::Setup, flow::after(self.now, timeouts.identify));
+            self.timers.limit(Timer::Setup, Patience::new(self.now, timeouts.identify));
         }
         if self.streams.any_publishing() {
             if !self.timers.is_set(Timer::Publish) {
                 self.last_message = None;
-                self.timers.set(Timer::Publish, flow::after(self.now, timeouts.first_message));
+                self.timers.limit(Timer::Publish, Patience::new(self.now, timeouts.first_message));
             }
         } else {
             self.timers.clear(Timer::Publish);

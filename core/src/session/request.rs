@@ -5,7 +5,7 @@ use super::{COMMAND_CHUNK_STREAM, STATUS_CHUNK_STREAM, Session, Stage};
 use crate::amf::{Object, Value, amf0};
 use crate::command::Command;
 use crate::command::reply::{self, Level};
-use crate::flow;
+use crate::flow::{self, Patience};
 use crate::message::{Control, MessageType, PeerBandwidthLimit, UserControl};
 
 /// What a peer asks and a server answers once: [`ConnectRequest`], [`PublishRequest`], [`PlayRequest`].
@@ -37,7 +37,7 @@ impl sealed::Sealed for ConnectRequest {
             session.capabilities = Some(Box::new(self.info.capabilities));
         }
         let timeouts = &session.config.timeouts;
-        session.timers.set(Timer::Setup, flow::after(session.now, timeouts.identify));
+        session.timers.limit(Timer::Setup, Patience::new(session.now, timeouts.identify));
         session.timers.set(Timer::Ping, flow::after(session.now, timeouts.ping));
     }
 

@@ -43,6 +43,12 @@ pub struct Options {
           value_parser = value_parser!(u64).range(0..=86_400))]
     pub unpublish_grace: u64,
 
+    /// How long a player may wait while nobody publishes its stream, in seconds; 0 for ever. Then it is told that there
+    /// is none, and closed
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, env = "ANABRANCH_WAIT_FOR_STREAM",
+          value_parser = value_parser!(u64).range(0..=31_536_000))]
+    pub wait_for_stream: u64,
+
     /// What happens when a name that is being published is to be published again
     #[arg(long, value_name = "RULE", default_value = "reject", env = "ANABRANCH_ON_CONFLICT")]
     pub on_conflict: OnConflict,
@@ -172,6 +178,10 @@ impl Options {
         config.defaults.multitrack_to_all = self.multitrack_to_all;
         config.defaults.merge_window = MergeWindow(Duration::from_millis(self.merge_window));
         config.defaults.unpublish_grace = Duration::from_secs(self.unpublish_grace);
+        config.defaults.session.timeouts.wait_for_stream = match self.wait_for_stream {
+            0 => Duration::MAX,
+            seconds => Duration::from_secs(seconds),
+        };
         config.defaults.source.bytes = usize::try_from(self.stream_memory << 20).unwrap_or(usize::MAX);
         config
     }
@@ -183,6 +193,7 @@ impl Options {
         lines.push(format!("--chunk-size={}", self.chunk_size));
         lines.push(format!("--merge-window={}", self.merge_window));
         lines.push(format!("--unpublish-grace={}", self.unpublish_grace));
+        lines.push(format!("--wait-for-stream={}", self.wait_for_stream));
         lines.push(format!("--on-conflict={}", name(&self.on_conflict)));
         lines.push(format!("--timestamps={}", name(&self.timestamps)));
         lines.push(format!("--stream-memory={}", self.stream_memory));

@@ -238,3 +238,19 @@ fn a_connection_that_ends_while_upstream_is_asked_is_told_of_to_nobody() {
         assert!(client.told.is_empty() && client.closed.is_some());
     }
 }
+
+#[test]
+fn an_answer_that_came_while_the_process_was_stopped_counts() {
+    let mut site = asking(Asks { publish: true, ..Asks::default() });
+    let mut publisher = site.asks_to_publish("cam");
+    // The deadline was long ago when the process goes on, and the answer lies in a socket.
+    site.pass(Duration::from_secs(60));
+    publisher.conn.handle_timeout(site.now);
+    publisher.poll(&site);
+    assert!(publisher.closed.is_none());
+    assert!(said(&publisher.answer(&site, Verdict::Allow), "Publish.Start"));
+
+    let mut unanswered = site.asks_to_publish("other");
+    unanswered.run(&mut site, Duration::from_secs(10));
+    assert!(said(&unanswered.hear(&site), "NetStream.Publish.Denied"), "silence in time is an answer");
+}

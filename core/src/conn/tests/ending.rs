@@ -245,7 +245,8 @@ fn a_connection_given_up_in_the_midst_of_its_work_leaves_nothing_behind() {
     player.hear(&site);
     let streams = publisher.conn.abandon();
     assert_eq!(streams.len(), 1, "its players are to be woken");
-    site.pass(VhostConfig::default().unpublish_grace);
+    player.hear(&site);
+    player.run(&mut site, VhostConfig::default().unpublish_grace);
     assert!(player.hear(&site).iter().any(|line| line.contains("Play.UnpublishNotify")));
     let mut successor = site.publisher("cam");
     assert_eq!(successor.actions(), ["attach publisher of /live/cam", "wake"], "the name is free");

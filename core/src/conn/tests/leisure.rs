@@ -48,7 +48,7 @@ fn a_publisher_is_read_at_leisure_while_nobody_plays_and_many_publish() {
 
 #[test]
 fn silence_and_excess_are_not_looked_for_in_what_lies_unread() {
-    let next_message = Duration::from_millis(520);
+    let next_message = Duration::from_millis(600);
     let mut config = Config::default();
     config.defaults.session.timeouts.next_message = next_message;
     let mut site = Site::with(config);

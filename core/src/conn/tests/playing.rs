@@ -234,8 +234,8 @@ fn who_comes_after_the_publisher_went_waits_like_who_came_before() {
     let mut stayed = site.player("cam");
     stayed.hear(&site);
     publisher.disconnect(&site);
-    site.pass(Duration::from_secs(60));
-    stayed.conn.handle_timeout(site.now);
+    stayed.poll(&site);
+    stayed.run(&mut site, VhostConfig::default().unpublish_grace);
     assert!(said(&stayed.hear(&site), "NetStream.Play.UnpublishNotify"), "who was served is told");
     let mut late = site.player("cam");
     let heard = late.hear(&site);
@@ -383,4 +383,105 @@ fn how_far_a_player_is_behind_shows_as_soon_as_its_queue_is_full() {
     assert_eq!(lag(&player), 101 - 500_u64.div_ceil(15));
     player.hear(&site);
     assert_eq!(lag(&player), 0);
+}
+
+/// So long a player waits for a publisher.
+const WAIT: Duration = Duration::from_secs(600);
+
+fn reason(client: &Client) -> Option<&'static str> {
+    client.closed.as_ref().map(|report| report.close.reason.name())
+}
+
+#[test]
+fn waiting_for_a_stream_that_nobody_publishes_has_an_end() {
+    for paused in [false, true] {
+        let mut site = Site::new();
+        let mut player = site.player("cam");
+        if paused {
+            player.say(&site, &peer::command("pause", 0.0, 1, &[true.into(), 0.0.into()]));
+        }
+        player.hear(&site);
+        let start = site.now;
+        // It hears pings meanwhile, and takes them.
+        let last = start + WAIT - Duration::from_secs(1);
+        while site.now < last {
+            let step = Duration::from_secs(10).min(last - site.now);
+            player.run(&mut site, step);
+            assert!(player.hear(&site).iter().all(|line| line.contains("Ping")));
+        }
+        assert_eq!(reason(&player), None);
+        player.actions();
+        player.run(&mut site, Duration::from_secs(1));
+        let heard = player.hear(&site);
+        assert!(said(&heard, "NetStream.Play.StreamNotFound"), "{heard:?}");
+        assert_eq!(player.actions(), ["unsubscribe", "detach player"]);
+        player.run(&mut site, Duration::from_secs(4));
+        assert_eq!(reason(&player), Some("wait_for_stream_timeout"), "paused: {paused}");
+        assert_eq!(site.server.hub().streams().len(), 0, "nothing is left of it");
+    }
+}
+
+#[test]
+fn a_publisher_that_comes_in_time_ends_the_waiting_and_one_that_goes_begins_it() {
+    let mut site = Site::new();
+    let mut player = site.player("cam");
+    let pass = |player: &mut Client, site: &mut Site, seconds: u64| {
+        for _ in 0..seconds / 10 {
+            player.run(site, Duration::from_secs(10));
+            player.hear(site);
+        }
+    };
+    pass(&mut player, &mut site, 590);
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &gop(0, 1));
+    player.hear(&site);
+    pass(&mut player, &mut site, 1200);
+    assert_eq!(reason(&player), None, "it is published, even if nothing comes");
+    publisher.disconnect(&site);
+    player.hear(&site);
+    pass(&mut player, &mut site, 590);
+    assert_eq!(reason(&player), None);
+    pass(&mut player, &mut site, 20);
+    assert_eq!(reason(&player), Some("wait_for_stream_timeout"));
+}
+
+#[test]
+fn a_connection_that_does_something_else_only_loses_the_player() {
+    let mut site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &gop(0, 1));
+    let mut player = site.player("cam");
+    player.say(&site, &peer::create_stream(5.0));
+    player.hear(&site);
+    player.say(&site, &peer::play(2, "nothing"));
+    player.hear(&site);
+    let mut heard = Vec::new();
+    for _ in 0..61 {
+        player.run(&mut site, Duration::from_secs(10));
+        heard.extend(player.hear(&site));
+    }
+    assert!(said(&heard, "NetStream.Play.StreamNotFound"), "{heard:?}");
+    assert_eq!(reason(&player), None);
+    publisher.say(&site, &gop(40, 1));
+    assert!(!player.hear(&site).is_empty(), "the other stream goes on");
+}
+
+#[test]
+fn a_publisher_that_waits_to_be_accepted_after_a_pause_comes_before_the_end_of_its_grace() {
+    let mut site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &gop(0, 1));
+    let mut player = site.player("cam");
+    player.hear(&site);
+    publisher.disconnect(&site);
+    player.poll(&site);
+    player.run(&mut site, Duration::from_secs(1));
+    // The process is stopped, and finds then that the grace was over long ago.
+    site.pass(Duration::from_secs(100));
+    player.conn.handle_timeout(site.now);
+    assert!(!said(&player.hear(&site), "NetStream.Play.UnpublishNotify"));
+    let mut back = site.publisher("cam");
+    back.say(&site, &gop(40, 1));
+    player.run(&mut site, Duration::from_secs(60));
+    assert!(!said(&player.hear(&site), "NetStream.Play.UnpublishNotify"), "it went on");
 }

@@ -120,10 +120,67 @@ fn a_publisher_nobody_listens_to_is_not_silent() {
 fn the_first_message_sets_the_time_for_the_next() {
     let mut link = Link::publishing(SessionConfig::default());
     link.pass(15 * SECOND);
-    assert_eq!(link.wait().deadline, Some(link.now + 5 * SECOND), "for a first message");
+    // It is looked at a second before its time is over.
+    assert_eq!(link.wait().deadline, Some(link.now + 4 * SECOND), "for a first message");
     link.send(&peer::audio(0, peer::AUDIO_HEADER));
     assert_eq!(link.events().len(), 1);
-    assert_eq!(link.wait().deadline, Some(link.now + 10 * SECOND));
+    assert_eq!(link.wait().deadline, Some(link.now + 9 * SECOND));
+    let last = link.seconds();
+    link.pass(60 * SECOND);
+    assert_eq!(link.closed().map(|close| close.reason), Some(timeout(TimeoutKind::NextMessage)));
+    assert_eq!(link.seconds() - last, 60);
+}
+
+/// The whole process is stopped, and what the peer does meanwhile waits in its socket. The first thing that the session
+/// hears of then is that its time was over long ago.
+#[test]
+fn a_pause_of_the_process_is_nobodys_silence() {
+    for (pause, in_use) in [(9, 1), (10, 1), (11, 1), (12, 5), (3600, 9)].map(|(a, b)| (a * SECOND, b * SECOND)) {
+        let mut strangers = Link::new(SessionConfig::default());
+        strangers.pass(in_use);
+        strangers.freeze(pause);
+        assert_eq!(strangers.closed(), None, "{pause:?}");
+        strangers.send(&[peer::handshake(), peer::connect()].concat());
+        assert!(matches!(strangers.event(), Event::Connect(_)));
+
+        let mut publisher = Link::publishing(SessionConfig::default());
+        publisher.pass(in_use);
+        publisher.freeze(pause + 10 * SECOND);
+        assert_eq!(publisher.closed(), None, "{pause:?} before the first message");
+        publisher.send(&peer::video(0, &peer::key_frame(1)));
+        assert_eq!(publisher.events().len(), 1);
+        publisher.pass(in_use);
+        publisher.freeze(pause);
+        assert_eq!(publisher.closed(), None, "{pause:?}");
+        publisher.send(&peer::video(40, &peer::inter_frame(2)));
+        assert_eq!(publisher.events().len(), 1);
+        publisher.pass(9 * SECOND);
+        assert_eq!(publisher.closed(), None, "{pause:?}");
+        publisher.pass(2 * SECOND);
+        assert_eq!(publisher.closed().map(|close| close.reason), Some(timeout(TimeoutKind::NextMessage)));
+
+        let mut silent = Link::publishing(SessionConfig::default());
+        silent.send(&peer::video(0, &peer::key_frame(1)));
+        assert_eq!(silent.events().len(), 1);
+        silent.pass(in_use);
+        silent.freeze(pause);
+        silent.pass(10 * SECOND);
+        assert_eq!(silent.closed().map(|close| close.reason), Some(timeout(TimeoutKind::NextMessage)), "{pause:?}");
+    }
+}
+
+#[test]
+fn a_peer_that_took_nothing_while_the_process_was_stopped_has_its_time_to_do_so() {
+    let mut link = Link::playing();
+    link.session.send_user_control(UserControl::StreamBegin(1));
+    link.stall(SECOND);
+    link.freeze_full(100 * SECOND);
+    assert_eq!(link.closed(), None, "it was not asked");
+    link.stall(7 * SECOND);
+    assert_eq!(link.closed(), None);
+    link.hear();
+    link.pass(SECOND);
+    assert_eq!(link.closed(), None);
 }
 
 #[test]

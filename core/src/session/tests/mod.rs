@@ -102,6 +102,25 @@ impl Link {
         self.now = end;
     }
 
+    /// The process is stopped for so long; when it goes on, it hears of its deadlines first.
+    fn freeze(&mut self, time: Duration) {
+        self.freeze_full(time);
+        let heard = self.hear();
+        self.heard.extend(heard);
+    }
+
+    /// The same with a peer that takes nothing.
+    fn freeze_full(&mut self, time: Duration) {
+        self.now += time;
+        for turn in 0.. {
+            assert!(turn < 10_000, "it asks to be looked at and does nothing then");
+            if self.wait().deadline.is_none_or(|deadline| deadline > self.now) {
+                break;
+            }
+            self.session.handle_timeout(self.now);
+        }
+    }
+
     fn seconds(&self) -> u64 {
         (self.now - self.start).as_secs()
     }

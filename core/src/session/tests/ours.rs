@@ -183,6 +183,11 @@ fn reasons_have_names_that_stay_and_words() {
         (CloseReason::Timeout(TimeoutKind::FirstMessage), "first_message_timeout", "publisher sent nothing"),
         (CloseReason::Timeout(TimeoutKind::NextMessage), "next_message_timeout", "publisher fell silent"),
         (CloseReason::Timeout(TimeoutKind::Write), "write_timeout", "peer takes nothing"),
+        (
+            CloseReason::Timeout(TimeoutKind::WaitForStream),
+            "wait_for_stream_timeout",
+            "nobody published the stream it waited for",
+        ),
         (CloseReason::Rejected("NetStream.Publish.BadName"), "rejected", "refused: NetStream.Publish.BadName"),
         (CloseReason::Refused(Refusal::LimitBitrate), "limit_bitrate", "the bitrate is over the limit"),
         (CloseReason::BandwidthChecked, "bandwidth_checked", "bandwidth check is over"),

@@ -161,6 +161,7 @@ impl From<&Timeouts> for SessionTimeouts {
             first_message: times.first_message.0,
             next_message: times.next_message.0,
             write: times.write.0,
+            wait_for_stream: times.wait_for_stream.0,
             ping: times.ping.0,
             linger: times.linger.0,
         }

@@ -48,6 +48,7 @@ default_from_core! {
             first_message: Time(times.first_message),
             next_message: Time(times.next_message),
             write: Time(times.write),
+            wait_for_stream: Time(times.wait_for_stream),
             ping: Time(times.ping),
             linger: Time(times.linger),
         }

@@ -103,6 +103,9 @@ pub(crate) struct Timeouts {
     /// Without any progress in writing while bytes wait.
     #[schemars(extend("x-minimum" = "1ms"))]
     pub(crate) write: Time,
+    /// For a player, while nobody publishes its stream; then it is told that there is none, and closed.
+    #[schemars(extend("x-minimum" = "1ms"))]
+    pub(crate) wait_for_stream: Time,
     /// Between pings to the client; a ping keeps the path alive and makes a dead one show.
     #[schemars(extend("x-minimum" = "1s"))]
     pub(crate) ping: Time,

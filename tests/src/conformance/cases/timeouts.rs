@@ -19,6 +19,8 @@ cases![
     who_stopped_playing_must_say_what_it_wants_next with IDENTIFY,
     who_stopped_publishing_must_say_what_it_wants_next with IDENTIFY,
     a_player_may_wait_as_long_as_it_likes with IDENTIFY,
+    a_player_may_not_wait_for_ever_for_a_stream_that_nobody_publishes with WAIT,
+    a_paused_player_may_not_either with WAIT,
     a_publisher_must_send_its_first_message_in_time with PUBLISH,
     a_publisher_must_send_the_next_message_in_time with PUBLISH,
     pings_of_a_publisher_are_no_messages with PUBLISH,
@@ -42,6 +44,7 @@ setups! {
         config.defaults.session.timeouts.identify = SHORT;
         config.defaults.session.timeouts.ping = SHORT / 2;
     };
+    WAIT = |config| config.defaults.session.timeouts.wait_for_stream = SHORT;
     PUBLISH = |config| {
         config.defaults.session.timeouts.first_message = 2 * SHORT;
         config.defaults.session.timeouts.next_message = SHORT;
@@ -156,6 +159,31 @@ fn a_publisher_must_send_its_first_message_in_time(site: &Site) {
     client.publish(0, &site.name);
     let heard = assert_closed_after(&mut client, before, 2 * SHORT);
     assert!(said(&heard, "NetStream.Publish.Start"), "{heard:?}");
+}
+
+fn a_player_may_not_wait_for_ever_for_a_stream_that_nobody_publishes(site: &Site) {
+    let before = Instant::now();
+    let mut client = Client::player(site, &site.name);
+    let heard = assert_closed_after(&mut client, before, SHORT);
+    assert!(said(&heard, "NetStream.Play.StreamNotFound"), "{heard:?}");
+    // Where somebody publishes there is no such limit, and it begins when they leave.
+    let mut publisher = Client::publisher(site, &site.name);
+    publisher.audio(0, AUDIO_HEADER);
+    let mut client = Client::player(site, &site.name);
+    client.listen(2 * SHORT);
+    assert!(client.is_open());
+    let before = Instant::now();
+    drop(publisher);
+    let heard = assert_closed_after(&mut client, before, SHORT);
+    assert!(said(&heard, "NetStream.Play.StreamNotFound"), "{heard:?}");
+}
+
+fn a_paused_player_may_not_either(site: &Site) {
+    let before = Instant::now();
+    let mut client = Client::player(site, &site.name);
+    client.command("pause", 0.0, 1, &[true.into(), 0.0.into()]);
+    let heard = assert_closed_after(&mut client, before, SHORT);
+    assert!(said(&heard, "NetStream.Play.StreamNotFound"), "{heard:?}");
 }
 
 fn a_publisher_must_send_the_next_message_in_time(site: &Site) {

@@ -1,0 +1,90 @@
+//! The whole process is stopped for a while: SIGSTOP, a container that is paused, a virtual machine that was frozen. What
+//! clients say meanwhile waits in their sockets, and when the server goes on the time of all of them is over long ago.
+//! That is nobody's silence: whoever was healthy before is served on.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anabranch_core::message::MessageType;
+use anabranch_tests::clients::{Example, Runtime, Server};
+use anabranch_tests::conformance::{Client, Site};
+
+/// Publishers, each with a player.
+const PUBLISHERS: usize = 12;
+/// Between two frames of each.
+const FRAME: Duration = Duration::from_millis(250);
+/// Longer than a publisher may be silent and a stranger may take over its `connect`; one of them only just.
+const PAUSES: [Duration; 2] = [Duration::from_millis(10_100), Duration::from_secs(13)];
+
+/// One key frame, so that the stream keeps all there is until its players have it.
+fn frame(number: u32) -> Vec<u8> {
+    let head = if number == 0 { 0x17 } else { 0x27 };
+    let mut body = [&[head, 1, 0, 0, 0][..], &number.to_be_bytes()].concat();
+    body.resize(4000, number as u8);
+    body
+}
+
+/// Starts a server, and stops it in the midst of what it does.
+fn pause(mut server: Server, pause: Duration) {
+    let site = Site::at(server.address(), "paused");
+    let names: Vec<String> = (0..PUBLISHERS).map(|number| site.named(&number.to_string())).collect();
+    let mut publishers: Vec<Client> = names.iter().map(|name| Client::publisher(&site, name)).collect();
+    let mut players: Vec<Client> = names.iter().map(|name| Client::player(&site, name)).collect();
+    let stranger = Client::open(&site);
+    let mut number = 0;
+    let mut send = |publishers: &mut [Client], time: Duration| {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            for publisher in &mut *publishers {
+                publisher.video(number * FRAME.as_millis() as u32, &frame(number));
+            }
+            number += 1;
+            thread::sleep(FRAME);
+        }
+        number
+    };
+    send(&mut publishers, 2 * FRAME);
+    server.process.signal("STOP");
+    send(&mut publishers, pause);
+    server.process.signal("CONT");
+    let sent = send(&mut publishers, 2 * FRAME);
+
+    for publisher in &mut publishers {
+        publisher.settle();
+    }
+    for player in &mut players {
+        let media = std::iter::repeat_with(|| player.message()).filter(|message| message.type_id == MessageType::VIDEO);
+        let numbers = media.map(|message| u32::from_be_bytes(message.payload[5..9].try_into().expect("a number")));
+        let mut expected = None;
+        for number in numbers {
+            assert!(expected.is_none_or(|expected| number == expected), "{number} comes when {expected:?} was due");
+            expected = Some(number + 1);
+            if number == sent - 1 {
+                break;
+            }
+        }
+    }
+    assert!(stranger.is_open());
+    let closed = server.process.lines_with(" closed");
+    assert!(closed.is_empty(), "after {pause:?}: {closed:?}");
+}
+
+#[test]
+fn whoever_was_healthy_before_a_pause_of_the_process_is_served_on() {
+    let servers: [fn() -> Server; 4] = [
+        || Server::start(Runtime::Smol, &[]),
+        || Server::start(Runtime::Std, &[]),
+        || Server::start_example(Example::Polling, None),
+        || Server::start_example(Example::Blocking, None),
+    ];
+    thread::scope(|scope| {
+        let threads: Vec<_> = PAUSES
+            .into_iter()
+            .flat_map(|time| servers.map(|start| (start, time)))
+            .map(|(start, time)| scope.spawn(move || pause(start(), time)))
+            .collect();
+        for thread in threads {
+            thread.join().unwrap_or_else(|words| std::panic::resume_unwind(words));
+        }
+    });
+}
