@@ -65,8 +65,9 @@ struct Model {
     /// The newest time of the stream, and when a coded frame last came.
     newest: Option<i64>,
     arrived: i64,
-    audio: Option<i64>,
-    video: Option<i64>,
+    /// A predecessor's end.
+    floor: Option<i64>,
+    last: i64,
 }
 
 impl Model {
@@ -75,12 +76,11 @@ impl Model {
         self.newest.unwrap_or(0) + (now - self.arrived).max(1)
     }
 
-    fn coded(&mut self, stretch: &mut Stretch, now: i64, kind: FrameKind, sent: i64) -> i64 {
+    fn coded(&mut self, stretch: &mut Stretch, now: i64, sent: i64) -> i64 {
         let first = self.newest.map_or(0, |_| self.continuation(now) - sent);
         let mapped = sent + *stretch.offset.get_or_insert(first);
-        let latest = if kind == Audio { &mut self.audio } else { &mut self.video };
-        let mapped = latest.map_or(mapped, |latest| latest.max(mapped));
-        *latest = Some(mapped);
+        let mapped = self.floor.map_or(mapped, |floor| floor.max(mapped));
+        self.last = mapped;
         self.newest = Some(self.newest.map_or(mapped, |newest| newest.max(mapped)));
         self.arrived = now;
         mapped
@@ -101,12 +101,12 @@ proptest! {
         let start = support::any_instant();
         let at = |now: i64| start + Duration::from_millis(now as u64);
         let mut now = 10_000i64;
-        let mut model = Model { newest: None, arrived: now, audio: None, video: None };
+        let mut model = Model { newest: None, arrived: now, floor: None, last: 0 };
         let mut timeline = Timeline::new(Timestamps::Monotonic);
         if let Some((timestamp, ago)) = predecessor {
             let end = Some(i64::from(timestamp));
             // No frame of either kind lies before the predecessor's end.
-            (model.newest, model.audio, model.video) = (end, end, end);
+            (model.newest, model.floor) = (end, end);
             model.arrived = now - ago as i64;
             timeline = Timeline::resuming(Timestamps::Monotonic, timestamp, at(model.arrived));
         }
@@ -125,7 +125,7 @@ proptest! {
                         *jumped = now;
                     }
                     let sent = present.sent_at(now, jitter);
-                    let expected = model.coded(&mut present, now, kind, sent);
+                    let expected = model.coded(&mut present, now, sent);
                     prop_assert_eq!(timeline.map(at(now), kind, true, wrapped(sent)), wrapped(expected));
                     last_offset = present.offset;
                 }
@@ -134,27 +134,34 @@ proptest! {
                     if let Some((stretch, last, jumped)) = &mut before
                         && present.offset.is_some()
                         && now - *jumped < 1_900
+                        // One that was under way for longer is a jump.
+                        && *jumped - *last < 7_000
                     {
                         let sent = stretch.sent_at(*last, jitter);
-                        let expected = model.coded(stretch, now, kind, sent);
+                        let expected = model.coded(stretch, now, sent);
                         prop_assert_eq!(timeline.map(at(now), kind, true, wrapped(sent)), wrapped(expected));
                         last_offset = stretch.offset;
                         // And so is the way back, if it comes late: it is taken here.
                         let sent = present.sent_at(now, 0);
-                        let expected = model.coded(&mut present, now, kind, sent);
+                        let expected = model.coded(&mut present, now, sent);
                         prop_assert_eq!(timeline.map(at(now), kind, true, wrapped(sent)), wrapped(expected));
                         last_offset = present.offset.or(last_offset);
                     }
                 }
                 Step::Uncoded(kind, sent) => {
                     let mapped = timeline.map(at(now), kind, false, sent);
-                    // A header's time moves with the frames around it; before there are any it begins where they will.
+                    // A header whose time is void has that of the last coded frame; before there is any it begins where
+                    // they will.
                     let expected = match (last_offset, model.newest) {
-                        (Some(offset), _) => wrapped(i64::from(sent) + offset),
+                        (Some(_), _) => wrapped(model.last),
                         (None, None) => sent,
                         (None, Some(_)) => wrapped(model.continuation(now)),
                     };
-                    prop_assert_eq!(mapped, expected);
+                    let near = last_offset.is_some_and(|offset| {
+                        let time = wrapped(i64::from(sent) + offset);
+                        (time.wrapping_sub(expected) as i32).abs() < 60_000
+                    });
+                    prop_assert!(near || mapped == expected, "{mapped}, not {expected}");
                 }
                 Step::Jump if present.offset.is_some() => {
                     jumps += 1;
@@ -168,10 +175,11 @@ proptest! {
         }
     }
 
-    /// Whatever a publisher sends: no frame lies before the one of its kind before it, and the stream's time is never
-    /// further ahead than the real time that went by and three seconds a frame.
+    /// Whatever a publisher sends: no medium goes back by more than its bound, and the stream's time gets ahead of real
+    /// time by no more than the bound a frame. Steps back within the bound pass: a picture sent with its time of
+    /// presentation lies before the one it is sent after, and a time that is flattened shows it at the wrong moment.
     #[test]
-    fn whatever_comes_time_does_not_go_back(
+    fn whatever_comes_time_stays_near(
         frames in prop::collection::vec(
             (
                 prop_oneof![4 => 0u64..100, 1 => 0u64..10_000],
@@ -182,23 +190,85 @@ proptest! {
         ),
     ) {
         let start = support::any_instant();
-        let (mut now, mut newest) = (0u64, None::<u32>);
+        let mut now = 0u64;
         let mut timeline = Timeline::new(Timestamps::Monotonic);
-        let mut latest = [None::<u32>; 2];
+        let (mut newest, mut first, mut furthest) = ([None::<u32>; 2], 0, 0i64);
         for (index, (after, kind, sent)) in frames.into_iter().enumerate() {
             now += after;
             let mapped = timeline.map(start + Duration::from_millis(now), kind, true, sent);
             if index == 0 {
                 prop_assert_eq!(mapped, sent, "the first of all passes as it is");
+                first = mapped;
             }
-            let latest = &mut latest[usize::from(kind == Video)];
-            prop_assert!(latest.is_none_or(|latest| (mapped.wrapping_sub(latest) as i32) >= 0));
-            *latest = Some(mapped);
-            let ahead = newest.map_or(0, |newest| i64::from(mapped.wrapping_sub(newest) as i32));
-            prop_assert!(ahead <= after as i64 + 3_000, "{ahead} ms ahead after {after} ms");
-            if newest.is_none() || ahead > 0 {
-                newest = Some(mapped);
+            let newest = &mut newest[usize::from(kind == Video)];
+            let step = newest.map_or(0, |newest| i64::from(mapped.wrapping_sub(newest) as i32));
+            prop_assert!(step >= -10_000, "{step} ms from the newest frame");
+            if newest.is_none() || step > 0 {
+                *newest = Some(mapped);
             }
+            let ahead = i64::from(mapped.wrapping_sub(first) as i32) - now as i64;
+            prop_assert!(ahead <= furthest.max(0) + 40_000, "{ahead} ms ahead, {furthest} before");
+            furthest = furthest.max(ahead);
+        }
+    }
+
+    /// An encoder whose audio and video belong together, however its frames are delayed: the stream's time is the
+    /// encoder's, for each frame.
+    #[test]
+    fn delays_of_one_medium_change_no_time(
+        zero in any::<u32>(),
+        skew in -10_000i64..10_000,
+        intervals in (
+            prop::sample::select(vec![23u64, 46, 500]),
+            prop::sample::select(vec![33u64, 40, 1_000, 5_000, 10_000]),
+        ),
+        // Times at which a medium is held back, and for how long.
+        holds in prop::collection::vec((kinds(), 0u64..60_000, 0u64..20_000), 0..4),
+        // And times at which it sends nothing.
+        silences in prop::collection::vec((kinds(), 0u64..60_000, 0u64..30_000), 0..3),
+        reordered in any::<bool>(),
+        predecessor in prop::option::of(any::<u32>()),
+    ) {
+        let start = support::any_instant();
+        let mut frames = Vec::new();
+        for (kind, interval) in [(Audio, intervals.0), (Video, intervals.1)] {
+            let late = if kind == Audio { skew.max(0) } else { (-skew).max(0) } as u64;
+            let within = |list: &[(FrameKind, u64, u64)], at: u64| {
+                let around = |(of, from, length): &&(FrameKind, u64, u64)| {
+                    *of == kind && (*from..*from + *length).contains(&at)
+                };
+                list.iter().filter(around).map(|(_, from, length)| from + length).max()
+            };
+            let (mut at, mut released) = (0, 0);
+            let mut number = 0u64;
+            while at < 90_000 {
+                let arrival = within(&holds, at).unwrap_or(at) + late;
+                released = arrival.max(released);
+                // Of three pictures the last comes first, as far as times are stepped back by at all.
+                let reorders = reordered && kind == Video && interval <= 1_000 && number > 0;
+                let place = if reorders { number + [0, 2, 0][(number % 3) as usize] - u64::from(number % 3 != 1) } else { number };
+                if within(&silences, at).is_none() {
+                    frames.push((released, kind, place * interval));
+                }
+                number += 1;
+                at = number * interval;
+            }
+        }
+        frames.sort_by_key(|(arrival, ..)| *arrival);
+        let mut timeline = match predecessor {
+            Some(end) => Timeline::resuming(Timestamps::Monotonic, end, start),
+            None => Timeline::new(Timestamps::Monotonic),
+        };
+        let mut offset = None;
+        for (arrival, kind, clock) in frames {
+            let sent = zero.wrapping_add(clock as u32);
+            let time = timeline.map(start + Duration::from_millis(arrival), kind, true, sent);
+            let end = predecessor.filter(|end| *end == time);
+            let added = time.wrapping_sub(sent);
+            prop_assert!(
+                end.is_some() || *offset.get_or_insert(added) == added,
+                "{kind:?} of {clock} that came at {arrival} is off by {}", added.wrapping_sub(offset.unwrap_or(0)) as i32,
+            );
         }
     }
 

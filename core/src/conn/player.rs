@@ -72,7 +72,8 @@ impl Duration {
     fn covers(&mut self, frame: &Frame) -> bool {
         match *self {
             Duration::Unlimited => return true,
-            _ if frame.is_header() || frame.kind() == FrameKind::Data => return true,
+            // Whose time may be void.
+            _ if !frame.class().is_coded() => return true,
             Duration::Of(length) => *self = Duration::From(length, frame.timestamp()),
             // Audio and video interleave: a frame may lie a little before the first.
             Duration::From(length, start) => {

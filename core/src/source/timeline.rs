@@ -5,126 +5,323 @@ use super::FrameKind;
 /// What becomes of a publisher's timestamps on their way to players.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Timestamps {
-    /// Players see a steadily rising time: jumps, rollbacks and the restart of an encoder are bridged, audio and video
-    /// kept together. A publisher whose time behaves passes through unchanged.
+    /// Jumps, rollbacks and the restart of an encoder are bridged, audio and video kept together. A publisher whose time
+    /// behaves passes through unchanged, however far apart its audio and video arrive; so do timestamps that go up and
+    /// down a little, as those of encoders that send the time of presentation.
     #[default]
     Monotonic,
     /// As the publisher sent them, whatever they are: for absolute time.
     Pass,
 }
 
-/// How far, in milliseconds, time may step back between two frames before it counts as a rollback. Audio and video
-/// interleave by less.
+/// How far, in milliseconds, time may step back within a medium before it counts as a rollback; further if it stepped as
+/// far ahead just before, up to `MAX_REORDER`: pictures sent in the order of decoding with their times of presentation.
 const MAX_STEP_BACK: i64 = 1_000;
-/// How far, in milliseconds, time may step ahead of the clock between two frames before it counts as a jump.
+const MAX_REORDER: i64 = 10_000;
+/// How far, in milliseconds, a medium may get ahead of the real time that went by, measured from where the stream once
+/// was, before it counts as a jump; further if its frames are further apart. What only makes up for a delay is none, however much comes at once.
 const MAX_STEP_AHEAD: i64 = 3_000;
+/// How far, in milliseconds, a medium that begins may lie ahead of the one that is there, or get ahead of real time with its
+/// first `FEW` frames, of which nobody knows yet how far apart they are.
+const MAX_SKEW: i64 = 15_000;
+const FEW: u8 = 3;
+/// How far it may lie behind it: its first frames were under way for so long.
+const MAX_DELAY: i64 = 600_000;
+/// Up to here, in milliseconds, two media count as interleaved.
+const INTERLEAVED: i64 = 1_000;
+/// Up to here, in milliseconds, a step that differs from the real time that went by is no reason to look further.
+const JITTER: i64 = 500;
 /// How long after a jump frames from before it may still come.
 const STRAGGLERS: Duration = Duration::from_secs(2);
+/// A medium that sent nothing for so long has no say in whether time has jumped.
+const SILENT: Duration = Duration::from_secs(3);
+/// Where the stream has come to in real time wears off by one part in so many, more than clocks differ.
+const DRIFT: i64 = 1_000;
 
 /// Maps a publisher's timestamps to those of the stream. All times are in milliseconds, modulo 2^32.
+///
+/// Each medium is judged by its own last frame, for audio and video of one moment may arrive far apart: an encoder looks
+/// ahead, an uplink jams. What is added to timestamps is the same for both. A medium that jumps gets another offset, and
+/// the other one keeps the old until it has jumped as well; if it never does, they stay apart, in step by their arrival.
 #[derive(Debug, Clone)]
 pub struct Timeline {
     mode: Timestamps,
-    base: Base,
-    /// The base before the last jump, and when that was: frames of the other kind that were under way count from it.
-    previous: Option<(Base, Instant)>,
-    /// When the last coded frame came.
-    last_arrival: Option<Instant>,
-    /// The newest time of the stream, and that of audio and of video; of a predecessor at the beginning.
-    newest: Option<u32>,
-    latest: [Option<u32>; 2],
+    audio: Track,
+    video: Track,
+    jump: Option<Jump>,
+    /// The furthest that the stream was ahead of real time, and when.
+    edge: Option<(u32, Instant)>,
+    /// When the first coded frame came.
+    begun: Option<Instant>,
+    /// The newest time of the stream, of a predecessor at the beginning, and when a coded frame last came.
+    newest: Option<(u32, Instant)>,
+    /// The time of the last coded frame.
+    last: u32,
+    /// The end of a predecessor, until it lies behind for good.
+    floor: Option<u32>,
 }
 
-/// A stretch of the publisher's time without a jump.
+/// One medium.
+#[derive(Debug, Clone, Default)]
+struct Track {
+    /// What is added to the publisher's time, and since when.
+    offset: Option<(u32, Instant)>,
+    last: Option<Last>,
+    /// A step beyond what is usual that passed for the bounds allow it, when, and by how much.
+    odd: Option<(Instant, i64)>,
+}
+
+/// The latest jump: frames that were under way then count from before it.
 #[derive(Debug, Clone, Copy)]
-struct Base {
-    /// What is added to the publisher's time.
-    offset: u32,
-    /// The last coded frame's time as sent; `None` before the first.
-    last: Option<u32>,
+struct Jump {
+    at: Instant,
+    /// The offset before, and the last time with it.
+    before: u32,
+    last: u32,
+    /// The offset behind it.
+    behind: u32,
+}
+
+/// Where a medium is, in the stream's time.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    time: u32,
+    at: Instant,
+    /// The furthest it was, and by how much it got there at once.
+    newest: u32,
+    leap: i64,
+    /// Frames so far, up to `FEW`.
+    frames: u8,
+}
+
+impl Last {
+    fn waited(&self, now: Instant) -> i64 {
+        milliseconds(now.saturating_duration_since(self.at))
+    }
+
+    /// By how much a step to `time` differs from what real time allows: negative if it goes back, positive if it is
+    /// longer than the time that went by.
+    fn deviation(&self, now: Instant, time: u32) -> i64 {
+        let step = step(self.time, time);
+        if step < 0 { step } else { (step - self.waited(now)).max(0) }
+    }
+
+    /// How far it may get ahead of real time: pictures that are far apart may come several at once.
+    fn furthest_ahead(&self) -> i64 {
+        if self.frames < FEW { MAX_SKEW } else { (self.leap + self.leap / 4).clamp(MAX_STEP_AHEAD, MAX_SKEW) }
+    }
+
+    fn goes_back(&self, time: u32) -> bool {
+        step(self.newest, time) < -self.leap.clamp(MAX_STEP_BACK, MAX_REORDER)
+    }
 }
 
 impl Timeline {
     /// A stream without a past.
     pub fn new(mode: Timestamps) -> Self {
-        let base = Base { offset: 0, last: None };
-        Timeline { mode, base, previous: None, last_arrival: None, newest: None, latest: [None; 2] }
+        Timeline {
+            mode,
+            audio: Track::default(),
+            video: Track::default(),
+            jump: None,
+            edge: None,
+            begun: None,
+            newest: None,
+            last: 0,
+            floor: None,
+        }
     }
 
     /// A stream whose last frame had `timestamp` and came at `time`: the next publisher begins as far behind it as in
     /// real time.
     pub fn resuming(mode: Timestamps, timestamp: u32, time: Instant) -> Self {
-        let latest = [Some(timestamp); 2];
-        Timeline { last_arrival: Some(time), newest: Some(timestamp), latest, ..Timeline::new(mode) }
+        Timeline { newest: Some((timestamp, time)), floor: Some(timestamp), ..Timeline::new(mode) }
     }
 
-    /// The stream's time for a frame of the publisher with `timestamp`. Headers and data are `coded == false`: their
-    /// time is often void (0 before frames that start elsewhere) and moves nothing.
+    /// The stream's time for a frame of the publisher with `timestamp`. Headers, data and ends are `coded == false`: their
+    /// time is often void (0 amid frames that are elsewhere) and moves nothing. One that is not near the last coded frame
+    /// is replaced by the time of that.
     pub fn map(&mut self, now: Instant, kind: FrameKind, coded: bool, timestamp: u32) -> u32 {
-        if self.mode == Timestamps::Pass {
-            return timestamp;
+        match self.mode {
+            Timestamps::Pass => timestamp,
+            Timestamps::Monotonic if coded && kind != FrameKind::Data => self.map_coded(now, kind, timestamp),
+            Timestamps::Monotonic => self.map_uncoded(now, kind, timestamp),
         }
-        if !coded {
-            let begun = self.base.last.is_some() || self.newest.is_none();
-            let mapped = timestamp.wrapping_add(self.base.offset);
-            // Not before the predecessor's end, nor where the coming jump leaves it behind.
-            return if begun { mapped } else { self.continuation(now) };
-        }
-        self.follow(now, timestamp);
-        self.base.last = Some(timestamp);
-        self.last_arrival = Some(now);
-        let mapped = self.rising(kind, timestamp.wrapping_add(self.base.offset));
-        if self.newest.is_none_or(|newest| step(newest, mapped) > 0) {
-            self.newest = Some(mapped);
-        }
-        mapped
     }
 
-    /// Chooses the base for a frame: the present one, the previous one, or a new one behind a jump.
-    fn follow(&mut self, now: Instant, timestamp: u32) {
-        let elapsed = self.elapsed(now);
-        let fits = |base: &Base, waited: i64| {
-            base.last.is_some_and(|last| (-MAX_STEP_BACK..=waited + MAX_STEP_AHEAD).contains(&step(last, timestamp)))
+    fn map_uncoded(&self, now: Instant, kind: FrameKind, timestamp: u32) -> u32 {
+        let offset = self.track(kind).offset.or(self.audio.offset).or(self.video.offset);
+        match (offset, self.newest) {
+            (Some((offset, _)), _) => {
+                let time = timestamp.wrapping_add(offset);
+                let last = self.track(kind).last.map_or(self.last, |last| last.time);
+                if step(last, time).abs() <= INTERLEAVED { time } else { self.last }
+            }
+            // Not before the predecessor's end.
+            (None, Some(_)) => self.present(now),
+            (None, None) => timestamp,
+        }
+    }
+
+    fn map_coded(&mut self, now: Instant, kind: FrameKind, timestamp: u32) -> u32 {
+        let known = self.offset_for(now, kind, timestamp);
+        let offset = known.unwrap_or_else(|| self.jump(now, kind, timestamp));
+        let time = self.not_before_predecessor(timestamp.wrapping_add(offset));
+        self.begun.get_or_insert(now);
+        if self.ahead(now, time).is_none_or(|ahead| ahead > 0) {
+            self.edge = Some((time, now));
+        }
+        let newest = self.newest.filter(|(newest, _)| step(*newest, time) <= 0).map_or(time, |(newest, _)| newest);
+        self.newest = Some((newest, now));
+        self.last = time;
+        let track = self.track_mut(kind);
+        track.offset = track.offset.filter(|(own, _)| *own == offset).or(Some((offset, now)));
+        track.last = Some(match track.last {
+            Some(last) if known.is_some() => {
+                let deviation = last.deviation(now, time);
+                if deviation.abs() > JITTER {
+                    track.odd = Some((now, deviation));
+                }
+                let leap = step(last.newest, time);
+                let (newest, leap) = if leap > 0 { (time, leap) } else { (last.newest, last.leap) };
+                Last { time, at: now, newest, leap, frames: FEW.min(last.frames + 1) }
+            }
+            last => Last { time, at: now, newest: time, leap: 0, frames: last.map_or(1, |last| last.frames) },
+        });
+        time
+    }
+
+    /// The offset with which a frame goes on where its medium was; `None` if time has jumped.
+    fn offset_for(&mut self, now: Instant, kind: FrameKind, timestamp: u32) -> Option<u32> {
+        let (track, other) = match kind {
+            FrameKind::Audio => (&self.audio, &self.video),
+            _ => (&self.video, &self.audio),
         };
-        if fits(&self.base, elapsed) {
-            return;
+        let rated = |(offset, since): (u32, Instant)| {
+            let time = timestamp.wrapping_add(offset);
+            Some((offset, since, self.deviation(now, track, time)?))
+        };
+        let own = track.offset.and_then(rated);
+        let others = other.offset.filter(|(offset, _)| track.offset.is_none_or(|(own, _)| own != *offset));
+        let others = others.and_then(rated);
+        let chosen = match (own, others) {
+            (Some((own, _, deviation)), Some((others, since, other_deviation))) => {
+                // The other medium has jumped while this one was silent.
+                let silent =
+                    track.last.is_some_and(|last| since > last.at && now.saturating_duration_since(last.at) >= SILENT);
+                let nearer = deviation.abs() > JITTER && other_deviation.abs() < deviation.abs();
+                Some(if silent || nearer { others } else { own })
+            }
+            (own, others) => own.or(others).map(|(offset, ..)| offset),
+        };
+        chosen.or_else(|| self.straggles(now, track, timestamp)).or_else(|| self.follows_odd_step(now, kind, timestamp))
+    }
+
+    /// By how much a frame of a medium at `time` differs from what is usual; `None` if that is too much.
+    fn deviation(&self, now: Instant, track: &Track, time: u32) -> Option<i64> {
+        let ahead = self.ahead(now, time)?;
+        match &track.last {
+            Some(last) => (!last.goes_back(time) && ahead <= last.furthest_ahead()).then(|| last.deviation(now, time)),
+            None => {
+                let age = self.begun.map_or(0, |begun| milliseconds(now.saturating_duration_since(begun)));
+                let delay = (age + MAX_SKEW).min(MAX_DELAY);
+                (-delay..=MAX_SKEW).contains(&ahead).then_some(0)
+            }
         }
-        if let Some((previous, jumped)) = self.previous
-            && now.saturating_duration_since(jumped) < STRAGGLERS
-            && fits(&previous, 0)
-        {
-            self.previous = Some((std::mem::replace(&mut self.base, previous), jumped));
-            return;
+    }
+
+    /// The offset before the last jump, if the frame is from there, or the one behind it, if it is the first that is.
+    fn straggles(&self, now: Instant, track: &Track, timestamp: u32) -> Option<u32> {
+        let jump = self.jump.filter(|jump| now.saturating_duration_since(jump.at) < STRAGGLERS)?;
+        let time = timestamp.wrapping_add(jump.before);
+        let near = track.last.is_none_or(|last| step(last.newest, time) >= -MAX_REORDER);
+        if near && (-MAX_STEP_BACK..=MAX_STEP_AHEAD).contains(&step(jump.last, time)) {
+            return Some(jump.before);
         }
-        // The first frame of all passes as it is.
-        if self.newest.is_some() {
-            let offset = self.continuation(now).wrapping_sub(timestamp);
-            let jumped = std::mem::replace(&mut self.base, Base { offset, last: None });
-            self.previous = jumped.last.is_some().then_some((jumped, now));
+        self.deviation(now, track, timestamp.wrapping_add(jump.behind)).map(|_| jump.behind)
+    }
+
+    /// The present offset, if the other medium has just made about the same step, which was within its bounds.
+    fn follows_odd_step(&mut self, now: Instant, kind: FrameKind, timestamp: u32) -> Option<u32> {
+        let (offset, _) = self.track(kind).offset?;
+        let (time, last) = (timestamp.wrapping_add(offset), self.track(kind).last?);
+        let deviation = last.deviation(now, time);
+        let other = match kind {
+            FrameKind::Audio => &mut self.video,
+            _ => &mut self.audio,
+        };
+        let (_, odd) = other.odd.filter(|(at, _)| now.saturating_duration_since(*at) < STRAGGLERS)?;
+        let near = (deviation - odd).abs() <= JITTER && step(last.newest, time) >= -MAX_REORDER;
+        let follows = near && other.offset.is_some_and(|(others, _)| others == offset);
+        // Once, so that two media cannot carry each other along.
+        if follows {
+            other.odd = None;
         }
+        follows.then_some(offset)
+    }
+
+    /// The offset of a medium that has jumped.
+    fn jump(&mut self, now: Instant, kind: FrameKind, timestamp: u32) -> u32 {
+        let behind = self.continuation(now, kind).map_or(0, |time| time.wrapping_sub(timestamp));
+        // Of two media that are apart, from before the newer jump.
+        let place = |track: &Track| Some((track.offset?, track.last?.time));
+        let (own, other) = match kind {
+            FrameKind::Audio => (place(&self.audio), place(&self.video)),
+            _ => (place(&self.video), place(&self.audio)),
+        };
+        let newer = other.filter(|((_, since), _)| own.is_none_or(|((_, own), _)| *since > own));
+        if let Some(((before, _), last)) = newer.or(own) {
+            let same = [own, other].into_iter().flatten().filter(|((offset, _), _)| *offset == before);
+            let last = same.fold(last, |last, (_, time)| if step(last, time) > 0 { time } else { last });
+            self.jump = Some(Jump { at: now, before, last, behind });
+        }
+        behind
+    }
+
+    /// Where a medium goes on behind a jump. `None` at the first frame of all, which passes as it is.
+    fn continuation(&self, now: Instant, kind: FrameKind) -> Option<u32> {
+        self.newest?;
+        let present = self.present(now);
+        let Some(last) = self.track(kind).last else {
+            return Some(present);
+        };
+        // Each medium goes on from its own place. Where they are interleaved nothing lies before what was sent already.
+        let own = last.newest.wrapping_add(last.waited(now).max(1) as u32);
+        Some(if step(own, present).abs() <= INTERLEAVED { present } else { own })
     }
 
     /// The time of the stream that it is now.
-    fn continuation(&self, now: Instant) -> u32 {
-        self.newest.unwrap_or(0).wrapping_add(self.elapsed(now).max(1) as u32)
+    fn present(&self, now: Instant) -> u32 {
+        self.newest.map_or(0, |(newest, at)| {
+            newest.wrapping_add(milliseconds(now.saturating_duration_since(at)).max(1) as u32)
+        })
     }
 
-    fn elapsed(&self, now: Instant) -> i64 {
-        let elapsed = self.last_arrival.map_or(0, |last| now.saturating_duration_since(last).as_millis());
-        elapsed.min(i32::MAX as u128) as i64
+    /// How far a time of the stream lies ahead of where real time has taken it.
+    fn ahead(&self, now: Instant, time: u32) -> Option<i64> {
+        let (edge, at) = self.edge?;
+        let elapsed = milliseconds(now.saturating_duration_since(at));
+        Some(step(edge.wrapping_add((elapsed - elapsed / DRIFT) as u32), time))
     }
 
-    /// No frame lies before the one of its kind before it.
-    fn rising(&mut self, kind: FrameKind, mapped: u32) -> u32 {
-        let latest = match kind {
-            FrameKind::Audio => &mut self.latest[0],
-            FrameKind::Video => &mut self.latest[1],
-            FrameKind::Data => return mapped,
-        };
-        let rising = latest.filter(|latest| step(*latest, mapped) < 0).unwrap_or(mapped);
-        *latest = Some(rising);
-        rising
+    /// What the next publisher sends out of order lies behind its predecessor too.
+    fn not_before_predecessor(&mut self, time: u32) -> u32 {
+        let floor = self.floor.filter(|floor| step(*floor, time) <= MAX_DELAY);
+        self.floor = floor;
+        floor.filter(|floor| step(*floor, time) < 0).unwrap_or(time)
     }
+
+    fn track(&self, kind: FrameKind) -> &Track {
+        if kind == FrameKind::Audio { &self.audio } else { &self.video }
+    }
+
+    fn track_mut(&mut self, kind: FrameKind) -> &mut Track {
+        if kind == FrameKind::Audio { &mut self.audio } else { &mut self.video }
+    }
+}
+
+fn milliseconds(time: Duration) -> i64 {
+    time.as_millis().min(i32::MAX as u128) as i64
 }
 
 /// From `earlier` to `later`, read as signed.
@@ -188,10 +385,104 @@ mod tests {
         assert_eq!(times, [0, 60_000]);
     }
 
+    fn sent(frames: &[(u64, FrameKind, u32)]) -> Vec<u32> {
+        frames.iter().map(|(.., time)| *time).collect()
+    }
+
+    /// Asserts that frames pass as they are.
+    #[track_caller]
+    fn passes(frames: &[(u64, FrameKind, u32)]) {
+        assert_eq!(mapped(&mut Timeline::new(Timestamps::Monotonic), clock(), frames), sent(frames));
+    }
+
     #[test]
-    fn small_steps_back_within_a_kind_are_flattened() {
-        let frames = [(0, Video, 100), (10, Video, 60), (20, Video, 140), (20, Audio, 90)];
-        assert_eq!(mapped(&mut Timeline::new(Timestamps::Monotonic), clock(), &frames), [100, 100, 140, 90]);
+    fn times_that_go_up_and_down_by_a_picture_or_two_pass() {
+        // In the order of decoding, as time of presentation: at 25 pictures a second and at one each two seconds.
+        for interval in [40u32, 2_000] {
+            let order = [0u32, 3, 1, 2, 6, 4, 5, 9, 7, 8];
+            let frames: Vec<_> =
+                (0u64..).zip(order).map(|(n, at)| (n * u64::from(interval), Video, 10_000 + at * interval)).collect();
+            passes(&frames);
+        }
+    }
+
+    #[test]
+    fn audio_and_video_that_arrive_apart_pass_unchanged() {
+        for (audio_late, video_late) in [(0u64, 1_500), (0, 4_000), (0, 10_000), (4_000, 0), (10_000, 0)] {
+            let audio = (0..1_000u32).map(|n| (u64::from(n) * 23 + audio_late, Audio, n * 23));
+            let video = (0..600u32).map(|n| (u64::from(n) * 40 + video_late, Video, n * 40));
+            let mut frames: Vec<_> = audio.chain(video).collect();
+            frames.sort_by_key(|(arrival, ..)| *arrival);
+            passes(&frames);
+        }
+    }
+
+    #[test]
+    fn what_is_held_back_and_comes_at_once_passes_unchanged() {
+        // Pictures from 2 s on come at 9 s; then sparse ones, six at a time.
+        let audio = (0..5_000u32).map(|n| (u64::from(n) * 23, Audio, n * 23));
+        let held = |at: u64| if (2_000..9_000).contains(&at) { 9_000 } else { at };
+        let video = (0..500u32).map(|n| (held(u64::from(n) * 40), Video, n * 40));
+        let alone: Vec<_> = (0..12u32).map(|n| (u64::from(n / 6) * 60_000, Video, n * 10_000)).collect();
+        passes(&alone);
+        let sparse = (2..12u32).map(|n| (u64::from(n / 6) * 60_000 + 50_000, Video, n * 10_000));
+        let mut frames: Vec<_> = audio.chain(video).chain(sparse.filter(|(at, ..)| *at > 50_000)).collect();
+        frames.sort_by_key(|(arrival, ..)| *arrival);
+        passes(&frames);
+    }
+
+    #[test]
+    fn a_medium_that_jumps_alone_goes_on_beside_the_other_and_comes_back() {
+        let mut frames = Vec::new();
+        for n in 0..100u32 {
+            let strange = (30..60).contains(&n);
+            frames.push((u64::from(n) * 40, Audio, n * 40));
+            frames.push((u64::from(n) * 40, Video, n * 40 + if strange { 7_000_000 } else { 0 }));
+        }
+        let times = mapped(&mut Timeline::new(Timestamps::Monotonic), clock(), &frames);
+        for ((arrival, kind, _), time) in frames.iter().zip(times) {
+            assert!(u64::from(time).abs_diff(*arrival) <= 1, "{kind:?} that came at {arrival} is at {time}");
+        }
+    }
+
+    #[test]
+    fn a_rollback_of_about_the_bound_leaves_both_media_together() {
+        for back in 900..1_200u32 {
+            let frames = [
+                (5_000, Video, 5_000),
+                (5_005, Audio, 5_005),
+                (5_040, Video, 5_040 - back),
+                (5_028, Audio, 5_028 - back),
+                (5_080, Video, 5_080 - back),
+                (5_051, Audio, 5_051 - back),
+            ];
+            let times = mapped(&mut Timeline::new(Timestamps::Monotonic), clock(), &frames);
+            assert_eq!(times[4].wrapping_sub(times[5]), 29, "{times:?} back by {back}");
+        }
+    }
+
+    #[test]
+    fn sound_that_was_silent_while_pictures_jumped_comes_back_with_them() {
+        let frames = [
+            (0, Video, 100_000),
+            (0, Audio, 100_000),
+            (40, Video, 70_000),
+            (80, Video, 70_040),
+            (20_000, Video, 89_960),
+            (20_000, Audio, 89_960),
+        ];
+        let times = mapped(&mut Timeline::new(Timestamps::Monotonic), clock(), &frames);
+        assert_eq!(times, [100_000, 100_000, 100_040, 100_080, 120_000, 120_000]);
+    }
+
+    #[test]
+    fn headers_with_a_void_time_have_that_of_the_last_coded_frame() {
+        let mut timeline = Timeline::new(Timestamps::Monotonic);
+        let now = clock();
+        timeline.map(now, Video, true, 3_000_000_000);
+        assert_eq!(timeline.map(now, Audio, false, 0), 3_000_000_000);
+        assert_eq!(timeline.map(now, FrameKind::Data, false, 2_147_483_630), 3_000_000_000);
+        assert_eq!(timeline.map(now, Video, false, 3_000_000_040), 3_000_000_040, "one that is near passes");
     }
 
     #[test]

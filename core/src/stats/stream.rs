@@ -7,7 +7,8 @@ use super::track::{AudioDescription, Tracks, VideoDescription};
 use crate::flv::FrameClass;
 use crate::source::{Frame, FrameKind};
 
-/// A step of more milliseconds than that, between two frames of one kind, is a jump.
+/// A step of more milliseconds than that, ahead or back, between two frames of one kind, is a jump. Pictures sent with their
+/// time of presentation step back by less.
 const LONGEST_STEP: u32 = 1000;
 
 /// Counts the frames of one stream. The publisher's side; everybody else reads a [view](Self::view).
@@ -62,7 +63,7 @@ pub struct StreamSnapshot {
     pub first_timestamp: Option<u32>,
     /// Timestamp of the newest coded frame, in milliseconds modulo 2^32.
     pub last_timestamp: Option<u32>,
-    /// Coded frames with a timestamp before that of the one before of their kind, or more than a second after it.
+    /// Coded frames with a timestamp more than a second before or after that of the one before of their kind.
     pub jumps: u64,
     /// Time since the newest message.
     pub idle: Option<Duration>,
@@ -247,7 +248,9 @@ impl StreamStats {
             self.shared.key_frames.add(1);
             if let Some(gop) = self.gop.replace(Gop { timestamp, frames: 0 }) {
                 let milliseconds = timestamp.wrapping_sub(gop.timestamp);
-                self.record_interval(Interval { milliseconds, frames: gop.frames });
+                if milliseconds <= i32::MAX as u32 {
+                    self.record_interval(Interval { milliseconds, frames: gop.frames });
+                }
             }
         }
         if let Some(gop) = &mut self.gop {
@@ -306,8 +309,8 @@ impl StreamStatsView {
 impl Clock {
     /// True if the time jumped.
     fn step(&mut self, timestamp: u32) -> bool {
-        // A step back is a very long one, modulo 2^32.
-        self.last.replace(timestamp).is_some_and(|last| timestamp.wrapping_sub(last) > LONGEST_STEP)
+        let last = self.last.replace(timestamp);
+        last.is_some_and(|last| timestamp.wrapping_sub(last).min(last.wrapping_sub(timestamp)) > LONGEST_STEP)
     }
 }
 
