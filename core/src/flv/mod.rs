@@ -6,6 +6,7 @@
 //!
 //! - [`classify_video`] and [`classify_audio`] answer, once per message and without allocating, what the data
 //!   path asks: is this a key frame to join at, a header to remember, or something to drop?
+//! - [`Pictures`] looks inside pictures whose message does not say that decoding can start at them.
 //! - [`video::parse`] and [`audio::parse`] give every field, for headers, statistics and tests.
 //! - [`video_header_slots`] and [`audio_header_slots`] name the cache entries which a message sets or clears.
 //! - [`rebuild`] writes the plain form of a multitrack message for a player that cannot read multitrack.
@@ -23,6 +24,7 @@ mod error;
 mod fourcc;
 mod modex;
 mod multitrack;
+mod picture;
 pub mod rebuild;
 mod slots;
 pub mod tag;
@@ -35,6 +37,7 @@ pub use error::FlvError;
 pub use fourcc::FourCC;
 pub use modex::{MAX_MOD_EX, ModEx, ModExIter, ModExList};
 pub use multitrack::{MAX_TRACKS, Multitrack, MultitrackKind, RawTrack, RawTracks};
+pub use picture::Pictures;
 pub use slots::{HeaderKind, HeaderSlot, HeaderSlots, audio_header_slots, video_header_slots};
 
 #[cfg(test)]

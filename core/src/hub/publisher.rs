@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Hub, Stream, StreamId, Superseded};
 use crate::chunk::MAX_CHUNK_SIZE;
-use crate::flv::FrameClass;
+use crate::flv::{FrameClass, Pictures};
 use crate::message::{Message, MessageType};
 use crate::source::{Flush, Frame, FrameKind, Timeline};
 use crate::url::StreamKey;
@@ -28,6 +28,7 @@ pub struct Publisher {
     stream: Arc<Stream>,
     claim: u64,
     timeline: Timeline,
+    pictures: Pictures,
     /// The source's epoch while it listens to this publisher.
     epoch: u64,
     flush: Flush,
@@ -40,7 +41,8 @@ pub struct Publisher {
 impl Publisher {
     pub(super) fn new(hub: Hub, stream: Arc<Stream>, claim: u64, timeline: Timeline, epoch: u64) -> Self {
         hub.census.publishers.fetch_add(1, Ordering::Relaxed);
-        Publisher { hub, stream, claim, timeline, epoch, flush: Flush::default(), malformed: 0, now: None }
+        let (pictures, flush) = (Pictures::default(), Flush::default());
+        Publisher { hub, stream, claim, timeline, pictures, epoch, flush, malformed: 0, now: None }
     }
 
     /// The stream's id.
@@ -65,7 +67,7 @@ impl Publisher {
             return Ok(());
         }
         let (timeline, sent) = (&mut self.timeline, message.timestamp);
-        let frame = Frame::encode_at(message, self.stream.format, |kind, class| {
+        let frame = Frame::encode_at(message, self.stream.format, &mut self.pictures, |kind, class| {
             // Metadata has no place in time, and FFmpeg players take it for a subtitle unless it is at 0.
             if kind == FrameKind::Data && sent == 0 { 0 } else { timeline.map(now, kind, class.is_coded(), sent) }
         });

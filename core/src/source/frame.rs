@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::headers::changes_any;
 use crate::chunk::{continuation_header, message_header, write_message};
-use crate::flv::{self, FrameClass};
+use crate::flv::{self, FrameClass, Pictures};
 use crate::message::{Message, MessageType, Payload};
 
 /// How frames of a source are cut for the wire. One for all players: that is why a frame is encoded once.
@@ -84,20 +84,25 @@ impl Frame {
     /// Encodes a message of type 8, 9 or 18 with its own timestamp. A body that fits one chunk is not copied.
     pub fn encode(message: Message, format: WireFormat) -> Frame {
         let timestamp = message.timestamp;
-        Frame::encode_at(message, format, |_, _| timestamp)
+        Frame::encode_at(message, format, &mut Pictures::default(), |_, _| timestamp)
     }
 
     /// The same with a timestamp chosen when it is known what the message is.
     pub(crate) fn encode_at(
         mut message: Message,
         format: WireFormat,
+        pictures: &mut Pictures,
         timestamp: impl FnOnce(FrameKind, FrameClass) -> u32,
     ) -> Frame {
         let kind = FrameKind::of(message.type_id);
         let (class, join_point, multitrack) = match kind {
             FrameKind::Video => {
                 let info = flv::classify_video(&message.payload);
-                (info.class, info.is_join_point(), info.multitrack)
+                if info.class == FrameClass::SequenceHeader && info.default_track {
+                    pictures.note_header(&message.payload);
+                }
+                let class = if info.default_track { pictures.class(info.class, &message.payload) } else { info.class };
+                (class, class == FrameClass::KeyFrame && info.default_track, info.multitrack)
             }
             FrameKind::Audio => {
                 let info = flv::classify_audio(&message.payload);
@@ -107,7 +112,7 @@ impl Frame {
             FrameKind::Data => (FrameClass::Other, false, false),
         };
         message.timestamp = timestamp(kind, class);
-        let plain = multitrack.then(|| plain_track(&message, kind, format));
+        let plain = multitrack.then(|| plain_track(&message, kind, format, pictures));
         let body = &message.payload;
         let header = (class.is_header() || class == FrameClass::SequenceEnd) && changes_any(kind, body);
         let timestamp = message.timestamp;
@@ -205,7 +210,7 @@ impl Frame {
         self.class
     }
 
-    /// True if a player can start here: a video key frame of the default track.
+    /// True if a player can start here: a video key frame of the default track, marked as one or found to be one.
     pub fn is_join_point(&self) -> bool {
         self.join_point
     }
@@ -295,7 +300,7 @@ fn wire(kind: FrameKind, timestamp: u32, chunk_size: u32, body: &[u8]) -> Bytes 
     Bytes::from(out)
 }
 
-fn plain_track(message: &Message, kind: FrameKind, format: WireFormat) -> Arc<Option<Frame>> {
+fn plain_track(message: &Message, kind: FrameKind, format: WireFormat, pictures: &Pictures) -> Arc<Option<Frame>> {
     let body = match kind {
         FrameKind::Video => flv::rebuild::plain_video(&message.payload),
         _ => flv::rebuild::plain_audio(&message.payload),
@@ -307,7 +312,8 @@ fn plain_track(message: &Message, kind: FrameKind, format: WireFormat) -> Arc<Op
         stream_id: message.stream_id,
         payload: Payload::from(body.as_ref()),
     });
-    Arc::new(plain.map(|plain| Frame::encode(plain, format)))
+    let timestamp = message.timestamp;
+    Arc::new(plain.map(|plain| Frame::encode_at(plain, format, &mut pictures.clone(), |_, _| timestamp)))
 }
 
 /// True for the AMF0 String "onMetaData" in front.
