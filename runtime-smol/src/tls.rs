@@ -5,8 +5,11 @@ use anabranch_host::Carrier;
 use mio::net::TcpStream;
 use rustls::{ServerConfig, ServerConnection};
 
+use self::refused::Hello;
 use crate::preface::Preface;
 use crate::transport::Written;
+
+mod refused;
 
 /// With this byte TLS begins: the type of a record that opens a connection (RFC 8446, section 5.1).
 const FIRST_OF_TLS: u8 = 22;
@@ -38,6 +41,8 @@ struct Beginning {
 #[derive(Debug)]
 struct Encrypted {
     connection: ServerConnection,
+    /// What its client began with, for the words about a failure.
+    hello: Hello,
     /// True if the first byte of the next write was taken already. It counts as written once all before it is: what
     /// waits here would be waited for by nobody.
     ahead: bool,
@@ -76,7 +81,7 @@ impl Tls {
                     beginning.preface = Some(preface).filter(|preface| !preface.is_over());
                 }
                 None if rest[0] == FIRST_OF_TLS || !beginning.either => {
-                    *state = State::encrypted(beginning.config.clone());
+                    *state = State::encrypted(beginning.config.clone(), Hello::of(&rest[..count]));
                 }
                 None => *state = State::Plain,
             }
@@ -138,10 +143,10 @@ impl Tls {
 }
 
 impl State {
-    fn encrypted(config: Arc<ServerConfig>) -> Self {
+    fn encrypted(config: Arc<ServerConfig>, hello: Hello) -> Self {
         let connection = ServerConnection::new(config).map(|mut connection| {
             connection.set_buffer_limit(Some(TAKEN));
-            Box::new(Encrypted { connection, ahead: false, over: false })
+            Box::new(Encrypted { connection, hello, ahead: false, over: false })
         });
         State::Encrypted(connection.ok())
     }
@@ -149,7 +154,7 @@ impl State {
 
 impl Encrypted {
     fn read(&mut self, mut socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-        let Encrypted { connection, over, .. } = self;
+        let Encrypted { connection, hello, over, .. } = self;
         let mut taken = 0;
         loop {
             match connection.reader().read(&mut buffer[taken..]) {
@@ -177,8 +182,7 @@ impl Encrypted {
                         let processed = connection.process_new_packets();
                         // Its part of the beginning, or what it has to say about an error.
                         let flushed = flush(connection, socket);
-                        processed
-                            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {error}")))?;
+                        processed.map_err(|error| hello.refused(&error))?;
                         flushed?;
                     }
                 },

@@ -1,0 +1,113 @@
+//! Why a TLS handshake failed, in words for the log.
+
+use std::borrow::Cow;
+use std::io;
+
+use rustls::{AlertDescription, Error, PeerIncompatible};
+
+/// Where the version stands in a ClientHello: behind the record's head, and type and length of the message.
+const VERSION: std::ops::Range<usize> = 9..11;
+
+/// What the first bytes of a connection tell of its client.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Hello {
+    first: u8,
+    /// The highest version of a client from before TLS 1.3; later ones name 1.2 here.
+    version: Option<[u8; 2]>,
+}
+
+impl Hello {
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let version = bytes.get(VERSION).and_then(|version| version.try_into().ok());
+        Hello { first: bytes.first().copied().unwrap_or_default(), version }
+    }
+
+    fn offers(self) -> &'static str {
+        match self.version {
+            Some([3, 0]) => "SSL 3.0 at most",
+            Some([3, 1]) => "TLS 1.0 at most",
+            Some([3, 2]) => "TLS 1.1 at most",
+            _ => "none of them",
+        }
+    }
+
+    /// The error for whoever reads.
+    pub(super) fn refused(self, error: &Error) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {}", self.words(error)))
+    }
+
+    fn words(self, error: &Error) -> Cow<'static, str> {
+        match error {
+            Error::InvalidMessage(_) if self.first == 3 => "the client speaks RTMP without TLS".into(),
+            Error::InvalidMessage(_) if self.first.is_ascii_uppercase() => {
+                "the client speaks HTTP or another text".into()
+            }
+            Error::PeerIncompatible(
+                PeerIncompatible::Tls12NotOffered
+                | PeerIncompatible::Tls12NotOfferedOrEnabled
+                | PeerIncompatible::SupportedVersionsExtensionRequired,
+            ) => {
+                format!("no version in common: this server speaks TLS 1.2 and 1.3, the client offers {}", self.offers())
+                    .into()
+            }
+            Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => {
+                "no cipher in common: the client offers none with forward secrecy and AES-GCM or ChaCha20-Poly1305"
+                    .into()
+            }
+            Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon) => {
+                "no key exchange in common: the client offers neither X25519 nor P-256 nor P-384".into()
+            }
+            Error::PeerIncompatible(PeerIncompatible::NoSignatureSchemesInCommon) => {
+                "the client takes no signature that this server's certificate can make".into()
+            }
+            Error::AlertReceived(AlertDescription::UnknownCA) => {
+                "the client does not know who issued the certificate (unknown CA)".into()
+            }
+            Error::AlertReceived(AlertDescription::CertificateExpired) => {
+                "the client holds the certificate for expired".into()
+            }
+            Error::AlertReceived(
+                alert @ (AlertDescription::BadCertificate
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::CertificateUnknown),
+            ) => format!("the client does not accept the certificate ({alert:?})").into(),
+            Error::AlertReceived(alert) => format!("the client gave up with the alert {alert:?}").into(),
+            // The resolver has none, or none that fits what the client can verify.
+            Error::General(words) if words.contains("certificate chain") => {
+                "there is no certificate whose signature the client could verify".into()
+            }
+            error => error.to_string().into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::InvalidMessage;
+
+    use super::*;
+
+    #[test]
+    fn the_reason_is_said_in_the_operators_words() {
+        let hello = |version: u8| Hello::of(&[22, 3, 1, 0, 100, 1, 0, 0, 96, 3, version]);
+        let versions = Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered);
+        for (hello, error, words) in [
+            (
+                hello(1),
+                &versions,
+                "TLS: no version in common: this server speaks TLS 1.2 and 1.3, the client offers TLS 1.0 at most",
+            ),
+            (hello(2), &versions, "offers TLS 1.1 at most"),
+            (hello(0), &versions, "offers SSL 3.0 at most"),
+            (Hello::of(&[22, 3]), &versions, "offers none of them"),
+            (hello(3), &Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon), "no cipher in common"),
+            (hello(3), &Error::AlertReceived(AlertDescription::UnknownCA), "does not know who issued the certificate"),
+            (Hello::of(&[3, 1]), &Error::InvalidMessage(InvalidMessage::InvalidContentType), "RTMP without TLS"),
+            (Hello::of(b"GET / HTTP/1.1"), &Error::InvalidMessage(InvalidMessage::InvalidContentType), "HTTP"),
+            (hello(3), &Error::DecryptError, "decrypt"),
+        ] {
+            let shown = hello.refused(error).to_string();
+            assert!(shown.starts_with("TLS: ") && shown.contains(words), "{shown}");
+        }
+    }
+}
