@@ -215,7 +215,8 @@ fn random_bytes_do_not_harm_the_chunk_reader() {
 
 #[test]
 fn random_bodies_do_not_harm_the_message_parsers() {
-    let limits = anabranch_core::amf::Limits::default();
+    let amf = anabranch_core::amf::Limits::default();
+    let limits = data::DataLimits { metadata: 1 << 20, other: 1 << 20, amf };
     each_case(3000, |random, _| {
         let length = random.below(60);
         let mut body = random.bytes(length);
@@ -226,10 +227,10 @@ fn random_bodies_do_not_harm_the_message_parsers() {
             let _ = Control::parse(type_id, &body);
         }
         let _ = SharedObject::parse(&body);
-        if let data::PublisherData::Metadata(mended) = data::from_publisher(18, &body, &limits) {
+        if let data::PublisherData::Metadata { body: mended, .. } = data::from_publisher(18, &body, &limits) {
             // What is passed on must be fit for good.
             let again = data::from_publisher(18, &mended, &limits);
-            assert_eq!(again, data::PublisherData::Metadata(mended));
+            assert_eq!(again, data::PublisherData::Metadata { body: mended, shortened: false });
         }
     });
 }

@@ -3,7 +3,7 @@
 use anabranch_core::amf::Limits;
 use anabranch_core::chunk::{ChunkLimits, ChunkReader, Leniency};
 use anabranch_core::command::{Command, ConnectInfo, FourCcSupport, Request};
-use anabranch_core::message::data::{self, PublisherData};
+use anabranch_core::message::data::{self, DataLimits, PublisherData};
 use anabranch_core::message::{Control, MessageType, SharedObject};
 
 use crate::cuts::take_byte;
@@ -76,14 +76,21 @@ fn check_control(type_id: u8, body: &[u8]) {
 }
 
 fn check_data(type_id: u8, body: &[u8]) {
-    let limits = Limits::default();
-    match data::from_publisher(type_id, body, &limits) {
-        PublisherData::Metadata(fit) => {
-            let again = data::from_publisher(MessageType::DATA_AMF0, &fit, &limits);
-            assert_eq!(again, PublisherData::Metadata(fit), "what is fit stays as it is");
+    for metadata in [64, 1 << 20] {
+        check_data_within(type_id, body, &DataLimits { metadata, other: 1 << 20, amf: Limits::default() });
+    }
+}
+
+fn check_data_within(type_id: u8, body: &[u8], limits: &DataLimits) {
+    match data::from_publisher(type_id, body, limits) {
+        PublisherData::Metadata { body: fit, .. } => {
+            assert!(fit.len() <= limits.metadata, "{} bytes of {}", fit.len(), limits.metadata);
+            let again = data::from_publisher(MessageType::DATA_AMF0, &fit, limits);
+            let whole = PublisherData::Metadata { body: fit, shortened: false };
+            assert_eq!(again, whole, "what is fit stays as it is");
         }
         PublisherData::Other(other) => {
-            let again = data::from_publisher(MessageType::DATA_AMF0, &other, &limits);
+            let again = data::from_publisher(MessageType::DATA_AMF0, &other, limits);
             // What followed @setDataFrame may be called like it once more.
             assert_ne!(again, PublisherData::Unreadable);
         }

@@ -27,6 +27,7 @@ pub mod amf3;
 mod convert;
 mod error;
 mod input;
+use input::size;
 mod limits;
 mod properties;
 #[cfg(test)]

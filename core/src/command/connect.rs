@@ -127,7 +127,8 @@ impl ConnectInfo {
     pub fn from_command(command: &Command) -> Self {
         let empty = Object::default();
         let object = command.object.as_object().unwrap_or(&empty);
-        let text = |name: &str| match object.get(name) {
+        let value = |name: &str| object.get(name).or_else(|| object.get(&format!("{name}\0")));
+        let text = |name: &str| match value(name) {
             Some(Value::String(text)) => Some(request::text(text)),
             _ => None,
         };
@@ -138,7 +139,7 @@ impl ConnectInfo {
             flash_ver: text("flashVer"),
             swf_url: text("swfUrl"),
             page_url: text("pageUrl"),
-            object_encoding: object.get("objectEncoding").and_then(Value::as_number).unwrap_or(0.0),
+            object_encoding: value("objectEncoding").and_then(Value::as_number).unwrap_or(0.0),
             capabilities: Capabilities::of_object(object),
             arguments: command.arguments.clone(),
         }

@@ -82,7 +82,7 @@ impl Request {
     pub fn from_command(command: &Command) -> Request {
         let name = || command.text(0).map(text).unwrap_or_default();
         let flag = || command.arguments.first().and_then(Value::as_bool).unwrap_or(true);
-        match command.name.as_bytes() {
+        match until_nul(command.name.as_bytes()) {
             b"connect" => Request::Connect(Box::new(ConnectInfo::from_command(command))),
             b"createStream" => Request::CreateStream,
             b"releaseStream" => Request::ReleaseStream(name()),
@@ -90,7 +90,7 @@ impl Request {
             b"FCUnpublish" => Request::FcUnpublish(name()),
             b"publish" => Request::Publish {
                 name: name(),
-                publish_type: match command.text(1).map(AmfString::as_bytes) {
+                publish_type: match command.text(1).map(|text| until_nul(text.as_bytes())) {
                     Some(b"record") => PublishType::Record,
                     Some(b"append") => PublishType::Append,
                     _ => PublishType::Live,
@@ -135,7 +135,12 @@ fn play2(command: &Command) -> PlayArguments {
     }
 }
 
-/// The text of a name, an application or a URL. UTF-8 stays as it is to the byte; each byte that is not part of any
+/// Firmware in C sends a string with its final NUL, or with what lies behind it in memory.
+pub(crate) fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// The text of a name, an application or a URL, up to its first NUL. UTF-8 stays as it is to the byte; each byte that is not part of any
 /// becomes `%` and two upper-case hexadecimal digits, as RFC 3986 §2.1 writes it.
 ///
 /// Encoders on systems with another code page send GBK or Latin-1: replacing what is not UTF-8 by one character would
@@ -143,7 +148,7 @@ fn play2(command: &Command) -> PlayArguments {
 /// so the only names that become equal are the same bytes sent raw and sent escaped, which name the same in a URL.
 pub(super) fn text(string: &AmfString) -> String {
     let mut text = String::with_capacity(string.len());
-    for chunk in string.as_bytes().utf8_chunks() {
+    for chunk in until_nul(string.as_bytes()).utf8_chunks() {
         text.push_str(chunk.valid());
         for byte in chunk.invalid() {
             text.push('%');

@@ -139,6 +139,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { close, received, sent, duration, missed, .. } = self;
         write!(f, "{} ({}) in phase {} at byte {}", close.reason, close.reason.name(), close.phase, close.offset)?;
+        if !close.told.is_empty() {
+            write!(f, "; told: {}", close.told)?;
+        }
         if let Some(peer) = self.peer {
             write!(f, "; from {}", canonical(peer))?;
         }
@@ -156,6 +159,7 @@ impl fmt::Display for Report {
             ("frames before a key frame", left_out.undecodable),
             ("malformed messages", self.malformed),
             ("unreadable messages", ignored.unreadable_messages),
+            ("metadata without its largest parts", ignored.shortened_metadata),
             ("messages outside a stream", ignored.stray_media),
             ("messages of unknown use", ignored.ignored_messages),
         ];

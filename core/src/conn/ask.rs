@@ -73,6 +73,9 @@ pub struct ClientFacts {
     pub vhost: String,
     /// The application in `connect`.
     pub app: String,
+    /// The parameters in `connect`, those of `tcUrl` and those of `app`, with a leading `?`, or empty. Secrets of the
+    /// client may be among them.
+    pub params: String,
     /// `tcUrl` as sent.
     pub tc_url: Option<String>,
     /// `pageUrl` as sent.

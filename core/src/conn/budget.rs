@@ -9,10 +9,11 @@ use super::{Action, Client, Config, Conn, VhostConfig};
 use crate::amf::Value;
 use crate::chunk::{ChunkLimits, MAX_HEADER, STREAM_STATE};
 use crate::handshake;
+use crate::message::Payload;
 use crate::preface::MAX_PREFACE;
 use crate::session::{Event, LONGEST_HANDSHAKE_REPLY, MIN_REPLIES, READ_BEFORE_CONNECT, SHARED_PIECE};
 use crate::source::LOG_ENTRY;
-use crate::url::MAX_TEXT_LEN;
+use crate::url::{MAX_NAME_LEN, MAX_TEXT_LEN};
 
 /// What a whole server's memory is made of: how much of it one of each can take at the worst, whatever clients send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -131,7 +132,8 @@ impl Budget {
         let scope = Scope::BeforeConnect;
         let limits = &config.defaults.session.limits;
         let handshake = size_of::<handshake::Server>();
-        let preface = if config.trusted_proxies.is_empty() { 0 } else { MAX_PREFACE };
+        // It is kept in a buffer that doubles.
+        let preface = if config.trusted_proxies.is_empty() { 0 } else { 2 * MAX_PREFACE };
         self.add(scope, "state", "fixed", size_of::<Conn>() + 4 * size_of::<Bytes>());
         // The handshake is over before the first chunk is kept: the larger of the two.
         let chunks = partial(&limits.chunks_before_connect);
@@ -160,9 +162,17 @@ impl Budget {
         let limits = &vhost.session.limits;
         let message = limits.chunks.message as usize;
         let command = (limits.command as usize).min(message);
-        self.add(scope, "state", "fixed", size_of::<Conn>() + size_of::<Client>() + 6 * MAX_TEXT_LEN);
+        self.add(scope, "state", "fixed", size_of::<Conn>() + size_of::<Client>());
+        // As sent, and tcUrl and app by their parts and parameters.
+        let texts = limits.chunks_before_connect.message as usize + 6 * MAX_TEXT_LEN;
+        self.add(scope, "what connect said", "chunks_before_connect.message", texts);
         self.add(scope, "half received messages", "chunks.partial, .streams, .eager", partial(&limits.chunks));
-        self.add(scope, "a message taken apart", "chunks.message, amf", message + amf(command, &limits.amf));
+        self.add(
+            scope,
+            "a message taken apart",
+            "chunks.message, amf, metadata",
+            message + amf(command, &limits.amf) + 4 * limits.metadata as usize,
+        );
         // An aggregate may bring as many again before the bound is looked at; the queue doubles.
         let events = 2 * (2 * limits.events + limits.streams + 1) * size_of::<Event>();
         self.add(scope, "events", "events", events + 2 * 8 * size_of::<Action>());
@@ -177,13 +187,13 @@ impl Budget {
     fn publisher(&mut self, vhost: &VhostConfig) {
         let limits = &vhost.session.limits;
         let eager = limits.chunks_publishing().eager - limits.chunks.eager.min(limits.chunks_publishing().eager);
-        self.add(Scope::Publisher, "state", "fixed", size_of::<Publishing>() + 4 * MAX_TEXT_LEN);
+        self.add(Scope::Publisher, "state", "fixed", size_of::<Publishing>() + NAMED);
         self.add(Scope::Publisher, "announced and not come", "chunks.streams", limits.chunks.streams * eager);
     }
 
     fn player(&mut self, vhost: &VhostConfig) {
         let message = vhost.session.limits.chunks.message as usize;
-        self.add(Scope::Player, "state", "fixed", size_of::<Playing>() + 4 * MAX_TEXT_LEN);
+        self.add(Scope::Player, "state", "fixed", size_of::<Playing>() + NAMED);
         // By reference, but the stream may have dropped it by the time it is written.
         let bytes = vhost.high_water + chunked(message, vhost) + vhost.source.header_bytes;
         self.add(Scope::Player, "media on its way", "high_water, chunks.message, source.header_bytes", bytes);
@@ -194,7 +204,7 @@ impl Budget {
     fn stream(&mut self, vhost: &VhostConfig) {
         let (source, scope) = (&vhost.source, Scope::Stream);
         let largest = chunked(vhost.session.limits.chunks.message as usize, vhost);
-        self.add(scope, "state and name", "fixed", 16 << 10);
+        self.add(scope, "state and name", "fixed", (16 << 10) + MAX_NAME_LEN);
         self.add(scope, "recent frames", "source.bytes, chunks.message", source.bytes.max(2 * largest));
         self.add(scope, "their entries", "source.frames", 2 * source.frames.saturating_mul(LOG_ENTRY));
         self.add(scope, "headers in force", "source.header_bytes", source.header_bytes);
@@ -207,6 +217,9 @@ impl Budget {
 /// Bytes beside those of a reply's own: its place in the queue, which doubles, and what counts its references.
 const REPLY_OVERHEAD: usize = 2 * size_of::<Bytes>() + 64;
 
+/// Bytes of a stream's name and the parameters it was asked for with, which are those of tcUrl, app and the name itself.
+const NAMED: usize = MAX_NAME_LEN + 3 * MAX_TEXT_LEN;
+
 /// Bytes of a header among those in force at a start.
 const HEADER_ENTRY: usize = 32;
 
@@ -215,7 +228,8 @@ const VALUE: usize = 4 * size_of::<Value>();
 
 /// What the chunk reader holds: buffers grow by no more than double, and begin with what is announced.
 fn partial(limits: &ChunkLimits) -> usize {
-    let received = if limits.partial <= 8 << 10 { limits.partial + limits.partial / 4 } else { 2 * limits.partial };
+    let received =
+        if limits.partial <= Payload::SMALL { limits.partial + limits.partial / 4 } else { 2 * limits.partial };
     received + 2 * limits.streams * STREAM_STATE + limits.streams * (limits.eager + MAX_HEADER)
 }
 
@@ -237,11 +251,11 @@ mod tests {
     use crate::policy::Limits;
 
     #[test]
-    fn a_stranger_holds_sixteen_kibibytes_for_ten_seconds() {
+    fn a_stranger_holds_sixty_four_kibibytes_for_ten_seconds() {
         let config = Config::default();
         let budget = Budget::new(&config, &config.defaults);
         let total = budget.total(Scope::BeforeConnect);
-        assert!(total <= 16 << 10, "{total}: {:#?}", budget.terms());
+        assert!(total <= 64 << 10, "{total}: {:#?}", budget.terms());
         assert_eq!(config.defaults.session.timeouts.connect.as_secs(), 10);
     }
 

@@ -123,6 +123,15 @@ impl From<VhostConfig> for Config {
 }
 
 impl VhostConfig {
+    /// How sessions of this host talk. Metadata is never longer than what streams keep for players to come, with a
+    /// sixteenth of that for the headers of codecs.
+    pub(super) fn sessions(&self) -> SessionConfig {
+        let kept = self.source.header_bytes / 16 * 15;
+        let mut session = self.session.clone();
+        session.limits.metadata = session.limits.metadata.min(u32::try_from(kept).unwrap_or(u32::MAX));
+        session
+    }
+
     pub(super) fn streams(&self) -> HubConfig {
         HubConfig {
             format: WireFormat { chunk_size: self.session.chunk_size },

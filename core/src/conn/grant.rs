@@ -320,6 +320,7 @@ impl Conn {
         };
         if let Some(client) = &self.client {
             facts.app = client.urls.app().to_owned();
+            facts.params = client.urls.params().to_query();
             facts.tc_url.clone_from(&client.tc_url);
             facts.page_url.clone_from(&client.page_url);
             facts.swf_url.clone_from(&client.swf_url);

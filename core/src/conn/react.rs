@@ -102,7 +102,10 @@ impl Conn {
             .map_err(|error| Rejection::invalid_app(error.to_string()))?;
         let mut client = Client::new(urls, info);
         let refused = |refusal: Refusal| Rejection::connect_rejected(refusal.to_string());
-        let site = self.server.site(client.urls.vhost()).map_err(refused)?;
+        let site = self.server.site(client.urls.vhost()).map_err(|refusal| match client.urls.tc_url_error() {
+            Some(error) => Rejection::connect_rejected(format!("{refusal}; {error}")),
+            None => refused(refusal),
+        })?;
         client._counter = Some(site.count(Counted::Connections).map_err(refused)?);
         Ok((client, site))
     }

@@ -161,7 +161,7 @@ impl Sites {
             };
             Arc::new(Site {
                 name: name.to_owned(),
-                session: Arc::new(config.session.clone()),
+                session: Arc::new(config.sessions()),
                 hub: hub.with_config(Arc::new(config.streams())),
                 counts,
                 config: config.clone(),

@@ -4,7 +4,9 @@
 //! over 63 bytes, or carries `onMetaData` with Undefined in it, very long keys or no end marker. FFmpeg as a publisher
 //! sends such bodies when its input has a timecode track. So data is read before it is relayed.
 
-use crate::amf::{AmfString, Limits, Object, Value, amf0};
+use crate::amf::amf0::{self, Passed, Walker, marker};
+use crate::amf::{AmfString, Limits, Object, Value};
+use crate::command::until_nul;
 use crate::message::strip_amf3_selector;
 
 /// Longest handler name that FFmpeg players survive, in bytes.
@@ -13,11 +15,27 @@ pub const MAX_HANDLER_NAME: usize = 63;
 /// Longest property name in metadata that FFmpeg players survive, with some reserve, in bytes.
 pub const MAX_KEY: usize = 120;
 
+/// What a data message may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataLimits {
+    /// Longest metadata, in bytes; of longer ones the largest properties are left out.
+    pub metadata: usize,
+    /// Longest other message, in bytes; longer ones are left out.
+    pub other: usize,
+    /// Bounds on the values of what has to be mended. Depth holds for everything.
+    pub amf: Limits,
+}
+
 /// What to do with a data message of a publisher.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PublisherData {
-    /// The stream's metadata: the body of an AMF0 data message, `onMetaData` and its value. Kept for players to come.
-    Metadata(Vec<u8>),
+    /// The stream's metadata. Kept for players to come.
+    Metadata {
+        /// The body of an AMF0 data message, `onMetaData` and its value.
+        body: Vec<u8>,
+        /// Whether properties were left out because all together are too long.
+        shortened: bool,
+    },
     /// `@clearDataFrame`: metadata kept so far is void.
     ClearMetadata,
     /// Anything else that players can read: the body of an AMF0 data message, as it came. Relayed, not kept.
@@ -29,26 +47,34 @@ pub enum PublisherData {
 /// Reads a message of type 18 or 15 that a publisher sent.
 ///
 /// `@setDataFrame` is stripped and an AMF3 format byte too; bodies that are fit for players stay as they are to the
-/// byte. Metadata that would break a player is encoded anew without what breaks it.
-pub fn from_publisher(type_id: u8, body: &[u8], limits: &Limits) -> PublisherData {
+/// byte, however many values they hold: tools that push FLV files send the index of all key frames along. Metadata that
+/// would break a player is encoded anew without what breaks it.
+pub fn from_publisher(type_id: u8, body: &[u8], limits: &DataLimits) -> PublisherData {
     let mut body = strip_amf3_selector(type_id, body);
-    let Some((mut name, mut rest)) = split_name(body, limits) else {
+    let Some((mut name, mut rest)) = split_name(body, &limits.amf) else {
         return PublisherData::Unreadable;
     };
-    if name.as_bytes() == b"@setDataFrame" {
+    if until_nul(name.as_bytes()) == b"@setDataFrame" {
         body = rest;
-        match split_name(body, limits) {
+        match split_name(body, &limits.amf) {
             Some(inner) => (name, rest) = inner,
             None => return PublisherData::Unreadable,
         }
     }
-    match name.as_bytes() {
+    let bare = until_nul(name.as_bytes());
+    let renamed;
+    if bare.len() < name.as_bytes().len() {
+        // Players compare the name as it stands.
+        renamed = [headed(bare), rest.to_vec()].concat();
+        body = &renamed;
+    }
+    match bare {
         b"@clearDataFrame" => PublisherData::ClearMetadata,
         b"onMetaData" => metadata(body, rest, limits),
-        name if name.len() > MAX_HANDLER_NAME => PublisherData::Unreadable,
-        _ => match amf0::decode_all(rest, limits) {
-            Ok(_) => PublisherData::Other(body.to_vec()),
-            Err(_) => PublisherData::Unreadable,
+        name if name.len() > MAX_HANDLER_NAME || body.len() > limits.other => PublisherData::Unreadable,
+        _ => match is_readable(rest, limits) {
+            true => PublisherData::Other(body.to_vec()),
+            false => PublisherData::Unreadable,
         },
     }
 }
@@ -62,24 +88,147 @@ fn split_name<'a>(body: &'a [u8], limits: &Limits) -> Option<(AmfString, &'a [u8
     }
 }
 
-fn metadata(body: &[u8], rest: &[u8], limits: &Limits) -> PublisherData {
-    if let Ok(values) = amf0::decode_all(rest, limits)
-        && values.iter().all(is_fit)
-    {
-        return PublisherData::Metadata(body.to_vec());
+/// A body that so far is a name.
+fn headed(name: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(name.len() + 3);
+    amf0::encode(&Value::String(name.into()), &mut out);
+    out
+}
+
+fn is_readable(values: &[u8], limits: &DataLimits) -> bool {
+    let mut walker = Walker::new(values, limits.amf.depth);
+    while !walker.is_at_end() {
+        if walker.pass(&mut |_| {}).is_err() {
+            // Perhaps a reference, or AMF 3.
+            return amf0::decode_all(values, &limits.amf).is_ok();
+        }
     }
-    let mut decoder = amf0::Decoder::new(rest, limits).lenient_end(true);
-    let object = match decoder.decode() {
-        Ok(Some(value)) => value.as_object().map(mended),
-        _ => None,
-    };
-    let Some(object) = object else {
-        return PublisherData::Unreadable;
-    };
-    let mut out = Vec::with_capacity(rest.len() + 16);
-    amf0::encode(&Value::from("onMetaData"), &mut out);
-    amf0::encode(&Value::EcmaArray(object), &mut out);
-    PublisherData::Metadata(out)
+    true
+}
+
+/// True if these values are whole and break no player, as far as can be told without taking them apart.
+fn are_fit(values: &[u8], depth: usize) -> bool {
+    let mut walker = Walker::new(values, depth);
+    let mut fit = true;
+    while !walker.is_at_end() {
+        let passed = walker.pass(&mut |passed| {
+            fit &= match passed {
+                Passed::Name(length) => length <= MAX_KEY,
+                Passed::Value(marker::UNDEFINED | marker::UNSUPPORTED) => false,
+                Passed::Value(marker::XML_DOCUMENT | marker::TYPED_OBJECT) => false,
+                Passed::Value(_) => true,
+            };
+        });
+        if passed.is_err() || !fit {
+            return false;
+        }
+    }
+    true
+}
+
+fn metadata(body: &[u8], rest: &[u8], limits: &DataLimits) -> PublisherData {
+    if body.len() <= limits.metadata {
+        let fit = are_fit(rest, limits.amf.depth)
+            || amf0::decode_all(rest, &limits.amf).is_ok_and(|values| values.iter().all(is_fit));
+        if fit {
+            return PublisherData::Metadata { body: body.to_vec(), shortened: false };
+        }
+        let mut decoder = amf0::Decoder::new(rest, &limits.amf).lenient_end(true);
+        if let Ok(Some(value)) = decoder.decode()
+            && let Some(object) = value.as_object().map(mended)
+        {
+            let mut body = headed(b"onMetaData");
+            amf0::encode(&Value::EcmaArray(object), &mut body);
+            // Names and numbers grow in no case, but references become copies.
+            if body.len() <= limits.metadata {
+                return PublisherData::Metadata { body, shortened: false };
+            }
+        }
+    }
+    piecewise(rest, limits).map_or(PublisherData::Unreadable, |body| PublisherData::Metadata { body, shortened: true })
+}
+
+/// Metadata that is too much to be taken apart at once: its properties one by one, those that are fit as they stand, and
+/// of them the smallest that have room together.
+fn piecewise(rest: &[u8], limits: &DataLimits) -> Option<Vec<u8>> {
+    let mut walker = Walker::new(rest, limits.amf.depth);
+    if !walker.open() {
+        return None;
+    }
+    let frame = headed(b"onMetaData").len() + 1 + 4 + amf0::END.len();
+    let mut properties = Kept { held: 0, properties: Vec::new() };
+    let mut place = 0;
+    while place < limits.amf.values && !walker.is_at_end() && !walker.close() {
+        let Some(property) = one_property(&mut walker, rest, limits) else {
+            // What follows cannot be found; what came before it is whole.
+            break;
+        };
+        properties.add(place, property);
+        place += 1;
+        if properties.held > 2 * limits.metadata {
+            properties.shrink(limits.metadata);
+        }
+    }
+    properties.shrink(limits.metadata.checked_sub(frame)?);
+    let mut properties = properties.properties;
+    properties.sort_by_key(|(place, _)| *place);
+    let count = u32::try_from(properties.len()).ok().filter(|count| *count > 0)?;
+    let mut body = headed(b"onMetaData");
+    body.push(marker::ECMA_ARRAY);
+    body.extend_from_slice(&count.to_be_bytes());
+    for (_, property) in properties {
+        body.extend_from_slice(&property);
+    }
+    body.extend_from_slice(&amf0::END);
+    Some(body)
+}
+
+/// Properties with their places among all.
+struct Kept {
+    /// Their bytes.
+    held: usize,
+    properties: Vec<(usize, Vec<u8>)>,
+}
+
+impl Kept {
+    fn add(&mut self, place: usize, property: Vec<u8>) {
+        if !property.is_empty() {
+            self.held += property.len();
+            self.properties.push((place, property));
+        }
+    }
+
+    /// Gives up the largest.
+    fn shrink(&mut self, bytes: usize) {
+        self.properties.sort_by_key(|(_, property)| property.len());
+        while self.held > bytes
+            && let Some((_, property)) = self.properties.pop()
+        {
+            self.held -= property.len();
+        }
+    }
+}
+
+/// The next property as it is to be sent: empty if it is nothing for players, or too long. `None` if its end is unknown.
+fn one_property(walker: &mut Walker<'_>, rest: &[u8], limits: &DataLimits) -> Option<Vec<u8>> {
+    let start = walker.position();
+    let name = walker.name().ok()?;
+    let value_at = walker.position();
+    walker.pass(&mut |_| {}).ok()?;
+    let (whole, value) = (rest.get(start..walker.position())?, rest.get(value_at..walker.position())?);
+    if name.len() > MAX_KEY || whole.len() > limits.metadata {
+        return Some(Vec::new());
+    }
+    // One level less: it stands in an object.
+    if are_fit(value, limits.amf.depth.saturating_sub(1)) {
+        return Some(whole.to_vec());
+    }
+    let decoded = amf0::decode_all(value, &limits.amf).ok().and_then(|values| mended_value(values.first()?));
+    Some(decoded.map_or_else(Vec::new, |value| {
+        let mut property = rest.get(start..value_at).unwrap_or_default().to_vec();
+        amf0::encode(&value, &mut property);
+        property
+    }))
 }
 
 fn is_fit(value: &Value) -> bool {
@@ -113,6 +262,13 @@ fn mended_value(value: &Value) -> Option<Value> {
 mod tests {
     use super::*;
 
+    const LIMITS: DataLimits =
+        DataLimits { metadata: 960 << 10, other: 1 << 20, amf: Limits { depth: 32, values: 4096, bytes: 1 << 20 } };
+
+    fn whole(body: Vec<u8>) -> PublisherData {
+        PublisherData::Metadata { body, shortened: false }
+    }
+
     fn body(values: &[Value]) -> Vec<u8> {
         let mut out = Vec::new();
         for value in values {
@@ -122,7 +278,7 @@ mod tests {
     }
 
     fn read(type_id: u8, body: &[u8]) -> PublisherData {
-        from_publisher(type_id, body, &Limits::default())
+        from_publisher(type_id, body, &LIMITS)
     }
 
     fn metadata_of(object: Object) -> Vec<u8> {
@@ -131,8 +287,9 @@ mod tests {
 
     /// What a player would make of the metadata that is passed on.
     fn mended_value_of(body: &[u8]) -> Value {
-        let PublisherData::Metadata(mended) = read(18, body) else { panic!("metadata") };
-        let values = amf0::decode_all(&mended, &Limits::default()).expect("fit for players");
+        let PublisherData::Metadata { body: mended, .. } = read(18, body) else { panic!("metadata") };
+        let limits = Limits { values: 10_000, ..Limits::default() };
+        let values = amf0::decode_all(&mended, &limits).expect("fit for players");
         assert_eq!(values[0], "onMetaData".into());
         values[1].clone()
     }
@@ -147,7 +304,7 @@ mod tests {
         let set = [body(&["@setDataFrame".into()]), plain.clone()].concat();
         let with_selector = [&[0], &plain[..]].concat();
         for (type_id, body) in [(18, &plain), (18, &set), (15, &plain), (15, &with_selector)] {
-            assert_eq!(read(type_id, body), PublisherData::Metadata(plain.clone()), "type {type_id}");
+            assert_eq!(read(type_id, body), whole(plain.clone()), "type {type_id}");
         }
     }
 
@@ -190,7 +347,7 @@ mod tests {
 
     #[test]
     fn metadata_that_is_no_object_is_unreadable_only_if_it_breaks_players() {
-        assert_eq!(read(18, &body(&["onMetaData".into()])), PublisherData::Metadata(body(&["onMetaData".into()])));
+        assert_eq!(read(18, &body(&["onMetaData".into()])), whole(body(&["onMetaData".into()])));
         assert_eq!(read(18, &body(&["onMetaData".into(), Value::Undefined])), PublisherData::Unreadable);
     }
 
@@ -216,5 +373,70 @@ mod tests {
         for body in [&[0, 0, 3, 0xe8][..], &[], &body(&[1.0.into()]), &cut, &body(&["@setDataFrame".into()])] {
             assert_eq!(read(18, body), PublisherData::Unreadable, "{body:02x?}");
         }
+    }
+
+    fn index(entries: usize) -> Value {
+        let numbers = |step: f64| Value::StrictArray((0..entries).map(|n| Value::Number(n as f64 * step)).collect());
+        Value::Object(Object::default().with("filepositions", numbers(50_000.0)).with("times", numbers(2.0)))
+    }
+
+    #[test]
+    fn the_index_of_a_whole_day_passes_to_the_byte_and_a_longer_one_costs_nothing_else() {
+        let with =
+            |entries| Object::default().with("width", 64.0).with("keyframes", index(entries)).with("height", 36.0);
+        let day = metadata_of(with(43_200));
+        assert_eq!(read(18, &day), whole(day));
+        let expected = metadata_of(Object::default().with("width", 64.0).with("height", 36.0));
+        for entries in [60_000, 500_000] {
+            let body = metadata_of(with(entries));
+            assert_eq!(read(18, &body), PublisherData::Metadata { body: expected.clone(), shortened: true });
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_mended_property_by_property() {
+        let many = Value::StrictArray(vec![1.0.into(); 5000]);
+        let object = Object::default()
+            .with("undefined", Value::Undefined)
+            .with("many", many.clone())
+            .with("k".repeat(MAX_KEY + 1).as_str(), 1.0)
+            .with("inner", Value::Object(Object::default().with("bad", Value::Undefined).with("good", true)))
+            .with("width", 64.0);
+        let expected = Object::default()
+            .with("many", many)
+            .with("inner", Value::Object(Object::default().with("good", true)))
+            .with("width", 64.0);
+        assert_eq!(mended_value_of(&metadata_of(object.clone())), Value::EcmaArray(expected.clone()));
+        // Cut off within the last property: the others are whole.
+        let cut = metadata_of(object);
+        let found = read(18, &cut[..cut.len() - 5]);
+        let PublisherData::Metadata { body, shortened: true } = found else { panic!("{found:?}") };
+        let mut walker = Walker::new(&body[13..], 32);
+        assert!(walker.pass(&mut |_| {}).is_ok() && walker.is_at_end());
+        assert!(!body.windows(5).any(|window| window == b"width") && body.windows(4).any(|window| window == b"good"));
+    }
+
+    #[test]
+    fn nothing_is_longer_than_its_limit() {
+        for metadata in [0, 20, 40, 100, 5000] {
+            let limits = DataLimits { metadata, ..LIMITS };
+            let object = Object::default().with("a", 1.0).with("text", "t".repeat(200).as_str()).with("i", index(100));
+            match from_publisher(18, &metadata_of(object), &limits) {
+                PublisherData::Metadata { body, .. } => assert!(body.len() <= metadata, "{} of {metadata}", body.len()),
+                other => assert_eq!(other, PublisherData::Unreadable),
+            }
+        }
+        let long = body(&["onTextData".into(), "x".repeat(2000).as_str().into()]);
+        assert_eq!(from_publisher(18, &long, &DataLimits { other: 1000, ..LIMITS }), PublisherData::Unreadable);
+        assert_eq!(from_publisher(18, &long, &LIMITS), PublisherData::Other(long.clone()));
+    }
+
+    #[test]
+    fn names_with_their_nul_are_what_they_were_meant_to_be() {
+        let object = Value::EcmaArray(Object::default().with("width", 64.0));
+        let sent = body(&["@setDataFrame\0".into(), "onMetaData\0x".into(), object.clone()]);
+        assert_eq!(read(18, &sent), whole(body(&["onMetaData".into(), object])));
+        let sent = body(&["onCuePoint\0".into(), Value::Null]);
+        assert_eq!(read(18, &sent), PublisherData::Other(body(&["onCuePoint".into(), Value::Null])));
     }
 }

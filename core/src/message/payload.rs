@@ -15,8 +15,9 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Below this, memory counts for more than the copies that growing makes: it is what strangers send.
-    const SMALL: usize = 8 << 10;
+    /// Below this, memory counts for more than the copies that growing makes: it is what strangers send. What a publisher
+    /// announces below it has its room at once.
+    pub(crate) const SMALL: usize = 64 << 10;
 
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         let mut buffer = Vec::with_capacity(MAX_HEADER + capacity);

@@ -11,8 +11,9 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
-/// Longest prefix read, in bytes: what PROXY protocol version 2 and SRS's proxy allow themselves at most here.
-pub const MAX_PREFACE: usize = 1024 + 16;
+/// Longest prefix read, in bytes: 16 of PROXY protocol version 2 and 4 KiB of addresses and extensions, among which
+/// load balancers put names, certificates and identifiers of their own.
+pub const MAX_PREFACE: usize = 16 + 4096;
 
 /// Reads the prefix of one connection; bytes may be cut anywhere.
 #[derive(Debug, Default)]

@@ -110,8 +110,12 @@ impl Session {
     /// The stream that `publish` or `play` on `on_stream` means, made idle if it was in use.
     fn stream_for_activity(&mut self, on_stream: u32, transaction: f64) -> Option<u32> {
         let known = self.streams.resolve(on_stream);
-        // Players without createStream exist, and always mean the first stream.
-        let implied = || (on_stream <= 1).then(|| self.streams.create(self.config.limits.streams)).flatten();
+        // Players without createStream exist, and always mean the first stream, some of them with its id big-endian.
+        let implied = || {
+            (on_stream <= 1 || on_stream.swap_bytes() == 1)
+                .then(|| self.streams.create(self.config.limits.streams))
+                .flatten()
+        };
         let Some(stream_id) = known.or_else(implied) else {
             self.answer(transaction, &reply::call_failed(transaction, "No such stream on this connection."));
             return None;

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use crate::amf;
 use crate::chunk::{ChunkLimits, Leniency};
+use crate::url::MAX_TEXT_LEN;
 
 /// How a session talks and what it lets a peer do. One value serves every connection of a server.
 #[derive(Debug, Clone)]
@@ -38,17 +39,24 @@ impl Default for SessionConfig {
 /// Bounds on what one peer can make a session hold.
 #[derive(Debug, Clone)]
 pub struct SessionLimits {
-    /// Bounds of the chunk reader before `connect` is accepted: an unknown peer gets little. Default 4 KiB for a message
-    /// and for all that are half received, 8 chunk streams; real `connect` commands have a few hundred bytes.
+    /// Bounds of the chunk reader before `connect` is accepted: an unknown peer gets little. Default
+    /// [`LONGEST_CONNECT`](Self::LONGEST_CONNECT) for a message and for all that are half received, 8 chunk streams; most
+    /// `connect` commands have a few hundred bytes, those with a signed token in their URL some thousand.
     pub chunks_before_connect: ChunkLimits,
     /// Bounds of the chunk reader afterwards.
     pub chunks: ChunkLimits,
-    /// Longest command, data or control message, in bytes. Default 1 MiB.
+    /// Longest command or control message, in bytes, and longest data message other than metadata. Default 1 MiB. A
+    /// data message over it is left out; with the others the connection ends.
     pub command: u32,
-    /// Bounds on the AMF values of a `connect`, which may have to wait for a verdict. Default 16 deep, 128 values, 4 KiB
-    /// of text; real ones have a dozen or two, those of Enhanced RTMP some forty.
+    /// Longest metadata, in bytes: of a longer one the largest properties are left out. Default 960 KiB, which is the
+    /// index of the key frames of a whole day, one each two seconds. It is kept for players to come, so it must fit
+    /// into [`SourceLimits::header_bytes`](crate::source::SourceLimits::header_bytes) with the headers of the codecs.
+    pub metadata: u32,
+    /// Bounds on the AMF values of a `connect`, which may have to wait for a verdict. Default 16 deep, 128 values, as
+    /// much text as the message may have; real ones have a dozen or two, those of Enhanced RTMP some forty.
     pub amf_before_connect: amf::Limits,
-    /// Bounds on the AMF values in one message afterwards.
+    /// Bounds on the AMF values of a command afterwards, and of metadata that has to be mended. What a publisher sends
+    /// as it should be is relayed without being taken apart, however many values it has.
     pub amf: amf::Limits,
     /// Message streams on one connection. Default 16.
     pub streams: usize,
@@ -64,6 +72,10 @@ pub struct SessionLimits {
 }
 
 impl SessionLimits {
+    /// Room for a URL of [`MAX_TEXT_LEN`](crate::url::MAX_TEXT_LEN) as often as a client may send it in `connect` (`app`,
+    /// `tcUrl`, OBS as `swfUrl` too, browsers as `pageUrl`), and for all else. In bytes.
+    pub const LONGEST_CONNECT: u32 = 4 * MAX_TEXT_LEN as u32 + (8 << 10);
+
     /// The chunk reader's bounds for a publisher: it is trusted with whole ordinary frames, so that their buffers are
     /// allocated once.
     pub(crate) fn chunks_publishing(&self) -> ChunkLimits {
@@ -74,10 +86,16 @@ impl SessionLimits {
 impl Default for SessionLimits {
     fn default() -> Self {
         SessionLimits {
-            chunks_before_connect: ChunkLimits { message: 4 << 10, streams: 8, partial: 4 << 10, eager: 128 },
+            chunks_before_connect: ChunkLimits {
+                message: SessionLimits::LONGEST_CONNECT,
+                streams: 8,
+                partial: SessionLimits::LONGEST_CONNECT as usize,
+                eager: 128,
+            },
             chunks: ChunkLimits::default(),
             command: 1 << 20,
-            amf_before_connect: amf::Limits { depth: 16, values: 128, bytes: 4 << 10 },
+            metadata: 960 << 10,
+            amf_before_connect: amf::Limits { depth: 16, values: 128, bytes: SessionLimits::LONGEST_CONNECT as usize },
             amf: amf::Limits::default(),
             streams: 16,
             events: 512,

@@ -3,10 +3,11 @@ use std::{fmt, time::Instant};
 use thiserror::Error;
 
 use super::ClientKind;
+use crate::amf::AmfError;
 use crate::chunk::ChunkError;
 use crate::command::{Command, CommandError, ConnectInfo, PlayArguments, PublishType};
 use crate::handshake::HandshakeError;
-use crate::message::{ControlError, Message};
+use crate::message::{ControlError, Message, MessageType};
 use crate::policy::Refusal;
 use crate::preface::PrefaceError;
 
@@ -269,6 +270,38 @@ pub enum Error {
 }
 
 impl Error {
+    /// The limit that was passed, by its name in [`SessionLimits`](super::SessionLimits), if it was one: the peer may
+    /// mean well and is told. `connected` says which limits held.
+    pub(super) fn limit(&self, connected: bool) -> Option<&'static str> {
+        let by_stage = |after, before| Some(if connected { after } else { before });
+        match self {
+            Error::Chunk(ChunkError::LengthOverLimit { .. }) => {
+                by_stage("chunks.message", "chunks_before_connect.message")
+            }
+            Error::Chunk(ChunkError::TooManyStreams { .. }) => {
+                by_stage("chunks.streams", "chunks_before_connect.streams")
+            }
+            Error::Chunk(ChunkError::PartialOverLimit { .. }) => {
+                by_stage("chunks.partial", "chunks_before_connect.partial")
+            }
+            Error::Command(CommandError::Amf(AmfError::TooDeep { .. })) => {
+                by_stage("amf.depth", "amf_before_connect.depth")
+            }
+            Error::Command(CommandError::Amf(AmfError::TooManyValues { .. })) => {
+                by_stage("amf.values", "amf_before_connect.values")
+            }
+            Error::Command(CommandError::Amf(AmfError::TooManyBytes { .. })) => {
+                by_stage("amf.bytes", "amf_before_connect.bytes")
+            }
+            // Before `connect` only that is answered.
+            Error::MessageOverLimit { type_id: MessageType::COMMAND_AMF0 | MessageType::COMMAND_AMF3, .. } => {
+                Some("command")
+            }
+            Error::MessageOverLimit { .. } => connected.then_some("command"),
+            _ => None,
+        }
+    }
+
     /// A name that does not change, for logs and metrics.
     pub fn name(&self) -> &'static str {
         match self {
@@ -418,4 +451,6 @@ pub struct Close {
     /// Bytes received up to then, handshake included. For a protocol error: up to the end of the offending header or
     /// message, whatever the peer sent after it.
     pub offset: u64,
+    /// What the peer was told about it, for a person to read; empty if nothing.
+    pub told: String,
 }

@@ -2,14 +2,22 @@ use super::timers::Timer;
 use super::{Error, Event, Session, Stage};
 use crate::command::Command;
 use crate::flow::Patience;
-use crate::message::data::{self, PublisherData};
+use crate::message::data::{self, DataLimits, PublisherData};
 use crate::message::{Control, Message, MessageType, Payload, UserControl};
 
 impl Session {
     pub(super) fn handle_message(&mut self, message: Message) -> Result<(), Error> {
-        let media = matches!(message.type_id, MessageType::AUDIO | MessageType::VIDEO | MessageType::AGGREGATE);
+        // Of media and data each has a bound of its own.
+        let bounded = matches!(
+            message.type_id,
+            MessageType::AUDIO
+                | MessageType::VIDEO
+                | MessageType::AGGREGATE
+                | MessageType::DATA_AMF0
+                | MessageType::DATA_AMF3
+        );
         let limit = self.config.limits.command;
-        if !media && message.payload.len() > limit as usize {
+        if !bounded && message.payload.len() > limit as usize {
             return Err(Error::MessageOverLimit { type_id: message.type_id, length: message.payload.len(), limit });
         }
         if self.measuring && message.type_id > MessageType::SET_PEER_BANDWIDTH {
@@ -94,15 +102,24 @@ impl Session {
             return;
         };
         message.stream_id = stream_id;
-        match data::from_publisher(message.type_id, &message.payload, &self.config.limits.amf) {
-            PublisherData::Metadata(body) | PublisherData::Other(body) => {
-                message.type_id = MessageType::DATA_AMF0;
-                message.payload = Payload::from(body);
-                self.push_event(Event::Media(message));
+        let limits = &self.config.limits;
+        let longest =
+            DataLimits { metadata: limits.metadata as usize, other: limits.command as usize, amf: limits.amf };
+        match data::from_publisher(message.type_id, &message.payload, &longest) {
+            PublisherData::Metadata { body, shortened } => {
+                self.counters.shortened_metadata += u64::from(shortened);
+                self.push_data(message, body);
             }
+            PublisherData::Other(body) => self.push_data(message, body),
             PublisherData::ClearMetadata => self.push_event(Event::ClearMetadata { stream_id }),
             PublisherData::Unreadable => self.counters.unreadable_messages += 1,
         }
+    }
+
+    fn push_data(&mut self, mut message: Message, body: Vec<u8>) {
+        message.type_id = MessageType::DATA_AMF0;
+        message.payload = Payload::from(body);
+        self.push_event(Event::Media(message));
     }
 
     /// The published stream that a message on `stream_id` belongs to; notes that its publisher is alive.

@@ -171,8 +171,10 @@ pub struct SessionCounters {
     pub ignored_messages: u64,
     /// User control events that mean nothing here.
     pub ignored_events: u64,
-    /// Data messages that no player could read, and commands that are not AMF.
+    /// Data messages that no player could read or that are too long, and commands that are not AMF.
     pub unreadable_messages: u64,
+    /// Metadata that lost its largest properties because it is too long.
+    pub shortened_metadata: u64,
     /// Audio, video and data outside any published stream.
     pub stray_media: u64,
 }
@@ -241,9 +243,30 @@ impl Session {
         let parsed = if self.inbox.is_empty() { self.parse(&mut rest) } else { Ok(()) };
         let kept = parsed.and_then(|()| self.keep(rest));
         if let Err(error) = kept.clone() {
-            self.close(CloseReason::Protocol(error));
+            self.fail(error);
         }
         kept
+    }
+
+    /// Ends the connection because of what the peer sent. One that passed a limit may mean well: it is told which.
+    fn fail(&mut self, error: Error) {
+        let connected = self.is_connected();
+        // Before the handshake is over there are no messages to say it with.
+        let limit = error.limit(connected).filter(|_| matches!(self.stage, Stage::Connect | Stage::Connected));
+        let Some(limit) = limit else {
+            return self.close(CloseReason::Protocol(error));
+        };
+        let words = format!("{error} ({limit})");
+        match (self.streams.active(), connected) {
+            (Some((id, Activity::Publishing)), _) => self.send_error_status(id, &Rejection::publish_denied(&words)),
+            (Some((id, _)), _) => self.send_error_status(id, &Rejection::play_denied(&words)),
+            (None, true) => self.send_command(COMMAND_CHUNK_STREAM, 0, &reply::call_failed(0.0, &words)),
+            // What cannot be read has no transaction id, but that of `connect` is always 1 (RTMP 1.0 §7.2.1.1).
+            (None, false) => ConnectRequest::refuse(self, 1.0, &Rejection::connect_rejected(&words)),
+        }
+        self.close_with(CloseReason::Protocol(error), words);
+        // What was half received is of no use any more.
+        self.reader = ChunkReader::new(self.config.limits.chunks_before_connect, self.config.leniency);
     }
 
     /// Acts on what was due by `now`. Calling it too early or too often does no harm.
@@ -323,7 +346,7 @@ impl Session {
                 self.inbox.put_back(taken, left);
             }
             if let Err(error) = parsed {
-                self.close(CloseReason::Protocol(error));
+                self.fail(error);
             }
         }
         // Room for events is given back, but to a publisher, for whom they come with every read: there are thousands of
@@ -383,7 +406,7 @@ impl Session {
             return;
         }
         request.reject(self, rejection);
-        self.close_with_words(CloseReason::Rejected(rejection.code));
+        self.close_with(CloseReason::Rejected(rejection.code), rejection.description.clone());
     }
 
     /// Queues a frame for the player on this message stream.
@@ -418,13 +441,18 @@ impl Session {
 
     /// Closes from our side; what is queued is written first.
     pub fn close(&mut self, reason: CloseReason) {
-        self.settle(reason, false);
+        self.settle(reason, None);
     }
 
     /// Closes from our side after telling the peer something: waits a moment for it to hang up first, because closing
     /// a socket with unread bytes turns into a reset that can overtake the words.
     pub fn close_with_words(&mut self, reason: CloseReason) {
-        self.settle(reason, true);
+        self.settle(reason, Some(String::new()));
+    }
+
+    /// The same with the words, for the log.
+    fn close_with(&mut self, reason: CloseReason, told: String) {
+        self.settle(reason, Some(told));
     }
 
     /// The stage the connection has reached.
@@ -645,11 +673,13 @@ impl Session {
         self.outbound.push_reply(out);
     }
 
-    fn settle(&mut self, reason: CloseReason, linger: bool) {
+    fn settle(&mut self, reason: CloseReason, told: Option<String>) {
         if self.is_closing() {
             return;
         }
-        let close = Close { reason, phase: self.phase(), offset: self.ack.parsed() };
+        let linger = told.is_some();
+        let told = told.unwrap_or_default();
+        let close = Close { reason, phase: self.phase(), offset: self.ack.parsed(), told };
         self.stage = Stage::Closing(Box::new(Closing { close, linger, discards: false }));
         self.asking = false;
         self.inbox.clear();

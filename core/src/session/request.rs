@@ -42,8 +42,15 @@ impl sealed::Sealed for ConnectRequest {
     }
 
     fn reject(self, session: &mut Session, rejection: &Rejection) {
+        ConnectRequest::refuse(session, self.transaction, rejection);
+    }
+}
+
+impl ConnectRequest {
+    /// Refuses a `connect` with this transaction id, also one that could not be read.
+    pub(super) fn refuse(session: &mut Session, transaction: f64, rejection: &Rejection) {
         session.announce();
-        let error = reply::connect_error(self.transaction, rejection.information());
+        let error = reply::connect_error(transaction, rejection.information());
         session.send_command(COMMAND_CHUNK_STREAM, 0, &error);
     }
 }

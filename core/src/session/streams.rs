@@ -42,13 +42,25 @@ impl Streams {
     pub(super) fn resolve(&self, id: u32) -> Option<u32> {
         match self.list.as_slice() {
             [only] if id == 0 => Some(only.id),
-            list => list.iter().any(|stream| stream.id == id).then_some(id),
+            _ => Some(self.meant(id)).filter(|id| self.has(*id)),
         }
+    }
+
+    /// The id that a message means: home-made clients write it big-endian, 1 as 0x01000000. It counts as that where
+    /// there is no stream with the id as it stands.
+    fn meant(&self, id: u32) -> u32 {
+        let swapped = id.swap_bytes();
+        if !self.has(id) && self.has(swapped) { swapped } else { id }
+    }
+
+    fn has(&self, id: u32) -> bool {
+        self.list.iter().any(|stream| stream.id == id)
     }
 
     /// The publishing stream that media on `id` belongs to.
     pub(super) fn publishing(&self, id: u32) -> Option<u32> {
         let mut publishing = self.list.iter().filter(|stream| stream.activity == Activity::Publishing);
+        let id = self.meant(id);
         match (publishing.clone().find(|stream| stream.id == id), publishing.next(), publishing.next()) {
             (Some(stream), _, _) | (None, Some(stream), None) => Some(stream.id),
             _ => None,
@@ -88,6 +100,13 @@ impl Streams {
 
     pub(super) fn ids(&self) -> Vec<u32> {
         self.list.iter().map(|stream| stream.id).collect()
+    }
+
+    /// A stream that publishes, else one that plays.
+    pub(super) fn active(&self) -> Option<(u32, Activity)> {
+        let does =
+            |what: Activity| self.list.iter().find(|stream| stream.activity == what).map(|stream| (stream.id, what));
+        does(Activity::Publishing).or_else(|| does(Activity::Playing))
     }
 
     pub(super) fn any_publishing(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::text::{components, prepare, split_query, split_trailing_name};
+use super::text::{components, prepare, split_query, split_trailing_name, trim};
 use super::{DEFAULT_APP, DEFAULT_VHOST, Params, Part, Scheme, StreamKey, Target, TcUrl, UrlError, key};
 
 /// The names in a `connect` command, read once per connection; each `publish` or `play` then gets
@@ -10,6 +10,8 @@ use super::{DEFAULT_APP, DEFAULT_VHOST, Params, Part, Scheme, StreamKey, Target,
 #[derive(Clone, PartialEq, Eq)]
 pub struct Connect {
     tc_url: Option<TcUrl>,
+    /// Why there is none although the client sent one.
+    broken: Option<UrlError>,
     /// Path of the text that counts (`app`, else `tcUrl`), as sent.
     path: String,
     /// Query of the same text, as sent.
@@ -24,20 +26,32 @@ pub struct Connect {
 impl Connect {
     /// Reads `tcUrl` and `app`. Where their paths differ, `app` counts (it is what RTMP 1.0
     /// §7.2.1.1 defines as the app). An empty `tcUrl` beside an `app` counts as missing, an empty
-    /// `app` beside a `tcUrl` too.
+    /// `app` beside a `tcUrl` too. Beside an `app` that names something, a `tcUrl` that cannot be
+    /// read costs the virtual host only (see [`Connect::tc_url_error`]): cameras and home-made
+    /// clients send all kinds of text there.
     ///
     /// # Errors
-    /// [`UrlError::Missing`] without either text; whatever [`TcUrl::parse`] refuses; illegal names
-    /// as in [`StreamKey::new`]; too many parameters.
+    /// [`UrlError::Missing`] without either text; whatever [`TcUrl::parse`] refuses, if there is no
+    /// `app` to go by; a text that is too long; illegal names as in [`StreamKey::new`]; too many
+    /// parameters.
     pub fn parse(tc_url: Option<&str>, app: Option<&str>) -> Result<Self, UrlError> {
         let app = app.map(|text| prepare(text, Part::App)).transpose()?;
-        let tc_url = match tc_url.map(TcUrl::parse) {
-            Some(Err(UrlError::Empty)) if app.is_some() => None,
-            parsed => parsed.transpose()?,
+        let goes_by_app = app.as_deref().is_some_and(|app| components(split_query(app).0).next().is_some());
+        let sent = tc_url;
+        let (tc_url, broken) = match sent.map(usable) {
+            Some(Err(UrlError::Empty)) if app.is_some() => (None, None),
+            Some(Err(error @ UrlError::TooLong { .. })) => return Err(error),
+            Some(Err(error)) if goes_by_app => (None, Some(error)),
+            parsed => (parsed.transpose()?, None),
         };
+        // What is no URL may still carry a token.
+        let rest = broken.as_ref().and(sent).and_then(|text| prepare(text, Part::TcUrl).ok()).unwrap_or_default();
         let (path, query, other_query) = match (&tc_url, app.as_deref().map(split_query)) {
             (None, None) => return Err(UrlError::Missing),
-            (None, Some((path, query))) => (path, query, ""),
+            (None, Some((path, query))) => {
+                let other = trim(split_query(&rest).1);
+                (path, query, if other == query { "" } else { other })
+            }
             (Some(url), None | Some(("", ""))) => (url.app(), url.query(), ""),
             (Some(url), Some((path, query))) if url.query() == query => (path, query, ""),
             (Some(url), Some((path, query))) => (path, query, url.query()),
@@ -59,6 +73,7 @@ impl Connect {
             app,
             params,
             tc_url,
+            broken,
         })
     }
 
@@ -107,6 +122,11 @@ impl Connect {
         self.tc_url.as_ref()
     }
 
+    /// What is wrong with the `tcUrl`, if the client sent one that counts as none.
+    pub fn tc_url_error(&self) -> Option<&UrlError> {
+        self.broken.as_ref()
+    }
+
     /// The scheme; RTMP if there was no `tcUrl`.
     pub fn scheme(&self) -> &Scheme {
         self.tc_url.as_ref().map_or(&Scheme::Rtmp, TcUrl::scheme)
@@ -141,14 +161,22 @@ impl Connect {
 
 impl fmt::Debug for Connect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { tc_url, path: _, query: _, other_query: _, vhost, app, params } = self;
+        let Self { tc_url, broken, path: _, query: _, other_query: _, vhost, app, params } = self;
         f.debug_struct("Connect")
             .field("tc_url", tc_url)
+            .field("broken", broken)
             .field("vhost", vhost)
             .field("app", app)
             .field("params", params)
             .finish()
     }
+}
+
+/// A URL whose host can be a virtual host.
+fn usable(text: &str) -> Result<TcUrl, UrlError> {
+    let url = TcUrl::parse(text)?;
+    key::check_vhost(url.host())?;
+    Ok(url)
 }
 
 fn app_of(names: &[&str]) -> String {

@@ -19,14 +19,17 @@
 //! 2. Repeated `/` count once, `_definst_` (the default instance of Flash Media Server) is dropped,
 //!    blanks around a component are dropped. A stream without an app lives in [`DEFAULT_APP`]; no
 //!    component at all is an error.
-//! 3. A query starts at the first `?` or `#` and goes to the end of its text. Queries are merged in
-//!    the order `tcUrl`, `app`, stream name into [`Params`], every pair once; on a lookup the later
-//!    wins.
+//! 3. A query starts at the first `?` and goes to the end of its text; a `#` before it is part of
+//!    the name. Queries are merged in the order `tcUrl`, `app`, stream name into [`Params`], every
+//!    pair once; on a lookup the later wins.
 //! 4. `vhost=` (or `domain=`) names the virtual host, else the host of `tcUrl` does.
 //!    `live...vhost...a` means `live?vhost=a`. As a host name holds no `/`, what follows one in
 //!    such a value is path: `live?vhost=a/cam` is `live/cam?vhost=a`.
 //! 5. Names are compared as the bytes that were sent: nothing is percent-decoded but the values
 //!    that [`Params::get`] hands out, and dots are part of the name. Host names ignore ASCII case.
+//!
+//! 6. A text ends at its first NUL. Where `app` names something, a `tcUrl` that is no URL costs the
+//!    virtual host only: the client is in [`DEFAULT_VHOST`], and the query of that text counts.
 //!
 //! What cannot be undone: librtmp renames files (`dir/f.mp4` is sent as `dir/mp4:f`), which is a
 //! matter of recordings, not of live streams.
@@ -63,8 +66,9 @@ pub const DEFAULT_APP: &str = "__defaultApp__";
 /// tokens need more.
 pub const MAX_TEXT_LEN: usize = 8192;
 
-/// Most bytes in a canonical name, `vhost/app/stream`.
-pub const MAX_NAME_LEN: usize = 1024;
+/// Most bytes in a canonical name, `vhost/app/stream`: a stream key may be a signed token of
+/// [`MAX_TEXT_LEN`], and virtual host and app have room beside it.
+pub const MAX_NAME_LEN: usize = MAX_TEXT_LEN + 1024;
 
 /// Most pairs in [`Params`], and in any one of the queries they are merged from.
 pub const MAX_PARAMS: usize = 64;

@@ -152,7 +152,7 @@ impl TcUrl {
         &self.app
     }
 
-    /// All that follows the first `?` or `#`, as it was sent.
+    /// All that follows the first `?`, as it was sent.
     pub fn query(&self) -> &str {
         &self.query
     }

@@ -40,8 +40,12 @@ fn every_form_of_tc_url_and_stream_name() {
         ("rtmp://h/live?a=1&b=2", "s?a=3", "rtmp h:1935 h live s ?a=1&b=2&a=3"),
         ("rtmp://h/live?a=1", "s?a=1", "rtmp h:1935 h live s ?a=1"),
         ("rtmp://h/live", "s?a=1&a=1", "rtmp h:1935 h live s ?a=1"),
-        ("rtmp://h/live", "s#frag", "rtmp h:1935 h live s ?frag"),
-        ("rtmp://h/live#k=v", "s", "rtmp h:1935 h live s ?k=v"),
+        ("rtmp://h/live", "cam#1", "rtmp h:1935 h live cam#1"),
+        ("rtmp://h/live", "cam#1?token=t", "rtmp h:1935 h live cam#1 ?token=t"),
+        ("rtmp://h/live#2", "s", "rtmp h:1935 h live#2 s"),
+        ("rtmp://h/live/cam#1", "", "rtmp h:1935 h live cam#1"),
+        ("rtmp://h/live?token=t/cam#1", "", "rtmp h:1935 h live cam#1 ?token=t"),
+        ("rtmp://h/live", "#", "rtmp h:1935 h live #"),
         ("rtmp://h/live?k=v#f", "s", "rtmp h:1935 h live s ?k=v&f"),
         ("rtmp://h/live", "s?u=http://x/p?y", "rtmp h:1935 h live s ?u=http://x/p?y"),
         ("rtmp://h/live", "s?t=ab/cd==", "rtmp h:1935 h live s ?t=ab/cd=="),
@@ -152,8 +156,13 @@ fn every_form_of_tc_url_and_stream_name() {
         ("rtmp://[v1]/live", "s", "BadHost"),
         ("rtmp://a:b:c/live", "s", "BadHost"),
         ("rtmp://a:b:1/live", "s", "BadHost"),
-        ("rtmp://h/live\0", "s", "ControlCharacter { part: TcUrl }"),
-        ("rtmp://h/live", "s\0", "ControlCharacter { part: Stream }"),
+        ("rtmp://h/li\x01ve", "s", "ControlCharacter { part: TcUrl }"),
+        ("rtmp://h/live", "s\x01", "ControlCharacter { part: Stream }"),
+        // C strings with their end, and what lies behind it
+        ("rtmp://h/live\0", "s", "rtmp h:1935 h live s"),
+        ("rtmp://h/live\0garbage\x01", "s\0I\x01\x02", "rtmp h:1935 h live s"),
+        ("rtmp://h/live\0?token=t", "s?k=v\0\0", "rtmp h:1935 h live s ?k=v"),
+        ("rtmp://h/", "\0s", "Name(Empty { part: Stream })"),
         ("rtmp://h/live", "a\nb", "ControlCharacter { part: Stream }"),
         ("rtmp://h/live", "s?k=\u{1b}[2J", "ControlCharacter { part: Stream }"),
         ("rtmp://h/live", "../s", "Name(DotComponent { part: App })"),
@@ -195,11 +204,79 @@ fn app_counts_more_than_tc_url_and_can_do_without() {
         (None, Some("live?vhost=a"), "s", "rtmp __defaultVhost__:1935 a live s ?vhost=a"),
         (None, Some(""), "s", "rtmp __defaultVhost__:1935 __defaultVhost__ __defaultApp__ s"),
         (None, None, "s", "Missing"),
-        (Some("http://h/live"), Some("live"), "s", "NotRtmp { scheme: \"http\" }"),
-        (None, Some("a\0b"), "s", "ControlCharacter { part: App }"),
+        (None, Some("a\0b"), "s", "rtmp __defaultVhost__:1935 __defaultVhost__ a s"),
+        (None, Some("a\x01b"), "s", "ControlCharacter { part: App }"),
+        // without an app there is nothing else to go by
+        (Some("http://h/live"), Some(""), "s", "NotRtmp { scheme: \"http\" }"),
+        (Some("http://h/live"), Some("?token=t"), "s", "NotRtmp { scheme: \"http\" }"),
+        (Some("live"), None, "s", "NoScheme"),
     ] {
         assert_eq!(outcome(tc_url, app, stream), expected, "{tc_url:?} {app:?} {stream}");
     }
+}
+
+/// What real and home-made clients put there beside a good `app`.
+#[test]
+fn a_broken_tc_url_costs_the_virtual_host_only() {
+    for broken in [
+        "rtmp:/live",
+        "live",
+        "127.0.0.1/live",
+        "127.0.0.1:1935/live",
+        "rtmp:///live",
+        "rtmp://:1935/live",
+        "rtmp://h:99999/live",
+        "rtmp://h:port/live",
+        "rtmp:\\\\h\\live",
+        "rtmp://a b/live",
+        "http://h/live",
+        "https://h/live",
+        "(null)",
+        "",
+        " ",
+        "rtmp//h/live",
+        "rtmp://[::1/live",
+        "rtmp://../live",
+        "rtmp://./live",
+        "rtmp://h/li\x01ve",
+        "\0rtmp://h/live",
+        "\u{fffd}\u{fffd}",
+    ] {
+        let connect = Connect::parse(Some(broken), Some("live")).unwrap_or_else(|error| panic!("{broken:?}: {error}"));
+        assert_eq!((connect.vhost(), connect.app()), (DEFAULT_VHOST, "live"), "{broken:?}");
+        assert_eq!(connect.tc_url_error().is_some(), !matches!(broken.trim(), "" | "\0rtmp://h/live"), "{broken:?}");
+        let target = connect.target("cam?k=v").unwrap();
+        assert_eq!(target.to_string(), "rtmp://__defaultVhost__/live/cam?k=v", "{broken:?}");
+    }
+    for (text, shown) in [
+        // what it has of a query counts
+        ("rtmp:/live?token=t", "rtmp://__defaultVhost__/live/cam?token=t"),
+        ("h/live?vhost=v.example", "rtmp://__defaultVhost__/live/cam?vhost=v.example"),
+        ("a b...vhost...v", "rtmp://__defaultVhost__/live/cam?vhost=v"),
+        ("rtmp:/live?to\x01ken=t", "rtmp://__defaultVhost__/live/cam"),
+        // these are none that is broken
+        ("rtmp://h:/live", "rtmp://h/live/cam"),
+        ("rtmp://[fe80::1%eth0]/live", "rtmp://[fe80::1%eth0]/live/cam"),
+        ("rtmp://h_1/live", "rtmp://h_1/live/cam"),
+        ("rtmp://u:p@h/live", "rtmp://h/live/cam"),
+        ("rtmp://h//live", "rtmp://h/live/cam"),
+        ("RTMP://H/live", "rtmp://h/live/cam"),
+    ] {
+        let target = discover(Some(text), Some("live"), "cam").unwrap();
+        assert_eq!(target.to_string(), shown, "{text:?}");
+    }
+    let long = "x".repeat(MAX_TEXT_LEN + 1);
+    assert!(matches!(Connect::parse(Some(&long), Some("live")), Err(UrlError::TooLong { .. })), "it may hold a token");
+}
+
+/// As long as a text may be, it may be all name.
+#[test]
+fn a_stream_key_may_be_as_long_as_a_text() {
+    let key = "k".repeat(MAX_TEXT_LEN);
+    let target = discover(Some("rtmp://host.example/live/room"), Some("live/room"), &key).unwrap();
+    assert_eq!(target.stream(), key);
+    let longer = "k".repeat(MAX_TEXT_LEN + 1);
+    assert!(matches!(discover(None, Some("live"), &longer), Err(UrlError::TooLong { .. })));
 }
 
 /// FFmpeg and librtmp cut the same URL differently; whoever publishes and whoever plays must still
@@ -291,5 +368,5 @@ fn a_reconnect_url_may_be_relative() {
     assert_eq!(resolve(&TcUrl::parse("rtmp://h/live").unwrap(), "app").unwrap().to_string(), "rtmp://h/app");
     assert_eq!(resolve(&base, "http://h/"), Err(UrlError::NotRtmp { scheme: "http".into() }));
     assert_eq!(resolve(&base, "//:1/app"), Err(UrlError::NoHost));
-    assert_eq!(resolve(&base, "/a\0"), Err(UrlError::ControlCharacter { part: Part::TcUrl }));
+    assert_eq!(resolve(&base, "/a\x01"), Err(UrlError::ControlCharacter { part: Part::TcUrl }));
 }

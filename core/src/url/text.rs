@@ -10,12 +10,13 @@ pub(super) const VHOST_MARK: &str = "...vhost...";
 /// The instance that Flash Media Server clients name when they mean none.
 const DEFAULT_INSTANCE: &str = "_definst_";
 
-/// Bounds a text, drops the blanks around it, refuses control characters and writes SRS's
-/// `...vhost...` as a query.
+/// Bounds a text, ends it at its first NUL (firmware sends C strings with what lies behind them),
+/// drops the blanks around it, refuses control characters and writes SRS's `...vhost...` as a query.
 pub(super) fn prepare(text: &str, part: Part) -> Result<Cow<'_, str>, UrlError> {
     if text.len() > MAX_TEXT_LEN {
         return Err(UrlError::TooLong { part, length: text.len() });
     }
+    let text = text.split('\0').next().unwrap_or_default();
     let text = match part {
         Part::TcUrl | Part::App => unquote(trim(text)),
         Part::Stream | Part::Vhost => trim(text),
@@ -31,9 +32,10 @@ pub(super) fn trim(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_ascii_whitespace())
 }
 
-/// Path and query; the query starts after the first `?` or `#`.
+/// Path and query; the query starts after the first `?`. A `#` belongs to the path: keys have it, and no client keeps
+/// a fragment to itself.
 pub(super) fn split_query(text: &str) -> (&str, &str) {
-    text.split_once(['?', '#']).unwrap_or((text, ""))
+    text.split_once('?').unwrap_or((text, ""))
 }
 
 /// The components of a path that count.
@@ -45,7 +47,7 @@ pub(super) fn components(path: &str) -> impl Iterator<Item = &str> {
 /// slash: not in a URL, and not in base64 text that goes on with padding or another pair.
 pub(super) fn split_trailing_name(query: &str) -> Option<(&str, &str)> {
     let (before, name) = query.rsplit_once('/')?;
-    let is_name = !trim(name).is_empty() && !name.contains(['=', '&', '?', '#', ';', ',']) && !query.contains("://");
+    let is_name = !trim(name).is_empty() && !name.contains(['=', '&', '?', ';', ',']) && !query.contains("://");
     is_name.then_some((before, name))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use anabranch_core::flv::{aggregate, rebuild};
-use anabranch_core::message::data::{self, PublisherData};
+use anabranch_core::message::data::{self, DataLimits, PublisherData};
 use anabranch_core::message::{Message, MessageType};
 
 /// Names a coded frame or a header of ours, in its body: the stretch of a client's media that it is of, and the how
@@ -98,9 +98,10 @@ impl Archive {
     }
 
     fn note_data(&mut self, type_id: u8, body: &[u8]) {
-        let limits = crate::session::config(true).limits.amf;
-        match data::from_publisher(type_id, body, &limits) {
-            PublisherData::Metadata(body) | PublisherData::Other(body) => self.keep(MessageType::DATA_AMF0, &body),
+        let limits = crate::session::config(true).limits;
+        let longest = DataLimits { metadata: limits.metadata as usize, other: limits.command as usize, amf: limits.amf };
+        match data::from_publisher(type_id, body, &longest) {
+            PublisherData::Metadata { body, .. } | PublisherData::Other(body) => self.keep(MessageType::DATA_AMF0, &body),
             PublisherData::ClearMetadata | PublisherData::Unreadable => {}
         }
     }

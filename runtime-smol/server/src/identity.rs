@@ -1,6 +1,8 @@
-use std::fs;
+use std::{fmt, fs};
 
 use anabranch_core::url::StreamKey;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
 
 const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
@@ -10,6 +12,17 @@ const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 pub(crate) struct Identity {
     server_id: String,
     service_id: String,
+    key: Key,
+}
+
+/// What the ids of streams are made with. Whoever does not know it cannot choose a name that has another's id.
+#[derive(Clone)]
+struct Key([u8; 32]);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(..)")
+    }
 }
 
 impl Identity {
@@ -17,8 +30,9 @@ impl Identity {
     /// the same after a restart.
     pub(crate) fn new(server_id: Option<&str>) -> Self {
         let seed = anabranch_host::random_seed();
+        let key = Key(anabranch_host::random_seed());
         let service_id = seed.iter().take(8).map(|byte| letter(u64::from(*byte))).collect();
-        Identity { server_id: server_id.map_or_else(machine, str::to_owned), service_id }
+        Identity { server_id: server_id.map_or_else(machine, str::to_owned), service_id, key }
     }
 
     /// The same after a restart.
@@ -46,9 +60,21 @@ impl Identity {
         }
     }
 
-    /// A stream by its name.
-    pub(crate) fn stream_id(key: &StreamKey) -> String {
-        named(key.as_str().as_bytes())
+    /// A stream by its name: the same as long as the process lives, and no other's. Clients choose names, and who removes
+    /// a stream by its id must not remove another.
+    pub(crate) fn stream_id(&self, key: &StreamKey) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key.0).expect("HMAC takes a key of any length");
+        mac.update(key.as_str().as_bytes());
+        let hash = mac.finalize().into_bytes();
+        let (hash, _) = hash.split_first_chunk().expect("32 bytes");
+        let mut hash = u128::from_be_bytes(*hash);
+        // 25 of them hold 128 bits.
+        let letters = (0..25).map(|_| {
+            let digit = (hash % 36) as u64;
+            hash /= 36;
+            letter(digit)
+        });
+        format!("vid-{}", letters.collect::<String>())
     }
 }
 
@@ -59,7 +85,7 @@ fn machine() -> String {
 
 /// SRS's form of an identifier: `vid-` and seven letters and digits.
 fn named(bytes: &[u8]) -> String {
-    // FNV-1a: it must not change from one version to the next, and nobody gains anything by a collision.
+    // FNV-1a: it must not change from one version to the next, and it is the operator's own machine that is named.
     let mut hash = bytes
         .iter()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
@@ -91,8 +117,13 @@ mod tests {
         assert_eq!((one.connection(&other.client_id(7)), one.connection("x")), (None, None));
         assert_eq!(Identity::new(Some("edge-7")).server_id(), "edge-7");
         assert_eq!((one.server_id().len(), one.service_id().len()), (11, 8));
-        let key = |stream| StreamKey::new("v", "live", stream).unwrap();
-        assert_eq!(Identity::stream_id(&key("a")), Identity::stream_id(&key("a")));
-        assert_ne!(Identity::stream_id(&key("a")), Identity::stream_id(&key("b")));
+        let key = |stream: &str| StreamKey::new("v", "live", stream).unwrap();
+        assert_eq!(one.stream_id(&key("a")), one.clone().stream_id(&key("a")));
+        assert_ne!(one.stream_id(&key("a")), one.stream_id(&key("b")));
+        assert_ne!(one.stream_id(&key("a")), other.stream_id(&key("a")), "or one could look for a collision at home");
+        assert_eq!(one.stream_id(&key("a")).len(), 29, "128 bits: none is found by trying");
+        let ids: std::collections::HashSet<_> = (0..20_000).map(|n| one.stream_id(&key(&n.to_string()))).collect();
+        assert_eq!(ids.len(), 20_000);
+        assert!(!format!("{one:?}").contains(&format!("{:?}", one.key.0)));
     }
 }

@@ -74,7 +74,7 @@ fn a_question_names_the_client_and_the_end_of_what_was_allowed_is_told_once() {
     let mut site = asking(Asks { connect: true, play: true, ..Asks::default() });
     let address = "192.0.2.7:50000".parse().expect("an address");
     let object = [
-        ("app", "live"),
+        ("app", "live?token=t"),
         ("tcUrl", "rtmp://127.0.0.1/live?k=1"),
         ("pageUrl", "http://page/"),
         ("swfUrl", "http://swf/"),
@@ -88,6 +88,7 @@ fn a_question_names_the_client_and_the_end_of_what_was_allowed_is_told_once() {
         address: Some(address),
         vhost: crate::url::DEFAULT_VHOST.to_owned(),
         app: "live".to_owned(),
+        params: "?k=1&token=t".to_owned(),
         tc_url: Some("rtmp://127.0.0.1/live?k=1".to_owned()),
         page_url: Some("http://page/".to_owned()),
         swf_url: Some("http://swf/".to_owned()),

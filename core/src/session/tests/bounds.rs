@@ -96,5 +96,6 @@ fn nothing_grows_past_its_limit() {
         }
     }
     // The limits were in reach, or the checks above would say nothing.
-    assert!(most[0] > 3000 && most[1] >= 16 && most[2] >= 2000 && most[3] == 4000, "{most:?}");
+    // What is half received is given up when it has reached its limit, before it can be seen here.
+    assert!(most[0] > 3000 && most[1] >= 16 && most[2] >= 2000 && (3800..4000).contains(&most[3]), "{most:?}");
 }

@@ -9,7 +9,7 @@ fn timeout(kind: TimeoutKind) -> CloseReason {
 }
 
 fn close(reason: CloseReason, phase: Phase, offset: u64) -> Option<Close> {
-    Some(Close { reason, phase, offset })
+    Some(Close { reason, phase, offset, told: String::new() })
 }
 
 #[test]
@@ -379,9 +379,42 @@ fn commands_and_data_have_a_limit_and_media_has_not() {
     assert_eq!(link.events().len(), 1);
     link.send(&peer::data(0, 1, &["x".into(), "x".repeat(393).as_str().into()]));
     assert_eq!(link.events().len(), 1, "400 bytes may be");
-    link.send(&peer::data(0, 1, &["x".repeat(450).as_str().into()]));
-    let error = Error::MessageOverLimit { type_id: 18, length: 453, limit: 400 };
-    assert_eq!(link.closed().map(|close| close.reason), Some(CloseReason::Protocol(error)));
+    // What is too long of data is left out and counted; the stream goes on.
+    link.send(&peer::data(0, 1, &["x".into(), "x".repeat(450).as_str().into()]));
+    assert_eq!((link.events().len(), link.closed()), (0, None));
+    assert_eq!(link.session.counters().unreadable_messages, 1);
+    link.hear();
+    link.send(&peer::command("publish", 2.0, 1, &["x".repeat(450).as_str().into()]));
+    let told = "message of type 20 with 473 bytes is over the limit of 400 (command)";
+    assert_eq!(link.hear(), ["5/1 onStatus 0 NetStream.Publish.Denied"]);
+    link.pass(3 * SECOND);
+    let end = link.closed().expect("closed");
+    let error = Error::MessageOverLimit { type_id: 20, length: 473, limit: 400 };
+    assert_eq!((end.reason, end.told.as_str()), (CloseReason::Protocol(error), told));
+}
+
+#[test]
+fn a_client_that_passes_a_limit_is_told_which() {
+    let long = SessionLimits::LONGEST_CONNECT + 1;
+    let values: Vec<crate::amf::Value> = vec![crate::amf::Value::Null; 200];
+    let deep = (0..20).fold(crate::amf::Value::Null, |inner, _| crate::amf::Value::StrictArray(vec![inner]));
+    for (bytes, words) in [
+        (peer::message(MessageType::COMMAND_AMF0, 0, 0, &vec![0; long as usize]), "(chunks_before_connect.message)"),
+        (peer::command("connect", 1.0, 0, &values), "(amf_before_connect.values)"),
+        (peer::command("connect", 1.0, 0, &[deep]), "(amf_before_connect.depth)"),
+    ] {
+        let mut link = Link::new(SessionConfig::default());
+        link.send(&peer::handshake());
+        link.hear();
+        link.send(&bytes);
+        let heard = link.hear().pop().expect("an answer");
+        assert_eq!(heard, "3/0 _error 1 NetConnection.Connect.Rejected");
+        assert!(link.closed().is_none(), "it has time to read that");
+        link.session.handle_disconnect(link.now, CloseReason::PeerClosed);
+        let end = link.closed().expect("closed");
+        assert!(end.told.ends_with(words), "{}", end.told);
+        assert!(matches!(end.reason, CloseReason::Protocol(_)), "{end:?}");
+    }
 }
 
 #[test]

@@ -18,7 +18,6 @@ use super::shapes::{
 };
 use super::site::{Site, now_ms};
 use super::{metrics as exposition, openapi as interface};
-use crate::identity::Identity;
 
 /// How long a drain takes at most if nobody says.
 const DRAIN_SECONDS: usize = 30;
@@ -129,9 +128,9 @@ pub(super) fn vhost(site: &Site, call: &Call<'_>) -> Reply {
     }
 }
 
-/// Which part of a list is wanted: SRS takes no page of less than 10 entries.
+/// Which part of a list is wanted: as many entries as are asked for, none to learn the total alone.
 fn page(call: &Call<'_>) -> Result<(usize, usize), String> {
-    Ok((call.number("start", 0)?, call.number("count", 10)?.clamp(10, 1000)))
+    Ok((call.number("start", 0)?, call.number("count", 10)?.min(1000)))
 }
 
 pub(super) fn streams(site: &Site, call: &Call<'_>) -> Reply {
@@ -149,7 +148,7 @@ pub(super) fn streams(site: &Site, call: &Call<'_>) -> Reply {
 /// The stream that is asked for, if there is one.
 fn named(site: &Site, call: &Call<'_>) -> Vec<StreamSnapshot> {
     let streams = site.handle.stats().streams.into_iter();
-    streams.filter(|stream| Identity::stream_id(&stream.key) == call.id).take(1).collect()
+    streams.filter(|stream| site.identity.stream_id(&stream.key) == call.id).take(1).collect()
 }
 
 pub(super) fn stream(site: &Site, call: &Call<'_>) -> Reply {

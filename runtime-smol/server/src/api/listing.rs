@@ -145,7 +145,7 @@ fn show(stream: &StreamSnapshot, sides: &Sides, identity: &Identity) -> Stream {
     let (cid, tc_url) = publisher.map_or_else(Default::default, |(id, url)| (identity.client_id(id), url));
     let known = stats.filter(|_| stream.published);
     Stream {
-        id: Identity::stream_id(&stream.key),
+        id: identity.stream_id(&stream.key),
         name: stream.key.stream().to_owned(),
         vhost: vhost_id(stream.key.vhost()),
         app: stream.key.app().to_owned(),
@@ -224,7 +224,7 @@ fn show_audio(audio: &AudioDescription) -> Audio {
 /// A connection.
 pub(super) fn client(info: &ConnectionInfo, identity: &Identity) -> Client {
     let first = info.streams.first();
-    let stream = first.map(|(_, key)| Identity::stream_id(key));
+    let stream = first.map(|(_, key)| identity.stream_id(key));
     let publishes = info.streams.iter().any(|(role, _)| *role == Role::Publisher);
     let kind = match first {
         Some(_) if publishes => info.manner.name(),

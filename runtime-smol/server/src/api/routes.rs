@@ -76,7 +76,7 @@ const PAGE: &[Parameter] = &[
     Parameter { name: "start", about: "How many to leave out. Default 0", text: false },
     Parameter {
         name: "count",
-        about: "How many to list, 10 to 1000; what lies outside is moved there. Default 10",
+        about: "How many to list, at most 1000; 0 for the total alone. Default 10",
         text: false,
     },
 ];

@@ -1,5 +1,4 @@
 use anabranch_core::conn::{Ask, ClientFacts, Notice, StreamFacts, Subject};
-use anabranch_core::url;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -100,23 +99,20 @@ fn of(
                 .text("tcUrl", tc_url)
                 .text("param", stream.params.as_str())
                 .text("pageUrl", page_url)
-                .stream(stream);
+                .stream(stream, identity);
         }
         (_, Subject::Publish(stream) | Subject::Play(stream)) => {
             body.text("app", stream.key.app())
                 .text("tcUrl", tc_url)
                 .text("stream", stream.key.stream())
                 .text("param", stream.params.as_str())
-                .stream(stream);
+                .stream(stream, identity);
         }
         _ => {
             // Which stream it will be is not known before the client has connected.
-            let params = url::Connect::parse(client.tc_url.as_deref(), Some(&client.app))
-                .map(|connect| connect.params().to_query())
-                .unwrap_or_default();
             body.text("app", client.app.as_str())
                 .text("stream", "")
-                .text("param", params)
+                .text("param", client.params.as_str())
                 .text("tcUrl", tc_url)
                 .text("pageUrl", page_url);
         }
@@ -140,8 +136,8 @@ impl Object {
         self
     }
 
-    fn stream(&mut self, stream: &StreamFacts) {
-        self.text("stream_url", stream.key.to_string()).text("stream_id", Identity::stream_id(&stream.key));
+    fn stream(&mut self, stream: &StreamFacts, identity: &Identity) {
+        self.text("stream_url", stream.key.to_string()).text("stream_id", identity.stream_id(&stream.key));
     }
 }
 

@@ -10,9 +10,13 @@ use super::values::Size;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Bounds {
-    /// Longest command, data or control message.
+    /// Longest command, control message, or data message other than metadata.
     #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "16MiB"))]
     pub(crate) command: Size,
+    /// Longest metadata: of longer one the largest properties, such as the index of a file's key frames, are left out.
+    /// Never more than 15/16 of gop_cache.header_bytes, where it is kept for players to come.
+    #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "16MiB"))]
+    pub(crate) metadata: Size,
     /// Message streams on one connection.
     #[schemars(range(min = 1, max = 1024))]
     pub(crate) message_streams: usize,
@@ -108,6 +112,7 @@ impl Default for Bounds {
         let limits = SessionLimits::default();
         Bounds {
             command: Size(u64::from(limits.command)),
+            metadata: Size(u64::from(limits.metadata)),
             message_streams: limits.streams,
             events: limits.events,
             replies: Size(limits.replies as u64),
@@ -126,6 +131,7 @@ impl From<&Bounds> for SessionLimits {
             chunks_before_connect: (&bounds.chunks_before_connect).into(),
             chunks: (&bounds.chunks).into(),
             command: u32::try_from(bounds.command.0).unwrap_or(u32::MAX),
+            metadata: u32::try_from(bounds.metadata.0).unwrap_or(u32::MAX),
             amf_before_connect: (&bounds.amf_before_connect).into(),
             amf: (&bounds.amf).into(),
             streams: bounds.message_streams,
