@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(Identity::new(Some("edge-7")).server_id(), "edge-7");
         assert_eq!((one.server_id().len(), one.service_id().len()), (11, 8));
         let key = |stream: &str| StreamKey::new("v", "live", stream).unwrap();
-        assert_eq!(one.stream_id(&key("a")), one.clone().stream_id(&key("a")));
+        assert_eq!(one.stream_id(&key("a")), one.stream_id(&key("a")));
         assert_ne!(one.stream_id(&key("a")), one.stream_id(&key("b")));
         assert_ne!(one.stream_id(&key("a")), other.stream_id(&key("a")), "or one could look for a collision at home");
         assert_eq!(one.stream_id(&key("a")).len(), 29, "128 bits: none is found by trying");

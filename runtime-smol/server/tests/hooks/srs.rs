@@ -95,7 +95,7 @@ fn calls_have_the_fields_of_srs_in_its_order() {
     let service = first.text("service_id");
     let (one, two) = (first.text("client_id"), player.text("client_id"));
     let stream_id = calls[1].text("stream_id");
-    assert_eq!((service.len(), stream_id.len(), &stream_id[..4]), (8, 11, "vid-"));
+    assert_eq!((service.len(), stream_id.len(), &stream_id[..4]), (8, 29, "vid-"));
     assert_ne!(one, two);
     let head = |action: &str, client: &str| {
         format!(

@@ -22,7 +22,7 @@ cases![
     the_url_alone_is_enough,
     tc_url_may_be_spelt_in_lower_case,
     neither_app_nor_url_is_refused,
-    a_url_of_another_protocol_is_refused,
+    a_url_of_another_protocol_is_refused_where_no_app_says_more,
     an_app_with_dot_components_is_refused,
     ports_hosts_and_queries_of_the_url_name_the_same_stream,
     an_app_may_have_several_components,
@@ -194,8 +194,8 @@ fn neither_app_nor_url_is_refused(site: &Site) {
     refused_with(site, Object::new().with("flashVer", "x"), "NetConnection.Connect.InvalidApp");
 }
 
-fn a_url_of_another_protocol_is_refused(site: &Site) {
-    refused_with(site, url().with("tcUrl", "http://127.0.0.1/live"), "NetConnection.Connect.InvalidApp");
+fn a_url_of_another_protocol_is_refused_where_no_app_says_more(site: &Site) {
+    refused_with(site, Object::new().with("tcUrl", "http://127.0.0.1/live"), "NetConnection.Connect.InvalidApp");
 }
 
 fn an_app_with_dot_components_is_refused(site: &Site) {

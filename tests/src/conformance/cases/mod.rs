@@ -26,6 +26,7 @@ mod handshakes;
 mod hostile;
 mod identification;
 mod limits;
+mod odd;
 mod play;
 mod publish;
 mod refusals;
@@ -41,6 +42,7 @@ pub(super) static GROUPS: &[Group] = &[
     Group { name: "handshakes", cases: handshakes::CASES, healthy: false },
     Group { name: "connect", cases: connect::CASES, healthy: false },
     Group { name: "identification", cases: identification::CASES, healthy: false },
+    Group { name: "odd", cases: odd::CASES, healthy: false },
     Group { name: "publish", cases: publish::CASES, healthy: false },
     Group { name: "relay", cases: relay::CASES, healthy: false },
     Group { name: "play", cases: play::CASES, healthy: false },

@@ -32,7 +32,7 @@ pub(crate) static CASES: &[Case] = &[
     ),
     Case::new(
         "long_messages_announced_before_connect",
-        "SessionLimits::chunks_before_connect.message 4 KiB",
+        "SessionLimits::chunks_before_connect.message 40 KiB",
         Of(50, 200),
         Memory::MoreOnThreads(4, 16, 64),
         &["chunk_error"],
@@ -178,7 +178,7 @@ pub(crate) static CASES: &[Case] = &[
     ),
     Case::new(
         "names_of_65535_bytes",
-        "url::MAX_NAME_LEN 1024; chunks_before_connect.message 4 KiB",
+        "url::MAX_NAME_LEN 9 KiB; chunks_before_connect.message 40 KiB",
         Of(10, 50),
         Memory::MoreOnThreads(8, 600, 700),
         &["rejected", "chunk_error", "peer_closed", "peer_lost"],
