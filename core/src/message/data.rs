@@ -406,7 +406,7 @@ mod tests {
             .with("many", many)
             .with("inner", Value::Object(Object::default().with("good", true)))
             .with("width", 64.0);
-        assert_eq!(mended_value_of(&metadata_of(object.clone())), Value::EcmaArray(expected.clone()));
+        assert_eq!(mended_value_of(&metadata_of(object.clone())), Value::EcmaArray(expected));
         // Cut off within the last property: the others are whole.
         let cut = metadata_of(object);
         let found = read(18, &cut[..cut.len() - 5]);
