@@ -172,7 +172,9 @@ impl Conn {
     }
 
     fn ask(&mut self, now: Instant, request: Request, subject: Subject) {
-        let patience = Patience::new(now, request.site(&self.site).config.asks.timeout.min(LONGEST));
+        let time = request.site(&self.site).config.asks.timeout.min(LONGEST);
+        let patience = Patience::new(now, time);
+        self.session.answer_takes(time);
         let id = self.server.next_ask();
         let traversing = matches!(subject, Subject::Traverse(_));
         let ask = Ask { id, deadline: patience.end(), subject, client: self.facts() };

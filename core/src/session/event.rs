@@ -7,7 +7,7 @@ use crate::amf::AmfError;
 use crate::chunk::ChunkError;
 use crate::command::{Command, CommandError, ConnectInfo, PlayArguments, PublishType};
 use crate::handshake::HandshakeError;
-use crate::message::{ControlError, Message, MessageType};
+use crate::message::{ControlError, Message};
 use crate::policy::Refusal;
 use crate::preface::PrefaceError;
 
@@ -293,11 +293,7 @@ impl Error {
             Error::Command(CommandError::Amf(AmfError::TooManyBytes { .. })) => {
                 by_stage("amf.bytes", "amf_before_connect.bytes")
             }
-            // Before `connect` only that is answered.
-            Error::MessageOverLimit { type_id: MessageType::COMMAND_AMF0 | MessageType::COMMAND_AMF3, .. } => {
-                Some("command")
-            }
-            Error::MessageOverLimit { .. } => connected.then_some("command"),
+            Error::MessageOverLimit { .. } => Some("command"),
             _ => None,
         }
     }

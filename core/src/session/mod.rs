@@ -55,7 +55,10 @@ mod request;
 mod streams;
 mod timers;
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Instant};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub use config::{SessionConfig, SessionLimits, SessionTimeouts};
 pub use event::{
@@ -252,7 +255,12 @@ impl Session {
     fn fail(&mut self, error: Error) {
         let connected = self.is_connected();
         // Before the handshake is over there are no messages to say it with.
-        let limit = error.limit(connected).filter(|_| matches!(self.stage, Stage::Connect | Stage::Connected));
+        let told = match &self.stage {
+            // Only `connect` is answered there, and it is no longer than what may be received.
+            Stage::Connect => !matches!(error, Error::MessageOverLimit { .. }),
+            stage => matches!(stage, Stage::Connected),
+        };
+        let limit = error.limit(connected).filter(|_| told);
         let Some(limit) = limit else {
             return self.close(CloseReason::Protocol(error));
         };
@@ -314,6 +322,16 @@ impl Session {
     /// The next time at which something is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.timers.next()
+    }
+
+    /// The request that waits may be answered as late as in so long: that is no delay of the client's, whose own time begins
+    /// anew.
+    pub(crate) fn answer_takes(&mut self, time: Duration) {
+        if self.asking && self.timers.is_set(Timer::Setup) {
+            let timeouts = &self.config.timeouts;
+            let own = if self.is_connected() { timeouts.identify } else { timeouts.connect };
+            self.timers.limit(Timer::Setup, Patience::new(self.now, time.saturating_add(own)));
+        }
     }
 
     /// Tells the time where nothing else happens: timers started by what follows count from there.

@@ -153,6 +153,28 @@ fn silence_refuses_or_grants_as_is_configured_and_not_before_its_time() {
     }
 }
 
+/// The timeouts of `connect` and of what follows it are the client's, and it has done its part.
+#[test]
+fn a_back_end_may_take_its_whole_time_whatever_is_left_of_the_clients() {
+    let timeout = Duration::from_secs(60);
+    let asks = Asks { connect: true, publish: true, timeout, allow_on_timeout: true, ..Asks::default() };
+    let mut site = asking(asks);
+    let address = "192.0.2.7:50000".parse().expect("an address");
+    let object = Object::default().with("app", "live").with("tcUrl", "rtmp://127.0.0.1/live");
+    let mut client = site.client_from(Some(address), object);
+    client.run(&mut site, Duration::from_secs(59));
+    assert_eq!(client.hear(&site), [""; 0]);
+    client.run(&mut site, Duration::from_secs(1));
+    assert!(said(&client.hear(&site), "NetConnection.Connect.Success"));
+    client.say(&site, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    // It takes the pings that it gets meanwhile.
+    let heard = [20, 20, 20].map(|seconds| {
+        client.run(&mut site, Duration::from_secs(seconds));
+        said(&client.hear(&site), "NetStream.Publish.Start")
+    });
+    assert_eq!(heard, [false, false, true]);
+}
+
 #[test]
 fn a_server_that_drains_grants_nothing_it_was_still_asking_about() {
     let site = asking(Asks { publish: true, ..Asks::default() });
