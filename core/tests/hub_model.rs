@@ -104,6 +104,8 @@ struct Seat {
     /// It has noticed that its publisher is gone for good, and waits for its start with another.
     waits: bool,
     missed: u64,
+    /// Publications whose ends came before it.
+    over_before: usize,
 }
 
 #[derive(Debug, Default)]
@@ -192,7 +194,9 @@ impl Model {
         let stream = self.stream(name);
         stream.players += 1;
         let joined_at = stream.publications.last().map_or(0, Vec::len);
-        Seat { name, publication: stream.publications.len(), next: None, joined_at, waits: false, missed: 0 }
+        let begun = stream.publications.len();
+        let over_before = if stream.live { begun - 1 } else { begun };
+        Seat { name, publication: begun, next: None, joined_at, waits: false, missed: 0, over_before }
     }
 
     fn leave(&mut self, seat: Seat) {
@@ -206,7 +210,8 @@ impl Model {
 
     fn pull(&self, seat: &mut Seat, most: usize) -> (Vec<u16>, Pulled) {
         let stream = self.streams[seat.name].as_ref().expect("a player keeps its stream");
-        let nothing = if stream.live { Pulled::Pending } else { Pulled::Ended(stream.ended) };
+        let ended = stream.ended.filter(|_| stream.publications.len() > seat.over_before);
+        let nothing = if stream.live { Pulled::Pending } else { Pulled::Ended(ended) };
         let present = stream.publications.len();
         let frames = stream.publications.last().map_or(&[][..], Vec::as_slice);
         if seat.publication != present || seat.next.is_none() {

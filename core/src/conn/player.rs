@@ -44,8 +44,6 @@ pub(super) struct Playing {
     finished: bool,
     /// True until it was served after a pause: what it missed meanwhile was its own wish.
     resumed: bool,
-    /// True once there was a frame for it, wanted or not.
-    served: bool,
     left_out: LeftOut,
     _counter: Counter,
 }
@@ -118,7 +116,6 @@ impl Playing {
             finishing: false,
             finished: false,
             resumed: false,
-            served: false,
             left_out: LeftOut::default(),
             _counter: counter,
             paused: false,
@@ -282,7 +279,6 @@ impl Playing {
             None => draw(&mut self.player, sink),
             Some(watch) => watch.pull(now, stream_id, live, sink, |sink| draw(&mut self.player, sink)),
         };
-        self.served |= drawn;
         if queued > 0 {
             stats.queued_frames(now, queued);
         }
@@ -316,8 +312,9 @@ impl Playing {
 
     /// Tells the player that the publisher is gone, in its time; when that is to be looked at.
     fn end_grace(&mut self, now: Instant, ended: Instant, session: &mut Session) -> Option<Instant> {
-        // One that came when the publisher was gone already waits like one that came before any.
-        if self.told || !self.served {
+        // One that came when the publisher was gone already waits like one that came before any, and has no such time; one
+        // that came before is told, whether or not there was anything for it.
+        if self.told {
             return None;
         }
         let time = self.site.config.unpublish_grace;

@@ -48,11 +48,12 @@ impl Publishing {
     pub(super) fn new(
         now: Instant,
         stream_id: u32,
-        publisher: Publisher,
+        mut publisher: Publisher,
         site: &Arc<Site>,
         counter: Option<Counter>,
         asked: Option<StreamFacts>,
     ) -> Self {
+        publisher.begun(now);
         let meter = site.config.limits.publisher_rate.map(|rate| RateMeter::new(rate, now));
         // Within bounds in which looking neither spins nor leads out of the clock's range.
         let limit = site.config.idle_publisher.map(|limit| limit.clamp(Duration::from_secs(1), LONGEST));

@@ -14,6 +14,10 @@ pub struct Player {
     cursor: Cursor,
     /// All gaps so far.
     missed: Gap,
+    /// Publications that were over when it joined: their ends are none of its business.
+    over_before: u64,
+    /// Publications that had begun by the last pull.
+    begun: u64,
 }
 
 /// How far [`Player::pull`] got.
@@ -23,15 +27,19 @@ pub enum Pulled {
     Full,
     /// Nothing more until the publisher pushes.
     Pending,
-    /// Nothing more until somebody publishes; since when nobody does, if somebody ever did.
+    /// Nothing more until the stream is published; since when it is not, if it was while the player was there. Whether
+    /// the player got anything of that publication makes no difference.
     Ended(Option<Instant>),
 }
 
 impl Player {
     pub(super) fn join(hub: Hub, stream: Arc<Stream>) -> Self {
         stream.players.fetch_add(1, Ordering::Relaxed);
-        let cursor = stream.source().join();
-        Player { hub, stream, cursor, missed: Gap::default() }
+        let source = stream.source();
+        let (cursor, begun) = (source.join(), source.epoch());
+        let over_before = if source.is_live() { begun.saturating_sub(1) } else { begun };
+        drop(source);
+        Player { hub, stream, cursor, missed: Gap::default(), over_before, begun }
     }
 
     /// The stream's id.
@@ -69,6 +77,17 @@ impl Player {
         self.stream.source().behind(&self.cursor)
     }
 
+    /// Publications of the stream that were over when the player joined.
+    pub fn over_before(&self) -> u64 {
+        self.over_before
+    }
+
+    /// Publications of the stream that had begun by the last [`pull`](Self::pull), or by the time the player joined. What
+    /// that pull brought is of the last of them; all others are over.
+    pub fn begun(&self) -> u64 {
+        self.begun
+    }
+
     /// What the player missed so far because it was too slow, or because it paused.
     pub fn missed(&self) -> Gap {
         self.missed
@@ -103,6 +122,7 @@ impl Player {
     /// The stream is locked for the time of the call: `sink` should do no more than keep a clone.
     pub fn pull(&mut self, mut sink: impl FnMut(&Frame) -> bool) -> Pulled {
         let source = self.stream.source();
+        self.begun = source.epoch();
         loop {
             match source.next(&mut self.cursor) {
                 Next::Frame(frame) => {
@@ -118,7 +138,7 @@ impl Player {
                     }
                 }
                 Next::Pending => return Pulled::Pending,
-                Next::Ended => return Pulled::Ended(source.ended()),
+                Next::Ended => return Pulled::Ended(source.ended().filter(|_| self.begun > self.over_before)),
             }
         }
     }

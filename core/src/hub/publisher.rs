@@ -84,6 +84,11 @@ impl Publisher {
         Ok(())
     }
 
+    /// Tells the time before anything is pushed, so that the end of a publication without a frame has one, too.
+    pub fn begun(&mut self, now: Instant) {
+        self.now.get_or_insert(now);
+    }
+
     /// How many play the stream.
     pub fn players(&self) -> usize {
         self.hub.player_count(&self.stream.key)

@@ -124,6 +124,24 @@ fn a_waiting_player_sees_the_publisher_that_comes() {
 }
 
 #[test]
+fn an_end_is_for_those_that_could_wait_for_it() {
+    let hub = Hub::new(HubConfig::default());
+    let now = any_instant();
+    let mut before = hub.play(&key("cam"));
+    let mut publisher = hub.publish(&key("cam")).expect("free");
+    publisher.begun(now);
+    let mut during = hub.play(&key("cam"));
+    drop(publisher);
+    let mut after = hub.play(&key("cam"));
+    assert_eq!(pull(&mut before), (vec![], Pulled::Ended(Some(now))), "without a frame");
+    assert_eq!(pull(&mut during), (vec![], Pulled::Ended(Some(now))), "without a frame");
+    assert_eq!(pull(&mut after), (vec![], Pulled::Ended(None)));
+    assert_eq!([&before, &during, &after].map(Player::over_before), [0, 0, 1]);
+    hub.publish(&key("cam")).expect("free again").end(now);
+    assert_eq!((pull(&mut after), after.begun()), ((vec![], Pulled::Ended(Some(now))), 2));
+}
+
+#[test]
 fn time_rises_across_publishers() {
     let hub = Hub::new(HubConfig::default());
     let now = any_instant();

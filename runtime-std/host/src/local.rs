@@ -122,8 +122,8 @@ pub struct Subscription {
     queue: VecDeque<Update>,
     /// Gaps reported so far.
     missed: Gap,
-    /// True while there were frames since the stream last ended.
-    playing: bool,
+    /// Publications whose end was told, or that were over before.
+    over: u64,
     event: Arc<Event>,
     control: Arc<dyn Control>,
 }
@@ -135,15 +135,16 @@ pub enum Update {
     Frame(Frame),
     /// Frames before the next one were missed, because they were not fetched in time.
     Missed(Gap),
-    /// The publisher has gone. If one comes back, frames follow.
+    /// The publisher has gone, whether or not there was ever a frame of it. If one comes back, frames follow. Several that
+    /// came and went between two looks are told of once.
     Ended,
 }
 
 impl Subscription {
     pub(crate) fn new(player: Player, control: Arc<dyn Control>) -> Self {
         let event = control.subscribers().subscribe(player.stream_id());
-        let (queue, missed) = (VecDeque::new(), Gap::default());
-        Subscription { player, queue, missed, playing: false, event, control }
+        let (queue, missed, over) = (VecDeque::new(), Gap::default(), player.over_before());
+        Subscription { player, queue, missed, over, event, control }
     }
 
     /// The stream's name.
@@ -218,16 +219,21 @@ impl Subscription {
             queue.push_back(Update::Frame(frame.clone()));
             queue.len() < BATCH
         });
-        self.playing |= !queue.is_empty();
+        // What was pulled is of the last publication: those before it are over.
+        let begun = self.player.begun();
+        let goes_on = !self.queue.is_empty() || !matches!(pulled, Pulled::Ended(_));
+        if begun > self.over + 1 && goes_on {
+            self.over = begun - 1;
+            self.queue.push_front(Update::Ended);
+        }
         // A pull that finds itself behind begins anew before it takes its first frame.
         let gap = self.player.missed().since(self.missed);
         if gap.frames > 0 {
             self.missed = self.player.missed();
             self.queue.push_front(Update::Missed(gap));
         }
-        if let Pulled::Ended(Some(_)) = pulled
-            && std::mem::take(&mut self.playing)
-        {
+        if matches!(pulled, Pulled::Ended(_)) && begun > self.over {
+            self.over = begun;
             self.queue.push_back(Update::Ended);
         }
     }

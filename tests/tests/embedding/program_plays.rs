@@ -18,6 +18,7 @@ on_both_runtimes!(
     a_subscription_that_is_not_fetched_misses_and_says_what,
     subscriptions_wait_in_an_async_runtime_too,
     who_hears_of_a_publication_misses_nothing_of_it,
+    the_end_of_a_publisher_is_told_whether_or_not_it_sent_anything,
 );
 
 const CLIP: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 4, gop: 300, megabits: None };
@@ -137,5 +138,47 @@ fn who_hears_of_a_publication_misses_nothing_of_it<S: Serve + Send + 'static>() 
     let mut publication = server.handle.publish("live/own").expect("nobody else does");
     publication.push(message(2)).expect("the server runs");
     hears(beginnings.recv_timeout(PATIENCE).expect("the program's own"), 2);
+    server.stop();
+}
+
+fn the_end_of_a_publisher_is_told_whether_or_not_it_sent_anything<S: Serve + Send + 'static>() {
+    let server = Running::start::<S>(|builder| builder);
+    let ended = |subscription: &mut Subscription| {
+        let update = subscription.recv_timeout(PATIENCE);
+        assert!(matches!(update, Some(Update::Ended)), "{update:?}");
+        assert!(subscription.try_recv().is_none(), "once");
+    };
+    let mut before = server.handle.subscribe("live/cam").expect("anybody may");
+    assert!(before.try_recv().is_none());
+    let header = Message::video(0, [0x17, 0, 0, 0, 0, 1, 66, 0, 30, 0xFF].as_slice());
+    let picture = Message::video(40, [0x27, 1, 0, 0, 0, 1].as_slice());
+    for messages in [vec![], vec![header.clone()], vec![header, picture]] {
+        let mut publisher = Driver::to(&server.url("live/cam"));
+        let stream = publisher.client.publish("cam", PublishType::Live).expect("it may ask");
+        publisher.wait_event("a stream", |event| matches!(event, Event::Publishing { .. }).then_some(()));
+        let mut during = server.handle.subscribe("live/cam").expect("anybody may");
+        for message in messages {
+            publisher.client.send_message(stream, message).expect("it is published");
+        }
+        publisher.flush();
+        publisher.close();
+        ended(&mut before);
+        ended(&mut during);
+        let mut after = server.handle.subscribe("live/cam").expect("anybody may");
+        assert!(after.try_recv().is_none(), "that was before it came");
+    }
+    // Two that came and went while it did not look.
+    for _ in 0..2 {
+        drop(server.handle.publish("live/cam").expect("nobody else does"));
+    }
+    ended(&mut before);
+    // The end of one before the frames of the next.
+    drop(server.handle.publish("live/cam").expect("nobody else does"));
+    let mut publication = server.handle.publish("live/cam").expect("nobody else does");
+    publication.push(Message::video(0, [0x17, 1, 0, 0, 0, 9].as_slice())).expect("it is published");
+    assert!(matches!(before.recv_timeout(PATIENCE), Some(Update::Ended)));
+    assert!(matches!(before.recv_timeout(PATIENCE), Some(Update::Frame(_))));
+    drop((before, publication));
+    assert!(server.handle.stats().streams.is_empty(), "nothing is left");
     server.stop();
 }

@@ -224,6 +224,39 @@ fn a_player_gets_as_much_as_it_asked_for() {
     assert_eq!(player.actions(), ["attach player of /live/cam", "subscribe", "unsubscribe", "detach player"]);
 }
 
+/// A publisher leaves before there is anything for a player: its end is told to all that could wait for it.
+#[test]
+fn the_end_of_a_publisher_is_told_whether_or_not_it_had_a_beginning() {
+    for sent in [Vec::new(), headers(), peer::video(0, &peer::inter_frame(1))] {
+        let mut site = Site::new();
+        let mut before = site.player("cam");
+        before.hear(&site);
+        let mut publisher = site.publisher("cam");
+        publisher.say(&site, &sent);
+        let mut during = site.player("cam");
+        before.hear(&site);
+        during.hear(&site);
+        publisher.disconnect(&site);
+        let mut after = site.player("cam");
+        after.hear(&site);
+        let mut players = [(&mut before, true), (&mut during, true), (&mut after, false)];
+        let mut heard = [const { Vec::new() }; 3];
+        // A limit is looked at more than once.
+        for _ in 0..=20 {
+            site.pass(VhostConfig::default().unpublish_grace / 20);
+            for ((player, _), heard) in players.iter_mut().zip(&mut heard) {
+                player.conn.handle_timeout(site.now);
+                heard.extend(player.hear(&site));
+            }
+        }
+        for ((player, told), heard) in players.into_iter().zip(heard) {
+            assert_eq!(said(&heard, "NetStream.Play.UnpublishNotify"), told, "{heard:?}");
+            player.disconnect(&site);
+        }
+        assert!(site.server.hub().streams().is_empty(), "nothing is left");
+    }
+}
+
 #[test]
 fn who_comes_after_the_publisher_went_waits_like_who_came_before() {
     let mut site = Site::new();

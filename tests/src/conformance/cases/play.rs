@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anabranch_core::amf::Value;
-use anabranch_core::message::{Control, UserControl};
+use anabranch_core::message::{Control, MessageType, UserControl};
 
 use crate::conformance::media::{audio_frame, gop_lines, header_lines, inter_frame, key_frame, long};
 use crate::conformance::text::{codes, said};
@@ -13,6 +13,7 @@ cases![
     reset_start_and_sample_access_come_in_this_order,
     a_player_waits_for_its_publisher_and_gets_all_of_it,
     a_player_is_told_when_its_publisher_is_gone_for_good with SHORT_GRACE,
+    a_player_is_told_of_the_end_of_a_publisher_that_sent_nothing_for_it with SHORT_GRACE,
     a_player_that_was_told_is_told_of_the_next_publisher with SHORT_GRACE,
     a_publisher_that_comes_back_in_time_goes_unnoticed,
     who_comes_after_the_end_waits_and_is_not_told with SHORT_GRACE,
@@ -89,6 +90,26 @@ fn a_player_is_told_when_its_publisher_is_gone_for_good(site: &Site) {
     assert_eq!(player.hear(2), ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"]);
     assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
     player.assert_quiet();
+}
+
+fn a_player_is_told_of_the_end_of_a_publisher_that_sent_nothing_for_it(site: &Site) {
+    for sent in 0..3 {
+        let name = format!("{}-{sent}", site.name);
+        let mut before = Client::player(site, &name);
+        let mut publisher = Client::publisher(site, &name);
+        let mut during = Client::player(site, &name);
+        match sent {
+            0 => {}
+            1 => publisher.headers(),
+            _ => publisher.send(6, 0, MessageType::VIDEO, 1, &inter_frame(1)),
+        }
+        publisher.settle();
+        drop(publisher);
+        for player in [&mut before, &mut during] {
+            assert_eq!(player.hear(2), ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"], "{sent}");
+            player.assert_quiet();
+        }
+    }
 }
 
 fn a_player_that_was_told_is_told_of_the_next_publisher(site: &Site) {
