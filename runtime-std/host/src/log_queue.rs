@@ -1,5 +1,6 @@
 use std::io::{self, Write};
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -93,7 +94,9 @@ impl Shared {
                 lines.extend_from_slice(gap(self.format, dropped).as_bytes());
             }
             // Where the log cannot be written there is no place to say so.
-            let _ = output.write_all(&lines).and_then(|()| output.flush());
+            // Should the output panic, the thread is needed for what comes next.
+            let write = AssertUnwindSafe(|| output.write_all(&lines).and_then(|()| output.flush()));
+            let _ = catch_unwind(write);
             state = self.state();
         }
     }
@@ -215,6 +218,28 @@ mod tests {
         assert!(text.ends_with("Z  WARN so\n"), "{text}");
         let json: serde_json::Value = serde_json::from_str(&warning(LogFormat::Json, "a \"quoted\" word")).unwrap();
         assert!(json["level"] == "WARN" && json["message"] == "a \"quoted\" word" && json["timestamp"].is_string());
+    }
+
+    #[test]
+    fn an_output_that_panics_loses_what_it_was_given_and_no_more() {
+        struct Panicking(SyncSender<String>);
+        impl Write for Panicking {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                assert!(!bytes.starts_with(b"bad"), "a line that it cannot take");
+                Stuck(self.0.clone()).write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (sender, receiver) = sync_channel(0);
+        let queue = LogQueue::start(Panicking(sender), 100, LogFormat::Text).unwrap();
+        queue.push(b"bad\n");
+        queue.flush(PATIENCE);
+        queue.push(b"good\n");
+        assert_eq!(receiver.recv_timeout(PATIENCE).unwrap(), "good\n");
+        queue.flush(PATIENCE);
+        assert!(!queue.shared.state().writing);
     }
 
     #[test]

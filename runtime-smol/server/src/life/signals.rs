@@ -1,3 +1,4 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{io, thread};
@@ -32,7 +33,10 @@ impl Signals {
             for signal in self.0.forever() {
                 end = match (signal, end) {
                     (SIGHUP, end) => {
-                        reload(&reloader);
+                        // Whatever comes of it, the next signal is followed.
+                        if catch_unwind(AssertUnwindSafe(|| reload(&reloader))).is_err() {
+                            error!("the reload panicked, which is a bug; the server goes on");
+                        }
                         end
                     }
                     (SIGTERM, End::NotYet) => {

@@ -1,3 +1,4 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -10,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{CertificateFiles, TlsSettings};
 
@@ -69,7 +70,9 @@ impl Certificates {
                 let Some(certificates) = certificates.upgrade() else {
                     return;
                 };
-                certificates.look();
+                if catch_unwind(AssertUnwindSafe(|| certificates.look())).is_err() {
+                    error!("looking at the certificates panicked, which is a bug; it goes on");
+                }
             }
         };
         thread::Builder::new().name("certificates".to_owned()).spawn(watch).map(drop)

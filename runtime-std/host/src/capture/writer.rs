@@ -3,12 +3,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::mem;
 use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{error, warn};
 
 /// Bytes on their way to files. Whoever has some never waits for the disk and never hears of its errors: a thread of its
 /// own writes them.
@@ -123,7 +124,11 @@ impl Shared {
             state.writing = true;
             drop(state);
             for (file, piece) in waiting {
-                self.write(&mut files, file, piece);
+                // Should one panic, the others are written all the same, and what comes next.
+                if catch_unwind(AssertUnwindSafe(|| self.write(&mut files, file, piece))).is_err() {
+                    error!("writing a capture in {} panicked, which is a bug", self.folder.display());
+                    files.remove(&file);
+                }
             }
             state = self.state();
         }
