@@ -36,6 +36,37 @@ impl fmt::Display for Report<'_> {
             }
             writeln!(f)?;
         }
+        write!(f, "{}", Beside(self.0))
+    }
+}
+
+/// The memory of what works beside the server.
+struct Beside<'a>(&'a Loaded);
+
+impl fmt::Display for Beside<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Loaded { settings, .. } = self.0;
+        let (hooks, records) = (self.0.of_vhosts(|vhost| &vhost.hooks), self.0.of_vhosts(|vhost| &vhost.record));
+        let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+        let (mut urls, mut bytes) = (Vec::new(), 0_u64);
+        for hooks in hooks.values().chain([&settings.defaults.hooks]) {
+            for url in hooks.all_urls() {
+                // The same with other settings is called for itself.
+                let own = (url, hooks.notice_memory, hooks.queue, hooks.max_in_flight);
+                if !urls.contains(&own) {
+                    urls.push(own);
+                    bytes = bytes.saturating_add(hooks.most_memory());
+                }
+            }
+        }
+        if !urls.is_empty() {
+            let (count, bytes) = (urls.len(), mib(bytes));
+            writeln!(f, "# Calls of {count} hook URLs that wait or are under way: {bytes} in all, at most")?;
+            writeln!(f, "#   (hooks.notice_memory, and 50 KiB for each of hooks.queue and hooks.max_in_flight)")?;
+        }
+        if records.values().chain([&settings.defaults.record]).any(|record| !record.streams.is_empty()) {
+            writeln!(f, "# Each stream that is recorded: 0.3 MiB and one message, and a file descriptor")?;
+        }
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use anabranch_smol::{Carrier, Server};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 use tracing::{info, warn};
 
-use crate::api;
+use crate::api::{self, Reload, Workers};
 use crate::check::Report;
 use crate::hooks::HttpHooks;
 use crate::identity::Identity;
@@ -178,7 +178,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let captures = captures(&loaded, program)?;
     let identity = Identity::new(Some(settings.server.id.as_str()).filter(|id| !id.is_empty()));
     let hooks = HttpHooks::new(identity.clone(), &settings.defaults.hooks, &loaded.of_vhosts(|vhost| &vhost.hooks))?;
-    let recorder = Recorder::new(&settings.defaults.record, &loaded.of_vhosts(|vhost| &vhost.record));
+    let recorder = Recorder::new(&settings.defaults.record, &loaded.of_vhosts(|vhost| &vhost.record))?;
     let tls = settings.tls.is_on().then(|| TlsListeners::new(&settings.tls)).transpose()?;
     let mut builder = Server::builder().config(loaded.config.clone()).tcp(settings.tcp.options()).hooks(hooks.clone());
     if let Some(threads) = settings.server.threads.0 {
@@ -215,7 +215,9 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         current: Mutex::new(Arc::new(loaded)),
     });
     let by_api = reloader.clone();
-    let api = api::start(&api_settings, identity, server.handle(), Some(Arc::new(move || by_api.reload_for_api())))?;
+    let reload: Reload = Arc::new(move || by_api.reload_for_api());
+    let workers = Workers { hooks: hooks.clone(), recorder: recorder.clone() };
+    let api = api::start(&api_settings, identity, server.handle(), Some(reload), workers)?;
     signals.follow(server.handle(), reloader)?;
     // A server whose standard output is closed or full serves all the same.
     let _ = writeln!(io::stdout(), "{}", Banner { program, addresses: &server.addresses() });
@@ -227,8 +229,9 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     if !recorder.finish(LAST_RECORDS) {
         warn!("not all recordings are complete: the disk takes too long");
     }
-    if !hooks.flush(LAST_CALLS) {
-        warn!("back ends are not told of all that is over: they take too long");
+    let untold = hooks.flush(LAST_CALLS);
+    if untold > 0 {
+        warn!("back ends are not told of all that is over, they take too long: {untold} calls were left");
     }
     if let Some(captures) = captures {
         captures.flush(LAST_RECORDS);

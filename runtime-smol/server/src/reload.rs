@@ -79,7 +79,7 @@ impl Reloader {
         // Not in force before nothing can refuse any more: what held before may not be there to be read again.
         let certificates = self.tls.as_ref().map(|tls| tls.prepare(&settings.tls)).transpose()?;
         self.hooks.update(&settings.defaults.hooks, &new.of_vhosts(|vhost| &vhost.hooks))?;
-        self.recorder.update(&settings.defaults.record, &new.of_vhosts(|vhost| &vhost.record));
+        self.recorder.update(&settings.defaults.record, &new.of_vhosts(|vhost| &vhost.record))?;
         self.handle.reconfigure(new.config.clone(), settings.tcp.options()).map_err(|error| error.to_string())?;
         if let Some(put_in_force) = certificates {
             put_in_force();

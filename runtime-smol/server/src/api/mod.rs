@@ -27,8 +27,8 @@ use tracing::warn;
 use serve::Bounds;
 pub(crate) use settings::ApiSettings;
 use settings::{DEFAULT, Place};
-pub(crate) use site::Reload;
 use site::Site;
+pub(crate) use site::{Reload, Workers};
 
 use crate::identity::Identity;
 
@@ -41,6 +41,7 @@ pub(crate) fn start(
     identity: Identity,
     handle: Handle,
     reload: Option<Reload>,
+    workers: Workers,
 ) -> Result<Option<SocketAddr>, String> {
     let place = match settings.listen.0 {
         Place::Off => return Ok(None),
@@ -62,7 +63,7 @@ pub(crate) fn start(
     let address = listener.local_addr().map_err(failed)?;
     let listener: Async<TcpListener> = Async::new(listener).map_err(failed)?;
     let (bounds, site_settings) = (Bounds::new(settings), settings.clone());
-    let serve = move || serve::run(listener, Site::new(&site_settings, identity, handle, reload), bounds);
+    let serve = move || serve::run(&listener, Site::new(&site_settings, identity, handle, reload, workers), bounds);
     let thread = thread::Builder::new().name("api".to_owned()).spawn(serve);
     thread.map_err(|error| format!("no thread for the API: {error}"))?;
     Ok(Some(address))

@@ -233,11 +233,14 @@ fn matches<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
     use std::sync::Arc;
 
-    use super::super::{ApiSettings, Reload};
+    use super::super::{ApiSettings, Reload, Workers};
     use super::*;
+    use crate::hooks::{HookSettings, HttpHooks};
     use crate::identity::Identity;
+    use crate::record::Recorder;
 
     #[test]
     fn paths_match_as_a_whole() {
@@ -267,7 +270,9 @@ mod tests {
 
     fn site(reload: Option<Reload>) -> Site {
         let server = anabranch_smol::Server::builder().build().unwrap();
-        Site::new(&ApiSettings::default(), Identity::new(None), server.handle(), reload)
+        let hooks = HttpHooks::new(Identity::new(None), &HookSettings::default(), &HashMap::new()).unwrap();
+        let workers = Workers { hooks, recorder: Recorder::default() };
+        Site::new(&ApiSettings::default(), Identity::new(None), server.handle(), reload, workers)
     }
 
     fn asked(site: &Site, method: &str, path: &str) -> Option<Reply> {

@@ -12,7 +12,7 @@ use anabranch_host::AcceptErrors;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
-use smol::future::{or, yield_now};
+use smol::future::{FutureExt, or, yield_now};
 use smol::{Async, LocalExecutor, Task, Timer};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 use tracing::{debug, error};
@@ -49,12 +49,19 @@ struct Served {
 }
 
 /// Serves for ever.
-pub(super) fn run(listener: Async<TcpListener>, site: Site, bounds: Bounds) {
-    let executor = LocalExecutor::new();
-    smol::block_on(executor.run(accept(&executor, listener, Rc::new(site), bounds)));
+pub(super) fn run(listener: &Async<TcpListener>, site: Site, bounds: Bounds) {
+    let site = Rc::new(site);
+    let serve = || {
+        let executor = LocalExecutor::new();
+        smol::block_on(executor.run(accept(&executor, listener, &site, bounds)));
+    };
+    // Connections contain their panics; one from elsewhere costs the connections that are open, and not the API.
+    while catch_unwind(AssertUnwindSafe(serve)).is_err() {
+        error!("what accepts connections of the API panicked, which is a bug; it begins anew");
+    }
 }
 
-async fn accept(executor: &LocalExecutor<'_>, listener: Async<TcpListener>, site: Rc<Site>, bounds: Bounds) {
+async fn accept(executor: &LocalExecutor<'_>, listener: &Async<TcpListener>, site: &Rc<Site>, bounds: Bounds) {
     let mut errors = AcceptErrors::default();
     let mut served: HashMap<u64, Served> = HashMap::new();
     for number in 0.. {
@@ -105,7 +112,9 @@ async fn serve(socket: Async<TcpStream>, site: Rc<Site>, newest: Rc<Cell<Instant
             Timer::at(newest.get() + bounds.idle).await;
         }
     };
-    or(connection, idle).await;
+    if AssertUnwindSafe(or(connection, idle)).catch_unwind().await.is_err() {
+        error!("what serves a connection of the API panicked, which is a bug");
+    }
 }
 
 /// Nothing that is sent as a body means anything: it is not read.

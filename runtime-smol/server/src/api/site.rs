@@ -10,15 +10,25 @@ use super::guard::Guard;
 use super::machine::CpuMeter;
 use super::metrics::Ledger;
 use super::settings::ApiSettings;
+use crate::hooks::HttpHooks;
 use crate::identity::Identity;
+use crate::record::Recorder;
 
 /// Reads the configuration again: what there is to say of it, or why it stays as it was.
 pub(crate) type Reload = Arc<dyn Fn() -> Result<Value, String> + Send + Sync>;
+
+/// What works beside the server, for its numbers.
+#[derive(Debug, Clone)]
+pub(crate) struct Workers {
+    pub(crate) hooks: HttpHooks,
+    pub(crate) recorder: Recorder,
+}
 
 /// What all answers are made of.
 pub(super) struct Site {
     pub(super) handle: Handle,
     pub(super) reload: Option<Reload>,
+    pub(super) workers: Workers,
     pub(super) guard: Guard,
     pub(super) identity: Identity,
     pub(super) pid: String,
@@ -29,10 +39,17 @@ pub(super) struct Site {
 }
 
 impl Site {
-    pub(super) fn new(settings: &ApiSettings, identity: Identity, handle: Handle, reload: Option<Reload>) -> Self {
+    pub(super) fn new(
+        settings: &ApiSettings,
+        identity: Identity,
+        handle: Handle,
+        reload: Option<Reload>,
+        workers: Workers,
+    ) -> Self {
         Site {
             handle,
             reload,
+            workers,
             guard: Guard::new(settings),
             identity,
             pid: std::process::id().to_string(),

@@ -1,16 +1,20 @@
 use std::collections::{BTreeMap, VecDeque};
-use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{fmt, fs};
 
-use tracing::debug;
+use tracing::{debug, error};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Error};
 
+use super::body::Event;
 use super::complaints::Complaints;
+use super::names::Names;
 use super::order::Order;
 use super::reply::Reply;
 use super::settings::{HookSettings, HookUrl};
@@ -24,11 +28,13 @@ const LONGEST_ANSWER: u64 = 64 << 10;
 /// The longest wait between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// What a notice takes beside its body: its places in lines and maps.
+const NOTICE: usize = 512;
+
 /// One call of one URL.
 #[derive(Debug)]
 pub(super) struct Call {
-    /// The client it is about.
-    pub(super) connection: u64,
+    pub(super) turn: Turn,
     pub(super) body: Arc<str>,
     /// When a question must be answered; none for what is only told.
     pub(super) deadline: Option<Instant>,
@@ -42,12 +48,73 @@ pub(super) struct Call {
 pub(super) enum Sort {
     /// Somebody waits for the answer.
     Question,
-    Notice,
+    /// Something is told, which takes so many bytes until then.
+    Notice { bytes: usize },
+    /// The same before all else that is told: that a stream is over.
+    Unpublish { bytes: usize },
 }
 
-impl Call {
-    fn sort(&self) -> Sort {
-        if self.deadline.is_some() { Sort::Question } else { Sort::Notice }
+impl Sort {
+    /// What the notice of an event is.
+    pub(super) fn notice(event: Event, body: &str) -> Sort {
+        let bytes = body.len() + NOTICE;
+        if event == Event::Unpublish { Sort::Unpublish { bytes } } else { Sort::Notice { bytes } }
+    }
+}
+
+/// A place for a call of an endpoint. It is given back when this is dropped, whatever has become of the call.
+#[derive(Debug)]
+pub(super) struct Place {
+    endpoint: Arc<Endpoint>,
+    sort: Sort,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let shared = &self.endpoint.shared;
+        match self.sort {
+            Sort::Question => shared.questions.fetch_sub(1, Ordering::Relaxed),
+            Sort::Notice { bytes } | Sort::Unpublish { bytes } => shared.notices.fetch_sub(bytes, Ordering::Relaxed),
+        };
+    }
+}
+
+impl Place {
+    /// Something did not go as it should; told in the log, but not each time.
+    pub(super) fn complain(&self, what: &str) {
+        self.endpoint.complain(what);
+    }
+}
+
+/// The turn of a client in its line, and the place of the call that is made in it. Whoever holds it passes it on with the
+/// reply; where it is only dropped, whatever held it has died, and the line goes on as after a failure.
+#[derive(Debug)]
+pub(super) struct Turn {
+    /// `None` once it is passed on.
+    held: Option<(Place, Arc<Order>)>,
+    sort: Sort,
+    connection: u64,
+}
+
+impl Turn {
+    pub(super) fn new(place: Place, connection: u64, order: Arc<Order>) -> Self {
+        Turn { sort: place.sort, held: Some((place, order)), connection }
+    }
+
+    fn pass_on(mut self, reply: Reply) {
+        self.end(reply);
+    }
+
+    fn end(&mut self, reply: Reply) {
+        if let Some((place, order)) = self.held.take() {
+            order.finish(place, self.connection, reply);
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.end(Reply::Failed("what was to call it has died, which is a bug".to_owned()));
     }
 }
 
@@ -58,6 +125,7 @@ pub(super) struct EndpointKey {
     timeout: Duration,
     max_in_flight: usize,
     queue: usize,
+    notice_memory: usize,
     /// The certificates themselves: the file may be another one by now.
     certificates: Option<Vec<u8>>,
     verify_tls: bool,
@@ -78,6 +146,7 @@ impl EndpointKey {
             timeout: settings.timeout.0,
             max_in_flight: settings.max_in_flight.clamp(1, 1024),
             queue: settings.queue,
+            notice_memory: usize::try_from(settings.notice_memory.0).unwrap_or(usize::MAX),
             certificates: Some(&settings.ca_file).filter(|path| !path.as_os_str().is_empty()).map(read).transpose()?,
             verify_tls: settings.verify_tls,
             user_agent: settings.user_agent.clone(),
@@ -117,20 +186,29 @@ impl EndpointKey {
             .max_idle_connections(self.max_in_flight)
             .max_idle_connections_per_host(self.max_in_flight)
             .max_idle_age(KEEP);
-        Ok(config.build().new_agent())
+        let names = Names::of(self.url.as_str())?;
+        Ok(Agent::with_parts(config.build(), DefaultConnector::default(), names))
     }
 }
 
-/// A URL that is called: a bounded queue, and at most so many threads that call. An endpoint that is slow or dead is so
-/// for itself.
+/// Makes a call, within that time if there is less than usual.
+type Post = dyn Fn(&EndpointKey, &Call, Option<Duration>) -> Result<Reply, Error> + Send + Sync;
+
+/// A URL that is called: bounded queues, and at most so many threads that call. An endpoint that is slow or dead is so for
+/// itself. It ends with the last that may call it, when all its calls are made.
 #[derive(Debug)]
 pub(super) struct Endpoint {
-    pub(super) key: EndpointKey,
-    agent: Agent,
+    shared: Arc<Shared>,
+}
+
+/// What its threads hold.
+struct Shared {
+    key: EndpointKey,
+    post: Box<Post>,
     complaints: Complaints,
-    /// Calls that were admitted and are not over, wherever they wait.
+    /// Questions that were admitted and are not over, wherever they wait.
     questions: AtomicUsize,
-    /// Counted for themselves: what waits to be repeated must not keep clients out.
+    /// Bytes of notices likewise. Counted for themselves: what waits to be repeated must not keep clients out.
     notices: AtomicUsize,
     queue: Mutex<Queue>,
     work: Condvar,
@@ -141,114 +219,161 @@ struct Queue {
     questions: VecDeque<Call>,
     /// By the time from which they may be made, in the order in which they came.
     notices: BTreeMap<(Instant, u64), Call>,
+    /// Those that go before them.
+    unpublishes: BTreeMap<(Instant, u64), Call>,
     next: u64,
+    /// The first stays as long as the endpoint, so that there is one whatever the system can give later.
     workers: usize,
     idle: usize,
     /// Whose turn it is when there are both.
     questions_turn: bool,
+    /// Nobody calls it any more.
+    over: bool,
 }
 
 impl Queue {
     /// The next call that may be made now.
     fn take(&mut self, now: Instant) -> Option<Call> {
-        let notice = self.notices.keys().next().copied().filter(|(due, _)| *due <= now);
         self.questions_turn = !self.questions_turn;
-        match notice {
-            Some(key) if !self.questions_turn || self.questions.is_empty() => self.notices.remove(&key),
-            _ => self.questions.pop_front(),
+        if self.questions_turn
+            && let Some(question) = self.questions.pop_front()
+        {
+            return Some(question);
         }
+        let notice = [&mut self.unpublishes, &mut self.notices].into_iter().find_map(|notices| {
+            let first = notices.first_entry().filter(|first| first.key().0 <= now)?;
+            Some(first.remove())
+        });
+        notice.or_else(|| self.questions.pop_front())
+    }
+
+    /// When the next notice may be made.
+    fn due(&self) -> Option<Instant> {
+        [&self.unpublishes, &self.notices].iter().filter_map(|notices| Some(notices.keys().next()?.0)).min()
     }
 
     fn waiting(&self) -> usize {
-        self.questions.len() + self.notices.len()
+        self.questions.len() + self.notices.len() + self.unpublishes.len()
     }
 
-    fn push_notice(&mut self, due: Instant, call: Call) {
-        self.notices.insert((due, self.next), call);
+    fn push(&mut self, due: Instant, call: Call) {
+        let key = (due, self.next);
         self.next += 1;
+        match call.turn.sort {
+            Sort::Question => self.questions.push_back(call),
+            Sort::Notice { .. } => drop(self.notices.insert(key, call)),
+            Sort::Unpublish { .. } => drop(self.unpublishes.insert(key, call)),
+        }
     }
 }
 
 impl Endpoint {
-    /// An endpoint without threads so far.
+    /// An endpoint with one thread.
     ///
     /// # Errors
-    /// Its certificates cannot be used.
+    /// Its certificates cannot be used, or there is no thread for it.
     pub(super) fn new(key: EndpointKey) -> Result<Self, String> {
         let agent = key.agent()?;
-        Ok(Endpoint {
+        Endpoint::calling(key, Box::new(move |key, call, timeout| post(&agent, key, call, timeout)))
+    }
+
+    pub(super) fn calling(key: EndpointKey, post: Box<Post>) -> Result<Self, String> {
+        let shared = Arc::new(Shared {
             complaints: Complaints::new(key.url.to_string()),
-            agent,
+            post,
             key,
             questions: AtomicUsize::new(0),
             notices: AtomicUsize::new(0),
             queue: Mutex::default(),
             work: Condvar::new(),
-        })
+        });
+        shared.queue().workers = 1;
+        shared.begin_work().map_err(|error| format!("hooks: no thread for {}: {error}", shared.key.url))?;
+        Ok(Endpoint { shared })
     }
 
-    /// Takes a place for one more call, to be given back by [`leave`](Self::leave). False if there is none.
-    pub(super) fn admit(&self, sort: Sort) -> bool {
-        let places = self.key.max_in_flight.saturating_add(self.key.queue);
-        let more = |count| (count < places).then_some(count + 1);
-        self.count(sort).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    pub(super) fn key(&self) -> &EndpointKey {
+        &self.shared.key
     }
 
-    pub(super) fn leave(&self, sort: Sort) {
-        self.count(sort).fetch_sub(1, Ordering::Relaxed);
-    }
-
-    fn count(&self, sort: Sort) -> &AtomicUsize {
-        match sort {
-            Sort::Question => &self.questions,
-            Sort::Notice => &self.notices,
-        }
+    /// A place for one more call, if there is one. What is told has the memory for notices, of which the last quarter is for
+    /// the ends of streams.
+    pub(super) fn admit(self: &Arc<Self>, sort: Sort) -> Option<Place> {
+        let Shared { key, questions, notices, .. } = &*self.shared;
+        let (count, more, most) = match sort {
+            Sort::Question => (questions, 1, key.max_in_flight.saturating_add(key.queue)),
+            Sort::Notice { bytes } => (notices, bytes, key.notice_memory - key.notice_memory / 4),
+            Sort::Unpublish { bytes } => (notices, bytes, key.notice_memory),
+        };
+        let take = |count: usize| count.checked_add(more).filter(|count| *count <= most);
+        let taken = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.is_ok().then(|| Place { endpoint: self.clone(), sort })
     }
 
     /// Something did not go as it should; told in the log, but not each time.
     pub(super) fn complain(&self, what: &str) {
-        self.complaints.add(what);
+        self.shared.complaints.add(what);
     }
+}
 
-    /// Has a call made by one of its threads.
-    pub(super) fn push(self: &Arc<Self>, call: Call, order: &Arc<Order>) {
-        let mut queue = self.queue();
-        match call.sort() {
-            Sort::Question => queue.questions.push_back(call),
-            Sort::Notice => queue.push_notice(Instant::now(), call),
-        }
-        if queue.waiting() <= queue.idle || queue.workers >= self.key.max_in_flight {
-            drop(queue);
-            self.work.notify_one();
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.shared.queue().over = true;
+        self.shared.work.notify_all();
+    }
+}
+
+impl Call {
+    /// Has it made by one of the endpoint's threads.
+    pub(super) fn begin(self) {
+        let Some(shared) = self.turn.held.as_ref().map(|(place, _)| place.endpoint.shared.clone()) else {
             return;
+        };
+        let mut queue = shared.queue();
+        queue.push(Instant::now(), self);
+        if queue.waiting() > queue.idle && queue.workers < shared.key.max_in_flight {
+            queue.workers += 1;
+            drop(queue);
+            let Err(error) = shared.begin_work() else {
+                return;
+            };
+            // Those that are there make it, one after the other.
+            shared.queue().workers -= 1;
+            shared.complaints.add(&format!("no further thread for its calls: {error}"));
+        } else {
+            drop(queue);
         }
-        queue.workers += 1;
-        drop(queue);
-        let (endpoint, order) = (self.clone(), order.clone());
-        let thread = thread::Builder::new().name("hook".to_owned()).spawn(move || endpoint.work(&order));
-        if let Err(error) = thread {
-            // What waits is seen to with the next call; the core does not wait for the answer longer than it should.
-            self.queue().workers -= 1;
-            self.complain(&format!("no thread for it: {error}"));
+        shared.work.notify_one();
+    }
+}
+
+impl Shared {
+    /// Starts a thread, which is counted already.
+    fn begin_work(self: &Arc<Self>) -> io::Result<()> {
+        let shared = self.clone();
+        thread::Builder::new().name("hook".to_owned()).spawn(move || shared.work()).map(drop)
+    }
+
+    fn work(&self) {
+        while let Some(call) = self.next() {
+            // A call that panics has its reply; should the panic come from what follows, others still have their thread.
+            if catch_unwind(AssertUnwindSafe(|| self.serve(call))).is_err() {
+                error!("what follows a call of {} panicked, which is a bug", self.key.url);
+            }
         }
     }
 
-    fn work(&self, order: &Arc<Order>) {
-        while let Some(call) = self.next() {
-            let reply = self.make(&call);
-            match reply {
-                Reply::Failed(why) if call.sort() == Sort::Notice && call.retries > 0 => {
-                    self.complain(&format!("{why}; it is told again"));
-                    let due = Instant::now() + call.retry_after.min(LONGEST_WAIT);
-                    let retry_after = call.retry_after.saturating_mul(2).min(LONGEST_WAIT);
-                    let again = Call { retries: call.retries - 1, retry_after, ..call };
-                    self.queue().push_notice(due, again);
-                }
-                reply => {
-                    self.leave(call.sort());
-                    order.finish(self, call.connection, reply);
-                }
+    fn serve(&self, call: Call) {
+        let made = catch_unwind(AssertUnwindSafe(|| self.make(&call)));
+        let reply = made.unwrap_or_else(|_| Reply::Failed("the call panicked, which is a bug".to_owned()));
+        match reply {
+            Reply::Failed(why) if call.deadline.is_none() && call.retries > 0 => {
+                self.complaints.add(&format!("{why}; it is told again"));
+                let due = Instant::now() + call.retry_after.min(LONGEST_WAIT);
+                let retry_after = call.retry_after.saturating_mul(2).min(LONGEST_WAIT);
+                self.queue().push(due, Call { retries: call.retries - 1, retry_after, ..call });
             }
+            reply => call.turn.pass_on(reply),
         }
     }
 
@@ -261,16 +386,20 @@ impl Endpoint {
             if let Some(call) = queue.take(now) {
                 return Some(call);
             }
-            let due = queue.notices.keys().next().map(|(due, _)| *due);
-            // What is to be repeated needs one to do it.
-            if now >= leaves && (due.is_none() || queue.workers > 1) {
+            let last = queue.workers == 1;
+            if queue.over || (now >= leaves && !last) {
                 queue.workers -= 1;
                 return None;
             }
-            let until = due.map_or(leaves, |due| if now < leaves { due.min(leaves) } else { due });
+            let until = queue.due().into_iter().chain((!last).then_some(leaves)).min();
             queue.idle += 1;
-            let woken = self.work.wait_timeout(queue, until.saturating_duration_since(now));
-            queue = woken.unwrap_or_else(PoisonError::into_inner).0;
+            queue = match until {
+                Some(until) => {
+                    let woken = self.work.wait_timeout(queue, until.saturating_duration_since(now));
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.work.wait(queue).unwrap_or_else(PoisonError::into_inner),
+            };
             queue.idle -= 1;
         }
     }
@@ -282,7 +411,7 @@ impl Endpoint {
             if left.is_some_and(|left| left.is_zero()) {
                 return Reply::Failed("too many calls wait before it".to_owned());
             }
-            match self.post(call, left.filter(|left| *left < self.key.timeout)) {
+            match (self.post)(&self.key, call, left.filter(|left| *left < self.key.timeout)) {
                 Ok(reply) => return reply,
                 // A connection that was kept may have been closed by the back end the moment before.
                 Err(Error::Io(error)) if again && is_stale(error.kind()) => again = false,
@@ -291,26 +420,33 @@ impl Endpoint {
         }
     }
 
-    fn post(&self, call: &Call, timeout: Option<Duration>) -> Result<Reply, Error> {
-        let start = Instant::now();
-        let request = self.agent.post(self.key.url.as_str()).content_type("application/json");
-        let request = request.header("Connection", "Keep-Alive");
-        let request = match timeout {
-            // A request with settings of its own has its TLS prepared anew: only where it is needed.
-            Some(timeout) => request.config().timeout_global(Some(timeout)).build(),
-            None => request,
-        };
-        let mut response = request.send(&*call.body)?;
-        let status = response.status().as_u16();
-        let body = response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec()?;
-        // Not the body, in which the client's secrets are.
-        debug!("{} about conn {}: status {status} in {:?}", self.key.url, call.connection, start.elapsed());
-        Ok(Reply::of(status, &body))
-    }
-
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+fn post(agent: &Agent, key: &EndpointKey, call: &Call, timeout: Option<Duration>) -> Result<Reply, Error> {
+    let start = Instant::now();
+    let request = agent.post(key.url.as_str()).content_type("application/json");
+    let request = request.header("Connection", "Keep-Alive");
+    let request = match timeout {
+        // A request with settings of its own has its TLS prepared anew: only where it is needed.
+        Some(timeout) => request.config().timeout_global(Some(timeout)).build(),
+        None => request,
+    };
+    let mut response = request.send(&*call.body)?;
+    let status = response.status().as_u16();
+    let body = response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec()?;
+    // Not the body, in which the client's secrets are.
+    let connection = call.turn.connection;
+    debug!("{} about conn {connection}: status {status} in {:?}", key.url, start.elapsed());
+    Ok(Reply::of(status, &body))
 }
 
 fn is_stale(kind: ErrorKind) -> bool {

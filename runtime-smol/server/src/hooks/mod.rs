@@ -7,13 +7,15 @@
 mod body;
 mod complaints;
 mod endpoint;
+mod names;
 mod order;
 mod reply;
 mod settings;
+mod tally;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -26,6 +28,8 @@ use endpoint::{Endpoint, EndpointKey, Sort};
 use order::{Job, Kind, Order, on_failure};
 pub(crate) use settings::HookSettings;
 use settings::MARGIN;
+use tally::Lost;
+pub(crate) use tally::Tally;
 
 use crate::identity::Identity;
 
@@ -58,7 +62,7 @@ impl HttpHooks {
     /// Hooks with these settings for virtual hosts with settings of their own, and the others for all the rest.
     ///
     /// # Errors
-    /// Certificates that cannot be read.
+    /// Certificates that cannot be read, or no thread.
     pub(crate) fn new(
         identity: Identity,
         default: &HookSettings,
@@ -74,7 +78,7 @@ impl HttpHooks {
     /// is not decided here: see [`HookSettings::apply`].
     ///
     /// # Errors
-    /// Certificates that cannot be read; then all is as it was.
+    /// Certificates that cannot be read, or no thread; then all is as it was.
     pub(crate) fn update(&self, default: &HookSettings, vhosts: &HashMap<String, HookSettings>) -> Result<(), String> {
         let mut known = self.inner.routes().endpoints();
         let default = Arc::new(Route::new(default, &mut known)?);
@@ -86,9 +90,14 @@ impl HttpHooks {
         Ok(())
     }
 
-    /// Waits until all calls are made, but no longer than this. False if some are not.
-    pub(crate) fn flush(&self, time: Duration) -> bool {
+    /// Waits until all calls are made, but no longer than this. How many are left.
+    pub(crate) fn flush(&self, time: Duration) -> usize {
         self.inner.order.wait_until_done(time)
+    }
+
+    /// What did not go as it should.
+    pub(crate) fn tally(&self) -> &Tally {
+        self.inner.order.tally()
     }
 }
 
@@ -117,7 +126,7 @@ impl Route {
         for event in Event::ALL {
             for url in settings.urls(event) {
                 let key = EndpointKey::new(&url.0, settings)?;
-                let endpoint = match known.iter().find(|endpoint| endpoint.key == key) {
+                let endpoint = match known.iter().find(|endpoint| *endpoint.key() == key) {
                     Some(endpoint) => endpoint.clone(),
                     None => {
                         let endpoint = Arc::new(Endpoint::new(key)?);
@@ -150,18 +159,20 @@ impl Hooks for HttpHooks {
             answer.give(Verdict::Allow);
             return;
         }
-        let admitted = endpoints.iter().take_while(|endpoint| endpoint.admit(Sort::Question)).count();
-        if let Some(full) = endpoints.get(admitted) {
-            endpoints[..admitted].iter().for_each(|endpoint| endpoint.leave(Sort::Question));
-            full.complain(&format!("too many calls wait; {} is not called", event.name()));
-            answer.give(on_failure(route.settings.allow_on_failure));
-            return;
+        let mut places = VecDeque::with_capacity(endpoints.len());
+        for endpoint in &endpoints {
+            let Some(place) = endpoint.admit(Sort::Question) else {
+                self.inner.order.tally().leave_unanswered();
+                endpoint.complain(&format!("too many calls wait; {} is not called", event.name()));
+                answer.give(on_failure(route.settings.allow_on_failure));
+                return;
+            };
+            places.push_back(place);
         }
         let deadline = ask.deadline.checked_sub(MARGIN).unwrap_or(ask.deadline).max(Instant::now());
-        let kind =
-            Kind::Ask { answer: Some(answer), deadline, allow_on_failure: route.settings.allow_on_failure, turn: 0 };
+        let kind = Kind::Ask { answer: Some(answer), deadline, allow_on_failure: route.settings.allow_on_failure };
         let body = body::of_question(event, &ask, &self.inner.identity).into();
-        self.inner.order.push(ask.client.connection, Job { subject: ask.subject, body, endpoints, kind });
+        self.inner.order.push(ask.client.connection, Job { event, subject: ask.subject, body, places, kind });
     }
 
     fn tell(&self, notice: Notice) {
@@ -169,19 +180,28 @@ impl Hooks for HttpHooks {
             return;
         };
         let route = self.inner.route(body::vhost(&notice.subject, &notice.client));
-        let (admitted, full): (Vec<_>, Vec<_>) =
-            route.endpoints(event).iter().cloned().partition(|endpoint| endpoint.admit(Sort::Notice));
-        for endpoint in full {
-            endpoint.complain(&format!("too many calls wait; {} is dropped", event.name()));
+        if route.endpoints(event).is_empty() {
+            return;
         }
-        if admitted.is_empty() {
+        let body: Arc<str> = body::of_notice(event, &notice, &self.inner.identity).into();
+        let sort = Sort::notice(event, &body);
+        let mut places = VecDeque::new();
+        for endpoint in route.endpoints(event) {
+            match endpoint.admit(sort) {
+                Some(place) => places.push_back(place),
+                None => {
+                    self.inner.order.tally().lose(event, Lost::Memory);
+                    endpoint.complain(&format!("the memory for notices is used up; {} is dropped", event.name()));
+                }
+            }
+        }
+        if places.is_empty() {
             return;
         }
         let HookSettings { retries, retry_after, .. } = route.settings;
-        let body = body::of_notice(event, &notice, &self.inner.identity).into();
         let kind = Kind::Tell { retries: retries.min(100), retry_after: retry_after.0, open: 0 };
         let connection = notice.client.connection;
-        self.inner.order.push(connection, Job { subject: notice.subject, body, endpoints: admitted, kind });
+        self.inner.order.push(connection, Job { event, subject: notice.subject, body, places, kind });
     }
 }
 

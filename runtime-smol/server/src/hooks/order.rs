@@ -1,12 +1,16 @@
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anabranch_core::conn::{Subject, Verdict};
 use anabranch_host::Answer;
+use tracing::error;
 
-use super::endpoint::{Call, Endpoint, Sort};
+use super::body::Event;
+use super::endpoint::{Call, Place, Turn};
 use super::reply::Reply;
+use super::tally::{Lost, Tally};
 
 /// How long after a refusal the core may still say that what was asked about is over. It does if it gave up waiting or
 /// lost the client the moment before it heard of the refusal.
@@ -17,23 +21,18 @@ const MANY: usize = 1024;
 /// What is to be done about one client: all calls of one event.
 #[derive(Debug)]
 pub(super) struct Job {
+    pub(super) event: Event,
     pub(super) subject: Subject,
     pub(super) body: Arc<str>,
-    /// Where; for each of them a place was taken.
-    pub(super) endpoints: Vec<Arc<Endpoint>>,
+    /// For the calls that are still to be made, in their order.
+    pub(super) places: VecDeque<Place>,
     pub(super) kind: Kind,
 }
 
 #[derive(Debug)]
 pub(super) enum Kind {
     /// One URL after the other is asked, and the first that does not grant it decides.
-    Ask {
-        answer: Option<Answer>,
-        deadline: Instant,
-        allow_on_failure: bool,
-        /// The URL whose turn it is.
-        turn: usize,
-    },
+    Ask { answer: Option<Answer>, deadline: Instant, allow_on_failure: bool },
     /// All URLs are told at once.
     Tell {
         retries: u32,
@@ -49,6 +48,7 @@ pub(super) enum Kind {
 pub(super) struct Order {
     state: Mutex<State>,
     emptied: Condvar,
+    tally: Tally,
 }
 
 #[derive(Debug, Default)]
@@ -64,47 +64,47 @@ struct State {
 /// What a question and a notice about the same have in common.
 type Name = (std::mem::Discriminant<Subject>, String);
 
-/// A call to be made, and where.
-type Start = (Arc<Endpoint>, Call);
-
 impl Order {
     /// Does this after all else about the client. Does not block.
     pub(super) fn push(self: &Arc<Self>, connection: u64, job: Job) {
         let mut state = self.state();
         let jobs = state.clients.entry(connection).or_default();
         jobs.push_back(job);
-        let starts = if jobs.len() == 1 { state.begin(connection) } else { Vec::new() };
+        let calls = if jobs.len() == 1 { state.begin(connection, self) } else { Vec::new() };
         drop(state);
-        self.start(starts);
+        calls.into_iter().for_each(Call::begin);
     }
 
-    /// Waits until nothing is left to do. False: something is left.
-    pub(super) fn wait_until_done(&self, time: Duration) -> bool {
+    /// Waits until nothing is left to do. The number of calls that are left.
+    pub(super) fn wait_until_done(&self, time: Duration) -> usize {
         let (state, _) = self
             .emptied
             .wait_timeout_while(self.state(), time, |state| !state.clients.is_empty())
             .unwrap_or_else(PoisonError::into_inner);
-        state.clients.is_empty()
+        state.clients.values().map(VecDeque::len).sum()
     }
 
-    fn start(self: &Arc<Self>, starts: Vec<Start>) {
-        for (endpoint, call) in starts {
-            endpoint.push(call, self);
-        }
+    /// What did not go as it should.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
-    /// A call is over.
-    pub(super) fn finish(self: &Arc<Self>, endpoint: &Endpoint, connection: u64, reply: Reply) {
+    /// A call is over, and its place free.
+    pub(super) fn finish(self: &Arc<Self>, place: Place, connection: u64, reply: Reply) {
         let mut state = self.state();
-        let (given, starts) = state.finish(connection, endpoint, reply);
+        let (given, calls) = state.finish(connection, &place, reply, self);
         let empty = state.clients.is_empty();
         drop(state);
-        if let Some((answer, verdict)) = given {
-            answer.give(verdict);
-        }
-        self.start(starts);
+        // Before the answer: who has it may ask for something else at once.
+        drop(place);
+        calls.into_iter().for_each(Call::begin);
         if empty {
             self.emptied.notify_all();
+        }
+        if let Some((answer, verdict)) = given
+            && catch_unwind(AssertUnwindSafe(|| answer.give(verdict))).is_err()
+        {
+            error!("the answer to conn {connection} panicked, which is a bug");
         }
     }
 
@@ -115,7 +115,7 @@ impl Order {
 
 impl State {
     /// Begins what is first in a client's line; its line ends when there is nothing.
-    fn begin(&mut self, connection: u64) -> Vec<Start> {
+    fn begin(&mut self, connection: u64, order: &Arc<Order>) -> Vec<Call> {
         loop {
             let Some(job) = self.clients.get_mut(&connection).and_then(VecDeque::front_mut) else {
                 self.clients.remove(&connection);
@@ -123,23 +123,24 @@ impl State {
             };
             let refused = self.refused.remove(&(connection, name(&job.subject))).is_some();
             match &mut job.kind {
-                Kind::Ask { .. } => return job.ask(connection).into_iter().collect(),
+                Kind::Ask { .. } => return job.ask(connection, order).into_iter().collect(),
                 Kind::Tell { open, .. } if !refused => {
-                    *open = job.endpoints.len();
-                    return job.tell(connection);
+                    *open = job.places.len();
+                    return job.tell(connection, order);
                 }
-                Kind::Tell { .. } => job.endpoints.iter().for_each(|endpoint| endpoint.leave(Sort::Notice)),
+                // It never began.
+                Kind::Tell { .. } => self.next(connection),
             }
-            self.next(connection);
         }
     }
 
     fn finish(
         &mut self,
         connection: u64,
-        endpoint: &Endpoint,
+        place: &Place,
         reply: Reply,
-    ) -> (Option<(Answer, Verdict)>, Vec<Start>) {
+        order: &Arc<Order>,
+    ) -> (Option<(Answer, Verdict)>, Vec<Call>) {
         let Some(job) = self.clients.get_mut(&connection).and_then(VecDeque::front_mut) else {
             return (None, Vec::new());
         };
@@ -149,10 +150,11 @@ impl State {
                     Reply::Granted => {}
                     Reply::Refused { reason, .. } => {
                         let reason = reason.unwrap_or_default();
-                        endpoint.complain(&format!("it says no to what it is only told: {reason}"));
+                        place.complain(&format!("it says no to what it is only told: {reason}"));
                     }
                     Reply::Failed(why) => {
-                        endpoint.complain(&format!("{why}; it is not told what became of conn {connection}"));
+                        order.tally.lose(job.event, Lost::Failed);
+                        place.complain(&format!("{why}; it is not told what became of conn {connection}"));
                     }
                 }
                 *open = open.saturating_sub(1);
@@ -161,11 +163,12 @@ impl State {
                 }
                 None
             }
-            Kind::Ask { answer, allow_on_failure, turn, .. } => {
+            Kind::Ask { answer, allow_on_failure, .. } => {
                 let verdict = match reply {
                     Reply::Granted => Verdict::Allow,
                     Reply::Failed(why) => {
-                        endpoint.complain(&why);
+                        order.tally.leave_unanswered();
+                        place.complain(&why);
                         on_failure(*allow_on_failure)
                     }
                     Reply::Refused { redirect: Some(url), .. } if job.subject != Subject::Connect => {
@@ -173,13 +176,10 @@ impl State {
                     }
                     Reply::Refused { reason, .. } => Verdict::Deny(reason.unwrap_or_else(|| "refused".to_owned())),
                 };
-                *turn += 1;
-                let rest = job.endpoints.get(*turn..).unwrap_or_default();
                 let granted = verdict == Verdict::Allow;
-                if granted && !rest.is_empty() {
-                    return (None, job.ask(connection).into_iter().collect());
+                if granted && !job.places.is_empty() {
+                    return (None, job.ask(connection, order).into_iter().collect());
                 }
-                rest.iter().for_each(|endpoint| endpoint.leave(Sort::Question));
                 let answer = answer.take();
                 if !granted {
                     let name = name(&job.subject);
@@ -189,7 +189,7 @@ impl State {
             }
         };
         self.next(connection);
-        (given, self.begin(connection))
+        (given, self.begin(connection, order))
     }
 
     /// The first in a client's line is done.
@@ -211,26 +211,24 @@ impl State {
 
 impl Job {
     /// The question to the URL whose turn it is.
-    fn ask(&self, connection: u64) -> Option<Start> {
-        let Kind::Ask { deadline, turn, .. } = &self.kind else {
+    fn ask(&mut self, connection: u64, order: &Arc<Order>) -> Option<Call> {
+        let Kind::Ask { deadline, .. } = self.kind else {
             return None;
         };
-        let call = Call {
-            connection,
-            body: self.body.clone(),
-            deadline: Some(*deadline),
-            retries: 0,
-            retry_after: Duration::ZERO,
-        };
-        self.endpoints.get(*turn).map(|endpoint| (endpoint.clone(), call))
+        let turn = Turn::new(self.places.pop_front()?, connection, order.clone());
+        let (retries, retry_after) = (0, Duration::ZERO);
+        Some(Call { turn, body: self.body.clone(), deadline: Some(deadline), retries, retry_after })
     }
 
-    fn tell(&self, connection: u64) -> Vec<Start> {
+    fn tell(&mut self, connection: u64, order: &Arc<Order>) -> Vec<Call> {
         let Kind::Tell { retries, retry_after, .. } = self.kind else {
             return Vec::new();
         };
-        let call = || Call { connection, body: self.body.clone(), deadline: None, retries, retry_after };
-        self.endpoints.iter().map(|endpoint| (endpoint.clone(), call())).collect()
+        let call = |place: Place| {
+            let turn = Turn::new(place, connection, order.clone());
+            Call { turn, body: self.body.clone(), deadline: None, retries, retry_after }
+        };
+        self.places.drain(..).map(call).collect()
     }
 }
 

@@ -8,11 +8,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::body::Event;
-use crate::settings::values::Time;
+use crate::settings::values::{Size, Time};
 use crate::settings::written::{Of, Text};
 
 /// A question is answered by us before its deadline comes, so that the client hears our words.
 pub(super) const MARGIN: Duration = Duration::from_secs(1);
+
+/// The largest body of a question: all that a client may say of itself, in bytes.
+const LARGEST: u64 = 50 << 10;
 
 /// HTTP calls to a back end, as SRS makes them: it is asked whether a client may connect, publish and play, and told
 /// when that is over. Each call goes to all URLs of its list.
@@ -47,10 +50,12 @@ pub(crate) struct HookSettings {
     /// Calls of one URL at the same time.
     #[schemars(range(min = 1, max = 1024))]
     pub(crate) max_in_flight: usize,
-    /// Questions to one URL that may wait for their turn, and as many notices. What comes beyond is not called: questions
-    /// are answered at once as for any failure, notices are dropped, counted in the log.
+    /// Questions to one URL that may wait for their turn. What comes beyond is answered at once, as for any failure.
     #[schemars(range(max = 1_000_000))]
     pub(crate) queue: usize,
+    /// Memory for what is still to be told to one URL; a call takes about a kilobyte. on_close and on_stop may have three
+    /// quarters of it, on_unpublish all. What comes beyond is dropped, and counted in the metrics.
+    pub(crate) notice_memory: Size,
     /// Certificates (PEM) that vouch for HTTPS back ends, instead of the system's; "" for those.
     pub(crate) ca_file: PathBuf,
     /// Whether the certificates of HTTPS back ends are checked. Off is for tests only.
@@ -74,6 +79,7 @@ impl Default for HookSettings {
             allow_on_failure: false,
             max_in_flight: 16,
             queue: 2000,
+            notice_memory: Size(64 << 20),
             ca_file: PathBuf::new(),
             verify_tls: true,
             user_agent: concat!("anabranch/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -92,6 +98,17 @@ impl HookSettings {
             Event::Play => &self.on_play,
             Event::Stop => &self.on_stop,
         }
+    }
+
+    /// The URLs of all calls; one may be there more than once.
+    pub(crate) fn all_urls(&self) -> impl Iterator<Item = &HookUrl> {
+        Event::ALL.into_iter().flat_map(|event| self.urls(event)).map(|url| &url.0)
+    }
+
+    /// Bytes that calls of one URL take at the most, while they wait or are under way.
+    pub(crate) fn most_memory(&self) -> u64 {
+        let questions = u64::try_from(self.queue.saturating_add(self.max_in_flight)).unwrap_or(u64::MAX);
+        questions.saturating_mul(LARGEST).saturating_add(self.notice_memory.0)
     }
 
     /// Has the core ask what these hooks want to hear of. One that is only to be told needs the question, too: what was

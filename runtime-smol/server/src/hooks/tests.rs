@@ -1,17 +1,22 @@
 //! What takes more than one configuration file, or a look into the server.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Mutex;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{Config, VhostConfig};
+use anabranch_core::conn::{Config, StreamFacts, Subject, VhostConfig};
 use anabranch_core::policy::{Vhost, Vhosts};
+use anabranch_core::url::StreamKey;
 use anabranch_host::{Handle, Listen};
 use anabranch_smol::Server;
 
+use super::body::Event;
+use super::endpoint::{Endpoint, EndpointKey, Sort};
+use super::order::{Job, Kind, Order};
+use super::reply::Reply;
 use super::{HookSettings, HttpHooks, Identity};
 use backend::{Answer, Backend, yes};
 use peer::{PATIENCE, Peer};
@@ -134,8 +139,115 @@ fn who_is_gone_before_the_answer_is_told_about_only_if_it_was_a_yes() {
         answers.send(yes()).unwrap();
         answers.send(yes()).unwrap();
         let calls = backend.wait_calls(actions.len());
-        assert!(server.hooks.flush(PATIENCE));
+        assert_eq!(server.hooks.flush(PATIENCE), 0);
         assert_eq!(calls.iter().map(backend::Call::action).collect::<Vec<_>>(), actions);
         assert_eq!(backend.calls().len(), actions.len());
     }
+}
+
+/// An endpoint that calls nobody: what it is to say is done instead.
+fn endpoint(text: &str, post: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Arc<Endpoint> {
+    let key = EndpointKey::new(&"http://127.0.0.1:1/".parse().unwrap(), &settings(text)).unwrap();
+    Arc::new(Endpoint::calling(key, Box::new(move |_, call, _| Ok(post(&call.body)))).unwrap())
+}
+
+/// One call about a client; it must have a place.
+fn call(order: &Arc<Order>, endpoint: &Arc<Endpoint>, connection: u64, event: Event, body: &str) {
+    let asks = matches!(event, Event::Connect | Event::Publish | Event::Play);
+    let sort = if asks { Sort::Question } else { Sort::notice(event, body) };
+    let kind = if asks {
+        Kind::Ask { answer: None, deadline: Instant::now() + PATIENCE, allow_on_failure: false }
+    } else {
+        Kind::Tell { retries: 0, retry_after: Duration::ZERO, open: 0 }
+    };
+    let key = StreamKey::new("v", "live", "cam").unwrap();
+    let subject = match event {
+        Event::Connect | Event::Close => Subject::Connect,
+        _ => Subject::Publish(StreamFacts { key, params: String::new() }),
+    };
+    let places = VecDeque::from([endpoint.admit(sort).expect("there is a place")]);
+    order.push(connection, Job { event, subject, body: body.into(), places, kind });
+}
+
+#[test]
+fn a_call_that_panics_gives_back_all_that_it_held() {
+    let order = Arc::new(Order::default());
+    let endpoint = endpoint("max_in_flight = 2\nqueue = 1\nnotice_memory = '2KiB'", |body| {
+        assert_ne!(body, "bad", "the call panics");
+        Reply::Granted
+    });
+    for round in 0..20 {
+        for (number, event) in [(0, Event::Publish), (1, Event::Connect), (2, Event::Close)] {
+            call(&order, &endpoint, round * 10 + number, event, "bad");
+        }
+        assert_eq!(order.wait_until_done(PATIENCE), 0, "the lines of all clients have gone on");
+    }
+    assert_eq!(order.tally().unanswered(), 40);
+    assert_eq!(order.tally().lost().map(|(.., count)| count).sum::<u64>(), 20);
+    let places = |sort| std::iter::from_fn(|| endpoint.admit(sort)).take(100).collect::<Vec<_>>().len();
+    assert_eq!(places(Sort::Question), 3);
+    assert_eq!(places(Sort::Notice { bytes: 512 }), 3);
+    call(&order, &endpoint, 1, Event::Publish, "good");
+    assert_eq!(order.wait_until_done(PATIENCE), 0);
+    assert_eq!(order.tally().unanswered(), 40, "its threads are there");
+}
+
+#[test]
+fn the_last_quarter_of_the_memory_is_for_ends_of_streams() {
+    let endpoint = endpoint("notice_memory = '4KiB'", |_| Reply::Granted);
+    let (notice, unpublish) = (Sort::Notice { bytes: 1024 }, Sort::Unpublish { bytes: 1024 });
+    let places: Vec<_> = std::iter::from_fn(|| endpoint.admit(notice)).take(10).collect();
+    assert_eq!(places.len(), 3);
+    let last = endpoint.admit(unpublish);
+    assert!(last.is_some() && endpoint.admit(unpublish).is_none());
+    drop(places);
+    assert!(endpoint.admit(notice).is_some());
+}
+
+#[test]
+fn the_end_of_a_stream_is_told_before_other_ends_and_questions_have_their_turn() {
+    let (release, gate) = channel::<()>();
+    let (gate, (called, calls)) = (Mutex::new(gate), channel::<String>());
+    let called = Mutex::new(called);
+    let order = Arc::new(Order::default());
+    let endpoint = endpoint("max_in_flight = 1", move |body| {
+        called.lock().unwrap().send(body.to_owned()).unwrap();
+        let _ = gate.lock().unwrap().recv();
+        Reply::Granted
+    });
+    let next = |calls: &Receiver<String>| calls.recv_timeout(PATIENCE).unwrap();
+    call(&order, &endpoint, 0, Event::Close, "first");
+    assert_eq!(next(&calls), "first");
+    for client in 1..=4 {
+        call(&order, &endpoint, client, Event::Close, "close");
+    }
+    call(&order, &endpoint, 5, Event::Unpublish, "unpublish");
+    call(&order, &endpoint, 6, Event::Publish, "publish");
+    drop(release);
+    let told: Vec<_> = (0..6).map(|_| next(&calls)).collect();
+    let place = |body: &str| told.iter().position(|told| told == body).unwrap();
+    assert!(place("unpublish") <= 1 && place("publish") <= 1, "{told:?}");
+    assert_eq!(told.iter().filter(|told| *told == "close").count(), 4);
+    assert_eq!(order.wait_until_done(PATIENCE), 0);
+}
+
+#[test]
+fn an_endpoint_that_nobody_calls_any_more_has_no_threads() {
+    let alive = Arc::new(());
+    let held = alive.clone();
+    let endpoint = endpoint("", move |_| {
+        let _held = &held;
+        Reply::Granted
+    });
+    let order = Arc::new(Order::default());
+    for client in 0..50 {
+        call(&order, &endpoint, client, Event::Close, "");
+    }
+    drop(endpoint);
+    let start = Instant::now();
+    while Arc::strong_count(&alive) > 1 {
+        assert!(start.elapsed() < PATIENCE, "its threads stay");
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(order.wait_until_done(PATIENCE), 0, "what was to be called is called first");
 }

@@ -191,6 +191,11 @@ impl<F: Target> FlvFile<F> {
         Ok(())
     }
 
+    /// Bytes that are written.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Bytes, with those that wait.
     pub(super) fn length(&self) -> u64 {
         self.written + self.pending.len() as u64

@@ -10,8 +10,8 @@ use super::settings::RecordSettings;
 
 /// The longest that a name from outside may be in the name of a file, in bytes: a file name has 255 at most.
 const LONGEST: usize = 60;
-/// Files of one name before none is begun any more.
-const MOST: u32 = 10_000;
+/// How often a number is looked for when others take the numbers that were found.
+const ATTEMPTS: u32 = 100;
 
 /// What a file is named after.
 #[derive(Debug)]
@@ -53,23 +53,39 @@ pub(super) fn create(settings: &RecordSettings, name: &FileName<'_>) -> io::Resu
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(named)?;
     }
-    for number in 0..MOST {
-        let path = numbered(&path, number);
+    let mut number = 0;
+    for _ in 0..ATTEMPTS {
+        let numbered_path = numbered(&path, number);
         // Never through a link, never over another file.
-        match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
+        match OpenOptions::new().read(true).write(true).create_new(true).open(&numbered_path) {
             Ok(file) => {
                 // For `repair`, which must not touch it meanwhile. Not every file system has locks.
                 let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
-                return Ok((file, path));
+                return Ok((file, numbered_path));
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(named(error)),
         }
+        number = free_number(|number| numbered(&path, number).symlink_metadata().is_ok());
     }
-    Err(io::Error::new(ErrorKind::AlreadyExists, format!("{}: there are too many of that name", path.display())))
+    Err(io::Error::new(ErrorKind::AlreadyExists, format!("{}: others take each number", path.display())))
 }
 
-fn numbered(path: &Path, number: u32) -> PathBuf {
+/// A number that is free behind one that is taken. Where all up to some number are taken it is the next one; that is found
+/// in as many steps as the number has binary digits, twice.
+fn free_number(is_taken: impl Fn(u64) -> bool) -> u64 {
+    let (mut taken, mut free) = (0, 1);
+    while is_taken(free) {
+        (taken, free) = (free, free * 2);
+    }
+    while free - taken > 1 {
+        let middle = taken + (free - taken) / 2;
+        if is_taken(middle) { taken = middle } else { free = middle }
+    }
+    free
+}
+
+fn numbered(path: &Path, number: u64) -> PathBuf {
     if number == 0 {
         return path.to_owned();
     }
@@ -148,6 +164,21 @@ mod tests {
         assert_eq!(time(951_782_400), "20000229T000000Z");
         assert_eq!(time(1_795_689_790), "20261126T104310Z");
         assert_eq!(time(4_107_542_400), "21000301T000000Z");
+    }
+
+    #[test]
+    fn a_free_number_is_found_in_few_steps() {
+        for taken in [0, 1, 2, 3, 99, 1_000_000] {
+            let looks = std::cell::Cell::new(0);
+            let found = free_number(|number| {
+                looks.set(looks.get() + 1);
+                number <= taken
+            });
+            assert_eq!(found, taken + 1);
+            assert!(looks.get() <= 42, "{taken}: {}", looks.get());
+        }
+        // Files were removed: any free number will do.
+        assert!(![1, 2, 4, 5].contains(&free_number(|number| [1, 2, 4, 5].contains(&number))));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,9 @@ pub(crate) struct RecordSettings {
     /// The size from which on a new file begins, at the next key frame.
     #[schemars(extend("x-minimum" = "1MiB"))]
     pub(crate) max_size: Size,
+    /// The least length of a file, by the clock, that another video sequence header ends: until then such a header goes
+    /// into the file as it comes, which players take for a change of size or codec settings.
+    pub(crate) min_duration: Time,
     /// Space that is left free on the disk: below that nothing is recorded.
     pub(crate) min_free: Size,
 }
@@ -38,6 +42,7 @@ impl Default for RecordSettings {
             file: Of(FilePattern::default()),
             max_duration: Time::NEVER,
             max_size: Size::UNLIMITED,
+            min_duration: Time(Duration::from_secs(10)),
             min_free: Size(1 << 30),
         }
     }

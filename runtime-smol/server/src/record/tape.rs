@@ -1,5 +1,6 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use std::{fs, io};
 
@@ -7,14 +8,15 @@ use anabranch_core::flv::FrameClass;
 use anabranch_core::message::MessageType;
 use anabranch_core::source::{Frame, FrameKind, Gap, Headers};
 use anabranch_core::url::StreamKey;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::file::FlvFile;
 use super::name::{self, FileName};
+use super::pace::{AT_ONCE, Pace, Wait};
 use super::settings::RecordSettings;
 
-/// How long nothing is recorded after the disk has failed or was full.
-const PAUSE: Duration = Duration::from_secs(10);
+/// Free space, beside what is to stay free, without which no file is begun: one that is full at once is of no use.
+const ROOM: u64 = 16 << 20;
 /// How often free space is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long audio waits for the video of its stream, in milliseconds of the stream, and the most frames that wait.
@@ -22,6 +24,31 @@ const WAIT_FOR_VIDEO: u32 = 2000;
 const MOST_WAITING: usize = 1000;
 /// How long before the first key frame audio still belongs to the file, in milliseconds.
 const JUST_BEFORE: u32 = 500;
+/// Video headers without a frame behind them that may wait for a key frame.
+const MOST_HELD: usize = 32;
+
+/// What all recordings amounted to so far.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    files: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl Tally {
+    /// Files that were begun.
+    pub(crate) fn files(&self) -> u64 {
+        self.files.load(Ordering::Relaxed)
+    }
+
+    /// How often the disk was full or failed, or there was no thread.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn failed(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 /// One stream's way into files: where they begin and end.
 #[derive(Debug)]
@@ -34,15 +61,19 @@ pub(super) struct Tape {
     held: Vec<Frame>,
     /// Audio from before the first file.
     early: Vec<Frame>,
-    /// When the disk may be tried again.
-    pause: Option<Instant>,
+    /// How often files of this name begin.
+    pace: Arc<Pace>,
     looked: Option<Instant>,
+    tally: Arc<Tally>,
 }
 
 #[derive(Debug)]
 struct Open {
     file: FlvFile,
     path: PathBuf,
+    since: Instant,
+    /// The length with nothing but headers in it.
+    headers_end: u64,
 }
 
 impl Open {
@@ -56,7 +87,7 @@ impl Open {
 }
 
 impl Tape {
-    pub(super) fn new(key: StreamKey, settings: Arc<RecordSettings>) -> Self {
+    pub(super) fn new(key: StreamKey, settings: Arc<RecordSettings>, pace: Arc<Pace>, tally: Arc<Tally>) -> Self {
         Tape {
             key,
             settings,
@@ -64,8 +95,9 @@ impl Tape {
             open: None,
             held: Vec::new(),
             early: Vec::new(),
-            pause: None,
+            pace,
             looked: None,
+            tally,
         }
     }
 
@@ -79,13 +111,11 @@ impl Tape {
             FrameKind::Video if frame.is_join_point() => self.key_frame(frame),
             FrameKind::Video => {
                 // Not behind a key frame: the file has to take them.
-                for header in std::mem::take(&mut self.held) {
-                    self.write(&header);
-                }
+                self.write_held();
                 self.write(frame);
             }
             FrameKind::Audio if self.open.is_some() => {
-                if !self.headers.has_video() && self.is_full(frame) {
+                if !self.headers.has_video() && self.is_full(frame) && self.pace.allows(Instant::now()) {
                     self.end();
                     self.begin(frame.timestamp());
                 }
@@ -132,16 +162,28 @@ impl Tape {
         match frame.kind() {
             // It stands at the front of files only.
             FrameKind::Data => {}
-            FrameKind::Video if had_video && frame.class() != FrameClass::SequenceEnd => self.held.push(frame.clone()),
+            FrameKind::Video if had_video && frame.class() != FrameClass::SequenceEnd => {
+                self.held.push(frame.clone());
+                if self.held.len() > MOST_HELD {
+                    self.write_held();
+                }
+            }
             _ => self.write(frame),
         }
     }
 
     fn key_frame(&mut self, frame: &Frame) {
-        let changed = !std::mem::take(&mut self.held).is_empty();
-        if changed || self.is_full(frame) {
+        let now = Instant::now();
+        let old = self.open.as_ref().is_some_and(|open| now - open.since >= self.settings.min_duration.0);
+        let changed = !self.held.is_empty() && old;
+        if (changed || self.is_full(frame)) && self.pace.allows(now) {
             self.end();
         }
+        if self.open.is_some() {
+            self.write_held();
+        }
+        // A new file begins with the headers in force.
+        self.held.clear();
         let mut early = std::mem::take(&mut self.early);
         if self.open.is_none() {
             // Audio that came just before its picture belongs to it.
@@ -175,16 +217,31 @@ impl Tape {
         }
     }
 
+    /// Headers that were to begin a new file go into the one there is.
+    fn write_held(&mut self) {
+        for header in std::mem::take(&mut self.held) {
+            self.write(&header);
+        }
+    }
+
     /// Begins a file with the headers in force.
     fn begin(&mut self, timestamp: u32) {
-        let now = Instant::now();
-        if self.pause.is_some_and(|until| now < until) {
-            return;
+        match self.pace.begin(Instant::now()) {
+            Ok(()) => {}
+            Err(Wait::TooMany { new: true }) => {
+                let key = &self.key;
+                warn!(
+                    "recording of {key} waits: {AT_ONCE} files of that name began at once, and more begin one a second"
+                );
+                return;
+            }
+            Err(Wait::TooMany { new: false } | Wait::Pause) => return,
         }
-        self.pause = None;
         match self.try_begin() {
             Ok(open) => {
-                info!("recording of {} into {}", self.key, open.path.display());
+                let again = if self.pace.began() { " goes on" } else { "" };
+                info!("recording of {}{again} into {}", self.key, open.path.display());
+                self.tally.files.fetch_add(1, Ordering::Relaxed);
                 self.open = Some(open);
             }
             Err(error) => return self.failed(&error),
@@ -193,26 +250,36 @@ impl Tape {
         for header in headers {
             self.write_at(&header, timestamp);
         }
+        if let Some(open) = &mut self.open {
+            open.headers_end = open.file.length();
+        }
     }
 
     fn try_begin(&mut self) -> io::Result<Open> {
         fs::create_dir_all(&self.settings.folder)?;
-        self.check_space()?;
+        self.check_space(ROOM)?;
         let (file, path) = name::create(&self.settings, &FileName { key: &self.key, begin: SystemTime::now() })?;
         let metadata = self.headers.iter().find(|frame| frame.kind() == FrameKind::Data);
         let metadata = metadata.map(Frame::payload);
-        Ok(Open { file: FlvFile::begin(file, metadata.as_deref())?, path })
+        match FlvFile::begin(file, metadata.as_deref()) {
+            Ok(file) => Ok(Open { headers_end: file.length(), file, path, since: Instant::now() }),
+            Err(error) => {
+                remove(&path);
+                Err(error)
+            }
+        }
     }
 
     /// # Errors
-    /// There is less space than is to be left free.
-    fn check_space(&mut self) -> io::Result<()> {
+    /// There is less space than is to be left free and `more`.
+    fn check_space(&mut self, more: u64) -> io::Result<()> {
         self.looked = Some(Instant::now());
         let free = rustix::fs::statvfs(&self.settings.folder)?;
         let free = free.f_bavail.saturating_mul(free.f_frsize);
         let least = self.settings.min_free.0;
-        if free < least {
-            let words = format!("{} MiB are free, {} are to stay free", free >> 20, least >> 20);
+        if free < least.saturating_add(more) {
+            let begins = if more > 0 { format!(", and a file begins with {} more", more >> 20) } else { String::new() };
+            let words = format!("{} MiB are free, {} are to stay free{begins}", free >> 20, least >> 20);
             return Err(io::Error::new(io::ErrorKind::StorageFull, words));
         }
         Ok(())
@@ -233,7 +300,7 @@ impl Tape {
         };
         let written = open.file.push(type_id, timestamp, frame.is_join_point(), &frame.payload());
         let written = written.and_then(|()| {
-            if self.looked.is_some_and(|looked| looked.elapsed() < LOOK) { Ok(()) } else { self.check_space() }
+            if self.looked.is_some_and(|looked| looked.elapsed() < LOOK) { Ok(()) } else { self.check_space(0) }
         });
         if let Err(error) = written {
             self.failed(&error);
@@ -242,20 +309,38 @@ impl Tape {
 
     /// Nothing is recorded for a while. What there is of the file is brought to an end.
     fn failed(&mut self, error: &io::Error) {
-        warn!("recording of {}: {error}; trying again in {PAUSE:?}", self.key);
-        self.pause = Some(Instant::now() + PAUSE);
+        self.tally.failed();
+        match self.pace.failed(Instant::now()) {
+            Some(pause) => {
+                warn!("recording of {}: {error}; trying again in {pause:?}, and then less and less often", self.key);
+            }
+            None => debug!("recording of {}: {error}", self.key),
+        }
         self.early.clear();
         self.end();
     }
 
     fn end(&mut self) {
-        let Some(Open { file, path, .. }) = self.open.take() else {
+        let Some(Open { mut file, path, headers_end, .. }) = self.open.take() else {
             return;
         };
+        let flushed = file.flush();
         let (length, duration) = (file.length(), Duration::from_millis(file.duration()));
-        match file.finish() {
-            Ok(_) => info!("recorded {}: {length} bytes, {duration:?}", path.display()),
+        self.pace.ended(length);
+        if file.written() <= headers_end {
+            remove(&path);
+            return;
+        }
+        match file.finish().and(flushed) {
+            Ok(()) => info!("recorded {}: {length} bytes, {duration:?}", path.display()),
             Err(error) => warn!("recorded {}, without its index: {error}", path.display()),
         }
+    }
+}
+
+/// There is nothing in it.
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        warn!("{} is empty and cannot be removed: {error}", path.display());
     }
 }

@@ -138,7 +138,8 @@ fn what_no_queue_can_take_is_answered_at_once_and_counted() {
     });
     let (asking, telling) = (slow.url("/asking"), slow.url("/telling"));
     let program = Arc::new(Program::start(&format!(
-        "[defaults.hooks]\ntimeout = '30s'\nmax_in_flight = 1\nqueue = 0\non_publish = ['{asking}']\non_stop = ['{telling}']\n"
+        "[defaults.hooks]\ntimeout = '30s'\nmax_in_flight = 1\nqueue = 0\nnotice_memory = '2KiB'\non_publish = ['{asking}']\n\
+         on_stop = ['{telling}']\n"
     )));
     let other = program.clone();
     let waiting = thread::spawn(move || visitor(&other).publish("one").map(|_| ()));
@@ -152,7 +153,7 @@ fn what_no_queue_can_take_is_answered_at_once_and_counted() {
         player.leave();
         slow.wait_calls(count);
     }
-    program.wait_line("too many calls wait; on_stop is dropped");
+    program.wait_line("the memory for notices is used up; on_stop is dropped");
     release.send(()).unwrap();
     release.send(()).unwrap();
     waiting.join().unwrap().unwrap();

@@ -49,3 +49,41 @@ fn each_publish_is_asked_about_once_and_its_end_told_once() {
         assert_eq!(actions, ["on_publish", "on_unpublish"], "{client:?}");
     }
 }
+
+/// A crowd that leaves at once, much larger than any queue of questions: all that was promised is told, in order.
+/// `ANABRANCH_LEAVERS=20000` is the long run.
+#[test]
+fn what_became_of_a_crowd_that_leaves_at_once_is_told_of_each() {
+    let count: usize = std::env::var("ANABRANCH_LEAVERS").map_or(3000, |count| count.parse().unwrap());
+    let backend = Backend::start(|_| yes());
+    let url = backend.url("/");
+    let hooks = ["on_connect", "on_close", "on_play", "on_stop"].map(|name| format!("{name} = ['{url}']\n")).concat();
+    let program = Arc::new(Program::start(&format!("[defaults.hooks]\n{hooks}")));
+    let clients: Vec<_> = (0..AT_ONCE)
+        .map(|client| {
+            let program = program.clone();
+            thread::spawn(move || {
+                let enter = |_| {
+                    let mut peer = Peer::to(program.address, "rtmp://h/live/x");
+                    peer.play("cam").unwrap();
+                    peer
+                };
+                (client..count).step_by(AT_ONCE).map(enter).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let crowd: Vec<_> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+    assert_eq!(crowd.len(), count);
+    crowd.into_iter().for_each(Peer::leave);
+    let told = backend.wait(|calls| calls.len() >= 4 * count);
+    assert_eq!(told.len(), 4 * count);
+    let mut actions: HashMap<String, Vec<String>> = HashMap::new();
+    for call in told {
+        actions.entry(call.text("client_id").to_owned()).or_default().push(call.action().to_owned());
+    }
+    assert_eq!(actions.len(), count);
+    for (client, actions) in actions {
+        assert_eq!(actions, ["on_connect", "on_play", "on_stop", "on_close"], "{client}");
+    }
+    assert_eq!(program.lines("is dropped"), 0);
+}

@@ -113,7 +113,8 @@ fn avc(profile: u8, time: u32) -> [Message; 3] {
 
 #[test]
 fn another_sequence_header_begins_another_file() {
-    let server = Recording::start("");
+    // Whatever the length of the one before.
+    let server = Recording::start("min_duration = '0s'\n");
     let mut peer = Peer::to(server.program.address, "rtmp://h/live/x");
     let stream = peer.publish("cam").unwrap();
     send(&mut peer, stream, &avc(66, 0));
@@ -249,4 +250,136 @@ fn a_publisher_that_comes_back_at_once_is_recorded_again() {
             .iter()
             .any(|file| bodies(&media::tags(file).0, 9).contains(&vec![0x27, 1, 0, 0, 0, 77]))
     });
+}
+
+/// Headers that change faster than files may begin go into the file that there is, in their order.
+#[test]
+fn headers_that_change_often_go_into_one_file() {
+    let server = Recording::start("");
+    let mut peer = Peer::to(server.program.address, "rtmp://h/live/x");
+    let stream = peer.publish("cam").unwrap();
+    let profiles = [66, 77, 100, 66, 100];
+    for number in 0..200 {
+        send(&mut peer, stream, &avc(profiles[number % 5], number as u32 * 40));
+    }
+    peer.client.stop(stream);
+    peer.flush();
+    let files = server.wait(1);
+    let [file] = &files[..] else { panic!("{files:?}") };
+    let videos = bodies(&media::tags(file).0, 9);
+    let expected: Vec<_> =
+        (0..200).flat_map(|number| avc(profiles[number % 5], 0)).map(|message| message.payload.to_vec()).collect();
+    assert!(videos == expected, "all {} bodies, not {}, and in their order", expected.len(), videos.len());
+    assert!(fs::metadata(file).unwrap().len() < 100_000);
+}
+
+/// Neither other headers, with no least length, nor publishing anew makes files by the hundred.
+#[test]
+fn a_name_does_not_have_files_by_the_hundred() {
+    for again in [false, true] {
+        let mut server = Recording::start("min_duration = '0s'\nfile = '{stream}.flv'\n");
+        let mut peer = Peer::to(server.program.address, "rtmp://h/live/x");
+        let mut stream = peer.publish("cam").unwrap();
+        let start = std::time::Instant::now();
+        for number in 0..200 {
+            if again && number > 0 {
+                peer.client.stop(stream);
+                stream = peer.publish("cam").unwrap();
+            }
+            send(&mut peer, stream, &avc([66, 77][number % 2], number as u32 * 40));
+            if again && number < 60 {
+                server.program.wait_lines("/live/cam into ", number + 1);
+            }
+        }
+        if again {
+            server.program.wait_lines("/live/cam waits: ", 1);
+        }
+        peer.client.stop(stream);
+        peer.flush();
+        // One more, of another name: all that came before is done.
+        stream = peer.publish("other").unwrap();
+        send(&mut peer, stream, &avc(66, 0));
+        server.program.wait_lines("recording of /live/other", 1);
+        peer.leave();
+        // Writes what there is, and ends.
+        server.program.terminate();
+        let seconds = start.elapsed().as_secs() as usize;
+        let mut files = media::files(&server.files);
+        files.retain(|file| file.file_name().unwrap().to_str().unwrap().starts_with("cam"));
+        assert!((60..=61 + seconds).contains(&files.len()), "{} files in {seconds} s", files.len());
+        assert_eq!(
+            server.program.lines("cam waits: "),
+            usize::from(again),
+            "told once, where something is not recorded"
+        );
+    }
+}
+
+/// Publishers that leave without a frame, with headers only, or without a key frame leave nothing behind.
+#[test]
+fn a_publisher_that_leaves_without_a_key_frame_leaves_nothing_behind() {
+    let more = "[defaults.limits]\nstreams = 5\n";
+    let server = Recording::start(more);
+    let program = &server.program;
+    let visit = |number: usize| {
+        let mut peer = Peer::to(program.address, "rtmp://h/live/x");
+        let [header, _, picture] = avc(66, 0);
+        for kind in 0..4 {
+            let stream = peer.publish(&format!("cam{number}-{kind}")).unwrap();
+            match kind {
+                0 => {}
+                1 => send(&mut peer, stream, std::slice::from_ref(&header)),
+                2 => send(&mut peer, stream, &[header.clone(), picture.clone()]),
+                _ => send(&mut peer, stream, &[Message::data(0, [2, 0, 1, b'x'].as_slice())]),
+            }
+            // Some take their leave, some are cut off.
+            if kind < 3 || number.is_multiple_of(2) {
+                peer.client.stop(stream);
+                peer.flush();
+            }
+        }
+        peer.leave();
+    };
+    visit(0);
+    media::wait_for("end of the first", || program.lines("closed: ") == 1);
+    let before = (program.threads(), program.open_files());
+    for number in 1..50 {
+        // With a limit of five streams: those before have given theirs back.
+        visit(number);
+        program.wait_lines("closed: ", number + 1);
+    }
+    media::wait_for("end of all", || program.threads() <= before.0.max(10) && program.open_files() <= before.1);
+    assert!(media::files(&server.files).is_empty(), "there was nothing to record");
+    // One more than all together may still publish five at a time.
+    let mut peer = Peer::to(program.address, "rtmp://h/live/x");
+    for number in 0..5 {
+        peer.publish(&format!("last{number}")).unwrap();
+    }
+    assert!(peer.publish("one-more").is_err());
+}
+
+/// A disk that takes nothing has no empty files, and one line.
+#[test]
+fn a_disk_that_is_full_is_left_alone() {
+    let home = folder();
+    let files = home.join("files");
+    // No file may be longer than that: less than a file begins with, or than its first frames take.
+    for blocks in [16, 128] {
+        let settings = format!("[defaults.record]\nstreams = ['*']\nfolder = {files:?}\nmin_free = 0\n");
+        let program = Program::start_behind(&format!("trap '' XFSZ; ulimit -f {blocks}"), &settings);
+        let mut peer = Peer::to(program.address, "rtmp://h/live/x");
+        let stream = peer.publish("cam").unwrap();
+        for number in 0..5 {
+            let [header, mut key, picture] = avc(66, number * 80);
+            key.payload = [&key.payload.to_vec()[..], &[0; 40_000]].concat().into();
+            send(&mut peer, stream, &[header, key, picture]);
+        }
+        program.wait_line("trying again in 10s");
+        peer.leave();
+        program.wait_line("closed: ");
+        media::wait_for("end of the file", || media::files(&files).is_empty());
+        assert_eq!(program.lines("recording of /live/cam: "), 1);
+        program.stop();
+    }
+    fs::remove_dir_all(home).unwrap();
 }

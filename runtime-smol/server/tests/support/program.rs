@@ -23,10 +23,21 @@ pub(crate) struct Program {
 impl Program {
     /// Starts it with this configuration file.
     pub(crate) fn start(settings: &str) -> Program {
+        Program::start_by(Command::new(env!("CARGO_BIN_EXE_anabranch")), settings)
+    }
+
+    /// The same, behind these commands of a shell.
+    pub(crate) fn start_behind(commands: &str, settings: &str) -> Program {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{commands}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_anabranch")]);
+        Program::start_by(shell, settings)
+    }
+
+    fn start_by(mut command: Command, settings: &str) -> Program {
         let folder = folder();
         let file = folder.join("anabranch.toml");
         fs::write(&file, settings).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_anabranch"))
+        let mut child = command
             .args(["--listen", "127.0.0.1:0", "--threads", "2", "--config"])
             .arg(&file)
             .stdin(Stdio::null())
@@ -70,6 +81,26 @@ impl Program {
             drop(log);
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// How many lines of the log so far have these words.
+    pub(crate) fn lines(&self, words: &str) -> usize {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.iter().filter(|line| line.contains(words)).count()
+    }
+
+    /// Threads that it has.
+    pub(crate) fn threads(&self) -> usize {
+        self.held("task")
+    }
+
+    /// Files and sockets that it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        self.held("fd")
+    }
+
+    fn held(&self, what: &str) -> usize {
+        fs::read_dir(format!("/proc/{}/{what}", self.child.id())).unwrap().count()
     }
 
     /// Ends it at once, as a crash does.

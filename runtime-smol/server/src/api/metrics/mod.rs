@@ -17,7 +17,7 @@ pub(super) use ledger::Ledger;
 use ledger::Series;
 
 use super::machine::{self, Process};
-use super::site::Site;
+use super::site::{Site, Workers};
 
 /// Reasons that are nobody's error, in SRS's sense of one.
 const GOOD_ENDS: [&str; 4] = ["peer_closed", "bandwidth_checked", "shutdown", "closed"];
@@ -44,6 +44,7 @@ pub(super) fn exposition(site: &Site) -> Result<String, fmt::Error> {
         totals: site.handle.totals(),
         draining: site.handle.is_leaving(),
         streams: site.ledger.borrow_mut().look(&site.handle),
+        workers: site.workers.clone(),
     };
     let mut registry = Registry::default();
     registry.register_collector(Box::new(moment));
@@ -64,6 +65,7 @@ struct Moment {
     totals: Totals,
     draining: bool,
     streams: Vec<Series>,
+    workers: Workers,
 }
 
 impl Collector for Moment {
@@ -71,6 +73,7 @@ impl Collector for Moment {
         let mut writer = Writer { encoder };
         self.process(&mut writer)?;
         self.server(&mut writer)?;
+        self.workers(&mut writer)?;
         self.streams(&mut writer)
     }
 }
@@ -137,6 +140,22 @@ impl Moment {
         writer.counter("anabranch_dropped_frames", words, totals.dropped.frames)?;
         writer.counter("anabranch_dropped_bytes", "The bytes of those frames", totals.dropped.bytes)?;
         writer.gauge("anabranch_draining", "1 once nobody is granted anything new", u64::from(self.draining))
+    }
+
+    fn workers(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let Workers { hooks, recorder } = &self.workers;
+        let lost = hooks
+            .tally()
+            .lost()
+            .map(|(action, reason, count)| ([("action", action.to_owned()), ("reason", reason.to_owned())], count));
+        let words = "Calls by which back ends were to be told of an end and that are given up, by call and reason";
+        writer.counters("anabranch_hooks_notices_lost", words, lost)?;
+        let words = "Questions that no back end answered: it failed, or too many waited";
+        writer.counter("anabranch_hooks_unanswered", words, hooks.tally().unanswered())?;
+        writer.gauge("anabranch_recordings", "Streams that are being recorded", recorder.active() as u64)?;
+        writer.counter("anabranch_recorded_files", "Files of recordings that were begun", recorder.tally().files())?;
+        let words = "How often a recording could not go on: the disk was full or failed, or there was no thread";
+        writer.counter("anabranch_recording_failures", words, recorder.tally().failures())
     }
 
     fn streams(&self, writer: &mut Writer<'_>) -> fmt::Result {
