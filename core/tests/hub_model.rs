@@ -1,13 +1,17 @@
-//! The hub against a naive model: who has each name, who plays what, what each player gets and what a listing says,
-//! after claims, publications, take-overs and departures in any order.
+//! The hub against a naive model: who has each name, who plays what, what each player gets, what a listing says and how
+//! many are counted, after publications, take-overs and departures of clients and of the program in any order, within
+//! limits that change.
 
 mod support;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anabranch_core::hub::{Busy, Claim, Conflict, Hub, HubConfig, Player, Publisher, Pulled, StreamId, Superseded};
+use anabranch_core::hub::{
+    Busy, Conflict, Counts, Hub, HubConfig, NotAdmitted, Player, Publisher, Pulled, StreamId, Superseded,
+};
 use anabranch_core::message::{Message, MessageType, Payload};
+use anabranch_core::policy::{Counted, Limits, Refusal};
 use anabranch_core::source::Gap;
 use anabranch_core::url::StreamKey;
 use proptest::prelude::*;
@@ -22,20 +26,23 @@ const CREDENTIALS: [&str; 3] = ["", "one", "two"];
 /// Bytes of a key frame in the log.
 const FRAME: usize = 12 + 7;
 
-/// Names and credentials by index; claims, publishers and players by a number that picks one of those there are.
+/// Names and credentials by index; publishers and players by a number that picks one of those there are.
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    Claim {
+    Admit {
         name: usize,
         credentials: usize,
         conflict: Conflict,
     },
-    GiveUp(usize),
-    Begin(usize),
+    /// The program itself.
     Publish(usize),
+    /// Other limits from now on, of everything but streams and players of each: so many, if any.
+    Limit(Option<u32>),
     Push(usize),
     /// Ends a publication, with a word about the time or without.
     End(usize, bool),
+    AdmitPlayer(usize),
+    /// The program itself.
     Play(usize),
     Leave(usize),
     /// A player takes up to so many frames.
@@ -46,14 +53,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let name = || 0..NAMES.len();
     let conflict = prop::sample::select(vec![Conflict::Reject, Conflict::TakeOver]);
     let step = prop_oneof![
-        4 => (name(), 0..CREDENTIALS.len(), conflict)
-            .prop_map(|(name, credentials, conflict)| Step::Claim { name, credentials, conflict }),
-        2 => any::<usize>().prop_map(Step::GiveUp),
-        4 => any::<usize>().prop_map(Step::Begin),
+        6 => (name(), 0..CREDENTIALS.len(), conflict)
+            .prop_map(|(name, credentials, conflict)| Step::Admit { name, credentials, conflict }),
         2 => name().prop_map(Step::Publish),
+        1 => prop::option::of(0u32..4).prop_map(Step::Limit),
         8 => any::<usize>().prop_map(Step::Push),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(pick, word)| Step::End(pick, word)),
-        4 => name().prop_map(Step::Play),
+        4 => name().prop_map(Step::AdmitPlayer),
+        2 => name().prop_map(Step::Play),
         2 => any::<usize>().prop_map(Step::Leave),
         8 => (any::<usize>(), 1usize..5).prop_map(|(pick, most)| Step::Pull(pick, most)),
     ];
@@ -67,6 +74,7 @@ struct Stream {
     id: u64,
     holder: Option<Holder>,
     players: usize,
+    clients: usize,
     /// The frames of each publisher there was, by number.
     publications: Vec<Vec<u16>>,
     /// How many of the last one's are in the log: all since somebody played, for each of them is a key frame.
@@ -78,17 +86,18 @@ struct Stream {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Holder {
-    claim: u64,
+    number: u64,
     credentials: usize,
+    client: bool,
 }
 
-/// A claim, or what became of it.
+/// A publication.
 #[derive(Debug, Clone, Copy)]
 struct Right {
     name: usize,
     holder: Holder,
-    /// The stream and which of its publications it is, once it has begun.
-    publication: Option<(u64, usize)>,
+    /// The stream and which of its publications it is.
+    publication: (u64, usize),
     last_frame: Option<Instant>,
 }
 
@@ -96,6 +105,7 @@ struct Right {
 #[derive(Debug, Clone, Copy)]
 struct Seat {
     name: usize,
+    client: bool,
     /// The publication it joined in or started in, and the next frame; `None` before its start.
     publication: usize,
     next: Option<usize>,
@@ -112,8 +122,9 @@ struct Seat {
 struct Model {
     streams: [Option<Stream>; NAMES.len()],
     last_id: u64,
-    last_claim: u64,
+    last_holder: u64,
     last_frame: u16,
+    limits: Limits,
 }
 
 impl Model {
@@ -125,40 +136,69 @@ impl Model {
         })
     }
 
-    fn claim(&mut self, name: usize, credentials: usize, conflict: Conflict) -> Result<Right, Busy> {
-        self.last_claim += 1;
-        let holder = Holder { claim: self.last_claim, credentials };
-        let stream = self.stream(name);
-        match stream.holder {
-            None => stream.holder = Some(holder),
-            Some(other) if conflict == Conflict::TakeOver && may_follow(other, credentials) => {}
-            Some(_) => return Err(Busy),
+    /// What there is of the virtual host of a name, counted one by one.
+    fn counts(&self, name: usize) -> Counts {
+        let here = || (0..NAMES.len()).filter(|other| NAMES[*other].0 == NAMES[name].0);
+        let streams = || here().filter_map(|other| self.streams[other].as_ref());
+        Counts {
+            streams: streams().count(),
+            publishers: streams().filter(|stream| stream.holder.is_some_and(|holder| holder.client)).count(),
+            players: streams().map(|stream| stream.clients).sum(),
         }
-        Ok(Right { name, holder, publication: None, last_frame: None })
     }
 
-    fn takes_over(&self, right: &Right) -> bool {
-        let holder = self.streams[right.name].as_ref().and_then(|stream| stream.holder);
-        holder.is_some_and(|holder| holder != right.holder)
+    fn room(&self, kind: Counted, most: Option<u32>, present: usize) -> Result<(), Refusal> {
+        if most.is_some_and(|most| present >= most as usize) { Err(Refusal::Limit(kind)) } else { Ok(()) }
     }
 
-    fn begin(&mut self, mut right: Right) -> Result<Right, Busy> {
-        let stream = self.stream(right.name);
-        if stream.holder.is_some_and(|other| other != right.holder && !may_follow(other, right.holder.credentials)) {
+    fn admit(&mut self, name: usize, credentials: usize, conflict: Conflict) -> Result<Right, NotAdmitted> {
+        let (counts, stream) = (self.counts(name), self.streams[name].as_ref());
+        match stream.and_then(|stream| stream.holder) {
+            Some(other) if conflict == Conflict::TakeOver && may_follow(other, credentials) => {}
+            Some(_) => return Err(Busy.into()),
+            None => {
+                if stream.is_none() {
+                    self.room(Counted::Streams, self.limits.streams, counts.streams)?;
+                }
+                self.room(Counted::Publishers, self.limits.publishers, counts.publishers)?;
+            }
+        }
+        Ok(self.begin(name, credentials, true))
+    }
+
+    fn publish(&mut self, name: usize) -> Result<Right, Busy> {
+        if self.streams[name].as_ref().is_some_and(|stream| stream.holder.is_some()) {
             return Err(Busy);
         }
-        stream.holder = Some(right.holder);
+        Ok(self.begin(name, 0, false))
+    }
+
+    fn begin(&mut self, name: usize, credentials: usize, client: bool) -> Right {
+        self.last_holder += 1;
+        let holder = Holder { number: self.last_holder, credentials, client };
+        let stream = self.stream(name);
+        stream.holder = Some(holder);
         stream.live = true;
         stream.ended = None;
         stream.publications.push(Vec::new());
         stream.in_log = 0;
-        right.publication = Some((stream.id, stream.publications.len()));
-        Ok(right)
+        Right { name, holder, publication: (stream.id, stream.publications.len()), last_frame: None }
+    }
+
+    fn admit_player(&mut self, name: usize) -> Result<Seat, Refusal> {
+        let (counts, stream) = (self.counts(name), self.streams[name].as_ref());
+        self.room(Counted::Players, self.limits.players, counts.players)?;
+        let clients = stream.map_or(0, |stream| stream.clients);
+        self.room(Counted::StreamPlayers, self.limits.stream_players, clients)?;
+        if stream.is_none() {
+            self.room(Counted::Streams, self.limits.streams, counts.streams)?;
+        }
+        Ok(self.play(name, true))
     }
 
     fn is_superseded(&self, right: &Right) -> bool {
         let now = self.streams[right.name].as_ref().map(|stream| (stream.id, stream.publications.len()));
-        now != right.publication
+        now != Some(right.publication)
     }
 
     fn push(&mut self, right: &mut Right, now: Instant) -> Result<u16, Superseded> {
@@ -176,9 +216,9 @@ impl Model {
         Ok(number)
     }
 
-    /// A claim or a publication is over, at a time or without a word.
+    /// A publication is over, at a time or without a word.
     fn give_up(&mut self, right: Right, time: Option<Instant>) {
-        let publishes = right.publication.is_some() && !self.is_superseded(&right);
+        let publishes = !self.is_superseded(&right);
         let Some(stream) = &mut self.streams[right.name] else {
             return;
         };
@@ -190,17 +230,20 @@ impl Model {
         self.forget(right.name);
     }
 
-    fn play(&mut self, name: usize) -> Seat {
+    fn play(&mut self, name: usize, client: bool) -> Seat {
         let stream = self.stream(name);
         stream.players += 1;
+        stream.clients += usize::from(client);
         let joined_at = stream.publications.last().map_or(0, Vec::len);
         let begun = stream.publications.len();
         let over_before = if stream.live { begun - 1 } else { begun };
-        Seat { name, publication: begun, next: None, joined_at, waits: false, missed: 0, over_before }
+        Seat { name, client, publication: begun, next: None, joined_at, waits: false, missed: 0, over_before }
     }
 
     fn leave(&mut self, seat: Seat) {
-        self.streams[seat.name].as_mut().expect("a player keeps its stream").players -= 1;
+        let stream = self.streams[seat.name].as_mut().expect("a player keeps its stream");
+        stream.players -= 1;
+        stream.clients -= usize::from(seat.client);
         self.forget(seat.name);
     }
 
@@ -273,7 +316,6 @@ fn pull(player: &mut Player, most: usize) -> (Vec<u16>, Pulled) {
 struct Run {
     hub: Hub,
     model: Model,
-    claims: Vec<(Claim, Right)>,
     publishers: Vec<(Publisher, Right)>,
     players: Vec<(Player, Seat)>,
     /// The model's number of each id the hub gave.
@@ -283,44 +325,31 @@ struct Run {
 impl Run {
     fn new() -> Self {
         let hub = Hub::new(HubConfig::default());
-        let (claims, publishers, players) = (Vec::new(), Vec::new(), Vec::new());
-        Run { hub, model: Model::default(), claims, publishers, players, ids: BTreeMap::new() }
+        let (publishers, players) = (Vec::new(), Vec::new());
+        Run { hub, model: Model::default(), publishers, players, ids: BTreeMap::new() }
     }
 
     fn step(&mut self, step: Step, now: Instant, time: u32) -> Result<(), TestCaseError> {
         match step {
-            Step::Claim { name, credentials, conflict } => {
-                let claim = self.hub.claim(&key(name), CREDENTIALS[credentials], conflict);
-                match (claim, self.model.claim(name, credentials, conflict)) {
-                    (Ok(claim), Ok(right)) => self.claims.push((claim, right)),
-                    (claim, right) => prop_assert_eq!(claim.err(), right.err()),
-                }
-            }
-            Step::GiveUp(pick) => {
-                if let Some((claim, right)) = take(&mut self.claims, pick) {
-                    drop(claim);
-                    self.model.give_up(right, None);
-                }
-            }
-            Step::Begin(pick) => {
-                let Some((claim, right)) = take(&mut self.claims, pick) else {
-                    return Ok(());
-                };
-                match (claim.begin(), self.model.begin(right)) {
-                    (Ok(publisher), Ok(right)) => self.publishers.push((publisher, right)),
-                    (publisher, begun) => {
-                        prop_assert_eq!(publisher.err(), begun.err());
-                        self.model.give_up(right, None);
+            Step::Admit { name, credentials, conflict } => {
+                let (key, limits, shown) = (key(name), self.model.limits, CREDENTIALS[credentials]);
+                let allowed = self.hub.may_publish(&key, shown, conflict, &limits);
+                let admitted = self.hub.admit_publisher(&key, shown, conflict, &limits);
+                match (admitted, self.model.admit(name, credentials, conflict)) {
+                    (Ok(publisher), Ok(right)) => {
+                        prop_assert_eq!(allowed, Ok(()));
+                        self.publishers.push((publisher, right));
+                    }
+                    (publisher, right) => {
+                        prop_assert_eq!(allowed.err(), right.as_ref().err().cloned());
+                        prop_assert_eq!(publisher.err(), right.err());
                     }
                 }
             }
-            Step::Publish(name) => {
-                let right = self.model.claim(name, 0, Conflict::Reject).and_then(|right| self.model.begin(right));
-                match (self.hub.publish(&key(name)), right) {
-                    (Ok(publisher), Ok(right)) => self.publishers.push((publisher, right)),
-                    (publisher, right) => prop_assert_eq!(publisher.err(), right.err()),
-                }
-            }
+            Step::Publish(name) => match (self.hub.publish(&key(name)), self.model.publish(name)) {
+                (Ok(publisher), Ok(right)) => self.publishers.push((publisher, right)),
+                (publisher, right) => prop_assert_eq!(publisher.err(), right.err()),
+            },
             Step::Push(pick) => {
                 if let Some((publisher, right)) = pick_from(&mut self.publishers, pick) {
                     let expected = self.model.push(right, now);
@@ -340,7 +369,31 @@ impl Run {
             }
             Step::Play(name) => {
                 let player = self.hub.play(&key(name));
-                self.players.push((player, self.model.play(name)));
+                self.players.push((player, self.model.play(name, false)));
+            }
+            Step::AdmitPlayer(name) => {
+                let (key, limits) = (key(name), self.model.limits);
+                let allowed = self.hub.may_play(&key, &limits);
+                match (self.hub.admit_player(&key, &limits), self.model.admit_player(name)) {
+                    (Ok(player), Ok(seat)) => {
+                        prop_assert_eq!(allowed, Ok(()));
+                        self.players.push((player, seat));
+                    }
+                    (player, seat) => {
+                        prop_assert_eq!(allowed.err(), seat.as_ref().err().cloned());
+                        prop_assert_eq!(player.err(), seat.err());
+                    }
+                }
+            }
+            Step::Limit(most) => {
+                let half = most.map(|most| most.div_ceil(2));
+                self.model.limits = Limits {
+                    publishers: half,
+                    players: most,
+                    stream_players: half,
+                    streams: most,
+                    ..Limits::default()
+                };
             }
             Step::Leave(pick) => {
                 if let Some((player, seat)) = take(&mut self.players, pick) {
@@ -377,21 +430,14 @@ impl Run {
         let ids: Vec<StreamId> = self.ids.values().copied().collect();
         prop_assert!(ids.is_sorted_by(|earlier, later| earlier < later), "no id is used twice, and they rise");
         for (name, (vhost, _)) in NAMES.iter().enumerate() {
+            prop_assert_eq!(self.hub.counts(vhost), self.model.counts(name));
             let players = self.model.streams[name].as_ref().map_or(0, |stream| stream.players);
             prop_assert_eq!(self.hub.player_count(&key(name)), players);
-            let beside = (0..NAMES.len())
-                .filter(|other| *other != name && NAMES[*other].0 == *vhost)
-                .filter(|other| self.model.streams[*other].is_some());
-            prop_assert_eq!(self.hub.streams_beside(&key(name)), beside.count());
-        }
-        for (claim, right) in &self.claims {
-            prop_assert_eq!(claim.key(), &key(right.name));
-            prop_assert_eq!(claim.takes_over(), self.model.takes_over(right));
         }
         for (publisher, right) in &self.publishers {
             prop_assert_eq!(publisher.key(), &key(right.name));
             prop_assert_eq!(publisher.is_superseded(), self.model.is_superseded(right));
-            let (stream, _) = right.publication.expect("it has begun");
+            let (stream, _) = right.publication;
             prop_assert_eq!(publisher.stream_id(), self.ids[&stream]);
             let players = self.model.streams[right.name].as_ref().map_or(0, |stream| stream.players);
             prop_assert_eq!(publisher.players(), players);
@@ -434,8 +480,9 @@ proptest! {
             run.step(step, start + Duration::from_millis(time.into()), time)?;
             run.compare()?;
         }
-        let Run { hub, claims, publishers, players, .. } = run;
-        drop((claims, publishers, players));
+        let Run { hub, publishers, players, .. } = run;
+        drop((publishers, players));
         prop_assert!(hub.streams().is_empty(), "nothing is left when all have gone");
+        prop_assert_eq!(hub.counts(NAMES[0].0), Counts::default());
     }
 }

@@ -163,7 +163,8 @@ fn settle(conn: &mut Conn, now: Instant, verdicts: u8, trace: &mut Trace) -> boo
 fn check_end(server: &Server, trace: &Trace) {
     assert!(server.hub().streams().is_empty(), "a connection that is over holds nothing");
     for vhost in server.vhosts() {
-        assert_eq!((vhost.connections, vhost.publishers, vhost.players), (0, 0, 0), "nothing is counted any more");
+        let counts = [vhost.connections, vhost.publishers, vhost.players, vhost.streams, vhost.questions];
+        assert_eq!(counts, [0; 5], "nothing is counted any more");
     }
     let count = |start: &str| trace.events.iter().filter(|event| event.starts_with(start)).count();
     assert_eq!(count("Attach("), count("Detach "), "who is attached is detached");

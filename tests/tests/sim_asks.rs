@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anabranch_core::conn::{Asks, Config, Notice, Subject, Verdict, VhostConfig};
 use anabranch_core::hub::Conflict;
+use anabranch_core::policy::Limits;
 use anabranch_core::session::CloseReason;
-use anabranch_tests::sim::{ClientId, Encoder, Reply, Rng, Sim};
+use anabranch_tests::sim::{ClientId, Encoder, Reply, Rng, Route, Sim};
 
 const SECOND: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(4);
@@ -217,16 +218,88 @@ fn the_server_upstream_is_asked_first_and_told_nothing() {
 }
 
 #[test]
-fn a_name_is_held_while_its_verdict_is_awaited() {
+fn the_first_that_is_granted_has_the_name_and_the_other_is_told() {
     let mut net = Sim::with_config(7, asking(Asks { connect: false, ..all() }));
     answer_to(&mut net, "publish", &Reply::allow().after(SECOND * 2));
     let first = net.publish("live", "cam");
     net.run_for(SECOND);
+    answer_to(&mut net, "publish", &Reply::allow());
     let second = net.publish("live", "cam");
     net.run_for(SECOND * 5);
-    assert!(net.client(first).is_running());
-    assert_eq!(net.client(second).statuses().last(), Some(&"NetStream.Publish.BadName"));
-    assert!(net.asked(second).is_empty(), "what is refused anyway is not asked about");
+    assert!(net.client(second).is_running(), "a question that waits keeps nobody out");
+    assert_eq!(net.client(first).statuses().last(), Some(&"NetStream.Publish.BadName"));
+    assert_eq!(told(&net, first), ["publish"], "it was granted, and came to nothing");
+    let third = net.publish("live", "cam");
+    net.run_for(SECOND * 2);
+    assert_eq!(net.client(third).statuses().last(), Some(&"NetStream.Publish.BadName"));
+    assert!(net.asked(third).is_empty(), "what is refused anyway is not asked about");
+}
+
+/// The rightful publisher comes again and again, and each time others ask who will be refused.
+#[test]
+fn whom_the_outside_refuses_keeps_nobody_out() {
+    for conflict in [Conflict::Reject, Conflict::TakeOver] {
+        let limits = Limits { publishers: Some(1), players: Some(1), streams: Some(1), ..Limits::default() };
+        let asks = Asks { connect: false, ..all() };
+        let mut net = Sim::with_config(9, VhostConfig { asks, conflict, limits, ..VhostConfig::default() }.into());
+        net.outside(|ask| {
+            let (Subject::Publish(facts) | Subject::Play(facts)) = &ask.subject else { return Reply::allow() };
+            if facts.params.contains("key=good") { Reply::allow() } else { Reply::deny().after(SECOND) }
+        });
+        for _ in 0..10 {
+            for name in ["cam?key=bad&token=his", "other?key=bad", "third?key=worse"] {
+                net.publish("live", name);
+                net.play("live", name);
+            }
+            net.run_for(SECOND / 2);
+            let publisher = net.publish("live", "cam?key=good&token=mine");
+            net.run_for(SECOND / 4);
+            let player = net.play("live", "cam?key=good");
+            net.run_for(SECOND / 4);
+            assert!(net.client(publisher).is_running() && net.client(player).is_running(), "{conflict:?}");
+            net.close(publisher);
+            net.close(player);
+            net.run_for(SECOND);
+        }
+    }
+}
+
+/// As many are let in as may be, however many are asked about at the same time, and whoever is not is told of.
+#[test]
+fn limits_hold_at_the_grant() {
+    let limits = Limits { stream_players: Some(2), players: Some(3), streams: Some(2), ..Limits::default() };
+    let asks = Asks { connect: false, ..all() };
+    let mut net = Sim::with_config(11, VhostConfig { asks, limits, ..VhostConfig::default() }.into());
+    net.outside(|_| Reply::allow().after(SECOND));
+    let names = ["one", "one", "one", "two", "two", "three", "one"];
+    let players: Vec<_> = names.iter().map(|name| net.play("live", name)).collect();
+    net.run_for(SECOND / 2);
+    assert!(net.server().hub().streams().is_empty(), "nothing is held while it is asked");
+    net.run_for(SECOND * 5);
+    let running = players.iter().filter(|player| net.client(**player).is_running()).count();
+    assert_eq!(running, 3);
+    let refused = players.iter().filter(|player| told(&net, **player) == ["play"]).count();
+    assert_eq!(refused, names.len() - 3, "each was granted by the outside");
+}
+
+/// Of what is asked there is a limit of its own, and no client has all of it.
+#[test]
+fn questions_are_shared_out() {
+    let limits = Limits { questions: Some(4), ..Limits::default() };
+    let asks = Asks { connect: false, ..all() };
+    let mut net = Sim::with_config(12, VhostConfig { asks, limits, ..VhostConfig::default() }.into());
+    net.outside(|_| Reply::allow().after(SECOND * 3));
+    let from = |address: &str| Route::to("a.example", "live").from_address(address);
+    let greedy: Vec<_> = (0..6).map(|number| net.play(from("192.0.2.1"), &format!("s{number}"))).collect();
+    net.run_for(SECOND);
+    let open = greedy.iter().filter(|client| net.is_open(**client) && !net.asked(**client).is_empty()).count();
+    assert_eq!(open, 2, "half of it");
+    let other = net.play(from("198.51.100.1"), "s");
+    net.run_for(SECOND * 5);
+    assert!(net.client(other).is_running());
+    let refused = greedy.iter().find(|client| net.asked(**client).is_empty()).expect("four of six");
+    let notice = net.client(*refused).notices().last().expect("it is told");
+    assert!(notice.description.contains("too many requests that wait"), "{notice:?}");
 }
 
 /// Clients whose life ends at some point, while verdicts of all kinds are under way.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anabranch_core::conn::{Config, VhostConfig};
 use anabranch_core::policy::{Action, Limits, Rate, Refer, Secret, Token, TokenScope, Vhost, Vhosts, sign};
-use anabranch_core::url::DEFAULT_VHOST;
+use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
 use anabranch_tests::sim::{ClientId, Encoder, Media, Route, Sim};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -279,7 +279,8 @@ fn signed_urls_hold_until_they_expire() {
     let token = Token { secrets: vec![secret()], required_for: TokenScope::Both };
     let mut net = Sim::with_config(10, with(|settings| settings.token = Some(token)));
     let url = |action, stream: &str, expires: u64| {
-        let token = sign(&secret(), action, "live", "cam", expires);
+        let key = StreamKey::new(DEFAULT_VHOST, "live", "cam").expect("a name");
+        let token = sign(&secret(), action, &key, expires);
         format!("{stream}?expires={expires}&token={token}")
     };
     let publish = url(Action::Publish, "cam", NOW + 10);

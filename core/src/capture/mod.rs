@@ -25,7 +25,7 @@ pub use record::Opening;
 pub use replay::{Difference, Moment, Outcome, What, replay};
 pub use timeline::Timeline;
 
-pub(crate) use record::Call;
+pub(crate) use record::{Call, Step};
 pub(crate) use watch::{Draw, Recorder, Script, Watch};
 
 /// Where a captured connection's records go.

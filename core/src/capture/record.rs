@@ -166,6 +166,27 @@ pub(super) enum DecisionKind {
     Superseded,
     Idle,
     Absent,
+    /// After the point, and before the next.
+    RefusedAt(Step, Rejection),
+}
+
+/// Where a request can be refused without a point of its own: captures from before these were looked at have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Whether it may be let in to another virtual host.
+    MayEnter,
+    /// A place among the connections of that.
+    Enter,
+    /// A place among the questions.
+    Question,
+    /// A place among the connections of its own.
+    Connect,
+    /// A place among the players.
+    Play,
+}
+
+impl Step {
+    const ALL: [Step; 5] = [Step::MayEnter, Step::Enter, Step::Question, Step::Connect, Step::Play];
 }
 
 /// What a player took from its stream at one time.
@@ -444,9 +465,12 @@ impl Decision {
             DecisionKind::Granted => out.push(0),
             DecisionKind::Refused(rejection) => {
                 out.push(1);
-                out.text(rejection.code);
-                out.text(&rejection.description);
-                out.optional(rejection.redirect.as_deref());
+                put_rejection(rejection, out);
+            }
+            DecisionKind::RefusedAt(step, rejection) => {
+                out.push(5);
+                out.push(Step::ALL.iter().position(|known| known == step).unwrap_or_default() as u8);
+                put_rejection(rejection, out);
             }
             DecisionKind::Superseded => out.push(2),
             DecisionKind::Idle => out.push(3),
@@ -458,19 +482,31 @@ impl Decision {
         let point = take.number()?;
         let kind = match take.byte()? {
             0 => DecisionKind::Granted,
-            1 => {
-                let code = take.text()?;
-                let code = Rejection::CODES.iter().find(|known| **known == code)?;
-                let (description, redirect) = (take.text()?, take.optional()?);
-                DecisionKind::Refused(Rejection { code, description, redirect })
-            }
+            1 => DecisionKind::Refused(take_rejection(take)?),
             2 => DecisionKind::Superseded,
             3 => DecisionKind::Idle,
             4 => DecisionKind::Absent,
+            5 => {
+                let step = *Step::ALL.get(usize::from(take.byte()?))?;
+                DecisionKind::RefusedAt(step, take_rejection(take)?)
+            }
             _ => return None,
         };
         Some(Decision { point, kind })
     }
+}
+
+fn put_rejection(rejection: &Rejection, out: &mut Vec<u8>) {
+    out.text(rejection.code);
+    out.text(&rejection.description);
+    out.optional(rejection.redirect.as_deref());
+}
+
+fn take_rejection(take: &mut Take) -> Option<Rejection> {
+    let code = take.text()?;
+    let code = Rejection::CODES.iter().find(|known| **known == code)?;
+    let (description, redirect) = (take.text()?, take.optional()?);
+    Some(Rejection { code, description, redirect })
 }
 
 impl Returned {

@@ -164,7 +164,7 @@ impl Run<'_> {
         for decision in &told {
             match decision {
                 DecisionKind::Granted => self.show(at, What::Ruled(None)),
-                DecisionKind::Refused(rejection) => {
+                DecisionKind::Refused(rejection) | DecisionKind::RefusedAt(_, rejection) => {
                     let words = format!("{}: {}", rejection.code, rejection.description);
                     self.show(at, What::Ruled(Some(&words)));
                 }

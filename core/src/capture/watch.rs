@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::encoding::{Put, zigzag};
 use super::record::{
-    Call, Closing, Decision, DecisionKind, Ending, Output, Pull, Pulling, Returned, Written, nanoseconds, tag,
+    Call, Closing, Decision, DecisionKind, Ending, Output, Pull, Pulling, Returned, Step, Written, nanoseconds, tag,
 };
 use super::{Opening, Tap};
 use crate::conn::{self, Action, Report, Subject};
@@ -132,6 +132,18 @@ impl Script {
         if here { self.decisions.pop_front().map(|decision| decision.kind) } else { None }
     }
 
+    /// The refusal between the last point and the next, if it was at this step.
+    fn refusal_at(&mut self, step: Step) -> Option<Rejection> {
+        let here = |decision: &&Decision| {
+            decision.point == self.points && matches!(decision.kind, DecisionKind::RefusedAt(at, _) if at == step)
+        };
+        self.decisions.front().filter(here)?;
+        match self.decisions.pop_front()?.kind {
+            DecisionKind::RefusedAt(_, rejection) => Some(rejection),
+            _ => None,
+        }
+    }
+
     fn pull(&mut self, stream_id: u32, mut sink: impl FnMut(&Frame) -> bool) -> Draw {
         let here = self.pulls.front().is_some_and(|pull| pull.stream_id == stream_id);
         let Some(pull) = (if here { self.pulls.pop_front() } else { None }) else {
@@ -176,6 +188,18 @@ impl Watch {
                 Some(DecisionKind::Refused(rejection)) => Some(rejection),
                 _ => None,
             },
+        }
+    }
+
+    /// The same at a step that has no number of its own; only refusals are noted.
+    pub(crate) fn ruled_besides(&mut self, now: Instant, step: Step, refused: Option<&Rejection>) -> Option<Rejection> {
+        match (self, refused) {
+            (Watch::Record(recorder), Some(rejection)) => {
+                recorder.decided(now, DecisionKind::RefusedAt(step, rejection.clone()));
+                None
+            }
+            (Watch::Record(_), None) => None,
+            (Watch::Replay(script), _) => script.refusal_at(step),
         }
     }
 

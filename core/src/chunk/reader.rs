@@ -156,6 +156,11 @@ impl ChunkReader {
         self.limits = limits;
     }
 
+    /// Replaces the leniency, likewise.
+    pub fn set_leniency(&mut self, leniency: Leniency) {
+        self.leniency = leniency;
+    }
+
     /// The chunk size in force, in bytes.
     pub fn chunk_size(&self) -> u32 {
         self.chunk_size

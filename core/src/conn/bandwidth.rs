@@ -1,7 +1,8 @@
 use std::time::Instant;
 
 use super::Conn;
-use crate::bandwidth::{BandwidthCheck, CHUNK_STREAM, Step};
+use crate::bandwidth::{self, BandwidthCheck, CHUNK_STREAM};
+use crate::capture::Step;
 use crate::command::Command;
 use crate::session::{CloseReason, ConnectRequest, Rejection};
 
@@ -22,6 +23,15 @@ impl Conn {
         if let Err(too_soon) = self.site.admit_check(now) {
             self.session.send_measuring(CHECK_CHUNK_STREAM, &too_soon.notice());
             return self.session.reject(request, &Rejection::connect_rejected(too_soon.to_string()));
+        }
+        let place = self.site.enter().map_err(|refusal| Rejection::connect_rejected(refusal.to_string()));
+        match self.ruled_besides(now, Step::Connect, place) {
+            Ok(place) => {
+                if let Some(client) = &mut self.client {
+                    client.place = Some(place);
+                }
+            }
+            Err(rejection) => return self.session.reject(request, &rejection),
         }
         let swf_url = request.info().swf_url.clone();
         self.session.set_config(self.site.session.clone());
@@ -48,9 +58,9 @@ impl Conn {
         let check = self.check.as_mut()?;
         loop {
             match check.poll(now, self.session.outbound().len()) {
-                Step::Send(command) => self.session.send_measuring(CHECK_CHUNK_STREAM, &command),
-                Step::Wait(until) => return Some(until),
-                Step::Finished(_) => {
+                bandwidth::Step::Send(command) => self.session.send_measuring(CHECK_CHUNK_STREAM, &command),
+                bandwidth::Step::Wait(until) => return Some(until),
+                bandwidth::Step::Finished(_) => {
                     self.session.close(CloseReason::BandwidthChecked);
                     return None;
                 }

@@ -1,8 +1,11 @@
 use std::fmt;
 use std::mem::size_of;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 
+use super::enter::Entered;
+use super::grant::Pending;
 use super::player::Playing;
 use super::publisher::Publishing;
 use super::{Action, Client, Config, Conn, VhostConfig};
@@ -82,6 +85,7 @@ impl Budget {
         let mut budget = Budget { terms: Vec::new(), counts: counts.map(|count| count.map(u64::from)) };
         budget.before_connect(config);
         budget.connection(vhost);
+        budget.entered(config);
         budget.publisher(vhost);
         budget.player(vhost);
         budget.stream(vhost);
@@ -182,6 +186,17 @@ impl Budget {
         // The one over the bound may repeat a name that the client chose.
         self.add(scope, "replies", "replies, command", 2 * replies + pieces + 4 * command);
         self.add(scope, "message streams", "streams", 2 * limits.streams * (64 + MAX_TEXT_LEN));
+    }
+
+    /// What it has of virtual hosts to which it came from another one, by `?vhost=`.
+    fn entered(&mut self, config: &Config) {
+        let hosts = config.vhosts.iter();
+        // Lists that double; the names of those it was let in to, and of those whose settings it goes by.
+        let bytes = hosts.map(|host| 2 * (size_of::<Entered>() + size_of::<String>()) + 2 * host.name.len()).sum();
+        self.add(Scope::Connection, "other virtual hosts", "vhost", bytes);
+        // An address and a network, in tables that double.
+        let question = 2 * 2 * size_of::<(IpAddr, usize)>();
+        self.add(Scope::Connection, "its question", "limits.questions", question + size_of::<Pending>());
     }
 
     fn publisher(&mut self, vhost: &VhostConfig) {

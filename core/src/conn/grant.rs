@@ -2,17 +2,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject, Verdict};
+use super::enter::{Entered, Wanted};
 use super::player::Playing;
 use super::publisher::Publishing;
-use super::site::{Counter, Site};
+use super::site::{Question, Site};
 use super::{Action, Attachment, Conn, Role};
-use crate::capture::Call;
+use crate::capture::{Call, Step};
 use crate::command::Capabilities;
 use crate::flow::Patience;
-use crate::hub::{Busy, Claim};
+use crate::hub::{NotAdmitted, Player, Publisher, StreamId};
 use crate::policy::{self, Refusal};
-use crate::session::{ConnectRequest, PlayRequest, PublishRequest, Rejection};
-use crate::url::{StreamKey, Target};
+use crate::session::{ClientKind, CloseReason, ConnectRequest, PlayRequest, PublishRequest, Rejection};
+use crate::url::{Params, StreamKey};
 
 /// The longest that a question may be open, so that no setting leads out of the clock's range.
 const LONGEST: Duration = Duration::from_secs(86_400);
@@ -25,25 +26,30 @@ pub(super) struct Pending {
     /// True while it is asked what the server upstream says.
     traversing: bool,
     request: Request,
+    /// All that it holds while it waits: a place among the questions.
+    _question: Question,
 }
 
-/// A request that every rule of ours allows, with all it will need: what it holds goes back if it comes to nothing.
+/// A request that every rule of ours allows at the moment. It holds nothing: what there is only so often of is taken when
+/// it is granted, and may be gone by then.
 #[derive(Debug)]
 pub(super) enum Request {
     Connect(ConnectRequest),
-    /// Who takes a name over is not counted: it takes the other's place.
+    /// To be let in to another virtual host than that of `connect`, for something that is wanted there.
+    Enter {
+        wanted: Wanted,
+        site: Arc<Site>,
+    },
     Publish {
         request: PublishRequest,
-        claim: Claim,
         site: Arc<Site>,
-        counter: Option<Counter>,
+        /// Who shows the same takes a name over.
+        credentials: Box<str>,
         facts: StreamFacts,
     },
     Play {
         request: PlayRequest,
-        key: StreamKey,
         site: Arc<Site>,
-        counter: Counter,
         facts: StreamFacts,
     },
 }
@@ -70,7 +76,7 @@ impl Pending {
 impl Request {
     fn subject(&self) -> Subject {
         match self {
-            Request::Connect(_) => Subject::Connect,
+            Request::Connect(_) | Request::Enter { .. } => Subject::Connect,
             Request::Publish { facts, .. } => Subject::Publish(facts.clone()),
             Request::Play { facts, .. } => Subject::Play(facts.clone()),
         }
@@ -79,16 +85,34 @@ impl Request {
     fn site<'a>(&'a self, connected: &'a Arc<Site>) -> &'a Arc<Site> {
         match self {
             Request::Connect(_) => connected,
-            Request::Publish { site, .. } | Request::Play { site, .. } => site,
+            Request::Enter { site, .. } | Request::Publish { site, .. } | Request::Play { site, .. } => site,
+        }
+    }
+
+    /// The virtual host of which the client is a guest for this, if that is not the one of `connect`.
+    fn entering(&self) -> Option<&str> {
+        match self {
+            Request::Enter { site, .. } => Some(&site.name),
+            _ => None,
         }
     }
 
     fn is_asked(&self, site: &Site) -> bool {
         let asks = &site.config.asks;
         match self {
-            Request::Connect(_) => asks.connect,
+            Request::Connect(_) | Request::Enter { .. } => asks.connect,
             Request::Publish { .. } => asks.publish,
             Request::Play { .. } => asks.play,
+        }
+    }
+
+    /// A refusal in the words of what was asked for.
+    fn refusal(&self, words: String) -> Rejection {
+        match self {
+            Request::Connect(_) => Rejection::connect_rejected(words),
+            Request::Enter { wanted, .. } => wanted.refusal(words),
+            Request::Publish { .. } => Rejection::publish_denied(words),
+            Request::Play { .. } => Rejection::play_denied(words),
         }
     }
 }
@@ -137,17 +161,21 @@ impl Conn {
     }
 
     fn withdraw(&mut self, pending: &Pending) {
-        if pending.traversing {
-            return;
+        if !pending.traversing {
+            self.came_to_nothing(&pending.request);
         }
-        let subject = pending.request.subject();
+    }
+
+    /// Tells whoever was asked about a request, and did not refuse it, that it will not be.
+    fn came_to_nothing(&mut self, request: &Request) {
+        let subject = request.subject();
         let closed = matches!(subject, Subject::Connect).then(|| Closed {
-            reason: crate::session::CloseReason::Rejected("NetConnection.Connect.Rejected"),
+            reason: CloseReason::Rejected(request.refusal(String::new()).code),
             received: self.session.received(),
             sent: self.session.outbound().written(),
             duration: self.session.now().saturating_duration_since(self.start),
         });
-        self.tell(Some(subject), closed);
+        self.tell(request.entering(), Some(subject), closed);
     }
 
     /// Grants a request, or asks the outside whether to.
@@ -155,117 +183,170 @@ impl Conn {
         let traverses = request.site(&self.site).config.asks.traverse;
         match request.subject() {
             Subject::Publish(facts) | Subject::Play(facts) if traverses => {
-                self.ask(now, request, Subject::Traverse(facts));
+                self.ask(now, request, Subject::Traverse(facts), None);
             }
-            _ => self.grant_or_ask_here(now, request),
+            _ => self.grant_or_ask_here(now, request, None),
         }
     }
 
     /// The same when the server upstream, if there is one, has said yes.
-    fn grant_or_ask_here(&mut self, now: Instant, request: Request) {
+    fn grant_or_ask_here(&mut self, now: Instant, request: Request, question: Option<Question>) {
         if request.is_asked(request.site(&self.site)) {
             let subject = request.subject();
-            self.ask(now, request, subject);
+            self.ask(now, request, subject, question);
         } else {
             self.grant(now, request, false);
         }
     }
 
-    fn ask(&mut self, now: Instant, request: Request, subject: Subject) {
-        let time = request.site(&self.site).config.asks.timeout.min(LONGEST);
+    /// Asks, if there is a place among the questions; or goes on with the place of the question before.
+    fn ask(&mut self, now: Instant, request: Request, subject: Subject, question: Option<Question>) {
+        let site = request.site(&self.site);
+        let address = self.peer().map(|peer| peer.ip());
+        let timeout = site.config.asks.timeout;
+        let question = match question {
+            Some(question) => Ok(question),
+            None => site.question(address).map_err(|refusal| request.refusal(refusal.to_string())),
+        };
+        let question = match self.ruled_besides(now, Step::Question, question) {
+            Ok(question) => question,
+            Err(rejection) => return self.reject(request, &rejection),
+        };
+        let time = timeout.min(LONGEST);
         let patience = Patience::new(now, time);
         self.session.answer_takes(time);
         let id = self.server.next_ask();
         let traversing = matches!(subject, Subject::Traverse(_));
-        let ask = Ask { id, deadline: patience.end(), subject, client: self.facts() };
-        self.actions.push_back(Action::Ask(Box::new(ask)));
-        self.pending = Some(Box::new(Pending { id, patience, traversing, request }));
+        let client = self.facts_in(request.entering());
+        self.actions.push_back(Action::Ask(Box::new(Ask { id, deadline: patience.end(), subject, client })));
+        self.pending = Some(Box::new(Pending { id, patience, traversing, request, _question: question }));
     }
 
     fn decide(&mut self, now: Instant, pending: Pending, verdict: Verdict) {
-        let Pending { traversing, request, .. } = pending;
+        let Pending { traversing, request, _question: question, .. } = pending;
         let rejection = match verdict {
-            Verdict::Allow if traversing => return self.grant_or_ask_here(now, request),
+            Verdict::Allow if traversing => return self.grant_or_ask_here(now, request, Some(question)),
             Verdict::Allow => return self.grant(now, request, true),
-            Verdict::Deny(words) => match &request {
-                Request::Connect(_) => Rejection::connect_rejected(words),
-                Request::Publish { .. } => Rejection::publish_denied(words),
-                Request::Play { .. } => Rejection::play_denied(words),
-            },
+            Verdict::Deny(words) => request.refusal(words),
             Verdict::Redirect(url) => Rejection::redirect(url),
         };
+        self.reject(request, &rejection);
+    }
+
+    fn reject(&mut self, request: Request, rejection: &Rejection) {
         match request {
-            Request::Connect(request) => self.session.reject(request, &rejection),
-            Request::Publish { request, .. } => self.session.reject(request, &rejection),
-            Request::Play { request, .. } => self.session.reject(request, &rejection),
+            Request::Connect(request) => self.session.reject(request, rejection),
+            Request::Enter { wanted, .. } => wanted.reject(&mut self.session, rejection),
+            Request::Publish { request, .. } => self.session.reject(request, rejection),
+            Request::Play { request, .. } => self.session.reject(request, rejection),
         }
     }
 
+    /// Refused by ourselves, after all. If it was asked about, it had been granted: they hear that it came to nothing.
+    fn refuse(&mut self, request: Request, asked: bool, rejection: &Rejection) {
+        if asked {
+            self.came_to_nothing(&request);
+        }
+        self.reject(request, rejection);
+    }
+
+    /// Grants a request, if there is room for it: the first to come here has it.
     fn grant(&mut self, now: Instant, request: Request, asked: bool) {
         match request {
-            Request::Connect(request) => {
-                if let Some(client) = &mut self.client {
-                    client.asked = asked;
+            Request::Connect(request) => self.grant_connect(now, request, asked),
+            Request::Enter { wanted, site } => {
+                let place = site.enter().map_err(|refusal| wanted.refusal(refusal.to_string()));
+                match self.ruled_besides(now, Step::Enter, place) {
+                    Ok(place) => {
+                        self.entered.push(Entered { vhost: site.name.clone(), asked, _place: place });
+                        self.want(now, wanted);
+                    }
+                    Err(rejection) => self.refuse(Request::Enter { wanted, site }, asked, &rejection),
                 }
-                self.session.set_config(self.site.session.clone());
-                self.session.accept(request);
             }
-            Request::Publish { request, claim, site, counter, facts } => {
-                let key = claim.key().clone();
+            Request::Publish { request, site, credentials, facts } => {
+                let (config, key) = (&site.config, &facts.key);
                 let granted = if self.server.is_draining() {
                     Err(Rejection::publish_denied(Refusal::Draining.to_string()))
                 } else {
-                    claim.begin().map_err(|Busy| Rejection::stream_in_use(key.stream()))
+                    let admitted = site.hub.admit_publisher(key, &credentials, config.conflict, &config.limits);
+                    admitted.map_err(|error| not_admitted(&error, key))
                 };
-                let publisher = match self.ruled(now, granted) {
-                    Ok(publisher) => publisher,
+                match self.ruled(now, granted) {
+                    Ok(publisher) => self.begin_publishing(now, request, publisher, site, asked.then_some(facts)),
                     Err(rejection) => {
-                        if asked {
-                            self.tell(Some(Subject::Publish(facts)), None);
-                        }
-                        return self.session.reject(request, &rejection);
+                        self.refuse(Request::Publish { request, site, credentials, facts }, asked, &rejection);
                     }
-                };
-                self.attach(Role::Publisher, publisher.stream_id(), key, Some(request.client()));
-                let asked = asked.then_some(facts);
-                let stream_id = request.stream_id();
-                // One is what nearly every connection has.
-                self.publishing.reserve_exact(1);
-                let publishing = Publishing::new(now, stream_id, publisher, &site, counter, asked);
-                // Who was told that the stream is over is told that it goes on.
-                if publishing.is_played(self.watch.is_some()) {
-                    self.actions.push_back(Action::Wake(publishing.stream()));
                 }
-                self.publishing.push(publishing);
-                self.session.accept(request);
             }
-            Request::Play { request, key, site, counter, facts } => {
-                let player = site.hub.play(&key);
-                let stream = player.stream_id();
-                self.attach(Role::Player, stream, key, None);
-                if !self.plays(stream) {
-                    self.actions.push_back(Action::Subscribe(stream));
+            Request::Play { request, site, facts } => {
+                let admitted = site.hub.admit_player(&facts.key, &site.config.limits);
+                let granted = admitted.map_err(|refusal| Rejection::play_denied(refusal.to_string()));
+                match self.ruled_besides(now, Step::Play, granted) {
+                    Ok(player) => self.begin_playing(&site, request, player, asked.then_some(facts)),
+                    Err(rejection) => self.refuse(Request::Play { request, site, facts }, asked, &rejection),
                 }
-                let understands =
-                    self.session.capabilities().is_some_and(|capabilities| capabilities.has(Capabilities::MULTITRACK));
-                let mut playing = Playing::new(&request, player, understands, site, counter, asked.then_some(facts));
-                if self.drained.is_some() {
-                    playing.finish();
-                }
-                self.playing.reserve_exact(1);
-                self.playing.push(playing);
-                self.session.accept(request);
             }
         }
     }
 
-    fn attach(
+    fn grant_connect(&mut self, now: Instant, request: ConnectRequest, asked: bool) {
+        let place = self.site.enter().map_err(|refusal| Rejection::connect_rejected(refusal.to_string()));
+        let place = match self.ruled_besides(now, Step::Connect, place) {
+            Ok(place) => place,
+            Err(rejection) => return self.refuse(Request::Connect(request), asked, &rejection),
+        };
+        if let Some(client) = &mut self.client {
+            client.asked = asked;
+            client.place = Some(place);
+        }
+        self.session.set_config(self.site.session.clone());
+        self.session.accept(request);
+    }
+
+    fn begin_publishing(
         &mut self,
-        role: Role,
-        stream: crate::hub::StreamId,
-        key: StreamKey,
-        client: Option<crate::session::ClientKind>,
+        now: Instant,
+        request: PublishRequest,
+        publisher: Publisher,
+        site: Arc<Site>,
+        asked: Option<StreamFacts>,
     ) {
+        let (stream, key) = (publisher.stream_id(), publisher.key().clone());
+        self.attach(Role::Publisher, stream, key, Some(request.client()));
+        self.go_by(&site);
+        let stream_id = request.stream_id();
+        // One is what nearly every connection has.
+        self.publishing.reserve_exact(1);
+        let publishing = Publishing::new(now, stream_id, publisher, site, asked);
+        // Who was told that the stream is over is told that it goes on.
+        if publishing.is_played(self.watch.is_some()) {
+            self.actions.push_back(Action::Wake(publishing.stream()));
+        }
+        self.allowance.begin(now, publishing.rate(), &self.publishing);
+        self.publishing.push(publishing);
+        self.session.accept(request);
+    }
+
+    fn begin_playing(&mut self, site: &Arc<Site>, request: PlayRequest, player: Player, asked: Option<StreamFacts>) {
+        let (stream, key) = (player.stream_id(), player.key().clone());
+        self.attach(Role::Player, stream, key, None);
+        if !self.plays(stream) {
+            self.actions.push_back(Action::Subscribe(stream));
+        }
+        self.go_by(site);
+        let capabilities = self.session.capabilities();
+        let understands = capabilities.is_some_and(|capabilities| capabilities.has(Capabilities::MULTITRACK));
+        let mut playing = Playing::new(&request, player, understands, site.clone(), asked);
+        if self.drained.is_some() {
+            playing.finish();
+        }
+        self.playing.reserve_exact(1);
+        self.playing.push(playing);
+        self.session.accept(request);
+    }
+
+    fn attach(&mut self, role: Role, stream: StreamId, key: StreamKey, client: Option<ClientKind>) {
         let agent = self.client.as_ref().and_then(|client| client.agent.clone());
         let attachment = Attachment { role, stream, key, client, agent, peer: self.peer() };
         self.actions.push_back(Action::Attach(attachment));
@@ -277,7 +358,8 @@ impl Conn {
         now: Instant,
         action: policy::Action,
         site: &Arc<Site>,
-        target: &Target,
+        key: &StreamKey,
+        params: &Params,
     ) -> Result<(), Refusal> {
         if self.server.is_draining() {
             return Err(Refusal::Draining);
@@ -287,10 +369,9 @@ impl Conn {
         let page_url = self.client.as_ref().and_then(|client| client.page_url.as_deref());
         config.refer.check(action, page_url)?;
         if let Some(token) = &config.token {
-            let (signature, expires) = (target.params().get("token"), target.params().get("expires"));
+            let (signature, expires) = (params.get("token"), params.get("expires"));
             let unix_time = self.server.unix_time(now);
-            let (app, stream) = (target.app(), target.stream());
-            token.check(action, app, stream, signature.as_deref(), expires.as_deref(), unix_time)?;
+            token.check(action, key, signature.as_deref(), expires.as_deref(), unix_time)?;
         }
         Ok(())
     }
@@ -305,19 +386,24 @@ impl Conn {
         }
     }
 
-    pub(super) fn tell(&mut self, subject: Option<Subject>, closed: Option<Closed>) {
+    /// Tells the outside that something is over: in a virtual host that the client had entered, or that of `connect`.
+    pub(super) fn tell(&mut self, entered: Option<&str>, subject: Option<Subject>, closed: Option<Closed>) {
         if let Some(subject) = subject {
-            let notice = Notice { subject, client: self.facts(), closed };
+            let notice = Notice { subject, client: self.facts_in(entered), closed };
             self.actions.push_back(Action::Tell(Box::new(notice)));
         }
     }
 
     /// What is known of the client.
     pub fn facts(&self) -> ClientFacts {
+        self.facts_in(None)
+    }
+
+    fn facts_in(&self, entered: Option<&str>) -> ClientFacts {
         let mut facts = ClientFacts {
             connection: self.id,
             address: self.peer(),
-            vhost: self.site.name.clone(),
+            vhost: entered.unwrap_or(&self.site.name).to_owned(),
             ..ClientFacts::default()
         };
         if let Some(client) = &self.client {
@@ -330,5 +416,13 @@ impl Conn {
             facts.arguments.clone_from(&client.arguments);
         }
         facts
+    }
+}
+
+/// The words for a name that is taken, or a limit.
+pub(super) fn not_admitted(error: &NotAdmitted, key: &StreamKey) -> Rejection {
+    match error {
+        NotAdmitted::Busy(_) => Rejection::stream_in_use(key.stream()),
+        NotAdmitted::Refused(refusal) => Rejection::publish_denied(refusal.to_string()),
     }
 }

@@ -22,10 +22,12 @@
 //! missed, left out and ignored.
 
 mod action;
+mod allowance;
 mod ask;
 mod bandwidth;
 mod budget;
 mod config;
+mod enter;
 mod grant;
 mod leisure;
 mod local;
@@ -61,10 +63,12 @@ use crate::session::{self, CloseReason, Outbound, Rejection, Session, TimeoutKin
 use crate::source::Gap;
 use crate::stats::{ConnStats, ConnStatsView};
 use crate::url::{self, StreamKey};
+use allowance::Allowance;
+use enter::Entered;
 use grant::Pending;
 use player::Playing;
 use publisher::Publishing;
-use site::{Counter, Site};
+use site::{Place, Site};
 use steady::Standing;
 
 /// One connection with all it is attached to.
@@ -88,6 +92,12 @@ pub struct Conn {
     check: Option<Box<BandwidthCheck>>,
     publishing: Vec<Publishing>,
     playing: Vec<Playing>,
+    /// What it may send as long as it publishes.
+    allowance: Allowance,
+    /// The virtual hosts that it was let in to beside its own.
+    entered: Vec<Entered>,
+    /// The virtual hosts whose settings the session goes by, in the order of their names; none is its own alone.
+    goes_by: Vec<String>,
     actions: VecDeque<Action>,
     /// What publishers and players of this connection that have ended leave for the report.
     past: Past,
@@ -120,8 +130,8 @@ struct Client {
     arguments: Vec<Value>,
     /// True if the outside was asked and has not refused: it is to hear of the end.
     asked: bool,
-    /// Its place among the connections of its virtual host.
-    _counter: Option<Counter>,
+    /// Its place among the connections of its virtual host, once `connect` is granted.
+    place: Option<Place>,
 }
 
 impl Client {
@@ -134,7 +144,7 @@ impl Client {
             agent: info.flash_ver.clone(),
             arguments: info.arguments.clone(),
             asked: false,
-            _counter: None,
+            place: None,
         }
     }
 }
@@ -159,6 +169,9 @@ impl Conn {
             check: None,
             publishing: Vec::new(),
             playing: Vec::new(),
+            allowance: Allowance::default(),
+            entered: Vec::new(),
+            goes_by: Vec::new(),
             standing: Standing::Unknown,
             actions: VecDeque::new(),
             past: Past::default(),
@@ -178,8 +191,7 @@ impl Conn {
     /// Takes bytes from the peer, cut anywhere. What is wrong with them shows in [`Output::Closed`].
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
         self.note(now, Call::Input(bytes));
-        // The session remembers the error and comes to Closed with it.
-        let _ = self.session.handle_input(now, bytes);
+        self.hear(now, bytes);
         self.stats.received(now, bytes.len());
     }
 
@@ -292,6 +304,7 @@ impl Conn {
         self.publishing.clear();
         self.playing.clear();
         self.actions.clear();
+        self.entered.clear();
         (self.pending, self.client) = (None, None);
         streams
     }
@@ -408,9 +421,10 @@ impl Conn {
             self.past.role = Some(Role::Publisher);
             self.past.malformed += publishing.malformed();
             let told = publishing.end(now);
+            self.allowance.end(now, &self.publishing);
             self.actions.push_back(Action::Detach { role: Role::Publisher, stream });
             self.actions.push_back(Action::Wake(stream));
-            self.tell(told.map(Subject::Publish), None);
+            self.tell(None, told.map(Subject::Publish), None);
         }
     }
 
@@ -423,7 +437,7 @@ impl Conn {
             self.past.left_out.add(playing.left_out());
             let told = playing.take_asked();
             self.detach_player(playing.stream());
-            self.tell(told.map(Subject::Play), None);
+            self.tell(None, told.map(Subject::Play), None);
         }
     }
 
@@ -448,14 +462,15 @@ impl Conn {
         while let Some(playing) = self.playing.first() {
             self.stop_playing(playing.stream_id());
         }
+        let closed = Closed {
+            reason: close.reason.clone(),
+            received: self.session.received(),
+            sent: self.session.outbound().written(),
+            duration: now.saturating_duration_since(self.start),
+        };
+        self.leave_hosts(&closed);
         if self.client.as_mut().is_some_and(|client| std::mem::take(&mut client.asked)) {
-            let closed = Closed {
-                reason: close.reason.clone(),
-                received: self.session.received(),
-                sent: self.session.outbound().written(),
-                duration: now.saturating_duration_since(self.start),
-            };
-            self.tell(Some(Subject::Connect), Some(closed));
+            self.tell(None, Some(Subject::Connect), Some(closed));
         }
         self.client = None;
     }

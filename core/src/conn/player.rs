@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use super::LeftOut;
 use super::ask::StreamFacts;
-use super::site::{Counter, Site};
+use super::site::Site;
 use crate::capture::{Draw, Watch};
 use crate::command::reply::{self, Level};
 use crate::flow::Patience;
@@ -45,7 +45,6 @@ pub(super) struct Playing {
     /// True until it was served after a pause: what it missed meanwhile was its own wish.
     resumed: bool,
     left_out: LeftOut,
-    _counter: Counter,
 }
 
 /// How long to play, in milliseconds of the stream's time. RTMP 1.0 §7.2.2.1 says seconds, but librtmp, the one client
@@ -100,7 +99,6 @@ impl Playing {
         player: Player,
         understands_multitrack: bool,
         site: Arc<Site>,
-        counter: Counter,
         asked: Option<StreamFacts>,
     ) -> Self {
         Playing {
@@ -117,7 +115,6 @@ impl Playing {
             finished: false,
             resumed: false,
             left_out: LeftOut::default(),
-            _counter: counter,
             paused: false,
             audio: true,
             video: VideoState::On,
@@ -133,6 +130,11 @@ impl Playing {
 
     pub(super) fn stream_id(&self) -> u32 {
         self.stream_id
+    }
+
+    /// The virtual host it is of.
+    pub(super) fn site(&self) -> &Arc<Site> {
+        &self.site
     }
 
     pub(super) fn key(&self) -> &StreamKey {

@@ -3,10 +3,10 @@ use std::time::{Duration, Instant};
 
 use super::ask::StreamFacts;
 use super::leisure::{self, Inflow};
-use super::site::{Counter, Site};
+use super::site::Site;
 use crate::hub::{Publisher, StreamId, Superseded};
 use crate::message::Message;
-use crate::policy::{RateMeter, Refusal};
+use crate::policy::{Rate, RateMeter, Refusal};
 use crate::url::StreamKey;
 
 /// The longest time without players that is waited for.
@@ -19,6 +19,7 @@ pub(super) struct Publishing {
     stream_id: u32,
     publisher: Publisher,
     inflow: Inflow,
+    /// Of its own media; what else the connection sends is held against the rates of all its publishers together.
     meter: Option<RateMeter>,
     /// True once it is told that it is not heard any more.
     stopped: bool,
@@ -26,7 +27,7 @@ pub(super) struct Publishing {
     idle: Option<Idle>,
     /// What the outside was asked about it, if it was: it is to hear of the end.
     asked: Option<StreamFacts>,
-    _counter: Option<Counter>,
+    site: Arc<Site>,
 }
 
 #[derive(Debug)]
@@ -49,8 +50,7 @@ impl Publishing {
         now: Instant,
         stream_id: u32,
         mut publisher: Publisher,
-        site: &Arc<Site>,
-        counter: Option<Counter>,
+        site: Arc<Site>,
         asked: Option<StreamFacts>,
     ) -> Self {
         publisher.begun(now);
@@ -58,16 +58,7 @@ impl Publishing {
         // Within bounds in which looking neither spins nor leads out of the clock's range.
         let limit = site.config.idle_publisher.map(|limit| limit.clamp(Duration::from_secs(1), LONGEST));
         let idle = limit.map(|limit| Idle { limit, since: Some(now), next_look: now + limit });
-        Publishing {
-            stream_id,
-            publisher,
-            inflow: Inflow::default(),
-            meter,
-            stopped: false,
-            idle,
-            asked,
-            _counter: counter,
-        }
+        Publishing { stream_id, publisher, inflow: Inflow::default(), meter, stopped: false, idle, asked, site }
     }
 
     pub(super) fn stream_id(&self) -> u32 {
@@ -80,6 +71,16 @@ impl Publishing {
 
     pub(super) fn stream(&self) -> StreamId {
         self.publisher.stream_id()
+    }
+
+    /// The virtual host it is of.
+    pub(super) fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
+    /// What it may send.
+    pub(super) fn rate(&self) -> Option<Rate> {
+        self.meter.as_ref().map(RateMeter::rate)
     }
 
     /// Nothing is heard after the first error, which is told once: what follows a message that was left out cannot be

@@ -2,31 +2,26 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::ask::StreamFacts;
-use super::grant::Request;
+use super::enter::Wanted;
+use super::grant::{Request, not_admitted};
 use super::player::Playing;
 use super::publisher::{Publishing, Stopped};
-use super::site::{Counter, Site};
-use super::{Client, Conn};
+use super::site::Site;
+use super::{Client, Conn, VhostConfig};
 use crate::command::ConnectInfo;
-use crate::hub::{Busy, Claim, Conflict};
+use crate::hub::Conflict;
 use crate::message::Message;
-use crate::policy::{Action, Counted, Refusal};
-use crate::session::{CloseReason, ConnectRequest, Event, PlayRequest, PublishRequest, Rejection};
+use crate::policy::{Action, Refusal};
+use crate::session::{CloseReason, ConnectRequest, Event, Rejection};
 use crate::url::{self, StreamKey, Target};
 
-/// All that a `publish` which no rule forbids will need; what it holds goes back if it comes to nothing.
-struct MayPublish {
-    claim: Claim,
-    site: Arc<Site>,
-    counter: Option<Counter>,
-    facts: StreamFacts,
-}
+/// The virtual host, the name and the URL of a stream.
+type Found = (Arc<Site>, StreamKey, Target);
 
-/// The same for a `play`.
-struct MayPlay {
-    key: StreamKey,
+/// What a request that no rule forbids will need.
+struct May {
     site: Arc<Site>,
-    counter: Counter,
+    credentials: Box<str>,
     facts: StreamFacts,
 }
 
@@ -37,8 +32,8 @@ impl Conn {
             // Said before the session was closed and not looked at yet: nothing is granted any more.
             Event::Connect(_) | Event::Publish(_) | Event::Play(_) if self.session.is_closing() => {}
             Event::Connect(request) => self.connect(now, request),
-            Event::Publish(request) => self.publish(now, request),
-            Event::Play(request) => self.play(now, request),
+            Event::Publish(request) => self.want(now, Wanted::Publish(request)),
+            Event::Play(request) => self.want(now, Wanted::Play(request)),
             Event::Media(message) => self.media(now, message),
             Event::Measured { command, bytes } => self.measured(now, command.as_ref(), bytes),
             Event::ClearMetadata { stream_id } => {
@@ -77,71 +72,70 @@ impl Conn {
         }
     }
 
-    fn publish(&mut self, now: Instant, request: PublishRequest) {
-        let granted = self.may_publish(now, request.name());
-        match self.ruled(now, granted) {
-            Ok(MayPublish { claim, site, counter, facts }) => {
-                self.grant_or_ask(now, Request::Publish { request, claim, site, counter, facts });
+    /// Somebody wants a stream: of a virtual host that it has to be let in to first, or is in already.
+    pub(super) fn want(&mut self, now: Instant, wanted: Wanted) {
+        let target = self.target(wanted.name());
+        if let Ok((site, ..)) = &target
+            && !self.is_in(site)
+        {
+            let site = site.clone();
+            return self.enter(now, site, wanted);
+        }
+        match wanted {
+            Wanted::Publish(request) => {
+                let target = target.map_err(Rejection::bad_publish_name);
+                let granted = target.and_then(|target| self.may_publish(now, target));
+                match self.ruled(now, granted) {
+                    Ok(May { site, credentials, facts }) => {
+                        self.grant_or_ask(now, Request::Publish { request, site, credentials, facts });
+                    }
+                    Err(rejection) => self.session.reject(request, &rejection),
+                }
             }
-            Err(rejection) => self.session.reject(request, &rejection),
+            Wanted::Play(request) => {
+                let target = target.map_err(Rejection::bad_play_name);
+                let granted = target.and_then(|target| self.may_play(now, target));
+                match self.ruled(now, granted) {
+                    Ok(May { site, facts, .. }) => self.grant_or_ask(now, Request::Play { request, site, facts }),
+                    Err(rejection) => self.session.reject(request, &rejection),
+                }
+            }
         }
     }
 
-    fn play(&mut self, now: Instant, request: PlayRequest) {
-        let granted = self.may_play(now, &request.arguments().name);
-        match self.ruled(now, granted) {
-            Ok(MayPlay { key, site, counter, facts }) => {
-                self.grant_or_ask(now, Request::Play { request, key, site, counter, facts });
-            }
-            Err(rejection) => self.session.reject(request, &rejection),
-        }
-    }
-
+    /// Like the two below, takes nothing: who is refused anyway is not asked about, and all else is seen at the grant.
     fn may_connect(&self, info: &ConnectInfo) -> Result<(Client, Arc<Site>), Rejection> {
         let urls = url::Connect::parse(info.tc_url.as_deref(), info.app.as_deref())
             .map_err(|error| Rejection::invalid_app(error.to_string()))?;
-        let mut client = Client::new(urls, info);
+        let client = Client::new(urls, info);
         let refused = |refusal: Refusal| Rejection::connect_rejected(refusal.to_string());
         let site = self.server.site(client.urls.vhost()).map_err(|refusal| match client.urls.tc_url_error() {
             Some(error) => Rejection::connect_rejected(format!("{refusal}; {error}")),
             None => refused(refusal),
         })?;
-        client._counter = Some(site.count(Counted::Connections).map_err(refused)?);
+        site.check_connections().map_err(refused)?;
         Ok((client, site))
     }
 
-    fn may_publish(&self, now: Instant, name: &str) -> Result<MayPublish, Rejection> {
-        let (site, key, target) = self.target(name).map_err(Rejection::bad_publish_name)?;
+    fn may_publish(&self, now: Instant, (site, key, target): Found) -> Result<May, Rejection> {
         let refused = |refusal: Refusal| Rejection::publish_denied(refusal.to_string());
-        self.check(now, Action::Publish, &site, &target).map_err(refused)?;
-        let conflict = site.config.conflict;
+        self.check(now, Action::Publish, &site, &key, target.params()).map_err(refused)?;
+        let VhostConfig { conflict, limits, .. } = &site.config;
         let credentials = match conflict {
             Conflict::Reject => "",
             Conflict::TakeOver => target.params().raw("token").unwrap_or_default(),
         };
-        // The name first, then the question: who is refused because the name is taken is not asked about.
-        let claim = site.hub.claim(&key, credentials, conflict);
-        let claim = claim.map_err(|Busy| Rejection::stream_in_use(key.stream()))?;
-        site.check_streams(&key).map_err(refused)?;
-        let counter = match claim.takes_over() {
-            true => None,
-            false => Some(site.count(Counted::Publishers).map_err(refused)?),
-        };
-        let facts = StreamFacts { key, params: target.params().to_query() };
-        Ok(MayPublish { claim, site, counter, facts })
+        let admitted = site.hub.may_publish(&key, credentials, *conflict, limits);
+        admitted.map_err(|error| not_admitted(&error, &key))?;
+        let (credentials, params) = (credentials.into(), target.params().to_query());
+        Ok(May { site, credentials, facts: StreamFacts { key, params } })
     }
 
-    fn may_play(&self, now: Instant, name: &str) -> Result<MayPlay, Rejection> {
-        let (site, key, target) = self.target(name).map_err(Rejection::bad_play_name)?;
+    fn may_play(&self, now: Instant, (site, key, target): Found) -> Result<May, Rejection> {
         let refused = |refusal: Refusal| Rejection::play_denied(refusal.to_string());
-        self.check(now, Action::Play, &site, &target).map_err(refused)?;
-        let counter = site.count(Counted::Players).map_err(refused)?;
-        let players = site.hub.player_count(&key);
-        site.config.limits.check(Counted::StreamPlayers, players).map_err(refused)?;
-        // Who waits for a publisher makes a stream, too.
-        site.check_streams(&key).map_err(refused)?;
-        let facts = StreamFacts { key: key.clone(), params: target.params().to_query() };
-        Ok(MayPlay { key, site, counter, facts })
+        self.check(now, Action::Play, &site, &key, target.params()).map_err(refused)?;
+        site.hub.may_play(&key, &site.config.limits).map_err(refused)?;
+        Ok(May { site, credentials: Box::default(), facts: StreamFacts { key, params: target.params().to_query() } })
     }
 
     fn media(&mut self, now: Instant, message: Message) {
@@ -162,7 +156,7 @@ impl Conn {
 
     /// The stream that a name means on this connection, and its virtual host: the one of `connect`, unless the name
     /// asks for another.
-    fn target(&self, name: &str) -> Result<(Arc<Site>, StreamKey, Target), String> {
+    fn target(&self, name: &str) -> Result<Found, String> {
         let client = self.client.as_deref().ok_or("nothing is connected")?;
         let target = client.urls.target(name).map_err(|error| error.to_string())?;
         let site = self.server.site(target.vhost()).map_err(|refusal| refusal.to_string())?;

@@ -21,7 +21,8 @@ impl Conn {
             Ok(site) => {
                 // Requests that wait for a verdict are not granted yet.
                 if let Some(pending) = &mut self.pending
-                    && let Request::Publish { site, .. } | Request::Play { site, .. } = pending.request_mut()
+                    && let Request::Enter { site, .. } | Request::Publish { site, .. } | Request::Play { site, .. } =
+                        pending.request_mut()
                     && let Ok(now) = self.server.site_named(&site.name)
                 {
                     *site = now;
@@ -51,6 +52,8 @@ impl Conn {
         match self.pending.as_deref().map(|pending| pending.request()) {
             Some(Request::Publish { facts, .. }) => self.may_go_on(Action::Publish, &facts.key)?,
             Some(Request::Play { facts, .. }) => self.may_go_on(Action::Play, &facts.key)?,
+            // Of what it wants there nothing was looked at yet.
+            Some(Request::Enter { site, .. }) => _ = self.server.site_named(&site.name)?,
             Some(Request::Connect(_)) | None => {}
         }
         Ok(site)

@@ -1,12 +1,14 @@
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::{Config, VhostConfig};
 use crate::bandwidth::{Gate, TooSoon};
 use crate::hub::Hub;
-use crate::policy::{Counted, Refusal, Usage, Vhosts};
+use crate::policy::{Counted, Questions, Refusal, Vhosts};
 use crate::session::SessionConfig;
-use crate::url::{DEFAULT_VHOST, StreamKey};
+use crate::url::DEFAULT_VHOST;
 
 /// A virtual host at work.
 #[derive(Debug)]
@@ -19,35 +21,40 @@ pub(super) struct Site {
     counts: Arc<Counts>,
 }
 
-/// What is counted of a virtual host, whatever its settings come to be.
+/// What is counted of a virtual host, whatever its settings come to be. Streams, publishers and players are counted by the
+/// hub.
 #[derive(Debug)]
 struct Counts {
-    usage: Mutex<Usage>,
+    connections: AtomicUsize,
+    questions: Mutex<Questions>,
     /// How often the bandwidth check may be made.
     gate: Mutex<Gate>,
 }
 
-/// One of what is counted of a site. Dropping it gives it back.
+/// A place among the connections of a virtual host. Dropping it gives it back.
 #[derive(Debug)]
-pub(super) struct Counter {
+pub(super) struct Place(Arc<Counts>);
+
+/// A place among its questions, likewise.
+#[derive(Debug)]
+pub(super) struct Question {
     counts: Arc<Counts>,
-    counted: Counted,
+    address: Option<IpAddr>,
 }
 
 impl Counts {
     fn new(config: &VhostConfig) -> Self {
-        let (usage, gate) = (Usage::new(config.limits), Gate::new(interval(config)));
-        Counts { usage: Mutex::new(usage), gate: Mutex::new(gate) }
+        let gate = Mutex::new(Gate::new(interval(config)));
+        Counts { connections: AtomicUsize::new(0), questions: Mutex::default(), gate }
     }
 
-    /// Who is there stays, whatever the limits are now.
+    /// Whatever the limits are now, who is there stays.
     fn reconfigure(&self, config: &VhostConfig) {
-        self.usage().set_limits(config.limits);
         self.gate().set_interval(interval(config));
     }
 
-    fn usage(&self) -> MutexGuard<'_, Usage> {
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    fn questions(&self) -> MutexGuard<'_, Questions> {
+        self.questions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn gate(&self) -> MutexGuard<'_, Gate> {
@@ -65,41 +72,59 @@ impl Site {
         self.counts.gate().admit(now)
     }
 
-    /// Counts one more.
+    /// Whether there may be one more connection.
     ///
     /// # Errors
     /// There are as many as there may be.
-    pub(super) fn count(&self, counted: Counted) -> Result<Counter, Refusal> {
-        self.counts.usage().try_add(counted)?;
-        Ok(Counter { counts: self.counts.clone(), counted })
+    pub(super) fn check_connections(&self) -> Result<(), Refusal> {
+        self.config.limits.check(Counted::Connections, self.counts.connections.load(Ordering::Relaxed))
     }
 
-    /// Whether there may be this stream, beside the others of this virtual host.
+    /// Counts one more connection.
     ///
     /// # Errors
     /// There are as many as there may be.
-    pub(super) fn check_streams(&self, key: &StreamKey) -> Result<(), Refusal> {
+    pub(super) fn enter(&self) -> Result<Place, Refusal> {
         let limits = &self.config.limits;
-        // Counting takes a look at each of them.
-        limits.streams.map_or(Ok(()), |_| limits.check(Counted::Streams, self.hub.streams_beside(key)))
+        let one_more = |present: usize| limits.check(Counted::Connections, present).ok().map(|()| present + 1);
+        let connections = &self.counts.connections;
+        match connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
+            Ok(_) => Ok(Place(self.counts.clone())),
+            Err(_) => Err(Refusal::Limit(Counted::Connections)),
+        }
     }
-}
 
-impl Site {
+    /// Counts one more question, asked about a client at this address.
+    ///
+    /// # Errors
+    /// There are as many as there may be, or as many of its.
+    pub(super) fn question(&self, address: Option<IpAddr>) -> Result<Question, Refusal> {
+        self.counts.questions().try_add(address, &self.config.limits)?;
+        Ok(Question { counts: self.counts.clone(), address })
+    }
+
     pub(super) fn snapshot(&self) -> VhostSnapshot {
-        let usage = self.counts.usage();
+        let counts = self.hub.counts(&self.name);
         VhostSnapshot {
             name: self.name.clone(),
-            connections: usage.present(Counted::Connections),
-            publishers: usage.present(Counted::Publishers),
-            players: usage.present(Counted::Players),
+            connections: self.counts.connections.load(Ordering::Relaxed),
+            publishers: counts.publishers,
+            players: counts.players,
+            streams: counts.streams,
+            questions: self.counts.questions().open(),
         }
     }
 }
 
-impl Drop for Counter {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.counts.usage().remove(self.counted);
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.counts.questions().remove(self.address);
     }
 }
 
@@ -119,12 +144,16 @@ pub(super) struct Sites {
 pub struct VhostSnapshot {
     /// Its name.
     pub name: String,
-    /// Connections that are past `connect`.
+    /// Connections that are past `connect`, or came over from another virtual host.
     pub connections: usize,
     /// Publishers.
     pub publishers: usize,
     /// Players.
     pub players: usize,
+    /// Streams, those of the program too.
+    pub streams: usize,
+    /// Requests about which the outside is asked.
+    pub questions: usize,
 }
 
 impl Sites {

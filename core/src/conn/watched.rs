@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use super::publisher::Stopped;
 use super::{AskId, Conn};
-use crate::capture::{Call, Script, Watch};
+use crate::capture::{Call, Script, Step, Watch};
 use crate::session::Rejection;
 
 /// Where a connection depends on more than what it is told: on other connections, rules and clocks. A recording notes
@@ -20,6 +20,20 @@ impl Conn {
     pub(super) fn ruled<T>(&mut self, now: Instant, granted: Result<T, Rejection>) -> Result<T, Rejection> {
         let refused = granted.as_ref().err();
         match self.watch.as_mut().and_then(|watch| watch.ruled(now, refused)) {
+            Some(rejection) => Err(rejection),
+            None => granted,
+        }
+    }
+
+    /// A request was refused at a step of which captures from before it was there know nothing: it has no number of its own.
+    pub(super) fn ruled_besides<T>(
+        &mut self,
+        now: Instant,
+        step: Step,
+        granted: Result<T, Rejection>,
+    ) -> Result<T, Rejection> {
+        let refused = granted.as_ref().err();
+        match self.watch.as_mut().and_then(|watch| watch.ruled_besides(now, step, refused)) {
             Some(rejection) => Err(rejection),
             None => granted,
         }

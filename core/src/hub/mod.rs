@@ -35,20 +35,21 @@
 //! Nobody is called back: a hub does not know how a player sleeps. [`Publisher::take_flush`] says when the players of a
 //! [`StreamId`] are to be woken, which is the adapter's to do.
 //!
-//! A name can be claimed before it is known whether the client may publish ([`Hub::claim`]); the [`Claim`] becomes a
-//! publication or gives the name back. With [`Conflict::TakeOver`] the same credentials take a name that is in use.
-//! [`Hub::streams`] lists what is there.
+//! Clients are [admitted](Hub::admit_publisher) within limits, and counted as long as they are there; the program's own
+//! publishers and players are not. With [`Conflict::TakeOver`] the same credentials take a name that is in use.
+//! [`Hub::streams`] lists what is there, [`Hub::counts`] says how many.
 
-mod claim;
+mod admission;
 mod player;
 mod publisher;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-pub use claim::Claim;
+pub use admission::{Counts, NotAdmitted};
 pub use player::{Player, Pulled};
 pub use publisher::Publisher;
 
@@ -159,8 +160,10 @@ pub struct StreamSnapshot {
 #[derive(Debug, Default)]
 struct Registry {
     streams: HashMap<StreamKey, Entry>,
+    /// Of each virtual host that has streams.
+    counts: HashMap<Box<str>, Counts>,
     last_id: u64,
-    last_claim: u64,
+    last_holder: u64,
 }
 
 #[derive(Debug)]
@@ -168,15 +171,19 @@ struct Entry {
     stream: Arc<Stream>,
     holder: Option<Holder>,
     players: usize,
+    /// Those among the players that are clients.
+    clients: usize,
 }
 
 /// Who has the publish lock of a stream.
 #[derive(Debug)]
 struct Holder {
-    /// Names the claim; never used twice.
-    claim: u64,
+    /// Names the publisher; never used twice.
+    number: u64,
     /// Who shows the same may take over.
     credentials: Box<str>,
+    /// False for the program itself, which is not counted.
+    client: bool,
 }
 
 impl Holder {
@@ -240,50 +247,24 @@ impl Hub {
         Hub { shared: self.shared.clone(), census: self.census.clone(), config }
     }
 
-    /// Takes the publish lock of a name and begins to publish. Of two that try at the same time exactly one gets it.
+    /// Takes the publish lock of a name for the program itself and begins to publish. Of two that try at the same time
+    /// exactly one gets it.
     ///
     /// # Errors
     /// Somebody publishes it already.
     pub fn publish(&self, key: &StreamKey) -> Result<Publisher, Busy> {
-        self.claim(key, "", Conflict::Reject)?.begin()
-    }
-
-    /// Claims a name for publishing, before it is known whether the client may. A name that is free is taken at once;
-    /// one that is taken can be claimed by the same `credentials` where that is allowed, and changes hands when the
-    /// claim becomes a publication. Dropping the claim gives up on it.
-    ///
-    /// # Errors
-    /// Somebody publishes it and it cannot be taken over.
-    pub fn claim(&self, key: &StreamKey, credentials: &str, conflict: Conflict) -> Result<Claim, Busy> {
-        let mut registry = self.registry();
-        registry.last_claim += 1;
-        let claim = registry.last_claim;
-        let entry = registry.entry(key, &self.config);
-        match &entry.holder {
-            None => entry.holder = Some(Holder { claim, credentials: credentials.into() }),
-            Some(holder) if conflict == Conflict::TakeOver && holder.accepts(credentials) => {}
-            Some(_) => return Err(Busy),
-        }
-        let stream = entry.stream.clone();
-        drop(registry);
-        Ok(Claim::new(self.clone(), stream, claim, credentials.into()))
-    }
-
-    /// Joins a stream as player, published or not.
-    pub fn play(&self, key: &StreamKey) -> Player {
-        let stream = {
-            let mut registry = self.registry();
-            let entry = registry.entry(key, &self.config);
-            entry.players += 1;
-            entry.stream.clone()
+        let is_free = |registry: &Registry| {
+            let holder = registry.streams.get(key).and_then(|entry| entry.holder.as_ref());
+            holder.map_or(Ok(()), |_| Err(Busy))
         };
-        Player::join(self.clone(), stream)
+        self.begin(key, "", false, is_free)
     }
 
-    /// How many other streams there are of the same virtual host, published or waited for.
-    pub fn streams_beside(&self, key: &StreamKey) -> usize {
-        let registry = self.registry();
-        registry.streams.keys().filter(|other| other.vhost() == key.vhost() && *other != key).count()
+    /// Joins a stream as the program's own player, published or not.
+    pub fn play(&self, key: &StreamKey) -> Player {
+        let joined: Result<Player, Infallible> = self.join(key, false, |_| Ok(()));
+        let Ok(player) = joined;
+        player
     }
 
     /// How many play a stream or wait for it.
@@ -320,31 +301,19 @@ impl Hub {
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Gives back the publish lock if `claim` still has it.
-    fn give_up(&self, key: &StreamKey, claim: u64) {
-        self.release(key, |entry| {
-            entry.holder.take_if(|holder| holder.claim == claim);
-        });
-    }
-
-    /// Gives back what a publisher or player held; forgets the stream when it was the last.
-    fn release(&self, key: &StreamKey, give_back: impl FnOnce(&mut Entry)) {
-        let mut registry = self.registry();
-        if let Some(entry) = registry.streams.get_mut(key) {
-            give_back(entry);
-            if entry.holder.is_none() && entry.players == 0 {
-                registry.streams.remove(key);
-            }
-        }
-    }
 }
 
 impl Registry {
-    fn entry(&mut self, key: &StreamKey, config: &HubConfig) -> &mut Entry {
+    /// The entry of a name, made if there is none, and the counts of its virtual host.
+    fn entry(&mut self, key: &StreamKey, config: &HubConfig) -> (&mut Entry, &mut Counts) {
         let last_id = &mut self.last_id;
-        self.streams.entry(key.clone()).or_insert_with(|| {
+        if !self.counts.contains_key(key.vhost()) {
+            self.counts.insert(key.vhost().into(), Counts::default());
+        }
+        let counts = self.counts.get_mut(key.vhost()).expect("made above");
+        let entry = self.streams.entry(key.clone()).or_insert_with(|| {
             *last_id += 1;
+            counts.streams += 1;
             let stream = Stream {
                 id: StreamId(*last_id),
                 key: key.clone(),
@@ -354,8 +323,9 @@ impl Registry {
                 log_bytes: AtomicUsize::new(0),
                 stats: OnceLock::new(),
             };
-            Entry { stream: Arc::new(stream), holder: None, players: 0 }
-        })
+            Entry { stream: Arc::new(stream), holder: None, players: 0, clients: 0 }
+        });
+        (entry, counts)
     }
 }
 

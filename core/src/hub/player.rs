@@ -12,6 +12,8 @@ pub struct Player {
     hub: Hub,
     stream: Arc<Stream>,
     cursor: Cursor,
+    /// Counted among the clients.
+    client: bool,
     /// All gaps so far.
     missed: Gap,
     /// Publications that were over when it joined: their ends are none of its business.
@@ -33,13 +35,13 @@ pub enum Pulled {
 }
 
 impl Player {
-    pub(super) fn join(hub: Hub, stream: Arc<Stream>) -> Self {
+    pub(super) fn join(hub: Hub, stream: Arc<Stream>, client: bool) -> Self {
         stream.players.fetch_add(1, Ordering::Relaxed);
         let source = stream.source();
         let (cursor, begun) = (source.join(), source.epoch());
         let over_before = if source.is_live() { begun.saturating_sub(1) } else { begun };
         drop(source);
-        Player { hub, stream, cursor, missed: Gap::default(), over_before, begun }
+        Player { hub, stream, cursor, client, missed: Gap::default(), over_before, begun }
     }
 
     /// The stream's id.
@@ -147,6 +149,6 @@ impl Player {
 impl Drop for Player {
     fn drop(&mut self) {
         self.stream.players.fetch_sub(1, Ordering::Relaxed);
-        self.hub.release(&self.stream.key, |entry| entry.players -= 1);
+        self.hub.registry().leave(&self.stream.key, self.client);
     }
 }

@@ -26,7 +26,8 @@ const BEAT: Duration = Duration::from_millis(5);
 pub struct Publisher {
     hub: Hub,
     stream: Arc<Stream>,
-    claim: u64,
+    /// Names it among those that ever held the name.
+    number: u64,
     timeline: Timeline,
     pictures: Pictures,
     /// The source's epoch while it listens to this publisher.
@@ -39,10 +40,10 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    pub(super) fn new(hub: Hub, stream: Arc<Stream>, claim: u64, timeline: Timeline, epoch: u64) -> Self {
+    pub(super) fn new(hub: Hub, stream: Arc<Stream>, number: u64, timeline: Timeline, epoch: u64) -> Self {
         hub.census.publishers.fetch_add(1, Ordering::Relaxed);
         let (pictures, flush) = (Pictures::default(), Flush::default());
-        Publisher { hub, stream, claim, timeline, pictures, epoch, flush, malformed: 0, now: None }
+        Publisher { hub, stream, number, timeline, pictures, epoch, flush, malformed: 0, now: None }
     }
 
     /// The stream's id.
@@ -170,7 +171,7 @@ impl Drop for Publisher {
         }
         drop(source);
         self.hub.census.publishers.fetch_sub(1, Ordering::Relaxed);
-        self.hub.give_up(&self.stream.key, self.claim);
+        self.hub.registry().give_up(&self.stream.key, self.number);
     }
 }
 

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::message::{Message, MessageType, Payload};
+use crate::policy::Limits;
 use crate::source::Frame;
 use crate::url::DEFAULT_VHOST;
 
@@ -264,11 +265,12 @@ fn what_no_message_of_a_stream_can_be_is_counted_and_goes_to_nobody() {
 fn who_was_followed_by_another_knows_and_changes_nothing_any_more() {
     let hub = Hub::new(HubConfig::default());
     let now = any_instant();
-    let claim = || hub.claim(&key("cam"), "token", Conflict::TakeOver).expect("the same credentials");
-    let mut first = claim().begin().expect("free");
-    let second = claim();
-    assert!(second.takes_over() && !first.is_superseded(), "not before it begins");
-    let mut second = second.begin().expect("the same credentials");
+    let limits = Limits { publishers: Some(1), ..Limits::default() };
+    let admit = || hub.admit_publisher(&key("cam"), "token", Conflict::TakeOver, &limits);
+    let mut first = admit().expect("free");
+    assert_eq!(hub.may_publish(&key("cam"), "token", Conflict::TakeOver, &limits), Ok(()));
+    assert!(!first.is_superseded(), "not before it begins");
+    let mut second = admit().expect("the same credentials, and the other's place");
     assert!(first.is_superseded() && !second.is_superseded());
     assert_eq!(first.push(now, key_frame(0)), Err(Superseded));
     let metadata = Message { type_id: MessageType::DATA_AMF0, ..video(0, b"\x02\x00\x0aonMetaData\x05") };

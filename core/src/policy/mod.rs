@@ -5,7 +5,7 @@
 //! | which addresses may publish or play | [`Security`] | `publish`, `play` |
 //! | which pages a client may come from | [`Refer`] | `publish`, `play` |
 //! | that a URL must be signed, and until when it holds | [`Token`], made with [`sign`] | `publish`, `play` |
-//! | how many there may be, and how fast | [`Limits`], counted by [`Usage`] and [`RateMeter`] | all of them |
+//! | how many there may be, and how fast | [`Limits`]; [`Questions`] and [`RateMeter`] count what the [hub](crate::hub) does not | all of them |
 //! | which host names are whose | [`Vhosts`] | `connect` |
 //!
 //! Each part is checked alone, knows nothing of the others and holds no connection: a check takes facts and returns a
@@ -16,6 +16,7 @@
 mod action;
 mod limits;
 mod network;
+mod questions;
 mod rate;
 mod refer;
 mod refusal;
@@ -24,8 +25,9 @@ mod token;
 mod vhost;
 
 pub use action::Action;
-pub use limits::{Counted, Limits, Usage};
+pub use limits::{Counted, Limits};
 pub use network::{Network, NetworkError};
+pub use questions::{DEFAULT_QUESTIONS, Questions};
 pub use rate::{DEFAULT_WINDOW, Rate, RateMeter};
 pub use refer::{HostPattern, HostPatternError, Refer};
 pub use refusal::Refusal;

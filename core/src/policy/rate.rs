@@ -24,9 +24,20 @@ impl Rate {
     pub fn new(bytes_per_second: u64) -> Self {
         Rate { bytes_per_second, window: DEFAULT_WINDOW }
     }
+
+    /// Bytes that may come in so long a time, within one window.
+    pub(crate) fn earns(&self, time: Duration) -> u64 {
+        let bytes = u128::from(self.bytes_per_second) * time.min(self.window).as_nanos() / NANOS_PER_SECOND;
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
+    /// What may come at once, as the meter counts.
+    fn burst(&self) -> u128 {
+        self.window.as_nanos().saturating_mul(self.bytes_per_second.into())
+    }
 }
 
-/// Holds what a publisher sends against a [`Rate`]: a leaky bucket, exact to the byte, without a clock of its own.
+/// Holds what is sent against a [`Rate`]: a leaky bucket, exact to the byte, without a clock of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateMeter {
     rate: Rate,
@@ -37,6 +48,10 @@ pub struct RateMeter {
 }
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
+
+fn cost(bytes: usize) -> u128 {
+    u128::try_from(bytes).unwrap_or(u128::MAX).saturating_mul(NANOS_PER_SECOND)
+}
 
 impl RateMeter {
     /// A whole window is free at the start.
@@ -49,19 +64,41 @@ impl RateMeter {
     /// # Errors
     /// [`Refusal::LimitBitrate`] if that is too much; the bytes are not counted then.
     pub fn add(&mut self, now: Instant, bytes: usize) -> Result<(), Refusal> {
-        let rate = u128::from(self.rate.bytes_per_second);
-        let elapsed = now.saturating_duration_since(self.last).as_nanos();
-        self.last = self.last.max(now);
-        self.debt = self.debt.saturating_sub(elapsed.saturating_mul(rate));
-        let most = self.rate.window.as_nanos().saturating_mul(rate);
-        let bytes = u128::try_from(bytes).unwrap_or(u128::MAX).saturating_mul(NANOS_PER_SECOND);
-        match self.debt.checked_add(bytes) {
-            Some(debt) if debt <= most => {
+        self.work_off(now);
+        match self.debt.checked_add(cost(bytes)) {
+            Some(debt) if debt <= self.rate.burst() => {
                 self.debt = debt;
                 Ok(())
             }
             _ => Err(Refusal::LimitBitrate),
         }
+    }
+
+    /// Counts as many of these bytes as there is room for, to the byte, and says how many that are.
+    pub fn take(&mut self, now: Instant, bytes: usize) -> usize {
+        self.work_off(now);
+        let taken = bytes.min(usize::try_from(self.room() / NANOS_PER_SECOND).unwrap_or(usize::MAX));
+        self.debt = self.debt.saturating_add(cost(taken));
+        taken
+    }
+
+    /// Another rate from now on. As much as before may come at once, within the new window, and `more` bytes: what a
+    /// rate that is added brings along.
+    pub fn change(&mut self, now: Instant, rate: Rate, more: u64) {
+        self.work_off(now);
+        let more = u128::from(more).saturating_mul(NANOS_PER_SECOND);
+        let room = self.room().saturating_add(more).min(rate.burst());
+        (self.rate, self.debt) = (rate, rate.burst() - room);
+    }
+
+    fn work_off(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.last).as_nanos();
+        self.last = self.last.max(now);
+        self.debt = self.debt.saturating_sub(elapsed.saturating_mul(self.rate.bytes_per_second.into()));
+    }
+
+    fn room(&self) -> u128 {
+        self.rate.burst().saturating_sub(self.debt)
     }
 
     /// The rate in force.
@@ -120,6 +157,41 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn taking_is_adding_as_much_as_fits(
+            rate in 0u64..5000,
+            window in 0u64..4000,
+            sent in prop::collection::vec((0u64..1500, 0usize..4000), 1..40),
+        ) {
+            let start = start();
+            let rate = Rate { bytes_per_second: rate, window: Duration::from_millis(window) };
+            let (mut whole, mut single) = (RateMeter::new(rate, start), RateMeter::new(rate, start));
+            let mut now = start;
+            for (pause, bytes) in sent {
+                now += Duration::from_millis(pause);
+                prop_assert_eq!(single.add(now, 0), Ok(()));
+                let one_by_one = (0..bytes).take_while(|_| single.add(now, 1).is_ok()).count();
+                prop_assert_eq!(whole.take(now, bytes), one_by_one);
+                prop_assert_eq!(&whole, &single);
+            }
+        }
+
+        #[test]
+        fn a_change_of_rate_gives_no_more_than_it_says(
+            (before, after) in (0u64..5000, 0u64..5000), window in 0u64..4000, used in 0usize..20_000, more in 0u64..9000,
+        ) {
+            let start = start();
+            let rate = |bytes_per_second| Rate { bytes_per_second, window: Duration::from_millis(window) };
+            let mut meter = RateMeter::new(rate(before), start);
+            let room = |rate: u64| usize::try_from(rate * window / 1000).unwrap();
+            let left = room(before) - meter.take(start, used);
+            meter.change(start, rate(after), more);
+            let most = room(after).min(left + usize::try_from(more).unwrap());
+            // The change may leave a part of a byte.
+            prop_assert!(most.abs_diff(meter.take(start, usize::MAX)) <= 1);
+            prop_assert_eq!(meter.rate(), rate(after));
+        }
+
         #[test]
         fn no_stretch_has_more_than_its_length_and_one_window(
             rate in 0u64..5000,

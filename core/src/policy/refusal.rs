@@ -47,13 +47,16 @@ pub enum Refusal {
     /// The virtual host is switched off.
     #[error("the virtual host is disabled")]
     VhostDisabled,
+    /// The virtual host is one for bandwidth checks: nobody publishes or plays there.
+    #[error("the virtual host is for bandwidth checks only")]
+    VhostMeasures,
     /// There are as many as there may be.
     #[error("too many {0}")]
     Limit(Counted),
     /// The server is about to go down.
     #[error("the server is going down")]
     Draining,
-    /// A publisher sends more than [`Rate`](super::Rate) permits.
+    /// A publisher sends more than [`Rate`](super::Rate) permits, media or not.
     #[error("the bitrate is over the limit")]
     LimitBitrate,
 }
@@ -71,11 +74,13 @@ impl Refusal {
             Refusal::TokenExpired => "token_expired",
             Refusal::VhostUnknown => "vhost_unknown",
             Refusal::VhostDisabled => "vhost_disabled",
+            Refusal::VhostMeasures => "vhost_measures",
             Refusal::Limit(Counted::Connections) => "limit_connections",
             Refusal::Limit(Counted::Publishers) => "limit_publishers",
             Refusal::Limit(Counted::Players) => "limit_players",
             Refusal::Limit(Counted::StreamPlayers) => "limit_stream_players",
             Refusal::Limit(Counted::Streams) => "limit_streams",
+            Refusal::Limit(Counted::Questions) => "limit_questions",
             Refusal::Draining => "draining",
             Refusal::LimitBitrate => "limit_bitrate",
         }
@@ -101,11 +106,13 @@ mod tests {
             (Refusal::TokenExpired, "token_expired"),
             (Refusal::VhostUnknown, "vhost_unknown"),
             (Refusal::VhostDisabled, "vhost_disabled"),
+            (Refusal::VhostMeasures, "vhost_measures"),
             (Refusal::Limit(Counted::Connections), "limit_connections"),
             (Refusal::Limit(Counted::Publishers), "limit_publishers"),
             (Refusal::Limit(Counted::Players), "limit_players"),
             (Refusal::Limit(Counted::StreamPlayers), "limit_stream_players"),
             (Refusal::Limit(Counted::Streams), "limit_streams"),
+            (Refusal::Limit(Counted::Questions), "limit_questions"),
             (Refusal::LimitBitrate, "limit_bitrate"),
         ];
         for (refusal, code) in &table {

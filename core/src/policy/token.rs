@@ -5,6 +5,7 @@ use sha2::Sha256;
 use thiserror::Error;
 
 use super::{Action, Refusal};
+use crate::url::{DEFAULT_VHOST, StreamKey};
 
 /// Fewest bytes of a [`Secret`]: whoever has one signed URL can try secrets against it at leisure.
 pub const MIN_SECRET_LEN: usize = 16;
@@ -19,12 +20,14 @@ const SIGNATURE_LEN: usize = 32;
 /// hex digits of HMAC-SHA256 (RFC 2104, FIPS 180-4), keyed with the secret, over
 ///
 /// ```text
-/// <action>:<app>/<stream>:<expires>
+/// <action>:<app>/<stream>:<expires>            on a server without virtual hosts
+/// <action>@<vhost>/<app>/<stream>:<expires>    in a virtual host
 /// ```
 ///
 /// where the action is `publish` or `play`, app and stream are the names without their query, byte for byte as
-/// [`StreamKey`](crate::url::StreamKey) has them, and `expires` is the very text in the query. No virtual host is part of
-/// it: those that must not accept each other's URLs need secrets of their own.
+/// [`StreamKey`](crate::url::StreamKey) has them, and `expires` is the very text in the query. `vhost` is the virtual
+/// host's own name in lower case, not an alias: a URL signed for one is good in no other, though it may have the same
+/// secret. One called [`DEFAULT_VHOST`] signs as if it were not there.
 ///
 /// # Worked example
 /// To let someone publish `cam` in the app `live` until 2026-01-01 00:00:00 UTC with the secret
@@ -32,15 +35,17 @@ const SIGNATURE_LEN: usize = 32;
 ///
 /// ```
 /// use anabranch_core::policy::{Action, Secret, Token, TokenScope, sign};
+/// use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
 ///
 /// let secret = Secret::new("a long random secret of your own")?;
-/// let token = sign(&secret, Action::Publish, "live", "cam", 1767225600);
+/// let key = StreamKey::new(DEFAULT_VHOST, "live", "cam")?;
+/// let token = sign(&secret, Action::Publish, &key, 1767225600);
 /// assert_eq!(token, "625b2dc01d5a72e897db8c14c5ff2e1b3cd0411bf3252f2d07961ecba85c32d0");
 ///
 /// let policy = Token { secrets: vec![secret], required_for: TokenScope::Publish };
 /// let now = 1767225599;
-/// assert!(policy.check(Action::Publish, "live", "cam", Some(&token), Some("1767225600"), now).is_ok());
-/// # Ok::<(), anabranch_core::policy::SecretError>(())
+/// assert!(policy.check(Action::Publish, &key, Some(&token), Some("1767225600"), now).is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// The URL to publish to is
@@ -51,6 +56,8 @@ const SIGNATURE_LEN: usize = 32;
 /// ```sh
 /// e=$(($(date +%s)+3600)); echo "expires=$e&token=$(printf %s "publish:live/cam:$e" | openssl dgst -sha256 -hmac "$SECRET" -r | cut -d' ' -f1)"
 /// ```
+///
+/// For the virtual host `cdn.example.com` it is `publish@cdn.example.com/live/cam:$e` that is signed.
 ///
 /// # Rotation
 /// A signature of any of the secrets counts. Add the new secret, sign with it, and take the old one away when the last
@@ -74,8 +81,7 @@ impl Token {
     pub fn check(
         &self,
         action: Action,
-        app: &str,
-        stream: &str,
+        key: &StreamKey,
         token: Option<&str>,
         expires: Option<&str>,
         unix_now: u64,
@@ -89,7 +95,7 @@ impl Token {
         let signature = decode(token).ok_or(Refusal::TokenMalformed)?;
         let expires_at = seconds(expires).ok_or(Refusal::TokenMalformed)?;
         // The digest's own comparison takes the same time wherever two signatures differ.
-        let fits = |secret| mac(secret, action, app, stream, expires).verify_slice(&signature).is_ok();
+        let fits = |secret| mac(secret, action, key, expires).verify_slice(&signature).is_ok();
         if !self.secrets.iter().any(fits) {
             Err(Refusal::TokenInvalid)
         } else if unix_now >= expires_at {
@@ -157,9 +163,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The `token` of a URL that permits this until `expires`, a Unix time in seconds; its format is that of [`Token`].
-pub fn sign(secret: &Secret, action: Action, app: &str, stream: &str, expires: u64) -> String {
-    let signature = mac(secret, action, app, stream, &expires.to_string()).finalize().into_bytes();
+/// The `token` of a URL that permits this in a virtual host until `expires`, a Unix time in seconds; its format is that of
+/// [`Token`].
+pub fn sign(secret: &Secret, action: Action, key: &StreamKey, expires: u64) -> String {
+    let signature = mac(secret, action, key, &expires.to_string()).finalize().into_bytes();
     let mut hex = String::with_capacity(2 * SIGNATURE_LEN);
     for byte in signature {
         // Writing to a String does not fail.
@@ -168,10 +175,13 @@ pub fn sign(secret: &Secret, action: Action, app: &str, stream: &str, expires: u
     hex
 }
 
-/// No two requests give the same text: the action has no `:`, the stream no `/`, and `expires` only digits.
-fn mac(secret: &Secret, action: Action, app: &str, stream: &str, expires: &str) -> Hmac<Sha256> {
+/// No two requests give the same text: the action has neither `:` nor `@`, a virtual host and a stream have no `/`, and
+/// `expires` only digits.
+fn mac(secret: &Secret, action: Action, key: &StreamKey, expires: &str) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(&secret.0).expect("HMAC takes a key of any length");
-    for part in [action.as_str(), ":", app, "/", stream, ":", expires] {
+    let name =
+        if key.vhost() == DEFAULT_VHOST { [":", key.app(), "/", key.stream()] } else { ["@", key.as_str(), "", ""] };
+    for part in [action.as_str()].into_iter().chain(name).chain([":", expires]) {
         mac.update(part.as_bytes());
     }
     mac
@@ -220,6 +230,10 @@ mod tests {
         }
     }
 
+    fn key(app: &str, stream: &str) -> StreamKey {
+        StreamKey::new(DEFAULT_VHOST, app, stream).unwrap()
+    }
+
     fn code(result: Result<(), Refusal>) -> &'static str {
         result.map_or_else(|refusal| refusal.code(), |()| "ok")
     }
@@ -228,8 +242,12 @@ mod tests {
     fn the_signature_is_the_one_of_openssl() {
         let secret = secret("a long random secret of your own");
         assert_eq!(
-            sign(&secret, Action::Play, "live/room", "cam", 1_767_225_600),
+            sign(&secret, Action::Play, &key("live/room", "cam"), 1_767_225_600),
             "0f5e89d55c1b5fcfa475186e4e528c3f81366ee6f7e5b842870d3f8143c87201"
+        );
+        assert_eq!(
+            sign(&secret, Action::Publish, &StreamKey::new("cdn.example.com", "live", "cam").unwrap(), 1_767_225_600),
+            "9652b48cce0663969f00de6a625b53f239623d3a4b29435d0d60bd68b35409b8"
         );
     }
 
@@ -237,8 +255,9 @@ mod tests {
     fn every_secret_counts_until_it_is_taken_away() {
         let mut policy = policy(TokenScope::Both);
         let old = policy.secrets[1].clone();
-        let token = sign(&old, Action::Play, "live", "cam", NOW + 1);
-        let check = |policy: &Token| code(policy.check(Action::Play, "live", "cam", Some(&token), Some(EXPIRES), NOW));
+        let token = sign(&old, Action::Play, &key("live", "cam"), NOW + 1);
+        let check =
+            |policy: &Token| code(policy.check(Action::Play, &key("live", "cam"), Some(&token), Some(EXPIRES), NOW));
         assert_eq!(check(&policy), "ok");
         policy.secrets.pop();
         assert_eq!(check(&policy), "token_invalid");
@@ -249,12 +268,12 @@ mod tests {
     #[test]
     fn what_is_asked_in_the_wrong_form_or_time() {
         let policy = policy(TokenScope::Both);
-        let token = sign(&policy.secrets[0], Action::Publish, "live", "cam", NOW + 1);
+        let token = sign(&policy.secrets[0], Action::Publish, &key("live", "cam"), NOW + 1);
         let token = token.as_str();
         let upper = token.to_uppercase();
         let zero = format!("0{EXPIRES}");
         let plus = format!("+{EXPIRES}");
-        let other = sign(&policy.secrets[0], Action::Publish, "live", "cam2", NOW + 1);
+        let other = sign(&policy.secrets[0], Action::Publish, &key("live", "cam2"), NOW + 1);
         for (token, expires, now, expected) in [
             (Some(token), Some(EXPIRES), NOW, "ok"),
             (Some(token), Some(EXPIRES), 0, "ok"),
@@ -276,7 +295,7 @@ mod tests {
             (Some(&other), Some(EXPIRES), NOW, "token_invalid"),
             (Some(&other), Some(EXPIRES), NOW + 1, "token_invalid"),
         ] {
-            let result = policy.check(Action::Publish, "live", "cam", token, expires, now);
+            let result = policy.check(Action::Publish, &key("live", "cam"), token, expires, now);
             assert_eq!(code(result), expected, "{token:?}, {expires:?}, {now}");
         }
     }
@@ -288,7 +307,7 @@ mod tests {
             (TokenScope::Play, "ok", "token_missing"),
             (TokenScope::Both, "token_missing", "token_missing"),
         ] {
-            let check = |action| code(policy(scope).check(action, "live", "cam", None, None, NOW));
+            let check = |action| code(policy(scope).check(action, &key("live", "cam"), None, None, NOW));
             assert_eq!((check(Action::Publish), check(Action::Play)), (publish, play), "{scope:?}");
         }
     }
@@ -303,22 +322,39 @@ mod tests {
     proptest! {
         #[test]
         fn a_signature_fits_what_it_was_made_for_and_nothing_else(
-            key in "\\PC{16,40}",
+            text in "\\PC{16,40}",
             publish in any::<bool>(),
+            (vhost, other_vhost) in ("[a:1]{1,3}|__defaultVhost__", "[a:1]{1,3}|__defaultVhost__"),
             app in "[a-z:/]{1,6}",
             stream in "[a-z0-9:]{1,6}",
             expires in 1u64..,
             (other_app, other_stream, other_expires) in ("[a-z:/]{1,6}", "[a-z0-9:]{1,6}", any::<u64>()),
             (position, change) in (0usize..64, 1usize..16),
         ) {
-            let secret = secret(&key);
+            let secret = secret(&text);
             let (action, other_action) =
                 if publish { (Action::Publish, Action::Play) } else { (Action::Play, Action::Publish) };
-            let token = sign(&secret, action, &app, &stream, expires);
-            let other_secret = Secret::new(format!("{key}x")).unwrap();
+            let key = |vhost: &str, app: &str, stream: &str| StreamKey::new(vhost, app, stream);
+            let Ok(own) = key(&vhost, &app, &stream) else { return Ok(()) };
+            let token = sign(&secret, action, &own, expires);
+            let other_secret = Secret::new(format!("{text}x")).unwrap();
             let policy = Token { secrets: vec![secret], required_for: TokenScope::Both };
+            let check_in = |vhost: &str, app: &str, stream: &str, token: &str, expires: u64| {
+                // What is no name is not signed either.
+                let check = |key| code(policy.check(action, &key, Some(token), Some(&expires.to_string()), 0));
+                key(vhost, app, stream).map_or("token_invalid", check)
+            };
+            if vhost != other_vhost {
+                for (app_now, stream_now, expires_now) in [(&app, &stream, expires), (&other_app, &other_stream, other_expires)] {
+                    prop_assert_eq!(check_in(&other_vhost, app_now, stream_now, &token, expires_now), "token_invalid");
+                }
+                // The host's name moved into the app, or out of it.
+                let moved = format!("{vhost}/{app}");
+                prop_assert_eq!(check_in(DEFAULT_VHOST, &moved, &stream, &token, expires), "token_invalid");
+            }
             let check = |action, app: &str, stream: &str, token: &str, expires: u64| {
-                code(policy.check(action, app, stream, Some(token), Some(&expires.to_string()), 0))
+                let check = |key| code(policy.check(action, &key, Some(token), Some(&expires.to_string()), 0));
+                key(&vhost, app, stream).map_or("token_invalid", check)
             };
             prop_assert_eq!(check(action, &app, &stream, &token, expires), "ok");
             prop_assert_eq!(check(other_action, &app, &stream, &token, expires), "token_invalid");
@@ -338,13 +374,13 @@ mod tests {
             forged[position] = digits[(value + change) % 16];
             let forged = String::from_utf8(forged).unwrap();
             prop_assert_eq!(check(action, &app, &stream, &forged, expires), "token_invalid");
-            let others = sign(&other_secret, action, &app, &stream, expires);
+            let others = sign(&other_secret, action, &own, expires);
             prop_assert_eq!(check(action, &app, &stream, &others, expires), "token_invalid");
         }
 
         #[test]
         fn no_text_passes_by_chance(token in prop_oneof!["\\PC{0,70}", "[0-9a-f]{64}"], expires in "\\PC{0,3}|[0-9]{1,21}") {
-            let result = policy(TokenScope::Both).check(Action::Play, "live", "cam", Some(&token), Some(&expires), 0);
+            let result = policy(TokenScope::Both).check(Action::Play, &key("live", "cam"), Some(&token), Some(&expires), 0);
             prop_assert!(matches!(result, Err(Refusal::TokenMalformed | Refusal::TokenInvalid)));
         }
     }

@@ -36,6 +36,21 @@ impl Default for SessionConfig {
     }
 }
 
+impl SessionConfig {
+    /// What keeps to both, setting by setting.
+    pub(crate) fn strictest(&self, other: &SessionConfig) -> SessionConfig {
+        let strict = self.leniency == Leniency::Strict || other.leniency == Leniency::Strict;
+        SessionConfig {
+            chunk_size: self.chunk_size.min(other.chunk_size),
+            window: self.window.min(other.window),
+            bandwidth_done: self.bandwidth_done || other.bandwidth_done,
+            leniency: if strict { Leniency::Strict } else { Leniency::Lenient },
+            limits: self.limits.strictest(&other.limits),
+            timeouts: self.timeouts.strictest(&other.timeouts),
+        }
+    }
+}
+
 /// Bounds on what one peer can make a session hold.
 #[derive(Debug, Clone)]
 pub struct SessionLimits {
@@ -76,10 +91,42 @@ impl SessionLimits {
     /// `tcUrl`, OBS as `swfUrl` too, browsers as `pageUrl`), and for all else. In bytes.
     pub const LONGEST_CONNECT: u32 = 4 * MAX_TEXT_LEN as u32 + (8 << 10);
 
+    fn strictest(&self, other: &SessionLimits) -> SessionLimits {
+        SessionLimits {
+            chunks_before_connect: fewer_chunks(&self.chunks_before_connect, &other.chunks_before_connect),
+            chunks: fewer_chunks(&self.chunks, &other.chunks),
+            command: self.command.min(other.command),
+            metadata: self.metadata.min(other.metadata),
+            amf_before_connect: fewer_values(&self.amf_before_connect, &other.amf_before_connect),
+            amf: fewer_values(&self.amf, &other.amf),
+            streams: self.streams.min(other.streams),
+            events: self.events.min(other.events),
+            replies: self.replies.min(other.replies),
+            inbox: self.inbox.min(other.inbox),
+        }
+    }
+
     /// The chunk reader's bounds for a publisher: it is trusted with whole ordinary frames, so that their buffers are
     /// allocated once.
     pub(crate) fn chunks_publishing(&self) -> ChunkLimits {
         ChunkLimits { eager: self.chunks.eager.max(64 << 10), ..self.chunks }
+    }
+}
+
+fn fewer_chunks(one: &ChunkLimits, other: &ChunkLimits) -> ChunkLimits {
+    ChunkLimits {
+        message: one.message.min(other.message),
+        streams: one.streams.min(other.streams),
+        partial: one.partial.min(other.partial),
+        eager: one.eager.min(other.eager),
+    }
+}
+
+fn fewer_values(one: &amf::Limits, other: &amf::Limits) -> amf::Limits {
+    amf::Limits {
+        depth: one.depth.min(other.depth),
+        values: one.values.min(other.values),
+        bytes: one.bytes.min(other.bytes),
     }
 }
 
@@ -125,6 +172,21 @@ pub struct SessionTimeouts {
     pub ping: Duration,
     /// For the last bytes of a connection that is being closed. Default 3 s.
     pub linger: Duration,
+}
+
+impl SessionTimeouts {
+    fn strictest(&self, other: &SessionTimeouts) -> SessionTimeouts {
+        SessionTimeouts {
+            connect: self.connect.min(other.connect),
+            identify: self.identify.min(other.identify),
+            first_message: self.first_message.min(other.first_message),
+            next_message: self.next_message.min(other.next_message),
+            write: self.write.min(other.write),
+            wait_for_stream: self.wait_for_stream.min(other.wait_for_stream),
+            ping: self.ping.min(other.ping),
+            linger: self.linger.min(other.linger),
+        }
+    }
 }
 
 impl Default for SessionTimeouts {

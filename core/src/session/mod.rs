@@ -552,6 +552,26 @@ impl Session {
         self.config = config;
     }
 
+    /// Goes by another configuration from now on, and says so: a stream of another virtual host was granted.
+    pub(crate) fn change_config(&mut self, config: Arc<SessionConfig>) {
+        if !self.is_connected() {
+            return;
+        }
+        let before = std::mem::replace(&mut self.config, config);
+        let limits = &self.config.limits;
+        let publishing = self.streams.any_publishing();
+        self.reader.set_limits(if publishing { limits.chunks_publishing() } else { limits.chunks });
+        self.reader.set_leniency(self.config.leniency);
+        if before.window != self.config.window {
+            self.announce_window();
+        }
+        self.set_chunk_size(self.config.chunk_size);
+        if self.config.bandwidth_done && !before.bandwidth_done {
+            self.send_command(COMMAND_CHUNK_STREAM, 0, &reply::on_bandwidth_done());
+        }
+        self.timers.set(Timer::Ping, flow::after(self.now, self.config.timeouts.ping));
+    }
+
     /// Announces another chunk size for what follows, if it is another: a player's streams may be of a virtual host
     /// whose frames are cut differently.
     pub(crate) fn set_chunk_size(&mut self, size: u32) {

@@ -59,10 +59,14 @@ impl Session {
     /// What comes before the answer to `connect`. Set Chunk Size in particular: FFmpeg adopts it for what it
     /// publishes, and OBS stops listening for it once it publishes.
     fn announce(&mut self) {
+        self.announce_window();
+        self.send_control(&Control::SetChunkSize(self.chunk_size));
+    }
+
+    pub(super) fn announce_window(&mut self) {
         let window = self.config.window;
         self.send_control(&Control::WindowAckSize(window));
         self.send_control(&Control::SetPeerBandwidth { window, limit: PeerBandwidthLimit::Dynamic });
-        self.send_control(&Control::SetChunkSize(self.chunk_size));
     }
 }
 

@@ -62,7 +62,11 @@ impl Questions {
         let told = self
             .asked
             .iter_mut()
-            .find(|question| question.state != State::Over && question.ask.subject == notice.subject);
+            .find(|question| {
+                // One connection may be asked about for several virtual hosts.
+                let same = question.ask.subject == notice.subject && question.ask.client.vhost == notice.client.vhost;
+                question.state != State::Over && same
+            });
         let Some(question) = told else {
             panic!("told of what nobody asked about: {notice:?} after {:?}", self.asked);
         };
@@ -85,11 +89,12 @@ impl Questions {
         })
     }
 
-    /// The stream that a verdict is waited for on.
-    pub(super) fn stream(&self) -> Option<&StreamKey> {
-        self.open().find_map(|question| match &question.ask.subject {
-            Subject::Publish(facts) | Subject::Play(facts) | Subject::Traverse(facts) => Some(&facts.key),
-            Subject::Connect => None,
+    /// The virtual host that a verdict is waited for on.
+    pub(super) fn vhost(&self) -> Option<&str> {
+        let question = self.open().next()?;
+        Some(match &question.ask.subject {
+            Subject::Publish(facts) | Subject::Play(facts) | Subject::Traverse(facts) => facts.key.vhost(),
+            Subject::Connect => &question.ask.client.vhost,
         })
     }
 
@@ -100,14 +105,6 @@ impl Questions {
 
     fn open(&self) -> impl Iterator<Item = &Question> {
         self.asked.iter().filter(|question| question.state == State::Open)
-    }
-
-    /// True while a verdict on who publishes this stream is waited for.
-    pub(super) fn claim(&self, key: &StreamKey) -> bool {
-        self.asked.iter().filter(|question| question.state == State::Open).any(|question| match &question.ask.subject {
-            Subject::Publish(facts) | Subject::Traverse(facts) => facts.key == *key,
-            _ => false,
-        })
     }
 
     pub(super) fn check_end(&self) {

@@ -34,15 +34,20 @@ impl World {
             let used = |role: Role| {
                 slots().flat_map(|slot| slot.conn.streams()).filter(|(used, key)| *used == role && of_host(key)).count()
             };
-            // Who waits for a verdict is counted already.
-            let waiting = slots().filter(|slot| slot.questions.stream().is_some_and(of_host)).count();
-            let connections = slots().filter(|slot| vhost(&slot.conn).is_some_and(|name| name == host.name)).count();
-            assert_eq!(host.connections, connections, "connections of {}", host.name);
-            let (publishers, players) = (used(Role::Publisher), used(Role::Player));
-            assert!((players..=players + waiting).contains(&host.players), "{host:?}, {players} play, {waiting} wait");
-            // Who takes a name over is not counted beside the one who had it.
-            let least = if self.bounds.exclusive { publishers } else { 0 };
-            assert!((least..=publishers + waiting).contains(&host.publishers), "{host:?}, {publishers} publish");
+            let here = |slot: &&Slot| slot.conn.vhosts().any(|name| name == host.name);
+            assert_eq!(host.connections, slots().filter(here).count(), "connections of {}", host.name);
+            let asked = slots().filter(|slot| slot.questions.vhost() == Some(&*host.name)).count();
+            assert_eq!(host.questions, asked, "questions of {}", host.name);
+            assert_eq!(host.players, used(Role::Player), "players of {}", host.name);
+            let streams = self.server.hub().streams();
+            let listed = || streams.iter().filter(|stream| of_host(&stream.key));
+            assert_eq!(host.streams, listed().count(), "streams of {}", host.name);
+            let published = listed().filter(|stream| stream.published).count();
+            assert_eq!(host.publishers, published, "who takes a name over is not counted beside the one who had it");
+            // Who was followed by another may not know yet.
+            let publishers = used(Role::Publisher);
+            let right = if self.bounds.exclusive { publishers == published } else { publishers >= published };
+            assert!(right, "{host:?}, {publishers} publish");
         }
     }
 }
@@ -76,7 +81,9 @@ impl Slot {
         };
         let used = self.conn.streams();
         let used = used.map(|(role, key)| (if role == Role::Publisher { Action::Publish } else { Action::Play }, key));
-        vhost(&self.conn).is_none_or(|name| is_there(config, &name))
+        let asked_there = self.questions.vhost().is_none_or(|name| is_there(config, name));
+        asked_there
+            && vhost(&self.conn).is_none_or(|name| is_there(config, &name))
             && used.chain(self.questions.wanted()).all(|(action, key)| may_go_on(action, key))
     }
 }

@@ -168,6 +168,11 @@ impl Handle {
         Stats { age: start.elapsed(), connections, accepted, streams, vhosts }
     }
 
+    /// The virtual hosts and how many there are of what in each; costs the same whatever there is.
+    pub fn vhosts(&self) -> Vec<VhostSnapshot> {
+        self.control.core().vhosts()
+    }
+
     /// All connections that are open, in the order in which they came. Looks at one after the other.
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         let mut list = Vec::new();

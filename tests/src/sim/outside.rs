@@ -2,7 +2,6 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use anabranch_core::conn::{Ask, AskId, Notice, Subject, Verdict};
-use anabranch_core::url::StreamKey;
 
 /// What the outside says to a question, and when.
 #[derive(Debug, Clone)]
@@ -128,7 +127,11 @@ impl Questions {
 
     /// The outside is told that something is over: what is wrong with that.
     pub(super) fn tell(&mut self, notice: &Notice) -> Result<(), String> {
-        let about = |question: &&mut Question| question.is_owed() && question.ask.subject == notice.subject;
+        // One connection may be asked about for several virtual hosts.
+        let about = |question: &&mut Question| {
+            let same = question.ask.subject == notice.subject && question.ask.client.vhost == notice.client.vhost;
+            question.is_owed() && same
+        };
         let Some(question) = self.list.iter_mut().find(about) else {
             return Err(format!("it is told of the end of what was not asked or was refused: {notice:?}"));
         };
@@ -140,7 +143,8 @@ impl Questions {
         if notice.closed.is_some() != of_connection {
             return Err(format!("it is told of the end of a connection, or not: {notice:?}"));
         }
-        if of_connection && self.list.iter().any(Question::is_owed) {
+        let of_stream = |question: &Question| question.is_owed() && question.ask.subject != Subject::Connect;
+        if of_connection && self.list.iter().any(of_stream) {
             return Err("the connection's end is told before that of its streams".into());
         }
         Ok(())
@@ -174,11 +178,11 @@ impl Question {
         !self.told && self.state != State::Refused && !self.traverses()
     }
 
-    /// The stream it is about.
-    pub(super) fn stream(&self) -> Option<&StreamKey> {
+    /// The virtual host that it is asked for.
+    pub(super) fn vhost(&self) -> &str {
         match &self.ask.subject {
-            Subject::Publish(facts) | Subject::Play(facts) | Subject::Traverse(facts) => Some(&facts.key),
-            Subject::Connect => None,
+            Subject::Publish(facts) | Subject::Play(facts) | Subject::Traverse(facts) => facts.key.vhost(),
+            Subject::Connect => &self.ask.client.vhost,
         }
     }
 

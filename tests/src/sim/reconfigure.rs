@@ -1,11 +1,12 @@
 //! Other settings while clients are there: who has to go, and what is counted of each virtual host.
 
-use anabranch_core::conn::{Config, Conn, Role, Subject};
+use anabranch_core::conn::{Config, Conn, Role, Subject, VhostSnapshot};
 use anabranch_core::policy::Action;
 use anabranch_core::session::{CloseReason, SessionConfig};
 use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
 
 use super::Sim;
+use super::outside::Question;
 use super::slot::Slot;
 
 impl Sim {
@@ -72,29 +73,51 @@ impl Sim {
     /// Each virtual host counts exactly those who are there.
     pub(super) fn check_counts(&self) {
         let slots = || self.slots.iter().filter_map(|slot| Some((slot, slot.conn.as_ref()?)));
-        let hosts: Vec<_> = slots().map(|(_, conn)| vhost(conn)).collect();
+        let streams = self.server.hub().streams();
         for counted in self.server.vhosts() {
-            let of_host = |key: &StreamKey| key.vhost() == counted.name;
-            let used = |role: Role| {
-                let streams = slots().flat_map(|(_, conn)| conn.streams());
-                streams.filter(|(used, key)| *used == role && of_host(key)).count()
+            let name = &*counted.name;
+            let listed = || streams.iter().filter(|stream| stream.key.vhost() == name);
+            let is_published = |id| self.attached.get(id).is_some_and(|attached| attached.publisher.is_some());
+            let played = slots().flat_map(|(_, conn)| conn.streams());
+            let played = played.filter(|(role, key)| *role == Role::Player && key.vhost() == name);
+            let open = slots().flat_map(|(slot, _)| slot.questions.iter());
+            let expected = VhostSnapshot {
+                name: name.to_owned(),
+                connections: slots().filter(|(_, conn)| conn.vhosts().any(|vhost| vhost == name)).count(),
+                // A name that changed hands counts once.
+                publishers: listed().filter(|stream| is_published(&stream.id)).count(),
+                players: played.count(),
+                streams: listed().count(),
+                questions: open.filter(|question| question.is_open() && question.vhost() == name).count(),
             };
-            // Who waits for a verdict is counted already.
-            let waits = |slot: &Slot| {
-                slot.questions.iter().any(|question| question.is_open() && question.stream().is_some_and(of_host))
-            };
-            let waiting = slots().filter(|(slot, _)| waits(slot)).count();
-            let connections = hosts.iter().flatten().filter(|name| **name == counted.name).count();
-            let (publishers, players) = (used(Role::Publisher), used(Role::Player));
-            // Who takes a name over is not counted beside the one who had it.
-            let least = if self.bounds.takes_over { 0 } else { publishers };
-            let right = counted.connections == connections
-                && (players..=players + waiting).contains(&counted.players)
-                && (least..=publishers + waiting).contains(&counted.publishers);
-            if !right {
-                let there = format!("{connections} connections, {publishers} publishers, {players} players");
-                self.fail(&format!("{counted:?} is counted; there are {there}, and {waiting} wait"));
+            if counted != expected {
+                self.fail(&format!("{counted:?} is counted, {expected:?} is there"));
             }
+            self.check_limits(&counted);
+        }
+    }
+
+    /// Nobody is let in beyond a limit, as long as it was always the same.
+    fn check_limits(&self, counted: &VhostSnapshot) {
+        if self.bounds.changed {
+            return;
+        }
+        let limits = &self.vhost_named(&counted.name).limits;
+        for (most, there) in [
+            (limits.connections, counted.connections),
+            (limits.publishers, counted.publishers),
+            (limits.players, counted.players),
+            (limits.streams, counted.streams),
+            (limits.questions, counted.questions),
+        ] {
+            if most.is_some_and(|most| there > most as usize) {
+                self.fail(&format!("{counted:?}, within {limits:?}"));
+            }
+        }
+        let most = limits.stream_players.map_or(usize::MAX, |most| most as usize);
+        let streams = self.server.hub().streams();
+        if streams.iter().any(|stream| stream.key.vhost() == counted.name && stream.players > most) {
+            self.fail(&format!("more than {most} play one stream: {streams:?}"));
         }
     }
 }
@@ -113,7 +136,10 @@ impl Slot {
         };
         let used = conn.streams();
         let used = used.map(|(role, key)| (if role == Role::Publisher { Action::Publish } else { Action::Play }, key));
-        let host_stays = vhost(conn).is_none_or(|name| is_there(config, &name));
+        // The one it is to be let in to, too.
+        let asked = self.questions.iter().filter(|question| question.is_open()).map(Question::vhost);
+        let asked_there = asked.into_iter().all(|name| is_there(config, name));
+        let host_stays = vhost(conn).is_none_or(|name| is_there(config, &name)) && asked_there;
         Some(host_stays && used.chain(self.wanted()).all(|(action, key)| may_go_on(action, key)))
     }
 

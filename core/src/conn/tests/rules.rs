@@ -14,8 +14,9 @@ fn live() -> Object {
 #[test]
 fn a_signed_url_works_until_its_time_by_the_clock_that_was_told() {
     let secret = Secret::new("a long random secret of your own").expect("long enough");
+    let key = StreamKey::new(crate::url::DEFAULT_VHOST, "live", "cam").expect("a name");
     let name = |expires: u64| {
-        let token = sign(&secret, Wanted::Publish, "live", "cam", expires);
+        let token = sign(&secret, Wanted::Publish, &key, expires);
         format!("cam?expires={expires}&token={token}")
     };
     let granted = |site: &Site, name: &str| said(&site.asks_to_publish(name).heard, "NetStream.Publish.Start");

@@ -32,16 +32,15 @@ fn kbps(stats: &ConnSnapshot) -> Kbps {
 
 /// All virtual hosts, in the order of the configuration.
 pub(super) fn vhosts(handle: &Handle) -> Vec<Vhost> {
-    let stats = handle.stats();
-    let mut list: Vec<_> = stats
-        .vhosts
+    let counted = handle.vhosts();
+    let mut list: Vec<_> = counted
         .iter()
         .map(|vhost| Vhost {
             id: vhost_id(&vhost.name),
             name: vhost.name.clone(),
             enabled: true,
             clients: vhost.connections,
-            streams: 0,
+            streams: vhost.streams,
             send_bytes: 0,
             recv_bytes: 0,
             kbps: Kbps::default(),
@@ -50,12 +49,7 @@ pub(super) fn vhosts(handle: &Handle) -> Vec<Vhost> {
             players: vhost.players,
         })
         .collect();
-    let places: BTreeMap<_, _> = stats.vhosts.iter().enumerate().map(|(place, vhost)| (&*vhost.name, place)).collect();
-    for stream in &stats.streams {
-        if let Some(place) = places.get(stream.key.vhost()) {
-            list[*place].streams += 1;
-        }
-    }
+    let places: BTreeMap<_, _> = counted.iter().enumerate().map(|(place, vhost)| (&*vhost.name, place)).collect();
     // While a connection is locked, only noted; its numbers are read afterwards.
     let mut views = Vec::new();
     handle.inspect_each(|conn| {

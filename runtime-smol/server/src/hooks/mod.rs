@@ -152,7 +152,8 @@ impl Hooks for HttpHooks {
             answer.give(Verdict::Deny("nobody is there to ask".to_owned()));
             return;
         };
-        let route = self.inner.route(body::vhost(&ask.subject, &ask.client));
+        let vhost = body::vhost(&ask.subject, &ask.client).to_owned();
+        let route = self.inner.route(&vhost);
         let endpoints = route.endpoints(event).to_vec();
         if endpoints.is_empty() {
             // Asked only so that its end is told.
@@ -172,14 +173,15 @@ impl Hooks for HttpHooks {
         let deadline = ask.deadline.checked_sub(MARGIN).unwrap_or(ask.deadline).max(Instant::now());
         let kind = Kind::Ask { answer: Some(answer), deadline, allow_on_failure: route.settings.allow_on_failure };
         let body = body::of_question(event, &ask, &self.inner.identity).into();
-        self.inner.order.push(ask.client.connection, Job { event, subject: ask.subject, body, places, kind });
+        self.inner.order.push(ask.client.connection, Job { event, subject: ask.subject, vhost, body, places, kind });
     }
 
     fn tell(&self, notice: Notice) {
         let Some(event) = Event::telling(&notice.subject) else {
             return;
         };
-        let route = self.inner.route(body::vhost(&notice.subject, &notice.client));
+        let vhost = body::vhost(&notice.subject, &notice.client).to_owned();
+        let route = self.inner.route(&vhost);
         if route.endpoints(event).is_empty() {
             return;
         }
@@ -201,7 +203,7 @@ impl Hooks for HttpHooks {
         let HookSettings { retries, retry_after, .. } = route.settings;
         let kind = Kind::Tell { retries: retries.min(100), retry_after: retry_after.0, open: 0 };
         let connection = notice.client.connection;
-        self.inner.order.push(connection, Job { event, subject: notice.subject, body, places, kind });
+        self.inner.order.push(connection, Job { event, subject: notice.subject, vhost, body, places, kind });
     }
 }
 

@@ -23,6 +23,8 @@ const MANY: usize = 1024;
 pub(super) struct Job {
     pub(super) event: Event,
     pub(super) subject: Subject,
+    /// The virtual host that it is about: one connection may be asked about for several.
+    pub(super) vhost: String,
     pub(super) body: Arc<str>,
     /// For the calls that are still to be made, in their order.
     pub(super) places: VecDeque<Place>,
@@ -121,7 +123,7 @@ impl State {
                 self.clients.remove(&connection);
                 return Vec::new();
             };
-            let refused = self.refused.remove(&(connection, name(&job.subject))).is_some();
+            let refused = self.refused.remove(&(connection, name(job))).is_some();
             match &mut job.kind {
                 Kind::Ask { .. } => return job.ask(connection, order).into_iter().collect(),
                 Kind::Tell { open, .. } if !refused => {
@@ -182,7 +184,7 @@ impl State {
                 }
                 let answer = answer.take();
                 if !granted {
-                    let name = name(&job.subject);
+                    let name = name(job);
                     self.refuse(connection, name);
                 }
                 answer.map(|answer| (answer, verdict))
@@ -237,10 +239,10 @@ pub(super) fn on_failure(allow: bool) -> Verdict {
     if allow { Verdict::Allow } else { Verdict::Deny("nobody can be asked about it now".to_owned()) }
 }
 
-fn name(subject: &Subject) -> Name {
-    let key = match subject {
-        Subject::Connect => String::new(),
+fn name(job: &Job) -> Name {
+    let key = match &job.subject {
+        Subject::Connect => job.vhost.clone(),
         Subject::Publish(stream) | Subject::Play(stream) | Subject::Traverse(stream) => stream.key.as_str().to_owned(),
     };
-    (std::mem::discriminant(subject), key)
+    (std::mem::discriminant(&job.subject), key)
 }

@@ -45,7 +45,7 @@ pub(crate) struct HookSettings {
     #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "1h"))]
     pub(crate) retry_after: Time,
     /// Whether a client is let in when the back end cannot be asked: it cannot be reached, takes too long, answers with
-    /// a server error, or too many questions wait already. A refusal is always a refusal.
+    /// a server error, or too many questions wait already. A refusal is always a refusal, and so is limits.questions.
     pub(crate) allow_on_failure: bool,
     /// Calls of one URL at the same time.
     #[schemars(range(min = 1, max = 1024))]

@@ -166,7 +166,7 @@ fn call(order: &Arc<Order>, endpoint: &Arc<Endpoint>, connection: u64, event: Ev
         _ => Subject::Publish(StreamFacts { key, params: String::new() }),
     };
     let places = VecDeque::from([endpoint.admit(sort).expect("there is a place")]);
-    order.push(connection, Job { event, subject, body: body.into(), places, kind });
+    order.push(connection, Job { event, subject, vhost: String::new(), body: body.into(), places, kind });
 }
 
 #[test]

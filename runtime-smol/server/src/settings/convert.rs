@@ -113,6 +113,7 @@ impl VhostSettings {
             players: limits.players.0,
             stream_players: limits.stream_players.0,
             streams: limits.streams.0,
+            questions: limits.questions.0,
             publisher_rate: (limits.publisher_rate != Size::UNLIMITED).then(|| rate(limits.publisher_rate.0)),
         }
     }

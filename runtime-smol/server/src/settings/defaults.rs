@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use anabranch_core::conn::VhostConfig;
-use anabranch_core::policy::DEFAULT_WINDOW;
+use anabranch_core::policy::{DEFAULT_QUESTIONS, DEFAULT_WINDOW};
 
 use super::values::{Most, Secret, Size, Time};
 use super::vhost::{BandwidthCheck, Cache, Limits, OnConflict, Play, Publish, Session, Start, Timeouts, TimestampMode};
@@ -17,6 +17,7 @@ impl Default for Limits {
             streams: any,
             publisher_rate: Size::UNLIMITED,
             publisher_rate_window: Time(DEFAULT_WINDOW),
+            questions: Most(Some(DEFAULT_QUESTIONS)),
         }
     }
 }

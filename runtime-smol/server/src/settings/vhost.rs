@@ -207,11 +207,13 @@ pub(crate) struct Cache {
     pub(crate) tracks: usize,
 }
 
-/// How many of everything there may be in this virtual host; "unlimited" or a number, 0 for none.
+/// How many of everything there may be in this virtual host; "unlimited" or a number, 0 for none. All but questions are
+/// counted when they are granted: nobody takes a place while a back end is asked.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Limits {
-    /// Connections, whatever they do.
+    /// Connections, whatever they do: those that connect to the virtual host, and those that come to a stream of it from
+    /// another one, by ?vhost=.
     pub(crate) connections: Most,
     /// Publishers.
     pub(crate) publishers: Most,
@@ -221,11 +223,16 @@ pub(crate) struct Limits {
     pub(crate) stream_players: Most,
     /// Streams that have a publisher or players who wait for one.
     pub(crate) streams: Most,
-    /// Bytes a second that each publisher may send: a bitrate divided by eight.
+    /// Bytes a second that each publisher may send, whatever it sends: a bitrate divided by eight, and some percent for
+    /// the protocol.
     pub(crate) publisher_rate: Size,
     /// The time over which that rate may be uneven.
     #[schemars(extend("x-minimum" = "1s", "x-maximum" = "1h"))]
     pub(crate) publisher_rate_window: Time,
+    /// Clients that wait for the answer of a back end at a time; what comes beyond is refused. One address gets at most
+    /// half of the places, and one network (IPv4 /24, IPv6 /48) two thirds, so that others are always asked about. No
+    /// more than hooks.queue, which does not know whose question it is.
+    pub(crate) questions: Most,
 }
 
 /// Who may publish and play, by address.
@@ -250,7 +257,7 @@ pub(crate) struct Refer {
     pub(crate) play: Vec<Of<HostPattern>>,
 }
 
-/// Signed URLs: ?expires=UNIX_TIME&token=SIGNATURE.
+/// Signed URLs: ?expires=UNIX_TIME&token=SIGNATURE. Each is good in one virtual host, though others may have its secret.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Token {

@@ -6,6 +6,7 @@ use anabranch_core::amf::Object;
 use anabranch_core::conn::{Config, VhostConfig};
 use anabranch_core::hub::Conflict;
 use anabranch_core::policy::{Action, Rate, Refer, Secret, Token, TokenScope, Vhost, Vhosts, sign};
+use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
 
 use crate::conformance::media::{audio_frame, gop_lines};
 use crate::conformance::text::said;
@@ -229,8 +230,12 @@ fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
+fn key(stream: &str) -> StreamKey {
+    StreamKey::new(DEFAULT_VHOST, "live", stream).expect("a name")
+}
+
 fn signed(site: &Site, action: Action, expires: u64) -> String {
-    let token = sign(&secret(), action, "live", &site.name, expires);
+    let token = sign(&secret(), action, &key(&site.name), expires);
     format!("{}?expires={expires}&token={token}", site.name)
 }
 
@@ -249,7 +254,7 @@ fn a_token_for_something_else_is_refused(site: &Site) {
     let expires = unix_now() + 600;
     publish_is_refused(site, &signed(site, Action::Play, expires), PUBLISH_DENIED);
     play_is_refused(site, &signed(site, Action::Publish, expires), PLAY_FAILED);
-    let other = sign(&secret(), Action::Publish, "live", "other", expires);
+    let other = sign(&secret(), Action::Publish, &key("other"), expires);
     publish_is_refused(site, &format!("{}?expires={expires}&token={other}", site.name), PUBLISH_DENIED);
 }
 

@@ -4,6 +4,7 @@ use anabranch_core::conn::{Ask, Asks, Config, Subject, Verdict, VhostConfig};
 use anabranch_core::hub::Conflict;
 use anabranch_core::policy::{Action, Limits, Rate, Secret, Token, TokenScope, Vhost, Vhosts, sign};
 use anabranch_core::source::{MergeWindow, SourceLimits, StartRule, Timestamps};
+use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
 
 use super::{Act, Line, Operation, UNIX};
 use crate::sim::{Encoder, Media, Reply, Rng, Route};
@@ -19,6 +20,11 @@ fn milliseconds(rng: &mut Rng, choices: &[u64]) -> Duration {
 
 fn secret() -> Secret {
     Secret::new("the secret of all these scenes").expect("it is long enough")
+}
+
+fn signature(action: Action, vhost: &str, stream: &str, expires: u64) -> String {
+    let key = StreamKey::new(vhost, "live", stream).expect("a name");
+    sign(&secret(), action, &key, expires)
 }
 
 /// Every setting at random, all of them small, so that every bound is met.
@@ -57,6 +63,7 @@ pub(super) fn settings(rng: &mut Rng) -> VhostConfig {
             stream_players: one_of(rng),
             streams: one_of(rng),
             publisher_rate: rng.once_in(3).then(|| Rate::new(rng.within(500..=10_000) as u64)),
+            questions: one_of(rng),
         };
     }
     if rng.once_in(6) {
@@ -206,7 +213,9 @@ fn name(rng: &mut Rng, action: Action) -> String {
         0 => format!("{stream}?token=x"),
         1 => format!("{stream}?token=y"),
         _ => {
-            let token = sign(&secret(), action, "live", stream, UNIX + 5);
+            // Good with virtual hosts or without.
+            let vhost = rng.pick(&[HOSTS[0], DEFAULT_VHOST]);
+            let token = signature(action, vhost, stream, UNIX + 5);
             format!("{stream}?expires={}&token={token}", UNIX + 5)
         }
     };
@@ -312,7 +321,7 @@ impl Author {
                 }
                 (*has_own, *streams) = (true, *streams + 1);
                 // A name of its own: a connection does not contend with itself.
-                let token = sign(&secret(), Action::Publish, "live", &format!("own{client}"), UNIX + 60);
+                let token = signature(Action::Publish, HOSTS[0], &format!("own{client}"), UNIX + 60);
                 let name = format!("own{client}?expires={}&token={token}", UNIX + 60);
                 Act::AlsoPublish { client, name, encoder: encoder(rng) }
             }

@@ -1,0 +1,75 @@
+use std::time::Instant;
+
+use super::publisher::Publishing;
+use super::{CloseReason, Conn};
+use crate::policy::{Rate, RateMeter, Refusal};
+use crate::session::Rejection;
+
+/// What a connection may send as long as it publishes: all bytes, media or not, against the rates of all its publishers
+/// together. Each is bound to its own with its media besides.
+#[derive(Debug, Default)]
+pub(super) struct Allowance {
+    /// None while it publishes nothing, or some of it without a limit.
+    meter: Option<RateMeter>,
+    /// When it last began to publish. The first may send as much as its window allows at once; who stops and begins again
+    /// has earned only what the time between allows.
+    begun: Option<Instant>,
+}
+
+impl Allowance {
+    /// One more begins to publish, beside these.
+    pub(super) fn begin(&mut self, now: Instant, rate: Option<Rate>, others: &[Publishing]) {
+        let more = rate.map_or(0, |rate| match self.begun {
+            Some(begun) => rate.earns(now.saturating_duration_since(begun)),
+            None => rate.earns(rate.window),
+        });
+        self.begun = Some(now);
+        self.set(now, others.iter().map(Publishing::rate).chain([rate]), more);
+    }
+
+    /// One has ended, and these are left.
+    pub(super) fn end(&mut self, now: Instant, left: &[Publishing]) {
+        self.set(now, left.iter().map(Publishing::rate), 0);
+    }
+
+    fn set(&mut self, now: Instant, rates: impl Iterator<Item = Option<Rate>>, more: u64) {
+        let sum = |sum: Rate, rate: Rate| Rate {
+            bytes_per_second: sum.bytes_per_second.saturating_add(rate.bytes_per_second),
+            window: sum.window.max(rate.window),
+        };
+        let all = rates.collect::<Option<Vec<_>>>();
+        let Some(rate) = all.and_then(|rates| rates.into_iter().reduce(sum)) else {
+            self.meter = None;
+            return;
+        };
+        let mut meter = self.meter.take().unwrap_or_else(|| RateMeter::new(Rate { bytes_per_second: 0, ..rate }, now));
+        meter.change(now, rate, more);
+        self.meter = Some(meter);
+    }
+
+    /// How many of these bytes may be heard.
+    fn take(&mut self, now: Instant, bytes: usize) -> usize {
+        self.meter.as_mut().map_or(bytes, |meter| meter.take(now, bytes))
+    }
+}
+
+impl Conn {
+    /// What the peer sends is heard up to the byte that is too much, however it is cut.
+    pub(super) fn hear(&mut self, now: Instant, bytes: &[u8]) {
+        if self.session.is_closing() {
+            _ = self.session.handle_input(now, bytes);
+            return;
+        }
+        let (heard, rest) = bytes.split_at(self.allowance.take(now, bytes.len()));
+        // The session remembers the error and comes to Closed with it.
+        _ = self.session.handle_input(now, heard);
+        if !rest.is_empty() {
+            let rejection = Rejection::publish_denied(Refusal::LimitBitrate.to_string());
+            for publishing in &self.publishing {
+                self.session.stop_publisher(publishing.stream_id(), &rejection);
+            }
+            self.session.close_with_words(CloseReason::Refused(Refusal::LimitBitrate));
+            _ = self.session.handle_input(now, rest);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+use super::{Busy, Conflict, Holder, Hub, Player, Publisher, Registry, Stream};
+use crate::policy::{Counted, Limits, Refusal};
+use crate::url::StreamKey;
+use std::sync::Arc;
+
+/// Why a client may not publish or play a stream.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdmitted {
+    /// Somebody publishes it already, and it cannot be taken over.
+    #[error("{0}")]
+    Busy(#[from] Busy),
+    /// There are as many as there may be.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+}
+
+/// How many there are of a virtual host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Streams that are published or waited for, by clients or by the program.
+    pub streams: usize,
+    /// Clients that publish. One that was taken over from is none.
+    pub publishers: usize,
+    /// Clients that play, a stream each.
+    pub players: usize,
+}
+
+/// Clients are counted with what they are counted for, under the lock of all names: a publisher is the name it holds, and
+/// a player is one of its stream's. So what is looked at is what there is, and nothing can come in between.
+impl Hub {
+    /// Takes the publish lock of a name for a client and begins to publish. With [`Conflict::TakeOver`], a name that
+    /// is published with the same `credentials` changes hands, and so does its place under the limits: whoever published
+    /// until now is superseded from this moment on.
+    ///
+    /// # Errors
+    /// The name is taken, or there are as many streams or publishers as there may be. Nothing has changed then.
+    pub fn admit_publisher(
+        &self,
+        key: &StreamKey,
+        credentials: &str,
+        conflict: Conflict,
+        limits: &Limits,
+    ) -> Result<Publisher, NotAdmitted> {
+        self.begin(key, credentials, true, |registry| registry.may_publish(key, credentials, conflict, limits))
+    }
+
+    /// Whether a client would be admitted now; nothing is taken.
+    ///
+    /// # Errors
+    /// As for [`admit_publisher`](Self::admit_publisher).
+    pub fn may_publish(
+        &self,
+        key: &StreamKey,
+        credentials: &str,
+        conflict: Conflict,
+        limits: &Limits,
+    ) -> Result<(), NotAdmitted> {
+        self.registry().may_publish(key, credentials, conflict, limits)
+    }
+
+    /// Joins a stream as a client, published or not.
+    ///
+    /// # Errors
+    /// There are as many players, of this stream or of all, or streams as there may be.
+    pub fn admit_player(&self, key: &StreamKey, limits: &Limits) -> Result<Player, Refusal> {
+        self.join(key, true, |registry| registry.may_play(key, limits))
+    }
+
+    /// Whether a client would be admitted now; nothing is taken.
+    ///
+    /// # Errors
+    /// As for [`admit_player`](Self::admit_player).
+    pub fn may_play(&self, key: &StreamKey, limits: &Limits) -> Result<(), Refusal> {
+        self.registry().may_play(key, limits)
+    }
+
+    /// How many there are of a virtual host.
+    pub fn counts(&self, vhost: &str) -> Counts {
+        self.registry().counts(vhost)
+    }
+
+    pub(super) fn begin<E>(
+        &self,
+        key: &StreamKey,
+        credentials: &str,
+        client: bool,
+        may: impl FnOnce(&Registry) -> Result<(), E>,
+    ) -> Result<Publisher, E> {
+        // Both locks at once, this one first: of two that begin at the same time, the one that has the name in the end
+        // is also the one that the source listens to.
+        let mut registry = self.registry();
+        may(&registry)?;
+        registry.last_holder += 1;
+        let number = registry.last_holder;
+        let stream = registry.hold(key, Holder { number, credentials: credentials.into(), client }, &self.config);
+        let (timeline, epoch) = stream.begin();
+        drop(registry);
+        Ok(Publisher::new(self.clone(), stream, number, timeline, epoch))
+    }
+
+    pub(super) fn join<E>(
+        &self,
+        key: &StreamKey,
+        client: bool,
+        may: impl FnOnce(&Registry) -> Result<(), E>,
+    ) -> Result<Player, E> {
+        let mut registry = self.registry();
+        may(&registry)?;
+        let stream = registry.seat(key, client, &self.config);
+        drop(registry);
+        Ok(Player::join(self.clone(), stream, client))
+    }
+}
+
+impl Registry {
+    fn may_publish(
+        &self,
+        key: &StreamKey,
+        credentials: &str,
+        conflict: Conflict,
+        limits: &Limits,
+    ) -> Result<(), NotAdmitted> {
+        let entry = self.streams.get(key);
+        match entry.and_then(|entry| entry.holder.as_ref()) {
+            Some(holder) if conflict == Conflict::TakeOver && holder.accepts(credentials) => return Ok(()),
+            Some(_) => return Err(Busy.into()),
+            None => {}
+        }
+        let counts = self.counts(key.vhost());
+        if entry.is_none() {
+            limits.check(Counted::Streams, counts.streams)?;
+        }
+        Ok(limits.check(Counted::Publishers, counts.publishers)?)
+    }
+
+    fn may_play(&self, key: &StreamKey, limits: &Limits) -> Result<(), Refusal> {
+        let (entry, counts) = (self.streams.get(key), self.counts(key.vhost()));
+        limits.check(Counted::Players, counts.players)?;
+        limits.check(Counted::StreamPlayers, entry.map_or(0, |entry| entry.clients))?;
+        // Who waits for a publisher makes a stream, too.
+        if entry.is_none() { limits.check(Counted::Streams, counts.streams) } else { Ok(()) }
+    }
+
+    pub(super) fn counts(&self, vhost: &str) -> Counts {
+        self.counts.get(vhost).copied().unwrap_or_default()
+    }
+
+    /// The name has this holder from now on, whoever had it.
+    fn hold(&mut self, key: &StreamKey, holder: Holder, config: &super::HubConfig) -> Arc<Stream> {
+        let client = holder.client;
+        let (entry, counts) = self.entry(key, config);
+        let before = entry.holder.replace(holder);
+        counts.publishers += usize::from(client);
+        counts.publishers -= usize::from(before.is_some_and(|before| before.client));
+        entry.stream.clone()
+    }
+
+    fn seat(&mut self, key: &StreamKey, client: bool, config: &super::HubConfig) -> Arc<Stream> {
+        let (entry, counts) = self.entry(key, config);
+        entry.players += 1;
+        entry.clients += usize::from(client);
+        counts.players += usize::from(client);
+        entry.stream.clone()
+    }
+
+    /// A publisher is gone: the name is free if it still had it.
+    pub(super) fn give_up(&mut self, key: &StreamKey, number: u64) {
+        let Some(entry) = self.streams.get_mut(key) else {
+            return;
+        };
+        if let Some(holder) = entry.holder.take_if(|holder| holder.number == number)
+            && let Some(counts) = self.counts.get_mut(key.vhost())
+        {
+            counts.publishers -= usize::from(holder.client);
+        }
+        self.forget(key);
+    }
+
+    /// A player is gone.
+    pub(super) fn leave(&mut self, key: &StreamKey, client: bool) {
+        let Some(entry) = self.streams.get_mut(key) else {
+            return;
+        };
+        entry.players -= 1;
+        entry.clients -= usize::from(client);
+        if let Some(counts) = self.counts.get_mut(key.vhost()) {
+            counts.players -= usize::from(client);
+        }
+        self.forget(key);
+    }
+
+    /// Forgets a stream that nobody uses, and a virtual host without streams.
+    fn forget(&mut self, key: &StreamKey) {
+        if self.streams.get(key).is_none_or(|entry| entry.holder.is_some() || entry.players > 0) {
+            return;
+        }
+        self.streams.remove(key);
+        if let Some(counts) = self.counts.get_mut(key.vhost()) {
+            counts.streams -= 1;
+            if *counts == Counts::default() {
+                self.counts.remove(key.vhost());
+            }
+        }
+    }
+}

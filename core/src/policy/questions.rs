@@ -1,0 +1,170 @@
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Counted, Limits, Refusal};
+
+/// Questions to the outside that are open unless another limit is given: as many as a back end's line takes.
+pub const DEFAULT_QUESTIONS: u32 = 2000;
+
+/// Questions to the outside that are open, held against [`Limits::questions`], so that no client, and no network, keeps
+/// all others from being asked about.
+///
+/// Whoever asks may have as many open as there are places free, and all of its network twice as many. So one address
+/// alone gets half of the places and one network two thirds, however many connections it makes; the more others
+/// there are, the less, and there is always room for one that has none. An address is an IPv4 address or an IPv6 /64, its
+/// network the IPv4 /24 or the IPv6 /48.
+#[derive(Debug, Clone, Default)]
+pub struct Questions {
+    open: usize,
+    addresses: HashMap<IpAddr, usize>,
+    networks: HashMap<IpAddr, usize>,
+}
+
+impl Questions {
+    /// Counts one more, of a client at this address if it has one.
+    ///
+    /// # Errors
+    /// [`Refusal::Limit`]; nothing is counted then.
+    pub fn try_add(&mut self, address: Option<IpAddr>, limits: &Limits) -> Result<(), Refusal> {
+        limits.check(Counted::Questions, self.open)?;
+        let most = limits.questions.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+        let free = most.saturating_sub(self.open);
+        if let Some(address) = address.map(Place::of) {
+            let of_address = self.addresses.get(&address.address).copied().unwrap_or_default();
+            let of_network = self.networks.get(&address.network).copied().unwrap_or_default();
+            if of_address >= free || of_network >= free.saturating_mul(2) {
+                return Err(Refusal::Limit(Counted::Questions));
+            }
+            *self.addresses.entry(address.address).or_default() += 1;
+            *self.networks.entry(address.network).or_default() += 1;
+        }
+        self.open += 1;
+        Ok(())
+    }
+
+    /// Counts one less. Of nothing there is no less.
+    pub fn remove(&mut self, address: Option<IpAddr>) {
+        self.open = self.open.saturating_sub(1);
+        if let Some(Place { address, network }) = address.map(Place::of) {
+            one_less(&mut self.addresses, address);
+            one_less(&mut self.networks, network);
+        }
+    }
+
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        self.open
+    }
+}
+
+fn one_less(counts: &mut HashMap<IpAddr, usize>, of: IpAddr) {
+    if let Entry::Occupied(mut entry) = counts.entry(of) {
+        if *entry.get() > 1 {
+            *entry.get_mut() -= 1;
+        } else {
+            entry.remove();
+        }
+    }
+}
+
+/// Who is taken for one, and for one network.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    address: IpAddr,
+    network: IpAddr,
+}
+
+impl Place {
+    fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => {
+                let network = Ipv4Addr::from_bits(address.to_bits() & (u32::MAX << 8));
+                Place { address: address.into(), network: network.into() }
+            }
+            IpAddr::V6(address) => {
+                let prefix = |bits: u32| Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - bits)));
+                Place { address: prefix(64).into(), network: prefix(48).into() }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn most(questions: u32) -> Limits {
+        Limits { questions: Some(questions), ..Limits::default() }
+    }
+
+    /// How many this one gets, asking for more than there are.
+    fn fill(questions: &mut Questions, limits: &Limits, address: impl Fn(u32) -> String) -> usize {
+        let asks = |number| questions.try_add(Some(address(number).parse().unwrap()), limits).is_ok();
+        (0..10_000).map(asks).filter(|admitted| *admitted).count()
+    }
+
+    #[test]
+    fn one_address_gets_half_and_one_network_two_thirds() {
+        for (address, alone) in [
+            ((|_| "192.0.2.1".to_owned()) as fn(u32) -> String, 150),
+            (|_| "2001:db8::1".to_owned(), 150),
+            (|number| format!("2001:db8::{number:x}"), 150),
+            (|number| format!("192.0.2.{}", number % 256), 200),
+            (|number| format!("::ffff:192.0.2.{}", number % 256), 200),
+            (|number| format!("2001:db8:0:{:x}::1", number % 65_536), 200),
+        ] {
+            let (mut questions, limits) = (Questions::default(), most(300));
+            assert_eq!(fill(&mut questions, &limits, address), alone, "{}", address(1));
+            assert_eq!(questions.open(), alone);
+            assert!(questions.try_add(Some("198.51.100.7".parse().unwrap()), &limits).is_ok(), "{}", address(1));
+        }
+        let mut questions = Questions::default();
+        let somewhere = |number: u32| format!("10.{}.{}.1", number >> 8 & 255, number & 255);
+        assert_eq!(fill(&mut questions, &most(300), somewhere), 300, "all together get all");
+    }
+
+    #[test]
+    fn who_has_no_address_has_the_limit_alone() {
+        let mut questions = Questions::default();
+        for _ in 0..3 {
+            assert_eq!(questions.try_add(None, &most(3)), Ok(()));
+        }
+        assert_eq!(questions.try_add(None, &most(3)), Err(Refusal::Limit(Counted::Questions)));
+        let unlimited = Limits { questions: None, ..Limits::default() };
+        assert_eq!(fill(&mut questions, &unlimited, |_| "192.0.2.1".to_owned()), 10_000);
+        assert_eq!(questions.try_add(None, &most(0)), Err(Refusal::Limit(Counted::Questions)));
+    }
+
+    proptest! {
+        #[test]
+        fn there_is_room_for_a_stranger_and_nothing_is_left_behind(
+            limit in 1u32..40,
+            steps in prop::collection::vec((any::<bool>(), 0u8..6, 0u8..4, any::<prop::sample::Index>()), 0..200),
+        ) {
+            let mut questions = Questions::default();
+            let mut open: Vec<IpAddr> = Vec::new();
+            for (ask, network, host, index) in steps {
+                let address = IpAddr::from([10, 0, network, host]);
+                if ask {
+                    let mine = open.iter().filter(|other| **other == address).count();
+                    let near = open.iter().filter(|other| matches!(other, IpAddr::V4(v4) if v4.octets()[2] == network)).count();
+                    let free = limit as usize - open.len();
+                    let admitted = questions.try_add(Some(address), &most(limit)).is_ok();
+                    prop_assert_eq!(admitted, mine < free && near < 2 * free);
+                    prop_assert!(admitted || near > 0 || free == 0, "one that has none is asked about");
+                    if admitted {
+                        open.push(address);
+                    }
+                } else if !open.is_empty() {
+                    questions.remove(Some(open.swap_remove(index.index(open.len()))));
+                }
+                prop_assert_eq!(questions.open(), open.len());
+            }
+            open.into_iter().for_each(|address| questions.remove(Some(address)));
+            prop_assert!(questions.addresses.is_empty() && questions.networks.is_empty() && questions.open() == 0);
+        }
+    }
+}
