@@ -18,7 +18,7 @@ use tracing::warn;
 use crate::fanout::Member;
 use crate::leisure::Leisure;
 use crate::transport::{Taken, Transport, Written, lost};
-use crate::worker::{Arrival, Local};
+use crate::worker::{Arrival, LOOK, Local};
 
 /// Turns of a connection's task before others get theirs: a peer that floods must not starve them.
 const TURNS: usize = 8;
@@ -87,7 +87,7 @@ impl Connection {
         let connection = Arc::new(Connection {
             id,
             lines,
-            transport: Transport::new(socket, &carrier),
+            transport: Transport::new(socket, peer.ip(), &carrier),
             slot,
             state: Mutex::new(state),
         });
@@ -222,15 +222,16 @@ impl Connection {
     }
 
     /// Reads once, outside the lock.
-    fn read(&self, local: &Local, size: usize) -> Taken {
+    fn read(&self, local: &Local, size: usize, waker: &Waker) -> Taken {
         READ_BUFFER.with_borrow_mut(|buffer| {
             let size = size.min(buffer.len());
-            let result = self.transport.read(&mut buffer[..size]);
+            let result = self.transport.read(&mut buffer[..size], &local.shared, waker);
             match &result {
                 // What is left may not be the socket's any more, which then tells of nothing.
-                Ok(count) if *count == size || self.transport.is_over() => local.reactor().left_some(self.slot),
+                Ok(count) if *count == size || self.transport.has_left() => local.reactor().left_some(self.slot),
                 Ok(_) => local.reactor().took_some(self.slot),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => local.reactor().drained(self.slot),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => local.reactor().left_some(self.slot),
                 Err(_) => {}
             }
             let conn = &mut self.state().conn;
@@ -238,9 +239,10 @@ impl Connection {
                 Ok(0) => conn.handle_disconnect(Instant::now(), CloseReason::PeerClosed),
                 Ok(count) => {
                     conn.handle_input(Instant::now(), &buffer[..count]);
-                    return if count == size { Taken::Whole } else { Taken::Some };
+                    return if count == size || self.transport.has_left() { Taken::Whole } else { Taken::Some };
                 }
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Taken::Whole,
                 Err(error) => conn.handle_disconnect(Instant::now(), lost(&error)),
             }
             Taken::Nothing
@@ -316,7 +318,7 @@ impl Future for Task {
 impl Task {
     fn poll_turns(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let (connection, local) = (self.connection.clone(), self.local.clone());
-        let slot = connection.slot;
+        let (slot, began) = (connection.slot, Instant::now());
         for _ in 0..TURNS {
             let mut state = connection.state();
             // The waker goes in first: whoever changes something after we looked wakes us.
@@ -331,10 +333,10 @@ impl Task {
                 }
             }
             let mut read = None;
-            if state.wait.read && self.leisure.may_read(&local.reactor(), slot) {
+            if state.wait.read && self.may_read() {
                 let size = state.conn.read_size();
                 drop(state);
-                read = Some(connection.read(&local, size));
+                read = Some(connection.read(&local, size, context.waker()));
                 state = connection.state();
                 if connection.transport.is_full() {
                     state.fill(&local, slot);
@@ -362,16 +364,23 @@ impl Task {
             let next_read = self.leisure.next_read().filter(|_| state.wait.read);
             let deadline = state.wait.deadline.into_iter().chain(next_read).min();
             local.reactor().park(slot, context.waker(), deadline);
-            if !(state.wait.read && self.leisure.may_read(&local.reactor(), slot)) {
+            if !(state.wait.read && self.may_read()) {
                 return Poll::Pending;
             }
             // Sixty thousand of the shortest messages fit into a buffer, and all of them are work.
-            if read == Some(Taken::Whole) {
+            if read == Some(Taken::Whole) || began.elapsed() >= LOOK {
                 break;
             }
         }
         context.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+impl Task {
+    fn may_read(&self) -> bool {
+        let connection = &self.connection;
+        self.leisure.may_read(&self.local.reactor(), connection.slot) || connection.transport.has_news()
     }
 }
 

@@ -49,6 +49,8 @@ mod connection;
 mod fanout;
 mod leisure;
 #[cfg(feature = "tls")]
+mod openings;
+#[cfg(feature = "tls")]
 mod preface;
 mod reactor;
 mod server;

@@ -14,6 +14,8 @@ use smol::future::or;
 
 use crate::accept;
 use crate::connection::Connection;
+#[cfg(feature = "tls")]
+use crate::openings::{self, Openings};
 use crate::reactor::Reactor;
 use crate::worker::{Arriving, Beginning, Worker};
 
@@ -31,6 +33,8 @@ pub struct Server {
 pub(crate) struct Shared {
     pub(crate) host: Host<Connection>,
     pub(crate) workers: Box<[Worker]>,
+    #[cfg(feature = "tls")]
+    pub(crate) openings: Openings,
     /// Runs what belongs to no connection, on a thread of its own.
     errands: Executor<'static>,
     stop: Sender<()>,
@@ -83,7 +87,14 @@ impl Server {
         let threads = setup.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
         let (workers, arriving): (Vec<_>, Vec<_>) = (0..threads).map(|_| Worker::new()).unzip();
         let (stop, stopped) = bounded(1);
-        let shared = Shared { host: Host::new(&setup), workers: workers.into(), errands: Executor::new(), stop };
+        let shared = Shared {
+            host: Host::new(&setup),
+            workers: workers.into(),
+            #[cfg(feature = "tls")]
+            openings: Openings::default(),
+            errands: Executor::new(),
+            stop,
+        };
         Ok(Server { shared: Alive::new(shared), listeners: setup.listeners, arriving, stopped })
     }
 
@@ -125,6 +136,8 @@ impl Server {
                 let thread = thread::Builder::new().name(format!("worker-{}", beginning.number));
                 thread.spawn_scoped(scope, move || beginning.run(shared, |_| {})).expect("the system gives a thread");
             }
+            #[cfg(feature = "tls")]
+            let _openings = openings::start(scope, &shared.openings, &listeners);
             let errands = shared.errands.run(async move {
                 let _ = stopped.recv().await;
                 shared.host.begin_stop();

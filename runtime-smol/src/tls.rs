@@ -1,13 +1,18 @@
 use std::io::{self, IoSlice, Read, Write};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
 
 use anabranch_host::Carrier;
 use mio::net::TcpStream;
 use rustls::{ServerConfig, ServerConnection};
 
 use self::refused::Hello;
+use crate::openings::{Done, Opening, Openings};
 use crate::preface::Preface;
 use crate::transport::Written;
+use crate::worker::LOOK;
 
 mod refused;
 
@@ -15,6 +20,15 @@ mod refused;
 const FIRST_OF_TLS: u8 = 22;
 /// Bytes that may wait, encrypted, for a socket that is full: what is taken further counts as written.
 const TAKEN: usize = 32 << 10;
+/// Bytes taken in at one turn, whatever they bring: then others go first. Or after as much time as tasks have.
+const TURN: usize = 64 << 10;
+/// Bytes that a client may need to begin; real ones take one or two thousand.
+const BEGINNING: usize = 16 << 10;
+/// Bytes by which what is taken in may exceed what it may cost to bring content: keys that are changed again and again,
+/// and records without content, are work for nobody.
+const WITHOUT_CONTENT: usize = 64 << 10;
+/// What each byte of content may cost: a record of one byte has twenty-three.
+const FOR_EACH_BYTE: usize = 32;
 
 /// A connection that is carried in TLS, or may turn out to be.
 #[derive(Debug)]
@@ -26,8 +40,9 @@ pub(crate) struct Tls {
 enum State {
     Undecided(Beginning),
     Plain,
-    /// `None` if the library made none of it.
-    Encrypted(Option<Box<Encrypted>>),
+    Encrypted(Encrypted),
+    /// It came to nothing.
+    Unusable,
 }
 
 #[derive(Debug)]
@@ -40,7 +55,7 @@ struct Beginning {
 
 #[derive(Debug)]
 struct Encrypted {
-    connection: ServerConnection,
+    at: Place,
     /// What its client began with, for the words about a failure.
     hello: Hello,
     /// True if the first byte of the next write was taken already. It counts as written once all before it is: what
@@ -48,6 +63,20 @@ struct Encrypted {
     ahead: bool,
     /// True once there is nothing more to read.
     over: bool,
+    /// True if the last turn ended before there was nothing more.
+    more: bool,
+    /// Bytes taken in so far, while it begins; then those that brought nothing.
+    spent: usize,
+}
+
+/// Where the library's part of it is.
+#[derive(Debug)]
+enum Place {
+    Here(Box<ServerConnection>),
+    /// Its beginning is being computed.
+    Away(Arc<Opening>),
+    /// It came to nothing.
+    Gone,
 }
 
 impl Tls {
@@ -61,8 +90,16 @@ impl Tls {
         Some(Tls { state: Mutex::new(State::Undecided(Beginning { config, either, preface: None })) })
     }
 
-    /// Reads until the buffer is full or there is no more.
-    pub(crate) fn read(&self, mut socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Reads until the buffer is full, there is no more, or its turn is over. It is interrupted if that brought nothing so
+    /// far. What it would block for may be a computation, then `waker` is woken when that is done.
+    pub(crate) fn read(
+        &self,
+        mut socket: &TcpStream,
+        buffer: &mut [u8],
+        client: IpAddr,
+        openings: &Openings,
+        waker: &Waker,
+    ) -> io::Result<usize> {
         let mut state = self.state();
         let mut taken = 0;
         while let State::Undecided(beginning) = &mut *state {
@@ -91,13 +128,18 @@ impl Tls {
             return Ok(taken);
         }
         let read = match &mut *state {
-            State::Encrypted(Some(encrypted)) => encrypted.read(socket, rest),
-            State::Encrypted(None) => Err(unusable()),
+            State::Encrypted(encrypted) => encrypted.read(socket, rest, client, openings, waker),
+            State::Unusable => Err(unusable()),
             _ => socket.read(rest),
         };
         match read {
             Ok(count) => Ok(taken + count),
-            Err(error) if taken > 0 && error.kind() == io::ErrorKind::WouldBlock => Ok(taken),
+            // Those bytes are no longer in the socket.
+            Err(error)
+                if taken > 0 && matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) =>
+            {
+                Ok(taken)
+            }
             Err(error) => Err(error),
         }
     }
@@ -106,34 +148,43 @@ impl Tls {
     /// is a rest, less is taken than is offered.
     pub(crate) fn write(&self, mut socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match &mut *self.state() {
-            State::Encrypted(Some(encrypted)) => encrypted.write(socket, slices),
-            State::Encrypted(None) => Err(unusable()),
+            State::Encrypted(encrypted) => encrypted.write(socket, slices),
+            State::Unusable => Err(unusable()),
             _ => socket.write_vectored(slices),
         }
     }
 
     pub(crate) fn flush(&self, socket: &TcpStream) -> io::Result<Written> {
-        match &mut *self.state() {
-            State::Encrypted(Some(encrypted)) => flush(&mut encrypted.connection, socket),
-            _ => Ok(Written::All),
+        match self.state().here() {
+            Some(connection) => flush(connection, socket),
+            None => Ok(Written::All),
         }
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        matches!(&*self.state(), State::Encrypted(Some(encrypted)) if encrypted.connection.wants_write())
+        self.state().here().is_some_and(|connection| connection.wants_write())
     }
 
-    /// True once the peer has ended its side, which its socket need not show.
-    pub(crate) fn is_over(&self) -> bool {
-        matches!(&*self.state(), State::Encrypted(Some(encrypted)) if encrypted.over)
+    /// True if the next read finds what its socket need not show: the end of the peer's side, or what was left when a turn
+    /// was over.
+    pub(crate) fn has_left(&self) -> bool {
+        matches!(&*self.state(), State::Encrypted(encrypted) if encrypted.over || encrypted.more)
+    }
+
+    /// True once what was computed is there.
+    pub(crate) fn has_news(&self) -> bool {
+        match &*self.state() {
+            State::Encrypted(Encrypted { at: Place::Away(opening), .. }) => opening.is_done(),
+            _ => false,
+        }
     }
 
     /// Tells the peer that this is the end and not a cut, if the socket has room for it.
     pub(crate) fn end(&self, socket: &TcpStream) {
-        if let State::Encrypted(Some(encrypted)) = &mut *self.state() {
-            encrypted.connection.send_close_notify();
+        if let Some(connection) = self.state().here() {
+            connection.send_close_notify();
             // A peer that is gone does not miss it.
-            let _ = flush(&mut encrypted.connection, socket);
+            let _ = flush(connection, socket);
         }
     }
 
@@ -144,54 +195,125 @@ impl Tls {
 
 impl State {
     fn encrypted(config: Arc<ServerConfig>, hello: Hello) -> Self {
-        let connection = ServerConnection::new(config).map(|mut connection| {
-            connection.set_buffer_limit(Some(TAKEN));
-            Box::new(Encrypted { connection, hello, ahead: false, over: false })
-        });
-        State::Encrypted(connection.ok())
+        let Ok(mut connection) = ServerConnection::new(config) else {
+            return State::Unusable;
+        };
+        connection.set_buffer_limit(Some(TAKEN));
+        let at = Place::Here(Box::new(connection));
+        State::Encrypted(Encrypted { at, hello, ahead: false, over: false, more: false, spent: 0 })
+    }
+
+    fn here(&mut self) -> Option<&mut ServerConnection> {
+        match self {
+            State::Encrypted(Encrypted { at: Place::Here(connection), .. }) => Some(connection),
+            _ => None,
+        }
     }
 }
 
 impl Encrypted {
-    fn read(&mut self, mut socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-        let Encrypted { connection, hello, over, .. } = self;
-        let mut taken = 0;
+    fn read(
+        &mut self,
+        mut socket: &TcpStream,
+        buffer: &mut [u8],
+        client: IpAddr,
+        openings: &Openings,
+        waker: &Waker,
+    ) -> io::Result<usize> {
+        self.more = false;
+        let (began, mut taken, mut input) = (Instant::now(), 0, 0);
         loop {
+            let Place::Here(connection) = &mut self.at else {
+                self.come_back(socket, waker)?;
+                continue;
+            };
             match connection.reader().read(&mut buffer[taken..]) {
                 // The peer has said that this is the end; or it has gone without a word, as most do.
                 Ok(0) => {
-                    *over = true;
+                    self.over = true;
                     return Ok(taken);
                 }
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    *over = true;
+                    self.over = true;
                     return Ok(taken);
                 }
                 Ok(count) => {
                     taken += count;
+                    self.spent = self.spent.saturating_sub(count * FOR_EACH_BYTE);
                     if taken == buffer.len() {
                         return Ok(taken);
                     }
+                    continue;
                 }
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-                Err(_) => match connection.read_tls(&mut socket) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(_) if taken > 0 => return Ok(taken),
-                    Err(error) => return Err(error),
-                    Ok(_) => {
-                        let processed = connection.process_new_packets();
-                        // Its part of the beginning, or what it has to say about an error.
-                        let flushed = flush(connection, socket);
-                        processed.map_err(|error| hello.refused(&error))?;
-                        flushed?;
-                    }
-                },
+                Err(_) => {}
             }
+            if self.spent > WITHOUT_CONTENT {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "TLS: records without content"));
+            }
+            if input >= TURN || (input > 0 && began.elapsed() >= LOOK) {
+                self.more = true;
+                return if taken > 0 { Ok(taken) } else { Err(io::ErrorKind::Interrupted.into()) };
+            }
+            let begins = connection.is_handshaking();
+            match connection.read_tls(&mut socket) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) if taken > 0 => return Ok(taken),
+                Err(error) => return Err(error),
+                Ok(count) => {
+                    input += count;
+                    self.spent += count;
+                    if begins && count > 0 {
+                        self.send_away(client, openings)?;
+                        continue;
+                    }
+                }
+            }
+            let processed = connection.process_new_packets();
+            // What it has to say about it.
+            let flushed = flush(connection, socket);
+            processed.map_err(|error| self.hello.refused(&error))?;
+            flushed?;
         }
     }
 
+    /// Has what came at the beginning computed elsewhere.
+    fn send_away(&mut self, client: IpAddr, openings: &Openings) -> io::Result<()> {
+        if self.spent > BEGINNING {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "TLS: it takes too much to begin"));
+        }
+        if let Place::Here(connection) = std::mem::replace(&mut self.at, Place::Gone) {
+            self.at = Place::Away(openings.compute(client, connection));
+        }
+        Ok(())
+    }
+
+    /// Goes on with what was computed, if it is.
+    fn come_back(&mut self, socket: &TcpStream, waker: &Waker) -> io::Result<()> {
+        let Place::Away(opening) = &self.at else {
+            return Err(unusable());
+        };
+        let Some(done) = opening.take(waker) else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        let Done::Computed(mut connection, result) = done else {
+            self.at = Place::Gone;
+            return Err(io::Error::other("TLS: too many begin at the same time"));
+        };
+        if !connection.is_handshaking() {
+            self.spent = 0;
+        }
+        // Its part of the beginning, or what it has to say about an error.
+        let flushed = flush(&mut connection, socket);
+        self.at = Place::Here(connection);
+        result.map_err(|error| self.hello.refused(&error))?;
+        flushed.map(drop)
+    }
+
     fn write(&mut self, socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let Encrypted { connection, ahead, .. } = self;
+        let Encrypted { at: Place::Here(connection), ahead, .. } = self else {
+            return Err(unusable());
+        };
         let mut taken = 0;
         'slices: for slice in slices {
             let mut rest = &slice[..];

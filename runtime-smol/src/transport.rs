@@ -1,11 +1,13 @@
 use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
+use std::task::Waker;
 
 use anabranch_core::session::{CloseReason, Outbound};
 use anabranch_host::Carrier;
 use bytes::Buf;
 use mio::net::TcpStream;
 
+use crate::server::Shared;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 
@@ -16,6 +18,8 @@ const SLICES: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Transport {
     socket: TcpStream,
+    #[cfg(feature = "tls")]
+    client: IpAddr,
     #[cfg(feature = "tls")]
     tls: Option<Box<Tls>>,
 }
@@ -40,13 +44,16 @@ pub(crate) enum Written {
 
 #[cfg_attr(not(feature = "tls"), allow(clippy::unused_self))]
 impl Transport {
-    pub(crate) fn new(socket: TcpStream, carrier: &Carrier) -> Self {
+    #[cfg_attr(not(feature = "tls"), allow(unused_variables))]
+    pub(crate) fn new(socket: TcpStream, client: IpAddr, carrier: &Carrier) -> Self {
         #[cfg(feature = "tls")]
         let tls = Tls::new(carrier).map(Box::new);
         #[cfg(not(feature = "tls"))]
         let Carrier::Plain = carrier else { unreachable!("there is no other without TLS") };
         Transport {
             socket,
+            #[cfg(feature = "tls")]
+            client,
             #[cfg(feature = "tls")]
             tls,
         }
@@ -56,11 +63,13 @@ impl Transport {
         &self.socket
     }
 
-    /// Reads once. Less than the buffer holds is all there is.
-    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Reads once. Less than the buffer holds is all there is, unless something is [left](Self::has_left). Where that is to
+    /// be computed first, `waker` is woken when it is there.
+    #[cfg_attr(not(feature = "tls"), allow(unused_variables))]
+    pub(crate) fn read(&self, buffer: &mut [u8], shared: &Shared, waker: &Waker) -> io::Result<usize> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
-            return tls.read(&self.socket, buffer);
+            return tls.read(&self.socket, buffer, self.client, &shared.openings, waker);
         }
         (&self.socket).read(buffer)
     }
@@ -114,11 +123,20 @@ impl Transport {
         false
     }
 
-    /// True if the next read finds the end, of which the socket may never tell.
-    pub(crate) fn is_over(&self) -> bool {
+    /// True if the next read finds something of which the socket may never tell.
+    pub(crate) fn has_left(&self) -> bool {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
-            return tls.is_over();
+            return tls.has_left();
+        }
+        false
+    }
+
+    /// True once there is what the last read had computed.
+    pub(crate) fn has_news(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.has_news();
         }
         false
     }

@@ -1,4 +1,4 @@
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
@@ -60,20 +60,61 @@ fn server_config() -> Arc<ServerConfig> {
 
 type Client = StreamOwned<ClientConnection, std::net::TcpStream>;
 
+/// The server's side of a connection, with a thread that computes beginnings as long as it is there.
+struct Side {
+    tls: Tls,
+    socket: TcpStream,
+    openings: Arc<Openings>,
+}
+
+impl Side {
+    fn new(socket: std::net::TcpStream) -> Self {
+        socket.set_nonblocking(true).expect("a socket");
+        let openings = Arc::new(Openings::default());
+        let computing = openings.clone();
+        thread::spawn(move || computing.run());
+        let tls = Tls::new(&Carrier::Tls(server_config())).expect("TLS");
+        Side { tls, socket: TcpStream::from_std(socket), openings }
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.tls.read(&self.socket, buffer, Ipv4Addr::LOCALHOST.into(), &self.openings, Waker::noop())
+    }
+
+    /// The next read that brings something, or its error.
+    fn wait(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let begun = Instant::now();
+        loop {
+            assert!(begun.elapsed() < Duration::from_secs(60), "nothing comes");
+            match self.read(buffer) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                read => return read,
+            }
+        }
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        self.openings.close();
+    }
+}
+
 /// A connection past its handshake, and the client's side of it.
-fn pair() -> (Tls, TcpStream, Client) {
-    let (tls, socket, client, heard) = pair_behind(b"");
+fn pair() -> (Side, Client) {
+    let (side, client, heard) = pair_behind(b"");
     assert_eq!(heard, b"hello");
-    (tls, socket, client)
+    (side, client)
 }
 
 /// The same behind what a proxy says first, with all that the server has heard.
-fn pair_behind(preface: &'static [u8]) -> (Tls, TcpStream, Client, Vec<u8>) {
+fn pair_behind(preface: &'static [u8]) -> (Side, Client, Vec<u8>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let socket = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("it listens");
     let (accepted, _) = listener.accept().expect("a connection");
-    accepted.set_nonblocking(true).expect("a socket");
-    let (tls, accepted) = (Tls::new(&Carrier::Tls(server_config())).expect("TLS"), TcpStream::from_std(accepted));
+    let side = Side::new(accepted);
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("versions")
@@ -90,33 +131,24 @@ fn pair_behind(preface: &'static [u8]) -> (Tls, TcpStream, Client, Vec<u8>) {
     });
     let (mut heard, mut buffer) = (Vec::new(), [0; 16]);
     while heard.len() < preface.len() + 5 {
-        match tls.read(&accepted, &mut buffer) {
-            Ok(count) => heard.extend_from_slice(&buffer[..count]),
-            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
-        }
-        thread::sleep(Duration::from_millis(1));
+        let count = side.wait(&mut buffer).expect("a client that is well");
+        heard.extend_from_slice(&buffer[..count]);
     }
-    (tls, accepted, shakes.join().expect("a client"), heard)
+    (side, shakes.join().expect("a client"), heard)
 }
 
 #[test]
 fn the_end_is_seen_behind_the_last_bytes_though_the_socket_stays_open() {
-    let (tls, socket, mut client) = pair();
+    let (side, mut client) = pair();
     client.conn.writer().write_all(b"last").expect("room");
     client.conn.send_close_notify();
     while client.conn.wants_write() {
         client.conn.write_tls(&mut client.sock).expect("room");
     }
     let mut buffer = [0; 16];
-    let count = loop {
-        match tls.read(&socket, &mut buffer) {
-            Ok(count) => break count,
-            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
-        }
-        thread::sleep(Duration::from_millis(1));
-    };
-    assert_eq!((&buffer[..count], tls.is_over()), (b"last".as_slice(), true));
-    assert_eq!(tls.read(&socket, &mut buffer).expect("the end"), 0);
+    let count = side.wait(&mut buffer).expect("the last bytes");
+    assert_eq!((&buffer[..count], side.tls.has_left()), (b"last".as_slice(), true));
+    assert_eq!(side.read(&mut buffer).expect("the end"), 0);
 }
 
 #[test]
@@ -129,11 +161,12 @@ fn a_proxy_may_say_who_the_client_is_in_front_of_tls() {
 #[test]
 fn what_does_not_fit_into_the_socket_does_not_count_as_written() {
     for size in [1, 2, 1000, 20_000, 100_000] {
-        let (tls, socket, mut client) = pair();
+        let (side, mut client) = pair();
+        let (tls, socket) = (&side.tls, &side.socket);
         // Small writes take long to fill the socket.
         let filling = vec![7; 20_000];
         let mut sent: Vec<u8> = Vec::new();
-        let mut offer = |bytes: &[u8]| match tls.write(&socket, &[IoSlice::new(bytes)]) {
+        let mut offer = |bytes: &[u8]| match tls.write(socket, &[IoSlice::new(bytes)]) {
             Ok(0) => panic!("nothing written is an error"),
             Ok(count) => {
                 assert!(count < bytes.len() || !tls.is_full(), "{size}: all is written, and some of it is not");
@@ -164,8 +197,96 @@ fn what_does_not_fit_into_the_socket_does_not_count_as_written() {
             thread::sleep(Duration::from_millis(1));
         }
         assert!(!tls.is_full());
-        tls.end(&socket);
-        drop(socket);
+        tls.end(socket);
+        drop(side);
         assert!(reads.join().expect("a client") == sent, "{size}");
     }
+}
+
+/// The client changes its keys so often that it sends so many bytes, with as much content after every thirty-two changes,
+/// as far as the server takes them.
+fn change_keys(client: &mut Client, bytes: usize, content: &[u8]) -> io::Result<()> {
+    let mut sent = 0;
+    while sent < bytes {
+        for _ in 0..32 {
+            client.conn.refresh_traffic_keys().map_err(io::Error::other)?;
+            while client.conn.wants_write() {
+                sent += client.conn.write_tls(&mut client.sock)?;
+            }
+        }
+        client.conn.writer().write_all(content)?;
+        while client.conn.wants_write() {
+            sent += client.conn.write_tls(&mut client.sock)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_turn_ends_before_the_socket_is_empty_whatever_the_records_bring() {
+    let (side, mut client) = pair();
+    // All of it is there at once; no thread of the server stands still for it. Each byte has paid for what is before it.
+    let content = [7; 64];
+    change_keys(&mut client, 3 * TURN, &content).expect("the system's buffers hold it");
+    let mut buffer = vec![0; 64 << 10];
+    let (mut turns, mut taken) = (0, 0);
+    loop {
+        match side.read(&mut buffer) {
+            Ok(count) => taken += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+        turns += 1;
+        assert!(side.tls.has_left() || side.socket.peek(&mut [0]).is_err(), "what is left has no event of its own");
+    }
+    assert!(turns > 2, "{turns}");
+    assert!(taken > 0 && taken % content.len() == 0, "{taken} bytes of content");
+}
+
+#[test]
+fn records_that_bring_nothing_end_the_connection() {
+    let (side, mut client) = pair();
+    let sends = thread::spawn(move || change_keys(&mut client, 64 * WITHOUT_CONTENT, b"x"));
+    let (mut buffer, mut content) = (vec![0; 64 << 10], 0);
+    let error = loop {
+        match side.wait(&mut buffer) {
+            Ok(count) => content += count,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.to_string(), "TLS: records without content");
+    // A byte in some nine hundred.
+    assert!(content < 2 * WITHOUT_CONTENT / 800, "{content}");
+    drop(side);
+    assert!(sends.join().expect("it ends").is_err(), "the connection is gone");
+}
+
+#[test]
+fn content_in_the_smallest_records_is_content() {
+    let (side, mut client) = pair();
+    let sends = thread::spawn(move || {
+        for _ in 0..WITHOUT_CONTENT / 8 {
+            client.write_all(b"x").expect("it is taken");
+        }
+        client
+    });
+    let (mut buffer, mut content) = ([0; 512], 0);
+    while content < WITHOUT_CONTENT / 8 {
+        content += side.wait(&mut buffer).expect("nothing is wrong");
+    }
+    drop(sends.join().expect("it ends"));
+}
+
+#[test]
+fn whoever_takes_too_much_to_begin_is_let_go() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut client = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("it listens");
+    let side = Side::new(listener.accept().expect("a connection").0);
+    // A message of 64 KiB that begins, in records of 16 KiB.
+    let record = [&[22, 3, 1, 0x40, 0][..], &[1, 0, 0xff, 0xff], &[0; (16 << 10) - 4]].concat();
+    client.write_all(&record).expect("room");
+    client.write_all(&record[..]).expect("room");
+    let error = side.wait(&mut [0; 512]).expect_err("that is too much");
+    assert!(error.to_string().starts_with("TLS: "), "{error}");
 }
