@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anabranch_core::policy::{Action, Secret, sign};
-use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
+use anabranch_core::url::{DEFAULT_VHOST, Params, StreamKey, discover};
 use clap::{Arg, ArgMatches, Command};
 
 use crate::settings::Loaded;
@@ -38,26 +38,56 @@ pub(crate) fn command() -> Command {
 /// Prints the path and the parameters to put behind the server's address.
 ///
 /// # Errors
-/// There is no secret, no such virtual host, or no such time.
+/// There is no secret, no such virtual host, or no such time; or what would be printed is no URL that the server takes.
 pub(crate) fn run(matches: &ArgMatches, loaded: &Loaded) -> Result<ExitCode, String> {
     let text = |name| matches.get_one::<String>(name).map(String::as_str);
     let action = if text(ACTION) == Some("publish") { Action::Publish } else { Action::Play };
     let path = text(STREAM).unwrap_or_default();
-    let (app, stream) = path
-        .rsplit_once('/')
-        .filter(|(app, stream)| !app.is_empty() && !stream.is_empty())
-        .ok_or_else(|| format!("{path:?} names no stream: write APP/STREAM, such as live/cam"))?;
+    let (app, stream) = names(path)?;
     let vhost = vhost(loaded, text(VHOST))?;
     let secret = secret(loaded, vhost)?;
     let valid = matches.get_one::<Time>(VALID).and_then(|time| time.limit()).ok_or("it must end some time")?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| "the clock is before 1970")?;
     let expires = now.saturating_add(valid).as_secs();
+    if expires <= now.as_secs() {
+        return Err("it would be over before it can be used".to_owned());
+    }
     // As the server knows it: in lower case, but for the one of all other names.
     let host = vhost.map(|vhost| &*vhost.name).filter(|name| !name.eq_ignore_ascii_case(DEFAULT_VHOST));
     let host = host.map_or_else(|| DEFAULT_VHOST.to_owned(), str::to_ascii_lowercase);
     let key = StreamKey::new(&host, app, stream).map_err(|error| format!("{path:?} names no stream: {error}"))?;
-    println!("{path}?expires={expires}&token={}", sign(&secret, action, &key, expires));
+    // Whatever the address is that the client connects to.
+    let named = if host == DEFAULT_VHOST { String::new() } else { format!("vhost={host}&") };
+    let query = format!("{named}expires={expires}&token={}", sign(&secret, action, &key, expires));
+    is_understood(app, stream, &query)?;
+    println!("{path}?{query}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// App and stream of a path: what a server makes of it must be just that.
+fn names(path: &str) -> Result<(&str, &str), String> {
+    let example = "write APP/STREAM, such as live/cam";
+    let (app, stream) = path.rsplit_once('/').ok_or_else(|| format!("{path:?} names no stream: {example}"))?;
+    let key = discover(Some(&format!("rtmp://host/{path}")), None, "");
+    let key = key.map_err(|error| format!("{path:?} names no stream ({error}): {example}"))?;
+    if (key.app(), key.stream()) == (app, stream) && key.params().is_empty() {
+        return Ok((app, stream));
+    }
+    Err(format!("{path:?} would be {:?} to the server: {example}", format!("{}/{}", key.app(), key.stream())))
+}
+
+/// Whether a server takes it as it is meant, wherever the client cuts the URL.
+fn is_understood(app: &str, stream: &str, query: &str) -> Result<(), String> {
+    let token = Params::parse(query).ok().and_then(|params| params.raw("token").map(str::to_owned));
+    let cuts = [(app.to_owned(), format!("{stream}?{query}")), (format!("{app}/{stream}?{query}"), String::new())];
+    for (app_sent, name) in cuts {
+        let read = discover(Some(&format!("rtmp://host/{app_sent}")), Some(&app_sent), &name);
+        let read = read.map_err(|error| format!("the URL would be refused: {error}"))?;
+        if (read.app(), read.stream()) != (app, stream) || read.params().raw("token") != token.as_deref() {
+            return Err(format!("the URL would be read as {read}"));
+        }
+    }
+    Ok(())
 }
 
 /// The virtual host whose clients are to use the URL: what is signed has its name in it.
@@ -87,4 +117,41 @@ fn secret(loaded: &Loaded, vhost: Option<&Vhost>) -> Result<Secret, String> {
         .first()
         .ok_or("there is no secret to sign with: set defaults.token.secrets, or the virtual host's")?;
     Secret::new(&first.0).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_server_reads_as_the_same_stream_is_signed() {
+        let long = format!("live/{}", "x".repeat(9000));
+        for path in [
+            "live/cam?token=x",
+            "live//cam",
+            "live/../cam",
+            "live/cam ",
+            " live/cam",
+            "live/cam/",
+            "/live/cam",
+            "live/",
+            "cam",
+            "",
+            "live/a\nb",
+            "live/cam\0",
+            "live/_definst_/cam",
+            "live...vhost...x/cam",
+            "'live/cam",
+            long.as_str(),
+        ] {
+            let refused = names(path).and_then(|(app, stream)| is_understood(app, stream, "expires=5&token=6"));
+            assert!(refused.is_err(), "{path:?}");
+        }
+        for path in ["live/cam", "live/room/cam", "live/cam#1", "live/a=b&c", "live/Größe", "live/a b"] {
+            let (app, stream) = names(path).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(format!("{app}/{stream}"), path);
+            assert_eq!(is_understood(app, stream, "vhost=v&expires=5&token=6"), Ok(()), "{path}");
+        }
+        assert!(is_understood("live", "cam", "vhost=a b&expires=5&token=6").is_err());
+    }
 }

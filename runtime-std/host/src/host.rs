@@ -20,6 +20,7 @@ use crate::builder::{asks, nobody_to_ask};
 use crate::capture::Captures;
 use crate::hooks::{Answer, Hooks};
 use crate::local::Subscribers;
+use crate::strangers::Strangers;
 use crate::totals::Totals;
 use crate::{Lines, Setup, TcpOptions, random_seed, tune};
 
@@ -63,6 +64,8 @@ pub struct Host<C> {
     /// Notified when the last connection ends.
     emptied: Event,
     accepted: AtomicU64,
+    /// For the lines of connections to come.
+    strangers: Arc<Strangers>,
     /// How often a connection began to publish, and to play.
     published: AtomicU64,
     played: AtomicU64,
@@ -102,6 +105,7 @@ impl<C: Link> Host<C> {
             publications: OnceLock::new(),
             emptied: Event::new(),
             accepted: AtomicU64::new(0),
+            strangers: Arc::default(),
             published: AtomicU64::new(0),
             played: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
@@ -121,7 +125,7 @@ impl<C: Link> Host<C> {
             Some(tap) => self.core.connect_captured(now, Some(peer), tap),
             None => self.core.connect_from(now, peer),
         };
-        let lines = Lines::opened(conn.id(), peer);
+        let lines = Lines::opened(conn.id(), peer, self.strangers.clone());
         (conn, lines)
     }
 

@@ -19,12 +19,15 @@ mod lines;
 mod listen;
 mod local;
 mod log;
+mod log_filter;
 mod log_queue;
 mod log_repeats;
+mod log_text;
 mod masked;
 mod options;
 mod program;
 mod signals;
+mod strangers;
 mod totals;
 
 pub use accept::{AcceptErrors, interrupt_accept};

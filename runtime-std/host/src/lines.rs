@@ -1,30 +1,55 @@
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Instant;
 
 use anabranch_core::conn::{Action, Attachment, Report};
-use tracing::{debug, info};
+use anabranch_core::session::Phase;
+use tracing::{Level, debug, enabled, info};
+
+use crate::strangers::Strangers;
 
 /// Lines about what a connection is; a client can publish and play anew as often as it likes.
 const ATTACH_LINES: u32 = 10;
 /// Characters shown of a client's own name, which may be as long as the client likes.
 const AGENT_LENGTH: usize = 64;
+/// Where the lines of connections that came to nothing in a storm go, at debug level.
+const STRANGERS: &str = "anabranch_host::strangers";
 
 /// The lines that a connection leaves in the log: opened, identified, closed. Each has its number as the field `conn`.
 #[derive(Debug)]
 pub struct Lines {
     id: u64,
+    peer: SocketAddr,
+    /// Whether the first line was written: in a storm of connections it waits until one has connected.
+    shown: AtomicBool,
+    strangers: Arc<Strangers>,
     /// How often it attached to a stream.
     attached: AtomicU32,
 }
 
 impl Lines {
     /// The connection is open. `id` is in each of its lines.
-    pub fn opened(id: u64, peer: SocketAddr) -> Self {
+    pub(crate) fn opened(id: u64, peer: SocketAddr, strangers: Arc<Strangers>) -> Self {
         // An IPv4 peer on a socket for both families is shown as what it is.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        info!(conn = id, "conn {id} opened from {peer}");
-        Lines { id, attached: AtomicU32::new(0) }
+        let shown = strangers.show(Instant::now());
+        if shown {
+            info!(conn = id, "conn {id} opened from {peer}");
+        } else {
+            debug!(target: STRANGERS, conn = id, "conn {id} opened from {peer}");
+        }
+        Lines { id, peer, shown: AtomicBool::new(shown), strangers, attached: AtomicU32::new(0) }
+    }
+
+    /// The first line, if it was left out so far.
+    fn show(&self) {
+        // Who has those of strangers logged has had it.
+        let logged = || enabled!(target: STRANGERS, Level::DEBUG);
+        if !self.shown.swap(true, Ordering::Relaxed) && !logged() {
+            info!(conn = self.id, "conn {} opened from {}", self.id, self.peer);
+        }
     }
 
     /// Its number.
@@ -37,6 +62,7 @@ impl Lines {
         let id = self.id;
         match action {
             Action::Attach(attachment) => {
+                self.show();
                 let line = Identified(attachment);
                 match self.attached.fetch_add(1, Ordering::Relaxed) {
                     ..ATTACH_LINES => info!(conn = id, "conn {id} is {line}"),
@@ -54,7 +80,15 @@ impl Lines {
 
     /// The connection is closed.
     pub fn closed(&self, report: &Report) {
-        info!(conn = self.id, "conn {} closed: {report}", self.id);
+        let id = self.id;
+        let came_to_nothing = matches!(report.close.phase, Phase::Handshake | Phase::Connect);
+        if came_to_nothing && !self.shown.load(Ordering::Relaxed) {
+            self.strangers.leave_out(Instant::now(), self.peer, report.close.reason.name());
+            debug!(target: STRANGERS, conn = id, "conn {id} closed: {report}");
+            return;
+        }
+        self.show();
+        info!(conn = id, "conn {id} closed: {report}");
     }
 }
 

@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
@@ -7,8 +8,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
+use crate::log_filter::bounded;
 use crate::log_queue::LogQueue;
 use crate::log_repeats::Repeats;
+use crate::log_text::Plain;
 
 /// Bytes of log lines that may wait to be written: some thousands of lines.
 const CAPACITY: usize = 1 << 20;
@@ -75,7 +78,7 @@ impl LogFilter {
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(filter).map_err(|error| format!("log filter {filter:?}: {error}"))
+    EnvFilter::try_new(bounded(filter)?).map_err(|error| format!("log filter {filter:?}: {error}"))
 }
 
 /// Starts the log, on standard error. Logging never blocks and never fails: a thread of its own writes the lines, and
@@ -95,9 +98,9 @@ pub fn init_log(filter: &str, format: LogFormat) -> Result<Log, String> {
     let lines = match format {
         LogFormat::Text => {
             let fields = debug_fn(|out, field, value| match field.name() {
-                "message" => write!(out, "{value:?}"),
+                "message" => write!(Plain(out), "{value:?}"),
                 CONNECTION => Ok(()),
-                name => write!(out, " {name}={value:?}"),
+                name => write!(Plain(out), " {name}={value:?}"),
             });
             lines.fmt_fields(fields).with_target(false).with_ansi(io::stderr().is_terminal()).boxed()
         }

@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,6 +12,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use crate::LogFormat;
+use crate::log_text::{Plain, json_line};
 
 /// Log lines on their way to an output that may be slow, stuck or broken. Whoever logs never waits for it and never
 /// hears of its errors: a thread of its own writes the lines, in order. What does not fit is dropped and counted, and
@@ -65,13 +68,17 @@ impl LogQueue {
     }
 
     fn push(&self, line: &[u8]) {
+        let line = match self.shared.format {
+            LogFormat::Text => Cow::Borrowed(line),
+            LogFormat::Json => json_line(line),
+        };
         let mut state = self.shared.state();
         // After a line that was dropped, no other is taken before the count has its place between them.
         if state.dropped > 0 || state.waiting.len().saturating_add(line.len()) > self.shared.capacity {
             state.dropped = state.dropped.saturating_add(1);
             return;
         }
-        state.waiting.extend_from_slice(line);
+        state.waiting.extend_from_slice(&line);
         drop(state);
         self.shared.filled.notify_one();
     }
@@ -122,7 +129,13 @@ fn warning(format: LogFormat, words: &str) -> String {
     // The clock's text fits into any string.
     let _ = SystemTime.format_time(&mut Writer::new(&mut time));
     match format {
-        LogFormat::Text => format!("{time}  WARN {words}\n"),
+        LogFormat::Text => {
+            let mut line = format!("{time}  WARN ");
+            // Writing to a String does not fail.
+            let _ = Plain(&mut line).write_str(words);
+            line.push('\n');
+            line
+        }
         LogFormat::Json => {
             let line = serde_json::json!({ "timestamp": time, "level": "WARN", "message": words });
             format!("{line}\n")

@@ -21,6 +21,9 @@ pub fn start_replay(runtime: Runtime, capture: &Path) -> Process {
     Process::start(runtime.binary(), [OsString::from("replay"), capture.into()])
 }
 
+/// Each connection has its lines here, also in a storm.
+const LOG: &str = "info,anabranch_host::strangers=debug";
+
 /// A running server on a port of its own.
 #[derive(Debug)]
 pub struct Server {
@@ -43,7 +46,7 @@ impl Server {
     /// # Panics
     /// If it does not come up.
     pub fn start_with_files(runtime: Runtime, arguments: &[&str], files: Option<u32>) -> Self {
-        let arguments = [&["--listen", "127.0.0.1:0", "--log", "info"], arguments].concat();
+        let arguments = [&["--listen", "127.0.0.1:0", "--log", LOG], arguments].concat();
         Self::start_program(&runtime.binary(), &arguments, files)
     }
 

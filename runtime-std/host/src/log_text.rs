@@ -1,0 +1,93 @@
+//! Texts of clients in lines of the log.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write};
+
+/// Writes what can be read as it stands, and the rest as escapes: control characters, and those that are not seen and
+/// change how the text around them looks (U+202E turns it around, U+2028 begins a line for many programs).
+pub(crate) struct Plain<'a, W>(pub(crate) &'a mut W);
+
+impl<W: Write> Write for Plain<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some((at, odd)) = rest.char_indices().find(|(_, c)| !is_plain(*c)) {
+            let (plain, from) = rest.split_at(at);
+            self.0.write_str(plain)?;
+            write!(self.0, "{}", odd.escape_debug())?;
+            rest = &from[odd.len_utf8()..];
+        }
+        self.0.write_str(rest)
+    }
+}
+
+/// The same for a line of JSON, in which the escapes are those of JSON: who reads it as such gets the very text.
+pub(crate) fn json_line(line: &[u8]) -> Cow<'_, [u8]> {
+    let is_odd = |c: char| !c.is_ascii() && !is_plain(c);
+    // Lines are text; what is none is left for those who read them.
+    let Some(text) = std::str::from_utf8(line).ok().filter(|text| !text.is_ascii() && text.contains(is_odd)) else {
+        return line.into();
+    };
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_odd(c) {
+            // Writing to a String does not fail.
+            let _ = c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(out, "\\u{unit:04x}"));
+        } else {
+            out.push(c);
+        }
+    }
+    out.into_bytes().into()
+}
+
+fn is_plain(c: char) -> bool {
+    if c.is_ascii() {
+        return !c.is_ascii_control();
+    }
+    // Behind another character, so that a mark that belongs to one counts as what it is there.
+    let mut pair = [b'a'; 5];
+    let length = 1 + c.encode_utf8(&mut pair[1..]).len();
+    std::str::from_utf8(&pair[..length]).is_ok_and(|pair| pair.escape_debug().count() == 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(text: &str) -> String {
+        let mut out = String::new();
+        write!(Plain(&mut out), "{text}").unwrap();
+        out
+    }
+
+    #[test]
+    fn what_is_not_seen_is_escaped_and_all_other_text_stays() {
+        for (text, shown) in [
+            ("conn 5 is publisher of /live/cam", "conn 5 is publisher of /live/cam"),
+            ("a\"b'c\\d", "a\"b'c\\d"),
+            ("Größe 東京 e\u{301} 🎥", "Größe 東京 e\u{301} 🎥"),
+            ("live/\u{202e}mac", "live/\\u{202e}mac"),
+            ("a\u{2028}b\u{2029}c\u{85}d", "a\\u{2028}b\\u{2029}c\\u{85}d"),
+            (
+                "\u{200b}\u{200f}\u{2066}\u{feff}\u{ad}\u{e0001}",
+                "\\u{200b}\\u{200f}\\u{2066}\\u{feff}\\u{ad}\\u{e0001}",
+            ),
+            ("a\nb\r\t\u{1b}[2J\u{7f}\0", "a\\nb\\r\\t\\u{1b}[2J\\u{7f}\\0"),
+        ] {
+            assert_eq!(plain(text), shown);
+        }
+        for c in ('\u{80}'..='\u{10ffff}').filter(|c| c.is_control()) {
+            assert!(!is_plain(c), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn json_says_the_same() {
+        for text in ["plain", "東京 e\u{301}", "\u{202e}mac\u{2028}", "\u{e0001}\u{1b}"] {
+            let line = serde_json::json!({ "message": text }).to_string();
+            let escaped = json_line(line.as_bytes());
+            let escaped = std::str::from_utf8(&escaped).unwrap();
+            assert!(escaped.chars().all(is_plain), "{escaped}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(escaped).unwrap()["message"], text);
+        }
+    }
+}

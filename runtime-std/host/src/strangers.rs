@@ -1,0 +1,108 @@
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::info;
+
+/// Connections opened in one second that have a line at once. Real clients of a large server come slower than that for
+/// most of the time, and those that come faster have their line when they have connected.
+const LINES: u32 = 20;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Keeps connections that come to nothing from filling the log: those that were opened when many were, and are over
+/// before `connect` was granted, are counted and told together.
+#[derive(Debug, Default)]
+pub(crate) struct Strangers {
+    second: Mutex<Option<Second>>,
+}
+
+#[derive(Debug)]
+struct Second {
+    start: Instant,
+    shown: u32,
+    left_out: u64,
+    /// The last that was left out.
+    last: String,
+}
+
+impl Strangers {
+    /// Whether a connection that is opened now has its line at once.
+    pub(crate) fn show(&self, now: Instant) -> bool {
+        let (shown, told) = {
+            let mut second = self.second();
+            let (second, told) = Second::at(&mut second, now);
+            second.shown = second.shown.saturating_add(1);
+            (second.shown <= LINES, told)
+        };
+        tell(told);
+        shown
+    }
+
+    /// One that had no line is over.
+    pub(crate) fn leave_out(&self, now: Instant, peer: SocketAddr, reason: &str) {
+        let told = {
+            let mut second = self.second();
+            let (second, told) = Second::at(&mut second, now);
+            second.left_out += 1;
+            second.last = format!("from {}: {reason}", peer.ip());
+            told
+        };
+        tell(told);
+    }
+
+    fn second(&self) -> MutexGuard<'_, Option<Second>> {
+        self.second.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Strangers {
+    fn drop(&mut self) {
+        tell(self.second().take().and_then(Second::words));
+    }
+}
+
+impl Second {
+    /// The second that runs, and what there is to tell of the one before.
+    fn at(second: &mut Option<Second>, now: Instant) -> (&mut Second, Option<String>) {
+        let over = second.take_if(|second| now.saturating_duration_since(second.start) >= SECOND);
+        let fresh = Second { start: now, shown: 0, left_out: 0, last: String::new() };
+        (second.get_or_insert(fresh), over.and_then(Second::words))
+    }
+
+    fn words(self) -> Option<String> {
+        let Second { left_out, last, .. } = self;
+        let connections = if left_out == 1 { "1 connection".to_owned() } else { format!("{left_out} connections") };
+        (left_out > 0).then(|| format!("{connections} more that were over before connect; the last {last}"))
+    }
+}
+
+fn tell(words: Option<String>) {
+    if let Some(words) = words {
+        info!("{words}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_storm_some_are_shown_and_the_rest_is_counted() {
+        let strangers = Strangers::default();
+        let (start, peer) = (Instant::now(), "192.0.2.7:5".parse().unwrap());
+        let shown = |at: Duration| (0..100).filter(|_| strangers.show(start + at)).count();
+        assert_eq!(shown(Duration::ZERO), 20);
+        assert_eq!(shown(Duration::from_millis(999)), 0);
+        for number in 0..180 {
+            strangers.leave_out(start, peer, &format!("reason {number}"));
+        }
+        let mut second = strangers.second();
+        let (fresh, told) = Second::at(&mut second, start + SECOND);
+        assert_eq!((fresh.shown, fresh.left_out), (0, 0));
+        let words = "180 connections more that were over before connect; the last from 192.0.2.7: reason 179";
+        assert_eq!(told.as_deref(), Some(words));
+        drop(second);
+        assert_eq!(shown(SECOND), 20);
+        assert!(Second::at(&mut strangers.second(), start + 3 * SECOND).1.is_none(), "all had their lines");
+    }
+}
