@@ -22,6 +22,7 @@
 //! missed, left out and ignored.
 
 mod action;
+mod agreement;
 mod allowance;
 mod ask;
 mod bandwidth;
@@ -46,6 +47,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use action::{Action, Attachment, LeftOut, Output, Report, Role};
+pub use agreement::Agreement;
 pub use ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject, Verdict};
 pub use budget::{Budget, Scope, Term};
 pub use config::{Asks, Config, VhostConfig};

@@ -592,7 +592,8 @@ impl Session {
     pub fn read_size(&self) -> usize {
         match self.last_messages {
             _ if !self.is_connected() => READ_BEFORE_CONNECT,
-            0..=READ_MESSAGES => usize::MAX,
+            // All of it may have to be kept, behind a request.
+            0..=READ_MESSAGES => self.config.limits.inbox.max(READ_BEFORE_CONNECT),
             messages => (self.last_input / messages as usize * READ_MESSAGES as usize).max(READ_BEFORE_CONNECT),
         }
     }

@@ -8,12 +8,19 @@ use crate::settings::Loaded;
 /// What `check` prints of a configuration in which nothing is wrong: what holds, and the memory that clients can make the
 /// server take with it. All of it is TOML, the latter as a comment.
 #[derive(Debug)]
-pub(crate) struct Report<'a>(pub(crate) &'a Loaded);
+pub(crate) struct Report<'a> {
+    pub(crate) loaded: &'a Loaded,
+    /// What is allowed and probably not meant, a line each.
+    pub(crate) advice: Vec<String>,
+}
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Loaded { config, .. } = self.0;
-        writeln!(f, "# The configuration is valid. This holds:\n{}", self.0.show())?;
+        let Loaded { config, .. } = self.loaded;
+        writeln!(f, "# The configuration is valid. This holds:\n{}", self.loaded.show())?;
+        for line in &self.advice {
+            writeln!(f, "# Warning: {line}")?;
+        }
         let mut groups: Vec<(Vec<&str>, &VhostConfig, Budget)> = Vec::new();
         for vhost in config.vhosts.iter() {
             let budget = Budget::new(config, &vhost.settings);

@@ -130,8 +130,9 @@ fn check(matches: &ArgMatches) -> Result<ExitCode, String> {
         sources.file = Some(file.clone());
     }
     let loaded = valid(&sources)?;
+    let report = Report { advice: loaded.advice(sources.file.as_deref()), loaded: &loaded };
     // A reader that has seen enough closes the pipe.
-    let _ = write!(io::stdout(), "{}", Report(&loaded));
+    let _ = write!(io::stdout(), "{report}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -174,6 +175,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let settings = &loaded.settings;
     // Until the end, so that the last lines are written.
     let log = init_log(&settings.log.level, settings.log.format.into())?;
+    loaded.advice(sources.file.as_deref()).iter().for_each(|line| warn!("{line}"));
     let program = &format!("{PROGRAM} {VERSION}");
     let captures = captures(&loaded, program)?;
     let identity = Identity::new(Some(settings.server.id.as_str()).filter(|id| !id.is_empty()));

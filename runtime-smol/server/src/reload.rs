@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anabranch_host::{Captures, Handle, LogFilter};
 use serde_json::{Value, json};
+use tracing::warn;
 
 use crate::hooks::HttpHooks;
 use crate::record::Recorder;
@@ -56,6 +57,7 @@ impl Reloader {
         if let Some(captures) = &self.captures {
             captures.set_header(&new.capture_header(&self.program));
         }
+        new.advice(self.sources.file.as_deref()).iter().for_each(|line| warn!("{line}"));
         *current = Arc::new(new);
         Ok(Applied { changed })
     }

@@ -9,6 +9,7 @@
 //! - `x-ruled`: it only decides what is granted, which captures of connections hold themselves;
 //! - `writeOnly`, JSON Schema's own: the value is shown to nobody. [`Secret`](values::Secret) has it.
 
+mod advice;
 mod bounds;
 mod convert;
 mod defaults;
