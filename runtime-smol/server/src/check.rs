@@ -43,7 +43,7 @@ impl fmt::Display for Report<'_> {
             }
             writeln!(f)?;
         }
-        write!(f, "{}", Beside(self.0))
+        write!(f, "{}", Beside(self.loaded))
     }
 }
 
