@@ -14,6 +14,7 @@ use anabranch_core::command::Command;
 use anabranch_core::conn::{Action, Asks, Config, Conn, Output, Server, Verdict, VhostConfig};
 use anabranch_core::hub::Conflict;
 use anabranch_core::message::MessageType;
+use anabranch_core::policy::{Limits, Vhost, Vhosts};
 use anabranch_core::session::CloseReason;
 use bytes::Buf;
 use client::Client;
@@ -635,4 +636,74 @@ fn a_connection_that_other_settings_close_is_closed_again_though_the_replay_neve
     let text = timeline(&tape, &Config::default(), true);
     assert!(text.contains("your address is not among those that may publish"), "{text}");
     same(&tape, &Config::default());
+}
+
+fn played(client: &mut Client, now: Instant, name: &str) {
+    client.connect(now);
+    play(client, now, name);
+}
+
+/// What is looked at besides the places that captures always had is noted, too.
+#[test]
+fn refusals_at_the_grant_and_of_questions_come_again() {
+    let asks = Asks { play: true, ..Asks::default() };
+    let limits = Limits { players: Some(1), questions: Some(3), ..Limits::default() };
+    let config = Config::from(VhostConfig { asks, limits, ..VhostConfig::default() });
+    let server = Server::new(config.clone(), [4; 32]);
+    let now = any_instant();
+    let (mut first, mut first_tape) = captured_client(&server, now);
+    let (mut second, mut second_tape) = captured_client(&server, now);
+    let (mut third, third_tape) = captured_client(&server, now);
+    for client in [&mut first, &mut second, &mut third] {
+        played(client, now, "cam");
+    }
+    assert_eq!(
+        third.take_words().last().map(String::as_str),
+        Some("NetStream.Play.Failed"),
+        "there are two places for it"
+    );
+    for client in [&mut first, &mut second] {
+        answer(client, now, Verdict::Allow);
+    }
+    assert_eq!(second.take_words().last().map(String::as_str), Some("NetStream.Play.Failed"));
+    for (client, tape) in [(&mut first, &mut first_tape), (&mut second, &mut second_tape)] {
+        client.conn.handle_disconnect(now, CloseReason::PeerClosed);
+        client.serve(now);
+        same(tape, &config);
+    }
+    // There is room for both in the replay, and they are refused all the same.
+    assert!(timeline(&second_tape, &config, false).contains("refused: NetStream.Play.Failed: too many players"));
+    same(&third_tape, &config);
+    assert!(timeline(&third_tape, &config, false).contains("too many requests that wait for an answer"));
+}
+
+#[test]
+fn another_host_that_is_full_then_is_full_in_the_replay() {
+    let asks = Asks { connect: true, ..Asks::default() };
+    let limits = Limits { connections: Some(1), ..Limits::default() };
+    let vhosts = [
+        Vhost::new("host", VhostConfig::default()),
+        Vhost::new("paid.example", VhostConfig { asks, limits, ..VhostConfig::default() }),
+    ];
+    let config = Config { vhosts: Vhosts::new(vhosts).expect("two names"), ..Config::default() };
+    let server = Server::new(config.clone(), [4; 32]);
+    let now = any_instant();
+    let (mut first, first_tape) = captured_client(&server, now);
+    let (mut second, second_tape) = captured_client(&server, now);
+    let (mut third, third_tape) = captured_client(&server, now);
+    for client in [&mut first, &mut second] {
+        played(client, now, "cam?vhost=paid.example");
+    }
+    for client in [&mut first, &mut second] {
+        answer(client, now, Verdict::Allow);
+    }
+    played(&mut third, now, "cam?vhost=paid.example");
+    assert_eq!(first.take_words().last().map(String::as_str), Some("NetStream.Play.Start"));
+    let told = |client: &Client| client.actions.iter().filter(|action| matches!(action, Action::Tell(_))).count();
+    assert_eq!((told(&first), told(&second)), (0, 1), "it was let in by the outside, and there was no place");
+    for (mut client, tape) in [(first, first_tape), (second, second_tape), (third, third_tape)] {
+        client.conn.handle_disconnect(now, CloseReason::PeerClosed);
+        client.serve(now);
+        same(&tape, &config);
+    }
 }

@@ -224,8 +224,12 @@ impl Conn {
 
     fn decide(&mut self, now: Instant, pending: Pending, verdict: Verdict) {
         let Pending { traversing, request, _question: question, .. } = pending;
+        if traversing && verdict == Verdict::Allow {
+            return self.grant_or_ask_here(now, request, Some(question));
+        }
+        // Its place is free before anything that the verdict leads to is asked about.
+        drop(question);
         let rejection = match verdict {
-            Verdict::Allow if traversing => return self.grant_or_ask_here(now, request, Some(question)),
             Verdict::Allow => return self.grant(now, request, true),
             Verdict::Deny(words) => request.refusal(words),
             Verdict::Redirect(url) => Rejection::redirect(url),
