@@ -1,5 +1,6 @@
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -12,7 +13,7 @@ use smol::future::yield_now;
 use crate::worker::{Arrival, Local};
 
 /// Connections accepted in a row before other tasks get a turn: a storm of them must not hold up those that are there.
-const ACCEPTS_PER_TURN: usize = 32;
+pub(crate) const ACCEPTS_PER_TURN: usize = 32;
 
 /// Begins to accept from these listeners, on this thread.
 ///
@@ -36,6 +37,10 @@ async fn run(local: Rc<Local>, listener: TcpListener, carrier: Carrier, slot: us
                 Ok((socket, peer)) => {
                     if shared.host.is_stopping() {
                         return;
+                    }
+                    if !shared.host.admits(socket.as_raw_fd()) {
+                        shared.host.turn_away();
+                        continue;
                     }
                     let fewest = shared.workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
                     fewest.expect("there is at least one thread").take(Arrival {

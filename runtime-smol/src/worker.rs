@@ -12,7 +12,9 @@ use anabranch_host::Carrier;
 use mio::net::TcpStream;
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender, unbounded};
+use smol::future::yield_now;
 
+use crate::accept::ACCEPTS_PER_TURN;
 use crate::connection::Connection;
 use crate::fanout::FanOuts;
 use crate::reactor::Reactor;
@@ -151,8 +153,15 @@ impl Beginning {
         begin(&local);
         let receiving = local.clone();
         local.spawn(async move {
-            while let Ok(arrival) = arriving.recv().await {
+            for number in 1_usize.. {
+                let Ok(arrival) = arriving.recv().await else {
+                    return;
+                };
                 Connection::start(&receiving, arrival);
+                // Receiving alone never gives way while there is more.
+                if number.is_multiple_of(ACCEPTS_PER_TURN) {
+                    yield_now().await;
+                }
             }
         });
         let ended = Rc::new(Cell::new(false));

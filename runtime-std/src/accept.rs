@@ -1,4 +1,5 @@
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread;
 
@@ -16,7 +17,10 @@ pub(crate) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
             return;
         }
         match accepted {
-            Ok((socket, peer)) => Connection::start(shared, socket, peer),
+            Ok((socket, peer)) => match admitted(shared, socket) {
+                Some(socket) => Connection::start(shared, socket, peer),
+                None => shared.host.turn_away(),
+            },
             Err(error) => {
                 if let Some(pause) = errors.pause(&error) {
                     thread::sleep(pause);
@@ -24,4 +28,14 @@ pub(crate) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
             }
         }
     }
+}
+
+/// The socket, if its connection may come in. The system chose its number when accepting began to wait, which may be long
+/// ago: another one says how things stand now.
+fn admitted(shared: &Shared, socket: TcpStream) -> Option<TcpStream> {
+    if shared.host.admits(socket.as_raw_fd()) {
+        return Some(socket);
+    }
+    let again = socket.try_clone().ok()?;
+    shared.host.admits(again.as_raw_fd()).then_some(again)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anabranch_host::{
     Banner, CHECK, CaptureLimits, Captures, Options, REPLAY, ThreadOptions, config_of_header, init_log,
+    raise_file_limit,
 };
 use anabranch_smol::{Carrier, Server};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
@@ -176,6 +177,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     // Until the end, so that the last lines are written.
     let log = init_log(&settings.log.level, settings.log.format.into())?;
     loaded.advice(sources.file.as_deref()).iter().for_each(|line| warn!("{line}"));
+    raise_file_limit();
     let program = &format!("{PROGRAM} {VERSION}");
     let captures = captures(&loaded, program)?;
     let identity = Identity::new(Some(settings.server.id.as_str()).filter(|id| !id.is_empty()));

@@ -18,6 +18,7 @@ use tracing::error;
 
 use crate::builder::{asks, nobody_to_ask};
 use crate::capture::Captures;
+use crate::files::Door;
 use crate::hooks::{Answer, Hooks};
 use crate::local::Subscribers;
 use crate::strangers::Strangers;
@@ -55,6 +56,7 @@ pub struct Host<C> {
     core: conn::Server,
     /// Of connections to come.
     tcp: Mutex<TcpOptions>,
+    door: Door,
     hooks: Option<Arc<dyn Hooks>>,
     captures: Option<Captures>,
     subscribers: Subscribers,
@@ -98,6 +100,7 @@ impl<C: Link> Host<C> {
         Host {
             core: conn::Server::new(setup.config.clone(), random_seed()),
             tcp: Mutex::new(setup.tcp),
+            door: Door::new(),
             hooks: setup.hooks.clone(),
             captures: setup.captures.clone(),
             subscribers: Subscribers::default(),
@@ -111,6 +114,17 @@ impl<C: Link> Host<C> {
             stopping: AtomicBool::new(false),
             start: Instant::now(),
         }
+    }
+
+    /// Whether a connection just accepted may come in, by the number of its socket: else it is to be
+    /// [turned away](Self::turn_away). Some files are kept for what the server itself opens.
+    pub fn admits(&self, number: i32) -> bool {
+        self.door.admits(number)
+    }
+
+    /// Counts a connection that is closed at once, and says so in the log, but not each time.
+    pub fn turn_away(&self) {
+        self.door.turn_away();
     }
 
     /// The core of a connection just accepted, with its place in the log. The socket gets the server's options.
@@ -314,6 +328,7 @@ impl<C: Link> Host<C> {
         let mut totals = connections.ended.clone();
         drop(connections);
         totals.accepted = self.accepted();
+        totals.turned_away = self.door.turned_away();
         totals.published = self.published.load(Ordering::Relaxed);
         totals.played = self.played.load(Ordering::Relaxed);
         open.iter().for_each(|stats| totals.add(stats));

@@ -10,6 +10,10 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 /// a second; the system cuts this to its own bound (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
+/// The system's own idea is a buffer of up to 4 MiB, and a player that has stalled fills it: a hundred of them hold some
+/// 400 MiB of the kernel's memory. With this they hold twenty, and one that reads is served as fast.
+const NOTSENT_LOWAT: u32 = 128 << 10;
+
 /// Where to listen: `PORT`, `ADDRESS:PORT`, `[IPV6]:PORT`, or `:PORT` for every address, IPv4 and IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listen {
@@ -53,13 +57,18 @@ pub struct TcpOptions {
     /// such an option. Default: the system's own idea, many minutes; the core's write timeout comes first.
     pub user_timeout: Option<Duration>,
     /// Bytes not yet sent with which a socket still counts as writable (TCP_NOTSENT_LOWAT), where the system has such an
-    /// option. Less makes slow players skip sooner, at the price of more wake-ups. Default: the system's own idea.
+    /// option. Less makes slow players skip sooner, at the price of more wake-ups. Default: 128 KiB.
     pub notsent_lowat: Option<u32>,
 }
 
 impl Default for TcpOptions {
     fn default() -> Self {
-        TcpOptions { nodelay: true, keepalive: Some(Duration::from_secs(60)), user_timeout: None, notsent_lowat: None }
+        TcpOptions {
+            nodelay: true,
+            keepalive: Some(Duration::from_secs(60)),
+            user_timeout: None,
+            notsent_lowat: Some(NOTSENT_LOWAT),
+        }
     }
 }
 

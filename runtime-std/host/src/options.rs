@@ -99,7 +99,7 @@ pub struct Options {
 
     /// Bytes not yet sent with which a socket still counts as writable (TCP_NOTSENT_LOWAT); 0 for the system's own idea.
     /// Less makes slow players skip sooner, at the price of more wake-ups
-    #[arg(long, value_name = "BYTES", default_value_t = 0, env = "ANABRANCH_TCP_NOTSENT_LOWAT")]
+    #[arg(long, value_name = "BYTES", default_value_t = 131_072, env = "ANABRANCH_TCP_NOTSENT_LOWAT")]
     pub tcp_notsent_lowat: u32,
 
     /// Record each connection into a file in this folder, to be looked at and run again with `replay`. The files hold

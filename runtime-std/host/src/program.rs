@@ -11,7 +11,7 @@ use tracing::info;
 
 use crate::capture;
 use crate::check::CheckReport;
-use crate::{Banner, Builder, Handle, Options, init_log, on_stop_signal};
+use crate::{Banner, Builder, Handle, Options, init_log, on_stop_signal, raise_file_limit};
 
 /// The subcommand that runs a capture again, and its arguments.
 pub const REPLAY: &str = "replay";
@@ -138,6 +138,7 @@ pub fn config_of_header(header: &str) -> Result<Config, String> {
 fn serve<S: Serve>(options: &Options) -> Result<(), String> {
     // Until the end, so that the last lines are written.
     let _log = init_log(&options.log, options.log_format)?;
+    raise_file_limit();
     let program = &format!("{} {}", S::PROGRAM, S::VERSION);
     let captures = options.captures(program).map_err(|error| error.to_string())?;
     let mut builder = S::builder().config(options.config()).tcp(options.tcp());

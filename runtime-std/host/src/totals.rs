@@ -9,6 +9,8 @@ use anabranch_core::stats::ConnStatsView;
 pub struct Totals {
     /// Connections that were accepted.
     pub accepted: u64,
+    /// Connections that were closed at once, because the files left are kept for the server's own.
+    pub turned_away: u64,
     /// How often one began to publish a stream.
     pub published: u64,
     /// How often one began to play a stream.

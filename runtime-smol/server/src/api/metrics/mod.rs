@@ -126,6 +126,11 @@ impl Moment {
         writer.counter("srs_clients_errs", "Connections that ended by an error or a refusal", errors)?;
         writer.gauge("anabranch_connections", "Connections that are open", stats.connections as u64)?;
         writer.counter("anabranch_connections_accepted", "Connections that were accepted", totals.accepted)?;
+        writer.counter(
+            "anabranch_connections_turned_away",
+            "Connections that were closed at once because open files were nearly used up",
+            totals.turned_away,
+        )?;
         let closed = totals.closed.iter().map(|(reason, count)| ([("reason", (*reason).to_owned())], *count));
         writer.counters("anabranch_connections_closed", "Connections that ended, by the reason", closed)?;
         writer.gauge("anabranch_publishers", "Clients that publish", publishers as u64)?;
