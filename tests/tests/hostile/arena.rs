@@ -1,4 +1,8 @@
 use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -32,6 +36,8 @@ pub(crate) struct Arena {
     before: Held,
     /// The connections of the neighbours.
     healthy: HashSet<u64>,
+    /// Where recordings go, if there are any.
+    files: PathBuf,
 }
 
 /// What became of a case.
@@ -59,7 +65,16 @@ impl Row {
 
 /// Runs one case; what is not as it should be panics.
 pub(crate) fn run(runtime: Runtime, case: &Case, all: bool) -> Row {
-    let server = Server::start(runtime, case.arguments);
+    let folder = folder();
+    let file = folder.join("anabranch.toml");
+    let file = file.to_str().expect("UTF-8");
+    let files = folder.join("files");
+    let mut arguments = case.arguments.to_vec();
+    if let Some(settings) = case.settings {
+        fs::write(file, settings.replace("FOLDER", &format!("{files:?}"))).expect("a configuration file");
+        arguments.extend(["--config", file]);
+    }
+    let server = Server::start(runtime, &arguments);
     let site = Site::at(server.address(), "site");
     let process = server.process.id();
     let neighbours = Neighbours::start(&site);
@@ -68,7 +83,7 @@ pub(crate) fn run(runtime: Runtime, case: &Case, all: bool) -> Row {
     assert_eq!(healthy.len(), Neighbours::CONNECTIONS, "{opened:?}");
     let attackers = case.attackers(runtime, all);
     let before = Held::by(process);
-    let arena = Arena { site, attackers, server: Mutex::new(server), process, neighbours, before, healthy };
+    let arena = Arena { site, attackers, server: Mutex::new(server), process, neighbours, before, healthy, files };
 
     (case.attack)(&arena);
     arena.wait_gone();
@@ -90,7 +105,17 @@ pub(crate) fn run(runtime: Runtime, case: &Case, all: bool) -> Row {
     assert!(heard.longest_pause < PAUSE, "the neighbours waited: {}", row.neighbours());
     let server = arena.server.into_inner().unwrap_or_else(PoisonError::into_inner);
     server.stop();
+    let _ = fs::remove_dir_all(folder);
     row
+}
+
+/// An empty folder that no other case has.
+fn folder() -> PathBuf {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("anabranch-hostile-{}-{number}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    folder
 }
 
 /// Holds against the case how its attackers ended; in words.
@@ -158,6 +183,14 @@ impl Arena {
     /// Lines of the log with these words.
     pub(crate) fn lines_with(&self, words: &str) -> Vec<String> {
         self.server().process.lines_with(words).into_iter().map(|line| line.text).collect()
+    }
+
+    /// Recordings so far, and their bytes on the disk.
+    pub(crate) fn files(&self) -> (usize, u64) {
+        let folders = fs::read_dir(&self.files).into_iter().flatten().filter_map(Result::ok);
+        let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().filter_map(Result::ok));
+        let sizes: Vec<u64> = files.filter_map(|file| file.metadata().ok()).map(|data| data.blocks() * 512).collect();
+        (sizes.len(), sizes.iter().sum())
     }
 
     /// Bytes of memory that the server has once all attackers so far are gone.

@@ -54,7 +54,10 @@ type Outcome = (Job, Result<Row, String>);
 fn main() -> ExitCode {
     let arguments = Arguments::read(std::env::args().skip(1));
     let all = std::env::args().any(|argument| argument == "--all");
-    let of_case = |case| RUNTIMES.map(|runtime| Job { number: 0, runtime, case, all });
+    let of_case = |case: &'static Case| {
+        let runtimes = RUNTIMES.into_iter().filter(|runtime| case.settings.is_none() || *runtime == Runtime::Smol);
+        runtimes.map(move |runtime| Job { number: 0, runtime, case, all })
+    };
     let jobs: Vec<Job> = CASES.iter().copied().flatten().flat_map(of_case).collect();
     let count = jobs.len();
     let jobs: Vec<Job> = jobs.into_iter().filter(|job| arguments.wants(&job.name())).collect();

@@ -3,6 +3,7 @@
 mod bombs;
 mod crowds;
 mod floods;
+mod recorded;
 mod slow;
 
 use std::time::Duration;
@@ -17,7 +18,7 @@ use anabranch_tests::conformance::{Client, End, Site, Wire};
 use crate::arena::Arena;
 
 /// All there are, in the order of the table.
-pub(crate) static CASES: &[&[Case]] = &[slow::CASES, bombs::CASES, floods::CASES, crowds::CASES];
+pub(crate) static CASES: &[&[Case]] = &[slow::CASES, bombs::CASES, floods::CASES, crowds::CASES, recorded::CASES];
 
 /// Longer than any timeout of the server's.
 const LONG: Duration = Duration::from_secs(60);
@@ -30,6 +31,8 @@ pub(crate) struct Case {
     pub(crate) limit: &'static str,
     /// For the server's command line.
     pub(crate) arguments: &'static [&'static str],
+    /// A configuration file, which the smol server alone has; `FOLDER` stands for an empty folder.
+    pub(crate) settings: Option<&'static str>,
     pub(crate) attack: fn(&Arena),
     /// The reasons for which its connections may end.
     pub(crate) ends: &'static [&'static str],
@@ -66,12 +69,17 @@ impl Case {
         ends: &'static [&'static str],
         attack: fn(&Arena),
     ) -> Self {
-        Case { name, limit, arguments: &[], attack, ends, lasts: None, waits: false, attackers, memory }
+        Case { name, limit, arguments: &[], settings: None, attack, ends, lasts: None, waits: false, attackers, memory }
     }
 
     /// A case whose connections end at a timeout of so many seconds.
     const fn lasting(self, seconds: f64) -> Self {
         Case { lasts: Some(seconds), ..self.waiting() }
+    }
+
+    /// A case of the smol server with this configuration.
+    const fn with_settings(self, settings: &'static str) -> Self {
+        Case { settings: Some(settings), ..self }
     }
 
     /// A case that does little but wait.
