@@ -4,6 +4,7 @@ use anabranch_core::amf::{Object, Value};
 use anabranch_core::chunk::message_header;
 use anabranch_core::flv::tag::write_tag;
 use anabranch_core::message::MessageType;
+use anabranch_core::session::SessionLimits;
 use anabranch_tests::conformance::{Client, End, Site, Wire};
 use anabranch_tests::sim::Rng;
 
@@ -40,6 +41,23 @@ pub(crate) static CASES: &[Case] = &[
             arena.each(|site, _| {
                 let mut client = Client::open(site);
                 client.raw(&message_header(3, 0, 0x00ff_ffff, MessageType::COMMAND_AMF0, 0));
+                assert_hangs_up(client.wire());
+            });
+        },
+    ),
+    Case::new(
+        "half_a_connect_of_the_longest_length",
+        "SessionLimits::chunks_before_connect.partial 40 KiB, timeouts.connect 10 s",
+        Of(50, 200),
+        // What the budget of one before connect says, and what two threads each come to.
+        Memory::MoreOnThreads(8, 72, 160),
+        &["connect_timeout"],
+        |arena| {
+            arena.each(|site, _| {
+                let mut client = Client::open(site);
+                let bytes =
+                    client.cut(3, 0, MessageType::COMMAND_AMF0, 0, &vec![2; SessionLimits::LONGEST_CONNECT as usize]);
+                client.raw(&bytes[..bytes.len() - 1]);
                 assert_hangs_up(client.wire());
             });
         },
