@@ -428,3 +428,46 @@ fn a_thousand_silent_connections_keep_nobody_out() {
     let closed = silent.into_iter().take(980).map(rest).filter(Vec::is_empty).count();
     assert_eq!(closed, 980);
 }
+
+/// One who asks over a connection that stays, and one who comes for each request, while others open a thousand a second and
+/// say nothing, from the same address.
+#[test]
+fn a_storm_of_connections_keeps_no_operator_out() {
+    let program = Program::start("token = 'secret'");
+    let bearer = [("authorization", "Bearer secret")];
+    let mut kept = connect(&program);
+    let ask_kept = |kept: &mut TcpStream| {
+        let request = "GET /api/v1/versions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer secret\r\n\r\n";
+        kept.write_all(request.as_bytes()).expect("it is open");
+        let mut buffer = [0; 4096];
+        let count = kept.read(&mut buffer).expect("an answer");
+        let answer = String::from_utf8_lossy(&buffer[..count]).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+    };
+    ask_kept(&mut kept);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        let storm = scope.spawn(|| {
+            let (mut open, mut count) = (std::collections::VecDeque::new(), 0);
+            let start = Instant::now();
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                // The server hangs up, and the system may have no more ports for a moment.
+                open.extend(TcpStream::connect(program.api));
+                if open.len() > 400 {
+                    open.pop_front();
+                }
+                count += 1;
+                let due = start + Duration::from_millis(count);
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
+            count
+        });
+        for _ in 0..40 {
+            assert_eq!(program.ask_with("GET", "/api/v1/versions", &bearer).status, 200);
+            thread::sleep(Duration::from_millis(50));
+        }
+        ask_kept(&mut kept);
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(storm.join().expect("it ends") > 100, "a storm");
+    });
+}

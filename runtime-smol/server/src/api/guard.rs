@@ -28,6 +28,11 @@ impl Guard {
         Guard { token: (!token.is_empty()).then(|| token.as_bytes().into()), user: (!user.is_empty()).then(basic) }
     }
 
+    /// Whether whoever sends this request is one who may ask for everything.
+    pub(super) fn admits(&self, request: &Parts) -> bool {
+        self.refuse(request, false).is_none()
+    }
+
     /// The answer to a request that may not be made. `open` are routes that tell nothing.
     pub(super) fn refuse(&self, request: &Parts, open: bool) -> Option<Reply> {
         let asks = self.token.is_some() || self.user.is_some();

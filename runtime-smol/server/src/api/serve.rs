@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -43,9 +43,44 @@ impl Bounds {
 
 /// A connection that is being served; dropping it ends it.
 struct Served {
-    /// When it last made a request.
-    newest: Rc<Cell<Instant>>,
+    client: IpAddr,
+    seen: Rc<Seen>,
     task: Task<()>,
+}
+
+/// What was seen of a connection.
+struct Seen {
+    /// When it last made a request.
+    newest: Cell<Instant>,
+    /// Whether one of them was such that it may be made.
+    is_operator: Cell<bool>,
+}
+
+/// All that are being served.
+#[derive(Default)]
+struct Crowd {
+    served: HashMap<u64, Served>,
+}
+
+impl Crowd {
+    /// Makes room for one more, where there may be so many. Whoever opens connections and asks nothing must not keep out
+    /// those who ask, however fast they come: a stranger takes the place of a stranger, the longest idle one of the client
+    /// that has most of them. Operators keep theirs, but for a quarter of all places, which new ones come in by.
+    fn make_room(&mut self, most: usize) {
+        self.served.retain(|_, served| !served.task.is_finished());
+        if self.served.len() < most {
+            return;
+        }
+        let operators = self.served.values().filter(|served| served.seen.is_operator.get()).count();
+        let of_operators = operators > most - most.div_ceil(4);
+        let candidates = || self.served.iter().filter(|(_, served)| served.seen.is_operator.get() == of_operators);
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        candidates().for_each(|(_, served)| *counts.entry(served.client).or_default() += 1);
+        let greatest = counts.values().max().copied();
+        let of_greatest = candidates().filter(|(_, served)| counts.get(&served.client).copied() == greatest);
+        let idlest = of_greatest.min_by_key(|(_, served)| served.seen.newest.get()).map(|(number, _)| *number);
+        idlest.and_then(|idlest| self.served.remove(&idlest));
+    }
 }
 
 /// Serves for ever.
@@ -63,19 +98,14 @@ pub(super) fn run(listener: &Async<TcpListener>, site: Site, bounds: Bounds) {
 
 async fn accept(executor: &LocalExecutor<'_>, listener: &Async<TcpListener>, site: &Rc<Site>, bounds: Bounds) {
     let mut errors = AcceptErrors::default();
-    let mut served: HashMap<u64, Served> = HashMap::new();
+    let mut crowd = Crowd::default();
     for number in 0.. {
         match listener.accept().await {
-            Ok((socket, _)) => {
-                served.retain(|_, served| !served.task.is_finished());
-                if served.len() >= bounds.connections {
-                    // Somebody who opens connections and asks nothing must not keep out those who ask.
-                    let idlest = served.iter().min_by_key(|(_, served)| served.newest.get()).map(|(number, _)| *number);
-                    idlest.and_then(|idlest| served.remove(&idlest));
-                }
-                let newest = Rc::new(Cell::new(Instant::now()));
-                let task = executor.spawn(serve(socket, site.clone(), newest.clone(), bounds));
-                served.insert(number, Served { newest, task });
+            Ok((socket, client)) => {
+                crowd.make_room(bounds.connections);
+                let seen = Rc::new(Seen { newest: Cell::new(Instant::now()), is_operator: Cell::new(false) });
+                let task = executor.spawn(serve(socket, site.clone(), seen.clone(), bounds));
+                crowd.served.insert(number, Served { client: client.ip().to_canonical(), seen, task });
                 // A storm of connections must not hold up those that are there.
                 yield_now().await;
             }
@@ -88,11 +118,11 @@ async fn accept(executor: &LocalExecutor<'_>, listener: &Async<TcpListener>, sit
     }
 }
 
-async fn serve(socket: Async<TcpStream>, site: Rc<Site>, newest: Rc<Cell<Instant>>, bounds: Bounds) {
-    let asked = newest.clone();
+async fn serve(socket: Async<TcpStream>, site: Rc<Site>, seen: Rc<Seen>, bounds: Bounds) {
+    let asked = seen.clone();
     let service = service_fn(move |request: Request<_>| {
-        asked.set(Instant::now());
-        let response = answer(&site, request).into_response();
+        asked.newest.set(Instant::now());
+        let response = answer(&site, request, &asked).into_response();
         async { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
@@ -108,8 +138,8 @@ async fn serve(socket: Async<TcpStream>, site: Rc<Site>, newest: Rc<Cell<Instant
     };
     // Whoever reads nothing of an answer, or sends a body without end, makes no new request either.
     let idle = async {
-        while newest.get().elapsed() < bounds.idle {
-            Timer::at(newest.get() + bounds.idle).await;
+        while seen.newest.get().elapsed() < bounds.idle {
+            Timer::at(seen.newest.get() + bounds.idle).await;
         }
     };
     if AssertUnwindSafe(or(connection, idle)).catch_unwind().await.is_err() {
@@ -118,8 +148,11 @@ async fn serve(socket: Async<TcpStream>, site: Rc<Site>, newest: Rc<Cell<Instant
 }
 
 /// Nothing that is sent as a body means anything: it is not read.
-fn answer(site: &Site, request: Request<hyper::body::Incoming>) -> Reply {
+fn answer(site: &Site, request: Request<hyper::body::Incoming>, seen: &Seen) -> Reply {
     let (request, _) = request.into_parts();
+    if site.guard.admits(&request) {
+        seen.is_operator.set(true);
+    }
     catch_unwind(AssertUnwindSafe(|| routes::answer(site, &request))).unwrap_or_else(|_| {
         error!("what answers {} {} of the API panicked, which is a bug", request.method, request.uri.path());
         Reply::error(StatusCode::INTERNAL_SERVER_ERROR, 500, "this is a bug of the server")

@@ -26,7 +26,8 @@ pub(crate) struct ApiSettings {
     pub(crate) user: String,
     /// The password that belongs to the user.
     pub(crate) password: Secret,
-    /// Connections at a time. One more takes the place of the one that has been idle for longest.
+    /// Connections at a time. One more takes the place of one that has asked for nothing yet, the longest idle one of the
+    /// client that has most of them; a quarter of the places is for such.
     #[schemars(range(min = 1, max = 4096))]
     pub(crate) connections: usize,
     /// How long a request's head may take to arrive.
