@@ -72,7 +72,7 @@ impl fmt::Display for Beside<'_> {
             writeln!(f, "#   (hooks.notice_memory, and 50 KiB for each of hooks.queue and hooks.max_in_flight)")?;
         }
         if records.values().chain([&settings.defaults.record]).any(|record| !record.streams.is_empty()) {
-            writeln!(f, "# Each stream that is recorded: 0.3 MiB and one message, and a file descriptor")?;
+            writeln!(f, "# Each stream that is recorded: 8.3 MiB and one message at most, and a file descriptor")?;
         }
         Ok(())
     }

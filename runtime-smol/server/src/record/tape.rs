@@ -22,6 +22,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long audio waits for the video of its stream, in milliseconds of the stream, and the most frames that wait.
 const WAIT_FOR_VIDEO: u32 = 2000;
 const MOST_WAITING: usize = 1000;
+/// Bytes of frames that wait, of either kind, and one frame more: what the stream has forgotten is held here.
+const MOST_BYTES: usize = 4 << 20;
 /// How long before the first key frame audio still belongs to the file, in milliseconds.
 const JUST_BEFORE: u32 = 500;
 /// Video headers without a frame behind them that may wait for a key frame.
@@ -164,7 +166,7 @@ impl Tape {
             FrameKind::Data => {}
             FrameKind::Video if had_video && frame.class() != FrameClass::SequenceEnd => {
                 self.held.push(frame.clone());
-                if self.held.len() > MOST_HELD {
+                if self.held.len() > MOST_HELD || are_many_bytes(&self.held) {
                     self.write_held();
                 }
             }
@@ -197,14 +199,15 @@ impl Tape {
     /// Audio without a file: a stream without video begins one with it, others wait for a key frame.
     fn early(&mut self, frame: &Frame) {
         let first = self.early.first().map_or(frame.timestamp(), Frame::timestamp);
-        if self.headers.has_video() && self.early.len() >= MOST_WAITING {
+        let many = self.early.len() >= MOST_WAITING || are_many_bytes(&self.early);
+        if self.headers.has_video() && many {
             self.early.clear();
         }
         self.early.push(frame.clone());
         if self.headers.has_video() {
             return;
         }
-        if frame.timestamp().wrapping_sub(first) >= WAIT_FOR_VIDEO || self.early.len() >= MOST_WAITING {
+        if frame.timestamp().wrapping_sub(first) >= WAIT_FOR_VIDEO || many {
             self.begin_early();
         }
     }
@@ -338,9 +341,69 @@ impl Tape {
     }
 }
 
+/// Whether no more are to wait.
+fn are_many_bytes(frames: &[Frame]) -> bool {
+    frames.iter().map(|frame| frame.wire().len()).sum::<usize>() >= MOST_BYTES
+}
+
 /// There is nothing in it.
 fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path) {
         warn!("{} is empty and cannot be removed: {error}", path.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anabranch_core::message::Message;
+    use anabranch_core::source::WireFormat;
+
+    use super::*;
+    use crate::settings::values::Size;
+
+    const FORMAT: WireFormat = WireFormat { chunk_size: 60_000 };
+
+    fn tape(name: &str) -> Tape {
+        let folder = std::env::temp_dir().join(format!("anabranch-tape-{}-{name}", std::process::id()));
+        let settings = RecordSettings { folder, min_free: Size(0), ..RecordSettings::default() };
+        let key = StreamKey::new("v", "live", "cam").unwrap();
+        Tape::new(key, Arc::new(settings), Arc::new(Pace::new(Instant::now())), Arc::default())
+    }
+
+    fn header(number: usize) -> Frame {
+        let mut body = vec![0x17, 0, 0, 0, 0, 1, 66, 0, 30, 0xFF];
+        body.resize(300_000, number as u8);
+        Frame::encode(Message::video(0, body), FORMAT)
+    }
+
+    fn bytes(frames: &[Frame]) -> usize {
+        frames.iter().map(|frame| frame.wire().len()).sum()
+    }
+
+    #[test]
+    fn what_waits_for_a_key_frame_is_bounded_in_bytes() {
+        let mut tape = tape("early");
+        tape.frame(&header(0));
+        for number in 0..20 {
+            let mut body = vec![0xAF, 1];
+            body.resize(1 << 20, 0);
+            tape.frame(&Frame::encode(Message::audio(number, body), FORMAT));
+            assert!(bytes(&tape.early) < MOST_BYTES + (2 << 20), "{}", bytes(&tape.early));
+        }
+        assert!(tape.open.is_none() && !tape.settings.folder.exists());
+    }
+
+    #[test]
+    fn headers_without_a_frame_behind_them_are_bounded_in_bytes() {
+        let mut tape = tape("held");
+        tape.frame(&header(0));
+        tape.frame(&Frame::encode(Message::video(0, [0x17, 1, 0, 0, 0, 9].as_slice()), FORMAT));
+        assert!(tape.open.is_some());
+        for number in 1..100 {
+            tape.frame(&header(number));
+            assert!(bytes(&tape.held) < MOST_BYTES, "{}", bytes(&tape.held));
+        }
+        tape.end_of_stream();
+        let _ = fs::remove_dir_all(&tape.settings.folder);
     }
 }
