@@ -1,7 +1,8 @@
 //! What all publishers said, and where in their streams: what players are given is held against it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
+use anabranch_core::conn::Config;
 use anabranch_core::flv::{aggregate, rebuild};
 use anabranch_core::message::data::{self, DataLimits, PublisherData};
 use anabranch_core::message::{Message, MessageType};
@@ -65,9 +66,19 @@ pub(super) struct Archive {
     pub(super) longest: usize,
     /// True once a client said something that only looks like ours, maybe.
     pub(super) forged: bool,
+    /// How long metadata may be in the virtual hosts that there are or were: longer one loses its largest properties.
+    metadata: BTreeSet<usize>,
 }
 
 impl Archive {
+    /// Clients may be in the virtual hosts of this configuration.
+    pub(super) fn expect(&mut self, config: &Config) {
+        for host in config.vhosts.iter().map(|vhost| &vhost.settings).chain([&config.defaults]) {
+            let kept = host.source.header_bytes / 16 * 15;
+            self.metadata.insert(kept.min(host.session.limits.metadata as usize));
+        }
+    }
+
     pub(super) fn has(&self, message: &Message) -> bool {
         self.bodies.contains(&(message.type_id, message.payload.to_vec()))
     }
@@ -99,10 +110,14 @@ impl Archive {
 
     fn note_data(&mut self, type_id: u8, body: &[u8]) {
         let limits = crate::session::config(true).limits;
-        let longest = DataLimits { metadata: limits.metadata as usize, other: limits.command as usize, amf: limits.amf };
-        match data::from_publisher(type_id, body, &longest) {
-            PublisherData::Metadata { body, .. } | PublisherData::Other(body) => self.keep(MessageType::DATA_AMF0, &body),
-            PublisherData::ClearMetadata | PublisherData::Unreadable => {}
+        for metadata in self.metadata.clone() {
+            let longest = DataLimits { metadata, other: limits.command as usize, amf: limits.amf };
+            match data::from_publisher(type_id, body, &longest) {
+                PublisherData::Metadata { body, .. } | PublisherData::Other(body) => {
+                    self.keep(MessageType::DATA_AMF0, &body);
+                }
+                PublisherData::ClearMetadata | PublisherData::Unreadable => {}
+            }
         }
     }
 

@@ -109,6 +109,8 @@ struct World {
 impl World {
     fn new(setup: Setup) -> Self {
         let config = setup.config();
+        let mut archive = Archive::default();
+        archive.expect(&config);
         World {
             now: any_instant(),
             bounds: Bounds::of(&config),
@@ -116,7 +118,7 @@ impl World {
             rude: setup.rude,
             setup,
             slots: [const { None }; CLIENTS],
-            archive: Archive::default(),
+            archive,
             batches: VecDeque::new(),
             held: false,
             clients: 0,

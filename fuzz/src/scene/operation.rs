@@ -146,6 +146,7 @@ impl HostSetup {
             multitrack_to_all: flag(4),
             high_water: usize::from(self.high_water),
             limits: Limits {
+                questions: Limits::default().questions,
                 connections: most(0).map(|most| most + 1),
                 publishers: most(1),
                 players: most(2),

@@ -12,6 +12,7 @@ impl World {
     pub(super) fn reconfigure(&mut self, change: &Change) {
         let config = self.setup.changed(change, self.bounds.header_bytes);
         self.bounds.widen(&config);
+        self.archive.expect(&config);
         self.server.reconfigure(config);
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let Some(slot) = slot else {
