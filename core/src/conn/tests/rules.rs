@@ -175,6 +175,130 @@ fn a_publisher_over_its_rate_is_told_and_closed_and_what_follows_is_not_heard() 
     assert!(matches!(publisher.closed.expect("over").close.reason, CloseReason::Refused(_)));
 }
 
+fn slow(bytes_per_second: u64) -> Config {
+    let limits = Limits { publisher_rate: Some(Rate::new(bytes_per_second)), ..Limits::default() };
+    VhostConfig { limits, ..VhostConfig::default() }.into()
+}
+
+fn is_over_its_rate(client: &Client) -> bool {
+    client.conn.session().is_closing()
+}
+
+/// What a publisher sends is everything it sends, of use or not.
+#[test]
+fn no_bytes_of_a_publisher_pass_its_rate() {
+    // A chunk header with its body, in one chunk.
+    let chunk = |on: u8, type_id: u8, stream: u32, body: &[u8]| {
+        let mut bytes = vec![on, 0, 0, 0];
+        bytes.extend_from_slice(&u32::try_from(body.len()).expect("short").to_be_bytes()[1..]);
+        bytes.push(type_id);
+        bytes.extend_from_slice(&stream.to_le_bytes());
+        bytes.extend_from_slice(body);
+        bytes
+    };
+    // 100 bytes of a longer message, then the message is given up.
+    let mut half = vec![6, 0, 0, 0, 0, 0, 200, 9, 1, 0, 0, 0];
+    half.extend_from_slice(&[7; 128]);
+    let aborted = [half, chunk(2, 2, 0, &[0, 0, 0, 6])].concat();
+    for (what, piece) in [
+        ("media", chunk(6, 9, 1, &[0x27; 100])),
+        ("empty media", chunk(5, 8, 1, &[])),
+        ("pings", chunk(2, 4, 0, &[0, 6, 0, 0, 0, 7])),
+        ("an unknown type", chunk(7, 99, 1, &[7; 100])),
+        ("messages given up", aborted),
+        ("calls", peer::command("what", 0.0, 1, &[])),
+        ("media of no stream", chunk(6, 9, 99, &[0x27; 100])),
+    ] {
+        let site = Site::with(slow(1000));
+        let mut publisher = site.publisher("cam");
+        let mut sent = 0;
+        while !is_over_its_rate(&publisher) && sent < 20_000 {
+            publisher.say(&site, &piece);
+            publisher.hear(&site);
+            sent += piece.len();
+        }
+        assert!((10_000..10_000 + 2 * piece.len()).contains(&sent), "{what}: {sent} bytes in a window of 10,000");
+        let mut elsewhere = site.player("cam");
+        assert!(said(&elsewhere.hear(&site), "Play.Start"), "its neighbours notice nothing");
+    }
+}
+
+/// It is the same byte at which it is too much, however what comes is cut.
+#[test]
+fn a_rate_ends_at_the_same_byte_however_the_input_is_cut() {
+    let bytes: Vec<u8> =
+        (0..40).flat_map(|number| peer::video(number * 40, &[&peer::key_frame(1)[..], &[9; 400]].concat())).collect();
+    let frames = |cut: usize| {
+        let site = Site::with(slow(1000));
+        let (mut publisher, mut player) = (site.publisher("cam"), site.player("cam"));
+        player.hear(&site);
+        let mut said = Vec::new();
+        for piece in bytes.chunks(cut) {
+            publisher.say(&site, piece);
+            said.extend(publisher.hear(&site));
+        }
+        (player.hear(&site), said, publisher.conn.session().received())
+    };
+    let whole = frames(usize::MAX);
+    assert!((20..30).contains(&whole.0.len()), "{} frames of 400 bytes are 10,000", whole.0.len());
+    for cut in [1, 7, 128, 1000, 9_999] {
+        assert_eq!(frames(cut), whole, "cut to {cut}");
+    }
+}
+
+/// Who stops and publishes anew has not earned another window by that.
+#[test]
+fn a_window_is_not_free_again_for_who_publishes_anew() {
+    let mut site = Site::with(slow(1000));
+    let mut publisher = site.publisher("cam");
+    let mut sent = 0;
+    for _ in 0..100 {
+        let junk = vec![7; 900];
+        let piece = [&peer::command("closeStream", 0.0, 1, &[])[..], &peer::publish(1, "cam")].concat();
+        publisher.say(&site, &piece);
+        publisher.say(&site, &peer::video(0, &junk));
+        publisher.hear(&site);
+        if is_over_its_rate(&publisher) {
+            break;
+        }
+        sent += junk.len();
+    }
+    assert!(is_over_its_rate(&publisher) && sent <= 10_000, "{sent} bytes at once");
+    // One that waits has.
+    let mut publisher = site.publisher("door");
+    for _ in 0..5 {
+        publisher.say(&site, &peer::video(0, &vec![7; 8_000]));
+        site.pass(Duration::from_secs(10));
+        publisher.say(&site, &[&peer::command("closeStream", 0.0, 1, &[])[..], &peer::publish(1, "door")].concat());
+        publisher.hear(&site);
+        assert!(!is_over_its_rate(&publisher));
+    }
+}
+
+/// A limit is a publisher's: two on one connection may send twice as much, but neither the other's part.
+#[test]
+fn two_publishers_on_one_connection_have_a_rate_each() {
+    let both = |first: usize, second: usize| {
+        let mut site = Site::with(slow(1000));
+        let mut publisher = site.publisher("one");
+        publisher.say(&site, &peer::create_stream(4.0));
+        publisher.say(&site, &peer::publish(2, "two"));
+        let heard = publisher.hear(&site);
+        assert!(said(&heard, "Publish.Start"), "{heard:?}");
+        for turn in 0..120 {
+            site.pass(Duration::from_secs(1));
+            publisher.say(&site, &peer::video(turn * 1000, &vec![0x27; first]));
+            publisher.say(&site, &peer::message(MessageType::VIDEO, turn * 1000, 2, &vec![0x27; second]));
+            publisher.hear(&site);
+        }
+        !is_over_its_rate(&publisher)
+    };
+    assert!(both(900, 900), "each keeps to its own");
+    assert!(both(100, 900));
+    assert!(!both(1_700, 50), "one takes the other's part");
+    assert!(!both(1_100, 1_100));
+}
+
 /// What is not known yet is read in small pieces.
 #[test]
 fn a_connection_says_how_much_to_read_at_once() {

@@ -22,6 +22,7 @@ cases![
     virtual_hosts_do_not_share_streams with VHOSTS,
     the_vhost_parameter_names_the_virtual_host with VHOSTS,
     the_settings_are_those_of_the_virtual_host with VHOSTS,
+    a_name_with_another_host_passes_what_that_asks with VHOSTS,
     players_from_other_pages_are_refused with REFER,
     a_missing_token_is_refused with SIGNED,
     a_malformed_token_is_refused with SIGNED,
@@ -38,6 +39,7 @@ cases![
     players_of_a_stream_are_limited with ONE_PLAYER_EACH,
     streams_are_limited with ONE_STREAM,
     a_publisher_over_its_bitrate_is_told_and_closed with SLOW_PUBLISHERS,
+    messages_of_nothing_count_for_the_bitrate with SLOW_PUBLISHERS,
     the_same_token_takes_a_name_over with TAKE_OVER,
     another_token_takes_nothing_over with TAKE_OVER,
     no_token_takes_nothing_over with TAKE_OVER,
@@ -74,7 +76,9 @@ fn vhosts(config: &Config) -> Vhosts<VhostConfig> {
     small_chunks.session.chunk_size = 5000;
     let known = Vhost { aliases: vec!["www.known.example".to_owned()], ..Vhost::new("known.example", small_chunks) };
     let off = Vhost { enabled: false, ..Vhost::new("off.example", defaults()) };
-    Vhosts::new([known, Vhost::new("other.example", defaults()), off]).expect("different names")
+    let mut full = Vhost::new("full.example", defaults());
+    full.settings.limits.connections = Some(0);
+    Vhosts::new([known, Vhost::new("other.example", defaults()), full, off]).expect("different names")
 }
 
 fn secret() -> Secret {
@@ -216,6 +220,22 @@ fn the_settings_are_those_of_the_virtual_host(site: &Site) {
     }
 }
 
+fn a_name_with_another_host_passes_what_that_asks(site: &Site) {
+    connect_is_refused(site, at_host("full.example"), "NetConnection.Connect.Rejected");
+    let name = format!("{}?vhost=full.example", site.name);
+    let mut publisher = on_host(site, "other.example");
+    let told = publish(&mut publisher, &name);
+    assert_refused(publisher, &told, PUBLISH_DENIED);
+    let mut player = on_host(site, "other.example");
+    let told = play(&mut player, &name);
+    assert_refused(player, &told, PLAY_FAILED);
+    // That host's chunk size is announced to who comes over.
+    let mut publisher = on_host(site, "other.example");
+    publisher.publish(0, &format!("{}?vhost=known.example", site.name));
+    let heard = publisher.hear_until("NetStream");
+    assert!(said(&heard, "SetChunkSize(5000)") && said(&heard, "Publish.Start"), "{heard:?}");
+}
+
 fn players_from_other_pages_are_refused(site: &Site) {
     let from = |page: &str| Client::connected_with(site, at_host("127.0.0.1").with("pageUrl", page));
     let mut good = from("https://good.example/watch");
@@ -355,6 +375,14 @@ fn a_publisher_over_its_bitrate_is_told_and_closed(site: &Site) {
     }
     let heard = publisher.assert_closed();
     assert_eq!(heard, [PUBLISH_DENIED]);
+}
+
+fn messages_of_nothing_count_for_the_bitrate(site: &Site) {
+    let mut publisher = Client::publisher(site, &site.name);
+    for _ in 0..12_000 {
+        publisher.audio(0, &[]);
+    }
+    assert_eq!(publisher.assert_closed(), [PUBLISH_DENIED]);
 }
 
 fn the_same_token_takes_a_name_over(site: &Site) {
