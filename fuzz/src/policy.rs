@@ -59,8 +59,7 @@ fn check_token(secret: Secret, app: &str, stream: &str, expires: &str, token: &s
         return;
     };
     let policy = Token { secrets: vec![secret.clone()], required_for: TokenScope::Publish };
-    let check =
-        |token: &str, expires: &str, now| policy.check(Action::Publish, &key, Some(token), Some(expires), now);
+    let check = |token: &str, expires: &str, now| policy.check(Action::Publish, &key, Some(token), Some(expires), now);
     let forged = check(token, expires, 0);
     assert_ne!(forged, Ok(()), "a token nobody signed");
     let signed = sign(&secret, Action::Publish, &key, 1000);

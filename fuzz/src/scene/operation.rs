@@ -153,6 +153,7 @@ impl HostSetup {
                 stream_players: most(3),
                 streams: most(4),
                 publisher_rate: self.rate.map(|rate| Rate::new(u64::from(rate))),
+                ..Limits::default()
             },
             asks: Asks {
                 connect: ask(0),

@@ -59,14 +59,11 @@ impl Questions {
     }
 
     pub(super) fn tell(&mut self, notice: &Notice) {
-        let told = self
-            .asked
-            .iter_mut()
-            .find(|question| {
-                // One connection may be asked about for several virtual hosts.
-                let same = question.ask.subject == notice.subject && question.ask.client.vhost == notice.client.vhost;
-                question.state != State::Over && same
-            });
+        let told = self.asked.iter_mut().find(|question| {
+            // One connection may be asked about for several virtual hosts.
+            let same = question.ask.subject == notice.subject && question.ask.client.vhost == notice.client.vhost;
+            question.state != State::Over && same
+        });
         let Some(question) = told else {
             panic!("told of what nobody asked about: {notice:?} after {:?}", self.asked);
         };
