@@ -236,12 +236,13 @@ impl World {
         }
         let time = self.coded.unwrap_or(timestamp);
         let (before, unkept) = (self.source.log_bytes(), self.source.stats().unkept_headers);
+        let held = self.source.held_bytes();
         self.source.push(self.now, frame);
         self.pushed += 1;
         if self.source.stats().unkept_headers > unkept {
             self.in_force = None;
         }
-        self.check_log(before, time);
+        self.check_log(before, held, time);
     }
 
     /// What a frame does to the headers in force.
@@ -262,8 +263,9 @@ impl World {
         }
     }
 
-    /// After a frame came to a log of so many bytes: no frame was dropped that there is room for.
-    fn check_log(&mut self, before: usize, time: u32) {
+    /// After a frame came to a log of so many bytes, in a source that held so many: no frame was dropped that there is
+    /// room for.
+    fn check_log(&mut self, before: usize, held: usize, time: u32) {
         let dropped = (self.log.len() + 1).checked_sub(self.source.log_frames()).expect("no frame comes twice");
         let gone: Vec<_> = self.log.drain(..dropped).collect();
         let bytes = self.source.log_bytes() + gone.iter().map(|(bytes, _)| bytes).sum::<usize>() - before;
@@ -272,6 +274,8 @@ impl World {
             let age = time.wrapping_sub(*then);
             let old = age > self.limits.milliseconds && age < 1 << 31;
             let over = self.source.log_bytes() + bytes > self.limits.bytes || self.log.len() + 1 > self.limits.frames;
+            // What is remembered of headers at starts is bounded, too; no set of them takes more than 2 KiB.
+            let over = over || held + (2 << 10) > 64 << 10;
             assert!(old || over, "a frame of {bytes} bytes and {age} ms is dropped from a log that has room");
         }
     }
@@ -334,6 +338,7 @@ impl World {
         // The largest frame, and the plain form of its default track.
         let newest = 2000;
         assert!(source.log_bytes() <= self.limits.bytes.max(newest), "{} bytes", source.log_bytes());
+        assert!(source.held_bytes() >= source.log_bytes());
         assert!(source.log_frames() <= self.limits.frames.max(1), "{} frames", source.log_frames());
         assert!(source.headers().bytes() <= self.limits.header_bytes);
         assert_eq!(source.stats().frames, u64::from(self.pushed));

@@ -82,6 +82,7 @@ impl Reason {
             "shutdown" => CloseReason::Shutdown,
             "idle_publisher" => CloseReason::Idle,
             "player_too_slow" => CloseReason::TooSlow,
+            "memory_short" => CloseReason::MemoryShort,
             "taken_over" => CloseReason::TakenOver,
             "draining" => CloseReason::Refused(Refusal::Draining),
             _ => self.refusal().map_or(CloseReason::Closed("closed from outside"), CloseReason::Refused),

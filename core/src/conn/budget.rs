@@ -7,7 +7,9 @@ use bytes::Bytes;
 use super::enter::Entered;
 use super::grant::Pending;
 use super::player::Playing;
+use super::pool::FREE;
 use super::publisher::Publishing;
+use super::server::UNFINISHED;
 use super::{Action, Client, Config, Conn, VhostConfig};
 use crate::amf::Value;
 use crate::chunk::{ChunkLimits, MAX_HEADER, STREAM_STATE};
@@ -15,7 +17,7 @@ use crate::handshake;
 use crate::message::Payload;
 use crate::preface::MAX_PREFACE;
 use crate::session::{Event, LONGEST_HANDSHAKE_REPLY, MIN_REPLIES, READ_BEFORE_CONNECT, SHARED_PIECE};
-use crate::source::LOG_ENTRY;
+use crate::source::{HEADER_ENTRY, LOG_ENTRY, MIN_SETS};
 use crate::url::{MAX_NAME_LEN, MAX_TEXT_LEN};
 
 /// What a whole server's memory is made of: how much of it one of each can take at the worst, whatever clients send.
@@ -74,6 +76,7 @@ pub struct Term {
 pub struct Budget {
     terms: Vec<Term>,
     counts: [Option<u64>; 4],
+    memory: u64,
 }
 
 impl Budget {
@@ -82,7 +85,8 @@ impl Budget {
     pub fn new(config: &Config, vhost: &VhostConfig) -> Self {
         let counts = &vhost.limits;
         let counts = [counts.connections, counts.publishers, counts.players, counts.streams];
-        let mut budget = Budget { terms: Vec::new(), counts: counts.map(|count| count.map(u64::from)) };
+        let counts = counts.map(|count| count.map(u64::from));
+        let mut budget = Budget { terms: Vec::new(), counts, memory: config.memory as u64 };
         budget.before_connect(config);
         budget.connection(vhost);
         budget.entered(config);
@@ -112,6 +116,36 @@ impl Budget {
             Scope::Player => players,
             Scope::Stream => streams,
         }
+    }
+
+    /// Bytes that all streams together may take, whatever each of them may: [`Config::memory`].
+    pub fn all_streams(&self) -> u64 {
+        self.memory
+    }
+
+    /// Bytes that half received messages and unparsed input of all connections together may take: beyond what each may
+    /// hold without being asked, a part of the former, and twice that while buffers grow.
+    pub fn all_unfinished(&self, connections: u64) -> u64 {
+        let each = connections.saturating_mul(2 * FREE as u64);
+        each.saturating_add(2 * (self.memory / UNFINISHED as u64))
+    }
+
+    /// The sum for all that [`Limits`](crate::policy::Limits) allow at once, of this virtual host, and `strangers` before
+    /// `connect`. `None` where there may be any number.
+    pub fn most(&self, strangers: u64) -> Option<u64> {
+        let [connections, publishers, players, streams] = self.counts;
+        let (connections, streams) = (connections?, streams?);
+        let all = self.sum(strangers, connections, publishers?, players?, streams);
+        let less = |bytes: u64, most: u64| bytes.saturating_sub(most);
+        // What all of them together may is less than what each may by itself.
+        let of = |scope: Scope, names: &[&str]| -> u64 {
+            let terms = self.terms.iter().filter(|term| term.scope == scope && names.contains(&term.name));
+            terms.fold(0, |sum, term| sum.saturating_add(term.bytes))
+        };
+        let unfinished = of(Scope::Connection, &[HALF_RECEIVED, UNPARSED]).saturating_mul(connections);
+        let logs = less(self.total(Scope::Stream), of(Scope::Stream, &[STATE])).saturating_mul(streams);
+        let over = less(unfinished, self.all_unfinished(connections)).saturating_add(less(logs, self.memory));
+        Some(all.saturating_sub(over))
     }
 
     /// The sum for as many connections that are accepted, publishers, players and streams, and `strangers` before
@@ -170,7 +204,7 @@ impl Budget {
         // As sent, and tcUrl and app by their parts and parameters.
         let texts = limits.chunks_before_connect.message as usize + 6 * MAX_TEXT_LEN;
         self.add(scope, "what connect said", "chunks_before_connect.message", texts);
-        self.add(scope, "half received messages", "chunks.partial, .streams, .eager", partial(&limits.chunks));
+        self.add(scope, HALF_RECEIVED, "chunks.partial, .streams, .eager", partial(&limits.chunks));
         self.add(
             scope,
             "a message taken apart",
@@ -180,7 +214,7 @@ impl Budget {
         // An aggregate may bring as many again before the bound is looked at; the queue doubles.
         let events = 2 * (2 * limits.events + limits.streams + 1) * size_of::<Event>();
         self.add(scope, "events", "events", events + 2 * 8 * size_of::<Action>());
-        self.add(scope, "unparsed input", "inbox", 2 * limits.inbox);
+        self.add(scope, UNPARSED, "inbox", 2 * limits.inbox);
         let replies = limits.replies.max(MIN_REPLIES);
         let pieces = replies.div_ceil(SHARED_PIECE / 2) * REPLY_OVERHEAD;
         // The one over the bound may repeat a name that the client chose.
@@ -219,24 +253,28 @@ impl Budget {
     fn stream(&mut self, vhost: &VhostConfig) {
         let (source, scope) = (&vhost.source, Scope::Stream);
         let largest = chunked(vhost.session.limits.chunks.message as usize, vhost);
-        self.add(scope, "state and name", "fixed", (16 << 10) + MAX_NAME_LEN);
+        self.add(scope, STATE, "fixed", (16 << 10) + MAX_NAME_LEN);
         self.add(scope, "recent frames", "source.bytes, chunks.message", source.bytes.max(2 * largest));
-        self.add(scope, "their entries", "source.frames", 2 * source.frames.saturating_mul(LOG_ENTRY));
+        self.add(scope, "their entries", "source.frames", source.frames.saturating_mul(LOG_ENTRY));
         self.add(scope, "headers in force", "source.header_bytes", source.header_bytes);
-        let entries = 1 + 4 * (source.tracks + 1);
-        let starts = source.frames.saturating_mul(entries * HEADER_ENTRY);
-        self.add(scope, "headers at each start", "source.frames, .tracks", starts);
+        // The newest set may be over the bound, and the next is made beside it.
+        let set = (1 + 4 * (source.tracks + 1)) * HEADER_ENTRY;
+        let starts = source.header_bytes.max(MIN_SETS).saturating_add(3 * set);
+        self.add(scope, "which of them at each start", "source.header_bytes, .tracks", starts);
     }
 }
+
+/// Terms of which all together may take less than each by itself.
+const HALF_RECEIVED: &str = "half received messages";
+const UNPARSED: &str = "unparsed input";
+/// What a stream takes that is not in its log.
+const STATE: &str = "state and name";
 
 /// Bytes beside those of a reply's own: its place in the queue, which doubles, and what counts its references.
 const REPLY_OVERHEAD: usize = 2 * size_of::<Bytes>() + 64;
 
 /// Bytes of a stream's name and the parameters it was asked for with, which are those of tcUrl, app and the name itself.
 const NAMED: usize = MAX_NAME_LEN + 3 * MAX_TEXT_LEN;
-
-/// Bytes of a header among those in force at a start.
-const HEADER_ENTRY: usize = 32;
 
 /// Bytes of a value at the worst: one alone in an object, for which room is made for four with their names.
 const VALUE: usize = 4 * size_of::<Value>();
@@ -283,11 +321,7 @@ mod tests {
             assert!(budget.total(scope) > 0, "{scope}");
         }
         let counts = Scope::ALL.map(|scope| budget.count(scope));
-        assert_eq!(
-            counts,
-            [None, None, Some(7), Some(2), Some(5), None],
-            "strangers are not limited, nor streams here"
-        );
+        assert_eq!(counts, [None, None, Some(7), Some(2), Some(5), Some(8000)], "strangers are not limited");
         let mut words: Vec<String> = Scope::ALL.iter().map(Scope::to_string).collect();
         words.sort();
         words.dedup();
@@ -295,6 +329,15 @@ mod tests {
         let mut names: Vec<_> = budget.terms().iter().map(|term| (term.scope, term.name)).collect();
         names.dedup();
         assert_eq!(names.len(), budget.terms().len());
+        let most = budget.most(0).expect("all are limited");
+        let streams = budget.all_streams() + 8000 * ((16 << 10) + MAX_NAME_LEN as u64);
+        let connections = 7 * budget.total(Scope::Connection);
+        let players = 5 * budget.total(Scope::Player);
+        assert_eq!(most, streams + connections + 2 * budget.total(Scope::Publisher) + players, "logs count once");
+        let many = Budget { counts: [Some(1000), Some(0), Some(0), Some(0)], ..budget.clone() };
+        let others = 1000 * (budget.total(Scope::Connection) - (50 << 20));
+        assert!(many.most(0).is_some_and(|most| most < many.all_unfinished(1000) + others), "nor what is unfinished");
+        assert_eq!(Budget { counts: [None; 4], ..budget.clone() }.most(0), None);
         let sum = budget.sum(1, 2, 0, 0, 0);
         assert_eq!(sum, budget.total(Scope::BeforeConnect) + 2 * budget.total(Scope::Connection));
     }

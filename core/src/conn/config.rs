@@ -7,7 +7,7 @@ use crate::session::SessionConfig;
 use crate::source::{MergeWindow, SourceLimits, StartRule, Timestamps, WireFormat};
 
 /// The configuration of a server.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// The settings of connections whose virtual host is not known yet, and of all if there are no virtual hosts.
     pub defaults: VhostConfig,
@@ -17,6 +17,23 @@ pub struct Config {
     pub vhosts: Vhosts<VhostConfig>,
     /// Proxies that may say who is behind them (PROXY protocol 1 and 2, SRS's prefix). Default: none.
     pub trusted_proxies: Vec<Network>,
+    /// Bytes of memory that all streams together may take, with all that they hold for players. When it becomes short,
+    /// those that take more than their share give up what lies before their newest key frame, and if that is not
+    /// enough, all of it: [`Hub::memory`](crate::hub::Hub::memory) says how
+    /// much they take. A quarter as much is for messages of all connections that are not whole yet, beyond 256 KiB of
+    /// each; if that is short, connections that hold more than an equal part of it are closed. Default 1 GiB.
+    pub memory: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            defaults: VhostConfig::default(),
+            vhosts: Vhosts::default(),
+            trusted_proxies: Vec::new(),
+            memory: 1 << 30,
+        }
+    }
 }
 
 /// The settings of one virtual host.
@@ -58,7 +75,7 @@ pub struct VhostConfig {
     pub refer: Refer,
     /// Signed URLs. Default: none needed.
     pub token: Option<Token>,
-    /// How many of everything. Default: no limits.
+    /// How many of everything.
     pub limits: Limits,
     /// Makes the host one for SRS's bandwidth check: every connection to it is measured and then closed. Default: no.
     pub bandwidth_check: Option<BandwidthConfig>,

@@ -33,6 +33,7 @@ mod grant;
 mod leisure;
 mod local;
 mod player;
+mod pool;
 mod publisher;
 mod react;
 mod reconfigure;
@@ -69,6 +70,7 @@ use allowance::Allowance;
 use enter::Entered;
 use grant::Pending;
 use player::Playing;
+use pool::Portion;
 use publisher::Publishing;
 use site::{Place, Site};
 use steady::Standing;
@@ -110,6 +112,8 @@ pub struct Conn {
     drained: Option<Instant>,
     /// Records what happens, or repeats what was recorded.
     watch: Option<Box<Watch>>,
+    /// What it holds of the memory for unfinished messages.
+    portion: Portion,
 }
 
 #[derive(Debug, Default)]
@@ -160,6 +164,7 @@ impl Conn {
         peer: Option<SocketAddr>,
         start: Instant,
     ) -> Self {
+        let portion = server.portion();
         Conn {
             id,
             session,
@@ -181,6 +186,7 @@ impl Conn {
             stats: ConnStats::new(start),
             written: 0,
             drained: None,
+            portion,
             watch: None,
         }
     }
@@ -195,6 +201,9 @@ impl Conn {
         self.note(now, Call::Input(bytes));
         self.hear(now, bytes);
         self.stats.received(now, bytes.len());
+        if !self.portion.hold(self.session.unfinished_bytes()) && !self.session.is_closing() {
+            self.close(CloseReason::MemoryShort);
+        }
     }
 
     /// Acts on what was due by `now`.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::ask::AskId;
+use super::pool::{Pool, Portion};
 use super::site::{Site, Sites, VhostSnapshot};
 use super::{Config, Conn};
 use crate::capture::{Opening, Recorder, Script, Tap, Watch};
@@ -22,6 +23,8 @@ struct Shared {
     /// Replaced as a whole. Looked at when something is granted, not when media moves.
     rules: RwLock<Arc<Rules>>,
     hub: Hub,
+    /// For unfinished messages of all connections.
+    pool: Arc<Pool>,
     seed: [u8; 32],
     connections: AtomicU64,
     asks: AtomicU64,
@@ -29,6 +32,9 @@ struct Shared {
     clock: Mutex<Option<(Instant, u64)>>,
     draining: AtomicBool,
 }
+
+/// One part in so many of what streams may take is what unfinished messages of all connections may take beside it.
+pub(super) const UNFINISHED: usize = 4;
 
 /// What the server goes by.
 #[derive(Debug)]
@@ -42,9 +48,12 @@ impl Server {
     /// give equal output.
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         let hub = Hub::new(HubConfig::default());
+        hub.limit_memory(config.memory);
+        let pool = Arc::new(Pool::new(config.memory / UNFINISHED));
         let shared = Shared {
             rules: RwLock::new(Arc::new(Rules { sites: Sites::new(&config, &hub), config: Arc::new(config) })),
             hub,
+            pool,
             seed,
             connections: AtomicU64::new(0),
             asks: AtomicU64::new(0),
@@ -95,9 +104,14 @@ impl Server {
     /// cut. Counts go on; where limits are lower now, only newcomers are refused. Then have each connection
     /// [look](Conn::reconfigured) whether it may stay.
     pub fn reconfigure(&self, config: Config) {
+        // After the rest: streams may have to give for it, and no lock is held meanwhile.
+        let memory = config.memory;
         let mut rules = self.shared.rules.write().unwrap_or_else(PoisonError::into_inner);
         let sites = rules.sites.reconfigured(&config, &self.shared.hub);
         *rules = Arc::new(Rules { config: Arc::new(config), sites });
+        drop(rules);
+        self.shared.hub.limit_memory(memory);
+        self.shared.pool.set_limit(memory / UNFINISHED);
     }
 
     fn rules(&self) -> Arc<Rules> {
@@ -122,6 +136,11 @@ impl Server {
     /// What holds before the virtual host is known.
     pub(super) fn default_site(&self) -> Arc<Site> {
         self.rules().sites.defaults.clone()
+    }
+
+    /// What a new connection holds of the memory for unfinished messages.
+    pub(super) fn portion(&self) -> Portion {
+        Portion::of(&self.shared.pool)
     }
 
     pub(super) fn next_ask(&self) -> AskId {

@@ -40,6 +40,7 @@
 //! [`Hub::streams`] lists what is there, [`Hub::counts`] says how many.
 
 mod admission;
+mod memory;
 mod player;
 mod publisher;
 
@@ -50,6 +51,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 pub use admission::{Counts, NotAdmitted};
+use memory::Memory;
+pub use memory::{Gave, MemorySnapshot, Relief};
 pub use player::{Player, Pulled};
 pub use publisher::Publisher;
 
@@ -63,6 +66,7 @@ pub struct Hub {
     shared: Arc<Mutex<Registry>>,
     /// What all publishers have in common, whatever the settings of their virtual hosts.
     census: Arc<Census>,
+    memory: Arc<Memory>,
     config: Arc<HubConfig>,
 }
 
@@ -150,8 +154,10 @@ pub struct StreamSnapshot {
     pub published: bool,
     /// How many play it or wait for it.
     pub players: usize,
-    /// Bytes its log holds.
+    /// Bytes of the messages in its log.
     pub log_bytes: usize,
+    /// Bytes of memory that it takes: the log with all that its frames cost, and the headers in force.
+    pub held_bytes: usize,
     /// Totals, rates, codecs, key frame intervals: [`snapshot`](StreamStatsView::snapshot) reads them. `None` before
     /// the first frame.
     pub stats: Option<StreamStatsView>,
@@ -159,6 +165,8 @@ pub struct StreamSnapshot {
 
 #[derive(Debug, Default)]
 struct Registry {
+    /// What all streams take together.
+    memory: Arc<Memory>,
     streams: HashMap<StreamKey, Entry>,
     /// Of each virtual host that has streams.
     counts: HashMap<Box<str>, Counts>,
@@ -204,6 +212,11 @@ struct Stream {
     players: AtomicUsize,
     /// For listings, which leave the source alone.
     log_bytes: AtomicUsize,
+    /// What the source holds, as the memory of all streams knows it.
+    held: AtomicUsize,
+    memory: Arc<Memory>,
+    /// What it last gave up that was told, and when.
+    told: Mutex<Option<(Gave, Instant)>>,
     stats: OnceLock<StreamStatsView>,
 }
 
@@ -213,7 +226,7 @@ impl Stream {
         let mut source = self.source();
         let timeline = source.begin();
         // The log of the one before is void.
-        self.log_bytes.store(source.log_bytes(), Ordering::Relaxed);
+        self.settle(&source);
         (timeline, source.epoch())
     }
 
@@ -221,12 +234,21 @@ impl Stream {
     fn push(&self, mut source: MutexGuard<'_, Source>, now: Instant, frame: Frame) {
         source.keep_past(self.players.load(Ordering::Relaxed) > 0);
         source.push(now, frame);
-        self.log_bytes.store(source.log_bytes(), Ordering::Relaxed);
+        self.settle(&source);
         if self.stats.get().is_none()
             && let Some(view) = source.details()
         {
             let _ = self.stats.set(view);
         }
+    }
+
+    /// Keeps the listing and the memory of all streams up to date.
+    fn settle(&self, source: &Source) {
+        self.log_bytes.store(source.log_bytes(), Ordering::Relaxed);
+        let after = source.held_bytes();
+        // Only whoever has the source changes it.
+        let before = self.held.swap(after, Ordering::Relaxed);
+        self.memory.adjust(before, after);
     }
 
     /// A thread that panicked while it held the lock broke nothing: every method of `Source` leaves it whole.
@@ -235,16 +257,24 @@ impl Stream {
     }
 }
 
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.memory.adjust(self.held(), 0);
+    }
+}
+
 impl Hub {
-    /// A hub without streams.
+    /// A hub without streams, whose streams may take any memory that each of them is allowed.
     pub fn new(config: HubConfig) -> Self {
-        Hub { shared: Arc::default(), census: Arc::default(), config: Arc::new(config) }
+        let registry = Registry::default();
+        let memory = registry.memory.clone();
+        Hub { shared: Arc::new(Mutex::new(registry)), census: Arc::default(), memory, config: Arc::new(config) }
     }
 
     /// The same hub with other settings for the streams that are created through it.
     #[must_use]
     pub fn with_config(&self, config: Arc<HubConfig>) -> Self {
-        Hub { shared: self.shared.clone(), census: self.census.clone(), config }
+        Hub { shared: self.shared.clone(), census: self.census.clone(), memory: self.memory.clone(), config }
     }
 
     /// Takes the publish lock of a name for the program itself and begins to publish. Of two that try at the same time
@@ -289,6 +319,7 @@ impl Hub {
             published,
             players,
             log_bytes: stream.log_bytes.load(Ordering::Relaxed),
+            held_bytes: stream.held(),
             stats: stream.stats.get().cloned(),
         };
         list.into_iter().map(snapshot).collect()
@@ -321,6 +352,9 @@ impl Registry {
                 players: AtomicUsize::new(0),
                 source: Mutex::new(config.new_source()),
                 log_bytes: AtomicUsize::new(0),
+                held: AtomicUsize::new(0),
+                memory: self.memory.clone(),
+                told: Mutex::default(),
                 stats: OnceLock::new(),
             };
             Entry { stream: Arc::new(stream), holder: None, players: 0, clients: 0 }

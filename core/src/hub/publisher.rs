@@ -82,6 +82,7 @@ impl Publisher {
         }
         self.flush.pushed(now, self.hub.config().merge_window, &frame);
         self.stream.push(source, now, frame);
+        self.hub.relieve(Some(now));
         Ok(())
     }
 
@@ -124,6 +125,7 @@ impl Publisher {
         let mut source = self.stream.source();
         if source.epoch() == self.epoch {
             source.clear_metadata();
+            self.stream.settle(&source);
         }
     }
 

@@ -3,38 +3,53 @@ use std::fmt;
 use super::{DEFAULT_QUESTIONS, Rate, Refusal};
 
 /// How many there may be of what, for a server or one of its virtual hosts. `None`: any number. `Some(0)`: none.
-/// Default: all `None`, but for the questions. All but those are counted when they are granted, never before.
+/// All but the questions are counted when they are granted, never before.
+///
+/// The defaults are far above what a machine for which nothing was configured serves, and keep strangers from taking
+/// memory without end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Connections, whatever they do: those whose `connect` named the virtual host, and those that came to publish or
-    /// play a stream of it from another one.
+    /// play a stream of it from another one. Default 30 000.
     pub connections: Option<u32>,
-    /// Publishers.
+    /// Publishers. Default 4000.
     pub publishers: Option<u32>,
-    /// Players of all streams.
+    /// Players of all streams. Default 30 000.
     pub players: Option<u32>,
-    /// Players of each stream.
+    /// Players of each stream. Default `None`.
     pub stream_players: Option<u32>,
-    /// Streams that have a publisher or players who wait for one.
+    /// Streams that have a publisher or players who wait for one. Default 8000.
     pub streams: Option<u32>,
     /// What each publisher may send, with all that its connection sends beside media; see
-    /// [`RateMeter`](super::RateMeter).
+    /// [`RateMeter`](super::RateMeter). Default `None`.
     pub publisher_rate: Option<Rate>,
     /// Questions to the outside that are open, shared out by [`Questions`](super::Questions). Default
     /// [`DEFAULT_QUESTIONS`](super::DEFAULT_QUESTIONS).
     pub questions: Option<u32>,
 }
 
+impl Limits {
+    /// Any number of everything.
+    pub const NONE: Limits = Limits {
+        connections: None,
+        publishers: None,
+        players: None,
+        stream_players: None,
+        streams: None,
+        publisher_rate: None,
+        questions: None,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            connections: None,
-            publishers: None,
-            players: None,
-            stream_players: None,
-            streams: None,
-            publisher_rate: None,
+            connections: Some(30_000),
+            publishers: Some(4000),
+            players: Some(30_000),
+            streams: Some(8000),
             questions: Some(DEFAULT_QUESTIONS),
+            ..Limits::NONE
         }
     }
 }
@@ -126,11 +141,11 @@ mod tests {
     }
 
     #[test]
-    fn without_limits_there_is_no_end_but_of_questions() {
-        let limits = Limits::default();
+    fn without_limits_there_is_no_end() {
         for kind in [Counted::Connections, Counted::Publishers, Counted::Players, Counted::Streams] {
-            assert_eq!(limits.check(kind, usize::MAX), Ok(()));
+            assert_eq!(Limits::NONE.check(kind, usize::MAX), Ok(()));
         }
+        let limits = Limits::default();
         assert_eq!(limits.check(Counted::Questions, 1999), Ok(()));
         assert_eq!(limits.check(Counted::Questions, 2000), Err(Refusal::Limit(Counted::Questions)));
     }

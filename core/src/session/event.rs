@@ -334,6 +334,8 @@ pub enum CloseReason {
     Idle,
     /// A player that missed too much.
     TooSlow,
+    /// It held more of unfinished messages than its part of what all connections may.
+    MemoryShort,
     /// Another publisher with the same credentials took the stream over.
     TakenOver,
     /// The server is going down.
@@ -377,6 +379,7 @@ impl CloseReason {
             CloseReason::BandwidthChecked => "bandwidth_checked",
             CloseReason::Idle => "idle_publisher",
             CloseReason::TooSlow => "player_too_slow",
+            CloseReason::MemoryShort => "memory_short",
             CloseReason::TakenOver => "taken_over",
             CloseReason::Shutdown => "shutdown",
             CloseReason::Closed(_) => "closed",
@@ -403,6 +406,7 @@ impl fmt::Display for CloseReason {
             CloseReason::BandwidthChecked => f.write_str("bandwidth check is over"),
             CloseReason::Idle => f.write_str("nobody watches"),
             CloseReason::TooSlow => f.write_str("player missed too much"),
+            CloseReason::MemoryShort => f.write_str("held too much of unfinished messages while memory was short"),
             CloseReason::TakenOver => f.write_str("another publisher took over"),
             CloseReason::Shutdown => f.write_str("server shutdown"),
             CloseReason::Closed(words) => f.write_str(words),

@@ -621,6 +621,12 @@ impl Session {
         self.counters
     }
 
+    /// Bytes of messages that are not whole yet, and of those that wait for the answer to a request. The memory held for
+    /// them is at most twice that.
+    pub fn unfinished_bytes(&self) -> usize {
+        self.reader.partial_bytes() + self.inbox.len()
+    }
+
     /// True once the connection is to end, whatever comes.
     pub fn is_closing(&self) -> bool {
         matches!(self.stage, Stage::Closing(_))

@@ -35,6 +35,9 @@ pub struct Frame {
     header: bool,
 }
 
+/// Bytes of a message beside its own: what counts its references, room in front of it, and what the allocator adds.
+const MESSAGE: usize = 64;
+
 /// Audio, video or data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FrameKind {
@@ -193,6 +196,14 @@ impl Frame {
     pub(super) fn held_bytes(&self) -> usize {
         let plain = self.plain.as_ref().and_then(|plain| plain.as_ref().as_ref());
         self.wire.len() + plain.map_or(0, |plain| plain.wire.len())
+    }
+
+    /// Bytes that it takes beside its messages and itself: what counts references to them, room in front of them, its
+    /// plain form, and itself once more where players to come get it.
+    pub(super) fn extra_bytes(&self) -> usize {
+        let plain = if self.plain.is_some() { MESSAGE + size_of::<Frame>() + 16 } else { 0 };
+        let header = if self.header { size_of::<Frame>() + 32 } else { 0 };
+        MESSAGE + plain + header
     }
 
     /// Milliseconds, modulo 2^32.

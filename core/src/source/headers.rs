@@ -10,6 +10,8 @@ use crate::flv::{self, Codec, HeaderKind};
 #[derive(Debug, Clone, Default)]
 pub struct Headers {
     entries: Vec<Entry>,
+    /// Bytes of the messages, each once.
+    bytes: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -18,6 +20,12 @@ struct Entry {
     codec: Option<Codec>,
     frame: Arc<Frame>,
 }
+
+/// Bytes of a set without entries, with what counts its references and two allocations.
+const SET: usize = size_of::<Headers>() + 48;
+
+/// Bytes of an entry of a set.
+pub(crate) const HEADER_ENTRY: usize = size_of::<Entry>();
 
 /// How much may be in force at once.
 #[derive(Debug, Clone, Copy)]
@@ -155,7 +163,7 @@ impl Headers {
 
     /// Bytes held, each message once.
     pub fn bytes(&self) -> usize {
-        self.iter().map(Frame::held_bytes).sum()
+        self.bytes
     }
 
     /// True if every entry that `frame` sets has the same body already.
@@ -187,6 +195,7 @@ impl Headers {
                     && !(whole_track && (entry.slot.medium, entry.slot.track) == (slot.medium, slot.track))
             });
         }
+        self.count_bytes();
         if !changes.iter().any(|change| change.sets) {
             return true;
         }
@@ -201,17 +210,24 @@ impl Headers {
             frame: shared.clone(),
         }));
         self.entries.sort_unstable_by_key(|entry| entry.slot);
+        // A start may keep it for long.
+        self.entries.shrink_to_fit();
+        self.bytes += frame.held_bytes();
         true
     }
 
     pub(super) fn clear_metadata(&mut self) {
         self.entries.retain(|entry| entry.slot.medium != Medium::Data);
+        self.count_bytes();
     }
 
-    /// Bytes of the set itself, without the frames.
-    #[cfg(test)]
+    /// Bytes that one set takes, without the messages.
     pub(super) fn structure_bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry>()
+        SET + self.entries.capacity() * size_of::<Entry>()
+    }
+
+    fn count_bytes(&mut self) {
+        self.bytes = self.iter().map(Frame::held_bytes).sum();
     }
 
     fn entry(&self, slot: Slot) -> Option<&Entry> {

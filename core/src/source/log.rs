@@ -22,6 +22,10 @@ pub struct Source {
     first: u64,
     /// Bytes in the log.
     bytes: usize,
+    /// What its frames take beside.
+    extra: usize,
+    /// Bytes of the sets of headers that its starts refer to, each once, without the messages.
+    sets: usize,
     /// Bytes pushed over the life of the source.
     pushed: u64,
     headers: Arc<Headers>,
@@ -57,7 +61,8 @@ pub struct SourceLimits {
     pub milliseconds: u32,
     /// Bytes that the headers in force (metadata, sequence headers and the like) may have together. A header beyond that
     /// is relayed like any frame, but players that join later do not get it, nor the one it replaces: see
-    /// [`SourceStats::unkept_headers`]. Real ones take a few kilobytes. Default 1 MiB.
+    /// [`SourceStats::unkept_headers`]. Real ones take a few kilobytes. What it takes to remember which of them were in
+    /// force at each start may come to as much again, and to 64 KiB; beyond that the oldest frames go. Default 1 MiB.
     pub header_bytes: usize,
     /// Tracks of each medium, beside the default one, whose headers may be in force; a header with one more is treated
     /// like one with too many bytes. OBS sends six of audio, and as many of video as a ladder has steps. Default 16.
@@ -110,8 +115,15 @@ pub struct SourceStats {
     pub unkept_headers: u64,
 }
 
-/// Bytes of a frame's entry, with what counts its references and its place among the starts.
-pub(crate) const LOG_ENTRY: usize = size_of::<Entry>() + 64;
+/// Bytes that a frame takes beside its messages: its entry, its place among the starts, [what else](Frame::extra_bytes)
+/// there may be.
+pub(crate) const LOG_ENTRY: usize = 2 * (size_of::<Entry>() + size_of::<u64>()) + 2 * size_of::<Frame>() + 176;
+
+/// Bytes that the sets of headers at all starts may have in any case.
+pub(crate) const MIN_SETS: usize = 64 << 10;
+
+/// Frames for which a log keeps room without having them.
+const ROOM: usize = 128;
 
 #[derive(Debug)]
 struct Entry {
@@ -262,6 +274,8 @@ impl Source {
             log: VecDeque::new(),
             first: 0,
             bytes: 0,
+            extra: 0,
+            sets: 0,
             pushed: 0,
             headers: Arc::default(),
             starts: VecDeque::new(),
@@ -314,11 +328,8 @@ impl Source {
         }
         self.ended = None;
         self.headers = Arc::default();
-        self.starts.clear();
         self.video = false;
-        self.first += self.log.len() as u64;
-        self.log.clear();
-        self.bytes = 0;
+        self.give_log();
         let timestamp = self.last.map_or(0, |(timestamp, _)| timestamp);
         self.began = Reached { position: self.first, offset: self.pushed, timestamp };
         self.first_start = None;
@@ -370,6 +381,45 @@ impl Source {
         self.bytes
     }
 
+    /// Bytes of memory that all of it takes: the log with what its frames cost beside their messages, the headers in
+    /// force at each start and now, and room for more.
+    pub fn held_bytes(&self) -> usize {
+        let room = self.log.capacity() * size_of::<Entry>() + self.starts.capacity() * size_of::<u64>();
+        let of_start = |start: &u64| self.entry(*start)?.headers.as_ref();
+        let (oldest, newest) = (self.starts.front().and_then(of_start), self.starts.back().and_then(of_start));
+        // What is in force at a later start and not at the oldest came after that, and so is in the log.
+        let before_log = oldest.unwrap_or(&self.headers).bytes();
+        let now = if is_same(newest, &self.headers) { 0 } else { self.headers.structure_bytes() };
+        self.bytes + self.extra + self.sets + room + before_log + now
+    }
+
+    /// Gives up what lies before the newest place to start at: players that fell behind miss it.
+    pub fn give_past(&mut self) {
+        if let Some(start) = self.starts.back().copied() {
+            while self.first < start {
+                self.drop_front();
+            }
+            self.shrink();
+        }
+    }
+
+    /// Gives up the whole log: players that have not got it miss it, and those that come wait for the next start.
+    pub fn give_log(&mut self) {
+        self.first += self.log.len() as u64;
+        self.log = VecDeque::new();
+        self.starts = VecDeque::new();
+        (self.bytes, self.extra, self.sets) = (0, 0, 0);
+    }
+
+    /// Gives up the headers in force: players that come later do not get them, as if they had been
+    /// [too large](SourceStats::unkept_headers).
+    pub fn give_headers(&mut self) {
+        if !self.headers.is_empty() {
+            self.headers = Arc::default();
+            self.stats.unkept_headers += 1;
+        }
+    }
+
     /// Frames in the log.
     pub fn log_frames(&self) -> usize {
         self.log.len()
@@ -392,7 +442,11 @@ impl Source {
         let position = self.first + self.log.len() as u64;
         let length = frame.wire().len();
         let headers = self.is_start(&frame).then(|| self.headers.clone());
-        if headers.is_some() {
+        if let Some(headers) = &headers {
+            let newest = self.starts.back().and_then(|start| self.entry(*start)?.headers.as_ref());
+            if !is_same(newest, headers) {
+                self.sets += headers.structure_bytes();
+            }
             self.starts.push_back(position);
             let start = Reached { position, offset: self.pushed, timestamp: frame.timestamp() };
             self.first_start.get_or_insert(start);
@@ -413,6 +467,7 @@ impl Source {
             self.last = Some((time, now));
         }
         self.bytes += frame.held_bytes();
+        self.extra += frame.extra_bytes();
         self.log.push_back(Entry { frame, offset: self.pushed, time, headers });
         self.pushed += length as u64;
         self.stats.frames += 1;
@@ -594,19 +649,41 @@ impl Source {
     fn trim(&mut self) {
         let head = self.log.back().map_or(0, |entry| entry.time);
         while let Some(front) = self.log.front() {
-            let over = self.bytes > self.limits.bytes || self.log.len() > self.limits.frames;
+            let over = self.bytes > self.limits.bytes
+                || self.log.len() > self.limits.frames
+                || self.sets > self.limits.header_bytes.max(MIN_SETS);
             let old = !self.keeps_past || milliseconds_from(front.time, head) > self.limits.milliseconds;
             let before_start = self.starts.back().is_none_or(|start| self.first < *start);
             // The newest frame stays whatever its size: it may be the only one there ever is.
             if self.log.len() == 1 || !(over || (old && before_start)) {
-                return;
+                break;
             }
-            self.bytes -= front.frame.held_bytes();
-            self.log.pop_front();
-            if self.starts.front() == Some(&self.first) {
-                self.starts.pop_front();
+            self.drop_front();
+        }
+        self.shrink();
+    }
+
+    fn drop_front(&mut self) {
+        let Some(Entry { frame, headers, .. }) = self.log.pop_front() else {
+            return;
+        };
+        self.bytes -= frame.held_bytes();
+        self.extra -= frame.extra_bytes();
+        self.first += 1;
+        if let Some(headers) = headers {
+            self.starts.pop_front();
+            let next = self.starts.front().and_then(|start| self.entry(*start)?.headers.as_ref());
+            if !is_same(next, &headers) {
+                self.sets -= headers.structure_bytes();
             }
-            self.first += 1;
+        }
+    }
+
+    /// A log that has become small gives its room back, in steps that are few for the frames that went.
+    fn shrink(&mut self) {
+        if self.log.capacity() > ROOM && self.log.len() < self.log.capacity() / 4 {
+            self.log.shrink_to(self.log.len() * 2);
+            self.starts.shrink_to(self.starts.len() * 2);
         }
     }
 }
@@ -635,6 +712,11 @@ impl Cursor {
         self.starting = true;
         self.waits_from = u64::MAX;
     }
+}
+
+/// True if it is one and the same set.
+fn is_same(set: Option<&Arc<Headers>>, other: &Arc<Headers>) -> bool {
+    set.is_some_and(|set| Arc::ptr_eq(set, other))
 }
 
 /// Milliseconds from `earlier` to `later`, both modulo 2^32; 0 if `later` is behind.

@@ -49,8 +49,9 @@ mod timeline;
 
 pub use batch::Batch;
 pub use frame::{Frame, FrameKind, WireFormat};
+pub(crate) use headers::HEADER_ENTRY;
 pub use headers::Headers;
-pub(crate) use log::LOG_ENTRY;
 pub use log::{Cursor, Gap, Next, Place, Source, SourceLimits, SourceStats, Start, StartRule};
+pub(crate) use log::{LOG_ENTRY, MIN_SETS};
 pub use merge::{Flush, MergeWindow};
 pub use timeline::{Timeline, Timestamps};

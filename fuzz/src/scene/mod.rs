@@ -493,9 +493,12 @@ impl World {
         // A log may be over its bound by its newest frame alone, which has a plain form beside it at most.
         let log = self.bounds.log.max(2 * self.longest_message() + 2 * MAX_HEADER);
         let streams = self.server.hub().streams();
+        let memory = self.server.hub().memory();
+        assert!(memory.held <= memory.limit, "{memory:?}");
         for stream in &streams {
             assert!(stream.published || stream.players > 0, "{} is listed and nobody uses it", stream.key);
             assert!(stream.log_bytes <= log, "{} bytes in the log of {}", stream.log_bytes, stream.key);
+            assert!(stream.held_bytes >= stream.log_bytes, "{} bytes held by {}", stream.held_bytes, stream.key);
             let used = |role: Role| {
                 let all = self.slots.iter().flatten().flat_map(|slot| slot.conn.streams());
                 all.filter(|used| *used == (role, &stream.key)).count()

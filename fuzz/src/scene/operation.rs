@@ -92,6 +92,7 @@ fn config(defaults: VhostConfig, vhosts: Vec<Vhost<VhostConfig>>) -> Config {
         defaults,
         vhosts: Vhosts::new(vhosts).expect("three names"),
         trusted_proxies: vec!["192.0.2.0/24".parse().expect("a network")],
+        ..Config::default()
     }
 }
 

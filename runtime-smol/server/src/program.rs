@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anabranch_host::{
-    Banner, CHECK, CaptureLimits, Captures, Options, REPLAY, ThreadOptions, config_of_header, init_log,
-    raise_file_limit,
+    Banner, CHECK, CaptureLimits, Captures, Options, Protection, REPLAY, ThreadOptions, config_of_header, init_log,
+    raise_file_limit, watch_memory,
 };
 use anabranch_smol::{Carrier, Server};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
@@ -205,6 +205,8 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         builder = builder.listen_as(address, carrier);
     }
     let server = builder.build().map_err(|error| error.to_string())?;
+    watch_memory(server.handle()).map_err(|error| format!("cannot watch the memory: {error}"))?;
+    info!("{}", Protection { config: &loaded.config, memory: settings.limits.memory.0 });
     recorder.start(&server.handle());
     let api_settings = settings.api.clone();
     let reloader = Arc::new(Reloader {

@@ -61,6 +61,19 @@ impl fmt::Display for Worst<'_> {
             };
             writeln!(f, "    {plus} {:>12} x {count}{most}", Size(budget.total(scope)).to_string())?;
         }
+        let all = Size(budget.all_streams()).to_string();
+        writeln!(f, "\n  Recent frames and headers of all streams together take at most {all} (limits.memory),")?;
+        let all = Size(budget.all_unfinished(budget.count(Scope::Connection).unwrap_or(1))).to_string();
+        match budget.count(Scope::Connection) {
+            Some(count) => writeln!(f, "  half received messages of {count} connections at most {all}.")?,
+            None => {
+                writeln!(f, "  half received messages of one connection at most {all}, of each more 512 KiB more.")?;
+            }
+        }
+        match budget.most(0) {
+            Some(most) => writeln!(f, "  So all that the limits allow at once, without strangers: {}.", Size(most))?,
+            None => writeln!(f, "  There is no sum without limits.")?,
+        }
         let timeout = self.config.defaults.session.timeouts.connect.as_secs();
         write!(f, "  A stranger is let go after {timeout} s. Buffers of the system and stacks of threads come on top.")
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anabranch_core::conn::{self, ClientFacts, Config, Conn, LocalError, Role, VhostSnapshot};
-use anabranch_core::hub::{StreamId, StreamSnapshot};
+use anabranch_core::hub::{MemorySnapshot, Relief, StreamId, StreamSnapshot};
 use anabranch_core::session::{ClientKind, CloseReason, Phase};
 use anabranch_core::stats::ConnSnapshot;
 use anabranch_core::url::StreamKey;
@@ -83,6 +83,8 @@ pub struct Stats {
     pub streams: Vec<StreamSnapshot>,
     /// What is counted of each virtual host.
     pub vhosts: Vec<VhostSnapshot>,
+    /// The memory of all streams together.
+    pub memory: MemorySnapshot,
 }
 
 /// One connection at one moment.
@@ -165,7 +167,14 @@ impl Handle {
         let core = self.control.core();
         let (connections, accepted, start) = self.control.counts();
         let (streams, vhosts) = (core.hub().streams(), core.vhosts());
-        Stats { age: start.elapsed(), connections, accepted, streams, vhosts }
+        let memory = core.hub().memory();
+        Stats { age: start.elapsed(), connections, accepted, streams, vhosts, memory }
+    }
+
+    /// What streams gave up since this was last asked, because all of them together took too much memory; each stream at
+    /// most once a minute and kind.
+    pub fn take_reliefs(&self) -> Vec<Relief> {
+        self.control.core().hub().take_reliefs()
     }
 
     /// The virtual hosts and how many there are of what in each; costs the same whatever there is.

@@ -25,11 +25,13 @@ mod log_queue;
 mod log_repeats;
 mod log_text;
 mod masked;
+mod memory;
 mod options;
 mod program;
 mod signals;
 mod strangers;
 mod totals;
+mod watch;
 
 pub use accept::{AcceptErrors, interrupt_accept};
 pub use banner::Banner;
@@ -46,10 +48,12 @@ pub use listen::{Listen, TcpOptions, listen, tune};
 pub use local::{Over, Publication, Subscription, Update};
 pub use log::{Log, LogFilter, LogFormat, init_log};
 pub use masked::Masked;
+pub use memory::MemoryLimit;
 pub use options::{OnConflict, Options, ThreadOptions, TimestampMode};
 pub use program::{CHECK, REPLAY, Serve, check, command, config_of_header, main, replay};
 pub use signals::on_stop_signal;
 pub use totals::Totals;
+pub use watch::{Protection, watch_memory};
 
 /// Thirty-two random bytes for [`Server::new`](anabranch_core::conn::Server::new).
 ///

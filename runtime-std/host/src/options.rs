@@ -12,7 +12,7 @@ use anabranch_core::source::{MergeWindow, Timestamps};
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum, value_parser};
 
-use crate::{CaptureLimits, Captures, Listen, LogFormat, TcpOptions};
+use crate::{CaptureLimits, Captures, Listen, LogFormat, MemoryLimit, TcpOptions};
 
 /// Options that every server program has. Each can also be set by the environment variable shown with it.
 #[derive(Debug, Clone, Args)]
@@ -61,6 +61,11 @@ pub struct Options {
     #[arg(long, value_name = "MIB", default_value_t = 32, env = "ANABRANCH_STREAM_MEMORY",
           value_parser = value_parser!(u64).range(1..=4096))]
     pub stream_memory: u64,
+
+    /// Memory for the recent frames of all streams together, in MiB; "auto" is half of what this process may use. When it
+    /// becomes short, the streams that take most give
+    #[arg(long, value_name = "MIB", default_value = "auto", env = "ANABRANCH_MEMORY")]
+    pub memory: MemoryLimit,
 
     /// Proxies that may say in front of the handshake who is behind them (PROXY protocol 1 and 2, SRS's proxy): an
     /// address or network such as 10.0.0.0/8; may be given several times
@@ -183,6 +188,7 @@ impl Options {
             seconds => Duration::from_secs(seconds),
         };
         config.defaults.source.bytes = usize::try_from(self.stream_memory << 20).unwrap_or(usize::MAX);
+        config.memory = self.memory.bytes();
         config
     }
 
@@ -197,6 +203,7 @@ impl Options {
         lines.push(format!("--on-conflict={}", name(&self.on_conflict)));
         lines.push(format!("--timestamps={}", name(&self.timestamps)));
         lines.push(format!("--stream-memory={}", self.stream_memory));
+        lines.push(format!("--memory={}", self.memory));
         lines.extend(self.trusted_proxy.iter().map(|network| format!("--trusted-proxy={network}")));
         let flags = [
             (self.multitrack_to_all, "--multitrack-to-all"),
@@ -334,7 +341,7 @@ mod tests {
     #[test]
     fn the_header_of_a_capture_brings_the_same_configuration() {
         let given = "--chunk-size 4096 --merge-window 0 --unpublish-grace 3 --on-conflict takeover --timestamps pass \
-                     --stream-memory 5 --trusted-proxy 10.0.0.0/8,::1 --multitrack-to-all --strict-chunks \
+                     --stream-memory 5 --memory 77 --trusted-proxy 10.0.0.0/8,::1 --multitrack-to-all --strict-chunks \
                      --bandwidth-done";
         let given: Vec<_> = given.split_whitespace().collect();
         for arguments in [&given[..], &[]] {

@@ -11,7 +11,7 @@ use tracing::info;
 
 use crate::capture;
 use crate::check::CheckReport;
-use crate::{Banner, Builder, Handle, Options, init_log, on_stop_signal, raise_file_limit};
+use crate::{Banner, Builder, Handle, Options, Protection, init_log, on_stop_signal, raise_file_limit, watch_memory};
 
 /// The subcommand that runs a capture again, and its arguments.
 pub const REPLAY: &str = "replay";
@@ -141,7 +141,9 @@ fn serve<S: Serve>(options: &Options) -> Result<(), String> {
     raise_file_limit();
     let program = &format!("{} {}", S::PROGRAM, S::VERSION);
     let captures = options.captures(program).map_err(|error| error.to_string())?;
-    let mut builder = S::builder().config(options.config()).tcp(options.tcp());
+    let config = options.config();
+    let protection = Protection { config: &config, memory: options.memory }.to_string();
+    let mut builder = S::builder().config(config).tcp(options.tcp());
     if let Some(captures) = &captures {
         builder = builder.captures(captures.clone());
     }
@@ -150,6 +152,8 @@ fn serve<S: Serve>(options: &Options) -> Result<(), String> {
     }
     let server = builder.build().map_err(|error| error.to_string())?;
     let handle = server.handle();
+    watch_memory(handle.clone()).map_err(|error| format!("cannot watch the memory: {error}"))?;
+    info!("{protection}");
     on_stop_signal(move || {
         info!("stopping");
         handle.stop();

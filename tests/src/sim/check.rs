@@ -68,7 +68,7 @@ pub(super) struct Attached {
 impl Sim {
     /// Checks what must hold at every moment. Every step ends with it, so that a test need not.
     ///
-    /// - No log is over its limit, but by a single message that is larger.
+    /// - No log is over its limit, but by a single message that is larger, and all streams together are within theirs.
     /// - A stream is listed exactly while a connection publishes or plays it, with the right number of players;
     ///   never has it two publishers, but while one from whom another has taken over is being closed.
     /// - No connection has more bytes queued than the high-water mark, one message and the bound on replies.
@@ -91,6 +91,10 @@ impl Sim {
             self.check_refused();
         }
         let limit = self.bounds.log.max(self.largest_message());
+        let memory = self.server.hub().memory();
+        if memory.held > memory.limit {
+            self.fail(&format!("all streams together hold more than they may: {memory:?}"));
+        }
         let nobody = Attached::default();
         let mut listed = 0;
         for stream in self.server.hub().streams() {

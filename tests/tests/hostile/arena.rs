@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anabranch_tests::clients::{PATIENCE, Runtime, Server, wait_for};
-use anabranch_tests::conformance::{Site, Wire, assert_healthy};
+use anabranch_tests::conformance::{Client, Site, Wire, assert_healthy};
 
 use crate::attacks::Case;
 use crate::held::Held;
@@ -20,6 +20,10 @@ use crate::table::short;
 const PAUSE: Duration = Duration::from_secs(5);
 /// Beyond a timeout, what a connection may last on a machine that does much else.
 const LATE: f64 = 60.0;
+/// How long after the attackers have gone memory may still be theirs.
+const GIVEN_BACK: Duration = Duration::from_secs(10);
+/// Bytes that the server may keep of what it took for them: the allocator's own structures, tables that have grown.
+const KEPT: usize = 24 << 20;
 /// Threads that look after a crowd of connections.
 const ATTENDANTS: usize = 8;
 
@@ -87,7 +91,7 @@ pub(crate) fn run(runtime: Runtime, case: &Case, all: bool) -> Row {
 
     (case.attack)(&arena);
     arena.wait_gone();
-    let after = arena.held();
+    let after = arena.wait_given_back();
     let closed = arena.closed();
     let row = Row {
         attackers,
@@ -98,6 +102,7 @@ pub(crate) fn run(runtime: Runtime, case: &Case, all: bool) -> Row {
         heard: Heard::default(),
     };
     assert!(row.grown <= row.bound, "{} grew: {}; {}", short(runtime), row.memory(), row.ended);
+    assert!(row.left <= KEPT as isize, "{} keeps too much: {}", short(runtime), row.memory());
     assert_healthy(&arena.site);
     let heard = arena.neighbours.stop();
     let row = Row { heard, ..row };
@@ -216,6 +221,24 @@ impl Arena {
             let opened = self.lines_with(" opened from ").len() - self.healthy.len();
             (self.closed().len() == opened).then_some(())
         });
+    }
+
+    /// What is held once memory of the attackers has been given back, or after as long as that may take.
+    fn wait_given_back(&self) -> Held {
+        let end = Instant::now() + GIVEN_BACK;
+        loop {
+            let held = self.held();
+            if held.resident <= self.before.resident + KEPT || Instant::now() >= end {
+                return held;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Who comes now begins with the neighbours' newest key frame.
+    pub(crate) fn assert_neighbours_can_be_joined(&self) {
+        let mut player = Client::player(&self.site, &self.site.named("neighbours"));
+        player.hear_until("video");
     }
 
     /// How the attackers' connections ended.

@@ -82,6 +82,8 @@ pub(super) fn summaries(site: &Site, _: &Call<'_>) -> Reply {
             cpu_percent: meter.process(Instant::now(), process.cpu),
             srs_uptime: stats.age.as_secs(),
             draining: site.handle.is_leaving(),
+            stream_memory: stats.memory.held,
+            stream_memory_limit: stats.memory.limit,
         },
         system: SystemSummary {
             cpu_percent: meter.system(),

@@ -164,6 +164,7 @@ fn show(stream: &StreamSnapshot, sides: &Sides, identity: &Identity) -> Stream {
         gop_ms: known.and_then(|stats| stats.key_frame_intervals.last).map(|interval| interval.milliseconds),
         jumps: stats.map_or(0, |stats| stats.jumps),
         log_bytes: stream.log_bytes,
+        held_bytes: stream.held_bytes,
         dropped_frames: sides.dropped,
         lag_frames: sides.lag,
         idle_ms: stats.and_then(|stats| stats.idle).map(milliseconds),

@@ -104,6 +104,10 @@ pub(super) struct ProcessSummary {
     pub(super) srs_uptime: u64,
     /// True once nobody is granted anything new.
     pub(super) draining: bool,
+    /// Bytes of memory that all streams together take.
+    pub(super) stream_memory: usize,
+    /// Bytes that they may take.
+    pub(super) stream_memory_limit: usize,
 }
 
 /// The machine. What is not known is 0; disks are not looked at.
@@ -246,6 +250,8 @@ pub(super) struct Stream {
     pub(super) jumps: u64,
     /// Bytes that are held for players to come.
     pub(super) log_bytes: usize,
+    /// Bytes of memory that the stream takes: those, what they cost beside, and the headers in force.
+    pub(super) held_bytes: usize,
     /// Frames that the players of now did not get.
     pub(super) dropped_frames: u64,
     /// Frames between the slowest player and the newest frame.

@@ -42,7 +42,8 @@ impl Settings {
             wrong.push((Path::of(&["vhost"]), error.to_string()));
             Vhosts::default()
         });
-        let config = Config { defaults, vhosts, trusted_proxies: all(&self.server.trusted_proxies) };
+        let trusted_proxies = all(&self.server.trusted_proxies);
+        let config = Config { defaults, vhosts, trusted_proxies, memory: self.limits.memory.0.bytes() };
         if wrong.is_empty() { Ok(config) } else { Err(wrong) }
     }
 }

@@ -1,26 +1,10 @@
 use std::time::Duration;
 
 use anabranch_core::conn::VhostConfig;
-use anabranch_core::policy::{DEFAULT_QUESTIONS, DEFAULT_WINDOW};
+use anabranch_core::policy::DEFAULT_WINDOW;
 
 use super::values::{Most, Secret, Size, Time};
 use super::vhost::{BandwidthCheck, Cache, Limits, OnConflict, Play, Publish, Session, Start, Timeouts, TimestampMode};
-
-impl Default for Limits {
-    fn default() -> Self {
-        let any = Most(None);
-        Limits {
-            connections: any,
-            publishers: any,
-            players: any,
-            stream_players: any,
-            streams: any,
-            publisher_rate: Size::UNLIMITED,
-            publisher_rate_window: Time(DEFAULT_WINDOW),
-            questions: Most(Some(DEFAULT_QUESTIONS)),
-        }
-    }
-}
 
 macro_rules! default_from_core {
     ($($section:ty, $core:ident => $value:expr;)*) => {$(
@@ -77,6 +61,19 @@ default_from_core! {
         time: Time(Duration::from_millis(u64::from(core.source.milliseconds))),
         header_bytes: Size(core.source.header_bytes as u64),
         tracks: core.source.tracks,
+    };
+    Limits, core => {
+        let limits = core.limits;
+        Limits {
+            connections: Most(limits.connections),
+            publishers: Most(limits.publishers),
+            players: Most(limits.players),
+            stream_players: Most(limits.stream_players),
+            streams: Most(limits.streams),
+            publisher_rate: Size::UNLIMITED,
+            publisher_rate_window: Time(DEFAULT_WINDOW),
+            questions: Most(limits.questions),
+        }
     };
     BandwidthCheck, core => {
         let check = core.bandwidth_check.unwrap_or_default();

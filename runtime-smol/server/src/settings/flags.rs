@@ -1,6 +1,6 @@
 use std::num::NonZero;
 
-use anabranch_host::{LogFormat, OnConflict, Options, TimestampMode};
+use anabranch_host::{LogFormat, MemoryLimit, OnConflict, Options, TimestampMode};
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use toml::Value;
@@ -41,6 +41,10 @@ fn values(options: &Options, threads: Option<NonZero<usize>>) -> Vec<(&'static s
         0 => "unlimited".to_owned(),
         bytes => bytes.to_string(),
     };
+    let memory = match options.memory {
+        MemoryLimit::Auto => "auto".to_owned(),
+        mib @ MemoryLimit::Bytes(_) => format!("{mib}MiB"),
+    };
     vec![
         ("listen", &["server", "listen"], list(&mut options.listen.iter().map(Text::text))),
         ("threads", &["server", "threads"], threads.map_or("auto".to_owned(), |threads| threads.to_string()).into()),
@@ -73,6 +77,7 @@ fn values(options: &Options, threads: Option<NonZero<usize>>) -> Vec<(&'static s
             },
         ),
         ("stream_memory", &["defaults", "cache", "bytes"], format!("{}MiB", options.stream_memory).into()),
+        ("memory", &["limits", "memory"], memory.into()),
         ("tcp_nodelay", &["tcp", "nodelay"], options.tcp_nodelay.into()),
         ("tcp_keepalive", &["tcp", "keepalive"], time(options.tcp_keepalive, "s")),
         ("tcp_user_timeout", &["tcp", "user_timeout"], time(options.tcp_user_timeout, "ms")),

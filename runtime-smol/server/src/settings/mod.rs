@@ -45,6 +45,7 @@ pub(crate) use show::of_capture;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
     pub(crate) server: server::Server,
+    pub(crate) limits: server::ServerLimits,
     pub(crate) tcp: server::Tcp,
     pub(crate) log: server::Log,
     pub(crate) capture: server::Capture,

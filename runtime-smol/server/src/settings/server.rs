@@ -5,7 +5,7 @@ use anabranch_host::{CaptureLimits, Listen, LogFormat, TcpOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::values::{Size, Threads, Time};
+use super::values::{Memory, Size, Threads, Time};
 use super::written::{Of, Text};
 
 impl Text for Listen {
@@ -54,6 +54,16 @@ impl Default for Server {
             trusted_proxies: Vec::new(),
         }
     }
+}
+
+/// What the whole server may take; [defaults.limits] has what each virtual host may.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ServerLimits {
+    /// Memory for the recent frames of all streams together; "auto" is half of what the machine has, or of what the
+    /// process's control group may use if that is less. When it becomes short, the streams that take more than an equal
+    /// share of it give up what lies before their newest key frame, and if need be the rest.
+    pub(crate) memory: Memory,
 }
 
 /// How TCP connections are treated, those that come from now on.

@@ -2,6 +2,7 @@ use std::fmt;
 use std::num::NonZero;
 use std::time::Duration;
 
+use anabranch_host::MemoryLimit;
 use schemars::{Schema, json_schema};
 
 use super::written::{Written, written};
@@ -11,6 +12,7 @@ written! {
     [] Size;
     [] Most;
     [] Threads;
+    [] Memory;
     [] Secret;
 }
 
@@ -180,6 +182,48 @@ impl Written for Threads {
     }
 }
 
+/// Memory: a number of bytes, with or without unit, or `auto` for half of what the process may use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Memory(pub(crate) MemoryLimit);
+
+impl Written for Memory {
+    const NAME: &'static str = "Memory";
+    const FORM: &'static str = "a number of bytes such as \"512MiB\", or \"auto\"";
+
+    fn read(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Memory(MemoryLimit::Auto));
+        }
+        match Size::read(text) {
+            Ok(Size(bytes)) if bytes >= LEAST_MEMORY => Ok(Memory(MemoryLimit::Bytes(bytes))),
+            Ok(_) => Err(format!("{text:?} is out of bounds: at least 1MiB")),
+            Err(_) => Err(format!("{text:?} is not {}", Memory::FORM)),
+        }
+    }
+
+    fn write(&self) -> String {
+        match self.0 {
+            MemoryLimit::Auto => "auto".to_owned(),
+            MemoryLimit::Bytes(bytes) => Size(bytes).write(),
+        }
+    }
+
+    fn number(&self) -> Option<i64> {
+        self.write().parse().ok()
+    }
+
+    fn schema() -> Schema {
+        json_schema!({
+            "type": ["string", "integer"],
+            "minimum": LEAST_MEMORY,
+            "pattern": "^([0-9]+ ?([KMG]iB)?|auto|unlimited)$",
+        })
+    }
+}
+
+/// Less would not hold a picture.
+const LEAST_MEMORY: u64 = 1 << 20;
+
 /// A text that nobody is shown.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Secret(pub(crate) String);
@@ -251,6 +295,8 @@ mod tests {
         assert_eq!(["7", "0", "unlimited"].map(same::<Most>), ["7", "0", "unlimited"]);
         assert!(same::<Most>("-1").contains("is not a number"));
         assert_eq!(["7", "auto"].map(same::<Threads>), ["7", "auto"]);
+        assert_eq!(["auto", "512MiB", "1073741824"].map(same::<Memory>), ["auto", "512MiB", "1GiB"]);
+        assert!(same::<Memory>("1000").contains("at least 1MiB") && same::<Memory>("much").contains("is not"));
         assert!(same::<Threads>("0").contains("1 to 1024") && same::<Threads>("1025").contains("1 to 1024"));
     }
 

@@ -3,6 +3,7 @@
 mod bombs;
 mod crowds;
 mod floods;
+mod memory;
 mod recorded;
 mod slow;
 
@@ -18,7 +19,8 @@ use anabranch_tests::conformance::{Client, End, Site, Wire};
 use crate::arena::Arena;
 
 /// All there are, in the order of the table.
-pub(crate) static CASES: &[&[Case]] = &[slow::CASES, bombs::CASES, floods::CASES, crowds::CASES, recorded::CASES];
+pub(crate) static CASES: &[&[Case]] =
+    &[slow::CASES, bombs::CASES, floods::CASES, crowds::CASES, recorded::CASES, memory::CASES];
 
 /// Longer than any timeout of the server's.
 const LONG: Duration = Duration::from_secs(60);

@@ -144,6 +144,14 @@ impl Moment {
         let words = "Frames that players did not get because they were slow or paused";
         writer.counter("anabranch_dropped_frames", words, totals.dropped.frames)?;
         writer.counter("anabranch_dropped_bytes", "The bytes of those frames", totals.dropped.bytes)?;
+        let memory = &stats.memory;
+        writer.gauge("anabranch_stream_memory_bytes", "Memory that all streams together take", memory.held as u64)?;
+        let words = "Memory that all streams together may take";
+        writer.gauge("anabranch_stream_memory_limit_bytes", words, memory.limit as u64)?;
+        let words = "What streams gave up because all of them together took too much memory";
+        writer.counter("anabranch_stream_memory_given_bytes", words, memory.given)?;
+        let words = "How often a stream gave up all its recent frames for that";
+        writer.counter("anabranch_stream_logs_given", words, memory.logs_given)?;
         writer.gauge("anabranch_draining", "1 once nobody is granted anything new", u64::from(self.draining))
     }
 

@@ -3,6 +3,7 @@ use std::time::Duration;
 use anabranch_core::conn::{Config, VhostConfig};
 use anabranch_core::hub::Conflict;
 use anabranch_core::source::MergeWindow;
+use anabranch_host::MemoryLimit;
 
 use super::tree::{Node, Origin, Path, Step};
 use super::*;
@@ -52,7 +53,9 @@ fn same(one: &Config, other: &Config) {
 #[test]
 fn what_is_not_set_is_the_cores_own() {
     let loaded = read("");
-    same(&loaded.config, &Config::default());
+    // But for what depends on the machine.
+    let memory = MemoryLimit::Auto.bytes();
+    same(&loaded.config, &Config { memory, ..Config::default() });
     let tcp = loaded.settings.tcp.options();
     assert_eq!(format!("{tcp:?}"), format!("{:?}", anabranch_host::TcpOptions::default()));
 }

@@ -1,0 +1,126 @@
+use std::fmt;
+use std::fs;
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use anabranch_core::conn::Config;
+use anabranch_core::hub::{Gave, Relief};
+use anabranch_core::policy::Limits;
+use tracing::warn;
+
+use crate::{Handle, MemoryLimit};
+
+/// How often it is looked whether streams gave anything up.
+const STEP: Duration = Duration::from_secs(1);
+
+/// Tells the log what streams give up because all of them together take too much memory, until the process ends.
+///
+/// # Errors
+/// The system has no thread for it.
+pub fn watch_memory(handle: Handle) -> io::Result<()> {
+    let watch = move || {
+        loop {
+            thread::sleep(STEP);
+            for relief in handle.take_reliefs() {
+                warn!("{}", Told(&relief));
+            }
+        }
+    };
+    thread::Builder::new().name("anabranch-memory".to_owned()).spawn(watch).map(drop)
+}
+
+/// It in words.
+struct Told<'a>(&'a Relief);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Relief { key, held, given, gave } = self.0;
+        let what = match gave {
+            Gave::Past => "what it kept before its newest key frame; players that are behind miss it",
+            Gave::Log => "all of its recent frames; players that come wait for its next key frame",
+            Gave::Headers => "the headers in force; players that come do not get them",
+        };
+        let (held, given) = (held >> 10, given >> 10);
+        write!(f, "stream {key} held {held} KiB and gave up {given} KiB, {what}: all streams take too much memory")
+    }
+}
+
+/// What keeps clients from taking all that the machine has, for a line of the log.
+#[derive(Debug, Clone, Copy)]
+pub struct Protection<'a> {
+    /// What is in force.
+    pub config: &'a Config,
+    /// Where the memory of streams comes from.
+    pub memory: MemoryLimit,
+}
+
+impl fmt::Display for Protection<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Protection { config, memory } = self;
+        write!(f, "streams may take {} MiB of memory ({})", config.memory >> 20, memory.reason())?;
+        match config.vhosts.is_empty() {
+            true => write!(f, "; at most {}", Counts(&config.defaults.limits))?,
+            false => {
+                for vhost in config.vhosts.iter() {
+                    write!(f, "; in {} at most {}", vhost.name, Counts(&vhost.settings.limits))?;
+                }
+            }
+        }
+        match open_files() {
+            Some(files) => write!(f, "; {files} open files"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Limits in words.
+struct Counts<'a>(&'a Limits);
+
+impl fmt::Display for Counts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Limits { connections, publishers, players, streams, .. } = self.0;
+        let counts =
+            [(connections, "connections"), (publishers, "publishers"), (players, "players"), (streams, "streams")];
+        for (index, (most, what)) in counts.into_iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            match most {
+                Some(most) => write!(f, "{comma}{most} {what}")?,
+                None => write!(f, "{comma}any number of {what}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Files that this process may open.
+fn open_files() -> Option<u64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use anabranch_core::url::StreamKey;
+
+    use super::*;
+
+    #[test]
+    fn a_relief_is_told_with_what_it_means() {
+        let key = StreamKey::new("__defaultVhost__", "live", "cam").expect("a name");
+        let relief = Relief { key, held: 5 << 20, given: 4 << 20, gave: Gave::Log };
+        let text = Told(&relief).to_string();
+        assert!(text.contains("live/cam held 5120 KiB and gave up 4096 KiB, all of its recent frames"), "{text}");
+    }
+
+    #[test]
+    fn what_protects_is_said_in_one_line() {
+        let mut config = Config { memory: 7 << 20, ..Config::default() };
+        config.defaults.limits.players = None;
+        let text = Protection { config: &config, memory: MemoryLimit::Bytes(7 << 20) }.to_string();
+        let expected = "streams may take 7 MiB of memory (as configured); at most 30000 connections, 4000 publishers, \
+                        any number of players, 8000 streams";
+        assert!(text.starts_with(expected), "{text}");
+    }
+}

@@ -1,0 +1,117 @@
+//! Streams that make the server hold as much as they can, on a server that may hold little.
+
+use std::time::Duration;
+
+use anabranch_core::chunk::write_message;
+use anabranch_core::message::MessageType;
+use anabranch_tests::clients::{PATIENCE, wait_for};
+use anabranch_tests::conformance::Client;
+
+use super::Attackers::Of;
+use super::{Case, Memory, key_frame, publisher};
+use crate::arena::Arena;
+
+/// How attackers leave.
+const GONE: &[&str] = &["peer_closed", "peer_lost"];
+/// MiB that the streams of the server may take together; a neighbour's stream takes a hundredth of it.
+const SMALL: &[&str] = &["--memory=16"];
+
+pub(crate) static CASES: &[Case] = &[
+    Case {
+        arguments: SMALL,
+        ..Case::new(
+            "headers_that_change_before_each_key_frame",
+            "Config::memory, here 16 MiB; SourceLimits::header_bytes, as much again for what is remembered",
+            Of(6, 12),
+            Memory::MoreOnThreads(32, 1024, 1100),
+            GONE,
+            headers_that_change,
+        )
+    },
+    Case {
+        arguments: SMALL,
+        ..Case::new(
+            "streams_that_each_fill_their_cache",
+            "Config::memory, here 16 MiB",
+            Of(6, 12),
+            // What streams may hold, and as much again that they gave up and that is not back with the system yet.
+            Memory::MoreOnThreads(44, 1536, 1600),
+            GONE,
+            full_caches,
+        )
+    },
+    Case {
+        arguments: SMALL,
+        ..Case::new(
+            "messages_that_are_never_whole_on_many_connections",
+            "a quarter of Config::memory, here 4 MiB, beyond 256 KiB of each connection",
+            Of(12, 40),
+            Memory::MoreOnThreads(32, 768, 900),
+            &["peer_closed", "peer_lost", "memory_short"],
+            halves,
+        )
+    },
+];
+
+/// A sequence header of one of many tracks.
+fn header(track: u8, number: u32) -> Vec<u8> {
+    [b"\x96\x00avc1".as_slice(), &[track, 1, 66], &number.to_be_bytes()].concat()
+}
+
+/// Each key frame keeps the headers in force before it, of all tracks, and one of them is another each time.
+fn headers_that_change(arena: &Arena) {
+    arena.each(|site, _| {
+        let mut client = publisher(site);
+        // Somebody plays it, so that what lies before the newest key frame is kept; and does not read.
+        let _player = Client::player(site, &site.name);
+        for round in 0..40_u32 {
+            let mut bytes = Vec::new();
+            for number in round * 200..(round + 1) * 200 {
+                let track = (number % 16) as u8;
+                for body in [header(track, number), key_frame(6)] {
+                    write_message(&mut bytes, 128, 6, number, MessageType::VIDEO, 1, &body);
+                }
+            }
+            client.raw(&bytes);
+        }
+        client.settle();
+    });
+    arena.assert_neighbours_can_be_joined();
+}
+
+/// Pictures of one GOP without an end.
+fn full_caches(arena: &Arena) {
+    arena.each(|site, _| {
+        let mut client = publisher(site);
+        let _player = Client::player(site, &site.name);
+        client.set_chunk_size(1 << 20);
+        client.video(0, &key_frame(20_000));
+        let mut picture = key_frame(20_000);
+        picture[0] = 0x27;
+        for number in 1..600 {
+            client.video(number * 40, &picture);
+        }
+        client.settle();
+    });
+    arena.assert_neighbours_can_be_joined();
+    let told = wait_for("a line for what was given up", PATIENCE, || {
+        Some(arena.lines_with(" gave up ")).filter(|told| !told.is_empty())
+    });
+    // At most one line for each kind of a stream, all within a minute.
+    assert!(told.len() <= 3 * arena.attackers, "{told:?}");
+    assert!(!told.iter().any(|line| line.contains("neighbours held")), "{told:?}");
+}
+
+/// All but the last byte of a message of two megabytes, by everybody.
+fn halves(arena: &Arena) {
+    arena.each(|site, _| {
+        let mut client = publisher(site);
+        client.set_chunk_size(4 << 20);
+        let mut bytes = Vec::new();
+        write_message(&mut bytes, 4 << 20, 6, 0, MessageType::VIDEO, 1, &key_frame(2 << 20));
+        bytes.pop();
+        // Some of them are closed on the way.
+        client.wire().write_until_blocked(&bytes, Duration::from_millis(500));
+        client.wire().listen(Duration::from_millis(500));
+    });
+}
