@@ -192,7 +192,7 @@ fn timed(flags: u8, verdicts: u8, pieces: &[&[u8]]) {
             match conn.poll(now) {
                 Output::Action(Action::Attach(_) | Action::Subscribe(_)) => attached += 1,
                 Output::Action(Action::Detach { .. } | Action::Unsubscribe(_)) => attached -= 1,
-                Output::Action(Action::Wake(_)) => {}
+                Output::Action(Action::Wake(_) | Action::Remark(_)) => {}
                 Output::Action(Action::Ask(ask)) => {
                     open += i32::from(!matches!(ask.subject, Subject::Traverse(_)));
                     asked.push(*ask);

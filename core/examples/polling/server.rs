@@ -259,6 +259,7 @@ impl Server {
             // Where somebody outside decides, this goes to them, and the verdict to `Conn::answer` in a later turn.
             // Here nobody does, and `conn::Config` asks for none; a question would meet its deadline.
             Action::Ask(_) | Action::Tell(_) => {}
+            Action::Remark(remark) => (self.log)(format_args!("conn {}: {remark}", conn.id())),
         }
     }
 

@@ -294,6 +294,7 @@ fn label(action: &Action) -> String {
         Action::Ask(ask) => format!("ask {}", subject(&ask.subject)),
         Action::Tell(notice) => format!("tell the end of {}", subject(&notice.subject)),
         Action::Wake(_) => "wake".to_owned(),
+        Action::Remark(remark) => format!("remark: {remark}"),
     }
 }
 

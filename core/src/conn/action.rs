@@ -40,6 +40,27 @@ pub enum Action {
     Tell(Box<Notice>),
     /// Poll all connections subscribed to the stream: there is something for them.
     Wake(StreamId),
+    /// Something that the operator should know of. For logs; nothing depends on it.
+    Remark(Remark),
+}
+
+/// What is remarkable about a client that is served all the same. `Display` gives a line for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Remark {
+    /// It publishes pictures, and for too long there was none that is a key frame by its mark or by what is in it: players
+    /// begin with what there is. Said once for a publication.
+    Keyless(StreamKey),
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Remark::Keyless(key) => {
+                write!(f, "{key} has pictures and no key frame among them: players and recordings begin without one")
+            }
+        }
+    }
 }
 
 /// An identified client. `Display` gives a line for the log.

@@ -4,7 +4,7 @@ use crate::bandwidth::BandwidthConfig;
 use crate::hub::{Conflict, HubConfig};
 use crate::policy::{Limits, Network, Refer, Security, Token, Vhosts};
 use crate::session::SessionConfig;
-use crate::source::{MergeWindow, SourceLimits, StartRule, Timestamps, WireFormat};
+use crate::source::{MergeWindow, SourceLimits, StartLimits, StartRule, Timestamps, WireFormat};
 
 /// The configuration of a server.
 #[derive(Debug, Clone)]
@@ -45,6 +45,8 @@ pub struct VhostConfig {
     pub source: SourceLimits,
     /// Where a new player of a running stream begins. Default: at the newest key frame.
     pub start_rule: StartRule,
+    /// How long players wait for a start, and how old it may be.
+    pub start_limits: StartLimits,
     /// What becomes of publishers' timestamps. Default: they are made to rise steadily.
     pub timestamps: Timestamps,
     /// Whether sequence headers equal to the one in force are left out. Default: no.
@@ -113,6 +115,7 @@ impl Default for VhostConfig {
             session: SessionConfig::default(),
             source: SourceLimits::default(),
             start_rule: StartRule::default(),
+            start_limits: StartLimits::default(),
             timestamps: Timestamps::default(),
             reduce_sequence_headers: false,
             merge_window: MergeWindow::default(),
@@ -156,6 +159,7 @@ impl VhostConfig {
             merge_window: self.merge_window,
             timestamps: self.timestamps,
             start_rule: self.start_rule,
+            start_limits: self.start_limits,
             reduce_sequence_headers: self.reduce_sequence_headers,
         }
     }

@@ -23,6 +23,8 @@ pub(super) struct Publishing {
     meter: Option<RateMeter>,
     /// True once it is told that it is not heard any more.
     stopped: bool,
+    /// True once it was said that its stream has no key frames.
+    keyless: bool,
     /// Since when nobody plays the stream, as far as it was looked at, and when to look again.
     idle: Option<Idle>,
     /// What the outside was asked about it, if it was: it is to hear of the end.
@@ -58,7 +60,17 @@ impl Publishing {
         // Within bounds in which looking neither spins nor leads out of the clock's range.
         let limit = site.config.idle_publisher.map(|limit| limit.clamp(Duration::from_secs(1), LONGEST));
         let idle = limit.map(|limit| Idle { limit, since: Some(now), next_look: now + limit });
-        Publishing { stream_id, publisher, inflow: Inflow::default(), meter, stopped: false, idle, asked, site }
+        Publishing {
+            stream_id,
+            publisher,
+            inflow: Inflow::default(),
+            meter,
+            stopped: false,
+            keyless: false,
+            idle,
+            asked,
+            site,
+        }
     }
 
     pub(super) fn stream_id(&self) -> u32 {
@@ -96,6 +108,11 @@ impl Publishing {
         };
         self.stopped = pushed.is_err();
         pushed
+    }
+
+    /// True once: players begin without a key frame.
+    pub(super) fn takes_keyless(&mut self) -> bool {
+        self.publisher.is_keyless() && !std::mem::replace(&mut self.keyless, true)
     }
 
     /// Nothing more is heard.

@@ -7,7 +7,7 @@ use super::grant::{Request, not_admitted};
 use super::player::Playing;
 use super::publisher::{Publishing, Stopped};
 use super::site::Site;
-use super::{Client, Conn, VhostConfig};
+use super::{Client, Conn, Remark, VhostConfig};
 use crate::command::ConnectInfo;
 use crate::hub::Conflict;
 use crate::message::Message;
@@ -145,12 +145,25 @@ impl Conn {
         };
         let pushed = publishing.push(now, message);
         match self.pushed(now, stream_id, pushed) {
-            Ok(()) => self.stats.received_frames(now, 1),
+            Ok(()) => {
+                self.stats.received_frames(now, 1);
+                self.remark_keyless(stream_id);
+            }
             Err(Stopped::Superseded) => self.session.take_over(stream_id),
             Err(Stopped::Refused(refusal)) => {
                 self.session.stop_publisher(stream_id, &Rejection::publish_denied(refusal.to_string()));
                 self.session.close_with_words(CloseReason::Refused(refusal));
             }
+        }
+    }
+
+    fn remark_keyless(&mut self, stream_id: u32) {
+        let Some(publishing) = self.publishing(stream_id) else {
+            return;
+        };
+        if publishing.takes_keyless() {
+            let remark = Remark::Keyless(publishing.key().clone());
+            self.actions.push_back(super::Action::Remark(remark));
         }
     }
 

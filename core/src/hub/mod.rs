@@ -46,7 +46,7 @@ mod publisher;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -56,7 +56,9 @@ pub use memory::{Gave, MemorySnapshot, Relief};
 pub use player::{Player, Pulled};
 pub use publisher::Publisher;
 
-use crate::source::{Frame, MergeWindow, Source, SourceLimits, StartRule, Timeline, Timestamps, WireFormat};
+use crate::source::{
+    Frame, MergeWindow, Source, SourceLimits, StartLimits, StartRule, Timeline, Timestamps, WireFormat,
+};
 use crate::stats::StreamStatsView;
 use crate::url::StreamKey;
 
@@ -83,6 +85,8 @@ pub struct HubConfig {
     pub timestamps: Timestamps,
     /// Where new players begin.
     pub start_rule: StartRule,
+    /// How long they wait for a start, and how old it may be.
+    pub start_limits: StartLimits,
     /// Whether a sequence header equal to the one in force is left out. Some encoders repeat it with every key frame.
     /// Players to come still get it, and metadata always passes. Default off.
     pub reduce_sequence_headers: bool,
@@ -96,6 +100,7 @@ impl Default for HubConfig {
             merge_window: MergeWindow::default(),
             timestamps: Timestamps::default(),
             start_rule: StartRule::default(),
+            start_limits: StartLimits::default(),
             reduce_sequence_headers: false,
         }
     }
@@ -105,6 +110,7 @@ impl HubConfig {
     fn new_source(&self) -> Source {
         Source::new(self.source)
             .with_start_rule(self.start_rule)
+            .with_start_limits(self.start_limits)
             .with_timestamps(self.timestamps)
             .with_reduced_sequence_headers(self.reduce_sequence_headers)
     }
@@ -158,6 +164,10 @@ pub struct StreamSnapshot {
     pub log_bytes: usize,
     /// Bytes of memory that it takes: the log with all that its frames cost, and the headers in force.
     pub held_bytes: usize,
+    /// True while its publisher sends pictures and no key frame to start at: players begin with what there is.
+    pub keyless: bool,
+    /// How many players began so.
+    pub keyless_starts: u64,
     /// Totals, rates, codecs, key frame intervals: [`snapshot`](StreamStatsView::snapshot) reads them. `None` before
     /// the first frame.
     pub stats: Option<StreamStatsView>,
@@ -217,6 +227,8 @@ struct Stream {
     memory: Arc<Memory>,
     /// What it last gave up that was told, and when.
     told: Mutex<Option<(Gave, Instant)>>,
+    keyless: AtomicBool,
+    keyless_starts: AtomicU64,
     stats: OnceLock<StreamStatsView>,
 }
 
@@ -227,6 +239,7 @@ impl Stream {
         let timeline = source.begin();
         // The log of the one before is void.
         self.settle(&source);
+        self.keyless.store(false, Ordering::Relaxed);
         (timeline, source.epoch())
     }
 
@@ -235,6 +248,7 @@ impl Stream {
         source.keep_past(self.players.load(Ordering::Relaxed) > 0);
         source.push(now, frame);
         self.settle(&source);
+        self.keyless.store(source.is_keyless(), Ordering::Relaxed);
         if self.stats.get().is_none()
             && let Some(view) = source.details()
         {
@@ -320,6 +334,8 @@ impl Hub {
             players,
             log_bytes: stream.log_bytes.load(Ordering::Relaxed),
             held_bytes: stream.held(),
+            keyless: published && stream.keyless.load(Ordering::Relaxed),
+            keyless_starts: stream.keyless_starts.load(Ordering::Relaxed),
             stats: stream.stats.get().cloned(),
         };
         list.into_iter().map(snapshot).collect()
@@ -355,6 +371,8 @@ impl Registry {
                 held: AtomicUsize::new(0),
                 memory: self.memory.clone(),
                 told: Mutex::default(),
+                keyless: AtomicBool::new(false),
+                keyless_starts: AtomicU64::new(0),
                 stats: OnceLock::new(),
             };
             Entry { stream: Arc::new(stream), holder: None, players: 0, clients: 0 }

@@ -135,6 +135,9 @@ impl Player {
                 // Headers are few and small: they go out together, wanted or not.
                 Next::Start(start) => {
                     self.missed.add(start.gap);
+                    if start.keyless {
+                        self.stream.keyless_starts.fetch_add(1, Ordering::Relaxed);
+                    }
                     for header in start.frames() {
                         sink(&header);
                     }

@@ -115,6 +115,12 @@ impl Publisher {
         time - Duration::from_nanos(u64::try_from(over).unwrap_or_default())
     }
 
+    /// True while it sends pictures and no key frame to start at: players begin with what there is, see
+    /// [`StartLimits`](crate::source::StartLimits).
+    pub fn is_keyless(&self) -> bool {
+        self.stream.keyless.load(Ordering::Relaxed)
+    }
+
     /// True once another publisher has taken over.
     pub fn is_superseded(&self) -> bool {
         self.stream.source().epoch() != self.epoch

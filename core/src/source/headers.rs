@@ -19,6 +19,9 @@ struct Entry {
     slot: Slot,
     codec: Option<Codec>,
     frame: Arc<Frame>,
+    /// The sequence has ended. The header is in force again if frames follow all the same: encoders that loop a file or
+    /// pause do not send it again.
+    ended: bool,
 }
 
 /// Bytes of a set without entries, with what counts its references and two allocations.
@@ -41,7 +44,7 @@ pub(super) struct HeaderLimits {
 struct HeaderChange {
     slot: Slot,
     codec: Option<Codec>,
-    /// False: the track has ended, its entries are void.
+    /// False: the track has ended, its entries are void unless it goes on.
     sets: bool,
 }
 
@@ -123,10 +126,26 @@ impl Headers {
     /// The header frames in the order a player needs them: metadata, video, audio. A frame that holds several tracks
     /// comes once.
     pub fn iter(&self) -> impl Iterator<Item = &Frame> {
-        self.entries.iter().enumerate().filter_map(|(index, entry)| {
-            let repeats = self.entries[..index].iter().any(|earlier| Arc::ptr_eq(&earlier.frame, &entry.frame));
+        self.distinct(|entry| !entry.ended)
+    }
+
+    /// The frames of such entries, each once.
+    fn distinct(&self, wanted: impl Fn(&Entry) -> bool + Copy) -> impl Iterator<Item = &Frame> {
+        self.entries.iter().enumerate().filter(move |(_, entry)| wanted(entry)).filter_map(move |(index, entry)| {
+            let mut earlier = self.entries[..index].iter().filter(|entry| wanted(entry));
+            let repeats = earlier.any(|earlier| Arc::ptr_eq(&earlier.frame, &entry.frame));
             (!repeats).then_some(&*entry.frame)
         })
+    }
+
+    /// True if a sequence of the kind has ended whose headers are still here.
+    pub(super) fn has_ended(&self, kind: FrameKind) -> bool {
+        self.entries.iter().any(|entry| entry.ended && entry.frame.kind() == kind)
+    }
+
+    /// Coded frames go on behind the end of their sequence.
+    pub(super) fn resume(&mut self, kind: FrameKind) {
+        self.entries.iter_mut().filter(|entry| entry.frame.kind() == kind).for_each(|entry| entry.ended = false);
     }
 
     /// True if a message without track id must be of another track than the default one: it has the codec of one, and
@@ -144,11 +163,18 @@ impl Headers {
 
     /// True if nothing is in force.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.iter().all(|entry| entry.ended)
     }
 
-    /// Takes a header frame in, for whoever follows a stream frame by frame. True if that changes anything.
+    /// Takes a frame in, for whoever follows a stream frame by frame: headers, and coded frames, behind which a header is in
+    /// force again whose sequence had ended. True if it is a header that changes anything.
     pub fn note(&mut self, frame: &Frame) -> bool {
+        if !frame.is_header() {
+            if frame.class().is_coded() && self.has_ended(frame.kind()) {
+                self.resume(frame.kind());
+            }
+            return false;
+        }
         let same = self.have(frame);
         if !same {
             self.apply(frame, HeaderLimits { bytes: 1 << 20, tracks: 16 });
@@ -158,7 +184,7 @@ impl Headers {
 
     /// True if a video sequence header is in force.
     pub fn has_video(&self) -> bool {
-        self.entries.iter().any(|entry| entry.slot.medium == Medium::Video)
+        self.entries.iter().any(|entry| entry.slot.medium == Medium::Video && !entry.ended)
     }
 
     /// Bytes held, each message once.
@@ -172,7 +198,9 @@ impl Headers {
         let mut held: Option<&Arc<Frame>> = None;
         for change in HeaderChange::all_of(frame) {
             match self.entry(change.slot) {
-                Some(entry) if change.sets && held.is_none_or(|held| Arc::ptr_eq(held, &entry.frame)) => {
+                Some(entry)
+                    if change.sets && !entry.ended && held.is_none_or(|held| Arc::ptr_eq(held, &entry.frame)) =>
+                {
                     held = Some(&entry.frame);
                 }
                 _ => return false,
@@ -187,9 +215,14 @@ impl Headers {
         let changes = HeaderChange::all_of(frame);
         for change in &changes {
             let slot = change.slot;
-            let is_other_codec = |entry: &Entry| entry.codec != change.codec;
-            let whole_track =
-                !change.sets || (slot.part == Part::SequenceHeader && self.entry(slot).is_some_and(is_other_codec));
+            if !change.sets {
+                let of_track = |entry: &&mut Entry| (entry.slot.medium, entry.slot.track) == (slot.medium, slot.track);
+                self.entries.iter_mut().filter(of_track).for_each(|entry| entry.ended = true);
+                continue;
+            }
+            // What is left of a sequence that has ended belongs to it.
+            let is_other = |entry: &Entry| entry.ended || entry.codec != change.codec;
+            let whole_track = slot.part == Part::SequenceHeader && self.entry(slot).is_some_and(is_other);
             self.entries.retain(|entry| {
                 entry.slot != slot
                     && !(whole_track && (entry.slot.medium, entry.slot.track) == (slot.medium, slot.track))
@@ -199,8 +232,15 @@ impl Headers {
         if !changes.iter().any(|change| change.sets) {
             return true;
         }
-        if self.bytes().saturating_add(frame.held_bytes()) > limits.bytes || self.tracks_with(&changes) > limits.tracks
-        {
+        let is_too_much = |headers: &Headers| {
+            headers.bytes.saturating_add(frame.held_bytes()) > limits.bytes
+                || headers.tracks_with(&changes) > limits.tracks
+        };
+        if is_too_much(self) {
+            self.entries.retain(|entry| !entry.ended);
+            self.count_bytes();
+        }
+        if is_too_much(self) {
             return false;
         }
         let shared = Arc::new(frame.clone());
@@ -208,6 +248,7 @@ impl Headers {
             slot: change.slot,
             codec: change.codec,
             frame: shared.clone(),
+            ended: false,
         }));
         self.entries.sort_unstable_by_key(|entry| entry.slot);
         // A start may keep it for long.
@@ -227,7 +268,7 @@ impl Headers {
     }
 
     fn count_bytes(&mut self) {
-        self.bytes = self.iter().map(Frame::held_bytes).sum();
+        self.bytes = self.distinct(|_| true).map(Frame::held_bytes).sum();
     }
 
     fn entry(&self, slot: Slot) -> Option<&Entry> {

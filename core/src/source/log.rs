@@ -1,4 +1,6 @@
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::headers::HeaderLimits;
 use super::{Batch, Frame, FrameKind, Headers, Timeline, Timestamps};
@@ -13,6 +15,7 @@ use crate::stats::{StreamStats, StreamStatsView};
 pub struct Source {
     limits: SourceLimits,
     start_rule: StartRule,
+    start_limits: StartLimits,
     timestamps: Timestamps,
     reduce_sequence_headers: bool,
     /// True if what lies before the newest place to start at is kept for a while.
@@ -31,12 +34,24 @@ pub struct Source {
     headers: Arc<Headers>,
     /// Positions of the frames to start at that are still in the log, oldest first.
     starts: VecDeque<u64>,
+    /// Positions of the frames that keep headers: starts, and openings.
+    kept: VecDeque<u64>,
     /// Where the present publisher began, with the time of its predecessor's last frame.
     began: Reached,
     /// The present publisher's first frame to start at.
     first_start: Option<Reached>,
-    /// True once the present publisher sent a coded video frame.
-    video: bool,
+    /// Where those begin that have nothing to start at.
+    openings: Openings,
+    /// The pictures that the present publisher sends, as long as it does.
+    pictures: Option<Pictures>,
+    /// The time of its newest picture.
+    last_picture: Option<u32>,
+    /// When the present publisher's first coded frame came.
+    begun: Option<Instant>,
+    /// Since when pictures come and there is no key frame to start at.
+    unkeyed: Option<Instant>,
+    /// True once that lasted too long: who has seen no key frame gets pictures all the same.
+    keyless: bool,
     /// Counts publishers.
     epoch: u64,
     live: bool,
@@ -99,6 +114,53 @@ impl Default for StartRule {
     }
 }
 
+/// How long a place to start at is waited for, and how old it may be. Without these a publisher that marks no key frames, or
+/// that stops sending pictures, would leave players with nothing, or with minutes of the past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StartLimits {
+    /// How long players wait for a key frame while media come. Then they begin with what there is: headers, sound and
+    /// pictures, which some decoders make something of (intra refresh). Sound that goes on for so long without pictures is
+    /// a place to start at, as in a stream without video; for longer if pictures are further apart. Default 3 s.
+    pub wait: Duration,
+    /// Milliseconds of the stream's time after which a key frame is too old to start at. Default 60 000.
+    pub milliseconds: u32,
+}
+
+impl Default for StartLimits {
+    fn default() -> Self {
+        StartLimits { wait: Duration::from_secs(3), milliseconds: 60_000 }
+    }
+}
+
+/// Frames with the headers in force before them, one a second, to begin at where nothing else is.
+#[derive(Debug, Default)]
+struct Openings {
+    positions: VecDeque<u64>,
+    /// Time and arrival of the last place to begin at, of whatever kind.
+    last: Option<(u32, Instant)>,
+}
+
+/// How far openings are apart, and how many are kept.
+const OPENING: Duration = Duration::from_secs(1);
+const MOST_OPENINGS: usize = 64;
+
+impl Openings {
+    fn is_due(&self, now: Instant, time: u32) -> bool {
+        self.last.is_none_or(|(last, at)| {
+            now.saturating_duration_since(at) >= OPENING || duration(milliseconds_from(last, time)) >= OPENING
+        })
+    }
+}
+
+/// Pictures that come.
+#[derive(Debug, Clone, Copy)]
+struct Pictures {
+    /// How far the newest was from the one before.
+    interval: u32,
+    /// The time of the first sound after it.
+    sound: Option<u32>,
+}
+
 /// What a source has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SourceStats {
@@ -133,8 +195,10 @@ struct Entry {
     /// Where the stream's time is here: the frame's timestamp, but for headers and data that of the coded frame before
     /// it. Their own is often void.
     time: u32,
-    /// At a frame to start at: the headers in force right before it.
+    /// At a frame to start at, and at an opening: the headers in force right before it.
     headers: Option<Arc<Headers>>,
+    /// True if those get it that have seen no key frame, whatever it is.
+    keyless: bool,
 }
 
 /// A player's place in a [`Source`].
@@ -148,6 +212,8 @@ pub struct Cursor {
     /// Where the wait for a start began. A player gets all from the first start on that came while it waited; if there
     /// was one already, it begins as near to the present as it can.
     waits_from: u64,
+    /// When the newest coded frame had come then.
+    waits_since: Option<Instant>,
     /// False until the first key frame: coded video before it would not decode.
     key_seen: bool,
     /// Where the player is in the stream's bytes and frames and time, for counting gaps; `None` before its first start.
@@ -219,6 +285,8 @@ pub struct Start {
     pub timestamp: u32,
     /// What the player missed since it was last served; zero at its first start.
     pub gap: Gap,
+    /// True if there was no key frame to start at, and the player begins with what there is.
+    pub keyless: bool,
 }
 
 impl Start {
@@ -268,6 +336,7 @@ impl Source {
         Source {
             limits,
             start_rule: StartRule::default(),
+            start_limits: StartLimits::default(),
             timestamps: Timestamps::default(),
             reduce_sequence_headers: false,
             keeps_past: true,
@@ -279,9 +348,15 @@ impl Source {
             pushed: 0,
             headers: Arc::default(),
             starts: VecDeque::new(),
+            kept: VecDeque::new(),
             began: Reached::default(),
             first_start: None,
-            video: false,
+            openings: Openings::default(),
+            pictures: None,
+            last_picture: None,
+            begun: None,
+            unkeyed: None,
+            keyless: false,
             epoch: 0,
             live: false,
             last: None,
@@ -295,6 +370,13 @@ impl Source {
     #[must_use]
     pub fn with_start_rule(mut self, rule: StartRule) -> Self {
         self.start_rule = rule;
+        self
+    }
+
+    /// The same with other limits for how long a start is waited for, and how old it may be.
+    #[must_use]
+    pub fn with_start_limits(mut self, limits: StartLimits) -> Self {
+        self.start_limits = limits;
         self
     }
 
@@ -328,7 +410,12 @@ impl Source {
         }
         self.ended = None;
         self.headers = Arc::default();
-        self.video = false;
+        self.openings = Openings::default();
+        self.pictures = None;
+        self.last_picture = None;
+        self.begun = None;
+        self.unkeyed = None;
+        self.keyless = false;
         self.give_log();
         let timestamp = self.last.map_or(0, |(timestamp, _)| timestamp);
         self.began = Reached { position: self.first, offset: self.pushed, timestamp };
@@ -384,9 +471,9 @@ impl Source {
     /// Bytes of memory that all of it takes: the log with what its frames cost beside their messages, the headers in
     /// force at each start and now, and room for more.
     pub fn held_bytes(&self) -> usize {
-        let room = self.log.capacity() * size_of::<Entry>() + self.starts.capacity() * size_of::<u64>();
-        let of_start = |start: &u64| self.entry(*start)?.headers.as_ref();
-        let (oldest, newest) = (self.starts.front().and_then(of_start), self.starts.back().and_then(of_start));
+        let positions = self.starts.capacity() + self.kept.capacity() + self.openings.positions.capacity();
+        let room = self.log.capacity() * size_of::<Entry>() + positions * size_of::<u64>();
+        let (oldest, newest) = (self.set_at(self.kept.front()), self.set_at(self.kept.back()));
         // What is in force at a later start and not at the oldest came after that, and so is in the log.
         let before_log = oldest.unwrap_or(&self.headers).bytes();
         let now = if is_same(newest, &self.headers) { 0 } else { self.headers.structure_bytes() };
@@ -408,6 +495,8 @@ impl Source {
         self.first += self.log.len() as u64;
         self.log = VecDeque::new();
         self.starts = VecDeque::new();
+        self.kept = VecDeque::new();
+        self.openings.positions = VecDeque::new();
         (self.bytes, self.extra, self.sets) = (0, 0, 0);
     }
 
@@ -423,6 +512,11 @@ impl Source {
     /// Frames in the log.
     pub fn log_frames(&self) -> usize {
         self.log.len()
+    }
+
+    /// True while pictures come that players get without a key frame, because none came for too long.
+    pub fn is_keyless(&self) -> bool {
+        self.keyless
     }
 
     /// The headers in force now.
@@ -441,34 +535,51 @@ impl Source {
         }
         let position = self.first + self.log.len() as u64;
         let length = frame.wire().len();
-        let headers = self.is_start(&frame).then(|| self.headers.clone());
+        let coded = frame.class().is_coded();
+        if coded {
+            if self.headers.has_ended(frame.kind()) {
+                Arc::make_mut(&mut self.headers).resume(frame.kind());
+            }
+            self.follow_pictures(now, &frame);
+        }
+        let is_start = self.is_start(&frame);
+        let opens = !is_start && coded && self.openings.is_due(now, frame.timestamp());
+        let headers = (is_start || opens).then(|| self.headers.clone());
         if let Some(headers) = &headers {
-            let newest = self.starts.back().and_then(|start| self.entry(*start)?.headers.as_ref());
-            if !is_same(newest, headers) {
+            if !is_same(self.set_at(self.kept.back()), headers) {
                 self.sets += headers.structure_bytes();
             }
+            self.kept.push_back(position);
+        }
+        if is_start {
             self.starts.push_back(position);
             let start = Reached { position, offset: self.pushed, timestamp: frame.timestamp() };
             self.first_start.get_or_insert(start);
             self.stats.key_frames += u64::from(frame.is_join_point());
+        }
+        if opens {
+            self.open_at(position);
+        }
+        if is_start || opens {
+            self.openings.last = Some((frame.timestamp(), now));
         }
         if frame.is_header() {
             let limits = HeaderLimits { bytes: self.limits.header_bytes, tracks: self.limits.tracks };
             let kept = Arc::make_mut(&mut self.headers).apply(&frame, limits);
             self.stats.unkept_headers += u64::from(!kept);
         }
-        self.video |= frame.kind() == FrameKind::Video && frame.class().is_coded();
         self.details.get_or_insert_with(|| StreamStats::new(now)).record(now, &frame);
         let time = match self.last {
-            Some((last, _)) if !frame.class().is_coded() => last,
+            Some((last, _)) if !coded => last,
             _ => frame.timestamp(),
         };
-        if frame.class().is_coded() {
+        if coded {
+            self.begun.get_or_insert(now);
             self.last = Some((time, now));
         }
         self.bytes += frame.held_bytes();
         self.extra += frame.extra_bytes();
-        self.log.push_back(Entry { frame, offset: self.pushed, time, headers });
+        self.log.push_back(Entry { frame, offset: self.pushed, time, headers, keyless: self.keyless });
         self.pushed += length as u64;
         self.stats.frames += 1;
         self.stats.bytes += length as u64;
@@ -488,6 +599,7 @@ impl Source {
             epoch: self.epoch,
             starting: true,
             waits_from,
+            waits_since: self.last.map(|(_, time)| time),
             key_seen: false,
             reached: None,
             undecodable: 0,
@@ -500,6 +612,7 @@ impl Source {
             cursor.restart();
         }
         if cursor.starting {
+            cursor.waits_since = cursor.waits_since.or(self.last.map(|(_, time)| time));
             return match self.start(cursor) {
                 Some(start) => Next::Start(start),
                 None => self.nothing(),
@@ -516,7 +629,7 @@ impl Source {
                 offset: entry.offset + frame.wire().len() as u64,
                 timestamp: entry.time,
             });
-            cursor.key_seen |= frame.is_join_point();
+            cursor.key_seen |= frame.is_join_point() || entry.keyless;
             if cursor.key_seen || !frame.needs_key_frame() {
                 return Next::Frame(frame);
             }
@@ -562,7 +675,9 @@ impl Source {
     /// True if starting anew would bring the player at `cursor` nearer to the present: there is a frame to start at
     /// that it has not come to.
     pub fn has_newer_start(&self, cursor: &Cursor) -> bool {
-        cursor.epoch != self.epoch || self.starts.back().is_some_and(|start| *start > cursor.position)
+        let openings = self.openings.positions.back().filter(|_| self.keyless);
+        let newest = self.starts.back().into_iter().chain(openings).max();
+        cursor.epoch != self.epoch || newest.is_some_and(|start| *start > cursor.position)
     }
 
     /// Frames between the cursor and the head of the log; 0 while it waits for a start.
@@ -576,8 +691,50 @@ impl Source {
     fn is_start(&self, frame: &Frame) -> bool {
         match frame.kind() {
             FrameKind::Video => frame.is_join_point(),
-            FrameKind::Audio => !self.video && frame.class().is_coded(),
+            FrameKind::Audio => self.pictures.is_none() && frame.class().is_coded(),
             FrameKind::Data => false,
+        }
+    }
+
+    /// Notes what a coded frame says of the pictures: whether they come, and whether anybody can start with them.
+    fn follow_pictures(&mut self, now: Instant, frame: &Frame) {
+        let time = frame.timestamp();
+        if frame.kind() == FrameKind::Video {
+            let interval = self.last_picture.map_or(0, |last| milliseconds_from(last, time));
+            self.last_picture = Some(time);
+            self.pictures = Some(Pictures { interval, sound: None });
+        } else if let Some(pictures) = &mut self.pictures {
+            let silence = milliseconds_from(*pictures.sound.get_or_insert(time), time);
+            let longest = self.start_limits.wait.max(duration(pictures.interval) * 2);
+            if duration(silence) >= longest {
+                self.pictures = None;
+                self.unkeyed = None;
+            }
+        }
+        let newest = self.starts.back().and_then(|start| self.entry(*start));
+        if newest.is_some_and(|start| milliseconds_from(start.time, time) > self.start_limits.milliseconds) {
+            self.starts.clear();
+        }
+        if frame.is_join_point() {
+            self.unkeyed = None;
+        } else if frame.kind() == FrameKind::Video && !self.has_key_frame() {
+            self.unkeyed.get_or_insert(now);
+        }
+        let waited = self.unkeyed.map(|since| now.saturating_duration_since(since));
+        self.keyless = waited.is_some_and(|waited| waited >= self.start_limits.wait);
+    }
+
+    /// True if there is a key frame to start at, and sound alone did not come since.
+    fn has_key_frame(&self) -> bool {
+        let newest = self.starts.back().and_then(|start| self.entry(*start));
+        newest.is_some_and(|start| start.frame.is_join_point())
+    }
+
+    /// The frame at this position, which is pushed next, becomes an opening.
+    fn open_at(&mut self, position: u64) {
+        self.openings.positions.push_back(position);
+        if self.openings.positions.len() > MOST_OPENINGS {
+            self.openings.positions.pop_front();
         }
     }
 
@@ -592,6 +749,7 @@ impl Source {
     fn start(&self, cursor: &mut Cursor) -> Option<Start> {
         let position = self.start_position(cursor)?;
         let entry = self.entry(position)?;
+        let keyless = self.openings.positions.binary_search(&position).is_ok();
         let start = Reached { position, offset: entry.offset, timestamp: entry.frame.timestamp() };
         let gap = match cursor.reached {
             None => Gap::default(),
@@ -607,23 +765,64 @@ impl Source {
         cursor.starting = false;
         cursor.epoch = self.epoch;
         cursor.position = position;
-        cursor.key_seen = false;
+        cursor.key_seen = keyless;
         // What is counted now is not counted again, should the player fall off before its first frame.
         cursor.reached = Some(start);
-        Some(Start { headers: entry.headers.clone().unwrap_or_default(), timestamp: entry.frame.timestamp(), gap })
+        let headers = entry.headers.clone().unwrap_or_default();
+        Some(Start { headers, timestamp: entry.frame.timestamp(), gap, keyless })
     }
 
     /// Where the player at `cursor` can start.
     fn start_position(&self, cursor: &Cursor) -> Option<u64> {
         // Who was there before this publisher waited for its first start, too.
         let waits_from = if cursor.epoch == self.epoch { cursor.waits_from } else { 0 };
-        let newest = *self.starts.back()?;
-        if newest < waits_from {
-            // Of a publication that is over, only what came while the player waited, or what it fell behind of.
-            let may = self.live || cursor.waits_from == u64::MAX;
-            return (may && self.is_near_enough(newest, cursor)).then_some(newest);
+        let newest = self.starts.back().copied();
+        // Of a publication that is over, only what came while the player waited, or what it fell behind of.
+        let may = self.live || cursor.waits_from == u64::MAX;
+        let start = newest.and_then(|newest| {
+            if newest < waits_from {
+                return (may && self.is_near_enough(newest, cursor)).then_some(newest);
+            }
+            self.starts.get(self.starts.partition_point(|start| *start < waits_from)).copied()
+        });
+        let openings = &self.openings.positions;
+        let waited_for = openings.get(openings.partition_point(|opening| *opening < waits_from)).copied();
+        // Sound that has just become a place to start at, because pictures ended: what came meanwhile is not left out.
+        if let (Some(start), Some(opening)) = (start, waited_for)
+            && opening < start
+            && self.entry(start).is_some_and(|entry| !entry.frame.is_join_point())
+        {
+            return Some(opening);
         }
-        self.starts.get(self.starts.partition_point(|start| *start < waits_from)).copied()
+        if !self.keyless && self.waited(cursor) < self.start_limits.wait {
+            return start;
+        }
+        // It has waited long enough: the next best thing.
+        let opening = waited_for.or(openings.back().copied().filter(|_| may));
+        match (start, opening) {
+            (Some(start), Some(opening)) if self.is_long_before(opening, start) => Some(opening),
+            // Sound from before the pictures.
+            (Some(start), Some(opening)) if self.keyless && opening > start => Some(opening),
+            (Some(start), _) => Some(start),
+            (None, opening) => newest.filter(|_| may && !self.keyless).or(opening),
+        }
+    }
+
+    /// How long the player at `cursor` has waited for a start while media came.
+    fn waited(&self, cursor: &Cursor) -> Duration {
+        let (Some(begun), Some((_, newest))) = (self.begun, self.last) else {
+            return Duration::ZERO;
+        };
+        let since = cursor.waits_since.filter(|_| cursor.epoch == self.epoch).map_or(begun, |since| since.max(begun));
+        newest.saturating_duration_since(since)
+    }
+
+    /// True if what came before `start` is too much to be left out for whoever waited since `opening`.
+    fn is_long_before(&self, opening: u64, start: u64) -> bool {
+        let (Some(opening), Some(start)) = (self.entry(opening), self.entry(start)) else {
+            return false;
+        };
+        duration(milliseconds_from(opening.time, start.time)) >= self.start_limits.wait
     }
 
     /// True if the newest start lies near enough to the present for a player to begin there.
@@ -671,12 +870,23 @@ impl Source {
         self.extra -= frame.extra_bytes();
         self.first += 1;
         if let Some(headers) = headers {
-            self.starts.pop_front();
-            let next = self.starts.front().and_then(|start| self.entry(*start)?.headers.as_ref());
-            if !is_same(next, &headers) {
+            let gone = self.first - 1;
+            self.kept.pop_front();
+            if self.starts.front() == Some(&gone) {
+                self.starts.pop_front();
+            }
+            if self.openings.positions.front() == Some(&gone) {
+                self.openings.positions.pop_front();
+            }
+            if !is_same(self.set_at(self.kept.front()), &headers) {
                 self.sets -= headers.structure_bytes();
             }
         }
+    }
+
+    /// The headers kept at a position.
+    fn set_at(&self, position: Option<&u64>) -> Option<&Arc<Headers>> {
+        self.entry(*position?)?.headers.as_ref()
     }
 
     /// A log that has become small gives its room back, in steps that are few for the frames that went.
@@ -684,6 +894,7 @@ impl Source {
         if self.log.capacity() > ROOM && self.log.len() < self.log.capacity() / 4 {
             self.log.shrink_to(self.log.len() * 2);
             self.starts.shrink_to(self.starts.len() * 2);
+            self.kept.shrink_to(self.kept.len() * 2);
         }
     }
 }
@@ -711,12 +922,17 @@ impl Cursor {
     pub fn restart(&mut self) {
         self.starting = true;
         self.waits_from = u64::MAX;
+        self.waits_since = None;
     }
 }
 
 /// True if it is one and the same set.
 fn is_same(set: Option<&Arc<Headers>>, other: &Arc<Headers>) -> bool {
     set.is_some_and(|set| Arc::ptr_eq(set, other))
+}
+
+fn duration(milliseconds: u32) -> Duration {
+    Duration::from_millis(milliseconds.into())
 }
 
 /// Milliseconds from `earlier` to `later`, both modulo 2^32; 0 if `later` is behind.

@@ -38,7 +38,7 @@
 //! Players at the same place are sent the same: [`Source::batch`] is that in one piece, for whoever writes to many.
 //!
 //! Around the log: [`Timeline`] makes times rise where a publisher's do not, [`Flush`] says when players are to be
-//! woken ([`MergeWindow`]), [`StartRule`] where new ones begin, and [`SourceLimits`] bounds it all.
+//! woken ([`MergeWindow`]), [`StartRule`] where new ones begin, [`StartLimits`] how long they wait for that, and [`SourceLimits`] bounds it all.
 
 mod batch;
 mod frame;
@@ -51,7 +51,7 @@ pub use batch::Batch;
 pub use frame::{Frame, FrameKind, WireFormat};
 pub(crate) use headers::HEADER_ENTRY;
 pub use headers::Headers;
-pub use log::{Cursor, Gap, Next, Place, Source, SourceLimits, SourceStats, Start, StartRule};
+pub use log::{Cursor, Gap, Next, Place, Source, SourceLimits, SourceStats, Start, StartLimits, StartRule};
 pub(crate) use log::{LOG_ENTRY, MIN_SETS};
 pub use merge::{Flush, MergeWindow};
 pub use timeline::{Timeline, Timestamps};

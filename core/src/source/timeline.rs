@@ -269,7 +269,8 @@ impl Timeline {
             FrameKind::Audio => (place(&self.audio), place(&self.video)),
             _ => (place(&self.video), place(&self.audio)),
         };
-        let newer = other.filter(|((_, since), _)| own.is_none_or(|((_, own), _)| *since > own));
+        let newest = self.jump.map(|jump| jump.behind);
+        let newer = other.filter(|((offset, _), _)| own.is_none() || newest == Some(*offset));
         if let Some(((before, _), last)) = newer.or(own) {
             let same = [own, other].into_iter().flatten().filter(|((offset, _), _)| *offset == before);
             let last = same.fold(last, |last, (_, time)| if step(last, time) > 0 { time } else { last });

@@ -413,6 +413,7 @@ impl World {
                 slot.questions.expire(self.now);
             }
             Action::Tell(notice) => slot.questions.tell(&notice),
+            Action::Remark(_) => {}
             Action::Wake(stream) => {
                 for slot in self.slots.iter_mut().flatten().filter(|slot| slot.subscribed.contains(&stream)) {
                     slot.woken = true;

@@ -6,7 +6,7 @@ use anabranch_core::bandwidth::BandwidthConfig;
 use anabranch_core::conn::{Asks, Config, VhostConfig};
 use anabranch_core::hub::Conflict;
 use anabranch_core::policy::{Limits, Rate, Security, Vhost, Vhosts};
-use anabranch_core::source::{MergeWindow, SourceLimits, StartRule, Timestamps};
+use anabranch_core::source::{MergeWindow, SourceLimits, StartLimits, StartRule, Timestamps};
 use anabranch_core::url::DEFAULT_VHOST;
 use arbitrary::Arbitrary;
 
@@ -137,6 +137,10 @@ impl HostSetup {
                 tracks: 2,
             },
             start_rule: if flag(0) { StartRule::NextKeyFrame } else { StartRule::default() },
+            start_limits: StartLimits {
+                wait: Duration::from_millis(u64::from(self.merge_window)),
+                milliseconds: u32::from(self.log_milliseconds),
+            },
             timestamps: if flag(1) { Timestamps::Pass } else { Timestamps::default() },
             reduce_sequence_headers: flag(2),
             merge_window: MergeWindow(Duration::from_millis(u64::from(self.merge_window))),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anabranch_core::conn::{Action, Attachment, Report};
 use anabranch_core::session::Phase;
-use tracing::{Level, debug, enabled, info};
+use tracing::{Level, debug, enabled, info, warn};
 
 use crate::strangers::Strangers;
 
@@ -74,6 +74,7 @@ impl Lines {
                 }
             }
             Action::Detach { role, .. } => debug!(conn = id, "conn {id} is no longer {role}"),
+            Action::Remark(remark) => warn!(conn = id, "conn {id}: {remark}"),
             Action::Subscribe(_) | Action::Unsubscribe(_) | Action::Wake(_) | Action::Ask(_) | Action::Tell(_) => {}
         }
     }

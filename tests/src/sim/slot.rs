@@ -312,6 +312,7 @@ impl Sim {
                     }
                 }
             }
+            Action::Remark(_) => {}
             Action::Ask(ask) => {
                 let Some(reply) = self.outside.reply(&ask) else {
                     self.fail(&format!("connection {index} asks, and nobody is to be asked: {ask:?}"));

@@ -133,6 +133,7 @@ impl Client {
                     self.actions.push("ask".into());
                     self.asked.push(*ask);
                 }
+                Output::Action(Action::Remark(_)) => {}
                 Output::Action(Action::Tell(notice)) => {
                     self.actions.push("tell".into());
                     self.told.push(*notice);

@@ -1,4 +1,5 @@
 mod headers;
+mod keyless;
 mod model;
 
 use std::time::Duration;

@@ -163,6 +163,8 @@ fn show(stream: &StreamSnapshot, sides: &Sides, identity: &Identity) -> Stream {
         fps: stats.map_or(0.0, |stats| stats.video_rate.fps(Window::Seconds30)),
         gop_ms: known.and_then(|stats| stats.key_frame_intervals.last).map(|interval| interval.milliseconds),
         jumps: stats.map_or(0, |stats| stats.jumps),
+        keyless: stream.keyless,
+        keyless_starts: stream.keyless_starts,
         log_bytes: stream.log_bytes,
         held_bytes: stream.held_bytes,
         dropped_frames: sides.dropped,

@@ -248,6 +248,10 @@ pub(super) struct Stream {
     pub(super) gop_ms: Option<u32>,
     /// Timestamps that jumped.
     pub(super) jumps: u64,
+    /// True while its pictures have no key frame to start at: players begin with what there is.
+    pub(super) keyless: bool,
+    /// Players that began so.
+    pub(super) keyless_starts: u64,
     /// Bytes that are held for players to come.
     pub(super) log_bytes: usize,
     /// Bytes of memory that the stream takes: those, what they cost beside, and the headers in force.

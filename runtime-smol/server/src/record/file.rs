@@ -159,12 +159,23 @@ impl<F: Target> FlvFile<F> {
         Ok(begun)
     }
 
-    /// Appends a message as it came.
+    /// Appends a message as it came; without a timestamp at the time of the one before it.
     ///
     /// # Errors
     /// The system's; the file ends behind the last tag that was written whole.
-    pub(super) fn push(&mut self, type_id: u8, timestamp: u32, key_frame: bool, body: &[u8]) -> io::Result<()> {
-        let time = self.note(type_id, timestamp, key_frame, self.length());
+    pub(super) fn push(
+        &mut self,
+        type_id: u8,
+        timestamp: impl Into<Option<u32>>,
+        key_frame: bool,
+        body: &[u8],
+    ) -> io::Result<()> {
+        let position = self.length();
+        let time = match timestamp.into().or(self.clock.last) {
+            Some(timestamp) => self.note(type_id, timestamp, key_frame, position),
+            // Before all that has one.
+            None => 0,
+        };
         // The time on disk wraps as the stream's does. A body too long for FLV is too long for RTMP.
         let wrapped = u32::try_from(time & u64::from(u32::MAX)).unwrap_or_default();
         let _ = tag::write_tag(type_id, wrapped, body, &mut self.pending);

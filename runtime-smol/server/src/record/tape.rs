@@ -19,11 +19,15 @@ use super::settings::RecordSettings;
 const ROOM: u64 = 16 << 20;
 /// How often free space is looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long audio waits for the video of its stream, in milliseconds of the stream, and the most frames that wait.
+/// How long audio waits for the video of its stream, and for its key frame if there is a header, in milliseconds of the
+/// stream, and the most frames that wait.
 const WAIT_FOR_VIDEO: u32 = 2000;
+const WAIT_FOR_KEY_FRAME: u32 = 3000;
 const MOST_WAITING: usize = 1000;
 /// Bytes of frames that wait, of either kind, and one frame more: what the stream has forgotten is held here.
 const MOST_BYTES: usize = 4 << 20;
+/// How long a file that is full waits for a key frame before it ends without one, in milliseconds of the stream.
+const WAIT_TO_SPLIT: u32 = 30_000;
 /// How long before the first key frame audio still belongs to the file, in milliseconds.
 const JUST_BEFORE: u32 = 500;
 /// Video headers without a frame behind them that may wait for a key frame.
@@ -63,6 +67,8 @@ pub(super) struct Tape {
     held: Vec<Frame>,
     /// Audio from before the first file.
     early: Vec<Frame>,
+    /// Time of the last key frame of the publication. Without any its pictures are recorded as they come.
+    last_key: Option<u32>,
     /// How often files of this name begin.
     pace: Arc<Pace>,
     looked: Option<Instant>,
@@ -72,6 +78,8 @@ pub(super) struct Tape {
 #[derive(Debug)]
 struct Open {
     file: FlvFile,
+    /// True once pictures belong into it.
+    pictures: bool,
     path: PathBuf,
     since: Instant,
     /// The length with nothing but headers in it.
@@ -97,6 +105,7 @@ impl Tape {
             open: None,
             held: Vec::new(),
             early: Vec::new(),
+            last_key: None,
             pace,
             looked: None,
             tally,
@@ -109,15 +118,24 @@ impl Tape {
             self.header(frame);
             return;
         }
+        self.headers.note(frame);
         match frame.kind() {
             FrameKind::Video if frame.is_join_point() => self.key_frame(frame),
             FrameKind::Video => {
+                if frame.class().is_coded() {
+                    self.picture(frame);
+                    // In a file that began with sound they would not decode.
+                    if !self.open.as_ref().is_some_and(|open| open.pictures) {
+                        return;
+                    }
+                }
                 // Not behind a key frame: the file has to take them.
                 self.write_held();
                 self.write(frame);
             }
             FrameKind::Audio if self.open.is_some() => {
-                if !self.headers.has_video() && self.is_full(frame) && self.pace.allows(Instant::now()) {
+                let splits = !self.headers.has_video() || self.is_keyless(frame);
+                if splits && self.is_full(frame) && self.pace.allows(Instant::now()) {
                     self.end();
                     self.begin(frame.timestamp());
                 }
@@ -143,13 +161,14 @@ impl Tape {
 
     /// The publisher has gone: what comes after it is another recording.
     pub(super) fn end_of_stream(&mut self) {
-        if self.open.is_none() && !self.early.is_empty() {
-            self.begin_early();
+        if let Some(last) = self.early.last().cloned().filter(|_| self.open.is_none()) {
+            self.begin_early(&last);
         }
         self.end();
         self.headers = Headers::default();
         self.held.clear();
         self.early.clear();
+        self.last_key = None;
     }
 
     fn is_full(&self, frame: &Frame) -> bool {
@@ -174,7 +193,31 @@ impl Tape {
         }
     }
 
+    /// A picture that is no key frame. The stream gives such only behind one, or where none came for too long: then the
+    /// file begins with it, and ends at one.
+    fn picture(&mut self, frame: &Frame) {
+        if !self.is_keyless(frame) {
+            return;
+        }
+        if self.is_full(frame) && self.pace.allows(Instant::now()) {
+            self.end();
+        }
+        if self.open.is_none() {
+            self.begin_early(frame);
+        }
+        if let Some(open) = &mut self.open {
+            open.pictures = true;
+        }
+    }
+
+    /// True if no key frame came, or none for so long that a file that is full does not wait for the next.
+    fn is_keyless(&self, frame: &Frame) -> bool {
+        let since = self.last_key.map(|key| frame.timestamp().wrapping_sub(key));
+        since.is_none_or(|since| (WAIT_TO_SPLIT..=i32::MAX as u32).contains(&since))
+    }
+
     fn key_frame(&mut self, frame: &Frame) {
+        self.last_key = Some(frame.timestamp());
         let now = Instant::now();
         let old = self.open.as_ref().is_some_and(|open| now - open.since >= self.settings.min_duration.0);
         let changed = !self.held.is_empty() && old;
@@ -193,31 +236,30 @@ impl Tape {
             self.begin(early.first().unwrap_or(frame).timestamp());
             early.iter().for_each(|audio| self.write(audio));
         }
+        if let Some(open) = &mut self.open {
+            open.pictures = true;
+        }
         self.write(frame);
     }
 
     /// Audio without a file: a stream without video begins one with it, others wait for a key frame.
     fn early(&mut self, frame: &Frame) {
-        let first = self.early.first().map_or(frame.timestamp(), Frame::timestamp);
-        let many = self.early.len() >= MOST_WAITING || are_many_bytes(&self.early);
-        if self.headers.has_video() && many {
-            self.early.clear();
-        }
-        self.early.push(frame.clone());
-        if self.headers.has_video() {
-            return;
-        }
-        if frame.timestamp().wrapping_sub(first) >= WAIT_FOR_VIDEO || many {
-            self.begin_early();
+        if frame.class().is_coded() {
+            let first = self.early.first().map_or(frame.timestamp(), Frame::timestamp);
+            let many = self.early.len() >= MOST_WAITING || are_many_bytes(&self.early);
+            self.early.push(frame.clone());
+            let wait = if self.headers.has_video() { WAIT_FOR_KEY_FRAME } else { WAIT_FOR_VIDEO };
+            if frame.timestamp().wrapping_sub(first) >= wait || many {
+                self.begin_early(frame);
+            }
         }
     }
 
-    fn begin_early(&mut self) {
+    /// Begins a file with the audio that waits, or with this frame if none does.
+    fn begin_early(&mut self, frame: &Frame) {
         let frames = std::mem::take(&mut self.early);
-        if let Some(first) = frames.first() {
-            self.begin(first.timestamp());
-            frames.iter().for_each(|frame| self.write(frame));
-        }
+        self.begin(frames.first().unwrap_or(frame).timestamp());
+        frames.iter().for_each(|frame| self.write(frame));
     }
 
     /// Headers that were to begin a new file go into the one there is.
@@ -251,7 +293,7 @@ impl Tape {
         }
         let headers: Vec<_> = self.headers.iter().filter(|frame| frame.kind() != FrameKind::Data).cloned().collect();
         for header in headers {
-            self.write_at(&header, timestamp);
+            self.write_at(&header, Some(timestamp));
         }
         if let Some(open) = &mut self.open {
             open.headers_end = open.file.length();
@@ -265,7 +307,10 @@ impl Tape {
         let metadata = self.headers.iter().find(|frame| frame.kind() == FrameKind::Data);
         let metadata = metadata.map(Frame::payload);
         match FlvFile::begin(file, metadata.as_deref()) {
-            Ok(file) => Ok(Open { headers_end: file.length(), file, path, since: Instant::now() }),
+            Ok(file) => {
+                let headers_end = file.length();
+                Ok(Open { headers_end, file, pictures: false, path, since: Instant::now() })
+            }
             Err(error) => {
                 remove(&path);
                 Err(error)
@@ -288,11 +333,12 @@ impl Tape {
         Ok(())
     }
 
+    /// Only coded frames move the file's time: that of headers, data and ends is often void.
     fn write(&mut self, frame: &Frame) {
-        self.write_at(frame, frame.timestamp());
+        self.write_at(frame, frame.class().is_coded().then(|| frame.timestamp()));
     }
 
-    fn write_at(&mut self, frame: &Frame, timestamp: u32) {
+    fn write_at(&mut self, frame: &Frame, timestamp: Option<u32>) {
         let Some(open) = &mut self.open else {
             return;
         };

@@ -4,7 +4,7 @@ use anabranch_core::conn::{Asks, Config, VhostConfig};
 use anabranch_core::hub::Conflict;
 use anabranch_core::policy::{self, Rate, Refer, Security, Vhosts};
 use anabranch_core::session::{SessionConfig, SessionTimeouts};
-use anabranch_core::source::{MergeWindow, SourceLimits, StartRule, Timestamps};
+use anabranch_core::source::{MergeWindow, SourceLimits, StartLimits, StartRule, Timestamps};
 use anabranch_host::LogFilter;
 
 use super::Settings;
@@ -67,6 +67,7 @@ impl VhostSettings {
                 tracks: cache.tracks,
             },
             start_rule: play.start_rule(),
+            start_limits: StartLimits { wait: play.start_wait.0, milliseconds: milliseconds(play.start_age) },
             timestamps: match play.timestamps {
                 TimestampMode::Monotonic => Timestamps::Monotonic,
                 TimestampMode::Pass => Timestamps::Pass,

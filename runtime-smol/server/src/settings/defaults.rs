@@ -43,6 +43,8 @@ default_from_core! {
         start_bytes: Size::UNLIMITED,
         start_time: Time::NEVER,
         start_frames: Most(None),
+        start_wait: Time(core.start_limits.wait),
+        start_age: Time(Duration::from_millis(core.start_limits.milliseconds.into())),
         merge_window: Time(core.merge_window.0),
         timestamps: TimestampMode::Monotonic,
         unpublish_grace: Time(core.unpublish_grace),

@@ -127,6 +127,13 @@ pub(crate) struct Play {
     pub(crate) start_time: Time,
     /// With "newest_key_frame": frames from there to the present, at most.
     pub(crate) start_frames: Most,
+    /// How long a player waits for a key frame while media come; then it begins with what there is: sound, and pictures
+    /// that some decoders make something of. Sound that goes on for so long without pictures is a place to begin, too.
+    #[schemars(extend("x-minimum" = "100ms"))]
+    pub(crate) start_wait: Time,
+    /// How old a key frame may be for a player to begin there, by the stream's time.
+    #[schemars(extend("x-minimum" = "1s"))]
+    pub(crate) start_age: Time,
     /// How long frames may wait to leave together: more saves CPU, less saves latency.
     #[schemars(extend("x-maximum" = "10s"))]
     pub(crate) merge_window: Time,

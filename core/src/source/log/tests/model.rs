@@ -163,7 +163,16 @@ impl Model {
     fn header(&self, kind: FrameKind, position: usize) -> Option<&Frame> {
         let before = &self.frames[self.epoch_start..position];
         let changes = |frame: &Frame| frame.is_header() || frame.class() == FrameClass::SequenceEnd;
-        let index = self.epoch_start + before.iter().rposition(|frame| frame.kind() == kind && changes(frame))?;
+        let mut index = self.epoch_start + before.iter().rposition(|frame| frame.kind() == kind && changes(frame))?;
+        // What has ended is in force again with the next coded frame, up to the one at `position`.
+        let goes_on = |from: usize| {
+            let until = (position + 1).min(self.frames.len());
+            self.frames[from..until].iter().any(|frame| frame.kind() == kind && frame.class().is_coded())
+        };
+        while self.frames[index].class() == FrameClass::SequenceEnd && goes_on(index) {
+            let before = &self.frames[self.epoch_start..index];
+            index = self.epoch_start + before.iter().rposition(|frame| frame.kind() == kind && changes(frame))?;
+        }
         let withdrawn = kind == FrameKind::Data && self.cleared.iter().any(|at| index < *at && *at <= position);
         let header = &self.frames[index];
         (header.class() != FrameClass::SequenceEnd && !withdrawn).then_some(header)

@@ -31,6 +31,8 @@ pub(super) struct Counts {
     pub(super) audio_frames: u64,
     pub(super) video_frames: u64,
     pub(super) key_frames: u64,
+    /// Players that began without one.
+    pub(super) keyless_starts: u64,
     /// To players.
     pub(super) sent_bytes: u64,
     pub(super) sent_frames: u64,
@@ -84,6 +86,7 @@ impl AddAssign for Counts {
         self.audio_frames += other.audio_frames;
         self.video_frames += other.video_frames;
         self.key_frames += other.key_frames;
+        self.keyless_starts += other.keyless_starts;
         self.sent_bytes += other.sent_bytes;
         self.sent_frames += other.sent_frames;
         self.dropped_frames += other.dropped_frames;
@@ -98,6 +101,7 @@ impl Counts {
             audio_frames: self.audio_frames.saturating_sub(earlier.audio_frames),
             video_frames: self.video_frames.saturating_sub(earlier.video_frames),
             key_frames: self.key_frames.saturating_sub(earlier.key_frames),
+            keyless_starts: self.keyless_starts.saturating_sub(earlier.keyless_starts),
             sent_bytes: self.sent_bytes.saturating_sub(earlier.sent_bytes),
             sent_frames: self.sent_frames.saturating_sub(earlier.sent_frames),
             dropped_frames: self.dropped_frames.saturating_sub(earlier.dropped_frames),
@@ -127,6 +131,7 @@ impl Ledger {
                 audio_frames: stats.audio_frames,
                 video_frames: stats.video_frames,
                 key_frames: stats.key_frames,
+                keyless_starts: stream.keyless_starts,
                 ..Counts::default()
             });
             let rate = stats.map_or(0.0, |stats| stats.rate.kbps(Window::Seconds60));

@@ -194,6 +194,9 @@ impl Moment {
         let words = "Video frames published that a player can start at";
         let counts = all().map(|(labels, series)| (labels.as_slice(), series.counts.key_frames));
         writer.counters("anabranch_stream_key_frames", words, counts)?;
+        let words = "Players and recordings that began without a key frame because none came";
+        let counts = all().map(|(labels, series)| (labels.as_slice(), series.counts.keyless_starts));
+        writer.counters("anabranch_stream_keyless_starts", words, counts)?;
         let words = "Bytes sent to the stream's players, handshakes included";
         let counts = all().map(|(labels, series)| (labels.as_slice(), series.counts.sent_bytes));
         writer.counters("anabranch_stream_sent_bytes", words, counts)?;

@@ -1,0 +1,135 @@
+//! Where players begin that have no key frame to start at.
+
+use super::*;
+
+/// Pushes a picture and sound each 40 ms, `from` and `to` in milliseconds.
+fn run(source: &mut Source, start: Instant, from: u32, to: u32, picture: impl Fn(u32) -> Option<Frame>) {
+    for time in (from..to).step_by(40) {
+        let now = at(start, time.into());
+        if let Some(picture) = picture(time) {
+            source.push(now, picture);
+        }
+        source.push(now, audio(time, (time / 40) as u8));
+    }
+}
+
+fn first(source: &Source, cursor: &mut Cursor) -> Option<u32> {
+    match source.next(cursor) {
+        Next::Start(start) => Some(start.timestamp),
+        _ => None,
+    }
+}
+
+#[test]
+fn without_any_key_frame_players_begin_after_a_wait_with_all_that_came_meanwhile() {
+    let mut source = Source::new(SourceLimits::default());
+    let mut waited = source.join();
+    source.begin();
+    let start = any_instant();
+    push_all(&mut source, start, [video_header(0, 1), audio_header(0, 1)]);
+    run(&mut source, start, 0, 3_000, |time| Some(inter(time, 1)));
+    assert_eq!(first(&source, &mut waited), None);
+    assert!(!source.is_keyless());
+    run(&mut source, start, 3_000, 3_040, |time| Some(inter(time, 1)));
+    assert!(source.is_keyless());
+    let Next::Start(began) = source.next(&mut waited) else { panic!("it has waited long enough") };
+    assert!(began.keyless && began.timestamp == 0 && began.headers.iter().count() == 2, "{began:?}");
+    let all = read(&source, &mut waited);
+    assert_eq!(all.len(), 2 * 76, "pictures and sound from the beginning");
+    // Who comes now begins at once, near the present, pictures too.
+    run(&mut source, start, 3_040, 60_000, |time| Some(inter(time, 1)));
+    let mut late = source.join();
+    let began = first(&source, &mut late).expect("at once");
+    assert!((58_900..60_000).contains(&began), "{began}");
+    assert!(read(&source, &mut late).iter().any(|word| word.starts_with("v1")));
+    // With a key frame all is as ever.
+    run(&mut source, start, 60_000, 60_080, |time| Some(key(time, 2)));
+    assert!(!source.is_keyless());
+    let mut last = source.join();
+    assert_eq!(first(&source, &mut last), Some(60_040));
+}
+
+#[test]
+fn after_as_many_frames_as_the_log_holds_players_still_begin() {
+    let (mut source, start) = live(SourceLimits { frames: 500, ..SourceLimits::default() });
+    push_all(&mut source, start, [video_header(0, 1), audio_header(0, 1), key(0, 1)]);
+    run(&mut source, start, 40, 40_000, |time| Some(inter(time, 1)));
+    let mut late = source.join();
+    let began = first(&source, &mut late).expect("the only key frame is gone");
+    assert!(began > 38_000, "{began}");
+}
+
+#[test]
+fn sound_that_goes_on_without_pictures_is_heard_in_the_present() {
+    let (mut source, start) = live(SourceLimits::default());
+    push_all(&mut source, start, [video_header(0, 1), audio_header(0, 1), key(0, 1)]);
+    let mut there = source.join();
+    assert_eq!(first(&source, &mut there), Some(0));
+    run(&mut source, start, 40, 3_000, |time| Some(inter(time, 1)));
+    run(&mut source, start, 3_000, 5_000, |_| None);
+    assert_eq!(first(&source, &mut source.join()), Some(0), "a pause is no end");
+    run(&mut source, start, 5_000, 300_000, |_| None);
+    let mut late = source.join();
+    let Next::Start(began) = source.next(&mut late) else { panic!("it begins at once") };
+    assert_eq!((began.timestamp, began.keyless, began.headers.iter().count()), (299_960, false, 2));
+    // Pictures that come back wait for a key frame, but not for ever.
+    read(&source, &mut late);
+    run(&mut source, start, 300_000, 302_960, |time| Some(inter(time, 1)));
+    assert!(read(&source, &mut late).iter().all(|word| word.starts_with('a')));
+    run(&mut source, start, 302_960, 304_000, |time| Some(inter(time, 1)));
+    assert!(read(&source, &mut late).iter().any(|word| word.starts_with("v1")));
+}
+
+#[test]
+fn pictures_that_are_far_apart_have_not_ended() {
+    let (mut source, start) = live(SourceLimits::default());
+    push_all(&mut source, start, [video_header(0, 1), audio_header(0, 1), key(0, 1)]);
+    run(&mut source, start, 40, 25_000, |time| match time {
+        5_000 => Some(key(time, 2)),
+        _ => (time % 5_000 == 0).then(|| inter(time, 1)),
+    });
+    assert_eq!(first(&source, &mut source.join()), Some(5_000));
+}
+
+#[test]
+fn a_key_frame_that_is_too_old_is_not_started_at() {
+    let (mut source, start) = live(SourceLimits::default());
+    push_all(&mut source, start, [video_header(0, 1), audio_header(0, 1), key(0, 1)]);
+    run(&mut source, start, 40, 60_000, |time| Some(inter(time, 1)));
+    assert_eq!(first(&source, &mut source.join()), Some(0));
+    run(&mut source, start, 60_000, 64_000, |time| Some(inter(time, 1)));
+    let began = first(&source, &mut source.join()).expect("at once");
+    assert!(began > 62_000, "{began}");
+}
+
+#[test]
+fn whoever_waits_for_the_next_key_frame_gets_the_newest_when_none_comes() {
+    let (source, start) = live(SourceLimits::default());
+    let mut source = source.with_start_rule(StartRule::NextKeyFrame);
+    push_all(&mut source, start, [video_header(0, 1), audio_header(0, 1), key(0, 1)]);
+    run(&mut source, start, 40, 1_000, |time| Some(inter(time, 1)));
+    let mut waits = source.join();
+    run(&mut source, start, 1_000, 3_800, |time| Some(inter(time, 1)));
+    assert_eq!(first(&source, &mut waits), None);
+    run(&mut source, start, 3_800, 4_100, |time| Some(inter(time, 1)));
+    assert_eq!(first(&source, &mut waits), Some(0));
+}
+
+#[test]
+fn the_batch_of_a_player_without_a_key_frame_is_made_when_it_may_have_pictures() {
+    let mut source = Source::new(SourceLimits::default());
+    source.begin();
+    let start = any_instant();
+    let mut early = source.join();
+    push_all(&mut source, start, [audio(0, 1)]);
+    read(&source, &mut early);
+    run(&mut source, start, 40, 3_040, |time| Some(inter(time, 1)));
+    read(&source, &mut early);
+    let place = early.place().expect("it has begun");
+    source.push(at(start, 3_040), inter(3_040, 1));
+    assert!(source.batch(&place, 1 << 20).is_none_or(|batch| !batch.follows(&place)), "it has seen no key frame");
+    assert_eq!(read(&source, &mut early), ["v1@3040"]);
+    let place = early.place().expect("it has begun");
+    source.push(at(start, 3_080), inter(3_080, 1));
+    assert!(source.batch(&place, 1 << 20).is_some_and(|batch| batch.follows(&place)));
+}
