@@ -95,6 +95,11 @@ impl Questions {
         })
     }
 
+    /// True if the time of the last question is over: it is looked at twice before silence is a verdict.
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        self.asked.last().is_some_and(|question| question.ask.deadline <= now)
+    }
+
     /// True while a server upstream is asked.
     pub(super) fn traverses(&self) -> bool {
         self.open().any(|question| matches!(question.ask.subject, Subject::Traverse(_)))
