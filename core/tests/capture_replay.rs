@@ -15,7 +15,7 @@ use anabranch_core::conn::{Action, Asks, Config, Conn, Output, Server, Verdict, 
 use anabranch_core::hub::Conflict;
 use anabranch_core::message::MessageType;
 use anabranch_core::policy::{Limits, Vhost, Vhosts};
-use anabranch_core::session::CloseReason;
+use anabranch_core::session::{CloseReason, TlsFault};
 use bytes::Buf;
 use client::Client;
 use proptest::prelude::*;
@@ -229,6 +229,22 @@ fn publisher_and_player_go_the_same_way_again() {
         "closed: connection lost: reset (peer_lost) in phase playing",
     ] {
         assert!(text.contains(words), "{words} is not in\n{text}");
+    }
+}
+
+#[test]
+fn what_was_wrong_with_tls_is_known_again() {
+    let config = Config::default();
+    let faults = [TlsFault::Broken, TlsFault::BeginningTooLong, TlsFault::WithoutContent, TlsFault::TooManyBegin];
+    for reason in faults.map(|fault| CloseReason::Tls(fault, "these words".into())) {
+        let (server, now) = (Server::new(config.clone(), [3; 32]), any_instant());
+        let (mut client, tape) = captured_client(&server, now);
+        client.conn.handle_disconnect(now, reason.clone());
+        client.serve(now);
+        same(&tape, &config);
+        let text = timeline(&tape, &config, false);
+        let line = format!("closed: {reason} ({}) in phase connect", reason.name());
+        assert!(text.contains(&line), "{line} is not in\n{text}");
     }
 }
 

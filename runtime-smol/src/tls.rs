@@ -4,11 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
+use anabranch_core::session::TlsFault;
 use anabranch_host::Carrier;
 use mio::net::TcpStream;
 use rustls::{ServerConfig, ServerConnection};
 
-use self::refused::Hello;
+pub(crate) use self::refused::reason;
+use self::refused::{Hello, refusal};
 use crate::openings::{Done, Opening, Openings};
 use crate::preface::Preface;
 use crate::transport::Written;
@@ -249,7 +251,7 @@ impl Encrypted {
                 Err(_) => {}
             }
             if self.spent > WITHOUT_CONTENT {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "TLS: records without content"));
+                return Err(refusal(TlsFault::WithoutContent, "records without content"));
             }
             if input >= TURN || (input > 0 && began.elapsed() >= LOOK) {
                 self.more = true;
@@ -280,7 +282,7 @@ impl Encrypted {
     /// Has what came at the beginning computed elsewhere.
     fn send_away(&mut self, client: IpAddr, openings: &Openings) -> io::Result<()> {
         if self.spent > BEGINNING {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "TLS: it takes too much to begin"));
+            return Err(refusal(TlsFault::BeginningTooLong, "the client takes too much to begin"));
         }
         if let Place::Here(connection) = std::mem::replace(&mut self.at, Place::Gone) {
             self.at = Place::Away(openings.compute(client, connection));
@@ -298,7 +300,7 @@ impl Encrypted {
         };
         let Done::Computed(mut connection, result) = done else {
             self.at = Place::Gone;
-            return Err(io::Error::other("TLS: too many begin at the same time"));
+            return Err(refusal(TlsFault::TooManyBegin, "too many begin at the same time"));
         };
         if !connection.is_handshaking() {
             self.spent = 0;

@@ -166,5 +166,9 @@ impl Transport {
 
 /// What a broken connection means.
 pub(crate) fn lost(error: &io::Error) -> CloseReason {
+    #[cfg(feature = "tls")]
+    if let Some(reason) = crate::tls::reason(error) {
+        return reason;
+    }
     CloseReason::PeerLost(error.to_string())
 }

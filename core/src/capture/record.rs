@@ -8,7 +8,7 @@ use crate::conn::Verdict;
 use crate::hub::Pulled;
 use crate::message::{Message, MessageType};
 use crate::policy::{Action, Refusal};
-use crate::session::{CloseReason, Outbound, Rejection};
+use crate::session::{CloseReason, Outbound, Rejection, TlsFault};
 use crate::source::{Frame, FrameKind, Gap, WireFormat};
 
 /// What a connection was made of.
@@ -85,7 +85,10 @@ impl Reason {
             "memory_short" => CloseReason::MemoryShort,
             "taken_over" => CloseReason::TakenOver,
             "draining" => CloseReason::Refused(Refusal::Draining),
-            _ => self.refusal().map_or(CloseReason::Closed("closed from outside"), CloseReason::Refused),
+            name => match TlsFault::named(name) {
+                Some(fault) => CloseReason::Tls(fault, self.words.clone()),
+                None => self.refusal().map_or(CloseReason::Closed("closed from outside"), CloseReason::Refused),
+            },
         }
     }
 
@@ -101,7 +104,7 @@ impl Reason {
     fn put(reason: &CloseReason, out: &mut Vec<u8>) {
         out.text(reason.name());
         match reason {
-            CloseReason::PeerLost(words) => out.text(words),
+            CloseReason::PeerLost(words) | CloseReason::Tls(_, words) => out.text(words),
             other => out.text(&other.to_string()),
         }
     }

@@ -320,6 +320,8 @@ pub enum CloseReason {
     PeerClosed,
     /// The connection broke: reset, unreachable, the system's own words.
     PeerLost(String),
+    /// What came before TLS was taken off it was not as it has to be; in the words of what takes it off.
+    Tls(TlsFault, String),
     /// The peer broke the protocol.
     Protocol(Error),
     /// The peer took too long.
@@ -361,12 +363,44 @@ pub enum TimeoutKind {
     WaitForStream,
 }
 
+/// What is wrong with a connection in TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsFault {
+    /// Its handshake failed, or a record is damaged.
+    Broken,
+    /// Its client sent more to begin with than clients have to send.
+    BeginningTooLong,
+    /// Its records bring too little content for what they cost.
+    WithoutContent,
+    /// Too many others began at the same time.
+    TooManyBegin,
+}
+
+impl TlsFault {
+    const ALL: [Self; 4] = [Self::Broken, Self::BeginningTooLong, Self::WithoutContent, Self::TooManyBegin];
+
+    fn name(self) -> &'static str {
+        match self {
+            TlsFault::Broken => "tls_error",
+            TlsFault::BeginningTooLong => "tls_beginning_too_long",
+            TlsFault::WithoutContent => "tls_without_content",
+            TlsFault::TooManyBegin => "tls_too_many_begin",
+        }
+    }
+
+    /// The one whose [`CloseReason::name`] this is.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|fault| fault.name() == name)
+    }
+}
+
 impl CloseReason {
     /// A name that does not change, for logs and metrics.
     pub fn name(&self) -> &'static str {
         match self {
             CloseReason::PeerClosed => "peer_closed",
             CloseReason::PeerLost(_) => "peer_lost",
+            CloseReason::Tls(fault, _) => fault.name(),
             CloseReason::Protocol(error) => error.name(),
             CloseReason::Timeout(TimeoutKind::Connect) => "connect_timeout",
             CloseReason::Timeout(TimeoutKind::Identify) => "identify_timeout",
@@ -392,6 +426,7 @@ impl fmt::Display for CloseReason {
         match self {
             CloseReason::PeerClosed => f.write_str("closed by the peer"),
             CloseReason::PeerLost(words) => write!(f, "connection lost: {words}"),
+            CloseReason::Tls(_, words) => write!(f, "TLS: {words}"),
             CloseReason::Protocol(error) => write!(f, "protocol error: {error}"),
             CloseReason::Timeout(kind) => f.write_str(match kind {
                 TimeoutKind::Connect => "no connect in time",

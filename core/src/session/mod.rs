@@ -63,7 +63,7 @@ use std::time::{Duration, Instant};
 pub use config::{SessionConfig, SessionLimits, SessionTimeouts};
 pub use event::{
     Close, CloseReason, ConnectRequest, Error, Event, Output, Phase, PlayRequest, PublishRequest, Rejection,
-    TimeoutKind, Track, Wait,
+    TimeoutKind, TlsFault, Track, Wait,
 };
 pub use identify::ClientKind;
 pub use outbound::Outbound;

@@ -1,12 +1,39 @@
 //! Why a TLS handshake failed, in words for the log.
 
 use std::borrow::Cow;
-use std::io;
+use std::{error, fmt, io};
 
+use anabranch_core::session::{CloseReason, TlsFault};
 use rustls::{AlertDescription, Error, PeerIncompatible};
 
 /// Where the version stands in a ClientHello: behind the record's head, and type and length of the message.
 const VERSION: std::ops::Range<usize> = 9..11;
+
+/// What is wrong, inside an [`io::Error`].
+#[derive(Debug)]
+struct Refusal {
+    fault: TlsFault,
+    words: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TLS: {}", self.words)
+    }
+}
+
+impl error::Error for Refusal {}
+
+/// The error for whoever reads.
+pub(super) fn refusal(fault: TlsFault, words: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, Refusal { fault, words: words.into() })
+}
+
+/// Why a connection ends with this error, if TLS is the reason.
+pub(crate) fn reason(error: &io::Error) -> Option<CloseReason> {
+    let refusal: &Refusal = error.get_ref()?.downcast_ref()?;
+    Some(CloseReason::Tls(refusal.fault, refusal.words.clone()))
+}
 
 /// What the first bytes of a connection tell of its client.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,7 +60,7 @@ impl Hello {
 
     /// The error for whoever reads.
     pub(super) fn refused(self, error: &Error) -> io::Error {
-        io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {}", self.words(error)))
+        refusal(TlsFault::Broken, self.words(error).into_owned())
     }
 
     fn words(self, error: &Error) -> Cow<'static, str> {

@@ -148,6 +148,10 @@ fn reasons_have_names_that_stay_and_words() {
     let reasons = [
         (CloseReason::PeerClosed, "peer_closed", "closed by the peer"),
         (CloseReason::PeerLost("reset".into()), "peer_lost", "connection lost: reset"),
+        (CloseReason::Tls(TlsFault::Broken, "no version".into()), "tls_error", "TLS: no version"),
+        (CloseReason::Tls(TlsFault::BeginningTooLong, "too long".into()), "tls_beginning_too_long", "TLS: too long"),
+        (CloseReason::Tls(TlsFault::WithoutContent, "empty".into()), "tls_without_content", "TLS: empty"),
+        (CloseReason::Tls(TlsFault::TooManyBegin, "too many".into()), "tls_too_many_begin", "TLS: too many"),
         (
             protocol(Error::Preface(crate::preface::PrefaceError::TooLong { length: 9 })),
             "proxy_header_error",
