@@ -1,7 +1,5 @@
-use super::timers::Timer;
 use super::{Error, Event, Session, Stage};
 use crate::command::Command;
-use crate::flow::Patience;
 use crate::message::data::{self, DataLimits, PublisherData};
 use crate::message::{Control, Message, MessageType, Payload, UserControl};
 
@@ -130,7 +128,7 @@ impl Session {
         let stream_id = self.streams.publishing(stream_id)?;
         if self.last_message.replace(self.now).is_none() {
             // No longer the first one's.
-            self.timers.limit(Timer::Publish, Patience::new(self.now, self.config.timeouts.next_message));
+            self.limit_silence(self.config.timeouts.next_message);
         }
         Some(stream_id)
     }

@@ -744,20 +744,26 @@ impl Session {
 
     /// A stream began to publish or play, or stopped: keeps the timers in step.
     fn activity_changed(&mut self) {
-        let timeouts = &self.config.timeouts;
+        let (identify, first_message) = (self.config.timeouts.identify, self.config.timeouts.first_message);
         if self.streams.any_active() {
             self.timers.clear(Timer::Setup);
         } else if !self.is_closing() {
-            self.timers.limit(Timer::Setup, Patience::new(self.now, timeouts.identify));
+            self.timers.limit(Timer::Setup, Patience::new(self.now, identify));
         }
         if self.streams.any_publishing() {
             if !self.timers.is_set(Timer::Publish) {
                 self.last_message = None;
-                self.timers.limit(Timer::Publish, Patience::new(self.now, timeouts.first_message));
+                self.limit_silence(first_message);
             }
         } else {
             self.timers.clear(Timer::Publish);
         }
+    }
+
+    /// The publisher may be silent for so long from now on. Times without reading before this one do not count.
+    fn limit_silence(&mut self, time: Duration) {
+        self.deaf = false;
+        self.timers.limit(Timer::Publish, Patience::new(self.now, time));
     }
 
     fn push_event(&mut self, event: Event) {

@@ -117,6 +117,23 @@ fn a_publisher_nobody_listens_to_is_not_silent() {
 }
 
 #[test]
+fn what_was_not_heard_before_it_published_is_no_excuse_for_its_silence() {
+    let mut link = Link::publishing(SessionConfig::default());
+    link.send(&peer::command("closeStream", 0.0, 1, &[]));
+    assert_eq!(link.events().len(), 1);
+    link.send(&peer::publish(1, "again"));
+    let Event::Publish(request) = link.event() else { panic!("a question") };
+    assert!(!link.wait().read, "nothing is read while it is open");
+    link.session.accept(request);
+    link.send(&peer::video(0, &peer::key_frame(1)));
+    assert_eq!(link.events().len(), 1);
+    link.pass(9 * SECOND);
+    assert_eq!(link.closed(), None);
+    link.pass(SECOND);
+    assert_eq!(link.closed().map(|close| close.reason), Some(timeout(TimeoutKind::NextMessage)));
+}
+
+#[test]
 fn the_first_message_sets_the_time_for_the_next() {
     let mut link = Link::publishing(SessionConfig::default());
     link.pass(15 * SECOND);
