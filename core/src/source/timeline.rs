@@ -117,6 +117,10 @@ impl Last {
 }
 
 impl Timeline {
+    /// How far time may step back within a medium at the most, in milliseconds: where it had stepped as far ahead before, or
+    /// around a jump.
+    pub const FURTHEST_BACK: u32 = MAX_REORDER as u32;
+
     /// A stream without a past.
     pub fn new(mode: Timestamps) -> Self {
         Timeline {

@@ -12,7 +12,7 @@ use anabranch_core::command::Command;
 use anabranch_core::conn::{Conn, Report};
 use anabranch_core::message::{Control, Message, MessageType};
 use anabranch_core::session::Phase;
-use anabranch_core::source::{Frame, FrameKind, WireFormat};
+use anabranch_core::source::{Frame, FrameKind, Timeline, WireFormat};
 use bytes::Buf;
 
 use super::archive::{Archive, Number, client_of};
@@ -25,7 +25,7 @@ const WINDOW: u32 = 5000;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Promise {
     pub(super) high_water: usize,
-    /// Whether timestamps rise.
+    /// Whether timestamps rise, but for frames that come out of order.
     pub(super) rising: bool,
 }
 
@@ -64,8 +64,10 @@ struct Play {
     over: HashSet<u32>,
     /// The last sequence headers of video and audio.
     headers: [Option<Number>; 2],
-    /// The last timestamps of video and audio.
+    /// The furthest timestamps of video and audio.
     times: [Option<u32>; 2],
+    /// The furthest timestamp of those that published before.
+    floor: Option<u32>,
 }
 
 impl Viewer {
@@ -187,10 +189,17 @@ impl Viewer {
         self.last_frame_end = end;
 
         let time = message.timestamp;
-        if let Some(before) = play.times[medium].replace(time)
+        let back_from = |before: u32| before.wrapping_sub(time) as i32;
+        let furthest = play.times[medium];
+        let is_furthest = furthest.is_none_or(|furthest| back_from(furthest) <= 0);
+        if let Some(furthest) = furthest
             && self.promise.rising
         {
-            assert!(time.wrapping_sub(before) as i32 >= 0, "time {time} after {before}: {message:?}");
+            let most = Timeline::FURTHEST_BACK as i32;
+            assert!(back_from(furthest) <= most, "time {time} after {furthest}: {message:?}");
+        }
+        if is_furthest {
+            play.times[medium] = Some(time);
         }
 
         let Some((number, false)) = number else {
@@ -199,6 +208,12 @@ impl Viewer {
         let facts = archive.frames.get(&number).expect("it was published");
         if play.publisher.replace(number.client()).is_some_and(|before| before != number.client()) {
             play.over.extend(play.last.keys().filter(|stretch| client_of(**stretch) != number.client()));
+            play.floor = furthest;
+        }
+        if let Some(floor) = play.floor
+            && self.promise.rising
+        {
+            assert!(back_from(floor) <= 0, "time {time} of a publisher whose predecessor ended at {floor}: {number:?}");
         }
         assert!(!play.over.contains(&number.stretch), "{number:?} of a publisher whose place another took");
         if let Some(before) = play.last.insert(number.stretch, number.index) {

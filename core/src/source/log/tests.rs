@@ -356,8 +356,10 @@ fn the_timeline_of_a_later_publisher_goes_on_where_the_earlier_ended() {
     // 3 s later, from a clock of its own.
     assert_eq!(second.map(at(now, 3000), FrameKind::Video, true, 70), 8000);
     assert_eq!(second.map(at(now, 3040), FrameKind::Video, true, 110), 8040);
-    // At once, and across the wrap.
-    source.push(at(now, 9000), key(u32::MAX, 2));
+    // At once, and across the wrap, to which a day or two have led.
+    for time in [0x4000_0000, 0xa000_0000, u32::MAX] {
+        source.push(at(now, 9000), key(time, 2));
+    }
     let mut third = source.begin();
     assert_eq!(third.map(at(now, 9000), FrameKind::Video, true, 0), 0);
 }
@@ -628,4 +630,14 @@ fn a_batch_is_what_next_would_bring_and_nothing_out_of_the_ordinary() {
     source.begin();
     push_all(&mut source, now, [key(0, 1)]);
     assert!(source.batch(&place, 1 << 20).is_none(), "another has come");
+}
+
+#[test]
+fn the_next_publisher_goes_on_behind_the_medium_that_was_furthest() {
+    let (mut source, start) = live(SourceLimits::default());
+    push_all(&mut source, start, [key(14_000, 1), audio(10_000, 1)]);
+    let mut next = source.begin();
+    assert_eq!(next.map(at(start, 1_000), FrameKind::Video, true, 7), 14_001);
+    source.push(at(start, 1_000), key(14_001, 2));
+    assert_eq!(source.begin().map(at(start, 6_000), FrameKind::Audio, true, 7), 19_001, "in real time");
 }

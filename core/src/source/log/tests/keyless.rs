@@ -133,3 +133,38 @@ fn the_batch_of_a_player_without_a_key_frame_is_made_when_it_may_have_pictures()
     source.push(at(start, 3_080), inter(3_080, 1));
     assert!(source.batch(&place, 1 << 20).is_some_and(|batch| batch.follows(&place)));
 }
+
+#[test]
+fn a_stream_without_key_frames_gives_its_past_and_keeps_where_players_begin() {
+    let mut source = Source::new(SourceLimits::default());
+    source.begin();
+    let start = any_instant();
+    push_all(&mut source, start, [video_header(0, 1), audio_header(0, 1)]);
+    run(&mut source, start, 0, 9_000, |time| Some(inter(time, 1)));
+    let mut behind = source.join();
+    assert!(first(&source, &mut behind).is_some());
+    let before = source.held_bytes();
+    source.give_past();
+    assert!(source.held_bytes() < before / 4, "{} of {before}", source.held_bytes());
+    let mut late = source.join();
+    let Next::Start(began) = source.next(&mut late) else { panic!("it begins at once") };
+    assert!(began.timestamp >= 7_900 && began.headers.iter().count() == 2, "{began:?}");
+    assert!(read(&source, &mut late).len() > 2, "what is newest is there");
+    // The same if the past is not kept at all.
+    source.keep_past(false);
+    run(&mut source, start, 9_000, 20_000, |time| Some(inter(time, 1)));
+    assert!((2..=2 * 26).contains(&source.log_frames()), "{}", source.log_frames());
+    assert!(first(&source, &mut source.join()).is_some_and(|began| began >= 18_900));
+}
+
+#[test]
+fn before_the_wait_is_over_the_past_of_a_stream_without_a_start_can_be_given() {
+    let mut source = Source::new(SourceLimits::default());
+    source.begin();
+    let start = any_instant();
+    let mut waits = source.join();
+    run(&mut source, start, 0, 2_520, |time| Some(inter(time, 1)));
+    source.give_past();
+    run(&mut source, start, 2_520, 3_200, |time| Some(inter(time, 1)));
+    assert_eq!(first(&source, &mut waits), Some(2_000));
+}
