@@ -1,5 +1,7 @@
 use std::collections::HashSet;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,8 +11,11 @@ use std::time::{Duration, Instant};
 
 use anabranch_tests::clients::{PATIENCE, Runtime, Server, wait_for};
 use anabranch_tests::conformance::{Client, Site, Wire, assert_healthy};
+use rustls::RootCertStore;
+use serde_json::Value;
 
 use crate::attacks::Case;
+use crate::certificates;
 use crate::held::Held;
 use crate::log::{self, Closed};
 use crate::neighbours::{Heard, Neighbours};
@@ -33,6 +38,10 @@ pub(crate) struct Arena {
     pub(crate) site: Site,
     /// How many attackers there are.
     pub(crate) attackers: usize,
+    /// The certificates that the server may have.
+    pub(crate) roots: RootCertStore,
+    /// Where a server with settings is asked about itself.
+    api: Option<SocketAddr>,
     server: Mutex<Server>,
     process: u32,
     neighbours: Neighbours,
@@ -52,33 +61,55 @@ pub(crate) struct Row {
     grown: usize,
     bound: usize,
     left: isize,
+    after: After,
     heard: Heard,
 }
 
+/// What is left of the attackers when they have gone.
+#[derive(Debug, Clone, Copy, Default)]
+struct After {
+    /// Until nothing was left, or less than before.
+    time: Duration,
+    threads: isize,
+    files: isize,
+    connections: isize,
+    /// Where it can be asked.
+    streams: Option<isize>,
+}
+
 impl Row {
+    pub(crate) fn after(&self) -> String {
+        let After { time, threads, files, connections, streams } = self.after;
+        let streams = streams.map_or("-".to_owned(), |streams| streams.to_string());
+        format!("{threads}, {files}, {connections}, {streams} after {:.1} s", time.as_secs_f64())
+    }
+
     pub(crate) fn memory(&self) -> String {
         let mib = |bytes: f64| bytes / f64::from(1 << 20);
         format!("{:.1} / {} / {:+.1} MiB", mib(self.grown as f64), self.bound >> 20, mib(self.left as f64))
     }
 
     pub(crate) fn neighbours(&self) -> String {
-        let Heard { frames, lost, longest_pause } = self.heard;
-        format!("{frames}, {lost}, {} ms", longest_pause.as_millis())
+        let Heard { frames, lost, longest_pause, late } = self.heard;
+        format!("{frames}, {lost}, {} ms, {} ms", longest_pause.as_millis(), late.as_millis())
     }
 }
 
 /// Runs one case; what is not as it should be panics.
 pub(crate) fn run(runtime: Runtime, case: &Case, all: bool) -> Row {
     let folder = folder();
+    let roots = certificates::write(&folder);
     let file = folder.join("anabranch.toml");
     let file = file.to_str().expect("UTF-8");
     let files = folder.join("files");
     let mut arguments = case.arguments.to_vec();
     if let Some(settings) = case.settings {
-        fs::write(file, settings.replace("FOLDER", &format!("{files:?}"))).expect("a configuration file");
+        let settings = settings.replace("FOLDER", &format!("{files:?}")).replace("KEYS", &folder.display().to_string());
+        fs::write(file, format!("[api]\nlisten = '127.0.0.1:0'\n{settings}")).expect("a configuration file");
         arguments.extend(["--config", file]);
     }
-    let server = Server::start(runtime, &arguments);
+    let server = Server::start_with_files(runtime, &arguments, case.files);
+    let api = case.settings.map(|_| api_of(&server));
     let site = Site::at(server.address(), "site");
     let process = server.process.id();
     let neighbours = Neighbours::start(&site);
@@ -87,10 +118,13 @@ pub(crate) fn run(runtime: Runtime, case: &Case, all: bool) -> Row {
     assert_eq!(healthy.len(), Neighbours::CONNECTIONS, "{opened:?}");
     let attackers = case.attackers(runtime, all);
     let before = Held::by(process);
-    let arena = Arena { site, attackers, server: Mutex::new(server), process, neighbours, before, healthy, files };
+    let server = Mutex::new(server);
+    let arena = Arena { site, attackers, roots, api, server, process, neighbours, before, healthy, files };
 
+    arena.neighbours.attend(true);
     (case.attack)(&arena);
-    arena.wait_gone();
+    arena.neighbours.attend(false);
+    let left = arena.wait_nothing_left();
     let after = arena.wait_given_back();
     let closed = arena.closed();
     let row = Row {
@@ -99,6 +133,7 @@ pub(crate) fn run(runtime: Runtime, case: &Case, all: bool) -> Row {
         grown: after.peak.saturating_sub(before.resident),
         bound: case.bound(runtime, attackers),
         left: after.resident as isize - before.resident as isize,
+        after: left,
         heard: Heard::default(),
     };
     assert!(row.grown <= row.bound, "{} grew: {}; {}", short(runtime), row.memory(), row.ended);
@@ -112,6 +147,14 @@ pub(crate) fn run(runtime: Runtime, case: &Case, all: bool) -> Row {
     server.stop();
     let _ = fs::remove_dir_all(folder);
     row
+}
+
+/// Where the server says that it is asked about itself.
+fn api_of(server: &Server) -> SocketAddr {
+    let place = |line: &str| line.split_once("http://")?.1.strip_suffix("/api/v1")?.parse().ok();
+    wait_for("the API's address", PATIENCE, || {
+        server.process.lines_with("  API ").iter().find_map(|line| place(&line.text))
+    })
 }
 
 /// An empty folder that no other case has.
@@ -217,10 +260,7 @@ impl Arena {
             held = self.held();
         }
         assert!(is_gone(&held), "{held:?} when the attackers had gone, and before them {:?}", self.before);
-        wait_for("a line for each closed connection", PATIENCE, || {
-            let opened = self.lines_with(" opened from ").len() - self.healthy.len();
-            (self.closed().len() == opened).then_some(())
-        });
+        wait_for("a line for each closed connection", PATIENCE, || (self.open() == 0).then_some(()));
     }
 
     /// What is held once memory of the attackers has been given back, or after as long as that may take.
@@ -239,6 +279,47 @@ impl Arena {
     pub(crate) fn assert_neighbours_can_be_joined(&self) {
         let mut player = Client::player(&self.site, &self.site.named("neighbours"));
         player.hear_until("video");
+    }
+
+    /// Waits until nothing is left of the attackers; what there is then, against what was before they came.
+    fn wait_nothing_left(&self) -> After {
+        let start = Instant::now();
+        self.wait_gone();
+        let mut after = After { connections: self.open(), ..After::default() };
+        if self.api.is_some() {
+            let total = |path: &str| self.ask(path)["total"].as_i64().expect("a number") as isize;
+            let (connections, streams) = wait_for("an API that shows the neighbours alone", PATIENCE, || {
+                let clients = total("/api/v1/clients?count=0") - self.healthy.len() as isize;
+                let streams = total("/api/v1/streams?count=0") - 1;
+                (clients == 0 && streams == 0).then_some((clients, streams))
+            });
+            after = After { connections, streams: Some(streams), ..after };
+            // Of the questions themselves nothing is left either.
+            self.wait_gone();
+        }
+        let held = self.held();
+        let threads = held.threads as isize - self.before.threads as isize;
+        let files = held.files as isize - self.before.files as isize;
+        After { time: start.elapsed(), threads, files, ..after }
+    }
+
+    /// Connections of attackers that are open, by the log.
+    fn open(&self) -> isize {
+        (self.lines_with(" opened from ").len() - self.healthy.len()) as isize - self.closed().len() as isize
+    }
+
+    /// What the API says at this path.
+    pub(crate) fn ask(&self, path: &str) -> Value {
+        let api = self.api.expect("a case with settings");
+        let mut socket = TcpStream::connect(api).expect("the API listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+        let question = format!("GET {path} HTTP/1.1\r\nHost: {api}\r\nConnection: close\r\n\r\n");
+        socket.write_all(question.as_bytes()).expect("the API takes it");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("the API answers");
+        let body = answer.strip_prefix("HTTP/1.1 200 ").and_then(|rest| Some(rest.split_once("\r\n\r\n")?.1));
+        let body = body.unwrap_or_else(|| panic!("{path}: {answer}"));
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{path}: {error}: {answer}"))
     }
 
     /// How the attackers' connections ended.

@@ -8,6 +8,7 @@
 
 mod arena;
 mod attacks;
+mod certificates;
 mod held;
 mod log;
 mod neighbours;

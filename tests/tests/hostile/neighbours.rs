@@ -1,5 +1,5 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -17,14 +17,19 @@ const PLAYERS: usize = 2;
 /// In the number of the last frame.
 const LAST: u32 = 1 << 31;
 
+/// When each frame was sent.
+type Times = Arc<Mutex<Vec<Instant>>>;
+
 /// A publisher and players who want nothing but a stream, fifty frames a second of video and audio in turn, and get all
 /// of it, to the byte.
 pub(crate) struct Neighbours {
     stop: Arc<AtomicBool>,
+    /// True while there are attackers.
+    attended: Arc<AtomicBool>,
     /// Frames that the first player has.
     heard: Counter,
     publisher: JoinHandle<u32>,
-    players: Vec<JoinHandle<Heard>>,
+    players: Vec<JoinHandle<(Heard, Vec<Duration>)>>,
 }
 
 /// What a player got.
@@ -33,6 +38,8 @@ pub(crate) struct Heard {
     pub(crate) frames: u32,
     pub(crate) lost: u32,
     pub(crate) longest_pause: Duration,
+    /// From a frame's sending to its arrival, of ninety-nine in a hundred while there were attackers.
+    pub(crate) late: Duration,
 }
 
 impl Neighbours {
@@ -43,19 +50,26 @@ impl Neighbours {
     pub(crate) fn start(site: &Site) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let heard = Counter::default();
+        let (attended, times) = (Arc::new(AtomicBool::new(false)), Times::default());
         let name = site.named("neighbours");
         let players = (0..PLAYERS).map(|number| {
             let player = Client::player(site, &name);
             let heard = if number == 0 { heard.clone() } else { Counter::default() };
-            thread::spawn(move || play(player, &heard))
+            let (attended, times) = (attended.clone(), times.clone());
+            thread::spawn(move || play(player, &heard, &attended, &times))
         });
         let players = players.collect();
         let publisher = Client::publisher(site, &name);
         let stopping = stop.clone();
-        let publisher = thread::spawn(move || publish(publisher, &stopping));
-        let neighbours = Neighbours { stop, heard, publisher, players };
+        let publisher = thread::spawn(move || publish(publisher, &stopping, &times));
+        let neighbours = Neighbours { stop, attended, heard, publisher, players };
         neighbours.wait_frames(50);
         neighbours
+    }
+
+    /// From now on there are attackers, or no more.
+    pub(crate) fn attend(&self, attended: bool) {
+        self.attended.store(attended, Ordering::Relaxed);
     }
 
     /// Waits until so many more frames have come.
@@ -70,7 +84,10 @@ impl Neighbours {
     /// Ends the stream; what all players together got of it.
     pub(crate) fn stop(self) -> Heard {
         self.stop.store(true, Ordering::Relaxed);
-        let players: Vec<Heard> = self.players.into_iter().map(join).collect();
+        let players: Vec<(Heard, Vec<Duration>)> = self.players.into_iter().map(join).collect();
+        let (players, delays): (Vec<Heard>, Vec<_>) = players.into_iter().unzip();
+        let mut delays = delays.concat();
+        delays.sort();
         let sent = join(self.publisher);
         for heard in &players {
             assert_eq!(heard.frames + heard.lost, sent, "frames of a neighbour");
@@ -79,16 +96,18 @@ impl Neighbours {
             frames: players.iter().map(|heard| heard.frames).sum(),
             lost: players.iter().map(|heard| heard.lost).sum(),
             longest_pause: players.iter().map(|heard| heard.longest_pause).max().unwrap_or_default(),
+            late: delays.get(delays.len() * 99 / 100).copied().unwrap_or_default(),
         }
     }
 }
 
 /// Publishes until it is told to stop; how many frames.
-fn publish(mut publisher: Client, stop: &AtomicBool) -> u32 {
+fn publish(mut publisher: Client, stop: &AtomicBool, times: &Times) -> u32 {
     let mut due = Instant::now();
     for number in 0.. {
         let last = stop.load(Ordering::Relaxed);
         let number = if last { number | LAST } else { number };
+        times.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
         publisher.send(6, time(number), type_of(number), 1, &frame(number));
         if last {
             publisher.settle();
@@ -100,8 +119,10 @@ fn publish(mut publisher: Client, stop: &AtomicBool) -> u32 {
     unreachable!("numbers do not end")
 }
 
-/// Plays to the last frame, and holds every frame against the one that was sent.
-fn play(mut player: Client, count: &AtomicUsize) -> Heard {
+/// Plays to the last frame, and holds every frame against the one that was sent; with the delays of those that came while
+/// there were attackers.
+fn play(mut player: Client, count: &AtomicUsize, attended: &AtomicBool, times: &Times) -> (Heard, Vec<Duration>) {
+    let mut delays = Vec::new();
     let mut heard = Heard::default();
     let mut expected = 0;
     let mut before: Option<Instant> = None;
@@ -123,9 +144,13 @@ fn play(mut player: Client, count: &AtomicUsize) -> Heard {
         heard.lost += (number & !LAST) - expected;
         expected = (number & !LAST) + 1;
         heard.frames += 1;
+        if attended.load(Ordering::Relaxed) {
+            let sent = times.lock().unwrap_or_else(PoisonError::into_inner)[(number & !LAST) as usize];
+            delays.push(sent.elapsed());
+        }
         count.fetch_add(1, Ordering::Relaxed);
         if number & LAST != 0 {
-            return heard;
+            return (heard, delays);
         }
     }
 }

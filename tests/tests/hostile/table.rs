@@ -22,25 +22,32 @@ pub(crate) fn of(outcomes: &[Outcome]) -> String {
             "limit",
             "outcome",
             "memory: most / bound / after",
-            "neighbours: got, lost, longest pause",
+            "left: threads, files, connections, streams",
+            "neighbours: got, lost, longest pause, p99 late",
         ]
         .map(str::to_owned),
     ];
     for (job, outcome) in outcomes {
-        let [attackers, ended, memory, neighbours] = match outcome {
-            Ok(row) => [row.attackers.to_string(), row.ended.clone(), row.memory(), row.neighbours()],
-            Err(_) => ["", "FAILED", "", ""].map(str::to_owned),
+        let [attackers, ended, memory, after, neighbours] = match outcome {
+            Ok(row) => [row.attackers.to_string(), row.ended.clone(), row.memory(), row.after(), row.neighbours()],
+            Err(_) => ["", "FAILED", "", "", ""].map(str::to_owned),
         };
         let name = job.case.name.replace('_', " ");
         rows.push([
-            name,
+            name.clone(),
             short(job.runtime).to_owned(),
             attackers,
             job.case.limit.to_owned(),
             ended,
             memory,
+            after,
             neighbours,
         ]);
+        if job.case.settings.is_some() {
+            let [server, limit] = [short(Runtime::Std), job.case.limit].map(str::to_owned);
+            let ended = format!("not run: it has no {}", job.case.lacking);
+            rows.push([name, server, String::new(), limit, ended, String::new(), String::new(), String::new()]);
+        }
     }
     let widths: Vec<usize> =
         (0..rows[0].len()).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();

@@ -2,10 +2,12 @@
 
 mod bombs;
 mod crowds;
+mod files;
 mod floods;
 mod memory;
 mod recorded;
 mod slow;
+mod tls;
 
 use std::time::Duration;
 
@@ -19,8 +21,16 @@ use anabranch_tests::conformance::{Client, End, Site, Wire};
 use crate::arena::Arena;
 
 /// All there are, in the order of the table.
-pub(crate) static CASES: &[&[Case]] =
-    &[slow::CASES, bombs::CASES, floods::CASES, crowds::CASES, recorded::CASES, memory::CASES];
+pub(crate) static CASES: &[&[Case]] = &[
+    slow::CASES,
+    bombs::CASES,
+    floods::CASES,
+    crowds::CASES,
+    recorded::CASES,
+    memory::CASES,
+    files::CASES,
+    tls::CASES,
+];
 
 /// Longer than any timeout of the server's.
 const LONG: Duration = Duration::from_secs(60);
@@ -33,8 +43,13 @@ pub(crate) struct Case {
     pub(crate) limit: &'static str,
     /// For the server's command line.
     pub(crate) arguments: &'static [&'static str],
-    /// A configuration file, which the smol server alone has; `FOLDER` stands for an empty folder.
+    /// A configuration file, which the smol server alone has; `FOLDER` stands for an empty folder, and `KEYS` for that of
+    /// the [certificates](crate::certificates).
     pub(crate) settings: Option<&'static str>,
+    /// What it is about that the other program has not.
+    pub(crate) lacking: &'static str,
+    /// Files that the server may open.
+    pub(crate) files: Option<u32>,
     pub(crate) attack: fn(&Arena),
     /// The reasons for which its connections may end.
     pub(crate) ends: &'static [&'static str],
@@ -71,7 +86,20 @@ impl Case {
         ends: &'static [&'static str],
         attack: fn(&Arena),
     ) -> Self {
-        Case { name, limit, arguments: &[], settings: None, attack, ends, lasts: None, waits: false, attackers, memory }
+        Case {
+            name,
+            limit,
+            arguments: &[],
+            settings: None,
+            lacking: "",
+            files: None,
+            attack,
+            ends,
+            lasts: None,
+            waits: false,
+            attackers,
+            memory,
+        }
     }
 
     /// A case whose connections end at a timeout of so many seconds.
@@ -79,9 +107,14 @@ impl Case {
         Case { lasts: Some(seconds), ..self.waiting() }
     }
 
-    /// A case of the smol server with this configuration.
-    const fn with_settings(self, settings: &'static str) -> Self {
-        Case { settings: Some(settings), ..self }
+    /// A case of the smol server with this configuration, for what the other program has not.
+    const fn with_settings(self, settings: &'static str, lacking: &'static str) -> Self {
+        Case { settings: Some(settings), lacking, ..self }
+    }
+
+    /// A case of a server that may open so many files.
+    const fn with_files(self, files: u32) -> Self {
+        Case { files: Some(files), ..self }
     }
 
     /// A case that does little but wait.

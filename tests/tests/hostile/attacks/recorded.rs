@@ -28,7 +28,7 @@ pub(crate) static CASES: &[Case] = &[
             });
         },
     )
-    .with_settings(RECORDED),
+    .with_settings(RECORDED, "recordings"),
     Case::new(
         "headers_that_change_with_each_key_frame",
         "record.min_duration 10 s",
@@ -47,7 +47,7 @@ pub(crate) static CASES: &[Case] = &[
             assert_files(arena, arena.attackers + 1);
         },
     )
-    .with_settings(RECORDED),
+    .with_settings(RECORDED, "recordings"),
     Case::new(
         "publishers_that_come_back_with_each_key_frame",
         "60 files of a name at once, then one a second",
@@ -61,7 +61,7 @@ pub(crate) static CASES: &[Case] = &[
             assert_files(arena, arena.attackers * (FILES + seconds) + 1);
         },
     )
-    .with_settings(RECORDED),
+    .with_settings(RECORDED, "recordings"),
 ];
 
 const RECORDED: &str = "[defaults.record]\nstreams = ['*']\nfolder = FOLDER\nmin_free = 0\n";
