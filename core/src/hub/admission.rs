@@ -163,43 +163,40 @@ impl Registry {
         entry.stream.clone()
     }
 
-    /// A publisher is gone: the name is free if it still had it.
-    pub(super) fn give_up(&mut self, key: &StreamKey, number: u64) {
-        let Some(entry) = self.streams.get_mut(key) else {
-            return;
-        };
+    /// A publisher is gone: the name is free if it still had it. The stream, if that is forgotten now.
+    pub(super) fn give_up(&mut self, key: &StreamKey, number: u64) -> Option<Arc<Stream>> {
+        let entry = self.streams.get_mut(key)?;
         if let Some(holder) = entry.holder.take_if(|holder| holder.number == number)
             && let Some(counts) = self.counts.get_mut(key.vhost())
         {
             counts.publishers -= usize::from(holder.client);
         }
-        self.forget(key);
+        self.forget(key)
     }
 
-    /// A player is gone.
-    pub(super) fn leave(&mut self, key: &StreamKey, client: bool) {
-        let Some(entry) = self.streams.get_mut(key) else {
-            return;
-        };
+    /// A player is gone. The stream, if that is forgotten now.
+    pub(super) fn leave(&mut self, key: &StreamKey, client: bool) -> Option<Arc<Stream>> {
+        let entry = self.streams.get_mut(key)?;
         entry.players -= 1;
         entry.clients -= usize::from(client);
         if let Some(counts) = self.counts.get_mut(key.vhost()) {
             counts.players -= usize::from(client);
         }
-        self.forget(key);
+        self.forget(key)
     }
 
     /// Forgets a stream that nobody uses, and a virtual host without streams.
-    fn forget(&mut self, key: &StreamKey) {
+    fn forget(&mut self, key: &StreamKey) -> Option<Arc<Stream>> {
         if self.streams.get(key).is_none_or(|entry| entry.holder.is_some() || entry.players > 0) {
-            return;
+            return None;
         }
-        self.streams.remove(key);
+        let entry = self.streams.remove(key)?;
         if let Some(counts) = self.counts.get_mut(key.vhost()) {
             counts.streams -= 1;
             if *counts == Counts::default() {
                 self.counts.remove(key.vhost());
             }
         }
+        Some(entry.stream)
     }
 }

@@ -265,6 +265,15 @@ impl Stream {
         self.memory.adjust(before, after);
     }
 
+    /// Nobody finds it any more. Those that it was taken over from may have it for as long as they are connected: it holds
+    /// nothing for them, for what it held could not be given up by [`Hub::relieve`], which does not find it either.
+    fn forgotten(&self) {
+        let mut source = self.source();
+        source.give_log();
+        source.give_headers();
+        self.settle(&source);
+    }
+
     /// A thread that panicked while it held the lock broke nothing: every method of `Source` leaves it whole.
     fn source(&self) -> MutexGuard<'_, Source> {
         self.source.lock().unwrap_or_else(PoisonError::into_inner)

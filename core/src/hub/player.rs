@@ -152,6 +152,9 @@ impl Player {
 impl Drop for Player {
     fn drop(&mut self) {
         self.stream.players.fetch_sub(1, Ordering::Relaxed);
-        self.hub.registry().leave(&self.stream.key, self.client);
+        let forgotten = self.hub.registry().leave(&self.stream.key, self.client);
+        if let Some(stream) = forgotten {
+            stream.forgotten();
+        }
     }
 }

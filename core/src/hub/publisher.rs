@@ -179,7 +179,10 @@ impl Drop for Publisher {
         }
         drop(source);
         self.hub.census.publishers.fetch_sub(1, Ordering::Relaxed);
-        self.hub.registry().give_up(&self.stream.key, self.number);
+        let forgotten = self.hub.registry().give_up(&self.stream.key, self.number);
+        if let Some(stream) = forgotten {
+            stream.forgotten();
+        }
     }
 }
 

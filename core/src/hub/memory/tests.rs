@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::hub::{HubConfig, Player, Publisher};
+use crate::hub::{Conflict, HubConfig, Player, Publisher};
 use crate::message::Message;
+use crate::policy::Limits;
 use crate::source::SourceLimits;
 use crate::url::DEFAULT_VHOST;
 
@@ -71,6 +72,28 @@ fn the_largest_gives_and_what_is_within_its_share_keeps_its_gop() {
     let reliefs = hub.take_reliefs();
     assert_eq!(reliefs.iter().map(|relief| relief.gave).collect::<Vec<_>>(), [Gave::Log], "told once: {reliefs:?}");
     assert_eq!(reliefs[0].key, *large.key());
+}
+
+/// Whoever was taken over from may stay connected; what its successor sent is not to stay with it.
+#[test]
+fn a_stream_that_is_forgotten_holds_nothing_for_those_it_was_taken_over_from() {
+    let (hub, now) = (Hub::new(HubConfig::default()), any_instant());
+    let admit = || {
+        let admitted = hub.admit_publisher(&key("cam"), "token", Conflict::TakeOver, &Limits::default());
+        admitted.expect("it shows the token")
+    };
+    for last_is_a_player in [false, true] {
+        let _taken_over_from: Vec<Publisher> = (0..3).map(|_| admit()).collect();
+        let mut last = admit();
+        gop(&mut last, now, 0, 10_000);
+        let player = last_is_a_player.then(|| hub.play(&key("cam")));
+        drop(last);
+        assert!(player.is_none() || hub.memory().held > 100_000, "what can still be read is there");
+        drop(player);
+        assert!(hub.streams().is_empty());
+        let held = hub.memory().held;
+        assert!(held < 1000, "no stream, and {held} bytes of it");
+    }
 }
 
 #[test]
