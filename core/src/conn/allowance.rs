@@ -11,7 +11,7 @@ use crate::session::Rejection;
 pub(super) struct Allowance {
     /// None while it publishes nothing, or some of it without a limit.
     meter: Option<RateMeter>,
-    /// When it last began to publish. The first may send as much as its window allows at once; who stops and begins again
+    /// When it last began to publish with a limit. The first may send as much as its window allows at once; who stops and begins again
     /// has earned only what the time between allows.
     begun: Option<Instant>,
 }
@@ -23,13 +23,14 @@ impl Allowance {
             Some(begun) => rate.earns(now.saturating_duration_since(begun)),
             None => rate.earns(rate.window),
         });
-        self.begun = Some(now);
+        self.begun = rate.map(|_| now).or(self.begun);
         self.set(now, others.iter().map(Publishing::rate).chain([rate]), more);
     }
 
-    /// One has ended, and these are left.
+    /// One has ended, and these are left. If that one had no limit, theirs begins now, with all that its window allows.
     pub(super) fn end(&mut self, now: Instant, left: &[Publishing]) {
-        self.set(now, left.iter().map(Publishing::rate), 0);
+        let more = if self.meter.is_none() { u64::MAX } else { 0 };
+        self.set(now, left.iter().map(Publishing::rate), more);
     }
 
     fn set(&mut self, now: Instant, rates: impl Iterator<Item = Option<Rate>>, more: u64) {

@@ -223,6 +223,29 @@ fn no_bytes_of_a_publisher_pass_its_rate() {
     }
 }
 
+/// A limit that begins because what had none has ended begins with its window, as at the start.
+#[test]
+fn a_rate_that_begins_later_has_its_window_too() {
+    let limits = Limits { publisher_rate: Some(Rate::new(1000)), ..Limits::default() };
+    let limited = VhostConfig { limits, ..VhostConfig::default() };
+    let vhosts = [Vhost::new("limited", limited), Vhost::new("free", VhostConfig::default())];
+    let site = Site::with(Config { vhosts: Vhosts::new(vhosts).expect("two names"), ..Config::default() });
+    for names in [["cam?vhost=limited", "cam?vhost=free"], ["cam?vhost=free", "cam?vhost=limited"]] {
+        let tc_url = "rtmp://limited/live";
+        let mut client = site.client_from(None, Object::default().with("app", "live").with("tcUrl", tc_url));
+        for (stream, name) in (1..).zip(names) {
+            client.say(&site, &[peer::create_stream(2.0), peer::publish(stream, name)].concat());
+            assert!(said(&client.hear(&site), "NetStream.Publish.Start"), "{name}");
+        }
+        let free = 1 + names.iter().position(|name| name.ends_with("free")).expect("one of them") as u32;
+        client.say(&site, &peer::command("deleteStream", 0.0, 0, &[f64::from(free).into()]));
+        client.say(&site, &vec![peer::command("what", 0.0, 0, &[]); 100].concat());
+        assert!(!is_over_its_rate(&client), "{names:?}");
+        client.say(&site, &vec![peer::command("what", 0.0, 0, &[]); 400].concat());
+        assert!(is_over_its_rate(&client), "{names:?}");
+    }
+}
+
 /// It is the same byte at which it is too much, however what comes is cut.
 #[test]
 fn a_rate_ends_at_the_same_byte_however_the_input_is_cut() {
