@@ -201,7 +201,8 @@ impl Conn {
         self.note(now, Call::Input(bytes));
         self.hear(now, bytes);
         self.stats.received(now, bytes.len());
-        if !self.portion.hold(self.session.unfinished_bytes()) && !self.session.is_closing() {
+        let publishes = !self.publishing.is_empty();
+        if !self.portion.hold(self.session.unfinished_bytes(), publishes) && !self.session.is_closing() {
             self.close(CloseReason::MemoryShort);
         }
     }

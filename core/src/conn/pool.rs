@@ -5,10 +5,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(super) const FREE: usize = 256 << 10;
 
 /// Memory for what has come of messages that are not whole yet, and of requests that wait, all connections of a server
-/// together.
+/// together. Those that publish have one half of it, and all others the other: large messages are media, and whoever
+/// publishes nothing is not to leave no room for them.
 #[derive(Debug)]
 pub(super) struct Pool {
     limit: AtomicUsize,
+    publishers: Half,
+    others: Half,
+}
+
+#[derive(Debug, Default)]
+struct Half {
     held: AtomicUsize,
     /// Connections that hold any of it.
     holders: AtomicUsize,
@@ -19,58 +26,74 @@ pub(super) struct Pool {
 pub(super) struct Portion {
     pool: Arc<Pool>,
     held: usize,
+    publishes: bool,
 }
 
 impl Pool {
     pub(super) fn new(limit: usize) -> Self {
-        Pool { limit: AtomicUsize::new(limit), held: AtomicUsize::new(0), holders: AtomicUsize::new(0) }
+        Pool { limit: AtomicUsize::new(limit), publishers: Half::default(), others: Half::default() }
     }
 
     pub(super) fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// Bytes held by all connections.
-    pub(super) fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
+    fn half(&self, publishes: bool) -> &Half {
+        if publishes { &self.publishers } else { &self.others }
+    }
+}
+
+impl Half {
+    /// A connection that held so much of it holds so much now.
+    fn change(&self, before: usize, after: usize) {
+        if after >= before {
+            self.held.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            self.held.fetch_sub(before - after, Ordering::Relaxed);
+        }
+        match (before, after) {
+            (0, 1..) => _ = self.holders.fetch_add(1, Ordering::Relaxed),
+            (1.., 0) => _ = self.holders.fetch_sub(1, Ordering::Relaxed),
+            _ => {}
+        }
     }
 }
 
 impl Portion {
     /// Nothing yet.
     pub(super) fn of(pool: &Arc<Pool>) -> Self {
-        Portion { pool: pool.clone(), held: 0 }
+        Portion { pool: pool.clone(), held: 0, publishes: false }
     }
 
-    /// The connection has so many unfinished bytes now. False if all connections together have too many, and this one
-    /// more than an equal part of what there may be.
+    /// The connection has so many unfinished bytes now, and publishes or does not. False if all connections that do like it
+    /// have too many together, and this one more than an equal part of what there may be.
     #[must_use]
-    pub(super) fn hold(&mut self, bytes: usize) -> bool {
+    pub(super) fn hold(&mut self, bytes: usize, publishes: bool) -> bool {
         let held = bytes.saturating_sub(FREE);
         if held == 0 && self.held == 0 {
             return true;
         }
-        let pool = &*self.pool;
-        if held >= self.held {
-            pool.held.fetch_add(held - self.held, Ordering::Relaxed);
-        } else {
-            pool.held.fetch_sub(self.held - held, Ordering::Relaxed);
+        if publishes != self.publishes {
+            self.give_back();
+            self.publishes = publishes;
         }
-        match (self.held, held) {
-            (0, _) => _ = pool.holders.fetch_add(1, Ordering::Relaxed),
-            (_, 0) => _ = pool.holders.fetch_sub(1, Ordering::Relaxed),
-            _ => {}
-        }
+        let half = self.pool.half(publishes);
+        half.change(self.held, held);
         self.held = held;
-        let limit = pool.limit.load(Ordering::Relaxed);
-        let holders = pool.holders.load(Ordering::Relaxed).max(1);
-        pool.held() <= limit || held <= limit / holders
+        let limit = self.pool.limit.load(Ordering::Relaxed) / 2;
+        let holders = half.holders.load(Ordering::Relaxed).max(1);
+        half.held.load(Ordering::Relaxed) <= limit || held <= limit / holders
+    }
+
+    fn give_back(&mut self) {
+        self.pool.half(self.publishes).change(self.held, 0);
+        self.held = 0;
     }
 }
 
 impl Drop for Portion {
     fn drop(&mut self) {
-        let _ = self.hold(0);
+        self.give_back();
     }
 }
 
@@ -78,27 +101,52 @@ impl Drop for Portion {
 mod tests {
     use super::*;
 
+    fn left(pool: &Pool) -> [usize; 4] {
+        [&pool.publishers, &pool.others]
+            .map(|half| [half.held.load(Ordering::Relaxed), half.holders.load(Ordering::Relaxed)])
+            .concat()
+            .try_into()
+            .expect("two of two")
+    }
+
     #[test]
     fn the_ones_that_hold_most_are_told_first() {
-        let pool = Arc::new(Pool::new(8 << 20));
-        let mut portions: Vec<Portion> = (0..4).map(|_| Portion::of(&pool)).collect();
-        let mut honest = Portion::of(&pool);
-        for portion in &mut portions {
-            assert!(portion.hold((2 << 20) + FREE), "just what there is");
+        for publishes in [false, true] {
+            let pool = Arc::new(Pool::new(16 << 20));
+            let mut portions: Vec<Portion> = (0..4).map(|_| Portion::of(&pool)).collect();
+            let mut honest = Portion::of(&pool);
+            for portion in &mut portions {
+                assert!(portion.hold((2 << 20) + FREE, publishes), "just what there is");
+            }
+            assert!(honest.hold((1 << 20) + FREE, publishes), "others have more than it");
+            assert!(!portions[0].hold((2 << 20) + FREE, publishes), "less than so much is left for each now");
+            drop(portions);
+            assert!(honest.hold((7 << 20) + FREE, publishes), "it is alone");
+            assert_eq!(left(&pool).iter().max(), Some(&(7 << 20)));
+            drop(honest);
+            assert_eq!(left(&pool), [0; 4]);
         }
-        assert!(honest.hold((1 << 20) + FREE), "others have more than it");
-        assert!(!portions[0].hold((2 << 20) + FREE), "less than so much is left for each now");
-        drop(portions);
-        assert!(honest.hold((7 << 20) + FREE), "it is alone");
-        assert_eq!(pool.held(), 7 << 20);
-        drop(honest);
-        assert_eq!((pool.held(), pool.holders.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn whoever_publishes_nothing_leaves_room_for_those_that_do() {
+        let pool = Arc::new(Pool::new(16 << 20));
+        let mut others: Vec<Portion> = (0..32).map(|_| Portion::of(&pool)).collect();
+        for other in &mut others {
+            _ = other.hold((1 << 20) + FREE, false);
+        }
+        let mut honest = Portion::of(&pool);
+        assert!(!honest.hold((1 << 20) + FREE, false), "too many have as much");
+        assert!(honest.hold((8 << 20) + FREE, true), "but none of them publishes");
+        assert!(!others[0].hold((1 << 20) + FREE, false));
+        drop((others, honest));
+        assert_eq!(left(&pool), [0; 4]);
     }
 
     #[test]
     fn small_messages_are_nobodys_business() {
         let pool = Arc::new(Pool::new(0));
         let mut portion = Portion::of(&pool);
-        assert!(portion.hold(FREE) && !portion.hold(FREE + 1) && portion.hold(FREE));
+        assert!(portion.hold(FREE, true) && !portion.hold(FREE + 1, true) && portion.hold(FREE, true));
     }
 }
