@@ -21,7 +21,8 @@ pub struct Config {
     /// those that take more than their share give up what lies before their newest key frame, and if that is not
     /// enough, all of it: [`Hub::memory`](crate::hub::Hub::memory) says how
     /// much they take. A quarter as much is for messages of all connections that are not whole yet, beyond 256 KiB of
-    /// each; if that is short, connections that hold more than an equal part of it are closed. Default 1 GiB.
+    /// each: one half of it for those that publish, the other for all others. If a half is short, connections that hold
+    /// more than an equal part of it are closed. Default 1 GiB.
     pub memory: usize,
 }
 
@@ -47,7 +48,7 @@ pub struct VhostConfig {
     pub start_rule: StartRule,
     /// How long players wait for a start, and how old it may be.
     pub start_limits: StartLimits,
-    /// What becomes of publishers' timestamps. Default: they are made to rise steadily.
+    /// What becomes of publishers' timestamps. Default: jumps are bridged, and time that behaves passes unchanged.
     pub timestamps: Timestamps,
     /// Whether sequence headers equal to the one in force are left out. Default: no.
     pub reduce_sequence_headers: bool,
