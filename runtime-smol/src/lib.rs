@@ -64,3 +64,5 @@ pub use anabranch_host::{
     Subscription, TcpOptions, Totals, Update,
 };
 pub use server::Server;
+#[cfg(feature = "tls")]
+pub use tls::CONNECTION_MEMORY as TLS_CONNECTION_MEMORY;

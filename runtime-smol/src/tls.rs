@@ -32,6 +32,21 @@ const WITHOUT_CONTENT: usize = 64 << 10;
 /// What each byte of content may cost: a record of one byte has twenty-three.
 const FOR_EACH_BYTE: usize = 32;
 
+/// State and keys of a session, and what it has to say in its handshake.
+const SESSION: usize = 12 << 10;
+/// What is there of a record, or of a beginning: its buffer grows by doubling.
+const RECORD: usize = 32 << 10;
+/// What one read can bring beyond what is taken of it: a record of the longest length, and short ones.
+const CONTENT: usize = 20 << 10;
+/// What records add to what is taken to be written.
+const OVERHEAD: usize = 2 << 10;
+
+/// Bytes that each connection in TLS can hold at the worst because of that, accepted or not; an ordinary one holds about a
+/// tenth. What the system holds for its socket comes on top.
+pub const CONNECTION_MEMORY: usize = SESSION + RECORD + CONTENT + TAKEN + OVERHEAD;
+
+const _: () = assert!(BEGINNING + (4 << 10) <= RECORD);
+
 /// A connection that is carried in TLS, or may turn out to be.
 #[derive(Debug)]
 pub(crate) struct Tls {

@@ -2,6 +2,7 @@ use std::fmt::{self, Write};
 
 use anabranch_core::conn::{Budget, VhostConfig};
 use anabranch_host::Worst;
+use anabranch_smol::TLS_CONNECTION_MEMORY;
 
 use crate::settings::Loaded;
 
@@ -73,6 +74,11 @@ impl fmt::Display for Beside<'_> {
         }
         if records.values().chain([&settings.defaults.record]).any(|record| !record.streams.is_empty()) {
             writeln!(f, "# Each stream that is recorded: 8.3 MiB and one message at most, and a file descriptor")?;
+        }
+        if settings.tls.is_on() {
+            let kib = TLS_CONNECTION_MEMORY >> 10;
+            writeln!(f, "# Each connection in TLS, before connect or after: {kib} KiB more at most")?;
+            writeln!(f, "#   (its session, a record that is coming, content not yet taken, records not yet sent)")?;
         }
         Ok(())
     }
