@@ -67,10 +67,8 @@ fn serve(mut socket: TcpStream, server: &Server) -> io::Result<Report> {
         // 4. or tell it that time has passed, or that the peer is lost
         match result {
             Ok(()) => {}
-            Err(error) if matches!(error.kind(), WouldBlock | TimedOut | Interrupted) => {
-                conn.handle_timeout(Instant::now());
-            }
-            Err(error) => conn.handle_disconnect(Instant::now(), CloseReason::PeerLost(error.to_string())),
+            Err(e) if matches!(e.kind(), WouldBlock | TimedOut | Interrupted) => conn.handle_timeout(Instant::now()),
+            Err(e) => conn.handle_disconnect(Instant::now(), CloseReason::PeerLost(e.to_string())),
         }
     }
 }

@@ -32,7 +32,7 @@
 //! This is that loop on a blocking socket, whole:
 //!
 //! ```
-//! # use std::io::ErrorKind::{TimedOut, WouldBlock};
+//! # use std::io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
 //! # use std::io::{self, IoSlice, Read, Write};
 //! # use std::net::{TcpListener, TcpStream};
 //! # use std::thread;
@@ -65,8 +65,8 @@
 //!         // 4. or tell it that time has passed, or that the peer is lost
 //!         match result {
 //!             Ok(()) => {}
-//!             Err(error) if matches!(error.kind(), WouldBlock | TimedOut) => conn.handle_timeout(Instant::now()),
-//!             Err(error) => conn.handle_disconnect(Instant::now(), CloseReason::PeerLost(error.to_string())),
+//!             Err(e) if matches!(e.kind(), WouldBlock | TimedOut | Interrupted) => conn.handle_timeout(Instant::now()),
+//!             Err(e) => conn.handle_disconnect(Instant::now(), CloseReason::PeerLost(e.to_string())),
 //!         }
 //!     }
 //! }
