@@ -32,7 +32,7 @@ const WITHOUT_CONTENT: usize = 64 << 10;
 /// What each byte of content may cost: a record of one byte has twenty-three.
 const FOR_EACH_BYTE: usize = 32;
 
-/// State and keys of a session, and what it has to say in its handshake.
+/// State and keys of a session, and what it has to say when it begins.
 const SESSION: usize = 12 << 10;
 /// What is there of a record, or of a beginning: its buffer grows by doubling.
 const RECORD: usize = 32 << 10;

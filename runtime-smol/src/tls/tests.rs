@@ -102,6 +102,17 @@ impl Drop for Side {
     }
 }
 
+fn client_connection() -> ClientConnection {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting))
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").expect("a name");
+    ClientConnection::new(Arc::new(config), name).expect("a client")
+}
+
 /// A connection past its handshake, and the client's side of it.
 fn pair() -> (Side, Client) {
     let (side, client, heard) = pair_behind(b"");
@@ -115,15 +126,7 @@ fn pair_behind(preface: &'static [u8]) -> (Side, Client, Vec<u8>) {
     let socket = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("it listens");
     let (accepted, _) = listener.accept().expect("a connection");
     let side = Side::new(accepted);
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusting))
-        .with_no_client_auth();
-    let name = ServerName::try_from("localhost").expect("a name");
-    let client = ClientConnection::new(Arc::new(config), name).expect("a client");
-    let mut client = StreamOwned::new(client, socket);
+    let mut client = StreamOwned::new(client_connection(), socket);
     let shakes = thread::spawn(move || {
         client.sock.write_all(preface).expect("room");
         client.write_all(b"hello").expect("the server answers");
@@ -156,6 +159,31 @@ fn a_proxy_may_say_who_the_client_is_in_front_of_tls() {
     let preface = b"PROXY TCP4 192.0.2.1 192.0.2.2 51000 443\r\n";
     let (.., heard) = pair_behind(preface);
     assert_eq!(heard, [preface.as_slice(), b"hello"].concat());
+}
+
+/// Those bytes are no longer in the socket when the turn ends behind them.
+#[test]
+fn what_a_proxy_said_is_not_lost_where_a_turn_ends_behind_it() {
+    let preface = b"PROXY TCP4 192.0.2.1 192.0.2.2 51000 443\r\n";
+    let mut hello = Vec::new();
+    let mut connection = client_connection();
+    connection.write_tls(&mut hello).expect("it is memory");
+    // One byte, half of what a client begins with, and all of it, which is computed elsewhere.
+    for length in [1, hello.len() / 2, hello.len()] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut socket = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("it listens");
+        let side = Side::new(listener.accept().expect("a connection").0);
+        let sent = [preface.as_slice(), &hello[..length]].concat();
+        socket.write_all(&sent).expect("room");
+        let mut buffer = [0; 4096];
+        while side.socket.peek(&mut buffer).unwrap_or(0) < sent.len() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let count = side.read(&mut buffer).expect("what the proxy said");
+        assert_eq!(&buffer[..count], preface, "before {length} bytes");
+        let next = side.read(&mut buffer).expect_err("nothing is whole");
+        assert!(matches!(next.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted), "{next}");
+    }
 }
 
 #[test]
