@@ -1,6 +1,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -87,7 +88,7 @@ impl Connection {
         let connection = Arc::new(Connection {
             id,
             lines,
-            transport: Transport::new(socket, peer.ip(), &carrier),
+            transport: Transport::new(socket, &carrier),
             slot,
             state: Mutex::new(state),
         });
@@ -222,10 +223,10 @@ impl Connection {
     }
 
     /// Reads once, outside the lock.
-    fn read(&self, local: &Local, size: usize, waker: &Waker) -> Taken {
+    fn read(&self, local: &Local, size: usize, client: Option<SocketAddr>, waker: &Waker) -> Taken {
         READ_BUFFER.with_borrow_mut(|buffer| {
             let size = size.min(buffer.len());
-            let result = self.transport.read(&mut buffer[..size], &local.shared, waker);
+            let result = self.transport.read(&mut buffer[..size], client, &local.shared, waker);
             match &result {
                 // What is left may not be the socket's any more, which then tells of nothing.
                 Ok(count) if *count == size || self.transport.has_left() => local.reactor().left_some(self.slot),
@@ -334,9 +335,9 @@ impl Task {
             }
             let mut read = None;
             if state.wait.read && self.may_read() {
-                let size = state.conn.read_size();
+                let (size, client) = (state.conn.read_size(), state.conn.peer());
                 drop(state);
-                read = Some(connection.read(&local, size, context.waker()));
+                read = Some(connection.read(&local, size, client, context.waker()));
                 state = connection.state();
                 if connection.transport.is_full() {
                     state.fill(&local, slot);

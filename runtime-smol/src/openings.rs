@@ -1,11 +1,12 @@
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread;
 
+use anabranch_core::policy::one_client;
 use anabranch_host::Carrier;
 use rustls::ServerConnection;
 
@@ -98,7 +99,7 @@ impl Openings {
         let opening = Arc::new(Opening::default());
         let job = Job { connection: Some(connection), opening: opening.clone() };
         let mut queue = lock(&self.queue);
-        let dropped = queue.push(network(client), job);
+        let dropped = queue.push(one_client(client), job);
         drop(queue);
         // Whoever waits for it hears of it here: not while the queue is locked.
         drop(dropped);
@@ -228,14 +229,6 @@ impl Opening {
     }
 }
 
-/// Whose turn it is: of IPv6 a whole network, of which one client has as many addresses as it likes.
-fn network(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
 /// Lets the threads that carry media go first, where the system can tell threads apart.
 fn yield_to_others() {
     #[cfg(target_os = "linux")]
@@ -310,13 +303,5 @@ mod tests {
         openings.close();
         assert!(opening.is_done());
         openings.run();
-    }
-
-    #[test]
-    fn a_network_of_ipv6_is_one_client() {
-        let network = |text: &str| network(text.parse().expect("an address"));
-        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:1:2:3"));
-        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
-        assert_eq!(network("::ffff:192.0.2.1"), address(1));
     }
 }

@@ -68,6 +68,8 @@ struct Beginning {
     /// True if it need not be TLS.
     either: bool,
     preface: Option<Preface>,
+    /// True if the last read ended where a proxy has said who the client is.
+    told: bool,
 }
 
 #[derive(Debug)]
@@ -104,7 +106,7 @@ impl Tls {
             Carrier::Either(config) => (config.clone(), true),
             _ => return None,
         };
-        Some(Tls { state: Mutex::new(State::Undecided(Beginning { config, either, preface: None })) })
+        Some(Tls { state: Mutex::new(State::Undecided(Beginning { config, either, preface: None, told: false })) })
     }
 
     /// Reads until the buffer is full, there is no more, or its turn is over. It is interrupted if that brought nothing so
@@ -120,6 +122,7 @@ impl Tls {
         let mut state = self.state();
         let mut taken = 0;
         while let State::Undecided(beginning) = &mut *state {
+            beginning.told = false;
             let rest = &mut buffer[taken..];
             let count = match socket.peek(rest) {
                 Ok(0) => return Ok(taken),
@@ -132,7 +135,12 @@ impl Tls {
                 Some(mut preface) => {
                     let own = preface.take(&rest[..count]);
                     taken += socket.read(&mut rest[..own])?;
-                    beginning.preface = Some(preface).filter(|preface| !preface.is_over());
+                    if preface.is_over() {
+                        // Whose turn it is to have its beginning computed: the core knows once it has read this.
+                        beginning.told = true;
+                        return Ok(taken);
+                    }
+                    beginning.preface = Some(preface);
                 }
                 None if rest[0] == FIRST_OF_TLS || !beginning.either => {
                     *state = State::encrypted(beginning.config.clone(), Hello::of(&rest[..count]));
@@ -140,24 +148,10 @@ impl Tls {
                 None => *state = State::Plain,
             }
         }
-        let rest = &mut buffer[taken..];
-        if rest.is_empty() {
-            return Ok(taken);
-        }
-        let read = match &mut *state {
-            State::Encrypted(encrypted) => encrypted.read(socket, rest, client, openings, waker),
+        match &mut *state {
+            State::Encrypted(encrypted) => encrypted.read(socket, buffer, client, openings, waker),
             State::Unusable => Err(unusable()),
-            _ => socket.read(rest),
-        };
-        match read {
-            Ok(count) => Ok(taken + count),
-            // Those bytes are no longer in the socket.
-            Err(error)
-                if taken > 0 && matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) =>
-            {
-                Ok(taken)
-            }
-            Err(error) => Err(error),
+            _ => socket.read(buffer),
         }
     }
 
@@ -185,7 +179,11 @@ impl Tls {
     /// True if the next read finds what its socket need not show: the end of the peer's side, or what was left when a turn
     /// was over.
     pub(crate) fn has_left(&self) -> bool {
-        matches!(&*self.state(), State::Encrypted(encrypted) if encrypted.over || encrypted.more)
+        match &*self.state() {
+            State::Undecided(beginning) => beginning.told,
+            State::Encrypted(encrypted) => encrypted.over || encrypted.more,
+            _ => false,
+        }
     }
 
     /// True once what was computed is there.

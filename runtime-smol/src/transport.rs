@@ -1,5 +1,7 @@
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{IpAddr, Shutdown};
+#[cfg(feature = "tls")]
+use std::net::Ipv4Addr;
+use std::net::{Shutdown, SocketAddr};
 use std::task::Waker;
 
 use anabranch_core::session::{CloseReason, Outbound};
@@ -18,8 +20,6 @@ const SLICES: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Transport {
     socket: TcpStream,
-    #[cfg(feature = "tls")]
-    client: IpAddr,
     #[cfg(feature = "tls")]
     tls: Option<Box<Tls>>,
 }
@@ -45,15 +45,13 @@ pub(crate) enum Written {
 #[cfg_attr(not(feature = "tls"), allow(clippy::unused_self))]
 impl Transport {
     #[cfg_attr(not(feature = "tls"), allow(unused_variables))]
-    pub(crate) fn new(socket: TcpStream, client: IpAddr, carrier: &Carrier) -> Self {
+    pub(crate) fn new(socket: TcpStream, carrier: &Carrier) -> Self {
         #[cfg(feature = "tls")]
         let tls = Tls::new(carrier).map(Box::new);
         #[cfg(not(feature = "tls"))]
         let Carrier::Plain = carrier else { unreachable!("there is no other without TLS") };
         Transport {
             socket,
-            #[cfg(feature = "tls")]
-            client,
             #[cfg(feature = "tls")]
             tls,
         }
@@ -64,12 +62,19 @@ impl Transport {
     }
 
     /// Reads once. Less than the buffer holds is all there is, unless something is [left](Self::has_left). Where that is to
-    /// be computed first, `waker` is woken when it is there.
+    /// be computed first, in the turn of `client`, `waker` is woken when it is there.
     #[cfg_attr(not(feature = "tls"), allow(unused_variables))]
-    pub(crate) fn read(&self, buffer: &mut [u8], shared: &Shared, waker: &Waker) -> io::Result<usize> {
+    pub(crate) fn read(
+        &self,
+        buffer: &mut [u8],
+        client: Option<SocketAddr>,
+        shared: &Shared,
+        waker: &Waker,
+    ) -> io::Result<usize> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
-            return tls.read(&self.socket, buffer, self.client, &shared.openings, waker);
+            let client = client.map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.ip());
+            return tls.read(&self.socket, buffer, client, &shared.openings, waker);
         }
         (&self.socket).read(buffer)
     }

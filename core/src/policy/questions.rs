@@ -68,6 +68,12 @@ fn one_less(counts: &mut HashMap<IpAddr, usize>, of: IpAddr) {
     }
 }
 
+/// Whom an address is taken for where clients share something out: an IPv4 address, in either of its forms, is one client,
+/// and so is an IPv6 /64, of which one client has as many addresses as it likes.
+pub fn one_client(address: IpAddr) -> IpAddr {
+    Place::of(address).address
+}
+
 /// Who is taken for one, and for one network.
 #[derive(Debug, Clone, Copy)]
 struct Place {
@@ -124,6 +130,15 @@ mod tests {
         let mut questions = Questions::default();
         let somewhere = |number: u32| format!("10.{}.{}.1", number >> 8 & 255, number & 255);
         assert_eq!(fill(&mut questions, &most(300), somewhere), 300, "all together get all");
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client() {
+        let client = |text: &str| one_client(text.parse().unwrap());
+        assert_eq!(client("2001:db8::1"), client("2001:db8::ffff:1:2:3"));
+        assert_ne!(client("2001:db8::1"), client("2001:db8:0:1::1"));
+        assert_eq!(client("::ffff:192.0.2.1"), client("192.0.2.1"));
+        assert_ne!(client("192.0.2.1"), client("192.0.2.2"));
     }
 
     #[test]

@@ -187,6 +187,26 @@ fn what_a_proxy_said_is_not_lost_where_a_turn_ends_behind_it() {
 }
 
 #[test]
+fn who_a_proxy_speaks_for_is_known_before_a_beginning_is_computed() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut client = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("it listens");
+    let side = Side::new(listener.accept().expect("a connection").0);
+    let preface = b"PROXY TCP4 192.0.2.1 192.0.2.2 51000 443\r\n";
+    client.write_all(&[preface.as_slice(), &[FIRST_OF_TLS, 3, 1, 0, 100, 1]].concat()).expect("room");
+    // All of it is there.
+    while !side.socket.peek(&mut [0; 64]).is_ok_and(|count| count == preface.len() + 6) {
+        thread::yield_now();
+    }
+    let mut buffer = [0; 512];
+    let count = side.wait(&mut buffer).expect("what the proxy says");
+    assert_eq!(&buffer[..count], preface);
+    assert!(matches!(&*side.tls.state(), State::Undecided(_)), "its turn is that of the client behind the proxy");
+    assert!(side.tls.has_left(), "the socket does not tell of it again");
+    let next = side.read(&mut buffer).expect_err("no content yet");
+    assert!(next.kind() == io::ErrorKind::WouldBlock && !side.tls.has_left(), "{next}");
+}
+
+#[test]
 fn what_does_not_fit_into_the_socket_does_not_count_as_written() {
     for size in [1, 2, 1000, 20_000, 100_000] {
         let (side, mut client) = pair();
