@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use anabranch_core::policy::one_client;
 use anabranch_host::AcceptErrors;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -46,6 +47,12 @@ struct Served {
     client: IpAddr,
     seen: Rc<Seen>,
     task: Task<()>,
+}
+
+impl Served {
+    fn new(address: IpAddr, seen: Rc<Seen>, task: Task<()>) -> Self {
+        Served { client: one_client(address), seen, task }
+    }
 }
 
 /// What was seen of a connection.
@@ -92,7 +99,7 @@ pub(super) fn run(listener: &Async<TcpListener>, site: Site, bounds: Bounds) {
     };
     // Connections contain their panics; one from elsewhere costs the connections that are open, and not the API.
     while catch_unwind(AssertUnwindSafe(serve)).is_err() {
-        error!("what accepts connections of the API panicked, which is a bug; it begins anew");
+        error!("what accepts connections of the API panicked, which is a bug; it begins again");
     }
 }
 
@@ -105,7 +112,7 @@ async fn accept(executor: &LocalExecutor<'_>, listener: &Async<TcpListener>, sit
                 crowd.make_room(bounds.connections);
                 let seen = Rc::new(Seen { newest: Cell::new(Instant::now()), is_operator: Cell::new(false) });
                 let task = executor.spawn(serve(socket, site.clone(), seen.clone(), bounds));
-                crowd.served.insert(number, Served { client: client.ip().to_canonical(), seen, task });
+                crowd.served.insert(number, Served::new(client.ip(), seen, task));
                 // A storm of connections must not hold up those that are there.
                 yield_now().await;
             }
@@ -157,4 +164,30 @@ fn answer(site: &Site, request: Request<hyper::body::Incoming>, seen: &Seen) -> 
         error!("what answers {} {} of the API panicked, which is a bug", request.method, request.uri.path());
         Reply::error(StatusCode::INTERNAL_SERVER_ERROR, 500, "this is a bug of the server")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[test]
+    fn a_client_with_many_addresses_of_ipv6_takes_its_own_places() {
+        let executor = LocalExecutor::new();
+        let mut crowd = Crowd::default();
+        let begun = Instant::now();
+        let served = |number: u64, address: &str| {
+            let newest = Cell::new(begun + Duration::from_millis(number));
+            let seen = Rc::new(Seen { newest, is_operator: Cell::new(false) });
+            Served::new(address.parse().unwrap(), seen, executor.spawn(pending()))
+        };
+        // Has just come, and its request is on the way.
+        crowd.served.insert(0, served(0, "2001:db8:1::1"));
+        for number in 1..100 {
+            crowd.make_room(8);
+            crowd.served.insert(number, served(number, &format!("2001:db8::{number:x}")));
+        }
+        assert!(crowd.served.len() == 8 && crowd.served.contains_key(&0));
+    }
 }
