@@ -20,7 +20,7 @@ use super::reply::Reply;
 use super::settings::{HookSettings, HookUrl};
 
 /// How long a thread without work stays.
-const IDLE: Duration = Duration::from_secs(10);
+pub(super) const IDLE: Duration = Duration::from_secs(10);
 /// How long a connection without work is kept: less than the five seconds after which many servers close theirs.
 const KEEP: Duration = Duration::from_secs(4);
 /// The longest answer that is read.
@@ -205,6 +205,8 @@ pub(super) struct Endpoint {
 struct Shared {
     key: EndpointKey,
     post: Box<Post>,
+    /// How long a thread without work stays.
+    idle: Duration,
     complaints: Complaints,
     /// Questions that were admitted and are not over, wherever they wait.
     questions: AtomicUsize,
@@ -274,13 +276,14 @@ impl Endpoint {
     /// Its certificates cannot be used, or there is no thread for it.
     pub(super) fn new(key: EndpointKey) -> Result<Self, String> {
         let agent = key.agent()?;
-        Endpoint::calling(key, Box::new(move |key, call, timeout| post(&agent, key, call, timeout)))
+        Endpoint::calling(key, Box::new(move |key, call, timeout| post(&agent, key, call, timeout)), IDLE)
     }
 
-    pub(super) fn calling(key: EndpointKey, post: Box<Post>) -> Result<Self, String> {
+    pub(super) fn calling(key: EndpointKey, post: Box<Post>, idle: Duration) -> Result<Self, String> {
         let shared = Arc::new(Shared {
             complaints: Complaints::new(key.url.to_string()),
             post,
+            idle,
             key,
             questions: AtomicUsize::new(0),
             notices: AtomicUsize::new(0),
@@ -380,7 +383,7 @@ impl Shared {
     /// Waits for work. None: there was none for so long that the thread may go.
     fn next(&self) -> Option<Call> {
         let mut queue = self.queue();
-        let leaves = Instant::now() + IDLE;
+        let leaves = Instant::now() + self.idle;
         loop {
             let now = Instant::now();
             if let Some(call) = queue.take(now) {
@@ -389,6 +392,8 @@ impl Shared {
             let last = queue.workers == 1;
             if queue.over || (now >= leaves && !last) {
                 queue.workers -= 1;
+                // What it would have woken for is for one that stays, which may wait for something later.
+                self.work.notify_one();
                 return None;
             }
             let until = queue.due().into_iter().chain((!last).then_some(leaves)).min();

@@ -14,7 +14,7 @@ use anabranch_host::{Handle, Listen};
 use anabranch_smol::Server;
 
 use super::body::Event;
-use super::endpoint::{Endpoint, EndpointKey, Sort};
+use super::endpoint::{Endpoint, EndpointKey, IDLE, Sort};
 use super::order::{Job, Kind, Order};
 use super::reply::Reply;
 use super::{HookSettings, HttpHooks, Identity};
@@ -147,18 +147,35 @@ fn who_is_gone_before_the_answer_is_told_about_only_if_it_was_a_yes() {
 
 /// An endpoint that calls nobody: what it is to say is done instead.
 fn endpoint(text: &str, post: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Arc<Endpoint> {
-    let key = EndpointKey::new(&"http://127.0.0.1:1/".parse().unwrap(), &settings(text)).unwrap();
-    Arc::new(Endpoint::calling(key, Box::new(move |_, call, _| Ok(post(&call.body)))).unwrap())
+    endpoint_with(text, IDLE, post)
 }
 
-/// One call about a client; it must have a place.
+/// The same, whose threads stay for so long without work.
+fn endpoint_with(text: &str, idle: Duration, post: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Arc<Endpoint> {
+    let key = EndpointKey::new(&"http://127.0.0.1:1/".parse().unwrap(), &settings(text)).unwrap();
+    Arc::new(Endpoint::calling(key, Box::new(move |_, call, _| Ok(post(&call.body))), idle).unwrap())
+}
+
+/// One call about a client, which is not repeated; it must have a place.
 fn call(order: &Arc<Order>, endpoint: &Arc<Endpoint>, connection: u64, event: Event, body: &str) {
+    call_again(order, endpoint, connection, event, body, (0, Duration::ZERO));
+}
+
+/// The same, repeated so often, and first after so long.
+fn call_again(
+    order: &Arc<Order>,
+    endpoint: &Arc<Endpoint>,
+    connection: u64,
+    event: Event,
+    body: &str,
+    (retries, retry_after): (u32, Duration),
+) {
     let asks = matches!(event, Event::Connect | Event::Publish | Event::Play);
     let sort = if asks { Sort::Question } else { Sort::notice(event, body) };
     let kind = if asks {
         Kind::Ask { answer: None, deadline: Instant::now() + PATIENCE, allow_on_failure: false }
     } else {
-        Kind::Tell { retries: 0, retry_after: Duration::ZERO, open: 0 }
+        Kind::Tell { retries, retry_after, open: 0 }
     };
     let key = StreamKey::new("v", "live", "cam").unwrap();
     let subject = match event {
@@ -190,6 +207,25 @@ fn a_call_that_panics_gives_back_all_that_it_held() {
     call(&order, &endpoint, 1, Event::Publish, "good");
     assert_eq!(order.wait_until_done(PATIENCE), 0);
     assert_eq!(order.tally().unanswered(), 40, "its threads are there");
+}
+
+#[test]
+fn a_repetition_comes_in_time_though_the_thread_that_waits_for_it_leaves() {
+    let (called, calls) = channel::<String>();
+    let called = Mutex::new(called);
+    let order = Arc::new(Order::default());
+    let idle = Duration::from_millis(20);
+    let endpoint = endpoint_with("max_in_flight = 2", idle, move |body| {
+        called.lock().unwrap().send(body.to_owned()).unwrap();
+        Reply::Failed("it is down".to_owned())
+    });
+    let next = || calls.recv_timeout(PATIENCE).unwrap();
+    call_again(&order, &endpoint, 0, Event::Close, "late", (1, 2 * PATIENCE));
+    assert_eq!(next(), "late");
+    // By then the one thread that stays waits for its repetition.
+    thread::sleep(10 * idle);
+    call_again(&order, &endpoint, 1, Event::Close, "soon", (1, 20 * idle));
+    assert_eq!([next(), next()], ["soon", "soon"]);
 }
 
 #[test]
