@@ -57,17 +57,21 @@ struct Streams {
     paces: HashMap<StreamKey, Arc<Pace>>,
     /// The number of them at which old ones are removed.
     many: usize,
+    /// How often files of any name begin.
+    all: Option<Arc<Pace>>,
 }
 
 impl Streams {
-    /// How often files of that name begin.
-    fn pace(&mut self, key: &StreamKey) -> Arc<Pace> {
+    /// How often files of that name begin, and of any.
+    fn paces(&mut self, key: &StreamKey) -> (Arc<Pace>, Arc<Pace>) {
         let now = Instant::now();
+        let all = self.all.get_or_insert_with(|| Arc::new(Pace::of_all(now))).clone();
         if self.paces.len() > self.many.max(MANY) {
             self.paces.retain(|key, pace| self.active.contains(key) || !pace.is_past(now));
             self.many = self.paces.len() * 2;
         }
-        self.paces.entry(key.clone()).or_insert_with(|| Arc::new(Pace::new(now))).clone()
+        let of_name = self.paces.entry(key.clone()).or_insert_with(|| Arc::new(Pace::new(now)));
+        (of_name.clone(), all)
     }
 }
 
@@ -147,18 +151,18 @@ impl Inner {
         let Some(handle) = self.handle().clone() else {
             return;
         };
-        let pace = {
+        let paces = {
             let mut streams = self.streams();
             // Somebody has taken over, or the end of the one before has not been seen yet: whoever records goes on.
             if !streams.active.insert(key.clone()) {
                 return;
             }
-            streams.pace(key)
+            streams.paces(key)
         };
         let place = Place { inner: self.clone(), key: key.clone(), left: false };
         // Now, so that nothing is missed.
         let subscription = handle.subscribe_to(key);
-        let tape = Tape::new(key.clone(), settings, pace, self.tally.clone());
+        let tape = Tape::new(key.clone(), settings, paces, self.tally.clone());
         // What is not run gives its place back when it is dropped.
         if let Err(error) = self.writers.spawn(place.record(subscription, tape)) {
             self.tally.failed();

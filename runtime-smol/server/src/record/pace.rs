@@ -1,10 +1,18 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Files of one name that may begin at once: an encoder that comes back time and again loses nothing.
-pub(super) const AT_ONCE: u32 = 60;
-/// Then one each.
-const EACH: Duration = Duration::from_secs(1);
+/// Of one name: an encoder that comes back time and again loses nothing.
+const OF_NAME: Rate = Rate { at_once: 60, each: Duration::from_secs(1) };
+/// Of all names together: all that a large server records may begin at once.
+const OF_ALL: Rate = Rate { at_once: 4000, each: Duration::from_millis(100) };
+
+/// How many files may begin at once, and then one each time that long has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rate {
+    pub(super) at_once: u32,
+    pub(super) each: Duration,
+}
+
 /// A file of that many bytes does not count: the room that each file has for its index is little beside that.
 const WORTHWHILE: u64 = 1 << 20;
 /// How long nothing is recorded after the disk has failed or was full; twice as long after each further time.
@@ -12,10 +20,11 @@ const FIRST_PAUSE: Duration = Duration::from_secs(10);
 /// The longest such pause: so long after there is room again, recording goes on.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// How often files of one name begin, whoever publishes it and however often. Each file takes room, a name and work,
-/// whatever is in it: no publisher may have them by the thousand.
+/// How often files begin, of one name or of all, whichever client publishes and however often. Each file takes room, a name
+/// and work, whatever is in it: no publisher may have them by the thousand.
 #[derive(Debug)]
 pub(super) struct Pace {
+    rate: Rate,
     state: Mutex<State>,
 }
 
@@ -41,14 +50,28 @@ pub(super) enum Wait {
 }
 
 impl Pace {
+    /// Of one name.
     pub(super) fn new(now: Instant) -> Self {
-        Pace { state: Mutex::new(State { due: now, said: false, failures: 0, pause: None }) }
+        Pace::with(OF_NAME, now)
+    }
+
+    /// Of all names together.
+    pub(super) fn of_all(now: Instant) -> Self {
+        Pace::with(OF_ALL, now)
+    }
+
+    pub(super) fn with(rate: Rate, now: Instant) -> Self {
+        Pace { rate, state: Mutex::new(State { due: now, said: false, failures: 0, pause: None }) }
+    }
+
+    pub(super) fn rate(&self) -> Rate {
+        self.rate
     }
 
     /// True if a file may begin at that time.
     pub(super) fn allows(&self, now: Instant) -> bool {
         let state = self.state();
-        state.pause.is_none_or(|until| until <= now) && state.has_room(now)
+        state.pause.is_none_or(|until| until <= now) && self.rate.has_room(&state, now)
     }
 
     /// A file is to begin: counts it.
@@ -60,11 +83,11 @@ impl Pace {
         if state.pause.is_some_and(|until| until > now) {
             return Err(Wait::Pause);
         }
-        if !state.has_room(now) {
+        if !self.rate.has_room(&state, now) {
             return Err(Wait::TooMany { new: !std::mem::replace(&mut state.said, true) });
         }
-        state.due = state.due.max(now) + EACH;
-        if state.due <= now + EACH {
+        state.due = state.due.max(now) + self.rate.each;
+        if state.due <= now + self.rate.each {
             state.said = false;
         }
         Ok(())
@@ -81,7 +104,7 @@ impl Pace {
     pub(super) fn ended(&self, length: u64) {
         if length >= WORTHWHILE {
             let mut state = self.state();
-            state.due = state.due.checked_sub(EACH).unwrap_or(state.due);
+            state.due = state.due.checked_sub(self.rate.each).unwrap_or(state.due);
         }
     }
 
@@ -106,9 +129,9 @@ impl Pace {
     }
 }
 
-impl State {
-    fn has_room(&self, now: Instant) -> bool {
-        self.due.saturating_duration_since(now) <= EACH * (AT_ONCE - 1)
+impl Rate {
+    fn has_room(self, state: &State, now: Instant) -> bool {
+        state.due.saturating_duration_since(now) <= self.each * (self.at_once - 1)
     }
 }
 
@@ -121,18 +144,18 @@ mod tests {
         let start = Instant::now();
         let pace = Pace::new(start);
         let begun = |now: Instant| (0..100).filter(|_| pace.begin(now).is_ok()).count();
-        assert_eq!(begun(start), AT_ONCE as usize);
+        assert_eq!(begun(start), OF_NAME.at_once as usize);
         assert!(!pace.allows(start) && pace.begin(start) == Err(Wait::TooMany { new: false }), "said once");
-        assert_eq!((1..=30).map(|second| begun(start + EACH * second)).sum::<usize>(), 30);
-        assert!(!pace.is_past(start + EACH * 30));
-        let later = start + EACH * 120;
+        assert_eq!((1..=30).map(|second| begun(start + OF_NAME.each * second)).sum::<usize>(), 30);
+        assert!(!pace.is_past(start + OF_NAME.each * 30));
+        let later = start + OF_NAME.each * 120;
         assert!(pace.is_past(later));
         // Files that have something in them do not count.
         for _ in 0..100 {
             assert!(pace.begin(later).is_ok());
             pace.ended(WORTHWHILE);
         }
-        assert_eq!((begun(later), pace.begin(later)), (AT_ONCE as usize, Err(Wait::TooMany { new: false })));
+        assert_eq!((begun(later), pace.begin(later)), (OF_NAME.at_once as usize, Err(Wait::TooMany { new: false })));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::file::FlvFile;
 use super::name::{self, FileName};
-use super::pace::{AT_ONCE, Pace, Wait};
+use super::pace::{Pace, Wait};
 use super::settings::RecordSettings;
 
 /// Free space, beside what is to stay free, without which no file is begun: one that is full at once is of no use.
@@ -28,6 +28,8 @@ const MOST_WAITING: usize = 1000;
 const MOST_BYTES: usize = 4 << 20;
 /// How long a file that is full waits for a key frame before it ends without one, in milliseconds of the stream.
 const WAIT_TO_SPLIT: u32 = 30_000;
+/// How long a publication has lasted when it is recorded though too many files begin: those that come and go do not.
+const LASTING: Duration = Duration::from_secs(10);
 /// How long before the first key frame audio still belongs to the file, in milliseconds.
 const JUST_BEFORE: u32 = 500;
 /// Video headers without a frame behind them that may wait for a key frame.
@@ -69,8 +71,12 @@ pub(super) struct Tape {
     early: Vec<Frame>,
     /// Time of the last key frame of the publication. Without any its pictures are recorded as they come.
     last_key: Option<u32>,
+    /// When the first frame of the publication came.
+    since: Option<Instant>,
     /// How often files of this name begin.
     pace: Arc<Pace>,
+    /// How often files of any name begin.
+    all: Arc<Pace>,
     looked: Option<Instant>,
     tally: Arc<Tally>,
 }
@@ -97,7 +103,13 @@ impl Open {
 }
 
 impl Tape {
-    pub(super) fn new(key: StreamKey, settings: Arc<RecordSettings>, pace: Arc<Pace>, tally: Arc<Tally>) -> Self {
+    /// `paces` are of the stream's name and of all names.
+    pub(super) fn new(
+        key: StreamKey,
+        settings: Arc<RecordSettings>,
+        (pace, all): (Arc<Pace>, Arc<Pace>),
+        tally: Arc<Tally>,
+    ) -> Self {
         Tape {
             key,
             settings,
@@ -106,7 +118,9 @@ impl Tape {
             held: Vec::new(),
             early: Vec::new(),
             last_key: None,
+            since: None,
             pace,
+            all,
             looked: None,
             tally,
         }
@@ -114,6 +128,7 @@ impl Tape {
 
     /// The next frame of the stream.
     pub(super) fn frame(&mut self, frame: &Frame) {
+        self.since.get_or_insert_with(Instant::now);
         if frame.is_header() {
             self.header(frame);
             return;
@@ -135,7 +150,7 @@ impl Tape {
             }
             FrameKind::Audio if self.open.is_some() => {
                 let splits = !self.headers.has_video() || self.is_keyless(frame);
-                if splits && self.is_full(frame) && self.pace.allows(Instant::now()) {
+                if splits && self.is_full(frame) && self.may_begin(Instant::now()) {
                     self.end();
                     self.begin(frame.timestamp());
                 }
@@ -168,7 +183,7 @@ impl Tape {
         self.headers = Headers::default();
         self.held.clear();
         self.early.clear();
-        self.last_key = None;
+        (self.last_key, self.since) = (None, None);
     }
 
     fn is_full(&self, frame: &Frame) -> bool {
@@ -199,7 +214,7 @@ impl Tape {
         if !self.is_keyless(frame) {
             return;
         }
-        if self.is_full(frame) && self.pace.allows(Instant::now()) {
+        if self.is_full(frame) && self.may_begin(Instant::now()) {
             self.end();
         }
         if self.open.is_none() {
@@ -221,7 +236,7 @@ impl Tape {
         let now = Instant::now();
         let old = self.open.as_ref().is_some_and(|open| now - open.since >= self.settings.min_duration.0);
         let changed = !self.held.is_empty() && old;
-        if (changed || self.is_full(frame)) && self.pace.allows(now) {
+        if (changed || self.is_full(frame)) && self.may_begin(now) {
             self.end();
         }
         if self.open.is_some() {
@@ -271,16 +286,8 @@ impl Tape {
 
     /// Begins a file with the headers in force.
     fn begin(&mut self, timestamp: u32) {
-        match self.pace.begin(Instant::now()) {
-            Ok(()) => {}
-            Err(Wait::TooMany { new: true }) => {
-                let key = &self.key;
-                warn!(
-                    "recording of {key} waits: {AT_ONCE} files of that name began at once, and more begin one a second"
-                );
-                return;
-            }
-            Err(Wait::TooMany { new: false } | Wait::Pause) => return,
+        if !self.is_turn(Instant::now()) {
+            return;
         }
         match self.try_begin() {
             Ok(open) => {
@@ -298,6 +305,35 @@ impl Tape {
         if let Some(open) = &mut self.open {
             open.headers_end = open.file.length();
         }
+    }
+
+    /// Whether a file may begin now, which then counts. Else the log says so, but not each time.
+    fn is_turn(&self, now: Instant) -> bool {
+        let key = &self.key;
+        if let Err(wait) = self.pace.begin(now) {
+            if let Wait::TooMany { new: true } = wait {
+                let most = self.pace.rate().at_once;
+                warn!("recording of {key} waits: {most} files of that name began at once, and more begin one a second");
+            }
+            return false;
+        }
+        let Err(wait) = self.all.begin(now) else {
+            return true;
+        };
+        if let Wait::TooMany { new: true } = wait {
+            let most = self.all.rate().at_once;
+            warn!("recording of {key} waits until it has lasted {LASTING:?}: {most} files of all names began at once");
+        }
+        self.has_lasted(now)
+    }
+
+    /// Whether a file could begin now.
+    fn may_begin(&self, now: Instant) -> bool {
+        self.pace.allows(now) && (self.all.allows(now) || self.has_lasted(now))
+    }
+
+    fn has_lasted(&self, now: Instant) -> bool {
+        self.since.is_some_and(|since| now.saturating_duration_since(since) >= LASTING)
     }
 
     fn try_begin(&mut self) -> io::Result<Open> {
@@ -376,6 +412,7 @@ impl Tape {
         let flushed = file.flush();
         let (length, duration) = (file.length(), Duration::from_millis(file.duration()));
         self.pace.ended(length);
+        self.all.ended(length);
         if file.written() <= headers_end {
             remove(&path);
             return;
@@ -404,16 +441,21 @@ mod tests {
     use anabranch_core::message::Message;
     use anabranch_core::source::WireFormat;
 
+    use super::super::pace::Rate;
     use super::*;
     use crate::settings::values::Size;
 
     const FORMAT: WireFormat = WireFormat { chunk_size: 60_000 };
 
     fn tape(name: &str) -> Tape {
+        tape_with(name, Arc::new(Pace::of_all(Instant::now())))
+    }
+
+    fn tape_with(name: &str, all: Arc<Pace>) -> Tape {
         let folder = std::env::temp_dir().join(format!("anabranch-tape-{}-{name}", std::process::id()));
         let settings = RecordSettings { folder, min_free: Size(0), ..RecordSettings::default() };
         let key = StreamKey::new("v", "live", "cam").unwrap();
-        Tape::new(key, Arc::new(settings), Arc::new(Pace::new(Instant::now())), Arc::default())
+        Tape::new(key, Arc::new(settings), (Arc::new(Pace::new(Instant::now())), all), Arc::default())
     }
 
     fn header(number: usize) -> Frame {
@@ -453,5 +495,29 @@ mod tests {
         }
         tape.end_of_stream();
         let _ = fs::remove_dir_all(&tape.settings.folder);
+    }
+
+    #[test]
+    fn a_crowd_of_names_that_come_and_go_has_few_files_and_those_that_last_have_theirs() {
+        // One more each hour.
+        let rate = Rate { at_once: 3, each: Duration::from_secs(3600) };
+        let all = Arc::new(Pace::with(rate, Instant::now()));
+        let key_frame = Frame::encode(Message::video(0, [0x17, 1, 0, 0, 0, 9].as_slice()), FORMAT);
+        let begins = |tape: &mut Tape| {
+            tape.frame(&header(0));
+            tape.frame(&key_frame);
+            let begun = tape.open.is_some();
+            tape.end_of_stream();
+            begun
+        };
+        let mut tapes: Vec<_> = (0..10).map(|number| tape_with(&format!("crowd-{number}"), all.clone())).collect();
+        let begun: Vec<_> = tapes.iter_mut().map(begins).collect();
+        assert_eq!(begun.iter().filter(|begun| **begun).count(), 3, "{begun:?}");
+        let mut lasting = tape_with("lasting", all);
+        lasting.frame(&header(0));
+        lasting.since = Instant::now().checked_sub(LASTING);
+        assert!(lasting.since.is_some() && begins(&mut lasting));
+        assert!(!begins(&mut lasting), "another publication has its own time");
+        tapes.iter().chain([&lasting]).for_each(|tape| drop(fs::remove_dir_all(&tape.settings.folder)));
     }
 }
