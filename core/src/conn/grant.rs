@@ -284,7 +284,10 @@ impl Conn {
                 }
             }
             Request::Play { request, site, facts } => {
-                let admitted = site.hub.admit_player(&facts.key, &site.config.limits);
+                let admitted = match self.server.is_draining() {
+                    true => Err(Refusal::Draining),
+                    false => site.hub.admit_player(&facts.key, &site.config.limits),
+                };
                 let granted = admitted.map_err(|refusal| Rejection::play_denied(refusal.to_string()));
                 match self.ruled_besides(now, Step::Play, granted) {
                     Ok(player) => self.begin_playing(&site, request, player, asked.then_some(facts)),

@@ -185,6 +185,14 @@ fn a_server_that_drains_grants_nothing_it_was_still_asking_about() {
     assert_eq!(publisher.actions(), ["tell"], "it was allowed, and nothing came of it");
     assert!(site.server.hub().streams().is_empty());
 
+    let site = asking(Asks { play: true, ..Asks::default() });
+    let mut player = site.player("cam");
+    player.actions();
+    site.server.drain();
+    assert!(said(&player.answer(&site, Verdict::Allow), "NetStream.Play.Failed"));
+    assert_eq!(player.actions(), ["tell"], "likewise");
+    assert!(site.server.hub().streams().is_empty());
+
     // Nobody is to be told of what nobody was asked about.
     let site = asking(Asks { traverse: true, ..Asks::default() });
     let mut publisher = site.asks_to_publish("cam");
