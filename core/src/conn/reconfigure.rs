@@ -1,18 +1,20 @@
 use std::sync::Arc;
 
 use super::Conn;
+use super::ask::StreamFacts;
 use super::grant::Request;
 use super::site::Site;
 use crate::capture::Call;
 use crate::policy::{Action, Refusal};
 use crate::session::CloseReason;
-use crate::url::StreamKey;
+use crate::url::{Params, StreamKey};
 
 /// Other settings while the connection is open.
 impl Conn {
     /// The server has other settings: closes the connection if its virtual host or that of one of its streams is gone,
-    /// or if its address may no longer do what it does. Else nothing happens to it. What it asks for next goes by the new
-    /// settings; what it does already, by the old. A replay of its capture knows only those of the beginning.
+    /// if its address may no longer do what it does, or if a request that waits for a verdict would be refused now. Else
+    /// nothing happens to it. What it asks for next goes by the new settings; what it does already, by the old. A replay of
+    /// its capture knows only those of the beginning.
     pub fn reconfigured(&mut self) {
         if self.session.is_closing() {
             return;
@@ -50,13 +52,24 @@ impl Conn {
             self.may_go_on(Action::Play, playing.key())?;
         }
         match self.pending.as_deref().map(|pending| pending.request()) {
-            Some(Request::Publish { facts, .. }) => self.may_go_on(Action::Publish, &facts.key)?,
-            Some(Request::Play { facts, .. }) => self.may_go_on(Action::Play, &facts.key)?,
+            Some(Request::Publish { facts, site, .. }) => self.may_be_granted(Action::Publish, facts, site)?,
+            Some(Request::Play { facts, site, .. }) => self.may_be_granted(Action::Play, facts, site)?,
             // Of what it wants there nothing was looked at yet.
             Some(Request::Enter { site, .. }) => _ = self.server.site_named(&site.name)?,
             Some(Request::Connect(_)) | None => {}
         }
         Ok(site)
+    }
+
+    /// What was not granted yet needs all that is needed now. Rules that are as they were have been looked at, at their time.
+    fn may_be_granted(&self, action: Action, facts: &StreamFacts, before: &Site) -> Result<(), Refusal> {
+        self.may_go_on(action, &facts.key)?;
+        let site = self.server.site_named(facts.key.vhost())?;
+        if site.config.token == before.config.token && site.config.refer == before.config.refer {
+            return Ok(());
+        }
+        let params = Params::parse(&facts.params).unwrap_or_default();
+        self.check(self.session.now(), action, &site, &facts.key, &params)
     }
 
     fn may_go_on(&self, action: Action, key: &StreamKey) -> Result<(), Refusal> {

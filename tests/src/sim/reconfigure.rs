@@ -17,6 +17,7 @@ impl Sim {
     /// If others end, or they do not.
     pub fn put_in_force(&mut self, config: &Config) {
         self.bounds.widen(config);
+        let before = self.server.config();
         self.server.reconfigure(config.clone());
         self.changed = true;
         let mut refused = Vec::new();
@@ -34,8 +35,11 @@ impl Sim {
             if closing {
                 refused.push(index);
             }
-            // What is asked of a server upstream may be for publishing or for playing.
-            let certain = !stays || !slot.questions.iter().any(|question| question.is_open() && question.traverses());
+            // What is asked of a server upstream may be for publishing or for playing. And what waits for a verdict may
+            // have no token of those that are asked for now.
+            let uncertain = !slot.keep_their_tokens(&before, config)
+                || slot.questions.iter().any(|question| question.is_open() && question.traverses());
+            let certain = !stays || !uncertain;
             if certain && closing == stays {
                 self.fail(&format!("connection {index} may stay: {stays}; it ends: {closing}"));
             }
@@ -141,6 +145,15 @@ impl Slot {
         let asked_there = asked.into_iter().all(|name| is_there(config, name));
         let host_stays = vhost(conn).is_none_or(|name| is_there(config, &name)) && asked_there;
         Some(host_stays && used.chain(self.wanted()).all(|(action, key)| may_go_on(action, key)))
+    }
+
+    /// Whether streams that are wanted need the tokens that they needed before.
+    fn keep_their_tokens(&self, before: &Config, now: &Config) -> bool {
+        let token = |config: &Config, key: &StreamKey| {
+            let host = config.vhosts.resolve(key.vhost()).accepted().map_or(&config.defaults, |(_, host)| host);
+            host.token.clone()
+        };
+        self.wanted().all(|(_, key)| token(before, key) == token(now, key))
     }
 
     /// What is wanted with which stream while a verdict on it is waited for, as far as the question says so.

@@ -1,7 +1,7 @@
 //! Other settings while connections are open: who stays, who goes, and what holds from then on.
 
 use super::*;
-use crate::policy::{Limits, Vhost, Vhosts};
+use crate::policy::{Limits, Secret, Token, TokenScope, Vhost, Vhosts};
 
 fn address(text: &str) -> SocketAddr {
     text.parse().expect("an address")
@@ -109,6 +109,29 @@ fn connections_of_a_virtual_host_that_is_gone_are_closed() {
     disabled.vhosts = Vhosts::new([Vhost { enabled: false, ..Vhost::new("a", VhostConfig::default()) }]).expect("one");
     reconfigure(&site, disabled, &mut [&mut stays]);
     assert_eq!(reason(&stays), Some("vhost_disabled"));
+}
+
+/// What is granted from then on goes by the new settings, whoever was asked before.
+#[test]
+fn a_request_that_waits_needs_what_the_new_settings_ask_for() {
+    let asks = Asks { publish: true, play: true, ..Asks::default() };
+    let asking = VhostConfig { asks, ..VhostConfig::default() };
+    let secrets = vec![Secret::new("a secret that came later").expect("long enough")];
+    let token = Some(Token { secrets, required_for: TokenScope::Both });
+    let refer = crate::policy::Refer { all: vec!["good.example".parse().expect("a host")], ..Default::default() };
+    let with_token = VhostConfig { token, ..asking.clone() };
+    let with_refer = VhostConfig { refer, ..asking.clone() };
+    for (config, name) in [(with_token, "token_missing"), (with_refer, "refer_denied")] {
+        let site = Site::with(hosts(&["a", "b"], &asking));
+        for request in [peer::publish(1, "cam?vhost=b"), peer::play(1, "cam")] {
+            let mut client = at(&site, "a", "192.0.2.1:1", &request);
+            assert_eq!(client.asked.len(), 1, "{:?}", client.heard);
+            reconfigure(&site, hosts(&["a", "b"], &config), &mut [&mut client]);
+            client.disconnect(&site);
+            assert_eq!((reason(&client), client.told.len()), (Some(name), 1), "who was asked hears of the end");
+            site.server.reconfigure(hosts(&["a", "b"], &asking));
+        }
+    }
 }
 
 /// Its name may mean another host now; streams are known by the old one.
