@@ -20,7 +20,8 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(10_100), Duration::from_sec
 fn frame(number: u32) -> Vec<u8> {
     let head = if number == 0 { 0x17 } else { 0x27 };
     let mut body = [&[head, 1, 0, 0, 0][..], &number.to_be_bytes()].concat();
-    body.resize(4000, number as u8);
+    // A server that looks for key frames inside finds the type of an inter picture.
+    body.resize(4000, 0x41);
     body
 }
 
