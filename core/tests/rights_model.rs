@@ -1,6 +1,6 @@
 //! Rights and counts against a plain model: several clients of two virtual hosts connect, publish and play in any order, by
 //! their own host's name or by `?vhost=`, wait for verdicts, are granted, refused and taken over from, and leave, within
-//! limits that change. After each step the server counts what the model finds when it counts one by one, nobody is let in
+//! limits that change. After each step the server counts what the model finds when it counts one by one, no client is let in
 //! or kept out whom the model would not, and the outside was asked and told just what it should be.
 
 #[path = "support/client.rs"]
@@ -334,7 +334,7 @@ fn word(what: &str, subject: &Subject, client: &ClientFacts) -> String {
         Subject::Connect => format!("{what} {}", client.vhost),
         Subject::Publish(facts) => format!("{what} publish {}", facts.key),
         Subject::Play(facts) => format!("{what} play {}", facts.key),
-        Subject::Traverse(_) => panic!("nobody is upstream"),
+        Subject::Traverse(_) => panic!("there is no server upstream"),
     }
 }
 
@@ -407,7 +407,7 @@ impl Run {
         }
     }
 
-    /// Whoever is refused is closed, and nobody else is.
+    /// Clients that are refused are closed, and no others.
     fn judge(&mut self, client: usize, may: Result<(), Refused>) {
         let closing = self.clients[client].conn.session().is_closing();
         assert_eq!(closing, may.is_err(), "{:?}", self.model.guests[client]);

@@ -101,7 +101,7 @@ impl Openings {
         let mut queue = lock(&self.queue);
         let dropped = queue.push(one_client(client), job);
         drop(queue);
-        // Whoever waits for it hears of it here: not while the queue is locked.
+        // The connection that waits for it hears of it here: not while the queue is locked.
         drop(dropped);
         self.changed.notify_one();
         opening
@@ -181,7 +181,7 @@ impl Queue {
 
 impl Job {
     fn compute(mut self) {
-        // The connection is gone if nobody else holds its opening.
+        // The connection is gone if nothing else holds its opening.
         if Arc::strong_count(&self.opening) == 1 {
             return;
         }
@@ -198,7 +198,7 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        // However it ended: whoever waits hears of it.
+        // However it ended, the connection that waits hears of it.
         self.opening.finish(Done::Dropped);
     }
 }
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_refuses_whoever_has_most_in_it() {
+    fn a_full_queue_refuses_the_client_that_has_most_in_it() {
         let mut queue = Queue::default();
         let mut openings: Vec<_> = (0..WAITING)
             .map(|_| {

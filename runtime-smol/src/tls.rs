@@ -27,7 +27,7 @@ const TURN: usize = 64 << 10;
 /// Bytes that a client may need to begin; real ones take one or two thousand.
 const BEGINNING: usize = 16 << 10;
 /// Bytes by which what is taken in may exceed what it may cost to bring content: keys that are changed again and again,
-/// and records without content, are work for nobody.
+/// and records without content, are work that brings nothing.
 const WITHOUT_CONTENT: usize = 64 << 10;
 /// What each byte of content may cost: a record of one byte has twenty-three.
 const FOR_EACH_BYTE: usize = 32;

@@ -307,7 +307,7 @@ fn a_stream_holds_no_more_than_its_budget_whatever_its_frames_are() {
         let now = Instant::now();
         let before = held(&region);
         let mut publisher = server.publish("live/cam").unwrap();
-        // As long as somebody plays it, what lies before the newest key frame is kept.
+        // As long as it has a player, what lies before the newest key frame is kept.
         let _player = server.play("live/cam").unwrap();
         let mut most = 0;
         for number in 0..6000 {

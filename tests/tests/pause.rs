@@ -1,6 +1,6 @@
 //! The whole process is stopped for a while: SIGSTOP, a container that is paused, a virtual machine that was frozen. What
 //! clients say meanwhile waits in their sockets, and when the server goes on the time of all of them is over long ago.
-//! That is nobody's silence: whoever was healthy before is served on.
+//! That is no client's silence: those that were healthy before are served on.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -71,7 +71,7 @@ fn pause(mut server: Server, pause: Duration) {
 }
 
 #[test]
-fn whoever_was_healthy_before_a_pause_of_the_process_is_served_on() {
+fn clients_that_were_healthy_before_a_pause_of_the_process_are_served_on() {
     let servers: [fn() -> Server; 4] = [
         || Server::start(Runtime::Smol, &[]),
         || Server::start(Runtime::Std, &[]),

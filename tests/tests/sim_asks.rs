@@ -226,7 +226,7 @@ fn the_first_that_is_granted_has_the_name_and_the_other_is_told() {
     answer_to(&mut net, "publish", &Reply::allow());
     let second = net.publish("live", "cam");
     net.run_for(SECOND * 5);
-    assert!(net.client(second).is_running(), "a question that waits keeps nobody out");
+    assert!(net.client(second).is_running(), "a question that waits keeps no client out");
     assert_eq!(net.client(first).statuses().last(), Some(&"NetStream.Publish.BadName"));
     assert_eq!(told(&net, first), ["publish"], "it was granted, and came to nothing");
     let third = net.publish("live", "cam");
@@ -237,7 +237,7 @@ fn the_first_that_is_granted_has_the_name_and_the_other_is_told() {
 
 /// The rightful publisher comes again and again, and each time others ask who will be refused.
 #[test]
-fn whom_the_outside_refuses_keeps_nobody_out() {
+fn a_client_that_the_outside_refuses_keeps_no_other_out() {
     for conflict in [Conflict::Reject, Conflict::TakeOver] {
         let limits = Limits { publishers: Some(1), players: Some(1), streams: Some(1), ..Limits::default() };
         let asks = Asks { connect: false, ..all() };
@@ -264,7 +264,7 @@ fn whom_the_outside_refuses_keeps_nobody_out() {
     }
 }
 
-/// As many are let in as may be, however many are asked about at the same time, and whoever is not is told of.
+/// As many are let in as may be, however many are asked about at the same time, and the others are told.
 #[test]
 fn limits_hold_at_the_grant() {
     let limits = Limits { stream_players: Some(2), players: Some(3), streams: Some(2), ..Limits::default() };

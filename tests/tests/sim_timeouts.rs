@@ -90,7 +90,7 @@ fn a_publisher_that_pauses_shortly_stays() {
 }
 
 #[test]
-fn a_player_waits_ten_minutes_for_a_stream_that_nobody_publishes() {
+fn a_player_waits_ten_minutes_for_a_stream_without_publisher() {
     let mut net = Sim::new(7);
     let player = net.play("live", "cam");
     let limit = net.server().config().defaults.session.timeouts.wait_for_stream;

@@ -23,7 +23,7 @@ const HALF: usize = 15 << 10;
 
 /// Bytes that each of so many connections makes the server hold, once that is `least`.
 fn held_by_each(least: usize, open: impl Fn() -> TcpStream) -> usize {
-    // What is made once, for the first, is nobody's.
+    // What is made once, for the first, is not counted.
     drop(open());
     let region = Region::new(ALLOCATOR);
     let sockets: Vec<TcpStream> = (0..COUNT).map(|_| open()).collect();

@@ -169,7 +169,9 @@ impl Run<'_> {
                     self.show(at, What::Ruled(Some(&words)));
                 }
                 DecisionKind::Superseded => self.show(at, What::Event("another publisher took the stream over")),
-                DecisionKind::Absent => self.show(at, What::Event("nobody published what a paused player waited for")),
+                DecisionKind::Absent => {
+                    self.show(at, What::Event("there was no publisher of what a paused player waited for"))
+                }
                 DecisionKind::Idle => self.show(at, What::Event("nobody watched the publisher for too long")),
             }
         }

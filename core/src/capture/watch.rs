@@ -213,7 +213,7 @@ impl Watch {
         self.yes_or_no(now, idle, &DecisionKind::Idle)
     }
 
-    /// Whether nobody publishes what a paused player waits for.
+    /// Whether there is no publisher of what a paused player waits for.
     pub(crate) fn absent(&mut self, now: Instant, absent: bool) -> bool {
         self.yes_or_no(now, absent, &DecisionKind::Absent)
     }

@@ -84,7 +84,7 @@ fn before_connect(config: &Config) -> Vec<Agreement> {
             value: chunks.streams as u64,
             room_for: "control messages and commands",
             needed: 2,
-            else_: "nobody can connect",
+            else_: "no client can connect",
         },
         Agreement {
             limit: "amf_before_connect.bytes",

@@ -166,7 +166,7 @@ impl Conn {
         }
     }
 
-    /// Tells whoever was asked about a request, and did not refuse it, that it will not be.
+    /// Tells the outside that a request it was asked about, and did not refuse, comes to nothing.
     fn came_to_nothing(&mut self, request: &Request) {
         let subject = request.subject();
         let closed = matches!(subject, Subject::Connect).then(|| Closed {

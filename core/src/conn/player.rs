@@ -234,7 +234,7 @@ impl Playing {
             return None;
         }
         if self.paused {
-            // Whether there is somebody to wait for is seen when it has been paused for so long.
+            // Whether there is a publisher to wait for is seen when it has been paused for so long.
             if let Some(next_look) = self.wait(now) {
                 return Some(next_look);
             }
@@ -305,7 +305,7 @@ impl Playing {
         told.into_iter().chain([next_look]).min()
     }
 
-    /// Nobody publishes: when to look again whether it has waited for too long; nothing if it has.
+    /// There is no publisher: when to look again whether it has waited for too long; nothing if it has.
     fn wait(&mut self, now: Instant) -> Option<Instant> {
         let longest = self.site.config.session.timeouts.wait_for_stream;
         let waiting = self.waiting.get_or_insert_with(|| Patience::new(now, longest));

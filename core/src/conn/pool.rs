@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(super) const FREE: usize = 256 << 10;
 
 /// Memory for what has come of messages that are not whole yet, and of requests that wait, all connections of a server
-/// together. Those that publish have one half of it, and all others the other: large messages are media, and whoever
-/// publishes nothing is not to leave no room for them.
+/// together. Those that publish have one half of it, and all others the other: large messages are media, and clients that
+/// publish nothing must leave room for them.
 #[derive(Debug)]
 pub(super) struct Pool {
     limit: AtomicUsize,

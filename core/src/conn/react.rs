@@ -72,7 +72,7 @@ impl Conn {
         }
     }
 
-    /// Somebody wants a stream: of a virtual host that it has to be let in to first, or is in already.
+    /// The client wants a stream: of a virtual host that it has to be let in to first, or is in already.
     pub(super) fn want(&mut self, now: Instant, wanted: Wanted) {
         let target = self.target(wanted.name());
         if let Ok((site, ..)) = &target

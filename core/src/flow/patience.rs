@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 /// As long as for ever, and yet no more than a clock can tell.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// The time so long after `now`. Whoever wants no timeout configures [`Duration::MAX`], of which no clock knows the end.
+/// The time so long after `now`. Without a timeout it is [`Duration::MAX`], of which no clock knows the end.
 pub(crate) fn after(now: Instant, time: Duration) -> Instant {
     now + time.min(FOR_EVER)
 }
@@ -13,7 +13,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How often a look that comes late is followed by another one: a server that is always late has limits all the same.
 const LATE_LOOKS: u8 = 3;
 
-/// A limit on the time of somebody outside. What they did in time may lie in a socket: the process may have been stopped
+/// A limit on the time of a peer or a back end. What they did in time may lie in a socket: the process may have been stopped
 /// (SIGSTOP, a container that is paused, a virtual machine that was frozen), and then finds at once that everybody's time
 /// is over and that they have all sent something. So there are two looks, the first one [`GRACE`] before the end. Their
 /// time is over only at a second one that comes about when it was meant to: in between there was time to read.
@@ -41,7 +41,7 @@ impl Patience {
         Patience { look, grace: micros, looks: 0 }
     }
 
-    /// Until then, and over with the first look: for what is nobody else's to do.
+    /// Until then, and over with the first look: for what the server itself does.
     pub(crate) fn none(end: Instant) -> Self {
         Patience { look: end, grace: 0, looks: 0 }
     }
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_looked_at_in_time_has_just_their_time() {
+    fn a_peer_that_is_looked_at_in_time_has_just_its_time() {
         for time in [SECOND * 10, SECOND, Duration::from_millis(1), Duration::from_nanos(1), Duration::ZERO] {
             let (start, mut looks) = (start(), 0);
             let mut patience = Patience::new(start, time);

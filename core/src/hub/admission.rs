@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// Why a client may not publish or play a stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotAdmitted {
-    /// Somebody publishes it already, and it cannot be taken over.
+    /// It has a publisher already, and cannot be taken over.
     #[error("{0}")]
     Busy(#[from] Busy),
     /// There are as many as there may be.
@@ -29,7 +29,7 @@ pub struct Counts {
 /// a player is one of its stream's. So what is looked at is what there is, and nothing can come in between.
 impl Hub {
     /// Takes the publish lock of a name for a client and begins to publish. With [`Conflict::TakeOver`], a name that
-    /// is published with the same `credentials` changes hands, and so does its place under the limits: whoever published
+    /// is published with the same `credentials` changes hands, and so does its place under the limits: the one that published
     /// until now is superseded from this moment on.
     ///
     /// # Errors
@@ -145,7 +145,7 @@ impl Registry {
         self.counts.get(vhost).copied().unwrap_or_default()
     }
 
-    /// The name has this holder from now on, whoever had it.
+    /// The name has this holder from now on, whichever had it before.
     fn hold(&mut self, key: &StreamKey, holder: Holder, config: &super::HubConfig) -> Arc<Stream> {
         let client = holder.client;
         let (entry, counts) = self.entry(key, config);
@@ -185,7 +185,7 @@ impl Registry {
         self.forget(key)
     }
 
-    /// Forgets a stream that nobody uses, and a virtual host without streams.
+    /// Forgets a stream that is not used, and a virtual host without streams.
     fn forget(&mut self, key: &StreamKey) -> Option<Arc<Stream>> {
         if self.streams.get(key).is_none_or(|entry| entry.holder.is_some() || entry.players > 0) {
             return None;

@@ -87,7 +87,7 @@ impl Memory {
         }
     }
 
-    /// True if somebody must give.
+    /// True if streams must give.
     fn is_short(&self) -> bool {
         let held = self.held();
         held > self.mark() && held > self.tried.load(Ordering::Relaxed)
@@ -141,7 +141,7 @@ impl Hub {
     }
 
     /// Has streams give if all together take too much: those that take more than their share, the largest first. A
-    /// share is what each may have so that all fit, where those that take less leave the rest to the others; nobody gives
+    /// share is what each may have so that all fit, where those that take less leave the rest to the others; no stream gives
     /// that is within it. No lock is held that a frame waits for, but that of the stream that gives.
     pub(super) fn relieve(&self, now: Option<Instant>) {
         let memory = &*self.memory;

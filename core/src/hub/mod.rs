@@ -260,12 +260,12 @@ impl Stream {
     fn settle(&self, source: &Source) {
         self.log_bytes.store(source.log_bytes(), Ordering::Relaxed);
         let after = source.held_bytes();
-        // Only whoever has the source changes it.
+        // Only the holder of the source's lock changes it.
         let before = self.held.swap(after, Ordering::Relaxed);
         self.memory.adjust(before, after);
     }
 
-    /// Nobody finds it any more. Those that it was taken over from may have it for as long as they are connected: it holds
+    /// It is not found any more. Those that it was taken over from may have it for as long as they are connected: it holds
     /// nothing for them, for what it held could not be given up by [`Hub::relieve`], which does not find it either.
     fn forgotten(&self) {
         let mut source = self.source();

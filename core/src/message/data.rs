@@ -48,7 +48,7 @@ pub enum PublisherData {
 ///
 /// `@setDataFrame` is stripped and an AMF3 format byte too; bodies that are fit for players stay as they are to the
 /// byte, however many values they hold: tools that push FLV files send the index of all key frames along. Metadata that
-/// would break a player is encoded anew without what breaks it.
+/// would break a player is encoded again without what breaks it.
 pub fn from_publisher(type_id: u8, body: &[u8], limits: &DataLimits) -> PublisherData {
     let mut body = strip_amf3_selector(type_id, body);
     let Some((mut name, mut rest)) = split_name(body, &limits.amf) else {

@@ -10,7 +10,7 @@ pub const DEFAULT_QUESTIONS: u32 = 2000;
 /// Questions to the outside that are open, held against [`Limits::questions`], so that no client, and no network, keeps
 /// all others from being asked about.
 ///
-/// Whoever asks may have as many open as there are places free, and all of its network twice as many. So one address
+/// An address may have as many open as there are places free, and all of its network twice as many. So one address
 /// alone gets half of the places and one network two thirds, however many connections it makes; the more others
 /// there are, the less, and there is always room for one that has none. An address is an IPv4 address or an IPv6 /64, its
 /// network the IPv4 /24 or the IPv6 /48.

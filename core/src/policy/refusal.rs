@@ -47,7 +47,7 @@ pub enum Refusal {
     /// The virtual host is switched off.
     #[error("the virtual host is disabled")]
     VhostDisabled,
-    /// The virtual host is one for bandwidth checks: nobody publishes or plays there.
+    /// The virtual host is one for bandwidth checks: there is no publishing or playing there.
     #[error("the virtual host is for bandwidth checks only")]
     VhostMeasures,
     /// There are as many as there may be.

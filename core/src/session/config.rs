@@ -165,7 +165,7 @@ pub struct SessionTimeouts {
     pub next_message: Duration,
     /// Without any progress in writing while bytes wait. Default 30 s.
     pub write: Duration,
-    /// For a player, while nobody publishes its stream. Default 10 minutes. A rule of the stream's virtual host; who keeps
+    /// For a player, while its stream has no publisher. Default 10 minutes. A rule of the stream's virtual host; a client that keeps
     /// it is [`Conn`](crate::conn::Conn), for a session knows no streams.
     pub wait_for_stream: Duration,
     /// Between pings to the peer; a ping keeps the path alive and makes a dead one show. Default 30 s.

@@ -434,7 +434,7 @@ impl fmt::Display for CloseReason {
                 TimeoutKind::FirstMessage => "publisher sent nothing",
                 TimeoutKind::NextMessage => "publisher fell silent",
                 TimeoutKind::Write => "peer takes nothing",
-                TimeoutKind::WaitForStream => "nobody published the stream it waited for",
+                TimeoutKind::WaitForStream => "the stream it waited for had no publisher",
             }),
             CloseReason::Rejected(code) => write!(f, "refused: {code}"),
             CloseReason::Refused(refusal) => refusal.fmt(f),

@@ -325,7 +325,7 @@ impl Session {
     }
 
     /// The request that waits may be answered as late as in so long: that is no delay of the client's, whose own time begins
-    /// anew.
+    /// again.
     pub(crate) fn answer_takes(&mut self, time: Duration) {
         if self.asking && self.timers.is_set(Timer::Setup) {
             let timeouts = &self.config.timeouts;

@@ -166,7 +166,7 @@ impl Headers {
         self.entries.iter().all(|entry| entry.ended)
     }
 
-    /// Takes a frame in, for whoever follows a stream frame by frame: headers, and coded frames, behind which a header is in
+    /// Takes a frame in, for a reader that follows a stream frame by frame: headers, and coded frames, behind which a header is in
     /// force again whose sequence had ended. True if it is a header that changes anything.
     pub fn note(&mut self, frame: &Frame) -> bool {
         if !frame.is_header() {

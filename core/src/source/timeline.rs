@@ -22,7 +22,7 @@ const MAX_REORDER: i64 = 10_000;
 /// was, before it counts as a jump; further if its frames are further apart. What only makes up for a delay is none, however much comes at once.
 const MAX_STEP_AHEAD: i64 = 3_000;
 /// How far, in milliseconds, a medium that begins may lie ahead of the one that is there, or get ahead of real time with its
-/// first `FEW` frames, of which nobody knows yet how far apart they are.
+/// first `FEW` frames, of which it is not known yet how far apart they are.
 const MAX_SKEW: i64 = 15_000;
 const FEW: u8 = 3;
 /// How far it may lie behind it: its first frames were under way for so long.

@@ -15,7 +15,7 @@ pub(crate) struct Identity {
     key: Key,
 }
 
-/// What the ids of streams are made with. Whoever does not know it cannot choose a name that has another's id.
+/// What the ids of streams are made with. Clients do not know it and cannot choose a name that has another's id.
 #[derive(Clone)]
 struct Key([u8; 32]);
 

@@ -24,7 +24,7 @@ impl fmt::Display for Refusal {
 
 impl error::Error for Refusal {}
 
-/// The error for whoever reads.
+/// The error that a read returns.
 pub(super) fn refusal(fault: TlsFault, words: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, Refusal { fault, words: words.into() })
 }
@@ -58,7 +58,7 @@ impl Hello {
         }
     }
 
-    /// The error for whoever reads.
+    /// The error that a read returns.
     pub(super) fn refused(self, error: &Error) -> io::Error {
         refusal(TlsFault::Broken, self.words(error).into_owned())
     }

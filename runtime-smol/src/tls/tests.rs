@@ -327,7 +327,7 @@ fn content_in_the_smallest_records_is_content() {
 }
 
 #[test]
-fn whoever_takes_too_much_to_begin_is_let_go() {
+fn a_client_that_takes_too_much_to_begin_is_let_go() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut client = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("it listens");
     let side = Side::new(listener.accept().expect("a connection").0);

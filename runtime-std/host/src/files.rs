@@ -44,7 +44,7 @@ pub fn raise_file_limit() {
 /// not keep operators out, and end no recording.
 #[derive(Debug)]
 pub(crate) struct Door {
-    /// Numbers from here on are the server's own. The system gives the lowest number that is free, so whoever gets this
+    /// Numbers from here on are the server's own. The system gives the lowest number that is free, so a connection that gets this
     /// one came when all below it were open.
     closed_from: Option<u64>,
     turned_away: AtomicU64,

@@ -43,7 +43,7 @@ pub struct Options {
           value_parser = value_parser!(u64).range(0..=86_400))]
     pub unpublish_grace: u64,
 
-    /// How long a player may wait while nobody publishes its stream, in seconds; 0 for ever. Then it is told that there
+    /// How long a player may wait while its stream has no publisher, in seconds; 0 for ever. Then it is told that there
     /// is none, and closed
     #[arg(long, value_name = "SECONDS", default_value_t = 600, env = "ANABRANCH_WAIT_FOR_STREAM",
           value_parser = value_parser!(u64).range(0..=31_536_000))]

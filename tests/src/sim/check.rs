@@ -75,7 +75,7 @@ impl Sim {
     /// - No question is open beyond its deadline.
     /// - Virtual hosts count those who are there, exactly: as many publishers as names that are published, players that
     ///   are attached, streams that are listed, connections that were let in and questions that are open; looked at when
-    ///   somebody comes, goes or asks.
+    ///   a client comes, goes or asks.
     ///
     /// Beyond that every step checks that
     /// - actions are paired, and a connection that is over stays silent;

@@ -101,7 +101,7 @@ impl Sim {
         }
     }
 
-    /// Nobody is let in beyond a limit, as long as it was always the same.
+    /// No client is let in beyond a limit, as long as it was always the same.
     fn check_limits(&self, counted: &VhostSnapshot) {
         if self.bounds.changed {
             return;

@@ -269,9 +269,9 @@ fn a_rate_ends_at_the_same_byte_however_the_input_is_cut() {
     }
 }
 
-/// Who stops and publishes anew has not earned another window by that.
+/// A publisher that stops and publishes again does not get another window by that.
 #[test]
-fn a_window_is_not_free_again_for_who_publishes_anew() {
+fn a_publisher_that_publishes_again_gets_no_new_window() {
     let mut site = Site::with(slow(1000));
     let mut publisher = site.publisher("cam");
     let mut sent = 0;

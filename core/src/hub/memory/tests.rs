@@ -52,7 +52,7 @@ fn the_largest_gives_and_what_is_within_its_share_keeps_its_gop() {
     let before = hub.memory();
     assert!((before.given, before.held > 200_000) == (0, true), "{before:?}");
     let mut large = hub.publish(&key("large")).expect("free");
-    // Somebody plays it and takes nothing.
+    // A player is there and takes nothing.
     let _slow = hub.play(large.key());
     large.push(now, video(0x17, 0, 10_000)).expect("nobody takes over");
     for number in 1..500 {
@@ -74,7 +74,7 @@ fn the_largest_gives_and_what_is_within_its_share_keeps_its_gop() {
     assert_eq!(reliefs[0].key, *large.key());
 }
 
-/// Whoever was taken over from may stay connected; what its successor sent is not to stay with it.
+/// A publisher that was taken over from may stay connected; what its successor sent is not to stay with it.
 #[test]
 fn a_stream_that_is_forgotten_holds_nothing_for_those_it_was_taken_over_from() {
     let (hub, now) = (Hub::new(HubConfig::default()), any_instant());
@@ -116,7 +116,7 @@ fn the_past_goes_before_the_newest_gop() {
     let (hub, now) = (Hub::new(HubConfig::default()), any_instant());
     let mut publishers: Vec<Publisher> =
         ["a", "b", "c"].map(|name| hub.publish(&key(name)).expect("free")).into_iter().collect();
-    // Somebody plays each, so that the past is kept.
+    // Each has a player, so that the past is kept.
     let _players: Vec<Player> = publishers.iter().map(|publisher| hub.play(publisher.key())).collect();
     for number in 0..5 {
         for publisher in &mut publishers {

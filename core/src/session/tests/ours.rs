@@ -190,7 +190,7 @@ fn reasons_have_names_that_stay_and_words() {
         (
             CloseReason::Timeout(TimeoutKind::WaitForStream),
             "wait_for_stream_timeout",
-            "nobody published the stream it waited for",
+            "the stream it waited for had no publisher",
         ),
         (CloseReason::Rejected("NetStream.Publish.BadName"), "rejected", "refused: NetStream.Publish.BadName"),
         (CloseReason::Refused(Refusal::LimitBitrate), "limit_bitrate", "the bitrate is over the limit"),

@@ -68,7 +68,7 @@ impl Reached {
 /// What [`Source::next`] found.
 #[derive(Debug)]
 pub enum Next<'a> {
-    /// The player begins, or begins anew after a gap: send these headers first.
+    /// The player begins, or begins again after a gap: send these headers first.
     Start(Start),
     /// The next frame.
     Frame(&'a Frame),

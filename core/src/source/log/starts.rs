@@ -82,7 +82,7 @@ impl Source {
         self.keyless
     }
 
-    /// True if starting anew would bring the player at `cursor` nearer to the present: there is a frame to start at
+    /// True if starting again would bring the player at `cursor` nearer to the present: there is a frame to start at
     /// that it has not come to.
     pub fn has_newer_start(&self, cursor: &Cursor) -> bool {
         let openings = self.openings.positions.back().filter(|_| self.keyless);
@@ -223,7 +223,7 @@ impl Source {
         newest.saturating_duration_since(since)
     }
 
-    /// True if what came before `start` is too much to be left out for whoever waited since `opening`.
+    /// True if what came before `start` is too much to be left out for a player that waited since `opening`.
     fn is_long_before(&self, opening: u64, start: u64) -> bool {
         let (Some(opening), Some(start)) = (self.entry(opening), self.entry(start)) else {
             return false;

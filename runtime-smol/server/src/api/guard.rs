@@ -28,7 +28,7 @@ impl Guard {
         Guard { token: (!token.is_empty()).then(|| token.as_bytes().into()), user: (!user.is_empty()).then(basic) }
     }
 
-    /// Whether whoever sends this request is one who may ask for everything.
+    /// Whether the sender of this request may ask for everything.
     pub(super) fn admits(&self, request: &Parts) -> bool {
         self.refuse(request, false).is_none()
     }

@@ -70,7 +70,7 @@ struct Crowd {
 }
 
 impl Crowd {
-    /// Makes room for one more, where there may be so many. Whoever opens connections and asks nothing must not keep out
+    /// Makes room for one more, where there may be so many. Clients that open connections and ask nothing must not keep out
     /// those who ask, however fast they come: a stranger takes the place of a stranger, the longest idle one of the client
     /// that has most of them. Operators keep theirs, but for a quarter of all places, which new ones come in by.
     fn make_room(&mut self, most: usize) {

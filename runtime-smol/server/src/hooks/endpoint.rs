@@ -86,7 +86,7 @@ impl Place {
     }
 }
 
-/// The turn of a client in its line, and the place of the call that is made in it. Whoever holds it passes it on with the
+/// The turn of a client in its line, and the place of the call that is made in it. Its holder passes it on with the
 /// reply; where it is only dropped, whatever held it has died, and the line goes on as after a failure.
 #[derive(Debug)]
 pub(super) struct Turn {
@@ -229,7 +229,7 @@ struct Queue {
     idle: usize,
     /// Whose turn it is when there are both.
     questions_turn: bool,
-    /// Nobody calls it any more.
+    /// It is not called any more.
     over: bool,
 }
 
@@ -441,7 +441,7 @@ fn post(agent: &Agent, key: &EndpointKey, call: &Call, timeout: Option<Duration>
     let request = agent.post(key.url.as_str()).content_type("application/json");
     let request = request.header("Connection", "Keep-Alive");
     let request = match timeout {
-        // A request with settings of its own has its TLS prepared anew: only where it is needed.
+        // A request with settings of its own has its TLS prepared again: only where it is needed.
         Some(timeout) => request.config().timeout_global(Some(timeout)).build(),
         None => request,
     };

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_for_a_slow_answer_waits_no_longer_than_it_may() {
+    fn a_call_that_waits_for_a_slow_answer_waits_no_longer_than_it_may() {
         let (open, gate) = channel::<()>();
         let (gate, known) = (Mutex::new(gate), Arc::new(Mutex::new(true)));
         let knows = known.clone();

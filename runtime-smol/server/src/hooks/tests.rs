@@ -145,7 +145,7 @@ fn who_is_gone_before_the_answer_is_told_about_only_if_it_was_a_yes() {
     }
 }
 
-/// An endpoint that calls nobody: what it is to say is done instead.
+/// An endpoint that makes no calls: what it is to say is done instead.
 fn endpoint(text: &str, post: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Arc<Endpoint> {
     endpoint_with(text, IDLE, post)
 }
@@ -268,7 +268,7 @@ fn the_end_of_a_stream_is_told_before_other_ends_and_questions_have_their_turn()
 }
 
 #[test]
-fn an_endpoint_that_nobody_calls_any_more_has_no_threads() {
+fn an_endpoint_that_is_not_called_any_more_has_no_threads() {
     let alive = Arc::new(());
     let held = alive.clone();
     let endpoint = endpoint("", move |_| {

@@ -103,7 +103,7 @@ pub(crate) struct Timeouts {
     /// Without any progress in writing while bytes wait.
     #[schemars(extend("x-minimum" = "1ms"))]
     pub(crate) write: Time,
-    /// For a player, while nobody publishes its stream; then it is told that there is none, and closed.
+    /// For a player, while its stream has no publisher; then it is told that there is none, and closed.
     #[schemars(extend("x-minimum" = "1ms"))]
     pub(crate) wait_for_stream: Time,
     /// Between pings to the client; a ping keeps the path alive and makes a dead one show.
@@ -215,7 +215,7 @@ pub(crate) struct Cache {
 }
 
 /// How many of everything there may be in this virtual host; "unlimited" or a number, 0 for none. All but questions are
-/// counted when they are granted: nobody takes a place while a back end is asked.
+/// counted when they are granted: no client takes a place while a back end is asked.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Limits {

@@ -273,7 +273,7 @@ fn headers_that_change_often_go_into_one_file() {
     assert!(fs::metadata(file).unwrap().len() < 100_000);
 }
 
-/// Neither other headers, with no least length, nor publishing anew makes files by the hundred.
+/// Neither other headers, with no least length, nor publishing again makes files by the hundred.
 #[test]
 fn a_name_does_not_have_files_by_the_hundred() {
     for again in [false, true] {

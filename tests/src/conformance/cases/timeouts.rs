@@ -19,7 +19,7 @@ cases![
     who_stopped_playing_must_say_what_it_wants_next with IDENTIFY,
     who_stopped_publishing_must_say_what_it_wants_next with IDENTIFY,
     a_player_may_wait_as_long_as_it_likes with IDENTIFY,
-    a_player_may_not_wait_for_ever_for_a_stream_that_nobody_publishes with WAIT,
+    a_player_may_not_wait_for_ever_for_a_stream_without_publisher with WAIT,
     a_paused_player_may_not_either with WAIT,
     a_publisher_must_send_its_first_message_in_time with PUBLISH,
     a_publisher_must_send_the_next_message_in_time with PUBLISH,
@@ -161,12 +161,12 @@ fn a_publisher_must_send_its_first_message_in_time(site: &Site) {
     assert!(said(&heard, "NetStream.Publish.Start"), "{heard:?}");
 }
 
-fn a_player_may_not_wait_for_ever_for_a_stream_that_nobody_publishes(site: &Site) {
+fn a_player_may_not_wait_for_ever_for_a_stream_without_publisher(site: &Site) {
     let before = Instant::now();
     let mut client = Client::player(site, &site.name);
     let heard = assert_closed_after(&mut client, before, SHORT);
     assert!(said(&heard, "NetStream.Play.StreamNotFound"), "{heard:?}");
-    // Where somebody publishes there is no such limit, and it begins when they leave.
+    // Where there is a publisher there is no such limit, and it begins when they leave.
     let mut publisher = Client::publisher(site, &site.name);
     publisher.audio(0, AUDIO_HEADER);
     let mut client = Client::player(site, &site.name);

@@ -62,7 +62,7 @@ fn header(track: u8, number: u32) -> Vec<u8> {
 fn headers_that_change(arena: &Arena) {
     arena.each(|site, _| {
         let mut client = publisher(site);
-        // Somebody plays it, so that what lies before the newest key frame is kept; and does not read.
+        // It has a player, so that what lies before the newest key frame is kept; it does not read.
         let _player = Client::player(site, &site.name);
         for round in 0..40_u32 {
             let mut bytes = Vec::new();

@@ -84,7 +84,7 @@ fn change_keys(site: &Site, roots: &RootCertStore) {
     panic!("{sent} bytes of records without content were taken");
 }
 
-/// Beginnings that nobody waits for. In the middle of them a client comes from elsewhere, and is served.
+/// Beginnings whose clients do not wait for them. In the middle of them a client comes from elsewhere, and is served.
 fn flood(arena: &Arena) {
     let words = first_words(&arena.roots);
     arena.each(|site, attacker| {

@@ -103,7 +103,7 @@ fn a_key_frame_that_is_too_old_is_not_started_at() {
 }
 
 #[test]
-fn whoever_waits_for_the_next_key_frame_gets_the_newest_when_none_comes() {
+fn a_player_that_waits_for_the_next_key_frame_gets_the_newest_when_none_comes() {
     let (source, start) = live(SourceLimits::default());
     let mut source = source.with_start_rule(StartRule::NextKeyFrame);
     push_all(&mut source, start, [video_header(0, 1), audio_header(0, 1), key(0, 1)]);
