@@ -105,7 +105,7 @@ impl Connection {
     pub(crate) fn sweep(self: &Arc<Self>, local: &Rc<Local>, now: Instant, batches: &mut Batches) {
         let swept = catch_unwind(AssertUnwindSafe(|| {
             let mut state = self.state();
-            if state.full {
+            if state.full && !state.conn.has_large_queue() {
                 return;
             }
             match batches.share(&mut state.conn) {

@@ -359,6 +359,58 @@ fn a_player_that_takes_nothing_pins_no_more_than_its_budget() {
     assert!(each <= budget, "{each} bytes of {budget}");
 }
 
+#[test]
+fn players_of_huge_frames_that_take_nothing_pin_no_more_than_all_connections_may() {
+    const PLAYERS: u64 = 48;
+    const FRAME: usize = 2 << 20;
+    let _alone = alone();
+    let mut config = Config::from(VhostConfig::default());
+    config.defaults.source.bytes = FRAME;
+    config.memory = 64 << 20;
+    let budget = Budget::new(&config, &config.defaults);
+    let server = Server::new(config, [7; 32]);
+    let now = Instant::now();
+    let mut publisher = server.publish("live/cam").unwrap();
+    publisher.push(now, Message::video(0, key_frame(FRAME))).unwrap();
+    let region = Region::new(ALLOCATOR);
+    let mut players = Vec::new();
+    let mut most = 0;
+    for number in 1..=PLAYERS {
+        let mut peer = Peer::new(&server, now);
+        peer.send(now, &region, &[handshake(), connect()].concat());
+        peer.take(now);
+        peer.send(now, &region, &[command("createStream", 0, &[]), command("play", 1, &["cam".into()])].concat());
+        // One byte of the frame less keeps no less of it.
+        let waits = peer.conn.outbound().remaining();
+        assert!(waits > FRAME, "{waits} bytes wait for player {number}");
+        peer.conn.outbound().advance(if number % 2 == 0 { waits - 1 } else { 0 });
+        players.push(peer);
+        // The stream has it no more.
+        publisher.push(now, Message::video(number as u32, key_frame(FRAME))).unwrap();
+        players.iter_mut().filter(|peer| peer.closed.is_none()).for_each(|peer| peer.poll(now));
+        most = most.max(held(&region));
+    }
+    let closed = players.iter().filter(|peer| peer.closed == Some(CloseReason::MemoryShort)).count();
+    let kept = players.iter().filter(|peer| peer.closed.is_none()).count();
+    assert_eq!(closed + kept, PLAYERS as usize);
+    assert!(kept >= 4, "memory is there for some of them");
+    let bound = budget.all_kept() + PLAYERS * (256 << 10);
+    assert!(most <= bound, "{most} bytes of {bound}");
+    // Those that share a frame with the stream take nothing, however many they are.
+    drop(players);
+    let mut players: Vec<Peer> = (0..PLAYERS)
+        .map(|_| {
+            let mut peer = Peer::new(&server, now);
+            peer.send(now, &region, &[handshake(), connect()].concat());
+            peer.take(now);
+            peer.send(now, &region, &[command("createStream", 0, &[]), command("play", 1, &["cam".into()])].concat());
+            peer
+        })
+        .collect();
+    players.iter_mut().for_each(|peer| peer.poll(now));
+    assert!(players.iter().all(|peer| peer.closed.is_none()), "they hold what the stream has");
+}
+
 /// Input of some kind, so many times its smallest.
 type Family<'a> = &'a dyn Fn(usize) -> Vec<u8>;
 

@@ -77,6 +77,8 @@ pub struct Budget {
     terms: Vec<Term>,
     counts: [Option<u64>; 4],
     memory: u64,
+    /// Bytes of the largest frame that a player can be given.
+    largest_frame: u64,
 }
 
 impl Budget {
@@ -86,7 +88,8 @@ impl Budget {
         let counts = &vhost.limits;
         let counts = [counts.connections, counts.publishers, counts.players, counts.streams];
         let counts = counts.map(|count| count.map(u64::from));
-        let mut budget = Budget { terms: Vec::new(), counts, memory: config.memory as u64 };
+        let largest_frame = chunked(vhost.session.limits.chunks.message as usize, vhost) as u64;
+        let mut budget = Budget { terms: Vec::new(), counts, memory: config.memory as u64, largest_frame };
         budget.before_connect(config);
         budget.connection(vhost);
         budget.entered(config);
@@ -123,29 +126,55 @@ impl Budget {
         self.memory
     }
 
-    /// Bytes that half received messages and unparsed input of all connections together may take: beyond what each may
-    /// hold without being asked, a part of the former, and twice that while buffers grow.
-    pub fn all_unfinished(&self, connections: u64) -> u64 {
-        let each = connections.saturating_mul(2 * FREE as u64);
-        each.saturating_add(2 * (self.memory / UNFINISHED as u64))
+    /// Bytes that half received messages and unparsed input of all connections together may take: beyond what
+    /// [each](Self::beside) may hold without being asked, a part of [`Config::memory`], and twice that while buffers grow.
+    pub fn all_unfinished(&self) -> u64 {
+        2 * (self.memory / UNFINISHED as u64)
+    }
+
+    /// Bytes that frames may take which only players keep, because their streams have dropped them: beyond what each may
+    /// hold without being asked, a part of [`Config::memory`].
+    pub fn all_kept(&self) -> u64 {
+        self.memory / 4
     }
 
     /// The sum for all that [`Limits`](crate::policy::Limits) allow at once, of this virtual host, and `strangers` before
     /// `connect`. `None` where there may be any number.
     pub fn most(&self, strangers: u64) -> Option<u64> {
-        let [connections, publishers, players, streams] = self.counts;
-        let (connections, streams) = (connections?, streams?);
-        let all = self.sum(strangers, connections, publishers?, players?, streams);
-        let less = |bytes: u64, most: u64| bytes.saturating_sub(most);
-        // What all of them together may is less than what each may by itself.
-        let of = |scope: Scope, names: &[&str]| -> u64 {
+        let mut sum = self.total(Scope::BeforeConnect).saturating_mul(strangers);
+        for scope in [Scope::Connection, Scope::Publisher, Scope::Player, Scope::Stream] {
+            let count = self.count(scope)?;
+            let shared = (self.total(scope) - self.beside(scope)).saturating_mul(count);
+            // Few may take less than what all of them may.
+            let together = match scope {
+                Scope::Connection => self.all_unfinished(),
+                Scope::Player => self.all_kept(),
+                Scope::Stream => self.all_streams(),
+                _ => 0,
+            };
+            sum = sum.saturating_add(self.beside(scope).saturating_mul(count)).saturating_add(shared.min(together));
+        }
+        Some(sum)
+    }
+
+    /// Bytes that one of a scope can take at the worst beside what [all streams](Self::all_streams), [all
+    /// connections](Self::all_unfinished) and [all players](Self::all_kept) are held to together.
+    pub fn beside(&self, scope: Scope) -> u64 {
+        let of = |names: &[&str]| -> u64 {
             let terms = self.terms.iter().filter(|term| term.scope == scope && names.contains(&term.name));
             terms.fold(0, |sum, term| sum.saturating_add(term.bytes))
         };
-        let unfinished = of(Scope::Connection, &[HALF_RECEIVED, UNPARSED]).saturating_mul(connections);
-        let logs = less(self.total(Scope::Stream), of(Scope::Stream, &[STATE])).saturating_mul(streams);
-        let over = less(unfinished, self.all_unfinished(connections)).saturating_add(less(logs, self.memory));
-        Some(all.saturating_sub(over))
+        let total = self.total(scope);
+        match scope {
+            Scope::BeforeConnect | Scope::Asked | Scope::Publisher => total,
+            Scope::Connection => {
+                let unfinished = of(&[HALF_RECEIVED, UNPARSED]);
+                total - unfinished + unfinished.min(2 * FREE as u64)
+            }
+            // A large frame is its stream's, or one of those that only players keep.
+            Scope::Player => total - self.largest_frame.saturating_sub(FREE as u64),
+            Scope::Stream => of(&[STATE]),
+        }
     }
 
     /// The sum for as many connections that are accepted, publishers, players and streams, and `strangers` before
@@ -329,14 +358,17 @@ mod tests {
         let mut names: Vec<_> = budget.terms().iter().map(|term| (term.scope, term.name)).collect();
         names.dedup();
         assert_eq!(names.len(), budget.terms().len());
-        let most = budget.most(0).expect("all are limited");
         let streams = budget.all_streams() + 8000 * ((16 << 10) + MAX_NAME_LEN as u64);
-        let connections = 7 * budget.total(Scope::Connection);
-        let players = 5 * budget.total(Scope::Player);
-        assert_eq!(most, streams + connections + 2 * budget.total(Scope::Publisher) + players, "logs count once");
-        let many = Budget { counts: [Some(1000), Some(0), Some(0), Some(0)], ..budget.clone() };
-        let others = 1000 * (budget.total(Scope::Connection) - (50 << 20));
-        assert!(many.most(0).is_some_and(|most| most < many.all_unfinished(1000) + others), "nor what is unfinished");
+        let counts = [(Scope::Connection, 7), (Scope::Publisher, 2), (Scope::Player, 5)];
+        let rest: u64 = counts.iter().map(|(scope, count)| budget.total(*scope) * count).sum();
+        let most = budget.most(0).expect("all are limited");
+        assert_eq!(most, streams + rest, "logs count once");
+        let many = Budget { counts: [Some(1000), Some(0), Some(1000), Some(0)], ..budget.clone() };
+        let beside = 1000 * (budget.beside(Scope::Connection) + budget.beside(Scope::Player));
+        assert_eq!(many.most(0), Some(beside + many.all_unfinished() + many.all_kept()), "nor what is unfinished");
+        for scope in Scope::ALL {
+            assert!((1..=budget.total(scope)).contains(&budget.beside(scope)), "{scope}");
+        }
         assert_eq!(Budget { counts: [None; 4], ..budget.clone() }.most(0), None);
         let sum = budget.sum(1, 2, 0, 0, 0);
         assert_eq!(sum, budget.total(Scope::BeforeConnect) + 2 * budget.total(Scope::Connection));

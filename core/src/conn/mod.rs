@@ -70,7 +70,7 @@ use allowance::Allowance;
 use enter::Entered;
 use grant::Pending;
 use player::Playing;
-use pool::Portion;
+use pool::{FREE, Portion};
 use publisher::Publishing;
 use site::{Place, Site};
 use steady::Standing;
@@ -113,7 +113,9 @@ pub struct Conn {
     /// Records what happens, or repeats what was recorded.
     watch: Option<Box<Watch>>,
     /// What it holds of the memory for unfinished messages.
-    portion: Portion,
+    unfinished: Portion,
+    /// What it holds of that for frames that only queues have, because their streams dropped them.
+    kept: Portion,
 }
 
 #[derive(Debug, Default)]
@@ -164,7 +166,7 @@ impl Conn {
         peer: Option<SocketAddr>,
         start: Instant,
     ) -> Self {
-        let portion = server.portion();
+        let [unfinished, kept] = server.portions();
         Conn {
             id,
             session,
@@ -186,7 +188,8 @@ impl Conn {
             stats: ConnStats::new(start),
             written: 0,
             drained: None,
-            portion,
+            unfinished,
+            kept,
             watch: None,
         }
     }
@@ -202,8 +205,33 @@ impl Conn {
         self.hear(now, bytes);
         self.stats.received(now, bytes.len());
         let publishes = !self.publishing.is_empty();
-        if !self.portion.hold(self.session.unfinished_bytes(), publishes) && !self.session.is_closing() {
+        if !self.unfinished.hold(self.session.unfinished_bytes(), publishes) {
+            self.close_for_memory();
+        }
+    }
+
+    fn close_for_memory(&mut self) {
+        if !self.session.is_closing() {
             self.close(CloseReason::MemoryShort);
+        }
+    }
+
+    /// True if so much waits for the peer that it may come to hold memory which nobody else does: then it is to be polled
+    /// when its streams go on, even if nothing can be written.
+    pub fn has_large_queue(&self) -> bool {
+        self.session.waiting().held() > FREE
+    }
+
+    /// A queue that is not written keeps its frames, the last of which may be large, after their stream has dropped them.
+    fn hold_kept(&mut self) {
+        // Streams are not asked for ordinary queues: it takes the lock that frames wait for.
+        let large = self.has_large_queue();
+        if large || self.kept.is_any() {
+            let alone = large && self.playing.iter().any(Playing::outlives_last);
+            let held = if alone { self.session.waiting().held() } else { 0 };
+            if !self.kept.hold(held, false) {
+                self.close_for_memory();
+            }
         }
     }
 
@@ -254,6 +282,7 @@ impl Conn {
 
     /// What to do next. Call it after every other call and after every wake-up, until it returns a `Wait` or `Closed`.
     pub fn poll(&mut self, now: Instant) -> Output {
+        self.hold_kept();
         self.note(now, Call::Poll);
         let output = self.next_output(now);
         if let Some(watch) = &mut self.watch {

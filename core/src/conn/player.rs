@@ -183,6 +183,11 @@ impl Playing {
         self.player.missed()
     }
 
+    /// True if its stream does not have the frame any more that it was given last.
+    pub(super) fn outlives_last(&self) -> bool {
+        self.player.outlives_last()
+    }
+
     /// Where it is in the stream, if whatever comes next is for it as it is.
     pub(super) fn steady_place(&self, session: &Session) -> Option<Place> {
         let takes_all = !self.paused && self.audio && self.video == VideoState::On;
@@ -243,7 +248,7 @@ impl Playing {
             self.waiting = None;
             return if self.in_vain { None } else { self.wait(now) };
         }
-        if session.outbound().len() >= config.high_water {
+        if session.outbound().held() >= config.high_water {
             // It takes nothing, and the stream goes on without it.
             stats.set_lag(self.player.behind());
             return None;
@@ -275,7 +280,7 @@ impl Playing {
                     queued += 1;
                 }
             }
-            session.outbound().len() < config.high_water
+            session.outbound().held() < config.high_water
         };
         let Draw { pulled, gap } = match watch {
             None => draw(&mut self.player, sink),

@@ -6,7 +6,8 @@ pub(super) const FREE: usize = 256 << 10;
 
 /// Memory for what has come of messages that are not whole yet, and of requests that wait, all connections of a server
 /// together. Those that publish have one half of it, and all others the other: large messages are media, and clients that
-/// publish nothing must leave room for them.
+/// publish nothing must leave room for them. Another one is for frames that only the queues of players have, because their
+/// streams have dropped them.
 #[derive(Debug)]
 pub(super) struct Pool {
     limit: AtomicUsize,
@@ -65,8 +66,14 @@ impl Portion {
         Portion { pool: pool.clone(), held: 0, publishes: false }
     }
 
-    /// The connection has so many unfinished bytes now, and publishes or does not. False if all connections that do like it
-    /// have too many together, and this one more than an equal part of what there may be.
+    /// True if it has any of it.
+    pub(super) fn is_any(&self) -> bool {
+        self.held > 0
+    }
+
+    /// The connection keeps so many bytes now, and publishes or does not. False if all connections that do like it have
+    /// more than half of what they may, and this one more than an equal part of that; and if they have more than all of
+    /// it, whatever this one has: those that have more than their part may be silent, and not be asked.
     #[must_use]
     pub(super) fn hold(&mut self, bytes: usize, publishes: bool) -> bool {
         let held = bytes.saturating_sub(FREE);
@@ -82,7 +89,8 @@ impl Portion {
         self.held = held;
         let limit = self.pool.limit.load(Ordering::Relaxed) / 2;
         let holders = half.holders.load(Ordering::Relaxed).max(1);
-        half.held.load(Ordering::Relaxed) <= limit || held <= limit / holders
+        let all = half.held.load(Ordering::Relaxed);
+        all <= limit / 2 || (all <= limit && held <= limit / 2 / holders)
     }
 
     fn give_back(&mut self) {
@@ -112,7 +120,7 @@ mod tests {
     #[test]
     fn the_ones_that_hold_most_are_told_first() {
         for publishes in [false, true] {
-            let pool = Arc::new(Pool::new(16 << 20));
+            let pool = Arc::new(Pool::new(32 << 20));
             let mut portions: Vec<Portion> = (0..4).map(|_| Portion::of(&pool)).collect();
             let mut honest = Portion::of(&pool);
             for portion in &mut portions {
@@ -130,7 +138,7 @@ mod tests {
 
     #[test]
     fn whoever_publishes_nothing_leaves_room_for_those_that_do() {
-        let pool = Arc::new(Pool::new(16 << 20));
+        let pool = Arc::new(Pool::new(32 << 20));
         let mut others: Vec<Portion> = (0..32).map(|_| Portion::of(&pool)).collect();
         for other in &mut others {
             _ = other.hold((1 << 20) + FREE, false);
@@ -140,6 +148,22 @@ mod tests {
         assert!(honest.hold((8 << 20) + FREE, true), "but none of them publishes");
         assert!(!others[0].hold((1 << 20) + FREE, false));
         drop((others, honest));
+        assert_eq!(left(&pool), [0; 4]);
+    }
+
+    #[test]
+    fn however_many_are_silent_there_is_an_end() {
+        let pool = Arc::new(Pool::new(32 << 20));
+        let mut held = Vec::new();
+        for number in 1..1000 {
+            let mut portion = Portion::of(&pool);
+            // As much as it may have at that moment, and no more is heard of it.
+            if portion.hold((8 << 20) / number + FREE, false) {
+                held.push(portion);
+            }
+        }
+        assert!((8..=16).contains(&(left(&pool)[2] >> 20)), "{:?} bytes", left(&pool));
+        drop(held);
         assert_eq!(left(&pool), [0; 4]);
     }
 

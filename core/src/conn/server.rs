@@ -24,7 +24,9 @@ struct Shared {
     rules: RwLock<Arc<Rules>>,
     hub: Hub,
     /// For unfinished messages of all connections.
-    pool: Arc<Pool>,
+    unfinished: Arc<Pool>,
+    /// For frames that only players' queues have. Apart, so that players that stall cost no publisher its place.
+    kept: Arc<Pool>,
     seed: [u8; 32],
     connections: AtomicU64,
     asks: AtomicU64,
@@ -35,6 +37,8 @@ struct Shared {
 
 /// One part in so many of what streams may take is what unfinished messages of all connections may take beside it.
 pub(super) const UNFINISHED: usize = 4;
+/// The same for frames that only players' queues have: a quarter, for the half for publishers is not used.
+const KEPT: usize = 2;
 
 /// What the server goes by.
 #[derive(Debug)]
@@ -49,11 +53,12 @@ impl Server {
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         let hub = Hub::new(HubConfig::default());
         hub.limit_memory(config.memory);
-        let pool = Arc::new(Pool::new(config.memory / UNFINISHED));
+        let [unfinished, kept] = [UNFINISHED, KEPT].map(|part| Arc::new(Pool::new(config.memory / part)));
         let shared = Shared {
             rules: RwLock::new(Arc::new(Rules { sites: Sites::new(&config, &hub), config: Arc::new(config) })),
             hub,
-            pool,
+            unfinished,
+            kept,
             seed,
             connections: AtomicU64::new(0),
             asks: AtomicU64::new(0),
@@ -111,7 +116,8 @@ impl Server {
         *rules = Arc::new(Rules { config: Arc::new(config), sites });
         drop(rules);
         self.shared.hub.limit_memory(memory);
-        self.shared.pool.set_limit(memory / UNFINISHED);
+        self.shared.unfinished.set_limit(memory / UNFINISHED);
+        self.shared.kept.set_limit(memory / KEPT);
     }
 
     fn rules(&self) -> Arc<Rules> {
@@ -138,9 +144,9 @@ impl Server {
         self.rules().sites.defaults.clone()
     }
 
-    /// What a new connection holds of the memory for unfinished messages.
-    pub(super) fn portion(&self) -> Portion {
-        Portion::of(&self.shared.pool)
+    /// What a new connection has of the memory for unfinished messages, and of that for frames that only queues have.
+    pub(super) fn portions(&self) -> [Portion; 2] {
+        [&self.shared.unfinished, &self.shared.kept].map(Portion::of)
     }
 
     pub(super) fn next_ask(&self) -> AskId {

@@ -79,6 +79,11 @@ impl Player {
         self.stream.source().behind(&self.cursor)
     }
 
+    /// True if the stream does not have the frame any more that the player was given last.
+    pub fn outlives_last(&self) -> bool {
+        self.stream.source().has_dropped_last_of(&self.cursor)
+    }
+
     /// Publications of the stream that were over when the player joined.
     pub fn over_before(&self) -> u64 {
         self.over_before

@@ -336,7 +336,8 @@ pub enum CloseReason {
     Idle,
     /// A player that missed too much.
     TooSlow,
-    /// It held more of unfinished messages than its part of what all connections may.
+    /// It held more than its part of what all connections may: messages that were not whole, or frames for a player that
+    /// did not take them and that its stream had dropped.
     MemoryShort,
     /// Another publisher with the same credentials took the stream over.
     TakenOver,
@@ -441,7 +442,9 @@ impl fmt::Display for CloseReason {
             CloseReason::BandwidthChecked => f.write_str("bandwidth check is over"),
             CloseReason::Idle => f.write_str("nobody watches"),
             CloseReason::TooSlow => f.write_str("player missed too much"),
-            CloseReason::MemoryShort => f.write_str("held too much of unfinished messages while memory was short"),
+            CloseReason::MemoryShort => {
+                f.write_str("held too much, half received or not taken, while memory was short")
+            }
             CloseReason::TakenOver => f.write_str("another publisher took over"),
             CloseReason::Shutdown => f.write_str("server shutdown"),
             CloseReason::Closed(words) => f.write_str(words),

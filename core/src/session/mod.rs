@@ -457,9 +457,13 @@ impl Session {
         self.send_command(chunk_stream, 0, command);
     }
 
-    /// Closes from our side; what is queued is written first.
+    /// Closes from our side; what is queued is written first, but for want of memory.
     pub fn close(&mut self, reason: CloseReason) {
+        let short = reason == CloseReason::MemoryShort && !self.is_closing();
         self.settle(reason, None);
+        if short {
+            self.discard();
+        }
     }
 
     /// Closes from our side after telling the peer something: waits a moment for it to hang up first, because closing
@@ -625,6 +629,11 @@ impl Session {
     /// them is at most twice that.
     pub fn unfinished_bytes(&self) -> usize {
         self.reader.partial_bytes() + self.inbox.len()
+    }
+
+    /// What waits for the peer, to be looked at.
+    pub(crate) fn waiting(&self) -> &Outbound {
+        &self.outbound
     }
 
     /// True once the connection is to end, whatever comes.

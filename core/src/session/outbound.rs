@@ -15,6 +15,8 @@ pub struct Outbound {
     queue: VecDeque<Bytes>,
     /// Bytes in `queue`.
     len: usize,
+    /// Bytes of its first piece that were taken out. The piece is there as a whole until it is gone.
+    begun: usize,
     /// Bytes of replies pushed since the queue was last empty: what the peer made us queue by its own requests.
     replies: usize,
     /// Bytes taken out over the whole life of the connection.
@@ -63,6 +65,11 @@ impl Outbound {
         self.len == 0
     }
 
+    /// Bytes of memory that those waiting keep, with what was taken out of a piece that is begun.
+    pub(crate) fn held(&self) -> usize {
+        self.begun + self.len
+    }
+
     /// Bytes taken out so far.
     pub fn written(&self) -> u64 {
         self.written
@@ -85,6 +92,9 @@ impl Outbound {
     pub fn restore(&mut self, mut lent: Outbound) {
         if !self.queue.is_empty() {
             lent.open_end = self.open_end;
+        }
+        if lent.queue.is_empty() {
+            lent.begun = self.begun;
         }
         lent.queue.append(&mut self.queue);
         lent.len += self.len;
@@ -133,6 +143,7 @@ impl Outbound {
         self.queue = VecDeque::new();
         self.open_end = false;
         self.len = 0;
+        self.begun = 0;
         self.replies = 0;
     }
 
@@ -204,9 +215,11 @@ impl Buf for Outbound {
         while let Some(front) = self.queue.front_mut() {
             if count < front.len() {
                 front.advance(count);
+                self.begun += count;
                 return;
             }
             count -= front.len();
+            self.begun = 0;
             self.queue.pop_front();
         }
         self.replies = 0;
@@ -282,13 +295,23 @@ mod tests {
         outbound.push(Bytes::new());
         assert_eq!((outbound.len(), outbound.replies()), (5, 2));
         outbound.advance(1);
-        assert_eq!(outbound.chunk(), b"bc");
+        assert_eq!((outbound.chunk(), outbound.held()), (&b"bc"[..], 5));
         let mut slices = [IoSlice::new(&[]); 4];
         assert_eq!(outbound.chunks_vectored(&mut slices), 2);
         outbound.advance(3);
-        assert_eq!(outbound.chunk(), b"e");
+        assert_eq!((outbound.chunk(), outbound.held()), (&b"e"[..], 2));
+        let mut lent = outbound.lend();
+        outbound.push(Bytes::from_static(b"fg"));
+        assert_eq!((lent.held(), outbound.held()), (2, 2));
+        lent.advance(1);
+        outbound.restore(lent);
+        assert_eq!(outbound.held(), 2);
+        outbound.advance(1);
+        let lent = outbound.lend();
+        outbound.restore(lent);
+        assert_eq!((outbound.chunk(), outbound.held()), (&b"g"[..], 2));
         outbound.advance(1);
         assert!(outbound.is_empty() && outbound.chunk().is_empty());
-        assert_eq!((outbound.written(), outbound.replies()), (5, 0));
+        assert_eq!((outbound.written(), outbound.replies(), outbound.held()), (7, 0, 0));
     }
 }

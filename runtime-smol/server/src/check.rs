@@ -17,7 +17,8 @@ pub(crate) struct Report<'a> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Loaded { config, .. } = self.loaded;
+        let Loaded { config, settings, .. } = self.loaded;
+        let memory = settings.limits.memory.0;
         writeln!(f, "# The configuration is valid. This holds:\n{}", self.loaded.show())?;
         for line in &self.advice {
             writeln!(f, "# Warning: {line}")?;
@@ -38,7 +39,7 @@ impl fmt::Display for Report<'_> {
             if !names.is_empty() {
                 writeln!(text, "Virtual hosts with this budget: {}", names.join(", "))?;
             }
-            write!(text, "{}", Worst { config, vhost })?;
+            write!(text, "{}", Worst { config, vhost, memory })?;
             for line in text.lines() {
                 writeln!(f, "{}", format!("# {line}").trim_end())?;
             }

@@ -3,7 +3,7 @@ use std::num::NonZero;
 
 use anabranch_core::conn::{Budget, Config, Scope, VhostConfig};
 
-use crate::Options;
+use crate::{MemoryLimit, Options};
 
 /// What `check` prints: the settings that hold, and the memory that clients can make the server take with them.
 pub(crate) struct CheckReport<'a> {
@@ -21,7 +21,7 @@ impl fmt::Display for CheckReport<'_> {
             writeln!(f, "  --threads={threads}")?;
         }
         let config = self.options.config();
-        write!(f, "\n{}", Worst { config: &config, vhost: &config.defaults })
+        write!(f, "\n{}", Worst { config: &config, vhost: &config.defaults, memory: self.options.memory })
     }
 }
 
@@ -32,6 +32,8 @@ pub struct Worst<'a> {
     pub config: &'a Config,
     /// The virtual host's own.
     pub vhost: &'a VhostConfig,
+    /// Where the memory of streams comes from.
+    pub memory: MemoryLimit,
 }
 
 impl fmt::Display for Worst<'_> {
@@ -61,21 +63,31 @@ impl fmt::Display for Worst<'_> {
             };
             writeln!(f, "    {plus} {:>12} x {count}{most}", Size(budget.total(scope)).to_string())?;
         }
-        let all = Size(budget.all_streams()).to_string();
-        writeln!(f, "\n  Recent frames and headers of all streams together take at most {all} (limits.memory),")?;
-        let all = Size(budget.all_unfinished(budget.count(Scope::Connection).unwrap_or(1))).to_string();
-        match budget.count(Scope::Connection) {
-            Some(count) => writeln!(f, "  half received messages of {count} connections at most {all}.")?,
-            None => {
-                writeln!(f, "  half received messages of one connection at most {all}, of each more 512 KiB more.")?;
-            }
+        let streams = Size(budget.all_streams()).to_string();
+        writeln!(f, "\n  That would be if all of them did their worst. Together they are held to:")?;
+        let reason = self.memory.reason();
+        writeln!(f, "    {streams:>14}  frames and headers of all streams (limits.memory, {reason})")?;
+        let unfinished = Size(budget.all_unfinished()).to_string();
+        writeln!(
+            f,
+            "    {unfinished:>14}  half received messages, and frames that only players keep (half of that again)"
+        )?;
+        let rest = [(Scope::Connection, "connection"), (Scope::Publisher, "publisher"), (Scope::Player, "player")];
+        for (scope, name) in rest.into_iter().chain([(Scope::Stream, "stream")]) {
+            let each = Size(budget.beside(scope)).to_string();
+            let all = budget.count(scope).map(|count| (count, Size(budget.beside(scope).saturating_mul(count))));
+            let all = all.map_or_else(String::new, |(count, all)| format!(", {all} for {count}"));
+            writeln!(f, "    {each:>14}  for each {name} beside{all}")?;
         }
         match budget.most(0) {
             Some(most) => writeln!(f, "  So all that the limits allow at once, without strangers: {}.", Size(most))?,
             None => writeln!(f, "  There is no sum without limits.")?,
         }
         let timeout = self.config.defaults.session.timeouts.connect.as_secs();
-        write!(f, "  A stranger is let go after {timeout} s. Buffers of the system and stacks of threads come on top.")
+        write!(
+            f,
+            "  A stranger is let go after {timeout} s. Buffers of the system, stacks of threads and 3 MiB for\n  each thread or publisher that writes to players come on top."
+        )
     }
 }
 
@@ -101,7 +113,8 @@ impl fmt::Display for Size {
         match bytes {
             0..1024 => write!(f, "{bytes} B"),
             1024..0x10_0000 => write!(f, "{:.1} KiB", bytes as f64 / 1024.0),
-            _ => write!(f, "{:.1} MiB", bytes as f64 / 1_048_576.0),
+            0x10_0000..0x4000_0000 => write!(f, "{:.1} MiB", bytes as f64 / 1_048_576.0),
+            _ => write!(f, "{:.1} GiB", bytes as f64 / 1_073_741_824.0),
         }
     }
 }
@@ -124,6 +137,9 @@ mod tests {
             "and for each player ",
             " x streams",
             "let go after 10 s",
+            "Together they are held to",
+            "(limits.memory, auto: half of ",
+            "for each player beside",
         ] {
             assert!(text.contains(words), "{words} is not in\n{text}");
         }

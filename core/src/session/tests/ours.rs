@@ -197,7 +197,7 @@ fn reasons_have_names_that_stay_and_words() {
         (CloseReason::BandwidthChecked, "bandwidth_checked", "bandwidth check is over"),
         (CloseReason::Idle, "idle_publisher", "nobody watches"),
         (CloseReason::TooSlow, "player_too_slow", "player missed too much"),
-        (CloseReason::MemoryShort, "memory_short", "held too much of unfinished messages while memory was short"),
+        (CloseReason::MemoryShort, "memory_short", "held too much, half received or not taken, while memory was short"),
         (CloseReason::TakenOver, "taken_over", "another publisher took over"),
         (CloseReason::Shutdown, "shutdown", "server shutdown"),
         (CloseReason::Closed("as asked"), "closed", "as asked"),

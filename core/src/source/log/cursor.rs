@@ -251,4 +251,9 @@ impl Source {
         let head = self.first + self.log.len() as u64;
         if cursor.starting { 0 } else { head.saturating_sub(cursor.position) }
     }
+
+    /// True if the log does not have the frame any more that the cursor came to last: who keeps it keeps it alone.
+    pub fn has_dropped_last_of(&self, cursor: &Cursor) -> bool {
+        cursor.position <= self.first
+    }
 }

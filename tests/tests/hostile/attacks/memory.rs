@@ -51,6 +51,19 @@ pub(crate) static CASES: &[Case] = &[
             halves,
         )
     },
+    Case {
+        arguments: &["--memory=64", "--stream-memory=1"],
+        ..Case::new(
+            "stalled_players_of_huge_frames",
+            "a quarter of Config::memory, here 16 MiB, beyond 256 KiB of each; SourceLimits::bytes, here 1 MiB",
+            Of(6, 12),
+            // Sixteen of frames that only players have; for each attacker its stream, and 256 KiB for each of its players. On
+            // threads a write that waits is looked at each half second, by when all of its frames may have come.
+            Memory::MoreOnThreads(24, 6 << 10, 15 << 10),
+            &["peer_closed", "peer_lost", "memory_short"],
+            huge_frames,
+        )
+    },
 ];
 
 /// A sequence header of one of many tracks.
@@ -114,4 +127,26 @@ fn halves(arena: &Arena) {
         client.wire().write_until_blocked(&bytes, Duration::from_millis(500));
         client.wire().listen(Duration::from_millis(500));
     });
+}
+
+/// Each player is given another frame of a megabyte, reads none of it, and the stream goes on to the next.
+fn huge_frames(arena: &Arena) {
+    arena.each(|site, _| {
+        let mut client = publisher(site);
+        client.set_chunk_size(4 << 20);
+        let mut players = Vec::new();
+        for number in 0..12 {
+            client.video(number * 40, &key_frame(1 << 20));
+            client.settle();
+            players.push(Client::player(site, &site.name));
+        }
+        // Some 800 KB wait for each, half a megabyte of which is beyond what each may have: 16 MiB are for 32 of them.
+        let most = players.len() * arena.attackers;
+        wait_for("players that are closed", PATIENCE, || {
+            client.video(480, &key_frame(6));
+            client.settle();
+            (arena.lines_with("while memory was short").len() + 32 >= most).then_some(())
+        });
+    });
+    arena.assert_neighbours_can_be_joined();
 }
