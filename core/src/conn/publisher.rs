@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use super::ask::StreamFacts;
 use super::leisure::{self, Inflow};
 use super::site::Site;
+use crate::flow::LATE_LOOKS;
 use crate::hub::{Publisher, StreamId, Superseded};
 use crate::message::Message;
 use crate::policy::{Rate, RateMeter, Refusal};
@@ -38,6 +39,8 @@ struct Idle {
     limit: Duration,
     since: Option<Instant>,
     next_look: Instant,
+    /// How many looks in a row came late, up to `LATE_LOOKS`.
+    late: u8,
 }
 
 /// Why a message of a publisher is its last.
@@ -59,7 +62,7 @@ impl Publishing {
         let meter = site.config.limits.publisher_rate.map(|rate| RateMeter::new(rate, now));
         // Within bounds in which looking neither spins nor leads out of the clock's range.
         let limit = site.config.idle_publisher.map(|limit| limit.clamp(Duration::from_secs(1), LONGEST));
-        let idle = limit.map(|limit| Idle { limit, since: Some(now), next_look: now + limit });
+        let idle = limit.map(|limit| Idle { limit, since: Some(now), next_look: now + limit, late: 0 });
         Publishing {
             stream_id,
             publisher,
@@ -173,7 +176,8 @@ impl Publishing {
             }
         };
         // Players may have come while the process was stopped, and wait in their sockets.
-        let is_late = now > idle.next_look + limit / 8;
+        let is_late = now > idle.next_look + limit / 8 && idle.late < LATE_LOOKS;
+        idle.late = if is_late { idle.late + 1 } else { 0 };
         idle.since = Some(since);
         idle.next_look = if is_late { now + limit / 8 } else { (since + limit).max(now + limit / 4) };
         since + limit <= now && !is_late

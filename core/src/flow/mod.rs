@@ -7,7 +7,7 @@ mod timers;
 mod window;
 
 pub(crate) use inbox::Inbox;
-pub(crate) use patience::{Patience, after};
+pub(crate) use patience::{LATE_LOOKS, Patience, after};
 pub(crate) use stall::WriteWatch;
 pub(crate) use timers::Timers;
 pub(crate) use window::AckWindow;

@@ -11,7 +11,7 @@ pub(crate) fn after(now: Instant, time: Duration) -> Instant {
 /// How long lies between the two looks at a time limit; an eighth of it if that is less.
 const GRACE: Duration = Duration::from_secs(1);
 /// How often a look that comes late is followed by another one: a server that is always late has limits all the same.
-const LATE_LOOKS: u8 = 3;
+pub(crate) const LATE_LOOKS: u8 = 3;
 
 /// A limit on the time of a peer or a back end. What they did in time may lie in a socket: the process may have been stopped
 /// (SIGSTOP, a container that is paused, a virtual machine that was frozen), and then finds at once that everybody's time

@@ -207,3 +207,22 @@ fn metadata_that_its_publisher_withdrew_is_not_given_to_new_players() {
     let heard = site.player("cam").hear(&site);
     assert_eq!(heard[PLAY_REPLIES..][..2], ["video header 255 on 1 at 80", "audio header 16 on 1 at 80"]);
 }
+
+/// A late look does not count, for players may have come meanwhile; but not for ever.
+#[test]
+fn a_publisher_that_nobody_plays_ends_on_a_server_that_is_always_late_too() {
+    let limit = Duration::from_secs(8);
+    let config = VhostConfig { idle_publisher: Some(limit), ..VhostConfig::default() };
+    let mut site = Site::with(config.into());
+    let mut publisher = site.publisher("cam");
+    let mut looks = 0;
+    while publisher.closed.is_none() && looks < 20 {
+        site.pass(limit * 2);
+        publisher.say(&site, &peer::video(looks, &peer::key_frame(1)));
+        publisher.conn.handle_timeout(site.now);
+        publisher.poll(&site);
+        looks += 1;
+    }
+    assert_eq!(publisher.closed.expect("it is over").close.reason, CloseReason::Idle);
+    assert!((2..10).contains(&looks), "{looks}");
+}
