@@ -89,8 +89,10 @@ impl Duration {
 enum VideoState {
     On,
     Off,
-    /// Turned on again: from the next key frame.
-    AwaitingKey,
+    /// Turned on again: from the next key frame, unless none comes for too long since the first picture after that.
+    AwaitingKey {
+        since: Option<Instant>,
+    },
 }
 
 impl Playing {
@@ -220,7 +222,7 @@ impl Playing {
         match track {
             Track::Audio => self.audio = on,
             Track::Video if !on => self.video = VideoState::Off,
-            Track::Video if self.video == VideoState::Off => self.video = VideoState::AwaitingKey,
+            Track::Video if self.video == VideoState::Off => self.video = VideoState::AwaitingKey { since: None },
             Track::Video => {}
         }
     }
@@ -262,6 +264,7 @@ impl Playing {
         let (stream_id, multitrack, audio) = (self.stream_id, self.multitrack, self.audio);
         let (video, duration) = (&mut self.video, &mut self.duration);
         let left_out = &mut self.left_out;
+        let patience = config.start_limits.wait * GROUPS;
         let (finishing, finished) = (self.finishing, &mut self.finished);
         let (mut drawn, mut queued) = (false, 0);
         let sink = |frame: &Frame| {
@@ -272,7 +275,7 @@ impl Playing {
             drawn = true;
             match frame.for_player(multitrack) {
                 None => left_out.multitrack += 1,
-                Some(frame) if !wanted(frame, audio, video) => left_out.unwanted += 1,
+                Some(frame) if !wanted(frame, audio, video, now, patience) => left_out.unwanted += 1,
                 Some(frame) => {
                     // One connection may play streams of several hosts, and from before a change of settings.
                     session.set_chunk_size(frame.chunk_size());
@@ -363,10 +366,20 @@ fn tell_published(stream_id: u32, name: &str, session: &mut Session) {
     session.send_status(stream_id, &notice);
 }
 
+/// A player that turned video on again waits so many times as long for a key frame as one that begins: it has a picture,
+/// and groups may be longer.
+const GROUPS: u32 = 4;
+
 /// Headers always go out, so that a track turned on again finds its decoder ready.
-fn wanted(frame: &Frame, audio: bool, video: &mut VideoState) -> bool {
-    if *video == VideoState::AwaitingKey && frame.is_join_point() {
-        *video = VideoState::On;
+fn wanted(frame: &Frame, audio: bool, video: &mut VideoState, now: Instant, patience: std::time::Duration) -> bool {
+    if let VideoState::AwaitingKey { since } = video
+        && frame.kind() == FrameKind::Video
+        && frame.class().is_coded()
+    {
+        let since = *since.get_or_insert(now);
+        if frame.is_join_point() || now.saturating_duration_since(since) >= patience {
+            *video = VideoState::On;
+        }
     }
     match frame.kind() {
         FrameKind::Audio => audio || frame.is_header(),

@@ -292,7 +292,9 @@ impl Timeline {
         };
         // Each medium goes on from its own place. Where they are interleaved nothing lies before what was sent already.
         let own = last.newest.wrapping_add(last.waited(now).max(1) as u32);
-        Some(if step(own, present).abs() <= INTERLEAVED { present } else { own })
+        // The other one may be a little late, or this one.
+        let interleaved = step(own, present).abs() <= INTERLEAVED;
+        Some(if interleaved && step(own, present) > 0 { present } else { own })
     }
 
     /// The time of the stream that it is now.
@@ -464,6 +466,19 @@ mod tests {
             let times = mapped(&mut Timeline::new(Timestamps::Monotonic), clock(), &frames);
             assert_eq!(times[4].wrapping_sub(times[5]), 29, "{times:?} back by {back}");
         }
+    }
+
+    #[test]
+    fn a_jump_goes_on_in_real_time_though_the_other_medium_is_late() {
+        let audio = (0..8u32).map(|n| (u64::from(n) * 100 + 900, Audio, n * 100));
+        let video = (0..10u32).map(|n| (u64::from(n) * 100, Video, n * 100));
+        let behind = [(1_500, Video, 7_000_500), (1_600, Video, 7_000_600), (1_901, Audio, 7_000_001)];
+        let mut frames: Vec<_> = audio.chain(video).chain(behind).collect();
+        frames.sort_by_key(|(arrival, ..)| *arrival);
+        let times = mapped(&mut Timeline::new(Timestamps::Monotonic), clock(), &frames);
+        let behind: Vec<u32> =
+            times.iter().zip(&frames).filter(|(_, (.., sent))| *sent > 7_000_000).map(|(time, _)| *time).collect();
+        assert_eq!(behind, [1_500, 1_600, 1_001]);
     }
 
     #[test]

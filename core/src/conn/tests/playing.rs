@@ -123,6 +123,23 @@ fn video_turned_on_again_comes_from_the_next_key_frame() {
 }
 
 #[test]
+fn video_turned_on_again_comes_without_a_key_frame_if_none_comes_for_too_long() {
+    let mut site = Site::new();
+    let mut publisher = site.publisher("cam");
+    publisher.say(&site, &[headers(), gop(0, 1)].concat());
+    let mut player = site.player("cam");
+    player.hear(&site);
+    player.say(&site, &peer::command("receiveVideo", 0.0, 1, &[false.into()]));
+    player.say(&site, &peer::command("receiveVideo", 0.0, 1, &[true.into()]));
+    player.hear(&site);
+    publisher.say(&site, &peer::video(80, &peer::inter_frame(2)));
+    assert_eq!(player.hear(&site), [""; 0]);
+    site.pass(Duration::from_secs(12));
+    publisher.say(&site, &peer::video(12_080, &peer::inter_frame(3)));
+    assert_eq!(player.hear(&site), ["video frame 3 on 1 at 12080"]);
+}
+
+#[test]
 fn a_player_on_message_stream_2_gets_the_same_bodies() {
     let mut config = Config::default();
     config.defaults.session.chunk_size = 128;

@@ -168,3 +168,51 @@ fn before_the_wait_is_over_the_past_of_a_stream_without_a_start_can_be_given() {
     run(&mut source, start, 2_520, 3_200, |time| Some(inter(time, 1)));
     assert_eq!(first(&source, &mut waits), Some(2_000));
 }
+
+proptest::proptest! {
+    /// Time passes between frames, and each player looks after each.
+    #[test]
+    fn in_any_run_players_begin_at_the_first_start_or_when_they_have_waited(
+        frames in proptest::collection::vec((0u8..8, 0u32..1_200), 1..120),
+        joins in proptest::collection::vec(0usize..120, 1..5),
+    ) {
+        let (mut source, start) = live(SourceLimits::default());
+        push_all(&mut source, start, [video_header(0, 1), audio_header(0, 1)]);
+        let wait = StartLimits::default().wait;
+        let mut time = 0;
+        let mut begun = None;
+        // Of each player that waits: its cursor, since when, and the first start since.
+        let mut waiting: Vec<(Cursor, Option<u32>)> = Vec::new();
+        for (index, (kind, passes)) in frames.into_iter().enumerate() {
+            let last = begun.map(|_| time);
+            waiting.extend(joins.iter().filter(|join| **join == index).map(|_| (source.join(), last)));
+            time += passes;
+            let frame = match kind {
+                0 => key(time, 1),
+                1..5 => inter(time, 1),
+                _ => audio(time, 1),
+            };
+            let is_key = frame.is_join_point();
+            source.push(at(start, time.into()), frame);
+            let begun = *begun.get_or_insert(time);
+            waiting.retain_mut(|(cursor, since)| {
+                let waited = duration(time - since.unwrap_or(begun).max(begun));
+                match source.next(cursor) {
+                    Next::Start(began) => {
+                        assert!(!began.keyless || waited >= wait || source.is_keyless(), "{began:?} after {waited:?}");
+                        assert!(began.timestamp + 60_000 >= time, "{began:?} at {time}");
+                        // From there on it gets all, or waits for pictures that can be decoded.
+                        let words = read(&source, cursor);
+                        assert!(!words.is_empty(), "{began:?} and nothing behind it");
+                        false
+                    }
+                    Next::Pending => {
+                        assert!(!is_key && waited < wait, "it waits at {time} though it has for {waited:?}");
+                        true
+                    }
+                    other => panic!("{other:?}"),
+                }
+            });
+        }
+    }
+}
