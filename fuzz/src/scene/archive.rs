@@ -1,6 +1,7 @@
 //! What all publishers said, and where in their streams: what players are given is held against it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use anabranch_core::conn::Config;
 use anabranch_core::flv::{aggregate, rebuild};
@@ -62,6 +63,10 @@ pub(super) struct Archive {
     /// The bodies that a player may get.
     bodies: HashSet<(u8, Vec<u8>)>,
     pub(super) frames: HashMap<Number, Facts>,
+    /// When the media of each stretch began.
+    began: HashMap<u32, Instant>,
+    /// The time that it is.
+    now: Option<Instant>,
     /// The longest body.
     pub(super) longest: usize,
     /// True once a client said something that only looks like ours, maybe.
@@ -77,6 +82,24 @@ impl Archive {
             let kept = host.source.header_bytes / 16 * 15;
             self.metadata.insert(kept.min(host.session.limits.metadata as usize));
         }
+    }
+
+    /// From now on it is this late.
+    pub(super) fn pass(&mut self, now: Instant) {
+        self.now = Some(now);
+    }
+
+    /// Media of this stretch are about to be sent.
+    pub(super) fn begin(&mut self, stretch: u32) {
+        if let Some(now) = self.now {
+            self.began.entry(stretch).or_insert(now);
+        }
+    }
+
+    /// For how long media of this stretch may have come.
+    pub(super) fn age(&self, stretch: u32) -> Duration {
+        let began = self.began.get(&stretch).copied();
+        began.zip(self.now).map_or(Duration::ZERO, |(began, now)| now.saturating_duration_since(began))
     }
 
     pub(super) fn has(&self, message: &Message) -> bool {

@@ -45,6 +45,7 @@ impl Bounds {
             promise: Promise {
                 high_water: most(|host| host.high_water),
                 rising: hosts().all(|host| host.timestamps == Timestamps::Monotonic),
+                start_wait: hosts().map(|host| host.start_limits.wait).min().unwrap_or_default(),
             },
             header_bytes: hosts().map(|host| host.source.header_bytes).min().unwrap_or_default(),
             merge_window: hosts().map(|host| host.merge_window.0).max().unwrap_or_default(),
@@ -62,6 +63,7 @@ impl Bounds {
             promise: Promise {
                 high_water: self.promise.high_water.max(other.promise.high_water),
                 rising: self.promise.rising && other.promise.rising,
+                start_wait: self.promise.start_wait.min(other.promise.start_wait),
             },
             header_bytes: self.header_bytes.min(other.header_bytes),
             merge_window: self.merge_window.max(other.merge_window),

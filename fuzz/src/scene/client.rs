@@ -114,6 +114,7 @@ impl Client {
 
     pub(super) fn media(&mut self, on: u8, kind: Kind, later: i16, filler: u16, archive: &mut Archive) {
         self.timestamp = self.timestamp.wrapping_add_signed(i32::from(later));
+        archive.begin(Number::new(self.id, self.stretch, 0).stretch);
         // Which of the two is published is the server's to say.
         let mixed = self.media_on.replace(on).is_some_and(|before| before != on);
         if mixed {

@@ -204,6 +204,7 @@ impl World {
     }
 
     fn slot(&mut self, client: u8, act: impl FnOnce(&mut Slot, &mut Archive)) {
+        self.archive.pass(self.now);
         if let Some(slot) = &mut self.slots[usize::from(client) % CLIENTS] {
             act(slot, &mut self.archive);
             slot.woken = true;
@@ -324,6 +325,7 @@ impl World {
 
     fn turn(&mut self, index: usize) -> bool {
         let now = self.now;
+        self.archive.pass(now);
         let Some(slot) = &mut self.slots[index] else {
             return false;
         };
@@ -426,6 +428,7 @@ impl World {
     /// something to get was woken.
     fn check_rest(&mut self) {
         let (now, window) = (self.now, self.bounds.merge_window);
+        self.archive.pass(now);
         // Frames may wait for company.
         if self.slots.iter().flatten().any(|slot| slot.fed.is_some_and(|fed| now < fed + window)) {
             return;

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::IoSlice;
+use std::time::Duration;
 
 use anabranch_core::amf::Value;
 use anabranch_core::command::Command;
@@ -27,6 +28,8 @@ pub(super) struct Promise {
     pub(super) high_water: usize,
     /// Whether timestamps rise, but for frames that come out of order.
     pub(super) rising: bool,
+    /// How long media come at least before video begins without a key frame.
+    pub(super) start_wait: Duration,
 }
 
 #[derive(Debug)]
@@ -221,7 +224,8 @@ impl Viewer {
             self.holes += u64::from(number.index - before - 1);
         }
         if medium == 0 && play.video.insert(number.stretch) && facts.fresh {
-            assert!(frame.is_join_point(), "a publisher's video begins with {number:?}, no key frame");
+            let waited = archive.age(number.stretch) >= self.promise.start_wait;
+            assert!(frame.is_join_point() || waited, "a publisher's video begins with {number:?}, no key frame");
         }
         let expected = facts.headers[medium];
         assert!(
