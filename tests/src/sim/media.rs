@@ -31,6 +31,42 @@ pub struct Encoder {
     pub repeat_headers: bool,
     /// Jumps of the clock, in order: when after the start, and the timestamp it goes on from.
     pub jumps: Vec<(Duration, u32)>,
+    /// How its key frames are marked, if it has any.
+    pub marks: Marks,
+    /// How much later than it is taken each medium is sent: looking ahead, capture cards, uplinks.
+    pub video_late: Duration,
+    /// The same for sound.
+    pub audio_late: Duration,
+    /// What is held back from when until when, and sent at once then.
+    pub holds: Vec<(Track, Range<Duration>)>,
+    /// When nothing is taken.
+    pub silences: Vec<(Track, Range<Duration>)>,
+    /// True if pictures bear their time of presentation, with two between each and the next that they refer to.
+    pub reorder: bool,
+    /// When the video sequence is said to end, though it goes on.
+    pub end_of_sequence: Option<Duration>,
+}
+
+/// Sound or pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "their names say it")]
+pub enum Track {
+    Audio,
+    Video,
+}
+
+/// How an encoder marks its key frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Marks {
+    /// By the frame type of the message.
+    #[default]
+    Marked,
+    /// Not at all: what is inside says it.
+    Inside,
+    /// It has none.
+    None,
+    /// As usual, and from then on it has none.
+    Until(Duration),
 }
 
 impl Default for Encoder {
@@ -47,11 +83,58 @@ impl Default for Encoder {
             first_timestamp: 0,
             repeat_headers: false,
             jumps: Vec::new(),
+            marks: Marks::Marked,
+            video_late: Duration::ZERO,
+            audio_late: Duration::ZERO,
+            holds: Vec::new(),
+            silences: Vec::new(),
+            reorder: false,
+            end_of_sequence: None,
         }
     }
 }
 
 impl Encoder {
+    /// When a medium's frame that was taken then is sent.
+    fn sent_at(&self, track: Track, taken: Duration) -> Duration {
+        let late = if track == Track::Video { self.video_late } else { self.audio_late };
+        let holds = self.holds.iter().filter(|(held, time)| *held == track && time.contains(&taken));
+        holds.map(|(_, time)| time.end).fold(taken + late, Duration::max)
+    }
+
+    /// True if frames of this medium are sent in each second of that time, from the encoder's start on.
+    pub fn sends(&self, track: Track, time: Range<Duration>) -> bool {
+        let interval = if track == Track::Video { self.video } else { self.audio };
+        let Some(interval) = interval else {
+            return false;
+        };
+        let frames = (0..).map(|n| interval * n).take_while(|taken| *taken < time.end);
+        let sent: Vec<Duration> =
+            frames.filter(|taken| !self.is_silent(track, *taken)).map(|taken| self.sent_at(track, taken)).collect();
+        let seconds = (time.end - time.start).as_secs() as u32;
+        (0..seconds)
+            .map(|second| time.start + Duration::from_secs(1) * second)
+            .all(|from| sent.iter().any(|at| (from..from + Duration::from_secs(1)).contains(at)))
+    }
+
+    fn is_silent(&self, track: Track, taken: Duration) -> bool {
+        self.silences.iter().any(|(silent, time)| *silent == track && time.contains(&taken))
+    }
+
+    fn has_key_frames(&self, taken: Duration) -> bool {
+        match self.marks {
+            Marks::Marked | Marks::Inside => true,
+            Marks::None => false,
+            Marks::Until(end) => taken < end,
+        }
+    }
+
+    fn rarely_has_key_frames(&self) -> bool {
+        let group = self.video.unwrap_or_default() * self.gop;
+        let pauses = self.silences.iter().any(|(track, _)| *track == Track::Video);
+        !matches!(self.marks, Marks::Marked | Marks::Inside) || group > RARE || pauses
+    }
+
     /// Sound without pictures.
     pub fn audio_only() -> Self {
         Encoder { video: None, ..Encoder::default() }
@@ -91,12 +174,19 @@ pub enum Media {
     Inter,
     /// An audio frame.
     Sound,
+    /// The end of the video sequence.
+    End,
 }
 
 impl Media {
     /// True for what describes frames to come.
     pub fn is_header(self) -> bool {
         matches!(self, Media::Metadata | Media::VideoHeader | Media::AudioHeader)
+    }
+
+    /// True for coded video and audio.
+    pub fn is_coded(self) -> bool {
+        self.is_picture() || self == Media::Sound
     }
 
     /// True for coded video.
@@ -108,7 +198,7 @@ impl Media {
     pub(super) fn slot(self) -> usize {
         match self {
             Media::Metadata => 0,
-            Media::VideoHeader | Media::Key | Media::Inter => 1,
+            Media::VideoHeader | Media::Key | Media::Inter | Media::End => 1,
             Media::AudioHeader | Media::Sound => 2,
         }
     }
@@ -116,7 +206,7 @@ impl Media {
     pub(super) fn type_id(self) -> u8 {
         match self {
             Media::Metadata => MessageType::DATA_AMF0,
-            Media::VideoHeader | Media::Key | Media::Inter => MessageType::VIDEO,
+            Media::VideoHeader | Media::Key | Media::Inter | Media::End => MessageType::VIDEO,
             Media::AudioHeader | Media::Sound => MessageType::AUDIO,
         }
     }
@@ -139,8 +229,14 @@ pub struct Sent {
     pub(super) headers: [Option<usize>; 3],
     /// The picture before it.
     pub(super) reference: Option<usize>,
-    /// Counts the stretches of the encoder's time between which it jumps or pauses.
+    /// Counts the stretches of the encoder's time between which it jumps.
     pub(super) stretch: u32,
+    /// On a clock that never jumps, in milliseconds.
+    pub(super) taken: i64,
+    /// By how much its time lies before the furthest of its medium, in milliseconds.
+    pub(super) back: u32,
+    /// True if key frames of this encoder are so rare that players may begin without one.
+    pub(super) rarely_key: bool,
 }
 
 impl Sent {
@@ -288,13 +384,14 @@ pub(super) struct Studio {
     /// The newest headers with their numbers, by [`Media::slot`].
     headers: [Option<(usize, Vec<u8>)>; 3],
     reference: Option<usize>,
-    /// The last coded frame's time and stretch, and pauses so far.
-    last: Duration,
-    pauses: u32,
+    /// The furthest timestamps of pictures and of sound, with their stretches.
+    furthest: [Option<(u32, u32)>; 2],
+    ended: bool,
 }
 
-/// A pause longer than this may be taken for a jump, should frames from before it be late.
-const PAUSE: Duration = Duration::from_secs(3);
+/// Where key frames are further apart than this, players may begin without one: what they wait for, but for the second
+/// that lies between places to begin at.
+const RARE: Duration = Duration::from_secs(2);
 
 impl Studio {
     pub(super) fn new(encoder: Encoder, origin: usize, rng: Rng) -> Self {
@@ -307,8 +404,8 @@ impl Studio {
             sounds: 0,
             headers: [None, None, None],
             reference: None,
-            last: Duration::ZERO,
-            pauses: 0,
+            furthest: [None, None],
+            ended: false,
         }
     }
 
@@ -342,8 +439,15 @@ impl Studio {
     pub(super) fn produce(&mut self, now: Instant, drop: bool, archive: &mut Archive) {
         while let Some(due) = self.due().filter(|due| *due <= now) {
             if self.picture_due() == Some(due) {
-                let key = self.pictures.is_multiple_of(self.encoder.gop);
+                let taken = self.encoder.video.unwrap_or_default() * self.pictures;
+                let due = self.start.map_or(due, |start| start + taken);
+                self.end_sequence(taken, drop, archive);
+                let key = self.pictures.is_multiple_of(self.encoder.gop) && self.encoder.has_key_frames(taken);
+                let due = due + self.ahead();
                 self.pictures += 1;
+                if self.encoder.is_silent(Track::Video, taken) {
+                    continue;
+                }
                 if drop {
                     // A reference is lost.
                     self.pictures = self.pictures.next_multiple_of(self.encoder.gop);
@@ -358,21 +462,44 @@ impl Studio {
                     self.push(due, Media::Inter, size, archive);
                 }
             } else {
+                let taken = self.encoder.audio.unwrap_or_default() * self.sounds;
+                let due = self.start.map_or(due, |start| start + taken);
                 self.sounds += 1;
                 let size = self.rng.within(self.encoder.sound.clone());
-                if !drop {
+                if !drop && !self.encoder.is_silent(Track::Audio, taken) {
                     self.push(due, Media::Sound, size, archive);
                 }
             }
         }
     }
 
+    /// When the next picture is sent.
     fn picture_due(&self) -> Option<Instant> {
-        Some(self.start? + self.encoder.video? * self.pictures)
+        Some(self.start? + self.encoder.sent_at(Track::Video, self.encoder.video? * self.pictures))
     }
 
     fn sound_due(&self) -> Option<Instant> {
-        Some(self.start? + self.encoder.audio? * self.sounds)
+        Some(self.start? + self.encoder.sent_at(Track::Audio, self.encoder.audio? * self.sounds))
+    }
+
+    /// By how much the next picture is shown later than in the order in which pictures are sent.
+    fn ahead(&self) -> Duration {
+        let interval = self.encoder.video.unwrap_or_default();
+        match self.pictures % 3 {
+            1 if self.encoder.reorder => interval * 3,
+            0 if self.encoder.reorder => interval * u32::from(self.pictures > 0),
+            _ if self.encoder.reorder => interval,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Says once, when it is time, that the sequence ends.
+    fn end_sequence(&mut self, taken: Duration, drop: bool, archive: &mut Archive) {
+        let due = self.encoder.end_of_sequence.is_some_and(|end| end <= taken);
+        if let Some(start) = self.start.filter(|_| due && !drop && !self.ended) {
+            self.ended = true;
+            self.push(start + taken, Media::End, 0, archive);
+        }
     }
 
     fn kinds_of_headers(&self) -> Vec<Media> {
@@ -395,8 +522,17 @@ impl Studio {
 
     fn push(&mut self, time: Instant, media: Media, size: usize, archive: &mut Archive) {
         let number = archive.count(self.origin);
+        // One NAL unit, where what is inside counts.
+        let unit = ((1 + size + TRAILER) as u32).to_be_bytes();
+        let inside = self.encoder.marks != Marks::Marked;
         let head = match media {
             Media::Metadata => metadata(),
+            Media::Key | Media::Inter if inside => {
+                let mark = if media == Media::Key && self.encoder.marks != Marks::Inside { 0x17 } else { 0x27 };
+                let kind = if media == Media::Key { 0x65 } else { 0x41 };
+                [&[mark, 1, 0, 0, 0][..], &unit, &[kind]].concat()
+            }
+            Media::End => vec![0x17, 2, 0, 0, 0],
             Media::VideoHeader => vec![0x17, 0, 0, 0, 0, 1, 100, 0, 31, 0xff],
             Media::Key => vec![0x17, 1, 0, 0, 0],
             Media::Inter => vec![0x27, 1, 0, 0, 0],
@@ -419,9 +555,15 @@ impl Studio {
         let jumps = self.encoder.jumps.iter().take_while(|(at, _)| *at <= elapsed);
         let (since, base) = jumps.clone().last().copied().unwrap_or((Duration::ZERO, self.encoder.first_timestamp));
         let timestamp = base.wrapping_add((elapsed - since).as_millis() as u32);
-        if !media.is_header() {
-            self.pauses += u32::from(elapsed > self.last + PAUSE);
-            self.last = elapsed;
+        let stretch = jumps.count() as u32;
+        let furthest = &mut self.furthest[usize::from(media == Media::Sound)];
+        let mut back = 0;
+        if media.is_coded() {
+            let ahead = furthest.filter(|(_, before)| *before == stretch).map(|(last, _)| last.wrapping_sub(timestamp));
+            back = ahead.filter(|ahead| *ahead <= u32::MAX / 2).unwrap_or(0);
+            if back == 0 {
+                *furthest = Some((timestamp, stretch));
+            }
         }
         let mut digest = Digest::default();
         digest.bytes(&body);
@@ -433,7 +575,10 @@ impl Studio {
             named,
             headers: std::array::from_fn(|slot| self.headers[slot].as_ref().map(|(number, _)| *number)),
             reference: self.reference,
-            stretch: jumps.count() as u32 + self.pauses,
+            stretch,
+            taken: elapsed.as_millis() as i64,
+            back,
+            rarely_key: self.encoder.rarely_has_key_frames(),
         };
         if media.is_header() {
             self.headers[media.slot()] = Some((named, body.clone()));

@@ -50,7 +50,7 @@ use anabranch_core::source::Timestamps;
 pub use check::Check;
 pub use client::{Client, Status};
 pub use link::{Link, Pipe};
-pub use media::{Encoder, Media, Sent};
+pub use media::{Encoder, Marks, Media, Sent, Track};
 pub use outside::Reply;
 pub use pair::Pair;
 pub use peer::{Peer, command_in, status_code};

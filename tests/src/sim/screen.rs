@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::time::Instant;
 
@@ -26,9 +26,16 @@ pub struct Screen {
     /// The last message in the order in which they were sent.
     place: Option<(usize, usize)>,
     last_picture: Option<(usize, usize)>,
-    last_timestamp: Option<u32>,
-    /// What was added to the timestamps of the present publisher, in which stretch of its time.
-    offset: Option<((usize, u32), u32)>,
+    /// The furthest timestamps of pictures and of sound, and of which stretch of the publisher's time.
+    furthest: [Option<(u32, u32)>; 2],
+    /// The furthest of those that published before.
+    floor: Option<u32>,
+    /// Who publishes, and in each stretch of its time what was added to its timestamps.
+    offsets: (usize, BTreeMap<u32, u32>),
+    /// What is between the stream's time and the publisher's clock that never jumps.
+    shift: Option<u32>,
+    /// True once a picture came since the player began or began anew.
+    begun: bool,
     /// True if timestamps must come as they were sent.
     absolute: bool,
     /// Publishers that others have followed.
@@ -37,6 +44,13 @@ pub struct Screen {
     audio: Wanted,
     video: Wanted,
 }
+
+/// How far, in milliseconds, a jump of a publisher's clock may move the stream's time: frames from behind it may have been
+/// under way for longer than those before.
+const BRIDGED: u32 = 20_000;
+
+/// How far, in milliseconds, a medium may step back where the publisher's clock jumped: it goes on beside the other one.
+const JUMPS_BACK: u32 = 1_000;
 
 /// How many messages a forgetful player keeps.
 const FRAMES: usize = 1024;
@@ -174,7 +188,11 @@ impl Screen {
             self.header(from, media, archive);
             return;
         }
+        if media == Media::End {
+            return self.advance(from, &[], archive);
+        }
         let announced = std::mem::take(&mut self.announced);
+        self.begun &= announced.is_empty();
         self.check_headers(from, sent, &announced);
         self.check_picture(from, sent);
         self.check_time(from, message.timestamp, sent);
@@ -216,7 +234,10 @@ impl Screen {
             return;
         }
         let reference = sent.reference.map(|number| (from.0, number));
-        if sent.media == Media::Inter && reference != self.last_picture {
+        // Where key frames are rare, it begins without one after a while.
+        let begins = sent.rarely_key && !self.begun;
+        self.begun = true;
+        if sent.media == Media::Inter && reference != self.last_picture && !begins {
             self.fault(format!("picture {from:?} came after {:?}, not {reference:?}", self.last_picture));
         }
         self.last_picture = Some(from);
@@ -229,19 +250,37 @@ impl Screen {
             }
             return;
         }
-        if let Some(last) = self.last_timestamp
-            && timestamp.wrapping_sub(last) > u32::MAX / 2
-        {
-            self.fault(format!("{from:?} goes back in time from {last} to {timestamp}"));
+        let (publisher, stretch) = (from.0, sent.stretch);
+        if self.offsets.0 != publisher {
+            self.offsets = (publisher, BTreeMap::new());
+            let both = self.furthest.into_iter().flatten().map(|(time, _)| time);
+            self.floor = both.reduce(|one, other| if goes_back(one, other) { one } else { other });
         }
-        self.last_timestamp = Some(timestamp);
+        let medium = usize::from(sent.media == Media::Sound);
+        if let Some((furthest, before)) = self.furthest[medium]
+            && goes_back(furthest.wrapping_sub(sent.back + if before == stretch { 0 } else { JUMPS_BACK }), timestamp)
+        {
+            self.fault(format!("{from:?} goes back in time from {furthest} to {timestamp}"));
+        }
+        if let Some(floor) = self.floor.filter(|floor| goes_back(*floor, timestamp)) {
+            self.fault(format!("{from:?} is at {timestamp}, before the predecessor's end at {floor}"));
+        }
+        let furthest = self.furthest[medium].filter(|(last, _)| goes_back(*last, timestamp));
+        self.furthest[medium] = furthest.or(Some((timestamp, stretch)));
         let offset = timestamp.wrapping_sub(sent.timestamp);
-        let stretch = (from.0, sent.stretch);
-        match self.offset {
-            Some((known_stretch, known)) if known_stretch == stretch && known != offset => {
-                self.fault(format!("{from:?} is shifted by {offset}, frames before it by {known}"));
-            }
-            _ => self.offset = Some((stretch, offset)),
+        let shift = timestamp.wrapping_sub(sent.taken as u32);
+        if let Some(before) =
+            self.shift.filter(|_| !self.offsets.1.contains_key(&stretch) && !self.offsets.1.is_empty())
+            && shift.wrapping_sub(before).cast_signed().unsigned_abs() > BRIDGED
+        {
+            self.fault(format!("{from:?} after a jump has {shift} added to the time that went by, it was {before}"));
+        }
+        self.shift = Some(shift);
+        let known = *self.offsets.1.entry(stretch).or_insert(offset);
+        // What is out of order at the beginning lies at the predecessor's end at the earliest.
+        let is_kept_up = self.floor == Some(timestamp) && sent.back > 0;
+        if known != offset && !is_kept_up {
+            self.fault(format!("{from:?} is shifted by {offset}, frames before it by {known}"));
         }
     }
 
@@ -284,6 +323,11 @@ impl Screen {
     pub(super) fn fault(&mut self, fault: String) {
         self.faults.push(fault);
     }
+}
+
+/// True if `later` lies before `earlier`.
+fn goes_back(earlier: u32, later: u32) -> bool {
+    later.wrapping_sub(earlier) > u32::MAX / 2
 }
 
 #[cfg(test)]

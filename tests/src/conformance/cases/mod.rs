@@ -22,6 +22,7 @@ macro_rules! setups {
 }
 
 mod connect;
+mod encoders;
 mod handshakes;
 mod hostile;
 mod identification;
@@ -45,6 +46,7 @@ pub(super) static GROUPS: &[Group] = &[
     Group { name: "odd", cases: odd::CASES, healthy: false },
     Group { name: "publish", cases: publish::CASES, healthy: false },
     Group { name: "relay", cases: relay::CASES, healthy: false },
+    Group { name: "encoders", cases: encoders::CASES, healthy: false },
     Group { name: "play", cases: play::CASES, healthy: false },
     Group { name: "refusals", cases: refusals::CASES, healthy: false },
     Group { name: "limits", cases: limits::CASES, healthy: true },

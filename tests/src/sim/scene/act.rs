@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use anabranch_core::conn::Config;
 
-use crate::sim::{ClientId, Encoder, Media, Route, Sim};
+use crate::sim::{ClientId, Encoder, Marks, Media, Route, Sim, Track};
 
 /// One thing that happens in a scene.
 #[derive(Debug, Clone)]
@@ -196,6 +196,26 @@ fn tracks(encoder: &Encoder) -> String {
     }
     if encoder.first_timestamp != 0 {
         text.push_str(&format!(", from timestamp {}", encoder.first_timestamp));
+    }
+    let Encoder { marks, video_late, audio_late, holds, silences, .. } = encoder;
+    if *marks != Marks::Marked {
+        text.push_str(&format!(", key frames {marks:?}"));
+    }
+    for (track, late) in [(Track::Video, video_late), (Track::Audio, audio_late)] {
+        if !late.is_zero() {
+            text.push_str(&format!(", {track:?} {late:?} late"));
+        }
+    }
+    for (what, stretches) in [("held", holds), ("silent", silences)] {
+        for (track, time) in stretches {
+            text.push_str(&format!(", {track:?} {what} {time:?}"));
+        }
+    }
+    if encoder.reorder {
+        text.push_str(", out of order");
+    }
+    if let Some(end) = encoder.end_of_sequence {
+        text.push_str(&format!(", its sequence ends after {end:?}"));
     }
     for (at, to) in &encoder.jumps {
         text.push_str(&format!(", jumps to {to} after {at:?}"));

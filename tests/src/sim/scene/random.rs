@@ -7,7 +7,7 @@ use anabranch_core::source::{MergeWindow, SourceLimits, StartRule, Timestamps};
 use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
 
 use super::{Act, Line, Operation, UNIX};
-use crate::sim::{Encoder, Media, Reply, Rng, Route};
+use crate::sim::{Encoder, Marks, Media, Reply, Rng, Route, Track};
 
 const HOSTS: [&str; 4] = ["a.example", "b.example", "c.example", "off.example"];
 /// Things that happen in a scene for which no duration is given, and the clients that there are at the most.
@@ -178,6 +178,57 @@ pub(super) fn reply(rng: &Rng, ask: &Ask) -> Reply {
     }
 }
 
+/// What real encoders do beside: media that arrive apart, in bursts, now and then, out of order; key frames that are not
+/// marked, or end.
+pub(super) fn odd(rng: &mut Rng, encoder: &mut Encoder) {
+    let late = |rng: &mut Rng| milliseconds(rng, &[0, 300, 950, 1_100, 1_500, 4_000, 10_000]);
+    match rng.within(0..=2) {
+        0 => encoder.video_late = late(rng),
+        1 => encoder.audio_late = late(rng),
+        _ => {}
+    }
+    let stretch = |rng: &mut Rng| {
+        let (from, length) =
+            (milliseconds(rng, &[0, 700, 2_000, 4_000]), milliseconds(rng, &[500, 1_500, 4_000, 8_000]));
+        (rng.pick(&[Track::Audio, Track::Video]), from..from + length)
+    };
+    if rng.once_in(3) {
+        encoder.holds = vec![stretch(rng)];
+    }
+    if rng.once_in(3) {
+        encoder.silences = vec![stretch(rng)];
+    }
+    encoder.reorder = rng.once_in(3);
+    encoder.end_of_sequence = rng.once_in(4).then(|| milliseconds(rng, &[0, 1_000, 3_000]));
+    encoder.marks = match rng.within(0..=5) {
+        0 => Marks::Inside,
+        1 => Marks::None,
+        2 => Marks::Until(milliseconds(rng, &[1, 2_000])),
+        _ => Marks::Marked,
+    };
+    // What lies behind a jump can be told if not much else is odd.
+    let late = encoder.video_late.max(encoder.audio_late) > Duration::from_millis(1_100);
+    if encoder.reorder || late || !encoder.holds.is_empty() {
+        encoder.jumps.clear();
+    }
+    // Time lapse, surveillance.
+    if rng.once_in(5) {
+        encoder.video = encoder.video.and(Some(milliseconds(rng, &[1_000, 2_000, 5_000])));
+        encoder.gop = rng.pick(&[1, 1, 3]);
+        // Three of them are as far as a medium may get ahead.
+        encoder.reorder &= encoder.video < Some(Duration::from_secs(5));
+    }
+}
+
+impl Encoder {
+    /// One that does some of what real ones do beside the usual: any number of them, by the state of `rng`.
+    pub fn odd(rng: &mut Rng) -> Self {
+        let mut encoder = Encoder { gop: rng.pick(&[15, 200]), ..Encoder::small() };
+        odd(rng, &mut encoder);
+        encoder
+    }
+}
+
 fn encoder(rng: &mut Rng) -> Encoder {
     let mut encoder = Encoder { metadata: !rng.once_in(4), repeat_headers: rng.once_in(4), ..Encoder::small() };
     match rng.within(0..=7) {
@@ -192,6 +243,9 @@ fn encoder(rng: &mut Rng) -> Encoder {
         let at = milliseconds(rng, &[1_000, 2_000, 4_000]);
         // Far ahead or far back: up to a second back is taken for frames that come out of order.
         encoder.jumps = vec![(at, rng.pick(&[7_000_000, 0x4000_0000, u32::MAX - 100_000]))];
+    }
+    if rng.once_in(2) {
+        odd(rng, &mut encoder);
     }
     encoder
 }
