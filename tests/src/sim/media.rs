@@ -131,7 +131,7 @@ impl Encoder {
 
     fn rarely_has_key_frames(&self) -> bool {
         let group = self.video.unwrap_or_default() * self.gop;
-        let pauses = self.silences.iter().any(|(track, _)| *track == Track::Video);
+        let pauses = self.silences.iter().chain(&self.holds).any(|(track, _)| *track == Track::Video);
         !matches!(self.marks, Marks::Marked | Marks::Inside) || group > RARE || pauses
     }
 

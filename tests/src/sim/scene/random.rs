@@ -199,7 +199,9 @@ pub(super) fn odd(rng: &mut Rng, encoder: &mut Encoder) {
         encoder.silences = vec![stretch(rng)];
     }
     encoder.reorder = rng.once_in(3);
-    encoder.end_of_sequence = rng.once_in(4).then(|| milliseconds(rng, &[0, 1_000, 3_000]));
+    // A player that begins between an end and the picture behind it has no header.
+    let goes_on = encoder.holds.is_empty() && encoder.silences.is_empty();
+    encoder.end_of_sequence = (goes_on && rng.once_in(4)).then(|| milliseconds(rng, &[0, 1_000, 3_000]));
     encoder.marks = match rng.within(0..=5) {
         0 => Marks::Inside,
         1 => Marks::None,
@@ -215,8 +217,8 @@ pub(super) fn odd(rng: &mut Rng, encoder: &mut Encoder) {
     if rng.once_in(5) {
         encoder.video = encoder.video.and(Some(milliseconds(rng, &[1_000, 2_000, 5_000])));
         encoder.gop = rng.pick(&[1, 1, 3]);
-        // Three of them are as far as a medium may get ahead.
-        encoder.reorder &= encoder.video < Some(Duration::from_secs(5));
+        // Three of them may be further than a medium may get ahead, or step back.
+        encoder.reorder &= encoder.video < Some(Duration::from_secs(2));
     }
 }
 
