@@ -170,7 +170,7 @@ impl Run<'_> {
                 }
                 DecisionKind::Superseded => self.show(at, What::Event("another publisher took the stream over")),
                 DecisionKind::Absent => {
-                    self.show(at, What::Event("there was no publisher of what a paused player waited for"))
+                    self.show(at, What::Event("there was no publisher of what a paused player waited for"));
                 }
                 DecisionKind::Idle => self.show(at, What::Event("nobody watched the publisher for too long")),
             }

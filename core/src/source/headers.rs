@@ -19,8 +19,8 @@ struct Entry {
     slot: Slot,
     codec: Option<Codec>,
     frame: Arc<Frame>,
-    /// The sequence has ended. The header is in force again if frames follow all the same: encoders that loop a file or
-    /// pause do not send it again.
+    /// The sequence has ended. Frames may follow all the same, for which the header still holds: encoders that loop a file
+    /// or pause do not send it again.
     ended: bool,
 }
 
@@ -124,16 +124,11 @@ fn each_change(kind: FrameKind, body: &[u8], mut sink: impl FnMut(HeaderChange) 
 
 impl Headers {
     /// The header frames in the order a player needs them: metadata, video, audio. A frame that holds several tracks
-    /// comes once.
+    /// comes once. Those of a sequence that has ended are among them: a player that begins before it goes on gets no
+    /// others.
     pub fn iter(&self) -> impl Iterator<Item = &Frame> {
-        self.distinct(|entry| !entry.ended)
-    }
-
-    /// The frames of such entries, each once.
-    fn distinct(&self, wanted: impl Fn(&Entry) -> bool + Copy) -> impl Iterator<Item = &Frame> {
-        self.entries.iter().enumerate().filter(move |(_, entry)| wanted(entry)).filter_map(move |(index, entry)| {
-            let mut earlier = self.entries[..index].iter().filter(|entry| wanted(entry));
-            let repeats = earlier.any(|earlier| Arc::ptr_eq(&earlier.frame, &entry.frame));
+        self.entries.iter().enumerate().filter_map(|(index, entry)| {
+            let repeats = self.entries[..index].iter().any(|earlier| Arc::ptr_eq(&earlier.frame, &entry.frame));
             (!repeats).then_some(&*entry.frame)
         })
     }
@@ -161,9 +156,9 @@ impl Headers {
         other && default.is_some_and(|default| default.codec != codec)
     }
 
-    /// True if nothing is in force.
+    /// True if there are none.
     pub fn is_empty(&self) -> bool {
-        self.entries.iter().all(|entry| entry.ended)
+        self.entries.is_empty()
     }
 
     /// Takes a frame in, for a reader that follows a stream frame by frame: headers, and coded frames, behind which a header is in
@@ -268,7 +263,7 @@ impl Headers {
     }
 
     fn count_bytes(&mut self) {
-        self.bytes = self.distinct(|_| true).map(Frame::held_bytes).sum();
+        self.bytes = self.iter().map(Frame::held_bytes).sum();
     }
 
     fn entry(&self, slot: Slot) -> Option<&Entry> {

@@ -32,17 +32,21 @@ fn colours_that_name_their_track_are_that_tracks() {
     assert_eq!(named.class(), FrameClass::Metadata);
     push_all(&mut source, now, [video_header(0, 9), many_tracks([1], 4), colours(b"avc1", 7), named]);
     assert_eq!(in_force(&source), [9, 7, 1, 5]);
-    push_all(&mut source, now, [sequence_end(1)]);
-    assert_eq!(in_force(&source), [9, 7]);
+    // Of a track that has ended another header makes all void.
+    push_all(&mut source, now, [sequence_end(1), many_tracks([1], 4)]);
+    assert_eq!(in_force(&source), [9, 7, 1]);
 }
 
+/// A file that loops, a splice: pictures go on without a header of their own, also for players that came before they did.
 #[test]
-fn the_end_of_a_track_makes_all_of_it_void_and_nothing_else() {
+fn the_end_of_a_track_takes_no_header_from_players_that_begin_before_it_goes_on() {
     let (mut source, now) = live(SourceLimits::default());
     push_all(&mut source, now, [many_tracks([0], 4), many_tracks([1], 4), colours(b"av01", 7), audio_track_header(0)]);
     assert_eq!(in_force(&source), [0, 7, 1, 0x10]);
     push_all(&mut source, now, [sequence_end(0)]);
-    assert_eq!(in_force(&source), [1, 0x10]);
+    assert_eq!(in_force(&source), [0, 7, 1, 0x10]);
+    push_all(&mut source, now, [many_tracks([0], 4)]);
+    assert_eq!(in_force(&source), [0, 1, 0x10], "what was left of the sequence belonged to it");
 }
 
 #[test]

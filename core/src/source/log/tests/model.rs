@@ -90,7 +90,7 @@ impl Model {
     fn push(&mut self, frame: Frame) {
         if self.rules.reduced && frame.class() == FrameClass::SequenceHeader {
             let in_force = self.header(frame.kind(), self.frames.len());
-            if in_force.is_some_and(|header| header.payload() == frame.payload()) {
+            if !self.has_ended(frame.kind()) && in_force.is_some_and(|header| header.payload() == frame.payload()) {
                 self.repeated += 1;
                 return;
             }
@@ -159,23 +159,21 @@ impl Model {
         ((near && self.live) || reader.resumes).then_some(newest)
     }
 
+    /// True if the last that was said of a medium was that its sequence ends.
+    fn has_ended(&self, kind: FrameKind) -> bool {
+        let tells = |frame: &&Frame| frame.kind() == kind && (frame.is_header() || frame.class().is_coded());
+        let last = self.frames[self.epoch_start..].iter().rfind(tells);
+        last.is_some_and(|frame| frame.class() == FrameClass::SequenceEnd)
+    }
+
     /// The header of one kind in force right before `position`.
     fn header(&self, kind: FrameKind, position: usize) -> Option<&Frame> {
         let before = &self.frames[self.epoch_start..position];
-        let changes = |frame: &Frame| frame.is_header() || frame.class() == FrameClass::SequenceEnd;
-        let mut index = self.epoch_start + before.iter().rposition(|frame| frame.kind() == kind && changes(frame))?;
-        // What has ended is in force again with the next coded frame, up to the one at `position`.
-        let goes_on = |from: usize| {
-            let until = (position + 1).min(self.frames.len());
-            self.frames[from..until].iter().any(|frame| frame.kind() == kind && frame.class().is_coded())
-        };
-        while self.frames[index].class() == FrameClass::SequenceEnd && goes_on(index) {
-            let before = &self.frames[self.epoch_start..index];
-            index = self.epoch_start + before.iter().rposition(|frame| frame.kind() == kind && changes(frame))?;
-        }
+        // The end of a sequence takes no header away: frames may follow that need it.
+        let sets = |frame: &Frame| frame.is_header() && frame.class() != FrameClass::SequenceEnd;
+        let index = self.epoch_start + before.iter().rposition(|frame| frame.kind() == kind && sets(frame))?;
         let withdrawn = kind == FrameKind::Data && self.cleared.iter().any(|at| index < *at && *at <= position);
-        let header = &self.frames[index];
-        (header.class() != FrameClass::SequenceEnd && !withdrawn).then_some(header)
+        (!withdrawn).then_some(&self.frames[index])
     }
 
     /// Metadata, video and audio header in force right before `position`, in this order.
