@@ -199,9 +199,7 @@ pub(super) fn odd(rng: &mut Rng, encoder: &mut Encoder) {
         encoder.silences = vec![stretch(rng)];
     }
     encoder.reorder = rng.once_in(3);
-    // A player that begins between an end and the picture behind it has no header.
-    let goes_on = encoder.holds.is_empty() && encoder.silences.is_empty();
-    encoder.end_of_sequence = (goes_on && rng.once_in(4)).then(|| milliseconds(rng, &[0, 1_000, 3_000]));
+    encoder.end_of_sequence = rng.once_in(4).then(|| milliseconds(rng, &[0, 1_000, 3_000]));
     encoder.marks = match rng.within(0..=5) {
         0 => Marks::Inside,
         1 => Marks::None,
