@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::chunk::{ChunkLimits, ChunkReader, Leniency};
 use anabranch_core::message::{Message, MessageType, Payload};
-use anabranch_core::source::{Cursor, Frame, FrameKind, Gap, Next, Source, SourceLimits, StartRule, WireFormat};
+use anabranch_core::source::{
+    Cursor, Frame, FrameKind, Gap, Next, Source, SourceLimits, StartLimits, StartRule, WireFormat,
+};
 use arbitrary::{Arbitrary, Unstructured};
 
 use crate::time::any_instant;
@@ -111,6 +113,10 @@ struct World {
     /// The headers in force before each frame, by their numbers; `None` where a limit or several tracks have a say.
     headers: Vec<Option<InForce>>,
     in_force: Option<InForce>,
+    /// True if the sequence of pictures has ended and not gone on.
+    has_ended: bool,
+    /// When the publisher's first frame came.
+    media_since: Option<Instant>,
 }
 
 /// The numbers of the last metadata, video header and audio header.
@@ -150,6 +156,8 @@ pub fn run(input: &[u8]) {
         coded: None,
         headers: Vec::new(),
         in_force: Some(InForce::default()),
+        has_ended: false,
+        media_since: None,
     };
     for _ in 0..MOST {
         if input.is_empty() {
@@ -195,6 +203,7 @@ impl World {
                 self.source.begin();
                 self.log.clear();
                 self.in_force = Some(InForce::default());
+                (self.has_ended, self.media_since) = (false, None);
             }
             Operation::End => self.source.end(self.now),
             Operation::Abandon => self.source.abandon(),
@@ -229,6 +238,7 @@ impl World {
         assert!(rest.is_empty());
         assert_eq!((read.timestamp, read.type_id, &read.payload[..]), (timestamp, type_id, &body[..]));
 
+        self.media_since.get_or_insert(self.now);
         self.headers.push(self.in_force);
         self.note(kind);
         if frame.class().is_coded() {
@@ -251,8 +261,14 @@ impl World {
             Kind::Metadata => self.set_header(0, Some(self.pushed)),
             Kind::VideoHeader => self.set_header(1, Some(self.pushed)),
             Kind::AudioHeader => self.set_header(2, Some(self.pushed)),
-            Kind::SequenceEnd => self.set_header(1, None),
             Kind::OtherTrackHeader(_) => self.in_force = None,
+            _ => {}
+        }
+        // What has ended is the first to go where headers are too large together.
+        match kind {
+            Kind::SequenceEnd => self.has_ended = true,
+            Kind::Metadata | Kind::AudioHeader if self.has_ended => self.in_force = None,
+            Kind::VideoHeader | Kind::KeyFrame | Kind::Frame | Kind::OtherTrackKeyFrame(_) => self.has_ended = false,
             _ => {}
         }
     }
@@ -288,7 +304,10 @@ impl World {
             match self.source.next(&mut reader.cursor) {
                 Next::Start(start) => {
                     let head = self.source.stats().frames;
-                    reader.awaits_key = true;
+                    // Without one it begins where none came for as long as players wait.
+                    reader.awaits_key = !start.keyless;
+                    let waited = self.media_since.map_or(Duration::ZERO, |since| self.now - since);
+                    assert!(!start.keyless || waited >= StartLimits::default().wait, "after {waited:?}");
                     reader.missed.add(start.gap);
                     if reader.began.is_none() {
                         assert_eq!(start.gap, Gap::default(), "nothing is missed before the first start");
