@@ -1,5 +1,5 @@
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anabranch_core::amf::{Object, Value};
 use anabranch_core::command::Command;
@@ -187,6 +187,15 @@ impl Client {
             {
                 studio.produce(now, drop, archive);
                 send_media(&mut self.peer, channel.stream_id, studio.origin(), archive);
+            }
+        }
+    }
+
+    /// What it sends stays on its way for so long.
+    pub(super) fn hold_up(&mut self, duration: Duration) {
+        for channel in &mut self.channels {
+            if let Part::Publisher(_, studio) = &mut channel.part {
+                studio.hold_up(duration);
             }
         }
     }

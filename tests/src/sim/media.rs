@@ -387,6 +387,8 @@ pub(super) struct Studio {
     /// The furthest timestamps of pictures and of sound, with their stretches.
     furthest: [Option<(u32, u32)>; 2],
     ended: bool,
+    /// True once what it sent lay on its way for so long that players may begin without a key frame.
+    held_up: bool,
 }
 
 /// Where key frames are further apart than this, players may begin without one: what they wait for, but for the second
@@ -394,6 +396,11 @@ pub(super) struct Studio {
 const RARE: Duration = Duration::from_secs(2);
 
 impl Studio {
+    /// What it sends stays on its way for so long.
+    pub(super) fn hold_up(&mut self, duration: Duration) {
+        self.held_up |= duration > RARE;
+    }
+
     pub(super) fn new(encoder: Encoder, origin: usize, rng: Rng) -> Self {
         Studio {
             encoder,
@@ -406,6 +413,7 @@ impl Studio {
             reference: None,
             furthest: [None, None],
             ended: false,
+            held_up: false,
         }
     }
 
@@ -578,7 +586,7 @@ impl Studio {
             stretch,
             taken: elapsed.as_millis() as i64,
             back,
-            rarely_key: self.encoder.rarely_has_key_frames(),
+            rarely_key: self.held_up || self.encoder.rarely_has_key_frames(),
         };
         if media.is_header() {
             self.headers[media.slot()] = Some((named, body.clone()));

@@ -273,6 +273,7 @@ impl Sim {
         let until = self.now + duration;
         self.link(id).up.stall_until(until);
         self.link(id).down.stall_until(until);
+        self.slots[id.0].client.hold_up(duration);
     }
 
     /// The connection breaks: what is on its way is lost, and both sides notice.
