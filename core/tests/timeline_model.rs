@@ -68,6 +68,8 @@ struct Model {
     /// A predecessor's end.
     floor: Option<i64>,
     last: i64,
+    /// The newest time of audio and of video, and when its last frame came.
+    media: [Option<(i64, i64)>; 2],
 }
 
 impl Model {
@@ -76,11 +78,22 @@ impl Model {
         self.newest.unwrap_or(0) + (now - self.arrived).max(1)
     }
 
-    fn coded(&mut self, stretch: &mut Stretch, now: i64, sent: i64) -> i64 {
-        let first = self.newest.map_or(0, |_| self.continuation(now) - sent);
+    /// Where a medium goes on behind a jump: at its own place, and not before the other one, unless that is far off.
+    fn continuation_of(&self, medium: usize, now: i64) -> i64 {
+        let present = self.continuation(now);
+        let own = self.media[medium].map_or(present, |(newest, came)| newest + (now - came).max(1));
+        if (0..=1_000).contains(&(present - own)) { present } else { own }
+    }
+
+    fn coded(&mut self, stretch: &mut Stretch, kind: FrameKind, now: i64, sent: i64) -> i64 {
+        let medium = usize::from(kind == Video);
+        let jumps = stretch.offset.is_none();
+        let first = self.newest.map_or(0, |_| self.continuation_of(medium, now) - sent);
         let mapped = sent + *stretch.offset.get_or_insert(first);
         let mapped = self.floor.map_or(mapped, |floor| floor.max(mapped));
         self.last = mapped;
+        let newest = self.media[medium].filter(|_| !jumps).map_or(mapped, |(newest, _)| newest.max(mapped));
+        self.media[medium] = Some((newest, now));
         self.newest = Some(self.newest.map_or(mapped, |newest| newest.max(mapped)));
         self.arrived = now;
         mapped
@@ -101,7 +114,7 @@ proptest! {
         let start = support::any_instant();
         let at = |now: i64| start + Duration::from_millis(now as u64);
         let mut now = 10_000i64;
-        let mut model = Model { newest: None, arrived: now, floor: None, last: 0 };
+        let mut model = Model { newest: None, arrived: now, floor: None, last: 0, media: [None; 2] };
         let mut timeline = Timeline::new(Timestamps::Monotonic);
         if let Some((timestamp, ago)) = predecessor {
             let end = Some(i64::from(timestamp));
@@ -125,7 +138,7 @@ proptest! {
                         *jumped = now;
                     }
                     let sent = present.sent_at(now, jitter);
-                    let expected = model.coded(&mut present, now, sent);
+                    let expected = model.coded(&mut present, kind, now, sent);
                     prop_assert_eq!(timeline.map(at(now), kind, true, wrapped(sent)), wrapped(expected));
                     last_offset = present.offset;
                 }
@@ -138,12 +151,12 @@ proptest! {
                         && *jumped - *last < 7_000
                     {
                         let sent = stretch.sent_at(*last, jitter);
-                        let expected = model.coded(stretch, now, sent);
+                        let expected = model.coded(stretch, kind, now, sent);
                         prop_assert_eq!(timeline.map(at(now), kind, true, wrapped(sent)), wrapped(expected));
                         last_offset = stretch.offset;
                         // And so is the way back, if it comes late: it is taken here.
                         let sent = present.sent_at(now, 0);
-                        let expected = model.coded(&mut present, now, sent);
+                        let expected = model.coded(&mut present, kind, now, sent);
                         prop_assert_eq!(timeline.map(at(now), kind, true, wrapped(sent)), wrapped(expected));
                         last_offset = present.offset.or(last_offset);
                     }
