@@ -23,9 +23,20 @@ fn first_key(net: &Sim, player: ClientId) -> Option<Received> {
     net.player(player).frames().iter().find(|frame| frame.media == Media::Key).copied()
 }
 
-/// How long a player waits for a picture that comes so long after the last key frame, under this rule.
+/// How long a player waits for a picture that comes so long after the last key frame, under this rule, if it may wait for
+/// as long as a group.
 fn wait(rule: StartRule, after: Duration) -> Duration {
-    let mut net = Sim::with_config(1, with(|settings| settings.start_rule = rule));
+    wait_at_most(SECOND * 20, rule, after)
+}
+
+fn wait_at_most(longest: Duration, rule: StartRule, after: Duration) -> Duration {
+    let mut net = Sim::with_config(
+        1,
+        with(|settings| {
+            settings.start_rule = rule;
+            settings.start_limits.wait = longest;
+        }),
+    );
     let encoder = net.publish_with("live", "cam", long_groups());
     net.run_until(SECOND, |net| net.sent(encoder).iter().any(|sent| sent.media == Media::Key));
     net.run_for(SECOND * 99 / 10 + after);
@@ -46,6 +57,9 @@ fn players_begin_at_the_next_key_frame_if_the_rule_says_so() {
     assert!(wait(StartRule::default(), SECOND * 4) < SECOND / 4);
     let waited = wait(StartRule::NextKeyFrame, SECOND * 4);
     assert!(waited > SECOND * 5 && waited < SECOND * 7, "{waited:?}");
+    // No longer than players wait at the most: then at the newest key frame that is there.
+    let waited = wait_at_most(SECOND * 3, StartRule::NextKeyFrame, SECOND * 4);
+    assert!(waited >= SECOND * 3 && waited < SECOND * 7 / 2, "{waited:?}");
 }
 
 #[test]

@@ -129,10 +129,14 @@ impl Encoder {
         }
     }
 
+    /// From one key frame to the next.
+    fn group(&self) -> Duration {
+        self.video.unwrap_or_default() * self.gop
+    }
+
     fn rarely_has_key_frames(&self) -> bool {
-        let group = self.video.unwrap_or_default() * self.gop;
         let pauses = self.silences.iter().chain(&self.holds).any(|(track, _)| *track == Track::Video);
-        !matches!(self.marks, Marks::Marked | Marks::Inside) || group > RARE || pauses
+        !matches!(self.marks, Marks::Marked | Marks::Inside) || self.group() > RARE || pauses
     }
 
     /// Sound without pictures.
@@ -398,7 +402,7 @@ const RARE: Duration = Duration::from_secs(2);
 impl Studio {
     /// What it sends stays on its way for so long.
     pub(super) fn hold_up(&mut self, duration: Duration) {
-        self.held_up |= duration > RARE;
+        self.held_up |= self.encoder.group() + duration > RARE;
     }
 
     pub(super) fn new(encoder: Encoder, origin: usize, rng: Rng) -> Self {
