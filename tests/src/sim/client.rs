@@ -29,6 +29,8 @@ pub struct Client {
     turning_on: VecDeque<(u32, Media)>,
     /// Sending nothing more: a publisher that hangs.
     pub(super) mute: bool,
+    /// How long what it sends stays on its way at times.
+    held_up: Duration,
     /// It closed, or knows that the server did.
     pub(super) closed: bool,
 }
@@ -71,6 +73,7 @@ impl Client {
             decode_errors: Vec::new(),
             turning_on: VecDeque::new(),
             mute: false,
+            held_up: Duration::ZERO,
             closed: false,
         }
     }
@@ -185,19 +188,16 @@ impl Client {
             if let Part::Publisher(_, studio) = &mut channel.part
                 && channel.stage == Stage::Running
             {
+                studio.hold_up(self.held_up);
                 studio.produce(now, drop, archive);
                 send_media(&mut self.peer, channel.stream_id, studio.origin(), archive);
             }
         }
     }
 
-    /// What it sends stays on its way for so long.
+    /// What it sends stays on its way for so long, at times.
     pub(super) fn hold_up(&mut self, duration: Duration) {
-        for channel in &mut self.channels {
-            if let Part::Publisher(_, studio) = &mut channel.part {
-                studio.hold_up(duration);
-            }
-        }
+        self.held_up = self.held_up.max(duration);
     }
 
     /// Sends headers anew, as an encoder does whose configuration changed.

@@ -400,9 +400,9 @@ pub(super) struct Studio {
 const RARE: Duration = Duration::from_secs(2);
 
 impl Studio {
-    /// What it sends stays on its way for so long.
+    /// What it sends stays on its way for so long, at times.
     pub(super) fn hold_up(&mut self, duration: Duration) {
-        self.held_up |= self.encoder.group() + duration > RARE;
+        self.held_up |= !duration.is_zero() && self.encoder.group() + duration > RARE;
     }
 
     pub(super) fn new(encoder: Encoder, origin: usize, rng: Rng) -> Self {

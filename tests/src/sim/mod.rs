@@ -273,6 +273,11 @@ impl Sim {
         let until = self.now + duration;
         self.link(id).up.stall_until(until);
         self.link(id).down.stall_until(until);
+        self.hold_up(id, duration);
+    }
+
+    /// What this client sends stays on its way for so long at times, so that its key frames come further apart.
+    pub(crate) fn hold_up(&mut self, id: ClientId, duration: Duration) {
         self.slots[id.0].client.hold_up(duration);
     }
 

@@ -85,6 +85,10 @@ impl Line {
             }
             pipe.loss(self.loss);
         }
+        let delays = self.bandwidth.is_some() || self.loss > 0;
+        if delays && !self.down_only {
+            net.hold_up(id, Duration::from_secs(2));
+        }
     }
 }
 
