@@ -216,7 +216,7 @@ impl Conn {
         }
     }
 
-    /// True if so much waits for the peer that it may come to hold memory which nobody else does: then it is to be polled
+    /// True if so much waits for the peer that it may come to hold memory that nothing else does: then it is to be polled
     /// when its streams go on, even if nothing can be written.
     pub fn has_large_queue(&self) -> bool {
         self.session.waiting().held() > FREE

@@ -34,7 +34,7 @@ pub struct Screen {
     offsets: (usize, BTreeMap<u32, u32>),
     /// What is between the stream's time and the publisher's clock that never jumps.
     shift: Option<u32>,
-    /// True once a picture came since the player began or began anew.
+    /// True once a picture came since the player began, or began again.
     begun: bool,
     /// True if timestamps must come as they were sent.
     absolute: bool,

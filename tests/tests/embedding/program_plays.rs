@@ -169,12 +169,12 @@ fn the_end_of_a_publisher_is_told_whether_or_not_it_sent_anything<S: Serve + Sen
     }
     // Two that came and went while it did not look.
     for _ in 0..2 {
-        drop(server.handle.publish("live/cam").expect("nobody else does"));
+        drop(server.handle.publish("live/cam").expect("the name is free"));
     }
     ended(&mut before);
     // The end of one before the frames of the next.
-    drop(server.handle.publish("live/cam").expect("nobody else does"));
-    let mut publication = server.handle.publish("live/cam").expect("nobody else does");
+    drop(server.handle.publish("live/cam").expect("the name is free"));
+    let mut publication = server.handle.publish("live/cam").expect("the name is free");
     publication.push(Message::video(0, [0x17, 1, 0, 0, 0, 9].as_slice())).expect("it is published");
     assert!(matches!(before.recv_timeout(PATIENCE), Some(Update::Ended)));
     assert!(matches!(before.recv_timeout(PATIENCE), Some(Update::Frame(_))));

@@ -111,7 +111,7 @@ fn connections_of_a_virtual_host_that_is_gone_are_closed() {
     assert_eq!(reason(&stays), Some("vhost_disabled"));
 }
 
-/// What is granted from then on goes by the new settings, whoever was asked before.
+/// What is granted from then on goes by the new settings, whichever back end was asked before.
 #[test]
 fn a_request_that_waits_needs_what_the_new_settings_ask_for() {
     let asks = Asks { publish: true, play: true, ..Asks::default() };

@@ -26,7 +26,7 @@ fn video(first: u8, time: u32, length: usize) -> Message {
 fn gop(publisher: &mut Publisher, now: Instant, number: u32, length: usize) {
     for picture in 0..10 {
         let first = if picture == 0 { 0x17 } else { 0x27 };
-        publisher.push(now, video(first, (number * 10 + picture) * 100, length)).expect("nobody takes over");
+        publisher.push(now, video(first, (number * 10 + picture) * 100, length)).expect("no takeover");
     }
 }
 
@@ -54,9 +54,9 @@ fn the_largest_gives_and_what_is_within_its_share_keeps_its_gop() {
     let mut large = hub.publish(&key("large")).expect("free");
     // A player is there and takes nothing.
     let _slow = hub.play(large.key());
-    large.push(now, video(0x17, 0, 10_000)).expect("nobody takes over");
+    large.push(now, video(0x17, 0, 10_000)).expect("no takeover");
     for number in 1..500 {
-        large.push(now, video(0x27, number * 40, 10_000)).expect("nobody takes over");
+        large.push(now, video(0x27, number * 40, 10_000)).expect("no takeover");
         let memory = hub.memory();
         assert!(memory.held <= memory.limit, "{memory:?}");
     }
@@ -65,7 +65,7 @@ fn the_largest_gives_and_what_is_within_its_share_keeps_its_gop() {
     }
     let mut player = hub.play(large.key());
     assert_eq!(frames(&mut player), 0, "it waits");
-    large.push(now, video(0x17, 20_000, 10_000)).expect("nobody takes over");
+    large.push(now, video(0x17, 20_000, 10_000)).expect("no takeover");
     assert_eq!(frames(&mut player), 1, "until the next key frame");
     let memory = hub.memory();
     assert!(memory.logs_given > 0 && memory.given > 3_000_000, "{memory:?}");
@@ -105,7 +105,7 @@ fn what_is_told_is_told_again_after_a_minute() {
     for (seconds, told) in [(0, 1), (1, 0), (59, 0), (61, 1), (62, 0)] {
         let now = now + Duration::from_secs(seconds);
         for number in 0..100 {
-            publisher.push(now, video(0x27, number, 10_000)).expect("nobody takes over");
+            publisher.push(now, video(0x27, number, 10_000)).expect("no takeover");
         }
         assert_eq!(hub.take_reliefs().len(), told, "after {seconds} s");
     }
@@ -140,12 +140,12 @@ fn headers_in_force_go_last_and_the_stream_goes_on() {
     hub.limit_memory(400_000);
     let mut publisher = hub.publish(&key("cam")).expect("free");
     let metadata = [b"\x02\x00\x0aonMetaData".as_slice(), &[5; 150_000]].concat();
-    publisher.push(now, Message::data(0, metadata.as_slice())).expect("nobody takes over");
-    publisher.push(now, video(0x17, 0, 90_000)).expect("nobody takes over");
+    publisher.push(now, Message::data(0, metadata.as_slice())).expect("no takeover");
+    publisher.push(now, video(0x17, 0, 90_000)).expect("no takeover");
     assert!((150_000..300_000).contains(&hub.memory().held), "only the log went: {:?}", hub.memory());
     hub.limit_memory(150_000);
     assert!(hub.memory().held < 10_000, "{:?}", hub.memory());
-    publisher.push(now, video(0x17, 40, 1000)).expect("nobody takes over");
+    publisher.push(now, video(0x17, 40, 1000)).expect("no takeover");
     assert_eq!(frames(&mut hub.play(publisher.key())), 1);
 }
 
@@ -176,7 +176,7 @@ fn two_thousand_cameras_fit_a_machine_of_two_gibibytes() {
             (true, false) => video(0x27, time, 720),
             (false, _) => Message::audio(time, [&[0xaf, 1][..], &[1; 93]].concat().as_slice()),
         };
-        camera.push(now, message).expect("nobody takes over");
+        camera.push(now, message).expect("no takeover");
         most = most.max(hub.memory().held);
     }
     assert!(most <= 300_000, "{most} bytes");
@@ -269,7 +269,7 @@ proptest! {
                     let publisher = publishers[stream].get_or_insert_with(|| hub.publish(&names[stream]).expect("free"));
                     for _ in 0..times {
                         number += 1;
-                        publisher.push(now, message(kind, number, length)).expect("nobody takes over");
+                        publisher.push(now, message(kind, number, length)).expect("no takeover");
                         let memory = hub.memory();
                         prop_assert!(memory.held <= memory.limit, "{:?}", memory);
                     }
