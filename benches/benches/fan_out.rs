@@ -12,7 +12,7 @@ use anabranch_benches::media;
 use anabranch_core::amf::{Object, Value};
 use anabranch_core::chunk::write_message;
 use anabranch_core::command::Command;
-use anabranch_core::conn::{Config, Conn, Output, Server};
+use anabranch_core::conn::{Config, Conn, Core, Output};
 use anabranch_core::handshake;
 use anabranch_core::hub::{Hub, HubConfig, Player};
 use anabranch_core::message::{Message, MessageType};
@@ -76,26 +76,26 @@ fn hub(criterion: &mut Criterion) {
 }
 
 /// A publisher and its players, as connections whose clients say what they must and listen to nothing.
-struct Site {
+struct Audience {
     now: Instant,
     timestamp: u32,
     publisher: Conn,
     players: Vec<Conn>,
 }
 
-impl Site {
+impl Audience {
     fn new(players: usize) -> Self {
-        let (server, now) = (Server::new(Config::default(), [7; 32]), Instant::now());
+        let (server, now) = (Core::new(Config::default(), [7; 32]), Instant::now());
         let publisher = asked(&server, now, &Command::new("publish", 3.0, Value::Null).with("cam").with("live"));
         let play = Command::new("play", 3.0, Value::Null).with("cam");
         let players = (0..players).map(|_| asked(&server, now, &play)).collect();
-        let mut site = Site { now, timestamp: 0, publisher, players };
+        let mut audience = Audience { now, timestamp: 0, publisher, players };
         for _ in 0..2 {
-            site.publish();
-            let bytes = site.serve_by_poll();
-            assert!(bytes >= LENGTH * site.players.len(), "each is sent the picture");
+            audience.publish();
+            let bytes = audience.serve_by_poll();
+            assert!(bytes >= LENGTH * audience.players.len(), "each is sent the picture");
         }
-        site
+        audience
     }
 
     /// The next picture comes, and its time.
@@ -127,9 +127,9 @@ impl Site {
 }
 
 /// The server's end of a client that has asked for this on its first message stream, and has read the answers.
-fn asked(server: &Server, now: Instant, request: &Command) -> Conn {
+fn asked(server: &Core, now: Instant, request: &Command) -> Conn {
     let mut bytes = Vec::new();
-    handshake::Client::new([1; 32], 0, handshake::ClientKind::Simple).start(&mut bytes);
+    handshake::ClientHandshake::new([1; 32], 0, handshake::ClientHandshakeKind::Simple).start(&mut bytes);
     bytes.resize(bytes.len() + handshake::PACKET_LENGTH, 0);
     let app = Object::default().with("app", "live").with("tcUrl", "rtmp://memory/live");
     let connect = Command::new("connect", 1.0, Value::Object(app));
@@ -167,17 +167,19 @@ fn conn(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fan_out/conn");
     let players = 1_000;
     group.throughput(Throughput::Elements(players));
-    for (name, serve) in [("poll", Site::serve_by_poll as fn(&mut Site) -> usize), ("batch", Site::serve_by_batch)] {
-        let mut site = Site::new(players as usize);
+    for (name, serve) in
+        [("poll", Audience::serve_by_poll as fn(&mut Audience) -> usize), ("batch", Audience::serve_by_batch)]
+    {
+        let mut audience = Audience::new(players as usize);
         group.bench_function(format!("{name}, {players} players"), |bencher| {
             bencher.iter_custom(|iterations| {
                 let mut spent = Duration::ZERO;
                 for _ in 0..iterations {
-                    site.publish();
+                    audience.publish();
                     let begin = Instant::now();
-                    let bytes = serve(&mut site);
+                    let bytes = serve(&mut audience);
                     spent += begin.elapsed();
-                    assert!(bytes >= LENGTH * site.players.len(), "each is sent the picture");
+                    assert!(bytes >= LENGTH * audience.players.len(), "each is sent the picture");
                 }
                 spent
             });

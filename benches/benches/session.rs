@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anabranch_benches::media;
-use anabranch_core::client::{Client, ClientConfig, Destination, Event, Output, PlayOptions};
+use anabranch_core::client::{Client, ClientConfig, ClientOutput, Destination, Event, PlayOptions};
 use anabranch_core::command::PublishType;
-use anabranch_core::conn::{self, Config, Conn, Server};
-use anabranch_core::handshake::ClientKind;
+use anabranch_core::conn::{self, Config, Conn, Core};
+use anabranch_core::handshake::ClientHandshakeKind;
 use anabranch_core::message::{Message, MessageType};
 use anabranch_core::session::{CloseReason, Outbound};
 use bytes::{Buf, Bytes};
@@ -21,7 +21,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(server: &Server, config: &Arc<ClientConfig>, now: Instant) -> Self {
+    fn new(server: &Core, config: &Arc<ClientConfig>, now: Instant) -> Self {
         Pair { client: Client::new(config.clone(), [1; 32], now), conn: server.connect(now) }
     }
 
@@ -29,7 +29,7 @@ impl Pair {
     fn exchange(&mut self, now: Instant) -> Vec<Event> {
         let mut events = Vec::new();
         loop {
-            while let Output::Event(event) = self.client.poll_output() {
+            while let ClientOutput::Event(event) = self.client.poll_output() {
                 events.push(event);
             }
             while let conn::Output::Action(_) = self.conn.poll(now) {}
@@ -59,7 +59,7 @@ fn key_frame() -> Message {
 }
 
 /// A session that publishes this stream and has sent its first picture.
-fn publish(server: &Server, config: &Arc<ClientConfig>, name: &str, now: Instant) -> Pair {
+fn publish(server: &Core, config: &Arc<ClientConfig>, name: &str, now: Instant) -> Pair {
     let mut pair = Pair::new(server, config, now);
     let stream = pair.client.publish(name, PublishType::Live).expect("it may ask");
     let events = pair.exchange(now);
@@ -70,7 +70,7 @@ fn publish(server: &Server, config: &Arc<ClientConfig>, name: &str, now: Instant
 }
 
 /// A session that plays this stream and has got its first picture.
-fn play(server: &Server, config: &Arc<ClientConfig>, name: &str, now: Instant) -> Pair {
+fn play(server: &Core, config: &Arc<ClientConfig>, name: &str, now: Instant) -> Pair {
     let mut pair = Pair::new(server, config, now);
     pair.client.play(name, PlayOptions::default()).expect("it may ask");
     let events = pair.exchange(now);
@@ -82,10 +82,10 @@ fn session(criterion: &mut Criterion) {
     let now = Instant::now();
     let mut group = criterion.benchmark_group("session");
     group.throughput(Throughput::Elements(1));
-    for (name, handshake) in [("simple", ClientKind::Simple), ("digest", ClientKind::Digest)] {
+    for (name, handshake) in [("simple", ClientHandshakeKind::Simple), ("digest", ClientHandshakeKind::Digest)] {
         let destination = Destination::parse("rtmp://example.org/live/cam").expect("a URL");
         let config = Arc::new(ClientConfig { handshake, ..ClientConfig::to(&destination) });
-        let server = Server::new(Config::default(), [7; 32]);
+        let server = Core::new(Config::default(), [7; 32]);
         let publisher = publish(&server, &config, "cam", now);
         group.bench_function(format!("connect to play, {name} handshake"), |bencher| {
             bencher.iter(|| play(&server, &config, "cam", now).end(now));

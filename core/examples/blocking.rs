@@ -13,7 +13,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{Action, Config, Output, Report, Server};
+use anabranch_core::conn::{Action, Config, Core, Output, Report};
 use anabranch_core::session::{CloseReason, Wait};
 use bytes::Buf;
 
@@ -22,7 +22,7 @@ fn main() -> io::Result<()> {
     let listener = TcpListener::bind(&address)?;
     println!("listening on {}", listener.local_addr()?);
     // Random bytes belong there: what is filler in the handshake is made of them.
-    let server = Server::new(Config::default(), [7; 32]);
+    let server = Core::new(Config::default(), [7; 32]);
     for socket in listener.incoming() {
         let server = server.clone();
         let started = socket.and_then(|socket| {
@@ -42,7 +42,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-fn serve(mut socket: TcpStream, server: &Server) -> io::Result<Report> {
+fn serve(mut socket: TcpStream, server: &Core) -> io::Result<Report> {
     let mut conn = server.connect_from(Instant::now(), socket.peer_addr()?);
     let mut buffer = vec![0; 16 * 1024];
     loop {

@@ -15,7 +15,7 @@ use std::{env, fs};
 use anabranch_core::amf::{self, Object, Value, amf0};
 use anabranch_core::chunk::{ChunkLimits, ChunkReader, Leniency, write_message};
 use anabranch_core::command::Command;
-use anabranch_core::conn::{Action, Config, Conn, Output, Server};
+use anabranch_core::conn::{Action, Config, Conn, Core, Output};
 use anabranch_core::flv::tag;
 use anabranch_core::handshake;
 use anabranch_core::message::{Control, Message, MessageType, UserControl};
@@ -49,7 +49,7 @@ struct Tag {
 
 /// What a player gets that is there before the publisher.
 fn relay(film: &[Tag]) -> Result<Vec<Tag>> {
-    let server = Server::new(Config::default(), [7; 32]);
+    let server = Core::new(Config::default(), [7; 32]);
     let start = Instant::now();
     let mut player = Client::connect(&server, start)?;
     let stream = player.create_stream(start)?;
@@ -124,7 +124,7 @@ struct Client {
     deadline: Option<Instant>,
     /// True if it asked for the players of its stream to be polled.
     wakes: bool,
-    handshake: handshake::Client,
+    handshake: handshake::ClientHandshake,
     reader: ChunkReader,
     /// What the client got and nobody has looked at.
     commands: Vec<Command>,
@@ -135,12 +135,12 @@ struct Client {
 
 impl Client {
     /// A client whose `connect` was accepted.
-    fn connect(server: &Server, now: Instant) -> Result<Client> {
+    fn connect(server: &Core, now: Instant) -> Result<Client> {
         let mut client = Client {
             conn: server.connect(now),
             deadline: None,
             wakes: false,
-            handshake: handshake::Client::new([1; 32], 0, handshake::ClientKind::Simple),
+            handshake: handshake::ClientHandshake::new([1; 32], 0, handshake::ClientHandshakeKind::Simple),
             reader: ChunkReader::new(ChunkLimits::default(), Leniency::Lenient),
             commands: Vec::new(),
             media: Vec::new(),

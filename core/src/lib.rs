@@ -8,9 +8,9 @@
 //! `anabranch-smol` and `anabranch-std` are such adapters, complete servers; this page is for writing your own.
 //!
 //! # The pieces
-//! - A [`conn::Server`] is what all connections share: configuration, live streams, limits. Make one; clones are cheap.
+//! - A [`conn::Core`] is what all connections share: configuration, live streams, limits. Make one; clones are cheap.
 //! - A [`conn::Conn`] is one connection. Make one for each socket accepted, with
-//!   [`connect_from`](conn::Server::connect_from).
+//!   [`connect_from`](conn::Core::connect_from).
 //! - [`Conn::poll`](conn::Conn::poll) says what is next, as an [`Output`](conn::Output): an [`Action`](conn::Action) to
 //!   do, a [`Wait`](session::Wait) for something to happen, or `Closed` with a [`Report`](conn::Report) at the end.
 //! - [`Conn::outbound`](conn::Conn::outbound) holds the bytes for the peer, as a [`bytes::Buf`].
@@ -37,10 +37,10 @@
 //! # use std::net::{TcpListener, TcpStream};
 //! # use std::thread;
 //! # use std::time::{Duration, Instant};
-//! # use anabranch_core::conn::{Action, Config, Output, Report, Server};
+//! # use anabranch_core::conn::{Action, Config, Output, Report, Core};
 //! # use anabranch_core::session::{CloseReason, Wait};
 //! # use bytes::Buf;
-//! fn serve(mut socket: TcpStream, server: &Server) -> io::Result<Report> {
+//! fn serve(mut socket: TcpStream, server: &Core) -> io::Result<Report> {
 //!     let mut conn = server.connect_from(Instant::now(), socket.peer_addr()?);
 //!     let mut buffer = vec![0; 16 * 1024];
 //!     loop {
@@ -96,7 +96,7 @@
 //! # let listener = TcpListener::bind("127.0.0.1:0")?;
 //! # let mut client = TcpStream::connect(listener.local_addr()?)?;
 //! # let (socket, _) = listener.accept()?;
-//! # let server = Server::new(Config::default(), [7; 32]);
+//! # let server = Core::new(Config::default(), [7; 32]);
 //! # let serving = thread::spawn(move || serve(socket, &server));
 //! # client.write_all(&[&[3][..], &[0; 1536]].concat())?;
 //! # client.read_exact(&mut [0; 3073])?;
@@ -140,13 +140,13 @@
 //! for each [`StreamId`](hub::StreamId) a set of connections; collect the streams woken in one turn of the loop and
 //! poll each player once for all of them. A player whose socket is full may be left out: poll it when it is writable.
 //!
-//! A program that publishes or plays itself has no connection for that: [`Server::publish`](conn::Server::publish) and
-//! [`Server::play`](conn::Server::play). Its publisher says when players are to be woken, as a connection does.
+//! A program that publishes or plays itself has no connection for that: [`Core::publish`](conn::Core::publish) and
+//! [`Core::play`](conn::Core::play). Its publisher says when players are to be woken, as a connection does.
 //!
 //! # Time
 //! Time is an argument: every `now` is one of yours, and must not run backwards on a connection. The core reads no
 //! clock and sets no timer; a deadline is its only wish. Signed URLs need the time of day:
-//! [`Server::set_clock`](conn::Server::set_clock).
+//! [`Core::set_clock`](conn::Core::set_clock).
 //!
 //! # Backpressure
 //! Towards publishers it is [`Wait::read`](session::Wait::read): while it is false, do not read, and the peer's own
@@ -161,7 +161,7 @@
 //!   it knows the time, and [`shutdown`](conn::Conn::shutdown); go on with the loop until it is `Closed`. Players are
 //!   told that their stream is over. When you have waited long enough, `handle_disconnect` with
 //!   [`CloseReason::Shutdown`](session::CloseReason::Shutdown) ends the rest.
-//! - The server, gently: [`Server::drain`](conn::Server::drain) and [`Conn::drain`](conn::Conn::drain) let players
+//! - The server, gently: [`Core::drain`](conn::Core::drain) and [`Conn::drain`](conn::Conn::drain) let players
 //!   finish their GOP and ask clients to connect anew.
 //!
 //! Poll every connection to its `Closed`, also one whose socket broke: on the way it has others woken and told.
@@ -179,7 +179,7 @@
 //! default.
 //!
 //! What happened is in [`Conn::stats`](conn::Conn::stats), [`Hub::streams`](hub::Hub::streams) and
-//! [`Server::vhosts`](conn::Server::vhosts), to be read from any thread at any time, and in the
+//! [`Core::vhosts`](conn::Core::vhosts), to be read from any thread at any time, and in the
 //! [`Report`](conn::Report) of each connection: why it ended, at which byte, what was missed or ignored.
 //!
 //! # What it speaks
@@ -210,7 +210,7 @@
 //! | [`source`] | one stream: log, headers in force, cursors, time | [`source::Source`] |
 //! | [`policy`] | who may do what, as data | [`policy::Security`], [`policy::Token`], [`policy::Limits`] |
 //! | [`stats`] | counts, rates and intervals | [`stats::ConnSnapshot`], [`stats::StreamSnapshot`] |
-//! | [`handshake`] | both sides of the handshake | [`handshake::Server`] |
+//! | [`handshake`] | both sides of the handshake | [`handshake::ServerHandshake`] |
 //! | [`preface`] | what a proxy puts in front of it | [`preface::Preface`] |
 //! | [`chunk`] | messages to chunks and back | [`chunk::ChunkReader`] |
 //! | [`message`] | messages and control messages, typed | [`message::Message`] |

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anabranch_core::amf::Value;
 use anabranch_core::capture::{Capture, End, FormatError, Outcome, Tap, Timeline, file_header, replay, stopped_record};
 use anabranch_core::command::Command;
-use anabranch_core::conn::{Action, Asks, Config, Conn, Output, Server, Verdict, VhostConfig};
+use anabranch_core::conn::{Action, Asks, Config, Conn, Core, Output, Verdict, VhostConfig};
 use anabranch_core::hub::Conflict;
 use anabranch_core::message::MessageType;
 use anabranch_core::policy::{Limits, Vhost, Vhosts};
@@ -47,13 +47,13 @@ impl Tap for Tape {
     }
 }
 
-fn captured(server: &Server, now: Instant) -> (Conn, Tape) {
+fn captured(server: &Core, now: Instant) -> (Conn, Tape) {
     let tape = Tape::new();
     let peer = "203.0.113.9:4000".parse().unwrap();
     (server.connect_captured(now, Some(peer), Box::new(tape.clone())), tape)
 }
 
-fn captured_client(server: &Server, now: Instant) -> (Client, Tape) {
+fn captured_client(server: &Core, now: Instant) -> (Client, Tape) {
     let (conn, tape) = captured(server, now);
     (Client::on(conn, now), tape)
 }
@@ -120,7 +120,7 @@ fn write(conn: &mut Conn, random: &mut Random) {
 /// that has the queue while more comes in.
 fn capture_recorded(recorded: &Recorded, seed: u64) -> Tape {
     let mut random = Random::new(seed);
-    let server = Server::new(Config::default(), [9; 32]);
+    let server = Core::new(Config::default(), [9; 32]);
     let mut now = any_instant();
     let (mut conn, tape) = captured(&server, now);
     let mut bytes = &recorded.bytes[..];
@@ -174,7 +174,7 @@ fn every_recorded_client_goes_the_same_way_again() {
 #[test]
 fn publisher_and_player_go_the_same_way_again() {
     let config = Config::default();
-    let server = Server::new(config.clone(), [3; 32]);
+    let server = Core::new(config.clone(), [3; 32]);
     let mut now = any_instant();
     server.set_clock(now, 1_700_000_000);
     let (mut encoder, encoder_tape) = captured_client(&server, now);
@@ -237,7 +237,7 @@ fn what_was_wrong_with_tls_is_known_again() {
     let config = Config::default();
     let faults = [TlsFault::Broken, TlsFault::BeginningTooLong, TlsFault::WithoutContent, TlsFault::TooManyBegin];
     for reason in faults.map(|fault| CloseReason::Tls(fault, "these words".into())) {
-        let (server, now) = (Server::new(config.clone(), [3; 32]), any_instant());
+        let (server, now) = (Core::new(config.clone(), [3; 32]), any_instant());
         let (mut client, tape) = captured_client(&server, now);
         client.conn.handle_disconnect(now, reason.clone());
         client.serve(now);
@@ -255,7 +255,7 @@ fn a_player_too_slow_for_its_stream_goes_the_same_way_again() {
     settings.high_water = 20_000;
     settings.max_gap = Some(Duration::from_secs(1));
     let config = Config::from(settings);
-    let server = Server::new(config.clone(), [3; 32]);
+    let server = Core::new(config.clone(), [3; 32]);
     let mut now = any_instant();
     let mut encoder = Client::connected(&server, now);
     publish(&mut encoder, now, "cam");
@@ -281,7 +281,7 @@ fn a_player_too_slow_for_its_stream_goes_the_same_way_again() {
 #[test]
 fn what_others_decided_is_decided_again() {
     let config = Config::default();
-    let server = Server::new(config.clone(), [4; 32]);
+    let server = Core::new(config.clone(), [4; 32]);
     let now = any_instant();
     let mut first = Client::connected(&server, now);
     publish(&mut first, now, "cam");
@@ -302,7 +302,7 @@ fn limits_of_then_hold_in_the_replay() {
     let mut settings = VhostConfig::default();
     settings.limits.players = Some(1);
     let config = Config::from(settings);
-    let server = Server::new(config.clone(), [4; 32]);
+    let server = Core::new(config.clone(), [4; 32]);
     let now = any_instant();
     let mut first = Client::connected(&server, now);
     play(&mut first, now, "cam");
@@ -316,7 +316,7 @@ fn limits_of_then_hold_in_the_replay() {
 #[test]
 fn a_takeover_happens_again_at_the_same_message() {
     let config = Config::from(VhostConfig { conflict: Conflict::TakeOver, ..VhostConfig::default() });
-    let server = Server::new(config.clone(), [4; 32]);
+    let server = Core::new(config.clone(), [4; 32]);
     let now = any_instant();
     let (mut first, tape) = captured_client(&server, now);
     first.connect(now);
@@ -340,7 +340,7 @@ fn a_takeover_happens_again_at_the_same_message() {
 fn a_publisher_nobody_watched_is_closed_again_and_one_that_was_watched_is_not() {
     let config = Config::from(VhostConfig { idle_publisher: Some(Duration::from_secs(5)), ..VhostConfig::default() });
     for watched in [false, true] {
-        let server = Server::new(config.clone(), [4; 32]);
+        let server = Core::new(config.clone(), [4; 32]);
         let start = any_instant();
         let mut player = Client::connected(&server, start);
         if watched {
@@ -371,7 +371,7 @@ fn verdicts_of_the_outside_are_given_again() {
         None,
     ];
     for verdict in verdicts {
-        let server = Server::new(config.clone(), [4; 32]);
+        let server = Core::new(config.clone(), [4; 32]);
         // So that the numbers of questions differ from the replay's.
         Client::new(&server, any_instant()).connect(any_instant());
         let mut now = any_instant();
@@ -411,7 +411,7 @@ fn answer(client: &mut Client, now: Instant, verdict: Verdict) {
 #[test]
 fn draining_and_going_down_go_the_same_way_again() {
     let config = Config::default();
-    let server = Server::new(config.clone(), [4; 32]);
+    let server = Core::new(config.clone(), [4; 32]);
     let mut now = any_instant();
     let mut encoder = Client::connected(&server, now);
     publish(&mut encoder, now, "cam");
@@ -447,7 +447,7 @@ fn draining_and_going_down_go_the_same_way_again() {
 #[test]
 fn every_deadline_comes_again() {
     let config = Config::default();
-    let server = Server::new(config.clone(), [4; 32]);
+    let server = Core::new(config.clone(), [4; 32]);
     let mut now = any_instant();
     let (mut client, tape) = captured_client(&server, now);
     client.connect(now);
@@ -551,7 +551,7 @@ proptest! {
 #[test]
 fn a_player_of_every_kind_of_frame_goes_the_same_way_again() {
     let config = Config::default();
-    let server = Server::new(config.clone(), [3; 32]);
+    let server = Core::new(config.clone(), [3; 32]);
     let now = any_instant();
     let mut encoder = Client::connected(&server, now);
     publish(&mut encoder, now, "cam");
@@ -582,7 +582,7 @@ fn a_player_of_every_kind_of_frame_goes_the_same_way_again() {
 fn a_timeline_has_words_for_every_message() {
     let mut config = Config::default();
     config.trusted_proxies.push("203.0.113.0/24".parse().expect("a network"));
-    let server = Server::new(config.clone(), [3; 32]);
+    let server = Core::new(config.clone(), [3; 32]);
     let now = any_instant();
     let (mut conn, tape) = captured(&server, now);
     conn.handle_input(now, b"PROXY TCP4 198.51.100.7 203.0.113.9 4001 1935\r\n");
@@ -637,7 +637,7 @@ fn a_timeline_has_words_for_every_message() {
 
 #[test]
 fn a_connection_that_other_settings_close_is_closed_again_though_the_replay_never_had_them() {
-    let (server, now) = (Server::new(Config::default(), [9; 32]), any_instant());
+    let (server, now) = (Core::new(Config::default(), [9; 32]), any_instant());
     let (mut publisher, tape) = captured_client(&server, now);
     publisher.connect(now);
     publish(&mut publisher, now, "cam");
@@ -665,7 +665,7 @@ fn refusals_at_the_grant_and_of_questions_come_again() {
     let asks = Asks { play: true, ..Asks::default() };
     let limits = Limits { players: Some(1), questions: Some(3), ..Limits::default() };
     let config = Config::from(VhostConfig { asks, limits, ..VhostConfig::default() });
-    let server = Server::new(config.clone(), [4; 32]);
+    let server = Core::new(config.clone(), [4; 32]);
     let now = any_instant();
     let (mut first, mut first_tape) = captured_client(&server, now);
     let (mut second, mut second_tape) = captured_client(&server, now);
@@ -702,7 +702,7 @@ fn another_host_that_is_full_then_is_full_in_the_replay() {
         Vhost::new("paid.example", VhostConfig { asks, limits, ..VhostConfig::default() }),
     ];
     let config = Config { vhosts: Vhosts::new(vhosts).expect("two names"), ..Config::default() };
-    let server = Server::new(config.clone(), [4; 32]);
+    let server = Core::new(config.clone(), [4; 32]);
     let now = any_instant();
     let (mut first, first_tape) = captured_client(&server, now);
     let (mut second, second_tape) = captured_client(&server, now);

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anabranch_core::amf::{Object, Value};
 use anabranch_core::chunk::ChunkLimits;
 use anabranch_core::client::{
-    Client, ClientConfig, ClientLimits, Destination, Event, Output, PlayOptions, StreamHandle,
+    Client, ClientConfig, ClientLimits, ClientOutput, Destination, Event, PlayOptions, StreamHandle,
 };
 use anabranch_core::command::{Command, PublishType, reply};
-use anabranch_core::conn::{self, Action, Config, Conn, Server};
-use anabranch_core::handshake::ClientKind;
+use anabranch_core::conn::{self, Action, Config, Conn, Core};
+use anabranch_core::handshake::ClientHandshakeKind;
 use anabranch_core::message::{Message, MessageType};
 use anabranch_core::session::Outbound;
 use anabranch_core::source::{Frame, WireFormat};
@@ -21,7 +21,7 @@ use proptest::prelude::*;
 use support::chunk_writer::{ChunkWriter, Extension, IdForm, Outgoing, Style};
 use support::mutation::{Random, mutate};
 
-fn config(handshake: ClientKind) -> ClientConfig {
+fn config(handshake: ClientHandshakeKind) -> ClientConfig {
     let destination = Destination::parse("rtmp://origin.example/live/cam").expect("a URL");
     ClientConfig { handshake, ..ClientConfig::to(&destination) }
 }
@@ -41,7 +41,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(server: &Server, config: ClientConfig, seed: u8, now: Instant) -> Self {
+    fn new(server: &Core, config: ClientConfig, seed: u8, now: Instant) -> Self {
         let client = Client::new(Arc::new(config), [seed; 32], now);
         Pair { client, conn: server.connect(now), said: Vec::new(), events: Vec::new() }
     }
@@ -49,7 +49,7 @@ impl Pair {
     /// Passes bytes both ways until neither side has any; true if the server is through with it.
     fn exchange(&mut self, now: Instant) -> bool {
         for _ in 0..1000 {
-            while let Output::Event(event) = self.client.poll_output() {
+            while let ClientOutput::Event(event) = self.client.poll_output() {
                 self.events.push(event);
             }
             let mut closed = false;
@@ -107,8 +107,8 @@ fn metadata() -> Message {
 type Media = (u8, u32, Vec<u8>);
 
 /// A publisher and a player with some media sent from one to the other; what was sent.
-fn scene(now: Instant, handshake: ClientKind) -> (Pair, Pair, StreamHandle, Vec<Media>) {
-    let server = Server::new(Config::default(), [9; 32]);
+fn scene(now: Instant, handshake: ClientHandshakeKind) -> (Pair, Pair, StreamHandle, Vec<Media>) {
+    let server = Core::new(Config::default(), [9; 32]);
     let mut publisher = Pair::new(&server, config(handshake), 1, now);
     let published = publisher.client.publish("cam?token=x", PublishType::Live).expect("a stream");
     publisher.exchange(now);
@@ -138,7 +138,7 @@ fn scene(now: Instant, handshake: ClientKind) -> (Pair, Pair, StreamHandle, Vec<
 #[test]
 fn frames_pass_bit_exact_with_either_handshake() {
     let now = support::any_instant();
-    for handshake in [ClientKind::Simple, ClientKind::Digest] {
+    for handshake in [ClientHandshakeKind::Simple, ClientHandshakeKind::Digest] {
         let (_, player, played, sent) = scene(now, handshake);
         assert_eq!(player.media(played), sent);
         let Event::Connected(connected) = &player.events[0] else { panic!("connected") };
@@ -150,8 +150,8 @@ fn frames_pass_bit_exact_with_either_handshake() {
 #[test]
 fn a_second_publisher_of_a_name_is_refused_and_the_first_goes_on() {
     let now = support::any_instant();
-    let server = Server::new(Config::default(), [9; 32]);
-    let mut pairs = [1, 2].map(|seed| Pair::new(&server, config(ClientKind::Simple), seed, now));
+    let server = Core::new(Config::default(), [9; 32]);
+    let mut pairs = [1, 2].map(|seed| Pair::new(&server, config(ClientHandshakeKind::Simple), seed, now));
     for pair in &mut pairs {
         let _ = pair.client.publish("cam", PublishType::Live).expect("a stream");
         pair.exchange(now);
@@ -165,8 +165,8 @@ fn a_second_publisher_of_a_name_is_refused_and_the_first_goes_on() {
 #[test]
 fn a_connection_publishes_and_plays_several_streams() {
     let now = support::any_instant();
-    let server = Server::new(Config::default(), [9; 32]);
-    let mut pair = Pair::new(&server, config(ClientKind::Digest), 1, now);
+    let server = Core::new(Config::default(), [9; 32]);
+    let mut pair = Pair::new(&server, config(ClientHandshakeKind::Digest), 1, now);
     let published = ["a", "b"].map(|name| pair.client.publish(name, PublishType::Live).expect("a stream"));
     let played = ["b", "a"].map(|name| pair.client.play(name, PlayOptions::default()).expect("a stream"));
     pair.exchange(now);
@@ -191,9 +191,9 @@ fn a_connection_publishes_and_plays_several_streams() {
 
 /// What a server said to a player, and the client that it was said to, made anew.
 fn recorded(now: Instant) -> (Vec<u8>, impl Fn() -> Client) {
-    let (_, player, ..) = scene(now, ClientKind::Digest);
+    let (_, player, ..) = scene(now, ClientHandshakeKind::Digest);
     let fresh = move || {
-        let mut client = Client::new(Arc::new(small(config(ClientKind::Digest))), [2; 32], now);
+        let mut client = Client::new(Arc::new(small(config(ClientHandshakeKind::Digest))), [2; 32], now);
         let _ = client.play("cam", PlayOptions::default()).expect("a stream");
         client
     };
@@ -229,10 +229,10 @@ fn run<'a>(client: &mut Client, now: Instant, pieces: impl Iterator<Item = &'a [
         let wrote = take(client.outbound());
         trace.outbound.extend_from_slice(&wrote);
         match output {
-            Output::Event(event) => trace.events.push(format!("{event:?}")),
-            Output::Wait(_) if wrote.is_empty() => return false,
-            Output::Wait(_) => {}
-            Output::Closed(close) => {
+            ClientOutput::Event(event) => trace.events.push(format!("{event:?}")),
+            ClientOutput::Wait(_) if wrote.is_empty() => return false,
+            ClientOutput::Wait(_) => {}
+            ClientOutput::Closed(close) => {
                 trace.events.push(format!("{close:?}"));
                 return true;
             }
@@ -318,9 +318,9 @@ fn a_damaged_server_does_no_harm() {
             }
             loop {
                 match client.poll_output() {
-                    Output::Event(Event::Media { stream, .. }) if random.below(50) == 0 => client.stop(stream),
-                    Output::Event(_) => parts += 1,
-                    Output::Wait(_) | Output::Closed(_) => break,
+                    ClientOutput::Event(Event::Media { stream, .. }) if random.below(50) == 0 => client.stop(stream),
+                    ClientOutput::Event(_) => parts += 1,
+                    ClientOutput::Wait(_) | ClientOutput::Closed(_) => break,
                 }
             }
             // Own requests, one answer past the limit, and C0 C1 C2.
@@ -335,9 +335,9 @@ fn a_damaged_server_does_no_harm() {
         let mut left = 0;
         let close = loop {
             match client.poll_output() {
-                Output::Event(_) => left += 1,
-                Output::Wait(_) => panic!("case {number}: it waits after its end"),
-                Output::Closed(close) => break close,
+                ClientOutput::Event(_) => left += 1,
+                ClientOutput::Wait(_) => panic!("case {number}: it waits after its end"),
+                ClientOutput::Closed(close) => break close,
             }
         };
         assert!(left <= 16 * 2 + 64, "case {number}: {left} events");
@@ -376,7 +376,7 @@ fn interleaved_chunks_make_whole_messages() {
     }
     client.handle_input(now, &out).expect("legal chunks");
     let mut media = Vec::new();
-    while let Output::Event(event) = client.poll_output() {
+    while let ClientOutput::Event(event) = client.poll_output() {
         if let Event::Media { message, .. } = event {
             assert_eq!(message.timestamp, 0x0100_0000);
             media.push((message.type_id, message.payload.to_vec()));

@@ -11,7 +11,7 @@ use anabranch_core::amf::{Object, Value};
 use anabranch_core::bandwidth::BandwidthConfig;
 use anabranch_core::chunk::Leniency;
 use anabranch_core::command::Command;
-use anabranch_core::conn::{Action, Asks, Config, Output, Server, Subject, Verdict, VhostConfig};
+use anabranch_core::conn::{Action, Asks, Config, Core, Output, Subject, Verdict, VhostConfig};
 use anabranch_core::message::{Message, MessageType};
 use anabranch_core::policy::{self, Rate, Refer, Secret, Token, TokenScope, Vhost, Vhosts, sign};
 use anabranch_core::url::StreamKey;
@@ -107,7 +107,7 @@ fn play(
 ) -> Option<Vec<String>> {
     let vhosts = [Vhost::new(HERE, host(here)), Vhost::new(THERE, host(there))];
     let config = Config { vhosts: Vhosts::new(vhosts).expect("two names"), ..Config::default() };
-    let (server, start) = (Server::new(config, [6; 32]), any_instant());
+    let (server, start) = (Core::new(config, [6; 32]), any_instant());
     server.set_clock(start, 1_000);
     let mut now = start;
     let stream = format!("live/cam?vhost={HERE}");

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anabranch_core::chunk::{ChunkLimits, ChunkReader, Leniency};
-use anabranch_core::conn::{self, Action, Conn, Server};
+use anabranch_core::conn::{self, Action, Conn, Core};
 use anabranch_core::message::{Control, SharedObject, data};
-use anabranch_core::session::{CloseReason, Event, Output, Phase, Session, SessionConfig, SessionLimits};
+use anabranch_core::session::{CloseReason, Event, Phase, Session, SessionConfig, SessionLimits, SessionOutput};
 use bytes::Buf;
 use support::mutation::{Random, mutate};
 use support::recorded::{self, Recorded};
@@ -80,12 +80,12 @@ fn drive_session(random: &mut Random, bytes: &[u8], now: Instant) -> Phase {
         for _ in 0..10_000 {
             let output = session.poll_output();
             match output {
-                Output::Event(Event::Connect(request)) => session.accept(request),
-                Output::Event(Event::Publish(request)) if random.below(3) > 0 => session.accept(request),
-                Output::Event(Event::Publish(request)) => requests.push(request),
-                Output::Event(Event::Play(request)) => session.accept(request),
-                Output::Event(_) => {}
-                Output::Wait(_) | Output::Closed(_) => {
+                SessionOutput::Event(Event::Connect(request)) => session.accept(request),
+                SessionOutput::Event(Event::Publish(request)) if random.below(3) > 0 => session.accept(request),
+                SessionOutput::Event(Event::Publish(request)) => requests.push(request),
+                SessionOutput::Event(Event::Play(request)) => session.accept(request),
+                SessionOutput::Event(_) => {}
+                SessionOutput::Wait(_) | SessionOutput::Closed(_) => {
                     if random.below(2) == 0 {
                         let waiting = session.outbound().len();
                         session.outbound().advance(waiting);
@@ -104,7 +104,7 @@ fn drive_session(random: &mut Random, bytes: &[u8], now: Instant) -> Phase {
     session.handle_disconnect(time, CloseReason::PeerClosed);
     let mut events = 0;
     loop {
-        if let Output::Closed(close) = session.poll_output() {
+        if let SessionOutput::Closed(close) = session.poll_output() {
             return close.phase;
         }
         events += 1;
@@ -132,7 +132,7 @@ fn damaged_connections_do_not_harm_a_server() {
     let now = support::any_instant();
     let config =
         conn::Config::from(conn::VhostConfig { session: config(), high_water: 20_000, ..conn::VhostConfig::default() });
-    let server = Server::new(config, [2; 32]);
+    let server = Core::new(config, [2; 32]);
     let mut attached = 0i64;
     each_case(1500, |random, number| {
         // Two connections at once, so that one plays what the other publishes.

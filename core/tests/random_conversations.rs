@@ -13,7 +13,7 @@ use anabranch_core::amf::Limits;
 use anabranch_core::chunk::{ChunkLimits, ChunkReader, Leniency};
 use anabranch_core::command::Command;
 use anabranch_core::message::{Control, Message};
-use anabranch_core::session::{CloseReason, Event, Output, Phase, Rejection, Session, SessionConfig};
+use anabranch_core::session::{CloseReason, Event, Phase, Rejection, Session, SessionConfig, SessionOutput};
 use bytes::Buf;
 use conversation::{Said, UNUSED_CHUNK_STREAM, conversations, plainly, transaction};
 use proptest::prelude::*;
@@ -97,14 +97,14 @@ impl Run {
             let waiting = self.session.outbound().remaining();
             self.outbound.extend_from_slice(&self.session.outbound().copy_to_bytes(waiting));
             match output {
-                Output::Event(event) => self.take(event),
-                Output::Wait(_) if waiting > 0 => {}
-                Output::Wait(wait) => {
+                SessionOutput::Event(event) => self.take(event),
+                SessionOutput::Wait(_) if waiting > 0 => {}
+                SessionOutput::Wait(wait) => {
                     assert!(wait.read && !wait.write, "nothing waits but the peer: {wait:?}");
                     assert!(wait.deadline.is_some());
                     return;
                 }
-                Output::Closed(close) => {
+                SessionOutput::Closed(close) => {
                     self.over = true;
                     self.events.push(format!("{:?} while {:?}", close.reason, close.phase));
                     self.closed = Some(close.phase);

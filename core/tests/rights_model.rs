@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anabranch_core::amf::{Object, Value};
 use anabranch_core::command::Command;
-use anabranch_core::conn::{Action, AskId, Asks, ClientFacts, Config, Server, Subject, Verdict, VhostConfig};
+use anabranch_core::conn::{Action, AskId, Asks, ClientFacts, Config, Core, Subject, Verdict, VhostConfig};
 use anabranch_core::hub::Conflict;
 use anabranch_core::message::MessageType;
 use anabranch_core::policy::{Limits, Vhost, Vhosts};
@@ -307,7 +307,7 @@ impl Model {
 
 /// The server beside the model.
 struct Run {
-    server: Server,
+    server: Core,
     now: Instant,
     model: Model,
     clients: Vec<Client>,
@@ -474,7 +474,7 @@ proptest! {
     fn whatever_happens_rights_and_counts_are_those_of_the_model(
         rules in [rules(), rules()], steps in steps(),
     ) {
-        let server = Server::new(config(&rules), [5; 32]);
+        let server = Core::new(config(&rules), [5; 32]);
         let model = Model { rules, guests: Vec::new(), said: Vec::new() };
         let mut run = Run { server, now: any_instant(), model, clients: Vec::new(), asked: Vec::new() };
         for step in steps {

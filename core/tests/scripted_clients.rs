@@ -11,7 +11,7 @@ use std::time::Instant;
 use anabranch_core::amf::{Object, Value, amf0, amf3};
 use anabranch_core::chunk::write_message;
 use anabranch_core::command::Command;
-use anabranch_core::conn::{Action, Config, Role, Server, VhostConfig};
+use anabranch_core::conn::{Action, Config, Core, Role, VhostConfig};
 use anabranch_core::message::{Message, MessageType};
 use anabranch_core::session::ClientKind;
 use anabranch_core::source::Timestamps;
@@ -19,8 +19,8 @@ use client::Client;
 
 const KEY_FRAME: [u8; 6] = [0x17, 1, 0, 0, 0, 0x65];
 
-fn server() -> (Server, Instant) {
-    (Server::new(Config::default(), [5; 32]), support::any_instant())
+fn server() -> (Core, Instant) {
+    (Core::new(Config::default(), [5; 32]), support::any_instant())
 }
 
 fn command(name: &str, transaction: f64) -> Command {
@@ -28,7 +28,7 @@ fn command(name: &str, transaction: f64) -> Command {
 }
 
 /// A player of live/cam, to see what of a publisher arrives.
-fn player(server: &Server, now: Instant) -> Client {
+fn player(server: &Core, now: Instant) -> Client {
     let mut player = Client::connected(server, now);
     player.call(now, 0, &command("createStream", 2.0));
     player.call(now, 1, &command("play", 0.0).with("cam"));
@@ -148,7 +148,7 @@ fn flash_player_in_amf3() {
 #[test]
 fn dji_drone_with_negative_time() {
     let config = VhostConfig { timestamps: Timestamps::Pass, ..VhostConfig::default() };
-    let (server, now) = (Server::new(config.into(), [5; 32]), support::any_instant());
+    let (server, now) = (Core::new(config.into(), [5; 32]), support::any_instant());
     let mut player = player(&server, now);
     let mut drone = Client::connected(&server, now);
     drone.call(now, 0, &command("createStream", 2.0));

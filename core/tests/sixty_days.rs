@@ -10,7 +10,7 @@ use std::time::Duration;
 use anabranch_core::amf::Value;
 use anabranch_core::chunk::write_message;
 use anabranch_core::command::Command;
-use anabranch_core::conn::{Config, Server};
+use anabranch_core::conn::{Config, Core};
 use anabranch_core::message::{Control, MessageType};
 use client::Client;
 
@@ -26,7 +26,7 @@ fn sixty_days_keep_time_rising_acknowledgements_right_and_memory_flat() {
     let mut config = Config::default();
     config.defaults.session.timeouts.next_message = Duration::from_secs(INTERVAL * 2);
     config.defaults.source.bytes = 4 << 20;
-    let server = Server::new(config, [1; 32]);
+    let server = Core::new(config, [1; 32]);
     let mut now = support::any_instant();
     let mut publisher = Client::connected(&server, now);
     let mut player = Client::connected(&server, now);

@@ -5,8 +5,8 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{self, Conn, Server};
-use anabranch_core::session::{CloseReason, Event, Output, Session, SessionConfig};
+use anabranch_core::conn::{self, Conn, Core};
+use anabranch_core::session::{CloseReason, Event, Session, SessionConfig, SessionOutput};
 use bytes::Buf;
 use proptest::prelude::*;
 use support::recorded::{self, Recorded};
@@ -62,18 +62,18 @@ fn settle_session(session: &mut Session, trace: &mut Trace) -> bool {
     loop {
         let output = session.poll_output();
         // Only a closed session is of interest besides events: what it waits for depends on how far it came.
-        if !matches!(output, Output::Wait(_)) {
+        if !matches!(output, SessionOutput::Wait(_)) {
             trace.events.push(format!("{output:?}"));
         }
         let wrote = drain(session.outbound(), &mut trace.outbound);
         match output {
-            Output::Event(Event::Connect(request)) => session.accept(request),
-            Output::Event(Event::Publish(request)) => session.accept(request),
-            Output::Event(Event::Play(request)) => session.accept(request),
-            Output::Event(_) => {}
-            Output::Wait(_) if !wrote => return false,
-            Output::Wait(_) => {}
-            Output::Closed(_) => return true,
+            SessionOutput::Event(Event::Connect(request)) => session.accept(request),
+            SessionOutput::Event(Event::Publish(request)) => session.accept(request),
+            SessionOutput::Event(Event::Play(request)) => session.accept(request),
+            SessionOutput::Event(_) => {}
+            SessionOutput::Wait(_) if !wrote => return false,
+            SessionOutput::Wait(_) => {}
+            SessionOutput::Closed(_) => return true,
         }
     }
 }
@@ -89,7 +89,7 @@ fn drain(outbound: &mut anabranch_core::session::Outbound, into: &mut Vec<u8>) -
 fn run_conn<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Trace, Vec<u8>) {
     let now = support::any_instant();
     let config = conn::Config::from(conn::VhostConfig { session: session_config(), ..conn::VhostConfig::default() });
-    let server = Server::new(config, [9; 32]);
+    let server = Core::new(config, [9; 32]);
     let mut conn = server.connect(now);
     let mut trace = Trace { events: Vec::new(), outbound: Vec::new() };
     for piece in pieces {
@@ -126,7 +126,7 @@ fn settle_conn(conn: &mut Conn, now: Instant, trace: &mut Trace) -> bool {
 }
 
 /// What a player that joins now gets at once.
-fn play(server: &Server, now: Instant) -> Vec<u8> {
+fn play(server: &Core, now: Instant) -> Vec<u8> {
     let recorded = recorded::connections().into_iter().find(|recorded| recorded.name == "cap-gst2play simple");
     let mut conn = server.connect(now);
     conn.handle_input(now, &recorded.expect("a recorded player").bytes);

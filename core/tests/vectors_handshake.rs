@@ -1,7 +1,8 @@
 //! The handshake against the recorded and derived vectors, each by its id.
 
 use anabranch_core::handshake::{
-    Client, ClientKind, Kind, PACKET_LENGTH, Packet, Progress, S2Check, Server, Status, VERSION,
+    ClientHandshake, ClientHandshakeKind, Kind, PACKET_LENGTH, Packet, Progress, S2Check, ServerHandshake, Status,
+    VERSION,
     digest::{self, Digest, Scheme, Signer},
 };
 use serde_json::Value;
@@ -54,7 +55,7 @@ fn bytes(hex: &Value) -> Vec<u8> {
 
 /// The server's answer to C0 C1, its S1, its S2, and the kind it reports.
 fn answer(c0c1: &[u8]) -> (Packet, Packet, Kind) {
-    let mut server = Server::new([0x11; 32], 77);
+    let mut server = ServerHandshake::new([0x11; 32], 77);
     let mut out = Vec::new();
     let progress = server.read(c0c1, &mut out).expect("C0 is 3");
     assert_eq!(progress, Progress { consumed: c0c1.len(), status: Status::NeedMore });
@@ -164,7 +165,7 @@ fn hs_s1s2_read_by_a_client() {
     let vector = vectors.vector("hs-s1s2");
     let input = [&[VERSION], &vector.input[..]].concat();
 
-    let mut client = Client::new([0x22; 32], 0, ClientKind::Digest);
+    let mut client = ClientHandshake::new([0x22; 32], 0, ClientHandshakeKind::Digest);
     let (mut hello, mut c2) = (Vec::new(), Vec::new());
     client.start(&mut hello);
     let progress = client.read(&input, &mut c2).expect("S0 is 3");
@@ -197,7 +198,7 @@ fn hs_c2_ends_the_handshake() {
     input.extend(vectors.vector("hs-c2").input);
     let end = input.len();
     input.extend_from_slice(b"chunks");
-    let mut server = Server::new([0x11; 32], 77);
+    let mut server = ServerHandshake::new([0x11; 32], 77);
     let progress = server.read(&input, &mut Vec::new()).expect("C0 is 3");
     assert_eq!(progress, Progress { consumed: end, status: Status::Done });
 }

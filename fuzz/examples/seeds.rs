@@ -8,7 +8,7 @@ use std::{env, fs, io, process};
 
 use anabranch_core::client::{self, Client, ClientConfig, Destination, PlayOptions, StreamHandle};
 use anabranch_core::command::PublishType;
-use anabranch_core::conn::{self, Config, Conn, Server};
+use anabranch_core::conn::{self, Config, Conn, Core};
 use anabranch_core::message::{Message, MessageType, Payload};
 use anabranch_core::session::Outbound;
 use bytes::Buf;
@@ -174,7 +174,7 @@ fn connections(seeds: &Seeds) -> io::Result<()> {
 fn clients(seeds: &Seeds) -> io::Result<()> {
     for (wishes, other) in [(1, false), (2, true), (3, false), (14, true)] {
         let now = Instant::now();
-        let server = Server::new(Config::default(), [7; 32]);
+        let server = Core::new(Config::default(), [7; 32]);
         let destination = Destination::parse("rtmp://example.org/live/cam").expect("a URL");
         let client = |wishes: u8| {
             let mut client = Client::new(ClientConfig::to(&destination).into(), [4; 32], now);
@@ -223,7 +223,7 @@ fn send(client: &mut Client, stream: StreamHandle) {
 fn exchange(now: Instant, client: &mut Client, conn: &mut Conn) -> Vec<u8> {
     let mut said = Vec::new();
     loop {
-        while let client::Output::Event(_) = client.poll_output() {}
+        while let client::ClientOutput::Event(_) = client.poll_output() {}
         while let conn::Output::Action(_) = conn.poll(now) {}
         let take = |outbound: &mut Outbound| outbound.copy_to_bytes(outbound.remaining());
         let (sent, answer) = (take(client.outbound()), take(conn.outbound()));

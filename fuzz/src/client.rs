@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anabranch_core::amf::{Object, Value};
 use anabranch_core::chunk::{ChunkLimits, ChunkReader, Leniency};
 use anabranch_core::client::{
-    Client, ClientConfig, ClientLimits, CloseReason, Destination, Event, Output, PlayOptions, StreamHandle,
+    Client, ClientConfig, ClientLimits, ClientOutput, CloseReason, Destination, Event, PlayOptions, StreamHandle,
 };
 use anabranch_core::command::PublishType;
-use anabranch_core::handshake::ClientKind;
+use anabranch_core::handshake::ClientHandshakeKind;
 use anabranch_core::message::{Control, Message, MessageType, Payload};
 use bytes::Buf;
 
@@ -57,7 +57,7 @@ fn config(flags: u8) -> ClientConfig {
     };
     let limits = if flags & 1 != 0 { small } else { defaults };
     ClientConfig {
-        handshake: if flags & 2 != 0 { ClientKind::Digest } else { ClientKind::Simple },
+        handshake: if flags & 2 != 0 { ClientHandshakeKind::Digest } else { ClientHandshakeKind::Simple },
         leniency: if flags & 4 != 0 { Leniency::Strict } else { Leniency::Lenient },
         window: 5000,
         chunk_size: 4096,
@@ -114,15 +114,15 @@ fn settle(client: &mut Client, trace: &mut Trace) -> bool {
         let left = client.outbound().remaining();
         trace.outbound.extend_from_slice(&client.outbound().copy_to_bytes(left));
         match output {
-            Output::Event(Event::Media { stream, message }) => {
+            ClientOutput::Event(Event::Media { stream, message }) => {
                 assert!(matches!(message.type_id, MessageType::AUDIO | MessageType::VIDEO | MessageType::DATA_AMF0));
                 trace.events.push(format!("{stream:?} {} {}", message.type_id, message.timestamp));
                 trace.media.extend_from_slice(&message.payload);
             }
-            Output::Event(event) => trace.events.push(format!("{event:?}")),
-            Output::Wait(wait) if left == 0 && !wait.write => return false,
-            Output::Wait(_) => {}
-            Output::Closed(close) => {
+            ClientOutput::Event(event) => trace.events.push(format!("{event:?}")),
+            ClientOutput::Wait(wait) if left == 0 && !wait.write => return false,
+            ClientOutput::Wait(_) => {}
+            ClientOutput::Closed(close) => {
                 trace.events.push(format!("{close:?}"));
                 return true;
             }
@@ -167,7 +167,7 @@ fn timed(flags: u8, wishes: u8, pieces: &[&[u8]]) {
         for step in 0.. {
             assert!(step < 20_000, "a poll without end");
             match client.poll_output() {
-                Output::Event(Event::Publishing { stream }) => {
+                ClientOutput::Event(Event::Publishing { stream }) => {
                     let payload = Payload::from(&vec![0x17; message][..]);
                     let type_id = MessageType::VIDEO;
                     let message = Message { chunk_stream: 6, timestamp: 40, type_id, stream_id: 0, payload };
@@ -176,8 +176,8 @@ fn timed(flags: u8, wishes: u8, pieces: &[&[u8]]) {
                         let _ = client.send_message(stream, message.clone());
                     }
                 }
-                Output::Event(_) => {}
-                Output::Wait(wait) => {
+                ClientOutput::Event(_) => {}
+                ClientOutput::Wait(wait) => {
                     let left = client.outbound().len();
                     assert!(left <= bound, "{left} bytes wait");
                     assert_eq!(wait.write, left > 0);
@@ -193,7 +193,7 @@ fn timed(flags: u8, wishes: u8, pieces: &[&[u8]]) {
                     }
                     break;
                 }
-                Output::Closed(close) => {
+                ClientOutput::Closed(close) => {
                     assert!(client.outbound().is_empty() && !close.reason.name().is_empty());
                     assert!(client.publish("late", PublishType::Live).is_err(), "over is over");
                     return;
@@ -228,16 +228,16 @@ fn act(client: &mut Client, streams: &mut Vec<StreamHandle>, wishes: u8, turn: u
 fn end(mut client: Client, mut now: Instant) {
     for _ in 0..10 {
         match client.poll_output() {
-            Output::Event(_) => {}
-            Output::Wait(wait) => {
+            ClientOutput::Event(_) => {}
+            ClientOutput::Wait(wait) => {
                 now = now.max(wait.deadline.expect("a closing client waits for its end"));
                 client.handle_timeout(now);
             }
-            Output::Closed(_) => return,
+            ClientOutput::Closed(_) => return,
         }
     }
     let mut events = 0;
-    while !matches!(client.poll_output(), Output::Closed(_)) {
+    while !matches!(client.poll_output(), ClientOutput::Closed(_)) {
         events += 1;
         assert!(events < 20_000, "events do not end");
     }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anabranch_core::bandwidth::BandwidthConfig;
-use anabranch_core::conn::{Action, Asks, Config, Conn, Output, Server, Subject, Verdict, VhostConfig};
+use anabranch_core::conn::{Action, Asks, Config, Conn, Core, Output, Subject, Verdict, VhostConfig};
 use anabranch_core::hub::Conflict;
 use anabranch_core::policy::{Secret, Token, TokenScope, Vhost, Vhosts};
 use anabranch_core::session::CloseReason;
@@ -54,7 +54,7 @@ pub fn run(mut input: &[u8]) {
     timed(flags, verdicts, &pieces);
 }
 
-fn server(flags: u8, measuring: bool) -> Server {
+fn server(flags: u8, measuring: bool) -> Core {
     let asks = flags & 1 != 0;
     let token =
         Token { secrets: vec![Secret::new("0123456789abcdef").expect("long enough")], required_for: TokenScope::Both };
@@ -77,10 +77,10 @@ fn server(flags: u8, measuring: bool) -> Server {
     if flags & 64 != 0 {
         config.trusted_proxies = vec!["192.0.2.0/24".parse().expect("a network")];
     }
-    Server::new(config, [9; 32])
+    Core::new(config, [9; 32])
 }
 
-fn connect(server: &Server, now: Instant) -> Conn {
+fn connect(server: &Core, now: Instant) -> Conn {
     server.connect_from(now, SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 50_000)))
 }
 
@@ -160,7 +160,7 @@ fn settle(conn: &mut Conn, now: Instant, verdicts: u8, trace: &mut Trace) -> boo
     }
 }
 
-fn check_end(server: &Server, trace: &Trace) {
+fn check_end(server: &Core, trace: &Trace) {
     assert!(server.hub().streams().is_empty(), "a connection that is over holds nothing");
     for vhost in server.vhosts() {
         let counts = [vhost.connections, vhost.publishers, vhost.players, vhost.streams, vhost.questions];

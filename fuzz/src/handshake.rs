@@ -1,6 +1,8 @@
 //! Both halves of the handshake.
 
-use anabranch_core::handshake::{Client, ClientKind, HandshakeError, Kind, Progress, S2Check, Server, Status};
+use anabranch_core::handshake::{
+    ClientHandshake, ClientHandshakeKind, HandshakeError, Kind, Progress, S2Check, ServerHandshake, Status,
+};
 
 use crate::cuts::{Cuts, take_byte};
 
@@ -35,7 +37,7 @@ fn trace(pieces: &[&[u8]], mut read: impl FnMut(&[u8], &mut Vec<u8>) -> Result<P
 pub fn server(mut input: &[u8]) {
     let cuts = Cuts::take(&mut input);
     let run = |pieces: &[&[u8]]| {
-        let mut server = Server::new([5; 32], 77);
+        let mut server = ServerHandshake::new([5; 32], 77);
         let trace = trace(pieces, |bytes, out| server.read(bytes, out));
         (trace, server.kind())
     };
@@ -48,8 +50,8 @@ pub fn server(mut input: &[u8]) {
 
     // Whatever C1 was: our own client understands what a server like this says to its own.
     let seed = [input.first().copied().unwrap_or(0); 32];
-    for asked in [ClientKind::Simple, ClientKind::Digest] {
-        let (mut client, mut server) = (Client::new(seed, 3, asked), Server::new([6; 32], 4));
+    for asked in [ClientHandshakeKind::Simple, ClientHandshakeKind::Digest] {
+        let (mut client, mut server) = (ClientHandshake::new(seed, 3, asked), ServerHandshake::new([6; 32], 4));
         let (mut up, mut down) = (Vec::new(), Vec::new());
         client.start(&mut up);
         let _ = server.read(&up, &mut down).expect("a client's hello");
@@ -57,18 +59,20 @@ pub fn server(mut input: &[u8]) {
         assert_eq!(client.read(&down, &mut up).map(|progress| progress.status), Ok(Status::Done));
         assert_eq!(server.read(&up, &mut down).map(|progress| progress.status), Ok(Status::Done));
         match asked {
-            ClientKind::Simple => assert_eq!((client.kind(), client.s2()), (Some(Kind::Simple), Some(S2Check::Echo))),
-            ClientKind::Digest => assert_eq!(client.s2(), Some(S2Check::Signature)),
+            ClientHandshakeKind::Simple => {
+                assert_eq!((client.kind(), client.s2()), (Some(Kind::Simple), Some(S2Check::Echo)))
+            }
+            ClientHandshakeKind::Digest => assert_eq!(client.s2(), Some(S2Check::Signature)),
         }
     }
 }
 
 /// The form of the handshake, cuts, then what a server sends.
 pub fn client(mut input: &[u8]) {
-    let asked = if take_byte(&mut input) % 2 == 0 { ClientKind::Simple } else { ClientKind::Digest };
+    let asked = if take_byte(&mut input) % 2 == 0 { ClientHandshakeKind::Simple } else { ClientHandshakeKind::Digest };
     let cuts = Cuts::take(&mut input);
     let run = |pieces: &[&[u8]]| {
-        let mut client = Client::new([8; 32], 99, asked);
+        let mut client = ClientHandshake::new([8; 32], 99, asked);
         let mut hello = Vec::new();
         client.start(&mut hello);
         assert_eq!(hello.len(), 1537);

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::chunk::ChunkLimits;
 use anabranch_core::session::{
-    CloseReason, ConnectRequest, Event, Output, PlayRequest, PublishRequest, Rejection, Session, SessionConfig,
-    SessionLimits, Wait,
+    CloseReason, ConnectRequest, Event, PlayRequest, PublishRequest, Rejection, Session, SessionConfig, SessionLimits,
+    SessionOutput, Wait,
 };
 use bytes::Buf;
 
@@ -146,8 +146,8 @@ fn settle(session: &mut Session, setup: Setup, trace: &mut Trace, late: bool) ->
     loop {
         let output = session.poll_output();
         match &output {
-            Output::Wait(_) => {}
-            Output::Event(Event::Media(message)) => {
+            SessionOutput::Wait(_) => {}
+            SessionOutput::Event(Event::Media(message)) => {
                 trace.events.push(format!("{} {} {}", message.type_id, message.timestamp, message.stream_id));
                 trace.media.extend_from_slice(&message.payload);
             }
@@ -156,7 +156,7 @@ fn settle(session: &mut Session, setup: Setup, trace: &mut Trace, late: bool) ->
         let left = session.outbound().remaining();
         trace.outbound.extend_from_slice(&session.outbound().copy_to_bytes(left));
         let asked = match output {
-            Output::Event(event) => match Asked::of(event) {
+            SessionOutput::Event(event) => match Asked::of(event) {
                 Some(asked) if late => {
                     waiting = Some(asked);
                     continue;
@@ -164,12 +164,12 @@ fn settle(session: &mut Session, setup: Setup, trace: &mut Trace, late: bool) ->
                 Some(asked) => asked,
                 None => continue,
             },
-            Output::Wait(wait) => match waiting.take() {
+            SessionOutput::Wait(wait) => match waiting.take() {
                 Some(asked) => asked,
                 None if left == 0 && !wait.write => return false,
                 None => continue,
             },
-            Output::Closed(_) => return true,
+            SessionOutput::Closed(_) => return true,
         };
         let refused = setup.refusals >> (trace.requests % 8) & 1 != 0;
         trace.requests += 1;
@@ -195,12 +195,12 @@ fn timed(setup: Setup, pieces: &[&[u8]], pace: u8) {
         }
         loop {
             let wait = match session.poll_output() {
-                Output::Event(event) => {
+                SessionOutput::Event(event) => {
                     asked = Asked::of(event).or(asked);
                     continue;
                 }
-                Output::Wait(wait) => wait,
-                Output::Closed(_) => return,
+                SessionOutput::Wait(wait) => wait,
+                SessionOutput::Closed(_) => return,
             };
             assert!(session.outbound().len() <= bound, "{} bytes of replies", session.outbound().len());
             let left = session.outbound().len();
@@ -223,24 +223,24 @@ fn timed(setup: Setup, pieces: &[&[u8]], pace: u8) {
     // Whatever it was in the middle of, silence ends it: a peer that only listens is let play for ever.
     for _ in 0..100 {
         match session.poll_output() {
-            Output::Event(_) => {}
-            Output::Wait(Wait { deadline: Some(deadline), .. }) => {
+            SessionOutput::Event(_) => {}
+            SessionOutput::Wait(Wait { deadline: Some(deadline), .. }) => {
                 now = now.max(deadline);
                 settle_deadline(&mut session, now);
             }
-            Output::Wait(_) => break,
-            Output::Closed(_) => return,
+            SessionOutput::Wait(_) => break,
+            SessionOutput::Closed(_) => return,
         }
     }
     session.handle_disconnect(now, CloseReason::PeerClosed);
     let mut events = 0;
-    while !matches!(session.poll_output(), Output::Closed(_)) {
+    while !matches!(session.poll_output(), SessionOutput::Closed(_)) {
         events += 1;
         // The bound, and what one last message may add: an aggregate as many again, a command a few.
         assert!(events <= 2 * limits.events + 16_000, "events do not end");
     }
     session.handle_timeout(now);
-    assert!(matches!(session.poll_output(), Output::Closed(_)), "closed is closed");
+    assert!(matches!(session.poll_output(), SessionOutput::Closed(_)), "closed is closed");
 }
 
 fn is_due(wait: &Wait, now: Instant) -> bool {
@@ -250,7 +250,7 @@ fn is_due(wait: &Wait, now: Instant) -> bool {
 /// After a deadline was acted on it lies ahead, or is gone.
 fn settle_deadline(session: &mut Session, now: Instant) {
     session.handle_timeout(now);
-    if let Output::Wait(wait) = session.poll_output() {
+    if let SessionOutput::Wait(wait) = session.poll_output() {
         assert!(!is_due(&wait, now), "the deadline does not move");
     }
 }

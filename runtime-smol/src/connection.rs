@@ -16,8 +16,8 @@ use anabranch_core::session::{CloseReason, Wait};
 use anabranch_host::{Lines, Link, Runtime};
 use tracing::warn;
 
+use crate::deferred_read::DeferredRead;
 use crate::fanout::Member;
-use crate::leisure::Leisure;
 use crate::transport::{Taken, Transport, Written, lost};
 use crate::worker::{Arrival, LOOK, Local};
 
@@ -93,7 +93,7 @@ impl Connection {
             state: Mutex::new(state),
         });
         host.enter(id, &connection);
-        local.spawn(Task { connection, local: local.clone(), leisure: Leisure::default() });
+        local.spawn(Task { connection, local: local.clone(), deferred_read: DeferredRead::default() });
     }
 
     /// Reads something of it, for nothing but to have it in the cache.
@@ -300,7 +300,7 @@ impl State {
 struct Task {
     connection: Arc<Connection>,
     local: Rc<Local>,
-    leisure: Leisure,
+    deferred_read: DeferredRead,
 }
 
 impl Future for Task {
@@ -360,9 +360,9 @@ impl Task {
             }
             if let Some(taken) = read {
                 let next = if taken == Taken::Whole { None } else { state.conn.next_read(Instant::now()) };
-                self.leisure.choose(&mut local.reactor(), slot, &connection.transport, next);
+                self.deferred_read.choose(&mut local.reactor(), slot, &connection.transport, next);
             }
-            let next_read = self.leisure.next_read().filter(|_| state.wait.read);
+            let next_read = self.deferred_read.next_read().filter(|_| state.wait.read);
             let deadline = state.wait.deadline.into_iter().chain(next_read).min();
             local.reactor().park(slot, context.waker(), deadline);
             if !(state.wait.read && self.may_read()) {
@@ -381,7 +381,7 @@ impl Task {
 impl Task {
     fn may_read(&self) -> bool {
         let connection = &self.connection;
-        self.leisure.may_read(&self.local.reactor(), connection.slot) || connection.transport.has_news()
+        self.deferred_read.may_read(&self.local.reactor(), connection.slot) || connection.transport.has_news()
     }
 }
 

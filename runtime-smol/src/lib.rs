@@ -46,8 +46,8 @@
 
 mod accept;
 mod connection;
+mod deferred_read;
 mod fanout;
-mod leisure;
 #[cfg(feature = "tls")]
 mod openings;
 #[cfg(feature = "tls")]

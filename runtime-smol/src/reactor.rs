@@ -64,7 +64,7 @@ impl Reactor {
     }
 
     /// Ends a [`wait`](Self::wait) from another thread.
-    pub(crate) fn bell(&self) -> io::Result<mio::Waker> {
+    pub(crate) fn thread_waker(&self) -> io::Result<mio::Waker> {
         mio::Waker::new(self.poll.registry(), BELL)
     }
 

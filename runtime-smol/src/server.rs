@@ -126,8 +126,8 @@ impl Server {
             let (running, over) = bounded::<()>(1);
             let mut beginnings = arriving.into_iter().enumerate().map(|(number, arriving)| {
                 let reactor = Reactor::new().expect("the system gives an event queue");
-                let bell = reactor.bell().expect("the system gives a bell for it");
-                Beginning { number, reactor, bell, arriving, over: over.clone() }
+                let thread_waker = reactor.thread_waker().expect("the system gives a thread_waker for it");
+                Beginning { number, reactor, thread_waker, arriving, over: over.clone() }
             });
             // One thread accepts for all, this one: the C library's allocator serves a program's first thread best.
             let first = beginnings.next().expect("there is at least one thread");

@@ -84,7 +84,7 @@ impl Local {
 
 /// Wakes the thread where it waits for its sockets, and only there.
 #[derive(Debug)]
-struct Bell {
+struct ThreadWaker {
     state: AtomicU8,
     waker: mio::Waker,
 }
@@ -95,7 +95,7 @@ const WAITING: u8 = 1;
 /// The thread is to look at its tasks again.
 const RUNG: u8 = 2;
 
-impl Bell {
+impl ThreadWaker {
     /// The thread is about to look at its tasks. A swap, not a store: whoever rang before is taken note of together with
     /// what they rang for, and whoever rings from here on is not overwritten.
     fn listen(&self) {
@@ -103,7 +103,7 @@ impl Bell {
     }
 }
 
-impl Wake for Bell {
+impl Wake for ThreadWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -128,7 +128,7 @@ pub(crate) struct Beginning {
     pub(crate) reactor: Reactor,
     /// What wakes it: made before the first connection is accepted, of which there may be as many as the system has
     /// files for.
-    pub(crate) bell: mio::Waker,
+    pub(crate) thread_waker: mio::Waker,
     pub(crate) arriving: Arriving,
     /// Ends the thread.
     pub(crate) over: Receiver<()>,
@@ -140,9 +140,9 @@ impl Beginning {
     /// # Panics
     /// If the system's event queue fails, which no reason is known for.
     pub(crate) fn run(self, shared: &Arc<Shared>, begin: impl FnOnce(&Rc<Local>)) {
-        let Beginning { number, reactor, bell, arriving, over } = self;
-        let bell = Arc::new(Bell { state: AtomicU8::new(AWAKE), waker: bell });
-        let waker = Waker::from(bell.clone());
+        let Beginning { number, reactor, thread_waker, arriving, over } = self;
+        let thread_waker = Arc::new(ThreadWaker { state: AtomicU8::new(AWAKE), waker: thread_waker });
+        let waker = Waker::from(thread_waker.clone());
         let executor = Rc::new(LocalExecutor::new());
         let local = Rc::new(Local {
             executor: Rc::downgrade(&executor),
@@ -172,7 +172,7 @@ impl Beginning {
         });
         let mut turn = pin!(executor.tick());
         loop {
-            bell.listen();
+            thread_waker.listen();
             let look = Instant::now() + LOOK;
             let more = loop {
                 if turn.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
@@ -186,10 +186,10 @@ impl Beginning {
                     break true;
                 }
             };
-            let waits =
-                !more && bell.state.compare_exchange(AWAKE, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok();
+            let waits = !more
+                && thread_waker.state.compare_exchange(AWAKE, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok();
             let woken = local.reactor().wait(!waits).expect(FAILS);
-            bell.listen();
+            thread_waker.listen();
             woken.for_each(Waker::wake);
         }
     }

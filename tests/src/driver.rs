@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anabranch_core::client::{Client, ClientConfig, Close, CloseReason, Destination, Event, Output, StreamHandle};
+use anabranch_core::client::{
+    Client, ClientConfig, ClientOutput, Close, CloseReason, Destination, Event, StreamHandle,
+};
 use anabranch_core::message::{Message, MessageType};
 use anabranch_core::source::{Frame, WireFormat};
 use bytes::Buf;
@@ -156,9 +158,9 @@ impl Driver {
     fn poll(&mut self) -> anabranch_core::session::Wait {
         loop {
             match self.client.poll_output() {
-                Output::Event(event) => self.events.push_back(event),
-                Output::Wait(wait) => return wait,
-                Output::Closed(close) => {
+                ClientOutput::Event(event) => self.events.push_back(event),
+                ClientOutput::Wait(wait) => return wait,
+                ClientOutput::Closed(close) => {
                     self.close = Some(close);
                     return anabranch_core::session::Wait { deadline: None, read: false, write: false, source: false };
                 }

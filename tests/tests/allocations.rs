@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anabranch_core::client::{Client, ClientConfig, Destination, Event, PlayOptions};
-use anabranch_core::conn::{Config, Conn, Output, Server};
+use anabranch_core::conn::{Config, Conn, Core, Output};
 use anabranch_core::hub::Publisher;
 use anabranch_core::message::Message;
 use anabranch_core::{client, session::Outbound};
@@ -32,7 +32,7 @@ struct Scene {
 
 impl Scene {
     fn new(players: usize) -> Self {
-        let (now, server) = (Instant::now(), Server::new(Config::default(), [1; 32]));
+        let (now, server) = (Instant::now(), Core::new(Config::default(), [1; 32]));
         let publisher = server.publish("live/cam").expect("nobody publishes");
         let players = (0..players).map(|number| player(&server, now, number)).collect();
         let mut scene = Scene { now, publisher, players, timestamp: 0 };
@@ -98,7 +98,7 @@ fn serve(conn: &mut Conn, now: Instant) -> u64 {
 }
 
 /// A connection whose client plays `live/cam`.
-fn player(server: &Server, now: Instant, number: usize) -> Conn {
+fn player(server: &Core, now: Instant, number: usize) -> Conn {
     let take = |outbound: &mut Outbound| outbound.copy_to_bytes(outbound.remaining());
     let destination = Destination::parse("rtmp://localhost/live/cam").expect("a URL");
     let mut seed = [2; 32];
@@ -107,13 +107,13 @@ fn player(server: &Server, now: Instant, number: usize) -> Conn {
         (Client::new(Arc::new(ClientConfig::to(&destination)), seed, now), server.connect(now));
     loop {
         match client.poll_output() {
-            client::Output::Event(Event::Connected(_)) => {
+            client::ClientOutput::Event(Event::Connected(_)) => {
                 client.play("cam", PlayOptions::default()).expect("it is connected");
             }
-            client::Output::Event(Event::Playing { .. }) => return conn,
-            client::Output::Event(_) => {}
-            client::Output::Closed(close) => panic!("{close:?}"),
-            client::Output::Wait(_) => {
+            client::ClientOutput::Event(Event::Playing { .. }) => return conn,
+            client::ClientOutput::Event(_) => {}
+            client::ClientOutput::Closed(close) => panic!("{close:?}"),
+            client::ClientOutput::Wait(_) => {
                 conn.handle_input(now, &take(client.outbound()));
                 while !matches!(conn.poll(now), Output::Wait(_)) {}
                 client.handle_input(now, &take(conn.outbound())).expect("the server keeps to the protocol");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anabranch_core::amf::{Object, Value};
 use anabranch_core::chunk::write_message;
 use anabranch_core::command::Command;
-use anabranch_core::conn::{Asks, Budget, Config, Conn, Output, Scope, Server, VhostConfig};
+use anabranch_core::conn::{Asks, Budget, Config, Conn, Core, Output, Scope, VhostConfig};
 use anabranch_core::message::{Control, Message, MessageType, UserControl};
 use anabranch_core::session::{CloseReason, SessionLimits, TimeoutKind, Wait};
 use bytes::Buf;
@@ -39,7 +39,7 @@ struct Peer {
 }
 
 impl Peer {
-    fn new(server: &Server, now: Instant) -> Self {
+    fn new(server: &Core, now: Instant) -> Self {
         let wait = Wait { deadline: None, read: true, write: false, source: false };
         Peer { conn: Box::new(server.connect(now)), most: 0, wait, closed: None }
     }
@@ -128,7 +128,7 @@ fn a_stranger_holds_no_more_than_sixty_four_kibibytes_for_ten_seconds() {
     let budget = Budget::new(&config, &config.defaults).total(Scope::BeforeConnect);
     assert!(budget <= 64 << 10);
     let longest = SessionLimits::LONGEST_CONNECT;
-    let server = Server::new(config, [7; 32]);
+    let server = Core::new(config, [7; 32]);
     let now = Instant::now();
     // Half received messages on all chunk streams but the one for control messages, as long as may be; few and many.
     for streams in [1u8, 2, 3, 7] {
@@ -173,7 +173,7 @@ fn a_proxied_stranger_holds_no_more_than_its_budget() {
     let _alone = alone();
     let config = Config { trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()], ..Config::default() };
     let budget = Budget::new(&config, &config.defaults).total(Scope::BeforeConnect);
-    let server = Server::new(config, [7; 32]);
+    let server = Core::new(config, [7; 32]);
     let now = Instant::now();
     let region = Region::new(ALLOCATOR);
     let mut peer = Peer::new(&server, now);
@@ -191,7 +191,7 @@ fn a_request_that_waits_for_a_verdict_holds_no_more_than_its_budget() {
     let config = Config::from(VhostConfig { asks, ..VhostConfig::default() });
     let budget = Budget::new(&config, &config.defaults);
     let budget = budget.total(Scope::BeforeConnect) + budget.total(Scope::Asked);
-    let server = Server::new(config, [7; 32]);
+    let server = Core::new(config, [7; 32]);
     let now = Instant::now();
     let request = |tc_url: &str, arguments: Vec<Value>| {
         let app = Object::default().with("app", "live").with("tcUrl", tc_url);
@@ -231,7 +231,7 @@ fn a_connection_holds_no_more_than_its_budget() {
     let _alone = alone();
     let config = Config::default();
     let budget = Budget::new(&config, &config.defaults).total(Scope::Connection);
-    let server = Server::new(config, [7; 32]);
+    let server = Core::new(config, [7; 32]);
     let now = Instant::now();
     let region = Region::new(ALLOCATOR);
     let mut peer = Peer::new(&server, now);
@@ -303,7 +303,7 @@ fn a_stream_holds_no_more_than_its_budget_whatever_its_frames_are() {
     ];
     for (name, frame) in frames {
         let region = Region::new(ALLOCATOR);
-        let server = Server::new(config.clone(), [7; 32]);
+        let server = Core::new(config.clone(), [7; 32]);
         let now = Instant::now();
         let before = held(&region);
         let mut publisher = server.publish("live/cam").unwrap();
@@ -330,7 +330,7 @@ fn a_player_that_takes_nothing_pins_no_more_than_its_budget() {
     let _alone = alone();
     let config = Config::from(small_streams());
     let budget = Budget::new(&config, &config.defaults).total(Scope::Player);
-    let server = Server::new(config, [7; 32]);
+    let server = Core::new(config, [7; 32]);
     let now = Instant::now();
     let mut publisher = server.publish("live/cam").unwrap();
     let mut push = |count: u32| {
@@ -368,7 +368,7 @@ fn players_of_huge_frames_that_take_nothing_pin_no_more_than_all_connections_may
     config.defaults.source.bytes = FRAME;
     config.memory = 64 << 20;
     let budget = Budget::new(&config, &config.defaults);
-    let server = Server::new(config, [7; 32]);
+    let server = Core::new(config, [7; 32]);
     let now = Instant::now();
     let mut publisher = server.publish("live/cam").unwrap();
     publisher.push(now, Message::video(0, key_frame(FRAME))).unwrap();
@@ -416,7 +416,7 @@ type Family<'a> = &'a dyn Fn(usize) -> Vec<u8>;
 
 /// Allocations and bytes allocated by all that a connection did.
 fn work(bytes: &[u8]) -> (f64, f64) {
-    let server = Server::new(Config::default(), [7; 32]);
+    let server = Core::new(Config::default(), [7; 32]);
     let now = Instant::now();
     let mut peer = Peer::new(&server, now);
     let idle = Region::new(ALLOCATOR);

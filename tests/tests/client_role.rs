@@ -117,11 +117,11 @@ fn a_draining_server_asks_its_clients_to_connect_anew() {
 
 #[test]
 fn a_redirect_leads_to_the_other_server() {
-    let site = VhostConfig {
+    let vhost = VhostConfig {
         asks: Asks { connect: true, play: true, publish: true, ..Asks::default() },
         ..VhostConfig::default()
     };
-    let mut net = RoleSim::with_config(9, Config::from(site));
+    let mut net = RoleSim::with_config(9, Config::from(vhost));
     net.outside(|ask| match &ask.subject {
         Subject::Play(_) => Verdict::Redirect("rtmp://edge.example:1936/live/cam".into()),
         Subject::Publish(_) => Verdict::Deny("not today".into()),
@@ -144,8 +144,8 @@ fn a_redirect_leads_to_the_other_server() {
 
 #[test]
 fn a_publisher_that_is_taken_over_is_told_and_players_go_on() {
-    let site = VhostConfig { conflict: Conflict::TakeOver, ..VhostConfig::default() };
-    let mut net = RoleSim::with_config(10, Config::from(site));
+    let vhost = VhostConfig { conflict: Conflict::TakeOver, ..VhostConfig::default() };
+    let mut net = RoleSim::with_config(10, Config::from(vhost));
     let url = "rtmp://sim.example/live/cam?token=secret";
     let first = net.publish(url, Encoder::default());
     let player = net.play(URL);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::message::MessageType;
 use anabranch_tests::clients::{Example, Runtime, Server};
-use anabranch_tests::conformance::{Client, Site};
+use anabranch_tests::conformance::{Client, Target};
 
 /// Publishers, each with a player.
 const PUBLISHERS: usize = 12;
@@ -27,11 +27,11 @@ fn frame(number: u32) -> Vec<u8> {
 
 /// Starts a server, and stops it in the midst of what it does.
 fn pause(mut server: Server, pause: Duration) {
-    let site = Site::at(server.address(), "paused");
-    let names: Vec<String> = (0..PUBLISHERS).map(|number| site.named(&number.to_string())).collect();
-    let mut publishers: Vec<Client> = names.iter().map(|name| Client::publisher(&site, name)).collect();
-    let mut players: Vec<Client> = names.iter().map(|name| Client::player(&site, name)).collect();
-    let stranger = Client::open(&site);
+    let target = Target::at(server.address(), "paused");
+    let names: Vec<String> = (0..PUBLISHERS).map(|number| target.named(&number.to_string())).collect();
+    let mut publishers: Vec<Client> = names.iter().map(|name| Client::publisher(&target, name)).collect();
+    let mut players: Vec<Client> = names.iter().map(|name| Client::player(&target, name)).collect();
+    let stranger = Client::open(&target);
     let mut number = 0;
     let mut send = |publishers: &mut [Client], time: Duration| {
         let end = Instant::now() + time;

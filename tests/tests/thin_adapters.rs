@@ -36,7 +36,8 @@ const WORDS: [&str; 28] = [
     "chunk",
 ];
 /// `bytes::Buf` calls the pieces of a queue so, and mio what it tells an event's socket by.
-const ALLOWED: [&str; 6] = ["chunks_vectored", "poll, token", "bell: token", "= token(", ".token()", ", token(slot)"];
+const ALLOWED: [&str; 6] =
+    ["chunks_vectored", "poll, token", "thread_waker: token", "= token(", ".token()", ", token(slot)"];
 /// Lines that the loop of one connection may have: socket, timers and wake-ups, comments included.
 const CONNECTION_LINES: usize = 400;
 

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anabranch_core::client::Destination;
-use anabranch_core::handshake::ClientKind;
+use anabranch_core::handshake::ClientHandshakeKind;
 
 use crate::cast::Cast;
 use crate::crowd::{Count, Crowd, Measuring, Numbers, Tally};
@@ -51,7 +51,7 @@ pub struct LoadOptions {
     /// Seed of all that is random.
     pub seed: u64,
     /// Form of the handshake.
-    pub handshake: ClientKind,
+    pub handshake: ClientHandshakeKind,
     /// The server's process on this machine.
     pub server_pid: Option<u32>,
 }
@@ -75,7 +75,7 @@ impl LoadOptions {
             patience: Duration::from_secs(30),
             threads: 1,
             seed: 1,
-            handshake: ClientKind::Simple,
+            handshake: ClientHandshakeKind::Simple,
             server_pid: None,
         }
     }

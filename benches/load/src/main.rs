@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anabranch_core::client::Destination;
-use anabranch_core::handshake::ClientKind;
+use anabranch_core::handshake::ClientHandshakeKind;
 use anabranch_load::limit::Limit;
 use anabranch_load::media::MediaOptions;
 use anabranch_load::{Layout, LoadOptions, Progress, load};
@@ -188,8 +188,8 @@ impl LoadArguments {
             threads: self.threads,
             seed: self.seed,
             handshake: match self.handshake {
-                Handshake::Simple => ClientKind::Simple,
-                Handshake::Digest => ClientKind::Digest,
+                Handshake::Simple => ClientHandshakeKind::Simple,
+                Handshake::Digest => ClientHandshakeKind::Digest,
             },
             server_pid: self.server_pid,
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anabranch_core::client::Destination;
 use anabranch_core::conn::VhostConfig;
-use anabranch_core::handshake::ClientKind;
+use anabranch_core::handshake::ClientHandshakeKind;
 use anabranch_core::source::MergeWindow;
 use anabranch_host::Serve;
 use anabranch_load::media::MediaOptions;
@@ -57,7 +57,7 @@ fn run_with<S: Serve + Send + 'static>(config: VhostConfig, change: impl FnOnce(
 fn twenty_players_of_two_publishers_see_no_gap_and_no_error<S: Serve + Send + 'static>() {
     let report = run::<S>(|options| {
         options.threads = 2;
-        options.handshake = ClientKind::Digest;
+        options.handshake = ClientHandshakeKind::Digest;
         options.server_pid = Some(std::process::id());
     });
     assert_eq!((report.error_count(), report.gaps), (0, 0), "{report}");

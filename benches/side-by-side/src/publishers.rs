@@ -108,12 +108,12 @@ impl Session for Anabranch {
         session.handle_input(self.now, bytes).expect("anabranch reads on");
         loop {
             match session.poll_output() {
-                session::Output::Event(session::Event::Connect(request)) => session.accept(request),
-                session::Output::Event(session::Event::Publish(request)) => session.accept(request),
-                session::Output::Event(session::Event::Media(message)) => tally.count(&message.payload),
-                session::Output::Event(_) => {}
-                session::Output::Wait(_) => break,
-                session::Output::Closed(close) => panic!("anabranch closed: {close:?}"),
+                session::SessionOutput::Event(session::Event::Connect(request)) => session.accept(request),
+                session::SessionOutput::Event(session::Event::Publish(request)) => session.accept(request),
+                session::SessionOutput::Event(session::Event::Media(message)) => tally.count(&message.payload),
+                session::SessionOutput::Event(_) => {}
+                session::SessionOutput::Wait(_) => break,
+                session::SessionOutput::Closed(close) => panic!("anabranch closed: {close:?}"),
             }
         }
         let answers = session.outbound();

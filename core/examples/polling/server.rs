@@ -40,7 +40,7 @@ const LISTENERS: usize = usize::MAX / 2 + 1;
 
 /// A server: [`bind`](Self::bind) it, then [`run`](Self::run) it.
 pub struct Server {
-    core: conn::Server,
+    core: conn::Core,
     poller: Arc<Poller>,
     stopped: Arc<AtomicBool>,
     listeners: Vec<Watched<TcpListener>>,
@@ -100,7 +100,7 @@ impl Server {
             listeners.push(Watched::new(listener, key, &poller)?);
         }
         Ok(Server {
-            core: conn::Server::new(config, random_seed()),
+            core: conn::Core::new(config, random_seed()),
             poller,
             stopped: Arc::default(),
             listeners,

@@ -1,6 +1,6 @@
 //! Connections recorded, to be run again: what a user sends in with a report.
 //!
-//! [`Server::connect_captured`](crate::conn::Server::connect_captured) makes a connection whose [`Tap`] gets all that it
+//! [`Server::connect_captured`](crate::conn::Core::connect_captured) makes a connection whose [`Tap`] gets all that it
 //! depends on: bytes and calls with their times, how it went where other connections had a say (a name that was taken,
 //! a limit, a verdict), the frames it was given as a player; and a hash of what it said. [`Capture::parse`] reads it
 //! back, [`replay`] runs it through the core again and finds the first difference, and a [`Timeline`] makes it readable.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::record::{Called, Closing, Decision, DecisionKind, Output, Pull, Record, Returned, Written};
 use super::watch::{offset, returned};
 use super::{Capture, End};
-use crate::conn::{self, Config, Conn, Server, Verdict};
+use crate::conn::{self, Config, Conn, Core, Verdict};
 use crate::session::{Outbound, Phase};
 
 /// Something that happens in a replay.
@@ -84,7 +84,7 @@ impl fmt::Display for Difference {
 /// What depended on others goes as it went then: names that were taken, limits, verdicts, frames of streams that were
 /// played.
 pub fn replay(capture: &Capture, config: &Config, start: Instant, show: &mut dyn FnMut(&Moment<'_>)) -> Outcome {
-    let server = Server::new(config.clone(), [0; 32]);
+    let server = Core::new(config.clone(), [0; 32]);
     let conn = server.connect_again(start, capture.opening());
     let outcome = Outcome { difference: None, calls: 0, queued: 0 };
     let mut run = Run { start, conn, lent: None, outcome, show };

@@ -36,7 +36,7 @@ pub struct Timeline {
 #[derive(Debug)]
 struct Input {
     preface: Option<Preface>,
-    handshake: Option<handshake::Server>,
+    handshake: Option<handshake::ServerHandshake>,
     reader: Reader,
 }
 
@@ -84,7 +84,7 @@ impl Timeline {
             all,
             input: Input {
                 preface: trusted.then(Preface::default),
-                handshake: Some(handshake::Server::new(opening.seed, 0)),
+                handshake: Some(handshake::ServerHandshake::new(opening.seed, 0)),
                 reader: Reader::new(),
             },
             output: Output { handshake: SERVER_HANDSHAKE, reader: Reader::new() },

@@ -4,7 +4,7 @@ use super::Destination;
 use crate::amf::{self, Object, Value};
 use crate::chunk::{ChunkLimits, Leniency};
 use crate::command::{Capabilities, Command};
-use crate::handshake::ClientKind;
+use crate::handshake::ClientHandshakeKind;
 
 /// What a client says of itself, how it talks, and what it lets a server do. One value serves any number of connections
 /// to the same application.
@@ -25,7 +25,7 @@ pub struct ClientConfig {
     /// What of Enhanced RTMP is announced; `None` for nothing. Default: what a relay can do, that is all.
     pub enhanced: Option<EnhancedRtmp>,
     /// Form of the handshake. Default simple: only Flash Media Server refuses it.
-    pub handshake: ClientKind,
+    pub handshake: ClientHandshakeKind,
     /// Chunk size of what we send, in bytes; best that of the frames to be sent, see
     /// [`send_frame`](super::Client::send_frame). Default 60000.
     pub chunk_size: u32,
@@ -51,7 +51,7 @@ impl Default for ClientConfig {
             flash_ver: "FMLE/3.0 (compatible; Anabranch)".into(),
             arguments: Vec::new(),
             enhanced: Some(EnhancedRtmp::default()),
-            handshake: ClientKind::Simple,
+            handshake: ClientHandshakeKind::Simple,
             chunk_size: 60_000,
             window: 2_500_000,
             leniency: Leniency::Lenient,

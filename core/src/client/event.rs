@@ -12,7 +12,7 @@ use crate::url::TcUrl;
 /// What [`poll_output`](super::Client::poll_output) returns: events until there are none, then `Wait`, or `Closed` at the
 /// very end.
 #[derive(Debug)]
-pub enum Output {
+pub enum ClientOutput {
     /// The server did something.
     Event(Event),
     /// Nothing more to say until one of these happens.

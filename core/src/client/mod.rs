@@ -12,9 +12,9 @@
 //! use std::sync::Arc;
 //! use std::time::Instant;
 //!
-//! use anabranch_core::client::{Client, ClientConfig, Destination, Event, Output, PlayOptions};
+//! use anabranch_core::client::{Client, ClientConfig, Destination, Event, ClientOutput, PlayOptions};
 //! use anabranch_core::command::PublishType;
-//! use anabranch_core::conn::{self, Config, Conn, Server};
+//! use anabranch_core::conn::{self, Config, Conn, Core};
 //! use anabranch_core::message::{Message, MessageType, Payload};
 //! use anabranch_core::session::Outbound;
 //! use bytes::{Buf, Bytes};
@@ -28,7 +28,7 @@
 //! fn exchange(now: Instant, client: &mut Client, conn: &mut Conn) -> Vec<Event> {
 //!     let mut events = Vec::new();
 //!     loop {
-//!         while let Output::Event(event) = client.poll_output() {
+//!         while let ClientOutput::Event(event) = client.poll_output() {
 //!             events.push(event);
 //!         }
 //!         while let conn::Output::Action(_) = conn.poll(now) {}
@@ -43,7 +43,7 @@
 //! }
 //!
 //! let now = Instant::now();
-//! let server = Server::new(Config::default(), [7; 32]);
+//! let server = Core::new(Config::default(), [7; 32]);
 //! let destination = Destination::parse("rtmp://example.org/live/cam")?;
 //! let config = Arc::new(ClientConfig::to(&destination));
 //!
@@ -85,8 +85,8 @@ use std::time::Instant;
 pub use config::{ClientConfig, ClientLimits, ClientTimeouts, EnhancedRtmp};
 pub use destination::{Destination, DestinationError};
 pub use event::{
-    Answer, CallId, Close, CloseReason, Connected, EndReason, Event, NotAsked, NotSent, Output, Redirect, Rejection,
-    Status, StreamHandle, TimeoutKind,
+    Answer, CallId, ClientOutput, Close, CloseReason, Connected, EndReason, Event, NotAsked, NotSent, Redirect,
+    Rejection, Status, StreamHandle, TimeoutKind,
 };
 pub use streams::PlayOptions;
 
@@ -143,7 +143,7 @@ pub struct Client {
 
 #[derive(Debug)]
 enum Stage {
-    Handshake(Box<handshake::Client>),
+    Handshake(Box<handshake::ClientHandshake>),
     /// `connect` waits for its answer.
     Connect,
     Connected,
@@ -187,7 +187,7 @@ impl Client {
     /// A client for a connection just opened, with C0 and C1 to send. `seed` fills the handshake's random bytes: any 32
     /// bytes, different for each connection.
     pub fn new(config: Arc<ClientConfig>, seed: [u8; 32], now: Instant) -> Self {
-        let mut handshake = handshake::Client::new(seed, 0, config.handshake);
+        let mut handshake = handshake::ClientHandshake::new(seed, 0, config.handshake);
         let (mut hello, mut outbound) = (Vec::with_capacity(1 + handshake::PACKET_LENGTH), Outbound::default());
         handshake.start(&mut hello);
         outbound.push(hello.into());
@@ -285,11 +285,11 @@ impl Client {
     }
 
     /// What the server did, one event a call; then what to wait for.
-    pub fn poll_output(&mut self) -> Output {
+    pub fn poll_output(&mut self) -> ClientOutput {
         loop {
             if let Some((bytes, event)) = self.events.pop_front() {
                 self.event_bytes -= bytes;
-                return Output::Event(event);
+                return ClientOutput::Event(event);
             }
             if self.inbox.is_empty() || self.is_blocked() || self.is_closing() {
                 break;
@@ -318,11 +318,11 @@ impl Client {
         if let Stage::Closing(close) = &self.stage
             && self.outbound.is_empty()
         {
-            return Output::Closed(Close::clone(close));
+            return ClientOutput::Closed(Close::clone(close));
         }
         self.deaf |= self.is_blocked();
         let answers = self.pending.iter().map(|pending| pending.patience.next_look()).min();
-        Output::Wait(Wait {
+        ClientOutput::Wait(Wait {
             deadline: self.timers.next().into_iter().chain(answers).min(),
             // While closing: read and thrown away, for what lies unread when a socket closes turns it into a reset.
             read: !self.is_blocked(),

@@ -40,7 +40,7 @@ impl Link {
     }
 
     fn shake_hands(&mut self) {
-        let (mut host, mut answer) = (handshake::Server::new([6; 32], 0), Vec::new());
+        let (mut host, mut answer) = (handshake::ServerHandshake::new([6; 32], 0), Vec::new());
         let _ = host.read(&take(&mut self.client), &mut answer).expect("a legal handshake");
         self.say(&answer);
         let sent = take(&mut self.client);
@@ -111,7 +111,7 @@ impl Link {
             return self.events.remove(0);
         }
         match self.client.poll_output() {
-            Output::Event(event) => event,
+            ClientOutput::Event(event) => event,
             other => panic!("no event but {other:?}"),
         }
     }
@@ -119,7 +119,7 @@ impl Link {
     fn no_event(&mut self) -> Wait {
         assert!(self.events.is_empty(), "{:?}", self.events);
         match self.client.poll_output() {
-            Output::Wait(wait) => wait,
+            ClientOutput::Wait(wait) => wait,
             other => panic!("nothing to wait for but {other:?}"),
         }
     }
@@ -127,7 +127,7 @@ impl Link {
     fn closed(&mut self) -> Close {
         take(&mut self.client);
         match self.client.poll_output() {
-            Output::Closed(close) => close,
+            ClientOutput::Closed(close) => close,
             other => panic!("not closed but {other:?}"),
         }
     }
@@ -138,12 +138,12 @@ impl Link {
         loop {
             take(&mut self.client);
             let deadline = match self.client.poll_output() {
-                Output::Event(event) => {
+                ClientOutput::Event(event) => {
                     self.events.push(event);
                     continue;
                 }
-                Output::Wait(Wait { deadline: Some(deadline), .. }) if deadline <= end => deadline,
-                Output::Wait(_) | Output::Closed(_) => break,
+                ClientOutput::Wait(Wait { deadline: Some(deadline), .. }) if deadline <= end => deadline,
+                ClientOutput::Wait(_) | ClientOutput::Closed(_) => break,
             };
             assert!(deadline > self.now, "a deadline that passed must not come back");
             self.now = deadline;
@@ -464,7 +464,7 @@ fn acknowledgements_come_every_window() {
     let mut acknowledged = 0;
     for _ in 0..20 {
         link.say(&peer::message(MessageType::AUDIO, 0, 1, &[0xaf; 1000]));
-        while let Output::Event(_) = link.client.poll_output() {}
+        while let ClientOutput::Event(_) = link.client.poll_output() {}
         acknowledged += link.heard().iter().filter(|line| line.starts_with("Acknowledgement(")).count();
     }
     assert_eq!(acknowledged, 20 * 1019 / 5000);
@@ -573,7 +573,7 @@ fn nothing_is_parsed_while_enough_waits() {
     let mut link = Link::connected_with(config);
     let call = peer::message(MessageType::COMMAND_AMF0, 0, 0, &Command::new("x", 0.0, Value::Null).encode());
     link.say(&call.repeat(9));
-    assert!(matches!(link.client.poll_output(), Output::Event(Event::Call(_))));
+    assert!(matches!(link.client.poll_output(), ClientOutput::Event(Event::Call(_))));
     assert_eq!(link.client.events.len(), 7);
     for _ in 0..8 {
         assert!(matches!(link.event(), Event::Call(_)));
@@ -667,11 +667,11 @@ fn a_server_that_takes_nothing_is_given_up() {
     link.client.send_frame(stream, &frame(1, 60_000)).expect("sent");
     let mut waited = Duration::ZERO;
     let start = link.now;
-    while let Output::Wait(Wait { deadline: Some(deadline), .. }) = link.client.poll_output() {
+    while let ClientOutput::Wait(Wait { deadline: Some(deadline), .. }) = link.client.poll_output() {
         waited = deadline - start;
         link.client.handle_timeout(deadline);
     }
-    let Output::Closed(close) = link.client.poll_output() else { panic!("closed") };
+    let ClientOutput::Closed(close) = link.client.poll_output() else { panic!("closed") };
     assert_eq!(close.reason, CloseReason::Timeout(TimeoutKind::Write));
     assert_eq!(waited, Duration::from_secs(33), "and three seconds to let go");
     assert_eq!(link.client.given_up(), 5012);

@@ -12,7 +12,7 @@ const CHECK_CHUNK_STREAM: u8 = CHUNK_STREAM as u8;
 impl Conn {
     /// A `connect` to a host that is there for the bandwidth check.
     pub(super) fn begin_check(&mut self, now: Instant, request: ConnectRequest) {
-        let Some(config) = self.site.config.bandwidth_check.clone() else {
+        let Some(config) = self.vhost.config.bandwidth_check.clone() else {
             return;
         };
         let tc_url = request.info().tc_url.clone().unwrap_or_default();
@@ -20,11 +20,11 @@ impl Conn {
             let rejection = Rejection::connect_rejected("The bandwidth check needs its key.");
             return self.session.reject(request, &rejection);
         }
-        if let Err(too_soon) = self.site.admit_check(now) {
+        if let Err(too_soon) = self.vhost.admit_check(now) {
             self.session.send_measuring(CHECK_CHUNK_STREAM, &too_soon.notice());
             return self.session.reject(request, &Rejection::connect_rejected(too_soon.to_string()));
         }
-        let place = self.site.enter().map_err(|refusal| Rejection::connect_rejected(refusal.to_string()));
+        let place = self.vhost.enter().map_err(|refusal| Rejection::connect_rejected(refusal.to_string()));
         match self.ruled_besides(now, Step::Connect, place) {
             Ok(place) => {
                 if let Some(client) = &mut self.client {
@@ -34,7 +34,7 @@ impl Conn {
             Err(rejection) => return self.session.reject(request, &rejection),
         }
         let swf_url = request.info().swf_url.clone();
-        self.session.set_config(self.site.session.clone());
+        self.session.set_config(self.vhost.session.clone());
         self.session.accept(request);
         self.session.measure();
         self.check = Some(Box::new(BandwidthCheck::new(&config, now).with_swf_url(swf_url.as_deref())));

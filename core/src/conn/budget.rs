@@ -9,7 +9,7 @@ use super::grant::Pending;
 use super::player::Playing;
 use super::pool::FREE;
 use super::publisher::Publishing;
-use super::server::UNFINISHED;
+use super::shared::UNFINISHED;
 use super::{Action, Client, Config, Conn, VhostConfig};
 use crate::amf::Value;
 use crate::chunk::{ChunkLimits, MAX_HEADER, STREAM_STATE};
@@ -198,7 +198,7 @@ impl Budget {
     fn before_connect(&mut self, config: &Config) {
         let scope = Scope::BeforeConnect;
         let limits = &config.defaults.session.limits;
-        let handshake = size_of::<handshake::Server>();
+        let handshake = size_of::<handshake::ServerHandshake>();
         // It is kept in a buffer that doubles.
         let preface = if config.trusted_proxies.is_empty() { 0 } else { 2 * MAX_PREFACE };
         self.add(scope, "state", "fixed", size_of::<Conn>() + 4 * size_of::<Bytes>());

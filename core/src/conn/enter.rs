@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::grant::Request;
-use super::site::{Place, Site};
+use super::vhost::{Place, VirtualHost};
 use super::{Closed, Conn, Subject};
 use crate::capture::Step;
 use crate::policy::Refusal;
@@ -53,33 +53,33 @@ pub(super) struct Entered {
 /// connection of both from then on. While it has streams there, the session keeps to that host's settings.
 impl Conn {
     /// Whether it has passed what this host asks at `connect`.
-    pub(super) fn is_in(&self, site: &Site) -> bool {
-        self.site.name == site.name || self.entered.iter().any(|entered| entered.vhost == site.name)
+    pub(super) fn is_in(&self, vhost: &VirtualHost) -> bool {
+        self.vhost.name == vhost.name || self.entered.iter().any(|entered| entered.vhost == vhost.name)
     }
 
     /// The virtual hosts of which it counts as a connection: that of `connect`, once that is granted, and those that it came
     /// to for their streams.
     pub fn vhosts(&self) -> impl Iterator<Item = &str> {
-        let own = self.client.as_ref().and_then(|client| client.place.as_ref()).map(|_| &*self.site.name);
+        let own = self.client.as_ref().and_then(|client| client.place.as_ref()).map(|_| &*self.vhost.name);
         own.into_iter().chain(self.entered.iter().map(|entered| &*entered.vhost))
     }
 
-    pub(super) fn enter(&mut self, now: Instant, site: Arc<Site>, wanted: Wanted) {
-        let allowed = self.may_enter(&site).map_err(|refusal| wanted.refusal(refusal.to_string()));
+    pub(super) fn enter(&mut self, now: Instant, vhost: Arc<VirtualHost>, wanted: Wanted) {
+        let allowed = self.may_enter(&vhost).map_err(|refusal| wanted.refusal(refusal.to_string()));
         match self.ruled_besides(now, Step::MayEnter, allowed) {
-            Ok(()) => self.grant_or_ask(now, Request::Enter { wanted, site }),
+            Ok(()) => self.grant_or_ask(now, Request::Enter { wanted, vhost }),
             Err(rejection) => wanted.reject(&mut self.session, &rejection),
         }
     }
 
-    fn may_enter(&self, site: &Site) -> Result<(), Refusal> {
+    fn may_enter(&self, vhost: &VirtualHost) -> Result<(), Refusal> {
         if self.server.is_draining() {
             return Err(Refusal::Draining);
         }
-        if site.config.bandwidth_check.is_some() {
+        if vhost.config.bandwidth_check.is_some() {
             return Err(Refusal::VhostMeasures);
         }
-        site.check_connections()
+        vhost.check_connections()
     }
 
     /// It leaves the hosts it had entered, the last first.
@@ -92,25 +92,25 @@ impl Conn {
 
     /// A stream of this host is granted: the session goes by the settings of the hosts of all its streams, in each of them
     /// by the strictest. Nothing changes for streams of the hosts that it goes by already.
-    pub(super) fn go_by(&mut self, site: &Arc<Site>) {
-        let streams = self.publishing.iter().map(|publishing| publishing.site());
-        let mut sites: Vec<&Arc<Site>> = vec![site];
-        for other in streams.chain(self.playing.iter().map(|playing| playing.site())) {
-            if sites.iter().all(|known| known.name != other.name) {
-                sites.push(other);
+    pub(super) fn go_by(&mut self, vhost: &Arc<VirtualHost>) {
+        let streams = self.publishing.iter().map(|publishing| publishing.vhost());
+        let mut vhosts: Vec<&Arc<VirtualHost>> = vec![vhost];
+        for other in streams.chain(self.playing.iter().map(|playing| playing.vhost())) {
+            if vhosts.iter().all(|known| known.name != other.name) {
+                vhosts.push(other);
             }
         }
-        let mut names: Vec<&str> = sites.iter().map(|site| &*site.name).collect();
+        let mut names: Vec<&str> = vhosts.iter().map(|vhost| &*vhost.name).collect();
         names.sort_unstable();
-        let before = if self.goes_by.is_empty() { &[self.site.name.clone()][..] } else { &self.goes_by };
+        let before = if self.goes_by.is_empty() { &[self.vhost.name.clone()][..] } else { &self.goes_by };
         if before == names {
             return;
         }
-        let config = match &sites[..] {
-            [site] => site.session.clone(),
+        let config = match &vhosts[..] {
+            [vhost] => vhost.session.clone(),
             all => {
-                let strictest = |config: SessionConfig, site: &&Arc<Site>| config.strictest(&site.session);
-                Arc::new(all[1..].iter().fold(SessionConfig::clone(&site.session), strictest))
+                let strictest = |config: SessionConfig, vhost: &&Arc<VirtualHost>| config.strictest(&vhost.session);
+                Arc::new(all[1..].iter().fold(SessionConfig::clone(&vhost.session), strictest))
             }
         };
         self.goes_by = names.into_iter().map(str::to_owned).collect();

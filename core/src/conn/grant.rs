@@ -5,7 +5,7 @@ use super::ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject, 
 use super::enter::{Entered, Wanted};
 use super::player::Playing;
 use super::publisher::Publishing;
-use super::site::{Question, Site};
+use super::vhost::{Question, VirtualHost};
 use super::{Action, Attachment, Conn, Role};
 use crate::capture::{Call, Step};
 use crate::command::Capabilities;
@@ -38,18 +38,18 @@ pub(super) enum Request {
     /// To be let in to another virtual host than that of `connect`, for something that is wanted there.
     Enter {
         wanted: Wanted,
-        site: Arc<Site>,
+        vhost: Arc<VirtualHost>,
     },
     Publish {
         request: PublishRequest,
-        site: Arc<Site>,
+        vhost: Arc<VirtualHost>,
         /// Who shows the same takes a name over.
         credentials: Box<str>,
         facts: StreamFacts,
     },
     Play {
         request: PlayRequest,
-        site: Arc<Site>,
+        vhost: Arc<VirtualHost>,
         facts: StreamFacts,
     },
 }
@@ -82,23 +82,23 @@ impl Request {
         }
     }
 
-    fn site<'a>(&'a self, connected: &'a Arc<Site>) -> &'a Arc<Site> {
+    fn vhost<'a>(&'a self, connected: &'a Arc<VirtualHost>) -> &'a Arc<VirtualHost> {
         match self {
             Request::Connect(_) => connected,
-            Request::Enter { site, .. } | Request::Publish { site, .. } | Request::Play { site, .. } => site,
+            Request::Enter { vhost, .. } | Request::Publish { vhost, .. } | Request::Play { vhost, .. } => vhost,
         }
     }
 
     /// The virtual host of which the client is a guest for this, if that is not the one of `connect`.
     fn entering(&self) -> Option<&str> {
         match self {
-            Request::Enter { site, .. } => Some(&site.name),
+            Request::Enter { vhost, .. } => Some(&vhost.name),
             _ => None,
         }
     }
 
-    fn is_asked(&self, site: &Site) -> bool {
-        let asks = &site.config.asks;
+    fn is_asked(&self, vhost: &VirtualHost) -> bool {
+        let asks = &vhost.config.asks;
         match self {
             Request::Connect(_) | Request::Enter { .. } => asks.connect,
             Request::Publish { .. } => asks.publish,
@@ -143,8 +143,8 @@ impl Conn {
         if self.session.is_closing() {
             return self.withdraw(&pending);
         }
-        let site = pending.request.site(&self.site);
-        if site.config.asks.allow_on_timeout {
+        let vhost = pending.request.vhost(&self.vhost);
+        if vhost.config.asks.allow_on_timeout {
             self.decide(now, *pending, Verdict::Allow);
             return;
         }
@@ -180,7 +180,7 @@ impl Conn {
 
     /// Grants a request, or asks the outside whether to.
     pub(super) fn grant_or_ask(&mut self, now: Instant, request: Request) {
-        let traverses = request.site(&self.site).config.asks.traverse;
+        let traverses = request.vhost(&self.vhost).config.asks.traverse;
         match request.subject() {
             Subject::Publish(facts) | Subject::Play(facts) if traverses => {
                 self.ask(now, request, Subject::Traverse(facts), None);
@@ -191,7 +191,7 @@ impl Conn {
 
     /// The same when the server upstream, if there is one, has said yes.
     fn grant_or_ask_here(&mut self, now: Instant, request: Request, question: Option<Question>) {
-        if request.is_asked(request.site(&self.site)) {
+        if request.is_asked(request.vhost(&self.vhost)) {
             let subject = request.subject();
             self.ask(now, request, subject, question);
         } else {
@@ -201,12 +201,12 @@ impl Conn {
 
     /// Asks, if there is a place among the questions; or goes on with the place of the question before.
     fn ask(&mut self, now: Instant, request: Request, subject: Subject, question: Option<Question>) {
-        let site = request.site(&self.site);
+        let vhost = request.vhost(&self.vhost);
         let address = self.peer().map(|peer| peer.ip());
-        let timeout = site.config.asks.timeout;
+        let timeout = vhost.config.asks.timeout;
         let question = match question {
             Some(question) => Ok(question),
-            None => site.question(address).map_err(|refusal| request.refusal(refusal.to_string())),
+            None => vhost.question(address).map_err(|refusal| request.refusal(refusal.to_string())),
         };
         let question = match self.ruled_besides(now, Step::Question, question) {
             Ok(question) => question,
@@ -258,47 +258,47 @@ impl Conn {
     fn grant(&mut self, now: Instant, request: Request, asked: bool) {
         match request {
             Request::Connect(request) => self.grant_connect(now, request, asked),
-            Request::Enter { wanted, site } => {
-                let place = site.enter().map_err(|refusal| wanted.refusal(refusal.to_string()));
+            Request::Enter { wanted, vhost } => {
+                let place = vhost.enter().map_err(|refusal| wanted.refusal(refusal.to_string()));
                 match self.ruled_besides(now, Step::Enter, place) {
                     Ok(place) => {
-                        self.entered.push(Entered { vhost: site.name.clone(), asked, _place: place });
+                        self.entered.push(Entered { vhost: vhost.name.clone(), asked, _place: place });
                         self.want(now, wanted);
                     }
-                    Err(rejection) => self.refuse(Request::Enter { wanted, site }, asked, &rejection),
+                    Err(rejection) => self.refuse(Request::Enter { wanted, vhost }, asked, &rejection),
                 }
             }
-            Request::Publish { request, site, credentials, facts } => {
-                let (config, key) = (&site.config, &facts.key);
+            Request::Publish { request, vhost, credentials, facts } => {
+                let (config, key) = (&vhost.config, &facts.key);
                 let granted = if self.server.is_draining() {
                     Err(Rejection::publish_denied(Refusal::Draining.to_string()))
                 } else {
-                    let admitted = site.hub.admit_publisher(key, &credentials, config.conflict, &config.limits);
+                    let admitted = vhost.hub.admit_publisher(key, &credentials, config.conflict, &config.limits);
                     admitted.map_err(|error| not_admitted(&error, key))
                 };
                 match self.ruled(now, granted) {
-                    Ok(publisher) => self.begin_publishing(now, request, publisher, site, asked.then_some(facts)),
+                    Ok(publisher) => self.begin_publishing(now, request, publisher, vhost, asked.then_some(facts)),
                     Err(rejection) => {
-                        self.refuse(Request::Publish { request, site, credentials, facts }, asked, &rejection);
+                        self.refuse(Request::Publish { request, vhost, credentials, facts }, asked, &rejection);
                     }
                 }
             }
-            Request::Play { request, site, facts } => {
+            Request::Play { request, vhost, facts } => {
                 let admitted = match self.server.is_draining() {
                     true => Err(Refusal::Draining),
-                    false => site.hub.admit_player(&facts.key, &site.config.limits),
+                    false => vhost.hub.admit_player(&facts.key, &vhost.config.limits),
                 };
                 let granted = admitted.map_err(|refusal| Rejection::play_denied(refusal.to_string()));
                 match self.ruled_besides(now, Step::Play, granted) {
-                    Ok(player) => self.begin_playing(&site, request, player, asked.then_some(facts)),
-                    Err(rejection) => self.refuse(Request::Play { request, site, facts }, asked, &rejection),
+                    Ok(player) => self.begin_playing(&vhost, request, player, asked.then_some(facts)),
+                    Err(rejection) => self.refuse(Request::Play { request, vhost, facts }, asked, &rejection),
                 }
             }
         }
     }
 
     fn grant_connect(&mut self, now: Instant, request: ConnectRequest, asked: bool) {
-        let place = self.site.enter().map_err(|refusal| Rejection::connect_rejected(refusal.to_string()));
+        let place = self.vhost.enter().map_err(|refusal| Rejection::connect_rejected(refusal.to_string()));
         let place = match self.ruled_besides(now, Step::Connect, place) {
             Ok(place) => place,
             Err(rejection) => return self.refuse(Request::Connect(request), asked, &rejection),
@@ -307,7 +307,7 @@ impl Conn {
             client.asked = asked;
             client.place = Some(place);
         }
-        self.session.set_config(self.site.session.clone());
+        self.session.set_config(self.vhost.session.clone());
         self.session.accept(request);
     }
 
@@ -316,16 +316,16 @@ impl Conn {
         now: Instant,
         request: PublishRequest,
         publisher: Publisher,
-        site: Arc<Site>,
+        vhost: Arc<VirtualHost>,
         asked: Option<StreamFacts>,
     ) {
         let (stream, key) = (publisher.stream_id(), publisher.key().clone());
         self.attach(Role::Publisher, stream, key, Some(request.client()));
-        self.go_by(&site);
+        self.go_by(&vhost);
         let stream_id = request.stream_id();
         // One is what nearly every connection has.
         self.publishing.reserve_exact(1);
-        let publishing = Publishing::new(now, stream_id, publisher, site, asked);
+        let publishing = Publishing::new(now, stream_id, publisher, vhost, asked);
         // Who was told that the stream is over is told that it goes on.
         if publishing.is_played(self.watch.is_some()) {
             self.actions.push_back(Action::Wake(publishing.stream()));
@@ -335,16 +335,22 @@ impl Conn {
         self.session.accept(request);
     }
 
-    fn begin_playing(&mut self, site: &Arc<Site>, request: PlayRequest, player: Player, asked: Option<StreamFacts>) {
+    fn begin_playing(
+        &mut self,
+        vhost: &Arc<VirtualHost>,
+        request: PlayRequest,
+        player: Player,
+        asked: Option<StreamFacts>,
+    ) {
         let (stream, key) = (player.stream_id(), player.key().clone());
         self.attach(Role::Player, stream, key, None);
         if !self.plays(stream) {
             self.actions.push_back(Action::Subscribe(stream));
         }
-        self.go_by(site);
+        self.go_by(vhost);
         let capabilities = self.session.capabilities();
         let understands = capabilities.is_some_and(|capabilities| capabilities.has(Capabilities::MULTITRACK));
-        let mut playing = Playing::new(&request, player, understands, site.clone(), asked);
+        let mut playing = Playing::new(&request, player, understands, vhost.clone(), asked);
         if self.drained.is_some() {
             playing.finish();
         }
@@ -364,15 +370,15 @@ impl Conn {
         &self,
         now: Instant,
         action: policy::Action,
-        site: &Arc<Site>,
+        vhost: &Arc<VirtualHost>,
         key: &StreamKey,
         params: &Params,
     ) -> Result<(), Refusal> {
         if self.server.is_draining() {
             return Err(Refusal::Draining);
         }
-        let config = &site.config;
-        self.check_address(action, site)?;
+        let config = &vhost.config;
+        self.check_address(action, vhost)?;
         let page_url = self.client.as_ref().and_then(|client| client.page_url.as_deref());
         config.refer.check(action, page_url)?;
         if let Some(token) = &config.token {
@@ -384,8 +390,8 @@ impl Conn {
     }
 
     /// Whether the client's address may do this there.
-    pub(super) fn check_address(&self, action: policy::Action, site: &Site) -> Result<(), Refusal> {
-        let security = &site.config.security;
+    pub(super) fn check_address(&self, action: policy::Action, vhost: &VirtualHost) -> Result<(), Refusal> {
+        let security = &vhost.config.security;
         match self.peer() {
             Some(peer) => security.check(action, peer.ip()),
             None if security.rules.is_empty() => Ok(()),
@@ -410,7 +416,7 @@ impl Conn {
         let mut facts = ClientFacts {
             connection: self.id,
             address: self.peer(),
-            vhost: entered.unwrap_or(&self.site.name).to_owned(),
+            vhost: entered.unwrap_or(&self.vhost.name).to_owned(),
             ..ClientFacts::default()
         };
         if let Some(client) = &self.client {

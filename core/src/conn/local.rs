@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use super::Server;
-use super::site::Site;
+use super::Core;
+use super::vhost::VirtualHost;
 use crate::hub::{Busy, Player, Publisher};
 use crate::policy::Refusal;
 use crate::url::{self, StreamKey, UrlError};
@@ -23,7 +23,7 @@ pub enum LocalError {
 
 /// Streams without a connection: a program that embeds a server publishes and plays in it. Such a program is trusted;
 /// rules, limits and questions are for clients.
-impl Server {
+impl Core {
     /// Publishes `path`, written as `app/stream`, in another virtual host with `?vhost=NAME`. What is pushed has the
     /// settings of that host. When the publisher says so, and after its end, poll the connections that are subscribed to
     /// the stream.
@@ -31,8 +31,8 @@ impl Server {
     /// # Errors
     /// The name is none, is being published, or the server takes nobody any more.
     pub fn publish(&self, path: &str) -> Result<Publisher, LocalError> {
-        let (site, key) = self.locate(path)?;
-        Ok(site.hub.publish(&key)?)
+        let (vhost, key) = self.locate(path)?;
+        Ok(vhost.hub.publish(&key)?)
     }
 
     /// Plays `path`, published or not yet. Poll the player when its stream is woken.
@@ -40,18 +40,18 @@ impl Server {
     /// # Errors
     /// The name is none, or the server takes nobody any more.
     pub fn play(&self, path: &str) -> Result<Player, LocalError> {
-        let (site, key) = self.locate(path)?;
-        Ok(site.hub.play(&key))
+        let (vhost, key) = self.locate(path)?;
+        Ok(vhost.hub.play(&key))
     }
 
-    fn locate(&self, path: &str) -> Result<(Arc<Site>, StreamKey), LocalError> {
+    fn locate(&self, path: &str) -> Result<(Arc<VirtualHost>, StreamKey), LocalError> {
         if self.is_draining() {
             return Err(Refusal::Draining.into());
         }
         let target = url::discover(None, Some(""), path)?;
-        let site = self.site(target.vhost())?;
-        let key = target.key_in(&site.name).map_err(UrlError::from)?;
-        Ok((site, key))
+        let vhost = self.vhost(target.vhost())?;
+        let key = target.key_in(&vhost.name).map_err(UrlError::from)?;
+        Ok((vhost, key))
     }
 }
 
@@ -64,8 +64,8 @@ mod tests {
     use crate::hub::Pulled;
     use crate::message::Message;
 
-    fn server() -> Server {
-        Server::new(Config::default(), [7; 32])
+    fn server() -> Core {
+        Core::new(Config::default(), [7; 32])
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What an adapter drives: a connection with the streams it publishes and plays, what it may, and what is to be done
 //! about it. The [crate's first page](crate) has the loop.
 //!
-//! A [`Server`] holds what all connections share; [`Server::connect_from`] makes a [`Conn`] for each. The adapter feeds
+//! A [`Core`] holds what all connections share; [`Core::connect_from`] makes a [`Conn`] for each. The adapter feeds
 //! it bytes and time and asks [`Conn::poll`] what to do: [`Action`]s, then a [`Wait`](crate::session::Wait), at the end
 //! `Closed` with a [`Report`].
 //!
@@ -37,9 +37,9 @@ mod pool;
 mod publisher;
 mod react;
 mod reconfigure;
-mod server;
-mod site;
+mod shared;
 mod steady;
+mod vhost;
 mod watched;
 
 use std::collections::VecDeque;
@@ -53,9 +53,9 @@ pub use ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject, Ver
 pub use budget::{Budget, Scope, Term};
 pub use config::{Asks, Config, VhostConfig};
 pub use local::LocalError;
-pub use server::Server;
-pub use site::VhostSnapshot;
+pub use shared::Core;
 pub use steady::{Batch, Batches, Share};
+pub use vhost::VhostSnapshot;
 
 use crate::amf::Value;
 use crate::bandwidth::BandwidthCheck;
@@ -72,8 +72,8 @@ use grant::Pending;
 use player::Playing;
 use pool::{FREE, Portion};
 use publisher::Publishing;
-use site::{Place, Site};
 use steady::Standing;
+use vhost::{Place, VirtualHost};
 
 /// One connection with all it is attached to.
 #[derive(Debug)]
@@ -87,8 +87,8 @@ pub struct Conn {
     session: Session,
     /// The client's address, as far as it is known.
     peer: Option<SocketAddr>,
-    server: Server,
-    site: Arc<Site>,
+    server: Core,
+    vhost: Arc<VirtualHost>,
     client: Option<Box<Client>>,
     /// A request that waits for a verdict from outside.
     pending: Option<Box<Pending>>,
@@ -160,8 +160,8 @@ impl Client {
 impl Conn {
     fn new(
         id: u64,
-        server: Server,
-        site: Arc<Site>,
+        server: Core,
+        vhost: Arc<VirtualHost>,
         session: Session,
         peer: Option<SocketAddr>,
         start: Instant,
@@ -172,7 +172,7 @@ impl Conn {
             session,
             peer,
             server,
-            site,
+            vhost,
             client: None,
             pending: None,
             check: None,
@@ -300,8 +300,8 @@ impl Conn {
                 return Output::Action(action);
             }
             match self.session.poll_output() {
-                session::Output::Event(event) => self.react(now, event),
-                session::Output::Wait(mut wait) => {
+                session::SessionOutput::Event(event) => self.react(now, event),
+                session::SessionOutput::Wait(mut wait) => {
                     let closing = self.session.is_closing();
                     // A session that closes plays no more, and must not say anything behind its last words.
                     let deadline = if wait.source { self.pull(now) } else { None };
@@ -326,7 +326,7 @@ impl Conn {
                     }
                     return Output::Wait(wait);
                 }
-                session::Output::Closed(close) => {
+                session::SessionOutput::Closed(close) => {
                     self.end(now, &close);
                     if self.actions.is_empty() {
                         return Output::Closed(self.report(now, close));

@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use super::LeftOut;
 use super::ask::StreamFacts;
-use super::site::Site;
+use super::vhost::VirtualHost;
 use crate::capture::{Draw, Watch};
 use crate::command::reply::{self, Level};
 use crate::flow::Patience;
@@ -28,7 +28,7 @@ pub(super) struct Playing {
     /// True if the player takes multitrack messages.
     multitrack: bool,
     duration: Duration,
-    site: Arc<Site>,
+    vhost: Arc<VirtualHost>,
     /// What the outside was asked about it, if it was: it is to hear of the end.
     asked: Option<StreamFacts>,
     /// True once it missed more than it may.
@@ -100,14 +100,14 @@ impl Playing {
         request: &PlayRequest,
         player: Player,
         understands_multitrack: bool,
-        site: Arc<Site>,
+        vhost: Arc<VirtualHost>,
         asked: Option<StreamFacts>,
     ) -> Self {
         Playing {
             stream_id: request.stream_id(),
             player,
-            multitrack: understands_multitrack || site.config.multitrack_to_all,
-            site,
+            multitrack: understands_multitrack || vhost.config.multitrack_to_all,
+            vhost,
             asked,
             too_slow: false,
             waiting: None,
@@ -135,8 +135,8 @@ impl Playing {
     }
 
     /// The virtual host it is of.
-    pub(super) fn site(&self) -> &Arc<Site> {
-        &self.site
+    pub(super) fn vhost(&self) -> &Arc<VirtualHost> {
+        &self.vhost
     }
 
     pub(super) fn key(&self) -> &StreamKey {
@@ -236,7 +236,7 @@ impl Playing {
         stats: &mut ConnStats,
         watch: Option<&mut Watch>,
     ) -> Option<Instant> {
-        let config = &self.site.config;
+        let config = &self.vhost.config;
         if self.finished || self.in_vain {
             return None;
         }
@@ -315,7 +315,7 @@ impl Playing {
 
     /// There is no publisher: when to look again whether it has waited for too long; nothing if it has.
     fn wait(&mut self, now: Instant) -> Option<Instant> {
-        let longest = self.site.config.session.timeouts.wait_for_stream;
+        let longest = self.vhost.config.session.timeouts.wait_for_stream;
         let waiting = self.waiting.get_or_insert_with(|| Patience::new(now, longest));
         if waiting.is_over(now) { None } else { Some(waiting.next_look()) }
     }
@@ -327,7 +327,7 @@ impl Playing {
         if self.told {
             return None;
         }
-        let time = self.site.config.unpublish_grace;
+        let time = self.vhost.config.unpublish_grace;
         let (_, grace) = match &mut self.grace {
             Some(grace) if grace.0 == ended => grace,
             // It may be waiting to be accepted, if the process was stopped.

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::ask::StreamFacts;
 use super::leisure::{self, Inflow};
-use super::site::Site;
+use super::vhost::VirtualHost;
 use crate::flow::LATE_LOOKS;
 use crate::hub::{Publisher, StreamId, Superseded};
 use crate::message::Message;
@@ -30,7 +30,7 @@ pub(super) struct Publishing {
     idle: Option<Idle>,
     /// What the outside was asked about it, if it was: it is to hear of the end.
     asked: Option<StreamFacts>,
-    site: Arc<Site>,
+    vhost: Arc<VirtualHost>,
 }
 
 #[derive(Debug)]
@@ -55,13 +55,13 @@ impl Publishing {
         now: Instant,
         stream_id: u32,
         mut publisher: Publisher,
-        site: Arc<Site>,
+        vhost: Arc<VirtualHost>,
         asked: Option<StreamFacts>,
     ) -> Self {
         publisher.begun(now);
-        let meter = site.config.limits.publisher_rate.map(|rate| RateMeter::new(rate, now));
+        let meter = vhost.config.limits.publisher_rate.map(|rate| RateMeter::new(rate, now));
         // Within bounds in which looking neither spins nor leads out of the clock's range.
-        let limit = site.config.idle_publisher.map(|limit| limit.clamp(Duration::from_secs(1), LONGEST));
+        let limit = vhost.config.idle_publisher.map(|limit| limit.clamp(Duration::from_secs(1), LONGEST));
         let idle = limit.map(|limit| Idle { limit, since: Some(now), next_look: now + limit, late: 0 });
         Publishing {
             stream_id,
@@ -72,7 +72,7 @@ impl Publishing {
             keyless: false,
             idle,
             asked,
-            site,
+            vhost,
         }
     }
 
@@ -89,8 +89,8 @@ impl Publishing {
     }
 
     /// The virtual host it is of.
-    pub(super) fn site(&self) -> &Arc<Site> {
-        &self.site
+    pub(super) fn vhost(&self) -> &Arc<VirtualHost> {
+        &self.vhost
     }
 
     /// What it may send.

@@ -6,7 +6,7 @@ use super::enter::Wanted;
 use super::grant::{Request, not_admitted};
 use super::player::Playing;
 use super::publisher::{Publishing, Stopped};
-use super::site::Site;
+use super::vhost::VirtualHost;
 use super::{Client, Conn, Remark, VhostConfig};
 use crate::command::ConnectInfo;
 use crate::hub::Conflict;
@@ -16,11 +16,11 @@ use crate::session::{CloseReason, ConnectRequest, Event, Rejection};
 use crate::url::{self, StreamKey, Target};
 
 /// The virtual host, the name and the URL of a stream.
-type Found = (Arc<Site>, StreamKey, Target);
+type Found = (Arc<VirtualHost>, StreamKey, Target);
 
 /// What a request that no rule forbids will need.
 struct May {
-    site: Arc<Site>,
+    vhost: Arc<VirtualHost>,
     credentials: Box<str>,
     facts: StreamFacts,
 }
@@ -59,13 +59,13 @@ impl Conn {
     fn connect(&mut self, now: Instant, request: ConnectRequest) {
         let granted = self.may_connect(request.info());
         match self.ruled(now, granted) {
-            Ok((client, site)) => {
+            Ok((client, vhost)) => {
                 self.client = Some(Box::new(client));
-                self.site = site;
+                self.vhost = vhost;
             }
             Err(rejection) => return self.session.reject(request, &rejection),
         }
-        if self.site.config.bandwidth_check.is_some() {
+        if self.vhost.config.bandwidth_check.is_some() {
             self.begin_check(now, request);
         } else {
             self.grant_or_ask(now, Request::Connect(request));
@@ -75,19 +75,19 @@ impl Conn {
     /// The client wants a stream: of a virtual host that it has to be let in to first, or is in already.
     pub(super) fn want(&mut self, now: Instant, wanted: Wanted) {
         let target = self.target(wanted.name());
-        if let Ok((site, ..)) = &target
-            && !self.is_in(site)
+        if let Ok((vhost, ..)) = &target
+            && !self.is_in(vhost)
         {
-            let site = site.clone();
-            return self.enter(now, site, wanted);
+            let vhost = vhost.clone();
+            return self.enter(now, vhost, wanted);
         }
         match wanted {
             Wanted::Publish(request) => {
                 let target = target.map_err(Rejection::bad_publish_name);
                 let granted = target.and_then(|target| self.may_publish(now, target));
                 match self.ruled(now, granted) {
-                    Ok(May { site, credentials, facts }) => {
-                        self.grant_or_ask(now, Request::Publish { request, site, credentials, facts });
+                    Ok(May { vhost, credentials, facts }) => {
+                        self.grant_or_ask(now, Request::Publish { request, vhost, credentials, facts });
                     }
                     Err(rejection) => self.session.reject(request, &rejection),
                 }
@@ -96,7 +96,7 @@ impl Conn {
                 let target = target.map_err(Rejection::bad_play_name);
                 let granted = target.and_then(|target| self.may_play(now, target));
                 match self.ruled(now, granted) {
-                    Ok(May { site, facts, .. }) => self.grant_or_ask(now, Request::Play { request, site, facts }),
+                    Ok(May { vhost, facts, .. }) => self.grant_or_ask(now, Request::Play { request, vhost, facts }),
                     Err(rejection) => self.session.reject(request, &rejection),
                 }
             }
@@ -104,38 +104,38 @@ impl Conn {
     }
 
     /// Like the two below, takes nothing: who is refused anyway is not asked about, and all else is seen at the grant.
-    fn may_connect(&self, info: &ConnectInfo) -> Result<(Client, Arc<Site>), Rejection> {
+    fn may_connect(&self, info: &ConnectInfo) -> Result<(Client, Arc<VirtualHost>), Rejection> {
         let urls = url::Connect::parse(info.tc_url.as_deref(), info.app.as_deref())
             .map_err(|error| Rejection::invalid_app(error.to_string()))?;
         let client = Client::new(urls, info);
         let refused = |refusal: Refusal| Rejection::connect_rejected(refusal.to_string());
-        let site = self.server.site(client.urls.vhost()).map_err(|refusal| match client.urls.tc_url_error() {
+        let vhost = self.server.vhost(client.urls.vhost()).map_err(|refusal| match client.urls.tc_url_error() {
             Some(error) => Rejection::connect_rejected(format!("{refusal}; {error}")),
             None => refused(refusal),
         })?;
-        site.check_connections().map_err(refused)?;
-        Ok((client, site))
+        vhost.check_connections().map_err(refused)?;
+        Ok((client, vhost))
     }
 
-    fn may_publish(&self, now: Instant, (site, key, target): Found) -> Result<May, Rejection> {
+    fn may_publish(&self, now: Instant, (vhost, key, target): Found) -> Result<May, Rejection> {
         let refused = |refusal: Refusal| Rejection::publish_denied(refusal.to_string());
-        self.check(now, Action::Publish, &site, &key, target.params()).map_err(refused)?;
-        let VhostConfig { conflict, limits, .. } = &site.config;
+        self.check(now, Action::Publish, &vhost, &key, target.params()).map_err(refused)?;
+        let VhostConfig { conflict, limits, .. } = &vhost.config;
         let credentials = match conflict {
             Conflict::Reject => "",
             Conflict::TakeOver => target.params().raw("token").unwrap_or_default(),
         };
-        let admitted = site.hub.may_publish(&key, credentials, *conflict, limits);
+        let admitted = vhost.hub.may_publish(&key, credentials, *conflict, limits);
         admitted.map_err(|error| not_admitted(&error, &key))?;
         let (credentials, params) = (credentials.into(), target.params().to_query());
-        Ok(May { site, credentials, facts: StreamFacts { key, params } })
+        Ok(May { vhost, credentials, facts: StreamFacts { key, params } })
     }
 
-    fn may_play(&self, now: Instant, (site, key, target): Found) -> Result<May, Rejection> {
+    fn may_play(&self, now: Instant, (vhost, key, target): Found) -> Result<May, Rejection> {
         let refused = |refusal: Refusal| Rejection::play_denied(refusal.to_string());
-        self.check(now, Action::Play, &site, &key, target.params()).map_err(refused)?;
-        site.hub.may_play(&key, &site.config.limits).map_err(refused)?;
-        Ok(May { site, credentials: Box::default(), facts: StreamFacts { key, params: target.params().to_query() } })
+        self.check(now, Action::Play, &vhost, &key, target.params()).map_err(refused)?;
+        vhost.hub.may_play(&key, &vhost.config.limits).map_err(refused)?;
+        Ok(May { vhost, credentials: Box::default(), facts: StreamFacts { key, params: target.params().to_query() } })
     }
 
     fn media(&mut self, now: Instant, message: Message) {
@@ -172,9 +172,9 @@ impl Conn {
     fn target(&self, name: &str) -> Result<Found, String> {
         let client = self.client.as_deref().ok_or("nothing is connected")?;
         let target = client.urls.target(name).map_err(|error| error.to_string())?;
-        let site = self.server.site(target.vhost()).map_err(|refusal| refusal.to_string())?;
-        let key = target.key_in(&site.name).map_err(|error| error.to_string())?;
-        Ok((site, key, target))
+        let vhost = self.server.vhost(target.vhost()).map_err(|refusal| refusal.to_string())?;
+        let key = target.key_in(&vhost.name).map_err(|error| error.to_string())?;
+        Ok((vhost, key, target))
     }
 
     fn publishing(&mut self, stream_id: u32) -> Option<&mut Publishing> {

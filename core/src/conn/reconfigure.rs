@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::Conn;
 use super::ask::StreamFacts;
 use super::grant::Request;
-use super::site::Site;
+use super::vhost::VirtualHost;
 use crate::capture::Call;
 use crate::policy::{Action, Refusal};
 use crate::session::CloseReason;
@@ -20,16 +20,16 @@ impl Conn {
             return;
         }
         match self.may_stay() {
-            Ok(site) => {
+            Ok(vhost) => {
                 // Requests that wait for a verdict are not granted yet.
                 if let Some(pending) = &mut self.pending
-                    && let Request::Enter { site, .. } | Request::Publish { site, .. } | Request::Play { site, .. } =
+                    && let Request::Enter { vhost, .. } | Request::Publish { vhost, .. } | Request::Play { vhost, .. } =
                         pending.request_mut()
-                    && let Ok(now) = self.server.site_named(&site.name)
+                    && let Ok(now) = self.server.vhost_named(&vhost.name)
                 {
-                    *site = now;
+                    *vhost = now;
                 }
-                self.site = site;
+                self.vhost = vhost;
             }
             Err(refusal) => {
                 let reason = CloseReason::Refused(refusal);
@@ -39,12 +39,12 @@ impl Conn {
         }
     }
 
-    /// The connection's own site as it is now.
-    fn may_stay(&self) -> Result<Arc<Site>, Refusal> {
+    /// The connection's own vhost as it is now.
+    fn may_stay(&self) -> Result<Arc<VirtualHost>, Refusal> {
         if self.client.is_none() {
-            return Ok(self.server.default_site());
+            return Ok(self.server.default_vhost());
         }
-        let site = self.server.site_named(&self.site.name)?;
+        let vhost = self.server.vhost_named(&self.vhost.name)?;
         for publishing in &self.publishing {
             self.may_go_on(Action::Publish, publishing.key())?;
         }
@@ -52,27 +52,27 @@ impl Conn {
             self.may_go_on(Action::Play, playing.key())?;
         }
         match self.pending.as_deref().map(|pending| pending.request()) {
-            Some(Request::Publish { facts, site, .. }) => self.may_be_granted(Action::Publish, facts, site)?,
-            Some(Request::Play { facts, site, .. }) => self.may_be_granted(Action::Play, facts, site)?,
+            Some(Request::Publish { facts, vhost, .. }) => self.may_be_granted(Action::Publish, facts, vhost)?,
+            Some(Request::Play { facts, vhost, .. }) => self.may_be_granted(Action::Play, facts, vhost)?,
             // Of what it wants there nothing was looked at yet.
-            Some(Request::Enter { site, .. }) => _ = self.server.site_named(&site.name)?,
+            Some(Request::Enter { vhost, .. }) => _ = self.server.vhost_named(&vhost.name)?,
             Some(Request::Connect(_)) | None => {}
         }
-        Ok(site)
+        Ok(vhost)
     }
 
     /// What was not granted yet needs all that is needed now. Rules that are as they were have been looked at, at their time.
-    fn may_be_granted(&self, action: Action, facts: &StreamFacts, before: &Site) -> Result<(), Refusal> {
+    fn may_be_granted(&self, action: Action, facts: &StreamFacts, before: &VirtualHost) -> Result<(), Refusal> {
         self.may_go_on(action, &facts.key)?;
-        let site = self.server.site_named(facts.key.vhost())?;
-        if site.config.token == before.config.token && site.config.refer == before.config.refer {
+        let vhost = self.server.vhost_named(facts.key.vhost())?;
+        if vhost.config.token == before.config.token && vhost.config.refer == before.config.refer {
             return Ok(());
         }
         let params = Params::parse(&facts.params).unwrap_or_default();
-        self.check(self.session.now(), action, &site, &facts.key, &params)
+        self.check(self.session.now(), action, &vhost, &facts.key, &params)
     }
 
     fn may_go_on(&self, action: Action, key: &StreamKey) -> Result<(), Refusal> {
-        self.check_address(action, &*self.server.site_named(key.vhost())?)
+        self.check_address(action, &*self.server.vhost_named(key.vhost())?)
     }
 }

@@ -16,7 +16,7 @@ const SCHEME: Scheme = Scheme::DigestFirst;
 
 /// The form of handshake that a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ClientKind {
+pub enum ClientHandshakeKind {
     /// The one of the specification, which every known server accepts.
     Simple,
     /// With digests, which Flash Media Server demands. A server that knows only the simple form takes
@@ -45,10 +45,10 @@ pub enum S2Check {
 /// §5.2.1 allows; the handshake is over when S2 was read. An error is final: later calls return it
 /// again.
 #[derive(Debug)]
-pub struct Client {
+pub struct ClientHandshake {
     seed: [u8; 32],
     epoch_ms: u32,
-    asked: ClientKind,
+    asked: ClientHandshakeKind,
     answered: Option<Kind>,
     s2: Option<S2Check>,
     state: State,
@@ -64,13 +64,13 @@ enum State {
     Failed(HandshakeError),
 }
 
-impl Client {
+impl ClientHandshake {
     /// A handshake of which nothing was sent yet.
     ///
     /// `seed` determines all filler; give every connection its own. `epoch_ms` is this side's clock
     /// in milliseconds, from any origin, and goes into C1 (RTMP 1.0 §5.2.3).
     #[must_use]
-    pub fn new(seed: [u8; 32], epoch_ms: u32, kind: ClientKind) -> Self {
+    pub fn new(seed: [u8; 32], epoch_ms: u32, kind: ClientHandshakeKind) -> Self {
         Self { seed, epoch_ms, asked: kind, answered: None, s2: None, state: State::Start }
     }
 
@@ -144,8 +144,8 @@ impl Client {
     fn c1(&self) -> Packet {
         let filler = filler::packet(&self.seed, "C1");
         match self.asked {
-            ClientKind::Simple => hello(filler, self.epoch_ms, SIMPLE),
-            ClientKind::Digest => {
+            ClientHandshakeKind::Simple => hello(filler, self.epoch_ms, SIMPLE),
+            ClientHandshakeKind::Digest => {
                 let mut c1 = hello(filler, self.epoch_ms, DIGEST_VERSION);
                 digest::sign(Signer::Client, SCHEME, &mut c1);
                 c1
@@ -156,8 +156,8 @@ impl Client {
     fn answer(&self, s1: &Packet, out: &mut Vec<u8>) -> Kind {
         // A server that was not asked for digests expects the echo, whatever its S1 looks like.
         let signed = match self.asked {
-            ClientKind::Simple => None,
-            ClientKind::Digest => digest::find(Signer::Server, s1),
+            ClientHandshakeKind::Simple => None,
+            ClientHandshakeKind::Digest => digest::find(Signer::Server, s1),
         };
         match signed {
             None => {
@@ -193,9 +193,9 @@ mod tests {
 
     #[test]
     fn a_client_is_small_and_holds_one_packet_at_most() {
-        assert!(size_of::<Client>() <= 72, "{} bytes", size_of::<Client>());
+        assert!(size_of::<ClientHandshake>() <= 72, "{} bytes", size_of::<ClientHandshake>());
 
-        let mut client = Client::new([0; 32], 0, ClientKind::Simple);
+        let mut client = ClientHandshake::new([0; 32], 0, ClientHandshakeKind::Simple);
         let mut out = Vec::new();
         let mut peak = 0;
         for index in 0..1 + 2 * PACKET_LENGTH {

@@ -1,7 +1,7 @@
 //! The digests of the handshake's second form.
 //!
 //! The specification leaves this form out; the layout is what Flash Player, FFmpeg and every server
-//! that serves them agree on. [`Server`](super::Server) and [`Client`](super::Client) do all of it
+//! that serves them agree on. [`ServerHandshake`](super::ServerHandshake) and [`ClientHandshake`](super::ClientHandshake) do all of it
 //! by themselves: these functions are public for tools that read captures and for tests, and no
 //! part of running a server.
 //!

@@ -8,8 +8,8 @@
 //! chunk stream             <->   chunk stream
 //! ```
 //!
-//! C0 and S0 are one byte, the version; the other packets are 1536 bytes each. [`Server`] and
-//! [`Client`] take the peer's bytes cut anywhere, append their own to a buffer of the caller's, and
+//! C0 and S0 are one byte, the version; the other packets are 1536 bytes each. [`ServerHandshake`] and
+//! [`ClientHandshake`] take the peer's bytes cut anywhere, append their own to a buffer of the caller's, and
 //! leave whatever follows the handshake to the chunk reader. Both hold at most [`MAX_BUFFERED`]
 //! bytes on the heap, and none when a packet arrives whole.
 //!
@@ -20,10 +20,10 @@
 //! was.
 //!
 //! ```
-//! use anabranch_core::handshake::{Client, ClientKind, Kind, Server, Status};
+//! use anabranch_core::handshake::{ClientHandshake, ClientHandshakeKind, Kind, ServerHandshake, Status};
 //!
-//! let mut client = Client::new([1; 32], 0, ClientKind::Simple);
-//! let mut server = Server::new([2; 32], 0);
+//! let mut client = ClientHandshake::new([1; 32], 0, ClientHandshakeKind::Simple);
+//! let mut server = ServerHandshake::new([2; 32], 0);
 //! let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
 //!
 //! client.start(&mut to_server);
@@ -49,9 +49,9 @@ mod tests;
 
 use std::{borrow::Cow, fmt, mem};
 
-pub use client::{Client, ClientKind, S2Check};
+pub use client::{ClientHandshake, ClientHandshakeKind, S2Check};
 pub use error::HandshakeError;
-pub use server::Server;
+pub use server::ServerHandshake;
 
 use digest::Scheme;
 
@@ -61,14 +61,14 @@ pub const VERSION: u8 = 3;
 /// Length in bytes of each of C1, S1, C2 and S2 (RTMP 1.0 §5.2.3 and §5.2.4).
 pub const PACKET_LENGTH: usize = 1536;
 
-/// The most heap bytes a [`Server`] or a [`Client`] holds at any moment: one packet that arrived in
+/// The most heap bytes a [`ServerHandshake`] or a [`ClientHandshake`] holds at any moment: one packet that arrived in
 /// pieces.
 pub const MAX_BUFFERED: usize = PACKET_LENGTH;
 
 /// One of C1, S1, C2 and S2.
 pub type Packet = [u8; PACKET_LENGTH];
 
-/// What a call to [`Server::read`] or [`Client::read`] did.
+/// What a call to [`ServerHandshake::read`] or [`ClientHandshake::read`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "bytes that were not consumed belong to the chunk stream"]
 pub struct Progress {

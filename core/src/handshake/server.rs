@@ -12,7 +12,7 @@ use super::{
 /// Its first byte must be 3 or more. FFmpeg players take that as the sign that S1 carries a digest
 /// and S2 a signature, and check both; below 3 they treat the answer as a simple one. For the same
 /// reason a simple answer has zeros here: with this version over plain filler, FFmpeg players give
-/// up ("Server response validating failed").
+/// up ("ServerHandshake response validating failed").
 const DIGEST_VERSION: [u8; 4] = [4, 5, 0, 1];
 
 /// The server's half of one handshake.
@@ -28,7 +28,7 @@ const DIGEST_VERSION: [u8; 4] = [4, 5, 0, 1];
 /// in a way that does not verify, and GStreamer's `rtmp2sink` and `rtmp2src` write their own time
 /// into bytes 4 to 7 of the echo.
 #[derive(Debug)]
-pub struct Server {
+pub struct ServerHandshake {
     seed: [u8; 32],
     epoch_ms: u32,
     kind: Option<Kind>,
@@ -44,7 +44,7 @@ enum State {
     Failed(HandshakeError),
 }
 
-impl Server {
+impl ServerHandshake {
     /// A handshake that waits for C0.
     ///
     /// `seed` determines all filler; give every connection its own. `epoch_ms` is this side's clock
@@ -134,7 +134,7 @@ impl Server {
 mod tests {
     use super::{super::MAX_BUFFERED, *};
 
-    fn held(server: &Server) -> usize {
+    fn held(server: &ServerHandshake) -> usize {
         match &server.state {
             State::C1 { held } => held.capacity(),
             State::C0 | State::C2 { .. } | State::Done | State::Failed(_) => 0,
@@ -143,9 +143,9 @@ mod tests {
 
     #[test]
     fn a_server_is_small_and_holds_one_packet_at_most() {
-        assert!(size_of::<Server>() <= 72, "{} bytes", size_of::<Server>());
+        assert!(size_of::<ServerHandshake>() <= 72, "{} bytes", size_of::<ServerHandshake>());
 
-        let mut server = Server::new([0; 32], 0);
+        let mut server = ServerHandshake::new([0; 32], 0);
         let mut out = Vec::new();
         let mut peak = 0;
         for index in 0..1 + 2 * PACKET_LENGTH {
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_refused_first_byte_holds_nothing_and_stays_refused() {
-        let mut server = Server::new([0; 32], 0);
+        let mut server = ServerHandshake::new([0; 32], 0);
         let mut out = Vec::new();
         let hello = [0x16; 4000];
         assert_eq!(server.read(&hello, &mut out), Err(HandshakeError::Tls));

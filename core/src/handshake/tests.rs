@@ -1,9 +1,10 @@
-//! Server and client against each other, and the rule that no split of the input matters.
+//! ServerHandshake and client against each other, and the rule that no split of the input matters.
 
 use proptest::prelude::*;
 
 use super::{
-    Client, ClientKind, HandshakeError, Kind, PACKET_LENGTH, Packet, Progress, S2Check, Server, Status, VERSION,
+    ClientHandshake, ClientHandshakeKind, HandshakeError, Kind, PACKET_LENGTH, Packet, Progress, S2Check,
+    ServerHandshake, Status, VERSION,
     digest::{self, Scheme, Signer},
 };
 
@@ -13,12 +14,12 @@ const SERVER_EPOCH: u32 = 0x0102_0304;
 const CLIENT_EPOCH: u32 = 0x0506_0708;
 const TRAILING: &[u8] = b"\x02\0\0\0\0\0\x04\x01\0\0\0\0\0\0\x10\0";
 
-fn server() -> Server {
-    Server::new(SERVER_SEED, SERVER_EPOCH)
+fn server() -> ServerHandshake {
+    ServerHandshake::new(SERVER_SEED, SERVER_EPOCH)
 }
 
-fn client(kind: ClientKind) -> Client {
-    Client::new(CLIENT_SEED, CLIENT_EPOCH, kind)
+fn client(kind: ClientHandshakeKind) -> ClientHandshake {
+    ClientHandshake::new(CLIENT_SEED, CLIENT_EPOCH, kind)
 }
 
 /// What came of feeding one side.
@@ -54,7 +55,7 @@ fn feed<'a>(
 
 /// One whole conversation: all that the client sends, all that the server sends, each with trailing
 /// bytes.
-fn conversation(kind: ClientKind) -> (Vec<u8>, Vec<u8>) {
+fn conversation(kind: ClientHandshakeKind) -> (Vec<u8>, Vec<u8>) {
     let (mut server, mut client) = (server(), client(kind));
     let (mut sent, mut answer) = (Vec::new(), Vec::new());
     client.start(&mut sent);
@@ -73,7 +74,7 @@ fn packet(bytes: &[u8], index: usize) -> &Packet {
 
 #[test]
 fn simple_pair() {
-    let (sent, answer) = conversation(ClientKind::Simple);
+    let (sent, answer) = conversation(ClientHandshakeKind::Simple);
     let (c1, c2) = (packet(&sent, 0), packet(&sent, 1));
     let (s1, s2) = (packet(&answer, 0), packet(&answer, 1));
     assert_eq!((sent[0], answer[0]), (VERSION, VERSION));
@@ -83,14 +84,14 @@ fn simple_pair() {
     assert_eq!(c2, s1);
     assert_ne!(s1[8..], c1[8..]);
 
-    let mut client = client(ClientKind::Simple);
+    let mut client = client(ClientHandshakeKind::Simple);
     assert_eq!(feed(|piece, out| client.read(piece, out), [&answer[..]]).trailing, TRAILING);
     assert_eq!((client.kind(), client.s2()), (Some(Kind::Simple), Some(S2Check::Echo)));
 }
 
 #[test]
 fn digest_pair() {
-    let (sent, answer) = conversation(ClientKind::Digest);
+    let (sent, answer) = conversation(ClientHandshakeKind::Digest);
     let (c1, c2) = (packet(&sent, 0), packet(&sent, 1));
     let (s1, s2) = (packet(&answer, 0), packet(&answer, 1));
     assert_eq!(c1[..8], [5, 6, 7, 8, 0x80, 0, 7, 2]);
@@ -102,7 +103,7 @@ fn digest_pair() {
     assert!(digest::is_signed(Signer::Server, &c1_digest, s2));
     assert!(digest::is_signed(Signer::Client, &s1_digest, c2));
 
-    let (mut server, mut client) = (server(), client(ClientKind::Digest));
+    let (mut server, mut client) = (server(), client(ClientHandshakeKind::Digest));
     assert_eq!(feed(|piece, out| client.read(piece, out), [&answer[..]]).trailing, TRAILING);
     assert_eq!(feed(|piece, out| server.read(piece, out), [&sent[..]]).trailing, TRAILING);
     let kind = Kind::Digest { scheme: Scheme::DigestFirst };
@@ -138,7 +139,7 @@ fn a_digest_without_a_version_is_not_asked_for() {
 
 #[test]
 fn a_digest_client_accepts_a_simple_server() {
-    let mut client = client(ClientKind::Digest);
+    let mut client = client(ClientHandshakeKind::Digest);
     let mut sent = Vec::new();
     client.start(&mut sent);
     let c1 = *packet(&sent, 0);
@@ -152,7 +153,7 @@ fn a_digest_client_accepts_a_simple_server() {
 
 #[test]
 fn a_wrong_s2_is_reported_and_does_not_fail_the_client() {
-    for kind in [ClientKind::Simple, ClientKind::Digest] {
+    for kind in [ClientHandshakeKind::Simple, ClientHandshakeKind::Digest] {
         let (_, mut answer) = conversation(kind);
         answer[2 * PACKET_LENGTH] ^= 1; // the last byte of S2
         let mut client = client(kind);
@@ -165,7 +166,7 @@ fn a_wrong_s2_is_reported_and_does_not_fail_the_client() {
 
 #[test]
 fn c2_is_not_verified() {
-    for kind in [ClientKind::Simple, ClientKind::Digest] {
+    for kind in [ClientHandshakeKind::Simple, ClientHandshakeKind::Digest] {
         let (mut sent, _) = conversation(kind);
         sent[1 + PACKET_LENGTH..1 + 2 * PACKET_LENGTH].fill(0);
         let mut server = server();
@@ -176,7 +177,7 @@ fn c2_is_not_verified() {
 
 #[test]
 fn the_server_answers_with_the_last_byte_of_c1() {
-    let (sent, _) = conversation(ClientKind::Digest);
+    let (sent, _) = conversation(ClientHandshakeKind::Digest);
     let (mut server, mut out) = (server(), Vec::new());
     let progress = server.read(&sent[..PACKET_LENGTH], &mut out).expect("C0 is 3");
     assert_eq!(progress.status, Status::NeedMore);
@@ -187,8 +188,8 @@ fn the_server_answers_with_the_last_byte_of_c1() {
 
 #[test]
 fn the_client_sends_c2_with_the_last_byte_of_s1() {
-    let (_, answer) = conversation(ClientKind::Digest);
-    let (mut client, mut out) = (client(ClientKind::Digest), Vec::new());
+    let (_, answer) = conversation(ClientHandshakeKind::Digest);
+    let (mut client, mut out) = (client(ClientHandshakeKind::Digest), Vec::new());
     client.start(&mut out);
     out.clear();
     let _ = client.read(&answer[..PACKET_LENGTH], &mut out).expect("S0 is 3");
@@ -200,9 +201,9 @@ fn the_client_sends_c2_with_the_last_byte_of_s1() {
 
 #[test]
 fn nothing_is_consumed_or_sent_after_the_end() {
-    let (sent, answer) = conversation(ClientKind::Simple);
+    let (sent, answer) = conversation(ClientHandshakeKind::Simple);
     let end = 1 + 2 * PACKET_LENGTH;
-    let (mut server, mut client, mut out) = (server(), client(ClientKind::Simple), Vec::new());
+    let (mut server, mut client, mut out) = (server(), client(ClientHandshakeKind::Simple), Vec::new());
     let _ = server.read(&sent[..end], &mut out).expect("C0 is 3");
     let _ = client.read(&answer[..end], &mut out).expect("S0 is 3");
     out.clear();
@@ -216,7 +217,7 @@ fn nothing_is_consumed_or_sent_after_the_end() {
 #[test]
 fn a_client_read_before_its_start_starts_it_once() {
     let (mut first, mut second) = (Vec::new(), Vec::new());
-    let (mut early, mut usual) = (client(ClientKind::Digest), client(ClientKind::Digest));
+    let (mut early, mut usual) = (client(ClientHandshakeKind::Digest), client(ClientHandshakeKind::Digest));
     let progress = early.read(&[], &mut first).expect("no byte to refuse");
     assert_eq!(progress, Progress { consumed: 0, status: Status::NeedMore });
     early.start(&mut first);
@@ -232,7 +233,7 @@ fn a_client_names_what_the_server_speaks() {
         (&[6][..], HandshakeError::Encrypted(6)),
         (b"SSH-2.0", HandshakeError::Version(b'S')),
     ] {
-        let mut client = client(ClientKind::Simple);
+        let mut client = client(ClientHandshakeKind::Simple);
         let mut out = Vec::new();
         assert_eq!(client.read(greeting, &mut out), Err(error));
         assert_eq!(client.read(&[VERSION], &mut out), Err(error));
@@ -241,7 +242,7 @@ fn a_client_names_what_the_server_speaks() {
 
 #[test]
 fn every_two_piece_split_gives_the_same_bytes() {
-    for kind in [ClientKind::Simple, ClientKind::Digest] {
+    for kind in [ClientHandshakeKind::Simple, ClientHandshakeKind::Digest] {
         let (sent, answer) = conversation(kind);
         let expected_answer = answer[..1 + 2 * PACKET_LENGTH].to_vec();
         let (c0c1c2, _) = sent.split_at(1 + 2 * PACKET_LENGTH);
@@ -263,7 +264,7 @@ fn every_two_piece_split_gives_the_same_bytes() {
 
 #[test]
 fn one_byte_at_a_time_gives_the_same_bytes() {
-    for kind in [ClientKind::Simple, ClientKind::Digest] {
+    for kind in [ClientHandshakeKind::Simple, ClientHandshakeKind::Digest] {
         let (sent, answer) = conversation(kind);
         let end = 1 + 2 * PACKET_LENGTH;
         let (mut server, mut client) = (server(), client(kind));
@@ -284,8 +285,8 @@ fn cut<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
     cuts.into_iter().map(|end| &bytes[std::mem::replace(&mut start, end)..end]).collect()
 }
 
-fn client_kind() -> impl Strategy<Value = ClientKind> {
-    prop_oneof![Just(ClientKind::Simple), Just(ClientKind::Digest)]
+fn client_kind() -> impl Strategy<Value = ClientHandshakeKind> {
+    prop_oneof![Just(ClientHandshakeKind::Simple), Just(ClientHandshakeKind::Digest)]
 }
 
 proptest! {
@@ -300,8 +301,8 @@ proptest! {
         trailing in proptest::collection::vec(any::<u8>(), 0..64),
         cuts in proptest::collection::vec(any::<usize>(), 0..24),
     ) {
-        let new_server = || Server::new(server_seed, epochs.0);
-        let new_client = || Client::new(client_seed, epochs.1, kind);
+        let new_server = || ServerHandshake::new(server_seed, epochs.0);
+        let new_client = || ClientHandshake::new(client_seed, epochs.1, kind);
 
         let (mut server, mut client) = (new_server(), new_client());
         let (mut sent, mut answer) = (Vec::new(), Vec::new());
@@ -309,8 +310,8 @@ proptest! {
         let _ = server.read(&sent, &mut answer).expect("C0 is 3");
         let _ = client.read(&answer, &mut sent).expect("S0 is 3");
         let check = match kind {
-            ClientKind::Simple => S2Check::Echo,
-            ClientKind::Digest => S2Check::Signature,
+            ClientHandshakeKind::Simple => S2Check::Echo,
+            ClientHandshakeKind::Digest => S2Check::Signature,
         };
         prop_assert_eq!(client.s2(), Some(check));
         prop_assert_eq!(client.kind(), server.kind());
@@ -340,7 +341,7 @@ proptest! {
         prop_assert_eq!(fed.error.is_none(), first == VERSION);
         prop_assert_eq!(whole.kind(), split.kind());
 
-        let (mut whole, mut split) = (client(ClientKind::Digest), client(ClientKind::Digest));
+        let (mut whole, mut split) = (client(ClientHandshakeKind::Digest), client(ClientHandshakeKind::Digest));
         let expected = feed(|piece, out| whole.read(piece, out), [&input[..]]);
         let fed = feed(|piece, out| split.read(piece, out), cut(&input, &cuts));
         prop_assert_eq!(&fed, &expected);

@@ -67,7 +67,7 @@ use crate::url::StreamKey;
 pub struct Hub {
     shared: Arc<Mutex<Registry>>,
     /// What all publishers have in common, whatever the settings of their virtual hosts.
-    census: Arc<Census>,
+    stream_counts: Arc<StreamCounts>,
     memory: Arc<Memory>,
     config: Arc<HubConfig>,
 }
@@ -118,7 +118,7 @@ impl HubConfig {
 
 /// What all publishers of a hub have in common, whatever their settings.
 #[derive(Debug, Default)]
-struct Census {
+struct StreamCounts {
     publishers: AtomicUsize,
     /// Where the times begin at which those that nobody plays are read together.
     beat: OnceLock<Instant>,
@@ -291,13 +291,18 @@ impl Hub {
     pub fn new(config: HubConfig) -> Self {
         let registry = Registry::default();
         let memory = registry.memory.clone();
-        Hub { shared: Arc::new(Mutex::new(registry)), census: Arc::default(), memory, config: Arc::new(config) }
+        Hub { shared: Arc::new(Mutex::new(registry)), stream_counts: Arc::default(), memory, config: Arc::new(config) }
     }
 
     /// The same hub with other settings for the streams that are created through it.
     #[must_use]
     pub fn with_config(&self, config: Arc<HubConfig>) -> Self {
-        Hub { shared: self.shared.clone(), census: self.census.clone(), memory: self.memory.clone(), config }
+        Hub {
+            shared: self.shared.clone(),
+            stream_counts: self.stream_counts.clone(),
+            memory: self.memory.clone(),
+            config,
+        }
     }
 
     /// Takes the publish lock of a name for the program itself and begins to publish. Of two that try at the same time

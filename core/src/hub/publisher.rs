@@ -41,7 +41,7 @@ pub struct Publisher {
 
 impl Publisher {
     pub(super) fn new(hub: Hub, stream: Arc<Stream>, number: u64, timeline: Timeline, epoch: u64) -> Self {
-        hub.census.publishers.fetch_add(1, Ordering::Relaxed);
+        hub.stream_counts.publishers.fetch_add(1, Ordering::Relaxed);
         let (pictures, flush) = (Pictures::default(), Flush::default());
         Publisher { hub, stream, number, timeline, pictures, epoch, flush, malformed: 0, now: None }
     }
@@ -100,7 +100,8 @@ impl Publisher {
     /// the stream and many publish, or frames wait for company until then anyway. `None` if it is to be noticed at once.
     pub fn rests_until(&self, now: Instant) -> Option<Instant> {
         if !self.is_played() {
-            let publishers = u32::try_from(self.hub.census.publishers.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+            let publishers =
+                u32::try_from(self.hub.stream_counts.publishers.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
             let rest = A_PUBLISHER.saturating_mul(publishers).min(UNPLAYED);
             return (rest >= WORTHWHILE).then(|| self.beat(now + rest));
         }
@@ -110,7 +111,7 @@ impl Publisher {
 
     /// The last common time before this one.
     fn beat(&self, time: Instant) -> Instant {
-        let origin = *self.hub.census.beat.get_or_init(|| time);
+        let origin = *self.hub.stream_counts.beat.get_or_init(|| time);
         let over = time.saturating_duration_since(origin).as_nanos() % BEAT.as_nanos();
         time - Duration::from_nanos(u64::try_from(over).unwrap_or_default())
     }
@@ -178,7 +179,7 @@ impl Drop for Publisher {
             }
         }
         drop(source);
-        self.hub.census.publishers.fetch_sub(1, Ordering::Relaxed);
+        self.hub.stream_counts.publishers.fetch_sub(1, Ordering::Relaxed);
         let forgotten = self.hub.registry().give_up(&self.stream.key, self.number);
         if let Some(stream) = forgotten {
             stream.forgotten();

@@ -14,7 +14,7 @@ use crate::preface::PrefaceError;
 /// What [`poll_output`](super::Session::poll_output) returns: events until there are none, then `Wait`, or `Closed` at
 /// the very end.
 #[derive(Debug)]
-pub enum Output {
+pub enum SessionOutput {
     /// The peer did something.
     Event(Event),
     /// Nothing more to say until one of these happens.

@@ -17,18 +17,18 @@
 //! ```
 //! # use std::sync::Arc;
 //! # use std::time::Instant;
-//! use anabranch_core::session::{Event, Output, Rejection, Session, SessionConfig, Wait};
+//! use anabranch_core::session::{Event, SessionOutput, Rejection, Session, SessionConfig, Wait};
 //!
 //! /// Lets everybody connect and nobody do anything, until there is only something to wait for.
 //! fn react(session: &mut Session) -> Option<Wait> {
 //!     loop {
 //!         match session.poll_output() {
-//!             Output::Event(Event::Connect(request)) => session.accept(request),
-//!             Output::Event(Event::Publish(request)) => session.reject(request, &Rejection::publish_denied("closed")),
-//!             Output::Event(Event::Play(request)) => session.reject(request, &Rejection::play_denied("closed")),
-//!             Output::Event(_) => {}
-//!             Output::Wait(wait) => return Some(wait),
-//!             Output::Closed(_) => return None,
+//!             SessionOutput::Event(Event::Connect(request)) => session.accept(request),
+//!             SessionOutput::Event(Event::Publish(request)) => session.reject(request, &Rejection::publish_denied("closed")),
+//!             SessionOutput::Event(Event::Play(request)) => session.reject(request, &Rejection::play_denied("closed")),
+//!             SessionOutput::Event(_) => {}
+//!             SessionOutput::Wait(wait) => return Some(wait),
+//!             SessionOutput::Closed(_) => return None,
 //!         }
 //!     }
 //! }
@@ -62,7 +62,7 @@ use std::time::{Duration, Instant};
 
 pub use config::{SessionConfig, SessionLimits, SessionTimeouts};
 pub use event::{
-    Close, CloseReason, ConnectRequest, Error, Event, Output, Phase, PlayRequest, PublishRequest, Rejection,
+    Close, CloseReason, ConnectRequest, Error, Event, Phase, PlayRequest, PublishRequest, Rejection, SessionOutput,
     TimeoutKind, TlsFault, Track, Wait,
 };
 pub use identify::ClientKind;
@@ -150,7 +150,7 @@ pub struct Session {
 
 #[derive(Debug)]
 enum Stage {
-    Handshake(Box<handshake::Server>),
+    Handshake(Box<handshake::ServerHandshake>),
     /// Waiting for `connect` or its answer.
     Connect,
     Connected,
@@ -190,7 +190,7 @@ impl Session {
         timers.limit(Timer::Setup, Patience::new(now, config.timeouts.connect));
         Session {
             chunk_size: config.chunk_size,
-            stage: Stage::Handshake(Box::new(handshake::Server::new(seed, 0))),
+            stage: Stage::Handshake(Box::new(handshake::ServerHandshake::new(seed, 0))),
             preface: None,
             client_address: None,
             reader: ChunkReader::new(config.limits.chunks_before_connect, config.leniency),
@@ -348,10 +348,10 @@ impl Session {
     }
 
     /// What the peer did, one event a call; then what to wait for.
-    pub fn poll_output(&mut self) -> Output {
+    pub fn poll_output(&mut self) -> SessionOutput {
         loop {
             if let Some(event) = self.events.pop_front() {
-                return Output::Event(event);
+                return SessionOutput::Event(event);
             }
             if self.inbox.is_empty() || self.is_blocked() || self.is_closing() {
                 break;
@@ -386,9 +386,9 @@ impl Session {
         self.deaf |= !read;
         if let Stage::Closing(closing) = &self.stage {
             if self.outbound.is_empty() && !closing.linger {
-                return Output::Closed(closing.close.clone());
+                return SessionOutput::Closed(closing.close.clone());
             }
-            return Output::Wait(Wait {
+            return SessionOutput::Wait(Wait {
                 deadline: self.timers.next(),
                 // Read and thrown away: what lies unread when a socket closes turns the close into a reset.
                 read: true,
@@ -396,7 +396,7 @@ impl Session {
                 source: false,
             });
         }
-        Output::Wait(Wait {
+        SessionOutput::Wait(Wait {
             deadline: self.timers.next(),
             read,
             write: !self.outbound.is_empty(),

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anabranch_core::amf::{Limits, Object, Value};
 use anabranch_core::chunk::{ChunkLimits, ChunkReader, Leniency, write_message};
 use anabranch_core::command::Command;
-use anabranch_core::conn::{Action, Conn, Output, Report, Server};
+use anabranch_core::conn::{Action, Conn, Core, Output, Report};
 use anabranch_core::message::{Control, Message, MessageType};
 use bytes::Buf;
 
@@ -27,7 +27,7 @@ pub(crate) struct Client {
 #[allow(dead_code)] // each test uses a part of it
 impl Client {
     /// A client that has the handshake behind it.
-    pub(crate) fn new(server: &Server, now: Instant) -> Self {
+    pub(crate) fn new(server: &Core, now: Instant) -> Self {
         Client::on(server.connect(now), now)
     }
 
@@ -51,7 +51,7 @@ impl Client {
     }
 
     /// A client that has been accepted.
-    pub(crate) fn connected(server: &Server, now: Instant) -> Self {
+    pub(crate) fn connected(server: &Core, now: Instant) -> Self {
         let mut client = Client::new(server, now);
         client.connect(now);
         assert_eq!(client.take_commands()[0].name, "_result");

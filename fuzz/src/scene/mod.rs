@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anabranch_core::chunk::MAX_HEADER;
-use anabranch_core::conn::{Action, Batch, Conn, Output, Report, Role, Server, Verdict};
+use anabranch_core::conn::{Action, Batch, Conn, Core, Output, Report, Role, Verdict};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::{CloseReason, Wait};
 use arbitrary::{Arbitrary, Unstructured};
@@ -95,7 +95,7 @@ struct Slot {
 struct World {
     now: Instant,
     setup: Setup,
-    server: Server,
+    server: Core,
     rude: bool,
     slots: [Option<Slot>; CLIENTS],
     archive: Archive,
@@ -114,7 +114,7 @@ impl World {
         World {
             now: any_instant(),
             bounds: Bounds::of(&config),
-            server: Server::new(config, [3; 32]),
+            server: Core::new(config, [3; 32]),
             rude: setup.rude,
             setup,
             slots: [const { None }; CLIENTS],

@@ -17,8 +17,8 @@ use crate::api::{self, Reload, Workers};
 use crate::check::Report;
 use crate::hooks::HttpHooks;
 use crate::identity::Identity;
-use crate::life::{Signals, inherited_listeners, ready};
-use crate::paperwork::{self, COMPLETIONS, MAN, SHELL};
+use crate::lifecycle::{Signals, inherited_listeners, ready};
+use crate::manual::{self, COMPLETIONS, MAN, SHELL};
 use crate::record::Recorder;
 use crate::record::repair::{self, REPAIR};
 use crate::reload::Reloader;
@@ -53,12 +53,12 @@ pub(crate) fn main() -> ExitCode {
         Some((REPAIR, matches)) => repair::run(matches),
         Some((COMPLETIONS, matches)) => {
             if let Some(shell) = matches.get_one(SHELL) {
-                paperwork::completions(command(), *shell, &mut io::stdout());
+                manual::completions(command(), *shell, &mut io::stdout());
             }
             Ok(ExitCode::SUCCESS)
         }
         Some((MAN, _)) => {
-            let printed = paperwork::manual(command(), &mut io::stdout());
+            let printed = manual::page(command(), &mut io::stdout());
             printed.map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
         }
         _ => serve(&matches).map(|()| ExitCode::SUCCESS),
@@ -101,7 +101,7 @@ fn command() -> Command {
         .subcommand(schema)
         .subcommand(sign::command().arg(config))
         .subcommand(repair::command());
-    paperwork::add_to(command)
+    manual::add_to(command)
 }
 
 /// Where this process has its configuration from.

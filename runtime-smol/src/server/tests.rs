@@ -21,8 +21,8 @@ fn tasks_that_always_have_more_to_do_do_not_keep_the_thread_from_its_sockets_and
     let (running, over) = bounded::<()>(1);
     let arriving = arriving.pop().expect("a thread");
     let reactor = Reactor::new().expect("an event queue");
-    let bell = reactor.bell().expect("a bell");
-    let beginning = Beginning { number: 0, reactor, bell, arriving, over };
+    let thread_waker = reactor.thread_waker().expect("a waker");
+    let beginning = Beginning { number: 0, reactor, thread_waker, arriving, over };
     let turns = Rc::new(Cell::new(0));
     beginning.run(&shared, |local| {
         let busy = turns.clone();

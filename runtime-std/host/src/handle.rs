@@ -152,7 +152,7 @@ impl Handle {
     }
 
     /// Puts another configuration in force, at once and as a whole, see
-    /// [`Server::reconfigure`](anabranch_core::conn::Server::reconfigure): what runs goes on, but for connections whose
+    /// [`Server::reconfigure`](anabranch_core::conn::Core::reconfigure): what runs goes on, but for connections whose
     /// virtual host is gone, and for publishers and players whose address is refused now. `tcp` is for connections to
     /// come.
     ///
@@ -263,7 +263,7 @@ impl fmt::Debug for Handle {
 
 /// What handles, publications and subscriptions need of a runtime, whichever it is.
 pub(crate) trait Control: Send + Sync {
-    fn core(&self) -> &conn::Server;
+    fn core(&self) -> &conn::Core;
     fn is_stopping(&self) -> bool;
     fn stop(&self);
     fn wake(&self, stream: StreamId);
@@ -284,7 +284,7 @@ pub(crate) trait Control: Send + Sync {
 }
 
 impl<R: Runtime> Control for R {
-    fn core(&self) -> &conn::Server {
+    fn core(&self) -> &conn::Core {
         self.host().core()
     }
 

@@ -53,7 +53,7 @@ impl fmt::Debug for Publications {
 /// connections themselves, the log, the hooks, and the streams that the program itself takes part in.
 #[derive(Debug)]
 pub struct Host<C> {
-    core: conn::Server,
+    core: conn::Core,
     /// Of connections to come.
     tcp: Mutex<TcpOptions>,
     door: Door,
@@ -98,7 +98,7 @@ impl<C: Link> Host<C> {
     /// A host without connections.
     pub fn new(setup: &Setup) -> Self {
         Host {
-            core: conn::Server::new(setup.config.clone(), random_seed()),
+            core: conn::Core::new(setup.config.clone(), random_seed()),
             tcp: Mutex::new(setup.tcp),
             door: Door::new(),
             hooks: setup.hooks.clone(),
@@ -231,7 +231,7 @@ impl<C: Link> Host<C> {
     }
 
     /// What all connections share.
-    pub fn core(&self) -> &conn::Server {
+    pub fn core(&self) -> &conn::Core {
         &self.core
     }
 

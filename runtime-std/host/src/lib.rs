@@ -55,7 +55,7 @@ pub use signals::on_stop_signal;
 pub use totals::Totals;
 pub use watch::{Protection, watch_memory};
 
-/// Thirty-two random bytes for [`Server::new`](anabranch_core::conn::Server::new).
+/// Thirty-two random bytes for [`Server::new`](anabranch_core::conn::Core::new).
 ///
 /// # Panics
 /// If the system has no randomness to give, on which nothing secure could run.

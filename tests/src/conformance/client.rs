@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::amf::{Object, Value, amf0};
 use anabranch_core::command::Command;
-use anabranch_core::handshake::ClientKind;
+use anabranch_core::handshake::ClientHandshakeKind;
 use anabranch_core::message::{Control, Message, MessageType, UserControl};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::Site;
+use super::Target;
 use super::text::line;
 use crate::sim::{Peer, Rng};
 
@@ -40,19 +40,19 @@ pub struct Wire {
 
 impl Wire {
     /// Connects, and says nothing.
-    pub fn dial(site: &Site) -> Self {
+    pub fn dial(target: &Target) -> Self {
         let opened = Instant::now();
-        let socket = TcpStream::connect_timeout(&site.address(), PATIENCE).expect("the server accepts");
+        let socket = TcpStream::connect_timeout(&target.address(), PATIENCE).expect("the server accepts");
         Wire::over(socket, opened)
     }
 
     /// Connects with room for `bytes` that came and were not read, as little as the system gives: who does not read then
     /// soon has a window of zero.
-    pub fn dial_narrow(site: &Site, bytes: usize) -> Self {
+    pub fn dial_narrow(target: &Target, bytes: usize) -> Self {
         let opened = Instant::now();
-        let socket = Socket::new(Domain::for_address(site.address()), Type::STREAM, None).expect("a socket");
+        let socket = Socket::new(Domain::for_address(target.address()), Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(bytes).expect("a socket option");
-        socket.connect_timeout(&site.address().into(), PATIENCE).expect("the server accepts");
+        socket.connect_timeout(&target.address().into(), PATIENCE).expect("the server accepts");
         Wire::over(socket.into(), opened)
     }
 
@@ -220,16 +220,16 @@ pub struct Client {
 
 impl Client {
     /// A client that has shaken hands.
-    pub fn open(site: &Site) -> Self {
-        Client::open_as(site, ClientKind::Simple)
+    pub fn open(target: &Target) -> Self {
+        Client::open_as(target, ClientHandshakeKind::Simple)
     }
 
     /// A client that has shaken hands in one form or the other.
-    pub fn open_as(site: &Site, kind: ClientKind) -> Self {
+    pub fn open_as(target: &Target, kind: ClientHandshakeKind) -> Self {
         static CLIENTS: AtomicU64 = AtomicU64::new(0);
         let seed = Rng::new(CLIENTS.fetch_add(1, Ordering::Relaxed)).seed();
         let mut client = Client {
-            wire: Wire::dial(site),
+            wire: Wire::dial(target),
             peer: Peer::new(seed, kind),
             heard: VecDeque::new(),
             pings: PINGS,
@@ -246,7 +246,7 @@ impl Client {
 
     /// A client whose handshake was done by hand: `answer` is S0 S1 S2.
     pub fn resume(wire: Wire, answer: &[u8]) -> Self {
-        let mut peer = Peer::new([0; 32], ClientKind::Simple);
+        let mut peer = Peer::new([0; 32], ClientHandshakeKind::Simple);
         let messages = peer.read(answer).expect("an answer of the server's");
         assert!(peer.is_ready() && messages.is_empty(), "S0 S1 S2 and no more");
         peer.out().clear();
@@ -254,8 +254,8 @@ impl Client {
     }
 
     /// A client whose `connect` was accepted.
-    pub fn connected(site: &Site) -> Self {
-        let mut client = Client::open(site);
+    pub fn connected(target: &Target) -> Self {
+        let mut client = Client::open(target);
         client.peer.connect("live");
         client.flush();
         client.hear_until("NetConnection.Connect.Success");
@@ -263,16 +263,16 @@ impl Client {
     }
 
     /// A client that has connected with these properties.
-    pub fn connected_with(site: &Site, object: Object) -> Self {
-        let mut client = Client::open(site);
+    pub fn connected_with(target: &Target, object: Object) -> Self {
+        let mut client = Client::open(target);
         client.connect(object);
         client.hear_until("NetConnection.Connect.Success");
         client
     }
 
     /// A client that publishes on message stream 1.
-    pub fn publisher(site: &Site, name: &str) -> Self {
-        let mut client = Client::connected(site);
+    pub fn publisher(target: &Target, name: &str) -> Self {
+        let mut client = Client::connected(target);
         client.create_stream(2.0);
         client.publish(1, name);
         client.hear_until("NetStream.Publish.Start");
@@ -280,8 +280,8 @@ impl Client {
     }
 
     /// A client that plays on message stream 1, and has heard all that comes before media.
-    pub fn player(site: &Site, name: &str) -> Self {
-        let mut client = Client::connected(site);
+    pub fn player(target: &Target, name: &str) -> Self {
+        let mut client = Client::connected(target);
         client.create_stream(2.0);
         client.play(1, name);
         client.hear_until("|RtmpSampleAccess");

@@ -3,15 +3,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anabranch_core::message::MessageType;
 
 use super::media::{AUDIO_HEADER, VIDEO_HEADER, long};
-use super::{Client, Site};
+use super::{Client, Target};
 
 /// A publisher and a player on a stream of their own; all that is sent arrives, to the byte.
-pub fn assert_healthy(site: &Site) {
+pub fn assert_healthy(target: &Target) {
     // Never a name of which the last pair may not be gone yet.
     static PAIRS: AtomicU64 = AtomicU64::new(0);
-    let name = site.named(&format!("healthy{}", PAIRS.fetch_add(1, Ordering::Relaxed)));
-    let mut player = Client::player(site, &name);
-    let mut publisher = Client::publisher(site, &name);
+    let name = target.named(&format!("healthy{}", PAIRS.fetch_add(1, Ordering::Relaxed)));
+    let mut player = Client::player(target, &name);
+    let mut publisher = Client::publisher(target, &name);
     let frames = [
         (MessageType::VIDEO, 0, VIDEO_HEADER.to_vec()),
         (MessageType::AUDIO, 0, AUDIO_HEADER.to_vec()),

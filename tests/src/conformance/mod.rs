@@ -3,7 +3,7 @@
 //! The cases know nothing of a server but its address. A [`Runtime`] is what starts one: the library on smol, the one on
 //! threads, or any program that drives the core. [`main`] runs all cases on all runtimes and prints a table of them.
 //!
-//! A [`Case`] is a function over a [`Site`]. It fails by panicking. Cases with the same [`Setup`] share a server, so each
+//! A [`Case`] is a function over a [`Target`]. It fails by panicking. Cases with the same [`Setup`] share a server, so each
 //! keeps to stream names of its own. Nothing in them sleeps: they read until what they wait for comes, or
 //! [`PATIENCE`] is over. That nothing comes is told by the answer to a ping, see [`Client::settle`].
 
@@ -13,8 +13,8 @@ mod client;
 mod healthy;
 mod media;
 mod runner;
-mod site;
 mod table;
+mod target;
 mod text;
 
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ pub use cases::in_every_phase;
 pub use client::{Client, End, PATIENCE, Wire};
 pub use healthy::assert_healthy;
 pub use runner::main;
-pub use site::Site;
+pub use target::Target;
 
 /// A way to run a server.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +69,7 @@ pub struct Case {
     /// A sentence with `_` between its words.
     name: &'static str,
     setup: &'static Setup,
-    run: fn(&Site),
+    run: fn(&Target),
 }
 
 /// Cases about the same thing.

@@ -12,7 +12,7 @@ use anabranch_core::conn::Config;
 use super::arguments::Arguments;
 use super::cases::GROUPS;
 use super::healthy::assert_healthy;
-use super::{Case, Group, Running, Runtime, Setup, Site, table};
+use super::{Case, Group, Running, Runtime, Setup, Target, table};
 
 /// How long a case may take, all in all.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -104,8 +104,8 @@ fn run(runtimes: &[Runtime], jobs: Vec<Job>, threads: usize) -> Vec<Outcome> {
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some(job) = next() {
-                    let site = Site::new(servers.start(runtimes, &job), job.number);
-                    let failure = run_one(job, site).err();
+                    let target = Target::new(servers.start(runtimes, &job), job.number);
+                    let failure = run_one(job, target).err();
                     servers.finish(&job);
                     lock(&outcomes).push(Outcome { job, failure });
                 }
@@ -118,14 +118,14 @@ fn run(runtimes: &[Runtime], jobs: Vec<Job>, threads: usize) -> Vec<Outcome> {
 }
 
 /// Runs a case in a thread of its own, so that one that hangs holds up nobody.
-fn run_one(job: Job, site: Site) -> Result<(), String> {
+fn run_one(job: Job, target: Target) -> Result<(), String> {
     let (done, result) = channel();
     let body = move || {
         IS_CASE.set(true);
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
-            (job.case.run)(&site);
+            (job.case.run)(&target);
             if job.group.healthy {
-                assert_healthy(&site);
+                assert_healthy(&target);
             }
         }));
         let reason = LAST_PANIC.take();

@@ -25,13 +25,13 @@ pub(super) struct Bounds {
 
 impl Bounds {
     pub(super) fn of(config: &Config) -> Self {
-        let sites = || config.vhosts.iter().map(|vhost| &vhost.settings).chain([&config.defaults]);
-        let most = |of: fn(&VhostConfig) -> usize| sites().map(of).max().unwrap_or_default();
+        let vhosts = || config.vhosts.iter().map(|vhost| &vhost.settings).chain([&config.defaults]);
+        let most = |of: fn(&VhostConfig) -> usize| vhosts().map(of).max().unwrap_or_default();
         Bounds {
-            log: most(|site| site.source.bytes),
-            queue: most(|site| site.high_water) + most(|site| site.session.limits.replies) + LAST_ANSWER,
-            chunk: sites().map(|site| site.session.chunk_size as usize).min().unwrap_or(128),
-            takes_over: sites().any(|site| site.conflict == Conflict::TakeOver),
+            log: most(|vhost| vhost.source.bytes),
+            queue: most(|vhost| vhost.high_water) + most(|vhost| vhost.session.limits.replies) + LAST_ANSWER,
+            chunk: vhosts().map(|vhost| vhost.session.chunk_size as usize).min().unwrap_or(128),
+            takes_over: vhosts().any(|vhost| vhost.conflict == Conflict::TakeOver),
             changed: false,
         }
     }

@@ -62,7 +62,7 @@ pub struct Status {
 
 impl Client {
     pub(super) fn new(route: Route, channels: Vec<Channel>, mut rng: Rng) -> Self {
-        let kind = rng.pick(&[handshake::ClientKind::Simple, handshake::ClientKind::Digest]);
+        let kind = rng.pick(&[handshake::ClientHandshakeKind::Simple, handshake::ClientHandshakeKind::Digest]);
         Client {
             peer: Peer::new(rng.seed(), kind),
             route,
@@ -81,7 +81,7 @@ impl Client {
     /// Keeps nothing of what it was.
     pub(super) fn forget(&mut self) {
         self.closed = true;
-        self.peer = Peer::new([0; 32], handshake::ClientKind::Simple);
+        self.peer = Peer::new([0; 32], handshake::ClientHandshakeKind::Simple);
         self.peer.out().clear();
         self.channels = Vec::new();
         self.statuses = Vec::new();

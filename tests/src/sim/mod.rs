@@ -1,6 +1,6 @@
 //! A whole server with its clients in one thread, on a clock of its own.
 //!
-//! [`Sim`] holds one [`Server`] and, for each scripted client, a connection and a link
+//! [`Sim`] holds one [`Core`] and, for each scripted client, a connection and a link
 //! with latency, bandwidth, a buffer that fills up, reads cut at random, stalls and breaks. Nothing else takes part: no
 //! sockets, no threads, no real time. Equal seeds give equal runs, to the byte.
 //!
@@ -42,7 +42,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{Ask, Config, Notice, Report, Server, VhostConfig};
+use anabranch_core::conn::{Ask, Config, Core, Notice, Report, VhostConfig};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::{ClientKind, CloseReason};
 use anabranch_core::source::Timestamps;
@@ -78,7 +78,7 @@ pub struct Sim {
     rng: Rng,
     start: Instant,
     now: Instant,
-    server: Server,
+    server: Core,
     slots: Vec<Slot>,
     archive: Archive,
     /// Connections to be polled because their stream was woken.
@@ -144,7 +144,7 @@ impl Sim {
             bounds: Bounds::of(&config),
             start,
             now: start,
-            server: Server::new(config, rng.fork(u64::MAX).seed()),
+            server: Core::new(config, rng.fork(u64::MAX).seed()),
             rng,
             slots: Vec::new(),
             archive: Archive::default(),
@@ -381,7 +381,7 @@ impl Sim {
     }
 
     /// The server.
-    pub fn server(&self) -> &Server {
+    pub fn server(&self) -> &Core {
         &self.server
     }
 

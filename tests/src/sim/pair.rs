@@ -2,8 +2,8 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::amf::Value;
 use anabranch_core::command::Command;
-use anabranch_core::conn::{Action, Config, Conn, Output, Report, Server};
-use anabranch_core::handshake::ClientKind;
+use anabranch_core::conn::{Action, Config, Conn, Core, Output, Report};
+use anabranch_core::handshake::ClientHandshakeKind;
 use anabranch_core::message::Message;
 use anabranch_core::session::{CloseReason, Wait};
 use bytes::Buf;
@@ -20,7 +20,7 @@ pub struct Pair {
     pub client: Peer,
     /// The connection.
     pub conn: Conn,
-    server: Server,
+    server: Core,
     now: Instant,
     wait: Wait,
     messages: Vec<Message>,
@@ -31,14 +31,14 @@ pub struct Pair {
 impl Pair {
     /// A connection to a server with default settings, nothing said yet.
     pub fn new(seed: u64) -> Self {
-        let server = Server::new(Config::default(), Rng::new(seed).seed());
+        let server = Core::new(Config::default(), Rng::new(seed).seed());
         Pair::on(&server, seed, Instant::now())
     }
 
     /// One more connection to a server.
-    pub fn on(server: &Server, seed: u64, now: Instant) -> Self {
+    pub fn on(server: &Core, seed: u64, now: Instant) -> Self {
         let mut rng = Rng::new(seed);
-        let kind = rng.pick(&[ClientKind::Simple, ClientKind::Digest]);
+        let kind = rng.pick(&[ClientHandshakeKind::Simple, ClientHandshakeKind::Digest]);
         Pair {
             client: Peer::new(rng.seed(), kind),
             conn: server.connect(now),
@@ -142,7 +142,7 @@ impl Pair {
     }
 
     /// The server, for its list of streams or one more connection.
-    pub fn server(&self) -> &Server {
+    pub fn server(&self) -> &Core {
         &self.server
     }
 

@@ -1,7 +1,7 @@
 use anabranch_core::amf::{Limits, Object, Value};
 use anabranch_core::chunk::{ChunkLimits, ChunkReader, DEFAULT_CHUNK_SIZE, Leniency, write_message};
 use anabranch_core::command::Command;
-use anabranch_core::handshake::{self, ClientKind, Status};
+use anabranch_core::handshake::{self, ClientHandshakeKind, Status};
 use anabranch_core::message::{Control, Message, MessageType, UserControl};
 
 /// The protocol of a client, without any will of its own: shakes hands, answers pings, acknowledges, cuts messages into
@@ -9,7 +9,7 @@ use anabranch_core::message::{Control, Message, MessageType, UserControl};
 #[derive(Debug)]
 pub struct Peer {
     /// `None` once it is over.
-    handshake: Option<handshake::Client>,
+    handshake: Option<handshake::ClientHandshake>,
     reader: ChunkReader,
     out: Vec<u8>,
     chunk_size: u32,
@@ -23,8 +23,8 @@ pub struct Peer {
 
 impl Peer {
     /// A client that has C0 and C1 ready to send.
-    pub fn new(seed: [u8; 32], kind: ClientKind) -> Self {
-        let mut handshake = handshake::Client::new(seed, 0, kind);
+    pub fn new(seed: [u8; 32], kind: ClientHandshakeKind) -> Self {
+        let mut handshake = handshake::ClientHandshake::new(seed, 0, kind);
         let mut out = Vec::new();
         handshake.start(&mut out);
         Peer {

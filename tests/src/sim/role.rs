@@ -2,8 +2,8 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::client::{self, Close, CloseReason, Destination, Event, PlayOptions, StreamHandle};
 use anabranch_core::command::PublishType;
-use anabranch_core::conn::{Action, Ask, Config, Conn, Output, Report, Server, Verdict};
-use anabranch_core::handshake::ClientKind;
+use anabranch_core::conn::{Action, Ask, Config, Conn, Core, Output, Report, Verdict};
+use anabranch_core::handshake::ClientHandshakeKind;
 use anabranch_core::message::{Message, MessageType};
 use anabranch_core::session::{self, Outbound, Wait};
 use anabranch_core::source::{Frame, WireFormat};
@@ -30,7 +30,7 @@ pub struct RoleSim {
     rng: Rng,
     start: Instant,
     now: Instant,
-    server: Server,
+    server: Core,
     ends: Vec<End>,
     archive: Archive,
     script: Box<Script>,
@@ -134,7 +134,7 @@ impl RoleSim {
             seed,
             start: now,
             now,
-            server: Server::new(config, rng.fork(u64::MAX).seed()),
+            server: Core::new(config, rng.fork(u64::MAX).seed()),
             rng,
             ends: Vec::new(),
             archive: Archive::default(),
@@ -246,7 +246,7 @@ impl RoleSim {
         let index = self.ends.len();
         let mut rng = self.rng.fork((index as u64) << 8 | 2);
         let destination = Destination::parse(url).expect("a URL");
-        let handshake = rng.pick(&[ClientKind::Simple, ClientKind::Digest]);
+        let handshake = rng.pick(&[ClientHandshakeKind::Simple, ClientHandshakeKind::Digest]);
         let chunk_size = rng.pick(&[128, 4096, 60_000]);
         let config = client::ClientConfig { handshake, chunk_size, ..client::ClientConfig::to(&destination) };
         let mut client = client::Client::new(config.into(), rng.seed(), self.now);
@@ -347,14 +347,14 @@ impl RoleSim {
             let now = self.now;
             let End { client, client_wait, link, .. } = &mut self.ends[index];
             match client.poll_output() {
-                client::Output::Event(event) => self.react(index, event),
-                client::Output::Wait(wait) => {
+                client::ClientOutput::Event(event) => self.react(index, event),
+                client::ClientOutput::Wait(wait) => {
                     *client_wait = wait;
                     if !write(now, client.outbound(), &mut link.up) {
                         return;
                     }
                 }
-                client::Output::Closed(close) => {
+                client::ClientOutput::Closed(close) => {
                     let end = &mut self.ends[index];
                     end.close = Some(close);
                     end.link.up.close(now);

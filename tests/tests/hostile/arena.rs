@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anabranch_tests::clients::{PATIENCE, Runtime, Server, wait_for};
-use anabranch_tests::conformance::{Client, Site, Wire, assert_healthy};
+use anabranch_tests::conformance::{Client, Target, Wire, assert_healthy};
 use rustls::RootCertStore;
 use serde_json::Value;
 
@@ -35,7 +35,7 @@ const ATTENDANTS: usize = 8;
 /// A server under attack.
 pub(crate) struct Arena {
     /// The server, and names for the attackers.
-    pub(crate) site: Site,
+    pub(crate) target: Target,
     /// How many attackers there are.
     pub(crate) attackers: usize,
     /// The certificates that the server may have.
@@ -110,16 +110,16 @@ pub(crate) fn run(runtime: Runtime, case: &Case, all: bool) -> Row {
     }
     let server = Server::start_with_files(runtime, &arguments, case.files);
     let api = case.settings.map(|_| api_of(&server));
-    let site = Site::at(server.address(), "site");
+    let target = Target::at(server.address(), "target");
     let process = server.process.id();
-    let neighbours = Neighbours::start(&site);
+    let neighbours = Neighbours::start(&target);
     let opened = server.process.lines_with(" opened from ");
     let healthy: HashSet<u64> = opened.iter().filter_map(|line| log::connection(&line.text)).collect();
     assert_eq!(healthy.len(), Neighbours::CONNECTIONS, "{opened:?}");
     let attackers = case.attackers(runtime, all);
     let before = Held::by(process);
     let server = Mutex::new(server);
-    let arena = Arena { site, attackers, roots, api, server, process, neighbours, before, healthy, files };
+    let arena = Arena { target, attackers, roots, api, server, process, neighbours, before, healthy, files };
 
     arena.neighbours.attend(true);
     (case.attack)(&arena);
@@ -138,7 +138,7 @@ pub(crate) fn run(runtime: Runtime, case: &Case, all: bool) -> Row {
     };
     assert!(row.grown <= row.bound, "{} grew: {}; {}", short(runtime), row.memory(), row.ended);
     assert!(row.left <= KEPT as isize, "{} keeps too much: {}", short(runtime), row.memory());
-    assert_healthy(&arena.site);
+    assert_healthy(&arena.target);
     let heard = arena.neighbours.stop();
     let row = Row { heard, ..row };
     assert_eq!(heard.lost, 0, "frames of the neighbours: {}", row.neighbours());
@@ -186,18 +186,18 @@ fn ended(case: &Case, closed: &[Closed]) -> String {
 
 impl Arena {
     /// Runs as many attackers at the same time as there are, each with a name of its own.
-    pub(crate) fn each(&self, attack: impl Fn(&Site, usize) + Sync) {
+    pub(crate) fn each(&self, attack: impl Fn(&Target, usize) + Sync) {
         self.several(self.attackers, attack);
     }
 
     /// Runs so many attackers at the same time.
-    pub(crate) fn several(&self, count: usize, attack: impl Fn(&Site, usize) + Sync) {
+    pub(crate) fn several(&self, count: usize, attack: impl Fn(&Target, usize) + Sync) {
         thread::scope(|scope| {
             let attack = &attack;
             let threads: Vec<_> = (0..count)
                 .map(|number| {
-                    let site = Site::at(self.site.address(), &self.site.named(&format!("attacker{number}")));
-                    scope.spawn(move || attack(&site, number))
+                    let target = Target::at(self.target.address(), &self.target.named(&format!("attacker{number}")));
+                    scope.spawn(move || attack(&target, number))
                 })
                 .collect();
             for thread in threads {
@@ -207,11 +207,11 @@ impl Arena {
     }
 
     /// Opens as many connections as there are attackers.
-    pub(crate) fn crowd(&self, open: impl Fn(&Site, usize) -> Wire + Sync) -> Vec<Wire> {
+    pub(crate) fn crowd(&self, open: impl Fn(&Target, usize) -> Wire + Sync) -> Vec<Wire> {
         let wires = Mutex::new(Vec::new());
-        self.several(ATTENDANTS.min(self.attackers), |site, attendant| {
+        self.several(ATTENDANTS.min(self.attackers), |target, attendant| {
             for number in (attendant..self.attackers).step_by(ATTENDANTS) {
-                let wire = open(site, number);
+                let wire = open(target, number);
                 wires.lock().unwrap_or_else(PoisonError::into_inner).push(wire);
             }
         });
@@ -277,7 +277,7 @@ impl Arena {
 
     /// Who comes now begins with the neighbours' newest key frame.
     pub(crate) fn assert_neighbours_can_be_joined(&self) {
-        let mut player = Client::player(&self.site, &self.site.named("neighbours"));
+        let mut player = Client::player(&self.target, &self.target.named("neighbours"));
         player.hear_until("video");
     }
 

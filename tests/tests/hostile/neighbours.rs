@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::message::MessageType;
 use anabranch_tests::clients::{PATIENCE, wait_for};
-use anabranch_tests::conformance::{Client, Site};
+use anabranch_tests::conformance::{Client, Target};
 
 use crate::{Counter, join};
 
@@ -47,19 +47,19 @@ impl Neighbours {
     pub(crate) const CONNECTIONS: usize = PLAYERS + 1;
 
     /// Starts them; they are in the middle of it when this returns.
-    pub(crate) fn start(site: &Site) -> Self {
+    pub(crate) fn start(target: &Target) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let heard = Counter::default();
         let (attended, times) = (Arc::new(AtomicBool::new(false)), Times::default());
-        let name = site.named("neighbours");
+        let name = target.named("neighbours");
         let players = (0..PLAYERS).map(|number| {
-            let player = Client::player(site, &name);
+            let player = Client::player(target, &name);
             let heard = if number == 0 { heard.clone() } else { Counter::default() };
             let (attended, times) = (attended.clone(), times.clone());
             thread::spawn(move || play(player, &heard, &attended, &times))
         });
         let players = players.collect();
-        let publisher = Client::publisher(site, &name);
+        let publisher = Client::publisher(target, &name);
         let stopping = stop.clone();
         let publisher = thread::spawn(move || publish(publisher, &stopping, &times));
         let neighbours = Neighbours { stop, attended, heard, publisher, players };

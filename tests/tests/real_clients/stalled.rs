@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anabranch_core::amf::Value;
 use anabranch_core::conn::VhostConfig;
-use anabranch_core::handshake::ClientKind;
+use anabranch_core::handshake::ClientHandshakeKind;
 use anabranch_tests::clients::{
     Clip, Folder, PATIENCE, Publication, Runtime, Server, assert_same_media, assert_same_packets, tags,
 };
@@ -106,7 +106,7 @@ fn two_hundred_players_that_take_nothing_harm_nobody(runtime: Runtime) {
 fn join(server: &Server, number: u8) -> TcpStream {
     let mut socket = TcpStream::connect(server.address()).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut peer = Peer::new([number; 32], ClientKind::Simple);
+    let mut peer = Peer::new([number; 32], ClientHandshakeKind::Simple);
     let mut buffer = [0; 4096];
     loop {
         socket.write_all(peer.out()).unwrap();

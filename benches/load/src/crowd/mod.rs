@@ -12,7 +12,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anabranch_core::client::{Client, ClientConfig, CloseReason, Event, NotSent, Output, PlayOptions};
+use anabranch_core::client::{Client, ClientConfig, ClientOutput, CloseReason, Event, NotSent, PlayOptions};
 use anabranch_core::command::PublishType;
 use anabranch_core::message::{Message, MessageType};
 use mio::net::TcpStream;
@@ -489,16 +489,16 @@ impl Crowd {
     fn take_events(&mut self, now: Instant, id: Id, member: &mut Member) -> Result<Option<Instant>, Over> {
         loop {
             let happening = match member.client.poll_output() {
-                Output::Wait(wait) => return Ok(wait.deadline),
-                Output::Closed(close) => return Err(Over(close.reason.name().to_owned())),
-                Output::Event(Event::Media { message, .. }) => {
+                ClientOutput::Wait(wait) => return Ok(wait.deadline),
+                ClientOutput::Closed(close) => return Err(Over(close.reason.name().to_owned())),
+                ClientOutput::Event(Event::Media { message, .. }) => {
                     if !self.take_media(now, member, &message) {
                         continue;
                     }
                     Happening::FirstFrame(now.saturating_duration_since(member.opened))
                 }
-                Output::Event(Event::Connected(_)) => Happening::Connected,
-                Output::Event(Event::Publishing { .. }) => {
+                ClientOutput::Event(Event::Connected(_)) => Happening::Connected,
+                ClientOutput::Event(Event::Publishing { .. }) => {
                     if let Part::Publisher { feed, granted, delay, .. } = &mut member.part {
                         self.runs += 1;
                         feed.begin(now + *delay, self.runs);
@@ -506,10 +506,10 @@ impl Crowd {
                     }
                     Happening::Publishing
                 }
-                Output::Event(Event::Playing { .. }) => Happening::Playing,
-                Output::Event(Event::Rejected { rejection, .. }) => Happening::Rejected(rejection.code),
-                Output::Event(Event::Unanswered { .. }) => Happening::Rejected("no answer in time".to_owned()),
-                Output::Event(_) => continue,
+                ClientOutput::Event(Event::Playing { .. }) => Happening::Playing,
+                ClientOutput::Event(Event::Rejected { rejection, .. }) => Happening::Rejected(rejection.code),
+                ClientOutput::Event(Event::Unanswered { .. }) => Happening::Rejected("no answer in time".to_owned()),
+                ClientOutput::Event(_) => continue,
             };
             if matches!(happening, Happening::Publishing | Happening::Playing)
                 && !std::mem::replace(&mut member.is_up, true)

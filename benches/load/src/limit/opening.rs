@@ -2,7 +2,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anabranch_core::session::{Event, Output, Session};
+use anabranch_core::session::{Event, Session, SessionOutput};
 use bytes::Buf;
 
 /// A player that does not play yet.
@@ -27,15 +27,15 @@ impl Opening {
         let mut plays = false;
         loop {
             match self.session.poll_output() {
-                Output::Event(Event::Connect(request)) => self.session.accept(request),
-                Output::Event(Event::Play(request)) => {
+                SessionOutput::Event(Event::Connect(request)) => self.session.accept(request),
+                SessionOutput::Event(Event::Play(request)) => {
                     self.session.accept(request);
                     plays = true;
                 }
-                Output::Event(Event::Publish(_)) => return Err(io::Error::other("it publishes")),
-                Output::Event(_) => {}
-                Output::Closed(close) => return Err(io::Error::other(close.reason.to_string())),
-                Output::Wait(wait) if wait.write => {
+                SessionOutput::Event(Event::Publish(_)) => return Err(io::Error::other("it publishes")),
+                SessionOutput::Event(_) => {}
+                SessionOutput::Closed(close) => return Err(io::Error::other(close.reason.to_string())),
+                SessionOutput::Wait(wait) if wait.write => {
                     let outbound = self.session.outbound();
                     while outbound.has_remaining() {
                         let count = outbound.chunk().len();
@@ -43,7 +43,7 @@ impl Opening {
                         outbound.advance(count);
                     }
                 }
-                Output::Wait(_) => return Ok(plays),
+                SessionOutput::Wait(_) => return Ok(plays),
             }
         }
     }

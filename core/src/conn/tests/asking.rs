@@ -2,29 +2,29 @@
 
 use super::*;
 
-fn asking(asks: Asks) -> Site {
-    Site::with(VhostConfig { asks, ..VhostConfig::default() }.into())
+fn asking(asks: Asks) -> Harness {
+    Harness::with(VhostConfig { asks, ..VhostConfig::default() }.into())
 }
 
 #[test]
 fn an_edge_asks_upstream_first_and_tells_only_of_what_it_asked_for_itself() {
     let asks = Asks { traverse: true, publish: true, ..Asks::default() };
-    let site = Site::with(VhostConfig { asks, ..VhostConfig::default() }.into());
-    let mut publisher = site.asks_to_publish("cam?k=v");
+    let harness = Harness::with(VhostConfig { asks, ..VhostConfig::default() }.into());
+    let mut publisher = harness.asks_to_publish("cam?k=v");
     let upstream = publisher.asked[0].subject.clone();
     assert!(matches!(&upstream, Subject::Traverse(facts) if facts.params == "?k=v"), "{upstream:?}");
-    assert!(!said(&publisher.answer(&site, Verdict::Allow), "Publish.Start"), "nothing is granted yet");
+    assert!(!said(&publisher.answer(&harness, Verdict::Allow), "Publish.Start"), "nothing is granted yet");
     let own = publisher.asked[1].subject.clone();
     assert!(matches!(own, Subject::Publish(_)), "{own:?}");
-    assert!(said(&publisher.answer(&site, Verdict::Allow), "Publish.Start"));
+    assert!(said(&publisher.answer(&harness, Verdict::Allow), "Publish.Start"));
     publisher.actions();
-    publisher.disconnect(&site);
+    publisher.disconnect(&harness);
     assert_eq!(publisher.actions(), ["detach publisher", "wake", "tell"]);
 
-    let mut refused = site.asks_to_publish("cam");
-    assert!(said(&refused.answer(&site, Verdict::Deny("not yours".to_owned())), "NetStream.Publish.Denied"));
+    let mut refused = harness.asks_to_publish("cam");
+    assert!(said(&refused.answer(&harness, Verdict::Deny("not yours".to_owned())), "NetStream.Publish.Denied"));
     refused.actions();
-    refused.disconnect(&site);
+    refused.disconnect(&harness);
     assert_eq!(refused.actions(), [""; 0], "a question upstream is no promise to tell");
 }
 
@@ -36,21 +36,21 @@ fn a_verdict_for_a_connection_that_is_over_grants_nothing() {
         (Some(Verdict::Redirect("rtmp://other/live/cam".to_owned())), &[]),
         (None, &["tell"]),
     ] {
-        let mut site = asking(Asks { publish: true, ..Asks::default() });
-        let mut publisher = site.asks_to_publish("cam");
+        let mut harness = asking(Asks { publish: true, ..Asks::default() });
+        let mut publisher = harness.asks_to_publish("cam");
         publisher.actions();
         let id = publisher.asked[0].id;
-        publisher.conn.handle_disconnect(site.now, CloseReason::PeerClosed);
+        publisher.conn.handle_disconnect(harness.now, CloseReason::PeerClosed);
         match &verdict {
-            Some(verdict) => publisher.conn.answer(site.now, id, verdict.clone()),
+            Some(verdict) => publisher.conn.answer(harness.now, id, verdict.clone()),
             None => {
-                site.pass(Duration::from_secs(10));
-                publisher.conn.handle_timeout(site.now);
+                harness.pass(Duration::from_secs(10));
+                publisher.conn.handle_timeout(harness.now);
             }
         }
-        publisher.poll(&site);
+        publisher.poll(&harness);
         assert_eq!(publisher.actions(), end, "{verdict:?}: never attached, and told of unless it was refused");
-        assert!(site.server.hub().streams().is_empty());
+        assert!(harness.server.hub().streams().is_empty());
     }
 }
 
@@ -58,20 +58,20 @@ fn a_verdict_for_a_connection_that_is_over_grants_nothing() {
 #[test]
 fn what_is_denied_says_so_in_the_requests_own_words() {
     let deny = |words: &str| Verdict::Deny(words.to_owned());
-    let site = asking(Asks { connect: true, ..Asks::default() });
-    let mut client = site.client();
-    assert!(said(&client.answer(&site, deny("no")), "_error 1 NetConnection.Connect.Rejected"));
-    let site = asking(Asks { play: true, ..Asks::default() });
-    let mut player = site.player("cam");
-    assert!(!said(&player.hear(&site), "Play.Start"));
-    assert!(said(&player.answer(&site, deny("no")), "NetStream.Play.Failed"));
-    assert!(site.server.hub().streams().is_empty());
+    let harness = asking(Asks { connect: true, ..Asks::default() });
+    let mut client = harness.client();
+    assert!(said(&client.answer(&harness, deny("no")), "_error 1 NetConnection.Connect.Rejected"));
+    let harness = asking(Asks { play: true, ..Asks::default() });
+    let mut player = harness.player("cam");
+    assert!(!said(&player.hear(&harness), "Play.Start"));
+    assert!(said(&player.answer(&harness, deny("no")), "NetStream.Play.Failed"));
+    assert!(harness.server.hub().streams().is_empty());
 }
 
 /// The outside learns all that is known of who asks, and at the end what came of it.
 #[test]
 fn a_question_names_the_client_and_the_end_of_what_was_allowed_is_told_once() {
-    let mut site = asking(Asks { connect: true, play: true, ..Asks::default() });
+    let mut harness = asking(Asks { connect: true, play: true, ..Asks::default() });
     let address = "192.0.2.7:50000".parse().expect("an address");
     let object = [
         ("app", "live?token=t"),
@@ -81,7 +81,7 @@ fn a_question_names_the_client_and_the_end_of_what_was_allowed_is_told_once() {
         ("flashVer", "LNX 9"),
     ];
     let object = object.iter().fold(Object::default(), |object, (name, value)| object.with(*name, *value));
-    let mut client = site.client_from(Some(address), object);
+    let mut client = harness.client_from(Some(address), object);
     let ask = client.asked[0].clone();
     let expected = ClientFacts {
         connection: client.conn.id(),
@@ -96,18 +96,18 @@ fn a_question_names_the_client_and_the_end_of_what_was_allowed_is_told_once() {
         arguments: vec![],
     };
     assert_eq!((&ask.subject, &ask.client), (&Subject::Connect, &expected));
-    assert_eq!(ask.deadline, site.now + Duration::from_secs(10));
+    assert_eq!(ask.deadline, harness.now + Duration::from_secs(10));
     assert!(!client.wait.expect("it waits").read, "nothing more is read before the answer");
     // Another's number answers nothing.
-    client.conn.answer(site.now, AskId(ask.id.0 + 1), Verdict::Allow);
-    assert_eq!(client.hear(&site), [""; 0]);
-    assert!(said(&client.answer(&site, Verdict::Allow), "NetConnection.Connect.Success"));
-    client.say(&site, &[peer::create_stream(2.0), peer::play(1, "cam")].concat());
+    client.conn.answer(harness.now, AskId(ask.id.0 + 1), Verdict::Allow);
+    assert_eq!(client.hear(&harness), [""; 0]);
+    assert!(said(&client.answer(&harness, Verdict::Allow), "NetConnection.Connect.Success"));
+    client.say(&harness, &[peer::create_stream(2.0), peer::play(1, "cam")].concat());
     assert_ne!(client.asked[1].id, ask.id);
-    assert!(said(&client.answer(&site, Verdict::Allow), "NetStream.Play.Start"));
+    assert!(said(&client.answer(&harness, Verdict::Allow), "NetStream.Play.Start"));
     assert!(client.told.is_empty(), "it is not over");
-    site.pass(Duration::from_secs(2));
-    client.disconnect(&site);
+    harness.pass(Duration::from_secs(2));
+    client.disconnect(&harness);
     let report = client.closed.clone().expect("over");
     let [play, connect] = client.told.as_slice() else { panic!("each is told of once: {:?}", client.told) };
     assert!(matches!(&play.subject, Subject::Play(facts) if facts.key.stream() == "cam"), "{play:?}");
@@ -123,10 +123,10 @@ fn a_question_names_the_client_and_the_end_of_what_was_allowed_is_told_once() {
 
 #[test]
 fn a_connection_that_ends_while_its_connect_is_asked_about_is_told_of_with_what_it_amounted_to() {
-    let mut site = asking(Asks { connect: true, ..Asks::default() });
-    let mut client = site.client();
-    site.pass(Duration::from_secs(1));
-    client.disconnect(&site);
+    let mut harness = asking(Asks { connect: true, ..Asks::default() });
+    let mut client = harness.client();
+    harness.pass(Duration::from_secs(1));
+    client.disconnect(&harness);
     let [notice] = client.told.as_slice() else { panic!("told once: {:?}", client.told) };
     let report = client.closed.expect("over");
     let closed = notice.closed.clone().expect("the connection is over");
@@ -138,17 +138,17 @@ fn a_connection_that_ends_while_its_connect_is_asked_about_is_told_of_with_what_
 #[test]
 fn silence_refuses_or_grants_as_is_configured_and_not_before_its_time() {
     for allow_on_timeout in [false, true] {
-        let mut site = asking(Asks { publish: true, allow_on_timeout, ..Asks::default() });
-        let mut publisher = site.asks_to_publish("cam");
-        publisher.run(&mut site, Duration::from_millis(9999));
-        assert_eq!(publisher.hear(&site), [""; 0]);
-        publisher.run(&mut site, Duration::from_millis(1));
-        let heard = publisher.hear(&site);
+        let mut harness = asking(Asks { publish: true, allow_on_timeout, ..Asks::default() });
+        let mut publisher = harness.asks_to_publish("cam");
+        publisher.run(&mut harness, Duration::from_millis(9999));
+        assert_eq!(publisher.hear(&harness), [""; 0]);
+        publisher.run(&mut harness, Duration::from_millis(1));
+        let heard = publisher.hear(&harness);
         let code = if allow_on_timeout { "NetStream.Publish.Start" } else { "NetStream.Publish.Denied" };
         assert!(said(&heard, code), "{heard:?}");
         // Who asked and got no answer hears that nothing came of it; what was granted is not over yet.
         assert_eq!(publisher.told.len(), usize::from(!allow_on_timeout));
-        publisher.disconnect(&site);
+        publisher.disconnect(&harness);
         assert_eq!(publisher.told.len(), 1);
     }
 }
@@ -158,47 +158,47 @@ fn silence_refuses_or_grants_as_is_configured_and_not_before_its_time() {
 fn a_back_end_may_take_its_whole_time_whatever_is_left_of_the_clients() {
     let timeout = Duration::from_secs(60);
     let asks = Asks { connect: true, publish: true, timeout, allow_on_timeout: true, ..Asks::default() };
-    let mut site = asking(asks);
+    let mut harness = asking(asks);
     let address = "192.0.2.7:50000".parse().expect("an address");
     let object = Object::default().with("app", "live").with("tcUrl", "rtmp://127.0.0.1/live");
-    let mut client = site.client_from(Some(address), object);
-    client.run(&mut site, Duration::from_secs(59));
-    assert_eq!(client.hear(&site), [""; 0]);
-    client.run(&mut site, Duration::from_secs(1));
-    assert!(said(&client.hear(&site), "NetConnection.Connect.Success"));
-    client.say(&site, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    let mut client = harness.client_from(Some(address), object);
+    client.run(&mut harness, Duration::from_secs(59));
+    assert_eq!(client.hear(&harness), [""; 0]);
+    client.run(&mut harness, Duration::from_secs(1));
+    assert!(said(&client.hear(&harness), "NetConnection.Connect.Success"));
+    client.say(&harness, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
     // It takes the pings that it gets meanwhile.
     let heard = [20, 20, 20].map(|seconds| {
-        client.run(&mut site, Duration::from_secs(seconds));
-        said(&client.hear(&site), "NetStream.Publish.Start")
+        client.run(&mut harness, Duration::from_secs(seconds));
+        said(&client.hear(&harness), "NetStream.Publish.Start")
     });
     assert_eq!(heard, [false, false, true]);
 }
 
 #[test]
 fn a_server_that_drains_grants_nothing_it_was_still_asking_about() {
-    let site = asking(Asks { publish: true, ..Asks::default() });
-    let mut publisher = site.asks_to_publish("cam");
+    let harness = asking(Asks { publish: true, ..Asks::default() });
+    let mut publisher = harness.asks_to_publish("cam");
     publisher.actions();
-    site.server.drain();
-    assert!(said(&publisher.answer(&site, Verdict::Allow), "NetStream.Publish.Denied"));
+    harness.server.drain();
+    assert!(said(&publisher.answer(&harness, Verdict::Allow), "NetStream.Publish.Denied"));
     assert_eq!(publisher.actions(), ["tell"], "it was allowed, and nothing came of it");
-    assert!(site.server.hub().streams().is_empty());
+    assert!(harness.server.hub().streams().is_empty());
 
-    let site = asking(Asks { play: true, ..Asks::default() });
-    let mut player = site.player("cam");
+    let harness = asking(Asks { play: true, ..Asks::default() });
+    let mut player = harness.player("cam");
     player.actions();
-    site.server.drain();
-    assert!(said(&player.answer(&site, Verdict::Allow), "NetStream.Play.Failed"));
+    harness.server.drain();
+    assert!(said(&player.answer(&harness, Verdict::Allow), "NetStream.Play.Failed"));
     assert_eq!(player.actions(), ["tell"], "likewise");
-    assert!(site.server.hub().streams().is_empty());
+    assert!(harness.server.hub().streams().is_empty());
 
     // Nobody is to be told of what nobody was asked about.
-    let site = asking(Asks { traverse: true, ..Asks::default() });
-    let mut publisher = site.asks_to_publish("cam");
+    let harness = asking(Asks { traverse: true, ..Asks::default() });
+    let mut publisher = harness.asks_to_publish("cam");
     publisher.actions();
-    site.server.drain();
-    assert!(said(&publisher.answer(&site, Verdict::Allow), "NetStream.Publish.Denied"));
+    harness.server.drain();
+    assert!(said(&publisher.answer(&harness, Verdict::Allow), "NetStream.Publish.Denied"));
     assert_eq!(publisher.actions(), [""; 0]);
 }
 
@@ -210,18 +210,18 @@ fn a_name_that_was_taken_while_it_was_asked_about_is_refused() {
         conflict: crate::hub::Conflict::TakeOver,
         ..VhostConfig::default()
     };
-    let site = Site::with(config.into());
-    let mut first = site.asks_to_publish("cam?token=one");
-    assert!(said(&first.answer(&site, Verdict::Allow), "NetStream.Publish.Start"));
-    let mut second = site.asks_to_publish("cam?token=one");
-    first.disconnect(&site);
-    let mut third = site.asks_to_publish("cam?token=two");
-    assert!(said(&third.answer(&site, Verdict::Allow), "NetStream.Publish.Start"));
+    let harness = Harness::with(config.into());
+    let mut first = harness.asks_to_publish("cam?token=one");
+    assert!(said(&first.answer(&harness, Verdict::Allow), "NetStream.Publish.Start"));
+    let mut second = harness.asks_to_publish("cam?token=one");
+    first.disconnect(&harness);
+    let mut third = harness.asks_to_publish("cam?token=two");
+    assert!(said(&third.answer(&harness, Verdict::Allow), "NetStream.Publish.Start"));
     second.actions();
-    assert!(said(&second.answer(&site, Verdict::Allow), "NetStream.Publish.BadName"));
+    assert!(said(&second.answer(&harness, Verdict::Allow), "NetStream.Publish.BadName"));
     assert_eq!(second.actions(), ["tell"]);
-    third.say(&site, &headers());
-    third.hear(&site);
+    third.say(&harness, &headers());
+    third.hear(&harness);
     assert!(third.closed.is_none(), "the third goes on");
 }
 
@@ -230,14 +230,14 @@ fn a_name_that_was_taken_while_it_was_asked_about_is_refused() {
 fn a_request_said_before_the_end_and_not_looked_at_is_nothing() {
     for asks in [Asks::default(), Asks { publish: true, play: true, ..Asks::default() }] {
         for request in [peer::publish(1, "cam"), peer::play(1, "cam")] {
-            let site = asking(asks.clone());
-            let mut client = site.client();
-            client.say(&site, &peer::create_stream(2.0));
-            client.conn.handle_input(site.now, &request);
+            let harness = asking(asks.clone());
+            let mut client = harness.client();
+            client.say(&harness, &peer::create_stream(2.0));
+            client.conn.handle_input(harness.now, &request);
             client.conn.close(CloseReason::Closed("as asked"));
-            client.hear(&site);
+            client.hear(&harness);
             assert_eq!(client.actions(), [""; 0]);
-            assert!(client.closed.is_some() && site.server.hub().streams().is_empty());
+            assert!(client.closed.is_some() && harness.server.hub().streams().is_empty());
         }
     }
 }
@@ -245,13 +245,13 @@ fn a_request_said_before_the_end_and_not_looked_at_is_nothing() {
 /// There is no GOP under way that it could play to the end of.
 #[test]
 fn a_play_that_is_granted_to_a_drained_connection_is_over_at_once() {
-    let site = asking(Asks { play: true, ..Asks::default() });
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &[headers(), gop(0, 1)].concat());
-    let mut player = site.player("cam");
-    player.hear(&site);
-    player.conn.drain(site.now + Duration::from_secs(60), None);
-    let heard = player.answer(&site, Verdict::Allow);
+    let harness = asking(Asks { play: true, ..Asks::default() });
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    let mut player = harness.player("cam");
+    player.hear(&harness);
+    player.conn.drain(harness.now + Duration::from_secs(60), None);
+    let heard = player.answer(&harness, Verdict::Allow);
     assert!(said(&heard, "NetStream.Play.Start") && said(&heard, "NetStream.Play.UnpublishNotify"), "{heard:?}");
     assert!(!said(&heard, "video key"), "{heard:?}");
 }
@@ -259,11 +259,11 @@ fn a_play_that_is_granted_to_a_drained_connection_is_over_at_once() {
 /// A question upstream is no promise to tell, however the connection ends.
 #[test]
 fn a_connection_that_ends_while_upstream_is_asked_is_told_of_to_nobody() {
-    let site = asking(Asks { traverse: true, publish: true, play: true, ..Asks::default() });
-    let mut publisher = site.asks_to_publish("cam");
-    publisher.disconnect(&site);
-    let mut player = site.player("cam");
-    player.disconnect(&site);
+    let harness = asking(Asks { traverse: true, publish: true, play: true, ..Asks::default() });
+    let mut publisher = harness.asks_to_publish("cam");
+    publisher.disconnect(&harness);
+    let mut player = harness.player("cam");
+    player.disconnect(&harness);
     for client in [&publisher, &player] {
         assert!(matches!(client.asked[0].subject, Subject::Traverse(_)));
         assert!(client.told.is_empty() && client.closed.is_some());
@@ -272,16 +272,16 @@ fn a_connection_that_ends_while_upstream_is_asked_is_told_of_to_nobody() {
 
 #[test]
 fn an_answer_that_came_while_the_process_was_stopped_counts() {
-    let mut site = asking(Asks { publish: true, ..Asks::default() });
-    let mut publisher = site.asks_to_publish("cam");
+    let mut harness = asking(Asks { publish: true, ..Asks::default() });
+    let mut publisher = harness.asks_to_publish("cam");
     // The deadline was long ago when the process goes on, and the answer lies in a socket.
-    site.pass(Duration::from_secs(60));
-    publisher.conn.handle_timeout(site.now);
-    publisher.poll(&site);
+    harness.pass(Duration::from_secs(60));
+    publisher.conn.handle_timeout(harness.now);
+    publisher.poll(&harness);
     assert!(publisher.closed.is_none());
-    assert!(said(&publisher.answer(&site, Verdict::Allow), "Publish.Start"));
+    assert!(said(&publisher.answer(&harness, Verdict::Allow), "Publish.Start"));
 
-    let mut unanswered = site.asks_to_publish("other");
-    unanswered.run(&mut site, Duration::from_secs(10));
-    assert!(said(&unanswered.hear(&site), "NetStream.Publish.Denied"), "silence in time is an answer");
+    let mut unanswered = harness.asks_to_publish("other");
+    unanswered.run(&mut harness, Duration::from_secs(10));
+    assert!(said(&unanswered.hear(&harness), "NetStream.Publish.Denied"), "silence in time is an answer");
 }

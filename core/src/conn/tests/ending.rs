@@ -4,19 +4,19 @@ use super::*;
 
 #[test]
 fn frames_are_counted_on_their_way_in_and_out() {
-    let site = Site::new();
-    let mut publisher = site.publisher("cam");
-    let mut player = site.client();
-    player.say(&site, &[peer::create_stream(2.0), peer::play(1, "cam")].concat());
-    let mut deaf = site.player("cam");
-    deaf.say(&site, &peer::command("receiveAudio", 0.0, 1, &[false.into()]));
-    publisher.say(&site, &[headers(), gop(0, 1)].concat());
-    player.poll(&site);
-    deaf.poll(&site);
-    let [sent, got, less] = [&publisher, &player, &deaf].map(|client| client.conn.stats().snapshot(site.now));
+    let harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    let mut player = harness.client();
+    player.say(&harness, &[peer::create_stream(2.0), peer::play(1, "cam")].concat());
+    let mut deaf = harness.player("cam");
+    deaf.say(&harness, &peer::command("receiveAudio", 0.0, 1, &[false.into()]));
+    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    player.poll(&harness);
+    deaf.poll(&harness);
+    let [sent, got, less] = [&publisher, &player, &deaf].map(|client| client.conn.stats().snapshot(harness.now));
     assert!(sent.frames_in > 3 && sent.frames_out == 0, "{sent:?}");
     assert_eq!((got.frames_in, got.frames_out), (0, sent.frames_in));
-    deaf.disconnect(&site);
+    deaf.disconnect(&harness);
     let unwanted = deaf.closed.expect("over").left_out.unwanted;
     assert!(unwanted > 0);
     assert_eq!(less.frames_out + unwanted, sent.frames_in, "what was left out was not sent");
@@ -24,32 +24,32 @@ fn frames_are_counted_on_their_way_in_and_out() {
 
 #[test]
 fn a_server_that_goes_down_tells_its_players() {
-    let site = Site::new();
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &[headers(), gop(0, 1)].concat());
-    let mut player = site.player("cam");
-    player.hear(&site);
-    publisher.say(&site, &gop(80, 2));
+    let harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    let mut player = harness.player("cam");
+    player.hear(&harness);
+    publisher.say(&harness, &gop(80, 2));
     player.conn.shutdown();
     assert_eq!(
-        player.hear(&site),
+        player.hear(&harness),
         ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"],
         "and no media after"
     );
-    player.disconnect(&site);
+    player.disconnect(&harness);
     assert_eq!(player.closed.map(|report| report.close.reason), Some(CloseReason::Shutdown));
 }
 
 #[test]
 fn the_report_tells_the_life_of_a_connection() {
-    let mut site = Site::new();
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &peer::control(&Control::User(UserControl::StreamDry(1))));
-    site.pass(Duration::from_millis(1500));
+    let mut harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &peer::control(&Control::User(UserControl::StreamDry(1))));
+    harness.pass(Duration::from_millis(1500));
     // A header that inherits from nothing, then bytes that nobody reads any more.
     let before = publisher.conn.session().received();
-    publisher.say(&site, &[0xc9, 1, 2, 3]);
-    publisher.hear(&site);
+    publisher.say(&harness, &[0xc9, 1, 2, 3]);
+    publisher.hear(&harness);
     let report = publisher.closed.clone().expect("closed");
     assert_eq!((report.received, report.close.offset), (before + 4, before + 1));
     assert_eq!((report.duration, report.ignored.ignored_events), (Duration::from_millis(1500), 1));
@@ -59,14 +59,14 @@ fn the_report_tells_the_life_of_a_connection() {
 
 #[test]
 fn a_refused_peer_that_floods_is_not_listened_to() {
-    let site = Site::new();
-    let _publisher = site.publisher("cam");
-    let mut second = site.client();
-    second.say(&site, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
-    second.hear(&site);
+    let harness = Harness::new();
+    let _publisher = harness.publisher("cam");
+    let mut second = harness.client();
+    second.say(&harness, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    second.hear(&harness);
     assert!(second.closed.is_none(), "it is given time to hear why");
     for _ in 0..5 {
-        second.say(&site, &[0; 64 << 10]);
+        second.say(&harness, &[0; 64 << 10]);
     }
     let report = second.closed.expect("closed at once");
     assert_eq!(report.close.reason.name(), "rejected");
@@ -76,24 +76,24 @@ fn a_refused_peer_that_floods_is_not_listened_to() {
 #[test]
 fn whatever_a_player_does_not_get_is_in_its_report() {
     let config = VhostConfig { high_water: 2000, ..VhostConfig::default() };
-    let mut site = Site::with(config.into());
-    let mut publisher = site.publisher("cam");
-    let mut player = site.player("cam");
-    player.hear(&site);
-    player.say(&site, &peer::command("receiveAudio", 0.0, 1, &[false.into()]));
-    publisher.say(&site, &[headers(), gop(0, 1), peer::video(45, &[0x17, 1]), peer::video(46, &[0x17, 1])].concat());
-    site.pass(Duration::from_millis(50));
-    publisher.poll(&site);
-    player.hear(&site);
+    let mut harness = Harness::with(config.into());
+    let mut publisher = harness.publisher("cam");
+    let mut player = harness.player("cam");
+    player.hear(&harness);
+    player.say(&harness, &peer::command("receiveAudio", 0.0, 1, &[false.into()]));
+    publisher.say(&harness, &[headers(), gop(0, 1), peer::video(45, &[0x17, 1]), peer::video(46, &[0x17, 1])].concat());
+    harness.pass(Duration::from_millis(50));
+    publisher.poll(&harness);
+    player.hear(&harness);
     for number in 2..100u8 {
-        publisher.say(&site, &gop(u32::from(number) * 100, number));
-        site.pass(Duration::from_millis(100));
-        publisher.poll(&site);
-        player.poll(&site);
+        publisher.say(&harness, &gop(u32::from(number) * 100, number));
+        harness.pass(Duration::from_millis(100));
+        publisher.poll(&harness);
+        player.poll(&harness);
     }
-    let lag = player.conn.stats().snapshot(site.now).lag;
-    player.disconnect(&site);
-    publisher.disconnect(&site);
+    let lag = player.conn.stats().snapshot(harness.now).lag;
+    player.disconnect(&harness);
+    publisher.disconnect(&harness);
     let report = player.closed.expect("over");
     assert_eq!(report.role, Some(Role::Player));
     assert!(report.unsent.frames > 10 && report.given_up > 0, "{report}");
@@ -109,30 +109,30 @@ fn whatever_a_player_does_not_get_is_in_its_report() {
 
 #[test]
 fn draining_lets_players_finish_and_closes_the_rest() {
-    let mut site = Site::new();
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &gop(0, 1));
-    site.pass(Duration::from_millis(50));
-    publisher.poll(&site);
-    let mut player = site.player("cam");
-    player.hear(&site);
-    site.server.drain();
-    let deadline = site.now + Duration::from_secs(5);
+    let mut harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &gop(0, 1));
+    harness.pass(Duration::from_millis(50));
+    publisher.poll(&harness);
+    let mut player = harness.player("cam");
+    player.hear(&harness);
+    harness.server.drain();
+    let deadline = harness.now + Duration::from_secs(5);
     publisher.conn.drain(deadline, None);
     player.conn.drain(deadline, None);
-    let mut newcomer = site.client();
-    newcomer.say(&site, &[peer::create_stream(2.0), peer::publish(1, "other")].concat());
-    assert!(said(&newcomer.hear(&site), "NetStream.Publish.Denied"));
-    publisher.say(&site, &gop(1000, 2));
-    site.pass(Duration::from_millis(50));
-    publisher.poll(&site);
-    let heard = player.hear(&site);
+    let mut newcomer = harness.client();
+    newcomer.say(&harness, &[peer::create_stream(2.0), peer::publish(1, "other")].concat());
+    assert!(said(&newcomer.hear(&harness), "NetStream.Publish.Denied"));
+    publisher.say(&harness, &gop(1000, 2));
+    harness.pass(Duration::from_millis(50));
+    publisher.poll(&harness);
+    let heard = player.hear(&harness);
     assert!(said(&heard, "NetStream.Play.UnpublishNotify"), "at the next key frame: {heard:?}");
     assert!(publisher.closed.is_none(), "the publisher goes on until the deadline");
-    site.pass(Duration::from_secs(5));
-    publisher.conn.handle_timeout(site.now);
-    publisher.hear(&site);
-    publisher.poll(&site);
+    harness.pass(Duration::from_secs(5));
+    publisher.conn.handle_timeout(harness.now);
+    publisher.hear(&harness);
+    publisher.poll(&harness);
     assert_eq!(publisher.closed.expect("over").close.reason.name(), "shutdown");
 }
 
@@ -147,25 +147,25 @@ fn times_may_be_for_ever() {
     (timeouts.ping, timeouts.linger) = (Duration::MAX, Duration::MAX);
     (config.unpublish_grace, config.merge_window) = (Duration::MAX, crate::source::MergeWindow(Duration::MAX));
     config.idle_publisher = Some(Duration::MAX);
-    let mut site = Site::with(config.into());
-    let mut player = site.player("cam");
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &peer::message(AUDIO, 0, 1, &peer::audio_frame(1)));
-    publisher.run(&mut site, Duration::from_secs(86_400));
-    player.run(&mut site, Duration::from_secs(86_400));
+    let mut harness = Harness::with(config.into());
+    let mut player = harness.player("cam");
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &peer::message(AUDIO, 0, 1, &peer::audio_frame(1)));
+    publisher.run(&mut harness, Duration::from_secs(86_400));
+    player.run(&mut harness, Duration::from_secs(86_400));
     assert!(publisher.closed.is_none() && player.closed.is_none());
     publisher.conn.shutdown();
-    publisher.poll(&site);
+    publisher.poll(&harness);
 }
 
 #[test]
 fn an_adapter_may_close_a_connection_and_bytes_taken_are_counted() {
-    let site = Site::new();
-    let mut client = site.client();
-    let sent = client.conn.stats().snapshot(site.now).bytes_out;
+    let harness = Harness::new();
+    let mut client = harness.client();
+    let sent = client.conn.stats().snapshot(harness.now).bytes_out;
     assert!(sent > 3073, "handshake and the answer to connect: {sent}");
     client.conn.close(CloseReason::Closed("as asked"));
-    client.hear(&site);
+    client.hear(&harness);
     let report = client.closed.expect("over");
     assert_eq!((report.close.reason, report.sent), (CloseReason::Closed("as asked"), sent));
 }
@@ -173,9 +173,9 @@ fn an_adapter_may_close_a_connection_and_bytes_taken_are_counted() {
 /// Nothing is told that did not happen.
 #[test]
 fn the_report_of_a_connection_that_missed_nothing_is_short() {
-    let site = Site::new();
-    let mut client = site.client();
-    client.disconnect(&site);
+    let harness = Harness::new();
+    let mut client = harness.client();
+    client.disconnect(&harness);
     let report = client.closed.expect("over");
     assert_eq!((report.missed, report.unsent, report.role), (Gap::default(), Gap::default(), None));
     let Report { close, received, sent, .. } = &report;
@@ -189,18 +189,18 @@ fn the_report_of_a_connection_that_missed_nothing_is_short() {
 /// What each of a connection's players was not given is added up.
 #[test]
 fn frames_that_were_not_for_a_player_are_in_its_report_by_reason() {
-    let site = Site::new();
-    let mut publisher = site.publisher("cam");
-    let mut player = site.client();
-    player.say(&site, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
-    player.say(&site, &[peer::play(1, "cam"), peer::play(2, "cam")].concat());
+    let harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    let mut player = harness.client();
+    player.say(&harness, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
+    player.say(&harness, &[peer::play(1, "cam"), peer::play(2, "cam")].concat());
     let inter = |time| peer::video(time, &peer::inter_frame(1));
-    publisher.say(&site, &[peer::audio(0, &peer::audio_frame(1)), inter(1), inter(2), inter(3)].concat());
-    publisher.say(&site, &gop(4, 1));
+    publisher.say(&harness, &[peer::audio(0, &peer::audio_frame(1)), inter(1), inter(2), inter(3)].concat());
+    publisher.say(&harness, &gop(4, 1));
     // A frame of AV1 on track 1 alone, which a player must have said that it understands.
-    publisher.say(&site, &peer::video(50, &[b"\x96\x01av01\x01".as_slice(), &[1, 2, 3, 4]].concat()));
-    player.hear(&site);
-    player.disconnect(&site);
+    publisher.say(&harness, &peer::video(50, &[b"\x96\x01av01\x01".as_slice(), &[1, 2, 3, 4]].concat()));
+    player.hear(&harness);
+    player.disconnect(&harness);
     let report = player.closed.expect("over");
     assert_eq!(report.left_out, LeftOut { unwanted: 0, multitrack: 2, undecodable: 6 }, "{report}");
     let line = report.to_string();
@@ -209,48 +209,52 @@ fn frames_that_were_not_for_a_player_are_in_its_report_by_reason() {
 
 #[test]
 fn a_player_that_knows_its_stream_is_over_is_not_told_again_when_the_server_goes_down() {
-    let mut site = Site::new();
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &[headers(), gop(0, 1)].concat());
-    let mut player = site.player("cam");
-    assert_eq!(player.conn.start(), site.now);
-    player.hear(&site);
-    publisher.disconnect(&site);
-    player.hear(&site);
-    player.run(&mut site, Duration::from_secs(10));
-    assert!(said(&player.hear(&site), "NetStream.Play.UnpublishNotify"));
+    let mut harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    let mut player = harness.player("cam");
+    assert_eq!(player.conn.start(), harness.now);
+    player.hear(&harness);
+    publisher.disconnect(&harness);
+    player.hear(&harness);
+    player.run(&mut harness, Duration::from_secs(10));
+    assert!(said(&player.hear(&harness), "NetStream.Play.UnpublishNotify"));
     player.conn.shutdown();
-    assert_eq!(player.hear(&site), [""; 0]);
-    player.disconnect(&site);
+    assert_eq!(player.hear(&harness), [""; 0]);
+    player.disconnect(&harness);
     assert_eq!(player.closed.expect("over").close.reason, CloseReason::Shutdown);
 }
 
 #[test]
 fn every_byte_that_is_taken_is_counted_once() {
-    let site = Site::new();
-    let mut client = site.client();
+    let harness = Harness::new();
+    let mut client = harness.client();
     for _ in 0..3 {
-        client.say(&site, &peer::control(&Control::User(UserControl::PingRequest(1))));
-        client.hear(&site);
+        client.say(&harness, &peer::control(&Control::User(UserControl::PingRequest(1))));
+        client.hear(&harness);
         let written = client.conn.outbound().written();
-        assert_eq!(client.conn.stats().snapshot(site.now).bytes_out, written);
+        assert_eq!(client.conn.stats().snapshot(harness.now).bytes_out, written);
     }
 }
 
 #[test]
 fn a_connection_given_up_in_the_midst_of_its_work_leaves_nothing_behind() {
-    let mut site = Site::new();
-    let (mut publisher, mut player) = (site.publisher("cam"), site.player("cam"));
-    publisher.say(&site, &peer::video(0, &peer::key_frame(1)));
-    player.hear(&site);
+    let mut harness = Harness::new();
+    let (mut publisher, mut player) = (harness.publisher("cam"), harness.player("cam"));
+    publisher.say(&harness, &peer::video(0, &peer::key_frame(1)));
+    player.hear(&harness);
     let streams = publisher.conn.abandon();
     assert_eq!(streams.len(), 1, "its players are to be woken");
-    player.hear(&site);
-    player.run(&mut site, VhostConfig::default().unpublish_grace);
-    assert!(player.hear(&site).iter().any(|line| line.contains("Play.UnpublishNotify")));
-    let mut successor = site.publisher("cam");
+    player.hear(&harness);
+    player.run(&mut harness, VhostConfig::default().unpublish_grace);
+    assert!(player.hear(&harness).iter().any(|line| line.contains("Play.UnpublishNotify")));
+    let mut successor = harness.publisher("cam");
     assert_eq!(successor.actions(), ["attach publisher of /live/cam", "wake"], "the name is free");
-    assert_eq!(player.hear(&site), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Play.PublishNotify"], "told at once");
+    assert_eq!(
+        player.hear(&harness),
+        ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Play.PublishNotify"],
+        "told at once"
+    );
     assert_eq!(player.conn.abandon(), []);
-    assert_eq!(site.server.hub().streams()[0].players, 0);
+    assert_eq!(harness.server.hub().streams()[0].players, 0);
 }

@@ -4,46 +4,46 @@ use super::*;
 use crate::source::MergeWindow;
 
 /// Has the client say a little that is not answered. When to read next.
-fn read(client: &mut Client, site: &Site) -> Option<Instant> {
-    client.say(site, &peer::control(&Control::Acknowledgement(1)));
-    client.conn.next_read(site.now)
+fn read(client: &mut Client, harness: &Harness) -> Option<Instant> {
+    client.say(harness, &peer::control(&Control::Acknowledgement(1)));
+    client.conn.next_read(harness.now)
 }
 
 /// How long what this client sends may lie unread, after half a second in which it sent a little.
-fn rests(client: &mut Client, site: &mut Site) -> Option<Duration> {
-    read(client, site);
-    site.pass(Duration::from_millis(500));
-    read(client, site).map(|next| next - site.now)
+fn rests(client: &mut Client, harness: &mut Harness) -> Option<Duration> {
+    read(client, harness);
+    harness.pass(Duration::from_millis(500));
+    read(client, harness).map(|next| next - harness.now)
 }
 
 #[test]
 fn a_publisher_is_read_at_leisure_while_nobody_plays_and_many_publish() {
-    let mut site = Site::new();
-    let mut client = site.client();
-    assert_eq!(rests(&mut client, &mut site), None, "nothing is known of it yet");
-    client.say(&site, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
-    assert_eq!(rests(&mut client, &mut site), None, "it is alone: its end is to be seen at once");
-    let mut others: Vec<_> = (1..300).map(|number| site.publisher(&format!("cam{number}"))).collect();
-    let unplayed = rests(&mut client, &mut site).expect("many publish");
+    let mut harness = Harness::new();
+    let mut client = harness.client();
+    assert_eq!(rests(&mut client, &mut harness), None, "nothing is known of it yet");
+    client.say(&harness, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    assert_eq!(rests(&mut client, &mut harness), None, "it is alone: its end is to be seen at once");
+    let mut others: Vec<_> = (1..300).map(|number| harness.publisher(&format!("cam{number}"))).collect();
+    let unplayed = rests(&mut client, &mut harness).expect("many publish");
     assert!(unplayed > Duration::from_millis(140) && unplayed <= Duration::from_millis(150), "{unplayed:?}");
-    assert_eq!(read(&mut others[0], &site), None, "nothing is known of how much it sends");
-    rests(&mut others[0], &mut site);
-    rests(&mut others[1], &mut site);
-    site.pass(Duration::from_millis(1));
-    let one = read(&mut others[0], &site);
-    site.pass(Duration::from_millis(1));
-    assert_eq!(read(&mut others[1], &site), one, "at common times");
-    let mut player = site.player("cam");
-    assert_eq!(rests(&mut client, &mut site), None, "somebody watches");
-    assert_eq!(rests(&mut player, &mut site), None);
-    player.disconnect(&site);
-    assert!(rests(&mut client, &mut site).is_some());
-    others.drain(20..).for_each(|mut other| other.disconnect(&site));
-    assert_eq!(rests(&mut client, &mut site), None, "few are left");
-    others.extend((21..300).map(|number| site.publisher(&format!("cam{number}"))));
-    assert!(rests(&mut client, &mut site).is_some());
-    client.say(&site, &peer::play(0, "other"));
-    assert_eq!(rests(&mut client, &mut site), None, "a player's commands are not to wait");
+    assert_eq!(read(&mut others[0], &harness), None, "nothing is known of how much it sends");
+    rests(&mut others[0], &mut harness);
+    rests(&mut others[1], &mut harness);
+    harness.pass(Duration::from_millis(1));
+    let one = read(&mut others[0], &harness);
+    harness.pass(Duration::from_millis(1));
+    assert_eq!(read(&mut others[1], &harness), one, "at common times");
+    let mut player = harness.player("cam");
+    assert_eq!(rests(&mut client, &mut harness), None, "somebody watches");
+    assert_eq!(rests(&mut player, &mut harness), None);
+    player.disconnect(&harness);
+    assert!(rests(&mut client, &mut harness).is_some());
+    others.drain(20..).for_each(|mut other| other.disconnect(&harness));
+    assert_eq!(rests(&mut client, &mut harness), None, "few are left");
+    others.extend((21..300).map(|number| harness.publisher(&format!("cam{number}"))));
+    assert!(rests(&mut client, &mut harness).is_some());
+    client.say(&harness, &peer::play(0, "other"));
+    assert_eq!(rests(&mut client, &mut harness), None, "a player's commands are not to wait");
 }
 
 #[test]
@@ -51,22 +51,22 @@ fn silence_and_excess_are_not_looked_for_in_what_lies_unread() {
     let next_message = Duration::from_millis(600);
     let mut config = Config::default();
     config.defaults.session.timeouts.next_message = next_message;
-    let mut site = Site::with(config);
-    let _others: Vec<_> = (1..300).map(|number| site.publisher(&format!("cam{number}"))).collect();
-    let mut client = site.publisher("cam");
-    client.say(&site, &headers());
-    client.conn.next_read(site.now);
-    site.pass(Duration::from_millis(500));
-    let next = read(&mut client, &site).expect("it is read at leisure");
+    let mut harness = Harness::with(config);
+    let _others: Vec<_> = (1..300).map(|number| harness.publisher(&format!("cam{number}"))).collect();
+    let mut client = harness.publisher("cam");
+    client.say(&harness, &headers());
+    client.conn.next_read(harness.now);
+    harness.pass(Duration::from_millis(500));
+    let next = read(&mut client, &harness).expect("it is read at leisure");
     assert!(next < client.deadline().expect("it may be silent for so long"), "before that is over");
 
     for (window, at_leisure) in [(399, false), (400, true)] {
         let rate = crate::policy::Rate { bytes_per_second: 1 << 20, window: Duration::from_millis(window) };
         let mut vhost = VhostConfig::default();
         vhost.limits.publisher_rate = Some(rate);
-        let mut site = Site::with(vhost.into());
-        let mut others: Vec<_> = (1..300).map(|number| site.publisher(&format!("cam{number}"))).collect();
-        assert_eq!(rests(&mut others[0], &mut site).is_some(), at_leisure, "{window}");
+        let mut harness = Harness::with(vhost.into());
+        let mut others: Vec<_> = (1..300).map(|number| harness.publisher(&format!("cam{number}"))).collect();
+        assert_eq!(rests(&mut others[0], &mut harness).is_some(), at_leisure, "{window}");
     }
 }
 
@@ -86,9 +86,9 @@ fn stream(pictures: Option<u32>, sound: Option<u32>) -> Vec<(u32, Vec<u8>)> {
 /// Has a publisher read at once or at leisure, as an adapter does it. When players are woken, and the number of reads.
 fn wakes(window: Duration, messages: &[(u32, Vec<u8>)], at_leisure: bool) -> (Vec<u32>, u32) {
     let merge_window = MergeWindow(window);
-    let mut site = Site::with(VhostConfig { merge_window, ..VhostConfig::default() }.into());
-    let mut publisher = site.publisher("cam");
-    let _player = site.player("cam");
+    let mut harness = Harness::with(VhostConfig { merge_window, ..VhostConfig::default() }.into());
+    let mut publisher = harness.publisher("cam");
+    let _player = harness.player("cam");
     publisher.actions();
     let (mut woken, mut reads, mut unread, mut next) = (Vec::new(), 0, Vec::new(), None);
     let mut messages = messages.iter().peekable();
@@ -96,27 +96,27 @@ fn wakes(window: Duration, messages: &[(u32, Vec<u8>)], at_leisure: bool) -> (Ve
         while let Some((_, bytes)) = messages.next_if(|(at, _)| *at == time) {
             unread.extend_from_slice(bytes);
         }
-        let due = publisher.deadline().is_some_and(|deadline| deadline <= site.now);
+        let due = publisher.deadline().is_some_and(|deadline| deadline <= harness.now);
         let reads_now = match next {
             None => !unread.is_empty(),
-            Some(next) => due || next <= site.now,
+            Some(next) => due || next <= harness.now,
         };
         if reads_now {
             reads += 1;
-            publisher.conn.handle_input(site.now, &std::mem::take(&mut unread));
+            publisher.conn.handle_input(harness.now, &std::mem::take(&mut unread));
         }
         if due {
-            publisher.conn.handle_timeout(site.now);
+            publisher.conn.handle_timeout(harness.now);
         }
         if reads_now || due {
-            publisher.poll(&site);
+            publisher.poll(&harness);
         }
         if reads_now {
-            next = publisher.conn.next_read(site.now).filter(|_| at_leisure);
+            next = publisher.conn.next_read(harness.now).filter(|_| at_leisure);
         }
         let wakes = publisher.actions().into_iter().filter(|action| action == "wake");
         woken.extend(wakes.map(|_| time));
-        site.pass(Duration::from_millis(1));
+        harness.pass(Duration::from_millis(1));
     }
     (woken, reads)
 }

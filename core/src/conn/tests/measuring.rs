@@ -8,18 +8,18 @@ use crate::message::{Control, PeerBandwidthLimit};
 #[test]
 fn a_bandwidth_check_runs_through_and_closes() {
     let check = crate::bandwidth::BandwidthConfig { key: "secret".to_owned(), ..Default::default() };
-    let mut site = Site::with(VhostConfig { bandwidth_check: Some(check), ..VhostConfig::default() }.into());
-    let connect = |site: &Site, tc_url: &str| {
-        let mut client = Client::new(site, None);
+    let mut harness = Harness::with(VhostConfig { bandwidth_check: Some(check), ..VhostConfig::default() }.into());
+    let connect = |harness: &Harness, tc_url: &str| {
+        let mut client = Client::new(harness, None);
         let object = Object::default().with("app", "check").with("tcUrl", tc_url);
-        client.say(site, &[peer::handshake(), peer::connect_with(object)].concat());
+        client.say(harness, &[peer::handshake(), peer::connect_with(object)].concat());
         client
     };
-    let mut stranger = connect(&site, "rtmp://host/check");
-    assert!(said(&stranger.hear(&site), "NetConnection.Connect.Rejected"));
+    let mut stranger = connect(&harness, "rtmp://host/check");
+    assert!(said(&stranger.hear(&harness), "NetConnection.Connect.Rejected"));
 
     let url = "rtmp://host/check?key=secret";
-    let mut client = connect(&site, url);
+    let mut client = connect(&harness, url);
     let answers = [
         ("onSrsBandCheckStartPlayBytes", "onSrsBandCheckStartingPlayBytes"),
         ("onSrsBandCheckStopPlayBytes", "onSrsBandCheckStoppedPlayBytes"),
@@ -29,55 +29,55 @@ fn a_bandwidth_check_runs_through_and_closes() {
     ];
     let mut heard = Vec::new();
     for _ in 0..2000 {
-        for line in client.hear(&site) {
+        for line in client.hear(&harness) {
             let answer = answers.iter().find(|(name, _)| line.split(' ').any(|word| word == *name));
             if let Some((name, answer)) = answer {
                 heard.push(*name);
-                client.say(&site, &peer::command(answer, 0.0, 0, &[]));
+                client.say(&harness, &peer::command(answer, 0.0, 0, &[]));
             }
         }
         if client.closed.is_some() {
             break;
         }
-        site.pass(Duration::from_millis(20));
-        client.conn.handle_timeout(site.now);
-        client.poll(&site);
+        harness.pass(Duration::from_millis(20));
+        client.conn.handle_timeout(harness.now);
+        client.poll(&harness);
     }
     assert_eq!(heard, answers.map(|(name, _)| name));
     assert_eq!(client.closed.expect("over").close.reason.name(), "bandwidth_checked");
 
-    let mut again = connect(&site, url);
-    assert!(said(&again.hear(&site), "NetConnection.Connect.Rejected"), "not so soon");
-    again.disconnect(&site);
-    site.pass(Duration::from_secs(30));
-    let mut later = connect(&site, url);
-    assert!(said(&later.hear(&site), "NetConnection.Connect.Success"));
+    let mut again = connect(&harness, url);
+    assert!(said(&again.hear(&harness), "NetConnection.Connect.Rejected"), "not so soon");
+    again.disconnect(&harness);
+    harness.pass(Duration::from_secs(30));
+    let mut later = connect(&harness, url);
+    assert!(said(&later.hear(&harness), "NetConnection.Connect.Success"));
 }
 
 /// Upload over the limit is throttled by not being read, and read again when the connection said it would be.
 #[test]
 fn an_upload_over_the_limit_is_not_read_for_a_moment() {
     let check = crate::bandwidth::BandwidthConfig { limit_kbps: 1000, ..Default::default() };
-    let mut site = Site::with(VhostConfig { bandwidth_check: Some(check), ..VhostConfig::default() }.into());
+    let mut harness = Harness::with(VhostConfig { bandwidth_check: Some(check), ..VhostConfig::default() }.into());
     let object = Object::default().with("app", "check").with("tcUrl", "rtmp://host/check?key=");
-    let mut client = site.client_from(None, object);
-    client.say(&site, &peer::command("onSrsBandCheckStartingPlayBytes", 0.0, 0, &[]));
-    site.pass(Duration::from_secs(3));
-    assert!(said(&client.hear(&site), "onSrsBandCheckStopPlayBytes"));
-    client.say(&site, &peer::command("onSrsBandCheckStoppedPlayBytes", 0.0, 0, &[]));
-    assert!(said(&client.hear(&site), "onSrsBandCheckStartPublishBytes"));
-    client.say(&site, &peer::command("onSrsBandCheckStartingPublishBytes", 0.0, 0, &[]));
-    client.hear(&site);
+    let mut client = harness.client_from(None, object);
+    client.say(&harness, &peer::command("onSrsBandCheckStartingPlayBytes", 0.0, 0, &[]));
+    harness.pass(Duration::from_secs(3));
+    assert!(said(&client.hear(&harness), "onSrsBandCheckStopPlayBytes"));
+    client.say(&harness, &peer::command("onSrsBandCheckStoppedPlayBytes", 0.0, 0, &[]));
+    assert!(said(&client.hear(&harness), "onSrsBandCheckStartPublishBytes"));
+    client.say(&harness, &peer::command("onSrsBandCheckStartingPublishBytes", 0.0, 0, &[]));
+    client.hear(&harness);
     let reads = |client: &Client| client.wait.expect("it waits").read;
-    site.pass(Duration::from_millis(50));
-    client.say(&site, &peer::message(AUDIO, 0, 0, &[0; 6000]));
+    harness.pass(Duration::from_millis(50));
+    client.say(&harness, &peer::message(AUDIO, 0, 0, &[0; 6000]));
     assert!(reads(&client), "6000 bytes in 50 ms are under 1000 kbit/s");
-    client.say(&site, &peer::message(AUDIO, 0, 0, &[0; 6000]));
+    client.say(&harness, &peer::message(AUDIO, 0, 0, &[0; 6000]));
     assert!(!reads(&client), "and 12000 are not");
-    assert_eq!(client.deadline(), Some(site.now + Duration::from_millis(100)));
-    site.pass(Duration::from_millis(100));
-    client.conn.handle_timeout(site.now);
-    client.poll(&site);
+    assert_eq!(client.deadline(), Some(harness.now + Duration::from_millis(100)));
+    harness.pass(Duration::from_millis(100));
+    client.conn.handle_timeout(harness.now);
+    client.poll(&harness);
     assert!(reads(&client));
 }
 
@@ -85,19 +85,19 @@ fn an_upload_over_the_limit_is_not_read_for_a_moment() {
 #[test]
 fn control_messages_are_no_upload() {
     let check = crate::bandwidth::BandwidthConfig { limit_kbps: 1000, ..Default::default() };
-    let mut site = Site::with(VhostConfig { bandwidth_check: Some(check), ..VhostConfig::default() }.into());
+    let mut harness = Harness::with(VhostConfig { bandwidth_check: Some(check), ..VhostConfig::default() }.into());
     let object = Object::default().with("app", "check").with("tcUrl", "rtmp://host/check?key=");
-    let mut client = site.client_from(None, object);
-    client.say(&site, &peer::command("onSrsBandCheckStartingPlayBytes", 0.0, 0, &[]));
-    site.pass(Duration::from_secs(3));
-    client.hear(&site);
+    let mut client = harness.client_from(None, object);
+    client.say(&harness, &peer::command("onSrsBandCheckStartingPlayBytes", 0.0, 0, &[]));
+    harness.pass(Duration::from_secs(3));
+    client.hear(&harness);
     for answer in ["onSrsBandCheckStoppedPlayBytes", "onSrsBandCheckStartingPublishBytes"] {
-        client.say(&site, &peer::command(answer, 0.0, 0, &[]));
-        client.hear(&site);
+        client.say(&harness, &peer::command(answer, 0.0, 0, &[]));
+        client.hear(&harness);
     }
     let bandwidth = peer::control(&Control::SetPeerBandwidth { window: 5000, limit: PeerBandwidthLimit::Dynamic });
     for _ in 0..2000 {
-        client.say(&site, &bandwidth);
+        client.say(&harness, &bandwidth);
     }
     assert!(client.wait.expect("it waits").read, "ten kilobytes at once would be too many");
 }

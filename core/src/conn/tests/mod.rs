@@ -27,20 +27,20 @@ const MOST_TURNS: u32 = 10_000;
 
 /// A server, its clock, and the moment it began.
 #[derive(Debug)]
-struct Site {
-    server: Server,
+struct Harness {
+    server: Core,
     now: Instant,
 }
 
-impl Site {
+impl Harness {
     fn new() -> Self {
-        Site::with(Config::default())
+        Harness::with(Config::default())
     }
 
     fn with(config: Config) -> Self {
         #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
         let now = Instant::now();
-        Site { server: Server::new(config, [3; 32]), now }
+        Harness { server: Core::new(config, [3; 32]), now }
     }
 
     fn pass(&mut self, time: Duration) {
@@ -100,11 +100,11 @@ struct Client {
 
 impl Client {
     /// A connection just accepted.
-    fn new(site: &Site, peer: Option<SocketAddr>) -> Self {
+    fn new(harness: &Harness, peer: Option<SocketAddr>) -> Self {
         Client {
             conn: match peer {
-                Some(peer) => site.server.connect_from(site.now, peer),
-                None => site.server.connect(site.now),
+                Some(peer) => harness.server.connect_from(harness.now, peer),
+                None => harness.server.connect(harness.now),
             },
             ear: Ear::new(),
             actions: Vec::new(),
@@ -116,14 +116,14 @@ impl Client {
         }
     }
 
-    fn say(&mut self, site: &Site, bytes: &[u8]) {
-        self.conn.handle_input(site.now, bytes);
-        self.poll(site);
+    fn say(&mut self, harness: &Harness, bytes: &[u8]) {
+        self.conn.handle_input(harness.now, bytes);
+        self.poll(harness);
     }
 
-    fn poll(&mut self, site: &Site) {
+    fn poll(&mut self, harness: &Harness) {
         loop {
-            match self.conn.poll(site.now) {
+            match self.conn.poll(harness.now) {
                 Output::Action(Action::Attach(attachment)) => self.actions.push(format!("attach {attachment}")),
                 Output::Action(Action::Detach { role, .. }) => self.actions.push(format!("detach {role}")),
                 Output::Action(Action::Subscribe(_)) => self.actions.push("subscribe".into()),
@@ -152,10 +152,10 @@ impl Client {
     }
 
     /// What is sent until nothing more comes.
-    fn messages(&mut self, site: &Site) -> Vec<crate::message::Message> {
+    fn messages(&mut self, harness: &Harness) -> Vec<crate::message::Message> {
         let mut messages = Vec::new();
         loop {
-            self.poll(site);
+            self.poll(harness);
             let waiting = self.conn.outbound().remaining();
             if waiting == 0 {
                 return messages;
@@ -165,15 +165,15 @@ impl Client {
         }
     }
 
-    fn hear(&mut self, site: &Site) -> Vec<String> {
-        self.messages(site).iter().map(peer::line).collect()
+    fn hear(&mut self, harness: &Harness) -> Vec<String> {
+        self.messages(harness).iter().map(peer::line).collect()
     }
 
     /// Answers the question that was asked last; what is heard then.
-    fn answer(&mut self, site: &Site, verdict: Verdict) -> Vec<String> {
+    fn answer(&mut self, harness: &Harness, verdict: Verdict) -> Vec<String> {
         let ask = self.asked.last().expect("something was asked");
-        self.conn.answer(site.now, ask.id, verdict);
-        self.hear(site)
+        self.conn.answer(harness.now, ask.id, verdict);
+        self.hear(harness)
     }
 
     /// When the connection wants to be looked at.
@@ -186,23 +186,23 @@ impl Client {
     }
 
     /// Lets time pass as an adapter does that looks at this connection at its deadlines only, and writes nothing.
-    fn run(&mut self, site: &mut Site, time: Duration) {
-        let end = site.now + time;
+    fn run(&mut self, harness: &mut Harness, time: Duration) {
+        let end = harness.now + time;
         for turn in 0.. {
             let (None, Some(deadline)) = (&self.closed, self.deadline().filter(|deadline| *deadline <= end)) else {
                 break;
             };
             assert!(turn < MOST_TURNS, "it asks to be looked at and does nothing then");
-            site.now = site.now.max(deadline);
-            self.conn.handle_timeout(site.now);
-            self.poll(site);
+            harness.now = harness.now.max(deadline);
+            self.conn.handle_timeout(harness.now);
+            self.poll(harness);
         }
-        site.now = end;
+        harness.now = end;
     }
 
-    fn disconnect(&mut self, site: &Site) {
-        self.conn.handle_disconnect(site.now, CloseReason::PeerClosed);
-        self.poll(site);
+    fn disconnect(&mut self, harness: &Harness) {
+        self.conn.handle_disconnect(harness.now, CloseReason::PeerClosed);
+        self.poll(harness);
     }
 }
 

@@ -5,14 +5,14 @@ use crate::policy::{Vhost, Vhosts};
 
 #[test]
 fn a_late_joiner_starts_with_headers_and_the_newest_key_frame() {
-    let site = Site::new();
-    let mut publisher = site.publisher("cam");
+    let harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
     assert_eq!(publisher.actions(), ["attach publisher of /live/cam"]);
-    publisher.say(&site, &[headers(), gop(0, 1), gop(80, 2)].concat());
-    let mut player = site.player("cam?token=1");
+    publisher.say(&harness, &[headers(), gop(0, 1), gop(80, 2)].concat());
+    let mut player = harness.player("cam?token=1");
     assert_eq!(player.actions(), ["attach player of /live/cam", "subscribe"], "the query is no part of the name");
     assert_eq!(
-        player.hear(&site)[PLAY_REPLIES..],
+        player.hear(&harness)[PLAY_REPLIES..],
         [
             "data onMetaData on 1 at 0",
             "video header 255 on 1 at 80",
@@ -22,18 +22,18 @@ fn a_late_joiner_starts_with_headers_and_the_newest_key_frame() {
             "video frame 2 on 1 at 120",
         ]
     );
-    publisher.say(&site, &peer::video(160, &peer::inter_frame(3)));
-    assert_eq!(player.hear(&site), ["video frame 3 on 1 at 160"]);
+    publisher.say(&harness, &peer::video(160, &peer::inter_frame(3)));
+    assert_eq!(player.hear(&harness), ["video frame 3 on 1 at 160"]);
 }
 
 #[test]
 fn a_player_that_came_first_waits_for_its_publisher() {
-    let site = Site::new();
-    let mut player = site.player("cam");
-    assert_eq!(player.hear(&site).len(), PLAY_REPLIES);
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &[headers(), gop(0, 1)].concat());
-    let heard = player.hear(&site);
+    let harness = Harness::new();
+    let mut player = harness.player("cam");
+    assert_eq!(player.hear(&harness).len(), PLAY_REPLIES);
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    let heard = player.hear(&harness);
     assert_eq!(
         heard[..4],
         [
@@ -48,108 +48,112 @@ fn a_player_that_came_first_waits_for_its_publisher() {
 
 #[test]
 fn a_publisher_may_come_back_within_the_grace_period() {
-    let mut site = Site::new();
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &[headers(), gop(0, 1)].concat());
-    let mut player = site.player("cam");
-    player.hear(&site);
+    let mut harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    let mut player = harness.player("cam");
+    player.hear(&harness);
     publisher.actions();
-    publisher.disconnect(&site);
+    publisher.disconnect(&harness);
     assert_eq!(publisher.actions(), ["detach publisher", "wake"], "players have something to learn");
     assert_eq!(publisher.closed.as_ref().map(|report| report.close.reason.clone()), Some(CloseReason::PeerClosed));
-    assert_eq!(player.hear(&site), [""; 0]);
+    assert_eq!(player.hear(&harness), [""; 0]);
 
     // Back in time: nobody is told anything, and time goes on.
-    site.pass(Duration::from_secs(9));
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &[headers(), gop(0, 2)].concat());
-    let heard = player.hear(&site);
+    harness.pass(Duration::from_secs(9));
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &[headers(), gop(0, 2)].concat());
+    let heard = player.hear(&harness);
     assert_eq!(heard[3], "video key 2 on 1 at 9040", "9 s after the last frame at 40");
 
     // Not in time: the end is told once, and the return as well.
-    publisher.disconnect(&site);
-    player.hear(&site);
-    player.run(&mut site, Duration::from_millis(9999));
-    assert!(!player.hear(&site).iter().any(|line| line.contains("Notify")));
-    player.run(&mut site, Duration::from_millis(1));
-    assert_eq!(player.hear(&site), ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"]);
-    site.pass(Duration::from_secs(10));
-    player.conn.handle_timeout(site.now);
-    let pings = player.hear(&site);
+    publisher.disconnect(&harness);
+    player.hear(&harness);
+    player.run(&mut harness, Duration::from_millis(9999));
+    assert!(!player.hear(&harness).iter().any(|line| line.contains("Notify")));
+    player.run(&mut harness, Duration::from_millis(1));
+    assert_eq!(player.hear(&harness), ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"]);
+    harness.pass(Duration::from_secs(10));
+    player.conn.handle_timeout(harness.now);
+    let pings = player.hear(&harness);
     assert!(!pings.iter().any(|line| line.contains("Notify")), "{pings:?}");
-    let mut publisher = site.publisher("cam");
-    assert_eq!(player.hear(&site), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Play.PublishNotify"]);
-    publisher.say(&site, &[headers(), gop(0, 3)].concat());
-    assert_eq!(player.hear(&site).len(), 6);
+    let mut publisher = harness.publisher("cam");
+    assert_eq!(player.hear(&harness), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Play.PublishNotify"]);
+    publisher.say(&harness, &[headers(), gop(0, 3)].concat());
+    assert_eq!(player.hear(&harness).len(), 6);
     assert_eq!(player.conn.playing[0].missed(), Gap::default(), "it was never slow");
 }
 
 #[test]
 fn a_paused_player_gets_nothing_and_resumes_at_the_newest_key_frame() {
-    let site = Site::new();
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &[headers(), gop(0, 1)].concat());
-    let mut player = site.player("cam");
-    player.hear(&site);
-    player.say(&site, &peer::command("pause", 0.0, 1, &[true.into(), 0.0.into()]));
-    player.hear(&site);
-    publisher.say(&site, &[gop(80, 2), gop(160, 3)].concat());
-    assert_eq!(player.hear(&site), [""; 0]);
-    player.say(&site, &peer::command("pause", 0.0, 1, &[false.into(), 0.0.into()]));
-    let heard = player.hear(&site);
+    let harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    let mut player = harness.player("cam");
+    player.hear(&harness);
+    player.say(&harness, &peer::command("pause", 0.0, 1, &[true.into(), 0.0.into()]));
+    player.hear(&harness);
+    publisher.say(&harness, &[gop(80, 2), gop(160, 3)].concat());
+    assert_eq!(player.hear(&harness), [""; 0]);
+    player.say(&harness, &peer::command("pause", 0.0, 1, &[false.into(), 0.0.into()]));
+    let heard = player.hear(&harness);
     assert_eq!(heard[..2], ["5/1 onStatus 0 NetStream.Unpause.Notify", "StreamBegin(1)"]);
     assert_eq!(heard[5..], ["video key 3 on 1 at 160", "audio frame 3 on 1 at 170", "video frame 3 on 1 at 200"]);
-    player.disconnect(&site);
+    player.disconnect(&harness);
     assert_eq!(player.closed.map(|report| report.missed.frames), Some(3), "the second group of pictures");
 }
 
 #[test]
 fn video_turned_on_again_comes_from_the_next_key_frame() {
-    let site = Site::new();
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &[headers(), gop(0, 1)].concat());
-    let mut player = site.player("cam");
-    player.hear(&site);
-    player.say(&site, &peer::command("receiveVideo", 0.0, 1, &[false.into()]));
-    publisher.say(&site, &[gop(80, 2), peer::video(130, peer::VIDEO_HEADER)].concat());
-    assert_eq!(player.hear(&site), ["audio frame 2 on 1 at 90", "video header 255 on 1 at 130"], "headers always come");
-    player.say(&site, &peer::command("receiveVideo", 0.0, 1, &[true.into()]));
-    publisher.say(&site, &[peer::video(140, &peer::inter_frame(3)), gop(160, 4)].concat());
-    let heard = player.hear(&site);
+    let harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    let mut player = harness.player("cam");
+    player.hear(&harness);
+    player.say(&harness, &peer::command("receiveVideo", 0.0, 1, &[false.into()]));
+    publisher.say(&harness, &[gop(80, 2), peer::video(130, peer::VIDEO_HEADER)].concat());
+    assert_eq!(
+        player.hear(&harness),
+        ["audio frame 2 on 1 at 90", "video header 255 on 1 at 130"],
+        "headers always come"
+    );
+    player.say(&harness, &peer::command("receiveVideo", 0.0, 1, &[true.into()]));
+    publisher.say(&harness, &[peer::video(140, &peer::inter_frame(3)), gop(160, 4)].concat());
+    let heard = player.hear(&harness);
     assert_eq!(heard[2..], ["video key 4 on 1 at 160", "audio frame 4 on 1 at 170", "video frame 4 on 1 at 200"]);
-    player.say(&site, &peer::command("receiveAudio", 0.0, 1, &[false.into()]));
-    publisher.say(&site, &gop(240, 5));
-    assert_eq!(player.hear(&site), ["video key 5 on 1 at 240", "video frame 5 on 1 at 280"]);
+    player.say(&harness, &peer::command("receiveAudio", 0.0, 1, &[false.into()]));
+    publisher.say(&harness, &gop(240, 5));
+    assert_eq!(player.hear(&harness), ["video key 5 on 1 at 240", "video frame 5 on 1 at 280"]);
 }
 
 #[test]
 fn video_turned_on_again_comes_without_a_key_frame_if_none_comes_for_too_long() {
-    let mut site = Site::new();
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &[headers(), gop(0, 1)].concat());
-    let mut player = site.player("cam");
-    player.hear(&site);
-    player.say(&site, &peer::command("receiveVideo", 0.0, 1, &[false.into()]));
-    player.say(&site, &peer::command("receiveVideo", 0.0, 1, &[true.into()]));
-    player.hear(&site);
-    publisher.say(&site, &peer::video(80, &peer::inter_frame(2)));
-    assert_eq!(player.hear(&site), [""; 0]);
-    site.pass(Duration::from_secs(12));
-    publisher.say(&site, &peer::video(12_080, &peer::inter_frame(3)));
-    assert_eq!(player.hear(&site), ["video frame 3 on 1 at 12080"]);
+    let mut harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    let mut player = harness.player("cam");
+    player.hear(&harness);
+    player.say(&harness, &peer::command("receiveVideo", 0.0, 1, &[false.into()]));
+    player.say(&harness, &peer::command("receiveVideo", 0.0, 1, &[true.into()]));
+    player.hear(&harness);
+    publisher.say(&harness, &peer::video(80, &peer::inter_frame(2)));
+    assert_eq!(player.hear(&harness), [""; 0]);
+    harness.pass(Duration::from_secs(12));
+    publisher.say(&harness, &peer::video(12_080, &peer::inter_frame(3)));
+    assert_eq!(player.hear(&harness), ["video frame 3 on 1 at 12080"]);
 }
 
 #[test]
 fn a_player_on_message_stream_2_gets_the_same_bodies() {
     let mut config = Config::default();
     config.defaults.session.chunk_size = 128;
-    let site = Site::with(config);
-    let mut publisher = site.publisher("cam");
+    let harness = Harness::with(config);
+    let mut publisher = harness.publisher("cam");
     let body = [peer::key_frame(1), (0..250).collect()].concat();
-    publisher.say(&site, &[headers(), peer::video(0x0100_0000, &body)].concat());
-    let mut player = site.client();
-    player.say(&site, &[peer::create_stream(2.0), peer::create_stream(3.0), peer::play(2, "cam")].concat());
-    let messages = player.messages(&site);
+    publisher.say(&harness, &[headers(), peer::video(0x0100_0000, &body)].concat());
+    let mut player = harness.client();
+    player.say(&harness, &[peer::create_stream(2.0), peer::create_stream(3.0), peer::play(2, "cam")].concat());
+    let messages = player.messages(&harness);
     let frames: Vec<_> = messages.iter().filter(|message| message.type_id == MessageType::VIDEO).collect();
     assert_eq!(frames.len(), 2);
     assert!(frames.iter().all(|frame| frame.stream_id == 2 && frame.timestamp == 0x0100_0000));
@@ -158,20 +162,20 @@ fn a_player_on_message_stream_2_gets_the_same_bodies() {
 
 #[test]
 fn one_connection_plays_a_stream_twice_and_is_attached_until_both_end() {
-    let site = Site::new();
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &[headers(), gop(0, 1)].concat());
-    let mut player = site.client();
-    player.say(&site, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
-    player.say(&site, &[peer::play(1, "cam"), peer::play(2, "cam")].concat());
-    let heard = player.hear(&site);
+    let harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    let mut player = harness.client();
+    player.say(&harness, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
+    player.say(&harness, &[peer::play(1, "cam"), peer::play(2, "cam")].concat());
+    let heard = player.hear(&harness);
     for stream_id in [1, 2] {
         assert!(heard.contains(&format!("video key 1 on {stream_id} at 0")), "{heard:?}");
     }
     player.actions();
-    player.say(&site, &peer::command("deleteStream", 0.0, 0, &[1.0.into()]));
+    player.say(&harness, &peer::command("deleteStream", 0.0, 0, &[1.0.into()]));
     assert_eq!(player.actions(), [""; 0]);
-    player.say(&site, &peer::command("deleteStream", 0.0, 0, &[2.0.into()]));
+    player.say(&harness, &peer::command("deleteStream", 0.0, 0, &[2.0.into()]));
     assert_eq!(player.actions(), ["unsubscribe", "detach player"]);
 }
 
@@ -179,25 +183,25 @@ fn one_connection_plays_a_stream_twice_and_is_attached_until_both_end() {
 fn the_queue_of_a_player_that_does_not_take_stays_near_the_high_water_mark() {
     let mut config = Config::from(VhostConfig { high_water: 5000, ..VhostConfig::default() });
     config.defaults.source.bytes = 40_000;
-    let site = Site::with(config);
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &headers());
-    let mut player = site.player("cam");
-    player.hear(&site);
+    let harness = Harness::with(config);
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &headers());
+    let mut player = harness.player("cam");
+    player.hear(&harness);
     let frame = |head: &[u8]| [head, &[7; 1000]].concat();
     for number in 0..200u32 {
         let head = if number % 10 == 0 { peer::key_frame(1) } else { peer::inter_frame(2) };
-        publisher.say(&site, &peer::video(number * 40, &frame(&head)));
-        player.poll(&site);
+        publisher.say(&harness, &peer::video(number * 40, &frame(&head)));
+        player.poll(&harness);
         let waiting = player.conn.outbound().len();
         assert!(waiting < 5000 + 1018, "{waiting} bytes are queued");
     }
     assert!(player.conn.outbound().len() >= 5000);
     // It takes again: the rest of the queue, then on from the newest key frame.
-    let heard = player.hear(&site);
+    let heard = player.hear(&harness);
     assert_eq!(heard.last().map(String::as_str), Some("video frame 7 on 1 at 7960"));
     assert!(heard.contains(&"video key 7 on 1 at 7600".to_owned()), "{heard:?}");
-    player.disconnect(&site);
+    player.disconnect(&harness);
     let missed = player.closed.expect("closed").missed;
     let got = heard.iter().filter(|line| line.contains("key") || line.contains("frame")).count() as u64;
     assert_eq!(missed.frames + got, 200, "what it did not get is counted");
@@ -208,34 +212,34 @@ fn the_queue_of_a_player_that_does_not_take_stays_near_the_high_water_mark() {
 fn a_player_that_takes_nothing_is_watched_from_the_moment_it_is_given_something() {
     let mut config = Config::default();
     config.defaults.session.timeouts.ping = Duration::from_secs(1000);
-    let mut site = Site::with(config);
-    let mut publisher = site.publisher("cam");
-    let mut player = site.player("cam");
-    player.hear(&site);
-    site.pass(Duration::from_secs(100));
-    player.conn.handle_timeout(site.now);
-    player.poll(&site);
-    publisher.say(&site, &[headers(), gop(0, 1)].concat());
-    player.poll(&site);
+    let mut harness = Harness::with(config);
+    let mut publisher = harness.publisher("cam");
+    let mut player = harness.player("cam");
+    player.hear(&harness);
+    harness.pass(Duration::from_secs(100));
+    player.conn.handle_timeout(harness.now);
+    player.poll(&harness);
+    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    player.poll(&harness);
     assert!(!player.conn.outbound().is_empty());
-    player.run(&mut site, Duration::from_secs(29));
+    player.run(&mut harness, Duration::from_secs(29));
     assert_eq!(player.conn.session().phase(), crate::session::Phase::Playing);
-    player.run(&mut site, Duration::from_secs(12));
+    player.run(&mut harness, Duration::from_secs(12));
     let reason = player.closed.map(|report| report.close.reason);
     assert_eq!(reason, Some(CloseReason::Timeout(crate::session::TimeoutKind::Write)), "not only after the next ping");
 }
 
 #[test]
 fn a_player_gets_as_much_as_it_asked_for() {
-    let site = Site::new();
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &[headers(), gop(0, 1), gop(80, 2)].concat());
-    let mut player = site.client();
+    let harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &[headers(), gop(0, 1), gop(80, 2)].concat());
+    let mut player = harness.client();
     let arguments = ["cam".into(), (-1.0).into(), 100.0.into()];
-    player.say(&site, &[peer::create_stream(2.0), peer::command("play", 4.0, 1, &arguments)].concat());
-    player.hear(&site);
-    publisher.say(&site, &gop(160, 3));
-    let heard = player.hear(&site);
+    player.say(&harness, &[peer::create_stream(2.0), peer::command("play", 4.0, 1, &arguments)].concat());
+    player.hear(&harness);
+    publisher.say(&harness, &gop(160, 3));
+    let heard = player.hear(&harness);
     assert_eq!(heard[..2], ["video key 3 on 1 at 160", "audio frame 3 on 1 at 170"]);
     assert_eq!(heard[2..], ["data onPlayStatus on 1 at 0", "StreamEof(1)", "5/1 onStatus 0 NetStream.Play.Stop"]);
     assert_eq!(player.actions(), ["attach player of /live/cam", "subscribe", "unsubscribe", "detach player"]);
@@ -245,50 +249,50 @@ fn a_player_gets_as_much_as_it_asked_for() {
 #[test]
 fn the_end_of_a_publisher_is_told_whether_or_not_it_had_a_beginning() {
     for sent in [Vec::new(), headers(), peer::video(0, &peer::inter_frame(1))] {
-        let mut site = Site::new();
-        let mut before = site.player("cam");
-        before.hear(&site);
-        let mut publisher = site.publisher("cam");
-        publisher.say(&site, &sent);
-        let mut during = site.player("cam");
-        before.hear(&site);
-        during.hear(&site);
-        publisher.disconnect(&site);
-        let mut after = site.player("cam");
-        after.hear(&site);
+        let mut harness = Harness::new();
+        let mut before = harness.player("cam");
+        before.hear(&harness);
+        let mut publisher = harness.publisher("cam");
+        publisher.say(&harness, &sent);
+        let mut during = harness.player("cam");
+        before.hear(&harness);
+        during.hear(&harness);
+        publisher.disconnect(&harness);
+        let mut after = harness.player("cam");
+        after.hear(&harness);
         let mut players = [(&mut before, true), (&mut during, true), (&mut after, false)];
         let mut heard = [const { Vec::new() }; 3];
         // A limit is looked at more than once.
         for _ in 0..=20 {
-            site.pass(VhostConfig::default().unpublish_grace / 20);
+            harness.pass(VhostConfig::default().unpublish_grace / 20);
             for ((player, _), heard) in players.iter_mut().zip(&mut heard) {
-                player.conn.handle_timeout(site.now);
-                heard.extend(player.hear(&site));
+                player.conn.handle_timeout(harness.now);
+                heard.extend(player.hear(&harness));
             }
         }
         for ((player, told), heard) in players.into_iter().zip(heard) {
             assert_eq!(said(&heard, "NetStream.Play.UnpublishNotify"), told, "{heard:?}");
-            player.disconnect(&site);
+            player.disconnect(&harness);
         }
-        assert!(site.server.hub().streams().is_empty(), "nothing is left");
+        assert!(harness.server.hub().streams().is_empty(), "nothing is left");
     }
 }
 
 #[test]
 fn who_comes_after_the_publisher_went_waits_like_who_came_before() {
-    let mut site = Site::new();
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &gop(0, 1));
-    site.pass(Duration::from_millis(50));
-    publisher.poll(&site);
-    let mut stayed = site.player("cam");
-    stayed.hear(&site);
-    publisher.disconnect(&site);
-    stayed.poll(&site);
-    stayed.run(&mut site, VhostConfig::default().unpublish_grace);
-    assert!(said(&stayed.hear(&site), "NetStream.Play.UnpublishNotify"), "who was served is told");
-    let mut late = site.player("cam");
-    let heard = late.hear(&site);
+    let mut harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &gop(0, 1));
+    harness.pass(Duration::from_millis(50));
+    publisher.poll(&harness);
+    let mut stayed = harness.player("cam");
+    stayed.hear(&harness);
+    publisher.disconnect(&harness);
+    stayed.poll(&harness);
+    stayed.run(&mut harness, VhostConfig::default().unpublish_grace);
+    assert!(said(&stayed.hear(&harness), "NetStream.Play.UnpublishNotify"), "who was served is told");
+    let mut late = harness.player("cam");
+    let heard = late.hear(&harness);
     assert!(said(&heard, "NetStream.Play.Start"), "{heard:?}");
     assert!(!said(&heard, "NetStream.Play.UnpublishNotify"), "{heard:?}");
 }
@@ -298,17 +302,17 @@ fn a_player_that_missed_too_much_is_closed_in_the_same_poll() {
     let config = VhostConfig { max_gap: Some(Duration::from_secs(1)), high_water: 1, ..VhostConfig::default() };
     let mut config = Config::from(config);
     config.defaults.source.milliseconds = 100;
-    let mut site = Site::with(config);
-    let mut publisher = site.publisher("cam");
-    let mut player = site.player("cam");
-    player.hear(&site);
+    let mut harness = Harness::with(config);
+    let mut publisher = harness.publisher("cam");
+    let mut player = harness.player("cam");
+    player.hear(&harness);
     for number in 0..100u8 {
-        publisher.say(&site, &gop(u32::from(number) * 100, number));
-        site.pass(Duration::from_millis(100));
-        publisher.poll(&site);
-        player.poll(&site);
+        publisher.say(&harness, &gop(u32::from(number) * 100, number));
+        harness.pass(Duration::from_millis(100));
+        publisher.poll(&harness);
+        player.poll(&harness);
     }
-    player.hear(&site);
+    player.hear(&harness);
     let report = player.closed.expect("closed without another call");
     assert_eq!(report.close.reason.name(), "player_too_slow");
 }
@@ -316,21 +320,21 @@ fn a_player_that_missed_too_much_is_closed_in_the_same_poll() {
 /// Where the queue has room for one stream only, it is another one's each time.
 #[test]
 fn the_streams_of_one_connection_take_turns() {
-    let site = Site::with(VhostConfig { high_water: 1, ..VhostConfig::default() }.into());
-    let mut publishers = [site.publisher("one"), site.publisher("two")];
-    let mut player = site.client();
-    player.say(&site, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
-    player.say(&site, &[peer::play(1, "one"), peer::play(2, "two")].concat());
-    player.hear(&site);
+    let harness = Harness::with(VhostConfig { high_water: 1, ..VhostConfig::default() }.into());
+    let mut publishers = [harness.publisher("one"), harness.publisher("two")];
+    let mut player = harness.client();
+    player.say(&harness, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
+    player.say(&harness, &[peer::play(1, "one"), peer::play(2, "two")].concat());
+    player.hear(&harness);
     let streams: Vec<(Role, &str)> = player.conn.streams().map(|(role, key)| (role, key.stream())).collect();
     assert!(streams.contains(&(Role::Player, "one")) && streams.contains(&(Role::Player, "two")), "{streams:?}");
     assert_eq!(streams.len(), 2);
     for publisher in &mut publishers {
         for number in 0..4 {
-            publisher.say(&site, &peer::audio(u32::from(number), &peer::audio_frame(number)));
+            publisher.say(&harness, &peer::audio(u32::from(number), &peer::audio_frame(number)));
         }
     }
-    let heard = player.hear(&site);
+    let heard = player.hear(&harness);
     let of_stream = |line: &String| u8::from(line.contains(" on 1 "));
     let turns: Vec<u8> = heard.iter().map(of_stream).collect();
     assert_eq!(turns.len(), 8, "{heard:?}");
@@ -340,29 +344,29 @@ fn the_streams_of_one_connection_take_turns() {
 /// A player of two streams is served until both have come to the end of their GOP, each no further than that.
 #[test]
 fn a_drained_player_of_two_streams_finishes_each_and_then_goes() {
-    let mut site = Site::new();
-    let mut publishers = [site.publisher("one"), site.publisher("two")];
+    let mut harness = Harness::new();
+    let mut publishers = [harness.publisher("one"), harness.publisher("two")];
     for publisher in &mut publishers {
-        publisher.say(&site, &[headers(), gop(0, 1)].concat());
+        publisher.say(&harness, &[headers(), gop(0, 1)].concat());
     }
-    let mut player = site.client();
-    player.say(&site, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
-    player.say(&site, &[peer::play(1, "one"), peer::play(2, "two")].concat());
-    player.hear(&site);
-    player.conn.drain(site.now + Duration::from_secs(60), None);
-    publishers[0].say(&site, &[peer::video(80, &peer::inter_frame(2)), gop(120, 3), gop(200, 4)].concat());
-    assert_eq!(player.hear(&site), ["video frame 2 on 1 at 80"]);
+    let mut player = harness.client();
+    player.say(&harness, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
+    player.say(&harness, &[peer::play(1, "one"), peer::play(2, "two")].concat());
+    player.hear(&harness);
+    player.conn.drain(harness.now + Duration::from_secs(60), None);
+    publishers[0].say(&harness, &[peer::video(80, &peer::inter_frame(2)), gop(120, 3), gop(200, 4)].concat());
+    assert_eq!(player.hear(&harness), ["video frame 2 on 1 at 80"]);
     assert!(player.closed.is_none(), "the other one goes on");
-    publishers[0].say(&site, &gop(280, 5));
-    publishers[1].say(&site, &peer::video(80, &peer::inter_frame(2)));
-    assert_eq!(player.hear(&site), ["video frame 2 on 2 at 80"]);
-    publishers[1].say(&site, &gop(120, 3));
-    let heard = player.hear(&site);
+    publishers[0].say(&harness, &gop(280, 5));
+    publishers[1].say(&harness, &peer::video(80, &peer::inter_frame(2)));
+    assert_eq!(player.hear(&harness), ["video frame 2 on 2 at 80"]);
+    publishers[1].say(&harness, &gop(120, 3));
+    let heard = player.hear(&harness);
     assert!(heard.iter().all(|line| !line.contains("video")), "{heard:?}");
     assert_eq!(heard.iter().filter(|line| line.contains("NetStream.Play.UnpublishNotify")).count(), 2, "{heard:?}");
-    site.pass(Duration::from_secs(3));
-    player.conn.handle_timeout(site.now);
-    player.poll(&site);
+    harness.pass(Duration::from_secs(3));
+    player.conn.handle_timeout(harness.now);
+    player.poll(&harness);
     assert_eq!(player.closed.expect("over").close.reason, CloseReason::Shutdown);
 }
 
@@ -375,25 +379,25 @@ fn a_player_of_two_virtual_hosts_reads_frames_cut_to_each_ones_chunk_size() {
         config
     };
     let vhosts = [Vhost::new("a", host(200)), Vhost::new("b", host(5000))];
-    let site = Site::with(Config { vhosts: Vhosts::new(vhosts).expect("two names"), ..Config::default() });
+    let harness = Harness::with(Config { vhosts: Vhosts::new(vhosts).expect("two names"), ..Config::default() });
     let at = |host: &str| {
         let tc_url = format!("rtmp://{host}/live");
-        site.client_from(None, Object::default().with("app", "live").with("tcUrl", tc_url.as_str()))
+        harness.client_from(None, Object::default().with("app", "live").with("tcUrl", tc_url.as_str()))
     };
     let mut publishers = [at("a"), at("b")];
     for publisher in &mut publishers {
-        publisher.say(&site, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+        publisher.say(&harness, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
     }
     let mut player = at("a");
-    player.say(&site, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
-    player.say(&site, &[peer::play(1, "cam"), peer::play(2, "cam?vhost=b")].concat());
-    player.hear(&site);
+    player.say(&harness, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
+    player.say(&harness, &[peer::play(1, "cam"), peer::play(2, "cam?vhost=b")].concat());
+    player.hear(&harness);
     for number in 1..4 {
         let body = [peer::key_frame(number), vec![number; 3000]].concat();
         for publisher in &mut publishers {
-            publisher.say(&site, &peer::video(0, &body));
+            publisher.say(&harness, &peer::video(0, &body));
         }
-        let messages = player.messages(&site);
+        let messages = player.messages(&harness);
         let frames = messages.iter().filter(|message| message.type_id == MessageType::VIDEO);
         let frames: Vec<(u32, bool)> = frames.map(|frame| (frame.stream_id, frame.payload[..] == body)).collect();
         assert!(frames.contains(&(1, true)) && frames.contains(&(2, true)) && frames.len() == 2, "{frames:?}");
@@ -405,33 +409,33 @@ fn a_player_of_two_virtual_hosts_reads_frames_cut_to_each_ones_chunk_size() {
 /// What is turned on already goes on as it is.
 #[test]
 fn video_that_is_on_and_turned_on_again_has_no_gap() {
-    let site = Site::new();
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &[headers(), gop(0, 1)].concat());
-    let mut player = site.player("cam");
-    player.hear(&site);
-    player.say(&site, &peer::command("receiveVideo", 0.0, 1, &[true.into()]));
-    player.hear(&site);
-    publisher.say(&site, &peer::video(80, &peer::inter_frame(2)));
-    assert_eq!(player.hear(&site), ["video frame 2 on 1 at 80"]);
+    let harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    let mut player = harness.player("cam");
+    player.hear(&harness);
+    player.say(&harness, &peer::command("receiveVideo", 0.0, 1, &[true.into()]));
+    player.hear(&harness);
+    publisher.say(&harness, &peer::video(80, &peer::inter_frame(2)));
+    assert_eq!(player.hear(&harness), ["video frame 2 on 1 at 80"]);
 }
 
 #[test]
 fn how_far_a_player_is_behind_shows_as_soon_as_its_queue_is_full() {
-    let site = Site::with(VhostConfig { high_water: 500, ..VhostConfig::default() }.into());
-    let mut publisher = site.publisher("cam");
-    let mut player = site.player("cam");
-    player.hear(&site);
-    publisher.say(&site, &peer::audio(0, &peer::audio_frame(1)));
-    player.poll(&site);
-    let lag = |player: &Client| player.conn.stats().snapshot(site.now).lag;
+    let harness = Harness::with(VhostConfig { high_water: 500, ..VhostConfig::default() }.into());
+    let mut publisher = harness.publisher("cam");
+    let mut player = harness.player("cam");
+    player.hear(&harness);
+    publisher.say(&harness, &peer::audio(0, &peer::audio_frame(1)));
+    player.poll(&harness);
+    let lag = |player: &Client| player.conn.stats().snapshot(harness.now).lag;
     assert_eq!((lag(&player), player.conn.outbound().is_empty()), (0, false), "it has room");
     // Each is 15 bytes with its head.
     let flood: Vec<u8> = (1..=100).flat_map(|time| peer::audio(time, &peer::audio_frame(1))).collect();
-    publisher.say(&site, &flood);
-    player.poll(&site);
+    publisher.say(&harness, &flood);
+    player.poll(&harness);
     assert_eq!(lag(&player), 101 - 500_u64.div_ceil(15));
-    player.hear(&site);
+    player.hear(&harness);
     assert_eq!(lag(&player), 0);
 }
 
@@ -445,93 +449,93 @@ fn reason(client: &Client) -> Option<&'static str> {
 #[test]
 fn waiting_for_a_stream_that_nobody_publishes_has_an_end() {
     for paused in [false, true] {
-        let mut site = Site::new();
-        let mut player = site.player("cam");
+        let mut harness = Harness::new();
+        let mut player = harness.player("cam");
         if paused {
-            player.say(&site, &peer::command("pause", 0.0, 1, &[true.into(), 0.0.into()]));
+            player.say(&harness, &peer::command("pause", 0.0, 1, &[true.into(), 0.0.into()]));
         }
-        player.hear(&site);
-        let start = site.now;
+        player.hear(&harness);
+        let start = harness.now;
         // It hears pings meanwhile, and takes them.
         let last = start + WAIT - Duration::from_secs(1);
-        while site.now < last {
-            let step = Duration::from_secs(10).min(last - site.now);
-            player.run(&mut site, step);
-            assert!(player.hear(&site).iter().all(|line| line.contains("Ping")));
+        while harness.now < last {
+            let step = Duration::from_secs(10).min(last - harness.now);
+            player.run(&mut harness, step);
+            assert!(player.hear(&harness).iter().all(|line| line.contains("Ping")));
         }
         assert_eq!(reason(&player), None);
         player.actions();
-        player.run(&mut site, Duration::from_secs(1));
-        let heard = player.hear(&site);
+        player.run(&mut harness, Duration::from_secs(1));
+        let heard = player.hear(&harness);
         assert!(said(&heard, "NetStream.Play.StreamNotFound"), "{heard:?}");
         assert_eq!(player.actions(), ["unsubscribe", "detach player"]);
-        player.run(&mut site, Duration::from_secs(4));
+        player.run(&mut harness, Duration::from_secs(4));
         assert_eq!(reason(&player), Some("wait_for_stream_timeout"), "paused: {paused}");
-        assert_eq!(site.server.hub().streams().len(), 0, "nothing is left of it");
+        assert_eq!(harness.server.hub().streams().len(), 0, "nothing is left of it");
     }
 }
 
 #[test]
 fn a_publisher_that_comes_in_time_ends_the_waiting_and_one_that_goes_begins_it() {
-    let mut site = Site::new();
-    let mut player = site.player("cam");
-    let pass = |player: &mut Client, site: &mut Site, seconds: u64| {
+    let mut harness = Harness::new();
+    let mut player = harness.player("cam");
+    let pass = |player: &mut Client, harness: &mut Harness, seconds: u64| {
         for _ in 0..seconds / 10 {
-            player.run(site, Duration::from_secs(10));
-            player.hear(site);
+            player.run(harness, Duration::from_secs(10));
+            player.hear(harness);
         }
     };
-    pass(&mut player, &mut site, 590);
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &gop(0, 1));
-    player.hear(&site);
-    pass(&mut player, &mut site, 1200);
+    pass(&mut player, &mut harness, 590);
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &gop(0, 1));
+    player.hear(&harness);
+    pass(&mut player, &mut harness, 1200);
     assert_eq!(reason(&player), None, "it is published, even if nothing comes");
-    publisher.disconnect(&site);
-    player.hear(&site);
-    pass(&mut player, &mut site, 590);
+    publisher.disconnect(&harness);
+    player.hear(&harness);
+    pass(&mut player, &mut harness, 590);
     assert_eq!(reason(&player), None);
-    pass(&mut player, &mut site, 20);
+    pass(&mut player, &mut harness, 20);
     assert_eq!(reason(&player), Some("wait_for_stream_timeout"));
 }
 
 #[test]
 fn a_connection_that_does_something_else_only_loses_the_player() {
-    let mut site = Site::new();
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &gop(0, 1));
-    let mut player = site.player("cam");
-    player.say(&site, &peer::create_stream(5.0));
-    player.hear(&site);
-    player.say(&site, &peer::play(2, "nothing"));
-    player.hear(&site);
+    let mut harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &gop(0, 1));
+    let mut player = harness.player("cam");
+    player.say(&harness, &peer::create_stream(5.0));
+    player.hear(&harness);
+    player.say(&harness, &peer::play(2, "nothing"));
+    player.hear(&harness);
     let mut heard = Vec::new();
     for _ in 0..61 {
-        player.run(&mut site, Duration::from_secs(10));
-        heard.extend(player.hear(&site));
+        player.run(&mut harness, Duration::from_secs(10));
+        heard.extend(player.hear(&harness));
     }
     assert!(said(&heard, "NetStream.Play.StreamNotFound"), "{heard:?}");
     assert_eq!(reason(&player), None);
-    publisher.say(&site, &gop(40, 1));
-    assert!(!player.hear(&site).is_empty(), "the other stream goes on");
+    publisher.say(&harness, &gop(40, 1));
+    assert!(!player.hear(&harness).is_empty(), "the other stream goes on");
 }
 
 #[test]
 fn a_publisher_that_waits_to_be_accepted_after_a_pause_comes_before_the_end_of_its_grace() {
-    let mut site = Site::new();
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &gop(0, 1));
-    let mut player = site.player("cam");
-    player.hear(&site);
-    publisher.disconnect(&site);
-    player.poll(&site);
-    player.run(&mut site, Duration::from_secs(1));
+    let mut harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &gop(0, 1));
+    let mut player = harness.player("cam");
+    player.hear(&harness);
+    publisher.disconnect(&harness);
+    player.poll(&harness);
+    player.run(&mut harness, Duration::from_secs(1));
     // The process is stopped, and finds then that the grace was over long ago.
-    site.pass(Duration::from_secs(100));
-    player.conn.handle_timeout(site.now);
-    assert!(!said(&player.hear(&site), "NetStream.Play.UnpublishNotify"));
-    let mut back = site.publisher("cam");
-    back.say(&site, &gop(40, 1));
-    player.run(&mut site, Duration::from_secs(60));
-    assert!(!said(&player.hear(&site), "NetStream.Play.UnpublishNotify"), "it went on");
+    harness.pass(Duration::from_secs(100));
+    player.conn.handle_timeout(harness.now);
+    assert!(!said(&player.hear(&harness), "NetStream.Play.UnpublishNotify"));
+    let mut back = harness.publisher("cam");
+    back.say(&harness, &gop(40, 1));
+    player.run(&mut harness, Duration::from_secs(60));
+    assert!(!said(&player.hear(&harness), "NetStream.Play.UnpublishNotify"), "it went on");
 }

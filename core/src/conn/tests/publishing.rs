@@ -5,73 +5,73 @@ use crate::source::MergeWindow;
 
 #[test]
 fn a_name_that_is_taken_is_refused_until_it_is_free() {
-    let mut site = Site::new();
-    let mut first = site.publisher("cam");
-    let mut second = site.client();
-    second.say(&site, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
-    assert_eq!(second.hear(&site), ["3/0 _result 2 1", "5/1 onStatus 0 NetStream.Publish.BadName"]);
+    let mut harness = Harness::new();
+    let mut first = harness.publisher("cam");
+    let mut second = harness.client();
+    second.say(&harness, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    assert_eq!(second.hear(&harness), ["3/0 _result 2 1", "5/1 onStatus 0 NetStream.Publish.BadName"]);
     assert_eq!((second.actions(), second.closed.is_none()), (vec![], true), "never attached; lingers");
-    site.pass(Duration::from_secs(3));
-    second.conn.handle_timeout(site.now);
-    second.poll(&site);
+    harness.pass(Duration::from_secs(3));
+    second.conn.handle_timeout(harness.now);
+    second.poll(&harness);
     let report = second.closed.expect("closed");
     assert_eq!(report.close.reason, CloseReason::Rejected("NetStream.Publish.BadName"));
     // The first does not notice.
-    first.say(&site, &headers());
+    first.say(&harness, &headers());
     assert!(first.closed.is_none());
-    first.say(&site, &peer::command("closeStream", 0.0, 1, &[]));
-    assert_eq!(site.publisher("cam").actions(), ["attach publisher of /live/cam"]);
+    first.say(&harness, &peer::command("closeStream", 0.0, 1, &[]));
+    assert_eq!(harness.publisher("cam").actions(), ["attach publisher of /live/cam"]);
 }
 
 #[test]
 fn names_that_cannot_be_are_refused() {
-    let site = Site::new();
-    let mut client = site.client();
-    client.say(&site, &peer::play(0, "a\u{1}b"));
-    assert_eq!(client.hear(&site), ["5/1 onStatus 0 NetStream.Play.StreamNotFound"]);
-    let mut client = site.client();
-    client.say(&site, &peer::publish(0, ".."));
-    assert_eq!(client.hear(&site), ["5/1 onStatus 0 NetStream.Publish.BadName"]);
-    assert!(site.server.hub().streams().is_empty());
+    let harness = Harness::new();
+    let mut client = harness.client();
+    client.say(&harness, &peer::play(0, "a\u{1}b"));
+    assert_eq!(client.hear(&harness), ["5/1 onStatus 0 NetStream.Play.StreamNotFound"]);
+    let mut client = harness.client();
+    client.say(&harness, &peer::publish(0, ".."));
+    assert_eq!(client.hear(&harness), ["5/1 onStatus 0 NetStream.Publish.BadName"]);
+    assert!(harness.server.hub().streams().is_empty());
 }
 
 #[test]
 fn wakes_follow_the_merge_window() {
-    let mut site = Site::new();
-    let mut publisher = site.publisher("cam");
+    let mut harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
     publisher.actions();
-    publisher.say(&site, &peer::video(0, &peer::inter_frame(0)));
+    publisher.say(&harness, &peer::video(0, &peer::inter_frame(0)));
     assert_eq!(publisher.actions(), [""; 0], "there is nobody to be woken");
-    site.pass(Duration::from_millis(40));
-    let _player = site.player("cam");
+    harness.pass(Duration::from_millis(40));
+    let _player = harness.player("cam");
     for time in [0, 40, 80] {
-        publisher.say(&site, &peer::video(time, &peer::inter_frame(1)));
+        publisher.say(&harness, &peer::video(time, &peer::inter_frame(1)));
         assert_eq!(publisher.actions(), ["wake"], "a picture leaves at once");
-        site.pass(Duration::from_millis(40));
+        harness.pass(Duration::from_millis(40));
     }
-    site.pass(Duration::from_millis(5));
-    publisher.say(&site, &peer::audio(125, &peer::audio_frame(1)));
+    harness.pass(Duration::from_millis(5));
+    publisher.say(&harness, &peer::audio(125, &peer::audio_frame(1)));
     assert_eq!(publisher.actions(), [""; 0], "a picture is overdue, and sound waits for it");
-    assert_eq!(publisher.deadline(), Some(site.now + MergeWindow::default().0));
-    site.pass(Duration::from_millis(5));
-    publisher.say(&site, &peer::video(130, &peer::inter_frame(2)));
+    assert_eq!(publisher.deadline(), Some(harness.now + MergeWindow::default().0));
+    harness.pass(Duration::from_millis(5));
+    publisher.say(&harness, &peer::video(130, &peer::inter_frame(2)));
     assert_eq!(publisher.actions(), ["wake"], "and it takes the sound along");
-    site.pass(Duration::from_millis(30));
-    publisher.say(&site, &peer::audio(160, &peer::audio_frame(2)));
+    harness.pass(Duration::from_millis(30));
+    publisher.say(&harness, &peer::audio(160, &peer::audio_frame(2)));
     assert_eq!(publisher.actions(), [""; 0]);
-    site.pass(MergeWindow::default().0);
-    publisher.poll(&site);
+    harness.pass(MergeWindow::default().0);
+    publisher.poll(&harness);
     assert_eq!(publisher.actions(), ["wake"], "nothing came: it leaves alone");
 }
 
 #[test]
 fn attached_and_detached_come_in_pairs() {
-    let site = Site::new();
-    let mut client = site.publisher("one");
-    client.say(&site, &peer::publish(1, "two"));
-    client.say(&site, &peer::command("FCUnpublish", 7.0, 0, &[Value::from("two")]));
-    client.say(&site, &peer::play(1, "three"));
-    client.say(&site, &peer::command("closeStream", 0.0, 1, &[]));
+    let harness = Harness::new();
+    let mut client = harness.publisher("one");
+    client.say(&harness, &peer::publish(1, "two"));
+    client.say(&harness, &peer::command("FCUnpublish", 7.0, 0, &[Value::from("two")]));
+    client.say(&harness, &peer::play(1, "three"));
+    client.say(&harness, &peer::command("closeStream", 0.0, 1, &[]));
     assert_eq!(
         client.actions(),
         [
@@ -87,79 +87,80 @@ fn attached_and_detached_come_in_pairs() {
             "detach player",
         ]
     );
-    client.say(&site, &peer::publish(1, "four"));
-    client.disconnect(&site);
+    client.say(&harness, &peer::publish(1, "four"));
+    client.disconnect(&harness);
     assert_eq!(client.actions(), ["attach publisher of /live/four", "detach publisher", "wake"]);
-    assert!(site.server.hub().streams().is_empty());
+    assert!(harness.server.hub().streams().is_empty());
 }
 
 #[test]
 fn a_connection_that_is_dropped_frees_its_name() {
-    let site = Site::new();
-    let publisher = site.publisher("cam");
+    let harness = Harness::new();
+    let publisher = harness.publisher("cam");
     drop(publisher);
-    assert!(site.server.hub().streams().is_empty());
+    assert!(harness.server.hub().streams().is_empty());
 }
 
 /// Media of a second stream with its own message stream goes where it belongs.
 #[test]
 fn one_connection_publishes_two_streams() {
-    let site = Site::new();
-    let mut publisher = site.client();
-    publisher.say(&site, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
-    publisher.say(&site, &[peer::publish(1, "one"), peer::publish(2, "two")].concat());
+    let harness = Harness::new();
+    let mut publisher = harness.client();
+    publisher.say(&harness, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
+    publisher.say(&harness, &[peer::publish(1, "one"), peer::publish(2, "two")].concat());
     let streams: Vec<(Role, &str)> = publisher.conn.streams().map(|(role, key)| (role, key.stream())).collect();
     assert_eq!(streams, [(Role::Publisher, "one"), (Role::Publisher, "two")]);
     for (stream_id, number) in [(1, 1), (2, 2)] {
         let frame = peer::audio_frame(number);
         let mut bytes = message_header(4, 0, frame.len() as u32, AUDIO, stream_id).to_vec();
         bytes.extend(frame);
-        publisher.say(&site, &bytes);
+        publisher.say(&harness, &bytes);
     }
     for (name, number) in [("one", 1), ("two", 2)] {
-        let heard = site.player(name).hear(&site);
+        let heard = harness.player(name).hear(&harness);
         assert_eq!(heard.last(), Some(&format!("audio frame {number} on 1 at 0")));
     }
 }
 
 #[test]
 fn who_shows_no_token_takes_nothing_over() {
-    let site = Site::with(VhostConfig { conflict: crate::hub::Conflict::TakeOver, ..VhostConfig::default() }.into());
-    let _first = site.publisher("cam");
-    let mut second = site.client();
-    second.say(&site, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
-    assert!(said(&second.hear(&site), "NetStream.Publish.BadName"));
+    let harness =
+        Harness::with(VhostConfig { conflict: crate::hub::Conflict::TakeOver, ..VhostConfig::default() }.into());
+    let _first = harness.publisher("cam");
+    let mut second = harness.client();
+    second.say(&harness, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    assert!(said(&second.hear(&harness), "NetStream.Publish.BadName"));
 }
 
 #[test]
 fn who_takes_over_needs_no_place_of_its_own() {
     let limits = crate::policy::Limits { publishers: Some(1), ..Default::default() };
     let conflict = crate::hub::Conflict::TakeOver;
-    let site = Site::with(VhostConfig { conflict, limits, ..VhostConfig::default() }.into());
-    let _frozen = site.publisher("cam?token=t");
-    let mut second = site.client();
-    second.say(&site, &[peer::create_stream(2.0), peer::publish(1, "cam?token=t")].concat());
-    assert!(said(&second.hear(&site), "NetStream.Publish.Start"));
+    let harness = Harness::with(VhostConfig { conflict, limits, ..VhostConfig::default() }.into());
+    let _frozen = harness.publisher("cam?token=t");
+    let mut second = harness.client();
+    second.say(&harness, &[peer::create_stream(2.0), peer::publish(1, "cam?token=t")].concat());
+    assert!(said(&second.hear(&harness), "NetStream.Publish.Start"));
 }
 
 #[test]
 fn a_publisher_that_nobody_plays_is_closed_and_one_that_is_played_stays() {
     let config = VhostConfig { idle_publisher: Some(Duration::from_secs(8)), ..VhostConfig::default() };
-    let mut site = Site::with(config.into());
-    let mut lonely = site.publisher("lonely");
-    let mut played = site.publisher("played");
-    let player = site.player("played");
-    let started = site.now;
+    let mut harness = Harness::with(config.into());
+    let mut lonely = harness.publisher("lonely");
+    let mut played = harness.publisher("played");
+    let player = harness.player("played");
+    let started = harness.now;
     for second in 1..=9u32 {
         for publisher in [&mut lonely, &mut played] {
-            publisher.say(&site, &peer::audio(second * 1000, &peer::audio_frame(1)));
-            publisher.hear(&site);
+            publisher.say(&harness, &peer::audio(second * 1000, &peer::audio_frame(1)));
+            publisher.hear(&harness);
         }
-        lonely.run(&mut site, Duration::from_millis(500));
-        played.run(&mut site, Duration::from_millis(500));
-        lonely.hear(&site);
-        played.hear(&site);
-        let elapsed = site.now - started;
+        lonely.run(&mut harness, Duration::from_millis(500));
+        played.run(&mut harness, Duration::from_millis(500));
+        lonely.hear(&harness);
+        played.hear(&harness);
+        let elapsed = harness.now - started;
         assert_eq!(lonely.closed.is_some(), elapsed > Duration::from_secs(8), "after {elapsed:?}");
     }
     assert_eq!(lonely.closed.map(|report| report.close.reason), Some(CloseReason::Idle));
@@ -172,19 +173,19 @@ fn a_publisher_that_nobody_plays_is_closed_and_one_that_is_played_stays() {
 fn a_publisher_whose_last_player_left_has_its_time_from_then_on() {
     let limit = Duration::from_secs(8);
     let config = VhostConfig { idle_publisher: Some(limit), ..VhostConfig::default() };
-    let mut site = Site::with(config.into());
-    let mut publisher = site.publisher("cam");
-    let mut player = Some(site.player("cam"));
-    let started = site.now;
+    let mut harness = Harness::with(config.into());
+    let mut publisher = harness.publisher("cam");
+    let mut player = Some(harness.player("cam"));
+    let started = harness.now;
     let mut closed = None;
     for second in 1..30u32 {
-        publisher.say(&site, &peer::audio(second * 1000, &peer::audio_frame(1)));
+        publisher.say(&harness, &peer::audio(second * 1000, &peer::audio_frame(1)));
         // Looked at more often than it asked for, which changes nothing.
-        publisher.conn.handle_timeout(site.now);
-        publisher.hear(&site);
-        publisher.run(&mut site, Duration::from_secs(1));
-        publisher.hear(&site);
-        let elapsed = site.now - started;
+        publisher.conn.handle_timeout(harness.now);
+        publisher.hear(&harness);
+        publisher.run(&mut harness, Duration::from_secs(1));
+        publisher.hear(&harness);
+        let elapsed = harness.now - started;
         if elapsed == Duration::from_secs(11) {
             player = None;
         }
@@ -199,12 +200,12 @@ fn a_publisher_whose_last_player_left_has_its_time_from_then_on() {
 
 #[test]
 fn metadata_that_its_publisher_withdrew_is_not_given_to_new_players() {
-    let site = Site::new();
-    let mut publisher = site.publisher("cam");
-    publisher.say(&site, &[headers(), gop(0, 1)].concat());
-    publisher.say(&site, &peer::data(40, 1, &["@clearDataFrame".into(), "onMetaData".into()]));
-    publisher.say(&site, &gop(80, 2));
-    let heard = site.player("cam").hear(&site);
+    let harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    publisher.say(&harness, &peer::data(40, 1, &["@clearDataFrame".into(), "onMetaData".into()]));
+    publisher.say(&harness, &gop(80, 2));
+    let heard = harness.player("cam").hear(&harness);
     assert_eq!(heard[PLAY_REPLIES..][..2], ["video header 255 on 1 at 80", "audio header 16 on 1 at 80"]);
 }
 
@@ -213,14 +214,14 @@ fn metadata_that_its_publisher_withdrew_is_not_given_to_new_players() {
 fn a_publisher_that_nobody_plays_ends_on_a_server_that_is_always_late_too() {
     let limit = Duration::from_secs(8);
     let config = VhostConfig { idle_publisher: Some(limit), ..VhostConfig::default() };
-    let mut site = Site::with(config.into());
-    let mut publisher = site.publisher("cam");
+    let mut harness = Harness::with(config.into());
+    let mut publisher = harness.publisher("cam");
     let mut looks = 0;
     while publisher.closed.is_none() && looks < 20 {
-        site.pass(limit * 2);
-        publisher.say(&site, &peer::video(looks, &peer::key_frame(1)));
-        publisher.conn.handle_timeout(site.now);
-        publisher.poll(&site);
+        harness.pass(limit * 2);
+        publisher.say(&harness, &peer::video(looks, &peer::key_frame(1)));
+        publisher.conn.handle_timeout(harness.now);
+        publisher.poll(&harness);
         looks += 1;
     }
     assert_eq!(publisher.closed.expect("it is over").close.reason, CloseReason::Idle);

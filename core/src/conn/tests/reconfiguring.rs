@@ -7,17 +7,17 @@ fn address(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
-fn at(site: &Site, host: &str, peer: &str, requests: &[u8]) -> Client {
+fn at(harness: &Harness, host: &str, peer: &str, requests: &[u8]) -> Client {
     let tc_url = format!("rtmp://{host}/live");
     let object = Object::default().with("app", "live").with("tcUrl", tc_url.as_str());
-    let mut client = site.client_from(Some(address(peer)), object);
-    client.say(site, &[&peer::create_stream(2.0), requests].concat());
-    client.heard = client.hear(site);
+    let mut client = harness.client_from(Some(address(peer)), object);
+    client.say(harness, &[&peer::create_stream(2.0), requests].concat());
+    client.heard = client.hear(harness);
     client
 }
 
-fn publishes(site: &Site, host: &str, peer: &str) -> Client {
-    let client = at(site, host, peer, &peer::publish(1, "cam"));
+fn publishes(harness: &Harness, host: &str, peer: &str) -> Client {
+    let client = at(harness, host, peer, &peer::publish(1, "cam"));
     assert!(said(&client.heard, "NetStream.Publish.Start"), "{:?}", client.heard);
     client
 }
@@ -28,11 +28,11 @@ fn hosts(names: &[&str], settings: &VhostConfig) -> Config {
 }
 
 /// Puts a configuration in force as an adapter does.
-fn reconfigure(site: &Site, config: Config, clients: &mut [&mut Client]) {
-    site.server.reconfigure(config);
+fn reconfigure(harness: &Harness, config: Config, clients: &mut [&mut Client]) {
+    harness.server.reconfigure(config);
     for client in clients {
         client.conn.reconfigured();
-        client.poll(site);
+        client.poll(harness);
     }
 }
 
@@ -42,72 +42,72 @@ fn reason(client: &Client) -> Option<&'static str> {
 
 #[test]
 fn what_runs_goes_on_and_what_comes_goes_by_the_new_settings() {
-    let site = Site::new();
-    let (mut publisher, mut player) = (site.publisher("cam"), site.player("cam"));
-    player.hear(&site);
-    publisher.say(&site, &[headers(), gop(0, 1)].concat());
-    assert_eq!(player.hear(&site).len(), 6);
+    let harness = Harness::new();
+    let (mut publisher, mut player) = (harness.publisher("cam"), harness.player("cam"));
+    player.hear(&harness);
+    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    assert_eq!(player.hear(&harness).len(), 6);
     let mut config = VhostConfig { high_water: 1, ..VhostConfig::default() };
     config.session.chunk_size = 128;
-    reconfigure(&site, config.into(), &mut [&mut publisher, &mut player]);
-    assert_eq!(site.server.config().defaults.high_water, 1);
+    reconfigure(&harness, config.into(), &mut [&mut publisher, &mut player]);
+    assert_eq!(harness.server.config().defaults.high_water, 1);
     publisher.actions();
     // A frame larger than the new chunk size: cut as before for those who play and for those who come.
     let large = [peer::key_frame(2), vec![7; 5000]].concat();
-    publisher.say(&site, &peer::video(80, &large));
-    let mut newcomer = site.player("cam");
+    publisher.say(&harness, &peer::video(80, &large));
+    let mut newcomer = harness.player("cam");
     for client in [&mut player, &mut newcomer] {
-        let messages = client.messages(&site);
+        let messages = client.messages(&harness);
         let video: Vec<_> = messages.iter().filter(|message| message.type_id == MessageType::VIDEO).collect();
         assert_eq!(video.last().expect("the frame").payload.len(), large.len());
     }
     // When all have left it, the stream is made anew by the new settings.
     for client in [&mut publisher, &mut player, &mut newcomer] {
-        client.disconnect(&site);
+        client.disconnect(&harness);
         assert_eq!(reason(client), Some("peer_closed"));
     }
-    let (mut publisher, mut player) = (site.publisher("cam"), site.player("cam"));
-    player.hear(&site);
-    publisher.say(&site, &[headers(), peer::video(0, &large)].concat());
-    let messages = player.messages(&site);
+    let (mut publisher, mut player) = (harness.publisher("cam"), harness.player("cam"));
+    player.hear(&harness);
+    publisher.say(&harness, &[headers(), peer::video(0, &large)].concat());
+    let messages = player.messages(&harness);
     assert_eq!(messages.last().expect("the frame").payload.len(), large.len());
 }
 
 /// A player is told the chunk size that its stream is cut to, though its connection was told another.
 #[test]
 fn a_player_from_after_the_change_reads_a_stream_from_before_it() {
-    let site = Site::new();
-    let mut publisher = site.publisher("cam");
+    let harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
     let mut config = VhostConfig::default();
     config.session.chunk_size = 128;
-    reconfigure(&site, config.into(), &mut [&mut publisher]);
-    let mut player = site.player("cam");
-    player.hear(&site);
+    reconfigure(&harness, config.into(), &mut [&mut publisher]);
+    let mut player = harness.player("cam");
+    player.hear(&harness);
     let large = [peer::key_frame(1), vec![7; 5000]].concat();
-    publisher.say(&site, &peer::video(0, &large));
-    assert_eq!(player.messages(&site).last().expect("the frame").payload.len(), large.len());
+    publisher.say(&harness, &peer::video(0, &large));
+    assert_eq!(player.messages(&harness).last().expect("the frame").payload.len(), large.len());
     assert!(player.closed.is_none());
 }
 
 #[test]
 fn connections_of_a_virtual_host_that_is_gone_are_closed() {
-    let site = Site::with(hosts(&["a", "b"], &VhostConfig::default()));
-    let (mut stays, mut goes) = (publishes(&site, "a", "192.0.2.1:1"), publishes(&site, "b", "192.0.2.1:2"));
-    let mut idle = at(&site, "b", "192.0.2.1:3", &[]);
+    let harness = Harness::with(hosts(&["a", "b"], &VhostConfig::default()));
+    let (mut stays, mut goes) = (publishes(&harness, "a", "192.0.2.1:1"), publishes(&harness, "b", "192.0.2.1:2"));
+    let mut idle = at(&harness, "b", "192.0.2.1:3", &[]);
     // It connected to one that stays, and plays from the other.
-    let mut crossing = at(&site, "a", "192.0.2.1:4", &peer::play(1, "cam?vhost=b"));
+    let mut crossing = at(&harness, "a", "192.0.2.1:4", &peer::play(1, "cam?vhost=b"));
     assert!(said(&crossing.heard, "NetStream.Play.Start"), "{:?}", crossing.heard);
-    let mut stranger = Client::new(&site, None);
+    let mut stranger = Client::new(&harness, None);
     let all = &mut [&mut stays, &mut goes, &mut idle, &mut crossing, &mut stranger];
-    reconfigure(&site, hosts(&["a"], &VhostConfig::default()), all);
+    reconfigure(&harness, hosts(&["a"], &VhostConfig::default()), all);
     let reasons = [&stays, &goes, &idle, &crossing, &stranger].map(reason);
     let gone = Some("vhost_unknown");
     assert_eq!(reasons, [None, gone, gone, gone, None]);
-    assert_eq!(site.server.hub().streams().len(), 1, "what they held is given back");
+    assert_eq!(harness.server.hub().streams().len(), 1, "what they held is given back");
 
     let mut disabled = hosts(&["a"], &VhostConfig::default());
     disabled.vhosts = Vhosts::new([Vhost { enabled: false, ..Vhost::new("a", VhostConfig::default()) }]).expect("one");
-    reconfigure(&site, disabled, &mut [&mut stays]);
+    reconfigure(&harness, disabled, &mut [&mut stays]);
     assert_eq!(reason(&stays), Some("vhost_disabled"));
 }
 
@@ -122,14 +122,14 @@ fn a_request_that_waits_needs_what_the_new_settings_ask_for() {
     let with_token = VhostConfig { token, ..asking.clone() };
     let with_refer = VhostConfig { refer, ..asking.clone() };
     for (config, name) in [(with_token, "token_missing"), (with_refer, "refer_denied")] {
-        let site = Site::with(hosts(&["a", "b"], &asking));
+        let harness = Harness::with(hosts(&["a", "b"], &asking));
         for request in [peer::publish(1, "cam?vhost=b"), peer::play(1, "cam")] {
-            let mut client = at(&site, "a", "192.0.2.1:1", &request);
+            let mut client = at(&harness, "a", "192.0.2.1:1", &request);
             assert_eq!(client.asked.len(), 1, "{:?}", client.heard);
-            reconfigure(&site, hosts(&["a", "b"], &config), &mut [&mut client]);
-            client.disconnect(&site);
+            reconfigure(&harness, hosts(&["a", "b"], &config), &mut [&mut client]);
+            client.disconnect(&harness);
             assert_eq!((reason(&client), client.told.len()), (Some(name), 1), "who was asked hears of the end");
-            site.server.reconfigure(hosts(&["a", "b"], &asking));
+            harness.server.reconfigure(hosts(&["a", "b"], &asking));
         }
     }
 }
@@ -137,46 +137,46 @@ fn a_request_that_waits_needs_what_the_new_settings_ask_for() {
 /// Its name may mean another host now; streams are known by the old one.
 #[test]
 fn a_name_that_has_become_an_alias_is_no_host_of_its_own() {
-    let site = Site::with(hosts(&["a"], &VhostConfig::default()));
-    let mut client = publishes(&site, "a", "192.0.2.1:1");
+    let harness = Harness::with(hosts(&["a"], &VhostConfig::default()));
+    let mut client = publishes(&harness, "a", "192.0.2.1:1");
     let alias = Vhost { aliases: vec!["a".to_owned()], ..Vhost::new("b", VhostConfig::default()) };
     let config = Config { vhosts: Vhosts::new([alias]).expect("one"), ..Config::default() };
-    reconfigure(&site, config, &mut [&mut client]);
+    reconfigure(&harness, config, &mut [&mut client]);
     assert_eq!(reason(&client), Some("vhost_unknown"));
 }
 
 #[test]
 fn who_may_no_longer_do_what_it_does_is_closed() {
-    let site = Site::new();
-    let mut publisher = publishes(&site, "h", "192.0.2.1:1");
-    let mut denied = at(&site, "h", "192.0.2.2:1", &peer::play(1, "cam"));
-    let mut player = at(&site, "h", "192.0.2.3:1", &peer::play(1, "cam"));
-    let mut idle = at(&site, "h", "192.0.2.2:2", &[]);
+    let harness = Harness::new();
+    let mut publisher = publishes(&harness, "h", "192.0.2.1:1");
+    let mut denied = at(&harness, "h", "192.0.2.2:1", &peer::play(1, "cam"));
+    let mut player = at(&harness, "h", "192.0.2.3:1", &peer::play(1, "cam"));
+    let mut idle = at(&harness, "h", "192.0.2.2:2", &[]);
     let security = "deny play 192.0.2.2; allow publish 192.0.2.0/24".parse().expect("rules");
     let config = VhostConfig { security, ..VhostConfig::default() };
-    reconfigure(&site, config.into(), &mut [&mut publisher, &mut denied, &mut player, &mut idle]);
+    reconfigure(&harness, config.into(), &mut [&mut publisher, &mut denied, &mut player, &mut idle]);
     assert_eq!([&publisher, &denied, &player, &idle].map(reason), [None, Some("security_denied"), None, None]);
-    idle.say(&site, &peer::play(1, "cam"));
-    assert!(said(&idle.hear(&site), "NetStream.Play.Failed"), "what it asks for goes by the new rules");
+    idle.say(&harness, &peer::play(1, "cam"));
+    assert!(said(&idle.hear(&harness), "NetStream.Play.Failed"), "what it asks for goes by the new rules");
     let security = "allow publish 10.0.0.0/8".parse().expect("rules");
     let config = VhostConfig { security, ..VhostConfig::default() };
-    reconfigure(&site, config.into(), &mut [&mut publisher, &mut player]);
+    reconfigure(&harness, config.into(), &mut [&mut publisher, &mut player]);
     assert_eq!([&publisher, &player].map(reason), [Some("security_not_allowed"), None]);
 }
 
 #[test]
 fn lower_limits_refuse_newcomers_and_counts_go_on() {
     let limits = |players| VhostConfig { limits: Limits { players, ..Limits::default() }, ..VhostConfig::default() };
-    let site = Site::with(hosts(&["a", "b"], &limits(None)));
-    let mut players: Vec<_> = (0..3).map(|_| at(&site, "a", "192.0.2.1:1", &peer::play(1, "cam"))).collect();
+    let harness = Harness::with(hosts(&["a", "b"], &limits(None)));
+    let mut players: Vec<_> = (0..3).map(|_| at(&harness, "a", "192.0.2.1:1", &peer::play(1, "cam"))).collect();
     for turn in 0..10 {
         let config = hosts(if turn % 2 == 0 { &["a"] } else { &["b", "a"] }, &limits(Some(2)));
-        reconfigure(&site, config, &mut players.iter_mut().collect::<Vec<_>>());
+        reconfigure(&harness, config, &mut players.iter_mut().collect::<Vec<_>>());
     }
     assert!(players.iter().all(|player| player.closed.is_none()));
-    let count = || site.server.vhosts().into_iter().find(|host| host.name == "a").expect("there").players;
+    let count = || harness.server.vhosts().into_iter().find(|host| host.name == "a").expect("there").players;
     assert_eq!(count(), 3);
-    let granted = || said(&at(&site, "a", "192.0.2.1:1", &peer::play(1, "cam")).heard, "NetStream.Play.Start");
+    let granted = || said(&at(&harness, "a", "192.0.2.1:1", &peer::play(1, "cam")).heard, "NetStream.Play.Start");
     assert!(!granted());
     players.pop();
     assert!(!granted());
@@ -190,17 +190,17 @@ fn lower_limits_refuse_newcomers_and_counts_go_on() {
 #[test]
 fn a_host_that_is_back_before_its_clients_have_looked_counts_them() {
     let settings = |limits| VhostConfig { limits, ..VhostConfig::default() };
-    let site = Site::with(hosts(&["a", "b"], &settings(Limits::default())));
-    let mut player = at(&site, "a", "192.0.2.1:1", &peer::play(1, "cam"));
-    site.server.reconfigure(hosts(&["b"], &settings(Limits::default())));
-    site.server.reconfigure(VhostConfig::default().into());
+    let harness = Harness::with(hosts(&["a", "b"], &settings(Limits::default())));
+    let mut player = at(&harness, "a", "192.0.2.1:1", &peer::play(1, "cam"));
+    harness.server.reconfigure(hosts(&["b"], &settings(Limits::default())));
+    harness.server.reconfigure(VhostConfig::default().into());
     let one = settings(Limits { players: Some(1), ..Limits::default() });
-    reconfigure(&site, hosts(&["a", "b"], &one), &mut [&mut player]);
+    reconfigure(&harness, hosts(&["a", "b"], &one), &mut [&mut player]);
     assert_eq!(reason(&player), None);
-    let count = || site.server.vhosts().into_iter().find(|host| host.name == "a").map(|host| host.players);
+    let count = || harness.server.vhosts().into_iter().find(|host| host.name == "a").map(|host| host.players);
     assert_eq!(count(), Some(1));
-    assert!(!said(&at(&site, "a", "192.0.2.1:1", &peer::play(1, "cam")).heard, "NetStream.Play.Start"));
-    player.disconnect(&site);
+    assert!(!said(&at(&harness, "a", "192.0.2.1:1", &peer::play(1, "cam")).heard, "NetStream.Play.Start"));
+    player.disconnect(&harness);
     drop(player);
     assert_eq!(count(), Some(0));
 }
@@ -209,26 +209,26 @@ fn a_host_that_is_back_before_its_clients_have_looked_counts_them() {
 fn a_request_that_waits_for_its_verdict_is_held_to_the_new_rules() {
     let asks = Asks { publish: true, ..Asks::default() };
     let config = VhostConfig { asks, ..VhostConfig::default() };
-    let site = Site::with(config.clone().into());
-    let mut waits = at(&site, "h", "192.0.2.1:1", &peer::publish(1, "cam"));
-    let mut denied = at(&site, "h", "192.0.2.2:1", &peer::publish(1, "other"));
+    let harness = Harness::with(config.clone().into());
+    let mut waits = at(&harness, "h", "192.0.2.1:1", &peer::publish(1, "cam"));
+    let mut denied = at(&harness, "h", "192.0.2.2:1", &peer::publish(1, "other"));
     let security = "deny publish 192.0.2.2".parse().expect("a rule");
     let config = VhostConfig { security, ..config };
-    reconfigure(&site, config.into(), &mut [&mut waits, &mut denied]);
+    reconfigure(&harness, config.into(), &mut [&mut waits, &mut denied]);
     assert_eq!(reason(&denied), Some("security_denied"));
     assert_eq!(denied.actions().last().map(String::as_str), Some("tell"), "who was asked hears of the end");
-    assert!(said(&waits.answer(&site, Verdict::Allow), "NetStream.Publish.Start"));
+    assert!(said(&waits.answer(&harness, Verdict::Allow), "NetStream.Publish.Start"));
 }
 
 /// Settings that nobody goes by any more are given back.
 #[test]
 fn old_settings_do_not_pile_up() {
-    let site = Site::with(hosts(&["a"], &VhostConfig::default()));
-    let mut client = at(&site, "a", "192.0.2.1:1", &[]);
-    let first = std::sync::Arc::downgrade(&client.conn.site);
+    let harness = Harness::with(hosts(&["a"], &VhostConfig::default()));
+    let mut client = at(&harness, "a", "192.0.2.1:1", &[]);
+    let first = std::sync::Arc::downgrade(&client.conn.vhost);
     for _ in 0..100 {
-        reconfigure(&site, hosts(&["a"], &VhostConfig::default()), &mut [&mut client]);
+        reconfigure(&harness, hosts(&["a"], &VhostConfig::default()), &mut [&mut client]);
     }
     assert_eq!(first.strong_count(), 0);
-    assert_eq!(std::sync::Arc::strong_count(&client.conn.site), 2, "the server's and the connection's");
+    assert_eq!(std::sync::Arc::strong_count(&client.conn.vhost), 2, "the server's and the connection's");
 }

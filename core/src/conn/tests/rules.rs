@@ -19,18 +19,18 @@ fn a_signed_url_works_until_its_time_by_the_clock_that_was_told() {
         let token = sign(&secret, Wanted::Publish, &key, expires);
         format!("cam?expires={expires}&token={token}")
     };
-    let granted = |site: &Site, name: &str| said(&site.asks_to_publish(name).heard, "NetStream.Publish.Start");
+    let granted = |harness: &Harness, name: &str| said(&harness.asks_to_publish(name).heard, "NetStream.Publish.Start");
     let token = Some(Token { secrets: vec![secret.clone()], required_for: TokenScope::Publish });
-    let mut site = Site::with(VhostConfig { token, ..VhostConfig::default() }.into());
-    assert!(!granted(&site, &name(u64::MAX)), "without a clock all have expired");
-    site.server.set_clock(site.now, 1_000_000);
-    site.pass(Duration::from_secs(60));
+    let mut harness = Harness::with(VhostConfig { token, ..VhostConfig::default() }.into());
+    assert!(!granted(&harness, &name(u64::MAX)), "without a clock all have expired");
+    harness.server.set_clock(harness.now, 1_000_000);
+    harness.pass(Duration::from_secs(60));
     for (expires, works) in [(1_000_060, false), (1_000_061, true), (1_000_000, false), (2, false)] {
-        assert_eq!(granted(&site, &name(expires)), works, "{expires}");
+        assert_eq!(granted(&harness, &name(expires)), works, "{expires}");
     }
     // The clock is set back: what had expired works again.
-    site.server.set_clock(site.now, 1_000_000);
-    assert!(granted(&site, &name(1_000_001)));
+    harness.server.set_clock(harness.now, 1_000_000);
+    assert!(granted(&harness, &name(1_000_001)));
 }
 
 #[test]
@@ -40,25 +40,28 @@ fn the_client_is_who_the_connection_comes_from_or_whom_a_trusted_proxy_names() {
     let header = b"PROXY TCP4 192.0.2.1 203.0.113.9 1935 1935\r\n";
     let config =
         Config { trusted_proxies: vec!["10.0.0.0/8".parse().expect("a network")], ..VhostConfig::default().into() };
-    let site = Site::with(config);
-    assert_eq!(site.server.connect(site.now).peer(), None);
-    let mut direct = site.client_from(Some(client), live());
-    direct.say(&site, &peer::publish(0, "direct"));
+    let harness = Harness::with(config);
+    assert_eq!(harness.server.connect(harness.now).peer(), None);
+    let mut direct = harness.client_from(Some(client), live());
+    direct.say(&harness, &peer::publish(0, "direct"));
     assert_eq!(direct.actions(), ["attach publisher of /live/direct, from 203.0.113.9:4000"]);
 
-    let mut behind = Client::new(&site, Some(proxy));
+    let mut behind = Client::new(&harness, Some(proxy));
     assert_eq!(behind.conn.peer(), Some(proxy), "nobody was named yet");
-    behind.say(&site, &[header.as_slice(), &peer::handshake(), &peer::connect(), &peer::publish(0, "behind")].concat());
-    behind.hear(&site);
+    behind.say(
+        &harness,
+        &[header.as_slice(), &peer::handshake(), &peer::connect(), &peer::publish(0, "behind")].concat(),
+    );
+    behind.hear(&harness);
     assert_eq!(behind.actions(), ["attach publisher of /live/behind, from 192.0.2.1:1935"]);
-    behind.disconnect(&site);
+    behind.disconnect(&harness);
     let report = behind.closed.expect("over");
     assert_eq!(report.peer, Some(address("192.0.2.1:1935")));
     assert!(report.to_string().contains("; from 192.0.2.1:1935;"), "{report}");
 
-    let mut stranger = Client::new(&site, Some(client));
-    stranger.say(&site, header);
-    stranger.hear(&site);
+    let mut stranger = Client::new(&harness, Some(client));
+    stranger.say(&harness, header);
+    stranger.hear(&harness);
     assert_eq!(stranger.closed.expect("over").close.reason.name(), "handshake_error", "who is no proxy names nobody");
 }
 
@@ -66,34 +69,34 @@ fn the_client_is_who_the_connection_comes_from_or_whom_a_trusted_proxy_names() {
 #[test]
 fn rules_by_address_refuse_who_has_none() {
     let mut config = VhostConfig::default();
-    assert!(said(&Site::with(config.clone().into()).asks_to_publish("cam").heard, "NetStream.Publish.Start"));
+    assert!(said(&Harness::with(config.clone().into()).asks_to_publish("cam").heard, "NetStream.Publish.Start"));
     config.security = "allow publish all".parse().expect("a rule");
-    let site = Site::with(config.into());
-    assert!(said(&site.asks_to_publish("cam").heard, "NetStream.Publish.Denied"));
-    let mut known = site.client_from(Some(address("192.0.2.1:4000")), live());
-    known.say(&site, &peer::publish(0, "cam"));
-    assert!(said(&known.hear(&site), "NetStream.Publish.Start"));
+    let harness = Harness::with(config.into());
+    assert!(said(&harness.asks_to_publish("cam").heard, "NetStream.Publish.Denied"));
+    let mut known = harness.client_from(Some(address("192.0.2.1:4000")), live());
+    known.say(&harness, &peer::publish(0, "cam"));
+    assert!(said(&known.hear(&harness), "NetStream.Publish.Start"));
 }
 
 /// All randomness of connections comes from the server's seed, and no two have the same.
 #[test]
 fn connections_and_servers_differ_in_what_they_make_of_their_seed() {
-    let hello = |server: &Server, now: Instant| {
+    let hello = |server: &Core, now: Instant| {
         let mut conn = server.connect(now);
         conn.handle_input(now, &peer::handshake());
         conn.poll(now);
         (conn.id(), conn.outbound().copy_to_bytes(1 + 1536).to_vec())
     };
-    let site = Site::new();
-    let same = Server::new(Config::default(), [3; 32]);
+    let harness = Harness::new();
+    let same = Core::new(Config::default(), [3; 32]);
     let mut seed = [3; 32];
     seed[5] = 2;
-    let other = Server::new(Config::default(), seed);
+    let other = Core::new(Config::default(), seed);
     let mut seen = Vec::new();
     for _ in 0..3 {
-        let (id, bytes) = hello(&site.server, site.now);
-        assert_eq!(hello(&same, site.now), (id, bytes.clone()), "equal seeds and equal input give equal output");
-        assert_ne!(hello(&other, site.now).1, bytes, "every byte of the seed counts");
+        let (id, bytes) = hello(&harness.server, harness.now);
+        assert_eq!(hello(&same, harness.now), (id, bytes.clone()), "equal seeds and equal input give equal output");
+        assert_ne!(hello(&other, harness.now).1, bytes, "every byte of the seed counts");
         assert!(!seen.iter().any(|(number, said)| *number == id || *said == bytes), "{id} is like one before");
         seen.push((id, bytes));
     }
@@ -101,17 +104,17 @@ fn connections_and_servers_differ_in_what_they_make_of_their_seed() {
 
 #[test]
 fn only_a_client_that_understands_it_is_asked_to_connect_anew() {
-    let site = Site::new();
-    let mut plain = site.client();
+    let harness = Harness::new();
+    let mut plain = harness.client();
     assert!(!plain.conn.request_reconnect(None, "maintenance"));
-    assert_eq!(plain.hear(&site), [""; 0]);
-    let mut client = site.client_from(None, live().with("capsEx", 1.0));
+    assert_eq!(plain.hear(&harness), [""; 0]);
+    let mut client = harness.client_from(None, live().with("capsEx", 1.0));
     assert!(client.conn.request_reconnect(Some("rtmp://other/live"), "maintenance"));
-    assert_eq!(client.hear(&site), ["3/0 onStatus 0 NetConnection.Connect.ReconnectRequest"]);
+    assert_eq!(client.hear(&harness), ["3/0 onStatus 0 NetConnection.Connect.ReconnectRequest"]);
     assert!(client.closed.is_none(), "it is served until it leaves");
-    client.conn.drain(site.now + Duration::from_secs(5), None);
-    assert_eq!(client.hear(&site), ["3/0 onStatus 0 NetConnection.Connect.ReconnectRequest"]);
-    assert_eq!(client.deadline(), Some(site.now + Duration::from_secs(5)), "what is left then is closed");
+    client.conn.drain(harness.now + Duration::from_secs(5), None);
+    assert_eq!(client.hear(&harness), ["3/0 onStatus 0 NetConnection.Connect.ReconnectRequest"]);
+    assert_eq!(client.deadline(), Some(harness.now + Duration::from_secs(5)), "what is left then is closed");
 }
 
 /// Each host name has the rules, the numbers and the streams of its virtual host.
@@ -121,57 +124,57 @@ fn virtual_hosts_are_counted_each_for_itself() {
     let one = Limits { publishers: Some(1), ..Limits::default() };
     let vhosts = [Vhost::new("a", host(Limits::default())), Vhost::new("b", host(one))];
     let vhosts = Vhosts::new(vhosts).expect("two names");
-    let site = Site::with(Config { vhosts, ..Config::default() });
-    assert_eq!(site.server.config().vhosts.iter().count(), 2);
+    let harness = Harness::with(Config { vhosts, ..Config::default() });
+    assert_eq!(harness.server.config().vhosts.iter().count(), 2);
     let at = |host: &str| {
         let tc_url = format!("rtmp://{host}/live");
-        site.client_from(None, Object::default().with("app", "live").with("tcUrl", tc_url.as_str()))
+        harness.client_from(None, Object::default().with("app", "live").with("tcUrl", tc_url.as_str()))
     };
     let publish = |host: &str, name: &str| {
         let mut client = at(host);
-        client.say(&site, &[peer::create_stream(2.0), peer::publish(1, name)].concat());
-        client.heard = client.hear(&site);
+        client.say(&harness, &[peer::create_stream(2.0), peer::publish(1, name)].concat());
+        client.heard = client.hear(&harness);
         client
     };
     let mut publishers = vec![publish("a", "cam"), publish("b", "cam"), publish("a", "other")];
     assert!(publishers.iter().all(|client| said(&client.heard, "NetStream.Publish.Start")));
     assert!(said(&publish("b", "other").heard, "NetStream.Publish.Denied"), "one publisher is all there may be");
     let mut player = at("b");
-    player.say(&site, &[peer::create_stream(2.0), peer::play(1, "cam")].concat());
-    let counts = |site: &Site| -> Vec<_> {
-        let vhosts = site.server.vhosts().into_iter();
+    player.say(&harness, &[peer::create_stream(2.0), peer::play(1, "cam")].concat());
+    let counts = |harness: &Harness| -> Vec<_> {
+        let vhosts = harness.server.vhosts().into_iter();
         vhosts.map(|host| (host.name, host.connections, host.publishers, host.players)).collect()
     };
-    assert_eq!(counts(&site), [("a".to_owned(), 2, 2, 0), ("b".to_owned(), 2, 1, 1)]);
+    assert_eq!(counts(&harness), [("a".to_owned(), 2, 2, 0), ("b".to_owned(), 2, 1, 1)]);
     publishers.clear();
     drop(player);
-    assert_eq!(counts(&site), [("a".to_owned(), 0, 0, 0), ("b".to_owned(), 0, 0, 0)]);
-    let mut stranger = Client::new(&site, None);
+    assert_eq!(counts(&harness), [("a".to_owned(), 0, 0, 0), ("b".to_owned(), 0, 0, 0)]);
+    let mut stranger = Client::new(&harness, None);
     let object = Object::default().with("app", "live").with("tcUrl", "rtmp://c/live");
-    stranger.say(&site, &[peer::handshake(), peer::connect_with(object)].concat());
-    assert!(said(&stranger.hear(&site), "NetConnection.Connect.Rejected"));
+    stranger.say(&harness, &[peer::handshake(), peer::connect_with(object)].concat());
+    assert!(said(&stranger.hear(&harness), "NetConnection.Connect.Rejected"));
     // Without virtual hosts there is one, whatever it is called.
-    let names: Vec<String> = Site::new().server.vhosts().into_iter().map(|host| host.name).collect();
+    let names: Vec<String> = Harness::new().server.vhosts().into_iter().map(|host| host.name).collect();
     assert_eq!(names, [crate::url::DEFAULT_VHOST]);
 }
 
 #[test]
 fn a_publisher_over_its_rate_is_told_and_closed_and_what_follows_is_not_heard() {
     let limits = Limits { publisher_rate: Some(Rate::new(1000)), ..Limits::default() };
-    let mut site = Site::with(VhostConfig { limits, ..VhostConfig::default() }.into());
-    let mut publisher = site.publisher("cam");
-    let mut player = site.player("cam");
-    player.hear(&site);
-    publisher.say(&site, &gop(0, 1));
-    assert_eq!(player.hear(&site).len(), 3);
+    let mut harness = Harness::with(VhostConfig { limits, ..VhostConfig::default() }.into());
+    let mut publisher = harness.publisher("cam");
+    let mut player = harness.player("cam");
+    player.hear(&harness);
+    publisher.say(&harness, &gop(0, 1));
+    assert_eq!(player.hear(&harness).len(), 3);
     let large = [peer::key_frame(2), vec![2; 100_000]].concat();
-    publisher.say(&site, &[peer::video(80, &large), gop(160, 3)].concat());
-    let heard = publisher.hear(&site);
+    publisher.say(&harness, &[peer::video(80, &large), gop(160, 3)].concat());
+    let heard = publisher.hear(&harness);
     assert_eq!(heard.iter().filter(|line| line.contains("NetStream.Publish.Denied")).count(), 1, "{heard:?}");
-    assert_eq!(player.hear(&site), [""; 0]);
-    site.pass(Duration::from_secs(3));
-    publisher.conn.handle_timeout(site.now);
-    publisher.poll(&site);
+    assert_eq!(player.hear(&harness), [""; 0]);
+    harness.pass(Duration::from_secs(3));
+    publisher.conn.handle_timeout(harness.now);
+    publisher.poll(&harness);
     assert!(matches!(publisher.closed.expect("over").close.reason, CloseReason::Refused(_)));
 }
 
@@ -209,17 +212,17 @@ fn no_bytes_of_a_publisher_pass_its_rate() {
         ("calls", peer::command("what", 0.0, 1, &[])),
         ("media of no stream", chunk(6, 9, 99, &[0x27; 100])),
     ] {
-        let site = Site::with(slow(1000));
-        let mut publisher = site.publisher("cam");
+        let harness = Harness::with(slow(1000));
+        let mut publisher = harness.publisher("cam");
         let mut sent = 0;
         while !is_over_its_rate(&publisher) && sent < 20_000 {
-            publisher.say(&site, &piece);
-            publisher.hear(&site);
+            publisher.say(&harness, &piece);
+            publisher.hear(&harness);
             sent += piece.len();
         }
         assert!((10_000..10_000 + 2 * piece.len()).contains(&sent), "{what}: {sent} bytes in a window of 10,000");
-        let mut elsewhere = site.player("cam");
-        assert!(said(&elsewhere.hear(&site), "Play.Start"), "its neighbours notice nothing");
+        let mut elsewhere = harness.player("cam");
+        assert!(said(&elsewhere.hear(&harness), "Play.Start"), "its neighbours notice nothing");
     }
 }
 
@@ -229,19 +232,19 @@ fn a_rate_that_begins_later_has_its_window_too() {
     let limits = Limits { publisher_rate: Some(Rate::new(1000)), ..Limits::default() };
     let limited = VhostConfig { limits, ..VhostConfig::default() };
     let vhosts = [Vhost::new("limited", limited), Vhost::new("free", VhostConfig::default())];
-    let site = Site::with(Config { vhosts: Vhosts::new(vhosts).expect("two names"), ..Config::default() });
+    let harness = Harness::with(Config { vhosts: Vhosts::new(vhosts).expect("two names"), ..Config::default() });
     for names in [["cam?vhost=limited", "cam?vhost=free"], ["cam?vhost=free", "cam?vhost=limited"]] {
         let tc_url = "rtmp://limited/live";
-        let mut client = site.client_from(None, Object::default().with("app", "live").with("tcUrl", tc_url));
+        let mut client = harness.client_from(None, Object::default().with("app", "live").with("tcUrl", tc_url));
         for (stream, name) in (1..).zip(names) {
-            client.say(&site, &[peer::create_stream(2.0), peer::publish(stream, name)].concat());
-            assert!(said(&client.hear(&site), "NetStream.Publish.Start"), "{name}");
+            client.say(&harness, &[peer::create_stream(2.0), peer::publish(stream, name)].concat());
+            assert!(said(&client.hear(&harness), "NetStream.Publish.Start"), "{name}");
         }
         let free = 1 + names.iter().position(|name| name.ends_with("free")).expect("one of them") as u32;
-        client.say(&site, &peer::command("deleteStream", 0.0, 0, &[f64::from(free).into()]));
-        client.say(&site, &vec![peer::command("what", 0.0, 0, &[]); 100].concat());
+        client.say(&harness, &peer::command("deleteStream", 0.0, 0, &[f64::from(free).into()]));
+        client.say(&harness, &vec![peer::command("what", 0.0, 0, &[]); 100].concat());
         assert!(!is_over_its_rate(&client), "{names:?}");
-        client.say(&site, &vec![peer::command("what", 0.0, 0, &[]); 400].concat());
+        client.say(&harness, &vec![peer::command("what", 0.0, 0, &[]); 400].concat());
         assert!(is_over_its_rate(&client), "{names:?}");
     }
 }
@@ -252,15 +255,15 @@ fn a_rate_ends_at_the_same_byte_however_the_input_is_cut() {
     let bytes: Vec<u8> =
         (0..40).flat_map(|number| peer::video(number * 40, &[&peer::key_frame(1)[..], &[9; 400]].concat())).collect();
     let frames = |cut: usize| {
-        let site = Site::with(slow(1000));
-        let (mut publisher, mut player) = (site.publisher("cam"), site.player("cam"));
-        player.hear(&site);
+        let harness = Harness::with(slow(1000));
+        let (mut publisher, mut player) = (harness.publisher("cam"), harness.player("cam"));
+        player.hear(&harness);
         let mut said = Vec::new();
         for piece in bytes.chunks(cut) {
-            publisher.say(&site, piece);
-            said.extend(publisher.hear(&site));
+            publisher.say(&harness, piece);
+            said.extend(publisher.hear(&harness));
         }
-        (player.hear(&site), said, publisher.conn.session().received())
+        (player.hear(&harness), said, publisher.conn.session().received())
     };
     let whole = frames(usize::MAX);
     assert!((20..30).contains(&whole.0.len()), "{} frames of 400 bytes are 10,000", whole.0.len());
@@ -272,15 +275,15 @@ fn a_rate_ends_at_the_same_byte_however_the_input_is_cut() {
 /// A publisher that stops and publishes again does not get another window by that.
 #[test]
 fn a_publisher_that_publishes_again_gets_no_new_window() {
-    let mut site = Site::with(slow(1000));
-    let mut publisher = site.publisher("cam");
+    let mut harness = Harness::with(slow(1000));
+    let mut publisher = harness.publisher("cam");
     let mut sent = 0;
     for _ in 0..100 {
         let junk = vec![7; 900];
         let piece = [&peer::command("closeStream", 0.0, 1, &[])[..], &peer::publish(1, "cam")].concat();
-        publisher.say(&site, &piece);
-        publisher.say(&site, &peer::video(0, &junk));
-        publisher.hear(&site);
+        publisher.say(&harness, &piece);
+        publisher.say(&harness, &peer::video(0, &junk));
+        publisher.hear(&harness);
         if is_over_its_rate(&publisher) {
             break;
         }
@@ -288,12 +291,12 @@ fn a_publisher_that_publishes_again_gets_no_new_window() {
     }
     assert!(is_over_its_rate(&publisher) && sent <= 10_000, "{sent} bytes at once");
     // One that waits has.
-    let mut publisher = site.publisher("door");
+    let mut publisher = harness.publisher("door");
     for _ in 0..5 {
-        publisher.say(&site, &peer::video(0, &vec![7; 8_000]));
-        site.pass(Duration::from_secs(10));
-        publisher.say(&site, &[&peer::command("closeStream", 0.0, 1, &[])[..], &peer::publish(1, "door")].concat());
-        publisher.hear(&site);
+        publisher.say(&harness, &peer::video(0, &vec![7; 8_000]));
+        harness.pass(Duration::from_secs(10));
+        publisher.say(&harness, &[&peer::command("closeStream", 0.0, 1, &[])[..], &peer::publish(1, "door")].concat());
+        publisher.hear(&harness);
         assert!(!is_over_its_rate(&publisher));
     }
 }
@@ -302,17 +305,17 @@ fn a_publisher_that_publishes_again_gets_no_new_window() {
 #[test]
 fn two_publishers_on_one_connection_have_a_rate_each() {
     let both = |first: usize, second: usize| {
-        let mut site = Site::with(slow(1000));
-        let mut publisher = site.publisher("one");
-        publisher.say(&site, &peer::create_stream(4.0));
-        publisher.say(&site, &peer::publish(2, "two"));
-        let heard = publisher.hear(&site);
+        let mut harness = Harness::with(slow(1000));
+        let mut publisher = harness.publisher("one");
+        publisher.say(&harness, &peer::create_stream(4.0));
+        publisher.say(&harness, &peer::publish(2, "two"));
+        let heard = publisher.hear(&harness);
         assert!(said(&heard, "Publish.Start"), "{heard:?}");
         for turn in 0..120 {
-            site.pass(Duration::from_secs(1));
-            publisher.say(&site, &peer::video(turn * 1000, &vec![0x27; first]));
-            publisher.say(&site, &peer::message(MessageType::VIDEO, turn * 1000, 2, &vec![0x27; second]));
-            publisher.hear(&site);
+            harness.pass(Duration::from_secs(1));
+            publisher.say(&harness, &peer::video(turn * 1000, &vec![0x27; first]));
+            publisher.say(&harness, &peer::message(MessageType::VIDEO, turn * 1000, 2, &vec![0x27; second]));
+            publisher.hear(&harness);
         }
         !is_over_its_rate(&publisher)
     };
@@ -325,9 +328,9 @@ fn two_publishers_on_one_connection_have_a_rate_each() {
 /// What is not known yet is read in small pieces.
 #[test]
 fn a_connection_says_how_much_to_read_at_once() {
-    let site = Site::new();
-    let stranger = Client::new(&site, None);
-    let client = site.client();
+    let harness = Harness::new();
+    let stranger = Client::new(&harness, None);
+    let client = harness.client();
     assert_eq!(stranger.conn.read_size(), stranger.conn.session().read_size());
     assert!(stranger.conn.read_size() >= 1537, "C1 comes at once");
     assert!(client.conn.read_size() > stranger.conn.read_size());

@@ -81,15 +81,15 @@ fn nothing_grows_past_its_limit() {
             let polls = random.below(30);
             for _ in 0..polls {
                 match session.poll_output() {
-                    Output::Event(Event::Connect(request)) => session.accept(request),
-                    Output::Event(Event::Publish(request)) => session.accept(request),
-                    Output::Event(Event::Play(request)) => session.accept(request),
-                    Output::Event(_) => {}
-                    Output::Wait(_) | Output::Closed(_) if random.below(3) == 0 => {
+                    SessionOutput::Event(Event::Connect(request)) => session.accept(request),
+                    SessionOutput::Event(Event::Publish(request)) => session.accept(request),
+                    SessionOutput::Event(Event::Play(request)) => session.accept(request),
+                    SessionOutput::Event(_) => {}
+                    SessionOutput::Wait(_) | SessionOutput::Closed(_) if random.below(3) == 0 => {
                         let waiting = session.outbound().len();
                         session.outbound().advance(waiting);
                     }
-                    Output::Wait(_) | Output::Closed(_) => {}
+                    SessionOutput::Wait(_) | SessionOutput::Closed(_) => {}
                 }
                 check(&session, &mut most);
             }

@@ -249,7 +249,7 @@ fn a_peer_that_takes_nothing_is_given_up_however_often_it_is_looked_at() {
     for _ in 0..40 {
         link.stall(SECOND);
     }
-    let Output::Closed(end) = link.session.poll_output() else { panic!("given up") };
+    let SessionOutput::Closed(end) = link.session.poll_output() else { panic!("given up") };
     assert_eq!(end.reason, timeout(TimeoutKind::Write));
 }
 
@@ -270,7 +270,7 @@ fn a_peer_that_takes_nothing_is_given_up() {
     link.stall(2 * SECOND);
     assert!(link.wait().write);
     link.stall(SECOND);
-    let Output::Closed(end) = link.session.poll_output() else { panic!("given up") };
+    let SessionOutput::Closed(end) = link.session.poll_output() else { panic!("given up") };
     assert_eq!((end.reason, end.phase), (timeout(TimeoutKind::Write), Phase::Playing));
     assert!(link.session.outbound().is_empty());
 }
@@ -464,7 +464,7 @@ fn a_proxy_header_that_is_none_ends_at_the_same_byte_however_it_is_cut() {
             for piece in header.chunks(size) {
                 let _ = session.handle_input(now, piece);
             }
-            let Output::Closed(closed) = session.poll_output() else {
+            let SessionOutput::Closed(closed) = session.poll_output() else {
                 panic!("{header:?} in pieces of {size} is taken for a header");
             };
             assert_eq!((closed.phase, closed.offset), (Phase::Handshake, end), "{header:?} in pieces of {size}");

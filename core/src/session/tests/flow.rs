@@ -17,7 +17,7 @@ fn acknowledgements_are_sent_at_the_exact_byte() {
     let mut heard = Vec::new();
     for (index, byte) in media.chunks(1).enumerate() {
         link.send(byte);
-        while let Output::Event(_) = link.session.poll_output() {}
+        while let SessionOutput::Event(_) = link.session.poll_output() {}
         for line in link.hear() {
             heard.push((sent + index as u64 + 1, line));
         }
@@ -31,7 +31,7 @@ fn acknowledgements_are_sent_at_the_exact_byte() {
     // The same in one piece.
     let mut link = Link::publishing(SessionConfig { window: 10_000, ..SessionConfig::default() });
     link.send(&media);
-    while let Output::Event(_) = link.session.poll_output() {}
+    while let SessionOutput::Event(_) = link.session.poll_output() {}
     assert_eq!(link.hear(), expected.into_iter().map(|(_, line)| line).collect::<Vec<_>>());
 }
 
@@ -174,19 +174,19 @@ fn who_sends_messages_of_a_byte_is_read_in_small_pieces_until_it_stops() {
     let mut link = Link::publishing(SessionConfig::default());
     let frames: Vec<u8> = (0..40).flat_map(|time| peer::audio(time, &[0xaf; 100])).collect();
     link.send(&frames);
-    while let Output::Event(_) = link.session.poll_output() {}
+    while let SessionOutput::Event(_) = link.session.poll_output() {}
     assert_eq!(link.session.read_size(), 1 << 20, "ordinary media: as much as may have to be kept");
     // A header, then a chunk that begins and ends a message without a body for each byte.
     let header = crate::chunk::message_header(7, 0, 0, MessageType::VIDEO, 1);
     link.send(&[&header[..], &[0xc7; 60_000]].concat());
-    while let Output::Event(_) = link.session.poll_output() {}
+    while let SessionOutput::Event(_) = link.session.poll_output() {}
     assert_eq!(link.session.read_size(), READ_BEFORE_CONNECT);
     link.send(&peer::audio(50, &[0xaf; 2000]));
-    while let Output::Event(_) = link.session.poll_output() {}
+    while let SessionOutput::Event(_) = link.session.poll_output() {}
     assert_eq!(link.session.read_size(), 1 << 20);
     // Ten bytes a message: five hundred of them.
     let short: Vec<u8> = (0..1000).flat_map(|_| [&[0x47, 0, 0, 0, 0, 0, 1, 9][..], &[0xff]].concat()).collect();
     link.send(&short);
-    while let Output::Event(_) = link.session.poll_output() {}
+    while let SessionOutput::Event(_) = link.session.poll_output() {}
     assert_eq!(link.session.read_size(), 9 * READ_MESSAGES as usize);
 }

@@ -140,7 +140,7 @@ impl Link {
 
     fn event(&mut self) -> Event {
         match self.session.poll_output() {
-            Output::Event(event) => event,
+            SessionOutput::Event(event) => event,
             other => panic!("no event but {other:?}"),
         }
     }
@@ -148,9 +148,9 @@ impl Link {
     /// What the session waits for; a session that was closed waits for nothing.
     fn wait(&mut self) -> Wait {
         match self.session.poll_output() {
-            Output::Wait(wait) => wait,
-            Output::Closed(_) => Wait { deadline: None, read: false, write: false, source: false },
-            Output::Event(event) => panic!("an event nobody expected: {event:?}"),
+            SessionOutput::Wait(wait) => wait,
+            SessionOutput::Closed(_) => Wait { deadline: None, read: false, write: false, source: false },
+            SessionOutput::Event(event) => panic!("an event nobody expected: {event:?}"),
         }
     }
 
@@ -158,9 +158,9 @@ impl Link {
     fn closed(&mut self) -> Option<Close> {
         self.take();
         match self.session.poll_output() {
-            Output::Closed(close) => Some(close),
-            Output::Wait(_) => None,
-            Output::Event(event) => panic!("an event nobody expected: {event:?}"),
+            SessionOutput::Closed(close) => Some(close),
+            SessionOutput::Wait(_) => None,
+            SessionOutput::Event(event) => panic!("an event nobody expected: {event:?}"),
         }
     }
 
@@ -192,7 +192,7 @@ impl Link {
     /// The events there are, as text, none of them a request.
     fn events(&mut self) -> Vec<String> {
         let mut events = Vec::new();
-        while let Output::Event(event) = self.session.poll_output() {
+        while let SessionOutput::Event(event) = self.session.poll_output() {
             events.push(match event {
                 Event::Media(message) => peer::line(&message),
                 other => format!("{other:?}"),

@@ -8,6 +8,7 @@ use hyper::StatusCode;
 use serde::Serialize;
 use tracing::info;
 
+use super::context::{Context, now_ms};
 use super::listing::{self, Listing};
 use super::machine::{Process, System};
 use super::reply::Reply;
@@ -16,7 +17,6 @@ use super::shapes::{
     Clients, Done, Drain, DrainBegun, Envelope, Index, OneClient, OneStream, OneVhost, ProcessSummary, Reloaded,
     Streams, Summaries, Summary, SystemSummary, Version, Versions, Vhosts,
 };
-use super::site::{Site, now_ms};
 use super::{metrics as exposition, openapi as interface};
 
 /// How long a drain takes at most if nobody says.
@@ -27,10 +27,10 @@ const NO_VHOST: u32 = 2014;
 const NO_STREAM: u32 = 2048;
 const NO_CLIENT: u32 = 2049;
 
-fn json<T: Serialize>(site: &Site, content: T) -> Reply {
-    let identity = &site.identity;
+fn json<T: Serialize>(context: &Context, content: T) -> Reply {
+    let identity = &context.identity;
     let (server, service) = (identity.server_id().to_owned(), identity.service_id().to_owned());
-    let pid = site.pid.clone();
+    let pid = context.pid.clone();
     Reply::json(&Envelope { code: 0, server, service, pid, content })
 }
 
@@ -38,16 +38,16 @@ fn unknown(code: u32, words: &str) -> Reply {
     Reply::error(StatusCode::NOT_FOUND, code, words)
 }
 
-pub(super) fn index(site: &Site, _: &Call<'_>) -> Reply {
+pub(super) fn index(context: &Context, _: &Call<'_>) -> Reply {
     let mut urls: BTreeMap<String, String> = BTreeMap::new();
     for route in ROUTES {
         let line = format!("{} {}", route.method, route.summary);
         urls.entry(route.path.to_owned()).and_modify(|lines| *lines = format!("{lines}; {line}")).or_insert(line);
     }
-    json(site, Index { urls })
+    json(context, Index { urls })
 }
 
-pub(super) fn versions(site: &Site, _: &Call<'_>) -> Reply {
+pub(super) fn versions(context: &Context, _: &Call<'_>) -> Reply {
     let number = |text: &str| text.parse().unwrap_or_default();
     let data = Version {
         major: number(env!("CARGO_PKG_VERSION_MAJOR")),
@@ -56,15 +56,15 @@ pub(super) fn versions(site: &Site, _: &Call<'_>) -> Reply {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         program: "anabranch".to_owned(),
     };
-    json(site, Versions { data })
+    json(context, Versions { data })
 }
 
-pub(super) fn summaries(site: &Site, _: &Call<'_>) -> Reply {
-    let stats = site.handle.stats();
-    let totals = site.handle.totals();
+pub(super) fn summaries(context: &Context, _: &Call<'_>) -> Reply {
+    let stats = context.handle.stats();
+    let totals = context.handle.totals();
     let looked = Process::look();
     let (process, system) = (looked.unwrap_or_default(), System::look());
-    let mut meter = site.cpu.borrow_mut();
+    let mut meter = context.cpu.borrow_mut();
     let share = |part: u64, whole: u64| if whole > 0 { part as f64 / whole as f64 } else { 0.0 };
     let now_ms = now_ms();
     let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
@@ -81,7 +81,7 @@ pub(super) fn summaries(site: &Site, _: &Call<'_>) -> Reply {
             mem_percent: share(process.resident_kib, system.memory_kib),
             cpu_percent: meter.process(Instant::now(), process.cpu),
             srs_uptime: stats.age.as_secs(),
-            draining: site.handle.is_leaving(),
+            draining: context.handle.is_leaving(),
             stream_memory: stats.memory.held,
             stream_memory_limit: stats.memory.limit,
         },
@@ -116,16 +116,16 @@ pub(super) fn summaries(site: &Site, _: &Call<'_>) -> Reply {
             conn_srs: stats.connections,
         },
     };
-    json(site, Summaries { data })
+    json(context, Summaries { data })
 }
 
-pub(super) fn vhosts(site: &Site, _: &Call<'_>) -> Reply {
-    json(site, Vhosts { vhosts: listing::vhosts(&site.handle) })
+pub(super) fn vhosts(context: &Context, _: &Call<'_>) -> Reply {
+    json(context, Vhosts { vhosts: listing::vhosts(&context.handle) })
 }
 
-pub(super) fn vhost(site: &Site, call: &Call<'_>) -> Reply {
-    match listing::vhosts(&site.handle).into_iter().find(|vhost| vhost.id == call.id) {
-        Some(vhost) => json(site, OneVhost { vhost }),
+pub(super) fn vhost(context: &Context, call: &Call<'_>) -> Reply {
+    match listing::vhosts(&context.handle).into_iter().find(|vhost| vhost.id == call.id) {
+        Some(vhost) => json(context, OneVhost { vhost }),
         None => unknown(NO_VHOST, "there is no such virtual host"),
     }
 }
@@ -135,84 +135,84 @@ fn page(call: &Call<'_>) -> Result<(usize, usize), String> {
     Ok((call.number("start", 0)?, call.number("count", 10)?.min(1000)))
 }
 
-pub(super) fn streams(site: &Site, call: &Call<'_>) -> Reply {
+pub(super) fn streams(context: &Context, call: &Call<'_>) -> Reply {
     let (start, count) = match page(call) {
         Ok(page) => page,
         Err(words) => return Reply::error(StatusCode::BAD_REQUEST, 400, words),
     };
-    let mut list = site.handle.stats().streams;
+    let mut list = context.handle.stats().streams;
     let total = list.len();
     list.truncate(start.saturating_add(count));
     let list: Vec<_> = list.into_iter().skip(start).collect();
-    json(site, Streams { streams: Listing::of(&site.handle, &list).streams(&list, &site.identity), total })
+    json(context, Streams { streams: Listing::of(&context.handle, &list).streams(&list, &context.identity), total })
 }
 
 /// The stream that is asked for, if there is one.
-fn named(site: &Site, call: &Call<'_>) -> Vec<StreamSnapshot> {
-    let streams = site.handle.stats().streams.into_iter();
-    streams.filter(|stream| site.identity.stream_id(&stream.key) == call.id).take(1).collect()
+fn named(context: &Context, call: &Call<'_>) -> Vec<StreamSnapshot> {
+    let streams = context.handle.stats().streams.into_iter();
+    streams.filter(|stream| context.identity.stream_id(&stream.key) == call.id).take(1).collect()
 }
 
-pub(super) fn stream(site: &Site, call: &Call<'_>) -> Reply {
-    let list = named(site, call);
-    match Listing::of(&site.handle, &list).streams(&list, &site.identity).pop() {
-        Some(stream) => json(site, OneStream { stream }),
+pub(super) fn stream(context: &Context, call: &Call<'_>) -> Reply {
+    let list = named(context, call);
+    match Listing::of(&context.handle, &list).streams(&list, &context.identity).pop() {
+        Some(stream) => json(context, OneStream { stream }),
         None => unknown(NO_STREAM, "there is no such stream"),
     }
 }
 
-pub(super) fn kick_publisher(site: &Site, call: &Call<'_>) -> Reply {
-    let list = named(site, call);
+pub(super) fn kick_publisher(context: &Context, call: &Call<'_>) -> Reply {
+    let list = named(context, call);
     let Some(stream) = list.first() else {
         return unknown(NO_STREAM, "there is no such stream");
     };
-    match Listing::of(&site.handle, &list).publisher(&stream.key) {
-        Some(id) if site.handle.close(id, "publisher removed through the API") => {
+    match Listing::of(&context.handle, &list).publisher(&stream.key) {
+        Some(id) if context.handle.close(id, "publisher removed through the API") => {
             info!("conn {id}, publisher of {}, is removed through the API", stream.key);
-            json(site, Done {})
+            json(context, Done {})
         }
         _ => Reply::error(StatusCode::CONFLICT, NO_CLIENT, "no client publishes this stream"),
     }
 }
 
-pub(super) fn clients(site: &Site, call: &Call<'_>) -> Reply {
+pub(super) fn clients(context: &Context, call: &Call<'_>) -> Reply {
     let (start, count) = match page(call) {
         Ok(page) => page,
         Err(words) => return Reply::error(StatusCode::BAD_REQUEST, 400, words),
     };
-    let ids = site.handle.connection_ids();
+    let ids = context.handle.connection_ids();
     let page = ids.iter().skip(start).take(count);
-    let list = page.filter_map(|id| site.handle.connection(*id));
-    let clients = list.map(|info| listing::client(&info, &site.identity)).collect();
-    json(site, Clients { clients, total: ids.len() })
+    let list = page.filter_map(|id| context.handle.connection(*id));
+    let clients = list.map(|info| listing::client(&info, &context.identity)).collect();
+    json(context, Clients { clients, total: ids.len() })
 }
 
-pub(super) fn client(site: &Site, call: &Call<'_>) -> Reply {
-    match site.identity.connection(call.id).and_then(|id| site.handle.connection(id)) {
-        Some(info) => json(site, OneClient { client: listing::client(&info, &site.identity) }),
+pub(super) fn client(context: &Context, call: &Call<'_>) -> Reply {
+    match context.identity.connection(call.id).and_then(|id| context.handle.connection(id)) {
+        Some(info) => json(context, OneClient { client: listing::client(&info, &context.identity) }),
         None => unknown(NO_CLIENT, "there is no such client"),
     }
 }
 
-pub(super) fn kick(site: &Site, call: &Call<'_>) -> Reply {
-    match site.identity.connection(call.id) {
-        Some(id) if site.handle.close(id, "removed through the API") => {
+pub(super) fn kick(context: &Context, call: &Call<'_>) -> Reply {
+    match context.identity.connection(call.id) {
+        Some(id) if context.handle.close(id, "removed through the API") => {
             info!("conn {id} is removed through the API");
-            json(site, Done {})
+            json(context, Done {})
         }
         _ => unknown(NO_CLIENT, "there is no such client"),
     }
 }
 
-pub(super) fn drain(site: &Site, call: &Call<'_>) -> Reply {
+pub(super) fn drain(context: &Context, call: &Call<'_>) -> Reply {
     let seconds = match call.number("seconds", DRAIN_SECONDS) {
         Ok(seconds) => seconds as u64,
         Err(words) => return Reply::error(StatusCode::BAD_REQUEST, 400, words),
     };
     let tc_url = call.parameter("tc_url").filter(|url| !url.is_empty()).map(decoded);
     info!("draining, through the API, for {seconds} s at most");
-    site.handle.drain(Duration::from_secs(seconds), tc_url.as_deref());
-    json(site, Drain { data: DrainBegun { seconds, connections: site.handle.stats().connections } })
+    context.handle.drain(Duration::from_secs(seconds), tc_url.as_deref());
+    json(context, Drain { data: DrainBegun { seconds, connections: context.handle.stats().connections } })
 }
 
 /// A percent-encoded text; what is no UTF-8 then becomes the sign for that.
@@ -230,35 +230,35 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-pub(super) fn reload(site: &Site, _: &Call<'_>) -> Reply {
-    let Some(reload) = &site.reload else {
+pub(super) fn reload(context: &Context, _: &Call<'_>) -> Reply {
+    let Some(reload) = &context.reload else {
         return Reply::error(StatusCode::NOT_IMPLEMENTED, 501, "there is no configuration that could be read again");
     };
     match reload() {
-        Ok(data) => json(site, Reloaded { data }),
+        Ok(data) => json(context, Reloaded { data }),
         Err(words) => Reply::error(StatusCode::UNPROCESSABLE_ENTITY, 422, words),
     }
 }
 
-pub(super) fn healthz(_: &Site, _: &Call<'_>) -> Reply {
+pub(super) fn healthz(_: &Context, _: &Call<'_>) -> Reply {
     Reply::text(StatusCode::OK, "ok\n")
 }
 
-pub(super) fn readyz(site: &Site, _: &Call<'_>) -> Reply {
-    if site.handle.is_leaving() {
+pub(super) fn readyz(context: &Context, _: &Call<'_>) -> Reply {
+    if context.handle.is_leaving() {
         return Reply::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
     Reply::text(StatusCode::OK, "ready\n")
 }
 
-pub(super) fn metrics(site: &Site, _: &Call<'_>) -> Reply {
-    match exposition::exposition(site) {
+pub(super) fn metrics(context: &Context, _: &Call<'_>) -> Reply {
+    match exposition::exposition(context) {
         Ok(text) => Reply::metrics(text),
         Err(_) => Reply::error(StatusCode::INTERNAL_SERVER_ERROR, 500, "the metrics cannot be written"),
     }
 }
 
-pub(super) fn openapi(_: &Site, _: &Call<'_>) -> Reply {
+pub(super) fn openapi(_: &Context, _: &Call<'_>) -> Reply {
     Reply::json(&interface::document())
 }
 

@@ -11,8 +11,8 @@ use anabranch_core::stats::{AudioDescription, ConnSnapshot, VideoDescription, Wi
 use anabranch_core::url::StreamKey;
 use anabranch_host::{ConnectionInfo, Handle};
 
+use super::context::now_ms;
 use super::shapes::{Attached, Audio, Client, Hls, Kbps, Publish, Stream, Vhost, Video};
-use super::site::now_ms;
 use crate::identity::Identity;
 
 /// A virtual host's id: the same for as long as it has its name.

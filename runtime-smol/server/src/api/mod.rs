@@ -4,6 +4,7 @@
 //! connection.
 
 mod answers;
+mod context;
 mod guard;
 mod listing;
 mod machine;
@@ -14,7 +15,6 @@ mod routes;
 mod serve;
 mod settings;
 mod shapes;
-mod site;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -24,11 +24,11 @@ use anabranch_host::{Handle, Listen, listen};
 use smol::Async;
 use tracing::warn;
 
+use context::Context;
+pub(crate) use context::{Reload, Workers};
 use serve::Bounds;
 pub(crate) use settings::ApiSettings;
 use settings::{DEFAULT, Place};
-use site::Site;
-pub(crate) use site::{Reload, Workers};
 
 use crate::identity::Identity;
 
@@ -63,7 +63,7 @@ pub(crate) fn start(
     let address = listener.local_addr().map_err(failed)?;
     let listener: Async<TcpListener> = Async::new(listener).map_err(failed)?;
     let (bounds, site_settings) = (Bounds::new(settings), settings.clone());
-    let serve = move || serve::run(&listener, Site::new(&site_settings, identity, handle, reload, workers), bounds);
+    let serve = move || serve::run(&listener, Context::new(&site_settings, identity, handle, reload, workers), bounds);
     let thread = thread::Builder::new().name("api".to_owned()).spawn(serve);
     thread.map_err(|error| format!("no thread for the API: {error}"))?;
     Ok(Some(address))

@@ -7,12 +7,12 @@ use hyper::{Method, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::answers;
+use super::context::Context;
 use super::reply::Reply;
 use super::shapes::{
     Clients, Done, Drain, Envelope, Index, OneClient, OneStream, OneVhost, Reloaded, Streams, Summaries, Versions,
     Vhosts,
 };
-use super::site::Site;
 
 /// One method of one path.
 pub(super) struct Route {
@@ -26,7 +26,7 @@ pub(super) struct Route {
     pub(super) failures: &'static [(StatusCode, &'static str)],
     /// Answered without credentials.
     pub(super) open: bool,
-    answer: fn(&Site, &Call<'_>) -> Reply,
+    answer: fn(&Context, &Call<'_>) -> Reply,
 }
 
 /// A parameter of the query.
@@ -99,7 +99,7 @@ const NO_STREAM: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such 
 const NO_CLIENT: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such client (code 2049)");
 const BAD_NUMBER: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "A parameter is no number");
 
-type Answer = fn(&Site, &Call<'_>) -> Reply;
+type Answer = fn(&Context, &Call<'_>) -> Reply;
 
 const fn route(
     method: &'static str,
@@ -192,7 +192,7 @@ pub(super) const ROUTES: &[Route] = &[
 ];
 
 /// Finds the route and has it answered, if the request may be made.
-pub(super) fn answer(site: &Site, request: &Parts) -> Reply {
+pub(super) fn answer(context: &Context, request: &Parts) -> Reply {
     let path = request.uri.path();
     let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
     let asked = if request.method == Method::HEAD { "GET" } else { request.method.as_str() };
@@ -206,11 +206,11 @@ pub(super) fn answer(site: &Site, request: &Parts) -> Reply {
             }
         }
     }
-    if let Some(refusal) = site.guard.refuse(request, found.as_ref().is_some_and(|(route, _)| route.open)) {
+    if let Some(refusal) = context.guard.refuse(request, found.as_ref().is_some_and(|(route, _)| route.open)) {
         return refusal;
     }
     match found {
-        Some((route, id)) => (route.answer)(site, &Call { id, query: request.uri.query().unwrap_or_default() }),
+        Some((route, id)) => (route.answer)(context, &Call { id, query: request.uri.query().unwrap_or_default() }),
         None if allowed.is_empty() => {
             Reply::error(StatusCode::NOT_FOUND, 404, "there is nothing here: /api/v1 has a list of what there is")
         }
@@ -268,21 +268,21 @@ mod tests {
         }
     }
 
-    fn site(reload: Option<Reload>) -> Site {
+    fn context(reload: Option<Reload>) -> Context {
         let server = anabranch_smol::Server::builder().build().unwrap();
         let hooks = HttpHooks::new(Identity::new(None), &HookSettings::default(), &HashMap::new()).unwrap();
         let workers = Workers { hooks, recorder: Recorder::default() };
-        Site::new(&ApiSettings::default(), Identity::new(None), server.handle(), reload, workers)
+        Context::new(&ApiSettings::default(), Identity::new(None), server.handle(), reload, workers)
     }
 
-    fn asked(site: &Site, method: &str, path: &str) -> Option<Reply> {
+    fn asked(context: &Context, method: &str, path: &str) -> Option<Reply> {
         let request = hyper::Request::builder().method(method).uri(path).body(()).ok()?;
-        Some(answer(site, &request.into_parts().0))
+        Some(answer(context, &request.into_parts().0))
     }
 
     #[test]
     fn a_reload_tells_what_came_of_it() {
-        let status = |reload: Option<Reload>| asked(&site(reload), "POST", "/api/v1/reload").unwrap().status;
+        let status = |reload: Option<Reload>| asked(&context(reload), "POST", "/api/v1/reload").unwrap().status;
         assert_eq!(status(None), StatusCode::NOT_IMPLEMENTED);
         assert_eq!(status(Some(Arc::new(|| Ok(serde_json::json!({"changed": ["log"]}))))), StatusCode::OK);
         assert_eq!(status(Some(Arc::new(|| Err("line 3: no".to_owned())))), StatusCode::UNPROCESSABLE_ENTITY);
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn whatever_is_asked_has_an_answer() {
-        let site = site(None);
+        let context = context(None);
         let pieces = [
             "/",
             "api",
@@ -323,7 +323,7 @@ mod tests {
                 path.push_str(pieces[(number >> 33) as usize % pieces.len()]);
             }
             let method = ["GET", "HEAD", "POST", "DELETE", "PUT", "OPTIONS", "X"][(number >> 40) as usize % 7];
-            if let Some(reply) = asked(&site, method, &path) {
+            if let Some(reply) = asked(&context, method, &path) {
                 answered += 1;
                 assert!(
                     !reply.status.is_server_error() || reply.status == StatusCode::NOT_IMPLEMENTED,

@@ -18,10 +18,10 @@ use smol::{Async, LocalExecutor, Task, Timer};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 use tracing::{debug, error};
 
+use super::context::Context;
 use super::reply::Reply;
 use super::routes;
 use super::settings::ApiSettings;
-use super::site::Site;
 
 /// Bytes of a request's head.
 const HEAD: usize = 16 << 10;
@@ -91,11 +91,11 @@ impl Crowd {
 }
 
 /// Serves for ever.
-pub(super) fn run(listener: &Async<TcpListener>, site: Site, bounds: Bounds) {
-    let site = Rc::new(site);
+pub(super) fn run(listener: &Async<TcpListener>, context: Context, bounds: Bounds) {
+    let context = Rc::new(context);
     let serve = || {
         let executor = LocalExecutor::new();
-        smol::block_on(executor.run(accept(&executor, listener, &site, bounds)));
+        smol::block_on(executor.run(accept(&executor, listener, &context, bounds)));
     };
     // Connections contain their panics; one from elsewhere costs the connections that are open, and not the API.
     while catch_unwind(AssertUnwindSafe(serve)).is_err() {
@@ -103,7 +103,7 @@ pub(super) fn run(listener: &Async<TcpListener>, site: Site, bounds: Bounds) {
     }
 }
 
-async fn accept(executor: &LocalExecutor<'_>, listener: &Async<TcpListener>, site: &Rc<Site>, bounds: Bounds) {
+async fn accept(executor: &LocalExecutor<'_>, listener: &Async<TcpListener>, context: &Rc<Context>, bounds: Bounds) {
     let mut errors = AcceptErrors::default();
     let mut crowd = Crowd::default();
     for number in 0.. {
@@ -111,7 +111,7 @@ async fn accept(executor: &LocalExecutor<'_>, listener: &Async<TcpListener>, sit
             Ok((socket, client)) => {
                 crowd.make_room(bounds.connections);
                 let seen = Rc::new(Seen { newest: Cell::new(Instant::now()), is_operator: Cell::new(false) });
-                let task = executor.spawn(serve(socket, site.clone(), seen.clone(), bounds));
+                let task = executor.spawn(serve(socket, context.clone(), seen.clone(), bounds));
                 crowd.served.insert(number, Served::new(client.ip(), seen, task));
                 // A storm of connections must not hold up those that are there.
                 yield_now().await;
@@ -125,11 +125,11 @@ async fn accept(executor: &LocalExecutor<'_>, listener: &Async<TcpListener>, sit
     }
 }
 
-async fn serve(socket: Async<TcpStream>, site: Rc<Site>, seen: Rc<Seen>, bounds: Bounds) {
+async fn serve(socket: Async<TcpStream>, context: Rc<Context>, seen: Rc<Seen>, bounds: Bounds) {
     let asked = seen.clone();
     let service = service_fn(move |request: Request<_>| {
         asked.newest.set(Instant::now());
-        let response = answer(&site, request, &asked).into_response();
+        let response = answer(&context, request, &asked).into_response();
         async { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
@@ -155,12 +155,12 @@ async fn serve(socket: Async<TcpStream>, site: Rc<Site>, seen: Rc<Seen>, bounds:
 }
 
 /// Nothing that is sent as a body means anything: it is not read.
-fn answer(site: &Site, request: Request<hyper::body::Incoming>, seen: &Seen) -> Reply {
+fn answer(context: &Context, request: Request<hyper::body::Incoming>, seen: &Seen) -> Reply {
     let (request, _) = request.into_parts();
-    if site.guard.admits(&request) {
+    if context.guard.admits(&request) {
         seen.is_operator.set(true);
     }
-    catch_unwind(AssertUnwindSafe(|| routes::answer(site, &request))).unwrap_or_else(|_| {
+    catch_unwind(AssertUnwindSafe(|| routes::answer(context, &request))).unwrap_or_else(|_| {
         error!("what answers {} {} of the API panicked, which is a bug", request.method, request.uri.path());
         Reply::error(StatusCode::INTERNAL_SERVER_ERROR, 500, "this is a bug of the server")
     })

@@ -32,7 +32,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::ApiSettings;
-use crate::life::ShutdownSettings;
+use crate::lifecycle::ShutdownSettings;
 use crate::tls::TlsSettings;
 pub(crate) use example::example;
 pub(crate) use flags::flags;

@@ -219,9 +219,9 @@ impl Peer {
         while !self.is_closed {
             let wait = loop {
                 match self.client.poll_output() {
-                    client::Output::Event(event) => self.take(&event),
-                    client::Output::Wait(wait) => break wait,
-                    client::Output::Closed(_) => {
+                    client::ClientOutput::Event(event) => self.take(&event),
+                    client::ClientOutput::Wait(wait) => break wait,
+                    client::ClientOutput::Closed(_) => {
                         self.is_closed = true;
                         return;
                     }

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anabranch_core::client::{
-    Client, ClientConfig, CloseReason, Destination, Event, Output as Said, PlayOptions, StreamHandle,
+    Client, ClientConfig, ClientOutput as Said, CloseReason, Destination, Event, PlayOptions, StreamHandle,
 };
 use anabranch_core::command::PublishType;
 use anabranch_core::message::{Message, MessageType};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anabranch_core::client::{
-    Client, ClientConfig, CloseReason, Destination, Event, Output, PlayOptions, Rejection, StreamHandle,
+    Client, ClientConfig, ClientOutput, CloseReason, Destination, Event, PlayOptions, Rejection, StreamHandle,
 };
 use anabranch_core::command::PublishType;
 use bytes::Buf;
@@ -87,9 +87,9 @@ impl Peer {
     fn step(&mut self) {
         let wait = loop {
             match self.client.poll_output() {
-                Output::Event(event) => self.events.push_back(event),
-                Output::Wait(wait) => break wait,
-                Output::Closed(_) => {
+                ClientOutput::Event(event) => self.events.push_back(event),
+                ClientOutput::Wait(wait) => break wait,
+                ClientOutput::Closed(_) => {
                     self.closed = true;
                     return;
                 }

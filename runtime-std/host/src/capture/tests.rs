@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
 use anabranch_core::capture::{Capture, End};
-use anabranch_core::conn::{Config, Output, Server};
+use anabranch_core::conn::{Config, Core, Output};
 use anabranch_core::session::CloseReason;
 
 use super::*;
@@ -37,7 +37,7 @@ impl Drop for Folder {
 }
 
 /// Connects, sends `bytes` after C0 and hangs up.
-fn connect(server: &Server, captures: &Captures, bytes: usize) -> bool {
+fn connect(server: &Core, captures: &Captures, bytes: usize) -> bool {
     let Some(tap) = captures.tap() else {
         return false;
     };
@@ -61,7 +61,7 @@ fn header() -> String {
 fn each_connection_has_a_file_of_its_owner_that_replays() {
     let folder = Folder::new();
     let captures = Captures::start(&folder.0, CaptureLimits::default(), &header()).unwrap();
-    let server = Server::new(Config::default(), [1; 32]);
+    let server = Core::new(Config::default(), [1; 32]);
     assert!(connect(&server, &captures, 1600) && connect(&server, &captures, 200));
     captures.flush(PATIENCE);
     let files = folder.files();
@@ -83,7 +83,7 @@ fn a_connection_that_sends_too_much_has_a_file_that_says_so() {
     let folder = Folder::new();
     let limits = CaptureLimits { bytes: 2000, ..CaptureLimits::default() };
     let captures = Captures::start(&folder.0, limits, &header()).unwrap();
-    connect(&Server::new(Config::default(), [1; 32]), &captures, 3000);
+    connect(&Core::new(Config::default(), [1; 32]), &captures, 3000);
     captures.flush(PATIENCE);
     let file = &folder.files()[0];
     assert!(fs::metadata(file).unwrap().len() < 2100);
@@ -99,7 +99,7 @@ fn what_the_disk_cannot_take_ends_the_capture_and_nothing_waits() {
     let limits = CaptureLimits { waiting: 400, ..CaptureLimits::default() };
     let captures = Captures::start(&folder.0, limits, &header()).unwrap();
     let now = Instant::now();
-    let server = Server::new(Config::default(), [1; 32]);
+    let server = Core::new(Config::default(), [1; 32]);
     let mut conn = server.connect_captured(now, None, captures.tap().unwrap());
     // More at once than may ever wait.
     conn.handle_input(now, &[3; 1000]);
@@ -114,12 +114,12 @@ fn no_more_files_are_begun_than_there_may_be() {
     let folder = Folder::new();
     let limits = CaptureLimits { files: 2, ..CaptureLimits::default() };
     let captures = Captures::start(&folder.0, limits, &header()).unwrap();
-    let server = Server::new(Config::default(), [1; 32]);
+    let server = Core::new(Config::default(), [1; 32]);
     assert!(connect(&server, &captures, 0));
     captures.flush(PATIENCE);
     // Those of an earlier server count.
     let captures = Captures::start(&folder.0, limits, &header()).unwrap();
-    let server = Server::new(Config::default(), [2; 32]);
+    let server = Core::new(Config::default(), [2; 32]);
     let _ = server.connect(Instant::now());
     assert!(connect(&server, &captures, 0));
     assert!(!connect(&server, &captures, 0) && !connect(&server, &captures, 0));
@@ -142,7 +142,7 @@ fn what_is_no_capture_cannot_be_replayed() {
 fn connections_to_come_have_the_header_of_now() {
     let folder = Folder::new();
     let captures = Captures::start(&folder.0, CaptureLimits::default(), &header()).unwrap();
-    let server = Server::new(Config::default(), [1; 32]);
+    let server = Core::new(Config::default(), [1; 32]);
     assert!(connect(&server, &captures, 200));
     captures.set_header("program\n--chunk-size=4096");
     assert!(connect(&server, &captures, 200));

@@ -6,7 +6,7 @@ use anabranch_core::message::{Message, MessageType};
 
 use crate::conformance::media::{VIDEO_HEADER, key_frame};
 use crate::conformance::text::{codes, said};
-use crate::conformance::{Client, Site};
+use crate::conformance::{Client, Target};
 use crate::sim::command_in;
 
 cases![
@@ -58,18 +58,18 @@ fn url() -> Object {
 }
 
 /// The four messages that answer `connect`.
-fn opening(site: &Site, object: Object) -> Vec<Message> {
-    let mut client = Client::open(site);
+fn opening(target: &Target, object: Object) -> Vec<Message> {
+    let mut client = Client::open(target);
     client.connect(object);
     (0..4).map(|_| client.message()).collect()
 }
 
-fn result_of(site: &Site, object: Object) -> Command {
-    command_in(&opening(site, object)[3]).expect("the result")
+fn result_of(target: &Target, object: Object) -> Command {
+    command_in(&opening(target, object)[3]).expect("the result")
 }
 
-fn refused_with(site: &Site, object: Object, code: &str) {
-    let mut client = Client::open(site);
+fn refused_with(target: &Target, object: Object, code: &str) {
+    let mut client = Client::open(target);
     client.connect(object);
     let heard = client.hear(4);
     assert_eq!(heard[3], format!("3/0 _error 1 {code}"));
@@ -85,8 +85,8 @@ fn number(object: &Object, key: &str) -> f64 {
     object.get(key).and_then(Value::as_number).unwrap_or(-1.0)
 }
 
-fn windows_bandwidth_chunk_size_and_result_come_in_this_order(site: &Site) {
-    let mut client = Client::open(site);
+fn windows_bandwidth_chunk_size_and_result_come_in_this_order(target: &Target) {
+    let mut client = Client::open(target);
     client.connect(url());
     assert_eq!(
         client.hear(4),
@@ -100,8 +100,8 @@ fn windows_bandwidth_chunk_size_and_result_come_in_this_order(site: &Site) {
     client.assert_quiet();
 }
 
-fn the_opening_is_the_bytes_that_servers_send(site: &Site) {
-    let mut client = Client::open(site);
+fn the_opening_is_the_bytes_that_servers_send(target: &Target) {
+    let mut client = Client::open(target);
     client.connect(url());
     let expected: &[u8] = &[
         [2, 0, 0, 0, 0, 0, 4, 5, 0, 0, 0, 0, 0, 0x26, 0x25, 0xa0].as_slice(),
@@ -113,8 +113,8 @@ fn the_opening_is_the_bytes_that_servers_send(site: &Site) {
     assert_eq!(client.wire().read_exact(expected.len()), expected);
 }
 
-fn the_result_names_a_media_server_and_its_capabilities(site: &Site) {
-    let result = result_of(site, url());
+fn the_result_names_a_media_server_and_its_capabilities(target: &Target) {
+    let result = result_of(target, url());
     let properties = result.object.as_object().expect("properties");
     assert!(text(properties, "fmsVer").starts_with("FMS/3,"), "{properties:?}");
     assert_eq!((number(properties, "capabilities"), number(properties, "mode")), (31.0, 1.0));
@@ -128,9 +128,9 @@ fn the_result_names_a_media_server_and_its_capabilities(site: &Site) {
     assert_eq!(number(information, "objectEncoding"), 0.0);
 }
 
-fn the_result_announces_enhanced_rtmp(site: &Site) {
+fn the_result_announces_enhanced_rtmp(target: &Target) {
     let codecs = Value::StrictArray(vec!["av01".into(), "hvc1".into()]);
-    let result = result_of(site, url().with("fourCcList", codecs).with("capsEx", 15.0));
+    let result = result_of(target, url().with("fourCcList", codecs).with("capsEx", 15.0));
     let properties = result.object.as_object().expect("properties");
     assert_eq!(properties.get("fourCcList"), Some(&Value::StrictArray(vec!["*".into()])));
     for map in ["videoFourCcInfoMap", "audioFourCcInfoMap"] {
@@ -140,21 +140,21 @@ fn the_result_announces_enhanced_rtmp(site: &Site) {
     assert_eq!(number(properties, "capsEx") as u32 & 7, 7, "reconnect, multitrack, ModEx");
 }
 
-fn the_object_encoding_is_the_clients(site: &Site) {
-    let result = result_of(site, url().with("objectEncoding", 3.0));
+fn the_object_encoding_is_the_clients(target: &Target) {
+    let result = result_of(target, url().with("objectEncoding", 3.0));
     let information = result.arguments[0].as_object().expect("information");
     assert_eq!(number(information, "objectEncoding"), 3.0);
 }
 
-fn the_transaction_is_the_clients(site: &Site) {
-    let mut client = Client::open(site);
+fn the_transaction_is_the_clients(target: &Target) {
+    let mut client = Client::open(target);
     let command = Command::new("connect", 7.0, Value::Object(url()));
     client.send(3, 0, MessageType::COMMAND_AMF0, 0, &command.encode());
     assert_eq!(client.hear(4)[3], "3/0 _result 7 NetConnection.Connect.Success");
 }
 
-fn connect_as_17(site: &Site, selector: &[u8]) {
-    let mut client = Client::open(site);
+fn connect_as_17(target: &Target, selector: &[u8]) {
+    let mut client = Client::open(target);
     let body = [selector, &Command::new("connect", 1.0, Value::Object(url())).encode()].concat();
     client.send(3, 0, MessageType::COMMAND_AMF3, 0, &body);
     let messages: Vec<Message> = (0..4).map(|_| client.message()).collect();
@@ -164,51 +164,51 @@ fn connect_as_17(site: &Site, selector: &[u8]) {
     assert_eq!(client.hear(1), ["3/0 _result 2 1"]);
 }
 
-fn connect_of_type_17_is_answered_with_type_20(site: &Site) {
-    connect_as_17(site, &[0]);
+fn connect_of_type_17_is_answered_with_type_20(target: &Target) {
+    connect_as_17(target, &[0]);
 }
 
-fn connect_of_type_17_may_lack_its_format_byte(site: &Site) {
-    connect_as_17(site, &[]);
+fn connect_of_type_17_may_lack_its_format_byte(target: &Target) {
+    connect_as_17(target, &[]);
 }
 
-fn accepted(site: &Site, object: Object) {
-    let result = result_of(site, object);
+fn accepted(target: &Target, object: Object) {
+    let result = result_of(target, object);
     assert_eq!(result.name.as_str(), Some("_result"), "{result:?}");
 }
 
-fn the_app_alone_is_enough(site: &Site) {
-    accepted(site, Object::new().with("app", "live"));
-    accepted(site, Object::new().with("app", "live").with("tcUrl", ""));
+fn the_app_alone_is_enough(target: &Target) {
+    accepted(target, Object::new().with("app", "live"));
+    accepted(target, Object::new().with("app", "live").with("tcUrl", ""));
 }
 
-fn the_url_alone_is_enough(site: &Site) {
-    accepted(site, Object::new().with("tcUrl", "rtmp://127.0.0.1/live"));
+fn the_url_alone_is_enough(target: &Target) {
+    accepted(target, Object::new().with("tcUrl", "rtmp://127.0.0.1/live"));
 }
 
-fn tc_url_may_be_spelt_in_lower_case(site: &Site) {
-    accepted(site, Object::new().with("tcurl", "rtmp://127.0.0.1/live"));
+fn tc_url_may_be_spelt_in_lower_case(target: &Target) {
+    accepted(target, Object::new().with("tcurl", "rtmp://127.0.0.1/live"));
 }
 
-fn neither_app_nor_url_is_refused(site: &Site) {
-    refused_with(site, Object::new().with("flashVer", "x"), "NetConnection.Connect.InvalidApp");
+fn neither_app_nor_url_is_refused(target: &Target) {
+    refused_with(target, Object::new().with("flashVer", "x"), "NetConnection.Connect.InvalidApp");
 }
 
-fn a_url_of_another_protocol_is_refused_where_no_app_says_more(site: &Site) {
-    refused_with(site, Object::new().with("tcUrl", "http://127.0.0.1/live"), "NetConnection.Connect.InvalidApp");
+fn a_url_of_another_protocol_is_refused_where_no_app_says_more(target: &Target) {
+    refused_with(target, Object::new().with("tcUrl", "http://127.0.0.1/live"), "NetConnection.Connect.InvalidApp");
 }
 
-fn an_app_with_dot_components_is_refused(site: &Site) {
+fn an_app_with_dot_components_is_refused(target: &Target) {
     let object = Object::new().with("app", "live/../etc").with("tcUrl", "rtmp://127.0.0.1/live/../etc");
-    refused_with(site, object, "NetConnection.Connect.InvalidApp");
+    refused_with(target, object, "NetConnection.Connect.InvalidApp");
 }
 
 /// Published as `name` under one URL, it can be played under the other.
-fn is_same_stream(site: &Site, publish: (Object, &str), play: (Object, &str)) {
-    let mut player = Client::connected_with(site, play.0);
+fn is_same_stream(target: &Target, publish: (Object, &str), play: (Object, &str)) {
+    let mut player = Client::connected_with(target, play.0);
     player.play(0, play.1);
     player.hear_until("|RtmpSampleAccess");
-    let mut publisher = Client::connected_with(site, publish.0);
+    let mut publisher = Client::connected_with(target, publish.0);
     publisher.publish(0, publish.1);
     publisher.hear_until("NetStream.Publish.Start");
     publisher.video(0, VIDEO_HEADER);
@@ -218,7 +218,7 @@ fn is_same_stream(site: &Site, publish: (Object, &str), play: (Object, &str)) {
 }
 
 /// Without virtual hosts all host names are one.
-fn ports_hosts_and_queries_of_the_url_name_the_same_stream(site: &Site) {
+fn ports_hosts_and_queries_of_the_url_name_the_same_stream(target: &Target) {
     for (number, tc_url) in [
         "rtmp://127.0.0.1:1935/live",
         "rtmp://[::1]:19350/live",
@@ -231,33 +231,33 @@ fn ports_hosts_and_queries_of_the_url_name_the_same_stream(site: &Site) {
     .into_iter()
     .enumerate()
     {
-        let name = site.named(&number.to_string());
+        let name = target.named(&number.to_string());
         let play = Object::new().with("tcUrl", tc_url);
-        is_same_stream(site, (url(), &name), (play, &name));
+        is_same_stream(target, (url(), &name), (play, &name));
     }
 }
 
-fn an_app_may_have_several_components(site: &Site) {
+fn an_app_may_have_several_components(target: &Target) {
     let nested = || Object::new().with("app", "live/room/7").with("tcUrl", "rtmp://127.0.0.1/live/room/7");
-    is_same_stream(site, (nested(), &site.name), (nested(), &site.name));
+    is_same_stream(target, (nested(), &target.name), (nested(), &target.name));
     // The same name in the app above is another stream.
-    let _publisher = Client::publisher(site, &site.name);
+    let _publisher = Client::publisher(target, &target.name);
 }
 
 /// OBS sends the whole URL as `tcUrl` and `app` where its stream key is left empty.
-fn a_stream_name_may_be_in_the_url(site: &Site) {
-    let app = format!("live/{}", site.name);
+fn a_stream_name_may_be_in_the_url(target: &Target) {
+    let app = format!("live/{}", target.name);
     let whole = Object::new().with("app", app.as_str()).with("tcUrl", format!("rtmp://127.0.0.1/{app}"));
-    is_same_stream(site, (whole, ""), (url(), &site.name));
+    is_same_stream(target, (whole, ""), (url(), &target.name));
 }
 
-fn the_query_is_no_part_of_a_stream_name(site: &Site) {
-    let name = format!("{}?token=1&x=y", site.name);
-    is_same_stream(site, (url(), &name), (url(), &site.name));
+fn the_query_is_no_part_of_a_stream_name(target: &Target) {
+    let name = format!("{}?token=1&x=y", target.name);
+    is_same_stream(target, (url(), &name), (url(), &target.name));
 }
 
-fn arguments_behind_the_object_are_taken(site: &Site) {
-    let mut client = Client::open(site);
+fn arguments_behind_the_object_are_taken(target: &Target) {
+    let mut client = Client::open(target);
     let command = Command::new("connect", 1.0, Value::Object(url()))
         .with("user")
         .with("password")
@@ -266,22 +266,22 @@ fn arguments_behind_the_object_are_taken(site: &Site) {
     assert_eq!(client.hear(4)[3], "3/0 _result 1 NetConnection.Connect.Success");
 }
 
-fn a_connect_of_several_kilobytes_is_taken(site: &Site) {
-    accepted(site, url().with("pageUrl", format!("https://page.example/{}", "p".repeat(3500))));
+fn a_connect_of_several_kilobytes_is_taken(target: &Target) {
+    accepted(target, url().with("pageUrl", format!("https://page.example/{}", "p".repeat(3500))));
 }
 
-fn a_second_connect_is_ignored(site: &Site) {
-    let mut client = Client::connected(site);
+fn a_second_connect_is_ignored(target: &Target) {
+    let mut client = Client::connected(target);
     client.connect(url());
     client.assert_quiet();
     client.create_stream(2.0);
     assert_eq!(client.hear(1), ["3/0 _result 2 1"]);
 }
 
-fn commands_before_connect_are_ignored(site: &Site) {
-    let mut client = Client::open(site);
+fn commands_before_connect_are_ignored(target: &Target) {
+    let mut client = Client::open(target);
     client.create_stream(1.0);
-    client.publish(1, &site.name);
+    client.publish(1, &target.name);
     client.command("noSuchCall", 3.0, 0, &[]);
     client.assert_quiet();
     client.connect(url());
@@ -289,8 +289,8 @@ fn commands_before_connect_are_ignored(site: &Site) {
     assert_eq!(client.hear(5)[4], "3/0 _result 2 1", "the first stream");
 }
 
-fn media_before_connect_is_ignored(site: &Site) {
-    let mut client = Client::open(site);
+fn media_before_connect_is_ignored(target: &Target) {
+    let mut client = Client::open(target);
     client.headers();
     client.gop(0, 1);
     client.assert_quiet();
@@ -298,44 +298,44 @@ fn media_before_connect_is_ignored(site: &Site) {
     client.hear_until("NetConnection.Connect.Success");
 }
 
-fn an_unknown_call_fails_and_the_connection_goes_on(site: &Site) {
-    let mut client = Client::connected(site);
+fn an_unknown_call_fails_and_the_connection_goes_on(target: &Target) {
+    let mut client = Client::connected(target);
     client.command("getMovLen", 9.0, 0, &["cam".into()]);
     client.create_stream(10.0);
     assert_eq!(client.hear(2), ["3/0 _error 9 NetConnection.Call.Failed", "3/0 _result 10 1"]);
 }
 
-fn an_unknown_call_with_transaction_0_is_not_answered(site: &Site) {
-    let mut client = Client::connected(site);
+fn an_unknown_call_with_transaction_0_is_not_answered(target: &Target) {
+    let mut client = Client::connected(target);
     client.command("getMovLen", 0.0, 0, &[]);
     client.assert_quiet();
 }
 
-fn notices_of_clients_are_ignored(site: &Site) {
-    let mut client = Client::connected(site);
+fn notices_of_clients_are_ignored(target: &Target) {
+    let mut client = Client::connected(target);
     for name in ["_result", "_error", "onStatus", "onBWDone", "set_playlist"] {
         client.command(name, 3.0, 0, &[Value::Null]);
     }
     client.assert_quiet();
 }
 
-fn a_bandwidth_check_is_over_at_once(site: &Site) {
+fn a_bandwidth_check_is_over_at_once(target: &Target) {
     for name in ["_checkbw", "checkBandwidth"] {
-        let mut client = Client::connected(site);
+        let mut client = Client::connected(target);
         client.command(name, 9.0, 0, &[]);
         assert_eq!(client.hear(2), ["3/0 _result 9", "3/0 onBWDone 0"], "{name}");
     }
 }
 
-fn bandwidth_done_is_said_where_it_is_wanted(site: &Site) {
-    let mut client = Client::open(site);
+fn bandwidth_done_is_said_where_it_is_wanted(target: &Target) {
+    let mut client = Client::open(target);
     client.connect(url());
     let heard = client.hear(5);
     assert_eq!(heard[3..], ["3/0 _result 1 NetConnection.Connect.Success", "3/0 onBWDone 0"]);
 }
 
-fn stream_ids_count_up_and_deleted_ones_are_free_again(site: &Site) {
-    let mut client = Client::connected(site);
+fn stream_ids_count_up_and_deleted_ones_are_free_again(target: &Target) {
+    let mut client = Client::connected(target);
     for transaction in [2.0, 3.0, 4.0] {
         client.create_stream(transaction);
     }
@@ -346,8 +346,8 @@ fn stream_ids_count_up_and_deleted_ones_are_free_again(site: &Site) {
     assert_eq!(client.hear(2), ["3/0 _result 5 2", "3/0 _result 6 4"]);
 }
 
-fn there_are_no_more_streams_than_the_limit(site: &Site) {
-    let mut client = Client::connected(site);
+fn there_are_no_more_streams_than_the_limit(target: &Target) {
+    let mut client = Client::connected(target);
     for number in 1..=17 {
         client.create_stream(f64::from(number));
     }
@@ -355,9 +355,9 @@ fn there_are_no_more_streams_than_the_limit(site: &Site) {
     assert_eq!(heard[15..], ["3/0 _result 16 16", "3/0 _error 17 NetConnection.Call.Failed"]);
 }
 
-fn calls_that_clients_wait_for_are_answered(site: &Site) {
-    let mut client = Client::connected(site);
-    let name = || [Value::from(site.name.as_str())];
+fn calls_that_clients_wait_for_are_answered(target: &Target) {
+    let mut client = Client::connected(target);
+    let name = || [Value::from(target.name.as_str())];
     for (transaction, call) in
         ["releaseStream", "FCPublish", "FCUnpublish", "FCSubscribe", "FCUnsubscribe", "getStreamLength"]
             .into_iter()
@@ -379,8 +379,8 @@ fn calls_that_clients_wait_for_are_answered(site: &Site) {
     );
 }
 
-fn results_are_the_bytes_that_servers_send(site: &Site) {
-    let mut client = Client::connected(site);
+fn results_are_the_bytes_that_servers_send(target: &Target) {
+    let mut client = Client::connected(target);
     client.command("releaseStream", 2.0, 0, &["cam".into()]);
     client.create_stream(4.0);
     let head = |length: u8| [3, 0, 0, 0, 0, 0, length, 20, 0, 0, 0, 0, 2, 0, 7];
@@ -394,22 +394,22 @@ fn results_are_the_bytes_that_servers_send(site: &Site) {
     assert_eq!(client.wire().read_exact(expected.len()), expected);
 }
 
-fn transaction_0_wants_no_result(site: &Site) {
-    let mut client = Client::connected(site);
+fn transaction_0_wants_no_result(target: &Target) {
+    let mut client = Client::connected(target);
     for call in ["releaseStream", "FCPublish", "FCUnpublish", "FCUnsubscribe", "getStreamLength", "_checkbw"] {
-        client.command(call, 0.0, 0, &[site.name.as_str().into()]);
+        client.command(call, 0.0, 0, &[target.name.as_str().into()]);
     }
     client.assert_quiet();
 }
 
-fn another_chunk_size_is_announced_where_it_is_configured(site: &Site) {
-    let mut client = Client::open(site);
+fn another_chunk_size_is_announced_where_it_is_configured(target: &Target) {
+    let mut client = Client::open(target);
     client.connect(url());
     assert_eq!(client.hear(3)[2], "SetChunkSize(4096)");
 }
 
-fn another_window_is_announced_where_it_is_configured(site: &Site) {
-    let mut client = Client::open(site);
+fn another_window_is_announced_where_it_is_configured(target: &Target) {
+    let mut client = Client::open(target);
     client.connect(url());
     let heard = client.hear(4);
     assert_eq!(heard[..2], ["WindowAckSize(500000)", "SetPeerBandwidth { window: 500000, limit: Dynamic }"]);

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use anabranch_core::amf::{Object, Value};
 use anabranch_core::command::Command;
 use anabranch_core::handshake::digest::{self, Scheme, Signer};
-use anabranch_core::handshake::{ClientKind, PACKET_LENGTH, Packet};
+use anabranch_core::handshake::{ClientHandshakeKind, PACKET_LENGTH, Packet};
 use anabranch_core::message::MessageType;
 
 use crate::conformance::healthy::assert_healthy;
 use crate::conformance::text::said;
-use crate::conformance::{Client, Site, Wire};
+use crate::conformance::{Client, Target, Wire};
 
 cases![
     the_simple_form_is_answered_with_an_exact_echo,
@@ -92,16 +92,16 @@ fn simple_hello() -> Vec<u8> {
     [&[3], &c1(0, [0; 4])[..], &[0; PACKET_LENGTH]].concat()
 }
 
-fn the_simple_form_is_answered_with_an_exact_echo(site: &Site) {
-    let mut wire = Wire::dial(site);
+fn the_simple_form_is_answered_with_an_exact_echo(target: &Target) {
+    let mut wire = Wire::dial(target);
     let c1 = c1(77, [0; 4]);
     let (s1, s2) = answer(&mut wire, &c1);
     assert_eq!(s1[4..8], [0; 4], "FFmpeg players take a version for digests");
     assert!(s2 == c1, "librtmp compares all of it");
 }
 
-fn signed_in(site: &Site, scheme: Scheme) {
-    let mut wire = Wire::dial(site);
+fn signed_in(target: &Target, scheme: Scheme) {
+    let mut wire = Wire::dial(target);
     let (c1, c1_digest) = signed(scheme);
     let (s1, s2) = answer(&mut wire, &c1);
     assert!(s1[4] >= 3, "the version by which FFmpeg players know that there are digests");
@@ -109,50 +109,50 @@ fn signed_in(site: &Site, scheme: Scheme) {
     assert!(digest::is_signed(Signer::Server, &c1_digest, &s2));
 }
 
-fn a_digest_in_the_first_block_is_answered_with_digest_and_signature(site: &Site) {
-    signed_in(site, Scheme::DigestFirst);
+fn a_digest_in_the_first_block_is_answered_with_digest_and_signature(target: &Target) {
+    signed_in(target, Scheme::DigestFirst);
 }
 
-fn a_digest_in_the_second_block_is_answered_with_digest_and_signature(site: &Site) {
-    signed_in(site, Scheme::KeyFirst);
+fn a_digest_in_the_second_block_is_answered_with_digest_and_signature(target: &Target) {
+    signed_in(target, Scheme::KeyFirst);
 }
 
 /// Flash Player, FMLE, librtmp of some builds, and what nobody sends.
-fn version_bytes_without_a_valid_digest_get_the_simple_answer(site: &Site) {
+fn version_bytes_without_a_valid_digest_get_the_simple_answer(target: &Target) {
     for version in [[128, 0, 7, 2], [9, 0, 124, 2], [10, 0, 32, 18], [0, 0, 0, 1], [255; 4]] {
-        let mut wire = Wire::dial(site);
+        let mut wire = Wire::dial(target);
         let c1 = c1(0, version);
         let (s1, s2) = answer(&mut wire, &c1);
         assert!(s1[4..8] == [0; 4] && s2 == c1, "{version:?}");
     }
 }
 
-fn a_tampered_digest_gets_the_simple_answer(site: &Site) {
+fn a_tampered_digest_gets_the_simple_answer(target: &Target) {
     for scheme in Scheme::ALL {
         let (mut c1, _) = signed(scheme);
         let position = scheme.digest_position(&c1);
         c1[position] ^= 1;
-        let (s1, s2) = answer(&mut Wire::dial(site), &c1);
+        let (s1, s2) = answer(&mut Wire::dial(target), &c1);
         assert!(s1[4..8] == [0; 4] && s2 == c1, "{scheme}");
     }
 }
 
-fn a_digest_client_goes_on_to_connect(site: &Site) {
-    let mut client = Client::open_as(site, ClientKind::Digest);
+fn a_digest_client_goes_on_to_connect(target: &Target) {
+    let mut client = Client::open_as(target, ClientHandshakeKind::Digest);
     client.raw(&connect_bytes());
     client.hear_until("NetConnection.Connect.Success");
 }
 
-fn the_time_in_c1_may_be_anything(site: &Site) {
+fn the_time_in_c1_may_be_anything(target: &Target) {
     for time in [0, 1, 0x7fff_ffff, u32::MAX] {
         let c1 = c1(time, [0; 4]);
-        let (_, s2) = answer(&mut Wire::dial(site), &c1);
+        let (_, s2) = answer(&mut Wire::dial(target), &c1);
         assert!(s2 == c1, "{time}");
     }
 }
 
-fn byte_by_byte_gives_the_same(site: &Site) {
-    let mut wire = Wire::dial(site);
+fn byte_by_byte_gives_the_same(target: &Target) {
+    let mut wire = Wire::dial(target);
     let hello = simple_hello();
     for byte in &hello[..1 + PACKET_LENGTH] {
         wire.write(&[*byte]);
@@ -165,8 +165,8 @@ fn byte_by_byte_gives_the_same(site: &Site) {
     Client::resume(wire, &answer).hear_until("NetConnection.Connect.Success");
 }
 
-fn c0_c1_and_c2_may_come_in_one_write(site: &Site) {
-    let mut wire = Wire::dial(site);
+fn c0_c1_and_c2_may_come_in_one_write(target: &Target) {
+    let mut wire = Wire::dial(target);
     wire.write(&simple_hello());
     let answer = wire.read_exact(1 + 2 * PACKET_LENGTH);
     let mut client = Client::resume(wire, &answer);
@@ -174,8 +174,8 @@ fn c0_c1_and_c2_may_come_in_one_write(site: &Site) {
     client.hear_until("NetConnection.Connect.Success");
 }
 
-fn c2_and_connect_may_come_in_one_write(site: &Site) {
-    let mut wire = Wire::dial(site);
+fn c2_and_connect_may_come_in_one_write(target: &Target) {
+    let mut wire = Wire::dial(target);
     let hello = simple_hello();
     wire.write(&hello[..1 + PACKET_LENGTH]);
     let answer = wire.read_exact(1 + 2 * PACKET_LENGTH);
@@ -183,9 +183,9 @@ fn c2_and_connect_may_come_in_one_write(site: &Site) {
     Client::resume(wire, &answer).hear_until("NetConnection.Connect.Success");
 }
 
-fn everything_up_to_play_may_come_in_one_write(site: &Site) {
-    let mut wire = Wire::dial(site);
-    let play = Command::new("play", 3.0, Value::Null).with(site.name.as_str());
+fn everything_up_to_play_may_come_in_one_write(target: &Target) {
+    let mut wire = Wire::dial(target);
+    let play = Command::new("play", 3.0, Value::Null).with(target.name.as_str());
     let create = Command::new("createStream", 2.0, Value::Null);
     wire.write(&[simple_hello(), connect_bytes(), message(0, &create), message(1, &play)].concat());
     let answer = wire.read_exact(1 + 2 * PACKET_LENGTH);
@@ -204,22 +204,22 @@ fn everything_up_to_play_may_come_in_one_write(site: &Site) {
     );
 }
 
-fn s0_s1_s2_do_not_wait_for_c2(site: &Site) {
+fn s0_s1_s2_do_not_wait_for_c2(target: &Target) {
     // Nothing but C0 and C1 was sent when all of it is here.
-    answer(&mut Wire::dial(site), &c1(0, [0; 4]));
+    answer(&mut Wire::dial(target), &c1(0, [0; 4]));
 }
 
-fn s0_s1_s2_are_3073_bytes_and_nothing_follows(site: &Site) {
-    let mut wire = Wire::dial(site);
+fn s0_s1_s2_are_3073_bytes_and_nothing_follows(target: &Target) {
+    let mut wire = Wire::dial(target);
     wire.write(&simple_hello());
     let answer = wire.read_exact(3073);
     // What comes next is the answer to a ping.
     Client::resume(wire, &answer).assert_quiet();
 }
 
-fn c2_may_be_anything(site: &Site) {
+fn c2_may_be_anything(target: &Target) {
     for fill in [0, 0x5a, 0xff] {
-        let mut wire = Wire::dial(site);
+        let mut wire = Wire::dial(target);
         wire.write(&[&[3], &c1(0, [0; 4])[..]].concat());
         let answer = wire.read_exact(1 + 2 * PACKET_LENGTH);
         wire.write(&[fill; PACKET_LENGTH]);
@@ -229,8 +229,8 @@ fn c2_may_be_anything(site: &Site) {
     }
 }
 
-fn each_connection_gets_random_bytes_of_its_own(site: &Site) {
-    let packets: Vec<Packet> = (0..4).map(|_| answer(&mut Wire::dial(site), &c1(0, [0; 4])).0).collect();
+fn each_connection_gets_random_bytes_of_its_own(target: &Target) {
+    let packets: Vec<Packet> = (0..4).map(|_| answer(&mut Wire::dial(target), &c1(0, [0; 4])).0).collect();
     let different: BTreeSet<&[u8]> = packets.iter().map(|packet| &packet[8..]).collect();
     assert_eq!(different.len(), 4);
     for packet in &packets {
@@ -239,85 +239,85 @@ fn each_connection_gets_random_bytes_of_its_own(site: &Site) {
     }
 }
 
-fn refused(site: &Site, bytes: &[u8]) {
-    let mut wire = Wire::dial(site);
+fn refused(target: &Target, bytes: &[u8]) {
+    let mut wire = Wire::dial(target);
     wire.write(bytes);
     wire.assert_closed();
 }
 
-fn a_tls_hello_is_closed_at_once(site: &Site) {
-    refused(site, &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]);
+fn a_tls_hello_is_closed_at_once(target: &Target) {
+    refused(target, &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]);
 }
 
-fn an_http_request_is_closed_at_once(site: &Site) {
-    refused(site, b"GET / HTTP/1.1\r\nHost: example\r\n\r\n");
-    refused(site, b"POST /open/1 HTTP/1.1\r\nContent-Length: 1\r\n\r\n\0");
+fn an_http_request_is_closed_at_once(target: &Target) {
+    refused(target, b"GET / HTTP/1.1\r\nHost: example\r\n\r\n");
+    refused(target, b"POST /open/1 HTTP/1.1\r\nContent-Length: 1\r\n\r\n\0");
 }
 
-fn encrypted_and_unknown_versions_are_closed_at_once(site: &Site) {
+fn encrypted_and_unknown_versions_are_closed_at_once(target: &Target) {
     for version in [0, 1, 2, 4, 6, 8, 9, 31, 32, 127, 255] {
-        refused(site, &[version]);
+        refused(target, &[version]);
     }
 }
 
-fn hanging_up_within_c1_harms_nobody(site: &Site) {
+fn hanging_up_within_c1_harms_nobody(target: &Target) {
     for count in [0, 1, 2, 800, 1536] {
-        let mut wire = Wire::dial(site);
+        let mut wire = Wire::dial(target);
         wire.write(&simple_hello()[..count]);
         drop(wire);
     }
-    assert_healthy(site);
+    assert_healthy(target);
 }
 
-fn hanging_up_before_c2_harms_nobody(site: &Site) {
+fn hanging_up_before_c2_harms_nobody(target: &Target) {
     for count in [1537, 1538, 3072] {
-        let mut wire = Wire::dial(site);
+        let mut wire = Wire::dial(target);
         wire.write(&simple_hello()[..count]);
         wire.read_exact(1 + 2 * PACKET_LENGTH);
         wire.shut_down_writing();
         wire.assert_closed();
     }
-    assert_healthy(site);
+    assert_healthy(target);
 }
 
-fn a_proxy_header_from_a_stranger_is_closed_at_once(site: &Site) {
-    refused(site, b"PROXY TCP4 203.0.113.5 192.0.2.1 4000 1935\r\n");
-    refused(site, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
+fn a_proxy_header_from_a_stranger_is_closed_at_once(target: &Target) {
+    refused(target, b"PROXY TCP4 203.0.113.5 192.0.2.1 4000 1935\r\n");
+    refused(target, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
 }
 
 /// The answer to `play` of a client that comes with this header.
-fn plays_behind(site: &Site, header: &[u8]) -> Vec<String> {
-    let mut wire = Wire::dial(site);
+fn plays_behind(target: &Target, header: &[u8]) -> Vec<String> {
+    let mut wire = Wire::dial(target);
     wire.write(header);
     wire.write(&simple_hello());
     let answer = wire.read_exact(1 + 2 * PACKET_LENGTH);
     let mut client = Client::resume(wire, &answer);
     client.raw(&connect_bytes());
-    client.play(0, &site.name);
+    client.play(0, &target.name);
     client.hear_until("NetStream.Play")
 }
 
-fn a_trusted_proxy_says_who_the_client_is(site: &Site) {
-    let denied = plays_behind(site, b"PROXY TCP4 203.0.113.5 192.0.2.1 4000 1935\r\n");
+fn a_trusted_proxy_says_who_the_client_is(target: &Target) {
+    let denied = plays_behind(target, b"PROXY TCP4 203.0.113.5 192.0.2.1 4000 1935\r\n");
     assert!(said(&denied, "NetStream.Play.Failed"), "{denied:?}");
-    let granted = plays_behind(site, b"PROXY TCP4 198.51.100.5 192.0.2.1 4000 1935\r\n");
+    let granted = plays_behind(target, b"PROXY TCP4 198.51.100.5 192.0.2.1 4000 1935\r\n");
     assert!(!said(&granted, "NetStream.Play.Failed"), "{granted:?}");
 }
 
-fn a_trusted_proxy_may_speak_version_2(site: &Site) {
+fn a_trusted_proxy_may_speak_version_2(target: &Target) {
     let header = |client: [u8; 4]| {
         let mut bytes = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
         bytes.extend_from_slice(&client);
         bytes.extend_from_slice(&[192, 0, 2, 1, 15, 160, 7, 143]);
         bytes
     };
-    let denied = plays_behind(site, &header([203, 0, 113, 5]));
+    let denied = plays_behind(target, &header([203, 0, 113, 5]));
     assert!(said(&denied, "NetStream.Play.Failed"), "{denied:?}");
-    let granted = plays_behind(site, &header([198, 51, 100, 5]));
+    let granted = plays_behind(target, &header([198, 51, 100, 5]));
     assert!(!said(&granted, "NetStream.Play.Failed"), "{granted:?}");
 }
 
-fn a_trusted_proxy_may_say_nothing(site: &Site) {
-    let granted = plays_behind(site, b"");
+fn a_trusted_proxy_may_say_nothing(target: &Target) {
+    let granted = plays_behind(target, b"");
     assert!(!said(&granted, "NetStream.Play.Failed"), "{granted:?}");
 }

@@ -8,7 +8,7 @@ use anabranch_core::message::{Control, MessageType, PeerBandwidthLimit, UserCont
 
 use crate::conformance::media::{audio_frame, gop_lines, key_frame, long};
 use crate::conformance::text::said;
-use crate::conformance::{Client, End, PATIENCE, Site, Wire};
+use crate::conformance::{Client, End, PATIENCE, Target, Wire};
 use crate::sim::Rng;
 
 cases![
@@ -53,8 +53,8 @@ setups! {
 }
 
 /// Something that is said to a server closes the connection without an answer.
-fn closes(site: &Site, say: impl FnOnce(&mut Client)) {
-    let mut client = Client::connected(site);
+fn closes(target: &Target, say: impl FnOnce(&mut Client)) {
+    let mut client = Client::connected(target);
     say(&mut client);
     assert_eq!(client.assert_closed(), [""; 0]);
 }
@@ -71,14 +71,14 @@ fn control(client: &mut Client, type_id: u8, body: &[u8]) {
     client.send(2, 0, type_id, 0, body);
 }
 
-fn chunk_size_0_closes(site: &Site) {
-    closes(site, |client| control(client, 1, &[0, 0, 0, 0]));
-    closes(site, |client| control(client, 1, &[0x80, 0, 0, 0]));
+fn chunk_size_0_closes(target: &Target) {
+    closes(target, |client| control(client, 1, &[0, 0, 0, 0]));
+    closes(target, |client| control(client, 1, &[0x80, 0, 0, 0]));
 }
 
-fn a_chunk_size_with_its_top_bit_set_is_taken_without_it(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
-    let mut player = Client::player(site, &site.name);
+fn a_chunk_size_with_its_top_bit_set_is_taken_without_it(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
+    let mut player = Client::player(target, &target.name);
     publisher.set_chunk_size(1000);
     control(&mut publisher, 1, &[0x80, 0, 3, 0xe8]);
     let body = long(&[0x17, 1, 0, 0, 0], 2500);
@@ -86,51 +86,51 @@ fn a_chunk_size_with_its_top_bit_set_is_taken_without_it(site: &Site) {
     assert!(player.message().payload[..] == body[..]);
 }
 
-fn the_largest_chunk_size_is_taken(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
-    let mut player = Client::player(site, &site.name);
+fn the_largest_chunk_size_is_taken(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
+    let mut player = Client::player(target, &target.name);
     publisher.set_chunk_size(0x7fff_ffff);
     let body = long(&[0x17, 1, 0, 0, 0], 300_000);
     publisher.video(0, &body);
     assert!(player.message().payload[..] == body[..]);
 }
 
-fn a_control_message_that_is_too_short_closes(site: &Site) {
+fn a_control_message_that_is_too_short_closes(target: &Target) {
     for type_id in [1, 2, 3, 5, 6] {
-        closes(site, |client| control(client, type_id, &[0, 0, 1]));
-        closes(site, |client| control(client, type_id, &[]));
+        closes(target, |client| control(client, type_id, &[0, 0, 1]));
+        closes(target, |client| control(client, type_id, &[]));
     }
 }
 
-fn a_chunk_stream_that_begins_with_format_3_closes(site: &Site) {
-    closes(site, |client| client.raw(&[0xc9, 1, 2, 3]));
+fn a_chunk_stream_that_begins_with_format_3_closes(target: &Target) {
+    closes(target, |client| client.raw(&[0xc9, 1, 2, 3]));
 }
 
-fn a_chunk_stream_that_begins_with_format_2_closes(site: &Site) {
-    closes(site, |client| client.raw(&[0x89, 0, 0, 20, 1, 2, 3]));
+fn a_chunk_stream_that_begins_with_format_2_closes(target: &Target) {
+    closes(target, |client| client.raw(&[0x89, 0, 0, 20, 1, 2, 3]));
 }
 
 /// librtmp opens chunk stream 2 like this with its first answer to a ping.
-fn a_chunk_stream_may_begin_with_format_1(site: &Site) {
-    let mut client = Client::connected(site);
+fn a_chunk_stream_may_begin_with_format_1(target: &Target) {
+    let mut client = Client::connected(target);
     client.raw(&[0x49, 0, 0, 0, 0, 0, 6, 4, 0, 6, 0, 0, 0, 77]);
     assert_eq!(client.hear(1), ["PingResponse(77)"]);
 }
 
-fn a_strict_server_refuses_format_1_at_the_beginning(site: &Site) {
-    closes(site, |client| client.raw(&[0x49, 0, 0, 0, 0, 0, 6, 4, 0, 6, 0, 0, 0, 77]));
+fn a_strict_server_refuses_format_1_at_the_beginning(target: &Target) {
+    closes(target, |client| client.raw(&[0x49, 0, 0, 0, 0, 0, 6, 4, 0, 6, 0, 0, 0, 77]));
 }
 
-fn a_message_within_a_message_closes(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
+fn a_message_within_a_message_closes(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
     let header = message_header(6, 0, 300, MessageType::VIDEO, 1).to_vec();
     publisher.raw(&[&header[..], &[0x17; 128], &header[..]].concat());
     assert_eq!(publisher.assert_closed(), [""; 0]);
 }
 
-fn a_longer_header_that_changes_nothing_continues_a_message(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
-    let mut player = Client::player(site, &site.name);
+fn a_longer_header_that_changes_nothing_continues_a_message(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
+    let mut player = Client::player(target, &target.name);
     let body = long(&[0x17, 1, 0, 0, 0], 300);
     let header = message_header(6, 0, 300, MessageType::VIDEO, 1).to_vec();
     let second = [0x46, 0, 0, 5, 0, 1, 44, 9];
@@ -140,9 +140,9 @@ fn a_longer_header_that_changes_nothing_continues_a_message(site: &Site) {
     assert!(message.timestamp == 0 && message.payload[..] == body[..]);
 }
 
-fn an_aborted_message_is_dropped_and_the_next_is_whole(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
-    let mut player = Client::player(site, &site.name);
+fn an_aborted_message_is_dropped_and_the_next_is_whole(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
+    let mut player = Client::player(target, &target.name);
     let header = message_header(6, 0, 300, MessageType::VIDEO, 1).to_vec();
     publisher.raw(&[&header[..], &[0x17; 128]].concat());
     publisher.control(&Control::Abort(6));
@@ -150,8 +150,8 @@ fn an_aborted_message_is_dropped_and_the_next_is_whole(site: &Site) {
     assert_eq!(player.hear(3), gop_lines(40, 1));
 }
 
-fn abort_of_nothing_is_ignored(site: &Site) {
-    let mut client = Client::connected(site);
+fn abort_of_nothing_is_ignored(target: &Target) {
+    let mut client = Client::connected(target);
     for chunk_stream in [0, 2, 3, 60, u32::MAX] {
         client.control(&Control::Abort(chunk_stream));
     }
@@ -159,7 +159,7 @@ fn abort_of_nothing_is_ignored(site: &Site) {
 }
 
 /// Random bytes, then nothing more: whatever they came to mean, the connection ends.
-fn noise(site: &Site, seed: u64, begin: impl Fn() -> Client) {
+fn noise(target: &Target, seed: u64, begin: impl Fn() -> Client) {
     for round in 0..12 {
         let mut wire = begin().into_wire();
         let mut bytes = vec![0; 200 << (round % 10)];
@@ -167,28 +167,28 @@ fn noise(site: &Site, seed: u64, begin: impl Fn() -> Client) {
         wire.write_until_blocked(&bytes, Duration::from_secs(5));
         wire.shut_down_writing();
         let (_, end) = wire.read_to_end();
-        assert_ne!(end, End::Open, "seed {seed}, round {round} of {site:?}");
+        assert_ne!(end, End::Open, "seed {seed}, round {round} of {target:?}");
     }
 }
 
-fn noise_after_the_handshake_ends(site: &Site) {
-    noise(site, 1, || Client::open(site));
+fn noise_after_the_handshake_ends(target: &Target) {
+    noise(target, 1, || Client::open(target));
 }
 
-fn noise_after_connect_ends(site: &Site) {
-    noise(site, 2, || Client::connected(site));
+fn noise_after_connect_ends(target: &Target) {
+    noise(target, 2, || Client::connected(target));
 }
 
-fn noise_from_a_publisher_ends(site: &Site) {
+fn noise_from_a_publisher_ends(target: &Target) {
     let number = std::cell::Cell::new(0);
-    noise(site, 3, || {
+    noise(target, 3, || {
         number.set(number.get() + 1);
-        Client::publisher(site, &site.named(&number.get().to_string()))
+        Client::publisher(target, &target.named(&number.get().to_string()))
     });
 }
 
-fn unknown_message_types_are_ignored(site: &Site) {
-    let mut client = Client::connected(site);
+fn unknown_message_types_are_ignored(target: &Target) {
+    let mut client = Client::connected(target);
     for type_id in [0, 7, 10, 11, 12, 13, 14, 21, 23, 24, 99, 255] {
         client.send(3, 0, type_id, 0, &[1, 2, 3]);
         client.send(3, 0, type_id, 1, &[]);
@@ -196,8 +196,8 @@ fn unknown_message_types_are_ignored(site: &Site) {
     assert_goes_on(&mut client);
 }
 
-fn shared_objects_are_ignored(site: &Site) {
-    let mut client = Client::connected(site);
+fn shared_objects_are_ignored(target: &Target) {
+    let mut client = Client::connected(target);
     let body = b"\0\x04chat\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0";
     client.send(3, 0, MessageType::SHARED_OBJECT_AMF0, 0, body);
     client.send(3, 0, MessageType::SHARED_OBJECT_AMF3, 0, &[&[0], &body[..]].concat());
@@ -205,8 +205,8 @@ fn shared_objects_are_ignored(site: &Site) {
     assert_goes_on(&mut client);
 }
 
-fn unknown_and_short_user_control_events_are_ignored(site: &Site) {
-    let mut client = Client::connected(site);
+fn unknown_and_short_user_control_events_are_ignored(target: &Target) {
+    let mut client = Client::connected(target);
     for body in [&[][..], &[0], &[0, 6], &[0, 6, 0, 0, 1], &[0, 3, 0, 0, 0, 1], &[0, 5], &[0x7f, 0xff, 1, 2, 3]] {
         control(&mut client, MessageType::USER_CONTROL, body);
     }
@@ -223,9 +223,9 @@ fn unknown_and_short_user_control_events_are_ignored(site: &Site) {
     assert_goes_on(&mut client);
 }
 
-fn windows_of_any_size_are_taken(site: &Site) {
+fn windows_of_any_size_are_taken(target: &Target) {
     for window in [0, 1, 4096, u32::MAX] {
-        let mut publisher = Client::publisher(site, &site.named(&window.to_string()));
+        let mut publisher = Client::publisher(target, &target.named(&window.to_string()));
         publisher.control(&Control::WindowAckSize(window));
         for time in 0..100 {
             publisher.audio(time, &[0xaf; 100]);
@@ -238,8 +238,8 @@ fn windows_of_any_size_are_taken(site: &Site) {
     }
 }
 
-fn peer_bandwidth_of_any_kind_is_taken(site: &Site) {
-    let mut client = Client::connected(site);
+fn peer_bandwidth_of_any_kind_is_taken(target: &Target) {
+    let mut client = Client::connected(target);
     for window in [0, 1, u32::MAX] {
         for limit in [PeerBandwidthLimit::Hard, PeerBandwidthLimit::Soft, PeerBandwidthLimit::Dynamic] {
             client.control(&Control::SetPeerBandwidth { window, limit });
@@ -250,8 +250,8 @@ fn peer_bandwidth_of_any_kind_is_taken(site: &Site) {
     assert_goes_on(&mut client);
 }
 
-fn acknowledgements_of_any_number_are_taken(site: &Site) {
-    let mut client = Client::connected(site);
+fn acknowledgements_of_any_number_are_taken(target: &Target) {
+    let mut client = Client::connected(target);
     for bytes in [u32::MAX, 0, 1 << 31, 1] {
         client.control(&Control::Acknowledgement(bytes));
     }
@@ -259,45 +259,45 @@ fn acknowledgements_of_any_number_are_taken(site: &Site) {
 }
 
 /// A connection in each of its phases: just open, in C1, after the handshake, after `connect`, publishing, playing.
-pub fn in_every_phase(site: &Site) -> [Wire; 6] {
-    let mut begun = Wire::dial(site);
+pub fn in_every_phase(target: &Target) -> [Wire; 6] {
+    let mut begun = Wire::dial(target);
     begun.write(&[3; 700]);
     [
-        Wire::dial(site),
+        Wire::dial(target),
         begun,
-        Client::open(site).into_wire(),
-        Client::connected(site).into_wire(),
-        Client::publisher(site, &site.name).into_wire(),
-        Client::player(site, &site.name).into_wire(),
+        Client::open(target).into_wire(),
+        Client::connected(target).into_wire(),
+        Client::publisher(target, &target.name).into_wire(),
+        Client::player(target, &target.name).into_wire(),
     ]
 }
 
-fn half_closing_ends_the_connection_in_every_phase(site: &Site) {
-    for mut wire in in_every_phase(site) {
+fn half_closing_ends_the_connection_in_every_phase(target: &Target) {
+    for mut wire in in_every_phase(target) {
         wire.shut_down_writing();
         wire.assert_closed();
     }
 }
 
-fn a_reset_in_every_phase_harms_nobody(site: &Site) {
+fn a_reset_in_every_phase_harms_nobody(target: &Target) {
     for round in 0..5 {
-        let site_of_round = Site::again(site, round);
+        let site_of_round = Target::again(target, round);
         for wire in in_every_phase(&site_of_round) {
             wire.reset();
         }
     }
 }
 
-fn a_message_announced_and_never_sent_harms_nobody(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
+fn a_message_announced_and_never_sent_harms_nobody(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.raw(&[&message_header(6, 0, 0x00ff_fffe, MessageType::VIDEO, 1)[..], &[0x17; 100]].concat());
     publisher.wire().shut_down_writing();
     publisher.assert_closed();
 }
 
-fn a_publisher_that_sends_byte_by_byte_is_relayed(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
-    let mut player = Client::player(site, &site.name);
+fn a_publisher_that_sends_byte_by_byte_is_relayed(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
+    let mut player = Client::player(target, &target.name);
     let body = long(&[0x17, 1, 0, 0, 0], 600);
     let bytes = publisher.cut(6, 0x0100_0000, MessageType::VIDEO, 1, &body);
     for byte in bytes {
@@ -308,9 +308,9 @@ fn a_publisher_that_sends_byte_by_byte_is_relayed(site: &Site) {
 }
 
 /// One byte each: a format 3 chunk that begins and ends a message without a body.
-fn a_hundred_thousand_empty_messages_are_taken(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
-    let mut player = Client::player(site, &site.name);
+fn a_hundred_thousand_empty_messages_are_taken(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
+    let mut player = Client::player(target, &target.name);
     publisher.video(0, &key_frame(1));
     publisher.raw(&message_header(7, 0, 0, MessageType::VIDEO, 1));
     publisher.raw(&[0xc7; 100_000]);
@@ -319,8 +319,8 @@ fn a_hundred_thousand_empty_messages_are_taken(site: &Site) {
     player.hear_until("video key 2");
 }
 
-fn thousands_of_streams_are_asked_for_in_vain(site: &Site) {
-    let mut client = Client::connected(site);
+fn thousands_of_streams_are_asked_for_in_vain(target: &Target) {
+    let mut client = Client::connected(target);
     for number in 0..5000 {
         client.create_stream(f64::from(number));
     }
@@ -328,31 +328,31 @@ fn thousands_of_streams_are_asked_for_in_vain(site: &Site) {
     assert!(heard[16..].iter().all(|line| line.contains("_error")), "sixteen streams and no more");
 }
 
-fn thousands_of_publications_on_one_connection_leave_one(site: &Site) {
-    let mut client = Client::publisher(site, &site.named("0"));
+fn thousands_of_publications_on_one_connection_leave_one(target: &Target) {
+    let mut client = Client::publisher(target, &target.named("0"));
     for number in 1..1000 {
-        client.publish(1, &site.named(&number.to_string()));
+        client.publish(1, &target.named(&number.to_string()));
         if number % 100 == 99 {
             client.settle();
         }
     }
-    let last = site.named("999");
-    let mut player = Client::player(site, &last);
+    let last = target.named("999");
+    let mut player = Client::player(target, &last);
     client.audio(0, &audio_frame(1));
     assert_eq!(player.hear(1), ["audio frame 1 on 1 at 0"]);
     // All others are free.
-    let _other = Client::publisher(site, &site.named("998"));
+    let _other = Client::publisher(target, &target.named("998"));
 }
 
-fn hundreds_of_silent_connections_harm_nobody(site: &Site) {
-    let silent: Vec<Wire> = (0..200).map(|_| Wire::dial(site)).collect();
-    crate::conformance::healthy::assert_healthy(site);
+fn hundreds_of_silent_connections_harm_nobody(target: &Target) {
+    let silent: Vec<Wire> = (0..200).map(|_| Wire::dial(target)).collect();
+    crate::conformance::healthy::assert_healthy(target);
     drop(silent);
 }
 
-fn hundreds_of_connections_that_come_and_go_harm_nobody(site: &Site) {
+fn hundreds_of_connections_that_come_and_go_harm_nobody(target: &Target) {
     for number in 0..300 {
-        let mut wire = Wire::dial(site);
+        let mut wire = Wire::dial(target);
         match number % 3 {
             0 => drop(wire),
             1 => wire.reset(),
@@ -361,10 +361,10 @@ fn hundreds_of_connections_that_come_and_go_harm_nobody(site: &Site) {
     }
 }
 
-fn a_refused_client_that_floods_is_cut_off(site: &Site) {
-    let _first = Client::publisher(site, &site.name);
-    let mut second = Client::connected(site);
-    second.publish(0, &site.name);
+fn a_refused_client_that_floods_is_cut_off(target: &Target) {
+    let _first = Client::publisher(target, &target.name);
+    let mut second = Client::connected(target);
+    second.publish(0, &target.name);
     second.hear_until("NetStream.Publish.BadName");
     let mut wire = second.into_wire();
     // It is given long to hang up, but not for this.
@@ -375,8 +375,8 @@ fn a_refused_client_that_floods_is_cut_off(site: &Site) {
     assert_ne!(end, End::Open);
 }
 
-fn arguments_of_the_wrong_type_do_no_harm(site: &Site) {
-    let mut client = Client::connected(site);
+fn arguments_of_the_wrong_type_do_no_harm(target: &Target) {
+    let mut client = Client::connected(target);
     client.create_stream(2.0);
     client.hear(1);
     let wrong = [Value::Null, Value::Undefined, f64::NAN.into(), f64::INFINITY.into(), (-1.0).into(), true.into()];
@@ -387,13 +387,13 @@ fn arguments_of_the_wrong_type_do_no_harm(site: &Site) {
         client.command(name, f64::NAN, 1, &[]);
     }
     client.settle();
-    client.play(0, &site.name);
+    client.play(0, &target.name);
     assert!(said(&client.hear_until("NetStream"), "NetStream.Play.Reset"));
 }
 
-fn media_that_a_player_sends_is_not_heard(site: &Site) {
-    let mut player = Client::player(site, &site.name);
-    let mut publisher = Client::publisher(site, &site.name);
+fn media_that_a_player_sends_is_not_heard(target: &Target) {
+    let mut player = Client::player(target, &target.name);
+    let mut publisher = Client::publisher(target, &target.name);
     player.headers();
     player.gop(0, 9);
     player.assert_quiet();

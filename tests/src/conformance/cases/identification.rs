@@ -5,7 +5,7 @@ use anabranch_core::message::{Control, MessageType, UserControl};
 
 use crate::conformance::media::{audio_frame, gop_lines};
 use crate::conformance::text::said;
-use crate::conformance::{Client, Site};
+use crate::conformance::{Client, Target};
 
 cases![
     fmle_publishes,
@@ -32,24 +32,24 @@ cases![
     all_of_a_publishers_commands_may_come_in_one_write,
 ];
 
-fn call(client: &mut Client, name: &str, transaction: f64, site: &Site) {
-    client.command(name, transaction, 0, &[site.name.as_str().into()]);
+fn call(client: &mut Client, name: &str, transaction: f64, target: &Target) {
+    client.command(name, transaction, 0, &[target.name.as_str().into()]);
 }
 
 /// What is published arrives at a player.
-fn assert_relays(site: &Site, publisher: &mut Client) {
-    let mut player = Client::player(site, &site.name);
+fn assert_relays(target: &Target, publisher: &mut Client) {
+    let mut player = Client::player(target, &target.name);
     publisher.headers();
     publisher.gop(0, 1);
     player.hear_until("video frame 1 on 1 at 40");
 }
 
-fn fmle_publishes(site: &Site) {
-    let mut client = Client::connected(site);
-    call(&mut client, "releaseStream", 2.0, site);
-    call(&mut client, "FCPublish", 3.0, site);
+fn fmle_publishes(target: &Target) {
+    let mut client = Client::connected(target);
+    call(&mut client, "releaseStream", 2.0, target);
+    call(&mut client, "FCPublish", 3.0, target);
     client.create_stream(4.0);
-    client.publish(1, &site.name);
+    client.publish(1, &target.name);
     assert_eq!(
         client.hear(6),
         [
@@ -61,8 +61,8 @@ fn fmle_publishes(site: &Site) {
             "5/1 onStatus 0 NetStream.Publish.Start",
         ]
     );
-    assert_relays(site, &mut client);
-    call(&mut client, "FCUnpublish", 6.0, site);
+    assert_relays(target, &mut client);
+    call(&mut client, "FCUnpublish", 6.0, target);
     assert_eq!(
         client.hear(3),
         [
@@ -75,21 +75,21 @@ fn fmle_publishes(site: &Site) {
     client.assert_quiet();
 }
 
-fn fmle_may_leave_out_release_stream(site: &Site) {
-    let mut client = Client::connected(site);
-    call(&mut client, "FCPublish", 2.0, site);
+fn fmle_may_leave_out_release_stream(target: &Target) {
+    let mut client = Client::connected(target);
+    call(&mut client, "FCPublish", 2.0, target);
     client.create_stream(3.0);
-    client.publish(1, &site.name);
+    client.publish(1, &target.name);
     let heard = client.hear_until("onStatus");
     assert_eq!(heard[..3], ["3/0 _result 2", "3/0 _result 3 1", "5/1 onFCPublish 2 NetStream.Publish.Start"]);
-    assert_relays(site, &mut client);
+    assert_relays(target, &mut client);
 }
 
-fn haivision_publishes(site: &Site) {
-    let mut client = Client::connected(site);
+fn haivision_publishes(target: &Target) {
+    let mut client = Client::connected(target);
     client.create_stream(2.0);
-    call(&mut client, "FCPublish", 3.0, site);
-    client.publish(1, &site.name);
+    call(&mut client, "FCPublish", 3.0, target);
+    client.publish(1, &target.name);
     assert_eq!(
         client.hear(5),
         [
@@ -100,38 +100,38 @@ fn haivision_publishes(site: &Site) {
             "5/1 onStatus 0 NetStream.Publish.Start",
         ]
     );
-    assert_relays(site, &mut client);
+    assert_relays(target, &mut client);
 }
 
-fn flash_publishes(site: &Site) {
-    let mut client = Client::connected(site);
+fn flash_publishes(target: &Target) {
+    let mut client = Client::connected(target);
     client.create_stream(2.0);
-    client.publish(1, &site.name);
+    client.publish(1, &target.name);
     assert_eq!(client.hear(3), ["3/0 _result 2 1", "StreamBegin(1)", "5/1 onStatus 0 NetStream.Publish.Start"]);
     client.assert_quiet();
-    assert_relays(site, &mut client);
+    assert_relays(target, &mut client);
 }
 
-fn obs_publishes_with_a_bandwidth_check_between(site: &Site) {
-    let mut client = Client::connected(site);
+fn obs_publishes_with_a_bandwidth_check_between(target: &Target) {
+    let mut client = Client::connected(target);
     client.control(&Control::WindowAckSize(2_500_000));
     client.set_chunk_size(4096);
-    call(&mut client, "releaseStream", 2.0, site);
-    call(&mut client, "FCPublish", 3.0, site);
+    call(&mut client, "releaseStream", 2.0, target);
+    call(&mut client, "FCPublish", 3.0, target);
     client.create_stream(4.0);
     client.command("_checkbw", 5.0, 0, &[]);
-    client.publish(1, &site.name);
+    client.publish(1, &target.name);
     let heard = client.hear_until("5/1 onStatus");
     assert_eq!(heard[3..5], ["3/0 _result 5", "3/0 onBWDone 0"], "{heard:?}");
-    assert_relays(site, &mut client);
+    assert_relays(target, &mut client);
 }
 
-fn gstreamer_publishes_with_transaction_0_and_deletes_by_name(site: &Site) {
-    let mut client = Client::connected(site);
-    call(&mut client, "releaseStream", 0.0, site);
-    call(&mut client, "FCPublish", 0.0, site);
+fn gstreamer_publishes_with_transaction_0_and_deletes_by_name(target: &Target) {
+    let mut client = Client::connected(target);
+    call(&mut client, "releaseStream", 0.0, target);
+    call(&mut client, "FCPublish", 0.0, target);
     client.create_stream(2.0);
-    client.command("publish", 0.0, 1, &[site.name.as_str().into(), "live".into()]);
+    client.command("publish", 0.0, 1, &[target.name.as_str().into(), "live".into()]);
     assert_eq!(
         client.hear(4),
         [
@@ -141,51 +141,51 @@ fn gstreamer_publishes_with_transaction_0_and_deletes_by_name(site: &Site) {
             "5/1 onStatus 0 NetStream.Publish.Start",
         ]
     );
-    assert_relays(site, &mut client);
-    call(&mut client, "deleteStream", 0.0, site);
+    assert_relays(target, &mut client);
+    call(&mut client, "deleteStream", 0.0, target);
     client.assert_quiet();
     // The name is free: somebody else may have it.
-    let _next = Client::publisher(site, &site.name);
+    let _next = Client::publisher(target, &target.name);
 }
 
-fn publish_without_create_stream_means_stream_1(site: &Site) {
+fn publish_without_create_stream_means_stream_1(target: &Target) {
     for stream_id in [0, 1] {
-        let mut client = Client::connected(site);
-        client.publish(stream_id, &site.named(&stream_id.to_string()));
+        let mut client = Client::connected(target);
+        client.publish(stream_id, &target.named(&stream_id.to_string()));
         assert_eq!(client.hear(2), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Publish.Start"]);
         client.create_stream(7.0);
         assert_eq!(client.hear(1), ["3/0 _result 7 2"], "the first is taken");
     }
 }
 
-fn publish_on_stream_0_means_the_only_one_there_is(site: &Site) {
-    let mut client = Client::connected(site);
+fn publish_on_stream_0_means_the_only_one_there_is(target: &Target) {
+    let mut client = Client::connected(target);
     client.create_stream(2.0);
-    client.publish(0, &site.name);
+    client.publish(0, &target.name);
     assert_eq!(client.hear(3)[1..], ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Publish.Start"]);
-    assert_relays(site, &mut client);
+    assert_relays(target, &mut client);
 }
 
-fn record_and_append_are_published_like_live(site: &Site) {
+fn record_and_append_are_published_like_live(target: &Target) {
     for word in ["record", "append", "appendWithGap", ""] {
-        let mut client = Client::connected(site);
-        client.command("publish", 2.0, 0, &[site.named(word).as_str().into(), word.into()]);
+        let mut client = Client::connected(target);
+        client.command("publish", 2.0, 0, &[target.named(word).as_str().into(), word.into()]);
         client.hear_until("NetStream.Publish.Start");
     }
 }
 
-fn a_publish_without_its_type_is_live(site: &Site) {
-    let mut client = Client::connected(site);
-    client.command("publish", 2.0, 0, &[site.name.as_str().into()]);
+fn a_publish_without_its_type_is_live(target: &Target) {
+    let mut client = Client::connected(target);
+    client.command("publish", 2.0, 0, &[target.name.as_str().into()]);
     client.hear_until("NetStream.Publish.Start");
-    assert_relays(site, &mut client);
+    assert_relays(target, &mut client);
 }
 
-fn ffmpeg_plays(site: &Site) {
-    let mut client = Client::connected(site);
+fn ffmpeg_plays(target: &Target) {
+    let mut client = Client::connected(target);
     client.create_stream(2.0);
-    call(&mut client, "getStreamLength", 3.0, site);
-    client.command("play", 4.0, 1, &[site.name.as_str().into(), (-2000.0).into()]);
+    call(&mut client, "getStreamLength", 3.0, target);
+    client.command("play", 4.0, 1, &[target.name.as_str().into(), (-2000.0).into()]);
     client.control(&Control::User(UserControl::SetBufferLength { stream_id: 1, milliseconds: 3000 }));
     assert_eq!(
         client.hear(6),
@@ -201,13 +201,13 @@ fn ffmpeg_plays(site: &Site) {
     client.assert_quiet();
 }
 
-fn rtmpdump_plays(site: &Site) {
-    let mut client = Client::connected(site);
+fn rtmpdump_plays(target: &Target) {
+    let mut client = Client::connected(target);
     client.control(&Control::WindowAckSize(2_500_000));
     client.create_stream(2.0);
     client.control(&Control::User(UserControl::SetBufferLength { stream_id: 0, milliseconds: 300 }));
-    call(&mut client, "FCSubscribe", 3.0, site);
-    client.command("play", 4.0, 1, &[site.name.as_str().into(), (-1000.0).into()]);
+    call(&mut client, "FCSubscribe", 3.0, target);
+    client.command("play", 4.0, 1, &[target.name.as_str().into(), (-1000.0).into()]);
     client.control(&Control::User(UserControl::SetBufferLength { stream_id: 1, milliseconds: 36_000_000 }));
     let heard = client.hear_until("|RtmpSampleAccess");
     assert_eq!(
@@ -216,72 +216,72 @@ fn rtmpdump_plays(site: &Site) {
     );
 }
 
-fn play_without_create_stream_means_stream_1(site: &Site) {
+fn play_without_create_stream_means_stream_1(target: &Target) {
     for stream_id in [0, 1] {
-        let mut client = Client::connected(site);
-        client.play(stream_id, &site.name);
+        let mut client = Client::connected(target);
+        client.play(stream_id, &target.name);
         assert_eq!(client.hear(1), ["StreamBegin(1)"]);
     }
 }
 
-fn play_on_stream_0_means_the_only_one_there_is(site: &Site) {
-    let mut client = Client::connected(site);
+fn play_on_stream_0_means_the_only_one_there_is(target: &Target) {
+    let mut client = Client::connected(target);
     client.create_stream(2.0);
-    client.play(0, &site.name);
+    client.play(0, &target.name);
     assert_eq!(client.hear(2), ["3/0 _result 2 1", "StreamBegin(1)"]);
 }
 
-fn play_on_a_stream_that_nobody_created_fails(site: &Site) {
-    let mut client = Client::connected(site);
-    client.play(9, &site.name);
+fn play_on_a_stream_that_nobody_created_fails(target: &Target) {
+    let mut client = Client::connected(target);
+    client.play(9, &target.name);
     assert_eq!(client.hear(1), ["3/0 _error 4 NetConnection.Call.Failed"]);
-    client.play(0, &site.name);
+    client.play(0, &target.name);
     assert_eq!(client.hear(1), ["StreamBegin(1)"], "the connection goes on");
 }
 
-fn play2_is_a_play(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
+fn play2_is_a_play(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.gop(0, 1);
     publisher.assert_quiet();
-    let mut client = Client::connected(site);
+    let mut client = Client::connected(target);
     client.create_stream(2.0);
-    let options = Object::new().with("streamName", site.name.as_str()).with("transition", "switch");
+    let options = Object::new().with("streamName", target.name.as_str()).with("transition", "switch");
     client.command("play2", 3.0, 1, &[Value::Object(options)]);
     let heard = client.hear_until("video key 1");
     assert!(said(&heard, "NetStream.Play.Start"), "{heard:?}");
 }
 
-fn play_that_keeps_what_is_queued_is_not_reset(site: &Site) {
-    let mut client = Client::connected(site);
-    client.command("play", 3.0, 0, &[site.name.as_str().into(), (-2.0).into(), (-1.0).into(), false.into()]);
+fn play_that_keeps_what_is_queued_is_not_reset(target: &Target) {
+    let mut client = Client::connected(target);
+    client.command("play", 3.0, 0, &[target.name.as_str().into(), (-2.0).into(), (-1.0).into(), false.into()]);
     let heard = client.hear_until("|RtmpSampleAccess");
     assert_eq!(heard, ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Play.Start", "data |RtmpSampleAccess on 1 at 0"]);
 }
 
-fn one_connection_plays_several_streams(site: &Site) {
-    let names = [site.named("a"), site.named("b")];
-    let mut client = Client::connected(site);
+fn one_connection_plays_several_streams(target: &Target) {
+    let names = [target.named("a"), target.named("b")];
+    let mut client = Client::connected(target);
     for (stream_id, name) in (1..).zip(&names) {
         client.create_stream(2.0);
         client.play(stream_id, name);
         client.hear_until("|RtmpSampleAccess");
     }
     for (stream_id, name) in (1..).zip(&names) {
-        let mut publisher = Client::publisher(site, name);
+        let mut publisher = Client::publisher(target, name);
         publisher.audio(5, &audio_frame(stream_id));
         assert_eq!(client.hear(1), [format!("audio frame {stream_id} on {stream_id} at 5")]);
     }
 }
 
-fn one_connection_publishes_several_streams(site: &Site) {
-    let names = [site.named("a"), site.named("b")];
-    let mut client = Client::connected(site);
+fn one_connection_publishes_several_streams(target: &Target) {
+    let names = [target.named("a"), target.named("b")];
+    let mut client = Client::connected(target);
     for (stream_id, name) in (1..).zip(&names) {
         client.create_stream(2.0);
         client.publish(stream_id, name);
         client.hear_until("NetStream.Publish.Start");
     }
-    let mut players: Vec<Client> = names.iter().map(|name| Client::player(site, name)).collect();
+    let mut players: Vec<Client> = names.iter().map(|name| Client::player(target, name)).collect();
     for stream_id in [2, 1] {
         client.send(4, 7, MessageType::AUDIO, stream_id, &audio_frame(stream_id as u8));
     }
@@ -291,30 +291,30 @@ fn one_connection_publishes_several_streams(site: &Site) {
     }
 }
 
-fn one_connection_publishes_and_plays(site: &Site) {
-    let mut client = Client::publisher(site, &site.name);
+fn one_connection_publishes_and_plays(target: &Target) {
+    let mut client = Client::publisher(target, &target.name);
     client.create_stream(6.0);
-    client.play(2, &site.name);
+    client.play(2, &target.name);
     client.hear_until("|RtmpSampleAccess");
     client.gop(0, 1);
     assert_eq!(client.hear(3), gop_lines(0, 1).map(|line| line.replace("on 1", "on 2")));
 }
 
-fn a_stream_changes_from_playing_to_publishing(site: &Site) {
-    let mut client = Client::player(site, &site.named("other"));
-    client.publish(1, &site.name);
+fn a_stream_changes_from_playing_to_publishing(target: &Target) {
+    let mut client = Client::player(target, &target.named("other"));
+    client.publish(1, &target.name);
     assert_eq!(client.hear(2), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Publish.Start"]);
-    assert_relays(site, &mut client);
-    let mut publisher = Client::publisher(site, &site.named("other"));
+    assert_relays(target, &mut client);
+    let mut publisher = Client::publisher(target, &target.named("other"));
     publisher.gop(0, 1);
     publisher.assert_quiet();
     client.assert_quiet();
 }
 
-fn all_of_a_publishers_commands_may_come_in_one_write(site: &Site) {
+fn all_of_a_publishers_commands_may_come_in_one_write(target: &Target) {
     use anabranch_core::command::Command;
-    let mut client = Client::connected(site);
-    let name = || Value::from(site.name.as_str());
+    let mut client = Client::connected(target);
+    let name = || Value::from(target.name.as_str());
     let commands = [
         (0, Command::new("releaseStream", 2.0, Value::Null).with(name())),
         (0, Command::new("FCPublish", 3.0, Value::Null).with(name())),
@@ -326,7 +326,7 @@ fn all_of_a_publishers_commands_may_come_in_one_write(site: &Site) {
         bytes.extend(client.cut(3, 0, MessageType::COMMAND_AMF0, *stream_id, &command.encode()));
     }
     bytes.extend(client.cut(4, 5, MessageType::AUDIO, 1, &audio_frame(9)));
-    let mut player = Client::player(site, &site.name);
+    let mut player = Client::player(target, &target.name);
     client.raw(&bytes);
     client.hear_until("5/1 onStatus 0 NetStream.Publish.Start");
     assert_eq!(player.hear(1), ["audio frame 9 on 1 at 5"], "what followed publish is kept");

@@ -9,7 +9,7 @@ use anabranch_core::message::{Control, MessageType, UserControl};
 
 use crate::conformance::media::{audio_frame, gop_lines, key_frame, long};
 use crate::conformance::text::said;
-use crate::conformance::{Client, Site};
+use crate::conformance::{Client, Target};
 
 cases![
     a_message_of_the_longest_length_passes with SHORT_MESSAGES,
@@ -78,16 +78,16 @@ fn endless(name: &str) -> Vec<u8> {
 }
 
 /// The connection goes on, and nothing was answered.
-fn is_ignored(site: &Site, body: &[u8]) {
-    let mut client = Client::connected(site);
+fn is_ignored(target: &Target, body: &[u8]) {
+    let mut client = Client::connected(target);
     client.send(3, 0, MessageType::COMMAND_AMF0, 0, body);
     client.assert_quiet();
     client.create_stream(2.0);
     assert_eq!(client.hear(1), ["3/0 _result 2 1"]);
 }
 
-fn closes_before_connect(site: &Site, body: &[u8]) {
-    let mut client = Client::open(site);
+fn closes_before_connect(target: &Target, body: &[u8]) {
+    let mut client = Client::open(target);
     client.send(3, 0, MessageType::COMMAND_AMF0, 0, body);
     assert_eq!(client.assert_closed(), [""; 0]);
 }
@@ -103,36 +103,36 @@ fn is_told(mut client: Client, told: &str) {
     assert_eq!(client.assert_closed(), [""; 0]);
 }
 
-fn a_message_of_the_longest_length_passes(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
-    let mut player = Client::player(site, &site.name);
+fn a_message_of_the_longest_length_passes(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
+    let mut player = Client::player(target, &target.name);
     let body = long(&[0x17, 1, 0, 0, 0], 100_000);
     publisher.video(0, &body);
     assert!(player.message().payload[..] == body[..]);
 }
 
-fn a_message_over_the_limit_closes_at_its_header(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
+fn a_message_over_the_limit_closes_at_its_header(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.raw(&message_header(6, 0, 100_001, MessageType::VIDEO, 1));
     is_told(publisher, PUBLISH_DENIED);
 }
 
-fn before_connect_messages_are_shorter(site: &Site) {
-    let mut client = Client::open(site);
+fn before_connect_messages_are_shorter(target: &Target) {
+    let mut client = Client::open(target);
     client.raw(&message_header(3, 0, 50_000, MessageType::COMMAND_AMF0, 0));
     is_told(client, NOT_CONNECTED);
 }
 
-fn before_connect_there_are_few_chunk_streams(site: &Site) {
-    let mut client = Client::open(site);
+fn before_connect_there_are_few_chunk_streams(target: &Target) {
+    let mut client = Client::open(target);
     for chunk_stream in 2..50 {
         client.send(chunk_stream, 0, 99, 0, &[0]);
     }
     is_told(client, NOT_CONNECTED);
 }
 
-fn chunk_streams_are_limited(site: &Site) {
-    let mut client = Client::connected(site);
+fn chunk_streams_are_limited(target: &Target) {
+    let mut client = Client::connected(target);
     // With the three that commands and controls have been on, more than 64.
     for chunk_stream in 6..60 {
         client.send(chunk_stream, 0, 99, 0, &[0]);
@@ -144,8 +144,8 @@ fn chunk_streams_are_limited(site: &Site) {
     is_told(client, FAILED);
 }
 
-fn half_received_messages_are_limited_together(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
+fn half_received_messages_are_limited_together(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.set_chunk_size(30_000);
     for chunk_stream in 10..14 {
         let bytes = publisher.cut(chunk_stream, 0, MessageType::VIDEO, 1, &[0x27; 60_000]);
@@ -154,41 +154,41 @@ fn half_received_messages_are_limited_together(site: &Site) {
     is_told(publisher, PUBLISH_DENIED);
 }
 
-fn a_command_over_the_limit_closes(site: &Site) {
-    let mut client = Client::connected(site);
+fn a_command_over_the_limit_closes(target: &Target) {
+    let mut client = Client::connected(target);
     client.command("call", 2.0, 0, &["x".repeat(2100).as_str().into()]);
     is_told(client, FAILED);
 }
 
-fn a_data_message_over_the_limit_is_left_out(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
-    let mut player = Client::player(site, &site.name);
+fn a_data_message_over_the_limit_is_left_out(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
+    let mut player = Client::player(target, &target.name);
     publisher.data(&["onTextData".into(), "x".repeat(2100).as_str().into()]);
     publisher.gop(0, 1);
     assert_eq!(player.hear(3), gop_lines(0, 1));
 }
 
-fn media_is_not_under_the_limit_of_commands(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
-    let mut player = Client::player(site, &site.name);
+fn media_is_not_under_the_limit_of_commands(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
+    let mut player = Client::player(target, &target.name);
     let body = long(&[0x17, 1, 0, 0, 0], 50_000);
     publisher.video(0, &body);
     assert!(player.message().payload[..] == body[..]);
 }
 
-fn deep_amf_in_a_command_is_ignored(site: &Site) {
-    is_ignored(site, &nested("call", 10_000));
+fn deep_amf_in_a_command_is_ignored(target: &Target) {
+    is_ignored(target, &nested("call", 10_000));
 }
 
-fn deep_amf_in_connect_closes(site: &Site) {
-    let mut client = Client::open(site);
+fn deep_amf_in_connect_closes(target: &Target) {
+    let mut client = Client::open(target);
     client.send(3, 0, MessageType::COMMAND_AMF0, 0, &nested("connect", 1000));
     is_told(client, NOT_CONNECTED);
 }
 
-fn deep_amf_in_metadata_is_dropped(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
-    let mut player = Client::player(site, &site.name);
+fn deep_amf_in_metadata_is_dropped(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
+    let mut player = Client::player(target, &target.name);
     publisher.gop(0, 1);
     player.hear(3);
     publisher.send(5, 0, MessageType::DATA_AMF0, 1, &nested("onMetaData", 100_000));
@@ -196,24 +196,24 @@ fn deep_amf_in_metadata_is_dropped(site: &Site) {
     assert_eq!(player.hear(3), gop_lines(80, 2));
 }
 
-fn an_array_of_billions_is_ignored(site: &Site) {
-    is_ignored(site, &endless("call"));
+fn an_array_of_billions_is_ignored(target: &Target) {
+    is_ignored(target, &endless("call"));
 }
 
-fn an_array_of_billions_in_connect_closes(site: &Site) {
-    closes_before_connect(site, &endless("connect"));
+fn an_array_of_billions_in_connect_closes(target: &Target) {
+    closes_before_connect(target, &endless("connect"));
 }
 
-fn too_many_values_are_ignored(site: &Site) {
+fn too_many_values_are_ignored(target: &Target) {
     let values = Value::StrictArray(vec![Value::Null; 5000]);
-    is_ignored(site, &encoded(&["call".into(), 3.0.into(), Value::Null, values]));
+    is_ignored(target, &encoded(&["call".into(), 3.0.into(), Value::Null, values]));
 }
 
-fn a_command_cut_off_is_ignored(site: &Site) {
+fn a_command_cut_off_is_ignored(target: &Target) {
     let body = encoded(&["call".into(), 3.0.into(), Value::Object(Object::new().with("key", "value"))]);
     for length in 1..body.len() {
         // Up to the transaction it is a call, with something missing: answered or not, it goes on.
-        let mut client = Client::connected(site);
+        let mut client = Client::connected(target);
         client.send(3, 0, MessageType::COMMAND_AMF0, 0, &body[..length]);
         client.settle();
         client.create_stream(2.0);
@@ -221,22 +221,22 @@ fn a_command_cut_off_is_ignored(site: &Site) {
     }
 }
 
-fn a_connect_cut_off_closes(site: &Site) {
+fn a_connect_cut_off_closes(target: &Target) {
     let object = Object::new().with("app", "live").with("tcUrl", "rtmp://127.0.0.1/live");
     let body = encoded(&["connect".into(), 1.0.into(), Value::Object(object)]);
     for length in [3, 12, 25, body.len() - 4] {
-        closes_before_connect(site, &body[..length]);
+        closes_before_connect(target, &body[..length]);
     }
 }
 
-fn a_connect_that_does_not_begin_with_a_name_closes(site: &Site) {
-    closes_before_connect(site, &encoded(&[1.0.into(), "connect".into()]));
-    closes_before_connect(site, &[0xff; 20]);
+fn a_connect_that_does_not_begin_with_a_name_closes(target: &Target) {
+    closes_before_connect(target, &encoded(&[1.0.into(), "connect".into()]));
+    closes_before_connect(target, &[0xff; 20]);
 }
 
-fn an_aggregate_of_thousands_of_parts_is_taken_up_to_a_bound(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
-    let mut player = Client::player(site, &site.name);
+fn an_aggregate_of_thousands_of_parts_is_taken_up_to_a_bound(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
+    let mut player = Client::player(target, &target.name);
     let mut body = Vec::new();
     write_tag(9, 0, &key_frame(1), &mut body).expect("short");
     for time in 1..5000 {
@@ -249,8 +249,8 @@ fn an_aggregate_of_thousands_of_parts_is_taken_up_to_a_bound(site: &Site) {
     assert!((100..=1000).contains(&heard.len()), "{} messages", heard.len());
 }
 
-fn thousands_of_pings_at_once_are_answered_in_order(site: &Site) {
-    let mut client = Client::connected(site);
+fn thousands_of_pings_at_once_are_answered_in_order(target: &Target) {
+    let mut client = Client::connected(target);
     let mut flood = Vec::new();
     for number in 0..10_000 {
         Control::User(UserControl::PingRequest(number)).write(128, &mut flood);
@@ -262,15 +262,15 @@ fn thousands_of_pings_at_once_are_answered_in_order(site: &Site) {
 }
 
 /// More than both sockets hold: the server stops reading, and others do not notice.
-fn replies_that_nobody_reads_stop_the_reading(site: &Site) {
-    let mut client = Client::connected(site);
+fn replies_that_nobody_reads_stop_the_reading(target: &Target) {
+    let mut client = Client::connected(target);
     let mut ping = Vec::new();
     Control::User(UserControl::PingRequest(1)).write(128, &mut ping);
     let piece = ping.repeat(50_000);
     for _ in 0..64 {
         let taken = client.wire().write_until_blocked(&piece, Duration::from_millis(500));
         if taken < piece.len() {
-            crate::conformance::healthy::assert_healthy(site);
+            crate::conformance::healthy::assert_healthy(target);
             return;
         }
     }
@@ -278,10 +278,10 @@ fn replies_that_nobody_reads_stop_the_reading(site: &Site) {
 }
 
 /// Far more than sockets hold, while one player reads nothing and another everything.
-fn a_player_that_does_not_read_holds_up_nobody(site: &Site) {
-    let _stuck = Client::player(site, &site.name);
-    let mut player = Client::player(site, &site.name);
-    let mut publisher = Client::publisher(site, &site.name);
+fn a_player_that_does_not_read_holds_up_nobody(target: &Target) {
+    let _stuck = Client::player(target, &target.name);
+    let mut player = Client::player(target, &target.name);
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.set_chunk_size(1 << 20);
     let body = long(&[0x17, 1, 0, 0, 0], 200_000);
     for number in 0..60 {
@@ -292,9 +292,9 @@ fn a_player_that_does_not_read_holds_up_nobody(site: &Site) {
 }
 
 /// Forty seconds of video, more than the server keeps and sockets hold, for a player that does not read meanwhile.
-fn floods(site: &Site) -> (Client, Client) {
-    let mut player = Client::player(site, &site.name);
-    let mut publisher = Client::publisher(site, &site.name);
+fn floods(target: &Target) -> (Client, Client) {
+    let mut player = Client::player(target, &target.name);
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.set_chunk_size(1 << 20);
     for number in 0..1000_u32 {
         let head = if number % 10 == 0 { [0x17, 1, 0, 0, 0] } else { [0x27, 1, 0, 0, 0] };
@@ -308,8 +308,8 @@ fn floods(site: &Site) -> (Client, Client) {
     (player, publisher)
 }
 
-fn a_player_that_reads_again_resumes_at_a_key_frame(site: &Site) {
-    let (mut player, mut publisher) = floods(site);
+fn a_player_that_reads_again_resumes_at_a_key_frame(target: &Target) {
+    let (mut player, mut publisher) = floods(target);
     publisher.gop(40_000, 77);
     let heard = player.hear_until("video frame 77");
     let frames: Vec<&String> = heard.iter().filter(|line| line.contains(" 9 on 1 at ")).collect();
@@ -324,8 +324,8 @@ fn a_player_that_reads_again_resumes_at_a_key_frame(site: &Site) {
     }
 }
 
-fn a_player_that_missed_too_much_is_closed_where_that_is_wanted(site: &Site) {
-    let (mut player, mut publisher) = floods(site);
+fn a_player_that_missed_too_much_is_closed_where_that_is_wanted(target: &Target) {
+    let (mut player, mut publisher) = floods(target);
     // How much of it passed before depends on how busy the machine is.
     let heard = player.assert_closed();
     assert!(!said(&heard, "video frame 9 on 1 at 39960"), "it came to the end");

@@ -7,7 +7,7 @@ use anabranch_core::session::SessionLimits;
 use anabranch_core::url::MAX_TEXT_LEN;
 
 use crate::conformance::media::{VIDEO_HEADER, gop_lines, key_frame};
-use crate::conformance::{Client, Site};
+use crate::conformance::{Client, Target};
 
 cases![
     a_token_in_the_server_url_may_be_as_long_as_a_url,
@@ -35,8 +35,8 @@ fn everywhere(url: &str) -> Object {
     Object::new().with("app", app).with("tcUrl", url).with("swfUrl", url).with("pageUrl", url)
 }
 
-fn relays(site: &Site, mut publisher: Client, name: &str) {
-    let mut player = Client::connected(site);
+fn relays(target: &Target, mut publisher: Client, name: &str) {
+    let mut player = Client::connected(target);
     player.play(0, name);
     player.hear_until("|RtmpSampleAccess");
     publisher.video(0, VIDEO_HEADER);
@@ -44,23 +44,23 @@ fn relays(site: &Site, mut publisher: Client, name: &str) {
     player.hear_until("video key 1 on 1 at 0");
 }
 
-fn a_token_in_the_server_url_may_be_as_long_as_a_url(site: &Site) {
+fn a_token_in_the_server_url_may_be_as_long_as_a_url(target: &Target) {
     for length in [600, 1400, 3000, 6000, MAX_TEXT_LEN] {
-        let name = format!("{}{length}", site.name);
-        let mut publisher = Client::connected_with(site, everywhere(&url(length)));
+        let name = format!("{}{length}", target.name);
+        let mut publisher = Client::connected_with(target, everywhere(&url(length)));
         publisher.publish(0, &name);
         publisher.hear_until("NetStream.Publish.Start");
-        relays(site, publisher, &name);
+        relays(target, publisher, &name);
     }
 }
 
-fn a_stream_key_may_be_a_token(site: &Site) {
+fn a_stream_key_may_be_a_token(target: &Target) {
     for length in [1100, 6000, MAX_TEXT_LEN] {
-        let name = format!("{:x<length$}", site.name);
-        let mut publisher = Client::connected(site);
+        let name = format!("{:x<length$}", target.name);
+        let mut publisher = Client::connected(target);
         publisher.publish(0, &name);
         publisher.hear_until("NetStream.Publish.Start");
-        relays(site, publisher, &name);
+        relays(target, publisher, &name);
     }
 }
 
@@ -83,17 +83,17 @@ fn is_told(mut client: Client, words: &str) {
     client.assert_closed();
 }
 
-fn a_text_that_is_too_long_is_told(site: &Site) {
-    let mut client = Client::open(site);
+fn a_text_that_is_too_long_is_told(target: &Target) {
+    let mut client = Client::open(target);
     client.connect(Object::new().with("app", "live").with("tcUrl", url(MAX_TEXT_LEN + 1).as_str()));
     is_told(client, "tcUrl of 8193 bytes is over the limit of 8192");
-    let mut client = Client::connected(site);
+    let mut client = Client::connected(target);
     client.publish(0, &"k".repeat(MAX_TEXT_LEN + 1));
     is_told(client, "stream name of 8193 bytes is over the limit of 8192");
 }
 
-fn a_connect_that_is_too_long_is_told(site: &Site) {
-    let mut client = Client::open(site);
+fn a_connect_that_is_too_long_is_told(target: &Target) {
+    let mut client = Client::open(target);
     let object = Object::new().with("app", "live").with("flashVer", "x".repeat(60_000).as_str());
     client.connect(object);
     is_told(
@@ -113,9 +113,9 @@ fn metadata(entries: usize) -> Vec<u8> {
 }
 
 /// What a player that comes later gets of it.
-fn late_metadata(site: &Site, sent: &[u8]) -> Vec<u8> {
-    let mut publisher = Client::publisher(site, &site.name);
-    let mut early = Client::player(site, &site.name);
+fn late_metadata(target: &Target, sent: &[u8]) -> Vec<u8> {
+    let mut publisher = Client::publisher(target, &target.name);
+    let mut early = Client::player(target, &target.name);
     publisher.set_chunk_size(60_000);
     let prefix = [&[2, 0, 13][..], b"@setDataFrame"].concat();
     publisher.send(5, 0, MessageType::DATA_AMF0, 1, &[&prefix, sent].concat());
@@ -123,26 +123,26 @@ fn late_metadata(site: &Site, sent: &[u8]) -> Vec<u8> {
     publisher.video(0, &key_frame(1));
     let first = early.message();
     early.hear_until("video key 1");
-    let mut late = Client::player(site, &site.name);
+    let mut late = Client::player(target, &target.name);
     let again = late.message();
     assert!(first.type_id == MessageType::DATA_AMF0 && first.payload == again.payload, "both get the same");
     again.payload.to_vec()
 }
 
-fn the_index_of_a_file_reaches_players_to_the_byte(site: &Site) {
+fn the_index_of_a_file_reaches_players_to_the_byte(target: &Target) {
     let day = metadata(43_200);
-    assert!(late_metadata(site, &day) == day);
+    assert!(late_metadata(target, &day) == day);
 }
 
-fn of_metadata_without_end_the_index_is_left_out(site: &Site) {
+fn of_metadata_without_end_the_index_is_left_out(target: &Target) {
     let mut expected = Vec::new();
     amf0::encode(&"onMetaData".into(), &mut expected);
     let object = Object::new().with("width", 64.0).with("height", 36.0);
     amf0::encode(&Value::EcmaArray(object), &mut expected);
-    assert_eq!(late_metadata(site, &metadata(200_000)), expected);
+    assert_eq!(late_metadata(target, &metadata(200_000)), expected);
 }
 
-fn a_broken_tc_url_costs_the_virtual_host_only(site: &Site) {
+fn a_broken_tc_url_costs_the_virtual_host_only(target: &Target) {
     for (index, tc_url) in [
         "rtmp:/live",
         "live",
@@ -161,38 +161,38 @@ fn a_broken_tc_url_costs_the_virtual_host_only(site: &Site) {
     .into_iter()
     .enumerate()
     {
-        let name = format!("{}{index}", site.name);
-        let mut publisher = Client::connected_with(site, Object::new().with("app", "live").with("tcUrl", tc_url));
+        let name = format!("{}{index}", target.name);
+        let mut publisher = Client::connected_with(target, Object::new().with("app", "live").with("tcUrl", tc_url));
         publisher.publish(0, &name);
         publisher.hear_until("NetStream.Publish.Start");
-        relays(site, publisher, &name);
+        relays(target, publisher, &name);
     }
 }
 
-fn strings_may_end_in_nul(site: &Site) {
+fn strings_may_end_in_nul(target: &Target) {
     for (index, end) in ["\0", "\0I\u{1}\u{2}", "\0\0\0"].into_iter().enumerate() {
-        let name = format!("{}{index}", site.name);
+        let name = format!("{}{index}", target.name);
         let object =
             Object::new().with("app", format!("live{end}")).with("tcUrl", format!("rtmp://127.0.0.1/live{end}"));
-        let mut publisher = Client::connected_with(site, object);
+        let mut publisher = Client::connected_with(target, object);
         let arguments = [format!("{name}{end}").as_str().into(), format!("live{end}").as_str().into()];
         publisher.command(&format!("publish{end}"), 5.0, 0, &arguments);
         publisher.hear_until("NetStream.Publish.Start");
-        relays(site, publisher, &name);
+        relays(target, publisher, &name);
     }
 }
 
 /// 1, written as other numbers in a message header are.
 const BIG_ENDIAN: u32 = 0x0100_0000;
 
-fn a_message_stream_id_may_be_big_endian(site: &Site) {
-    let mut publisher = Client::connected(site);
+fn a_message_stream_id_may_be_big_endian(target: &Target) {
+    let mut publisher = Client::connected(target);
     publisher.create_stream(2.0);
-    publisher.publish(BIG_ENDIAN, &site.name);
+    publisher.publish(BIG_ENDIAN, &target.name);
     publisher.hear_until("NetStream.Publish.Start");
-    let mut player = Client::connected(site);
+    let mut player = Client::connected(target);
     player.create_stream(2.0);
-    player.play(BIG_ENDIAN, &site.name);
+    player.play(BIG_ENDIAN, &target.name);
     player.hear_until("|RtmpSampleAccess");
     publisher.send(6, 0, MessageType::VIDEO, BIG_ENDIAN, VIDEO_HEADER);
     publisher.send(6, 0, MessageType::VIDEO, BIG_ENDIAN, &key_frame(1));
@@ -201,27 +201,27 @@ fn a_message_stream_id_may_be_big_endian(site: &Site) {
     publisher.hear_until("NetStream.Unpublish.Success");
 }
 
-fn media_of_two_streams_may_be_big_endian(site: &Site) {
-    let names = [format!("{}a", site.name), format!("{}b", site.name)];
-    let mut publisher = Client::connected(site);
+fn media_of_two_streams_may_be_big_endian(target: &Target) {
+    let names = [format!("{}a", target.name), format!("{}b", target.name)];
+    let mut publisher = Client::connected(target);
     for (number, name) in (1u8..).zip(&names) {
         publisher.create_stream(2.0);
         publisher.publish(u32::from(number).swap_bytes(), name);
         publisher.hear_until("NetStream.Publish.Start");
     }
     for (number, name) in (1u8..).zip(&names) {
-        let mut player = Client::player(site, name);
+        let mut player = Client::player(target, name);
         publisher.send(6, 0, MessageType::VIDEO, u32::from(number).swap_bytes(), VIDEO_HEADER);
         publisher.send(6, 0, MessageType::VIDEO, u32::from(number).swap_bytes(), &key_frame(number));
         player.hear_until(&format!("video key {number} on 1 at 0"));
     }
 }
 
-fn a_number_sign_is_part_of_the_key(site: &Site) {
-    let [one, two] = [1, 2].map(|number| format!("{}#{number}", site.name));
-    let mut first = Client::publisher(site, &one);
-    let mut second = Client::publisher(site, &format!("{two}?token=t"));
-    let (mut player, mut other) = (Client::player(site, &one), Client::player(site, &two));
+fn a_number_sign_is_part_of_the_key(target: &Target) {
+    let [one, two] = [1, 2].map(|number| format!("{}#{number}", target.name));
+    let mut first = Client::publisher(target, &one);
+    let mut second = Client::publisher(target, &format!("{two}?token=t"));
+    let (mut player, mut other) = (Client::player(target, &one), Client::player(target, &two));
     first.gop(0, 1);
     second.gop(0, 5);
     assert_eq!(player.hear(3), gop_lines(0, 1));

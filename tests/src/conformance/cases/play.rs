@@ -7,7 +7,7 @@ use anabranch_core::message::{Control, MessageType, UserControl};
 
 use crate::conformance::media::{audio_frame, gop_lines, header_lines, inter_frame, key_frame, long};
 use crate::conformance::text::{codes, said};
-use crate::conformance::{Client, Site};
+use crate::conformance::{Client, Target};
 
 cases![
     reset_start_and_sample_access_come_in_this_order,
@@ -50,19 +50,19 @@ fn flag(client: &mut Client, name: &str, on: bool) {
 }
 
 /// A publisher with headers and a group of pictures out, and a player that has got them.
-fn running(site: &Site) -> (Client, Client) {
-    let mut player = Client::player(site, &site.name);
-    let mut publisher = Client::publisher(site, &site.name);
+fn running(target: &Target) -> (Client, Client) {
+    let mut player = Client::player(target, &target.name);
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.headers();
     publisher.gop(0, 1);
     assert_eq!(player.hear(6), [header_lines(0), gop_lines(0, 1)].concat());
     (player, publisher)
 }
 
-fn reset_start_and_sample_access_come_in_this_order(site: &Site) {
-    let mut client = Client::connected(site);
+fn reset_start_and_sample_access_come_in_this_order(target: &Target) {
+    let mut client = Client::connected(target);
     client.create_stream(2.0);
-    client.play(1, &site.name);
+    client.play(1, &target.name);
     assert_eq!(
         client.hear(5),
         [
@@ -76,15 +76,15 @@ fn reset_start_and_sample_access_come_in_this_order(site: &Site) {
     client.assert_quiet();
 }
 
-fn a_player_waits_for_its_publisher_and_gets_all_of_it(site: &Site) {
-    let (mut player, mut publisher) = running(site);
+fn a_player_waits_for_its_publisher_and_gets_all_of_it(target: &Target) {
+    let (mut player, mut publisher) = running(target);
     publisher.gop(80, 2);
     assert_eq!(player.hear(3), gop_lines(80, 2));
     player.assert_quiet();
 }
 
-fn a_player_is_told_when_its_publisher_is_gone_for_good(site: &Site) {
-    let (mut player, publisher) = running(site);
+fn a_player_is_told_when_its_publisher_is_gone_for_good(target: &Target) {
+    let (mut player, publisher) = running(target);
     let start = std::time::Instant::now();
     drop(publisher);
     assert_eq!(player.hear(2), ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"]);
@@ -92,12 +92,12 @@ fn a_player_is_told_when_its_publisher_is_gone_for_good(site: &Site) {
     player.assert_quiet();
 }
 
-fn a_player_is_told_of_the_end_of_a_publisher_that_sent_nothing_for_it(site: &Site) {
+fn a_player_is_told_of_the_end_of_a_publisher_that_sent_nothing_for_it(target: &Target) {
     for sent in 0..3 {
-        let name = format!("{}-{sent}", site.name);
-        let mut before = Client::player(site, &name);
-        let mut publisher = Client::publisher(site, &name);
-        let mut during = Client::player(site, &name);
+        let name = format!("{}-{sent}", target.name);
+        let mut before = Client::player(target, &name);
+        let mut publisher = Client::publisher(target, &name);
+        let mut during = Client::player(target, &name);
         match sent {
             0 => {}
             1 => publisher.headers(),
@@ -112,43 +112,43 @@ fn a_player_is_told_of_the_end_of_a_publisher_that_sent_nothing_for_it(site: &Si
     }
 }
 
-fn a_player_that_was_told_is_told_of_the_next_publisher(site: &Site) {
-    let (mut player, publisher) = running(site);
+fn a_player_that_was_told_is_told_of_the_next_publisher(target: &Target) {
+    let (mut player, publisher) = running(target);
     drop(publisher);
     player.hear_until("NetStream.Play.UnpublishNotify");
-    let mut publisher = Client::publisher(site, &site.name);
+    let mut publisher = Client::publisher(target, &target.name);
     assert_eq!(player.hear(2), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Play.PublishNotify"]);
     publisher.headers();
     publisher.gop(0, 2);
     assert!(said(&player.hear(6), "video key 2"));
 }
 
-fn a_publisher_that_comes_back_in_time_goes_unnoticed(site: &Site) {
-    let (mut player, mut publisher) = running(site);
+fn a_publisher_that_comes_back_in_time_goes_unnoticed(target: &Target) {
+    let (mut player, mut publisher) = running(target);
     publisher.command("closeStream", 0.0, 1, &[]);
     publisher.hear_until("NetStream.Unpublish.Success");
     drop(publisher);
-    let mut publisher = Client::publisher(site, &site.name);
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.headers();
     publisher.gop(0, 2);
     let heard = player.hear_until("video frame 2");
     assert_eq!((codes(&heard), heard.len()), (vec![], 6), "{heard:?}");
 }
 
-fn who_comes_after_the_end_waits_and_is_not_told(site: &Site) {
-    let (mut player, publisher) = running(site);
+fn who_comes_after_the_end_waits_and_is_not_told(target: &Target) {
+    let (mut player, publisher) = running(target);
     drop(publisher);
     player.hear_until("NetStream.Play.UnpublishNotify");
-    let mut late = Client::player(site, &site.name);
+    let mut late = Client::player(target, &target.name);
     late.assert_quiet();
-    let mut publisher = Client::publisher(site, &site.name);
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.gop(0, 2);
     assert!(said(&late.hear(1), "video key 2"), "it was never told that it was over");
 }
 
-fn a_paused_player_gets_nothing(site: &Site) {
-    let (mut player, mut publisher) = running(site);
-    let mut other = Client::player(site, &site.name);
+fn a_paused_player_gets_nothing(target: &Target) {
+    let (mut player, mut publisher) = running(target);
+    let mut other = Client::player(target, &target.name);
     other.hear(6);
     flag(&mut player, "pause", true);
     assert_eq!(player.hear(2), ["5/1 onStatus 0 NetStream.Pause.Notify", "StreamEof(1)"]);
@@ -157,8 +157,8 @@ fn a_paused_player_gets_nothing(site: &Site) {
     player.assert_quiet();
 }
 
-fn a_player_that_resumes_starts_at_the_newest_key_frame(site: &Site) {
-    let (mut player, mut publisher) = running(site);
+fn a_player_that_resumes_starts_at_the_newest_key_frame(target: &Target) {
+    let (mut player, mut publisher) = running(target);
     flag(&mut player, "pause", true);
     player.hear(2);
     publisher.gop(80, 2);
@@ -170,14 +170,14 @@ fn a_player_that_resumes_starts_at_the_newest_key_frame(site: &Site) {
     assert_eq!(heard[2..], [header_lines(160), gop_lines(160, 3)].concat());
 }
 
-fn pause_raw_is_a_pause(site: &Site) {
-    let (mut player, _publisher) = running(site);
+fn pause_raw_is_a_pause(target: &Target) {
+    let (mut player, _publisher) = running(target);
     flag(&mut player, "pauseRaw", true);
     assert_eq!(player.hear(2), ["5/1 onStatus 0 NetStream.Pause.Notify", "StreamEof(1)"]);
 }
 
-fn a_player_may_turn_audio_off_and_on(site: &Site) {
-    let (mut player, mut publisher) = running(site);
+fn a_player_may_turn_audio_off_and_on(target: &Target) {
+    let (mut player, mut publisher) = running(target);
     flag(&mut player, "receiveAudio", false);
     player.assert_quiet();
     publisher.gop(80, 2);
@@ -189,8 +189,8 @@ fn a_player_may_turn_audio_off_and_on(site: &Site) {
     assert_eq!(player.hear(3), gop_lines(160, 2), "{audio} was not for it");
 }
 
-fn a_player_may_turn_video_off_and_on(site: &Site) {
-    let (mut player, mut publisher) = running(site);
+fn a_player_may_turn_video_off_and_on(target: &Target) {
+    let (mut player, mut publisher) = running(target);
     flag(&mut player, "receiveVideo", false);
     player.assert_quiet();
     publisher.gop(80, 2);
@@ -204,20 +204,20 @@ fn a_player_may_turn_video_off_and_on(site: &Site) {
     assert_eq!(player.hear(3), gop_lines(160, 4));
 }
 
-fn seeking_is_told_and_changes_nothing(site: &Site) {
-    let (mut player, mut publisher) = running(site);
+fn seeking_is_told_and_changes_nothing(target: &Target) {
+    let (mut player, mut publisher) = running(target);
     player.command("seek", 0.0, 1, &[30_000.0.into()]);
     assert_eq!(player.hear(1), ["5/1 onStatus 0 NetStream.Seek.Notify"]);
     publisher.gop(80, 2);
     assert_eq!(player.hear(3), gop_lines(80, 2));
 }
 
-fn a_player_gets_as_much_as_it_asked_for(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
+fn a_player_gets_as_much_as_it_asked_for(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.gop(0, 1);
     publisher.settle();
-    let mut player = Client::connected(site);
-    player.command("play", 4.0, 0, &[site.name.as_str().into(), (-1.0).into(), 100.0.into()]);
+    let mut player = Client::connected(target);
+    player.command("play", 4.0, 0, &[target.name.as_str().into(), (-1.0).into(), 100.0.into()]);
     player.hear_until("|RtmpSampleAccess");
     assert_eq!(player.hear(3), gop_lines(0, 1));
     publisher.gop(60, 2);
@@ -229,10 +229,10 @@ fn a_player_gets_as_much_as_it_asked_for(site: &Site) {
     player.assert_quiet();
 }
 
-fn a_player_that_was_stopped_may_play_again(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
-    let mut player = Client::connected(site);
-    let arguments: [Value; 3] = [site.name.as_str().into(), (-1.0).into(), 30.0.into()];
+fn a_player_that_was_stopped_may_play_again(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
+    let mut player = Client::connected(target);
+    let arguments: [Value; 3] = [target.name.as_str().into(), (-1.0).into(), 30.0.into()];
     for round in 0..2 {
         player.command("play", 4.0, 0, &arguments);
         player.hear_until("|RtmpSampleAccess");
@@ -243,32 +243,32 @@ fn a_player_that_was_stopped_may_play_again(site: &Site) {
     }
 }
 
-fn stops(site: &Site, name: &str, stream_id: u32, arguments: &[Value]) {
-    let (mut player, mut publisher) = running(site);
+fn stops(target: &Target, name: &str, stream_id: u32, arguments: &[Value]) {
+    let (mut player, mut publisher) = running(target);
     player.command(name, 0.0, stream_id, arguments);
     player.assert_quiet();
     publisher.gop(80, 2);
     publisher.settle();
     player.assert_quiet();
-    player.play(1, &site.name);
+    player.play(1, &target.name);
     player.hear_until("|RtmpSampleAccess");
     assert_eq!(player.hear(6), [header_lines(80), gop_lines(80, 2)].concat());
 }
 
-fn close_stream_stops_the_media_and_leaves_the_connection(site: &Site) {
-    stops(site, "closeStream", 1, &[]);
+fn close_stream_stops_the_media_and_leaves_the_connection(target: &Target) {
+    stops(target, "closeStream", 1, &[]);
 }
 
-fn delete_stream_stops_the_media_and_leaves_the_connection(site: &Site) {
-    stops(site, "deleteStream", 0, &[1.0.into()]);
+fn delete_stream_stops_the_media_and_leaves_the_connection(target: &Target) {
+    stops(target, "deleteStream", 0, &[1.0.into()]);
 }
 
-fn a_second_play_on_a_stream_replaces_the_first(site: &Site) {
-    let (mut player, mut publisher) = running(site);
-    let mut other = Client::publisher(site, &site.named("other"));
+fn a_second_play_on_a_stream_replaces_the_first(target: &Target) {
+    let (mut player, mut publisher) = running(target);
+    let mut other = Client::publisher(target, &target.named("other"));
     other.gop(0, 7);
     other.settle();
-    player.play(1, &site.named("other"));
+    player.play(1, &target.named("other"));
     player.hear_until("|RtmpSampleAccess");
     assert_eq!(player.hear(3), gop_lines(0, 7));
     publisher.gop(80, 2);
@@ -276,12 +276,12 @@ fn a_second_play_on_a_stream_replaces_the_first(site: &Site) {
     player.assert_quiet();
 }
 
-fn one_connection_plays_a_stream_twice(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
-    let mut player = Client::connected(site);
+fn one_connection_plays_a_stream_twice(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
+    let mut player = Client::connected(target);
     for stream_id in [1, 2] {
         player.create_stream(2.0);
-        player.play(stream_id, &site.name);
+        player.play(stream_id, &target.name);
         player.hear_until("|RtmpSampleAccess");
     }
     publisher.audio(0, &audio_frame(1));
@@ -294,8 +294,8 @@ fn one_connection_plays_a_stream_twice(site: &Site) {
     assert_eq!(player.hear(1), ["audio frame 2 on 2 at 20"]);
 }
 
-fn the_buffer_length_is_taken_and_not_answered(site: &Site) {
-    let (mut player, mut publisher) = running(site);
+fn the_buffer_length_is_taken_and_not_answered(target: &Target) {
+    let (mut player, mut publisher) = running(target);
     for (stream_id, milliseconds) in [(1, 0), (1, u32::MAX), (0, 100), (77, 100)] {
         player.control(&Control::User(UserControl::SetBufferLength { stream_id, milliseconds }));
     }
@@ -304,16 +304,16 @@ fn the_buffer_length_is_taken_and_not_answered(site: &Site) {
     assert_eq!(player.hear(3), gop_lines(80, 2));
 }
 
-fn pings_are_answered_with_their_own_number(site: &Site) {
-    let mut player = Client::player(site, &site.name);
+fn pings_are_answered_with_their_own_number(target: &Target) {
+    let mut player = Client::player(target, &target.name);
     for number in [0, 1, 0x0123_4567, u32::MAX] {
         player.control(&Control::User(UserControl::PingRequest(number)));
         assert_eq!(player.hear(1), [format!("PingResponse({number})")]);
     }
 }
 
-fn pings_are_answered_while_media_flows(site: &Site) {
-    let (mut player, mut publisher) = running(site);
+fn pings_are_answered_while_media_flows(target: &Target) {
+    let (mut player, mut publisher) = running(target);
     for round in 1..20 {
         publisher.gop(u32::from(round) * 80, round);
         player.control(&Control::User(UserControl::PingRequest(u32::from(round))));
@@ -327,8 +327,8 @@ fn pings_are_answered_while_media_flows(site: &Site) {
     assert_eq!(media, (1..20).flat_map(|round| gop_lines(u32::from(round) * 80, round)).collect::<Vec<_>>());
 }
 
-fn acknowledgements_of_a_player_are_taken(site: &Site) {
-    let (mut player, mut publisher) = running(site);
+fn acknowledgements_of_a_player_are_taken(target: &Target) {
+    let (mut player, mut publisher) = running(target);
     // Too few, too many, back again: nothing depends on it.
     for bytes in [0, 1, u32::MAX, 5] {
         player.control(&Control::Acknowledgement(bytes));
@@ -338,8 +338,8 @@ fn acknowledgements_of_a_player_are_taken(site: &Site) {
     assert_eq!(player.hear(3), gop_lines(80, 2));
 }
 
-fn the_server_pings_its_players(site: &Site) {
-    let mut player = Client::player(site, &site.name);
+fn the_server_pings_its_players(target: &Target) {
+    let mut player = Client::player(target, &target.name);
     let pings = player.hear(3);
     let times: Vec<u32> = pings
         .iter()
@@ -351,10 +351,10 @@ fn the_server_pings_its_players(site: &Site) {
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 149), "{times:?}");
 }
 
-fn players_of_different_streams_get_their_own(site: &Site) {
-    let names: Vec<String> = (0..5).map(|number| site.named(&number.to_string())).collect();
-    let mut players: Vec<Client> = names.iter().map(|name| Client::player(site, name)).collect();
-    let mut publishers: Vec<Client> = names.iter().map(|name| Client::publisher(site, name)).collect();
+fn players_of_different_streams_get_their_own(target: &Target) {
+    let names: Vec<String> = (0..5).map(|number| target.named(&number.to_string())).collect();
+    let mut players: Vec<Client> = names.iter().map(|name| Client::player(target, name)).collect();
+    let mut publishers: Vec<Client> = names.iter().map(|name| Client::publisher(target, name)).collect();
     for (number, publisher) in (0..).zip(&mut publishers) {
         publisher.gop(0, number);
     }
@@ -364,9 +364,9 @@ fn players_of_different_streams_get_their_own(site: &Site) {
     }
 }
 
-fn a_player_that_stops_leaves_the_others_alone(site: &Site) {
-    let (mut player, mut publisher) = running(site);
-    let mut leaves = Client::player(site, &site.name);
+fn a_player_that_stops_leaves_the_others_alone(target: &Target) {
+    let (mut player, mut publisher) = running(target);
+    let mut leaves = Client::player(target, &target.name);
     leaves.hear(6);
     leaves.command("closeStream", 0.0, 1, &[]);
     leaves.settle();
@@ -375,10 +375,10 @@ fn a_player_that_stops_leaves_the_others_alone(site: &Site) {
     player.assert_quiet();
 }
 
-fn a_player_that_hangs_up_harms_nobody(site: &Site) {
-    let (mut player, mut publisher) = running(site);
+fn a_player_that_hangs_up_harms_nobody(target: &Target) {
+    let (mut player, mut publisher) = running(target);
     for number in 2..8 {
-        let leaves = Client::player(site, &site.name);
+        let leaves = Client::player(target, &target.name);
         publisher.video(u32::from(number) * 80, &long(&[0x17, 1, 0, 0, 0], 30_000));
         if number % 2 == 0 {
             leaves.into_wire().reset();
@@ -391,8 +391,8 @@ fn a_player_that_hangs_up_harms_nobody(site: &Site) {
     publisher.assert_quiet();
 }
 
-fn controls_on_streams_that_do_not_play_are_ignored(site: &Site) {
-    let mut client = Client::connected(site);
+fn controls_on_streams_that_do_not_play_are_ignored(target: &Target) {
+    let mut client = Client::connected(target);
     client.create_stream(2.0);
     client.hear(1);
     for name in ["pause", "receiveAudio", "receiveVideo", "seek", "closeStream"] {

@@ -4,7 +4,7 @@ use anabranch_core::message::{Message, MessageType};
 
 use crate::conformance::media::{audio_frame, gop_lines, header_lines, key_frame};
 use crate::conformance::text::said;
-use crate::conformance::{Client, Site};
+use crate::conformance::{Client, Target};
 use crate::sim::command_in;
 
 cases![
@@ -35,8 +35,8 @@ setups! {
     SMALL_WINDOW = |config| config.defaults.session.window = 100_000;
 }
 
-fn tries_to_publish(site: &Site, name: &str) -> Client {
-    let mut client = Client::connected(site);
+fn tries_to_publish(target: &Target, name: &str) -> Client {
+    let mut client = Client::connected(target);
     client.create_stream(2.0);
     client.publish(1, name);
     assert_eq!(client.hear(1), ["3/0 _result 2 1"]);
@@ -44,10 +44,10 @@ fn tries_to_publish(site: &Site, name: &str) -> Client {
 }
 
 /// The name is somebody's until the server has noticed that its publisher is gone: tried until it is free.
-fn becomes_free(site: &Site, name: &str) -> Client {
+fn becomes_free(target: &Target, name: &str) -> Client {
     let start = std::time::Instant::now();
     loop {
-        let mut client = tries_to_publish(site, name);
+        let mut client = tries_to_publish(target, name);
         let heard = client.hear_until("NetStream.Publish");
         if said(&heard, "NetStream.Publish.Start") {
             return client;
@@ -56,8 +56,8 @@ fn becomes_free(site: &Site, name: &str) -> Client {
     }
 }
 
-fn publish_start_names_the_stream(site: &Site) {
-    let mut client = tries_to_publish(site, &site.name);
+fn publish_start_names_the_stream(target: &Target) {
+    let mut client = tries_to_publish(target, &target.name);
     assert_eq!(client.hear(1), ["StreamBegin(1)"]);
     let message: Message = client.message();
     assert_eq!((message.stream_id, message.type_id, message.timestamp), (1, MessageType::COMMAND_AMF0, 0));
@@ -65,49 +65,49 @@ fn publish_start_names_the_stream(site: &Site) {
     let information = command.arguments[0].as_object().expect("information");
     let text = |key: &str| information.get(key).and_then(|value| value.as_str()).unwrap_or_default();
     assert_eq!((text("level"), text("code")), ("status", "NetStream.Publish.Start"));
-    assert!(text("description").contains(&site.name), "{information:?}");
+    assert!(text("description").contains(&target.name), "{information:?}");
 }
 
-fn a_second_publisher_is_told_bad_name_and_closed(site: &Site) {
-    let _first = Client::publisher(site, &site.name);
-    let mut second = tries_to_publish(site, &site.name);
+fn a_second_publisher_is_told_bad_name_and_closed(target: &Target) {
+    let _first = Client::publisher(target, &target.name);
+    let mut second = tries_to_publish(target, &target.name);
     assert_eq!(second.hear(1), ["5/1 onStatus 0 NetStream.Publish.BadName"]);
     assert_eq!(second.assert_closed(), [""; 0]);
 }
 
-fn the_first_publisher_does_not_notice_a_second(site: &Site) {
-    let mut first = Client::publisher(site, &site.name);
-    let mut player = Client::player(site, &site.name);
+fn the_first_publisher_does_not_notice_a_second(target: &Target) {
+    let mut first = Client::publisher(target, &target.name);
+    let mut player = Client::player(target, &target.name);
     first.gop(0, 1);
-    tries_to_publish(site, &site.name).hear_until("NetStream.Publish.BadName");
+    tries_to_publish(target, &target.name).hear_until("NetStream.Publish.BadName");
     first.gop(80, 2);
     first.assert_quiet();
     assert_eq!(player.hear(6), [gop_lines(0, 1), gop_lines(80, 2)].concat());
 }
 
-fn the_name_is_free_after_the_publisher_hung_up(site: &Site) {
-    drop(Client::publisher(site, &site.name));
-    becomes_free(site, &site.name);
+fn the_name_is_free_after_the_publisher_hung_up(target: &Target) {
+    drop(Client::publisher(target, &target.name));
+    becomes_free(target, &target.name);
 }
 
-fn the_name_is_free_after_a_reset(site: &Site) {
-    let mut first = Client::publisher(site, &site.name);
+fn the_name_is_free_after_a_reset(target: &Target) {
+    let mut first = Client::publisher(target, &target.name);
     first.gop(0, 1);
     first.into_wire().reset();
-    becomes_free(site, &site.name);
+    becomes_free(target, &target.name);
 }
 
-fn the_name_is_free_after_a_protocol_error(site: &Site) {
-    let mut first = Client::publisher(site, &site.name);
+fn the_name_is_free_after_a_protocol_error(target: &Target) {
+    let mut first = Client::publisher(target, &target.name);
     // A header that inherits from nothing.
     first.raw(&[0xc9, 1, 2, 3]);
     first.assert_closed();
-    becomes_free(site, &site.name);
+    becomes_free(target, &target.name);
 }
 
-fn fc_unpublish_ends_the_publication_and_says_so(site: &Site) {
-    let mut client = Client::publisher(site, &site.name);
-    client.command("FCUnpublish", 6.0, 0, &[site.name.as_str().into()]);
+fn fc_unpublish_ends_the_publication_and_says_so(target: &Target) {
+    let mut client = Client::publisher(target, &target.name);
+    client.command("FCUnpublish", 6.0, 0, &[target.name.as_str().into()]);
     assert_eq!(
         client.hear(3),
         [
@@ -116,51 +116,51 @@ fn fc_unpublish_ends_the_publication_and_says_so(site: &Site) {
             "5/1 onStatus 0 NetStream.Unpublish.Success",
         ]
     );
-    let _next = Client::publisher(site, &site.name);
+    let _next = Client::publisher(target, &target.name);
 }
 
-fn fc_unpublish_by_another_name_means_the_one_publication(site: &Site) {
-    let mut client = Client::publisher(site, &site.name);
+fn fc_unpublish_by_another_name_means_the_one_publication(target: &Target) {
+    let mut client = Client::publisher(target, &target.name);
     client.command("FCUnpublish", 6.0, 0, &["quite another".into()]);
     client.hear_until("5/1 onStatus 0 NetStream.Unpublish.Success");
-    let _next = Client::publisher(site, &site.name);
+    let _next = Client::publisher(target, &target.name);
 }
 
-fn fc_unpublish_of_nothing_is_answered(site: &Site) {
-    let mut client = Client::connected(site);
-    client.command("FCUnpublish", 6.0, 0, &[site.name.as_str().into()]);
+fn fc_unpublish_of_nothing_is_answered(target: &Target) {
+    let mut client = Client::connected(target);
+    client.command("FCUnpublish", 6.0, 0, &[target.name.as_str().into()]);
     assert_eq!(client.hear(1), ["3/0 _result 6"]);
     client.assert_quiet();
 }
 
-fn close_stream_ends_the_publication_and_says_so(site: &Site) {
-    let mut client = Client::publisher(site, &site.name);
+fn close_stream_ends_the_publication_and_says_so(target: &Target) {
+    let mut client = Client::publisher(target, &target.name);
     client.command("closeStream", 0.0, 1, &[]);
     assert_eq!(client.hear(1), ["5/1 onStatus 0 NetStream.Unpublish.Success"]);
-    let _next = Client::publisher(site, &site.name);
+    let _next = Client::publisher(target, &target.name);
 }
 
-fn delete_stream_ends_the_publication_without_a_word(site: &Site) {
-    let mut client = Client::publisher(site, &site.name);
+fn delete_stream_ends_the_publication_without_a_word(target: &Target) {
+    let mut client = Client::publisher(target, &target.name);
     client.command("deleteStream", 6.0, 0, &[1.0.into()]);
     client.assert_quiet();
-    let _next = Client::publisher(site, &site.name);
+    let _next = Client::publisher(target, &target.name);
 }
 
-fn after_each_end_the_same_connection_publishes_again(site: &Site) {
-    let mut client = Client::publisher(site, &site.name);
-    let mut player = Client::player(site, &site.name);
+fn after_each_end_the_same_connection_publishes_again(target: &Target) {
+    let mut client = Client::publisher(target, &target.name);
+    let mut player = Client::player(target, &target.name);
     client.headers();
     client.gop(0, 1);
     player.hear_until("video frame 1");
     for (number, (call, arguments)) in (2..).zip([
-        ("FCUnpublish", vec![site.name.as_str().into()]),
+        ("FCUnpublish", vec![target.name.as_str().into()]),
         ("closeStream", vec![]),
         ("deleteStream", vec![1.0.into()]),
     ]) {
         client.command(call, 0.0, if call == "closeStream" { 1 } else { 0 }, &arguments);
         client.settle();
-        client.publish(1, &site.name);
+        client.publish(1, &target.name);
         client.hear_until("NetStream.Publish.Start");
         client.headers();
         client.gop(0, number);
@@ -169,39 +169,39 @@ fn after_each_end_the_same_connection_publishes_again(site: &Site) {
     }
 }
 
-fn a_second_publish_on_a_stream_ends_the_first(site: &Site) {
-    let mut client = Client::publisher(site, &site.name);
-    client.publish(1, &site.named("other"));
+fn a_second_publish_on_a_stream_ends_the_first(target: &Target) {
+    let mut client = Client::publisher(target, &target.name);
+    client.publish(1, &target.named("other"));
     client.hear_until("NetStream.Publish.Start");
-    let _next = Client::publisher(site, &site.name);
-    let mut player = Client::player(site, &site.named("other"));
+    let _next = Client::publisher(target, &target.name);
+    let mut player = Client::player(target, &target.named("other"));
     client.audio(0, &audio_frame(3));
     assert_eq!(player.hear(1), ["audio frame 3 on 1 at 0"]);
 }
 
-fn media_after_the_end_goes_nowhere(site: &Site) {
-    let mut client = Client::publisher(site, &site.name);
-    let mut player = Client::player(site, &site.name);
+fn media_after_the_end_goes_nowhere(target: &Target) {
+    let mut client = Client::publisher(target, &target.name);
+    let mut player = Client::player(target, &target.name);
     client.command("closeStream", 0.0, 1, &[]);
     client.headers();
     client.gop(0, 1);
     client.settle();
     player.assert_quiet();
-    client.publish(1, &site.name);
+    client.publish(1, &target.name);
     client.hear_until("NetStream.Publish.Start");
     client.gop(0, 2);
     assert_eq!(player.hear(3), gop_lines(0, 2));
 }
 
-fn media_on_a_stream_that_does_not_publish_goes_nowhere(site: &Site) {
-    let names = [site.named("a"), site.named("b")];
-    let mut client = Client::connected(site);
+fn media_on_a_stream_that_does_not_publish_goes_nowhere(target: &Target) {
+    let names = [target.named("a"), target.named("b")];
+    let mut client = Client::connected(target);
     for (stream_id, name) in (1..).zip(&names) {
         client.create_stream(2.0);
         client.publish(stream_id, name);
         client.hear_until("NetStream.Publish.Start");
     }
-    let mut players: Vec<Client> = names.iter().map(|name| Client::player(site, name)).collect();
+    let mut players: Vec<Client> = names.iter().map(|name| Client::player(target, name)).collect();
     // With two publications it cannot be guessed what is meant.
     client.send(6, 0, MessageType::VIDEO, 9, &key_frame(1));
     client.settle();
@@ -210,22 +210,22 @@ fn media_on_a_stream_that_does_not_publish_goes_nowhere(site: &Site) {
     }
 }
 
-fn media_on_message_stream_0_belongs_to_the_one_publication(site: &Site) {
-    let mut client = Client::publisher(site, &site.name);
-    let mut player = Client::player(site, &site.name);
+fn media_on_message_stream_0_belongs_to_the_one_publication(target: &Target) {
+    let mut client = Client::publisher(target, &target.name);
+    let mut player = Client::player(target, &target.name);
     client.send(6, 0, MessageType::VIDEO, 0, &key_frame(1));
     client.send(4, 10, MessageType::AUDIO, 7, &audio_frame(1));
     assert_eq!(player.hear(2), gop_lines(0, 1)[..2]);
 }
 
-fn a_new_publisher_goes_on_where_the_last_ended_in_time(site: &Site) {
-    let mut first = Client::publisher(site, &site.name);
+fn a_new_publisher_goes_on_where_the_last_ended_in_time(target: &Target) {
+    let mut first = Client::publisher(target, &target.name);
     first.headers();
     first.gop(1000, 1);
-    let mut player = Client::player(site, &site.name);
+    let mut player = Client::player(target, &target.name);
     player.hear_until("video frame 1 on 1 at 1040");
     drop(first);
-    let mut second = becomes_free(site, &site.name);
+    let mut second = becomes_free(target, &target.name);
     second.headers();
     second.gop(0, 2);
     let heard = player.hear(6);
@@ -236,26 +236,26 @@ fn a_new_publisher_goes_on_where_the_last_ended_in_time(site: &Site) {
     assert_eq!(heard[0], header_lines(0)[0]);
 }
 
-fn half_closing_ends_the_publication(site: &Site) {
-    let mut first = Client::publisher(site, &site.name);
+fn half_closing_ends_the_publication(target: &Target) {
+    let mut first = Client::publisher(target, &target.name);
     first.wire().shut_down_writing();
     first.assert_closed();
-    becomes_free(site, &site.name);
+    becomes_free(target, &target.name);
 }
 
-fn names_in_any_script_are_names(site: &Site) {
+fn names_in_any_script_are_names(target: &Target) {
     for word in ["直播", "камера 1", "v1.2", "v1.3", "a=b", "%20"] {
-        let name = site.named(word);
-        let mut publisher = Client::publisher(site, &name);
-        let mut player = Client::player(site, &name);
+        let name = target.named(word);
+        let mut publisher = Client::publisher(target, &name);
+        let mut player = Client::player(target, &name);
         publisher.audio(3, &audio_frame(1));
         assert_eq!(player.hear(1), ["audio frame 1 on 1 at 3"], "{word}");
     }
 }
 
 /// All bytes since the first of the handshake count.
-fn a_publisher_hears_acknowledgements_by_the_window_that_was_announced(site: &Site) {
-    let mut client = Client::publisher(site, &site.name);
+fn a_publisher_hears_acknowledgements_by_the_window_that_was_announced(target: &Target) {
+    let mut client = Client::publisher(target, &target.name);
     for time in 0..70 {
         client.video(time, &[0x27; 5000]);
     }
@@ -263,9 +263,9 @@ fn a_publisher_hears_acknowledgements_by_the_window_that_was_announced(site: &Si
     assert_eq!(client.settle(), expected);
 }
 
-fn a_publisher_hears_acknowledgements_by_its_own_window(site: &Site) {
+fn a_publisher_hears_acknowledgements_by_its_own_window(target: &Target) {
     use anabranch_core::message::Control;
-    let mut client = Client::publisher(site, &site.name);
+    let mut client = Client::publisher(target, &target.name);
     client.control(&Control::WindowAckSize(10_000));
     client.assert_quiet();
     // From some byte on: each acknowledgement is 10 000 bytes after the one before.

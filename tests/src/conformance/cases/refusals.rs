@@ -10,7 +10,7 @@ use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
 
 use crate::conformance::media::{audio_frame, gop_lines};
 use crate::conformance::text::said;
-use crate::conformance::{Client, PATIENCE, Site};
+use crate::conformance::{Client, PATIENCE, Target};
 
 cases![
     publishing_is_denied_by_a_rule with DENY_PUBLISH,
@@ -91,8 +91,8 @@ fn slow_rate() -> Rate {
 }
 
 /// Connected to this host.
-fn on_host(site: &Site, host: &str) -> Client {
-    Client::connected_with(site, at_host(host))
+fn on_host(target: &Target, host: &str) -> Client {
+    Client::connected_with(target, at_host(host))
 }
 
 fn at_host(host: &str) -> Object {
@@ -122,20 +122,20 @@ fn assert_refused(mut client: Client, told: &str, expected: &str) {
     assert_eq!(client.assert_closed(), [""; 0]);
 }
 
-fn publish_is_refused(site: &Site, name: &str, expected: &str) {
-    let mut client = Client::connected(site);
+fn publish_is_refused(target: &Target, name: &str, expected: &str) {
+    let mut client = Client::connected(target);
     let told = publish(&mut client, name);
     assert_refused(client, &told, expected);
 }
 
-fn play_is_refused(site: &Site, name: &str, expected: &str) {
-    let mut client = Client::connected(site);
+fn play_is_refused(target: &Target, name: &str, expected: &str) {
+    let mut client = Client::connected(target);
     let told = play(&mut client, name);
     assert_refused(client, &told, expected);
 }
 
-fn connect_is_refused(site: &Site, object: Object, code: &str) {
-    let mut client = Client::open(site);
+fn connect_is_refused(target: &Target, object: Object, code: &str) {
+    let mut client = Client::open(target);
     client.connect(object);
     assert_eq!(client.hear(4)[3], format!("3/0 _error 1 {code}"));
     client.wire().shut_down_writing();
@@ -150,100 +150,100 @@ fn becomes_possible(mut attempt: impl FnMut() -> bool) {
     }
 }
 
-fn publishing_is_denied_by_a_rule(site: &Site) {
-    publish_is_refused(site, &site.name, PUBLISH_DENIED);
-    Client::player(site, &site.name);
+fn publishing_is_denied_by_a_rule(target: &Target) {
+    publish_is_refused(target, &target.name, PUBLISH_DENIED);
+    Client::player(target, &target.name);
 }
 
-fn playing_is_denied_by_a_rule(site: &Site) {
-    play_is_refused(site, &site.name, PLAY_FAILED);
-    Client::publisher(site, &site.name);
+fn playing_is_denied_by_a_rule(target: &Target) {
+    play_is_refused(target, &target.name, PLAY_FAILED);
+    Client::publisher(target, &target.name);
 }
 
-fn a_rule_that_allows_others_denies_the_rest(site: &Site) {
-    publish_is_refused(site, &site.name, PUBLISH_DENIED);
+fn a_rule_that_allows_others_denies_the_rest(target: &Target) {
+    publish_is_refused(target, &target.name, PUBLISH_DENIED);
     // It says nothing about players.
-    Client::player(site, &site.name);
+    Client::player(target, &target.name);
 }
 
-fn an_unknown_virtual_host_is_refused(site: &Site) {
-    connect_is_refused(site, at_host("nobody.example"), "NetConnection.Connect.Rejected");
+fn an_unknown_virtual_host_is_refused(target: &Target) {
+    connect_is_refused(target, at_host("nobody.example"), "NetConnection.Connect.Rejected");
 }
 
-fn a_disabled_virtual_host_is_refused(site: &Site) {
-    connect_is_refused(site, at_host("off.example"), "NetConnection.Connect.Rejected");
+fn a_disabled_virtual_host_is_refused(target: &Target) {
+    connect_is_refused(target, at_host("off.example"), "NetConnection.Connect.Rejected");
 }
 
-fn an_alias_is_the_virtual_host_it_is_of(site: &Site) {
-    let mut publisher = on_host(site, "WWW.known.example:1935");
-    assert!(publish(&mut publisher, &site.name).contains("Publish.Start"));
-    let mut player = on_host(site, "known.example");
-    play(&mut player, &site.name);
+fn an_alias_is_the_virtual_host_it_is_of(target: &Target) {
+    let mut publisher = on_host(target, "WWW.known.example:1935");
+    assert!(publish(&mut publisher, &target.name).contains("Publish.Start"));
+    let mut player = on_host(target, "known.example");
+    play(&mut player, &target.name);
     player.hear_until("|RtmpSampleAccess");
     publisher.audio(0, &audio_frame(1));
     assert_eq!(player.hear(1), ["audio frame 1 on 1 at 0"]);
 }
 
-fn virtual_hosts_do_not_share_streams(site: &Site) {
+fn virtual_hosts_do_not_share_streams(target: &Target) {
     let hosts = ["known.example", "other.example"];
     let mut players = hosts.map(|host| {
-        let mut player = on_host(site, host);
-        play(&mut player, &site.name);
+        let mut player = on_host(target, host);
+        play(&mut player, &target.name);
         player.hear_until("|RtmpSampleAccess");
         player
     });
     for (number, host) in (1..).zip(hosts) {
-        let mut publisher = on_host(site, host);
-        assert!(publish(&mut publisher, &site.name).contains("Publish.Start"));
+        let mut publisher = on_host(target, host);
+        assert!(publish(&mut publisher, &target.name).contains("Publish.Start"));
         publisher.audio(0, &audio_frame(number));
         assert_eq!(players[usize::from(number) - 1].hear(1), [format!("audio frame {number} on 1 at 0")]);
     }
     players[0].assert_quiet();
 }
 
-fn the_vhost_parameter_names_the_virtual_host(site: &Site) {
+fn the_vhost_parameter_names_the_virtual_host(target: &Target) {
     let object = Object::new().with("app", "live").with("tcUrl", "rtmp://127.0.0.1/live?vhost=other.example");
-    let mut publisher = Client::connected_with(site, object);
-    assert!(publish(&mut publisher, &site.name).contains("Publish.Start"));
-    let mut player = on_host(site, "other.example");
-    play(&mut player, &site.name);
+    let mut publisher = Client::connected_with(target, object);
+    assert!(publish(&mut publisher, &target.name).contains("Publish.Start"));
+    let mut player = on_host(target, "other.example");
+    play(&mut player, &target.name);
     player.hear_until("|RtmpSampleAccess");
     publisher.audio(0, &audio_frame(1));
     assert_eq!(player.hear(1), ["audio frame 1 on 1 at 0"]);
 }
 
-fn the_settings_are_those_of_the_virtual_host(site: &Site) {
+fn the_settings_are_those_of_the_virtual_host(target: &Target) {
     for (host, size) in [("known.example", 5000), ("other.example", 60_000)] {
-        let mut client = Client::open(site);
+        let mut client = Client::open(target);
         client.connect(at_host(host));
         assert_eq!(client.hear(4)[2], format!("SetChunkSize({size})"), "{host}");
     }
 }
 
-fn a_name_with_another_host_passes_what_that_asks(site: &Site) {
-    connect_is_refused(site, at_host("full.example"), "NetConnection.Connect.Rejected");
-    let name = format!("{}?vhost=full.example", site.name);
-    let mut publisher = on_host(site, "other.example");
+fn a_name_with_another_host_passes_what_that_asks(target: &Target) {
+    connect_is_refused(target, at_host("full.example"), "NetConnection.Connect.Rejected");
+    let name = format!("{}?vhost=full.example", target.name);
+    let mut publisher = on_host(target, "other.example");
     let told = publish(&mut publisher, &name);
     assert_refused(publisher, &told, PUBLISH_DENIED);
-    let mut player = on_host(site, "other.example");
+    let mut player = on_host(target, "other.example");
     let told = play(&mut player, &name);
     assert_refused(player, &told, PLAY_FAILED);
     // That host's chunk size is announced to who comes over.
-    let mut publisher = on_host(site, "other.example");
-    publisher.publish(0, &format!("{}?vhost=known.example", site.name));
+    let mut publisher = on_host(target, "other.example");
+    publisher.publish(0, &format!("{}?vhost=known.example", target.name));
     let heard = publisher.hear_until("NetStream");
     assert!(said(&heard, "SetChunkSize(5000)") && said(&heard, "Publish.Start"), "{heard:?}");
 }
 
-fn players_from_other_pages_are_refused(site: &Site) {
-    let from = |page: &str| Client::connected_with(site, at_host("127.0.0.1").with("pageUrl", page));
+fn players_from_other_pages_are_refused(target: &Target) {
+    let from = |page: &str| Client::connected_with(target, at_host("127.0.0.1").with("pageUrl", page));
     let mut good = from("https://good.example/watch");
-    assert!(play(&mut good, &site.name).contains("Play.Reset"));
+    assert!(play(&mut good, &target.name).contains("Play.Reset"));
     let mut bad = from("https://bad.example/watch");
-    let told = play(&mut bad, &site.name);
+    let told = play(&mut bad, &target.name);
     assert_refused(bad, &told, PLAY_FAILED);
-    play_is_refused(site, &site.name, PLAY_FAILED);
+    play_is_refused(target, &target.name, PLAY_FAILED);
 }
 
 fn unix_now() -> u64 {
@@ -254,45 +254,45 @@ fn key(stream: &str) -> StreamKey {
     StreamKey::new(DEFAULT_VHOST, "live", stream).expect("a name")
 }
 
-fn signed(site: &Site, action: Action, expires: u64) -> String {
-    let token = sign(&secret(), action, &key(&site.name), expires);
-    format!("{}?expires={expires}&token={token}", site.name)
+fn signed(target: &Target, action: Action, expires: u64) -> String {
+    let token = sign(&secret(), action, &key(&target.name), expires);
+    format!("{}?expires={expires}&token={token}", target.name)
 }
 
-fn a_missing_token_is_refused(site: &Site) {
-    publish_is_refused(site, &site.name, PUBLISH_DENIED);
-    play_is_refused(site, &site.name, PLAY_FAILED);
+fn a_missing_token_is_refused(target: &Target) {
+    publish_is_refused(target, &target.name, PUBLISH_DENIED);
+    play_is_refused(target, &target.name, PLAY_FAILED);
 }
 
-fn a_malformed_token_is_refused(site: &Site) {
+fn a_malformed_token_is_refused(target: &Target) {
     let expires = unix_now() + 600;
-    publish_is_refused(site, &format!("{}?expires={expires}&token=xyz", site.name), PUBLISH_DENIED);
-    publish_is_refused(site, &format!("{}?expires=never&token={}", site.name, "0".repeat(64)), PUBLISH_DENIED);
+    publish_is_refused(target, &format!("{}?expires={expires}&token=xyz", target.name), PUBLISH_DENIED);
+    publish_is_refused(target, &format!("{}?expires=never&token={}", target.name, "0".repeat(64)), PUBLISH_DENIED);
 }
 
-fn a_token_for_something_else_is_refused(site: &Site) {
+fn a_token_for_something_else_is_refused(target: &Target) {
     let expires = unix_now() + 600;
-    publish_is_refused(site, &signed(site, Action::Play, expires), PUBLISH_DENIED);
-    play_is_refused(site, &signed(site, Action::Publish, expires), PLAY_FAILED);
+    publish_is_refused(target, &signed(target, Action::Play, expires), PUBLISH_DENIED);
+    play_is_refused(target, &signed(target, Action::Publish, expires), PLAY_FAILED);
     let other = sign(&secret(), Action::Publish, &key("other"), expires);
-    publish_is_refused(site, &format!("{}?expires={expires}&token={other}", site.name), PUBLISH_DENIED);
+    publish_is_refused(target, &format!("{}?expires={expires}&token={other}", target.name), PUBLISH_DENIED);
 }
 
-fn an_expired_token_is_refused(site: &Site) {
-    publish_is_refused(site, &signed(site, Action::Publish, unix_now() - 60), PUBLISH_DENIED);
+fn an_expired_token_is_refused(target: &Target) {
+    publish_is_refused(target, &signed(target, Action::Publish, unix_now() - 60), PUBLISH_DENIED);
 }
 
-fn a_valid_token_is_accepted(site: &Site) {
+fn a_valid_token_is_accepted(target: &Target) {
     let expires = unix_now() + 600;
-    let mut player = Client::player(site, &signed(site, Action::Play, expires));
-    let mut publisher = Client::publisher(site, &signed(site, Action::Publish, expires));
+    let mut player = Client::player(target, &signed(target, Action::Play, expires));
+    let mut publisher = Client::publisher(target, &signed(target, Action::Publish, expires));
     publisher.gop(0, 1);
     assert_eq!(player.hear(3), gop_lines(0, 1));
 }
 
-fn publishing_without_a_name_is_refused(site: &Site) {
+fn publishing_without_a_name_is_refused(target: &Target) {
     // With an app in the URL its last component would be the name.
-    let bare = || Client::connected_with(site, Object::new().with("tcUrl", "rtmp://127.0.0.1/"));
+    let bare = || Client::connected_with(target, Object::new().with("tcUrl", "rtmp://127.0.0.1/"));
     for name in ["", "?only=query", "/"] {
         let mut client = bare();
         let told = publish(&mut client, name);
@@ -303,73 +303,73 @@ fn publishing_without_a_name_is_refused(site: &Site) {
     }
 }
 
-fn names_with_control_characters_are_refused(site: &Site) {
+fn names_with_control_characters_are_refused(target: &Target) {
     for name in ["a\u{1}b", "a\nb", "a\u{1}\0", "\u{85}x\u{7f}y"] {
-        publish_is_refused(site, name, BAD_NAME);
-        play_is_refused(site, name, NOT_FOUND);
+        publish_is_refused(target, name, BAD_NAME);
+        play_is_refused(target, name, NOT_FOUND);
     }
 }
 
-fn names_of_dots_are_refused(site: &Site) {
+fn names_of_dots_are_refused(target: &Target) {
     for name in ["..", ".", "../../etc/passwd", "a/../b", "a/./b"] {
-        publish_is_refused(site, name, BAD_NAME);
-        play_is_refused(site, name, NOT_FOUND);
+        publish_is_refused(target, name, BAD_NAME);
+        play_is_refused(target, name, NOT_FOUND);
     }
 }
 
-fn names_that_are_too_long_are_refused(site: &Site) {
+fn names_that_are_too_long_are_refused(target: &Target) {
     for length in [8193, 20_000, 65_535] {
-        publish_is_refused(site, &"n".repeat(length), BAD_NAME);
-        play_is_refused(site, &"n".repeat(length), NOT_FOUND);
+        publish_is_refused(target, &"n".repeat(length), BAD_NAME);
+        play_is_refused(target, &"n".repeat(length), NOT_FOUND);
     }
 }
 
-fn connections_are_limited(site: &Site) {
-    let first = Client::connected(site);
-    let _second = Client::connected(site);
-    connect_is_refused(site, at_host("127.0.0.1"), "NetConnection.Connect.Rejected");
+fn connections_are_limited(target: &Target) {
+    let first = Client::connected(target);
+    let _second = Client::connected(target);
+    connect_is_refused(target, at_host("127.0.0.1"), "NetConnection.Connect.Rejected");
     drop(first);
     becomes_possible(|| {
-        let mut client = Client::open(site);
+        let mut client = Client::open(target);
         client.connect(at_host("127.0.0.1"));
         said(&client.hear_until("NetConnection"), "Connect.Success")
     });
 }
 
-fn publishers_are_limited(site: &Site) {
-    let first = Client::publisher(site, &site.named("a"));
-    publish_is_refused(site, &site.named("b"), PUBLISH_DENIED);
+fn publishers_are_limited(target: &Target) {
+    let first = Client::publisher(target, &target.named("a"));
+    publish_is_refused(target, &target.named("b"), PUBLISH_DENIED);
     drop(first);
-    becomes_possible(|| publish(&mut Client::connected(site), &site.named("b")).contains("Publish.Start"));
+    becomes_possible(|| publish(&mut Client::connected(target), &target.named("b")).contains("Publish.Start"));
 }
 
-fn players_are_limited(site: &Site) {
-    let first = Client::player(site, &site.named("a"));
-    let _second = Client::player(site, &site.named("b"));
-    play_is_refused(site, &site.named("c"), PLAY_FAILED);
+fn players_are_limited(target: &Target) {
+    let first = Client::player(target, &target.named("a"));
+    let _second = Client::player(target, &target.named("b"));
+    play_is_refused(target, &target.named("c"), PLAY_FAILED);
     drop(first);
-    becomes_possible(|| play(&mut Client::connected(site), &site.named("c")).contains("Play.Reset"));
+    becomes_possible(|| play(&mut Client::connected(target), &target.named("c")).contains("Play.Reset"));
 }
 
-fn players_of_a_stream_are_limited(site: &Site) {
-    let first = Client::player(site, &site.name);
-    play_is_refused(site, &site.name, PLAY_FAILED);
-    let _of_another = Client::player(site, &site.named("other"));
+fn players_of_a_stream_are_limited(target: &Target) {
+    let first = Client::player(target, &target.name);
+    play_is_refused(target, &target.name, PLAY_FAILED);
+    let _of_another = Client::player(target, &target.named("other"));
     drop(first);
-    becomes_possible(|| play(&mut Client::connected(site), &site.name).contains("Play.Reset"));
+    becomes_possible(|| play(&mut Client::connected(target), &target.name).contains("Play.Reset"));
 }
 
-fn streams_are_limited(site: &Site) {
-    let first = Client::publisher(site, &site.name);
-    let player = Client::player(site, &site.name);
-    publish_is_refused(site, &site.named("other"), PUBLISH_DENIED);
-    play_is_refused(site, &site.named("other"), PLAY_FAILED);
+fn streams_are_limited(target: &Target) {
+    let first = Client::publisher(target, &target.name);
+    let player = Client::player(target, &target.name);
+    publish_is_refused(target, &target.named("other"), PUBLISH_DENIED);
+    play_is_refused(target, &target.named("other"), PLAY_FAILED);
     drop((first, player));
-    becomes_possible(|| publish(&mut Client::connected(site), &site.named("other")).contains("Publish.Start"));
+    becomes_possible(|| publish(&mut Client::connected(target), &target.named("other")).contains("Publish.Start"));
 }
 
-fn a_publisher_over_its_bitrate_is_told_and_closed(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
+fn a_publisher_over_its_bitrate_is_told_and_closed(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
     for time in 0..40 {
         publisher.video(time, &[0x27; 5000]);
     }
@@ -377,21 +377,21 @@ fn a_publisher_over_its_bitrate_is_told_and_closed(site: &Site) {
     assert_eq!(heard, [PUBLISH_DENIED]);
 }
 
-fn messages_of_nothing_count_for_the_bitrate(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
+fn messages_of_nothing_count_for_the_bitrate(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
     for _ in 0..12_000 {
         publisher.audio(0, &[]);
     }
     assert_eq!(publisher.assert_closed(), [PUBLISH_DENIED]);
 }
 
-fn the_same_token_takes_a_name_over(site: &Site) {
-    let name = format!("{}?token=t", site.name);
-    let mut player = Client::player(site, &site.name);
-    let mut first = Client::publisher(site, &name);
+fn the_same_token_takes_a_name_over(target: &Target) {
+    let name = format!("{}?token=t", target.name);
+    let mut player = Client::player(target, &target.name);
+    let mut first = Client::publisher(target, &name);
     first.gop(0, 1);
     assert_eq!(player.hear(3), gop_lines(0, 1));
-    let mut second = Client::publisher(site, &name);
+    let mut second = Client::publisher(target, &name);
     // The first is told when it next says something.
     first.audio(50, &audio_frame(9));
     assert_eq!(first.assert_closed(), [BAD_NAME]);
@@ -400,26 +400,26 @@ fn the_same_token_takes_a_name_over(site: &Site) {
     assert!(heard[0].starts_with("video key 2 on 1 at "), "{heard:?}");
 }
 
-fn another_token_takes_nothing_over(site: &Site) {
-    let _first = Client::publisher(site, &format!("{}?token=t", site.name));
-    publish_is_refused(site, &format!("{}?token=u", site.name), BAD_NAME);
-    publish_is_refused(site, &site.name, BAD_NAME);
+fn another_token_takes_nothing_over(target: &Target) {
+    let _first = Client::publisher(target, &format!("{}?token=t", target.name));
+    publish_is_refused(target, &format!("{}?token=u", target.name), BAD_NAME);
+    publish_is_refused(target, &target.name, BAD_NAME);
 }
 
-fn no_token_takes_nothing_over(site: &Site) {
-    let _first = Client::publisher(site, &site.name);
-    publish_is_refused(site, &site.name, BAD_NAME);
-    publish_is_refused(site, &format!("{}?token=", site.name), BAD_NAME);
+fn no_token_takes_nothing_over(target: &Target) {
+    let _first = Client::publisher(target, &target.name);
+    publish_is_refused(target, &target.name, BAD_NAME);
+    publish_is_refused(target, &format!("{}?token=", target.name), BAD_NAME);
 }
 
-fn who_was_taken_over_leaves_the_name_alone(site: &Site) {
-    let name = format!("{}?token=t", site.name);
-    let mut first = Client::publisher(site, &name);
-    let mut second = Client::publisher(site, &name);
+fn who_was_taken_over_leaves_the_name_alone(target: &Target) {
+    let name = format!("{}?token=t", target.name);
+    let mut first = Client::publisher(target, &name);
+    let mut second = Client::publisher(target, &name);
     first.wire().shut_down_writing();
     first.assert_closed();
-    let mut player = Client::player(site, &site.name);
+    let mut player = Client::player(target, &target.name);
     second.gop(0, 1);
     assert_eq!(player.hear(3), gop_lines(0, 1), "its end does not end the stream");
-    publish_is_refused(site, &site.name, BAD_NAME);
+    publish_is_refused(target, &target.name, BAD_NAME);
 }

@@ -7,7 +7,7 @@ use anabranch_core::message::{Control, Message, MessageType};
 use crate::conformance::media::{
     AUDIO_HEADER, VIDEO_HEADER, audio_frame, gop_lines, header_lines, inter_frame, key_frame, long, metadata,
 };
-use crate::conformance::{Client, Site};
+use crate::conformance::{Client, Target};
 
 cases![
     set_data_frame_is_taken_off_and_the_metadata_relayed,
@@ -59,8 +59,8 @@ setups! {
 }
 
 /// A player and a publisher, in this order.
-fn pair(site: &Site) -> (Client, Client) {
-    (Client::player(site, &site.name), Client::publisher(site, &site.name))
+fn pair(target: &Target) -> (Client, Client) {
+    (Client::player(target, &target.name), Client::publisher(target, &target.name))
 }
 
 fn encoded(values: &[Value]) -> Vec<u8> {
@@ -83,8 +83,8 @@ fn passes(publisher: &mut Client, player: &mut Client, type_id: u8, timestamp: u
 }
 
 /// What the next player is sent up to the answer to two pings.
-fn joins(site: &Site) -> Vec<String> {
-    Client::player(site, &site.name).settle()
+fn joins(target: &Target) -> Vec<String> {
+    Client::player(target, &target.name).settle()
 }
 
 /// The player has begun: all that comes is sent on.
@@ -93,8 +93,8 @@ fn begin(publisher: &mut Client, player: &mut Client) {
     assert_eq!(player.hear(1), ["video key 0 on 1 at 0"]);
 }
 
-fn set_data_frame_is_taken_off_and_the_metadata_relayed(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn set_data_frame_is_taken_off_and_the_metadata_relayed(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     begin(&mut publisher, &mut player);
     let [name, object] = metadata();
     let body = encoded(&[name.clone(), object.clone()]);
@@ -102,12 +102,12 @@ fn set_data_frame_is_taken_off_and_the_metadata_relayed(site: &Site) {
     assert_is(&player.message(), MessageType::DATA_AMF0, 0, &body);
     publisher.gop(80, 1);
     publisher.settle();
-    let mut late = Client::player(site, &site.name);
+    let mut late = Client::player(target, &target.name);
     assert_is(&late.message(), MessageType::DATA_AMF0, 0, &body);
 }
 
-fn metadata_without_set_data_frame_is_relayed_as_it_is(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn metadata_without_set_data_frame_is_relayed_as_it_is(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     begin(&mut publisher, &mut player);
     let object = Object::new()
         .with("width", 64.0)
@@ -118,8 +118,8 @@ fn metadata_without_set_data_frame_is_relayed_as_it_is(site: &Site) {
     passes(&mut publisher, &mut player, MessageType::DATA_AMF0, 0, &body);
 }
 
-fn metadata_of_type_15_reaches_players_as_type_18(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn metadata_of_type_15_reaches_players_as_type_18(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     begin(&mut publisher, &mut player);
     let body = encoded(&metadata());
     let set = [&[0], &encoded(&["@setDataFrame".into()])[..], &body].concat();
@@ -129,39 +129,39 @@ fn metadata_of_type_15_reaches_players_as_type_18(site: &Site) {
     }
 }
 
-fn cleared_metadata_is_not_for_later_players(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
+fn cleared_metadata_is_not_for_later_players(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.headers();
     publisher.data(&["@clearDataFrame".into(), "onMetaData".into()]);
     publisher.gop(0, 1);
     publisher.settle();
-    assert_eq!(joins(site), [&header_lines(0)[1..], &gop_lines(0, 1)].concat());
+    assert_eq!(joins(target), [&header_lines(0)[1..], &gop_lines(0, 1)].concat());
 }
 
-fn metadata_sent_anew_replaces_the_old_for_later_players(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
+fn metadata_sent_anew_replaces_the_old_for_later_players(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.headers();
     let newer = encoded(&["onMetaData".into(), Value::EcmaArray(Object::new().with("width", 128.0))]);
     publisher.send(5, 0, MessageType::DATA_AMF0, 1, &newer);
     publisher.gop(0, 1);
     publisher.settle();
-    let mut player = Client::player(site, &site.name);
+    let mut player = Client::player(target, &target.name);
     assert_is(&player.message(), MessageType::DATA_AMF0, 0, &newer);
     assert_eq!(player.settle(), [&header_lines(0)[1..], &gop_lines(0, 1)].concat());
 }
 
-fn other_data_is_relayed_and_not_kept(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn other_data_is_relayed_and_not_kept(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     begin(&mut publisher, &mut player);
     let cue = encoded(&["onCuePoint".into(), Value::Object(Object::new().with("name", "advert"))]);
     passes(&mut publisher, &mut player, MessageType::DATA_AMF0, 0, &cue);
     publisher.gop(80, 1);
     publisher.settle();
-    assert_eq!(joins(site), gop_lines(80, 1));
+    assert_eq!(joins(target), gop_lines(80, 1));
 }
 
-fn data_that_is_no_amf_is_dropped_and_the_rest_goes_on(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn data_that_is_no_amf_is_dropped_and_the_rest_goes_on(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     begin(&mut publisher, &mut player);
     // What FFmpeg makes of a timecode track, nothing at all, a value cut off, and a name too long for FFmpeg players.
     let long_name = encoded(&["h".repeat(64).as_str().into()]);
@@ -172,17 +172,17 @@ fn data_that_is_no_amf_is_dropped_and_the_rest_goes_on(site: &Site) {
     assert_eq!(player.hear(1), ["audio frame 1 on 1 at 5"]);
 }
 
-fn a_late_player_starts_with_headers_at_the_newest_key_frame(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
+fn a_late_player_starts_with_headers_at_the_newest_key_frame(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.headers();
     publisher.gop(0, 1);
     publisher.gop(80, 2);
     publisher.settle();
-    assert_eq!(joins(site), [header_lines(80), gop_lines(80, 2)].concat());
+    assert_eq!(joins(target), [header_lines(80), gop_lines(80, 2)].concat());
 }
 
-fn a_late_player_gets_the_newest_headers(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
+fn a_late_player_gets_the_newest_headers(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.headers();
     publisher.gop(0, 1);
     publisher.video(80, &[0x17, 0, 0, 0, 0, 2, 7]);
@@ -191,44 +191,44 @@ fn a_late_player_gets_the_newest_headers(site: &Site) {
     publisher.settle();
     let [metadata, ..] = header_lines(80);
     let headers = ["video header 7 on 1 at 80".to_owned(), "audio header 8 on 1 at 80".to_owned()];
-    assert_eq!(joins(site), [&[metadata][..], &headers, &gop_lines(80, 2)].concat());
+    assert_eq!(joins(target), [&[metadata][..], &headers, &gop_lines(80, 2)].concat());
 }
 
-fn a_late_player_waits_for_the_next_key_frame(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
+fn a_late_player_waits_for_the_next_key_frame(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.headers();
     publisher.gop(0, 1);
     publisher.settle();
-    let mut player = Client::player(site, &site.name);
+    let mut player = Client::player(target, &target.name);
     player.assert_quiet();
     publisher.video(60, &inter_frame(1));
     publisher.gop(80, 2);
     assert_eq!(player.hear(6), [header_lines(80), gop_lines(80, 2)].concat());
 }
 
-fn pictures_before_the_first_key_frame_are_not_sent(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn pictures_before_the_first_key_frame_are_not_sent(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     publisher.video(0, &inter_frame(1));
     publisher.video(40, &inter_frame(2));
     publisher.gop(80, 3);
     assert_eq!(player.hear(3), gop_lines(80, 3));
 }
 
-fn audio_alone_is_relayed_from_where_a_player_came(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
+fn audio_alone_is_relayed_from_where_a_player_came(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.audio(0, AUDIO_HEADER);
     for number in 1..5 {
         publisher.audio(u32::from(number) * 20, &audio_frame(number));
     }
     publisher.settle();
-    let mut player = Client::player(site, &site.name);
+    let mut player = Client::player(target, &target.name);
     assert_eq!(player.settle(), ["audio header 16 on 1 at 80", "audio frame 4 on 1 at 80"]);
     publisher.audio(100, &audio_frame(5));
     assert_eq!(player.hear(1), ["audio frame 5 on 1 at 100"]);
 }
 
-fn payloads_of_all_lengths_arrive_to_the_byte(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn payloads_of_all_lengths_arrive_to_the_byte(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     begin(&mut publisher, &mut player);
     for (number, length) in
         [5, 6, 127, 128, 129, 255, 256, 257, 384, 4095, 4096, 4097, 59_999, 60_000, 60_001, 65_535, 65_536, 120_000]
@@ -241,15 +241,15 @@ fn payloads_of_all_lengths_arrive_to_the_byte(site: &Site) {
     }
 }
 
-fn a_frame_of_a_megabyte_arrives_to_the_byte(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn a_frame_of_a_megabyte_arrives_to_the_byte(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     publisher.set_chunk_size(65_536);
     passes(&mut publisher, &mut player, MessageType::VIDEO, 0, &long(&[0x17, 1, 0, 0, 0], 1 << 20));
     passes(&mut publisher, &mut player, MessageType::VIDEO, 40, &long(&[0x27, 1, 0, 0, 0], 3_000_000));
 }
 
-fn a_frame_longer_than_a_chunk_is_cut_by_the_chunk_size(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn a_frame_longer_than_a_chunk_is_cut_by_the_chunk_size(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     let body = long(&[0x17, 1, 0, 0, 0], 2500);
     publisher.video(0x0001_0203, &body);
     let wire = player.wire().read_exact(12 + 1000 + 1 + 1000 + 1 + 500);
@@ -263,12 +263,12 @@ fn a_frame_longer_than_a_chunk_is_cut_by_the_chunk_size(site: &Site) {
     assert!(wire[2014..] == body[2000..]);
 }
 
-fn players_on_other_message_streams_get_the_same_bytes(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
-    let mut player = Client::connected(site);
+fn players_on_other_message_streams_get_the_same_bytes(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
+    let mut player = Client::connected(target);
     player.create_stream(2.0);
     player.create_stream(3.0);
-    player.play(2, &site.name);
+    player.play(2, &target.name);
     player.hear_until("|RtmpSampleAccess");
     let body = long(&[0x17, 1, 0, 0, 0], 130_000);
     publisher.video(0x0100_0000, &body);
@@ -284,8 +284,8 @@ fn chunks_of(client: &mut Client, chunk_stream: u8, timestamp: u32, type_id: u8,
     std::iter::once(first).chain(rest.chunks(1 + 128)).map(<[u8]>::to_vec).collect()
 }
 
-fn chunks_of_audio_between_chunks_of_video_are_put_apart(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn chunks_of_audio_between_chunks_of_video_are_put_apart(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     let (video, audio) = (long(&[0x17, 1, 0, 0, 0], 700), long(&[0xaf, 1], 500));
     let video_chunks = chunks_of(&mut publisher, 6, 0, MessageType::VIDEO, &video);
     let audio_chunks = chunks_of(&mut publisher, 4, 10, MessageType::AUDIO, &audio);
@@ -302,8 +302,8 @@ fn chunks_of_audio_between_chunks_of_video_are_put_apart(site: &Site) {
     assert_is(&messages[1], MessageType::VIDEO, 0, &video);
 }
 
-fn the_chunk_size_may_change_between_messages(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn the_chunk_size_may_change_between_messages(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     begin(&mut publisher, &mut player);
     for (number, size) in [4096, 1, 128, 65_536, 129, 0x7fff_ffff, 60_000].into_iter().enumerate() {
         publisher.set_chunk_size(size);
@@ -312,8 +312,8 @@ fn the_chunk_size_may_change_between_messages(site: &Site) {
     }
 }
 
-fn the_chunk_size_may_change_within_a_message(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn the_chunk_size_may_change_within_a_message(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     let body = long(&[0x17, 1, 0, 0, 0], 1000);
     let chunks = chunks_of(&mut publisher, 6, 0, MessageType::VIDEO, &body);
     publisher.raw(&chunks[..3].concat());
@@ -323,14 +323,14 @@ fn the_chunk_size_may_change_within_a_message(site: &Site) {
     assert_is(&player.message(), MessageType::VIDEO, 0, &body);
 }
 
-fn chunks_of_one_byte_are_put_together(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn chunks_of_one_byte_are_put_together(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     publisher.set_chunk_size(1);
     passes(&mut publisher, &mut player, MessageType::VIDEO, 0, &long(&[0x17, 1, 0, 0, 0], 3000));
 }
 
-fn headers_of_all_formats_are_read(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn headers_of_all_formats_are_read(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     let frame = |number: u8| [0x17, 1, 0, 0, 0, number];
     let inter = |number: u8| [0x27, 1, 0, 0, 0, number];
     // Format 0 at 1000, format 1 with a delta of 40 and another length, format 2 with 20, format 3 with 20 again.
@@ -349,8 +349,8 @@ fn headers_of_all_formats_are_read(site: &Site) {
     );
 }
 
-fn chunk_streams_of_two_and_three_bytes_are_read(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn chunk_streams_of_two_and_three_bytes_are_read(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     let body = long(&[0x17, 1, 0, 0, 0], 300);
     for (number, basic) in [&[0u8, 0][..], &[0, 255], &[1, 0, 0], &[1, 255, 255]].into_iter().enumerate() {
         let timestamp = number as u8 * 40;
@@ -361,8 +361,8 @@ fn chunk_streams_of_two_and_three_bytes_are_read(site: &Site) {
     }
 }
 
-fn extended(site: &Site, repeated: bool) {
-    let (mut player, mut publisher) = pair(site);
+fn extended(target: &Target, repeated: bool) {
+    let (mut player, mut publisher) = pair(target);
     let time = 0x0123_4567_u32.to_be_bytes();
     let body = long(&[0x17, 1, 0, 0, 0], 300);
     let again: &[u8] = if repeated { &time } else { &[] };
@@ -375,25 +375,25 @@ fn extended(site: &Site, repeated: bool) {
     assert_eq!(player.hear(1), [format!("video frame 2 on 1 at {}", 0x0123_4567 + 40)]);
 }
 
-fn extended_timestamps_repeated_in_every_chunk_are_read(site: &Site) {
-    extended(site, true);
+fn extended_timestamps_repeated_in_every_chunk_are_read(target: &Target) {
+    extended(target, true);
 }
 
 /// OBS before 2024 and other users of old librtmp.
-fn extended_timestamps_sent_once_are_read(site: &Site) {
-    extended(site, false);
+fn extended_timestamps_sent_once_are_read(target: &Target) {
+    extended(target, false);
 }
 
-fn extended_timestamps_are_written_to_players(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn extended_timestamps_are_written_to_players(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     for (number, timestamp) in [0x00ff_fffe_u32, 0x00ff_ffff, 0x0100_0000].into_iter().enumerate() {
         publisher.video(timestamp, &key_frame(number as u8));
         assert_eq!(player.hear(1), [format!("video key {number} on 1 at {timestamp}")]);
     }
 }
 
-fn time_goes_on_over_the_wrap(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn time_goes_on_over_the_wrap(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     publisher.gop(u32::MAX - 39, 1);
     publisher.gop(20, 2);
     let heard = player.hear(6);
@@ -402,8 +402,8 @@ fn time_goes_on_over_the_wrap(site: &Site) {
     assert_eq!(heard[3..], gop_lines(20, 2));
 }
 
-fn a_jump_in_time_is_bridged(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn a_jump_in_time_is_bridged(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     publisher.gop(1000, 1);
     publisher.gop(500_000, 2);
     publisher.gop(500_080, 3);
@@ -415,16 +415,16 @@ fn a_jump_in_time_is_bridged(site: &Site) {
     assert_eq!(heard[3..], [gop_lines(second, 2), gop_lines(second + 80, 3)].concat());
 }
 
-fn timestamps_pass_as_they_are_where_that_is_wanted(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn timestamps_pass_as_they_are_where_that_is_wanted(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     for (number, time) in [(1, 1000), (2, 500_000), (3, 20)] {
         publisher.gop(time, number);
         assert_eq!(player.hear(3), gop_lines(time, number));
     }
 }
 
-fn aggregates_come_apart(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn aggregates_come_apart(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     let mut body = Vec::new();
     for (type_id, timestamp, payload) in [
         (9, 500, key_frame(1)),
@@ -447,16 +447,16 @@ fn aggregates_come_apart(site: &Site) {
     );
 }
 
-fn unknown_codecs_arrive_to_the_byte(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn unknown_codecs_arrive_to_the_byte(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     // A key frame of codec 14, which nobody knows, and audio of codec 15.
     passes(&mut publisher, &mut player, MessageType::VIDEO, 0, &long(&[0x1e, 1], 400));
     passes(&mut publisher, &mut player, MessageType::AUDIO, 10, &long(&[0xf3], 400));
     passes(&mut publisher, &mut player, MessageType::VIDEO, 40, &long(&[0x2e, 1], 400));
 }
 
-fn enhanced_video_arrives_to_the_byte_and_starts_late_players(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn enhanced_video_arrives_to_the_byte_and_starts_late_players(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     for (number, codec) in [b"hvc1", b"av01", b"vp09"].into_iter().enumerate() {
         let time = number as u32 * 80;
         let header = long(&[&[0x90], &codec[..], &[1, 2, 3]].concat(), 40);
@@ -465,7 +465,7 @@ fn enhanced_video_arrives_to_the_byte_and_starts_late_players(site: &Site) {
         publisher.video(time, &header);
         passes_after_header(&mut publisher, &mut player, time, &header, &key);
         passes(&mut publisher, &mut player, MessageType::VIDEO, time + 40, &inter);
-        let mut late = Client::player(site, &site.name);
+        let mut late = Client::player(target, &target.name);
         for body in [&header, &key, &inter] {
             assert!(late.message().payload[..] == body[..], "{}", String::from_utf8_lossy(codec));
         }
@@ -479,8 +479,8 @@ fn passes_after_header(publisher: &mut Client, player: &mut Client, time: u32, h
     assert_is(&player.message(), MessageType::VIDEO, time, key);
 }
 
-fn enhanced_audio_arrives_to_the_byte(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn enhanced_audio_arrives_to_the_byte(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     begin(&mut publisher, &mut player);
     for (number, codec) in [b"Opus", b"fLaC", b"ac-3"].into_iter().enumerate() {
         let time = number as u32 * 20;
@@ -496,25 +496,25 @@ fn one_track(key: bool, track: u8, length: usize) -> Vec<u8> {
 }
 
 /// A player that announced what it can do.
-fn player_with(site: &Site, capabilities: f64) -> Client {
+fn player_with(target: &Target, capabilities: f64) -> Client {
     let object = Object::new().with("app", "live").with("tcUrl", "rtmp://127.0.0.1/live").with("capsEx", capabilities);
-    let mut player = Client::connected_with(site, object);
-    player.play(0, &site.name);
+    let mut player = Client::connected_with(target, object);
+    player.play(0, &target.name);
     player.hear_until("|RtmpSampleAccess");
     player
 }
 
-fn multitrack_messages_go_whole_to_players_that_understand_them(site: &Site) {
-    let mut player = player_with(site, 2.0);
-    let mut publisher = Client::publisher(site, &site.name);
+fn multitrack_messages_go_whole_to_players_that_understand_them(target: &Target) {
+    let mut player = player_with(target, 2.0);
+    let mut publisher = Client::publisher(target, &target.name);
     for (number, track) in [0, 1, 0, 7].into_iter().enumerate() {
         let body = one_track(number == 0, track, 300);
         passes(&mut publisher, &mut player, MessageType::VIDEO, number as u32 * 40, &body);
     }
 }
 
-fn other_players_get_the_default_track_in_plain_form(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn other_players_get_the_default_track_in_plain_form(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     for (time, key, track) in [(0, true, 0), (0, true, 1), (40, false, 1), (40, false, 0)] {
         publisher.video(time, &one_track(key, track, 300));
     }
@@ -526,16 +526,16 @@ fn other_players_get_the_default_track_in_plain_form(site: &Site) {
     player.assert_quiet();
 }
 
-fn multitrack_messages_go_to_everybody_where_that_is_wanted(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn multitrack_messages_go_to_everybody_where_that_is_wanted(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     for (number, track) in [0, 1].into_iter().enumerate() {
         let body = one_track(number == 0, track, 300);
         passes(&mut publisher, &mut player, MessageType::VIDEO, number as u32 * 40, &body);
     }
 }
 
-fn empty_messages_do_no_harm(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn empty_messages_do_no_harm(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     begin(&mut publisher, &mut player);
     for type_id in [MessageType::VIDEO, MessageType::DATA_AMF0, MessageType::AGGREGATE, MessageType::COMMAND_AMF0] {
         publisher.send(5, 10, type_id, 1, &[]);
@@ -546,8 +546,8 @@ fn empty_messages_do_no_harm(site: &Site) {
     assert_eq!(player.hear(5), [&empty[..], &gop_lines(80, 1)].concat());
 }
 
-fn repeated_headers_are_left_out_where_that_is_wanted(site: &Site) {
-    let (mut player, mut publisher) = pair(site);
+fn repeated_headers_are_left_out_where_that_is_wanted(target: &Target) {
+    let (mut player, mut publisher) = pair(target);
     publisher.headers();
     publisher.gop(0, 1);
     player.hear(6);
@@ -559,9 +559,9 @@ fn repeated_headers_are_left_out_where_that_is_wanted(site: &Site) {
     assert_eq!(player.hear(1), ["video header 9 on 1 at 160"]);
 }
 
-fn every_player_of_many_gets_all_of_it(site: &Site) {
-    let mut publisher = Client::publisher(site, &site.name);
-    let mut players: Vec<Client> = (0..20).map(|_| Client::player(site, &site.name)).collect();
+fn every_player_of_many_gets_all_of_it(target: &Target) {
+    let mut publisher = Client::publisher(target, &target.name);
+    let mut players: Vec<Client> = (0..20).map(|_| Client::player(target, &target.name)).collect();
     publisher.headers();
     for number in 0..10 {
         publisher.gop(u32::from(number) * 80, number);

@@ -7,7 +7,7 @@ use anabranch_core::message::{Control, UserControl};
 
 use crate::conformance::media::{AUDIO_HEADER, audio_frame, long};
 use crate::conformance::text::said;
-use crate::conformance::{Client, PATIENCE, Site, Wire};
+use crate::conformance::{Client, PATIENCE, Target, Wire};
 
 cases![
     silence_is_closed_at_the_connect_timeout with CONNECT,
@@ -69,30 +69,30 @@ fn assert_closed_after(client: &mut Client, start: Instant, time: Duration) -> V
     heard
 }
 
-fn silence_is_closed_at_the_connect_timeout(site: &Site) {
-    let mut wire = Wire::dial(site);
+fn silence_is_closed_at_the_connect_timeout(target: &Target) {
+    let mut wire = Wire::dial(target);
     wire.assert_closed();
     assert!(wire.opened().elapsed() >= SHORT, "after {:?}", wire.opened().elapsed());
 }
 
 /// A byte whenever the server has had time to say something, for ever.
-fn a_slow_handshake_gets_no_more_time(site: &Site) {
-    let mut wire = Wire::dial(site);
+fn a_slow_handshake_gets_no_more_time(target: &Target) {
+    let mut wire = Wire::dial(target);
     wire.write(&[3]);
     let end = wire.trickle(&[0; PACKET_LENGTH - 1], SHORT / 20);
     assert!(end < PACKET_LENGTH - 1, "all of C1 was taken");
     assert!(wire.opened().elapsed() >= SHORT, "after {:?}", wire.opened().elapsed());
 }
 
-fn a_handshake_without_connect_is_closed(site: &Site) {
+fn a_handshake_without_connect_is_closed(target: &Target) {
     let before = Instant::now();
-    let mut client = Client::open(site);
+    let mut client = Client::open(target);
     assert_eq!(assert_closed_after(&mut client, before, SHORT), [""; 0]);
 }
 
-fn commands_before_connect_give_no_more_time(site: &Site) {
+fn commands_before_connect_give_no_more_time(target: &Target) {
     let before = Instant::now();
-    let mut client = Client::open(site);
+    let mut client = Client::open(target);
     let start = Instant::now();
     while client.is_open() {
         client.command("createStream", 0.0, 0, &[]);
@@ -102,16 +102,16 @@ fn commands_before_connect_give_no_more_time(site: &Site) {
     assert!(before.elapsed() >= SHORT, "after {:?}", before.elapsed());
 }
 
-fn a_client_that_wants_nothing_is_closed(site: &Site) {
-    let mut client = Client::open(site);
+fn a_client_that_wants_nothing_is_closed(target: &Target) {
+    let mut client = Client::open(target);
     let before = Instant::now();
     client.connect(anabranch_core::amf::Object::new().with("app", "live"));
     let heard = assert_closed_after(&mut client, before, SHORT);
     assert!(said(&heard, "Connect.Success"), "{heard:?}");
 }
 
-fn streams_that_do_nothing_give_no_more_time(site: &Site) {
-    let mut client = Client::open(site);
+fn streams_that_do_nothing_give_no_more_time(target: &Target) {
+    let mut client = Client::open(target);
     let before = Instant::now();
     client.connect(anabranch_core::amf::Object::new().with("app", "live"));
     while client.is_open() {
@@ -123,8 +123,8 @@ fn streams_that_do_nothing_give_no_more_time(site: &Site) {
     assert!(before.elapsed() >= SHORT, "after {:?}", before.elapsed());
 }
 
-fn who_stopped_playing_must_say_what_it_wants_next(site: &Site) {
-    let mut client = Client::player(site, &site.name);
+fn who_stopped_playing_must_say_what_it_wants_next(target: &Target) {
+    let mut client = Client::player(target, &target.name);
     // Longer than the timeout: three pings came.
     for _ in 0..3 {
         client.hear_until("PingRequest");
@@ -134,42 +134,42 @@ fn who_stopped_playing_must_say_what_it_wants_next(site: &Site) {
     assert_closed_after(&mut client, before, SHORT);
 }
 
-fn who_stopped_publishing_must_say_what_it_wants_next(site: &Site) {
-    let mut client = Client::publisher(site, &site.name);
+fn who_stopped_publishing_must_say_what_it_wants_next(target: &Target) {
+    let mut client = Client::publisher(target, &target.name);
     let before = Instant::now();
     client.command("closeStream", 0.0, 1, &[]);
     let heard = assert_closed_after(&mut client, before, SHORT);
     assert!(said(&heard, "NetStream.Unpublish.Success"), "{heard:?}");
 }
 
-fn a_player_may_wait_as_long_as_it_likes(site: &Site) {
+fn a_player_may_wait_as_long_as_it_likes(target: &Target) {
     let before = Instant::now();
-    let mut client = Client::player(site, &site.name);
+    let mut client = Client::player(target, &target.name);
     while before.elapsed() < 3 * SHORT {
         client.hear_until("PingRequest");
     }
-    let mut publisher = Client::publisher(site, &site.name);
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.audio(0, &audio_frame(1));
     client.hear_until("audio frame 1");
 }
 
-fn a_publisher_must_send_its_first_message_in_time(site: &Site) {
-    let mut client = Client::connected(site);
+fn a_publisher_must_send_its_first_message_in_time(target: &Target) {
+    let mut client = Client::connected(target);
     let before = Instant::now();
-    client.publish(0, &site.name);
+    client.publish(0, &target.name);
     let heard = assert_closed_after(&mut client, before, 2 * SHORT);
     assert!(said(&heard, "NetStream.Publish.Start"), "{heard:?}");
 }
 
-fn a_player_may_not_wait_for_ever_for_a_stream_without_publisher(site: &Site) {
+fn a_player_may_not_wait_for_ever_for_a_stream_without_publisher(target: &Target) {
     let before = Instant::now();
-    let mut client = Client::player(site, &site.name);
+    let mut client = Client::player(target, &target.name);
     let heard = assert_closed_after(&mut client, before, SHORT);
     assert!(said(&heard, "NetStream.Play.StreamNotFound"), "{heard:?}");
     // Where there is a publisher there is no such limit, and it begins when they leave.
-    let mut publisher = Client::publisher(site, &site.name);
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.audio(0, AUDIO_HEADER);
-    let mut client = Client::player(site, &site.name);
+    let mut client = Client::player(target, &target.name);
     client.listen(2 * SHORT);
     assert!(client.is_open());
     let before = Instant::now();
@@ -178,23 +178,23 @@ fn a_player_may_not_wait_for_ever_for_a_stream_without_publisher(site: &Site) {
     assert!(said(&heard, "NetStream.Play.StreamNotFound"), "{heard:?}");
 }
 
-fn a_paused_player_may_not_either(site: &Site) {
+fn a_paused_player_may_not_either(target: &Target) {
     let before = Instant::now();
-    let mut client = Client::player(site, &site.name);
+    let mut client = Client::player(target, &target.name);
     client.command("pause", 0.0, 1, &[true.into(), 0.0.into()]);
     let heard = assert_closed_after(&mut client, before, SHORT);
     assert!(said(&heard, "NetStream.Play.StreamNotFound"), "{heard:?}");
 }
 
-fn a_publisher_must_send_the_next_message_in_time(site: &Site) {
-    let mut client = Client::publisher(site, &site.name);
+fn a_publisher_must_send_the_next_message_in_time(target: &Target) {
+    let mut client = Client::publisher(target, &target.name);
     let before = Instant::now();
     client.audio(0, AUDIO_HEADER);
     assert_closed_after(&mut client, before, SHORT);
 }
 
-fn pings_of_a_publisher_are_no_messages(site: &Site) {
-    let mut client = Client::publisher(site, &site.name);
+fn pings_of_a_publisher_are_no_messages(target: &Target) {
+    let mut client = Client::publisher(target, &target.name);
     let before = Instant::now();
     client.audio(0, AUDIO_HEADER);
     while client.is_open() {
@@ -206,8 +206,8 @@ fn pings_of_a_publisher_are_no_messages(site: &Site) {
     assert!(before.elapsed() >= SHORT, "after {:?}", before.elapsed());
 }
 
-fn a_publisher_that_sends_is_not_closed(site: &Site) {
-    let mut client = Client::publisher(site, &site.name);
+fn a_publisher_that_sends_is_not_closed(target: &Target) {
+    let mut client = Client::publisher(target, &target.name);
     let before = Instant::now();
     let mut time = 0;
     while before.elapsed() < 2 * STEADY {
@@ -218,28 +218,28 @@ fn a_publisher_that_sends_is_not_closed(site: &Site) {
     client.assert_quiet();
 }
 
-fn a_silent_publishers_name_is_free_and_its_players_stay(site: &Site) {
-    let mut player = Client::player(site, &site.name);
-    let mut publisher = Client::publisher(site, &site.name);
+fn a_silent_publishers_name_is_free_and_its_players_stay(target: &Target) {
+    let mut player = Client::player(target, &target.name);
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.audio(0, &audio_frame(1));
     player.hear(1);
     publisher.assert_closed();
     assert_eq!(player.hear(2), ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"]);
-    let mut publisher = Client::publisher(site, &site.name);
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.audio(0, &audio_frame(2));
     assert!(said(&player.hear_until("audio frame 2"), "NetStream.Play.PublishNotify"));
 }
 
-fn a_refused_client_that_stays_is_closed_after_the_linger(site: &Site) {
-    let mut client = Client::connected(site);
+fn a_refused_client_that_stays_is_closed_after_the_linger(target: &Target) {
+    let mut client = Client::connected(target);
     let before = Instant::now();
     client.publish(0, "..");
     client.hear_until("NetStream.Publish.BadName");
     assert_eq!(assert_closed_after(&mut client, before, SHORT), [""; 0]);
 }
 
-fn a_refused_client_that_leaves_is_closed_at_once(site: &Site) {
-    let mut client = Client::connected(site);
+fn a_refused_client_that_leaves_is_closed_at_once(target: &Target) {
+    let mut client = Client::connected(target);
     client.publish(0, "..");
     client.hear_until("NetStream.Publish.BadName");
     client.wire().shut_down_writing();
@@ -247,9 +247,9 @@ fn a_refused_client_that_leaves_is_closed_at_once(site: &Site) {
 }
 
 /// That it is gone shows by its place: there is only one.
-fn a_player_that_takes_nothing_is_given_up(site: &Site) {
-    let _stuck = Client::player(site, &site.name);
-    let mut publisher = Client::publisher(site, &site.name);
+fn a_player_that_takes_nothing_is_given_up(target: &Target) {
+    let _stuck = Client::player(target, &target.name);
+    let mut publisher = Client::publisher(target, &target.name);
     publisher.set_chunk_size(1 << 20);
     let before = Instant::now();
     // More than sockets hold.
@@ -258,8 +258,8 @@ fn a_player_that_takes_nothing_is_given_up(site: &Site) {
         publisher.video(number * 40, &body);
     }
     loop {
-        let mut client = Client::connected(site);
-        client.play(0, &site.name);
+        let mut client = Client::connected(target);
+        client.play(0, &target.name);
         if said(&client.hear_until("NetStream.Play"), "NetStream.Play.Reset") {
             break;
         }
@@ -271,10 +271,10 @@ fn a_player_that_takes_nothing_is_given_up(site: &Site) {
     assert!(heard.iter().all(|line| line.starts_with("Acknowledgement(")), "{heard:?}");
 }
 
-fn a_publisher_without_players_is_closed_where_that_is_wanted(site: &Site) {
-    let mut client = Client::connected(site);
+fn a_publisher_without_players_is_closed_where_that_is_wanted(target: &Target) {
+    let mut client = Client::connected(target);
     let before = Instant::now();
-    client.publish(0, &site.name);
+    client.publish(0, &target.name);
     let mut time = 0;
     while client.is_open() {
         client.audio(time, &audio_frame(1));
@@ -285,10 +285,10 @@ fn a_publisher_without_players_is_closed_where_that_is_wanted(site: &Site) {
     assert!(before.elapsed() >= Duration::from_secs(1), "after {:?}", before.elapsed());
 }
 
-fn pings_come_in_their_interval_and_need_no_answer(site: &Site) {
+fn pings_come_in_their_interval_and_need_no_answer(target: &Target) {
     let before = Instant::now();
     // Nobody answers what is read below the client.
-    let mut wire = Client::player(site, &site.name).into_wire();
+    let mut wire = Client::player(target, &target.name).into_wire();
     for round in 1..=4 {
         let ping = wire.read_exact(18);
         assert_eq!(ping[..14], [2, 0, 0, 0, 0, 0, 6, 4, 0, 0, 0, 0, 0, 6]);

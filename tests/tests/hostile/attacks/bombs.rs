@@ -5,7 +5,7 @@ use anabranch_core::chunk::message_header;
 use anabranch_core::flv::tag::write_tag;
 use anabranch_core::message::MessageType;
 use anabranch_core::session::SessionLimits;
-use anabranch_tests::conformance::{Client, End, Site, Wire};
+use anabranch_tests::conformance::{Client, End, Target, Wire};
 use anabranch_tests::sim::Rng;
 
 use super::Attackers::Of;
@@ -23,8 +23,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(4, 16, 64),
         &["chunk_error", "command_error", "control_error"],
         |arena| {
-            arena.each(|site, _| {
-                let mut wire = Wire::dial(site);
+            arena.each(|target, _| {
+                let mut wire = Wire::dial(target);
                 let words = [connect("early"), call("createStream", 2.0, 0, &[])].concat().repeat(20);
                 wire.write(&[&[3][..], &[0; 1536], &words].concat());
                 assert_hangs_up(&mut wire);
@@ -38,8 +38,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(4, 16, 64),
         &["chunk_error"],
         |arena| {
-            arena.each(|site, _| {
-                let mut client = Client::open(site);
+            arena.each(|target, _| {
+                let mut client = Client::open(target);
                 client.raw(&message_header(3, 0, 0x00ff_ffff, MessageType::COMMAND_AMF0, 0));
                 assert_hangs_up(client.wire());
             });
@@ -53,8 +53,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(8, 72, 160),
         &["connect_timeout"],
         |arena| {
-            arena.each(|site, _| {
-                let mut client = Client::open(site);
+            arena.each(|target, _| {
+                let mut client = Client::open(target);
                 let bytes =
                     client.cut(3, 0, MessageType::COMMAND_AMF0, 0, &vec![2; SessionLimits::LONGEST_CONNECT as usize]);
                 client.raw(&bytes[..bytes.len() - 1]);
@@ -68,7 +68,7 @@ pub(crate) static CASES: &[Case] = &[
         Of(50, 200),
         Memory::MoreOnThreads(4, 16, 64),
         &["chunk_error"],
-        |arena| arena.each(|site, _| open_chunk_streams(Client::open(site))),
+        |arena| arena.each(|target, _| open_chunk_streams(Client::open(target))),
     ),
     Case::new(
         "thousands_of_chunk_streams",
@@ -76,7 +76,7 @@ pub(crate) static CASES: &[Case] = &[
         Of(50, 200),
         Memory::MoreOnThreads(4, 32, 96),
         &["chunk_error"],
-        |arena| arena.each(|site, _| open_chunk_streams(Client::connected(site))),
+        |arena| arena.each(|target, _| open_chunk_streams(Client::connected(target))),
     ),
     Case::new(
         "half_messages_of_megabytes",
@@ -86,8 +86,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::Of(8, 40 << 10),
         &["chunk_error"],
         |arena| {
-            arena.each(|site, _| {
-                let mut client = publisher(site);
+            arena.each(|target, _| {
+                let mut client = publisher(target);
                 client.set_chunk_size(0x7fff_ffff);
                 let body = vec![0x27; 7 << 20];
                 for chunk_stream in 10..16 {
@@ -112,8 +112,8 @@ pub(crate) static CASES: &[Case] = &[
         |arena| {
             // What the first round leaves to the allocator serves the second.
             for _ in 0..2 {
-                arena.each(|site, _| {
-                    let mut client = publisher(site);
+                arena.each(|target, _| {
+                    let mut client = publisher(target);
                     client.set_chunk_size(1 << 20);
                     let bytes = client.cut(6, 0, MessageType::VIDEO, 1, &key_frame(0x00ff_ffff));
                     for _ in 0..4 {
@@ -128,8 +128,8 @@ pub(crate) static CASES: &[Case] = &[
         },
     ),
     Case::new("a_chunk_size_of_1", "work is linear in the bytes read", Of(4, 8), Memory::Of(16, 1024), GONE, |arena| {
-        arena.each(|site, _| {
-            let mut client = publisher(site);
+        arena.each(|target, _| {
+            let mut client = publisher(target);
             client.set_chunk_size(1);
             for time in 0..3 {
                 client.video(time, &key_frame(60_000));
@@ -144,8 +144,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::Of(16, 8 << 10),
         GONE,
         |arena| {
-            arena.each(|site, _| {
-                let mut client = publisher(site);
+            arena.each(|target, _| {
+                let mut client = publisher(target);
                 client.set_chunk_size(0x7fff_ffff);
                 for time in 0..10 {
                     client.video(time, &key_frame(300_000));
@@ -170,8 +170,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(4, 64, 128),
         &["command_error"],
         |arena| {
-            arena.each(|site, number| {
-                let mut client = Client::open(site);
+            arena.each(|target, number| {
+                let mut client = Client::open(target);
                 let body = if number % 2 == 0 { nested("connect", 500) } else { billions("connect") };
                 client.send(3, 0, MessageType::COMMAND_AMF0, 0, &body);
                 assert_hangs_up(client.wire());
@@ -185,8 +185,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::Of(8, 6 << 10),
         &["message_over_limit"],
         |arena| {
-            arena.each(|site, _| {
-                let mut client = Client::connected(site);
+            arena.each(|target, _| {
+                let mut client = Client::connected(target);
                 client.set_chunk_size(1 << 20);
                 let bytes = client.cut(3, 0, MessageType::COMMAND_AMF0, 0, &vec![2; 2 << 20]);
                 client.wire().write_until_blocked(&bytes, LONG);
@@ -209,9 +209,9 @@ pub(crate) static CASES: &[Case] = &[
         Memory::Of(16, 64 << 10),
         GONE,
         |arena| {
-            arena.each(|site, _| {
-                let _players: Vec<Client> = (0..3).map(|_| Client::player(site, &site.name)).collect();
-                let mut publisher = publisher(site);
+            arena.each(|target, _| {
+                let _players: Vec<Client> = (0..3).map(|_| Client::player(target, &target.name)).collect();
+                let mut publisher = publisher(target);
                 publisher.set_chunk_size(1 << 20);
                 let text = "x".repeat(60_000);
                 for number in 0..60 {
@@ -234,8 +234,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::Of(16, 64 << 10),
         GONE,
         |arena| {
-            arena.each(|site, _| {
-                let mut publisher = publisher(site);
+            arena.each(|target, _| {
+                let mut publisher = publisher(target);
                 publisher.set_chunk_size(1 << 20);
                 for number in 0..1500_u32 {
                     let mut header = vec![0x17, 0, 0, 0, 0, 1, 100, 0, 31, 0xff];
@@ -255,9 +255,9 @@ pub(crate) static CASES: &[Case] = &[
         Memory::Of(8, 16 << 10),
         GONE,
         |arena| {
-            arena.each(|site, number| {
-                let mut player = Client::player(site, &site.name);
-                let mut publisher = publisher(site);
+            arena.each(|target, number| {
+                let mut player = Client::player(target, &target.name);
+                let mut publisher = publisher(target);
                 let mut bytes = [0; 4];
                 let mut random = Rng::new(number as u64);
                 for round in 0..40 {
@@ -287,8 +287,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(8, 128, 192),
         GONE,
         |arena| {
-            arena.each(|site, _| {
-                let mut publisher = publisher(site);
+            arena.each(|target, _| {
+                let mut publisher = publisher(target);
                 let bytes = publisher.cut(6, 0x0100_0000, MessageType::VIDEO, 1, &key_frame(20_000));
                 for byte in bytes {
                     publisher.wire().write(&[byte]);
@@ -304,8 +304,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(8, 256, 320),
         &["chunk_error", "control_error", "command_error", "message_over_limit", "peer_closed", "peer_lost"],
         |arena| {
-            arena.each(|site, number| {
-                let mut wire = Client::connected(site).into_wire();
+            arena.each(|target, number| {
+                let mut wire = Client::connected(target).into_wire();
                 let mut bytes = vec![0; 200 << (number % 10)];
                 Rng::new(number as u64).fill(&mut bytes);
                 wire.write_until_blocked(&bytes, LONG);
@@ -359,8 +359,8 @@ fn amf_deep_and_wide(arena: &Arena) {
         // A reference to the object that it is in.
         [encoded(&["call".into(), 1.0.into()]), vec![3, 0, 1, b'a', 7, 0, 0, 0, 0, 9]].concat(),
     ];
-    arena.each(|site, _| {
-        let mut client = publisher(site);
+    arena.each(|target, _| {
+        let mut client = publisher(target);
         client.set_chunk_size(1 << 20);
         for body in bodies.iter().cycle().take(10 * bodies.len()) {
             client.send(3, 0, MessageType::COMMAND_AMF0, 0, body);
@@ -376,28 +376,28 @@ fn names_of_65535_bytes(arena: &Arena) {
         // The refusal has the name in it or has not; the connection ends either way.
         assert_hangs_up(client.wire());
     };
-    let connected = |site: &Site| {
-        let mut client = Client::connected(site);
+    let connected = |target: &Target| {
+        let mut client = Client::connected(target);
         client.create_stream(2.0);
         client.hear(1);
         client
     };
-    arena.each(|site, _| {
+    arena.each(|target, _| {
         for chunk_size in [128, 1 << 20] {
-            let mut client = connected(site);
+            let mut client = connected(target);
             client.set_chunk_size(chunk_size);
             client.publish(1, &name);
             refused(client);
-            let mut client = connected(site);
+            let mut client = connected(target);
             client.set_chunk_size(chunk_size);
             client.play(1, &name);
             refused(client);
         }
-        let mut client = Client::open(site);
+        let mut client = Client::open(target);
         client.connect(Object::new().with("app", name.as_str()));
         refused(client);
         // Names of calls and of what is announced are not kept.
-        let mut client = connected(site);
+        let mut client = connected(target);
         for _ in 0..20 {
             client.command("releaseStream", 3.0, 0, &[name.as_str().into()]);
             client.command("FCPublish", 4.0, 0, &[name.as_str().into()]);
@@ -420,8 +420,8 @@ fn aggregates(arena: &Arena) {
         write_tag(22, 0, &nested, &mut outer).expect("shorter than 16 MiB");
         nested = outer;
     }
-    arena.each(|site, _| {
-        let mut publisher = publisher(site);
+    arena.each(|target, _| {
+        let mut publisher = publisher(target);
         publisher.set_chunk_size(1 << 20);
         for _ in 0..10 {
             publisher.send(6, 0, MessageType::AGGREGATE, 1, &parts);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anabranch_core::amf::Value;
 use anabranch_core::message::MessageType;
-use anabranch_tests::conformance::{Client, Site, Wire, in_every_phase};
+use anabranch_tests::conformance::{Client, Target, Wire, in_every_phase};
 
 use super::Attackers::{FewerThreads, Of};
 use super::{Case, LONG, Memory, call, command, key_frame, player, publisher};
@@ -22,9 +22,9 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(8, 40, 112),
         GONE,
         |arena| {
-            let wires = arena.crowd(|site, number| {
-                let mut wire = Wire::dial(site);
-                wire.write(&player(&site.named(&number.to_string())));
+            let wires = arena.crowd(|target, number| {
+                let mut wire = Wire::dial(target);
+                wire.write(&player(&target.named(&number.to_string())));
                 wire
             });
             arena.wait_open(arena.attackers);
@@ -39,9 +39,9 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(16, 96, 160),
         GONE,
         |arena| {
-            let name = arena.site.named("neighbours");
-            let wires = arena.crowd(|site, _| {
-                let mut wire = Wire::dial_narrow(site, 4096);
+            let name = arena.target.named("neighbours");
+            let wires = arena.crowd(|target, _| {
+                let mut wire = Wire::dial_narrow(target, 4096);
                 wire.write(&player(&name));
                 wire
             });
@@ -51,10 +51,10 @@ pub(crate) static CASES: &[Case] = &[
         },
     ),
     Case::new("resets_in_every_phase", "none needed", Of(4, 8), Memory::MoreOnThreads(8, 512, 768), GONE, |arena| {
-        arena.each(|site, _| {
+        arena.each(|target, _| {
             for round in 0..15 {
-                let site = Site::at(site.address(), &site.named(&round.to_string()));
-                in_every_phase(&site).into_iter().for_each(Wire::reset);
+                let target = Target::at(target.address(), &target.named(&round.to_string()));
+                in_every_phase(&target).into_iter().for_each(Wire::reset);
             }
         });
     }),
@@ -65,10 +65,10 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(8, 512, 768),
         GONE,
         |arena| {
-            arena.each(|site, _| {
+            arena.each(|target, _| {
                 for round in 0..10 {
-                    let site = Site::at(site.address(), &site.named(&round.to_string()));
-                    for mut wire in in_every_phase(&site) {
+                    let target = Target::at(target.address(), &target.named(&round.to_string()));
+                    for mut wire in in_every_phase(&target) {
                         wire.shut_down_writing();
                         wire.assert_closed();
                     }
@@ -83,9 +83,9 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(16, 8, 16),
         GONE,
         |arena| {
-            arena.several(8, |site, attacker| {
+            arena.several(8, |target, attacker| {
                 for number in (attacker..arena.attackers).step_by(8) {
-                    let mut wire = Wire::dial(site);
+                    let mut wire = Wire::dial(target);
                     match number % 3 {
                         0 => drop(wire),
                         1 => wire.reset(),
@@ -116,12 +116,12 @@ pub(crate) static CASES: &[Case] = &[
 /// Three rounds of connections that publish and play: the last two leave no more memory than the first.
 fn memory_is_given_back(arena: &Arena) {
     let round = |number: usize, each: usize| {
-        arena.each(|site, _| {
+        arena.each(|target, _| {
             for connection in 0..each {
-                let site = Site::at(site.address(), &site.named(&format!("{number}-{connection}")));
-                let mut publisher = publisher(&site);
+                let target = Target::at(target.address(), &target.named(&format!("{number}-{connection}")));
+                let mut publisher = publisher(&target);
                 publisher.video(0, &key_frame(5000));
-                let _player = Client::player(&site, &site.name);
+                let _player = Client::player(&target, &target.name);
             }
         });
         arena.resident_when_gone()
@@ -135,21 +135,21 @@ fn memory_is_given_back(arena: &Arena) {
 /// Attackers of many kinds on one server.
 fn all_at_once(arena: &Arena) {
     let refused = AtomicUsize::new(0);
-    arena.each(|site, number| match number % 6 {
+    arena.each(|target, number| match number % 6 {
         0 => {
-            let _silent: Vec<Wire> = (0..30).map(|_| Wire::dial(site)).collect();
-            let mut wire = Wire::dial(site);
+            let _silent: Vec<Wire> = (0..30).map(|_| Wire::dial(target)).collect();
+            let mut wire = Wire::dial(target);
             wire.write(&[3]);
             wire.listen(LONG);
         }
         1 => {
             for round in 0..8 {
-                let site = Site::at(site.address(), &site.named(&round.to_string()));
-                in_every_phase(&site).into_iter().for_each(Wire::reset);
+                let target = Target::at(target.address(), &target.named(&round.to_string()));
+                in_every_phase(&target).into_iter().for_each(Wire::reset);
             }
         }
         2 => {
-            let mut client = publisher(site);
+            let mut client = publisher(target);
             client.set_chunk_size(1);
             client.video(0, &key_frame(50_000));
             client.set_chunk_size(1 << 20);
@@ -159,7 +159,7 @@ fn all_at_once(arena: &Arena) {
             client.settle();
         }
         3 => {
-            let mut client = Client::player(site, &arena.site.named("neighbours"));
+            let mut client = Client::player(target, &arena.target.named("neighbours"));
             for _ in 0..30 {
                 client.raw(&call("pause", 0.0, 1, &[true.into(), 0.0.into()]).repeat(50));
                 client.raw(&call("pause", 0.0, 1, &[false.into(), 0.0.into()]).repeat(50));
@@ -168,7 +168,7 @@ fn all_at_once(arena: &Arena) {
         }
         4 => {
             for _ in 0..20 {
-                let mut client = Client::connected(site);
+                let mut client = Client::connected(target);
                 client.send(
                     3,
                     0,
@@ -182,8 +182,8 @@ fn all_at_once(arena: &Arena) {
             }
         }
         _ => {
-            let mut wire = Wire::dial_narrow(site, 4096);
-            wire.write(&player(&arena.site.named("neighbours")));
+            let mut wire = Wire::dial_narrow(target, 4096);
+            wire.write(&player(&arena.target.named("neighbours")));
             wire.write_until_blocked(&call("createStream", 2.0, 0, &[]).repeat(10_000), Duration::from_millis(500));
             arena.wait_frames(200);
         }

@@ -1,7 +1,7 @@
 //! Strangers that take all open files.
 
 use anabranch_tests::clients::{PATIENCE, wait_for};
-use anabranch_tests::conformance::{Client, End, Site, Wire};
+use anabranch_tests::conformance::{Client, End, Target, Wire};
 
 use super::Attackers::Of;
 use super::{Case, LONG, Memory, key_frame};
@@ -25,14 +25,14 @@ pub(crate) static CASES: &[Case] = &[
         Memory::Of(24, 16),
         GONE,
         |arena| {
-            let site = Site::at(arena.site.address(), &arena.site.named("recorded"));
-            let mut client = Client::connected(&site);
+            let target = Target::at(arena.target.address(), &arena.target.named("recorded"));
+            let mut client = Client::connected(&target);
             client.create_stream(2.0);
             let files = arena.files().0;
             let strangers = take_all(arena);
             let clients = arena.ask("/api/v1/clients?count=0");
             assert!(clients["total"].as_u64() > Some(u64::from(FILES) / 2), "{clients}");
-            client.raw(&super::call("publish", 3.0, 1, &[site.name.as_str().into(), "live".into()]));
+            client.raw(&super::call("publish", 3.0, 1, &[target.name.as_str().into(), "live".into()]));
             client.video(0, &[0x17, 0, 0, 0, 0, 1, 66, 0, 30, 0xFF, 0xE1, 0, 4, 0x67, 66, 0, 30, 1, 0, 2, 0x68, 1]);
             client.video(0, &key_frame(5000));
             wait_for("a recording", PATIENCE, || (arena.files().0 > files).then_some(()));
@@ -45,7 +45,7 @@ pub(crate) static CASES: &[Case] = &[
 
 /// Opens connections until the server turns some away; those that are in.
 fn take_all(arena: &Arena) -> Vec<Wire> {
-    let mut open: Vec<Wire> = (0..arena.attackers).map(|_| Wire::dial(&arena.site)).collect();
+    let mut open: Vec<Wire> = (0..arena.attackers).map(|_| Wire::dial(&arena.target)).collect();
     let refused = arena.attackers - FILES as usize;
     // Those that came last found no place.
     for wire in open.iter_mut().rev().take(refused) {

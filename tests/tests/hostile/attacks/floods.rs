@@ -19,8 +19,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(4, 512, 512),
         GONE,
         |arena| {
-            arena.each(|site, _| {
-                let mut client = Client::connected(site);
+            arena.each(|target, _| {
+                let mut client = Client::connected(target);
                 for round in 0..20_u32 {
                     let mut flood = Vec::new();
                     for number in 0..1000 {
@@ -39,8 +39,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(4, 512, 512),
         GONE,
         |arena| {
-            arena.each(|site, _| {
-                let mut client = Client::player(site, &site.name);
+            arena.each(|target, _| {
+                let mut client = Client::player(target, &target.name);
                 let round = [
                     call("createStream", 9.0, 0, &[]),
                     call("pause", 0.0, 1, &[true.into(), 0.0.into()]),
@@ -68,8 +68,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::Of(8, 12 << 10),
         GONE,
         |arena| {
-            arena.each(|site, _| {
-                let mut publisher = publisher(site);
+            arena.each(|target, _| {
+                let mut publisher = publisher(target);
                 publisher.raw(&message_header(7, 0, 0, MessageType::VIDEO, 1));
                 // A byte each: a format 3 chunk that begins and ends a message without a body.
                 publisher.wire().write_until_blocked(&[0xc7; 260_000], LONG);
@@ -86,8 +86,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(4, 1536, 1600),
         GONE,
         |arena| {
-            arena.each(|site, _| {
-                let mut client = publisher(site);
+            arena.each(|target, _| {
+                let mut client = publisher(target);
                 for number in 0..2000_u32 {
                     client.set_chunk_size(1 + number % 200);
                     client.control(&Control::WindowAckSize(number % 3));
@@ -105,10 +105,10 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(8, 512, 512),
         GONE,
         |arena| {
-            arena.each(|site, number| {
+            arena.each(|target, number| {
                 // Two publishers and as many players of each name, who come and go on the same stream.
-                let name = arena.site.named(&format!("flapping{}", number / 2));
-                let mut client = Client::connected(site);
+                let name = arena.target.named(&format!("flapping{}", number / 2));
+                let mut client = Client::connected(target);
                 client.create_stream(2.0);
                 client.hear(1);
                 for round in 0..200_u32 {
@@ -117,7 +117,7 @@ pub(crate) static CASES: &[Case] = &[
                         client.hear_until("NetStream.Play.Start");
                     } else {
                         // Its own, so that nobody is refused.
-                        client.publish(1, &site.name);
+                        client.publish(1, &target.name);
                         client.hear_until("NetStream.Publish.Start");
                         client.video(round, &key_frame(200));
                     }
@@ -142,12 +142,17 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(4, 128, 192),
         GONE,
         |arena| {
-            arena.each(|site, _| {
-                let mut client = Client::connected(site);
+            arena.each(|target, _| {
+                let mut client = Client::connected(target);
                 let mut refused = 0;
                 for number in 1..=1000 {
                     client.raw(&call("createStream", f64::from(number), 0, &[]));
-                    client.raw(&call("play", 5.0, number, &[site.named(&format!("nothing{number}")).as_str().into()]));
+                    client.raw(&call(
+                        "play",
+                        5.0,
+                        number,
+                        &[target.named(&format!("nothing{number}")).as_str().into()],
+                    ));
                     if number % 100 == 0 {
                         refused += client.settle().iter().filter(|line| line.contains("_error")).count();
                     }
@@ -164,14 +169,14 @@ pub(crate) static CASES: &[Case] = &[
         GONE,
         |arena| {
             let rounds = if arena.attackers > 4 { 2000 } else { 500 };
-            arena.each(|site, _| {
-                let mut client = Client::connected(site);
+            arena.each(|target, _| {
+                let mut client = Client::connected(target);
                 client.create_stream(2.0);
                 client.hear(1);
                 let long = "n".repeat(800);
                 for number in 0..rounds {
                     // Each play leaves the stream before.
-                    client.play(1, &site.named(&format!("{long}{number}")));
+                    client.play(1, &target.named(&format!("{long}{number}")));
                     if number % 50 == 0 {
                         client.settle();
                     }
@@ -192,8 +197,8 @@ pub(crate) static CASES: &[Case] = &[
 
 fn what_fills_the_log(arena: &Arena) {
     let agent = "\u{1}\n\u{1b}[31m".repeat(500);
-    arena.each(|site, number| {
-        let mut wire = Wire::dial(site);
+    arena.each(|target, number| {
+        let mut wire = Wire::dial(target);
         wire.write(&[hello(), connect(&agent), call("createStream", 2.0, 0, &[])].concat());
         let mut plays = Vec::new();
         for play in 0..500 {

@@ -73,10 +73,10 @@ fn header(track: u8, number: u32) -> Vec<u8> {
 
 /// Each key frame keeps the headers in force before it, of all tracks, and one of them is another each time.
 fn headers_that_change(arena: &Arena) {
-    arena.each(|site, _| {
-        let mut client = publisher(site);
+    arena.each(|target, _| {
+        let mut client = publisher(target);
         // It has a player, so that what lies before the newest key frame is kept; it does not read.
-        let _player = Client::player(site, &site.name);
+        let _player = Client::player(target, &target.name);
         for round in 0..40_u32 {
             let mut bytes = Vec::new();
             for number in round * 200..(round + 1) * 200 {
@@ -94,9 +94,9 @@ fn headers_that_change(arena: &Arena) {
 
 /// Pictures of one GOP without an end.
 fn full_caches(arena: &Arena) {
-    arena.each(|site, _| {
-        let mut client = publisher(site);
-        let _player = Client::player(site, &site.name);
+    arena.each(|target, _| {
+        let mut client = publisher(target);
+        let _player = Client::player(target, &target.name);
         client.set_chunk_size(1 << 20);
         client.video(0, &key_frame(20_000));
         let mut picture = key_frame(20_000);
@@ -117,8 +117,8 @@ fn full_caches(arena: &Arena) {
 
 /// All but the last byte of a message of two megabytes, by everybody.
 fn halves(arena: &Arena) {
-    arena.each(|site, _| {
-        let mut client = publisher(site);
+    arena.each(|target, _| {
+        let mut client = publisher(target);
         client.set_chunk_size(4 << 20);
         let mut bytes = Vec::new();
         write_message(&mut bytes, 4 << 20, 6, 0, MessageType::VIDEO, 1, &key_frame(2 << 20));
@@ -131,14 +131,14 @@ fn halves(arena: &Arena) {
 
 /// Each player is given another frame of a megabyte, reads none of it, and the stream goes on to the next.
 fn huge_frames(arena: &Arena) {
-    arena.each(|site, _| {
-        let mut client = publisher(site);
+    arena.each(|target, _| {
+        let mut client = publisher(target);
         client.set_chunk_size(4 << 20);
         let mut players = Vec::new();
         for number in 0..12 {
             client.video(number * 40, &key_frame(1 << 20));
             client.settle();
-            players.push(Client::player(site, &site.name));
+            players.push(Client::player(target, &target.name));
         }
         // Some 800 KB wait for each, half a megabyte of which is beyond what each may have: 16 MiB are for 32 of them.
         let most = players.len() * arena.attackers;

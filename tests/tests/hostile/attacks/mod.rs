@@ -16,7 +16,7 @@ use anabranch_core::chunk::write_message;
 use anabranch_core::command::Command;
 use anabranch_core::message::MessageType;
 use anabranch_tests::clients::Runtime;
-use anabranch_tests::conformance::{Client, End, Site, Wire};
+use anabranch_tests::conformance::{Client, End, Target, Wire};
 
 use crate::arena::Arena;
 
@@ -219,6 +219,6 @@ fn assert_hangs_up(wire: &mut Wire) {
 }
 
 /// A publisher of a name of its own.
-fn publisher(site: &Site) -> Client {
-    Client::publisher(site, &site.name)
+fn publisher(target: &Target) -> Client {
+    Client::publisher(target, &target.name)
 }

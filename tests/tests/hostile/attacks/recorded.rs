@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anabranch_tests::conformance::{Client, Site};
+use anabranch_tests::conformance::{Client, Target};
 
 use super::Attackers::Of;
 use super::{Case, Memory, call, key_frame};
@@ -23,8 +23,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::Of(16, 1024),
         GONE,
         |arena| {
-            arena.each(|site, _| {
-                rounds(site, |_| Vec::new());
+            arena.each(|target, _| {
+                rounds(target, |_| Vec::new());
             });
         },
     )
@@ -36,8 +36,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::Of(16, 1024),
         GONE,
         |arena| {
-            arena.each(|site, _| {
-                let mut client = Client::publisher(site, &site.name);
+            arena.each(|target, _| {
+                let mut client = Client::publisher(target, &target.name);
                 for round in 0..ROUNDS {
                     frames(round).into_iter().for_each(|body| client.video(round * 20, &body));
                 }
@@ -56,7 +56,7 @@ pub(crate) static CASES: &[Case] = &[
         GONE,
         |arena| {
             let start = Instant::now();
-            arena.each(|site, _| rounds(site, |round| frames(round).to_vec()));
+            arena.each(|target, _| rounds(target, |round| frames(round).to_vec()));
             let seconds = start.elapsed().as_secs() as usize + 1;
             assert_files(arena, arena.attackers * (FILES + seconds) + 1);
         },
@@ -67,13 +67,13 @@ pub(crate) static CASES: &[Case] = &[
 const RECORDED: &str = "[defaults.record]\nstreams = ['*']\nfolder = FOLDER\nmin_free = 0\n";
 
 /// Publishes and closes one stream of a connection time and again.
-fn rounds(site: &Site, bodies: impl Fn(u32) -> Vec<Vec<u8>>) {
-    let mut client = Client::connected(site);
+fn rounds(target: &Target, bodies: impl Fn(u32) -> Vec<Vec<u8>>) {
+    let mut client = Client::connected(target);
     client.create_stream(2.0);
     for round in 0..ROUNDS {
         // Without anything in it, each has a name of its own.
         let bodies = bodies(round);
-        let name = if bodies.is_empty() { site.named(&round.to_string()) } else { site.name.clone() };
+        let name = if bodies.is_empty() { target.named(&round.to_string()) } else { target.name.clone() };
         client.raw(&call("publish", 3.0, 1, &[name.as_str().into(), "live".into()]));
         bodies.iter().for_each(|body| client.video(round * 20, body));
         client.raw(&call("closeStream", 0.0, 1, &[]));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anabranch_core::chunk::message_header;
 use anabranch_core::message::{Control, MessageType, UserControl};
-use anabranch_tests::conformance::{Client, End, Site, Wire};
+use anabranch_tests::conformance::{Client, End, Target, Wire};
 
 use super::Attackers::{FewerThreads, Of};
 use super::{Case, LONG, Memory, assert_hangs_up, call, connect, hello, key_frame, player, publisher, trickle};
@@ -29,8 +29,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(4, 16, 64),
         &["connect_timeout"],
         |arena| {
-            arena.each(|site, _| {
-                let mut wire = Wire::dial(site);
+            arena.each(|target, _| {
+                let mut wire = Wire::dial(target);
                 trickle(&mut wire, [3].into_iter().chain([0; 1536]), Duration::from_millis(100));
             });
         },
@@ -43,8 +43,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(4, 16, 64),
         &["connect_timeout"],
         |arena| {
-            arena.each(|site, _| {
-                let mut wire = Client::open(site).into_wire();
+            arena.each(|target, _| {
+                let mut wire = Client::open(target).into_wire();
                 trickle(&mut wire, connect(&"slow".repeat(100)), Duration::from_millis(100));
             });
         },
@@ -58,8 +58,8 @@ pub(crate) static CASES: &[Case] = &[
         &["connect_timeout"],
         |arena| {
             let flood = call("createStream", 2.0, 0, &[]).repeat(500);
-            arena.each(|site, _| {
-                let mut wire = Client::open(site).into_wire();
+            arena.each(|target, _| {
+                let mut wire = Client::open(target).into_wire();
                 while wire.listen(Duration::from_millis(20)) == End::Open {
                     wire.write_until_blocked(&flood, Duration::from_secs(5));
                 }
@@ -74,7 +74,7 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(4, 24, 80),
         &["identify_timeout"],
         |arena| {
-            let mut wires = arena.crowd(|site, _| dial_and_say(site, &[hello(), connect("silent")].concat()));
+            let mut wires = arena.crowd(|target, _| dial_and_say(target, &[hello(), connect("silent")].concat()));
             wires.iter_mut().for_each(assert_hangs_up);
         },
     )
@@ -86,9 +86,9 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(4, 24, 80),
         &["identify_timeout"],
         |arena| {
-            arena.each(|site, _| {
+            arena.each(|target, _| {
                 let round = [call("createStream", 2.0, 0, &[]), call("deleteStream", 0.0, 0, &[1.0.into()])].concat();
-                let mut wire = Client::connected(site).into_wire();
+                let mut wire = Client::connected(target).into_wire();
                 trickle(&mut wire, round.into_iter().cycle().take(10_000), Duration::from_millis(50));
             });
         },
@@ -100,7 +100,7 @@ pub(crate) static CASES: &[Case] = &[
         Of(10, 50),
         Memory::MoreOnThreads(4, 32, 96),
         &["first_message_timeout"],
-        |arena| arena.each(|site, _| trickle_frame(&mut publisher(site), Duration::from_millis(100))),
+        |arena| arena.each(|target, _| trickle_frame(&mut publisher(target), Duration::from_millis(100))),
     )
     .lasting(20.0),
     Case::new(
@@ -110,8 +110,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(4, 32, 96),
         &["next_message_timeout"],
         |arena| {
-            arena.each(|site, _| {
-                let mut publisher = publisher(site);
+            arena.each(|target, _| {
+                let mut publisher = publisher(target);
                 publisher.video(0, &key_frame(1000));
                 trickle_frame(&mut publisher, Duration::from_millis(100));
             });
@@ -126,8 +126,8 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(4, 320, 384),
         &["first_message_timeout"],
         |arena| {
-            arena.each(|site, _| {
-                let mut publisher = publisher(site);
+            arena.each(|target, _| {
+                let mut publisher = publisher(target);
                 let mut bytes = Vec::new();
                 for chunk_stream in 4..60 {
                     bytes.extend_from_slice(&message_header(chunk_stream, 0, 0x00ff_fffe, MessageType::VIDEO, 1));
@@ -152,9 +152,9 @@ pub(crate) static CASES: &[Case] = &[
                 Control::User(UserControl::PingRequest(number)).write(128, &mut pings);
             }
             let calls = call("getStreamLength", 7.0, 0, &["x".into()]).repeat(20_000);
-            arena.each(|site, number| {
-                let mut wire = Wire::dial_narrow(site, 4096);
-                wire.write(&player(&site.name));
+            arena.each(|target, number| {
+                let mut wire = Wire::dial_narrow(target, 4096);
+                wire.write(&player(&target.name));
                 wire.write_until_closed(if number % 2 == 0 { &pings } else { &calls }, 3 * LONG);
             });
         },
@@ -167,9 +167,9 @@ pub(crate) static CASES: &[Case] = &[
         Memory::MoreOnThreads(40, 160, 224),
         &["write_timeout", "peer_closed", "peer_lost"],
         |arena| {
-            let name = arena.site.named("fat");
-            let wires = arena.crowd(|site, _| {
-                let mut wire = Wire::dial_narrow(site, 4096);
+            let name = arena.target.named("fat");
+            let wires = arena.crowd(|target, _| {
+                let mut wire = Wire::dial_narrow(target, 4096);
                 wire.write(&player(&name));
                 wire
             });
@@ -190,12 +190,12 @@ pub(crate) static CASES: &[Case] = &[
 ];
 
 fn connections_that_say_nothing(arena: &Arena) {
-    let mut wires = arena.crowd(|site, _| Wire::dial(site));
+    let mut wires = arena.crowd(|target, _| Wire::dial(target));
     wires.iter_mut().for_each(assert_hangs_up);
 }
 
-fn dial_and_say(site: &Site, words: &[u8]) -> Wire {
-    let mut wire = Wire::dial(site);
+fn dial_and_say(target: &Target, words: &[u8]) -> Wire {
+    let mut wire = Wire::dial(target);
     wire.write(words);
     wire
 }
@@ -203,12 +203,12 @@ fn dial_and_say(site: &Site, words: &[u8]) -> Wire {
 /// They take a byte a second for longer than they may take nothing at all: they go on, and cost no more than others that
 /// are slow.
 fn read_one_byte_a_second(arena: &Arena) {
-    let name = arena.site.named("fat");
+    let name = arena.target.named("fat");
     let readers = AtomicUsize::new(arena.attackers);
     thread::scope(|scope| {
         scope.spawn(|| {
-            arena.each(|site, _| {
-                let mut wire = Wire::dial_narrow(site, 4096);
+            arena.each(|target, _| {
+                let mut wire = Wire::dial_narrow(target, 4096);
                 wire.write(&player(&name));
                 for _ in 0..35 {
                     wire.read_one_after(Duration::from_secs(1));
@@ -228,7 +228,7 @@ fn trickle_frame(publisher: &mut Client, pause: Duration) {
 
 /// Publishes half a megabyte a second.
 fn publish_while(arena: &Arena, name: &str, goes_on: impl Fn() -> bool) {
-    let mut publisher = Client::publisher(&arena.site, name);
+    let mut publisher = Client::publisher(&arena.target, name);
     publisher.set_chunk_size(1 << 20);
     let body = key_frame(50_000);
     for number in 0..1200 {

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use anabranch_tests::conformance::Site;
+use anabranch_tests::conformance::Target;
 use rustls::crypto::cipher::{AeadKey, Iv, MessageEncrypter, OutboundChunks, OutboundPlainMessage};
 use rustls::crypto::ring;
 use rustls::crypto::tls13::OkmBlock;
@@ -33,7 +33,7 @@ pub(crate) static CASES: &[Case] = &[
         Of(4, 4),
         Memory::Of(16, 256),
         &["tls_without_content"],
-        |arena| arena.each(|site, _| (0..ROUNDS).for_each(|_| change_keys(site, &arena.roots))),
+        |arena| arena.each(|target, _| (0..ROUNDS).for_each(|_| change_keys(target, &arena.roots))),
     )
     .with_settings(EC, "TLS"),
     Case::new(
@@ -63,9 +63,9 @@ const RSA: &str =
     "[tls]\non_rtmp_ports = true\n[[tls.certificates]]\ncertificate = 'KEYS/rsa.pem'\nkey = 'KEYS/rsa.key'\n";
 
 /// Keys that are changed thirty-two times, as often as may be without another record, an empty record, and so on.
-fn change_keys(site: &Site, roots: &RootCertStore) {
+fn change_keys(target: &Target, roots: &RootCertStore) {
     let secret = Arc::new(Secret::default());
-    let mut socket = established(site, roots, secret.clone());
+    let mut socket = established(target, roots, secret.clone());
     let mut records = Records::new(secret.0.lock().expect("a secret").clone());
     let mut sent = 0;
     while sent < ENOUGH {
@@ -87,10 +87,10 @@ fn change_keys(site: &Site, roots: &RootCertStore) {
 /// Beginnings whose clients do not wait for them. In the middle of them a client comes from elsewhere, and is served.
 fn flood(arena: &Arena) {
     let words = first_words(&arena.roots);
-    arena.each(|site, attacker| {
+    arena.each(|target, attacker| {
         let mut open = VecDeque::new();
         for number in 0..BEGINNINGS {
-            let mut socket = dial(site);
+            let mut socket = dial(target);
             // One that was closed already is as good.
             let _ = socket.write_all(&words);
             open.push_back(socket);
@@ -98,7 +98,7 @@ fn flood(arena: &Arena) {
                 open.pop_front();
             }
             if attacker == 0 && number == BEGINNINGS / 2 {
-                drop(established_on(dial_from([127, 0, 0, 2], site), &arena.roots, Arc::default()));
+                drop(established_on(dial_from([127, 0, 0, 2], target), &arena.roots, Arc::default()));
             }
         }
     });
@@ -107,11 +107,11 @@ fn flood(arena: &Arena) {
 /// Nothing, half of a first record, the whole of it, and half of a record later: then silence.
 fn begin_and_wait(arena: &Arena) {
     const ATTENDANTS: usize = 8;
-    arena.several(ATTENDANTS, |site, attendant| {
+    arena.several(ATTENDANTS, |target, attendant| {
         let open = (attendant..arena.attackers).step_by(ATTENDANTS).map(|number| {
             let mut socket = match number / ATTENDANTS % 4 {
-                3 => established(site, &arena.roots, Arc::default()),
-                _ => dial(site),
+                3 => established(target, &arena.roots, Arc::default()),
+                _ => dial(target),
             };
             let words = first_words(&arena.roots);
             let words = match number / ATTENDANTS % 4 {
@@ -131,14 +131,14 @@ fn begin_and_wait(arena: &Arena) {
     });
 }
 
-fn dial(site: &Site) -> TcpStream {
-    dial_from([127, 0, 0, 1], site)
+fn dial(target: &Target) -> TcpStream {
+    dial_from([127, 0, 0, 1], target)
 }
 
-fn dial_from(address: [u8; 4], site: &Site) -> TcpStream {
+fn dial_from(address: [u8; 4], target: &Target) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::from((address, 0)).into()).expect("the address is one of the loopback's");
-    socket.connect(&site.address().into()).expect("the server accepts");
+    socket.connect(&target.address().into()).expect("the server accepts");
     let socket = TcpStream::from(socket);
     socket.set_nodelay(true).expect("a socket option");
     socket.set_read_timeout(Some(LONG)).expect("a socket option");
@@ -179,8 +179,8 @@ fn first_words(roots: &RootCertStore) -> Vec<u8> {
 }
 
 /// A connection past its handshake.
-fn established(site: &Site, roots: &RootCertStore, secret: Arc<Secret>) -> TcpStream {
-    established_on(dial(site), roots, secret)
+fn established(target: &Target, roots: &RootCertStore, secret: Arc<Secret>) -> TcpStream {
+    established_on(dial(target), roots, secret)
 }
 
 fn established_on(socket: TcpStream, roots: &RootCertStore, secret: Arc<Secret>) -> TcpStream {

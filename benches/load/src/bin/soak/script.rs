@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anabranch_core::client::{ClientConfig, Destination};
-use anabranch_core::handshake::ClientKind;
+use anabranch_core::handshake::ClientHandshakeKind;
 use anabranch_load::Random;
 use anabranch_load::crowd::{Crowd, Director, End, Happening, Id, Next, Role, Spec};
 use anabranch_load::media::MediaOptions;
@@ -86,7 +86,7 @@ impl Script {
     pub(crate) fn new(address: SocketAddr, media: MediaOptions, publishers: u32, players: u32, end: Instant) -> Self {
         let url = format!("rtmp://{address}/soak/stream");
         let config = Destination::parse(&url).map_or_else(|_| ClientConfig::default(), |to| ClientConfig::to(&to));
-        let digest = ClientConfig { handshake: ClientKind::Digest, ..config.clone() };
+        let digest = ClientConfig { handshake: ClientHandshakeKind::Digest, ..config.clone() };
         let now = Instant::now();
         let place = |index: u32| {
             // They do not come all at once, and those who want the same names come last.

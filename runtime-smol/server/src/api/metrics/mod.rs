@@ -16,8 +16,8 @@ use prometheus_client::registry::Registry;
 pub(super) use ledger::Ledger;
 use ledger::Series;
 
+use super::context::{Context, Workers};
 use super::machine::{self, Process};
-use super::site::{Site, Workers};
 
 /// Reasons that are nobody's error, in SRS's sense of one.
 const GOOD_ENDS: [&str; 4] = ["peer_closed", "bandwidth_checked", "shutdown", "closed"];
@@ -26,25 +26,25 @@ const GOOD_ENDS: [&str; 4] = ["peer_closed", "bandwidth_checked", "shutdown", "c
 const OTHERS: &str = "other";
 
 /// All metrics of this moment.
-pub(super) fn exposition(site: &Site) -> Result<String, fmt::Error> {
+pub(super) fn exposition(context: &Context) -> Result<String, fmt::Error> {
     let process = Process::look();
     let moment = Moment {
         labels: [
-            ("server", site.identity.server_id().to_owned()),
-            ("service", site.identity.service_id().to_owned()),
-            ("pid", site.pid.clone()),
+            ("server", context.identity.server_id().to_owned()),
+            ("service", context.identity.service_id().to_owned()),
+            ("pid", context.pid.clone()),
             ("major", env!("CARGO_PKG_VERSION_MAJOR").to_owned()),
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
             ("code", "Anabranch".to_owned()),
         ],
-        start: site.start,
-        cpu: process.map(|process| site.cpu.borrow_mut().process(Instant::now(), process.cpu)),
+        start: context.start,
+        cpu: process.map(|process| context.cpu.borrow_mut().process(Instant::now(), process.cpu)),
         process,
-        stats: site.handle.stats(),
-        totals: site.handle.totals(),
-        draining: site.handle.is_leaving(),
-        streams: site.ledger.borrow_mut().look(&site.handle),
-        workers: site.workers.clone(),
+        stats: context.handle.stats(),
+        totals: context.handle.totals(),
+        draining: context.handle.is_leaving(),
+        streams: context.ledger.borrow_mut().look(&context.handle),
+        workers: context.workers.clone(),
     };
     let mut registry = Registry::default();
     registry.register_collector(Box::new(moment));

@@ -25,7 +25,7 @@ pub(crate) struct Workers {
 }
 
 /// What all answers are made of.
-pub(super) struct Site {
+pub(super) struct Context {
     pub(super) handle: Handle,
     pub(super) reload: Option<Reload>,
     pub(super) workers: Workers,
@@ -38,7 +38,7 @@ pub(super) struct Site {
     pub(super) ledger: RefCell<Ledger>,
 }
 
-impl Site {
+impl Context {
     pub(super) fn new(
         settings: &ApiSettings,
         identity: Identity,
@@ -46,7 +46,7 @@ impl Site {
         reload: Option<Reload>,
         workers: Workers,
     ) -> Self {
-        Site {
+        Context {
             handle,
             reload,
             workers,
@@ -60,9 +60,9 @@ impl Site {
     }
 }
 
-impl fmt::Debug for Site {
+impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Site").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Context").field("identity", &self.identity).finish_non_exhaustive()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::ask::AskId;
 use super::pool::{Pool, Portion};
-use super::site::{Site, Sites, VhostSnapshot};
+use super::vhost::{VhostSnapshot, VirtualHost, VirtualHosts};
 use super::{Config, Conn};
 use crate::capture::{Opening, Recorder, Script, Tap, Watch};
 use crate::hub::{Hub, HubConfig};
@@ -14,7 +14,7 @@ use crate::session::{Session, Tally};
 
 /// What all connections of one server share. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Server {
+pub struct Core {
     shared: Arc<Shared>,
 }
 
@@ -44,10 +44,10 @@ const KEPT: usize = 2;
 #[derive(Debug)]
 struct Rules {
     config: Arc<Config>,
-    sites: Sites,
+    vhosts: VirtualHosts,
 }
 
-impl Server {
+impl Core {
     /// A server without connections. All randomness of its connections comes from `seed`; equal seeds and equal input
     /// give equal output.
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
@@ -55,7 +55,7 @@ impl Server {
         hub.limit_memory(config.memory);
         let [unfinished, kept] = [UNFINISHED, KEPT].map(|part| Arc::new(Pool::new(config.memory / part)));
         let shared = Shared {
-            rules: RwLock::new(Arc::new(Rules { sites: Sites::new(&config, &hub), config: Arc::new(config) })),
+            rules: RwLock::new(Arc::new(Rules { vhosts: VirtualHosts::new(&config, &hub), config: Arc::new(config) })),
             hub,
             unfinished,
             kept,
@@ -65,7 +65,7 @@ impl Server {
             clock: Mutex::new(None),
             draining: AtomicBool::new(false),
         };
-        Server { shared: Arc::new(shared) }
+        Core { shared: Arc::new(shared) }
     }
 
     /// A connection just accepted, from nobody knows where.
@@ -91,7 +91,7 @@ impl Server {
 
     /// The virtual hosts and what is counted of each, in the order of the configuration.
     pub fn vhosts(&self) -> Vec<VhostSnapshot> {
-        self.rules().sites.iter().map(|site| site.snapshot()).collect()
+        self.rules().vhosts.iter().map(|vhost| vhost.snapshot()).collect()
     }
 
     /// The live streams.
@@ -112,8 +112,8 @@ impl Server {
         // After the rest: streams may have to give for it, and no lock is held meanwhile.
         let memory = config.memory;
         let mut rules = self.shared.rules.write().unwrap_or_else(PoisonError::into_inner);
-        let sites = rules.sites.reconfigured(&config, &self.shared.hub);
-        *rules = Arc::new(Rules { config: Arc::new(config), sites });
+        let vhosts = rules.vhosts.reconfigured(&config, &self.shared.hub);
+        *rules = Arc::new(Rules { config: Arc::new(config), vhosts });
         drop(rules);
         self.shared.hub.limit_memory(memory);
         self.shared.unfinished.set_limit(memory / UNFINISHED);
@@ -130,18 +130,18 @@ impl Server {
     }
 
     /// The virtual host that a host name means.
-    pub(super) fn site(&self, host: &str) -> Result<Arc<Site>, Refusal> {
-        self.rules().sites.resolve(host)
+    pub(super) fn vhost(&self, host: &str) -> Result<Arc<VirtualHost>, Refusal> {
+        self.rules().vhosts.resolve(host)
     }
 
     /// The virtual host of this name, if its clients may stay.
-    pub(super) fn site_named(&self, name: &str) -> Result<Arc<Site>, Refusal> {
-        self.rules().sites.named(name)
+    pub(super) fn vhost_named(&self, name: &str) -> Result<Arc<VirtualHost>, Refusal> {
+        self.rules().vhosts.named(name)
     }
 
     /// What holds before the virtual host is known.
-    pub(super) fn default_site(&self) -> Arc<Site> {
-        self.rules().sites.defaults.clone()
+    pub(super) fn default_vhost(&self) -> Arc<VirtualHost> {
+        self.rules().vhosts.defaults.clone()
     }
 
     /// What a new connection has of the memory for unfinished messages, and of that for frames that only queues have.
@@ -202,11 +202,11 @@ impl Server {
 
     fn make(&self, now: Instant, id: u64, seed: [u8; 32], peer: Option<SocketAddr>) -> Conn {
         let rules = self.rules();
-        let site = rules.sites.defaults.clone();
+        let vhost = rules.vhosts.defaults.clone();
         let networks = &rules.config.trusted_proxies;
         let trusted = peer.is_some_and(|peer| networks.iter().any(|network| network.contains(peer.ip())));
         let new = if trusted { Session::behind_proxy } else { Session::new };
-        let session = new(site.session.clone(), seed, now);
-        Conn::new(id, self.clone(), site, session, peer, now)
+        let session = new(vhost.session.clone(), seed, now);
+        Conn::new(id, self.clone(), vhost, session, peer, now)
     }
 }

@@ -2,25 +2,25 @@ use std::net::SocketAddr;
 
 /// A server as a case knows it: an address, and names that no other case uses.
 #[derive(Debug)]
-pub struct Site {
+pub struct Target {
     address: SocketAddr,
     /// A stream name of this case's own.
     pub name: String,
 }
 
-impl Site {
+impl Target {
     /// A server that a test has started, and a name for what the test does there.
     pub fn at(address: SocketAddr, name: &str) -> Self {
-        Site { address, name: name.to_owned() }
+        Target { address, name: name.to_owned() }
     }
 
     pub(super) fn new(address: SocketAddr, number: usize) -> Self {
-        Site { address, name: format!("case{number}") }
+        Target { address, name: format!("case{number}") }
     }
 
     /// The same server, with other names.
     pub(super) fn again(&self, number: usize) -> Self {
-        Site { address: self.address, name: self.named(&format!("round{number}")) }
+        Target { address: self.address, name: self.named(&format!("round{number}")) }
     }
 
     /// Where the server listens.

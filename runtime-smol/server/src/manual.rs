@@ -31,6 +31,6 @@ pub(crate) fn completions(mut program: Command, shell: Shell, out: &mut dyn io::
 ///
 /// # Errors
 /// Those of `out`.
-pub(crate) fn manual(program: Command, out: &mut dyn io::Write) -> io::Result<()> {
+pub(crate) fn page(program: Command, out: &mut dyn io::Write) -> io::Result<()> {
     clap_mangen::Man::new(program).render(out)
 }

@@ -12,7 +12,7 @@ use crate::url::DEFAULT_VHOST;
 
 /// A virtual host at work.
 #[derive(Debug)]
-pub(super) struct Site {
+pub(super) struct VirtualHost {
     pub(super) name: String,
     pub(super) config: VhostConfig,
     pub(super) session: Arc<SessionConfig>,
@@ -66,7 +66,7 @@ fn interval(config: &VhostConfig) -> Duration {
     config.bandwidth_check.as_ref().map_or(Duration::ZERO, |check| check.interval)
 }
 
-impl Site {
+impl VirtualHost {
     /// Whether a bandwidth check may be made now.
     pub(super) fn admit_check(&self, now: Instant) -> Result<(), TooSoon> {
         self.counts.gate().admit(now)
@@ -130,10 +130,10 @@ impl Drop for Question {
 
 /// All virtual hosts of a server, or the one there is without any.
 #[derive(Debug)]
-pub(super) struct Sites {
-    vhosts: Vhosts<Arc<Site>>,
+pub(super) struct VirtualHosts {
+    vhosts: Vhosts<Arc<VirtualHost>>,
     /// Of connections whose host is not known yet.
-    pub(super) defaults: Arc<Site>,
+    pub(super) defaults: Arc<VirtualHost>,
     /// Those of before, as long as somebody is counted in them: who has not looked yet whether it may stay, or is told
     /// its last words. They may be back before it is gone.
     gone: Vec<(String, Weak<Counts>)>,
@@ -156,31 +156,31 @@ pub struct VhostSnapshot {
     pub questions: usize,
 }
 
-impl Sites {
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Site>> {
+impl VirtualHosts {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<VirtualHost>> {
         let listed = self.vhosts.iter().map(|vhost| &vhost.settings);
         listed.chain(self.vhosts.is_empty().then_some(&self.defaults))
     }
 
     pub(super) fn new(config: &Config, hub: &Hub) -> Self {
-        Sites::build(config, hub, |_| None)
+        VirtualHosts::build(config, hub, |_| None)
     }
 
     /// Those of other settings. A virtual host that stays, or is back, has its counts from before.
     pub(super) fn reconfigured(&self, config: &Config, hub: &Hub) -> Self {
-        let here = self.iter().map(|site| (site.name.clone(), Arc::downgrade(&site.counts)));
+        let here = self.iter().map(|vhost| (vhost.name.clone(), Arc::downgrade(&vhost.counts)));
         let before: Vec<_> = here.chain(self.gone.iter().cloned()).collect();
         let counts =
             |name: &str| before.iter().find(|(known, _)| known == name).and_then(|(_, counts)| counts.upgrade());
-        let mut sites = Sites::build(config, hub, counts);
-        let is_gone = |name: &str| sites.iter().all(|site| site.name != name);
+        let mut vhosts = VirtualHosts::build(config, hub, counts);
+        let is_gone = |name: &str| vhosts.iter().all(|vhost| vhost.name != name);
         let gone = before.into_iter().filter(|(name, counts)| counts.strong_count() > 0 && is_gone(name));
-        sites.gone = gone.collect();
-        sites
+        vhosts.gone = gone.collect();
+        vhosts
     }
 
     fn build(config: &Config, hub: &Hub, before: impl Fn(&str) -> Option<Arc<Counts>>) -> Self {
-        let site = |name: &str, config: &VhostConfig, counts: Option<Arc<Counts>>| {
+        let start = |name: &str, config: &VhostConfig, counts: Option<Arc<Counts>>| {
             let counts = match counts {
                 Some(counts) => {
                     counts.reconfigure(config);
@@ -188,7 +188,7 @@ impl Sites {
                 }
                 None => Arc::new(Counts::new(config)),
             };
-            Arc::new(Site {
+            Arc::new(VirtualHost {
                 name: name.to_owned(),
                 session: Arc::new(config.sessions()),
                 hub: hub.with_config(Arc::new(config.streams())),
@@ -198,27 +198,27 @@ impl Sites {
         };
         // Beside virtual hosts the defaults are nobody's, and count nothing.
         let alone = if config.vhosts.is_empty() { before(DEFAULT_VHOST) } else { None };
-        Sites {
-            vhosts: config.vhosts.map(|vhost| site(&vhost.name, &vhost.settings, before(&vhost.name))),
-            defaults: site(DEFAULT_VHOST, &config.defaults, alone),
+        VirtualHosts {
+            vhosts: config.vhosts.map(|vhost| start(&vhost.name, &vhost.settings, before(&vhost.name))),
+            defaults: start(DEFAULT_VHOST, &config.defaults, alone),
             gone: Vec::new(),
         }
     }
 
-    /// The site that is called this, if clients of it may stay.
+    /// The virtual host that is called this, if clients of it may stay.
     ///
     /// # Errors
     /// There is none, or it is disabled.
-    pub(super) fn named(&self, name: &str) -> Result<Arc<Site>, Refusal> {
-        let site = self.resolve(name)?;
-        if site.name == name { Ok(site) } else { Err(Refusal::VhostUnknown) }
+    pub(super) fn named(&self, name: &str) -> Result<Arc<VirtualHost>, Refusal> {
+        let vhost = self.resolve(name)?;
+        if vhost.name == name { Ok(vhost) } else { Err(Refusal::VhostUnknown) }
     }
 
-    /// The site of a host name.
-    pub(super) fn resolve(&self, host: &str) -> Result<Arc<Site>, Refusal> {
+    /// The virtual host of a host name.
+    pub(super) fn resolve(&self, host: &str) -> Result<Arc<VirtualHost>, Refusal> {
         if self.vhosts.is_empty() {
             return Ok(self.defaults.clone());
         }
-        self.vhosts.resolve(host).accepted().map(|(_, site)| site.clone())
+        self.vhosts.resolve(host).accepted().map(|(_, vhost)| vhost.clone())
     }
 }

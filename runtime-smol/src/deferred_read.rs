@@ -5,12 +5,12 @@ use crate::transport::Transport;
 
 /// Whether a connection is read whenever there is something, or at leisure.
 #[derive(Debug, Default)]
-pub(crate) struct Leisure {
-    /// When it is read again, if at leisure: events of the socket do not matter until then.
+pub(crate) struct DeferredRead {
+    /// When it is read again, if at deferred_read: events of the socket do not matter until then.
     next_read: Option<Instant>,
 }
 
-impl Leisure {
+impl DeferredRead {
     /// True if it is to be read now.
     pub(crate) fn may_read(&self, reactor: &Reactor, slot: usize) -> bool {
         match self.next_read {
