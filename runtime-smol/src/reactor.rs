@@ -1,13 +1,11 @@
 use std::collections::BTreeSet;
 use std::io;
-#[cfg(unix)]
 use std::os::fd::AsRawFd;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use mio::event::Source;
 use mio::net::TcpStream;
-#[cfg(unix)]
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
@@ -145,16 +143,10 @@ impl Reactor {
         self.set_interest(slot, socket, INTEREST)
     }
 
-    #[cfg(unix)]
     fn set_interest(&self, slot: usize, socket: &TcpStream, interest: Interest) -> bool {
         // By its number: mio's own way would take the socket for itself, which its connection's writers share.
         let number = socket.as_raw_fd();
         self.poll.registry().reregister(&mut SourceFd(&number), Token(slot), interest).is_ok()
-    }
-
-    #[cfg(not(unix))]
-    fn set_interest(&self, _: usize, _: &TcpStream, interest: Interest) -> bool {
-        interest == INTEREST
     }
 
     /// True once after the socket had room again.
