@@ -60,8 +60,8 @@ mod transport;
 mod worker;
 
 pub use anabranch_host::{
-    Answer, Builder, CaptureLimits, Captures, Carrier, ConnectionInfo, Handle, Hooks, Listen, Over, Publication, Stats,
-    Subscription, TcpOptions, Totals, Update,
+    Answer, Builder, Captures, Carrier, ConnectionInfo, Handle, Hooks, Listen, Over, Publication, Stats, Subscription,
+    TcpOptions, Totals, Update,
 };
 pub use server::Server;
 #[cfg(feature = "tls")]

@@ -38,7 +38,7 @@ mod server;
 mod write;
 
 pub use anabranch_host::{
-    Answer, Builder, CaptureLimits, Captures, ConnectionInfo, Handle, Hooks, Listen, Over, Publication, Stats,
-    Subscription, TcpOptions, Totals, Update,
+    Answer, Builder, Captures, ConnectionInfo, Handle, Hooks, Listen, Over, Publication, Stats, Subscription,
+    TcpOptions, Totals, Update,
 };
 pub use server::Server;

@@ -1,7 +1,7 @@
 use std::fmt::{self, Write};
 
 use anabranch_core::conn::{Budget, VhostConfig};
-use anabranch_host::Worst;
+use anabranch_program::Worst;
 use anabranch_smol::TLS_CONNECTION_MEMORY;
 
 use crate::settings::Loaded;

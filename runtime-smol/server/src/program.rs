@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anabranch_host::{
-    Banner, CHECK, CaptureLimits, Captures, Options, Protection, REPLAY, ThreadOptions, config_of_header, init_log,
-    raise_file_limit, watch_memory,
+use anabranch_host::raise_file_limit;
+use anabranch_program::{
+    Banner, CHECK, CaptureFolder, CaptureLimits, Options, Protection, REPLAY, ThreadOptions, config_of_header,
+    init_log, watch_memory,
 };
 use anabranch_smol::{Carrier, Server};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
@@ -46,7 +47,7 @@ const LAST_CALLS: Duration = Duration::from_secs(5);
 pub(crate) fn main() -> ExitCode {
     let matches = command().get_matches();
     let done = match matches.subcommand() {
-        Some((REPLAY, matches)) => anabranch_host::replay(matches, config_of_capture),
+        Some((REPLAY, matches)) => anabranch_program::replay(matches, config_of_capture),
         Some((CHECK, matches)) => check(matches),
         Some((SCHEMA, matches)) => schema(matches),
         Some((SIGN, matches)) => load(matches).and_then(|loaded| sign::run(matches, &loaded)),
@@ -92,7 +93,7 @@ fn command() -> Command {
         .help("Show a configuration file with all keys, their defaults and what they mean");
     let schema = Command::new(SCHEMA).about("Show what can be configured, as a JSON Schema").arg(example);
     let options = ThreadOptions::command(Options::command(Command::new(PROGRAM))).arg(config.clone());
-    let command = anabranch_host::command(options, VERSION)
+    let command = anabranch_program::command(options, VERSION)
         .mut_subcommand(CHECK, |check| {
             check
                 .about("Check the configuration; show what holds, where it comes from, and the memory it takes")
@@ -156,13 +157,13 @@ fn config_of_capture(header: &str) -> Result<anabranch_core::conn::Config, Strin
     }
 }
 
-fn captures(loaded: &Loaded, program: &str) -> Result<Option<Captures>, String> {
+fn captures(loaded: &Loaded, program: &str) -> Result<Option<CaptureFolder>, String> {
     let capture = &loaded.settings.capture;
     if capture.folder.as_os_str().is_empty() {
         return Ok(None);
     }
     let limits = CaptureLimits { bytes: capture.file_size.0, files: capture.files, ..CaptureLimits::default() };
-    let captures = Captures::start(&capture.folder, limits, &loaded.capture_header(program));
+    let captures = CaptureFolder::start(&capture.folder, limits, &loaded.capture_header(program));
     captures.map(Some).map_err(|error| format!("cannot capture into {}: {error}", capture.folder.display()))
 }
 

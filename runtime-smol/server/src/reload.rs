@@ -1,6 +1,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anabranch_host::{Captures, Handle, LogFilter};
+use anabranch_host::Handle;
+use anabranch_program::{CaptureFolder, LogFilter};
 use serde_json::{Value, json};
 use tracing::warn;
 
@@ -15,7 +16,7 @@ pub(crate) struct Reloader {
     pub(crate) sources: Sources,
     pub(crate) handle: Handle,
     pub(crate) log: LogFilter,
-    pub(crate) captures: Option<Captures>,
+    pub(crate) captures: Option<CaptureFolder>,
     pub(crate) hooks: HttpHooks,
     pub(crate) recorder: Recorder,
     pub(crate) tls: Option<TlsListeners>,

@@ -16,8 +16,8 @@ pub struct Setup {
     pub tcp: TcpOptions,
     /// Who is asked.
     pub hooks: Option<Arc<dyn Hooks>>,
-    /// Where connections are captured.
-    pub captures: Option<Captures>,
+    /// What chooses the connections that are captured.
+    pub captures: Option<Arc<dyn Captures>>,
     /// Threads that serve connections, for runtimes that have a number of them; `None`: one a core.
     pub threads: Option<NonZero<usize>>,
     /// Sockets that listen, and how their connections are carried.
@@ -88,9 +88,9 @@ impl<S> Builder<S> {
         self
     }
 
-    /// Captures connections, as long as there is room for more. Default: none.
-    pub fn captures(mut self, captures: Captures) -> Self {
-        self.setup.captures = Some(captures);
+    /// What chooses the connections that are captured. Default: none are.
+    pub fn captures(mut self, captures: impl Captures) -> Self {
+        self.setup.captures = Some(Arc::new(captures));
         self
     }
 

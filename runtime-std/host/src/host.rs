@@ -17,13 +17,12 @@ use socket2::SockRef;
 use tracing::error;
 
 use crate::builder::{asks, nobody_to_ask};
-use crate::capture::Captures;
 use crate::files::Door;
 use crate::hooks::{Answer, Hooks};
 use crate::local::Subscribers;
 use crate::strangers::Strangers;
 use crate::totals::Totals;
-use crate::{Lines, Setup, TcpOptions, random_seed, tune};
+use crate::{Captures, Lines, Setup, TcpOptions, random_seed, tune};
 
 /// How long a stopping server waits for its connections to take their last words, before it cuts them off.
 pub const LAST_WORDS: Duration = Duration::from_millis(2500);
@@ -58,7 +57,7 @@ pub struct Host<C> {
     tcp: Mutex<TcpOptions>,
     door: Door,
     hooks: Option<Arc<dyn Hooks>>,
-    captures: Option<Captures>,
+    captures: Option<Arc<dyn Captures>>,
     subscribers: Subscribers,
     connections: Mutex<Connections<C>>,
     /// Told of each publication that begins.
@@ -135,7 +134,7 @@ impl<C: Link> Host<C> {
         if let Ok(time) = SystemTime::now().duration_since(UNIX_EPOCH) {
             self.core.set_clock(now, time.as_secs());
         }
-        let conn = match self.captures.as_ref().and_then(Captures::tap) {
+        let conn = match self.captures.as_ref().and_then(|captures| captures.tap()) {
             Some(tap) => self.core.connect_captured(now, Some(peer), tap),
             None => self.core.connect_from(now, peer),
         };

@@ -1,17 +1,15 @@
-//! What every Anabranch server has of its machine, whatever runtime serves its connections: how it is built, the list of
-//! its connections, hooks, handles, streams that the program itself publishes and plays, listening sockets; and for the
-//! programs command line options, the log and its lines, signals.
+//! What every Anabranch server has, whatever runtime serves its connections: how it is built, the list of its connections,
+//! hooks, handles, streams that the program itself publishes and plays, listening sockets, and what it tells `tracing`.
 //!
-//! The crates of the runtimes show what of it their users need.
+//! The crates of the runtimes re-export what their users need. Options of a command line, the writer of the log, signals
+//! and files of captures are in `anabranch-program`.
 
 #![forbid(unsafe_code)]
 
 mod accept;
-mod banner;
 mod builder;
-mod capture;
+mod captures;
 mod carrier;
-mod check;
 mod files;
 mod handle;
 mod hooks;
@@ -19,26 +17,14 @@ mod host;
 mod lines;
 mod listen;
 mod local;
-mod log;
-mod log_filter;
-mod log_queue;
-mod log_repeats;
-mod log_text;
-mod masked;
-mod memory;
-mod options;
-mod program;
-mod signals;
+mod serve;
 mod strangers;
 mod totals;
-mod watch;
 
 pub use accept::{AcceptErrors, interrupt_accept};
-pub use banner::Banner;
 pub use builder::{Builder, Setup};
-pub use capture::{CaptureLimits, Captures};
+pub use captures::Captures;
 pub use carrier::Carrier;
-pub use check::Worst;
 pub use files::raise_file_limit;
 pub use handle::{Alive, ConnectionInfo, Handle, Runtime, Stats};
 pub use hooks::{Answer, Hooks};
@@ -46,14 +32,8 @@ pub use host::{CUT, Host, LAST_WORDS, Link};
 pub use lines::Lines;
 pub use listen::{Listen, TcpOptions, listen, tune};
 pub use local::{Over, Publication, Subscription, Update};
-pub use log::{Log, LogFilter, LogFormat, init_log};
-pub use masked::Masked;
-pub use memory::MemoryLimit;
-pub use options::{OnConflict, Options, ThreadOptions, TimestampMode};
-pub use program::{CHECK, REPLAY, Serve, check, command, config_of_header, main, replay};
-pub use signals::on_stop_signal;
+pub use serve::Serve;
 pub use totals::Totals;
-pub use watch::{Protection, watch_memory};
 
 /// Thirty-two random bytes for [`Server::new`](anabranch_core::conn::Core::new).
 ///

@@ -88,7 +88,7 @@ fn build() -> Result<(), String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args(["build", "--quiet", "--bins", "--examples"])
-        .args(["--package", "anabranch", "--package", "anabranch-core", "--package", "anabranch-std"])
+        .args(["--package", "anabranch", "--package", "anabranch-core", "--package", "anabranch-std-server"])
         .args(["--profile", profile])
         .arg("--target-dir")
         .arg(folder.parent().expect("the profile's folder lies in the target directory"))

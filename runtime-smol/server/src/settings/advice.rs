@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path as FilePath;
 
-use anabranch_host::Masked;
+use anabranch_program::Masked;
 use toml::Value;
 
 use super::load::Loaded;

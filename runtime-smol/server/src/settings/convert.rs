@@ -5,7 +5,7 @@ use anabranch_core::hub::Conflict;
 use anabranch_core::policy::{self, Rate, Refer, Security, Vhosts};
 use anabranch_core::session::{SessionConfig, SessionTimeouts};
 use anabranch_core::source::{MergeWindow, SourceLimits, StartLimits, StartRule, Timestamps};
-use anabranch_host::LogFilter;
+use anabranch_program::LogFilter;
 
 use super::Settings;
 use super::tree::Path;

@@ -1,6 +1,6 @@
 use std::num::NonZero;
 
-use anabranch_host::{LogFormat, MemoryLimit, OnConflict, Options, TimestampMode};
+use anabranch_program::{LogFormat, MemoryLimit, OnConflict, Options, TimestampMode};
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use toml::Value;

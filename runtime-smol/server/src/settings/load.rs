@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anabranch_core::conn::Config;
-use anabranch_host::Masked;
+use anabranch_program::Masked;
 use toml::Value;
 
 use super::schema::{self, Schema};

@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 
 use anabranch_core::policy::Network;
-use anabranch_host::{CaptureLimits, Listen, LogFormat, TcpOptions};
+use anabranch_host::{Listen, TcpOptions};
+use anabranch_program::{CaptureLimits, LogFormat};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 use std::fmt::Write;
 
 use anabranch_core::conn::Config;
-use anabranch_host::Masked;
+use anabranch_program::Masked;
 use toml::Value;
 
 use super::load::{Loaded, Sources};

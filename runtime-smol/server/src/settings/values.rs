@@ -2,7 +2,7 @@ use std::fmt;
 use std::num::NonZero;
 use std::time::Duration;
 
-use anabranch_host::MemoryLimit;
+use anabranch_program::MemoryLimit;
 use schemars::{Schema, json_schema};
 
 use super::written::{Written, written};

@@ -3,7 +3,7 @@ use std::time::Duration;
 use anabranch_core::conn::{Config, VhostConfig};
 use anabranch_core::hub::Conflict;
 use anabranch_core::source::MergeWindow;
-use anabranch_host::MemoryLimit;
+use anabranch_program::MemoryLimit;
 
 use super::tree::{Node, Origin, Path, Step};
 use super::*;

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anabranch_core::capture::{Opening, Tap, file_header, stopped_record};
+use anabranch_host::Captures;
 use tracing::warn;
 
 pub(crate) use replay::replay;
@@ -41,7 +42,7 @@ impl Default for CaptureLimits {
 /// waits for the disk. The files hold everything clients send, keys and media included, so that only their owner may
 /// read them.
 #[derive(Debug, Clone)]
-pub struct Captures {
+pub struct CaptureFolder {
     shared: Arc<Shared>,
 }
 
@@ -55,7 +56,7 @@ struct Shared {
     files: AtomicU64,
 }
 
-impl Captures {
+impl CaptureFolder {
     /// Captures into `folder`, which is made if it is not there. `header` is what a replay needs to know of the program:
     /// its name and version in the first line, then its options, one a line. The thread ends with the process.
     ///
@@ -70,7 +71,7 @@ impl Captures {
         let writer = Writer::start(folder.to_owned(), limits.waiting)?;
         let shared =
             Shared { limits, header: Mutex::new(file_header(header).into()), writer, files: AtomicU64::new(files) };
-        Ok(Captures { shared: Arc::new(shared) })
+        Ok(CaptureFolder { shared: Arc::new(shared) })
     }
 
     /// The header of connections to come: other settings hold for them.
@@ -78,8 +79,15 @@ impl Captures {
         *self.shared.header.lock().unwrap_or_else(PoisonError::into_inner) = file_header(header).into();
     }
 
+    /// Waits until all that was recorded is written, but not longer than `patience`.
+    pub fn flush(&self, patience: Duration) {
+        self.shared.writer.flush(patience);
+    }
+}
+
+impl Captures for CaptureFolder {
     /// For the next connection, unless there are as many files as there may be.
-    pub(crate) fn tap(&self) -> Option<Box<dyn Tap>> {
+    fn tap(&self) -> Option<Box<dyn Tap>> {
         let Shared { limits, files, .. } = &*self.shared;
         let before = files
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |files| (files <= limits.files).then_some(files + 1));
@@ -95,11 +103,6 @@ impl Captures {
             }
             Err(_) => None,
         }
-    }
-
-    /// Waits until all that was recorded is written, but not longer than `patience`.
-    pub fn flush(&self, patience: Duration) {
-        self.shared.writer.flush(patience);
     }
 }
 

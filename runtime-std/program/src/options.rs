@@ -9,10 +9,11 @@ use anabranch_core::conn::Config;
 use anabranch_core::hub::Conflict;
 use anabranch_core::policy::Network;
 use anabranch_core::source::{MergeWindow, Timestamps};
+use anabranch_host::{Listen, TcpOptions};
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum, value_parser};
 
-use crate::{CaptureLimits, Captures, Listen, LogFormat, MemoryLimit, TcpOptions};
+use crate::{CaptureFolder, CaptureLimits, LogFormat, MemoryLimit};
 
 /// Options that every server program has. Each can also be set by the environment variable shown with it.
 #[derive(Debug, Clone, Args)]
@@ -251,7 +252,7 @@ impl Options {
     ///
     /// # Errors
     /// The folder cannot be used.
-    pub fn captures(&self, program: &str) -> io::Result<Option<Captures>> {
+    pub fn captures(&self, program: &str) -> io::Result<Option<CaptureFolder>> {
         let Some(folder) = &self.capture else {
             return Ok(None);
         };
@@ -260,7 +261,7 @@ impl Options {
         let named = |error: io::Error| {
             io::Error::new(error.kind(), format!("cannot capture into {}: {error}", folder.display()))
         };
-        Captures::start(folder, limits, &self.header(program)).map(Some).map_err(named)
+        CaptureFolder::start(folder, limits, &self.header(program)).map(Some).map_err(named)
     }
 
     /// How TCP connections are treated.

@@ -1,17 +1,17 @@
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anabranch_core::conn::Config;
+use anabranch_host::{Serve, raise_file_limit};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 use tracing::info;
 
 use crate::capture;
 use crate::check::CheckReport;
-use crate::{Banner, Builder, Handle, Options, Protection, init_log, on_stop_signal, raise_file_limit, watch_memory};
+use crate::{Banner, Options, Protection, init_log, on_stop_signal, watch_memory};
 
 /// The subcommand that runs a capture again, and its arguments.
 pub const REPLAY: &str = "replay";
@@ -22,26 +22,6 @@ const ALL: &str = "all";
 
 /// How long the end of the program waits for the last of its captures to be written.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
-
-/// A server of some runtime: what a program makes of it, and what is written once for all of them.
-pub trait Serve: Sized {
-    /// The name of the runtime's program.
-    const PROGRAM: &'static str;
-    /// Its version.
-    const VERSION: &'static str;
-
-    /// A builder of such servers.
-    fn builder() -> Builder<Self>;
-
-    /// The addresses it listens on, with the ports the system chose for port 0.
-    fn addresses(&self) -> Vec<SocketAddr>;
-
-    /// The running server, from elsewhere in the program.
-    fn handle(&self) -> Handle;
-
-    /// Serves until [`Handle::stop`] is called; then returns within 3 seconds.
-    fn run(self);
-}
 
 /// The body of a server program's `main`: reads the options, starts log and listeners, shows the addresses, serves until
 /// SIGINT or SIGTERM. Ends the process itself for `--help` and for options that cannot be read.

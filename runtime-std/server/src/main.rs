@@ -8,5 +8,5 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    anabranch_host::main::<anabranch_std::Server>()
+    anabranch_program::main::<anabranch_std::Server>()
 }

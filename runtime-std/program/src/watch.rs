@@ -7,9 +7,10 @@ use std::time::Duration;
 use anabranch_core::conn::Config;
 use anabranch_core::hub::{Gave, Relief};
 use anabranch_core::policy::Limits;
+use anabranch_host::Handle;
 use tracing::warn;
 
-use crate::{Handle, MemoryLimit};
+use crate::MemoryLimit;
 
 /// How often it is looked whether streams gave anything up.
 const STEP: Duration = Duration::from_secs(1);

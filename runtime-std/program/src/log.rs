@@ -3,10 +3,11 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::log_filter::bounded;
 use crate::log_queue::LogQueue;
@@ -56,7 +57,7 @@ impl Drop for Log {
 /// What a running log lets through. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct LogFilter {
-    handle: reload::Handle<EnvFilter, Registry>,
+    handle: reload::Handle<Targets, Registry>,
 }
 
 impl LogFilter {
@@ -77,8 +78,8 @@ impl LogFilter {
     }
 }
 
-fn parse(filter: &str) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(bounded(filter)?).map_err(|error| format!("log filter {filter:?}: {error}"))
+fn parse(filter: &str) -> Result<Targets, String> {
+    bounded(filter)?.parse::<Targets>().map_err(|error| format!("log filter {filter:?}: {error}"))
 }
 
 /// Starts the log, on standard error. Logging never blocks and never fails: a thread of its own writes the lines, and
@@ -109,4 +110,33 @@ pub fn init_log(filter: &str, format: LogFormat) -> Result<Log, String> {
     let log = tracing_subscriber::registry().with(filter).with(repeats.clone()).with(lines);
     log.try_init().map_err(|error| error.to_string())?;
     Ok(Log { queue, repeats, filter: LogFilter { handle } })
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn a_filter_lets_through_what_it_names() {
+        for (filter, target, most) in [
+            ("info", "anabranch_smol::connection", Some(Level::INFO)),
+            ("trace", "anabranch_smol::connection", Some(Level::TRACE)),
+            ("trace", "ureq::run", Some(Level::INFO)),
+            ("warn,ureq=debug", "ureq::run", Some(Level::DEBUG)),
+            ("info,anabranch_host::strangers=debug", "anabranch_host::strangers", Some(Level::DEBUG)),
+            ("info,anabranch_host::strangers=debug", "anabranch_host::lines", Some(Level::INFO)),
+            ("anabranch_smol", "anabranch_smol", Some(Level::TRACE)),
+            ("anabranch_smol", "anabranch_host", None),
+            ("off", "anabranch_smol", None),
+            ("", "anabranch_smol", Some(Level::ERROR)),
+        ] {
+            let targets = parse(filter).unwrap();
+            let levels = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+            let shown = levels.into_iter().take_while(|level| targets.would_enable(target, level)).last();
+            assert_eq!(shown, most, "{filter:?} {target}");
+        }
+        assert!(parse("anabranch=loud").unwrap_err().contains("log filter"));
+    }
 }

@@ -37,7 +37,7 @@ impl Drop for Folder {
 }
 
 /// Connects, sends `bytes` after C0 and hangs up.
-fn connect(server: &Core, captures: &Captures, bytes: usize) -> bool {
+fn connect(server: &Core, captures: &CaptureFolder, bytes: usize) -> bool {
     let Some(tap) = captures.tap() else {
         return false;
     };
@@ -60,7 +60,7 @@ fn header() -> String {
 #[test]
 fn each_connection_has_a_file_of_its_owner_that_replays() {
     let folder = Folder::new();
-    let captures = Captures::start(&folder.0, CaptureLimits::default(), &header()).unwrap();
+    let captures = CaptureFolder::start(&folder.0, CaptureLimits::default(), &header()).unwrap();
     let server = Core::new(Config::default(), [1; 32]);
     assert!(connect(&server, &captures, 1600) && connect(&server, &captures, 200));
     captures.flush(PATIENCE);
@@ -82,7 +82,7 @@ fn each_connection_has_a_file_of_its_owner_that_replays() {
 fn a_connection_that_sends_too_much_has_a_file_that_says_so() {
     let folder = Folder::new();
     let limits = CaptureLimits { bytes: 2000, ..CaptureLimits::default() };
-    let captures = Captures::start(&folder.0, limits, &header()).unwrap();
+    let captures = CaptureFolder::start(&folder.0, limits, &header()).unwrap();
     connect(&Core::new(Config::default(), [1; 32]), &captures, 3000);
     captures.flush(PATIENCE);
     let file = &folder.files()[0];
@@ -97,7 +97,7 @@ fn a_connection_that_sends_too_much_has_a_file_that_says_so() {
 fn what_the_disk_cannot_take_ends_the_capture_and_nothing_waits() {
     let folder = Folder::new();
     let limits = CaptureLimits { waiting: 400, ..CaptureLimits::default() };
-    let captures = Captures::start(&folder.0, limits, &header()).unwrap();
+    let captures = CaptureFolder::start(&folder.0, limits, &header()).unwrap();
     let now = Instant::now();
     let server = Core::new(Config::default(), [1; 32]);
     let mut conn = server.connect_captured(now, None, captures.tap().unwrap());
@@ -113,12 +113,12 @@ fn what_the_disk_cannot_take_ends_the_capture_and_nothing_waits() {
 fn no_more_files_are_begun_than_there_may_be() {
     let folder = Folder::new();
     let limits = CaptureLimits { files: 2, ..CaptureLimits::default() };
-    let captures = Captures::start(&folder.0, limits, &header()).unwrap();
+    let captures = CaptureFolder::start(&folder.0, limits, &header()).unwrap();
     let server = Core::new(Config::default(), [1; 32]);
     assert!(connect(&server, &captures, 0));
     captures.flush(PATIENCE);
     // Those of an earlier server count.
-    let captures = Captures::start(&folder.0, limits, &header()).unwrap();
+    let captures = CaptureFolder::start(&folder.0, limits, &header()).unwrap();
     let server = Core::new(Config::default(), [2; 32]);
     let _ = server.connect(Instant::now());
     assert!(connect(&server, &captures, 0));
@@ -141,7 +141,7 @@ fn what_is_no_capture_cannot_be_replayed() {
 #[test]
 fn connections_to_come_have_the_header_of_now() {
     let folder = Folder::new();
-    let captures = Captures::start(&folder.0, CaptureLimits::default(), &header()).unwrap();
+    let captures = CaptureFolder::start(&folder.0, CaptureLimits::default(), &header()).unwrap();
     let server = Core::new(Config::default(), [1; 32]);
     assert!(connect(&server, &captures, 200));
     captures.set_header("program\n--chunk-size=4096");

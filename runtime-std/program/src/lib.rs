@@ -1,0 +1,32 @@
+//! What the server programs share: options of the command line and of the environment, the log, signals, captures as files,
+//! and the subcommands `check` and `replay`.
+//!
+//! The servers themselves are libraries ([`anabranch_host`] and the crates of the runtimes) and need none of it.
+
+#![forbid(unsafe_code)]
+
+mod banner;
+mod capture;
+mod check;
+mod log;
+mod log_filter;
+mod log_queue;
+mod log_repeats;
+mod log_text;
+mod masked;
+mod memory;
+mod options;
+mod program;
+mod signals;
+mod watch;
+
+pub use banner::Banner;
+pub use capture::{CaptureFolder, CaptureLimits};
+pub use check::Worst;
+pub use log::{Log, LogFilter, LogFormat, init_log};
+pub use masked::Masked;
+pub use memory::MemoryLimit;
+pub use options::{OnConflict, Options, ThreadOptions, TimestampMode};
+pub use program::{CHECK, REPLAY, check, command, config_of_header, main, replay};
+pub use signals::on_stop_signal;
+pub use watch::{Protection, watch_memory};
