@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anabranch_core::hub::{
-    Busy, Conflict, Counts, Hub, HubConfig, NotAdmitted, Player, Publisher, Pulled, StreamId, Superseded,
+    Busy, Conflict, Counts, Hub, HubConfig, NotAdmitted, Player, Publisher, PullEnd, Pulled, StreamId, Superseded,
 };
 use anabranch_core::message::{Message, MessageType, Payload};
 use anabranch_core::policy::{Counted, Limits, Refusal};
@@ -251,10 +251,10 @@ impl Model {
         self.streams[name].take_if(|stream| stream.holder.is_none() && stream.players == 0);
     }
 
-    fn pull(&self, seat: &mut Seat, most: usize) -> (Vec<u16>, Pulled) {
+    fn pull(&self, seat: &mut Seat, most: usize) -> (Vec<u16>, PullEnd) {
         let stream = self.streams[seat.name].as_ref().expect("a player keeps its stream");
         let ended = stream.ended.filter(|_| stream.publications.len() > seat.over_before);
-        let nothing = if stream.live { Pulled::Pending } else { Pulled::Ended(ended) };
+        let nothing = if stream.live { PullEnd::Pending } else { PullEnd::Ended(ended) };
         let present = stream.publications.len();
         let frames = stream.publications.last().map_or(&[][..], Vec::as_slice);
         if seat.publication != present || seat.next.is_none() {
@@ -283,7 +283,7 @@ impl Model {
         let next = seat.next.expect("set above");
         let taken: Vec<u16> = frames[next..].iter().copied().take(most).collect();
         seat.next = Some(next + taken.len());
-        let pulled = if taken.len() == most { Pulled::Full } else { nothing };
+        let pulled = if taken.len() == most { PullEnd::Full } else { nothing };
         (taken, pulled)
     }
 }
@@ -403,10 +403,11 @@ impl Run {
             }
             Step::Pull(pick, most) => {
                 if let Some((player, seat)) = pick_from(&mut self.players, pick) {
-                    prop_assert_eq!(pull(player, most), self.model.pull(seat, most));
-                    let missed = player.missed();
-                    prop_assert_eq!(missed.frames, seat.missed);
-                    prop_assert_eq!(missed.bytes, seat.missed * FRAME as u64);
+                    let before = seat.missed;
+                    let (numbers, Pulled { missed, end }) = pull(player, most);
+                    prop_assert_eq!((numbers, end), self.model.pull(seat, most));
+                    prop_assert_eq!(missed.frames, seat.missed - before);
+                    prop_assert_eq!(missed.bytes, missed.frames * FRAME as u64);
                 }
             }
         }

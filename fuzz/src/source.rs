@@ -196,7 +196,7 @@ impl World {
                 if let Some(reader) = &mut self.readers[usize::from(cursor % 4)]
                     && self.source.has_newer_start(&reader.cursor)
                 {
-                    reader.cursor.restart();
+                    self.source.restart(&mut reader.cursor);
                 }
             }
             Operation::Begin => {

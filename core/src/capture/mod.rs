@@ -26,7 +26,7 @@ pub use replay::{Difference, Moment, Outcome, What, replay};
 pub use timeline::Timeline;
 
 pub(crate) use record::{Call, Step};
-pub(crate) use watch::{Draw, Recorder, Script, Watch};
+pub(crate) use watch::{Recorder, Script, Watch};
 
 /// Where a captured connection's records go.
 pub trait Tap: std::fmt::Debug + Send {

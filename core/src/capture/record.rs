@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::encoding::{Put, Take};
 use crate::conn::Verdict;
-use crate::hub::Pulled;
+use crate::hub::{PullEnd, Pulled};
 use crate::message::{Message, MessageType};
 use crate::policy::{Action, Refusal};
 use crate::session::{CloseReason, Outbound, Rejection, TlsFault};
@@ -203,7 +203,7 @@ pub(super) struct Pull {
     pub(super) frames: Vec<Pulling>,
 }
 
-/// How far it got; [`Pulled`] with a time since the opening.
+/// How far it got; [`PullEnd`] with a time since the opening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     Full,
@@ -271,19 +271,19 @@ impl Pull {
         stream_id: u32,
         live: bool,
         pulled: Pulled,
-        gap: Gap,
         since: impl Fn(Instant) -> Duration,
         out: &mut Vec<u8>,
     ) {
         out.number(u64::from(stream_id));
         out.push(u8::from(live));
-        let ended = match pulled {
-            Pulled::Full => [0, 0],
-            Pulled::Pending => [1, 0],
-            Pulled::Ended(None) => [2, 0],
-            Pulled::Ended(Some(at)) => [3, nanoseconds(since(at))],
+        let Pulled { missed, end } = pulled;
+        let end = match end {
+            PullEnd::Full => [0, 0],
+            PullEnd::Pending => [1, 0],
+            PullEnd::Ended(None) => [2, 0],
+            PullEnd::Ended(Some(at)) => [3, nanoseconds(since(at))],
         };
-        for number in ended.into_iter().chain([gap.frames, gap.bytes, gap.milliseconds]) {
+        for number in end.into_iter().chain([missed.frames, missed.bytes, missed.milliseconds]) {
             out.number(number);
         }
     }

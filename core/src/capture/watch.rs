@@ -7,7 +7,7 @@ use super::record::{
 };
 use super::{Opening, Tap};
 use crate::conn::{self, Action, Report, Subject};
-use crate::hub::Pulled;
+use crate::hub::{PullEnd, Pulled};
 use crate::session::{Outbound, Rejection};
 use crate::source::{Frame, Gap};
 
@@ -16,14 +16,6 @@ use crate::source::{Frame, Gap};
 pub(crate) enum Watch {
     Record(Recorder),
     Replay(Script),
-}
-
-/// What a player took from its stream at one time.
-#[derive(Debug)]
-pub(crate) struct Draw {
-    pub(crate) pulled: Pulled,
-    /// What it missed before.
-    pub(crate) gap: Gap,
 }
 
 /// Makes records of what happens.
@@ -91,19 +83,19 @@ impl Recorder {
         stream_id: u32,
         live: bool,
         mut sink: impl FnMut(&Frame) -> bool,
-        draw: impl FnOnce(&mut dyn FnMut(&Frame) -> bool) -> Draw,
-    ) -> Draw {
+        pull: impl FnOnce(&mut dyn FnMut(&Frame) -> bool) -> Pulled,
+    ) -> Pulled {
         let mut frames = Vec::new();
-        let draw = draw(&mut |frame| {
+        let pulled = pull(&mut |frame| {
             Pulling::put(frame, &mut frames);
             sink(frame)
         });
         let start = self.start;
         let since = |at: Instant| at.saturating_duration_since(start);
-        Pull::put(stream_id, live, draw.pulled, draw.gap, since, &mut self.payload);
+        Pull::put(stream_id, live, pulled, since, &mut self.payload);
         self.payload.extend_from_slice(&frames);
         self.emit(now, tag::PULL);
-        draw
+        pulled
     }
 }
 
@@ -144,21 +136,21 @@ impl Script {
         }
     }
 
-    fn pull(&mut self, stream_id: u32, mut sink: impl FnMut(&Frame) -> bool) -> Draw {
+    fn pull(&mut self, stream_id: u32, mut sink: impl FnMut(&Frame) -> bool) -> Pulled {
         let here = self.pulls.front().is_some_and(|pull| pull.stream_id == stream_id);
         let Some(pull) = (if here { self.pulls.pop_front() } else { None }) else {
-            return Draw { pulled: Pulled::Pending, gap: Gap::default() };
+            return Pulled { missed: Gap::default(), end: PullEnd::Pending };
         };
         for frame in &pull.frames {
             sink(&frame.frame());
         }
         let at = |time: Duration| self.start.and_then(|start| start.checked_add(time));
-        let pulled = match pull.pulled {
-            Ending::Full => Pulled::Full,
-            Ending::Pending => Pulled::Pending,
-            Ending::Ended(time) => Pulled::Ended(time.and_then(at)),
+        let end = match pull.pulled {
+            Ending::Full => PullEnd::Full,
+            Ending::Pending => PullEnd::Pending,
+            Ending::Ended(time) => PullEnd::Ended(time.and_then(at)),
         };
-        Draw { pulled, gap: pull.gap }
+        Pulled { missed: pull.gap, end }
     }
 }
 
@@ -246,10 +238,10 @@ impl Watch {
         stream_id: u32,
         live: bool,
         sink: impl FnMut(&Frame) -> bool,
-        draw: impl FnOnce(&mut dyn FnMut(&Frame) -> bool) -> Draw,
-    ) -> Draw {
+        pull: impl FnOnce(&mut dyn FnMut(&Frame) -> bool) -> Pulled,
+    ) -> Pulled {
         match self {
-            Watch::Record(recorder) => recorder.pull(now, stream_id, live, sink, draw),
+            Watch::Record(recorder) => recorder.pull(now, stream_id, live, sink, pull),
             Watch::Replay(script) => script.pull(stream_id, sink),
         }
     }

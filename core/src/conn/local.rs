@@ -61,7 +61,7 @@ mod tests {
 
     use super::*;
     use crate::conn::Config;
-    use crate::hub::Pulled;
+    use crate::hub::PullEnd;
     use crate::message::Message;
 
     fn server() -> Core {
@@ -83,10 +83,10 @@ mod tests {
             bodies.push((frame.timestamp(), frame.payload().to_vec()));
             true
         });
-        assert_eq!(pulled, Pulled::Pending);
+        assert_eq!(pulled.end, PullEnd::Pending);
         assert_eq!(bodies, [(40, vec![0x17, 1, 0, 0, 0, 9])]);
         publisher.end(now);
-        assert_eq!(player.pull(|_| true), Pulled::Ended(Some(now)));
+        assert_eq!(player.pull(|_| true).end, PullEnd::Ended(Some(now)));
         drop(player);
         assert!(server.hub().streams().is_empty());
     }

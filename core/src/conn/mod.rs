@@ -121,7 +121,6 @@ pub struct Conn {
 #[derive(Debug, Default)]
 struct Past {
     role: Option<Role>,
-    missed: Gap,
     unsent: Gap,
     left_out: LeftOut,
     malformed: u64,
@@ -473,7 +472,6 @@ impl Conn {
         if let Some(index) = self.playing.iter().position(|playing| playing.stream_id() == stream_id) {
             let mut playing = self.playing.swap_remove(index);
             self.past.role.get_or_insert(Role::Player);
-            self.past.missed.add(playing.missed());
             self.past.unsent.add(playing.unsent());
             self.past.left_out.add(playing.left_out());
             let told = playing.take_asked();
@@ -533,7 +531,7 @@ impl Conn {
             sent: self.session.outbound().written(),
             duration: now.saturating_duration_since(self.start),
             role: self.past.role,
-            missed: self.past.missed,
+            missed: self.stats.missed(),
             unsent: self.past.unsent,
             given_up: self.session.given_up(),
             left_out: self.past.left_out,

@@ -4,10 +4,10 @@ use std::time::Instant;
 use super::LeftOut;
 use super::ask::StreamFacts;
 use super::vhost::VirtualHost;
-use crate::capture::{Draw, Watch};
+use crate::capture::Watch;
 use crate::command::reply::{self, Level};
 use crate::flow::Patience;
-use crate::hub::{Player, Pulled, StreamId};
+use crate::hub::{Player, PullEnd, Pulled, StreamId};
 use crate::message::UserControl;
 use crate::session::{PlayRequest, Session, Track};
 use crate::source::{Batch, Frame, FrameKind, Gap, Place};
@@ -181,10 +181,6 @@ impl Playing {
         LeftOut { undecodable: self.player.undecodable(), ..self.left_out }
     }
 
-    pub(super) fn missed(&self) -> Gap {
-        self.player.missed()
-    }
-
     /// True if its stream does not have the frame any more that it was given last.
     pub(super) fn outlives_last(&self) -> bool {
         self.player.outlives_last()
@@ -285,22 +281,23 @@ impl Playing {
             }
             session.outbound().held() < config.high_water
         };
-        let Draw { pulled, gap } = match watch {
-            None => draw(&mut self.player, sink),
-            Some(watch) => watch.pull(now, stream_id, live, sink, |sink| draw(&mut self.player, sink)),
+        let Pulled { missed, end } = match watch {
+            None => self.player.pull(sink),
+            Some(watch) => watch.pull(now, stream_id, live, sink, |sink| self.player.pull(sink)),
         };
         if queued > 0 {
             stats.queued_frames(now, queued);
         }
-        if gap.frames > 0 {
-            stats.dropped(gap);
+        if missed.frames > 0 {
+            // What clients miss is counted here and nowhere else; their reports take it from these statistics.
+            stats.dropped(missed);
             let resumed = std::mem::take(&mut self.resumed);
             self.too_slow |=
-                !resumed && config.max_gap.is_some_and(|most| u128::from(gap.milliseconds) > most.as_millis());
+                !resumed && config.max_gap.is_some_and(|most| u128::from(missed.milliseconds) > most.as_millis());
         }
-        stats.set_lag(if pulled == Pulled::Full { self.player.behind() } else { 0 });
-        let Pulled::Ended(ended) = pulled else {
-            if pulled == Pulled::Pending || drawn {
+        stats.set_lag(if end == PullEnd::Full { self.player.behind() } else { 0 });
+        let PullEnd::Ended(ended) = end else {
+            if end == PullEnd::Pending || drawn {
                 self.waiting = None;
             }
             return None;
@@ -350,13 +347,6 @@ impl Playing {
         let notice = reply::on_status(Level::Status, "NetStream.Play.UnpublishNotify", &description);
         session.send_status(self.stream_id, &notice);
     }
-}
-
-/// Hands on all that is new in the stream.
-fn draw(player: &mut Player, sink: impl FnMut(&Frame) -> bool) -> Draw {
-    let missed = player.missed();
-    let pulled = player.pull(sink);
-    Draw { pulled, gap: player.missed().since(missed) }
 }
 
 fn tell_published(stream_id: u32, name: &str, session: &mut Session) {

@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use std::time::Instant;
-//! use anabranch_core::hub::{Hub, HubConfig, Pulled};
+//! use anabranch_core::hub::{Hub, HubConfig, PullEnd};
 //! use anabranch_core::message::{Message, MessageType};
 //! use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
 //!
@@ -25,7 +25,7 @@
 //!     frames += 1;
 //!     true
 //! });
-//! assert_eq!((pulled, frames), (Pulled::Pending, 1));
+//! assert_eq!((pulled.end, frames), (PullEnd::Pending, 1));
 //!
 //! drop((publisher, player));
 //! assert!(hub.streams().is_empty());
@@ -53,7 +53,7 @@ use std::time::Instant;
 pub use admission::{Counts, NotAdmitted};
 use memory::Memory;
 pub use memory::{Gave, MemorySnapshot, Relief};
-pub use player::{Player, Pulled};
+pub use player::{Player, PullEnd, Pulled};
 pub use publisher::Publisher;
 
 use crate::source::{

@@ -14,17 +14,25 @@ pub struct Player {
     cursor: Cursor,
     /// Counted among the clients.
     client: bool,
-    /// All gaps so far.
-    missed: Gap,
     /// Publications that were over when it joined: their ends are none of its business.
     over_before: u64,
     /// Publications that had begun by the last pull.
     begun: u64,
 }
 
-/// How far [`Player::pull`] got.
+/// What [`Player::pull`] brought beside frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pulled {
+pub struct Pulled {
+    /// What the player missed before the first frame of this pull, because it was too slow or because it paused. It is told
+    /// here once and kept nowhere: a total is the sum over all pulls.
+    pub missed: Gap,
+    /// Why there was no more.
+    pub end: PullEnd,
+}
+
+/// Why [`Player::pull`] returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PullEnd {
     /// There may be more at once: the sink wants no more now.
     Full,
     /// Nothing more until the publisher pushes.
@@ -41,7 +49,7 @@ impl Player {
         let (cursor, begun) = (source.join(), source.epoch());
         let over_before = if source.is_live() { begun.saturating_sub(1) } else { begun };
         drop(source);
-        Player { hub, stream, cursor, client, missed: Gap::default(), over_before, begun }
+        Player { hub, stream, cursor, client, over_before, begun }
     }
 
     /// The stream's id.
@@ -95,11 +103,6 @@ impl Player {
         self.begun
     }
 
-    /// What the player missed so far because it was too slow, or because it paused.
-    pub fn missed(&self) -> Gap {
-        self.missed
-    }
-
     /// Where it is in the stream, once it has begun.
     pub fn place(&self) -> Option<Place> {
         self.cursor.place()
@@ -119,8 +122,9 @@ impl Player {
     /// Goes on at the newest key frame at the next pull; what lies between counts as missed. Where that frame lies
     /// behind, the player goes on where it is: nothing comes twice.
     pub fn restart(&mut self) {
-        if self.stream.source().has_newer_start(&self.cursor) {
-            self.cursor.restart();
+        let source = self.stream.source();
+        if source.has_newer_start(&self.cursor) {
+            source.restart(&mut self.cursor);
         }
     }
 
@@ -130,16 +134,17 @@ impl Player {
     pub fn pull(&mut self, mut sink: impl FnMut(&Frame) -> bool) -> Pulled {
         let source = self.stream.source();
         self.begun = source.epoch();
-        loop {
+        let mut missed = Gap::default();
+        let end = loop {
             match source.next(&mut self.cursor) {
                 Next::Frame(frame) => {
                     if !sink(frame) {
-                        return Pulled::Full;
+                        break PullEnd::Full;
                     }
                 }
                 // Headers are few and small: they go out together, wanted or not.
                 Next::Start(start) => {
-                    self.missed.add(start.gap);
+                    missed.add(start.gap);
                     if start.keyless {
                         self.stream.keyless_starts.fetch_add(1, Ordering::Relaxed);
                     }
@@ -147,10 +152,11 @@ impl Player {
                         sink(&header);
                     }
                 }
-                Next::Pending => return Pulled::Pending,
-                Next::Ended => return Pulled::Ended(source.ended().filter(|_| self.begun > self.over_before)),
+                Next::Pending => break PullEnd::Pending,
+                Next::Ended => break PullEnd::Ended(source.ended().filter(|_| self.begun > self.over_before)),
             }
-        }
+        };
+        Pulled { missed, end }
     }
 }
 

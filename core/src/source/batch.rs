@@ -1,14 +1,14 @@
 use bytes::{Bytes, BytesMut};
 
 use super::Frame;
-use super::log::{Place, Reached};
+use super::log::{Mark, Place};
 
 /// What follows a place in a source's log, in one piece. All players at that place are sent the same bytes, so that each
 /// costs one write and hardly anything else.
 #[derive(Debug, Clone)]
 pub struct Batch {
     from: Place,
-    frames: Vec<(Bytes, Reached)>,
+    frames: Vec<(Bytes, Mark)>,
     /// True if some of it decodes only behind a key frame.
     video: bool,
     wire: Bytes,
@@ -16,9 +16,9 @@ pub struct Batch {
 
 impl Batch {
     /// Of frames as they follow each other, each with where a player is behind it. `None` of none.
-    pub(super) fn new(from: Place, frames: Vec<(&Frame, Reached)>) -> Option<Self> {
+    pub(super) fn new(from: Place, frames: Vec<(&Frame, Mark)>) -> Option<Self> {
         let video = frames.iter().any(|(frame, _)| frame.needs_key_frame());
-        let frames: Vec<_> = frames.into_iter().map(|(frame, reached)| (frame.wire().clone(), reached)).collect();
+        let frames: Vec<_> = frames.into_iter().map(|(frame, mark)| (frame.wire().clone(), mark)).collect();
         if frames.is_empty() { None } else { Some(Batch { from, frames, video, wire: Bytes::new() }) }
     }
 
@@ -53,8 +53,8 @@ impl Batch {
 
     /// Where a player is that got all of it, having been at `place`.
     pub(crate) fn pass(&self, place: &mut Place) {
-        if let Some((_, reached)) = self.frames.last() {
-            place.reach(*reached);
+        if let Some((_, mark)) = self.frames.last() {
+            place.advance_to(*mark);
         }
     }
 
@@ -67,8 +67,8 @@ impl Batch {
             begins
         });
         let begun: Vec<_> = begun.collect();
-        if let Some((_, reached)) = begun.last() {
-            place.reach(*reached);
+        if let Some((_, mark)) = begun.last() {
+            place.advance_to(*mark);
         }
         begun.into_iter().map(|(frame, _)| frame)
     }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub(super) use cursor::Reached;
+pub(super) use cursor::Mark;
 pub use cursor::{Cursor, Gap, Next, Place, Start};
 use starts::{Openings, Pictures};
 pub use starts::{StartLimits, StartRule};
@@ -46,9 +46,9 @@ pub struct Source {
     /// Positions of the frames that keep headers: starts, and openings.
     kept: VecDeque<u64>,
     /// Where the present publisher began, with the time of its predecessor's last frame.
-    began: Reached,
+    began: Mark,
     /// The present publisher's first frame to start at.
-    first_start: Option<Reached>,
+    first_start: Option<Mark>,
     /// Where those begin that have nothing to start at.
     openings: Openings,
     /// The pictures that the present publisher sends, as long as it does.
@@ -157,7 +157,7 @@ impl Source {
             headers: Arc::default(),
             starts: VecDeque::new(),
             kept: VecDeque::new(),
-            began: Reached::default(),
+            began: Mark::default(),
             first_start: None,
             openings: Openings::default(),
             pictures: None,
@@ -227,7 +227,7 @@ impl Source {
         self.keyless = false;
         self.give_log();
         let timestamp = self.last.map_or(0, |(timestamp, _)| timestamp);
-        self.began = Reached { position: self.first, offset: self.pushed, timestamp };
+        self.began = Mark { position: self.first, offset: self.pushed, timestamp };
         self.first_start = None;
         match self.last {
             Some((timestamp, time)) => {
@@ -311,7 +311,7 @@ impl Source {
         }
         if is_start {
             self.starts.push_back(position);
-            let start = Reached { position, offset: self.pushed, timestamp: frame.timestamp() };
+            let start = Mark { position, offset: self.pushed, timestamp: frame.timestamp() };
             self.first_start.get_or_insert(start);
             self.stats.key_frames += u64::from(frame.is_join_point());
         }

@@ -115,6 +115,11 @@ impl ConnStats {
         self.shared.dropped_milliseconds.add(gap.milliseconds);
     }
 
+    /// All that the peer missed so far.
+    pub fn missed(&self) -> Gap {
+        self.shared.dropped()
+    }
+
     /// The peer is that many frames behind the stream's newest.
     pub fn set_lag(&mut self, frames: u64) {
         self.shared.lag.set(frames);
@@ -131,16 +136,22 @@ impl ConnStatsView {
             bytes_out: shared.output.bytes.read(),
             frames_in: shared.input.frames.read(),
             frames_out: shared.output.frames.read(),
-            dropped: Gap {
-                frames: shared.dropped_frames.read(),
-                bytes: shared.dropped_bytes.read(),
-                milliseconds: shared.dropped_milliseconds.read(),
-            },
+            dropped: shared.dropped(),
             lag: shared.lag.read(),
             rate_in: shared.input.throughput(now),
             rate_out: shared.output.throughput(now),
             idle_in: shared.input.idle(shared.origin, now),
             idle_out: shared.output.idle(shared.origin, now),
+        }
+    }
+}
+
+impl Shared {
+    fn dropped(&self) -> Gap {
+        Gap {
+            frames: self.dropped_frames.read(),
+            bytes: self.dropped_bytes.read(),
+            milliseconds: self.dropped_milliseconds.read(),
         }
     }
 }

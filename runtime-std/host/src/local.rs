@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anabranch_core::hub::{Player, Publisher, Pulled, StreamId, Superseded};
+use anabranch_core::hub::{Player, Publisher, PullEnd, Pulled, StreamId, Superseded};
 use anabranch_core::message::Message;
 use anabranch_core::source::{Frame, Gap};
 use anabranch_core::url::StreamKey;
@@ -120,8 +120,6 @@ impl Drop for Publication {
 pub struct Subscription {
     player: Player,
     queue: VecDeque<Update>,
-    /// Gaps reported so far.
-    missed: Gap,
     /// Publications whose end was told, or that were over before.
     over: u64,
     event: Arc<Event>,
@@ -143,8 +141,8 @@ pub enum Update {
 impl Subscription {
     pub(crate) fn new(player: Player, control: Arc<dyn Control>) -> Self {
         let event = control.subscribers().subscribe(player.stream_id());
-        let (queue, missed, over) = (VecDeque::new(), Gap::default(), player.over_before());
-        Subscription { player, queue, missed, over, event, control }
+        let (queue, over) = (VecDeque::new(), player.over_before());
+        Subscription { player, queue, over, event, control }
     }
 
     /// The stream's name.
@@ -215,24 +213,22 @@ impl Subscription {
 
     fn pull(&mut self) {
         let queue = &mut self.queue;
-        let pulled = self.player.pull(|frame| {
+        let Pulled { missed, end } = self.player.pull(|frame| {
             queue.push_back(Update::Frame(frame.clone()));
             queue.len() < BATCH
         });
         // What was pulled is of the last publication: those before it are over.
         let begun = self.player.begun();
-        let goes_on = !self.queue.is_empty() || !matches!(pulled, Pulled::Ended(_));
+        let goes_on = !self.queue.is_empty() || !matches!(end, PullEnd::Ended(_));
         if begun > self.over + 1 && goes_on {
             self.over = begun - 1;
             self.queue.push_front(Update::Ended);
         }
         // A pull that finds itself behind begins anew before it takes its first frame.
-        let gap = self.player.missed().since(self.missed);
-        if gap.frames > 0 {
-            self.missed = self.player.missed();
-            self.queue.push_front(Update::Missed(gap));
+        if missed.frames > 0 {
+            self.queue.push_front(Update::Missed(missed));
         }
-        if matches!(pulled, Pulled::Ended(_)) && begun > self.over {
+        if matches!(end, PullEnd::Ended(_)) && begun > self.over {
             self.over = begun;
             self.queue.push_back(Update::Ended);
         }

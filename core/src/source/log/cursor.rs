@@ -3,60 +3,84 @@ use std::time::Instant;
 
 use super::{Batch, Frame, FrameKind, Headers, Source, milliseconds_from};
 
-/// A player's place in a [`Source`].
+/// Where a player of a [`Source`] stands: it seeks a frame to start at, or it is at a place.
 #[derive(Debug, Clone)]
 pub struct Cursor {
-    /// Next frame to hand out; void while `starting`.
-    pub(super) position: u64,
-    pub(super) epoch: u64,
-    /// True until a place to start at is found.
-    pub(super) starting: bool,
-    /// Where the wait for a start began. A player gets all from the first start on that came while it waited; if there
-    /// was one already, it begins as near to the present as it can.
-    pub(super) waits_from: u64,
-    /// When the newest coded frame had come then.
-    pub(super) waits_since: Option<Instant>,
-    /// False until the first key frame: coded video before it would not decode.
-    pub(super) key_seen: bool,
-    /// Where the player is in the stream's bytes and frames and time, for counting gaps; `None` before its first start.
-    pub(super) reached: Option<Reached>,
+    pub(super) state: State,
     /// Video frames passed over because they came before the first key frame.
-    pub(super) undecodable: u64,
+    undecodable: u64,
 }
 
-/// Where a player is that has begun: what it gets next depends on this alone.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum State {
+    Seeking(Seeking),
+    At(Place),
+}
+
+/// A player that has no place. [`Source::next`] looks for one each time it is called.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seeking {
+    pub(super) reason: SeekReason,
+    /// The publisher it seeks a start of.
+    pub(super) epoch: u64,
+    /// Arrival of the newest coded frame when it began to seek. `None`: it seeks since this publisher's first.
+    pub(super) since: Option<Instant>,
+    /// The place it had before; what it missed is counted from there, once a start is found. `None` before the first start.
+    pub(super) left: Option<Place>,
+}
+
+/// Why a player has no place, which decides where it may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SeekReason {
+    /// It is new. It starts at the first start at `from` or later, which was the end of the log when it joined. If there
+    /// is none, it starts as near to the present as [`StartRule`](super::StartRule) allows.
+    Joined { from: u64 },
+    /// Its next frame is no longer in the log, or it gave up its place. It starts as near to the present as it can.
+    FellBehind,
+    /// Another publisher came, whose first start it waits for.
+    NewPublisher,
+}
+
+/// A place in a stream, between two frames. What a player there gets next depends on this alone.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
-    epoch: u64,
-    key_seen: bool,
-    reached: Reached,
+    /// Counts publishers.
+    pub(super) epoch: u64,
+    /// False until the first key frame: coded video before it would not decode.
+    pub(super) key_seen: bool,
+    pub(super) mark: Mark,
 }
 
 impl Place {
     /// True if the same follows.
     pub(in crate::source) fn is_same(&self, other: &Place) -> bool {
-        (self.epoch, self.reached.position) == (other.epoch, other.reached.position)
+        (self.epoch, self.mark.position) == (other.epoch, other.mark.position)
     }
 
     pub(in crate::source) fn is_behind_key_frame(&self) -> bool {
         self.key_seen
     }
 
-    pub(in crate::source) fn reach(&mut self, reached: Reached) {
-        self.reached = reached;
+    /// Moves on to a later mark of the same publication.
+    pub(in crate::source) fn advance_to(&mut self, mark: Mark) {
+        self.mark = mark;
     }
 }
 
+/// A point of a stream in frames, bytes and time, from which gaps are measured.
 #[derive(Debug, Clone, Copy, Default)]
-pub(in crate::source) struct Reached {
+pub(in crate::source) struct Mark {
+    /// Frames over the life of the source that lie before it.
     pub(super) position: u64,
+    /// Bytes over the life of the source that lie before it.
     pub(super) offset: u64,
+    /// The stream's time there.
     pub(super) timestamp: u32,
 }
 
-impl Reached {
+impl Mark {
     /// What lies between here and `later`.
-    pub(super) fn gap_to(self, later: Reached) -> Gap {
+    pub(super) fn gap_to(self, later: Mark) -> Gap {
         Gap {
             frames: later.position.saturating_sub(self.position),
             bytes: later.offset.saturating_sub(self.offset),
@@ -85,7 +109,8 @@ pub struct Start {
     pub headers: Arc<Headers>,
     /// Timestamp of the first frame.
     pub timestamp: u32,
-    /// What the player missed since it was last served; zero at its first start.
+    /// What the player missed since it was last served; zero at its first start. Each start tells only what no start told
+    /// before, so the sum over all starts is all that was missed.
     pub gap: Gap,
     /// True if there was no key frame to start at, and the player begins with what there is.
     pub keyless: bool,
@@ -114,16 +139,6 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// What came to it since it was `earlier`.
-    #[must_use]
-    pub fn since(self, earlier: Gap) -> Gap {
-        Gap {
-            frames: self.frames - earlier.frames,
-            bytes: self.bytes - earlier.bytes,
-            milliseconds: self.milliseconds - earlier.milliseconds,
-        }
-    }
-
     /// Adds another gap.
     pub fn add(&mut self, other: Gap) {
         self.frames += other.frames;
@@ -133,29 +148,34 @@ impl Gap {
 }
 
 impl Cursor {
-    /// Where it is, once it has begun.
+    /// Where it is; `None` while it seeks a start.
     pub fn place(&self) -> Option<Place> {
-        let reached = self.reached.filter(|reached| !self.starting && reached.position == self.position)?;
-        Some(Place { epoch: self.epoch, key_seen: self.key_seen, reached })
+        match self.state {
+            State::At(place) => Some(place),
+            State::Seeking(_) => None,
+        }
     }
 
-    /// Goes on from another place of the same publication: what lies between was sent as [batches](Source::batch).
+    /// Where it is, or was before it began to seek; `None` before its first start.
+    fn last_place(&self) -> Option<Place> {
+        match self.state {
+            State::At(place) => Some(place),
+            State::Seeking(seeking) => seeking.left,
+        }
+    }
+
+    /// Goes on from a later place of the same publication: what lies between was sent as [batches](Source::batch).
     pub fn pass_to(&mut self, place: Place) {
-        debug_assert!(!self.starting && place.epoch == self.epoch && place.reached.position >= self.position);
-        self.position = place.reached.position;
-        self.reached = Some(place.reached);
+        debug_assert!(
+            self.place().is_some_and(|now| place.epoch == now.epoch && place.mark.position >= now.mark.position),
+            "a batch is for players that have a place, and brings them further"
+        );
+        self.state = State::At(place);
     }
 
     /// Video frames passed over because they came before the first key frame.
     pub fn undecodable(&self) -> u64 {
         self.undecodable
-    }
-
-    /// Gives up the place: the next start is the newest key frame, and what lies between counts as a gap.
-    pub fn restart(&mut self) {
-        self.starting = true;
-        self.waits_from = u64::MAX;
-        self.waits_since = None;
     }
 }
 
@@ -163,48 +183,78 @@ impl Cursor {
 impl Source {
     /// A cursor for a new player. It begins at the newest key frame, or waits for the next.
     pub fn join(&self) -> Cursor {
-        let waits_from = self.first + self.log.len() as u64;
-        Cursor {
-            position: 0,
-            epoch: self.epoch,
-            starting: true,
-            waits_from,
-            waits_since: self.last.map(|(_, time)| time),
-            key_seen: false,
-            reached: None,
-            undecodable: 0,
-        }
+        let reason = SeekReason::Joined { from: self.end_position() };
+        let state = State::Seeking(Seeking { reason, epoch: self.epoch, since: self.newest_arrival(), left: None });
+        Cursor { state, undecodable: 0 }
+    }
+
+    /// Gives up the place of the player at `cursor`: it starts again at the newest key frame, and what lies between counts
+    /// as a gap.
+    pub fn restart(&self, cursor: &mut Cursor) {
+        cursor.state = State::Seeking(match cursor.state {
+            State::At(place) => self.fallen_behind(place.epoch, Some(place)),
+            State::Seeking(seeking) if seeking.reason == SeekReason::NewPublisher => seeking,
+            State::Seeking(seeking) => self.fallen_behind(seeking.epoch, seeking.left),
+        });
     }
 
     /// The next thing for the player at `cursor`, which moves on.
     pub fn next(&self, cursor: &mut Cursor) -> Next<'_> {
-        if !cursor.starting && (cursor.position < self.first || cursor.epoch != self.epoch) {
-            cursor.restart();
-        }
-        if cursor.starting {
-            cursor.waits_since = cursor.waits_since.or(self.last.map(|(_, time)| time));
-            return match self.start(cursor) {
-                Some(start) => Next::Start(start),
-                None => self.nothing(),
-            };
-        }
+        let place = match &mut cursor.state {
+            State::At(place) if place.epoch == self.epoch && place.mark.position >= self.first => place,
+            _ => return self.seek(cursor),
+        };
         loop {
-            let Some(entry) = self.entry(cursor.position) else {
+            let Some(entry) = self.entry(place.mark.position) else {
                 return self.nothing();
             };
-            cursor.position += 1;
             let frame = &entry.frame;
-            cursor.reached = Some(Reached {
-                position: cursor.position,
+            place.mark = Mark {
+                position: place.mark.position + 1,
                 offset: entry.offset + frame.wire().len() as u64,
                 timestamp: entry.time,
-            });
-            cursor.key_seen |= frame.is_join_point() || entry.keyless;
-            if cursor.key_seen || !frame.needs_key_frame() {
+            };
+            place.key_seen |= frame.is_join_point() || entry.keyless;
+            if place.key_seen || !frame.needs_key_frame() {
                 return Next::Frame(frame);
             }
             cursor.undecodable += 1;
         }
+    }
+
+    /// Looks for a start for a player that has no place, or whose place the log does not have any more.
+    fn seek(&self, cursor: &mut Cursor) -> Next<'_> {
+        let mut seeking = match cursor.state {
+            State::At(place) => self.fallen_behind(place.epoch, Some(place)),
+            State::Seeking(seeking) => seeking,
+        };
+        if seeking.epoch != self.epoch {
+            let reason = SeekReason::NewPublisher;
+            seeking = Seeking { reason, epoch: self.epoch, since: None, left: seeking.left };
+        }
+        match self.start(&seeking) {
+            Some((start, place)) => {
+                cursor.state = State::At(place);
+                Next::Start(start)
+            }
+            None => {
+                cursor.state = State::Seeking(seeking);
+                self.nothing()
+            }
+        }
+    }
+
+    fn fallen_behind(&self, epoch: u64, left: Option<Place>) -> Seeking {
+        Seeking { reason: SeekReason::FellBehind, epoch, since: self.newest_arrival(), left }
+    }
+
+    /// Behind the newest frame.
+    fn end_position(&self) -> u64 {
+        self.first + self.log.len() as u64
+    }
+
+    fn newest_arrival(&self) -> Option<Instant> {
+        self.last.map(|(_, arrival)| arrival)
     }
 
     fn nothing(&self) -> Next<'static> {
@@ -222,15 +272,15 @@ impl Source {
         if !self.live || place.epoch != self.epoch {
             return None;
         }
-        let from = usize::try_from(place.reached.position.checked_sub(self.first)?).ok()?;
+        let from = usize::try_from(place.mark.position.checked_sub(self.first)?).ok()?;
         let mut frames = Vec::with_capacity(self.log.len().saturating_sub(from));
         for entry in self.log.range(from.min(self.log.len())..) {
             let position = self.first + (from + frames.len()) as u64 + 1;
             let end = entry.offset + entry.frame.wire().len() as u64;
-            if end - place.reached.offset > most as u64 || entry.frame.differs_by_player() {
+            if end - place.mark.offset > most as u64 || entry.frame.differs_by_player() {
                 return None;
             }
-            frames.push((&entry.frame, Reached { position, offset: end, timestamp: entry.time }));
+            frames.push((&entry.frame, Mark { position, offset: end, timestamp: entry.time }));
         }
         Batch::new(*place, frames)
     }
@@ -238,22 +288,34 @@ impl Source {
     /// What lies between the cursor and the present; nothing if it has not begun.
     pub fn unsent(&self, cursor: &Cursor) -> Gap {
         let timestamp = self.log.back().map(|entry| entry.time);
-        let head = Reached {
-            position: self.first + self.log.len() as u64,
+        let end = Mark {
+            position: self.end_position(),
             offset: self.pushed,
             timestamp: timestamp.or(self.last.map(|(timestamp, _)| timestamp)).unwrap_or(0),
         };
-        cursor.reached.map_or_else(Gap::default, |reached| reached.gap_to(head))
+        cursor.last_place().map_or_else(Gap::default, |place| place.mark.gap_to(end))
     }
 
-    /// Frames between the cursor and the head of the log; 0 while it waits for a start.
+    /// Frames between the cursor and the head of the log; 0 while it seeks a start.
     pub fn behind(&self, cursor: &Cursor) -> u64 {
-        let head = self.first + self.log.len() as u64;
-        if cursor.starting { 0 } else { head.saturating_sub(cursor.position) }
+        cursor.place().map_or(0, |place| self.end_position().saturating_sub(place.mark.position))
+    }
+
+    /// True if starting again would bring the player at `cursor` nearer to the present: there is a frame to start at
+    /// that it has not come to.
+    pub fn has_newer_start(&self, cursor: &Cursor) -> bool {
+        let is_of_another = match cursor.state {
+            State::At(place) => place.epoch != self.epoch,
+            State::Seeking(seeking) => seeking.epoch != self.epoch || seeking.reason == SeekReason::NewPublisher,
+        };
+        let openings = self.openings.positions.back().filter(|_| self.keyless);
+        let newest = self.starts.back().into_iter().chain(openings).max();
+        let position = cursor.last_place().map_or(0, |place| place.mark.position);
+        is_of_another || newest.is_some_and(|start| *start > position)
     }
 
     /// True if the log does not have the frame any more that the cursor came to last: who keeps it keeps it alone.
     pub fn has_dropped_last_of(&self, cursor: &Cursor) -> bool {
-        cursor.position <= self.first
+        cursor.last_place().is_none_or(|place| place.mark.position <= self.first)
     }
 }

@@ -1,7 +1,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::{Cursor, Frame, FrameKind, Gap, Reached, Source, Start, duration, milliseconds_from};
+use super::cursor::{SeekReason, Seeking};
+use super::{Frame, FrameKind, Gap, Mark, Place, Source, Start, duration, milliseconds_from};
 
 /// Where a new player of a running stream begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,14 +83,6 @@ impl Source {
         self.keyless
     }
 
-    /// True if starting again would bring the player at `cursor` nearer to the present: there is a frame to start at
-    /// that it has not come to.
-    pub fn has_newer_start(&self, cursor: &Cursor) -> bool {
-        let openings = self.openings.positions.back().filter(|_| self.keyless);
-        let newest = self.starts.back().into_iter().chain(openings).max();
-        cursor.epoch != self.epoch || newest.is_some_and(|start| *start > cursor.position)
-    }
-
     /// Where a player would begin now, whatever it waits for.
     pub(super) fn newest_beginning(&self) -> Option<u64> {
         let opening = self.openings.positions.back();
@@ -152,59 +145,65 @@ impl Source {
         }
     }
 
-    pub(super) fn start(&self, cursor: &mut Cursor) -> Option<Start> {
-        let position = self.start_position(cursor)?;
+    /// Where a player that seeks can start now, and the place that it then has.
+    pub(super) fn start(&self, seeking: &Seeking) -> Option<(Start, Place)> {
+        let position = self.start_position(seeking)?;
         let entry = self.entry(position)?;
         let keyless = self.openings.positions.binary_search(&position).is_ok();
-        let start = Reached { position, offset: entry.offset, timestamp: entry.frame.timestamp() };
-        let gap = match cursor.reached {
-            None => Gap::default(),
-            Some(reached) if cursor.epoch == self.epoch => reached.gap_to(start),
-            // Another publisher has come: what was left of the one before is missed, not the time between the two nor
-            // the headers at the beginning, which are sent.
-            Some(reached) => {
-                let mut gap = reached.gap_to(self.began);
-                gap.add(self.first_start.unwrap_or(start).gap_to(start));
-                gap
-            }
-        };
-        cursor.starting = false;
-        cursor.epoch = self.epoch;
-        cursor.position = position;
-        cursor.key_seen = keyless;
-        // What is counted now is not counted again, should the player fall off before its first frame.
-        cursor.reached = Some(start);
+        let timestamp = entry.frame.timestamp();
+        let mark = Mark { position, offset: entry.offset, timestamp };
+        let gap = seeking.left.map_or_else(Gap::default, |left| self.missed(left, mark));
         let headers = entry.headers.clone().unwrap_or_default();
-        Some(Start { headers, timestamp: entry.frame.timestamp(), gap, keyless })
+        // The next gap is counted from here, should the player fall behind before its first frame.
+        let place = Place { epoch: self.epoch, key_seen: keyless, mark };
+        Some((Start { headers, timestamp, gap, keyless }, place))
     }
 
-    /// Where the player at `cursor` can start.
-    fn start_position(&self, cursor: &Cursor) -> Option<u64> {
-        // Who was there before this publisher waited for its first start, too.
-        let waits_from = if cursor.epoch == self.epoch { cursor.waits_from } else { 0 };
-        let newest = self.starts.back().copied();
+    /// What a player missed that left one place and starts at a mark of the present publication.
+    fn missed(&self, left: Place, start: Mark) -> Gap {
+        if left.epoch == self.epoch {
+            return left.mark.gap_to(start);
+        }
+        // What was left of the publisher before is missed. The time between the two is not, nor are the headers at the
+        // beginning, which are sent.
+        let mut gap = left.mark.gap_to(self.began);
+        gap.add(self.first_start.unwrap_or(start).gap_to(start));
+        gap
+    }
+
+    /// The frame at which a player that seeks can start.
+    fn start_position(&self, seeking: &Seeking) -> Option<u64> {
+        // A player that was there before this publisher waited for its first start, too.
+        let waits_from = match seeking.reason {
+            SeekReason::Joined { from } => Some(from),
+            SeekReason::NewPublisher => Some(0),
+            SeekReason::FellBehind => None,
+        };
+        let fell_behind = seeking.reason == SeekReason::FellBehind;
+        let waited_for = |positions: &VecDeque<u64>| {
+            let from = waits_from?;
+            positions.get(positions.partition_point(|position| *position < from)).copied()
+        };
         // Of a publication that is over, only what came while the player waited, or what it fell behind of.
-        let may = self.live || cursor.waits_from == u64::MAX;
-        let start = newest.and_then(|newest| {
-            if newest < waits_from {
-                return (may && self.is_near_enough(newest, cursor)).then_some(newest);
-            }
-            self.starts.get(self.starts.partition_point(|start| *start < waits_from)).copied()
-        });
+        let may = self.live || fell_behind;
+        let newest = self.starts.back().copied();
+        // A player that fell behind has had its start: it resumes as near to the present as it can.
+        let is_near_enough = |newest: &u64| fell_behind || self.is_near_enough(*newest);
+        let start = waited_for(&self.starts).or_else(|| newest.filter(is_near_enough).filter(|_| may));
         let openings = &self.openings.positions;
-        let waited_for = openings.get(openings.partition_point(|opening| *opening < waits_from)).copied();
+        let opening = waited_for(openings);
         // Sound that has just become a place to start at, because pictures ended: what came meanwhile is not left out.
-        if let (Some(start), Some(opening)) = (start, waited_for)
+        if let (Some(start), Some(opening)) = (start, opening)
             && opening < start
             && self.entry(start).is_some_and(|entry| !entry.frame.is_join_point())
         {
             return Some(opening);
         }
-        if !self.keyless && self.waited(cursor) < self.start_limits.wait {
+        if !self.keyless && self.waited(seeking) < self.start_limits.wait {
             return start;
         }
         // It has waited long enough: the next best thing.
-        let opening = waited_for.or(openings.back().copied().filter(|_| may));
+        let opening = opening.or(openings.back().copied().filter(|_| may));
         match (start, opening) {
             (Some(start), Some(opening)) if self.is_long_before(opening, start) => Some(opening),
             // Sound from before the pictures.
@@ -214,13 +213,12 @@ impl Source {
         }
     }
 
-    /// How long the player at `cursor` has waited for a start while media came.
-    fn waited(&self, cursor: &Cursor) -> Duration {
+    /// How long a player has sought a start while media came.
+    fn waited(&self, seeking: &Seeking) -> Duration {
         let (Some(begun), Some((_, newest))) = (self.begun, self.last) else {
             return Duration::ZERO;
         };
-        let since = cursor.waits_since.filter(|_| cursor.epoch == self.epoch).map_or(begun, |since| since.max(begun));
-        newest.saturating_duration_since(since)
+        newest.saturating_duration_since(seeking.since.map_or(begun, |since| since.max(begun)))
     }
 
     /// True if what came before `start` is too much to be left out for a player that waited since `opening`.
@@ -231,12 +229,8 @@ impl Source {
         duration(milliseconds_from(opening.time, start.time)) >= self.start_limits.wait
     }
 
-    /// True if the newest start lies near enough to the present for a player to begin there.
-    fn is_near_enough(&self, newest: u64, cursor: &Cursor) -> bool {
-        // A player that fell behind has had its start: it resumes as near to the present as it can.
-        if cursor.waits_from == u64::MAX {
-            return true;
-        }
+    /// True if the newest start lies near enough to the present for a new player to begin there.
+    fn is_near_enough(&self, newest: u64) -> bool {
         let (Some(entry), Some(head)) = (self.entry(newest), self.log.back()) else {
             return false;
         };

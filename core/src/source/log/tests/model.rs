@@ -191,7 +191,7 @@ struct Reader {
     /// The next frame, if it has started.
     next: Option<usize>,
     key_seen: bool,
-    reached: Option<Place>,
+    reached: Option<Reached>,
     epoch: usize,
     /// Where the wait for a start began.
     waits_from: usize,
@@ -202,7 +202,7 @@ struct Reader {
 
 /// One past the last frame a player got or passed over, the time there, and its publisher.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Reached {
     next: usize,
     time: u32,
     epoch: usize,
@@ -230,14 +230,14 @@ impl Reader {
             };
             let time = model.frames[start].timestamp();
             let gap = gap(self.gap(model, start));
-            let place = Place { next: start, time, epoch: model.epoch };
+            let place = Reached { next: start, time, epoch: model.epoch };
             *self = Reader { next: Some(start), key_seen: false, reached: Some(place), epoch: model.epoch, ..*self };
             return format!("start@{time} [{}] {gap}", model.headers(start).join(" "));
         };
         while let Some(frame) = model.frames.get(next) {
             next += 1;
             self.next = Some(next);
-            self.reached = Some(Place { next, time: model.time(next - 1), epoch: model.epoch });
+            self.reached = Some(Reached { next, time: model.time(next - 1), epoch: model.epoch });
             self.key_seen |= frame.is_join_point();
             if self.key_seen || frame.kind() != FrameKind::Video || !frame.class().is_coded() {
                 return word(frame);
@@ -388,7 +388,7 @@ proptest! {
                 }
                 Step::Restart(player) => {
                     let index = player % players.len();
-                    players[index].0.restart();
+                    source.restart(&mut players[index].0);
                     players[index].1.restart();
                 }
                 Step::Join if players.len() < 4 => players.push((source.join(), Reader::join(&model))),
