@@ -135,7 +135,7 @@
 //! # Waking players
 //! A publisher's frames go into the log of its stream, once for all players. Nobody hears of it until the publisher's
 //! `poll` returns `Wake(stream)`: at once for most video, a little later for audio, so that it rides with the next
-//! picture ([`MergeWindow`](source::MergeWindow)). The adapter then polls the players of that stream; each takes what
+//! picture ([`Pacing::merge_window`](pacing::Pacing::merge_window)). The adapter then polls the players of that stream; each takes what
 //! is new for it into its own outbound queue, by reference, up to [`high_water`](conn::VhostConfig::high_water). Keep
 //! for each [`StreamId`](hub::StreamId) a set of connections; collect the streams woken in one turn of the loop and
 //! poll each player once for all of them. A player whose socket is full may be left out: poll it when it is writable.
@@ -234,6 +234,7 @@ pub mod flv;
 pub mod handshake;
 pub mod hub;
 pub mod message;
+pub mod pacing;
 pub mod policy;
 pub mod preface;
 pub mod session;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anabranch_core::conn::VhostConfig;
-use anabranch_core::source::MergeWindow;
+use anabranch_core::pacing::Pacing;
 use anabranch_tests::sim::{ClientId, Encoder, Heed, Sim};
 
 const SECONDS: u64 = 20;
@@ -14,7 +14,8 @@ type Got = (usize, usize, u32);
 /// A stream of the small encoder with players from the beginning, one who comes later, and one on the way whom nobody
 /// plays; what each player got, and in how many steps.
 fn played(heed: Heed, window: u64) -> (Vec<Vec<Got>>, u64, Sim, ClientId) {
-    let config = VhostConfig { merge_window: MergeWindow(Duration::from_millis(window)), ..VhostConfig::default() };
+    let pacing = Pacing { merge_window: Duration::from_millis(window) };
+    let config = VhostConfig { pacing, ..VhostConfig::default() };
     let mut net = Sim::with_config(3, config.into());
     net.heed(heed);
     let encoder = net.publish_with("live", "cam", Encoder::small());

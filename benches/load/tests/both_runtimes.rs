@@ -6,7 +6,7 @@ use std::time::Duration;
 use anabranch_core::client::Destination;
 use anabranch_core::conn::VhostConfig;
 use anabranch_core::handshake::ClientHandshakeKind;
-use anabranch_core::source::MergeWindow;
+use anabranch_core::pacing::Pacing;
 use anabranch_host::Serve;
 use anabranch_load::media::MediaOptions;
 use anabranch_load::{Layout, LoadOptions, Report, load};
@@ -89,8 +89,8 @@ fn players_that_never_read_harm_no_other<S: Serve + Send + 'static>() {
 }
 
 fn publishers_that_are_read_at_leisure_lose_nothing<S: Serve + Send + 'static>() {
-    let window = MergeWindow(Duration::from_millis(150));
-    let report = run_with::<S>(VhostConfig { merge_window: window, ..VhostConfig::default() }, |options| {
+    let pacing = Pacing { merge_window: Duration::from_millis(150) };
+    let report = run_with::<S>(VhostConfig { pacing, ..VhostConfig::default() }, |options| {
         // All play the first, so that the others are read as nobody waits for it, and the first in its window.
         options.publishers = 60;
         options.layout = Layout::First;

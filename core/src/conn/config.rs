@@ -2,9 +2,10 @@ use std::time::Duration;
 
 use crate::bandwidth::BandwidthConfig;
 use crate::hub::{Conflict, HubConfig};
+use crate::pacing::Pacing;
 use crate::policy::{Limits, Network, Refer, Security, Token, Vhosts};
 use crate::session::SessionConfig;
-use crate::source::{MergeWindow, SourceLimits, StartLimits, StartRule, Timestamps, WireFormat};
+use crate::source::{SourceLimits, StartLimits, StartRule, Timestamps, WireFormat};
 
 /// The configuration of a server.
 #[derive(Debug, Clone)]
@@ -52,9 +53,8 @@ pub struct VhostConfig {
     pub timestamps: Timestamps,
     /// Whether sequence headers equal to the one in force are left out. Default: no.
     pub reduce_sequence_headers: bool,
-    /// How long frames may wait for company before players are woken. Default 20 ms: sound rides with a picture that is
-    /// expected within it, and pictures up to 50 a second do not wait.
-    pub merge_window: MergeWindow,
+    /// How long frames may wait before players are woken.
+    pub pacing: Pacing,
     /// What happens when a name that is being published is to be published again. Default: the newcomer is refused.
     /// Who shows the same `token` parameter has the same credentials.
     pub conflict: Conflict,
@@ -119,7 +119,7 @@ impl Default for VhostConfig {
             start_limits: StartLimits::default(),
             timestamps: Timestamps::default(),
             reduce_sequence_headers: false,
-            merge_window: MergeWindow::default(),
+            pacing: Pacing::default(),
             conflict: Conflict::default(),
             unpublish_grace: Duration::from_secs(10),
             idle_publisher: None,
@@ -157,7 +157,7 @@ impl VhostConfig {
         HubConfig {
             format: WireFormat { chunk_size: self.session.chunk_size },
             source: self.source,
-            merge_window: self.merge_window,
+            pacing: self.pacing,
             timestamps: self.timestamps,
             start_rule: self.start_rule,
             start_limits: self.start_limits,

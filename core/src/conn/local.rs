@@ -77,7 +77,7 @@ mod tests {
         #[allow(clippy::disallowed_methods)] // any instant does
         let now = Instant::now();
         publisher.push(now, Message::video(40, [0x17, 1, 0, 0, 0, 9].as_slice())).unwrap();
-        assert!(publisher.take_flush(now));
+        assert!(publisher.take_wake(now));
         let mut bodies = Vec::new();
         let pulled = player.pull(|frame| {
             bodies.push((frame.timestamp(), frame.payload().to_vec()));

@@ -129,7 +129,7 @@ impl Publishing {
 
     /// When players must be woken, or it must be seen whether there are any.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.publisher.flush_deadline().into_iter().chain(self.idle.as_ref().map(|idle| idle.next_look)).min()
+        self.publisher.wake_deadline().into_iter().chain(self.idle.as_ref().map(|idle| idle.next_look)).min()
     }
 
     /// Until when what the peer sends may lie unread, of which so many bytes have come.
@@ -151,9 +151,9 @@ impl Publishing {
     /// True once when players must be woken.
     pub(super) fn take_flush(&mut self, now: Instant, recorded: bool) -> bool {
         if self.is_played(recorded) {
-            return self.publisher.take_flush(now);
+            return self.publisher.take_wake(now);
         }
-        self.publisher.pass_flush(now);
+        self.publisher.cancel_wake(now);
         false
     }
 

@@ -32,7 +32,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Nobody is called back: a hub does not know how a player sleeps. [`Publisher::take_flush`] says when the players of a
+//! Nobody is called back: a hub does not know how a player sleeps. [`Publisher::take_wake`] says when the players of a
 //! [`StreamId`] are to be woken, which is the adapter's to do.
 //!
 //! Clients are [admitted](Hub::admit_publisher) within limits, and counted as long as they are there; the program's own
@@ -56,9 +56,8 @@ pub use memory::{Gave, MemorySnapshot, Relief};
 pub use player::{Player, PullEnd, Pulled};
 pub use publisher::Publisher;
 
-use crate::source::{
-    Frame, MergeWindow, Source, SourceLimits, StartLimits, StartRule, Timeline, Timestamps, WireFormat,
-};
+use crate::pacing::Pacing;
+use crate::source::{Frame, Source, SourceLimits, StartLimits, StartRule, Timeline, Timestamps, WireFormat};
 use crate::stats::StreamStatsView;
 use crate::url::StreamKey;
 
@@ -79,8 +78,8 @@ pub struct HubConfig {
     pub format: WireFormat,
     /// Bounds of each stream's log.
     pub source: SourceLimits,
-    /// How long frames may wait for company.
-    pub merge_window: MergeWindow,
+    /// When players are woken.
+    pub pacing: Pacing,
     /// What becomes of publishers' timestamps.
     pub timestamps: Timestamps,
     /// Where new players begin.
@@ -97,7 +96,7 @@ impl Default for HubConfig {
         HubConfig {
             format: WireFormat { chunk_size: 60_000 },
             source: SourceLimits::default(),
-            merge_window: MergeWindow::default(),
+            pacing: Pacing::default(),
             timestamps: Timestamps::default(),
             start_rule: StartRule::default(),
             start_limits: StartLimits::default(),

@@ -6,7 +6,8 @@ use super::{Hub, Stream, StreamId, Superseded};
 use crate::chunk::MAX_CHUNK_SIZE;
 use crate::flv::{FrameClass, Pictures};
 use crate::message::{Message, MessageType};
-use crate::source::{Flush, Frame, FrameKind, Timeline};
+use crate::pacing::WakeTimer;
+use crate::source::{Frame, FrameKind, Timeline};
 use crate::url::StreamKey;
 
 /// How long what nobody plays may wait with the system, at most: a player who comes meanwhile begins that much further
@@ -32,7 +33,7 @@ pub struct Publisher {
     pictures: Pictures,
     /// The source's epoch while it listens to this publisher.
     epoch: u64,
-    flush: Flush,
+    wakes: WakeTimer,
     /// Messages too damaged to be of use to any player.
     malformed: u64,
     /// The time of the latest call: when the publication ended, if it is dropped without a word.
@@ -42,8 +43,8 @@ pub struct Publisher {
 impl Publisher {
     pub(super) fn new(hub: Hub, stream: Arc<Stream>, number: u64, timeline: Timeline, epoch: u64) -> Self {
         hub.stream_counts.publishers.fetch_add(1, Ordering::Relaxed);
-        let (pictures, flush) = (Pictures::default(), Flush::default());
-        Publisher { hub, stream, number, timeline, pictures, epoch, flush, malformed: 0, now: None }
+        let (pictures, wakes) = (Pictures::default(), WakeTimer::default());
+        Publisher { hub, stream, number, timeline, pictures, epoch, wakes, malformed: 0, now: None }
     }
 
     /// The stream's id.
@@ -56,8 +57,8 @@ impl Publisher {
         &self.stream.key
     }
 
-    /// Appends a message of type 8, 9 or 18 to the stream; others are [`malformed`](Self::malformed). Afterwards [`flush_deadline`](Self::flush_deadline) says
-    /// when players are to be woken.
+    /// Appends a message of type 8, 9 or 18 to the stream; others are [`malformed`](Self::malformed). Afterwards [`wake_deadline`](Self::wake_deadline)
+    /// says when players are to be woken.
     ///
     /// # Errors
     /// Another publisher has taken over; nothing of this one is heard any more.
@@ -80,7 +81,7 @@ impl Publisher {
         if source.epoch() != self.epoch {
             return Err(Superseded);
         }
-        self.flush.pushed(now, self.hub.config().merge_window, &frame);
+        self.wakes.pushed(now, self.hub.config().pacing.merge_window, &frame);
         self.stream.push(source, now, frame);
         self.hub.relieve(Some(now));
         Ok(())
@@ -105,8 +106,8 @@ impl Publisher {
             let rest = A_PUBLISHER.saturating_mul(publishers).min(UNPLAYED);
             return (rest >= WORTHWHILE).then(|| self.beat(now + rest));
         }
-        let window = self.hub.config().merge_window;
-        if window.0 < WORTHWHILE_WINDOW { None } else { self.flush.quiet_until(window) }
+        let window = self.hub.config().pacing.merge_window;
+        if window < WORTHWHILE_WINDOW { None } else { self.wakes.no_wake_before(window) }
     }
 
     /// The last common time before this one.
@@ -137,18 +138,18 @@ impl Publisher {
     }
 
     /// When players must be woken for frames that wait.
-    pub fn flush_deadline(&self) -> Option<Instant> {
-        self.flush.deadline()
+    pub fn wake_deadline(&self) -> Option<Instant> {
+        self.wakes.deadline()
     }
 
     /// True once when that time has come: wake the stream's players.
-    pub fn take_flush(&mut self, now: Instant) -> bool {
-        self.flush.take_due(now)
+    pub fn take_wake(&mut self, now: Instant) -> bool {
+        self.wakes.take_due(now)
     }
 
-    /// No frames wait any more: nobody [plays](Self::is_played) the stream.
-    pub fn pass_flush(&mut self, now: Instant) {
-        self.flush.pass(now);
+    /// Frames wait for no wake-up any more: the stream is not [played](Self::is_played).
+    pub fn cancel_wake(&mut self, now: Instant) {
+        self.wakes.clear(now);
     }
 
     /// False if nobody plays the stream, and nobody is to be woken: who joins after a push and is not seen here yet finds

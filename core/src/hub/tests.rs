@@ -239,11 +239,11 @@ fn messages_that_are_too_short_are_counted_and_not_passed_on() {
     let mut publisher = hub.publish(&key("cam")).expect("free");
     // AVC without its packet type.
     publisher.push(now, video(0, &[0x17])).expect("nobody took over");
-    assert_eq!((publisher.malformed(), publisher.flush_deadline()), (1, None));
+    assert_eq!((publisher.malformed(), publisher.wake_deadline()), (1, None));
     assert_eq!(frames(&hub.streams()[0]), 0);
     publisher.push(now, key_frame(0)).expect("nobody took over");
-    assert_eq!(publisher.flush_deadline(), Some(now), "the first video frame leaves at once");
-    assert!(publisher.take_flush(now) && !publisher.take_flush(now));
+    assert_eq!(publisher.wake_deadline(), Some(now), "the first video frame leaves at once");
+    assert!(publisher.take_wake(now) && !publisher.take_wake(now));
     assert!(!publisher.is_played());
     let player = hub.play(&key("cam"));
     assert!(publisher.is_played());

@@ -37,14 +37,14 @@
 //!
 //! Players at the same place are sent the same: [`Source::batch`] is that in one piece, for whoever writes to many.
 //!
-//! Around the log: [`Timeline`] makes times rise where a publisher's do not, [`Flush`] says when players are to be
-//! woken ([`MergeWindow`]), [`StartRule`] where new ones begin, [`StartLimits`] how long they wait for that, and [`SourceLimits`] bounds it all.
+//! Around the log: [`Timeline`] makes times rise where a publisher's do not, [`StartRule`] says where new players begin,
+//! [`StartLimits`] how long they wait for that, and [`SourceLimits`] bounds it all. When players are woken is decided in
+//! [`pacing`](crate::pacing).
 
 mod batch;
 mod frame;
 mod headers;
 mod log;
-mod merge;
 mod timeline;
 
 pub use batch::Batch;
@@ -53,5 +53,4 @@ pub(crate) use headers::HEADER_ENTRY;
 pub use headers::Headers;
 pub use log::{Cursor, Gap, Next, Place, Source, SourceLimits, SourceStats, Start, StartLimits, StartRule};
 pub(crate) use log::{LOG_ENTRY, MIN_SETS};
-pub use merge::{Flush, MergeWindow};
 pub use timeline::{Timeline, Timestamps};

@@ -22,7 +22,7 @@ pub(super) struct Bounds {
     pub(super) promise: Promise,
     /// Bytes of headers that every stream keeps.
     pub(super) header_bytes: usize,
-    /// The longest that frames may wait for company.
+    /// The longest that frames may wait for others.
     pub(super) merge_window: Duration,
     /// Whether each name has one publisher at most, who keeps it.
     pub(super) exclusive: bool,
@@ -48,7 +48,7 @@ impl Bounds {
                 start_wait: hosts().map(|host| host.start_limits.wait).min().unwrap_or_default(),
             },
             header_bytes: hosts().map(|host| host.source.header_bytes).min().unwrap_or_default(),
-            merge_window: hosts().map(|host| host.merge_window.0).max().unwrap_or_default(),
+            merge_window: hosts().map(|host| host.pacing.merge_window).max().unwrap_or_default(),
             exclusive: hosts().all(|host| host.conflict == Conflict::Reject),
         }
     }

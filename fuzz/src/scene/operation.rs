@@ -6,7 +6,8 @@ use anabranch_core::bandwidth::BandwidthConfig;
 use anabranch_core::conn::{Asks, Config, VhostConfig};
 use anabranch_core::hub::Conflict;
 use anabranch_core::policy::{Limits, Rate, Security, Vhost, Vhosts};
-use anabranch_core::source::{MergeWindow, SourceLimits, StartLimits, StartRule, Timestamps};
+use anabranch_core::pacing::Pacing;
+use anabranch_core::source::{SourceLimits, StartLimits, StartRule, Timestamps};
 use anabranch_core::url::DEFAULT_VHOST;
 use arbitrary::Arbitrary;
 
@@ -143,7 +144,7 @@ impl HostSetup {
             },
             timestamps: if flag(1) { Timestamps::Pass } else { Timestamps::default() },
             reduce_sequence_headers: flag(2),
-            merge_window: MergeWindow(Duration::from_millis(u64::from(self.merge_window))),
+            pacing: Pacing { merge_window: Duration::from_millis(u64::from(self.merge_window)) },
             conflict: if flag(3) { Conflict::TakeOver } else { Conflict::Reject },
             unpublish_grace: Duration::from_millis(u64::from(self.grace)),
             idle_publisher: self.idle.map(|seconds| Duration::from_secs(u64::from(seconds))),

@@ -69,9 +69,9 @@ impl Publication {
         let now = Instant::now();
         publisher.push(now, message).map_err(|Superseded| Over::TakenOver)?;
         let stream = publisher.stream_id();
-        if publisher.take_flush(now) {
+        if publisher.take_wake(now) {
             self.control.wake(stream);
-        } else if let Some(due) = publisher.flush_deadline()
+        } else if let Some(due) = publisher.wake_deadline()
             && self.planned != Some(due)
         {
             // Whether or not more is pushed by then.

@@ -8,7 +8,7 @@ use anabranch_core::chunk::Leniency;
 use anabranch_core::conn::Config;
 use anabranch_core::hub::Conflict;
 use anabranch_core::policy::Network;
-use anabranch_core::source::{MergeWindow, Timestamps};
+use anabranch_core::source::Timestamps;
 use anabranch_host::{Listen, TcpOptions};
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum, value_parser};
@@ -182,7 +182,7 @@ impl Options {
         };
         config.trusted_proxies.clone_from(&self.trusted_proxy);
         config.defaults.multitrack_to_all = self.multitrack_to_all;
-        config.defaults.merge_window = MergeWindow(Duration::from_millis(self.merge_window));
+        config.defaults.pacing.merge_window = Duration::from_millis(self.merge_window);
         config.defaults.unpublish_grace = Duration::from_secs(self.unpublish_grace);
         config.defaults.session.timeouts.wait_for_stream = match self.wait_for_stream {
             0 => Duration::MAX,
@@ -333,7 +333,7 @@ mod tests {
     fn nothing_needs_to_be_given() {
         let options = parse(&[]).unwrap();
         assert_eq!(options.listen, [Listen::Any(1935)]);
-        assert_eq!(options.config().defaults.merge_window, Config::default().defaults.merge_window);
+        assert_eq!(options.config().defaults.pacing, Config::default().defaults.pacing);
         assert_eq!(options.config().defaults.source, Config::default().defaults.source);
         assert_eq!(options.config().defaults.unpublish_grace, Config::default().defaults.unpublish_grace);
         assert_eq!(options.config().defaults.session.chunk_size, Config::default().defaults.session.chunk_size);
@@ -357,7 +357,7 @@ mod tests {
     fn several_addresses_and_units() {
         let options = parse(&["--listen", "1936", "--listen", "127.0.0.1:0", "--merge-window", "350ms"]).unwrap();
         assert_eq!(options.listen.len(), 2);
-        assert_eq!(options.config().defaults.merge_window, MergeWindow(Duration::from_millis(350)));
+        assert_eq!(options.config().defaults.pacing.merge_window, Duration::from_millis(350));
     }
 
     #[test]

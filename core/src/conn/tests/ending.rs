@@ -145,7 +145,7 @@ fn times_may_be_for_ever() {
         *time = Duration::MAX;
     }
     (timeouts.ping, timeouts.linger) = (Duration::MAX, Duration::MAX);
-    (config.unpublish_grace, config.merge_window) = (Duration::MAX, crate::source::MergeWindow(Duration::MAX));
+    (config.unpublish_grace, config.pacing.merge_window) = (Duration::MAX, Duration::MAX);
     config.idle_publisher = Some(Duration::MAX);
     let mut harness = Harness::with(config.into());
     let mut player = harness.player("cam");

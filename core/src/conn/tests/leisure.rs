@@ -1,7 +1,7 @@
 //! Publishers that are read at leisure: who is, and that nobody notices but by the reads that are spared.
 
 use super::*;
-use crate::source::MergeWindow;
+use crate::pacing::Pacing;
 
 /// Has the client say a little that is not answered. When to read next.
 fn read(client: &mut Client, harness: &Harness) -> Option<Instant> {
@@ -85,8 +85,8 @@ fn stream(pictures: Option<u32>, sound: Option<u32>) -> Vec<(u32, Vec<u8>)> {
 
 /// Has a publisher read at once or at leisure, as an adapter does it. When players are woken, and the number of reads.
 fn wakes(window: Duration, messages: &[(u32, Vec<u8>)], at_leisure: bool) -> (Vec<u32>, u32) {
-    let merge_window = MergeWindow(window);
-    let mut harness = Harness::with(VhostConfig { merge_window, ..VhostConfig::default() }.into());
+    let pacing = Pacing { merge_window: window };
+    let mut harness = Harness::with(VhostConfig { pacing, ..VhostConfig::default() }.into());
     let mut publisher = harness.publisher("cam");
     let _player = harness.player("cam");
     publisher.actions();

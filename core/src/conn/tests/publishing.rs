@@ -1,7 +1,7 @@
 //! Publishers: who gets a name, whom the players are woken for, and how it ends.
 
 use super::*;
-use crate::source::MergeWindow;
+use crate::pacing::Pacing;
 
 #[test]
 fn a_name_that_is_taken_is_refused_until_it_is_free() {
@@ -52,14 +52,14 @@ fn wakes_follow_the_merge_window() {
     harness.pass(Duration::from_millis(5));
     publisher.say(&harness, &peer::audio(125, &peer::audio_frame(1)));
     assert_eq!(publisher.actions(), [""; 0], "a picture is overdue, and sound waits for it");
-    assert_eq!(publisher.deadline(), Some(harness.now + MergeWindow::default().0));
+    assert_eq!(publisher.deadline(), Some(harness.now + Pacing::default().merge_window));
     harness.pass(Duration::from_millis(5));
     publisher.say(&harness, &peer::video(130, &peer::inter_frame(2)));
     assert_eq!(publisher.actions(), ["wake"], "and it takes the sound along");
     harness.pass(Duration::from_millis(30));
     publisher.say(&harness, &peer::audio(160, &peer::audio_frame(2)));
     assert_eq!(publisher.actions(), [""; 0]);
-    harness.pass(MergeWindow::default().0);
+    harness.pass(Pacing::default().merge_window);
     publisher.poll(&harness);
     assert_eq!(publisher.actions(), ["wake"], "nothing came: it leaves alone");
 }

@@ -2,9 +2,10 @@ use anabranch_core::bandwidth::BandwidthConfig;
 use anabranch_core::chunk::Leniency;
 use anabranch_core::conn::{Asks, Config, VhostConfig};
 use anabranch_core::hub::Conflict;
+use anabranch_core::pacing;
 use anabranch_core::policy::{self, Rate, Refer, Security, Vhosts};
 use anabranch_core::session::{SessionConfig, SessionTimeouts};
-use anabranch_core::source::{MergeWindow, SourceLimits, StartLimits, StartRule, Timestamps};
+use anabranch_core::source::{SourceLimits, StartLimits, StartRule, Timestamps};
 use anabranch_program::LogFilter;
 
 use super::Settings;
@@ -73,7 +74,7 @@ impl VhostSettings {
                 TimestampMode::Pass => Timestamps::Pass,
             },
             reduce_sequence_headers: play.reduce_sequence_headers,
-            merge_window: MergeWindow(play.merge_window.0),
+            pacing: pacing::Pacing { merge_window: self.pacing.merge_window.0 },
             conflict: match self.publish.conflict {
                 OnConflict::Reject => Conflict::Reject,
                 OnConflict::Takeover => Conflict::TakeOver,

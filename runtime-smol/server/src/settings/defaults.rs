@@ -4,7 +4,9 @@ use anabranch_core::conn::VhostConfig;
 use anabranch_core::policy::DEFAULT_WINDOW;
 
 use super::values::{Most, Secret, Size, Time};
-use super::vhost::{BandwidthCheck, Cache, Limits, OnConflict, Play, Publish, Session, Start, Timeouts, TimestampMode};
+use super::vhost::{
+    BandwidthCheck, Cache, Limits, OnConflict, Pacing, Play, Publish, Session, Start, Timeouts, TimestampMode,
+};
 
 macro_rules! default_from_core {
     ($($section:ty, $core:ident => $value:expr;)*) => {$(
@@ -45,7 +47,6 @@ default_from_core! {
         start_frames: Most(None),
         start_wait: Time(core.start_limits.wait),
         start_age: Time(Duration::from_millis(core.start_limits.milliseconds.into())),
-        merge_window: Time(core.merge_window.0),
         timestamps: TimestampMode::Monotonic,
         unpublish_grace: Time(core.unpublish_grace),
         max_gap: core.max_gap.map_or(Time::NEVER, Time),
@@ -53,6 +54,7 @@ default_from_core! {
         reduce_sequence_headers: core.reduce_sequence_headers,
         multitrack_to_all: core.multitrack_to_all,
     };
+    Pacing, core => Pacing { merge_window: Time(core.pacing.merge_window) };
     Publish, core => Publish {
         conflict: OnConflict::Reject,
         idle: core.idle_publisher.map_or(Time::NEVER, Time),

@@ -66,8 +66,31 @@ impl Loaded {
 /// It is none of this program's.
 pub(crate) fn of_capture(header: &str) -> Result<Config, String> {
     let text = header.split_once('\n').map_or("", |(_, text)| text);
-    let loaded = Sources::default().load_text("the capture's header", text);
+    let loaded = Sources::default().load_text("the capture's header", &with_todays_names(text));
     loaded.map(|loaded| loaded.config).map_err(|problems| problems.to_string())
+}
+
+/// Captures live longer than names of keys: `play.merge_window` is `pacing.merge_window` now.
+fn with_todays_names(text: &str) -> String {
+    let Ok(mut root) = text.parse::<toml::Table>() else {
+        return text.to_owned();
+    };
+    let vhosts = root.get_mut("vhost").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
+    let rename = |mut host: Value| {
+        let window = host.get_mut("play").and_then(Value::as_table_mut).and_then(|play| play.remove("merge_window"));
+        if let (Some(window), Some(host)) = (window, host.as_table_mut()) {
+            let pacing = host.entry("pacing").or_insert_with(|| toml::Table::new().into());
+            _ = pacing.as_table_mut().map(|pacing| pacing.insert("merge_window".to_owned(), window));
+        }
+        host
+    };
+    if let Some(defaults) = root.remove("defaults") {
+        root.insert("defaults".to_owned(), rename(defaults));
+    }
+    if !vhosts.is_empty() {
+        root.insert("vhost".to_owned(), vhosts.into_iter().map(rename).collect::<Vec<_>>().into());
+    }
+    toml::to_string(&root).unwrap_or_else(|_| text.to_owned())
 }
 
 fn prune(node: &mut Node, path: &Path, is_out: &dyn Fn(&Path) -> bool) {

@@ -31,6 +31,7 @@ pub(crate) struct VhostSettings {
     pub(crate) session: Session,
     pub(crate) timeouts: Timeouts,
     pub(crate) play: Play,
+    pub(crate) pacing: Pacing,
     pub(crate) publish: Publish,
     pub(crate) cache: Cache,
     pub(crate) limits: Limits,
@@ -134,9 +135,6 @@ pub(crate) struct Play {
     /// How old a key frame may be for a player to begin there, by the stream's time.
     #[schemars(extend("x-minimum" = "1s"))]
     pub(crate) start_age: Time,
-    /// How long frames may wait to leave together: more saves CPU, less saves latency.
-    #[schemars(extend("x-maximum" = "10s"))]
-    pub(crate) merge_window: Time,
     /// What becomes of publishers' timestamps: made to rise steadily ("monotonic"), or passed on as they are ("pass").
     pub(crate) timestamps: TimestampMode,
     /// How long players wait for a lost publisher to come back before they are told that the stream is over.
@@ -170,6 +168,15 @@ pub(crate) enum TimestampMode {
     #[default]
     Monotonic,
     Pass,
+}
+
+/// When players are woken for frames.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Pacing {
+    /// How long frames may wait to leave together: more saves CPU, less saves latency.
+    #[schemars(extend("x-maximum" = "10s"))]
+    pub(crate) merge_window: Time,
 }
 
 /// How publishers are treated.

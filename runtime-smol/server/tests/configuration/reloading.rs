@@ -22,7 +22,7 @@ fn reloads_lose_no_connection_no_frame_and_nothing_else() {
     let text = |turn: u32| {
         let (window, chunk, most) = (turn % 5, [128, 4096, 60_000][turn as usize % 3], 10 + turn % 7);
         format!(
-            "{LISTEN}[defaults.play]\nmerge_window = \"{window}ms\"\n[defaults.session]\nchunk_size = {chunk}\n\
+            "{LISTEN}[defaults.pacing]\nmerge_window = \"{window}ms\"\n[defaults.session]\nchunk_size = {chunk}\n\
              [defaults.limits]\nplayers = {most}\n"
         )
     };
@@ -42,7 +42,7 @@ fn reloads_lose_no_connection_no_frame_and_nothing_else() {
     for turn in 1..=turns {
         folder.write("a.toml", &text(turn));
         let line = server.reload(|| turn_all(&mut players));
-        assert!(line.contains(READ) && line.contains("defaults.play.merge_window"), "{line}");
+        assert!(line.contains(READ) && line.contains("defaults.pacing.merge_window"), "{line}");
         if turn % (turns / 5).max(1) == 0 {
             players.push(server.peer("h").plays());
         }

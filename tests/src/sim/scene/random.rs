@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use anabranch_core::conn::{Ask, Asks, Config, Subject, Verdict, VhostConfig};
 use anabranch_core::hub::Conflict;
+use anabranch_core::pacing::Pacing;
 use anabranch_core::policy::{Action, Limits, Rate, Secret, Token, TokenScope, Vhost, Vhosts, sign};
-use anabranch_core::source::{MergeWindow, SourceLimits, StartRule, Timestamps};
+use anabranch_core::source::{SourceLimits, StartRule, Timestamps};
 use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
 
 use super::{Act, Line, Operation, UNIX};
@@ -44,7 +45,7 @@ pub(super) fn settings(rng: &mut Rng) -> VhostConfig {
         ]),
         timestamps: rng.pick(&[Timestamps::Monotonic, Timestamps::Monotonic, Timestamps::Monotonic, Timestamps::Pass]),
         reduce_sequence_headers: rng.once_in(2),
-        merge_window: MergeWindow(milliseconds(rng, &[0, 30, 350])),
+        pacing: Pacing { merge_window: milliseconds(rng, &[0, 30, 350]) },
         conflict: rng.pick(&[Conflict::Reject, Conflict::TakeOver]),
         unpublish_grace: milliseconds(rng, &[0, 500, 2_000]),
         idle_publisher: rng.once_in(5).then(|| milliseconds(rng, &[500, 3_000])),

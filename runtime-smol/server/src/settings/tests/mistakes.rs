@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn all_mistakes_are_told_at_once_each_with_its_place() {
-    let text = "[server]\nlisten = [\"1935\", \"here\"]\nthreds = 3\n[defaults.play]\nmax_gap = 7\nmerge_window = \"never\"\n\
+    let text = "[server]\nlisten = [\"1935\", \"here\"]\nthreds = 3\n[defaults.play]\nmax_gap = 7\n[defaults.pacing]\nmerge_window = \"never\"\n\
                 [defaults.session]\nchunk_size = 100\n[[vhost]]\nname = \"a\"\n  play = { strat = 1 }\n[[vhost]]\n\
                 token.required_for = \"play\"\nname = \"b\"\n[defaults.cache]\nframes = \"many\"\n";
     let problems = wrong(text);
@@ -12,11 +12,11 @@ fn all_mistakes_are_told_at_once_each_with_its_place() {
         "f.toml:2:19: server.listen[1]: \"here\" is no address to listen on: write 1935, 127.0.0.1:1935 or [::1]:1935",
         "f.toml:3:1: server.threds: unknown key; is threads meant?",
         "f.toml:5:1: defaults.play.max_gap: \"7\" is not a time such as \"10s\", \"350ms\", \"5m\", \"1h\" or \"never\"",
-        "f.toml:6:1: defaults.play.merge_window: never is not 10s or less",
-        "f.toml:8:1: defaults.session.chunk_size: 100 is not within 128 to 65536",
-        "f.toml:11:12: vhost[0].play.strat: unknown key; is start meant?",
-        "f.toml:13:1: vhost[1].token.secrets: a signed URL is required, and there is no secret to sign with",
-        "f.toml:16:1: defaults.cache.frames: invalid type: string \"many\", expected usize",
+        "f.toml:7:1: defaults.pacing.merge_window: never is not 10s or less",
+        "f.toml:9:1: defaults.session.chunk_size: 100 is not within 128 to 65536",
+        "f.toml:12:12: vhost[0].play.strat: unknown key; is start meant?",
+        "f.toml:14:1: vhost[1].token.secrets: a signed URL is required, and there is no secret to sign with",
+        "f.toml:17:1: defaults.cache.frames: invalid type: string \"many\", expected usize",
     ];
     assert_eq!(problems.lines().collect::<Vec<_>>(), expected, "{problems}");
 }

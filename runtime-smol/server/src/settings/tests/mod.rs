@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use anabranch_core::conn::{Config, VhostConfig};
 use anabranch_core::hub::Conflict;
-use anabranch_core::source::MergeWindow;
 use anabranch_program::MemoryLimit;
 
 use super::tree::{Node, Origin, Path, Step};
@@ -135,20 +134,19 @@ fn collect(entry: schema::Entry<'_>, path: &Path, leaves: &mut Vec<Path>) {
 
 #[test]
 fn each_source_has_the_last_word_over_those_before_it() {
-    let file =
-        "[defaults.play]\nmerge_window = \"1ms\"\nhigh_water = \"1KiB\"\nmax_gap = \"1s\"\nunpublish_grace = \"1s\"";
+    let file = "[defaults.pacing]\nmerge_window = \"1ms\"\n[defaults.play]\nhigh_water = \"1KiB\"\nmax_gap = \"1s\"\nunpublish_grace = \"1s\"";
     let mut sources = sources(&[
-        ("ANABRANCH__DEFAULTS__PLAY__MERGE_WINDOW", "2ms"),
+        ("ANABRANCH__DEFAULTS__PACING__MERGE_WINDOW", "2ms"),
         ("ANABRANCH__DEFAULTS__PLAY__HIGH_WATER", "2KiB"),
         ("ANABRANCH__DEFAULTS__PLAY__MAX_GAP", ""),
         ("ANABRANCH_ELSE", "x"),
         ("PATH", "/bin"),
     ]);
     let flag = Origin::Flag("--merge-window".to_owned());
-    sources.flags.push((Path::of(&["defaults", "play", "merge_window"]), "3ms".into(), flag));
+    sources.flags.push((Path::of(&["defaults", "pacing", "merge_window"]), "3ms".into(), flag));
     let loaded = sources.load_text("f.toml", file).unwrap();
     let vhost = &loaded.config.defaults;
-    assert_eq!(vhost.merge_window, MergeWindow(Duration::from_millis(3)));
+    assert_eq!(vhost.pacing.merge_window, Duration::from_millis(3));
     assert_eq!(vhost.high_water, 2048);
     assert_eq!(vhost.max_gap, Some(Duration::from_secs(1)), "an empty variable is none");
     assert_eq!(vhost.session.chunk_size, 60_000);
@@ -159,7 +157,7 @@ fn each_source_has_the_last_word_over_those_before_it() {
     };
     assert_eq!(origin("merge_window"), "option --merge-window");
     assert_eq!(origin("high_water"), "environment variable ANABRANCH__DEFAULTS__PLAY__HIGH_WATER");
-    assert_eq!(origin("max_gap"), "f.toml:4:1");
+    assert_eq!(origin("max_gap"), "f.toml:5:1");
     assert_eq!(origin("chunk_size"), "default");
 }
 
@@ -247,6 +245,20 @@ fn secrets_are_masked_and_the_rest_can_be_read_again() {
         loaded.config.vhosts.iter().next().unwrap().settings.start_rule
     );
     assert!(super::of_capture("anabranch 1.0\nwhat = 3").is_err());
+}
+
+#[test]
+fn captures_of_before_have_keys_under_their_old_names() {
+    let header = "anabranch 1.0\n[defaults.play]\nmerge_window = \"7ms\"\nhigh_water = \"1KiB\"\n[[vhost]]\nname = \"a\"\n\
+                  [vhost.play]\nmerge_window = \"9ms\"\n[[vhost]]\nname = \"b\"\n";
+    let config = super::of_capture(header).unwrap();
+    let windows: Vec<_> = config.vhosts.iter().map(|vhost| vhost.settings.pacing.merge_window).collect();
+    assert_eq!(windows, [Duration::from_millis(9), Duration::from_millis(7)]);
+    assert_eq!((config.defaults.pacing.merge_window, config.defaults.high_water), (Duration::from_millis(7), 1024));
+    assert!(
+        wrong("[defaults.play]\nmerge_window = \"7ms\"").contains("merge_window: unknown key"),
+        "a file has them not"
+    );
 }
 
 #[test]

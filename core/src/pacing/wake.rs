@@ -1,80 +1,73 @@
 use std::time::{Duration, Instant};
 
-use super::{Frame, FrameKind};
 use crate::flow::after;
+use crate::source::{Frame, FrameKind};
 
-/// How long frames may wait for company before players are woken.
+/// When to wake the players of one stream.
 ///
 /// A wake-up costs a write call per player, so frames that leave together are cheaper. Sound waits for the next picture
-/// if that is expected within the window, else it leaves at once: whoever would leave alone anyway gains nothing by
-/// waiting. Without pictures, sound waits for sound in the same way. A picture leaves at once, unless one left less than
-/// a window ago: so a window below the frame interval costs pictures no latency, and a larger one bounds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MergeWindow(pub Duration);
-
-impl Default for MergeWindow {
-    fn default() -> Self {
-        MergeWindow(Duration::from_millis(20))
-    }
-}
-
-/// When to wake a stream's players.
+/// if that is expected within the merge window, else it leaves at once: it would leave alone in any case. Without
+/// pictures, sound waits for sound in the same way. A picture leaves at once, unless one left less than a window ago: so
+/// a window below the frame interval costs pictures no latency, and a larger one bounds it.
+///
+/// The window is an argument of each call: the rules hold for one that changes from frame to frame.
 #[derive(Debug, Default)]
-pub struct Flush {
+pub(crate) struct WakeTimer {
     due: Option<Instant>,
-    /// True if a video frame is among those that wait.
+    /// True if a picture is among the frames that wait.
     video_waits: bool,
-    /// When players were last woken for a video frame.
+    /// When players were last woken for a picture.
     last_video: Option<Instant>,
-    video: Rhythm,
-    sound: Rhythm,
+    video: FrameInterval,
+    audio: FrameInterval,
 }
 
-/// How frames of one kind follow each other.
+/// The time between two frames of one kind.
 #[derive(Debug, Default)]
-struct Rhythm {
+struct FrameInterval {
+    /// When the last one was pushed, and its timestamp.
     last: Option<Instant>,
     timestamp: u32,
-    /// A mean in which what is long ago counts little. By timestamps: frames may be noticed several at once.
-    interval: Option<Duration>,
+    /// A mean in which old frames count little. By timestamps, because several frames may be read at once.
+    mean: Option<Duration>,
 }
 
-/// Milliseconds. Frames that are further apart have no rhythm, or their timestamps jumped.
+/// Milliseconds. Frames that are further apart do not follow a regular interval, or their timestamps jumped.
 const LONGEST_INTERVAL: u32 = 2000;
 
-impl Rhythm {
+impl FrameInterval {
     fn note(&mut self, now: Instant, timestamp: u32) {
         let since = timestamp.wrapping_sub(std::mem::replace(&mut self.timestamp, timestamp));
-        // What does not rise says nothing.
+        // Timestamps that do not rise say nothing.
         if self.last.replace(now).is_some() && (1..=LONGEST_INTERVAL).contains(&since) {
             let interval = Duration::from_millis(u64::from(since));
-            self.interval = Some(self.interval.map_or(interval, |mean| (mean * 3 + interval) / 4));
+            self.mean = Some(self.mean.map_or(interval, |mean| (mean * 3 + interval) / 4));
         }
     }
 
-    /// When the next one is expected, if there is a rhythm yet. What is overdue may come at any moment.
+    /// When the next frame is expected, if the interval is known. One that is overdue may come at any moment.
     fn next(&self) -> Option<Instant> {
-        self.last?.checked_add(self.interval?)
+        self.last?.checked_add(self.mean?)
     }
 }
 
-impl Flush {
+impl WakeTimer {
     /// Notes a frame that was pushed.
-    pub fn pushed(&mut self, now: Instant, window: MergeWindow, frame: &Frame) {
+    pub(crate) fn pushed(&mut self, now: Instant, window: Duration, frame: &Frame) {
         let is_video = frame.kind() == FrameKind::Video;
-        // The time of a header or of data is often void.
+        // Headers and data often have no valid time.
         if frame.class().is_coded() && frame.kind() != FrameKind::Data {
-            let rhythm = if is_video { &mut self.video } else { &mut self.sound };
-            rhythm.note(now, frame.timestamp());
+            let interval = if is_video { &mut self.video } else { &mut self.audio };
+            interval.note(now, frame.timestamp());
         }
         let due = if is_video {
-            self.last_video.map_or(now, |last| now.max(after(last, window.0)))
+            self.last_video.map_or(now, |last| now.max(after(last, window)))
         } else {
-            let company = if self.video.last.is_some() { &self.video } else { &self.sound };
-            let end = after(now, window.0);
-            let waits = company.next().is_some_and(|next| next <= end);
-            // Pictures that come more than once a window leave at its end, whenever the sound was noticed.
-            let pictures = self.next_picture(window).filter(|next| *next > now);
+            let awaited = if self.video.last.is_some() { &self.video } else { &self.audio };
+            let end = after(now, window);
+            let waits = awaited.next().is_some_and(|next| next <= end);
+            // Pictures that come more than once a window leave at its end, whenever the sound was read.
+            let pictures = self.next_video_wake(window).filter(|next| *next > now);
             if waits { pictures.map_or(end, |next| next.min(end)) } else { now }
         };
         self.video_waits |= is_video;
@@ -82,37 +75,37 @@ impl Flush {
     }
 
     /// When players must be woken, if frames wait.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.due
     }
 
-    /// The time before which nothing leaves, as long as frames follow each other as they did. `None` if something may leave
-    /// at once.
-    pub fn quiet_until(&self, window: MergeWindow) -> Option<Instant> {
+    /// The time before which players are not woken, as long as frames keep their intervals. `None` if the next frame may
+    /// wake them at once.
+    pub(crate) fn no_wake_before(&self, window: Duration) -> Option<Instant> {
         if self.video.last.is_none() {
             return self.due;
         }
-        let picture = self.next_picture(window)?;
+        let picture = self.next_video_wake(window)?;
         Some(self.due.map_or(picture, |due| due.min(picture)))
     }
 
-    /// When pictures may leave next, where they come more than once a window and so wait for its end.
-    fn next_picture(&self, window: MergeWindow) -> Option<Instant> {
-        self.video.interval.filter(|interval| *interval <= window.0)?;
-        Some(after(self.last_video?, window.0))
+    /// When players are next woken for pictures, where these come more than once a window and so wait for its end.
+    fn next_video_wake(&self, window: Duration) -> Option<Instant> {
+        self.video.mean.filter(|mean| *mean <= window)?;
+        Some(after(self.last_video?, window))
     }
 
     /// True once when the time has come: wake the players.
-    pub fn take_due(&mut self, now: Instant) -> bool {
+    pub(crate) fn take_due(&mut self, now: Instant) -> bool {
         let due = self.due.is_some_and(|due| due <= now);
         if due {
-            self.pass(now);
+            self.clear(now);
         }
         due
     }
 
-    /// What waits has left, or there is nobody for whom it would.
-    pub fn pass(&mut self, now: Instant) {
+    /// No frames wait any more: players were woken, or there are none.
+    pub(crate) fn clear(&mut self, now: Instant) {
         self.due = None;
         // Only video opens a window: audio that left alone delays no video.
         if std::mem::take(&mut self.video_waits) {
@@ -138,14 +131,14 @@ mod tests {
         #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let window = MergeWindow(Duration::from_millis(window));
-        let (mut flush, mut woken) = (Flush::default(), Vec::new());
+        let window = Duration::from_millis(window);
+        let (mut timer, mut woken) = (WakeTimer::default(), Vec::new());
         let mut frames = frames.iter().peekable();
         for ms in 0..1000 {
             while let Some((_, type_id)) = frames.next_if(|(time, _)| *time == ms) {
-                flush.pushed(at(ms), window, &frame(*type_id, ms as u32));
+                timer.pushed(at(ms), window, &frame(*type_id, ms as u32));
             }
-            if flush.take_due(at(ms)) {
+            if timer.take_due(at(ms)) {
                 woken.push(ms);
             }
         }
@@ -156,9 +149,9 @@ mod tests {
     const V: u8 = MessageType::VIDEO;
 
     #[test]
-    fn sound_rides_with_the_next_picture_if_that_comes_within_the_window() {
+    fn sound_waits_for_the_next_picture_if_that_comes_within_the_window() {
         let frames = [(0, V), (10, A), (33, V), (34, A), (57, A), (66, V), (89, A), (99, V), (100, A)];
-        // Before there is a rhythm, and where the picture comes too late anyway, it leaves at once.
+        // Before the interval is known, and where the picture comes too late, it leaves at once.
         assert_eq!(wakes(30, &frames), [0, 10, 33, 34, 66, 99, 100]);
         assert_eq!(
             wakes(9, &frames),
@@ -195,17 +188,17 @@ mod tests {
     fn sound_that_left_alone_delays_no_picture() {
         #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
         let start = Instant::now();
-        let window = MergeWindow(Duration::from_millis(350));
-        let mut flush = Flush::default();
-        assert_eq!(flush.deadline(), None);
-        flush.pushed(start, window, &frame(A, 0));
-        assert_eq!(flush.deadline(), Some(start), "nobody knows that there will be company");
-        flush.take_due(start);
-        flush.pushed(start + window.0, window, &frame(A, 350));
-        let end = start + window.0 * 2;
-        assert_eq!(flush.deadline(), Some(end));
-        assert!(!flush.take_due(start) && flush.take_due(end) && !flush.take_due(end));
-        flush.pushed(end, window, &frame(V, 700));
-        assert_eq!(flush.deadline(), Some(end), "no picture left before it");
+        let window = Duration::from_millis(350);
+        let mut timer = WakeTimer::default();
+        assert_eq!(timer.deadline(), None);
+        timer.pushed(start, window, &frame(A, 0));
+        assert_eq!(timer.deadline(), Some(start), "that more will come is not known yet");
+        timer.take_due(start);
+        timer.pushed(start + window, window, &frame(A, 350));
+        let end = start + window * 2;
+        assert_eq!(timer.deadline(), Some(end));
+        assert!(!timer.take_due(start) && timer.take_due(end) && !timer.take_due(end));
+        timer.pushed(end, window, &frame(V, 700));
+        assert_eq!(timer.deadline(), Some(end), "no picture left before it");
     }
 }
