@@ -1,9 +1,9 @@
 use std::time::Instant;
 
 use super::publisher::Publishing;
-use super::{CloseReason, Conn};
+use super::slow_path::SlowPath;
 use crate::policy::{Rate, RateMeter, Refusal};
-use crate::session::Rejection;
+use crate::session::{CloseReason, Rejection};
 
 /// What a connection may send as long as it publishes: all bytes, media or not, against the rates of all its publishers
 /// together. Each is bound to its own with its media besides.
@@ -54,7 +54,7 @@ impl Allowance {
     }
 }
 
-impl Conn {
+impl SlowPath {
     /// What the peer sends is heard up to the byte that is too much, however it is cut.
     pub(super) fn hear(&mut self, now: Instant, bytes: &[u8]) {
         if self.session.is_closing() {

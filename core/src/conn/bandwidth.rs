@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use super::Conn;
+use super::slow_path::SlowPath;
 use crate::bandwidth::{self, BandwidthCheck, CHUNK_STREAM};
 use crate::capture::Step;
 use crate::command::Command;
@@ -9,7 +9,7 @@ use crate::session::{CloseReason, ConnectRequest, Rejection};
 /// A chunk stream id that fits the one-byte form.
 const CHECK_CHUNK_STREAM: u8 = CHUNK_STREAM as u8;
 
-impl Conn {
+impl SlowPath {
     /// A `connect` to a host that is there for the bandwidth check.
     pub(super) fn begin_check(&mut self, now: Instant, request: ConnectRequest) {
         let Some(config) = self.vhost.config.bandwidth_check.clone() else {

@@ -2,8 +2,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::grant::Request;
+use super::slow_path::SlowPath;
 use super::vhost::{Place, VirtualHost};
-use super::{Closed, Conn, Subject};
+use super::{Closed, Subject};
 use crate::capture::Step;
 use crate::policy::Refusal;
 use crate::session::{PlayRequest, PublishRequest, Rejection, Session, SessionConfig};
@@ -51,15 +52,14 @@ pub(super) struct Entered {
 /// A name with `?vhost=` leads to a stream of another virtual host than that of `connect`. Rules belong to the stream's:
 /// before any of those for the stream, the connection passes what that host asks at `connect`, once, and counts as a
 /// connection of both from then on. While it has streams there, the session keeps to that host's settings.
-impl Conn {
+impl SlowPath {
     /// Whether it has passed what this host asks at `connect`.
     pub(super) fn is_in(&self, vhost: &VirtualHost) -> bool {
         self.vhost.name == vhost.name || self.entered.iter().any(|entered| entered.vhost == vhost.name)
     }
 
-    /// The virtual hosts of which it counts as a connection: that of `connect`, once that is granted, and those that it came
-    /// to for their streams.
-    pub fn vhosts(&self) -> impl Iterator<Item = &str> {
+    /// The virtual hosts of which it counts as a connection.
+    pub(super) fn vhosts(&self) -> impl Iterator<Item = &str> {
         let own = self.client.as_ref().and_then(|client| client.place.as_ref()).map(|_| &*self.vhost.name);
         own.into_iter().chain(self.entered.iter().map(|entered| &*entered.vhost))
     }

@@ -5,8 +5,9 @@ use super::ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject, 
 use super::enter::{Entered, Wanted};
 use super::player::Playing;
 use super::publisher::Publishing;
+use super::slow_path::SlowPath;
 use super::vhost::{Question, VirtualHost};
-use super::{Action, Attachment, Conn, Role};
+use super::{Action, Attachment, Role};
 use crate::capture::{Call, Step};
 use crate::command::Capabilities;
 use crate::flow::Patience;
@@ -117,9 +118,9 @@ impl Request {
     }
 }
 
-impl Conn {
-    /// Answers a question. A verdict that comes too late, or twice, is nothing.
-    pub fn answer(&mut self, now: Instant, id: AskId, verdict: Verdict) {
+impl SlowPath {
+    /// Answers a question.
+    pub(super) fn answer(&mut self, now: Instant, id: AskId, verdict: Verdict) {
         let open = self.pending.as_ref().is_some_and(|pending| pending.id == id);
         self.note(now, Call::Answer { open, verdict: &verdict });
         if let Some(pending) = self.pending.take_if(|pending| pending.id == id) {
@@ -408,7 +409,7 @@ impl Conn {
     }
 
     /// What is known of the client.
-    pub fn facts(&self) -> ClientFacts {
+    pub(super) fn facts(&self) -> ClientFacts {
         self.facts_in(None)
     }
 

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::Conn;
+use super::slow_path::SlowPath;
 
 /// Bytes that may lie unread with the system: its buffers hold twice as much before they stop the peer.
 const UNREAD: u64 = 32 << 10;
@@ -45,20 +45,9 @@ impl Inflow {
     }
 }
 
-impl Conn {
-    /// When to read next, after a read that brought less than it could hold, or nothing; called once after each such read,
-    /// when [`poll`](Self::poll) has come to a `Wait`. `None` is whenever there is something, and so is right after a read
-    /// that may have left something.
-    ///
-    /// What comes until then is read at once and costs one call instead of one for each message. That is for publishers
-    /// whose media nobody waits for, because nobody plays it and many publish, or because frames are kept together for
-    /// longer anyway. Frames leave when they would have left, as long as they follow each other as they did; the first
-    /// picture of a stream of sound may be up to 200 ms late. A hint: reading earlier is right, and dearer. Where something
-    /// else is due at the same time, read first.
-    ///
-    /// Just before frames leave there are two such times: a peer's system may hold back the end of what it has to send
-    /// until it hears that what came before was read (Nagle's algorithm), and then sends it.
-    pub fn next_read(&mut self, now: Instant) -> Option<Instant> {
+impl SlowPath {
+    /// See [`Conn::next_read`](super::Conn::next_read).
+    pub(super) fn next_read(&mut self, now: Instant) -> Option<Instant> {
         if self.pending.is_some() || !self.playing.is_empty() || self.session.is_closing() {
             return None;
         }

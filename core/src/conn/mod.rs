@@ -29,6 +29,7 @@ mod bandwidth;
 mod budget;
 mod config;
 mod enter;
+mod fast_path;
 mod grant;
 mod leisure;
 mod local;
@@ -38,13 +39,11 @@ mod publisher;
 mod react;
 mod reconfigure;
 mod shared;
-mod steady;
+mod slow_path;
 mod vhost;
 mod watched;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
 pub use action::{Action, Attachment, LeftOut, Output, Remark, Report, Role};
@@ -52,492 +51,153 @@ pub use agreement::Agreement;
 pub use ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject, Verdict};
 pub use budget::{Budget, Scope, Term};
 pub use config::{Asks, Config, VhostConfig};
+pub use fast_path::{Batch, Batches, Conn, Share};
 pub use local::LocalError;
 pub use shared::Core;
-pub use steady::{Batch, Batches, Share};
 pub use vhost::VhostSnapshot;
 
-use crate::amf::Value;
-use crate::bandwidth::BandwidthCheck;
-use crate::capture::{Call, Watch};
-use crate::command::ConnectInfo;
+use crate::capture::Script;
 use crate::hub::StreamId;
-use crate::session::{self, CloseReason, Outbound, Rejection, Session, TimeoutKind};
-use crate::source::Gap;
-use crate::stats::{ConnStats, ConnStatsView};
-use crate::url::{self, StreamKey};
-use allowance::Allowance;
-use enter::Entered;
-use grant::Pending;
-use player::Playing;
-use pool::{FREE, Portion};
-use publisher::Publishing;
-use steady::Standing;
-use vhost::{Place, VirtualHost};
+use crate::session::{CloseReason, Session};
+use crate::stats::ConnStatsView;
+use crate::url::StreamKey;
 
-/// One connection with all it is attached to.
-#[derive(Debug)]
-// First what a batch touches, so that an adapter can have it beside what it touches itself.
-#[repr(C)]
-pub struct Conn {
-    /// Whether it can be written to without being polled, with what is noted only there; until the next call.
-    standing: Standing,
-    stats: ConnStats,
-    id: u64,
-    session: Session,
-    /// The client's address, as far as it is known.
-    peer: Option<SocketAddr>,
-    server: Core,
-    vhost: Arc<VirtualHost>,
-    client: Option<Box<Client>>,
-    /// A request that waits for a verdict from outside.
-    pending: Option<Box<Pending>>,
-    /// The bandwidth check that this connection is for.
-    check: Option<Box<BandwidthCheck>>,
-    publishing: Vec<Publishing>,
-    playing: Vec<Playing>,
-    /// What it may send as long as it publishes.
-    allowance: Allowance,
-    /// The virtual hosts that it was let in to beside its own.
-    entered: Vec<Entered>,
-    /// The virtual hosts whose settings the session goes by, in the order of their names; none is its own alone.
-    goes_by: Vec<String>,
-    actions: VecDeque<Action>,
-    /// What publishers and players of this connection that have ended leave for the report.
-    past: Past,
-    start: Instant,
-    /// `outbound.written()` when `stats` last heard of it.
-    written: u64,
-    /// When a draining server closes the connection.
-    drained: Option<Instant>,
-    /// Records what happens, or repeats what was recorded.
-    watch: Option<Box<Watch>>,
-    /// What it holds of the memory for unfinished messages.
-    unfinished: Portion,
-    /// What it holds of that for frames that only queues have, because their streams dropped them.
-    kept: Portion,
-}
-
-#[derive(Debug, Default)]
-struct Past {
-    role: Option<Role>,
-    unsent: Gap,
-    left_out: LeftOut,
-    malformed: u64,
-}
-
-/// What `connect` said, and what comes of it.
-#[derive(Debug)]
-struct Client {
-    urls: url::Connect,
-    tc_url: Option<String>,
-    page_url: Option<String>,
-    swf_url: Option<String>,
-    agent: Option<String>,
-    arguments: Vec<Value>,
-    /// True if the outside was asked and has not refused: it is to hear of the end.
-    asked: bool,
-    /// Its place among the connections of its virtual host, once `connect` is granted.
-    place: Option<Place>,
-}
-
-impl Client {
-    fn new(urls: url::Connect, info: &ConnectInfo) -> Self {
-        Client {
-            urls,
-            tc_url: info.tc_url.clone(),
-            page_url: info.page_url.clone(),
-            swf_url: info.swf_url.clone(),
-            agent: info.flash_ver.clone(),
-            arguments: info.arguments.clone(),
-            asked: false,
-            place: None,
-        }
-    }
-}
-
+/// What an adapter calls, in any order. Calls that change anything go through [`Conn::slow_path`], which first makes up
+/// for what the fast path wrote.
 impl Conn {
-    fn new(
-        id: u64,
-        server: Core,
-        vhost: Arc<VirtualHost>,
-        session: Session,
-        peer: Option<SocketAddr>,
-        start: Instant,
-    ) -> Self {
-        let [unfinished, kept] = server.portions();
-        Conn {
-            id,
-            session,
-            peer,
-            server,
-            vhost,
-            client: None,
-            pending: None,
-            check: None,
-            publishing: Vec::new(),
-            playing: Vec::new(),
-            allowance: Allowance::default(),
-            entered: Vec::new(),
-            goes_by: Vec::new(),
-            standing: Standing::Unknown,
-            actions: VecDeque::new(),
-            past: Past::default(),
-            start,
-            stats: ConnStats::new(start),
-            written: 0,
-            drained: None,
-            unfinished,
-            kept,
-            watch: None,
-        }
-    }
-
     /// The connection's number; never used twice by one server.
     pub fn id(&self) -> u64 {
-        self.id
+        self.read().id
     }
 
     /// Takes bytes from the peer, cut anywhere. What is wrong with them shows in [`Output::Closed`].
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
-        self.note(now, Call::Input(bytes));
-        self.hear(now, bytes);
-        self.stats.received(now, bytes.len());
-        let publishes = !self.publishing.is_empty();
-        if !self.unfinished.hold(self.session.unfinished_bytes(), publishes) {
-            self.close_for_memory();
-        }
-    }
-
-    fn close_for_memory(&mut self) {
-        if !self.session.is_closing() {
-            self.close(CloseReason::MemoryShort);
-        }
+        self.slow_path().handle_input(now, bytes);
     }
 
     /// True if so much waits for the peer that it may come to hold memory that nothing else does: then it is to be polled
     /// when its streams go on, even if nothing can be written.
     pub fn has_large_queue(&self) -> bool {
-        self.session.waiting().held() > FREE
-    }
-
-    /// A queue that is not written keeps its frames, the last of which may be large, after their stream has dropped them.
-    fn hold_kept(&mut self) {
-        // Streams are not asked for ordinary queues: it takes the lock that frames wait for.
-        let large = self.has_large_queue();
-        if large || self.kept.is_any() {
-            let alone = large && self.playing.iter().any(Playing::outlives_last);
-            let held = if alone { self.session.waiting().held() } else { 0 };
-            if !self.kept.hold(held, false) {
-                self.close_for_memory();
-            }
-        }
+        self.read().has_large_queue()
     }
 
     /// Acts on what was due by `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.note(now, Call::Timeout);
-        self.session.handle_timeout(now);
-        self.check_deadlines(now);
+        self.slow_path().handle_timeout(now);
     }
 
     /// The peer closed its side, or the connection broke.
     pub fn handle_disconnect(&mut self, now: Instant, reason: CloseReason) {
-        self.note(now, Call::Disconnect(&reason));
-        self.session.handle_disconnect(now, reason);
+        self.slow_path().handle_disconnect(now, reason);
     }
 
     /// Closes from our side.
     pub fn close(&mut self, reason: CloseReason) {
-        self.note(self.session.now(), Call::Close(&reason));
-        self.session.close(reason);
+        self.slow_path().close(reason);
     }
 
     /// Closes because the server is going down: players are told that their stream is over.
     pub fn shutdown(&mut self) {
-        self.note(self.session.now(), Call::Shutdown);
-        self.shut_down();
+        self.slow_path().shutdown();
     }
 
-    fn shut_down(&mut self) {
-        if self.session.is_closing() {
-            return;
-        }
-        for playing in &mut self.playing {
-            playing.tell_unpublished(&mut self.session);
-        }
-        if self.playing.is_empty() {
-            self.session.close(CloseReason::Shutdown);
-        } else {
-            self.session.close_with_words(CloseReason::Shutdown);
-        }
+    /// Answers a question. A verdict that comes too late, or twice, is nothing.
+    pub fn answer(&mut self, now: Instant, id: AskId, verdict: Verdict) {
+        self.slow_path().answer(now, id, verdict);
     }
 
-    /// Bytes to write to the peer: write what it shows, then advance it by what was taken, then poll again.
-    pub fn outbound(&mut self) -> &mut Outbound {
-        self.settle();
-        self.session.outbound()
-    }
-
-    /// What to do next. Call it after every other call and after every wake-up, until it returns a `Wait` or `Closed`.
-    pub fn poll(&mut self, now: Instant) -> Output {
-        self.hold_kept();
-        self.note(now, Call::Poll);
-        let output = self.next_output(now);
-        if let Some(watch) = &mut self.watch {
-            watch.returned(now, self.session.outbound(), &output);
-        }
-        output
-    }
-
-    fn next_output(&mut self, now: Instant) -> Output {
-        // A player may hear nothing from its peer for long: what it is given now starts the write timer now.
-        self.session.tell_time(now);
-        self.count_written(now);
-        loop {
-            if let Some(action) = self.actions.pop_front() {
-                return Output::Action(action);
-            }
-            match self.session.poll_output() {
-                session::SessionOutput::Event(event) => self.react(now, event),
-                session::SessionOutput::Wait(mut wait) => {
-                    let closing = self.session.is_closing();
-                    // A session that closes plays no more, and must not say anything behind its last words.
-                    let deadline = if wait.source { self.pull(now) } else { None };
-                    self.flush(now);
-                    let check = self.measure(now);
-                    // Media that was queued just now: once more, so that the session watches its write.
-                    let unwatched = !wait.write && !self.session.outbound().is_empty();
-                    // Closed just now, by a rule: once more, for what the session waits for then.
-                    let closed = self.session.is_closing() != closing;
-                    if unwatched || closed || !self.actions.is_empty() {
-                        continue;
-                    }
-                    wait.write = !self.session.outbound().is_empty();
-                    let own = self.publishing.iter().filter_map(Publishing::deadline);
-                    let verdict = self.pending.as_ref().map(|pending| pending.next_look());
-                    let due = [wait.deadline, deadline, verdict, check, self.drained];
-                    wait.read &= self.check.as_ref().is_none_or(|check| check.wants_input());
-                    wait.deadline = due.into_iter().flatten().chain(own).min();
-                    self.standing = self.stands(now, &wait);
-                    if self.publishing.is_empty() {
-                        self.actions = VecDeque::new();
-                    }
-                    return Output::Wait(wait);
-                }
-                session::SessionOutput::Closed(close) => {
-                    self.end(now, &close);
-                    if self.actions.is_empty() {
-                        return Output::Closed(self.report(now, close));
-                    }
-                }
-            }
-        }
+    /// The server has other settings: closes the connection if its virtual host or that of one of its streams is gone,
+    /// if its address may no longer do what it does, or if a request that waits for a verdict would be refused now. Else
+    /// nothing happens to it. What it asks for next goes by the new settings; what it does already, by the old. A replay of
+    /// its capture knows only those of the beginning.
+    pub fn reconfigured(&mut self) {
+        self.slow_path().reconfigured();
     }
 
     /// Gives back all it holds, and says nothing more to anybody: for whoever caught a panic in the midst of its work.
     /// Returns the streams it published: their players are to be woken, for they have something to learn. The
     /// connection is good for nothing afterwards but to be dropped.
     pub fn abandon(&mut self) -> Vec<StreamId> {
-        self.unsettle();
-        let streams = self.publishing.iter().map(Publishing::stream).collect();
-        self.publishing.clear();
-        self.playing.clear();
-        self.actions.clear();
-        self.entered.clear();
-        (self.pending, self.client) = (None, None);
-        streams
+        self.slow_path().abandon()
     }
 
     /// How many bytes to read from the peer at once, at most, see [`Session::read_size`]. It changes with what is read.
     pub fn read_size(&self) -> usize {
-        self.session.read_size()
+        self.read().session.read_size()
     }
 
-    /// The client's address: what a trusted proxy said, else where the connection comes from.
-    pub fn peer(&self) -> Option<SocketAddr> {
-        self.session.client_address().or(self.peer)
+    /// When to read next, after a read that brought less than it could hold, or nothing; called once after each such read,
+    /// when [`poll`](Self::poll) has come to a `Wait`. `None` is whenever there is something, and so is right after a read
+    /// that may have left something.
+    ///
+    /// What comes until then is read at once and costs one call instead of one for each message. That is for publishers
+    /// whose media nobody waits for, because nobody plays it and many publish, or because frames are kept together for
+    /// longer anyway. Frames leave when they would have left, as long as they follow each other as they did; the first
+    /// picture of a stream of sound may be up to 200 ms late. A hint: reading earlier is right, and dearer. Where something
+    /// else is due at the same time, read first.
+    ///
+    /// Just before frames leave there are two such times: a peer's system may hold back the end of what it has to send
+    /// until it hears that what came before was read (Nagle's algorithm), and then sends it.
+    pub fn next_read(&mut self, now: Instant) -> Option<Instant> {
+        self.slow_path().next_read(now)
     }
 
     /// Asks the client to connect anew, see [`Session::request_reconnect`].
     pub fn request_reconnect(&mut self, tc_url: Option<&str>, description: &str) -> bool {
-        self.note(self.session.now(), Call::Reconnect { tc_url, description });
-        self.session.request_reconnect(tc_url, description)
+        self.slow_path().request_reconnect(tc_url, description)
     }
 
     /// Takes leave of the client because the server is to go down, without cutting it off: it is asked to connect anew
     /// where it understands that, to `tc_url` or the same address; a player goes on to the end of its GOP; what is left
     /// at `deadline` is closed.
     pub fn drain(&mut self, deadline: Instant, tc_url: Option<&str>) {
-        self.note(self.session.now(), Call::Drain { deadline, tc_url });
-        self.session.request_reconnect(tc_url, "The server is going down.");
-        for playing in &mut self.playing {
-            playing.finish();
-        }
-        self.drained = Some(deadline);
+        self.slow_path().drain(deadline, tc_url);
     }
 
-    /// Bytes, frames, rates, drops and lag, to be read at any time without this connection.
-    pub fn stats(&self) -> ConnStatsView {
-        self.stats.view()
+    /// The client's address: what a trusted proxy said, else where the connection comes from.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.read().peer()
+    }
+
+    /// What is known of the client.
+    pub fn facts(&self) -> ClientFacts {
+        self.read().facts()
+    }
+
+    /// The virtual hosts of which it counts as a connection: that of `connect`, once that is granted, and those that it came
+    /// to for their streams.
+    pub fn vhosts(&self) -> impl Iterator<Item = &str> {
+        self.read().vhosts()
     }
 
     /// The streams it publishes and plays at present.
     pub fn streams(&self) -> impl Iterator<Item = (Role, &StreamKey)> {
-        let publishes = self.publishing.iter().map(|publishing| (Role::Publisher, publishing.key()));
-        publishes.chain(self.playing.iter().map(|playing| (Role::Player, playing.key())))
+        self.read().streams()
+    }
+
+    /// Bytes, frames, rates, drops and lag, to be read at any time without this connection.
+    pub fn stats(&self) -> ConnStatsView {
+        self.read().stats.view()
     }
 
     /// When it was made.
     pub fn start(&self) -> Instant {
-        self.start
+        self.read().start
     }
 
     /// The session, for what it knows about the peer.
     pub fn session(&self) -> &Session {
-        &self.session
+        &self.read().session
     }
 
-    /// Acts on what is due on this side of the session: verdicts that did not come, publishers nobody watches.
-    fn check_deadlines(&mut self, now: Instant) {
-        self.check_verdict(now);
-        if self.drained.take_if(|deadline| *deadline <= now).is_some() {
-            self.shut_down();
-        }
-        let idle = self.publishing.iter_mut().any(|publishing| publishing.is_idle(now));
-        if self.ruled_idle(now, idle) {
-            self.session.close(CloseReason::Idle);
-        }
+    /// For a replay: what the connection is to go by until the next call.
+    pub(crate) fn script(&mut self) -> Option<&mut Script> {
+        self.slow_path().script()
     }
 
-    /// Wakes the players of streams whose frames have waited long enough.
-    fn flush(&mut self, now: Instant) {
-        for publishing in &mut self.publishing {
-            if publishing.take_flush(now, self.watch.is_some()) {
-                self.actions.push_back(Action::Wake(publishing.stream()));
-            }
-        }
-    }
-
-    /// Serves every stream being played; the next time one of them needs to be looked at.
-    fn pull(&mut self, now: Instant) -> Option<Instant> {
-        let (session, stats) = (&mut self.session, &mut self.stats);
-        let queued = session.outbound().len();
-        let mut watch = self.watch.as_deref_mut();
-        let pull = |playing: &mut Playing| playing.pull(now, session, stats, watch.as_deref_mut());
-        let deadline = self.playing.iter_mut().filter_map(pull).min();
-        // Where one connection plays several streams, each gets its turn at being first. It is over when something was
-        // taken: while the queue is full, no turn passes.
-        if self.playing.len() > 1 && self.session.outbound().len() > queued {
-            self.playing.rotate_left(1);
-        }
-        while let Some(complete) = self.playing.iter().find(|playing| playing.is_complete()) {
-            let stream_id = complete.stream_id();
-            self.session.complete_play(stream_id);
-            self.stop_playing(stream_id);
-        }
-        while let Some(waiting) = self.playing.iter().find(|playing| playing.is_in_vain()) {
-            let stream_id = waiting.stream_id();
-            let words = format!("{} is not published.", waiting.key().stream());
-            self.session.stop_player(stream_id, &Rejection::bad_play_name(words));
-            self.stop_playing(stream_id);
-            if self.publishing.is_empty() && self.playing.is_empty() && self.pending.is_none() {
-                self.session.close_with_words(CloseReason::Timeout(TimeoutKind::WaitForStream));
-            }
-        }
-        if !self.playing.is_empty() && self.playing.iter().all(Playing::is_finished) {
-            self.shut_down();
-        }
-        if self.playing.iter().any(Playing::is_too_slow) {
-            self.session.close(CloseReason::TooSlow);
-        }
-        deadline
-    }
-
-    fn stop_publishing(&mut self, now: Instant, stream_id: u32) {
-        if let Some(index) = self.publishing.iter().position(|publishing| publishing.stream_id() == stream_id) {
-            let publishing = self.publishing.swap_remove(index);
-            let stream = publishing.stream();
-            self.past.role = Some(Role::Publisher);
-            self.past.malformed += publishing.malformed();
-            let told = publishing.end(now);
-            self.allowance.end(now, &self.publishing);
-            self.actions.push_back(Action::Detach { role: Role::Publisher, stream });
-            self.actions.push_back(Action::Wake(stream));
-            self.tell(None, told.map(Subject::Publish), None);
-        }
-    }
-
-    fn stop_playing(&mut self, stream_id: u32) {
-        if let Some(index) = self.playing.iter().position(|playing| playing.stream_id() == stream_id) {
-            let mut playing = self.playing.swap_remove(index);
-            self.past.role.get_or_insert(Role::Player);
-            self.past.unsent.add(playing.unsent());
-            self.past.left_out.add(playing.left_out());
-            let told = playing.take_asked();
-            self.detach_player(playing.stream());
-            self.tell(None, told.map(Subject::Play), None);
-        }
-    }
-
-    /// Tells the adapter, unless another message stream of this connection plays the same stream.
-    fn detach_player(&mut self, stream: StreamId) {
-        if !self.plays(stream) {
-            self.actions.push_back(Action::Unsubscribe(stream));
-            self.actions.push_back(Action::Detach { role: Role::Player, stream });
-        }
-    }
-
-    fn plays(&self, stream: StreamId) -> bool {
-        self.playing.iter().any(|playing| playing.stream() == stream)
-    }
-
-    /// Everything the connection holds is given back, and whoever was asked about it is told.
-    fn end(&mut self, now: Instant, close: &session::Close) {
-        self.drop_pending();
-        while let Some(publishing) = self.publishing.first() {
-            self.stop_publishing(now, publishing.stream_id());
-        }
-        while let Some(playing) = self.playing.first() {
-            self.stop_playing(playing.stream_id());
-        }
-        let closed = Closed {
-            reason: close.reason.clone(),
-            received: self.session.received(),
-            sent: self.session.outbound().written(),
-            duration: now.saturating_duration_since(self.start),
-        };
-        self.leave_hosts(&closed);
-        if self.client.as_mut().is_some_and(|client| std::mem::take(&mut client.asked)) {
-            self.tell(None, Some(Subject::Connect), Some(closed));
-        }
-        self.client = None;
-    }
-
-    /// Writing happens in the adapter: what went out is noticed here.
-    fn count_written(&mut self, now: Instant) {
-        let written = self.session.outbound().written();
-        if written != self.written {
-            self.stats.sent(now, usize::try_from(written - self.written).unwrap_or(usize::MAX));
-            self.written = written;
-        }
-    }
-
-    fn report(&mut self, now: Instant, close: session::Close) -> Report {
-        Report {
-            close,
-            peer: self.peer(),
-            received: self.session.received(),
-            sent: self.session.outbound().written(),
-            duration: now.saturating_duration_since(self.start),
-            role: self.past.role,
-            missed: self.stats.missed(),
-            unsent: self.past.unsent,
-            given_up: self.session.given_up(),
-            left_out: self.past.left_out,
-            malformed: self.past.malformed,
-            ignored: self.session.counters(),
-        }
+    /// For a replay: the question that waits for its answer.
+    pub(crate) fn open_question(&self) -> Option<AskId> {
+        self.read().open_question()
     }
 }
 

@@ -187,7 +187,7 @@ impl Playing {
     }
 
     /// Where it is in the stream, if whatever comes next is for it as it is.
-    pub(super) fn steady_place(&self, session: &Session) -> Option<Place> {
+    pub(super) fn fast_path_place(&self, session: &Session) -> Option<Place> {
         let takes_all = !self.paused && self.audio && self.video == VideoState::On;
         let goes_on =
             matches!(self.duration, Duration::Unlimited) && !self.finishing && !self.finished && !self.too_slow;

@@ -6,8 +6,9 @@ use super::enter::Wanted;
 use super::grant::{Request, not_admitted};
 use super::player::Playing;
 use super::publisher::{Publishing, Stopped};
+use super::slow_path::{Client, SlowPath};
 use super::vhost::VirtualHost;
-use super::{Client, Conn, Remark, VhostConfig};
+use super::{Remark, VhostConfig};
 use crate::command::ConnectInfo;
 use crate::hub::Conflict;
 use crate::message::Message;
@@ -25,7 +26,7 @@ struct May {
     facts: StreamFacts,
 }
 
-impl Conn {
+impl SlowPath {
     /// Session events become hub calls.
     pub(super) fn react(&mut self, now: Instant, event: Event) {
         match event {

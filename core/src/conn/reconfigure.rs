@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use super::Conn;
 use super::ask::StreamFacts;
 use super::grant::Request;
+use super::slow_path::SlowPath;
 use super::vhost::VirtualHost;
 use crate::capture::Call;
 use crate::policy::{Action, Refusal};
@@ -10,12 +10,9 @@ use crate::session::CloseReason;
 use crate::url::{Params, StreamKey};
 
 /// Other settings while the connection is open.
-impl Conn {
-    /// The server has other settings: closes the connection if its virtual host or that of one of its streams is gone,
-    /// if its address may no longer do what it does, or if a request that waits for a verdict would be refused now. Else
-    /// nothing happens to it. What it asks for next goes by the new settings; what it does already, by the old. A replay of
-    /// its capture knows only those of the beginning.
-    pub fn reconfigured(&mut self) {
+impl SlowPath {
+    /// See [`Conn::reconfigured`](super::Conn::reconfigured).
+    pub(super) fn reconfigured(&mut self) {
         if self.session.is_closing() {
             return;
         }

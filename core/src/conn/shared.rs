@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::ask::AskId;
 use super::pool::{Pool, Portion};
+use super::slow_path::SlowPath;
 use super::vhost::{VhostSnapshot, VirtualHost, VirtualHosts};
 use super::{Config, Conn};
 use crate::capture::{Opening, Recorder, Script, Tap, Watch};
@@ -163,7 +164,7 @@ impl Core {
 
     /// A connection just accepted whose life is recorded by `tap`, see [`capture`](crate::capture).
     pub fn connect_captured(&self, now: Instant, peer: Option<SocketAddr>, tap: Box<dyn Tap>) -> Conn {
-        let mut conn = self.conn(now, peer);
+        let mut conn = self.make_next(now, peer);
         let opening = Opening {
             connection: conn.id,
             seed: self.seed_of(conn.id),
@@ -172,7 +173,7 @@ impl Core {
         };
         conn.session.outbound().count_pushed(Tally::new(false));
         conn.watch = Some(Box::new(Watch::Record(Recorder::new(now, &opening, tap))));
-        conn
+        Conn::new(conn)
     }
 
     /// A connection of which everything is known.
@@ -183,10 +184,14 @@ impl Core {
         let mut conn = self.make(now, opening.connection, opening.seed, opening.peer);
         conn.session.outbound().count_pushed(Tally::new(true));
         conn.watch = Some(Box::new(Watch::Replay(Script::default())));
-        conn
+        Conn::new(conn)
     }
 
     fn conn(&self, now: Instant, peer: Option<SocketAddr>) -> Conn {
+        Conn::new(self.make_next(now, peer))
+    }
+
+    fn make_next(&self, now: Instant, peer: Option<SocketAddr>) -> SlowPath {
         let id = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
         self.make(now, id, self.seed_of(id), peer)
     }
@@ -200,13 +205,13 @@ impl Core {
         seed
     }
 
-    fn make(&self, now: Instant, id: u64, seed: [u8; 32], peer: Option<SocketAddr>) -> Conn {
+    fn make(&self, now: Instant, id: u64, seed: [u8; 32], peer: Option<SocketAddr>) -> SlowPath {
         let rules = self.rules();
         let vhost = rules.vhosts.defaults.clone();
         let networks = &rules.config.trusted_proxies;
         let trusted = peer.is_some_and(|peer| networks.iter().any(|network| network.contains(peer.ip())));
         let new = if trusted { Session::behind_proxy } else { Session::new };
         let session = new(vhost.session.clone(), seed, now);
-        Conn::new(id, self.clone(), vhost, session, peer, now)
+        SlowPath::new(id, self.clone(), vhost, session, peer, now)
     }
 }

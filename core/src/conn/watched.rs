@@ -1,16 +1,16 @@
 use std::time::Instant;
 
+use super::AskId;
 use super::publisher::Stopped;
-use super::{AskId, Conn};
+use super::slow_path::SlowPath;
 use crate::capture::{Call, Script, Step, Watch};
 use crate::session::Rejection;
 
 /// Where a connection depends on more than what it is told: on other connections, rules and clocks. A recording notes
 /// how it went there, and a replay makes it go the same way again.
-impl Conn {
-    /// Somebody outside calls.
+impl SlowPath {
+    /// A call from outside.
     pub(super) fn note(&mut self, now: Instant, call: Call<'_>) {
-        self.unsettle();
         if let Some(watch) = &mut self.watch {
             watch.called(now, self.session.outbound(), &call);
         }

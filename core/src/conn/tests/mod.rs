@@ -18,7 +18,9 @@ use super::*;
 use crate::amf::{Object, Value};
 use crate::chunk::message_header;
 use crate::message::{Control, MessageType, UserControl};
+use crate::session;
 use crate::session::tests::peer::{self, Ear};
+use crate::source::Gap;
 
 const AUDIO: u8 = MessageType::AUDIO;
 

@@ -1,0 +1,439 @@
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::allowance::Allowance;
+use super::enter::Entered;
+use super::grant::Pending;
+use super::player::Playing;
+use super::pool::{FREE, Portion};
+use super::publisher::Publishing;
+use super::vhost::{Place, VirtualHost};
+use super::{Action, Closed, Core, LeftOut, Output, Report, Role, Subject};
+use crate::amf::Value;
+use crate::bandwidth::BandwidthCheck;
+use crate::capture::{Call, Watch};
+use crate::command::ConnectInfo;
+use crate::hub::StreamId;
+use crate::session::{self, CloseReason, Rejection, Session, TimeoutKind};
+use crate::source::Gap;
+use crate::stats::ConnStats;
+use crate::url::{self, StreamKey};
+
+/// A connection with all it is attached to: everything that is done by calls and polls.
+#[derive(Debug)]
+// First what a batch touches as well.
+#[repr(C)]
+pub(super) struct SlowPath {
+    pub(super) stats: ConnStats,
+    pub(super) id: u64,
+    pub(super) session: Session,
+    /// The client's address, as far as it is known.
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) server: Core,
+    pub(super) vhost: Arc<VirtualHost>,
+    pub(super) client: Option<Box<Client>>,
+    /// A request that waits for a verdict from outside.
+    pub(super) pending: Option<Box<Pending>>,
+    /// The bandwidth check that this connection is for.
+    pub(super) check: Option<Box<BandwidthCheck>>,
+    pub(super) publishing: Vec<Publishing>,
+    pub(super) playing: Vec<Playing>,
+    /// What it may send as long as it publishes.
+    pub(super) allowance: Allowance,
+    /// The virtual hosts that it was let in to beside its own.
+    pub(super) entered: Vec<Entered>,
+    /// The virtual hosts whose settings the session goes by, in the order of their names; none is its own alone.
+    pub(super) goes_by: Vec<String>,
+    pub(super) actions: VecDeque<Action>,
+    /// What publishers and players of this connection that have ended leave for the report.
+    pub(super) past: Past,
+    pub(super) start: Instant,
+    /// `outbound.written()` when `stats` last heard of it.
+    pub(super) written: u64,
+    /// When a draining server closes the connection.
+    pub(super) drained: Option<Instant>,
+    /// Records what happens, or repeats what was recorded.
+    pub(super) watch: Option<Box<Watch>>,
+    /// What it holds of the memory for unfinished messages.
+    pub(super) unfinished: Portion,
+    /// What it holds of that for frames that only queues have, because their streams dropped them.
+    pub(super) kept: Portion,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    pub(super) role: Option<Role>,
+    pub(super) unsent: Gap,
+    pub(super) left_out: LeftOut,
+    pub(super) malformed: u64,
+}
+
+/// What `connect` said, and what comes of it.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) urls: url::Connect,
+    pub(super) tc_url: Option<String>,
+    pub(super) page_url: Option<String>,
+    pub(super) swf_url: Option<String>,
+    pub(super) agent: Option<String>,
+    pub(super) arguments: Vec<Value>,
+    /// True if the outside was asked and has not refused: it is to hear of the end.
+    pub(super) asked: bool,
+    /// Its place among the connections of its virtual host, once `connect` is granted.
+    pub(super) place: Option<Place>,
+}
+
+impl Client {
+    pub(super) fn new(urls: url::Connect, info: &ConnectInfo) -> Self {
+        Client {
+            urls,
+            tc_url: info.tc_url.clone(),
+            page_url: info.page_url.clone(),
+            swf_url: info.swf_url.clone(),
+            agent: info.flash_ver.clone(),
+            arguments: info.arguments.clone(),
+            asked: false,
+            place: None,
+        }
+    }
+}
+
+impl SlowPath {
+    pub(super) fn new(
+        id: u64,
+        server: Core,
+        vhost: Arc<VirtualHost>,
+        session: Session,
+        peer: Option<SocketAddr>,
+        start: Instant,
+    ) -> Self {
+        let [unfinished, kept] = server.portions();
+        SlowPath {
+            id,
+            session,
+            peer,
+            server,
+            vhost,
+            client: None,
+            pending: None,
+            check: None,
+            publishing: Vec::new(),
+            playing: Vec::new(),
+            allowance: Allowance::default(),
+            entered: Vec::new(),
+            goes_by: Vec::new(),
+            actions: VecDeque::new(),
+            past: Past::default(),
+            start,
+            stats: ConnStats::new(start),
+            written: 0,
+            drained: None,
+            unfinished,
+            kept,
+            watch: None,
+        }
+    }
+
+    pub(super) fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
+        self.note(now, Call::Input(bytes));
+        self.hear(now, bytes);
+        self.stats.received(now, bytes.len());
+        let publishes = !self.publishing.is_empty();
+        if !self.unfinished.hold(self.session.unfinished_bytes(), publishes) {
+            self.close_for_memory();
+        }
+    }
+
+    fn close_for_memory(&mut self) {
+        if !self.session.is_closing() {
+            self.close(CloseReason::MemoryShort);
+        }
+    }
+
+    /// See [`Conn::has_large_queue`](super::Conn::has_large_queue).
+    pub(super) fn has_large_queue(&self) -> bool {
+        self.session.waiting().held() > FREE
+    }
+
+    /// A queue that is not written keeps its frames, the last of which may be large, after their stream has dropped them.
+    fn hold_kept(&mut self) {
+        // Streams are not asked for ordinary queues: it takes the lock that frames wait for.
+        let large = self.has_large_queue();
+        if large || self.kept.is_any() {
+            let alone = large && self.playing.iter().any(Playing::outlives_last);
+            let held = if alone { self.session.waiting().held() } else { 0 };
+            if !self.kept.hold(held, false) {
+                self.close_for_memory();
+            }
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.note(now, Call::Timeout);
+        self.session.handle_timeout(now);
+        self.check_deadlines(now);
+    }
+
+    pub(super) fn handle_disconnect(&mut self, now: Instant, reason: CloseReason) {
+        self.note(now, Call::Disconnect(&reason));
+        self.session.handle_disconnect(now, reason);
+    }
+
+    pub(super) fn close(&mut self, reason: CloseReason) {
+        self.note(self.session.now(), Call::Close(&reason));
+        self.session.close(reason);
+    }
+
+    pub(super) fn shutdown(&mut self) {
+        self.note(self.session.now(), Call::Shutdown);
+        self.shut_down();
+    }
+
+    fn shut_down(&mut self) {
+        if self.session.is_closing() {
+            return;
+        }
+        for playing in &mut self.playing {
+            playing.tell_unpublished(&mut self.session);
+        }
+        if self.playing.is_empty() {
+            self.session.close(CloseReason::Shutdown);
+        } else {
+            self.session.close_with_words(CloseReason::Shutdown);
+        }
+    }
+
+    pub(super) fn poll(&mut self, now: Instant) -> Output {
+        self.hold_kept();
+        self.note(now, Call::Poll);
+        let output = self.next_output(now);
+        if let Some(watch) = &mut self.watch {
+            watch.returned(now, self.session.outbound(), &output);
+        }
+        output
+    }
+
+    fn next_output(&mut self, now: Instant) -> Output {
+        // A player may hear nothing from its peer for long: what it is given now starts the write timer now.
+        self.session.tell_time(now);
+        self.count_written(now);
+        loop {
+            if let Some(action) = self.actions.pop_front() {
+                return Output::Action(action);
+            }
+            match self.session.poll_output() {
+                session::SessionOutput::Event(event) => self.react(now, event),
+                session::SessionOutput::Wait(mut wait) => {
+                    let closing = self.session.is_closing();
+                    // A session that closes plays no more, and must not say anything behind its last words.
+                    let deadline = if wait.source { self.pull(now) } else { None };
+                    self.flush(now);
+                    let check = self.measure(now);
+                    // Media that was queued just now: once more, so that the session watches its write.
+                    let unwatched = !wait.write && !self.session.outbound().is_empty();
+                    // Closed just now, by a rule: once more, for what the session waits for then.
+                    let closed = self.session.is_closing() != closing;
+                    if unwatched || closed || !self.actions.is_empty() {
+                        continue;
+                    }
+                    wait.write = !self.session.outbound().is_empty();
+                    let own = self.publishing.iter().filter_map(Publishing::deadline);
+                    let verdict = self.pending.as_ref().map(|pending| pending.next_look());
+                    let due = [wait.deadline, deadline, verdict, check, self.drained];
+                    wait.read &= self.check.as_ref().is_none_or(|check| check.wants_input());
+                    wait.deadline = due.into_iter().flatten().chain(own).min();
+                    if self.publishing.is_empty() {
+                        self.actions = VecDeque::new();
+                    }
+                    return Output::Wait(wait);
+                }
+                session::SessionOutput::Closed(close) => {
+                    self.end(now, &close);
+                    if self.actions.is_empty() {
+                        return Output::Closed(self.report(now, close));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives back all it holds, without a word. Returns the streams it published.
+    pub(super) fn abandon(&mut self) -> Vec<StreamId> {
+        let streams = self.publishing.iter().map(Publishing::stream).collect();
+        self.publishing.clear();
+        self.playing.clear();
+        self.actions.clear();
+        self.entered.clear();
+        (self.pending, self.client) = (None, None);
+        streams
+    }
+
+    /// The client's address: what a trusted proxy said, else where the connection comes from.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.session.client_address().or(self.peer)
+    }
+
+    pub(super) fn request_reconnect(&mut self, tc_url: Option<&str>, description: &str) -> bool {
+        self.note(self.session.now(), Call::Reconnect { tc_url, description });
+        self.session.request_reconnect(tc_url, description)
+    }
+
+    pub(super) fn drain(&mut self, deadline: Instant, tc_url: Option<&str>) {
+        self.note(self.session.now(), Call::Drain { deadline, tc_url });
+        self.session.request_reconnect(tc_url, "The server is going down.");
+        for playing in &mut self.playing {
+            playing.finish();
+        }
+        self.drained = Some(deadline);
+    }
+
+    /// The streams it publishes and plays at present.
+    pub(super) fn streams(&self) -> impl Iterator<Item = (Role, &StreamKey)> {
+        let publishes = self.publishing.iter().map(|publishing| (Role::Publisher, publishing.key()));
+        publishes.chain(self.playing.iter().map(|playing| (Role::Player, playing.key())))
+    }
+
+    /// Acts on what is due on this side of the session: verdicts that did not come, publishers nobody watches.
+    fn check_deadlines(&mut self, now: Instant) {
+        self.check_verdict(now);
+        if self.drained.take_if(|deadline| *deadline <= now).is_some() {
+            self.shut_down();
+        }
+        let idle = self.publishing.iter_mut().any(|publishing| publishing.is_idle(now));
+        if self.ruled_idle(now, idle) {
+            self.session.close(CloseReason::Idle);
+        }
+    }
+
+    /// Wakes the players of streams whose frames have waited long enough.
+    fn flush(&mut self, now: Instant) {
+        for publishing in &mut self.publishing {
+            if publishing.take_flush(now, self.watch.is_some()) {
+                self.actions.push_back(Action::Wake(publishing.stream()));
+            }
+        }
+    }
+
+    /// Serves every stream being played; the next time one of them needs to be looked at.
+    fn pull(&mut self, now: Instant) -> Option<Instant> {
+        let (session, stats) = (&mut self.session, &mut self.stats);
+        let queued = session.outbound().len();
+        let mut watch = self.watch.as_deref_mut();
+        let pull = |playing: &mut Playing| playing.pull(now, session, stats, watch.as_deref_mut());
+        let deadline = self.playing.iter_mut().filter_map(pull).min();
+        // Where one connection plays several streams, each gets its turn at being first. It is over when something was
+        // taken: while the queue is full, no turn passes.
+        if self.playing.len() > 1 && self.session.outbound().len() > queued {
+            self.playing.rotate_left(1);
+        }
+        while let Some(complete) = self.playing.iter().find(|playing| playing.is_complete()) {
+            let stream_id = complete.stream_id();
+            self.session.complete_play(stream_id);
+            self.stop_playing(stream_id);
+        }
+        while let Some(waiting) = self.playing.iter().find(|playing| playing.is_in_vain()) {
+            let stream_id = waiting.stream_id();
+            let words = format!("{} is not published.", waiting.key().stream());
+            self.session.stop_player(stream_id, &Rejection::bad_play_name(words));
+            self.stop_playing(stream_id);
+            if self.publishing.is_empty() && self.playing.is_empty() && self.pending.is_none() {
+                self.session.close_with_words(CloseReason::Timeout(TimeoutKind::WaitForStream));
+            }
+        }
+        if !self.playing.is_empty() && self.playing.iter().all(Playing::is_finished) {
+            self.shut_down();
+        }
+        if self.playing.iter().any(Playing::is_too_slow) {
+            self.session.close(CloseReason::TooSlow);
+        }
+        deadline
+    }
+
+    pub(super) fn stop_publishing(&mut self, now: Instant, stream_id: u32) {
+        if let Some(index) = self.publishing.iter().position(|publishing| publishing.stream_id() == stream_id) {
+            let publishing = self.publishing.swap_remove(index);
+            let stream = publishing.stream();
+            self.past.role = Some(Role::Publisher);
+            self.past.malformed += publishing.malformed();
+            let told = publishing.end(now);
+            self.allowance.end(now, &self.publishing);
+            self.actions.push_back(Action::Detach { role: Role::Publisher, stream });
+            self.actions.push_back(Action::Wake(stream));
+            self.tell(None, told.map(Subject::Publish), None);
+        }
+    }
+
+    pub(super) fn stop_playing(&mut self, stream_id: u32) {
+        if let Some(index) = self.playing.iter().position(|playing| playing.stream_id() == stream_id) {
+            let mut playing = self.playing.swap_remove(index);
+            self.past.role.get_or_insert(Role::Player);
+            self.past.unsent.add(playing.unsent());
+            self.past.left_out.add(playing.left_out());
+            let told = playing.take_asked();
+            self.detach_player(playing.stream());
+            self.tell(None, told.map(Subject::Play), None);
+        }
+    }
+
+    /// Tells the adapter, unless another message stream of this connection plays the same stream.
+    fn detach_player(&mut self, stream: StreamId) {
+        if !self.plays(stream) {
+            self.actions.push_back(Action::Unsubscribe(stream));
+            self.actions.push_back(Action::Detach { role: Role::Player, stream });
+        }
+    }
+
+    pub(super) fn plays(&self, stream: StreamId) -> bool {
+        self.playing.iter().any(|playing| playing.stream() == stream)
+    }
+
+    /// Everything the connection holds is given back, and whoever was asked about it is told.
+    fn end(&mut self, now: Instant, close: &session::Close) {
+        self.drop_pending();
+        while let Some(publishing) = self.publishing.first() {
+            self.stop_publishing(now, publishing.stream_id());
+        }
+        while let Some(playing) = self.playing.first() {
+            self.stop_playing(playing.stream_id());
+        }
+        let closed = Closed {
+            reason: close.reason.clone(),
+            received: self.session.received(),
+            sent: self.session.outbound().written(),
+            duration: now.saturating_duration_since(self.start),
+        };
+        self.leave_hosts(&closed);
+        if self.client.as_mut().is_some_and(|client| std::mem::take(&mut client.asked)) {
+            self.tell(None, Some(Subject::Connect), Some(closed));
+        }
+        self.client = None;
+    }
+
+    /// Writing happens in the adapter: what went out is noticed here.
+    fn count_written(&mut self, now: Instant) {
+        let written = self.session.outbound().written();
+        if written != self.written {
+            self.stats.sent(now, usize::try_from(written - self.written).unwrap_or(usize::MAX));
+            self.written = written;
+        }
+    }
+
+    fn report(&mut self, now: Instant, close: session::Close) -> Report {
+        Report {
+            close,
+            peer: self.peer(),
+            received: self.session.received(),
+            sent: self.session.outbound().written(),
+            duration: now.saturating_duration_since(self.start),
+            role: self.past.role,
+            missed: self.stats.missed(),
+            unsent: self.past.unsent,
+            given_up: self.session.given_up(),
+            left_out: self.past.left_out,
+            malformed: self.past.malformed,
+            ignored: self.session.counters(),
+        }
+    }
+}
