@@ -218,6 +218,8 @@
 //! | [`amf`] | AMF0 and AMF3 | [`amf::Value`] |
 //! | [`flv`] | what a media message is; FLV files | [`flv::classify_video`], [`flv::tag`] |
 //! | [`url`] | what a client wants to a stream's name | [`url::Connect`] |
+//! | [`capture`] | connections recorded as files | [`capture::Capture`] |
+//! | [`replay`] | such a file run again, and told | [`replay::run`] |
 //! | [`bandwidth`] | SRS's bandwidth check | [`bandwidth::BandwidthCheck`] |
 
 #![forbid(unsafe_code)]
@@ -237,6 +239,7 @@ pub mod message;
 pub mod pacing;
 pub mod policy;
 pub mod preface;
+pub mod replay;
 pub mod session;
 pub mod source;
 pub mod stats;

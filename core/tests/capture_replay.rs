@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anabranch_core::amf::Value;
-use anabranch_core::capture::{Capture, End, FormatError, Outcome, Tap, Timeline, file_header, replay, stopped_record};
+use anabranch_core::capture::{Capture, End, FormatError, Tap, file_header, stopped_record};
 use anabranch_core::command::Command;
 use anabranch_core::conn::{Action, Asks, Config, Conn, Core, Output, Verdict, VhostConfig};
 use anabranch_core::hub::Conflict;
 use anabranch_core::message::MessageType;
 use anabranch_core::policy::{Limits, Vhost, Vhosts};
+use anabranch_core::replay::{self, Outcome, Timeline};
 use anabranch_core::session::{CloseReason, TlsFault};
 use bytes::Buf;
 use client::Client;
@@ -61,7 +62,7 @@ fn captured_client(server: &Core, now: Instant) -> (Client, Tape) {
 fn run(file: Vec<u8>, config: &Config) -> Outcome {
     let capture = Capture::parse(file).expect("a capture");
     // Another moment than that of the capture: only differences of times may matter.
-    replay(&capture, config, any_instant() + Duration::from_secs(1000), &mut |_| {})
+    replay::run(&capture, config, any_instant() + Duration::from_secs(1000), &mut |_| {})
 }
 
 /// Replays, and nothing may differ.
@@ -76,7 +77,7 @@ fn timeline(tape: &Tape, config: &Config, all: bool) -> String {
     let mut timeline = Timeline::new(capture.opening(), config, all);
     let mut text = String::new();
     let mut line = |words: &str| text += &format!("{words}\n");
-    replay(&capture, config, any_instant(), &mut |moment| timeline.take(moment, &mut line));
+    replay::run(&capture, config, any_instant(), &mut |moment| timeline.take(moment, &mut line));
     timeline.finish(&mut line);
     text
 }
@@ -486,7 +487,7 @@ fn a_file_cut_short_is_replayed_up_to_the_cut() {
             Ok(capture) => {
                 cut += usize::from(*capture.end() == End::Cut);
                 assert_ne!(*capture.end(), End::Closed);
-                let outcome = replay(&capture, &Config::default(), any_instant(), &mut |_| {});
+                let outcome = replay::run(&capture, &Config::default(), any_instant(), &mut |_| {});
                 assert_eq!(outcome.difference, None, "cut at {end}");
                 assert!(outcome.calls < whole.calls + 1);
                 parsed += 1;
@@ -541,7 +542,7 @@ proptest! {
             let mut timeline = Timeline::new(capture.opening(), &config, all);
             let mut lines = 0;
             let mut line = |_: &str| lines += 1;
-            replay(&capture, &config, any_instant(), &mut |moment| timeline.take(moment, &mut line));
+            replay::run(&capture, &config, any_instant(), &mut |moment| timeline.take(moment, &mut line));
             timeline.finish(&mut line);
         }
     }

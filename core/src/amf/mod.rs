@@ -39,4 +39,5 @@ pub use error::AmfError;
 pub use limits::{Limits, MAX_DEPTH};
 pub use properties::{Iter, Object, Properties};
 pub use string::AmfString;
+pub(crate) use string::until_nul;
 pub use value::Value;

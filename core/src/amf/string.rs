@@ -4,6 +4,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+/// Firmware in C sends a string with its final NUL, or with what lies behind it in memory.
+pub(crate) fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
 /// A string as AMF carried it: bytes that are meant to be UTF-8.
 ///
 /// Encoders on systems with another code page send GBK or Latin-1 in titles and stream names. The bytes are kept, so

@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::Opening;
 use super::encoding::{Put, Take, unzigzag};
-use super::record::{Output, Record, Returned, Written, tag};
+use super::record::{Polled, Record, Returned, Written, tag};
 
 const MAGIC: &[u8; 7] = b"ANACAP\0";
 const VERSION: u8 = 1;
@@ -15,7 +15,7 @@ const VERSION: u8 = 1;
 pub struct Capture {
     header: String,
     opening: Opening,
-    pub(super) records: Vec<(Duration, Record)>,
+    pub(crate) records: Vec<(Duration, Record)>,
     end: End,
 }
 
@@ -110,7 +110,7 @@ impl Capture {
                     break;
                 }
                 record => {
-                    if matches!(&record, Record::Returned(Returned { what: Output::Closed(_), .. })) {
+                    if matches!(&record, Record::Returned(Returned { what: Polled::Closed(_), .. })) {
                         end = End::Closed;
                     }
                     records.push((Duration::from_nanos(at.unsigned_abs()), record));

@@ -1,9 +1,11 @@
 //! Connections recorded, to be run again: what a user sends in with a report.
 //!
-//! [`Server::connect_captured`](crate::conn::Core::connect_captured) makes a connection whose [`Tap`] gets all that it
-//! depends on: bytes and calls with their times, how it went where other connections had a say (a name that was taken,
-//! a limit, a verdict), the frames it was given as a player; and a hash of what it said. [`Capture::parse`] reads it
-//! back, [`replay`] runs it through the core again and finds the first difference, and a [`Timeline`] makes it readable.
+//! A [`Tap`] gets the records of one connection, which hold all that it depends on: bytes and calls with their times, how
+//! it went where other connections had a say (a name that was taken, a limit, a verdict), the frames it was given as a
+//! player; and a hash of what it said. [`Capture::parse`] reads them back.
+//!
+//! This module knows the file, not what runs a connection. [`conn`](crate::conn) stands above it and has its connections
+//! recorded; [`replay`](crate::replay) stands above both and runs one again.
 //!
 //! A capture holds everything the client sent, secrets in URLs and the media itself included, and the randomness the
 //! server's handshakes are filled with.
@@ -13,20 +15,22 @@
 //! tag, nanoseconds since the record before (zigzag, since two threads may read the clock in one order and come in the
 //! other), length, payload. Numbers are LEB128. The first record is the opening.
 
+mod capturing;
 mod encoding;
 mod format;
 mod record;
-mod replay;
-mod timeline;
-mod watch;
+mod recorder;
+mod replayer;
 
 pub use format::{Capture, End, FormatError, file_header, stopped_record};
 pub use record::Opening;
-pub use replay::{Difference, Moment, Outcome, What, replay};
-pub use timeline::Timeline;
 
-pub(crate) use record::{Call, Step};
-pub(crate) use watch::{Recorder, Script, Watch};
+pub(crate) use capturing::Capturing;
+pub(crate) use record::{
+    Call, Called, Closing, Decision, DecisionKind, Polled, Pull, Record, Returned, Step, Written, nanoseconds,
+};
+pub(crate) use recorder::Recorder;
+pub(crate) use replayer::Replayer;
 
 /// Where a captured connection's records go.
 pub trait Tap: std::fmt::Debug + Send {

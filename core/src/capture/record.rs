@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::encoding::{Put, Take};
-use crate::conn::Verdict;
 use crate::hub::{PullEnd, Pulled};
 use crate::message::{Message, MessageType};
-use crate::policy::{Action, Refusal};
+use crate::policy::{Action, Refusal, Verdict};
 use crate::session::{CloseReason, Outbound, Rejection, TlsFault};
 use crate::source::{Frame, FrameKind, Gap, WireFormat};
 
@@ -43,7 +42,7 @@ pub(crate) enum Call<'a> {
 
 /// A call as it was recorded.
 #[derive(Debug, Clone)]
-pub(super) enum Called {
+pub(crate) enum Called {
     Input(Bytes),
     Timeout,
     Disconnect(Reason),
@@ -68,14 +67,14 @@ pub(super) enum Called {
 
 /// Why somebody outside closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reason {
-    pub(super) name: String,
-    pub(super) words: String,
+pub(crate) struct Reason {
+    pub(crate) name: String,
+    pub(crate) words: String,
 }
 
 impl Reason {
     /// The reason again. Words that were a program's own are not known here, their name is.
-    pub(super) fn close_reason(&self) -> CloseReason {
+    pub(crate) fn close_reason(&self) -> CloseReason {
         match self.name.as_str() {
             "peer_closed" => CloseReason::PeerClosed,
             "peer_lost" => CloseReason::PeerLost(self.words.clone()),
@@ -116,17 +115,17 @@ impl Reason {
 
 /// What a writer had done with the outbound queue when a call came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Written {
-    pub(super) lent: bool,
+pub(crate) struct Written {
+    pub(crate) lent: bool,
     /// Bytes in all.
-    pub(super) written: u64,
-    pub(super) replies: usize,
+    pub(crate) written: u64,
+    pub(crate) replies: usize,
     /// Bytes waiting.
-    pub(super) waiting: usize,
+    pub(crate) waiting: usize,
 }
 
 impl Written {
-    pub(super) fn of(outbound: &Outbound) -> Self {
+    pub(crate) fn of(outbound: &Outbound) -> Self {
         Written {
             lent: outbound.is_lent(),
             written: outbound.written(),
@@ -158,13 +157,13 @@ impl Written {
 
 /// How it went where others had a say. `point` counts such places over the life of the connection.
 #[derive(Debug, Clone)]
-pub(super) struct Decision {
-    pub(super) point: u64,
-    pub(super) kind: DecisionKind,
+pub(crate) struct Decision {
+    pub(crate) point: u64,
+    pub(crate) kind: DecisionKind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum DecisionKind {
+pub(crate) enum DecisionKind {
     Granted,
     Refused(Rejection),
     Superseded,
@@ -195,17 +194,17 @@ impl Step {
 
 /// What a player took from its stream at one time.
 #[derive(Debug, Clone)]
-pub(super) struct Pull {
-    pub(super) stream_id: u32,
-    pub(super) live: bool,
-    pub(super) pulled: Ending,
-    pub(super) gap: Gap,
-    pub(super) frames: Vec<Pulling>,
+pub(crate) struct Pull {
+    pub(crate) stream_id: u32,
+    pub(crate) live: bool,
+    pub(crate) pulled: Ending,
+    pub(crate) gap: Gap,
+    pub(crate) frames: Vec<PulledFrame>,
 }
 
 /// How far it got; [`PullEnd`] with a time since the opening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     Full,
     Pending,
     Ended(Option<Duration>),
@@ -213,7 +212,7 @@ pub(super) enum Ending {
 
 /// One frame of it.
 #[derive(Debug, Clone)]
-pub(super) struct Pulling {
+pub(crate) struct PulledFrame {
     kind: FrameKind,
     multitrack_only: bool,
     timestamp: u32,
@@ -221,9 +220,9 @@ pub(super) struct Pulling {
     body: Bytes,
 }
 
-impl Pulling {
+impl PulledFrame {
     /// The frame again.
-    pub(super) fn frame(&self) -> Frame {
+    pub(crate) fn encode(&self) -> Frame {
         let body = self.body.as_ref();
         let message = match self.kind {
             FrameKind::Audio => Message::audio(self.timestamp, body),
@@ -237,7 +236,7 @@ impl Pulling {
         frame
     }
 
-    pub(super) fn put(frame: &Frame, out: &mut Vec<u8>) {
+    pub(crate) fn put(frame: &Frame, out: &mut Vec<u8>) {
         out.push(match frame.kind() {
             FrameKind::Audio => MessageType::AUDIO,
             FrameKind::Video => MessageType::VIDEO,
@@ -261,13 +260,13 @@ impl Pulling {
         let (multitrack_only, timestamp) = (take.flag()?, take.word()?);
         let chunk_size = take.word().filter(|size| *size > 0)?;
         let length = take.size().filter(|length| *length <= 0xff_ffff)?;
-        Some(Pulling { kind, multitrack_only, timestamp, chunk_size, body: take.bytes(length)? })
+        Some(PulledFrame { kind, multitrack_only, timestamp, chunk_size, body: take.bytes(length)? })
     }
 }
 
 impl Pull {
     /// Everything but the frames, which go before.
-    pub(super) fn put(
+    pub(crate) fn put(
         stream_id: u32,
         live: bool,
         pulled: Pulled,
@@ -301,7 +300,7 @@ impl Pull {
         let gap = Gap { frames: take.number()?, bytes: take.number()?, milliseconds: take.number()? };
         let mut frames = Vec::new();
         while take.left() > 0 {
-            frames.push(Pulling::take(take)?);
+            frames.push(PulledFrame::take(take)?);
         }
         Some(Pull { stream_id, live, pulled, gap, frames })
     }
@@ -309,16 +308,16 @@ impl Pull {
 
 /// What `poll` returned, and what was queued by then.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Returned {
+pub(crate) struct Returned {
     /// Bytes queued since the beginning.
-    pub(super) queued: u64,
+    pub(crate) queued: u64,
     /// Their hash.
-    pub(super) hash: u64,
-    pub(super) what: Output,
+    pub(crate) hash: u64,
+    pub(crate) what: Polled,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Output {
+pub(crate) enum Polled {
     /// A label without numbers.
     Action(String),
     /// `read`, `write` and `source` as bits 0, 1 and 2.
@@ -328,19 +327,19 @@ pub(super) enum Output {
 
 /// How it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Closing {
-    pub(super) reason: String,
-    pub(super) phase: String,
-    pub(super) offset: u64,
-    pub(super) received: u64,
-    pub(super) sent: u64,
+pub(crate) struct Closing {
+    pub(crate) reason: String,
+    pub(crate) phase: String,
+    pub(crate) offset: u64,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
     /// The whole report in words.
-    pub(super) report: String,
+    pub(crate) report: String,
 }
 
 /// Everything a record can be.
 #[derive(Debug, Clone)]
-pub(super) enum Record {
+pub(crate) enum Record {
     Opening(Opening),
     Call(Written, Called),
     Decision(Decision),
@@ -368,7 +367,7 @@ pub(super) mod tag {
 }
 
 impl Opening {
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
         out.number(self.connection);
         out.extend_from_slice(&self.seed);
         out.optional(self.peer.map(|peer| peer.to_string()).as_deref());
@@ -388,7 +387,7 @@ impl Opening {
 }
 
 impl Call<'_> {
-    pub(super) fn put(
+    pub(crate) fn put(
         &self,
         written: Written,
         last: &mut Written,
@@ -463,7 +462,7 @@ impl Called {
 }
 
 impl Decision {
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
         out.number(self.point);
         match &self.kind {
             DecisionKind::Granted => out.push(0),
@@ -514,16 +513,16 @@ fn take_rejection(take: &mut Take) -> Option<Rejection> {
 }
 
 impl Returned {
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
         out.number(self.queued);
         out.extend_from_slice(&self.hash.to_le_bytes());
         match &self.what {
-            Output::Action(label) => {
+            Polled::Action(label) => {
                 out.push(0);
                 out.text(label);
             }
-            Output::Wait(flags) => out.extend_from_slice(&[1, *flags]),
-            Output::Closed(closing) => {
+            Polled::Wait(flags) => out.extend_from_slice(&[1, *flags]),
+            Polled::Closed(closing) => {
                 out.push(2);
                 out.text(&closing.reason);
                 out.text(&closing.phase);
@@ -538,9 +537,9 @@ impl Returned {
     fn take(take: &mut Take) -> Option<Self> {
         let (queued, hash) = (take.number()?, u64::from_le_bytes(take.array()?));
         let what = match take.byte()? {
-            0 => Output::Action(take.text()?),
-            1 => Output::Wait(take.byte()?),
-            2 => Output::Closed(Box::new(Closing {
+            0 => Polled::Action(take.text()?),
+            1 => Polled::Wait(take.byte()?),
+            2 => Polled::Closed(Box::new(Closing {
                 reason: take.text()?,
                 phase: take.text()?,
                 offset: take.number()?,
@@ -556,7 +555,7 @@ impl Returned {
 
 impl Record {
     /// Reads one record's payload; nothing may be left of it.
-    pub(super) fn take(kind: u8, last: &mut Written, payload: Bytes) -> Option<Self> {
+    pub(crate) fn take(kind: u8, last: &mut Written, payload: Bytes) -> Option<Self> {
         let mut take = Take::new(payload);
         let record = match kind {
             tag::OPENING => Record::Opening(Opening::take(&mut take)?),
@@ -571,6 +570,6 @@ impl Record {
     }
 }
 
-pub(super) fn nanoseconds(time: Duration) -> u64 {
+pub(crate) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -10,7 +10,6 @@ mod request;
 pub use connect::{Capabilities, ConnectInfo, FourCcSupport};
 pub use request::{PlayArguments, PublishType, Request};
 
-pub(crate) use request::until_nul;
 use thiserror::Error;
 
 use crate::amf::{AmfError, AmfString, Limits, Value, amf0};

@@ -1,5 +1,5 @@
 use super::{Command, ConnectInfo};
-use crate::amf::{AmfString, Value};
+use crate::amf::{AmfString, Value, until_nul};
 
 /// What a client asks for, typed. The transaction id stays with the [`Command`].
 #[derive(Debug, Clone, PartialEq)]
@@ -133,11 +133,6 @@ fn play2(command: &Command) -> PlayArguments {
         duration: number("len").unwrap_or(-1.0),
         reset: true,
     }
-}
-
-/// Firmware in C sends a string with its final NUL, or with what lies behind it in memory.
-pub(crate) fn until_nul(bytes: &[u8]) -> &[u8] {
-    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// The text of a name, an application or a URL, up to its first NUL. UTF-8 stays as it is to the byte; each byte that is not part of any

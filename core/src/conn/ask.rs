@@ -96,14 +96,3 @@ pub struct StreamFacts {
     /// The parameters of all URLs involved, with a leading `?`, or empty. Secrets of the client may be among them.
     pub params: String,
 }
-
-/// The answer to an [`Ask`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// Granted.
-    Allow,
-    /// Refused, in words for the client.
-    Deny(String),
-    /// Refused, and sent elsewhere: the full RTMP URL of the stream.
-    Redirect(String),
-}

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject, Verdict};
+use super::ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject};
 use super::enter::{Entered, Wanted};
 use super::player::Playing;
 use super::publisher::Publishing;
@@ -12,7 +12,7 @@ use crate::capture::{Call, Step};
 use crate::command::Capabilities;
 use crate::flow::Patience;
 use crate::hub::{NotAdmitted, Player, Publisher, StreamId};
-use crate::policy::{self, Refusal};
+use crate::policy::{self, Refusal, Verdict};
 use crate::session::{ClientKind, CloseReason, ConnectRequest, PlayRequest, PublishRequest, Rejection};
 use crate::url::{Params, StreamKey};
 
@@ -328,7 +328,7 @@ impl SlowPath {
         self.publishing.reserve_exact(1);
         let publishing = Publishing::new(now, stream_id, publisher, vhost, asked);
         // Who was told that the stream is over is told that it goes on.
-        if publishing.is_played(self.watch.is_some()) {
+        if publishing.is_played(self.capturing.is_some()) {
             self.actions.push_back(Action::Wake(publishing.stream()));
         }
         self.allowance.begin(now, publishing.rate(), &self.publishing);

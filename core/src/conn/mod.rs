@@ -27,6 +27,7 @@ mod allowance;
 mod ask;
 mod bandwidth;
 mod budget;
+mod capturing;
 mod config;
 mod enter;
 mod fast_path;
@@ -41,23 +42,24 @@ mod reconfigure;
 mod shared;
 mod slow_path;
 mod vhost;
-mod watched;
 
 use std::net::SocketAddr;
 use std::time::Instant;
 
 pub use action::{Action, Attachment, LeftOut, Output, Remark, Report, Role};
 pub use agreement::Agreement;
-pub use ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject, Verdict};
+pub use ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject};
 pub use budget::{Budget, Scope, Term};
+pub(crate) use capturing::returned;
 pub use config::{Asks, Config, VhostConfig};
 pub use fast_path::{Batch, Batches, Conn, Share};
 pub use local::LocalError;
 pub use shared::Core;
 pub use vhost::VhostSnapshot;
 
-use crate::capture::Script;
+use crate::capture::Replayer;
 use crate::hub::StreamId;
+pub use crate::policy::Verdict;
 use crate::session::{CloseReason, Session};
 use crate::stats::ConnStatsView;
 use crate::url::StreamKey;
@@ -191,8 +193,8 @@ impl Conn {
     }
 
     /// For a replay: what the connection is to go by until the next call.
-    pub(crate) fn script(&mut self) -> Option<&mut Script> {
-        self.slow_path().script()
+    pub(crate) fn replayer(&mut self) -> Option<&mut Replayer> {
+        self.slow_path().replayer()
     }
 
     /// For a replay: the question that waits for its answer.

@@ -4,7 +4,7 @@ use std::time::Instant;
 use super::LeftOut;
 use super::ask::StreamFacts;
 use super::vhost::VirtualHost;
-use crate::capture::Watch;
+use crate::capture::Capturing;
 use crate::command::reply::{self, Level};
 use crate::flow::Patience;
 use crate::hub::{Player, PullEnd, Pulled, StreamId};
@@ -230,7 +230,7 @@ impl Playing {
         now: Instant,
         session: &mut Session,
         stats: &mut ConnStats,
-        watch: Option<&mut Watch>,
+        capturing: Option<&mut Capturing>,
     ) -> Option<Instant> {
         let config = &self.vhost.config;
         if self.finished || self.in_vain {
@@ -242,7 +242,7 @@ impl Playing {
                 return Some(next_look);
             }
             let absent = !self.player.is_live();
-            self.in_vain = watch.map_or(absent, |watch| watch.absent(now, absent));
+            self.in_vain = capturing.map_or(absent, |capturing| capturing.absent(now, absent));
             self.waiting = None;
             return if self.in_vain { None } else { self.wait(now) };
         }
@@ -251,7 +251,7 @@ impl Playing {
             stats.set_lag(self.player.behind());
             return None;
         }
-        let live = watch.as_deref().and_then(Watch::recorded_live);
+        let live = capturing.as_deref().and_then(Capturing::recorded_live);
         let live = self.told && live.unwrap_or_else(|| self.player.is_live());
         if live {
             self.told = false;
@@ -281,9 +281,9 @@ impl Playing {
             }
             session.outbound().held() < config.high_water
         };
-        let Pulled { missed, end } = match watch {
+        let Pulled { missed, end } = match capturing {
             None => self.player.pull(sink),
-            Some(watch) => watch.pull(now, stream_id, live, sink, |sink| self.player.pull(sink)),
+            Some(capturing) => capturing.pull(now, stream_id, live, sink, |sink| self.player.pull(sink)),
         };
         if queued > 0 {
             stats.queued_frames(now, queued);

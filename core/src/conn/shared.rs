@@ -8,7 +8,7 @@ use super::pool::{Pool, Portion};
 use super::slow_path::SlowPath;
 use super::vhost::{VhostSnapshot, VirtualHost, VirtualHosts};
 use super::{Config, Conn};
-use crate::capture::{Opening, Recorder, Script, Tap, Watch};
+use crate::capture::{Capturing, Opening, Recorder, Replayer, Tap};
 use crate::hub::{Hub, HubConfig};
 use crate::policy::Refusal;
 use crate::session::{Session, Tally};
@@ -172,7 +172,7 @@ impl Core {
             unix_time: self.clock().map(|_| self.unix_time(now)),
         };
         conn.session.outbound().count_pushed(Tally::new(false));
-        conn.watch = Some(Box::new(Watch::Record(Recorder::new(now, &opening, tap))));
+        conn.capturing = Some(Box::new(Capturing::Record(Recorder::new(now, &opening, tap))));
         Conn::new(conn)
     }
 
@@ -183,7 +183,7 @@ impl Core {
         }
         let mut conn = self.make(now, opening.connection, opening.seed, opening.peer);
         conn.session.outbound().count_pushed(Tally::new(true));
-        conn.watch = Some(Box::new(Watch::Replay(Script::default())));
+        conn.capturing = Some(Box::new(Capturing::Replay(Replayer::default())));
         Conn::new(conn)
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::allowance::Allowance;
+use super::capturing::returned;
 use super::enter::Entered;
 use super::grant::Pending;
 use super::player::Playing;
@@ -13,7 +14,7 @@ use super::vhost::{Place, VirtualHost};
 use super::{Action, Closed, Core, LeftOut, Output, Report, Role, Subject};
 use crate::amf::Value;
 use crate::bandwidth::BandwidthCheck;
-use crate::capture::{Call, Watch};
+use crate::capture::{Call, Capturing};
 use crate::command::ConnectInfo;
 use crate::hub::StreamId;
 use crate::session::{self, CloseReason, Rejection, Session, TimeoutKind};
@@ -55,7 +56,7 @@ pub(super) struct SlowPath {
     /// When a draining server closes the connection.
     pub(super) drained: Option<Instant>,
     /// Records what happens, or repeats what was recorded.
-    pub(super) watch: Option<Box<Watch>>,
+    pub(super) capturing: Option<Box<Capturing>>,
     /// What it holds of the memory for unfinished messages.
     pub(super) unfinished: Portion,
     /// What it holds of that for frames that only queues have, because their streams dropped them.
@@ -132,7 +133,7 @@ impl SlowPath {
             drained: None,
             unfinished,
             kept,
-            watch: None,
+            capturing: None,
         }
     }
 
@@ -209,8 +210,8 @@ impl SlowPath {
         self.hold_kept();
         self.note(now, Call::Poll);
         let output = self.next_output(now);
-        if let Some(watch) = &mut self.watch {
-            watch.returned(now, self.session.outbound(), &output);
+        if let Some(capturing) = &mut self.capturing {
+            capturing.returned(now, || returned(self.session.outbound(), &output));
         }
         output
     }
@@ -310,7 +311,7 @@ impl SlowPath {
     /// Wakes the players of streams whose frames have waited long enough.
     fn flush(&mut self, now: Instant) {
         for publishing in &mut self.publishing {
-            if publishing.take_flush(now, self.watch.is_some()) {
+            if publishing.take_flush(now, self.capturing.is_some()) {
                 self.actions.push_back(Action::Wake(publishing.stream()));
             }
         }
@@ -320,8 +321,8 @@ impl SlowPath {
     fn pull(&mut self, now: Instant) -> Option<Instant> {
         let (session, stats) = (&mut self.session, &mut self.stats);
         let queued = session.outbound().len();
-        let mut watch = self.watch.as_deref_mut();
-        let pull = |playing: &mut Playing| playing.pull(now, session, stats, watch.as_deref_mut());
+        let mut capturing = self.capturing.as_deref_mut();
+        let pull = |playing: &mut Playing| playing.pull(now, session, stats, capturing.as_deref_mut());
         let deadline = self.playing.iter_mut().filter_map(pull).min();
         // Where one connection plays several streams, each gets its turn at being first. It is over when something was
         // taken: while the queue is full, no turn passes.

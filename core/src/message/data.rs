@@ -5,8 +5,7 @@
 //! sends such bodies when its input has a timecode track. So data is read before it is relayed.
 
 use crate::amf::amf0::{self, Passed, Walker, marker};
-use crate::amf::{AmfString, Limits, Object, Value};
-use crate::command::until_nul;
+use crate::amf::{AmfString, Limits, Object, Value, until_nul};
 use crate::message::strip_amf3_selector;
 
 /// Longest handler name that FFmpeg players survive, in bytes.

@@ -22,6 +22,7 @@ mod refer;
 mod refusal;
 mod security;
 mod token;
+mod verdict;
 mod vhost;
 
 pub use action::Action;
@@ -31,6 +32,7 @@ pub use questions::{DEFAULT_QUESTIONS, Questions, one_client};
 pub use rate::{DEFAULT_WINDOW, Rate, RateMeter};
 pub use refer::{HostPattern, HostPatternError, Refer};
 pub use refusal::Refusal;
-pub use security::{Rule, RuleError, Security, Verdict, Who};
+pub use security::{Effect, Rule, RuleError, Security, Who};
 pub use token::{MIN_SECRET_LEN, Secret, SecretError, Token, TokenScope, sign};
+pub use verdict::Verdict;
 pub use vhost::{Resolved, Vhost, VhostError, Vhosts};

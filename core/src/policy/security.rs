@@ -44,10 +44,10 @@ impl Security {
         let mut allowed = false;
         for rule in self.rules.iter().filter(|rule| rule.action == action) {
             let matches = rule.who.contains(address);
-            match rule.verdict {
-                Verdict::Deny if matches => return Err(Refusal::SecurityDenied { action }),
-                Verdict::Deny => {}
-                Verdict::Allow => {
+            match rule.effect {
+                Effect::Deny if matches => return Err(Refusal::SecurityDenied { action }),
+                Effect::Deny => {}
+                Effect::Allow => {
                     allows = true;
                     allowed |= matches;
                 }
@@ -72,7 +72,7 @@ impl FromStr for Security {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
     /// What happens to those it matches.
-    pub verdict: Verdict,
+    pub effect: Effect,
     /// What they asked for.
     pub action: Action,
     /// Whom it matches.
@@ -81,7 +81,7 @@ pub struct Rule {
 
 /// What a [`Rule`] says of those it matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Effect {
     /// They may, unless another rule denies it.
     Allow,
     /// They may not.
@@ -118,7 +118,7 @@ pub enum RuleError {
     },
     /// The first word is neither `allow` nor `deny`.
     #[error("security rule {rule:?} starts with neither allow nor deny")]
-    Verdict {
+    Effect {
         /// The rule.
         rule: String,
     },
@@ -144,14 +144,14 @@ impl FromStr for Rule {
     fn from_str(text: &str) -> Result<Self, RuleError> {
         let rule = || text.trim().to_owned();
         let mut words = text.split_ascii_whitespace();
-        let (Some(verdict), Some(action), Some(who), None) = (words.next(), words.next(), words.next(), words.next())
+        let (Some(effect), Some(action), Some(who), None) = (words.next(), words.next(), words.next(), words.next())
         else {
             return Err(RuleError::Shape { rule: rule() });
         };
-        let verdict = match verdict {
-            "allow" => Verdict::Allow,
-            "deny" => Verdict::Deny,
-            _ => return Err(RuleError::Verdict { rule: rule() }),
+        let effect = match effect {
+            "allow" => Effect::Allow,
+            "deny" => Effect::Deny,
+            _ => return Err(RuleError::Effect { rule: rule() }),
         };
         let action = match action {
             "publish" => Action::Publish,
@@ -162,17 +162,17 @@ impl FromStr for Rule {
             "all" => Who::All,
             network => Who::Network(network.parse().map_err(|source| RuleError::Who { rule: rule(), source })?),
         };
-        Ok(Rule { verdict, action, who })
+        Ok(Rule { effect, action, who })
     }
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = match self.verdict {
-            Verdict::Allow => "allow",
-            Verdict::Deny => "deny",
+        let effect = match self.effect {
+            Effect::Allow => "allow",
+            Effect::Deny => "deny",
         };
-        write!(f, "{verdict} {} ", self.action)?;
+        write!(f, "{effect} {} ", self.action)?;
         match &self.who {
             Who::All => f.write_str("all"),
             Who::Network(network) => network.fmt(f),
@@ -245,13 +245,13 @@ mod tests {
     }
 
     fn any_rule() -> impl Strategy<Value = Rule> {
-        let verdict = prop_oneof![Just(Verdict::Allow), Just(Verdict::Deny)];
+        let effect = prop_oneof![Just(Effect::Allow), Just(Effect::Deny)];
         let action = prop_oneof![Just(Action::Publish), Just(Action::Play)];
         let who = prop_oneof![
             Just(Who::All),
             (0u8..4, 30u8..=32).prop_map(|(host, bits)| Who::Network(format!("10.0.0.{host}/{bits}").parse().unwrap())),
         ];
-        (verdict, action, who).prop_map(|(verdict, action, who)| Rule { verdict, action, who })
+        (effect, action, who).prop_map(|(effect, action, who)| Rule { effect, action, who })
     }
 
     proptest! {

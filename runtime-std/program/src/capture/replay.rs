@@ -3,8 +3,9 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use anabranch_core::capture::{Capture, End, Timeline, replay as run};
+use anabranch_core::capture::{Capture, End};
 use anabranch_core::conn::Config;
+use anabranch_core::replay::{Timeline, run};
 
 /// Runs a capture again and writes its timeline; true if nothing differed.
 pub(crate) fn replay(

@@ -1,11 +1,21 @@
+//! A [capture](crate::capture) run again through the core: [`run`] makes the calls that were recorded, compares what the
+//! connection does, and finds the first difference. A [`Timeline`] makes it readable.
+//!
+//! It stands above [`conn`](crate::conn), whose connections it drives.
+
+mod timeline;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::record::{Called, Closing, Decision, DecisionKind, Output, Pull, Record, Returned, Written};
-use super::watch::{offset, returned};
-use super::{Capture, End};
-use crate::conn::{self, Config, Conn, Core, Verdict};
+pub use timeline::Timeline;
+
+use crate::capture::{
+    Called, Capture, Closing, Decision, DecisionKind, End, Polled, Pull, Record, Returned, Written, nanoseconds,
+};
+use crate::conn::{self, Config, Conn, Core};
+use crate::policy::Verdict;
 use crate::session::{Outbound, Phase};
 
 /// Something that happens in a replay.
@@ -83,7 +93,7 @@ impl fmt::Display for Difference {
 ///
 /// What depended on others goes as it went then: names that were taken, limits, verdicts, frames of streams that were
 /// played.
-pub fn replay(capture: &Capture, config: &Config, start: Instant, show: &mut dyn FnMut(&Moment<'_>)) -> Outcome {
+pub fn run(capture: &Capture, config: &Config, start: Instant, show: &mut dyn FnMut(&Moment<'_>)) -> Outcome {
     let server = Core::new(config.clone(), [0; 32]);
     let conn = server.connect_again(start, capture.opening());
     let outcome = Outcome { difference: None, calls: 0, queued: 0 };
@@ -134,8 +144,8 @@ impl Run<'_> {
         let now = offset(self.start, at);
         self.write(written, matches!(called, Called::Poll));
         let told: Vec<_> = decisions.iter().map(|decision| decision.kind.clone()).collect();
-        if let Some(script) = self.conn.script() {
-            script.turn(self.start, decisions, pulls);
+        if let Some(replayer) = self.conn.replayer() {
+            replayer.turn(self.start, decisions, pulls);
         }
         self.outcome.calls += 1;
         if !matches!(called, Called::Poll | Called::Input(_)) {
@@ -180,7 +190,7 @@ impl Run<'_> {
 
     fn poll(&mut self, at: Duration, expected: Option<&Returned>, cut: bool) {
         let output = self.conn.poll(offset(self.start, at));
-        let found = returned(self.conn.outbound(), &output);
+        let found = conn::returned(self.conn.outbound(), &output);
         self.outcome.queued = found.queued;
         match expected {
             Some(expected) if equal(expected, &found) => {}
@@ -191,13 +201,13 @@ impl Run<'_> {
         }
         self.show_output(at);
         match (&output, &found.what) {
-            (conn::Output::Action(action), Output::Action(label)) => {
+            (conn::Output::Action(action), Polled::Action(label)) => {
                 let routine = matches!(action, conn::Action::Wake(_));
                 self.show(at, What::Action { words: label, routine });
             }
             // The words of then: they count what a replay has no part of.
-            (_, Output::Closed(closing)) => match expected.map(|expected| &expected.what) {
-                Some(Output::Closed(then)) => self.show(at, What::Closed(&then.report)),
+            (_, Polled::Closed(closing)) => match expected.map(|expected| &expected.what) {
+                Some(Polled::Closed(then)) => self.show(at, What::Closed(&then.report)),
                 _ => self.show(at, What::Closed(&closing.report)),
             },
             _ => {}
@@ -242,7 +252,7 @@ impl Run<'_> {
 /// The words of a report count what was left of streams, which a replay has no part of.
 fn equal(captured: &Returned, replayed: &Returned) -> bool {
     let same = match (&captured.what, &replayed.what) {
-        (Output::Closed(a), Output::Closed(b)) => {
+        (Polled::Closed(a), Polled::Closed(b)) => {
             let facts = |closing: &Closing| {
                 (closing.reason.clone(), closing.phase.clone(), closing.offset, closing.received, closing.sent)
             };
@@ -256,13 +266,13 @@ fn equal(captured: &Returned, replayed: &Returned) -> bool {
 impl fmt::Display for Returned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
-            Output::Action(label) => write!(f, "\"{label}\"")?,
-            Output::Wait(flags) => {
+            Polled::Action(label) => write!(f, "\"{label}\"")?,
+            Polled::Wait(flags) => {
                 let words = [(1, "reading"), (2, "writing"), (4, "a stream")];
                 let words: Vec<_> = words.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, word)| *word).collect();
                 write!(f, "a wait for [{}]", words.join(", "))?;
             }
-            Output::Closed(closing) => {
+            Polled::Closed(closing) => {
                 let Closing { reason, phase, offset, received, sent, .. } = &**closing;
                 write!(f, "the end ({reason} in phase {phase} at byte {offset}, {received} received, {sent} sent)")?;
             }
@@ -292,4 +302,9 @@ impl fmt::Display for Called {
             Called::Poll => f.write_str("poll"),
         }
     }
+}
+
+/// The moment `time` after the opening.
+fn offset(start: Instant, time: Duration) -> Instant {
+    start.checked_add(Duration::from_nanos(nanoseconds(time))).unwrap_or(start)
 }

@@ -2,8 +2,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Moment, Opening, What};
+use super::{Moment, What};
 use crate::amf::{self, Object, Value, amf0};
+use crate::capture::Opening;
 use crate::chunk::{ChunkLimits, ChunkReader, Leniency};
 use crate::command::Command;
 use crate::conn::Config;
@@ -22,7 +23,7 @@ const STRING: usize = 80;
 const ENTRIES: usize = 12;
 const DEPTH: usize = 3;
 
-/// A readable account of a connection, made of what [`replay`](super::replay) shows: line after line.
+/// A readable account of a connection, made of what [`run`](super::run) shows: line after line.
 #[derive(Debug)]
 pub struct Timeline {
     /// Every message has a line of its own, wake-ups and deadlines as well.

@@ -1,0 +1,67 @@
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::record::{Decision, DecisionKind, Ending, Pull, Step};
+use crate::hub::{PullEnd, Pulled};
+use crate::session::Rejection;
+use crate::source::{Frame, Gap};
+
+/// Makes a connection decide what it decided when it was recorded. Holds that for one call, the one to be repeated now.
+#[derive(Debug, Default)]
+pub(crate) struct Replayer {
+    start: Option<Instant>,
+    points: u64,
+    decisions: VecDeque<Decision>,
+    pulls: VecDeque<Pull>,
+}
+
+impl Replayer {
+    /// Goes on to the next call.
+    pub(crate) fn turn(&mut self, start: Instant, decisions: VecDeque<Decision>, pulls: VecDeque<Pull>) {
+        *self = Replayer { start: Some(start), points: self.points, decisions, pulls };
+    }
+
+    /// What was decided at this point.
+    pub(super) fn decision(&mut self) -> Option<DecisionKind> {
+        self.points += 1;
+        while self.decisions.front().is_some_and(|next| next.point < self.points) {
+            self.decisions.pop_front();
+        }
+        let here = self.decisions.front().is_some_and(|next| next.point == self.points);
+        if here { self.decisions.pop_front().map(|decision| decision.kind) } else { None }
+    }
+
+    /// The refusal between the last point and the next, if it was at this step.
+    pub(super) fn refusal_at(&mut self, step: Step) -> Option<Rejection> {
+        let here = |decision: &&Decision| {
+            decision.point == self.points && matches!(decision.kind, DecisionKind::RefusedAt(at, _) if at == step)
+        };
+        self.decisions.front().filter(here)?;
+        match self.decisions.pop_front()?.kind {
+            DecisionKind::RefusedAt(_, rejection) => Some(rejection),
+            _ => None,
+        }
+    }
+
+    pub(super) fn pull(&mut self, stream_id: u32, mut sink: impl FnMut(&Frame) -> bool) -> Pulled {
+        let here = self.pulls.front().is_some_and(|pull| pull.stream_id == stream_id);
+        let Some(pull) = (if here { self.pulls.pop_front() } else { None }) else {
+            return Pulled { missed: Gap::default(), end: PullEnd::Pending };
+        };
+        for frame in &pull.frames {
+            sink(&frame.encode());
+        }
+        let at = |time: Duration| self.start.and_then(|start| start.checked_add(time));
+        let end = match pull.pulled {
+            Ending::Full => PullEnd::Full,
+            Ending::Pending => PullEnd::Pending,
+            Ending::Ended(time) => PullEnd::Ended(time.and_then(at)),
+        };
+        Pulled { missed: pull.gap, end }
+    }
+
+    /// Whether the stream was live when a player took from it next.
+    pub(super) fn is_live(&self) -> bool {
+        self.pulls.front().is_some_and(|pull| pull.live)
+    }
+}

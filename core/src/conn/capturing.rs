@@ -1,0 +1,118 @@
+use std::time::Instant;
+
+use super::publisher::Stopped;
+use super::slow_path::SlowPath;
+use super::{Action, AskId, Output, Report, Subject};
+use crate::capture::{Call, Capturing, Closing, Polled, Replayer, Returned, Step};
+use crate::session::{Outbound, Rejection};
+
+/// Where a connection depends on more than what it is told: on other connections, rules and clocks. A recording notes
+/// how it went there, and a replay makes it go the same way again.
+impl SlowPath {
+    /// A call from outside.
+    pub(super) fn note(&mut self, now: Instant, call: Call<'_>) {
+        if let Some(capturing) = &mut self.capturing {
+            capturing.called(now, self.session.outbound(), &call);
+        }
+    }
+
+    /// A request was granted or refused.
+    pub(super) fn ruled<T>(&mut self, now: Instant, granted: Result<T, Rejection>) -> Result<T, Rejection> {
+        let refused = granted.as_ref().err();
+        match self.capturing.as_mut().and_then(|capturing| capturing.ruled(now, refused)) {
+            Some(rejection) => Err(rejection),
+            None => granted,
+        }
+    }
+
+    /// A request was refused at a step of which captures from before it was there know nothing: it has no number of its own.
+    pub(super) fn ruled_besides<T>(
+        &mut self,
+        now: Instant,
+        step: Step,
+        granted: Result<T, Rejection>,
+    ) -> Result<T, Rejection> {
+        let refused = granted.as_ref().err();
+        match self.capturing.as_mut().and_then(|capturing| capturing.ruled_besides(now, step, refused)) {
+            Some(rejection) => Err(rejection),
+            None => granted,
+        }
+    }
+
+    /// A message was handed to its stream, or its publisher is not heard any more.
+    pub(super) fn pushed(&mut self, now: Instant, stream_id: u32, pushed: Result<(), Stopped>) -> Result<(), Stopped> {
+        let superseded = matches!(pushed, Err(Stopped::Superseded));
+        let Some(capturing) = &mut self.capturing else {
+            return pushed;
+        };
+        if !capturing.superseded(now, superseded) || superseded {
+            return pushed;
+        }
+        for publishing in self.publishing.iter_mut().filter(|publishing| publishing.stream_id() == stream_id) {
+            publishing.stop();
+        }
+        Err(Stopped::Superseded)
+    }
+
+    /// Whether a publisher has had no player for too long.
+    pub(super) fn ruled_idle(&mut self, now: Instant, idle: bool) -> bool {
+        self.capturing.as_mut().map_or(idle, |capturing| capturing.idle(now, idle))
+    }
+
+    /// For a replay: what the connection is to go by until the next call.
+    pub(crate) fn replayer(&mut self) -> Option<&mut Replayer> {
+        match self.capturing.as_deref_mut() {
+            Some(Capturing::Replay(replayer)) => Some(replayer),
+            _ => None,
+        }
+    }
+
+    /// The question that waits for its answer.
+    pub(crate) fn open_question(&self) -> Option<AskId> {
+        self.pending.as_ref().map(|pending| pending.id())
+    }
+}
+
+/// What `poll` returns, as a capture has it.
+pub(crate) fn returned(outbound: &mut Outbound, output: &Output) -> Returned {
+    let (queued, hash) = outbound.tally().map_or((0, 0), |tally| (tally.total, tally.hash));
+    let what = match output {
+        Output::Action(action) => Polled::Action(label(action)),
+        Output::Wait(wait) => {
+            Polled::Wait(u8::from(wait.read) | u8::from(wait.write) << 1 | u8::from(wait.source) << 2)
+        }
+        Output::Closed(report) => Polled::Closed(Box::new(closing(report))),
+    };
+    Returned { queued, hash, what }
+}
+
+fn closing(report: &Report) -> Closing {
+    Closing {
+        reason: report.close.reason.name().to_owned(),
+        phase: report.close.phase.to_string(),
+        offset: report.close.offset,
+        received: report.received,
+        sent: report.sent,
+        report: report.to_string(),
+    }
+}
+
+/// What an action is, without the numbers that differ from server to server.
+fn label(action: &Action) -> String {
+    let subject = |subject: &Subject| match subject {
+        Subject::Connect => "connect".to_owned(),
+        Subject::Publish(facts) => format!("publish of {}", facts.key),
+        Subject::Play(facts) => format!("play of {}", facts.key),
+        Subject::Traverse(facts) => format!("traverse for {}", facts.key),
+    };
+    match action {
+        Action::Attach(attachment) => format!("attach {} of {}", attachment.role, attachment.key),
+        Action::Detach { role, .. } => format!("detach {role}"),
+        Action::Subscribe(_) => "subscribe".to_owned(),
+        Action::Unsubscribe(_) => "unsubscribe".to_owned(),
+        Action::Ask(ask) => format!("ask {}", subject(&ask.subject)),
+        Action::Tell(notice) => format!("tell the end of {}", subject(&notice.subject)),
+        Action::Wake(_) => "wake".to_owned(),
+        Action::Remark(remark) => format!("remark: {remark}"),
+    }
+}

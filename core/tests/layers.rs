@@ -1,0 +1,122 @@
+//! The modules of core form layers: each uses what stands below it, beside it at most. ARCHITECTURE.md has them as a table,
+//! and so has this test; both are compared with what the sources name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Bottom up. Modules of one layer may use one another.
+const LAYERS: &[&[&str]] = &[
+    &["amf", "flv", "handshake", "chunk", "message", "command", "url", "preface", "bandwidth"],
+    &["flow"],
+    &["policy"],
+    &["source", "stats"],
+    &["pacing"],
+    &["session", "client"],
+    &["hub"],
+    &["capture"],
+    &["conn"],
+    &["replay"],
+];
+
+/// Modules that know each other: messages have room for the chunk header in front and are read from chunks; a source keeps
+/// the statistics of its frames.
+const PAIRS: &[[&str; 2]] = &[["chunk", "message"], ["source", "stats"]];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// The source files of each module, without those of tests.
+fn modules() -> BTreeMap<String, Vec<PathBuf>> {
+    let mut modules = BTreeMap::<String, Vec<PathBuf>>::new();
+    for entry in fs::read_dir(root()).expect("core has sources") {
+        let path = entry.expect("it can be read").path();
+        let name = path.file_stem().expect("it has a name").to_string_lossy().into_owned();
+        if name != "lib" {
+            collect(&path, modules.entry(name).or_default());
+        }
+    }
+    modules
+}
+
+fn collect(path: &Path, files: &mut Vec<PathBuf>) {
+    let name = path.file_name().expect("it has a name").to_string_lossy();
+    if path.is_dir() && name != "tests" {
+        for entry in fs::read_dir(path).expect("it can be read") {
+            collect(&entry.expect("it can be read").path(), files);
+        }
+    } else if path.is_file() && !name.ends_with("tests.rs") {
+        files.push(path.to_owned());
+    }
+}
+
+/// The modules that a file names, without those that only its tests or comments name.
+fn uses(file: &Path) -> BTreeSet<String> {
+    let text = fs::read_to_string(file).expect("it is text");
+    let code = text.split("#[cfg(test)]\nmod ").next().expect("there is a first part");
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let named = lines.flat_map(|line| line.split("crate::").skip(1));
+    named.map(|rest| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()).collect()
+}
+
+/// What each module uses beside itself, with a file that does.
+fn graph() -> BTreeMap<String, BTreeMap<String, PathBuf>> {
+    let used = |files: Vec<PathBuf>, module: &str| {
+        let named = files.into_iter().flat_map(|file| uses(&file).into_iter().map(move |used| (used, file.clone())));
+        named.filter(|(used, _)| used != module).collect()
+    };
+    modules().into_iter().map(|(module, files)| (module.clone(), used(files, &module))).collect()
+}
+
+fn layer(module: &str) -> usize {
+    let found = LAYERS.iter().position(|layer| layer.contains(&module));
+    found.unwrap_or_else(|| panic!("{module} stands in no layer: give it one here and in ARCHITECTURE.md"))
+}
+
+#[test]
+fn no_module_uses_what_stands_above_it() {
+    for (module, uses) in graph() {
+        for (used, file) in uses {
+            assert!(layer(&used) <= layer(&module), "{} uses {used}, which stands above {module}", file.display());
+        }
+    }
+}
+
+#[test]
+fn modules_form_no_circle_but_for_known_pairs() {
+    let graph = graph();
+    let are_pair = |a: &str, b: &str| PAIRS.iter().any(|pair| pair.contains(&a) && pair.contains(&b));
+    // Takes away again and again what uses nothing that is left; a circle stays.
+    let mut left: BTreeSet<&str> = graph.keys().map(String::as_str).collect();
+    loop {
+        let is_free =
+            |module: &&&str| !graph[**module].keys().any(|used| left.contains(&**used) && !are_pair(module, used));
+        let Some(free) = left.iter().find(is_free).copied() else {
+            break;
+        };
+        left.remove(free);
+    }
+    assert!(left.is_empty(), "a circle is among {left:?}");
+    for [a, b] in PAIRS {
+        assert!(graph[*a].contains_key(*b) && graph[*b].contains_key(*a), "{a} and {b} are no pair any more");
+    }
+}
+
+#[test]
+fn the_table_of_the_architecture_has_the_same_layers() {
+    let text = fs::read_to_string(root().join("../../ARCHITECTURE.md")).expect("it is there");
+    let section = text.split("## Layers in core, bottom up").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let rows = section.expect("it has the chapter").lines().filter(|line| line.starts_with("| `"));
+    let names = |row: &str| -> Vec<String> {
+        let cell = row.split('|').nth(1).expect("a row has cells");
+        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let table: Vec<Vec<String>> = rows.map(names).collect();
+    assert_eq!(table, LAYERS);
+    let all: BTreeSet<&str> = LAYERS.concat().into_iter().collect();
+    assert!(
+        modules().keys().map(String::as_str).eq(all),
+        "each module stands in one layer, and each layer's are there"
+    );
+}
