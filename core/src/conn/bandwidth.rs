@@ -1,5 +1,6 @@
 use std::time::Instant;
 
+use super::rules::{self, NotMeasured};
 use super::slow_path::SlowPath;
 use crate::bandwidth::{self, BandwidthCheck, CHUNK_STREAM};
 use crate::capture::Step;
@@ -16,19 +17,22 @@ impl SlowPath {
             return;
         };
         let tc_url = request.info().tc_url.clone().unwrap_or_default();
-        if !config.allows(&tc_url) {
-            let rejection = Rejection::connect_rejected("The bandwidth check needs its key.");
-            return self.session.reject(request, &rejection);
+        match rules::may_measure(&self.vhost, &tc_url, now) {
+            Ok(()) => {}
+            Err(NotMeasured::WrongKey) => {
+                let rejection = Rejection::connect_rejected("The bandwidth check needs its key.");
+                return self.session.reject(request, &rejection);
+            }
+            Err(NotMeasured::TooSoon(too_soon)) => {
+                self.session.send_measuring(CHECK_CHUNK_STREAM, &too_soon.notice());
+                return self.session.reject(request, &Rejection::connect_rejected(too_soon.to_string()));
+            }
         }
-        if let Err(too_soon) = self.vhost.admit_check(now) {
-            self.session.send_measuring(CHECK_CHUNK_STREAM, &too_soon.notice());
-            return self.session.reject(request, &Rejection::connect_rejected(too_soon.to_string()));
-        }
-        let place = self.vhost.enter().map_err(|refusal| Rejection::connect_rejected(refusal.to_string()));
-        match self.ruled_besides(now, Step::Connect, place) {
-            Ok(place) => {
+        let permit = rules::admit_connection(&self.vhost).map_err(|refusal| rules::connect_rejected(&refusal));
+        match self.ruled_besides(now, Step::Connect, permit) {
+            Ok(permit) => {
                 if let Some(client) = &mut self.client {
-                    client.place = Some(place);
+                    client.permit = Some(permit);
                 }
             }
             Err(rejection) => return self.session.reject(request, &rejection),

@@ -2,11 +2,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::grant::Request;
+use super::rules;
 use super::slow_path::SlowPath;
-use super::vhost::{Place, VirtualHost};
+use super::vhost::{ConnectionPermit, VirtualHost};
 use super::{Closed, Subject};
 use crate::capture::Step;
-use crate::policy::Refusal;
 use crate::session::{PlayRequest, PublishRequest, Rejection, Session, SessionConfig};
 
 /// What a client wants of a stream, before any rule was looked at.
@@ -45,8 +45,7 @@ pub(super) struct Entered {
     pub(super) vhost: String,
     /// True if the outside was asked and has not refused: it is to hear of the end.
     pub(super) asked: bool,
-    /// Its place among the connections there.
-    pub(super) _place: Place,
+    pub(super) _permit: ConnectionPermit,
 }
 
 /// A name with `?vhost=` leads to a stream of another virtual host than that of `connect`. Rules belong to the stream's:
@@ -60,32 +59,22 @@ impl SlowPath {
 
     /// The virtual hosts of which it counts as a connection.
     pub(super) fn vhosts(&self) -> impl Iterator<Item = &str> {
-        let own = self.client.as_ref().and_then(|client| client.place.as_ref()).map(|_| &*self.vhost.name);
+        let own = self.client.as_ref().and_then(|client| client.permit.as_ref()).map(|_| &*self.vhost.name);
         own.into_iter().chain(self.entered.iter().map(|entered| &*entered.vhost))
     }
 
     pub(super) fn enter(&mut self, now: Instant, vhost: Arc<VirtualHost>, wanted: Wanted) {
-        let allowed = self.may_enter(&vhost).map_err(|refusal| wanted.refusal(refusal.to_string()));
+        let allowed = rules::may_enter(&self.server, &vhost).map_err(|refusal| wanted.refusal(refusal.to_string()));
         match self.ruled_besides(now, Step::MayEnter, allowed) {
             Ok(()) => self.grant_or_ask(now, Request::Enter { wanted, vhost }),
             Err(rejection) => wanted.reject(&mut self.session, &rejection),
         }
     }
 
-    fn may_enter(&self, vhost: &VirtualHost) -> Result<(), Refusal> {
-        if self.server.is_draining() {
-            return Err(Refusal::Draining);
-        }
-        if vhost.config.bandwidth_check.is_some() {
-            return Err(Refusal::VhostMeasures);
-        }
-        vhost.check_connections()
-    }
-
     /// It leaves the hosts it had entered, the last first.
     pub(super) fn leave_hosts(&mut self, closed: &Closed) {
-        while let Some(Entered { vhost, asked, _place: place }) = self.entered.pop() {
-            drop(place);
+        while let Some(Entered { vhost, asked, _permit: permit }) = self.entered.pop() {
+            drop(permit);
             self.tell(Some(&vhost), asked.then_some(Subject::Connect), Some(closed.clone()));
         }
     }

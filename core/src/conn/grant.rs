@@ -5,16 +5,17 @@ use super::ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject};
 use super::enter::{Entered, Wanted};
 use super::player::Playing;
 use super::publisher::Publishing;
+use super::rules;
 use super::slow_path::SlowPath;
-use super::vhost::{Question, VirtualHost};
+use super::vhost::{QuestionPermit, VirtualHost};
 use super::{Action, Attachment, Role};
 use crate::capture::{Call, Step};
 use crate::command::Capabilities;
 use crate::flow::Patience;
-use crate::hub::{NotAdmitted, Player, Publisher, StreamId};
-use crate::policy::{self, Refusal, Verdict};
+use crate::hub::{Player, Publisher, StreamId};
+use crate::policy::Verdict;
 use crate::session::{ClientKind, CloseReason, ConnectRequest, PlayRequest, PublishRequest, Rejection};
-use crate::url::{Params, StreamKey};
+use crate::url::StreamKey;
 
 /// The longest that a question may be open, so that no setting leads out of the clock's range.
 const LONGEST: Duration = Duration::from_secs(86_400);
@@ -27,8 +28,8 @@ pub(super) struct Pending {
     /// True while it is asked what the server upstream says.
     traversing: bool,
     request: Request,
-    /// All that it holds while it waits: a place among the questions.
-    _question: Question,
+    /// All that it holds while it waits.
+    _question: QuestionPermit,
 }
 
 /// A request that every rule of ours allows at the moment. It holds nothing: what there is only so often of is taken when
@@ -191,7 +192,7 @@ impl SlowPath {
     }
 
     /// The same when the server upstream, if there is one, has said yes.
-    fn grant_or_ask_here(&mut self, now: Instant, request: Request, question: Option<Question>) {
+    fn grant_or_ask_here(&mut self, now: Instant, request: Request, question: Option<QuestionPermit>) {
         if request.is_asked(request.vhost(&self.vhost)) {
             let subject = request.subject();
             self.ask(now, request, subject, question);
@@ -200,14 +201,14 @@ impl SlowPath {
         }
     }
 
-    /// Asks, if there is a place among the questions; or goes on with the place of the question before.
-    fn ask(&mut self, now: Instant, request: Request, subject: Subject, question: Option<Question>) {
+    /// Asks, if there may be one more question; or goes on with the permit of the question before.
+    fn ask(&mut self, now: Instant, request: Request, subject: Subject, question: Option<QuestionPermit>) {
         let vhost = request.vhost(&self.vhost);
         let address = self.peer().map(|peer| peer.ip());
         let timeout = vhost.config.asks.timeout;
         let question = match question {
             Some(question) => Ok(question),
-            None => vhost.question(address).map_err(|refusal| request.refusal(refusal.to_string())),
+            None => rules::may_ask(vhost, address).map_err(|refusal| request.refusal(refusal.to_string())),
         };
         let question = match self.ruled_besides(now, Step::Question, question) {
             Ok(question) => question,
@@ -228,7 +229,7 @@ impl SlowPath {
         if traversing && verdict == Verdict::Allow {
             return self.grant_or_ask_here(now, request, Some(question));
         }
-        // Its place is free before anything that the verdict leads to is asked about.
+        // Its permit is given back before anything that the verdict leads to is asked about.
         drop(question);
         let rejection = match verdict {
             Verdict::Allow => return self.grant(now, request, true),
@@ -260,24 +261,18 @@ impl SlowPath {
         match request {
             Request::Connect(request) => self.grant_connect(now, request, asked),
             Request::Enter { wanted, vhost } => {
-                let place = vhost.enter().map_err(|refusal| wanted.refusal(refusal.to_string()));
-                match self.ruled_besides(now, Step::Enter, place) {
-                    Ok(place) => {
-                        self.entered.push(Entered { vhost: vhost.name.clone(), asked, _place: place });
+                let permit = rules::admit_connection(&vhost).map_err(|refusal| wanted.refusal(refusal.to_string()));
+                match self.ruled_besides(now, Step::Enter, permit) {
+                    Ok(permit) => {
+                        self.entered.push(Entered { vhost: vhost.name.clone(), asked, _permit: permit });
                         self.want(now, wanted);
                     }
                     Err(rejection) => self.refuse(Request::Enter { wanted, vhost }, asked, &rejection),
                 }
             }
             Request::Publish { request, vhost, credentials, facts } => {
-                let (config, key) = (&vhost.config, &facts.key);
-                let granted = if self.server.is_draining() {
-                    Err(Rejection::publish_denied(Refusal::Draining.to_string()))
-                } else {
-                    let admitted = vhost.hub.admit_publisher(key, &credentials, config.conflict, &config.limits);
-                    admitted.map_err(|error| not_admitted(&error, key))
-                };
-                match self.ruled(now, granted) {
+                let admitted = rules::admit_publisher(&self.server, &vhost, &facts.key, &credentials);
+                match self.ruled(now, admitted) {
                     Ok(publisher) => self.begin_publishing(now, request, publisher, vhost, asked.then_some(facts)),
                     Err(rejection) => {
                         self.refuse(Request::Publish { request, vhost, credentials, facts }, asked, &rejection);
@@ -285,12 +280,8 @@ impl SlowPath {
                 }
             }
             Request::Play { request, vhost, facts } => {
-                let admitted = match self.server.is_draining() {
-                    true => Err(Refusal::Draining),
-                    false => vhost.hub.admit_player(&facts.key, &vhost.config.limits),
-                };
-                let granted = admitted.map_err(|refusal| Rejection::play_denied(refusal.to_string()));
-                match self.ruled_besides(now, Step::Play, granted) {
+                let admitted = rules::admit_player(&self.server, &vhost, &facts.key);
+                match self.ruled_besides(now, Step::Play, admitted) {
                     Ok(player) => self.begin_playing(&vhost, request, player, asked.then_some(facts)),
                     Err(rejection) => self.refuse(Request::Play { request, vhost, facts }, asked, &rejection),
                 }
@@ -299,14 +290,14 @@ impl SlowPath {
     }
 
     fn grant_connect(&mut self, now: Instant, request: ConnectRequest, asked: bool) {
-        let place = self.vhost.enter().map_err(|refusal| Rejection::connect_rejected(refusal.to_string()));
-        let place = match self.ruled_besides(now, Step::Connect, place) {
-            Ok(place) => place,
+        let permit = rules::admit_connection(&self.vhost).map_err(|refusal| rules::connect_rejected(&refusal));
+        let permit = match self.ruled_besides(now, Step::Connect, permit) {
+            Ok(permit) => permit,
             Err(rejection) => return self.refuse(Request::Connect(request), asked, &rejection),
         };
         if let Some(client) = &mut self.client {
             client.asked = asked;
-            client.place = Some(place);
+            client.permit = Some(permit);
         }
         self.session.set_config(self.vhost.session.clone());
         self.session.accept(request);
@@ -366,40 +357,6 @@ impl SlowPath {
         self.actions.push_back(Action::Attach(attachment));
     }
 
-    /// Everything of ours that can speak against a `publish` or `play`.
-    pub(super) fn check(
-        &self,
-        now: Instant,
-        action: policy::Action,
-        vhost: &Arc<VirtualHost>,
-        key: &StreamKey,
-        params: &Params,
-    ) -> Result<(), Refusal> {
-        if self.server.is_draining() {
-            return Err(Refusal::Draining);
-        }
-        let config = &vhost.config;
-        self.check_address(action, vhost)?;
-        let page_url = self.client.as_ref().and_then(|client| client.page_url.as_deref());
-        config.refer.check(action, page_url)?;
-        if let Some(token) = &config.token {
-            let (signature, expires) = (params.get("token"), params.get("expires"));
-            let unix_time = self.server.unix_time(now);
-            token.check(action, key, signature.as_deref(), expires.as_deref(), unix_time)?;
-        }
-        Ok(())
-    }
-
-    /// Whether the client's address may do this there.
-    pub(super) fn check_address(&self, action: policy::Action, vhost: &VirtualHost) -> Result<(), Refusal> {
-        let security = &vhost.config.security;
-        match self.peer() {
-            Some(peer) => security.check(action, peer.ip()),
-            None if security.rules.is_empty() => Ok(()),
-            None => Err(Refusal::SecurityNotAllowed { action }),
-        }
-    }
-
     /// Tells the outside that something is over: in a virtual host that the client had entered, or that of `connect`.
     pub(super) fn tell(&mut self, entered: Option<&str>, subject: Option<Subject>, closed: Option<Closed>) {
         if let Some(subject) = subject {
@@ -430,13 +387,5 @@ impl SlowPath {
             facts.arguments.clone_from(&client.arguments);
         }
         facts
-    }
-}
-
-/// The words for a name that is taken, or a limit.
-pub(super) fn not_admitted(error: &NotAdmitted, key: &StreamKey) -> Rejection {
-    match error {
-        NotAdmitted::Busy(_) => Rejection::stream_in_use(key.stream()),
-        NotAdmitted::Refused(refusal) => Rejection::publish_denied(refusal.to_string()),
     }
 }

@@ -39,6 +39,7 @@ mod pool;
 mod publisher;
 mod react;
 mod reconfigure;
+mod rules;
 mod shared;
 mod slow_path;
 mod vhost;

@@ -1,30 +1,14 @@
-use std::sync::Arc;
 use std::time::Instant;
 
-use super::ask::StreamFacts;
+use super::Remark;
 use super::enter::Wanted;
-use super::grant::{Request, not_admitted};
+use super::grant::Request;
 use super::player::Playing;
 use super::publisher::{Publishing, Stopped};
+use super::rules::{self, Allowed, Found, Requester};
 use super::slow_path::{Client, SlowPath};
-use super::vhost::VirtualHost;
-use super::{Remark, VhostConfig};
-use crate::command::ConnectInfo;
-use crate::hub::Conflict;
 use crate::message::Message;
-use crate::policy::{Action, Refusal};
 use crate::session::{CloseReason, ConnectRequest, Event, Rejection};
-use crate::url::{self, StreamKey, Target};
-
-/// The virtual host, the name and the URL of a stream.
-type Found = (Arc<VirtualHost>, StreamKey, Target);
-
-/// What a request that no rule forbids will need.
-struct May {
-    vhost: Arc<VirtualHost>,
-    credentials: Box<str>,
-    facts: StreamFacts,
-}
 
 impl SlowPath {
     /// Session events become hub calls.
@@ -58,10 +42,10 @@ impl SlowPath {
     }
 
     fn connect(&mut self, now: Instant, request: ConnectRequest) {
-        let granted = self.may_connect(request.info());
-        match self.ruled(now, granted) {
-            Ok((client, vhost)) => {
-                self.client = Some(Box::new(client));
+        let allowed = rules::may_connect(&self.server, request.info());
+        match self.ruled(now, allowed) {
+            Ok((urls, vhost)) => {
+                self.client = Some(Box::new(Client::new(urls, request.info())));
                 self.vhost = vhost;
             }
             Err(rejection) => return self.session.reject(request, &rejection),
@@ -75,8 +59,8 @@ impl SlowPath {
 
     /// The client wants a stream: of a virtual host that it has to be let in to first, or is in already.
     pub(super) fn want(&mut self, now: Instant, wanted: Wanted) {
-        let target = self.target(wanted.name());
-        if let Ok((vhost, ..)) = &target
+        let found = self.find_stream(wanted.name());
+        if let Ok(Found { vhost, .. }) = &found
             && !self.is_in(vhost)
         {
             let vhost = vhost.clone();
@@ -84,59 +68,30 @@ impl SlowPath {
         }
         match wanted {
             Wanted::Publish(request) => {
-                let target = target.map_err(Rejection::bad_publish_name);
-                let granted = target.and_then(|target| self.may_publish(now, target));
-                match self.ruled(now, granted) {
-                    Ok(May { vhost, credentials, facts }) => {
+                let found = found.map_err(Rejection::bad_publish_name);
+                let allowed = found.and_then(|found| self.requester(now).may_publish(found));
+                match self.ruled(now, allowed) {
+                    Ok(Allowed { vhost, credentials, facts }) => {
                         self.grant_or_ask(now, Request::Publish { request, vhost, credentials, facts });
                     }
                     Err(rejection) => self.session.reject(request, &rejection),
                 }
             }
             Wanted::Play(request) => {
-                let target = target.map_err(Rejection::bad_play_name);
-                let granted = target.and_then(|target| self.may_play(now, target));
-                match self.ruled(now, granted) {
-                    Ok(May { vhost, facts, .. }) => self.grant_or_ask(now, Request::Play { request, vhost, facts }),
+                let found = found.map_err(Rejection::bad_play_name);
+                let allowed = found.and_then(|found| self.requester(now).may_play(found));
+                match self.ruled(now, allowed) {
+                    Ok(Allowed { vhost, facts, .. }) => self.grant_or_ask(now, Request::Play { request, vhost, facts }),
                     Err(rejection) => self.session.reject(request, &rejection),
                 }
             }
         }
     }
 
-    /// Like the two below, takes nothing: who is refused anyway is not asked about, and all else is seen at the grant.
-    fn may_connect(&self, info: &ConnectInfo) -> Result<(Client, Arc<VirtualHost>), Rejection> {
-        let urls = url::Connect::parse(info.tc_url.as_deref(), info.app.as_deref())
-            .map_err(|error| Rejection::invalid_app(error.to_string()))?;
-        let client = Client::new(urls, info);
-        let refused = |refusal: Refusal| Rejection::connect_rejected(refusal.to_string());
-        let vhost = self.server.vhost(client.urls.vhost()).map_err(|refusal| match client.urls.tc_url_error() {
-            Some(error) => Rejection::connect_rejected(format!("{refusal}; {error}")),
-            None => refused(refusal),
-        })?;
-        vhost.check_connections().map_err(refused)?;
-        Ok((client, vhost))
-    }
-
-    fn may_publish(&self, now: Instant, (vhost, key, target): Found) -> Result<May, Rejection> {
-        let refused = |refusal: Refusal| Rejection::publish_denied(refusal.to_string());
-        self.check(now, Action::Publish, &vhost, &key, target.params()).map_err(refused)?;
-        let VhostConfig { conflict, limits, .. } = &vhost.config;
-        let credentials = match conflict {
-            Conflict::Reject => "",
-            Conflict::TakeOver => target.params().raw("token").unwrap_or_default(),
-        };
-        let admitted = vhost.hub.may_publish(&key, credentials, *conflict, limits);
-        admitted.map_err(|error| not_admitted(&error, &key))?;
-        let (credentials, params) = (credentials.into(), target.params().to_query());
-        Ok(May { vhost, credentials, facts: StreamFacts { key, params } })
-    }
-
-    fn may_play(&self, now: Instant, (vhost, key, target): Found) -> Result<May, Rejection> {
-        let refused = |refusal: Refusal| Rejection::play_denied(refusal.to_string());
-        self.check(now, Action::Play, &vhost, &key, target.params()).map_err(refused)?;
-        vhost.hub.may_play(&key, &vhost.config.limits).map_err(refused)?;
-        Ok(May { vhost, credentials: Box::default(), facts: StreamFacts { key, params: target.params().to_query() } })
+    /// The client, as rules look at it.
+    pub(super) fn requester(&self, now: Instant) -> Requester<'_> {
+        let page_url = self.client.as_ref().and_then(|client| client.page_url.as_deref());
+        Requester { server: &self.server, now, address: self.peer().map(|peer| peer.ip()), page_url }
     }
 
     fn media(&mut self, now: Instant, message: Message) {
@@ -168,14 +123,9 @@ impl SlowPath {
         }
     }
 
-    /// The stream that a name means on this connection, and its virtual host: the one of `connect`, unless the name
-    /// asks for another.
-    fn target(&self, name: &str) -> Result<Found, String> {
+    fn find_stream(&self, name: &str) -> Result<Found, String> {
         let client = self.client.as_deref().ok_or("nothing is connected")?;
-        let target = client.urls.target(name).map_err(|error| error.to_string())?;
-        let vhost = self.server.vhost(target.vhost()).map_err(|refusal| refusal.to_string())?;
-        let key = target.key_in(&vhost.name).map_err(|error| error.to_string())?;
-        Ok((vhost, key, target))
+        rules::find_stream(&self.server, &client.urls, name)
     }
 
     fn publishing(&mut self, stream_id: u32) -> Option<&mut Publishing> {

@@ -1,13 +1,12 @@
 use std::sync::Arc;
 
-use super::ask::StreamFacts;
 use super::grant::Request;
+use super::rules::Waiting;
 use super::slow_path::SlowPath;
 use super::vhost::VirtualHost;
 use crate::capture::Call;
 use crate::policy::{Action, Refusal};
 use crate::session::CloseReason;
-use crate::url::{Params, StreamKey};
 
 /// Other settings while the connection is open.
 impl SlowPath {
@@ -41,35 +40,19 @@ impl SlowPath {
         if self.client.is_none() {
             return Ok(self.server.default_vhost());
         }
-        let vhost = self.server.vhost_named(&self.vhost.name)?;
-        for publishing in &self.publishing {
-            self.may_go_on(Action::Publish, publishing.key())?;
-        }
-        for playing in &self.playing {
-            self.may_go_on(Action::Play, playing.key())?;
-        }
-        match self.pending.as_deref().map(|pending| pending.request()) {
-            Some(Request::Publish { facts, vhost, .. }) => self.may_be_granted(Action::Publish, facts, vhost)?,
-            Some(Request::Play { facts, vhost, .. }) => self.may_be_granted(Action::Play, facts, vhost)?,
-            // Of what it wants there nothing was looked at yet.
-            Some(Request::Enter { vhost, .. }) => _ = self.server.vhost_named(&vhost.name)?,
-            Some(Request::Connect(_)) | None => {}
-        }
-        Ok(vhost)
-    }
-
-    /// What was not granted yet needs all that is needed now. Rules that are as they were have been looked at, at their time.
-    fn may_be_granted(&self, action: Action, facts: &StreamFacts, before: &VirtualHost) -> Result<(), Refusal> {
-        self.may_go_on(action, &facts.key)?;
-        let vhost = self.server.vhost_named(facts.key.vhost())?;
-        if vhost.config.token == before.config.token && vhost.config.refer == before.config.refer {
-            return Ok(());
-        }
-        let params = Params::parse(&facts.params).unwrap_or_default();
-        self.check(self.session.now(), action, &vhost, &facts.key, &params)
-    }
-
-    fn may_go_on(&self, action: Action, key: &StreamKey) -> Result<(), Refusal> {
-        self.check_address(action, &*self.server.vhost_named(key.vhost())?)
+        let published = self.publishing.iter().map(|publishing| (Action::Publish, publishing.key()));
+        let played = self.playing.iter().map(|playing| (Action::Play, playing.key()));
+        let waiting = match self.pending.as_deref().map(|pending| pending.request()) {
+            Some(Request::Publish { facts, vhost, .. }) => {
+                Some(Waiting::Stream { action: Action::Publish, facts, before: vhost })
+            }
+            Some(Request::Play { facts, vhost, .. }) => {
+                Some(Waiting::Stream { action: Action::Play, facts, before: vhost })
+            }
+            Some(Request::Enter { vhost, .. }) => Some(Waiting::Enter(vhost)),
+            Some(Request::Connect(_)) | None => None,
+        };
+        let requester = self.requester(self.session.now());
+        requester.may_stay(&self.vhost.name, published.chain(played), waiting)
     }
 }

@@ -10,7 +10,7 @@ use super::grant::Pending;
 use super::player::Playing;
 use super::pool::{FREE, Portion};
 use super::publisher::Publishing;
-use super::vhost::{Place, VirtualHost};
+use super::vhost::{ConnectionPermit, VirtualHost};
 use super::{Action, Closed, Core, LeftOut, Output, Report, Role, Subject};
 use crate::amf::Value;
 use crate::bandwidth::BandwidthCheck;
@@ -82,8 +82,8 @@ pub(super) struct Client {
     pub(super) arguments: Vec<Value>,
     /// True if the outside was asked and has not refused: it is to hear of the end.
     pub(super) asked: bool,
-    /// Its place among the connections of its virtual host, once `connect` is granted.
-    pub(super) place: Option<Place>,
+    /// Counts it as a connection of its virtual host, once `connect` is granted.
+    pub(super) permit: Option<ConnectionPermit>,
 }
 
 impl Client {
@@ -96,7 +96,7 @@ impl Client {
             agent: info.flash_ver.clone(),
             arguments: info.arguments.clone(),
             asked: false,
-            place: None,
+            permit: None,
         }
     }
 }

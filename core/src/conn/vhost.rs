@@ -31,13 +31,13 @@ struct Counts {
     gate: Mutex<Gate>,
 }
 
-/// A place among the connections of a virtual host. Dropping it gives it back.
+/// Counts as one of the connections of a virtual host until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place(Arc<Counts>);
+pub(super) struct ConnectionPermit(Arc<Counts>);
 
-/// A place among its questions, likewise.
+/// Counts as one of its open questions until it is dropped.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(super) struct QuestionPermit {
     counts: Arc<Counts>,
     address: Option<IpAddr>,
 }
@@ -84,12 +84,12 @@ impl VirtualHost {
     ///
     /// # Errors
     /// There are as many as there may be.
-    pub(super) fn enter(&self) -> Result<Place, Refusal> {
+    pub(super) fn enter(&self) -> Result<ConnectionPermit, Refusal> {
         let limits = &self.config.limits;
         let one_more = |present: usize| limits.check(Counted::Connections, present).ok().map(|()| present + 1);
         let connections = &self.counts.connections;
         match connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
-            Ok(_) => Ok(Place(self.counts.clone())),
+            Ok(_) => Ok(ConnectionPermit(self.counts.clone())),
             Err(_) => Err(Refusal::Limit(Counted::Connections)),
         }
     }
@@ -98,9 +98,9 @@ impl VirtualHost {
     ///
     /// # Errors
     /// There are as many as there may be, or as many of its.
-    pub(super) fn question(&self, address: Option<IpAddr>) -> Result<Question, Refusal> {
+    pub(super) fn question(&self, address: Option<IpAddr>) -> Result<QuestionPermit, Refusal> {
         self.counts.questions().try_add(address, &self.config.limits)?;
-        Ok(Question { counts: self.counts.clone(), address })
+        Ok(QuestionPermit { counts: self.counts.clone(), address })
     }
 
     pub(super) fn snapshot(&self) -> VhostSnapshot {
@@ -116,13 +116,13 @@ impl VirtualHost {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Drop for Question {
+impl Drop for QuestionPermit {
     fn drop(&mut self) {
         self.counts.questions().remove(self.address);
     }

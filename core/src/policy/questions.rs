@@ -30,14 +30,14 @@ impl Questions {
         limits.check(Counted::Questions, self.open)?;
         let most = limits.questions.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
         let free = most.saturating_sub(self.open);
-        if let Some(address) = address.map(Place::of) {
-            let of_address = self.addresses.get(&address.address).copied().unwrap_or_default();
-            let of_network = self.networks.get(&address.network).copied().unwrap_or_default();
+        if let Some(CountedAs { client, network }) = address.map(CountedAs::of) {
+            let of_address = self.addresses.get(&client).copied().unwrap_or_default();
+            let of_network = self.networks.get(&network).copied().unwrap_or_default();
             if of_address >= free || of_network >= free.saturating_mul(2) {
                 return Err(Refusal::Limit(Counted::Questions));
             }
-            *self.addresses.entry(address.address).or_default() += 1;
-            *self.networks.entry(address.network).or_default() += 1;
+            *self.addresses.entry(client).or_default() += 1;
+            *self.networks.entry(network).or_default() += 1;
         }
         self.open += 1;
         Ok(())
@@ -46,8 +46,8 @@ impl Questions {
     /// Counts one less. Of nothing there is no less.
     pub fn remove(&mut self, address: Option<IpAddr>) {
         self.open = self.open.saturating_sub(1);
-        if let Some(Place { address, network }) = address.map(Place::of) {
-            one_less(&mut self.addresses, address);
+        if let Some(CountedAs { client, network }) = address.map(CountedAs::of) {
+            one_less(&mut self.addresses, client);
             one_less(&mut self.networks, network);
         }
     }
@@ -71,26 +71,26 @@ fn one_less(counts: &mut HashMap<IpAddr, usize>, of: IpAddr) {
 /// Whom an address is taken for where clients share something out: an IPv4 address, in either of its forms, is one client,
 /// and so is an IPv6 /64, of which one client has as many addresses as it likes.
 pub fn one_client(address: IpAddr) -> IpAddr {
-    Place::of(address).address
+    CountedAs::of(address).client
 }
 
-/// Who is taken for one, and for one network.
+/// The client and the network for which an address counts.
 #[derive(Debug, Clone, Copy)]
-struct Place {
-    address: IpAddr,
+struct CountedAs {
+    client: IpAddr,
     network: IpAddr,
 }
 
-impl Place {
+impl CountedAs {
     fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => {
                 let network = Ipv4Addr::from_bits(address.to_bits() & (u32::MAX << 8));
-                Place { address: address.into(), network: network.into() }
+                CountedAs { client: address.into(), network: network.into() }
             }
             IpAddr::V6(address) => {
                 let prefix = |bits: u32| Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - bits)));
-                Place { address: prefix(64).into(), network: prefix(48).into() }
+                CountedAs { client: prefix(64).into(), network: prefix(48).into() }
             }
         }
     }

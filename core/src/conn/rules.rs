@@ -1,0 +1,262 @@
+//! What may refuse a request, and what may end what was granted, in the order in which it is asked.
+//!
+//! | | `connect` | a stream of another virtual host (`?vhost=`) | `publish` | `play` |
+//! |---|---|---|---|---|
+//! | 1 | its URLs are well formed ([`may_connect`]) | its name is well formed ([`find_stream`]) | its name is well formed ([`find_stream`]) | its name is well formed ([`find_stream`]) |
+//! | 2 | the virtual host exists and is enabled | the virtual host exists and is enabled | the virtual host exists and is enabled | the virtual host exists and is enabled |
+//! | 3 | | the server does not drain ([`may_enter`]) | the server does not drain ([`may_publish`](Requester::may_publish)) | the server does not drain ([`may_play`](Requester::may_play)) |
+//! | 4 | | the host has streams: it is none for bandwidth checks | security, by address | security, by address |
+//! | 5 | | | refer, by page | refer, by page |
+//! | 6 | | | token, by signed URL | token, by signed URL |
+//! | 7 | `limits.connections` | `limits.connections` of that host | the name is free, or its publisher may be taken over from; `limits.streams`, `limits.publishers` | `limits.players`, `limits.stream_players`, `limits.streams` |
+//! | 8 | `limits.questions`, then the outside | the same, as for `connect` there | the same: the server upstream, then the outside | the same: the server upstream, then the outside |
+//! | 9 | 7 again ([`admit_connection`]) | 7 again ([`admit_connection`]) | 3 and 7 again ([`admit_publisher`]) | 3 and 7 again ([`admit_player`]) |
+//!
+//! Rules up to 7 take nothing. They are asked first so that the outside is not asked about what would be refused anyway.
+//! Row 8 is skipped where the host asks nothing; [`may_ask`] counts the question. Row 9 decides, under the lock of what is
+//! counted: the first that comes there has the place. For a stream of another virtual host, its whole column is passed
+//! once, before row 3 of `publish` or `play`; then the name is looked up again.
+//!
+//! A `connect` to a host for bandwidth checks goes from row 7 to [`may_measure`], and from there to row 9.
+//!
+//! What was granted ends early where a publisher is [taken over](crate::hub::Conflict::TakeOver) from, where it sends more
+//! than `limits.publisher_rate` (`conn/allowance.rs`), and after a reload, in this order
+//! ([`may_stay`](Requester::may_stay)):
+//!
+//! 1. The connection's virtual host exists and is enabled.
+//! 2. For each stream that it publishes, then for each that it plays: the stream's host exists and is enabled; security.
+//! 3. For a request that waits for a verdict: the same, and rows 3 to 6 as they are now if refer or token changed.
+//!
+//! A refusal is told in the words of what was asked for, and noted in a capture (`conn/capturing.rs`).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::ask::StreamFacts;
+use super::vhost::{ConnectionPermit, QuestionPermit, VirtualHost};
+use super::{Core, VhostConfig};
+use crate::bandwidth::TooSoon;
+use crate::command::ConnectInfo;
+use crate::hub::{Conflict, NotAdmitted, Player, Publisher};
+use crate::policy::{Action, Refusal};
+use crate::session::Rejection;
+use crate::url::{self, Params, StreamKey, Target};
+
+/// Who asks, as far as rules look at it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Requester<'a> {
+    pub(super) server: &'a Core,
+    pub(super) now: Instant,
+    /// The client's address, if it is known.
+    pub(super) address: Option<IpAddr>,
+    /// `pageUrl` in `connect`.
+    pub(super) page_url: Option<&'a str>,
+}
+
+/// A stream that a client named.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) vhost: Arc<VirtualHost>,
+    key: StreamKey,
+    target: Target,
+}
+
+/// A publish or a play that no rule of ours refuses at the moment.
+#[derive(Debug)]
+pub(super) struct Allowed {
+    pub(super) vhost: Arc<VirtualHost>,
+    /// What takes the name over if its publisher showed the same; empty where names are not taken over.
+    pub(super) credentials: Box<str>,
+    pub(super) facts: StreamFacts,
+}
+
+/// A request that waits for a verdict while settings change.
+#[derive(Debug)]
+pub(super) enum Waiting<'a> {
+    /// To be let in to this virtual host. Of what is wanted there nothing was looked at yet.
+    Enter(&'a VirtualHost),
+    /// For a stream, as the rules of its host were `before`.
+    Stream { action: Action, facts: &'a StreamFacts, before: &'a VirtualHost },
+}
+
+/// Why a bandwidth check is not made.
+#[derive(Debug)]
+pub(super) enum NotMeasured {
+    WrongKey,
+    TooSoon(TooSoon),
+}
+
+/// `connect`, rows 1, 2 and 7: what its URLs say, and the virtual host.
+pub(super) fn may_connect(server: &Core, info: &ConnectInfo) -> Result<(url::Connect, Arc<VirtualHost>), Rejection> {
+    let urls = url::Connect::parse(info.tc_url.as_deref(), info.app.as_deref())
+        .map_err(|error| Rejection::invalid_app(error.to_string()))?;
+    let vhost = server.vhost(urls.vhost()).map_err(|refusal| match urls.tc_url_error() {
+        Some(error) => Rejection::connect_rejected(format!("{refusal}; {error}")),
+        None => connect_rejected(&refusal),
+    })?;
+    vhost.check_connections().map_err(|refusal| connect_rejected(&refusal))?;
+    Ok((urls, vhost))
+}
+
+/// `connect` to a host for bandwidth checks: its key, and how often there may be one.
+pub(super) fn may_measure(vhost: &VirtualHost, tc_url: &str, now: Instant) -> Result<(), NotMeasured> {
+    match &vhost.config.bandwidth_check {
+        Some(check) if check.allows(tc_url) => vhost.admit_check(now).map_err(NotMeasured::TooSoon),
+        _ => Err(NotMeasured::WrongKey),
+    }
+}
+
+/// A stream's name, rows 1 and 2: the stream that it means, in the virtual host of `connect` unless it asks for another.
+pub(super) fn find_stream(server: &Core, urls: &url::Connect, name: &str) -> Result<Found, String> {
+    let target = urls.target(name).map_err(|error| error.to_string())?;
+    let vhost = server.vhost(target.vhost()).map_err(|refusal| refusal.to_string())?;
+    let key = target.key_in(&vhost.name).map_err(|error| error.to_string())?;
+    Ok(Found { vhost, key, target })
+}
+
+/// Another virtual host, rows 3, 4 and 7.
+pub(super) fn may_enter(server: &Core, vhost: &VirtualHost) -> Result<(), Refusal> {
+    does_not_drain(server)?;
+    if vhost.config.bandwidth_check.is_some() {
+        return Err(Refusal::VhostMeasures);
+    }
+    vhost.check_connections()
+}
+
+/// `publish` and `play`, rows 3 to 7, and what holds after a reload.
+impl Requester<'_> {
+    pub(super) fn may_publish(&self, found: Found) -> Result<Allowed, Rejection> {
+        let Found { vhost, key, target } = found;
+        self.may_use(Action::Publish, &vhost, &key, target.params()).map_err(|refusal| publish_denied(&refusal))?;
+        let VhostConfig { conflict, limits, .. } = &vhost.config;
+        let credentials = match conflict {
+            Conflict::Reject => "",
+            Conflict::TakeOver => target.params().raw("token").unwrap_or_default(),
+        };
+        let admitted = vhost.hub.may_publish(&key, credentials, *conflict, limits);
+        admitted.map_err(|error| not_admitted(&error, &key))?;
+        let (credentials, params) = (credentials.into(), target.params().to_query());
+        Ok(Allowed { vhost, credentials, facts: StreamFacts { key, params } })
+    }
+
+    pub(super) fn may_play(&self, found: Found) -> Result<Allowed, Rejection> {
+        let Found { vhost, key, target } = found;
+        self.may_use(Action::Play, &vhost, &key, target.params()).map_err(|refusal| play_denied(&refusal))?;
+        vhost.hub.may_play(&key, &vhost.config.limits).map_err(|refusal| play_denied(&refusal))?;
+        let params = target.params().to_query();
+        Ok(Allowed { vhost, credentials: Box::default(), facts: StreamFacts { key, params } })
+    }
+
+    /// Rows 3 to 6.
+    fn may_use(&self, action: Action, vhost: &VirtualHost, key: &StreamKey, params: &Params) -> Result<(), Refusal> {
+        does_not_drain(self.server)?;
+        self.is_at_allowed_address(action, vhost)?;
+        vhost.config.refer.check(action, self.page_url)?;
+        if let Some(token) = &vhost.config.token {
+            let (signature, expires) = (params.get("token"), params.get("expires"));
+            let unix_time = self.server.unix_time(self.now);
+            token.check(action, key, signature.as_deref(), expires.as_deref(), unix_time)?;
+        }
+        Ok(())
+    }
+
+    /// Row 4. Rules by address refuse clients that have none.
+    fn is_at_allowed_address(&self, action: Action, vhost: &VirtualHost) -> Result<(), Refusal> {
+        let security = &vhost.config.security;
+        match self.address {
+            Some(address) => security.check(action, address),
+            None if security.rules.is_empty() => Ok(()),
+            None => Err(Refusal::SecurityNotAllowed { action }),
+        }
+    }
+
+    /// After a reload: whether a connection of this virtual host, with these streams and this request, may stay. The host as
+    /// it is now.
+    pub(super) fn may_stay<'k>(
+        &self,
+        vhost: &str,
+        streams: impl IntoIterator<Item = (Action, &'k StreamKey)>,
+        waiting: Option<Waiting<'_>>,
+    ) -> Result<Arc<VirtualHost>, Refusal> {
+        let vhost = self.server.vhost_named(vhost)?;
+        for (action, key) in streams {
+            self.may_go_on(action, key)?;
+        }
+        match waiting {
+            Some(Waiting::Enter(vhost)) => _ = self.server.vhost_named(&vhost.name)?,
+            Some(Waiting::Stream { action, facts, before }) => self.may_be_granted(action, facts, before)?,
+            None => {}
+        }
+        Ok(vhost)
+    }
+
+    fn may_go_on(&self, action: Action, key: &StreamKey) -> Result<Arc<VirtualHost>, Refusal> {
+        let vhost = self.server.vhost_named(key.vhost())?;
+        self.is_at_allowed_address(action, &vhost)?;
+        Ok(vhost)
+    }
+
+    /// What was not granted yet needs all that is needed now. Rules that are as they were have been asked, at their time.
+    fn may_be_granted(&self, action: Action, facts: &StreamFacts, before: &VirtualHost) -> Result<(), Refusal> {
+        let vhost = self.may_go_on(action, &facts.key)?;
+        if vhost.config.token == before.config.token && vhost.config.refer == before.config.refer {
+            return Ok(());
+        }
+        let params = Params::parse(&facts.params).unwrap_or_default();
+        self.may_use(action, &vhost, &facts.key, &params)
+    }
+}
+
+/// Row 8: counts a question about a client at this address.
+pub(super) fn may_ask(vhost: &VirtualHost, address: Option<IpAddr>) -> Result<QuestionPermit, Refusal> {
+    vhost.question(address)
+}
+
+/// `connect` and another virtual host, row 9.
+pub(super) fn admit_connection(vhost: &VirtualHost) -> Result<ConnectionPermit, Refusal> {
+    vhost.enter()
+}
+
+/// `publish`, row 9.
+pub(super) fn admit_publisher(
+    server: &Core,
+    vhost: &VirtualHost,
+    key: &StreamKey,
+    credentials: &str,
+) -> Result<Publisher, Rejection> {
+    does_not_drain(server).map_err(|refusal| publish_denied(&refusal))?;
+    let VhostConfig { conflict, limits, .. } = &vhost.config;
+    let admitted = vhost.hub.admit_publisher(key, credentials, *conflict, limits);
+    admitted.map_err(|error| not_admitted(&error, key))
+}
+
+/// `play`, row 9.
+pub(super) fn admit_player(server: &Core, vhost: &VirtualHost, key: &StreamKey) -> Result<Player, Rejection> {
+    let admitted = does_not_drain(server).and_then(|()| vhost.hub.admit_player(key, &vhost.config.limits));
+    admitted.map_err(|refusal| play_denied(&refusal))
+}
+
+fn does_not_drain(server: &Core) -> Result<(), Refusal> {
+    if server.is_draining() { Err(Refusal::Draining) } else { Ok(()) }
+}
+
+pub(super) fn connect_rejected(refusal: &Refusal) -> Rejection {
+    Rejection::connect_rejected(refusal.to_string())
+}
+
+fn publish_denied(refusal: &Refusal) -> Rejection {
+    Rejection::publish_denied(refusal.to_string())
+}
+
+fn play_denied(refusal: &Refusal) -> Rejection {
+    Rejection::play_denied(refusal.to_string())
+}
+
+/// The words for a name that is taken, or a limit.
+fn not_admitted(error: &NotAdmitted, key: &StreamKey) -> Rejection {
+    match error {
+        NotAdmitted::Busy(_) => Rejection::stream_in_use(key.stream()),
+        NotAdmitted::Refused(refusal) => publish_denied(refusal),
+    }
+}
