@@ -18,7 +18,7 @@ use crate::{CaptureFolder, CaptureLimits, LogFormat, MemoryLimit};
 /// Options that every server program has. Each can also be set by the environment variable shown with it.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Where to listen: PORT or ADDRESS:PORT, an IPv6 address in brackets; may be given several times
+    /// An address to listen on: PORT or ADDRESS:PORT, with an IPv6 address in brackets; may be given several times
     #[arg(
         long,
         short,
@@ -29,57 +29,59 @@ pub struct Options {
     )]
     pub listen: Vec<Listen>,
 
-    /// Chunk size of what the server sends, in bytes
+    /// The chunk size that the server sends with, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 60_000, env = "ANABRANCH_CHUNK_SIZE",
           value_parser = value_parser!(u32).range(128..=65_536))]
     pub chunk_size: u32,
 
-    /// How long frames may wait to leave together, in milliseconds: more saves CPU, less saves latency
+    /// How long frames may wait so that several are sent with one write, in milliseconds: more saves CPU time, less
+    /// saves latency
     #[arg(long, value_name = "MS", default_value_t = 20, env = "ANABRANCH_MERGE_WINDOW",
           value_parser = parse_milliseconds)]
     pub merge_window: u64,
 
-    /// How long players wait for a lost publisher to come back before they are told that the stream is over, in seconds
+    /// How long players wait for a lost publisher to come back before the server tells them that the stream is over, in
+    /// seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10, env = "ANABRANCH_UNPUBLISH_GRACE",
           value_parser = value_parser!(u64).range(0..=86_400))]
     pub unpublish_grace: u64,
 
-    /// How long a player may wait while its stream has no publisher, in seconds; 0 for ever. Then it is told that there
-    /// is none, and closed
+    /// How long a player may wait while its stream has no publisher, in seconds; 0 for no limit. Then the server sends
+    /// StreamNotFound and closes the connection
     #[arg(long, value_name = "SECONDS", default_value_t = 600, env = "ANABRANCH_WAIT_FOR_STREAM",
           value_parser = value_parser!(u64).range(0..=31_536_000))]
     pub wait_for_stream: u64,
 
-    /// What happens when a name that is being published is to be published again
+    /// What happens when a client wants to publish a name that already has a publisher
     #[arg(long, value_name = "RULE", default_value = "reject", env = "ANABRANCH_ON_CONFLICT")]
     pub on_conflict: OnConflict,
 
-    /// What becomes of publishers' timestamps
+    /// What the server does with publishers' timestamps
     #[arg(long, value_name = "MODE", default_value = "monotonic", env = "ANABRANCH_TIMESTAMPS")]
     pub timestamps: TimestampMode,
 
-    /// Memory for the recent frames of one stream, in MiB; a GOP must fit for players to start at once
+    /// Memory for the recent frames of one stream, in MiB; a whole GOP must fit, so that players can start at once
     #[arg(long, value_name = "MIB", default_value_t = 32, env = "ANABRANCH_STREAM_MEMORY",
           value_parser = value_parser!(u64).range(1..=4096))]
     pub stream_memory: u64,
 
-    /// Memory for the recent frames of all streams together, in MiB; "auto" is half of what this process may use. When it
-    /// becomes short, the streams that take most give
+    /// Memory for the recent frames of all streams together, in MiB; "auto" is half of what this process may use. When
+    /// it is nearly used up, streams that hold more than an equal share drop frames
     #[arg(long, value_name = "MIB", default_value = "auto", env = "ANABRANCH_MEMORY")]
     pub memory: MemoryLimit,
 
-    /// Proxies that may say in front of the handshake who is behind them (PROXY protocol 1 and 2, SRS's proxy): an
-    /// address or network such as 10.0.0.0/8; may be given several times
+    /// A proxy that may send the client's address in front of the handshake (PROXY protocol 1 and 2, SRS's proxy
+    /// header): an address or network such as 10.0.0.0/8; may be given several times
     #[arg(long, value_name = "NETWORK", env = "ANABRANCH_TRUSTED_PROXY", value_delimiter = ',')]
     pub trusted_proxy: Vec<Network>,
 
-    /// Send multitrack messages to every player, not only to those that say they understand them (FFmpeg 7.1 and later
-    /// do, and do not say so)
+    /// Send multitrack messages to all players, not only to those that announce that they understand them (FFmpeg 7.1
+    /// and later understand them but do not announce it)
     #[arg(long, env = "ANABRANCH_MULTITRACK_TO_ALL", value_parser = BoolishValueParser::new())]
     pub multitrack_to_all: bool,
 
-    /// Refuse chunk streams that start with a header that inherits from nothing, as the specification says; librtmp
-    /// sends such
+    /// Refuse a chunk stream whose first chunk has a compressed header (format 1, 2 or 3), as the specification says;
+    /// librtmp sends such chunks
     #[arg(long, env = "ANABRANCH_STRICT_CHUNKS", value_parser = BoolishValueParser::new())]
     pub strict_chunks: bool,
 
@@ -87,47 +89,47 @@ pub struct Options {
     #[arg(long, env = "ANABRANCH_BANDWIDTH_DONE", value_parser = BoolishValueParser::new())]
     pub bandwidth_done: bool,
 
-    /// Whether small writes leave at once (TCP_NODELAY): on or off
+    /// Whether small writes are sent at once (TCP_NODELAY): on or off
     #[arg(long, value_name = "SWITCH", default_value = "on", env = "ANABRANCH_TCP_NODELAY",
           action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub tcp_nodelay: bool,
 
-    /// Idle time after which the system probes whether a peer is still there, in seconds; 0 for never
+    /// Idle time after which the system checks whether the peer is still there, in seconds; 0 for never
     #[arg(long, value_name = "SECONDS", default_value_t = 60, env = "ANABRANCH_TCP_KEEPALIVE",
           value_parser = value_parser!(u64).range(0..=32_767))]
     pub tcp_keepalive: u64,
 
-    /// How long sent data may go unacknowledged before the system breaks the connection (TCP_USER_TIMEOUT), in
-    /// milliseconds; 0 for the system's own idea
+    /// How long sent data may stay unacknowledged before the system closes the connection (TCP_USER_TIMEOUT), in
+    /// milliseconds; 0 for the system's own limit
     #[arg(long, value_name = "MS", default_value_t = 0, env = "ANABRANCH_TCP_USER_TIMEOUT",
           value_parser = value_parser!(u64).range(0..=86_400_000))]
     pub tcp_user_timeout: u64,
 
-    /// Bytes not yet sent with which a socket still counts as writable (TCP_NOTSENT_LOWAT); 0 for the system's own idea.
-    /// Less makes slow players skip sooner, at the price of more wake-ups
+    /// How many unsent bytes a socket may hold and still count as writable (TCP_NOTSENT_LOWAT); 0 for the system's own
+    /// limit. With less, slow players skip frames sooner, and the server wakes up more often
     #[arg(long, value_name = "BYTES", default_value_t = 131_072, env = "ANABRANCH_TCP_NOTSENT_LOWAT")]
     pub tcp_notsent_lowat: u32,
 
-    /// Record each connection into a file in this folder, to be looked at and run again with `replay`. The files hold
-    /// all that clients send, keys and media included
+    /// Capture each connection into a file in this folder, for `replay`. The files hold everything that clients send,
+    /// including stream keys and media
     #[arg(long, value_name = "DIR", env = "ANABRANCH_CAPTURE")]
     pub capture: Option<PathBuf>,
 
-    /// Size at which the record of one connection ends, in MiB
+    /// The size at which the capture of one connection ends, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 64, env = "ANABRANCH_CAPTURE_LIMIT",
           value_parser = value_parser!(u64).range(1..=65_536))]
     pub capture_limit: u64,
 
-    /// Files in that folder; no more are begun
+    /// The largest number of files in that folder; at this number no new file is begun
     #[arg(long, value_name = "COUNT", default_value_t = 1000, env = "ANABRANCH_CAPTURE_FILES",
           value_parser = value_parser!(u64).range(1..))]
     pub capture_files: u64,
 
-    /// What to log: error, warn, info, debug or trace, or levels per module as in anabranch_smol=debug
+    /// What to log: error, warn, info, debug or trace, or a level for each module as in anabranch_smol=debug
     #[arg(long, value_name = "FILTER", default_value = "info", env = "ANABRANCH_LOG")]
     pub log: String,
 
-    /// For whom the log is: lines for people, or a JSON object a line for machines
+    /// The format of the log: lines for people, or one JSON object a line for programs
     #[arg(long, value_name = "FORMAT", default_value = "text", env = "ANABRANCH_LOG_FORMAT")]
     pub log_format: LogFormat,
 }
@@ -135,7 +137,7 @@ pub struct Options {
 /// Options of programs whose runtime has a number of threads.
 #[derive(Debug, Clone, Args)]
 pub struct ThreadOptions {
-    /// Threads that serve connections; one a core if not given
+    /// Threads that serve connections; one for each core if not given
     #[arg(long, value_name = "COUNT", env = "ANABRANCH_THREADS", value_parser = parse_threads)]
     pub threads: Option<NonZero<usize>>,
 }
@@ -143,23 +145,23 @@ pub struct ThreadOptions {
 /// The values of `--on-conflict`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum OnConflict {
-    /// The newcomer is refused.
+    /// The new client is refused.
     Reject,
-    /// The newcomer takes over if its URL has the same token parameter, and is refused otherwise.
+    /// The new client takes over if its URL has the same token parameter, and is refused otherwise.
     Takeover,
 }
 
 /// The values of `--timestamps`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum TimestampMode {
-    /// They are made to rise steadily.
+    /// The server corrects them so that they rise steadily.
     Monotonic,
-    /// They are passed on as they are.
+    /// The server passes them on as they are.
     Pass,
 }
 
 impl Options {
-    /// Adds these options to a program. They come before its description, as they bring that of their own type.
+    /// Adds these options to a program. Call this before setting its description: clap sets this type's description.
     pub fn command(program: Command) -> Command {
         ignore_empty_variables(Options::augment_args(program))
     }
@@ -193,8 +195,7 @@ impl Options {
         config
     }
 
-    /// The options that [`config`](Self::config) depends on, each on a line of its own, behind the line `program`: what a
-    /// capture needs to be run again.
+    /// The options that [`config`](Self::config) depends on, one a line, after the line `program`. A replay needs them.
     pub fn header(&self, program: &str) -> String {
         let mut lines = vec![program.to_owned()];
         lines.push(format!("--chunk-size={}", self.chunk_size));
@@ -215,7 +216,7 @@ impl Options {
         lines.join("\n")
     }
 
-    /// All options as they hold, each on a line.
+    /// All options with their values, one a line.
     pub(crate) fn all_lines(&self) -> Vec<String> {
         let listen = |address: &Listen| match address {
             Listen::Any(port) => format!("--listen={port}"),

@@ -1,4 +1,5 @@
-//! What Linux tells of this process and its machine, in `/proc`. Elsewhere, and where it tells nothing, there is nothing.
+//! What Linux tells of this process and its machine, in `/proc`. Elsewhere, and where it tells nothing, there is
+//! nothing.
 
 use std::fs;
 use std::str::FromStr;

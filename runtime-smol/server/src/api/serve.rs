@@ -70,9 +70,9 @@ struct Crowd {
 }
 
 impl Crowd {
-    /// Makes room for one more, where there may be so many. Clients that open connections and ask nothing must not keep out
-    /// those who ask, however fast they come: a stranger takes the place of a stranger, the longest idle one of the client
-    /// that has most of them. Operators keep theirs, but for a quarter of all places, which new ones come in by.
+    /// Makes room for one more, where there may be so many. Clients that open connections and ask nothing must not keep
+    /// out those who ask, however fast they come: a stranger takes the place of a stranger, the longest idle one of the
+    /// client that has most of them. Operators keep theirs, but for a quarter of all places, which new ones come in by.
     fn make_room(&mut self, most: usize) {
         self.served.retain(|_, served| !served.task.is_finished());
         if self.served.len() < most {

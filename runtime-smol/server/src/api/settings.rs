@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::settings::values::{Secret, Time};
 use crate::settings::written::{Of, Text};
 
-/// Where the API is served if nobody says: SRS's port, for this machine only.
+/// The default address of the API: SRS's port, on this machine only.
 pub(super) const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1985);
 
 /// The HTTP API and the metrics.
@@ -17,26 +17,27 @@ pub(super) const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCA
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("x-restart" = true))]
 pub(crate) struct ApiSettings {
-    /// Address and port of the API; "auto" for 127.0.0.1:1985, and if that is taken for none; "off" for none. An address
-    /// that other machines reach needs a token, or user and password.
+    /// Address and port of the API. "auto" is 127.0.0.1:1985; if that port is taken the server runs without the API.
+    /// "off" switches the API off. An address that other machines can reach needs a token, or user and password.
     pub(crate) listen: Of<Place>,
-    /// Who sends this as a bearer token may do everything; "" for nobody.
+    /// A request with this bearer token may do everything; "" for no token.
     pub(crate) token: Secret,
-    /// Who sends this name and the password (HTTP Basic) may do everything; "" for nobody.
+    /// A request with this user name and the password (HTTP Basic) may do everything; "" for no user.
     pub(crate) user: String,
-    /// The password that belongs to the user.
+    /// The user's password.
     pub(crate) password: Secret,
-    /// Connections at a time. One more takes the place of one that has asked for nothing yet, the longest idle one of the
-    /// client that has most of them; a quarter of the places is for such.
+    /// Connections to the API at the same time. When all places are taken, a new connection replaces one that has not
+    /// made a valid request: of the client with most such connections, the one that is idle for longest. A quarter of
+    /// the places is reserved for connections without a valid request.
     #[schemars(range(min = 1, max = 4096))]
     pub(crate) connections: usize,
-    /// How long a request's head may take to arrive.
+    /// How long the head of a request may take to arrive.
     #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "1h"))]
     pub(crate) header_timeout: Time,
-    /// How long a connection may go without a new request.
+    /// How long a connection may stay open without a new request.
     #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "24h"))]
     pub(crate) idle_timeout: Time,
-    /// Streams with metrics of their own, the busiest; the others share one.
+    /// How many streams have their own metrics: the busiest ones. All other streams share one series.
     #[schemars(range(max = 10_000))]
     pub(crate) metrics_streams: usize,
 }
@@ -57,10 +58,10 @@ impl Default for ApiSettings {
 }
 
 impl ApiSettings {
-    /// What the values have to be for the API to be served safely.
+    /// Checks that the API can be served safely with these values.
     ///
     /// # Errors
-    /// What is wrong, with the setting's name.
+    /// A sentence with the setting's name.
     pub(super) fn check(&self, address: SocketAddr) -> Result<(), String> {
         match (self.user.as_str(), self.password.0.as_str()) {
             ("", "") => {}
@@ -85,14 +86,14 @@ impl ApiSettings {
     }
 }
 
-/// Where to listen, or not at all.
+/// The address to listen on, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// At [`DEFAULT`], if that is free.
+    /// [`DEFAULT`], if that port is free.
     Auto,
-    /// Nowhere.
+    /// No address: the API is off.
     Off,
-    /// There.
+    /// This address.
     At(Listen),
 }
 

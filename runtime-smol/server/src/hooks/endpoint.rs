@@ -194,8 +194,8 @@ impl EndpointKey {
 /// Makes a call, within that time if there is less than usual.
 type Post = dyn Fn(&EndpointKey, &Call, Option<Duration>) -> Result<Reply, Error> + Send + Sync;
 
-/// A URL that is called: bounded queues, and at most so many threads that call. An endpoint that is slow or dead is so for
-/// itself. It ends with the last that may call it, when all its calls are made.
+/// A URL that is called: bounded queues, and at most so many threads that call. An endpoint that is slow or dead is so
+/// for itself. It ends with the last that may call it, when all its calls are made.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     shared: Arc<Shared>,
@@ -299,8 +299,8 @@ impl Endpoint {
         &self.shared.key
     }
 
-    /// A place for one more call, if there is one. What is told has the memory for notices, of which the last quarter is for
-    /// the ends of streams.
+    /// A place for one more call, if there is one. What is told has the memory for notices, of which the last quarter
+    /// is for the ends of streams.
     pub(super) fn admit(self: &Arc<Self>, sort: Sort) -> Option<Place> {
         let Shared { key, questions, notices, .. } = &*self.shared;
         let (count, more, most) = match sort {
@@ -359,7 +359,8 @@ impl Shared {
 
     fn work(&self) {
         while let Some(call) = self.next() {
-            // A call that panics has its reply; should the panic come from what follows, others still have their thread.
+            // A call that panics has its reply; should the panic come from what follows, others still have their
+            // thread.
             if catch_unwind(AssertUnwindSafe(|| self.serve(call))).is_err() {
                 error!("what follows a call of {} panicked, which is a bug", self.key.url);
             }

@@ -1,8 +1,8 @@
 //! HTTP hooks: a back end is asked about clients and told what became of them, with the calls that SRS makes.
 //!
-//! Nothing here blocks a connection. A question or a notice becomes a job in the line of its client ([`order`]); the first
-//! of each line has its calls made by the threads of the URLs ([`endpoint`]), which are bounded each for itself. The
-//! answer finds its way to the connection by itself.
+//! Nothing here blocks a connection. A question or a notice becomes a job in the line of its client ([`order`]); the
+//! first of each line has its calls made by the threads of the URLs ([`endpoint`]), which are bounded each for itself.
+//! The answer finds its way to the connection by itself.
 
 mod body;
 mod complaints;
@@ -74,8 +74,8 @@ impl HttpHooks {
         Ok(hooks)
     }
 
-    /// From now on these settings hold. Calls under way or waiting are made as they were meant. What the core asks about
-    /// is not decided here: see [`HookSettings::apply`].
+    /// From now on these settings hold. Calls under way or waiting are made as they were meant. What the core asks
+    /// about is not decided here: see [`HookSettings::apply`].
     ///
     /// # Errors
     /// Certificates that cannot be read, or no thread; then all is as it was.

@@ -1,8 +1,8 @@
 //! The addresses of a back end's name.
 //!
-//! The system looks names up for as long as it likes, and ureq takes a thread for each look-up so as not to wait for it,
-//! and panics where there is none. An endpoint has one name: one thread looks it up, for all calls that want it at that
-//! time, and each waits no longer than it may.
+//! The system looks names up for as long as it likes, and ureq takes a thread for each look-up so as not to wait for
+//! it, and panics where there is none. An endpoint has one name: one thread looks it up, for all calls that want it at
+//! that time, and each waits no longer than it may.
 
 use std::fmt;
 use std::io::{self, ErrorKind};

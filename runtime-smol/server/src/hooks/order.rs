@@ -44,8 +44,8 @@ pub(super) enum Kind {
     },
 }
 
-/// The calls about each client, one event after the other in the order in which the core brought them; different clients
-/// have nothing to do with each other.
+/// The calls about each client, one event after the other in the order in which the core brought them; different
+/// clients have nothing to do with each other.
 #[derive(Debug, Default)]
 pub(super) struct Order {
     state: Mutex<State>,

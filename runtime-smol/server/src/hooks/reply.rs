@@ -18,8 +18,8 @@ pub(super) enum Reply {
 }
 
 impl Reply {
-    /// What an HTTP answer means, by SRS's rules: status 200 or 201, and a body that is `0` or an object whose `code` is
-    /// the integer 0. Everything else is a no. That the back end is out of order is a failure.
+    /// What an HTTP answer means, by SRS's rules: status 200 or 201, and a body that is `0` or an object whose `code`
+    /// is the integer 0. Everything else is a no. That the back end is out of order is a failure.
     pub(super) fn of(status: u16, body: &[u8]) -> Reply {
         match status {
             200 | 201 => {}

@@ -11,56 +11,57 @@ use super::body::Event;
 use crate::settings::values::{Size, Time};
 use crate::settings::written::{Of, Text};
 
-/// A question is answered by us before its deadline comes, so that the client hears our words.
+/// The program answers a question this long before core's deadline, so that the client gets the program's reason.
 pub(super) const MARGIN: Duration = Duration::from_secs(1);
 
-/// The largest body of a question: all that a client may say of itself, in bytes.
+/// The largest body of a question in bytes, with the longest values that a client may send.
 const LARGEST: u64 = 50 << 10;
 
-/// HTTP calls to a back end, as SRS makes them: it is asked whether a client may connect, publish and play, and told
-/// when that is over. Each call goes to all URLs of its list.
+/// HTTP calls to a back end, as SRS makes them. The server asks it whether a client may connect, publish and play, and
+/// tells it when that is over. Each call goes to all URLs of its list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct HookSettings {
-    /// Asked when a client connects.
+    /// Question: a client connects.
     pub(crate) on_connect: Vec<Of<HookUrl>>,
-    /// Told when the connection of a client is over.
+    /// Notice: the connection of a client has ended.
     pub(crate) on_close: Vec<Of<HookUrl>>,
-    /// Asked when a client wants to publish a stream.
+    /// Question: a client wants to publish a stream.
     pub(crate) on_publish: Vec<Of<HookUrl>>,
-    /// Told when a client publishes a stream no longer.
+    /// Notice: a client has stopped publishing a stream.
     pub(crate) on_unpublish: Vec<Of<HookUrl>>,
-    /// Asked when a client wants to play a stream.
+    /// Question: a client wants to play a stream.
     pub(crate) on_play: Vec<Of<HookUrl>>,
-    /// Told when a client plays a stream no longer.
+    /// Notice: a client has stopped playing a stream.
     pub(crate) on_stop: Vec<Of<HookUrl>>,
-    /// How long one call of one URL may take.
+    /// How long one call to one URL may take.
     #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "1h"))]
     pub(crate) timeout: Time,
     /// How often on_close, on_unpublish and on_stop are repeated when the back end cannot be reached, takes too long or
-    /// answers with a server error. A question is not repeated: a client waits for it.
+    /// answers with a server error. Questions are not repeated, because a client waits for the answer.
     #[schemars(range(max = 100))]
     pub(crate) retries: u32,
-    /// How long to wait before the first repetition; each further wait is twice as long, up to a minute.
+    /// The wait before the first repetition; each further wait is twice as long, up to a minute.
     #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "1h"))]
     pub(crate) retry_after: Time,
-    /// Whether a client is let in when the back end cannot be asked: it cannot be reached, takes too long, answers with
-    /// a server error, or too many questions wait already. A refusal is always a refusal, and so is limits.questions.
+    /// Whether a client is granted its request when no back end answers: it cannot be reached, takes too long, answers
+    /// with a server error, or too many questions wait already. The back end's refusals and limits.questions always
+    /// refuse.
     pub(crate) allow_on_failure: bool,
-    /// Calls of one URL at the same time.
+    /// Calls to one URL at the same time.
     #[schemars(range(min = 1, max = 1024))]
     pub(crate) max_in_flight: usize,
-    /// Questions to one URL that may wait for their turn. What comes beyond is answered at once, as for any failure.
+    /// Questions to one URL that may wait for their turn. Further questions are answered at once, as after a failure.
     #[schemars(range(max = 1_000_000))]
     pub(crate) queue: usize,
-    /// Memory for what is still to be told to one URL; a call takes about a kilobyte. on_close and on_stop may have three
-    /// quarters of it, on_unpublish all. What comes beyond is dropped, and counted in the metrics.
+    /// Memory for the notices that wait for one URL; a notice takes about a kilobyte. on_close and on_stop may use
+    /// three quarters of it, on_unpublish all of it. Notices beyond that are dropped, and counted in the metrics.
     pub(crate) notice_memory: Size,
-    /// Certificates (PEM) that vouch for HTTPS back ends, instead of the system's; "" for those.
+    /// A file of CA certificates (PEM) for HTTPS back ends; "" for the system's certificates.
     pub(crate) ca_file: PathBuf,
-    /// Whether the certificates of HTTPS back ends are checked. Off is for tests only.
+    /// Whether the certificates of HTTPS back ends are checked. Switch this off in tests only.
     pub(crate) verify_tls: bool,
-    /// The User-Agent header. For back ends that look for it: SRS says something like "SRS/6.0.157(Hang)".
+    /// The User-Agent header, for back ends that check it: SRS sends something like "SRS/6.0.157(Hang)".
     pub(crate) user_agent: String,
 }
 
@@ -100,19 +101,19 @@ impl HookSettings {
         }
     }
 
-    /// The URLs of all calls; one may be there more than once.
+    /// The URLs of all calls, with repetitions.
     pub(crate) fn all_urls(&self) -> impl Iterator<Item = &HookUrl> {
         Event::ALL.into_iter().flat_map(|event| self.urls(event)).map(|url| &url.0)
     }
 
-    /// Bytes that calls of one URL take at the most, while they wait or are under way.
+    /// The most bytes that waiting and running calls to one URL can take.
     pub(crate) fn most_memory(&self) -> u64 {
         let questions = u64::try_from(self.queue.saturating_add(self.max_in_flight)).unwrap_or(u64::MAX);
         questions.saturating_mul(LARGEST).saturating_add(self.notice_memory.0)
     }
 
-    /// Has the core ask what these hooks want to hear of. One that is only to be told needs the question, too: what was
-    /// never asked about is never told about. It is answered on the spot.
+    /// Has core ask the questions that these hooks need. A hook that only has notices needs the question, too, because
+    /// core sends a notice only after a question. The program answers such a question at once.
     pub(crate) fn apply(&self, config: &mut VhostConfig) {
         let any = |events: [Event; 2]| events.iter().any(|event| !self.urls(*event).is_empty());
         let connect = any([Event::Connect, Event::Close]);
@@ -168,7 +169,7 @@ impl fmt::Display for HookUrl {
     }
 }
 
-/// Without user, password and query. It may be no URL at all.
+/// The text without user, password and query. It need not be a valid URL.
 fn without_secrets(text: &str) -> String {
     let base = text.split(['?', '#']).next().unwrap_or_default();
     let (scheme, rest) = base.split_at(base.find("://").map_or(0, |at| at + 3));

@@ -1,4 +1,4 @@
-//! How the program begins and ends: sockets that it inherits, signals, what the service manager is told.
+//! The program's start and stop: inherited sockets, signals, and messages to the service manager.
 
 mod inherited;
 mod service;
@@ -14,12 +14,13 @@ pub(crate) use inherited::inherited_listeners;
 pub(crate) use service::ready;
 pub(crate) use signals::Signals;
 
-/// How the server ends.
+/// How the server stops.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ShutdownSettings {
-    /// How long after SIGTERM clients are let go on. Nobody new is served; players go on to the end of their
-    /// group of pictures, and who understands it is asked to connect anew. SIGINT and SIGQUIT end the server at once.
+    /// How long clients may go on after SIGTERM. The server grants nothing new; players go on to the end of their GOP,
+    /// and clients that understand reconnect requests are asked to connect again. SIGINT and SIGQUIT stop the server at
+    /// once.
     #[schemars(extend("x-maximum" = "24h"))]
     pub(crate) drain: Time,
 }

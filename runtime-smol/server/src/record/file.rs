@@ -20,8 +20,8 @@ const PENDING: usize = 256 << 10;
 
 /// An FLV file that grows. Whatever happens to the process, it can be played to the last tag that was written.
 ///
-/// Metadata comes first and is written anew at the end, with length and index. While a file grows, all of it lies in the
-/// file's first page, with a long filler behind it. At the end the filler's contents change first, then that page.
+/// Metadata comes first and is written anew at the end, with length and index. While a file grows, all of it lies in
+/// the file's first page, with a long filler behind it. At the end the filler's contents change first, then that page.
 #[derive(Debug)]
 pub(super) struct FlvFile<F = File> {
     file: F,
@@ -231,8 +231,8 @@ impl<F: Target> FlvFile<F> {
         Ok(self.file)
     }
 
-    /// The tag of the metadata. It always has the same length: a long string behind the metadata, which nobody looks at,
-    /// takes what is left.
+    /// The tag of the metadata. It always has the same length: a long string behind the metadata, which nobody looks
+    /// at, takes what is left.
     fn reserved(&mut self, finished: bool) -> Vec<u8> {
         loop {
             let mut body = self.metadata(finished);

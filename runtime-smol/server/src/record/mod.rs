@@ -1,8 +1,8 @@
 //! Recording: streams into FLV files, as they come.
 //!
-//! Each recorded stream has a task that plays it like any player and writes what it gets; all of them run on a few threads
-//! ([`writers`]). A disk that is too slow makes recordings miss frames up to a key frame, as slow players do; the streams
-//! and their players notice nothing.
+//! Each recorded stream has a task that plays it like any player and writes what it gets; all of them run on a few
+//! threads ([`writers`]). A disk that is too slow makes recordings miss frames up to a key frame, as slow players do;
+//! the streams and their players notice nothing.
 
 mod file;
 mod name;

@@ -71,8 +71,8 @@ pub(super) fn create(settings: &RecordSettings, name: &FileName<'_>) -> io::Resu
     Err(io::Error::new(ErrorKind::AlreadyExists, format!("{}: others take each number", path.display())))
 }
 
-/// A number that is free behind one that is taken. Where all up to some number are taken it is the next one; that is found
-/// in as many steps as the number has binary digits, twice.
+/// A number that is free behind one that is taken. Where all up to some number are taken it is the next one; that is
+/// found in as many steps as the number has binary digits, twice.
 fn free_number(is_taken: impl Fn(u64) -> bool) -> u64 {
     let (mut taken, mut free) = (0, 1);
     while is_taken(free) {
@@ -94,8 +94,8 @@ fn numbered(path: &Path, number: u64) -> PathBuf {
     path.with_file_name(format!("{stem}-{number}{extension}"))
 }
 
-/// A name from outside as a part of the name of a file: letters, digits, `-`, `_` and inner dots stay, everything else is
-/// written as %XX. Different names stay different.
+/// A name from outside as a part of the name of a file: letters, digits, `-`, `_` and inner dots stay, everything else
+/// is written as %XX. Different names stay different.
 fn safe(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for (at, c) in name.char_indices() {

@@ -20,8 +20,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(10);
 /// The longest such pause: so long after there is room again, recording goes on.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// How often files begin, of one name or of all, whichever client publishes and however often. Each file takes room, a name
-/// and work, whatever is in it: no publisher may have them by the thousand.
+/// How often files begin, of one name or of all, whichever client publishes and however often. Each file takes room, a
+/// name and work, whatever is in it: no publisher may have them by the thousand.
 #[derive(Debug)]
 pub(super) struct Pace {
     rate: Rate,

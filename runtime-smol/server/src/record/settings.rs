@@ -9,28 +9,28 @@ use super::name::FileName;
 use crate::settings::values::{Size, Time};
 use crate::settings::written::{Of, Text};
 
-/// Recording of streams into FLV files, as they come.
+/// Recording of streams into FLV files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RecordSettings {
-    /// Streams to record, as APP/STREAM, in which * stands for any characters, slashes included, and ? for one. Default
-    /// none.
+    /// The streams to record, as APP/STREAM. * stands for any characters, including slashes, and ? for one character.
+    /// By default no stream is recorded.
     pub(crate) streams: Vec<String>,
     /// The folder for the files.
     pub(crate) folder: PathBuf,
-    /// The name of a file, below the folder: {vhost}, {app} and {stream} are names, {time} is when the file begins, in
-    /// UTC. A file that exists is not touched: the new one gets a number.
+    /// The name of a file, relative to the folder. {vhost}, {app} and {stream} are replaced by the names, {time} by the
+    /// UTC time at which the file begins. An existing file is never overwritten: the new one gets a number.
     pub(crate) file: Of<FilePattern>,
-    /// The length from which on a new file begins, at the next key frame.
+    /// The length of a file after which a new one begins, at the next key frame.
     #[schemars(extend("x-minimum" = "1s"))]
     pub(crate) max_duration: Time,
-    /// The size from which on a new file begins, at the next key frame.
+    /// The size of a file after which a new one begins, at the next key frame.
     #[schemars(extend("x-minimum" = "1MiB"))]
     pub(crate) max_size: Size,
-    /// The least length of a file, by the clock, that another video sequence header ends: until then such a header goes
-    /// into the file as it comes, which players take for a change of size or codec settings.
+    /// How long a file must have lasted, by the clock, before a different video sequence header begins a new one. Until
+    /// then such a header is written into the file, where players take it for a change of size or codec settings.
     pub(crate) min_duration: Time,
-    /// Space that is left free on the disk: below that nothing is recorded.
+    /// Space that must stay free on the disk: with less, nothing is recorded.
     pub(crate) min_free: Size,
 }
 
@@ -56,11 +56,11 @@ impl RecordSettings {
     }
 }
 
-/// Whether `*` for any characters and `?` for one make the pattern this text.
+/// Whether the pattern matches the text: `*` stands for any characters, `?` for one.
 fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<_>, Vec<_>) = (pattern.chars().collect(), text.chars().collect());
     let (mut at, mut from) = (0, 0);
-    // The last `*`, and where the text goes on behind what it stands for.
+    // The last `*`, and where the text goes on after the characters that it stands for.
     let mut star: Option<(usize, usize)> = None;
     while from < text.len() {
         match pattern.get(at) {
@@ -73,7 +73,7 @@ fn matches(pattern: &str, text: &str) -> bool {
                 from += 1;
             }
             _ => match &mut star {
-                // It stands for one more.
+                // The last `*` stands for one more character.
                 Some((star_at, end)) => {
                     *end += 1;
                     (at, from) = (*star_at + 1, *end);

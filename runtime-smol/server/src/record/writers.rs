@@ -12,8 +12,8 @@ use tracing::{error, warn};
 /// Threads that write, at most. One that is stuck in its disk holds up itself alone.
 pub(super) const THREADS: usize = 8;
 
-/// A few threads on which all recordings run. The first stays for good, so that there is one whatever the system can give
-/// later; others come and go with the recordings.
+/// A few threads on which all recordings run. The first stays for good, so that there is one whatever the system can
+/// give later; others come and go with the recordings.
 pub(super) struct Writers {
     executor: Executor<'static>,
     state: Mutex<State>,

@@ -1,4 +1,4 @@
-//! What is allowed and probably not meant.
+//! Warnings about settings that are valid but probably a mistake.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -15,21 +15,21 @@ use super::tree::{Node, Origin, Path, Table};
 const READABLE_BY_ALL: u32 = 0o004;
 
 impl Loaded {
-    /// A line for each, for `check` and for the log at the start and after a reload. `file` is the configuration file.
+    /// One line for each warning, for `check` and for the log at the start and after a reload. `file` is the
+    /// configuration file.
     pub(crate) fn advice(&self, file: Option<&FilePath>) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some(file) = file.filter(|file| is_open(file))
             && has_secrets(&self.tree, &Path::default(), &Schema::inlined())
         {
             let file = file.display();
-            lines.push(format!("{file} has secrets and may be read by everybody on this machine: chmod o-r {file}"));
+            lines.push(format!("{file} has secrets and all users of this machine can read it: chmod o-r {file}"));
         }
         for certificate in &self.settings.tls.certificates {
             if is_open(&certificate.key) {
                 let key = certificate.key.display();
-                lines.push(format!(
-                    "{key} is a private key and may be read by everybody on this machine: chmod o-r {key}"
-                ));
+                lines
+                    .push(format!("{key} is a private key and all users of this machine can read it: chmod o-r {key}"));
             }
         }
         let broken = self.config.agreements().into_iter().filter(|agreement| !agreement.holds());
@@ -42,7 +42,7 @@ fn is_open(file: &FilePath) -> bool {
     fs::metadata(file).is_ok_and(|found| found.mode() & READABLE_BY_ALL != 0)
 }
 
-/// Whether something that the file says is secret, or a URL with credentials.
+/// Whether the file has a secret, or a URL with credentials.
 fn has_secrets(node: &Node, path: &Path, schema: &Schema) -> bool {
     match node {
         Node::Table(table, _) => Table::iter(table).any(|(key, node)| has_secrets(node, &path.key(key), schema)),

@@ -5,69 +5,69 @@ use serde::{Deserialize, Serialize};
 
 use super::values::Size;
 
-/// What one client can make the server hold; `check` shows what it comes to. What is before connect is the same for all
-/// virtual hosts.
+/// Limits of what one client can make the server hold; `anabranch check` shows the memory that they add up to. The
+/// limits before connect are the same for all virtual hosts.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Bounds {
-    /// Longest command, control message, or data message other than metadata.
+    /// The longest command, control message, or data message other than metadata.
     #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "16MiB"))]
     pub(crate) command: Size,
-    /// Longest metadata: of longer one the largest properties, such as the index of a file's key frames, are left out.
-    /// Never more than 15/16 of gop_cache.header_bytes, where it is kept for players to come.
+    /// The longest metadata. From longer metadata the server leaves out the largest properties, such as a file's index
+    /// of key frames. The limit is never more than 15/16 of cache.header_bytes, because metadata is kept there.
     #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "16MiB"))]
     pub(crate) metadata: Size,
     /// Message streams on one connection.
     #[schemars(range(min = 1, max = 1024))]
     pub(crate) message_streams: usize,
-    /// Messages taken apart and not worked through yet.
+    /// Messages that are parsed and not yet handled.
     #[schemars(range(min = 16, max = 65_536))]
     pub(crate) events: usize,
-    /// Replies waiting to be written; at the bound no more requests are read.
+    /// Replies that wait to be written. At this limit the server reads no more requests.
     #[schemars(extend("x-minimum" = "4KiB", "x-maximum" = "64MiB"))]
     pub(crate) replies: Size,
     /// Bytes received while a request waits for its answer.
     #[schemars(extend("x-minimum" = "4KiB", "x-maximum" = "64MiB"))]
     pub(crate) inbox: Size,
-    /// Messages half received.
+    /// Partly received messages.
     pub(crate) chunks: Chunks,
     /// The same before connect.
     pub(crate) chunks_before_connect: Chunks,
-    /// The values in one message.
+    /// AMF values in one message.
     pub(crate) amf: Amf,
-    /// Those in a connect.
+    /// AMF values in a connect.
     pub(crate) amf_before_connect: Amf,
 }
 
-/// Messages half received.
+/// Partly received messages.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Chunks {
-    /// Longest message; the format allows 16 MiB less one byte.
+    /// The longest message; the format allows 16 MiB less one byte.
     #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "16777215"))]
     pub(crate) message: Size,
     /// Chunk streams ever used on the connection.
     #[schemars(range(min = 2, max = 65_536))]
     pub(crate) streams: usize,
-    /// All half received messages together.
+    /// All partly received messages of the connection together.
     #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "1GiB"))]
     pub(crate) partial: Size,
-    /// How much of an announced length is allocated before its bytes have come.
+    /// How much of a message's announced length is allocated before its bytes have arrived.
     #[schemars(extend("x-maximum" = "16MiB"))]
     pub(crate) eager: Size,
 }
 
-/// What one message may cost to decode.
+/// Limits for decoding the AMF values of one message.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Amf {
-    /// Objects and arrays in one another.
+    /// How deep objects and arrays may be nested.
     #[schemars(range(min = 1, max = 128))]
     pub(crate) depth: usize,
-    /// Values.
+    /// The number of values.
     #[schemars(range(min = 16, max = 1_000_000))]
     pub(crate) values: usize,
-    /// Text in them.
+    /// The text in all values together.
     #[schemars(extend("x-minimum" = "256", "x-maximum" = "16MiB"))]
     pub(crate) bytes: Size,
 }

@@ -14,14 +14,14 @@ use super::values::{Size, Time};
 use super::vhost::{OnConflict, Play, Start, Timeouts, TimestampMode, Token, TokenScope, VhostSettings};
 use super::written::Of;
 
-/// What is wrong beyond the form of single values, and where.
+/// Errors beyond the form of single values, each with its place.
 type Wrong = Vec<(Path, String)>;
 
 impl Settings {
-    /// What the core is to do.
+    /// The settings as core's configuration.
     ///
     /// # Errors
-    /// Values that do not go together, all of them.
+    /// Values that contradict each other; all of them are returned.
     pub(crate) fn config(&self) -> Result<Config, Wrong> {
         let mut wrong = Wrong::new();
         if let Err(words) = LogFilter::check(&self.log.level) {
@@ -138,7 +138,7 @@ impl Token {
             TokenScope::Both => policy::TokenScope::Both,
         };
         if self.secrets.is_empty() {
-            wrong.push((path.clone(), "a signed URL is required, and there is no secret to sign with".to_owned()));
+            wrong.push((path.clone(), "a signed URL is required, but there is no secret to sign with".to_owned()));
         }
         Some(policy::Token { secrets, required_for })
     }

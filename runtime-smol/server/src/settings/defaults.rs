@@ -11,7 +11,7 @@ use super::vhost::{
 macro_rules! default_from_core {
     ($($section:ty, $core:ident => $value:expr;)*) => {$(
         impl Default for $section {
-            /// The core's own.
+            /// The core's defaults.
             fn default() -> Self {
                 let $core = VhostConfig::default();
                 $value

@@ -3,11 +3,11 @@ use toml::Value;
 use super::schema::{Entry, Schema, unknown};
 use super::tree::{Node, Origin, Path, Step};
 
-/// In front of every key: `ANABRANCH__SERVER__LISTEN`, `ANABRANCH__VHOST__0__LIMITS__PLAYERS`.
+/// The variable's name begins with this: `ANABRANCH__SERVER__LISTEN`, `ANABRANCH__VHOST__0__LIMITS__PLAYERS`.
 const PREFIX: &str = "ANABRANCH__";
 const SEPARATOR: &str = "__";
 
-/// Puts those of the variables that name keys over what is there.
+/// Replaces values of the tree by those of the variables that name keys.
 pub(crate) fn overlay(
     tree: &mut Node,
     variables: &[(String, String)],
@@ -16,7 +16,7 @@ pub(crate) fn overlay(
 ) {
     let ours = variables.iter().filter(|(name, text)| name.starts_with(PREFIX) && !text.is_empty());
     let mut ours: Vec<_> = ours.map(|(name, text)| (path(name), name, text)).collect();
-    // Items of a list one after the other.
+    // Items of a list in the order of their index.
     ours.sort();
     for (path, name, text) in ours {
         let origin = Origin::Variable(name.clone());
@@ -40,14 +40,14 @@ fn entry<'a>(schema: &'a Schema, path: &Path) -> Result<Entry<'a>, String> {
     for step in &path.0 {
         let next = match step {
             Step::Key(key) => entry.key(key).ok_or_else(|| unknown(entry, key)),
-            Step::Index(_) => entry.items().ok_or_else(|| "is no list".to_owned()),
+            Step::Index(_) => entry.items().ok_or_else(|| "is not a list".to_owned()),
         };
         entry = next?;
     }
     Ok(entry)
 }
 
-/// A text as what may stand there: a TOML value, or the text itself; a list with commas, too.
+/// Reads a variable's text as a value of the key's type: a TOML value, or the text itself; lists also with commas.
 fn value(entry: Entry<'_>, text: &str) -> Value {
     let parsed = format!("value = {text}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
     match parsed {

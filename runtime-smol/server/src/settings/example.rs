@@ -7,18 +7,18 @@ use super::tree::{Node, Path};
 
 const WIDTH: usize = 118;
 const HEAD: &str = "\
-# The configuration of anabranch. Every key is here with its default: take the # away in front of one and change it.
+# The configuration of anabranch. It lists every key with its default. To change a key, remove the # in front of it.
 #
 #     anabranch --config anabranch.toml
-#     anabranch check anabranch.toml      what is wrong with it, or what holds and where it comes from
+#     anabranch check anabranch.toml      lists the errors, or shows the settings in force and where each comes from
 #
-# Each key can also be set by an environment variable: ANABRANCH__ and its name, with two underscores for each dot, such
-# as ANABRANCH__DEFAULTS__LIMITS__PLAYERS=100; lists may be written with commas. Variables come before this file, and
-# command line options before those. Times have units (350ms, 10s, 5m, 1h, never), sizes may have (64KiB, 32MiB). The
-# file is read again at SIGHUP; what is marked (restart) needs a restart to change.
+# Each key can also be set by an environment variable: ANABRANCH__ and the key's name, with two underscores for each
+# dot, such as ANABRANCH__DEFAULTS__LIMITS__PLAYERS=100; lists may be written with commas. Variables take precedence
+# over this file, and command line options over variables. Times need a unit (350ms, 10s, 5m, 1h, or never), sizes may
+# have one (64KiB, 32MiB). At SIGHUP the server reads the file again. Keys marked (restart) need a restart to change.
 ";
 
-/// The file with all keys, made from what is known of the settings.
+/// The example file with all keys, generated from the schema.
 pub(crate) fn example() -> String {
     let mut out = HEAD.to_owned();
     let schema = Schema::inlined();
@@ -49,7 +49,7 @@ impl Example<'_> {
                 Some(items) => self.items(items, &path),
                 None => {
                     if entry.keys().any(|(_, entry)| !holds_tables(entry)) {
-                        // A table that is not there by default means something by being there.
+                        // A table that is not there by default has an effect by being there, so it is a comment.
                         let mark = if default(key).is_some() { "" } else { "#    " };
                         let _ = writeln!(self.out, "{mark}[{path}]");
                     }
@@ -59,7 +59,7 @@ impl Example<'_> {
         }
     }
 
-    /// A list of tables: what one may look like. None is there by default, so all of it is a comment.
+    /// A list of tables: shows one entry. The list is empty by default, so all of it is a comment.
     fn items(&mut self, entry: Entry<'_>, path: &Path) {
         let _ = writeln!(self.out, "#\n#    [[{path}]]");
         for (key, entry) in entry.keys().filter(|(_, entry)| !holds_tables(*entry)) {

@@ -8,8 +8,8 @@ use toml::Value;
 use super::tree::{Origin, Path};
 use super::written::Text;
 
-/// The options that are given, as values of the configuration: those that stand on the command line, or in the variable
-/// that is an option's own. Their defaults say nothing.
+/// The options that are given, on the command line or in an option's variable, as values of the configuration. Defaults
+/// of options are ignored.
 pub(crate) fn flags(
     matches: &ArgMatches,
     options: &Options,
@@ -30,7 +30,7 @@ pub(crate) fn flags(
 
 type Keys = &'static [&'static str];
 
-/// Each option with its key. Options have units of their own.
+/// Each option with its key. Values get the unit that the option has.
 fn values(options: &Options, threads: Option<NonZero<usize>>) -> Vec<(&'static str, Keys, Value)> {
     let list = |texts: &mut dyn Iterator<Item = String>| Value::Array(texts.map(Value::String).collect());
     let time =

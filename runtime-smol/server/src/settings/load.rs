@@ -13,16 +13,16 @@ use super::tree::{Node, Origin, Path, Step, Table};
 use super::vhost::VhostSettings;
 use super::{Settings, environment};
 
-/// More mistakes are not listed.
+/// At most so many errors are listed.
 const MOST_PROBLEMS: usize = 20;
 const DEFAULTS: &str = "defaults";
 const VHOSTS: &str = "vhost";
-/// Where a virtual host's own keys, which stand beside its name, are for serde.
+/// The name under which serde finds a virtual host's settings; in the file they are in the same table as its name.
 const SETTINGS: &str = "settings";
-/// The keys that are a virtual host's alone.
+/// The keys that only a virtual host has.
 const IDENTITY: [&str; 3] = ["name", "aliases", "enabled"];
 
-/// Where the configuration comes from: each source has the last word over those before it.
+/// The sources of the configuration: each one takes precedence over those before it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sources {
     pub(crate) file: Option<PathBuf>,
@@ -31,17 +31,17 @@ pub(crate) struct Sources {
     pub(crate) flags: Vec<(Path, Value, Origin)>,
 }
 
-/// A configuration in which nothing is wrong.
+/// A configuration without errors.
 #[derive(Debug, Clone)]
 pub(crate) struct Loaded {
     pub(crate) settings: Settings,
-    /// What it comes to for the core.
+    /// The settings as core's configuration.
     pub(crate) config: Config,
-    /// Every value with its origin. Virtual hosts have here only what they set themselves.
+    /// Every value with its origin. Virtual hosts have only what they set themselves.
     pub(crate) tree: Node,
 }
 
-/// What is wrong, each with where.
+/// The errors, each with its place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Problems(Vec<(Origin, String)>);
 
@@ -64,13 +64,13 @@ impl Problems {
             (_, true) => format!("{origin}: {words}"),
             (_, false) => format!("{origin}: {path}: {words}"),
         };
-        // One mistake may be found more than once: virtual hosts inherit it.
+        // One error may be found more than once, because virtual hosts inherit it.
         if *origin == Origin::Default || self.0.iter().all(|(known, _)| known != origin) {
             self.0.push((origin.clone(), line));
         }
     }
 
-    /// Those of the file in their order there.
+    /// The errors of the file, in their order there.
     fn sorted(mut self) -> Self {
         self.0.sort_by_key(|(origin, _)| match origin {
             Origin::File { line, column, .. } => (*line, *column),
@@ -81,7 +81,7 @@ impl Problems {
 }
 
 impl Loaded {
-    /// A section of each virtual host, by its name.
+    /// One section of the settings for each virtual host, by its name.
     pub(crate) fn of_vhosts<T: Clone>(&self, section: impl Fn(&VhostSettings) -> &T) -> HashMap<String, T> {
         let vhosts = self.settings.vhost.iter();
         vhosts.map(|vhost| (vhost.name.clone(), section(&vhost.settings).clone())).collect()
@@ -89,17 +89,17 @@ impl Loaded {
 }
 
 impl Sources {
-    /// The variables of this process. Those that are no text name no key.
+    /// The variables of this process. A variable that is not UTF-8 names no key.
     pub(crate) fn environment() -> Vec<(String, String)> {
         std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect()
     }
 
-    /// Reads them anew.
+    /// Reads the sources again.
     ///
     /// # Errors
-    /// All that is wrong, with where and why; in one line each.
+    /// All errors, each with its place and reason in one line.
     pub(crate) fn load(&self) -> Result<Loaded, Problems> {
         let Some(file) = &self.file else {
             return self.load_text("", "");
@@ -110,10 +110,10 @@ impl Sources {
         self.load_text(&name, &text)
     }
 
-    /// The same with what the file says.
+    /// The same with `text` as the content of the file.
     ///
     /// # Errors
-    /// The same.
+    /// As [`Sources::load`].
     pub(crate) fn load_text(&self, name: &str, text: &str) -> Result<Loaded, Problems> {
         let schema = Schema::inlined();
         let mut problems = Problems::default();
@@ -164,7 +164,7 @@ pub(crate) fn default_tree() -> Node {
     Node::new(value, &Origin::Default)
 }
 
-/// The tree in which each virtual host has all that it does not set itself from the defaults.
+/// The tree in which each virtual host gets from the defaults what it does not set itself.
 fn inherited(tree: &Node) -> Node {
     let mut tree = tree.clone();
     let Some(table) = tree.table_mut() else {
@@ -194,7 +194,7 @@ fn inherited(tree: &Node) -> Node {
     tree
 }
 
-/// Makes settings of the tree. Where that fails the default stands in, to find what else is wrong.
+/// Converts the tree into settings. Where that fails the default is taken, so that all errors are found at once.
 fn deserialize(mut tree: Node, schema: &Schema, problems: &mut Problems) -> Option<Settings> {
     for _ in 0..=MOST_PROBLEMS {
         let error = match serde_path_to_error::deserialize::<_, Settings>(tree.value()) {
@@ -214,7 +214,7 @@ fn deserialize(mut tree: Node, schema: &Schema, problems: &mut Problems) -> Opti
         );
         let nearest = tree.nearest(&path).origin().clone();
         let mut words = error.inner().message().to_owned();
-        // What is a text and should be something else may be a secret, or a URL with one in it.
+        // A text where another type belongs may be a secret, or a URL with one in it.
         if let Some(Node::Leaf(Value::String(text), _)) = tree.get(&path) {
             let at = shown(&path);
             let secret = schema.is_secret(&at) || schema.is_secret(&at.index(0));
@@ -229,7 +229,7 @@ fn deserialize(mut tree: Node, schema: &Schema, problems: &mut Problems) -> Opti
     None
 }
 
-/// The path as it is written.
+/// The path as it is written in the file.
 fn shown(path: &Path) -> Path {
     let is_inner = |step: &Step| *step == Step::Key(SETTINGS.to_owned());
     let mut steps = path.0.clone();
@@ -239,7 +239,7 @@ fn shown(path: &Path) -> Path {
     Path(steps)
 }
 
-/// False if that changes nothing.
+/// Returns false if that changes nothing.
 fn replace_by_default(tree: &mut Node, path: &Path) -> bool {
     let mut steps = path.0.clone();
     let in_vhost = steps.first() == Some(&Step::Key(VHOSTS.to_owned())) && shown(path) != *path;
@@ -248,7 +248,7 @@ fn replace_by_default(tree: &mut Node, path: &Path) -> bool {
         defaults = [Step::Key(DEFAULTS.to_owned())].into_iter().chain(steps.iter().skip(3).cloned()).collect();
     }
     let all = default_tree();
-    // An item of a list has no default, the list has.
+    // An item of a list has no default; the list has one.
     while !steps.is_empty() {
         if let (Some(default), Some(node)) = (all.get(&Path(defaults.clone())), tree.get_mut(&Path(steps.clone()))) {
             let changed = node.value() != default.value();

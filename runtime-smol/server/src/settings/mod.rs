@@ -1,13 +1,13 @@
-//! The configuration: a file, environment variables and options become one tree of values, each with where it comes
-//! from, and that becomes settings. What keys there are, what they mean, their bounds and defaults is said once, by the
-//! types of [`Settings`] and their doc comments; all else here works with any key.
+//! The configuration: a file, environment variables and options become one tree of values, each with its origin. The
+//! tree is then converted into settings. Keys, their descriptions, bounds and defaults are defined once, by the types
+//! of [`Settings`] and their doc comments; all other code here works with any key.
 //!
-//! Beside serde's and schemars' own attributes, a field's schema may be extended with
+//! Besides serde's and schemars' own attributes, a field's schema may be extended with
 //! - `x-restart`: a change needs a restart;
-//! - `x-minimum` and `x-maximum`: bounds of times and sizes, as these are written; with a maximum, "never" and "unlimited"
-//!   are out of bounds unless it says `x-endless`;
-//! - `x-ruled`: it only decides what is granted, which captures of connections hold themselves;
-//! - `writeOnly`, JSON Schema's own: the value is shown to nobody. [`Secret`](values::Secret) has it.
+//! - `x-minimum` and `x-maximum`: bounds of times and sizes, in their written form; with a maximum, "never" and
+//!   "unlimited" are out of bounds unless the field has `x-endless`;
+//! - `x-ruled`: the key only decides what is granted. Captures hold these decisions, so they leave the key out;
+//! - `writeOnly`, JSON Schema's own: the value is never shown. [`Secret`](values::Secret) has it.
 
 mod advice;
 mod bounds;
@@ -40,7 +40,7 @@ pub(crate) use load::{Loaded, Sources};
 pub(crate) use schema::Schema;
 pub(crate) use show::of_capture;
 
-/// All that can be set.
+/// All settings.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
@@ -53,7 +53,8 @@ pub(crate) struct Settings {
     pub(crate) tls: TlsSettings,
     pub(crate) api: ApiSettings,
     pub(crate) defaults: vhost::VhostSettings,
-    /// Virtual hosts. Without any, all host names are one and share their streams. With some, a name that none of them
-    /// has is refused, unless one is called "__defaultVhost__". Each may set whatever [defaults] may.
+    /// Virtual hosts. Without any, all host names are the same and share their streams. With some, the server refuses
+    /// host names that none of them has, unless one is called "__defaultVhost__". Each may set any key that [defaults]
+    /// has.
     pub(crate) vhost: Vec<vhost::Vhost>,
 }

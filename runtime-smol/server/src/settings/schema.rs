@@ -7,17 +7,17 @@ use super::tree::{Node, Path, Step};
 use super::values::{Size, Time};
 use super::written::Written;
 
-/// What is known of the settings by their types and doc comments. All that is done with keys goes by this, so that a new
-/// one needs no more than its field.
+/// The schema of the settings, from their types and doc comments. All code that works with keys uses it, so that a new
+/// key needs only its field.
 #[derive(Debug)]
 pub(crate) struct Schema(Json);
 
-/// One key and what it is in.
+/// One part of the schema.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry<'a>(&'a Json);
 
 impl Schema {
-    /// Everything in its place, to be walked.
+    /// With all references resolved, so that it can be walked.
     pub(crate) fn inlined() -> Self {
         let generator = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
         Schema(generator.into_generator().into_root_schema_for::<Settings>().to_value())
@@ -40,17 +40,17 @@ impl Schema {
         path.0.iter().try_fold(self.root(), |entry, step| entry.step(step))
     }
 
-    /// True if a change there needs a restart.
+    /// True if a change of this key needs a restart.
     pub(crate) fn needs_restart(&self, path: &Path) -> bool {
         self.any_on_the_way(path, |entry| entry.flag("x-restart"))
     }
 
-    /// True if what is there is not to be shown.
+    /// True if the value must not be shown.
     pub(crate) fn is_secret(&self, path: &Path) -> bool {
         self.any_on_the_way(path, |entry| entry.flag("writeOnly"))
     }
 
-    /// True if it is of no use to a replay.
+    /// True if a replay does not need the key.
     pub(crate) fn is_ruled(&self, path: &Path) -> bool {
         self.any_on_the_way(path, |entry| entry.flag("x-ruled"))
     }
@@ -68,7 +68,7 @@ impl Schema {
 }
 
 impl<'a> Entry<'a> {
-    /// What it may be; several where it may be nothing or one of several forms.
+    /// The forms that the value may have; several for an option or an enum.
     fn forms(self) -> impl Iterator<Item = &'a Json> {
         let list = |name: &str| self.0.get(name).and_then(Json::as_array).into_iter().flatten();
         std::iter::once(self.0).chain(list("anyOf")).chain(list("oneOf")).chain(list("allOf"))
@@ -78,7 +78,7 @@ impl<'a> Entry<'a> {
         self.forms()
             .find_map(|form| match step {
                 Step::Key(key) => form.get("properties").and_then(|properties| properties.get(key)).or_else(|| {
-                    // A table whose keys are the operator's own.
+                    // A table whose keys the operator chooses.
                     form.get("additionalProperties").filter(|schema| schema.is_object())
                 }),
                 Step::Index(_) => form.get("items"),
@@ -108,7 +108,7 @@ impl<'a> Entry<'a> {
         self.forms().any(|form| match form.get("type") {
             Some(Json::Array(types)) => types.iter().any(|of| of == name),
             Some(of) => of == name,
-            // What has only names for values.
+            // An enum has only names as values.
             None => name == "string" && (form.get("enum").is_some() || form.get("const").is_some_and(Json::is_string)),
         })
     }
@@ -117,7 +117,7 @@ impl<'a> Entry<'a> {
         self.0.get("description").and_then(Json::as_str)
     }
 
-    /// Its default as TOML, if its schema has one.
+    /// The default as TOML, if the schema has one.
     pub(crate) fn default(self) -> Option<String> {
         let default = self.0.get("default")?;
         Value::try_from(default).ok().map(|value| value.to_string())
@@ -127,10 +127,10 @@ impl<'a> Entry<'a> {
         self.forms().any(|form| form.get(name).and_then(Json::as_bool) == Some(true))
     }
 
-    /// Whether a value is within the bounds that are noted of it.
+    /// Checks a value against the bounds in the schema.
     ///
     /// # Errors
-    /// In words for a person.
+    /// A sentence for the operator.
     pub(crate) fn check(self, value: &Value) -> Result<(), String> {
         let number = |name: &str| self.0.get(name).and_then(Json::as_i64);
         let text = |name: &str| self.0.get(name).and_then(Json::as_str);
@@ -173,8 +173,8 @@ fn range(least: Option<String>, most: Option<String>) -> String {
     }
 }
 
-/// What is wrong with values by the schema alone: keys that are not in it, with the name that was perhaps meant, and
-/// numbers out of their bounds. True for keys that are not in it.
+/// The errors that the schema alone shows: unknown keys, with a suggestion, and numbers out of their bounds. True for
+/// unknown keys.
 pub(crate) fn check(entry: Entry<'_>, node: &Node, path: &Path, found: &mut Vec<(Path, String, bool)>) {
     match node {
         Node::Table(table, _) if entry.is_table() => {
@@ -201,15 +201,15 @@ pub(crate) fn check(entry: Entry<'_>, node: &Node, path: &Path, found: &mut Vec<
     }
 }
 
-/// Says of a key that there is none of this name, and which was perhaps meant.
+/// The error for an unknown key, with the known key that is most like it.
 pub(crate) fn unknown(entry: Entry<'_>, key: &str) -> String {
     let likeness = |known: &str| strsim::jaro_winkler(known, key);
     let nearest = entry.keys().map(|(known, _)| known).max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     match nearest.filter(|known| likeness(known) > 0.75) {
-        Some(known) => format!("unknown key; is {known} meant?"),
+        Some(known) => format!("unknown key; did you mean {known}?"),
         None => {
             let known: Vec<_> = entry.keys().map(|(known, _)| known).collect();
-            format!("unknown key; there are {}", known.join(", "))
+            format!("unknown key; known keys are {}", known.join(", "))
         }
     }
 }

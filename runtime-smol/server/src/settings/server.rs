@@ -28,21 +28,22 @@ impl Text for Network {
     }
 }
 
-/// Where clients come in.
+/// The addresses that the server listens on, and how it is identified.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Server {
-    /// Where to listen: PORT or ADDRESS:PORT, an IPv6 address in brackets.
+    /// Addresses to listen on: PORT or ADDRESS:PORT, with an IPv6 address in brackets.
     #[schemars(extend("x-restart" = true))]
     pub(crate) listen: Vec<Of<Listen>>,
-    /// Threads that serve connections; "auto" is one a core.
+    /// Threads that serve connections; "auto" is one for each core.
     #[schemars(extend("x-restart" = true))]
     pub(crate) threads: Threads,
-    /// The server's name in hooks and the API; "" for one made of the machine's, the same after each start.
+    /// The server's name in hooks and in the API; "" derives it from the machine's name, so that it stays the same
+    /// after a restart.
     #[schemars(extend("x-restart" = true))]
     pub(crate) id: String,
-    /// Proxies that may say in front of the handshake who is behind them (PROXY protocol 1 and 2, SRS's proxy):
-    /// addresses or networks such as "10.0.0.0/8".
+    /// Proxies that may send the client's address in front of the handshake (PROXY protocol 1 and 2, SRS's proxy
+    /// header): addresses or networks such as "10.0.0.0/8".
     pub(crate) trusted_proxies: Vec<Of<Network>>,
 }
 
@@ -57,31 +58,32 @@ impl Default for Server {
     }
 }
 
-/// What the whole server may take; [defaults.limits] has what each virtual host may.
+/// Limits of the whole server. The limits of each virtual host are in [defaults.limits].
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ServerLimits {
-    /// Memory for the recent frames of all streams together; "auto" is half of what the machine has, or of what the
-    /// process's control group may use if that is less. When it becomes short, the streams that take more than an equal
-    /// share of it give up what lies before their newest key frame, and if need be the rest.
+    /// Memory for the recent frames of all streams together; "auto" is half of the machine's memory, or half of what
+    /// the process's control group may use if that is less. When the memory is nearly used up, streams that hold more
+    /// than an equal share drop the frames before their newest key frame, and the frames after it if that is not
+    /// enough.
     pub(crate) memory: Memory,
 }
 
-/// How TCP connections are treated, those that come from now on.
+/// TCP options. A change holds for new connections.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Tcp {
-    /// Whether small writes leave at once (TCP_NODELAY).
+    /// Whether small writes are sent at once (TCP_NODELAY).
     pub(crate) nodelay: bool,
-    /// Idle time after which the system probes whether a peer is still there; "never" for no probes.
+    /// Idle time after which the system checks whether the peer is still there; "never" for no checks.
     #[schemars(extend("x-minimum" = "1s", "x-maximum" = "32767s", "x-endless" = true))]
     pub(crate) keepalive: Time,
-    /// How long sent data may go unacknowledged before the system breaks the connection (TCP_USER_TIMEOUT); "never" for
-    /// the system's own idea, many minutes.
+    /// How long sent data may stay unacknowledged before the system closes the connection (TCP_USER_TIMEOUT); "never"
+    /// for the system's own limit of many minutes.
     #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "24h", "x-endless" = true))]
     pub(crate) user_timeout: Time,
-    /// Bytes not yet sent with which a socket still counts as writable (TCP_NOTSENT_LOWAT); "unlimited" for the system's
-    /// own idea. Less makes slow players skip sooner, at the price of more wake-ups.
+    /// How many unsent bytes a socket may hold and still count as writable (TCP_NOTSENT_LOWAT); "unlimited" for the
+    /// system's own limit. With less, slow players skip frames sooner, and the server wakes up more often.
     #[schemars(extend("x-minimum" = "1", "x-maximum" = "2GiB", "x-endless" = true))]
     pub(crate) notsent_lowat: Size,
 }
@@ -106,18 +108,18 @@ impl Tcp {
     }
 }
 
-/// What is said on standard error.
+/// The log, which is written to standard error.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Log {
-    /// What to log: error, warn, info, debug or trace, or levels per module as in "info,anabranch_smol=debug".
+    /// What to log: error, warn, info, debug or trace, or a level for each module as in "info,anabranch_smol=debug".
     pub(crate) level: String,
-    /// For whom: lines for people ("text"), or a JSON object a line for machines ("json").
+    /// The format: lines for people ("text"), or one JSON object a line for programs ("json").
     #[schemars(extend("x-restart" = true))]
     pub(crate) format: Format,
 }
 
-/// For whom the log is.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
@@ -141,18 +143,18 @@ impl From<Format> for LogFormat {
     }
 }
 
-/// Records of connections, to be looked at and run again with `replay`. The files hold all that clients send, keys and
-/// media included.
+/// Captures of connections, for `anabranch replay`. The files hold everything that clients send, including stream keys
+/// and media.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("x-restart" = true))]
 pub(crate) struct Capture {
-    /// Record each connection into a file in this folder; "" for none.
+    /// Capture each connection into a file in this folder; "" for no captures.
     pub(crate) folder: PathBuf,
-    /// Size at which the record of one connection ends.
+    /// The size at which the capture of one connection ends.
     #[schemars(extend("x-minimum" = "1MiB"))]
     pub(crate) file_size: Size,
-    /// Files in that folder; no more are begun.
+    /// The largest number of files in that folder. At this number no new file is begun.
     #[schemars(range(min = 1, max = i64::MAX))]
     pub(crate) files: u64,
 }

@@ -8,13 +8,13 @@ use super::load::{Loaded, Sources};
 use super::schema::Schema;
 use super::tree::{Node, Origin, Path, Table};
 
-/// Stands for what is secret.
+/// Shown instead of a secret.
 pub(super) const MASK: &str = "***";
-/// Where comments begin, unless the line is longer.
+/// The column where comments begin, unless the line is longer.
 const COLUMN: usize = 44;
 
 impl Loaded {
-    /// The configuration as it holds, as TOML, each value with where it comes from. What is secret is masked.
+    /// The configuration in force as TOML, each value with its origin. Secrets are masked.
     pub(crate) fn show(&self) -> String {
         let mut shown = Show { schema: Schema::inlined(), out: String::new() };
         if let Some(table) = self.tree.table() {
@@ -23,8 +23,8 @@ impl Loaded {
         shown.out
     }
 
-    /// What a capture needs to be run again, behind the line `program`: what is granted is in the capture itself, and what
-    /// is secret is not written anywhere.
+    /// What a replay of a capture needs, after the line `program`. It leaves out what only decides about grants,
+    /// because the capture holds these decisions, and secrets.
     pub(crate) fn capture_header(&self, program: &str) -> String {
         let schema = Schema::inlined();
         let mut tree = Table::default();
@@ -37,11 +37,11 @@ impl Loaded {
         prune(&mut tree, &Path::default(), &|path| {
             schema.needs_restart(path) || schema.is_secret(path) || schema.is_ruled(path)
         });
-        // A table of plain values can be written.
+        // A table of plain values can always be written.
         format!("{program}\n{}", toml::to_string(&tree.value()).unwrap_or_default())
     }
 
-    /// Keys whose value is another in `new`.
+    /// Keys whose value is different in `new`.
     pub(crate) fn changes(&self, new: &Loaded) -> Vec<String> {
         self.differences(new).iter().map(ToString::to_string).collect()
     }
@@ -52,7 +52,7 @@ impl Loaded {
         found
     }
 
-    /// Keys whose value is another in `new`, and that cannot change while the server runs.
+    /// Keys whose value is different in `new` and that cannot change while the server runs.
     pub(crate) fn fixed_changes(&self, new: &Loaded) -> Vec<String> {
         let schema = Schema::inlined();
         let changed = self.differences(new);
@@ -60,10 +60,10 @@ impl Loaded {
     }
 }
 
-/// The configuration in a capture's header, behind its first line.
+/// Reads the configuration in a capture's header, after its first line.
 ///
 /// # Errors
-/// It is none of this program's.
+/// It is not a configuration of this program.
 pub(crate) fn of_capture(header: &str) -> Result<Config, String> {
     let text = header.split_once('\n').map_or("", |(_, text)| text);
     let loaded = Sources::default().load_text("the capture's header", &with_todays_names(text));
@@ -111,13 +111,13 @@ fn prune(node: &mut Node, path: &Path, is_out: &dyn Fn(&Path) -> bool) {
                 prune(item, &path.index(index), is_out);
             }
         }
-        // What is asked is of use, where is not.
+        // A replay needs to know that a hook is set, but not the credentials in its URL.
         Node::Leaf(Value::String(url), _) if url.contains("://") => *url = Masked(url).to_string(),
         Node::Leaf(..) => {}
     }
 }
 
-/// Where two trees differ; of lists of different length, which.
+/// The paths where two trees differ; for lists of different length, the path of the list.
 fn differences(old: &Node, new: &Node, path: &Path, found: &mut Vec<Path>) {
     match (old, new) {
         (Node::Table(old, _), Node::Table(new, _)) => {
@@ -149,7 +149,7 @@ struct Show {
 }
 
 impl Show {
-    /// First what is in the table itself, then the tables in it.
+    /// First the table's own values, then the tables in it.
     fn table(&mut self, table: &Table, path: &Path, name: &str) {
         let inner = |node: &Node| match node {
             Node::Table(..) => true,
@@ -210,7 +210,7 @@ impl Show {
     }
 }
 
-/// A key as it may stand in a file.
+/// A key as it is written in a file, with quotes if it needs them.
 pub(super) fn bare(key: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !key.is_empty() && key.chars().all(plain) { key.to_owned() } else { Value::String(key.to_owned()).to_string() }

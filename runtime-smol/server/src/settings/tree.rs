@@ -5,7 +5,7 @@ use serde::Deserialize;
 use toml::Value;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-/// A value in the configuration, and where it comes from: what serde makes settings of, with what it forgets.
+/// A value in the configuration with its origin. serde converts the values into settings, but loses the origins.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Node {
     Leaf(Value, Origin),
@@ -17,7 +17,7 @@ pub(crate) enum Node {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Table(Vec<(String, Node)>);
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
     Default,
@@ -43,7 +43,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The way to a value.
+/// The path to a value.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Path(pub(crate) Vec<Step>);
 
@@ -113,10 +113,10 @@ impl Table {
 }
 
 impl Node {
-    /// Stands for a key that is not there.
+    /// The value of a key that is not there.
     pub(crate) const NONE: Node = Node::List(Vec::new(), Origin::Default);
 
-    /// A value that comes from one place as a whole.
+    /// A value that has one origin as a whole.
     pub(crate) fn new(value: Value, origin: &Origin) -> Self {
         match value {
             Value::Table(table) => {
@@ -133,7 +133,7 @@ impl Node {
     /// Reads a file's text.
     ///
     /// # Errors
-    /// It is no TOML, with where it is not; all such places that could be found.
+    /// It is not TOML; all places that could be found.
     pub(crate) fn parse(name: &str, text: &str) -> Result<Self, Vec<(Origin, String)>> {
         let places = Places::new(name, text);
         let (table, errors) = DeTable::parse_recoverable(text);
@@ -168,7 +168,7 @@ impl Node {
         if let Node::Table(table, _) = self { Some(table) } else { None }
     }
 
-    /// The value there, or the last one on the way there.
+    /// The value at the path, or the last value on the way to it.
     pub(crate) fn nearest(&self, path: &Path) -> &Node {
         let mut node = self;
         for step in &path.0 {
@@ -200,7 +200,7 @@ impl Node {
         }
     }
 
-    /// Takes `over`'s word where it has one: tables are put together key by key, all else is replaced.
+    /// Merges `over` into this value: tables are merged key by key, other values are replaced.
     pub(crate) fn overlay(&mut self, over: Node) {
         match (self, over) {
             (Node::Table(below, _), Node::Table(above, _)) => {
@@ -215,10 +215,10 @@ impl Node {
         }
     }
 
-    /// Puts a value there, and the tables and the list's next item on the way there.
+    /// Sets the value at the path, and creates the tables and the list's next item on the way to it.
     ///
     /// # Errors
-    /// The way leads past the end of a list, or through something that is no table.
+    /// The path leads past the end of a list, or through a value that is not a table.
     pub(crate) fn set(&mut self, path: &Path, value: Node) -> Result<(), String> {
         let origin = value.origin().clone();
         let mut node = self;
@@ -239,10 +239,10 @@ impl Node {
                         items.push(empty());
                     }
                     let length = items.len();
-                    items.get_mut(*index).ok_or_else(|| format!("there are only {length} before it"))?
+                    items.get_mut(*index).ok_or_else(|| format!("the list has only {length} items before it"))?
                 }
-                (_, Step::Key(_)) => return Err("what it is in is no table".to_owned()),
-                (_, Step::Index(_)) => return Err("what it is in is no list".to_owned()),
+                (_, Step::Key(_)) => return Err("its parent is not a table".to_owned()),
+                (_, Step::Index(_)) => return Err("its parent is not a list".to_owned()),
             };
         }
         *node = value;
@@ -254,7 +254,7 @@ impl Node {
 struct Places<'a> {
     name: Arc<str>,
     text: &'a str,
-    /// Where lines end: each key is looked up, and a file of thousands of virtual hosts has many.
+    /// The ends of the lines. A file with thousands of virtual hosts has many keys, and each is looked up.
     ends: Vec<usize>,
 }
 

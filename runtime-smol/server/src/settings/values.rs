@@ -16,15 +16,15 @@ written! {
     [] Secret;
 }
 
-/// A length of time, written with its unit: `10s`, `350ms`, `5m`, `1h`. `never` is for ever.
+/// A duration, written with its unit: `10s`, `350ms`, `5m`, `1h`. `never` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time(pub(crate) Duration);
 
 impl Time {
-    /// For ever.
+    /// No limit.
     pub(crate) const NEVER: Time = Time(Duration::MAX);
 
-    /// `None` for ever.
+    /// `None` for no limit.
     pub(crate) fn limit(self) -> Option<Duration> {
         (self != Time::NEVER).then_some(self.0)
     }
@@ -67,7 +67,7 @@ impl Written for Time {
 pub(crate) struct Size(pub(crate) u64);
 
 impl Size {
-    /// Any number.
+    /// No limit.
     pub(crate) const UNLIMITED: Size = Size(u64::MAX);
 
     /// As a number of bytes in memory.
@@ -115,7 +115,7 @@ impl Written for Size {
     }
 }
 
-/// How many there may be: a number, or `unlimited`. 0 is none.
+/// The largest number of something: a number, or `unlimited`. 0 is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Most(pub(crate) Option<u32>);
 
@@ -148,7 +148,7 @@ impl Written for Most {
     }
 }
 
-/// How many threads serve connections: a number, or `auto` for one a core.
+/// How many threads serve connections: a number, or `auto` for one for each core.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Threads(pub(crate) Option<NonZero<usize>>);
 
@@ -221,10 +221,10 @@ impl Written for Memory {
     }
 }
 
-/// Less would not hold a picture.
+/// Less than this cannot hold a picture.
 const LEAST_MEMORY: u64 = 1 << 20;
 
-/// A text that nobody is shown.
+/// A text that is never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Secret(pub(crate) String);
 
@@ -246,7 +246,7 @@ impl Written for Secret {
         self.0.clone()
     }
 
-    /// `writeOnly` is what keeps it from being shown.
+    /// `writeOnly` keeps it from being shown.
     fn schema() -> Schema {
         json_schema!({ "type": "string", "writeOnly": true })
     }

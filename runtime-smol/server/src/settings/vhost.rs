@@ -51,15 +51,15 @@ pub(crate) struct VhostSettings {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Vhost {
-    /// Its name, as in the URL.
+    /// The virtual host's name, as in the URL.
     pub(crate) name: String,
-    /// Other names that mean it. "__defaultVhost__" is every name that no virtual host has.
+    /// Other names of this virtual host. "__defaultVhost__" stands for every name that no virtual host has.
     #[serde(default)]
     pub(crate) aliases: Vec<String>,
-    /// Whether clients are let in.
+    /// Whether clients may connect to it.
     #[serde(default = "yes")]
     pub(crate) enabled: bool,
-    /// In the file they are beside the name.
+    /// In the file these keys are in the same table as the name.
     #[schemars(flatten)]
     pub(crate) settings: VhostSettings,
 }
@@ -72,27 +72,28 @@ fn yes() -> bool {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Session {
-    /// Chunk size of what the server sends, in bytes.
+    /// The chunk size that the server sends with, in bytes.
     #[schemars(range(min = 128, max = 65_536))]
     pub(crate) chunk_size: u32,
-    /// Window Acknowledgement Size and peer bandwidth announced to clients.
+    /// The Window Acknowledgement Size and peer bandwidth that the server announces to clients.
     #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "2GiB"))]
     pub(crate) ack_window: Size,
     /// Send onBWDone after connect, as Flash Media Server does.
     pub(crate) bandwidth_done: bool,
-    /// Refuse chunk streams that start with a header that inherits from nothing, as the specification says; librtmp sends
-    /// such.
+    /// Refuse a chunk stream whose first chunk has a compressed header (format 1, 2 or 3), as the specification says.
+    /// librtmp sends such chunks.
     pub(crate) strict_chunks: bool,
 }
 
-/// How long things may take; "never" for ever.
+/// Timeouts; "never" for no limit.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Timeouts {
-    /// From the first moment to an accepted connect, handshake included. A virtual host's own has no effect.
+    /// From the start of the connection to an accepted connect, including the handshake. Only the value in [defaults]
+    /// has an effect.
     #[schemars(extend("x-minimum" = "1ms"))]
     pub(crate) connect: Time,
-    /// From connect to the first publish or play, and again after the last stream ended.
+    /// From connect to the first publish or play, and again after the client's last stream has ended.
     #[schemars(extend("x-minimum" = "1ms"))]
     pub(crate) identify: Time,
     /// From an accepted publish to its first message.
@@ -101,54 +102,59 @@ pub(crate) struct Timeouts {
     /// Between two messages of a publisher.
     #[schemars(extend("x-minimum" = "1ms"))]
     pub(crate) next_message: Time,
-    /// Without any progress in writing while bytes wait.
+    /// How long bytes may wait while the client takes none of them.
     #[schemars(extend("x-minimum" = "1ms"))]
     pub(crate) write: Time,
-    /// For a player, while its stream has no publisher; then it is told that there is none, and closed.
+    /// How long a player waits while its stream has no publisher. Then the server sends StreamNotFound and closes the
+    /// connection.
     #[schemars(extend("x-minimum" = "1ms"))]
     pub(crate) wait_for_stream: Time,
-    /// Between pings to the client; a ping keeps the path alive and makes a dead one show.
+    /// The time between pings to the client. Pings keep the network path open and show that a peer is gone.
     #[schemars(extend("x-minimum" = "1s"))]
     pub(crate) ping: Time,
-    /// For the last bytes of a connection that is being closed.
+    /// How long the server tries to send the final messages of a connection that it closes.
     #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "1h"))]
     pub(crate) linger: Time,
 }
 
-/// How players are served.
+/// How the server sends streams to players.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Play {
-    /// Where a player of a running stream begins: at the newest key frame that is there ("newest_key_frame"), or at the
-    /// next one that comes ("next_key_frame"), which has the least delay and shows nothing until then.
+    /// Where a player of a running stream begins: at the newest key frame ("newest_key_frame"), or at the next one that
+    /// the publisher sends ("next_key_frame"), which has the least delay but shows nothing until then.
     pub(crate) start: Start,
-    /// With "newest_key_frame": bytes from there to the present, at most; else at the next one.
+    /// With "newest_key_frame": the largest number of bytes from that key frame to the newest frame. With more, the
+    /// player begins at the next key frame.
     pub(crate) start_bytes: Size,
-    /// With "newest_key_frame": time from there to the present, at most.
+    /// The same as a time.
     pub(crate) start_time: Time,
-    /// With "newest_key_frame": frames from there to the present, at most.
+    /// The same as a number of frames.
     pub(crate) start_frames: Most,
-    /// How long a player waits for a key frame while media come; then it begins with what there is: sound, and pictures
-    /// that some decoders make something of. Sound that goes on for so long without pictures is a place to begin, too.
+    /// How long a player waits for a key frame while media arrive. Then it begins without one: with sound, and with
+    /// pictures that some decoders can show. Sound that goes on for this long without pictures is also a place to
+    /// begin.
     #[schemars(extend("x-minimum" = "100ms"))]
     pub(crate) start_wait: Time,
-    /// How old a key frame may be for a player to begin there, by the stream's time.
+    /// How old, in the stream's time, a key frame may be for a player to begin there.
     #[schemars(extend("x-minimum" = "1s"))]
     pub(crate) start_age: Time,
-    /// What becomes of publishers' timestamps: made to rise steadily ("monotonic"), or passed on as they are ("pass").
+    /// What the server does with publishers' timestamps: correct them so that they rise steadily ("monotonic"), or
+    /// leave them as they are ("pass").
     pub(crate) timestamps: TimestampMode,
-    /// How long players wait for a lost publisher to come back before they are told that the stream is over.
+    /// How long players wait for a lost publisher to come back before the server tells them that the stream is over.
     pub(crate) unpublish_grace: Time,
-    /// Media a player may miss at one time, because it is too slow, before it is closed; "never" closes none, it resumes
-    /// at a key frame.
+    /// How much media, as a time, a slow player may miss at once. The server closes players that miss more; with
+    /// "never" it closes none. A player that misses less resumes at a key frame.
     pub(crate) max_gap: Time,
-    /// Bytes of media queued for one player before no more are taken from the stream.
+    /// The high-water mark of a player's queue, in bytes of media: above it the server queues nothing more for the
+    /// player.
     #[schemars(extend("x-minimum" = "1", "x-maximum" = "1GiB"))]
     pub(crate) high_water: Size,
-    /// Leave out sequence headers equal to the one in force.
+    /// Leave out a sequence header that is equal to the one in force.
     pub(crate) reduce_sequence_headers: bool,
-    /// Send multitrack messages to every player, not only to those that say they understand them (FFmpeg 7.1 and later
-    /// do, and do not say so).
+    /// Send multitrack messages to all players, not only to those that announce that they understand them (FFmpeg 7.1
+    /// and later understand them but do not announce it).
     pub(crate) multitrack_to_all: bool,
 }
 
@@ -161,7 +167,7 @@ pub(crate) enum Start {
     NextKeyFrame,
 }
 
-/// What becomes of timestamps.
+/// What the server does with timestamps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum TimestampMode {
@@ -174,24 +180,24 @@ pub(crate) enum TimestampMode {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Pacing {
-    /// How long frames may wait to leave together: more saves CPU, less saves latency.
+    /// How long frames may wait so that several are sent with one write. More saves CPU time, less saves latency.
     #[schemars(extend("x-maximum" = "10s"))]
     pub(crate) merge_window: Time,
 }
 
-/// How publishers are treated.
+/// Rules for publishers.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Publish {
-    /// What happens when a name that is being published is to be published again: the newcomer is refused ("reject"), or
-    /// takes over if its URL has the same token parameter ("takeover").
+    /// What happens when a client wants to publish a name that already has a publisher: the new client is refused
+    /// ("reject"), or takes the name over if its URL has the same token parameter ("takeover").
     pub(crate) conflict: OnConflict,
-    /// How long a publisher without any player is let go on.
+    /// How long a publisher may go on without a player before the server closes it.
     #[schemars(extend("x-minimum" = "1s"))]
     pub(crate) idle: Time,
 }
 
-/// What happens when a name is taken.
+/// What happens when a name already has a publisher.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum OnConflict {
@@ -204,30 +210,31 @@ pub(crate) enum OnConflict {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Cache {
-    /// Memory for them; a GOP must fit for players to start at once.
+    /// Memory for the frames of one stream. A whole GOP must fit, so that players can start at once.
     #[schemars(extend("x-minimum" = "64KiB", "x-maximum" = "4GiB"))]
     pub(crate) bytes: Size,
-    /// Frames.
+    /// The largest number of frames.
     #[schemars(range(min = 16, max = 1_000_000))]
     pub(crate) frames: usize,
-    /// Media kept before the newest key frame while there are players; the GOP since then is kept whatever its length.
+    /// How much media before the newest key frame is kept while there are players. The newest GOP is kept at any
+    /// length.
     #[schemars(extend("x-maximum" = "1h"))]
     pub(crate) time: Time,
-    /// Memory for the headers in force: metadata, sequence headers.
+    /// Memory for the headers in force: metadata and sequence headers.
     #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "64MiB"))]
     pub(crate) header_bytes: Size,
-    /// Tracks of each medium, beside the default one, whose headers are kept.
+    /// For how many tracks of each medium, besides the default track, headers are kept.
     #[schemars(range(min = 0, max = 256))]
     pub(crate) tracks: usize,
 }
 
-/// How many of everything there may be in this virtual host; "unlimited" or a number, 0 for none. All but questions are
-/// counted when they are granted: no client takes a place while a back end is asked.
+/// Limits of this virtual host: a number, with 0 for none, or "unlimited". All except questions are counted when the
+/// server grants the request: no client takes a place while a back end is asked.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Limits {
-    /// Connections, whatever they do: those that connect to the virtual host, and those that come to a stream of it from
-    /// another one, by ?vhost=.
+    /// Connections: those that connect to this virtual host, and those that publish or play a stream of it from another
+    /// virtual host, by ?vhost=.
     pub(crate) connections: Most,
     /// Publishers.
     pub(crate) publishers: Most,
@@ -235,49 +242,51 @@ pub(crate) struct Limits {
     pub(crate) players: Most,
     /// Players of each stream.
     pub(crate) stream_players: Most,
-    /// Streams that have a publisher or players who wait for one.
+    /// Streams that have a publisher, or players that wait for one.
     pub(crate) streams: Most,
-    /// Bytes a second that each publisher may send, whatever it sends: a bitrate divided by eight, and some percent for
-    /// the protocol.
+    /// Bytes a second that each publisher may send. Everything that it sends counts: for a bitrate, divide by eight and
+    /// add some percent for the protocol.
     pub(crate) publisher_rate: Size,
-    /// The time over which that rate may be uneven.
+    /// The time over which the rate is averaged.
     #[schemars(extend("x-minimum" = "1s", "x-maximum" = "1h"))]
     pub(crate) publisher_rate_window: Time,
-    /// Clients that wait for the answer of a back end at a time; what comes beyond is refused. One address gets at most
-    /// half of the places, and one network (IPv4 /24, IPv6 /48) two thirds, so that others are always asked about. No
-    /// more than hooks.queue, which does not know whose question it is.
+    /// Clients that wait for a back end's answer at the same time. The server refuses further ones. One address gets at
+    /// most half of the places and one network (IPv4 /24, IPv6 /48) two thirds, so that clients of other networks are
+    /// always asked about. Set no more than hooks.queue, which does not distinguish clients.
     pub(crate) questions: Most,
 }
 
-/// Who may publish and play, by address.
+/// Rules by address for publishing and playing.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Security {
-    /// Rules such as "allow publish 10.0.0.0/8" or "deny play all", in any order: who is denied may not; with rules that
-    /// allow something, nobody else may do it.
+    /// Rules such as "allow publish 10.0.0.0/8" or "deny play all". Their order does not matter. A client that a rule
+    /// denies is refused. If any rule allows publishing (or playing), only the clients that such a rule names may do
+    /// it.
     pub(crate) rules: Vec<Of<Rule>>,
 }
 
-/// Web pages whose players and publishers are served, by the pageUrl that they send; [] for all. "example.com" is that
-/// host and all below it, "*.example.com" only those below it.
+/// Web pages whose players and publishers are served, by the pageUrl that they send; [] for all pages. "example.com"
+/// means that host and all hosts below it, "*.example.com" only the hosts below it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Refer {
-    /// Pages that may do anything at all.
+    /// Pages from which clients may connect at all.
     pub(crate) all: Vec<Of<HostPattern>>,
-    /// Pages that may publish, if they are among `all` too.
+    /// Pages from which clients may publish. They must be in `all`, too.
     pub(crate) publish: Vec<Of<HostPattern>>,
-    /// Pages that may play, if they are among `all` too.
+    /// Pages from which clients may play. They must be in `all`, too.
     pub(crate) play: Vec<Of<HostPattern>>,
 }
 
-/// Signed URLs: ?expires=UNIX_TIME&token=SIGNATURE. Each is good in one virtual host, though others may have its secret.
+/// Signed URLs: ?expires=UNIX_TIME&token=SIGNATURE. A signed URL is valid in one virtual host only, even if another one
+/// has the same secret.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Token {
     /// What needs a signed URL: "nothing", "publish", "play" or "both".
     pub(crate) required_for: TokenScope,
-    /// Secrets that sign, of 16 bytes at least. Several at once while they are changed.
+    /// Secrets for signing, each of at least 16 bytes. The list may have several, so that a secret can be replaced.
     pub(crate) secrets: Vec<Secret>,
 }
 
@@ -292,17 +301,17 @@ pub(crate) enum TokenScope {
     Both,
 }
 
-/// SRS's bandwidth check: every connection to the virtual host is measured and then closed.
+/// SRS's bandwidth check: the server measures each connection to the virtual host and then closes it.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct BandwidthCheck {
-    /// Whether the virtual host is one for it.
+    /// Whether the virtual host is for bandwidth checks.
     pub(crate) enabled: bool,
-    /// The secret that clients show in their URL as key=; "" for none.
+    /// The secret that clients must send in their URL as key=; "" for none.
     pub(crate) key: Secret,
     /// The least time between two checks.
     pub(crate) interval: Time,
-    /// What either direction is throttled to, in kbit/s.
+    /// The rate that the check is limited to in each direction, in kbit/s.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub(crate) limit_kbps: u32,
 }

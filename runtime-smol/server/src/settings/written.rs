@@ -5,22 +5,22 @@ use std::str::FromStr;
 use schemars::{Schema, json_schema};
 use serde::de::{self, Visitor};
 
-/// What is written as text and read as something else.
+/// A type that has a text form in the configuration.
 pub(crate) trait Written: Sized {
     /// The name of its schema.
     const NAME: &'static str;
-    /// What a text must look like, for people.
+    /// The text form, described for error messages.
     const FORM: &'static str;
 
     fn read(text: &str) -> Result<Self, String>;
     fn write(&self) -> String;
 
-    /// The same for a number without quotes.
+    /// Reads a number that is written without quotes.
     fn read_number(number: i64) -> Result<Self, String> {
         Self::read(&number.to_string())
     }
 
-    /// The number that it is written as, if it is one.
+    /// The number that the value is written as, if it is one.
     fn number(&self) -> Option<i64> {
         None
     }
@@ -91,14 +91,14 @@ written! {
     [T: Text] Of<T>;
 }
 
-/// A type that has a text form of its own.
+/// A type of another crate that has a text form (`FromStr`).
 pub(crate) trait Text: FromStr<Err: fmt::Display> {
     const FORM: &'static str;
 
     fn text(&self) -> String;
 }
 
-/// It in the configuration.
+/// Such a type in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Of<T>(pub(crate) T);
 

@@ -1,4 +1,4 @@
-//! RTMPS: certificates, chosen by the name the client asks for, and changed while the server runs.
+//! RTMPS: certificates are chosen by the name that the client asks for, and can change while the server runs.
 
 mod certificates;
 
@@ -17,19 +17,20 @@ use certificates::Certificates;
 use crate::settings::values::Time;
 use crate::settings::written::Of;
 
-/// RTMP in TLS.
+/// RTMPS: RTMP in TLS.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct TlsSettings {
-    /// Where to listen for RTMPS: PORT or ADDRESS:PORT. Its usual ports are 443 and 1443.
+    /// Addresses to listen on for RTMPS: PORT or ADDRESS:PORT. The usual ports are 443 and 1443.
     #[schemars(extend("x-restart" = true))]
     pub(crate) listen: Vec<Of<Listen>>,
-    /// Whether RTMPS is served on the ports of RTMP as well, told apart by a client's first byte.
+    /// Whether RTMPS is also served on the ports of RTMP. The client's first byte tells which protocol it speaks.
     #[schemars(extend("x-restart" = true))]
     pub(crate) on_rtmp_ports: bool,
-    /// Certificates with their keys. A client gets the one that is valid for the name it asks for, else the first.
+    /// Certificates with their keys. A client gets the one that is valid for the name that it asks for, or the first.
     pub(crate) certificates: Vec<CertificateFiles>,
-    /// How often to look whether the files have changed; "never" for only when the configuration is reloaded.
+    /// How often the server checks whether the files have changed; with "never" it reads them again only when the
+    /// configuration is reloaded.
     #[schemars(extend("x-restart" = true, "x-minimum" = "100ms"))]
     pub(crate) check: Time,
 }
@@ -49,20 +50,20 @@ impl Default for TlsSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CertificateFiles {
-    /// The certificate and those that vouch for it, in PEM, as in Let's Encrypt's fullchain.pem.
+    /// The certificate and its chain in PEM, as in Let's Encrypt's fullchain.pem.
     pub(crate) certificate: PathBuf,
-    /// Its private key, in PEM.
+    /// The private key in PEM.
     pub(crate) key: PathBuf,
 }
 
 impl TlsSettings {
-    /// Whether anything is served in TLS.
+    /// Whether any listener uses TLS.
     pub(crate) fn is_on(&self) -> bool {
         !self.listen.is_empty() || self.on_rtmp_ports
     }
 }
 
-/// What listens for RTMPS.
+/// The listeners for RTMPS.
 #[derive(Debug)]
 pub(crate) struct TlsListeners {
     certificates: Arc<Certificates>,
@@ -72,10 +73,10 @@ pub(crate) struct TlsListeners {
 }
 
 impl TlsListeners {
-    /// Reads the certificates, and watches them from now on.
+    /// Reads the certificates, and checks their files for changes from now on.
     ///
     /// # Errors
-    /// A certificate or an address that cannot be used, with its name.
+    /// A certificate or an address cannot be used; the error names it.
     pub(crate) fn new(settings: &TlsSettings) -> Result<Self, String> {
         let certificates = Certificates::load(settings)?;
         if let Some(interval) = settings.check.limit() {
@@ -91,20 +92,20 @@ impl TlsListeners {
         })
     }
 
-    /// How the connections of RTMP's own ports are carried.
+    /// The carrier of connections on RTMP's own ports.
     pub(crate) fn on_rtmp_ports(&self) -> Carrier {
         if self.on_rtmp_ports { Carrier::Either(self.config.clone()) } else { Carrier::Plain }
     }
 
-    /// Where RTMPS alone is served.
+    /// The listeners that serve only RTMPS.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (Listen, Carrier)> {
         self.addresses.iter().map(|address| (*address, Carrier::Tls(self.config.clone())))
     }
 
-    /// Reads the certificates of other settings; they hold, for new connections, once what is returned is called.
+    /// Reads the certificates of other settings. New connections get them once the returned function is called.
     ///
     /// # Errors
-    /// A certificate that cannot be used, with its name.
+    /// A certificate cannot be used; the error names it.
     pub(crate) fn prepare(&self, settings: &TlsSettings) -> Result<impl FnOnce() + use<'_>, String> {
         self.certificates.prepare(settings)
     }

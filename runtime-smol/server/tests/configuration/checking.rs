@@ -64,7 +64,7 @@ fn mistakes_are_told_by_check_and_no_server_starts_with_them() {
     for command in [program().arg("check").arg(&file), program().arg("--config").arg(&file)] {
         let (success, shown, error) = run(command);
         assert!(!success && shown.is_empty());
-        assert!(error.contains("a.toml:2:1: server.lisen: unknown key; is listen meant?\n"), "{error}");
+        assert!(error.contains("a.toml:2:1: server.lisen: unknown key; did you mean listen?\n"), "{error}");
         assert!(error.contains("a.toml:4:1: defaults.play.max_gap: "), "{error}");
     }
     let (success, _, error) = run(program().arg("check").env("ANABRANCH__DEFAULTS__LIMITS__PLAYERS", "many"));

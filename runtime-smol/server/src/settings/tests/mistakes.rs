@@ -10,12 +10,12 @@ fn all_mistakes_are_told_at_once_each_with_its_place() {
     let problems = wrong(text);
     let expected = [
         "f.toml:2:19: server.listen[1]: \"here\" is no address to listen on: write 1935, 127.0.0.1:1935 or [::1]:1935",
-        "f.toml:3:1: server.threds: unknown key; is threads meant?",
+        "f.toml:3:1: server.threds: unknown key; did you mean threads?",
         "f.toml:5:1: defaults.play.max_gap: \"7\" is not a time such as \"10s\", \"350ms\", \"5m\", \"1h\" or \"never\"",
         "f.toml:7:1: defaults.pacing.merge_window: never is not 10s or less",
         "f.toml:9:1: defaults.session.chunk_size: 100 is not within 128 to 65536",
-        "f.toml:12:12: vhost[0].play.strat: unknown key; is start meant?",
-        "f.toml:14:1: vhost[1].token.secrets: a signed URL is required, and there is no secret to sign with",
+        "f.toml:12:12: vhost[0].play.strat: unknown key; did you mean start?",
+        "f.toml:14:1: vhost[1].token.secrets: a signed URL is required, but there is no secret to sign with",
         "f.toml:17:1: defaults.cache.frames: invalid type: string \"many\", expected usize",
     ];
     assert_eq!(problems.lines().collect::<Vec<_>>(), expected, "{problems}");

@@ -194,9 +194,11 @@ fn variables_are_toml_or_plain_text_and_lists_may_have_commas() {
         ("ANABRANCH__LOG__LEVEL__X", "1"),
     ]);
     let problems = problems.load_text("", "").unwrap_err().to_string();
-    for words in
-        ["ANABRANCH__SERVER__LISEN: server.lisen: unknown key; is listen meant?", "only 0 before it", "log.level.x"]
-    {
+    for words in [
+        "ANABRANCH__SERVER__LISEN: server.lisen: unknown key; did you mean listen?",
+        "only 0 items before it",
+        "log.level.x",
+    ] {
         assert!(problems.contains(words), "{words} is not in\n{problems}");
     }
 }
