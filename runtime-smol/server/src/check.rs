@@ -6,12 +6,12 @@ use anabranch_smol::TLS_CONNECTION_MEMORY;
 
 use crate::settings::Loaded;
 
-/// What `check` prints of a configuration in which nothing is wrong: what holds, and the memory that clients can make the
-/// server take with it. All of it is TOML, the latter as a comment.
+/// The output of `check` for a valid configuration: the settings in force, and the memory that clients can make the
+/// server hold with them. The output is TOML, with the memory as comments.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     pub(crate) loaded: &'a Loaded,
-    /// What is allowed and probably not meant, a line each.
+    /// Warnings about settings that are probably a mistake, one line each.
     pub(crate) advice: Vec<String>,
 }
 
@@ -19,7 +19,7 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Loaded { config, settings, .. } = self.loaded;
         let memory = settings.limits.memory.0;
-        writeln!(f, "# The configuration is valid. This holds:\n{}", self.loaded.show())?;
+        writeln!(f, "# The configuration is valid. These settings are in force:\n{}", self.loaded.show())?;
         for line in &self.advice {
             writeln!(f, "# Warning: {line}")?;
         }
@@ -49,7 +49,7 @@ impl fmt::Display for Report<'_> {
     }
 }
 
-/// The memory of what works beside the server.
+/// The memory of the program's other parts: hooks, recordings, TLS.
 struct Beside<'a>(&'a Loaded);
 
 impl fmt::Display for Beside<'_> {
@@ -60,7 +60,7 @@ impl fmt::Display for Beside<'_> {
         let (mut urls, mut bytes) = (Vec::new(), 0_u64);
         for hooks in hooks.values().chain([&settings.defaults.hooks]) {
             for url in hooks.all_urls() {
-                // The same with other settings is called for itself.
+                // The same URL with other settings is a separate endpoint.
                 let own = (url, hooks.notice_memory, hooks.queue, hooks.max_in_flight);
                 if !urls.contains(&own) {
                     urls.push(own);
@@ -70,16 +70,16 @@ impl fmt::Display for Beside<'_> {
         }
         if !urls.is_empty() {
             let (count, bytes) = (urls.len(), mib(bytes));
-            writeln!(f, "# Calls of {count} hook URLs that wait or are under way: {bytes} in all, at most")?;
+            writeln!(f, "# Waiting and running calls to {count} hook URLs: at most {bytes} in all")?;
             writeln!(f, "#   (hooks.notice_memory, and 50 KiB for each of hooks.queue and hooks.max_in_flight)")?;
         }
         if records.values().chain([&settings.defaults.record]).any(|record| !record.streams.is_empty()) {
-            writeln!(f, "# Each stream that is recorded: 8.3 MiB and one message at most, and a file descriptor")?;
+            writeln!(f, "# Each recorded stream: at most 8.3 MiB and one message, and a file descriptor")?;
         }
         if settings.tls.is_on() {
             let kib = TLS_CONNECTION_MEMORY >> 10;
-            writeln!(f, "# Each connection in TLS, before connect or after: {kib} KiB more at most")?;
-            writeln!(f, "#   (its session, a record that is coming, content not yet taken, records not yet sent)")?;
+            writeln!(f, "# Each connection in TLS, before or after connect: at most {kib} KiB more")?;
+            writeln!(f, "#   (its session, a partly received record, content not yet read, records not yet sent)")?;
         }
         Ok(())
     }

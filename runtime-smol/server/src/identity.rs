@@ -6,8 +6,7 @@ use sha2::Sha256;
 
 const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
-/// The names by which the outside knows this server, its clients and its streams: in hooks, and wherever else they are
-/// shown.
+/// The ids of this server, its clients and its streams in hooks, the API and metrics.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
     server_id: String,
@@ -15,7 +14,7 @@ pub(crate) struct Identity {
     key: Key,
 }
 
-/// What the ids of streams are made with. Clients do not know it and cannot choose a name that has another's id.
+/// The secret key for the ids of streams. Without it clients cannot find a stream name with the same id as another.
 #[derive(Clone)]
 struct Key([u8; 32]);
 
@@ -26,8 +25,8 @@ impl fmt::Debug for Key {
 }
 
 impl Identity {
-    /// The identity of this process. A server without a name of its own is named after its machine, so that the name is
-    /// the same after a restart.
+    /// The identity of this process. Without `server_id` the id is derived from the machine's, so that it is the same
+    /// after a restart.
     pub(crate) fn new(server_id: Option<&str>) -> Self {
         let seed = anabranch_host::random_seed();
         let key = Key(anabranch_host::random_seed());
@@ -35,23 +34,23 @@ impl Identity {
         Identity { server_id: server_id.map_or_else(machine, str::to_owned), service_id, key }
     }
 
-    /// The same after a restart.
+    /// The server's id, which is the same after a restart.
     pub(crate) fn server_id(&self) -> &str {
         &self.server_id
     }
 
-    /// Another one after a restart.
+    /// The id of this run of the program.
     pub(crate) fn service_id(&self) -> &str {
         &self.service_id
     }
 
-    /// A client by the number of its connection in the log. No two clients ever share one, also not after a restart:
-    /// back ends take it for a key.
+    /// The id of a client, from the number of its connection in the log. It is never used again, even after a restart,
+    /// because back ends use it as a key.
     pub(crate) fn client_id(&self, connection: u64) -> String {
         format!("{}-{connection}", self.service_id)
     }
 
-    /// The connection that a client's name means; its number alone will do.
+    /// The connection of a client id; the connection's number alone is also accepted.
     pub(crate) fn connection(&self, client_id: &str) -> Option<u64> {
         match client_id.rsplit_once('-') {
             Some((service, number)) if service == self.service_id => number.parse().ok(),
@@ -60,8 +59,8 @@ impl Identity {
         }
     }
 
-    /// A stream by its name: the same as long as the process lives, and no other's. Clients choose names, and who removes
-    /// a stream by its id must not remove another.
+    /// The id of a stream, which stays the same as long as the process runs. Clients choose names, so two names must
+    /// never have the same id: an operator that removes a stream by its id must not remove another.
     pub(crate) fn stream_id(&self, key: &StreamKey) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key.0).expect("HMAC takes a key of any length");
         mac.update(key.as_str().as_bytes());
@@ -85,7 +84,8 @@ fn machine() -> String {
 
 /// SRS's form of an identifier: `vid-` and seven letters and digits.
 fn named(bytes: &[u8]) -> String {
-    // FNV-1a: it must not change from one version to the next, and it is the operator's own machine that is named.
+    // FNV-1a, because the id must not change from one version to the next. It need not be secret: it names the
+    // operator's own machine.
     let mut hash = bytes
         .iter()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));

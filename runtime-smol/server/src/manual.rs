@@ -1,4 +1,4 @@
-//! What a package of the program carries along, made from the command line itself.
+//! Shell completions and the manual page, generated from the command line's definition.
 
 use std::io;
 
@@ -11,13 +11,11 @@ pub(crate) const SHELL: &str = "shell";
 /// The subcommand that prints the manual page.
 pub(crate) const MAN: &str = "man";
 
-/// Adds both.
+/// Adds both subcommands.
 pub(crate) fn add_to(program: Command) -> Command {
     let shell = Arg::new(SHELL).value_name("SHELL").required(true).value_parser(value_parser!(Shell));
     program
-        .subcommand(
-            Command::new(COMPLETIONS).about("Print completions for a shell, to be put where it looks").arg(shell),
-        )
+        .subcommand(Command::new(COMPLETIONS).about("Print completions for a shell").arg(shell))
         .subcommand(Command::new(MAN).about("Print the manual page, in roff"))
 }
 
@@ -30,7 +28,7 @@ pub(crate) fn completions(mut program: Command, shell: Shell, out: &mut dyn io::
 /// Prints the manual page.
 ///
 /// # Errors
-/// Those of `out`.
+/// Errors of `out`.
 pub(crate) fn page(program: Command, out: &mut dyn io::Write) -> io::Result<()> {
     clap_mangen::Man::new(program).render(out)
 }

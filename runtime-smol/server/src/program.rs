@@ -28,22 +28,22 @@ use crate::sign::{self, SIGN};
 use crate::tls::TlsListeners;
 
 const PROGRAM: &str = "anabranch";
-/// With the commit, if it is known.
+/// The version, with the commit if it is known.
 const VERSION: &str = env!("ANABRANCH_VERSION");
 const CONFIG: &str = "config";
-/// The subcommand that shows what can be set.
+/// The subcommand that shows all settings.
 const SCHEMA: &str = "schema";
 const EXAMPLE: &str = "example";
 /// The file to check.
 const FILE: &str = "FILE";
 
-/// How long the end of the program waits for the last of its captures and recordings to be written.
+/// How long the program waits at its end until captures and recordings are written.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
-/// How long it waits for back ends to be told of it.
+/// How long the program waits at its end until the last notices to back ends are delivered.
 const LAST_CALLS: Duration = Duration::from_secs(5);
 
-/// Reads the options, starts log and listeners, shows the addresses, serves until it is told to stop. Ends the process
-/// itself for `--help` and for options that cannot be read.
+/// Reads the options, starts log and listeners, shows the addresses, and serves until it is stopped. Ends the process
+/// itself for `--help` and for options that are not valid.
 pub(crate) fn main() -> ExitCode {
     let matches = command().get_matches();
     let done = match matches.subcommand() {
@@ -65,7 +65,7 @@ pub(crate) fn main() -> ExitCode {
         _ => serve(&matches).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
-        // Whether or not it can be read, the exit code says it too.
+        // If standard error is closed, the exit code still shows the failure.
         let _ = writeln!(io::stderr(), "{PROGRAM}: {error}");
         ExitCode::FAILURE
     })
@@ -78,8 +78,8 @@ fn command() -> Command {
         .value_name("FILE")
         .env("ANABRANCH_CONFIG")
         .value_parser(value_parser!(PathBuf))
-        .help("Read this configuration file; read again at SIGHUP");
-    // Left empty for "not set", like the variables of all options.
+        .help("Read this configuration file, and read it again at SIGHUP");
+    // As with the variables of all options, empty means not set.
     let config = if env::var_os("ANABRANCH_CONFIG").is_some_and(|file| file.is_empty()) {
         config.env(clap::builder::Resettable::Reset)
     } else {
@@ -90,13 +90,15 @@ fn command() -> Command {
     let example = Arg::new(EXAMPLE)
         .long(EXAMPLE)
         .action(ArgAction::SetTrue)
-        .help("Show a configuration file with all keys, their defaults and what they mean");
-    let schema = Command::new(SCHEMA).about("Show what can be configured, as a JSON Schema").arg(example);
+        .help("Show a configuration file with all keys, their defaults and descriptions");
+    let schema = Command::new(SCHEMA).about("Show all settings as a JSON Schema").arg(example);
     let options = ThreadOptions::command(Options::command(Command::new(PROGRAM))).arg(config.clone());
     let command = anabranch_program::command(options, VERSION)
         .mut_subcommand(CHECK, |check| {
             check
-                .about("Check the configuration; show what holds, where it comes from, and the memory it takes")
+                .about(
+                    "Check the configuration; show the settings, where they come from, and the memory that they allow",
+                )
                 .arg(file)
         })
         .subcommand(schema)
@@ -105,7 +107,7 @@ fn command() -> Command {
     manual::add_to(command)
 }
 
-/// Where this process has its configuration from.
+/// The sources of this process's configuration.
 fn sources(matches: &ArgMatches) -> Sources {
     let options = Options::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
     let threads = ThreadOptions::from_arg_matches(matches).unwrap_or_else(|error| error.exit()).threads;
@@ -120,7 +122,7 @@ fn valid(sources: &Sources) -> Result<Loaded, String> {
     sources.load().map_err(|problems| format!("the configuration is not valid\n{problems}"))
 }
 
-/// The configuration of a subcommand that has nothing else to do with it.
+/// Loads the configuration for a subcommand without the server's options.
 fn load(matches: &ArgMatches) -> Result<Loaded, String> {
     let file = matches.get_one::<PathBuf>(CONFIG).cloned();
     valid(&Sources { file, variables: Sources::environment(), flags: Vec::new() })
@@ -133,7 +135,7 @@ fn check(matches: &ArgMatches) -> Result<ExitCode, String> {
     }
     let loaded = valid(&sources)?;
     let report = Report { advice: loaded.advice(sources.file.as_deref()), loaded: &loaded };
-    // A reader that has seen enough closes the pipe.
+    // An error means that the reader has closed the pipe, which is fine.
     let _ = write!(io::stdout(), "{report}");
     Ok(ExitCode::SUCCESS)
 }
@@ -148,7 +150,7 @@ fn schema(matches: &ArgMatches) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Captures have the settings in their header; those of servers without a file have options.
+/// Reads the configuration in a capture's header. Captures of `anabranch-std`, and older ones, have options there.
 fn config_of_capture(header: &str) -> Result<anabranch_core::conn::Config, String> {
     if header.lines().nth(1).is_none_or(|line| line.starts_with("--")) {
         config_of_header(header)
@@ -168,14 +170,14 @@ fn captures(loaded: &Loaded, program: &str) -> Result<Option<CaptureFolder>, Str
 }
 
 fn serve(matches: &ArgMatches) -> Result<(), String> {
-    // From here on none of them ends the process; they are followed once there is something to follow them.
+    // From here on signals do not end the process. They wait until `follow` handles them.
     let signals = Signals::catch()?;
     let mut sources = sources(matches);
-    // It is found again wherever the process goes.
+    // An absolute path is found even if the working directory changes.
     sources.file = sources.file.map(|file| path::absolute(&file).unwrap_or(file));
     let loaded = sources.load().map_err(|problems| problems.to_string())?;
     let settings = &loaded.settings;
-    // Until the end, so that the last lines are written.
+    // Kept until the end, so that the last lines are written.
     let log = init_log(&settings.log.level, settings.log.format.into())?;
     loaded.advice(sources.file.as_deref()).iter().for_each(|line| warn!("{line}"));
     raise_file_limit();
@@ -226,7 +228,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let workers = Workers { hooks: hooks.clone(), recorder: recorder.clone() };
     let api = api::start(&api_settings, identity, server.handle(), Some(reload), workers)?;
     signals.follow(server.handle(), reloader)?;
-    // A server whose standard output is closed or full serves all the same.
+    // A server with a closed or full standard output goes on.
     let _ = writeln!(io::stdout(), "{}", Banner { program, addresses: &server.addresses() });
     if let Some(address) = api {
         let _ = writeln!(io::stdout(), "  API            http://{address}/api/v1");
@@ -234,11 +236,11 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     ready();
     server.run();
     if !recorder.finish(LAST_RECORDS) {
-        warn!("not all recordings are complete: the disk takes too long");
+        warn!("some recordings are not complete: the disk is too slow");
     }
     let untold = hooks.flush(LAST_CALLS);
     if untold > 0 {
-        warn!("back ends are not told of all that is over, they take too long: {untold} calls were left");
+        warn!("back ends are too slow: {untold} calls to them were not made");
     }
     if let Some(captures) = captures {
         captures.flush(LAST_RECORDS);

@@ -10,7 +10,7 @@ use crate::record::Recorder;
 use crate::settings::{Loaded, Sources};
 use crate::tls::TlsListeners;
 
-/// Puts the configuration in force that is in the file now, in the running server.
+/// Reads the configuration again and puts it in force in the running server.
 #[derive(Debug)]
 pub(crate) struct Reloader {
     pub(crate) sources: Sources,
@@ -22,35 +22,35 @@ pub(crate) struct Reloader {
     pub(crate) tls: Option<TlsListeners>,
     /// The first line of captures.
     pub(crate) program: String,
-    /// What holds.
+    /// The configuration in force.
     pub(crate) current: Mutex<Arc<Loaded>>,
 }
 
-/// A configuration that is in force now.
+/// The result of a successful reload.
 #[derive(Debug)]
 pub(crate) struct Applied {
-    /// The keys that have other values than before.
+    /// The keys whose values have changed.
     pub(crate) changed: Vec<String>,
 }
 
 impl Reloader {
-    /// Reads the file anew, and puts what it says in force as a whole, or nothing of it.
+    /// Reads the file again, and puts it in force as a whole or not at all.
     ///
     /// # Errors
-    /// What is wrong with it and where, or what needs a restart.
+    /// The errors in the file with their places, or the keys that need a restart.
     pub(crate) fn reload(&self) -> Result<Applied, String> {
-        // One at a time.
+        // One reload at a time.
         let mut current = self.lock();
         let new = self.sources.load().map_err(|problems| problems.to_string())?;
         let fixed = current.fixed_changes(&new);
         if !fixed.is_empty() {
-            return Err(format!("cannot change while the server runs, restart it: {}", fixed.join(", ")));
+            return Err(format!("these keys need a restart of the server to change: {}", fixed.join(", ")));
         }
         let changed = current.changes(&new);
-        // First, so that what comes of the rest is told as it is to be. What is no filter was found in reading.
+        // First, so that messages about the rest have the new level. The filter was checked when the file was read.
         self.log.set(&new.settings.log.level)?;
         if let Err(error) = self.put_in_force(&new) {
-            // What held before could be put in force once, and can be again.
+            // The old configuration could be put in force before, so it can be again.
             let _ = self.put_in_force(&current);
             let _ = self.log.set(&current.settings.log.level);
             return Err(error);
@@ -63,23 +63,24 @@ impl Reloader {
         Ok(Applied { changed })
     }
 
-    /// The same, in words for whoever asked for it over HTTP.
+    /// The same, with a JSON result for the API.
     ///
     /// # Errors
-    /// The same.
+    /// As [`Reloader::reload`].
     pub(crate) fn reload_for_api(&self) -> Result<Value, String> {
         self.reload().map(|applied| json!({ "changed": applied.changed }))
     }
 
-    /// What holds.
+    /// The configuration in force.
     pub(crate) fn current(&self) -> Arc<Loaded> {
         self.lock().clone()
     }
 
-    /// Those parts that may refuse. Who is asked comes first, so that there is somebody to answer.
+    /// Updates the parts that may fail. Hooks come first, so that they can answer when core begins to ask.
     fn put_in_force(&self, new: &Loaded) -> Result<(), String> {
         let settings = &new.settings;
-        // Not in force before nothing can refuse any more: what held before may not be there to be read again.
+        // The certificates are put in force last, when nothing can fail any more: the old files may be gone, so going
+        // back might not be possible.
         let certificates = self.tls.as_ref().map(|tls| tls.prepare(&settings.tls)).transpose()?;
         self.hooks.update(&settings.defaults.hooks, &new.of_vhosts(|vhost| &vhost.hooks))?;
         self.recorder.update(&settings.defaults.record, &new.of_vhosts(|vhost| &vhost.record))?;

@@ -1,4 +1,4 @@
-//! Signs URLs by which a stream may be published or played, with the secret in the configuration.
+//! Signs URLs for publishing or playing a stream, with the secret in the configuration.
 
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,26 +19,26 @@ const STREAM: &str = "stream";
 const VALID: &str = "valid";
 const VHOST: &str = "vhost";
 
-/// The subcommand, without where the configuration is.
+/// The subcommand, without the option for the configuration file.
 pub(crate) fn command() -> Command {
-    let action = Arg::new(ACTION).required(true).value_parser(["publish", "play"]).help("What it permits");
+    let action = Arg::new(ACTION).required(true).value_parser(["publish", "play"]).help("What the URL permits");
     let stream = Arg::new(STREAM).value_name("APP/STREAM").required(true).help("The stream, such as live/cam");
     let valid = Arg::new(VALID)
         .long(VALID)
         .value_name("TIME")
         .default_value("24h")
         .value_parser(Time::read)
-        .help("How long it is valid from now on: 90s, 30m, 24h");
+        .help("How long the URL is valid from now on, such as 90s, 30m or 24h");
     let vhost = Arg::new(VHOST).long(VHOST).value_name("NAME").help("The virtual host, if there are any");
     Command::new(SIGN)
         .about("Sign the URL of a stream with the secret in the configuration (token.secrets)")
         .args([action, stream, valid, vhost])
 }
 
-/// Prints the path and the parameters to put behind the server's address.
+/// Prints the path and the parameters that follow the server's address.
 ///
 /// # Errors
-/// There is no secret, no such virtual host, or no such time; or what would be printed is no URL that the server takes.
+/// There is no secret or no such virtual host, the time is not valid, or the server would not accept the URL.
 pub(crate) fn run(matches: &ArgMatches, loaded: &Loaded) -> Result<ExitCode, String> {
     let text = |name| matches.get_one::<String>(name).map(String::as_str);
     let action = if text(ACTION) == Some("publish") { Action::Publish } else { Action::Play };
@@ -46,17 +46,21 @@ pub(crate) fn run(matches: &ArgMatches, loaded: &Loaded) -> Result<ExitCode, Str
     let (app, stream) = names(path)?;
     let vhost = vhost(loaded, text(VHOST))?;
     let secret = secret(loaded, vhost)?;
-    let valid = matches.get_one::<Time>(VALID).and_then(|time| time.limit()).ok_or("it must end some time")?;
+    let valid = matches
+        .get_one::<Time>(VALID)
+        .and_then(|time| time.limit())
+        .ok_or("a signed URL needs an end: --valid cannot be never")?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| "the clock is before 1970")?;
     let expires = now.saturating_add(valid).as_secs();
     if expires <= now.as_secs() {
-        return Err("it would be over before it can be used".to_owned());
+        return Err("the URL would have expired before it can be used".to_owned());
     }
-    // As the server knows it: in lower case, but for the one of all other names.
+    // The server compares names in lower case, except for the default virtual host's.
     let host = vhost.map(|vhost| &*vhost.name).filter(|name| !name.eq_ignore_ascii_case(DEFAULT_VHOST));
     let host = host.map_or_else(|| DEFAULT_VHOST.to_owned(), str::to_ascii_lowercase);
-    let key = StreamKey::new(&host, app, stream).map_err(|error| format!("{path:?} names no stream: {error}"))?;
-    // Whatever the address is that the client connects to.
+    let key =
+        StreamKey::new(&host, app, stream).map_err(|error| format!("{path:?} is not the name of a stream: {error}"))?;
+    // The parameter names the virtual host, so that any address of the server can be used.
     let named = if host == DEFAULT_VHOST { String::new() } else { format!("vhost={host}&") };
     let query = format!("{named}expires={expires}&token={}", sign(&secret, action, &key, expires));
     is_understood(app, stream, &query)?;
@@ -64,33 +68,34 @@ pub(crate) fn run(matches: &ArgMatches, loaded: &Loaded) -> Result<ExitCode, Str
     Ok(ExitCode::SUCCESS)
 }
 
-/// App and stream of a path: what a server makes of it must be just that.
+/// App and stream of a path, if the server reads the path as exactly these.
 fn names(path: &str) -> Result<(&str, &str), String> {
     let example = "write APP/STREAM, such as live/cam";
-    let (app, stream) = path.rsplit_once('/').ok_or_else(|| format!("{path:?} names no stream: {example}"))?;
+    let (app, stream) =
+        path.rsplit_once('/').ok_or_else(|| format!("{path:?} is not the name of a stream: {example}"))?;
     let key = discover(Some(&format!("rtmp://host/{path}")), None, "");
-    let key = key.map_err(|error| format!("{path:?} names no stream ({error}): {example}"))?;
+    let key = key.map_err(|error| format!("{path:?} is not the name of a stream ({error}): {example}"))?;
     if (key.app(), key.stream()) == (app, stream) && key.params().is_empty() {
         return Ok((app, stream));
     }
-    Err(format!("{path:?} would be {:?} to the server: {example}", format!("{}/{}", key.app(), key.stream())))
+    Err(format!("the server reads {path:?} as {:?}: {example}", format!("{}/{}", key.app(), key.stream())))
 }
 
-/// Whether a server takes it as it is meant, wherever the client cuts the URL.
+/// Checks that the server reads the URL correctly, wherever the client splits it into app and stream.
 fn is_understood(app: &str, stream: &str, query: &str) -> Result<(), String> {
     let token = Params::parse(query).ok().and_then(|params| params.raw("token").map(str::to_owned));
     let cuts = [(app.to_owned(), format!("{stream}?{query}")), (format!("{app}/{stream}?{query}"), String::new())];
     for (app_sent, name) in cuts {
         let read = discover(Some(&format!("rtmp://host/{app_sent}")), Some(&app_sent), &name);
-        let read = read.map_err(|error| format!("the URL would be refused: {error}"))?;
+        let read = read.map_err(|error| format!("the server would refuse the URL: {error}"))?;
         if (read.app(), read.stream()) != (app, stream) || read.params().raw("token") != token.as_deref() {
-            return Err(format!("the URL would be read as {read}"));
+            return Err(format!("the server would read the URL as {read}"));
         }
     }
     Ok(())
 }
 
-/// The virtual host whose clients are to use the URL: what is signed has its name in it.
+/// The virtual host that the URL is for: the signature includes its name.
 fn vhost<'a>(loaded: &'a Loaded, name: Option<&str>) -> Result<Option<&'a Vhost>, String> {
     let vhosts = &loaded.settings.vhost;
     let find = |name: &str| {
@@ -100,7 +105,7 @@ fn vhost<'a>(loaded: &'a Loaded, name: Option<&str>) -> Result<Option<&'a Vhost>
     let Some(name) = name else {
         return match find(DEFAULT_VHOST) {
             None if !vhosts.is_empty() => {
-                Err("there are virtual hosts, and a URL is good in one of them: say which with --vhost".to_owned())
+                Err("a URL is valid in one virtual host only: name it with --vhost".to_owned())
             }
             vhost => Ok(vhost),
         };
@@ -108,7 +113,7 @@ fn vhost<'a>(loaded: &'a Loaded, name: Option<&str>) -> Result<Option<&'a Vhost>
     find(name).map(Some).ok_or_else(|| format!("there is no virtual host {name:?}"))
 }
 
-/// The first: that is the one to sign with while others run out.
+/// The first secret. Further ones are only for URLs that are already signed.
 fn secret(loaded: &Loaded, vhost: Option<&Vhost>) -> Result<Secret, String> {
     let settings = vhost.map_or(&loaded.settings.defaults, |vhost| &vhost.settings);
     let first = settings

@@ -19,10 +19,10 @@ use super::shapes::{
 };
 use super::{metrics as exposition, openapi as interface};
 
-/// How long a drain takes at most if nobody says.
+/// How long a drain takes at most by default.
 const DRAIN_SECONDS: usize = 30;
 
-/// What SRS calls an unknown virtual host, stream and client.
+/// SRS's codes for an unknown virtual host, stream and client.
 const NO_VHOST: u32 = 2014;
 const NO_STREAM: u32 = 2048;
 const NO_CLIENT: u32 = 2049;
@@ -130,7 +130,7 @@ pub(super) fn vhost(context: &Context, call: &Call<'_>) -> Reply {
     }
 }
 
-/// Which part of a list is wanted: as many entries as are asked for, none to learn the total alone.
+/// The requested part of a list: the number of entries to skip, and to show. 0 shows only the total.
 fn page(call: &Call<'_>) -> Result<(usize, usize), String> {
     Ok((call.number("start", 0)?, call.number("count", 10)?.min(1000)))
 }
@@ -147,7 +147,7 @@ pub(super) fn streams(context: &Context, call: &Call<'_>) -> Reply {
     json(context, Streams { streams: Listing::of(&context.handle, &list).streams(&list, &context.identity), total })
 }
 
-/// The stream that is asked for, if there is one.
+/// The requested stream, if there is one.
 fn named(context: &Context, call: &Call<'_>) -> Vec<StreamSnapshot> {
     let streams = context.handle.stats().streams.into_iter();
     streams.filter(|stream| context.identity.stream_id(&stream.key) == call.id).take(1).collect()
@@ -215,7 +215,7 @@ pub(super) fn drain(context: &Context, call: &Call<'_>) -> Reply {
     json(context, Drain { data: DrainBegun { seconds, connections: context.handle.stats().connections } })
 }
 
-/// A percent-encoded text; what is no UTF-8 then becomes the sign for that.
+/// Decodes a percent-encoded text. Bytes that are not UTF-8 become the replacement character.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -232,7 +232,7 @@ fn decoded(text: &str) -> String {
 
 pub(super) fn reload(context: &Context, _: &Call<'_>) -> Reply {
     let Some(reload) = &context.reload else {
-        return Reply::error(StatusCode::NOT_IMPLEMENTED, 501, "there is no configuration that could be read again");
+        return Reply::error(StatusCode::NOT_IMPLEMENTED, 501, "this server has no configuration to read again");
     };
     match reload() {
         Ok(data) => json(context, Reloaded { data }),

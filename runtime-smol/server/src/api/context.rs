@@ -14,17 +14,17 @@ use crate::hooks::HttpHooks;
 use crate::identity::Identity;
 use crate::record::Recorder;
 
-/// Reads the configuration again: what there is to say of it, or why it stays as it was.
+/// Reads the configuration again. Returns what has changed, or why the old configuration stays in force.
 pub(crate) type Reload = Arc<dyn Fn() -> Result<Value, String> + Send + Sync>;
 
-/// What works beside the server, for its numbers.
+/// The program's other parts, for their metrics.
 #[derive(Debug, Clone)]
 pub(crate) struct Workers {
     pub(crate) hooks: HttpHooks,
     pub(crate) recorder: Recorder,
 }
 
-/// What all answers are made of.
+/// The state from which all answers are made.
 pub(super) struct Context {
     pub(super) handle: Handle,
     pub(super) reload: Option<Reload>,
@@ -66,12 +66,12 @@ impl fmt::Debug for Context {
     }
 }
 
-/// Since 1970.
+/// The time since 1970.
 pub(super) fn unix_time() -> std::time::Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// The same in milliseconds.
+/// The time since 1970 in milliseconds.
 pub(super) fn now_ms() -> u64 {
     u64::try_from(unix_time().as_millis()).unwrap_or(u64::MAX)
 }

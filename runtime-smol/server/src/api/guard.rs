@@ -1,4 +1,4 @@
-//! Who may ask.
+//! Checks that a request is allowed: credentials, host and origin.
 
 use std::net::IpAddr;
 
@@ -13,11 +13,11 @@ use subtle::{Choice, ConstantTimeEq};
 use super::reply::Reply;
 use super::settings::ApiSettings;
 
-/// What a request must show. It has no form for logs: it is secret.
+/// The credentials that requests need. It does not implement `Debug`, because it is secret.
 pub(super) struct Guard {
-    /// What may stand behind `Bearer`.
+    /// The token after `Bearer`.
     token: Option<Box<[u8]>>,
-    /// What may stand, in base64, behind `Basic`.
+    /// `user:password`, which follows `Basic` in base64.
     user: Option<Box<[u8]>>,
 }
 
@@ -28,12 +28,12 @@ impl Guard {
         Guard { token: (!token.is_empty()).then(|| token.as_bytes().into()), user: (!user.is_empty()).then(basic) }
     }
 
-    /// Whether the sender of this request may ask for everything.
+    /// Whether this request may use all routes.
     pub(super) fn admits(&self, request: &Parts) -> bool {
         self.refuse(request, false).is_none()
     }
 
-    /// The answer to a request that may not be made. `open` are routes that tell nothing.
+    /// The answer to a request that is not allowed. `open` routes need no credentials.
     pub(super) fn refuse(&self, request: &Parts, open: bool) -> Option<Reply> {
         let asks = self.token.is_some() || self.user.is_some();
         if asks && !open && !self.knows(request) {
@@ -41,8 +41,7 @@ impl Guard {
             return Some(reply.with_challenge(self.user.is_some()));
         }
         if !asks && !is_local(request) {
-            let words =
-                "the Host is not this machine: without credentials, only localhost, 127.0.0.1 and [::1] are served";
+            let words = "the Host header must be localhost, 127.0.0.1 or [::1] when the API has no credentials";
             return Some(Reply::error(StatusCode::FORBIDDEN, 403, words));
         }
         if !matches!(request.method, Method::GET | Method::HEAD) && is_from_elsewhere(request) {
@@ -75,8 +74,8 @@ impl Guard {
     }
 }
 
-/// Whose request it is to be: of no other name than this machine's own. A page whose name is made to point here
-/// (DNS rebinding) still sends its own. Who sends none is no browser.
+/// Whether the request's host is this machine. A web page whose name points to this machine (DNS rebinding) sends its
+/// own name. A request without a host does not come from a browser.
 fn is_local(request: &Parts) -> bool {
     let Some(authority) = authority(request) else {
         return !request.headers.contains_key(HOST);
@@ -86,7 +85,8 @@ fn is_local(request: &Parts) -> bool {
     host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Browsers send pages' POST requests anywhere, with the origin of the page.
+/// Whether the request comes from a page of another origin. Browsers send a page's POST requests to any server, with
+/// the page's origin.
 fn is_from_elsewhere(request: &Parts) -> bool {
     let Some(origin) = request.headers.get(ORIGIN) else {
         return false;
@@ -101,7 +101,7 @@ fn is_from_elsewhere(request: &Parts) -> bool {
 fn authority(request: &Parts) -> Option<Authority> {
     let mut hosts = request.headers.get_all(HOST).iter();
     let header = hosts.next().and_then(|host| host.to_str().ok()).and_then(|host| host.parse().ok());
-    // Two of them: nobody knows which is meant.
+    // With two Host headers it is not clear which one holds.
     if hosts.next().is_some() { None } else { header }
 }
 

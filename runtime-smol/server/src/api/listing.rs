@@ -15,7 +15,7 @@ use super::context::now_ms;
 use super::shapes::{Attached, Audio, Client, Hls, Kbps, Publish, Stream, Vhost, Video};
 use crate::identity::Identity;
 
-/// A virtual host's id: the same for as long as it has its name.
+/// A virtual host's id, which is derived from its name.
 fn vhost_id(name: &str) -> String {
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
@@ -50,7 +50,7 @@ pub(super) fn vhosts(handle: &Handle) -> Vec<Vhost> {
         })
         .collect();
     let places: BTreeMap<_, _> = counted.iter().enumerate().map(|(place, vhost)| (&*vhost.name, place)).collect();
-    // While a connection is locked, only noted; its numbers are read afterwards.
+    // Only collected while the connection is locked; its numbers are read afterwards.
     let mut views = Vec::new();
     handle.inspect_each(|conn| {
         if let Some((_, key)) = conn.streams().next()
@@ -71,13 +71,13 @@ pub(super) fn vhosts(handle: &Handle) -> Vec<Vhost> {
     list
 }
 
-/// What connections add to a list of streams.
+/// What a list of streams shows about connections.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     sides: HashMap<StreamKey, Sides>,
 }
 
-/// What the connections of one stream amount to.
+/// The connections of one stream.
 #[derive(Debug, Default)]
 struct Sides {
     publisher: Option<(u64, String)>,
@@ -88,11 +88,11 @@ struct Sides {
 }
 
 impl Listing {
-    /// Looks at the connections of these streams.
+    /// Collects the connections of these streams.
     pub(super) fn of(handle: &Handle, streams: &[StreamSnapshot]) -> Self {
         let mut sides: HashMap<_, _> = streams.iter().map(|stream| (stream.key.clone(), Sides::default())).collect();
         let mut players = Vec::new();
-        // Where nothing is listed, no connection is looked at.
+        // An empty list needs no connections.
         if sides.is_empty() {
             return Listing::default();
         }
@@ -126,7 +126,7 @@ impl Listing {
         Some(self.sides.get(key)?.publisher.as_ref()?.0)
     }
 
-    /// Those streams.
+    /// The list of these streams.
     pub(super) fn streams(&self, streams: &[StreamSnapshot], identity: &Identity) -> Vec<Stream> {
         let none = Sides::default();
         streams.iter().map(|stream| show(stream, self.sides.get(&stream.key).unwrap_or(&none), identity)).collect()
@@ -181,7 +181,7 @@ fn url(key: &StreamKey) -> String {
     format!("/{}/{}", key.app(), key.stream())
 }
 
-/// A client's URL without user, password and parameters: where no credentials are needed, everybody on this machine may
+/// A client's URL without user, password and parameters: if the API needs no credentials, all users of this machine can
 /// read it.
 fn without_secrets(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or_default();

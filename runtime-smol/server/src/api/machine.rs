@@ -1,17 +1,17 @@
-//! What Linux tells of this process and its machine, in `/proc`. Elsewhere, and where it tells nothing, there is
-//! nothing.
+//! Figures of this process and of the machine, from Linux's `/proc`. On other systems, or where a figure is missing, it
+//! is `None` or 0.
 
 use std::fs;
 use std::str::FromStr;
 use std::time::Instant;
 
-/// Clock ticks in a second, as `/proc` counts them on every architecture that Rust supports well.
+/// Clock ticks a second in `/proc`, on every architecture that Rust supports well.
 const TICKS: f64 = 100.0;
 
-/// Numbers about this process.
+/// Figures of this process.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Process {
-    /// The parent's id.
+    /// The id of the parent process.
     pub(super) parent: u32,
     /// CPU time in seconds, of all threads.
     pub(super) cpu: f64,
@@ -23,7 +23,7 @@ pub(super) struct Process {
 impl Process {
     pub(super) fn look() -> Option<Process> {
         let (stat, status) = (read("/proc/self/stat"), read("/proc/self/status"));
-        // The name stands in brackets and may have any characters.
+        // The program's name is in brackets and may have any characters.
         let fields: Vec<_> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
         let field = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok());
         Some(Process {
@@ -36,19 +36,19 @@ impl Process {
     }
 }
 
-/// File descriptors that are open.
+/// The number of open file descriptors.
 pub(super) fn open_files() -> Option<usize> {
-    // One is the folder's own.
+    // One of them is the folder's.
     Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1))
 }
 
-/// File descriptors that may be open.
+/// The limit of open file descriptors.
 pub(super) fn max_files() -> Option<u64> {
     let limits = read("/proc/self/limits");
     limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// Numbers about the machine; what is not known is 0.
+/// Figures of the machine; unknown ones are 0.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct System {
     pub(super) memory_kib: u64,
@@ -58,7 +58,7 @@ pub(super) struct System {
     pub(super) load: [f64; 3],
     pub(super) uptime: f64,
     pub(super) idle: f64,
-    /// Received and sent, of the loopback and of all other interfaces.
+    /// Received and sent bytes, of the loopback interface and of all others.
     pub(super) local_bytes: [u64; 2],
     pub(super) net_bytes: [u64; 2],
     pub(super) tcp: u64,
@@ -106,21 +106,21 @@ pub(super) fn kernel() -> [String; 4] {
         .map(|name| read(&format!("/proc/sys/kernel/{name}")).trim_end().to_owned())
 }
 
-/// How busy processors were since the last look.
+/// Measures how busy the processors were since the last measurement.
 #[derive(Debug, Default)]
 pub(super) struct CpuMeter {
     process: Option<(Instant, f64, f64)>,
-    /// Ticks of all processors: all and idle ones.
+    /// Ticks of all processors: all ticks, and idle ones.
     system: (f64, f64),
 }
 
 impl CpuMeter {
-    /// Part of a core that this process used, of which `used` is the whole time.
+    /// The part of a core that this process used since the last measurement. `used` is its CPU time since its start.
     pub(super) fn process(&mut self, now: Instant, used: f64) -> f64 {
         let share = match self.process {
             Some((then, before, share)) => {
                 let elapsed = now.saturating_duration_since(then).as_secs_f64();
-                // Two looks in a row say nothing.
+                // Too soon after the last measurement for a useful result.
                 if elapsed < 1.0 {
                     return share;
                 }
@@ -132,7 +132,7 @@ impl CpuMeter {
         share
     }
 
-    /// Part of all cores that were busy.
+    /// The part of all cores that was busy.
     pub(super) fn system(&mut self) -> f64 {
         let stat = read("/proc/stat");
         let times: [f64; 8] =
@@ -147,7 +147,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// The number behind a name at the beginning of a line.
+/// The number that follows a name at the beginning of a line.
 fn named(text: &str, name: &str) -> Option<u64> {
     first(text.lines().find_map(|line| line.strip_prefix(name))?)
 }
@@ -156,7 +156,7 @@ fn first(text: &str) -> Option<u64> {
     text.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// The first numbers of a text; what is none is left at 0.
+/// The first numbers of a text; words that are not numbers count as 0.
 fn numbers<T: FromStr + Default + Copy, const N: usize>(text: &str) -> [T; N] {
     let mut numbers = [T::default(); N];
     for (number, word) in numbers.iter_mut().zip(text.split_ascii_whitespace()) {

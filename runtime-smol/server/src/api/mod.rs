@@ -1,7 +1,7 @@
-//! The HTTP API and the metrics: numbers for consoles and dashboards, and what operators do to a running server.
+//! The HTTP API and the metrics: figures for consoles and dashboards, and commands to a running server.
 //!
-//! It has a thread of its own, so that no request, however slow, costs the workers anything but a short look at a
-//! connection.
+//! The API has its own thread, so that slow requests do not affect the workers. They share only short locks of
+//! connections.
 
 mod answers;
 mod context;
@@ -32,10 +32,10 @@ use settings::{DEFAULT, Place};
 
 use crate::identity::Identity;
 
-/// Serves the API, if it is to be served, until the process ends. Returns its address.
+/// Serves the API until the process ends, unless it is off. Returns its address.
 ///
 /// # Errors
-/// An address that was asked for cannot be listened on; settings that make no sense or are not safe.
+/// The configured address cannot be listened on, or the settings are not valid or not safe.
 pub(crate) fn start(
     settings: &ApiSettings,
     identity: Identity,
@@ -55,7 +55,7 @@ pub(crate) fn start(
     })?;
     let listener = match listen(place) {
         Err(error) if settings.listen.0 == Place::Auto => {
-            warn!("{}; the server goes on without API and metrics", failed(error));
+            warn!("{}; the server runs without API and metrics", failed(error));
             return Ok(None);
         }
         listener => listener.map_err(failed)?,
@@ -65,6 +65,6 @@ pub(crate) fn start(
     let (bounds, site_settings) = (Bounds::new(settings), settings.clone());
     let serve = move || serve::run(&listener, Context::new(&site_settings, identity, handle, reload, workers), bounds);
     let thread = thread::Builder::new().name("api".to_owned()).spawn(serve);
-    thread.map_err(|error| format!("no thread for the API: {error}"))?;
+    thread.map_err(|error| format!("cannot start a thread for the API: {error}"))?;
     Ok(Some(address))
 }

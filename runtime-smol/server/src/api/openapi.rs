@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use super::routes::{Content, ROUTES, Route};
 use super::shapes::Failure;
 
-/// The interface as an OpenAPI 3.1 document.
+/// The API as an OpenAPI 3.1 document.
 pub(super) fn document() -> Value {
     let mut settings = SchemaSettings::draft2020_12();
     settings.definitions_path = "/components/schemas".into();
@@ -49,7 +49,8 @@ fn operation(route: &Route, content: &Value, failure: &Value) -> Value {
         let content = if matches!(route.content, Content::Text) { content } else { failure };
         responses.insert(status.as_str().to_owned(), json!({ "description": about, "content": content }));
     }
-    let mut always = vec![("403", "Not from this machine's own name, or from a page of another origin")];
+    let mut always =
+        vec![("403", "The Host header does not name this machine, or the request comes from a page of another origin")];
     if !route.open {
         always.push(("401", "The credentials are missing or wrong"));
     }

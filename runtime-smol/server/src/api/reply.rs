@@ -9,14 +9,14 @@ use super::shapes::Failure;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// What is answered.
+/// An answer.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     kind: HeaderValue,
     body: Bytes,
     allow: Option<HeaderValue>,
-    /// Which credentials are wanted.
+    /// The credentials that are required.
     challenge: Option<HeaderValue>,
 }
 
@@ -28,7 +28,7 @@ impl Reply {
     pub(super) fn json(value: &impl Serialize) -> Self {
         match serde_json::to_vec(value) {
             Ok(body) => Reply::new(StatusCode::OK, JSON, body),
-            Err(_) => Reply::error(StatusCode::INTERNAL_SERVER_ERROR, 500, "the answer cannot be written"),
+            Err(_) => Reply::error(StatusCode::INTERNAL_SERVER_ERROR, 500, "the answer cannot be serialized"),
         }
     }
 
@@ -48,7 +48,7 @@ impl Reply {
     }
 
     pub(super) fn not_allowed(allow: &str) -> Self {
-        let reply = Reply::error(StatusCode::METHOD_NOT_ALLOWED, 405, format!("the methods here are {allow}"));
+        let reply = Reply::error(StatusCode::METHOD_NOT_ALLOWED, 405, format!("this path allows {allow}"));
         Reply { allow: HeaderValue::from_str(allow).ok(), ..reply }
     }
 

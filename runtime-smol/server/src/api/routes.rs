@@ -1,4 +1,4 @@
-//! The table of all there is to ask: the router goes by it, and the OpenAPI document is made of it.
+//! The table of all routes. The router uses it, and the OpenAPI document is generated from it.
 
 use std::collections::BTreeSet;
 
@@ -17,14 +17,14 @@ use super::shapes::{
 /// One method of one path.
 pub(super) struct Route {
     pub(super) method: &'static str,
-    /// `{id}` stands for one segment.
+    /// The path. `{id}` stands for one segment.
     pub(super) path: &'static str,
     pub(super) summary: &'static str,
     pub(super) query: &'static [Parameter],
     pub(super) content: Content,
-    /// Other statuses than 200 and those that every route has.
+    /// Statuses other than 200 and those that every route has.
     pub(super) failures: &'static [(StatusCode, &'static str)],
-    /// Answered without credentials.
+    /// True if it needs no credentials.
     pub(super) open: bool,
     answer: fn(&Context, &Call<'_>) -> Reply,
 }
@@ -36,7 +36,7 @@ pub(super) struct Parameter {
     pub(super) text: bool,
 }
 
-/// What an answer is.
+/// The kind of an answer.
 pub(super) enum Content {
     Json(fn(&mut SchemaGenerator) -> Schema),
     Text,
@@ -44,21 +44,21 @@ pub(super) enum Content {
     Document,
 }
 
-/// A request on its way to its answer.
+/// A request with its path parameter.
 pub(super) struct Call<'a> {
-    /// What stands for `{id}`.
+    /// The segment in the place of `{id}`.
     pub(super) id: &'a str,
     query: &'a str,
 }
 
 impl Call<'_> {
-    /// A parameter as it was sent, the first of its name.
+    /// The first parameter of that name, as it was sent.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
         let mut pairs = self.query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
-    /// A parameter that is a number, or words for what it is instead.
+    /// A parameter that must be a number, or an error text.
     pub(super) fn number(&self, name: &str, default: usize) -> Result<usize, String> {
         let Some(text) = self.parameter(name) else {
             return Ok(default);
@@ -67,25 +67,29 @@ impl Call<'_> {
     }
 }
 
-/// As much of what a client sent as belongs into an answer.
+/// A client's text, shortened for an answer.
 fn shortened(text: &str) -> String {
     text.chars().take(40).collect()
 }
 
 const PAGE: &[Parameter] = &[
-    Parameter { name: "start", about: "How many to leave out. Default 0", text: false },
+    Parameter { name: "start", about: "How many entries to skip. Default 0", text: false },
     Parameter {
         name: "count",
-        about: "How many to list, at most 1000; 0 for the total alone. Default 10",
+        about: "How many entries to list, at most 1000; 0 for the total only. Default 10",
         text: false,
     },
 ];
 
 const DRAIN: &[Parameter] = &[
-    Parameter { name: "seconds", about: "When to close the connections that are left. Default 30", text: false },
+    Parameter {
+        name: "seconds",
+        about: "After how many seconds to close the remaining connections. Default 30",
+        text: false,
+    },
     Parameter {
         name: "tc_url",
-        about: "Where clients are asked to connect to, percent-encoded. Default: the same address",
+        about: "The URL that clients are asked to connect to, percent-encoded. Default: the same address",
         text: true,
     },
 ];
@@ -97,7 +101,7 @@ fn json<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 const NO_VHOST: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such virtual host (code 2014)");
 const NO_STREAM: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such stream (code 2048)");
 const NO_CLIENT: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such client (code 2049)");
-const BAD_NUMBER: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "A parameter is no number");
+const BAD_NUMBER: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "A parameter is not a number");
 
 type Answer = fn(&Context, &Call<'_>) -> Reply;
 
@@ -119,7 +123,7 @@ const fn get(path: &'static str, summary: &'static str, content: Content, answer
 pub(super) const ROUTES: &[Route] = &[
     get("/api/v1", "This list", Content::Json(json::<Index>), answers::index),
     get("/api/v1/versions", "The program's version", Content::Json(json::<Versions>), answers::versions),
-    get("/api/v1/summaries", "Process and machine at a glance", Content::Json(json::<Summaries>), answers::summaries),
+    get("/api/v1/summaries", "A summary of process and machine", Content::Json(json::<Summaries>), answers::summaries),
     get("/api/v1/vhosts", "The virtual hosts", Content::Json(json::<Vhosts>), answers::vhosts),
     Route {
         failures: &[NO_VHOST],
@@ -163,15 +167,15 @@ pub(super) const ROUTES: &[Route] = &[
         ..route(
             "POST",
             "/api/v1/drain",
-            "Take leave of all clients without cutting them off, and grant nothing new",
+            "Drain: grant nothing new, ask clients to connect again, close the rest later",
             Content::Json(json::<Drain>),
             answers::drain,
         )
     },
     Route {
         failures: &[
-            (StatusCode::UNPROCESSABLE_ENTITY, "The configuration is not as it should be; the old one stays"),
-            (StatusCode::NOT_IMPLEMENTED, "There is nothing to be read again"),
+            (StatusCode::UNPROCESSABLE_ENTITY, "The configuration is not valid; the old one stays in force"),
+            (StatusCode::NOT_IMPLEMENTED, "This server has no configuration to read again"),
         ],
         ..route(
             "POST",
@@ -185,13 +189,13 @@ pub(super) const ROUTES: &[Route] = &[
     Route {
         open: true,
         failures: &[(StatusCode::SERVICE_UNAVAILABLE, "The server drains or stops")],
-        ..get("/readyz", "Whether new clients are taken", Content::Text, answers::readyz)
+        ..get("/readyz", "Whether the server takes new clients", Content::Text, answers::readyz)
     },
     get("/metrics", "Metrics for Prometheus", Content::Text, answers::metrics),
     get("/openapi.json", "This interface as an OpenAPI 3.1 document", Content::Document, answers::openapi),
 ];
 
-/// Finds the route and has it answered, if the request may be made.
+/// Finds the route and answers the request, if it is allowed.
 pub(super) fn answer(context: &Context, request: &Parts) -> Reply {
     let path = request.uri.path();
     let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
@@ -212,7 +216,7 @@ pub(super) fn answer(context: &Context, request: &Parts) -> Reply {
     match found {
         Some((route, id)) => (route.answer)(context, &Call { id, query: request.uri.query().unwrap_or_default() }),
         None if allowed.is_empty() => {
-            Reply::error(StatusCode::NOT_FOUND, 404, "there is nothing here: /api/v1 has a list of what there is")
+            Reply::error(StatusCode::NOT_FOUND, 404, "there is no such path: /api/v1 lists all paths")
         }
         None => {
             if allowed.contains("GET") {
@@ -223,7 +227,7 @@ pub(super) fn answer(context: &Context, request: &Parts) -> Reply {
     }
 }
 
-/// What stands for `{id}`, if this is the path.
+/// The segment in the place of `{id}`, if the path matches.
 fn matches<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
     match pattern.strip_suffix("{id}") {
         Some(start) => path.strip_prefix(start).filter(|id| !id.is_empty() && !id.contains('/')),

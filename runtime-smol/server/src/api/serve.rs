@@ -23,12 +23,12 @@ use super::reply::Reply;
 use super::routes;
 use super::settings::ApiSettings;
 
-/// Bytes of a request's head.
+/// The most bytes of a request's head.
 const HEAD: usize = 16 << 10;
-/// Fields of a request's head.
+/// The most fields of a request's head.
 const FIELDS: usize = 64;
 
-/// How much of everything there may be.
+/// Limits of connections and times.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     connections: usize,
@@ -55,24 +55,26 @@ impl Served {
     }
 }
 
-/// What was seen of a connection.
+/// What is known about a connection.
 struct Seen {
     /// When it last made a request.
     newest: Cell<Instant>,
-    /// Whether one of them was such that it may be made.
+    /// Whether one of its requests was allowed.
     is_operator: Cell<bool>,
 }
 
-/// All that are being served.
+/// All connections that are being served.
 #[derive(Default)]
 struct Crowd {
     served: HashMap<u64, Served>,
 }
 
 impl Crowd {
-    /// Makes room for one more, where there may be so many. Clients that open connections and ask nothing must not keep
-    /// out those who ask, however fast they come: a stranger takes the place of a stranger, the longest idle one of the
-    /// client that has most of them. Operators keep theirs, but for a quarter of all places, which new ones come in by.
+    /// Makes room for one more of at most so many connections. Clients that open connections without a valid request
+    /// must not keep operators out, however fast they connect. So a new connection replaces one without a valid
+    /// request: of the client that has most of them, the one that is idle for longest. Connections of operators (with a
+    /// valid request) are kept, except when they take more than three quarters of the places: a quarter is for new
+    /// connections.
     fn make_room(&mut self, most: usize) {
         self.served.retain(|_, served| !served.task.is_finished());
         if self.served.len() < most {
@@ -90,16 +92,16 @@ impl Crowd {
     }
 }
 
-/// Serves for ever.
+/// Serves until the process ends.
 pub(super) fn run(listener: &Async<TcpListener>, context: Context, bounds: Bounds) {
     let context = Rc::new(context);
     let serve = || {
         let executor = LocalExecutor::new();
         smol::block_on(executor.run(accept(&executor, listener, &context, bounds)));
     };
-    // Connections contain their panics; one from elsewhere costs the connections that are open, and not the API.
+    // Each connection catches its own panics. A panic from elsewhere closes the open connections, but the API goes on.
     while catch_unwind(AssertUnwindSafe(serve)).is_err() {
-        error!("what accepts connections of the API panicked, which is a bug; it begins again");
+        error!("accepting connections of the API panicked, which is a bug; the API starts again");
     }
 }
 
@@ -113,7 +115,7 @@ async fn accept(executor: &LocalExecutor<'_>, listener: &Async<TcpListener>, con
                 let seen = Rc::new(Seen { newest: Cell::new(Instant::now()), is_operator: Cell::new(false) });
                 let task = executor.spawn(serve(socket, context.clone(), seen.clone(), bounds));
                 crowd.served.insert(number, Served::new(client.ip(), seen, task));
-                // A storm of connections must not hold up those that are there.
+                // Many new connections must not delay the others.
                 yield_now().await;
             }
             Err(error) => {
@@ -140,29 +142,29 @@ async fn serve(socket: Async<TcpStream>, context: Rc<Context>, seen: Rc<Seen>, b
         .serve_connection(FuturesIo::new(socket), service);
     let connection = async {
         if let Err(error) = connection.await {
-            debug!("a connection to the API broke: {error}");
+            debug!("a connection to the API failed: {error}");
         }
     };
-    // Whoever reads nothing of an answer, or sends a body without end, makes no new request either.
+    // This also ends connections that do not read the answer or send an endless body: they make no new request.
     let idle = async {
         while seen.newest.get().elapsed() < bounds.idle {
             Timer::at(seen.newest.get() + bounds.idle).await;
         }
     };
     if AssertUnwindSafe(or(connection, idle)).catch_unwind().await.is_err() {
-        error!("what serves a connection of the API panicked, which is a bug");
+        error!("serving a connection of the API panicked, which is a bug");
     }
 }
 
-/// Nothing that is sent as a body means anything: it is not read.
+/// Answers a request. No route has a request body, so it is not read.
 fn answer(context: &Context, request: Request<hyper::body::Incoming>, seen: &Seen) -> Reply {
     let (request, _) = request.into_parts();
     if context.guard.admits(&request) {
         seen.is_operator.set(true);
     }
     catch_unwind(AssertUnwindSafe(|| routes::answer(context, &request))).unwrap_or_else(|_| {
-        error!("what answers {} {} of the API panicked, which is a bug", request.method, request.uri.path());
-        Reply::error(StatusCode::INTERNAL_SERVER_ERROR, 500, "this is a bug of the server")
+        error!("answering {} {} of the API panicked, which is a bug", request.method, request.uri.path());
+        Reply::error(StatusCode::INTERNAL_SERVER_ERROR, 500, "internal error: this is a bug of the server")
     })
 }
 
@@ -182,7 +184,7 @@ mod tests {
             let seen = Rc::new(Seen { newest, is_operator: Cell::new(false) });
             Served::new(address.parse().unwrap(), seen, executor.spawn(pending()))
         };
-        // Has just come, and its request is on the way.
+        // A new connection whose request is on the way.
         crowd.served.insert(0, served(0, "2001:db8:1::1"));
         for number in 1..100 {
             crowd.make_room(8);

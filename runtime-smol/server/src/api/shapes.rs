@@ -1,46 +1,46 @@
-//! What is answered, in JSON. The names and units are SRS's where SRS has it; what it has not stands behind that.
+//! The answers in JSON. Names and units are SRS's. Fields that SRS does not have follow after SRS's fields.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// What went wrong.
+/// An error.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Failure {
-    /// SRS's code where it has one: 2014 no such virtual host, 2048 no such stream, 2049 no such client; else that of
-    /// HTTP.
+    /// SRS's code if it has one (2014 no such virtual host, 2048 no such stream, 2049 no such client), or the HTTP
+    /// status.
     #[schemars(range(min = 1))]
     pub(super) code: u32,
-    /// In words.
+    /// The error as a text.
     pub(super) error: String,
 }
 
-/// What every answer begins with.
+/// The beginning of every answer.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "{T}Answer")]
 pub(super) struct Envelope<T> {
-    /// 0.
+    /// Always 0.
     #[schemars(range(max = 0))]
     pub(super) code: u32,
-    /// Names this run of the server.
+    /// The id of the server, the same after a restart.
     pub(super) server: String,
-    /// Names this run of the program.
+    /// The id of this run of the program.
     pub(super) service: String,
-    /// The process.
+    /// The process id.
     pub(super) pid: String,
     #[serde(flatten)]
     pub(super) content: T,
 }
 
-/// Nothing more to say.
+/// An answer without further content.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Done {}
 
-/// The URLs there are.
+/// All paths.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Index {
-    /// Path, with methods, to what it is.
+    /// Each path with its methods and a summary.
     pub(super) urls: BTreeMap<String, String>,
 }
 
@@ -52,13 +52,13 @@ pub(super) struct Versions {
 /// The version of the program.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Version {
-    /// First number.
+    /// The first number.
     pub(super) major: u32,
-    /// Second number.
+    /// The second number.
     pub(super) minor: u32,
-    /// Third number.
+    /// The third number.
     pub(super) revision: u32,
-    /// As text.
+    /// The version as a text.
     pub(super) version: String,
     /// The program's name.
     pub(super) program: String,
@@ -69,10 +69,10 @@ pub(super) struct Summaries {
     pub(super) data: Summary,
 }
 
-/// Process and machine at a glance.
+/// A summary of process and machine.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Summary {
-    /// True if the machine could be looked at.
+    /// True if figures of the machine are available.
     pub(super) ok: bool,
     /// Milliseconds since 1970.
     pub(super) now_ms: u64,
@@ -88,9 +88,9 @@ pub(super) struct ProcessSummary {
     pub(super) version: String,
     /// Process id.
     pub(super) pid: u32,
-    /// That of its parent.
+    /// The id of the parent process.
     pub(super) ppid: u32,
-    /// The program as it was called, without its arguments, which may hold secrets.
+    /// The program as it was called, without its arguments, because they may have secrets.
     pub(super) argv: String,
     /// Working directory.
     pub(super) cwd: String,
@@ -98,19 +98,19 @@ pub(super) struct ProcessSummary {
     pub(super) mem_kbyte: u64,
     /// Resident memory as a part of the machine's, 0 to 1.
     pub(super) mem_percent: f64,
-    /// CPU time as a part of one core's since the last look, 1 for a whole core.
+    /// CPU time as a part of one core since the last measurement, 1 for a whole core.
     pub(super) cpu_percent: f64,
     /// Seconds since the start.
     pub(super) srs_uptime: u64,
-    /// True once nobody is granted anything new.
+    /// True once the server grants nothing new.
     pub(super) draining: bool,
-    /// Bytes of memory that all streams together take.
+    /// Bytes of memory that all streams together hold.
     pub(super) stream_memory: usize,
-    /// Bytes that they may take.
+    /// The limit of that memory.
     pub(super) stream_memory_limit: usize,
 }
 
-/// The machine. What is not known is 0; disks are not looked at.
+/// The machine. Unknown figures are 0; figures of disks are always 0.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct SystemSummary {
     pub(super) cpu_percent: f64,
@@ -132,11 +132,11 @@ pub(super) struct SystemSummary {
     pub(super) load_1m: f64,
     pub(super) load_5m: f64,
     pub(super) load_15m: f64,
-    /// When the network was looked at, in milliseconds since 1970.
+    /// When the network was measured, in milliseconds since 1970.
     pub(super) net_sample_time: u64,
     pub(super) net_recv_bytes: u64,
     pub(super) net_send_bytes: u64,
-    /// The same, of the loopback.
+    /// The same for the loopback interface.
     pub(super) net_recvi_bytes: u64,
     pub(super) net_sendi_bytes: u64,
     pub(super) srs_sample_time: u64,
@@ -144,7 +144,7 @@ pub(super) struct SystemSummary {
     pub(super) srs_recv_bytes: u64,
     /// Sent by this server to all clients so far.
     pub(super) srs_send_bytes: u64,
-    /// Sockets that TCP has in use.
+    /// TCP sockets in use.
     pub(super) conn_sys: u64,
     pub(super) conn_sys_et: u64,
     pub(super) conn_sys_tw: u64,
@@ -168,7 +168,7 @@ pub(super) struct OneVhost {
 pub(super) struct Vhost {
     pub(super) id: String,
     pub(super) name: String,
-    /// True: there is none that is not.
+    /// Always true: virtual hosts that are not enabled are not listed.
     pub(super) enabled: bool,
     /// Connections that are past `connect`.
     pub(super) clients: usize,
@@ -186,13 +186,13 @@ pub(super) struct Vhost {
 /// Kilobits per second.
 #[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema)]
 pub(super) struct Kbps {
-    /// Received, mean of 30 seconds.
+    /// Received, as a mean over 30 seconds.
     pub(super) recv_30s: u64,
-    /// Sent, mean of 30 seconds.
+    /// Sent, as a mean over 30 seconds.
     pub(super) send_30s: u64,
 }
 
-/// HLS, which this server has not.
+/// HLS, which this server does not have.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 pub(super) struct Hls {
     pub(super) enabled: bool,
@@ -229,9 +229,9 @@ pub(super) struct Stream {
     pub(super) clients: usize,
     /// Coded video frames so far.
     pub(super) frames: u64,
-    /// Sent to the players of now.
+    /// Sent to the current players.
     pub(super) send_bytes: u64,
-    /// Bytes of all messages so far, as players get them.
+    /// Bytes of all published messages so far, in the form that players get.
     pub(super) recv_bytes: u64,
     pub(super) kbps: Kbps,
     pub(super) publish: Publish,
@@ -242,44 +242,44 @@ pub(super) struct Stream {
     pub(super) players: usize,
     /// Coded audio frames so far.
     pub(super) audio_frames: u64,
-    /// Video frames per second, mean of 30 seconds.
+    /// Video frames per second, as a mean over 30 seconds.
     pub(super) fps: f64,
-    /// From one key frame to the next, the newest; in milliseconds.
+    /// The time between the last two key frames, in milliseconds.
     pub(super) gop_ms: Option<u32>,
-    /// Timestamps that jumped.
+    /// How often timestamps jumped.
     pub(super) jumps: u64,
-    /// True while its pictures have no key frame to start at: players begin with what there is.
+    /// True while there are pictures but no key frame to start at, so that players begin without one.
     pub(super) keyless: bool,
-    /// Players that began so.
+    /// Players that began without a key frame.
     pub(super) keyless_starts: u64,
-    /// Bytes that are held for players to come.
+    /// Bytes of frames that are kept for players.
     pub(super) log_bytes: usize,
-    /// Bytes of memory that the stream takes: those, what they cost beside, and the headers in force.
+    /// Bytes of memory that the stream holds: these frames with their overhead, and the headers in force.
     pub(super) held_bytes: usize,
-    /// Frames that the players of now did not get.
+    /// Frames that the current players did not get.
     pub(super) dropped_frames: u64,
     /// Frames between the slowest player and the newest frame.
     pub(super) lag_frames: u64,
-    /// Milliseconds since the newest message.
+    /// Milliseconds since the last message.
     pub(super) idle_ms: Option<u64>,
 }
 
-/// Who publishes.
+/// The publisher of a stream.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Publish {
-    /// True while somebody does.
+    /// True while the stream has a publisher.
     pub(super) active: bool,
-    /// The publisher's id as a client; empty where there is none, or it is the program itself.
+    /// The publisher's client id; empty if there is none, or if the server itself publishes.
     pub(super) cid: String,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Video {
     pub(super) codec: String,
-    /// Empty if it is not known, as the following.
+    /// Empty if it is not known; the same holds for the next fields.
     pub(super) profile: String,
     pub(super) level: String,
-    /// Pixels; 0 if they are not known, as the following.
+    /// In pixels; 0 if it is not known; the same holds for the next field.
     pub(super) width: u32,
     pub(super) height: u32,
 }
@@ -287,9 +287,9 @@ pub(super) struct Video {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Audio {
     pub(super) codec: String,
-    /// Hertz; 0 if it is not known.
+    /// In hertz; 0 if it is not known.
     pub(super) sample_rate: u32,
-    /// Channels; 0 if they are not known.
+    /// The number of channels; 0 if it is not known.
     pub(super) channel: u8,
     /// Empty if it is not known.
     pub(super) profile: String,
@@ -314,10 +314,11 @@ pub(super) struct Client {
     pub(super) id: String,
     /// The virtual host's id.
     pub(super) vhost: String,
-    /// The id of the stream it publishes or plays; of several, the first. Empty if there is none, as the following.
+    /// The id of the stream that it publishes or plays, or of the first of several. Empty if there is none; the same
+    /// holds for the next fields.
     pub(super) stream: String,
     pub(super) ip: String,
-    /// As the client sent it, without user, password and parameters; as the following.
+    /// As the client sent it, without user, password and parameters; the same holds for the next fields.
     #[serde(rename = "pageUrl")]
     pub(super) page_url: String,
     #[serde(rename = "swfUrl")]
@@ -328,7 +329,8 @@ pub(super) struct Client {
     pub(super) url: String,
     /// The stream's name.
     pub(super) name: String,
-    /// `fmle-publish`, `haivision-publish`, `flash-publish`, `rtmp-play`, or `unknown` if it does neither.
+    /// `fmle-publish`, `haivision-publish`, `flash-publish`, `rtmp-play`, or `unknown` if it neither publishes nor
+    /// plays.
     #[serde(rename = "type")]
     pub(super) kind: String,
     /// True if it publishes.
@@ -345,19 +347,19 @@ pub(super) struct Client {
     pub(super) flash_ver: String,
     /// `handshake`, `connect`, `connected`, `publishing` or `playing`.
     pub(super) phase: String,
-    /// All it publishes and plays.
+    /// All streams that it publishes or plays.
     pub(super) streams: Vec<Attached>,
     /// Audio, video and data messages.
     pub(super) recv_frames: u64,
     pub(super) send_frames: u64,
-    /// Frames it did not get because it was slow or paused.
+    /// Frames that it did not get because it was slow or paused.
     pub(super) dropped_frames: u64,
     pub(super) dropped_ms: u64,
-    /// Frames between its place in the stream and the newest.
+    /// Frames between its position in the stream and the newest frame.
     pub(super) lag_frames: u64,
 }
 
-/// What a connection is to a stream.
+/// A stream of a connection, and the connection's role.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Attached {
     /// `publisher` or `player`.
@@ -371,10 +373,10 @@ pub(super) struct Drain {
     pub(super) data: DrainBegun,
 }
 
-/// The server takes leave.
+/// The server drains.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct DrainBegun {
-    /// After so many seconds, connections that are left are closed.
+    /// After so many seconds the server closes the remaining connections.
     pub(super) seconds: u64,
     /// Connections that are open.
     pub(super) connections: usize,
@@ -382,6 +384,6 @@ pub(super) struct DrainBegun {
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Reloaded {
-    /// What the reload has to say.
+    /// The result of the reload.
     pub(super) data: serde_json::Value,
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::identity::Identity;
 
-/// A call.
+/// The kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Event {
     Connect,
@@ -19,7 +19,7 @@ impl Event {
     pub(super) const ALL: [Event; 6] =
         [Event::Connect, Event::Close, Event::Publish, Event::Unpublish, Event::Play, Event::Stop];
 
-    /// Its name in settings and in `action`.
+    /// The name in settings and in `action`.
     pub(super) fn name(self) -> &'static str {
         match self {
             Event::Connect => "on_connect",
@@ -31,7 +31,7 @@ impl Event {
         }
     }
 
-    /// The question about a subject; none about what is no business of hooks.
+    /// The question about a subject; `None` for subjects without a hook.
     pub(super) fn asking(subject: &Subject) -> Option<Event> {
         match subject {
             Subject::Connect => Some(Event::Connect),
@@ -41,7 +41,7 @@ impl Event {
         }
     }
 
-    /// What is told at the end of a subject.
+    /// The notice at the end of a subject.
     pub(super) fn telling(subject: &Subject) -> Option<Event> {
         match subject {
             Subject::Connect => Some(Event::Close),
@@ -52,7 +52,7 @@ impl Event {
     }
 }
 
-/// The virtual host whose hooks are called: that of the stream, which may be another than that of `connect`.
+/// The virtual host whose hooks are called: the stream's, which may differ from that of `connect`.
 pub(super) fn vhost<'a>(subject: &'a Subject, client: &'a ClientFacts) -> &'a str {
     match subject {
         Subject::Publish(stream) | Subject::Play(stream) | Subject::Traverse(stream) => stream.key.vhost(),
@@ -65,7 +65,7 @@ pub(super) fn of_question(event: Event, ask: &Ask, identity: &Identity) -> Strin
     of(event, &ask.subject, &ask.client, identity, (0, 0))
 }
 
-/// The body of what is told.
+/// The body of a notice.
 pub(super) fn of_notice(event: Event, notice: &Notice, identity: &Identity) -> String {
     let bytes = notice.closed.as_ref().map_or((0, 0), |closed| (closed.sent, closed.received));
     of(event, &notice.subject, &notice.client, identity, bytes)
@@ -109,7 +109,7 @@ fn of(
                 .stream(stream, identity);
         }
         _ => {
-            // Which stream it will be is not known before the client has connected.
+            // At `connect` the stream is not known yet.
             body.text("app", client.app.as_str())
                 .text("stream", "")
                 .text("param", client.params.as_str())

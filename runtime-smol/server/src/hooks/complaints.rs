@@ -3,11 +3,11 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-/// The time between two lines about one endpoint.
+/// The least time between two log lines about one endpoint.
 const BETWEEN: Duration = Duration::from_secs(1);
 
-/// What goes wrong with an endpoint, as lines in the log: the first at once, then no more than one a second, which says
-/// how many there were. A dead back end must not fill a disk.
+/// Logs problems with an endpoint: the first at once, then at most one line a second with the number of lines left out,
+/// so that a dead back end does not fill a disk.
 #[derive(Debug)]
 pub(super) struct Complaints {
     about: String,
@@ -38,7 +38,7 @@ impl Complaints {
         let about = &self.about;
         match untold {
             0 => warn!("hook {about}: {what}"),
-            _ => warn!("hook {about}: {what}; {untold} more lines like this since the last"),
+            _ => warn!("hook {about}: {what}; {untold} more since the last line"),
         }
     }
 }

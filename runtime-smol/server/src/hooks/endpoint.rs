@@ -19,50 +19,50 @@ use super::order::Order;
 use super::reply::Reply;
 use super::settings::{HookSettings, HookUrl};
 
-/// How long a thread without work stays.
+/// How long a thread waits for work before it ends.
 pub(super) const IDLE: Duration = Duration::from_secs(10);
-/// How long a connection without work is kept: less than the five seconds after which many servers close theirs.
+/// How long an idle connection is kept: less than the five seconds after which many servers close idle connections.
 const KEEP: Duration = Duration::from_secs(4);
 /// The longest answer that is read.
 const LONGEST_ANSWER: u64 = 64 << 10;
 /// The longest wait between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// What a notice takes beside its body: its places in lines and maps.
+/// The bytes that a notice takes besides its body: entries in queues and maps.
 const NOTICE: usize = 512;
 
-/// One call of one URL.
+/// One call to one URL.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) turn: Turn,
     pub(super) body: Arc<str>,
-    /// When a question must be answered; none for what is only told.
+    /// When a question must be answered; `None` for a notice.
     pub(super) deadline: Option<Instant>,
     /// Repetitions that are left, and the wait before the next.
     pub(super) retries: u32,
     pub(super) retry_after: Duration,
 }
 
-/// What a call is for.
+/// The kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sort {
-    /// Somebody waits for the answer.
+    /// A client waits for the answer.
     Question,
-    /// Something is told, which takes so many bytes until then.
+    /// A notice, which takes so many bytes until it is delivered.
     Notice { bytes: usize },
-    /// The same before all else that is told: that a stream is over.
+    /// A notice that a stream is over. It goes before all other notices.
     Unpublish { bytes: usize },
 }
 
 impl Sort {
-    /// What the notice of an event is.
+    /// The kind of the notice for an event.
     pub(super) fn notice(event: Event, body: &str) -> Sort {
         let bytes = body.len() + NOTICE;
         if event == Event::Unpublish { Sort::Unpublish { bytes } } else { Sort::Notice { bytes } }
     }
 }
 
-/// A place for a call of an endpoint. It is given back when this is dropped, whatever has become of the call.
+/// A place for one call among those of an endpoint. Dropping it frees the place, however the call ended.
 #[derive(Debug)]
 pub(super) struct Place {
     endpoint: Arc<Endpoint>,
@@ -80,17 +80,17 @@ impl Drop for Place {
 }
 
 impl Place {
-    /// Something did not go as it should; told in the log, but not each time.
+    /// Logs a problem with the endpoint, at a limited rate.
     pub(super) fn complain(&self, what: &str) {
         self.endpoint.complain(what);
     }
 }
 
-/// The turn of a client in its line, and the place of the call that is made in it. Its holder passes it on with the
-/// reply; where it is only dropped, whatever held it has died, and the line goes on as after a failure.
+/// Keeps a client's queue waiting until its current call is over, and holds the call's place. The holder passes it on
+/// with the reply. If it is dropped instead, its thread has panicked, and the queue goes on as after a failure.
 #[derive(Debug)]
 pub(super) struct Turn {
-    /// `None` once it is passed on.
+    /// `None` after it is passed on.
     held: Option<(Place, Arc<Order>)>,
     sort: Sort,
     connection: u64,
@@ -114,11 +114,11 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.end(Reply::Failed("what was to call it has died, which is a bug".to_owned()));
+        self.end(Reply::Failed("the thread that was to call it has panicked, which is a bug".to_owned()));
     }
 }
 
-/// What makes two URLs one endpoint: they share its limits.
+/// URLs with equal keys are one endpoint and share its limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EndpointKey {
     url: HookUrl,
@@ -126,7 +126,7 @@ pub(super) struct EndpointKey {
     max_in_flight: usize,
     queue: usize,
     notice_memory: usize,
-    /// The certificates themselves: the file may be another one by now.
+    /// The content of the file, because the file may change.
     certificates: Option<Vec<u8>>,
     verify_tls: bool,
     user_agent: String,
@@ -167,7 +167,7 @@ impl EndpointKey {
                     })
                     .collect();
                 if certificates.is_empty() {
-                    return Err("hooks: ca_file: there is no certificate in it".to_owned());
+                    return Err("hooks: ca_file: it contains no certificate".to_owned());
                 }
                 RootCerts::from(certificates)
             }
@@ -175,9 +175,9 @@ impl EndpointKey {
         let tls = TlsConfig::builder().root_certs(root_certs).disable_verification(!self.verify_tls).build();
         let config = Agent::config_builder()
             .tls_config(tls)
-            // The environment's proxy is for the outer world; back ends are next door.
+            // The proxy in the environment is for the internet; back ends are usually in the same network.
             .proxy(None)
-            // SRS follows none either, and a redirected POST would come as a GET.
+            // SRS does not follow redirects either, and a redirected POST would become a GET.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)
@@ -191,26 +191,27 @@ impl EndpointKey {
     }
 }
 
-/// Makes a call, within that time if there is less than usual.
+/// Makes a call, within the given time if that is less than the endpoint's timeout.
 type Post = dyn Fn(&EndpointKey, &Call, Option<Duration>) -> Result<Reply, Error> + Send + Sync;
 
-/// A URL that is called: bounded queues, and at most so many threads that call. An endpoint that is slow or dead is so
-/// for itself. It ends with the last that may call it, when all its calls are made.
+/// A URL that is called, with its own bounded queues and a bounded number of threads, so that a slow or dead back end
+/// does not delay calls to others. It ends when it is dropped and all its calls are made.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     shared: Arc<Shared>,
 }
 
-/// What its threads hold.
+/// The state that an endpoint's threads share.
 struct Shared {
     key: EndpointKey,
     post: Box<Post>,
-    /// How long a thread without work stays.
+    /// How long a thread waits for work before it ends.
     idle: Duration,
     complaints: Complaints,
-    /// Questions that were admitted and are not over, wherever they wait.
+    /// Questions that are admitted and not answered yet, in any queue.
     questions: AtomicUsize,
-    /// Bytes of notices likewise. Counted for themselves: what waits to be repeated must not keep clients out.
+    /// Bytes of notices that are admitted and not delivered yet. They are counted separately, because notices that wait
+    /// to be repeated must not take places from questions.
     notices: AtomicUsize,
     queue: Mutex<Queue>,
     work: Condvar,
@@ -219,17 +220,17 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     questions: VecDeque<Call>,
-    /// By the time from which they may be made, in the order in which they came.
+    /// By the earliest time at which the call may be made, then in the order of arrival.
     notices: BTreeMap<(Instant, u64), Call>,
-    /// Those that go before them.
+    /// Notices that go before the others.
     unpublishes: BTreeMap<(Instant, u64), Call>,
     next: u64,
-    /// The first stays as long as the endpoint, so that there is one whatever the system can give later.
+    /// The first thread stays as long as the endpoint, so that there is one even if the system can start no more.
     workers: usize,
     idle: usize,
-    /// Whose turn it is when there are both.
+    /// Whether a question is taken next when there are questions and notices.
     questions_turn: bool,
-    /// It is not called any more.
+    /// The endpoint is dropped.
     over: bool,
 }
 
@@ -249,7 +250,7 @@ impl Queue {
         notice.or_else(|| self.questions.pop_front())
     }
 
-    /// When the next notice may be made.
+    /// When the next notice may be sent.
     fn due(&self) -> Option<Instant> {
         [&self.unpublishes, &self.notices].iter().filter_map(|notices| Some(notices.keys().next()?.0)).min()
     }
@@ -273,7 +274,7 @@ impl Endpoint {
     /// An endpoint with one thread.
     ///
     /// # Errors
-    /// Its certificates cannot be used, or there is no thread for it.
+    /// Its certificates cannot be used, or the system starts no thread.
     pub(super) fn new(key: EndpointKey) -> Result<Self, String> {
         let agent = key.agent()?;
         Endpoint::calling(key, Box::new(move |key, call, timeout| post(&agent, key, call, timeout)), IDLE)
@@ -291,7 +292,7 @@ impl Endpoint {
             work: Condvar::new(),
         });
         shared.queue().workers = 1;
-        shared.begin_work().map_err(|error| format!("hooks: no thread for {}: {error}", shared.key.url))?;
+        shared.begin_work().map_err(|error| format!("hooks: cannot start a thread for {}: {error}", shared.key.url))?;
         Ok(Endpoint { shared })
     }
 
@@ -299,8 +300,8 @@ impl Endpoint {
         &self.shared.key
     }
 
-    /// A place for one more call, if there is one. What is told has the memory for notices, of which the last quarter
-    /// is for the ends of streams.
+    /// A place for one more call, if one is free. Notices share the memory for notices; its last quarter is only for
+    /// the ends of streams.
     pub(super) fn admit(self: &Arc<Self>, sort: Sort) -> Option<Place> {
         let Shared { key, questions, notices, .. } = &*self.shared;
         let (count, more, most) = match sort {
@@ -313,7 +314,7 @@ impl Endpoint {
         taken.is_ok().then(|| Place { endpoint: self.clone(), sort })
     }
 
-    /// Something did not go as it should; told in the log, but not each time.
+    /// Logs a problem, at a limited rate.
     pub(super) fn complain(&self, what: &str) {
         self.shared.complaints.add(what);
     }
@@ -327,7 +328,7 @@ impl Drop for Endpoint {
 }
 
 impl Call {
-    /// Has it made by one of the endpoint's threads.
+    /// Gives the call to one of the endpoint's threads.
     pub(super) fn begin(self) {
         let Some(shared) = self.turn.held.as_ref().map(|(place, _)| place.endpoint.shared.clone()) else {
             return;
@@ -340,9 +341,9 @@ impl Call {
             let Err(error) = shared.begin_work() else {
                 return;
             };
-            // Those that are there make it, one after the other.
+            // The threads that are there make the calls one after the other.
             shared.queue().workers -= 1;
-            shared.complaints.add(&format!("no further thread for its calls: {error}"));
+            shared.complaints.add(&format!("cannot start another thread for its calls: {error}"));
         } else {
             drop(queue);
         }
@@ -351,7 +352,7 @@ impl Call {
 }
 
 impl Shared {
-    /// Starts a thread, which is counted already.
+    /// Starts a thread, which is already counted.
     fn begin_work(self: &Arc<Self>) -> io::Result<()> {
         let shared = self.clone();
         thread::Builder::new().name("hook".to_owned()).spawn(move || shared.work()).map(drop)
@@ -359,10 +360,10 @@ impl Shared {
 
     fn work(&self) {
         while let Some(call) = self.next() {
-            // A call that panics has its reply; should the panic come from what follows, others still have their
-            // thread.
+            // `serve` handles a panic of the call itself. If the code after the call panics, the thread still serves
+            // other calls.
             if catch_unwind(AssertUnwindSafe(|| self.serve(call))).is_err() {
-                error!("what follows a call of {} panicked, which is a bug", self.key.url);
+                error!("handling the reply of {} panicked, which is a bug", self.key.url);
             }
         }
     }
@@ -372,7 +373,7 @@ impl Shared {
         let reply = made.unwrap_or_else(|_| Reply::Failed("the call panicked, which is a bug".to_owned()));
         match reply {
             Reply::Failed(why) if call.deadline.is_none() && call.retries > 0 => {
-                self.complaints.add(&format!("{why}; it is told again"));
+                self.complaints.add(&format!("{why}; the notice will be repeated"));
                 let due = Instant::now() + call.retry_after.min(LONGEST_WAIT);
                 let retry_after = call.retry_after.saturating_mul(2).min(LONGEST_WAIT);
                 self.queue().push(due, Call { retries: call.retries - 1, retry_after, ..call });
@@ -381,7 +382,7 @@ impl Shared {
         }
     }
 
-    /// Waits for work. None: there was none for so long that the thread may go.
+    /// Waits for work. `None` when there was none for so long that the thread ends.
     fn next(&self) -> Option<Call> {
         let mut queue = self.queue();
         let leaves = Instant::now() + self.idle;
@@ -393,7 +394,7 @@ impl Shared {
             let last = queue.workers == 1;
             if queue.over || (now >= leaves && !last) {
                 queue.workers -= 1;
-                // What it would have woken for is for one that stays, which may wait for something later.
+                // Another thread must wake at the time for which this one waited.
                 self.work.notify_one();
                 return None;
             }
@@ -415,11 +416,11 @@ impl Shared {
         loop {
             let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
-                return Reply::Failed("too many calls wait before it".to_owned());
+                return Reply::Failed("too many calls wait for it".to_owned());
             }
             match (self.post)(&self.key, call, left.filter(|left| *left < self.key.timeout)) {
                 Ok(reply) => return reply,
-                // A connection that was kept may have been closed by the back end the moment before.
+                // The back end may have closed a kept connection just before this call.
                 Err(Error::Io(error)) if again && is_stale(error.kind()) => again = false,
                 Err(error) => return Reply::Failed(error.to_string()),
             }
@@ -442,14 +443,14 @@ fn post(agent: &Agent, key: &EndpointKey, call: &Call, timeout: Option<Duration>
     let request = agent.post(key.url.as_str()).content_type("application/json");
     let request = request.header("Connection", "Keep-Alive");
     let request = match timeout {
-        // A request with settings of its own has its TLS prepared again: only where it is needed.
+        // ureq prepares TLS again for a request with its own settings, so it gets them only where needed.
         Some(timeout) => request.config().timeout_global(Some(timeout)).build(),
         None => request,
     };
     let mut response = request.send(&*call.body)?;
     let status = response.status().as_u16();
     let body = response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec()?;
-    // Not the body, in which the client's secrets are.
+    // Not the body, because it has the client's secrets.
     let connection = call.turn.connection;
     debug!("{} about conn {connection}: status {status} in {:?}", key.url, start.elapsed());
     Ok(Reply::of(status, &body))

@@ -1,8 +1,8 @@
-//! HTTP hooks: a back end is asked about clients and told what became of them, with the calls that SRS makes.
+//! HTTP hooks: the server asks a back end about clients and sends it notices, with the calls that SRS makes.
 //!
-//! Nothing here blocks a connection. A question or a notice becomes a job in the line of its client ([`order`]); the
-//! first of each line has its calls made by the threads of the URLs ([`endpoint`]), which are bounded each for itself.
-//! The answer finds its way to the connection by itself.
+//! Nothing here blocks a connection. A question or a notice becomes a job in the queue of its client ([`order`]). The
+//! threads of each URL ([`endpoint`]) make the calls of the first job in each queue; each URL has its own limits. An
+//! `Answer` then gives the verdict to the connection.
 
 mod body;
 mod complaints;
@@ -33,7 +33,7 @@ pub(crate) use tally::Tally;
 
 use crate::identity::Identity;
 
-/// The hooks of all virtual hosts. Clones are the same hooks.
+/// The hooks of all virtual hosts. Clones share the same hooks.
 #[derive(Clone)]
 pub(crate) struct HttpHooks {
     inner: Arc<Inner>,
@@ -45,7 +45,7 @@ struct Inner {
     order: Arc<Order>,
 }
 
-/// Which URLs are called for which virtual host.
+/// The URLs that are called for each virtual host.
 #[derive(Default)]
 struct Routes {
     default: Arc<Route>,
@@ -59,10 +59,10 @@ struct Route {
 }
 
 impl HttpHooks {
-    /// Hooks with these settings for virtual hosts with settings of their own, and the others for all the rest.
+    /// Hooks with the settings in `vhosts` for those virtual hosts, and with `default` for all others.
     ///
     /// # Errors
-    /// Certificates that cannot be read, or no thread.
+    /// Certificates cannot be read, or the system starts no thread.
     pub(crate) fn new(
         identity: Identity,
         default: &HookSettings,
@@ -74,11 +74,11 @@ impl HttpHooks {
         Ok(hooks)
     }
 
-    /// From now on these settings hold. Calls under way or waiting are made as they were meant. What the core asks
-    /// about is not decided here: see [`HookSettings::apply`].
+    /// Puts these settings in force. Calls under way or waiting keep the settings they have. What core asks about is
+    /// set elsewhere: see [`HookSettings::apply`].
     ///
     /// # Errors
-    /// Certificates that cannot be read, or no thread; then all is as it was.
+    /// Certificates cannot be read, or the system starts no thread; then nothing changes.
     pub(crate) fn update(&self, default: &HookSettings, vhosts: &HashMap<String, HookSettings>) -> Result<(), String> {
         let mut known = self.inner.routes().endpoints();
         let default = Arc::new(Route::new(default, &mut known)?);
@@ -90,12 +90,12 @@ impl HttpHooks {
         Ok(())
     }
 
-    /// Waits until all calls are made, but no longer than this. How many are left.
+    /// Waits until all calls are made, at most for `time`. Returns how many are left.
     pub(crate) fn flush(&self, time: Duration) -> usize {
         self.inner.order.wait_until_done(time)
     }
 
-    /// What did not go as it should.
+    /// Counts of failures, for the metrics.
     pub(crate) fn tally(&self) -> &Tally {
         self.inner.order.tally()
     }
@@ -120,7 +120,7 @@ impl Routes {
 }
 
 impl Route {
-    /// What is known already goes on: its connections are kept, its limits are shared.
+    /// Known endpoints are used again: they keep their connections, and share their limits.
     fn new(settings: &HookSettings, known: &mut Vec<Arc<Endpoint>>) -> Result<Self, String> {
         let mut endpoints: HashMap<_, Vec<_>> = HashMap::new();
         for event in Event::ALL {
@@ -148,15 +148,15 @@ impl Route {
 impl Hooks for HttpHooks {
     fn ask(&self, ask: Ask, answer: Answer) {
         let Some(event) = Event::asking(&ask.subject) else {
-            // Another server would have to be asked. Silence would only take longer.
-            answer.give(Verdict::Deny("nobody is there to ask".to_owned()));
+            // Only another server could answer this, and none is configured.
+            answer.give(Verdict::Deny("no hook answers this question".to_owned()));
             return;
         };
         let vhost = body::vhost(&ask.subject, &ask.client).to_owned();
         let route = self.inner.route(&vhost);
         let endpoints = route.endpoints(event).to_vec();
         if endpoints.is_empty() {
-            // Asked only so that its end is told.
+            // Core asks this only so that the notice follows.
             answer.give(Verdict::Allow);
             return;
         }

@@ -1,8 +1,8 @@
-//! The addresses of a back end's name.
+//! Looks up the addresses of a back end's name.
 //!
-//! The system looks names up for as long as it likes, and ureq takes a thread for each look-up so as not to wait for
-//! it, and panics where there is none. An endpoint has one name: one thread looks it up, for all calls that want it at
-//! that time, and each waits no longer than it may.
+//! A look-up by the system may take any time. ureq's own resolver starts a thread for each look-up, and panics if the
+//! system starts none. An endpoint has one name, so one thread looks it up for all calls that need it, and each call
+//! waits no longer than its timeout.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -17,7 +17,7 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-/// Addresses of a name that are tried, at most.
+/// The largest number of a name's addresses that are tried.
 const ADDRESSES: usize = 16;
 
 /// Looks up the name in one URL. Dropping it ends its thread.
@@ -28,13 +28,13 @@ pub(super) struct Names {
 
 #[derive(Debug)]
 enum Of {
-    /// There is nothing to look up.
+    /// The host is an address.
     Address(SocketAddr),
     Name(Arc<Lookup>),
 }
 
 struct Lookup {
-    /// With its port.
+    /// Host and port.
     name: String,
     find: Box<Find>,
     state: Mutex<State>,
@@ -42,24 +42,24 @@ struct Lookup {
     answered: Condvar,
 }
 
-/// What asks the system.
+/// Asks the system.
 type Find = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
 #[derive(Debug)]
 struct State {
-    /// Look-ups that were asked for, and that are done.
+    /// Numbers of look-ups that were requested and that are done.
     asked: u64,
     answered: u64,
-    /// Of the last.
+    /// The result of the last one.
     found: Result<Vec<SocketAddr>, (ErrorKind, String)>,
     over: bool,
 }
 
 impl Names {
-    /// For calls of this URL.
+    /// The resolver for calls to this URL.
     ///
     /// # Errors
-    /// There is no thread for it, or no host in it.
+    /// The system starts no thread, or the URL has no host.
     pub(super) fn of(url: &str) -> Result<Self, String> {
         let uri: Uri = url.parse().map_err(|error| format!("hooks: {error}"))?;
         let (scheme, authority) = uri.scheme().zip(uri.authority()).ok_or("hooks: a URL without a host")?;
@@ -68,7 +68,7 @@ impl Names {
             return Ok(Names { of: Of::Address(address) });
         }
         Names::looked_up(name, Box::new(|name| name.to_socket_addrs().map(Iterator::collect)))
-            .map_err(|error| format!("hooks: no thread to look up a name: {error}"))
+            .map_err(|error| format!("hooks: cannot start a thread to look up a name: {error}"))
     }
 
     fn looked_up(name: String, find: Box<Find>) -> io::Result<Self> {
@@ -103,7 +103,7 @@ impl Resolver for Names {
 }
 
 impl Lookup {
-    /// What the look-up that is under way finds, or the next one.
+    /// Waits for the result of the look-up under way, or begins one.
     fn wait(&self, time: std::time::Duration, late: impl Fn() -> Error) -> Result<Vec<SocketAddr>, Error> {
         let mut state = self.state();
         if state.asked == state.answered {
@@ -149,7 +149,7 @@ impl fmt::Debug for Lookup {
     }
 }
 
-/// An address with a port, if it is one.
+/// The text as an address with a port, if it is one.
 fn literal(name: &str) -> Option<SocketAddr> {
     let (host, port) = name.rsplit_once(':')?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -230,7 +230,7 @@ mod tests {
         assert!(lookup.wait(PATIENCE, || Error::HostNotFound).is_err());
         assert!(lookup.wait(PATIENCE, || Error::HostNotFound).is_ok());
         drop(names);
-        // Its thread goes, and with it the last reference but ours.
+        // Its thread ends and drops its reference; the test's is the last.
         let start = Instant::now();
         while Arc::strong_count(&lookup) > 1 {
             assert!(start.elapsed() < PATIENCE);

@@ -12,40 +12,40 @@ use super::endpoint::{Call, Place, Turn};
 use super::reply::Reply;
 use super::tally::{Lost, Tally};
 
-/// How long after a refusal the core may still say that what was asked about is over. It does if it gave up waiting or
-/// lost the client the moment before it heard of the refusal.
+/// How long after a refusal core may still send the notice that belongs to the question. It does so if its deadline
+/// passed or the client left just before the refusal arrived.
 const LATE: Duration = Duration::from_secs(10);
-/// Refusals from which on old ones are looked for.
+/// At this number of refusals old ones are removed.
 const MANY: usize = 1024;
 
-/// What is to be done about one client: all calls of one event.
+/// All calls for one event of one client.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) event: Event,
     pub(super) subject: Subject,
-    /// The virtual host that it is about: one connection may be asked about for several.
+    /// The virtual host: there may be questions about one connection for several.
     pub(super) vhost: String,
     pub(super) body: Arc<str>,
-    /// For the calls that are still to be made, in their order.
+    /// Places for the calls that are still to be made, in their order.
     pub(super) places: VecDeque<Place>,
     pub(super) kind: Kind,
 }
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// One URL after the other is asked, and the first that does not grant it decides.
+    /// A question: the URLs are asked one after the other, and the first that does not grant it decides.
     Ask { answer: Option<Answer>, deadline: Instant, allow_on_failure: bool },
-    /// All URLs are told at once.
+    /// A notice: all URLs are called at the same time.
     Tell {
         retries: u32,
         retry_after: Duration,
-        /// Calls that are not over.
+        /// Calls that are not finished.
         open: usize,
     },
 }
 
-/// The calls about each client, one event after the other in the order in which the core brought them; different
-/// clients have nothing to do with each other.
+/// The calls about each client, one event after the other, in core's order. Different clients do not wait for each
+/// other.
 #[derive(Debug, Default)]
 pub(super) struct Order {
     state: Mutex<State>,
@@ -55,19 +55,19 @@ pub(super) struct Order {
 
 #[derive(Debug, Default)]
 struct State {
-    /// For each client with something to do what is under way, and behind it what waits.
+    /// The queue of each client that has jobs: first the job under way, then those that wait.
     clients: HashMap<u64, VecDeque<Job>>,
-    /// What was refused lately: it never began, so that nobody is told of its end.
+    /// Recent refusals. What was refused never began, so no notice of its end is sent.
     refused: HashMap<(u64, Name), Instant>,
-    /// The number of refusals at which old ones are removed.
+    /// The number of refusals at which old ones are removed next.
     many: usize,
 }
 
-/// What a question and a notice about the same have in common.
+/// Equal for a question and the notice that belongs to it.
 type Name = (std::mem::Discriminant<Subject>, String);
 
 impl Order {
-    /// Does this after all else about the client. Does not block.
+    /// Adds a job to the client's queue. Does not block.
     pub(super) fn push(self: &Arc<Self>, connection: u64, job: Job) {
         let mut state = self.state();
         let jobs = state.clients.entry(connection).or_default();
@@ -77,7 +77,7 @@ impl Order {
         calls.into_iter().for_each(Call::begin);
     }
 
-    /// Waits until nothing is left to do. The number of calls that are left.
+    /// Waits until all jobs are done. Returns the number of jobs that are left.
     pub(super) fn wait_until_done(&self, time: Duration) -> usize {
         let (state, _) = self
             .emptied
@@ -86,18 +86,18 @@ impl Order {
         state.clients.values().map(VecDeque::len).sum()
     }
 
-    /// What did not go as it should.
+    /// Counts of failures, for the metrics.
     pub(super) fn tally(&self) -> &Tally {
         &self.tally
     }
 
-    /// A call is over, and its place free.
+    /// Handles the reply to a call, and frees its place.
     pub(super) fn finish(self: &Arc<Self>, place: Place, connection: u64, reply: Reply) {
         let mut state = self.state();
         let (given, calls) = state.finish(connection, &place, reply, self);
         let empty = state.clients.is_empty();
         drop(state);
-        // Before the answer: who has it may ask for something else at once.
+        // Before the answer: the client that gets it may make another request at once.
         drop(place);
         calls.into_iter().for_each(Call::begin);
         if empty {
@@ -106,7 +106,7 @@ impl Order {
         if let Some((answer, verdict)) = given
             && catch_unwind(AssertUnwindSafe(|| answer.give(verdict))).is_err()
         {
-            error!("the answer to conn {connection} panicked, which is a bug");
+            error!("handling the answer for conn {connection} panicked, which is a bug");
         }
     }
 
@@ -116,7 +116,7 @@ impl Order {
 }
 
 impl State {
-    /// Begins what is first in a client's line; its line ends when there is nothing.
+    /// Begins the first job in a client's queue, or removes the queue if it is empty.
     fn begin(&mut self, connection: u64, order: &Arc<Order>) -> Vec<Call> {
         loop {
             let Some(job) = self.clients.get_mut(&connection).and_then(VecDeque::front_mut) else {
@@ -130,7 +130,7 @@ impl State {
                     *open = job.places.len();
                     return job.tell(connection, order);
                 }
-                // It never began.
+                // It was refused and never began.
                 Kind::Tell { .. } => self.next(connection),
             }
         }
@@ -152,11 +152,11 @@ impl State {
                     Reply::Granted => {}
                     Reply::Refused { reason, .. } => {
                         let reason = reason.unwrap_or_default();
-                        place.complain(&format!("it says no to what it is only told: {reason}"));
+                        place.complain(&format!("it refuses a notice, which has no effect: {reason}"));
                     }
                     Reply::Failed(why) => {
                         order.tally.lose(job.event, Lost::Failed);
-                        place.complain(&format!("{why}; it is not told what became of conn {connection}"));
+                        place.complain(&format!("{why}; its notice about conn {connection} is lost"));
                     }
                 }
                 *open = open.saturating_sub(1);
@@ -194,7 +194,7 @@ impl State {
         (given, self.begin(connection, order))
     }
 
-    /// The first in a client's line is done.
+    /// Removes the first job of a client, which is done.
     fn next(&mut self, connection: u64) {
         if let Some(jobs) = self.clients.get_mut(&connection) {
             jobs.pop_front();
@@ -212,7 +212,7 @@ impl State {
 }
 
 impl Job {
-    /// The question to the URL whose turn it is.
+    /// The question to the next URL.
     fn ask(&mut self, connection: u64, order: &Arc<Order>) -> Option<Call> {
         let Kind::Ask { deadline, .. } = self.kind else {
             return None;
@@ -234,9 +234,9 @@ impl Job {
     }
 }
 
-/// The verdict when nobody can be asked.
+/// The verdict when no back end answers.
 pub(super) fn on_failure(allow: bool) -> Verdict {
-    if allow { Verdict::Allow } else { Verdict::Deny("nobody can be asked about it now".to_owned()) }
+    if allow { Verdict::Allow } else { Verdict::Deny("no back end can be asked now".to_owned()) }
 }
 
 fn name(job: &Job) -> Name {

@@ -1,29 +1,29 @@
 use anabranch_core::client::Destination;
 use serde_json::Value;
 
-/// The longest reason that a client is given, in characters.
+/// The longest reason that a client gets, in characters.
 const LONGEST_REASON: usize = 200;
-/// Where a back end may say why: the first of these that is a text counts.
+/// Fields in which a back end may give a reason: the first of these that is a text counts.
 const REASONS: [&str; 5] = ["msg", "message", "reason", "error", "desc"];
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reply {
-    /// The back end agrees.
+    /// The back end grants the request.
     Granted,
-    /// It does not, with its reason, if it gave one, or a place to go instead.
+    /// The back end refuses it, perhaps with a reason or a URL to go to instead.
     Refused { reason: Option<String>, redirect: Option<String> },
-    /// It could not say, and may be able to later; in words for the log.
+    /// The back end did not answer properly, and may do so later; with a text for the log.
     Failed(String),
 }
 
 impl Reply {
     /// What an HTTP answer means, by SRS's rules: status 200 or 201, and a body that is `0` or an object whose `code`
-    /// is the integer 0. Everything else is a no. That the back end is out of order is a failure.
+    /// is the integer 0. Everything else is a refusal, except for the statuses that mean a failure of the back end.
     pub(super) fn of(status: u16, body: &[u8]) -> Reply {
         match status {
             200 | 201 => {}
-            // What a back end or the proxy before it says when it cannot serve now.
+            // A back end, or the proxy in front of it, cannot serve now.
             408 | 429 | 500.. => return Reply::Failed(format!("it answers with status {status}")),
             _ => return Reply::refused(Some(format!("status {status}"))),
         }

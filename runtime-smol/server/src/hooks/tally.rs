@@ -7,14 +7,14 @@ use super::body::Event;
 pub(crate) enum Lost {
     /// The memory for notices was used up.
     Memory,
-    /// The back end failed each time it was told.
+    /// The back end failed each time.
     Failed,
 }
 
-/// What did not go as it should, for metrics.
+/// Counts of failures, for the metrics.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// By event and reason.
+    /// Lost notices by event and reason.
     lost: [[AtomicU64; 2]; 3],
     unanswered: AtomicU64,
 }

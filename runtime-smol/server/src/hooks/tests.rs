@@ -1,4 +1,4 @@
-//! What takes more than one configuration file, or a look into the server.
+//! Tests that need more than one configuration file, or access to the server's state.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -74,7 +74,7 @@ fn settings(text: &str) -> HookSettings {
     toml::from_str(text).unwrap()
 }
 
-/// A back end that gives the answers it is sent, one after the other.
+/// A back end that gives the answers from a channel, one after the other.
 fn waiting() -> (Backend, Sender<Answer>) {
     let (answers, answer) = channel::<Answer>();
     let answer = Mutex::new(answer);
@@ -98,13 +98,13 @@ fn virtual_hosts_have_back_ends_of_their_own_and_may_change_them() {
     publisher.publish("cam").unwrap();
     assert_eq!(first.calls()[0].text("vhost"), "quick");
     assert_eq!(first.calls()[0].text("stream_url"), "quick/live/cam");
-    // A stream in another virtual host than its client's.
+    // A stream in a virtual host other than the client's.
     publisher.publish("other?vhost=quick").unwrap();
     all.insert("quick".to_owned(), publishing(&second));
     server.hooks.update(&HookSettings::default(), &all).unwrap();
     publisher.leave();
     let told = second.wait_calls(2);
-    assert!(told.iter().all(|call| call.action() == "on_unpublish"), "what is told goes to whoever is there now");
+    assert!(told.iter().all(|call| call.action() == "on_unpublish"), "notices go to the endpoint in force now");
     assert_eq!(first.calls().len(), 2);
     assert!(!waiting.is_finished());
     answers.send(yes()).unwrap();
@@ -145,12 +145,12 @@ fn who_is_gone_before_the_answer_is_told_about_only_if_it_was_a_yes() {
     }
 }
 
-/// An endpoint that makes no calls: what it is to say is done instead.
+/// An endpoint that makes no calls and runs the given function instead.
 fn endpoint(text: &str, post: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Arc<Endpoint> {
     endpoint_with(text, IDLE, post)
 }
 
-/// The same, whose threads stay for so long without work.
+/// The same, with threads that end after `idle` without work.
 fn endpoint_with(text: &str, idle: Duration, post: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Arc<Endpoint> {
     let key = EndpointKey::new(&"http://127.0.0.1:1/".parse().unwrap(), &settings(text)).unwrap();
     Arc::new(Endpoint::calling(key, Box::new(move |_, call, _| Ok(post(&call.body))), idle).unwrap())
@@ -222,7 +222,7 @@ fn a_repetition_comes_in_time_though_the_thread_that_waits_for_it_leaves() {
     let next = || calls.recv_timeout(PATIENCE).unwrap();
     call_again(&order, &endpoint, 0, Event::Close, "late", (1, 2 * PATIENCE));
     assert_eq!(next(), "late");
-    // By then the one thread that stays waits for its repetition.
+    // By then the one thread that stays waits for the repetition.
     thread::sleep(10 * idle);
     call_again(&order, &endpoint, 1, Event::Close, "soon", (1, 20 * idle));
     assert_eq!([next(), next()], ["soon", "soon"]);

@@ -1,33 +1,33 @@
 use sd_notify::NotifyState;
 use tracing::debug;
 
-/// Clients can connect.
+/// Tells the service manager that clients can connect.
 pub(crate) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// The configuration is about to be read anew. What follows it is [`reloaded`], whatever comes of it.
+/// Tells the service manager that the configuration is about to be read again. [`reloaded`] must follow.
 pub(crate) fn reloading() {
-    // Newer systemd takes it with the time only, and waits for what follows.
+    // Newer versions of systemd require the time, and wait for the next message.
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => debug!("the service manager is not told of the reload: {error}"),
+        Err(error) => debug!("cannot tell the service manager about the reload: {error}"),
     }
 }
 
-/// The server goes on, with the new configuration or the old one.
+/// Tells the service manager that the reload is over, with the new configuration or the old one.
 pub(crate) fn reloaded(what: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(what)]);
 }
 
-/// The server is about to end.
+/// Tells the service manager that the server is about to stop.
 pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
 fn tell(state: &[NotifyState<'_>]) {
-    // Without a service manager it does nothing.
+    // Without a service manager this does nothing.
     if let Err(error) = sd_notify::notify(state) {
-        debug!("the service manager is not told: {error}");
+        debug!("cannot notify the service manager: {error}");
     }
 }

@@ -11,7 +11,7 @@ use tracing::{error, info};
 use super::service::{reloaded, reloading, stopping};
 use crate::reload::{Applied, Reloader};
 
-/// The signals by which the process is told what to do. While this waits to be [followed](Self::follow) they wait, too.
+/// The signals that control the process. They wait until [`follow`](Self::follow) is called.
 pub(crate) struct Signals(iterator::Signals);
 
 impl Signals {
@@ -21,19 +21,19 @@ impl Signals {
         iterator::Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]).map(Signals).map_err(|error| named(&error))
     }
 
-    /// Does what they ask for, on a thread of its own: SIGTERM takes leave of the clients, for as long as the
-    /// configuration says, and then stops the server; SIGINT and SIGQUIT stop it at once, and so does any of them while
-    /// it takes leave; one more ends the process. SIGHUP reads the configuration anew.
+    /// Handles signals on a separate thread. SIGTERM drains the server for the configured time and then stops it.
+    /// SIGINT and SIGQUIT stop it at once, and so does any of the three while it drains. A further one ends the
+    /// process. SIGHUP reads the configuration again.
     ///
     /// # Errors
-    /// There is no thread for it.
+    /// The system starts no thread.
     pub(crate) fn follow(mut self, handle: Handle, reloader: Arc<Reloader>) -> Result<(), String> {
         let follow = move || {
             let mut end = End::NotYet;
             for signal in self.0.forever() {
                 end = match (signal, end) {
                     (SIGHUP, end) => {
-                        // Whatever comes of it, the next signal is followed.
+                        // Even after a panic the next signal must be handled.
                         if catch_unwind(AssertUnwindSafe(|| reload(&reloader))).is_err() {
                             error!("the reload panicked, which is a bug; the server goes on");
                         }
@@ -60,7 +60,7 @@ fn named(error: &io::Error) -> String {
     format!("cannot watch for signals: {error}")
 }
 
-/// How near the end is.
+/// How far the server has stopped.
 #[derive(Clone, Copy)]
 enum End {
     NotYet,
@@ -79,14 +79,14 @@ fn drain(handle: &Handle, time: Duration) -> End {
     if connections == 0 || time.is_zero() {
         return stop(handle);
     }
-    info!("draining: {connections} connections have {} s to come to an end", time.as_secs());
+    info!("draining: {connections} connections have {} s to end", time.as_secs());
     handle.drain(time, None);
     let waiting = handle.clone();
     let wait = move || {
         waiting.wait_until_empty(Instant::now() + time);
         stop(&waiting);
     };
-    // Without a thread to wait on it is stopped at once.
+    // Without a thread that waits, stop at once.
     match thread::Builder::new().name("drain".to_owned()).spawn(wait) {
         Ok(_) => End::Draining,
         Err(_) => stop(handle),
@@ -97,17 +97,17 @@ fn reload(reloader: &Reloader) {
     reloading();
     let words = match reloader.reload() {
         Ok(Applied { changed }) if changed.is_empty() => {
-            info!("the configuration was read: nothing has changed");
+            info!("the configuration was read again: nothing has changed");
             "reloaded, nothing has changed"
         }
         Ok(Applied { changed }) => {
-            info!("the configuration was read, and holds from now on: {}", changed.join(", "));
+            info!("the configuration was read again and is in force; changed: {}", changed.join(", "));
             "reloaded"
         }
         Err(words) => {
             let words = words.replace('\n', "; ");
-            error!("the configuration was not taken, all stays as it was: {words}");
-            "the configuration was not taken, all stays as it was"
+            error!("the configuration was not accepted, the old one stays in force: {words}");
+            "the configuration was not accepted, the old one stays in force"
         }
     };
     reloaded(words);

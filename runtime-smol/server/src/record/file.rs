@@ -5,30 +5,32 @@ use anabranch_core::amf::{Limits, Object, Value, amf0};
 use anabranch_core::flv::tag;
 use anabranch_core::message::MessageType;
 
-/// The body of the first tag: room for what is known only at the end, metadata with its index.
+/// The length of the first tag's body, the metadata. It reserves room for the length and the index, which are known
+/// only at the end.
 pub(super) const RESERVED: usize = 48 << 10;
 /// The marker of a long string in AMF 0.
 const LONG_STRING: u8 = 0x0C;
-/// What is written at once: a process that is killed has written all of a page or nothing.
+/// The size of a page: a process that is killed has written a page completely or not at all.
 const PAGE: usize = 4096;
-/// Bytes of the encoder's own metadata that are kept.
+/// How many bytes of the encoder's own metadata are kept.
 const PROPERTIES: usize = 2048;
-/// Key frames in the index; of more, every second one stays, and so on.
+/// The largest number of key frames in the index. Of more, every second one is removed, repeatedly if necessary.
 const INDEX: usize = 2000;
-/// Bytes that wait before they are written.
+/// The number of bytes that are collected before a write.
 const PENDING: usize = 256 << 10;
 
-/// An FLV file that grows. Whatever happens to the process, it can be played to the last tag that was written.
+/// An FLV file that grows. It can always be played up to the last tag that was written, even if the process is killed.
 ///
-/// Metadata comes first and is written anew at the end, with length and index. While a file grows, all of it lies in
-/// the file's first page, with a long filler behind it. At the end the filler's contents change first, then that page.
+/// The metadata is at the front, and is written again at the end with length and index. While the file grows, all of
+/// the metadata is in the file's first page, followed by a long filler. At the end the filler's bytes are written
+/// first, then that page.
 #[derive(Debug)]
 pub(super) struct FlvFile<F = File> {
     file: F,
     properties: Object,
     /// Tags that are not written yet.
     pending: Vec<u8>,
-    /// Bytes that are.
+    /// Bytes that are written.
     written: u64,
     audio: bool,
     video: bool,
@@ -36,7 +38,7 @@ pub(super) struct FlvFile<F = File> {
     index: Index,
 }
 
-/// A destination that can be cut off; a file.
+/// A destination that can be truncated, such as a file.
 pub(super) trait Target: Write + Seek {
     fn cut(&mut self, length: u64) -> io::Result<()>;
 }
@@ -47,7 +49,7 @@ impl Target for File {
     }
 }
 
-/// Time in the file: from 0, whatever the stream's is, without its wrap.
+/// The time in the file: it begins at 0 and does not wrap, unlike the stream's timestamps.
 #[derive(Debug, Clone, Copy, Default)]
 struct Clock {
     last: Option<u32>,
@@ -58,20 +60,20 @@ struct Clock {
 impl Clock {
     fn at(&mut self, timestamp: u32) -> u64 {
         let last = self.last.replace(timestamp).unwrap_or(timestamp);
-        // Back or forth, whichever is nearer.
+        // Forwards or backwards, whichever is the smaller step.
         self.now += i64::from(timestamp.wrapping_sub(last).cast_signed());
-        // Audio that came a little late for the first frame.
+        // Audio may be a little earlier than the first frame.
         let now = u64::try_from(self.now).unwrap_or_default();
         self.latest = self.latest.max(now);
         now
     }
 }
 
-/// Where key frames are: milliseconds, and the offset of the tag.
+/// The key frames: the time in milliseconds and the offset of the tag.
 #[derive(Debug)]
 struct Index {
     entries: Vec<(u64, u64)>,
-    /// Each so manieth key frame is in it.
+    /// The index has one of so many key frames.
     stride: usize,
     seen: usize,
 }
@@ -98,7 +100,7 @@ impl Index {
 }
 
 impl FlvFile<()> {
-    /// A file of which only what is in it matters so far. `metadata` is the body of an `onMetaData`.
+    /// The state of an existing file without the file itself, for `repair`. `metadata` is the body of an `onMetaData`.
     pub(super) fn found(metadata: &[u8]) -> Self {
         FlvFile {
             file: (),
@@ -112,7 +114,7 @@ impl FlvFile<()> {
         }
     }
 
-    /// The file itself, to be written from there on.
+    /// Adds the file itself, to be written from there on.
     pub(super) fn of<F>(self, file: F, written: u64) -> FlvFile<F> {
         let FlvFile { file: (), properties, pending, written: _, audio, video, clock, index } = self;
         FlvFile { file, properties, pending, written, audio, video, clock, index }
@@ -120,7 +122,7 @@ impl FlvFile<()> {
 }
 
 impl<F> FlvFile<F> {
-    /// A tag is or will be there; gives its time.
+    /// Notes a tag of the file, and returns its time.
     pub(super) fn note(&mut self, type_id: u8, timestamp: u32, key_frame: bool, position: u64) -> u64 {
         let time = self.clock.at(timestamp);
         if key_frame {
@@ -131,14 +133,14 @@ impl<F> FlvFile<F> {
         time
     }
 
-    /// How long it would be with something of that time, in milliseconds.
+    /// The file's duration in milliseconds if it had a frame with that timestamp.
     pub(super) fn duration_with(&self, timestamp: u32) -> u64 {
         let mut clock = self.clock;
         clock.at(timestamp);
         clock.latest
     }
 
-    /// Milliseconds.
+    /// The duration in milliseconds.
     pub(super) fn duration(&self) -> u64 {
         self.clock.latest
     }
@@ -148,7 +150,7 @@ impl<F: Target> FlvFile<F> {
     /// Begins an empty file. `metadata` is the body of the encoder's `onMetaData`.
     ///
     /// # Errors
-    /// The system's.
+    /// Errors of the system.
     pub(super) fn begin(file: F, metadata: Option<&[u8]>) -> io::Result<Self> {
         let mut begun = FlvFile::found(metadata.unwrap_or_default()).of(file, 0);
         let mut start = Vec::new();
@@ -159,10 +161,10 @@ impl<F: Target> FlvFile<F> {
         Ok(begun)
     }
 
-    /// Appends a message as it came; without a timestamp at the time of the one before it.
+    /// Appends a message unchanged. Without a timestamp it gets the time of the message before it.
     ///
     /// # Errors
-    /// The system's; the file ends behind the last tag that was written whole.
+    /// Errors of the system. The file then ends after the last complete tag.
     pub(super) fn push(
         &mut self,
         type_id: u8,
@@ -173,26 +175,26 @@ impl<F: Target> FlvFile<F> {
         let position = self.length();
         let time = match timestamp.into().or(self.clock.last) {
             Some(timestamp) => self.note(type_id, timestamp, key_frame, position),
-            // Before all that has one.
+            // No message with a timestamp came yet.
             None => 0,
         };
-        // The time on disk wraps as the stream's does. A body too long for FLV is too long for RTMP.
+        // The time in the file wraps as RTMP timestamps do. A body too long for FLV is also too long for RTMP.
         let wrapped = u32::try_from(time & u64::from(u32::MAX)).unwrap_or_default();
         let _ = tag::write_tag(type_id, wrapped, body, &mut self.pending);
         if self.pending.len() >= PENDING { self.flush() } else { Ok(()) }
     }
 
-    /// Writes what waits.
+    /// Writes the collected tags.
     ///
     /// # Errors
-    /// The system's; the file ends behind the last tag that was written whole.
+    /// Errors of the system. The file then ends after the last complete tag.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         if self.pending.is_empty() {
             return Ok(());
         }
         if let Err(error) = self.file.write_all(&self.pending) {
             self.pending.clear();
-            // If that fails, too, there is nothing left to try: players take the rest of a tag for the end.
+            // If truncating fails, too, part of a tag stays, which players take for the end of the file.
             let _ = self.file.cut(self.written);
             let _ = self.file.seek(SeekFrom::Start(self.written));
             return Err(error);
@@ -207,15 +209,15 @@ impl<F: Target> FlvFile<F> {
         self.written
     }
 
-    /// Bytes, with those that wait.
+    /// Bytes, including those that are not written yet.
     pub(super) fn length(&self) -> u64 {
         self.written + self.pending.len() as u64
     }
 
-    /// Writes what waits, and metadata with length and index.
+    /// Writes the collected tags, and the metadata with length and index.
     ///
     /// # Errors
-    /// The system's; the file is good all the same.
+    /// Errors of the system. The file can be played all the same.
     pub(super) fn finish(mut self) -> io::Result<F> {
         let flushed = self.flush();
         let mut start = Vec::new();
@@ -231,8 +233,8 @@ impl<F: Target> FlvFile<F> {
         Ok(self.file)
     }
 
-    /// The tag of the metadata. It always has the same length: a long string behind the metadata, which nobody looks
-    /// at, takes what is left.
+    /// The tag of the metadata. It always has the same length: a long string after the metadata, which players ignore,
+    /// fills the rest.
     fn reserved(&mut self, finished: bool) -> Vec<u8> {
         loop {
             let mut body = self.metadata(finished);
@@ -247,7 +249,7 @@ impl<F: Target> FlvFile<F> {
             body.extend_from_slice(&u32::try_from(rest).unwrap_or_default().to_be_bytes());
             body.resize(RESERVED, b' ');
             let mut out = Vec::new();
-            // It is far from too long.
+            // The body is much shorter than the longest tag, so this cannot fail.
             let _ = tag::write_tag(MessageType::DATA_AMF0, 0, &body, &mut out);
             return out;
         }
@@ -282,7 +284,7 @@ impl<F: Target> FlvFile<F> {
     }
 }
 
-/// What the encoder says of the stream and holds for the file as well.
+/// The encoder's properties of the stream that also hold for the file.
 fn properties(metadata: &[u8]) -> Object {
     let limits = Limits::default();
     let values = amf0::decode_all(metadata, &limits).unwrap_or_default();
@@ -313,7 +315,7 @@ mod tests {
 
     use super::*;
 
-    /// Files as they were after each page written, whoever was killed then.
+    /// A file that can show its content as it was after each page written, as after a kill at that moment.
     #[derive(Clone, Default)]
     struct Disk {
         state: Rc<RefCell<State>>,
@@ -323,10 +325,10 @@ mod tests {
     struct State {
         bytes: Vec<u8>,
         at: usize,
-        /// All there was, once `keeps`.
+        /// The contents after each write, if `keeps` is set.
         past: Vec<Vec<u8>>,
         keeps: bool,
-        /// Bytes until it is full.
+        /// Bytes until the disk is full.
         room: Option<usize>,
     }
 
@@ -375,7 +377,7 @@ mod tests {
         }
     }
 
-    /// Type, time and body of all tags; the last may be cut off if that is said.
+    /// Type, time and body of all tags. With the flag the last one may be incomplete.
     fn tags(bytes: &[u8]) -> Vec<(u8, u32, Vec<u8>)> {
         tag::parse_file_header(bytes).unwrap();
         let mut rest = &bytes[tag::FILE_HEADER_LENGTH..];
@@ -475,7 +477,7 @@ mod tests {
             file.push(8, 46, false, &[0xAF, 1, 9]).unwrap();
             let written = file.flush().is_ok();
             assert_eq!(written, room >= 36, "{room}");
-            // What is overwritten takes no room.
+            // Overwritten bytes take no new room on the disk.
             disk.state.borrow_mut().room = None;
             file.finish().unwrap();
             let tags = tags(&disk.state.borrow().bytes);

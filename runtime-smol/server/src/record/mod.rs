@@ -1,8 +1,8 @@
-//! Recording: streams into FLV files, as they come.
+//! Recording of streams into FLV files.
 //!
-//! Each recorded stream has a task that plays it like any player and writes what it gets; all of them run on a few
-//! threads ([`writers`]). A disk that is too slow makes recordings miss frames up to a key frame, as slow players do;
-//! the streams and their players notice nothing.
+//! Each recorded stream has a task that plays the stream like a player and writes the frames. All tasks run on a few
+//! threads ([`writers`]). If a disk is too slow, its recordings miss frames up to a key frame, as slow players do. The
+//! streams and their players are not affected.
 
 mod file;
 mod name;
@@ -28,12 +28,12 @@ pub(crate) use tape::Tally;
 use tape::Tape;
 use writers::Writers;
 
-/// Updates that a recording takes before others have a turn.
+/// The number of updates that a recording handles before it lets other recordings run.
 const TURN: usize = 64;
-/// Names that are remembered from which on old ones are looked for.
+/// At this number of remembered names old ones are removed.
 const MANY: usize = 1024;
 
-/// Records streams of all virtual hosts. Clones are the same recorder.
+/// Records streams of all virtual hosts. Clones share the same recorder.
 #[derive(Clone, Default)]
 pub(crate) struct Recorder {
     inner: Arc<Inner>,
@@ -51,18 +51,18 @@ struct Inner {
 
 #[derive(Default)]
 struct Streams {
-    /// Those that are being recorded.
+    /// Streams that are being recorded.
     active: HashSet<StreamKey>,
-    /// Those that were lately.
+    /// Streams that are or were recently recorded.
     paces: HashMap<StreamKey, Arc<Pace>>,
-    /// The number of them at which old ones are removed.
+    /// The number of `paces` at which old ones are removed next.
     many: usize,
-    /// How often files of any name begin.
+    /// Limits how often files of all names begin.
     all: Option<Arc<Pace>>,
 }
 
 impl Streams {
-    /// How often files of that name begin, and of any.
+    /// The limits for files of that name, and for files of all names.
     fn paces(&mut self, key: &StreamKey) -> (Arc<Pace>, Arc<Pace>) {
         let now = Instant::now();
         let all = self.all.get_or_insert_with(|| Arc::new(Pace::of_all(now))).clone();
@@ -75,7 +75,7 @@ impl Streams {
     }
 }
 
-/// What is recorded of which virtual host.
+/// The recording settings of each virtual host.
 #[derive(Default)]
 struct Rules {
     default: Arc<RecordSettings>,
@@ -83,27 +83,27 @@ struct Rules {
 }
 
 impl Recorder {
-    /// A recorder with these settings for virtual hosts with settings of their own, and the others for all the rest.
+    /// A recorder with the settings in `vhosts` for those virtual hosts, and with `default` for all others.
     ///
     /// # Errors
-    /// There is no thread for it.
+    /// The system starts no thread.
     pub(crate) fn new(default: &RecordSettings, vhosts: &HashMap<String, RecordSettings>) -> Result<Self, String> {
         let recorder = Recorder::default();
         recorder.update(default, vhosts)?;
         Ok(recorder)
     }
 
-    /// From now on these settings hold, for streams that are published from now on.
+    /// Puts these settings in force for new publications.
     ///
     /// # Errors
-    /// There is no thread for it; then all is as it was.
+    /// The system starts no thread; then nothing changes.
     pub(crate) fn update(
         &self,
         default: &RecordSettings,
         vhosts: &HashMap<String, RecordSettings>,
     ) -> Result<(), String> {
         if vhosts.values().chain([default]).any(|settings| !settings.streams.is_empty()) {
-            self.inner.writers.prepare().map_err(|error| format!("no thread for recording: {error}"))?;
+            self.inner.writers.prepare().map_err(|error| format!("cannot start a thread for recording: {error}"))?;
         }
         let vhosts = vhosts.iter().map(|(name, settings)| (name.clone(), Arc::new(settings.clone()))).collect();
         let rules = Rules { default: Arc::new(default.clone()), vhosts };
@@ -111,14 +111,15 @@ impl Recorder {
         Ok(())
     }
 
-    /// Records what is published in this server.
+    /// Starts to record streams of this server.
     pub(crate) fn start(&self, handle: &Handle) {
         *self.inner.handle() = Some(handle.clone());
         let inner = self.inner.clone();
         handle.on_publish(move |key| inner.begins(key));
     }
 
-    /// The server has stopped: waits until all files are at their ends, but no longer than this. False if some are not.
+    /// Call this after the server has stopped. Waits until all files are complete, at most for `time`. Returns false if
+    /// some are not.
     pub(crate) fn finish(&self, time: Duration) -> bool {
         self.inner.handle().take();
         let waited =
@@ -132,14 +133,14 @@ impl Recorder {
         self.inner.streams().active.len()
     }
 
-    /// What was recorded so far.
+    /// Counts of files and failures so far.
     pub(crate) fn tally(&self) -> &Tally {
         &self.inner.tally
     }
 }
 
 impl Inner {
-    /// Somebody begins to publish.
+    /// A publisher begins.
     fn begins(self: &Arc<Self>, key: &StreamKey) {
         let settings = {
             let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
@@ -153,20 +154,21 @@ impl Inner {
         };
         let paces = {
             let mut streams = self.streams();
-            // Somebody has taken over, or the end of the one before has not been seen yet: whoever records goes on.
+            // Another publisher has taken over, or the recording has not seen the end of the last publication yet: the
+            // recording goes on.
             if !streams.active.insert(key.clone()) {
                 return;
             }
             streams.paces(key)
         };
         let place = Place { inner: self.clone(), key: key.clone(), left: false };
-        // Now, so that nothing is missed.
+        // Subscribe now, so that the recording misses nothing.
         let subscription = handle.subscribe_to(key);
         let tape = Tape::new(key.clone(), settings, paces, self.tally.clone());
-        // What is not run gives its place back when it is dropped.
+        // A task that is not started is dropped, which frees its place.
         if let Err(error) = self.writers.spawn(place.record(subscription, tape)) {
             self.tally.failed();
-            warn!("{key} is not recorded, there is no thread for it: {error}");
+            warn!("{key} is not recorded, cannot start a thread: {error}");
         }
     }
 
@@ -179,11 +181,11 @@ impl Inner {
     }
 }
 
-/// A stream's place among those that are being recorded. It is given back however the recording ends.
+/// A stream's entry among those that are being recorded. Dropping it removes the entry, however the recording ends.
 struct Place {
     inner: Arc<Inner>,
     key: StreamKey,
-    /// True once it was given back: from then on it may be another's.
+    /// True after the entry is removed: from then on another recording may have added it again.
     left: bool,
 }
 
@@ -201,7 +203,7 @@ impl Place {
                 tape.flush();
                 if !subscription.is_live() {
                     tape.end_of_stream();
-                    // Whoever begins to publish now waits for this, and then gets a recording of its own.
+                    // A publisher that begins now waits for this lock, and then gets a new recording.
                     let inner = self.inner.clone();
                     let mut streams = inner.streams();
                     next = subscription.try_recv();

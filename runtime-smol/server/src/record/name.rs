@@ -8,12 +8,12 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::settings::RecordSettings;
 
-/// The longest that a name from outside may be in the name of a file, in bytes: a file name has 255 at most.
+/// The most bytes of a file's name for a name that a client chose. File names have at most 255 bytes.
 const LONGEST: usize = 60;
-/// How often a number is looked for when others take the numbers that were found.
+/// How often a free number is looked for when other programs take the numbers that were found.
 const ATTEMPTS: u32 = 100;
 
-/// What a file is named after.
+/// The values that a file's name is made of.
 #[derive(Debug)]
 pub(super) struct FileName<'a> {
     pub(super) key: &'a StreamKey,
@@ -46,7 +46,7 @@ impl FileName<'_> {
 /// Makes a new file for a stream, and the folders that it needs.
 ///
 /// # Errors
-/// The system's, with the name of the file.
+/// Errors of the system, with the name of the file.
 pub(super) fn create(settings: &RecordSettings, name: &FileName<'_>) -> io::Result<(File, PathBuf)> {
     let path = settings.folder.join(settings.file.0.file(name));
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
@@ -56,10 +56,10 @@ pub(super) fn create(settings: &RecordSettings, name: &FileName<'_>) -> io::Resu
     let mut number = 0;
     for _ in 0..ATTEMPTS {
         let numbered_path = numbered(&path, number);
-        // Never through a link, never over another file.
+        // Never follow a link, never overwrite a file.
         match OpenOptions::new().read(true).write(true).create_new(true).open(&numbered_path) {
             Ok(file) => {
-                // For `repair`, which must not touch it meanwhile. Not every file system has locks.
+                // The lock keeps `repair` from changing the file now. Not every file system has locks.
                 let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
                 return Ok((file, numbered_path));
             }
@@ -68,11 +68,11 @@ pub(super) fn create(settings: &RecordSettings, name: &FileName<'_>) -> io::Resu
         }
         number = free_number(|number| numbered(&path, number).symlink_metadata().is_ok());
     }
-    Err(io::Error::new(ErrorKind::AlreadyExists, format!("{}: others take each number", path.display())))
+    Err(io::Error::new(ErrorKind::AlreadyExists, format!("{}: other programs take every number", path.display())))
 }
 
-/// A number that is free behind one that is taken. Where all up to some number are taken it is the next one; that is
-/// found in as many steps as the number has binary digits, twice.
+/// A free number after one that is taken. If all numbers up to some number are taken, it is the next one; finding it
+/// takes at most twice as many steps as the number has binary digits.
 fn free_number(is_taken: impl Fn(u64) -> bool) -> u64 {
     let (mut taken, mut free) = (0, 1);
     while is_taken(free) {
@@ -94,8 +94,8 @@ fn numbered(path: &Path, number: u64) -> PathBuf {
     path.with_file_name(format!("{stem}-{number}{extension}"))
 }
 
-/// A name from outside as a part of the name of a file: letters, digits, `-`, `_` and inner dots stay, everything else
-/// is written as %XX. Different names stay different.
+/// A client's name as a part of a file name: letters, digits, `-`, `_` and inner dots stay, all other characters are
+/// written as %XX. Different names stay different.
 fn safe(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for (at, c) in name.char_indices() {
@@ -108,7 +108,7 @@ fn safe(name: &str) -> String {
     if out.len() <= LONGEST {
         return out;
     }
-    // Its beginning, for people, and what tells it from all others that begin so.
+    // The beginning of the name, and a hash that distinguishes it from other names with this beginning.
     let mut end = LONGEST - 17;
     while !out.is_char_boundary(end) {
         end -= 1;
@@ -177,7 +177,7 @@ mod tests {
             assert_eq!(found, taken + 1);
             assert!(looks.get() <= 42, "{taken}: {}", looks.get());
         }
-        // Files were removed: any free number will do.
+        // Files were removed: any free number is right.
         assert!(![1, 2, 4, 5].contains(&free_number(|number| [1, 2, 4, 5].contains(&number))));
     }
 

@@ -1,27 +1,27 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Of one name: an encoder that comes back time and again loses nothing.
+/// For files of one name: enough for an encoder that reconnects often.
 const OF_NAME: Rate = Rate { at_once: 60, each: Duration::from_secs(1) };
-/// Of all names together: all that a large server records may begin at once.
+/// For files of all names: enough for all streams of a large server to begin at once.
 const OF_ALL: Rate = Rate { at_once: 4000, each: Duration::from_millis(100) };
 
-/// How many files may begin at once, and then one each time that long has passed.
+/// The number of files that may begin at once, and the time after which each further one may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rate {
     pub(super) at_once: u32,
     pub(super) each: Duration,
 }
 
-/// A file of that many bytes does not count: the room that each file has for its index is little beside that.
+/// A file of so many bytes does not count, because its index is small in comparison.
 const WORTHWHILE: u64 = 1 << 20;
-/// How long nothing is recorded after the disk has failed or was full; twice as long after each further time.
+/// The pause in recording after the disk has failed or was full; each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
-/// The longest such pause: so long after there is room again, recording goes on.
+/// The longest pause. When there is room on the disk again, recording goes on after at most this time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// How often files begin, of one name or of all, whichever client publishes and however often. Each file takes room, a
-/// name and work, whatever is in it: no publisher may have them by the thousand.
+/// Limits how often files of one name, or of all names, begin. Each file takes room on the disk and work, even if it is
+/// nearly empty, so publishers must not be able to make thousands of them.
 #[derive(Debug)]
 pub(super) struct Pace {
     rate: Rate,
@@ -30,9 +30,9 @@ pub(super) struct Pace {
 
 #[derive(Debug)]
 struct State {
-    /// When all files so far have had their time.
+    /// When the files so far are used up: each file adds `Rate::each`.
     due: Instant,
-    /// True once it was said that files wait.
+    /// True after the log said that files wait.
     said: bool,
     /// Failures in a row.
     failures: u32,
@@ -40,22 +40,22 @@ struct State {
     pause: Option<Instant>,
 }
 
-/// Why no file begins now.
+/// Why no file may begin now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wait {
     /// The disk has failed or was full.
     Pause,
-    /// There were too many lately. To be said if that is new.
+    /// Too many files began recently. If `new`, it must be logged.
     TooMany { new: bool },
 }
 
 impl Pace {
-    /// Of one name.
+    /// For files of one name.
     pub(super) fn new(now: Instant) -> Self {
         Pace::with(OF_NAME, now)
     }
 
-    /// Of all names together.
+    /// For files of all names.
     pub(super) fn of_all(now: Instant) -> Self {
         Pace::with(OF_ALL, now)
     }
@@ -74,10 +74,10 @@ impl Pace {
         state.pause.is_none_or(|until| until <= now) && self.rate.has_room(&state, now)
     }
 
-    /// A file is to begin: counts it.
+    /// Counts a file that is about to begin.
     ///
     /// # Errors
-    /// It may not begin now.
+    /// The file may not begin now.
     pub(super) fn begin(&self, now: Instant) -> Result<(), Wait> {
         let mut state = self.state();
         if state.pause.is_some_and(|until| until > now) {
@@ -93,14 +93,14 @@ impl Pace {
         Ok(())
     }
 
-    /// A file has begun. True if it is the first after failures.
+    /// Notes that a file has begun. Returns true if it is the first after failures.
     pub(super) fn began(&self) -> bool {
         let mut state = self.state();
         state.pause = None;
         std::mem::take(&mut state.failures) > 0
     }
 
-    /// A file has come to its end with so many bytes.
+    /// Notes that a file has ended with so many bytes.
     pub(super) fn ended(&self, length: u64) {
         if length >= WORTHWHILE {
             let mut state = self.state();
@@ -108,7 +108,8 @@ impl Pace {
         }
     }
 
-    /// The disk has failed. The pause, if it is the first time: others are not worth a line.
+    /// Notes that the disk has failed. Returns the pause if it is the first failure in a row, the only one to be
+    /// logged.
     pub(super) fn failed(&self, now: Instant) -> Option<Duration> {
         let mut state = self.state();
         let doubled = FIRST_PAUSE.saturating_mul(1 << state.failures.min(8));
@@ -118,7 +119,7 @@ impl Pace {
         (state.failures == 1).then_some(pause)
     }
 
-    /// True if it makes no difference to a new one.
+    /// True if it can be replaced by a new one.
     pub(super) fn is_past(&self, now: Instant) -> bool {
         let state = self.state();
         state.due <= now && state.pause.is_none_or(|until| until + LONGEST_PAUSE <= now)
@@ -150,7 +151,7 @@ mod tests {
         assert!(!pace.is_past(start + OF_NAME.each * 30));
         let later = start + OF_NAME.each * 120;
         assert!(pace.is_past(later));
-        // Files that have something in them do not count.
+        // Large files do not count.
         for _ in 0..100 {
             assert!(pace.begin(later).is_ok());
             pace.ended(WORTHWHILE);

@@ -20,22 +20,22 @@ pub(crate) fn command() -> Command {
         .required(true)
         .num_args(1..)
         .value_parser(value_parser!(PathBuf))
-        .help("A recording of this program that nobody writes to any more");
+        .help("A recording of this program that is no longer being written");
     Command::new(REPAIR)
-        .about("Complete recordings that a crash has left: cut off what is not whole, write length and index")
+        .about("Complete recordings after a crash: cut off an incomplete tag, write length and index")
         .arg(files)
 }
 
 /// Repairs the files, one after the other.
 ///
 /// # Errors
-/// The first that cannot be repaired, by its name; it is as it was.
+/// The first file that cannot be repaired, with its name. That file is unchanged.
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode, String> {
     for path in matches.get_many::<PathBuf>(FILES).into_iter().flatten() {
         let repaired = repair(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let Repaired { length, milliseconds, cut } = repaired;
         let seconds = milliseconds as f64 / 1000.0;
-        // Whether or not it can be read, it is done.
+        // The file is repaired even if this line cannot be written.
         let _ = writeln!(io::stdout(), "{}: {length} bytes, {seconds:.3} s, {cut} bytes cut off", path.display());
     }
     Ok(ExitCode::SUCCESS)
@@ -84,13 +84,13 @@ struct Tag {
 }
 
 impl Tag {
-    /// On disk.
+    /// The length in the file.
     fn length(&self) -> usize {
         tag::TAG_HEADER_LENGTH + self.body.len() + 4
     }
 }
 
-/// The next tag; none if there is no whole one.
+/// The next tag; `None` if there is no complete one.
 fn read_tag(reader: &mut impl Read) -> io::Result<Option<Tag>> {
     let mut header = [0; tag::TAG_HEADER_LENGTH];
     if read(reader, &mut header)?.is_none() {
@@ -109,7 +109,7 @@ fn read_tag(reader: &mut impl Read) -> io::Result<Option<Tag>> {
     Ok(whole.then_some(Tag { type_id: header.type_id, timestamp: header.timestamp, body }))
 }
 
-/// Fills the buffer; none if there is not so much.
+/// Fills the buffer; `None` if the file is too short.
 fn read(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<Option<()>> {
     match reader.read_exact(buffer) {
         Ok(()) => Ok(Some(())),
@@ -119,5 +119,5 @@ fn read(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<Option<()>> {
 }
 
 fn not_ours() -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, "no recording of this program")
+    io::Error::new(ErrorKind::InvalidData, "not a recording of this program")
 }

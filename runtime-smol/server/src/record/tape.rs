@@ -15,27 +15,29 @@ use super::name::{self, FileName};
 use super::pace::{Pace, Wait};
 use super::settings::RecordSettings;
 
-/// Free space, beside what is to stay free, without which no file is begun: one that is full at once is of no use.
+/// The free space, in addition to `min_free`, that a new file needs, so that it is not full at once.
 const ROOM: u64 = 16 << 20;
-/// How often free space is looked at.
+/// How often free space is checked.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long audio waits for the video of its stream, and for its key frame if there is a header, in milliseconds of the
 /// stream, and the most frames that wait.
 const WAIT_FOR_VIDEO: u32 = 2000;
 const WAIT_FOR_KEY_FRAME: u32 = 3000;
 const MOST_WAITING: usize = 1000;
-/// Bytes of frames that wait, of either kind, and one frame more: what the stream has forgotten is held here.
+/// The most bytes of audio that wait, and of headers that wait, plus one frame. The stream may have dropped these
+/// frames, so the recording holds them in memory.
 const MOST_BYTES: usize = 4 << 20;
-/// How long a file that is full waits for a key frame before it ends without one, in milliseconds of the stream.
+/// How long a full file waits for a key frame before it ends without one, in milliseconds of the stream.
 const WAIT_TO_SPLIT: u32 = 30_000;
-/// How long a publication has lasted when it is recorded though too many files begin: those that come and go do not.
+/// A publication that has lasted this long is recorded even if too many files begin. Short publications do not last so
+/// long.
 const LASTING: Duration = Duration::from_secs(10);
 /// How long before the first key frame audio still belongs to the file, in milliseconds.
 const JUST_BEFORE: u32 = 500;
 /// Video headers without a frame behind them that may wait for a key frame.
 const MOST_HELD: usize = 32;
 
-/// What all recordings amounted to so far.
+/// Counts of all recordings so far.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     files: AtomicU64,
@@ -48,7 +50,7 @@ impl Tally {
         self.files.load(Ordering::Relaxed)
     }
 
-    /// How often the disk was full or failed, or there was no thread.
+    /// How often the disk was full or failed, or no thread could be started.
     pub(crate) fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
     }
@@ -58,24 +60,24 @@ impl Tally {
     }
 }
 
-/// One stream's way into files: where they begin and end.
+/// Writes one stream into files, and decides where files begin and end.
 #[derive(Debug)]
 pub(super) struct Tape {
     key: StreamKey,
     settings: Arc<RecordSettings>,
     headers: Headers,
     open: Option<Open>,
-    /// Video headers that change those in force: with a key frame behind them they begin a new file.
+    /// Video headers that change those in force. If a key frame follows them, a new file begins.
     held: Vec<Frame>,
     /// Audio from before the first file.
     early: Vec<Frame>,
-    /// Time of the last key frame of the publication. Without any its pictures are recorded as they come.
+    /// Timestamp of the publication's last key frame. Without one, pictures are recorded from any point.
     last_key: Option<u32>,
-    /// When the first frame of the publication came.
+    /// When the first frame of the publication arrived.
     since: Option<Instant>,
-    /// How often files of this name begin.
+    /// Limits how often files of this name begin.
     pace: Arc<Pace>,
-    /// How often files of any name begin.
+    /// Limits how often files of all names begin.
     all: Arc<Pace>,
     looked: Option<Instant>,
     tally: Arc<Tally>,
@@ -84,16 +86,16 @@ pub(super) struct Tape {
 #[derive(Debug)]
 struct Open {
     file: FlvFile,
-    /// True once pictures belong into it.
+    /// True once pictures are written to it.
     pictures: bool,
     path: PathBuf,
     since: Instant,
-    /// The length with nothing but headers in it.
+    /// The file's length with only headers in it.
     headers_end: u64,
 }
 
 impl Open {
-    /// Whether it has come to its length or size with a frame of that time.
+    /// Whether the file reaches its length or size with a frame of that timestamp.
     fn is_full(&self, settings: &RecordSettings, timestamp: u32) -> bool {
         let reached = |limit: Option<u64>, value: u64| limit.is_some_and(|limit| value >= limit);
         let longest = settings.max_duration.limit().and_then(|time| u64::try_from(time.as_millis()).ok());
@@ -103,7 +105,7 @@ impl Open {
 }
 
 impl Tape {
-    /// `paces` are of the stream's name and of all names.
+    /// The paces are those of the stream's name and of all names.
     pub(super) fn new(
         key: StreamKey,
         settings: Arc<RecordSettings>,
@@ -126,7 +128,7 @@ impl Tape {
         }
     }
 
-    /// The next frame of the stream.
+    /// Handles the next frame of the stream.
     pub(super) fn frame(&mut self, frame: &Frame) {
         self.since.get_or_insert_with(Instant::now);
         if frame.is_header() {
@@ -139,12 +141,12 @@ impl Tape {
             FrameKind::Video => {
                 if frame.class().is_coded() {
                     self.picture(frame);
-                    // In a file that began with sound they would not decode.
+                    // In a file that began with audio, pictures before a key frame cannot be decoded.
                     if !self.open.as_ref().is_some_and(|open| open.pictures) {
                         return;
                     }
                 }
-                // Not behind a key frame: the file has to take them.
+                // No key frame follows the headers, so they are written into the file.
                 self.write_held();
                 self.write(frame);
             }
@@ -161,20 +163,21 @@ impl Tape {
         }
     }
 
-    /// Frames before the next one are lost to the file: the disk was too slow for the stream.
+    /// Logs that the file misses frames before the next one, because the disk was too slow for the stream.
     pub(super) fn missed(&self, gap: &Gap) {
         let Gap { frames, bytes, milliseconds } = gap;
-        warn!("recording of {}: missed {frames} frames, {bytes} bytes, {milliseconds} ms: too slow a disk", self.key);
+        let key = &self.key;
+        warn!("recording of {key}: missed {frames} frames, {bytes} bytes, {milliseconds} ms: the disk is too slow");
     }
 
-    /// Nothing more for now: all there is goes to the file.
+    /// Writes all collected frames to the file. Called when the stream has no more frames for now.
     pub(super) fn flush(&mut self) {
         if let Some(Err(error)) = self.open.as_mut().map(|open| open.file.flush()) {
             self.failed(&error);
         }
     }
 
-    /// The publisher has gone: what comes after it is another recording.
+    /// Ends the file when the publication ends.
     pub(super) fn end_of_stream(&mut self) {
         if let Some(last) = self.early.last().cloned().filter(|_| self.open.is_none()) {
             self.begin_early(&last);
@@ -196,7 +199,7 @@ impl Tape {
             return;
         }
         match frame.kind() {
-            // It stands at the front of files only.
+            // Metadata is written only at the front of a file.
             FrameKind::Data => {}
             FrameKind::Video if had_video && frame.class() != FrameClass::SequenceEnd => {
                 self.held.push(frame.clone());
@@ -208,8 +211,8 @@ impl Tape {
         }
     }
 
-    /// A picture that is no key frame. The stream gives such only behind one, or where none came for too long: then the
-    /// file begins with it, and ends at one.
+    /// Handles a picture that is not a key frame. The stream sends such pictures only after a key frame, or when no key
+    /// frame came for too long. In the second case files begin and end at any picture.
     fn picture(&mut self, frame: &Frame) {
         if !self.is_keyless(frame) {
             return;
@@ -225,7 +228,7 @@ impl Tape {
         }
     }
 
-    /// True if no key frame came, or none for so long that a file that is full does not wait for the next.
+    /// True if no key frame came, or none for so long that a full file does not wait for the next.
     fn is_keyless(&self, frame: &Frame) -> bool {
         let since = self.last_key.map(|key| frame.timestamp().wrapping_sub(key));
         since.is_none_or(|since| (WAIT_TO_SPLIT..=i32::MAX as u32).contains(&since))
@@ -246,7 +249,7 @@ impl Tape {
         self.held.clear();
         let mut early = std::mem::take(&mut self.early);
         if self.open.is_none() {
-            // Audio that came just before its picture belongs to it.
+            // Audio just before the key frame belongs to its picture.
             early.retain(|audio| frame.timestamp().wrapping_sub(audio.timestamp()) < JUST_BEFORE);
             self.begin(early.first().unwrap_or(frame).timestamp());
             early.iter().for_each(|audio| self.write(audio));
@@ -257,7 +260,8 @@ impl Tape {
         self.write(frame);
     }
 
-    /// Audio without a file: a stream without video begins one with it, others wait for a key frame.
+    /// Handles audio before the first file: in a stream without video it begins a file, otherwise it waits for a key
+    /// frame.
     fn early(&mut self, frame: &Frame) {
         if frame.class().is_coded() {
             let first = self.early.first().map_or(frame.timestamp(), Frame::timestamp);
@@ -270,14 +274,14 @@ impl Tape {
         }
     }
 
-    /// Begins a file with the audio that waits, or with this frame if none does.
+    /// Begins a file with the audio that waits, or with this frame if no audio waits.
     fn begin_early(&mut self, frame: &Frame) {
         let frames = std::mem::take(&mut self.early);
         self.begin(frames.first().unwrap_or(frame).timestamp());
         frames.iter().for_each(|frame| self.write(frame));
     }
 
-    /// Headers that were to begin a new file go into the one there is.
+    /// Writes the held headers into the current file.
     fn write_held(&mut self) {
         for header in std::mem::take(&mut self.held) {
             self.write(&header);
@@ -307,13 +311,13 @@ impl Tape {
         }
     }
 
-    /// Whether a file may begin now, which then counts. Else the log says so, but not each time.
+    /// Whether a file may begin now. If so, it is counted; if not, this is logged once.
     fn is_turn(&self, now: Instant) -> bool {
         let key = &self.key;
         if let Err(wait) = self.pace.begin(now) {
             if let Wait::TooMany { new: true } = wait {
                 let most = self.pace.rate().at_once;
-                warn!("recording of {key} waits: {most} files of that name began at once, and more begin one a second");
+                warn!("recording of {key} waits: {most} files of that name began at once; the next begin one a second");
             }
             return false;
         }
@@ -355,21 +359,21 @@ impl Tape {
     }
 
     /// # Errors
-    /// There is less space than is to be left free and `more`.
+    /// Less than `min_free` plus `more` is free.
     fn check_space(&mut self, more: u64) -> io::Result<()> {
         self.looked = Some(Instant::now());
         let free = rustix::fs::statvfs(&self.settings.folder)?;
         let free = free.f_bavail.saturating_mul(free.f_frsize);
         let least = self.settings.min_free.0;
         if free < least.saturating_add(more) {
-            let begins = if more > 0 { format!(", and a file begins with {} more", more >> 20) } else { String::new() };
+            let begins = if more > 0 { format!(", and a new file needs {} more", more >> 20) } else { String::new() };
             let words = format!("{} MiB are free, {} are to stay free{begins}", free >> 20, least >> 20);
             return Err(io::Error::new(io::ErrorKind::StorageFull, words));
         }
         Ok(())
     }
 
-    /// Only coded frames move the file's time: that of headers, data and ends is often void.
+    /// Only coded frames move the file's time: timestamps of headers, data and ends of sequence are often 0.
     fn write(&mut self, frame: &Frame) {
         self.write_at(frame, frame.class().is_coded().then(|| frame.timestamp()));
     }
@@ -392,12 +396,12 @@ impl Tape {
         }
     }
 
-    /// Nothing is recorded for a while. What there is of the file is brought to an end.
+    /// Ends the file and pauses recording after an error.
     fn failed(&mut self, error: &io::Error) {
         self.tally.failed();
         match self.pace.failed(Instant::now()) {
             Some(pause) => {
-                warn!("recording of {}: {error}; trying again in {pause:?}, and then less and less often", self.key);
+                warn!("recording of {}: {error}; trying again in {pause:?}, then after longer pauses", self.key);
             }
             None => debug!("recording of {}: {error}", self.key),
         }
@@ -419,20 +423,20 @@ impl Tape {
         }
         match file.finish().and(flushed) {
             Ok(()) => info!("recorded {}: {length} bytes, {duration:?}", path.display()),
-            Err(error) => warn!("recorded {}, without its index: {error}", path.display()),
+            Err(error) => warn!("recorded {}, but could not write its index: {error}", path.display()),
         }
     }
 }
 
-/// Whether no more are to wait.
+/// Whether the frames have so many bytes that no more may wait.
 fn are_many_bytes(frames: &[Frame]) -> bool {
     frames.iter().map(|frame| frame.wire().len()).sum::<usize>() >= MOST_BYTES
 }
 
-/// There is nothing in it.
+/// Removes an empty file.
 fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path) {
-        warn!("{} is empty and cannot be removed: {error}", path.display());
+        warn!("{} is empty but cannot be removed: {error}", path.display());
     }
 }
 
@@ -478,7 +482,7 @@ mod tests {
             tape.frame(&Frame::encode(Message::audio(number, body), FORMAT));
             assert!(bytes(&tape.early) < MOST_BYTES + (2 << 20), "{}", bytes(&tape.early));
         }
-        // Sound that is too much to wait begins a file.
+        // Audio that is too much to wait begins a file.
         assert!(tape.open.is_some() && tape.early.is_empty());
         fs::remove_dir_all(&tape.settings.folder).unwrap();
     }
@@ -499,7 +503,7 @@ mod tests {
 
     #[test]
     fn a_crowd_of_names_that_come_and_go_has_few_files_and_those_that_last_have_theirs() {
-        // One more each hour.
+        // One more every hour.
         let rate = Rate { at_once: 3, each: Duration::from_secs(3600) };
         let all = Arc::new(Pace::with(rate, Instant::now()));
         let key_frame = Frame::encode(Message::video(0, [0x17, 1, 0, 0, 0, 9].as_slice()), FORMAT);

@@ -9,15 +9,15 @@ use smol::channel::{Receiver, Sender, unbounded};
 use smol::future::{FutureExt, block_on};
 use tracing::{error, warn};
 
-/// Threads that write, at most. One that is stuck in its disk holds up itself alone.
+/// The largest number of threads that write. A thread that waits for a disk does not block the others.
 pub(super) const THREADS: usize = 8;
 
-/// A few threads on which all recordings run. The first stays for good, so that there is one whatever the system can
-/// give later; others come and go with the recordings.
+/// A few threads on which all recordings run. The first thread stays, so that there is one even if the system can start
+/// no more later. The other threads start and end with the recordings.
 pub(super) struct Writers {
     executor: Executor<'static>,
     state: Mutex<State>,
-    /// One thread leaves for each message.
+    /// One thread ends for each message.
     leave: (Sender<()>, Receiver<()>),
 }
 
@@ -34,10 +34,10 @@ impl Default for Writers {
 }
 
 impl Writers {
-    /// Sees to it that there is a thread.
+    /// Makes sure that there is a thread.
     ///
     /// # Errors
-    /// The system gives none.
+    /// The system starts none.
     pub(super) fn prepare(self: &Arc<Self>) -> io::Result<()> {
         let mut state = self.state();
         if state.threads == 0 {
@@ -46,10 +46,10 @@ impl Writers {
         Ok(())
     }
 
-    /// Runs a task that may block. One that panics ends, and nothing else.
+    /// Runs a task that may block. A panic ends only the task.
     ///
     /// # Errors
-    /// There is no thread, and the system gives none.
+    /// There is no thread, and the system starts none.
     pub(super) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
         let mut state = self.state();
         if state.threads < THREADS
@@ -59,7 +59,7 @@ impl Writers {
             if state.threads == 0 {
                 return Err(error);
             }
-            warn!("recordings share {} threads, there are no more: {error}", state.threads);
+            warn!("recordings share {} threads, cannot start another: {error}", state.threads);
         }
         state.tasks += 1;
         drop(state);
@@ -67,7 +67,7 @@ impl Writers {
         let task = async move {
             let _over = over;
             if AssertUnwindSafe(task).catch_unwind().await.is_err() {
-                error!("a recording is given up: what writes it panicked, which is a bug");
+                error!("a recording ends: writing it panicked, which is a bug");
             }
         };
         self.executor.spawn(task).detach();
@@ -83,7 +83,7 @@ impl Writers {
 
     fn run(&self) {
         let until_told = || block_on(self.executor.run(self.leave.1.recv()));
-        // Tasks contain their panics; should one come from elsewhere, the thread is needed all the same.
+        // Tasks catch their own panics. After a panic from elsewhere the thread is still needed.
         while catch_unwind(AssertUnwindSafe(until_told)).is_err() {}
     }
 
@@ -92,7 +92,7 @@ impl Writers {
     }
 }
 
-/// Notes the end of a task, however it comes.
+/// Notes the end of a task when it is dropped, however the task ends.
 struct Over(Arc<Writers>);
 
 impl Drop for Over {
@@ -101,7 +101,7 @@ impl Drop for Over {
         state.tasks -= 1;
         if state.threads > state.tasks.max(1) {
             state.threads -= 1;
-            // The other end is beside it.
+            // This cannot fail: the receiver is in the same struct.
             let _ = self.0.leave.0.try_send(());
         }
     }

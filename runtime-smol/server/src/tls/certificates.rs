@@ -15,14 +15,14 @@ use tracing::{error, info, warn};
 
 use super::{CertificateFiles, TlsSettings};
 
-/// The certificates that hold at present.
+/// The certificates in force.
 pub(crate) struct Certificates {
     held: Mutex<Held>,
 }
 
 struct Held {
     files: Vec<CertificateFiles>,
-    /// When each of the files was last changed, as far as it is known.
+    /// When each of the files was last changed, if known.
     changed: Vec<Option<SystemTime>>,
     keys: Arc<[Arc<CertifiedKey>]>,
 }
@@ -31,25 +31,25 @@ impl Certificates {
     /// Reads the files.
     ///
     /// # Errors
-    /// There is none, or one that cannot be used; with its name.
+    /// There is no certificate, or one cannot be used; the error names it.
     pub(crate) fn load(settings: &TlsSettings) -> Result<Arc<Self>, String> {
         let held = Held::load(&settings.certificates)?;
         Ok(Arc::new(Certificates { held: Mutex::new(held) }))
     }
 
-    /// Reads those of other settings; they hold, for new connections, once what is returned is called.
+    /// Reads the certificates of other settings. New connections get them once the returned function is called.
     ///
     /// # Errors
-    /// There is none, or one that cannot be used; with its name.
+    /// There is no certificate, or one cannot be used; the error names it.
     pub(crate) fn prepare(&self, settings: &TlsSettings) -> Result<impl FnOnce() + use<'_>, String> {
         let held = Held::load(&settings.certificates)?;
         Ok(move || *self.held() = held)
     }
 
-    /// What a listener needs.
+    /// The TLS configuration of a listener.
     ///
     /// # Errors
-    /// The library refuses to work.
+    /// rustls does not accept it.
     pub(crate) fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, String> {
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -58,10 +58,10 @@ impl Certificates {
         Ok(Arc::new(config.with_no_client_auth().with_cert_resolver(resolver)))
     }
 
-    /// Looks at the files every so often, on a thread of its own, and takes them anew when one has changed.
+    /// Starts a thread that checks the files at this interval, and reads them again when one has changed.
     ///
     /// # Errors
-    /// There is no thread.
+    /// The system starts no thread.
     pub(crate) fn watch(self: &Arc<Self>, interval: Duration) -> io::Result<()> {
         let certificates = Arc::downgrade(self);
         let watch = move || {
@@ -71,7 +71,7 @@ impl Certificates {
                     return;
                 };
                 if catch_unwind(AssertUnwindSafe(|| certificates.look())).is_err() {
-                    error!("looking at the certificates panicked, which is a bug; it goes on");
+                    error!("checking the certificates panicked, which is a bug; the checks go on");
                 }
             }
         };
@@ -85,20 +85,22 @@ impl Certificates {
             if changed == held.changed {
                 return;
             }
-            // One that cannot be used is told of once, not every time.
+            // Log a certificate that cannot be used once, not at every check.
             held.changed = changed;
             held.files.clone()
         };
         match Held::load(&files) {
             Ok(new) => {
                 let mut held = self.held();
-                // Else a reload has named others meanwhile.
+                // Otherwise a reload has set other files in the meantime.
                 if held.files == new.files {
                     info!("the certificates have changed; new connections get the new ones");
                     *held = new;
                 }
             }
-            Err(error) => warn!("the certificates have changed and cannot be used, so the old ones hold: {error}"),
+            Err(error) => {
+                warn!("the certificates have changed but cannot be used, so the old ones stay in force: {error}")
+            }
         }
     }
 
@@ -112,7 +114,7 @@ impl Held {
         if files.is_empty() {
             return Err("tls.certificates: RTMPS needs at least one certificate".to_owned());
         }
-        // First, so that what changes meanwhile is noticed later.
+        // First, so that a change during the reading is noticed later.
         let changed = changes(files);
         let keys = files.iter().map(|files| load(files).map(Arc::new)).collect::<Result<_, _>>()?;
         Ok(Held { files: files.to_vec(), changed, keys })
@@ -144,7 +146,7 @@ fn load(files: &CertificateFiles) -> Result<CertifiedKey, String> {
     let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let chain = chain.map_err(|error| named(certificate, &error))?;
     if chain.is_empty() {
-        return Err(named(certificate, &"there is no certificate in it"));
+        return Err(named(certificate, &"it contains no certificate"));
     }
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| named(key, &error))?;
     let certified = CertifiedKey::from_der(chain, private, &ring::default_provider());

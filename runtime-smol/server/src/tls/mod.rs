@@ -81,7 +81,7 @@ impl TlsListeners {
         let certificates = Certificates::load(settings)?;
         if let Some(interval) = settings.check.limit() {
             let watched = certificates.watch(interval);
-            watched.map_err(|error| format!("no thread to watch the certificates: {error}"))?;
+            watched.map_err(|error| format!("cannot start a thread to check the certificates: {error}"))?;
         }
         let config = certificates.server_config()?;
         Ok(TlsListeners {

@@ -48,7 +48,7 @@ fn check_counts_connections_in_tls_where_there_are_any() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let certificate = folder.write("cert.pem", &made.cert.pem());
     let key = folder.write("key.pem", &made.signing_key.serialize_pem());
-    let words = format!("in TLS, before connect or after: {} KiB", anabranch_smol::TLS_CONNECTION_MEMORY >> 10);
+    let words = format!("in TLS, before or after connect: at most {} KiB", anabranch_smol::TLS_CONNECTION_MEMORY >> 10);
     for (settings, counted) in [("", false), ("listen = ['127.0.0.1:0']\n", true), ("on_rtmp_ports = true\n", true)] {
         let text = format!("[tls]\n{settings}[[tls.certificates]]\ncertificate = {certificate:?}\nkey = {key:?}\n");
         let (success, shown, error) = run(program().arg("check").arg(folder.write("a.toml", &text)));

@@ -13,7 +13,7 @@ use crate::running::{Folder, Peer, Server};
 
 const LISTEN: &str = "[server]\nlisten = [\"127.0.0.1:0\"]\n";
 const READ: &str = "the configuration was read";
-const REFUSED: &str = "the configuration was not taken, all stays as it was: ";
+const REFUSED: &str = "the configuration was not accepted, the old one stays in force: ";
 
 /// A hundred times under load, with settings that differ each time.
 #[test]
@@ -71,8 +71,8 @@ fn a_bad_file_changes_nothing_and_says_why() {
         (format!("{LISTEN}{deny}oops"), "a.toml:5:"),
         (format!("{LISTEN}{deny}[log]\nlevel = \"a=b=c\""), "a.toml:6:1: log.level: "),
         (format!("{LISTEN}{deny}[defaults.play]\nmax_gop = \"1s\"\nmerge_windo = 3"), "; "),
-        (format!("[server]\nlisten = [\"127.0.0.1:1\"]\n{deny}"), "restart it: server.listen"),
-        (format!("{LISTEN}threads = 7\n{deny}"), "restart it: server.threads"),
+        (format!("[server]\nlisten = [\"127.0.0.1:1\"]\n{deny}"), "to change: server.listen"),
+        (format!("{LISTEN}threads = 7\n{deny}"), "to change: server.threads"),
     ] {
         folder.write("a.toml", &text);
         let line = server.reload(|| publisher.send());
@@ -87,7 +87,7 @@ fn a_bad_file_changes_nothing_and_says_why() {
     assert!(!player.is_rejected && !publisher.is_closed);
     // And then it does.
     folder.write("a.toml", &format!("{LISTEN}{deny}"));
-    assert!(server.reload(|| ()).contains("holds from now on: defaults.security.rules"));
+    assert!(server.reload(|| ()).contains("in force; changed: defaults.security.rules"));
     for peer in [&mut player, &mut publisher] {
         peer.wait(|peer| peer.is_closed);
     }

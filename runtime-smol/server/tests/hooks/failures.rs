@@ -30,7 +30,7 @@ fn a_back_end_that_does_not_answer_lets_nobody_in_unless_it_is_to() {
         let hooks = format!("[defaults.hooks]\ntimeout = '300ms'\non_publish = ['http://{address}/']\n");
         let program = Program::start(&hooks);
         let refusal = visitor(&program).publish("cam").unwrap_err();
-        assert!(refusal.description.contains("nobody can be asked"), "{refusal:?}");
+        assert!(refusal.description.contains("no back end can be asked"), "{refusal:?}");
         program.wait_line(&format!("hook http://{address}/: "));
         let program = Program::start(&format!("{hooks}allow_on_failure = true\n"));
         visitor(&program).publish("cam").unwrap();
@@ -58,7 +58,7 @@ fn what_is_told_is_repeated_in_order_until_the_back_end_is_there_again() {
     let asked = first.wait_calls(2);
     drop(first);
     peer.leave();
-    program.wait_line("it is told again");
+    program.wait_line("the notice will be repeated");
     // At first it has not found its feet.
     let failures = Mutex::new(3);
     let second = Backend::start_at(address, move |_| {
@@ -145,7 +145,7 @@ fn what_no_queue_can_take_is_answered_at_once_and_counted() {
     let waiting = thread::spawn(move || visitor(&other).publish("one").map(|_| ()));
     slow.wait_calls(1);
     let refusal = visitor(&program).publish("two").unwrap_err();
-    assert!(refusal.description.contains("nobody can be asked"), "{refusal:?}");
+    assert!(refusal.description.contains("no back end can be asked"), "{refusal:?}");
     program.wait_line("too many calls wait; on_publish is not called");
     for count in [2, 2] {
         let mut player = visitor(&program);
@@ -173,7 +173,7 @@ fn notices_that_wait_to_be_repeated_keep_nobody_out() {
     let mut peer = visitor(&program);
     peer.publish("cam").unwrap();
     peer.leave();
-    program.wait_line("it is told again");
+    program.wait_line("the notice will be repeated");
     for number in 0..5 {
         visitor(&program).publish(&format!("other{number}")).unwrap();
     }

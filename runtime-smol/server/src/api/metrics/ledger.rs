@@ -8,13 +8,13 @@ use anabranch_core::stats::{ConnStatsView, Window};
 use anabranch_core::url::StreamKey;
 use anabranch_host::Handle;
 
-/// How much busier than a stream that is shown another must be to take its place.
+/// How much busier a stream must be to replace one that has a series.
 const BUSIER: f64 = 2.0;
 
-/// Counts what each stream amounts to, for a bounded number of series that never go backward.
+/// Counts for each stream, in a bounded number of series that never go backward.
 ///
-/// What came to a stream since the last look is counted in its own series, or in the common one if it has none at that
-/// moment: so each byte is counted once, and the sum of the series' rates is right whichever streams have one.
+/// What came to a stream since the last scrape is added to its own series, or to the common one if the stream has no
+/// series at that moment. So each byte is counted once, and the sum of the series' rates is always right.
 #[derive(Debug)]
 pub(in crate::api) struct Ledger {
     most: usize,
@@ -23,28 +23,28 @@ pub(in crate::api) struct Ledger {
     others: Counts,
 }
 
-/// What only ever grows.
+/// Counts that only grow.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counts {
-    /// Of all messages, as players get them.
+    /// Of all published messages, in the form that players get.
     pub(super) bytes: u64,
     pub(super) audio_frames: u64,
     pub(super) video_frames: u64,
     pub(super) key_frames: u64,
-    /// Players that began without one.
+    /// Players that began without a key frame.
     pub(super) keyless_starts: u64,
-    /// To players.
+    /// Sent to players.
     pub(super) sent_bytes: u64,
     pub(super) sent_frames: u64,
     pub(super) dropped_frames: u64,
 }
 
-/// What a stream is at this moment.
+/// A stream's state at this moment.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 pub(super) struct State {
     pub(super) live: bool,
     pub(super) players: u64,
-    /// Of the slowest player, in frames.
+    /// How far the slowest player is behind, in frames.
     pub(super) lag: u64,
 }
 
@@ -59,11 +59,11 @@ pub(super) struct Series {
 #[derive(Debug)]
 struct Account {
     key: StreamKey,
-    /// Counted in the stream's own series.
+    /// The counts of the stream's own series.
     own: Counts,
-    /// As far as the stream's own numbers were counted.
+    /// The stream's counts at the last scrape.
     seen: Counts,
-    /// What came to it since the last look.
+    /// What came to the stream since the last scrape.
     news: Counts,
     state: State,
     busy: f64,
@@ -74,7 +74,7 @@ struct Account {
 #[derive(Debug)]
 struct PlayerAccount {
     stream: StreamId,
-    /// Outlives the connection, so that its last bytes are counted too.
+    /// Outlives the connection, so that its last bytes are also counted.
     stats: ConnStatsView,
     seen: Counts,
     there: bool,
@@ -94,7 +94,7 @@ impl AddAssign for Counts {
 }
 
 impl Counts {
-    /// What came since it was `earlier`.
+    /// The difference to `earlier`.
     fn since(self, earlier: Counts) -> Counts {
         Counts {
             bytes: self.bytes.saturating_sub(earlier.bytes),
@@ -110,12 +110,12 @@ impl Counts {
 }
 
 impl Ledger {
-    /// At most so many streams have series of their own.
+    /// At most `most` streams have their own series.
     pub(in crate::api) fn new(most: usize) -> Self {
         Ledger { most, streams: HashMap::new(), players: HashMap::new(), others: Counts::default() }
     }
 
-    /// Looks at all streams and players. The series of the others comes last.
+    /// Reads all streams and players. The common series comes last.
     pub(super) fn look(&mut self, handle: &Handle) -> Vec<Series> {
         self.look_at_streams(handle);
         self.look_at_players(handle);
@@ -153,7 +153,7 @@ impl Ledger {
         account.news += counts.since(account.seen);
         account.seen = counts;
         account.state = State { live, players, lag: 0 };
-        // A stream without a publisher is worth showing, but after all others.
+        // A stream without a publisher ranks after all others.
         account.busy = rate * (1.0 + players as f64) + if live { 1.0 } else { 0.0 };
         account.there = true;
     }
@@ -162,7 +162,7 @@ impl Ledger {
         let ids: HashMap<_, _> = self.streams.iter().map(|(id, account)| (account.key.clone(), *id)).collect();
         let mut found = Vec::new();
         handle.inspect_each(|conn| {
-            // What goes to a connection that plays several is counted for the first: nobody knows better.
+            // The counts of a connection that plays several streams go to the first, because they cannot be split.
             let played = conn.streams().find(|(role, _)| *role == Role::Player);
             if let Some(stream) = played.and_then(|(_, key)| ids.get(key)) {
                 found.push((conn.id(), *stream, conn.stats()));
@@ -171,7 +171,7 @@ impl Ledger {
         self.players_found(found);
     }
 
-    /// The players that are there, and what they were sent.
+    /// Adds the counts of the current players.
     fn players_found(&mut self, found: Vec<(u64, StreamId, ConnStatsView)>) {
         for (id, stream, stats) in found {
             let account = self.players.entry(id).or_insert_with(|| PlayerAccount {
@@ -206,11 +206,11 @@ impl Ledger {
         self.players.retain(|_, account| std::mem::take(&mut account.there));
     }
 
-    /// Chooses who is shown, and books what came.
+    /// Chooses the streams with their own series, and adds the new counts.
     fn close(&mut self) -> Vec<Series> {
         let others = &mut self.others;
         self.streams.retain(|_, account| {
-            // What came between the last look and its end belongs to nobody's series any more.
+            // What came between the last scrape and the stream's end goes to the common series.
             if !account.there {
                 *others += account.news;
             }

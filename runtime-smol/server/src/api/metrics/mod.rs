@@ -19,10 +19,10 @@ use ledger::Series;
 use super::context::{Context, Workers};
 use super::machine::{self, Process};
 
-/// Reasons that are nobody's error, in SRS's sense of one.
+/// Reasons for closing that are not errors in SRS's sense.
 const GOOD_ENDS: [&str; 4] = ["peer_closed", "bandwidth_checked", "shutdown", "closed"];
 
-/// The label that stands for all streams without series of their own. No stream has an empty app.
+/// The `stream` label of the series that all streams without their own series share. No stream has an empty app.
 const OTHERS: &str = "other";
 
 /// All metrics of this moment.
@@ -53,12 +53,12 @@ pub(super) fn exposition(context: &Context) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-/// What is known at one moment.
+/// All values at one moment.
 #[derive(Debug)]
 struct Moment {
     labels: [(&'static str, String); 6],
     start: f64,
-    /// Part of a core.
+    /// The part of a core that the process used.
     cpu: Option<f64>,
     process: Option<Process>,
     stats: Stats,
@@ -84,7 +84,7 @@ impl Moment {
         let machine = std::env::consts::ARCH.to_owned();
         let uname =
             [("sysname", name), ("nodename", node), ("release", release), ("version", version), ("machine", machine)];
-        // Gauges, as they are with SRS: an info metric would be the same in this format, but for its name.
+        // Gauges, as in SRS: in this format an info metric would differ only in its name.
         writer.gauges("srs_node_uname_info", "The machine", [(&uname[..], 1u64)])?;
         writer.gauges("srs_build_info", "The program and this run of it", [(&self.labels[..], 1u64)])?;
         writer.gauge("process_start_time_seconds", "Start of the process, as Unix time", self.start)?;
@@ -93,17 +93,17 @@ impl Moment {
             writer.gauge("process_virtual_memory_bytes", "Virtual memory", process.virtual_kib << 10)?;
             writer.counter("process_cpu_seconds", "CPU time of all threads", process.cpu)?;
             writer.gauge("process_threads", "Threads", process.threads)?;
-            writer.gauge("srs_memory", "Resident memory in KiB, as SRS tells it", process.resident_kib)?;
+            writer.gauge("srs_memory", "Resident memory in KiB, as in SRS", process.resident_kib)?;
         }
         if let Some(cpu) = self.cpu {
-            let words = "CPU time since the last look, 100 for a whole core, as SRS tells it";
+            let words = "CPU time since the last measurement, 100 for a whole core, as in SRS";
             writer.gauge("srs_cpu_percent", words, cpu * 100.0)?;
         }
         if let Some(files) = machine::open_files() {
             writer.gauge("process_open_fds", "Open file descriptors", files as u64)?;
         }
         if let Some(files) = machine::max_files() {
-            writer.gauge("process_max_fds", "File descriptors that may be open", files)?;
+            writer.gauge("process_max_fds", "Limit of open file descriptors", files)?;
         }
         Ok(())
     }
@@ -145,14 +145,14 @@ impl Moment {
         writer.counter("anabranch_dropped_frames", words, totals.dropped.frames)?;
         writer.counter("anabranch_dropped_bytes", "The bytes of those frames", totals.dropped.bytes)?;
         let memory = &stats.memory;
-        writer.gauge("anabranch_stream_memory_bytes", "Memory that all streams together take", memory.held as u64)?;
-        let words = "Memory that all streams together may take";
+        writer.gauge("anabranch_stream_memory_bytes", "Memory that all streams together hold", memory.held as u64)?;
+        let words = "Limit of the memory of all streams together";
         writer.gauge("anabranch_stream_memory_limit_bytes", words, memory.limit as u64)?;
-        let words = "What streams gave up because all of them together took too much memory";
+        let words = "Bytes that streams dropped because all of them together held too much memory";
         writer.counter("anabranch_stream_memory_given_bytes", words, memory.given)?;
-        let words = "How often a stream gave up all its recent frames for that";
+        let words = "How often a stream dropped all its recent frames because of that";
         writer.counter("anabranch_stream_logs_given", words, memory.logs_given)?;
-        writer.gauge("anabranch_draining", "1 once nobody is granted anything new", u64::from(self.draining))
+        writer.gauge("anabranch_draining", "1 once the server grants nothing new", u64::from(self.draining))
     }
 
     fn workers(&self, writer: &mut Writer<'_>) -> fmt::Result {
@@ -161,13 +161,13 @@ impl Moment {
             .tally()
             .lost()
             .map(|(action, reason, count)| ([("action", action.to_owned()), ("reason", reason.to_owned())], count));
-        let words = "Calls by which back ends were to be told of an end and that are given up, by call and reason";
+        let words = "Notices that back ends did not get, by call and reason";
         writer.counters("anabranch_hooks_notices_lost", words, lost)?;
-        let words = "Questions that no back end answered: it failed, or too many waited";
+        let words = "Questions that no back end answered, because it failed or too many waited";
         writer.counter("anabranch_hooks_unanswered", words, hooks.tally().unanswered())?;
         writer.gauge("anabranch_recordings", "Streams that are being recorded", recorder.active() as u64)?;
         writer.counter("anabranch_recorded_files", "Files of recordings that were begun", recorder.tally().files())?;
-        let words = "How often a recording could not go on: the disk was full or failed, or there was no thread";
+        let words = "How often a recording could not go on: the disk was full or failed, or no thread could be started";
         writer.counter("anabranch_recording_failures", words, recorder.tally().failures())
     }
 
@@ -179,12 +179,16 @@ impl Moment {
             [(kind("audio"), series.counts.audio_frames), (kind("video"), series.counts.video_frames)]
         });
         let live = all().map(|(labels, series)| (labels.as_slice(), u64::from(series.state.live)));
-        writer.gauges("anabranch_stream_live", "1 while somebody publishes the stream", live)?;
+        writer.gauges("anabranch_stream_live", "1 while the stream has a publisher", live)?;
         let players = all().map(|(labels, series)| (labels.as_slice(), series.state.players));
-        writer.gauges("anabranch_stream_players", "Who plays the stream or waits for it", players)?;
+        writer.gauges(
+            "anabranch_stream_players",
+            "Players of the stream, including those that wait for it",
+            players,
+        )?;
         let lag = all().map(|(labels, series)| (labels.as_slice(), series.state.lag));
         writer.gauges("anabranch_stream_lag_frames", "Frames between the slowest player and the newest frame", lag)?;
-        let words = "Bytes of all messages published, as players get them";
+        let words = "Bytes of all published messages, in the form that players get";
         writer.counters(
             "anabranch_stream_bytes",
             words,
@@ -194,7 +198,7 @@ impl Moment {
         let words = "Video frames published that a player can start at";
         let counts = all().map(|(labels, series)| (labels.as_slice(), series.counts.key_frames));
         writer.counters("anabranch_stream_key_frames", words, counts)?;
-        let words = "Players and recordings that began without a key frame because none came";
+        let words = "Players and recordings that began without a key frame, because none came";
         let counts = all().map(|(labels, series)| (labels.as_slice(), series.counts.keyless_starts));
         writer.counters("anabranch_stream_keyless_starts", words, counts)?;
         let words = "Bytes sent to the stream's players, handshakes included";
@@ -217,7 +221,7 @@ fn labels(series: &Series) -> Vec<(&'static str, String)> {
     vec![("vhost", vhost.to_owned()), ("app", app.to_owned()), ("stream", stream.to_owned())]
 }
 
-/// Writes metrics one after the other; the format adds `_total` to the names of counters.
+/// Writes metrics one after the other; the encoder adds `_total` to the names of counters.
 struct Writer<'a> {
     encoder: DescriptorEncoder<'a>,
 }

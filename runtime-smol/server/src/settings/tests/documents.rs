@@ -1,11 +1,11 @@
-//! The schema, and the example file that is made of it.
+//! The schema, and the example file that is generated from it.
 
 use serde_json::Value as Json;
 
 use super::*;
 use crate::settings::load::default_tree;
 
-/// `anabranch schema --example > runtime-smol/server/anabranch.toml` makes it anew.
+/// `anabranch schema --example > runtime-smol/server/anabranch.toml` generates it again.
 #[test]
 fn the_example_file_is_the_one_that_belongs_to_the_settings() {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("anabranch.toml");
@@ -24,7 +24,7 @@ fn the_example_has_every_key_and_says_the_defaults() {
     let schema = Schema::inlined();
     let mut leaves = Vec::new();
     collect(schema.root(), &Path::default(), &mut leaves);
-    // What has no default is shown without.
+    // A key without a default is shown without one.
     let shows = |key: &str| {
         example
             .lines()
@@ -68,7 +68,7 @@ fn the_schema_takes_what_the_program_takes() {
     }
 }
 
-/// Keys in the pages for those who come from other servers.
+/// Keys that the pages for users of other servers name.
 #[test]
 fn the_keys_that_documents_name_are_there() {
     let schema = Schema::inlined();
@@ -88,7 +88,7 @@ fn the_keys_that_documents_name_are_there() {
     ];
     for page in pages {
         let mut found = 0;
-        // The second column is ours.
+        // The second column has this program's keys.
         for column in page.lines().filter_map(|line| line.strip_prefix('|')?.split('|').nth(1)) {
             for word in column.split('`').skip(1).step_by(2) {
                 let key = word.split(" = ").next().unwrap_or(word);

@@ -1,4 +1,4 @@
-//! What is wrong with a file, and where.
+//! Errors in configuration files, and their places.
 
 use super::*;
 
@@ -41,7 +41,7 @@ fn what_is_no_toml_and_what_does_not_go_together_says_where() {
     assert!(missing.load().unwrap_err().to_string().starts_with("/does/not/exist: "));
 }
 
-/// Cut, doubled and with other bytes in it: a file is right or wrong, and no more.
+/// A file that is cut, doubled or changed is valid or not, but never causes a panic.
 #[test]
 fn no_file_makes_the_program_panic() {
     let text = format!(
@@ -77,7 +77,7 @@ fn no_file_makes_the_program_panic() {
     assert!(right > 0 && wrong > 0, "{right} {wrong}");
 }
 
-/// Mistakes are logged, and told to whoever reloads over HTTP.
+/// Errors go to the log, and to the client that reloads over HTTP.
 #[test]
 fn what_is_secret_is_in_no_mistake() {
     for text in [

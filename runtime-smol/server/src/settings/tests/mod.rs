@@ -12,7 +12,7 @@ mod mistakes;
 
 const SECRET: &str = "a long random secret of your own";
 
-/// What the core and the host go by. Other sections have tests of their own.
+/// The values that core and the host get. Other sections have separate tests.
 const CORES: [&str; 16] = [
     "server.",
     "tcp.",
@@ -52,14 +52,14 @@ fn same(one: &Config, other: &Config) {
 #[test]
 fn what_is_not_set_is_the_cores_own() {
     let loaded = read("");
-    // But for what depends on the machine.
+    // Except what depends on the machine.
     let memory = MemoryLimit::Auto.bytes();
     same(&loaded.config, &Config { memory, ..Config::default() });
     let tcp = loaded.settings.tcp.options();
     assert_eq!(format!("{tcp:?}"), format!("{:?}", anabranch_host::TcpOptions::default()));
 }
 
-/// Every key can be set to something else than its default and arrives in the core: nothing is read and forgotten.
+/// Every key can be set to a value other than its default, and core or the host gets that value.
 #[test]
 fn every_key_of_virtual_hosts_means_something() {
     let schema = Schema::inlined();
@@ -84,14 +84,14 @@ fn every_key_of_virtual_hosts_means_something() {
             let after = Sources::default().load_text("f.toml", &text);
             after.is_ok_and(|after| debug(&after.config, &after.settings) != debug(&before.config, &before.settings))
         });
-        // Its value is no part of what can be shown.
+        // Its value cannot be shown.
         let secret = matches!(path.to_string().as_str(), "defaults.bandwidth_check.key" | "defaults.token.secrets");
         assert!(found || secret, "{path} changes nothing");
     }
     assert!(leaves.len() > 70, "{}", leaves.len());
 }
 
-/// Other values, one of which will do.
+/// Other values, one of which fits the key.
 fn others(node: &Node) -> Vec<toml::Value> {
     let texts = [
         "11s",
@@ -236,7 +236,7 @@ fn secrets_are_masked_and_the_rest_can_be_read_again() {
     let plain = text.replace("secrets", "# secrets").replace("required_for", "# required_for");
     let plain = read(&plain);
     same(&read(&plain.show()).config, &plain.config);
-    // Nor are they in captures, which need none.
+    // Captures do not have secrets either, because a replay does not need them.
     let header = loaded.capture_header("anabranch 1.0");
     assert!(header.starts_with("anabranch 1.0\n") && !header.contains(SECRET) && !header.contains("token"), "{header}");
     assert!(!header.contains(&hidden), "{header}");
@@ -282,7 +282,7 @@ fn what_has_changed_and_what_cannot_change_while_the_server_runs() {
     }
 }
 
-/// Each place in the file is found by itself: a search from the beginning would take minutes.
+/// Each place in the file is found directly: a search from the beginning would take minutes.
 #[test]
 fn a_file_of_many_virtual_hosts_is_read_with_each_line_right() {
     let count = 300;
