@@ -92,7 +92,7 @@ impl Core {
 
     /// The virtual hosts and what is counted of each, in the order of the configuration.
     pub fn vhosts(&self) -> Vec<VhostSnapshot> {
-        self.rules().vhosts.iter().map(|vhost| vhost.snapshot()).collect()
+        self.rules().vhosts.snapshots()
     }
 
     /// The live streams.

@@ -103,10 +103,11 @@ impl VirtualHost {
         Ok(QuestionPermit { counts: self.counts.clone(), address })
     }
 
-    pub(super) fn snapshot(&self) -> VhostSnapshot {
+    fn snapshot(&self, enabled: bool) -> VhostSnapshot {
         let counts = self.hub.counts(&self.name);
         VhostSnapshot {
             name: self.name.clone(),
+            enabled,
             connections: self.counts.connections.load(Ordering::Relaxed),
             publishers: counts.publishers,
             players: counts.players,
@@ -144,6 +145,8 @@ pub(super) struct VirtualHosts {
 pub struct VhostSnapshot {
     /// Its name.
     pub name: String,
+    /// Whether clients may connect to it.
+    pub enabled: bool,
     /// Connections that are past `connect`, or came over from another virtual host.
     pub connections: usize,
     /// Publishers.
@@ -160,6 +163,12 @@ impl VirtualHosts {
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<VirtualHost>> {
         let listed = self.vhosts.iter().map(|vhost| &vhost.settings);
         listed.chain(self.vhosts.is_empty().then_some(&self.defaults))
+    }
+
+    /// The counts of each, in the order of the configuration.
+    pub(super) fn snapshots(&self) -> Vec<VhostSnapshot> {
+        let listed = self.vhosts.iter().map(|vhost| vhost.settings.snapshot(vhost.enabled));
+        listed.chain(self.vhosts.is_empty().then(|| self.defaults.snapshot(true))).collect()
     }
 
     pub(super) fn new(config: &Config, hub: &Hub) -> Self {

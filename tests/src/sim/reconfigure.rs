@@ -87,6 +87,7 @@ impl Sim {
             let open = slots().flat_map(|(slot, _)| slot.questions.iter());
             let expected = VhostSnapshot {
                 name: name.to_owned(),
+                enabled: counted.enabled,
                 connections: slots().filter(|(_, conn)| conn.vhosts().any(|vhost| vhost == name)).count(),
                 // A name that changed hands counts once.
                 publishers: listed().filter(|stream| is_published(&stream.id)).count(),

@@ -109,6 +109,7 @@ fn connections_of_a_virtual_host_that_is_gone_are_closed() {
     disabled.vhosts = Vhosts::new([Vhost { enabled: false, ..Vhost::new("a", VhostConfig::default()) }]).expect("one");
     reconfigure(&harness, disabled, &mut [&mut stays]);
     assert_eq!(reason(&stays), Some("vhost_disabled"));
+    assert_eq!(harness.server.vhosts().iter().map(|vhost| vhost.enabled).collect::<Vec<_>>(), [false]);
 }
 
 /// What is granted from then on goes by the new settings, whichever back end was asked before.

@@ -38,7 +38,7 @@ pub(super) fn vhosts(handle: &Handle) -> Vec<Vhost> {
         .map(|vhost| Vhost {
             id: vhost_id(&vhost.name),
             name: vhost.name.clone(),
-            enabled: true,
+            enabled: vhost.enabled,
             clients: vhost.connections,
             streams: vhost.streams,
             send_bytes: 0,

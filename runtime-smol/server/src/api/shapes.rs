@@ -168,7 +168,7 @@ pub(super) struct OneVhost {
 pub(super) struct Vhost {
     pub(super) id: String,
     pub(super) name: String,
-    /// Always true: virtual hosts that are not enabled are not listed.
+    /// Whether clients may connect to it.
     pub(super) enabled: bool,
     /// Connections that are past `connect`.
     pub(super) clients: usize,

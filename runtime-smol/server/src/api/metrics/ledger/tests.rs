@@ -50,10 +50,10 @@ fn what_ends_leaves_the_rest_as_it_was() {
         ledger.stream(stream.stream_id(), stream.key(), bytes(count), true, 1, 1.0);
     }
     assert_eq!(shown(&ledger.close()), [" 30"]);
-    assert_eq!(shown(&ledger.close()), [" 30"], "nobody is there any more");
+    assert_eq!(shown(&ledger.close()), [" 30"], "all streams have ended");
     assert!(ledger.streams.is_empty());
     ledger.stream(hub[0].stream_id(), hub[0].key(), bytes(5), true, 1, 1.0);
-    assert_eq!(shown(&ledger.close()), [" 35"], "a stream of the same name, anew");
+    assert_eq!(shown(&ledger.close()), [" 35"], "a new stream with the same name");
 }
 
 #[test]
