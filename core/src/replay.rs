@@ -1,7 +1,7 @@
 //! A [capture](crate::capture) run again through the core: [`run`] makes the calls that were recorded, compares what the
 //! connection does, and finds the first difference. A [`Timeline`] makes it readable.
 //!
-//! It stands above [`conn`](crate::conn), whose connections it drives.
+//! It stands above [`conn`], whose connections it drives.
 
 mod timeline;
 

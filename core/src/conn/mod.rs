@@ -65,7 +65,7 @@ use crate::session::{CloseReason, Session};
 use crate::stats::ConnStatsView;
 use crate::url::StreamKey;
 
-/// What an adapter calls, in any order. Calls that change anything go through [`Conn::slow_path`], which first makes up
+/// What an adapter calls, in any order. Calls that change anything go through `Conn::slow_path`, which first makes up
 /// for what the fast path wrote.
 impl Conn {
     /// The connection's number; never used twice by one server.

@@ -72,7 +72,7 @@ pub(super) struct Allowed {
 }
 
 /// A request that waits for a verdict while settings change.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Waiting<'a> {
     /// To be let in to this virtual host. Of what is wanted there nothing was looked at yet.
     Enter(&'a VirtualHost),
