@@ -19,7 +19,7 @@ use tracing::warn;
 use crate::deferred_read::DeferredRead;
 use crate::fanout::Member;
 use crate::transport::{Taken, Transport, Written, lost};
-use crate::worker::{Arrival, LOOK, Local};
+use crate::worker::{Arrival, LONGEST_TURN, Local};
 
 /// Turns of a connection's task before others get theirs: a peer that floods must not starve them.
 const TURNS: usize = 8;
@@ -369,7 +369,7 @@ impl Task {
                 return Poll::Pending;
             }
             // Sixty thousand of the shortest messages fit into a buffer, and all of them are work.
-            if read == Some(Taken::Whole) || began.elapsed() >= LOOK {
+            if read == Some(Taken::Whole) || began.elapsed() >= LONGEST_TURN {
                 break;
             }
         }

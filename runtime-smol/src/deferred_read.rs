@@ -3,10 +3,10 @@ use std::time::Instant;
 use crate::reactor::Reactor;
 use crate::transport::Transport;
 
-/// Whether a connection is read whenever there is something, or at leisure.
+/// Whether a connection is read when something comes, or at a time that the core gave.
 #[derive(Debug, Default)]
 pub(crate) struct DeferredRead {
-    /// When it is read again, if at deferred_read: events of the socket do not matter until then.
+    /// That time: until then events of the socket do not matter.
     next_read: Option<Instant>,
 }
 
@@ -19,7 +19,7 @@ impl DeferredRead {
         }
     }
 
-    /// Reads at that time and not before, or whenever there is something.
+    /// Reads at that time and not before, or when something comes.
     pub(crate) fn choose(
         &mut self,
         reactor: &mut Reactor,
@@ -27,16 +27,16 @@ impl DeferredRead {
         transport: &Transport,
         next_read: Option<Instant>,
     ) {
-        let at_leisure = match (next_read.is_some(), self.next_read.is_some()) {
-            (true, false) => reactor.rest(slot, transport.socket()),
-            (false, true) => !reactor.attend(slot, transport.socket()),
+        let is_deferred = match (next_read.is_some(), self.next_read.is_some()) {
+            (true, false) => reactor.ignore_input(slot, transport.socket()),
+            (false, true) => !reactor.watch_input(slot, transport.socket()),
             (wanted, _) => wanted,
         };
-        // A socket that cannot be attended to is read at once, and gives its error.
-        self.next_read = at_leisure.then(|| next_read.unwrap_or_else(Instant::now));
+        // A socket that cannot be watched is read at once, and gives its error.
+        self.next_read = is_deferred.then(|| next_read.unwrap_or_else(Instant::now));
     }
 
-    /// When to read next if at leisure.
+    /// When to read next, if that is deferred.
     pub(crate) fn next_read(&self) -> Option<Instant> {
         self.next_read
     }

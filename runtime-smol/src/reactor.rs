@@ -130,16 +130,16 @@ impl Reactor {
         self.slots[slot].readable = true;
     }
 
-    /// Says nothing of what comes from the peer until [`attend`](Self::attend): each message would wake the thread. False
+    /// Ignores what comes from the peer until [`watch_input`](Self::watch_input): each message would wake the thread. False
     /// if the system cannot do that.
-    pub(crate) fn rest(&mut self, slot: usize, socket: &TcpStream) -> bool {
-        let rests = self.set_interest(slot, socket, Interest::WRITABLE);
-        self.slots[slot].readable &= !rests;
-        rests
+    pub(crate) fn ignore_input(&mut self, slot: usize, socket: &TcpStream) -> bool {
+        let ignored = self.set_interest(slot, socket, Interest::WRITABLE);
+        self.slots[slot].readable &= !ignored;
+        ignored
     }
 
     /// Tells again of what comes, and of what has come. False if the system refuses.
-    pub(crate) fn attend(&mut self, slot: usize, socket: &TcpStream) -> bool {
+    pub(crate) fn watch_input(&mut self, slot: usize, socket: &TcpStream) -> bool {
         self.set_interest(slot, socket, INTEREST)
     }
 

@@ -14,7 +14,7 @@ use self::refused::{Hello, refusal};
 use crate::openings::{Done, Opening, Openings};
 use crate::preface::Preface;
 use crate::transport::Written;
-use crate::worker::LOOK;
+use crate::worker::LONGEST_TURN;
 
 mod refused;
 
@@ -266,7 +266,7 @@ impl Encrypted {
             if self.spent > WITHOUT_CONTENT {
                 return Err(refusal(TlsFault::WithoutContent, "records without content"));
             }
-            if input >= TURN || (input > 0 && began.elapsed() >= LOOK) {
+            if input >= TURN || (input > 0 && began.elapsed() >= LONGEST_TURN) {
                 self.more = true;
                 return if taken > 0 { Ok(taken) } else { Err(io::ErrorKind::Interrupted.into()) };
             }

@@ -116,9 +116,9 @@ impl Wake for ThreadWaker {
     }
 }
 
-/// The longest that tasks have the thread before it looks at its sockets and timers, but for the one turn that goes beyond:
-/// peers whose tasks always have more to do must not keep others from being heard.
-pub(crate) const LOOK: Duration = Duration::from_millis(1);
+/// How long tasks run before the thread looks at its sockets and timers, but for the one task that takes longer: peers whose
+/// tasks always have more to do must not keep others from being read. Short, since frames to all players wait so long.
+pub(crate) const LONGEST_TURN: Duration = Duration::from_millis(1);
 
 const FAILS: &str = "the system's event queue works";
 
@@ -173,7 +173,7 @@ impl Beginning {
         let mut turn = pin!(executor.tick());
         loop {
             thread_waker.listen();
-            let look = Instant::now() + LOOK;
+            let look = Instant::now() + LONGEST_TURN;
             let more = loop {
                 if turn.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
                     break false;

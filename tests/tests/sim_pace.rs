@@ -14,7 +14,7 @@ type Got = (usize, usize, u32);
 /// A stream of the small encoder with players from the beginning, one who comes later, and one on the way whom nobody
 /// plays; what each player got, and in how many steps.
 fn played(heed: Heed, window: u64) -> (Vec<Vec<Got>>, u64, Sim, ClientId) {
-    let pacing = Pacing { merge_window: Duration::from_millis(window) };
+    let pacing = Pacing { merge_window: Duration::from_millis(window), ..Pacing::default() };
     let config = VhostConfig { pacing, ..VhostConfig::default() };
     let mut net = Sim::with_config(3, config.into());
     net.heed(heed);

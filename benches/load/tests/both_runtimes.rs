@@ -27,7 +27,7 @@ on_both_runtimes!(
     twenty_players_of_two_publishers_see_no_gap_and_no_error,
     players_that_come_and_go_all_see_their_first_frame,
     players_that_never_read_harm_no_other,
-    publishers_that_are_read_at_leisure_lose_nothing,
+    publishers_whose_reads_wait_lose_nothing,
     errors_are_counted_by_their_kind,
 );
 
@@ -88,8 +88,8 @@ fn players_that_never_read_harm_no_other<S: Serve + Send + 'static>() {
     assert_eq!((report.error_count(), report.gaps, report.players), (0, 0, 25), "{report}");
 }
 
-fn publishers_that_are_read_at_leisure_lose_nothing<S: Serve + Send + 'static>() {
-    let pacing = Pacing { merge_window: Duration::from_millis(150) };
+fn publishers_whose_reads_wait_lose_nothing<S: Serve + Send + 'static>() {
+    let pacing = Pacing { merge_window: Duration::from_millis(150), ..Pacing::default() };
     let report = run_with::<S>(VhostConfig { pacing, ..VhostConfig::default() }, |options| {
         // All play the first, so that the others are read as nobody waits for it, and the first in its window.
         options.publishers = 60;

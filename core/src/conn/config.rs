@@ -53,7 +53,7 @@ pub struct VhostConfig {
     pub timestamps: Timestamps,
     /// Whether sequence headers equal to the one in force are left out. Default: no.
     pub reduce_sequence_headers: bool,
-    /// How long frames may wait before players are woken.
+    /// How long frames may wait before players are woken, and how long reads of publishers may.
     pub pacing: Pacing,
     /// What happens when a name that is being published is to be published again. Default: the newcomer is refused.
     /// Who shows the same `token` parameter has the same credentials.

@@ -32,12 +32,12 @@ mod config;
 mod enter;
 mod fast_path;
 mod grant;
-mod leisure;
 mod local;
 mod player;
 mod pool;
 mod publisher;
 mod react;
+mod reading;
 mod reconfigure;
 mod rules;
 mod shared;
@@ -133,14 +133,13 @@ impl Conn {
     /// when [`poll`](Self::poll) has come to a `Wait`. `None` is whenever there is something, and so is right after a read
     /// that may have left something.
     ///
-    /// What comes until then is read at once and costs one call instead of one for each message. That is for publishers
-    /// whose media nobody waits for, because nobody plays it and many publish, or because frames are kept together for
-    /// longer anyway. Frames leave when they would have left, as long as they follow each other as they did; the first
-    /// picture of a stream of sound may be up to 200 ms late. A hint: reading earlier is right, and dearer. Where something
-    /// else is due at the same time, read first.
+    /// One read then takes what came until that time, with one call instead of one for each message. That is for publishers
+    /// for whose media no player waits, because nobody plays it and many publish, or because frames wait for the end of the
+    /// merge window in any case. Frames leave when they would have left, as long as they keep their intervals; what is late,
+    /// and how late at most, says [`Pacing::read_wait`](crate::pacing::Pacing::read_wait). A hint: reading earlier is right,
+    /// and dearer. Where something else is due at the same time, read first.
     ///
-    /// Just before frames leave there are two such times: a peer's system may hold back the end of what it has to send
-    /// until it hears that what came before was read (Nagle's algorithm), and then sends it.
+    /// Always `None` unless the adapter has told what its [`Sockets`](crate::pacing::Sockets) can hold.
     pub fn next_read(&mut self, now: Instant) -> Option<Instant> {
         self.slow_path().next_read(now)
     }

@@ -2,11 +2,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ask::StreamFacts;
-use super::leisure::{self, Inflow};
 use super::vhost::VirtualHost;
 use crate::flow::LATE_LOOKS;
 use crate::hub::{Publisher, StreamId, Superseded};
 use crate::message::Message;
+use crate::pacing::{ReadTimer, Sockets};
 use crate::policy::{Rate, RateMeter, Refusal};
 use crate::url::StreamKey;
 
@@ -19,7 +19,7 @@ pub(super) struct Publishing {
     /// Message stream id.
     stream_id: u32,
     publisher: Publisher,
-    inflow: Inflow,
+    reads: ReadTimer,
     /// Of its own media; what else the connection sends is held against the rates of all its publishers together.
     meter: Option<RateMeter>,
     /// True once it is told that it is not heard any more.
@@ -66,7 +66,7 @@ impl Publishing {
         Publishing {
             stream_id,
             publisher,
-            inflow: Inflow::default(),
+            reads: ReadTimer::default(),
             meter,
             stopped: false,
             keyless: false,
@@ -132,14 +132,14 @@ impl Publishing {
         self.publisher.wake_deadline().into_iter().chain(self.idle.as_ref().map(|idle| idle.next_look)).min()
     }
 
-    /// Until when what the peer sends may lie unread, of which so many bytes have come.
-    pub(super) fn rests_until(&mut self, now: Instant, received: u64) -> Option<Instant> {
-        let fits = self.inflow.note(now, received)?;
+    /// When to read the peer next, of which so many bytes have come; `None`: when something comes.
+    pub(super) fn next_read(&mut self, now: Instant, received: u64, sockets: &Sockets) -> Option<Instant> {
+        let publisher = &self.publisher;
         // What comes all at once must not look like too much.
-        if self.meter.as_ref().is_some_and(|meter| meter.rate().window < leisure::LONGEST * 2) {
-            return None;
-        }
-        Some(self.publisher.rests_until(now)?.min(now + fits))
+        let most = self.meter.as_ref().map_or(Duration::MAX, |meter| meter.rate().window / 2);
+        let may_wait = publisher.pacing().read_wait <= most;
+        let wait = |last| if may_wait { publisher.next_read(now, last, sockets) } else { None };
+        self.reads.next(now, received, sockets, wait)
     }
 
     /// True if there are players to be woken. What is recorded, or repeats what was, does not depend on whether others play:
@@ -149,7 +149,7 @@ impl Publishing {
     }
 
     /// True once when players must be woken.
-    pub(super) fn take_flush(&mut self, now: Instant, recorded: bool) -> bool {
+    pub(super) fn take_wake(&mut self, now: Instant, recorded: bool) -> bool {
         if self.is_played(recorded) {
             return self.publisher.take_wake(now);
         }

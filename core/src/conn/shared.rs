@@ -10,6 +10,7 @@ use super::vhost::{VhostSnapshot, VirtualHost, VirtualHosts};
 use super::{Config, Conn};
 use crate::capture::{Capturing, Opening, Recorder, Replayer, Tap};
 use crate::hub::{Hub, HubConfig};
+use crate::pacing::Sockets;
 use crate::policy::Refusal;
 use crate::session::{Session, Tally};
 
@@ -28,6 +29,8 @@ struct Shared {
     unfinished: Arc<Pool>,
     /// For frames that only players' queues have. Apart, so that players that stall cost no publisher its place.
     kept: Arc<Pool>,
+    /// What the adapter told of its sockets.
+    sockets: Sockets,
     seed: [u8; 32],
     connections: AtomicU64,
     asks: AtomicU64,
@@ -52,6 +55,11 @@ impl Core {
     /// A server without connections. All randomness of its connections comes from `seed`; equal seeds and equal input
     /// give equal output.
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
+        Core::with_sockets(config, seed, Sockets::default())
+    }
+
+    /// The same for an adapter that lets reads wait where the core says so: what it knows of its sockets.
+    pub fn with_sockets(config: Config, seed: [u8; 32], sockets: Sockets) -> Self {
         let hub = Hub::new(HubConfig::default());
         hub.limit_memory(config.memory);
         let [unfinished, kept] = [UNFINISHED, KEPT].map(|part| Arc::new(Pool::new(config.memory / part)));
@@ -60,6 +68,7 @@ impl Core {
             hub,
             unfinished,
             kept,
+            sockets,
             seed,
             connections: AtomicU64::new(0),
             asks: AtomicU64::new(0),
@@ -148,6 +157,10 @@ impl Core {
     /// What a new connection has of the memory for unfinished messages, and of that for frames that only queues have.
     pub(super) fn portions(&self) -> [Portion; 2] {
         [&self.shared.unfinished, &self.shared.kept].map(Portion::of)
+    }
+
+    pub(super) fn sockets(&self) -> &Sockets {
+        &self.shared.sockets
     }
 
     pub(super) fn next_ask(&self) -> AskId {

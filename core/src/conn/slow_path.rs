@@ -230,7 +230,7 @@ impl SlowPath {
                     let closing = self.session.is_closing();
                     // A session that closes plays no more, and must not say anything behind its last words.
                     let deadline = if wait.source { self.pull(now) } else { None };
-                    self.flush(now);
+                    self.wake_players(now);
                     let check = self.measure(now);
                     // Media that was queued just now: once more, so that the session watches its write.
                     let unwatched = !wait.write && !self.session.outbound().is_empty();
@@ -309,9 +309,9 @@ impl SlowPath {
     }
 
     /// Wakes the players of streams whose frames have waited long enough.
-    fn flush(&mut self, now: Instant) {
+    fn wake_players(&mut self, now: Instant) {
         for publishing in &mut self.publishing {
-            if publishing.take_flush(now, self.capturing.is_some()) {
+            if publishing.take_wake(now, self.capturing.is_some()) {
                 self.actions.push_back(Action::Wake(publishing.stream()));
             }
         }

@@ -56,7 +56,7 @@ pub use memory::{Gave, MemorySnapshot, Relief};
 pub use player::{Player, PullEnd, Pulled};
 pub use publisher::Publisher;
 
-use crate::pacing::Pacing;
+use crate::pacing::{Pacing, Publishers};
 use crate::source::{Frame, Source, SourceLimits, StartLimits, StartRule, Timeline, Timestamps, WireFormat};
 use crate::stats::StreamStatsView;
 use crate::url::StreamKey;
@@ -65,8 +65,7 @@ use crate::url::StreamKey;
 #[derive(Debug, Clone)]
 pub struct Hub {
     shared: Arc<Mutex<Registry>>,
-    /// What all publishers have in common, whatever the settings of their virtual hosts.
-    stream_counts: Arc<StreamCounts>,
+    publishers: Arc<Publishers>,
     memory: Arc<Memory>,
     config: Arc<HubConfig>,
 }
@@ -78,7 +77,7 @@ pub struct HubConfig {
     pub format: WireFormat,
     /// Bounds of each stream's log.
     pub source: SourceLimits,
-    /// When players are woken.
+    /// When players are woken, and how long reads of publishers may wait.
     pub pacing: Pacing,
     /// What becomes of publishers' timestamps.
     pub timestamps: Timestamps,
@@ -113,14 +112,6 @@ impl HubConfig {
             .with_timestamps(self.timestamps)
             .with_reduced_sequence_headers(self.reduce_sequence_headers)
     }
-}
-
-/// What all publishers of a hub have in common, whatever their settings.
-#[derive(Debug, Default)]
-struct StreamCounts {
-    publishers: AtomicUsize,
-    /// Where the times begin at which those that nobody plays are read together.
-    beat: OnceLock<Instant>,
 }
 
 /// Names a stream for as long as anybody publishes or plays it. Never used twice by one hub.
@@ -290,18 +281,13 @@ impl Hub {
     pub fn new(config: HubConfig) -> Self {
         let registry = Registry::default();
         let memory = registry.memory.clone();
-        Hub { shared: Arc::new(Mutex::new(registry)), stream_counts: Arc::default(), memory, config: Arc::new(config) }
+        Hub { shared: Arc::new(Mutex::new(registry)), publishers: Arc::default(), memory, config: Arc::new(config) }
     }
 
     /// The same hub with other settings for the streams that are created through it.
     #[must_use]
     pub fn with_config(&self, config: Arc<HubConfig>) -> Self {
-        Hub {
-            shared: self.shared.clone(),
-            stream_counts: self.stream_counts.clone(),
-            memory: self.memory.clone(),
-            config,
-        }
+        Hub { shared: self.shared.clone(), publishers: self.publishers.clone(), memory: self.memory.clone(), config }
     }
 
     /// Takes the publish lock of a name for the program itself and begins to publish. Of two that try at the same time

@@ -1,26 +1,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Hub, Stream, StreamId, Superseded};
 use crate::chunk::MAX_CHUNK_SIZE;
 use crate::flv::{FrameClass, Pictures};
 use crate::message::{Message, MessageType};
-use crate::pacing::WakeTimer;
+use crate::pacing::{Pacing, Sockets, WakeTimer};
 use crate::source::{Frame, FrameKind, Timeline};
 use crate::url::StreamKey;
-
-/// How long what nobody plays may wait with the system, at most: a player who comes meanwhile begins that much further
-/// back, and the end of a publisher is seen that much later, up to which its name is taken.
-const UNPLAYED: Duration = Duration::from_millis(150);
-/// For each publisher of the server. Few cost so little that nobody need wait for their ends.
-const A_PUBLISHER: Duration = Duration::from_micros(500);
-/// Less than this spares next to no reads: frames are further apart.
-const WORTHWHILE: Duration = Duration::from_millis(20);
-/// A merge window shorter than that spares none either: two reads before its end and one for what follows.
-const WORTHWHILE_WINDOW: Duration = Duration::from_millis(80);
-/// Streams that nobody plays are read at common times, so that a thread wakes once for many.
-const BEAT: Duration = Duration::from_millis(5);
 
 /// The publish lock of one stream. Dropping it ends the publication and frees the name.
 #[derive(Debug)]
@@ -42,7 +30,7 @@ pub struct Publisher {
 
 impl Publisher {
     pub(super) fn new(hub: Hub, stream: Arc<Stream>, number: u64, timeline: Timeline, epoch: u64) -> Self {
-        hub.stream_counts.publishers.fetch_add(1, Ordering::Relaxed);
+        hub.publishers.add();
         let (pictures, wakes) = (Pictures::default(), WakeTimer::default());
         Publisher { hub, stream, number, timeline, pictures, epoch, wakes, malformed: 0, now: None }
     }
@@ -97,24 +85,19 @@ impl Publisher {
         self.hub.player_count(&self.stream.key)
     }
 
-    /// Until when what the publisher sends next may lie unread, without anybody getting it later for that: nobody plays
-    /// the stream and many publish, or frames wait for company until then anyway. `None` if it is to be noticed at once.
-    pub fn rests_until(&self, now: Instant) -> Option<Instant> {
-        if !self.is_played() {
-            let publishers =
-                u32::try_from(self.hub.stream_counts.publishers.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
-            let rest = A_PUBLISHER.saturating_mul(publishers).min(UNPLAYED);
-            return (rest >= WORTHWHILE).then(|| self.beat(now + rest));
+    /// When to read the publisher next, which was read at `last`, so that no player gets anything later for it; `None`: when
+    /// something comes.
+    pub(crate) fn next_read(&self, now: Instant, last: Instant, sockets: &Sockets) -> Option<Instant> {
+        if self.is_played() {
+            self.pacing().read_played(now, last, &self.wakes, sockets)
+        } else {
+            self.pacing().read_unplayed(last, &self.hub.publishers)
         }
-        let window = self.hub.config().pacing.merge_window;
-        if window < WORTHWHILE_WINDOW { None } else { self.wakes.no_wake_before(window) }
     }
 
-    /// The last common time before this one.
-    fn beat(&self, time: Instant) -> Instant {
-        let origin = *self.hub.stream_counts.beat.get_or_init(|| time);
-        let over = time.saturating_duration_since(origin).as_nanos() % BEAT.as_nanos();
-        time - Duration::from_nanos(u64::try_from(over).unwrap_or_default())
+    /// How long its frames and reads may wait.
+    pub(crate) fn pacing(&self) -> &Pacing {
+        &self.hub.config().pacing
     }
 
     /// True while it sends pictures and no key frame to start at: players begin with what there is, see
@@ -180,7 +163,7 @@ impl Drop for Publisher {
             }
         }
         drop(source);
-        self.hub.stream_counts.publishers.fetch_sub(1, Ordering::Relaxed);
+        self.hub.publishers.remove();
         let forgotten = self.hub.registry().give_up(&self.stream.key, self.number);
         if let Some(stream) = forgotten {
             stream.forgotten();

@@ -144,7 +144,7 @@ impl HostSetup {
             },
             timestamps: if flag(1) { Timestamps::Pass } else { Timestamps::default() },
             reduce_sequence_headers: flag(2),
-            pacing: Pacing { merge_window: Duration::from_millis(u64::from(self.merge_window)) },
+            pacing: Pacing { merge_window: Duration::from_millis(u64::from(self.merge_window)), ..Pacing::default() },
             conflict: if flag(3) { Conflict::TakeOver } else { Conflict::Reject },
             unpublish_grace: Duration::from_millis(u64::from(self.grace)),
             idle_publisher: self.idle.map(|seconds| Duration::from_secs(u64::from(seconds))),

@@ -6,7 +6,7 @@ use std::task::Poll;
 use smol::future::yield_now;
 
 use super::*;
-use crate::worker::LOOK;
+use crate::worker::LONGEST_TURN;
 
 /// Two hundred turns is what the executor would grant its tasks by itself.
 const TURNS: usize = 10;
@@ -29,12 +29,12 @@ fn tasks_that_always_have_more_to_do_do_not_keep_the_thread_from_its_sockets_and
         local.spawn(async move {
             loop {
                 busy.set(busy.get() + 1);
-                thread::sleep(2 * LOOK);
+                thread::sleep(2 * LONGEST_TURN);
                 yield_now().await;
             }
         });
         let slot = local.reactor().register(&mut socket).expect("a slot");
-        let due = Instant::now() + LOOK;
+        let due = Instant::now() + LONGEST_TURN;
         let waiting = local.clone();
         local.spawn(async move {
             poll_fn(|context| {

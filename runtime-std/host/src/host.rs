@@ -22,7 +22,7 @@ use crate::hooks::{Answer, Hooks};
 use crate::local::Subscribers;
 use crate::strangers::Strangers;
 use crate::totals::Totals;
-use crate::{Captures, Lines, Setup, TcpOptions, random_seed, tune};
+use crate::{Captures, Lines, SOCKETS, Setup, TcpOptions, random_seed, tune};
 
 /// How long a stopping server waits for its connections to take their last words, before it cuts them off.
 pub const LAST_WORDS: Duration = Duration::from_millis(2500);
@@ -97,7 +97,7 @@ impl<C: Link> Host<C> {
     /// A host without connections.
     pub fn new(setup: &Setup) -> Self {
         Host {
-            core: conn::Core::new(setup.config.clone(), random_seed()),
+            core: conn::Core::with_sockets(setup.config.clone(), random_seed(), SOCKETS),
             tcp: Mutex::new(setup.tcp),
             door: Door::new(),
             hooks: setup.hooks.clone(),

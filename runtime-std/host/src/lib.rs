@@ -18,6 +18,7 @@ mod lines;
 mod listen;
 mod local;
 mod serve;
+mod sockets;
 mod strangers;
 mod totals;
 
@@ -33,6 +34,7 @@ pub use lines::Lines;
 pub use listen::{Listen, TcpOptions, listen, tune};
 pub use local::{Over, Publication, Subscription, Update};
 pub use serve::Serve;
+pub use sockets::SOCKETS;
 pub use totals::Totals;
 
 /// Thirty-two random bytes for [`Server::new`](anabranch_core::conn::Core::new).

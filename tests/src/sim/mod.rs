@@ -44,6 +44,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::conn::{Ask, Config, Core, Notice, Report, VhostConfig};
 use anabranch_core::hub::StreamId;
+use anabranch_core::pacing::Sockets;
 use anabranch_core::session::{ClientKind, CloseReason};
 use anabranch_core::source::Timestamps;
 
@@ -117,6 +118,10 @@ pub enum Heed {
     None,
 }
 
+/// As the servers tell them.
+const SOCKETS: Sockets =
+    Sockets { unread_bytes: 32 << 10, early_reads: &[Duration::from_millis(2), Duration::from_micros(500)] };
+
 /// Names a client of a [`Sim`], open or closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(usize);
@@ -144,7 +149,7 @@ impl Sim {
             bounds: Bounds::of(&config),
             start,
             now: start,
-            server: Core::new(config, rng.fork(u64::MAX).seed()),
+            server: Core::with_sockets(config, rng.fork(u64::MAX).seed(), SOCKETS),
             rng,
             slots: Vec::new(),
             archive: Archive::default(),

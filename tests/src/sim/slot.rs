@@ -35,7 +35,7 @@ pub(super) struct Slot {
     pub(super) scheduled: Option<Instant>,
     pub(super) touched: bool,
     /// Nothing is read before.
-    rests: Option<Instant>,
+    next_read: Option<Instant>,
     /// When it is over at the latest, as it may not stay under the settings in force.
     pub(super) must_end: Option<Instant>,
     pub(super) outbound: usize,
@@ -58,7 +58,7 @@ impl Slot {
             woken: false,
             scheduled: None,
             touched: false,
-            rests: None,
+            next_read: None,
             must_end: None,
             outbound: 0,
             most_outbound: 0,
@@ -69,7 +69,7 @@ impl Slot {
     pub(super) fn next(&self, now: Instant) -> Option<Instant> {
         let deadline = self.conn.as_ref().and(self.wait.deadline);
         let input = self.link.up.ready().filter(|_| self.conn.is_some() && self.wait.read);
-        let input = input.map(|ready| self.rests.map_or(ready, |rests| rests.max(ready)));
+        let input = input.map(|ready| self.next_read.map_or(ready, |next| next.max(ready)));
         let output = (self.client.has_output() && self.link.up.room() > 0).then_some(now);
         let verdict = self.questions.next().filter(|_| self.conn.is_some());
         let times = [deadline, input, output, verdict, self.link.down.ready(), self.client.due()];
@@ -92,8 +92,8 @@ impl Sim {
         let now = self.now;
         self.touch(index);
         let mut taken = 0;
-        while let Slot { conn: Some(conn), wait, link, rests, .. } = &mut self.slots[index] {
-            if !wait.read || rests.is_some_and(|rests| rests > now) {
+        while let Slot { conn: Some(conn), wait, link, next_read, .. } = &mut self.slots[index] {
+            if !wait.read || next_read.is_some_and(|next| next > now) {
                 break;
             }
             match link.up.read(now) {
@@ -135,11 +135,11 @@ impl Sim {
             Heed::All => true,
             Heed::None => false,
         };
-        if let Slot { conn: Some(conn), rests, .. } = &mut self.slots[index]
+        if let Slot { conn: Some(conn), next_read, .. } = &mut self.slots[index]
             && heeds
             && taken > 0
         {
-            *rests = conn.next_read(self.now);
+            *next_read = conn.next_read(self.now);
         }
     }
 

@@ -3,10 +3,10 @@
 mod asking;
 mod batches;
 mod ending;
-mod leisure;
 mod measuring;
 mod playing;
 mod publishing;
+mod reading;
 mod reconfiguring;
 mod rules;
 
@@ -18,6 +18,7 @@ use super::*;
 use crate::amf::{Object, Value};
 use crate::chunk::message_header;
 use crate::message::{Control, MessageType, UserControl};
+use crate::pacing::Sockets;
 use crate::session;
 use crate::session::tests::peer::{self, Ear};
 use crate::source::Gap;
@@ -26,6 +27,10 @@ const AUDIO: u8 = MessageType::AUDIO;
 
 /// More deadlines than any test here runs through.
 const MOST_TURNS: u32 = 10_000;
+
+/// As those of a real adapter.
+const SOCKETS: Sockets =
+    Sockets { unread_bytes: 32 << 10, early_reads: &[Duration::from_millis(2), Duration::from_micros(500)] };
 
 /// A server, its clock, and the moment it began.
 #[derive(Debug)]
@@ -42,7 +47,7 @@ impl Harness {
     fn with(config: Config) -> Self {
         #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
         let now = Instant::now();
-        Harness { server: Core::new(config, [3; 32]), now }
+        Harness { server: Core::with_sockets(config, [3; 32], SOCKETS), now }
     }
 
     fn pass(&mut self, time: Duration) {

@@ -74,7 +74,11 @@ impl VhostSettings {
                 TimestampMode::Pass => Timestamps::Pass,
             },
             reduce_sequence_headers: play.reduce_sequence_headers,
-            pacing: pacing::Pacing { merge_window: self.pacing.merge_window.0 },
+            pacing: pacing::Pacing {
+                merge_window: self.pacing.merge_window.0,
+                read_wait: self.pacing.read_wait.0,
+                read_wait_publishers: self.pacing.read_wait_publishers,
+            },
             conflict: match self.publish.conflict {
                 OnConflict::Reject => Conflict::Reject,
                 OnConflict::Takeover => Conflict::TakeOver,

@@ -54,7 +54,11 @@ default_from_core! {
         reduce_sequence_headers: core.reduce_sequence_headers,
         multitrack_to_all: core.multitrack_to_all,
     };
-    Pacing, core => Pacing { merge_window: Time(core.pacing.merge_window) };
+    Pacing, core => Pacing {
+        merge_window: Time(core.pacing.merge_window),
+        read_wait: Time(core.pacing.read_wait),
+        read_wait_publishers: core.pacing.read_wait_publishers,
+    };
     Publish, core => Publish {
         conflict: OnConflict::Reject,
         idle: core.idle_publisher.map_or(Time::NEVER, Time),

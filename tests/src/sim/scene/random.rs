@@ -45,7 +45,7 @@ pub(super) fn settings(rng: &mut Rng) -> VhostConfig {
         ]),
         timestamps: rng.pick(&[Timestamps::Monotonic, Timestamps::Monotonic, Timestamps::Monotonic, Timestamps::Pass]),
         reduce_sequence_headers: rng.once_in(2),
-        pacing: Pacing { merge_window: milliseconds(rng, &[0, 30, 350]) },
+        pacing: Pacing { merge_window: milliseconds(rng, &[0, 30, 350]), ..Pacing::default() },
         conflict: rng.pick(&[Conflict::Reject, Conflict::TakeOver]),
         unpublish_grace: milliseconds(rng, &[0, 500, 2_000]),
         idle_publisher: rng.once_in(5).then(|| milliseconds(rng, &[500, 3_000])),

@@ -1,0 +1,19 @@
+use std::time::Instant;
+
+use super::slow_path::SlowPath;
+
+impl SlowPath {
+    /// See [`Conn::next_read`](super::Conn::next_read).
+    pub(super) fn next_read(&mut self, now: Instant) -> Option<Instant> {
+        if self.pending.is_some() || !self.playing.is_empty() || self.session.is_closing() {
+            return None;
+        }
+        let (received, sockets) = (self.session.received(), self.server.sockets());
+        let mut next = self.publishing.first_mut()?.next_read(now, received, sockets)?;
+        for publishing in &mut self.publishing[1..] {
+            next = next.min(publishing.next_read(now, received, sockets)?);
+        }
+        // Whether the peer is silent is known only when it was read.
+        self.session.deadline().map_or(Some(next), |deadline| Some(next.min(deadline)).filter(|next| *next > now))
+    }
+}
