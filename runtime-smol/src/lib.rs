@@ -41,6 +41,16 @@
 //! Each connection has a task that reads its socket and keeps its timers. Frames do not pass through those tasks: when
 //! the core says that a stream is to be woken, its sweepers, one per thread, write to each subscribed connection's socket
 //! directly, and only a connection whose socket is full is left to its own task.
+//!
+//! Tasks run on executors of smol, one for each thread. Sockets and timers of connections are awaited by an event queue of
+//! that thread, built on mio, and not by async-io: async-io has one reactor for the process, and with it a message cost about
+//! fifteen system calls and two switches between threads. With the thread's own queue it costs one call to read it and at
+//! most one to learn of it. Ten publishers, each with a player, sent some 3,700 messages in five seconds; that took 3,942
+//! calls of `recvfrom`, 1,910 of `epoll_wait` and 2,708 of `sendto`. Count them with
+//! `strace -f -c -p $(pidof anabranch)` while `anabranch-load 127.0.0.1:1935 --publishers 10 --players 10` runs.
+//!
+//! async-io is still used for what belongs to no connection: the end of the server, and streams that are woken at a time
+//! for a [`Publication`] of the program.
 
 #![forbid(unsafe_code)]
 
