@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 /// Bottom up. Modules of one layer may use one another.
 const LAYERS: &[&[&str]] = &[
     &["amf", "flv", "handshake", "chunk", "message", "command", "url", "preface", "bandwidth"],
-    &["flow"],
+    &["patience"],
     &["policy"],
     &["source", "stats"],
     &["pacing"],
+    &["endpoint"],
     &["session", "client"],
     &["hub"],
     &["capture"],

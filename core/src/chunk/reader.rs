@@ -151,6 +151,11 @@ impl ChunkReader {
         }
     }
 
+    /// Drops what is half received, and with it the place in the chunk stream: for a connection that reads no more.
+    pub(crate) fn forget(&mut self) {
+        *self = ChunkReader::new(self.limits, self.leniency);
+    }
+
     /// Replaces the limits, for example once the peer is known to publish. What is held already stays.
     pub fn set_limits(&mut self, limits: ChunkLimits) {
         self.limits = limits;

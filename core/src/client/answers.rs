@@ -1,12 +1,13 @@
 use super::calls::Purpose;
 use super::event::{Answer, CallId, CloseReason, Connected, EndReason, Event, Rejection, Status, StreamHandle};
-use super::streams::Stage as StreamStage;
-use super::{Client, Stage, Timer};
+use super::state::State;
+use super::streams::StreamState;
+use super::{COMMAND_CHUNK_STREAM, Client};
 use crate::amf::Value;
 use crate::command::{Capabilities, Command, reply};
-use crate::flow::Patience;
+use crate::endpoint::Error;
+use crate::endpoint::{Cause, Timer};
 use crate::message::Message;
-use crate::session::Error;
 use crate::url::{self, TcUrl};
 
 /// What the server says by commands.
@@ -15,7 +16,7 @@ impl Client {
         let command = match Command::parse(message.type_id, &message.payload, &self.config.limits.amf) {
             Ok(command) => command,
             // Without an answer to `connect` that can be read there is nothing to go on with.
-            Err(error) if !matches!(self.stage, Stage::Connected) => return Err(error.into()),
+            Err(error) if !self.endpoint.state.is_connected() => return Err(error.into()),
             Err(_) => {
                 self.counters.unreadable_messages += 1;
                 return Ok(());
@@ -45,6 +46,10 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    fn reply(&mut self, command: &Command) {
+        self.endpoint.send_command(Cause::Peer, COMMAND_CHUNK_STREAM, 0, command);
     }
 
     fn handle_answer(&mut self, command: Command, success: bool) {
@@ -89,15 +94,15 @@ impl Client {
 
     fn handle_connect_answer(&mut self, command: &Command, success: bool) {
         let status = Status::read(command.arguments.first());
-        self.timers.clear(Timer::Setup);
+        self.endpoint.timers.clear(Timer::Setup);
         if !success || status.is_error() {
             let code = status.code.clone();
             self.push_event(Event::Rejected { stream: None, rejection: Box::new(status.into()) });
             return self.settle(CloseReason::Rejected(code));
         }
-        self.stage = Stage::Connected;
-        if let Some(patience) = self.config.timeouts.read {
-            self.timers.limit(Timer::Read, Patience::new(self.now, patience));
+        self.endpoint.state = State::Connected;
+        if let Some(limit) = self.config.timeouts.read {
+            self.endpoint.limit_silence(limit);
         }
         let properties = command.object.as_object().cloned().unwrap_or_default();
         // Servers put them into either.
@@ -126,7 +131,7 @@ impl Client {
             }
             return self.push_event(Event::Status { stream: None, status: Box::new(status) });
         };
-        let (handle, publisher, stage) = (stream.handle, stream.is_publisher(), stream.stage);
+        let (handle, publisher, state) = (stream.handle, stream.is_publisher(), stream.state);
         if status.is_error() || redirects {
             return self.reject(handle, status);
         }
@@ -138,22 +143,22 @@ impl Client {
             (false, "NetStream.Play.Complete") => Some(EndReason::Complete),
             _ => None,
         };
-        if let Some(reason) = end.filter(|_| stage == StreamStage::Running) {
-            stream.stage = StreamStage::Ended;
+        if let Some(reason) = end.filter(|_| state == StreamState::Running) {
+            stream.state = StreamState::Ended;
             return self.push_event(Event::Ended { stream: handle, reason });
         }
-        match (publisher, stage, status.code.as_str()) {
-            (true, StreamStage::Asking, "NetStream.Publish.Start") => {
-                stream.stage = StreamStage::Running;
+        match (publisher, state, status.code.as_str()) {
+            (true, StreamState::Asking, "NetStream.Publish.Start") => {
+                stream.state = StreamState::Running;
                 self.answered(handle);
                 self.push_event(Event::Publishing { stream: handle });
             }
-            (false, StreamStage::Asking, "NetStream.Play.Start") => {
-                stream.stage = StreamStage::Running;
+            (false, StreamState::Asking, "NetStream.Play.Start") => {
+                stream.state = StreamState::Running;
                 self.playing(handle);
             }
-            (false, StreamStage::Running | StreamStage::Ended, "NetStream.Play.PublishNotify") => {
-                stream.stage = StreamStage::Running;
+            (false, StreamState::Running | StreamState::Ended, "NetStream.Play.PublishNotify") => {
+                stream.state = StreamState::Running;
                 self.push_event(Event::PublishNotify { stream: handle });
             }
             _ => self.push_event(Event::Status { stream: Some(handle), status: Box::new(status) }),

@@ -1,12 +1,13 @@
 use super::event::{CallId, Event, NotAsked, NotSent, StreamHandle};
-use super::streams::{PlayOptions, Stage as StreamStage, Stream};
-use super::{COMMAND_CHUNK_STREAM, Client, Part, STREAM_CHUNK_STREAM, Stage};
+use super::streams::{ClientStream, Direction, PlayOptions, StreamState};
+use super::{COMMAND_CHUNK_STREAM, Client, STREAM_CHUNK_STREAM};
 use crate::amf::Value;
 use crate::chunk::{MAX_CHUNK_SIZE, message_header, write_message};
 use crate::command::{Command, PublishType};
-use crate::flow::Patience;
+use crate::endpoint::Cause;
 use crate::flv::FrameClass;
 use crate::message::{Control, Message, MessageType, UserControl};
+use crate::patience::Patience;
 use crate::source::{Frame, FrameKind};
 
 /// A request that waits for its answer.
@@ -37,7 +38,7 @@ impl Client {
     /// # Errors
     /// The connection is over, or too many streams are in use.
     pub fn publish(&mut self, name: &str, publish_type: PublishType) -> Result<StreamHandle, NotAsked> {
-        self.add_stream(name, Part::Publish(publish_type))
+        self.add_stream(name, Direction::Publish(publish_type))
     }
 
     /// Plays a stream, query and all, on a message stream of its own: createStream, play, Set Buffer Length.
@@ -45,7 +46,7 @@ impl Client {
     /// # Errors
     /// The connection is over, or too many streams are in use.
     pub fn play(&mut self, name: &str, options: PlayOptions) -> Result<StreamHandle, NotAsked> {
-        self.add_stream(name, Part::Play { options, paused: false })
+        self.add_stream(name, Direction::Play { options, paused: false })
     }
 
     /// Ends what a stream does (FCUnpublish, deleteStream); nothing more is heard of it. What is gone already stays so.
@@ -53,7 +54,7 @@ impl Client {
         let Some(stream) = self.remove_stream(stream) else {
             return;
         };
-        if stream.is_publisher() && stream.stage != StreamStage::Waiting {
+        if stream.is_publisher() && stream.state != StreamState::Waiting {
             self.notify("FCUnpublish", &[(&*stream.name).into()]);
         }
         self.delete_stream(stream.id);
@@ -65,7 +66,7 @@ impl Client {
             return;
         };
         let id = stream.id;
-        if let Part::Play { paused, .. } = &mut stream.part {
+        if let Direction::Play { paused, .. } = &mut stream.direction {
             *paused = pause;
             let command = Command::new("pause", 0.0, Value::Null).with(pause).with(milliseconds);
             self.send_command(STREAM_CHUNK_STREAM, id, &command);
@@ -77,7 +78,7 @@ impl Client {
     /// # Errors
     /// There is no connection yet or any more, or too many calls wait for their answer.
     pub fn call(&mut self, name: &str, object: Value, arguments: &[Value]) -> Result<CallId, NotAsked> {
-        if !matches!(self.stage, Stage::Connected) {
+        if !self.endpoint.state.is_connected() {
             return Err(NotAsked::NotConnected);
         }
         let limit = self.config.limits.calls;
@@ -107,16 +108,16 @@ impl Client {
             let (timestamp, type_id) = (frame.timestamp(), MessageType::DATA_AMF0);
             return self.send_message(stream, Message { chunk_stream: 0, timestamp, type_id, stream_id: id, payload });
         }
-        if !frame.is_cut_for(self.chunk_size) {
+        if !frame.is_cut_for(self.endpoint.chunk_size) {
             // Never a smaller size than before: nginx-rtmp then loses what it has read already.
-            if frame.chunk_size() < self.chunk_size {
+            if frame.chunk_size() < self.endpoint.chunk_size {
                 let (timestamp, type_id) = (frame.timestamp(), frame.kind().type_id());
                 self.send_cut(id, timestamp, type_id, &frame.payload());
                 return Ok(());
             }
             self.set_chunk_size(frame.chunk_size());
         }
-        frame.pieces(id, |piece| self.outbound.push(piece));
+        frame.pieces(id, |piece| self.endpoint.outbound.push(piece));
         Ok(())
     }
 
@@ -132,9 +133,9 @@ impl Client {
         if length > MAX_CHUNK_SIZE as usize {
             return Err(NotSent::TooLong { length });
         }
-        if length <= self.chunk_size as usize {
+        if length <= self.endpoint.chunk_size as usize {
             let head = message_header(media_chunk_stream(type_id), timestamp, length as u32, type_id, id);
-            self.outbound.push(payload.into_headed(&head));
+            self.endpoint.outbound.push(payload.into_headed(&head));
         } else {
             self.send_cut(id, timestamp, type_id, &payload);
         }
@@ -143,11 +144,11 @@ impl Client {
 
     fn send_cut(&mut self, id: u32, timestamp: u32, type_id: u8, body: &[u8]) {
         let mut out = Vec::new();
-        write_message(&mut out, self.chunk_size, media_chunk_stream(type_id), timestamp, type_id, id, body);
-        self.outbound.push(out.into());
+        write_message(&mut out, self.endpoint.chunk_size, media_chunk_stream(type_id), timestamp, type_id, id, body);
+        self.endpoint.outbound.push(out.into());
     }
 
-    fn add_stream(&mut self, name: &str, part: Part) -> Result<StreamHandle, NotAsked> {
+    fn add_stream(&mut self, name: &str, direction: Direction) -> Result<StreamHandle, NotAsked> {
         if self.is_closing() {
             return Err(NotAsked::NotConnected);
         }
@@ -155,8 +156,8 @@ impl Client {
         if self.streams.len() >= limit {
             return Err(NotAsked::TooManyStreams { limit });
         }
-        let handle = self.streams.add(name, part);
-        if matches!(self.stage, Stage::Connected) {
+        let handle = self.streams.add(name, direction);
+        if self.endpoint.state.is_connected() {
             self.create_stream(handle);
         }
         Ok(handle)
@@ -166,7 +167,7 @@ impl Client {
     pub(super) fn begin(&mut self) {
         if self.announced_window == 0 {
             self.announced_window = self.config.window;
-            self.send_control(&Control::WindowAckSize(self.config.window));
+            self.send_control(Cause::Own, &Control::WindowAckSize(self.config.window));
         }
         self.set_chunk_size(self.config.chunk_size.clamp(1, MAX_CHUNK_SIZE));
         let handles: Vec<_> = self.streams.iter().map(|stream| stream.handle).collect();
@@ -179,7 +180,7 @@ impl Client {
         let Some(stream) = self.streams.get(handle) else {
             return;
         };
-        stream.stage = StreamStage::Creating;
+        stream.state = StreamState::Creating;
         if stream.is_publisher() {
             let name = Value::from(&*stream.name);
             self.notify("releaseStream", std::slice::from_ref(&name));
@@ -196,10 +197,10 @@ impl Client {
             return self.delete_stream(id);
         };
         stream.id = id;
-        stream.stage = StreamStage::Asking;
+        stream.state = StreamState::Asking;
         let name = Value::from(&*stream.name);
-        match stream.part {
-            Part::Publish(publish_type) => {
+        match stream.direction {
+            Direction::Publish(publish_type) => {
                 let word = match publish_type {
                     PublishType::Live => "live",
                     PublishType::Record => "record",
@@ -209,7 +210,7 @@ impl Client {
                 let command = Command::new("publish", transaction, Value::Null).with(name).with(word);
                 self.send_command(STREAM_CHUNK_STREAM, id, &command);
             }
-            Part::Play { options, .. } => {
+            Direction::Play { options, .. } => {
                 if options.ask_length {
                     let transaction = self.request(Purpose::Length(handle));
                     let command = Command::new("getStreamLength", transaction, Value::Null).with(name.clone());
@@ -222,14 +223,14 @@ impl Client {
                 }
                 self.send_command(STREAM_CHUNK_STREAM, id, &command);
                 let buffer = UserControl::SetBufferLength { stream_id: id, milliseconds: options.buffer };
-                self.send_control(&Control::User(buffer));
+                self.send_control(Cause::Own, &Control::User(buffer));
             }
         }
     }
 
     /// The stream as it was, and with it all that waits for its answers but the id of its message stream: that has to be
     /// deleted when it comes.
-    pub(super) fn remove_stream(&mut self, handle: StreamHandle) -> Option<Stream> {
+    pub(super) fn remove_stream(&mut self, handle: StreamHandle) -> Option<ClientStream> {
         let stream = self.streams.remove(handle)?;
         self.pending.retain(|pending| ![Purpose::Start(handle), Purpose::Length(handle)].contains(&pending.purpose));
         Some(stream)
@@ -246,14 +247,14 @@ impl Client {
         let timeouts = &self.config.timeouts;
         let patience = if purpose == Purpose::Connect { timeouts.connect } else { timeouts.answer };
         let transaction = self.next_transaction();
-        self.pending.push(Pending { transaction, purpose, patience: Patience::new(self.now, patience) });
+        self.pending.push(Pending { transaction, purpose, patience: Patience::new(self.endpoint.now, patience) });
         f64::from(transaction)
     }
 
     /// Gives up on answers that did not come.
     pub(super) fn expire_requests(&mut self) {
         // `connect` has a timer of its own, which began with the handshake.
-        while let Some(at) = self.pending.iter_mut().position(|pending| pending.patience.is_over(self.now)) {
+        while let Some(at) = self.pending.iter_mut().position(|pending| pending.patience.is_over(self.endpoint.now)) {
             let Pending { transaction, purpose, .. } = self.pending.remove(at);
             match purpose {
                 Purpose::CreateStream(stream) | Purpose::Start(stream) => {
@@ -282,15 +283,15 @@ impl Client {
     }
 
     fn set_chunk_size(&mut self, size: u32) {
-        self.send_control(&Control::SetChunkSize(size));
-        self.chunk_size = size;
+        self.send_control(Cause::Own, &Control::SetChunkSize(size));
+        self.endpoint.chunk_size = size;
     }
 
     /// The message stream id, if media may be sent.
     fn publishing(&self, stream: StreamHandle) -> Result<u32, NotSent> {
         let stream = self.streams.peek(stream).filter(|stream| stream.is_publisher());
-        let running = stream.filter(|stream| stream.stage == StreamStage::Running).ok_or(NotSent::NotPublishing)?;
-        let waiting = self.outbound.len();
+        let running = stream.filter(|stream| stream.state == StreamState::Running).ok_or(NotSent::NotPublishing)?;
+        let waiting = self.endpoint.outbound.len();
         if waiting >= self.config.limits.outbound {
             return Err(NotSent::Full { waiting });
         }

@@ -2,11 +2,11 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::{Destination, DestinationError};
+use super::{Close, Destination, DestinationError};
 use crate::amf::{Object, Value};
 use crate::command::{Capabilities, Command};
+use crate::endpoint::{Error, Wait};
 use crate::message::Message;
-use crate::session::{Error, Phase, Wait};
 use crate::url::TcUrl;
 
 /// What [`poll_output`](super::Client::poll_output) returns: events until there are none, then `Wait`, or `Closed` at the
@@ -340,16 +340,4 @@ impl fmt::Display for CloseReason {
             CloseReason::Closed => f.write_str("closed"),
         }
     }
-}
-
-/// How a connection ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Close {
-    /// Why.
-    pub reason: CloseReason,
-    /// At what stage.
-    pub phase: Phase,
-    /// Bytes received up to then, handshake included. For a protocol error: up to the end of the offending header or
-    /// message, whatever the server sent after it.
-    pub offset: u64,
 }

@@ -1,12 +1,13 @@
+use super::Client;
 use super::event::{EndReason, Event, Status};
-use super::streams::Stage as StreamStage;
-use super::{Client, Stage};
+use super::streams::StreamState;
 use crate::amf::amf0;
+use crate::endpoint::Cause;
+use crate::endpoint::Error;
 use crate::message::{Control, Message, MessageType, PeerBandwidthLimit, UserControl, strip_amf3_selector};
-use crate::session::Error;
 
 impl Client {
-    pub(super) fn handle_message(&mut self, message: Message) -> Result<(), Error> {
+    pub(super) fn take_message(&mut self, message: Message) -> Result<(), Error> {
         let media = matches!(message.type_id, MessageType::AUDIO | MessageType::VIDEO | MessageType::AGGREGATE);
         let limit = self.config.limits.command;
         if !media && message.payload.len() > limit as usize {
@@ -27,14 +28,14 @@ impl Client {
 
     fn handle_control(&mut self, control: &Control) -> Result<(), Error> {
         match *control {
-            Control::SetChunkSize(size) => self.reader.set_chunk_size(size)?,
-            Control::Abort(chunk_stream) => self.reader.abort(chunk_stream),
+            Control::SetChunkSize(size) => self.endpoint.reader.set_chunk_size(size)?,
+            Control::Abort(chunk_stream) => self.endpoint.reader.abort(chunk_stream),
             // TCP has its own window: nothing depends on it.
             Control::Acknowledgement(_) => {}
-            Control::WindowAckSize(window) => self.ack.set(window),
+            Control::WindowAckSize(window) => self.endpoint.ack.set(window),
             Control::SetPeerBandwidth { window, limit } => self.set_peer_bandwidth(window, limit),
             Control::User(UserControl::PingRequest(time)) => {
-                self.reply_control(&Control::User(UserControl::PingResponse(time)));
+                self.send_control(Cause::Peer, &Control::User(UserControl::PingResponse(time)));
             }
             Control::User(UserControl::StreamBegin(id)) => self.stream_begins(id),
             Control::User(UserControl::StreamEof(id)) => self.stream_eof(id),
@@ -51,16 +52,16 @@ impl Client {
         };
         if window != self.announced_window {
             self.announced_window = window;
-            self.reply_control(&Control::WindowAckSize(window));
+            self.send_control(Cause::Peer, &Control::WindowAckSize(window));
         }
     }
 
     fn stream_begins(&mut self, id: u32) {
         if let Some(stream) = self.streams.on(id)
-            && stream.stage == StreamStage::Ended
+            && stream.state == StreamState::Ended
             && !stream.is_publisher()
         {
-            stream.stage = StreamStage::Running;
+            stream.state = StreamState::Running;
             let stream = stream.handle;
             self.push_event(Event::PublishNotify { stream });
         }
@@ -69,11 +70,11 @@ impl Client {
     fn stream_eof(&mut self, id: u32) {
         // A server that pauses says so, too.
         if let Some(stream) = self.streams.on(id)
-            && stream.stage == StreamStage::Running
+            && stream.state == StreamState::Running
             && !stream.is_publisher()
             && !stream.is_paused()
         {
-            stream.stage = StreamStage::Ended;
+            stream.state = StreamState::Ended;
             let stream = stream.handle;
             self.push_event(Event::Ended { stream, reason: EndReason::Eof });
         }
@@ -81,16 +82,16 @@ impl Client {
 
     fn handle_media(&mut self, message: Message) {
         let stream = self.streams.on(message.stream_id).filter(|stream| !stream.is_publisher());
-        let Some(stream) = stream.filter(|_| matches!(self.stage, Stage::Connected)) else {
+        let Some(stream) = stream.filter(|_| self.endpoint.state.is_connected()) else {
             self.counters.stray_media += 1;
             return;
         };
         let handle = stream.handle;
         // Media is as good a sign as any notice.
-        match std::mem::replace(&mut stream.stage, StreamStage::Running) {
-            StreamStage::Running => {}
-            StreamStage::Ended => self.push_event(Event::PublishNotify { stream: handle }),
-            StreamStage::Asking | StreamStage::Creating | StreamStage::Waiting => self.playing(handle),
+        match std::mem::replace(&mut stream.state, StreamState::Running) {
+            StreamState::Running => {}
+            StreamState::Ended => self.push_event(Event::PublishNotify { stream: handle }),
+            StreamState::Asking | StreamState::Creating | StreamState::Waiting => self.playing(handle),
         }
         self.push_event(Event::Media { stream: handle, message });
     }
@@ -100,7 +101,7 @@ impl Client {
     /// They become events at once, so there may be as many as events may wait; real ones hold a few dozen. Each part
     /// beyond that, and each that cannot be read, counts as an unreadable message; the others are taken.
     fn handle_aggregate(&mut self, message: &Message) {
-        let mut room = self.config.limits.events;
+        let mut room = self.config.limits.events.max(1);
         for part in message.parts() {
             let (Ok(part), Some(left)) = (part, room.checked_sub(1)) else {
                 self.counters.unreadable_messages += 1;

@@ -74,100 +74,51 @@ mod config;
 mod destination;
 mod event;
 mod messages;
+mod state;
 mod streams;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use config::{ClientConfig, ClientLimits, ClientTimeouts, EnhancedRtmp};
 pub use destination::{Destination, DestinationError};
 pub use event::{
-    Answer, CallId, ClientOutput, Close, CloseReason, Connected, EndReason, Event, NotAsked, NotSent, Redirect,
-    Rejection, Status, StreamHandle, TimeoutKind,
+    Answer, CallId, ClientOutput, CloseReason, Connected, EndReason, Event, NotAsked, NotSent, Redirect, Rejection,
+    Status, StreamHandle, TimeoutKind,
 };
 pub use streams::PlayOptions;
 
-use crate::chunk::{ChunkReader, DEFAULT_CHUNK_SIZE, write_message};
+use crate::chunk::ChunkReader;
 use crate::command::Command;
-use crate::flow::{self, AckWindow, Inbox, Patience, WriteWatch};
+use crate::endpoint::{
+    self, Bounds, COMMAND_CHUNK_STREAM, Cause, Endpoint, Error, MIN_REPLIES, Outbound, Phase, Polled, Role, Timer, Wait,
+};
 use crate::handshake::{self, Status as Handshake};
-use crate::message::{Control, Message, MessageType};
-use crate::session::{Error, Outbound, Phase, Wait};
+use crate::message::{Control, Message};
 use calls::{Pending, Purpose};
-use streams::{Part, Streams};
+use state::State;
+use streams::ClientStreams;
 
-/// The chunk stream of commands.
-const COMMAND_CHUNK_STREAM: u8 = 3;
+/// How a client's connection ended.
+pub type Close = endpoint::Close<CloseReason>;
+
 /// The chunk stream of `publish`, `play` and `pause`: as of other clients, not that of the connection's own commands.
 const STREAM_CHUNK_STREAM: u8 = 8;
-
-/// Room for the longest answer to the server, whatever the configured limit.
-const MIN_REPLIES: usize = 4096;
 
 /// One RTMP connection, the client's side of it. See the [module](self).
 #[derive(Debug)]
 pub struct Client {
     config: Arc<ClientConfig>,
-    stage: Stage,
-    reader: ChunkReader,
-    outbound: Outbound,
-    /// Events with the bytes of what they were made of.
-    events: VecDeque<(usize, Event)>,
-    /// All those bytes.
-    event_bytes: usize,
-    /// Bytes of the message being handled that no event accounts for yet.
-    message_bytes: usize,
-    inbox: Inbox,
-    streams: Streams,
+    endpoint: Endpoint<State, Event>,
+    streams: ClientStreams,
     /// Requests that wait for their answer, in the order in which they were made.
     pending: Vec<Pending>,
     last_transaction: u32,
-    /// The chunk size of what we send.
-    chunk_size: u32,
     /// The window we last announced.
     announced_window: u32,
-    timers: flow::Timers<4>,
-    now: Instant,
-    last_input: Instant,
-    /// True if there was a time without reading since the timer for that was set.
-    deaf: bool,
-    received: u64,
-    ack: AckWindow,
-    write_watch: WriteWatch,
     counters: ClientCounters,
-    given_up: u64,
-}
-
-#[derive(Debug)]
-enum Stage {
-    Handshake(Box<handshake::ClientHandshake>),
-    /// `connect` waits for its answer.
-    Connect,
-    Connected,
-    /// The reason is settled; what is queued is still written.
-    Closing(Box<Close>),
-}
-
-/// What a client waits for; each has at most one deadline.
-#[derive(Debug, Clone, Copy)]
-enum Timer {
-    /// The handshake and the answer to `connect`.
-    Setup,
-    /// A sign of life.
-    Read,
-    /// Progress of a write.
-    Write,
-    /// The last bytes of a closing connection.
-    Linger,
-}
-
-impl From<Timer> for usize {
-    fn from(timer: Timer) -> usize {
-        timer as usize
-    }
 }
 
 /// What a client ignored, so that nothing is lost silently.
@@ -188,33 +139,19 @@ impl Client {
     /// bytes, different for each connection.
     pub fn new(config: Arc<ClientConfig>, seed: [u8; 32], now: Instant) -> Self {
         let mut handshake = handshake::ClientHandshake::new(seed, 0, config.handshake);
-        let (mut hello, mut outbound) = (Vec::with_capacity(1 + handshake::PACKET_LENGTH), Outbound::default());
+        let mut hello = Vec::with_capacity(1 + handshake::PACKET_LENGTH);
         handshake.start(&mut hello);
-        outbound.push(hello.into());
-        let mut timers = flow::Timers::default();
-        timers.limit(Timer::Setup, Patience::new(now, config.timeouts.connect));
+        let reader = ChunkReader::new(config.limits.chunks, config.leniency);
+        let state = State::Handshake(Box::new(handshake));
+        let mut endpoint = Endpoint::new(state, reader, config.window, config.timeouts.connect, now);
+        endpoint.queue(Cause::Own, hello);
         Client {
-            stage: Stage::Handshake(Box::new(handshake)),
-            reader: ChunkReader::new(config.limits.chunks, config.leniency),
-            outbound,
-            events: VecDeque::new(),
-            event_bytes: 0,
-            message_bytes: 0,
-            inbox: Inbox::default(),
-            streams: Streams::default(),
+            endpoint,
+            streams: ClientStreams::default(),
             pending: Vec::new(),
             last_transaction: 0,
-            chunk_size: DEFAULT_CHUNK_SIZE,
             announced_window: 0,
-            timers,
-            now,
-            last_input: now,
-            deaf: false,
-            received: 0,
-            ack: AckWindow::new(config.window),
-            write_watch: WriteWatch::new(now),
             counters: ClientCounters::default(),
-            given_up: 0,
             config,
         }
     }
@@ -225,115 +162,55 @@ impl Client {
     /// The server broke the protocol. The same error is in the [`Close`] that `poll_output` comes to, so that ignoring
     /// it here is fine.
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Error> {
-        self.now = now;
-        self.received += bytes.len() as u64;
-        if self.is_closing() {
-            return Ok(());
+        if !bytes.is_empty() && !self.is_closing() {
+            self.endpoint.now = now;
+            self.endpoint.hear();
         }
-        if !bytes.is_empty() {
-            self.last_input = now;
-        }
-        let mut rest = bytes;
-        let parsed = if self.inbox.is_empty() { self.parse(&mut rest) } else { Ok(()) };
-        let kept = parsed.and_then(|()| self.keep(rest));
-        if let Err(error) = kept.clone() {
-            self.settle(CloseReason::Protocol(error));
-        }
-        kept
+        self.receive(now, bytes)
     }
 
     /// Acts on what was due by `now`. Calling it too early or too often does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.now = now;
-        if self.timers.take_expired(Timer::Setup, now) {
-            let is_handshake = matches!(self.stage, Stage::Handshake(_));
+        self.endpoint.now = now;
+        if self.endpoint.timers.take_expired(Timer::Setup, now) {
+            let is_handshake = matches!(self.endpoint.state, State::Handshake(_));
             let kind = if is_handshake { TimeoutKind::Handshake } else { TimeoutKind::Connect };
             self.settle(CloseReason::Timeout(kind));
         }
-        if let Some(patience) = self.config.timeouts.read
-            && let Some(end) = self.timers.due(Timer::Read, now)
+        if let Some(limit) = self.config.timeouts.read
+            && self.is_silent(limit)
         {
-            // Input does not touch the timer: it is set again from the last one's time when it is looked at. Nor is it
-            // silence when nobody listened: what the server said meanwhile lies unread, here or in the socket.
-            let unheard = std::mem::take(&mut self.deaf) || self.is_blocked() || !self.inbox.is_empty();
-            let next = flow::after(if unheard { now } else { self.last_input }, patience);
-            if next > end {
-                self.timers.limit(Timer::Read, Patience::until(next, patience));
-            } else if self.timers.take_expired(Timer::Read, now) {
-                self.settle(CloseReason::Timeout(TimeoutKind::Read));
-            }
+            self.settle(CloseReason::Timeout(TimeoutKind::Read));
         }
-        if self.timers.take_expired(Timer::Write, now) && !self.outbound.is_empty() {
-            let patience = self.config.timeouts.write;
-            if self.write_watch.is_stalled(now, self.outbound.written(), patience) {
-                self.settle(CloseReason::Timeout(TimeoutKind::Write));
-            } else {
-                self.timers.set(Timer::Write, WriteWatch::next_look(now, patience));
-            }
+        if self.is_write_stalled() {
+            self.settle(CloseReason::Timeout(TimeoutKind::Write));
         }
-        if self.timers.take_expired(Timer::Linger, now) {
-            self.discard();
-        }
+        self.end_linger();
         self.expire_requests();
     }
 
     /// The server closed its side, or the connection broke. Nothing more is written.
     pub fn handle_disconnect(&mut self, now: Instant, reason: CloseReason) {
-        self.now = now;
+        self.endpoint.now = now;
         self.settle(reason);
-        self.discard();
+        self.endpoint.discard();
     }
 
     /// What the server did, one event a call; then what to wait for.
     pub fn poll_output(&mut self) -> ClientOutput {
-        loop {
-            if let Some((bytes, event)) = self.events.pop_front() {
-                self.event_bytes -= bytes;
-                return ClientOutput::Event(event);
+        match self.poll_endpoint() {
+            Polled::Event(event) => ClientOutput::Event(event),
+            Polled::Wait(wait) => {
+                let answers = self.pending.iter().map(|pending| pending.patience.next_look());
+                ClientOutput::Wait(Wait { deadline: wait.deadline.into_iter().chain(answers).min(), ..wait })
             }
-            if self.inbox.is_empty() || self.is_blocked() || self.is_closing() {
-                break;
-            }
-            let taken = self.inbox.take();
-            let mut rest = taken.rest();
-            let parsed = self.parse(&mut rest);
-            if !self.is_closing() {
-                let left = rest.len();
-                self.inbox.put_back(taken, left);
-            }
-            if let Err(error) = parsed {
-                self.settle(CloseReason::Protocol(error));
-            }
+            Polled::Closed(close) => ClientOutput::Closed(close),
         }
-        // Room for a burst of events is given back: most connections never see one.
-        if self.events.capacity() > 64 {
-            self.events = VecDeque::new();
-        }
-        if self.outbound.is_empty() {
-            self.timers.clear(Timer::Write);
-        } else if !self.timers.is_set(Timer::Write) && !self.is_closing() {
-            self.write_watch.begin(self.now, self.outbound.written());
-            self.timers.set(Timer::Write, WriteWatch::next_look(self.now, self.config.timeouts.write));
-        }
-        if let Stage::Closing(close) = &self.stage
-            && self.outbound.is_empty()
-        {
-            return ClientOutput::Closed(Close::clone(close));
-        }
-        self.deaf |= self.is_blocked();
-        let answers = self.pending.iter().map(|pending| pending.patience.next_look()).min();
-        ClientOutput::Wait(Wait {
-            deadline: self.timers.next().into_iter().chain(answers).min(),
-            // While closing: read and thrown away, for what lies unread when a socket closes turns it into a reset.
-            read: !self.is_blocked(),
-            write: !self.outbound.is_empty(),
-            source: false,
-        })
     }
 
     /// Bytes to write to the server: write what it shows, then advance it by what was taken.
     pub fn outbound(&mut self) -> &mut Outbound {
-        &mut self.outbound
+        &mut self.endpoint.outbound
     }
 
     /// Takes leave in good order: ends all streams, and closes when that is written.
@@ -350,13 +227,13 @@ impl Client {
     pub fn phase(&self) -> Phase {
         let active =
             |publisher| self.streams.iter().any(|stream| stream.is_active() && stream.is_publisher() == publisher);
-        match &self.stage {
-            Stage::Handshake(_) => Phase::Handshake,
-            Stage::Connect => Phase::Connect,
-            Stage::Connected if active(true) => Phase::Publishing,
-            Stage::Connected if active(false) => Phase::Playing,
-            Stage::Connected => Phase::Connected,
-            Stage::Closing(close) => close.phase,
+        match &self.endpoint.state {
+            State::Handshake(_) => Phase::Handshake,
+            State::Connecting => Phase::Connect,
+            State::Connected if active(true) => Phase::Publishing,
+            State::Connected if active(false) => Phase::Playing,
+            State::Connected => Phase::Connected,
+            State::Closing(closing) => closing.close().phase,
         }
     }
 
@@ -377,12 +254,12 @@ impl Client {
 
     /// Bytes received, handshake included.
     pub fn received(&self) -> u64 {
-        self.received
+        self.endpoint.received()
     }
 
     /// Bytes that were queued for the server and given up.
     pub fn given_up(&self) -> u64 {
-        self.given_up
+        self.endpoint.given_up()
     }
 
     /// What was ignored.
@@ -390,99 +267,26 @@ impl Client {
         self.counters
     }
 
+    /// Bytes of messages that are not whole yet, and of those that are not parsed yet. The memory held for them is at most
+    /// twice that.
+    pub fn unfinished_bytes(&self) -> usize {
+        self.endpoint.unfinished_bytes()
+    }
+
     fn is_closing(&self) -> bool {
-        matches!(self.stage, Stage::Closing(_))
+        self.endpoint.is_closing()
     }
 
-    /// True while nothing more may be parsed: enough waits to be polled, or the server made us queue enough.
-    fn is_blocked(&self) -> bool {
-        let limits = &self.config.limits;
-        let blocked = self.events.len() >= limits.events.max(1)
-            || self.event_bytes >= limits.event_bytes.max(1)
-            || self.outbound.replies() >= limits.replies.max(MIN_REPLIES);
-        blocked && !self.is_closing()
-    }
-
-    /// Parses from the front of `input` until it is empty or the client is blocked.
-    fn parse(&mut self, input: &mut &[u8]) -> Result<(), Error> {
-        while !input.is_empty() && !self.is_blocked() && !self.is_closing() {
-            // Never past the byte at which an acknowledgement is due.
-            let mut piece = self.ack.piece(input);
-            let length = piece.len();
-            let message = self.parse_piece(&mut piece);
-            let taken = length - piece.len();
-            self.ack.advance(taken);
-            *input = &input[taken..];
-            if let Some(message) = message? {
-                self.message_bytes = message.payload.len();
-                self.handle_message(message)?;
-                self.message_bytes = 0;
-            }
-            if let Some(bytes) = self.ack.take_due()
-                && matches!(self.stage, Stage::Connect | Stage::Connected)
-            {
-                self.reply_control(&Control::Acknowledgement(bytes));
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes bytes from `input` up to the end of the handshake or of a message.
-    fn parse_piece(&mut self, input: &mut &[u8]) -> Result<Option<Message>, Error> {
-        let Stage::Handshake(handshake) = &mut self.stage else {
-            return Ok(self.reader.read(input)?);
-        };
-        let mut c2 = Vec::new();
-        let progress = handshake.read(input, &mut c2)?;
-        *input = &input[progress.consumed..];
-        self.outbound.push(c2.into());
-        if progress.status == Handshake::Done {
-            self.stage = Stage::Connect;
-            let transaction = self.request(Purpose::Connect);
-            let connect = self.config.connect(transaction);
-            self.send_command(COMMAND_CHUNK_STREAM, 0, &connect);
-        }
-        Ok(None)
-    }
-
-    /// Keeps bytes that could not be parsed yet.
-    fn keep(&mut self, rest: &[u8]) -> Result<(), Error> {
-        let limit = self.config.limits.inbox;
-        if self.is_closing() || self.inbox.keep(rest, limit) { Ok(()) } else { Err(Error::InboxOverLimit { limit }) }
-    }
-
-    /// An answer to something the server sent: counts among the replies.
-    fn reply_control(&mut self, control: &Control) {
-        let mut out = Vec::with_capacity(20);
-        control.write(self.chunk_size, &mut out);
-        self.outbound.push_reply(out);
-    }
-
-    fn reply(&mut self, command: &Command) {
-        let mut out = Vec::new();
-        let (type_id, body) = (MessageType::COMMAND_AMF0, command.encode());
-        write_message(&mut out, self.chunk_size, COMMAND_CHUNK_STREAM, 0, type_id, 0, &body);
-        self.outbound.push_reply(out);
-    }
-
-    fn send_control(&mut self, control: &Control) {
-        let mut out = Vec::with_capacity(20);
-        control.write(self.chunk_size, &mut out);
-        self.outbound.push(out.into());
+    fn send_control(&mut self, cause: Cause, control: &Control) {
+        self.endpoint.send_control(cause, control);
     }
 
     fn send_command(&mut self, chunk_stream: u8, stream_id: u32, command: &Command) {
-        let mut out = Vec::new();
-        let (type_id, body) = (MessageType::COMMAND_AMF0, command.encode());
-        write_message(&mut out, self.chunk_size, chunk_stream, 0, type_id, stream_id, &body);
-        self.outbound.push(out.into());
+        self.endpoint.send_command(Cause::Own, chunk_stream, stream_id, command);
     }
 
     fn push_event(&mut self, event: Event) {
-        // An aggregate becomes many events: the first one accounts for all of it.
-        let bytes = std::mem::take(&mut self.message_bytes);
-        self.event_bytes += bytes;
-        self.events.push_back((bytes, event));
+        self.endpoint.push_event(event);
     }
 
     fn settle(&mut self, reason: CloseReason) {
@@ -493,18 +297,61 @@ impl Client {
         if self.is_closing() {
             return;
         }
-        let close = Close { reason, phase, offset: self.ack.parsed() };
-        self.stage = Stage::Closing(Box::new(close));
-        self.inbox.clear();
-        self.streams = Streams::default();
+        self.endpoint.settle(reason, phase, None, self.config.timeouts.linger);
+        self.streams = ClientStreams::default();
         self.pending = Vec::new();
-        self.timers.clear_all();
-        self.timers.set(Timer::Linger, flow::after(self.now, self.config.timeouts.linger));
+    }
+}
+
+impl Role for Client {
+    type State = State;
+    type Event = Event;
+
+    fn endpoint(&self) -> &Endpoint<State, Event> {
+        &self.endpoint
     }
 
-    /// Gives up on everything still to be written.
-    fn discard(&mut self) {
-        self.given_up += self.outbound.len() as u64;
-        self.outbound.clear();
+    fn endpoint_mut(&mut self) -> &mut Endpoint<State, Event> {
+        &mut self.endpoint
+    }
+
+    fn bounds(&self) -> Bounds {
+        let limits = &self.config.limits;
+        let replies = limits.replies.max(MIN_REPLIES);
+        Bounds { events: limits.events, event_bytes: limits.event_bytes, replies, inbox: limits.inbox }
+    }
+
+    fn write_limit(&self) -> Duration {
+        self.config.timeouts.write
+    }
+
+    /// For players, whose events come with every read.
+    fn event_room(&self) -> usize {
+        if self.streams.iter().any(|stream| stream.is_active() && !stream.is_publisher()) { 64 } else { 0 }
+    }
+
+    fn read_handshake(&mut self, input: &mut &[u8]) -> Result<bool, Error> {
+        let State::Handshake(handshake) = &mut self.endpoint.state else {
+            return Ok(false);
+        };
+        let mut c2 = Vec::new();
+        let progress = handshake.read(input, &mut c2)?;
+        *input = &input[progress.consumed..];
+        self.endpoint.queue(Cause::Own, c2);
+        if progress.status == Handshake::Done {
+            self.endpoint.state = State::Connecting;
+            let transaction = self.request(Purpose::Connect);
+            let connect = self.config.connect(transaction);
+            self.send_command(COMMAND_CHUNK_STREAM, 0, &connect);
+        }
+        Ok(true)
+    }
+
+    fn handle_message(&mut self, message: Message) -> Result<(), Error> {
+        self.take_message(message)
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.settle(CloseReason::Protocol(error));
     }
 }

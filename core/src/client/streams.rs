@@ -3,25 +3,25 @@ use crate::command::PublishType;
 
 /// The streams of one connection.
 #[derive(Debug, Default)]
-pub(super) struct Streams {
-    list: Vec<Stream>,
+pub(super) struct ClientStreams {
+    list: Vec<ClientStream>,
     last: u32,
 }
 
 /// One stream that was asked for.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct ClientStream {
     pub(super) handle: StreamHandle,
     /// Message stream id; 0 until the server has given one.
     pub(super) id: u32,
-    pub(super) stage: Stage,
+    pub(super) state: StreamState,
     pub(super) name: Box<str>,
-    pub(super) part: Part,
+    pub(super) direction: Direction,
 }
 
 /// How far a stream has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum StreamState {
     /// The connection is not there yet.
     Waiting,
     /// `createStream` waits for its answer.
@@ -33,9 +33,9 @@ pub(super) enum Stage {
     Ended,
 }
 
-/// What a stream is there for.
+/// Which way its media goes.
 #[derive(Debug)]
-pub(super) enum Part {
+pub(super) enum Direction {
     Publish(PublishType),
     Play {
         options: PlayOptions,
@@ -66,25 +66,25 @@ impl Default for PlayOptions {
     }
 }
 
-impl Stream {
+impl ClientStream {
     pub(super) fn is_publisher(&self) -> bool {
-        matches!(self.part, Part::Publish(_))
+        matches!(self.direction, Direction::Publish(_))
     }
 
     pub(super) fn is_active(&self) -> bool {
-        matches!(self.stage, Stage::Running | Stage::Ended)
+        matches!(self.state, StreamState::Running | StreamState::Ended)
     }
 
     pub(super) fn is_paused(&self) -> bool {
-        matches!(self.part, Part::Play { paused: true, .. })
+        matches!(self.direction, Direction::Play { paused: true, .. })
     }
 }
 
-impl Streams {
-    pub(super) fn add(&mut self, name: &str, part: Part) -> StreamHandle {
+impl ClientStreams {
+    pub(super) fn add(&mut self, name: &str, direction: Direction) -> StreamHandle {
         self.last = self.last.wrapping_add(1);
         let handle = StreamHandle(self.last);
-        self.list.push(Stream { handle, id: 0, stage: Stage::Waiting, name: name.into(), part });
+        self.list.push(ClientStream { handle, id: 0, state: StreamState::Waiting, name: name.into(), direction });
         handle
     }
 
@@ -92,26 +92,26 @@ impl Streams {
         self.list.len()
     }
 
-    pub(super) fn get(&mut self, handle: StreamHandle) -> Option<&mut Stream> {
+    pub(super) fn get(&mut self, handle: StreamHandle) -> Option<&mut ClientStream> {
         self.list.iter_mut().find(|stream| stream.handle == handle)
     }
 
-    pub(super) fn peek(&self, handle: StreamHandle) -> Option<&Stream> {
+    pub(super) fn peek(&self, handle: StreamHandle) -> Option<&ClientStream> {
         self.list.iter().find(|stream| stream.handle == handle)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Stream> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &ClientStream> {
         self.list.iter()
     }
 
-    pub(super) fn remove(&mut self, handle: StreamHandle) -> Option<Stream> {
+    pub(super) fn remove(&mut self, handle: StreamHandle) -> Option<ClientStream> {
         let index = self.list.iter().position(|stream| stream.handle == handle)?;
         Some(self.list.remove(index))
     }
 
     /// The stream that something said on message stream `id` is about. Some servers speak on 0: that can only mean the
     /// one stream there is.
-    pub(super) fn on(&mut self, id: u32) -> Option<&mut Stream> {
+    pub(super) fn on(&mut self, id: u32) -> Option<&mut ClientStream> {
         match self.list.as_mut_slice() {
             [only] if id == 0 && only.id != 0 => self.list.first_mut(),
             _ if id == 0 => None,
@@ -120,8 +120,8 @@ impl Streams {
     }
 
     /// The one stream whose request waits for its answer, if there is exactly one.
-    pub(super) fn only_asking(&mut self) -> Option<&mut Stream> {
-        let mut asking = self.list.iter_mut().filter(|stream| stream.stage == Stage::Asking);
+    pub(super) fn only_asking(&mut self) -> Option<&mut ClientStream> {
+        let mut asking = self.list.iter_mut().filter(|stream| stream.state == StreamState::Asking);
         match (asking.next(), asking.next()) {
             (Some(stream), None) => Some(stream),
             _ => None,

@@ -8,7 +8,7 @@ use super::*;
 use crate::amf::{Limits, Object, Value, amf0};
 use crate::chunk::ChunkLimits;
 use crate::command::{Capabilities, PublishType, reply};
-use crate::message::{PeerBandwidthLimit, UserControl};
+use crate::message::{MessageType, PeerBandwidthLimit, UserControl};
 use crate::session::tests::peer::{self, Ear, line};
 use crate::source::{Frame, WireFormat};
 
@@ -168,7 +168,7 @@ fn take(client: &mut Client) -> Vec<u8> {
 fn a_client_is_small() {
     assert!(size_of::<Client>() <= 720, "{} bytes", size_of::<Client>());
     let link = Link::connected();
-    assert!(!matches!(link.client.stage, Stage::Handshake(_)), "the handshake is dropped");
+    assert!(!matches!(link.client.endpoint.state, State::Handshake(_)), "the handshake is dropped");
 }
 
 #[test]
@@ -458,19 +458,6 @@ fn pings_windows_and_bandwidth_checks_are_answered() {
 }
 
 #[test]
-fn acknowledgements_come_every_window() {
-    let (mut link, _) = Link::playing();
-    link.say(&peer::control(&Control::WindowAckSize(5000)));
-    let mut acknowledged = 0;
-    for _ in 0..20 {
-        link.say(&peer::message(MessageType::AUDIO, 0, 1, &[0xaf; 1000]));
-        while let ClientOutput::Event(_) = link.client.poll_output() {}
-        acknowledged += link.heard().iter().filter(|line| line.starts_with("Acknowledgement(")).count();
-    }
-    assert_eq!(acknowledged, 20 * 1019 / 5000);
-}
-
-#[test]
 fn calls_get_their_answers() {
     let mut link = Link::connected();
     let first = link.client.call("a", Value::Null, &[1.0.into()]).expect("a call");
@@ -567,48 +554,6 @@ fn limits_of_streams_and_calls_are_kept() {
 }
 
 #[test]
-fn nothing_is_parsed_while_enough_waits() {
-    let mut config = config();
-    (config.limits.events, config.limits.event_bytes, config.limits.inbox) = (8, 1 << 20, 3000);
-    let mut link = Link::connected_with(config);
-    let call = peer::message(MessageType::COMMAND_AMF0, 0, 0, &Command::new("x", 0.0, Value::Null).encode());
-    link.say(&call.repeat(9));
-    assert!(matches!(link.client.poll_output(), ClientOutput::Event(Event::Call(_))));
-    assert_eq!(link.client.events.len(), 7);
-    for _ in 0..8 {
-        assert!(matches!(link.event(), Event::Call(_)));
-    }
-    assert!(link.no_event().read);
-    link.say(&call.repeat(60));
-    assert_eq!(link.client.handle_input(link.now, &[0; 3000]), Err(Error::InboxOverLimit { limit: 3000 }));
-
-    let (mut link, _) = Link::playing();
-    for _ in 0..6 {
-        link.say(&peer::message(MessageType::VIDEO, 0, 1, &vec![0x27; 1 << 20]));
-        if link.client.is_blocked() {
-            break;
-        }
-    }
-    assert_eq!(link.client.events.len(), 4, "4 MiB wait");
-}
-
-#[test]
-fn an_unanswered_ping_flood_stops_the_reading() {
-    let mut link = Link::connected();
-    let ping = peer::control(&Control::User(UserControl::PingRequest(1)));
-    for _ in 0..10 {
-        link.say(&ping.repeat(1000));
-    }
-    assert!(!link.no_event().read);
-    assert!(link.client.outbound.len() < (64 << 10) + 100);
-    while !link.client.inbox.is_empty() {
-        take(&mut link.client);
-        link.client.poll_output();
-    }
-    assert!(link.no_event().read);
-}
-
-#[test]
 fn every_wait_has_an_end() {
     let seconds = Duration::from_secs;
     let mut link = Link::new(config());
@@ -641,50 +586,6 @@ fn every_wait_has_an_end() {
     link.no_event();
     link.pass(seconds(6));
     assert_eq!(link.closed().reason, CloseReason::Timeout(TimeoutKind::Read));
-}
-
-#[test]
-fn a_server_nobody_listens_to_is_not_silent() {
-    let mut config = config();
-    config.timeouts.read = Some(Duration::from_secs(20));
-    config.limits.events = 1;
-    let (mut link, _) = Link::playing_with(config);
-    // Two events for a program that fetches none for long: meanwhile the server's words are not read.
-    link.say(&peer::audio(1, &peer::audio_frame(1)));
-    link.say(&peer::audio(2, &peer::audio_frame(2)));
-    link.now += Duration::from_secs(30);
-    link.client.handle_timeout(link.now);
-    link.event();
-    link.event();
-    assert!(link.no_event().read, "listens again");
-    link.pass(Duration::from_secs(21));
-    assert_eq!(link.closed().reason, CloseReason::Timeout(TimeoutKind::Read));
-}
-
-#[test]
-fn a_server_that_takes_nothing_is_given_up() {
-    let (mut link, stream) = Link::publishing();
-    link.client.send_frame(stream, &frame(1, 60_000)).expect("sent");
-    let mut waited = Duration::ZERO;
-    let start = link.now;
-    while let ClientOutput::Wait(Wait { deadline: Some(deadline), .. }) = link.client.poll_output() {
-        waited = deadline - start;
-        link.client.handle_timeout(deadline);
-    }
-    let ClientOutput::Closed(close) = link.client.poll_output() else { panic!("closed") };
-    assert_eq!(close.reason, CloseReason::Timeout(TimeoutKind::Write));
-    assert_eq!(waited, Duration::from_secs(33), "and three seconds to let go");
-    assert_eq!(link.client.given_up(), 5012);
-}
-
-#[test]
-fn a_server_that_took_all_it_was_sent_is_not_looked_at_for_that() {
-    let (mut link, stream) = Link::publishing();
-    assert_eq!(link.no_event().deadline, None);
-    link.client.send_frame(stream, &frame(1, 60_000)).expect("sent");
-    assert!(link.no_event().deadline.is_some(), "whether it takes the frame");
-    link.heard();
-    assert_eq!(link.no_event().deadline, None);
 }
 
 #[test]

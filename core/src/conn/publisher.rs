@@ -3,10 +3,10 @@ use std::time::{Duration, Instant};
 
 use super::ask::StreamFacts;
 use super::vhost::VirtualHost;
-use crate::flow::LATE_LOOKS;
 use crate::hub::{Publisher, StreamId, Superseded};
 use crate::message::Message;
 use crate::pacing::{ReadTimer, Sockets};
+use crate::patience::LATE_LOOKS;
 use crate::policy::{Rate, RateMeter, Refusal};
 use crate::url::StreamKey;
 

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Pacing, Publishers, Sockets, WakeTimer};
-use crate::flow::after;
+use crate::patience::after;
 
 /// A read that waits is to spare others. Sound frames are some 20 ms apart (AAC: 1024 samples at 44.1 or 48 kHz), pictures
 /// seldom less: a shorter wait brings one message, as a read at once does.

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use crate::flow::after;
+use crate::patience::after;
 use crate::source::{Frame, FrameKind};
 
 /// When to wake the players of one stream.

@@ -1,7 +1,8 @@
-use super::event::{ConnectRequest, Error, Event, PlayRequest, PublishRequest, Track};
+use super::event::{ConnectRequest, Event, PlayRequest, PublishRequest, Track};
 use super::identify::Sign;
+use super::state::{Change, State};
 use super::streams::Activity;
-use super::{COMMAND_CHUNK_STREAM, Session, Stage};
+use super::{COMMAND_CHUNK_STREAM, Error, Session};
 use crate::command::reply::{self, Level};
 use crate::command::{Command, Request};
 use crate::message::{Message, UserControl};
@@ -15,7 +16,7 @@ impl Session {
         let command = match Command::parse(message.type_id, &message.payload, limits) {
             Ok(command) => command,
             // Without a `connect` that can be read there is nothing to go on with.
-            Err(error) if !matches!(self.stage, Stage::Connected) => return Err(error.into()),
+            Err(error) if !self.is_connected() => return Err(error.into()),
             Err(_) => {
                 self.counters.unreadable_messages += 1;
                 return Ok(());
@@ -23,12 +24,12 @@ impl Session {
         };
         let request = Request::from_command(&command);
         let transaction = command.transaction;
-        match (&self.stage, request) {
-            (Stage::Connect, Request::Connect(info)) => {
-                self.push_event(Event::Connect(ConnectRequest { transaction, info }));
+        match (&self.endpoint.state, request) {
+            (State::AwaitingConnect, Request::Connect(info)) => {
+                self.ask(Change::ConnectAsked, Event::Connect(ConnectRequest { transaction, info }));
             }
             // Before `connect` nothing else means anything, and a second `connect` never does.
-            (Stage::Connect, _) | (_, Request::Connect(_) | Request::Answer | Request::SetPlaylist) => {
+            (State::AwaitingConnect, _) | (_, Request::Connect(_) | Request::Answer | Request::SetPlaylist) => {
                 self.counters.ignored_messages += 1;
             }
             (_, request) => self.handle_request(message.stream_id, transaction, request),
@@ -52,12 +53,13 @@ impl Session {
             Request::Publish { name, publish_type } => {
                 let client = self.identification.publisher();
                 if let Some(stream_id) = self.stream_for_activity(on_stream, transaction) {
-                    self.push_event(Event::Publish(PublishRequest { stream_id, name, publish_type, client }));
+                    let request = PublishRequest { stream_id, name, publish_type, client };
+                    self.ask(Change::StreamAsked, Event::Publish(request));
                 }
             }
             Request::Play(arguments) => {
                 if let Some(stream_id) = self.stream_for_activity(on_stream, transaction) {
-                    self.push_event(Event::Play(PlayRequest { stream_id, arguments }));
+                    self.ask(Change::StreamAsked, Event::Play(PlayRequest { stream_id, arguments }));
                 }
             }
             Request::DeleteStream(Some(stream_id)) => {

@@ -78,11 +78,14 @@ pub struct SessionLimits {
     /// Events waiting for [`poll_output`](super::Session::poll_output); at the bound the session stops parsing until
     /// they are taken. Default 512.
     pub events: usize,
+    /// Bytes of the messages that those events came of, with the same effect; one message may go over it. Default 4 MiB.
+    /// A server whose events are polled after each read, as [`Conn`](crate::conn::Conn) does, holds less.
+    pub event_bytes: usize,
     /// Bytes of replies waiting to be written; at the bound the session stops reading requests. At least 4 KiB, default
     /// 64 KiB. Before `connect` is accepted it is 4 KiB.
     pub replies: usize,
-    /// Bytes received but not parsed, because the session waits for an answer to a request. An adapter that honours
-    /// [`Wait::read`](super::Wait::read) never gets past one read beyond it. Default 1 MiB.
+    /// Bytes received but not parsed, because of the three bounds above, or because a request waits for its answer. An
+    /// adapter that honours [`Wait::read`](super::Wait::read) never gets past one read beyond it. Default 1 MiB.
     pub inbox: usize,
 }
 
@@ -101,6 +104,7 @@ impl SessionLimits {
             amf: fewer_values(&self.amf, &other.amf),
             streams: self.streams.min(other.streams),
             events: self.events.min(other.events),
+            event_bytes: self.event_bytes.min(other.event_bytes),
             replies: self.replies.min(other.replies),
             inbox: self.inbox.min(other.inbox),
         }
@@ -146,6 +150,7 @@ impl Default for SessionLimits {
             amf: amf::Limits::default(),
             streams: 16,
             events: 512,
+            event_bytes: 4 << 20,
             replies: 64 << 10,
             inbox: 1 << 20,
         }

@@ -1,15 +1,10 @@
-use std::{fmt, time::Instant};
+use std::fmt;
 
-use thiserror::Error;
-
-use super::ClientKind;
-use crate::amf::AmfError;
-use crate::chunk::ChunkError;
-use crate::command::{Command, CommandError, ConnectInfo, PlayArguments, PublishType};
-use crate::handshake::HandshakeError;
-use crate::message::{ControlError, Message};
+use super::{ClientKind, Close};
+use crate::command::{Command, ConnectInfo, PlayArguments, PublishType};
+use crate::endpoint::{Error, Wait};
+use crate::message::Message;
 use crate::policy::Refusal;
-use crate::preface::PrefaceError;
 
 /// What [`poll_output`](super::Session::poll_output) returns: events until there are none, then `Wait`, or `Closed` at
 /// the very end.
@@ -21,19 +16,6 @@ pub enum SessionOutput {
     Wait(Wait),
     /// The connection is over and all that was to be written is written: close the socket.
     Closed(Close),
-}
-
-/// What a session waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wait {
-    /// Call `handle_timeout` at this time.
-    pub deadline: Option<Instant>,
-    /// Bytes from the peer are welcome.
-    pub read: bool,
-    /// Bytes wait in `outbound`.
-    pub write: bool,
-    /// A player is ready for more of its source.
-    pub source: bool,
 }
 
 /// What the peer did.
@@ -232,86 +214,6 @@ impl Rejection {
     }
 }
 
-/// The peer broke the protocol.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// In front of the handshake.
-    #[error("{0}")]
-    Preface(#[from] PrefaceError),
-    /// In the handshake.
-    #[error("handshake: {0}")]
-    Handshake(#[from] HandshakeError),
-    /// In the chunk stream.
-    #[error("chunk stream: {0}")]
-    Chunk(#[from] ChunkError),
-    /// In a protocol control message.
-    #[error("control message: {0}")]
-    Control(#[from] ControlError),
-    /// In a command that the connection cannot go on without.
-    #[error("command: {0}")]
-    Command(#[from] CommandError),
-    /// A command, data or control message is over the limit.
-    #[error("message of type {type_id} with {length} bytes is over the limit of {limit}")]
-    MessageOverLimit {
-        /// Message type id.
-        type_id: u8,
-        /// Its length in bytes.
-        length: usize,
-        /// [`SessionLimits::command`](super::SessionLimits::command).
-        limit: u32,
-    },
-    /// Bytes came although none were asked for, more than fit.
-    #[error("more than {limit} bytes arrived although none were asked for")]
-    InboxOverLimit {
-        /// [`SessionLimits::inbox`](super::SessionLimits::inbox), or that of the client role.
-        limit: usize,
-    },
-}
-
-impl Error {
-    /// The limit that was passed, by its name in [`SessionLimits`](super::SessionLimits), if it was one: the peer may
-    /// mean well and is told. `connected` says which limits held.
-    pub(super) fn limit(&self, connected: bool) -> Option<&'static str> {
-        let by_stage = |after, before| Some(if connected { after } else { before });
-        match self {
-            Error::Chunk(ChunkError::LengthOverLimit { .. }) => {
-                by_stage("chunks.message", "chunks_before_connect.message")
-            }
-            Error::Chunk(ChunkError::TooManyStreams { .. }) => {
-                by_stage("chunks.streams", "chunks_before_connect.streams")
-            }
-            Error::Chunk(ChunkError::PartialOverLimit { .. }) => {
-                by_stage("chunks.partial", "chunks_before_connect.partial")
-            }
-            Error::Command(CommandError::Amf(AmfError::TooDeep { .. })) => {
-                by_stage("amf.depth", "amf_before_connect.depth")
-            }
-            Error::Command(CommandError::Amf(AmfError::TooManyValues { .. })) => {
-                by_stage("amf.values", "amf_before_connect.values")
-            }
-            Error::Command(CommandError::Amf(AmfError::TooManyBytes { .. })) => {
-                by_stage("amf.bytes", "amf_before_connect.bytes")
-            }
-            Error::MessageOverLimit { .. } => Some("command"),
-            _ => None,
-        }
-    }
-
-    /// A name that does not change, for logs and metrics.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Error::Preface(_) => "proxy_header_error",
-            Error::Handshake(_) => "handshake_error",
-            Error::Chunk(_) => "chunk_error",
-            Error::Control(_) => "control_error",
-            Error::Command(_) => "command_error",
-            Error::MessageOverLimit { .. } => "message_over_limit",
-            Error::InboxOverLimit { .. } => "inbox_over_limit",
-        }
-    }
-}
-
 /// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -450,45 +352,4 @@ impl fmt::Display for CloseReason {
             CloseReason::Closed(words) => f.write_str(words),
         }
     }
-}
-
-/// The stage a connection had reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Exchanging C0 C1 C2 and S0 S1 S2.
-    Handshake,
-    /// Waiting for `connect`, or for its answer.
-    Connect,
-    /// Connected, no stream published or played.
-    Connected,
-    /// Publishing at least one stream.
-    Publishing,
-    /// Playing at least one stream, publishing none.
-    Playing,
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Phase::Handshake => "handshake",
-            Phase::Connect => "connect",
-            Phase::Connected => "connected",
-            Phase::Publishing => "publishing",
-            Phase::Playing => "playing",
-        })
-    }
-}
-
-/// How a connection ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Close {
-    /// Why.
-    pub reason: CloseReason,
-    /// At what stage.
-    pub phase: Phase,
-    /// Bytes received up to then, handshake included. For a protocol error: up to the end of the offending header or
-    /// message, whatever the peer sent after it.
-    pub offset: u64,
-    /// What the peer was told about it, for a person to read; empty if nothing.
-    pub told: String,
 }

@@ -1,10 +1,11 @@
-use super::{Error, Event, Session, Stage};
+use super::state::State;
+use super::{Error, Event, Session};
 use crate::command::Command;
 use crate::message::data::{self, DataLimits, PublisherData};
 use crate::message::{Control, Message, MessageType, Payload, UserControl};
 
 impl Session {
-    pub(super) fn handle_message(&mut self, message: Message) -> Result<(), Error> {
+    pub(super) fn take_message(&mut self, message: Message) -> Result<(), Error> {
         // Of media and data each has a bound of its own.
         let bounded = matches!(
             message.type_id,
@@ -18,7 +19,7 @@ impl Session {
         if !bounded && message.payload.len() > limit as usize {
             return Err(Error::MessageOverLimit { type_id: message.type_id, length: message.payload.len(), limit });
         }
-        if self.measuring && message.type_id > MessageType::SET_PEER_BANDWIDTH {
+        if matches!(self.endpoint.state, State::Measuring) && message.type_id > MessageType::SET_PEER_BANDWIDTH {
             let command = match message.type_id {
                 MessageType::COMMAND_AMF0 | MessageType::COMMAND_AMF3 => {
                     Command::parse(message.type_id, &message.payload, &self.config.limits.amf).ok()
@@ -43,11 +44,11 @@ impl Session {
 
     fn handle_control(&mut self, control: &Control) -> Result<(), Error> {
         match *control {
-            Control::SetChunkSize(size) => self.reader.set_chunk_size(size)?,
-            Control::Abort(chunk_stream) => self.reader.abort(chunk_stream),
+            Control::SetChunkSize(size) => self.endpoint.reader.set_chunk_size(size)?,
+            Control::Abort(chunk_stream) => self.endpoint.reader.abort(chunk_stream),
             // Many publishers never acknowledge, and TCP has its own window: nothing depends on it.
             Control::Acknowledgement(_) => {}
-            Control::WindowAckSize(window) => self.ack.set(window),
+            Control::WindowAckSize(window) => self.endpoint.ack.set(window),
             // Everybody sends one and expects nothing.
             Control::SetPeerBandwidth { .. } => {}
             Control::User(UserControl::PingRequest(time)) => {
@@ -78,7 +79,7 @@ impl Session {
             self.counters.stray_media += 1;
             return;
         };
-        let mut room = self.config.limits.events;
+        let mut room = self.config.limits.events.max(1);
         for part in message.parts() {
             let (Ok(part), Some(left)) = (part, room.checked_sub(1)) else {
                 self.counters.unreadable_messages += 1;
@@ -122,13 +123,13 @@ impl Session {
 
     /// The published stream that a message on `stream_id` belongs to; notes that its publisher is alive.
     fn publishing(&mut self, stream_id: u32) -> Option<u32> {
-        if !matches!(self.stage, Stage::Connected) {
+        if !self.is_connected() {
             return None;
         }
         let stream_id = self.streams.publishing(stream_id)?;
-        if self.last_message.replace(self.now).is_none() {
+        if self.endpoint.hear() {
             // No longer the first one's.
-            self.limit_silence(self.config.timeouts.next_message);
+            self.endpoint.limit_silence(self.config.timeouts.next_message);
         }
         Some(stream_id)
     }

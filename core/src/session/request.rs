@@ -1,15 +1,16 @@
 use super::event::{ConnectRequest, PlayRequest, PublishRequest, Rejection};
+use super::state::Change;
 use super::streams::Activity;
-use super::timers::Timer;
-use super::{COMMAND_CHUNK_STREAM, STATUS_CHUNK_STREAM, Session, Stage};
+use super::{COMMAND_CHUNK_STREAM, STATUS_CHUNK_STREAM, Session};
 use crate::amf::{Object, Value, amf0};
 use crate::command::Command;
 use crate::command::reply::{self, Level};
-use crate::flow::{self, Patience};
-use crate::message::{Control, MessageType, PeerBandwidthLimit, UserControl};
+use crate::endpoint::Timer;
+use crate::message::{Control, PeerBandwidthLimit, UserControl};
+use crate::patience::{Patience, after};
 
 /// What a peer asks and a server answers once: [`ConnectRequest`], [`PublishRequest`], [`PlayRequest`].
-pub trait Request: sealed::Sealed {}
+pub trait Answerable: sealed::Sealed {}
 
 mod sealed {
     use super::{Rejection, Session};
@@ -20,12 +21,14 @@ mod sealed {
     }
 }
 
-impl Request for ConnectRequest {}
+impl Answerable for ConnectRequest {}
 
 impl sealed::Sealed for ConnectRequest {
     fn accept(self, session: &mut Session) {
-        session.stage = Stage::Connected;
-        session.reader.set_limits(session.config.limits.chunks);
+        if !session.endpoint.state.change(Change::ConnectGranted) {
+            return;
+        }
+        session.endpoint.reader.set_limits(session.config.limits.chunks);
         session.announce();
         // Type 20 whatever type the request had: FFmpeg hangs on an answer of type 17.
         let result = reply::connect_result(self.transaction, self.info.object_encoding);
@@ -37,8 +40,9 @@ impl sealed::Sealed for ConnectRequest {
             session.capabilities = Some(Box::new(self.info.capabilities));
         }
         let timeouts = &session.config.timeouts;
-        session.timers.limit(Timer::Setup, Patience::new(session.now, timeouts.identify));
-        session.timers.set(Timer::Ping, flow::after(session.now, timeouts.ping));
+        let now = session.endpoint.now;
+        session.endpoint.timers.limit(Timer::Setup, Patience::new(now, timeouts.identify));
+        session.endpoint.timers.set(Timer::Ping, after(now, timeouts.ping));
     }
 
     fn reject(self, session: &mut Session, rejection: &Rejection) {
@@ -60,7 +64,7 @@ impl Session {
     /// publishes, and OBS stops listening for it once it publishes.
     fn announce(&mut self) {
         self.announce_window();
-        self.send_control(&Control::SetChunkSize(self.chunk_size));
+        self.send_control(&Control::SetChunkSize(self.endpoint.chunk_size));
     }
 
     pub(super) fn announce_window(&mut self) {
@@ -70,12 +74,15 @@ impl Session {
     }
 }
 
-impl Request for PublishRequest {}
+impl Answerable for PublishRequest {}
 
 impl sealed::Sealed for PublishRequest {
     fn accept(self, session: &mut Session) {
+        if !session.endpoint.state.change(Change::StreamGranted) {
+            return;
+        }
         session.streams.begin(self.stream_id, Activity::Publishing, &self.name);
-        session.reader.set_limits(session.config.limits.chunks_publishing());
+        session.endpoint.reader.set_limits(session.config.limits.chunks_publishing());
         session.activity_changed();
         if let Some(transaction) = session.fc_publish.take() {
             session.send_command(STATUS_CHUNK_STREAM, self.stream_id, &reply::on_fc_publish(transaction));
@@ -91,10 +98,13 @@ impl sealed::Sealed for PublishRequest {
     }
 }
 
-impl Request for PlayRequest {}
+impl Answerable for PlayRequest {}
 
 impl sealed::Sealed for PlayRequest {
     fn accept(self, session: &mut Session) {
+        if !session.endpoint.state.change(Change::StreamGranted) {
+            return;
+        }
         let id = self.stream_id;
         let name = &self.arguments.name;
         session.streams.begin(id, Activity::Playing, name);
@@ -110,7 +120,7 @@ impl sealed::Sealed for PlayRequest {
         amf0::encode(&Value::from("|RtmpSampleAccess"), &mut access);
         amf0::encode(&Value::Boolean(true), &mut access);
         amf0::encode(&Value::Boolean(true), &mut access);
-        session.send_message(STATUS_CHUNK_STREAM, MessageType::DATA_AMF0, id, &access);
+        session.send_data(id, &access);
     }
 
     fn reject(self, session: &mut Session, rejection: &Rejection) {

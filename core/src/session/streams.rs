@@ -1,12 +1,12 @@
 /// The message streams of one connection.
 #[derive(Debug, Default)]
-pub(super) struct Streams {
-    list: Vec<Stream>,
+pub(super) struct MessageStreams {
+    list: Vec<MessageStream>,
     last_id: u32,
 }
 
 #[derive(Debug)]
-struct Stream {
+struct MessageStream {
     id: u32,
     activity: Activity,
     /// The name published or played, as sent.
@@ -21,7 +21,7 @@ pub(super) enum Activity {
     Playing,
 }
 
-impl Streams {
+impl MessageStreams {
     /// A new stream with the next id, from 1 on; `None` at the limit.
     ///
     /// Never 0 (GStreamer's rtmp2 refuses it), and the first is always 1: what shared frames are encoded for.
@@ -33,7 +33,7 @@ impl Streams {
         self.last_id = id;
         // One is what nearly every connection has.
         self.list.reserve_exact(1);
-        self.list.push(Stream { id, activity: Activity::Idle, name: Box::default() });
+        self.list.push(MessageStream { id, activity: Activity::Idle, name: Box::default() });
         Some(id)
     }
 

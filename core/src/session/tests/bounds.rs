@@ -30,21 +30,21 @@ fn flood(random: &mut Random) -> Vec<u8> {
 /// Notes the most that was seen of each.
 fn check(session: &Session, most: &mut [usize; 4]) {
     let limits = &session.config.limits;
-    let inbox = session.inbox.len();
-    let (events, replies) = (session.events.len(), session.outbound.replies());
+    let inbox = session.endpoint.unparsed();
+    let (events, replies) = (session.endpoint.events_waiting(), session.endpoint.outbound.replies());
     assert!(inbox <= limits.inbox, "{inbox} bytes in the inbox");
     // The last message before the bound may be an aggregate of as many parts, or end every stream.
     assert!(events <= 2 * limits.events + limits.streams + 1, "{events} events wait");
     // One more answer than fits: names in it are as long as the peer made them.
     let one_reply = 3073 + 4 * limits.command as usize;
     assert!(replies <= limits.replies + one_reply, "{replies} bytes of replies");
-    let partial = session.reader.partial_bytes();
+    let partial = session.endpoint.reader.partial_bytes();
     assert!(
         partial <= limits.chunks.partial.max(limits.chunks_before_connect.partial),
         "{partial} bytes half received"
     );
     // The answer to the handshake is longer than this limit: it does not count as having reached it.
-    let replies = if matches!(session.stage, Stage::Connected) { replies } else { 0 };
+    let replies = if session.is_connected() { replies } else { 0 };
     for (most, seen) in most.iter_mut().zip([inbox, events, replies, partial]) {
         *most = seen.max(*most);
     }

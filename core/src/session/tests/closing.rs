@@ -201,18 +201,6 @@ fn a_peer_that_took_nothing_while_the_process_was_stopped_has_its_time_to_do_so(
 }
 
 #[test]
-fn what_was_queued_and_never_written_is_counted() {
-    let mut link = Link::connected();
-    link.send(&peer::create_stream(2.0));
-    let queued = link.session.outbound().len() as u64;
-    assert!(queued > 0);
-    link.session.handle_disconnect(link.now, CloseReason::PeerClosed);
-    assert_eq!((link.session.given_up(), link.session.outbound().len()), (queued, 0));
-    link.session.handle_disconnect(link.now, CloseReason::PeerClosed);
-    assert_eq!(link.session.given_up(), queued, "once");
-}
-
-#[test]
 fn a_second_publication_has_the_time_of_a_first_message_again() {
     let mut link = Link::publishing(SessionConfig::default());
     link.send(&peer::audio(0, peer::AUDIO_HEADER));
@@ -273,17 +261,6 @@ fn a_peer_that_takes_nothing_is_given_up() {
     let SessionOutput::Closed(end) = link.session.poll_output() else { panic!("given up") };
     assert_eq!((end.reason, end.phase), (timeout(TimeoutKind::Write), Phase::Playing));
     assert!(link.session.outbound().is_empty());
-}
-
-#[test]
-fn who_took_all_it_was_sent_is_not_looked_at_for_that() {
-    let mut link = Link::playing();
-    let calm = link.wait().deadline;
-    link.send(&peer::control(&Control::User(UserControl::PingRequest(1))));
-    let wait = link.wait();
-    assert!(wait.write && wait.deadline < calm, "whether it takes the answer");
-    link.hear();
-    assert_eq!(link.wait().deadline, calm);
 }
 
 #[test]

@@ -1,49 +1,12 @@
 //! What is read when: acknowledgements, requests that wait for their answer, peers that make us queue.
 
 use super::*;
+use crate::endpoint::READ_MESSAGES;
 use crate::source::WireFormat;
 
 /// A ping request, which makes the server queue 18 bytes.
 fn ping(time: u32) -> Vec<u8> {
     peer::control(&Control::User(UserControl::PingRequest(time)))
-}
-
-#[test]
-fn acknowledgements_are_sent_at_the_exact_byte() {
-    let mut link = Link::publishing(SessionConfig { window: 10_000, ..SessionConfig::default() });
-    let sent = link.session.received();
-    assert!(sent < 10_000);
-    let media: Vec<u8> = (0..400).flat_map(|time| peer::audio(time, &[0xaf; 100])).collect();
-    let mut heard = Vec::new();
-    for (index, byte) in media.chunks(1).enumerate() {
-        link.send(byte);
-        while let SessionOutput::Event(_) = link.session.poll_output() {}
-        for line in link.hear() {
-            heard.push((sent + index as u64 + 1, line));
-        }
-    }
-    let expected: Vec<(u64, String)> = (1..=(sent + media.len() as u64) / 10_000)
-        .map(|count| (count * 10_000, format!("Acknowledgement({})", count * 10_000)))
-        .collect();
-    assert!(expected.len() >= 4);
-    assert_eq!(heard, expected);
-
-    // The same in one piece.
-    let mut link = Link::publishing(SessionConfig { window: 10_000, ..SessionConfig::default() });
-    link.send(&media);
-    while let SessionOutput::Event(_) = link.session.poll_output() {}
-    assert_eq!(link.hear(), expected.into_iter().map(|(_, line)| line).collect::<Vec<_>>());
-}
-
-#[test]
-fn the_peer_sets_its_window_but_not_a_ruinous_one() {
-    let mut link = Link::publishing(SessionConfig::default());
-    link.send(&peer::control(&Control::WindowAckSize(1)));
-    let media: Vec<u8> = (0..100).flat_map(|time| peer::audio(time, &[0xaf; 100])).collect();
-    let received = link.session.received() + media.len() as u64;
-    link.send(&media);
-    assert_eq!(link.events().len(), 100);
-    assert_eq!(link.hear().len() as u64, received / 4096);
 }
 
 #[test]
@@ -87,48 +50,15 @@ fn an_adapter_that_reads_on_all_the_same_reaches_a_limit() {
     config.limits.inbox = 1000;
     let mut link = Link::connected_with(config);
     link.send(&peer::play(0, "cam"));
-    let before = link.session.ack.parsed();
+    let before = link.session.endpoint.ack.parsed();
     link.send(&[0; 600]);
     assert_eq!(link.session.handle_input(link.now, &[0; 400]), Ok(()));
     assert_eq!(link.session.handle_input(link.now, &[0; 1]), Err(Error::InboxOverLimit { limit: 1000 }));
-    assert!(link.session.inbox.is_empty(), "nothing is held for a connection that is over");
+    assert!((link.session.endpoint.unparsed() == 0), "nothing is held for a connection that is over");
     let Event::Play(request) = link.event() else { panic!("the play is still told") };
     link.session.accept(request);
     let end = link.closed().expect("closed");
     assert_eq!((end.reason.name(), end.offset), ("inbox_over_limit", before));
-}
-
-#[test]
-fn a_flood_of_requests_stops_being_read_until_the_replies_are_taken() {
-    let mut config = SessionConfig::default();
-    config.limits.replies = 4096;
-    let mut link = Link::connected_with(config);
-    let flood: Vec<u8> = (0..800).flat_map(ping).collect();
-    link.send(&flood);
-    let queued = link.session.outbound().len();
-    assert!((4096..4114).contains(&queued), "{queued} bytes are queued");
-    assert!(!link.wait().read, "and no more is read");
-    let mut heard = Vec::new();
-    for _ in 0..10 {
-        heard.extend(link.hear());
-        let _ = link.wait();
-    }
-    let expected: Vec<String> = (0..800).map(|time| format!("PingResponse({time})")).collect();
-    assert_eq!(heard, expected, "nothing is lost");
-    assert!(link.wait().read);
-}
-
-#[test]
-fn events_wait_within_their_limit() {
-    let mut config = SessionConfig::default();
-    config.limits.events = 10;
-    let mut link = Link::publishing(config);
-    let media: Vec<u8> = (0..50).flat_map(|time| peer::audio(time, &peer::audio_frame(1))).collect();
-    link.send(&media);
-    assert_eq!(link.session.events.len(), 10);
-    assert!(!link.session.inbox.is_empty());
-    assert_eq!(link.events().len(), 50, "none is lost");
-    assert!(link.session.inbox.is_empty());
 }
 
 /// 15 bytes a part, a hundred thousand parts a message: each would be an event.
@@ -142,7 +72,7 @@ fn an_aggregate_makes_no_more_events_than_may_wait() {
     config.limits.events = 100;
     let mut link = Link::publishing(config);
     link.send(&peer::message(MessageType::AGGREGATE, 0, 1, &body));
-    assert_eq!(link.session.events.len(), 100);
+    assert_eq!(link.session.endpoint.events_waiting(), 100);
     assert_eq!(link.session.counters().unreadable_messages, 900, "each one that is lost counts");
 }
 

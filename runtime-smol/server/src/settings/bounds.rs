@@ -136,6 +136,8 @@ impl From<&Bounds> for SessionLimits {
             amf: (&bounds.amf).into(),
             streams: bounds.message_streams,
             events: bounds.events,
+            // Connections are polled after each read, which has a bound of its own.
+            event_bytes: SessionLimits::default().event_bytes,
             replies: bounds.replies.bytes(),
             inbox: bounds.inbox.bytes(),
         }

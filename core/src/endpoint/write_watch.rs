@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::after;
+use crate::patience::after;
 
 /// Looks in the time that a peer may take.
 const LOOKS: u8 = 4;

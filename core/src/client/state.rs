@@ -1,0 +1,53 @@
+use super::event::CloseReason;
+use crate::endpoint::{self, Closing};
+use crate::handshake::ClientHandshake;
+
+/// What a client is doing. It goes from each to the next, and from everywhere to the last.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// Reads S0, S1 and S2.
+    Handshake(Box<ClientHandshake>),
+    /// `connect` waits for its answer.
+    Connecting,
+    /// Streams are asked for and media is taken.
+    Connected,
+    /// The end is settled; what is queued is still written.
+    Closing(Box<Closing<CloseReason>>),
+}
+
+impl State {
+    pub(super) fn is_connected(&self) -> bool {
+        matches!(self, State::Connected)
+    }
+}
+
+impl endpoint::State for State {
+    type Reason = CloseReason;
+
+    fn closing(&self) -> Option<&Closing<CloseReason>> {
+        match self {
+            State::Closing(closing) => Some(closing),
+            _ => None,
+        }
+    }
+
+    fn closing_mut(&mut self) -> Option<&mut Closing<CloseReason>> {
+        match self {
+            State::Closing(closing) => Some(closing),
+            _ => None,
+        }
+    }
+
+    fn close(&mut self, closing: Closing<CloseReason>) {
+        *self = State::Closing(Box::new(closing));
+    }
+
+    /// A server asks a client nothing that its user answers.
+    fn is_asked(&self) -> bool {
+        false
+    }
+
+    fn has_chunks(&self) -> bool {
+        matches!(self, State::Connecting | State::Connected)
+    }
+}

@@ -1,0 +1,216 @@
+//! What a session is doing, and all that changes it.
+//!
+//! | in | when | then |
+//! |---|---|---|
+//! | proxy header | header over | handshake |
+//! | proxy header | end settled | closing |
+//! | handshake | handshake over | awaiting connect |
+//! | handshake | end settled | closing |
+//! | awaiting connect | connect asked | asked to connect |
+//! | awaiting connect | end settled | closing |
+//! | asked to connect | connect granted | connected |
+//! | asked to connect | end settled | closing |
+//! | connected | stream asked | asked for a stream |
+//! | connected | measurement begun | measuring |
+//! | connected | end settled | closing |
+//! | asked for a stream | stream granted | connected |
+//! | asked for a stream | end settled | closing |
+//! | measuring | end settled | closing |
+//!
+//! Nothing else changes anything. A refusal settles the end. A session that is closing is so until it is dropped. What is
+//! published and played while it is connected is in [`MessageStreams`](super::streams::MessageStreams).
+
+use std::mem;
+
+use super::event::CloseReason;
+use crate::endpoint::{self, Closing};
+use crate::handshake::ServerHandshake;
+use crate::preface::Preface;
+
+/// What a session is doing.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// Reads what a trusted proxy may have put in front of the handshake.
+    ProxyHeader { preface: Box<Preface>, handshake: Box<ServerHandshake> },
+    /// Reads C0, C1 and C2.
+    Handshake(Box<ServerHandshake>),
+    /// Waits for `connect`.
+    AwaitingConnect,
+    /// `connect` waits for its answer: nothing is parsed.
+    AskedToConnect,
+    /// Commands and media are taken.
+    Connected,
+    /// `publish` or `play` waits for its answer: nothing is parsed.
+    AskedForStream,
+    /// All that comes, but control messages, is handed on for a bandwidth check.
+    Measuring,
+    /// The end is settled; what is queued is still written.
+    Closing(Box<Closing<CloseReason>>),
+}
+
+/// What changes it.
+#[derive(Debug)]
+pub(super) enum Change {
+    HeaderOver,
+    HandshakeOver,
+    ConnectAsked,
+    ConnectGranted,
+    StreamAsked,
+    StreamGranted,
+    MeasurementBegun,
+    EndSettled(Box<Closing<CloseReason>>),
+}
+
+impl State {
+    /// Goes where the change leads; true if it leads anywhere.
+    pub(super) fn change(&mut self, change: Change) -> bool {
+        let (state, changes) = match (mem::replace(self, State::Connected), change) {
+            (State::ProxyHeader { handshake, .. }, Change::HeaderOver) => (State::Handshake(handshake), true),
+            (State::Handshake(_), Change::HandshakeOver) => (State::AwaitingConnect, true),
+            (State::AwaitingConnect, Change::ConnectAsked) => (State::AskedToConnect, true),
+            (State::AskedToConnect, Change::ConnectGranted) => (State::Connected, true),
+            (State::Connected, Change::StreamAsked) => (State::AskedForStream, true),
+            (State::AskedForStream, Change::StreamGranted) => (State::Connected, true),
+            (State::Connected, Change::MeasurementBegun) => (State::Measuring, true),
+            // The first reason stands.
+            (State::Closing(first), _) => (State::Closing(first), false),
+            (_, Change::EndSettled(closing)) => (State::Closing(closing), true),
+            (same, _) => (same, false),
+        };
+        *self = state;
+        changes
+    }
+
+    /// True from the answer to `connect` until the end is settled.
+    pub(super) fn is_connected(&self) -> bool {
+        matches!(self, State::Connected | State::AskedForStream | State::Measuring)
+    }
+}
+
+impl endpoint::State for State {
+    type Reason = CloseReason;
+
+    fn closing(&self) -> Option<&Closing<CloseReason>> {
+        match self {
+            State::Closing(closing) => Some(closing),
+            _ => None,
+        }
+    }
+
+    fn closing_mut(&mut self) -> Option<&mut Closing<CloseReason>> {
+        match self {
+            State::Closing(closing) => Some(closing),
+            _ => None,
+        }
+    }
+
+    fn close(&mut self, closing: Closing<CloseReason>) {
+        self.change(Change::EndSettled(Box::new(closing)));
+    }
+
+    fn is_asked(&self) -> bool {
+        matches!(self, State::AskedToConnect | State::AskedForStream)
+    }
+
+    fn has_chunks(&self) -> bool {
+        matches!(self, State::AwaitingConnect | State::AskedToConnect) || self.is_connected()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Phase;
+
+    fn handshake() -> Box<ServerHandshake> {
+        Box::new(ServerHandshake::new([7; 32], 0))
+    }
+
+    fn closing() -> Box<Closing<CloseReason>> {
+        Box::new(Closing::new(CloseReason::Shutdown, Phase::Connect, 0, None))
+    }
+
+    fn states() -> [State; 8] {
+        [
+            State::ProxyHeader { preface: Box::default(), handshake: handshake() },
+            State::Handshake(handshake()),
+            State::AwaitingConnect,
+            State::AskedToConnect,
+            State::Connected,
+            State::AskedForStream,
+            State::Measuring,
+            State::Closing(closing()),
+        ]
+    }
+
+    fn changes() -> [Change; 8] {
+        [
+            Change::HeaderOver,
+            Change::HandshakeOver,
+            Change::ConnectAsked,
+            Change::ConnectGranted,
+            Change::StreamAsked,
+            Change::StreamGranted,
+            Change::MeasurementBegun,
+            Change::EndSettled(closing()),
+        ]
+    }
+
+    /// As in the table. Without a wildcard, so that a new state has to be named, and counted above.
+    fn state_name(state: &State) -> &'static str {
+        match state {
+            State::ProxyHeader { .. } => "proxy header",
+            State::Handshake(_) => "handshake",
+            State::AwaitingConnect => "awaiting connect",
+            State::AskedToConnect => "asked to connect",
+            State::Connected => "connected",
+            State::AskedForStream => "asked for a stream",
+            State::Measuring => "measuring",
+            State::Closing(_) => "closing",
+        }
+    }
+
+    fn change_name(change: &Change) -> &'static str {
+        match change {
+            Change::HeaderOver => "header over",
+            Change::HandshakeOver => "handshake over",
+            Change::ConnectAsked => "connect asked",
+            Change::ConnectGranted => "connect granted",
+            Change::StreamAsked => "stream asked",
+            Change::StreamGranted => "stream granted",
+            Change::MeasurementBegun => "measurement begun",
+            Change::EndSettled(_) => "end settled",
+        }
+    }
+
+    #[test]
+    fn the_table_is_what_the_code_does() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let mut rows = vec![row(["in", "when", "then"]), row(["---"; 3])];
+        for from in 0..states().len() {
+            for change in changes() {
+                let mut state = states().into_iter().nth(from).expect("counted");
+                let (before, when) = (state_name(&state), change_name(&change));
+                if state.change(change) {
+                    rows.push(row([before, when, state_name(&state)]));
+                } else {
+                    assert_eq!(state_name(&state), before, "{when} leads nowhere");
+                }
+            }
+        }
+        let documented = include_str!("state.rs").lines().filter_map(|line| line.strip_prefix("//! |"));
+        let documented: Vec<Vec<String>> = documented
+            .map(|row| row.trim_end_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
+            .collect();
+        assert_eq!(rows, documented);
+    }
+
+    #[test]
+    fn the_first_end_stands() {
+        let mut state = State::Closing(closing());
+        let second = Closing::new(CloseReason::Idle, Phase::Publishing, 1, None);
+        assert!(!state.change(Change::EndSettled(Box::new(second))));
+        let first = endpoint::State::closing(&state).expect("closing");
+        assert_eq!(first.close().reason, CloseReason::Shutdown);
+    }
+}
