@@ -1,30 +1,23 @@
 //! What threads and blocking sockets could get wrong: stacks too small, threads that cannot be woken.
 
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anabranch_core::conn::Config;
-use anabranch_std::{Handle, Server};
+use anabranch_std::Server;
+use anabranch_tests::embedded::Embedded;
+use anabranch_tests::peer::{End, Wire, opening};
 
-fn serve(config: Config) -> (SocketAddr, Handle, JoinHandle<()>) {
-    let server = Server::builder().config(config).listen("127.0.0.1:0".parse().unwrap()).build().unwrap();
-    let (address, handle) = (server.addresses()[0], server.handle());
-    (address, handle, thread::spawn(|| server.run()))
+fn serve(config: Config) -> Embedded {
+    Embedded::start::<Server>(|builder| builder.config(config))
 }
 
-/// A client after the handshake, which needs no digest (RTMP 1.0 §5.2).
-fn shake_hands(address: SocketAddr) -> TcpStream {
-    let mut socket = TcpStream::connect(address).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let mut c0_c1 = [0; 1537];
-    c0_c1[0] = 3;
-    socket.write_all(&c0_c1).unwrap();
-    let mut replies = [0; 1 + 2 * 1536];
-    socket.read_exact(&mut replies).unwrap();
-    socket.write_all(&replies[1..1537]).unwrap();
-    socket
+/// A client after the handshake.
+fn shake_hands(address: SocketAddr) -> Wire {
+    let mut wire = Wire::dial(address);
+    wire.write(&opening::hello());
+    wire.read_exact(opening::ANSWER_LENGTH);
+    wire
 }
 
 /// `connect` whose command object holds `opening` as often as `depth` says, then as many `closing`, in chunks of 128
@@ -51,7 +44,7 @@ fn nested_connect(depth: usize, [before, opening, closing]: [&[u8]; 3]) -> Vec<u
 fn stacks_hold_the_deepest_nesting_that_can_be_configured() {
     let mut config = Config::default();
     config.defaults.session.limits.amf.depth = usize::MAX;
-    let (address, handle, server) = serve(config);
+    let server = serve(config);
     // AMF 0 objects and strict arrays; AMF 3 arrays and objects, after the marker that switches to them.
     let shapes: [[&[u8]; 3]; 4] = [
         [b"", b"\x03\x00\x01a", b"\x00\x00\x09"],
@@ -61,45 +54,42 @@ fn stacks_hold_the_deepest_nesting_that_can_be_configured() {
     ];
     for shape in shapes {
         for depth in [1, 100, 125, 126, 127, 128, 500] {
-            let mut socket = shake_hands(address);
-            socket.write_all(&nested_connect(depth, shape)).unwrap();
+            let mut wire = shake_hands(server.address);
+            wire.write(&nested_connect(depth, shape));
             // Accepted or refused: the thread lives and says so. An overflow would end the whole process.
-            let mut byte = [0];
-            let _ = socket.read(&mut byte);
+            wire.shut_down_writing();
+            let (answer, end) = wire.read_to_end();
+            assert!(end != End::Open, "{} bytes and no end", answer.len());
         }
     }
-    drop(shake_hands(address));
-    handle.stop();
-    server.join().unwrap();
+    drop(shake_hands(server.address));
+    server.stop();
 }
 
 #[test]
 fn stopping_wakes_threads_that_are_blocked() {
-    let (address, handle, server) = serve(Config::default());
+    let server = serve(Config::default());
     // One whose reader waits for the first byte, one in the middle of the handshake, one after it.
-    let _silent = TcpStream::connect(address).unwrap();
-    let mut begun = TcpStream::connect(address).unwrap();
-    begun.write_all(&[3; 10]).unwrap();
+    let address = server.address;
+    let _silent = Wire::dial(address);
+    let mut begun = Wire::dial(address);
+    begun.write(&[3; 10]);
     let _idle = shake_hands(address);
     let start = Instant::now();
-    handle.stop();
-    server.join().unwrap();
+    server.stop();
     assert!(start.elapsed() < Duration::from_secs(3));
-    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
-    assert_eq!(begun.read(&mut [0; 4096]).unwrap_or(0), 0, "the connection is closed");
+    assert!(TcpStream::connect(address).is_err(), "the port is closed");
+    begun.assert_closed();
 }
 
 #[test]
 fn a_deadline_ends_a_connection_that_neither_reads_nor_writes() {
     let mut config = Config::default();
     config.defaults.session.timeouts.connect = Duration::from_millis(200);
-    let (address, handle, server) = serve(config);
-    let mut silent = TcpStream::connect(address).unwrap();
-    silent.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let start = Instant::now();
-    assert_eq!(silent.read(&mut [0]).unwrap(), 0);
-    let elapsed = start.elapsed();
+    let server = serve(config);
+    let mut silent = Wire::dial(server.address);
+    silent.assert_closed();
+    let elapsed = silent.opened().elapsed();
     assert!((Duration::from_millis(150)..Duration::from_millis(1000)).contains(&elapsed), "{elapsed:?}");
-    handle.stop();
-    server.join().unwrap();
+    server.stop();
 }

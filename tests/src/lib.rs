@@ -1,8 +1,31 @@
-//! Tests of Anabranch that need more than one crate, and the simulator they are built on.
+//! Tests of Anabranch that need more than one crate, with what tests of every crate are built from.
+//!
+//! Nothing here sleeps and hopes: every wait is for something that can be seen (a line in a log, bytes on a socket, a file
+//! that grows, an exit), and panics with the name of what did not come. What a process printed is shown when its test fails.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`program`] | a program under test or beside it: started with settings on a free port, its log, API, metrics, end |
+//! | [`embedded`] | a server as a library, in a thread of the test |
+//! | [`peer`] | RTMP over TCP: a scripted client, exact to the byte, and core's own client |
+//! | [`media`] | files to publish, ffmpeg and rtmpdump, what arrived and whether it is the same |
+//! | [`backend`] | an HTTP server that hooks call |
+//! | [`Folder`], [`Authority`] | a folder for one test, certificates |
+//! | [`wait_for`] | the one way to wait |
+//! | [`sim`] | the simulator: core on simulated links with a virtual clock |
+//! | [`conformance`] | the cases that run on every server |
 
-pub mod sim;
-
-pub mod clients;
-
+mod authority;
+pub mod backend;
 pub mod conformance;
-pub mod driver;
+pub mod embedded;
+mod folder;
+pub mod media;
+pub mod peer;
+pub mod program;
+pub mod sim;
+mod wait;
+
+pub use authority::Authority;
+pub use folder::Folder;
+pub use wait::{PATIENCE, wait_for};

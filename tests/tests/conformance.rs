@@ -10,6 +10,7 @@ use std::thread;
 use anabranch_core::conn::Config;
 use anabranch_host::Serve;
 use anabranch_tests::conformance::{self, Running, Runtime};
+use anabranch_tests::embedded::Embedded;
 
 static RUNTIMES: &[Runtime] = &[
     Runtime { name: "smol", start: library::<anabranch_smol::Server> },
@@ -22,16 +23,10 @@ fn main() -> ExitCode {
 }
 
 fn library<S: Serve + Send + 'static>(config: Config) -> Running {
-    let local = "127.0.0.1:0".parse().expect("an address");
-    let server = S::builder().config(config).listen(local).build().expect("the server can be built");
-    let (address, handle) = (server.addresses()[0], server.handle());
-    let thread = thread::spawn(move || server.run());
-    let stop = move || {
-        handle.stop();
-        // One that panicked was noted when it did.
-        let _ = thread.join();
-    };
-    Running { address, stop: Box::new(stop) }
+    let mut server = Embedded::start::<S>(|builder| builder.config(config));
+    let address = server.address;
+    // A panic of the server was noted when it happened.
+    Running { address, stop: Box::new(move || _ = server.join()) }
 }
 
 /// The event loop of core's examples.

@@ -1,11 +1,11 @@
 //! How the program begins and ends under a service manager, and what it says about itself.
 
+use anabranch_tests::program::{Process, Runtime};
+use anabranch_tests::{Folder, PATIENCE};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
-
-use anabranch_tests::clients::{Folder, PATIENCE, Process, Runtime};
 
 #[test]
 fn it_serves_on_a_socket_that_it_inherits_and_tells_the_service_manager() {
@@ -20,7 +20,7 @@ fn it_serves_on_a_socket_that_it_inherits_and_tells_the_service_manager() {
     let mut command = Command::new("sh");
     command.args(["-c", "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" --listen 127.0.0.1:1"]);
     command.arg(Runtime::Smol.binary()).env("NOTIFY_SOCKET", &manager).stdin(Stdio::from(OwnedFd::from(listener)));
-    let mut server = Process::start_command(command);
+    let server = Process::start_command(command);
     server.wait_line(&format!("listening on   {address}"));
     let hear = || {
         let mut buffer = [0; 500];

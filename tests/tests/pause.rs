@@ -6,8 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anabranch_core::message::MessageType;
-use anabranch_tests::clients::{Example, Runtime, Server};
-use anabranch_tests::conformance::{Client, Target};
+use anabranch_tests::conformance::Target;
+use anabranch_tests::peer::ScriptedClient;
+use anabranch_tests::program::{Example, Program, Runtime};
 
 /// Publishers, each with a player.
 const PUBLISHERS: usize = 12;
@@ -26,14 +27,15 @@ fn frame(number: u32) -> Vec<u8> {
 }
 
 /// Starts a server, and stops it in the midst of what it does.
-fn pause(mut server: Server, pause: Duration) {
+fn pause(server: Program, pause: Duration) {
     let target = Target::at(server.address(), "paused");
     let names: Vec<String> = (0..PUBLISHERS).map(|number| target.named(&number.to_string())).collect();
-    let mut publishers: Vec<Client> = names.iter().map(|name| Client::publisher(&target, name)).collect();
-    let mut players: Vec<Client> = names.iter().map(|name| Client::player(&target, name)).collect();
-    let stranger = Client::open(&target);
+    let mut publishers: Vec<ScriptedClient> =
+        names.iter().map(|name| ScriptedClient::publisher(&target, name)).collect();
+    let mut players: Vec<ScriptedClient> = names.iter().map(|name| ScriptedClient::player(&target, name)).collect();
+    let stranger = ScriptedClient::open(&target);
     let mut number = 0;
-    let mut send = |publishers: &mut [Client], time: Duration| {
+    let mut send = |publishers: &mut [ScriptedClient], time: Duration| {
         let end = Instant::now() + time;
         while Instant::now() < end {
             for publisher in &mut *publishers {
@@ -72,11 +74,11 @@ fn pause(mut server: Server, pause: Duration) {
 
 #[test]
 fn clients_that_were_healthy_before_a_pause_of_the_process_are_served_on() {
-    let servers: [fn() -> Server; 4] = [
-        || Server::start(Runtime::Smol, &[]),
-        || Server::start(Runtime::Std, &[]),
-        || Server::start_example(Example::Polling, None),
-        || Server::start_example(Example::Blocking, None),
+    let servers: [fn() -> Program; 4] = [
+        || Program::start(Runtime::Smol, &[]),
+        || Program::start(Runtime::Std, &[]),
+        || Program::start_example(Example::Polling),
+        || Program::start_example(Example::Blocking),
     ];
     thread::scope(|scope| {
         let threads: Vec<_> = PAUSES

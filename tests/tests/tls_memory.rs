@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use anabranch_smol::{Carrier, Server, TLS_CONNECTION_MEMORY};
-use anabranch_tests::clients::{PATIENCE, wait_for};
+use anabranch_tests::{PATIENCE, wait_for};
 use rustls::crypto::ring;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};

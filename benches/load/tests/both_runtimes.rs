@@ -1,6 +1,5 @@
 //! The load tool against both servers as libraries.
 
-use std::thread;
 use std::time::Duration;
 
 use anabranch_core::client::Destination;
@@ -10,20 +9,9 @@ use anabranch_core::pacing::Pacing;
 use anabranch_host::Serve;
 use anabranch_load::media::MediaOptions;
 use anabranch_load::{Layout, LoadOptions, Report, load};
+use anabranch_tests::embedded::Embedded;
 
-/// Makes tests of functions that are generic over the server, one for each runtime.
-macro_rules! on_both_runtimes {
-    ($($name:ident),+ $(,)?) => {
-        mod on_smol {
-            $(#[test] fn $name() { super::$name::<anabranch_smol::Server>(); })+
-        }
-        mod on_std {
-            $(#[test] fn $name() { super::$name::<anabranch_std::Server>(); })+
-        }
-    };
-}
-
-on_both_runtimes!(
+anabranch_tests::on_both_libraries!(
     twenty_players_of_two_publishers_see_no_gap_and_no_error,
     players_that_come_and_go_all_see_their_first_frame,
     players_that_never_read_harm_no_other,
@@ -37,11 +25,8 @@ fn run<S: Serve + Send + 'static>(change: impl FnOnce(&mut LoadOptions)) -> Repo
 }
 
 fn run_with<S: Serve + Send + 'static>(config: VhostConfig, change: impl FnOnce(&mut LoadOptions)) -> Report {
-    let any = "127.0.0.1:0".parse().expect("an address");
-    let server = S::builder().config(config).listen(any).build().expect("it can be built");
-    let (address, handle) = (server.addresses()[0], server.handle());
-    let thread = thread::spawn(|| server.run());
-    let mut options = LoadOptions::to(Destination::parse(&format!("rtmp://{address}/live/cam")).expect("a URL"));
+    let server = Embedded::start::<S>(|builder| builder.config(config));
+    let mut options = LoadOptions::to(Destination::parse(&server.url("live/cam")).expect("a URL"));
     options.publishers = 2;
     options.players = 20;
     options.duration = Duration::from_secs(2);
@@ -49,8 +34,7 @@ fn run_with<S: Serve + Send + 'static>(config: VhostConfig, change: impl FnOnce(
     options.media = MediaOptions { gop: Duration::from_secs(1), ..MediaOptions::default() };
     change(&mut options);
     let report = load(&options, |_| {}).expect("it runs");
-    handle.stop();
-    thread.join().expect("the server ends");
+    server.stop();
     report
 }
 

@@ -2,16 +2,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anabranch_core::message::MessageType;
 
+use super::Target;
 use super::media::{AUDIO_HEADER, VIDEO_HEADER, long};
-use super::{Client, Target};
+use crate::peer::ScriptedClient;
 
 /// A publisher and a player on a stream of their own; all that is sent arrives, to the byte.
 pub fn assert_healthy(target: &Target) {
     // Never a name of which the last pair may not be gone yet.
     static PAIRS: AtomicU64 = AtomicU64::new(0);
     let name = target.named(&format!("healthy{}", PAIRS.fetch_add(1, Ordering::Relaxed)));
-    let mut player = Client::player(target, &name);
-    let mut publisher = Client::publisher(target, &name);
+    let mut player = ScriptedClient::player(target, &name);
+    let mut publisher = ScriptedClient::publisher(target, &name);
     let frames = [
         (MessageType::VIDEO, 0, VIDEO_HEADER.to_vec()),
         (MessageType::AUDIO, 0, AUDIO_HEADER.to_vec()),

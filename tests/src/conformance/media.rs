@@ -1,6 +1,5 @@
+use crate::peer::ScriptedClient;
 use anabranch_core::amf::{Object, Value};
-
-use super::Client;
 
 /// The bodies that a publisher of H.264 and AAC sends.
 pub(super) const VIDEO_HEADER: &[u8] = &[0x17, 0, 0, 0, 0, 1, 100, 0, 31, 0xff];
@@ -27,7 +26,7 @@ pub(super) fn metadata() -> [Value; 2] {
     ["onMetaData".into(), Value::EcmaArray(Object::new().with("width", 64.0))]
 }
 
-impl Client {
+impl ScriptedClient {
     /// Sends metadata and both headers.
     pub(super) fn headers(&mut self) {
         let [name, object] = metadata();
@@ -44,7 +43,7 @@ impl Client {
     }
 }
 
-/// What a player is sent of [`Client::headers`] in front of a key frame at `time`.
+/// What a player is sent of [`ScriptedClient::headers`] in front of a key frame at `time`.
 pub(super) fn header_lines(time: u32) -> [String; 3] {
     [
         "data onMetaData on 1 at 0".to_owned(),
@@ -53,7 +52,7 @@ pub(super) fn header_lines(time: u32) -> [String; 3] {
     ]
 }
 
-/// What a player is sent of [`Client::gop`].
+/// What a player is sent of [`ScriptedClient::gop`].
 pub(super) fn gop_lines(time: u32, number: u8) -> [String; 3] {
     [
         format!("video key {number} on 1 at {time}"),

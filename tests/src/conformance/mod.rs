@@ -5,17 +5,16 @@
 //!
 //! A [`Case`] is a function over a [`Target`]. It fails by panicking. Cases with the same [`Setup`] share a server, so each
 //! keeps to stream names of its own. Nothing in them sleeps: they read until what they wait for comes, or
-//! [`PATIENCE`] is over. That nothing comes is told by the answer to a ping, see [`Client::settle`].
+//! [`PATIENCE`](crate::peer::PATIENCE) is over. That nothing comes is told by the answer to a ping, see
+//! [`ScriptedClient::settle`](crate::peer::ScriptedClient::settle).
 
 mod arguments;
 mod cases;
-mod client;
 mod healthy;
 mod media;
 mod runner;
 mod table;
 mod target;
-mod text;
 
 use std::net::SocketAddr;
 
@@ -23,7 +22,6 @@ use anabranch_core::conn::Config;
 
 pub use arguments::Arguments;
 pub use cases::in_every_phase;
-pub use client::{Client, End, PATIENCE, Wire};
 pub use healthy::assert_healthy;
 pub use runner::main;
 pub use target::Target;

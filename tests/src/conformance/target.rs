@@ -33,3 +33,9 @@ impl Target {
         format!("{}-{word}", self.name)
     }
 }
+
+impl From<&Target> for SocketAddr {
+    fn from(target: &Target) -> SocketAddr {
+        target.address
+    }
+}

@@ -1,7 +1,8 @@
+use anabranch_tests::media::{TagKind, tags};
+use anabranch_tests::program::{Process, Program, Runtime};
+use anabranch_tests::{Folder, PATIENCE};
 use std::env;
 use std::path::{Path, PathBuf};
-
-use anabranch_tests::clients::{Folder, PATIENCE, Process, Runtime, Server, TagKind, tags};
 
 use super::hashes::Hashes;
 
@@ -104,7 +105,7 @@ fn arrives(case: &Case) {
     if case.multitrack_to_all {
         options.push("--multitrack-to-all");
     }
-    let mut server = Server::start(Runtime::Smol, &options);
+    let mut server = Program::start(Runtime::Smol, &options);
     let url = server.url("live/cam");
     let dumped = folder.file("rtmpdump.flv");
     let mut early = Hashes::start(&ffmpeg_9(), &url);

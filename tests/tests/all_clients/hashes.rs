@@ -1,6 +1,5 @@
+use anabranch_tests::program::Process;
 use std::fmt::{self, Display};
-
-use anabranch_tests::clients::Process;
 
 /// The hash of every packet that FFmpeg found in an input, or of those that it got as a player.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +41,7 @@ impl Hashes {
     /// What FFmpeg finds in a file.
     pub(crate) fn of_file(ffmpeg: &str, file: impl Display) -> Self {
         let mut process = Hashes::start(ffmpeg, &file.to_string());
-        process.wait_success(anabranch_tests::clients::PATIENCE);
+        process.wait_success(anabranch_tests::PATIENCE);
         Hashes::parse(&process)
     }
 
@@ -52,7 +51,7 @@ impl Hashes {
         let line =
             ["-nostdin", "-loglevel", "warning", "-i", &file, "-fps_mode", "passthrough", "-f", "framehash", "-"];
         let mut process = Process::start(ffmpeg, line);
-        process.wait_success(anabranch_tests::clients::PATIENCE);
+        process.wait_success(anabranch_tests::PATIENCE);
         assert_eq!(process.stderr(), [""; 0], "decoding {file}");
         Hashes::parse(&process)
     }

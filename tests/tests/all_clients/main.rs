@@ -8,7 +8,7 @@ mod obs;
 mod obs_control;
 mod vlc;
 
-use anabranch_tests::clients::Clip;
+use anabranch_tests::media::Clip;
 
 /// Longer than any test plays; each ends its publisher.
 const LONG: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 60, gop: 30, megabits: None };

@@ -3,7 +3,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anabranch_tests::clients::{Folder, PATIENCE, Process, Publication, Runtime, Server, wait_for};
+use anabranch_tests::media::Publication;
+use anabranch_tests::program::{Process, Program, Runtime};
+use anabranch_tests::{Folder, PATIENCE, wait_for};
 use serde_json::{Value, json};
 
 use super::hashes::Hashes;
@@ -11,7 +13,7 @@ use super::hashes::Hashes;
 #[test]
 fn what_mpv_plays_is_what_was_sent() {
     let folder = Folder::new();
-    let mut server = Server::start(Runtime::Smol, &["--unpublish-grace", "1"]);
+    let mut server = Program::start(Runtime::Smol, &["--unpublish-grace", "1"]);
     let mut publisher = Publication::of_clip(&server, "live/cam", &super::LONG, &folder);
     server.wait_publishers("live/cam", 1);
     let recorded = folder.file("recorded.mkv");
@@ -36,7 +38,7 @@ fn what_mpv_plays_is_what_was_sent() {
 #[test]
 fn mpv_goes_on_after_a_pause() {
     let folder = Folder::new();
-    let mut server = Server::start(Runtime::Smol, &["--unpublish-grace", "1"]);
+    let mut server = Program::start(Runtime::Smol, &["--unpublish-grace", "1"]);
     let publisher = Publication::of_clip(&server, "live/cam", &super::LONG, &folder);
     server.wait_publishers("live/cam", 1);
     // It sends no RTMP pause, it only reads less; with the smallest cache, soon.
@@ -59,7 +61,7 @@ fn mpv_goes_on_after_a_pause() {
 #[test]
 fn mpv_goes_on_after_it_was_asked_to_seek_in_a_live_stream() {
     let folder = Folder::new();
-    let mut server = Server::start(Runtime::Smol, &["--unpublish-grace", "1"]);
+    let mut server = Program::start(Runtime::Smol, &["--unpublish-grace", "1"]);
     let publisher = Publication::of_clip(&server, "live/cam", &super::LONG, &folder);
     server.wait_publishers("live/cam", 1);
     let (mut mpv, mut control) = start(&mut server, &folder, &[]);
@@ -76,7 +78,7 @@ fn mpv_goes_on_after_it_was_asked_to_seek_in_a_live_stream() {
     server.stop();
 }
 
-fn start(server: &mut Server, folder: &Folder, options: &[&str]) -> (Process, Control) {
+fn start(server: &mut Program, folder: &Folder, options: &[&str]) -> (Process, Control) {
     let socket = folder.file("mpv.socket");
     let url = server.url("live/cam");
     let ipc = format!("--input-ipc-server={}", socket.display());

@@ -3,9 +3,9 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anabranch_tests::clients::{
-    Authority, Folder, PATIENCE, Process, Runtime, Server, Tag, media_tags, replay, wait_for,
-};
+use anabranch_tests::media::{Tag, media_tags};
+use anabranch_tests::program::{Process, Program, Runtime, replay};
+use anabranch_tests::{Authority, Folder, PATIENCE, wait_for};
 use serde_json::json;
 
 use super::hashes::Hashes;
@@ -16,7 +16,7 @@ fn what_obs_publishes_arrives_bit_exact_and_ends_well() {
     let folder = Folder::new();
     let captures = folder.file("captures");
     let capture = captures.to_str().expect("paths of tests are UTF-8");
-    let mut server = Server::start(Runtime::Smol, &["--unpublish-grace", "1", "--capture", capture]);
+    let mut server = Program::start(Runtime::Smol, &["--unpublish-grace", "1", "--capture", capture]);
     let dumped = folder.file("rtmpdump.flv");
     let mut early = Hashes::start("ffmpeg", &server.url("live/cam"));
     let mut rtmpdump = server.rtmpdump("live/cam", &dumped);

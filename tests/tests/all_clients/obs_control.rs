@@ -1,7 +1,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
-use anabranch_tests::clients::{PATIENCE, wait_for};
+use anabranch_tests::{PATIENCE, wait_for};
 use serde_json::{Value, json};
 
 /// OBS Studio's control connection: obs-websocket 5 without a password.

@@ -1,16 +1,17 @@
+use anabranch_tests::media::{Publication, media_tags};
+use anabranch_tests::program::{Process, Program, Runtime};
+use anabranch_tests::{Folder, PATIENCE};
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::{fs, iter};
-
-use anabranch_tests::clients::{Folder, PATIENCE, Process, Publication, Runtime, Server, media_tags};
 
 use super::hashes::Hashes;
 
 #[test]
 fn what_vlc_records_is_what_was_sent() {
     let folder = Folder::new();
-    let mut server = Server::start(Runtime::Smol, &["--unpublish-grace", "1"]);
+    let mut server = Program::start(Runtime::Smol, &["--unpublish-grace", "1"]);
     let mut publisher = Publication::of_clip(&server, "live/cam", &super::LONG, &folder);
     server.wait_publishers("live/cam", 1);
     let recorded = folder.file("vlc/recorded.flv");
@@ -38,7 +39,7 @@ fn what_vlc_records_is_what_was_sent() {
 #[test]
 fn vlc_decodes_and_ends_with_the_stream() {
     let folder = Folder::new();
-    let mut server = Server::start(Runtime::Smol, &["--unpublish-grace", "1"]);
+    let mut server = Program::start(Runtime::Smol, &["--unpublish-grace", "1"]);
     let mut publisher = Publication::of_clip(&server, "live/cam", &super::LONG, &folder);
     server.wait_publishers("live/cam", 1);
     let line = ["--vout", "dummy", "--aout", "dummy", "-vv", &server.url("live/cam"), "vlc://quit"];

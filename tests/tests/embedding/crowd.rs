@@ -3,16 +3,13 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
 
-use anabranch_core::amf::{Object, Value};
-use anabranch_core::chunk::write_message;
-use anabranch_core::command::Command;
-use anabranch_core::message::{Message, MessageType};
+use anabranch_core::message::Message;
 use anabranch_host::Serve;
-use anabranch_tests::clients::{PATIENCE, wait_for};
+use anabranch_tests::embedded::Embedded;
+use anabranch_tests::peer::opening;
+use anabranch_tests::{PATIENCE, wait_for};
 
-use crate::Running;
-
-on_both_runtimes!(two_thousand_players_are_served_and_leave_nothing_behind);
+anabranch_tests::on_both_libraries!(two_thousand_players_are_served_and_leave_nothing_behind);
 
 const PLAYERS: usize = 2000;
 /// Threads that look after the players' sockets.
@@ -21,22 +18,6 @@ const LAST: &[u8] = b"the last picture";
 
 /// One at a time: the test counts the threads of the process.
 static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-
-/// All that a player says, in one piece.
-fn opening() -> Vec<u8> {
-    let mut bytes = vec![3];
-    bytes.resize(1 + 2 * 1536, 0);
-    let app = Object::default().with("app", "live").with("tcUrl", "rtmp://localhost/live");
-    let calls = [
-        (0, Command::new("connect", 1.0, Value::Object(app))),
-        (0, Command::new("createStream", 2.0, Value::Null)),
-        (1, Command::new("play", 3.0, Value::Null).with("cam")),
-    ];
-    for (stream_id, call) in calls {
-        write_message(&mut bytes, 128, 3, 0, MessageType::COMMAND_AMF0, stream_id, &call.encode());
-    }
-    bytes
-}
 
 /// Threads of this process that serve connections, and open files.
 fn held() -> (usize, usize) {
@@ -49,9 +30,9 @@ fn held() -> (usize, usize) {
 
 fn two_thousand_players_are_served_and_leave_nothing_behind<S: Serve + Send + 'static>() {
     let _alone = ALONE.lock();
-    let server = Running::start::<S>(|builder| builder);
+    let server = Embedded::start::<S>(|builder| builder);
     let mut publication = server.handle.publish("live/cam").expect("nobody else does");
-    let (address, opening) = (server.address, opening());
+    let (address, opening) = (server.address, opening::player("cam"));
     // A first connection brings whatever a runtime opens once and keeps.
     drop(TcpStream::connect(address).expect("it accepts"));
     wait_for("first connection", PATIENCE, || (server.handle.stats().accepted == 1).then_some(()));

@@ -6,12 +6,13 @@ use anabranch_core::command::PublishType;
 use anabranch_core::conn::{Ask, Asks, Notice, Subject, Verdict, VhostConfig};
 use anabranch_core::message::Message;
 use anabranch_host::{Answer, Hooks, Serve, Update};
-use anabranch_tests::clients::{Clip, PATIENCE, Process, wait_for};
-use anabranch_tests::driver::Driver;
+use anabranch_tests::embedded::Embedded;
+use anabranch_tests::media::Clip;
+use anabranch_tests::peer::Driver;
+use anabranch_tests::program::Process;
+use anabranch_tests::{PATIENCE, wait_for};
 
-use crate::Running;
-
-on_both_runtimes!(
+anabranch_tests::on_both_libraries!(
     nothing_is_published_or_played_before_the_answer,
     an_answer_may_come_at_once,
     silence_refuses_when_the_time_is_over,
@@ -50,9 +51,9 @@ impl Hooks for OnlyLive {
     }
 }
 
-fn with_desk<S: Serve + Send + 'static>(asks: Asks) -> (Running, Receiver<(Ask, Answer)>, Receiver<Notice>) {
+fn with_desk<S: Serve + Send + 'static>(asks: Asks) -> (Embedded, Receiver<(Ask, Answer)>, Receiver<Notice>) {
     let ((asked, questions), (told, notices)) = (channel(), channel());
-    let server = Running::start::<S>(|builder| {
+    let server = Embedded::start::<S>(|builder| {
         builder.config(VhostConfig { asks, ..VhostConfig::default() }).hooks(Desk { asked, told })
     });
     (server, questions, notices)
@@ -66,7 +67,7 @@ fn nothing_is_published_or_played_before_the_answer<S: Serve + Send + 'static>()
     let asks = Asks { connect: true, publish: true, play: true, ..Asks::default() };
     let (server, questions, notices) = with_desk::<S>(asks);
     let clip = CLIP.file();
-    let mut publisher = server.ffmpeg_publishes("live/cam?key=7", &["-i", clip.to_str().expect("UTF-8")]);
+    let publisher = server.ffmpeg_publishes("live/cam?key=7", &["-i", clip.to_str().expect("UTF-8")]);
     let mut subscription = server.handle.subscribe("live/cam").expect("the program is not asked about");
     let next = || questions.recv_timeout(PATIENCE).expect("a question");
     let (ask, answer) = next();
@@ -83,7 +84,7 @@ fn nothing_is_published_or_played_before_the_answer<S: Serve + Send + 'static>()
     let told: Vec<_> = (0..2).map(|_| notices.recv_timeout(PATIENCE).expect("a notice").subject).collect();
     assert!(matches!(&told[..], [Subject::Publish(_), Subject::Connect]), "{told:?}");
     let url = server.url("live/cam");
-    let mut player = Process::start("rtmpdump", ["--live", "--rtmp", &url, "--flv", "/dev/null"]);
+    let player = Process::start("rtmpdump", ["--live", "--rtmp", &url, "--flv", "/dev/null"]);
     next().1.give(Verdict::Allow);
     let (ask, answer) = next();
     assert!(matches!(ask.subject, Subject::Play(_)), "{ask:?}");
@@ -96,13 +97,13 @@ fn nothing_is_published_or_played_before_the_answer<S: Serve + Send + 'static>()
 }
 
 fn an_answer_may_come_at_once<S: Serve + Send + 'static>() {
-    let server = Running::start::<S>(|builder| {
+    let server = Embedded::start::<S>(|builder| {
         builder.config(VhostConfig { asks: publish_only(), ..VhostConfig::default() }).hooks(OnlyLive)
     });
     let clip = CLIP.file();
     let input = ["-i", clip.to_str().expect("UTF-8")];
     server.ffmpeg_publishes("live/cam", &input).wait_success(PATIENCE);
-    let mut refused = server.ffmpeg_publishes("other/cam", &input);
+    let refused = server.ffmpeg_publishes("other/cam", &input);
     let (status, _) = refused.wait_exit(PATIENCE);
     assert!(!status.success(), "{status}");
     server.stop();
@@ -112,7 +113,7 @@ fn silence_refuses_when_the_time_is_over<S: Serve + Send + 'static>() {
     let asks = Asks { timeout: std::time::Duration::from_millis(200), ..publish_only() };
     let (server, questions, notices) = with_desk::<S>(asks);
     let clip = CLIP.file();
-    let mut publisher = server.ffmpeg_publishes("live/cam", &["-i", clip.to_str().expect("UTF-8")]);
+    let publisher = server.ffmpeg_publishes("live/cam", &["-i", clip.to_str().expect("UTF-8")]);
     let (_, answer) = questions.recv_timeout(PATIENCE).expect("a question");
     drop(answer);
     let (status, _) = publisher.wait_exit(PATIENCE);
@@ -126,13 +127,13 @@ fn a_client_that_leaves_first_needs_no_answer<S: Serve + Send + 'static>() {
     let (server, questions, notices) = with_desk::<S>(publish_only());
     let clip = CLIP.file();
     let input = ["-i", clip.to_str().expect("UTF-8")];
-    let mut publisher = server.ffmpeg_publishes("live/cam", &input);
+    let publisher = server.ffmpeg_publishes("live/cam", &input);
     let (_, late) = questions.recv_timeout(PATIENCE).expect("a question");
     publisher.kill();
     late.give(Verdict::Allow);
     assert!(matches!(notices.recv_timeout(PATIENCE).expect("a notice").subject, Subject::Publish(_)));
     // The name is free again.
-    let mut publisher = server.ffmpeg_publishes("live/cam", &input);
+    let publisher = server.ffmpeg_publishes("live/cam", &input);
     questions.recv_timeout(PATIENCE).expect("a question").1.give(Verdict::Allow);
     publisher.wait_success(PATIENCE);
     server.stop();
@@ -154,7 +155,7 @@ impl Hooks for Trap {
 fn hooks_that_panic_cost_one_connection_and_no_more<S: Serve + Send + 'static>() {
     let asks = Asks { publish: true, play: true, ..Asks::default() };
     let server =
-        Running::start::<S>(|builder| builder.config(VhostConfig { asks, ..VhostConfig::default() }).hooks(Trap));
+        Embedded::start::<S>(|builder| builder.config(VhostConfig { asks, ..VhostConfig::default() }).hooks(Trap));
     let clip = CLIP.file();
     let input = ["-i", clip.to_str().expect("UTF-8")];
     let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
@@ -163,7 +164,7 @@ fn hooks_that_panic_cost_one_connection_and_no_more<S: Serve + Send + 'static>()
         let (status, _) = server.ffmpeg_publishes("live/trap", &input).wait_exit(PATIENCE);
         assert!(!status.success(), "{status}");
         let url = server.url("live/trap");
-        let mut player = Process::start("rtmpdump", ["--live", "--quiet", "--rtmp", &url, "--flv", "/dev/null"]);
+        let player = Process::start("rtmpdump", ["--live", "--quiet", "--rtmp", &url, "--flv", "/dev/null"]);
         player.wait_exit(PATIENCE);
     }
     server.ffmpeg_publishes("live/cam", &input).wait_success(PATIENCE);
@@ -180,7 +181,7 @@ fn hooks_that_panic_cost_one_connection_and_no_more<S: Serve + Send + 'static>()
 
 fn what_a_connection_published_is_over_when_hooks_panic_about_it<S: Serve + Send + 'static>() {
     let config = VhostConfig { asks: publish_only(), ..VhostConfig::default() };
-    let server = Running::start::<S>(|builder| builder.config(config).hooks(Trap));
+    let server = Embedded::start::<S>(|builder| builder.config(config).hooks(Trap));
     let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
     let mut publisher = Driver::to(&server.url("live/cam"));
     let stream = publisher.client.publish("cam", PublishType::Live).expect("it may ask");

@@ -8,12 +8,13 @@ use anabranch_core::client::{CloseReason, Event, PlayOptions};
 use anabranch_core::conn::{Ask, Asks, Notice, Role, Subject, Verdict, VhostConfig};
 use anabranch_core::session::Phase;
 use anabranch_host::{Answer, Hooks, Serve, TcpOptions, Update};
-use anabranch_tests::clients::{Clip, PATIENCE, Process, wait_for};
-use anabranch_tests::driver::Driver;
+use anabranch_tests::embedded::Embedded;
+use anabranch_tests::media::Clip;
+use anabranch_tests::peer::Driver;
+use anabranch_tests::program::Process;
+use anabranch_tests::{PATIENCE, wait_for};
 
-use crate::Running;
-
-on_both_runtimes!(
+anabranch_tests::on_both_libraries!(
     a_server_that_could_not_do_what_is_asked_of_it_is_not_built,
     addresses_of_both_families_and_sockets_that_listen_already,
     connections_are_listed_counted_and_closed_by_number,
@@ -77,10 +78,10 @@ fn addresses_of_both_families_and_sockets_that_listen_already<S: Serve + Send + 
 }
 
 fn connections_are_listed_counted_and_closed_by_number<S: Serve + Send + 'static>() {
-    let server = Running::start::<S>(|builder| builder);
+    let server = Embedded::start::<S>(|builder| builder);
     let clip = CLIP.file();
-    let mut publisher = server.ffmpeg_publishes("live/cam", &["-re", "-i", clip.to_str().expect("UTF-8")]);
-    let mut player = Process::start("rtmpdump", ["--live", "--rtmp", &server.url("live/cam"), "--flv", "/dev/null"]);
+    let publisher = server.ffmpeg_publishes("live/cam", &["-re", "-i", clip.to_str().expect("UTF-8")]);
+    let player = Process::start("rtmpdump", ["--live", "--rtmp", &server.url("live/cam"), "--flv", "/dev/null"]);
     let connections = wait_for("both connections", PATIENCE, || {
         let list = server.handle.connections();
         let (sends, gets) = (|stats: &_| frames(stats).0 > 10, |stats: &_| frames(stats).1 > 10);
@@ -114,7 +115,7 @@ fn connections_are_listed_counted_and_closed_by_number<S: Serve + Send + 'static
 }
 
 fn what_a_server_goes_by_can_change_while_it_runs<S: Serve + Send + 'static>() {
-    let server = Running::start::<S>(|builder| builder);
+    let server = Embedded::start::<S>(|builder| builder);
     let mut player = Driver::to(&server.url("live/cam"));
     player.wait_event("connect", |event| matches!(event, Event::Connected(_)).then_some(()));
     player.client.play("cam", PlayOptions::default()).expect("it may ask");
@@ -141,18 +142,18 @@ fn frames(stats: &anabranch_core::stats::ConnSnapshot) -> (u64, u64) {
 }
 
 fn a_server_that_drains_lets_players_finish_and_takes_nobody_new<S: Serve + Send + 'static>() {
-    let server = Running::start::<S>(|builder| builder);
+    let server = Embedded::start::<S>(|builder| builder);
     let clip = CLIP.file();
     let input = ["-re", "-i", clip.to_str().expect("UTF-8")];
     let _publisher = server.ffmpeg_publishes("live/cam", &input);
     let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
     assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Frame(_))));
-    let mut player = Process::start("rtmpdump", ["--live", "--rtmp", &server.url("live/cam"), "--flv", "/dev/null"]);
+    let player = Process::start("rtmpdump", ["--live", "--rtmp", &server.url("live/cam"), "--flv", "/dev/null"]);
     wait_for("player", PATIENCE, || (server.handle.stats().vhosts[0].players == 1).then_some(()));
     server.handle.drain(PATIENCE, None);
     // The GOP is a second, the deadline far away.
     player.wait_exit(PATIENCE / 2);
-    let mut late = server.ffmpeg_publishes("live/late", &input);
+    let late = server.ffmpeg_publishes("live/late", &input);
     assert!(!late.wait_exit(PATIENCE).0.success(), "nobody new");
     assert!(server.handle.subscribe("live/cam").is_err() && server.handle.publish("live/mine").is_err());
     // What is left at the deadline is closed; this one is at once.
@@ -168,9 +169,9 @@ fn it_runs_on_one_thread_with_every_tcp_option<S: Serve + Send + 'static>() {
         user_timeout: Some(Duration::from_secs(20)),
         notsent_lowat: Some(16 << 10),
     };
-    let server = Running::start::<S>(|builder| builder.tcp(tcp).threads(NonZero::<usize>::MIN));
+    let server = Embedded::start::<S>(|builder| builder.tcp(tcp).threads(NonZero::<usize>::MIN));
     let clip = CLIP.file();
-    let mut publisher = server.ffmpeg_publishes("live/cam", &["-i", clip.to_str().expect("UTF-8")]);
+    let publisher = server.ffmpeg_publishes("live/cam", &["-i", clip.to_str().expect("UTF-8")]);
     let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
     while !matches!(subscription.recv_timeout(PATIENCE).expect("the stream goes on"), Update::Ended) {}
     publisher.wait_success(PATIENCE);
@@ -207,7 +208,7 @@ fn a_stop_ends_connections_whose_peers_do_nothing<S: Serve + Send + 'static>() {
     let mut config = VhostConfig { asks, ..VhostConfig::default() };
     // The core would wait for it for longer than a server does that stops.
     config.session.timeouts.linger = PATIENCE;
-    let server = Running::start::<S>(|builder| builder.config(config).hooks(Ends(ends)));
+    let server = Embedded::start::<S>(|builder| builder.config(config).hooks(Ends(ends)));
     let mut player = Driver::to(&server.url("live/cam"));
     player.client.play("cam", PlayOptions::default()).expect("it may ask");
     player.wait_event("a stream that plays", |event| matches!(event, Event::Playing { .. }).then_some(()));
@@ -223,7 +224,7 @@ fn a_stop_ends_connections_whose_peers_do_nothing<S: Serve + Send + 'static>() {
 }
 
 fn time_without_end_may_be_given_to_a_drain<S: Serve + Send + 'static>() {
-    let server = Running::start::<S>(|builder| builder);
+    let server = Embedded::start::<S>(|builder| builder);
     let mut player = Driver::to(&server.url("live/cam"));
     player.client.play("cam", PlayOptions::default()).expect("it may ask");
     player.wait_event("a stream that plays", |event| matches!(event, Event::Playing { .. }).then_some(()));

@@ -8,12 +8,12 @@ use anabranch_core::conn::VhostConfig;
 use anabranch_core::message::Message;
 use anabranch_core::source::{FrameKind, SourceLimits};
 use anabranch_host::{Serve, Subscription, Update};
-use anabranch_tests::clients::{Clip, PATIENCE, Tag, TagKind, media_tags};
-use anabranch_tests::driver::Driver;
+use anabranch_tests::PATIENCE;
+use anabranch_tests::embedded::Embedded;
+use anabranch_tests::media::{Clip, Tag, TagKind, media_tags};
+use anabranch_tests::peer::Driver;
 
-use crate::Running;
-
-on_both_runtimes!(
+anabranch_tests::on_both_libraries!(
     what_a_client_publishes_is_played_by_the_program,
     a_subscription_that_is_not_fetched_misses_and_says_what,
     subscriptions_wait_in_an_async_runtime_too,
@@ -24,10 +24,10 @@ on_both_runtimes!(
 const CLIP: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 4, gop: 300, megabits: None };
 
 fn what_a_client_publishes_is_played_by_the_program<S: Serve + Send + 'static>() {
-    let server = Running::start::<S>(|builder| builder);
+    let server = Embedded::start::<S>(|builder| builder);
     let clip = CLIP.file();
     let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
-    let mut publisher = server.ffmpeg_publishes("live/cam", &["-i", clip.to_str().expect("UTF-8")]);
+    let publisher = server.ffmpeg_publishes("live/cam", &["-i", clip.to_str().expect("UTF-8")]);
     let mut received = Vec::new();
     loop {
         match subscription.recv_timeout(PATIENCE).expect("the stream goes on to its end") {
@@ -56,7 +56,7 @@ fn what_a_client_publishes_is_played_by_the_program<S: Serve + Send + 'static>()
 
 fn a_subscription_that_is_not_fetched_misses_and_says_what<S: Serve + Send + 'static>() {
     let source = SourceLimits { frames: 20, ..SourceLimits::default() };
-    let server = Running::start::<S>(|builder| builder.config(VhostConfig { source, ..VhostConfig::default() }));
+    let server = Embedded::start::<S>(|builder| builder.config(VhostConfig { source, ..VhostConfig::default() }));
     let mut publication = server.handle.publish("live/cam").expect("nobody else does");
     let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
     let picture = |number: u32| {
@@ -85,7 +85,7 @@ fn a_subscription_that_is_not_fetched_misses_and_says_what<S: Serve + Send + 'st
 }
 
 fn subscriptions_wait_in_an_async_runtime_too<S: Serve + Send + 'static>() {
-    let server = Running::start::<S>(|builder| builder);
+    let server = Embedded::start::<S>(|builder| builder);
     let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
     let mut publication = server.handle.publish("live/cam").expect("nobody else does");
     let (asked, ask) = smol::channel::bounded(1);
@@ -114,7 +114,7 @@ fn subscriptions_wait_in_an_async_runtime_too<S: Serve + Send + 'static>() {
 }
 
 fn who_hears_of_a_publication_misses_nothing_of_it<S: Serve + Send + 'static>() {
-    let server = Running::start::<S>(|builder| builder);
+    let server = Embedded::start::<S>(|builder| builder);
     let (begun, beginnings) = channel();
     let handle = server.handle.clone();
     server.handle.on_publish(move |key| begun.send(handle.subscribe_to(key)).expect("the test goes on"));
@@ -142,7 +142,7 @@ fn who_hears_of_a_publication_misses_nothing_of_it<S: Serve + Send + 'static>() 
 }
 
 fn the_end_of_a_publisher_is_told_whether_or_not_it_sent_anything<S: Serve + Send + 'static>() {
-    let server = Running::start::<S>(|builder| builder);
+    let server = Embedded::start::<S>(|builder| builder);
     let ended = |subscription: &mut Subscription| {
         let update = subscription.recv_timeout(PATIENCE);
         assert!(matches!(update, Some(Update::Ended)), "{update:?}");

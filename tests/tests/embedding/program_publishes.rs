@@ -5,11 +5,12 @@ use anabranch_core::conn::{LocalError, VhostConfig};
 use anabranch_core::hub::Conflict;
 use anabranch_core::message::Message;
 use anabranch_host::{Over, Serve, Update};
-use anabranch_tests::clients::{Clip, Folder, PATIENCE, Process, TagKind, assert_same_media, tags, wait_for};
+use anabranch_tests::embedded::Embedded;
+use anabranch_tests::media::{Clip, TagKind, assert_same_media, tags};
+use anabranch_tests::program::Process;
+use anabranch_tests::{Folder, PATIENCE, wait_for};
 
-use crate::Running;
-
-on_both_runtimes!(
+anabranch_tests::on_both_libraries!(
     what_the_program_publishes_is_played_by_a_client,
     what_waits_to_leave_together_leaves_in_time,
     a_name_has_one_publisher_wherever_it_is,
@@ -24,11 +25,11 @@ fn key_frame(timestamp: u32) -> Message {
 }
 
 fn what_the_program_publishes_is_played_by_a_client<S: Serve + Send + 'static>() {
-    let server = Running::start::<S>(|builder| builder.config(VhostConfig::default()));
+    let server = Embedded::start::<S>(|builder| builder.config(VhostConfig::default()));
     let (folder, clip) = (Folder::new(), CLIP.file());
     let received = folder.file("received.flv");
     let (url, file) = (server.url("live/made"), received.to_str().expect("UTF-8").to_owned());
-    let mut player = Process::start("rtmpdump", ["--live", "--quiet", "--rtmp", &url, "--flv", &file]);
+    let player = Process::start("rtmpdump", ["--live", "--quiet", "--rtmp", &url, "--flv", &file]);
     let mut publication = server.handle.publish("live/made").expect("nobody else does");
     wait_for("player", PATIENCE, || (publication.players() == 1).then_some(()));
     let sent = tags(&clip);
@@ -51,7 +52,7 @@ fn what_the_program_publishes_is_played_by_a_client<S: Serve + Send + 'static>()
 }
 
 fn what_waits_to_leave_together_leaves_in_time<S: Serve + Send + 'static>() {
-    let server = Running::start::<S>(|builder| builder);
+    let server = Embedded::start::<S>(|builder| builder);
     let mut publication = server.handle.publish("live/radio").expect("nobody else does");
     let mut subscription = server.handle.subscribe("live/radio").expect("anybody may");
     let start = Instant::now();
@@ -68,19 +69,19 @@ fn what_waits_to_leave_together_leaves_in_time<S: Serve + Send + 'static>() {
 }
 
 fn a_name_has_one_publisher_wherever_it_is<S: Serve + Send + 'static>() {
-    let server = Running::start::<S>(|builder| {
+    let server = Embedded::start::<S>(|builder| {
         builder.config(VhostConfig { conflict: Conflict::Reject, ..VhostConfig::default() })
     });
     let clip = CLIP.file();
     let input = ["-re", "-i", clip.to_str().expect("UTF-8")];
-    let mut publisher = server.ffmpeg_publishes("live/cam", &input);
+    let publisher = server.ffmpeg_publishes("live/cam", &input);
     let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
     assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Frame(_))));
     assert!(matches!(server.handle.publish("live/cam"), Err(LocalError::Busy(_))));
     publisher.kill();
     // The name is free as soon as the connection is seen to be gone.
     let mut publication = wait_for("free name", PATIENCE, || server.handle.publish("live/cam").ok());
-    let mut refused = server.ffmpeg_publishes("live/cam", &input);
+    let refused = server.ffmpeg_publishes("live/cam", &input);
     let (status, _) = refused.wait_exit(PATIENCE);
     assert!(!status.success(), "a second publisher is refused");
     publication.push(key_frame(0)).expect("the first goes on");
@@ -88,7 +89,7 @@ fn a_name_has_one_publisher_wherever_it_is<S: Serve + Send + 'static>() {
 }
 
 fn a_publication_ends_with_its_value_and_with_the_server<S: Serve + Send + 'static>() {
-    let server = Running::start::<S>(|builder| builder);
+    let server = Embedded::start::<S>(|builder| builder);
     let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
     for round in 0..3 {
         let mut publication = server.handle.publish("live/cam").expect("the one before has ended");

@@ -1,22 +1,20 @@
 use std::collections::HashSet;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anabranch_tests::clients::{PATIENCE, Runtime, Server, wait_for};
-use anabranch_tests::conformance::{Client, Target, Wire, assert_healthy};
+use anabranch_tests::conformance::{Target, assert_healthy};
+use anabranch_tests::peer::{ScriptedClient, Wire};
+use anabranch_tests::program::{Held, Launch, Program, Runtime};
+use anabranch_tests::{Folder, PATIENCE, wait_for};
 use rustls::RootCertStore;
 use serde_json::Value;
 
 use crate::attacks::Case;
 use crate::certificates;
-use crate::held::Held;
 use crate::log::{self, Closed};
 use crate::neighbours::{Heard, Neighbours};
 use crate::table::short;
@@ -40,10 +38,9 @@ pub(crate) struct Arena {
     pub(crate) attackers: usize,
     /// The certificates that the server may have.
     pub(crate) roots: RootCertStore,
-    /// Where a server with settings is asked about itself.
-    api: Option<SocketAddr>,
-    server: Mutex<Server>,
-    process: u32,
+    /// Whether it can be asked about itself.
+    has_api: bool,
+    server: Program,
     neighbours: Neighbours,
     /// What it held before the attack.
     before: Held,
@@ -97,29 +94,28 @@ impl Row {
 
 /// Runs one case; what is not as it should be panics.
 pub(crate) fn run(runtime: Runtime, case: &Case, all: bool) -> Row {
-    let folder = folder();
-    let roots = certificates::write(&folder);
-    let file = folder.join("anabranch.toml");
-    let file = file.to_str().expect("UTF-8");
-    let files = folder.join("files");
-    let mut arguments = case.arguments.to_vec();
+    let folder = Folder::new();
+    let roots = certificates::write(folder.path());
+    let files = folder.file("files");
+    let mut launch = Launch::of(runtime).args(case.arguments);
     if let Some(settings) = case.settings {
-        let settings = settings.replace("FOLDER", &format!("{files:?}")).replace("KEYS", &folder.display().to_string());
-        fs::write(file, format!("[api]\nlisten = '127.0.0.1:0'\n{settings}")).expect("a configuration file");
-        arguments.extend(["--config", file]);
+        let keys = folder.path().display().to_string();
+        let settings = settings.replace("FOLDER", &format!("{files:?}")).replace("KEYS", &keys);
+        launch = launch.settings(&format!("[api]\nlisten = '127.0.0.1:0'\n{settings}"));
     }
-    let server = Server::start_with_files(runtime, &arguments, case.files);
-    let api = case.settings.map(|_| api_of(&server));
+    if let Some(files) = case.files {
+        launch = launch.with_files(files);
+    }
+    let server = launch.start();
     let target = Target::at(server.address(), "target");
-    let process = server.process.id();
     let neighbours = Neighbours::start(&target);
     let opened = server.process.lines_with(" opened from ");
     let healthy: HashSet<u64> = opened.iter().filter_map(|line| log::connection(&line.text)).collect();
     assert_eq!(healthy.len(), Neighbours::CONNECTIONS, "{opened:?}");
     let attackers = case.attackers(runtime, all);
-    let before = Held::by(process);
-    let server = Mutex::new(server);
-    let arena = Arena { target, attackers, roots, api, server, process, neighbours, before, healthy, files };
+    let before = server.held();
+    let has_api = case.settings.is_some();
+    let arena = Arena { target, attackers, roots, has_api, server, neighbours, before, healthy, files };
 
     arena.neighbours.attend(true);
     (case.attack)(&arena);
@@ -143,27 +139,8 @@ pub(crate) fn run(runtime: Runtime, case: &Case, all: bool) -> Row {
     let row = Row { heard, ..row };
     assert_eq!(heard.lost, 0, "frames of the neighbours: {}", row.neighbours());
     assert!(heard.longest_pause < PAUSE, "the neighbours waited: {}", row.neighbours());
-    let server = arena.server.into_inner().unwrap_or_else(PoisonError::into_inner);
-    server.stop();
-    let _ = fs::remove_dir_all(folder);
+    arena.server.stop();
     row
-}
-
-/// Where the server says that it is asked about itself.
-fn api_of(server: &Server) -> SocketAddr {
-    let place = |line: &str| line.split_once("http://")?.1.strip_suffix("/api/v1")?.parse().ok();
-    wait_for("the API's address", PATIENCE, || {
-        server.process.lines_with("  API ").iter().find_map(|line| place(&line.text))
-    })
-}
-
-/// An empty folder that no other case has.
-fn folder() -> PathBuf {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("anabranch-hostile-{}-{number}", std::process::id()));
-    fs::create_dir_all(&folder).expect("a folder");
-    folder
 }
 
 /// Holds against the case how its attackers ended; in words.
@@ -230,7 +207,7 @@ impl Arena {
 
     /// Lines of the log with these words.
     pub(crate) fn lines_with(&self, words: &str) -> Vec<String> {
-        self.server().process.lines_with(words).into_iter().map(|line| line.text).collect()
+        self.server.process.lines_with(words).into_iter().map(|line| line.text).collect()
     }
 
     /// Recordings so far, and their bytes on the disk.
@@ -249,13 +226,10 @@ impl Arena {
 
     /// Waits until nothing is left of the attackers: neither sockets nor threads, and a line in the log for each.
     fn wait_gone(&self) {
-        let mut held = self.held();
         let is_gone = |held: &Held| held.files <= self.before.files && held.threads <= self.before.threads;
-        let gone = PATIENCE.as_millis() / 20;
-        for _ in 0..gone {
-            if is_gone(&held) {
-                break;
-            }
+        let mut held = self.held();
+        let end = Instant::now() + PATIENCE;
+        while !is_gone(&held) && Instant::now() < end {
             thread::sleep(Duration::from_millis(20));
             held = self.held();
         }
@@ -277,7 +251,7 @@ impl Arena {
 
     /// Who comes now begins with the neighbours' newest key frame.
     pub(crate) fn assert_neighbours_can_be_joined(&self) {
-        let mut player = Client::player(&self.target, &self.target.named("neighbours"));
+        let mut player = ScriptedClient::player(&self.target, &self.target.named("neighbours"));
         player.hear_until("video");
     }
 
@@ -286,7 +260,7 @@ impl Arena {
         let start = Instant::now();
         self.wait_gone();
         let mut after = After { connections: self.open(), ..After::default() };
-        if self.api.is_some() {
+        if self.has_api {
             let total = |path: &str| self.ask(path)["total"].as_i64().expect("a number") as isize;
             let (connections, streams) = wait_for("an API that shows the neighbours alone", PATIENCE, || {
                 let clients = total("/api/v1/clients?count=0") - self.healthy.len() as isize;
@@ -310,30 +284,17 @@ impl Arena {
 
     /// What the API says at this path.
     pub(crate) fn ask(&self, path: &str) -> Value {
-        let api = self.api.expect("a case with settings");
-        let mut socket = TcpStream::connect(api).expect("the API listens");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a socket option");
-        let question = format!("GET {path} HTTP/1.1\r\nHost: {api}\r\nConnection: close\r\n\r\n");
-        socket.write_all(question.as_bytes()).expect("the API takes it");
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).expect("the API answers");
-        let body = answer.strip_prefix("HTTP/1.1 200 ").and_then(|rest| Some(rest.split_once("\r\n\r\n")?.1));
-        let body = body.unwrap_or_else(|| panic!("{path}: {answer}"));
-        serde_json::from_str(body).unwrap_or_else(|error| panic!("{path}: {error}: {answer}"))
+        self.server.get(path)
     }
 
     /// How the attackers' connections ended.
     fn closed(&self) -> Vec<Closed> {
-        let lines = self.server().process.lines_with(" closed: ");
+        let lines = self.server.process.lines_with(" closed: ");
         let closed = log::closed(&lines);
         closed.into_iter().filter(|(id, _)| !self.healthy.contains(id)).map(|(_, closed)| closed).collect()
     }
 
     fn held(&self) -> Held {
-        Held::by(self.process)
-    }
-
-    fn server(&self) -> MutexGuard<'_, Server> {
-        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+        self.server.held()
     }
 }

@@ -1,6 +1,5 @@
+use anabranch_tests::program::Line;
 use std::collections::{BTreeMap, HashMap};
-
-use anabranch_tests::clients::Line;
 
 /// How one connection ended, by the server's log.
 #[derive(Debug, Clone)]

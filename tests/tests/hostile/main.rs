@@ -9,7 +9,6 @@
 mod arena;
 mod attacks;
 mod certificates;
-mod held;
 mod log;
 mod neighbours;
 mod table;
@@ -22,9 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anabranch_tests::clients::Runtime;
 use anabranch_tests::conformance::Arguments;
-
+use anabranch_tests::program::Runtime;
 use arena::Row;
 use attacks::{CASES, Case};
 

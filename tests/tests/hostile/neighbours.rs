@@ -4,8 +4,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anabranch_core::message::MessageType;
-use anabranch_tests::clients::{PATIENCE, wait_for};
-use anabranch_tests::conformance::{Client, Target};
+use anabranch_tests::conformance::Target;
+use anabranch_tests::peer::ScriptedClient;
+use anabranch_tests::{PATIENCE, wait_for};
 
 use crate::{Counter, join};
 
@@ -53,13 +54,13 @@ impl Neighbours {
         let (attended, times) = (Arc::new(AtomicBool::new(false)), Times::default());
         let name = target.named("neighbours");
         let players = (0..PLAYERS).map(|number| {
-            let player = Client::player(target, &name);
+            let player = ScriptedClient::player(target, &name);
             let heard = if number == 0 { heard.clone() } else { Counter::default() };
             let (attended, times) = (attended.clone(), times.clone());
             thread::spawn(move || play(player, &heard, &attended, &times))
         });
         let players = players.collect();
-        let publisher = Client::publisher(target, &name);
+        let publisher = ScriptedClient::publisher(target, &name);
         let stopping = stop.clone();
         let publisher = thread::spawn(move || publish(publisher, &stopping, &times));
         let neighbours = Neighbours { stop, attended, heard, publisher, players };
@@ -102,7 +103,7 @@ impl Neighbours {
 }
 
 /// Publishes until it is told to stop; how many frames.
-fn publish(mut publisher: Client, stop: &AtomicBool, times: &Times) -> u32 {
+fn publish(mut publisher: ScriptedClient, stop: &AtomicBool, times: &Times) -> u32 {
     let mut due = Instant::now();
     for number in 0.. {
         let last = stop.load(Ordering::Relaxed);
@@ -121,7 +122,12 @@ fn publish(mut publisher: Client, stop: &AtomicBool, times: &Times) -> u32 {
 
 /// Plays to the last frame, and holds every frame against the one that was sent; with the delays of those that came while
 /// there were attackers.
-fn play(mut player: Client, count: &AtomicUsize, attended: &AtomicBool, times: &Times) -> (Heard, Vec<Duration>) {
+fn play(
+    mut player: ScriptedClient,
+    count: &AtomicUsize,
+    attended: &AtomicBool,
+    times: &Times,
+) -> (Heard, Vec<Duration>) {
     let mut delays = Vec::new();
     let mut heard = Heard::default();
     let mut expected = 0;

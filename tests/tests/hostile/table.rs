@@ -1,6 +1,5 @@
+use anabranch_tests::program::Runtime;
 use std::fmt::Write as _;
-
-use anabranch_tests::clients::Runtime;
 
 use crate::Outcome;
 

@@ -1,10 +1,9 @@
+use anabranch_tests::media::{Clip, Publication, TagKind, assert_same_media, assert_same_packets, media_tags};
+use anabranch_tests::program::{Program, Runtime};
+use anabranch_tests::{Folder, PATIENCE};
 use std::fs;
 
-use anabranch_tests::clients::{
-    Clip, Folder, PATIENCE, Publication, Runtime, Server, TagKind, assert_same_media, assert_same_packets, media_tags,
-};
-
-on_both_runtimes!(an_ordinary_stream_arrives_bit_exact, a_stream_of_thirty_megabits_arrives_bit_exact);
+anabranch_tests::on_both_programs!(an_ordinary_stream_arrives_bit_exact, a_stream_of_thirty_megabits_arrives_bit_exact);
 
 const SECONDS: u32 = 21;
 
@@ -25,12 +24,12 @@ fn a_stream_of_thirty_megabits_arrives_bit_exact(runtime: Runtime) {
 /// Players that are there from the beginning get every packet as it was sent.
 fn arrives_bit_exact(runtime: Runtime, clip: &Clip) {
     let folder = Folder::new();
-    let mut server = Server::start(runtime, &["--unpublish-grace", "1"]);
+    let server = Program::start(runtime, &["--unpublish-grace", "1"]);
     let dumped = folder.file("rtmpdump.flv");
-    let mut ffprobe = server.ffprobe("live/cam");
-    let mut rtmpdump = server.rtmpdump("live/cam", &dumped);
+    let ffprobe = server.ffprobe("live/cam");
+    let rtmpdump = server.rtmpdump("live/cam", &dumped);
     server.wait_players("live/cam", 2);
-    let mut publisher = Publication::of_clip(&server, "live/cam", clip, &folder);
+    let publisher = Publication::of_clip(&server, "live/cam", clip, &folder);
     publisher.process.wait_success(PATIENCE);
     ffprobe.wait_success(PATIENCE);
     rtmpdump.wait_success(PATIENCE);

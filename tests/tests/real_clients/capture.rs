@@ -1,27 +1,28 @@
+use anabranch_tests::media::Publication;
+use anabranch_tests::program::{Program, Runtime, replay, start_replay};
+use anabranch_tests::{Folder, PATIENCE};
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anabranch_tests::clients::{Folder, PATIENCE, Publication, Runtime, Server, replay, start_replay};
-
 use super::SHORT;
 
-on_both_runtimes!(what_real_clients_said_is_replayed_to_the_same_events_and_bytes);
+anabranch_tests::on_both_programs!(what_real_clients_said_is_replayed_to_the_same_events_and_bytes);
 
 fn what_real_clients_said_is_replayed_to_the_same_events_and_bytes(runtime: Runtime) {
     let folder = Folder::new();
     let captures = folder.file("captures");
     let capture = captures.to_str().expect("paths of tests are UTF-8");
     let arguments = ["--unpublish-grace", "1", "--chunk-size", "4096", "--capture", capture];
-    let mut server = Server::start(runtime, &arguments);
-    let mut rtmpdump = server.rtmpdump("live/cam", &folder.file("rtmpdump.flv"));
-    let mut ffmpeg = server.ffmpeg_decoding("live/cam");
+    let server = Program::start(runtime, &arguments);
+    let rtmpdump = server.rtmpdump("live/cam", &folder.file("rtmpdump.flv"));
+    let ffmpeg = server.ffmpeg_decoding("live/cam");
     server.wait_players("live/cam", 2);
-    let mut publisher = Publication::of_clip(&server, "live/cam", &SHORT, &folder);
+    let publisher = Publication::of_clip(&server, "live/cam", &SHORT, &folder);
     server.wait_publishers("live/cam", 1);
     // Refused: the name is taken there, and free in the replay.
-    let mut refused = Publication::at_once(&server, "live/cam", &SHORT, &folder);
+    let refused = Publication::at_once(&server, "live/cam", &SHORT, &folder);
     server.process.wait_line("(rejected)");
     refused.process.wait_exit(PATIENCE);
     publisher.process.wait_success(PATIENCE);
@@ -52,7 +53,7 @@ fn what_real_clients_said_is_replayed_to_the_same_events_and_bytes(runtime: Runt
     file[at + option.len() - 1] = b'7';
     let other = folder.file("other.anacap");
     fs::write(&other, file).expect("the folder can be written");
-    let mut process = start_replay(runtime, &other);
+    let process = start_replay(runtime, &other);
     assert_eq!(process.wait_exit(PATIENCE).0.code(), Some(1));
     assert!(process.stdout().last().is_some_and(|line| line.starts_with("differs at ")), "{:?}", process.stdout());
 

@@ -2,15 +2,16 @@
 
 use anabranch_core::client::{CloseReason, Event, PlayOptions, StreamHandle};
 use anabranch_core::command::PublishType;
-use anabranch_tests::clients::{
-    Clip, Folder, Nginx, PATIENCE, Publication, Runtime, Server, Tag, TagKind, assert_same_packets, assert_same_tags,
-    media_tags, tags, wait_for,
+use anabranch_tests::media::{
+    Clip, Publication, Tag, TagKind, assert_same_packets, assert_same_tags, media_tags, tags,
 };
-use anabranch_tests::driver::{Driver, tag_of};
+use anabranch_tests::peer::{Driver, tag_of};
+use anabranch_tests::program::{Nginx, Program, Runtime};
+use anabranch_tests::{Folder, PATIENCE, wait_for};
 
 use crate::SHORT;
 
-on_both_runtimes!(
+anabranch_tests::on_both_programs!(
     what_it_publishes_arrives_at_it_and_at_ffmpeg,
     what_ffmpeg_publishes_arrives_at_it,
     it_hears_refusals
@@ -78,13 +79,13 @@ fn relay(publisher: &mut Driver, stream: StreamHandle, player: &mut Driver, sent
 }
 
 fn what_it_publishes_arrives_at_it_and_at_ffmpeg(runtime: Runtime) {
-    let mut server = Server::start(runtime, &["--unpublish-grace", "1"]);
+    let server = Program::start(runtime, &["--unpublish-grace", "1"]);
     for clip in [SHORT, LARGE] {
         let file = clip.file();
         let sent = tags(&file);
         let name = format!("cam{}?key=secret", clip.seconds);
         let url = server.url(&format!("live/{name}"));
-        let mut ffprobe = server.ffprobe(&format!("live/cam{}", clip.seconds));
+        let ffprobe = server.ffprobe(&format!("live/cam{}", clip.seconds));
         server.wait_players(&format!("live/cam{}", clip.seconds), 1);
         let mut player = play(&url, &name);
         let (mut publisher, stream) = publish(&url, &name);
@@ -103,9 +104,9 @@ fn what_it_publishes_arrives_at_it_and_at_ffmpeg(runtime: Runtime) {
 
 fn what_ffmpeg_publishes_arrives_at_it(runtime: Runtime) {
     let folder = Folder::new();
-    let server = Server::start(runtime, &["--unpublish-grace", "1"]);
+    let server = Program::start(runtime, &["--unpublish-grace", "1"]);
     let mut player = play(&server.url("live/cam"), "cam");
-    let mut publisher = Publication::at_once(&server, "live/cam", &SHORT, &folder);
+    let publisher = Publication::at_once(&server, "live/cam", &SHORT, &folder);
     let mut got = Vec::new();
     wait_for("end of the stream", PATIENCE, || collect(&mut player, &mut got).then_some(()));
     publisher.process.wait_success(PATIENCE);
@@ -115,7 +116,7 @@ fn what_ffmpeg_publishes_arrives_at_it(runtime: Runtime) {
 }
 
 fn it_hears_refusals(runtime: Runtime) {
-    let server = Server::start(runtime, &[]);
+    let server = Program::start(runtime, &[]);
     let url = server.url("live/cam");
     let (publisher, _) = publish(&url, "cam");
     let mut second = Driver::to(&url);
@@ -169,7 +170,7 @@ fn nginx_serves_it_what_ffmpeg_publishes() {
     let mut player = play(&url, "cam");
     let file = SHORT.file();
     let input = ["-re", "-i", file.to_str().expect("paths of tests are UTF-8"), "-map", "0", "-c", "copy"];
-    let mut publisher = Publication::to_url(&url, &input, &folder);
+    let publisher = Publication::to_url(&url, &input, &folder);
     let mut got = Vec::new();
     publisher.process.wait_for("first frame", || {
         collect(&mut player, &mut got);

@@ -1,23 +1,24 @@
+use anabranch_tests::media::{
+    Clip, Publication, Tag, assert_same_media, assert_same_packets, decoded_sizes, media_tags, packets, read,
+};
+use anabranch_tests::peer::opening;
+use anabranch_tests::program::{Example, Launch, Process, Program};
+use anabranch_tests::{Folder, PATIENCE};
 use std::fs;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use anabranch_tests::clients::{
-    Clip, Example, Folder, PATIENCE, Process, Publication, Server, Tag, assert_same_media, assert_same_packets,
-    decoded_sizes, media_tags, packets, read,
-};
-
 use super::assert_serves;
-use super::leaks::{opening, play};
+use super::leaks::play;
 
 /// Makes tests of functions that take an [`Example`], one for each that is a server.
 macro_rules! on_both_examples {
     ($($name:ident),+ $(,)?) => {
         mod blocking {
-            $(#[test] fn $name() { super::$name(anabranch_tests::clients::Example::Blocking); })+
+            $(#[test] fn $name() { super::$name(anabranch_tests::program::Example::Blocking); })+
         }
         mod polling {
-            $(#[test] fn $name() { super::$name(anabranch_tests::clients::Example::Polling); })+
+            $(#[test] fn $name() { super::$name(anabranch_tests::program::Example::Polling); })+
         }
     };
 }
@@ -34,12 +35,12 @@ const LONG_GOP: Clip = Clip { picture: "testsrc2=size=640x360:rate=30", seconds:
 
 fn players_that_came_first_get_every_packet(example: Example) {
     let folder = Folder::new();
-    let mut server = Server::start_example(example, None);
+    let server = Program::start_example(example);
     let dumped = folder.file("rtmpdump.flv");
-    let mut ffprobe = server.ffprobe("live/cam");
-    let mut rtmpdump = server.rtmpdump("live/cam", &dumped);
+    let ffprobe = server.ffprobe("live/cam");
+    let rtmpdump = server.rtmpdump("live/cam", &dumped);
     server.wait_players("live/cam", 2);
-    let mut publisher = Publication::of_clip(&server, "live/cam", &CLIP, &folder);
+    let publisher = Publication::of_clip(&server, "live/cam", &CLIP, &folder);
     publisher.process.wait_success(PATIENCE);
     ffprobe.wait_success(PATIENCE);
     rtmpdump.wait_success(PATIENCE);
@@ -51,12 +52,12 @@ fn players_that_came_first_get_every_packet(example: Example) {
 
 fn a_player_that_joins_mid_gop_gets_a_key_frame(example: Example) {
     let folder = Folder::new();
-    let mut server = Server::start_example(example, None);
-    let mut publisher = Publication::of_clip(&server, "live/cam", &LONG_GOP, &folder);
+    let server = Program::start_example(example);
+    let publisher = Publication::of_clip(&server, "live/cam", &LONG_GOP, &folder);
     let newest = || media_tags(&publisher.sent).last().map_or(0, |tag| tag.timestamp);
     publisher.process.wait_for("second of the stream", || (newest() >= 2000).then_some(()));
     let dumped = folder.file("rtmpdump.flv");
-    let mut rtmpdump = server.rtmpdump("live/cam", &dumped);
+    let rtmpdump = server.rtmpdump("live/cam", &dumped);
     server.wait_players("live/cam", 1);
     let first = rtmpdump.wait_for("picture", || media_tags(&dumped).into_iter().find(Tag::is_picture));
     // There is one key frame in the clip, and the stream was past it.
@@ -66,12 +67,12 @@ fn a_player_that_joins_mid_gop_gets_a_key_frame(example: Example) {
 
 fn a_killed_publisher_ends_its_players_and_nothing_else(example: Example) {
     let folder = Folder::new();
-    let mut server = Server::start_example(example, None);
+    let mut server = Program::start_example(example);
     let dumped = folder.file("rtmpdump.flv");
-    let mut ffprobe = server.ffprobe("live/cam");
-    let mut rtmpdump = server.rtmpdump("live/cam", &dumped);
+    let ffprobe = server.ffprobe("live/cam");
+    let rtmpdump = server.rtmpdump("live/cam", &dumped);
     server.wait_players("live/cam", 2);
-    let mut publisher = Publication::of_clip(&server, "live/cam", &LONG_GOP, &folder);
+    let publisher = Publication::of_clip(&server, "live/cam", &LONG_GOP, &folder);
     rtmpdump.wait_for("second of the stream", || (media_tags(&dumped).len() > 60).then_some(()));
     publisher.process.kill();
     publisher.process.wait_exit(PATIENCE);
@@ -85,12 +86,12 @@ fn a_killed_publisher_ends_its_players_and_nothing_else(example: Example) {
 #[test]
 fn the_polling_example_says_farewell_when_it_is_stopped() {
     let folder = Folder::new();
-    let mut server = Server::start_example(Example::Polling, None);
+    let server = Program::start_example(Example::Polling);
     let files = ["ffmpeg.flv", "rtmpdump.flv"].map(|name| folder.file(name));
-    let mut ffmpeg = server.ffmpeg("live/cam", &files[0]);
-    let mut rtmpdump = server.rtmpdump("live/cam", &files[1]);
+    let ffmpeg = server.ffmpeg("live/cam", &files[0]);
+    let rtmpdump = server.rtmpdump("live/cam", &files[1]);
     server.wait_players("live/cam", 2);
-    let mut publisher = Publication::of_clip(&server, "live/cam", &LONG_GOP, &folder);
+    let publisher = Publication::of_clip(&server, "live/cam", &LONG_GOP, &folder);
     for file in &files {
         publisher.process.wait_for("second of the stream", || (media_tags(file).len() > 60).then_some(()));
     }
@@ -107,7 +108,7 @@ fn the_polling_example_says_farewell_when_it_is_stopped() {
 
 #[test]
 fn the_polling_example_serves_again_after_it_ran_out_of_files() {
-    let mut server = Server::start_example(Example::Polling, Some(30));
+    let mut server = Launch::example(Example::Polling).with_files(30).start();
     let sockets: Vec<_> = (0..60).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
     server.process.wait_line("cannot accept connections: ");
     drop(sockets);
@@ -118,14 +119,14 @@ fn the_polling_example_serves_again_after_it_ran_out_of_files() {
 #[test]
 fn the_polling_example_does_not_wait_for_a_player_that_neither_reads_nor_hangs_up() {
     let folder = Folder::new();
-    let mut server = Server::start_example(Example::Polling, None);
-    let _deaf = play(&server, &opening("cam"));
+    let server = Program::start_example(Example::Polling);
+    let _deaf = play(&server, &opening::player("cam"));
     let other = folder.file("rtmpdump.flv");
     let _other = server.rtmpdump("live/cam", &other);
     server.wait_players("live/cam", 2);
     let picture = "testsrc2=size=960x540:rate=30,noise=alls=60:allf=t";
     let clip = Clip { picture, seconds: 21, gop: 60, megabits: Some(30) };
-    let mut publisher = Publication::of_clip(&server, "live/cam", &clip, &folder);
+    let publisher = Publication::of_clip(&server, "live/cam", &clip, &folder);
     let played = || fs::metadata(&other).map_or(0, |file| file.len());
     // More than the sockets of the deaf one take.
     publisher.process.wait_for("megabytes of the stream", || (played() > 12 << 20).then_some(()));

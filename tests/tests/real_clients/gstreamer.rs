@@ -1,11 +1,9 @@
+use anabranch_tests::media::{Publication, TagKind, assert_same_media, assert_same_packets, media_tags};
+use anabranch_tests::program::{Process, Program, Runtime};
+use anabranch_tests::{Folder, PATIENCE};
 use std::path::Path;
 
-use anabranch_tests::clients::{
-    Folder, PATIENCE, Process, Publication, Runtime, Server, TagKind, assert_same_media, assert_same_packets,
-    media_tags,
-};
-
-on_both_runtimes!(
+anabranch_tests::on_both_programs!(
     what_rtmpsink_publishes_arrives_bit_exact,
     what_rtmp2sink_publishes_arrives_bit_exact,
     rtmpsrc_plays_bit_exact,
@@ -37,12 +35,12 @@ fn rtmp2src_plays_bit_exact(runtime: Runtime) {
 /// Five seconds of video and audio, also written into a file.
 fn publishes(runtime: Runtime, sink: &str) {
     let folder = Folder::new();
-    let mut server = Server::start(runtime, &["--unpublish-grace", "1"]);
+    let server = Program::start(runtime, &["--unpublish-grace", "1"]);
     let (sent, dumped) = (folder.file("sent.flv"), folder.file("rtmpdump.flv"));
-    let mut ffprobe = server.ffprobe("live/cam");
-    let mut rtmpdump = server.rtmpdump("live/cam", &dumped);
+    let ffprobe = server.ffprobe("live/cam");
+    let rtmpdump = server.rtmpdump("live/cam", &dumped);
     server.wait_players("live/cam", 2);
-    let mut publisher = gst_launch(&format!(
+    let publisher = gst_launch(&format!(
         "flvmux name=mux streamable=true ! tee name=both \
          both. ! queue ! {sink} location={} both. ! queue ! filesink location={} \
          videotestsrc num-buffers=150 is-live=true ! video/x-raw,width=320,height=180,framerate=30/1 \
@@ -61,14 +59,14 @@ fn publishes(runtime: Runtime, sink: &str) {
     server.stop();
 }
 
-fn plays(runtime: Runtime, source: &str, end: impl Fn(&mut Server, &mut Process)) {
+fn plays(runtime: Runtime, source: &str, end: impl Fn(&mut Program, &mut Process)) {
     let folder = Folder::new();
-    let mut server = Server::start(runtime, &["--unpublish-grace", "1"]);
+    let mut server = Program::start(runtime, &["--unpublish-grace", "1"]);
     let received = folder.file("received.flv");
     let (url, file) = (server.url("live/cam"), received.display());
     let mut player = gst_launch(&format!("{source} location={url} ! filesink buffer-mode=unbuffered location={file}"));
     server.wait_players("live/cam", 1);
-    let mut publisher = Publication::at_once(&server, "live/cam", &super::SHORT, &folder);
+    let publisher = Publication::at_once(&server, "live/cam", &super::SHORT, &folder);
     publisher.process.wait_success(PATIENCE);
     end(&mut server, &mut player);
     assert_has_media(&publisher.sent);

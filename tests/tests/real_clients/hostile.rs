@@ -1,9 +1,10 @@
+use anabranch_tests::PATIENCE;
+use anabranch_tests::peer::opening;
+use anabranch_tests::program::{Launch, Program, Runtime};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
-use anabranch_tests::clients::{PATIENCE, Runtime, Server};
-
-on_both_runtimes!(
+anabranch_tests::on_both_programs!(
     the_server_accepts_again_after_it_ran_out_of_files,
     other_protocols_are_closed_and_named_and_the_server_serves_on,
     the_log_names_the_client_behind_a_trusted_proxy,
@@ -11,7 +12,7 @@ on_both_runtimes!(
 );
 
 fn the_server_accepts_again_after_it_ran_out_of_files(runtime: Runtime) {
-    let mut server = Server::start_with_files(runtime, &["--unpublish-grace", "0"], Some(40));
+    let mut server = Launch::of(runtime).args(["--unpublish-grace", "0"]).with_files(40).start();
     let flood: Vec<_> = (0..100).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
     server.process.wait_line("cannot accept connections: ");
     drop(flood);
@@ -20,7 +21,7 @@ fn the_server_accepts_again_after_it_ran_out_of_files(runtime: Runtime) {
 }
 
 fn other_protocols_are_closed_and_named_and_the_server_serves_on(runtime: Runtime) {
-    let mut server = Server::start(runtime, &["--unpublish-grace", "0"]);
+    let mut server = Program::start(runtime, &["--unpublish-grace", "0"]);
     let client_hello = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[0x5a; 506]].concat();
     let cases: [(&[u8], &str); 6] = [
         (b"GET /live/cam HTTP/1.1\r\nHost: localhost\r\n\r\n", "the peer speaks HTTP"),
@@ -50,10 +51,10 @@ fn other_protocols_are_closed_and_named_and_the_server_serves_on(runtime: Runtim
 }
 
 fn the_log_names_the_client_behind_a_trusted_proxy(runtime: Runtime) {
-    let mut server = Server::start(runtime, &["--trusted-proxy", "127.0.0.1"]);
+    let server = Program::start(runtime, &["--trusted-proxy", "127.0.0.1"]);
     let mut socket = TcpStream::connect(server.address()).unwrap();
     socket.write_all(b"PROXY TCP4 192.0.2.7 192.0.2.1 51000 1935\r\n").unwrap();
-    socket.write_all(&[hello(), connect("probe"), create_stream(), play("cam")].concat()).unwrap();
+    socket.write_all(&opening::player("cam")).unwrap();
     let line = server.wait_players("live/cam", 1).swap_remove(0).text;
     assert!(line.contains(", from 192.0.2.7:51000,"), "{line}");
     drop(socket);
@@ -63,13 +64,15 @@ fn the_log_names_the_client_behind_a_trusted_proxy(runtime: Runtime) {
 }
 
 fn a_client_cannot_fill_the_log(runtime: Runtime) {
-    let mut server = Server::start(runtime, &[]);
+    let server = Program::start(runtime, &[]);
     let mut socket = TcpStream::connect(server.address()).unwrap();
     let agent = "\u{1}".repeat(4000);
-    socket.write_all(&[hello(), connect(&agent), create_stream()].concat()).unwrap();
+    let create_stream = opening::call("createStream", 2.0, 0, &[]);
+    socket.write_all(&[opening::hello(), opening::connect(&agent), create_stream].concat()).unwrap();
     // Each play leaves the stream before.
     for number in 0..100 {
-        socket.write_all(&play(&format!("cam-{number}"))).unwrap();
+        let name = format!("cam-{number}");
+        socket.write_all(&opening::call("play", 0.0, 1, &[name.as_str().into()])).unwrap();
     }
     server.process.wait_line(" goes on like that; ");
     drop(socket);
@@ -78,35 +81,4 @@ fn a_client_cannot_fill_the_log(runtime: Runtime) {
     assert_eq!(lines.len(), 10);
     assert!(lines.iter().all(|line| line.text.len() < 600 && line.text.ends_with("...\"")), "{lines:?}");
     server.stop();
-}
-
-/// C0, C1 and some C2: servers do not compare it.
-fn hello() -> Vec<u8> {
-    [&[3][..], &[0; 2 * 1536]].concat()
-}
-
-fn connect(agent: &str) -> Vec<u8> {
-    let length = u16::try_from(agent.len()).unwrap().to_be_bytes();
-    let (app, name) = (b"\x03\0\x03app\x02\0\x04live\0\x08flashVer\x02", [&length, agent.as_bytes()].concat());
-    // The chunk size for all that follows (RTMP 1.0 §5.4.1).
-    let chunk_size = [2, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0, 0, 1, 0, 0].to_vec();
-    [chunk_size, command("connect", 1, 0, &[&app[..], &name, b"\0\0\x09"].concat())].concat()
-}
-
-fn create_stream() -> Vec<u8> {
-    command("createStream", 2, 0, &[5])
-}
-
-fn play(stream: &str) -> Vec<u8> {
-    let length = u16::try_from(stream.len()).unwrap().to_be_bytes();
-    command("play", 0, 1, &[&[5, 2][..], &length, stream.as_bytes()].concat())
-}
-
-/// A command in one chunk: name, transaction, and arguments that are AMF already.
-fn command(name: &str, transaction: u8, message_stream: u8, arguments: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(name.len()).unwrap().to_be_bytes();
-    let transaction = f64::from(transaction).to_be_bytes();
-    let body = [&[2][..], &length, name.as_bytes(), &[0], &transaction, arguments].concat();
-    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
-    [&[3, 0, 0, 0, 0][..], &length, &[20, message_stream, 0, 0, 0], &body].concat()
 }

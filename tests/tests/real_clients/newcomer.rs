@@ -1,13 +1,12 @@
 //! The way of somebody new, as the README has it: start, publish, be refused, sign, watch, look at the numbers.
 
+use anabranch_tests::media::{Publication, assert_same_packets};
+use anabranch_tests::program::{Process, Program, Runtime};
+use anabranch_tests::{Folder, PATIENCE, wait_for};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
-
-use anabranch_tests::clients::{
-    Folder, PATIENCE, Process, Publication, Runtime, Server, assert_same_packets, wait_for,
-};
 
 use super::SHORT;
 
@@ -32,7 +31,7 @@ fn promtool(folder: &Folder, metrics: &str) {
     fs::write(&file, metrics).expect("the folder can be written");
     let mut command = Command::new("promtool");
     command.args(["check", "metrics"]).stdin(fs::File::open(&file).expect("it was written"));
-    let mut promtool = Process::start_command(command);
+    let promtool = Process::start_command(command);
     let (status, _) = promtool.wait_exit(PATIENCE);
     let said = [promtool.stdout(), promtool.stderr()].concat();
     let ours: Vec<_> = said.iter().filter(|line| !line.starts_with("srs_")).collect();
@@ -48,18 +47,18 @@ fn a_newcomer_gets_there() {
     fs::write(&file, format!("{config}[api]\nlisten = \"127.0.0.1:0\"\n")).expect("the folder can be written");
     let file = file.display().to_string();
 
-    let mut server = Server::start(Runtime::Smol, &["-c", &file]);
+    let server = Program::start(Runtime::Smol, &["-c", &file]);
     let api = server.process.wait_line("API            http://").text;
     let api = api.split('/').nth(2).expect("an address").to_owned();
 
-    let mut player = server.ffprobe("live/cam");
+    let player = server.ffprobe("live/cam");
     server.wait_players("live/cam", 1);
-    let mut refused = Publication::at_once(&server, "live/cam", &SHORT, &folder);
+    let refused = Publication::at_once(&server, "live/cam", &SHORT, &folder);
     let (status, _) = refused.process.wait_exit(PATIENCE);
     assert!(!status.success(), "it has no token");
 
     let signed = Process::run(Runtime::Smol.binary(), ["sign", "publish", "live/cam", "--valid", "5m", "-c", &file]);
-    let mut publisher = Publication::of_clip(&server, &signed.concat(), &SHORT, &folder);
+    let publisher = Publication::of_clip(&server, &signed.concat(), &SHORT, &folder);
     server.wait_publishers("live/cam", 1);
     let streams = wait_for("what the stream is", PATIENCE, || {
         let streams = get(&api, "/api/v1/streams");

@@ -1,24 +1,27 @@
-use anabranch_tests::clients::{
-    Clip, Folder, PATIENCE, Publication, Runtime, Server, Tag, decoded_sizes, media_tags, packets,
-};
+use anabranch_tests::media::{Clip, Publication, Tag, decoded_sizes, media_tags, packets};
+use anabranch_tests::program::{Program, Runtime};
+use anabranch_tests::{Folder, PATIENCE};
 
-on_both_runtimes!(a_live_encoding_plays_everywhere, a_player_that_joins_mid_gop_gets_a_key_frame_at_once);
+anabranch_tests::on_both_programs!(
+    a_live_encoding_plays_everywhere,
+    a_player_that_joins_mid_gop_gets_a_key_frame_at_once
+);
 
 fn a_live_encoding_plays_everywhere(runtime: Runtime) {
     let folder = Folder::new();
-    let mut server = Server::start(runtime, &["--unpublish-grace", "1"]);
+    let server = Program::start(runtime, &["--unpublish-grace", "1"]);
     let picture = ["-re", "-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=30"];
     let sound =
         ["-re", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=44100", "-t", "8", "-map", "0", "-map", "1"];
     let codecs = ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-g", "60", "-c:a", "aac"];
     let input = [&picture[..], &sound, &codecs].concat();
-    let mut publisher = Publication::start(&server, "live/cam", &input, &folder);
+    let publisher = Publication::start(&server, "live/cam", &input, &folder);
     server.wait_publishers("live/cam", 1);
 
     let dumped = folder.file("rtmpdump.flv");
-    let mut ffmpeg = server.ffmpeg_decoding("live/cam");
-    let mut rtmpdump = server.rtmpdump("live/cam", &dumped);
-    let mut ffprobe = server.ffprobe("live/cam");
+    let ffmpeg = server.ffmpeg_decoding("live/cam");
+    let rtmpdump = server.rtmpdump("live/cam", &dumped);
+    let ffprobe = server.ffprobe("live/cam");
     publisher.process.wait_success(PATIENCE);
     ffmpeg.wait_success(PATIENCE);
     rtmpdump.wait_success(PATIENCE);
@@ -41,13 +44,13 @@ fn a_player_that_joins_mid_gop_gets_a_key_frame_at_once(runtime: Runtime) {
     // Whoever has to wait for the next key frame waits for most of ten seconds.
     let clip = Clip { picture: "testsrc2=size=640x360:rate=30", seconds: 20, gop: 300, megabits: None };
     let folder = Folder::new();
-    let mut server = Server::start(runtime, &[]);
-    let mut publisher = Publication::of_clip(&server, "live/cam", &clip, &folder);
+    let server = Program::start(runtime, &[]);
+    let publisher = Publication::of_clip(&server, "live/cam", &clip, &folder);
     let newest = || media_tags(&publisher.sent).last().map_or(0, |tag| tag.timestamp);
     publisher.process.wait_for("second of the stream", || (newest() >= 2000).then_some(()));
 
     let dumped = folder.file("rtmpdump.flv");
-    let mut rtmpdump = server.rtmpdump("live/cam", &dumped);
+    let rtmpdump = server.rtmpdump("live/cam", &dumped);
     let start = server.wait_players("live/cam", 1).swap_remove(0).at;
     let newest_at_start = newest();
     let first = rtmpdump.wait_for("picture", || media_tags(&dumped).into_iter().find(Tag::is_picture));

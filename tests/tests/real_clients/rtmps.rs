@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_tests::clients::{
-    Authority, PATIENCE, Process, Runtime, Server, assert_same_packets, media_tags, wait_for,
-};
+use anabranch_tests::media::{assert_same_packets, media_tags};
+use anabranch_tests::program::{Process, Program, Runtime};
+use anabranch_tests::{Authority, PATIENCE, wait_for};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -29,7 +29,7 @@ fn certificate_for(authority: &Authority, server: SocketAddr, name: &'static str
     connection.peer_certificates().expect("it has shown one")[0].to_vec()
 }
 
-fn rtmps(server: &Server, stream: &str) -> String {
+fn rtmps(server: &Program, stream: &str) -> String {
     format!("rtmps://localhost:{}/{stream}", server.address().port())
 }
 
@@ -55,16 +55,16 @@ fn play(url: &str, ca: &str, file: &str) -> Process {
 fn ffmpeg_publishes_and_plays_over_rtmps_while_the_certificate_is_changed() {
     let authority = Authority::new();
     let first = authority.issue("server", &["localhost"]);
-    let mut server = authority.server(&["server"]);
+    let server = authority.server(&["server"]);
     let address = server.address();
     assert_eq!(certificate_for(&authority, address, "localhost"), first);
 
     let url = rtmps(&server, "live/cam");
     let received = authority.file("received.flv");
-    let mut player = play(&url, &authority.ca(), received.to_str().expect("paths of tests are UTF-8"));
-    let mut plain = server.ffprobe("live/cam");
+    let player = play(&url, &authority.ca(), received.to_str().expect("paths of tests are UTF-8"));
+    let plain = server.ffprobe("live/cam");
     server.wait_players("live/cam", 2);
-    let mut publisher = publish(&url, &authority.ca());
+    let publisher = publish(&url, &authority.ca());
     server.wait_publishers("live/cam", 1);
 
     let second = authority.issue("server", &["localhost"]);
@@ -86,8 +86,8 @@ fn ffmpeg_publishes_and_plays_over_rtmps_while_the_certificate_is_changed() {
 fn ffmpeg_refuses_a_certificate_that_nobody_it_trusts_vouches_for() {
     let (authority, other) = (Authority::new(), Authority::new());
     authority.issue("server", &["localhost"]);
-    let mut server = authority.server(&["server"]);
-    let mut publisher = publish(&rtmps(&server, "live/cam"), &other.ca());
+    let server = authority.server(&["server"]);
+    let publisher = publish(&rtmps(&server, "live/cam"), &other.ca());
     let (status, _) = publisher.wait_exit(PATIENCE);
     assert!(!status.success());
     server.process.wait_line(" closed: ");
@@ -120,7 +120,7 @@ fn a_certificate_that_cannot_be_used_is_named_and_the_server_does_not_start() {
         );
         fs::write(&config, text).expect("the folder can be written");
         let file = config.display().to_string();
-        let mut process = Process::start(Runtime::Smol.binary(), ["--listen", "127.0.0.1:0", "--config", &file]);
+        let process = Process::start(Runtime::Smol.binary(), ["--listen", "127.0.0.1:0", "--config", &file]);
         let (status, _) = process.wait_exit(PATIENCE);
         assert!(!status.success());
         process.stderr().join("\n")

@@ -1,21 +1,22 @@
+use anabranch_tests::media::{Clip, Publication, Tag, media_tags};
+use anabranch_tests::program::{Program, Runtime};
+use anabranch_tests::{Folder, PATIENCE};
 use std::fs;
 use std::time::{Duration, Instant};
 
-use anabranch_tests::clients::{Clip, Folder, PATIENCE, Publication, Runtime, Server, Tag, media_tags};
-
-on_both_runtimes!(sigint_ends_server_and_players_in_good_order);
+anabranch_tests::on_both_programs!(sigint_ends_server_and_players_in_good_order);
 
 fn sigint_ends_server_and_players_in_good_order(runtime: Runtime) {
     let clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 30, gop: 30, megabits: None };
     let folder = Folder::new();
-    let mut server = Server::start(runtime, &[]);
+    let server = Program::start(runtime, &[]);
     let files = ["ffmpeg.flv", "rtmpdump.flv"].map(|name| folder.file(name));
-    let mut ffmpeg = server.ffmpeg("live/cam", &files[0]);
-    let mut rtmpdump = server.rtmpdump("live/cam", &files[1]);
-    let mut waiting = server.rtmpdump("live/nobody", &folder.file("nothing.flv"));
+    let ffmpeg = server.ffmpeg("live/cam", &files[0]);
+    let rtmpdump = server.rtmpdump("live/cam", &files[1]);
+    let waiting = server.rtmpdump("live/nobody", &folder.file("nothing.flv"));
     server.wait_players("live/cam", 2);
     server.wait_players("live/nobody", 1);
-    let mut publisher = Publication::of_clip(&server, "live/cam", &clip, &folder);
+    let publisher = Publication::of_clip(&server, "live/cam", &clip, &folder);
     for file in &files {
         publisher.process.wait_for("second of the stream", || (media_tags(file).len() > 60).then_some(()));
     }
@@ -40,11 +41,11 @@ fn sigterm_lets_players_go_on_to_the_end_of_their_gop_and_grants_nobody_anything
     let config = folder.file("anabranch.toml");
     // Longer than the test may take: the server must not wait for it in vain.
     fs::write(&config, "[shutdown]\ndrain = \"1h\"\n").expect("the folder can be written");
-    let mut server = Server::start(Runtime::Smol, &["--config", &config.display().to_string()]);
+    let server = Program::start(Runtime::Smol, &["--config", &config.display().to_string()]);
     let file = folder.file("ffmpeg.flv");
-    let mut ffmpeg = server.ffmpeg("live/cam", &file);
+    let ffmpeg = server.ffmpeg("live/cam", &file);
     server.wait_players("live/cam", 1);
-    let mut publisher = Publication::of_clip(&server, "live/cam", &clip, &folder);
+    let publisher = Publication::of_clip(&server, "live/cam", &clip, &folder);
     publisher.process.wait_for("second of the stream", || (media_tags(&file).len() > 60).then_some(()));
 
     server.process.terminate();
@@ -52,7 +53,7 @@ fn sigterm_lets_players_go_on_to_the_end_of_their_gop_and_grants_nobody_anything
     ffmpeg.wait_success(PATIENCE);
     let pictures: Vec<_> = media_tags(&file).into_iter().filter(Tag::is_picture).collect();
     assert_eq!(pictures.len() % 30, 0, "whole groups of pictures: {}", pictures.len());
-    let mut late = server.ffprobe("live/cam");
+    let late = server.ffprobe("live/cam");
     let (status, _) = late.wait_exit(PATIENCE);
     assert!(!status.success() && publisher.process.is_running());
     // The publisher does not know that it could go; the last one who is waited for goes.
@@ -66,8 +67,8 @@ fn what_is_left_when_the_time_for_draining_is_over_is_closed() {
     let folder = Folder::new();
     let config = folder.file("anabranch.toml");
     fs::write(&config, "[shutdown]\ndrain = \"1s\"\n").expect("the folder can be written");
-    let mut server = Server::start(Runtime::Smol, &["--config", &config.display().to_string()]);
-    let mut waiting = server.rtmpdump("live/nobody", &folder.file("nothing.flv"));
+    let server = Program::start(Runtime::Smol, &["--config", &config.display().to_string()]);
+    let waiting = server.rtmpdump("live/nobody", &folder.file("nothing.flv"));
     server.wait_players("live/nobody", 1);
     server.process.terminate();
     server.process.wait_success(PATIENCE);
@@ -75,8 +76,8 @@ fn what_is_left_when_the_time_for_draining_is_over_is_closed() {
 
     // A second signal does not wait.
     fs::write(&config, "[shutdown]\ndrain = \"1h\"\n").expect("the folder can be written");
-    let mut server = Server::start(Runtime::Smol, &["--config", &config.display().to_string()]);
-    let mut waiting = server.rtmpdump("live/nobody", &folder.file("nothing.flv"));
+    let server = Program::start(Runtime::Smol, &["--config", &config.display().to_string()]);
+    let waiting = server.rtmpdump("live/nobody", &folder.file("nothing.flv"));
     server.wait_players("live/nobody", 1);
     server.process.terminate();
     server.process.wait_line("draining: 1 connections");

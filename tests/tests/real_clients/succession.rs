@@ -1,12 +1,12 @@
+use anabranch_tests::media::{
+    Clip, Publication, Tag, assert_same_media, assert_same_packets, decoded_sizes, media_tags,
+};
+use anabranch_tests::program::{Process, Program, Runtime};
+use anabranch_tests::{Folder, PATIENCE};
 use std::path::Path;
 use std::time::Duration;
 
-use anabranch_tests::clients::{
-    Clip, Folder, PATIENCE, Process, Publication, Runtime, Server, Tag, assert_same_media, assert_same_packets,
-    decoded_sizes, media_tags,
-};
-
-on_both_runtimes!(
+anabranch_tests::on_both_programs!(
     players_that_came_first_stay_while_publishers_change,
     a_second_publisher_is_refused_and_the_first_goes_on,
     players_end_well_when_the_publisher_is_gone_for_the_grace_period,
@@ -17,13 +17,13 @@ const LARGE: Clip = Clip { picture: "testsrc=size=640x360:rate=30", seconds: 30,
 
 fn players_that_came_first_stay_while_publishers_change(runtime: Runtime) {
     let folder = Folder::new();
-    let mut server = Server::start(runtime, &["--unpublish-grace", "5"]);
+    let server = Program::start(runtime, &["--unpublish-grace", "5"]);
     let files = ["ffmpeg.flv", "rtmpdump.flv"].map(|name| folder.file(name));
-    let mut ffmpeg = server.ffmpeg("live/cam", &files[0]);
-    let mut rtmpdump = server.rtmpdump("live/cam", &files[1]);
+    let ffmpeg = server.ffmpeg("live/cam", &files[0]);
+    let rtmpdump = server.rtmpdump("live/cam", &files[1]);
     server.wait_players("live/cam", 2);
 
-    let mut first = Publication::of_clip(&server, "live/cam", &SMALL, &folder);
+    let first = Publication::of_clip(&server, "live/cam", &SMALL, &folder);
     for file in &files {
         first.process.wait_for("pictures of the first publisher", || (pictures(file) >= 45).then_some(()));
     }
@@ -31,7 +31,7 @@ fn players_that_came_first_stay_while_publishers_change(runtime: Runtime) {
     first.process.wait_exit(PATIENCE);
     let before = files.each_ref().map(|file| pictures(file));
 
-    let mut second = Publication::of_clip(&server, "live/cam", &LARGE, &folder);
+    let second = Publication::of_clip(&server, "live/cam", &LARGE, &folder);
     server.wait_publishers("live/cam", 2);
     for (file, before) in files.iter().zip(before) {
         second.process.wait_for("pictures of the second publisher", || (pictures(file) >= before + 60).then_some(()));
@@ -70,17 +70,17 @@ fn a_second_publisher_is_refused_and_the_first_goes_on(runtime: Runtime) {
     let folder = Folder::new();
     // Made now, if it is not there yet: the first publisher's time is short.
     let file = LARGE.file();
-    let mut server = Server::start(runtime, &["--unpublish-grace", "1"]);
+    let server = Program::start(runtime, &["--unpublish-grace", "1"]);
     let dumped = folder.file("rtmpdump.flv");
-    let mut ffprobe = server.ffprobe("live/cam");
-    let mut rtmpdump = server.rtmpdump("live/cam", &dumped);
+    let ffprobe = server.ffprobe("live/cam");
+    let rtmpdump = server.rtmpdump("live/cam", &dumped);
     server.wait_players("live/cam", 2);
-    let mut first = Publication::of_clip(&server, "live/cam", &clip, &folder);
+    let first = Publication::of_clip(&server, "live/cam", &clip, &folder);
     first.process.wait_for("picture", || (pictures(&dumped) >= 30).then_some(()));
 
     let url = server.url("live/cam");
     let input = ["-nostdin", "-re", "-i", file.to_str().unwrap(), "-c", "copy"];
-    let mut second = Process::start("ffmpeg", input.iter().chain(&["-f", "flv", &url]));
+    let second = Process::start("ffmpeg", input.iter().chain(&["-f", "flv", &url]));
     let (status, _) = second.wait_exit(PATIENCE);
     assert!(!status.success(), "the second publisher was let in");
     let words = second.stderr().join("\n");
@@ -98,11 +98,11 @@ fn a_second_publisher_is_refused_and_the_first_goes_on(runtime: Runtime) {
 
 fn players_end_well_when_the_publisher_is_gone_for_the_grace_period(runtime: Runtime) {
     let folder = Folder::new();
-    let mut server = Server::start(runtime, &["--unpublish-grace", "2"]);
+    let server = Program::start(runtime, &["--unpublish-grace", "2"]);
     let mut ffmpeg = server.ffmpeg_decoding("live/cam");
     let mut rtmpdump = server.rtmpdump("live/cam", &folder.file("rtmpdump.flv"));
     server.wait_players("live/cam", 2);
-    let mut publisher = Publication::at_once(&server, "live/cam", &super::SHORT, &folder);
+    let publisher = Publication::at_once(&server, "live/cam", &super::SHORT, &folder);
     publisher.process.wait_success(PATIENCE);
     let gone = server.process.wait_line(" in phase ").at;
 

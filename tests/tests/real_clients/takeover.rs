@@ -1,11 +1,10 @@
+use anabranch_tests::media::{Clip, Publication, TagKind, decoded_sizes, media_tags};
+use anabranch_tests::program::{Process, Program, Runtime};
+use anabranch_tests::{Folder, PATIENCE, wait_for};
 use std::fs;
 use std::path::Path;
 
-use anabranch_tests::clients::{
-    Clip, Folder, PATIENCE, Process, Publication, Runtime, Server, TagKind, decoded_sizes, media_tags, wait_for,
-};
-
-on_both_runtimes!(a_publisher_with_the_same_token_takes_over_from_one_that_hangs);
+anabranch_tests::on_both_programs!(a_publisher_with_the_same_token_takes_over_from_one_that_hangs);
 
 const SMALL: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 30, gop: 30, megabits: None };
 const LARGE: Clip = Clip { picture: "testsrc=size=640x360:rate=30", seconds: 10, gop: 30, megabits: None };
@@ -15,7 +14,7 @@ const SOON: u64 = 1_000_000;
 
 fn a_publisher_with_the_same_token_takes_over_from_one_that_hangs(runtime: Runtime) {
     let folder = Folder::new();
-    let mut server = Server::start(runtime, &["--on-conflict", "takeover", "--unpublish-grace", "1"]);
+    let server = Program::start(runtime, &["--on-conflict", "takeover", "--unpublish-grace", "1"]);
     let files = ["ffmpeg.flv", "rtmpdump.flv", "rtmp2src.flv"].map(|name| folder.file(name));
     let source = format!("rtmp2src location={}", server.url("live/cam"));
     let sink = format!("filesink buffer-mode=unbuffered location={}", files[2].display());
@@ -26,14 +25,14 @@ fn a_publisher_with_the_same_token_takes_over_from_one_that_hangs(runtime: Runti
     ];
     server.wait_players("live/cam", 3);
 
-    let (mut hanging, its_id) = publish(&server, &SMALL, "secret");
+    let (hanging, its_id) = publish(&server, &SMALL, "secret");
     for file in &files {
         hanging.wait_for("pictures of the first publisher", || (pictures(file) >= 45).then_some(()));
     }
     freeze(its_id);
     let before = files.each_ref().map(|file| pictures(file));
 
-    let mut second = Publication::of_clip(&server, "live/cam?token=secret", &LARGE, &folder);
+    let second = Publication::of_clip(&server, "live/cam?token=secret", &LARGE, &folder);
     let publishers = server.wait_publishers("live/cam", 2);
     let [its_connection, newcomer] = [0, 1].map(|index| connection(&publishers[index].text).to_owned());
     let opened = server.process.wait_line(&format!(" conn {newcomer} opened from "));
@@ -54,14 +53,14 @@ fn a_publisher_with_the_same_token_takes_over_from_one_that_hangs(runtime: Runti
     let (status, _) = hanging.wait_exit(PATIENCE);
     assert!(!status.success(), "the first publisher did not notice");
 
-    let (mut third, _) = publish(&server, &SMALL, "another");
+    let (third, _) = publish(&server, &SMALL, "another");
     let (status, _) = third.wait_exit(PATIENCE);
     assert!(!status.success(), "a publisher with another token was let in");
     let words = third.stderr().join("\n");
     assert!(words.contains("already being published"), "the third publisher says: {words}");
     server.process.wait_line("refused: NetStream.Publish.BadName (rejected)");
     assert!(second.process.is_running(), "the third publisher came too late to disturb");
-    assert!(players.iter_mut().all(Process::is_running), "a player has ended with the first publisher");
+    assert!(players.iter().all(Process::is_running), "a player has ended with the first publisher");
 
     second.process.wait_success(PATIENCE);
     for player in &mut players {
@@ -82,12 +81,12 @@ fn a_publisher_with_the_same_token_takes_over_from_one_that_hangs(runtime: Runti
 }
 
 /// ffmpeg as a publisher with a token, which it sends as part of the stream's name; and its process id.
-fn publish(server: &Server, clip: &Clip, token: &str) -> (Process, u32) {
+fn publish(server: &Program, clip: &Clip, token: &str) -> (Process, u32) {
     let (file, url) = (clip.file(), server.url(&format!("live/cam?token={token}")));
     let input = ["-nostdin", "-loglevel", "warning", "-re", "-i", file.to_str().expect("paths of tests are UTF-8")];
     let output = ["-map", "0", "-c", "copy", "-flags", "+global_header", "-f", "flv", &url];
     let shell = ["-c", "echo process $$; exec ffmpeg \"$@\"", "sh"];
-    let mut process = Process::start("sh", shell.iter().chain(&input).chain(&output));
+    let process = Process::start("sh", shell.iter().chain(&input).chain(&output));
     let line = process.wait_line("process ").text;
     let id = line.rsplit(' ').next().and_then(|id| id.parse().ok());
     (process, id.unwrap_or_else(|| panic!("no process id in {line:?}")))
@@ -140,7 +139,7 @@ fn assert_decodes(file: &Path) {
     let input = ["-nostdin", "-loglevel", "warning", "-i", file.to_str().expect("paths of tests are UTF-8")];
     // In milliseconds, as the stream has them: at the pictures' rate two may fall on one number after a change of clocks.
     let output = ["-map", "0:v", "-map", "0:a", "-enc_time_base", "1:1000", "-f", "null", "-"];
-    let mut ffmpeg = Process::start("ffmpeg", input.iter().chain(&output));
+    let ffmpeg = Process::start("ffmpeg", input.iter().chain(&output));
     ffmpeg.wait_success(PATIENCE);
     assert_eq!(ffmpeg.stderr(), [""; 0], "decoding {}", file.display());
 }

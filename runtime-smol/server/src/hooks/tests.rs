@@ -1,40 +1,30 @@
 //! Tests that need more than one configuration file, or access to the server's state.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anabranch_core::conn::{Config, StreamFacts, Subject, VhostConfig};
 use anabranch_core::policy::{Vhost, Vhosts};
 use anabranch_core::url::StreamKey;
-use anabranch_host::{Handle, Listen};
 use anabranch_smol::Server;
+use anabranch_tests::backend::{Answer, Backend, Call, yes};
+use anabranch_tests::embedded::Embedded;
+use anabranch_tests::peer::Driver;
+use anabranch_tests::{PATIENCE, wait_for};
 
 use super::body::Event;
 use super::endpoint::{Endpoint, EndpointKey, IDLE, Sort};
 use super::order::{Job, Kind, Order};
 use super::reply::Reply;
 use super::{HookSettings, HttpHooks, Identity};
-use backend::{Answer, Backend, yes};
-use peer::{PATIENCE, Peer};
-
-// Integration tests use all of them.
-#[allow(dead_code)]
-#[path = "../../tests/hooks/backend.rs"]
-mod backend;
-#[allow(dead_code)]
-#[path = "../../tests/support/peer.rs"]
-mod peer;
 
 /// A server in this process.
 struct Running {
-    address: SocketAddr,
-    handle: Handle,
+    server: Embedded,
     hooks: HttpHooks,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -46,27 +36,13 @@ impl Running {
         });
         let config = Config { vhosts: Vhosts::new(vhosts).unwrap(), ..Config::default() };
         let hooks = HttpHooks::new(Identity::new(None), &HookSettings::default(), settings).unwrap();
-        let listen = Listen::One("127.0.0.1:0".parse().unwrap());
-        let server = Server::builder().config(config).hooks(hooks.clone()).listen(listen).build().unwrap();
-        let (address, handle) = (server.addresses()[0], server.handle());
-        Running { address, handle, hooks, thread: Some(thread::spawn(move || server.run())) }
+        let server = Embedded::start::<Server>(|builder| builder.config(config).hooks(hooks.clone()));
+        Running { server, hooks }
     }
 
     fn wait_until_empty(&self) {
-        let start = Instant::now();
-        while self.handle.stats().connections > 0 {
-            assert!(start.elapsed() < PATIENCE, "a connection does not end");
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.handle.stop();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        let is_empty = || self.server.handle.stats().connections == 0;
+        wait_for("end of all connections", PATIENCE, || is_empty().then_some(()));
     }
 }
 
@@ -91,10 +67,10 @@ fn virtual_hosts_have_back_ends_of_their_own_and_may_change_them() {
     };
     let mut all = HashMap::from([("slow".to_owned(), publishing(&slow)), ("quick".to_owned(), publishing(&first))]);
     let server = Running::start(&all);
-    let address = server.address;
-    let waiting = thread::spawn(move || Peer::to(address, "rtmp://slow/live/x").publish("cam").map(|_| ()));
+    let address = server.server.address;
+    let waiting = thread::spawn(move || Driver::at(address, "rtmp://slow/live/x").publish("cam").map(|_| ()));
     slow.wait_calls(1);
-    let mut publisher = Peer::to(address, "rtmp://quick/live/x");
+    let mut publisher = Driver::at(address, "rtmp://quick/live/x");
     publisher.publish("cam").unwrap();
     assert_eq!(first.calls()[0].text("vhost"), "quick");
     assert_eq!(first.calls()[0].text("stream_url"), "quick/live/cam");
@@ -128,11 +104,11 @@ fn who_is_gone_before_the_answer_is_told_about_only_if_it_was_a_yes() {
             ["on_connect", "on_close", "on_publish", "on_unpublish"].map(|name| format!("{name} = ['{url}']\n"));
         let server = Running::start(&HashMap::from([("v".to_owned(), settings(&hooks.concat()))]));
         answers.send(yes()).unwrap();
-        let address = server.address;
-        let mut peer = Peer::to(address, "rtmp://v/live/x");
+        let address = server.server.address;
+        let mut peer = Driver::at(address, "rtmp://v/live/x");
         let publisher = thread::spawn(move || peer.publish("cam").map(|_| ()));
         backend.wait_calls(2);
-        assert!(server.handle.close(server.handle.connections()[0].id, "to be rid of it"));
+        assert!(server.server.handle.close(server.server.handle.connections()[0].id, "to be rid of it"));
         assert!(publisher.join().is_err(), "it is over before it has an answer");
         server.wait_until_empty();
         answers.send(answer).unwrap();
@@ -140,7 +116,7 @@ fn who_is_gone_before_the_answer_is_told_about_only_if_it_was_a_yes() {
         answers.send(yes()).unwrap();
         let calls = backend.wait_calls(actions.len());
         assert_eq!(server.hooks.flush(PATIENCE), 0);
-        assert_eq!(calls.iter().map(backend::Call::action).collect::<Vec<_>>(), actions);
+        assert_eq!(calls.iter().map(Call::action).collect::<Vec<_>>(), actions);
         assert_eq!(backend.calls().len(), actions.len());
     }
 }
@@ -280,10 +256,6 @@ fn an_endpoint_that_is_not_called_any_more_has_no_threads() {
         call(&order, &endpoint, client, Event::Close, "");
     }
     drop(endpoint);
-    let start = Instant::now();
-    while Arc::strong_count(&alive) > 1 {
-        assert!(start.elapsed() < PATIENCE, "its threads stay");
-        thread::sleep(Duration::from_millis(1));
-    }
+    wait_for("end of its threads", PATIENCE, || (Arc::strong_count(&alive) == 1).then_some(()));
     assert_eq!(order.wait_until_done(PATIENCE), 0, "what was to be called is called first");
 }

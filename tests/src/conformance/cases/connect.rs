@@ -4,9 +4,9 @@ use anabranch_core::amf::{Object, Value};
 use anabranch_core::command::Command;
 use anabranch_core::message::{Message, MessageType};
 
+use crate::conformance::Target;
 use crate::conformance::media::{VIDEO_HEADER, key_frame};
-use crate::conformance::text::{codes, said};
-use crate::conformance::{Client, Target};
+use crate::peer::{ScriptedClient, codes, said};
 use crate::sim::command_in;
 
 cases![
@@ -59,7 +59,7 @@ fn url() -> Object {
 
 /// The four messages that answer `connect`.
 fn opening(target: &Target, object: Object) -> Vec<Message> {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     client.connect(object);
     (0..4).map(|_| client.message()).collect()
 }
@@ -69,7 +69,7 @@ fn result_of(target: &Target, object: Object) -> Command {
 }
 
 fn refused_with(target: &Target, object: Object, code: &str) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     client.connect(object);
     let heard = client.hear(4);
     assert_eq!(heard[3], format!("3/0 _error 1 {code}"));
@@ -86,7 +86,7 @@ fn number(object: &Object, key: &str) -> f64 {
 }
 
 fn windows_bandwidth_chunk_size_and_result_come_in_this_order(target: &Target) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     client.connect(url());
     assert_eq!(
         client.hear(4),
@@ -101,7 +101,7 @@ fn windows_bandwidth_chunk_size_and_result_come_in_this_order(target: &Target) {
 }
 
 fn the_opening_is_the_bytes_that_servers_send(target: &Target) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     client.connect(url());
     let expected: &[u8] = &[
         [2, 0, 0, 0, 0, 0, 4, 5, 0, 0, 0, 0, 0, 0x26, 0x25, 0xa0].as_slice(),
@@ -147,14 +147,14 @@ fn the_object_encoding_is_the_clients(target: &Target) {
 }
 
 fn the_transaction_is_the_clients(target: &Target) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     let command = Command::new("connect", 7.0, Value::Object(url()));
     client.send(3, 0, MessageType::COMMAND_AMF0, 0, &command.encode());
     assert_eq!(client.hear(4)[3], "3/0 _result 7 NetConnection.Connect.Success");
 }
 
 fn connect_as_17(target: &Target, selector: &[u8]) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     let body = [selector, &Command::new("connect", 1.0, Value::Object(url())).encode()].concat();
     client.send(3, 0, MessageType::COMMAND_AMF3, 0, &body);
     let messages: Vec<Message> = (0..4).map(|_| client.message()).collect();
@@ -205,10 +205,10 @@ fn an_app_with_dot_components_is_refused(target: &Target) {
 
 /// Published as `name` under one URL, it can be played under the other.
 fn is_same_stream(target: &Target, publish: (Object, &str), play: (Object, &str)) {
-    let mut player = Client::connected_with(target, play.0);
+    let mut player = ScriptedClient::connected_with(target, play.0);
     player.play(0, play.1);
     player.hear_until("|RtmpSampleAccess");
-    let mut publisher = Client::connected_with(target, publish.0);
+    let mut publisher = ScriptedClient::connected_with(target, publish.0);
     publisher.publish(0, publish.1);
     publisher.hear_until("NetStream.Publish.Start");
     publisher.video(0, VIDEO_HEADER);
@@ -241,7 +241,7 @@ fn an_app_may_have_several_components(target: &Target) {
     let nested = || Object::new().with("app", "live/room/7").with("tcUrl", "rtmp://127.0.0.1/live/room/7");
     is_same_stream(target, (nested(), &target.name), (nested(), &target.name));
     // The same name in the app above is another stream.
-    let _publisher = Client::publisher(target, &target.name);
+    let _publisher = ScriptedClient::publisher(target, &target.name);
 }
 
 /// OBS sends the whole URL as `tcUrl` and `app` where its stream key is left empty.
@@ -257,7 +257,7 @@ fn the_query_is_no_part_of_a_stream_name(target: &Target) {
 }
 
 fn arguments_behind_the_object_are_taken(target: &Target) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     let command = Command::new("connect", 1.0, Value::Object(url()))
         .with("user")
         .with("password")
@@ -271,7 +271,7 @@ fn a_connect_of_several_kilobytes_is_taken(target: &Target) {
 }
 
 fn a_second_connect_is_ignored(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.connect(url());
     client.assert_quiet();
     client.create_stream(2.0);
@@ -279,7 +279,7 @@ fn a_second_connect_is_ignored(target: &Target) {
 }
 
 fn commands_before_connect_are_ignored(target: &Target) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     client.create_stream(1.0);
     client.publish(1, &target.name);
     client.command("noSuchCall", 3.0, 0, &[]);
@@ -290,7 +290,7 @@ fn commands_before_connect_are_ignored(target: &Target) {
 }
 
 fn media_before_connect_is_ignored(target: &Target) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     client.headers();
     client.gop(0, 1);
     client.assert_quiet();
@@ -299,20 +299,20 @@ fn media_before_connect_is_ignored(target: &Target) {
 }
 
 fn an_unknown_call_fails_and_the_connection_goes_on(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.command("getMovLen", 9.0, 0, &["cam".into()]);
     client.create_stream(10.0);
     assert_eq!(client.hear(2), ["3/0 _error 9 NetConnection.Call.Failed", "3/0 _result 10 1"]);
 }
 
 fn an_unknown_call_with_transaction_0_is_not_answered(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.command("getMovLen", 0.0, 0, &[]);
     client.assert_quiet();
 }
 
 fn notices_of_clients_are_ignored(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     for name in ["_result", "_error", "onStatus", "onBWDone", "set_playlist"] {
         client.command(name, 3.0, 0, &[Value::Null]);
     }
@@ -321,21 +321,21 @@ fn notices_of_clients_are_ignored(target: &Target) {
 
 fn a_bandwidth_check_is_over_at_once(target: &Target) {
     for name in ["_checkbw", "checkBandwidth"] {
-        let mut client = Client::connected(target);
+        let mut client = ScriptedClient::connected(target);
         client.command(name, 9.0, 0, &[]);
         assert_eq!(client.hear(2), ["3/0 _result 9", "3/0 onBWDone 0"], "{name}");
     }
 }
 
 fn bandwidth_done_is_said_where_it_is_wanted(target: &Target) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     client.connect(url());
     let heard = client.hear(5);
     assert_eq!(heard[3..], ["3/0 _result 1 NetConnection.Connect.Success", "3/0 onBWDone 0"]);
 }
 
 fn stream_ids_count_up_and_deleted_ones_are_free_again(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     for transaction in [2.0, 3.0, 4.0] {
         client.create_stream(transaction);
     }
@@ -347,7 +347,7 @@ fn stream_ids_count_up_and_deleted_ones_are_free_again(target: &Target) {
 }
 
 fn there_are_no_more_streams_than_the_limit(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     for number in 1..=17 {
         client.create_stream(f64::from(number));
     }
@@ -356,7 +356,7 @@ fn there_are_no_more_streams_than_the_limit(target: &Target) {
 }
 
 fn calls_that_clients_wait_for_are_answered(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     let name = || [Value::from(target.name.as_str())];
     for (transaction, call) in
         ["releaseStream", "FCPublish", "FCUnpublish", "FCSubscribe", "FCUnsubscribe", "getStreamLength"]
@@ -380,7 +380,7 @@ fn calls_that_clients_wait_for_are_answered(target: &Target) {
 }
 
 fn results_are_the_bytes_that_servers_send(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.command("releaseStream", 2.0, 0, &["cam".into()]);
     client.create_stream(4.0);
     let head = |length: u8| [3, 0, 0, 0, 0, 0, length, 20, 0, 0, 0, 0, 2, 0, 7];
@@ -395,7 +395,7 @@ fn results_are_the_bytes_that_servers_send(target: &Target) {
 }
 
 fn transaction_0_wants_no_result(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     for call in ["releaseStream", "FCPublish", "FCUnpublish", "FCUnsubscribe", "getStreamLength", "_checkbw"] {
         client.command(call, 0.0, 0, &[target.name.as_str().into()]);
     }
@@ -403,13 +403,13 @@ fn transaction_0_wants_no_result(target: &Target) {
 }
 
 fn another_chunk_size_is_announced_where_it_is_configured(target: &Target) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     client.connect(url());
     assert_eq!(client.hear(3)[2], "SetChunkSize(4096)");
 }
 
 fn another_window_is_announced_where_it_is_configured(target: &Target) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     client.connect(url());
     let heard = client.hear(4);
     assert_eq!(heard[..2], ["WindowAckSize(500000)", "SetPeerBandwidth { window: 500000, limit: Dynamic }"]);

@@ -8,9 +8,9 @@ use anabranch_core::handshake::digest::{self, Scheme, Signer};
 use anabranch_core::handshake::{ClientHandshakeKind, PACKET_LENGTH, Packet};
 use anabranch_core::message::MessageType;
 
+use crate::conformance::Target;
 use crate::conformance::healthy::assert_healthy;
-use crate::conformance::text::said;
-use crate::conformance::{Client, Target, Wire};
+use crate::peer::{ScriptedClient, Wire, said};
 
 cases![
     the_simple_form_is_answered_with_an_exact_echo,
@@ -138,7 +138,7 @@ fn a_tampered_digest_gets_the_simple_answer(target: &Target) {
 }
 
 fn a_digest_client_goes_on_to_connect(target: &Target) {
-    let mut client = Client::open_as(target, ClientHandshakeKind::Digest);
+    let mut client = ScriptedClient::open_as(target, ClientHandshakeKind::Digest);
     client.raw(&connect_bytes());
     client.hear_until("NetConnection.Connect.Success");
 }
@@ -162,14 +162,14 @@ fn byte_by_byte_gives_the_same(target: &Target) {
     for byte in hello[1 + PACKET_LENGTH..].iter().chain(&connect_bytes()) {
         wire.write(&[*byte]);
     }
-    Client::resume(wire, &answer).hear_until("NetConnection.Connect.Success");
+    ScriptedClient::resume(wire, &answer).hear_until("NetConnection.Connect.Success");
 }
 
 fn c0_c1_and_c2_may_come_in_one_write(target: &Target) {
     let mut wire = Wire::dial(target);
     wire.write(&simple_hello());
     let answer = wire.read_exact(1 + 2 * PACKET_LENGTH);
-    let mut client = Client::resume(wire, &answer);
+    let mut client = ScriptedClient::resume(wire, &answer);
     client.raw(&connect_bytes());
     client.hear_until("NetConnection.Connect.Success");
 }
@@ -180,7 +180,7 @@ fn c2_and_connect_may_come_in_one_write(target: &Target) {
     wire.write(&hello[..1 + PACKET_LENGTH]);
     let answer = wire.read_exact(1 + 2 * PACKET_LENGTH);
     wire.write(&[&hello[1 + PACKET_LENGTH..], &connect_bytes()[..]].concat());
-    Client::resume(wire, &answer).hear_until("NetConnection.Connect.Success");
+    ScriptedClient::resume(wire, &answer).hear_until("NetConnection.Connect.Success");
 }
 
 fn everything_up_to_play_may_come_in_one_write(target: &Target) {
@@ -189,7 +189,7 @@ fn everything_up_to_play_may_come_in_one_write(target: &Target) {
     let create = Command::new("createStream", 2.0, Value::Null);
     wire.write(&[simple_hello(), connect_bytes(), message(0, &create), message(1, &play)].concat());
     let answer = wire.read_exact(1 + 2 * PACKET_LENGTH);
-    let mut client = Client::resume(wire, &answer);
+    let mut client = ScriptedClient::resume(wire, &answer);
     let heard = client.hear_until("|RtmpSampleAccess");
     assert_eq!(
         heard[3..],
@@ -214,7 +214,7 @@ fn s0_s1_s2_are_3073_bytes_and_nothing_follows(target: &Target) {
     wire.write(&simple_hello());
     let answer = wire.read_exact(3073);
     // What comes next is the answer to a ping.
-    Client::resume(wire, &answer).assert_quiet();
+    ScriptedClient::resume(wire, &answer).assert_quiet();
 }
 
 fn c2_may_be_anything(target: &Target) {
@@ -223,7 +223,7 @@ fn c2_may_be_anything(target: &Target) {
         wire.write(&[&[3], &c1(0, [0; 4])[..]].concat());
         let answer = wire.read_exact(1 + 2 * PACKET_LENGTH);
         wire.write(&[fill; PACKET_LENGTH]);
-        let mut client = Client::resume(wire, &answer);
+        let mut client = ScriptedClient::resume(wire, &answer);
         client.raw(&connect_bytes());
         client.hear_until("NetConnection.Connect.Success");
     }
@@ -291,7 +291,7 @@ fn plays_behind(target: &Target, header: &[u8]) -> Vec<String> {
     wire.write(header);
     wire.write(&simple_hello());
     let answer = wire.read_exact(1 + 2 * PACKET_LENGTH);
-    let mut client = Client::resume(wire, &answer);
+    let mut client = ScriptedClient::resume(wire, &answer);
     client.raw(&connect_bytes());
     client.play(0, &target.name);
     client.hear_until("NetStream.Play")

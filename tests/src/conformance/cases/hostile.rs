@@ -6,9 +6,9 @@ use anabranch_core::amf::Value;
 use anabranch_core::chunk::message_header;
 use anabranch_core::message::{Control, MessageType, PeerBandwidthLimit, UserControl};
 
+use crate::conformance::Target;
 use crate::conformance::media::{audio_frame, gop_lines, key_frame, long};
-use crate::conformance::text::said;
-use crate::conformance::{Client, End, PATIENCE, Target, Wire};
+use crate::peer::{End, PATIENCE, ScriptedClient, Wire, said};
 use crate::sim::Rng;
 
 cases![
@@ -53,21 +53,21 @@ setups! {
 }
 
 /// Something that is said to a server closes the connection without an answer.
-fn closes(target: &Target, say: impl FnOnce(&mut Client)) {
-    let mut client = Client::connected(target);
+fn closes(target: &Target, say: impl FnOnce(&mut ScriptedClient)) {
+    let mut client = ScriptedClient::connected(target);
     say(&mut client);
     assert_eq!(client.assert_closed(), [""; 0]);
 }
 
 /// Nothing is answered, and the connection goes on.
-fn assert_goes_on(client: &mut Client) {
+fn assert_goes_on(client: &mut ScriptedClient) {
     client.assert_quiet();
     client.create_stream(9.0);
     assert!(client.hear(1)[0].starts_with("3/0 _result 9 "));
 }
 
 /// A control message with this body.
-fn control(client: &mut Client, type_id: u8, body: &[u8]) {
+fn control(client: &mut ScriptedClient, type_id: u8, body: &[u8]) {
     client.send(2, 0, type_id, 0, body);
 }
 
@@ -77,8 +77,8 @@ fn chunk_size_0_closes(target: &Target) {
 }
 
 fn a_chunk_size_with_its_top_bit_set_is_taken_without_it(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
-    let mut player = Client::player(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     publisher.set_chunk_size(1000);
     control(&mut publisher, 1, &[0x80, 0, 3, 0xe8]);
     let body = long(&[0x17, 1, 0, 0, 0], 2500);
@@ -87,8 +87,8 @@ fn a_chunk_size_with_its_top_bit_set_is_taken_without_it(target: &Target) {
 }
 
 fn the_largest_chunk_size_is_taken(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
-    let mut player = Client::player(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     publisher.set_chunk_size(0x7fff_ffff);
     let body = long(&[0x17, 1, 0, 0, 0], 300_000);
     publisher.video(0, &body);
@@ -112,7 +112,7 @@ fn a_chunk_stream_that_begins_with_format_2_closes(target: &Target) {
 
 /// librtmp opens chunk stream 2 like this with its first answer to a ping.
 fn a_chunk_stream_may_begin_with_format_1(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.raw(&[0x49, 0, 0, 0, 0, 0, 6, 4, 0, 6, 0, 0, 0, 77]);
     assert_eq!(client.hear(1), ["PingResponse(77)"]);
 }
@@ -122,15 +122,15 @@ fn a_strict_server_refuses_format_1_at_the_beginning(target: &Target) {
 }
 
 fn a_message_within_a_message_closes(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     let header = message_header(6, 0, 300, MessageType::VIDEO, 1).to_vec();
     publisher.raw(&[&header[..], &[0x17; 128], &header[..]].concat());
     assert_eq!(publisher.assert_closed(), [""; 0]);
 }
 
 fn a_longer_header_that_changes_nothing_continues_a_message(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
-    let mut player = Client::player(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     let body = long(&[0x17, 1, 0, 0, 0], 300);
     let header = message_header(6, 0, 300, MessageType::VIDEO, 1).to_vec();
     let second = [0x46, 0, 0, 5, 0, 1, 44, 9];
@@ -141,8 +141,8 @@ fn a_longer_header_that_changes_nothing_continues_a_message(target: &Target) {
 }
 
 fn an_aborted_message_is_dropped_and_the_next_is_whole(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
-    let mut player = Client::player(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     let header = message_header(6, 0, 300, MessageType::VIDEO, 1).to_vec();
     publisher.raw(&[&header[..], &[0x17; 128]].concat());
     publisher.control(&Control::Abort(6));
@@ -151,7 +151,7 @@ fn an_aborted_message_is_dropped_and_the_next_is_whole(target: &Target) {
 }
 
 fn abort_of_nothing_is_ignored(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     for chunk_stream in [0, 2, 3, 60, u32::MAX] {
         client.control(&Control::Abort(chunk_stream));
     }
@@ -159,7 +159,7 @@ fn abort_of_nothing_is_ignored(target: &Target) {
 }
 
 /// Random bytes, then nothing more: whatever they came to mean, the connection ends.
-fn noise(target: &Target, seed: u64, begin: impl Fn() -> Client) {
+fn noise(target: &Target, seed: u64, begin: impl Fn() -> ScriptedClient) {
     for round in 0..12 {
         let mut wire = begin().into_wire();
         let mut bytes = vec![0; 200 << (round % 10)];
@@ -172,23 +172,23 @@ fn noise(target: &Target, seed: u64, begin: impl Fn() -> Client) {
 }
 
 fn noise_after_the_handshake_ends(target: &Target) {
-    noise(target, 1, || Client::open(target));
+    noise(target, 1, || ScriptedClient::open(target));
 }
 
 fn noise_after_connect_ends(target: &Target) {
-    noise(target, 2, || Client::connected(target));
+    noise(target, 2, || ScriptedClient::connected(target));
 }
 
 fn noise_from_a_publisher_ends(target: &Target) {
     let number = std::cell::Cell::new(0);
     noise(target, 3, || {
         number.set(number.get() + 1);
-        Client::publisher(target, &target.named(&number.get().to_string()))
+        ScriptedClient::publisher(target, &target.named(&number.get().to_string()))
     });
 }
 
 fn unknown_message_types_are_ignored(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     for type_id in [0, 7, 10, 11, 12, 13, 14, 21, 23, 24, 99, 255] {
         client.send(3, 0, type_id, 0, &[1, 2, 3]);
         client.send(3, 0, type_id, 1, &[]);
@@ -197,7 +197,7 @@ fn unknown_message_types_are_ignored(target: &Target) {
 }
 
 fn shared_objects_are_ignored(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     let body = b"\0\x04chat\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0";
     client.send(3, 0, MessageType::SHARED_OBJECT_AMF0, 0, body);
     client.send(3, 0, MessageType::SHARED_OBJECT_AMF3, 0, &[&[0], &body[..]].concat());
@@ -206,7 +206,7 @@ fn shared_objects_are_ignored(target: &Target) {
 }
 
 fn unknown_and_short_user_control_events_are_ignored(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     for body in [&[][..], &[0], &[0, 6], &[0, 6, 0, 0, 1], &[0, 3, 0, 0, 0, 1], &[0, 5], &[0x7f, 0xff, 1, 2, 3]] {
         control(&mut client, MessageType::USER_CONTROL, body);
     }
@@ -225,7 +225,7 @@ fn unknown_and_short_user_control_events_are_ignored(target: &Target) {
 
 fn windows_of_any_size_are_taken(target: &Target) {
     for window in [0, 1, 4096, u32::MAX] {
-        let mut publisher = Client::publisher(target, &target.named(&window.to_string()));
+        let mut publisher = ScriptedClient::publisher(target, &target.named(&window.to_string()));
         publisher.control(&Control::WindowAckSize(window));
         for time in 0..100 {
             publisher.audio(time, &[0xaf; 100]);
@@ -239,7 +239,7 @@ fn windows_of_any_size_are_taken(target: &Target) {
 }
 
 fn peer_bandwidth_of_any_kind_is_taken(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     for window in [0, 1, u32::MAX] {
         for limit in [PeerBandwidthLimit::Hard, PeerBandwidthLimit::Soft, PeerBandwidthLimit::Dynamic] {
             client.control(&Control::SetPeerBandwidth { window, limit });
@@ -251,7 +251,7 @@ fn peer_bandwidth_of_any_kind_is_taken(target: &Target) {
 }
 
 fn acknowledgements_of_any_number_are_taken(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     for bytes in [u32::MAX, 0, 1 << 31, 1] {
         client.control(&Control::Acknowledgement(bytes));
     }
@@ -265,10 +265,10 @@ pub fn in_every_phase(target: &Target) -> [Wire; 6] {
     [
         Wire::dial(target),
         begun,
-        Client::open(target).into_wire(),
-        Client::connected(target).into_wire(),
-        Client::publisher(target, &target.name).into_wire(),
-        Client::player(target, &target.name).into_wire(),
+        ScriptedClient::open(target).into_wire(),
+        ScriptedClient::connected(target).into_wire(),
+        ScriptedClient::publisher(target, &target.name).into_wire(),
+        ScriptedClient::player(target, &target.name).into_wire(),
     ]
 }
 
@@ -289,15 +289,15 @@ fn a_reset_in_every_phase_harms_nobody(target: &Target) {
 }
 
 fn a_message_announced_and_never_sent_harms_nobody(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.raw(&[&message_header(6, 0, 0x00ff_fffe, MessageType::VIDEO, 1)[..], &[0x17; 100]].concat());
     publisher.wire().shut_down_writing();
     publisher.assert_closed();
 }
 
 fn a_publisher_that_sends_byte_by_byte_is_relayed(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
-    let mut player = Client::player(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     let body = long(&[0x17, 1, 0, 0, 0], 600);
     let bytes = publisher.cut(6, 0x0100_0000, MessageType::VIDEO, 1, &body);
     for byte in bytes {
@@ -309,8 +309,8 @@ fn a_publisher_that_sends_byte_by_byte_is_relayed(target: &Target) {
 
 /// One byte each: a format 3 chunk that begins and ends a message without a body.
 fn a_hundred_thousand_empty_messages_are_taken(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
-    let mut player = Client::player(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     publisher.video(0, &key_frame(1));
     publisher.raw(&message_header(7, 0, 0, MessageType::VIDEO, 1));
     publisher.raw(&[0xc7; 100_000]);
@@ -320,7 +320,7 @@ fn a_hundred_thousand_empty_messages_are_taken(target: &Target) {
 }
 
 fn thousands_of_streams_are_asked_for_in_vain(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     for number in 0..5000 {
         client.create_stream(f64::from(number));
     }
@@ -329,7 +329,7 @@ fn thousands_of_streams_are_asked_for_in_vain(target: &Target) {
 }
 
 fn thousands_of_publications_on_one_connection_leave_one(target: &Target) {
-    let mut client = Client::publisher(target, &target.named("0"));
+    let mut client = ScriptedClient::publisher(target, &target.named("0"));
     for number in 1..1000 {
         client.publish(1, &target.named(&number.to_string()));
         if number % 100 == 99 {
@@ -337,11 +337,11 @@ fn thousands_of_publications_on_one_connection_leave_one(target: &Target) {
         }
     }
     let last = target.named("999");
-    let mut player = Client::player(target, &last);
+    let mut player = ScriptedClient::player(target, &last);
     client.audio(0, &audio_frame(1));
     assert_eq!(player.hear(1), ["audio frame 1 on 1 at 0"]);
     // All others are free.
-    let _other = Client::publisher(target, &target.named("998"));
+    let _other = ScriptedClient::publisher(target, &target.named("998"));
 }
 
 fn hundreds_of_silent_connections_harm_nobody(target: &Target) {
@@ -362,8 +362,8 @@ fn hundreds_of_connections_that_come_and_go_harm_nobody(target: &Target) {
 }
 
 fn a_refused_client_that_floods_is_cut_off(target: &Target) {
-    let _first = Client::publisher(target, &target.name);
-    let mut second = Client::connected(target);
+    let _first = ScriptedClient::publisher(target, &target.name);
+    let mut second = ScriptedClient::connected(target);
     second.publish(0, &target.name);
     second.hear_until("NetStream.Publish.BadName");
     let mut wire = second.into_wire();
@@ -376,7 +376,7 @@ fn a_refused_client_that_floods_is_cut_off(target: &Target) {
 }
 
 fn arguments_of_the_wrong_type_do_no_harm(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.create_stream(2.0);
     client.hear(1);
     let wrong = [Value::Null, Value::Undefined, f64::NAN.into(), f64::INFINITY.into(), (-1.0).into(), true.into()];
@@ -392,8 +392,8 @@ fn arguments_of_the_wrong_type_do_no_harm(target: &Target) {
 }
 
 fn media_that_a_player_sends_is_not_heard(target: &Target) {
-    let mut player = Client::player(target, &target.name);
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     player.headers();
     player.gop(0, 9);
     player.assert_quiet();

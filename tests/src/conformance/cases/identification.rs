@@ -3,9 +3,9 @@
 use anabranch_core::amf::{Object, Value};
 use anabranch_core::message::{Control, MessageType, UserControl};
 
+use crate::conformance::Target;
 use crate::conformance::media::{audio_frame, gop_lines};
-use crate::conformance::text::said;
-use crate::conformance::{Client, Target};
+use crate::peer::{ScriptedClient, said};
 
 cases![
     fmle_publishes,
@@ -32,20 +32,20 @@ cases![
     all_of_a_publishers_commands_may_come_in_one_write,
 ];
 
-fn call(client: &mut Client, name: &str, transaction: f64, target: &Target) {
+fn call(client: &mut ScriptedClient, name: &str, transaction: f64, target: &Target) {
     client.command(name, transaction, 0, &[target.name.as_str().into()]);
 }
 
 /// What is published arrives at a player.
-fn assert_relays(target: &Target, publisher: &mut Client) {
-    let mut player = Client::player(target, &target.name);
+fn assert_relays(target: &Target, publisher: &mut ScriptedClient) {
+    let mut player = ScriptedClient::player(target, &target.name);
     publisher.headers();
     publisher.gop(0, 1);
     player.hear_until("video frame 1 on 1 at 40");
 }
 
 fn fmle_publishes(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     call(&mut client, "releaseStream", 2.0, target);
     call(&mut client, "FCPublish", 3.0, target);
     client.create_stream(4.0);
@@ -76,7 +76,7 @@ fn fmle_publishes(target: &Target) {
 }
 
 fn fmle_may_leave_out_release_stream(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     call(&mut client, "FCPublish", 2.0, target);
     client.create_stream(3.0);
     client.publish(1, &target.name);
@@ -86,7 +86,7 @@ fn fmle_may_leave_out_release_stream(target: &Target) {
 }
 
 fn haivision_publishes(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.create_stream(2.0);
     call(&mut client, "FCPublish", 3.0, target);
     client.publish(1, &target.name);
@@ -104,7 +104,7 @@ fn haivision_publishes(target: &Target) {
 }
 
 fn flash_publishes(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.create_stream(2.0);
     client.publish(1, &target.name);
     assert_eq!(client.hear(3), ["3/0 _result 2 1", "StreamBegin(1)", "5/1 onStatus 0 NetStream.Publish.Start"]);
@@ -113,7 +113,7 @@ fn flash_publishes(target: &Target) {
 }
 
 fn obs_publishes_with_a_bandwidth_check_between(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.control(&Control::WindowAckSize(2_500_000));
     client.set_chunk_size(4096);
     call(&mut client, "releaseStream", 2.0, target);
@@ -127,7 +127,7 @@ fn obs_publishes_with_a_bandwidth_check_between(target: &Target) {
 }
 
 fn gstreamer_publishes_with_transaction_0_and_deletes_by_name(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     call(&mut client, "releaseStream", 0.0, target);
     call(&mut client, "FCPublish", 0.0, target);
     client.create_stream(2.0);
@@ -145,12 +145,12 @@ fn gstreamer_publishes_with_transaction_0_and_deletes_by_name(target: &Target) {
     call(&mut client, "deleteStream", 0.0, target);
     client.assert_quiet();
     // The name is free: somebody else may have it.
-    let _next = Client::publisher(target, &target.name);
+    let _next = ScriptedClient::publisher(target, &target.name);
 }
 
 fn publish_without_create_stream_means_stream_1(target: &Target) {
     for stream_id in [0, 1] {
-        let mut client = Client::connected(target);
+        let mut client = ScriptedClient::connected(target);
         client.publish(stream_id, &target.named(&stream_id.to_string()));
         assert_eq!(client.hear(2), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Publish.Start"]);
         client.create_stream(7.0);
@@ -159,7 +159,7 @@ fn publish_without_create_stream_means_stream_1(target: &Target) {
 }
 
 fn publish_on_stream_0_means_the_only_one_there_is(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.create_stream(2.0);
     client.publish(0, &target.name);
     assert_eq!(client.hear(3)[1..], ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Publish.Start"]);
@@ -168,21 +168,21 @@ fn publish_on_stream_0_means_the_only_one_there_is(target: &Target) {
 
 fn record_and_append_are_published_like_live(target: &Target) {
     for word in ["record", "append", "appendWithGap", ""] {
-        let mut client = Client::connected(target);
+        let mut client = ScriptedClient::connected(target);
         client.command("publish", 2.0, 0, &[target.named(word).as_str().into(), word.into()]);
         client.hear_until("NetStream.Publish.Start");
     }
 }
 
 fn a_publish_without_its_type_is_live(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.command("publish", 2.0, 0, &[target.name.as_str().into()]);
     client.hear_until("NetStream.Publish.Start");
     assert_relays(target, &mut client);
 }
 
 fn ffmpeg_plays(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.create_stream(2.0);
     call(&mut client, "getStreamLength", 3.0, target);
     client.command("play", 4.0, 1, &[target.name.as_str().into(), (-2000.0).into()]);
@@ -202,7 +202,7 @@ fn ffmpeg_plays(target: &Target) {
 }
 
 fn rtmpdump_plays(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.control(&Control::WindowAckSize(2_500_000));
     client.create_stream(2.0);
     client.control(&Control::User(UserControl::SetBufferLength { stream_id: 0, milliseconds: 300 }));
@@ -218,21 +218,21 @@ fn rtmpdump_plays(target: &Target) {
 
 fn play_without_create_stream_means_stream_1(target: &Target) {
     for stream_id in [0, 1] {
-        let mut client = Client::connected(target);
+        let mut client = ScriptedClient::connected(target);
         client.play(stream_id, &target.name);
         assert_eq!(client.hear(1), ["StreamBegin(1)"]);
     }
 }
 
 fn play_on_stream_0_means_the_only_one_there_is(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.create_stream(2.0);
     client.play(0, &target.name);
     assert_eq!(client.hear(2), ["3/0 _result 2 1", "StreamBegin(1)"]);
 }
 
 fn play_on_a_stream_that_nobody_created_fails(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.play(9, &target.name);
     assert_eq!(client.hear(1), ["3/0 _error 4 NetConnection.Call.Failed"]);
     client.play(0, &target.name);
@@ -240,10 +240,10 @@ fn play_on_a_stream_that_nobody_created_fails(target: &Target) {
 }
 
 fn play2_is_a_play(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.gop(0, 1);
     publisher.assert_quiet();
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.create_stream(2.0);
     let options = Object::new().with("streamName", target.name.as_str()).with("transition", "switch");
     client.command("play2", 3.0, 1, &[Value::Object(options)]);
@@ -252,7 +252,7 @@ fn play2_is_a_play(target: &Target) {
 }
 
 fn play_that_keeps_what_is_queued_is_not_reset(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.command("play", 3.0, 0, &[target.name.as_str().into(), (-2.0).into(), (-1.0).into(), false.into()]);
     let heard = client.hear_until("|RtmpSampleAccess");
     assert_eq!(heard, ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Play.Start", "data |RtmpSampleAccess on 1 at 0"]);
@@ -260,14 +260,14 @@ fn play_that_keeps_what_is_queued_is_not_reset(target: &Target) {
 
 fn one_connection_plays_several_streams(target: &Target) {
     let names = [target.named("a"), target.named("b")];
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     for (stream_id, name) in (1..).zip(&names) {
         client.create_stream(2.0);
         client.play(stream_id, name);
         client.hear_until("|RtmpSampleAccess");
     }
     for (stream_id, name) in (1..).zip(&names) {
-        let mut publisher = Client::publisher(target, name);
+        let mut publisher = ScriptedClient::publisher(target, name);
         publisher.audio(5, &audio_frame(stream_id));
         assert_eq!(client.hear(1), [format!("audio frame {stream_id} on {stream_id} at 5")]);
     }
@@ -275,13 +275,13 @@ fn one_connection_plays_several_streams(target: &Target) {
 
 fn one_connection_publishes_several_streams(target: &Target) {
     let names = [target.named("a"), target.named("b")];
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     for (stream_id, name) in (1..).zip(&names) {
         client.create_stream(2.0);
         client.publish(stream_id, name);
         client.hear_until("NetStream.Publish.Start");
     }
-    let mut players: Vec<Client> = names.iter().map(|name| Client::player(target, name)).collect();
+    let mut players: Vec<ScriptedClient> = names.iter().map(|name| ScriptedClient::player(target, name)).collect();
     for stream_id in [2, 1] {
         client.send(4, 7, MessageType::AUDIO, stream_id, &audio_frame(stream_id as u8));
     }
@@ -292,7 +292,7 @@ fn one_connection_publishes_several_streams(target: &Target) {
 }
 
 fn one_connection_publishes_and_plays(target: &Target) {
-    let mut client = Client::publisher(target, &target.name);
+    let mut client = ScriptedClient::publisher(target, &target.name);
     client.create_stream(6.0);
     client.play(2, &target.name);
     client.hear_until("|RtmpSampleAccess");
@@ -301,11 +301,11 @@ fn one_connection_publishes_and_plays(target: &Target) {
 }
 
 fn a_stream_changes_from_playing_to_publishing(target: &Target) {
-    let mut client = Client::player(target, &target.named("other"));
+    let mut client = ScriptedClient::player(target, &target.named("other"));
     client.publish(1, &target.name);
     assert_eq!(client.hear(2), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Publish.Start"]);
     assert_relays(target, &mut client);
-    let mut publisher = Client::publisher(target, &target.named("other"));
+    let mut publisher = ScriptedClient::publisher(target, &target.named("other"));
     publisher.gop(0, 1);
     publisher.assert_quiet();
     client.assert_quiet();
@@ -313,7 +313,7 @@ fn a_stream_changes_from_playing_to_publishing(target: &Target) {
 
 fn all_of_a_publishers_commands_may_come_in_one_write(target: &Target) {
     use anabranch_core::command::Command;
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     let name = || Value::from(target.name.as_str());
     let commands = [
         (0, Command::new("releaseStream", 2.0, Value::Null).with(name())),
@@ -326,7 +326,7 @@ fn all_of_a_publishers_commands_may_come_in_one_write(target: &Target) {
         bytes.extend(client.cut(3, 0, MessageType::COMMAND_AMF0, *stream_id, &command.encode()));
     }
     bytes.extend(client.cut(4, 5, MessageType::AUDIO, 1, &audio_frame(9)));
-    let mut player = Client::player(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     client.raw(&bytes);
     client.hear_until("5/1 onStatus 0 NetStream.Publish.Start");
     assert_eq!(player.hear(1), ["audio frame 9 on 1 at 5"], "what followed publish is kept");

@@ -7,9 +7,9 @@ use anabranch_core::chunk::message_header;
 use anabranch_core::flv::tag::write_tag;
 use anabranch_core::message::{Control, MessageType, UserControl};
 
+use crate::conformance::Target;
 use crate::conformance::media::{audio_frame, gop_lines, key_frame, long};
-use crate::conformance::text::said;
-use crate::conformance::{Client, Target};
+use crate::peer::{ScriptedClient, said};
 
 cases![
     a_message_of_the_longest_length_passes with SHORT_MESSAGES,
@@ -79,7 +79,7 @@ fn endless(name: &str) -> Vec<u8> {
 
 /// The connection goes on, and nothing was answered.
 fn is_ignored(target: &Target, body: &[u8]) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.send(3, 0, MessageType::COMMAND_AMF0, 0, body);
     client.assert_quiet();
     client.create_stream(2.0);
@@ -87,7 +87,7 @@ fn is_ignored(target: &Target, body: &[u8]) {
 }
 
 fn closes_before_connect(target: &Target, body: &[u8]) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     client.send(3, 0, MessageType::COMMAND_AMF0, 0, body);
     assert_eq!(client.assert_closed(), [""; 0]);
 }
@@ -97,34 +97,34 @@ const PUBLISH_DENIED: &str = "5/1 onStatus 0 NetStream.Publish.Denied";
 const FAILED: &str = "3/0 _error 0 NetConnection.Call.Failed";
 
 /// Who passes a limit is told, and closed when it hangs up.
-fn is_told(mut client: Client, told: &str) {
+fn is_told(mut client: ScriptedClient, told: &str) {
     client.hear_until(told);
     client.wire().shut_down_writing();
     assert_eq!(client.assert_closed(), [""; 0]);
 }
 
 fn a_message_of_the_longest_length_passes(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
-    let mut player = Client::player(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     let body = long(&[0x17, 1, 0, 0, 0], 100_000);
     publisher.video(0, &body);
     assert!(player.message().payload[..] == body[..]);
 }
 
 fn a_message_over_the_limit_closes_at_its_header(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.raw(&message_header(6, 0, 100_001, MessageType::VIDEO, 1));
     is_told(publisher, PUBLISH_DENIED);
 }
 
 fn before_connect_messages_are_shorter(target: &Target) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     client.raw(&message_header(3, 0, 50_000, MessageType::COMMAND_AMF0, 0));
     is_told(client, NOT_CONNECTED);
 }
 
 fn before_connect_there_are_few_chunk_streams(target: &Target) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     for chunk_stream in 2..50 {
         client.send(chunk_stream, 0, 99, 0, &[0]);
     }
@@ -132,7 +132,7 @@ fn before_connect_there_are_few_chunk_streams(target: &Target) {
 }
 
 fn chunk_streams_are_limited(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     // With the three that commands and controls have been on, more than 64.
     for chunk_stream in 6..60 {
         client.send(chunk_stream, 0, 99, 0, &[0]);
@@ -145,7 +145,7 @@ fn chunk_streams_are_limited(target: &Target) {
 }
 
 fn half_received_messages_are_limited_together(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.set_chunk_size(30_000);
     for chunk_stream in 10..14 {
         let bytes = publisher.cut(chunk_stream, 0, MessageType::VIDEO, 1, &[0x27; 60_000]);
@@ -155,22 +155,22 @@ fn half_received_messages_are_limited_together(target: &Target) {
 }
 
 fn a_command_over_the_limit_closes(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.command("call", 2.0, 0, &["x".repeat(2100).as_str().into()]);
     is_told(client, FAILED);
 }
 
 fn a_data_message_over_the_limit_is_left_out(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
-    let mut player = Client::player(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     publisher.data(&["onTextData".into(), "x".repeat(2100).as_str().into()]);
     publisher.gop(0, 1);
     assert_eq!(player.hear(3), gop_lines(0, 1));
 }
 
 fn media_is_not_under_the_limit_of_commands(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
-    let mut player = Client::player(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     let body = long(&[0x17, 1, 0, 0, 0], 50_000);
     publisher.video(0, &body);
     assert!(player.message().payload[..] == body[..]);
@@ -181,14 +181,14 @@ fn deep_amf_in_a_command_is_ignored(target: &Target) {
 }
 
 fn deep_amf_in_connect_closes(target: &Target) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     client.send(3, 0, MessageType::COMMAND_AMF0, 0, &nested("connect", 1000));
     is_told(client, NOT_CONNECTED);
 }
 
 fn deep_amf_in_metadata_is_dropped(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
-    let mut player = Client::player(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     publisher.gop(0, 1);
     player.hear(3);
     publisher.send(5, 0, MessageType::DATA_AMF0, 1, &nested("onMetaData", 100_000));
@@ -213,7 +213,7 @@ fn a_command_cut_off_is_ignored(target: &Target) {
     let body = encoded(&["call".into(), 3.0.into(), Value::Object(Object::new().with("key", "value"))]);
     for length in 1..body.len() {
         // Up to the transaction it is a call, with something missing: answered or not, it goes on.
-        let mut client = Client::connected(target);
+        let mut client = ScriptedClient::connected(target);
         client.send(3, 0, MessageType::COMMAND_AMF0, 0, &body[..length]);
         client.settle();
         client.create_stream(2.0);
@@ -235,8 +235,8 @@ fn a_connect_that_does_not_begin_with_a_name_closes(target: &Target) {
 }
 
 fn an_aggregate_of_thousands_of_parts_is_taken_up_to_a_bound(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
-    let mut player = Client::player(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     let mut body = Vec::new();
     write_tag(9, 0, &key_frame(1), &mut body).expect("short");
     for time in 1..5000 {
@@ -250,7 +250,7 @@ fn an_aggregate_of_thousands_of_parts_is_taken_up_to_a_bound(target: &Target) {
 }
 
 fn thousands_of_pings_at_once_are_answered_in_order(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     let mut flood = Vec::new();
     for number in 0..10_000 {
         Control::User(UserControl::PingRequest(number)).write(128, &mut flood);
@@ -263,7 +263,7 @@ fn thousands_of_pings_at_once_are_answered_in_order(target: &Target) {
 
 /// More than both sockets hold: the server stops reading, and others do not notice.
 fn replies_that_nobody_reads_stop_the_reading(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     let mut ping = Vec::new();
     Control::User(UserControl::PingRequest(1)).write(128, &mut ping);
     let piece = ping.repeat(50_000);
@@ -279,9 +279,9 @@ fn replies_that_nobody_reads_stop_the_reading(target: &Target) {
 
 /// Far more than sockets hold, while one player reads nothing and another everything.
 fn a_player_that_does_not_read_holds_up_nobody(target: &Target) {
-    let _stuck = Client::player(target, &target.name);
-    let mut player = Client::player(target, &target.name);
-    let mut publisher = Client::publisher(target, &target.name);
+    let _stuck = ScriptedClient::player(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.set_chunk_size(1 << 20);
     let body = long(&[0x17, 1, 0, 0, 0], 200_000);
     for number in 0..60 {
@@ -292,9 +292,9 @@ fn a_player_that_does_not_read_holds_up_nobody(target: &Target) {
 }
 
 /// Forty seconds of video, more than the server keeps and sockets hold, for a player that does not read meanwhile.
-fn floods(target: &Target) -> (Client, Client) {
-    let mut player = Client::player(target, &target.name);
-    let mut publisher = Client::publisher(target, &target.name);
+fn floods(target: &Target) -> (ScriptedClient, ScriptedClient) {
+    let mut player = ScriptedClient::player(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.set_chunk_size(1 << 20);
     for number in 0..1000_u32 {
         let head = if number % 10 == 0 { [0x17, 1, 0, 0, 0] } else { [0x27, 1, 0, 0, 0] };

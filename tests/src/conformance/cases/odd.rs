@@ -6,8 +6,9 @@ use anabranch_core::message::{Message, MessageType};
 use anabranch_core::session::SessionLimits;
 use anabranch_core::url::MAX_TEXT_LEN;
 
+use crate::conformance::Target;
 use crate::conformance::media::{VIDEO_HEADER, gop_lines, key_frame};
-use crate::conformance::{Client, Target};
+use crate::peer::ScriptedClient;
 
 cases![
     a_token_in_the_server_url_may_be_as_long_as_a_url,
@@ -35,8 +36,8 @@ fn everywhere(url: &str) -> Object {
     Object::new().with("app", app).with("tcUrl", url).with("swfUrl", url).with("pageUrl", url)
 }
 
-fn relays(target: &Target, mut publisher: Client, name: &str) {
-    let mut player = Client::connected(target);
+fn relays(target: &Target, mut publisher: ScriptedClient, name: &str) {
+    let mut player = ScriptedClient::connected(target);
     player.play(0, name);
     player.hear_until("|RtmpSampleAccess");
     publisher.video(0, VIDEO_HEADER);
@@ -47,7 +48,7 @@ fn relays(target: &Target, mut publisher: Client, name: &str) {
 fn a_token_in_the_server_url_may_be_as_long_as_a_url(target: &Target) {
     for length in [600, 1400, 3000, 6000, MAX_TEXT_LEN] {
         let name = format!("{}{length}", target.name);
-        let mut publisher = Client::connected_with(target, everywhere(&url(length)));
+        let mut publisher = ScriptedClient::connected_with(target, everywhere(&url(length)));
         publisher.publish(0, &name);
         publisher.hear_until("NetStream.Publish.Start");
         relays(target, publisher, &name);
@@ -57,7 +58,7 @@ fn a_token_in_the_server_url_may_be_as_long_as_a_url(target: &Target) {
 fn a_stream_key_may_be_a_token(target: &Target) {
     for length in [1100, 6000, MAX_TEXT_LEN] {
         let name = format!("{:x<length$}", target.name);
-        let mut publisher = Client::connected(target);
+        let mut publisher = ScriptedClient::connected(target);
         publisher.publish(0, &name);
         publisher.hear_until("NetStream.Publish.Start");
         relays(target, publisher, &name);
@@ -74,7 +75,7 @@ fn information(message: &Message) -> Object {
 }
 
 /// It is refused in these words, and closed when it hangs up.
-fn is_told(mut client: Client, words: &str) {
+fn is_told(mut client: ScriptedClient, words: &str) {
     let answer = (0..5).map(|_| client.message()).find(|message| message.type_id == MessageType::COMMAND_AMF0);
     let description = information(&answer.expect("an answer")).get("description").cloned();
     let description = description.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -84,16 +85,16 @@ fn is_told(mut client: Client, words: &str) {
 }
 
 fn a_text_that_is_too_long_is_told(target: &Target) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     client.connect(Object::new().with("app", "live").with("tcUrl", url(MAX_TEXT_LEN + 1).as_str()));
     is_told(client, "tcUrl of 8193 bytes is over the limit of 8192");
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.publish(0, &"k".repeat(MAX_TEXT_LEN + 1));
     is_told(client, "stream name of 8193 bytes is over the limit of 8192");
 }
 
 fn a_connect_that_is_too_long_is_told(target: &Target) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     let object = Object::new().with("app", "live").with("flashVer", "x".repeat(60_000).as_str());
     client.connect(object);
     is_told(
@@ -114,8 +115,8 @@ fn metadata(entries: usize) -> Vec<u8> {
 
 /// What a player that comes later gets of it.
 fn late_metadata(target: &Target, sent: &[u8]) -> Vec<u8> {
-    let mut publisher = Client::publisher(target, &target.name);
-    let mut early = Client::player(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
+    let mut early = ScriptedClient::player(target, &target.name);
     publisher.set_chunk_size(60_000);
     let prefix = [&[2, 0, 13][..], b"@setDataFrame"].concat();
     publisher.send(5, 0, MessageType::DATA_AMF0, 1, &[&prefix, sent].concat());
@@ -123,7 +124,7 @@ fn late_metadata(target: &Target, sent: &[u8]) -> Vec<u8> {
     publisher.video(0, &key_frame(1));
     let first = early.message();
     early.hear_until("video key 1");
-    let mut late = Client::player(target, &target.name);
+    let mut late = ScriptedClient::player(target, &target.name);
     let again = late.message();
     assert!(first.type_id == MessageType::DATA_AMF0 && first.payload == again.payload, "both get the same");
     again.payload.to_vec()
@@ -162,7 +163,8 @@ fn a_broken_tc_url_costs_the_virtual_host_only(target: &Target) {
     .enumerate()
     {
         let name = format!("{}{index}", target.name);
-        let mut publisher = Client::connected_with(target, Object::new().with("app", "live").with("tcUrl", tc_url));
+        let mut publisher =
+            ScriptedClient::connected_with(target, Object::new().with("app", "live").with("tcUrl", tc_url));
         publisher.publish(0, &name);
         publisher.hear_until("NetStream.Publish.Start");
         relays(target, publisher, &name);
@@ -174,7 +176,7 @@ fn strings_may_end_in_nul(target: &Target) {
         let name = format!("{}{index}", target.name);
         let object =
             Object::new().with("app", format!("live{end}")).with("tcUrl", format!("rtmp://127.0.0.1/live{end}"));
-        let mut publisher = Client::connected_with(target, object);
+        let mut publisher = ScriptedClient::connected_with(target, object);
         let arguments = [format!("{name}{end}").as_str().into(), format!("live{end}").as_str().into()];
         publisher.command(&format!("publish{end}"), 5.0, 0, &arguments);
         publisher.hear_until("NetStream.Publish.Start");
@@ -186,11 +188,11 @@ fn strings_may_end_in_nul(target: &Target) {
 const BIG_ENDIAN: u32 = 0x0100_0000;
 
 fn a_message_stream_id_may_be_big_endian(target: &Target) {
-    let mut publisher = Client::connected(target);
+    let mut publisher = ScriptedClient::connected(target);
     publisher.create_stream(2.0);
     publisher.publish(BIG_ENDIAN, &target.name);
     publisher.hear_until("NetStream.Publish.Start");
-    let mut player = Client::connected(target);
+    let mut player = ScriptedClient::connected(target);
     player.create_stream(2.0);
     player.play(BIG_ENDIAN, &target.name);
     player.hear_until("|RtmpSampleAccess");
@@ -203,14 +205,14 @@ fn a_message_stream_id_may_be_big_endian(target: &Target) {
 
 fn media_of_two_streams_may_be_big_endian(target: &Target) {
     let names = [format!("{}a", target.name), format!("{}b", target.name)];
-    let mut publisher = Client::connected(target);
+    let mut publisher = ScriptedClient::connected(target);
     for (number, name) in (1u8..).zip(&names) {
         publisher.create_stream(2.0);
         publisher.publish(u32::from(number).swap_bytes(), name);
         publisher.hear_until("NetStream.Publish.Start");
     }
     for (number, name) in (1u8..).zip(&names) {
-        let mut player = Client::player(target, name);
+        let mut player = ScriptedClient::player(target, name);
         publisher.send(6, 0, MessageType::VIDEO, u32::from(number).swap_bytes(), VIDEO_HEADER);
         publisher.send(6, 0, MessageType::VIDEO, u32::from(number).swap_bytes(), &key_frame(number));
         player.hear_until(&format!("video key {number} on 1 at 0"));
@@ -219,9 +221,9 @@ fn media_of_two_streams_may_be_big_endian(target: &Target) {
 
 fn a_number_sign_is_part_of_the_key(target: &Target) {
     let [one, two] = [1, 2].map(|number| format!("{}#{number}", target.name));
-    let mut first = Client::publisher(target, &one);
-    let mut second = Client::publisher(target, &format!("{two}?token=t"));
-    let (mut player, mut other) = (Client::player(target, &one), Client::player(target, &two));
+    let mut first = ScriptedClient::publisher(target, &one);
+    let mut second = ScriptedClient::publisher(target, &format!("{two}?token=t"));
+    let (mut player, mut other) = (ScriptedClient::player(target, &one), ScriptedClient::player(target, &two));
     first.gop(0, 1);
     second.gop(0, 5);
     assert_eq!(player.hear(3), gop_lines(0, 1));

@@ -5,9 +5,9 @@ use std::time::Duration;
 use anabranch_core::amf::Value;
 use anabranch_core::message::{Control, MessageType, UserControl};
 
+use crate::conformance::Target;
 use crate::conformance::media::{audio_frame, gop_lines, header_lines, inter_frame, key_frame, long};
-use crate::conformance::text::{codes, said};
-use crate::conformance::{Client, Target};
+use crate::peer::{ScriptedClient, codes, said};
 
 cases![
     reset_start_and_sample_access_come_in_this_order,
@@ -45,14 +45,14 @@ setups! {
     OFTEN_PINGED = |config| config.defaults.session.timeouts.ping = Duration::from_millis(150);
 }
 
-fn flag(client: &mut Client, name: &str, on: bool) {
+fn flag(client: &mut ScriptedClient, name: &str, on: bool) {
     client.command(name, 0.0, 1, &[on.into(), 0.0.into()]);
 }
 
 /// A publisher with headers and a group of pictures out, and a player that has got them.
-fn running(target: &Target) -> (Client, Client) {
-    let mut player = Client::player(target, &target.name);
-    let mut publisher = Client::publisher(target, &target.name);
+fn running(target: &Target) -> (ScriptedClient, ScriptedClient) {
+    let mut player = ScriptedClient::player(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.headers();
     publisher.gop(0, 1);
     assert_eq!(player.hear(6), [header_lines(0), gop_lines(0, 1)].concat());
@@ -60,7 +60,7 @@ fn running(target: &Target) -> (Client, Client) {
 }
 
 fn reset_start_and_sample_access_come_in_this_order(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.create_stream(2.0);
     client.play(1, &target.name);
     assert_eq!(
@@ -95,9 +95,9 @@ fn a_player_is_told_when_its_publisher_is_gone_for_good(target: &Target) {
 fn a_player_is_told_of_the_end_of_a_publisher_that_sent_nothing_for_it(target: &Target) {
     for sent in 0..3 {
         let name = format!("{}-{sent}", target.name);
-        let mut before = Client::player(target, &name);
-        let mut publisher = Client::publisher(target, &name);
-        let mut during = Client::player(target, &name);
+        let mut before = ScriptedClient::player(target, &name);
+        let mut publisher = ScriptedClient::publisher(target, &name);
+        let mut during = ScriptedClient::player(target, &name);
         match sent {
             0 => {}
             1 => publisher.headers(),
@@ -116,7 +116,7 @@ fn a_player_that_was_told_is_told_of_the_next_publisher(target: &Target) {
     let (mut player, publisher) = running(target);
     drop(publisher);
     player.hear_until("NetStream.Play.UnpublishNotify");
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     assert_eq!(player.hear(2), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Play.PublishNotify"]);
     publisher.headers();
     publisher.gop(0, 2);
@@ -128,7 +128,7 @@ fn a_publisher_that_comes_back_in_time_goes_unnoticed(target: &Target) {
     publisher.command("closeStream", 0.0, 1, &[]);
     publisher.hear_until("NetStream.Unpublish.Success");
     drop(publisher);
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.headers();
     publisher.gop(0, 2);
     let heard = player.hear_until("video frame 2");
@@ -139,16 +139,16 @@ fn who_comes_after_the_end_waits_and_is_not_told(target: &Target) {
     let (mut player, publisher) = running(target);
     drop(publisher);
     player.hear_until("NetStream.Play.UnpublishNotify");
-    let mut late = Client::player(target, &target.name);
+    let mut late = ScriptedClient::player(target, &target.name);
     late.assert_quiet();
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.gop(0, 2);
     assert!(said(&late.hear(1), "video key 2"), "it was never told that it was over");
 }
 
 fn a_paused_player_gets_nothing(target: &Target) {
     let (mut player, mut publisher) = running(target);
-    let mut other = Client::player(target, &target.name);
+    let mut other = ScriptedClient::player(target, &target.name);
     other.hear(6);
     flag(&mut player, "pause", true);
     assert_eq!(player.hear(2), ["5/1 onStatus 0 NetStream.Pause.Notify", "StreamEof(1)"]);
@@ -213,10 +213,10 @@ fn seeking_is_told_and_changes_nothing(target: &Target) {
 }
 
 fn a_player_gets_as_much_as_it_asked_for(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.gop(0, 1);
     publisher.settle();
-    let mut player = Client::connected(target);
+    let mut player = ScriptedClient::connected(target);
     player.command("play", 4.0, 0, &[target.name.as_str().into(), (-1.0).into(), 100.0.into()]);
     player.hear_until("|RtmpSampleAccess");
     assert_eq!(player.hear(3), gop_lines(0, 1));
@@ -230,8 +230,8 @@ fn a_player_gets_as_much_as_it_asked_for(target: &Target) {
 }
 
 fn a_player_that_was_stopped_may_play_again(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
-    let mut player = Client::connected(target);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
+    let mut player = ScriptedClient::connected(target);
     let arguments: [Value; 3] = [target.name.as_str().into(), (-1.0).into(), 30.0.into()];
     for round in 0..2 {
         player.command("play", 4.0, 0, &arguments);
@@ -265,7 +265,7 @@ fn delete_stream_stops_the_media_and_leaves_the_connection(target: &Target) {
 
 fn a_second_play_on_a_stream_replaces_the_first(target: &Target) {
     let (mut player, mut publisher) = running(target);
-    let mut other = Client::publisher(target, &target.named("other"));
+    let mut other = ScriptedClient::publisher(target, &target.named("other"));
     other.gop(0, 7);
     other.settle();
     player.play(1, &target.named("other"));
@@ -277,8 +277,8 @@ fn a_second_play_on_a_stream_replaces_the_first(target: &Target) {
 }
 
 fn one_connection_plays_a_stream_twice(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
-    let mut player = Client::connected(target);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
+    let mut player = ScriptedClient::connected(target);
     for stream_id in [1, 2] {
         player.create_stream(2.0);
         player.play(stream_id, &target.name);
@@ -305,7 +305,7 @@ fn the_buffer_length_is_taken_and_not_answered(target: &Target) {
 }
 
 fn pings_are_answered_with_their_own_number(target: &Target) {
-    let mut player = Client::player(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     for number in [0, 1, 0x0123_4567, u32::MAX] {
         player.control(&Control::User(UserControl::PingRequest(number)));
         assert_eq!(player.hear(1), [format!("PingResponse({number})")]);
@@ -339,7 +339,7 @@ fn acknowledgements_of_a_player_are_taken(target: &Target) {
 }
 
 fn the_server_pings_its_players(target: &Target) {
-    let mut player = Client::player(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     let pings = player.hear(3);
     let times: Vec<u32> = pings
         .iter()
@@ -353,8 +353,9 @@ fn the_server_pings_its_players(target: &Target) {
 
 fn players_of_different_streams_get_their_own(target: &Target) {
     let names: Vec<String> = (0..5).map(|number| target.named(&number.to_string())).collect();
-    let mut players: Vec<Client> = names.iter().map(|name| Client::player(target, name)).collect();
-    let mut publishers: Vec<Client> = names.iter().map(|name| Client::publisher(target, name)).collect();
+    let mut players: Vec<ScriptedClient> = names.iter().map(|name| ScriptedClient::player(target, name)).collect();
+    let mut publishers: Vec<ScriptedClient> =
+        names.iter().map(|name| ScriptedClient::publisher(target, name)).collect();
     for (number, publisher) in (0..).zip(&mut publishers) {
         publisher.gop(0, number);
     }
@@ -366,7 +367,7 @@ fn players_of_different_streams_get_their_own(target: &Target) {
 
 fn a_player_that_stops_leaves_the_others_alone(target: &Target) {
     let (mut player, mut publisher) = running(target);
-    let mut leaves = Client::player(target, &target.name);
+    let mut leaves = ScriptedClient::player(target, &target.name);
     leaves.hear(6);
     leaves.command("closeStream", 0.0, 1, &[]);
     leaves.settle();
@@ -378,7 +379,7 @@ fn a_player_that_stops_leaves_the_others_alone(target: &Target) {
 fn a_player_that_hangs_up_harms_nobody(target: &Target) {
     let (mut player, mut publisher) = running(target);
     for number in 2..8 {
-        let leaves = Client::player(target, &target.name);
+        let leaves = ScriptedClient::player(target, &target.name);
         publisher.video(u32::from(number) * 80, &long(&[0x17, 1, 0, 0, 0], 30_000));
         if number % 2 == 0 {
             leaves.into_wire().reset();
@@ -392,7 +393,7 @@ fn a_player_that_hangs_up_harms_nobody(target: &Target) {
 }
 
 fn controls_on_streams_that_do_not_play_are_ignored(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.create_stream(2.0);
     client.hear(1);
     for name in ["pause", "receiveAudio", "receiveVideo", "seek", "closeStream"] {

@@ -2,9 +2,9 @@
 
 use anabranch_core::message::{Message, MessageType};
 
+use crate::conformance::Target;
 use crate::conformance::media::{audio_frame, gop_lines, header_lines, key_frame};
-use crate::conformance::text::said;
-use crate::conformance::{Client, Target};
+use crate::peer::{ScriptedClient, said};
 use crate::sim::command_in;
 
 cases![
@@ -35,8 +35,8 @@ setups! {
     SMALL_WINDOW = |config| config.defaults.session.window = 100_000;
 }
 
-fn tries_to_publish(target: &Target, name: &str) -> Client {
-    let mut client = Client::connected(target);
+fn tries_to_publish(target: &Target, name: &str) -> ScriptedClient {
+    let mut client = ScriptedClient::connected(target);
     client.create_stream(2.0);
     client.publish(1, name);
     assert_eq!(client.hear(1), ["3/0 _result 2 1"]);
@@ -44,7 +44,7 @@ fn tries_to_publish(target: &Target, name: &str) -> Client {
 }
 
 /// The name is somebody's until the server has noticed that its publisher is gone: tried until it is free.
-fn becomes_free(target: &Target, name: &str) -> Client {
+fn becomes_free(target: &Target, name: &str) -> ScriptedClient {
     let start = std::time::Instant::now();
     loop {
         let mut client = tries_to_publish(target, name);
@@ -52,7 +52,7 @@ fn becomes_free(target: &Target, name: &str) -> Client {
         if said(&heard, "NetStream.Publish.Start") {
             return client;
         }
-        assert!(start.elapsed() < crate::conformance::PATIENCE, "{name} stays taken");
+        assert!(start.elapsed() < crate::peer::PATIENCE, "{name} stays taken");
     }
 }
 
@@ -69,15 +69,15 @@ fn publish_start_names_the_stream(target: &Target) {
 }
 
 fn a_second_publisher_is_told_bad_name_and_closed(target: &Target) {
-    let _first = Client::publisher(target, &target.name);
+    let _first = ScriptedClient::publisher(target, &target.name);
     let mut second = tries_to_publish(target, &target.name);
     assert_eq!(second.hear(1), ["5/1 onStatus 0 NetStream.Publish.BadName"]);
     assert_eq!(second.assert_closed(), [""; 0]);
 }
 
 fn the_first_publisher_does_not_notice_a_second(target: &Target) {
-    let mut first = Client::publisher(target, &target.name);
-    let mut player = Client::player(target, &target.name);
+    let mut first = ScriptedClient::publisher(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     first.gop(0, 1);
     tries_to_publish(target, &target.name).hear_until("NetStream.Publish.BadName");
     first.gop(80, 2);
@@ -86,19 +86,19 @@ fn the_first_publisher_does_not_notice_a_second(target: &Target) {
 }
 
 fn the_name_is_free_after_the_publisher_hung_up(target: &Target) {
-    drop(Client::publisher(target, &target.name));
+    drop(ScriptedClient::publisher(target, &target.name));
     becomes_free(target, &target.name);
 }
 
 fn the_name_is_free_after_a_reset(target: &Target) {
-    let mut first = Client::publisher(target, &target.name);
+    let mut first = ScriptedClient::publisher(target, &target.name);
     first.gop(0, 1);
     first.into_wire().reset();
     becomes_free(target, &target.name);
 }
 
 fn the_name_is_free_after_a_protocol_error(target: &Target) {
-    let mut first = Client::publisher(target, &target.name);
+    let mut first = ScriptedClient::publisher(target, &target.name);
     // A header that inherits from nothing.
     first.raw(&[0xc9, 1, 2, 3]);
     first.assert_closed();
@@ -106,7 +106,7 @@ fn the_name_is_free_after_a_protocol_error(target: &Target) {
 }
 
 fn fc_unpublish_ends_the_publication_and_says_so(target: &Target) {
-    let mut client = Client::publisher(target, &target.name);
+    let mut client = ScriptedClient::publisher(target, &target.name);
     client.command("FCUnpublish", 6.0, 0, &[target.name.as_str().into()]);
     assert_eq!(
         client.hear(3),
@@ -116,40 +116,40 @@ fn fc_unpublish_ends_the_publication_and_says_so(target: &Target) {
             "5/1 onStatus 0 NetStream.Unpublish.Success",
         ]
     );
-    let _next = Client::publisher(target, &target.name);
+    let _next = ScriptedClient::publisher(target, &target.name);
 }
 
 fn fc_unpublish_by_another_name_means_the_one_publication(target: &Target) {
-    let mut client = Client::publisher(target, &target.name);
+    let mut client = ScriptedClient::publisher(target, &target.name);
     client.command("FCUnpublish", 6.0, 0, &["quite another".into()]);
     client.hear_until("5/1 onStatus 0 NetStream.Unpublish.Success");
-    let _next = Client::publisher(target, &target.name);
+    let _next = ScriptedClient::publisher(target, &target.name);
 }
 
 fn fc_unpublish_of_nothing_is_answered(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.command("FCUnpublish", 6.0, 0, &[target.name.as_str().into()]);
     assert_eq!(client.hear(1), ["3/0 _result 6"]);
     client.assert_quiet();
 }
 
 fn close_stream_ends_the_publication_and_says_so(target: &Target) {
-    let mut client = Client::publisher(target, &target.name);
+    let mut client = ScriptedClient::publisher(target, &target.name);
     client.command("closeStream", 0.0, 1, &[]);
     assert_eq!(client.hear(1), ["5/1 onStatus 0 NetStream.Unpublish.Success"]);
-    let _next = Client::publisher(target, &target.name);
+    let _next = ScriptedClient::publisher(target, &target.name);
 }
 
 fn delete_stream_ends_the_publication_without_a_word(target: &Target) {
-    let mut client = Client::publisher(target, &target.name);
+    let mut client = ScriptedClient::publisher(target, &target.name);
     client.command("deleteStream", 6.0, 0, &[1.0.into()]);
     client.assert_quiet();
-    let _next = Client::publisher(target, &target.name);
+    let _next = ScriptedClient::publisher(target, &target.name);
 }
 
 fn after_each_end_the_same_connection_publishes_again(target: &Target) {
-    let mut client = Client::publisher(target, &target.name);
-    let mut player = Client::player(target, &target.name);
+    let mut client = ScriptedClient::publisher(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     client.headers();
     client.gop(0, 1);
     player.hear_until("video frame 1");
@@ -170,18 +170,18 @@ fn after_each_end_the_same_connection_publishes_again(target: &Target) {
 }
 
 fn a_second_publish_on_a_stream_ends_the_first(target: &Target) {
-    let mut client = Client::publisher(target, &target.name);
+    let mut client = ScriptedClient::publisher(target, &target.name);
     client.publish(1, &target.named("other"));
     client.hear_until("NetStream.Publish.Start");
-    let _next = Client::publisher(target, &target.name);
-    let mut player = Client::player(target, &target.named("other"));
+    let _next = ScriptedClient::publisher(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.named("other"));
     client.audio(0, &audio_frame(3));
     assert_eq!(player.hear(1), ["audio frame 3 on 1 at 0"]);
 }
 
 fn media_after_the_end_goes_nowhere(target: &Target) {
-    let mut client = Client::publisher(target, &target.name);
-    let mut player = Client::player(target, &target.name);
+    let mut client = ScriptedClient::publisher(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     client.command("closeStream", 0.0, 1, &[]);
     client.headers();
     client.gop(0, 1);
@@ -195,13 +195,13 @@ fn media_after_the_end_goes_nowhere(target: &Target) {
 
 fn media_on_a_stream_that_does_not_publish_goes_nowhere(target: &Target) {
     let names = [target.named("a"), target.named("b")];
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     for (stream_id, name) in (1..).zip(&names) {
         client.create_stream(2.0);
         client.publish(stream_id, name);
         client.hear_until("NetStream.Publish.Start");
     }
-    let mut players: Vec<Client> = names.iter().map(|name| Client::player(target, name)).collect();
+    let mut players: Vec<ScriptedClient> = names.iter().map(|name| ScriptedClient::player(target, name)).collect();
     // With two publications it cannot be guessed what is meant.
     client.send(6, 0, MessageType::VIDEO, 9, &key_frame(1));
     client.settle();
@@ -211,18 +211,18 @@ fn media_on_a_stream_that_does_not_publish_goes_nowhere(target: &Target) {
 }
 
 fn media_on_message_stream_0_belongs_to_the_one_publication(target: &Target) {
-    let mut client = Client::publisher(target, &target.name);
-    let mut player = Client::player(target, &target.name);
+    let mut client = ScriptedClient::publisher(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     client.send(6, 0, MessageType::VIDEO, 0, &key_frame(1));
     client.send(4, 10, MessageType::AUDIO, 7, &audio_frame(1));
     assert_eq!(player.hear(2), gop_lines(0, 1)[..2]);
 }
 
 fn a_new_publisher_goes_on_where_the_last_ended_in_time(target: &Target) {
-    let mut first = Client::publisher(target, &target.name);
+    let mut first = ScriptedClient::publisher(target, &target.name);
     first.headers();
     first.gop(1000, 1);
-    let mut player = Client::player(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     player.hear_until("video frame 1 on 1 at 1040");
     drop(first);
     let mut second = becomes_free(target, &target.name);
@@ -237,7 +237,7 @@ fn a_new_publisher_goes_on_where_the_last_ended_in_time(target: &Target) {
 }
 
 fn half_closing_ends_the_publication(target: &Target) {
-    let mut first = Client::publisher(target, &target.name);
+    let mut first = ScriptedClient::publisher(target, &target.name);
     first.wire().shut_down_writing();
     first.assert_closed();
     becomes_free(target, &target.name);
@@ -246,8 +246,8 @@ fn half_closing_ends_the_publication(target: &Target) {
 fn names_in_any_script_are_names(target: &Target) {
     for word in ["直播", "камера 1", "v1.2", "v1.3", "a=b", "%20"] {
         let name = target.named(word);
-        let mut publisher = Client::publisher(target, &name);
-        let mut player = Client::player(target, &name);
+        let mut publisher = ScriptedClient::publisher(target, &name);
+        let mut player = ScriptedClient::player(target, &name);
         publisher.audio(3, &audio_frame(1));
         assert_eq!(player.hear(1), ["audio frame 1 on 1 at 3"], "{word}");
     }
@@ -255,7 +255,7 @@ fn names_in_any_script_are_names(target: &Target) {
 
 /// All bytes since the first of the handshake count.
 fn a_publisher_hears_acknowledgements_by_the_window_that_was_announced(target: &Target) {
-    let mut client = Client::publisher(target, &target.name);
+    let mut client = ScriptedClient::publisher(target, &target.name);
     for time in 0..70 {
         client.video(time, &[0x27; 5000]);
     }
@@ -265,7 +265,7 @@ fn a_publisher_hears_acknowledgements_by_the_window_that_was_announced(target: &
 
 fn a_publisher_hears_acknowledgements_by_its_own_window(target: &Target) {
     use anabranch_core::message::Control;
-    let mut client = Client::publisher(target, &target.name);
+    let mut client = ScriptedClient::publisher(target, &target.name);
     client.control(&Control::WindowAckSize(10_000));
     client.assert_quiet();
     // From some byte on: each acknowledgement is 10 000 bytes after the one before.

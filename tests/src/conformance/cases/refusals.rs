@@ -8,9 +8,9 @@ use anabranch_core::hub::Conflict;
 use anabranch_core::policy::{Action, Rate, Refer, Secret, Token, TokenScope, Vhost, Vhosts, sign};
 use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
 
+use crate::conformance::Target;
 use crate::conformance::media::{audio_frame, gop_lines};
-use crate::conformance::text::said;
-use crate::conformance::{Client, PATIENCE, Target};
+use crate::peer::{PATIENCE, ScriptedClient, said};
 
 cases![
     publishing_is_denied_by_a_rule with DENY_PUBLISH,
@@ -91,20 +91,20 @@ fn slow_rate() -> Rate {
 }
 
 /// Connected to this host.
-fn on_host(target: &Target, host: &str) -> Client {
-    Client::connected_with(target, at_host(host))
+fn on_host(target: &Target, host: &str) -> ScriptedClient {
+    ScriptedClient::connected_with(target, at_host(host))
 }
 
 fn at_host(host: &str) -> Object {
     Object::new().with("app", "live").with("tcUrl", format!("rtmp://{host}/live"))
 }
 
-fn publish(client: &mut Client, name: &str) -> String {
+fn publish(client: &mut ScriptedClient, name: &str) -> String {
     client.publish(0, name);
     client.hear_until("NetStream").pop().unwrap_or_default()
 }
 
-fn play(client: &mut Client, name: &str) -> String {
+fn play(client: &mut ScriptedClient, name: &str) -> String {
     client.play(0, name);
     client.hear_until("NetStream").pop().unwrap_or_default()
 }
@@ -116,26 +116,26 @@ const NOT_FOUND: &str = "5/1 onStatus 0 NetStream.Play.StreamNotFound";
 
 /// It is told no and nothing more, and closed as soon as it hangs up. How long the server waits for that is with the
 /// timeouts.
-fn assert_refused(mut client: Client, told: &str, expected: &str) {
+fn assert_refused(mut client: ScriptedClient, told: &str, expected: &str) {
     assert_eq!(told, expected);
     client.wire().shut_down_writing();
     assert_eq!(client.assert_closed(), [""; 0]);
 }
 
 fn publish_is_refused(target: &Target, name: &str, expected: &str) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     let told = publish(&mut client, name);
     assert_refused(client, &told, expected);
 }
 
 fn play_is_refused(target: &Target, name: &str, expected: &str) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     let told = play(&mut client, name);
     assert_refused(client, &told, expected);
 }
 
 fn connect_is_refused(target: &Target, object: Object, code: &str) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     client.connect(object);
     assert_eq!(client.hear(4)[3], format!("3/0 _error 1 {code}"));
     client.wire().shut_down_writing();
@@ -152,18 +152,18 @@ fn becomes_possible(mut attempt: impl FnMut() -> bool) {
 
 fn publishing_is_denied_by_a_rule(target: &Target) {
     publish_is_refused(target, &target.name, PUBLISH_DENIED);
-    Client::player(target, &target.name);
+    ScriptedClient::player(target, &target.name);
 }
 
 fn playing_is_denied_by_a_rule(target: &Target) {
     play_is_refused(target, &target.name, PLAY_FAILED);
-    Client::publisher(target, &target.name);
+    ScriptedClient::publisher(target, &target.name);
 }
 
 fn a_rule_that_allows_others_denies_the_rest(target: &Target) {
     publish_is_refused(target, &target.name, PUBLISH_DENIED);
     // It says nothing about players.
-    Client::player(target, &target.name);
+    ScriptedClient::player(target, &target.name);
 }
 
 fn an_unknown_virtual_host_is_refused(target: &Target) {
@@ -203,7 +203,7 @@ fn virtual_hosts_do_not_share_streams(target: &Target) {
 
 fn the_vhost_parameter_names_the_virtual_host(target: &Target) {
     let object = Object::new().with("app", "live").with("tcUrl", "rtmp://127.0.0.1/live?vhost=other.example");
-    let mut publisher = Client::connected_with(target, object);
+    let mut publisher = ScriptedClient::connected_with(target, object);
     assert!(publish(&mut publisher, &target.name).contains("Publish.Start"));
     let mut player = on_host(target, "other.example");
     play(&mut player, &target.name);
@@ -214,7 +214,7 @@ fn the_vhost_parameter_names_the_virtual_host(target: &Target) {
 
 fn the_settings_are_those_of_the_virtual_host(target: &Target) {
     for (host, size) in [("known.example", 5000), ("other.example", 60_000)] {
-        let mut client = Client::open(target);
+        let mut client = ScriptedClient::open(target);
         client.connect(at_host(host));
         assert_eq!(client.hear(4)[2], format!("SetChunkSize({size})"), "{host}");
     }
@@ -237,7 +237,7 @@ fn a_name_with_another_host_passes_what_that_asks(target: &Target) {
 }
 
 fn players_from_other_pages_are_refused(target: &Target) {
-    let from = |page: &str| Client::connected_with(target, at_host("127.0.0.1").with("pageUrl", page));
+    let from = |page: &str| ScriptedClient::connected_with(target, at_host("127.0.0.1").with("pageUrl", page));
     let mut good = from("https://good.example/watch");
     assert!(play(&mut good, &target.name).contains("Play.Reset"));
     let mut bad = from("https://bad.example/watch");
@@ -284,15 +284,15 @@ fn an_expired_token_is_refused(target: &Target) {
 
 fn a_valid_token_is_accepted(target: &Target) {
     let expires = unix_now() + 600;
-    let mut player = Client::player(target, &signed(target, Action::Play, expires));
-    let mut publisher = Client::publisher(target, &signed(target, Action::Publish, expires));
+    let mut player = ScriptedClient::player(target, &signed(target, Action::Play, expires));
+    let mut publisher = ScriptedClient::publisher(target, &signed(target, Action::Publish, expires));
     publisher.gop(0, 1);
     assert_eq!(player.hear(3), gop_lines(0, 1));
 }
 
 fn publishing_without_a_name_is_refused(target: &Target) {
     // With an app in the URL its last component would be the name.
-    let bare = || Client::connected_with(target, Object::new().with("tcUrl", "rtmp://127.0.0.1/"));
+    let bare = || ScriptedClient::connected_with(target, Object::new().with("tcUrl", "rtmp://127.0.0.1/"));
     for name in ["", "?only=query", "/"] {
         let mut client = bare();
         let told = publish(&mut client, name);
@@ -325,51 +325,53 @@ fn names_that_are_too_long_are_refused(target: &Target) {
 }
 
 fn connections_are_limited(target: &Target) {
-    let first = Client::connected(target);
-    let _second = Client::connected(target);
+    let first = ScriptedClient::connected(target);
+    let _second = ScriptedClient::connected(target);
     connect_is_refused(target, at_host("127.0.0.1"), "NetConnection.Connect.Rejected");
     drop(first);
     becomes_possible(|| {
-        let mut client = Client::open(target);
+        let mut client = ScriptedClient::open(target);
         client.connect(at_host("127.0.0.1"));
         said(&client.hear_until("NetConnection"), "Connect.Success")
     });
 }
 
 fn publishers_are_limited(target: &Target) {
-    let first = Client::publisher(target, &target.named("a"));
+    let first = ScriptedClient::publisher(target, &target.named("a"));
     publish_is_refused(target, &target.named("b"), PUBLISH_DENIED);
     drop(first);
-    becomes_possible(|| publish(&mut Client::connected(target), &target.named("b")).contains("Publish.Start"));
+    becomes_possible(|| publish(&mut ScriptedClient::connected(target), &target.named("b")).contains("Publish.Start"));
 }
 
 fn players_are_limited(target: &Target) {
-    let first = Client::player(target, &target.named("a"));
-    let _second = Client::player(target, &target.named("b"));
+    let first = ScriptedClient::player(target, &target.named("a"));
+    let _second = ScriptedClient::player(target, &target.named("b"));
     play_is_refused(target, &target.named("c"), PLAY_FAILED);
     drop(first);
-    becomes_possible(|| play(&mut Client::connected(target), &target.named("c")).contains("Play.Reset"));
+    becomes_possible(|| play(&mut ScriptedClient::connected(target), &target.named("c")).contains("Play.Reset"));
 }
 
 fn players_of_a_stream_are_limited(target: &Target) {
-    let first = Client::player(target, &target.name);
+    let first = ScriptedClient::player(target, &target.name);
     play_is_refused(target, &target.name, PLAY_FAILED);
-    let _of_another = Client::player(target, &target.named("other"));
+    let _of_another = ScriptedClient::player(target, &target.named("other"));
     drop(first);
-    becomes_possible(|| play(&mut Client::connected(target), &target.name).contains("Play.Reset"));
+    becomes_possible(|| play(&mut ScriptedClient::connected(target), &target.name).contains("Play.Reset"));
 }
 
 fn streams_are_limited(target: &Target) {
-    let first = Client::publisher(target, &target.name);
-    let player = Client::player(target, &target.name);
+    let first = ScriptedClient::publisher(target, &target.name);
+    let player = ScriptedClient::player(target, &target.name);
     publish_is_refused(target, &target.named("other"), PUBLISH_DENIED);
     play_is_refused(target, &target.named("other"), PLAY_FAILED);
     drop((first, player));
-    becomes_possible(|| publish(&mut Client::connected(target), &target.named("other")).contains("Publish.Start"));
+    becomes_possible(|| {
+        publish(&mut ScriptedClient::connected(target), &target.named("other")).contains("Publish.Start")
+    });
 }
 
 fn a_publisher_over_its_bitrate_is_told_and_closed(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     for time in 0..40 {
         publisher.video(time, &[0x27; 5000]);
     }
@@ -378,7 +380,7 @@ fn a_publisher_over_its_bitrate_is_told_and_closed(target: &Target) {
 }
 
 fn messages_of_nothing_count_for_the_bitrate(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     for _ in 0..12_000 {
         publisher.audio(0, &[]);
     }
@@ -387,11 +389,11 @@ fn messages_of_nothing_count_for_the_bitrate(target: &Target) {
 
 fn the_same_token_takes_a_name_over(target: &Target) {
     let name = format!("{}?token=t", target.name);
-    let mut player = Client::player(target, &target.name);
-    let mut first = Client::publisher(target, &name);
+    let mut player = ScriptedClient::player(target, &target.name);
+    let mut first = ScriptedClient::publisher(target, &name);
     first.gop(0, 1);
     assert_eq!(player.hear(3), gop_lines(0, 1));
-    let mut second = Client::publisher(target, &name);
+    let mut second = ScriptedClient::publisher(target, &name);
     // The first is told when it next says something.
     first.audio(50, &audio_frame(9));
     assert_eq!(first.assert_closed(), [BAD_NAME]);
@@ -401,24 +403,24 @@ fn the_same_token_takes_a_name_over(target: &Target) {
 }
 
 fn another_token_takes_nothing_over(target: &Target) {
-    let _first = Client::publisher(target, &format!("{}?token=t", target.name));
+    let _first = ScriptedClient::publisher(target, &format!("{}?token=t", target.name));
     publish_is_refused(target, &format!("{}?token=u", target.name), BAD_NAME);
     publish_is_refused(target, &target.name, BAD_NAME);
 }
 
 fn no_token_takes_nothing_over(target: &Target) {
-    let _first = Client::publisher(target, &target.name);
+    let _first = ScriptedClient::publisher(target, &target.name);
     publish_is_refused(target, &target.name, BAD_NAME);
     publish_is_refused(target, &format!("{}?token=", target.name), BAD_NAME);
 }
 
 fn who_was_taken_over_leaves_the_name_alone(target: &Target) {
     let name = format!("{}?token=t", target.name);
-    let mut first = Client::publisher(target, &name);
-    let mut second = Client::publisher(target, &name);
+    let mut first = ScriptedClient::publisher(target, &name);
+    let mut second = ScriptedClient::publisher(target, &name);
     first.wire().shut_down_writing();
     first.assert_closed();
-    let mut player = Client::player(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     second.gop(0, 1);
     assert_eq!(player.hear(3), gop_lines(0, 1), "its end does not end the stream");
     publish_is_refused(target, &target.name, BAD_NAME);

@@ -4,10 +4,11 @@ use anabranch_core::amf::{Object, Value, amf0};
 use anabranch_core::flv::tag::write_tag;
 use anabranch_core::message::{Control, Message, MessageType};
 
+use crate::conformance::Target;
 use crate::conformance::media::{
     AUDIO_HEADER, VIDEO_HEADER, audio_frame, gop_lines, header_lines, inter_frame, key_frame, long, metadata,
 };
-use crate::conformance::{Client, Target};
+use crate::peer::ScriptedClient;
 
 cases![
     set_data_frame_is_taken_off_and_the_metadata_relayed,
@@ -59,8 +60,8 @@ setups! {
 }
 
 /// A player and a publisher, in this order.
-fn pair(target: &Target) -> (Client, Client) {
-    (Client::player(target, &target.name), Client::publisher(target, &target.name))
+fn pair(target: &Target) -> (ScriptedClient, ScriptedClient) {
+    (ScriptedClient::player(target, &target.name), ScriptedClient::publisher(target, &target.name))
 }
 
 fn encoded(values: &[Value]) -> Vec<u8> {
@@ -77,18 +78,18 @@ fn assert_is(message: &Message, type_id: u8, timestamp: u32, body: &[u8]) {
 }
 
 /// Sends a message and finds it again at the player.
-fn passes(publisher: &mut Client, player: &mut Client, type_id: u8, timestamp: u32, body: &[u8]) {
+fn passes(publisher: &mut ScriptedClient, player: &mut ScriptedClient, type_id: u8, timestamp: u32, body: &[u8]) {
     publisher.send(6, timestamp, type_id, 1, body);
     assert_is(&player.message(), type_id, timestamp, body);
 }
 
 /// What the next player is sent up to the answer to two pings.
 fn joins(target: &Target) -> Vec<String> {
-    Client::player(target, &target.name).settle()
+    ScriptedClient::player(target, &target.name).settle()
 }
 
 /// The player has begun: all that comes is sent on.
-fn begin(publisher: &mut Client, player: &mut Client) {
+fn begin(publisher: &mut ScriptedClient, player: &mut ScriptedClient) {
     publisher.video(0, &key_frame(0));
     assert_eq!(player.hear(1), ["video key 0 on 1 at 0"]);
 }
@@ -102,7 +103,7 @@ fn set_data_frame_is_taken_off_and_the_metadata_relayed(target: &Target) {
     assert_is(&player.message(), MessageType::DATA_AMF0, 0, &body);
     publisher.gop(80, 1);
     publisher.settle();
-    let mut late = Client::player(target, &target.name);
+    let mut late = ScriptedClient::player(target, &target.name);
     assert_is(&late.message(), MessageType::DATA_AMF0, 0, &body);
 }
 
@@ -130,7 +131,7 @@ fn metadata_of_type_15_reaches_players_as_type_18(target: &Target) {
 }
 
 fn cleared_metadata_is_not_for_later_players(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.headers();
     publisher.data(&["@clearDataFrame".into(), "onMetaData".into()]);
     publisher.gop(0, 1);
@@ -139,13 +140,13 @@ fn cleared_metadata_is_not_for_later_players(target: &Target) {
 }
 
 fn metadata_sent_anew_replaces_the_old_for_later_players(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.headers();
     let newer = encoded(&["onMetaData".into(), Value::EcmaArray(Object::new().with("width", 128.0))]);
     publisher.send(5, 0, MessageType::DATA_AMF0, 1, &newer);
     publisher.gop(0, 1);
     publisher.settle();
-    let mut player = Client::player(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     assert_is(&player.message(), MessageType::DATA_AMF0, 0, &newer);
     assert_eq!(player.settle(), [&header_lines(0)[1..], &gop_lines(0, 1)].concat());
 }
@@ -173,7 +174,7 @@ fn data_that_is_no_amf_is_dropped_and_the_rest_goes_on(target: &Target) {
 }
 
 fn a_late_player_starts_with_headers_at_the_newest_key_frame(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.headers();
     publisher.gop(0, 1);
     publisher.gop(80, 2);
@@ -182,7 +183,7 @@ fn a_late_player_starts_with_headers_at_the_newest_key_frame(target: &Target) {
 }
 
 fn a_late_player_gets_the_newest_headers(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.headers();
     publisher.gop(0, 1);
     publisher.video(80, &[0x17, 0, 0, 0, 0, 2, 7]);
@@ -195,11 +196,11 @@ fn a_late_player_gets_the_newest_headers(target: &Target) {
 }
 
 fn a_late_player_waits_for_the_next_key_frame(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.headers();
     publisher.gop(0, 1);
     publisher.settle();
-    let mut player = Client::player(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     player.assert_quiet();
     publisher.video(60, &inter_frame(1));
     publisher.gop(80, 2);
@@ -215,13 +216,13 @@ fn pictures_before_the_first_key_frame_are_not_sent(target: &Target) {
 }
 
 fn audio_alone_is_relayed_from_where_a_player_came(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.audio(0, AUDIO_HEADER);
     for number in 1..5 {
         publisher.audio(u32::from(number) * 20, &audio_frame(number));
     }
     publisher.settle();
-    let mut player = Client::player(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
     assert_eq!(player.settle(), ["audio header 16 on 1 at 80", "audio frame 4 on 1 at 80"]);
     publisher.audio(100, &audio_frame(5));
     assert_eq!(player.hear(1), ["audio frame 5 on 1 at 100"]);
@@ -264,8 +265,8 @@ fn a_frame_longer_than_a_chunk_is_cut_by_the_chunk_size(target: &Target) {
 }
 
 fn players_on_other_message_streams_get_the_same_bytes(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
-    let mut player = Client::connected(target);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
+    let mut player = ScriptedClient::connected(target);
     player.create_stream(2.0);
     player.create_stream(3.0);
     player.play(2, &target.name);
@@ -278,7 +279,7 @@ fn players_on_other_message_streams_get_the_same_bytes(target: &Target) {
 }
 
 /// Cut by 128, the size it starts with: 12 bytes of header, then a byte before each further chunk.
-fn chunks_of(client: &mut Client, chunk_stream: u8, timestamp: u32, type_id: u8, body: &[u8]) -> Vec<Vec<u8>> {
+fn chunks_of(client: &mut ScriptedClient, chunk_stream: u8, timestamp: u32, type_id: u8, body: &[u8]) -> Vec<Vec<u8>> {
     let bytes = client.cut(chunk_stream, timestamp, type_id, 1, body);
     let (first, rest) = bytes.split_at(bytes.len().min(12 + 128));
     std::iter::once(first).chain(rest.chunks(1 + 128)).map(<[u8]>::to_vec).collect()
@@ -465,7 +466,7 @@ fn enhanced_video_arrives_to_the_byte_and_starts_late_players(target: &Target) {
         publisher.video(time, &header);
         passes_after_header(&mut publisher, &mut player, time, &header, &key);
         passes(&mut publisher, &mut player, MessageType::VIDEO, time + 40, &inter);
-        let mut late = Client::player(target, &target.name);
+        let mut late = ScriptedClient::player(target, &target.name);
         for body in [&header, &key, &inter] {
             assert!(late.message().payload[..] == body[..], "{}", String::from_utf8_lossy(codec));
         }
@@ -473,7 +474,13 @@ fn enhanced_video_arrives_to_the_byte_and_starts_late_players(target: &Target) {
 }
 
 /// The header is sent with the key frame behind it to a player that waits, and at once to others.
-fn passes_after_header(publisher: &mut Client, player: &mut Client, time: u32, header: &[u8], key: &[u8]) {
+fn passes_after_header(
+    publisher: &mut ScriptedClient,
+    player: &mut ScriptedClient,
+    time: u32,
+    header: &[u8],
+    key: &[u8],
+) {
     publisher.video(time, key);
     assert_is(&player.message(), MessageType::VIDEO, time, header);
     assert_is(&player.message(), MessageType::VIDEO, time, key);
@@ -496,9 +503,9 @@ fn one_track(key: bool, track: u8, length: usize) -> Vec<u8> {
 }
 
 /// A player that announced what it can do.
-fn player_with(target: &Target, capabilities: f64) -> Client {
+fn player_with(target: &Target, capabilities: f64) -> ScriptedClient {
     let object = Object::new().with("app", "live").with("tcUrl", "rtmp://127.0.0.1/live").with("capsEx", capabilities);
-    let mut player = Client::connected_with(target, object);
+    let mut player = ScriptedClient::connected_with(target, object);
     player.play(0, &target.name);
     player.hear_until("|RtmpSampleAccess");
     player
@@ -506,7 +513,7 @@ fn player_with(target: &Target, capabilities: f64) -> Client {
 
 fn multitrack_messages_go_whole_to_players_that_understand_them(target: &Target) {
     let mut player = player_with(target, 2.0);
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     for (number, track) in [0, 1, 0, 7].into_iter().enumerate() {
         let body = one_track(number == 0, track, 300);
         passes(&mut publisher, &mut player, MessageType::VIDEO, number as u32 * 40, &body);
@@ -560,8 +567,8 @@ fn repeated_headers_are_left_out_where_that_is_wanted(target: &Target) {
 }
 
 fn every_player_of_many_gets_all_of_it(target: &Target) {
-    let mut publisher = Client::publisher(target, &target.name);
-    let mut players: Vec<Client> = (0..20).map(|_| Client::player(target, &target.name)).collect();
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
+    let mut players: Vec<ScriptedClient> = (0..20).map(|_| ScriptedClient::player(target, &target.name)).collect();
     publisher.headers();
     for number in 0..10 {
         publisher.gop(u32::from(number) * 80, number);

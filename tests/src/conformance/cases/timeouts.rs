@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anabranch_core::handshake::PACKET_LENGTH;
 use anabranch_core::message::{Control, UserControl};
 
+use crate::conformance::Target;
 use crate::conformance::media::{AUDIO_HEADER, audio_frame, long};
-use crate::conformance::text::said;
-use crate::conformance::{Client, PATIENCE, Target, Wire};
+use crate::peer::{PATIENCE, ScriptedClient, Wire, said};
 
 cases![
     silence_is_closed_at_the_connect_timeout with CONNECT,
@@ -63,7 +63,7 @@ setups! {
 }
 
 /// Closed, and not before `time` had passed since `start`.
-fn assert_closed_after(client: &mut Client, start: Instant, time: Duration) -> Vec<String> {
+fn assert_closed_after(client: &mut ScriptedClient, start: Instant, time: Duration) -> Vec<String> {
     let heard = client.assert_closed();
     assert!(start.elapsed() >= time, "after {:?}", start.elapsed());
     heard
@@ -86,13 +86,13 @@ fn a_slow_handshake_gets_no_more_time(target: &Target) {
 
 fn a_handshake_without_connect_is_closed(target: &Target) {
     let before = Instant::now();
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     assert_eq!(assert_closed_after(&mut client, before, SHORT), [""; 0]);
 }
 
 fn commands_before_connect_give_no_more_time(target: &Target) {
     let before = Instant::now();
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     let start = Instant::now();
     while client.is_open() {
         client.command("createStream", 0.0, 0, &[]);
@@ -103,7 +103,7 @@ fn commands_before_connect_give_no_more_time(target: &Target) {
 }
 
 fn a_client_that_wants_nothing_is_closed(target: &Target) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     let before = Instant::now();
     client.connect(anabranch_core::amf::Object::new().with("app", "live"));
     let heard = assert_closed_after(&mut client, before, SHORT);
@@ -111,7 +111,7 @@ fn a_client_that_wants_nothing_is_closed(target: &Target) {
 }
 
 fn streams_that_do_nothing_give_no_more_time(target: &Target) {
-    let mut client = Client::open(target);
+    let mut client = ScriptedClient::open(target);
     let before = Instant::now();
     client.connect(anabranch_core::amf::Object::new().with("app", "live"));
     while client.is_open() {
@@ -124,7 +124,7 @@ fn streams_that_do_nothing_give_no_more_time(target: &Target) {
 }
 
 fn who_stopped_playing_must_say_what_it_wants_next(target: &Target) {
-    let mut client = Client::player(target, &target.name);
+    let mut client = ScriptedClient::player(target, &target.name);
     // Longer than the timeout: three pings came.
     for _ in 0..3 {
         client.hear_until("PingRequest");
@@ -135,7 +135,7 @@ fn who_stopped_playing_must_say_what_it_wants_next(target: &Target) {
 }
 
 fn who_stopped_publishing_must_say_what_it_wants_next(target: &Target) {
-    let mut client = Client::publisher(target, &target.name);
+    let mut client = ScriptedClient::publisher(target, &target.name);
     let before = Instant::now();
     client.command("closeStream", 0.0, 1, &[]);
     let heard = assert_closed_after(&mut client, before, SHORT);
@@ -144,17 +144,17 @@ fn who_stopped_publishing_must_say_what_it_wants_next(target: &Target) {
 
 fn a_player_may_wait_as_long_as_it_likes(target: &Target) {
     let before = Instant::now();
-    let mut client = Client::player(target, &target.name);
+    let mut client = ScriptedClient::player(target, &target.name);
     while before.elapsed() < 3 * SHORT {
         client.hear_until("PingRequest");
     }
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.audio(0, &audio_frame(1));
     client.hear_until("audio frame 1");
 }
 
 fn a_publisher_must_send_its_first_message_in_time(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     let before = Instant::now();
     client.publish(0, &target.name);
     let heard = assert_closed_after(&mut client, before, 2 * SHORT);
@@ -163,13 +163,13 @@ fn a_publisher_must_send_its_first_message_in_time(target: &Target) {
 
 fn a_player_may_not_wait_for_ever_for_a_stream_without_publisher(target: &Target) {
     let before = Instant::now();
-    let mut client = Client::player(target, &target.name);
+    let mut client = ScriptedClient::player(target, &target.name);
     let heard = assert_closed_after(&mut client, before, SHORT);
     assert!(said(&heard, "NetStream.Play.StreamNotFound"), "{heard:?}");
     // Where there is a publisher there is no such limit, and it begins when they leave.
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.audio(0, AUDIO_HEADER);
-    let mut client = Client::player(target, &target.name);
+    let mut client = ScriptedClient::player(target, &target.name);
     client.listen(2 * SHORT);
     assert!(client.is_open());
     let before = Instant::now();
@@ -180,21 +180,21 @@ fn a_player_may_not_wait_for_ever_for_a_stream_without_publisher(target: &Target
 
 fn a_paused_player_may_not_either(target: &Target) {
     let before = Instant::now();
-    let mut client = Client::player(target, &target.name);
+    let mut client = ScriptedClient::player(target, &target.name);
     client.command("pause", 0.0, 1, &[true.into(), 0.0.into()]);
     let heard = assert_closed_after(&mut client, before, SHORT);
     assert!(said(&heard, "NetStream.Play.StreamNotFound"), "{heard:?}");
 }
 
 fn a_publisher_must_send_the_next_message_in_time(target: &Target) {
-    let mut client = Client::publisher(target, &target.name);
+    let mut client = ScriptedClient::publisher(target, &target.name);
     let before = Instant::now();
     client.audio(0, AUDIO_HEADER);
     assert_closed_after(&mut client, before, SHORT);
 }
 
 fn pings_of_a_publisher_are_no_messages(target: &Target) {
-    let mut client = Client::publisher(target, &target.name);
+    let mut client = ScriptedClient::publisher(target, &target.name);
     let before = Instant::now();
     client.audio(0, AUDIO_HEADER);
     while client.is_open() {
@@ -207,7 +207,7 @@ fn pings_of_a_publisher_are_no_messages(target: &Target) {
 }
 
 fn a_publisher_that_sends_is_not_closed(target: &Target) {
-    let mut client = Client::publisher(target, &target.name);
+    let mut client = ScriptedClient::publisher(target, &target.name);
     let before = Instant::now();
     let mut time = 0;
     while before.elapsed() < 2 * STEADY {
@@ -219,19 +219,19 @@ fn a_publisher_that_sends_is_not_closed(target: &Target) {
 }
 
 fn a_silent_publishers_name_is_free_and_its_players_stay(target: &Target) {
-    let mut player = Client::player(target, &target.name);
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut player = ScriptedClient::player(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.audio(0, &audio_frame(1));
     player.hear(1);
     publisher.assert_closed();
     assert_eq!(player.hear(2), ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"]);
-    let mut publisher = Client::publisher(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.audio(0, &audio_frame(2));
     assert!(said(&player.hear_until("audio frame 2"), "NetStream.Play.PublishNotify"));
 }
 
 fn a_refused_client_that_stays_is_closed_after_the_linger(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     let before = Instant::now();
     client.publish(0, "..");
     client.hear_until("NetStream.Publish.BadName");
@@ -239,7 +239,7 @@ fn a_refused_client_that_stays_is_closed_after_the_linger(target: &Target) {
 }
 
 fn a_refused_client_that_leaves_is_closed_at_once(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.publish(0, "..");
     client.hear_until("NetStream.Publish.BadName");
     client.wire().shut_down_writing();
@@ -248,8 +248,8 @@ fn a_refused_client_that_leaves_is_closed_at_once(target: &Target) {
 
 /// That it is gone shows by its place: there is only one.
 fn a_player_that_takes_nothing_is_given_up(target: &Target) {
-    let _stuck = Client::player(target, &target.name);
-    let mut publisher = Client::publisher(target, &target.name);
+    let _stuck = ScriptedClient::player(target, &target.name);
+    let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.set_chunk_size(1 << 20);
     let before = Instant::now();
     // More than sockets hold.
@@ -258,7 +258,7 @@ fn a_player_that_takes_nothing_is_given_up(target: &Target) {
         publisher.video(number * 40, &body);
     }
     loop {
-        let mut client = Client::connected(target);
+        let mut client = ScriptedClient::connected(target);
         client.play(0, &target.name);
         if said(&client.hear_until("NetStream.Play"), "NetStream.Play.Reset") {
             break;
@@ -272,7 +272,7 @@ fn a_player_that_takes_nothing_is_given_up(target: &Target) {
 }
 
 fn a_publisher_without_players_is_closed_where_that_is_wanted(target: &Target) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     let before = Instant::now();
     client.publish(0, &target.name);
     let mut time = 0;
@@ -288,7 +288,7 @@ fn a_publisher_without_players_is_closed_where_that_is_wanted(target: &Target) {
 fn pings_come_in_their_interval_and_need_no_answer(target: &Target) {
     let before = Instant::now();
     // Nobody answers what is read below the client.
-    let mut wire = Client::player(target, &target.name).into_wire();
+    let mut wire = ScriptedClient::player(target, &target.name).into_wire();
     for round in 1..=4 {
         let ping = wire.read_exact(18);
         assert_eq!(ping[..14], [2, 0, 0, 0, 0, 0, 6, 4, 0, 0, 0, 0, 0, 6]);

@@ -5,11 +5,12 @@ use anabranch_core::chunk::message_header;
 use anabranch_core::flv::tag::write_tag;
 use anabranch_core::message::MessageType;
 use anabranch_core::session::SessionLimits;
-use anabranch_tests::conformance::{Client, End, Target, Wire};
+use anabranch_tests::conformance::Target;
+use anabranch_tests::peer::{End, ScriptedClient, Wire};
 use anabranch_tests::sim::Rng;
 
 use super::Attackers::Of;
-use super::{Case, LONG, Memory, assert_hangs_up, call, command, connect, encoded, key_frame, publisher};
+use super::{Case, LONG, Memory, assert_hangs_up, body, call, connect, encoded, key_frame, publisher};
 use crate::arena::Arena;
 
 /// How attackers leave.
@@ -39,7 +40,7 @@ pub(crate) static CASES: &[Case] = &[
         &["chunk_error"],
         |arena| {
             arena.each(|target, _| {
-                let mut client = Client::open(target);
+                let mut client = ScriptedClient::open(target);
                 client.raw(&message_header(3, 0, 0x00ff_ffff, MessageType::COMMAND_AMF0, 0));
                 assert_hangs_up(client.wire());
             });
@@ -54,7 +55,7 @@ pub(crate) static CASES: &[Case] = &[
         &["connect_timeout"],
         |arena| {
             arena.each(|target, _| {
-                let mut client = Client::open(target);
+                let mut client = ScriptedClient::open(target);
                 let bytes =
                     client.cut(3, 0, MessageType::COMMAND_AMF0, 0, &vec![2; SessionLimits::LONGEST_CONNECT as usize]);
                 client.raw(&bytes[..bytes.len() - 1]);
@@ -68,7 +69,7 @@ pub(crate) static CASES: &[Case] = &[
         Of(50, 200),
         Memory::MoreOnThreads(4, 16, 64),
         &["chunk_error"],
-        |arena| arena.each(|target, _| open_chunk_streams(Client::open(target))),
+        |arena| arena.each(|target, _| open_chunk_streams(ScriptedClient::open(target))),
     ),
     Case::new(
         "thousands_of_chunk_streams",
@@ -76,7 +77,7 @@ pub(crate) static CASES: &[Case] = &[
         Of(50, 200),
         Memory::MoreOnThreads(4, 32, 96),
         &["chunk_error"],
-        |arena| arena.each(|target, _| open_chunk_streams(Client::connected(target))),
+        |arena| arena.each(|target, _| open_chunk_streams(ScriptedClient::connected(target))),
     ),
     Case::new(
         "half_messages_of_megabytes",
@@ -171,7 +172,7 @@ pub(crate) static CASES: &[Case] = &[
         &["command_error"],
         |arena| {
             arena.each(|target, number| {
-                let mut client = Client::open(target);
+                let mut client = ScriptedClient::open(target);
                 let body = if number % 2 == 0 { nested("connect", 500) } else { billions("connect") };
                 client.send(3, 0, MessageType::COMMAND_AMF0, 0, &body);
                 assert_hangs_up(client.wire());
@@ -186,7 +187,7 @@ pub(crate) static CASES: &[Case] = &[
         &["message_over_limit"],
         |arena| {
             arena.each(|target, _| {
-                let mut client = Client::connected(target);
+                let mut client = ScriptedClient::connected(target);
                 client.set_chunk_size(1 << 20);
                 let bytes = client.cut(3, 0, MessageType::COMMAND_AMF0, 0, &vec![2; 2 << 20]);
                 client.wire().write_until_blocked(&bytes, LONG);
@@ -210,7 +211,8 @@ pub(crate) static CASES: &[Case] = &[
         GONE,
         |arena| {
             arena.each(|target, _| {
-                let _players: Vec<Client> = (0..3).map(|_| Client::player(target, &target.name)).collect();
+                let _players: Vec<ScriptedClient> =
+                    (0..3).map(|_| ScriptedClient::player(target, &target.name)).collect();
                 let mut publisher = publisher(target);
                 publisher.set_chunk_size(1 << 20);
                 let text = "x".repeat(60_000);
@@ -256,7 +258,7 @@ pub(crate) static CASES: &[Case] = &[
         GONE,
         |arena| {
             arena.each(|target, number| {
-                let mut player = Client::player(target, &target.name);
+                let mut player = ScriptedClient::player(target, &target.name);
                 let mut publisher = publisher(target);
                 let mut bytes = [0; 4];
                 let mut random = Rng::new(number as u64);
@@ -305,7 +307,7 @@ pub(crate) static CASES: &[Case] = &[
         &["chunk_error", "control_error", "command_error", "message_over_limit", "peer_closed", "peer_lost"],
         |arena| {
             arena.each(|target, number| {
-                let mut wire = Client::connected(target).into_wire();
+                let mut wire = ScriptedClient::connected(target).into_wire();
                 let mut bytes = vec![0; 200 << (number % 10)];
                 Rng::new(number as u64).fill(&mut bytes);
                 wire.write_until_blocked(&bytes, LONG);
@@ -316,7 +318,7 @@ pub(crate) static CASES: &[Case] = &[
     ),
 ];
 
-fn open_chunk_streams(mut client: Client) {
+fn open_chunk_streams(mut client: ScriptedClient) {
     let mut bytes = Vec::new();
     for id in 0..5000_u16 {
         let [low, high] = id.to_le_bytes();
@@ -344,7 +346,7 @@ fn billions(name: &str) -> Vec<u8> {
 
 /// As commands, and as metadata of a publisher, up to the longest that is taken.
 fn amf_deep_and_wide(arena: &Arena) {
-    let nulls = |count: usize| command("call", 3.0, &[Value::StrictArray(vec![Value::Null; count])]);
+    let nulls = |count: usize| body("call", 3.0, &[Value::StrictArray(vec![Value::Null; count])]);
     let text = "x".repeat(60_000);
     let bodies = [
         nested("call", 10_000),
@@ -355,7 +357,7 @@ fn amf_deep_and_wide(arena: &Arena) {
         billions("call"),
         // Objects that begin and never end.
         [encoded(&["call".into(), 1.0.into()]), [3, 0, 1, b'a'].repeat(100_000)].concat(),
-        command("call", 3.0, &vec![text.as_str().into(); 16]),
+        body("call", 3.0, &vec![text.as_str().into(); 16]),
         // A reference to the object that it is in.
         [encoded(&["call".into(), 1.0.into()]), vec![3, 0, 1, b'a', 7, 0, 0, 0, 0, 9]].concat(),
     ];
@@ -372,12 +374,12 @@ fn amf_deep_and_wide(arena: &Arena) {
 
 fn names_of_65535_bytes(arena: &Arena) {
     let name = "n".repeat(65_535);
-    let refused = |mut client: Client| {
+    let refused = |mut client: ScriptedClient| {
         // The refusal has the name in it or has not; the connection ends either way.
         assert_hangs_up(client.wire());
     };
     let connected = |target: &Target| {
-        let mut client = Client::connected(target);
+        let mut client = ScriptedClient::connected(target);
         client.create_stream(2.0);
         client.hear(1);
         client
@@ -393,7 +395,7 @@ fn names_of_65535_bytes(arena: &Arena) {
             client.play(1, &name);
             refused(client);
         }
-        let mut client = Client::open(target);
+        let mut client = ScriptedClient::open(target);
         client.connect(Object::new().with("app", name.as_str()));
         refused(client);
         // Names of calls and of what is announced are not kept.

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anabranch_core::amf::Value;
 use anabranch_core::message::MessageType;
-use anabranch_tests::conformance::{Client, Target, Wire, in_every_phase};
+use anabranch_tests::conformance::{Target, in_every_phase};
+use anabranch_tests::peer::{ScriptedClient, Wire};
 
 use super::Attackers::{FewerThreads, Of};
-use super::{Case, LONG, Memory, call, command, key_frame, player, publisher};
+use super::{Case, LONG, Memory, body, call, key_frame, player, publisher};
 use crate::arena::Arena;
 
 /// How attackers leave.
@@ -121,7 +122,7 @@ fn memory_is_given_back(arena: &Arena) {
                 let target = Target::at(target.address(), &target.named(&format!("{number}-{connection}")));
                 let mut publisher = publisher(&target);
                 publisher.video(0, &key_frame(5000));
-                let _player = Client::player(&target, &target.name);
+                let _player = ScriptedClient::player(&target, &target.name);
             }
         });
         arena.resident_when_gone()
@@ -159,7 +160,7 @@ fn all_at_once(arena: &Arena) {
             client.settle();
         }
         3 => {
-            let mut client = Client::player(target, &arena.target.named("neighbours"));
+            let mut client = ScriptedClient::player(target, &arena.target.named("neighbours"));
             for _ in 0..30 {
                 client.raw(&call("pause", 0.0, 1, &[true.into(), 0.0.into()]).repeat(50));
                 client.raw(&call("pause", 0.0, 1, &[false.into(), 0.0.into()]).repeat(50));
@@ -168,13 +169,13 @@ fn all_at_once(arena: &Arena) {
         }
         4 => {
             for _ in 0..20 {
-                let mut client = Client::connected(target);
+                let mut client = ScriptedClient::connected(target);
                 client.send(
                     3,
                     0,
                     MessageType::COMMAND_AMF0,
                     0,
-                    &command("call", 1.0, &[Value::StrictArray(vec![Value::Null; 9000])]),
+                    &body("call", 1.0, &[Value::StrictArray(vec![Value::Null; 9000])]),
                 );
                 client.raw(&[0xc9, 1, 2, 3]);
                 client.wire().listen(LONG);

@@ -1,7 +1,8 @@
 //! Strangers that take all open files.
 
-use anabranch_tests::clients::{PATIENCE, wait_for};
-use anabranch_tests::conformance::{Client, End, Target, Wire};
+use anabranch_tests::conformance::Target;
+use anabranch_tests::peer::{End, ScriptedClient, Wire};
+use anabranch_tests::{PATIENCE, wait_for};
 
 use super::Attackers::Of;
 use super::{Case, LONG, Memory, key_frame};
@@ -26,7 +27,7 @@ pub(crate) static CASES: &[Case] = &[
         GONE,
         |arena| {
             let target = Target::at(arena.target.address(), &arena.target.named("recorded"));
-            let mut client = Client::connected(&target);
+            let mut client = ScriptedClient::connected(&target);
             client.create_stream(2.0);
             let files = arena.files().0;
             let strangers = take_all(arena);

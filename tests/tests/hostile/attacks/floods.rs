@@ -2,7 +2,7 @@
 
 use anabranch_core::chunk::message_header;
 use anabranch_core::message::{Control, MessageType, UserControl};
-use anabranch_tests::conformance::{Client, Wire};
+use anabranch_tests::peer::{ScriptedClient, Wire};
 
 use super::Attackers::Of;
 use super::{Case, LONG, Memory, assert_hangs_up, call, connect, hello, key_frame, publisher};
@@ -20,7 +20,7 @@ pub(crate) static CASES: &[Case] = &[
         GONE,
         |arena| {
             arena.each(|target, _| {
-                let mut client = Client::connected(target);
+                let mut client = ScriptedClient::connected(target);
                 for round in 0..20_u32 {
                     let mut flood = Vec::new();
                     for number in 0..1000 {
@@ -40,7 +40,7 @@ pub(crate) static CASES: &[Case] = &[
         GONE,
         |arena| {
             arena.each(|target, _| {
-                let mut client = Client::player(target, &target.name);
+                let mut client = ScriptedClient::player(target, &target.name);
                 let round = [
                     call("createStream", 9.0, 0, &[]),
                     call("pause", 0.0, 1, &[true.into(), 0.0.into()]),
@@ -108,7 +108,7 @@ pub(crate) static CASES: &[Case] = &[
             arena.each(|target, number| {
                 // Two publishers and as many players of each name, who come and go on the same stream.
                 let name = arena.target.named(&format!("flapping{}", number / 2));
-                let mut client = Client::connected(target);
+                let mut client = ScriptedClient::connected(target);
                 client.create_stream(2.0);
                 client.hear(1);
                 for round in 0..200_u32 {
@@ -143,7 +143,7 @@ pub(crate) static CASES: &[Case] = &[
         GONE,
         |arena| {
             arena.each(|target, _| {
-                let mut client = Client::connected(target);
+                let mut client = ScriptedClient::connected(target);
                 let mut refused = 0;
                 for number in 1..=1000 {
                     client.raw(&call("createStream", f64::from(number), 0, &[]));
@@ -170,7 +170,7 @@ pub(crate) static CASES: &[Case] = &[
         |arena| {
             let rounds = if arena.attackers > 4 { 2000 } else { 500 };
             arena.each(|target, _| {
-                let mut client = Client::connected(target);
+                let mut client = ScriptedClient::connected(target);
                 client.create_stream(2.0);
                 client.hear(1);
                 let long = "n".repeat(800);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anabranch_core::chunk::write_message;
 use anabranch_core::message::MessageType;
-use anabranch_tests::clients::{PATIENCE, wait_for};
-use anabranch_tests::conformance::Client;
+use anabranch_tests::peer::ScriptedClient;
+use anabranch_tests::{PATIENCE, wait_for};
 
 use super::Attackers::Of;
 use super::{Case, Memory, key_frame, publisher};
@@ -76,7 +76,7 @@ fn headers_that_change(arena: &Arena) {
     arena.each(|target, _| {
         let mut client = publisher(target);
         // It has a player, so that what lies before the newest key frame is kept; it does not read.
-        let _player = Client::player(target, &target.name);
+        let _player = ScriptedClient::player(target, &target.name);
         for round in 0..40_u32 {
             let mut bytes = Vec::new();
             for number in round * 200..(round + 1) * 200 {
@@ -96,7 +96,7 @@ fn headers_that_change(arena: &Arena) {
 fn full_caches(arena: &Arena) {
     arena.each(|target, _| {
         let mut client = publisher(target);
-        let _player = Client::player(target, &target.name);
+        let _player = ScriptedClient::player(target, &target.name);
         client.set_chunk_size(1 << 20);
         client.video(0, &key_frame(20_000));
         let mut picture = key_frame(20_000);
@@ -138,7 +138,7 @@ fn huge_frames(arena: &Arena) {
         for number in 0..12 {
             client.video(number * 40, &key_frame(1 << 20));
             client.settle();
-            players.push(Client::player(target, &target.name));
+            players.push(ScriptedClient::player(target, &target.name));
         }
         // Some 800 KB wait for each, half a megabyte of which is beyond what each may have: 16 MiB are for 32 of them.
         let most = players.len() * arena.attackers;

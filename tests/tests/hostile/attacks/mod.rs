@@ -11,12 +11,11 @@ mod tls;
 
 use std::time::Duration;
 
-use anabranch_core::amf::{Object, Value, amf0};
-use anabranch_core::chunk::write_message;
-use anabranch_core::command::Command;
-use anabranch_core::message::MessageType;
-use anabranch_tests::clients::Runtime;
-use anabranch_tests::conformance::{Client, End, Target, Wire};
+use anabranch_core::amf::{Value, amf0};
+use anabranch_tests::conformance::Target;
+use anabranch_tests::peer::opening::{body, call, connect, hello, player};
+use anabranch_tests::peer::{End, ScriptedClient, Wire};
+use anabranch_tests::program::Runtime;
 
 use crate::arena::Arena;
 
@@ -151,41 +150,6 @@ impl Case {
     }
 }
 
-/// The body of a command.
-fn command(name: &str, transaction: f64, arguments: &[Value]) -> Vec<u8> {
-    let mut command = Command::new(name, transaction, Value::Null);
-    command.arguments = arguments.to_vec();
-    command.encode()
-}
-
-/// The bytes of a command with a Null object, cut for a chunk size of 128.
-fn call(name: &str, transaction: f64, stream_id: u32, arguments: &[Value]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let body = command(name, transaction, arguments);
-    write_message(&mut bytes, 128, 3, 0, MessageType::COMMAND_AMF0, stream_id, &body);
-    bytes
-}
-
-/// C0, C1 and something in place of C2, which servers do not look at.
-fn hello() -> Vec<u8> {
-    [&[3][..], &[0; 2 * 1536]].concat()
-}
-
-/// `connect`, by this agent.
-fn connect(agent: &str) -> Vec<u8> {
-    let object = Object::new().with("app", "live").with("tcUrl", "rtmp://localhost/live").with("flashVer", agent);
-    let mut bytes = Vec::new();
-    let body = Command::new("connect", 1.0, Value::Object(object)).encode();
-    write_message(&mut bytes, 128, 3, 0, MessageType::COMMAND_AMF0, 0, &body);
-    bytes
-}
-
-/// All that a player says, in one piece.
-fn player(name: &str) -> Vec<u8> {
-    let create = call("createStream", 2.0, 0, &[]);
-    [hello(), connect("crowd"), create, call("play", 3.0, 1, &[name.into()])].concat()
-}
-
 /// Values of AMF 0 in a row.
 fn encoded(values: &[Value]) -> Vec<u8> {
     let mut body = Vec::new();
@@ -219,6 +183,6 @@ fn assert_hangs_up(wire: &mut Wire) {
 }
 
 /// A publisher of a name of its own.
-fn publisher(target: &Target) -> Client {
-    Client::publisher(target, &target.name)
+fn publisher(target: &Target) -> ScriptedClient {
+    ScriptedClient::publisher(target, &target.name)
 }

@@ -1,8 +1,8 @@
 //! Publishers whose streams are recorded: what they leave behind in the server and on the disk.
 
+use anabranch_tests::conformance::Target;
+use anabranch_tests::peer::ScriptedClient;
 use std::time::Instant;
-
-use anabranch_tests::conformance::{Client, Target};
 
 use super::Attackers::Of;
 use super::{Case, Memory, call, key_frame};
@@ -37,7 +37,7 @@ pub(crate) static CASES: &[Case] = &[
         GONE,
         |arena| {
             arena.each(|target, _| {
-                let mut client = Client::publisher(target, &target.name);
+                let mut client = ScriptedClient::publisher(target, &target.name);
                 for round in 0..ROUNDS {
                     frames(round).into_iter().for_each(|body| client.video(round * 20, &body));
                 }
@@ -68,7 +68,7 @@ const RECORDED: &str = "[defaults.record]\nstreams = ['*']\nfolder = FOLDER\nmin
 
 /// Publishes and closes one stream of a connection time and again.
 fn rounds(target: &Target, bodies: impl Fn(u32) -> Vec<Vec<u8>>) {
-    let mut client = Client::connected(target);
+    let mut client = ScriptedClient::connected(target);
     client.create_stream(2.0);
     for round in 0..ROUNDS {
         // Without anything in it, each has a name of its own.

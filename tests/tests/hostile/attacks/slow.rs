@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anabranch_core::chunk::message_header;
 use anabranch_core::message::{Control, MessageType, UserControl};
-use anabranch_tests::conformance::{Client, End, Target, Wire};
+use anabranch_tests::conformance::Target;
+use anabranch_tests::peer::{End, ScriptedClient, Wire};
 
 use super::Attackers::{FewerThreads, Of};
 use super::{Case, LONG, Memory, assert_hangs_up, call, connect, hello, key_frame, player, publisher, trickle};
@@ -44,7 +45,7 @@ pub(crate) static CASES: &[Case] = &[
         &["connect_timeout"],
         |arena| {
             arena.each(|target, _| {
-                let mut wire = Client::open(target).into_wire();
+                let mut wire = ScriptedClient::open(target).into_wire();
                 trickle(&mut wire, connect(&"slow".repeat(100)), Duration::from_millis(100));
             });
         },
@@ -59,7 +60,7 @@ pub(crate) static CASES: &[Case] = &[
         |arena| {
             let flood = call("createStream", 2.0, 0, &[]).repeat(500);
             arena.each(|target, _| {
-                let mut wire = Client::open(target).into_wire();
+                let mut wire = ScriptedClient::open(target).into_wire();
                 while wire.listen(Duration::from_millis(20)) == End::Open {
                     wire.write_until_blocked(&flood, Duration::from_secs(5));
                 }
@@ -88,7 +89,7 @@ pub(crate) static CASES: &[Case] = &[
         |arena| {
             arena.each(|target, _| {
                 let round = [call("createStream", 2.0, 0, &[]), call("deleteStream", 0.0, 0, &[1.0.into()])].concat();
-                let mut wire = Client::connected(target).into_wire();
+                let mut wire = ScriptedClient::connected(target).into_wire();
                 trickle(&mut wire, round.into_iter().cycle().take(10_000), Duration::from_millis(50));
             });
         },
@@ -221,14 +222,14 @@ fn read_one_byte_a_second(arena: &Arena) {
 }
 
 /// Sends a message that would take hours.
-fn trickle_frame(publisher: &mut Client, pause: Duration) {
+fn trickle_frame(publisher: &mut ScriptedClient, pause: Duration) {
     publisher.raw(&message_header(6, 0, 100_000, MessageType::VIDEO, 1));
     trickle(publisher.wire(), [0x17; 100_000], pause);
 }
 
 /// Publishes half a megabyte a second.
 fn publish_while(arena: &Arena, name: &str, goes_on: impl Fn() -> bool) {
-    let mut publisher = Client::publisher(&arena.target, name);
+    let mut publisher = ScriptedClient::publisher(&arena.target, name);
     publisher.set_chunk_size(1 << 20);
     let body = key_frame(50_000);
     for number in 0..1200 {

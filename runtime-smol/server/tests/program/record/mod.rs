@@ -1,0 +1,5 @@
+//! Recording, looked at with FFmpeg and byte by byte.
+
+mod crash;
+mod files;
+mod media;
