@@ -12,7 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 /// Events taken from the system at once.
 const EVENTS: usize = 1024;
 /// What the thread is woken with from outside; sockets have the numbers of their slots.
-const BELL: Token = Token(usize::MAX);
+const THREAD_WAKER: Token = Token(usize::MAX);
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
@@ -63,7 +63,7 @@ impl Reactor {
 
     /// Ends a [`wait`](Self::wait) from another thread.
     pub(crate) fn thread_waker(&self) -> io::Result<mio::Waker> {
-        mio::Waker::new(self.poll.registry(), BELL)
+        mio::Waker::new(self.poll.registry(), THREAD_WAKER)
     }
 
     /// Watches a socket; the number of its slot. Closing the socket ends it, but for the slot.

@@ -38,8 +38,8 @@ const WORDS: [&str; 28] = [
 /// `bytes::Buf` calls the pieces of a queue so, and mio what it tells an event's socket by.
 const ALLOWED: [&str; 6] =
     ["chunks_vectored", "poll, token", "thread_waker: token", "= token(", ".token()", ", token(slot)"];
-/// Lines that the loop of one connection may have: socket, timers and wake-ups, comments included.
-const CONNECTION_LINES: usize = 400;
+/// Lines of code that the loop of one connection may have: socket, timers and wake-ups.
+const CONNECTION_LINES: usize = 340;
 
 /// The files of an adapter, without the first page of its documentation, which speaks to users of the whole server.
 fn sources(adapter: &str) -> Vec<PathBuf> {
@@ -52,7 +52,7 @@ fn sources(adapter: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Words of the protocol in a line, comments included: what a comment has to explain, the code does.
+/// Words of the protocol in a line of code. Comments may say what an adapter is used for, and are left out before.
 fn words_in(line: &str) -> Vec<&'static str> {
     let mut line = line.to_lowercase();
     for allowed in ALLOWED {
@@ -63,11 +63,64 @@ fn words_in(line: &str) -> Vec<&'static str> {
     found.copied().collect()
 }
 
+/// The text without its comments; lines stay where they are.
+fn code_of(text: &str) -> String {
+    let mut code = String::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end = |found: Option<usize>| found.unwrap_or(rest.len());
+        let (length, is_code) = if rest.starts_with("//") {
+            (end(rest.find('\n')), false)
+        } else if rest.starts_with("/*") {
+            (end(rest.find("*/").map(|at| at + 2)), false)
+        } else if first == '"' || rest.starts_with("b\"") {
+            (string_length(rest), true)
+        } else if let Some(length) = character_length(rest) {
+            (length, true)
+        } else {
+            (first.len_utf8(), true)
+        };
+        let (piece, after) = rest.split_at(length);
+        if is_code {
+            code.push_str(piece);
+        } else {
+            code.extend(piece.chars().filter(|character| *character == '\n'));
+        }
+        rest = after;
+    }
+    code
+}
+
+/// The length of the string that a text begins with, quotes included.
+fn string_length(text: &str) -> usize {
+    let mut is_escaped = false;
+    let start = text.find('"').map_or(0, |at| at + 1);
+    for (at, character) in text[start..].char_indices() {
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '"' => return start + at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// The length of the character that a text begins with, quotes included; none for a lifetime.
+fn character_length(text: &str) -> Option<usize> {
+    let inside = text.strip_prefix('\'')?;
+    let first = inside.chars().next()?;
+    let after = if first == '\\' { 2 } else { first.len_utf8() };
+    let end = inside.get(after..)?.find('\'')?;
+    (end == 0 || first == '\\').then_some(1 + after + end + 1)
+}
+
 #[test]
 fn adapters_know_no_word_of_the_protocol() {
-    let mut found = Vec::new();
+    let (mut found, mut files) = (Vec::new(), 0);
     for file in ["runtime-smol/src", "runtime-std/src", "core/examples/polling"].into_iter().flat_map(sources) {
-        let text = fs::read_to_string(&file).expect("a text");
+        let text = code_of(&fs::read_to_string(&file).expect("a text"));
+        files += 1;
         for (number, line) in text.lines().enumerate() {
             let words = words_in(line);
             if !words.is_empty() {
@@ -76,34 +129,29 @@ fn adapters_know_no_word_of_the_protocol() {
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
+    assert!(files > 10, "{files} files were looked at");
 }
 
 #[test]
 fn the_search_finds_words_where_they_are() {
     assert_eq!(words_in("if attachment.role == Role::Player {"), ["play"]);
-    assert_eq!(words_in("    // wait for the next key frame"), ["key frame"]);
     assert_eq!(words_in("let publisher_rtmp = 1;"), ["publish", "rtmp"]);
     assert!(words_in("let count = outbound.chunks_vectored(&mut slices); display(replay)").is_empty());
 }
 
 #[test]
-fn the_table_of_lines_is_near_the_truth() {
-    let page = include_str!("../../ARCHITECTURE.md");
-    for adapter in ["runtime-smol/src", "runtime-std/src"] {
-        let row = page.lines().find(|line| line.starts_with(&format!("| `{adapter}`"))).expect("a row for each");
-        let told: Vec<usize> = row.split('|').filter_map(|cell| cell.trim().parse().ok()).collect();
-        let lines = |name: &str| {
-            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(adapter).join(name);
-            fs::read_to_string(file).expect("a text").lines().count()
-        };
-        let parts = ["connection.rs", "fanout.rs", "accept.rs", "server.rs"].map(lines);
-        let folder = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(adapter)).expect("a folder");
-        let names = folder.map(|file| file.expect("a file").file_name().into_string().expect("a plain name"));
-        let all = names.filter(|name| name.ends_with(".rs")).map(|name| lines(&name)).sum::<usize>();
-        assert_eq!(told.len(), 5, "{row}");
-        for (told, lines) in told.into_iter().zip(parts.into_iter().chain([all])) {
-            assert!(told.abs_diff(lines) <= 10 + lines / 20, "{adapter}: {told} told, {lines} there are");
-        }
+fn comments_are_left_out_and_nothing_else() {
+    for (text, code) in [
+        ("wake(); // the player\nnext", "wake(); \nnext"),
+        ("/// A publisher.\nfn a() {}", "\nfn a() {}"),
+        ("a /* key\nframe */ b", "a \n b"),
+        ("\"// publish\" // play", "\"// publish\" "),
+        ("b\"\\\"// amf\"", "b\"\\\"// amf\""),
+        ("'\"' // audio", "'\"' "),
+        ("'\\'' // audio", "'\\'' "),
+        ("fn f<'a>(a: &'a str) // 'video'", "fn f<'a>(a: &'a str) "),
+    ] {
+        assert_eq!(code_of(text), code);
     }
 }
 
@@ -111,7 +159,10 @@ fn the_table_of_lines_is_near_the_truth() {
 fn the_loop_of_a_connection_is_short() {
     for adapter in ["runtime-smol/src", "runtime-std/src"] {
         let files = sources(adapter);
-        let lines = |file: &PathBuf| fs::read_to_string(file).expect("a text").lines().count();
+        let lines = |file: &PathBuf| {
+            let code = code_of(&fs::read_to_string(file).expect("a text"));
+            code.lines().filter(|line| !line.trim().is_empty()).count()
+        };
         for file in &files {
             println!("{:5} {}", lines(file), file.display());
         }
