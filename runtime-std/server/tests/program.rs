@@ -7,6 +7,9 @@ use anabranch_tests::PATIENCE;
 use anabranch_tests::peer::{Wire, opening};
 use anabranch_tests::program::{Launch, Program, free_address};
 
+/// A line for each connection, also for those that come to nothing by the hundred.
+const ALL: &str = "info,anabranch_host::strangers=debug";
+
 fn launch() -> Launch {
     Launch::new(env!("CARGO_BIN_EXE_anabranch-std"))
 }
@@ -39,7 +42,7 @@ fn a_program_whose_output_cannot_be_written_serves_and_stops() {
 #[test]
 fn a_program_whose_log_nobody_reads_serves_and_stops() {
     let (mut unread, log) = std::io::pipe().unwrap();
-    let program = launch().on_a_free_port().log_to(log).start();
+    let program = launch().on_a_free_port().args(["--log", ALL]).log_to(log).start();
     // Each connection leaves some hundred bytes in the log, a pipe takes 64 KiB.
     for _ in 0..1000 {
         assert_answers(&program);

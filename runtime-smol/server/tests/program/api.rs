@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -438,6 +439,15 @@ fn a_thousand_silent_connections_keep_nobody_out() {
     assert_eq!(closed, 980);
 }
 
+/// Sets a flag when it goes.
+struct StoresOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StoresOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// One who asks over a connection that stays, and one who comes for each request, while others open a thousand a second and
 /// say nothing, from the same address.
 #[test]
@@ -454,12 +464,14 @@ fn a_storm_of_connections_keeps_no_operator_out() {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
     };
     ask_kept(&mut kept);
-    let over = std::sync::atomic::AtomicBool::new(false);
+    let over = AtomicBool::new(false);
     thread::scope(|scope| {
+        // The scope waits for the storm, also where this thread panics.
+        let ends = StoresOnDrop(&over);
         let storm = scope.spawn(|| {
             let (mut open, mut count) = (std::collections::VecDeque::new(), 0);
             let start = Instant::now();
-            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+            while !over.load(Ordering::Relaxed) {
                 // The server hangs up, and the system may have no more ports for a moment.
                 open.extend(TcpStream::connect(program.api()));
                 if open.len() > 400 {
@@ -476,7 +488,7 @@ fn a_storm_of_connections_keeps_no_operator_out() {
             thread::sleep(Duration::from_millis(50));
         }
         ask_kept(&mut kept);
-        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        drop(ends);
         assert!(storm.join().expect("it ends") > 100, "a storm");
     });
 }
