@@ -60,7 +60,7 @@ impl Interface {
 
 #[test]
 fn a_disabled_virtual_host_is_shown_as_such() {
-    let program = Program::start("[[vhost]]\nname = 'a'\n[[vhost]]\nname = 'b'\nenabled = false\n");
+    let program = start_with_api("[[vhost]]\nname = 'a'\n[[vhost]]\nname = 'b'\nenabled = false\n");
     let vhosts = &program.get("/api/v1/vhosts")["vhosts"];
     assert_eq!([&vhosts[0]["enabled"], &vhosts[1]["enabled"]], [&json!(true), &json!(false)]);
 }
