@@ -60,8 +60,6 @@ mod deferred_read;
 mod fanout;
 #[cfg(feature = "tls")]
 mod openings;
-#[cfg(feature = "tls")]
-mod preface;
 mod reactor;
 mod server;
 #[cfg(feature = "tls")]

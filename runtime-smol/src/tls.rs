@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
+use anabranch_core::preface::{Preface, Prefaced};
 use anabranch_core::session::TlsFault;
 use anabranch_host::Carrier;
 use mio::net::TcpStream;
@@ -12,7 +13,6 @@ use rustls::{ServerConfig, ServerConnection};
 pub(crate) use self::refused::reason;
 use self::refused::{Hello, refusal};
 use crate::openings::{Done, Opening, Openings};
-use crate::preface::Preface;
 use crate::transport::Written;
 use crate::worker::LONGEST_TURN;
 
@@ -67,6 +67,8 @@ struct Beginning {
     config: Arc<ServerConfig>,
     /// True if it need not be TLS.
     either: bool,
+    /// What a proxy may say in front of TLS, until that is over. The core is handed it as it came; here only its end is
+    /// looked for, with the core's own reader.
     preface: Option<Preface>,
     /// True if the last read ended where a proxy has said who the client is.
     told: bool,
@@ -106,7 +108,8 @@ impl Tls {
             Carrier::Either(config) => (config.clone(), true),
             _ => return None,
         };
-        Some(Tls { state: Mutex::new(State::Undecided(Beginning { config, either, preface: None, told: false })) })
+        let beginning = Beginning { config, either, preface: Some(Preface::default()), told: false };
+        Some(Tls { state: Mutex::new(State::Undecided(beginning)) })
     }
 
     /// Reads until the buffer is full, there is no more, or its turn is over. It is interrupted if that brought nothing so
@@ -129,19 +132,20 @@ impl Tls {
                 Err(_) if taken > 0 => return Ok(taken),
                 count => count?,
             };
-            let preface = beginning.preface.take().or_else(|| Preface::of(rest[0]));
-            match preface {
+            match beginning.preface.as_mut().map(|preface| preface.read(&rest[..count])) {
                 // That much is there.
-                Some(mut preface) => {
-                    let own = preface.take(&rest[..count]);
-                    taken += socket.read(&mut rest[..own])?;
-                    if preface.is_over() {
+                Some(Ok(Prefaced::NeedMore)) => taken += socket.read(&mut rest[..count])?,
+                Some(Ok(Prefaced::Done { consumed, .. })) => {
+                    beginning.preface = None;
+                    if consumed > 0 {
+                        taken += socket.read(&mut rest[..consumed])?;
                         // Whose turn it is to have its beginning computed: the core knows once it has read this.
                         beginning.told = true;
                         return Ok(taken);
                     }
-                    beginning.preface = Some(preface);
                 }
+                // The core refuses it.
+                Some(Err(_)) => *state = State::Plain,
                 None if rest[0] == FIRST_OF_TLS || !beginning.either => {
                     *state = State::encrypted(beginning.config.clone(), Hello::of(&rest[..count]));
                 }

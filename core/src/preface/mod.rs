@@ -4,6 +4,10 @@
 //! send them, and the prefix of SRS's RTMP proxy (`F3`, a length, an IPv4 address). A peer may claim anything with them,
 //! so they are read only from networks the operator trusts; from there they are optional, told apart from a handshake
 //! by their first byte.
+//!
+//! Read by hand: a header may be cut anywhere and must not make a server hold more than [`MAX_PREFACE`] bytes. Libraries
+//! for the PROXY protocol leave both to their caller, which is most of the work, and do not know the prefix of SRS. What
+//! needs to know only where a header ends, as an adapter does in front of TLS, uses [`Preface`] as well.
 
 mod proxy;
 

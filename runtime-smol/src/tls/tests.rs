@@ -186,6 +186,43 @@ fn what_a_proxy_said_is_not_lost_where_a_turn_ends_behind_it() {
     }
 }
 
+/// A connection to a listener for TLS, on which a peer has sent this.
+fn side_that_was_sent(sent: &[u8]) -> Side {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut socket = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("it listens");
+    let side = Side::new(listener.accept().expect("a connection").0);
+    socket.write_all(sent).expect("room");
+    while side.socket.peek(&mut [0; 4096]).unwrap_or(0) < sent.len() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    side
+}
+
+/// The core refuses it, and needs the bytes for that.
+#[test]
+fn what_only_looks_like_a_proxys_header_is_left_to_the_core() {
+    for sent in [&b"PUT / HTTP/1.1\r\n\r\n"[..], b"\r\n\r\nGET", &[0xf3, 0xff, 0xff, 22, 3, 1], &[b'P'; 300]] {
+        let side = side_that_was_sent(sent);
+        let (mut heard, mut buffer) = (Vec::new(), [0; 16]);
+        while heard.len() < sent.len() {
+            let count = side.read(&mut buffer).expect("bytes that are there");
+            heard.extend_from_slice(&buffer[..count]);
+        }
+        assert_eq!(heard, sent);
+    }
+}
+
+#[test]
+fn there_is_one_header_of_a_proxy_at_most() {
+    let preface = b"PROXY TCP4 192.0.2.1 192.0.2.2 51000 443\r\n";
+    let side = side_that_was_sent(&[&preface[..], preface].concat());
+    let mut buffer = [0; 4096];
+    let count = side.read(&mut buffer).expect("what the proxy said");
+    assert_eq!(&buffer[..count], preface);
+    let error = side.wait(&mut buffer).expect_err("what comes then is TLS or nothing");
+    assert_eq!(reason(&error).map(|reason| reason.name()), Some("tls_error"), "{error}");
+}
+
 #[test]
 fn who_a_proxy_speaks_for_is_known_before_a_beginning_is_computed() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
