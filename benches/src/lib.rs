@@ -58,12 +58,8 @@ pub fn interleaved(messages: &[Message], chunk_size: u32) -> Vec<u8> {
 
 /// The messages that a real encoder sent, of all types.
 pub fn recorded() -> Vec<Message> {
-    let digits: Vec<u8> = OBS.lines().filter(|line| !line.starts_with('#')).flat_map(str::bytes).collect();
-    let byte = |pair: &[u8]| {
-        let pair = std::str::from_utf8(pair).ok()?;
-        u8::from_str_radix(pair, 16).ok()
-    };
-    let bytes: Vec<u8> = digits.chunks(2).map(|pair| byte(pair).expect("the recording is hexadecimal")).collect();
+    let digits: String = OBS.lines().filter(|line| !line.starts_with('#')).collect();
+    let bytes = hex::decode(digits).expect("the recording is hexadecimal");
     let mut reader = ChunkReader::new(ChunkLimits::default(), Leniency::Lenient);
     let (mut input, mut messages) = (&bytes[..], Vec::new());
     while let Some(message) = reader.read(&mut input).expect("the recording is legal") {

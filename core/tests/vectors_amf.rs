@@ -23,17 +23,6 @@ fn is_error(expect: &Json) -> bool {
     starts(expect) || expect.as_array().is_some_and(|entries| entries.iter().any(starts))
 }
 
-fn from_hex(hex: &str) -> Vec<u8> {
-    let digits: Vec<char> = hex.chars().collect();
-    digits
-        .chunks(2)
-        .map(|pair| {
-            let pair: String = pair.iter().collect();
-            u8::from_str_radix(&pair, 16).expect("vectors are in hexadecimal")
-        })
-        .collect()
-}
-
 fn decode_amf3(bytes: &[u8]) -> Result<Vec<amf3::Value>, AmfError> {
     let mut decoder = amf3::Decoder::new(bytes, &Limits::default());
     let mut values = Vec::new();
@@ -114,8 +103,7 @@ fn show_amf3(value: &amf3::Value) -> Json {
             amf3::Externalized::Opaque(_) => json!({"class": class.to_string()}),
         },
         V::ByteArray(bytes) => {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            json!({"bytes": hex})
+            json!({"bytes": hex::encode(bytes)})
         }
         V::VectorInt { fixed, items } => json!({"vector<int>": items, "fixed": fixed}),
         V::VectorUint { fixed, items } => json!({"vector<uint>": items, "fixed": fixed}),
@@ -174,7 +162,7 @@ fn vectors() -> Vec<(String, String, Vec<u8>, Json)> {
         .map(|vector| (text(vector, "id"), text(vector, "kind"), vector))
         .filter(|(_, kind, _)| matches!(kind.as_str(), "amf0" | "amf3" | "cmd17"))
         .map(|(id, kind, vector)| {
-            let input = from_hex(&text(vector, "input"));
+            let input = hex::decode(text(vector, "input")).expect("vectors are in hexadecimal");
             (id, kind, input, vector["expect"].clone())
         })
         .collect()

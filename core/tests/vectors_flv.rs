@@ -15,7 +15,7 @@ fn every_flv_vector_reads_as_expected() {
         if !["video", "audio", "aggregate"].iter().any(|kind| vector["kind"] == *kind) {
             continue;
         }
-        let input = unhex(vector["input"].as_str().expect("an input in hex"));
+        let input = hex::decode(vector["input"].as_str().expect("an input in hex")).expect("hex");
         let found = match vector["kind"].as_str() {
             Some("video") => video_vector(&input, &vector["expect"]),
             Some("audio") => audio_vector(&input, &vector["expect"]),
@@ -145,7 +145,9 @@ fn aggregate_vector(input: &[u8], vector: &Value) -> Result<(), String> {
     let timestamp = vector["message_timestamp"].as_u64().and_then(|t| u32::try_from(t).ok());
     let read = aggregate::parse(input, timestamp.ok_or("no timestamp")?);
     let read: Result<Vec<_>, _> = read
-        .map(|message| message.map(|m| json!({"type": m.type_id, "timestamp": m.timestamp, "payload": hex(m.payload)})))
+        .map(|message| {
+            message.map(|m| json!({"type": m.type_id, "timestamp": m.timestamp, "payload": hex::encode(m.payload)}))
+        })
         .collect();
     match (read, &vector["expect"]) {
         (Err(_), Value::String(text)) if text.starts_with("error") => Ok(()),
@@ -178,7 +180,7 @@ fn packet_value(name: &str, enhanced: bool) -> Value {
 
 fn single_fields(seen: &mut Map<String, Value>, single: Option<(Codec, &[u8])>) {
     if let Some((codec, payload)) = single {
-        seen.insert("payload".into(), json!(hex(payload)));
+        seen.insert("payload".into(), json!(hex::encode(payload)));
         seen.insert("fourcc".into(), fourcc(codec));
     }
 }
@@ -196,7 +198,7 @@ fn shared_fields(
     }
     let list = mod_ex.iter().map(|mod_ex| match mod_ex.timestamp_offset_nanos() {
         Some(nano) => json!({"type": mod_ex.kind, "nano": nano}),
-        None => json!({"type": mod_ex.kind, "data": hex(mod_ex.data)}),
+        None => json!({"type": mod_ex.kind, "data": hex::encode(mod_ex.data)}),
     });
     seen.insert("modex".into(), list.collect());
     if let Some(first) = mod_ex.iter().next() {
@@ -205,7 +207,7 @@ fn shared_fields(
 }
 
 fn track_value(id: u8, codec: Codec, payload: &[u8]) -> Value {
-    json!({"id": id, "fourcc": fourcc(codec), "payload": hex(payload)})
+    json!({"id": id, "fourcc": fourcc(codec), "payload": hex::encode(payload)})
 }
 
 fn fourcc(codec: Codec) -> Value {
@@ -241,12 +243,4 @@ fn agrees(seen: &Value, expect: &Value) -> bool {
 
 fn text(error: impl Display) -> String {
     error.to_string()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len() / 2).map(|index| u8::from_str_radix(&text[2 * index..2 * index + 2], 16).expect("hex")).collect()
 }

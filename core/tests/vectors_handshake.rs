@@ -48,9 +48,7 @@ impl Vector<'_> {
 }
 
 fn bytes(hex: &Value) -> Vec<u8> {
-    let hex = hex.as_str().expect("a hex string");
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("hex digits");
-    hex.as_bytes().chunks(2).map(byte).collect()
+    hex::decode(hex.as_str().expect("a hex string")).expect("hex digits")
 }
 
 /// The server's answer to C0 C1, its S1, its S2, and the kind it reports.

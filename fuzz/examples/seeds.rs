@@ -253,6 +253,5 @@ fn recordings() -> io::Result<Vec<PathBuf>> {
 /// Lines of hexadecimal digits, and comments.
 fn from_hex(text: &str) -> Vec<u8> {
     let digits: String = text.lines().filter(|line| !line.starts_with('#')).map(str::trim).collect();
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("hex digits");
-    digits.as_bytes().chunks(2).map(byte).collect()
+    hex::decode(digits).expect("hex digits")
 }

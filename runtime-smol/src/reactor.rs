@@ -1,3 +1,8 @@
+//! The event queue of a thread.
+//!
+//! Written by hand on mio: async-io has one reactor for all threads, where an event costs about fifteen system calls and a
+//! hand-over between threads; here it costs one call. ARCHITECTURE.md has the figures.
+
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsRawFd;

@@ -1,6 +1,5 @@
 //! The clock in the frames: one for all processes of a machine where the system has such a clock.
 
-use std::fs;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -33,7 +32,7 @@ fn clock() -> Clock {
 
 /// Linux counts from its start, which has a name, and an `Instant` is a time on that clock.
 fn of_the_machine() -> Option<Clock> {
-    let start = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let start = procfs::sys::kernel::random::boot_id().ok()?;
     let id = u32::from_str_radix(start.get(..8)?, 16).ok()?;
     let now = || ClockId::CLOCK_MONOTONIC.now().map(Duration::from).ok();
     // The pair between which least time passed: a thread may be put aside at any moment.

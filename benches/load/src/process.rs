@@ -1,14 +1,12 @@
 //! What a process costs, as Linux tells it in `/proc`.
 
-use std::fs;
 use std::io;
 use std::time::Duration;
 
 use nix::time::ClockId;
 use nix::unistd::Pid;
-
-/// Bytes of a page, as `statm` counts.
-const PAGE: u64 = 4096;
+use procfs::ProcResult;
+use procfs::process::{Process, StatM};
 
 /// Seconds of CPU that a process has used, in itself and in the system on its behalf.
 ///
@@ -25,9 +23,8 @@ pub fn cpu_seconds(pid: u32) -> io::Result<f64> {
 /// # Errors
 /// There is no such process, or no `/proc`.
 pub fn resident_bytes(pid: u32) -> io::Result<u64> {
-    let statm = fs::read_to_string(format!("/proc/{pid}/statm"))?;
-    let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
-    pages.map(|pages| pages * PAGE).ok_or_else(unreadable)
+    let StatM { resident, .. } = look(pid, Process::statm)?;
+    Ok(resident * procfs::page_size())
 }
 
 /// Threads of a process.
@@ -35,7 +32,7 @@ pub fn resident_bytes(pid: u32) -> io::Result<u64> {
 /// # Errors
 /// There is no such process, or no `/proc`.
 pub fn threads(pid: u32) -> io::Result<usize> {
-    Ok(fs::read_dir(format!("/proc/{pid}/task"))?.count())
+    look(pid, |process| process.tasks().map(Iterator::count))
 }
 
 /// Open files of a process.
@@ -43,9 +40,10 @@ pub fn threads(pid: u32) -> io::Result<usize> {
 /// # Errors
 /// There is no such process, or no `/proc`.
 pub fn open_files(pid: u32) -> io::Result<usize> {
-    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+    look(pid, Process::fd_count)
 }
 
-fn unreadable() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "unexpected form of a file in /proc")
+fn look<T>(pid: u32, look: impl Fn(&Process) -> ProcResult<T>) -> io::Result<T> {
+    let pid = i32::try_from(pid).map_err(io::Error::other)?;
+    Process::new(pid).and_then(|process| look(&process)).map_err(|error| io::Error::other(error.to_string()))
 }

@@ -14,6 +14,9 @@
 //! The magic `ANACAP`, a zero byte, the version 1; length and text of a header of the program's own; then records: a
 //! tag, nanoseconds since the record before (zigzag, since two threads may read the clock in one order and come in the
 //! other), length, payload. Numbers are LEB128. The first record is the opening.
+//!
+//! The format is written by hand. A file may end anywhere, and all before that must be readable; records are made while
+//! the connection is locked; and files of before must replay, whatever a serializer's next version does.
 
 mod capturing;
 mod encoding;

@@ -130,7 +130,7 @@ mod tests {
     fn wire(control: &Control) -> String {
         let mut out = Vec::new();
         control.write(128, &mut out);
-        out.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(out)
     }
 
     #[test]

@@ -1,18 +1,14 @@
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
+use ipnet::IpNet;
 use thiserror::Error;
 
 /// A network in CIDR form, IPv4 or IPv6: `10.0.0.0/8`, `2001:db8::/32`. A bare address is a network of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Network {
-    /// The address with all host bits zero, IPv4 in its IPv6-mapped form.
-    base: u128,
-    /// Length of the network part in those 128 bits.
-    bits: u8,
-    v4: bool,
-}
+// All host bits are zero, and no address is an IPv4 address in IPv6 form.
+pub struct Network(IpNet);
 
 /// A text that is no network.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -22,14 +18,14 @@ pub struct NetworkError(String);
 impl Network {
     /// True if the address lies in the network. An IPv4 address in IPv6 form counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let (address, v4) = mapped(address);
-        v4 == self.v4 && address & mask(self.bits) == self.base
+        self.0.contains(&address.to_canonical())
     }
 }
 
 impl FromStr for Network {
     type Err = NetworkError;
 
+    /// Not the library's own parser: that reads no bare address, and takes `010.0.0.1` for `10.0.0.1`.
     fn from_str(text: &str) -> Result<Self, NetworkError> {
         let error = || NetworkError(text.to_owned());
         let (address, length) = match text.split_once('/') {
@@ -38,42 +34,25 @@ impl FromStr for Network {
             Some((address, length)) => (address, Some(length.parse::<u8>().map_err(|_| error())?)),
             None => (text, None),
         };
-        let (address, v4) = mapped(address.trim().parse().map_err(|_| error())?);
-        let width = if v4 { 32 } else { 128 };
-        let length = length.unwrap_or(width);
-        if length > width {
-            return Err(error());
-        }
-        let bits = 128 - width + length;
-        Ok(Network { base: address & mask(bits), bits, v4 })
+        let address = address.trim().parse::<IpAddr>().map_err(|_| error())?.to_canonical();
+        let network = match length {
+            Some(length) => IpNet::new(address, length).map_err(|_| error())?,
+            None => address.into(),
+        };
+        Ok(Network(network.trunc()))
     }
 }
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let address = Ipv6Addr::from(self.base);
-        if self.v4 {
-            let [.., a, b, c, d] = address.octets();
-            write!(f, "{}/{}", Ipv4Addr::new(a, b, c, d), self.bits - 96)
-        } else {
-            write!(f, "{address}/{}", self.bits)
-        }
+        self.0.fmt(f)
     }
-}
-
-fn mapped(address: IpAddr) -> (u128, bool) {
-    match address.to_canonical() {
-        IpAddr::V4(address) => (address.to_ipv6_mapped().to_bits(), true),
-        IpAddr::V6(address) => (address.to_bits(), false),
-    }
-}
-
-fn mask(bits: u8) -> u128 {
-    if bits == 0 { 0 } else { u128::MAX << (128 - bits) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use proptest::prelude::*;
 
     use super::*;
@@ -102,6 +81,13 @@ mod tests {
     }
 
     #[test]
+    fn a_network_of_ipv4_addresses_in_ipv6_form_is_one_of_ipv4() {
+        assert_eq!("::ffff:10.9.9.9/8".parse::<Network>().unwrap().to_string(), "10.0.0.0/8");
+        assert!(contains("::ffff:10.9.9.9", "10.9.9.9") && contains("::ffff:10.9.9.9/8", "::ffff:10.0.0.1"));
+        assert!("::ffff:10.0.0.0/104".parse::<Network>().is_err(), "its length is that of an IPv4 network");
+    }
+
+    #[test]
     fn host_bits_do_not_count() {
         assert_eq!("10.9.9.9/8".parse::<Network>().unwrap().to_string(), "10.0.0.0/8");
         assert_eq!("2001:db8::1/32".parse::<Network>().unwrap().to_string(), "2001:db8::/32");
@@ -109,7 +95,9 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_an_error() {
-        for wrong in ["", "host", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0.0/+8", "10.0.0/8", "10.0.0.0/"] {
+        for wrong in
+            ["", "host", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0.0/+8", "10.0.0/8", "10.0.0.0/", "010.0.0.0/8"]
+        {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");
         }
     }

@@ -26,7 +26,5 @@ pub(crate) fn id(vector: &Value) -> &str {
 
 /// The bytes of a vector.
 pub(crate) fn input(vector: &Value) -> Vec<u8> {
-    let hex = vector["input"].as_str().expect("a hex string");
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("hex digits");
-    hex.as_bytes().chunks(2).map(byte).collect()
+    hex::decode(vector["input"].as_str().expect("a hex string")).expect("hex digits")
 }

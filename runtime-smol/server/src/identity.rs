@@ -1,6 +1,8 @@
+use std::hash::Hasher;
 use std::{fmt, fs};
 
 use anabranch_core::url::StreamKey;
+use fnv::FnvHasher;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
@@ -86,9 +88,9 @@ fn machine() -> String {
 fn named(bytes: &[u8]) -> String {
     // FNV-1a, because the id must not change from one version to the next. It need not be secret: it names the
     // operator's own machine.
-    let mut hash = bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let mut hasher = FnvHasher::default();
+    hasher.write(bytes);
+    let mut hash = hasher.finish();
     let letters: String = (0..7)
         .map(|_| {
             let letter = letter(hash);
@@ -107,6 +109,11 @@ fn letter(number: u64) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_machine_is_the_same_in_every_version() {
+        assert_eq!([&b""[..], b"0123456789abcdef0123456789abcdef"].map(named), ["vid-54xu4jz", "vid-9ja4hou"]);
+    }
 
     #[test]
     fn a_server_keeps_its_name_and_clients_never_share_one() {

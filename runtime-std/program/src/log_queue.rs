@@ -1,3 +1,9 @@
+//! The queue between what is logged and the output.
+//!
+//! Written by hand, because a line that does not fit is dropped and the number of such lines stands in their place, and
+//! because an output that fails or panics must not end the thread. tracing-appender has no place for that number in the
+//! log, and prints to standard error from its worker and its guard, which is the output that may be stuck.
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};

@@ -1,3 +1,8 @@
+//! How much memory streams may take together.
+//!
+//! Read by hand: procfs does not read the limits of control groups, which are most of this, and of `/proc/meminfo` it
+//! needs the whole where one line says it.
+
 use std::fmt;
 use std::fs;
 use std::path::{Component, Path, PathBuf};

@@ -1,5 +1,4 @@
 use std::fmt;
-use std::fs;
 use std::io;
 use std::thread;
 use std::time::Duration;
@@ -8,6 +7,7 @@ use anabranch_core::conn::Config;
 use anabranch_core::hub::{Gave, Relief};
 use anabranch_core::policy::Limits;
 use anabranch_host::Handle;
+use rustix::process::{Resource, getrlimit};
 use tracing::warn;
 
 use crate::MemoryLimit;
@@ -94,11 +94,9 @@ impl fmt::Display for Counts<'_> {
     }
 }
 
-/// Files that this process may open.
+/// Files that this process may open; `None` if any number.
 fn open_files() -> Option<u64> {
-    let limits = fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_whitespace().next()?.parse().ok()
+    getrlimit(Resource::Nofile).current
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anabranch_core::message::MessageType;
 use anabranch_tests::conformance::Target;
 use anabranch_tests::peer::ScriptedClient;
+use anabranch_tests::sim::Rng;
 use anabranch_tests::{PATIENCE, wait_for};
 
 use crate::{Counter, join};
@@ -177,16 +178,7 @@ fn frame(number: u32) -> Vec<u8> {
         (_, 0) => ([0x27, 1, 0, 0, 0], 500 + place as usize * 37 % 1000),
         _ => ([0xaf, 1, 0, 0, 0], 180),
     };
-    let mut body = [&head[..], &number.to_be_bytes()].concat();
-    let mut state = place.wrapping_mul(0x9e37_79b9) | 1;
-    body.extend(
-        std::iter::repeat_with(|| {
-            state ^= state << 13;
-            state ^= state >> 17;
-            state ^= state << 5;
-            state as u8
-        })
-        .take(length),
-    );
-    body
+    let mut noise = vec![0; length];
+    Rng::new(place.into()).fill(&mut noise);
+    [&head[..], &number.to_be_bytes(), &noise].concat()
 }

@@ -1,7 +1,7 @@
 use super::*;
 
 fn hex(text: &str) -> Vec<u8> {
-    text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    hex::decode(text).unwrap()
 }
 
 fn video(codec: VideoCodec, payload: &str) -> VideoSummary {

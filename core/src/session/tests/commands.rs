@@ -4,9 +4,7 @@ use crate::command::reply;
 use crate::message::PeerBandwidthLimit;
 
 fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("hex");
-    digits.chunks(2).map(byte).collect()
+    hex::decode(text.split_whitespace().collect::<String>()).expect("hex")
 }
 
 #[test]

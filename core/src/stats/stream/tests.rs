@@ -57,8 +57,7 @@ impl Bench {
 }
 
 fn joined(head: &[u8], hex: &str) -> Vec<u8> {
-    let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
-    head.iter().copied().chain(digits.map(|pair| u8::from_str_radix(pair, 16).unwrap())).collect()
+    [head, &hex::decode(hex).unwrap()].concat()
 }
 
 fn size_of_video(snapshot: &StreamSnapshot) -> Option<(u32, u32)> {

@@ -1,10 +1,12 @@
 //! The answer of each route.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anabranch_core::hub::StreamSnapshot;
 use hyper::StatusCode;
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tracing::info;
 
@@ -215,19 +217,10 @@ pub(super) fn drain(context: &Context, call: &Call<'_>) -> Reply {
     json(context, Drain { data: DrainBegun { seconds, connections: context.handle.stats().connections } })
 }
 
-/// Decodes a percent-encoded text. Bytes that are not UTF-8 become the replacement character.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let code = after.first_chunk::<2>().filter(|_| *first == b'%').and_then(|digits| {
-            let digit = |byte: u8| char::from(byte).to_digit(16);
-            u8::try_from(digit(digits[0])? * 16 + digit(digits[1])?).ok()
-        });
-        bytes.push(code.unwrap_or(*first));
-        rest = if code.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+/// Decodes a percent-encoded text. Bytes that are not UTF-8 become the replacement character. A `+` stays a `+`: it may be
+/// part of a token.
+fn decoded(text: &str) -> Cow<'_, str> {
+    percent_decode_str(text).decode_utf8_lossy()
 }
 
 pub(super) fn reload(context: &Context, _: &Call<'_>) -> Reply {
@@ -269,9 +262,18 @@ mod tests {
     #[test]
     fn percent_encoding_is_undone_where_it_is_some() {
         assert_eq!(decoded("rtmp%3A%2F%2Fh%3a1935/live"), "rtmp://h:1935/live");
-        for (text, expected) in
-            [("", ""), ("%", "%"), ("%4", "%4"), ("%zz", "%zz"), ("%41%", "A%"), ("%ff", "\u{fffd}")]
-        {
+        for (text, expected) in [
+            ("", ""),
+            ("%", "%"),
+            ("%4", "%4"),
+            ("%zz", "%zz"),
+            ("%+1", "%+1"),
+            ("%41%", "A%"),
+            ("%2541", "%41"),
+            ("%ff", "\u{fffd}"),
+            ("a%C3%A9%c3%", "aé\u{fffd}%"),
+            ("a+b%2Bc%20d", "a+b+c d"),
+        ] {
             assert_eq!(decoded(text), expected, "{text}");
         }
     }

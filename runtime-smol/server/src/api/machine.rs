@@ -1,12 +1,18 @@
-//! Figures of this process and of the machine, from Linux's `/proc`. On other systems, or where a figure is missing, it
-//! is `None` or 0.
+//! Figures of this process and of the machine, most of them from Linux's `/proc`. On other systems, or where a figure is
+//! missing, it is `None` or 0.
 
 use std::fs;
-use std::str::FromStr;
 use std::time::Instant;
 
-/// Clock ticks a second in `/proc`, on every architecture that Rust supports well.
-const TICKS: f64 = 100.0;
+use rustix::process::{Resource, getrlimit};
+use rustix::system::uname;
+
+#[cfg(target_os = "linux")]
+#[path = "machine/linux.rs"]
+mod proc;
+#[cfg(not(target_os = "linux"))]
+#[path = "machine/elsewhere.rs"]
+mod proc;
 
 /// Figures of this process.
 #[derive(Debug, Default, Clone, Copy)]
@@ -22,30 +28,19 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn look() -> Option<Process> {
-        let (stat, status) = (read("/proc/self/stat"), read("/proc/self/status"));
-        // The program's name is in brackets and may have any characters.
-        let fields: Vec<_> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-        let field = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok());
-        Some(Process {
-            parent: field(1).and_then(|parent| u32::try_from(parent).ok())?,
-            cpu: (field(11)? + field(12)?) as f64 / TICKS,
-            threads: field(17)?,
-            resident_kib: named(&status, "VmRSS:")?,
-            virtual_kib: named(&status, "VmSize:")?,
-        })
+        proc::process()
     }
 }
 
 /// The number of open file descriptors.
 pub(super) fn open_files() -> Option<usize> {
-    // One of them is the folder's.
+    // One of them is the folder's. Counted here: how many of its own procfs counts depends on the kernel.
     Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1))
 }
 
-/// The limit of open file descriptors.
+/// The limit of open file descriptors; `None` if there is none.
 pub(super) fn max_files() -> Option<u64> {
-    let limits = read("/proc/self/limits");
-    limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_ascii_whitespace().next()?.parse().ok()
+    getrlimit(Resource::Nofile).current
 }
 
 /// Figures of the machine; unknown ones are 0.
@@ -68,50 +63,29 @@ pub(super) struct System {
 
 impl System {
     pub(super) fn look() -> System {
-        let memory = read("/proc/meminfo");
-        let sockets = read("/proc/net/sockstat");
-        let kib = |name| named(&memory, name).unwrap_or_default();
-        let [load_1, load_5, load_15] = numbers(&read("/proc/loadavg"));
-        let [uptime, idle] = numbers(&read("/proc/uptime"));
-        let mut system = System {
-            memory_kib: kib("MemTotal:"),
-            available_kib: kib("MemAvailable:"),
-            swap_kib: kib("SwapTotal:"),
-            free_swap_kib: kib("SwapFree:"),
-            load: [load_1, load_5, load_15],
-            uptime,
-            idle,
-            tcp: named(&sockets, "TCP: inuse").unwrap_or_default(),
-            udp: named(&sockets, "UDP: inuse").unwrap_or_default(),
-            ..System::default()
-        };
-        if let Some((_, rest)) = sockets.split_once(" tw ") {
-            system.time_wait = first(rest).unwrap_or_default();
-        }
-        for line in read("/proc/net/dev").lines() {
-            if let Some((name, counts)) = line.split_once(':') {
-                let counts: [u64; 9] = numbers(counts);
-                let sums = if name.trim() == "lo" { &mut system.local_bytes } else { &mut system.net_bytes };
-                sums[0] = sums[0].saturating_add(counts[0]);
-                sums[1] = sums[1].saturating_add(counts[8]);
-            }
-        }
-        system
+        proc::system()
     }
 }
 
 /// The operating system: name, host name, release, version.
 pub(super) fn kernel() -> [String; 4] {
-    ["ostype", "hostname", "osrelease", "version"]
-        .map(|name| read(&format!("/proc/sys/kernel/{name}")).trim_end().to_owned())
+    let names = uname();
+    [names.sysname(), names.nodename(), names.release(), names.version()]
+        .map(|name| name.to_string_lossy().into_owned())
+}
+
+/// The time of all processors since the machine started, in clock ticks.
+#[derive(Debug, Default, Clone, Copy)]
+struct Ticks {
+    all: u64,
+    idle: u64,
 }
 
 /// Measures how busy the processors were since the last measurement.
 #[derive(Debug, Default)]
 pub(super) struct CpuMeter {
     process: Option<(Instant, f64, f64)>,
-    /// Ticks of all processors: all ticks, and idle ones.
-    system: (f64, f64),
+    system: Ticks,
 }
 
 impl CpuMeter {
@@ -134,35 +108,13 @@ impl CpuMeter {
 
     /// The part of all cores that was busy.
     pub(super) fn system(&mut self) -> f64 {
-        let stat = read("/proc/stat");
-        let times: [f64; 8] =
-            numbers(stat.lines().next().and_then(|line| line.strip_prefix("cpu")).unwrap_or_default());
-        let (all, idle) = (times.iter().sum::<f64>(), times[3] + times[4]);
-        let (all_before, idle_before) = std::mem::replace(&mut self.system, (all, idle));
-        if all > all_before { (1.0 - (idle - idle_before) / (all - all_before)).clamp(0.0, 1.0) } else { 0.0 }
+        let now = proc::ticks();
+        let before = std::mem::replace(&mut self.system, now);
+        let all = now.all.saturating_sub(before.all);
+        // It has the time of waiting for disks, which Linux may set back.
+        let idle = now.idle.saturating_sub(before.idle);
+        if all > 0 { (1.0 - idle as f64 / all as f64).clamp(0.0, 1.0) } else { 0.0 }
     }
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(path).unwrap_or_default()
-}
-
-/// The number that follows a name at the beginning of a line.
-fn named(text: &str, name: &str) -> Option<u64> {
-    first(text.lines().find_map(|line| line.strip_prefix(name))?)
-}
-
-fn first(text: &str) -> Option<u64> {
-    text.split_ascii_whitespace().next()?.parse().ok()
-}
-
-/// The first numbers of a text; words that are not numbers count as 0.
-fn numbers<T: FromStr + Default + Copy, const N: usize>(text: &str) -> [T; N] {
-    let mut numbers = [T::default(); N];
-    for (number, word) in numbers.iter_mut().zip(text.split_ascii_whitespace()) {
-        *number = word.parse().unwrap_or_default();
-    }
-    numbers
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -180,6 +132,37 @@ mod tests {
         let system = System::look();
         assert!(system.memory_kib > system.available_kib && system.uptime > 0.0);
         assert!(kernel().iter().all(|text| !text.is_empty() && !text.contains('\n')));
+    }
+
+    /// The very words of the files that the numbers are read from.
+    #[test]
+    fn numbers_are_those_that_linux_shows() {
+        let read = |path: &str| fs::read_to_string(path).unwrap();
+        let word = |text: &str, name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}"));
+            line.split_whitespace().next().unwrap().parse::<u64>().unwrap()
+        };
+        let memory = read("/proc/meminfo");
+        let system = System::look();
+        assert_eq!((system.memory_kib, system.swap_kib), (word(&memory, "MemTotal:"), word(&memory, "SwapTotal:")));
+        let status = read("/proc/self/status");
+        let process = Process::look().unwrap();
+        assert_eq!(u64::from(process.parent), word(&status, "PPid:"));
+        // Other tests run, and take memory, at the same time.
+        let near = |one: u64, other: u64| one.abs_diff(other) < one / 2;
+        assert!(near(process.resident_kib, word(&status, "VmRSS:")), "{process:?} {status}");
+        assert!(near(process.virtual_kib, word(&status, "VmSize:")), "{process:?} {status}");
+        assert_eq!(
+            max_files(),
+            Some(word(&read("/proc/self/limits"), "Max open files")).filter(|_| max_files().is_some())
+        );
+        let names = ["ostype", "hostname", "osrelease", "version"];
+        assert_eq!(kernel(), names.map(|name| read(&format!("/proc/sys/kernel/{name}")).trim_end().to_owned()));
+    }
+
+    #[test]
+    fn loads_are_the_hundredths_that_linux_shows() {
+        assert_eq!([0.15_f32, 1.0, 12.07, 0.0].map(proc::hundredths), [0.15, 1.0, 12.07, 0.0]);
     }
 
     #[test]

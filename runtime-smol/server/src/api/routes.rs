@@ -52,7 +52,8 @@ pub(super) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// The first parameter of that name, as it was sent.
+    /// The first parameter of that name, as it was sent. The query is not read as a form, in which a `+` is a space: in a
+    /// URL or a token it is a `+`.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
         let mut pairs = self.query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
@@ -319,14 +320,13 @@ mod tests {
             "18446744073709551615",
             "seconds=18446744073709551615",
         ];
-        let (mut number, mut answered) = (1u64, 0);
+        let (mut random, mut answered) = (anabranch_load::Random::new(1), 0);
         for _ in 0..20_000 {
             let mut path = String::from("/");
             for _ in 0..8 {
-                number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                path.push_str(pieces[(number >> 33) as usize % pieces.len()]);
+                path.push_str(pieces[random.below(pieces.len() as u64) as usize]);
             }
-            let method = ["GET", "HEAD", "POST", "DELETE", "PUT", "OPTIONS", "X"][(number >> 40) as usize % 7];
+            let method = ["GET", "HEAD", "POST", "DELETE", "PUT", "OPTIONS", "X"][random.below(7) as usize];
             if let Some(reply) = asked(&context, method, &path) {
                 answered += 1;
                 assert!(

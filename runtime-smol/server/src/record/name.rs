@@ -1,10 +1,14 @@
 use std::fs::{self, File, OpenOptions};
+use std::hash::Hasher;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anabranch_core::url::StreamKey;
+use fnv::FnvHasher;
+use percent_encoding::percent_encode_byte;
 use rustix::fs::{FlockOperation, flock};
+use time::UtcDateTime;
 
 use super::settings::RecordSettings;
 
@@ -33,13 +37,13 @@ impl FileName<'_> {
         safe(self.key.stream())
     }
 
-    /// `20261126T104310Z`.
+    /// `20261126T104310Z`. A clock that is before 1970 or after 9999 is wrong, and shows the nearest time between.
     pub(super) fn time(&self) -> String {
-        let since = self.begin.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
-        let (days, seconds) = (since / 86_400, since % 86_400);
-        let (year, month, day) = date(days);
-        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-        format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+        let since = self.begin.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let time = i64::try_from(since).ok().and_then(|since| UtcDateTime::from_unix_timestamp(since).ok());
+        let time = time.unwrap_or(UtcDateTime::MAX);
+        let ((year, month, day), (hour, minute, second)) = (time.to_calendar_date(), time.as_hms());
+        format!("{year:04}{:02}{day:02}T{hour:02}{minute:02}{second:02}Z", u8::from(month))
     }
 }
 
@@ -102,7 +106,7 @@ fn safe(name: &str) -> String {
         if c.is_alphanumeric() || matches!(c, '-' | '_') || (c == '.' && at > 0) {
             out.push(c);
         } else {
-            c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| out.push_str(&format!("%{byte:02X}")));
+            c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| out.push_str(percent_encode_byte(byte)));
         }
     }
     if out.len() <= LONGEST {
@@ -113,27 +117,16 @@ fn safe(name: &str) -> String {
     while !out.is_char_boundary(end) {
         end -= 1;
     }
-    let hash = name
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let mut hasher = FnvHasher::default();
+    hasher.write(name.as_bytes());
     out.truncate(end);
-    format!("{out}~{hash:016x}")
-}
-
-/// Year, month and day of a day since 1 January 1970 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-fn date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+    format!("{out}~{:016x}", hasher.finish())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -153,6 +146,8 @@ mod tests {
         }
         let (long, longer) = (safe(&"é".repeat(500)), safe(&"é".repeat(501)));
         assert!(long.len() <= LONGEST && long != longer, "{long} {longer}");
+        // A restart, or another version, goes on with the same name.
+        assert_eq!(safe(&"x".repeat(61)), format!("{}~1ae3f15d5cfaefb7", "x".repeat(43)));
     }
 
     #[test]
@@ -163,7 +158,13 @@ mod tests {
         assert_eq!(time(951_782_399), "20000228T235959Z");
         assert_eq!(time(951_782_400), "20000229T000000Z");
         assert_eq!(time(1_795_689_790), "20261126T104310Z");
+        assert_eq!(time(1_709_164_800), "20240229T000000Z", "a leap day");
+        assert_eq!(time(1_735_689_599), "20241231T235959Z", "the 366th day");
+        assert_eq!(time(4_107_542_399), "21000228T235959Z", "no leap year");
         assert_eq!(time(4_107_542_400), "21000301T000000Z");
+        let before = FileName { key: &key, begin: UNIX_EPOCH - Duration::from_secs(1) };
+        assert_eq!(before.time(), "19700101T000000Z", "the clock is wrong");
+        assert_eq!([253_402_300_799, 253_402_300_800, 1 << 62].map(time), ["99991231T235959Z"; 3]);
     }
 
     #[test]

@@ -1,3 +1,8 @@
+//! The configuration as a tree of values, each with its origin: line and column of a file, a variable, an option.
+//!
+//! Written by hand, because every error names the origin. serde forgets it when it makes settings of values, and the
+//! libraries that merge sources know the name of a file at most.
+
 use std::fmt;
 use std::sync::Arc;
 
