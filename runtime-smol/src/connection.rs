@@ -13,7 +13,7 @@ use std::time::Instant;
 use anabranch_core::conn::{Action, Batches, Conn, Output, Report, Share};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::{CloseReason, Wait};
-use anabranch_host::{Lines, Link, Runtime};
+use anabranch_host::{Lines, Link, Runtime, give_up};
 use tracing::warn;
 
 use crate::deferred_read::DeferredRead;
@@ -124,13 +124,15 @@ impl Connection {
     /// Ends the connection after a panic of whoever served it. Its core is not asked any more.
     fn abandon(&self, local: &Local) {
         self.transport.cut();
+        if std::mem::replace(&mut self.state().abandoned, true) {
+            return;
+        }
+        // Not under the lock: it writes into the log.
+        local.shared.host.abandon(self.id);
         let (places, orphaned) = {
             let mut state = self.state();
-            if std::mem::replace(&mut state.abandoned, true) {
-                return;
-            }
             state.wake();
-            (std::mem::take(&mut state.places), local.shared.host.abandon(&mut state.conn))
+            (std::mem::take(&mut state.places), give_up(&mut state.conn))
         };
         for (stream, member) in places {
             local.worker().fanouts.leave(stream, &member);

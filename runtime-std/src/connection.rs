@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::conn::{Action, Batches, Conn, Output, Report};
 use anabranch_core::session::{CloseReason, Wait};
-use anabranch_host::{Lines, Link, Runtime};
+use anabranch_host::{Lines, Link, Runtime, give_up};
 use tracing::warn;
 
 use crate::server::Shared;
@@ -108,11 +108,12 @@ impl Connection {
             return;
         }
         self.hang_up();
-        let orphaned = {
-            let mut state = self.state();
-            let first = !std::mem::replace(&mut state.over, true);
-            first.then(|| shared.host.abandon(&mut state.conn))
-        };
+        let first = !std::mem::replace(&mut self.state().over, true);
+        let orphaned = first.then(|| {
+            // Not under the lock: it writes into the log.
+            shared.host.abandon(self.id);
+            give_up(&mut self.state().conn)
+        });
         self.writer.notify_one();
         self.reader.notify_one();
         if let Some(orphaned) = orphaned {

@@ -71,15 +71,25 @@ impl Door {
     pub(crate) fn turn_away(&self) {
         let most = self.closed_from.unwrap_or_default();
         let count = self.turned_away.fetch_add(1, Ordering::Relaxed) + 1;
-        if let Ok(mut warned) = self.warned.try_lock()
-            && warned.is_none_or(|at| at.elapsed() >= WARN_INTERVAL)
-        {
-            *warned = Some(Instant::now());
+        if self.warns(Instant::now()) {
             warn!(
                 "cannot accept connections: {most} files are open, and the rest is kept for the server's own; {count} turned \
                  away so far (raise the limit of open files, or set limits)"
             );
         }
+    }
+
+    /// Whether it is time for another line, which then counts as written.
+    fn warns(&self, now: Instant) -> bool {
+        // Another thread that is just here writes it.
+        let Ok(mut warned) = self.warned.try_lock() else {
+            return false;
+        };
+        let warns = warned.is_none_or(|at| now.saturating_duration_since(at) >= WARN_INTERVAL);
+        if warns {
+            *warned = Some(now);
+        }
+        warns
     }
 
     /// How many were turned away.
@@ -102,5 +112,10 @@ mod tests {
             assert_eq!(door.turned_away(), 1);
         }
         assert!(Door::of(None).admits(i32::MAX));
+        let (door, now) = (Door::of(Some(40)), Instant::now());
+        assert_eq!(
+            [0, 1, 9, 10, 11, 20].map(|s| door.warns(now + Duration::from_secs(s))),
+            [true, false, false, true, false, true]
+        );
     }
 }

@@ -162,14 +162,11 @@ impl<C: Link> Host<C> {
         self.remove(id, report.close.reason.name());
     }
 
-    /// Whoever served the connection panicked: the connection is given up, and all others go on. It is to be closed,
-    /// unsubscribed and dropped. Its core gives back what it holds; the streams returned are to be woken.
-    pub fn abandon(&self, conn: &mut Conn) -> Vec<StreamId> {
-        let id = conn.id();
+    /// What served the connection panicked: a line for the log, and off the list. The connection is to be closed, its
+    /// core [given up](give_up), and itself dropped.
+    pub fn abandon(&self, id: u64) {
         error!(conn = id, "conn {id} is given up: what served it panicked, which is a bug");
         self.remove(id, "abandoned");
-        // The panic may have come from there: then the core is good for nothing at all, and goes with the connection.
-        catch_unwind(AssertUnwindSafe(|| conn.abandon())).unwrap_or_default()
     }
 
     fn remove(&self, id: u64, reason: &'static str) {
@@ -348,6 +345,13 @@ impl<C: Link> Host<C> {
     fn connections(&self) -> MutexGuard<'_, Connections<C>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Has the core of a connection give back what it holds, after a panic of what served it. The streams returned are to be
+/// woken; the core is not to be asked any more.
+pub fn give_up(conn: &mut Conn) -> Vec<StreamId> {
+    // The panic may have come from there: then the core is good for nothing at all, and goes with the connection.
+    catch_unwind(AssertUnwindSafe(|| conn.abandon())).unwrap_or_default()
 }
 
 fn shut_down(connection: &(impl Link + ?Sized)) {

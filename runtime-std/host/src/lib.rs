@@ -29,7 +29,7 @@ pub use carrier::Carrier;
 pub use files::raise_file_limit;
 pub use handle::{Alive, ConnectionInfo, Handle, Runtime, Stats};
 pub use hooks::{Answer, Hooks};
-pub use host::{CUT, Host, LAST_WORDS, Link};
+pub use host::{CUT, Host, LAST_WORDS, Link, give_up};
 pub use lines::Lines;
 pub use listen::{Listen, TcpOptions, listen, tune};
 pub use local::{Over, Publication, Subscription, Update};

@@ -57,7 +57,8 @@ impl Strangers {
 
 impl Drop for Strangers {
     fn drop(&mut self) {
-        tell(self.second().take().and_then(Second::words));
+        let second = self.second.get_mut().unwrap_or_else(PoisonError::into_inner);
+        tell(second.take().and_then(Second::words));
     }
 }
 

@@ -4,5 +4,6 @@
 mod crowd;
 mod hooks;
 mod lifecycle;
+mod log;
 mod program_plays;
 mod program_publishes;

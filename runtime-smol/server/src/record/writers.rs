@@ -52,17 +52,18 @@ impl Writers {
     /// There is no thread, and the system starts none.
     pub(super) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
         let mut state = self.state();
-        if state.threads < THREADS
-            && state.threads <= state.tasks
-            && let Err(error) = self.add_thread(&mut state)
-        {
-            if state.threads == 0 {
-                return Err(error);
-            }
-            warn!("recordings share {} threads, cannot start another: {error}", state.threads);
+        let wants_thread = state.threads < THREADS && state.threads <= state.tasks;
+        let added = if wants_thread { self.add_thread(&mut state) } else { Ok(()) };
+        let threads = state.threads;
+        if threads > 0 {
+            state.tasks += 1;
         }
-        state.tasks += 1;
         drop(state);
+        match added {
+            Err(error) if threads == 0 => return Err(error),
+            Err(error) => warn!("recordings share {threads} threads, cannot start another: {error}"),
+            Ok(()) => {}
+        }
         let over = Over(self.clone());
         let task = async move {
             let _over = over;

@@ -93,9 +93,13 @@ impl Certificates {
             Ok(new) => {
                 let mut held = self.held();
                 // Otherwise a reload has set other files in the meantime.
-                if held.files == new.files {
-                    info!("the certificates have changed; new connections get the new ones");
+                let is_right = held.files == new.files;
+                if is_right {
                     *held = new;
+                }
+                drop(held);
+                if is_right {
+                    info!("the certificates have changed; new connections get the new ones");
                 }
             }
             Err(error) => {
