@@ -64,7 +64,8 @@ mod tests {
     use super::*;
 
     fn advice(text: &str, mode: u32) -> Vec<String> {
-        let file = std::env::temp_dir().join(format!("anabranch-advice-{}-{mode:o}.toml", std::process::id()));
+        let name = format!("anabranch-advice-{}-{:?}.toml", std::process::id(), std::thread::current().id());
+        let file = std::env::temp_dir().join(name);
         fs::write(&file, text).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
         let sources = Sources { file: Some(file.clone()), ..Sources::default() };
