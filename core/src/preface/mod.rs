@@ -1,13 +1,13 @@
-//! What a proxy puts in front of the handshake to say who is behind it.
+//! The prefix that a proxy sends before the handshake to name the address of its client.
 //!
-//! Three forms are read: PROXY protocol version 1 (a line of text) and 2 (binary), as haproxy and most load balancers
-//! send them, and the prefix of SRS's RTMP proxy (`F3`, a length, an IPv4 address). A peer may claim anything with them,
-//! so they are read only from networks the operator trusts; from there they are optional, told apart from a handshake
-//! by their first byte.
+//! [`Preface`] reads three forms: PROXY protocol version 1 (a line of text) and 2 (binary), as haproxy and most load
+//! balancers send them, and the prefix of SRS's RTMP proxy (`F3`, a length, an IPv4 address). A peer can claim any
+//! address in a prefix, so the server reads prefixes only from networks that the operator trusts. There a prefix is
+//! optional: its first byte distinguishes it from a handshake.
 //!
-//! Read by hand: a header may be cut anywhere and must not make a server hold more than [`MAX_PREFACE`] bytes. Libraries
-//! for the PROXY protocol leave both to their caller, which is most of the work, and do not know the prefix of SRS. What
-//! needs to know only where a header ends, as an adapter does in front of TLS, uses [`Preface`] as well.
+//! This reader is written by hand: a prefix may be split at any byte and must not make a server hold more than
+//! [`MAX_PREFACE`] bytes. Libraries for the PROXY protocol leave both to their caller and do not know the prefix of SRS.
+//! Code that needs only the end of a prefix, such as an adapter in front of TLS, uses [`Preface`] as well.
 
 mod proxy;
 
@@ -15,11 +15,11 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
-/// Longest prefix read, in bytes: 16 of PROXY protocol version 2 and 4 KiB of addresses and extensions, among which
-/// load balancers put names, certificates and identifiers of their own.
+/// Longest prefix read, in bytes: the 16 bytes of a PROXY protocol version 2 header, and 4 KiB of addresses and
+/// extensions. Load balancers use extensions for names, certificates and their own identifiers.
 pub const MAX_PREFACE: usize = 16 + 4096;
 
-/// Reads the prefix of one connection; bytes may be cut anywhere.
+/// Reads the prefix of one connection. The input may be split at any byte.
 #[derive(Debug, Default)]
 pub struct Preface {
     held: Vec<u8>,
@@ -29,13 +29,13 @@ pub struct Preface {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PrefaceError {
-    /// It is longer than [`MAX_PREFACE`], or than its format allows.
+    /// The prefix is longer than [`MAX_PREFACE`], or than its format allows.
     #[error("proxy header of {length} bytes is over the limit")]
     TooLong {
         /// Announced or received length in bytes.
         length: usize,
     },
-    /// It does not follow its format.
+    /// The prefix does not follow its format.
     #[error("proxy header is malformed: {0}")]
     Malformed(&'static str),
 }
@@ -43,34 +43,34 @@ pub enum PrefaceError {
 /// What [`Preface::read`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prefaced {
-    /// All of the input is part of an unfinished prefix.
+    /// All of the input belongs to the prefix, which continues in the next input.
     NeedMore,
-    /// The prefix is over. So many bytes of the input belong to it; the rest is the handshake.
+    /// The prefix is complete, or there is none. The handshake follows.
     Done {
-        /// Bytes of this input that belong to the prefix.
+        /// Bytes of this input that belong to the prefix; the rest belongs to the handshake.
         consumed: usize,
         /// The client's address, if the proxy gave one. A proxy's own health check gives none.
         client: Option<(IpAddr, u16)>,
     },
 }
 
-/// A prefix found at the front of some bytes.
+/// A complete prefix at the front of some bytes.
 struct Parsed {
     length: usize,
     client: Option<(IpAddr, u16)>,
 }
 
 impl Preface {
-    /// Takes bytes from the peer until the prefix is over.
+    /// Takes bytes from the peer until the prefix is complete.
     ///
     /// # Errors
-    /// A prefix that cannot be read: what follows it cannot be found.
+    /// A prefix that cannot be read. The connection cannot go on, because the start of the handshake is unknown.
     pub fn read(&mut self, input: &[u8]) -> Result<Prefaced, PrefaceError> {
         for (index, byte) in input.iter().enumerate() {
-            // One more each time, so that what is wrong is found at the same byte however the input is cut.
+            // One byte at a time, so that an error occurs at the same byte however the input is split.
             self.held.push(*byte);
             if let Some(Parsed { length, client }) = parse(&self.held)? {
-                // A byte that shows that there is no prefix belongs to what follows.
+                // A byte that shows that there is no prefix belongs to the handshake.
                 let consumed = index + 1 - (self.held.len() - length);
                 self.held = Vec::new();
                 return Ok(Prefaced::Done { consumed, client });
@@ -82,7 +82,7 @@ impl Preface {
         Ok(Prefaced::NeedMore)
     }
 
-    /// Bytes of the prefix so far; after an error up to the one that showed it.
+    /// Bytes of the prefix so far; after an error, up to the byte that caused it.
     pub(crate) fn held(&self) -> usize {
         self.held.len()
     }

@@ -11,7 +11,7 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 pub(super) fn version_1(bytes: &[u8]) -> Result<Option<Parsed>, PrefaceError> {
     let start = &bytes[..bytes.len().min(6)];
     if !b"PROXY ".starts_with(start) {
-        return Err(PrefaceError::Malformed("it starts like PROXY protocol version 1 and goes on otherwise"));
+        return Err(PrefaceError::Malformed("it starts like PROXY protocol version 1 but does not continue like it"));
     }
     let Some(end) = bytes.iter().take(MAX_LINE).position(|byte| *byte == b'\n') else {
         let too_long = bytes.len() >= MAX_LINE;
@@ -37,7 +37,7 @@ pub(super) fn version_1(bytes: &[u8]) -> Result<Option<Parsed>, PrefaceError> {
 /// A signature, version and command, family, length, addresses, and extensions that are skipped.
 pub(super) fn version_2(bytes: &[u8]) -> Result<Option<Parsed>, PrefaceError> {
     if !SIGNATURE.starts_with(&bytes[..bytes.len().min(SIGNATURE.len())]) {
-        return Err(PrefaceError::Malformed("it starts like PROXY protocol version 2 and goes on otherwise"));
+        return Err(PrefaceError::Malformed("it starts like PROXY protocol version 2 but does not continue like it"));
     }
     let Some(&[command, family, high, low]) = bytes.get(SIGNATURE.len()..).and_then(|rest| rest.first_chunk()) else {
         return Ok(None);
@@ -50,7 +50,7 @@ pub(super) fn version_2(bytes: &[u8]) -> Result<Option<Parsed>, PrefaceError> {
         return Ok(None);
     };
     let client = match (command, family) {
-        // LOCAL: the proxy speaks for itself.
+        // LOCAL: a connection of the proxy itself, such as a health check.
         (0x20, _) => None,
         (0x21, 0x11) => {
             let address = addresses.first_chunk::<4>().map(|octets| IpAddr::from(Ipv4Addr::from(*octets)));
@@ -60,7 +60,7 @@ pub(super) fn version_2(bytes: &[u8]) -> Result<Option<Parsed>, PrefaceError> {
             let address = addresses.first_chunk::<16>().map(|octets| IpAddr::from(Ipv6Addr::from(*octets)));
             Some(with_port(address, addresses, 32)?)
         }
-        // UDP, local sockets, unspecified: nothing that names a client of this server.
+        // UDP, local sockets, unspecified: these do not name a client of this server.
         (0x21, _) => None,
         _ => return Err(PrefaceError::Malformed("the version or the command is unknown")),
     };

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Feeds all but the last piece one after the other; the result of the last.
+/// Feeds the pieces in order and returns the result of the last one.
 fn read(bytes: &[u8], cuts: &[usize]) -> (Result<Prefaced, PrefaceError>, usize) {
     let mut preface = Preface::default();
     let mut at = 0;

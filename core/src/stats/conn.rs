@@ -5,10 +5,10 @@ use super::number::{Number, OptionalNumber, ago, milliseconds_since};
 use super::rate::{Rate, Throughput};
 use crate::source::Gap;
 
-/// Counts what passes over one connection. The connection's side; everybody else reads a [view](Self::view).
+/// Counts the traffic of one connection. Only the connection writes it; all other code reads a [view](Self::view).
 ///
-/// Small, for there are many: 128 bytes, and a [`Rate`] for each direction in which frames go, which is one for nearly
-/// every connection.
+/// Small, because a server has many connections: 128 bytes, and a [`Rate`] for each direction that has frames. Nearly
+/// every connection has frames in one direction only.
 #[derive(Debug)]
 pub struct ConnStats {
     shared: Arc<Shared>,
@@ -20,10 +20,10 @@ pub struct ConnStatsView {
     shared: Arc<Shared>,
 }
 
-/// The statistics of a connection at one time. Two numbers may be one frame apart.
+/// The statistics of a connection at one time. Two of the numbers may differ by one frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ConnSnapshot {
-    /// Since the connection was made.
+    /// Time since the connection was made.
     pub age: Duration,
     /// Bytes received, from the first one of the handshake.
     pub bytes_in: u64,
@@ -31,11 +31,11 @@ pub struct ConnSnapshot {
     pub bytes_out: u64,
     /// Audio, video and data messages received.
     pub frames_in: u64,
-    /// Audio, video and data messages sent or waiting to be.
+    /// Audio, video and data messages sent or queued.
     pub frames_out: u64,
-    /// What the peer did not get.
+    /// Frames that the peer did not get.
     pub dropped: Gap,
-    /// Frames between the peer's place in the stream and its newest.
+    /// Frames between the player's place in the stream and the newest frame.
     pub lag: u64,
     /// Bytes and frames received, from the first frame on.
     pub rate_in: Throughput,
@@ -64,7 +64,7 @@ struct Direction {
     frames: Number,
     /// Milliseconds from the origin to the newest bytes.
     newest: OptionalNumber,
-    /// Made with the first frame.
+    /// Created with the first frame.
     rate: OnceLock<Box<Rate>>,
 }
 
@@ -83,51 +83,51 @@ impl ConnStats {
         ConnStats { shared: Arc::new(shared) }
     }
 
-    /// For those who want to know.
+    /// A view for readers.
     pub fn view(&self) -> ConnStatsView {
         ConnStatsView { shared: self.shared.clone() }
     }
 
-    /// Bytes were received.
+    /// Counts received bytes.
     pub fn received(&mut self, now: Instant, bytes: usize) {
         self.shared.input.add_bytes(self.shared.origin, now, bytes);
     }
 
-    /// Bytes were sent.
+    /// Counts sent bytes.
     pub fn sent(&mut self, now: Instant, bytes: usize) {
         self.shared.output.add_bytes(self.shared.origin, now, bytes);
     }
 
-    /// Audio, video or data messages were received.
+    /// Counts received audio, video or data messages.
     pub fn received_frames(&mut self, now: Instant, frames: u32) {
         self.shared.input.add_frames(now, frames);
     }
 
-    /// Audio, video or data messages were queued to be sent.
+    /// Counts audio, video or data messages that were queued to be sent.
     pub fn queued_frames(&mut self, now: Instant, frames: u32) {
         self.shared.output.add_frames(now, frames);
     }
 
-    /// The peer missed something more.
+    /// Adds frames that the peer did not get.
     pub fn dropped(&mut self, gap: Gap) {
         self.shared.dropped_frames.add(gap.frames);
         self.shared.dropped_bytes.add(gap.bytes);
         self.shared.dropped_milliseconds.add(gap.milliseconds);
     }
 
-    /// All that the peer missed so far.
+    /// All frames that the peer did not get so far.
     pub fn missed(&self) -> Gap {
         self.shared.dropped()
     }
 
-    /// The peer is that many frames behind the stream's newest.
+    /// Sets how many frames the player is behind the stream's newest frame.
     pub fn set_lag(&mut self, frames: u64) {
         self.shared.lag.set(frames);
     }
 }
 
 impl ConnStatsView {
-    /// The statistics now. Cheap, and never waited for by the connection.
+    /// The statistics now. Cheap; the connection never waits for it.
     pub fn snapshot(&self, now: Instant) -> ConnSnapshot {
         let shared = &*self.shared;
         ConnSnapshot {
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
     use crate::stats::Window;
 
-    #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
+    #[allow(clippy::disallowed_methods)] // any instant is fine as the start of the test's clock
     fn origin() -> Instant {
         Instant::now()
     }

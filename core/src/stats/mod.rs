@@ -1,14 +1,15 @@
 //! Statistics of streams and connections: totals, rates over sliding windows, key frame intervals, codecs, drops.
 //!
-//! Each set of numbers has one writer, the owner of a [`StreamStats`] or [`ConnStats`], and any number of readers, who
-//! hold a view and take snapshots. Numbers live in atomics which only their owner writes: it never waits for a reader,
-//! except that a sequence header may meet a snapshot that is just copying the codecs.
+//! Each set of numbers has one writer, the owner of a [`StreamStats`] or [`ConnStats`], and any number of readers. A
+//! reader holds a view and takes snapshots. The numbers are atomics that only their owner writes. The owner never waits
+//! for a reader, with one exception: a sequence header waits while a snapshot copies the codecs.
 //!
-//! A snapshot is taken while the owner goes on: each number in it is right, but two of them may be one frame apart.
-//! Rates are computed at the time of the snapshot, so that they fall when nothing arrives, without a timer.
+//! The owner keeps counting while a snapshot is taken: each number in the snapshot is exact, but two of them may differ
+//! by one frame. Rates are computed at the time of the snapshot, so that they fall when no frame arrives, without a
+//! timer.
 //!
-//! The numbers of a vhost or of the server are the sums of its streams' and connections': counts add up, and so do
-//! [`Throughput`]s.
+//! The numbers of a virtual host or of the server are the sums over its streams and connections. Counts and
+//! [`Throughput`]s can be added.
 
 mod conn;
 mod number;

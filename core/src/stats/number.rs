@@ -1,7 +1,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// A number with one writer and any readers. Writing costs what a plain number does: there is no read-modify-write.
+/// A number with one writer and any number of readers. A write costs as much as to a plain number: it is not an atomic
+/// read-modify-write.
 #[derive(Debug, Default)]
 pub(super) struct Number(AtomicU64);
 
@@ -26,7 +27,7 @@ impl Number {
     }
 }
 
-/// A number that may be missing; holds up to `u64::MAX - 1`.
+/// A number that may be absent; holds up to `u64::MAX - 1`.
 #[derive(Debug, Default)]
 pub(super) struct OptionalNumber(Number);
 
@@ -46,7 +47,7 @@ pub(super) fn milliseconds_since(origin: Instant, now: Instant) -> u64 {
     elapsed.as_secs().saturating_mul(1000).saturating_add(u64::from(elapsed.subsec_millis()))
 }
 
-/// How long before `now` something happened at `at` milliseconds after `origin`.
+/// The time from an event, `at` milliseconds after `origin`, to `now`.
 pub(super) fn ago(origin: Instant, at: u64, now: Instant) -> Duration {
     Duration::from_millis(milliseconds_since(origin, now).saturating_sub(at))
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::number::milliseconds_since;
 
-/// A span of time up to now over which a [`Rate`] is reported.
+/// A time span that ends now and over which a [`Rate`] is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Window {
     /// One second.
@@ -29,7 +29,7 @@ impl Window {
         Duration::from_millis(self.buckets() * self.tier().width * TICK)
     }
 
-    /// By how much the time covered may exceed the nominal length: 250 ms for one second, 2.5 s for 10 seconds, 10 s
+    /// The most by which the time covered exceeds the nominal length: 250 ms for one second, 2.5 s for 10 seconds, 10 s
     /// for 30 seconds and one minute, 60 s for five minutes.
     pub const fn resolution(self) -> Duration {
         Duration::from_millis(self.tier().width * TICK)
@@ -58,7 +58,8 @@ impl Window {
 /// Milliseconds of the smallest bucket.
 const TICK: u64 = 250;
 
-/// No rate is a mean over less than that: the key frame a stream begins with would seem an enormous rate.
+/// Every rate is a mean over at least this time. Otherwise the key frame at the start of a stream would give an
+/// enormous rate.
 const SHORTEST_SPAN: u64 = 1000;
 
 /// Buckets of one width.
@@ -66,10 +67,10 @@ const SHORTEST_SPAN: u64 = 1000;
 struct Tier {
     /// Ticks in a bucket.
     width: u64,
-    /// Where its slots begin.
+    /// Index of its first slot.
     first_slot: u64,
-    /// Two more than the longest window has buckets: one for the bucket that is being filled, and one so that a reader
-    /// whose time is a little behind finds what it looks for.
+    /// Two more than the buckets of the longest window: one for the bucket that is being filled, and one for a reader
+    /// whose time is a little behind.
     slots: u64,
 }
 
@@ -85,27 +86,29 @@ const SLOTS: usize = 27;
 /// Bytes and frames over sliding windows, in fixed memory (256 bytes).
 ///
 /// # What is reported
-/// Time is cut into buckets, coarser ones for longer windows. A window covers the bucket that is being filled and as
-/// many whole ones before it as make its nominal length: so it covers that length and up to one bucket
-/// ([`Window::resolution`]) more, and what is reported is the exact mean over the time covered, to the millisecond.
-/// Before the time since the first record fills a window, the mean is over that time, but over one second at least.
-/// When nothing arrives, the reported rate falls with each reading and is 0 once the window and one bucket have passed.
+/// Time is divided into buckets; longer windows have longer buckets. A window covers the bucket that is being filled
+/// and the whole buckets before it that make up its nominal length. So it covers its nominal length and up to one
+/// bucket ([`Window::resolution`]) more. The reported rate is the exact mean over the time covered, to the millisecond.
+/// While the time since the first record is shorter than the window, the mean is over that time, and over at least one
+/// second. When no frame arrives, the reported rate falls with each reading, and is 0 after the window and one bucket
+/// have passed.
 ///
 /// Exact up to 2^40 bytes and 2^24 frames in a window (23 Gbit/s and 44 000 frames per second over five minutes).
 ///
 /// # Threads
-/// One thread records, any number read meanwhile; neither waits. Of two that record at once, one may be lost. A reader
-/// whose `now` lies more than a bucket behind the newest record's may be told too little.
+/// One thread records while any number of threads read; neither waits. If two threads record at the same time, one
+/// record may be lost. A reader whose `now` is more than a bucket before that of the newest record may get too low a
+/// rate.
 #[derive(Debug)]
 pub struct Rate {
     origin: Instant,
-    /// Milliseconds from the origin to the first record, plus one; 0: none yet.
+    /// Milliseconds from the origin to the first record, plus one; 0 before the first record.
     began: AtomicU64,
     /// Ticks from the origin to the newest record.
     tick: AtomicU64,
-    /// All that was recorded, [packed](pack). Modulo 2^64, which differences do not notice.
+    /// All bytes and frames recorded, [packed](pack). Modulo 2^64, which does not affect differences.
     total: AtomicU64,
-    /// For each bucket, `total` when it began.
+    /// For each bucket, the value of `total` when the bucket began.
     slots: [AtomicU64; SLOTS],
 }
 
@@ -117,7 +120,7 @@ const fn pack(bytes: u64, frames: u64) -> u64 {
 const BYTES_BITS: u32 = 40;
 
 impl Rate {
-    /// Nothing recorded yet. `now` is not the beginning of what is reported: the first record is.
+    /// A rate without records. Reported rates begin with the first record, not at `now`.
     pub fn new(now: Instant) -> Self {
         Rate {
             origin: now,
@@ -128,8 +131,8 @@ impl Rate {
         }
     }
 
-    /// Adds bytes and frames. Constant time; most calls are two additions. A `now` before that of an earlier call counts
-    /// as the same.
+    /// Adds bytes and frames. Constant time; most calls are two additions. A `now` before that of an earlier call is
+    /// treated as the earlier call's.
     pub fn record(&self, now: Instant, bytes: u64, frames: u32) {
         let milliseconds = milliseconds_since(self.origin, now);
         if self.began.load(Ordering::Relaxed) == 0 {
@@ -153,17 +156,17 @@ impl Rate {
         self.recent(window, now).fps()
     }
 
-    /// What was recorded in a window.
+    /// The bytes and frames recorded in a window.
     pub fn recent(&self, window: Window, now: Instant) -> Recent {
         let (tier, last) = (window.tier(), self.tick.load(Ordering::Acquire));
         let now = milliseconds_since(self.origin, now).max(last * TICK);
         let width = tier.width * TICK;
         let first = (now / width).checked_sub(window.buckets());
         let before = match first {
-            // The window reaches back to before the origin.
+            // The window begins before the origin.
             None => 0,
             Some(first) if first > last / tier.width => self.total.load(Ordering::Relaxed),
-            // Acquire: the total must not be older than what was put into the slot.
+            // Acquire: the total must not be older than the slot's value.
             Some(first) => self.slot(tier, first).map_or(0, |slot| slot.load(Ordering::Acquire)),
         };
         let counted = self.total.load(Ordering::Relaxed).wrapping_sub(before);
@@ -184,7 +187,7 @@ impl Rate {
         Throughput { kbps: recent.map(Recent::kbps), fps: recent.map(Recent::fps) }
     }
 
-    /// Notes the total in all buckets that began after tick `last`.
+    /// Stores the total in all buckets that began after tick `last`.
     fn begin_buckets(&self, last: u64, tick: u64, total: u64) {
         for tier in &TIERS {
             let newest = tick / tier.width;
@@ -203,7 +206,7 @@ impl Rate {
     }
 }
 
-/// What a [`Rate`] recorded in a window.
+/// The records of a [`Rate`] in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recent {
     /// Bytes.
@@ -227,7 +230,7 @@ impl Recent {
     }
 }
 
-/// The rates of all windows at one time. They can be added up: audio and video of a stream, streams of a vhost.
+/// The rates of all windows at one time. They can be added: audio and video of a stream, streams of a virtual host.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Throughput {
     kbps: [f64; Window::ALL.len()],

@@ -7,13 +7,14 @@ use super::track::{AudioDescription, Tracks, VideoDescription};
 use crate::flv::FrameClass;
 use crate::source::{Frame, FrameKind};
 
-/// A step of more milliseconds than that, ahead or back, between two frames of one kind, is a jump. Pictures sent with their
-/// time of presentation step back by less.
+/// A larger step in milliseconds, forward or back, between two frames of one kind is a jump. Timestamps that are
+/// presentation times go back by less.
 const LONGEST_STEP: u32 = 1000;
 
-/// Counts the frames of one stream. The publisher's side; everybody else reads a [view](Self::view).
+/// Counts the frames of one stream. Only the publisher's connection writes it; all other code reads a
+/// [view](Self::view).
 ///
-/// A frame costs some plain stores. Only a sequence header, and the first coded frame of each medium, is looked into.
+/// A frame costs a few plain stores. Only sequence headers, and the first coded frame of each medium, are parsed.
 #[derive(Debug)]
 pub struct StreamStats {
     shared: Arc<Shared>,
@@ -29,13 +30,13 @@ pub struct StreamStatsView {
     shared: Arc<Shared>,
 }
 
-/// The statistics of a stream at one time. Two numbers may be one frame apart.
+/// The statistics of a stream at one time. Two of the numbers may differ by one frame.
 ///
-/// Totals, rates and jumps go on from one publisher to the next; codecs, key frame intervals and timestamps are those of
-/// the latest.
+/// Totals, rates and jumps continue from one publisher to the next; codecs, key frame intervals and timestamps are
+/// those of the latest publisher.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StreamSnapshot {
-    /// Bytes of all messages as players get them, chunk headers included.
+    /// Bytes of all messages in the form that players get, chunk headers included.
     pub bytes: u64,
     /// Audio, video and data messages, headers included.
     pub messages: u64,
@@ -45,13 +46,13 @@ pub struct StreamSnapshot {
     pub video_frames: u64,
     /// Video frames a player can start at.
     pub key_frames: u64,
-    /// The distance of such frames.
+    /// The intervals between such frames.
     pub key_frame_intervals: KeyFrameIntervals,
     /// Bytes of the largest message.
     pub largest_message: u64,
-    /// The video, if there is some.
+    /// The video, if the stream has video.
     pub video: Option<VideoDescription>,
-    /// The audio, if there is some.
+    /// The audio, if the stream has audio.
     pub audio: Option<AudioDescription>,
     /// Bytes of video messages, and coded video frames.
     pub video_rate: Throughput,
@@ -63,20 +64,20 @@ pub struct StreamSnapshot {
     pub first_timestamp: Option<u32>,
     /// Timestamp of the newest coded frame, in milliseconds modulo 2^32.
     pub last_timestamp: Option<u32>,
-    /// Coded frames with a timestamp more than a second before or after that of the one before of their kind.
+    /// Coded frames whose timestamp differs by more than a second from that of the previous frame of their kind.
     pub jumps: u64,
     /// Time since the newest message.
     pub idle: Option<Duration>,
 }
 
-/// Distances from one key frame to the next. Those with a jump in between do not count.
+/// Intervals from one key frame to the next. An interval that contains a jump is not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KeyFrameIntervals {
-    /// How many were counted.
+    /// Number of intervals counted.
     pub count: u64,
-    /// The newest.
+    /// The newest interval.
     pub last: Option<Interval>,
-    /// The mean, rounded down.
+    /// The mean interval, rounded down.
     pub mean: Option<Interval>,
     /// The longest in milliseconds, and the longest in frames.
     pub max: Option<Interval>,
@@ -85,7 +86,7 @@ pub struct KeyFrameIntervals {
 /// From one key frame to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interval {
-    /// Milliseconds of the stream's time.
+    /// Milliseconds in stream time.
     pub milliseconds: u32,
     /// Coded video messages, the first key frame included.
     pub frames: u32,
@@ -119,11 +120,11 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Clock {
     last: Option<u32>,
-    /// True once a coded frame was looked into.
+    /// True after a coded frame was parsed.
     described: bool,
 }
 
-/// What came since the newest key frame.
+/// The frames since the newest key frame.
 #[derive(Debug)]
 struct Gop {
     timestamp: u32,
@@ -139,7 +140,7 @@ struct Sum {
 }
 
 impl StreamStats {
-    /// A stream that nothing is known of.
+    /// The statistics of a new stream.
     pub fn new(now: Instant) -> Self {
         let shared = Shared {
             origin: now,
@@ -171,13 +172,13 @@ impl StreamStats {
         }
     }
 
-    /// For those who want to know.
+    /// A view for readers.
     pub fn view(&self) -> StreamStatsView {
         StreamStatsView { shared: self.shared.clone() }
     }
 
-    /// A publisher begins: codecs, key frame intervals and timestamps of the one before are void. The time between the
-    /// two is no jump.
+    /// A publisher begins: codecs, key frame intervals and timestamps of the previous publisher are void. The time
+    /// between the two publishers is not a jump.
     pub fn begin(&mut self) {
         self.audio = Clock::default();
         self.video = Clock::default();
@@ -262,7 +263,7 @@ impl StreamStats {
         self.intervals.add(interval);
         let shared = &*self.shared;
         shared.last_interval.set(Some(interval));
-        // Not the sums: a reader might divide one by a count that does not belong to it.
+        // The mean, not the sums: a reader could divide a sum by a count of another time.
         shared.mean_interval.set(self.intervals.mean());
         shared.max_interval.set(self.intervals.max);
         shared.intervals.set(self.intervals.count);
@@ -270,7 +271,7 @@ impl StreamStats {
 }
 
 impl StreamStatsView {
-    /// The statistics now. Cheap, and never waited for by the publisher's frames.
+    /// The statistics now. Cheap; the publisher's frames never wait for it.
     pub fn snapshot(&self, now: Instant) -> StreamSnapshot {
         let shared = &*self.shared;
         let tracks = shared.tracks.read();
@@ -330,7 +331,8 @@ impl Sum {
     }
 }
 
-/// An interval in one number, so that no reader gets half of it. One of 0 frames is none: it has its key frame at least.
+/// An interval in one number, so that a reader gets all of it. 0 frames mean no interval: every interval has at least
+/// its key frame.
 #[derive(Debug, Default)]
 struct IntervalNumber(Number);
 

@@ -6,30 +6,30 @@ use crate::flv::video::{self, VideoBody};
 use crate::flv::{AudioCodec, Codec, HeaderKind, HeaderSlot, VideoCodec, audio_header_slots, video_header_slots};
 use crate::source::FrameKind;
 
-/// A stream's video: its default track, or before that is known the one with the lowest number.
+/// A stream's video: its default track, or the track with the lowest number until the default track is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VideoDescription {
     /// Number of the track; 0 without multitrack.
     pub track: u8,
     /// Codec; for its name, [`VideoCodec::name`].
     pub codec: VideoCodec,
-    /// Profile, level and picture size; `None` if there was no sequence header, or none that could be read.
+    /// Profile, level and picture size; `None` if there was no readable sequence header.
     pub summary: Option<VideoSummary>,
 }
 
-/// A stream's audio: its default track, or before that is known the one with the lowest number.
+/// A stream's audio: its default track, or the track with the lowest number until the default track is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AudioDescription {
     /// Number of the track; 0 without multitrack.
     pub track: u8,
     /// Codec; for its name, [`AudioCodec::name`].
     pub codec: AudioCodec,
-    /// Profile, sample rate and channels, of codecs without sequence header as their frames say; `None` if there was no
-    /// sequence header, or none that could be read.
+    /// Profile, sample rate and channels; `None` if there was no readable sequence header. For codecs without sequence
+    /// header, the values in their frames.
     pub summary: Option<AudioSummary>,
 }
 
-/// The tracks as the headers so far describe them.
+/// The tracks, as described by the headers so far.
 #[derive(Debug, Default)]
 pub(super) struct Tracks(Mutex<Descriptions>);
 
@@ -40,17 +40,17 @@ pub(super) struct Descriptions {
 }
 
 impl Tracks {
-    /// A copy, for which the lock is held.
+    /// A copy. The lock is held while copying.
     pub(super) fn read(&self) -> Descriptions {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nothing is known any more.
+    /// Forgets all tracks.
     pub(super) fn clear(&self) {
         self.write(Descriptions::default());
     }
 
-    /// Applies a message that sets or ends headers. What cannot be read changes nothing.
+    /// Applies a message that sets or ends headers. A message that cannot be read changes nothing.
     pub(super) fn apply_header(&self, kind: FrameKind, body: &[u8]) {
         let mut tracks = self.read();
         match kind {
@@ -61,7 +61,7 @@ impl Tracks {
         self.write(tracks);
     }
 
-    /// Notes the codec of a coded frame, for streams without sequence headers, unless the medium is described already.
+    /// Stores the codec of a coded frame, for streams without sequence headers, if the medium is not described yet.
     pub(super) fn apply_frame(&self, kind: FrameKind, body: &[u8]) {
         let mut tracks = self.read();
         match kind {
@@ -108,10 +108,11 @@ impl Descriptions {
     }
 }
 
-/// Track, codec, and what its header says.
+/// Track, codec, and summary of its header.
 type Description<C, S> = (u8, C, Option<S>);
 
-/// What describes a medium after a header of one of its tracks, or with `sets` false after the end of that track.
+/// The description of a medium after a header of one of its tracks, or, if `sets` is false, after the end of that
+/// track.
 fn successor<C: PartialEq, S>(
     known: Option<Description<C, S>>,
     sets: bool,
@@ -122,7 +123,7 @@ fn successor<C: PartialEq, S>(
         Some(known) if known.0 < track => Some(known),
         Some(known) if known.0 > track => Some(if sets { (track, codec, summary) } else { known }),
         Some(_) if !sets => None,
-        // A damaged repetition.
+        // The header is a damaged repetition: keep the earlier one.
         Some(known) if known.1 == codec && summary.is_none() => Some(known),
         Some(_) => Some((track, codec, summary)),
     }
@@ -155,8 +156,8 @@ fn audio_of_frame(body: &[u8]) -> Option<AudioDescription> {
     }
 }
 
-/// What a legacy header says of codecs without sequence header (FLV 10.1 §E.4.2.1). Some codecs have one rate, whatever
-/// the header says.
+/// The values in a legacy header, for codecs without sequence header (FLV 10.1 §E.4.2.1). Some codecs have a fixed
+/// rate; the header's rate is ignored then.
 fn sound_summary(codec: AudioCodec, sound: SoundHeader) -> Option<AudioSummary> {
     let (sample_rate, channels) = match codec {
         AudioCodec::Aac | AudioCodec::OtherId(_) | AudioCodec::DeviceSpecific => return None,

@@ -1,22 +1,22 @@
-//! What the `connect` command says about names.
+//! The names in the `connect` command.
 
 use std::fmt;
 
 use super::text::{components, prepare, split_query, split_trailing_name, trim};
 use super::{DEFAULT_APP, DEFAULT_VHOST, Params, Part, Scheme, StreamKey, Target, TcUrl, UrlError, key};
 
-/// The names in a `connect` command, read once per connection; each `publish` or `play` then gets
-/// its own [`Target`], so that nothing of one request can pile up in the next.
+/// The names in a `connect` command, read once per connection. Each `publish` or `play` then gets
+/// its own [`Target`], so that no parameter of one request remains in the next.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Connect {
     tc_url: Option<TcUrl>,
-    /// Why there is none although the client sent one.
+    /// Why there is no `tcUrl` although the client sent one.
     broken: Option<UrlError>,
-    /// Path of the text that counts (`app`, else `tcUrl`), as sent.
+    /// Path of the text in use (`app`, else `tcUrl`), as sent.
     path: String,
     /// Query of the same text, as sent.
     query: String,
-    /// Query of `tcUrl` where it says more than that.
+    /// Query of `tcUrl`, if it differs from `query`.
     other_query: String,
     vhost: String,
     app: String,
@@ -24,16 +24,15 @@ pub struct Connect {
 }
 
 impl Connect {
-    /// Reads `tcUrl` and `app`. Where their paths differ, `app` counts (it is what RTMP 1.0
-    /// §7.2.1.1 defines as the app). An empty `tcUrl` beside an `app` counts as missing, an empty
-    /// `app` beside a `tcUrl` too. Beside an `app` that names something, a `tcUrl` that cannot be
-    /// read costs the virtual host only (see [`Connect::tc_url_error`]): cameras and home-made
-    /// clients send all kinds of text there.
+    /// Reads `tcUrl` and `app`. If their paths differ, the path of `app` is used (RTMP 1.0 §7.2.1.1
+    /// defines it as the app). If one of the two texts is empty, it counts as missing. If `app`
+    /// is not empty, a `tcUrl` that cannot be read is no error, and the client is in the default
+    /// virtual host (see [`Connect::tc_url_error`]): cameras and home-made clients send all kinds
+    /// of text as `tcUrl`.
     ///
     /// # Errors
-    /// [`UrlError::Missing`] without either text; whatever [`TcUrl::parse`] refuses, if there is no
-    /// `app` to go by; a text that is too long; illegal names as in [`StreamKey::new`]; too many
-    /// parameters.
+    /// [`UrlError::Missing`] without either text; any error of [`TcUrl::parse`], if there is no
+    /// `app`; a text that is too long; illegal names as in [`StreamKey::new`]; too many parameters.
     pub fn parse(tc_url: Option<&str>, app: Option<&str>) -> Result<Self, UrlError> {
         let app = app.map(|text| prepare(text, Part::App)).transpose()?;
         let goes_by_app = app.as_deref().is_some_and(|app| components(split_query(app).0).next().is_some());
@@ -44,7 +43,7 @@ impl Connect {
             Some(Err(error)) if goes_by_app => (None, Some(error)),
             parsed => (parsed.transpose()?, None),
         };
-        // What is no URL may still carry a token.
+        // A text that is not a URL may still carry a token in its query.
         let rest = broken.as_ref().and(sent).and_then(|text| prepare(text, Part::TcUrl).ok()).unwrap_or_default();
         let (path, query, other_query) = match (&tc_url, app.as_deref().map(split_query)) {
             (None, None) => return Err(UrlError::Missing),
@@ -79,12 +78,12 @@ impl Connect {
 
     /// Adds the stream name of `publish` or `play`.
     ///
-    /// The name may be empty, or be nothing but a query, if the connect already has it in its path:
-    /// OBS sends the whole URL as `tcUrl` and `app` when its stream key is left empty. A stream key
-    /// that is alone in the URL (`rtmp://h/cam`) belongs to [`DEFAULT_APP`].
+    /// The name may be empty, or only a query, if the path of `connect` already contains the stream
+    /// name: OBS sends the whole URL as `tcUrl` and `app` when its stream key is left empty. A
+    /// stream key without an app (`rtmp://h/cam`) belongs to [`DEFAULT_APP`].
     ///
     /// # Errors
-    /// [`NameError::Empty`](super::NameError::Empty) of the stream if there is no name in any text,
+    /// [`NameError::Empty`](super::NameError::Empty) of the stream if no text has a name;
     /// other illegal names as in [`StreamKey::new`], too many parameters, a text that is too long
     /// or has control characters.
     pub fn target(&self, stream: &str) -> Result<Target, UrlError> {
@@ -117,12 +116,12 @@ impl Connect {
         Ok(Target::new(self.scheme(), self.host(), self.port(), key, params))
     }
 
-    /// The URL as it was sent, with its user and password if it had any.
+    /// The URL as sent, with its user and password if it has any.
     pub fn tc_url(&self) -> Option<&TcUrl> {
         self.tc_url.as_ref()
     }
 
-    /// What is wrong with the `tcUrl`, if the client sent one that counts as none.
+    /// The error of the `tcUrl`, if the client sent one that cannot be read.
     pub fn tc_url_error(&self) -> Option<&UrlError> {
         self.broken.as_ref()
     }
@@ -137,23 +136,23 @@ impl Connect {
         self.tc_url.as_ref().map_or(DEFAULT_VHOST, TcUrl::host)
     }
 
-    /// The port, the scheme's own if none was given.
+    /// The port; the scheme's default port if none was given.
     pub fn port(&self) -> u16 {
         self.tc_url.as_ref().map_or(Scheme::Rtmp.default_port(), TcUrl::port)
     }
 
-    /// The virtual host as far as `connect` tells; a stream name may still name another.
+    /// The virtual host that `connect` names. A stream name may still name another.
     pub fn vhost(&self) -> &str {
         &self.vhost
     }
 
-    /// The app as far as `connect` tells, in canonical form. The stream name may lengthen it
-    /// (`live` and `room/cam`), and an empty one shortens it (`live/cam` and nothing).
+    /// The app that `connect` names, in canonical form. A stream name may add components to it
+    /// (`live` and `room/cam`). With an empty stream name its last component is the stream.
     pub fn app(&self) -> &str {
         &self.app
     }
 
-    /// The parameters as far as `connect` tells.
+    /// The parameters of `connect`.
     pub fn params(&self) -> &Params {
         &self.params
     }

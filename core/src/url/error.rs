@@ -1,4 +1,4 @@
-//! What can be wrong with a name or a URL.
+//! Errors of names and URLs.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::{MAX_NAME_LEN, MAX_PARAMS, MAX_TEXT_LEN};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Part {
-    /// The `tcUrl` of `connect`, or a URL that is to be one.
+    /// The `tcUrl` of `connect`, or a URL that is to be used as one.
     TcUrl,
     /// The `app` of `connect`, or the app within a name.
     App,
@@ -29,14 +29,14 @@ impl fmt::Display for Part {
     }
 }
 
-/// Why a client's texts name no stream. Always the peer's fault.
+/// Why a client's texts name no stream. The client is always the cause.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlError {
     /// `connect` had neither a `tcUrl` nor an `app`.
     #[error("neither tcUrl nor app was sent")]
     Missing,
-    /// The URL is nothing but blanks.
+    /// The URL is empty or consists of blanks.
     #[error("tcUrl is empty")]
     Empty,
     /// The text is longer than [`MAX_TEXT_LEN`].
@@ -50,7 +50,7 @@ pub enum UrlError {
     /// The bytes are not UTF-8, which AMF 0 §1.3.1 demands.
     #[error("tcUrl is not UTF-8")]
     NotUtf8,
-    /// A control character other than blanks at either end.
+    /// The text has a control character, other than blanks at either end.
     #[error("control character in {part}")]
     ControlCharacter {
         /// The text at fault.
@@ -65,10 +65,10 @@ pub enum UrlError {
         /// The scheme, in lower case.
         scheme: String,
     },
-    /// Nothing stands where the host should.
+    /// The URL has no host.
     #[error("tcUrl has no host")]
     NoHost,
-    /// The host has characters that no host has, or bad brackets.
+    /// The host has characters that no host name may have, or unbalanced brackets.
     #[error("tcUrl has a malformed host")]
     BadHost,
     /// The port is not a decimal number.
@@ -80,7 +80,7 @@ pub enum UrlError {
     /// A query has more than [`MAX_PARAMS`] pairs.
     #[error("more than {MAX_PARAMS} parameters")]
     TooManyParams,
-    /// The parts were found, but do not make a legal name.
+    /// The parts of the texts do not make a legal name.
     #[error(transparent)]
     Name(#[from] NameError),
 }
@@ -101,14 +101,14 @@ pub enum NameError {
         /// The part at fault.
         part: Part,
     },
-    /// A component `.` or `..`: names become paths in recordings and HTTP.
+    /// A component is `.` or `..`: names become paths in recordings and HTTP.
     #[error("{part} has a dot component")]
     DotComponent {
         /// The part at fault.
         part: Part,
     },
-    /// A virtual host with a blank or a slash, or a stream with a slash (the app takes all
-    /// components but the last).
+    /// A virtual host has a blank or a slash, or a stream has a slash (the app takes all components
+    /// except the last).
     #[error("{part} has a character that it cannot have")]
     BadCharacter {
         /// The part at fault.

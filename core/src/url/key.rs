@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::{DEFAULT_VHOST, MAX_NAME_LEN, NameError, Part};
 
-/// The canonical name of one stream: what publishers and players must agree on, and what everything
-/// that holds streams is keyed by.
+/// The canonical name of one stream. A publisher and its players have the same key, and every
+/// collection of streams uses it as its key.
 ///
-/// Cloning is one reference count. `Display` is `vhost/app/stream`, and `/app/stream` in the
-/// [`DEFAULT_VHOST`].
+/// Cloning only increments a reference count. `Display` is `vhost/app/stream`, and `/app/stream` in
+/// the [`DEFAULT_VHOST`].
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamKey {
-    /// `vhost/app/stream`; as neither vhost nor stream has a slash, the text alone is the identity.
+    /// `vhost/app/stream`. Neither vhost nor stream has a slash, so equal texts are equal keys.
     text: Arc<str>,
     vhost_len: u16,
     stream_at: u16,

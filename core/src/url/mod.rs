@@ -1,8 +1,8 @@
-//! Names: what an RTMP client says it wants, turned into one stream's identity.
+//! Names: the texts of an RTMP client, turned into the identity of one stream.
 //!
 //! A client names a stream in three texts: `tcUrl` and `app` of the `connect` command (RTMP 1.0
-//! §7.2.1.1) and the stream name of `publish` or `play` (§7.2.2). Every client cuts the URL its
-//! user typed at another place, so the texts are only meaningful together:
+//! §7.2.1.1) and the stream name of `publish` or `play` (§7.2.2). Clients split the URL that their
+//! user typed at different places, so the texts have a meaning only together:
 //!
 //! | typed by the user | FFmpeg sends app, name | librtmp sends app, name |
 //! |---|---|---|
@@ -14,25 +14,24 @@
 //! [`discover`] does both at once. The rules:
 //!
 //! 1. The path is the path of `app` (of `tcUrl` only if there is no `app`), then the path of the
-//!    stream name, in that order. The last component is the stream, what comes before it is the
-//!    app; so it does not matter where the client cut.
+//!    stream name, in that order. The last component is the stream, the components before it
+//!    are the app; so it does not matter where the client splits the URL.
 //! 2. Repeated `/` count once, `_definst_` (the default instance of Flash Media Server) is dropped,
-//!    blanks around a component are dropped. A stream without an app lives in [`DEFAULT_APP`]; no
-//!    component at all is an error.
+//!    blanks around a component are dropped. A stream without an app belongs to [`DEFAULT_APP`]; a
+//!    path without components is an error.
 //! 3. A query starts at the first `?` and goes to the end of its text; a `#` before it is part of
 //!    the name. Queries are merged in the order `tcUrl`, `app`, stream name into [`Params`], every
-//!    pair once; on a lookup the later wins.
+//!    pair once. If a key occurs more than once, a lookup gives the last value.
 //! 4. `vhost=` (or `domain=`) names the virtual host, else the host of `tcUrl` does.
-//!    `live...vhost...a` means `live?vhost=a`. As a host name holds no `/`, what follows one in
-//!    such a value is path: `live?vhost=a/cam` is `live/cam?vhost=a`.
-//! 5. Names are compared as the bytes that were sent: nothing is percent-decoded but the values
-//!    that [`Params::get`] hands out, and dots are part of the name. Host names ignore ASCII case.
+//!    `live...vhost...a` means `live?vhost=a`. A host name has no `/`, so text after a `/` in such a
+//!    value belongs to the path: `live?vhost=a/cam` is `live/cam?vhost=a`.
+//! 5. Names are compared byte by byte, as sent: only the values that [`Params::get`] returns are
+//!    percent-decoded, and dots are part of the name. Host names ignore ASCII case.
+//! 6. A text ends at its first NUL. If `app` is not empty and `tcUrl` is not a URL, the client is in
+//!    [`DEFAULT_VHOST`], and the query of that text is still merged.
 //!
-//! 6. A text ends at its first NUL. Where `app` names something, a `tcUrl` that is no URL costs the
-//!    virtual host only: the client is in [`DEFAULT_VHOST`], and the query of that text counts.
-//!
-//! What cannot be undone: librtmp renames files (`dir/f.mp4` is sent as `dir/mp4:f`), which is a
-//! matter of recordings, not of live streams.
+//! librtmp renames files: it sends `dir/f.mp4` as `dir/mp4:f`. The names here keep that form; it
+//! occurs with recordings, not with live streams.
 
 mod connect;
 mod error;
@@ -55,19 +54,19 @@ pub use target::Target;
 pub use tc_url::{Scheme, TcUrl, resolve};
 
 /// The virtual host of a client that names none, and of every name that no configured virtual host
-/// matches. The spelling is the one SRS users know. In a URL it says nothing:
-/// `?vhost=__defaultVhost__` is ignored.
+/// matches. The spelling is that of SRS. In a URL it has no effect: `?vhost=__defaultVhost__` is
+/// ignored.
 pub const DEFAULT_VHOST: &str = "__defaultVhost__";
 
-/// The app of a URL that has a stream and no app, `rtmp://h/cam`; the spelling is SRS's.
+/// The app of a URL that has a stream and no app, `rtmp://h/cam`; the spelling is that of SRS.
 pub const DEFAULT_APP: &str = "__defaultApp__";
 
-/// Most bytes in one `tcUrl`, `app` or stream name, query included. FFmpeg stops at 1024; signed
+/// Most bytes in one `tcUrl`, `app` or stream name, query included. FFmpeg sends up to 1024; signed
 /// tokens need more.
 pub const MAX_TEXT_LEN: usize = 8192;
 
 /// Most bytes in a canonical name, `vhost/app/stream`: a stream key may be a signed token of
-/// [`MAX_TEXT_LEN`], and virtual host and app have room beside it.
+/// [`MAX_TEXT_LEN`], and there is room for virtual host and app in addition.
 pub const MAX_NAME_LEN: usize = MAX_TEXT_LEN + 1024;
 
 /// Most pairs in [`Params`], and in any one of the queries they are merged from.
@@ -76,7 +75,7 @@ pub const MAX_PARAMS: usize = 64;
 /// Reads the three texts of a client at once: [`Connect::parse`], then [`Connect::target`].
 ///
 /// # Errors
-/// As the two functions it is made of.
+/// The errors of [`Connect::parse`] and [`Connect::target`].
 pub fn discover(tc_url: Option<&str>, app: Option<&str>, stream: &str) -> Result<Target, UrlError> {
     Connect::parse(tc_url, app)?.target(stream)
 }

@@ -6,12 +6,12 @@ use std::fmt;
 use super::text::{components, trim};
 use super::{DEFAULT_VHOST, MAX_PARAMS, UrlError};
 
-/// The pairs of all queries of a request in the order they were sent (`tcUrl`, `app`, stream name),
-/// each once, none decoded.
+/// The pairs of all queries of a request, in the order they were sent (`tcUrl`, `app`, stream name).
+/// Each pair is there once, not decoded.
 ///
-/// Pairs are separated by `&`, by `#` (a fragment is one more query), and by a `?` unless it
-/// follows a URL (`u=http://h/p?x`). SRS also separates by `;` and `,`; here they do so only beside
-/// a `vhost` or `domain` pair, since elsewhere they may belong to a token.
+/// Pairs are separated by `&`, by `#` (a fragment counts as another query), and by a `?` unless it
+/// follows a URL (`u=http://h/p?x`). SRS also separates by `;` and `,`. Here these separate only
+/// next to a `vhost` or `domain` pair, since elsewhere they may belong to a token.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Params {
     pairs: Vec<Pair>,
@@ -28,7 +28,7 @@ impl Pair {
 }
 
 impl Params {
-    /// Reads one query, without its leading `?` or with it.
+    /// Reads one query, with or without its leading `?`.
     ///
     /// # Errors
     /// [`UrlError::TooManyParams`].
@@ -38,11 +38,11 @@ impl Params {
         Ok(params)
     }
 
-    /// The percent-decoded value of a key; empty for a key without value. If the key came more than
-    /// once, the last one counts.
+    /// The percent-decoded value of a key; empty for a key without value. If the key occurs more
+    /// than once, this is its last value.
     ///
-    /// A `+` stays a `+` (base64 tokens hold it), a `%` that starts no escape stays, and bytes that
-    /// are not UTF-8 become U+FFFD.
+    /// A `+` stays a `+` (base64 tokens contain it), a `%` that starts no escape stays, and bytes
+    /// that are not UTF-8 become U+FFFD.
     pub fn get(&self, key: &str) -> Option<Cow<'_, str>> {
         self.raw(key).map(percent_decode)
     }
@@ -67,13 +67,13 @@ impl Params {
         self.pairs.is_empty()
     }
 
-    /// `?a=1&b=2`, or nothing if there is no pair; what SRS gives to hooks as `param`.
+    /// `?a=1&b=2`, or an empty text if there is no pair; SRS gives it to hooks as `param`.
     pub fn to_query(&self) -> String {
         self.to_string()
     }
 
     /// The virtual host that the parameters name: the last `vhost` that is not empty, else the last
-    /// such `domain`.
+    /// `domain` that is not empty.
     pub(super) fn vhost(&self) -> Option<&str> {
         let last = |key| {
             self.iter()
@@ -85,13 +85,13 @@ impl Params {
         last("vhost").or_else(|| last("domain"))
     }
 
-    /// Merges a query. Path components found behind a `/` in a virtual host are appended to `path`.
+    /// Merges a query. Path components after a `/` in a virtual host are appended to `path`.
     pub(super) fn read<'query>(&mut self, query: &'query str, path: &mut Vec<&'query str>) -> Result<(), UrlError> {
         let mut pieces = 0;
         for segment in query.split(['&', '#']) {
             let mut rest = Some(segment);
             while let Some(text) = rest {
-                // trimmed before it is looked at, so that a pair means the same wherever it stands
+                // Trimmed first, so that a pair has the same meaning at any place.
                 let text = trim(text);
                 let (piece, next) = match separator(text).and_then(|at| text.split_at_checked(at)) {
                     Some((piece, next)) => (trim(piece), next.get(1..)),
@@ -128,7 +128,7 @@ impl Params {
         if self.pairs.iter().rev().find(|known| known.split().0 == key) == Some(&pair) {
             return Ok(());
         }
-        // an earlier equal pair was overruled in between: now it counts again, from here on
+        // An equal pair came earlier, then another value for its key: move the pair to the end.
         self.pairs.retain(|known| *known != pair);
         if self.pairs.len() >= MAX_PARAMS {
             return Err(UrlError::TooManyParams);
@@ -138,7 +138,7 @@ impl Params {
     }
 }
 
-/// Where the first pair of a segment ends, if it is not the only one.
+/// Where the first pair of a segment ends, if there are more.
 fn separator(text: &str) -> Option<usize> {
     let vhost = names_vhost(text);
     let url_at = text.find(":/").unwrap_or(text.len());

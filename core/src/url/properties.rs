@@ -1,4 +1,4 @@
-//! What holds for any text.
+//! Properties that hold for any text.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Texts made of what has a meaning here, in any order.
+/// Texts made of pieces that have a meaning in URLs, in any order.
 fn hostile() -> impl Strategy<Value = String> {
     let word = prop_oneof![
         Just("/"),
@@ -117,7 +117,7 @@ proptest! {
         }
     }
 
-    /// Every cut that a client may make, and every place where the query may stand.
+    /// Every place where a client may split the URL, and every place where the query may be.
     #[test]
     fn the_key_depends_on_the_path_only(names in prop::collection::vec(name(), 2..7), value in name(), vhost in "[a-z]{1,5}") {
         let expected = StreamKey::new("h", &names[..names.len() - 1].join("/"), &names[names.len() - 1]).unwrap();

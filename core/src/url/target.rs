@@ -1,13 +1,13 @@
-//! What a `publish` or `play` is about.
+//! The stream that a `publish` or `play` names.
 
 use std::fmt;
 
 use super::tc_url::write_authority;
 use super::{NameError, Params, Scheme, StreamKey};
 
-/// Everything a client's texts say about one `publish` or `play`. `Display` is the canonical URL,
-/// without user and password; read again as a `tcUrl` without app and stream name it gives the same
-/// target.
+/// The content of a client's texts for one `publish` or `play`. `Display` is the canonical URL
+/// without user and password. If that URL is read as a `tcUrl` without app and stream name, the
+/// result is the same target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     scheme: Scheme,
@@ -33,13 +33,13 @@ impl Target {
         &self.host
     }
 
-    /// The port, the scheme's own if none was given.
+    /// The port; the scheme's default port if none was given.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The virtual host that was named, else the host, in lower case. Whether it is one that is
-    /// configured is for policy to say.
+    /// The virtual host that the client named, else the host, in lower case. It need not be
+    /// configured: [`policy`](crate::policy) looks it up.
     pub fn vhost(&self) -> &str {
         self.key.vhost()
     }
@@ -59,15 +59,15 @@ impl Target {
         &self.params
     }
 
-    /// The name with the virtual host as the client sent it.
+    /// The stream's name, with the virtual host that the client sent.
     pub fn key(&self) -> &StreamKey {
         &self.key
     }
 
-    /// The same app and stream in the virtual host that policy chose for the one that was sent.
+    /// The same app and stream in another virtual host: the one that policy chose.
     ///
     /// # Errors
-    /// As [`StreamKey::new`]: `vhost` is no host name, or makes the name too long.
+    /// The errors of [`StreamKey::new`]: `vhost` is not a host name, or makes the name too long.
     pub fn key_in(&self, vhost: &str) -> Result<StreamKey, NameError> {
         StreamKey::new(vhost, self.app(), self.stream())
     }

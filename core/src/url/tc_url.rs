@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 use super::text::{VHOST_MARK, prepare, split_query, trim};
 use super::{DEFAULT_VHOST, Part, UrlError};
 
-/// Schemes that no RTMP client sends: such a URL was meant for another server.
+/// Schemes that no RTMP client sends: a URL with one of them is meant for another server.
 const FOREIGN_SCHEMES: [&str; 9] = ["http", "https", "ws", "wss", "rtsp", "rtsps", "srt", "ftp", "file"];
 
 /// The scheme of a URL: RTMP, what it is wrapped in, and whether Adobe's encryption is used.
@@ -25,8 +25,7 @@ pub enum Scheme {
     Rtmpe,
     /// `rtmpte`: encrypted, over HTTP.
     Rtmpte,
-    /// Anything else that a client made up, in lower case; the server it reached speaks RTMP
-    /// anyway.
+    /// Any other text that a client sent, in lower case. The connection is RTMP all the same.
     Other(String),
 }
 
@@ -90,7 +89,7 @@ impl TcUrl {
     /// are dropped.
     ///
     /// # Errors
-    /// Every [`UrlError`] but [`UrlError::Missing`], [`UrlError::TooManyParams`] and
+    /// Every [`UrlError`] except [`UrlError::Missing`], [`UrlError::TooManyParams`] and
     /// [`UrlError::Name`]: the parts need not make a legal name yet.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let text = prepare(text, Part::TcUrl)?;
@@ -120,7 +119,7 @@ impl TcUrl {
     /// [`TcUrl::parse`] for bytes that may not be UTF-8.
     ///
     /// # Errors
-    /// As [`TcUrl::parse`], and [`UrlError::NotUtf8`].
+    /// The errors of [`TcUrl::parse`], and [`UrlError::NotUtf8`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, UrlError> {
         Self::parse(std::str::from_utf8(bytes).map_err(|_| UrlError::NotUtf8)?)
     }
@@ -130,8 +129,7 @@ impl TcUrl {
         &self.scheme
     }
 
-    /// `user:password` as it was sent, not decoded. A secret: neither `Display` nor `Debug` shows
-    /// it.
+    /// `user:password` as sent, not decoded. A secret: neither `Display` nor `Debug` shows it.
     pub fn userinfo(&self) -> Option<&str> {
         self.userinfo.as_deref()
     }
@@ -142,7 +140,7 @@ impl TcUrl {
         &self.host
     }
 
-    /// The port; the scheme's own if none, or 0, was given.
+    /// The port; the scheme's default port if none, or 0, was given.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -159,11 +157,11 @@ impl TcUrl {
 }
 
 /// Resolves the URL of a reconnect request against the one in use (Enhanced RTMP v2, "Reconnect
-/// Request"; RFC 3986 §5.2): absolute, `//host/app`, `/app`, `app`, `?query`, or empty for "the
-/// same again". User and password are kept only on the same host.
+/// Request"; RFC 3986 §5.2): absolute, `//host/app`, `/app`, `app`, `?query`, or empty for the URL
+/// in use. User and password are kept only if the host stays the same.
 ///
 /// # Errors
-/// As [`TcUrl::parse`].
+/// The errors of [`TcUrl::parse`].
 pub fn resolve(base: &TcUrl, reference: &str) -> Result<TcUrl, UrlError> {
     let reference = prepare(reference, Part::TcUrl)?;
     if reference.is_empty() {
@@ -184,7 +182,7 @@ pub fn resolve(base: &TcUrl, reference: &str) -> Result<TcUrl, UrlError> {
     Ok(TcUrl { app, query: trim(query).to_owned(), ..base.clone() })
 }
 
-/// `scheme://host`, and `:port` if it is not the scheme's own.
+/// `scheme://host`, and `:port` if it is not the scheme's default.
 pub(super) fn write_authority(f: &mut fmt::Formatter<'_>, scheme: &Scheme, host: &str, port: u16) -> fmt::Result {
     if host.contains(':') {
         write!(f, "{scheme}://[{host}]")?;
@@ -214,7 +212,7 @@ fn split_port(place: &str) -> Result<(&str, &str), UrlError> {
             None => Err(UrlError::BadHost),
         };
     }
-    // without brackets, what can be an IPv6 address as a whole is one
+    // Without brackets: if the whole text is an IPv6 address, it has no port.
     if is_ipv6(place) {
         return Ok((place, ""));
     }
@@ -242,11 +240,11 @@ fn canonical_host(host: &str) -> Result<String, UrlError> {
         return Ok(DEFAULT_VHOST.to_owned());
     }
     let host = host.to_ascii_lowercase();
-    // Sent in another case it is no mark; as we write the host it would be one.
+    // SRS's mark is lower case. In another case it is part of a host name, and would become a mark in lower case.
     if host.contains(VHOST_MARK) { Err(UrlError::BadHost) } else { Ok(host) }
 }
 
-/// `None` where there is no port, or 0, which no server listens on.
+/// `None` if there is no port, or 0, which no server listens on.
 fn parse_port(text: &str) -> Result<Option<u16>, UrlError> {
     if text.is_empty() {
         return Ok(None);

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-#[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
+#[allow(clippy::disallowed_methods)] // any instant is fine as the start of the test's clock
 fn origin() -> Instant {
     Instant::now()
 }
@@ -63,7 +63,7 @@ fn before_it_is_full_a_window_reports_the_mean_since_the_first_record() {
     for window in Window::ALL {
         assert_eq!(rate.recent(window, start + ms(70_000)), Recent { bytes: 0, frames: 0, milliseconds: 1000 });
     }
-    // An hour after the origin, which does not count.
+    // An hour after the origin. Time before the first record does not count.
     rate.record(start + ms(3_600_100), 125_000, 1);
     for window in Window::ALL {
         assert_eq!(rate.kbps(window, start + ms(3_600_100)), 1000.0, "not over less than a second");
@@ -119,7 +119,7 @@ fn totals_past_the_end_of_the_number_are_not_noticed() {
 }
 
 proptest! {
-    /// All of the window is in, and nothing from more than a bucket before it.
+    /// Every record of the window is counted, and no record from more than a bucket before it.
     #[test]
     fn it_counts_what_a_list_of_all_records_does(
         records in vec((prop_oneof![4 => 0..100_u64, 2 => 0..5_000_u64, 1 => 0..400_000_u64], 0..1_000_000_u64, 0..10_u32), 1..200),
@@ -156,7 +156,7 @@ fn check(rate: &Rate, list: &[(u64, u64, u32)], start: Instant, now: u64, window
     prop_assert!((least.0..=most.0).contains(&recent.bytes), "{window:?} {recent:?} {least:?} {most:?}");
     prop_assert!((least.1..=most.1).contains(&recent.frames), "{window:?} {recent:?} {least:?} {most:?}");
 
-    // And the time it names is the time it counted.
+    // The time reported is the time counted.
     let age = now - list[0].0;
     let span = recent.milliseconds;
     if age >= length + resolution {

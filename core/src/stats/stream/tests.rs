@@ -27,17 +27,17 @@ struct Bench {
 }
 
 impl Bench {
-    #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
+    #[allow(clippy::disallowed_methods)] // any instant is fine as the start of the test's clock
     fn new() -> Self {
         let start = Instant::now();
         Bench { start, stats: StreamStats::new(start) }
     }
 
-    /// A message that comes at the time of its timestamp, but for wrapped ones.
+    /// A message that arrives at the time of its timestamp, unless the timestamp has wrapped.
     fn push(&mut self, type_id: u8, timestamp: u32, body: &[u8]) {
         let payload = Payload::from(body);
         let message = Message { chunk_stream: 6, timestamp, type_id, stream_id: 1, payload };
-        // Sequence headers are longer than a chunk: they must be put together again.
+        // Sequence headers are longer than a chunk, so they must be assembled first.
         let frame = Frame::encode(message, WireFormat { chunk_size: 32 });
         let now = self.start + Duration::from_millis(u64::from(timestamp % 1_000_000));
         self.stats.record(now, &frame);
@@ -132,7 +132,7 @@ fn jumps_are_counted_for_each_kind_and_spoil_no_interval() {
     assert_eq!(bench.at(0).jumps, 0, "audio may lie behind video, and a second is no jump");
     bench.video(7001, INTER);
     assert_eq!(bench.at(0).jumps, 1);
-    // Less is what pictures sent with their time of presentation do.
+    // Timestamps that are presentation times go back by less.
     bench.audio(4899, AAC);
     assert_eq!(bench.at(0).jumps, 1);
     bench.audio(3898, AAC);
@@ -186,7 +186,7 @@ fn headers_that_cannot_be_read_are_ignored() {
     bench.video(0, &[0x17, 0, 0, 0, 0, 2, 100]);
     bench.audio(0, &[0xaf, 0]);
     assert_eq!((bench.at(0).video, bench.at(0).audio), (before, None));
-    // But another codec is another codec.
+    // Another codec replaces the description.
     bench.video(0, b"\x90hvc1\x05");
     let video = VideoDescription { track: 0, codec: VideoCodec::Hevc, summary: None };
     assert_eq!(bench.at(0).video, Some(video));
@@ -204,7 +204,7 @@ fn codecs_without_headers_are_described_by_their_first_frame() {
     assert_eq!((audio.codec, audio.summary.unwrap().sample_rate), (AudioCodec::Mp3, 44_100));
     assert_eq!(snapshot.video.unwrap().codec, VideoCodec::Vp6);
 
-    // A frame before its header: the header says more.
+    // A frame before its header: the header replaces it.
     bench.stats.begin();
     bench.video(0, INTER);
     assert_eq!(bench.at(0).video, Some(VideoDescription { track: 0, codec: VideoCodec::Avc, summary: None }));
@@ -212,7 +212,7 @@ fn codecs_without_headers_are_described_by_their_first_frame() {
     assert_eq!(size_of_video(&bench.at(0)), Some((638, 362)));
 }
 
-/// Some codecs have one rate, whatever the header says.
+/// Some codecs have a fixed rate, and the header's rate is ignored.
 #[test]
 fn a_legacy_header_tells_rate_and_channels_of_codecs_without_one_of_their_own() {
     let sound = |head: u8| {
@@ -235,7 +235,7 @@ fn a_legacy_header_tells_rate_and_channels_of_codecs_without_one_of_their_own() 
     ] {
         assert_eq!(sound(head), Some((expected.0, Some(expected.1))), "{head:#x}");
     }
-    assert_eq!(sound(0xff), None, "a codec of the device's own");
+    assert_eq!(sound(0xff), None, "a device-specific codec");
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn of_many_tracks_the_default_one_is_described() {
     let mut bench = Bench::new();
     let track = |id: u8, codec: &[u8; 4], config: &str| joined(&[&[0x96, 0x00], &codec[..], &[id]].concat(), config);
     bench.video(0, &track(1, b"av01", AV1_322X182));
-    assert_eq!(bench.at(0).video.unwrap().track, 1, "nothing better yet");
+    assert_eq!(bench.at(0).video.unwrap().track, 1, "the default track is not known yet");
     bench.video(0, &track(0, b"avc1", AVC_638X362));
     bench.video(0, &track(1, b"av01", AV1_322X182));
     let video = bench.at(0).video.unwrap();
@@ -284,8 +284,8 @@ fn readers_meanwhile_see_numbers_that_were_true() {
                     assert_eq!(max, Interval { milliseconds: 100, frames: 10 });
                 }
                 for window in Window::ALL {
-                    // A total older than its bucket's would make millions; this writer is a thousand times too fast for
-                    // a closer bound.
+                    // A total older than its bucket's value would give millions. This writer is a thousand times too
+                    // fast for a closer bound.
                     let fps = snapshot.video_rate.fps(window);
                     assert!((0.0..=100_000.0).contains(&fps), "{window:?}: {fps}");
                 }
