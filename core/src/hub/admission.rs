@@ -6,34 +6,35 @@ use std::sync::Arc;
 /// Why a client may not publish or play a stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotAdmitted {
-    /// It has a publisher already, and cannot be taken over.
+    /// The stream has a publisher already, and it cannot be taken over.
     #[error("{0}")]
     Busy(#[from] Busy),
-    /// There are as many as there may be.
+    /// A limit is reached.
     #[error("{0}")]
     Refused(#[from] Refusal),
 }
 
-/// How many there are of a virtual host.
+/// How many streams and clients a virtual host has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Streams that are published or waited for, by clients or by the program.
+    /// Streams that have a publisher or players, clients or the program's own.
     pub streams: usize,
-    /// Clients that publish. One that was taken over from is none.
+    /// Clients that publish. A superseded publisher does not count.
     pub publishers: usize,
-    /// Clients that play, a stream each.
+    /// Clients that play, counted once for each stream that they play.
     pub players: usize,
 }
 
-/// Clients are counted with what they are counted for, under the lock of all names: a publisher is the name it holds, and
-/// a player is one of its stream's. So what is looked at is what there is, and nothing can come in between.
+/// Admission checks the limits and takes the place under one lock, that of all names: a publisher counts by the name
+/// that it holds, and a player as one of its stream's. So the checked numbers are exact, and no other client can come
+/// between.
 impl Hub {
-    /// Takes the publish lock of a name for a client and begins to publish. With [`Conflict::TakeOver`], a name that
-    /// is published with the same `credentials` changes hands, and so does its place under the limits: the one that published
-    /// until now is superseded from this moment on.
+    /// Takes the publish lock of a name for a client and begins to publish. With [`Conflict::TakeOver`], the client
+    /// takes over a name that is published with the same `credentials`, and its place under the limits. The old
+    /// publisher is then superseded.
     ///
     /// # Errors
-    /// The name is taken, or there are as many streams or publishers as there may be. Nothing has changed then.
+    /// The name is taken, or the limit of streams or publishers is reached. Nothing has changed then.
     pub fn admit_publisher(
         &self,
         key: &StreamKey,
@@ -44,7 +45,7 @@ impl Hub {
         self.begin(key, credentials, true, |registry| registry.may_publish(key, credentials, conflict, limits))
     }
 
-    /// Whether a client would be admitted now; nothing is taken.
+    /// Checks whether a client would be admitted now, without taking the name.
     ///
     /// # Errors
     /// As for [`admit_publisher`](Self::admit_publisher).
@@ -61,12 +62,12 @@ impl Hub {
     /// Joins a stream as a client, published or not.
     ///
     /// # Errors
-    /// There are as many players, of this stream or of all, or streams as there may be.
+    /// The limit of players of this stream, of all players or of streams is reached.
     pub fn admit_player(&self, key: &StreamKey, limits: &Limits) -> Result<Player, Refusal> {
         self.join(key, true, |registry| registry.may_play(key, limits))
     }
 
-    /// Whether a client would be admitted now; nothing is taken.
+    /// Checks whether a client would be admitted now, without joining.
     ///
     /// # Errors
     /// As for [`admit_player`](Self::admit_player).
@@ -74,7 +75,7 @@ impl Hub {
         self.registry().may_play(key, limits)
     }
 
-    /// How many there are of a virtual host.
+    /// How many streams and clients a virtual host has.
     pub fn counts(&self, vhost: &str) -> Counts {
         self.registry().counts(vhost)
     }
@@ -86,8 +87,8 @@ impl Hub {
         client: bool,
         may: impl FnOnce(&Registry) -> Result<(), E>,
     ) -> Result<Publisher, E> {
-        // Both locks at once, this one first: of two that begin at the same time, the one that has the name in the end
-        // is also the one that the source listens to.
+        // The source is locked under the registry's lock: if two publishers begin at the same time, the one that has
+        // the name at the end is also the one whose frames the source takes.
         let mut registry = self.registry();
         may(&registry)?;
         registry.last_holder += 1;
@@ -145,7 +146,7 @@ impl Registry {
         self.counts.get(vhost).copied().unwrap_or_default()
     }
 
-    /// The name has this holder from now on, whichever had it before.
+    /// Gives the name to this holder, also if it had another one.
     fn hold(&mut self, key: &StreamKey, holder: Holder, config: &super::HubConfig) -> Arc<Stream> {
         let client = holder.client;
         let (entry, counts) = self.entry(key, config);
@@ -163,7 +164,7 @@ impl Registry {
         entry.stream.clone()
     }
 
-    /// A publisher is gone: the name is free if it still had it. The stream, if that is forgotten now.
+    /// A publisher is gone: frees the name if the publisher still had it. Returns the stream if it is removed now.
     pub(super) fn give_up(&mut self, key: &StreamKey, number: u64) -> Option<Arc<Stream>> {
         let entry = self.streams.get_mut(key)?;
         if let Some(holder) = entry.holder.take_if(|holder| holder.number == number)
@@ -174,7 +175,7 @@ impl Registry {
         self.forget(key)
     }
 
-    /// A player is gone. The stream, if that is forgotten now.
+    /// A player is gone. Returns the stream if it is removed now.
     pub(super) fn leave(&mut self, key: &StreamKey, client: bool) -> Option<Arc<Stream>> {
         let entry = self.streams.get_mut(key)?;
         entry.players -= 1;
@@ -185,7 +186,7 @@ impl Registry {
         self.forget(key)
     }
 
-    /// Forgets a stream that is not used, and a virtual host without streams.
+    /// Removes a stream without publisher and players, and the counts of a virtual host without streams.
     fn forget(&mut self, key: &StreamKey) -> Option<Arc<Stream>> {
         if self.streams.get(key).is_none_or(|entry| entry.holder.is_some() || entry.players > 0) {
             return None;

@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 use super::{Hub, Stream};
 use crate::url::StreamKey;
 
-/// How soon a stream that goes on giving is reported again.
+/// How long after a report a stream that goes on giving memory up is reported again.
 const AGAIN: Duration = Duration::from_secs(60);
-/// Reports that wait to be taken; further ones are left out.
+/// Most reports that are kept until they are taken; further ones are dropped.
 const REPORTS: usize = 256;
 
-/// The memory that the streams of a hub may take together, and what they take.
+/// The memory that all streams of a hub may take, and what they take.
 #[derive(Debug)]
 pub(super) struct Memory {
     limit: AtomicUsize,
     held: AtomicUsize,
-    /// Up to where nothing is looked for again, because the last look found nothing more to give.
+    /// Below this many bytes held no further attempt is made: the last one found nothing more to free.
     tried: AtomicUsize,
-    /// One looks at a time.
-    looking: Mutex<()>,
+    /// Held by the one thread that frees memory.
+    relieving: Mutex<()>,
     given: AtomicU64,
     logs: AtomicU64,
     reports: Mutex<Vec<Relief>>,
@@ -28,48 +28,48 @@ pub(super) struct Memory {
 /// The memory of all streams of a hub together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemorySnapshot {
-    /// Bytes that they may take.
+    /// Bytes that the streams may take.
     pub limit: usize,
-    /// Bytes that they take.
+    /// Bytes that the streams take.
     pub held: usize,
-    /// Bytes that they gave up so far because there was not enough.
+    /// Bytes that the streams gave up so far because the limit was near.
     pub given: u64,
-    /// How often one gave up all it had, so that players waited for the next key frame.
+    /// How often a stream gave up its whole log, so that new players waited for the next key frame.
     pub logs_given: u64,
 }
 
 /// What a stream gave up because all streams together took too much.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relief {
-    /// Its name.
+    /// The stream's name.
     pub key: StreamKey,
-    /// Bytes that it held.
+    /// Bytes that it held before.
     pub held: usize,
-    /// Bytes that it gave.
+    /// Bytes that it gave up.
     pub given: usize,
-    /// What it was.
+    /// Which part it gave up.
     pub gave: Gave,
 }
 
 /// What a stream gave up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Gave {
-    /// What lies before its newest key frame: players that fell behind miss it.
+    /// The frames before its newest key frame: players that fell behind miss them.
     Past,
-    /// All recent frames: players that come wait for its next key frame.
+    /// All frames of its log: new players wait for its next key frame.
     Log,
-    /// The headers in force as well: players that come later do not get them.
+    /// The headers in force as well: players that join later do not get them.
     Headers,
 }
 
 impl Default for Memory {
-    /// Any number of bytes.
+    /// No limit.
     fn default() -> Self {
         Memory {
             limit: AtomicUsize::new(usize::MAX),
             held: AtomicUsize::new(0),
             tried: AtomicUsize::new(0),
-            looking: Mutex::default(),
+            relieving: Mutex::default(),
             given: AtomicU64::new(0),
             logs: AtomicU64::new(0),
             reports: Mutex::default(),
@@ -78,7 +78,7 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Something that took `before` bytes takes `after` now.
+    /// A stream that took `before` bytes takes `after` bytes now.
     pub(super) fn adjust(&self, before: usize, after: usize) {
         if after >= before {
             self.held.fetch_add(after - before, Ordering::Relaxed);
@@ -87,7 +87,7 @@ impl Memory {
         }
     }
 
-    /// True if streams must give.
+    /// True if streams must give memory up.
     fn is_short(&self) -> bool {
         let held = self.held();
         held > self.mark() && held > self.tried.load(Ordering::Relaxed)
@@ -101,12 +101,14 @@ impl Memory {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Where streams begin to give. What comes while they do needs room, too.
+    /// The bytes held at which streams begin to give memory up: below the limit, because frames that come while they do
+    /// need room, too.
     fn mark(&self) -> usize {
         self.limit() - self.limit() / 16
     }
 
-    /// Where they stop: so much can come before it has to be looked for again.
+    /// The bytes held at which they stop. What lies between this and [`mark`](Self::mark) can fill up before the next
+    /// attempt.
     fn target(&self) -> usize {
         self.limit() - self.limit() / 8
     }
@@ -117,7 +119,7 @@ impl Memory {
 }
 
 impl Hub {
-    /// Sets the bytes of memory that all streams together may take, from now on. Default: any number.
+    /// Sets the bytes of memory that all streams together may take from now on. Default: no limit.
     pub fn limit_memory(&self, bytes: usize) {
         self.memory.limit.store(bytes, Ordering::Relaxed);
         self.memory.tried.store(0, Ordering::Relaxed);
@@ -135,20 +137,22 @@ impl Hub {
         }
     }
 
-    /// What streams gave up since this was last asked, for the log: each stream at most once a minute and kind.
+    /// What streams gave up since the last call, for log lines: for each stream at most one report a minute, or as soon
+    /// as it gives up more than the report before said.
     pub fn take_reliefs(&self) -> Vec<Relief> {
         std::mem::take(&mut *self.memory.reports())
     }
 
-    /// Has streams give if all together take too much: those that take more than their share, the largest first. A
-    /// share is what each may have so that all fit, where those that take less leave the rest to the others; no stream gives
-    /// that is within it. No lock is held that a frame waits for, but that of the stream that gives.
+    /// Makes streams give memory up if all together take too much: those that take more than their share, the largest
+    /// first. The share is the most that each may have so that all fit; streams that take less leave the rest to the
+    /// others. Streams within their share give nothing up. Of the locks that frames wait for, only that of the stream
+    /// that gives memory up is held.
     pub(super) fn relieve(&self, now: Option<Instant>) {
         let memory = &*self.memory;
         if !memory.is_short() {
             return;
         }
-        let _one = match memory.looking.try_lock() {
+        let _one = match memory.relieving.try_lock() {
             Ok(one) => one,
             Err(TryLockError::Poisoned(one)) => one.into_inner(),
             Err(TryLockError::WouldBlock) => return,
@@ -170,7 +174,7 @@ impl Hub {
                 }
             }
         }
-        // Where nothing is left to give, it is not looked for with each frame.
+        // If nothing is left to free, not every frame tries again.
         let held = memory.held();
         let tried = if held > memory.mark() { held + memory.limit() / 64 } else { 0 };
         memory.tried.store(tried, Ordering::Relaxed);
@@ -194,12 +198,12 @@ impl Hub {
 }
 
 impl Stream {
-    /// Bytes of memory that it takes, as far as they are in its log.
+    /// Bytes of memory that the source takes.
     pub(super) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Gives up a part of what it holds. Bytes before and after, and whether that is to be told.
+    /// Gives up a part of what it holds. Returns the bytes before and after, and whether to report it.
     fn give(&self, gave: Gave, now: Option<Instant>) -> (usize, usize, bool) {
         let mut source = self.source();
         let before = self.held();
@@ -210,24 +214,25 @@ impl Stream {
         }
         self.settle(&source);
         drop(source);
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let reports = match (*told, now) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let reports = match (*reported, now) {
             (Some((kind, time)), Some(now)) => gave > kind || now.saturating_duration_since(time) >= AGAIN,
             (Some(_), None) => false,
             (None, _) => true,
         };
         if reports {
-            *told = now.map(|now| (gave, now)).or(*told);
+            *reported = now.map(|now| (gave, now)).or(*reported);
         }
         (before, self.held(), reports)
     }
 }
 
-/// The most that each may have so that all together have no more than `target`, of what they have now, the largest first.
+/// The most bytes that each stream may have so that all together have no more than `target`. `held` is what each has
+/// now, the largest first.
 fn share(held: impl DoubleEndedIterator<Item = usize> + ExactSizeIterator, target: usize) -> usize {
     let mut left = target;
     let mut others = held.len();
-    // Those that have least keep all of it, and leave the rest of an equal part to the others.
+    // The smallest keep all that they have, and leave the rest of an equal part to the others.
     for held in held.rev() {
         let part = left / others.max(1);
         if held > part {

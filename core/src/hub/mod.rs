@@ -1,9 +1,9 @@
-//! Names to sources: who publishes what, who plays what.
+//! Maps stream names to sources, and knows the publisher and the players of each.
 //!
 //! A [`Hub`] is shared by all connections of a server; its methods lock inside and hold no lock when they return. A
 //! [`Publisher`] is the publish lock of one stream: at most one exists per name, and dropping it frees the name,
-//! however the connection ended. A [`Player`] reads a stream, published or not: players wait for their publisher. A
-//! stream with neither is forgotten at once, so that nothing is left to clean up.
+//! however the connection ended. A [`Player`] reads a stream, published or not: players wait for a publisher. The hub
+//! removes a stream without publisher and players at once, so no later cleanup is needed.
 //!
 //! ```
 //! use std::time::Instant;
@@ -16,7 +16,7 @@
 //! let key = StreamKey::new(DEFAULT_VHOST, "live", "cam")?;
 //! let mut player = hub.play(&key);
 //! let mut publisher = hub.publish(&key)?;
-//! assert!(hub.publish(&key).is_err(), "one publisher a name");
+//! assert!(hub.publish(&key).is_err(), "one publisher per name");
 //!
 //! let (type_id, payload) = (MessageType::VIDEO, [0x17, 1, 0, 0, 0, 1][..].into());
 //! publisher.push(now, Message { chunk_stream: 6, timestamp: 0, type_id, stream_id: 1, payload })?;
@@ -32,12 +32,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Nobody is called back: a hub does not know how a player sleeps. [`Publisher::take_wake`] says when the players of a
-//! [`StreamId`] are to be woken, which is the adapter's to do.
+//! A hub calls nothing back: it does not know how a player waits. [`Publisher::take_wake`] says when the players of a
+//! [`StreamId`] are to be woken; the adapter wakes them.
 //!
-//! Clients are [admitted](Hub::admit_publisher) within limits, and counted as long as they are there; the program's own
-//! publishers and players are not. With [`Conflict::TakeOver`] the same credentials take a name that is in use.
-//! [`Hub::streams`] lists what is there, [`Hub::counts`] says how many.
+//! Clients are [admitted](Hub::admit_publisher) within limits, and counted while they publish or play; the program's
+//! own publishers and players are not. With [`Conflict::TakeOver`] a client that shows the same credentials takes a
+//! name that is in use. [`Hub::streams`] lists the streams, [`Hub::counts`] says how many streams and clients there
+//! are.
 
 mod admission;
 mod memory;
@@ -79,14 +80,14 @@ pub struct HubConfig {
     pub source: SourceLimits,
     /// When players are woken, and how long reads of publishers may wait.
     pub pacing: Pacing,
-    /// What becomes of publishers' timestamps.
+    /// How publishers' timestamps are changed.
     pub timestamps: Timestamps,
     /// Where new players begin.
     pub start_rule: StartRule,
-    /// How long they wait for a start, and how old it may be.
+    /// How long players wait for a start, and how old it may be.
     pub start_limits: StartLimits,
     /// Whether a sequence header equal to the one in force is left out. Some encoders repeat it with every key frame.
-    /// Players to come still get it, and metadata always passes. Default off.
+    /// Players that join later still get it, and metadata always passes. Default off.
     pub reduce_sequence_headers: bool,
 }
 
@@ -114,23 +115,23 @@ impl HubConfig {
     }
 }
 
-/// Names a stream for as long as anybody publishes or plays it. Never used twice by one hub.
+/// Identifies a stream while it has a publisher or players. A hub never uses an id twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(u64);
 
-/// The name is being published already.
+/// The stream has a publisher already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the stream is already being published")]
 pub struct Busy;
 
-/// What happens when somebody wants to publish a name that is being published.
+/// What happens when a client wants to publish a name that has a publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Conflict {
-    /// The newcomer is refused.
+    /// The new client is refused.
     #[default]
     Reject,
-    /// The newcomer takes over if it shows the same credentials, whatever has become of the other: an encoder whose
-    /// connection died unnoticed gets its name back at once.
+    /// The new client takes over if it shows the same credentials, even if the old connection still looks alive: an
+    /// encoder whose connection died unnoticed gets its name back at once.
     TakeOver,
 }
 
@@ -146,17 +147,17 @@ pub struct StreamSnapshot {
     pub key: StreamKey,
     /// Its id.
     pub id: StreamId,
-    /// True while somebody publishes it.
+    /// True while it has a publisher.
     pub published: bool,
-    /// How many play it or wait for it.
+    /// How many players read it or wait for it.
     pub players: usize,
     /// Bytes of the messages in its log.
     pub log_bytes: usize,
-    /// Bytes of memory that it takes: the log with all that its frames cost, and the headers in force.
+    /// Bytes of memory that it takes: the log with its overhead, and the headers in force.
     pub held_bytes: usize,
-    /// True while its publisher sends pictures and no key frame to start at: players begin with what there is.
+    /// True while its publisher sends pictures and no key frame to start at: players begin without one.
     pub keyless: bool,
-    /// How many players began so.
+    /// How many players began without a key frame.
     pub keyless_starts: u64,
     /// Totals, rates, codecs, key frame intervals: [`snapshot`](StreamStatsView::snapshot) reads them. `None` before
     /// the first frame.
@@ -165,10 +166,10 @@ pub struct StreamSnapshot {
 
 #[derive(Debug, Default)]
 struct Registry {
-    /// What all streams take together.
+    /// The memory of all streams.
     memory: Arc<Memory>,
     streams: HashMap<StreamKey, Entry>,
-    /// Of each virtual host that has streams.
+    /// The counts of each virtual host that has streams.
     counts: HashMap<Box<str>, Counts>,
     last_id: u64,
     last_holder: u64,
@@ -179,55 +180,55 @@ struct Entry {
     stream: Arc<Stream>,
     holder: Option<Holder>,
     players: usize,
-    /// Those among the players that are clients.
+    /// How many of the players are clients.
     clients: usize,
 }
 
-/// Who has the publish lock of a stream.
+/// The publisher that has the publish lock of a stream.
 #[derive(Debug)]
 struct Holder {
-    /// Names the publisher; never used twice.
+    /// Identifies the publisher; never used twice.
     number: u64,
-    /// Who shows the same may take over.
+    /// A client that shows the same may take over.
     credentials: Box<str>,
     /// False for the program itself, which is not counted.
     client: bool,
 }
 
 impl Holder {
-    /// Who shows nothing can take nothing over.
+    /// Whether a client with these credentials may take over. Empty credentials never match.
     fn accepts(&self, credentials: &str) -> bool {
         !credentials.is_empty() && *self.credentials == *credentials
     }
 }
 
-/// A stream as publisher and players share it.
+/// What the publisher and the players of a stream share.
 #[derive(Debug)]
 struct Stream {
     id: StreamId,
     key: StreamKey,
-    /// The same for all its publishers: players have been told.
+    /// The same for all its publishers: players have got this chunk size already.
     format: WireFormat,
     source: Mutex<Source>,
     players: AtomicUsize,
-    /// For listings, which leave the source alone.
+    /// For listings, which do not lock the source.
     log_bytes: AtomicUsize,
-    /// What the source holds, as the memory of all streams knows it.
+    /// Bytes that the source holds, as counted in `memory`.
     held: AtomicUsize,
     memory: Arc<Memory>,
-    /// What it last gave up that was told, and when.
-    told: Mutex<Option<(Gave, Instant)>>,
+    /// The last report of memory that it gave up, and its time.
+    reported: Mutex<Option<(Gave, Instant)>>,
     keyless: AtomicBool,
     keyless_starts: AtomicU64,
     stats: OnceLock<StreamStatsView>,
 }
 
 impl Stream {
-    /// A publisher begins: its timeline and epoch.
+    /// Begins a publication and returns its timeline and epoch.
     fn begin(&self) -> (Timeline, u64) {
         let mut source = self.source();
         let timeline = source.begin();
-        // The log of the one before is void.
+        // The log of the publisher before is void.
         self.settle(&source);
         self.keyless.store(false, Ordering::Relaxed);
         (timeline, source.epoch())
@@ -246,7 +247,7 @@ impl Stream {
         }
     }
 
-    /// Keeps the listing and the memory of all streams up to date.
+    /// Updates the listing and the memory of all streams.
     fn settle(&self, source: &Source) {
         self.log_bytes.store(source.log_bytes(), Ordering::Relaxed);
         let after = source.held_bytes();
@@ -255,8 +256,8 @@ impl Stream {
         self.memory.adjust(before, after);
     }
 
-    /// It is not found any more. Those that it was taken over from may have it for as long as they are connected: it holds
-    /// nothing for them, for what it held could not be given up by [`Hub::relieve`], which does not find it either.
+    /// Frees the memory of a stream that the registry does not have any more. Superseded publishers may keep the stream
+    /// while they are connected, and [`Hub::relieve`], which goes through the registry, could not free it.
     fn forgotten(&self) {
         let mut source = self.source();
         source.give_log();
@@ -264,7 +265,7 @@ impl Stream {
         self.settle(&source);
     }
 
-    /// A thread that panicked while it held the lock broke nothing: every method of `Source` leaves it whole.
+    /// A poisoned lock does no harm: every method of `Source` leaves it consistent.
     fn source(&self) -> MutexGuard<'_, Source> {
         self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -277,7 +278,8 @@ impl Drop for Stream {
 }
 
 impl Hub {
-    /// A hub without streams, whose streams may take any memory that each of them is allowed.
+    /// A hub without streams. Each stream has its own limits of memory; all together have none until
+    /// [`limit_memory`](Self::limit_memory) sets one.
     pub fn new(config: HubConfig) -> Self {
         let registry = Registry::default();
         let memory = registry.memory.clone();
@@ -290,11 +292,11 @@ impl Hub {
         Hub { shared: self.shared.clone(), publishers: self.publishers.clone(), memory: self.memory.clone(), config }
     }
 
-    /// Takes the publish lock of a name for the program itself and begins to publish. Of two that try at the same time
-    /// exactly one gets it.
+    /// Takes the publish lock of a name for the program itself and begins to publish. If two callers try at the same
+    /// time, exactly one gets it.
     ///
     /// # Errors
-    /// Somebody publishes it already.
+    /// The stream has a publisher already.
     pub fn publish(&self, key: &StreamKey) -> Result<Publisher, Busy> {
         let is_free = |registry: &Registry| {
             let holder = registry.streams.get(key).and_then(|entry| entry.holder.as_ref());
@@ -310,12 +312,12 @@ impl Hub {
         player
     }
 
-    /// How many play a stream or wait for it.
+    /// How many players a stream has, those that wait for a publisher included.
     pub fn player_count(&self, key: &StreamKey) -> usize {
         self.registry().streams.get(key).map_or(0, |entry| entry.players)
     }
 
-    /// All streams, in the order of their names. Takes no lock that a frame waits for.
+    /// All streams, in the order of their names. Does not lock their sources, so no frame waits for it.
     pub fn streams(&self) -> Vec<StreamSnapshot> {
         let mut list: Vec<_> = {
             let registry = self.registry();
@@ -350,13 +352,13 @@ impl Hub {
 }
 
 impl Registry {
-    /// The entry of a name, made if there is none, and the counts of its virtual host.
+    /// The entry of a name, created if there is none, and the counts of its virtual host.
     fn entry(&mut self, key: &StreamKey, config: &HubConfig) -> (&mut Entry, &mut Counts) {
         let last_id = &mut self.last_id;
         if !self.counts.contains_key(key.vhost()) {
             self.counts.insert(key.vhost().into(), Counts::default());
         }
-        let counts = self.counts.get_mut(key.vhost()).expect("made above");
+        let counts = self.counts.get_mut(key.vhost()).expect("inserted above");
         let entry = self.streams.entry(key.clone()).or_insert_with(|| {
             *last_id += 1;
             counts.streams += 1;
@@ -369,7 +371,7 @@ impl Registry {
                 log_bytes: AtomicUsize::new(0),
                 held: AtomicUsize::new(0),
                 memory: self.memory.clone(),
-                told: Mutex::default(),
+                reported: Mutex::default(),
                 keyless: AtomicBool::new(false),
                 keyless_starts: AtomicU64::new(0),
                 stats: OnceLock::new(),

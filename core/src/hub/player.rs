@@ -12,19 +12,19 @@ pub struct Player {
     hub: Hub,
     stream: Arc<Stream>,
     cursor: Cursor,
-    /// Counted among the clients.
+    /// True if it counts as a client.
     client: bool,
-    /// Publications that were over when it joined: their ends are none of its business.
+    /// Publications that were over when it joined: their ends are not reported to it.
     over_before: u64,
     /// Publications that had begun by the last pull.
     begun: u64,
 }
 
-/// What [`Player::pull`] brought beside frames.
+/// What [`Player::pull`] returns in addition to frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pulled {
-    /// What the player missed before the first frame of this pull, because it was too slow or because it paused. It is told
-    /// here once and kept nowhere: a total is the sum over all pulls.
+    /// What the player missed before the first frame of this pull, because it was too slow or because it paused. Each
+    /// gap is returned once; the caller adds them up for a total.
     pub missed: Gap,
     /// Why there was no more.
     pub end: PullEnd,
@@ -33,12 +33,12 @@ pub struct Pulled {
 /// Why [`Player::pull`] returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PullEnd {
-    /// There may be more at once: the sink wants no more now.
+    /// The sink takes no more now; the stream may have more.
     Full,
     /// Nothing more until the publisher pushes.
     Pending,
-    /// Nothing more until the stream is published; since when it is not, if it was while the player was there. Whether
-    /// the player got anything of that publication makes no difference.
+    /// Nothing more until the stream is published again. The time is when its last publication ended, if that ended
+    /// while the player was there, even if the player got no frame of it.
     Ended(Option<Instant>),
 }
 
@@ -62,12 +62,12 @@ impl Player {
         &self.stream.key
     }
 
-    /// How the stream's frames are cut. Whoever is sent them must have been told this chunk size.
+    /// How the stream's frames are cut. A connection must announce this chunk size before it sends them.
     pub fn format(&self) -> WireFormat {
         self.stream.format
     }
 
-    /// What lies between the player and the present; nothing if it has not begun.
+    /// What lies between the player's place and the newest frame; nothing if it has not begun.
     pub fn unsent(&self) -> Gap {
         self.stream.source().unsent(&self.cursor)
     }
@@ -77,17 +77,17 @@ impl Player {
         self.cursor.undecodable()
     }
 
-    /// True while somebody publishes the stream.
+    /// True while the stream has a publisher.
     pub fn is_live(&self) -> bool {
         self.stream.source().is_live()
     }
 
-    /// Frames between the player and the present.
+    /// Frames between the player's place and the newest frame.
     pub fn behind(&self) -> u64 {
         self.stream.source().behind(&self.cursor)
     }
 
-    /// True if the stream does not have the frame any more that the player was given last.
+    /// True if the log has dropped the last frame that the player got.
     pub fn outlives_last(&self) -> bool {
         self.stream.source().has_dropped_last_of(&self.cursor)
     }
@@ -97,13 +97,13 @@ impl Player {
         self.over_before
     }
 
-    /// Publications of the stream that had begun by the last [`pull`](Self::pull), or by the time the player joined. What
-    /// that pull brought is of the last of them; all others are over.
+    /// Publications of the stream that had begun by the last [`pull`](Self::pull), or by the time the player joined.
+    /// The frames of that pull belong to the last of them; all others are over.
     pub fn begun(&self) -> u64 {
         self.begun
     }
 
-    /// Where it is in the stream, once it has begun.
+    /// The player's place in the stream, once it has begun.
     pub fn place(&self) -> Option<Place> {
         self.cursor.place()
     }
@@ -114,13 +114,13 @@ impl Player {
         Some(batch.joined())
     }
 
-    /// It was sent all up to there: goes on behind it.
+    /// Moves the player to `place`: it was sent all up to there.
     pub fn pass_to(&mut self, place: Place) {
         self.cursor.pass_to(place);
     }
 
-    /// Goes on at the newest key frame at the next pull; what lies between counts as missed. Where that frame lies
-    /// behind, the player goes on where it is: nothing comes twice.
+    /// Makes the next pull continue at the newest key frame; the frames between count as missed. If the player is
+    /// already past that key frame, it stays where it is: it gets no frame twice.
     pub fn restart(&mut self) {
         let source = self.stream.source();
         if source.has_newer_start(&self.cursor) {
@@ -128,9 +128,9 @@ impl Player {
         }
     }
 
-    /// Hands all that is new to `sink` until it returns false, headers first where they are due.
+    /// Hands all new frames to `sink` until it returns false, and headers before a start.
     ///
-    /// The stream is locked for the time of the call: `sink` should do no more than keep a clone.
+    /// The stream is locked during the call: `sink` should only keep a clone.
     pub fn pull(&mut self, mut sink: impl FnMut(&Frame) -> bool) -> Pulled {
         let source = self.stream.source();
         self.begun = source.epoch();
@@ -142,7 +142,7 @@ impl Player {
                         break PullEnd::Full;
                     }
                 }
-                // Headers are few and small: they go out together, wanted or not.
+                // Headers are few and small: all of them go to the sink, even if it returns false.
                 Next::Start(start) => {
                     missed.add(start.gap);
                     if start.keyless {

@@ -15,16 +15,17 @@ use crate::url::StreamKey;
 pub struct Publisher {
     hub: Hub,
     stream: Arc<Stream>,
-    /// Names it among those that ever held the name.
+    /// Identifies it among all publishers of the hub.
     number: u64,
     timeline: Timeline,
     pictures: Pictures,
-    /// The source's epoch while it listens to this publisher.
+    /// The source's epoch while this publisher is the present one.
     epoch: u64,
     wakes: WakeTimer,
     /// Messages too damaged to be of use to any player.
     malformed: u64,
-    /// The time of the latest call: when the publication ended, if it is dropped without a word.
+    /// The time of the latest call. It is the end of the publication if the publisher is dropped without
+    /// [`end`](Self::end).
     now: Option<Instant>,
 }
 
@@ -45,11 +46,11 @@ impl Publisher {
         &self.stream.key
     }
 
-    /// Appends a message of type 8, 9 or 18 to the stream; others are [`malformed`](Self::malformed). Afterwards [`wake_deadline`](Self::wake_deadline)
-    /// says when players are to be woken.
+    /// Appends a message of type 8, 9 or 18 to the stream; others are [`malformed`](Self::malformed). Afterwards
+    /// [`wake_deadline`](Self::wake_deadline) says when players are to be woken.
     ///
     /// # Errors
-    /// Another publisher has taken over; nothing of this one is heard any more.
+    /// Another publisher has taken over; the stream takes no more messages of this one.
     pub fn push(&mut self, now: Instant, message: Message) -> Result<(), Superseded> {
         self.now = Some(now);
         if !can_be_a_frame(&message) {
@@ -58,7 +59,7 @@ impl Publisher {
         }
         let (timeline, sent) = (&mut self.timeline, message.timestamp);
         let frame = Frame::encode_at(message, self.stream.format, &mut self.pictures, |kind, class| {
-            // Metadata has no place in time, and FFmpeg players take it for a subtitle unless it is at 0.
+            // Metadata belongs to no time, and FFmpeg players take it for a subtitle unless its timestamp is 0.
             if kind == FrameKind::Data && sent == 0 { 0 } else { timeline.map(now, kind, class.is_coded(), sent) }
         });
         if frame.class() == FrameClass::Malformed {
@@ -75,18 +76,18 @@ impl Publisher {
         Ok(())
     }
 
-    /// Tells the time before anything is pushed, so that the end of a publication without a frame has one, too.
+    /// Sets the time before anything is pushed, so that the end of a publication without frames has a time, too.
     pub fn begun(&mut self, now: Instant) {
         self.now.get_or_insert(now);
     }
 
-    /// How many play the stream.
+    /// How many players the stream has.
     pub fn players(&self) -> usize {
         self.hub.player_count(&self.stream.key)
     }
 
-    /// When to read the publisher next, which was read at `last`, so that no player gets anything later for it; `None`: when
-    /// something comes.
+    /// When to read the publisher next, if it was read at `last`, so that players get nothing later than without the
+    /// wait; `None`: when something comes.
     pub(crate) fn next_read(&self, now: Instant, last: Instant, sockets: &Sockets) -> Option<Instant> {
         if self.is_played() {
             self.pacing().read_played(now, last, &self.wakes, sockets)
@@ -95,12 +96,12 @@ impl Publisher {
         }
     }
 
-    /// How long its frames and reads may wait.
+    /// How long its frames and reads may be delayed.
     pub(crate) fn pacing(&self) -> &Pacing {
         &self.hub.config().pacing
     }
 
-    /// True while it sends pictures and no key frame to start at: players begin with what there is, see
+    /// True while it sends pictures and no key frame to start at: players begin without one, see
     /// [`StartLimits`](crate::source::StartLimits).
     pub fn is_keyless(&self) -> bool {
         self.stream.keyless.load(Ordering::Relaxed)
@@ -120,23 +121,23 @@ impl Publisher {
         }
     }
 
-    /// When players must be woken for frames that wait.
+    /// When players must be woken for frames in the log.
     pub fn wake_deadline(&self) -> Option<Instant> {
         self.wakes.deadline()
     }
 
-    /// True once when that time has come: wake the stream's players.
+    /// Returns true once when that time has come: the caller then wakes the stream's players.
     pub fn take_wake(&mut self, now: Instant) -> bool {
         self.wakes.take_due(now)
     }
 
-    /// Frames wait for no wake-up any more: the stream is not [played](Self::is_played).
+    /// Cancels the wake-up for frames in the log: the stream is not [played](Self::is_played).
     pub fn cancel_wake(&mut self, now: Instant) {
         self.wakes.clear(now);
     }
 
-    /// False if nobody plays the stream, and nobody is to be woken: who joins after a push and is not seen here yet finds
-    /// what was pushed.
+    /// False if the stream has no players, so none is to be woken. A player that joins after a push, and that this call
+    /// does not see yet, finds the pushed frames itself.
     pub fn is_played(&self) -> bool {
         self.stream.players.load(Ordering::Relaxed) > 0
     }
@@ -146,7 +147,7 @@ impl Publisher {
         self.malformed
     }
 
-    /// Ends the publication. Players are to be woken: they have something to learn.
+    /// Ends the publication. The caller then wakes the players, so that they learn of the end.
     pub fn end(mut self, now: Instant) {
         self.now = Some(now);
     }
@@ -171,7 +172,7 @@ impl Drop for Publisher {
     }
 }
 
-/// No connection gets here with anything else, but a program may push whatever it likes.
+/// Connections push only such messages; a program may push any message.
 fn can_be_a_frame(message: &Message) -> bool {
     let known = matches!(message.type_id, MessageType::AUDIO | MessageType::VIDEO | MessageType::DATA_AMF0);
     known && message.payload.len() <= MAX_CHUNK_SIZE as usize

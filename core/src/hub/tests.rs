@@ -9,7 +9,7 @@ use crate::source::Gap;
 use crate::url::DEFAULT_VHOST;
 
 fn any_instant() -> std::time::Instant {
-    #[allow(clippy::disallowed_methods)] // any instant does; nothing reads the clock again
+    #[allow(clippy::disallowed_methods)] // any instant will do; nothing else reads the clock
     std::time::Instant::now()
 }
 
@@ -26,7 +26,7 @@ fn key_frame(timestamp: u32) -> Message {
     video(timestamp, &[0x17, 1, 0, 0, 0, 9])
 }
 
-/// The times of all frames there are for a player that has missed nothing, and how far it got.
+/// The times of all frames that the player can take, and why there are no more. The player has missed nothing.
 fn pull(player: &mut Player) -> (Vec<u32>, PullEnd) {
     let (times, Pulled { missed, end }) = pull_all(player);
     assert_eq!(missed, Gap::default());
@@ -54,7 +54,7 @@ fn a_name_has_one_publisher_until_that_is_dropped() {
 }
 
 #[test]
-fn of_many_that_try_at_once_one_gets_the_name() {
+fn one_of_many_that_try_at_once_gets_the_name() {
     let hub = Hub::new(HubConfig::default());
     let (won, lost) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let barrier = std::sync::Barrier::new(8);
@@ -66,7 +66,7 @@ fn of_many_that_try_at_once_one_gets_the_name() {
                     let publisher = hub.publish(&key("cam"));
                     let counter = if publisher.is_ok() { &won } else { &lost };
                     counter.fetch_add(1, Ordering::Relaxed);
-                    // Nobody lets go before all have tried.
+                    // No thread drops its publisher before all have tried.
                     barrier.wait();
                 });
             }
@@ -77,7 +77,7 @@ fn of_many_that_try_at_once_one_gets_the_name() {
 }
 
 #[test]
-fn players_are_counted_and_a_stream_without_anybody_is_forgotten() {
+fn players_are_counted_and_a_stream_without_publisher_and_players_is_removed() {
     let hub = Hub::new(HubConfig::default());
     let seen = |hub: &Hub| hub.streams().iter().map(|stream| (stream.published, stream.players)).collect::<Vec<_>>();
     assert_eq!(seen(&hub), []);
@@ -103,7 +103,7 @@ fn listings_are_in_the_order_of_names_and_say_what_there_is() {
     let now = any_instant();
     let mut publisher = hub.publish(&key("b")).expect("free");
     let _player = hub.play(&key("a"));
-    publisher.push(now, key_frame(0)).expect("nobody took over");
+    publisher.push(now, key_frame(0)).expect("no takeover");
     let list = hub.streams();
     assert_eq!(list.iter().map(|stream| stream.key.stream()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!((list[1].log_bytes, frames(&list[1]), list[1].stats.is_some()), (18, 1, true));
@@ -120,19 +120,19 @@ fn a_waiting_player_sees_the_publisher_that_comes() {
     let now = any_instant();
     let mut player = hub.play(&key("cam"));
     assert!(!player.is_live());
-    assert_eq!(pull(&mut player), (vec![], PullEnd::Ended(None)), "nobody ever published");
+    assert_eq!(pull(&mut player), (vec![], PullEnd::Ended(None)), "it was never published");
     let mut publisher = hub.publish(&key("cam")).expect("free");
     assert!(player.is_live());
     assert_eq!(pull(&mut player), (vec![], PullEnd::Pending));
-    publisher.push(now, video(5, &[0x17, 0, 0, 0, 0, 1, 100, 0, 31, 0xff])).expect("nobody took over");
-    publisher.push(now, key_frame(40)).expect("nobody took over");
+    publisher.push(now, video(5, &[0x17, 0, 0, 0, 0, 1, 100, 0, 31, 0xff])).expect("no takeover");
+    publisher.push(now, key_frame(40)).expect("no takeover");
     assert_eq!(pull(&mut player), (vec![40, 40], PullEnd::Pending), "the header comes at the first frame's time");
     publisher.end(now);
     assert_eq!(pull(&mut player), (vec![], PullEnd::Ended(Some(now))));
 }
 
 #[test]
-fn an_end_is_for_those_that_could_wait_for_it() {
+fn only_players_that_were_there_before_an_end_get_it() {
     let hub = Hub::new(HubConfig::default());
     let now = any_instant();
     let mut before = hub.play(&key("cam"));
@@ -156,22 +156,22 @@ fn time_rises_across_publishers() {
     let later = now + Duration::from_secs(3);
     let mut player = hub.play(&key("cam"));
     let mut publisher = hub.publish(&key("cam")).expect("free");
-    publisher.push(now, key_frame(1_000_000)).expect("nobody took over");
+    publisher.push(now, key_frame(1_000_000)).expect("no takeover");
     drop(publisher);
     assert_eq!(
         pull(&mut player),
         (vec![1_000_000], PullEnd::Ended(Some(now))),
-        "dropped without a word: when its last frame came"
+        "dropped without `end`: the time of its last frame"
     );
     let mut publisher = hub.publish(&key("cam")).expect("free");
-    publisher.push(later, key_frame(0)).expect("nobody took over");
-    publisher.push(later, key_frame(40)).expect("nobody took over");
+    publisher.push(later, key_frame(0)).expect("no takeover");
+    publisher.push(later, key_frame(40)).expect("no takeover");
     assert_eq!(pull(&mut player).0, [1_003_000, 1_003_040]);
-    // Without a player the stream is forgotten, and its time with it.
+    // Without players and publisher the stream is removed, and its time with it.
     drop((player, publisher));
     let mut publisher = hub.publish(&key("cam")).expect("free");
     let mut player = hub.play(&key("cam"));
-    publisher.push(later, key_frame(7)).expect("nobody took over");
+    publisher.push(later, key_frame(7)).expect("no takeover");
     assert_eq!(pull(&mut player).0, [7]);
 }
 
@@ -181,10 +181,10 @@ fn a_sink_that_is_full_stops_the_pull_and_loses_nothing() {
     let now = any_instant();
     let mut publisher = hub.publish(&key("cam")).expect("free");
     let mut player = hub.play(&key("cam"));
-    publisher.push(now, key_frame(0)).expect("nobody took over");
+    publisher.push(now, key_frame(0)).expect("no takeover");
     assert_eq!(pull(&mut player).0, [0]);
     for time in 1..=3 {
-        publisher.push(now, video(time, &[0x27, 1, 0, 0, 0, 9])).expect("nobody took over");
+        publisher.push(now, video(time, &[0x27, 1, 0, 0, 0, 9])).expect("no takeover");
     }
     for expected in 1..=3 {
         let mut times = Vec::new();
@@ -203,14 +203,14 @@ fn a_restart_skips_to_a_newer_key_frame_and_never_goes_back() {
     let now = any_instant();
     let mut publisher = hub.publish(&key("cam")).expect("free");
     let mut player = hub.play(&key("cam"));
-    publisher.push(now, key_frame(0)).expect("nobody took over");
-    publisher.push(now, video(1, &[0x27, 1, 0, 0, 0, 9])).expect("nobody took over");
+    publisher.push(now, key_frame(0)).expect("no takeover");
+    publisher.push(now, video(1, &[0x27, 1, 0, 0, 0, 9])).expect("no takeover");
     assert_eq!(pull(&mut player).0, [0, 1]);
-    publisher.push(now, video(2, &[0x27, 1, 0, 0, 0, 9])).expect("nobody took over");
+    publisher.push(now, video(2, &[0x27, 1, 0, 0, 0, 9])).expect("no takeover");
     player.restart();
-    assert_eq!(pull(&mut player).0, [2], "nothing comes twice");
+    assert_eq!(pull(&mut player).0, [2], "no frame comes twice");
     for message in [video(3, &[0x27, 1, 0, 0, 0, 9]), key_frame(4), video(5, &[0x27, 1, 0, 0, 0, 9])] {
-        publisher.push(now, message).expect("nobody took over");
+        publisher.push(now, message).expect("no takeover");
     }
     player.restart();
     let (times, Pulled { missed, .. }) = pull_all(&mut player);
@@ -226,7 +226,7 @@ fn video_before_the_first_key_frame_is_left_out_and_counted() {
     let audio = Message { type_id: MessageType::AUDIO, ..video(0, &[0xaf, 1, 7]) };
     let inter = |time| video(time, &[0x27, 1, 0, 0, 0, 9]);
     for message in [audio, inter(1), inter(2), key_frame(3), inter(4)] {
-        publisher.push(now, message).expect("nobody took over");
+        publisher.push(now, message).expect("no takeover");
     }
     assert_eq!(pull(&mut player).0, [0, 3, 4]);
     assert_eq!(player.undecodable(), 2);
@@ -238,10 +238,10 @@ fn messages_that_are_too_short_are_counted_and_not_passed_on() {
     let now = any_instant();
     let mut publisher = hub.publish(&key("cam")).expect("free");
     // AVC without its packet type.
-    publisher.push(now, video(0, &[0x17])).expect("nobody took over");
+    publisher.push(now, video(0, &[0x17])).expect("no takeover");
     assert_eq!((publisher.malformed(), publisher.wake_deadline()), (1, None));
     assert_eq!(frames(&hub.streams()[0]), 0);
-    publisher.push(now, key_frame(0)).expect("nobody took over");
+    publisher.push(now, key_frame(0)).expect("no takeover");
     assert_eq!(publisher.wake_deadline(), Some(now), "the first video frame leaves at once");
     assert!(publisher.take_wake(now) && !publisher.take_wake(now));
     assert!(!publisher.is_played());
@@ -252,7 +252,7 @@ fn messages_that_are_too_short_are_counted_and_not_passed_on() {
 }
 
 #[test]
-fn what_no_message_of_a_stream_can_be_is_counted_and_goes_to_nobody() {
+fn messages_that_no_stream_can_have_are_counted_and_dropped() {
     let hub = Hub::new(HubConfig::default());
     let (mut player, mut publisher) = (hub.play(&key("cam")), hub.publish(&key("cam")).expect("free"));
     let now = any_instant();
@@ -268,7 +268,7 @@ fn what_no_message_of_a_stream_can_be_is_counted_and_goes_to_nobody() {
 }
 
 #[test]
-fn who_was_followed_by_another_knows_and_changes_nothing_any_more() {
+fn a_superseded_publisher_learns_of_it_and_changes_nothing_any_more() {
     let hub = Hub::new(HubConfig::default());
     let now = any_instant();
     let limits = Limits { publishers: Some(1), ..Limits::default() };

@@ -11,7 +11,7 @@ fn key(name: &str) -> StreamKey {
     StreamKey::new(DEFAULT_VHOST, "live", name).expect("a name")
 }
 
-#[allow(clippy::disallowed_methods)] // any instant does
+#[allow(clippy::disallowed_methods)] // any instant will do
 fn any_instant() -> Instant {
     Instant::now()
 }
@@ -22,7 +22,7 @@ fn video(first: u8, time: u32, length: usize) -> Message {
     Message::video(time, body.as_slice())
 }
 
-/// A GOP of ten pictures of so many bytes each.
+/// A GOP of ten pictures of `length` bytes each.
 fn gop(publisher: &mut Publisher, now: Instant, number: u32, length: usize) {
     for picture in 0..10 {
         let first = if picture == 0 { 0x17 } else { 0x27 };
@@ -30,7 +30,7 @@ fn gop(publisher: &mut Publisher, now: Instant, number: u32, length: usize) {
     }
 }
 
-/// Frames that a player that comes now gets.
+/// How many frames the player gets now.
 fn frames(player: &mut Player) -> usize {
     let mut count = 0;
     player.pull(|frame| {
@@ -41,7 +41,7 @@ fn frames(player: &mut Player) -> usize {
 }
 
 #[test]
-fn the_largest_gives_and_what_is_within_its_share_keeps_its_gop() {
+fn the_largest_gives_and_streams_within_their_share_keep_their_gop() {
     let (hub, now) = (Hub::new(HubConfig::default()), any_instant());
     hub.limit_memory(1 << 20);
     let mut small: Vec<Publisher> =
@@ -52,7 +52,7 @@ fn the_largest_gives_and_what_is_within_its_share_keeps_its_gop() {
     let before = hub.memory();
     assert!((before.given, before.held > 200_000) == (0, true), "{before:?}");
     let mut large = hub.publish(&key("large")).expect("free");
-    // A player is there and takes nothing.
+    // There is a player, and it takes nothing.
     let _slow = hub.play(large.key());
     large.push(now, video(0x17, 0, 10_000)).expect("no takeover");
     for number in 1..500 {
@@ -70,13 +70,13 @@ fn the_largest_gives_and_what_is_within_its_share_keeps_its_gop() {
     let memory = hub.memory();
     assert!(memory.logs_given > 0 && memory.given > 3_000_000, "{memory:?}");
     let reliefs = hub.take_reliefs();
-    assert_eq!(reliefs.iter().map(|relief| relief.gave).collect::<Vec<_>>(), [Gave::Log], "told once: {reliefs:?}");
+    assert_eq!(reliefs.iter().map(|relief| relief.gave).collect::<Vec<_>>(), [Gave::Log], "reported once: {reliefs:?}");
     assert_eq!(reliefs[0].key, *large.key());
 }
 
-/// A publisher that was taken over from may stay connected; what its successor sent is not to stay with it.
+/// A superseded publisher may stay connected; it must not keep what its successor sent.
 #[test]
-fn a_stream_that_is_forgotten_holds_nothing_for_those_it_was_taken_over_from() {
+fn a_removed_stream_holds_nothing_for_superseded_publishers() {
     let (hub, now) = (Hub::new(HubConfig::default()), any_instant());
     let admit = || {
         let admitted = hub.admit_publisher(&key("cam"), "token", Conflict::TakeOver, &Limits::default());
@@ -97,7 +97,7 @@ fn a_stream_that_is_forgotten_holds_nothing_for_those_it_was_taken_over_from() {
 }
 
 #[test]
-fn what_is_told_is_told_again_after_a_minute() {
+fn a_report_is_repeated_after_a_minute() {
     let (hub, now) = (Hub::new(HubConfig::default()), any_instant());
     hub.limit_memory(100_000);
     let mut publisher = hub.publish(&key("cam")).expect("free");
@@ -116,7 +116,7 @@ fn the_past_goes_before_the_newest_gop() {
     let (hub, now) = (Hub::new(HubConfig::default()), any_instant());
     let mut publishers: Vec<Publisher> =
         ["a", "b", "c"].map(|name| hub.publish(&key(name)).expect("free")).into_iter().collect();
-    // Each has a player, so that the past is kept.
+    // Each stream has a player, so that the frames before the key frame are kept.
     let _players: Vec<Player> = publishers.iter().map(|publisher| hub.play(publisher.key())).collect();
     for number in 0..5 {
         for publisher in &mut publishers {
@@ -184,7 +184,7 @@ fn two_thousand_cameras_fit_a_machine_of_two_gibibytes() {
 }
 
 #[test]
-fn shares_are_equal_but_for_those_that_need_less() {
+fn shares_are_equal_except_for_those_that_need_less() {
     assert_eq!(share([10, 5, 1].into_iter(), 16), usize::MAX);
     assert_eq!(share([10, 5, 1].into_iter(), 15), 9);
     assert_eq!(share([10, 5, 1].into_iter(), 7), 3);
@@ -194,9 +194,9 @@ fn shares_are_equal_but_for_those_that_need_less() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Of one of the streams: what it sends, and so many times.
+    /// One of the streams sends messages of a kind, so many of them.
     Push(usize, Kind, usize, u8),
-    /// It ends, and another begins.
+    /// Its publisher ends, and another one begins.
     Publish(usize),
     Play(usize),
     Leave,
@@ -208,7 +208,7 @@ enum Kind {
     Key,
     Inter,
     Audio,
-    /// Another one each time.
+    /// Headers that differ each time.
     Header,
     Metadata,
     Tracks,
