@@ -176,19 +176,21 @@ pub(crate) enum TimestampMode {
     Pass,
 }
 
-/// How long frames wait for others, and publishers to be read.
+/// How long frames wait so that several are sent together, and how long the server waits before it reads from
+/// publishers.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Pacing {
     /// How long frames may wait so that several are sent with one write. More saves CPU time, less saves latency.
     #[schemars(extend("x-maximum" = "10s"))]
     pub(crate) merge_window: Time,
-    /// How long what a publisher sends may lie unread where no player waits for it: nobody plays the stream and many
-    /// publish, or merge_window is longer than 80ms. One read then takes what many messages brought. So much later, at
-    /// most, it is noticed that a publisher has gone and its name is free. "0s" reads everything at once.
+    /// How long the server may wait before it reads from a publisher whose media no player waits for: because its
+    /// stream has no players and many clients publish, or because merge_window is longer than 80ms. One read then takes
+    /// several messages. The server notices at most this much later that a publisher has gone and its name is free.
+    /// "0s" reads everything at once.
     #[schemars(extend("x-maximum" = "1s"))]
     pub(crate) read_wait: Time,
-    /// With fewer publishers on the whole server, streams that nobody plays are read at once.
+    /// With fewer publishers on the whole server, it reads streams without players at once.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub(crate) read_wait_publishers: usize,
 }
