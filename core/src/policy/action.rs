@@ -3,9 +3,9 @@ use std::fmt;
 /// What a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// To send a stream.
+    /// Sending a stream.
     Publish,
-    /// To get a stream.
+    /// Receiving a stream.
     Play,
 }
 

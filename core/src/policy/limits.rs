@@ -2,15 +2,15 @@ use std::fmt;
 
 use super::{DEFAULT_QUESTIONS, Rate, Refusal};
 
-/// How many there may be of what, for a server or one of its virtual hosts. `None`: any number. `Some(0)`: none.
-/// All but the questions are counted when they are granted, never before.
+/// The most connections, publishers, players and so on that a server or one of its virtual hosts may have. `None`: any
+/// number. `Some(0)`: none. Questions count while they are open; everything else counts once it is granted.
 ///
-/// The defaults are far above what a machine for which nothing was configured serves, and keep strangers from taking
-/// memory without end.
+/// The defaults are far above what a server without configuration usually serves, and still bound the memory that
+/// clients can take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections, whatever they do: those whose `connect` named the virtual host, and those that came to publish or
-    /// play a stream of it from another one. Default 30 000.
+    /// Connections: those whose `connect` named the virtual host, and those that named another one and publish or play
+    /// a stream of this one. Default 30 000.
     pub connections: Option<u32>,
     /// Publishers. Default 4000.
     pub publishers: Option<u32>,
@@ -18,18 +18,18 @@ pub struct Limits {
     pub players: Option<u32>,
     /// Players of each stream. Default `None`.
     pub stream_players: Option<u32>,
-    /// Streams that have a publisher or players who wait for one. Default 8000.
+    /// Streams that have a publisher, or players that wait for one. Default 8000.
     pub streams: Option<u32>,
-    /// What each publisher may send, with all that its connection sends beside media; see
+    /// What the connection of each publisher may send, media and everything else; see
     /// [`RateMeter`](super::RateMeter). Default `None`.
     pub publisher_rate: Option<Rate>,
-    /// Questions to the outside that are open, shared out by [`Questions`](super::Questions). Default
+    /// Open questions to a back end, shared among clients by [`Questions`](super::Questions). Default
     /// [`DEFAULT_QUESTIONS`](super::DEFAULT_QUESTIONS).
     pub questions: Option<u32>,
 }
 
 impl Limits {
-    /// Any number of everything.
+    /// No limits.
     pub const NONE: Limits = Limits {
         connections: None,
         publishers: None,
@@ -54,10 +54,10 @@ impl Default for Limits {
     }
 }
 
-/// What is counted.
+/// What a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Counted {
-    /// Connections, whatever they do.
+    /// Connections.
     Connections,
     /// Publishers.
     Publishers,
@@ -67,7 +67,7 @@ pub enum Counted {
     StreamPlayers,
     /// Streams.
     Streams,
-    /// Requests about which the outside is asked.
+    /// Requests that wait for the answer of a back end.
     Questions,
 }
 
@@ -85,7 +85,7 @@ impl fmt::Display for Counted {
 }
 
 impl Limits {
-    /// The most there may be.
+    /// The most there may be of this kind.
     pub fn max(&self, kind: Counted) -> Option<u32> {
         match kind {
             Counted::Connections => self.connections,
@@ -135,13 +135,13 @@ mod tests {
         for (most, kind) in all.into_iter().enumerate() {
             assert!((0..most).all(|present| limits.check(kind, present).is_ok()), "{kind}");
             assert_eq!(limits.check(kind, most), Err(Refusal::Limit(kind)));
-            assert_eq!(limits.check(kind, usize::MAX), Err(Refusal::Limit(kind)), "more than there may be, too");
+            assert_eq!(limits.check(kind, usize::MAX), Err(Refusal::Limit(kind)), "more than the limit, too");
             assert_eq!(limits.max(kind), u32::try_from(most).ok());
         }
     }
 
     #[test]
-    fn without_limits_there_is_no_end() {
+    fn without_a_limit_any_number_is_allowed() {
         for kind in [Counted::Connections, Counted::Publishers, Counted::Players, Counted::Streams] {
             assert_eq!(Limits::NONE.check(kind, usize::MAX), Ok(()));
         }

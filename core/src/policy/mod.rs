@@ -1,17 +1,17 @@
-//! Who may do what, as data.
+//! Rules for what clients may do, as data.
 //!
-//! | to say | there is | asked at |
+//! | rule | type | checked at |
 //! |---|---|---|
 //! | which addresses may publish or play | [`Security`] | `publish`, `play` |
 //! | which pages a client may come from | [`Refer`] | `publish`, `play` |
 //! | that a URL must be signed, and until when it holds | [`Token`], made with [`sign`] | `publish`, `play` |
 //! | how many there may be, and how fast | [`Limits`]; [`Questions`] and [`RateMeter`] count what the [hub](crate::hub) does not | all of them |
-//! | which host names are whose | [`Vhosts`] | `connect` |
+//! | which virtual host a host name belongs to | [`Vhosts`] | `connect` |
 //!
-//! Each part is checked alone, knows nothing of the others and holds no connection: a check takes facts and returns a
-//! [`Refusal`], the one answer they all give, or nothing. [`conn::VhostConfig`](crate::conn::VhostConfig) puts them
-//! together for a virtual host, and [`conn::Conn`](crate::conn::Conn) asks them in that order. Whoever wants to decide
-//! by other means has questions to the outside, see [`conn::Asks`](crate::conn::Asks).
+//! Each rule is checked alone and knows nothing of the other rules or of connections: a check takes facts and returns
+//! `Ok` or a [`Refusal`], which all rules share. [`conn::VhostConfig`](crate::conn::VhostConfig) holds the rules of a
+//! virtual host, and [`conn::Conn`](crate::conn::Conn) checks those of a stream in the order of the table. A back end can
+//! decide as well, see [`conn::Asks`](crate::conn::Asks).
 
 mod action;
 mod limits;

@@ -29,7 +29,7 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, NetworkError> {
         let error = || NetworkError(text.to_owned());
         let (address, length) = match text.split_once('/') {
-            // A number's own parser would take a sign.
+            // The parser of numbers would accept a sign.
             Some((_, length)) if length.starts_with('+') => return Err(error()),
             Some((address, length)) => (address, Some(length.parse::<u8>().map_err(|_| error())?)),
             None => (text, None),

@@ -4,16 +4,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Counted, Limits, Refusal};
 
-/// Questions to the outside that are open unless another limit is given: as many as a back end's line takes.
+/// The default of [`Limits::questions`]: as many calls as the queue to a back end holds.
 pub const DEFAULT_QUESTIONS: u32 = 2000;
 
-/// Questions to the outside that are open, held against [`Limits::questions`], so that no client, and no network, keeps
-/// all others from being asked about.
+/// Counts the open questions to a back end against [`Limits::questions`], so that no client and no network takes all
+/// places.
 ///
-/// An address may have as many open as there are places free, and all of its network twice as many. So one address
-/// alone gets half of the places and one network two thirds, however many connections it makes; the more others
-/// there are, the less, and there is always room for one that has none. An address is an IPv4 address or an IPv6 /64, its
-/// network the IPv4 /24 or the IPv6 /48.
+/// An address may have as many questions open as there are places free, and its whole network twice as many. So one
+/// address alone gets half of the places and one network two thirds, however many connections it opens. With more other
+/// clients it gets fewer, and there is always room for an address that has no question open. An address is an IPv4
+/// address or an IPv6 /64; its network is the IPv4 /24 or the IPv6 /48.
 #[derive(Debug, Clone, Default)]
 pub struct Questions {
     open: usize,
@@ -22,7 +22,7 @@ pub struct Questions {
 }
 
 impl Questions {
-    /// Counts one more, of a client at this address if it has one.
+    /// Counts one more question, for the client's address if it is known.
     ///
     /// # Errors
     /// [`Refusal::Limit`]; nothing is counted then.
@@ -43,7 +43,7 @@ impl Questions {
         Ok(())
     }
 
-    /// Counts one less. Of nothing there is no less.
+    /// Counts one question less; the counts never go below zero.
     pub fn remove(&mut self, address: Option<IpAddr>) {
         self.open = self.open.saturating_sub(1);
         if let Some(CountedAs { client, network }) = address.map(CountedAs::of) {
@@ -52,7 +52,7 @@ impl Questions {
         }
     }
 
-    /// How many are open.
+    /// How many questions are open.
     pub fn open(&self) -> usize {
         self.open
     }
@@ -68,8 +68,8 @@ fn one_less(counts: &mut HashMap<IpAddr, usize>, of: IpAddr) {
     }
 }
 
-/// Whom an address is taken for where clients share something out: an IPv4 address, in either of its forms, is one client,
-/// and so is an IPv6 /64, of which one client has as many addresses as it likes.
+/// The address that stands for a client where clients share a limit: an IPv4 address, in either of its forms, is one
+/// client, and so is an IPv6 /64, because one client can use any number of addresses in it.
 pub fn one_client(address: IpAddr) -> IpAddr {
     CountedAs::of(address).client
 }
@@ -106,7 +106,7 @@ mod tests {
         Limits { questions: Some(questions), ..Limits::default() }
     }
 
-    /// How many this one gets, asking for more than there are.
+    /// How many questions one address gets if it asks for more than the limit.
     fn fill(questions: &mut Questions, limits: &Limits, address: impl Fn(u32) -> String) -> usize {
         let asks = |number| questions.try_add(Some(address(number).parse().unwrap()), limits).is_ok();
         (0..10_000).map(asks).filter(|admitted| *admitted).count()
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_address_has_the_limit_alone() {
+    fn clients_without_address_have_only_the_total_limit() {
         let mut questions = Questions::default();
         for _ in 0..3 {
             assert_eq!(questions.try_add(None, &most(3)), Ok(()));
@@ -155,7 +155,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn there_is_room_for_a_stranger_and_nothing_is_left_behind(
+        fn there_is_room_for_a_new_address_and_no_count_is_left_behind(
             limit in 1u32..40,
             steps in prop::collection::vec((any::<bool>(), 0u8..6, 0u8..4, any::<prop::sample::Index>()), 0..200),
         ) {
@@ -169,7 +169,7 @@ mod tests {
                     let free = limit as usize - open.len();
                     let admitted = questions.try_add(Some(address), &most(limit)).is_ok();
                     prop_assert_eq!(admitted, mine < free && near < 2 * free);
-                    prop_assert!(admitted || near > 0 || free == 0, "one that has none is asked about");
+                    prop_assert!(admitted || near > 0 || free == 0, "an address without an open question is admitted");
                     if admitted {
                         open.push(address);
                     }

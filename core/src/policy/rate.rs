@@ -2,20 +2,20 @@ use std::time::{Duration, Instant};
 
 use super::Refusal;
 
-/// The window of a [`Rate`] unless another is given: long enough for a group of pictures that opens with a large key
-/// frame, short enough to end an overload before it fills queues.
+/// The default window of a [`Rate`]: long enough for a GOP that begins with a large key frame, short enough to end an
+/// overload before it fills queues.
 pub const DEFAULT_WINDOW: Duration = Duration::from_secs(10);
 
 /// A permitted number of bytes a second, averaged over a window.
 ///
-/// In any stretch of time at most `bytes_per_second` times (its length plus the window) passes: who sends at the rate is
-/// never over it, and who sent less may make up for one window. A single message larger than rate times window never
-/// passes.
+/// In any period of time at most `bytes_per_second` times (its length plus the window) passes. A client that sends at
+/// the rate is never over it, and one that sent less may catch up by one window. A single message larger than rate
+/// times window never passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// Bytes a second; a bitrate divided by eight.
+    /// Bytes per second: a bitrate divided by eight.
     pub bytes_per_second: u64,
-    /// The time over which the rate may be uneven.
+    /// The time over which the rate is averaged.
     pub window: Duration,
 }
 
@@ -25,24 +25,24 @@ impl Rate {
         Rate { bytes_per_second, window: DEFAULT_WINDOW }
     }
 
-    /// Bytes that may come in so long a time, within one window.
+    /// Bytes that the rate permits in `time`, at most those of one window.
     pub(crate) fn earns(&self, time: Duration) -> u64 {
         let bytes = u128::from(self.bytes_per_second) * time.min(self.window).as_nanos() / NANOS_PER_SECOND;
         u64::try_from(bytes).unwrap_or(u64::MAX)
     }
 
-    /// What may come at once, as the meter counts.
+    /// What may come at once, in the units of the meter.
     fn burst(&self) -> u128 {
         self.window.as_nanos().saturating_mul(self.bytes_per_second.into())
     }
 }
 
-/// Holds what is sent against a [`Rate`]: a leaky bucket, exact to the byte, without a clock of its own.
+/// Checks what is sent against a [`Rate`]: a leaky bucket, exact to the byte. The caller gives the time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateMeter {
     rate: Rate,
-    /// What was sent and not yet worked off at the rate, in bytes times nanoseconds per second, so that nothing is ever
-    /// rounded.
+    /// The level of the bucket: what was sent, less what the rate has let out since. In bytes times nanoseconds per
+    /// second, so that nothing is rounded.
     debt: u128,
     last: Instant,
 }
@@ -54,7 +54,7 @@ fn cost(bytes: usize) -> u128 {
 }
 
 impl RateMeter {
-    /// A whole window is free at the start.
+    /// A meter that has counted nothing: a whole window may come at once.
     pub fn new(rate: Rate, now: Instant) -> Self {
         RateMeter { rate, debt: 0, last: now }
     }
@@ -62,7 +62,7 @@ impl RateMeter {
     /// Counts bytes that were sent at `now`. A time before the last one counts as the last one.
     ///
     /// # Errors
-    /// [`Refusal::LimitBitrate`] if that is too much; the bytes are not counted then.
+    /// [`Refusal::LimitBitrate`] if the rate does not permit them; the bytes are not counted then.
     pub fn add(&mut self, now: Instant, bytes: usize) -> Result<(), Refusal> {
         self.work_off(now);
         match self.debt.checked_add(cost(bytes)) {
@@ -74,7 +74,7 @@ impl RateMeter {
         }
     }
 
-    /// Counts as many of these bytes as there is room for, to the byte, and says how many that are.
+    /// Counts as many of these bytes as the rate permits, to the byte, and returns how many.
     pub fn take(&mut self, now: Instant, bytes: usize) -> usize {
         self.work_off(now);
         let taken = bytes.min(usize::try_from(self.room() / NANOS_PER_SECOND).unwrap_or(usize::MAX));
@@ -82,8 +82,8 @@ impl RateMeter {
         taken
     }
 
-    /// Another rate from now on. As much as before may come at once, within the new window, and `more` bytes: what a
-    /// rate that is added brings along.
+    /// Changes the rate from now on. As many bytes as before may come at once, and `more` on top, but no more than the
+    /// new rate permits in its window. `more` is what a rate that is added brings with it.
     pub fn change(&mut self, now: Instant, rate: Rate, more: u64) {
         self.work_off(now);
         let more = u128::from(more).saturating_mul(NANOS_PER_SECOND);
@@ -114,11 +114,11 @@ mod tests {
     use super::*;
 
     fn start() -> Instant {
-        #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
+        #[allow(clippy::disallowed_methods)] // any instant will do; the test's clock starts there
         Instant::now()
     }
 
-    /// Sends the bytes at the given milliseconds and says which were too much.
+    /// Sends the bytes at the given milliseconds and returns which were refused.
     fn refused(bytes_per_second: u64, window: Duration, sent: &[(u64, usize)]) -> Vec<bool> {
         let start = start();
         let mut meter = RateMeter::new(Rate { bytes_per_second, window }, start);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn rate_and_window_of_nothing_let_nothing_through() {
+    fn a_rate_or_window_of_zero_lets_nothing_through() {
         assert_eq!(refused(0, DEFAULT_WINDOW, &[(0, 0), (60_000, 1)]), [false, true]);
         assert_eq!(refused(1000, Duration::ZERO, &[(0, 0), (60_000, 1)]), [false, true]);
         assert_eq!(refused(u64::MAX, Duration::MAX, &[(0, usize::MAX), (1, usize::MAX)]), [false, false]);
@@ -153,7 +153,7 @@ mod tests {
         let frames: Vec<(u64, usize)> = (0..10_000).map(|frame| (frame * 40, 5000)).collect();
         assert!(refused(125_000, Duration::from_secs(1), &frames).iter().all(|refused| !refused));
         let refused = refused(124_000, Duration::from_secs(1), &frames);
-        assert!(refused.iter().any(|refused| *refused), "0.8 % over it is noticed");
+        assert!(refused.iter().any(|refused| *refused), "0.8 % too much is refused");
     }
 
     proptest! {
@@ -187,13 +187,13 @@ mod tests {
             let left = room(before) - meter.take(start, used);
             meter.change(start, rate(after), more);
             let most = room(after).min(left + usize::try_from(more).unwrap());
-            // The change may leave a part of a byte.
+            // The change may leave a fraction of a byte.
             prop_assert!(most.abs_diff(meter.take(start, usize::MAX)) <= 1);
             prop_assert_eq!(meter.rate(), rate(after));
         }
 
         #[test]
-        fn no_stretch_has_more_than_its_length_and_one_window(
+        fn no_period_has_more_than_its_length_and_one_window(
             rate in 0u64..5000,
             window in 0u64..4000,
             sent in prop::collection::vec((0u64..1500, 0usize..4000), 1..40),
@@ -206,7 +206,7 @@ mod tests {
                 .zip(&refused)
                 .map(|(&(at, bytes), &refused)| (at, if refused { 0 } else { u64::try_from(bytes).unwrap() }))
                 .collect();
-            // Over all stretches that end here: sum <= rate * (length + window), in thousandths of a byte.
+            // Over all periods that end here: sum <= rate * (length + window), in thousandths of a byte.
             let over = |end: usize, extra: u64| {
                 (0..=end).any(|from| {
                     let sum: u64 = passed[from..=end].iter().map(|(_, bytes)| bytes).sum();
@@ -216,7 +216,7 @@ mod tests {
             for end in 0..passed.len() {
                 prop_assert!(!over(end, 0));
                 let bytes = u64::try_from(sent[end].1).unwrap();
-                prop_assert!(!refused[end] || over(end, bytes), "refused without need");
+                prop_assert!(!refused[end] || over(end, bytes), "refused though the rate permits it");
             }
         }
 

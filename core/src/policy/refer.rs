@@ -8,13 +8,13 @@ use thiserror::Error;
 use super::{Action, Refusal};
 
 /// Which web pages a player or publisher may be part of, by the `pageUrl` of `connect` (RTMP 1.0 §7.2.1.1). An empty
-/// list permits every page and none.
+/// list permits every page, and clients without a page.
 ///
-/// The client says itself what page it is on, so this keeps honest players on other people's pages out and nobody else:
-/// what must be protected needs a [`Token`](super::Token).
+/// The client itself says what page it is on. So this only keeps out ordinary players that are embedded in other pages;
+/// streams that must be protected need a [`Token`](super::Token).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refer {
-    /// Pages that may do anything at all.
+    /// Pages that may do anything.
     pub all: Vec<HostPattern>,
     /// Pages that may publish, if they are among `all` too.
     pub publish: Vec<HostPattern>,
@@ -23,10 +23,11 @@ pub struct Refer {
 }
 
 impl Refer {
-    /// Whether a client on this page may do this. `all` and the action's own list must both permit it.
+    /// Checks whether a client on this page may do this. `all` and the action's own list must both permit it.
     ///
     /// # Errors
-    /// [`Refusal::ReferDenied`]; with a list also if there is no page, or its URL has no host.
+    /// [`Refusal::ReferDenied`]. If a list is not empty, also for clients without a page, or with a page URL without a
+    /// host.
     pub fn check(&self, action: Action, page_url: Option<&str>) -> Result<(), Refusal> {
         let own = match action {
             Action::Publish => &self.publish,
@@ -45,13 +46,13 @@ impl Refer {
     }
 }
 
-/// A host whose pages are meant: `example.com` is that host and all below it, `.example.com` or `*.example.com` only
-/// those below it. An IP address is itself; IPv6 with or without brackets.
+/// The hosts of pages: `example.com` matches that host and all its subdomains, `.example.com` and `*.example.com` only
+/// the subdomains. An IP address matches only itself; IPv6 with or without brackets.
 ///
-/// SRS compares texts, and takes `evilexample.com` for `example.com`.
+/// SRS compares texts, so its `example.com` also matches `evilexample.com`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPattern {
-    /// In the form of [`canonical`].
+    /// As [`canonical`] writes it.
     host: String,
     reach: Reach,
 }
@@ -63,9 +64,9 @@ enum Reach {
     Below,
 }
 
-/// A text that is no [`HostPattern`].
+/// A text that is not a [`HostPattern`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0:?} is no host such as example.com or *.example.com")]
+#[error("{0:?} is not a host such as example.com or *.example.com")]
 pub struct HostPatternError(String);
 
 impl HostPattern {
@@ -110,8 +111,8 @@ impl fmt::Display for HostPattern {
     }
 }
 
-/// The host of a page's URL in [`canonical`] form, empty if there is none. What browsers ignore or read as something
-/// else (a user before `@`, `\` for `/`) must not make another host of it.
+/// The host of a page's URL in [`canonical`] form, empty if there is none. It must be the host that browsers use: they
+/// skip a user before `@`, and read `\` as `/`.
 fn host_of(page_url: &str) -> Cow<'_, str> {
     let url = page_url.trim();
     let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
@@ -128,7 +129,7 @@ fn host_of(page_url: &str) -> Cow<'_, str> {
     canonical(host)
 }
 
-/// Lower case without the root's dot; an IPv6 address in its shortest form.
+/// Lower case, without the dot at the end; an IPv6 address in its shortest form.
 fn canonical(host: &str) -> Cow<'_, str> {
     if let Ok(address) = host.parse::<Ipv6Addr>() {
         return address.to_string().into();
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_an_error() {
+    fn a_text_that_is_not_a_host_is_an_error() {
         for wrong in [
             "",
             " ",

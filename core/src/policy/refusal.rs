@@ -2,9 +2,9 @@ use thiserror::Error;
 
 use super::{Action, Counted};
 
-/// Why a client may not have what it asked for.
+/// Why a request of a client is refused.
 ///
-/// `Display` is safe to tell the client: it names no rule, number, name or secret of the configuration.
+/// `Display` is safe to send to the client: it names no rule, number, name or secret of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -14,13 +14,13 @@ pub enum Refusal {
         /// What was asked for.
         action: Action,
     },
-    /// There are rules of [`Security`](super::Security) that allow addresses, and none allows this one.
+    /// Rules of [`Security`](super::Security) allow addresses, and none allows this one.
     #[error("your address is not among those that may {action}")]
     SecurityNotAllowed {
         /// What was asked for.
         action: Action,
     },
-    /// The page the client comes from is in none of the hosts of [`Refer`](super::Refer), or it names no page.
+    /// The page of the client is on none of the hosts of [`Refer`](super::Refer), or the client names no page.
     #[error("this page may not {action}")]
     ReferDenied {
         /// What was asked for.
@@ -32,37 +32,37 @@ pub enum Refusal {
         /// What was asked for.
         action: Action,
     },
-    /// `expires` is no number of seconds, or `token` is not 64 lower-case hex digits.
+    /// `expires` is not a number of seconds, or `token` is not 64 lower-case hex digits.
     #[error("the signature of the URL is malformed")]
     TokenMalformed,
-    /// The signature is of no secret, or was made for another action, stream or time.
+    /// The signature was not made with one of the secrets, or was made for another action, stream or time.
     #[error("the signature of the URL does not fit")]
     TokenInvalid,
-    /// The signature is right and its time is over.
+    /// The signature is right, and its time is over.
     #[error("the signed URL has expired")]
     TokenExpired,
-    /// No virtual host has the name, and there is none for unknown names.
+    /// No virtual host has the name, and no default virtual host exists.
     #[error("unknown virtual host")]
     VhostUnknown,
     /// The virtual host is switched off.
     #[error("the virtual host is disabled")]
     VhostDisabled,
-    /// The virtual host is one for bandwidth checks: there is no publishing or playing there.
+    /// The virtual host is only for bandwidth checks: clients cannot publish or play there.
     #[error("the virtual host is for bandwidth checks only")]
     VhostMeasures,
-    /// There are as many as there may be.
+    /// A limit is reached.
     #[error("too many {0}")]
     Limit(Counted),
-    /// The server is about to go down.
+    /// The server is about to stop.
     #[error("the server is going down")]
     Draining,
-    /// A publisher sends more than [`Rate`](super::Rate) permits, media or not.
+    /// The connection of a publisher sends more than its [`Rate`](super::Rate) permits, media and everything else.
     #[error("the bitrate is over the limit")]
     LimitBitrate,
 }
 
 impl Refusal {
-    /// The reason as a machine reads it, in logs, metrics and hooks. Never changes for an existing reason.
+    /// The reason as a code for programs, in logs, metrics and hooks. The code of a reason never changes.
     pub fn code(&self) -> &'static str {
         match self {
             Refusal::SecurityDenied { .. } => "security_denied",
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_has_a_code_and_a_text_of_its_own() {
+    fn every_reason_has_its_own_code_and_text() {
         let action = Action::Play;
         let table = [
             (Refusal::SecurityDenied { action }, "security_denied"),

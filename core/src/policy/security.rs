@@ -6,13 +6,13 @@ use thiserror::Error;
 
 use super::{Action, Network, NetworkError, Refusal};
 
-/// Who may publish and play, by address. Empty: everyone.
+/// Which addresses may publish and play. Without rules: all.
 ///
 /// The rules are those of SRS's `security` section, and their order does not matter:
 ///
 /// 1. a matching `deny` refuses;
 /// 2. else a matching `allow` permits;
-/// 3. else it is refused if any rule allows *this* action to someone, and permitted if none does.
+/// 3. else the address is refused if any rule allows *this* action to some address, and permitted if none does.
 ///
 /// In SRS the third step looks at all rules, so that `allow publish 10.0.0.0/8` alone also denies every player; here
 /// rules for publishing say nothing about playing.
@@ -35,7 +35,7 @@ pub struct Security {
 }
 
 impl Security {
-    /// Whether a client at this address may do this.
+    /// Checks whether a client at this address may do this.
     ///
     /// # Errors
     /// [`Refusal::SecurityDenied`] and [`Refusal::SecurityNotAllowed`].
@@ -57,7 +57,7 @@ impl Security {
     }
 }
 
-/// Rules as SRS's configuration holds them: each ends with a `;` or its line, `#` starts a comment.
+/// Rules as in SRS's configuration: each ends with a `;` or at the end of its line, `#` starts a comment.
 impl FromStr for Security {
     type Err = RuleError;
 
@@ -71,29 +71,29 @@ impl FromStr for Security {
 /// One rule: `allow publish 10.0.0.0/8`, `deny play all`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// What happens to those it matches.
+    /// Whether it allows or denies.
     pub effect: Effect,
-    /// What they asked for.
+    /// The action that it is for.
     pub action: Action,
-    /// Whom it matches.
+    /// The addresses that it matches.
     pub who: Who,
 }
 
-/// What a [`Rule`] says of those it matches.
+/// Whether a [`Rule`] allows or denies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// They may, unless another rule denies it.
+    /// The addresses may, unless another rule denies it.
     Allow,
-    /// They may not.
+    /// The addresses may not.
     Deny,
 }
 
-/// Whom a [`Rule`] matches.
+/// The addresses that a [`Rule`] matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     /// Every address, IPv4 and IPv6.
     All,
-    /// The addresses of a network; of a network of one, if the rule names an address.
+    /// The addresses of a network, or one address.
     Network(Network),
 }
 
@@ -106,7 +106,7 @@ impl Who {
     }
 }
 
-/// A text that is no [`Rule`].
+/// A text that is not a [`Rule`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RuleError {
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rule_says_where() {
+    fn an_error_names_the_rule_and_what_is_wrong() {
         let error = |rule: &str| rule.parse::<Security>().unwrap_err().to_string();
         assert!(error("allow publish").contains("form"));
         assert!(error("allow publish all all").contains("form"));

@@ -7,13 +7,13 @@ use thiserror::Error;
 use super::{Action, Refusal};
 use crate::url::{DEFAULT_VHOST, StreamKey};
 
-/// Fewest bytes of a [`Secret`]: whoever has one signed URL can try secrets against it at leisure.
+/// Fewest bytes of a [`Secret`]: an attacker that has one signed URL can try any number of secrets against it offline.
 pub const MIN_SECRET_LEN: usize = 16;
 
 const SIGNATURE_LEN: usize = 32;
 
-/// Signed URLs: who holds a secret can hand out addresses that publish or play one stream until a given time, and no
-/// others work.
+/// Signed URLs: the owner of a secret can hand out URLs that publish or play one stream until a given time. No other
+/// URLs work.
 ///
 /// # Format
 /// The query of the stream carries `expires=<Unix time in seconds>&token=<signature>`. The signature is 64 lower-case
@@ -25,12 +25,12 @@ const SIGNATURE_LEN: usize = 32;
 /// ```
 ///
 /// where the action is `publish` or `play`, app and stream are the names without their query, byte for byte as
-/// [`StreamKey`](crate::url::StreamKey) has them, and `expires` is the very text in the query. `vhost` is the virtual
-/// host's own name in lower case, not an alias: a URL signed for one is good in no other, though it may have the same
-/// secret. One called [`DEFAULT_VHOST`] signs as if it were not there.
+/// [`StreamKey`](crate::url::StreamKey) has them, and `expires` is exactly the text in the query. `vhost` is the
+/// virtual host's own name in lower case, not an alias: a URL signed for one virtual host does not work in another one,
+/// even with the same secret. For the virtual host called [`DEFAULT_VHOST`] the first form is signed.
 ///
 /// # Worked example
-/// To let someone publish `cam` in the app `live` until 2026-01-01 00:00:00 UTC with the secret
+/// To let a client publish `cam` in the app `live` until 2026-01-01 00:00:00 UTC with the secret
 /// `a long random secret of your own`, sign `publish:live/cam:1767225600`:
 ///
 /// ```
@@ -57,23 +57,24 @@ const SIGNATURE_LEN: usize = 32;
 /// e=$(($(date +%s)+3600)); echo "expires=$e&token=$(printf %s "publish:live/cam:$e" | openssl dgst -sha256 -hmac "$SECRET" -r | cut -d' ' -f1)"
 /// ```
 ///
-/// For the virtual host `cdn.example.com` it is `publish@cdn.example.com/live/cam:$e` that is signed.
+/// For the virtual host `cdn.example.com`, sign `publish@cdn.example.com/live/cam:$e`.
 ///
 /// # Rotation
-/// A signature of any of the secrets counts. Add the new secret, sign with it, and take the old one away when the last
-/// URL that it signed has expired.
+/// A signature made with any of the secrets is valid. Add the new secret, sign with it, and remove the old one when the
+/// last URL that it signed has expired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// The secrets that sign. With none, what requires a token is refused.
+    /// The secrets that sign. Without any, every request that requires a token is refused.
     pub secrets: Vec<Secret>,
-    /// What requires a token; a token for something else is not looked at.
+    /// The actions that require a token; for others a token in the URL is ignored.
     pub required_for: TokenScope,
 }
 
 impl Token {
-    /// Whether `token` and `expires`, as the query has them, permit this at `unix_now`, the Unix time in seconds.
+    /// Checks whether `token` and `expires`, as the query has them, permit this at `unix_now`, the Unix time in
+    /// seconds.
     ///
-    /// A time that is over is only told to those who have the right signature for it.
+    /// A client learns that a URL has expired only if its signature is right.
     ///
     /// # Errors
     /// [`Refusal::TokenMissing`], [`Refusal::TokenMalformed`], [`Refusal::TokenInvalid`] and, from the second `expires`
@@ -94,7 +95,7 @@ impl Token {
         };
         let signature = decode(token).ok_or(Refusal::TokenMalformed)?;
         let expires_at = seconds(expires).ok_or(Refusal::TokenMalformed)?;
-        // The digest's own comparison takes the same time wherever two signatures differ.
+        // `verify_slice` compares in constant time.
         let fits = |secret| mac(secret, action, key, expires).verify_slice(&signature).is_ok();
         if !self.secrets.iter().any(fits) {
             Err(Refusal::TokenInvalid)
@@ -106,12 +107,12 @@ impl Token {
     }
 }
 
-/// What requires a [`Token`].
+/// Which actions require a [`Token`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenScope {
-    /// Publishing; anyone may play.
+    /// Publishing; all clients may play.
     Publish,
-    /// Playing; anyone may publish.
+    /// Playing; all clients may publish.
     Play,
     /// Publishing and playing.
     Both,
@@ -127,7 +128,7 @@ impl TokenScope {
     }
 }
 
-/// What signs a [`Token`]. Its bytes are in neither `Debug` nor any error.
+/// The secret that signs a [`Token`]. `Debug` and errors do not show its bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<[u8]>);
 
@@ -144,7 +145,7 @@ pub enum SecretError {
 }
 
 impl Secret {
-    /// Takes the bytes as they are: a line end read from a file belongs to the caller to remove.
+    /// Takes the bytes as they are: the caller removes the line end of a secret that it reads from a file.
     ///
     /// # Errors
     /// [`SecretError::TooShort`].
@@ -163,8 +164,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The `token` of a URL that permits this in a virtual host until `expires`, a Unix time in seconds; its format is that of
-/// [`Token`].
+/// Makes the `token` of a URL that permits this action until `expires`, a Unix time in seconds; see [`Token`] for the
+/// format.
 pub fn sign(secret: &Secret, action: Action, key: &StreamKey, expires: u64) -> String {
     let signature = mac(secret, action, key, &expires.to_string()).finalize().into_bytes();
     let mut hex = String::with_capacity(2 * SIGNATURE_LEN);
@@ -175,8 +176,8 @@ pub fn sign(secret: &Secret, action: Action, key: &StreamKey, expires: u64) -> S
     hex
 }
 
-/// No two requests give the same text: the action has neither `:` nor `@`, a virtual host and a stream have no `/`, and
-/// `expires` only digits.
+/// Different requests give different texts: an action has no `:` or `@`, a virtual host and a stream have no `/`, and
+/// `expires` has only digits.
 fn mac(secret: &Secret, action: Action, key: &StreamKey, expires: &str) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(&secret.0).expect("HMAC takes a key of any length");
     let name =
@@ -188,7 +189,7 @@ fn mac(secret: &Secret, action: Action, key: &StreamKey, expires: &str) -> Hmac<
 }
 
 fn seconds(text: &str) -> Option<u64> {
-    // A number's own parser would take a sign.
+    // The parser of numbers would accept a sign.
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_signature_is_the_one_of_openssl() {
+    fn the_signature_equals_the_one_of_openssl() {
         let secret = secret("a long random secret of your own");
         assert_eq!(
             sign(&secret, Action::Play, &key("live/room", "cam"), 1_767_225_600),
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_in_the_wrong_form_or_time() {
+    fn requests_in_the_wrong_form_or_too_late_are_refused() {
         let policy = policy(TokenScope::Both);
         let token = sign(&policy.secrets[0], Action::Publish, &key("live", "cam"), NOW + 1);
         let token = token.as_str();
@@ -340,7 +341,7 @@ mod tests {
             let other_secret = Secret::new(format!("{text}x")).unwrap();
             let policy = Token { secrets: vec![secret], required_for: TokenScope::Both };
             let check_in = |vhost: &str, app: &str, stream: &str, token: &str, expires: u64| {
-                // What is no name is not signed either.
+                // Texts that are not names are not signed.
                 let check = |key| code(policy.check(action, &key, Some(token), Some(&expires.to_string()), 0));
                 key(vhost, app, stream).map_or("token_invalid", check)
             };
@@ -348,7 +349,7 @@ mod tests {
                 for (app_now, stream_now, expires_now) in [(&app, &stream, expires), (&other_app, &other_stream, other_expires)] {
                     prop_assert_eq!(check_in(&other_vhost, app_now, stream_now, &token, expires_now), "token_invalid");
                 }
-                // The host's name moved into the app, or out of it.
+                // The name of the host moves into the app, or out of it.
                 let moved = format!("{vhost}/{app}");
                 prop_assert_eq!(check_in(DEFAULT_VHOST, &moved, &stream, &token, expires), "token_invalid");
             }

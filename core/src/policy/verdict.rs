@@ -1,10 +1,10 @@
-/// What the outside says of a request, see [`conn::Ask`](crate::conn::Ask).
+/// The answer of a back end to a request, see [`conn::Ask`](crate::conn::Ask).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Granted.
     Allow,
-    /// Refused, in words for the client.
+    /// Refused, with a text for the client.
     Deny(String),
-    /// Refused, and sent elsewhere: the full RTMP URL of the stream.
+    /// Refused, and the client is sent to another server: the full RTMP URL of the stream there.
     Redirect(String),
 }

@@ -9,9 +9,9 @@ use crate::url::DEFAULT_VHOST;
 
 /// The virtual hosts of a server and the settings of each.
 ///
-/// A client's name is looked up as it is, in any ASCII case; there are no wildcards. A name that nobody has is that of
-/// the virtual host called [`DEFAULT_VHOST`] (as its name or one of its aliases), if there is one: then *its* name
-/// replaces the client's, and all unknown names share its streams, as in SRS.
+/// The host name that a client sends is looked up as it is, in any ASCII case; there are no wildcards. An unknown name
+/// means the virtual host called [`DEFAULT_VHOST`] (as its name or one of its aliases), if there is one: then *its*
+/// name replaces the client's, and all unknown names share its streams, as in SRS.
 ///
 /// ```
 /// use anabranch_core::policy::{Resolved, Vhost, Vhosts};
@@ -36,18 +36,19 @@ pub struct Vhosts<T> {
 /// One virtual host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vhost<T> {
-    /// Its name, the one its streams are known by.
+    /// Its name, which is also in the names of its streams.
     pub name: String,
-    /// Other names that mean it.
+    /// Other names for it.
     pub aliases: Vec<String>,
-    /// Whether clients are let in. A disabled one still owns its names, so the default does not take them over.
+    /// Whether clients may connect. A disabled virtual host keeps its names: clients that send them do not get the
+    /// default one.
     pub enabled: bool,
-    /// What holds for its clients and streams.
+    /// The settings for its clients and streams.
     pub settings: T,
 }
 
 impl<T> Vhost<T> {
-    /// An enabled one without aliases.
+    /// An enabled virtual host without aliases.
     pub fn new(name: impl Into<String>, settings: T) -> Self {
         Vhost { name: name.into(), aliases: Vec::new(), enabled: true, settings }
     }
@@ -63,28 +64,28 @@ pub enum VhostError {
         /// The name or alias.
         name: String,
     },
-    /// A name or alias is there twice; upper and lower case are one.
+    /// A name or alias is given twice; upper and lower case make no difference.
     #[error("the name {name:?} is given to the virtual hosts {first:?} and {second:?}")]
     Duplicate {
         /// The name or alias.
         name: String,
         /// The virtual host that had it first.
         first: String,
-        /// The one that has it too, perhaps the same.
+        /// The virtual host that has it too; it can be the same one.
         second: String,
     },
 }
 
-/// What the name a client sent stands for.
+/// What the name that a client sent stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolved<'a, T> {
     /// The virtual host that has the name: its own name in lower case, and its settings.
     Found(&'a str, &'a T),
-    /// The one for names that nobody has, likewise.
+    /// The virtual host for unknown names: its own name in lower case, and its settings.
     Default(&'a str, &'a T),
     /// The name's virtual host, or the one for unknown names, is switched off.
     Disabled,
-    /// Nobody has the name, and there is none for unknown names.
+    /// No virtual host has the name, and there is none for unknown names.
     Unknown,
 }
 
@@ -103,14 +104,14 @@ impl<'a, T> Resolved<'a, T> {
 }
 
 impl<T> Default for Vhosts<T> {
-    /// None.
+    /// No virtual hosts.
     fn default() -> Self {
         Vhosts { vhosts: Vec::new(), names: BTreeMap::new(), default: None }
     }
 }
 
 impl<T> Vhosts<T> {
-    /// Puts the virtual hosts of a server together. With none, every name is unknown.
+    /// Collects the virtual hosts of a server. Without any, every name is unknown.
     ///
     /// # Errors
     /// See [`VhostError`].
@@ -124,7 +125,7 @@ impl<T> Vhosts<T> {
         Ok(this)
     }
 
-    /// A server without virtual hosts of its own: every name is [`DEFAULT_VHOST`].
+    /// A server without configured virtual hosts: every name is [`DEFAULT_VHOST`].
     pub fn only(settings: T) -> Self {
         Vhosts {
             vhosts: vec![Vhost::new(DEFAULT_VHOST, settings)],
@@ -133,7 +134,7 @@ impl<T> Vhosts<T> {
         }
     }
 
-    /// Whose clients those are that sent this name.
+    /// Looks up the virtual host for a name that a client sent.
     pub fn resolve(&self, name: &str) -> Resolved<'_, T> {
         let (position, found) = match self.names.get(&*canonical(name)) {
             Some(position) => (Some(*position), true),
@@ -158,7 +159,7 @@ impl<T> Vhosts<T> {
         Vhosts { vhosts: vhosts.collect(), names: self.names.clone(), default: self.default }
     }
 
-    /// True if there is none.
+    /// True if there are no virtual hosts.
     pub fn is_empty(&self) -> bool {
         self.vhosts.is_empty()
     }
@@ -194,7 +195,7 @@ impl<T> Vhosts<T> {
     }
 }
 
-/// Lower case, but for the one name that has an upper case letter wherever it is written.
+/// Lower case, except [`DEFAULT_VHOST`], which is written with an upper case letter everywhere.
 fn canonical(name: &str) -> Cow<'_, str> {
     if name.eq_ignore_ascii_case(DEFAULT_VHOST) {
         DEFAULT_VHOST.into()
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_whom_they_mean() {
+    fn names_resolve_to_virtual_hosts() {
         let vhosts = [vhost("A.com", &["w.a.com", "10.0.0.1"], true), vhost("off.com", &["o.com"], false)];
         for (name, expected) in [
             ("a.com", "a.com with settings of A.com"),
