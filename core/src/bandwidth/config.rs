@@ -6,14 +6,14 @@ use thiserror::Error;
 use crate::command::Command;
 use crate::command::reply::{Level, on_status};
 
-/// How bandwidth is checked in a vhost: SRS's `bandcheck` block.
+/// The bandwidth check of a virtual host: SRS's `bandcheck` block.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BandwidthConfig {
-    /// The secret a client shows in its tcUrl as `key=` and this text. Empty: a bare `key=` is enough.
+    /// The secret. A client sends it in its tcUrl as `key=` and this text. If empty, `key=` alone is enough.
     pub key: String,
-    /// The least time between two checks. Default 30 s.
+    /// The shortest time between two checks. Default 30 s.
     pub interval: Duration,
-    /// What either direction is throttled to, in kbit/s (1 kbit = 1000 bit). Default 1000.
+    /// The limit of each direction, in kbit/s (1 kbit = 1000 bit). Default 1000.
     pub limit_kbps: u32,
 }
 
@@ -24,8 +24,8 @@ impl Default for BandwidthConfig {
 }
 
 impl BandwidthConfig {
-    /// Whether a client that connects with this tcUrl shows the key. Clients separate parameters with `&` or with `,`,
-    /// so, as in SRS, the text may stand anywhere and anything may follow it.
+    /// Whether this tcUrl contains the key. Clients separate parameters with `&` or with `,`. So, as in SRS, the key
+    /// may be anywhere in the tcUrl, with any text after it.
     #[must_use]
     pub fn allows(&self, tc_url: &str) -> bool {
         const NAME: &str = "key=";
@@ -44,8 +44,8 @@ impl fmt::Debug for BandwidthConfig {
     }
 }
 
-/// When a vhost was last checked. A check keeps a link busy for seconds, so they are let through one at a time, an
-/// interval apart.
+/// The time of a virtual host's last check. A check loads a link for seconds, so the gate admits one check per
+/// interval.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gate {
     interval: Duration,
@@ -56,7 +56,7 @@ pub struct Gate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the next bandwidth check may begin in {} ms", remaining.as_millis())]
 pub struct TooSoon {
-    /// How long until one would be admitted.
+    /// Time until the gate admits a check.
     pub remaining: Duration,
 }
 
@@ -67,15 +67,15 @@ impl Gate {
         Gate { interval, last: None }
     }
 
-    /// Another interval, from the last check on.
+    /// Changes the interval. It also applies to the time since the last check.
     pub fn set_interval(&mut self, interval: Duration) {
         self.interval = interval;
     }
 
-    /// Lets a check begin at `now`, and none for one interval after it.
+    /// Admits a check at `now`, and then no other for one interval.
     ///
     /// # Errors
-    /// [`TooSoon`] within that interval. Being turned away does not prolong it.
+    /// [`TooSoon`] within that interval. A refusal does not extend the interval.
     pub fn admit(&mut self, now: Instant) -> Result<(), TooSoon> {
         if let Some(last) = self.last {
             let remaining = self.interval.saturating_sub(now.saturating_duration_since(last));
@@ -89,7 +89,7 @@ impl Gate {
 }
 
 impl TooSoon {
-    /// What the client is told before the connection closes.
+    /// The client gets this message before the server closes the connection.
     #[must_use]
     pub fn notice(&self) -> Command {
         on_status(Level::Error, "NetConnection.Connect.Rejected", "bandcheck rejected")

@@ -1,9 +1,9 @@
-//! The bandwidth check of SRS (up to 5.0.51), server side: a client that connects with the vhost's key is sent data for
-//! three seconds, then sends some for three seconds, and is told how fast either went. SRS's Flash
-//! player and the command-line tool of its client library ask for it.
+//! The server side of SRS's bandwidth check (in SRS up to 5.0.51). A client connects with the virtual host's key. The
+//! server sends data for three seconds, the client sends data for three seconds, and the server reports both rates.
+//! SRS's Flash player and the command-line tool of its client library use it.
 //!
-//! [`BandwidthConfig::allows`] tells who may ask and [`Gate`] how often; [`BandwidthCheck`] is one check. It takes the
-//! place of all else on its connection, right after the result of `connect`:
+//! [`BandwidthConfig::allows`] checks the client's key, [`Gate`] limits how often checks run, and [`BandwidthCheck`] is
+//! one check. It begins right after the result of `connect`, and the connection does nothing else:
 //!
 //! ```
 //! use std::time::{Duration, Instant};
@@ -31,27 +31,27 @@ pub use config::{BandwidthConfig, Gate, TooSoon};
 use crate::command::Command;
 use packet::MAX_PLAYING_BYTES;
 
-/// The chunk stream that all commands of a check are sent on; their message stream is 0.
+/// The chunk stream of all commands of a check; their message stream is 0.
 pub const CHUNK_STREAM: u32 = 5;
 
-/// A data packet is handed out only if no more than this many bytes wait to be written then, chunk headers aside.
+/// A data packet is returned only while at most this many bytes are queued, chunk headers not counted.
 pub const MAX_QUEUED: usize = 64 * 1024;
 
-/// How long each direction is measured.
+/// The time for which each direction is measured.
 const DURATION: Duration = Duration::from_secs(3);
-/// How long a direction that is over its limit rests before it is looked at again.
+/// How long a direction pauses when it is over its limit, before it is checked again.
 const NAP: Duration = Duration::from_millis(100);
-/// How long the client may take over an answer.
+/// How long the server waits for an answer of the client.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
-/// How long the connection stays after the last packet, for the client to close it first.
+/// How long the connection stays open after the last packet, so that the client can close it first.
 const LINGER: Duration = Duration::from_millis(600);
 
 /// One check on one connection: what to send and when, without clock or socket.
 ///
-/// [`poll`](Self::poll) it at the start, after each [`handle`](Self::handle) and [`received`](Self::received), when some
-/// of what was queued has been written, and at the time it named.
+/// Call [`poll`](Self::poll) at the start, after each [`handle`](Self::handle) and [`received`](Self::received), after
+/// queued bytes were written, and at the time that it returned.
 ///
-/// Both directions count whole messages, without the headers of their chunks.
+/// Both directions count complete messages, without chunk headers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BandwidthCheck {
     limit_kbps: u32,
@@ -64,7 +64,7 @@ pub struct BandwidthCheck {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {
-    /// The command of this phase is to be sent.
+    /// The command of this phase is the next to send.
     Ask(Phase),
     Await {
         phase: Phase,
@@ -72,7 +72,7 @@ enum State {
     },
     Playing {
         since: Instant,
-        /// Message bytes handed out so far.
+        /// Message bytes returned so far.
         sent: u64,
         packets: u32,
         nap: Option<Instant>,
@@ -88,36 +88,36 @@ enum State {
     Over(Outcome),
 }
 
-/// A point of the check where the server says something and the client answers.
+/// A step of the check: the server sends a command and the client answers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The client is to expect data.
+    /// The server announces data.
     PlayStart,
-    /// That was the data.
+    /// The server has sent its data.
     PlayStop,
-    /// The client is to send data.
+    /// The server asks the client to send data.
     PublishStart,
-    /// The client is to stop.
+    /// The server asks the client to stop.
     PublishStop,
-    /// The result. What the client says to it, or whether anything, does not matter: this phase never fails.
+    /// The server sends the result. This phase cannot fail: the client may answer it or not.
     Final,
 }
 
-/// What is to be done next.
+/// What the caller does next.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     /// Send this on [`CHUNK_STREAM`], message stream 0, and poll again.
     Send(Command),
-    /// Nothing before this time, unless something arrives or is written.
+    /// Wait until this time, or until input arrives or output is written.
     Wait(Instant),
-    /// The check is over; close the connection.
+    /// The check has ended; close the connection.
     Finished(Outcome),
 }
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Both directions were measured, and the client was told.
+    /// Both directions were measured, and the result was sent to the client.
     Measured {
         /// Server to client.
         play: Throughput,
@@ -128,12 +128,12 @@ pub enum Outcome {
     Timeout(Phase),
 }
 
-/// What passed in one direction.
+/// The measurement of one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Throughput {
-    /// Bytes of messages that were written to the connection, or arrived whole.
+    /// Bytes of messages that were written to the connection, or received completely.
     pub bytes: u64,
-    /// The milliseconds that took.
+    /// Duration in milliseconds.
     pub ms: u64,
 }
 
@@ -149,14 +149,14 @@ impl Throughput {
         Throughput { bytes, ms: u64::try_from(elapsed).unwrap_or(u64::MAX) }
     }
 
-    /// Whether more passed than would have at this rate.
+    /// Whether the rate is above this one.
     fn exceeds(&self, kbps: u32) -> bool {
         self.bytes.saturating_mul(8) > u64::from(kbps).saturating_mul(self.ms)
     }
 }
 
 impl BandwidthCheck {
-    /// A check that begins now, of a client that is not Flash.
+    /// A check that begins now, for a client other than Flash.
     #[must_use]
     pub fn new(config: &BandwidthConfig, now: Instant) -> Self {
         BandwidthCheck {
@@ -169,15 +169,15 @@ impl BandwidthCheck {
         }
     }
 
-    /// Tells the `swfUrl` of the client's `connect`. Only Flash gives one, and Flash, unlike other clients, answers
-    /// neither the end of its upload nor the result: those answers are not waited for then.
+    /// Sets the `swfUrl` of the client's `connect`. Only Flash sends one. Unlike other clients, Flash answers neither
+    /// the end of its upload nor the result, so the check does not wait for these answers.
     #[must_use]
     pub fn with_swf_url(mut self, swf_url: Option<&str>) -> Self {
         self.flash = swf_url.is_some_and(|url| !url.is_empty());
         self
     }
 
-    /// What to do now, where `queued` bytes wait to be written. After [`Step::Finished`] it stays that.
+    /// The next step, if `queued` bytes wait to be written. After [`Step::Finished`], every call returns it again.
     pub fn poll(&mut self, now: Instant, queued: usize) -> Step {
         loop {
             self.state = match self.state {
@@ -226,8 +226,8 @@ impl BandwidthCheck {
         }
     }
 
-    /// Takes a command of the client whose message has `message_bytes` bytes. Commands that are not the expected
-    /// answer mean nothing, but count as upload while that is measured.
+    /// Takes a command of the client whose message has `message_bytes` bytes. A command that is not the expected answer
+    /// is ignored, but counts as upload while upload is measured.
     pub fn handle(&mut self, now: Instant, command: &Command, message_bytes: usize) {
         self.received(now, message_bytes);
         let Some(name) = command.name.as_str() else {
@@ -241,7 +241,7 @@ impl BandwidthCheck {
             (State::Await { phase: Phase::PublishStart, .. }, packet::STARTING_PUBLISH) => {
                 State::Publishing { since: now, received: 0, nap: None }
             }
-            // Flash ends its upload by itself.
+            // Flash ends its upload without a command from the server.
             (State::Publishing { since, received, .. }, packet::STOP_PUBLISH) => {
                 self.publish = Throughput::since(since, now, received);
                 State::Ask(Phase::PublishStop)
@@ -252,8 +252,8 @@ impl BandwidthCheck {
         };
     }
 
-    /// Counts a message of the client, of this many bytes, that is not a command: those [`handle`](Self::handle)
-    /// counts. Nothing counts when no upload is measured.
+    /// Counts a message of the client, of this many bytes, that is not a command ([`handle`](Self::handle) counts
+    /// commands). Has no effect while no upload is measured.
     pub fn received(&mut self, now: Instant, bytes: usize) {
         if let State::Publishing { since, received, nap } = self.state {
             let received = received.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
@@ -261,14 +261,14 @@ impl BandwidthCheck {
         }
     }
 
-    /// Whether to read from the client. False while its upload is over the limit: it is throttled by not being read,
-    /// until the time that [`poll`](Self::poll) named.
+    /// Whether to read from the client. False while its upload is over the limit: the adapter then does not read, until
+    /// the time that [`poll`](Self::poll) returned.
     #[must_use]
     pub fn wants_input(&self) -> bool {
         !matches!(self.state, State::Publishing { nap: Some(_), .. })
     }
 
-    /// Until when a direction rests: for one nap, then for another if it is still over the limit.
+    /// The end of a direction's pause: another pause follows if the direction is still over its limit.
     fn rest(&self, since: Instant, now: Instant, bytes: u64, nap: Option<Instant>) -> Option<Instant> {
         match nap {
             Some(nap) if now < nap => Some(nap),
@@ -289,7 +289,7 @@ impl BandwidthCheck {
         }
     }
 
-    /// What follows the command of a phase.
+    /// The state after the command of a phase.
     fn asked(&self, phase: Phase, now: Instant) -> State {
         match phase {
             Phase::PublishStop if self.flash => State::Ask(Phase::Final),

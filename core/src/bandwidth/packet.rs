@@ -16,12 +16,12 @@ pub(super) const STOPPED_PUBLISH: &str = "onSrsBandCheckStoppedPublishBytes";
 pub(super) const FINISHED: &str = "onSrsBandCheckFinished";
 pub(super) const FINAL: &str = "finalClientPacket";
 
-/// No data packet is larger, encoded. A property takes at most 3 + 2 bytes for its name and 3 + 48 for the text, the rest
+/// The largest encoded data packet. A property takes at most 3 + 2 bytes for its name and 3 + 48 for the text, the rest
 /// of the command less than 64.
 pub(super) const MAX_PLAYING_BYTES: usize = 16 * 1024;
 const MAX_PROPERTIES: u32 = 291;
 
-/// What a data packet consists of.
+/// The text in a data packet.
 const FILLER: &str = "measuring how fast this comes to you, ignore me.";
 
 pub(super) fn start(name: &str, limit_kbps: u32) -> Command {
@@ -32,7 +32,7 @@ pub(super) fn start(name: &str, limit_kbps: u32) -> Command {
     command(name, object)
 }
 
-/// The data packet at `index`: 1 property, 3, 5 and so on, so that a fast link soon gets large ones.
+/// The data packet at `index`: 1 property, 3, 5 and so on, so that a fast link soon gets large packets.
 pub(super) fn playing(index: u32) -> Command {
     let count = index.saturating_mul(2).saturating_add(1).min(MAX_PROPERTIES);
     command(PLAYING, (0..count).map(|name| (name.to_string(), FILLER)).collect())
@@ -47,7 +47,7 @@ pub(super) fn stop(name: &str, measured: Throughput) -> Command {
     command(name, object)
 }
 
-/// The result. `end_ms` is the time since the check began, whose own clock starts at 0.
+/// The result. `end_ms` is the time since the check began.
 pub(super) fn finished(end_ms: u128, play: Throughput, publish: Throughput) -> Command {
     let object = Object::new()
         .with("start_time", 0.0)
@@ -65,7 +65,7 @@ fn command(name: &str, object: Object) -> Command {
     Command::new(name, 0.0, Value::Null).with(object)
 }
 
-/// A quantity as AMF has it; beyond 32 bits, more than any check of seconds gets to, the largest of those.
+/// A quantity as an AMF number, at most 2^32 - 1. A check of a few seconds does not reach that.
 fn number(quantity: impl Into<u128>) -> f64 {
     f64::from(u32::try_from(quantity.into()).unwrap_or(u32::MAX))
 }

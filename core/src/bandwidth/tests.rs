@@ -7,7 +7,7 @@ use crate::command::reply;
 const MS: Duration = Duration::from_millis(1);
 
 fn clock() -> Instant {
-    #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
+    #[allow(clippy::disallowed_methods)] // any instant is fine as the start of the test's clock
     Instant::now()
 }
 
@@ -16,23 +16,23 @@ struct Client {
     check: BandwidthCheck,
     start: Instant,
     now: Instant,
-    /// Bytes a millisecond the link takes from the queue.
+    /// Bytes per millisecond that the link takes from the queue.
     link: usize,
-    /// Bytes a millisecond the client uploads, in one message each time it is read.
+    /// Bytes per millisecond that the client uploads, in one message each time the server reads.
     upload: usize,
-    /// Answers nothing in this phase.
+    /// The client does not answer in this phase.
     mute: Option<Phase>,
-    /// Ends its upload by itself so many milliseconds into it.
+    /// The client ends its upload after this many milliseconds.
     stop_after: Option<u32>,
     queued: usize,
     most_queued: usize,
     publishing: Option<Instant>,
-    /// Names and arguments of the commands that came, but for data packets, with the time in ms.
+    /// Names and arguments of the received commands, except data packets, with the time in ms.
     log: Vec<(u128, String, Object)>,
     /// Number of properties of each data packet, with the time in ms.
     packets: Vec<(u128, usize)>,
     played: u64,
-    /// Bytes of the packet that came last.
+    /// Bytes of the last packet.
     last_packet: usize,
 }
 
@@ -78,7 +78,7 @@ impl Client {
 
     fn take(&mut self, command: &Command) {
         let body = command.encode();
-        // Data packets grow to a largest size and are then all the same: of those one is read again.
+        // Data packets grow to a largest size and are then all equal: only one of those is parsed.
         let again = command.name.as_str() == Some(packet::PLAYING) && body.len() == self.last_packet;
         if !again {
             assert_eq!(Command::parse(20, &body, &Limits::default()).as_ref(), Ok(command));
@@ -118,7 +118,7 @@ impl Client {
                 match self.check.poll(self.now, self.queued) {
                     Step::Send(command) => self.take(&command),
                     Step::Wait(until) => {
-                        assert!(until > self.now, "a time to wait for lies ahead");
+                        assert!(until > self.now, "the time to wait for is in the future");
                         break;
                     }
                     Step::Finished(outcome) => return outcome,
@@ -167,11 +167,11 @@ fn a_whole_check_measures_both_directions_and_tells_the_client() {
     assert_eq!(client.names(), ALL);
     let times: Vec<u128> = client.log.iter().map(|(ms, ..)| *ms).collect();
     assert_eq!(times, [0, 3000, 3000, 6000, 6000]);
-    assert_eq!(client.ms(), 6600, "it lingers for 600 ms");
+    assert_eq!(client.ms(), 6600, "the connection stays open for 600 ms");
 
     assert_eq!(play, Throughput { bytes: client.played, ms: 3000 });
     assert!((950..=1000).contains(&play.kbps()), "{}", play.kbps());
-    // What arrives in the millisecond in which the time is up still counts.
+    // Bytes that arrive in the millisecond in which the time ends still count.
     assert_eq!(publish, Throughput { bytes: 3000 * 50, ms: 3000 });
     assert_eq!(publish.kbps(), 400);
 
@@ -201,7 +201,7 @@ fn a_whole_check_measures_both_directions_and_tells_the_client() {
         ]
     );
     let outcome = Outcome::Measured { play, publish };
-    assert_eq!(client.check.poll(client.now, 0), Step::Finished(outcome), "and it stays over");
+    assert_eq!(client.check.poll(client.now, 0), Step::Finished(outcome), "the check stays finished");
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn a_slow_link_is_measured_and_its_queue_stays_short() {
     let (play, _) = measured(client.run());
     assert!(client.most_queued <= MAX_QUEUED, "{}", client.most_queued);
     assert!(client.most_queued > MAX_QUEUED / 2, "{}", client.most_queued);
-    // All of 200 but for the first nap, before which one small packet was sent.
+    // 200 kbit/s except during the first pause, before which one small packet was sent.
     assert_eq!(play.kbps(), 193);
 }
 
@@ -274,7 +274,7 @@ fn messages_that_are_not_commands_count_as_upload_too() {
     check.received(client.now, 1250);
     assert!(!check.wants_input());
     check.handle(client.now + 10 * MS, &Command::new(packet::STOP_PUBLISH, 0.0, Value::Null), 50);
-    let Step::Send(command) = check.poll(client.now + 10 * MS, 0) else { panic!("the upload is over") };
+    let Step::Send(command) = check.poll(client.now + 10 * MS, 0) else { panic!("the upload has ended") };
     assert_eq!(command, packet::stop(packet::STOP_PUBLISH, Throughput { bytes: 1300, ms: 10 }));
 }
 
@@ -307,7 +307,7 @@ fn flash_is_not_waited_for_at_the_end() {
     let mut client = Client::new(1000);
     client.check = client.check.with_swf_url(Some(""));
     client.mute = Some(Phase::PublishStop);
-    assert_eq!(client.run(), Outcome::Timeout(Phase::PublishStop), "an empty swfUrl is none");
+    assert_eq!(client.run(), Outcome::Timeout(Phase::PublishStop), "an empty swfUrl counts as absent");
 }
 
 #[test]
@@ -366,7 +366,7 @@ fn a_late_poll_measures_the_time_that_passed() {
     check.handle(start, &Command::new(packet::STARTING_PLAY, 0.0, Value::Null), 10);
     let Step::Send(data) = check.poll(start, 0) else { panic!("data follows") };
     let bytes = data.encode().len() as u64;
-    let Step::Send(stop) = check.poll(start + 5000 * MS, 20) else { panic!("the time is up") };
+    let Step::Send(stop) = check.poll(start + 5000 * MS, 20) else { panic!("the time has ended") };
     assert_eq!(stop, packet::stop(packet::STOP_PLAY, Throughput { bytes: bytes - 20, ms: 5000 }));
 }
 
@@ -378,7 +378,7 @@ fn the_gate_admits_one_check_an_interval() {
     assert_eq!(gate.admit(start), Err(TooSoon { remaining: 30_000 * MS }));
     assert_eq!(gate.admit(start + 29_999 * MS), Err(TooSoon { remaining: MS }));
     assert_eq!(gate.admit(start + 30_000 * MS), Ok(()));
-    let error = gate.admit(start + 30_001 * MS).expect_err("an interval begins anew");
+    let error = gate.admit(start + 30_001 * MS).expect_err("a new interval begins");
     assert_eq!(error.to_string(), "the next bandwidth check may begin in 29999 ms");
     assert_eq!(
         error.notice(),
@@ -410,7 +410,7 @@ proptest! {
     #[test]
     fn any_link_and_limit_end_in_time_with_a_short_queue(
         limit in prop_oneof![Just(0), Just(u32::MAX), 1..100_000_u32],
-        // Of every magnitude: a fast link costs time and shows no more than another fast one.
+        // Rates of every magnitude. The test takes longer with a faster link, so the rates are limited.
         link in prop_oneof![1..10_usize, 10..100_usize, 100..1_000_usize, 1_000..5_000_usize],
         upload in 0..100_000_usize,
     ) {
@@ -419,7 +419,7 @@ proptest! {
         let (play, publish) = measured(client.run());
         prop_assert_eq!(client.ms(), 6600);
         prop_assert!(client.most_queued <= MAX_QUEUED);
-        // Either direction may be over by the one message that crossed the limit.
+        // Each direction may exceed the limit by the one message that crosses it.
         let most = u64::from(limit) * 3000 / 8;
         prop_assert!(play.bytes <= most + MAX_PLAYING_BYTES as u64);
         prop_assert!(publish.bytes <= most + upload as u64);

@@ -1,6 +1,6 @@
 use thiserror::Error;
 
-/// The peer broke the rules of the chunk stream. Framing is lost with every one of these, so each ends the connection.
+/// The peer broke the rules of the chunk stream. Every one of these errors loses framing, so it ends the connection.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ChunkError {
@@ -14,7 +14,7 @@ pub enum ChunkError {
         /// The limit in bytes, [`ChunkLimits::message`](crate::chunk::ChunkLimits::message).
         limit: u32,
     },
-    /// More chunk streams in use than allowed.
+    /// The peer uses more chunk streams than allowed.
     #[error("chunk stream {chunk_stream} would be one more than the {limit} allowed")]
     TooManyStreams {
         /// The chunk stream id that did not fit.
@@ -22,14 +22,14 @@ pub enum ChunkError {
         /// The limit, [`ChunkLimits::streams`](crate::chunk::ChunkLimits::streams).
         limit: usize,
     },
-    /// Half received messages of all chunk streams together have more bytes than allowed.
-    #[error("half received messages have more than {limit} bytes")]
+    /// The partial messages of all chunk streams together have more bytes than allowed.
+    #[error("partial messages have more than {limit} bytes")]
     PartialOverLimit {
         /// The limit in bytes, [`ChunkLimits::partial`](crate::chunk::ChunkLimits::partial).
         limit: usize,
     },
-    /// The first chunk of a chunk stream has a format that inherits fields nobody sent.
-    #[error("chunk stream {chunk_stream} starts with format {format}, which inherits from a message that never came")]
+    /// The first chunk of a chunk stream has a format that inherits fields from an earlier message.
+    #[error("chunk stream {chunk_stream} starts with format {format}, which needs an earlier message on it")]
     FreshStream {
         /// Chunk stream id.
         chunk_stream: u32,

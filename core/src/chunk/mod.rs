@@ -1,8 +1,8 @@
-//! The chunk stream: messages cut into chunks, and back (RTMP 1.0 §5.3).
+//! The chunk stream: messages are split into chunks and assembled again (RTMP 1.0 §5.3).
 //!
-//! [`ChunkReader`] assembles messages from bytes that may be cut anywhere; [`write_message`] does the reverse for
-//! the messages a connection sends on its own behalf. Media for players does not pass through a writer: it is
-//! encoded once per stream, see [`Frame`](crate::source::Frame).
+//! [`ChunkReader`] assembles messages from bytes that may be split anywhere. [`write_message`] writes the messages that
+//! a connection itself sends, such as command replies. Media for players does not pass through it: a stream encodes
+//! each message once for all players, see [`Frame`](crate::source::Frame).
 
 mod error;
 mod reader;
@@ -13,10 +13,10 @@ pub(crate) use reader::STREAM_STATE;
 pub use reader::{ChunkLimits, ChunkReader, Leniency};
 pub use writer::{HeaderBytes, MAX_HEADER, continuation_header, message_header, write_message};
 
-/// The chunk size both directions start with (RTMP 1.0 §5.4.1).
+/// The initial chunk size of both directions (RTMP 1.0 §5.4.1).
 pub const DEFAULT_CHUNK_SIZE: u32 = 128;
 
-/// The largest chunk size that makes a difference: a message length has 24 bits, so from here on nothing is split.
+/// The largest useful chunk size: a message length has 24 bits, so with this size no message is split.
 pub const MAX_CHUNK_SIZE: u32 = 0xff_ffff;
 
 /// A 24-bit timestamp field with this value says that the 32-bit extended timestamp follows (RTMP 1.0 §5.3.1.3).

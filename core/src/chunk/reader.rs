@@ -4,19 +4,19 @@ use crate::message::{Message, Payload};
 /// The longest chunk header on the wire: 3 bytes of basic header, 11 of message header, 4 of extended timestamp.
 const LONGEST_HEADER: usize = 18;
 
-/// What a peer may make the chunk reader hold.
+/// Limits on the memory that a peer can make the chunk reader hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkLimits {
     /// Longest message in bytes. The format allows 0xffffff (16 MiB); default 16 MiB less one byte.
     pub message: u32,
-    /// Chunk streams ever used on the connection: an id once used is never released. Default 64: real clients use at
-    /// most eight.
+    /// Chunk streams used on the connection; an id is not released until the connection ends. Default 64: real clients
+    /// use at most eight.
     pub streams: usize,
-    /// Bytes that half received messages of all chunk streams may have together. Default 24 MiB. Memory held for them
-    /// is at most twice that, and `eager` bytes a chunk stream.
+    /// Bytes of the partial messages of all chunk streams together. Default 24 MiB. The reader holds at most twice that
+    /// memory for them, plus `eager` bytes per chunk stream.
     pub partial: usize,
-    /// How much of an announced length is allocated before its bytes have come. Beyond it memory grows with the
-    /// bytes received, so that a header alone cannot claim 16 MiB. Default 1 KiB.
+    /// Bytes of an announced message length that are allocated before they are received. Beyond that, memory grows with
+    /// the bytes received, so that a header alone cannot allocate 16 MiB. Default 1 KiB.
     pub eager: usize,
 }
 
@@ -26,21 +26,21 @@ impl Default for ChunkLimits {
     }
 }
 
-/// How to take chunk headers that inherit from a message that never came.
+/// How to treat chunk headers that inherit fields when there is no earlier message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Leniency {
     /// Format 1 opens a chunk stream with timestamp base 0 and message stream 0, as librtmp does for its first ping
     /// response.
     #[default]
     Lenient,
-    /// Only format 0 opens a chunk stream (the letter of RTMP 1.0 §5.3.1.2).
+    /// Only format 0 opens a chunk stream, as RTMP 1.0 §5.3.1.2 requires.
     Strict,
 }
 
-/// Assembles messages from a chunk stream, each chunk stream id with a partial message of its own.
+/// Assembles messages from a connection's chunks. Each chunk stream id has its own partial message.
 ///
-/// Bytes may be cut anywhere: the same bytes give the same messages. Work is linear in the bytes read, whatever the
-/// chunk size.
+/// Bytes may be split anywhere: the same bytes give the same messages. Work is linear in the bytes read, with any chunk
+/// size.
 #[derive(Debug)]
 pub struct ChunkReader {
     limits: ChunkLimits,
@@ -49,15 +49,15 @@ pub struct ChunkReader {
     streams: Vec<ChunkStream>,
     /// Index of the stream whose chunk payload comes next; `None` between chunks.
     current: Option<usize>,
-    /// Payload bytes of the current chunk still to come.
+    /// Payload bytes of the current chunk that are not received yet.
     chunk_left: usize,
-    /// Bytes taken from the input that do not make up a header yet, or that were looked at and turned out payload.
+    /// Bytes taken from the input that are an incomplete header, or that turned out to be payload.
     stash: Stash,
-    /// Bytes received of all partial messages.
+    /// Received bytes of all partial messages.
     partial_bytes: usize,
 }
 
-/// Bytes of what is known of one chunk stream.
+/// Bytes of the state that is kept for each chunk stream.
 pub(crate) const STREAM_STATE: usize = size_of::<ChunkStream>();
 
 #[derive(Debug)]
@@ -74,11 +74,11 @@ struct ChunkStream {
     partial: Option<Payload>,
 }
 
-/// A parsed chunk header and how many bytes it took.
+/// A parsed chunk header and its length in bytes.
 struct Header {
     format: u8,
     id: u32,
-    /// The 24-bit field, or the extended one in its place; unused in format 3.
+    /// The 24-bit field, or the extended one instead; unused in format 3.
     time: u32,
     extended: bool,
     length: u32,
@@ -104,12 +104,11 @@ impl ChunkReader {
 
     /// Takes bytes from the front of `input` up to the end of the next message.
     ///
-    /// `Ok(None)` means that `input` is empty now and no message is complete. After a message that concerns the
-    /// reader itself (Set Chunk Size, Abort) call [`set_chunk_size`](Self::set_chunk_size) or
-    /// [`abort`](Self::abort) before reading on.
+    /// `Ok(None)` means that `input` is empty now and no message is complete. After a Set Chunk Size or Abort message,
+    /// call [`set_chunk_size`](Self::set_chunk_size) or [`abort`](Self::abort) before the next `read`.
     ///
     /// # Errors
-    /// Framing is lost with any error; the reader must not be used any more.
+    /// Any error loses framing; do not use the reader after it.
     pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<Message>, ChunkError> {
         loop {
             if let Some(index) = self.current {
@@ -141,8 +140,8 @@ impl ChunkReader {
         Ok(())
     }
 
-    /// Applies an Abort message: what was received of the message on this chunk stream is dropped. An unknown or idle
-    /// chunk stream is ignored.
+    /// Applies an Abort message: drops the partial message on this chunk stream. An unknown or idle chunk stream is
+    /// ignored.
     pub fn abort(&mut self, chunk_stream: u32) {
         if let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == chunk_stream)
             && let Some(partial) = stream.partial.take()
@@ -151,17 +150,17 @@ impl ChunkReader {
         }
     }
 
-    /// Drops what is half received, and with it the place in the chunk stream: for a connection that reads no more.
+    /// Drops all partial messages. The reader cannot continue: for a connection that reads no more input.
     pub(crate) fn forget(&mut self) {
         *self = ChunkReader::new(self.limits, self.leniency);
     }
 
-    /// Replaces the limits, for example once the peer is known to publish. What is held already stays.
+    /// Replaces the limits, for example when the peer becomes a publisher. Bytes already held stay.
     pub fn set_limits(&mut self, limits: ChunkLimits) {
         self.limits = limits;
     }
 
-    /// Replaces the leniency, likewise.
+    /// Replaces the leniency. Chunk streams already open stay open.
     pub fn set_leniency(&mut self, leniency: Leniency) {
         self.leniency = leniency;
     }
@@ -171,12 +170,13 @@ impl ChunkReader {
         self.chunk_size
     }
 
-    /// Bytes of half received messages; the memory held for them is at most twice that and `eager` a stream.
+    /// Bytes of partial messages. The reader holds at most twice that memory for them, plus `eager` bytes per chunk
+    /// stream.
     pub fn partial_bytes(&self) -> usize {
         self.partial_bytes
     }
 
-    /// True between messages: no header and no message is half received.
+    /// True between messages: no header and no message is incomplete.
     pub fn is_idle(&self) -> bool {
         self.stash.is_empty() && self.current.is_none() && self.streams.iter().all(|stream| stream.partial.is_none())
     }
@@ -192,7 +192,7 @@ impl ChunkReader {
             if room == 0 {
                 return Err(ChunkError::PartialOverLimit { limit: self.limits.partial });
             }
-            // Up to the bound and no further, so that the error comes at the same byte however the input is cut.
+            // Up to the limit and no further, so that the error occurs at the same byte however the input is split.
             let take = source.len().min(self.chunk_left).min(room);
             let stream = &mut self.streams[index];
             let length = stream.length as usize;
@@ -209,7 +209,7 @@ impl ChunkReader {
         Ok(())
     }
 
-    /// Hands out the message of `streams[index]` if its last byte is in.
+    /// Returns the message of `streams[index]` if it is complete.
     fn complete(&mut self, index: usize) -> Option<Message> {
         let stream = &mut self.streams[index];
         if stream.partial.as_ref()?.len() < stream.length as usize {
@@ -226,7 +226,7 @@ impl ChunkReader {
         })
     }
 
-    /// Parses the next header, straight from `input` where it is whole there, else by way of the stash.
+    /// Parses the next header, directly from `input` if it is complete there, else through the stash.
     fn read_header(&mut self, input: &mut &[u8]) -> Result<Option<Header>, ChunkError> {
         if self.stash.is_empty() {
             if let Some(header) = self.parse_header(input)? {
@@ -244,13 +244,13 @@ impl ChunkReader {
             if input.is_empty() {
                 return Ok(None);
             }
-            // One byte at a time: no more is taken out of the input than the header needs.
+            // One byte at a time, so that no byte after the header is taken from the input.
             self.stash.push(input[0]);
             *input = &input[1..];
         }
     }
 
-    /// `None` if `bytes` end inside the header. Nothing is consumed before the header is whole.
+    /// `None` if `bytes` end inside the header. Consumes no byte until the header is complete.
     fn parse_header(&self, bytes: &[u8]) -> Result<Option<Header>, ChunkError> {
         let Some((&first, rest)) = bytes.split_first() else {
             return Ok(None);
@@ -301,12 +301,12 @@ impl ChunkReader {
         Ok(Some(header))
     }
 
-    /// Format 3: the extended timestamp is there, or not, depending on the age of the sender's library.
+    /// Format 3: whether the extended timestamp is present depends on the age of the sender's library.
     ///
-    /// RTMP 1.0 repeats it; the text of 2009 did not say so, and old librtmp, OBS before 2024 and several hardware
-    /// encoders leave it out. The four bytes are taken as timestamp only if they are one: the field of the last full
-    /// header or the message's absolute time (what some senders repeat after formats 1 and 2). Bytes that already
-    /// differ decide at once, so that a sender who leaves it out is not kept waiting for four bytes.
+    /// RTMP 1.0 repeats it. The text of 2009 did not say so, and old librtmp, OBS before 2024 and several hardware
+    /// encoders leave it out. The reader takes the four bytes as timestamp only if they are equal to the field of the
+    /// last full header or to the message's absolute time (which some senders repeat after formats 1 and 2). The first
+    /// byte that differs decides, so that a chunk without the timestamp does not wait for four bytes.
     fn parse_continuation(&self, mut header: Header, rest: &[u8]) -> Option<Header> {
         let stream = self.streams.iter().find(|stream| stream.id == header.id);
         let Some(stream) = stream.filter(|stream| stream.extended) else {
@@ -373,7 +373,7 @@ impl ChunkReader {
 }
 
 impl ChunkStream {
-    /// Timestamps add modulo 2^32, so that a wrap after 49 days and a delta that means "back" both come out right.
+    /// Timestamps are added modulo 2^32. So both the wrap after 49 days and a delta that goes back are correct.
     fn begin_message(&mut self, header: &Header) {
         if header.format < 3 {
             self.delta = header.time;
@@ -391,8 +391,8 @@ impl ChunkStream {
         }
     }
 
-    /// Inside a message only format 3 is legal. Formats 1 and 2 that leave length and type as they are do no harm and
-    /// are taken as continuations; their time field is void.
+    /// Inside a message only format 3 is legal. The reader also accepts formats 1 and 2 as continuations if they do not
+    /// change length and type; it ignores their time field.
     fn check_continuation(&self, header: &Header) -> Result<(), ChunkError> {
         let continues = match header.format {
             0 => false,
@@ -407,7 +407,7 @@ fn u24(bytes: &[u8]) -> u32 {
     u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]])
 }
 
-/// Up to one header's worth of bytes, kept between two reads.
+/// The bytes of an incomplete header, kept between two reads.
 #[derive(Debug, Default)]
 struct Stash {
     bytes: [u8; LONGEST_HEADER],

@@ -33,8 +33,8 @@ impl std::ops::Deref for HeaderBytes {
 
 /// The full (format 0) header of a message's first chunk, RTMP 1.0 §5.3.1.
 ///
-/// `chunk_stream` is kept in 2..=63 (the one-byte form: some peers read no other); `length` is in bytes and at most
-/// 0xffffff; `timestamp` is absolute, in milliseconds.
+/// `chunk_stream` is clamped to 2..=63 (the one-byte form, because some peers cannot read the others); `length` is in
+/// bytes and at most 0xffffff; `timestamp` is absolute, in milliseconds.
 pub fn message_header(chunk_stream: u8, timestamp: u32, length: u32, type_id: u8, stream_id: u32) -> HeaderBytes {
     debug_assert!((2..64).contains(&chunk_stream) && length <= 0xff_ffff);
     let mut header = HeaderBytes::new();
@@ -62,8 +62,8 @@ pub fn continuation_header(chunk_stream: u8, timestamp: u32) -> HeaderBytes {
 
 /// Appends one whole message to `out`: a format 0 chunk, then format 3 chunks.
 ///
-/// Full headers cost 12 bytes a message and make messages independent of each other, so that any of them can be left
-/// out. `payload` beyond 0xffffff bytes is cut: no caller in this crate builds one.
+/// Full headers cost 12 bytes per message and make messages independent of each other, so that any message can be left
+/// out. A `payload` of more than 0xffffff bytes is cut; no caller in this crate passes one.
 pub fn write_message(
     out: &mut Vec<u8>,
     chunk_size: u32,

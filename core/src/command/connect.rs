@@ -2,7 +2,7 @@ use super::{Command, request};
 use crate::amf::{Object, Value};
 use crate::flv::FourCC;
 
-/// What a client says of itself in `connect` (RTMP 1.0 §7.2.1.1). Absent properties are `None`.
+/// The properties of a client's `connect` (RTMP 1.0 §7.2.1.1). Absent properties are `None`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ConnectInfo {
     /// The application; may carry a query, an instance, a trailing slash.
@@ -11,15 +11,15 @@ pub struct ConnectInfo {
     pub tc_url: Option<String>,
     /// The client's own name and version.
     pub flash_ver: Option<String>,
-    /// URL of the SWF file, or for OBS the tcUrl again.
+    /// URL of the SWF file; OBS sends the tcUrl again.
     pub swf_url: Option<String>,
     /// URL of the web page the player is embedded in.
     pub page_url: Option<String>,
-    /// 0 for AMF0, 3 for AMF3; to be answered with the same number.
+    /// 0 for AMF0, 3 for AMF3; the answer has the same number.
     pub object_encoding: f64,
-    /// What of Enhanced RTMP the client can do.
+    /// The client's Enhanced RTMP capabilities.
     pub capabilities: Capabilities,
-    /// What follows the command object: Flash applications put credentials here.
+    /// The arguments after the command object: Flash applications put credentials here.
     pub arguments: Vec<Value>,
 }
 
@@ -29,9 +29,9 @@ pub struct ConnectInfo {
 pub struct Capabilities {
     /// `capsEx`: a mask of [`Self::RECONNECT`] and the others.
     pub flags: u32,
-    /// Codecs the client takes as video, from `fourCcList` and `videoFourCcInfoMap`.
+    /// Video codecs that the client accepts, from `fourCcList` and `videoFourCcInfoMap`.
     pub video: FourCcSupport,
-    /// Codecs the client takes as audio, from `fourCcList` and `audioFourCcInfoMap`.
+    /// Audio codecs that the client accepts, from `fourCcList` and `audioFourCcInfoMap`.
     pub audio: FourCcSupport,
 }
 
@@ -50,7 +50,7 @@ impl Capabilities {
         self.flags & flags == flags
     }
 
-    /// What a command object or the answer to `connect` announces.
+    /// The capabilities that a command object, or the answer to `connect`, announces.
     pub(crate) fn of_object(object: &Object) -> Capabilities {
         let mut found = Capabilities::default();
         if let Some(flags) = object.get("capsEx").and_then(Value::as_number)
@@ -71,7 +71,7 @@ impl Capabilities {
                 continue;
             };
             for (name, mask) in map {
-                // Bits 1 (can decode) and 4 (can forward): either means it can be sent there.
+                // Bits 1 (can decode) and 4 (can forward): with either, the server can send the codec to the client.
                 if mask.as_number().is_some_and(|mask| mask > 0.0 && mask < 256.0 && mask as u8 & 5 != 0) {
                     support.add(name.as_bytes());
                 }
@@ -81,15 +81,15 @@ impl Capabilities {
     }
 }
 
-/// Which FourCC codecs a client announced.
+/// The FourCC codecs that a client announced.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum FourCcSupport {
-    /// It announced nothing: most players before Enhanced RTMP, and most after.
+    /// The client announced none, as most players do, with or without Enhanced RTMP.
     #[default]
     Unstated,
     /// Any codec (`"*"`).
     Any,
-    /// These.
+    /// These codecs.
     List(Vec<FourCC>),
 }
 
@@ -97,7 +97,7 @@ impl FourCcSupport {
     /// Most codecs remembered of a client's list.
     const MAX: usize = 32;
 
-    /// True if the client announced `codec`; `None` if it announced nothing at all.
+    /// True if the client announced `codec`; `None` if it announced no codecs.
     pub fn supports(&self, codec: FourCC) -> Option<bool> {
         match self {
             FourCcSupport::Unstated => None,
@@ -123,7 +123,7 @@ impl FourCcSupport {
 }
 
 impl ConnectInfo {
-    /// Reads a `connect` command. Nothing in it can make this fail: what has the wrong type counts as absent.
+    /// Reads a `connect` command. This cannot fail: a property with the wrong type counts as absent.
     pub fn from_command(command: &Command) -> Self {
         let empty = Object::default();
         let object = command.object.as_object().unwrap_or(&empty);
@@ -134,7 +134,7 @@ impl ConnectInfo {
         };
         ConnectInfo {
             app: text("app"),
-            // gortmplib reports senders that spell it in lower case.
+            // gortmplib reports senders that spell the key in lower case.
             tc_url: text("tcUrl").or_else(|| text("tcurl")),
             flash_ver: text("flashVer"),
             swf_url: text("swfUrl"),

@@ -1,7 +1,7 @@
 //! Commands: remote calls in AMF, messages of type 20 and 17 (RTMP 1.0 §7.1.1, §7.2).
 //!
-//! [`Command`] is any command as it stands on the wire; [`Request`] is what a client asks of a server, typed;
-//! [`reply`] builds what a server says back.
+//! [`Command`] is any command on the wire; [`Request`] is a client's command to a server, with typed arguments;
+//! [`reply`] builds a server's commands to a client.
 
 mod connect;
 pub mod reply;
@@ -20,11 +20,11 @@ use crate::message::strip_amf3_selector;
 pub struct Command {
     /// Name of the procedure, or `_result`, `_error`, `onStatus`.
     pub name: AmfString,
-    /// Transaction id; the answer carries the same. 0 where the sender wants none, or left it out.
+    /// Transaction id; the answer has the same. 0 if the sender wants no answer, or left it out.
     pub transaction: f64,
-    /// The command object; Null where it is missing.
+    /// The command object; Null if it is missing.
     pub object: Value,
-    /// What follows the command object.
+    /// The values after the command object.
     pub arguments: Vec<Value>,
 }
 
@@ -46,7 +46,7 @@ impl Command {
         Command { name: name.into(), transaction, object, arguments: Vec::new() }
     }
 
-    /// The same with one more argument.
+    /// This command with one more argument.
     #[must_use]
     pub fn with(mut self, argument: impl Into<Value>) -> Self {
         self.arguments.push(argument.into());
@@ -71,7 +71,7 @@ impl Command {
         Ok(Command { name, transaction, object, arguments: values.collect() })
     }
 
-    /// The body of a type 20 message. (Never type 17: FFmpeg does not listen to replies of that type.)
+    /// The body of a type 20 message. (Never type 17: FFmpeg ignores replies of that type.)
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128);
         amf0::encode(&Value::String(self.name.clone()), &mut out);
@@ -83,7 +83,7 @@ impl Command {
         out
     }
 
-    /// The argument at `index` as text, if there is a String.
+    /// The argument at `index` as text, if it is a String.
     pub(crate) fn text(&self, index: usize) -> Option<&AmfString> {
         match self.arguments.get(index) {
             Some(Value::String(text)) => Some(text),

@@ -1,17 +1,17 @@
-//! What a server says: results, errors and status notices, as clients expect them.
+//! The commands that a server sends: results, errors and status notices, in the form that clients expect.
 //!
 //! Information objects are AMF0 Objects, never ECMA arrays: rtmpdump does not start playing on the latter. The third
-//! value of a createStream result is Null: FFmpeg reads nothing else there.
+//! value of a createStream result is Null: FFmpeg accepts nothing else there.
 
 use super::{Capabilities, Command};
 use crate::amf::{Object, Value, amf0};
 
-/// Severity of a status notice. Clients of every kind give up on `Error`.
+/// Severity of a status notice. All kinds of clients end the stream or the connection after `Error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// All is well.
+    /// The request succeeded, or the stream's state changed.
     Status,
-    /// Something is not as asked, the stream goes on.
+    /// A request was not done as asked; the stream continues.
     Warning,
     /// The request failed.
     Error,
@@ -32,11 +32,11 @@ pub fn information(level: Level, code: &str, description: &str) -> Object {
     Object::default().with("level", level.name()).with("code", code).with("description", description)
 }
 
-/// The answer to `connect` where it is accepted. `object_encoding` must be the client's own.
+/// The answer that accepts `connect`. `object_encoding` must be the number that the client sent.
 pub fn connect_result(transaction: f64, object_encoding: f64) -> Command {
     let any = || Value::Object(Object::default().with("*", 4.0));
     let properties = Object::default()
-        // Flash and older encoders look at the version and want a Flash Media Server of at least 3.
+        // Flash and older encoders check the version and need a Flash Media Server of at least 3.
         .with("fmsVer", "FMS/3,5,7,7009")
         .with("capabilities", 31.0)
         .with("mode", 1.0)
@@ -50,7 +50,7 @@ pub fn connect_result(transaction: f64, object_encoding: f64) -> Command {
     Command::new("_result", transaction, Value::Object(properties)).with(Value::Object(information))
 }
 
-/// The answer to `connect` where it is refused; the connection closes after it.
+/// The answer that refuses `connect`; the server closes the connection after it.
 pub fn connect_error(transaction: f64, information: Object) -> Command {
     Command::new("_error", transaction, Value::Null).with(Value::Object(information))
 }
@@ -74,19 +74,19 @@ pub fn call_failed(transaction: f64, description: &str) -> Command {
     )))
 }
 
-/// `onStatus`, on the message stream it speaks of.
+/// `onStatus`, sent on the message stream that it is about.
 pub fn on_status(level: Level, code: &str, description: &str) -> Command {
     Command::new("onStatus", 0.0, Value::Null).with(Value::Object(information(level, code, description)))
 }
 
-/// `onFCPublish`: FMLE-like encoders wait for it. Some hardware wants the transaction id of its FCPublish in it.
+/// `onFCPublish`: FMLE-like encoders wait for it. Some hardware needs the transaction id of its FCPublish in it.
 pub fn on_fc_publish(transaction: f64) -> Command {
     Command::new("onFCPublish", transaction, Value::Null).with(Value::Object(
         Object::default().with("code", "NetStream.Publish.Start").with("description", "Started publishing stream."),
     ))
 }
 
-/// `onFCUnpublish`, the counterpart.
+/// `onFCUnpublish`: the notice after FCUnpublish.
 pub fn on_fc_unpublish() -> Command {
     Command::new("onFCUnpublish", 0.0, Value::Null).with(Value::Object(
         Object::default().with("code", "NetStream.Unpublish.Success").with("description", "Stop publishing stream."),
@@ -100,7 +100,7 @@ pub fn on_fc_subscribe() -> Command {
     ))
 }
 
-/// `onBWDone`: the bandwidth check, which never took place, is over.
+/// `onBWDone`: says that the bandwidth check is over. There was none, but some clients wait for this notice.
 pub fn on_bandwidth_done() -> Command {
     Command::new("onBWDone", 0.0, Value::Null)
 }
@@ -114,7 +114,7 @@ pub fn reconnect_request(tc_url: Option<&str>, description: &str) -> Command {
     Command::new("onStatus", 0.0, Value::Null).with(Value::Object(information))
 }
 
-/// The body of the data message `onPlayStatus` that says a playback is complete.
+/// The body of the data message `onPlayStatus` that says that playback is complete.
 pub fn play_complete() -> Vec<u8> {
     let mut body = Vec::with_capacity(128);
     amf0::encode(&Value::from("onPlayStatus"), &mut body);

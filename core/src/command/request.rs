@@ -1,18 +1,18 @@
 use super::{Command, ConnectInfo};
 use crate::amf::{AmfString, Value, until_nul};
 
-/// What a client asks for, typed. The transaction id stays with the [`Command`].
+/// A client's request with typed arguments. The transaction id stays in the [`Command`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Request {
     /// Opens the connection.
     Connect(Box<ConnectInfo>),
     /// Asks for a message stream.
     CreateStream,
-    /// FMLE: the name is about to be published; whatever holds it may be dropped.
+    /// FMLE: the client is about to publish this name, and the server may end an earlier publisher of it.
     ReleaseStream(String),
-    /// FMLE, Haivision: the name will be published.
+    /// FMLE, Haivision: the client will publish this name.
     FcPublish(String),
-    /// FMLE: the name is no longer published.
+    /// FMLE: the client no longer publishes this name.
     FcUnpublish(String),
     /// Publishes on a message stream.
     Publish {
@@ -23,10 +23,10 @@ pub enum Request {
     },
     /// Plays on a message stream.
     Play(PlayArguments),
-    /// Ends a message stream. `None`: the argument is missing or no number (GStreamer's rtmp2sink sends the stream's
-    /// name), which means all streams of the connection.
+    /// Ends a message stream. `None` if the argument is missing or not a number (GStreamer's rtmp2sink sends the
+    /// stream's name): it then means all streams of the connection.
     DeleteStream(Option<u32>),
-    /// Stops what a message stream does and keeps it.
+    /// Ends publishing or playing on a message stream, which stays open.
     CloseStream,
     /// Turns audio on or off.
     ReceiveAudio(bool),
@@ -36,17 +36,17 @@ pub enum Request {
     Pause(bool),
     /// Jumps to a position in milliseconds.
     Seek(f64),
-    /// FFmpeg, librtmp: a live stream will be played.
+    /// FFmpeg, librtmp: the client will play a live stream.
     FcSubscribe(String),
-    /// The counterpart.
+    /// The client no longer plays the stream of an earlier `FCSubscribe`.
     FcUnsubscribe(String),
     /// FFmpeg: the duration of a recording.
     GetStreamLength(String),
     /// Asks for a bandwidth measurement.
     CheckBandwidth,
-    /// librtmp: a list of names to play; no answer wanted.
+    /// librtmp: a list of names to play. The client wants no answer.
     SetPlaylist,
-    /// An answer or a notice of the peer's own: `_result`, `_error`, `onStatus` and the like. Never answered.
+    /// An answer or a notice from the peer: `_result`, `_error`, `onStatus` and similar. The server never answers it.
     Answer,
     /// Anything else.
     Other,
@@ -55,12 +55,12 @@ pub enum Request {
 /// The type argument of `publish` (RTMP 1.0 §7.2.2.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PublishType {
-    /// Live only; also what an unknown or missing word means.
+    /// Live only; also for an unknown or missing type.
     #[default]
     Live,
-    /// To be recorded from the start.
+    /// Record from the start.
     Record,
-    /// To be appended to a recording.
+    /// Append to a recording.
     Append,
 }
 
@@ -69,16 +69,16 @@ pub enum PublishType {
 pub struct PlayArguments {
     /// Stream name, with its query.
     pub name: String,
-    /// As sent: seconds by the text, milliseconds by the habit of FFmpeg and librtmp. -2 (any) if missing.
+    /// As sent: seconds in the specification, milliseconds in FFmpeg and librtmp. -2 (any) if missing.
     pub start: f64,
-    /// As sent, same units; -1 (all of it) if missing.
+    /// As sent, in the same units; -1 (the whole stream) if missing.
     pub duration: f64,
-    /// Whether to drop what is queued on the stream; true if missing.
+    /// Whether to drop the messages queued on the stream; true if missing.
     pub reset: bool,
 }
 
 impl Request {
-    /// Recognises a command. Arguments of the wrong type take the value that does least harm; nothing fails.
+    /// Recognises a command. This cannot fail: an argument of the wrong type gets a harmless default.
     pub fn from_command(command: &Command) -> Request {
         let name = || command.text(0).map(text).unwrap_or_default();
         let flag = || command.arguments.first().and_then(Value::as_bool).unwrap_or(true);
@@ -120,7 +120,7 @@ impl Request {
     }
 }
 
-/// `play2` carries its arguments in an object (NetStreamPlayOptions).
+/// `play2` has its arguments in an object (NetStreamPlayOptions).
 fn play2(command: &Command) -> PlayArguments {
     let options = command.arguments.first().and_then(Value::as_object);
     let number = |key: &str| options.and_then(|options| options.get(key)).and_then(Value::as_number);
@@ -135,12 +135,13 @@ fn play2(command: &Command) -> PlayArguments {
     }
 }
 
-/// The text of a name, an application or a URL, up to its first NUL. UTF-8 stays as it is to the byte; each byte that is not part of any
-/// becomes `%` and two upper-case hexadecimal digits, as RFC 3986 §2.1 writes it.
+/// The text of a name, an application or a URL, up to its first NUL. Valid UTF-8 stays unchanged. Each other byte
+/// becomes `%` and two upper-case hexadecimal digits, as in RFC 3986 §2.1.
 ///
-/// Encoders on systems with another code page send GBK or Latin-1: replacing what is not UTF-8 by one character would
-/// make one stream of all their names. A `%` that was sent stays as it is, because queries hold escapes of their own;
-/// so the only names that become equal are the same bytes sent raw and sent escaped, which name the same in a URL.
+/// Encoders on systems with another code page send GBK or Latin-1. If every byte that is not UTF-8 became the same
+/// character, different names would become one stream. A `%` that the client sent stays, because queries contain
+/// escapes. So two names become equal only if one is the escaped form of the other, and in a URL those are the same
+/// name.
 pub(super) fn text(string: &AmfString) -> String {
     let mut text = String::with_capacity(string.len());
     for chunk in until_nul(string.as_bytes()).utf8_chunks() {
@@ -197,7 +198,7 @@ mod tests {
         };
         assert_eq!(name(b"\xff\xfe"), "%FF%FE");
         assert_ne!(name(b"\xff\xfe"), name(b"\xfe\xff"));
-        // "直播" in GBK, and what looks like the start of a longer sequence of UTF-8.
+        // "直播" in GBK, and bytes that look like the start of a longer UTF-8 sequence.
         assert_eq!(name(b"\xd6\xb1\xb2\xa5?t=a%2Fb"), "ֱ%B2%A5?t=a%2Fb");
         assert_eq!(name(b"cam\xe7\x9b"), "cam%E7%9B");
         for utf8 in ["直播", "50%", "%FF", "\u{fffd}", ""] {

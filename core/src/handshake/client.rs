@@ -1,4 +1,4 @@
-//! The client's side: writes C0 C1 C2, reads S0 S1 S2.
+//! The client's side: sends C0 C1 C2, reads S0 S1 S2.
 
 use super::{
     HandshakeError, Kind, Packet, Progress, SIMPLE, Status, VERSION,
@@ -7,42 +7,42 @@ use super::{
     filler, gather, hello,
 };
 
-/// The version in the C1 of a digest handshake, as Flash Player sends it: 128.0.7.2. Any value but
-/// zero would do.
+/// The version in the C1 of a digest handshake: 128.0.7.2, as in Flash Player. Any value except zero
+/// is possible.
 const DIGEST_VERSION: [u8; 4] = [0x80, 0, 7, 2];
 
-/// The scheme of our own C1: the one that Flash Media Server insists on and that FFmpeg sends.
+/// The scheme of our own C1: Flash Media Server accepts no other, and FFmpeg sends it.
 const SCHEME: Scheme = Scheme::DigestFirst;
 
-/// The form of handshake that a client asks for.
+/// The form of handshake that a client requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClientHandshakeKind {
-    /// The one of the specification, which every known server accepts.
+    /// The form of the specification. Every known server accepts it.
     Simple,
-    /// With digests, which Flash Media Server demands. A server that knows only the simple form takes
-    /// the digest for random bytes, and the handshake succeeds as a simple one.
+    /// With digests, which Flash Media Server requires. A server that knows only the simple form treats
+    /// the digest as random bytes, and the handshake succeeds in the simple form.
     Digest,
 }
 
-/// What S2 turned out to be.
+/// The result of the check of S2.
 ///
-/// Informative: servers exist whose S2 is neither, and clients accept them (librtmp only logs a
-/// warning).
+/// For information only: the S2 of some servers is neither, and clients accept it (librtmp only logs
+/// a warning).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum S2Check {
-    /// C1 came back. Only bytes 8 and up are compared: RTMP 1.0 §5.2.4 lets the server write a time
-    /// before them.
+    /// S2 is an echo of C1. Bytes 0 to 7 are not compared: RTMP 1.0 §5.2.4 lets the server write a time
+    /// there.
     Echo,
     /// S2 carries the server's signature of our C1's digest.
     Signature,
-    /// Neither.
+    /// Neither an echo nor a signature.
     Mismatch,
 }
 
-/// The client's half of one handshake.
+/// The client's side of one handshake.
 ///
-/// Any split of the input gives the same output. C2 is written as soon as S1 is whole, as RTMP 1.0
-/// §5.2.1 allows; the handshake is over when S2 was read. An error is final: later calls return it
+/// Any split of the input gives the same output. C2 is written as soon as S1 is complete, as RTMP 1.0
+/// §5.2.1 allows. The handshake is done when S2 is complete. An error is final: later calls return it
 /// again.
 #[derive(Debug)]
 pub struct ClientHandshake {
@@ -65,16 +65,16 @@ enum State {
 }
 
 impl ClientHandshake {
-    /// A handshake of which nothing was sent yet.
+    /// A handshake that has not sent C0 yet.
     ///
-    /// `seed` determines all filler; give every connection its own. `epoch_ms` is this side's clock
-    /// in milliseconds, from any origin, and goes into C1 (RTMP 1.0 §5.2.3).
+    /// `seed` determines all filler; use another one for each connection. `epoch_ms` is this side's
+    /// clock in milliseconds, from any origin; C1 contains it (RTMP 1.0 §5.2.3).
     #[must_use]
     pub fn new(seed: [u8; 32], epoch_ms: u32, kind: ClientHandshakeKind) -> Self {
         Self { seed, epoch_ms, asked: kind, answered: None, s2: None, state: State::Start }
     }
 
-    /// Appends C0 C1, 1537 bytes, to `out`. Only the first call does something.
+    /// Appends C0 C1, 1537 bytes, to `out`. Only the first call has an effect.
     pub fn start(&mut self, out: &mut Vec<u8>) {
         if matches!(self.state, State::Start) {
             out.push(VERSION);
@@ -83,9 +83,9 @@ impl ClientHandshake {
         }
     }
 
-    /// Takes bytes from the server and appends C2, 1536 bytes, to `out` when S1 is whole.
+    /// Takes bytes from the server and appends C2, 1536 bytes, to `out` when S1 is complete.
     ///
-    /// Bytes behind S2 are left alone. After the end, calls consume nothing. If
+    /// Does not consume bytes after S2. After the end, calls consume no bytes. If
     /// [`start`](Self::start) was not called, C0 C1 are appended first.
     ///
     /// # Errors
@@ -127,20 +127,20 @@ impl ClientHandshake {
         Ok(Progress { consumed: input.len() - rest.len(), status })
     }
 
-    /// The form in which the server answered; known once S1 is whole.
+    /// The form of the server's answer; known when S1 is complete.
     #[must_use]
     pub fn kind(&self) -> Option<Kind> {
         self.answered
     }
 
-    /// What S2 turned out to be; known once the handshake is done. Whether to go on after a
-    /// [`Mismatch`](S2Check::Mismatch) is the caller's choice.
+    /// The result of the check of S2; known when the handshake is done. The caller decides whether to
+    /// continue after a [`Mismatch`](S2Check::Mismatch).
     #[must_use]
     pub fn s2(&self) -> Option<S2Check> {
         self.s2
     }
 
-    /// Our C1, made anew from the seed each time so that it need not be kept until S2 is here.
+    /// Our C1. It is computed from the seed each time, so that it need not be kept until S2 is complete.
     fn c1(&self) -> Packet {
         let filler = filler::packet(&self.seed, "C1");
         match self.asked {
@@ -154,7 +154,7 @@ impl ClientHandshake {
     }
 
     fn answer(&self, s1: &Packet, out: &mut Vec<u8>) -> Kind {
-        // A server that was not asked for digests expects the echo, whatever its S1 looks like.
+        // A server that was not asked for digests expects the echo, even if its S1 seems to carry a digest.
         let signed = match self.asked {
             ClientHandshakeKind::Simple => None,
             ClientHandshakeKind::Digest => digest::find(Signer::Server, s1),

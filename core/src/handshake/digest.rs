@@ -1,13 +1,14 @@
-//! The digests of the handshake's second form.
+//! The digests of the digest form of the handshake.
 //!
-//! The specification leaves this form out; the layout is what Flash Player, FFmpeg and every server
-//! that serves them agree on. [`ServerHandshake`](super::ServerHandshake) and [`ClientHandshake`](super::ClientHandshake) do all of it
-//! by themselves: these functions are public for tools that read captures and for tests, and no
-//! part of running a server.
+//! The specification does not describe this form. Flash Player, FFmpeg and the servers for them use
+//! the same layout. [`ServerHandshake`](super::ServerHandshake) and
+//! [`ClientHandshake`](super::ClientHandshake) need no calls from outside: the functions here are
+//! public for tools that read captures and for tests.
 //!
-//! After the 8-byte head, C1 and S1 consist of two 764-byte blocks. One has a 32-byte digest
-//! somewhere inside, found through four offset bytes in front of it; the other has a 128-byte
-//! Diffie-Hellman key, found through four offset bytes at its end. Their order is the [`Scheme`].
+//! After the first 8 bytes, C1 and S1 consist of two 764-byte blocks. One contains a 32-byte digest;
+//! the four bytes at the start of the block give its offset. The other contains a 128-byte
+//! Diffie-Hellman key; the four bytes at the end of the block give its offset. The order of the two
+//! blocks is the [`Scheme`].
 //! Only RTMPE uses the key; in plain RTMP that block is filler.
 //!
 //! ```text
@@ -17,8 +18,8 @@
 //! C2         = filler[1504] | HMAC(HMAC(player key, digest(S1)), filler)
 //! ```
 //!
-//! Comparisons here are not constant-time: the keys are published constants, so there is no secret
-//! to time out of us.
+//! Comparisons here are not constant-time: the keys are published constants, so timing can reveal no
+//! secret.
 
 use std::fmt;
 
@@ -39,7 +40,7 @@ const SIGNATURE_POSITION: usize = PACKET_LENGTH - DIGEST_LENGTH;
 /// The order of the digest block and the key block in a C1 or S1.
 ///
 /// FFmpeg sends [`DigestFirst`](Self::DigestFirst), other clients either. A server answers in the
-/// scheme it was asked in.
+/// scheme of the client's C1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// Key block at 8, digest block at 772. Often called scheme 0.
@@ -83,7 +84,7 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// Whose key a digest is made with.
+/// The side whose key makes a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Signer {
     /// The client, which signs C1 and C2.
@@ -111,8 +112,8 @@ const SERVER_KEY: &[u8; 68] = b"Genuine Adobe Flash Media Server 001\
     \xf0\xee\xc2\x4a\x80\x68\xbe\xe8\x2e\x00\xd0\xd1\x02\x9e\x7e\x57\
     \x6e\xec\x5d\x2d\x29\x80\x6f\xab\x93\xb8\xe6\x36\xcf\xeb\x31\xae";
 
-/// The digest that `signer`'s C1 or S1 ought to carry in this scheme: over the packet with the
-/// digest's own 32 bytes cut out.
+/// The correct digest of `signer`'s C1 or S1 in this scheme: over the packet without the digest's own
+/// 32 bytes.
 #[must_use]
 pub fn digest(signer: Signer, scheme: Scheme, packet: &Packet) -> Digest {
     let (before, _, after) = around_digest(scheme, packet);
@@ -139,14 +140,13 @@ pub fn sign(signer: Signer, scheme: Scheme, packet: &mut Packet) -> Digest {
     digest
 }
 
-/// The key that signs `signer`'s C2 or S2, made of the digest in the other side's first packet.
+/// The key that signs `signer`'s C2 or S2, made from the digest in the other side's first packet.
 #[must_use]
 pub fn signature_key(signer: Signer, peer_digest: &Digest) -> Digest {
     hmac(signer.key().1, &[peer_digest])
 }
 
-/// The signature that `signer`'s C2 or S2 ought to carry in its last 32 bytes: over the 1504 bytes
-/// before them.
+/// The correct signature of `signer`'s C2 or S2, its last 32 bytes: over the 1504 bytes before them.
 #[must_use]
 pub fn signature(signer: Signer, peer_digest: &Digest, packet: &Packet) -> Digest {
     hmac(&signature_key(signer, peer_digest), &[&packet[..SIGNATURE_POSITION]])
@@ -172,7 +172,7 @@ fn offset(packet: &Packet, position: usize) -> usize {
     packet.iter().skip(position).take(4).map(|&byte| usize::from(byte)).sum()
 }
 
-/// The packet in front of its digest, the digest it carries, and the packet behind it.
+/// The packet's bytes before its digest, the digest, and the bytes after it.
 fn around_digest(scheme: Scheme, packet: &Packet) -> (&[u8], Digest, &[u8]) {
     packet
         .split_at_checked(scheme.digest_position(packet))

@@ -1,37 +1,37 @@
-//! Why a handshake cannot go on: decided on the peer's first byte, before anything is buffered.
+//! Why a handshake fails. The peer's first byte decides, before any byte is buffered.
 
 use super::VERSION;
 
-/// The peer does not speak plain RTMP. The variant says what it seems to speak, for the person who
-/// reads the log.
+/// The peer does not speak plain RTMP. The variant names the protocol that the peer seems to speak,
+/// for the reader of the log.
 ///
-/// Only the first byte can fail a handshake. RTMP 1.0 §5.2.2 forbids versions of 32 and above
-/// precisely so that text protocols can be told apart by it.
+/// Only the first byte can fail a handshake. RTMP 1.0 §5.2.2 forbids versions of 32 and above, so
+/// that the first byte distinguishes RTMP from text protocols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// A TLS record: 0x16, which opens a ClientHello, or 0x15, the alert with which a TLS server
-    /// greets our C0.
+    /// A TLS record: 0x16, the first byte of a ClientHello, or 0x15, the alert with which a TLS server
+    /// answers our C0.
     #[error(
         "the peer speaks TLS (RTMPS, HTTPS); this port speaks plain RTMP: use rtmp:// or put a TLS terminator in front"
     )]
     Tls,
     /// The first letter of an HTTP method other than `P`, or of a server's `HTTP/1.1`: a browser, a
-    /// health check or RTMPT. RTSP shares those letters.
+    /// health check or RTMPT. RTSP methods begin with the same letters.
     #[error(
         "the peer speaks HTTP (RTMPT, a browser, a health check) or RTSP; this port speaks plain RTMP: use rtmp://, and \
          check health by a TCP connection"
     )]
     Http,
-    /// `P`, which opens PROXY protocol version 1 as well as HTTP's `POST`, `PUT` and `PATCH`. RTMPT
+    /// `P`, the first letter of PROXY protocol version 1 and of HTTP's `POST`, `PUT` and `PATCH`. RTMPT
     /// clients send `POST`.
     #[error(
         "the peer speaks HTTP (RTMPT, POST) or is a proxy that says who is behind it (PROXY protocol 1) \
          and is not trusted to: use rtmp://, or name the proxy's address as trusted"
     )]
     HttpOrProxy,
-    /// The first byte of the header in which a proxy says who is behind it, from an address that is
-    /// not trusted to say so: 0x0d opens PROXY protocol version 2, 0xf3 that of SRS's RTMP proxy.
+    /// The first byte of a prefix that names the proxy's client, from an address that is not a trusted
+    /// proxy: 0x0d is PROXY protocol version 2, 0xf3 is SRS's RTMP proxy.
     #[error(
         "the peer is a proxy that says who is behind it ({}) and is not trusted to: name its address as trusted",
         proxy_header(*.0)
@@ -46,17 +46,17 @@ pub enum HandshakeError {
     Version(u8),
 }
 
-/// Judges C0 or S0.
+/// Checks C0 or S0.
 ///
-/// A server may answer an unknown version with 3 (RTMP 1.0 §5.2.2), but no client is known to count
-/// on it, and a scanner would cost a buffer and 3073 bytes of answer.
+/// A server may answer an unknown version with 3 (RTMP 1.0 §5.2.2), but no known client needs that,
+/// and each scanner would cost a buffer and an answer of 3073 bytes.
 pub(super) fn check_version(byte: u8) -> Result<(), HandshakeError> {
     match byte {
         VERSION => Ok(()),
         0x15 | 0x16 => Err(HandshakeError::Tls),
         // CONNECT, DELETE, GET, HEAD, OPTIONS, TRACE.
         b'C' | b'D' | b'G' | b'H' | b'O' | b'T' => Err(HandshakeError::Http),
-        // One byte does not tell PROXY from POST, and the next may not be there yet.
+        // One byte does not distinguish PROXY from POST, and the next byte may not be received yet.
         b'P' => Err(HandshakeError::HttpOrProxy),
         b'\r' | SRS_PROXY => Err(HandshakeError::Proxy(byte)),
         6 | 8 | 9 => Err(HandshakeError::Encrypted(byte)),

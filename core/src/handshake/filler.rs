@@ -1,16 +1,15 @@
-//! The bytes of a handshake packet that mean nothing.
+//! The filler of a handshake packet: bytes without meaning.
 
 use sha2::{Digest as _, Sha256};
 
 use super::{PACKET_LENGTH, Packet};
 
-/// A packet of filler that depends on the seed and on the packet's name ("C1", "S2") only, so that
-/// tests repeat and the client can rebuild its C1 instead of keeping it.
+/// A packet of filler. It depends only on the seed and on the packet's name ("C1", "S2"), so that
+/// tests are repeatable and the client can compute its C1 again instead of keeping it.
 ///
-/// Filler is sent in the clear and nothing is derived from it, so it need not be cryptographic:
-/// SplitMix64 expands it at a cost near that of a copy. The one SHA-256 in front keeps the seed
-/// itself, which the caller may use for more than this, from being computed back from what is on
-/// the wire.
+/// Filler is sent unencrypted and no key depends on it, so it need not be cryptographic: SplitMix64
+/// makes it at about the cost of a copy. One SHA-256 of the seed comes first, because the caller may
+/// use the seed for other purposes: the seed cannot be computed from the bytes on the wire.
 pub(super) fn packet(seed: &[u8; 32], name: &str) -> Packet {
     let hash = Sha256::new().chain_update(name).chain_update(seed).finalize();
     let mut state = hash.iter().take(8).fold(0, |state: u64, &byte| (state << 8) | u64::from(byte));

@@ -8,16 +8,15 @@
 //! chunk stream             <->   chunk stream
 //! ```
 //!
-//! C0 and S0 are one byte, the version; the other packets are 1536 bytes each. [`ServerHandshake`] and
-//! [`ClientHandshake`] take the peer's bytes cut anywhere, append their own to a buffer of the caller's, and
-//! leave whatever follows the handshake to the chunk reader. Both hold at most [`MAX_BUFFERED`]
-//! bytes on the heap, and none when a packet arrives whole.
+//! C0 and S0 are one byte, the version; the other packets are 1536 bytes each. [`ServerHandshake`]
+//! and [`ClientHandshake`] take the peer's bytes, which may be split anywhere, and append their own
+//! packets to the caller's buffer. They leave the bytes after the handshake to the chunk reader. Both
+//! hold at most [`MAX_BUFFERED`] bytes on the heap, and none when a packet arrives in one piece.
 //!
-//! Two forms exist on the wire. In the *simple* one of the specification each side echoes the
-//! other's packet. In the *digest* one, which the specification does not describe and Flash Player
-//! demands before it plays H.264 or AAC, the packets carry HMAC-SHA256 digests under published keys
-//! ([`digest`]). The server answers in the form it was asked in, and [`Kind`] tells which one that
-//! was.
+//! There are two forms. In the *simple* form of the specification, each side echoes the other's
+//! packet. In the *digest* form, the packets contain HMAC-SHA256 digests with published keys
+//! ([`digest`]). The specification does not describe it; Flash Player requires it before it plays
+//! H.264 or AAC. The server answers in the form of the client's C1; [`Kind`] names it.
 //!
 //! ```
 //! use anabranch_core::handshake::{ClientHandshake, ClientHandshakeKind, Kind, ServerHandshake, Status};
@@ -55,7 +54,7 @@ pub use server::ServerHandshake;
 
 use digest::Scheme;
 
-/// The one protocol version spoken here, the value of C0 and S0 (RTMP 1.0 §5.2.2).
+/// The only supported protocol version, the value of C0 and S0 (RTMP 1.0 §5.2.2).
 pub const VERSION: u8 = 3;
 
 /// Length in bytes of each of C1, S1, C2 and S2 (RTMP 1.0 §5.2.3 and §5.2.4).
@@ -68,27 +67,27 @@ pub const MAX_BUFFERED: usize = PACKET_LENGTH;
 /// One of C1, S1, C2 and S2.
 pub type Packet = [u8; PACKET_LENGTH];
 
-/// What a call to [`ServerHandshake::read`] or [`ClientHandshake::read`] did.
+/// The result of a call to [`ServerHandshake::read`] or [`ClientHandshake::read`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "bytes that were not consumed belong to the chunk stream"]
 pub struct Progress {
-    /// How many bytes of the input belonged to the handshake. All of them unless the status is
+    /// Bytes of the input that belong to the handshake. All of the input unless the status is
     /// [`Status::Done`].
     pub consumed: usize,
-    /// Whether the peer owes more handshake bytes.
+    /// Whether the handshake is done.
     pub status: Status,
 }
 
-/// Whether a handshake is over.
+/// Whether a handshake is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// The peer has not sent all of its packets yet.
     NeedMore,
-    /// The peer's last packet was read; every byte after it belongs to the chunk stream.
+    /// The peer's last packet is complete; every byte after it belongs to the chunk stream.
     Done,
 }
 
-/// The form a handshake took, for logs and statistics.
+/// The form of a handshake, for logs and statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Each side echoes the other (RTMP 1.0 §5.2): librtmp, OBS, GStreamer's `rtmp2sink` and
@@ -96,7 +95,7 @@ pub enum Kind {
     Simple,
     /// Each side signs its packets: Flash Player, FMLE, FFmpeg.
     Digest {
-        /// Where the peer's first packet has its digest.
+        /// The place of the digest in the peer's first packet.
         scheme: Scheme,
     },
 }
@@ -110,10 +109,10 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Takes the next packet off the front of `input`, or moves all of `input` into `held` until the
-/// packet is whole.
+/// Takes the next packet from the front of `input`, or moves all of `input` into `held` until the
+/// packet is complete.
 ///
-/// A packet that lies whole in the input is borrowed, so that the usual case allocates nothing.
+/// A packet that is complete in the input is borrowed, so that the usual case does not allocate.
 fn gather<'a>(held: &mut Vec<u8>, input: &mut &'a [u8]) -> Option<Cow<'a, Packet>> {
     if held.is_empty() {
         if let Some((packet, rest)) = input.split_first_chunk() {
@@ -138,7 +137,7 @@ fn gather<'a>(held: &mut Vec<u8>, input: &mut &'a [u8]) -> Option<Cow<'a, Packet
     }
 }
 
-/// A C1 or S1: the sender's clock, a version (all zero asks for the simple form), then filler.
+/// A C1 or S1: the sender's clock, a version (zero requests the simple form), then filler.
 fn hello(filler: Packet, epoch_ms: u32, version: [u8; 4]) -> Packet {
     let mut packet = filler;
     packet[..4].copy_from_slice(&epoch_ms.to_be_bytes());

@@ -1,4 +1,4 @@
-//! The server's side: reads C0 C1 C2, writes S0 S1 S2.
+//! The server's side: reads C0 C1 C2, sends S0 S1 S2.
 
 use super::{
     HandshakeError, Kind, PACKET_LENGTH, Packet, Progress, SIMPLE, Status, VERSION,
@@ -9,24 +9,24 @@ use super::{
 
 /// The version in the S1 of a digest answer, in the form of a media server's release: 4.5.0.1.
 ///
-/// Its first byte must be 3 or more. FFmpeg players take that as the sign that S1 carries a digest
-/// and S2 a signature, and check both; below 3 they treat the answer as a simple one. For the same
-/// reason a simple answer has zeros here: with this version over plain filler, FFmpeg players give
-/// up ("ServerHandshake response validating failed").
+/// Its first byte must be 3 or more. FFmpeg players then assume that S1 contains a digest and S2 a
+/// signature, and check both; below 3 they treat the answer as a simple one. For the same reason a
+/// simple answer has zeros here: if this version comes with plain filler, FFmpeg players end the
+/// connection ("ServerHandshake response validating failed").
 const DIGEST_VERSION: [u8; 4] = [4, 5, 0, 1];
 
-/// The server's half of one handshake.
+/// The server's side of one handshake.
 ///
-/// Any split of the input gives the same output. The answer is written as soon as C1 is whole. An
+/// Any split of the input gives the same output. The answer is written as soon as C1 is complete. An
 /// error is final: later calls return it again.
 ///
-/// C1 asks for the digest form by a version other than zero in bytes 4 to 7. That is no promise: if
-/// no digest verifies in either scheme, the answer is a simple one, and such clients work.
+/// A version other than zero in bytes 4 to 7 of C1 requests the digest form. If no digest verifies in
+/// either scheme, the server answers in the simple form, and such clients work.
 ///
-/// C2 is counted and never verified nor stored, because real clients send wrong ones: FFmpeg
-/// publishers return a plain copy of S1 even to a digest answer, Flash Player and old FFmpeg sign
-/// in a way that does not verify, and GStreamer's `rtmp2sink` and `rtmp2src` write their own time
-/// into bytes 4 to 7 of the echo.
+/// C2 is counted, but neither verified nor stored, because real clients send incorrect ones: FFmpeg
+/// publishers send a plain copy of S1 even after a digest answer, signatures of Flash Player and old
+/// FFmpeg do not verify, and GStreamer's `rtmp2sink` and `rtmp2src` write their own time into bytes 4
+/// to 7 of the echo.
 #[derive(Debug)]
 pub struct ServerHandshake {
     seed: [u8; 32],
@@ -47,16 +47,16 @@ enum State {
 impl ServerHandshake {
     /// A handshake that waits for C0.
     ///
-    /// `seed` determines all filler; give every connection its own. `epoch_ms` is this side's clock
-    /// in milliseconds, from any origin, and goes into S1 (RTMP 1.0 §5.2.3).
+    /// `seed` determines all filler; use another one for each connection. `epoch_ms` is this side's
+    /// clock in milliseconds, from any origin; S1 contains it (RTMP 1.0 §5.2.3).
     #[must_use]
     pub fn new(seed: [u8; 32], epoch_ms: u32) -> Self {
         Self { seed, epoch_ms, kind: None, state: State::C0 }
     }
 
-    /// Takes bytes from the client and appends S0 S1 S2, 3073 bytes, to `out` when C1 is whole.
+    /// Takes bytes from the client and appends S0 S1 S2, 3073 bytes, to `out` when C1 is complete.
     ///
-    /// Bytes behind C2 are left alone. After the end, calls consume nothing.
+    /// Does not consume bytes after C2. After the end, calls consume no bytes.
     ///
     /// # Errors
     ///
@@ -98,7 +98,7 @@ impl ServerHandshake {
         Ok(Progress { consumed: input.len() - rest.len(), status })
     }
 
-    /// The form of the handshake; known once C1 is whole.
+    /// The form of the handshake; known when C1 is complete.
     #[must_use]
     pub fn kind(&self) -> Option<Kind> {
         self.kind
@@ -112,9 +112,9 @@ impl ServerHandshake {
         match asked {
             None => {
                 out.extend_from_slice(&hello(s1, self.epoch_ms, SIMPLE));
-                // RTMP 1.0 §5.2.4 puts the time of reading into bytes 4 to 7. librtmp, and so OBS,
-                // compares all of S2 with its C1 and warns of a difference: an exact echo serves
-                // everyone.
+                // In RTMP 1.0 §5.2.4, bytes 4 to 7 are the time of reading. librtmp, and so OBS, compares
+                // all of S2 with its C1 and logs a warning if they differ. An exact echo is right for all
+                // clients.
                 out.extend_from_slice(c1);
                 Kind::Simple
             }

@@ -1,4 +1,4 @@
-//! ServerHandshake and client against each other, and the rule that no split of the input matters.
+//! Server and client handshake with each other, for any split of the input.
 
 use proptest::prelude::*;
 
@@ -22,7 +22,7 @@ fn client(kind: ClientHandshakeKind) -> ClientHandshake {
     ClientHandshake::new(CLIENT_SEED, CLIENT_EPOCH, kind)
 }
 
-/// What came of feeding one side.
+/// The result of feeding bytes to one side.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Fed {
     out: Vec<u8>,
@@ -30,7 +30,7 @@ struct Fed {
     error: Option<HandshakeError>,
 }
 
-/// Feeds the pieces in order and hands what is left of each to an imagined chunk reader.
+/// Feeds the pieces in order and collects the bytes of each that the handshake does not consume.
 fn feed<'a>(
     mut read: impl FnMut(&[u8], &mut Vec<u8>) -> Result<Progress, HandshakeError>,
     pieces: impl IntoIterator<Item = &'a [u8]>,
@@ -40,7 +40,7 @@ fn feed<'a>(
         match read(piece, &mut fed.out) {
             Ok(Progress { consumed, status }) => {
                 if status == Status::NeedMore {
-                    assert_eq!(consumed, piece.len(), "bytes may be left only at the end");
+                    assert_eq!(consumed, piece.len(), "bytes may remain only at the end");
                 }
                 fed.trailing.extend_from_slice(&piece[consumed..]);
             }
@@ -53,7 +53,7 @@ fn feed<'a>(
     fed
 }
 
-/// One whole conversation: all that the client sends, all that the server sends, each with trailing
+/// One complete handshake: all bytes of the client and all bytes of the server, each with trailing
 /// bytes.
 fn conversation(kind: ClientHandshakeKind) -> (Vec<u8>, Vec<u8>) {
     let (mut server, mut client) = (server(), client(kind));
@@ -275,8 +275,8 @@ fn one_byte_at_a_time_gives_the_same_bytes() {
     }
 }
 
-/// `bytes` cut at each of `cuts`, in any order and with repetitions: empty pieces are part of the
-/// game.
+/// `bytes` split at each of `cuts`. The cuts may be in any order and repeat, so that some pieces are
+/// empty.
 fn cut<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
     cuts.sort_unstable();

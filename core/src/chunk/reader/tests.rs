@@ -1,6 +1,6 @@
 use super::*;
 
-/// A reader as servers use it, with limits that tests can reach.
+/// A reader in the form that servers use, with limits that tests can reach.
 fn reader() -> ChunkReader {
     let limits = ChunkLimits { message: 1000, streams: 3, partial: 1500, eager: 16 };
     ChunkReader::new(limits, Leniency::Lenient)
@@ -20,11 +20,11 @@ fn read_all(reader: &mut ChunkReader, mut input: &[u8]) -> Result<Vec<Message>, 
     while let Some(message) = reader.read(&mut input)? {
         messages.push(message);
     }
-    assert!(input.is_empty(), "what is not an error is taken");
+    assert!(input.is_empty(), "a read without error takes all input");
     Ok(messages)
 }
 
-/// The messages of a whole stream, whatever its cuts; timestamps, types and bodies are what matters in most tests.
+/// Timestamps, types and bodies of the messages of a stream, read whole and byte by byte.
 fn messages(bytes: &[u8]) -> Vec<(u32, u8, Vec<u8>)> {
     let show = |message: &Message| (message.timestamp, message.type_id, message.payload.to_vec());
     let whole = read_all(&mut reader(), bytes).expect("legal chunks");
@@ -33,7 +33,7 @@ fn messages(bytes: &[u8]) -> Vec<(u32, u8, Vec<u8>)> {
     for byte in bytes.chunks(1) {
         pieces.extend(read_all(&mut by_byte, byte).expect("legal chunks"));
     }
-    assert_eq!(pieces, whole, "cuts must not matter");
+    assert_eq!(pieces, whole, "the split must not matter");
     whole.iter().map(show).collect()
 }
 
@@ -46,7 +46,7 @@ fn a_length_over_the_limit_is_refused_at_its_header() {
     assert!(read_all(&mut reader(), &full(4, 0, 1000, 8)).is_ok());
     let over = ChunkError::LengthOverLimit { chunk_stream: 4, length: 1001, limit: 1000 };
     assert_eq!(error(&full(4, 0, 1001, 8)), over);
-    // A length that is inherited counts as much, once the limit is lower.
+    // The limit also applies to an inherited length.
     let mut reader = reader();
     let mut bytes = full(4, 0, 100, 8);
     bytes.extend([1; 100]);
@@ -75,7 +75,7 @@ fn chunk_streams_are_bounded() {
         bytes.extend(full(id, 0, 0, 8));
     }
     assert_eq!(messages(&bytes).len(), 3);
-    // One that is known is not one more.
+    // A known chunk stream does not count again.
     bytes.extend(full(4, 0, 0, 8));
     assert_eq!(messages(&bytes).len(), 4);
     bytes.extend(full(6, 0, 0, 8));
@@ -90,7 +90,7 @@ fn half_received_messages_are_bounded_together() {
     bytes.extend([1; 999]);
     assert_eq!(read_all(&mut reader, &bytes), Ok(vec![]));
     assert_eq!(reader.partial_bytes(), 999);
-    // The chunk ends with the message, so that no other can begin before: a second reader gets smaller chunks.
+    // The chunk ends with the message, so that no other message can begin before: a second reader gets smaller chunks.
     let mut reader = self::reader();
     reader.set_chunk_size(750).expect("not zero");
     for id in [4, 5] {
@@ -103,7 +103,7 @@ fn half_received_messages_are_bounded_together() {
     assert_eq!(read_all(&mut reader, &[1]), Err(ChunkError::PartialOverLimit { limit: 1500 }));
 }
 
-/// Where the error is must not depend on how much came in one piece.
+/// The byte at which the error occurs must not depend on the size of the pieces.
 #[test]
 fn the_bound_on_partial_messages_stops_at_the_same_byte_however_it_is_cut() {
     let taken = |piece: usize| {
@@ -120,7 +120,7 @@ fn the_bound_on_partial_messages_stops_at_the_same_byte_however_it_is_cut() {
                 return taken;
             }
         }
-        panic!("the bound was not seen");
+        panic!("the limit was not applied");
     };
     assert_eq!(taken(1), 12 + 50);
     assert_eq!((taken(7), taken(200)), (taken(1), taken(1)));
@@ -141,7 +141,7 @@ fn a_header_alone_allocates_little_and_memory_follows_the_bytes() {
         let bound = 2 * reader.partial_bytes() + limits.eager + 64;
         assert!(held(&reader) <= bound, "{} bytes held for {}", held(&reader), reader.partial_bytes());
     }
-    // What is at hand when the header is read is allocated at once: no growth for a message that came whole.
+    // The bytes available when the header is read are allocated at once: a complete message needs no growth.
     let mut reader = ChunkReader::new(limits, Leniency::Lenient);
     reader.set_chunk_size(MAX_CHUNK_SIZE).expect("not zero");
     let mut bytes = full(6, 0, 50_000, 9);
@@ -150,8 +150,8 @@ fn a_header_alone_allocates_little_and_memory_follows_the_bytes() {
     assert!((40_000..40_100).contains(&held(&reader)), "{} bytes", held(&reader));
 }
 
-/// 4 MiB in chunks of one byte, half of the input headers: every byte is copied into its message once, and moved by
-/// growing less than once more.
+/// 4 MiB in chunks of one byte, so that half of the input is headers: each byte is copied into its message once, and
+/// growth moves it less than once more.
 #[test]
 fn a_long_message_in_the_smallest_chunks_is_linear_work() {
     const LENGTH: u32 = 4 << 20;
@@ -190,7 +190,7 @@ fn fresh_chunk_streams_open_with_full_headers_or_librtmps_format_1() {
     assert_eq!(read_all(&mut strict, &ping), Err(refused(1)));
     assert_eq!(error(&[0x82, 0, 0, 1]), refused(2));
     assert_eq!(error(&[0xc2]), refused(3));
-    // A chunk stream that was used has a message to inherit from.
+    // A used chunk stream has a message to inherit from.
     let mut bytes = full(4, 10, 1, 8);
     bytes.extend([1, 0xc4, 2]);
     assert_eq!(messages(&bytes), [(10, 8, vec![1]), (20, 8, vec![2])]);
@@ -287,7 +287,7 @@ fn deltas_add_modulo_2_to_the_32() {
     assert_eq!(messages(&bytes), [(100, 8, vec![1]), (70, 8, vec![2]), (40, 8, vec![3])]);
 }
 
-/// Both habits of old and new writers, and bytes that look like the timestamp half way.
+/// The forms of old and of new writers, and payload that begins like the timestamp.
 #[test]
 fn an_extended_timestamp_in_format_3_is_taken_only_if_it_is_one() {
     let time: u32 = 0x0102_0304;
@@ -298,10 +298,10 @@ fn an_extended_timestamp_in_format_3_is_taken_only_if_it_is_one() {
     let case = |rest: &[u8]| messages(&[&first[..], &[0xc4], rest].concat());
     assert_eq!(case(&[1, 2, 3, 4, 7, 7]), [(time, 8, body([7, 7]))], "repeated");
     assert_eq!(case(&[7, 7]), [(time, 8, body([7, 7]))], "left out");
-    // Its tail begins like the timestamp, and another chunk follows.
+    // Its last chunk begins like the timestamp, and another chunk follows.
     let next = full(5, 1, 1, 8);
     let read = case(&[&[1, 2][..], &next, &[6]].concat());
-    assert_eq!(read, [(time, 8, body([1, 2])), (1, 8, vec![6])], "left out, and undecided for a while");
+    assert_eq!(read, [(time, 8, body([1, 2])), (1, 8, vec![6])], "left out, but the first bytes look like it");
 }
 
 #[test]
@@ -333,7 +333,7 @@ fn a_field_of_ffffff_is_extended_and_a_smaller_one_ends_it() {
 
 #[test]
 fn all_forms_of_an_id_name_the_same_chunk_stream() {
-    // 64 as two bytes and as three: a message begun in one form goes on in the other.
+    // 64 as two bytes and as three: a message that begins in one form continues in the other.
     let head = full(0, 0, 130, 8);
     let mut bytes = vec![0, 0];
     bytes.extend(&head[1..]);
