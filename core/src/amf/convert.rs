@@ -1,9 +1,9 @@
-//! AMF 3 values as AMF 0: for players that never agreed to object encoding 3.
+//! Conversion of AMF 3 values to AMF 0, for players that do not use object encoding 3.
 
 use super::{AmfString, MAX_DEPTH, Object, Properties, Value, amf3};
 
 impl Value {
-    /// The AMF 0 likeness of an AMF 3 value.
+    /// The AMF 0 equivalent of an AMF 3 value.
     ///
     /// | AMF 3 | AMF 0 |
     /// |---|---|
@@ -13,12 +13,12 @@ impl Value {
     /// | array without names | strict array |
     /// | array with names | ECMA array: the names, then the numbered elements as "0", "1", ... |
     /// | object | object, or typed object if its class has a name: sealed members, then dynamic ones |
-    /// | wrapper class of Flex | what it wraps |
+    /// | wrapper class of Flex | the wrapped value |
     /// | vector | strict array |
     /// | dictionary with strings and numbers for keys | ECMA array |
     /// | other dictionary, byte array, class of unknown format | unsupported |
     ///
-    /// What lies in more than [`MAX_DEPTH`] containers becomes unsupported too.
+    /// A value inside more than [`MAX_DEPTH`] containers becomes unsupported too.
     #[must_use]
     pub fn from_amf3(value: amf3::Value) -> Self {
         from_amf3(value, 0)
@@ -69,7 +69,7 @@ fn from_amf3(value: amf3::Value, depth: usize) -> Value {
         amf3::Value::VectorInt { items, .. } => numbers(items),
         amf3::Value::VectorUint { items, .. } => numbers(items),
         amf3::Value::VectorDouble { items, .. } => numbers(items),
-        // As numbers they would take nine times the room, and nobody expects them.
+        // As numbers, byte arrays would take nine times the space, and no client expects them.
         amf3::Value::ByteArray(_) | amf3::Value::Externalizable { content: amf3::Externalized::Opaque(_), .. } => {
             Value::Unsupported
         }
@@ -109,7 +109,7 @@ fn numbers<T: Into<f64>>(items: Vec<T>) -> Value {
     Value::StrictArray(items.into_iter().map(|item| Value::Number(item.into())).collect())
 }
 
-/// The property name that a key of a dictionary makes.
+/// The property name for a key of a dictionary.
 fn name(key: amf3::Value) -> Option<AmfString> {
     match key {
         amf3::Value::String(string) => Some(string),

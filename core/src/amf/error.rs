@@ -4,7 +4,7 @@ use thiserror::Error;
 
 /// Why a message body, or the rest of one, does not decode.
 ///
-/// Each concerns that one message: nothing in AMF makes the bytes of the next message unreadable.
+/// Each error concerns one message only: the next message can be read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum AmfError {
@@ -28,8 +28,8 @@ pub enum AmfError {
         /// Where it stands, in bytes from the start of the body.
         offset: usize,
     },
-    /// An AMF 0 object-end marker where a value was due.
-    #[error("AMF 0 object end where a value was due (byte {offset})")]
+    /// An AMF 0 object-end marker where a value was expected.
+    #[error("AMF 0 object end where a value was expected (byte {offset})")]
     UnexpectedObjectEnd {
         /// Where it stands, in bytes from the start of the body.
         offset: usize,
@@ -37,7 +37,7 @@ pub enum AmfError {
     /// An element count that the rest of the body cannot hold.
     #[error("AMF {what} claims {count} elements in {left} bytes")]
     CountOverInput {
-        /// What claims it.
+        /// The value that claims them.
         what: &'static str,
         /// The elements claimed.
         count: usize,
@@ -65,18 +65,18 @@ pub enum AmfError {
     /// A reference to an entry that its table does not have.
     #[error("AMF {table} reference {index}: the table has {len} entries")]
     BadReference {
-        /// The table meant.
+        /// The table.
         table: &'static str,
-        /// The index found.
+        /// The index in the reference.
         index: usize,
-        /// How many entries the table had.
+        /// Number of entries in the table.
         len: usize,
     },
-    /// An AMF 3 object of a class that writes itself in a format of its own, with more to come behind it: where it
-    /// ends cannot be known (AMF 3 §3.12).
-    #[error("AMF 3 object of class {class:?} has a format of its own and cannot be passed over")]
+    /// An AMF 3 object of an externalizable class, which defines its own format, inside a container. Its end cannot be
+    /// found (AMF 3 §3.12).
+    #[error("AMF 3 object of class {class:?} has an unknown format and cannot be skipped")]
     Externalizable {
-        /// The class, invalid UTF-8 replaced.
+        /// The class, with invalid UTF-8 replaced.
         class: String,
     },
 }

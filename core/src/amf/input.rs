@@ -1,14 +1,14 @@
-//! What decoding one message body keeps track of, shared by both formats.
+//! The state of decoding one message body, shared by both formats.
 
 use super::{AmfError, AmfString, Limits, MAX_DEPTH, amf3};
 
-/// One message body being decoded: the bytes, what is left of the limits, and the reference tables.
+/// One message body while it is decoded: the bytes, the rest of the limits, and the reference tables.
 ///
-/// References are resolved without keeping decoded values: the tables hold where in the body a value stands, and
-/// a reference decodes those bytes again. The tables only ever grow, so the same bytes give the same value then,
-/// provided that nothing is entered a second time ([`replay`](Self::replay) sees to that). Everything decoded again
-/// is charged to the limits again, and a value that is still open, or that surrounds the reference, is null, so there
-/// are no cycles.
+/// References are resolved without keeping decoded values: the tables hold the place of each value in the body, and
+/// a reference decodes those bytes again. The tables only grow, so the same bytes give the same value, if no value is
+/// entered a second time ([`replay`](Self::replay) prevents that). A value decoded again is charged to the limits
+/// again. A reference to a value that is not complete, or that contains the reference, gives null, so there are no
+/// cycles.
 #[derive(Clone, Debug)]
 pub(super) struct Input<'a> {
     bytes: &'a [u8],
@@ -22,7 +22,7 @@ pub(super) struct Input<'a> {
     pub(super) amf3: amf3::Tables,
 }
 
-/// Where the values that references may name stand in the body, in the order in which they started.
+/// The places in the body of the values that references can name, in the order in which they start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spans {
     spans: Vec<Span>,
@@ -35,15 +35,15 @@ struct Span {
     end: Option<usize>,
 }
 
-/// The entry that a value took in a table of spans, if it took one.
+/// The entry of a value in a table of spans, if it has one.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Entry(Option<usize>);
 
 impl Spans {
-    /// Where to decode again for entry `index`, named by a reference that starts at `from`; `None` when that value is
-    /// not complete there. It must end before the reference starts: a value may end with the last byte of a reference
-    /// to itself.
+    /// Where to decode again for entry `index`, named by a reference that starts at `from`; `None` if that value is not
+    /// complete at `from`. The value must end before the reference starts: a value may end with the last byte of a
+    /// reference to itself.
     fn resolve(&self, table: &'static str, index: usize, from: usize) -> Result<Option<usize>, AmfError> {
         let span = self.spans.get(index).ok_or(AmfError::BadReference { table, index, len: self.spans.len() })?;
         Ok(match span.end {
@@ -80,7 +80,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// How far the body has been read, in bytes from its start.
+    /// The position of the next byte, in bytes from the start of the body.
     pub(super) fn position(&self) -> usize {
         self.position
     }
@@ -97,7 +97,7 @@ impl<'a> Input<'a> {
         self.rest().is_empty()
     }
 
-    /// Whether the value being decoded stands directly in the body, in no container and behind no reference.
+    /// Whether the value being decoded is directly in the body: not in a container, and not decoded for a reference.
     pub(super) fn is_at_top(&self) -> bool {
         self.depth == 0 && !self.replaying
     }
@@ -106,7 +106,7 @@ impl<'a> Input<'a> {
         self.replaying
     }
 
-    /// The next `length` bytes; `what` names them in the error when the body ends before.
+    /// The next `length` bytes; `what` names them in the error if the body is too short.
     pub(super) fn take(&mut self, length: usize, what: &'static str) -> Result<&'a [u8], AmfError> {
         let rest = self.rest();
         let Some((taken, _)) = rest.split_at_checked(length) else {
@@ -146,7 +146,7 @@ impl<'a> Input<'a> {
         self.array(what).map(f64::from_be_bytes)
     }
 
-    /// Whether the next bytes are `expected`; they are passed over if so.
+    /// Whether the next bytes are `expected`; skips them if so.
     pub(super) fn skip_if(&mut self, expected: &[u8]) -> bool {
         let found = self.rest().starts_with(expected);
         if found {
@@ -174,7 +174,7 @@ impl<'a> Input<'a> {
         Ok(())
     }
 
-    /// Refuses `count` values that are yet to come, without charging them, when the limit has no room for them.
+    /// Refuses `count` values that are not decoded yet if the limit has no room for them. Does not charge them.
     fn check_values(&self, count: usize) -> Result<(), AmfError> {
         if count > self.values_left {
             return Err(AmfError::TooManyValues { limit: self.limits.values });
@@ -182,8 +182,8 @@ impl<'a> Input<'a> {
         Ok(())
     }
 
-    /// Refuses a claim of `count` elements of at least `size` bytes each that the rest of the body cannot hold or
-    /// the limit has no room for. To be asked before any allocation.
+    /// Refuses a claim of `count` elements of at least `size` bytes each if the rest of the body cannot hold them or
+    /// the limit has no room for them. Called before any allocation.
     pub(super) fn check_count(&self, count: usize, size: usize, what: &'static str) -> Result<(), AmfError> {
         let left = self.left();
         if count.checked_mul(size).is_none_or(|bytes| bytes > left) {
@@ -201,7 +201,7 @@ impl<'a> Input<'a> {
         Ok(())
     }
 
-    /// Leaves the container entered last.
+    /// Leaves the container that was entered last.
     pub(super) fn leave(&mut self) {
         self.depth = self.depth.saturating_sub(1);
     }
@@ -218,8 +218,7 @@ impl<'a> Input<'a> {
         self.amf0_values.close(entry, self.position);
     }
 
-    /// Where the AMF 0 value that the reference at `from` names is to be decoded again; `None` when it is not complete
-    /// there.
+    /// The place of the AMF 0 value that the reference at `from` names; `None` if the value is not complete at `from`.
     pub(super) fn resolve_amf0(&self, index: usize, from: usize) -> Result<Option<usize>, AmfError> {
         self.amf0_values.resolve("0 value", index, from)
     }
@@ -236,13 +235,12 @@ impl<'a> Input<'a> {
         self.amf3.objects.close(entry, self.position);
     }
 
-    /// Where the AMF 3 value that the reference at `from` names is to be decoded again; `None` when it is not complete
-    /// there.
+    /// The place of the AMF 3 value that the reference at `from` names; `None` if the value is not complete at `from`.
     pub(super) fn resolve_amf3(&self, index: usize, from: usize) -> Result<Option<usize>, AmfError> {
         self.amf3.objects.resolve("3 object", index, from)
     }
 
-    /// Decodes what stands at `start` again, and comes back.
+    /// Decodes the value at `start` again, then restores the position.
     pub(super) fn replay<T>(
         &mut self,
         start: usize,
@@ -258,13 +256,13 @@ impl<'a> Input<'a> {
     }
 }
 
-/// A count from the wire as a size. Where `usize` is narrower it saturates, and no body is that long.
+/// A count from the wire as a size. If `usize` is narrower, the size saturates; no body is that long.
 pub(super) fn size(count: u32) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-/// How many elements to make room for before they are read. A claim that the body can hold may still be made again
-/// by the first element, and by the first element of that one.
+/// The number of elements to allocate before they are read. Limited, because even if the body can hold `count`
+/// elements, the first element may claim as many again, and so on with its first element.
 pub(super) fn capacity(count: usize) -> usize {
     count.min(64)
 }

@@ -1,12 +1,12 @@
-//! AMF 0 and AMF 3, the value formats of RTMP's command and data messages, read and written.
+//! Reading and writing of AMF 0 and AMF 3, the value formats of RTMP's command and data messages.
 //!
-//! A message body is a sequence of AMF 0 values. [`amf0::Decoder`] takes them one at a time, so that a command can
-//! be acted upon even when something behind the arguments it needs does not decode; [`amf0::decode_all`] takes them
-//! all. A body may switch to AMF 3 for one value with the marker `0x11`, which yields [`Value::Amf3`];
-//! [`Value::into_amf0`] turns such values into their AMF 0 likeness.
+//! A message body is a sequence of AMF 0 values. [`amf0::Decoder`] decodes them one at a time, so that a command can
+//! be carried out even if a value after the arguments it needs does not decode; [`amf0::decode_all`] decodes all of
+//! them. A body may switch to AMF 3 for one value with the marker `0x11`, which gives [`Value::Amf3`];
+//! [`Value::into_amf0`] converts such values to their AMF 0 equivalent.
 //!
-//! Decoding never takes more than its [`Limits`], whatever the input says about its own sizes, and one set of limits
-//! covers a whole body, on both sides of the switch. Encoding cannot fail.
+//! Decoding never exceeds its [`Limits`], for any sizes that the input claims. One set of limits covers a whole body,
+//! AMF 0 and AMF 3 together. Encoding cannot fail.
 //!
 //! ```
 //! # use anabranch_core::amf::{self, Object, Value, amf0};

@@ -1,4 +1,4 @@
-//! Named values in the order they were given: what objects and associative arrays hold.
+//! Named values in order: the content of objects and associative arrays.
 
 use std::slice;
 
@@ -10,14 +10,14 @@ pub type Object = Properties<Value>;
 /// Named values in the order in which their names first appeared; each name once.
 ///
 /// `V` is [`Value`] in AMF 0 ([`Object`]) and [`amf3::Value`](super::amf3::Value) in AMF 3. Names are compared as
-/// bytes, with case. Lookup is a search through the names: objects on the wire have a handful of them.
+/// bytes, so case matters. A lookup searches all names, because objects on the wire have few.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Properties<V> {
     entries: Vec<(AmfString, V)>,
 }
 
-/// Above this many properties, duplicate names are looked for by sorting: comparing all with all would let one
-/// message of a few thousand names cost millions of comparisons.
+/// Above this many properties, duplicate names are found by sorting: comparing each name with all others would cost
+/// millions of comparisons for a message with a few thousand names.
 const COMPARE_ALL: usize = 16;
 
 impl<V> Properties<V> {
@@ -27,14 +27,14 @@ impl<V> Properties<V> {
         Self { entries: Vec::new() }
     }
 
-    /// This with `key` set to `value`, to build an object in one expression.
+    /// These properties with `key` set to `value`, to build an object in one expression.
     #[must_use]
     pub fn with(mut self, key: impl Into<AmfString>, value: impl Into<V>) -> Self {
         self.insert(key, value);
         self
     }
 
-    /// Sets `key` to `value` and gives what it was before. A known name keeps its place, a new one goes last.
+    /// Sets `key` to `value` and returns its previous value. A known name keeps its place, a new name becomes the last.
     pub fn insert(&mut self, key: impl Into<AmfString>, value: impl Into<V>) -> Option<V> {
         let (key, value) = (key.into(), value.into());
         match self.entries.iter_mut().find(|(known, _)| *known == key) {
@@ -46,7 +46,7 @@ impl<V> Properties<V> {
         }
     }
 
-    /// Takes `key` out and gives its value; the others keep their order.
+    /// Removes `key` and returns its value; the others keep their order.
     pub fn remove(&mut self, key: &str) -> Option<V> {
         let index = self.entries.iter().position(|(known, _)| *known == *key)?;
         Some(self.entries.remove(index).1)
@@ -58,7 +58,7 @@ impl<V> Properties<V> {
         self.iter().find(|(known, _)| **known == *key).map(|(_, value)| value)
     }
 
-    /// The value of `key`, to change.
+    /// The value of `key`, mutable.
     #[must_use]
     pub fn get_mut(&mut self, key: &str) -> Option<&mut V> {
         self.entries.iter_mut().find(|(known, _)| *known == *key).map(|(_, value)| value)
@@ -76,7 +76,7 @@ impl<V> Properties<V> {
         Iter { entries: self.entries.iter() }
     }
 
-    /// How many properties there are.
+    /// Number of properties.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -88,7 +88,7 @@ impl<V> Properties<V> {
         self.entries.is_empty()
     }
 
-    /// Keeps only the properties that `keep` says so of.
+    /// Keeps only the properties for which `keep` returns true.
     pub fn retain(&mut self, mut keep: impl FnMut(&AmfString, &mut V) -> bool) {
         self.entries.retain_mut(|(key, value)| keep(key, value));
     }
@@ -99,8 +99,8 @@ impl<V> Properties<V> {
         Properties { entries: entries.map(|(key, value)| (key, convert(value))).collect() }
     }
 
-    /// Properties in the order of `entries`; of a name that comes twice, the place of the first and the value of the
-    /// last, as assigning them one after the other would give. Takes O(n log n).
+    /// Properties in the order of `entries`. A name that occurs twice has the place of the first and the value of the
+    /// last, as if they were set one after the other. Takes O(n log n).
     pub(crate) fn from_entries(mut entries: Vec<(AmfString, V)>) -> Self {
         if entries.len() <= COMPARE_ALL {
             let mut properties = Self { entries: Vec::with_capacity(entries.len()) };

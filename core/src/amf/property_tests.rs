@@ -1,4 +1,4 @@
-//! What must hold for every value and every input, in both formats.
+//! Properties that hold for every value and every input, in both formats.
 
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{AmfError, AmfString, Limits, Object, Properties, Value, amf0, amf3};
 
-/// Strings of any bytes, since the wire has no other kind.
+/// Strings of any bytes, as on the wire.
 fn string() -> impl Strategy<Value = AmfString> {
     prop_oneof!["[a-z]{1,4}".prop_map(AmfString::from), vec(any::<u8>(), 0..6).prop_map(AmfString::from),]
 }
@@ -15,7 +15,7 @@ fn name() -> impl Strategy<Value = AmfString> {
     string().prop_filter("the empty name ends AMF 3 properties", |name| !name.is_empty())
 }
 
-/// Doubles that equal themselves.
+/// Doubles that are equal to themselves (not NaN).
 fn number() -> impl Strategy<Value = f64> {
     use proptest::num::f64::{INFINITE, NEGATIVE, NORMAL, POSITIVE, SUBNORMAL, ZERO};
     POSITIVE | NEGATIVE | NORMAL | SUBNORMAL | ZERO | INFINITE
@@ -113,7 +113,7 @@ fn decode_amf3(bytes: &[u8], limits: &Limits) -> Result<Vec<amf3::Value>, AmfErr
     Ok(values)
 }
 
-/// What decoded values hold, in the terms of [`Limits`].
+/// The content of decoded values, counted as in [`Limits`].
 #[derive(Clone, Copy, Debug, Default)]
 struct Weight {
     depth: usize,
@@ -128,12 +128,12 @@ impl Weight {
         Self { bytes: bytes.len(), ..Self::VALUE }
     }
 
-    /// Two things beside one another.
+    /// The sum of two values next to each other.
     fn and(self, other: Self) -> Self {
         Self { depth: self.depth.max(other.depth), values: self.values + other.values, bytes: self.bytes + other.bytes }
     }
 
-    /// A container of this.
+    /// A container with this content.
     fn contained(self) -> Self {
         let inside = Self { depth: self.depth + 1, ..self };
         inside.and(Self::VALUE)
@@ -217,7 +217,7 @@ impl Weight {
     }
 }
 
-/// Decodes `bytes` in every way; what comes out must keep to the limits.
+/// Decodes `bytes` in every way; the results must keep to the limits.
 fn check_any_input(bytes: &[u8]) -> Result<(), TestCaseError> {
     let tight = Limits { depth: 4, values: 24, bytes: 30 };
     for limits in [Limits::default(), tight] {
@@ -226,7 +226,7 @@ fn check_any_input(bytes: &[u8]) -> Result<(), TestCaseError> {
             let mut weight = Weight::default();
             let mut left = bytes.len();
             while let Ok(Some(value)) = decoder.decode() {
-                prop_assert!(decoder.remaining().len() < left, "a value takes a byte");
+                prop_assert!(decoder.remaining().len() < left, "a value takes at least a byte");
                 left = decoder.remaining().len();
                 weight = weight.and(Weight::amf0(&value));
             }

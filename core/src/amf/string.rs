@@ -4,35 +4,35 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-/// Firmware in C sends a string with its final NUL, or with what lies behind it in memory.
+/// The string up to its first NUL: firmware in C sends strings with their final NUL, or with the memory after it.
 pub(crate) fn until_nul(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// A string as AMF carried it: bytes that are meant to be UTF-8.
+/// A string of AMF: bytes that should be UTF-8.
 ///
-/// Encoders on systems with another code page send GBK or Latin-1 in titles and stream names. The bytes are kept, so
-/// that what is relayed or compared is what was sent; only [`to_string_lossy`](Self::to_string_lossy), `Display` and
-/// `Debug` replace what is not UTF-8. A clone shares the bytes.
+/// Encoders on systems with another code page send GBK or Latin-1 in titles and stream names. The bytes stay as sent,
+/// for relaying and comparing; only [`to_string_lossy`](Self::to_string_lossy), `Display` and `Debug` replace bytes
+/// that are not UTF-8. A clone shares the bytes.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AmfString {
     bytes: Arc<[u8]>,
 }
 
 impl AmfString {
-    /// The bytes, as they were sent.
+    /// The bytes, as sent.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The text, or `None` when the bytes are not UTF-8.
+    /// The text, or `None` if the bytes are not UTF-8.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         str::from_utf8(&self.bytes).ok()
     }
 
-    /// The text with what is not UTF-8 replaced by U+FFFD: for people to read, not to compare.
+    /// The text, with bytes that are not UTF-8 replaced by U+FFFD: for display, not for comparison.
     #[must_use]
     pub fn to_string_lossy(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.bytes)

@@ -2,17 +2,17 @@
 
 use super::{AmfString, Object, amf3};
 
-/// One AMF 0 value, as a command or data message holds it.
+/// One AMF 0 value of a command or data message.
 ///
-/// References (AMF 0 §2.9) do not appear: the decoder puts a copy of what they point at in their place.
+/// There is no variant for references (AMF 0 §2.9): the decoder replaces a reference by a copy of its value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// A double (AMF 0 §2.2), the only number there is. It may be NaN, infinite, negative or fractional, whatever the
-    /// property it stands for allows.
+    /// A double (AMF 0 §2.2), the only kind of number. It may be NaN, infinite, negative or fractional, even if its
+    /// property does not allow that.
     Number(f64),
     /// A Boolean (AMF 0 §2.3).
     Boolean(bool),
-    /// A string, short or long (AMF 0 §2.4 and §2.14): the length decides how it is written.
+    /// A string, short or long (AMF 0 §2.4 and §2.14): the length decides its form on the wire.
     String(AmfString),
     /// An anonymous object (AMF 0 §2.5).
     Object(Object),
@@ -28,21 +28,21 @@ pub enum Value {
     Date {
         /// Milliseconds since 1970-01-01 00:00 UTC.
         ms: f64,
-        /// Reserved, to be ignored and sent as 0. Kept so that a relayed value stays what it was.
+        /// Reserved: should be ignored and sent as 0. Kept so that a relayed value stays unchanged.
         time_zone: i16,
     },
-    /// Something that the sender could not express (AMF 0 §2.15).
+    /// A value that the sender could not express (AMF 0 §2.15).
     Unsupported,
     /// XML text (AMF 0 §2.17).
     XmlDocument(AmfString),
     /// An object of a named class (AMF 0 §2.18).
     TypedObject {
-        /// The class, by the name both sides registered for it.
+        /// The class name, which both sides registered.
         class: AmfString,
         /// Its properties.
         object: Object,
     },
-    /// An AMF 3 value (AMF 0 §3.1), as Flash sends in messages of type 17 and 15.
+    /// An AMF 3 value (AMF 0 §3.1). Flash sends them in messages of type 17 and 15.
     Amf3(Box<amf3::Value>),
 }
 
@@ -73,8 +73,8 @@ impl Value {
         self.as_string().and_then(AmfString::as_str)
     }
 
-    /// The truth of a Boolean or of a number: anything but 0 and NaN is true, as in ActionScript, whose users send
-    /// `1` where a Boolean is meant.
+    /// The value of a Boolean, or of a number as a Boolean: any number except 0 and NaN is true, as in ActionScript.
+    /// Some clients send `1` as a Boolean.
     #[must_use]
     pub fn as_bool(&self) -> Option<bool> {
         match self {
@@ -86,7 +86,7 @@ impl Value {
 
     /// The properties of an object, an ECMA array or a typed object: encoders use them interchangeably.
     ///
-    /// An AMF 3 object has none to lend; turn it into an AMF 0 object first, with [`into_amf0`](Self::into_amf0).
+    /// `None` for an AMF 3 object; convert it to an AMF 0 object first, with [`into_amf0`](Self::into_amf0).
     #[must_use]
     pub fn as_object(&self) -> Option<&Object> {
         match self {
@@ -104,7 +104,7 @@ impl Value {
         }
     }
 
-    /// Whether this is null or undefined, of either format: what stands for "no argument".
+    /// Whether this is null or undefined, of either format: both mean "no argument".
     #[must_use]
     pub fn is_nothing(&self) -> bool {
         match self {

@@ -6,17 +6,17 @@ use crate::chunk::write_message;
 /// A protocol control message: message stream 0, chunk stream 2 (RTMP 1.0 §5.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Control {
-    /// The sender's chunks have this size in bytes from now on, at least 1.
+    /// From now on the sender's chunks have this size in bytes, at least 1.
     SetChunkSize(u32),
-    /// The message half sent on this chunk stream will not be completed.
+    /// The sender will not complete its partial message on this chunk stream.
     Abort(u32),
-    /// The receiver has got this many bytes since the connection began, modulo 2^32.
+    /// Bytes that the sender of this message has received since the connection began, modulo 2^32.
     Acknowledgement(u32),
     /// A user control event.
     User(UserControl),
-    /// The sender wants an acknowledgement every so many bytes.
+    /// The sender wants an acknowledgement each time this many bytes were received.
     WindowAckSize(u32),
-    /// The receiver should not have more than `window` bytes unacknowledged on their way.
+    /// The receiver should have at most `window` bytes sent and not acknowledged.
     SetPeerBandwidth {
         /// Window in bytes.
         window: u32,
@@ -32,11 +32,11 @@ pub enum PeerBandwidthLimit {
     Hard,
     /// Limit to the smaller of this window and the one in force.
     Soft,
-    /// As hard if the one before was hard, else void. What every server sends.
+    /// Same as hard if the previous one was hard, else ignored. Every server sends this type.
     Dynamic,
 }
 
-/// A control message that does not mean anything.
+/// A control message that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ControlError {
@@ -57,14 +57,14 @@ impl Control {
     /// Reads the body of a message of type 1 to 6; `None` for other types.
     ///
     /// # Errors
-    /// A body that is too short, or a chunk size of zero. User control events never fail: what is unknown or short is
+    /// A body that is too short, or a chunk size of zero. User control events never fail: an unknown or short event is
     /// [`UserControl::Unknown`].
     pub fn parse(type_id: u8, body: &[u8]) -> Result<Option<Control>, ControlError> {
         let short = ControlError::Short { type_id, length: body.len() };
         let word = body.first_chunk().copied().map(u32::from_be_bytes).ok_or(short);
         Ok(Some(match type_id {
             MessageType::SET_CHUNK_SIZE => match word? & 0x7fff_ffff {
-                // The top bit must be zero (§5.4.1); masking it off is what tolerant peers do.
+                // The top bit must be zero (§5.4.1). Like other tolerant peers, ignore it.
                 0 => return Err(ControlError::ZeroChunkSize),
                 size => Control::SetChunkSize(size),
             },
@@ -77,7 +77,7 @@ impl Control {
                 limit: match body.get(4) {
                     Some(0) => PeerBandwidthLimit::Hard,
                     Some(1) => PeerBandwidthLimit::Soft,
-                    // Dynamic, and what is missing or unknown: it never binds harder than before.
+                    // Dynamic, also for a missing or unknown type: it is never stricter than the previous limit.
                     _ => PeerBandwidthLimit::Dynamic,
                 },
             },
@@ -85,7 +85,7 @@ impl Control {
         }))
     }
 
-    /// Appends the message to `out`, chunk header included. Always on chunk stream 2: Larix takes it nowhere else.
+    /// Appends the message to `out`, chunk header included. Always on chunk stream 2: Larix accepts it only there.
     pub fn write(&self, chunk_size: u32, out: &mut Vec<u8>) {
         let mut body = Vec::with_capacity(12);
         let type_id = match self {

@@ -1,53 +1,53 @@
-//! Data messages: what a publisher may send and what players can be given (RTMP 1.0 §7.1.2).
+//! Data messages: those that a publisher may send and those that players can read (RTMP 1.0 §7.1.2).
 //!
 //! FFmpeg as a player ends with "Invalid data" at a data message that does not start with a String, has a handler name
-//! over 63 bytes, or carries `onMetaData` with Undefined in it, very long keys or no end marker. FFmpeg as a publisher
-//! sends such bodies when its input has a timecode track. So data is read before it is relayed.
+//! over 63 bytes, or contains `onMetaData` with an Undefined value, very long keys or no end marker. FFmpeg as a
+//! publisher sends such bodies when its input has a timecode track. So the server reads data before it relays it.
 
 use crate::amf::amf0::{self, Passed, Walker, marker};
 use crate::amf::{AmfString, Limits, Object, Value, until_nul};
 use crate::message::strip_amf3_selector;
 
-/// Longest handler name that FFmpeg players survive, in bytes.
+/// Longest handler name that FFmpeg players can read, in bytes.
 pub const MAX_HANDLER_NAME: usize = 63;
 
-/// Longest property name in metadata that FFmpeg players survive, with some reserve, in bytes.
+/// Longest property name in metadata that FFmpeg players can read, with some reserve, in bytes.
 pub const MAX_KEY: usize = 120;
 
-/// What a data message may have.
+/// Limits on a data message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DataLimits {
-    /// Longest metadata, in bytes; of longer ones the largest properties are left out.
+    /// Longest metadata, in bytes; the largest properties of longer metadata are left out.
     pub metadata: usize,
-    /// Longest other message, in bytes; longer ones are left out.
+    /// Longest other message, in bytes; longer messages are dropped.
     pub other: usize,
-    /// Bounds on the values of what has to be mended. Depth holds for everything.
+    /// Limits for messages that must be decoded to be corrected. The depth limit applies to all messages.
     pub amf: Limits,
 }
 
-/// What to do with a data message of a publisher.
+/// A data message of a publisher, and what to do with it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PublisherData {
-    /// The stream's metadata. Kept for players to come.
+    /// The stream's metadata. It is relayed and kept for later players.
     Metadata {
         /// The body of an AMF0 data message, `onMetaData` and its value.
         body: Vec<u8>,
-        /// Whether properties were left out because all together are too long.
+        /// Whether properties were left out because the metadata is too long.
         shortened: bool,
     },
-    /// `@clearDataFrame`: metadata kept so far is void.
+    /// `@clearDataFrame`: the kept metadata is no longer valid.
     ClearMetadata,
-    /// Anything else that players can read: the body of an AMF0 data message, as it came. Relayed, not kept.
+    /// Any other message that players can read: the unchanged body of an AMF0 data message. Relayed, not kept.
     Other(Vec<u8>),
-    /// Nothing that a player can be given.
+    /// A message that players cannot read.
     Unreadable,
 }
 
 /// Reads a message of type 18 or 15 that a publisher sent.
 ///
-/// `@setDataFrame` is stripped and an AMF3 format byte too; bodies that are fit for players stay as they are to the
-/// byte, however many values they hold: tools that push FLV files send the index of all key frames along. Metadata that
-/// would break a player is encoded again without what breaks it.
+/// Strips `@setDataFrame` and an AMF3 format byte. Bodies that players can read stay unchanged, with any number of
+/// values: tools that push FLV files also send an index of all key frames. Metadata that would break a player is
+/// encoded again without the values that would break it.
 pub fn from_publisher(type_id: u8, body: &[u8], limits: &DataLimits) -> PublisherData {
     let mut body = strip_amf3_selector(type_id, body);
     let Some((mut name, mut rest)) = split_name(body, &limits.amf) else {
@@ -63,7 +63,7 @@ pub fn from_publisher(type_id: u8, body: &[u8], limits: &DataLimits) -> Publishe
     let bare = until_nul(name.as_bytes());
     let renamed;
     if bare.len() < name.as_bytes().len() {
-        // Players compare the name as it stands.
+        // Players compare the name byte by byte.
         renamed = [headed(bare), rest.to_vec()].concat();
         body = &renamed;
     }
@@ -78,7 +78,7 @@ pub fn from_publisher(type_id: u8, body: &[u8], limits: &DataLimits) -> Publishe
     }
 }
 
-/// The handler name at the front of a data message, and what follows it.
+/// The handler name at the front of a data message, and the bytes after it.
 fn split_name<'a>(body: &'a [u8], limits: &Limits) -> Option<(AmfString, &'a [u8])> {
     let mut decoder = amf0::Decoder::new(body, limits);
     match decoder.decode() {
@@ -87,7 +87,7 @@ fn split_name<'a>(body: &'a [u8], limits: &Limits) -> Option<(AmfString, &'a [u8
     }
 }
 
-/// A body that so far is a name.
+/// A body with only the handler name.
 fn headed(name: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len() + 3);
     amf0::encode(&Value::String(name.into()), &mut out);
@@ -98,14 +98,14 @@ fn is_readable(values: &[u8], limits: &DataLimits) -> bool {
     let mut walker = Walker::new(values, limits.amf.depth);
     while !walker.is_at_end() {
         if walker.pass(&mut |_| {}).is_err() {
-            // Perhaps a reference, or AMF 3.
+            // The value may be a reference, or AMF 3.
             return amf0::decode_all(values, &limits.amf).is_ok();
         }
     }
     true
 }
 
-/// True if these values are whole and break no player, as far as can be told without taking them apart.
+/// True if these values are complete and break no player, as far as a walk without decoding can tell.
 fn are_fit(values: &[u8], depth: usize) -> bool {
     let mut walker = Walker::new(values, depth);
     let mut fit = true;
@@ -138,7 +138,7 @@ fn metadata(body: &[u8], rest: &[u8], limits: &DataLimits) -> PublisherData {
         {
             let mut body = headed(b"onMetaData");
             amf0::encode(&Value::EcmaArray(object), &mut body);
-            // Names and numbers grow in no case, but references become copies.
+            // Names and numbers never become longer, but references become copies.
             if body.len() <= limits.metadata {
                 return PublisherData::Metadata { body, shortened: false };
             }
@@ -147,8 +147,8 @@ fn metadata(body: &[u8], rest: &[u8], limits: &DataLimits) -> PublisherData {
     piecewise(rest, limits).map_or(PublisherData::Unreadable, |body| PublisherData::Metadata { body, shortened: true })
 }
 
-/// Metadata that is too much to be taken apart at once: its properties one by one, those that are fit as they stand, and
-/// of them the smallest that have room together.
+/// Metadata that is too large to decode as a whole. Reads its properties one by one, keeps those that players can read
+/// unchanged, and of these the smallest that fit together.
 fn piecewise(rest: &[u8], limits: &DataLimits) -> Option<Vec<u8>> {
     let mut walker = Walker::new(rest, limits.amf.depth);
     if !walker.open() {
@@ -159,7 +159,7 @@ fn piecewise(rest: &[u8], limits: &DataLimits) -> Option<Vec<u8>> {
     let mut place = 0;
     while place < limits.amf.values && !walker.is_at_end() && !walker.close() {
         let Some(property) = one_property(&mut walker, rest, limits) else {
-            // What follows cannot be found; what came before it is whole.
+            // The next property cannot be found; the earlier ones are complete.
             break;
         };
         properties.add(place, property);
@@ -182,9 +182,9 @@ fn piecewise(rest: &[u8], limits: &DataLimits) -> Option<Vec<u8>> {
     Some(body)
 }
 
-/// Properties with their places among all.
+/// Properties with their positions in the metadata.
 struct Kept {
-    /// Their bytes.
+    /// Their length in bytes.
     held: usize,
     properties: Vec<(usize, Vec<u8>)>,
 }
@@ -197,7 +197,7 @@ impl Kept {
         }
     }
 
-    /// Gives up the largest.
+    /// Drops the largest property.
     fn shrink(&mut self, bytes: usize) {
         self.properties.sort_by_key(|(_, property)| property.len());
         while self.held > bytes
@@ -208,7 +208,8 @@ impl Kept {
     }
 }
 
-/// The next property as it is to be sent: empty if it is nothing for players, or too long. `None` if its end is unknown.
+/// The next property in the form to send: empty if players cannot read it, or if it is too long. `None` if its end is
+/// unknown.
 fn one_property(walker: &mut Walker<'_>, rest: &[u8], limits: &DataLimits) -> Option<Vec<u8>> {
     let start = walker.position();
     let name = walker.name().ok()?;
@@ -218,7 +219,7 @@ fn one_property(walker: &mut Walker<'_>, rest: &[u8], limits: &DataLimits) -> Op
     if name.len() > MAX_KEY || whole.len() > limits.metadata {
         return Some(Vec::new());
     }
-    // One level less: it stands in an object.
+    // One level less: the property is in an object.
     if are_fit(value, limits.amf.depth.saturating_sub(1)) {
         return Some(whole.to_vec());
     }
@@ -242,7 +243,7 @@ fn is_fit(value: &Value) -> bool {
 }
 
 fn mended(object: &Object) -> Object {
-    // Collected at once: inserting one after the other would compare each of thousands of names with all before it.
+    // Collected in one step: inserting one by one would compare each of thousands of names with all earlier ones.
     let entries = object.iter().filter(|(key, _)| key.as_bytes().len() <= MAX_KEY);
     entries.filter_map(|(key, value)| Some((key, mended_value(value)?))).collect()
 }
@@ -284,11 +285,11 @@ mod tests {
         body(&["onMetaData".into(), Value::EcmaArray(object)])
     }
 
-    /// What a player would make of the metadata that is passed on.
+    /// The metadata that a player reads from the relayed message.
     fn mended_value_of(body: &[u8]) -> Value {
         let PublisherData::Metadata { body: mended, .. } = read(18, body) else { panic!("metadata") };
         let limits = Limits { values: 10_000, ..Limits::default() };
-        let values = amf0::decode_all(&mended, &limits).expect("fit for players");
+        let values = amf0::decode_all(&mended, &limits).expect("players can read it");
         assert_eq!(values[0], "onMetaData".into());
         values[1].clone()
     }
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    #[allow(clippy::disallowed_methods)] // the time it takes is what is tested
+    #[allow(clippy::disallowed_methods)] // this test measures time
     fn many_names_take_no_longer_than_their_bytes() {
         const NAMES: usize = 60_000;
         let entries = (0..NAMES).map(|index| (index.to_string(), Value::Null));
@@ -367,7 +368,7 @@ mod tests {
 
     #[test]
     fn bodies_that_are_not_amf_are_unreadable() {
-        // A timecode sample of FFmpeg, an empty body, a number in front, a value that is cut off, nothing in a frame.
+        // A timecode sample of FFmpeg, an empty body, a number first, a value that is cut off, an empty data frame.
         let cut = [body(&["onCuePoint".into()]), vec![0, 1, 2]].concat();
         for body in [&[0, 0, 3, 0xe8][..], &[], &body(&[1.0.into()]), &cut, &body(&["@setDataFrame".into()])] {
             assert_eq!(read(18, body), PublisherData::Unreadable, "{body:02x?}");
@@ -406,7 +407,7 @@ mod tests {
             .with("inner", Value::Object(Object::default().with("good", true)))
             .with("width", 64.0);
         assert_eq!(mended_value_of(&metadata_of(object.clone())), Value::EcmaArray(expected));
-        // Cut off within the last property: the others are whole.
+        // Cut off within the last property: the others are complete.
         let cut = metadata_of(object);
         let found = read(18, &cut[..cut.len() - 5]);
         let PublisherData::Metadata { body, shortened: true } = found else { panic!("{found:?}") };

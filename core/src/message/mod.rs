@@ -1,7 +1,7 @@
-//! Messages: what chunk streams carry (RTMP 1.0 §5.4, §6, §7).
+//! Messages, which chunk streams carry (RTMP 1.0 §5.4, §6, §7).
 //!
 //! [`Message`] is one assembled message; [`Control`] and [`UserControl`] are the typed forms of the protocol control
-//! messages; [`data`] reads and mends data messages such as `onMetaData`.
+//! messages; [`data`] reads and corrects data messages such as `onMetaData`.
 
 mod control;
 pub mod data;
@@ -16,14 +16,14 @@ pub use user_control::UserControl;
 
 use crate::flv::{FlvError, aggregate};
 
-/// One message, as assembled from its chunks.
+/// One message, assembled from its chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// The chunk stream id it came on; carries no meaning of its own.
+    /// The id of its chunk stream; has no further meaning.
     pub chunk_stream: u32,
     /// Milliseconds, modulo 2^32, on the sender's clock.
     pub timestamp: u32,
-    /// What the payload is, see [`MessageType`].
+    /// The kind of payload, see [`MessageType`].
     pub type_id: u8,
     /// The message stream it belongs to; 0 is the connection itself.
     pub stream_id: u32,
@@ -48,11 +48,11 @@ impl Message {
     }
 
     fn media(type_id: u8, timestamp: u32, body: impl Into<Payload>) -> Self {
-        // What carries it is chosen when it is written.
+        // The chunk stream is chosen when the message is written.
         Message { chunk_stream: 0, timestamp, type_id, stream_id: 0, payload: body.into() }
     }
 
-    /// The messages in an aggregate, each with its own time, or why one cannot be read.
+    /// The messages in an aggregate, each with its own timestamp, or the error of one that cannot be read.
     pub(crate) fn parts(&self) -> impl Iterator<Item = Result<Message, FlvError>> {
         aggregate::parse(&self.payload, self.timestamp).map(|part| {
             part.map(|part| Message {
@@ -105,7 +105,7 @@ impl MessageType {
 
 /// Strips the format byte of an AMF3-typed body (types 15, 16, 17).
 ///
-/// The body of such a message is AMF0 after one zero byte; some senders leave that byte out. An AMF0 body starts with
+/// The body of such a message is one zero byte, then AMF0; some senders leave that byte out. An AMF0 body starts with
 /// the String marker 2, so the two cannot be confused.
 pub(crate) fn strip_amf3_selector(type_id: u8, body: &[u8]) -> &[u8] {
     match (type_id, body) {

@@ -6,8 +6,8 @@ use crate::chunk::MAX_HEADER;
 
 /// The body of one message, with room in front for a chunk header.
 ///
-/// The room is why a frame that fits one chunk is relayed without a second copy: its header is written before the
-/// payload, in place. Reads as a byte slice.
+/// A frame that fits one chunk is relayed without a second copy, because its header is written into this room.
+/// Dereferences to the body's bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload {
     /// `MAX_HEADER` bytes of room, then the body.
@@ -15,8 +15,8 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Below this, memory counts for more than the copies that growing makes: it is what strangers send. What a publisher
-    /// announces below it has its room at once.
+    /// Below this size the buffer grows in small steps, because connections before `connect` send such messages and
+    /// their memory matters more than the copies. A publisher's message below this size gets its room at once.
     pub(crate) const SMALL: usize = 64 << 10;
 
     pub(crate) fn with_capacity(capacity: usize) -> Self {
@@ -25,8 +25,8 @@ impl Payload {
         Payload { buffer }
     }
 
-    /// Appends `bytes`, growing by a quarter while small and doubling then, but never past `length`, the announced size
-    /// of the body. So memory follows the bytes that came and ends exactly at the announced size.
+    /// Appends `bytes`. The buffer grows by a quarter while it is small and doubles later, but never beyond `length`,
+    /// the announced size of the body. So memory follows the received bytes and ends exactly at the announced size.
     pub(crate) fn append(&mut self, bytes: &[u8], length: usize) {
         let needed = self.buffer.len() + bytes.len();
         let capacity = self.buffer.capacity();
@@ -44,13 +44,13 @@ impl Payload {
         self.buffer.capacity()
     }
 
-    /// The body as shared bytes; no copy.
+    /// The body as shared bytes, without a copy.
     pub fn into_bytes(self) -> Bytes {
         from(self.buffer, MAX_HEADER)
     }
 
-    /// Writes `header`, at most [`MAX_HEADER`] bytes, right before the body; header and body as one; no copy of the
-    /// body.
+    /// Writes `header`, at most [`MAX_HEADER`] bytes, directly before the body and returns both together, without a
+    /// copy of the body.
     pub(crate) fn into_headed(mut self, header: &[u8]) -> Bytes {
         let start = MAX_HEADER - header.len();
         self.buffer[start..MAX_HEADER].copy_from_slice(header);
@@ -58,8 +58,8 @@ impl Payload {
     }
 }
 
-/// The buffer from `start` on. Not a slice of it: that would be a second owner for a moment, and the count of owners an
-/// allocation that what nobody plays does without.
+/// The buffer from `start` on. `Bytes::slice` would briefly create a second owner, and so allocate a reference count,
+/// which messages without players do not need.
 fn from(buffer: Vec<u8>, start: usize) -> Bytes {
     let mut bytes = Bytes::from(buffer);
     bytes.advance(start);

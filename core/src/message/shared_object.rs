@@ -2,16 +2,16 @@ use thiserror::Error;
 
 /// A shared object message (RTMP 1.0 §7.1.3): types 19 and 16.
 ///
-/// A live server keeps no shared objects; this reads the frame so that logs and tools can name it.
+/// A live server keeps no shared objects. This type is for logs and tools.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SharedObject<'a> {
     /// Name of the object, raw bytes.
     pub name: &'a [u8],
-    /// The sender's version of it.
+    /// The sender's version of the object.
     pub version: u32,
     /// True if the object outlives its clients.
     pub persistent: bool,
-    /// What happened to it, in order.
+    /// The events of the object, in order.
     pub events: Vec<SharedObjectEvent<'a>>,
 }
 
@@ -21,7 +21,7 @@ pub struct SharedObjectEvent<'a> {
     /// 1 use, 2 release, 3 request change, 4 change, 5 success, 6 message, 7 status, 8 clear, 9 remove,
     /// 10 request remove, 11 use success.
     pub kind: u8,
-    /// The event's own bytes.
+    /// The data of the event.
     pub data: &'a [u8],
 }
 
@@ -31,7 +31,7 @@ pub struct SharedObjectEvent<'a> {
 pub struct SharedObjectError;
 
 impl<'a> SharedObject<'a> {
-    /// Most events read from one message; the rest is left alone.
+    /// Most events read from one message; the rest is ignored.
     pub const MAX_EVENTS: usize = 256;
 
     /// Reads the body of a message of type 19, or of type 16 after its format byte.

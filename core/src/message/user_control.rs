@@ -1,11 +1,11 @@
 /// A user control event: the body of message type 4 (RTMP 1.0 §6.2, §7.1.7).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UserControl {
-    /// The message stream can be used.
+    /// The message stream is ready for use.
     StreamBegin(u32),
-    /// Playback of the message stream is over.
+    /// Playback of the message stream has ended.
     StreamEof(u32),
-    /// No data on the message stream for a while.
+    /// The message stream has had no data for some time.
     StreamDry(u32),
     /// The client's buffer for a message stream.
     SetBufferLength {
@@ -28,11 +28,11 @@ pub enum UserControl {
     BufferEmpty(u32),
     /// The server's buffer for the message stream is filled again (Flash Media Server).
     BufferReady(u32),
-    /// An event that is unknown, or too short for its kind: to be ignored, never an error.
+    /// An event that is unknown, or too short for its kind. It is ignored and never an error.
     Unknown {
-        /// Event type; 0xffff where the body has not even two bytes.
+        /// Event type; 0xffff if the body has less than two bytes.
         event: u16,
-        /// What followed the event type.
+        /// The bytes after the event type.
         data: Vec<u8>,
     },
 }
