@@ -8,23 +8,24 @@ use crate::chunk::{continuation_header, message_header, write_message};
 use crate::flv::{self, FrameClass, Pictures};
 use crate::message::{Message, MessageType, Payload};
 
-/// How frames of a source are cut for the wire. One for all players: that is why a frame is encoded once.
+/// How frames of a source are cut into chunks. It is the same for all players, so a frame is encoded once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WireFormat {
-    /// Chunk size in bytes; every player's connection must have announced the same.
+    /// Chunk size in bytes; the connection of every player must have announced it.
     pub chunk_size: u32,
 }
 
 /// One audio, video or data message, encoded for the wire and shared by all players.
 ///
-/// Each frame is a whole message with a full chunk header, so that any of them can be left out.
+/// Each frame is a whole message with a full chunk header, so that any frame can be left out.
 #[derive(Debug, Clone)]
 pub struct Frame {
-    /// The message as it was encoded, for its first timestamp.
+    /// The message as it was encoded, with the timestamp `encoded_for`.
     wire: Bytes,
     encoded_for: u32,
     timestamp: u32,
-    /// For a frame at another time than it was encoded for: the message in one piece, put together when asked for.
+    /// For a frame with another timestamp than `encoded_for`: the message in one piece, made by the first call of
+    /// [`wire`](Self::wire).
     moved: Option<Box<OnceLock<Bytes>>>,
     chunk_size: u32,
     kind: FrameKind,
@@ -35,7 +36,8 @@ pub struct Frame {
     header: bool,
 }
 
-/// Bytes of a message beside its own: what counts its references, room in front of it, and what the allocator adds.
+/// Bytes that a message takes in addition to its own: the reference count, the room in front of it, and what the
+/// allocator adds.
 const MESSAGE: usize = 64;
 
 /// Audio, video or data.
@@ -66,7 +68,7 @@ impl FrameKind {
         }
     }
 
-    /// Each kind has a chunk stream of its own, all with one-byte ids.
+    /// Each kind has its own chunk stream, all with one-byte ids.
     fn chunk_stream(self) -> u8 {
         match self {
             FrameKind::Audio => 4,
@@ -77,20 +79,19 @@ impl FrameKind {
 }
 
 impl Frame {
-    /// The message stream that frames are encoded for: the first one a connection is given, which nearly every player
-    /// uses.
+    /// The message stream that frames are encoded for: the first one of a connection, which nearly every player uses.
     pub const STREAM_ID: u32 = 1;
 
     /// Length of a message header without extended timestamp.
     const SHORT_HEADER: usize = 12;
 
-    /// Encodes a message of type 8, 9 or 18 with its own timestamp. A body that fits one chunk is not copied.
+    /// Encodes a message of type 8, 9 or 18 with its own timestamp. A body that fits into one chunk is not copied.
     pub fn encode(message: Message, format: WireFormat) -> Frame {
         let timestamp = message.timestamp;
         Frame::encode_at(message, format, &mut Pictures::default(), |_, _| timestamp)
     }
 
-    /// The same with a timestamp chosen when it is known what the message is.
+    /// Encodes a message with the timestamp that `timestamp` chooses by the kind and class of the message.
     pub(crate) fn encode_at(
         mut message: Message,
         format: WireFormat,
@@ -142,8 +143,8 @@ impl Frame {
 
     /// The message as it goes to a player, chunk headers included, in one piece.
     ///
-    /// For a frame at another time than it was encoded for (see [`Start::frames`](super::Start::frames)) this is a copy;
-    /// [`pieces`](Self::pieces) never copies.
+    /// This is a copy for a frame that has got another timestamp since it was encoded (see
+    /// [`Start::frames`](super::Start::frames)); [`pieces`](Self::pieces) never copies.
     pub fn wire(&self) -> &Bytes {
         match &self.moved {
             None => &self.wire,
@@ -151,8 +152,8 @@ impl Frame {
         }
     }
 
-    /// The message for the message stream `stream_id`, chunk headers included, piece after piece. New headers are
-    /// written where they differ from the encoded ones; the payload is shared.
+    /// Hands the message for the message stream `stream_id` to `sink` in pieces, chunk headers included. Headers that
+    /// differ from the encoded ones are written again; the payload is shared.
     pub fn pieces(&self, stream_id: u32, mut sink: impl FnMut(Bytes)) {
         if stream_id == Self::STREAM_ID && self.timestamp == self.encoded_for {
             sink(self.wire.clone());
@@ -180,12 +181,12 @@ impl Frame {
         }
     }
 
-    /// The chunk size it was cut to, in bytes.
+    /// The chunk size that it was cut for, in bytes.
     pub(crate) fn chunk_size(&self) -> u32 {
         self.chunk_size
     }
 
-    /// True if a peer reads the message as it is cut when it believes in this chunk size.
+    /// True if a peer that expects this chunk size can read the message as it is cut.
     pub(crate) fn is_cut_for(&self, chunk_size: u32) -> bool {
         let (header, _) = self.header_lengths();
         let whole = self.wire.len() - header <= self.chunk_size.min(chunk_size) as usize;
@@ -198,15 +199,15 @@ impl Frame {
         self.wire.len() + plain.map_or(0, |plain| plain.wire.len())
     }
 
-    /// Bytes that it takes beside its messages and itself: what counts references to them, room in front of them, its
-    /// plain form, and itself once more where players to come get it.
+    /// Bytes that it takes in addition to its messages and itself: reference counts, the room in front of the messages,
+    /// its plain form, and a second copy of itself if it is a header that is kept for later players.
     pub(super) fn extra_bytes(&self) -> usize {
         let plain = if self.plain.is_some() { MESSAGE + size_of::<Frame>() + 16 } else { 0 };
         let header = if self.header { size_of::<Frame>() + 32 } else { 0 };
         MESSAGE + plain + header
     }
 
-    /// Milliseconds, modulo 2^32.
+    /// The timestamp in milliseconds, modulo 2^32.
     pub fn timestamp(&self) -> u32 {
         self.timestamp
     }
@@ -216,23 +217,24 @@ impl Frame {
         self.kind
     }
 
-    /// What the frame is to a relay. Metadata (`onMetaData`) is [`FrameClass::Metadata`] of kind data.
+    /// The frame's class, which decides how it is relayed. `onMetaData` has [`FrameClass::Metadata`] and the kind data.
     pub fn class(&self) -> FrameClass {
         self.class
     }
 
-    /// True if a player can start here: a video key frame of the default track, marked as one or found to be one.
+    /// True if a player can start here: a video key frame of the default track, whether its tag marks it as one or its
+    /// payload shows it.
     pub fn is_join_point(&self) -> bool {
         self.join_point
     }
 
-    /// True if late joiners need it: sequence headers, metadata and the like.
+    /// True if players that join later need it: sequence headers, metadata and the like.
     pub fn is_header(&self) -> bool {
         self.header
     }
 
-    /// The frame as a player gets it: multitrack messages only go to players that understand them, others get the
-    /// default track, or nothing if the message is not about it.
+    /// The frame as a player gets it: only players that understand multitrack messages get them; other players get the
+    /// default track, or nothing if the message does not contain it.
     pub(crate) fn for_player(&self, multitrack: bool) -> Option<&Frame> {
         match &self.plain {
             Some(plain) if !multitrack => plain.as_ref().as_ref(),
@@ -240,12 +242,12 @@ impl Frame {
         }
     }
 
-    /// True if not every player gets the same of it.
+    /// True if players get different forms of it.
     pub(super) fn differs_by_player(&self) -> bool {
         self.plain.is_some()
     }
 
-    /// True if it does not decode before the first key frame.
+    /// True if decoders need a key frame before it.
     pub(super) fn needs_key_frame(&self) -> bool {
         self.kind == FrameKind::Video && self.class.is_coded()
     }
@@ -260,7 +262,7 @@ impl Frame {
         self.plain = Some(Arc::new(None));
     }
 
-    /// The message body, put together again where it was cut into chunks.
+    /// The message body. It is a copy if the body was cut into several chunks.
     pub fn payload(&self) -> Cow<'_, [u8]> {
         let (header, continuation) = self.header_lengths();
         let chunk_size = self.chunk_size as usize;
@@ -277,7 +279,7 @@ impl Frame {
         Cow::Owned(whole)
     }
 
-    /// The same message at another time; the payload is shared.
+    /// The same message with another timestamp; the payload is shared.
     pub(crate) fn at(&self, timestamp: u32) -> Frame {
         let mut frame = self.clone();
         if timestamp != self.timestamp {
@@ -290,14 +292,14 @@ impl Frame {
         frame
     }
 
-    /// Length of the body whose chunks, later ones' headers included, take `chunked` bytes.
+    /// Length of the body whose chunks take `chunked` bytes, including all chunk headers after the first.
     fn payload_length(&self, chunked: usize, continuation: usize) -> usize {
         let chunk_size = self.chunk_size.max(1) as usize;
         let later = chunked.saturating_sub(chunk_size).div_ceil(continuation + chunk_size);
         chunked - later * continuation
     }
 
-    /// Lengths of the first chunk's header and of the later ones', as encoded.
+    /// Lengths of the first chunk header and of the continuation headers, as encoded.
     fn header_lengths(&self) -> (usize, usize) {
         let continuation = continuation_header(self.kind.chunk_stream(), self.encoded_for).len();
         (Self::SHORT_HEADER + continuation - 1, continuation)
@@ -327,7 +329,7 @@ fn plain_track(message: &Message, kind: FrameKind, format: WireFormat, pictures:
     Arc::new(plain.map(|plain| Frame::encode_at(plain, format, &mut pictures.clone(), |_, _| timestamp)))
 }
 
-/// True for the AMF0 String "onMetaData" in front.
+/// True if the body begins with the AMF0 String "onMetaData".
 fn is_metadata(body: &[u8]) -> bool {
     body.starts_with(b"\x02\x00\x0aonMetaData")
 }
@@ -348,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn one_chunk_or_many_the_body_reads_back() {
+    fn the_body_is_the_same_in_one_chunk_and_in_many() {
         let body: Vec<u8> = [0x17, 1, 0, 0, 0].into_iter().chain((0..=255).cycle().take(1000)).collect();
         for timestamp in [0, 0xff_fffe, 0xff_ffff, 0x0100_0000, u32::MAX] {
             for chunk_size in [1, 2, 128, 1004, 1005, 60_000] {
@@ -419,7 +421,7 @@ mod tests {
             let read = reader.read(&mut &frame.wire()[..]).expect("legal").expect("whole");
             assert_eq!((read.type_id, read.timestamp, read.stream_id), (type_id, 40, Frame::STREAM_ID));
             assert_eq!(*read.payload, *body);
-            // Of data only onMetaData is for those who join later.
+            // Only onMetaData, of all data, is kept for players that join later.
             let metadata = body.ends_with(b"onMetaData\x05");
             assert_eq!(frame.is_header(), metadata);
             assert_eq!(frame.class() == FrameClass::Metadata, metadata);

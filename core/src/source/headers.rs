@@ -5,12 +5,12 @@ use crate::flv::{self, Codec, HeaderKind};
 
 /// The headers in force at one point of a stream: what a player needs before the frames from there on.
 ///
-/// One entry for metadata and, for each track, one for each kind of header. Every key frame keeps such a set, so an
-/// entry is small and shares its frame with the other sets.
+/// There is one entry for metadata and, for each track, one for each kind of header. Every key frame keeps such a set,
+/// so an entry is small and shares its frame with the other sets.
 #[derive(Debug, Clone, Default)]
 pub struct Headers {
     entries: Vec<Entry>,
-    /// Bytes of the messages, each once.
+    /// Bytes of the messages, each counted once.
     bytes: usize,
 }
 
@@ -19,23 +19,23 @@ struct Entry {
     slot: Slot,
     codec: Option<Codec>,
     frame: Arc<Frame>,
-    /// The sequence has ended. Frames may follow all the same, for which the header still holds: encoders that loop a file
-    /// or pause do not send it again.
+    /// The sequence has ended. Frames that need the header may still follow: encoders that loop a file or pause do not
+    /// send it again.
     ended: bool,
 }
 
-/// Bytes of a set without entries, with what counts its references and two allocations.
+/// Bytes of a set without entries, including its reference count and two allocations.
 const SET: usize = size_of::<Headers>() + 48;
 
 /// Bytes of an entry of a set.
 pub(crate) const HEADER_ENTRY: usize = size_of::<Entry>();
 
-/// How much may be in force at once.
+/// How many headers may be in force at once.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HeaderLimits {
     /// Bytes of all header messages.
     pub(super) bytes: usize,
-    /// Tracks of each medium beside the default one.
+    /// Tracks of each medium in addition to the default track.
     pub(super) tracks: usize,
 }
 
@@ -44,11 +44,11 @@ pub(super) struct HeaderLimits {
 struct HeaderChange {
     slot: Slot,
     codec: Option<Codec>,
-    /// False: the track has ended, its entries are void unless it goes on.
+    /// False: the track has ended, and its entries are void unless it goes on.
     sets: bool,
 }
 
-/// Names an entry. The order is the order in which a player gets them.
+/// Identifies an entry. Players get the entries in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Slot {
     medium: Medium,
@@ -66,13 +66,13 @@ enum Medium {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     SequenceHeader,
-    /// onMetaData, colorInfo, or the channel configuration: what follows the sequence header.
+    /// onMetaData, colorInfo, or the channel configuration: these follow the sequence header.
     Metadata,
 }
 
 impl HeaderChange {
     /// The entries that the header message `frame` sets or voids, each once: at most 256, one for each track id. They
-    /// are worked out where they are needed, because a message can name a track in four bytes.
+    /// are not stored with the frame, because a message needs only four bytes to name a track.
     fn all_of(frame: &Frame) -> Vec<HeaderChange> {
         let mut changes: Vec<HeaderChange> = Vec::new();
         let mut places = [None; 256];
@@ -98,7 +98,7 @@ pub(super) fn changes_any(kind: FrameKind, body: &[u8]) -> bool {
     any
 }
 
-/// Shows the changes of a message until `sink` returns false.
+/// Hands the changes that a message makes to `sink` until it returns false.
 fn each_change(kind: FrameKind, body: &[u8], mut sink: impl FnMut(HeaderChange) -> bool) {
     let change = |medium, slot: flv::HeaderSlot<'_>| HeaderChange {
         slot: Slot {
@@ -123,9 +123,9 @@ fn each_change(kind: FrameKind, body: &[u8], mut sink: impl FnMut(HeaderChange) 
 }
 
 impl Headers {
-    /// The header frames in the order a player needs them: metadata, video, audio. A frame that holds several tracks
-    /// comes once. Those of a sequence that has ended are among them: a player that begins before it goes on gets no
-    /// others.
+    /// The header frames in the order in which a player needs them: metadata, video, audio. A frame that holds several
+    /// tracks comes once. Headers of a sequence that has ended are included, because the sequence may go on without
+    /// sending them again.
     pub fn iter(&self) -> impl Iterator<Item = &Frame> {
         self.entries.iter().enumerate().filter_map(|(index, entry)| {
             let repeats = self.entries[..index].iter().any(|earlier| Arc::ptr_eq(&earlier.frame, &entry.frame));
@@ -133,18 +133,18 @@ impl Headers {
         })
     }
 
-    /// True if a sequence of the kind has ended whose headers are still here.
+    /// True if a sequence of the kind has ended and its headers are still kept.
     pub(super) fn has_ended(&self, kind: FrameKind) -> bool {
         self.entries.iter().any(|entry| entry.ended && entry.frame.kind() == kind)
     }
 
-    /// Coded frames go on behind the end of their sequence.
+    /// Coded frames follow after the end of their sequence: its headers are in force again.
     pub(super) fn resume(&mut self, kind: FrameKind) {
         self.entries.iter_mut().filter(|entry| entry.frame.kind() == kind).for_each(|entry| entry.ended = false);
     }
 
-    /// True if a message without track id must be of another track than the default one: it has the codec of one, and
-    /// not the default track's. FFmpeg 9 sends the colour metadata of every track so.
+    /// True if a message without track id must belong to another track than the default one: it has the codec of such a
+    /// track, and not that of the default track. FFmpeg 9 sends the colour metadata of every track without track id.
     pub(super) fn is_of_another_track(&self, frame: &Frame) -> bool {
         let mut changes = HeaderChange::all_of(frame).into_iter();
         let Some(HeaderChange { slot: Slot { medium, track: 0, .. }, codec, .. }) = changes.next() else {
@@ -161,8 +161,9 @@ impl Headers {
         self.entries.is_empty()
     }
 
-    /// Takes a frame in, for a reader that follows a stream frame by frame: headers, and coded frames, behind which a header is in
-    /// force again whose sequence had ended. True if it is a header that changes anything.
+    /// Applies a frame, for a reader that follows a stream frame by frame. Headers change what is in force, and coded
+    /// frames put the headers of a sequence that had ended in force again. Returns true if the frame is a header that
+    /// changes anything.
     pub fn note(&mut self, frame: &Frame) -> bool {
         if !frame.is_header() {
             if frame.class().is_coded() && self.has_ended(frame.kind()) {
@@ -182,14 +183,14 @@ impl Headers {
         self.entries.iter().any(|entry| entry.slot.medium == Medium::Video && !entry.ended)
     }
 
-    /// Bytes held, each message once.
+    /// Bytes of the header messages, each counted once.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// True if every entry that `frame` sets has the same body already.
     pub(super) fn have(&self, frame: &Frame) -> bool {
-        // Where an equal message is in force for all of its entries, it is one and the same.
+        // If an equal message is in force for all entries, all of them hold the same frame.
         let mut held: Option<&Arc<Frame>> = None;
         for change in HeaderChange::all_of(frame) {
             match self.entry(change.slot) {
@@ -204,8 +205,8 @@ impl Headers {
         held.is_some_and(|held| held.payload() == frame.payload())
     }
 
-    /// Applies a header frame. What it replaces is void in any case; false if it would go beyond the limits and so was
-    /// not kept itself.
+    /// Applies a header frame. The headers that it replaces are void in any case. Returns false if the new header is
+    /// over the limits and is not kept.
     pub(super) fn apply(&mut self, frame: &Frame, limits: HeaderLimits) -> bool {
         let changes = HeaderChange::all_of(frame);
         for change in &changes {
@@ -215,7 +216,7 @@ impl Headers {
                 self.entries.iter_mut().filter(of_track).for_each(|entry| entry.ended = true);
                 continue;
             }
-            // What is left of a sequence that has ended belongs to it.
+            // The other entries of a sequence that has ended are void with it.
             let is_other = |entry: &Entry| entry.ended || entry.codec != change.codec;
             let whole_track = slot.part == Part::SequenceHeader && self.entry(slot).is_some_and(is_other);
             self.entries.retain(|entry| {
@@ -246,7 +247,7 @@ impl Headers {
             ended: false,
         }));
         self.entries.sort_unstable_by_key(|entry| entry.slot);
-        // A start may keep it for long.
+        // A start may keep this set for a long time.
         self.entries.shrink_to_fit();
         self.bytes += frame.held_bytes();
         true
@@ -270,7 +271,7 @@ impl Headers {
         self.entries.iter().find(|entry| entry.slot == slot)
     }
 
-    /// Tracks beside the default one that the changes' medium would have with them.
+    /// How many tracks in addition to the default one the medium would have with these changes.
     fn tracks_with(&self, changes: &[HeaderChange]) -> usize {
         let medium = changes.first().map(|change| change.slot.medium);
         let held = self.entries.iter().map(|entry| entry.slot).filter(|slot| Some(slot.medium) == medium);

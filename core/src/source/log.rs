@@ -27,71 +27,73 @@ pub struct Source {
     start_limits: StartLimits,
     timestamps: Timestamps,
     reduce_sequence_headers: bool,
-    /// True if what lies before the newest place to start at is kept for a while.
+    /// True if frames before the newest place to start at are kept for players that fall behind.
     keeps_past: bool,
     log: VecDeque<Entry>,
     /// Position of the log's first entry. Positions count frames over the life of the source.
     first: u64,
     /// Bytes in the log.
     bytes: usize,
-    /// What its frames take beside.
+    /// Bytes that its frames take in addition: see [`Frame::extra_bytes`].
     extra: usize,
-    /// Bytes of the sets of headers that its starts refer to, each once, without the messages.
+    /// Bytes of the sets of headers that its starts refer to, each set once, without the messages.
     sets: usize,
     /// Bytes pushed over the life of the source.
     pushed: u64,
     headers: Arc<Headers>,
-    /// Positions of the frames to start at that are still in the log, oldest first.
+    /// Positions of the frames in the log at which players can start, oldest first.
     starts: VecDeque<u64>,
-    /// Positions of the frames that keep headers: starts, and openings.
+    /// Positions of the frames that keep headers: starts and openings.
     kept: VecDeque<u64>,
-    /// Where the present publisher began, with the time of its predecessor's last frame.
+    /// Where the present publisher began, with the time of the last frame of the publisher before.
     began: Mark,
     /// The present publisher's first frame to start at.
     first_start: Option<Mark>,
-    /// Where those begin that have nothing to start at.
+    /// Where players begin that have no start.
     openings: Openings,
-    /// The pictures that the present publisher sends, as long as it does.
+    /// The pictures of the present publisher, while it sends any.
     pictures: Option<Pictures>,
     /// The time of its newest picture.
     last_picture: Option<u32>,
     /// When the present publisher's first coded frame came.
     begun: Option<Instant>,
-    /// Since when pictures come and there is no key frame to start at.
+    /// Since when there are pictures and no key frame to start at.
     unkeyed: Option<Instant>,
-    /// True once that lasted too long: who has seen no key frame gets pictures all the same.
+    /// True once that has lasted too long: then players get pictures without a key frame before.
     keyless: bool,
     /// Counts publishers.
     epoch: u64,
     live: bool,
-    /// Timestamp and arrival of the coded frame that came last.
+    /// Timestamp and arrival of the last coded frame.
     last: Option<(u32, Instant)>,
-    /// The furthest that coded frames have come: not where the last one is if media arrive apart or out of order.
+    /// The highest timestamp of coded frames. The last frame has a lower one if media arrive apart or out of order.
     furthest: Option<u32>,
     ended: Option<Instant>,
     stats: SourceStats,
-    /// From the first frame on.
+    /// `None` before the first frame.
     details: Option<StreamStats>,
 }
 
 /// Bounds of a source's log and headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceLimits {
-    /// Bytes the log may hold, the plain forms of multitrack messages included. A GOP larger than that cannot be joined: players wait for the next key frame. Default
-    /// 32 MiB.
+    /// Bytes the log may hold, the plain forms of multitrack messages included. Players cannot start in a GOP that is
+    /// larger: they wait for the next key frame. Default 32 MiB.
     pub bytes: usize,
     /// Frames the log may hold. Default 16384.
     pub frames: usize,
-    /// Milliseconds of media kept for players that fall behind, before the newest key frame, as long as there are any. The
-    /// GOP since that frame is kept whatever its length in time. Default 10 000.
+    /// Milliseconds of media before the newest key frame that are kept for players that fall behind, while there are
+    /// players. The GOP since that key frame is kept however long it is. Default 10 000.
     pub milliseconds: u32,
-    /// Bytes that the headers in force (metadata, sequence headers and the like) may have together. A header beyond that
-    /// is relayed like any frame, but players that join later do not get it, nor the one it replaces: see
-    /// [`SourceStats::unkept_headers`]. Real ones take a few kilobytes. What it takes to remember which of them were in
-    /// force at each start may come to as much again, and to 64 KiB; beyond that the oldest frames go. Default 1 MiB.
+    /// Bytes that the headers in force (metadata, sequence headers and the like) may have together. A header beyond
+    /// that is relayed like any frame, but players that join later get neither it nor the header that it replaces: see
+    /// [`SourceStats::unkept_headers`]. Real headers take a few kilobytes. The lists of the headers in force at each
+    /// start may take as many bytes again, and at least 64 KiB; beyond that the log drops its oldest frames. Default 1
+    /// MiB.
     pub header_bytes: usize,
-    /// Tracks of each medium, beside the default one, whose headers may be in force; a header with one more is treated
-    /// like one with too many bytes. OBS sends six of audio, and as many of video as a ladder has steps. Default 16.
+    /// Tracks of each medium, in addition to the default track, whose headers may be in force. A header with one track
+    /// more is treated like one with too many bytes. OBS sends six audio tracks, and one video track for each quality
+    /// level. Default 16.
     pub tracks: usize,
 }
 
@@ -101,7 +103,7 @@ impl Default for SourceLimits {
     }
 }
 
-/// What a source has seen.
+/// Totals of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SourceStats {
     /// Frames pushed.
@@ -117,11 +119,11 @@ pub struct SourceStats {
     pub unkept_headers: u64,
 }
 
-/// Bytes that a frame takes beside its messages: its entry, its place among the starts, [what else](Frame::extra_bytes)
-/// there may be.
+/// Bytes that a frame takes in addition to its messages: its entry, its place among the starts, and its
+/// [extra bytes](Frame::extra_bytes).
 pub(crate) const LOG_ENTRY: usize = 2 * (size_of::<Entry>() + size_of::<u64>()) + 2 * size_of::<Frame>() + 176;
 
-/// Bytes that the sets of headers at all starts may have in any case.
+/// Bytes that the sets of headers at all starts may take even if the limit of headers is lower.
 pub(crate) const MIN_SETS: usize = 64 << 10;
 
 #[derive(Debug)]
@@ -129,17 +131,17 @@ struct Entry {
     frame: Frame,
     /// `Source::pushed` before this frame.
     offset: u64,
-    /// Where the stream's time is here: the frame's timestamp, but for headers and data that of the coded frame before
-    /// it. Their own is often void.
+    /// The stream's time here: the frame's timestamp; for headers and data that of the coded frame before, because
+    /// their own is often meaningless.
     time: u32,
     /// At a frame to start at, and at an opening: the headers in force right before it.
     headers: Option<Arc<Headers>>,
-    /// True if those get it that have seen no key frame, whatever it is.
+    /// True if players get it even if they have seen no key frame.
     keyless: bool,
 }
 
 impl Source {
-    /// A source that nobody publishes yet.
+    /// A source without a publisher.
     pub fn new(limits: SourceLimits) -> Self {
         Source {
             limits,
@@ -182,35 +184,35 @@ impl Source {
         self
     }
 
-    /// The same with other limits for how long a start is waited for, and how old it may be.
+    /// The same with other limits for how long players wait for a start, and how old it may be.
     #[must_use]
     pub fn with_start_limits(mut self, limits: StartLimits) -> Self {
         self.start_limits = limits;
         self
     }
 
-    /// The same with another way to treat publishers' timestamps.
+    /// The same with another treatment of publishers' timestamps.
     #[must_use]
     pub fn with_timestamps(mut self, timestamps: Timestamps) -> Self {
         self.timestamps = timestamps;
         self
     }
 
-    /// The same, leaving out sequence headers that are equal to the one in force, or not.
+    /// The same, and with `reduced` sequence headers are left out that are equal to the one in force.
     #[must_use]
     pub fn with_reduced_sequence_headers(mut self, reduced: bool) -> Self {
         self.reduce_sequence_headers = reduced;
         self
     }
 
-    /// Whether what lies before the newest place to start at is kept for players that fall behind, which it is at first.
-    /// With no player there is nobody for whom: who joins begins there or later.
+    /// Sets whether frames before the newest place to start at are kept for players that fall behind. Default true.
+    /// A stream without players does not need them: a player that joins begins at that place or later.
     pub fn keep_past(&mut self, keeps: bool) {
         self.keeps_past = keeps;
     }
 
-    /// A publisher begins: headers and log of the one before are void. Its messages get their timestamps from the
-    /// returned timeline.
+    /// A publisher begins: headers and log of the publisher before are dropped. The returned timeline gives the
+    /// timestamps of its messages.
     pub fn begin(&mut self) -> Timeline {
         self.epoch += 1;
         self.live = true;
@@ -231,7 +233,7 @@ impl Source {
         self.first_start = None;
         match self.last {
             Some((timestamp, time)) => {
-                // Behind all that was sent, and no sooner than in real time.
+                // After everything that was sent, and not earlier than real time.
                 let furthest = self.furthest.unwrap_or(timestamp);
                 let ahead = duration(milliseconds_from(timestamp, furthest));
                 Timeline::resuming(self.timestamps, furthest, time + ahead)
@@ -246,18 +248,18 @@ impl Source {
         self.ended = Some(now);
     }
 
-    /// The publisher is gone at a time nobody knows: when its last frame came, if it sent any.
+    /// The publisher is gone at an unknown time. The time when its last frame came counts, if it sent any.
     pub fn abandon(&mut self) {
         self.live = false;
         self.ended = self.last.map(|(_, time)| time);
     }
 
-    /// True while a publisher is there.
+    /// True while there is a publisher.
     pub fn is_live(&self) -> bool {
         self.live
     }
 
-    /// When the last publisher went, if none is there now and one was.
+    /// When the last publication ended; `None` while there is a publisher, and before the first one.
     pub fn ended(&self) -> Option<Instant> {
         self.ended
     }
@@ -267,12 +269,12 @@ impl Source {
         self.epoch
     }
 
-    /// What was pushed so far.
+    /// Totals of what was pushed so far.
     pub fn stats(&self) -> SourceStats {
         self.stats
     }
 
-    /// Rates, codecs and the like, to be read at any time without this source. `None` before the first frame.
+    /// Rates, codecs and the like, which can be read at any time without this source. `None` before the first frame.
     pub fn details(&self) -> Option<StreamStatsView> {
         self.details.as_ref().map(StreamStats::view)
     }
@@ -282,7 +284,7 @@ impl Source {
         &self.headers
     }
 
-    /// Appends a frame. Takes the same time for one player and for ten thousand.
+    /// Appends a frame. The time it takes does not depend on the number of players.
     pub fn push(&mut self, now: Instant, mut frame: Frame) {
         if self.reduce_sequence_headers && frame.class() == FrameClass::SequenceHeader && self.headers.have(&frame) {
             self.stats.repeated_headers += 1;
@@ -346,7 +348,7 @@ impl Source {
         self.trim();
     }
 
-    /// The publisher withdrew its metadata: players to come do not get it.
+    /// The publisher withdrew its metadata: players that join later do not get it.
     pub fn clear_metadata(&mut self) {
         Arc::make_mut(&mut self.headers).clear_metadata();
     }
@@ -365,7 +367,7 @@ fn duration(milliseconds: u32) -> Duration {
     Duration::from_millis(milliseconds.into())
 }
 
-/// Milliseconds from `earlier` to `later`, both modulo 2^32; 0 if `later` is behind.
+/// Milliseconds from `earlier` to `later`, both modulo 2^32; 0 if `later` lies before `earlier`.
 fn milliseconds_from(earlier: u32, later: u32) -> u32 {
     let difference = later.wrapping_sub(earlier);
     if difference < 1 << 31 { difference } else { 0 }

@@ -1,18 +1,18 @@
-//! One live stream: a bounded log of frames already encoded for the wire, the headers in force, and cursors.
+//! One live stream: a bounded log of frames that are encoded for the wire, the headers in force, and cursors.
 //!
-//! A publisher's messages become [`Frame`]s, encoded once for all players. [`Source::push`] appends one to the log in
-//! constant time, whatever the audience. A player holds a [`Cursor`]; [`Source::next`] hands it frame after frame, and
-//! a cursor that fell off the log's tail starts anew at the newest key frame, its gap counted. The log is the GOP cache
-//! as well: a player that joins starts at the newest key frame in it.
+//! A publisher's messages become [`Frame`]s, encoded once for all players. [`Source::push`] appends a frame to the log
+//! in constant time, for any number of players. A player holds a [`Cursor`]; [`Source::next`] returns frame after
+//! frame. A cursor whose next frame is no longer in the log starts again at the newest key frame, and the gap is
+//! counted. The log is the GOP cache as well: a player that joins starts at the newest key frame in it.
 //!
 //! ```text
 //!         tail                                 newest key frame            head
 //!  log     [ k p p p p p k p p p p p p p p p p p k p p p p p p p p p p p p p ]  <- push
 //!                              ^                 ^                       ^
-//!                        a slow player     one that joins          one in time
+//!                        a slow player   a player that joins     a player in time
 //! ```
 //!
-//! A source has no name and no lock; a [`Hub`](crate::hub::Hub) gives it both.
+//! A source has no name and no lock; a [`Hub`](crate::hub::Hub) adds both.
 //!
 //! ```
 //! use std::time::Instant;
@@ -35,11 +35,12 @@
 //! assert!(matches!(source.next(&mut cursor), Next::Pending));
 //! ```
 //!
-//! Players at the same place are sent the same: [`Source::batch`] is that in one piece, for whoever writes to many.
+//! Players at the same place are sent the same bytes: [`Source::batch`] returns them in one piece, for adapters that
+//! write to many players.
 //!
-//! Around the log: [`Timeline`] makes times rise where a publisher's do not, [`StartRule`] says where new players begin,
-//! [`StartLimits`] how long they wait for that, and [`SourceLimits`] bounds it all. When players are woken is decided in
-//! [`pacing`](crate::pacing).
+//! [`Timeline`] corrects timestamps that jump or go back, [`StartRule`] says where new players begin, [`StartLimits`]
+//! says how long they wait for a start, and [`SourceLimits`] bounds the memory. [`pacing`](crate::pacing) decides when
+//! players are woken.
 
 mod batch;
 mod frame;

@@ -2,83 +2,87 @@ use std::time::{Duration, Instant};
 
 use super::FrameKind;
 
-/// What becomes of a publisher's timestamps on their way to players.
+/// How a publisher's timestamps are changed for players.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Timestamps {
-    /// Jumps, rollbacks and the restart of an encoder are bridged, audio and video kept together. A publisher whose time
-    /// behaves passes through unchanged, however far apart its audio and video arrive; so do timestamps that go up and
-    /// down a little, as those of encoders that send the time of presentation.
+    /// Jumps, rollbacks and restarts of an encoder are corrected, and audio and video stay together. Timestamps without
+    /// these pass unchanged, however far apart audio and video arrive. So do timestamps that go up and down a little:
+    /// some encoders send the time of presentation.
     #[default]
     Monotonic,
-    /// As the publisher sent them, whatever they are: for absolute time.
+    /// All timestamps pass as the publisher sent them: for absolute time.
     Pass,
 }
 
-/// How far, in milliseconds, time may step back within a medium before it counts as a rollback; further if it stepped as
-/// far ahead just before, up to `MAX_REORDER`: pictures sent in the order of decoding with their times of presentation.
+/// How far, in milliseconds, time may step back within a medium before it counts as a rollback. It may step back
+/// further, up to `MAX_REORDER`, if it stepped as far ahead just before: encoders send pictures in the order of
+/// decoding with their times of presentation.
 const MAX_STEP_BACK: i64 = 1_000;
 const MAX_REORDER: i64 = 10_000;
-/// How far, in milliseconds, a medium may get ahead of the real time that went by, measured from where the stream once
-/// was, before it counts as a jump; further if its frames are further apart. What only makes up for a delay is none, however much comes at once.
+/// How far, in milliseconds, a medium may get ahead of real time before it counts as a jump; further if its frames are
+/// further apart. It is measured from the furthest that the stream was ahead, so any number of delayed frames that
+/// arrive at once is no jump.
 const MAX_STEP_AHEAD: i64 = 3_000;
-/// How far, in milliseconds, a medium that begins may lie ahead of the one that is there, or get ahead of real time with its
-/// first `FEW` frames, of which it is not known yet how far apart they are.
+/// How far, in milliseconds, a medium that begins may lie ahead of the other one, or get ahead of real time with its
+/// first `FEW` frames, while their distance is not known yet.
 const MAX_SKEW: i64 = 15_000;
 const FEW: u8 = 3;
-/// How far it may lie behind it: its first frames were under way for so long.
+/// How far, in milliseconds, a medium that begins may lie behind the other one, because its first frames were delayed.
 const MAX_DELAY: i64 = 600_000;
-/// Up to here, in milliseconds, two media count as interleaved.
+/// Two media that are at most this far apart, in milliseconds, count as interleaved.
 const INTERLEAVED: i64 = 1_000;
-/// Up to here, in milliseconds, a step that differs from the real time that went by is no reason to look further.
+/// How far, in milliseconds, a step may differ from the real time that passed and still count as usual.
 const JITTER: i64 = 500;
-/// How long after a jump frames from before it may still come.
+/// How long after a jump frames from before the jump may still arrive.
 const STRAGGLERS: Duration = Duration::from_secs(2);
-/// A medium that sent nothing for so long has no say in whether time has jumped.
+/// A medium that sent nothing for this long takes the offset of the other one, if that has jumped since.
 const SILENT: Duration = Duration::from_secs(3);
-/// Where the stream has come to in real time wears off by one part in so many, more than clocks differ.
+/// The expected time of the stream runs slower than real time by one part in `DRIFT`, more than clocks differ.
 const DRIFT: i64 = 1_000;
 
 /// Maps a publisher's timestamps to those of the stream. All times are in milliseconds, modulo 2^32.
 ///
-/// Each medium is judged by its own last frame, for audio and video of one moment may arrive far apart: an encoder looks
-/// ahead, an uplink jams. What is added to timestamps is the same for both. A medium that jumps gets another offset, and
-/// the other one keeps the old until it has jumped as well; if it never does, they stay apart, in step by their arrival.
+/// Each medium is judged by its own last frame, because audio and video of the same moment may arrive far apart:
+/// encoders look ahead, and uplinks are delayed. The offset that is added to timestamps is the same for both media. A
+/// medium that jumps gets another offset, and the other one keeps the old offset until it has jumped as well. If it
+/// never jumps, the offsets stay different, and the media stay in step by their arrival.
 #[derive(Debug, Clone)]
 pub struct Timeline {
     mode: Timestamps,
     audio: Track,
     video: Track,
     jump: Option<Jump>,
-    /// The furthest that the stream was ahead of real time, and when.
+    /// The time of the stream, and its arrival, when it was furthest ahead of real time.
     edge: Option<(u32, Instant)>,
     /// When the first coded frame came.
     begun: Option<Instant>,
-    /// The newest time of the stream, of a predecessor at the beginning, and when a coded frame last came.
+    /// The newest time of the stream, at the beginning that of the publisher before, and when the last coded frame
+    /// came.
     newest: Option<(u32, Instant)>,
     /// The time of the last coded frame.
     last: u32,
-    /// The end of a predecessor, until it lies behind for good.
+    /// The end of the publisher before, while frames may still lie before it.
     floor: Option<u32>,
 }
 
 /// One medium.
 #[derive(Debug, Clone, Default)]
 struct Track {
-    /// What is added to the publisher's time, and since when.
+    /// The offset that is added to the publisher's time, and since when.
     offset: Option<(u32, Instant)>,
     last: Option<Last>,
-    /// A step beyond what is usual that passed for the bounds allow it, when, and by how much.
+    /// The latest step that was unusual and within the bounds: when it was, and by how much it was off.
     odd: Option<(Instant, i64)>,
 }
 
-/// The latest jump: frames that were under way then count from before it.
+/// The latest jump. Frames that were sent before it and arrive after it keep the old offset.
 #[derive(Debug, Clone, Copy)]
 struct Jump {
     at: Instant,
-    /// The offset before, and the last time with it.
+    /// The offset before the jump, and the last time with it.
     before: u32,
     last: u32,
-    /// The offset behind it.
+    /// The offset after the jump.
     behind: u32,
 }
 
@@ -87,7 +91,7 @@ struct Jump {
 struct Last {
     time: u32,
     at: Instant,
-    /// The furthest it was, and by how much it got there at once.
+    /// Its highest time, and the step that led there.
     newest: u32,
     leap: i64,
     /// Frames so far, up to `FEW`.
@@ -100,13 +104,13 @@ impl Last {
     }
 
     /// By how much a step to `time` differs from what real time allows: negative if it goes back, positive if it is
-    /// longer than the time that went by.
+    /// longer than the time that passed.
     fn deviation(&self, now: Instant, time: u32) -> i64 {
         let step = step(self.time, time);
         if step < 0 { step } else { (step - self.waited(now)).max(0) }
     }
 
-    /// How far it may get ahead of real time: pictures that are far apart may come several at once.
+    /// How far it may get ahead of real time: several pictures that are far apart may come at once.
     fn furthest_ahead(&self) -> i64 {
         if self.frames < FEW { MAX_SKEW } else { (self.leap + self.leap / 4).clamp(MAX_STEP_AHEAD, MAX_SKEW) }
     }
@@ -117,11 +121,11 @@ impl Last {
 }
 
 impl Timeline {
-    /// How far time may step back within a medium at the most, in milliseconds: where it had stepped as far ahead before, or
-    /// around a jump.
+    /// The furthest that time may step back within a medium, in milliseconds: after an equal step ahead, or around a
+    /// jump.
     pub const FURTHEST_BACK: u32 = MAX_REORDER as u32;
 
-    /// A stream without a past.
+    /// The timeline of a stream's first publisher.
     pub fn new(mode: Timestamps) -> Self {
         Timeline {
             mode,
@@ -136,15 +140,15 @@ impl Timeline {
         }
     }
 
-    /// A stream whose last frame had `timestamp` and came at `time`: the next publisher begins as far behind it as in
-    /// real time.
+    /// The timeline of a next publisher. The stream's last frame had `timestamp` and came at `time`; the publisher
+    /// begins after it by the real time that passes between.
     pub fn resuming(mode: Timestamps, timestamp: u32, time: Instant) -> Self {
         Timeline { newest: Some((timestamp, time)), floor: Some(timestamp), ..Timeline::new(mode) }
     }
 
-    /// The stream's time for a frame of the publisher with `timestamp`. Headers, data and ends are `coded == false`: their
-    /// time is often void (0 amid frames that are elsewhere) and moves nothing. One that is not near the last coded frame
-    /// is replaced by the time of that.
+    /// Returns the stream's time for a frame that the publisher sent with `timestamp`. `coded` is false for headers,
+    /// data and ends of sequence: their time is often meaningless, such as 0 among frames with other times, and does
+    /// not change the timeline. If it is not near the last coded frame, they get the time of that frame.
     pub fn map(&mut self, now: Instant, kind: FrameKind, coded: bool, timestamp: u32) -> u32 {
         match self.mode {
             Timestamps::Pass => timestamp,
@@ -161,7 +165,7 @@ impl Timeline {
                 let last = self.track(kind).last.map_or(self.last, |last| last.time);
                 if step(last, time).abs() <= INTERLEAVED { time } else { self.last }
             }
-            // Not before the predecessor's end.
+            // Not before the end of the publisher before.
             (None, Some(_)) => self.present(now),
             (None, None) => timestamp,
         }
@@ -195,7 +199,7 @@ impl Timeline {
         time
     }
 
-    /// The offset with which a frame goes on where its medium was; `None` if time has jumped.
+    /// The offset with which a frame continues its medium; `None` if time has jumped.
     fn offset_for(&mut self, now: Instant, kind: FrameKind, timestamp: u32) -> Option<u32> {
         let (track, other) = match kind {
             FrameKind::Audio => (&self.audio, &self.video),
@@ -221,7 +225,7 @@ impl Timeline {
         chosen.or_else(|| self.straggles(now, track, timestamp)).or_else(|| self.follows_odd_step(now, kind, timestamp))
     }
 
-    /// By how much a frame of a medium at `time` differs from what is usual; `None` if that is too much.
+    /// By how much a frame of a medium at `time` differs from what is usual; `None` if it is beyond the bounds.
     fn deviation(&self, now: Instant, track: &Track, time: u32) -> Option<i64> {
         let ahead = self.ahead(now, time)?;
         match &track.last {
@@ -234,7 +238,7 @@ impl Timeline {
         }
     }
 
-    /// The offset before the last jump, if the frame is from there, or the one behind it, if it is the first that is.
+    /// The offset before the last jump if the frame was sent before it, or the offset after the jump if it fits that.
     fn straggles(&self, now: Instant, track: &Track, timestamp: u32) -> Option<u32> {
         let jump = self.jump.filter(|jump| now.saturating_duration_since(jump.at) < STRAGGLERS)?;
         let time = timestamp.wrapping_add(jump.before);
@@ -245,7 +249,7 @@ impl Timeline {
         self.deviation(now, track, timestamp.wrapping_add(jump.behind)).map(|_| jump.behind)
     }
 
-    /// The present offset, if the other medium has just made about the same step, which was within its bounds.
+    /// The present offset, if the other medium has just made about the same step and that step was within its bounds.
     fn follows_odd_step(&mut self, now: Instant, kind: FrameKind, timestamp: u32) -> Option<u32> {
         let (offset, _) = self.track(kind).offset?;
         let (time, last) = (timestamp.wrapping_add(offset), self.track(kind).last?);
@@ -257,7 +261,7 @@ impl Timeline {
         let (_, odd) = other.odd.filter(|(at, _)| now.saturating_duration_since(*at) < STRAGGLERS)?;
         let near = (deviation - odd).abs() <= JITTER && step(last.newest, time) >= -MAX_REORDER;
         let follows = near && other.offset.is_some_and(|(others, _)| others == offset);
-        // Once, so that two media cannot carry each other along.
+        // Only once, so that the two media cannot make each other drift.
         if follows {
             other.odd = None;
         }
@@ -267,7 +271,7 @@ impl Timeline {
     /// The offset of a medium that has jumped.
     fn jump(&mut self, now: Instant, kind: FrameKind, timestamp: u32) -> u32 {
         let behind = self.continuation(now, kind).map_or(0, |time| time.wrapping_sub(timestamp));
-        // Of two media that are apart, from before the newer jump.
+        // If the media have different offsets, the old offset is the one from before the newer jump.
         let place = |track: &Track| Some((track.offset?, track.last?.time));
         let (own, other) = match kind {
             FrameKind::Audio => (place(&self.audio), place(&self.video)),
@@ -283,35 +287,36 @@ impl Timeline {
         behind
     }
 
-    /// Where a medium goes on behind a jump. `None` at the first frame of all, which passes as it is.
+    /// The time at which a medium continues after a jump. `None` for the very first frame, which passes as it is.
     fn continuation(&self, now: Instant, kind: FrameKind) -> Option<u32> {
         self.newest?;
         let present = self.present(now);
         let Some(last) = self.track(kind).last else {
             return Some(present);
         };
-        // Each medium goes on from its own place. Where they are interleaved nothing lies before what was sent already.
+        // Each medium continues from its own last time. If the media are interleaved, it continues no earlier than the
+        // newest time that was sent.
         let own = last.newest.wrapping_add(last.waited(now).max(1) as u32);
-        // The other one may be a little late, or this one.
+        // Either medium may be a little later than the other one.
         let interleaved = step(own, present).abs() <= INTERLEAVED;
         Some(if interleaved && step(own, present) > 0 { present } else { own })
     }
 
-    /// The time of the stream that it is now.
+    /// The time of the stream now, by its newest time and the real time since.
     fn present(&self, now: Instant) -> u32 {
         self.newest.map_or(0, |(newest, at)| {
             newest.wrapping_add(milliseconds(now.saturating_duration_since(at)).max(1) as u32)
         })
     }
 
-    /// How far a time of the stream lies ahead of where real time has taken it.
+    /// How far a time of the stream lies ahead of the expected time of the stream.
     fn ahead(&self, now: Instant, time: u32) -> Option<i64> {
         let (edge, at) = self.edge?;
         let elapsed = milliseconds(now.saturating_duration_since(at));
         Some(step(edge.wrapping_add((elapsed - elapsed / DRIFT) as u32), time))
     }
 
-    /// What the next publisher sends out of order lies behind its predecessor too.
+    /// Frames that a next publisher sends out of order get no time before the end of the publisher before.
     fn not_before_predecessor(&mut self, time: u32) -> u32 {
         let floor = self.floor.filter(|floor| step(*floor, time) <= MAX_DELAY);
         self.floor = floor;
@@ -331,7 +336,7 @@ fn milliseconds(time: Duration) -> i64 {
     time.as_millis().min(i32::MAX as u128) as i64
 }
 
-/// From `earlier` to `later`, read as signed.
+/// Milliseconds from `earlier` to `later`, as a signed number.
 fn step(earlier: u32, later: u32) -> i64 {
     i64::from(later.wrapping_sub(earlier) as i32)
 }
@@ -343,7 +348,7 @@ mod tests {
     use super::*;
 
     fn clock() -> Instant {
-        #[allow(clippy::disallowed_methods)] // any instant does: core only compares
+        #[allow(clippy::disallowed_methods)] // any instant will do: core only compares
         Instant::now()
     }
 
@@ -354,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_behaves_passes_unchanged_across_the_wrap() {
+    fn a_steady_time_passes_unchanged_across_the_wrap() {
         let near = u32::MAX - 50;
         let frames: Vec<_> = (1..10u32)
             .flat_map(|n| {
@@ -367,12 +372,12 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_and_a_rollback_are_bridged_and_both_kinds_stay_together() {
+    fn a_jump_and_a_rollback_are_corrected_and_both_kinds_stay_together() {
         let frames = [
             (0, Video, 0),
             (0, Audio, 5),
             (40, Video, 40),
-            // The encoder's clock jumps; the audio before it is still under way.
+            // The encoder's clock jumps; audio from before the jump still arrives.
             (80, Video, 9_000_000),
             (80, Audio, 45),
             (120, Video, 9_000_040),
@@ -396,7 +401,7 @@ mod tests {
         frames.iter().map(|(.., time)| *time).collect()
     }
 
-    /// Asserts that frames pass as they are.
+    /// Asserts that the timestamps of frames pass unchanged.
     #[track_caller]
     fn passes(frames: &[(u64, FrameKind, u32)]) {
         assert_eq!(mapped(&mut Timeline::new(Timestamps::Monotonic), clock(), frames), sent(frames));
@@ -404,7 +409,7 @@ mod tests {
 
     #[test]
     fn times_that_go_up_and_down_by_a_picture_or_two_pass() {
-        // In the order of decoding, as time of presentation: at 25 pictures a second and at one each two seconds.
+        // Times of presentation in the order of decoding: with 25 pictures a second, and with one every two seconds.
         for interval in [40u32, 2_000] {
             let order = [0u32, 3, 1, 2, 6, 4, 5, 9, 7, 8];
             let frames: Vec<_> =
@@ -425,8 +430,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_back_and_comes_at_once_passes_unchanged() {
-        // Pictures from 2 s on come at 9 s; then sparse ones, six at a time.
+    fn delayed_frames_that_come_at_once_pass_unchanged() {
+        // All pictures after 2 s come at 9 s; then pictures that are far apart come, six at a time.
         let audio = (0..5_000u32).map(|n| (u64::from(n) * 23, Audio, n * 23));
         let held = |at: u64| if (2_000..9_000).contains(&at) { 9_000 } else { at };
         let video = (0..500u32).map(|n| (held(u64::from(n) * 40), Video, n * 40));
@@ -496,17 +501,17 @@ mod tests {
     }
 
     #[test]
-    fn headers_with_a_void_time_have_that_of_the_last_coded_frame() {
+    fn headers_with_a_meaningless_time_get_that_of_the_last_coded_frame() {
         let mut timeline = Timeline::new(Timestamps::Monotonic);
         let now = clock();
         timeline.map(now, Video, true, 3_000_000_000);
         assert_eq!(timeline.map(now, Audio, false, 0), 3_000_000_000);
         assert_eq!(timeline.map(now, FrameKind::Data, false, 2_147_483_630), 3_000_000_000);
-        assert_eq!(timeline.map(now, Video, false, 3_000_000_040), 3_000_000_040, "one that is near passes");
+        assert_eq!(timeline.map(now, Video, false, 3_000_000_040), 3_000_000_040, "a time near the last frame passes");
     }
 
     #[test]
-    fn what_the_next_publisher_sends_out_of_order_lies_behind_its_predecessor_too() {
+    fn frames_out_of_order_get_no_time_before_the_end_of_the_publisher_before() {
         let start = clock();
         let mut timeline = Timeline::resuming(Timestamps::Monotonic, 1_000, start);
         let frames = [(5, Audio, 700), (5, Video, 640), (30, Audio, 720), (30, Video, 680), (60, Video, 720)];
@@ -525,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn absolute_time_passes_whatever_it_is() {
+    fn absolute_time_passes_unchanged() {
         let mut timeline = Timeline::resuming(Timestamps::Pass, 5, clock());
         assert_eq!(mapped(&mut timeline, clock(), &[(0, Video, 9), (0, Video, 1), (0, Video, 70_000)]), [9, 1, 70_000]);
     }

@@ -3,11 +3,11 @@ use std::time::Instant;
 
 use super::{Batch, Frame, FrameKind, Headers, Source, milliseconds_from};
 
-/// Where a player of a [`Source`] stands: it seeks a frame to start at, or it is at a place.
+/// The state of a player of a [`Source`]: it seeks a frame to start at, or it is at a place.
 #[derive(Debug, Clone)]
 pub struct Cursor {
     pub(super) state: State,
-    /// Video frames passed over because they came before the first key frame.
+    /// Video frames left out because they came before the first key frame.
     undecodable: u64,
 }
 
@@ -21,38 +21,39 @@ pub(super) enum State {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seeking {
     pub(super) reason: SeekReason,
-    /// The publisher it seeks a start of.
+    /// The epoch of the publisher whose start it seeks.
     pub(super) epoch: u64,
-    /// Arrival of the newest coded frame when it began to seek. `None`: it seeks since this publisher's first.
+    /// Arrival of the newest coded frame when it began to seek. `None`: it has sought since this publisher's first
+    /// frame.
     pub(super) since: Option<Instant>,
-    /// The place it had before; what it missed is counted from there, once a start is found. `None` before the first start.
+    /// The place it had before. What it missed counts from there, once a start is found. `None` before the first start.
     pub(super) left: Option<Place>,
 }
 
 /// Why a player has no place, which decides where it may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SeekReason {
-    /// It is new. It starts at the first start at `from` or later, which was the end of the log when it joined. If there
-    /// is none, it starts as near to the present as [`StartRule`](super::StartRule) allows.
+    /// It is new. It starts at the first start at `from` or later, which was the end of the log when it joined. If
+    /// there is none, it starts at the newest start that [`StartRule`](super::StartRule) allows.
     Joined { from: u64 },
-    /// Its next frame is no longer in the log, or it gave up its place. It starts as near to the present as it can.
+    /// Its next frame is no longer in the log, or it gave up its place. It starts at the newest start.
     FellBehind,
-    /// Another publisher came, whose first start it waits for.
+    /// Another publisher began, and it waits for the first start of that.
     NewPublisher,
 }
 
-/// A place in a stream, between two frames. What a player there gets next depends on this alone.
+/// A place in a stream, between two frames. All players at a place get the same frames next.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
-    /// Counts publishers.
+    /// The epoch of the publisher.
     pub(super) epoch: u64,
-    /// False until the first key frame: coded video before it would not decode.
+    /// False until the first key frame: coded video before it cannot be decoded.
     pub(super) key_seen: bool,
     pub(super) mark: Mark,
 }
 
 impl Place {
-    /// True if the same follows.
+    /// True if the same frames follow.
     pub(in crate::source) fn is_same(&self, other: &Place) -> bool {
         (self.epoch, self.mark.position) == (other.epoch, other.mark.position)
     }
@@ -70,9 +71,9 @@ impl Place {
 /// A point of a stream in frames, bytes and time, from which gaps are measured.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::source) struct Mark {
-    /// Frames over the life of the source that lie before it.
+    /// Frames before it, over the life of the source.
     pub(super) position: u64,
-    /// Bytes over the life of the source that lie before it.
+    /// Bytes before it, over the life of the source.
     pub(super) offset: u64,
     /// The stream's time there.
     pub(super) timestamp: u32,
@@ -92,13 +93,13 @@ impl Mark {
 /// What [`Source::next`] found.
 #[derive(Debug)]
 pub enum Next<'a> {
-    /// The player begins, or begins again after a gap: send these headers first.
+    /// The player begins, or begins again after a gap: the caller sends these headers first.
     Start(Start),
     /// The next frame.
     Frame(&'a Frame),
-    /// Nothing now; a publisher is there.
+    /// Nothing now; there is a publisher.
     Pending,
-    /// Nothing now; no publisher is there.
+    /// Nothing now; there is no publisher.
     Ended,
 }
 
@@ -109,16 +110,16 @@ pub struct Start {
     pub headers: Arc<Headers>,
     /// Timestamp of the first frame.
     pub timestamp: u32,
-    /// What the player missed since it was last served; zero at its first start. Each start tells only what no start told
-    /// before, so the sum over all starts is all that was missed.
+    /// What the player missed since its last frame; zero at its first start. Starts never count the same frame twice,
+    /// so the sum over all starts is all that was missed.
     pub gap: Gap,
-    /// True if there was no key frame to start at, and the player begins with what there is.
+    /// True if there was no key frame to start at, and the player begins without one.
     pub keyless: bool,
 }
 
 impl Start {
-    /// The headers as the player is to get them: at the time of the first frame, metadata at 0. (FFmpeg takes metadata
-    /// with another timestamp for a subtitle.) They share their payload with the headers.
+    /// The headers as the player gets them: with the timestamp of the first frame, metadata with 0. (FFmpeg takes
+    /// metadata with another timestamp for a subtitle.) They share their payload with the headers.
     pub fn frames(&self) -> impl Iterator<Item = Frame> {
         self.headers.iter().map(|header| match header.kind() {
             FrameKind::Data => header.at(0),
@@ -148,7 +149,7 @@ impl Gap {
 }
 
 impl Cursor {
-    /// Where it is; `None` while it seeks a start.
+    /// Its place; `None` while it seeks a start.
     pub fn place(&self) -> Option<Place> {
         match self.state {
             State::At(place) => Some(place),
@@ -156,7 +157,7 @@ impl Cursor {
         }
     }
 
-    /// Where it is, or was before it began to seek; `None` before its first start.
+    /// Its place, or the one before it began to seek; `None` before its first start.
     fn last_place(&self) -> Option<Place> {
         match self.state {
             State::At(place) => Some(place),
@@ -164,7 +165,7 @@ impl Cursor {
         }
     }
 
-    /// Goes on from a later place of the same publication: what lies between was sent as [batches](Source::batch).
+    /// Moves to a later place of the same publication: the frames between were sent as [batches](Source::batch).
     pub fn pass_to(&mut self, place: Place) {
         debug_assert!(
             self.place().is_some_and(|now| place.epoch == now.epoch && place.mark.position >= now.mark.position),
@@ -173,7 +174,7 @@ impl Cursor {
         self.state = State::At(place);
     }
 
-    /// Video frames passed over because they came before the first key frame.
+    /// Video frames left out because they came before the first key frame.
     pub fn undecodable(&self) -> u64 {
         self.undecodable
     }
@@ -188,8 +189,8 @@ impl Source {
         Cursor { state, undecodable: 0 }
     }
 
-    /// Gives up the place of the player at `cursor`: it starts again at the newest key frame, and what lies between counts
-    /// as a gap.
+    /// Gives up the place of `cursor`: its player starts again at the newest key frame, and the frames between count as
+    /// a gap.
     pub fn restart(&self, cursor: &mut Cursor) {
         cursor.state = State::Seeking(match cursor.state {
             State::At(place) => self.fallen_behind(place.epoch, Some(place)),
@@ -198,7 +199,7 @@ impl Source {
         });
     }
 
-    /// The next thing for the player at `cursor`, which moves on.
+    /// Returns what the player gets next, and moves its cursor.
     pub fn next(&self, cursor: &mut Cursor) -> Next<'_> {
         let place = match &mut cursor.state {
             State::At(place) if place.epoch == self.epoch && place.mark.position >= self.first => place,
@@ -222,8 +223,8 @@ impl Source {
         }
     }
 
-    /// Looks for a start for a player that has no place, or whose place the log does not have any more.
-    // Apart from `next`, which nearly always finds a place and keeps fewer registers without this.
+    /// Seeks a start for a player that has no place, or whose place is no longer in the log.
+    // Separate from `next`, which nearly always has a place, and uses fewer registers without this code.
     #[inline(never)]
     fn seek(&self, cursor: &mut Cursor) -> Next<'_> {
         let mut seeking = match cursor.state {
@@ -250,7 +251,7 @@ impl Source {
         Seeking { reason: SeekReason::FellBehind, epoch, since: self.newest_arrival(), left }
     }
 
-    /// Behind the newest frame.
+    /// The position after the newest frame.
     fn end_position(&self) -> u64 {
         self.first + self.log.len() as u64
     }
@@ -263,13 +264,13 @@ impl Source {
         if self.live { Next::Pending } else { Next::Ended }
     }
 
-    /// All that follows a place, if that is something, no more than `most` bytes, the same for every player, and its
-    /// publisher is still there: what is out of the ordinary is for [`next`](Self::next).
+    /// All frames after a place. `None` if there are none, if they have more than `most` bytes, if players get
+    /// different forms of one of them, or if the publisher of the place is gone: players then use [`next`](Self::next).
     pub fn batch(&self, place: &Place, most: usize) -> Option<Batch> {
         self.batch_in_pieces(place, most).map(Batch::joined)
     }
 
-    /// The same without the copy, which need not be made while others wait for the source.
+    /// The same without the copy, which the caller can make after it unlocks the source.
     pub(crate) fn batch_in_pieces(&self, place: &Place, most: usize) -> Option<Batch> {
         if !self.live || place.epoch != self.epoch {
             return None;
@@ -287,7 +288,7 @@ impl Source {
         Batch::new(*place, frames)
     }
 
-    /// What lies between the cursor and the present; nothing if it has not begun.
+    /// What lies between the cursor and the newest frame; nothing if it has not begun.
     pub fn unsent(&self, cursor: &Cursor) -> Gap {
         let timestamp = self.log.back().map(|entry| entry.time);
         let end = Mark {
@@ -298,13 +299,13 @@ impl Source {
         cursor.last_place().map_or_else(Gap::default, |place| place.mark.gap_to(end))
     }
 
-    /// Frames between the cursor and the head of the log; 0 while it seeks a start.
+    /// Frames between the cursor and the newest frame; 0 while it seeks a start.
     pub fn behind(&self, cursor: &Cursor) -> u64 {
         cursor.place().map_or(0, |place| self.end_position().saturating_sub(place.mark.position))
     }
 
-    /// True if starting again would bring the player at `cursor` nearer to the present: there is a frame to start at
-    /// that it has not come to.
+    /// True if there is a start after the place of `cursor`, or another publication: [`restart`](Self::restart) then
+    /// skips frames.
     pub fn has_newer_start(&self, cursor: &Cursor) -> bool {
         let is_of_another = match cursor.state {
             State::At(place) => place.epoch != self.epoch,
@@ -316,7 +317,7 @@ impl Source {
         is_of_another || newest.is_some_and(|start| *start > position)
     }
 
-    /// True if the log does not have the frame any more that the cursor came to last: who keeps it keeps it alone.
+    /// True if the log has dropped the last frame that the cursor passed, so that only players still hold it.
     pub fn has_dropped_last_of(&self, cursor: &Cursor) -> bool {
         cursor.last_place().is_none_or(|place| place.mark.position <= self.first)
     }

@@ -3,23 +3,24 @@ use std::sync::Arc;
 
 use super::{Entry, Headers, MIN_SETS, Source, is_same, milliseconds_from};
 
-/// Frames for which a log keeps room without having them.
+/// The capacity, in frames, that a log keeps when it gives memory back.
 const ROOM: usize = 128;
 
-/// What a log takes, and what it gives up.
+/// The memory of a log, and what it gives up.
 impl Source {
-    /// Bytes in the log, never above [`SourceLimits::bytes`](super::SourceLimits::bytes) but for a single frame that is larger.
+    /// Bytes in the log: at most [`SourceLimits::bytes`](super::SourceLimits::bytes), except that a single larger frame
+    /// is kept.
     pub fn log_bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Bytes of memory that all of it takes: the log with what its frames cost beside their messages, the headers in
-    /// force at each start and now, and room for more.
+    /// Bytes of memory that the source takes: the log with the overhead of its frames, the headers in force at each
+    /// start and now, and spare capacity.
     pub fn held_bytes(&self) -> usize {
         let positions = self.starts.capacity() + self.kept.capacity() + self.openings.positions.capacity();
         let room = self.log.capacity() * size_of::<Entry>() + positions * size_of::<u64>();
         let (oldest, newest) = (self.set_at(self.kept.front()), self.set_at(self.kept.back()));
-        // What is in force at a later start and not at the oldest came after that, and so is in the log.
+        // A header in force at a later start and not at the oldest one came after the oldest, so it is in the log.
         let before_log = oldest.unwrap_or(&self.headers).bytes();
         let now = if is_same(newest, &self.headers) { 0 } else { self.headers.structure_bytes() };
         self.bytes + self.extra + self.sets + room + before_log + now
@@ -30,8 +31,8 @@ impl Source {
         self.log.len()
     }
 
-    /// Gives up what lies before the newest place to start at, or to begin at where players wait for no key frame:
-    /// players that fell behind miss it.
+    /// Gives up the frames before the newest start, or before the newest opening if players wait for no key frame.
+    /// Players that fell behind miss these frames.
     pub fn give_past(&mut self) {
         if let Some(start) = self.newest_beginning() {
             while self.first < start {
@@ -41,7 +42,8 @@ impl Source {
         }
     }
 
-    /// Gives up the whole log: players that have not got it miss it, and those that come wait for the next start.
+    /// Gives up the whole log: players miss the frames that they have not got yet, and new players wait for the next
+    /// start.
     pub fn give_log(&mut self) {
         self.first += self.log.len() as u64;
         self.log = VecDeque::new();
@@ -51,7 +53,7 @@ impl Source {
         (self.bytes, self.extra, self.sets) = (0, 0, 0);
     }
 
-    /// Gives up the headers in force: players that come later do not get them, as if they had been
+    /// Gives up the headers in force: players that join later do not get them, as if they had been
     /// [too large](super::SourceStats::unkept_headers).
     pub fn give_headers(&mut self) {
         if !self.headers.is_empty() {
@@ -60,7 +62,8 @@ impl Source {
         }
     }
 
-    /// Drops from the log's tail what is over a bound: bytes and frames always, time only before the newest key frame.
+    /// Drops the oldest frames while the log is over a bound: bytes and frames always, time only before the newest key
+    /// frame.
     pub(super) fn trim(&mut self) {
         let head = self.log.back().map_or(0, |entry| entry.time);
         while let Some(front) = self.log.front() {
@@ -70,7 +73,7 @@ impl Source {
             let old = milliseconds_from(front.time, head) > self.limits.milliseconds
                 && self.starts.back().is_none_or(|start| self.first < *start);
             let unwanted = !self.keeps_past && self.newest_beginning().is_none_or(|start| self.first < start);
-            // The newest frame stays whatever its size: it may be the only one there ever is.
+            // The newest frame stays even if it is too large: there may be no other one.
             if self.log.len() == 1 || !(over || old || unwanted) {
                 break;
             }
@@ -106,7 +109,7 @@ impl Source {
         self.entry(*position?)?.headers.as_ref()
     }
 
-    /// A log that has become small gives its room back, in steps that are few for the frames that went.
+    /// Gives memory back if the log has become small. This happens rarely for the number of frames that are dropped.
     pub(super) fn shrink(&mut self) {
         if self.log.capacity() > ROOM && self.log.len() < self.log.capacity() / 4 {
             self.log.shrink_to(self.log.len() * 2);

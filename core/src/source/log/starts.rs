@@ -7,34 +7,36 @@ use super::{Frame, FrameKind, Gap, Mark, Place, Source, Start, duration, millise
 /// Where a new player of a running stream begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartRule {
-    /// At the newest key frame in the log, at once, if it lies within these bounds; else at the next one. Without
+    /// At once at the newest key frame in the log, if it lies within these bounds; otherwise at the next one. Without
     /// video, at the newest audio frame.
     NewestKeyFrame {
-        /// Bytes from there to the present.
+        /// Bytes from there to the newest frame.
         bytes: u64,
-        /// Milliseconds from there to the present.
+        /// Milliseconds from there to the newest frame.
         milliseconds: u32,
-        /// Frames from there to the present.
+        /// Frames from there to the newest frame.
         frames: u64,
     },
-    /// At the next key frame: least delay, and up to a GOP of waiting.
+    /// At the next key frame: the least delay, after a wait of up to one GOP.
     NextKeyFrame,
 }
 
 impl Default for StartRule {
-    /// The newest key frame, wherever it is in the log.
+    /// The newest key frame, anywhere in the log.
     fn default() -> Self {
         StartRule::NewestKeyFrame { bytes: u64::MAX, milliseconds: u32::MAX, frames: u64::MAX }
     }
 }
 
-/// How long a place to start at is waited for, and how old it may be. Without these a publisher that marks no key frames, or
-/// that stops sending pictures, would leave players with nothing, or with minutes of the past.
+/// How long players wait for a place to start at, and how old it may be. Without these limits players of a publisher
+/// that marks no key frames would get nothing, and those of one that stopped sending pictures would start minutes in
+/// the past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StartLimits {
-    /// How long players wait for a key frame while media come. Then they begin with what there is: headers, sound and
-    /// pictures, which some decoders make something of (intra refresh). Sound that goes on for so long without pictures is
-    /// a place to start at, as in a stream without video; for longer if pictures are further apart. Default 3 s.
+    /// How long players wait for a key frame while media come. Then they begin without one, with headers, sound and
+    /// pictures, which some decoders can use (intra refresh). If sound goes on for this long without pictures, or for
+    /// longer if the pictures before were further apart, players can start at sound, as in a stream without video.
+    /// Default 3 s.
     pub wait: Duration,
     /// Milliseconds of the stream's time after which a key frame is too old to start at. Default 60 000.
     pub milliseconds: u32,
@@ -46,15 +48,15 @@ impl Default for StartLimits {
     }
 }
 
-/// Frames with the headers in force before them, one a second, to begin at where nothing else is.
+/// Frames, one a second, at which players begin if there is no start. Each keeps the headers in force before it.
 #[derive(Debug, Default)]
 pub(super) struct Openings {
     pub(super) positions: VecDeque<u64>,
-    /// Time and arrival of the last place to begin at, of whatever kind.
+    /// Time and arrival of the last start or opening.
     pub(super) last: Option<(u32, Instant)>,
 }
 
-/// How far openings are apart, and how many are kept.
+/// How far openings are apart.
 const OPENING: Duration = Duration::from_secs(1);
 
 const MOST_OPENINGS: usize = 64;
@@ -67,23 +69,23 @@ impl Openings {
     }
 }
 
-/// Pictures that come.
+/// The pictures that a publisher sends.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pictures {
-    /// How far the newest was from the one before.
+    /// Milliseconds between the newest two.
     interval: u32,
-    /// The time of the first sound after it.
+    /// The time of the first sound after the newest.
     sound: Option<u32>,
 }
 
 /// Where players begin.
 impl Source {
-    /// True while pictures come that players get without a key frame, because none came for too long.
+    /// True while players get pictures without a key frame, because none came for too long.
     pub fn is_keyless(&self) -> bool {
         self.keyless
     }
 
-    /// Where a player would begin now, whatever it waits for.
+    /// Where a player would begin now if it waited for no key frame.
     pub(super) fn newest_beginning(&self) -> Option<u64> {
         let opening = self.openings.positions.back();
         match self.starts.back() {
@@ -93,8 +95,8 @@ impl Source {
         .copied()
     }
 
-    /// Frames at which a player can start: key frames, and as long as there is no video every coded audio frame. So who
-    /// waited for the publisher also gets the audio before its first key frame.
+    /// True for frames at which a player can start: key frames, and while there is no video every coded audio frame. So
+    /// a player that waited for the publisher also gets the audio before its first key frame.
     pub(super) fn is_start(&self, frame: &Frame) -> bool {
         match frame.kind() {
             FrameKind::Video => frame.is_join_point(),
@@ -103,7 +105,7 @@ impl Source {
         }
     }
 
-    /// Notes what a coded frame says of the pictures: whether they come, and whether anybody can start with them.
+    /// Updates, at a coded frame, whether pictures come and whether players can start at them.
     pub(super) fn follow_pictures(&mut self, now: Instant, frame: &Frame) {
         let time = frame.timestamp();
         if frame.kind() == FrameKind::Video {
@@ -131,13 +133,13 @@ impl Source {
         self.keyless = waited.is_some_and(|waited| waited >= self.start_limits.wait);
     }
 
-    /// True if there is a key frame to start at, and sound alone did not come since.
+    /// True if the newest start is a key frame, and not a later sound frame.
     fn has_key_frame(&self) -> bool {
         let newest = self.starts.back().and_then(|start| self.entry(*start));
         newest.is_some_and(|start| start.frame.is_join_point())
     }
 
-    /// The frame at this position, which is pushed next, becomes an opening.
+    /// Makes an opening of the frame at this position, which is pushed next.
     pub(super) fn open_at(&mut self, position: u64) {
         self.openings.positions.push_back(position);
         if self.openings.positions.len() > MOST_OPENINGS {
@@ -145,7 +147,7 @@ impl Source {
         }
     }
 
-    /// Where a player that seeks can start now, and the place that it then has.
+    /// Where a player that seeks a start can start now, and the place that it then has.
     pub(super) fn start(&self, seeking: &Seeking) -> Option<(Start, Place)> {
         let position = self.start_position(seeking)?;
         let entry = self.entry(position)?;
@@ -159,13 +161,13 @@ impl Source {
         Some((Start { headers, timestamp, gap, keyless }, place))
     }
 
-    /// What a player missed that left one place and starts at a mark of the present publication.
+    /// What a player missed between the place that it left and its start in the present publication.
     fn missed(&self, left: Place, start: Mark) -> Gap {
         if left.epoch == self.epoch {
             return left.mark.gap_to(start);
         }
-        // What was left of the publisher before is missed. The time between the two is not, nor are the headers at the
-        // beginning, which are sent.
+        // The rest of the publication before is missed. The time between the two publications is not, and the headers
+        // at the beginning are not either, because they are sent.
         let mut gap = left.mark.gap_to(self.began);
         gap.add(self.first_start.unwrap_or(start).gap_to(start));
         gap
@@ -184,15 +186,17 @@ impl Source {
             let from = waits_from?;
             positions.get(positions.partition_point(|position| *position < from)).copied()
         };
-        // Of a publication that is over, only what came while the player waited, or what it fell behind of.
+        // In a publication that is over, a player only starts at frames that came while it waited, or if it fell
+        // behind.
         let may = self.live || fell_behind;
         let newest = self.starts.back().copied();
-        // A player that fell behind has had its start: it resumes as near to the present as it can.
+        // A player that fell behind has started before: it starts again at the newest place that it can.
         let is_near_enough = |newest: &u64| fell_behind || self.is_near_enough(*newest);
         let start = waited_for(&self.starts).or_else(|| newest.filter(is_near_enough).filter(|_| may));
         let openings = &self.openings.positions;
         let opening = waited_for(openings);
-        // Sound that has just become a place to start at, because pictures ended: what came meanwhile is not left out.
+        // Sound has just become a place to start at because pictures ended: the player also gets what came while it
+        // waited.
         if let (Some(start), Some(opening)) = (start, opening)
             && opening < start
             && self.entry(start).is_some_and(|entry| !entry.frame.is_join_point())
@@ -202,18 +206,18 @@ impl Source {
         if !self.keyless && self.waited(seeking) < self.start_limits.wait {
             return start;
         }
-        // It has waited long enough: the next best thing.
+        // It has waited long enough: it may start at an opening.
         let opening = opening.or(openings.back().copied().filter(|_| may));
         match (start, opening) {
             (Some(start), Some(opening)) if self.is_long_before(opening, start) => Some(opening),
-            // Sound from before the pictures.
+            // The start is sound from before the pictures.
             (Some(start), Some(opening)) if self.keyless && opening > start => Some(opening),
             (Some(start), _) => Some(start),
             (None, opening) => newest.filter(|_| may && !self.keyless).or(opening),
         }
     }
 
-    /// How long a player has sought a start while media came.
+    /// How long a player has waited for a start while media came.
     fn waited(&self, seeking: &Seeking) -> Duration {
         let (Some(begun), Some((_, newest))) = (self.begun, self.last) else {
             return Duration::ZERO;
@@ -221,7 +225,7 @@ impl Source {
         newest.saturating_duration_since(seeking.since.map_or(begun, |since| since.max(begun)))
     }
 
-    /// True if what came before `start` is too much to be left out for a player that waited since `opening`.
+    /// True if `start` lies so long after `opening` that a player that waited since `opening` begins there instead.
     fn is_long_before(&self, opening: u64, start: u64) -> bool {
         let (Some(opening), Some(start)) = (self.entry(opening), self.entry(start)) else {
             return false;
@@ -229,7 +233,7 @@ impl Source {
         duration(milliseconds_from(opening.time, start.time)) >= self.start_limits.wait
     }
 
-    /// True if the newest start lies near enough to the present for a new player to begin there.
+    /// True if the start rule lets a new player begin at the newest start.
     fn is_near_enough(&self, newest: u64) -> bool {
         let (Some(entry), Some(head)) = (self.entry(newest), self.log.back()) else {
             return false;
