@@ -73,18 +73,19 @@ fn serve(mut socket: TcpStream, server: &Core) -> io::Result<Report> {
     }
 }
 
-/// Reads once, if the core wants that, and waits no longer for it than the core does.
+/// Reads once, if the core wants that, as much as it wants at most, and waits no longer than it does.
 fn read(socket: &mut TcpStream, buffer: &mut [u8], wait: &Wait) -> io::Result<usize> {
     // A player is not woken here: it looks for itself. Zero is not a legal timeout.
     let longest = Duration::from_millis(if wait.source { 10 } else { 10_000 });
-    let left = wait.deadline.map_or(longest, |deadline| deadline.saturating_duration_since(Instant::now()));
+    let left = wait.deadline().map_or(longest, |deadline| deadline.saturating_duration_since(Instant::now()));
     let timeout = left.min(longest).max(Duration::from_millis(1));
-    if !wait.read {
+    let Some(read) = wait.read else {
         thread::sleep(timeout);
         return Err(WouldBlock.into());
-    }
+    };
     socket.set_read_timeout(Some(timeout))?;
-    socket.read(buffer)
+    let most = read.most.min(buffer.len());
+    socket.read(&mut buffer[..most])
 }
 
 /// Does what the core asks for. Players that look for themselves need not be woken, and nobody outside is asked.

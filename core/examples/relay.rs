@@ -195,7 +195,7 @@ impl Client {
                     self.conn.handle_input(now, &answers);
                 }
                 Output::Wait(wait) => {
-                    self.deadline = wait.deadline;
+                    self.deadline = wait.deadline();
                     return Ok(());
                 }
                 Output::Closed(_) => {

@@ -71,18 +71,19 @@
 //!     }
 //! }
 //!
-//! /// Reads once, if the core wants that, and waits no longer for it than the core does.
+//! /// Reads once, if the core wants that, as much as it wants at most, and waits no longer than it does.
 //! fn read(socket: &mut TcpStream, buffer: &mut [u8], wait: &Wait) -> io::Result<usize> {
 //!     // A player is not woken here: it looks for itself. Zero is not a legal timeout.
 //!     let longest = Duration::from_millis(if wait.source { 10 } else { 10_000 });
-//!     let left = wait.deadline.map_or(longest, |deadline| deadline.saturating_duration_since(Instant::now()));
+//!     let left = wait.deadline().map_or(longest, |deadline| deadline.saturating_duration_since(Instant::now()));
 //!     let timeout = left.min(longest).max(Duration::from_millis(1));
-//!     if !wait.read {
+//!     let Some(read) = wait.read else {
 //!         thread::sleep(timeout);
 //!         return Err(WouldBlock.into());
-//!     }
+//!     };
 //!     socket.set_read_timeout(Some(timeout))?;
-//!     socket.read(buffer)
+//!     let most = read.most.min(buffer.len());
+//!     socket.read(&mut buffer[..most])
 //! }
 //!
 //! /// Does what the core asks for. Players that look for themselves need not be woken, and nobody outside is asked.
@@ -125,8 +126,8 @@
 //! # What a wait means
 //! | [`Wait`](session::Wait) | |
 //! |---|---|
-//! | `deadline` | call [`handle_timeout`](conn::Conn::handle_timeout) then. `None`: nothing is due |
-//! | `read` | bytes from the peer are welcome. False: leave them in the socket |
+//! | `due` | call [`handle_timeout`](conn::Conn::handle_timeout) then; it says what for. `None`: nothing is due |
+//! | `read` | bytes from the peer are welcome: at most so many at once, and until when reading may wait. `None`: leave them in the socket |
 //! | `write` | there are bytes in [`outbound`](conn::Conn::outbound) |
 //! | `source` | it plays and has room for more: a wake-up would find it willing |
 //!
@@ -149,7 +150,7 @@
 //! [`Core::set_clock`](conn::Core::set_clock).
 //!
 //! # Backpressure
-//! Towards publishers it is [`Wait::read`](session::Wait::read): while it is false, do not read, and the peer's own
+//! Towards publishers it is [`Wait::read`](session::Wait::read): while it is `None`, do not read, and the peer's own
 //! writes come to a halt. Towards players it is the outbound queue: it holds little, and while it is full nothing is
 //! taken from the stream's log. A player that falls behind the log resumes at the newest key frame, and what it missed
 //! is counted; one that takes nothing at all is closed after [`SessionTimeouts::write`](session::SessionTimeouts). So

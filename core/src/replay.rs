@@ -16,7 +16,7 @@ use crate::capture::{
 };
 use crate::conn::{self, Config, Conn, Core};
 use crate::policy::Verdict;
-use crate::session::{Outbound, Phase};
+use crate::session::{Due, Outbound, Phase};
 
 /// Something that happens in a replay.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ pub fn run(capture: &Capture, config: &Config, start: Instant, show: &mut dyn Fn
     let server = Core::new(config.clone(), [0; 32]);
     let conn = server.connect_again(start, capture.opening());
     let outcome = Outcome { difference: None, calls: 0, queued: 0 };
-    let mut run = Run { start, conn, lent: None, outcome, show };
+    let mut run = Run { start, conn, lent: None, due: None, outcome, show };
     let mut records = capture.records.iter().peekable();
     while let Some((at, record)) = records.next() {
         let Record::Call(written, called) = record else {
@@ -128,6 +128,8 @@ struct Run<'a> {
     conn: Conn,
     /// The outbound queue while the writer of then had it.
     lent: Option<Outbound>,
+    /// What the connection said to be due next.
+    due: Option<Due>,
     outcome: Outcome,
     show: &'a mut dyn FnMut(&Moment<'_>),
 }
@@ -149,7 +151,9 @@ impl Run<'_> {
         }
         self.outcome.calls += 1;
         if !matches!(called, Called::Poll | Called::Input(_)) {
-            self.show(at, What::Call { words: &called.to_string(), routine: matches!(called, Called::Timeout) });
+            let due = self.due.filter(|due| matches!(called, Called::Timeout) && due.at <= now);
+            let words = due.map_or_else(|| called.to_string(), |due| format!("{called}: {}", due.what));
+            self.show(at, What::Call { words: &words, routine: matches!(called, Called::Timeout) });
         }
         match called {
             Called::Input(bytes) => {
@@ -192,6 +196,9 @@ impl Run<'_> {
         let output = self.conn.poll(offset(self.start, at));
         let found = conn::returned(self.conn.outbound(), &output);
         self.outcome.queued = found.queued;
+        if let conn::Output::Wait(wait) = &output {
+            self.due = wait.due;
+        }
         match expected {
             Some(expected) if equal(expected, &found) => {}
             Some(expected) => self.differs(at, expected.to_string(), found.to_string()),

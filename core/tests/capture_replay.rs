@@ -457,7 +457,7 @@ fn every_deadline_comes_again() {
             Output::Action(_) => {}
             Output::Wait(wait) => {
                 // The peer takes nothing: ping, identification and write timers all come due.
-                now = wait.deadline.expect("a connection that does nothing has a deadline");
+                now = wait.deadline().expect("a connection that does nothing has a deadline");
                 client.conn.handle_timeout(now);
             }
             Output::Closed(report) => client.report = Some(report),

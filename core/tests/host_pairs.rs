@@ -266,7 +266,7 @@ impl Visitor {
         let (end, mut now) = (from + time, from);
         while self.client.report.is_none() {
             let deadline = match self.client.conn.poll(now) {
-                Output::Wait(wait) if !wait.write => wait.deadline,
+                Output::Wait(wait) if !wait.write => wait.deadline(),
                 Output::Closed(report) => {
                     self.client.report = Some(report);
                     break;

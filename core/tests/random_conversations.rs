@@ -100,8 +100,8 @@ impl Run {
                 SessionOutput::Event(event) => self.take(event),
                 SessionOutput::Wait(_) if waiting > 0 => {}
                 SessionOutput::Wait(wait) => {
-                    assert!(wait.read && !wait.write, "nothing waits but the peer: {wait:?}");
-                    assert!(wait.deadline.is_some());
+                    assert!(wait.read.is_some() && !wait.write, "nothing waits but the peer: {wait:?}");
+                    assert!(wait.deadline().is_some());
                     return;
                 }
                 SessionOutput::Closed(close) => {

@@ -185,7 +185,7 @@ fn timed(flags: u8, wishes: u8, pieces: &[&[u8]]) {
                         outbound.extend_from_slice(&client.outbound().copy_to_bytes(left.div_ceil(2)));
                         continue;
                     }
-                    if wait.deadline.is_some_and(|deadline| deadline <= now) {
+                    if wait.deadline().is_some_and(|deadline| deadline <= now) {
                         due += 1;
                         assert!(due < 4, "the deadline does not move");
                         client.handle_timeout(now);
@@ -230,7 +230,7 @@ fn end(mut client: Client, mut now: Instant) {
         match client.poll_output() {
             ClientOutput::Event(_) => {}
             ClientOutput::Wait(wait) => {
-                now = now.max(wait.deadline.expect("a closing client waits for its end"));
+                now = now.max(wait.deadline().expect("a closing client waits for its end"));
                 client.handle_timeout(now);
             }
             ClientOutput::Closed(_) => return,

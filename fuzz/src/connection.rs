@@ -207,7 +207,7 @@ fn timed(flags: u8, verdicts: u8, pieces: &[&[u8]]) {
                         conn.outbound().advance(left.div_ceil(2));
                         continue;
                     }
-                    if wait.deadline.is_some_and(|deadline| deadline <= now) {
+                    if wait.deadline().is_some_and(|deadline| deadline <= now) {
                         due += 1;
                         assert!(due < 4, "the deadline does not move");
                         conn.handle_timeout(now);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::chunk::ChunkLimits;
 use anabranch_core::session::{
-    CloseReason, ConnectRequest, Event, PlayRequest, PublishRequest, Rejection, Session, SessionConfig, SessionLimits,
+    CloseReason, ConnectRequest, Due, Event, PlayRequest, PublishRequest, Rejection, Session, SessionConfig, SessionLimits,
     SessionOutput, Wait,
 };
 use bytes::Buf;
@@ -224,7 +224,7 @@ fn timed(setup: Setup, pieces: &[&[u8]], pace: u8) {
     for _ in 0..100 {
         match session.poll_output() {
             SessionOutput::Event(_) => {}
-            SessionOutput::Wait(Wait { deadline: Some(deadline), .. }) => {
+            SessionOutput::Wait(Wait { due: Some(Due { at: deadline, .. }), .. }) => {
                 now = now.max(deadline);
                 settle_deadline(&mut session, now);
             }
@@ -244,7 +244,7 @@ fn timed(setup: Setup, pieces: &[&[u8]], pace: u8) {
 }
 
 fn is_due(wait: &Wait, now: Instant) -> bool {
-    wait.deadline.is_some_and(|deadline| deadline <= now)
+    wait.deadline().is_some_and(|deadline| deadline <= now)
 }
 
 /// After a deadline was acted on it lies ahead, or is gone.

@@ -12,9 +12,9 @@ use std::time::Instant;
 
 use anabranch_core::conn::{Action, Batches, Conn, Output, Report, Share};
 use anabranch_core::hub::StreamId;
-use anabranch_core::session::{CloseReason, Wait};
+use anabranch_core::session::{CloseReason, Read, Wait};
 use anabranch_host::{Lines, Link, Runtime, give_up};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::deferred_read::DeferredRead;
 use crate::fanout::Member;
@@ -79,7 +79,7 @@ impl Connection {
         let state = State {
             conn,
             full: false,
-            wait: Wait { deadline: None, read: true, write: false, source: false },
+            wait: Wait::default(),
             closed: None,
             abandoned: false,
             waker: None,
@@ -285,12 +285,12 @@ impl State {
 
     /// The task must look again if it is to be woken earlier than it knows, or may read again.
     fn set_wait(&mut self, wait: Wait) {
-        let earlier = match (wait.deadline, self.wait.deadline) {
+        let earlier = match (wait.deadline(), self.wait.deadline()) {
             (Some(new), Some(old)) => new < old,
             (new, None) => new.is_some(),
             (None, Some(_)) => false,
         };
-        let reads = wait.read && !self.wait.read;
+        let reads = wait.read.is_some() && self.wait.read.is_none();
         self.wait = wait;
         if earlier || reads {
             self.wake();
@@ -336,20 +336,26 @@ impl Task {
                 }
             }
             let mut read = None;
-            if state.wait.read && self.may_read() {
-                let (size, client) = (state.conn.read_size(), state.conn.peer());
+            if let Some(Read { most, .. }) = state.wait.read
+                && self.may_read()
+            {
+                let client = state.conn.peer();
                 drop(state);
-                read = Some(connection.read(&local, size, client, context.waker()));
+                read = Some(connection.read(&local, most, client, context.waker()));
                 state = connection.state();
                 if connection.transport.is_full() {
                     state.fill(&local, slot);
                 }
             }
             // Behind what was read: it may go along, or be what was waited for.
-            if state.wait.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            let due = state.wait.due.and_then(|_| state.wait.due_by(Instant::now()));
+            if due.is_some() {
                 state.conn.handle_timeout(Instant::now());
             }
             connection.serve(&local, state);
+            if let Some(due) = due {
+                debug!(conn = connection.id, "conn {} had a deadline: {due}", connection.id);
+            }
             let mut state = connection.state();
             if state.abandoned {
                 return Poll::Ready(());
@@ -361,13 +367,14 @@ impl Task {
                 return Poll::Ready(());
             }
             if let Some(taken) = read {
-                let next = if taken == Taken::Whole { None } else { state.conn.next_read(Instant::now()) };
+                // A read that filled the buffer may have left something.
+                let next = state.wait.read.filter(|_| taken != Taken::Whole).and_then(|read| read.from);
                 self.deferred_read.choose(&mut local.reactor(), slot, &connection.transport, next);
             }
-            let next_read = self.deferred_read.next_read().filter(|_| state.wait.read);
-            let deadline = state.wait.deadline.into_iter().chain(next_read).min();
+            let next_read = self.deferred_read.next_read().filter(|_| state.wait.read.is_some());
+            let deadline = state.wait.deadline().into_iter().chain(next_read).min();
             local.reactor().park(slot, context.waker(), deadline);
-            if !(state.wait.read && self.may_read()) {
+            if !(state.wait.read.is_some() && self.may_read()) {
                 return Poll::Pending;
             }
             // Sixty thousand of the shortest messages fit into a buffer, and all of them are work.

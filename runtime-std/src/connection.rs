@@ -66,7 +66,7 @@ impl Connection {
         let id = conn.id();
         let state = State {
             conn,
-            wait: Wait { deadline: None, read: true, write: false, source: false },
+            wait: Wait::default(),
             busy: false,
             unpolled: true,
             over: false,
@@ -171,7 +171,7 @@ impl Connection {
 
     /// The life of the reading thread.
     fn run_reader(self: &Arc<Self>, shared: &Arc<Shared>) {
-        let (mut buffer, mut size) = (Vec::new(), self.state().conn.read_size());
+        let (mut buffer, mut size) = (Vec::new(), self.state().wait.read.map_or(0, |read| read.most));
         loop {
             buffer.resize(size.min(READ_BUFFER), 0);
             let result = (&self.socket).read(&mut buffer);
@@ -201,19 +201,22 @@ impl Connection {
             }
             state = self.serve(shared, state);
             // While the core has not seen these bytes, or wants no more, they wait with the system and so with the peer.
-            while !state.over && (state.unpolled || !state.wait.read) {
+            let read = loop {
+                if state.over {
+                    return;
+                }
+                if let Some(read) = state.wait.read.filter(|_| !state.unpolled) {
+                    break read;
+                }
                 state.reader_waits = true;
                 state = self.reader.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
+            };
             state.reader_waits = false;
-            if state.over {
-                return;
-            }
-            size = state.conn.read_size();
+            size = read.most;
             // A read that filled the buffer may have left something.
-            let next = if taken < buffer.len() { state.conn.next_read(Instant::now()) } else { None };
+            let next = if taken < buffer.len() { read.from } else { None };
             // What comes just before the writer has something to do may go along, if a reader waits for it.
-            let next = next.filter(|next| state.wait.deadline.is_none_or(|deadline| *next < deadline));
+            let next = next.filter(|next| state.wait.deadline().is_none_or(|deadline| *next < deadline));
             drop(state);
             if let Some(next) = next {
                 thread::sleep(next.saturating_duration_since(Instant::now()));
@@ -230,7 +233,8 @@ impl Connection {
                 continue;
             }
             let now = Instant::now();
-            if state.wait.deadline.is_some_and(|deadline| deadline <= now) {
+            let due = state.wait.due_by(now);
+            if due.is_some() {
                 state.conn.handle_timeout(now);
                 state.unpolled = true;
             }
@@ -240,7 +244,7 @@ impl Connection {
                 state = self.write(state);
                 state = self.serve(shared, state);
             } else {
-                let deadline = state.wait.deadline;
+                let deadline = state.wait.deadline();
                 state = self.sleep(state, deadline);
             }
         }
@@ -307,7 +311,7 @@ impl Connection {
         if state.concerns_writer() && state.wake_writer() {
             self.writer.notify_one();
         }
-        if state.reader_waits && (state.wait.read || state.over) {
+        if state.reader_waits && (state.wait.read.is_some() || state.over) {
             self.reader.notify_one();
         }
         state
@@ -353,7 +357,7 @@ impl Link for Connection {
 impl State {
     /// True if the writer has something to do earlier than it knows.
     fn concerns_writer(&self) -> bool {
-        let earlier = match (self.wait.deadline, &self.writer) {
+        let earlier = match (self.wait.deadline(), &self.writer) {
             (Some(new), Writer::Asleep(Some(old))) => new < *old,
             (new, _) => new.is_some(),
         };

@@ -205,15 +205,17 @@ impl Server {
             match connection.conn.poll(Instant::now()) {
                 Output::Action(action) => self.act(key, &connection.conn, action),
                 Output::Wait(wait) => {
-                    let (writes, reads) = (wait.write && !connection.full, wait.read && readable);
-                    if rounds == 0 || !(writes || reads) {
+                    let (writes, reads) = (wait.write && !connection.full, wait.read.filter(|_| readable));
+                    if rounds == 0 || !(writes || reads.is_some()) {
                         break wait;
                     }
                     rounds -= 1;
-                    let result = if writes {
-                        connection.write()
-                    } else {
-                        connection.read(&mut self.buffer).map(|more| readable = more)
+                    let result = match reads {
+                        Some(read) if !writes => {
+                            let most = read.most.min(self.buffer.len());
+                            connection.read(&mut self.buffer[..most]).map(|more| readable = more)
+                        }
+                        _ => connection.write(),
                     };
                     if let Err(error) = result {
                         let reason = CloseReason::PeerLost(error.to_string());
@@ -225,15 +227,15 @@ impl Server {
         };
         // Whatever is left although the socket would have taken it: the poller says at once that it would.
         connection.full = wait.write;
-        if let Err(error) = connection.arm(key, wait.read, wait.write) {
+        if let Err(error) = connection.arm(key, wait.read.is_some(), wait.write) {
             // The system is out of memory, and nothing would ever be heard of the connection again.
             connection.conn.handle_disconnect(Instant::now(), CloseReason::PeerLost(error.to_string()));
             self.connections[key] = Some(connection);
             return self.serve(key, false);
         }
-        if connection.deadline != wait.deadline {
-            self.timers.extend(wait.deadline.map(|deadline| (deadline, key)));
-            if let Some(old) = std::mem::replace(&mut connection.deadline, wait.deadline) {
+        if connection.deadline != wait.deadline() {
+            self.timers.extend(wait.deadline().map(|deadline| (deadline, key)));
+            if let Some(old) = std::mem::replace(&mut connection.deadline, wait.deadline()) {
                 self.timers.remove(&(old, key));
             }
         }

@@ -93,7 +93,8 @@ pub use streams::PlayOptions;
 use crate::chunk::ChunkReader;
 use crate::command::Command;
 use crate::endpoint::{
-    self, Bounds, COMMAND_CHUNK_STREAM, Cause, Endpoint, Error, MIN_REPLIES, Outbound, Phase, Polled, Role, Timer, Wait,
+    self, Bounds, COMMAND_CHUNK_STREAM, Cause, Due, DueKind, Endpoint, Error, MIN_REPLIES, Outbound, Phase, Polled,
+    Role, Timer, Wait,
 };
 use crate::handshake::{self, Status as Handshake};
 use crate::message::{Control, Message};
@@ -201,8 +202,9 @@ impl Client {
         match self.poll_endpoint() {
             Polled::Event(event) => ClientOutput::Event(event),
             Polled::Wait(wait) => {
-                let answers = self.pending.iter().map(|pending| pending.patience.next_look());
-                ClientOutput::Wait(Wait { deadline: wait.deadline.into_iter().chain(answers).min(), ..wait })
+                let answers =
+                    self.pending.iter().map(|pending| Due::new(pending.patience.next_look(), DueKind::Answer));
+                ClientOutput::Wait(Wait { due: Due::first(wait.due.into_iter().chain(answers)), ..wait })
             }
             Polled::Closed(close) => ClientOutput::Closed(close),
         }
@@ -326,6 +328,20 @@ impl Role for Client {
     }
 
     /// For players, whose events come with every read.
+    fn read_size(&self) -> usize {
+        self.endpoint.read_size(self.config.limits.inbox)
+    }
+
+    fn due_kind(&self, timer: Timer) -> DueKind {
+        match timer {
+            Timer::Setup => DueKind::Connect,
+            Timer::Silence => DueKind::Silence,
+            Timer::Write => DueKind::Write,
+            Timer::Ping => DueKind::Ping,
+            Timer::Linger => DueKind::Linger,
+        }
+    }
+
     fn event_room(&self) -> usize {
         if self.streams.iter().any(|stream| stream.is_active() && !stream.is_publisher()) { 64 } else { 0 }
     }

@@ -142,7 +142,7 @@ impl Link {
                     self.events.push(event);
                     continue;
                 }
-                ClientOutput::Wait(Wait { deadline: Some(deadline), .. }) if deadline <= end => deadline,
+                ClientOutput::Wait(Wait { due: Some(due), .. }) if due.at <= end => due.at,
                 ClientOutput::Wait(_) | ClientOutput::Closed(_) => break,
             };
             assert!(deadline > self.now, "a deadline that passed must not come back");

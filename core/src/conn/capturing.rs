@@ -79,7 +79,7 @@ pub(crate) fn returned(outbound: &mut Outbound, output: &Output) -> Returned {
     let what = match output {
         Output::Action(action) => Polled::Action(label(action)),
         Output::Wait(wait) => {
-            Polled::Wait(u8::from(wait.read) | u8::from(wait.write) << 1 | u8::from(wait.source) << 2)
+            Polled::Wait(u8::from(wait.read.is_some()) | u8::from(wait.write) << 1 | u8::from(wait.source) << 2)
         }
         Output::Closed(report) => Polled::Closed(Box::new(closing(report))),
     };

@@ -125,7 +125,7 @@ impl FastCursor {
             return None;
         };
         let alone = slow.publishing.is_empty() && slow.pending.is_none() && slow.check.is_none();
-        if !wait.source || !wait.read || wait.write || !alone || slow.capturing.is_some() {
+        if !wait.source || wait.read.is_none() || wait.write || !alone || slow.capturing.is_some() {
             return None;
         }
         let place = playing.fast_path_place(&slow.session)?;

@@ -124,26 +124,6 @@ impl Conn {
         self.slow_path().abandon()
     }
 
-    /// How many bytes to read from the peer at once, at most, see [`Session::read_size`]. It changes with what is read.
-    pub fn read_size(&self) -> usize {
-        self.read().session.read_size()
-    }
-
-    /// When to read next, after a read that brought less than it could hold, or nothing; called once after each such read,
-    /// when [`poll`](Self::poll) has come to a `Wait`. `None` is whenever there is something, and so is right after a read
-    /// that may have left something.
-    ///
-    /// One read then takes what came until that time, with one call instead of one for each message. That is for publishers
-    /// for whose media no player waits, because nobody plays it and many publish, or because frames wait for the end of the
-    /// merge window in any case. Frames leave when they would have left, as long as they keep their intervals; what is late,
-    /// and how late at most, says [`Pacing::read_wait`](crate::pacing::Pacing::read_wait). A hint: reading earlier is right,
-    /// and dearer. Where something else is due at the same time, read first.
-    ///
-    /// Always `None` unless the adapter has told what its [`Sockets`](crate::pacing::Sockets) can hold.
-    pub fn next_read(&mut self, now: Instant) -> Option<Instant> {
-        self.slow_path().next_read(now)
-    }
-
     /// Asks the client to connect anew, see [`Session::request_reconnect`].
     pub fn request_reconnect(&mut self, tc_url: Option<&str>, description: &str) -> bool {
         self.slow_path().request_reconnect(tc_url, description)

@@ -9,7 +9,7 @@ use crate::command::reply::{self, Level};
 use crate::hub::{Player, PullEnd, Pulled, StreamId};
 use crate::message::UserControl;
 use crate::patience::Patience;
-use crate::session::{PlayRequest, Session, Track};
+use crate::session::{Due, DueKind, PlayRequest, Session, Track};
 use crate::source::{Batch, Frame, FrameKind, Gap, Place};
 use crate::stats::ConnStats;
 use crate::url::StreamKey;
@@ -231,7 +231,7 @@ impl Playing {
         session: &mut Session,
         stats: &mut ConnStats,
         capturing: Option<&mut Capturing>,
-    ) -> Option<Instant> {
+    ) -> Option<Due> {
         let config = &self.vhost.config;
         if self.finished || self.in_vain {
             return None;
@@ -307,18 +307,18 @@ impl Playing {
             return None;
         };
         let told = ended.and_then(|ended| self.end_grace(now, ended, session));
-        told.into_iter().chain([next_look]).min()
+        Due::first(told.into_iter().chain([next_look]))
     }
 
     /// There is no publisher: when to look again whether it has waited for too long; nothing if it has.
-    fn wait(&mut self, now: Instant) -> Option<Instant> {
+    fn wait(&mut self, now: Instant) -> Option<Due> {
         let longest = self.vhost.config.session.timeouts.wait_for_stream;
         let waiting = self.waiting.get_or_insert_with(|| Patience::new(now, longest));
-        if waiting.is_over(now) { None } else { Some(waiting.next_look()) }
+        if waiting.is_over(now) { None } else { Some(Due::new(waiting.next_look(), DueKind::WaitForStream)) }
     }
 
     /// Tells the player that the publisher is gone, in its time; when that is to be looked at.
-    fn end_grace(&mut self, now: Instant, ended: Instant, session: &mut Session) -> Option<Instant> {
+    fn end_grace(&mut self, now: Instant, ended: Instant, session: &mut Session) -> Option<Due> {
         // One that came when the publisher was gone already waits like one that came before any, and has no such time; one
         // that came before is told, whether or not there was anything for it.
         if self.told {
@@ -331,7 +331,7 @@ impl Playing {
             other => other.insert((ended, Patience::new(ended, time))),
         };
         if !grace.is_over(now) {
-            return Some(grace.next_look());
+            return Some(Due::new(grace.next_look(), DueKind::UnpublishNotice));
         }
         self.tell_unpublished(session);
         None

@@ -8,6 +8,7 @@ use crate::message::Message;
 use crate::pacing::{ReadTimer, Sockets};
 use crate::patience::LATE_LOOKS;
 use crate::policy::{Rate, RateMeter, Refusal};
+use crate::session::{Due, DueKind};
 use crate::url::StreamKey;
 
 /// The longest time without players that is waited for.
@@ -128,8 +129,10 @@ impl Publishing {
     }
 
     /// When players must be woken, or it must be seen whether there are any.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.publisher.wake_deadline().into_iter().chain(self.idle.as_ref().map(|idle| idle.next_look)).min()
+    pub(super) fn due(&self) -> Option<Due> {
+        let flush = self.publisher.wake_deadline().map(|at| Due::new(at, DueKind::Wake));
+        let idle = self.idle.as_ref().map(|idle| Due::new(idle.next_look, DueKind::IdlePublisher));
+        Due::first(flush.into_iter().chain(idle))
     }
 
     /// When to read the peer next, of which so many bytes have come; `None`: when something comes.

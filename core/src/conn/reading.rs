@@ -3,7 +3,7 @@ use std::time::Instant;
 use super::slow_path::SlowPath;
 
 impl SlowPath {
-    /// See [`Conn::next_read`](super::Conn::next_read).
+    /// Until when reading may wait, see [`Read::from`](crate::session::Read::from).
     pub(super) fn next_read(&mut self, now: Instant) -> Option<Instant> {
         if self.pending.is_some() || !self.playing.is_empty() || self.session.is_closing() {
             return None;
@@ -14,6 +14,6 @@ impl SlowPath {
             next = next.min(publishing.next_read(now, received, sockets)?);
         }
         // Whether the peer is silent is known only when it was read.
-        self.session.deadline().map_or(Some(next), |deadline| Some(next.min(deadline)).filter(|next| *next > now))
+        self.session.due().map_or(Some(next), |due| Some(next.min(due.at)).filter(|next| *next > now))
     }
 }

@@ -17,7 +17,7 @@ use crate::bandwidth::BandwidthCheck;
 use crate::capture::{Call, Capturing};
 use crate::command::ConnectInfo;
 use crate::hub::StreamId;
-use crate::session::{self, CloseReason, Rejection, Session, TimeoutKind};
+use crate::session::{self, CloseReason, Due, DueKind, Rejection, Session, TimeoutKind};
 use crate::source::Gap;
 use crate::stats::ConnStats;
 use crate::url::{self, StreamKey};
@@ -229,7 +229,7 @@ impl SlowPath {
                 session::SessionOutput::Wait(mut wait) => {
                     let closing = self.session.is_closing();
                     // A session that closes plays no more, and must not say anything behind its last words.
-                    let deadline = if wait.source { self.pull(now) } else { None };
+                    let playing = if wait.source { self.pull(now) } else { None };
                     self.wake_players(now);
                     let check = self.measure(now);
                     // Media that was queued just now: once more, so that the session watches its write.
@@ -240,11 +240,17 @@ impl SlowPath {
                         continue;
                     }
                     wait.write = !self.session.outbound().is_empty();
-                    let own = self.publishing.iter().filter_map(Publishing::deadline);
-                    let verdict = self.pending.as_ref().map(|pending| pending.next_look());
-                    let due = [wait.deadline, deadline, verdict, check, self.drained];
-                    wait.read &= self.check.as_ref().is_none_or(|check| check.wants_input());
-                    wait.deadline = due.into_iter().flatten().chain(own).min();
+                    let publishing = self.publishing.iter().filter_map(Publishing::due);
+                    let due = |at: Option<Instant>, what| at.map(|at| Due::new(at, what));
+                    let verdict = due(self.pending.as_ref().map(|pending| pending.next_look()), DueKind::Verdict);
+                    let check_due = due(check, DueKind::BandwidthCheck);
+                    let drained = due(self.drained, DueKind::Drain);
+                    let all = [wait.due, playing, verdict, check_due, drained];
+                    wait.due = Due::first(all.into_iter().flatten().chain(publishing));
+                    wait.read = wait.read.filter(|_| self.check.as_ref().is_none_or(|check| check.wants_input()));
+                    if let Some(read) = &mut wait.read {
+                        read.from = self.next_read(now);
+                    }
                     if self.publishing.is_empty() {
                         self.actions = VecDeque::new();
                     }
@@ -318,12 +324,12 @@ impl SlowPath {
     }
 
     /// Serves every stream being played; the next time one of them needs to be looked at.
-    fn pull(&mut self, now: Instant) -> Option<Instant> {
+    fn pull(&mut self, now: Instant) -> Option<Due> {
         let (session, stats) = (&mut self.session, &mut self.stats);
         let queued = session.outbound().len();
         let mut capturing = self.capturing.as_deref_mut();
         let pull = |playing: &mut Playing| playing.pull(now, session, stats, capturing.as_deref_mut());
-        let deadline = self.playing.iter_mut().filter_map(pull).min();
+        let due = Due::first(self.playing.iter_mut().filter_map(pull));
         // Where one connection plays several streams, each gets its turn at being first. It is over when something was
         // taken: while the queue is full, no turn passes.
         if self.playing.len() > 1 && self.session.outbound().len() > queued {
@@ -349,7 +355,7 @@ impl SlowPath {
         if self.playing.iter().any(Playing::is_too_slow) {
             self.session.close(CloseReason::TooSlow);
         }
-        deadline
+        due
     }
 
     pub(super) fn stop_publishing(&mut self, now: Instant, stream_id: u32) {

@@ -48,7 +48,7 @@ pub(crate) use outbound::{SHARED_PIECE, Tally};
 pub use phase::Phase;
 pub(crate) use timers::Timer;
 use timers::Timers;
-pub use wait::Wait;
+pub use wait::{Due, DueKind, Read, Wait};
 use window::AckWindow;
 use write_watch::WriteWatch;
 
@@ -276,8 +276,8 @@ impl<S: State, E> Endpoint<S, E> {
     }
 
     /// What to wait for, now that there are no more events, or the end. `is_blocked` says whether input is to wait,
-    /// `room` for how many events memory is kept.
-    fn rest<R>(&mut self, is_blocked: bool, room: usize, write: Duration) -> Polled<E, R>
+    /// `room` for how many events memory is kept, `most` how much is read at once.
+    fn rest<R>(&mut self, is_blocked: bool, room: usize, write: Duration, most: usize) -> Polled<E, R>
     where
         S: State<Reason = R>,
         R: Clone,
@@ -304,7 +304,8 @@ impl<S: State, E> Endpoint<S, E> {
         // While closing all is read and dropped: what lies unread when a socket closes turns the close into a reset.
         let read = !is_blocked || closing.is_some();
         self.was_blocked |= !read;
-        Polled::Wait(Wait { deadline: self.timers.next(), read, write, source: false })
+        let read = read.then_some(Read { most, from: None });
+        Polled::Wait(Wait { due: None, read, write, source: false })
     }
 }
 
@@ -321,6 +322,12 @@ pub(crate) trait Role: Sized {
 
     /// How long a write may make no progress while bytes wait.
     fn write_limit(&self) -> Duration;
+
+    /// How many bytes to read at once, at most.
+    fn read_size(&self) -> usize;
+
+    /// What a timer is for at present.
+    fn due_kind(&self, timer: Timer) -> DueKind;
 
     /// For how many events memory is kept when there are none: most connections hardly ever have one.
     fn event_room(&self) -> usize;
@@ -390,7 +397,17 @@ pub(crate) trait Role: Sized {
             }
         }
         let (is_blocked, room, write) = (self.is_blocked(), self.event_room(), self.write_limit());
-        self.endpoint_mut().rest(is_blocked, room, write)
+        let most = self.read_size();
+        match self.endpoint_mut().rest(is_blocked, room, write, most) {
+            Polled::Wait(wait) => Polled::Wait(Wait { due: self.due(), ..wait }),
+            other => other,
+        }
+    }
+
+    /// What is due next.
+    fn due(&self) -> Option<Due> {
+        let (at, timer) = self.endpoint().timers.next()?;
+        Some(Due::new(at, self.due_kind(timer)))
     }
 
     /// True while nothing more may be parsed: a request waits, enough waits to be polled, or the peer made us queue

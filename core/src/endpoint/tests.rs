@@ -11,7 +11,7 @@ use crate::command::reply::{self, Level};
 use crate::handshake::ServerHandshake;
 use crate::message::{Control, MessageType, UserControl};
 use crate::session::tests::peer::{self, Ear};
-use crate::session::{self, Outbound, Session, SessionConfig, SessionOutput, Wait};
+use crate::session::{self, Due, Outbound, Session, SessionConfig, SessionOutput, Wait};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -283,7 +283,7 @@ impl Link {
             if takes {
                 self.take();
             }
-            let Seen::Wait(Wait { deadline: Some(deadline), .. }) = self.poll() else {
+            let Seen::Wait(Wait { due: Some(Due { at: deadline, .. }), .. }) = self.poll() else {
                 break;
             };
             if deadline > end {
@@ -321,7 +321,7 @@ fn a_connection_that_breaks_while_its_queue_is_lent_ends_when_the_queue_is_back(
 fn a_connection_whose_queue_is_lent_when_its_last_time_is_over_ends_when_the_queue_is_back() {
     both(&Settings::default(), |mut link| {
         link.close();
-        let end = link.wait().deadline.expect("it does not wait for ever");
+        let end = link.wait().deadline().expect("it does not wait for ever");
         let lent = link.outbound().lend();
         link.handle_timeout(end);
         link.outbound().restore(lent);
@@ -335,7 +335,7 @@ fn a_peer_that_floods_a_closing_connection_is_cut_off() {
     for (bytes, cut_off) in [(256 << 10, false), ((256 << 10) + 1, true)] {
         both(&Settings::default(), |mut link| {
             link.close();
-            assert!(link.wait().read, "read and thrown away");
+            assert!(link.wait().read.is_some(), "read and thrown away");
             for piece in vec![0; bytes].chunks(64 << 10) {
                 link.say(piece);
             }
@@ -384,7 +384,7 @@ fn the_bytes_of_events_that_wait_are_bounded() {
         // The one that went over the bound is an event, and the next one is not parsed.
         assert_eq!(said, 5, "4 MiB wait, and one message behind them");
         assert_eq!(link.poll_all(), 5, "none is lost");
-        assert!(link.wait().read);
+        assert!(link.wait().read.is_some());
     });
 }
 
@@ -420,7 +420,7 @@ fn a_flood_of_requests_stops_being_read_until_the_replies_are_taken() {
         link.say(&(0..800).flat_map(ping).collect::<Vec<u8>>());
         let queued = link.outbound().len();
         assert!((4096..4114).contains(&queued), "{queued} bytes are queued");
-        assert!(!link.wait().read, "and no more is read");
+        assert!(link.wait().read.is_none(), "and no more is read");
         let mut heard = Vec::new();
         for _ in 0..10 {
             heard.extend(link.hear());
@@ -428,7 +428,7 @@ fn a_flood_of_requests_stops_being_read_until_the_replies_are_taken() {
         }
         let expected: Vec<String> = (0..800).map(|time| format!("PingResponse({time})")).collect();
         assert_eq!(heard, expected, "nothing is lost");
-        assert!(link.wait().read);
+        assert!(link.wait().read.is_some());
     });
 }
 
@@ -489,11 +489,11 @@ fn a_peer_that_takes_nothing_is_given_up() {
 #[test]
 fn a_peer_that_took_all_it_was_sent_is_not_looked_at_for_that() {
     both(&Settings::default(), |mut link| {
-        let calm = link.wait().deadline;
+        let calm = link.wait().deadline();
         link.say(&ping(1));
-        assert!(link.wait().deadline < calm, "whether it takes the answer");
+        assert!(link.wait().deadline() < calm, "whether it takes the answer");
         link.hear();
-        assert_eq!(link.wait().deadline, calm);
+        assert_eq!(link.wait().deadline(), calm);
     });
 }
 
@@ -501,7 +501,7 @@ fn a_peer_that_took_all_it_was_sent_is_not_looked_at_for_that() {
 fn only_the_last_moment_is_waited_for_while_closing() {
     both(&Settings::default(), |mut link| {
         link.close();
-        assert_eq!(link.wait().deadline, Some(link.now + 3 * SECOND));
+        assert_eq!(link.wait().deadline(), Some(link.now + 3 * SECOND));
         link.pass(2 * SECOND, false);
         assert_eq!(link.closed(), None);
         link.pass(SECOND, false);
@@ -544,7 +544,7 @@ fn a_peer_that_is_not_read_is_not_silent() {
         link.say(&peer::audio(1, &peer::audio_frame(1)).repeat(2));
         link.handle_timeout(link.now + 30 * SECOND);
         assert_eq!(link.poll_all(), 2);
-        assert!(link.wait().read, "reads again");
+        assert!(link.wait().read.is_some(), "reads again");
         link.pass(21 * SECOND, true);
         assert_eq!(link.closed(), Some(silent));
     });
@@ -558,7 +558,7 @@ fn what_was_not_read_before_is_no_excuse_for_silence() {
 
     let mut link = Link::before_connect_answer(&settings);
     link.say(&flood);
-    assert!(!link.wait().read);
+    assert!(link.wait().read.is_none());
     link.hear();
     link.wait();
     link.hear();
@@ -572,7 +572,7 @@ fn what_was_not_read_before_is_no_excuse_for_silence() {
     link.poll_all();
     link.hear();
     link.say(&flood);
-    assert!(!link.wait().read);
+    assert!(link.wait().read.is_none());
     link.hear();
     link.wait();
     link.hear();

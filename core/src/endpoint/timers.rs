@@ -17,12 +17,12 @@ pub(crate) enum Timer {
     Linger,
 }
 
-const COUNT: usize = Timer::Linger as usize + 1;
+const ALL: [Timer; 5] = [Timer::Setup, Timer::Silence, Timer::Write, Timer::Ping, Timer::Linger];
 
 /// All timers of a connection in one small table; each has at most one deadline.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    timers: [Option<Patience>; COUNT],
+    timers: [Option<Patience>; ALL.len()],
 }
 
 impl Timers {
@@ -58,7 +58,10 @@ impl Timers {
         self.timers[timer as usize].take_if(|patience| patience.is_over(now)).is_some()
     }
 
-    pub(crate) fn next(&self) -> Option<Instant> {
-        self.timers.iter().flatten().map(Patience::next_look).min()
+    /// The one that is to be looked at first, and when.
+    pub(crate) fn next(&self) -> Option<(Instant, Timer)> {
+        let all = self.timers.iter().zip(ALL);
+        let looks = all.filter_map(|(patience, timer)| Some((patience.as_ref()?.next_look(), timer)));
+        looks.min_by_key(|(look, _)| *look)
     }
 }

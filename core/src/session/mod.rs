@@ -33,7 +33,7 @@
 //!     }
 //! }
 //! # let mut session = Session::new(Arc::new(SessionConfig::default()), [7; 32], Instant::now());
-//! # assert!(react(&mut session).expect("it has just begun").read);
+//! # assert!(react(&mut session).expect("it has just begun").read.is_some());
 //! ```
 //!
 //! # Media
@@ -70,7 +70,7 @@ use crate::chunk::ChunkReader;
 use crate::command::reply::{self, Level};
 use crate::command::{Capabilities, Command};
 use crate::endpoint::{self, Bounds, COMMAND_CHUNK_STREAM, Cause, Endpoint, Polled, Role, Timer};
-pub use crate::endpoint::{Error, Outbound, Phase, Wait};
+pub use crate::endpoint::{Due, DueKind, Error, Outbound, Phase, Read, Wait};
 pub(crate) use crate::endpoint::{MIN_REPLIES, SHARED_PIECE, SMALLEST_READ as READ_BEFORE_CONNECT, Tally};
 use crate::handshake::{self, Status};
 use crate::message::{Control, Message, MessageType, UserControl};
@@ -189,9 +189,9 @@ impl Session {
         self.end_linger();
     }
 
-    /// The next time at which something is due.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.endpoint.timers.next()
+    /// What is due next.
+    pub(crate) fn due(&self) -> Option<Due> {
+        Role::due(self)
     }
 
     /// The request that waits may be answered as late as in so long: that is no delay of the client's, whose own time begins
@@ -413,13 +413,6 @@ impl Session {
         self.endpoint.chunk_size
     }
 
-    /// How many bytes to read from the peer at once, at most. What comes behind a request that waits is kept, and a
-    /// stranger is to make us keep little. And a read is worked through in one go: messages take a byte each if a peer
-    /// wants it so, and then less is read, that others have their turn. Advice: nothing breaks with more.
-    pub fn read_size(&self) -> usize {
-        if self.is_connected() { self.endpoint.read_size(self.config.limits.inbox) } else { READ_BEFORE_CONNECT }
-    }
-
     fn is_connected(&self) -> bool {
         self.endpoint.state.is_connected()
     }
@@ -541,6 +534,23 @@ impl Role for Session {
 
     /// For publishers, whose events come with every read. There are thousands of players, and they hardly ever say
     /// anything.
+    fn read_size(&self) -> usize {
+        // Clients that are not connected yet may make us keep little.
+        if self.is_connected() { self.endpoint.read_size(self.config.limits.inbox) } else { READ_BEFORE_CONNECT }
+    }
+
+    fn due_kind(&self, timer: Timer) -> DueKind {
+        match timer {
+            Timer::Setup if self.is_connected() => DueKind::Identify,
+            Timer::Setup => DueKind::Connect,
+            Timer::Silence if self.endpoint.has_heard() => DueKind::NextMessage,
+            Timer::Silence => DueKind::FirstMessage,
+            Timer::Write => DueKind::Write,
+            Timer::Ping => DueKind::Ping,
+            Timer::Linger => DueKind::Linger,
+        }
+    }
+
     fn event_room(&self) -> usize {
         if self.streams.any_publishing() { 64 } else { 0 }
     }

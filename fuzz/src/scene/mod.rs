@@ -173,7 +173,7 @@ impl World {
             O::Greedy { client, greedy } => self.slot(client, |slot, _| slot.greedy = greedy),
             O::Pass { milliseconds } => self.now += Duration::from_millis(u64::from(milliseconds)),
             O::PassToDeadline => {
-                let deadlines = self.slots.iter().flatten().filter_map(|slot| slot.wait.deadline);
+                let deadlines = self.slots.iter().flatten().filter_map(|slot| slot.wait.deadline());
                 self.now = deadlines.min().map_or(self.now, |deadline| deadline.max(self.now));
             }
             O::Answer { client, question, verdict } => self.answer(client, question, &verdict),
@@ -227,7 +227,7 @@ impl World {
             client: Client::new(self.clients, self.bounds.header_bytes),
             viewer: Viewer::new(self.bounds.promise),
             fed: None,
-            wait: Wait { deadline: None, read: true, write: false, source: false },
+            wait: Wait::default(),
             greedy: true,
             publishes: Vec::new(),
             plays: Vec::new(),
@@ -329,8 +329,8 @@ impl World {
         let Some(slot) = &mut self.slots[index] else {
             return false;
         };
-        let due = slot.wait.deadline.is_some_and(|deadline| deadline <= now);
-        let input = !slot.client.unsent.is_empty() && (slot.wait.read || self.rude);
+        let due = slot.wait.deadline().is_some_and(|deadline| deadline <= now);
+        let input = !slot.client.unsent.is_empty() && (slot.wait.read.is_some() || self.rude);
         if !slot.woken && !due && !input {
             return false;
         }
@@ -365,7 +365,7 @@ impl World {
                         slot.write(usize::MAX, &mut self.archive);
                         continue;
                     }
-                    if wait.deadline.is_some_and(|deadline| deadline <= now) {
+                    if wait.deadline().is_some_and(|deadline| deadline <= now) {
                         times_due += 1;
                         assert!(times_due < 5, "the deadline does not move: {:?}", slot.conn);
                         slot.questions.expire(now);
@@ -520,7 +520,7 @@ impl World {
         self.check_counts();
         for slot in self.slots.iter().flatten() {
             // What is queued for it is still written, for a while.
-            let ends = slot.wait.write && slot.wait.deadline.is_some();
+            let ends = slot.wait.write && slot.wait.deadline().is_some();
             assert!(!slot.refused || ends, "who may not stay is gone, or about to: {:?}", slot.conn);
             // One connection may play a stream more than once; the adapter knows it once.
             let mut plays = Vec::new();
@@ -568,7 +568,7 @@ impl World {
 impl Slot {
     /// The client says as much as is asked for and the server wants.
     fn send(&mut self, now: Instant, most: usize, rude: bool, archive: &mut Archive) {
-        if !self.wait.read && !rude {
+        if self.wait.read.is_none() && !rude {
             return;
         }
         let bytes: Vec<u8> = self.client.unsent.drain(..self.client.unsent.len().min(most)).collect();

@@ -140,9 +140,9 @@ impl Driver {
         let mut wait = self.poll();
         while self.close.is_none() {
             let wrote = wait.write && self.write();
-            let read = wait.read && self.read();
+            let read = wait.read.is_some() && self.read();
             let now = Instant::now();
-            if wait.deadline.is_some_and(|deadline| deadline <= now) {
+            if wait.deadline().is_some_and(|deadline| deadline <= now) {
                 self.client.handle_timeout(now);
             }
             wait = self.poll();
@@ -265,10 +265,10 @@ impl Driver {
     /// Waits a moment, and not much longer than until the server sends something.
     fn rest(&mut self) {
         let wait = self.poll();
-        if !wait.read || wait.write {
+        if wait.read.is_none() || wait.write {
             return thread::sleep(SHORT_REST);
         }
-        let until_deadline = wait.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let until_deadline = wait.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let time = until_deadline.map_or(REST, |left| left.clamp(SHORT_REST, REST));
         // What peeking finds, an error too, is found again by reading.
         let peek = || {
@@ -293,7 +293,7 @@ impl Driver {
                 ClientOutput::Wait(wait) => return wait,
                 ClientOutput::Closed(close) => {
                     self.close = Some(close);
-                    return anabranch_core::session::Wait { deadline: None, read: false, write: false, source: false };
+                    return anabranch_core::session::Wait { read: None, ..anabranch_core::session::Wait::default() };
                 }
             }
         }

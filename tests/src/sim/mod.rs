@@ -107,7 +107,7 @@ pub struct Sim {
     heed: Heed,
 }
 
-/// Who reads later where [`Conn::next_read`](anabranch_core::conn::Conn::next_read) says that it may.
+/// Which connections read later where [`Read::from`](anabranch_core::session::Read::from) says that they may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heed {
     /// Every third connection.

@@ -44,7 +44,7 @@ impl Pair {
             conn: server.connect(now),
             server: server.clone(),
             now,
-            wait: Wait { deadline: None, read: true, write: false, source: false },
+            wait: Wait::default(),
             messages: Vec::new(),
             actions: Vec::new(),
             report: None,
@@ -95,7 +95,7 @@ impl Pair {
         let end = self.now + duration;
         self.drive();
         while self.report.is_none()
-            && let Some(deadline) = self.wait.deadline.filter(|deadline| *deadline <= end)
+            && let Some(deadline) = self.wait.deadline().filter(|deadline| *deadline <= end)
         {
             assert!(deadline > self.now, "a deadline that passed must not come back");
             self.now = deadline;

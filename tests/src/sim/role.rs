@@ -99,7 +99,7 @@ impl End {
     }
 
     fn next(&self, now: Instant) -> Option<Instant> {
-        let reads = |wait: &Wait, open: bool, pipe: &Pipe| pipe.ready().filter(|_| open && wait.read);
+        let reads = |wait: &Wait, open: bool, pipe: &Pipe| pipe.ready().filter(|_| open && wait.read.is_some());
         let writes = |wait: &Wait, open: bool, pipe: &Pipe| (open && wait.write && pipe.room() > 0).then_some(now);
         let (client, conn) = (self.close.is_none(), self.conn.is_some());
         let due = match &self.part {
@@ -107,8 +107,8 @@ impl End {
             _ => None,
         };
         let times = [
-            self.client_wait.deadline.filter(|_| client),
-            self.conn_wait.deadline.filter(|_| conn),
+            self.client_wait.deadline().filter(|_| client),
+            self.conn_wait.deadline().filter(|_| conn),
             reads(&self.client_wait, client, &self.link.down),
             reads(&self.conn_wait, conn, &self.link.up),
             writes(&self.client_wait, client, &self.link.up),
@@ -251,7 +251,7 @@ impl RoleSim {
         let config = client::ClientConfig { handshake, chunk_size, ..client::ClientConfig::to(&destination) };
         let mut client = client::Client::new(config.into(), rng.seed(), self.now);
         let part = ask(&mut client, destination.stream());
-        let wait = Wait { deadline: None, read: true, write: false, source: false };
+        let wait = Wait::default();
         self.ends.push(End {
             client,
             link: Link::new(&mut rng),
@@ -272,7 +272,7 @@ impl RoleSim {
     /// Gives one client and its connection all that is due.
     fn turn(&mut self, index: usize) {
         let now = self.now;
-        while let End { conn: Some(conn), conn_wait: Wait { read: true, .. }, link, .. } = &mut self.ends[index] {
+        while let End { conn: Some(conn), conn_wait: Wait { read: Some(_), .. }, link, .. } = &mut self.ends[index] {
             match link.up.read(now) {
                 Some(Delivery::Bytes(bytes)) => conn.handle_input(now, &bytes),
                 Some(Delivery::End) => conn.handle_disconnect(now, session::CloseReason::PeerClosed),
@@ -281,12 +281,13 @@ impl RoleSim {
             self.serve_conn(index);
         }
         if let End { conn: Some(conn), conn_wait, .. } = &mut self.ends[index]
-            && conn_wait.deadline.is_some_and(|deadline| deadline <= now)
+            && conn_wait.deadline().is_some_and(|deadline| deadline <= now)
         {
             conn.handle_timeout(now);
         }
         self.serve_conn(index);
-        while let End { client, close: None, client_wait: Wait { read: true, .. }, link, .. } = &mut self.ends[index] {
+        while let End { client, close: None, client_wait: Wait { read: Some(_), .. }, link, .. } = &mut self.ends[index]
+        {
             match link.down.read(now) {
                 Some(Delivery::Bytes(bytes)) => {
                     client.handle_input(now, &bytes).expect("our own server is understood");
@@ -297,7 +298,7 @@ impl RoleSim {
             self.serve_client(index);
         }
         let End { client, client_wait, close, .. } = &mut self.ends[index];
-        if close.is_none() && client_wait.deadline.is_some_and(|deadline| deadline <= now) {
+        if close.is_none() && client_wait.deadline().is_some_and(|deadline| deadline <= now) {
             client.handle_timeout(now);
         }
         self.produce(index);

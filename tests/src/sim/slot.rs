@@ -46,7 +46,7 @@ impl Slot {
     pub(super) fn new(conn: Option<Conn>, client: Client, link: Link) -> Self {
         Slot {
             conn,
-            wait: Wait { deadline: None, read: true, write: false, source: false },
+            wait: Wait::default(),
             report: None,
             publishes: Vec::new(),
             plays: BTreeSet::new(),
@@ -67,8 +67,8 @@ impl Slot {
 
     /// When something happens next.
     pub(super) fn next(&self, now: Instant) -> Option<Instant> {
-        let deadline = self.conn.as_ref().and(self.wait.deadline);
-        let input = self.link.up.ready().filter(|_| self.conn.is_some() && self.wait.read);
+        let deadline = self.conn.as_ref().and(self.wait.deadline());
+        let input = self.link.up.ready().filter(|_| self.conn.is_some() && self.wait.read.is_some());
         let input = input.map(|ready| self.next_read.map_or(ready, |next| next.max(ready)));
         let output = (self.client.has_output() && self.link.up.room() > 0).then_some(now);
         let verdict = self.questions.next().filter(|_| self.conn.is_some());
@@ -93,7 +93,7 @@ impl Sim {
         self.touch(index);
         let mut taken = 0;
         while let Slot { conn: Some(conn), wait, link, next_read, .. } = &mut self.slots[index] {
-            if !wait.read || next_read.is_some_and(|next| next > now) {
+            if wait.read.is_none() || next_read.is_some_and(|next| next > now) {
                 break;
             }
             match link.up.read(now) {
@@ -112,7 +112,7 @@ impl Sim {
         self.answer(index);
         let offset = self.slots[index].offset();
         if let Slot { conn: Some(conn), wait, questions, .. } = &mut self.slots[index]
-            && wait.deadline.is_some_and(|deadline| deadline <= now)
+            && wait.deadline().is_some_and(|deadline| deadline <= now)
         {
             questions.expire(now, offset);
             conn.handle_timeout(now);
@@ -135,11 +135,11 @@ impl Sim {
             Heed::All => true,
             Heed::None => false,
         };
-        if let Slot { conn: Some(conn), next_read, .. } = &mut self.slots[index]
+        if let Slot { conn: Some(_), wait, next_read, .. } = &mut self.slots[index]
             && heeds
             && taken > 0
         {
-            *next_read = conn.next_read(self.now);
+            *next_read = wait.read.and_then(|read| read.from);
         }
     }
 

@@ -489,7 +489,7 @@ impl Crowd {
     fn take_events(&mut self, now: Instant, id: Id, member: &mut Member) -> Result<Option<Instant>, Over> {
         loop {
             let happening = match member.client.poll_output() {
-                ClientOutput::Wait(wait) => return Ok(wait.deadline),
+                ClientOutput::Wait(wait) => return Ok(wait.deadline()),
                 ClientOutput::Closed(close) => return Err(Over(close.reason.name().to_owned())),
                 ClientOutput::Event(Event::Media { message, .. }) => {
                     if !self.take_media(now, member, &message) {

@@ -97,7 +97,7 @@ fn a_question_names_the_client_and_the_end_of_what_was_allowed_is_told_once() {
     };
     assert_eq!((&ask.subject, &ask.client), (&Subject::Connect, &expected));
     assert_eq!(ask.deadline, harness.now + Duration::from_secs(10));
-    assert!(!client.wait.expect("it waits").read, "nothing more is read before the answer");
+    assert!(client.wait.expect("it waits").read.is_none(), "nothing more is read before the answer");
     // Another's number answers nothing.
     client.conn.answer(harness.now, AskId(ask.id.0 + 1), Verdict::Allow);
     assert_eq!(client.hear(&harness), [""; 0]);

@@ -68,7 +68,7 @@ fn an_upload_over_the_limit_is_not_read_for_a_moment() {
     assert!(said(&client.hear(&harness), "onSrsBandCheckStartPublishBytes"));
     client.say(&harness, &peer::command("onSrsBandCheckStartingPublishBytes", 0.0, 0, &[]));
     client.hear(&harness);
-    let reads = |client: &Client| client.wait.expect("it waits").read;
+    let reads = |client: &Client| client.wait.expect("it waits").read.is_some();
     harness.pass(Duration::from_millis(50));
     client.say(&harness, &peer::message(AUDIO, 0, 0, &[0; 6000]));
     assert!(reads(&client), "6000 bytes in 50 ms are under 1000 kbit/s");
@@ -99,5 +99,5 @@ fn control_messages_are_no_upload() {
     for _ in 0..2000 {
         client.say(&harness, &bandwidth);
     }
-    assert!(client.wait.expect("it waits").read, "ten kilobytes at once would be too many");
+    assert!(client.wait.expect("it waits").read.is_some(), "ten kilobytes at once would be too many");
 }

@@ -183,9 +183,19 @@ impl Client {
         self.hear(harness)
     }
 
+    /// Until when reading may wait.
+    fn reads_from(&self) -> Option<Instant> {
+        self.wait.and_then(|wait| wait.read?.from)
+    }
+
+    /// How much is read at once, at most.
+    fn reads_most(&self) -> usize {
+        self.wait.and_then(|wait| wait.read).expect("it reads").most
+    }
+
     /// When the connection wants to be looked at.
     fn deadline(&self) -> Option<Instant> {
-        self.wait.and_then(|wait| wait.deadline)
+        self.wait.and_then(|wait| wait.deadline())
     }
 
     fn actions(&mut self) -> Vec<String> {

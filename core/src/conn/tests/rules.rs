@@ -329,9 +329,9 @@ fn two_publishers_on_one_connection_have_a_rate_each() {
 #[test]
 fn a_connection_says_how_much_to_read_at_once() {
     let harness = Harness::new();
-    let stranger = Client::new(&harness, None);
+    let mut stranger = Client::new(&harness, None);
+    stranger.poll(&harness);
     let client = harness.client();
-    assert_eq!(stranger.conn.read_size(), stranger.conn.session().read_size());
-    assert!(stranger.conn.read_size() >= 1537, "C1 comes at once");
-    assert!(client.conn.read_size() > stranger.conn.read_size());
+    assert!(stranger.reads_most() >= 1537, "C1 comes at once");
+    assert!(client.reads_most() > stranger.reads_most());
 }

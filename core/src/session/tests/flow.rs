@@ -19,10 +19,10 @@ fn what_comes_while_a_request_waits_is_kept_and_read_after_the_answer() {
     link.send(&peer::audio(7, &peer::audio_frame(1)));
     let Event::Publish(request) = link.event() else { panic!("a publish") };
     link.send(&peer::audio(8, &peer::audio_frame(2)));
-    assert!(!link.wait().read, "no more is welcome, and no media becomes an event");
+    assert!(link.wait().read.is_none(), "no more is welcome, and no media becomes an event");
     link.session.accept(request);
     assert_eq!(link.events(), ["audio frame 1 on 1 at 7", "audio frame 2 on 1 at 8"]);
-    assert!(link.wait().read);
+    assert!(link.wait().read.is_some());
 }
 
 /// What was parsed of the kept bytes makes room for as many.
@@ -105,18 +105,18 @@ fn who_sends_messages_of_a_byte_is_read_in_small_pieces_until_it_stops() {
     let frames: Vec<u8> = (0..40).flat_map(|time| peer::audio(time, &[0xaf; 100])).collect();
     link.send(&frames);
     while let SessionOutput::Event(_) = link.session.poll_output() {}
-    assert_eq!(link.session.read_size(), 1 << 20, "ordinary media: as much as may have to be kept");
+    assert_eq!(link.wait().read.expect("it reads").most, 1 << 20, "ordinary media: as much as may have to be kept");
     // A header, then a chunk that begins and ends a message without a body for each byte.
     let header = crate::chunk::message_header(7, 0, 0, MessageType::VIDEO, 1);
     link.send(&[&header[..], &[0xc7; 60_000]].concat());
     while let SessionOutput::Event(_) = link.session.poll_output() {}
-    assert_eq!(link.session.read_size(), READ_BEFORE_CONNECT);
+    assert_eq!(link.wait().read.expect("it reads").most, READ_BEFORE_CONNECT);
     link.send(&peer::audio(50, &[0xaf; 2000]));
     while let SessionOutput::Event(_) = link.session.poll_output() {}
-    assert_eq!(link.session.read_size(), 1 << 20);
+    assert_eq!(link.wait().read.expect("it reads").most, 1 << 20);
     // Ten bytes a message: five hundred of them.
     let short: Vec<u8> = (0..1000).flat_map(|_| [&[0x47, 0, 0, 0, 0, 0, 1, 9][..], &[0xff]].concat()).collect();
     link.send(&short);
     while let SessionOutput::Event(_) = link.session.poll_output() {}
-    assert_eq!(link.session.read_size(), 9 * READ_MESSAGES as usize);
+    assert_eq!(link.wait().read.expect("it reads").most, 9 * READ_MESSAGES as usize);
 }

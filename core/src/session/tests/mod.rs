@@ -93,7 +93,7 @@ impl Link {
                 let heard = self.hear();
                 self.heard.extend(heard);
             }
-            let Some(deadline) = self.wait().deadline.filter(|deadline| *deadline <= end) else {
+            let Some(deadline) = self.wait().deadline().filter(|deadline| *deadline <= end) else {
                 break;
             };
             self.now = self.now.max(deadline);
@@ -114,7 +114,7 @@ impl Link {
         self.now += time;
         for turn in 0.. {
             assert!(turn < 10_000, "it asks to be looked at and does nothing then");
-            if self.wait().deadline.is_none_or(|deadline| deadline > self.now) {
+            if self.wait().deadline().is_none_or(|deadline| deadline > self.now) {
                 break;
             }
             self.session.handle_timeout(self.now);
@@ -149,7 +149,7 @@ impl Link {
     fn wait(&mut self) -> Wait {
         match self.session.poll_output() {
             SessionOutput::Wait(wait) => wait,
-            SessionOutput::Closed(_) => Wait { deadline: None, read: false, write: false, source: false },
+            SessionOutput::Closed(_) => Wait { read: None, ..Wait::default() },
             SessionOutput::Event(event) => panic!("an event nobody expected: {event:?}"),
         }
     }
