@@ -12,7 +12,7 @@ use anabranch_benches::media;
 use anabranch_core::amf::{Object, Value};
 use anabranch_core::chunk::write_message;
 use anabranch_core::command::Command;
-use anabranch_core::conn::{Config, Conn, Core, Output};
+use anabranch_core::conn::{Batches, Config, Conn, Core, Output};
 use anabranch_core::handshake;
 use anabranch_core::hub::{Hub, HubConfig, Player};
 use anabranch_core::message::{Message, MessageType};
@@ -114,12 +114,11 @@ impl Audience {
     }
 
     fn serve_by_batch(&mut self) -> usize {
-        let batch = self.players[0].next_batch().expect("there is something new");
-        let mut bytes = 0;
+        let (mut batches, mut bytes) = (Batches::default(), 0);
         for player in &mut self.players {
-            let share = player.share(&batch).expect("it takes what the others take");
+            let share = batches.share(player).expect("it takes what the others take");
             let written = black_box(share.bytes()).len();
-            assert!(player.wrote(self.now, share, written));
+            assert!(player.wrote(self.now, share, written).expect("it is of this player"));
             bytes += written;
         }
         bytes

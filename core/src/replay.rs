@@ -16,7 +16,7 @@ use crate::capture::{
 };
 use crate::conn::{self, Config, Conn, Core};
 use crate::policy::Verdict;
-use crate::session::{Due, Outbound, Phase};
+use crate::session::{Due, Lent, Phase};
 
 /// Something that happens in a replay.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ struct Run<'a> {
     start: Instant,
     conn: Conn,
     /// The outbound queue while the writer of then had it.
-    lent: Option<Outbound>,
+    lent: Option<Lent>,
     /// What the connection said to be due next.
     due: Option<Due>,
     outcome: Outcome,
@@ -144,7 +144,7 @@ impl Run<'_> {
         pulls: VecDeque<Pull>,
     ) {
         let now = offset(self.start, at);
-        self.write(written, matches!(called, Called::Poll));
+        self.write(written);
         let told: Vec<_> = decisions.iter().map(|decision| decision.kind.clone()).collect();
         if let Some(replayer) = self.conn.replayer() {
             replayer.turn(self.start, decisions, pulls);
@@ -222,18 +222,18 @@ impl Run<'_> {
     }
 
     /// Does to the outbound queue what the writer of then had done by now.
-    fn write(&mut self, then: Written, polled: bool) {
-        // Nobody polls while the queue is lent; a file that says so is damaged.
-        let lent = then.lent && !polled;
+    fn write(&mut self, then: Written) {
+        let lent = then.lent;
         let outbound = self.conn.outbound();
         if lent && self.lent.is_some() && outbound.len() == then.waiting {
             return;
         }
         if let Some(queue) = self.lent.take() {
-            outbound.restore(queue);
+            // Its own, always.
+            _ = outbound.restore(queue);
         }
         if lent {
-            self.lent = Some(outbound.lend());
+            self.lent = outbound.lend();
         } else {
             outbound.advance_to(then.written, then.replies);
         }

@@ -109,10 +109,11 @@ fn write(conn: &mut Conn, random: &mut Random) {
             conn.outbound().advance(count);
         }
         _ => {
-            let mut lent = conn.outbound().lend();
-            let count = random.below(lent.remaining() + 1);
-            lent.advance(count);
-            conn.outbound().restore(lent);
+            if let Some(mut lent) = conn.outbound().lend() {
+                let count = random.below(lent.remaining() + 1);
+                lent.advance(count);
+                conn.outbound().restore(lent).expect("it is its own");
+            }
         }
     }
 }
@@ -130,14 +131,16 @@ fn capture_recorded(recorded: &Recorded, seed: u64) -> Tape {
         (piece, bytes) = bytes.split_at(bytes.len().min(1 + random.below(4000)));
         now += Duration::from_millis(random.next() % 40);
         if random.below(3) == 0 {
-            let mut lent = conn.outbound().lend();
+            let lent = conn.outbound().lend();
             conn.handle_input(now, piece);
             if random.below(2) == 0 {
                 conn.handle_timeout(now);
             }
-            let count = random.below(lent.remaining() + 1);
-            lent.advance(count);
-            conn.outbound().restore(lent);
+            if let Some(mut lent) = lent {
+                let count = random.below(lent.remaining() + 1);
+                lent.advance(count);
+                conn.outbound().restore(lent).expect("it is its own");
+            }
         } else {
             conn.handle_input(now, piece);
         }

@@ -24,6 +24,9 @@ use crate::worker::{Arrival, LONGEST_TURN, Local};
 /// Turns of a connection's task before others get theirs: a peer that floods must not starve them.
 const TURNS: usize = 8;
 
+/// What is written and then reported here came from the same connection.
+const ITS_OWN: &str = "it is of this connection";
+
 thread_local! {
     /// Each thread reads all its connections into one buffer: none of them holds memory while it waits.
     static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; 64 << 10].into_boxed_slice());
@@ -159,12 +162,14 @@ impl Connection {
                         state.set_wait(wait);
                         return;
                     }
-                    // Only this thread polls: others may change the core meanwhile, and what that queues waits behind.
-                    let mut outbound = state.conn.outbound().lend();
+                    // Others may change the core meanwhile, and what that queues waits behind.
+                    let Some(mut lent) = state.conn.outbound().lend() else {
+                        continue;
+                    };
                     drop(state);
-                    let written = self.transport.write(&mut outbound);
+                    let written = self.transport.write(&mut lent);
                     state = self.state();
-                    state.conn.outbound().restore(outbound);
+                    state.conn.outbound().restore(lent).expect(ITS_OWN);
                     match written {
                         Ok(Written::All) => {}
                         Ok(Written::Full) => state.fill(local, self.slot),
@@ -180,12 +185,12 @@ impl Connection {
     }
 
     /// Writes what others are sent as well, with one call; whatever comes of it but that all is written is for `serve`.
-    fn write_share(self: &Arc<Self>, local: &Rc<Local>, now: Instant, share: Share<'_>) {
+    fn write_share(self: &Arc<Self>, local: &Rc<Local>, now: Instant, share: Share) {
         let offered = share.bytes().len();
         let written = self.transport.write_once(share.bytes());
         let mut state = self.state();
         let count = *written.as_ref().unwrap_or(&0);
-        let goes_on = state.conn.wrote(now, share, count);
+        let goes_on = state.conn.wrote(now, share, count).expect(ITS_OWN);
         if self.transport.is_full() {
             state.fill(local, self.slot);
         }

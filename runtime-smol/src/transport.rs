@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::net::{Shutdown, SocketAddr};
 use std::task::Waker;
 
-use anabranch_core::session::{CloseReason, Outbound};
+use anabranch_core::session::{CloseReason, Lent};
 use anabranch_host::Carrier;
 use bytes::Buf;
 use mio::net::TcpStream;
@@ -80,7 +80,7 @@ impl Transport {
     }
 
     /// Writes until the queue is empty or the socket takes no more.
-    pub(crate) fn write(&self, outbound: &mut Outbound) -> io::Result<Written> {
+    pub(crate) fn write(&self, outbound: &mut Lent) -> io::Result<Written> {
         while outbound.has_remaining() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = outbound.chunks_vectored(&mut slices);

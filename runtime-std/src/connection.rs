@@ -23,6 +23,9 @@ const READ_BUFFER: usize = 16 << 10;
 /// takes nothing, and gets to what happened meanwhile. Only a socket that is full for so long ever comes to this.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// What is written and then reported here came from the same connection.
+const ITS_OWN: &str = "it is of this connection";
+
 /// A connection, shared by its two threads and those that wake it.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -137,7 +140,7 @@ impl Connection {
             };
             state = self.state();
             state.busy = false;
-            let goes_on = state.conn.wrote(now, share, *written.as_ref().unwrap_or(&0));
+            let goes_on = state.conn.wrote(now, share, *written.as_ref().unwrap_or(&0)).expect(ITS_OWN);
             if let Err(error) = written {
                 state.conn.handle_disconnect(now, lost(&error));
             } else if goes_on && !state.unpolled && !state.over {
@@ -266,13 +269,15 @@ impl Connection {
 
     /// Writes what the core has for the peer, with the lock let go.
     fn write<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let Some(mut lent) = state.conn.outbound().lend() else {
+            return state;
+        };
         state.busy = true;
-        let mut outbound = state.conn.outbound().lend();
         drop(state);
-        let written = write(&self.socket, &mut outbound);
+        let written = write(&self.socket, &mut lent);
         let mut state = self.state();
         state.busy = false;
-        state.conn.outbound().restore(outbound);
+        state.conn.outbound().restore(lent).expect(ITS_OWN);
         if let Err(error) = written {
             state.conn.handle_disconnect(Instant::now(), lost(&error));
         }

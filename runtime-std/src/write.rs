@@ -1,7 +1,7 @@
 use std::io::{self, IoSlice, Write};
 use std::net::TcpStream;
 
-use anabranch_core::session::{CloseReason, Outbound};
+use anabranch_core::session::{CloseReason, Lent};
 use bytes::Buf;
 use rustix::net::{SendFlags, send};
 
@@ -9,7 +9,7 @@ use rustix::net::{SendFlags, send};
 const SLICES: usize = 64;
 
 /// Writes until the queue is empty or the socket takes no more for the time of its timeout.
-pub(crate) fn write(mut socket: &TcpStream, outbound: &mut Outbound) -> io::Result<()> {
+pub(crate) fn write(mut socket: &TcpStream, outbound: &mut Lent) -> io::Result<()> {
     while outbound.has_remaining() {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let count = outbound.chunks_vectored(&mut slices);

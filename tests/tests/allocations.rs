@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anabranch_core::client::{Client, ClientConfig, Destination, Event, PlayOptions};
-use anabranch_core::conn::{Config, Conn, Core, Output};
+use anabranch_core::conn::{Batches, Config, Conn, Core, Output};
 use anabranch_core::hub::Publisher;
 use anabranch_core::message::Message;
 use anabranch_core::{client, session::Outbound};
@@ -57,12 +57,14 @@ impl Scene {
     }
 
     fn write_batches(&mut self) -> u64 {
-        let batch = self.players.iter().find_map(Conn::next_batch).expect("there is something new");
+        let (mut batches, mut written) = (Batches::default(), 0);
         for player in &mut self.players {
-            let share = player.share(&batch).expect("it takes what the others take");
-            assert!(player.wrote(self.now, share, batch.bytes().len()));
+            let share = batches.share(player).expect("it takes what the others take");
+            let length = share.bytes().len();
+            assert!(player.wrote(self.now, share, length).expect("it is of this player"));
+            written += length as u64;
         }
-        (batch.bytes().len() * self.players.len()) as u64
+        written
     }
 
     /// Allocations and bytes of `FRAMES` frames that are sent to all players, by what `serve` does for each.

@@ -292,7 +292,7 @@ impl Server {
         };
         // Whatever an error is about, the next write brings it again.
         let count = (&connection.socket.source).write(share.bytes()).unwrap_or(0);
-        connection.conn.wrote(Instant::now(), share, count)
+        connection.conn.wrote(Instant::now(), share, count).expect("it is of this connection")
     }
 
     /// Takes the connections that wait at a listener.

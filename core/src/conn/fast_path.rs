@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -5,7 +6,7 @@ use bytes::Bytes;
 use super::Output;
 use super::slow_path::SlowPath;
 use crate::hub::StreamId;
-use crate::session::{Outbound, Wait};
+use crate::session::{Outbound, Wait, WrongConnection, unique_number};
 use crate::source::{self, Place};
 
 /// Bytes of the largest batch; more are left to the connections' own queues, which have their limit.
@@ -16,53 +17,57 @@ const PLACES: usize = 3;
 /// How long what was written is not yet in the statistics, at most, while more is written.
 const UNCOUNTED: Duration = Duration::from_millis(250);
 
-/// What is new in a stream, for all players at one place in it, see [`Conn::next_batch`].
-#[derive(Debug, Clone)]
-pub struct Batch {
+/// What is new in a stream, for all players at one place in it.
+#[derive(Debug)]
+struct Batch {
     stream: StreamId,
     batch: source::Batch,
 }
 
-impl Batch {
-    /// The bytes of it.
-    pub fn bytes(&self) -> &Bytes {
-        self.batch.wire()
-    }
-}
-
-/// The batches of one turn: what is new in a stream, put together once for all who are sent the same.
+/// The batches of one turn: what is new in a stream, put together once for all players that are sent the same.
+///
+/// When a stream is woken, make one of these and ask it for each of the stream's connections. A connection that has no
+/// [`Share`] is polled. Any number of shares may be out at once, each of another connection.
 #[derive(Debug, Default)]
 pub struct Batches {
-    batches: Vec<Batch>,
+    batches: Vec<Arc<Batch>>,
 }
 
 impl Batches {
-    /// What the connection [takes](Conn::takes) next, put together if it was not before, to be written to it now.
-    pub fn share(&mut self, conn: &mut Conn) -> Option<Share<'_>> {
-        let index = match self.batches.iter().position(|batch| conn.takes(batch)) {
-            Some(known) => known,
+    /// What the connection is to be sent next, to be written to it now, if that can be done without polling it; put
+    /// together if it was not before.
+    pub fn share(&mut self, conn: &mut Conn) -> Option<Share> {
+        let batch = match self.batches.iter().position(|batch| conn.takes(batch)) {
+            Some(known) => self.batches.get(known)?,
             None if self.batches.len() < PLACES => {
-                self.batches.push(conn.next_batch().filter(|batch| conn.takes(batch))?);
-                self.batches.len() - 1
+                self.batches.push(Arc::new(conn.next_batch().filter(|batch| conn.takes(batch))?));
+                self.batches.last()?
             }
             None => return None,
         };
-        conn.share(self.batches.get(index)?)
+        Some(conn.begin_share(batch))
     }
 }
 
-/// A batch on its way to one connection, from [`Conn::share`] to [`Conn::wrote`]. No lock need be held meanwhile.
+/// A batch on its way to one connection, from [`Batches::share`] to [`Conn::wrote`]. It owns its bytes, so the write may
+/// end at any later time and on any thread. Meanwhile no lock need be held, and the connection may be fed and polled: what
+/// it queues goes behind, and its [`Wait`] does not say `write`.
+///
+/// One that is dropped instead counts as a write that does not end: none of its frames is sent again, and the connection
+/// is closed when its time to write is over. Where it is not known how much was written,
+/// [`handle_disconnect`](Conn::handle_disconnect) ends it at once.
 #[derive(Debug)]
-#[must_use = "these bytes are to be written, then accounted for"]
-pub struct Share<'a> {
-    batch: &'a Batch,
-    cursor: FastCursor,
+#[must_use = "these bytes are to be written, then reported"]
+pub struct Share {
+    batch: Arc<Batch>,
+    /// The connection's [`FastPath::number`].
+    connection: u64,
 }
 
-impl Share<'_> {
+impl Share {
     /// The bytes to write.
     pub fn bytes(&self) -> &Bytes {
-        self.batch.bytes()
+        self.batch.batch.wire()
     }
 }
 
@@ -78,13 +83,24 @@ pub struct Conn {
 /// Whether what comes next can be written to a connection without polling it. What was written that way is noted only
 /// here until the connection is called.
 #[derive(Debug)]
-enum FastPath {
-    /// It must be polled first.
+struct FastPath {
+    state: FastState,
+    /// Where it goes on, unless it is closed.
+    cursor: Option<FastCursor>,
+    /// This connection among all of the process, so that no share is reported to another one.
+    number: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FastState {
+    /// The connection must be polled first.
     Closed,
-    /// It can, from this place on.
-    Open(FastCursor),
+    /// A batch can be written to it.
+    Open,
     /// A batch is being written to it.
     Writing,
+    /// A batch is being written to it, and it was called meanwhile.
+    Called,
 }
 
 /// A player that has got all there is, has nothing queued, and takes what comes as it comes.
@@ -100,23 +116,6 @@ struct FastCursor {
     /// When the last of that was written, and since when it is not in the statistics.
     last: Instant,
     since: Instant,
-}
-
-impl FastPath {
-    fn cursor(&self) -> Option<&FastCursor> {
-        match self {
-            FastPath::Open(cursor) => Some(cursor),
-            _ => None,
-        }
-    }
-
-    /// Whether what comes next can be written without polling, as the connection waits now.
-    fn of(slow: &SlowPath, now: Instant, wait: &Wait) -> Self {
-        match FastCursor::of(slow, now, wait) {
-            Some(cursor) => FastPath::Open(cursor),
-            None => FastPath::Closed,
-        }
-    }
 }
 
 impl FastCursor {
@@ -164,28 +163,29 @@ impl FastCursor {
 /// that the write does not leave as it was.
 impl Conn {
     pub(super) fn new(slow: SlowPath) -> Self {
-        Conn { fast: FastPath::Closed, slow }
+        let fast = FastPath { state: FastState::Closed, cursor: None, number: unique_number() };
+        Conn { fast, slow }
     }
 
     /// All but the fast path, up to date; the fast path is closed until the next poll. There is no other way to change
     /// anything there.
     pub(super) fn slow_path(&mut self) -> &mut SlowPath {
         self.settle();
-        self.fast = FastPath::Closed;
+        match self.fast.state {
+            FastState::Open => self.fast.state = FastState::Closed,
+            FastState::Writing => {
+                self.slow.session.outbound().begin_share();
+                self.fast.state = FastState::Called;
+            }
+            FastState::Closed | FastState::Called => {}
+        }
         &mut self.slow
     }
 
     fn settle(&mut self) {
-        if let FastPath::Open(cursor) = &mut self.fast {
+        if let Some(cursor) = &mut self.fast.cursor {
             cursor.settle(&mut self.slow);
         }
-    }
-
-    /// Bytes to write to the peer: write what it shows, then advance it by what was taken, then poll again.
-    pub fn outbound(&mut self) -> &mut Outbound {
-        // Up to date, too, and empty where the fast path is open.
-        self.settle();
-        self.slow.session.outbound()
     }
 
     /// The same to be read, without what the fast path has written since the last call.
@@ -193,73 +193,107 @@ impl Conn {
         &self.slow
     }
 
+    /// Bytes to write to the peer: write what it shows, then advance it by what was taken, then poll again.
+    pub fn outbound(&mut self) -> &mut Outbound {
+        if self.fast.state == FastState::Open {
+            // Nothing waits, and nothing but the count of what was written can be seen.
+            self.settle();
+            return self.slow.session.outbound();
+        }
+        self.slow_path().session.outbound()
+    }
+
     /// What to do next. Call it after every other call and after every wake-up, until it returns a `Wait` or `Closed`.
     pub fn poll(&mut self, now: Instant) -> Output {
         let output = self.slow_path().poll(now);
-        if let Output::Wait(wait) = &output {
-            self.fast = FastPath::of(&self.slow, now, wait);
+        if let Output::Wait(wait) = &output
+            && self.fast.state == FastState::Closed
+        {
+            self.fast.cursor = FastCursor::of(&self.slow, now, wait);
+            if self.fast.cursor.is_some() {
+                self.fast.state = FastState::Open;
+            }
         }
         output
     }
 
-    /// What this connection is to be sent next, if that can be written to it without more ado, and to others like it.
-    /// Found out when it was last polled; nothing if it was called since.
-    pub fn next_batch(&self) -> Option<Batch> {
-        let cursor = self.fast.cursor()?;
+    fn open_cursor(&self) -> Option<&FastCursor> {
+        self.fast.cursor.as_ref().filter(|_| self.fast.state == FastState::Open)
+    }
+
+    /// What this connection is to be sent next, if that can be written to it without polling it, and to others like it.
+    fn next_batch(&self) -> Option<Batch> {
+        let cursor = self.open_cursor()?;
         let batch = self.slow.playing.first()?.batch(&cursor.place, LARGEST)?;
         Some(Batch { stream: cursor.stream, batch })
     }
 
     /// True if this connection is to be sent just this next.
-    pub fn takes(&self, batch: &Batch) -> bool {
-        self.fast.cursor().is_some_and(|cursor| cursor.stream == batch.stream && batch.batch.follows(&cursor.place))
+    fn takes(&self, batch: &Batch) -> bool {
+        self.open_cursor().is_some_and(|cursor| cursor.stream == batch.stream && batch.batch.follows(&cursor.place))
     }
 
-    /// Begins to write a batch to this connection, if it [takes](Self::takes) it. [`wrote`](Self::wrote) must follow
-    /// before it is polled again.
-    pub fn share<'a>(&mut self, batch: &'a Batch) -> Option<Share<'a>> {
-        if !self.takes(batch) {
-            return None;
-        }
-        match std::mem::replace(&mut self.fast, FastPath::Writing) {
-            FastPath::Open(cursor) => Some(Share { batch, cursor }),
-            _ => None,
-        }
+    /// Begins to write a batch that it takes.
+    fn begin_share(&mut self, batch: &Arc<Batch>) -> Share {
+        self.fast.state = FastState::Writing;
+        Share { batch: batch.clone(), connection: self.fast.number }
     }
 
-    /// So many bytes of a batch were written. If that is not all, the rest is in [`outbound`](Self::outbound). True if the
-    /// connection is as it was but for that, and need not be polled.
+    /// So many bytes of a share were written. If that is not all, the rest is in [`outbound`](Self::outbound), before what
+    /// was queued meanwhile. True if the connection is as it was but for that, and need not be polled.
+    ///
+    /// # Errors
+    /// The share is of another connection: nothing is changed.
     ///
     /// # Panics
     /// If there are not so many bytes in it.
-    pub fn wrote(&mut self, now: Instant, share: Share<'_>, count: usize) -> bool {
-        let Share { batch, mut cursor } = share;
-        let length = batch.bytes().len();
+    pub fn wrote(&mut self, now: Instant, share: Share, count: usize) -> Result<bool, WrongConnection<Share>> {
+        let is_out = matches!(self.fast.state, FastState::Writing | FastState::Called);
+        let (true, Some(cursor)) = (is_out && share.connection == self.fast.number, &mut self.fast.cursor) else {
+            return Err(WrongConnection(share));
+        };
+        let (batch, length) = (&share.batch.batch, share.bytes().len());
         assert!(count <= length, "more was written of a batch than there is");
-        let called = !matches!(self.fast, FastPath::Writing);
-        if count == length {
-            batch.batch.pass(&mut cursor.place);
-            cursor.bytes += count as u64;
-            cursor.uncounted = cursor.uncounted.saturating_add(count as u32);
-            cursor.frames += batch.batch.frames();
-        } else {
-            // What is begun must be finished, whatever comes of the stream, and before what was queued meanwhile.
-            let begun = batch.batch.begun(count, &mut cursor.place);
-            let frames = begun.inspect(|_| cursor.frames += 1).cloned();
-            self.slow.session.outbound().push_begun(frames, count);
+        if count < length || self.fast.state == FastState::Called {
+            self.end_share(now, batch, count);
+            return Ok(false);
         }
-        if count > 0 {
-            cursor.last = now;
-        }
-        let counts = now.saturating_duration_since(cursor.since) >= UNCOUNTED;
-        let goes_on = count == length && !called;
-        if goes_on && counts {
+        batch.pass(&mut cursor.place);
+        cursor.bytes += count as u64;
+        cursor.uncounted = cursor.uncounted.saturating_add(count as u32);
+        cursor.frames += batch.frames();
+        cursor.last = now;
+        if now.saturating_duration_since(cursor.since) >= UNCOUNTED {
             cursor.count(&mut self.slow);
         }
-        self.fast = FastPath::Open(cursor);
-        if !goes_on {
-            self.slow_path();
+        self.fast.state = FastState::Open;
+        Ok(true)
+    }
+
+    /// So many bytes of a batch were written, which is not all of it, or the connection was called meanwhile.
+    fn end_share(&mut self, now: Instant, batch: &source::Batch, count: usize) {
+        self.slow_path();
+        self.fast.state = FastState::Closed;
+        let (Some(FastCursor { stream, place: from, .. }), slow) = (self.fast.cursor.take(), &mut self.slow) else {
+            return;
+        };
+        if count > 0 {
+            slow.session.tell_time(now.max(slow.session.now()));
         }
-        goes_on
+        let mut place = from;
+        let begun: Vec<Bytes> = batch.begun(count, &mut place).cloned().collect();
+        let frames = begun.len() as u32;
+        let outbound = slow.session.outbound();
+        outbound.end_share();
+        // What is begun must be finished, whatever comes of the stream, and before what was queued meanwhile.
+        outbound.push_begun(begun.into_iter(), count);
+        if frames > 0 {
+            slow.stats.queued_frames(now, frames);
+        }
+        let mut players = slow.playing.iter_mut().filter(|playing| playing.stream() == stream);
+        if !players.any(|playing| playing.pass_late(&from, place)) {
+            // The player ended meanwhile, and what was on its way counted as unsent.
+            slow.past.unsent.remove(from.gap_to(&place));
+        }
     }
 }

@@ -53,7 +53,7 @@ pub use ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject};
 pub use budget::{Budget, Scope, Term};
 pub(crate) use capturing::returned;
 pub use config::{Asks, Config, VhostConfig};
-pub use fast_path::{Batch, Batches, Conn, Share};
+pub use fast_path::{Batches, Conn, Share};
 pub use local::LocalError;
 pub use shared::Core;
 pub use vhost::VhostSnapshot;

@@ -205,6 +205,11 @@ impl Playing {
         self.player.pass_to(place);
     }
 
+    /// It was sent all up to there, having been at `from`, and was called meanwhile.
+    pub(super) fn pass_late(&mut self, from: &Place, place: Place) -> bool {
+        self.player.pass_late(from, place)
+    }
+
     /// A player that resumes gets the live stream, not what it missed.
     pub(super) fn pause(&mut self, paused: bool) {
         if self.paused && !paused {

@@ -233,13 +233,13 @@ impl SlowPath {
                     self.wake_players(now);
                     let check = self.measure(now);
                     // Media that was queued just now: once more, so that the session watches its write.
-                    let unwatched = !wait.write && !self.session.outbound().is_empty();
+                    let unwatched = !wait.write && self.session.outbound().is_writable();
                     // Closed just now, by a rule: once more, for what the session waits for then.
                     let closed = self.session.is_closing() != closing;
                     if unwatched || closed || !self.actions.is_empty() {
                         continue;
                     }
-                    wait.write = !self.session.outbound().is_empty();
+                    wait.write = self.session.outbound().is_writable();
                     let publishing = self.publishing.iter().filter_map(Publishing::due);
                     let due = |at: Option<Instant>, what| at.map(|at| Due::new(at, what));
                     let verdict = due(self.pending.as_ref().map(|pending| pending.next_look()), DueKind::Verdict);

@@ -43,8 +43,8 @@ pub(crate) use closing::{Close, Closing};
 pub use error::Error;
 use events::EventQueue;
 use inbox::Inbox;
-pub use outbound::Outbound;
-pub(crate) use outbound::{SHARED_PIECE, Tally};
+pub use outbound::{Lent, Outbound, WrongConnection};
+pub(crate) use outbound::{SHARED_PIECE, Tally, unique_number};
 pub use phase::Phase;
 pub(crate) use timers::Timer;
 use timers::Timers;
@@ -183,9 +183,14 @@ impl<S: State, E> Endpoint<S, E> {
         self.received
     }
 
-    /// Bytes that were queued for the peer and given up.
+    /// Bytes that were queued for the peer and given up, those included that a writer has when nothing more is written.
     pub(crate) fn given_up(&self) -> u64 {
-        self.given_up
+        let lent = if self.discards() { self.outbound.lent_len() } else { 0 };
+        self.given_up + lent as u64
+    }
+
+    fn discards(&self) -> bool {
+        self.state.closing().is_some_and(Closing::discards)
     }
 
     /// Bytes of messages that are not whole yet, and of those that are not parsed yet.
@@ -283,20 +288,20 @@ impl<S: State, E> Endpoint<S, E> {
         R: Clone,
     {
         self.events.shrink(room);
-        if self.outbound.is_empty() {
+        if self.outbound.is_idle() {
             // A look at nothing would be a call more for every player, and what it was given by then a write more.
             self.timers.clear(Timer::Write);
-        } else if self.state.closing().is_some_and(Closing::discards) {
+        } else if self.discards() {
             // A writer had it when all was given up.
             self.discard();
         } else if !self.timers.is_set(Timer::Write) && !self.is_closing() {
             self.write_watch.begin(self.now, self.outbound.written());
             self.timers.set(Timer::Write, WriteWatch::next_look(self.now, write));
         }
-        let write = !self.outbound.is_empty();
+        let write = self.outbound.is_writable();
         let closing = self.state.closing();
         if let Some(closing) = closing
-            && !write
+            && (self.outbound.is_idle() || closing.discards())
             && !closing.lingers()
         {
             return Polled::Closed(closing.close().clone());
@@ -481,7 +486,7 @@ pub(crate) trait Role: Sized {
         let limit = self.write_limit();
         let endpoint = self.endpoint_mut();
         let now = endpoint.now;
-        if !endpoint.timers.take_expired(Timer::Write, now) || endpoint.outbound.is_empty() {
+        if !endpoint.timers.take_expired(Timer::Write, now) || endpoint.outbound.is_idle() {
             return false;
         }
         let is_stalled = endpoint.write_watch.is_stalled(now, endpoint.outbound.written(), limit);

@@ -1,4 +1,6 @@
-use std::{collections::VecDeque, io::IoSlice};
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -10,6 +12,9 @@ pub(crate) const SHARED_PIECE: usize = 1024;
 /// Reads as a [`bytes::Buf`]: write what [`chunks_vectored`](Buf::chunks_vectored) shows, then
 /// [`advance`](Buf::advance) by what was taken. Media in here is shared with every other player of the stream; only
 /// the references are this connection's own.
+///
+/// While bytes of the connection are being written elsewhere, as [`Lent`] or as a [`Share`](crate::conn::Share), it shows
+/// nothing: what is queued meanwhile goes behind them.
 #[derive(Debug, Default)]
 pub struct Outbound {
     queue: VecDeque<Bytes>,
@@ -23,10 +28,44 @@ pub struct Outbound {
     written: u64,
     /// True if the last piece is a reply of ours that more can be put behind.
     open_end: bool,
-    /// True while another has what waited, see [`lend`](Self::lend).
-    lent: bool,
+    /// What a writer has.
+    out: Out,
     /// What was ever pushed, for a connection that is captured or replayed.
     tally: Option<Box<Tally>>,
+}
+
+/// What a writer has of a connection's bytes, until it says what became of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Out {
+    #[default]
+    Nothing,
+    /// What waited: the number of the loan, the bytes of it, and those that it keeps in memory.
+    Lent { loan: u64, len: usize, held: usize },
+    /// A batch that others are sent as well.
+    Shared,
+}
+
+/// A connection's queue on its way to the socket, from [`Outbound::lend`] to [`Outbound::restore`]. No lock need be held
+/// meanwhile, and the connection may be fed and polled.
+///
+/// One that is dropped instead counts as a write that does not end: none of its bytes is written again, and the
+/// connection is closed when its time to write is over.
+#[derive(Debug)]
+#[must_use = "these bytes are to be written, then restored"]
+pub struct Lent {
+    queue: Outbound,
+    loan: u64,
+}
+
+/// Something was returned to a connection that it does not belong to. Nothing was changed, and it is in here.
+#[derive(Debug, thiserror::Error)]
+#[error("it belongs to another connection")]
+pub struct WrongConnection<T>(pub T);
+
+/// Numbers that are given to one thing only in the whole process.
+pub(crate) fn unique_number() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 /// All bytes ever pushed, in order.
@@ -65,9 +104,25 @@ impl Outbound {
         self.len == 0
     }
 
-    /// Bytes of memory that those waiting keep, with what was taken out of a piece that is begun.
+    /// True if something waits and can be written now.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.len > 0 && !self.is_out()
+    }
+
+    /// True if nothing waits and nothing is being written elsewhere.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.len == 0 && !self.is_out()
+    }
+
+    /// True while a writer has bytes of the connection.
+    pub(crate) fn is_out(&self) -> bool {
+        self.out != Out::Nothing
+    }
+
+    /// Bytes of memory that those waiting keep, with what was taken out of a piece that is begun, and what is lent.
     pub(crate) fn held(&self) -> usize {
-        self.begun + self.len
+        let lent = if let Out::Lent { held, .. } = self.out { held } else { 0 };
+        self.begun + self.len + lent
     }
 
     /// Bytes taken out so far.
@@ -80,27 +135,60 @@ impl Outbound {
         self.replies
     }
 
-    /// Takes the queue out for writing, so that no lock needs to be held across the write. What is pushed meanwhile
-    /// waits behind; [`restore`](Self::restore) must follow before the connection is polled again.
-    #[must_use = "these bytes are to be written, then restored"]
-    pub fn lend(&mut self) -> Outbound {
-        let stays = Outbound { lent: true, tally: self.tally.take(), ..Outbound::default() };
-        std::mem::replace(self, stays)
+    /// Takes the queue out for writing, so that no lock needs to be held across the write. `None` if nothing waits, or a
+    /// writer has bytes of the connection already. Meanwhile the connection may be fed and polled: what is queued waits
+    /// behind, and no media is.
+    pub fn lend(&mut self) -> Option<Lent> {
+        if !self.is_writable() {
+            return None;
+        }
+        let loan = unique_number();
+        let stays = Outbound {
+            out: Out::Lent { loan, len: self.len, held: self.begun + self.len },
+            written: self.written,
+            tally: self.tally.take(),
+            ..Outbound::default()
+        };
+        Some(Lent { queue: std::mem::replace(self, stays), loan })
     }
 
     /// Puts back what [`lend`](Self::lend) took, less what was written.
-    pub fn restore(&mut self, mut lent: Outbound) {
+    ///
+    /// # Errors
+    /// It was taken from another connection: nothing is changed.
+    pub fn restore(&mut self, lent: Lent) -> Result<(), WrongConnection<Lent>> {
+        match self.out {
+            Out::Lent { loan, .. } if loan == lent.loan => {
+                self.put_before(lent.queue);
+                Ok(())
+            }
+            _ => Err(WrongConnection(lent)),
+        }
+    }
+
+    /// Puts these bytes, and what is known of those written before them, in front of all that waits.
+    fn put_before(&mut self, mut front: Outbound) {
         if !self.queue.is_empty() {
-            lent.open_end = self.open_end;
+            front.open_end = self.open_end;
         }
-        if lent.queue.is_empty() {
-            lent.begun = self.begun;
+        if front.queue.is_empty() {
+            front.begun = self.begun;
         }
-        lent.queue.append(&mut self.queue);
-        lent.len += self.len;
-        lent.replies += self.replies;
-        lent.tally = self.tally.take();
-        *self = lent;
+        front.queue.append(&mut self.queue);
+        front.len += self.len;
+        front.replies += self.replies;
+        front.tally = self.tally.take();
+        *self = front;
+    }
+
+    /// A batch is being written to the peer, before anything that waits.
+    pub(crate) fn begin_share(&mut self) {
+        self.out = Out::Shared;
+    }
+
+    /// It is known what was written of the batch.
+    pub(crate) fn end_share(&mut self) {
+        self.out = Out::Nothing;
     }
 
     /// Counts and hashes what is pushed from now on.
@@ -114,7 +202,7 @@ impl Outbound {
 
     /// True between [`lend`](Self::lend) and [`restore`](Self::restore).
     pub(crate) fn is_lent(&self) -> bool {
-        self.lent
+        matches!(self.out, Out::Lent { .. })
     }
 
     /// Takes out as much as makes `written` bytes in all, as far as there is so much, and what counts as replies then
@@ -130,12 +218,17 @@ impl Outbound {
         let mut begun = Outbound { written: self.written, ..Outbound::default() };
         pieces.for_each(|piece| begun.push(piece));
         begun.advance(count);
-        self.restore(begun);
+        self.put_before(begun);
     }
 
     /// So many bytes were written past the queue, before anything in it.
     pub(crate) fn wrote_elsewhere(&mut self, bytes: u64) {
         self.written += bytes;
+    }
+
+    /// Bytes that were lent and have not come back.
+    pub(crate) fn lent_len(&self) -> usize {
+        if let Out::Lent { len, .. } = self.out { len } else { 0 }
     }
 
     /// Gives up on all that waits.
@@ -190,16 +283,37 @@ impl Outbound {
     }
 }
 
-impl Buf for Outbound {
+impl Buf for Lent {
     fn remaining(&self) -> usize {
-        self.len
+        self.queue.remaining()
     }
 
     fn chunk(&self) -> &[u8] {
-        self.queue.front().map_or(&[], |bytes| bytes)
+        self.queue.chunk()
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.queue.chunks_vectored(slices)
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.queue.advance(count);
+    }
+}
+
+impl Buf for Outbound {
+    fn remaining(&self) -> usize {
+        if self.is_out() { 0 } else { self.len }
+    }
+
+    fn chunk(&self) -> &[u8] {
+        if self.is_out() { &[] } else { self.queue.front().map_or(&[], |bytes| bytes) }
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        if self.is_out() {
+            return 0;
+        }
         let mut count = 0;
         for (slice, bytes) in slices.iter_mut().zip(&self.queue) {
             *slice = IoSlice::new(bytes);
@@ -209,7 +323,10 @@ impl Buf for Outbound {
     }
 
     fn advance(&mut self, mut count: usize) {
-        assert!(count <= self.len, "advanced past the end of the outbound queue");
+        assert!(count <= self.remaining(), "advanced past the end of the outbound queue");
+        if count == 0 {
+            return;
+        }
         self.len -= count;
         self.written += count as u64;
         while let Some(front) = self.queue.front_mut() {
@@ -238,10 +355,12 @@ mod tests {
     fn what_is_pushed_while_the_queue_is_lent_comes_behind() {
         let mut outbound = Outbound::default();
         outbound.push(Bytes::from_static(b"abc"));
-        let mut lent = outbound.lend();
+        let mut lent = outbound.lend().expect("something waits");
         outbound.push_reply(b"de".to_vec());
+        assert_eq!((outbound.remaining(), outbound.chunk().len()), (0, 0), "not before what is lent");
+        assert!(outbound.lend().is_none());
         lent.advance(2);
-        outbound.restore(lent);
+        outbound.restore(lent).expect("it is its own");
         assert_eq!((outbound.len(), outbound.written(), outbound.replies()), (3, 2, 2));
         assert_eq!(outbound.copy_to_bytes(3), "cde");
     }
@@ -276,11 +395,11 @@ mod tests {
         let mut outbound = Outbound::default();
         outbound.count_pushed(Tally::new(true));
         outbound.push(Bytes::from_static(b"abc"));
-        let mut lent = outbound.lend();
-        assert!(outbound.is_lent() && !lent.is_lent());
+        let mut lent = outbound.lend().expect("something waits");
+        assert!(outbound.is_lent());
         outbound.push(Bytes::from_static(b"d"));
         lent.advance(1);
-        outbound.restore(lent);
+        outbound.restore(lent).expect("it is its own");
         assert!(!outbound.is_lent());
         outbound.clear();
         outbound.push(Bytes::from_static(b"e"));
@@ -300,18 +419,35 @@ mod tests {
         assert_eq!(outbound.chunks_vectored(&mut slices), 2);
         outbound.advance(3);
         assert_eq!((outbound.chunk(), outbound.held()), (&b"e"[..], 2));
-        let mut lent = outbound.lend();
+        let mut lent = outbound.lend().expect("something waits");
         outbound.push(Bytes::from_static(b"fg"));
-        assert_eq!((lent.held(), outbound.held()), (2, 2));
+        assert_eq!((lent.queue.held(), outbound.held()), (2, 4));
         lent.advance(1);
-        outbound.restore(lent);
+        outbound.restore(lent).expect("it is its own");
         assert_eq!(outbound.held(), 2);
         outbound.advance(1);
-        let lent = outbound.lend();
-        outbound.restore(lent);
+        let lent = outbound.lend().expect("something waits");
+        outbound.restore(lent).expect("it is its own");
         assert_eq!((outbound.chunk(), outbound.held()), (&b"g"[..], 2));
         outbound.advance(1);
         assert!(outbound.is_empty() && outbound.chunk().is_empty());
         assert_eq!((outbound.written(), outbound.replies(), outbound.held()), (7, 0, 0));
+    }
+    #[test]
+    fn what_is_lent_comes_back_to_its_own_queue_only_and_once() {
+        let [mut one, mut other] = [(); 2].map(|()| {
+            let mut outbound = Outbound::default();
+            outbound.push(Bytes::from_static(b"abc"));
+            outbound
+        });
+        let mut lent = one.lend().expect("something waits");
+        let others = other.lend().expect("something waits");
+        lent.advance(2);
+        let WrongConnection(lent) = other.restore(lent).expect_err("it is of the other one");
+        assert!(other.is_out() && other.is_empty());
+        one.restore(lent).expect("it is its own");
+        assert_eq!((one.written(), one.copy_to_bytes(1)), (2, Bytes::from_static(b"c")));
+        drop(others);
+        assert_eq!((other.remaining(), other.is_idle(), other.lent_len()), (0, false, 3));
     }
 }

@@ -119,6 +119,17 @@ impl Player {
         self.cursor.pass_to(place);
     }
 
+    /// It was at `from` when it began to be sent all up to `place`, which is known only now. If it was to
+    /// [restart](Self::restart) meanwhile, it does so from there. False if it was not at `from`.
+    pub(crate) fn pass_late(&mut self, from: &Place, place: Place) -> bool {
+        match self.cursor.pass_late(from, place) {
+            Some(true) => self.restart(),
+            Some(false) => {}
+            None => return false,
+        }
+        true
+    }
+
     /// Makes the next pull continue at the newest key frame; the frames between count as missed. If the player is
     /// already past that key frame, it stays where it is: it gets no frame twice.
     pub fn restart(&mut self) {

@@ -70,8 +70,10 @@ use crate::chunk::ChunkReader;
 use crate::command::reply::{self, Level};
 use crate::command::{Capabilities, Command};
 use crate::endpoint::{self, Bounds, COMMAND_CHUNK_STREAM, Cause, Endpoint, Polled, Role, Timer};
-pub use crate::endpoint::{Due, DueKind, Error, Outbound, Phase, Read, Wait};
-pub(crate) use crate::endpoint::{MIN_REPLIES, SHARED_PIECE, SMALLEST_READ as READ_BEFORE_CONNECT, Tally};
+pub use crate::endpoint::{Due, DueKind, Error, Lent, Outbound, Phase, Read, Wait, WrongConnection};
+pub(crate) use crate::endpoint::{
+    MIN_REPLIES, SHARED_PIECE, SMALLEST_READ as READ_BEFORE_CONNECT, Tally, unique_number,
+};
 use crate::handshake::{self, Status};
 use crate::message::{Control, Message, MessageType, UserControl};
 use crate::patience::{Patience, after};
@@ -223,7 +225,8 @@ impl Session {
         match self.poll_endpoint() {
             Polled::Event(event) => SessionOutput::Event(event),
             Polled::Wait(wait) => {
-                let source = !self.is_closing() && self.streams.any_playing();
+                // What a writer has may end in the midst of a frame.
+                let source = !self.is_closing() && self.streams.any_playing() && !self.endpoint.outbound.is_out();
                 SessionOutput::Wait(Wait { source, ..wait })
             }
             Polled::Closed(close) => SessionOutput::Closed(close),

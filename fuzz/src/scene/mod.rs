@@ -10,12 +10,11 @@ mod questions;
 mod reconfigure;
 mod viewer;
 
-use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anabranch_core::chunk::MAX_HEADER;
-use anabranch_core::conn::{Action, Batch, Conn, Core, Output, Report, Role, Verdict};
+use anabranch_core::conn::{Action, Batches, Conn, Core, Output, Report, Role, Verdict};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::{CloseReason, Wait};
 use arbitrary::{Arbitrary, Unstructured};
@@ -39,7 +38,6 @@ const CLIENTS: usize = 5;
 const POLLS: usize = 10_000;
 
 /// What was last written to several, kept to be offered again.
-const BATCHES: usize = 4;
 
 /// A setup and operations.
 pub fn run(input: &[u8]) {
@@ -100,7 +98,7 @@ struct World {
     slots: [Option<Slot>; CLIENTS],
     archive: Archive,
     /// What was last written to several.
-    batches: VecDeque<Batch>,
+    batches: Batches,
     held: bool,
     clients: u32,
     bounds: Bounds,
@@ -119,7 +117,7 @@ impl World {
             setup,
             slots: [const { None }; CLIENTS],
             archive,
-            batches: VecDeque::new(),
+            batches: Batches::default(),
             held: false,
             clients: 0,
         }
@@ -277,7 +275,9 @@ impl World {
             return;
         };
         slot.viewer.look(&mut slot.conn, &self.archive);
-        let mut lent = slot.conn.outbound().lend();
+        let Some(mut lent) = slot.conn.outbound().lend() else {
+            return;
+        };
         let bytes = lent.copy_to_bytes(lent.remaining() / 2);
         slot.viewer.take(&bytes);
         if usize::from(publisher) % CLIENTS != usize::from(client) % CLIENTS {
@@ -286,7 +286,7 @@ impl World {
             let rude = self.rude;
             self.slot(publisher, |slot, archive| slot.send(now, usize::MAX, rude, archive));
         }
-        self.slot(client, |slot, _| slot.conn.outbound().restore(lent));
+        self.slot(client, |slot, _| slot.conn.outbound().restore(lent).expect("it is its own"));
     }
 
     fn wake_all(&mut self) {
@@ -453,7 +453,7 @@ impl World {
             return;
         };
         let waiting = slot.conn.outbound().len();
-        assert_eq!(slot.wait.write, waiting > 0);
+        assert_eq!(slot.wait.write, slot.conn.outbound().has_remaining());
         assert!(waiting <= self.bounds.queue + longest, "{waiting} bytes wait, over {} + {longest}", self.bounds.queue);
     }
 
@@ -579,19 +579,17 @@ impl Slot {
     }
 
     /// Writes what the client is sent like others, as adapters do that serve many; true if that is all.
-    fn write_batch(&mut self, now: Instant, batches: &mut VecDeque<Batch>, archive: &Archive) -> bool {
+    fn write_batch(&mut self, now: Instant, batches: &mut Batches, archive: &Archive) -> bool {
         // What was put together for others, some time ago, must be what comes next or be refused.
-        let known = batches.iter().find(|batch| self.conn.takes(batch)).cloned();
-        let Some(batch) = known.or_else(|| self.conn.next_batch().filter(|batch| self.conn.takes(batch))) else {
+        let Some(share) = batches.share(&mut self.conn) else {
+            // They are kept for more than a turn, and full of what was.
+            *batches = Batches::default();
             return false;
         };
-        batches.push_front(batch.clone());
-        batches.truncate(BATCHES);
-        let most = if self.greedy { usize::MAX } else { batch.bytes().len() / 2 };
-        let bytes = &batch.bytes()[..most.min(batch.bytes().len())];
-        let share = self.conn.share(&batch).expect("it takes the batch");
+        let bytes = share.bytes().clone();
+        let bytes = &bytes[..if self.greedy { bytes.len() } else { bytes.len() / 2 }];
         self.viewer.pass(bytes, archive);
-        let goes_on = self.conn.wrote(now, share, bytes.len());
+        let goes_on = self.conn.wrote(now, share, bytes.len()).expect("it is its own");
         self.viewer.look(&mut self.conn, archive);
         goes_on
     }

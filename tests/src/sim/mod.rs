@@ -42,7 +42,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{Ask, Config, Core, Notice, Report, VhostConfig};
+use anabranch_core::conn::{Ask, Batches, Config, Core, Notice, Report, VhostConfig};
 use anabranch_core::hub::StreamId;
 use anabranch_core::pacing::Sockets;
 use anabranch_core::session::{ClientKind, CloseReason};
@@ -584,7 +584,7 @@ impl Sim {
     /// Serves all that were woken, and those they wake: every second one as the adapters do that put together for many
     /// what they are sent alike.
     fn settle(&mut self) {
-        let mut batches = Vec::new();
+        let mut batches = Batches::default();
         while let Some(index) = self.woken.pop_front() {
             self.slots[index].woken = false;
             if index % 2 == 1 || !self.write_batch(index, &mut batches) {

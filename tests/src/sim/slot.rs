@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use anabranch_core::conn::{Action, Batch, Conn, Notice, Output, Report, Verdict};
+use anabranch_core::conn::{Action, Batches, Conn, Notice, Output, Report, Verdict};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::{CloseReason, Wait};
 use bytes::Buf;
@@ -242,20 +242,17 @@ impl Sim {
     }
 
     /// Writes what the connection is sent like others; true if it need not be polled.
-    pub(super) fn write_batch(&mut self, index: usize, batches: &mut Vec<Batch>) -> bool {
+    pub(super) fn write_batch(&mut self, index: usize, batches: &mut Batches) -> bool {
         let slot = &mut self.slots[index];
         let Some(conn) = &mut slot.conn else {
             return true;
         };
-        if !batches.iter().any(|batch| conn.takes(batch)) {
-            batches.extend(conn.next_batch());
-        }
-        let Some(share) = batches.iter().find_map(|batch| conn.share(batch)) else {
+        let Some(share) = batches.share(conn) else {
             return false;
         };
         let written = slot.link.down.write(self.now, share.bytes());
         self.digest.bytes(&share.bytes()[..written]);
-        let goes_on = conn.wrote(self.now, share, written);
+        let goes_on = conn.wrote(self.now, share, written).expect("it is of this connection");
         self.touch(index);
         goes_on
     }

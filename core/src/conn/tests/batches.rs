@@ -3,23 +3,29 @@
 use super::*;
 
 impl Client {
-    /// Writes what `giver` is sent next, as far as this client takes it and its socket so many bytes. What is heard.
-    fn write_batch(&mut self, harness: &Harness, giver: &Conn, most: usize) -> Vec<String> {
-        let batch = giver.next_batch().expect("there is something new");
-        let count = batch.bytes().len().min(most);
-        let share = self.conn.share(&batch).expect("it takes the batch");
-        let goes_on = self.conn.wrote(harness.now, share, count);
-        assert_eq!(goes_on, count == batch.bytes().len());
-        let heard = self.ear.lines(&batch.bytes()[..count]);
-        assert!(!self.conn.takes(&batch), "nothing comes twice");
-        heard
+    /// Writes what this client is sent next, as far as its socket takes so many bytes. What is heard.
+    fn write_batch(&mut self, harness: &Harness, most: usize) -> Vec<String> {
+        let mut batches = Batches::default();
+        let share = batches.share(&mut self.conn).expect("there is something new");
+        let bytes = share.bytes().clone();
+        let count = bytes.len().min(most);
+        let goes_on = self.wrote(harness, share, count);
+        assert_eq!(goes_on, count == bytes.len());
+        assert!(batches.share(&mut self.conn).is_none(), "nothing comes twice");
+        self.ear.lines(&bytes[..count])
     }
 
     fn batch(&mut self, harness: &Harness) -> Vec<String> {
-        let giver = &self.conn.next_batch().expect("there is something new");
-        let share = self.conn.share(giver).expect("it takes the batch");
-        assert!(self.conn.wrote(harness.now, share, giver.bytes().len()));
-        self.ear.lines(giver.bytes())
+        self.write_batch(harness, usize::MAX)
+    }
+
+    /// Begins to write what it is sent next.
+    fn share(&mut self) -> Option<Share> {
+        Batches::default().share(&mut self.conn)
+    }
+
+    fn wrote(&mut self, harness: &Harness, share: Share, count: usize) -> bool {
+        self.conn.wrote(harness.now, share, count).expect("it is its own")
     }
 }
 
@@ -51,7 +57,7 @@ fn a_batch_says_what_a_poll_says() {
         assert_eq!(batched.batch(&harness), expected);
         // What one is sent next is for all at its place.
         other.hear(&harness);
-        assert!(batched.conn.next_batch().is_none(), "nothing is left");
+        assert!(batched.share().is_none(), "nothing is left");
     }
     batched.poll(&harness);
     assert_eq!(batched.hear(&harness), Vec::<String>::new());
@@ -67,14 +73,14 @@ fn a_batch_says_what_a_poll_says() {
 #[test]
 fn what_a_socket_does_not_take_of_a_batch_waits_in_the_queue() {
     let length = {
-        let (harness, mut publisher, [player]) = served();
+        let (harness, mut publisher, [mut player]) = served();
         publisher.say(&harness, &gop(80, 2));
-        player.conn.next_batch().expect("there is something new").bytes().len()
+        player.share().expect("there is something new").bytes().len()
     };
     for most in 0..=length {
-        let (harness, mut publisher, [giver, mut player]) = served();
+        let (harness, mut publisher, [mut player]) = served();
         publisher.say(&harness, &gop(80, 2));
-        let mut heard = player.write_batch(&harness, &giver.conn, most);
+        let mut heard = player.write_batch(&harness, most);
         publisher.say(&harness, &gop(160, 3));
         heard.extend(player.hear(&harness));
         let expected = ["key 2 on 1 at 80", "frame 2 on 1 at 90", "frame 2 on 1 at 120", "key 3 on 1 at 160"];
@@ -90,25 +96,27 @@ fn what_a_socket_does_not_take_of_a_batch_waits_in_the_queue() {
 #[test]
 fn who_is_to_be_polled_takes_no_batch() {
     // Called since it was polled.
-    let (mut harness, mut publisher, [mut player, other]) = served();
+    let (mut harness, mut publisher, [mut player, mut other, mut third]) = served();
     publisher.say(&harness, &gop(80, 2));
-    let batch = other.conn.next_batch().expect("there is something new");
-    assert!(player.conn.takes(&batch));
+    let mut batches = Batches::default();
+    let [share, thirds] = [&mut other, &mut third].map(|client| batches.share(&mut client.conn).expect("it takes it"));
+    assert_eq!(share.bytes().as_ptr(), thirds.bytes().as_ptr(), "it is the same for both");
     player.conn.handle_input(harness.now, &[]);
-    assert!(!player.conn.takes(&batch) && player.conn.next_batch().is_none());
+    assert!(batches.share(&mut player.conn).is_none());
     player.hear(&harness);
-    assert!(!player.conn.takes(&batch), "it is further now");
+    assert!(batches.share(&mut player.conn).is_none(), "it is further now");
+    drop((share, thirds));
     // With something queued.
     publisher.say(&harness, &gop(160, 3));
     player.poll(&harness);
-    assert!(player.conn.next_batch().is_none());
+    assert!(player.share().is_none());
     player.hear(&harness);
     // Whose publisher is gone, or another.
     publisher.disconnect(&harness);
-    assert!(player.conn.next_batch().is_none());
+    assert!(player.share().is_none());
     let mut publisher = harness.publisher("cam");
     publisher.say(&harness, &[headers(), gop(0, 4)].concat());
-    assert!(player.conn.next_batch().is_none(), "headers are to come first");
+    assert!(player.share().is_none(), "headers are to come first");
     player.hear(&harness);
     publisher.say(&harness, &gop(80, 5));
     assert_eq!(player.batch(&harness).len(), 3);
@@ -123,7 +131,7 @@ fn who_is_to_be_polled_takes_no_batch() {
         player.say(&harness, &peer::command(wish.0, 0.0, 1, &[wish.1, Value::Number(0.0)]));
         player.hear(&harness);
         publisher.say(&harness, &gop(160, 6));
-        assert!(player.conn.next_batch().is_none(), "{}", wish.0);
+        assert!(player.share().is_none(), "{}", wish.0);
     }
     // Who leaves after this GOP.
     let mut player = harness.player("cam");
@@ -131,17 +139,17 @@ fn who_is_to_be_polled_takes_no_batch() {
     player.conn.drain(harness.now + Duration::from_secs(9), None);
     player.hear(&harness);
     publisher.say(&harness, &peer::video(200, &peer::inter_frame(7)));
-    assert!(player.conn.next_batch().is_none());
+    assert!(player.share().is_none());
     // Who is on another message stream, or plays two.
     let mut player = harness.client();
     player.say(&harness, &[peer::create_stream(2.0), peer::create_stream(3.0), peer::play(2, "cam")].concat());
     player.hear(&harness);
     publisher.say(&harness, &gop(240, 8));
-    assert!(player.conn.next_batch().is_none());
+    assert!(player.share().is_none());
     player.say(&harness, &peer::play(1, "cam"));
     player.hear(&harness);
     publisher.say(&harness, &gop(320, 9));
-    assert!(player.conn.next_batch().is_none());
+    assert!(player.share().is_none());
     harness.pass(Duration::from_millis(1));
     assert_eq!(player.hear(&harness).len(), 6, "three for each");
 }
@@ -153,7 +161,7 @@ fn a_player_that_has_not_begun_waits_for_its_poll() {
     let mut player = harness.player("cam");
     player.hear(&harness);
     publisher.say(&harness, &[headers(), gop(0, 1)].concat());
-    assert!(player.conn.next_batch().is_none());
+    assert!(player.share().is_none());
     player.hear(&harness);
     publisher.say(&harness, &gop(80, 2));
     assert_eq!(player.batch(&harness).len(), 3);
@@ -169,8 +177,7 @@ fn sound_without_pictures_comes_in_batches_and_pictures_before_a_key_frame_do_no
     publisher.say(&harness, &peer::audio(20, &peer::audio_frame(2)));
     assert_eq!(player.batch(&harness), ["audio frame 2 on 1 at 20"]);
     publisher.say(&harness, &[peer::video(40, &peer::inter_frame(3)), peer::audio(40, &peer::audio_frame(3))].concat());
-    let batch = player.conn.next_batch().expect("there is something new");
-    assert!(!player.conn.takes(&batch));
+    assert!(player.share().is_none());
     assert_eq!(player.hear(&harness), ["audio frame 3 on 1 at 40"]);
 }
 
@@ -179,13 +186,12 @@ fn what_is_said_while_a_batch_is_written_comes_behind_it() {
     for count in [0, 9, usize::MAX] {
         let (harness, mut publisher, [mut player]) = served();
         publisher.say(&harness, &gop(80, 2));
-        let batch = player.conn.next_batch().expect("there is something new");
-        let count = count.min(batch.bytes().len());
-        let share = player.conn.share(&batch).expect("it takes the batch");
+        let share = player.share().expect("there is something new");
+        let count = count.min(share.bytes().len());
         player.conn.handle_input(harness.now, &peer::control(&Control::User(UserControl::PingRequest(7))));
-        assert!(player.conn.share(&batch).is_none());
+        assert!(player.share().is_none());
         let mut heard = player.ear.lines(&share.bytes()[..count]);
-        assert!(!player.conn.wrote(harness.now, share, count), "it was called");
+        assert!(!player.wrote(&harness, share, count), "it was called");
         heard.extend(player.hear(&harness));
         let at = |what: &str| heard.iter().position(|line| line.contains(what)).expect("it is said");
         assert_eq!(heard.len(), 4, "{heard:?}");
@@ -214,10 +220,9 @@ fn last_words_to_who_is_sent_batches_are_waited_for_from_when_they_are_said() {
 fn what_is_left_of_a_batch_holds_nobody_whose_connection_broke_meanwhile() {
     let (harness, mut publisher, [mut player]) = served();
     publisher.say(&harness, &gop(80, 2));
-    let batch = player.conn.next_batch().expect("there is something new");
-    let share = player.conn.share(&batch).expect("it takes the batch");
+    let share = player.share().expect("there is something new");
     player.conn.handle_disconnect(harness.now, CloseReason::PeerClosed);
-    assert!(!player.conn.wrote(harness.now, share, 9), "it was called");
+    assert!(!player.wrote(&harness, share, 9), "it was called");
     player.poll(&harness);
     let report = player.closed.expect("nothing more is written");
     assert!(report.given_up > 0, "the rest of the frame was");
@@ -241,10 +246,146 @@ fn few_places_are_put_together_in_one_turn_and_the_rest_is_polled() {
         frames.push(share.map(|share| {
             let lines = player.ear.lines(share.bytes()).len();
             let length = share.bytes().len();
-            assert!(player.conn.wrote(harness.now, share, length));
+            assert!(player.wrote(&harness, share, length));
             lines
         }));
     }
     assert_eq!(frames, [Some(4), Some(1), Some(2), None, Some(4)]);
     assert_eq!(players[3].hear(&harness).len(), 3);
+}
+
+/// What a player that gets everything hears of the second GOP.
+const SECOND: [&str; 3] = ["key 2 on 1 at 80", "audio frame 2 on 1 at 90", "frame 2 on 1 at 120"];
+
+fn ends(heard: &[String], with: &[&str]) -> bool {
+    heard.len() == with.len() && heard.iter().zip(with).all(|(line, end)| line.ends_with(end))
+}
+
+// Until shares were of one connection, this was accepted: one player got the frames twice and the other missed them
+// uncounted.
+#[test]
+fn a_share_that_is_reported_to_another_connection_comes_back() {
+    let (harness, mut publisher, [mut one, mut two]) = served();
+    // Another server, whose connections have the same numbers.
+    let (other_harness, mut other_publisher, [mut namesake]) = served();
+    assert_eq!(one.conn.id(), namesake.conn.id());
+    publisher.say(&harness, &gop(80, 2));
+    other_publisher.say(&other_harness, &gop(80, 2));
+    let mut batches = Batches::default();
+    let share = batches.share(&mut one.conn).expect("there is something new");
+    let length = share.bytes().len();
+    let WrongConnection(share) = two.conn.wrote(harness.now, share, length).expect_err("it is of another connection");
+    let twos = batches.share(&mut two.conn).expect("nothing was changed");
+    let WrongConnection(share) = two.conn.wrote(harness.now, share, 9).expect_err("two writes its own");
+    let namesakes = namesake.share().expect("there is something new");
+    let WrongConnection(share) = namesake.conn.wrote(harness.now, share, 9).expect_err("it is of another server");
+    for (client, share) in [(&mut one, share), (&mut two, twos)] {
+        let heard = client.ear.lines(share.bytes());
+        assert!(client.wrote(&harness, share, length) && ends(&heard, &SECOND), "{heard:?}");
+        assert!(client.hear(&harness).is_empty());
+    }
+    assert!(namesake.wrote(&other_harness, namesakes, length));
+    assert_eq!(one.conn.stats().snapshot(harness.now).frames_out, two.conn.stats().snapshot(harness.now).frames_out);
+}
+
+// Until shares left their mark with the connection, its frames were queued a second time.
+#[test]
+fn a_share_that_is_dropped_is_a_write_that_does_not_end() {
+    let (mut harness, mut publisher, [mut player]) = served();
+    publisher.say(&harness, &gop(80, 2));
+    drop(player.share().expect("there is something new"));
+    let written = player.conn.stats().snapshot(harness.now).bytes_out;
+    player.poll(&harness);
+    assert_eq!(player.wait.expect("it waits").due.map(|due| due.what), Some(DueKind::Write));
+    publisher.say(&harness, &gop(160, 3));
+    assert_eq!(player.hear(&harness), Vec::<String>::new(), "nothing is written behind it");
+    let timeouts = VhostConfig::default().session.timeouts;
+    publisher.conn.handle_timeout(harness.now);
+    player.run(&mut harness, timeouts.write + timeouts.linger);
+    let report = player.closed.expect("the write has taken too long");
+    assert_eq!(report.close.reason, CloseReason::Timeout(TimeoutKind::Write));
+    assert_eq!((report.sent, report.unsent.frames), (written, 6), "{report:?}");
+}
+
+#[test]
+fn a_queue_that_is_lent_and_dropped_is_a_write_that_does_not_end() {
+    let (mut harness, mut publisher, [mut player]) = served();
+    publisher.say(&harness, &gop(80, 2));
+    player.poll(&harness);
+    let lent = player.conn.outbound().lend().expect("there is something new");
+    let length = lent.remaining() as u64;
+    drop(lent);
+    publisher.say(&harness, &gop(160, 3));
+    assert_eq!(player.hear(&harness), Vec::<String>::new(), "nothing is written behind it");
+    let timeouts = VhostConfig::default().session.timeouts;
+    player.run(&mut harness, timeouts.write + timeouts.linger);
+    let report = player.closed.expect("the write has taken too long");
+    assert_eq!(report.close.reason, CloseReason::Timeout(TimeoutKind::Write));
+    assert_eq!((report.given_up, report.unsent.frames), (length, 3), "{report:?}");
+}
+
+#[test]
+fn a_write_of_unknown_outcome_ends_with_the_connection() {
+    let (harness, mut publisher, [mut player]) = served();
+    publisher.say(&harness, &gop(80, 2));
+    drop(player.share().expect("there is something new"));
+    player.conn.handle_disconnect(harness.now, CloseReason::PeerLost("cancelled".into()));
+    player.poll(&harness);
+    let report = player.closed.expect("it is over at once");
+    assert_eq!(report.unsent.frames, 3);
+}
+
+#[test]
+fn shares_are_reported_in_any_order_from_any_thread() {
+    let (harness, mut publisher, mut players) = served::<3>();
+    publisher.say(&harness, &gop(80, 2));
+    let mut batches = Batches::default();
+    let shares = players.each_mut().map(|player| batches.share(&mut player.conn).expect("there is something new"));
+    drop(batches);
+    let shares = std::thread::scope(|scope| scope.spawn(|| shares).join()).expect("they may be sent");
+    for (player, share) in players.iter_mut().zip(shares).rev() {
+        let (heard, length) = (player.ear.lines(share.bytes()), share.bytes().len());
+        assert!(player.wrote(&harness, share, length) && ends(&heard, &SECOND), "{heard:?}");
+    }
+}
+
+#[test]
+fn a_player_that_resumes_while_a_share_is_out_gets_nothing_twice_and_misses_nothing() {
+    for count in [0, 9, usize::MAX] {
+        let (harness, mut publisher, [mut player]) = served();
+        publisher.say(&harness, &gop(80, 2));
+        let share = player.share().expect("there is something new");
+        let count = count.min(share.bytes().len());
+        let mut heard = player.ear.lines(&share.bytes()[..count]);
+        for paused in [true, false] {
+            let arguments = [Value::Boolean(paused), Value::Number(0.0)];
+            player.conn.handle_input(harness.now, &peer::command("pause", 0.0, 1, &arguments));
+        }
+        player.poll(&harness);
+        assert!(!player.wait.expect("it waits").write);
+        assert!(!player.wrote(&harness, share, count));
+        heard.extend(player.hear(&harness));
+        let frames: Vec<_> = heard.iter().filter(|line| line.contains(" 2 on 1 at ")).cloned().collect();
+        assert!(ends(&frames, &SECOND), "{count}: {heard:?}");
+        player.disconnect(&harness);
+        let report = player.closed.expect("it is over");
+        assert_eq!((report.missed.frames, report.unsent.frames), (0, 0), "{count}: {report:?}");
+    }
+}
+
+#[test]
+fn what_a_player_was_sent_after_its_end_is_not_unsent() {
+    for (count, unsent) in [(0, 3), (9, 2), (usize::MAX, 0)] {
+        let (harness, mut publisher, [mut player]) = served();
+        publisher.say(&harness, &gop(80, 2));
+        let share = player.share().expect("there is something new");
+        let count = count.min(share.bytes().len());
+        player.conn.handle_input(harness.now, &peer::command("closeStream", 0.0, 1, &[]));
+        player.poll(&harness);
+        assert!(!player.wrote(&harness, share, count));
+        player.hear(&harness);
+        player.disconnect(&harness);
+        let report = player.closed.expect("it is over");
+        assert_eq!(report.unsent.frames, unsent, "{count}: {report:?}");
+    }
 }

@@ -19,8 +19,8 @@ use crate::amf::{Object, Value};
 use crate::chunk::message_header;
 use crate::message::{Control, MessageType, UserControl};
 use crate::pacing::Sockets;
-use crate::session;
 use crate::session::tests::peer::{self, Ear};
+use crate::session::{self, DueKind, TimeoutKind, WrongConnection};
 use crate::source::Gap;
 
 const AUDIO: u8 = MessageType::AUDIO;
@@ -146,7 +146,7 @@ impl Client {
                     self.told.push(*notice);
                 }
                 Output::Wait(wait) => {
-                    assert_eq!(wait.write, !self.conn.outbound().is_empty(), "it wants to write what there is");
+                    assert_eq!(wait.write, self.conn.outbound().has_remaining(), "it wants to write what there is");
                     self.wait = Some(wait);
                     return;
                 }

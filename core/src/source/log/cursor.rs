@@ -62,6 +62,11 @@ impl Place {
         self.key_seen
     }
 
+    /// What lies between here and a later place.
+    pub(crate) fn gap_to(&self, later: &Place) -> Gap {
+        self.mark.gap_to(later.mark)
+    }
+
     /// Moves on to a later mark of the same publication.
     pub(in crate::source) fn advance_to(&mut self, mark: Mark) {
         self.mark = mark;
@@ -140,6 +145,13 @@ pub struct Gap {
 }
 
 impl Gap {
+    /// Takes out a gap that is part of it.
+    pub(crate) fn remove(&mut self, part: Gap) {
+        self.frames = self.frames.saturating_sub(part.frames);
+        self.bytes = self.bytes.saturating_sub(part.bytes);
+        self.milliseconds = self.milliseconds.saturating_sub(part.milliseconds);
+    }
+
     /// Adds another gap.
     pub fn add(&mut self, other: Gap) {
         self.frames += other.frames;
@@ -172,6 +184,17 @@ impl Cursor {
             "a batch is for players that have a place, and brings them further"
         );
         self.state = State::At(place);
+    }
+
+    /// The same if it was at `from` when the batch was begun, and nothing but giving up its place has happened since. Then
+    /// it is at `place`; whether it had given up its place. `None`, and nothing is changed, if it was not there.
+    pub(crate) fn pass_late(&mut self, from: &Place, place: Place) -> Option<bool> {
+        let was_there = self.last_place().is_some_and(|last| last.is_same(from));
+        let seeks = self.place().is_none();
+        was_there.then(|| {
+            self.state = State::At(place);
+            seeks
+        })
     }
 
     /// Video frames left out because they came before the first key frame.
