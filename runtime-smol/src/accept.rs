@@ -12,7 +12,7 @@ use smol::future::yield_now;
 
 use crate::worker::{Arrival, Local};
 
-/// Connections accepted in a row before other tasks get a turn: a storm of them must not hold up those that are there.
+/// Connections accepted in a row before other tasks run: many new connections must not delay those that are open.
 pub(crate) const ACCEPTS_PER_TURN: usize = 32;
 
 /// Begins to accept from these listeners, on this thread.
@@ -26,8 +26,8 @@ pub(crate) fn begin(local: &Rc<Local>, listeners: Vec<(TcpListener, Carrier)>) {
     }
 }
 
-/// Accepts connections for ever, and gives each to the thread with the fewest. No error ends it: a connection that was
-/// gone before it was accepted is nothing, and when there are no more file descriptors there will be some again.
+/// Accepts connections until the server stops, and gives each to the thread with the fewest connections. No error ends
+/// it: a connection may be gone before it is accepted, and if no file descriptor is free, one becomes free later.
 async fn run(local: Rc<Local>, listener: TcpListener, carrier: Carrier, slot: usize) {
     let mut errors = AcceptErrors::default();
     let shared = &local.shared;

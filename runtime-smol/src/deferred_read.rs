@@ -3,15 +3,15 @@ use std::time::Instant;
 use crate::reactor::Reactor;
 use crate::transport::Transport;
 
-/// Whether a connection is read when something comes, or at a time that the core gave.
+/// Whether a connection is read when input arrives, or at a time that the core gave.
 #[derive(Debug, Default)]
 pub(crate) struct DeferredRead {
-    /// That time: until then events of the socket do not matter.
+    /// The time of the next read; until then events of the socket are ignored.
     next_read: Option<Instant>,
 }
 
 impl DeferredRead {
-    /// True if it is to be read now.
+    /// True if the connection is to be read now.
     pub(crate) fn may_read(&self, reactor: &Reactor, slot: usize) -> bool {
         match self.next_read {
             Some(next) => next <= Instant::now(),
@@ -19,7 +19,7 @@ impl DeferredRead {
         }
     }
 
-    /// Reads at that time and not before, or when something comes.
+    /// Defers reading until `next_read`; with `None`, the connection is read when input arrives.
     pub(crate) fn choose(
         &mut self,
         reactor: &mut Reactor,
@@ -32,11 +32,11 @@ impl DeferredRead {
             (false, true) => !reactor.watch_input(slot, transport.socket()),
             (wanted, _) => wanted,
         };
-        // A socket that cannot be watched is read at once, and gives its error.
+        // A socket that cannot be watched is read at once, and returns its error.
         self.next_read = is_deferred.then(|| next_read.unwrap_or_else(Instant::now));
     }
 
-    /// When to read next, if that is deferred.
+    /// When to read next, if reading is deferred.
     pub(crate) fn next_read(&self) -> Option<Instant> {
         self.next_read
     }

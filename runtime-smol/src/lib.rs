@@ -1,7 +1,7 @@
 //! The Anabranch RTMP server on the smol runtime.
 //!
-//! This crate holds sockets, timers and tasks; what is said on a connection and who gets which frame is decided by
-//! [`anabranch_core`]. A program of your own runs a server like this:
+//! This crate holds sockets, timers and tasks; [`anabranch_core`] speaks RTMP on each connection and decides which
+//! player gets which frame. A program runs a server like this:
 //!
 //! ```no_run
 //! use anabranch_smol::Server;
@@ -13,9 +13,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The [`Builder`] takes addresses, the [configuration](anabranch_core::conn::Config), TCP options, [`Hooks`] that are
-//! asked about clients, and the number of threads. The [`Handle`] stops the server, drains it, tells numbers, closes a
-//! connection, and lets the program itself take part:
+//! The [`Builder`] takes addresses, the [configuration](anabranch_core::conn::Config), TCP options, [`Hooks`] that
+//! decide about clients, and the number of threads. The [`Handle`] stops or drains the server, returns statistics,
+//! closes a connection, and lets the program itself publish and play:
 //!
 //! ```no_run
 //! use anabranch_core::message::Message;
@@ -39,18 +39,19 @@
 //!
 //! # How it works
 //! Each connection has a task that reads its socket and keeps its timers. Frames do not pass through those tasks: when
-//! the core says that a stream is to be woken, its sweepers, one per thread, write to each subscribed connection's socket
-//! directly, and only a connection whose socket is full is left to its own task.
+//! the core wakes a stream, the stream's sweepers, one per thread, write to the socket of each subscribed connection
+//! directly. If a socket is full, its connection's own task writes the rest.
 //!
-//! Tasks run on executors of smol, one for each thread. Sockets and timers of connections are awaited by an event queue of
-//! that thread, built on mio, and not by async-io: async-io has one reactor for the process, and with it a message cost about
-//! fifteen system calls and two switches between threads. With the thread's own queue it costs one call to read it and at
-//! most one to learn of it. Ten publishers, each with a player, sent some 3,700 messages in five seconds; that took 3,942
-//! calls of `recvfrom`, 1,910 of `epoll_wait` and 2,708 of `sendto`. Count them with
-//! `strace -f -c -p $(pidof anabranch)` while `anabranch-load 127.0.0.1:1935 --publishers 10 --players 10` runs.
+//! Tasks run on executors of smol, one for each thread. Each thread has an event queue, built on mio, for the sockets
+//! and timers of its connections. They do not use async-io: async-io has one reactor for the process, and with it a
+//! message cost about fifteen system calls and two switches between threads. With the thread's own queue, a message
+//! costs one call to read it and at most one to wait for it. Ten publishers, each with a player, sent some 3,700
+//! messages in five seconds; that took 3,942 calls of `recvfrom`, 1,910 of `epoll_wait` and 2,708 of `sendto`. Count
+//! them with `strace -f -c -p $(pidof anabranch)` while `anabranch-load 127.0.0.1:1935 --publishers 10 --players 10`
+//! runs.
 //!
-//! async-io is still used for what belongs to no connection: the end of the server, and streams that are woken at a time
-//! for a [`Publication`] of the program.
+//! async-io is still used for tasks that belong to no connection: the server's stop, and wake-ups at a given time for a
+//! [`Publication`] of the program.
 
 #![forbid(unsafe_code)]
 

@@ -10,18 +10,18 @@ use anabranch_core::policy::one_client;
 use anabranch_host::Carrier;
 use rustls::ServerConnection;
 
-/// Connections whose beginning in TLS may wait to be computed. One more takes the place of the last one of the client that
-/// has most of them.
+/// Most TLS handshakes that may wait to be computed. One more replaces the last one of the client that has most of
+/// them.
 const WAITING: usize = 512;
-/// Threads that compute, at most.
+/// Most threads that compute handshakes.
 const THREADS: usize = 4;
 
-/// How far its threads stand back (setpriority(2)): where a processor is wanted by them and by others, they have a tenth.
+/// The threads' nice value (setpriority(2)): if other threads want the processor too, these threads get a tenth of it.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
-/// Where beginnings of TLS are computed: a signature takes milliseconds, for which the threads that carry media would
-/// stand still. Its threads come behind all others, and clients take turns, by address.
+/// Computes TLS handshakes on separate threads: a signature takes milliseconds, for which the threads that send media
+/// would stop. These threads have a lower priority than all others, and clients take turns, by address.
 #[derive(Debug, Default)]
 pub(crate) struct Openings {
     queue: Mutex<Queue>,
@@ -31,7 +31,7 @@ pub(crate) struct Openings {
 #[derive(Debug, Default)]
 struct Queue {
     by_client: HashMap<IpAddr, VecDeque<Job>>,
-    /// Each client that has something there, the next one first.
+    /// Each client that has jobs in the queue, the next one first.
     turns: VecDeque<IpAddr>,
     count: usize,
     is_closed: bool,
@@ -43,7 +43,7 @@ struct Job {
     opening: Arc<Opening>,
 }
 
-/// One that waits, as its connection sees it.
+/// A handshake that is to be computed, as its connection sees it.
 #[derive(Debug, Default)]
 pub(crate) struct Opening {
     state: Mutex<Waiting>,
@@ -56,15 +56,15 @@ struct Waiting {
     waker: Option<Waker>,
 }
 
-/// What became of it.
+/// The result of a job.
 #[derive(Debug)]
 pub(crate) enum Done {
     Computed(Box<ServerConnection>, Result<(), rustls::Error>),
-    /// It had to go before its turn came.
+    /// The job was dropped before it was computed.
     Dropped,
 }
 
-/// The threads of a server that computes beginnings; they end with it.
+/// The threads that compute handshakes; they end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Running<'a>(&'a Openings);
 
@@ -74,10 +74,10 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Starts as many threads as there are processors, but no more than [`THREADS`], if one of these listeners needs them.
+/// Starts one thread for each processor, but at most [`THREADS`], if one of these listeners needs them.
 ///
 /// # Panics
-/// If the system does not even give one.
+/// If the system cannot start any of them.
 pub(crate) fn start<'scope, T>(
     scope: &'scope thread::Scope<'scope, '_>,
     openings: &'scope Openings,
@@ -94,14 +94,14 @@ pub(crate) fn start<'scope, T>(
 }
 
 impl Openings {
-    /// Has what the connection has taken in computed.
+    /// Has the bytes that the connection has received processed on another thread.
     pub(crate) fn compute(&self, client: IpAddr, connection: Box<ServerConnection>) -> Arc<Opening> {
         let opening = Arc::new(Opening::default());
         let job = Job { connection: Some(connection), opening: opening.clone() };
         let mut queue = lock(&self.queue);
         let dropped = queue.push(one_client(client), job);
         drop(queue);
-        // The connection that waits for it hears of it here: not while the queue is locked.
+        // This wakes the dropped job's connection, so it happens after the queue is unlocked.
         drop(dropped);
         self.changed.notify_one();
         opening
@@ -126,7 +126,7 @@ impl Openings {
         }
     }
 
-    /// Ends its threads. What waits comes to nothing.
+    /// Ends the threads. Waiting jobs are dropped.
     pub(crate) fn close(&self) {
         let mut queue = lock(&self.queue);
         queue.is_closed = true;
@@ -139,7 +139,7 @@ impl Openings {
 }
 
 impl Queue {
-    /// Returns what has to go for it.
+    /// Adds a job. Returns the job that is dropped for it, if the queue is full.
     fn push(&mut self, client: IpAddr, job: Job) -> Option<Job> {
         if self.is_closed {
             return Some(job);
@@ -181,7 +181,7 @@ impl Queue {
 
 impl Job {
     fn compute(mut self) {
-        // The connection is gone if nothing else holds its opening.
+        // If nothing else holds the opening, the connection is gone.
         if Arc::strong_count(&self.opening) == 1 {
             return;
         }
@@ -198,13 +198,13 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        // However it ended, the connection that waits hears of it.
+        // Has no effect if the job has a result. Otherwise the waiting connection is woken.
         self.opening.finish(Done::Dropped);
     }
 }
 
 impl Opening {
-    /// What became of it; else the task is woken when that is known.
+    /// Takes the result. If there is none yet, the task is woken when there is.
     pub(crate) fn take(&self, waker: &Waker) -> Option<Done> {
         let mut state = lock(&self.state);
         if state.done.is_none() {
@@ -217,7 +217,7 @@ impl Opening {
         lock(&self.state).done.is_some()
     }
 
-    /// Only the first word counts.
+    /// Sets the result. Only the first call has an effect.
     fn finish(&self, done: Done) {
         let mut state = lock(&self.state);
         if !std::mem::replace(&mut state.is_finished, true) {
@@ -229,11 +229,12 @@ impl Opening {
     }
 }
 
-/// Lets the threads that carry media go first, where the system can tell threads apart.
+/// Lowers this thread's priority below that of the threads that send media, on systems that have a priority for each
+/// thread.
 fn yield_to_others() {
     #[cfg(target_os = "linux")]
     {
-        // One that may not be slowed down is as good as before.
+        // If the system refuses, the thread keeps its priority.
         let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
     }
 }
@@ -287,7 +288,7 @@ mod tests {
         assert!(Arc::ptr_eq(&dropped.opening, openings.last().expect("one")), "the last one of the first client");
         drop(dropped);
         let done = openings.pop().expect("one").take(Waker::noop());
-        assert!(matches!(done, Some(Done::Dropped)), "it hears of it");
+        assert!(matches!(done, Some(Done::Dropped)), "its connection gets the result");
         assert!(theirs.take(Waker::noop()).is_none(), "it waits");
         assert_eq!(queue.count, WAITING);
         let (own, _own) = job();
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_hears_of_the_end() {
+    fn closing_finishes_waiting_jobs() {
         let openings = Openings::default();
         let (job, opening) = job();
         assert!(lock(&openings.queue).push(address(1), job).is_none());

@@ -1,7 +1,7 @@
 //! The event queue of a thread.
 //!
-//! Written by hand on mio: async-io has one reactor for all threads, where an event costs about fifteen system calls and a
-//! hand-over between threads; here it costs one call. ARCHITECTURE.md has the figures.
+//! Written by hand on mio: async-io has one reactor for all threads, with which an event costs about fifteen system
+//! calls and a switch between threads; here it costs one call. ARCHITECTURE.md has the figures.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,7 +16,7 @@ use mio::{Events, Interest, Poll, Token};
 
 /// Events taken from the system at once.
 const EVENTS: usize = 1024;
-/// What the thread is woken with from outside; sockets have the numbers of their slots.
+/// The token of the waker for other threads; sockets have the numbers of their slots.
 const THREAD_WAKER: Token = Token(usize::MAX);
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -26,8 +26,8 @@ const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// The sockets and timers of one thread.
 ///
-/// A socket is registered once, for both directions, and its readiness noted until a call finds that there is no more.
-/// So what comes costs one call to learn of it and one to read it.
+/// A socket is registered once, for both directions. Its readiness is kept until a call would block. So input costs one
+/// call to wait for it and one to read it.
 #[derive(Debug)]
 pub(crate) struct Reactor {
     poll: Poll,
@@ -42,15 +42,15 @@ pub(crate) struct Reactor {
 #[derive(Debug, Default)]
 struct Slot {
     readable: bool,
-    /// True once a read may fall short of what there is: the peer has ended its side, or sent urgent data, which
-    /// nobody here expects and at which a read stops.
+    /// True once a read may return less than there is: the peer has ended its side, or sent urgent data, which RTMP
+    /// does not use and at which a read stops.
     falls_short: bool,
     writable: bool,
     waker: Option<Waker>,
     /// When the task is to be woken.
     deadline: Option<Instant>,
-    /// Its entry among the timers, at that time or earlier: a task that puts off its deadline again and again costs no
-    /// change there.
+    /// Its entry in `timers`, at the deadline or earlier: a task that moves its deadline back again and again does not
+    /// change `timers`.
     timer: Option<Instant>,
 }
 
@@ -71,7 +71,8 @@ impl Reactor {
         mio::Waker::new(self.poll.registry(), THREAD_WAKER)
     }
 
-    /// Watches a socket; the number of its slot. Closing the socket ends it, but for the slot.
+    /// Watches a socket and returns the number of its slot. Closing the socket ends the watch;
+    /// [`release`](Self::release) frees the slot.
     pub(crate) fn register(&mut self, socket: &mut impl Source) -> io::Result<usize> {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
@@ -84,8 +85,8 @@ impl Reactor {
         registered.map(|()| slot)
     }
 
-    /// Gives a slot back. An event that is still under way to it tells the next owner of something that is not so, which
-    /// costs a call in vain.
+    /// Gives a slot back. An event that is still under way for it reaches the slot's next owner, which then makes one
+    /// useless call.
     pub(crate) fn release(&mut self, slot: usize) {
         if let Some(timer) = self.slots[slot].timer {
             self.timers.remove(&(timer, slot));
@@ -94,7 +95,7 @@ impl Reactor {
         self.free.push(slot);
     }
 
-    /// The task to be woken at the next event, and at `deadline` at the latest.
+    /// Sets the task to be woken at the next event, and at `deadline` at the latest.
     pub(crate) fn park(&mut self, slot: usize, waker: &Waker, deadline: Option<Instant>) {
         let this = &mut self.slots[slot];
         match &mut this.waker {
@@ -123,33 +124,33 @@ impl Reactor {
         self.slots[slot].readable = false;
     }
 
-    /// Reading found less than it asked for: that was all, and more is an event of its own (epoll(7)). But the peer's end
-    /// may have been there already, and its event with it.
+    /// A read returned less than it asked for: that was all, and more input brings another event (epoll(7)). But if the
+    /// peer's end had already arrived, its event was reported with the input.
     pub(crate) fn took_some(&mut self, slot: usize) {
         let slot = &mut self.slots[slot];
         slot.readable = slot.falls_short;
     }
 
-    /// Reading left something, or will find the end, and there may be no event of that.
+    /// A read left something, or the next one finds the end, and the socket may have no further event for it.
     pub(crate) fn left_some(&mut self, slot: usize) {
         self.slots[slot].readable = true;
     }
 
-    /// Ignores what comes from the peer until [`watch_input`](Self::watch_input): each message would wake the thread. False
-    /// if the system cannot do that.
+    /// Ignores input until [`watch_input`](Self::watch_input) is called, so that not each message wakes the thread.
+    /// False if the system cannot do that.
     pub(crate) fn ignore_input(&mut self, slot: usize, socket: &TcpStream) -> bool {
         let ignored = self.set_interest(slot, socket, Interest::WRITABLE);
         self.slots[slot].readable &= !ignored;
         ignored
     }
 
-    /// Tells again of what comes, and of what has come. False if the system refuses.
+    /// Reports input again, also input that has arrived already. False if the system refuses.
     pub(crate) fn watch_input(&mut self, slot: usize, socket: &TcpStream) -> bool {
         self.set_interest(slot, socket, INTEREST)
     }
 
     fn set_interest(&self, slot: usize, socket: &TcpStream, interest: Interest) -> bool {
-        // By its number: mio's own way would take the socket for itself, which its connection's writers share.
+        // By its number: mio's own method needs the socket exclusively, but the connection's writers share it.
         let number = socket.as_raw_fd();
         self.poll.registry().reregister(&mut SourceFd(&number), Token(slot), interest).is_ok()
     }
@@ -159,7 +160,8 @@ impl Reactor {
         std::mem::take(&mut self.slots[slot].writable)
     }
 
-    /// The first timer. Entries before it whose deadline was put off are set anew: the thread is not to wake for them.
+    /// The first timer. Entries before it whose deadline was moved back are replaced, so that the thread does not wake
+    /// for them.
     fn next_timer(&mut self) -> Option<Instant> {
         while let Some((timer, slot)) = self.timers.first().copied() {
             let this = &mut self.slots[slot];
@@ -173,11 +175,11 @@ impl Reactor {
         None
     }
 
-    /// Waits until something happens, unless there is `more` to do at once. Returns the tasks to be woken.
+    /// Waits for an event or a timer, or does not wait if there is `more` to do at once. Returns the tasks to be woken.
     pub(crate) fn wait(&mut self, more: bool) -> io::Result<impl Iterator<Item = Waker> + use<>> {
         let next = self.next_timer().map(|timer| timer.saturating_duration_since(Instant::now()));
         let mut timeout = if more { Some(Duration::ZERO) } else { next };
-        // One that is interrupted tells of no events: a process that was stopped and goes on would see its timers only.
+        // An interrupted call returns no events: after a stop and continue of the process, only timers would be seen.
         while let Err(error) = self.poll.poll(&mut self.events, timeout) {
             if error.kind() != io::ErrorKind::Interrupted {
                 return Err(error);

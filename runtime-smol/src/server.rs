@@ -35,13 +35,13 @@ pub(crate) struct Shared {
     pub(crate) workers: Box<[Worker]>,
     #[cfg(feature = "tls")]
     pub(crate) openings: Openings,
-    /// Runs what belongs to no connection, on a thread of its own.
-    errands: Executor<'static>,
+    /// Runs tasks that belong to no connection, on a separate thread.
+    tasks: Executor<'static>,
     stop: Sender<()>,
 }
 
 impl Shared {
-    /// Waits until there is no connection left, but not for longer than this.
+    /// Waits until there is no connection left, up to `time`.
     async fn until_empty(&self, time: Duration) {
         or(self.host.until_empty(), async { _ = Timer::after(time).await }).await;
     }
@@ -55,7 +55,7 @@ impl Runtime for Shared {
     }
 
     fn stop(&self) {
-        // A full channel: somebody has asked already. A closed one: it is over.
+        // If the channel is full, the server stops already; if it is closed, the server has stopped.
         let _ = self.stop.try_send(());
     }
 
@@ -65,20 +65,20 @@ impl Runtime for Shared {
     }
 
     fn wake_at(self: Arc<Self>, stream: StreamId, at: Instant) {
-        // Weak: what waits must not keep the server.
+        // Weak, so that a waiting task does not keep the server.
         let shared = Arc::downgrade(&self);
-        let errand = async move {
+        let task = async move {
             Timer::at(at).await;
             if let Some(shared) = shared.upgrade() {
                 shared.wake(stream);
             }
         };
-        self.errands.spawn(errand).detach();
+        self.tasks.spawn(task).detach();
     }
 }
 
 impl Server {
-    /// A builder, with one thread for each core unless it is told otherwise.
+    /// A builder. Default: one thread for each core.
     pub fn builder() -> Builder<Self> {
         Builder::new(Server::new)
     }
@@ -92,18 +92,19 @@ impl Server {
             workers: workers.into(),
             #[cfg(feature = "tls")]
             openings: Openings::default(),
-            errands: Executor::new(),
+            tasks: Executor::new(),
             stop,
         };
         Ok(Server { shared: Alive::new(shared), listeners: setup.listeners, arriving, stopped })
     }
 
-    /// The addresses it listens on, with the ports the system chose for port 0.
+    /// The addresses that the server listens on, with the ports that the system chose for port 0.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().filter_map(|(listener, _)| listener.local_addr().ok()).collect()
     }
 
-    /// The running server, from elsewhere in the program: stops it, tells numbers, takes part in its streams.
+    /// A handle of the running server for other parts of the program: it stops the server, returns statistics,
+    /// publishes and plays.
     pub fn handle(&self) -> Handle {
         Handle::new(self.shared.clone())
     }
@@ -111,7 +112,7 @@ impl Server {
     /// Serves until [`Handle::stop`] is called; then returns within 3 seconds.
     ///
     /// # Panics
-    /// If the system does not even give the threads it is to run on, or an event queue for each.
+    /// If the system cannot start the server's threads, or create an event queue for each.
     pub fn run(self) {
         let Server { shared, listeners, arriving, stopped } = self;
         let listeners = listeners.into_iter().map(|(listener, carrier)| {
@@ -119,17 +120,17 @@ impl Server {
             (mio::net::TcpListener::from_std(listener), carrier)
         });
         let listeners: Vec<_> = listeners.collect();
-        // async-io makes what it needs of the system at its first use: not when clients have taken all there is.
+        // async-io opens its files at its first use. Use it now, before clients have taken all file descriptors.
         block_on(Timer::after(Duration::ZERO));
         thread::scope(|scope| {
-            // Dropped on every way out of here, with which all threads end.
+            // All threads end when this is dropped, also if this closure panics.
             let (running, over) = bounded::<()>(1);
             let mut beginnings = arriving.into_iter().enumerate().map(|(number, arriving)| {
                 let reactor = Reactor::new().expect("the system gives an event queue");
-                let thread_waker = reactor.thread_waker().expect("the system gives a thread_waker for it");
+                let thread_waker = reactor.thread_waker().expect("the system gives a waker for it");
                 Beginning { number, reactor, thread_waker, arriving, over: over.clone() }
             });
-            // One thread accepts for all, this one: the C library's allocator serves a program's first thread best.
+            // This thread accepts for all threads: the C library's allocator serves a program's first thread best.
             let first = beginnings.next().expect("there is at least one thread");
             let shared = &shared;
             for beginning in beginnings {
@@ -138,7 +139,7 @@ impl Server {
             }
             #[cfg(feature = "tls")]
             let _openings = openings::start(scope, &shared.openings, &listeners);
-            let errands = shared.errands.run(async move {
+            let tasks = shared.tasks.run(async move {
                 let _ = stopped.recv().await;
                 shared.host.begin_stop();
                 shared.until_empty(LAST_WORDS).await;
@@ -146,8 +147,8 @@ impl Server {
                 shared.until_empty(CUT).await;
                 drop(running);
             });
-            let thread = thread::Builder::new().name("errands".to_owned());
-            thread.spawn_scoped(scope, || block_on(errands)).expect("the system gives a thread");
+            let thread = thread::Builder::new().name("tasks".to_owned());
+            thread.spawn_scoped(scope, || block_on(tasks)).expect("the system gives a thread");
             first.run(shared, |local| accept::begin(local, listeners));
         });
     }

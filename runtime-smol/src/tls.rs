@@ -18,36 +18,37 @@ use crate::worker::LONGEST_TURN;
 
 mod refused;
 
-/// With this byte TLS begins: the type of a record that opens a connection (RFC 8446, section 5.1).
+/// The first byte of TLS: the type of a handshake record (RFC 8446, section 5.1).
 const FIRST_OF_TLS: u8 = 22;
-/// Bytes that may wait, encrypted, for a socket that is full: what is taken further counts as written.
+/// Most bytes, encrypted, that may wait for a full socket. Bytes that were taken count as written.
 const TAKEN: usize = 32 << 10;
-/// Bytes taken in at one turn, whatever they bring: then others go first. Or after as much time as tasks have.
+/// Most bytes received in one turn, with or without content; then other tasks run. A turn also ends after
+/// [`LONGEST_TURN`].
 const TURN: usize = 64 << 10;
-/// Bytes that a client may need to begin; real ones take one or two thousand.
+/// Most bytes that a client may send for the handshake; real clients send one or two thousand.
 const BEGINNING: usize = 16 << 10;
-/// Bytes by which what is taken in may exceed what it may cost to bring content: keys that are changed again and again,
-/// and records without content, are work that brings nothing.
+/// Most bytes received beyond those that the content accounts for. Key updates and records without content cost work
+/// and bring no content.
 const WITHOUT_CONTENT: usize = 64 << 10;
-/// What each byte of content may cost: a record of one byte has twenty-three.
+/// Received bytes that each byte of content accounts for: a record with one byte of content has twenty-three.
 const FOR_EACH_BYTE: usize = 32;
 
-/// State and keys of a session, and what it has to say when it begins.
+/// State and keys of a session, and the server's part of the handshake.
 const SESSION: usize = 12 << 10;
-/// What is there of a record, or of a beginning: its buffer grows by doubling.
+/// The received part of a record or of the handshake: its buffer grows by doubling.
 const RECORD: usize = 32 << 10;
-/// What one read can bring beyond what is taken of it: a record of the longest length, and short ones.
+/// Content that one read can decrypt and not return at once: a record of the greatest length, and short ones.
 const CONTENT: usize = 20 << 10;
-/// What records add to what is taken to be written.
+/// Bytes that records add to the bytes to write.
 const OVERHEAD: usize = 2 << 10;
 
-/// Bytes that each connection in TLS can hold at the worst because of that, accepted or not; an ordinary one holds about a
-/// tenth. What the system holds for its socket comes on top.
+/// Most bytes that TLS can take for each connection, before and after `connect`; an ordinary connection takes about a
+/// tenth. Buffers of the system for its socket come on top.
 pub const CONNECTION_MEMORY: usize = SESSION + RECORD + CONTENT + TAKEN + OVERHEAD;
 
 const _: () = assert!(BEGINNING + (4 << 10) <= RECORD);
 
-/// A connection that is carried in TLS, or may turn out to be.
+/// The TLS state of a connection that uses TLS, or may use it.
 #[derive(Debug)]
 pub(crate) struct Tls {
     state: Mutex<State>,
@@ -58,62 +59,63 @@ enum State {
     Undecided(Beginning),
     Plain,
     Encrypted(Encrypted),
-    /// It came to nothing.
+    /// TLS could not be set up.
     Unusable,
 }
 
 #[derive(Debug)]
 struct Beginning {
     config: Arc<ServerConfig>,
-    /// True if it need not be TLS.
+    /// True if the connection may also be plain.
     either: bool,
-    /// What a proxy may say in front of TLS, until that is over. The core is handed it as it came; here only its end is
-    /// looked for, with the core's own reader.
+    /// Reads a proxy's header in front of TLS; `None` once that is over. The core gets the header as it came; here only
+    /// its end is looked for, with the core's reader.
     preface: Option<Preface>,
-    /// True if the last read ended where a proxy has said who the client is.
-    told: bool,
+    /// True if the last read ended at the end of a proxy's header.
+    read_header: bool,
 }
 
 #[derive(Debug)]
 struct Encrypted {
     at: Place,
-    /// What its client began with, for the words about a failure.
+    /// The client's first bytes, to explain a failure.
     hello: Hello,
-    /// True if the first byte of the next write was taken already. It counts as written once all before it is: what
-    /// waits here would be waited for by nobody.
+    /// True if the first byte of the next write was taken already. It counts as written only once all bytes before it
+    /// are: so the caller has something left to write as long as bytes wait here.
     ahead: bool,
     /// True once there is nothing more to read.
     over: bool,
-    /// True if the last turn ended before there was nothing more.
+    /// True if the last turn ended while there may be more to read.
     more: bool,
-    /// Bytes taken in so far, while it begins; then those that brought nothing.
+    /// During the handshake, the bytes received so far; then the bytes that no content accounts for.
     spent: usize,
 }
 
-/// Where the library's part of it is.
+/// Where the library's connection is.
 #[derive(Debug)]
 enum Place {
     Here(Box<ServerConnection>),
-    /// Its beginning is being computed.
+    /// On another thread, which computes its handshake.
     Away(Arc<Opening>),
-    /// It came to nothing.
+    /// The handshake failed.
     Gone,
 }
 
 impl Tls {
-    /// `None` if there is nothing to do.
+    /// `None` if the carrier has no TLS.
     pub(crate) fn new(carrier: &Carrier) -> Option<Self> {
         let (config, either) = match carrier {
             Carrier::Tls(config) => (config.clone(), false),
             Carrier::Either(config) => (config.clone(), true),
             _ => return None,
         };
-        let beginning = Beginning { config, either, preface: Some(Preface::default()), told: false };
+        let beginning = Beginning { config, either, preface: Some(Preface::default()), read_header: false };
         Some(Tls { state: Mutex::new(State::Undecided(beginning)) })
     }
 
-    /// Reads until the buffer is full, there is no more, or its turn is over. It is interrupted if that brought nothing so
-    /// far. What it would block for may be a computation, then `waker` is woken when that is done.
+    /// Reads until the buffer is full, there is no more, or the turn is over. If the turn is over without content, the
+    /// error is `Interrupted`. `WouldBlock` may also mean that the handshake is being computed; then `waker` is woken
+    /// when that is done.
     pub(crate) fn read(
         &self,
         mut socket: &TcpStream,
@@ -125,7 +127,7 @@ impl Tls {
         let mut state = self.state();
         let mut taken = 0;
         while let State::Undecided(beginning) = &mut *state {
-            beginning.told = false;
+            beginning.read_header = false;
             let rest = &mut buffer[taken..];
             let count = match socket.peek(rest) {
                 Ok(0) => return Ok(taken),
@@ -133,14 +135,14 @@ impl Tls {
                 count => count?,
             };
             match beginning.preface.as_mut().map(|preface| preface.read(&rest[..count])) {
-                // That much is there.
+                // These bytes have been peeked, so they are there.
                 Some(Ok(Prefaced::NeedMore)) => taken += socket.read(&mut rest[..count])?,
                 Some(Ok(Prefaced::Done { consumed, .. })) => {
                     beginning.preface = None;
                     if consumed > 0 {
                         taken += socket.read(&mut rest[..consumed])?;
-                        // Whose turn it is to have its beginning computed: the core knows once it has read this.
-                        beginning.told = true;
+                        // The handshake is computed in the client's turn. The core knows its address after this header.
+                        beginning.read_header = true;
                         return Ok(taken);
                     }
                 }
@@ -159,8 +161,8 @@ impl Tls {
         }
     }
 
-    /// Takes what fits, and writes it as far as the socket has room: the rest is for [`flush`](Self::flush). While there
-    /// is a rest, less is taken than is offered.
+    /// Takes the bytes that fit, and writes as much as the socket has room for: [`flush`](Self::flush) writes the rest.
+    /// While there is a rest, it takes fewer bytes than it is offered.
     pub(crate) fn write(&self, mut socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match &mut *self.state() {
             State::Encrypted(encrypted) => encrypted.write(socket, slices),
@@ -180,17 +182,17 @@ impl Tls {
         self.state().here().is_some_and(|connection| connection.wants_write())
     }
 
-    /// True if the next read finds what its socket need not show: the end of the peer's side, or what was left when a turn
-    /// was over.
+    /// True if the next read returns something for which the socket may have no event: the end of the peer's side, or
+    /// what was left when a turn was over.
     pub(crate) fn has_left(&self) -> bool {
         match &*self.state() {
-            State::Undecided(beginning) => beginning.told,
+            State::Undecided(beginning) => beginning.read_header,
             State::Encrypted(encrypted) => encrypted.over || encrypted.more,
             _ => false,
         }
     }
 
-    /// True once what was computed is there.
+    /// True once the handshake is computed.
     pub(crate) fn has_news(&self) -> bool {
         match &*self.state() {
             State::Encrypted(Encrypted { at: Place::Away(opening), .. }) => opening.is_done(),
@@ -198,11 +200,11 @@ impl Tls {
         }
     }
 
-    /// Tells the peer that this is the end and not a cut, if the socket has room for it.
+    /// Sends the closing alert, if the socket has room, so that the peer knows that the stream is complete.
     pub(crate) fn end(&self, socket: &TcpStream) {
         if let Some(connection) = self.state().here() {
             connection.send_close_notify();
-            // A peer that is gone does not miss it.
+            // If this fails, the peer is gone.
             let _ = flush(connection, socket);
         }
     }
@@ -247,7 +249,7 @@ impl Encrypted {
                 continue;
             };
             match connection.reader().read(&mut buffer[taken..]) {
-                // The peer has said that this is the end; or it has gone without a word, as most do.
+                // The end, with the peer's closing alert, or without it (the next arm), as most peers do.
                 Ok(0) => {
                     self.over = true;
                     return Ok(taken);
@@ -289,17 +291,17 @@ impl Encrypted {
                 }
             }
             let processed = connection.process_new_packets();
-            // What it has to say about it.
+            // Its answer, which may be an alert about an error.
             let flushed = flush(connection, socket);
             processed.map_err(|error| self.hello.refused(&error))?;
             flushed?;
         }
     }
 
-    /// Has what came at the beginning computed elsewhere.
+    /// Has the handshake computed on another thread.
     fn send_away(&mut self, client: IpAddr, openings: &Openings) -> io::Result<()> {
         if self.spent > BEGINNING {
-            return Err(refusal(TlsFault::BeginningTooLong, "the client takes too much to begin"));
+            return Err(refusal(TlsFault::BeginningTooLong, "the client's handshake is too long"));
         }
         if let Place::Here(connection) = std::mem::replace(&mut self.at, Place::Gone) {
             self.at = Place::Away(openings.compute(client, connection));
@@ -307,7 +309,7 @@ impl Encrypted {
         Ok(())
     }
 
-    /// Goes on with what was computed, if it is.
+    /// Goes on with the result of the computation, if it is there.
     fn come_back(&mut self, socket: &TcpStream, waker: &Waker) -> io::Result<()> {
         let Place::Away(opening) = &self.at else {
             return Err(unusable());
@@ -317,12 +319,12 @@ impl Encrypted {
         };
         let Done::Computed(mut connection, result) = done else {
             self.at = Place::Gone;
-            return Err(refusal(TlsFault::TooManyBegin, "too many begin at the same time"));
+            return Err(refusal(TlsFault::TooManyBegin, "too many handshakes at the same time"));
         };
         if !connection.is_handshaking() {
             self.spent = 0;
         }
-        // Its part of the beginning, or what it has to say about an error.
+        // The server's part of the handshake, or its alert about an error.
         let flushed = flush(&mut connection, socket);
         self.at = Place::Here(connection);
         result.map_err(|error| self.hello.refused(&error))?;
@@ -337,7 +339,7 @@ impl Encrypted {
         'slices: for slice in slices {
             let mut rest = &slice[..];
             while !rest.is_empty() {
-                // One that is full takes no more before that is gone.
+                // While bytes wait, no more are taken.
                 if flush(connection, socket)? == Written::Full {
                     break 'slices;
                 }

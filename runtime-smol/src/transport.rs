@@ -13,10 +13,10 @@ use crate::server::Shared;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 
-/// Pieces handed to one write call.
+/// Most slices for one write call.
 const SLICES: usize = 64;
 
-/// What carries a connection's bytes. Only its own thread calls it.
+/// A connection's socket, with TLS if it has it. Only the connection's own thread calls it.
 #[derive(Debug)]
 pub(crate) struct Transport {
     socket: TcpStream,
@@ -24,17 +24,17 @@ pub(crate) struct Transport {
     tls: Option<Box<Tls>>,
 }
 
-/// What a read brought.
+/// How much a read returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
     Nothing,
-    /// All there was.
+    /// All that had arrived.
     Some,
-    /// As much as was asked for: there may be more.
+    /// The buffer is full: there may be more.
     Whole,
 }
 
-/// How far a write came.
+/// How much was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Written {
     All,
@@ -61,8 +61,9 @@ impl Transport {
         &self.socket
     }
 
-    /// Reads once. Less than the buffer holds is all there is, unless something is [left](Self::has_left). Where that is to
-    /// be computed first, in the turn of `client`, `waker` is woken when it is there.
+    /// Reads once. If it does not fill the buffer, it has read all there is, unless something is
+    /// [left](Self::has_left). If a TLS handshake has to be computed first, in the turn of `client`, `waker` is woken
+    /// when that is done.
     #[cfg_attr(not(feature = "tls"), allow(unused_variables))]
     pub(crate) fn read(
         &self,
@@ -102,7 +103,7 @@ impl Transport {
         Ok(Written::All)
     }
 
-    /// Writes with one call. What is not taken, for whatever reason but a broken connection, is for another.
+    /// Writes with one call, and returns how many bytes the socket took. Only a broken connection is an error.
     pub(crate) fn write_once(&self, bytes: &[u8]) -> io::Result<usize> {
         match self.write_slices(&[IoSlice::new(bytes)]) {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
@@ -110,7 +111,7 @@ impl Transport {
         }
     }
 
-    /// Writes what was taken and did not fit into the socket.
+    /// Writes bytes that a write took and that did not fit into the socket.
     pub(crate) fn flush(&self) -> io::Result<Written> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
@@ -119,7 +120,7 @@ impl Transport {
         Ok(Written::All)
     }
 
-    /// True while what was taken did not fit into the socket.
+    /// True while bytes that a write took wait for room in the socket.
     pub(crate) fn is_full(&self) -> bool {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
@@ -128,7 +129,7 @@ impl Transport {
         false
     }
 
-    /// True if the next read finds something of which the socket may never tell.
+    /// True if the next read returns something for which the socket may have no further event.
     pub(crate) fn has_left(&self) -> bool {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
@@ -137,7 +138,7 @@ impl Transport {
         false
     }
 
-    /// True once there is what the last read had computed.
+    /// True once the TLS handshake that the last read handed over is computed.
     pub(crate) fn has_news(&self) -> bool {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
@@ -146,7 +147,7 @@ impl Transport {
         false
     }
 
-    /// The last word, if there is one to say.
+    /// Sends TLS's closing alert, if the connection has TLS.
     pub(crate) fn end(&self) {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
@@ -154,7 +155,7 @@ impl Transport {
         }
     }
 
-    /// Ends the connection without regard to what is under way. One that is gone already is what is wanted.
+    /// Ends the connection at once; bytes under way may be lost. An error means that the connection is gone already.
     pub(crate) fn cut(&self) {
         let _ = self.socket.shutdown(Shutdown::Both);
     }
@@ -164,12 +165,12 @@ impl Transport {
         if let Some(tls) = &self.tls {
             return tls.write(&self.socket, slices);
         }
-        // Often it is one piece, and then there is a cheaper call.
+        // For one slice, which is frequent, there is a cheaper call.
         if let [slice] = slices { (&self.socket).write(slice) } else { (&self.socket).write_vectored(slices) }
     }
 }
 
-/// What a broken connection means.
+/// The close reason for an error of the socket.
 pub(crate) fn lost(error: &io::Error) -> CloseReason {
     #[cfg(feature = "tls")]
     if let Some(reason) = crate::tls::reason(error) {

@@ -28,20 +28,20 @@ pub(crate) struct Arrival {
     pub(crate) carrier: Carrier,
 }
 
-/// Where a thread gets its connections from.
+/// The channel from which a thread gets its connections.
 pub(crate) type Arriving = Receiver<Arrival>;
 
-/// One thread of the server, as the others see it. A connection lives on one thread for good.
+/// One thread of the server, as the others see it. A connection stays on its thread until it ends.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    /// How many live there.
+    /// How many connections the thread serves.
     pub(crate) connections: AtomicUsize,
     pub(crate) fanouts: FanOuts,
     arrivals: Sender<Arrival>,
 }
 
 impl Worker {
-    /// With what its thread gets its connections from.
+    /// A worker, and the channel from which its thread gets its connections.
     pub(crate) fn new() -> (Self, Arriving) {
         let (arrivals, arriving) = unbounded();
         (Worker { connections: AtomicUsize::new(0), fanouts: FanOuts::default(), arrivals }, arriving)
@@ -50,7 +50,7 @@ impl Worker {
     /// Takes a connection just accepted.
     pub(crate) fn take(&self, arrival: Arrival) {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        // A thread that has ended takes nobody: the socket is closed.
+        // If the thread has ended, this drops the socket, which closes it.
         let _ = self.arrivals.try_send(arrival);
     }
 }
@@ -58,7 +58,7 @@ impl Worker {
 /// The thread's own side: its tasks, sockets and timers.
 #[derive(Debug)]
 pub(crate) struct Local {
-    /// Weak: tasks hold this value, and are to go when the thread's executor goes.
+    /// Weak: tasks hold this value, and the tasks must be dropped with the thread's executor.
     executor: Weak<LocalExecutor<'static>>,
     reactor: RefCell<Reactor>,
     pub(crate) shared: Arc<Shared>,
@@ -66,7 +66,7 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    /// What the others see of this thread.
+    /// This thread, as the others see it.
     pub(crate) fn worker(&self) -> &Worker {
         &self.shared.workers[self.number]
     }
@@ -82,22 +82,22 @@ impl Local {
     }
 }
 
-/// Wakes the thread where it waits for its sockets, and only there.
+/// Wakes the thread while it waits for its sockets; otherwise only notes the wake-up.
 #[derive(Debug)]
 struct ThreadWaker {
     state: AtomicU8,
     waker: mio::Waker,
 }
 
-/// The thread looks at its tasks before it waits.
+/// The thread polls its tasks before it waits.
 const AWAKE: u8 = 0;
 const WAITING: u8 = 1;
-/// The thread is to look at its tasks again.
-const RUNG: u8 = 2;
+/// A task was woken: the thread polls its tasks again before it waits.
+const WOKEN: u8 = 2;
 
 impl ThreadWaker {
-    /// The thread is about to look at its tasks. A swap, not a store: whoever rang before is taken note of together with
-    /// what they rang for, and whoever rings from here on is not overwritten.
+    /// The thread is about to poll its tasks. A swap, not a store: the thread then sees everything that was written
+    /// before an earlier wake-up, and a later wake-up is not overwritten.
     fn listen(&self) {
         self.state.swap(AWAKE, Ordering::AcqRel);
     }
@@ -109,36 +109,37 @@ impl Wake for ThreadWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.state.swap(RUNG, Ordering::AcqRel) == WAITING {
-            // It fails if the system has no memory; then the thread's next event wakes it.
+        if self.state.swap(WOKEN, Ordering::AcqRel) == WAITING {
+            // This fails if the system has no memory; then the thread's next event wakes it.
             let _ = self.waker.wake();
         }
     }
 }
 
-/// How long tasks run before the thread looks at its sockets and timers, but for the one task that takes longer: peers whose
-/// tasks always have more to do must not keep others from being read. Short, since frames to all players wait so long.
+/// How long tasks run before the thread checks its sockets and timers; a single task may take longer. Peers whose tasks
+/// always have more to do must not keep others from being read. The time is short, because frames to all players wait
+/// for it.
 pub(crate) const LONGEST_TURN: Duration = Duration::from_millis(1);
 
 const FAILS: &str = "the system's event queue works";
 
-/// What a thread of the server begins with.
+/// What a thread of the server needs at its start.
 pub(crate) struct Beginning {
     pub(crate) number: usize,
     pub(crate) reactor: Reactor,
-    /// What wakes it: made before the first connection is accepted, of which there may be as many as the system has
-    /// files for.
+    /// Wakes the thread. It is made before the first connection is accepted: connections may take all files that the
+    /// system has.
     pub(crate) thread_waker: mio::Waker,
     pub(crate) arriving: Arriving,
-    /// Ends the thread.
+    /// Ends the thread when it is closed.
     pub(crate) over: Receiver<()>,
 }
 
 impl Beginning {
-    /// Serves what comes to this thread until it is over. `begin` starts what it does besides.
+    /// Serves the connections of this thread until the server is over. `begin` starts further tasks on the thread.
     ///
     /// # Panics
-    /// If the system's event queue fails, which no reason is known for.
+    /// If the system's event queue fails; no reason for that is known.
     pub(crate) fn run(self, shared: &Arc<Shared>, begin: impl FnOnce(&Rc<Local>)) {
         let Beginning { number, reactor, thread_waker, arriving, over } = self;
         let thread_waker = Arc::new(ThreadWaker { state: AtomicU8::new(AWAKE), waker: thread_waker });
@@ -158,7 +159,7 @@ impl Beginning {
                     return;
                 };
                 Connection::start(&receiving, arrival);
-                // Receiving alone never gives way while there is more.
+                // Receiving does not yield while the channel has more.
                 if number.is_multiple_of(ACCEPTS_PER_TURN) {
                     yield_now().await;
                 }

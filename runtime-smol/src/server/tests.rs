@@ -8,7 +8,7 @@ use smol::future::yield_now;
 use super::*;
 use crate::worker::LONGEST_TURN;
 
-/// Two hundred turns is what the executor would grant its tasks by itself.
+/// The executor itself would let its tasks run two hundred turns.
 const TURNS: usize = 10;
 
 #[test]

@@ -1,4 +1,4 @@
-//! Why a TLS handshake failed, in words for the log.
+//! Texts for the log that say why a TLS handshake failed.
 
 use std::borrow::Cow;
 use std::{error, fmt, io};
@@ -6,10 +6,10 @@ use std::{error, fmt, io};
 use anabranch_core::session::{CloseReason, TlsFault};
 use rustls::{AlertDescription, Error, PeerIncompatible};
 
-/// Where the version stands in a ClientHello: behind the record's head, and type and length of the message.
+/// Where the version is in a ClientHello: after the record's header and the message's type and length.
 const VERSION: std::ops::Range<usize> = 9..11;
 
-/// What is wrong, inside an [`io::Error`].
+/// The reason for a failure, inside an [`io::Error`].
 #[derive(Debug)]
 struct Refusal {
     fault: TlsFault,
@@ -24,18 +24,18 @@ impl fmt::Display for Refusal {
 
 impl error::Error for Refusal {}
 
-/// The error that a read returns.
+/// An error for a read to return.
 pub(super) fn refusal(fault: TlsFault, words: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, Refusal { fault, words: words.into() })
 }
 
-/// Why a connection ends with this error, if TLS is the reason.
+/// The close reason for this error, if TLS caused it.
 pub(crate) fn reason(error: &io::Error) -> Option<CloseReason> {
     let refusal: &Refusal = error.get_ref()?.downcast_ref()?;
     Some(CloseReason::Tls(refusal.fault, refusal.words.clone()))
 }
 
-/// What the first bytes of a connection tell of its client.
+/// What the first bytes of a connection say about its client.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Hello {
     first: u8,
@@ -58,7 +58,7 @@ impl Hello {
         }
     }
 
-    /// The error that a read returns.
+    /// An error for a read to return.
     pub(super) fn refused(self, error: &Error) -> io::Error {
         refusal(TlsFault::Broken, self.words(error).into_owned())
     }
@@ -91,17 +91,17 @@ impl Hello {
                 "the client does not know who issued the certificate (unknown CA)".into()
             }
             Error::AlertReceived(AlertDescription::CertificateExpired) => {
-                "the client holds the certificate for expired".into()
+                "for the client the certificate has expired".into()
             }
             Error::AlertReceived(
                 alert @ (AlertDescription::BadCertificate
                 | AlertDescription::UnsupportedCertificate
                 | AlertDescription::CertificateUnknown),
             ) => format!("the client does not accept the certificate ({alert:?})").into(),
-            Error::AlertReceived(alert) => format!("the client gave up with the alert {alert:?}").into(),
-            // The resolver has none, or none that fits what the client can verify.
+            Error::AlertReceived(alert) => format!("the client closed with the alert {alert:?}").into(),
+            // The resolver has no certificate, or none that the client can verify.
             Error::General(words) if words.contains("certificate chain") => {
-                "there is no certificate whose signature the client could verify".into()
+                "the server has no certificate whose signature the client could verify".into()
             }
             error => error.to_string().into(),
         }
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reason_is_said_in_the_operators_words() {
+    fn the_reason_is_in_words_for_the_operator() {
         let hello = |version: u8| Hello::of(&[22, 3, 1, 0, 100, 1, 0, 0, 96, 3, version]);
         let versions = Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered);
         for (hello, error, words) in [

@@ -60,7 +60,7 @@ fn server_config() -> Arc<ServerConfig> {
 
 type Client = StreamOwned<ClientConnection, std::net::TcpStream>;
 
-/// The server's side of a connection, with a thread that computes beginnings as long as it is there.
+/// The server's side of a connection, with a thread that computes handshakes until this is dropped.
 struct Side {
     tls: Tls,
     socket: TcpStream,
@@ -81,7 +81,7 @@ impl Side {
         self.tls.read(&self.socket, buffer, Ipv4Addr::LOCALHOST.into(), &self.openings, Waker::noop())
     }
 
-    /// The next read that brings something, or its error.
+    /// Reads until something arrives; returns that, or an error.
     fn wait(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let begun = Instant::now();
         loop {
@@ -113,14 +113,14 @@ fn client_connection() -> ClientConnection {
     ClientConnection::new(Arc::new(config), name).expect("a client")
 }
 
-/// A connection past its handshake, and the client's side of it.
+/// A connection after its handshake, and the client's side of it.
 fn pair() -> (Side, Client) {
     let (side, client, heard) = pair_behind(b"");
     assert_eq!(heard, b"hello");
     (side, client)
 }
 
-/// The same behind what a proxy says first, with all that the server has heard.
+/// The same after a proxy's header, with all bytes that the server has received.
 fn pair_behind(preface: &'static [u8]) -> (Side, Client, Vec<u8>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let socket = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("it listens");
@@ -161,14 +161,14 @@ fn a_proxy_may_say_who_the_client_is_in_front_of_tls() {
     assert_eq!(heard, [preface.as_slice(), b"hello"].concat());
 }
 
-/// Those bytes are no longer in the socket when the turn ends behind them.
+/// Those bytes are no longer in the socket when the turn ends after them.
 #[test]
 fn what_a_proxy_said_is_not_lost_where_a_turn_ends_behind_it() {
     let preface = b"PROXY TCP4 192.0.2.1 192.0.2.2 51000 443\r\n";
     let mut hello = Vec::new();
     let mut connection = client_connection();
     connection.write_tls(&mut hello).expect("it is memory");
-    // One byte, half of what a client begins with, and all of it, which is computed elsewhere.
+    // One byte, half of a ClientHello, and all of it, which is computed on another thread.
     for length in [1, hello.len() / 2, hello.len()] {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let mut socket = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("it listens");
@@ -186,7 +186,7 @@ fn what_a_proxy_said_is_not_lost_where_a_turn_ends_behind_it() {
     }
 }
 
-/// A connection to a listener for TLS, on which a peer has sent this.
+/// A connection to a listener for TLS, on which a peer has sent `sent`.
 fn side_that_was_sent(sent: &[u8]) -> Side {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut socket = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("it listens");
@@ -198,7 +198,7 @@ fn side_that_was_sent(sent: &[u8]) -> Side {
     side
 }
 
-/// The core refuses it, and needs the bytes for that.
+/// The core refuses it, and needs the bytes to do so.
 #[test]
 fn what_only_looks_like_a_proxys_header_is_left_to_the_core() {
     for sent in [&b"PUT / HTTP/1.1\r\n\r\n"[..], b"\r\n\r\nGET", &[0xf3, 0xff, 0xff, 22, 3, 1], &[b'P'; 300]] {
@@ -219,12 +219,12 @@ fn there_is_one_header_of_a_proxy_at_most() {
     let mut buffer = [0; 4096];
     let count = side.read(&mut buffer).expect("what the proxy said");
     assert_eq!(&buffer[..count], preface);
-    let error = side.wait(&mut buffer).expect_err("what comes then is TLS or nothing");
+    let error = side.wait(&mut buffer).expect_err("only TLS may follow");
     assert_eq!(reason(&error).map(|reason| reason.name()), Some("tls_error"), "{error}");
 }
 
 #[test]
-fn who_a_proxy_speaks_for_is_known_before_a_beginning_is_computed() {
+fn the_client_of_a_proxy_is_known_before_its_handshake_is_computed() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut client = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("it listens");
     let side = Side::new(listener.accept().expect("a connection").0);
@@ -238,7 +238,7 @@ fn who_a_proxy_speaks_for_is_known_before_a_beginning_is_computed() {
     let count = side.wait(&mut buffer).expect("what the proxy says");
     assert_eq!(&buffer[..count], preface);
     assert!(matches!(&*side.tls.state(), State::Undecided(_)), "its turn is that of the client behind the proxy");
-    assert!(side.tls.has_left(), "the socket does not tell of it again");
+    assert!(side.tls.has_left(), "the socket has no further event for it");
     let next = side.read(&mut buffer).expect_err("no content yet");
     assert!(next.kind() == io::ErrorKind::WouldBlock && !side.tls.has_left(), "{next}");
 }
@@ -273,7 +273,7 @@ fn what_does_not_fit_into_the_socket_does_not_count_as_written() {
         let last = [&filling[taken..], &last].concat();
         let reads = thread::spawn(move || {
             let mut all = Vec::new();
-            client.read_to_end(&mut all).expect("an end that is told");
+            client.read_to_end(&mut all).expect("the closing alert");
             all
         });
         let mut rest = &last[..];
@@ -288,8 +288,8 @@ fn what_does_not_fit_into_the_socket_does_not_count_as_written() {
     }
 }
 
-/// The client changes its keys so often that it sends so many bytes, with as much content after every thirty-two changes,
-/// as far as the server takes them.
+/// The client updates its keys until it has sent `bytes` bytes, and sends `content` after every thirty-two updates.
+/// Stops with an error when the server closes the connection.
 fn change_keys(client: &mut Client, bytes: usize, content: &[u8]) -> io::Result<()> {
     let mut sent = 0;
     while sent < bytes {
@@ -310,7 +310,7 @@ fn change_keys(client: &mut Client, bytes: usize, content: &[u8]) -> io::Result<
 #[test]
 fn a_turn_ends_before_the_socket_is_empty_whatever_the_records_bring() {
     let (side, mut client) = pair();
-    // All of it is there at once; no thread of the server stands still for it. Each byte has paid for what is before it.
+    // All of it is there at once. The content accounts for all bytes before it.
     let content = [7; 64];
     change_keys(&mut client, 3 * TURN, &content).expect("the system's buffers hold it");
     let mut buffer = vec![0; 64 << 10];
@@ -323,7 +323,10 @@ fn a_turn_ends_before_the_socket_is_empty_whatever_the_records_bring() {
             Err(error) => panic!("{error}"),
         }
         turns += 1;
-        assert!(side.tls.has_left() || side.socket.peek(&mut [0]).is_err(), "what is left has no event of its own");
+        assert!(
+            side.tls.has_left() || side.socket.peek(&mut [0]).is_err(),
+            "the socket has no further event for the rest"
+        );
     }
     assert!(turns > 2, "{turns}");
     assert!(taken > 0 && taken % content.len() == 0, "{taken} bytes of content");
@@ -341,7 +344,7 @@ fn records_that_bring_nothing_end_the_connection() {
         }
     };
     assert_eq!(reason(&error).map(|reason| reason.name()), Some("tls_without_content"), "{error}");
-    // A byte in some nine hundred.
+    // One byte of content in about nine hundred.
     assert!(content < 2 * WITHOUT_CONTENT / 800, "{content}");
     drop(side);
     assert!(sends.join().expect("it ends").is_err(), "the connection is gone");
@@ -364,7 +367,7 @@ fn content_in_the_smallest_records_is_content() {
 }
 
 #[test]
-fn a_client_that_takes_too_much_to_begin_is_let_go() {
+fn a_client_whose_handshake_is_too_long_is_closed() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut client = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("it listens");
     let side = Side::new(listener.accept().expect("a connection").0);
