@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(timer.next(at(500), 200, &SOCKETS, |last| Some(last + WAIT)), Some(at(700)));
         assert_eq!(timer.next(at(550), 200, &SOCKETS, |_| None), None, "somebody plays now");
         assert_eq!(timer.next(at(600), 200, &SOCKETS, |last| Some(last + WAIT)), Some(at(700)), "and left");
-        assert_eq!(timer.next(at(610), 200, &SOCKETS, |last| Some(last)), None, "that time is over");
+        assert_eq!(timer.next(at(610), 200, &SOCKETS, Some), None, "that time is over");
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl Certificates {
                 }
             }
             Err(error) => {
-                warn!("the certificates have changed but cannot be used, so the old ones stay in force: {error}")
+                warn!("the certificates have changed but cannot be used, so the old ones stay in force: {error}");
             }
         }
     }
