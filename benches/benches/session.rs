@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anabranch_benches::media;
-use anabranch_core::client::{Client, ClientConfig, ClientOutput, Destination, Event, PlayOptions};
+use anabranch_core::client::{Client, ClientConfig, ClientEvent, ClientOutput, Destination, PlayOptions};
 use anabranch_core::command::PublishType;
 use anabranch_core::conn::{self, Config, Conn, Core};
 use anabranch_core::handshake::ClientHandshakeKind;
@@ -26,7 +26,7 @@ impl Pair {
     }
 
     /// Passes bytes both ways until neither side has any; what the server did.
-    fn exchange(&mut self, now: Instant) -> Vec<Event> {
+    fn exchange(&mut self, now: Instant) -> Vec<ClientEvent> {
         let mut events = Vec::new();
         loop {
             while let ClientOutput::Event(event) = self.client.poll_output() {
@@ -63,7 +63,7 @@ fn publish(server: &Core, config: &Arc<ClientConfig>, name: &str, now: Instant) 
     let mut pair = Pair::new(server, config, now);
     let stream = pair.client.publish(name, PublishType::Live).expect("it may ask");
     let events = pair.exchange(now);
-    assert!(matches!(events[..], [Event::Connected(_), Event::Publishing { .. }]), "{events:?}");
+    assert!(matches!(events[..], [ClientEvent::Connected(_), ClientEvent::Publishing { .. }]), "{events:?}");
     pair.client.send_message(stream, key_frame()).expect("it publishes");
     pair.exchange(now);
     pair
@@ -74,7 +74,7 @@ fn play(server: &Core, config: &Arc<ClientConfig>, name: &str, now: Instant) -> 
     let mut pair = Pair::new(server, config, now);
     pair.client.play(name, PlayOptions::default()).expect("it may ask");
     let events = pair.exchange(now);
-    assert!(events.iter().any(|event| matches!(event, Event::Media { .. })), "{events:?}");
+    assert!(events.iter().any(|event| matches!(event, ClientEvent::Media { .. })), "{events:?}");
     pair
 }
 

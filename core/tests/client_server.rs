@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anabranch_core::amf::{Object, Value};
 use anabranch_core::chunk::ChunkLimits;
 use anabranch_core::client::{
-    Client, ClientConfig, ClientLimits, ClientOutput, Destination, Event, PlayOptions, StreamHandle,
+    Client, ClientConfig, ClientEvent, ClientLimits, ClientOutput, Destination, PlayOptions, StreamHandle,
 };
 use anabranch_core::command::{Command, PublishType, reply};
 use anabranch_core::conn::{self, Action, Config, Conn, Core};
@@ -37,7 +37,7 @@ struct Pair {
     conn: Conn,
     /// All that the server said.
     said: Vec<u8>,
-    events: Vec<Event>,
+    events: Vec<ClientEvent>,
 }
 
 impl Pair {
@@ -76,8 +76,8 @@ impl Pair {
     }
 
     fn media(&self, of: StreamHandle) -> Vec<Media> {
-        let media = |event: &Event| match event {
-            Event::Media { stream, message } if *stream == of => {
+        let media = |event: &ClientEvent| match event {
+            ClientEvent::Media { stream, message } if *stream == of => {
                 Some((message.type_id, message.timestamp, message.payload.to_vec()))
             }
             _ => None,
@@ -112,7 +112,11 @@ fn scene(now: Instant, handshake: ClientHandshakeKind) -> (Pair, Pair, StreamHan
     let mut publisher = Pair::new(&server, config(handshake), 1, now);
     let published = publisher.client.publish("cam?token=x", PublishType::Live).expect("a stream");
     publisher.exchange(now);
-    assert!(matches!(publisher.events[..], [Event::Connected(_), Event::Publishing { .. }]), "{:?}", publisher.events);
+    assert!(
+        matches!(publisher.events[..], [ClientEvent::Connected(_), ClientEvent::Publishing { .. }]),
+        "{:?}",
+        publisher.events
+    );
     let mut player = Pair::new(&server, config(handshake), 2, now);
     let played = player.client.play("cam", PlayOptions::default()).expect("a stream");
     player.exchange(now);
@@ -141,7 +145,7 @@ fn frames_pass_bit_exact_with_either_handshake() {
     for handshake in [ClientHandshakeKind::Simple, ClientHandshakeKind::Digest] {
         let (_, player, played, sent) = scene(now, handshake);
         assert_eq!(player.media(played), sent);
-        let Event::Connected(connected) = &player.events[0] else { panic!("connected") };
+        let ClientEvent::Connected(connected) = &player.events[0] else { panic!("connected") };
         assert!(connected.capabilities.has(7), "{connected:?}");
         assert_eq!(player.client.counters(), Default::default());
     }
@@ -157,8 +161,8 @@ fn a_second_publisher_of_a_name_is_refused_and_the_first_goes_on() {
         pair.exchange(now);
     }
     let [first, second] = &pairs;
-    assert!(matches!(first.events.last(), Some(Event::Publishing { .. })));
-    let Some(Event::Rejected { stream: Some(_), rejection }) = second.events.last() else { panic!("a refusal") };
+    assert!(matches!(first.events.last(), Some(ClientEvent::Publishing { .. })));
+    let Some(ClientEvent::Rejected { stream: Some(_), rejection }) = second.events.last() else { panic!("a refusal") };
     assert_eq!(rejection.code, "NetStream.Publish.BadName");
 }
 
@@ -185,7 +189,7 @@ fn a_connection_publishes_and_plays_several_streams() {
     pair.exchange(now + Duration::from_secs(1));
     let again = pair.client.publish("a", PublishType::Live).expect("a stream");
     pair.exchange(now + Duration::from_secs(1));
-    assert!(pair.events.iter().any(|event| matches!(event, Event::Publishing { stream } if *stream == again)));
+    assert!(pair.events.iter().any(|event| matches!(event, ClientEvent::Publishing { stream } if *stream == again)));
     assert_ne!(again, stopped);
 }
 
@@ -244,7 +248,7 @@ fn run<'a>(client: &mut Client, now: Instant, pieces: impl Iterator<Item = &'a [
             return trace;
         }
     }
-    client.handle_disconnect(now, anabranch_core::client::CloseReason::PeerClosed);
+    client.handle_disconnect(now, anabranch_core::client::ClientCloseReason::PeerClosed);
     assert!(settle(client), "a disconnect ends a client");
     trace
 }
@@ -318,7 +322,9 @@ fn a_damaged_server_does_no_harm() {
             }
             loop {
                 match client.poll_output() {
-                    ClientOutput::Event(Event::Media { stream, .. }) if random.below(50) == 0 => client.stop(stream),
+                    ClientOutput::Event(ClientEvent::Media { stream, .. }) if random.below(50) == 0 => {
+                        client.stop(stream)
+                    }
                     ClientOutput::Event(_) => parts += 1,
                     ClientOutput::Wait(_) | ClientOutput::Closed(_) => break,
                 }
@@ -331,7 +337,7 @@ fn a_damaged_server_does_no_harm() {
         }
         assert!(parts <= bytes.len(), "case {number}");
         // Time brings it to an end by itself, however it was left.
-        client.handle_disconnect(time, anabranch_core::client::CloseReason::PeerLost("reset".into()));
+        client.handle_disconnect(time, anabranch_core::client::ClientCloseReason::PeerLost("reset".into()));
         let mut left = 0;
         let close = loop {
             match client.poll_output() {
@@ -377,7 +383,7 @@ fn interleaved_chunks_make_whole_messages() {
     client.handle_input(now, &out).expect("legal chunks");
     let mut media = Vec::new();
     while let ClientOutput::Event(event) = client.poll_output() {
-        if let Event::Media { message, .. } = event {
+        if let ClientEvent::Media { message, .. } = event {
             assert_eq!(message.timestamp, 0x0100_0000);
             media.push((message.type_id, message.payload.to_vec()));
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anabranch_core::chunk::{ChunkLimits, ChunkReader, Leniency};
 use anabranch_core::conn::{self, Action, Conn, Core};
 use anabranch_core::message::{Control, SharedObject, data};
-use anabranch_core::session::{CloseReason, Event, Phase, Session, SessionConfig, SessionLimits, SessionOutput};
+use anabranch_core::session::{CloseReason, Phase, Session, SessionConfig, SessionEvent, SessionLimits, SessionOutput};
 use bytes::Buf;
 use support::mutation::{Random, mutate};
 use support::recorded::{self, Recorded};
@@ -80,10 +80,10 @@ fn drive_session(random: &mut Random, bytes: &[u8], now: Instant) -> Phase {
         for _ in 0..10_000 {
             let output = session.poll_output();
             match output {
-                SessionOutput::Event(Event::Connect(request)) => session.accept(request),
-                SessionOutput::Event(Event::Publish(request)) if random.below(3) > 0 => session.accept(request),
-                SessionOutput::Event(Event::Publish(request)) => requests.push(request),
-                SessionOutput::Event(Event::Play(request)) => session.accept(request),
+                SessionOutput::Event(SessionEvent::Connect(request)) => session.accept(request),
+                SessionOutput::Event(SessionEvent::Publish(request)) if random.below(3) > 0 => session.accept(request),
+                SessionOutput::Event(SessionEvent::Publish(request)) => requests.push(request),
+                SessionOutput::Event(SessionEvent::Play(request)) => session.accept(request),
                 SessionOutput::Event(_) => {}
                 SessionOutput::Wait(_) | SessionOutput::Closed(_) => {
                     if random.below(2) == 0 {

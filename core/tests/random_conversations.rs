@@ -13,7 +13,7 @@ use anabranch_core::amf::Limits;
 use anabranch_core::chunk::{ChunkLimits, ChunkReader, Leniency};
 use anabranch_core::command::Command;
 use anabranch_core::message::{Control, Message};
-use anabranch_core::session::{CloseReason, Event, Phase, Rejection, Session, SessionConfig, SessionOutput};
+use anabranch_core::session::{CloseReason, Phase, Rejection, Session, SessionConfig, SessionEvent, SessionOutput};
 use bytes::Buf;
 use conversation::{Said, UNUSED_CHUNK_STREAM, conversations, plainly, transaction};
 use proptest::prelude::*;
@@ -114,11 +114,11 @@ impl Run {
     }
 
     /// Takes an event and answers it, if it is a request; fails if it makes no sense after those before.
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: SessionEvent) {
         self.events.push(format!("{event:?}"));
         let activity = |id: u32| self.streams.get(&id).copied();
         match event {
-            Event::Connect(request) => {
+            SessionEvent::Connect(request) => {
                 assert!(!self.connected, "one connect a connection");
                 if self.answer() {
                     self.connected = true;
@@ -127,7 +127,7 @@ impl Run {
                     self.session.reject(request, &Rejection::connect_rejected("no"));
                 }
             }
-            Event::Publish(request) => {
+            SessionEvent::Publish(request) => {
                 let id = request.stream_id();
                 assert!(self.connected && (1..=3).contains(&id) && activity(id).is_none());
                 if self.answer() {
@@ -137,7 +137,7 @@ impl Run {
                     self.session.reject(request, &Rejection::publish_denied("no"));
                 }
             }
-            Event::Play(request) => {
+            SessionEvent::Play(request) => {
                 let id = request.stream_id();
                 assert!(self.connected && (1..=3).contains(&id) && activity(id).is_none());
                 if self.answer() {
@@ -147,17 +147,19 @@ impl Run {
                     self.session.reject(request, &Rejection::play_denied("no"));
                 }
             }
-            Event::Media(message) => {
+            SessionEvent::Media(message) => {
                 assert_eq!(activity(message.stream_id), Some(Activity::Publishing));
                 assert!([8, 9, 18].contains(&message.type_id), "type {}", message.type_id);
             }
-            Event::ClearMetadata { stream_id } => assert_eq!(activity(stream_id), Some(Activity::Publishing)),
-            Event::Unpublish { stream_id } => assert_eq!(self.streams.remove(&stream_id), Some(Activity::Publishing)),
-            Event::Stop { stream_id } => assert_eq!(self.streams.remove(&stream_id), Some(Activity::Playing)),
-            Event::Pause { stream_id, .. } | Event::Receive { stream_id, .. } => {
+            SessionEvent::ClearMetadata { stream_id } => assert_eq!(activity(stream_id), Some(Activity::Publishing)),
+            SessionEvent::Unpublish { stream_id } => {
+                assert_eq!(self.streams.remove(&stream_id), Some(Activity::Publishing))
+            }
+            SessionEvent::Stop { stream_id } => assert_eq!(self.streams.remove(&stream_id), Some(Activity::Playing)),
+            SessionEvent::Pause { stream_id, .. } | SessionEvent::Receive { stream_id, .. } => {
                 assert_eq!(activity(stream_id), Some(Activity::Playing));
             }
-            Event::Measured { .. } => panic!("nothing is measured here"),
+            SessionEvent::Measured { .. } => panic!("nothing is measured here"),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anabranch_core::conn::{self, Conn, Core};
-use anabranch_core::session::{CloseReason, Event, Session, SessionConfig, SessionOutput};
+use anabranch_core::session::{CloseReason, Session, SessionConfig, SessionEvent, SessionOutput};
 use bytes::Buf;
 use proptest::prelude::*;
 use support::recorded::{self, Recorded};
@@ -67,9 +67,9 @@ fn settle_session(session: &mut Session, trace: &mut Trace) -> bool {
         }
         let wrote = drain(session.outbound(), &mut trace.outbound);
         match output {
-            SessionOutput::Event(Event::Connect(request)) => session.accept(request),
-            SessionOutput::Event(Event::Publish(request)) => session.accept(request),
-            SessionOutput::Event(Event::Play(request)) => session.accept(request),
+            SessionOutput::Event(SessionEvent::Connect(request)) => session.accept(request),
+            SessionOutput::Event(SessionEvent::Publish(request)) => session.accept(request),
+            SessionOutput::Event(SessionEvent::Play(request)) => session.accept(request),
             SessionOutput::Event(_) => {}
             SessionOutput::Wait(_) if !wrote => return false,
             SessionOutput::Wait(_) => {}

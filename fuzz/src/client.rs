@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anabranch_core::amf::{Object, Value};
 use anabranch_core::chunk::{ChunkLimits, ChunkReader, Leniency};
 use anabranch_core::client::{
-    Client, ClientConfig, ClientLimits, ClientOutput, CloseReason, Destination, Event, PlayOptions, StreamHandle,
+    Client, ClientCloseReason, ClientConfig, ClientEvent, ClientLimits, ClientOutput, Destination, PlayOptions,
+    StreamHandle,
 };
 use anabranch_core::command::PublishType;
 use anabranch_core::handshake::ClientHandshakeKind;
@@ -102,7 +103,7 @@ fn trace(flags: u8, wishes: u8, pieces: &[&[u8]]) -> Trace {
             return trace;
         }
     }
-    client.handle_disconnect(now, CloseReason::PeerClosed);
+    client.handle_disconnect(now, ClientCloseReason::PeerClosed);
     assert!(settle(&mut client, &mut trace), "a disconnect ends a client");
     trace
 }
@@ -114,7 +115,7 @@ fn settle(client: &mut Client, trace: &mut Trace) -> bool {
         let left = client.outbound().remaining();
         trace.outbound.extend_from_slice(&client.outbound().copy_to_bytes(left));
         match output {
-            ClientOutput::Event(Event::Media { stream, message }) => {
+            ClientOutput::Event(ClientEvent::Media { stream, message }) => {
                 assert!(matches!(message.type_id, MessageType::AUDIO | MessageType::VIDEO | MessageType::DATA_AMF0));
                 trace.events.push(format!("{stream:?} {} {}", message.type_id, message.timestamp));
                 trace.media.extend_from_slice(&message.payload);
@@ -167,7 +168,7 @@ fn timed(flags: u8, wishes: u8, pieces: &[&[u8]]) {
         for step in 0.. {
             assert!(step < 20_000, "a poll without end");
             match client.poll_output() {
-                ClientOutput::Event(Event::Publishing { stream }) => {
+                ClientOutput::Event(ClientEvent::Publishing { stream }) => {
                     let payload = Payload::from(&vec![0x17; message][..]);
                     let type_id = MessageType::VIDEO;
                     let message = Message { chunk_stream: 6, timestamp: 40, type_id, stream_id: 0, payload };

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::chunk::ChunkLimits;
 use anabranch_core::session::{
-    CloseReason, ConnectRequest, Due, Event, PlayRequest, PublishRequest, Rejection, Session, SessionConfig, SessionLimits,
-    SessionOutput, Wait,
+    CloseReason, ConnectRequest, Due, PlayRequest, PublishRequest, Rejection, Session, SessionConfig, SessionEvent,
+    SessionLimits, SessionOutput, Wait,
 };
 use bytes::Buf;
 
@@ -98,11 +98,11 @@ enum Asked {
 }
 
 impl Asked {
-    fn of(event: Event) -> Option<Asked> {
+    fn of(event: SessionEvent) -> Option<Asked> {
         match event {
-            Event::Connect(request) => Some(Asked::Connect(request)),
-            Event::Publish(request) => Some(Asked::Publish(request)),
-            Event::Play(request) => Some(Asked::Play(request)),
+            SessionEvent::Connect(request) => Some(Asked::Connect(request)),
+            SessionEvent::Publish(request) => Some(Asked::Publish(request)),
+            SessionEvent::Play(request) => Some(Asked::Play(request)),
             _ => None,
         }
     }
@@ -147,7 +147,7 @@ fn settle(session: &mut Session, setup: Setup, trace: &mut Trace, late: bool) ->
         let output = session.poll_output();
         match &output {
             SessionOutput::Wait(_) => {}
-            SessionOutput::Event(Event::Media(message)) => {
+            SessionOutput::Event(SessionEvent::Media(message)) => {
                 trace.events.push(format!("{} {} {}", message.type_id, message.timestamp, message.stream_id));
                 trace.media.extend_from_slice(&message.payload);
             }

@@ -7,7 +7,7 @@ use std::alloc::System;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anabranch_core::client::{Client, ClientConfig, Destination, Event, PlayOptions};
+use anabranch_core::client::{Client, ClientConfig, ClientEvent, Destination, PlayOptions};
 use anabranch_core::conn::{Batches, Config, Conn, Core, Output};
 use anabranch_core::hub::Publisher;
 use anabranch_core::message::Message;
@@ -109,10 +109,10 @@ fn player(server: &Core, now: Instant, number: usize) -> Conn {
         (Client::new(Arc::new(ClientConfig::to(&destination)), seed, now), server.connect(now));
     loop {
         match client.poll_output() {
-            client::ClientOutput::Event(Event::Connected(_)) => {
+            client::ClientOutput::Event(ClientEvent::Connected(_)) => {
                 client.play("cam", PlayOptions::default()).expect("it is connected");
             }
-            client::ClientOutput::Event(Event::Playing { .. }) => return conn,
+            client::ClientOutput::Event(ClientEvent::Playing { .. }) => return conn,
             client::ClientOutput::Event(_) => {}
             client::ClientOutput::Closed(close) => panic!("{close:?}"),
             client::ClientOutput::Wait(_) => {

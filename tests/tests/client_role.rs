@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anabranch_core::client::{CloseReason, Destination, Event, TimeoutKind};
+use anabranch_core::client::{ClientCloseReason, ClientEvent, ClientTimeout, Destination};
 use anabranch_core::conn::{Asks, Config, Subject, Verdict, VhostConfig};
 use anabranch_core::hub::Conflict;
 use anabranch_core::session;
@@ -14,9 +14,9 @@ const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn rejection(net: &RoleSim, id: ClientId) -> Option<&anabranch_core::client::Rejection> {
+fn rejection(net: &RoleSim, id: ClientId) -> Option<&anabranch_core::client::ClientRejection> {
     net.end(id).heard().iter().find_map(|event| match event {
-        Event::Rejected { rejection, .. } => Some(&**rejection),
+        ClientEvent::Rejected { rejection, .. } => Some(&**rejection),
         _ => None,
     })
 }
@@ -42,9 +42,10 @@ fn a_publisher_and_players_over_ordinary_links() {
         net.run_for(seconds(15));
         let report = net.end(encoder).report().expect("the server closed it, too");
         assert_eq!(report.close.reason, session::CloseReason::PeerClosed);
-        assert_eq!(net.end(encoder).close().expect("closed").reason, CloseReason::Closed);
+        assert_eq!(net.end(encoder).close().expect("closed").reason, ClientCloseReason::Closed);
         for player in [early, late] {
-            let ended = net.end(player).heard().iter().filter(|event| matches!(event, Event::Ended { .. })).count();
+            let ended =
+                net.end(player).heard().iter().filter(|event| matches!(event, ClientEvent::Ended { .. })).count();
             assert_eq!(ended, 1, "seed {seed}: {:?}", net.end(player).heard());
         }
     }
@@ -82,12 +83,12 @@ fn a_publisher_comes_back_and_its_player_stays() {
     net.leave(first);
     net.run_for(seconds(12));
     let heard = net.end(player).heard();
-    assert!(heard.iter().any(|event| matches!(event, Event::Ended { .. })), "{heard:?}");
+    assert!(heard.iter().any(|event| matches!(event, ClientEvent::Ended { .. })), "{heard:?}");
     let frames = net.end(player).screen().coded().len();
     net.publish(URL, Encoder::default());
     net.run_for(seconds(3));
     let heard = net.end(player).heard();
-    assert!(heard.iter().any(|event| matches!(event, Event::PublishNotify { .. })), "{heard:?}");
+    assert!(heard.iter().any(|event| matches!(event, ClientEvent::PublishNotify { .. })), "{heard:?}");
     assert!(net.end(player).screen().coded().len() > frames + 100);
 }
 
@@ -101,7 +102,7 @@ fn a_draining_server_asks_its_clients_to_connect_anew() {
     net.run_for(seconds(1));
     for id in [encoder, player] {
         let request = net.end(id).heard().iter().find_map(|event| match event {
-            Event::ReconnectRequest { tc_url, .. } => Some(tc_url.as_deref().expect("a URL")),
+            ClientEvent::ReconnectRequest { tc_url, .. } => Some(tc_url.as_deref().expect("a URL")),
             _ => None,
         });
         let request = request.unwrap_or_else(|| panic!("no request in {:?}", net.end(id).heard()));
@@ -111,7 +112,7 @@ fn a_draining_server_asks_its_clients_to_connect_anew() {
     assert!(net.end(encoder).is_publishing(), "it goes on until it leaves");
     net.run_for(seconds(10));
     for id in [encoder, player] {
-        assert_eq!(net.end(id).close().expect("closed").reason, CloseReason::PeerClosed);
+        assert_eq!(net.end(id).close().expect("closed").reason, ClientCloseReason::PeerClosed);
     }
 }
 
@@ -139,7 +140,7 @@ fn a_redirect_leads_to_the_other_server() {
     let redirect = rejection(&net, barred).and_then(|rejection| rejection.redirect.clone()).expect("a redirect");
     assert_eq!(redirect.destination("cam").expect("a URL").to_string(), "rtmp://open.example:1935/live/cam");
     let close = net.end(barred).close().expect("closed");
-    assert_eq!(close.reason, CloseReason::Rejected("NetConnection.Connect.Rejected".into()));
+    assert_eq!(close.reason, ClientCloseReason::Rejected("NetConnection.Connect.Rejected".into()));
 }
 
 #[test]
@@ -153,7 +154,7 @@ fn a_publisher_that_is_taken_over_is_told_and_players_go_on() {
     let second = net.publish(url, Encoder::default());
     net.run_for(seconds(4));
     assert_eq!(rejection(&net, first).expect("a refusal").code, "NetStream.Publish.BadName");
-    assert_eq!(net.end(first).close().expect("closed").reason, CloseReason::PeerClosed);
+    assert_eq!(net.end(first).close().expect("closed").reason, ClientCloseReason::PeerClosed);
     assert!(net.end(second).is_publishing());
     let last = net.end(player).screen().frames().last().expect("frames").publisher;
     assert_eq!(last, second.index());
@@ -167,5 +168,5 @@ fn a_server_that_does_not_answer_is_given_up() {
     net.run_for(seconds(9));
     assert!(net.end(player).close().is_none());
     net.run_for(seconds(6));
-    assert_eq!(net.end(player).close().expect("closed").reason, CloseReason::Timeout(TimeoutKind::Handshake));
+    assert_eq!(net.end(player).close().expect("closed").reason, ClientCloseReason::Timeout(ClientTimeout::Handshake));
 }

@@ -108,9 +108,9 @@ impl Session for Anabranch {
         session.handle_input(self.now, bytes).expect("anabranch reads on");
         loop {
             match session.poll_output() {
-                session::SessionOutput::Event(session::Event::Connect(request)) => session.accept(request),
-                session::SessionOutput::Event(session::Event::Publish(request)) => session.accept(request),
-                session::SessionOutput::Event(session::Event::Media(message)) => tally.count(&message.payload),
+                session::SessionOutput::Event(session::SessionEvent::Connect(request)) => session.accept(request),
+                session::SessionOutput::Event(session::SessionEvent::Publish(request)) => session.accept(request),
+                session::SessionOutput::Event(session::SessionEvent::Media(message)) => tally.count(&message.payload),
                 session::SessionOutput::Event(_) => {}
                 session::SessionOutput::Wait(_) => break,
                 session::SessionOutput::Closed(close) => panic!("anabranch closed: {close:?}"),

@@ -1,5 +1,7 @@
 use super::calls::Purpose;
-use super::event::{Answer, CallId, CloseReason, Connected, EndReason, Event, Rejection, Status, StreamHandle};
+use super::event::{
+    Answer, CallId, ClientCloseReason, ClientEvent, ClientRejection, Connected, EndReason, Status, StreamHandle,
+};
 use super::state::State;
 use super::streams::StreamState;
 use super::{COMMAND_CHUNK_STREAM, Client};
@@ -37,12 +39,12 @@ impl Client {
             b"_onbwcheck" | b"onBWCheck" if command.transaction != 0.0 => {
                 self.reply(&reply::result(command.transaction).with(0.0));
             }
-            b"close" => self.settle(CloseReason::ToldToClose),
+            b"close" => self.settle(ClientCloseReason::ToldToClose),
             _ => {
                 if command.transaction != 0.0 {
                     self.reply(&reply::call_failed(command.transaction, "No such call on this client."));
                 }
-                self.push_event(Event::Call(Box::new(command)));
+                self.push_event(ClientEvent::Call(Box::new(command)));
             }
         }
         Ok(())
@@ -82,12 +84,12 @@ impl Client {
             Purpose::Start(handle) => self.reject(handle, Status::read(command.arguments.first())),
             Purpose::Length(stream) => {
                 if let Some(seconds) = command.arguments.first().and_then(Value::as_number).filter(|_| success) {
-                    self.push_event(Event::Length { stream, seconds });
+                    self.push_event(ClientEvent::Length { stream, seconds });
                 }
             }
             Purpose::Call => {
                 let answer = Answer { success, object: command.object, values: command.arguments };
-                self.push_event(Event::Answer { call: CallId(transaction), answer: Some(Box::new(answer)) });
+                self.push_event(ClientEvent::Answer { call: CallId(transaction), answer: Some(Box::new(answer)) });
             }
         }
     }
@@ -97,8 +99,8 @@ impl Client {
         self.endpoint.timers.clear(Timer::Setup);
         if !success || status.is_error() {
             let code = status.code.clone();
-            self.push_event(Event::Rejected { stream: None, rejection: Box::new(status.into()) });
-            return self.settle(CloseReason::Rejected(code));
+            self.push_event(ClientEvent::Rejected { stream: None, rejection: Box::new(status.into()) });
+            return self.settle(ClientCloseReason::Rejected(code));
         }
         self.endpoint.state = State::Connected;
         if let Some(limit) = self.config.timeouts.read {
@@ -110,7 +112,7 @@ impl Client {
         let capabilities = capabilities.into_iter().find(|found| *found != Capabilities::default());
         let capabilities = capabilities.unwrap_or_default();
         let connected = Connected { properties, information: status.information, capabilities };
-        self.push_event(Event::Connected(Box::new(connected)));
+        self.push_event(ClientEvent::Connected(Box::new(connected)));
         self.begin();
     }
 
@@ -120,16 +122,16 @@ impl Client {
             && let Ok(tc_url) = self.reconnect_url(&status)
         {
             let description = status.description;
-            return self.push_event(Event::ReconnectRequest { tc_url: tc_url.map(Box::new), description });
+            return self.push_event(ClientEvent::ReconnectRequest { tc_url: tc_url.map(Box::new), description });
         }
         // SRS redirects a stream by a notice to the connection.
         let redirects = status.redirect().is_some();
         let stream = if id == 0 && redirects { self.streams.only_asking() } else { self.streams.on(id) };
         let Some(stream) = stream else {
             if redirects {
-                return self.push_event(Event::Rejected { stream: None, rejection: Box::new(status.into()) });
+                return self.push_event(ClientEvent::Rejected { stream: None, rejection: Box::new(status.into()) });
             }
-            return self.push_event(Event::Status { stream: None, status: Box::new(status) });
+            return self.push_event(ClientEvent::Status { stream: None, status: Box::new(status) });
         };
         let (handle, publisher, state) = (stream.handle, stream.is_publisher(), stream.state);
         if status.is_error() || redirects {
@@ -145,13 +147,13 @@ impl Client {
         };
         if let Some(reason) = end.filter(|_| state == StreamState::Running) {
             stream.state = StreamState::Ended;
-            return self.push_event(Event::Ended { stream: handle, reason });
+            return self.push_event(ClientEvent::Ended { stream: handle, reason });
         }
         match (publisher, state, status.code.as_str()) {
             (true, StreamState::Asking, "NetStream.Publish.Start") => {
                 stream.state = StreamState::Running;
                 self.answered(handle);
-                self.push_event(Event::Publishing { stream: handle });
+                self.push_event(ClientEvent::Publishing { stream: handle });
             }
             (false, StreamState::Asking, "NetStream.Play.Start") => {
                 stream.state = StreamState::Running;
@@ -159,16 +161,16 @@ impl Client {
             }
             (false, StreamState::Running | StreamState::Ended, "NetStream.Play.PublishNotify") => {
                 stream.state = StreamState::Running;
-                self.push_event(Event::PublishNotify { stream: handle });
+                self.push_event(ClientEvent::PublishNotify { stream: handle });
             }
-            _ => self.push_event(Event::Status { stream: Some(handle), status: Box::new(status) }),
+            _ => self.push_event(ClientEvent::Status { stream: Some(handle), status: Box::new(status) }),
         }
     }
 
     /// A stream begins to be played.
     pub(super) fn playing(&mut self, stream: StreamHandle) {
         self.answered(stream);
-        self.push_event(Event::Playing { stream });
+        self.push_event(ClientEvent::Playing { stream });
     }
 
     fn answered(&mut self, stream: StreamHandle) {
@@ -178,8 +180,8 @@ impl Client {
     fn reject(&mut self, handle: StreamHandle, status: Status) {
         if let Some(stream) = self.remove_stream(handle) {
             self.delete_stream(stream.id);
-            let rejection = Box::new(Rejection::from(status));
-            self.push_event(Event::Rejected { stream: Some(handle), rejection });
+            let rejection = Box::new(ClientRejection::from(status));
+            self.push_event(ClientEvent::Rejected { stream: Some(handle), rejection });
         }
     }
 

@@ -1,4 +1,4 @@
-use super::event::{CallId, Event, NotAsked, NotSent, StreamHandle};
+use super::event::{CallId, ClientEvent, NotAsked, NotSent, StreamHandle};
 use super::streams::{ClientStream, Direction, PlayOptions, StreamState};
 use super::{COMMAND_CHUNK_STREAM, Client, STREAM_CHUNK_STREAM};
 use crate::amf::Value;
@@ -73,7 +73,7 @@ impl Client {
         }
     }
 
-    /// Calls a procedure of the server's; [`Event::Answer`] brings what comes of it.
+    /// Calls a procedure of the server's; [`ClientEvent::Answer`] brings what comes of it.
     ///
     /// # Errors
     /// There is no connection yet or any more, or too many calls wait for their answer.
@@ -260,10 +260,10 @@ impl Client {
                 Purpose::CreateStream(stream) | Purpose::Start(stream) => {
                     if let Some(removed) = self.remove_stream(stream) {
                         self.delete_stream(removed.id);
-                        self.push_event(Event::Unanswered { stream });
+                        self.push_event(ClientEvent::Unanswered { stream });
                     }
                 }
-                Purpose::Call => self.push_event(Event::Answer { call: CallId(transaction), answer: None }),
+                Purpose::Call => self.push_event(ClientEvent::Answer { call: CallId(transaction), answer: None }),
                 Purpose::Connect | Purpose::Length(_) => {}
             }
         }

@@ -2,7 +2,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::{Close, Destination, DestinationError};
+use super::{ClientClose, Destination, DestinationError};
 use crate::amf::{Object, Value};
 use crate::command::{Capabilities, Command};
 use crate::endpoint::{Error, Wait};
@@ -14,11 +14,11 @@ use crate::url::TcUrl;
 #[derive(Debug)]
 pub enum ClientOutput {
     /// The server did something.
-    Event(Event),
+    Event(ClientEvent),
     /// Nothing more to say until one of these happens.
     Wait(Wait),
     /// The connection is over and all that was to be written is written: close the socket.
-    Closed(Close),
+    Closed(ClientClose),
 }
 
 /// Names a stream that was asked for with [`publish`](super::Client::publish) or [`play`](super::Client::play); never
@@ -39,7 +39,7 @@ impl CallId {
 
 /// What the server did.
 #[derive(Debug)]
-pub enum Event {
+pub enum ClientEvent {
     /// It accepted `connect`.
     Connected(Box<Connected>),
     /// The stream is being published: media can be sent.
@@ -86,7 +86,7 @@ pub enum Event {
         /// Which stream, if it can be told.
         stream: Option<StreamHandle>,
         /// Why, and where to go instead.
-        rejection: Box<Rejection>,
+        rejection: Box<ClientRejection>,
     },
     /// `createStream`, `publish` or `play` was not answered in time. The stream is gone.
     Unanswered {
@@ -171,7 +171,7 @@ impl Status {
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Rejection {
+pub struct ClientRejection {
     /// Such as `NetStream.Publish.BadName`; empty if the server gave none.
     pub code: String,
     /// In words for people.
@@ -180,9 +180,9 @@ pub struct Rejection {
     pub redirect: Option<Redirect>,
 }
 
-impl From<Status> for Rejection {
+impl From<Status> for ClientRejection {
     fn from(status: Status) -> Self {
-        Rejection { redirect: status.redirect(), code: status.code, description: status.description }
+        ClientRejection { redirect: status.redirect(), code: status.code, description: status.description }
     }
 }
 
@@ -275,7 +275,7 @@ pub enum NotAsked {
 /// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum CloseReason {
+pub enum ClientCloseReason {
     /// The server closed the connection in good order.
     PeerClosed,
     /// The connection broke: reset, unreachable, the system's own words.
@@ -283,7 +283,7 @@ pub enum CloseReason {
     /// The server broke the protocol.
     Protocol(Error),
     /// The server took too long.
-    Timeout(TimeoutKind),
+    Timeout(ClientTimeout),
     /// The server refused `connect` with this code.
     Rejected(String),
     /// The server called `close`.
@@ -294,7 +294,7 @@ pub enum CloseReason {
 
 /// What took too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimeoutKind {
+pub enum ClientTimeout {
     /// The handshake.
     Handshake,
     /// The answer to `connect`.
@@ -305,39 +305,39 @@ pub enum TimeoutKind {
     Write,
 }
 
-impl CloseReason {
+impl ClientCloseReason {
     /// A name that does not change, for logs and metrics.
     pub fn name(&self) -> &'static str {
         match self {
-            CloseReason::PeerClosed => "peer_closed",
-            CloseReason::PeerLost(_) => "peer_lost",
-            CloseReason::Protocol(error) => error.name(),
-            CloseReason::Timeout(TimeoutKind::Handshake) => "handshake_timeout",
-            CloseReason::Timeout(TimeoutKind::Connect) => "connect_timeout",
-            CloseReason::Timeout(TimeoutKind::Read) => "read_timeout",
-            CloseReason::Timeout(TimeoutKind::Write) => "write_timeout",
-            CloseReason::Rejected(_) => "rejected",
-            CloseReason::ToldToClose => "told_to_close",
-            CloseReason::Closed => "closed",
+            ClientCloseReason::PeerClosed => "peer_closed",
+            ClientCloseReason::PeerLost(_) => "peer_lost",
+            ClientCloseReason::Protocol(error) => error.name(),
+            ClientCloseReason::Timeout(ClientTimeout::Handshake) => "handshake_timeout",
+            ClientCloseReason::Timeout(ClientTimeout::Connect) => "connect_timeout",
+            ClientCloseReason::Timeout(ClientTimeout::Read) => "read_timeout",
+            ClientCloseReason::Timeout(ClientTimeout::Write) => "write_timeout",
+            ClientCloseReason::Rejected(_) => "rejected",
+            ClientCloseReason::ToldToClose => "told_to_close",
+            ClientCloseReason::Closed => "closed",
         }
     }
 }
 
-impl fmt::Display for CloseReason {
+impl fmt::Display for ClientCloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CloseReason::PeerClosed => f.write_str("closed by the server"),
-            CloseReason::PeerLost(words) => write!(f, "connection lost: {words}"),
-            CloseReason::Protocol(error) => write!(f, "protocol error: {error}"),
-            CloseReason::Timeout(kind) => f.write_str(match kind {
-                TimeoutKind::Handshake => "no handshake in time",
-                TimeoutKind::Connect => "no answer to connect in time",
-                TimeoutKind::Read => "server fell silent",
-                TimeoutKind::Write => "server takes nothing",
+            ClientCloseReason::PeerClosed => f.write_str("closed by the server"),
+            ClientCloseReason::PeerLost(words) => write!(f, "connection lost: {words}"),
+            ClientCloseReason::Protocol(error) => write!(f, "protocol error: {error}"),
+            ClientCloseReason::Timeout(kind) => f.write_str(match kind {
+                ClientTimeout::Handshake => "no handshake in time",
+                ClientTimeout::Connect => "no answer to connect in time",
+                ClientTimeout::Read => "server fell silent",
+                ClientTimeout::Write => "server takes nothing",
             }),
-            CloseReason::Rejected(code) => write!(f, "refused: {code}"),
-            CloseReason::ToldToClose => f.write_str("server asked to close"),
-            CloseReason::Closed => f.write_str("closed"),
+            ClientCloseReason::Rejected(code) => write!(f, "refused: {code}"),
+            ClientCloseReason::ToldToClose => f.write_str("server asked to close"),
+            ClientCloseReason::Closed => f.write_str("closed"),
         }
     }
 }

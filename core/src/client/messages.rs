@@ -1,5 +1,5 @@
 use super::Client;
-use super::event::{EndReason, Event, Status};
+use super::event::{ClientEvent, EndReason, Status};
 use super::streams::StreamState;
 use crate::amf::amf0;
 use crate::endpoint::Cause;
@@ -63,7 +63,7 @@ impl Client {
         {
             stream.state = StreamState::Running;
             let stream = stream.handle;
-            self.push_event(Event::PublishNotify { stream });
+            self.push_event(ClientEvent::PublishNotify { stream });
         }
     }
 
@@ -76,7 +76,7 @@ impl Client {
         {
             stream.state = StreamState::Ended;
             let stream = stream.handle;
-            self.push_event(Event::Ended { stream, reason: EndReason::Eof });
+            self.push_event(ClientEvent::Ended { stream, reason: EndReason::Eof });
         }
     }
 
@@ -90,10 +90,10 @@ impl Client {
         // Media is as good a sign as any notice.
         match std::mem::replace(&mut stream.state, StreamState::Running) {
             StreamState::Running => {}
-            StreamState::Ended => self.push_event(Event::PublishNotify { stream: handle }),
+            StreamState::Ended => self.push_event(ClientEvent::PublishNotify { stream: handle }),
             StreamState::Asking | StreamState::Creating | StreamState::Waiting => self.playing(handle),
         }
-        self.push_event(Event::Media { stream: handle, message });
+        self.push_event(ClientEvent::Media { stream: handle, message });
     }
 
     /// An aggregate is taken apart; its parts are then as if they had come one by one.

@@ -12,7 +12,7 @@
 //! use std::sync::Arc;
 //! use std::time::Instant;
 //!
-//! use anabranch_core::client::{Client, ClientConfig, Destination, Event, ClientOutput, PlayOptions};
+//! use anabranch_core::client::{Client, ClientConfig, Destination, ClientEvent, ClientOutput, PlayOptions};
 //! use anabranch_core::command::PublishType;
 //! use anabranch_core::conn::{self, Config, Conn, Core};
 //! use anabranch_core::message::{Message, MessageType, Payload};
@@ -25,7 +25,7 @@
 //! }
 //!
 //! /// Passes bytes both ways until neither side has any; what the server did.
-//! fn exchange(now: Instant, client: &mut Client, conn: &mut Conn) -> Vec<Event> {
+//! fn exchange(now: Instant, client: &mut Client, conn: &mut Conn) -> Vec<ClientEvent> {
 //!     let mut events = Vec::new();
 //!     loop {
 //!         while let ClientOutput::Event(event) = client.poll_output() {
@@ -50,7 +50,7 @@
 //! let (mut publisher, mut its_conn) = (Client::new(config.clone(), [1; 32], now), server.connect(now));
 //! let published = publisher.publish(destination.stream(), PublishType::Live)?;
 //! let events = exchange(now, &mut publisher, &mut its_conn);
-//! assert!(matches!(events[..], [Event::Connected(_), Event::Publishing { stream }] if stream == published));
+//! assert!(matches!(events[..], [ClientEvent::Connected(_), ClientEvent::Publishing { stream }] if stream == published));
 //!
 //! let (mut player, mut other_conn) = (Client::new(config, [2; 32], now), server.connect(now));
 //! let played = player.play(destination.stream(), PlayOptions::default())?;
@@ -62,7 +62,7 @@
 //! exchange(now, &mut publisher, &mut its_conn);
 //! let events = exchange(now, &mut player, &mut other_conn);
 //! assert!(events.iter().any(|event| match event {
-//!     Event::Media { stream, message: got } => *stream == played && got.payload == message.payload,
+//!     ClientEvent::Media { stream, message: got } => *stream == played && got.payload == message.payload,
 //!     _ => false,
 //! }));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -85,8 +85,8 @@ use std::time::{Duration, Instant};
 pub use config::{ClientConfig, ClientLimits, ClientTimeouts, EnhancedRtmp};
 pub use destination::{Destination, DestinationError};
 pub use event::{
-    Answer, CallId, ClientOutput, CloseReason, Connected, EndReason, Event, NotAsked, NotSent, Redirect, Rejection,
-    Status, StreamHandle, TimeoutKind,
+    Answer, CallId, ClientCloseReason, ClientEvent, ClientOutput, ClientRejection, ClientTimeout, Connected, EndReason,
+    NotAsked, NotSent, Redirect, Status, StreamHandle,
 };
 pub use streams::PlayOptions;
 
@@ -103,7 +103,7 @@ use state::State;
 use streams::ClientStreams;
 
 /// How a client's connection ended.
-pub type Close = endpoint::Close<CloseReason>;
+pub type ClientClose = endpoint::Close<ClientCloseReason>;
 
 /// The chunk stream of `publish`, `play` and `pause`: as of other clients, not that of the connection's own commands.
 const STREAM_CHUNK_STREAM: u8 = 8;
@@ -112,7 +112,7 @@ const STREAM_CHUNK_STREAM: u8 = 8;
 #[derive(Debug)]
 pub struct Client {
     config: Arc<ClientConfig>,
-    endpoint: Endpoint<State, Event>,
+    endpoint: Endpoint<State, ClientEvent>,
     streams: ClientStreams,
     /// Requests that wait for their answer, in the order in which they were made.
     pending: Vec<Pending>,
@@ -160,7 +160,7 @@ impl Client {
     /// Takes bytes from the server, cut anywhere.
     ///
     /// # Errors
-    /// The server broke the protocol. The same error is in the [`Close`] that `poll_output` comes to, so that ignoring
+    /// The server broke the protocol. The same error is in the [`ClientClose`] that `poll_output` comes to, so that ignoring
     /// it here is fine.
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Error> {
         if !bytes.is_empty() && !self.is_closing() {
@@ -175,23 +175,23 @@ impl Client {
         self.endpoint.now = now;
         if self.endpoint.timers.take_expired(Timer::Setup, now) {
             let is_handshake = matches!(self.endpoint.state, State::Handshake(_));
-            let kind = if is_handshake { TimeoutKind::Handshake } else { TimeoutKind::Connect };
-            self.settle(CloseReason::Timeout(kind));
+            let kind = if is_handshake { ClientTimeout::Handshake } else { ClientTimeout::Connect };
+            self.settle(ClientCloseReason::Timeout(kind));
         }
         if let Some(limit) = self.config.timeouts.read
             && self.is_silent(limit)
         {
-            self.settle(CloseReason::Timeout(TimeoutKind::Read));
+            self.settle(ClientCloseReason::Timeout(ClientTimeout::Read));
         }
         if self.is_write_stalled() {
-            self.settle(CloseReason::Timeout(TimeoutKind::Write));
+            self.settle(ClientCloseReason::Timeout(ClientTimeout::Write));
         }
         self.end_linger();
         self.expire_requests();
     }
 
     /// The server closed its side, or the connection broke. Nothing more is written.
-    pub fn handle_disconnect(&mut self, now: Instant, reason: CloseReason) {
+    pub fn handle_disconnect(&mut self, now: Instant, reason: ClientCloseReason) {
         self.endpoint.now = now;
         self.settle(reason);
         self.endpoint.discard();
@@ -222,7 +222,7 @@ impl Client {
         for handle in handles {
             self.stop(handle);
         }
-        self.settle_in(phase, CloseReason::Closed);
+        self.settle_in(phase, ClientCloseReason::Closed);
     }
 
     /// The stage the connection has reached.
@@ -287,15 +287,15 @@ impl Client {
         self.endpoint.send_command(Cause::Own, chunk_stream, stream_id, command);
     }
 
-    fn push_event(&mut self, event: Event) {
+    fn push_event(&mut self, event: ClientEvent) {
         self.endpoint.push_event(event);
     }
 
-    fn settle(&mut self, reason: CloseReason) {
+    fn settle(&mut self, reason: ClientCloseReason) {
         self.settle_in(self.phase(), reason);
     }
 
-    fn settle_in(&mut self, phase: Phase, reason: CloseReason) {
+    fn settle_in(&mut self, phase: Phase, reason: ClientCloseReason) {
         if self.is_closing() {
             return;
         }
@@ -307,13 +307,13 @@ impl Client {
 
 impl Role for Client {
     type State = State;
-    type Event = Event;
+    type Event = ClientEvent;
 
-    fn endpoint(&self) -> &Endpoint<State, Event> {
+    fn endpoint(&self) -> &Endpoint<State, ClientEvent> {
         &self.endpoint
     }
 
-    fn endpoint_mut(&mut self) -> &mut Endpoint<State, Event> {
+    fn endpoint_mut(&mut self) -> &mut Endpoint<State, ClientEvent> {
         &mut self.endpoint
     }
 
@@ -368,6 +368,6 @@ impl Role for Client {
     }
 
     fn fail(&mut self, error: Error) {
-        self.settle(CloseReason::Protocol(error));
+        self.settle(ClientCloseReason::Protocol(error));
     }
 }

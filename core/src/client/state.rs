@@ -1,4 +1,4 @@
-use super::event::CloseReason;
+use super::event::ClientCloseReason;
 use crate::endpoint::{self, Closing};
 use crate::handshake::ClientHandshake;
 
@@ -12,7 +12,7 @@ pub(crate) enum State {
     /// Streams are asked for and media is taken.
     Connected,
     /// The end is settled; what is queued is still written.
-    Closing(Box<Closing<CloseReason>>),
+    Closing(Box<Closing<ClientCloseReason>>),
 }
 
 impl State {
@@ -22,23 +22,23 @@ impl State {
 }
 
 impl endpoint::State for State {
-    type Reason = CloseReason;
+    type Reason = ClientCloseReason;
 
-    fn closing(&self) -> Option<&Closing<CloseReason>> {
+    fn closing(&self) -> Option<&Closing<ClientCloseReason>> {
         match self {
             State::Closing(closing) => Some(closing),
             _ => None,
         }
     }
 
-    fn closing_mut(&mut self) -> Option<&mut Closing<CloseReason>> {
+    fn closing_mut(&mut self) -> Option<&mut Closing<ClientCloseReason>> {
         match self {
             State::Closing(closing) => Some(closing),
             _ => None,
         }
     }
 
-    fn close(&mut self, closing: Closing<CloseReason>) {
+    fn close(&mut self, closing: Closing<ClientCloseReason>) {
         *self = State::Closing(Box::new(closing));
     }
 

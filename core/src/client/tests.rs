@@ -20,7 +20,7 @@ struct Link {
     unheard: Vec<u8>,
     ear: Ear,
     /// Events that came while time passed.
-    events: Vec<Event>,
+    events: Vec<ClientEvent>,
     now: Instant,
 }
 
@@ -57,7 +57,7 @@ impl Link {
         let mut link = Link::shaken(config);
         assert_eq!(link.heard(), ["3/0 connect 1"]);
         link.command(0, &reply::connect_result(1.0, 0.0));
-        assert!(matches!(link.event(), Event::Connected(_)));
+        assert!(matches!(link.event(), ClientEvent::Connected(_)));
         assert_eq!(link.heard(), ["WindowAckSize(2500000)", "SetChunkSize(60000)"]);
         link
     }
@@ -67,7 +67,7 @@ impl Link {
         let stream = link.client.publish("cam?k=v", PublishType::Live).expect("a stream");
         link.command(0, &reply::create_stream_result(4.0, 1));
         link.status(1, Level::Status, "NetStream.Publish.Start");
-        assert!(matches!(link.event(), Event::Publishing { stream: started } if started == stream));
+        assert!(matches!(link.event(), ClientEvent::Publishing { stream: started } if started == stream));
         link.heard();
         (link, stream)
     }
@@ -81,7 +81,7 @@ impl Link {
         let stream = link.client.play("cam", PlayOptions::default()).expect("a stream");
         link.command(0, &reply::create_stream_result(2.0, 1));
         link.status(1, Level::Status, "NetStream.Play.Start");
-        assert!(matches!(link.event(), Event::Playing { stream: started } if started == stream));
+        assert!(matches!(link.event(), ClientEvent::Playing { stream: started } if started == stream));
         link.heard();
         (link, stream)
     }
@@ -106,7 +106,7 @@ impl Link {
         self.ear.lines(&sent)
     }
 
-    fn event(&mut self) -> Event {
+    fn event(&mut self) -> ClientEvent {
         if !self.events.is_empty() {
             return self.events.remove(0);
         }
@@ -124,7 +124,7 @@ impl Link {
         }
     }
 
-    fn closed(&mut self) -> Close {
+    fn closed(&mut self) -> ClientClose {
         take(&mut self.client);
         match self.client.poll_output() {
             ClientOutput::Closed(close) => close,
@@ -198,11 +198,14 @@ fn a_publisher_speaks_as_fmle_does_and_needs_no_on_fc_publish() {
     assert_eq!(link.heard(), [r#"8/7 publish 5 [String("cam?k=v"), String("live")]"#]);
     assert_eq!(link.client.message_stream_id(stream), Some(7));
     link.status(7, Level::Status, "NetStream.Publish.Start");
-    assert!(matches!(link.event(), Event::Publishing { .. }));
+    assert!(matches!(link.event(), ClientEvent::Publishing { .. }));
     link.client.stop(stream);
     assert_eq!(link.heard(), [r#"3/0 FCUnpublish 6 [String("cam?k=v")]"#, "3/0 deleteStream 7 7"]);
     link.status(7, Level::Status, "NetStream.Unpublish.Success");
-    assert!(matches!(link.event(), Event::Status { stream: None, .. }), "nothing is heard of a stream that is gone");
+    assert!(
+        matches!(link.event(), ClientEvent::Status { stream: None, .. }),
+        "nothing is heard of a stream that is gone"
+    );
 }
 
 #[test]
@@ -221,11 +224,11 @@ fn a_player_asks_for_what_its_options_say() {
         ]
     );
     link.command(0, &reply::result(3.0).with(9.5));
-    assert!(matches!(link.event(), Event::Length { stream: of, seconds: 9.5 } if of == stream));
+    assert!(matches!(link.event(), ClientEvent::Length { stream: of, seconds: 9.5 } if of == stream));
     link.status(1, Level::Status, "NetStream.Play.Reset");
-    assert!(matches!(link.event(), Event::Status { stream: Some(on), .. } if on == stream));
+    assert!(matches!(link.event(), ClientEvent::Status { stream: Some(on), .. } if on == stream));
     link.status(1, Level::Status, "NetStream.Play.Start");
-    assert!(matches!(link.event(), Event::Playing { .. }));
+    assert!(matches!(link.event(), ClientEvent::Playing { .. }));
 }
 
 #[test]
@@ -264,10 +267,10 @@ fn several_streams_share_a_connection() {
     link.command(0, &reply::create_stream_result(2.0, 1));
     link.status(2, Level::Status, "NetStream.Play.Start");
     link.status(1, Level::Status, "NetStream.Play.Start");
-    assert!(matches!(link.event(), Event::Playing { stream } if stream == b));
-    assert!(matches!(link.event(), Event::Playing { stream } if stream == a));
+    assert!(matches!(link.event(), ClientEvent::Playing { stream } if stream == b));
+    assert!(matches!(link.event(), ClientEvent::Playing { stream } if stream == a));
     link.say(&peer::message(MessageType::AUDIO, 5, 2, &peer::audio_frame(1)));
-    assert!(matches!(link.event(), Event::Media { stream, .. } if stream == b));
+    assert!(matches!(link.event(), ClientEvent::Media { stream, .. } if stream == b));
     link.say(&peer::message(MessageType::AUDIO, 5, 3, &peer::audio_frame(1)));
     link.say(&peer::message(MessageType::AUDIO, 5, 0, &peer::audio_frame(1)));
     link.no_event();
@@ -279,7 +282,7 @@ fn a_message_stream_that_is_given_twice_stays_the_first_ones() {
     let (mut link, first) = Link::publishing();
     let second = link.client.play("b", PlayOptions::default()).expect("a stream");
     link.command(0, &reply::create_stream_result(6.0, 1));
-    let Event::Rejected { stream, rejection } = link.event() else { panic!("it is rejected") };
+    let ClientEvent::Rejected { stream, rejection } = link.event() else { panic!("it is rejected") };
     assert_eq!((stream, rejection.code.as_str()), (Some(second), ""));
     assert!(rejection.description.contains("message stream 1"), "{rejection:?}");
     let third = link.client.play("c", PlayOptions::default()).expect("a stream");
@@ -303,11 +306,11 @@ fn media_comes_as_it_was_sent_and_aggregates_in_parts() {
     link.say(&peer::message(MessageType::AGGREGATE, 1000, 1, &parts));
     let mut lines = Vec::new();
     for _ in 0..2 {
-        let Event::Media { message, .. } = link.event() else { panic!("media") };
+        let ClientEvent::Media { message, .. } = link.event() else { panic!("media") };
         lines.push(line(&message));
     }
     assert_eq!(lines, ["audio frame 1 on 1 at 1000", "video key 2 on 1 at 1020"]);
-    assert!(matches!(link.event(), Event::Media { message, .. } if message.payload.is_empty()));
+    assert!(matches!(link.event(), ClientEvent::Media { message, .. } if message.payload.is_empty()));
 
     link.say(&peer::data(7, 1, &["onMetaData".into(), Object::default().with("width", 1.0).into()]));
     let mut selected = vec![0];
@@ -315,7 +318,7 @@ fn media_comes_as_it_was_sent_and_aggregates_in_parts() {
     link.say(&peer::message(MessageType::DATA_AMF3, 8, 1, &selected));
     link.say(&peer::data(8, 1, &["|RtmpSampleAccess".into(), true.into(), true.into()]));
     for expected in ["data onMetaData on 1 at 7", "data onCuePoint on 1 at 8"] {
-        let Event::Media { message, .. } = link.event() else { panic!("data") };
+        let ClientEvent::Media { message, .. } = link.event() else { panic!("data") };
         assert_eq!(line(&message), expected);
     }
     link.no_event();
@@ -326,18 +329,18 @@ fn an_end_is_told_once_and_a_new_publisher_is_told() {
     let (mut link, stream) = Link::playing();
     link.status(1, Level::Status, "NetStream.Play.UnpublishNotify");
     link.say(&peer::control(&Control::User(UserControl::StreamEof(1))));
-    assert!(matches!(link.event(), Event::Ended { stream: of, reason: EndReason::Unpublished } if of == stream));
+    assert!(matches!(link.event(), ClientEvent::Ended { stream: of, reason: EndReason::Unpublished } if of == stream));
     link.no_event();
     link.status(1, Level::Status, "NetStream.Play.PublishNotify");
-    assert!(matches!(link.event(), Event::PublishNotify { .. }));
+    assert!(matches!(link.event(), ClientEvent::PublishNotify { .. }));
     link.say(&peer::control(&Control::User(UserControl::StreamEof(1))));
-    assert!(matches!(link.event(), Event::Ended { reason: EndReason::Eof, .. }));
+    assert!(matches!(link.event(), ClientEvent::Ended { reason: EndReason::Eof, .. }));
     link.say(&peer::audio(9, &peer::audio_frame(1)));
-    assert!(matches!(link.event(), Event::PublishNotify { .. }), "frames say so, too");
-    assert!(matches!(link.event(), Event::Media { .. }));
+    assert!(matches!(link.event(), ClientEvent::PublishNotify { .. }), "frames say so, too");
+    assert!(matches!(link.event(), ClientEvent::Media { .. }));
     let complete = reply::information(Level::Status, "NetStream.Play.Complete", "");
     link.say(&peer::data(9, 1, &["onPlayStatus".into(), complete.into()]));
-    assert!(matches!(link.event(), Event::Ended { reason: EndReason::Complete, .. }));
+    assert!(matches!(link.event(), ClientEvent::Ended { reason: EndReason::Complete, .. }));
 }
 
 #[test]
@@ -358,12 +361,12 @@ fn a_refused_connect_closes() {
     let ex = Object::default().with("code", 302.0).with("redirect", "rtmp://other/live");
     let information = reply::information(Level::Error, "NetConnection.Connect.Rejected", "Elsewhere.").with("ex", ex);
     link.command(0, &reply::connect_error(1.0, information));
-    let Event::Rejected { stream: None, rejection } = link.event() else { panic!("a refusal") };
+    let ClientEvent::Rejected { stream: None, rejection } = link.event() else { panic!("a refusal") };
     let redirect = rejection.redirect.as_ref().expect("a redirect");
     let destination = redirect.destination("cam?a=b").expect("a URL");
     assert_eq!(destination.to_string(), "rtmp://other:1935/live/cam?a=b");
     let close = link.closed();
-    assert_eq!(close.reason, CloseReason::Rejected("NetConnection.Connect.Rejected".into()));
+    assert_eq!(close.reason, ClientCloseReason::Rejected("NetConnection.Connect.Rejected".into()));
     assert_eq!(close.phase, Phase::Connect);
     assert_eq!(link.client.publish("x", PublishType::Live), Err(NotAsked::NotConnected));
 }
@@ -376,7 +379,7 @@ fn a_redirect_of_a_stream_comes_on_the_connection() {
     let ex = Object::default().with("code", 302.0).with("redirect2", "rtmp://other:1936/live/cam2");
     let information = reply::information(Level::Error, "NetConnection.Connect.Rejected", "").with("ex", ex);
     link.command(0, &Command::new("onStatus", 0.0, Value::Null).with(information));
-    let Event::Rejected { stream: Some(of), rejection } = link.event() else { panic!("a refusal") };
+    let ClientEvent::Rejected { stream: Some(of), rejection } = link.event() else { panic!("a refusal") };
     assert_eq!(of, stream);
     let destination = rejection.redirect.expect("a redirect").destination("cam").expect("a URL");
     assert_eq!(destination.to_string(), "rtmp://other:1936/live/cam2");
@@ -402,7 +405,7 @@ fn refusals_come_in_every_form_and_end_the_stream_alone() {
             }
             _ => {}
         }
-        assert!(matches!(link.event(), Event::Rejected { stream: Some(of), .. } if of == stream), "way {way}");
+        assert!(matches!(link.event(), ClientEvent::Rejected { stream: Some(of), .. } if of == stream), "way {way}");
         link.no_event();
         assert_eq!(link.client.message_stream_id(stream), None);
         assert!(link.client.play("cam", PlayOptions::default()).is_ok(), "the connection goes on");
@@ -413,7 +416,7 @@ fn refusals_come_in_every_form_and_end_the_stream_alone() {
 fn a_publisher_that_is_taken_over_learns_it() {
     let (mut link, stream) = Link::publishing();
     link.status(1, Level::Error, "NetStream.Publish.BadName");
-    let Event::Rejected { stream: Some(of), rejection } = link.event() else { panic!("a refusal") };
+    let ClientEvent::Rejected { stream: Some(of), rejection } = link.event() else { panic!("a refusal") };
     assert_eq!((of, rejection.code.as_str()), (stream, "NetStream.Publish.BadName"));
     let frame = frame(1, 60_000);
     assert_eq!(link.client.send_frame(stream, &frame), Err(NotSent::NotPublishing));
@@ -429,13 +432,13 @@ fn a_reconnect_request_is_resolved() {
     ] {
         let mut link = Link::connected();
         link.command(0, &reply::reconnect_request(sent, "The server is going down."));
-        let Event::ReconnectRequest { tc_url, description } = link.event() else { panic!("a reconnect request") };
+        let ClientEvent::ReconnectRequest { tc_url, description } = link.event() else { panic!("a reconnect request") };
         assert_eq!(tc_url.map(|url| url.to_string()).as_deref(), expected);
         assert_eq!(description, "The server is going down.");
     }
     let mut link = Link::connected();
     link.command(0, &reply::reconnect_request(Some("http://web/"), ""));
-    assert!(matches!(link.event(), Event::Status { stream: None, .. }), "nobody is sent astray");
+    assert!(matches!(link.event(), ClientEvent::Status { stream: None, .. }), "nobody is sent astray");
 }
 
 #[test]
@@ -454,7 +457,7 @@ fn pings_windows_and_bandwidth_checks_are_answered() {
     link.no_event();
     link.command(0, &Command::new("makeCoffee", 10.0, Value::Null));
     assert_eq!(link.heard(), ["3/0 _error 10 NetConnection.Call.Failed"]);
-    assert!(matches!(link.event(), Event::Call(command) if command.name == "makeCoffee"));
+    assert!(matches!(link.event(), ClientEvent::Call(command) if command.name == "makeCoffee"));
 }
 
 #[test]
@@ -465,16 +468,16 @@ fn calls_get_their_answers() {
     link.command(0, &reply::call_failed(f64::from(second.transaction()), "No."));
     link.command(0, &reply::result(f64::from(first.transaction())).with(4.0));
     link.command(0, &reply::result(f64::from(first.transaction())).with(5.0));
-    let Event::Answer { call, answer: Some(answer) } = link.event() else { panic!("an answer") };
+    let ClientEvent::Answer { call, answer: Some(answer) } = link.event() else { panic!("an answer") };
     assert!(call == second && !answer.success);
-    let Event::Answer { call, answer: Some(answer) } = link.event() else { panic!("an answer") };
+    let ClientEvent::Answer { call, answer: Some(answer) } = link.event() else { panic!("an answer") };
     assert!(call == first && answer.success && answer.values == [4.0.into()]);
     link.no_event();
     assert_eq!(link.client.counters().ignored_messages, 1);
 
     let third = link.client.call("c", Value::Null, &[]).expect("a call");
     link.pass(Duration::from_secs(11));
-    assert!(matches!(link.event(), Event::Answer { call, answer: None } if call == third));
+    assert!(matches!(link.event(), ClientEvent::Answer { call, answer: None } if call == third));
 }
 
 fn frame(stream_id: u32, chunk_size: u32) -> Frame {
@@ -560,21 +563,21 @@ fn every_wait_has_an_end() {
     link.pass(seconds(9));
     link.no_event();
     link.pass(seconds(2));
-    assert_eq!(link.closed().reason, CloseReason::Timeout(TimeoutKind::Handshake));
+    assert_eq!(link.closed().reason, ClientCloseReason::Timeout(ClientTimeout::Handshake));
 
     let mut link = Link::shaken(config());
     link.pass(seconds(11));
-    assert_eq!(link.closed().reason, CloseReason::Timeout(TimeoutKind::Connect));
+    assert_eq!(link.closed().reason, ClientCloseReason::Timeout(ClientTimeout::Connect));
 
     let mut link = Link::connected();
     let created = link.client.play("cam", PlayOptions::default()).expect("a stream");
     link.pass(seconds(11));
-    assert!(matches!(link.event(), Event::Unanswered { stream } if stream == created));
+    assert!(matches!(link.event(), ClientEvent::Unanswered { stream } if stream == created));
     let asked = link.client.publish("cam", PublishType::Live).expect("a stream");
     link.command(0, &reply::create_stream_result(6.0, 1));
     link.heard();
     link.pass(seconds(11));
-    assert!(matches!(link.event(), Event::Unanswered { stream } if stream == asked));
+    assert!(matches!(link.event(), ClientEvent::Unanswered { stream } if stream == asked));
     link.no_event();
 
     let mut config = config();
@@ -585,7 +588,7 @@ fn every_wait_has_an_end() {
     link.pass(seconds(15));
     link.no_event();
     link.pass(seconds(6));
-    assert_eq!(link.closed().reason, CloseReason::Timeout(TimeoutKind::Read));
+    assert_eq!(link.closed().reason, ClientCloseReason::Timeout(ClientTimeout::Read));
 }
 
 #[test]
@@ -595,7 +598,7 @@ fn whoever_closes_says_goodbye_first() {
     assert!(link.no_event().write);
     assert_eq!(link.heard(), [r#"3/0 FCUnpublish 6 [String("cam?k=v")]"#, "3/0 deleteStream 7 1"]);
     let close = link.closed();
-    assert_eq!((close.reason, close.phase), (CloseReason::Closed, Phase::Publishing));
+    assert_eq!((close.reason, close.phase), (ClientCloseReason::Closed, Phase::Publishing));
     assert_eq!(link.client.send_frame(stream, &frame(1, 60_000)), Err(NotSent::NotPublishing));
     link.say(&[9; 100]);
     link.client.handle_timeout(link.now);
@@ -606,50 +609,50 @@ fn whoever_closes_says_goodbye_first() {
 fn the_end_comes_behind_the_events() {
     let (mut link, _) = Link::playing();
     link.say(&peer::audio(9, &peer::audio_frame(1)));
-    link.client.handle_disconnect(link.now, CloseReason::PeerClosed);
-    assert!(matches!(link.event(), Event::Media { .. }));
-    assert_eq!(link.closed().reason, CloseReason::PeerClosed);
+    link.client.handle_disconnect(link.now, ClientCloseReason::PeerClosed);
+    assert!(matches!(link.event(), ClientEvent::Media { .. }));
+    assert_eq!(link.closed().reason, ClientCloseReason::PeerClosed);
 
     let mut link = Link::connected();
     link.command(0, &Command::new("close", 0.0, Value::Null));
-    assert_eq!(link.closed().reason, CloseReason::ToldToClose);
+    assert_eq!(link.closed().reason, ClientCloseReason::ToldToClose);
 }
 
 #[test]
 fn errors_name_their_place() {
     let mut link = Link::new(config());
     link.say(b"HTTP/1.1 400 Bad Request");
-    let CloseReason::Protocol(Error::Handshake(_)) = link.closed().reason else { panic!("a handshake error") };
+    let ClientCloseReason::Protocol(Error::Handshake(_)) = link.closed().reason else { panic!("a handshake error") };
 
     let mut limits = config();
     limits.limits.chunks = ChunkLimits { message: 1000, ..ChunkLimits::default() };
     let mut link = Link::connected_with(limits);
     link.say(&peer::message(MessageType::VIDEO, 0, 1, &[0; 1001]));
-    let CloseReason::Protocol(Error::Chunk(_)) = link.closed().reason else { panic!("a chunk error") };
+    let ClientCloseReason::Protocol(Error::Chunk(_)) = link.closed().reason else { panic!("a chunk error") };
 
     let mut link = Link::shaken(config());
     link.say(&peer::message(MessageType::COMMAND_AMF0, 0, 0, &[0xff]));
-    let CloseReason::Protocol(Error::Command(_)) = link.closed().reason else { panic!("a command error") };
+    let ClientCloseReason::Protocol(Error::Command(_)) = link.closed().reason else { panic!("a command error") };
 }
 
 /// Logs and metrics are searched by the names.
 #[test]
 fn reasons_have_names_that_stay_and_words() {
     let reasons = [
-        (CloseReason::PeerClosed, "peer_closed", "closed by the server"),
-        (CloseReason::PeerLost("reset".into()), "peer_lost", "connection lost: reset"),
-        (CloseReason::Timeout(TimeoutKind::Handshake), "handshake_timeout", "no handshake in time"),
-        (CloseReason::Timeout(TimeoutKind::Connect), "connect_timeout", "no answer to connect in time"),
-        (CloseReason::Timeout(TimeoutKind::Read), "read_timeout", "server fell silent"),
-        (CloseReason::Timeout(TimeoutKind::Write), "write_timeout", "server takes nothing"),
-        (CloseReason::ToldToClose, "told_to_close", "server asked to close"),
-        (CloseReason::Closed, "closed", "closed"),
+        (ClientCloseReason::PeerClosed, "peer_closed", "closed by the server"),
+        (ClientCloseReason::PeerLost("reset".into()), "peer_lost", "connection lost: reset"),
+        (ClientCloseReason::Timeout(ClientTimeout::Handshake), "handshake_timeout", "no handshake in time"),
+        (ClientCloseReason::Timeout(ClientTimeout::Connect), "connect_timeout", "no answer to connect in time"),
+        (ClientCloseReason::Timeout(ClientTimeout::Read), "read_timeout", "server fell silent"),
+        (ClientCloseReason::Timeout(ClientTimeout::Write), "write_timeout", "server takes nothing"),
+        (ClientCloseReason::ToldToClose, "told_to_close", "server asked to close"),
+        (ClientCloseReason::Closed, "closed", "closed"),
     ];
     for (reason, name, words) in reasons {
         assert_eq!((reason.name(), reason.to_string().as_str()), (name, words));
     }
     let error = Error::Chunk(crate::chunk::ChunkError::ZeroChunkSize);
     let expected = (error.name(), format!("protocol error: {error}"));
-    let reason = CloseReason::Protocol(error.clone());
+    let reason = ClientCloseReason::Protocol(error.clone());
     assert_eq!((reason.name(), reason.to_string()), expected);
 }

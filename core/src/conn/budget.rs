@@ -17,7 +17,7 @@ use crate::chunk::{ChunkLimits, MAX_HEADER, STREAM_STATE};
 use crate::handshake;
 use crate::message::Payload;
 use crate::preface::MAX_PREFACE;
-use crate::session::{Event, LONGEST_HANDSHAKE_REPLY, MIN_REPLIES, READ_BEFORE_CONNECT, SHARED_PIECE};
+use crate::session::{LONGEST_HANDSHAKE_REPLY, MIN_REPLIES, READ_BEFORE_CONNECT, SHARED_PIECE, SessionEvent};
 use crate::source::{HEADER_ENTRY, LOG_ENTRY, MIN_SETS};
 use crate::url::{MAX_NAME_LEN, MAX_TEXT_LEN};
 
@@ -242,7 +242,7 @@ impl Budget {
             message + amf(command, &limits.amf) + 4 * limits.metadata as usize,
         );
         // An aggregate may bring as many again before the bound is looked at; the queue doubles.
-        let events = 2 * (2 * limits.events + limits.streams + 1) * size_of::<Event>();
+        let events = 2 * (2 * limits.events + limits.streams + 1) * size_of::<SessionEvent>();
         self.add(scope, "events", "events", events + 2 * 8 * size_of::<Action>());
         self.add(scope, UNPARSED, "inbox", 2 * limits.inbox);
         let replies = limits.replies.max(MIN_REPLIES);

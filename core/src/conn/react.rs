@@ -8,32 +8,33 @@ use super::publisher::{Publishing, Stopped};
 use super::rules::{self, Allowed, Found, Requester};
 use super::slow_path::{Client, SlowPath};
 use crate::message::Message;
-use crate::session::{CloseReason, ConnectRequest, Event, Rejection};
+use crate::session::{CloseReason, ConnectRequest, Rejection, SessionEvent};
 
 impl SlowPath {
     /// Session events become hub calls.
-    pub(super) fn react(&mut self, now: Instant, event: Event) {
+    pub(super) fn react(&mut self, now: Instant, event: SessionEvent) {
         match event {
             // Said before the session was closed and not looked at yet: nothing is granted any more.
-            Event::Connect(_) | Event::Publish(_) | Event::Play(_) if self.session.is_closing() => {}
-            Event::Connect(request) => self.connect(now, request),
-            Event::Publish(request) => self.want(now, Wanted::Publish(request)),
-            Event::Play(request) => self.want(now, Wanted::Play(request)),
-            Event::Media(message) => self.media(now, message),
-            Event::Measured { command, bytes } => self.measured(now, command.as_ref(), bytes),
-            Event::ClearMetadata { stream_id } => {
+            SessionEvent::Connect(_) | SessionEvent::Publish(_) | SessionEvent::Play(_)
+                if self.session.is_closing() => {}
+            SessionEvent::Connect(request) => self.connect(now, request),
+            SessionEvent::Publish(request) => self.want(now, Wanted::Publish(request)),
+            SessionEvent::Play(request) => self.want(now, Wanted::Play(request)),
+            SessionEvent::Media(message) => self.media(now, message),
+            SessionEvent::Measured { command, bytes } => self.measured(now, command.as_ref(), bytes),
+            SessionEvent::ClearMetadata { stream_id } => {
                 if let Some(publishing) = self.publishing(stream_id) {
                     publishing.clear_metadata();
                 }
             }
-            Event::Unpublish { stream_id } => self.stop_publishing(now, stream_id),
-            Event::Stop { stream_id } => self.stop_playing(stream_id),
-            Event::Pause { stream_id, paused } => {
+            SessionEvent::Unpublish { stream_id } => self.stop_publishing(now, stream_id),
+            SessionEvent::Stop { stream_id } => self.stop_playing(stream_id),
+            SessionEvent::Pause { stream_id, paused } => {
                 if let Some(playing) = self.playing(stream_id) {
                     playing.pause(paused);
                 }
             }
-            Event::Receive { stream_id, track, on } => {
+            SessionEvent::Receive { stream_id, track, on } => {
                 if let Some(playing) = self.playing(stream_id) {
                     playing.receive(track, on);
                 }

@@ -111,8 +111,8 @@ impl Link {
             session.handle_input(now, &said).expect("a legal client");
             loop {
                 match session.poll_output() {
-                    SessionOutput::Event(session::Event::Connect(request)) => session.accept(request),
-                    SessionOutput::Event(session::Event::Publish(request)) => session.accept(request),
+                    SessionOutput::Event(session::SessionEvent::Connect(request)) => session.accept(request),
+                    SessionOutput::Event(session::SessionEvent::Publish(request)) => session.accept(request),
                     SessionOutput::Event(event) => panic!("an event nobody expected: {event:?}"),
                     SessionOutput::Wait(_) => break,
                     SessionOutput::Closed(close) => panic!("closed: {close:?}"),
@@ -235,7 +235,9 @@ impl Link {
             Role::Server(session) => {
                 session.handle_disconnect(self.now, session::CloseReason::PeerLost("reset".into()));
             }
-            Role::Client(client) => client.handle_disconnect(self.now, client::CloseReason::PeerLost("reset".into())),
+            Role::Client(client) => {
+                client.handle_disconnect(self.now, client::ClientCloseReason::PeerLost("reset".into()))
+            }
         }
     }
 
@@ -369,7 +371,7 @@ fn a_bound_of_no_events_lets_one_wait() {
         Session::new(Arc::new(Settings { events: 0, ..Settings::default() }.session()), [5; 32], Link::any_instant());
     let start = Link::any_instant();
     session.handle_input(start, &[peer::handshake(), peer::connect()].concat()).expect("a legal client");
-    assert!(matches!(session.poll_output(), SessionOutput::Event(session::Event::Connect(_))), "it goes on");
+    assert!(matches!(session.poll_output(), SessionOutput::Event(session::SessionEvent::Connect(_))), "it goes on");
 }
 
 #[test]
@@ -578,7 +580,9 @@ fn what_was_not_read_before_is_no_excuse_for_silence() {
     link.hear();
     let Role::Server(session) = &mut link.role else { panic!("a session") };
     session.handle_input(link.now, &peer::publish(1, "again")).expect("a legal client");
-    let SessionOutput::Event(session::Event::Publish(request)) = session.poll_output() else { panic!("a publish") };
+    let SessionOutput::Event(session::SessionEvent::Publish(request)) = session.poll_output() else {
+        panic!("a publish")
+    };
     session.accept(request);
     link.say(&peer::audio(0, &peer::audio_frame(1)));
     link.poll_all();

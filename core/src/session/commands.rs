@@ -1,4 +1,4 @@
-use super::event::{ConnectRequest, Event, PlayRequest, PublishRequest, Track};
+use super::event::{ConnectRequest, PlayRequest, PublishRequest, SessionEvent, Track};
 use super::identify::Sign;
 use super::state::{Change, State};
 use super::streams::Activity;
@@ -26,7 +26,7 @@ impl Session {
         let transaction = command.transaction;
         match (&self.endpoint.state, request) {
             (State::AwaitingConnect, Request::Connect(info)) => {
-                self.ask(Change::ConnectAsked, Event::Connect(ConnectRequest { transaction, info }));
+                self.ask(Change::ConnectAsked, SessionEvent::Connect(ConnectRequest { transaction, info }));
             }
             // Before `connect` nothing else means anything, and a second `connect` never does.
             (State::AwaitingConnect, _) | (_, Request::Connect(_) | Request::Answer | Request::SetPlaylist) => {
@@ -54,12 +54,12 @@ impl Session {
                 let client = self.identification.publisher();
                 if let Some(stream_id) = self.stream_for_activity(on_stream, transaction) {
                     let request = PublishRequest { stream_id, name, publish_type, client };
-                    self.ask(Change::StreamAsked, Event::Publish(request));
+                    self.ask(Change::StreamAsked, SessionEvent::Publish(request));
                 }
             }
             Request::Play(arguments) => {
                 if let Some(stream_id) = self.stream_for_activity(on_stream, transaction) {
-                    self.ask(Change::StreamAsked, Event::Play(PlayRequest { stream_id, arguments }));
+                    self.ask(Change::StreamAsked, SessionEvent::Play(PlayRequest { stream_id, arguments }));
                 }
             }
             Request::DeleteStream(Some(stream_id)) => {
@@ -156,7 +156,7 @@ impl Session {
         let Some(stream_id) = self.playing(on_stream) else {
             return;
         };
-        self.push_event(Event::Receive { stream_id, track, on });
+        self.push_event(SessionEvent::Receive { stream_id, track, on });
         if on {
             // RTMP 1.0 §7.2.2.4: turning a track on again is told like a seek and a start.
             let seek = reply::on_status(Level::Status, "NetStream.Seek.Notify", "Seeking to now.");
@@ -170,7 +170,7 @@ impl Session {
         let Some(stream_id) = self.playing(on_stream) else {
             return;
         };
-        self.push_event(Event::Pause { stream_id, paused });
+        self.push_event(SessionEvent::Pause { stream_id, paused });
         if paused {
             let status = reply::on_status(Level::Status, "NetStream.Pause.Notify", "Paused stream.");
             self.send_status(stream_id, &status);

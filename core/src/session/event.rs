@@ -11,7 +11,7 @@ use crate::policy::Refusal;
 #[derive(Debug)]
 pub enum SessionOutput {
     /// The peer did something.
-    Event(Event),
+    Event(SessionEvent),
     /// Nothing more to say until one of these happens.
     Wait(Wait),
     /// The connection is over and all that was to be written is written: close the socket.
@@ -20,7 +20,7 @@ pub enum SessionOutput {
 
 /// What the peer did.
 #[derive(Debug)]
-pub enum Event {
+pub enum SessionEvent {
     /// `connect`: answer with [`accept`](super::Session::accept) or [`reject`](super::Session::reject).
     Connect(ConnectRequest),
     /// `publish`: answer it.

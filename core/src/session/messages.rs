@@ -1,5 +1,5 @@
 use super::state::State;
-use super::{Error, Event, Session};
+use super::{Error, Session, SessionEvent};
 use crate::command::Command;
 use crate::message::data::{self, DataLimits, PublisherData};
 use crate::message::{Control, Message, MessageType, Payload, UserControl};
@@ -26,7 +26,7 @@ impl Session {
                 }
                 _ => None,
             };
-            self.push_event(Event::Measured { command, bytes: message.payload.len() });
+            self.push_event(SessionEvent::Measured { command, bytes: message.payload.len() });
             return Ok(());
         }
         match message.type_id {
@@ -64,7 +64,7 @@ impl Session {
         match self.publishing(message.stream_id) {
             Some(stream_id) => {
                 message.stream_id = stream_id;
-                self.push_event(Event::Media(message));
+                self.push_event(SessionEvent::Media(message));
             }
             None => self.counters.stray_media += 1,
         }
@@ -88,7 +88,7 @@ impl Session {
             room = left;
             let part = Message { stream_id, ..part };
             match part.type_id {
-                MessageType::AUDIO | MessageType::VIDEO => self.push_event(Event::Media(part)),
+                MessageType::AUDIO | MessageType::VIDEO => self.push_event(SessionEvent::Media(part)),
                 MessageType::DATA_AMF0 | MessageType::DATA_AMF3 => self.handle_data(part),
                 _ => self.counters.ignored_messages += 1,
             }
@@ -110,7 +110,7 @@ impl Session {
                 self.push_data(message, body);
             }
             PublisherData::Other(body) => self.push_data(message, body),
-            PublisherData::ClearMetadata => self.push_event(Event::ClearMetadata { stream_id }),
+            PublisherData::ClearMetadata => self.push_event(SessionEvent::ClearMetadata { stream_id }),
             PublisherData::Unreadable => self.counters.unreadable_messages += 1,
         }
     }
@@ -118,7 +118,7 @@ impl Session {
     fn push_data(&mut self, mut message: Message, body: Vec<u8>) {
         message.type_id = MessageType::DATA_AMF0;
         message.payload = Payload::from(body);
-        self.push_event(Event::Media(message));
+        self.push_event(SessionEvent::Media(message));
     }
 
     /// The published stream that a message on `stream_id` belongs to; notes that its publisher is alive.

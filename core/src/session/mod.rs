@@ -10,22 +10,26 @@
 //! [`poll_output`](Session::poll_output) for what the peer did, [`outbound`](Session::outbound) for the bytes to write.
 //!
 //! # Requests
-//! What the peer asks for comes as an [`Event`] with a value in it that is answered once, with
+//! What the peer asks for comes as an [`SessionEvent`] with a value in it that is answered once, with
 //! [`accept`](Session::accept) or [`reject`](Session::reject). Until then the session parses nothing further, keeps
 //! what comes (bounded) and says in its [`Wait`] that it wants no more.
 //!
 //! ```
 //! # use std::sync::Arc;
 //! # use std::time::Instant;
-//! use anabranch_core::session::{Event, SessionOutput, Rejection, Session, SessionConfig, Wait};
+//! use anabranch_core::session::{SessionEvent, SessionOutput, Rejection, Session, SessionConfig, Wait};
 //!
-//! /// Lets everybody connect and nobody do anything, until there is only something to wait for.
+//! /// Accepts every `connect`, rejects every `publish` and `play`, and returns what to wait for.
 //! fn react(session: &mut Session) -> Option<Wait> {
 //!     loop {
 //!         match session.poll_output() {
-//!             SessionOutput::Event(Event::Connect(request)) => session.accept(request),
-//!             SessionOutput::Event(Event::Publish(request)) => session.reject(request, &Rejection::publish_denied("closed")),
-//!             SessionOutput::Event(Event::Play(request)) => session.reject(request, &Rejection::play_denied("closed")),
+//!             SessionOutput::Event(SessionEvent::Connect(request)) => session.accept(request),
+//!             SessionOutput::Event(SessionEvent::Publish(request)) => {
+//!                 session.reject(request, &Rejection::publish_denied("closed"));
+//!             }
+//!             SessionOutput::Event(SessionEvent::Play(request)) => {
+//!                 session.reject(request, &Rejection::play_denied("closed"));
+//!             }
 //!             SessionOutput::Event(_) => {}
 //!             SessionOutput::Wait(wait) => return Some(wait),
 //!             SessionOutput::Closed(_) => return None,
@@ -37,7 +41,7 @@
 //! ```
 //!
 //! # Media
-//! A publisher's messages are [`Event::Media`], whole and in order. A player is given [`Frame`]s with
+//! A publisher's messages are [`SessionEvent::Media`], whole and in order. A player is given [`Frame`]s with
 //! [`send_frame`](Session::send_frame): they are encoded for the wire already and shared with all other players.
 //!
 //! # Close
@@ -60,8 +64,8 @@ use std::time::{Duration, Instant};
 
 pub use config::{SessionConfig, SessionLimits, SessionTimeouts};
 pub use event::{
-    CloseReason, ConnectRequest, Event, PlayRequest, PublishRequest, Rejection, SessionOutput, TimeoutKind, TlsFault,
-    Track,
+    CloseReason, ConnectRequest, PlayRequest, PublishRequest, Rejection, SessionEvent, SessionOutput, TimeoutKind,
+    TlsFault, Track,
 };
 pub use identify::ClientKind;
 pub use request::Answerable;
@@ -96,7 +100,7 @@ pub(crate) const LONGEST_HANDSHAKE_REPLY: usize = 1 + 2 * handshake::PACKET_LENG
 #[derive(Debug)]
 pub struct Session {
     config: Arc<SessionConfig>,
-    endpoint: Endpoint<State, Event>,
+    endpoint: Endpoint<State, SessionEvent>,
     /// The client's address according to a trusted proxy.
     client_address: Option<SocketAddr>,
     identification: Identification,
@@ -270,7 +274,7 @@ impl Session {
         self.send_control(&Control::User(event));
     }
 
-    /// From now on hands on all that comes, but control messages, as [`Event::Measured`]: a bandwidth check has a protocol
+    /// From now on hands on all that comes, but control messages, as [`SessionEvent::Measured`]: a bandwidth check has a protocol
     /// of its own. Only once `connect` is accepted.
     pub fn measure(&mut self) {
         if self.endpoint.state.change(Change::MeasurementBegun) {
@@ -490,12 +494,12 @@ impl Session {
         }
     }
 
-    fn push_event(&mut self, event: Event) {
+    fn push_event(&mut self, event: SessionEvent) {
         self.endpoint.push_event(event);
     }
 
     /// A request to be answered: nothing more is parsed until then.
-    fn ask(&mut self, change: Change, event: Event) {
+    fn ask(&mut self, change: Change, event: SessionEvent) {
         self.endpoint.state.change(change);
         self.push_event(event);
     }
@@ -504,8 +508,8 @@ impl Session {
     fn end_activity(&mut self, stream_id: u32) -> Option<Activity> {
         let ended = self.streams.end(stream_id)?;
         match ended {
-            Activity::Publishing => self.push_event(Event::Unpublish { stream_id }),
-            Activity::Playing => self.push_event(Event::Stop { stream_id }),
+            Activity::Publishing => self.push_event(SessionEvent::Unpublish { stream_id }),
+            Activity::Playing => self.push_event(SessionEvent::Stop { stream_id }),
             Activity::Idle => return None,
         }
         self.activity_changed();
@@ -515,13 +519,13 @@ impl Session {
 
 impl Role for Session {
     type State = State;
-    type Event = Event;
+    type Event = SessionEvent;
 
-    fn endpoint(&self) -> &Endpoint<State, Event> {
+    fn endpoint(&self) -> &Endpoint<State, SessionEvent> {
         &self.endpoint
     }
 
-    fn endpoint_mut(&mut self) -> &mut Endpoint<State, Event> {
+    fn endpoint_mut(&mut self) -> &mut Endpoint<State, SessionEvent> {
         &mut self.endpoint
     }
 

@@ -6,7 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anabranch_core::client::{
-    Client, ClientConfig, ClientOutput, Close, CloseReason, Destination, Event, PlayOptions, Rejection, StreamHandle,
+    Client, ClientClose, ClientCloseReason, ClientConfig, ClientEvent, ClientOutput, ClientRejection, Destination,
+    PlayOptions, StreamHandle,
 };
 use anabranch_core::command::PublishType;
 use anabranch_core::message::{Message, MessageType};
@@ -39,8 +40,8 @@ pub struct Driver {
     pub pictures: u64,
     socket: TcpStream,
     buffer: Vec<u8>,
-    events: VecDeque<Event>,
-    close: Option<Close>,
+    events: VecDeque<ClientEvent>,
+    close: Option<ClientClose>,
     /// The stream that was granted last.
     stream: Option<StreamHandle>,
 }
@@ -105,7 +106,7 @@ impl Driver {
     ///
     /// # Panics
     /// If the client may not ask, or there is no answer.
-    pub fn publish(&mut self, name: &str) -> Result<StreamHandle, Rejection> {
+    pub fn publish(&mut self, name: &str) -> Result<StreamHandle, ClientRejection> {
         let asked = self.client.publish(name, PublishType::Live).expect("it may ask");
         self.granted(asked)
     }
@@ -117,15 +118,15 @@ impl Driver {
     ///
     /// # Panics
     /// If the client may not ask, or there is no answer.
-    pub fn play(&mut self, name: &str) -> Result<StreamHandle, Rejection> {
+    pub fn play(&mut self, name: &str) -> Result<StreamHandle, ClientRejection> {
         let asked = self.client.play(name, PlayOptions::default()).expect("it may ask");
         self.granted(asked)
     }
 
-    fn granted(&mut self, asked: StreamHandle) -> Result<StreamHandle, Rejection> {
+    fn granted(&mut self, asked: StreamHandle) -> Result<StreamHandle, ClientRejection> {
         let answer = self.wait_event("answer to a request", |event| match event {
-            Event::Publishing { stream } | Event::Playing { stream } if stream == asked => Some(Ok(stream)),
-            Event::Rejected { stream, rejection } if stream.is_none_or(|stream| stream == asked) => {
+            ClientEvent::Publishing { stream } | ClientEvent::Playing { stream } if stream == asked => Some(Ok(stream)),
+            ClientEvent::Rejected { stream, rejection } if stream.is_none_or(|stream| stream == asked) => {
                 Some(Err(*rejection))
             }
             _ => None,
@@ -155,7 +156,7 @@ impl Driver {
     }
 
     /// The next thing that the server did, if it has done anything since the last time.
-    pub fn event(&mut self) -> Option<Event> {
+    pub fn event(&mut self) -> Option<ClientEvent> {
         if self.events.is_empty() {
             self.step();
         }
@@ -163,7 +164,7 @@ impl Driver {
     }
 
     /// All that the server did since the last time.
-    pub fn events(&mut self) -> Vec<Event> {
+    pub fn events(&mut self) -> Vec<ClientEvent> {
         self.step();
         self.events.drain(..).collect()
     }
@@ -172,7 +173,7 @@ impl Driver {
     ///
     /// # Panics
     /// If it does not come in time, or the connection ends without it.
-    pub fn wait_event<T>(&mut self, what: &str, mut pick: impl FnMut(Event) -> Option<T>) -> T {
+    pub fn wait_event<T>(&mut self, what: &str, mut pick: impl FnMut(ClientEvent) -> Option<T>) -> T {
         let start = Instant::now();
         loop {
             while let Some(event) = self.event() {
@@ -230,7 +231,7 @@ impl Driver {
     ///
     /// # Panics
     /// If it does not come in time.
-    pub fn close(mut self) -> Close {
+    pub fn close(mut self) -> ClientClose {
         self.client.close();
         self.wait_close()
     }
@@ -239,7 +240,7 @@ impl Driver {
     ///
     /// # Panics
     /// If it does not come in time.
-    pub fn wait_close(&mut self) -> Close {
+    pub fn wait_close(&mut self) -> ClientClose {
         let start = Instant::now();
         loop {
             self.step();
@@ -258,7 +259,7 @@ impl Driver {
     }
 
     /// How it ended, once it has.
-    pub fn closed(&self) -> Option<&Close> {
+    pub fn closed(&self) -> Option<&ClientClose> {
         self.close.as_ref()
     }
 
@@ -284,7 +285,7 @@ impl Driver {
         loop {
             match self.client.poll_output() {
                 ClientOutput::Event(event) => {
-                    if let Event::Media { message, .. } = &event {
+                    if let ClientEvent::Media { message, .. } = &event {
                         self.frames += 1;
                         self.pictures += u64::from(tag_of(message).is_picture());
                     }
@@ -315,7 +316,7 @@ impl Driver {
 
     fn read(&mut self) -> bool {
         match self.socket.read(&mut self.buffer) {
-            Ok(0) => self.client.handle_disconnect(Instant::now(), CloseReason::PeerClosed),
+            Ok(0) => self.client.handle_disconnect(Instant::now(), ClientCloseReason::PeerClosed),
             // The error, if any, shows in Closed.
             Ok(count) => {
                 self.received += count as u64;
@@ -330,7 +331,7 @@ impl Driver {
     fn failed(&mut self, error: &io::Error) -> bool {
         let lost = !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted);
         if lost {
-            self.client.handle_disconnect(Instant::now(), CloseReason::PeerLost(error.to_string()));
+            self.client.handle_disconnect(Instant::now(), ClientCloseReason::PeerLost(error.to_string()));
         }
         lost
     }

@@ -1,6 +1,8 @@
 use std::time::{Duration, Instant};
 
-use anabranch_core::client::{self, Close, CloseReason, Destination, Event, PlayOptions, StreamHandle};
+use anabranch_core::client::{
+    self, ClientClose, ClientCloseReason, ClientEvent, Destination, PlayOptions, StreamHandle,
+};
 use anabranch_core::command::PublishType;
 use anabranch_core::conn::{Action, Ask, Config, Conn, Core, Output, Report, Verdict};
 use anabranch_core::handshake::ClientHandshakeKind;
@@ -55,8 +57,8 @@ pub struct End {
     part: Part,
     /// Sends frames or messages by turns.
     turns: u64,
-    heard: Vec<Event>,
-    close: Option<Close>,
+    heard: Vec<ClientEvent>,
+    close: Option<ClientClose>,
     report: Option<Report>,
 }
 
@@ -68,7 +70,7 @@ enum Part {
 
 impl End {
     /// What the client was told, media apart, in order.
-    pub fn heard(&self) -> &[Event] {
+    pub fn heard(&self) -> &[ClientEvent] {
         &self.heard
     }
 
@@ -84,7 +86,7 @@ impl End {
     }
 
     /// How the client's side ended, once it has.
-    pub fn close(&self) -> Option<&Close> {
+    pub fn close(&self) -> Option<&ClientClose> {
         self.close.as_ref()
     }
 
@@ -292,7 +294,7 @@ impl RoleSim {
                 Some(Delivery::Bytes(bytes)) => {
                     client.handle_input(now, &bytes).expect("our own server is understood");
                 }
-                Some(Delivery::End) => client.handle_disconnect(now, CloseReason::PeerClosed),
+                Some(Delivery::End) => client.handle_disconnect(now, ClientCloseReason::PeerClosed),
                 None => break,
             }
             self.serve_client(index);
@@ -365,21 +367,23 @@ impl RoleSim {
         }
     }
 
-    fn react(&mut self, index: usize, event: Event) {
+    fn react(&mut self, index: usize, event: ClientEvent) {
         let (now, end) = (self.now, &mut self.ends[index]);
         match (&mut end.part, &event) {
-            (Part::Player { screen }, Event::Media { message, .. }) => {
+            (Part::Player { screen }, ClientEvent::Media { message, .. }) => {
                 screen.media(now, message, &self.archive);
                 let (fault, seed, elapsed) = (screen.faults().first(), self.seed, now - self.start);
                 assert!(fault.is_none(), "seed {seed} at {elapsed:?}: {fault:?}");
                 return;
             }
-            (Part::Publisher { studio, running, .. }, Event::Publishing { .. }) => {
+            (Part::Publisher { studio, running, .. }, ClientEvent::Publishing { .. }) => {
                 *running = true;
                 studio.begin(now, &mut self.archive);
                 self.send(index);
             }
-            (Part::Publisher { running, .. }, Event::Rejected { .. } | Event::Ended { .. }) => *running = false,
+            (Part::Publisher { running, .. }, ClientEvent::Rejected { .. } | ClientEvent::Ended { .. }) => {
+                *running = false
+            }
             _ => {}
         }
         self.ends[index].heard.push(event);

@@ -1,7 +1,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use anabranch_core::client::Event;
+use anabranch_core::client::ClientEvent;
 use anabranch_core::command::PublishType;
 use anabranch_core::conn::{Ask, Asks, Notice, Subject, Verdict, VhostConfig};
 use anabranch_core::message::Message;
@@ -185,7 +185,7 @@ fn what_a_connection_published_is_over_when_hooks_panic_about_it<S: Serve + Send
     let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
     let mut publisher = Driver::to(&server.url("live/cam"));
     let stream = publisher.client.publish("cam", PublishType::Live).expect("it may ask");
-    publisher.wait_event("a stream", |event| matches!(event, Event::Publishing { .. }).then_some(()));
+    publisher.wait_event("a stream", |event| matches!(event, ClientEvent::Publishing { .. }).then_some(()));
     let key_frame = Message::video(0, [0x17, 1, 0, 0, 0, 9].as_slice());
     publisher.client.send_message(stream, key_frame).expect("it is published");
     publisher.flush();

@@ -4,7 +4,7 @@ use std::num::NonZero;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
-use anabranch_core::client::{CloseReason, Event, PlayOptions};
+use anabranch_core::client::{ClientCloseReason, ClientEvent, PlayOptions};
 use anabranch_core::conn::{Ask, Asks, Notice, Role, Subject, Verdict, VhostConfig};
 use anabranch_core::session::Phase;
 use anabranch_host::{Answer, Hooks, Serve, TcpOptions, Update};
@@ -117,9 +117,9 @@ fn connections_are_listed_counted_and_closed_by_number<S: Serve + Send + 'static
 fn what_a_server_goes_by_can_change_while_it_runs<S: Serve + Send + 'static>() {
     let server = Embedded::start::<S>(|builder| builder);
     let mut player = Driver::to(&server.url("live/cam"));
-    player.wait_event("connect", |event| matches!(event, Event::Connected(_)).then_some(()));
+    player.wait_event("connect", |event| matches!(event, ClientEvent::Connected(_)).then_some(()));
     player.client.play("cam", PlayOptions::default()).expect("it may ask");
-    player.wait_event("play", |event| matches!(event, Event::Playing { .. }).then_some(()));
+    player.wait_event("play", |event| matches!(event, ClientEvent::Playing { .. }).then_some(()));
     let asks = Asks { play: true, ..Asks::default() };
     let config = VhostConfig { asks, ..VhostConfig::default() };
     let error = server.handle.reconfigure(config, TcpOptions::default()).expect_err("nobody is there to be asked");
@@ -211,7 +211,7 @@ fn a_stop_ends_connections_whose_peers_do_nothing<S: Serve + Send + 'static>() {
     let server = Embedded::start::<S>(|builder| builder.config(config).hooks(Ends(ends)));
     let mut player = Driver::to(&server.url("live/cam"));
     player.client.play("cam", PlayOptions::default()).expect("it may ask");
-    player.wait_event("a stream that plays", |event| matches!(event, Event::Playing { .. }).then_some(()));
+    player.wait_event("a stream that plays", |event| matches!(event, ClientEvent::Playing { .. }).then_some(()));
     let handle = server.handle.clone();
     // It neither reads nor hangs up meanwhile.
     server.stop();
@@ -220,16 +220,16 @@ fn a_stop_ends_connections_whose_peers_do_nothing<S: Serve + Send + 'static>() {
     // Whoever asks for numbers afterwards keeps nothing open.
     let stats = handle.stats();
     assert_eq!((stats.connections, stats.streams.len()), (0, 0));
-    assert_eq!(player.wait_close().reason, CloseReason::PeerClosed);
+    assert_eq!(player.wait_close().reason, ClientCloseReason::PeerClosed);
 }
 
 fn time_without_end_may_be_given_to_a_drain<S: Serve + Send + 'static>() {
     let server = Embedded::start::<S>(|builder| builder);
     let mut player = Driver::to(&server.url("live/cam"));
     player.client.play("cam", PlayOptions::default()).expect("it may ask");
-    player.wait_event("a stream that plays", |event| matches!(event, Event::Playing { .. }).then_some(()));
+    player.wait_event("a stream that plays", |event| matches!(event, ClientEvent::Playing { .. }).then_some(()));
     server.handle.drain(Duration::MAX, None);
-    player.wait_event("leave is taken", |event| matches!(event, Event::ReconnectRequest { .. }).then_some(()));
+    player.wait_event("leave is taken", |event| matches!(event, ClientEvent::ReconnectRequest { .. }).then_some(()));
     assert_eq!(server.handle.stats().connections, 1);
     server.stop();
 }

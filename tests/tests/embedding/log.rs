@@ -4,7 +4,7 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use anabranch_core::client::Event;
+use anabranch_core::client::ClientEvent;
 use anabranch_core::command::PublishType;
 use anabranch_host::{Handle, Serve};
 use anabranch_tests::embedded::Embedded;
@@ -84,7 +84,7 @@ fn no_line_is_written_while_a_connection_is_locked<S: Serve + Send + 'static>() 
 
     let mut publisher = Driver::to(&server.url("live/cam"));
     publisher.client.publish("cam", PublishType::Live).expect("it may ask");
-    publisher.wait_event("a stream", |event| matches!(event, Event::Publishing { .. }).then_some(()));
+    publisher.wait_event("a stream", |event| matches!(event, ClientEvent::Publishing { .. }).then_some(()));
     let mut trapped = Driver::to(&server.url("live/trap"));
     trapped.client.publish("trap", PublishType::Live).expect("it may ask");
     trapped.wait_close();

@@ -2,7 +2,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use anabranch_core::client::Event;
+use anabranch_core::client::ClientEvent;
 use anabranch_core::command::PublishType;
 use anabranch_core::conn::VhostConfig;
 use anabranch_core::message::Message;
@@ -127,7 +127,7 @@ fn who_hears_of_a_publication_misses_nothing_of_it<S: Serve + Send + 'static>() 
     };
     let mut publisher = Driver::to(&server.url("live/cam"));
     let stream = publisher.client.publish("cam", PublishType::Live).expect("it may ask");
-    publisher.wait_event("a stream", |event| matches!(event, Event::Publishing { .. }).then_some(()));
+    publisher.wait_event("a stream", |event| matches!(event, ClientEvent::Publishing { .. }).then_some(()));
     let subscription = beginnings.recv_timeout(PATIENCE).expect("it has begun before its publisher knows");
     publisher.client.send_message(stream, message(1)).expect("it is published");
     publisher.flush();
@@ -155,7 +155,7 @@ fn the_end_of_a_publisher_is_told_whether_or_not_it_sent_anything<S: Serve + Sen
     for messages in [vec![], vec![header.clone()], vec![header, picture]] {
         let mut publisher = Driver::to(&server.url("live/cam"));
         let stream = publisher.client.publish("cam", PublishType::Live).expect("it may ask");
-        publisher.wait_event("a stream", |event| matches!(event, Event::Publishing { .. }).then_some(()));
+        publisher.wait_event("a stream", |event| matches!(event, ClientEvent::Publishing { .. }).then_some(()));
         let mut during = server.handle.subscribe("live/cam").expect("anybody may");
         for message in messages {
             publisher.client.send_message(stream, message).expect("it is published");

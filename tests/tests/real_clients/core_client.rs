@@ -1,6 +1,6 @@
 //! Core's own client on real sockets: against both servers and against nginx-rtmp.
 
-use anabranch_core::client::{CloseReason, Event, PlayOptions, StreamHandle};
+use anabranch_core::client::{ClientCloseReason, ClientEvent, PlayOptions, StreamHandle};
 use anabranch_core::command::PublishType;
 use anabranch_tests::media::{
     Clip, Publication, Tag, TagKind, assert_same_packets, assert_same_tags, media_tags, tags,
@@ -27,14 +27,14 @@ const AHEAD: usize = 50;
 fn publish(url: &str, name: &str) -> (Driver, StreamHandle) {
     let mut driver = Driver::to(url);
     let stream = driver.client.publish(name, PublishType::Live).expect("a new connection has room");
-    driver.wait_event("start of publishing", |event| matches!(event, Event::Publishing { .. }).then_some(()));
+    driver.wait_event("start of publishing", |event| matches!(event, ClientEvent::Publishing { .. }).then_some(()));
     (driver, stream)
 }
 
 fn play(url: &str, name: &str) -> Driver {
     let mut driver = Driver::to(url);
     let _ = driver.client.play(name, PlayOptions::default()).expect("a new connection has room");
-    driver.wait_event("start of playing", |event| matches!(event, Event::Playing { .. }).then_some(()));
+    driver.wait_event("start of playing", |event| matches!(event, ClientEvent::Playing { .. }).then_some(()));
     driver
 }
 
@@ -43,8 +43,8 @@ fn collect(player: &mut Driver, got: &mut Vec<Tag>) -> bool {
     let mut ended = false;
     while let Some(event) = player.event() {
         match event {
-            Event::Media { message, .. } => got.push(tag_of(&message)),
-            Event::Ended { .. } => ended = true,
+            ClientEvent::Media { message, .. } => got.push(tag_of(&message)),
+            ClientEvent::Ended { .. } => ended = true,
             _ => {}
         }
     }
@@ -90,7 +90,7 @@ fn what_it_publishes_arrives_at_it_and_at_ffmpeg(runtime: Runtime) {
         let mut player = play(&url, &name);
         let (mut publisher, stream) = publish(&url, &name);
         let got = relay(&mut publisher, stream, &mut player, &sent);
-        assert_eq!(publisher.close().reason, CloseReason::Closed);
+        assert_eq!(publisher.close().reason, ClientCloseReason::Closed);
         assert_same_tags(&sent, &got);
         let metadata = |tags: &[Tag]| tags.iter().find(|tag| tag.kind == TagKind::Data).map(|tag| tag.body.clone());
         assert_eq!(metadata(&got), metadata(&sent));
@@ -112,7 +112,7 @@ fn what_ffmpeg_publishes_arrives_at_it(runtime: Runtime) {
     publisher.process.wait_success(PATIENCE);
     assert_same_tags(&media_tags(&publisher.sent), &got);
     server.stop();
-    assert_eq!(player.wait_close().reason, CloseReason::PeerClosed);
+    assert_eq!(player.wait_close().reason, ClientCloseReason::PeerClosed);
 }
 
 fn it_hears_refusals(runtime: Runtime) {
@@ -122,12 +122,12 @@ fn it_hears_refusals(runtime: Runtime) {
     let mut second = Driver::to(&url);
     let stream = second.client.publish("cam", PublishType::Live).expect("a new connection has room");
     let code = second.wait_event("refusal", |event| match event {
-        Event::Rejected { stream: of, rejection } if of == Some(stream) => Some(rejection.code),
+        ClientEvent::Rejected { stream: of, rejection } if of == Some(stream) => Some(rejection.code),
         _ => None,
     });
     assert_eq!(code, "NetStream.Publish.BadName");
-    assert_eq!(second.wait_close().reason, CloseReason::PeerClosed);
-    assert_eq!(publisher.close().reason, CloseReason::Closed);
+    assert_eq!(second.wait_close().reason, ClientCloseReason::PeerClosed);
+    assert_eq!(publisher.close().reason, ClientCloseReason::Closed);
     server.stop();
 }
 
@@ -155,11 +155,11 @@ fn nginx_takes_what_it_publishes_and_serves_it() {
         // The name is free again, on the same connection.
         let again = publisher.client.publish(&name, PublishType::Live).expect("there is room");
         publisher.wait_event("start of publishing", |event| match event {
-            Event::Publishing { stream } => (stream == again).then_some(()),
+            ClientEvent::Publishing { stream } => (stream == again).then_some(()),
             _ => None,
         });
-        assert_eq!(publisher.close().reason, CloseReason::Closed);
-        assert_eq!(player.close().reason, CloseReason::Closed);
+        assert_eq!(publisher.close().reason, ClientCloseReason::Closed);
+        assert_eq!(player.close().reason, ClientCloseReason::Closed);
     }
 }
 
@@ -186,5 +186,5 @@ fn nginx_serves_it_what_ffmpeg_publishes() {
     });
     publisher.process.wait_success(PATIENCE);
     assert_same_of_each_kind(&media_tags(&publisher.sent), &got);
-    assert_eq!(player.close().reason, CloseReason::Closed);
+    assert_eq!(player.close().reason, ClientCloseReason::Closed);
 }

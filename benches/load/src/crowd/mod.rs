@@ -12,7 +12,9 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anabranch_core::client::{Client, ClientConfig, ClientOutput, CloseReason, Event, NotSent, PlayOptions};
+use anabranch_core::client::{
+    Client, ClientCloseReason, ClientConfig, ClientEvent, ClientOutput, NotSent, PlayOptions,
+};
 use anabranch_core::command::PublishType;
 use anabranch_core::message::{Message, MessageType};
 use mio::net::TcpStream;
@@ -372,7 +374,7 @@ impl Crowd {
         match act(self, &mut member).and_then(|()| self.serve(id, &mut member)) {
             Ok(()) => self.slots[id.index as usize].member = Some(member),
             Err(Over(name)) => {
-                let ended = name == CloseReason::Closed.name();
+                let ended = name == ClientCloseReason::Closed.name();
                 self.remove(id, &member, if ended { Happening::Ended } else { Happening::Lost(name) });
             }
         }
@@ -401,12 +403,12 @@ impl Crowd {
             let read =
                 if discards { discard(&member.socket, &mut self.buffer) } else { member.socket.read(&mut self.buffer) };
             let count = match read {
-                Ok(0) => return Err(self.over_by_peer(id, member, CloseReason::PeerClosed)),
+                Ok(0) => return Err(self.over_by_peer(id, member, ClientCloseReason::PeerClosed)),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    return Err(self.over_by_peer(id, member, CloseReason::PeerLost(error.kind().to_string())));
+                    return Err(self.over_by_peer(id, member, ClientCloseReason::PeerLost(error.kind().to_string())));
                 }
             };
             let now = Instant::now();
@@ -423,7 +425,7 @@ impl Crowd {
         Ok(())
     }
 
-    fn over_by_peer(&mut self, id: Id, member: &mut Member, reason: CloseReason) -> Over {
+    fn over_by_peer(&mut self, id: Id, member: &mut Member, reason: ClientCloseReason) -> Over {
         let now = Instant::now();
         let fallback = reason.name();
         member.client.handle_disconnect(now, reason);
@@ -491,14 +493,14 @@ impl Crowd {
             let happening = match member.client.poll_output() {
                 ClientOutput::Wait(wait) => return Ok(wait.deadline()),
                 ClientOutput::Closed(close) => return Err(Over(close.reason.name().to_owned())),
-                ClientOutput::Event(Event::Media { message, .. }) => {
+                ClientOutput::Event(ClientEvent::Media { message, .. }) => {
                     if !self.take_media(now, member, &message) {
                         continue;
                     }
                     Happening::FirstFrame(now.saturating_duration_since(member.opened))
                 }
-                ClientOutput::Event(Event::Connected(_)) => Happening::Connected,
-                ClientOutput::Event(Event::Publishing { .. }) => {
+                ClientOutput::Event(ClientEvent::Connected(_)) => Happening::Connected,
+                ClientOutput::Event(ClientEvent::Publishing { .. }) => {
                     if let Part::Publisher { feed, granted, delay, .. } = &mut member.part {
                         self.runs += 1;
                         feed.begin(now + *delay, self.runs);
@@ -506,9 +508,11 @@ impl Crowd {
                     }
                     Happening::Publishing
                 }
-                ClientOutput::Event(Event::Playing { .. }) => Happening::Playing,
-                ClientOutput::Event(Event::Rejected { rejection, .. }) => Happening::Rejected(rejection.code),
-                ClientOutput::Event(Event::Unanswered { .. }) => Happening::Rejected("no answer in time".to_owned()),
+                ClientOutput::Event(ClientEvent::Playing { .. }) => Happening::Playing,
+                ClientOutput::Event(ClientEvent::Rejected { rejection, .. }) => Happening::Rejected(rejection.code),
+                ClientOutput::Event(ClientEvent::Unanswered { .. }) => {
+                    Happening::Rejected("no answer in time".to_owned())
+                }
                 ClientOutput::Event(_) => continue,
             };
             if matches!(happening, Happening::Publishing | Happening::Playing)

@@ -2,7 +2,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anabranch_core::session::{Event, Session, SessionOutput};
+use anabranch_core::session::{Session, SessionEvent, SessionOutput};
 use bytes::Buf;
 
 /// A player that does not play yet.
@@ -27,12 +27,12 @@ impl Opening {
         let mut plays = false;
         loop {
             match self.session.poll_output() {
-                SessionOutput::Event(Event::Connect(request)) => self.session.accept(request),
-                SessionOutput::Event(Event::Play(request)) => {
+                SessionOutput::Event(SessionEvent::Connect(request)) => self.session.accept(request),
+                SessionOutput::Event(SessionEvent::Play(request)) => {
                     self.session.accept(request);
                     plays = true;
                 }
-                SessionOutput::Event(Event::Publish(_)) => return Err(io::Error::other("it publishes")),
+                SessionOutput::Event(SessionEvent::Publish(_)) => return Err(io::Error::other("it publishes")),
                 SessionOutput::Event(_) => {}
                 SessionOutput::Closed(close) => return Err(io::Error::other(close.reason.to_string())),
                 SessionOutput::Wait(wait) if wait.write => {

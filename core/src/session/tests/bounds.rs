@@ -81,9 +81,9 @@ fn nothing_grows_past_its_limit() {
             let polls = random.below(30);
             for _ in 0..polls {
                 match session.poll_output() {
-                    SessionOutput::Event(Event::Connect(request)) => session.accept(request),
-                    SessionOutput::Event(Event::Publish(request)) => session.accept(request),
-                    SessionOutput::Event(Event::Play(request)) => session.accept(request),
+                    SessionOutput::Event(SessionEvent::Connect(request)) => session.accept(request),
+                    SessionOutput::Event(SessionEvent::Publish(request)) => session.accept(request),
+                    SessionOutput::Event(SessionEvent::Play(request)) => session.accept(request),
                     SessionOutput::Event(_) => {}
                     SessionOutput::Wait(_) | SessionOutput::Closed(_) if random.below(3) == 0 => {
                         let waiting = session.outbound().len();

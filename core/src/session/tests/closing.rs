@@ -100,7 +100,7 @@ fn a_publisher_nobody_listens_to_is_not_silent() {
     // A question about another stream is open: what comes meanwhile is not parsed.
     link.send(&peer::create_stream(3.0));
     link.send(&peer::publish(2, "second"));
-    let Event::Publish(request) = link.event() else { panic!("a question") };
+    let SessionEvent::Publish(request) = link.event() else { panic!("a question") };
     let patience = SessionConfig::default().timeouts.next_message;
     let still = Duration::from_secs(1);
     link.pass(patience - still);
@@ -122,7 +122,7 @@ fn what_was_not_heard_before_it_published_is_no_excuse_for_its_silence() {
     link.send(&peer::command("closeStream", 0.0, 1, &[]));
     assert_eq!(link.events().len(), 1);
     link.send(&peer::publish(1, "again"));
-    let Event::Publish(request) = link.event() else { panic!("a question") };
+    let SessionEvent::Publish(request) = link.event() else { panic!("a question") };
     assert!(link.wait().read.is_none(), "nothing is read while it is open");
     link.session.accept(request);
     link.send(&peer::video(0, &peer::key_frame(1)));
@@ -158,7 +158,7 @@ fn a_pause_of_the_process_is_nobodys_silence() {
         strangers.freeze(pause);
         assert_eq!(strangers.closed(), None, "{pause:?}");
         strangers.send(&[peer::handshake(), peer::connect()].concat());
-        assert!(matches!(strangers.event(), Event::Connect(_)));
+        assert!(matches!(strangers.event(), SessionEvent::Connect(_)));
 
         let mut publisher = Link::publishing(SessionConfig::default());
         publisher.pass(in_use);
@@ -276,7 +276,7 @@ fn a_refused_publish_is_told_so_and_the_connection_lingers() {
     let mut link = Link::connected();
     link.send(&peer::create_stream(2.0));
     link.send(&peer::publish(1, "cam"));
-    let Event::Publish(request) = link.event() else { panic!("a publish") };
+    let SessionEvent::Publish(request) = link.event() else { panic!("a publish") };
     link.session.reject(request, &Rejection::stream_in_use("cam"));
     assert_eq!(link.hear(), ["3/0 _result 2 1", "5/1 onStatus 0 NetStream.Publish.BadName"]);
     // All is written, yet it waits for the peer to hang up, and reads what it still sends.
@@ -291,7 +291,7 @@ fn a_refused_publish_is_told_so_and_the_connection_lingers() {
     // A peer that hangs up ends the wait.
     let mut link = Link::connected();
     link.send(&peer::play(0, "cam"));
-    let Event::Play(request) = link.event() else { panic!("a play") };
+    let SessionEvent::Play(request) = link.event() else { panic!("a play") };
     link.session.reject(request, &Rejection::bad_play_name("no"));
     assert_eq!(link.hear(), ["5/1 onStatus 0 NetStream.Play.StreamNotFound"]);
     assert_eq!(link.closed(), None);
@@ -304,7 +304,7 @@ fn who_floods_behind_its_refusal_is_cut_off() {
     for (bytes, cut_off) in [(256 << 10, false), ((256 << 10) + 5, true)] {
         let mut link = Link::connected();
         link.send(&[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
-        let Event::Publish(request) = link.event() else { panic!("no publish") };
+        let SessionEvent::Publish(request) = link.event() else { panic!("no publish") };
         link.session.reject(request, &Rejection::publish_denied("no"));
         link.send(&vec![0; bytes]);
         // What it was to be told still waits, and is given up with the connection.
@@ -318,7 +318,7 @@ fn a_refused_connect_gets_its_windows_and_an_error() {
     link.send(&peer::handshake());
     link.send(&peer::connect());
     link.send(&peer::create_stream(2.0));
-    let Event::Connect(request) = link.event() else { panic!("a connect") };
+    let SessionEvent::Connect(request) = link.event() else { panic!("a connect") };
     link.session.reject(request, &Rejection::invalid_app("no such app"));
     let heard = link.hear();
     assert_eq!(heard.len(), 4, "{heard:?}");
@@ -470,7 +470,7 @@ fn a_request_that_is_answered_after_the_end_is_answered_to_nobody() {
         let mut link = Link::connected();
         link.send(&peer::create_stream(2.0));
         link.send(&peer::publish(1, "cam"));
-        let Event::Publish(request) = link.event() else { panic!("a publish") };
+        let SessionEvent::Publish(request) = link.event() else { panic!("a publish") };
         link.hear();
         link.session.close_with_words(CloseReason::Shutdown);
         match grant {

@@ -147,7 +147,7 @@ fn a_player_plays() {
     link.send(&peer::create_stream(2.0));
     link.send(&peer::command("getStreamLength", 3.0, 0, &["cam".into()]));
     link.send(&peer::play(1, "cam"));
-    let Event::Play(request) = link.event() else { panic!("a play") };
+    let SessionEvent::Play(request) = link.event() else { panic!("a play") };
     assert_eq!((request.stream_id(), request.arguments().name.as_str()), (1, "cam"));
     assert!(link.wait().read.is_none(), "nothing further is read before the answer");
     link.session.accept(request);
@@ -236,7 +236,7 @@ fn a_stream_that_was_closed_can_be_published_again() {
     assert_eq!(link.session.counters().stray_media, 1, "media outside a publication goes nowhere, and is counted");
     assert_eq!(link.session.phase(), Phase::Connected);
     link.send(&peer::publish(1, "other"));
-    let Event::Publish(request) = link.event() else { panic!("a publish") };
+    let SessionEvent::Publish(request) = link.event() else { panic!("a publish") };
     assert_eq!(request.name(), "other");
     link.session.accept(request);
     link.send(&peer::audio(9, peer::AUDIO_HEADER));
@@ -247,7 +247,7 @@ fn a_stream_that_was_closed_can_be_published_again() {
 fn a_second_publish_on_a_stream_ends_the_first() {
     let mut link = Link::publishing(SessionConfig::default());
     link.send(&peer::publish(1, "other"));
-    assert!(matches!(link.event(), Event::Unpublish { stream_id: 1 }));
+    assert!(matches!(link.event(), SessionEvent::Unpublish { stream_id: 1 }));
     link.accept_publish();
     assert_eq!(link.session.phase(), Phase::Publishing);
 }
@@ -461,7 +461,7 @@ fn a_publisher_says_whether_to_record() {
         let mut link = Link::connected();
         link.send(&peer::create_stream(2.0));
         link.send(&peer::command("publish", 5.0, 1, &["cam".into(), word.into()]));
-        let Event::Publish(request) = link.event() else { panic!("it publishes") };
+        let SessionEvent::Publish(request) = link.event() else { panic!("it publishes") };
         assert_eq!((request.publish_type(), request.name(), request.stream_id()), (expected, "cam", 1));
         link.session.accept(request);
     }

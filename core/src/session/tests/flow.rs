@@ -17,7 +17,7 @@ fn what_comes_while_a_request_waits_is_kept_and_read_after_the_answer() {
     link.send(&peer::create_stream(2.0));
     link.send(&peer::publish(1, "cam"));
     link.send(&peer::audio(7, &peer::audio_frame(1)));
-    let Event::Publish(request) = link.event() else { panic!("a publish") };
+    let SessionEvent::Publish(request) = link.event() else { panic!("a publish") };
     link.send(&peer::audio(8, &peer::audio_frame(2)));
     assert!(link.wait().read.is_none(), "no more is welcome, and no media becomes an event");
     link.session.accept(request);
@@ -36,8 +36,8 @@ fn only_bytes_still_to_be_parsed_count_as_kept() {
     link.send(&kept);
     link.accept_play();
     // The second play waits: what came before it is parsed, and one ping is left.
-    let Event::Stop { stream_id: 1 } = link.event() else { panic!("the first is over") };
-    let Event::Play(request) = link.event() else { panic!("the second play") };
+    let SessionEvent::Stop { stream_id: 1 } = link.event() else { panic!("the first is over") };
+    let SessionEvent::Play(request) = link.event() else { panic!("the second play") };
     let room = 400 - ping(3).len();
     assert_eq!(link.session.handle_input(link.now, &vec![0; room]), Ok(()));
     assert_eq!(link.session.handle_input(link.now, &[0]), Err(Error::InboxOverLimit { limit: 400 }));
@@ -55,7 +55,7 @@ fn an_adapter_that_reads_on_all_the_same_reaches_a_limit() {
     assert_eq!(link.session.handle_input(link.now, &[0; 400]), Ok(()));
     assert_eq!(link.session.handle_input(link.now, &[0; 1]), Err(Error::InboxOverLimit { limit: 1000 }));
     assert!((link.session.endpoint.unparsed() == 0), "nothing is held for a connection that is over");
-    let Event::Play(request) = link.event() else { panic!("the play is still told") };
+    let SessionEvent::Play(request) = link.event() else { panic!("the play is still told") };
     link.session.accept(request);
     let end = link.closed().expect("closed");
     assert_eq!((end.reason.name(), end.offset), ("inbox_over_limit", before));

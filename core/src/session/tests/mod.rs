@@ -138,7 +138,7 @@ impl Link {
         self.session.outbound().copy_to_bytes(waiting).to_vec()
     }
 
-    fn event(&mut self) -> Event {
+    fn event(&mut self) -> SessionEvent {
         match self.session.poll_output() {
             SessionOutput::Event(event) => event,
             other => panic!("no event but {other:?}"),
@@ -166,14 +166,14 @@ impl Link {
 
     fn accept_connect(&mut self) {
         match self.event() {
-            Event::Connect(request) => self.session.accept(request),
+            SessionEvent::Connect(request) => self.session.accept(request),
             other => panic!("no connect but {other:?}"),
         }
     }
 
     fn accept_publish(&mut self) -> ClientKind {
         match self.event() {
-            Event::Publish(request) => {
+            SessionEvent::Publish(request) => {
                 let client = request.client();
                 self.session.accept(request);
                 client
@@ -184,7 +184,7 @@ impl Link {
 
     fn accept_play(&mut self) {
         match self.event() {
-            Event::Play(request) => self.session.accept(request),
+            SessionEvent::Play(request) => self.session.accept(request),
             other => panic!("no play but {other:?}"),
         }
     }
@@ -194,7 +194,7 @@ impl Link {
         let mut events = Vec::new();
         while let SessionOutput::Event(event) = self.session.poll_output() {
             events.push(match event {
-                Event::Media(message) => peer::line(&message),
+                SessionEvent::Media(message) => peer::line(&message),
                 other => format!("{other:?}"),
             });
         }

@@ -81,7 +81,7 @@ fn a_redirect_names_the_other_server_on_the_connections_own_stream() {
     let mut link = Link::connected();
     link.send(&peer::create_stream(2.0));
     link.send(&peer::play(1, "cam"));
-    let Event::Play(request) = link.event() else { panic!("a play") };
+    let SessionEvent::Play(request) = link.event() else { panic!("a play") };
     link.session.reject(request, &Rejection::redirect("rtmp://edge/live/cam".into()));
     let (stream_id, information) = information(&mut link);
     assert_eq!((stream_id, text(&information, "code").as_str()), (0, "NetConnection.Connect.Rejected"));
@@ -95,7 +95,7 @@ fn a_redirect_names_the_other_server_on_the_connections_own_stream() {
     // Without one, it speaks of the stream and names nowhere to go.
     let mut link = Link::connected();
     link.send(&peer::play(0, "cam"));
-    let Event::Play(request) = link.event() else { panic!("a play") };
+    let SessionEvent::Play(request) = link.event() else { panic!("a play") };
     link.session.reject(request, &Rejection::play_denied("members only"));
     let (stream_id, information) = self::information(&mut link);
     assert_eq!((stream_id, text(&information, "code").as_str()), (1, "NetStream.Play.Failed"));

@@ -244,7 +244,7 @@ fn a_draining_server_is_not_ready_and_grants_nothing() {
     let mut late = program.visitor();
     let _ = late.client.publish("late", anabranch_core::command::PublishType::Live).expect("it may be asked");
     wait_for("a refusal", PATIENCE, || {
-        let refused = |event: &_| matches!(event, anabranch_core::client::Event::Rejected { .. });
+        let refused = |event: &_| matches!(event, anabranch_core::client::ClientEvent::Rejected { .. });
         (late.events().iter().any(refused) || late.closed().is_some()).then_some(())
     });
 }

@@ -1,6 +1,6 @@
 //! A client that publishes or plays one stream whose frames have numbers.
 
-use anabranch_core::client::Event;
+use anabranch_core::client::ClientEvent;
 use anabranch_core::message::{Message, MessageType};
 use anabranch_core::session::Phase;
 use anabranch_tests::peer::Driver;
@@ -67,12 +67,12 @@ impl Peer {
     pub(crate) fn step(&mut self) {
         for event in self.driver.events() {
             match event {
-                Event::Media { message, .. } if message.type_id == MessageType::VIDEO => {
+                ClientEvent::Media { message, .. } if message.type_id == MessageType::VIDEO => {
                     let body = message.payload.to_vec();
                     assert_eq!(body.len(), LENGTH, "a whole frame");
                     self.frames.push(u32::from_be_bytes(body[5..9].try_into().expect("four bytes")));
                 }
-                Event::Rejected { .. } => self.is_rejected = true,
+                ClientEvent::Rejected { .. } => self.is_rejected = true,
                 _ => {}
             }
         }

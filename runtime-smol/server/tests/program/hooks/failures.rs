@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
-use anabranch_core::client::Event;
+use anabranch_core::client::ClientEvent;
 use anabranch_core::message::Message;
 use anabranch_tests::PATIENCE;
 use anabranch_tests::backend::{Backend, yes};
@@ -115,7 +115,7 @@ fn a_slow_back_end_delays_nobody_else() {
         let key_frame = Message::video(timestamp, [0x17, 1, 0, 0, 0, 9].as_slice());
         publisher.client.send_message(stream, key_frame).unwrap();
         publisher.flush();
-        player.wait_event("frame", |event| matches!(event, Event::Media { .. }).then_some(()));
+        player.wait_event("frame", |event| matches!(event, ClientEvent::Media { .. }).then_some(()));
     }
     assert_eq!(quick.calls().len(), 20);
     assert_eq!(slow.calls().len(), 3, "no more at once than it is to be asked");

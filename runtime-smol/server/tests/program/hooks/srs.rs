@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Mutex;
 
-use anabranch_core::client::{ClientConfig, Destination, Event};
+use anabranch_core::client::{ClientConfig, ClientEvent, Destination};
 use anabranch_tests::Folder;
 use anabranch_tests::backend::{Answer, Backend, Call, yes};
 use anabranch_tests::peer::Driver;
@@ -186,7 +186,7 @@ fn a_client_that_is_refused_hears_why_and_where_to_go() {
     accepted.publish("created").unwrap();
     let refusal =
         Driver::at(program.address(), "rtmp://h/closed/x").wait_event("refusal of connect", |event| match event {
-            Event::Rejected { stream: None, rejection } => Some(rejection),
+            ClientEvent::Rejected { stream: None, rejection } => Some(rejection),
             _ => None,
         });
     assert!(refusal.description.contains("closed today"), "{refusal:?}");
