@@ -1,7 +1,7 @@
-//! A [capture](crate::capture) run again through the core: [`run`] makes the calls that were recorded, compares what the
-//! connection does, and finds the first difference. A [`Timeline`] makes it readable.
+//! Runs a [capture](crate::capture) again through core: [`run`] makes the recorded calls, compares what the connection
+//! does, and finds the first difference. A [`Timeline`] makes a replay readable.
 //!
-//! It stands above [`conn`], whose connections it drives.
+//! This module is above [`conn`], whose connections it drives.
 
 mod timeline;
 
@@ -23,7 +23,7 @@ use crate::session::{Due, Lent, Phase};
 pub struct Moment<'a> {
     /// Time since the connection began.
     pub at: Duration,
-    /// The stage the connection has reached.
+    /// The phase that the connection has reached.
     pub phase: Phase,
     /// What happens.
     pub what: What<'a>,
@@ -33,49 +33,49 @@ pub struct Moment<'a> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum What<'a> {
-    /// The client sent this.
+    /// The client sent these bytes.
     Input(&'a [u8]),
-    /// The core queued this for the client.
+    /// Core queued these bytes for the client.
     Output(&'a [u8]),
-    /// Another call from outside, in words; ones that only let time pass are `routine`.
+    /// Another call of the adapter or the program; calls that only let time pass are `routine`.
     Call {
-        /// In words.
+        /// The call in words.
         words: &'a str,
-        /// True where nothing but the time is new.
+        /// True if only the time has changed.
         routine: bool,
     },
     /// A request was granted, or refused in these words.
     Ruled(Option<&'a str>),
-    /// Another publisher took the stream over, or nobody watched: in words.
+    /// Another decision in words: a takeover, no players for too long, or no publisher.
     Event(&'a str),
     /// An action for the adapter; a wake-up is `routine`.
     Action {
-        /// In words.
+        /// The action in words.
         words: &'a str,
         /// True for wake-ups.
         routine: bool,
     },
-    /// The connection is over; the report in words.
+    /// The connection is over: the report in words.
     Closed(&'a str),
 }
 
-/// What came out of a replay.
+/// The result of a replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// Where it went differently for the first time, if it did.
+    /// The first difference, if there is one.
     pub difference: Option<Difference>,
-    /// Calls that were made again.
+    /// How many calls were replayed.
     pub calls: u64,
-    /// Bytes that the core queued for the client.
+    /// Bytes that core queued for the client.
     pub queued: u64,
 }
 
 /// The first difference between a capture and its replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// When, since the connection began.
+    /// When it happened, since the connection began.
     pub at: Duration,
-    /// What was captured.
+    /// What the capture has.
     pub captured: String,
     /// What the replay did.
     pub replayed: String,
@@ -88,11 +88,11 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Runs a captured connection again, through a server of its own with the same configuration, and compares what it does:
-/// each action, each wait, each byte for the client, how it ends. `start` is any moment; `show` is told everything.
+/// Runs a captured connection again, in a separate server with the same configuration. Compares each action, each wait,
+/// the bytes for the client and the end. `start` is any instant; `show` gets everything that happens.
 ///
-/// What depended on others goes as it went then: names that were taken, limits, verdicts, frames of streams that were
-/// played.
+/// Everything that depended on other connections or on a back end happens as recorded: names that were taken, limits,
+/// verdicts, and the frames of played streams.
 pub fn run(capture: &Capture, config: &Config, start: Instant, show: &mut dyn FnMut(&Moment<'_>)) -> Outcome {
     let server = Core::new(config.clone(), [0; 32]);
     let conn = server.connect_again(start, capture.opening());
@@ -101,8 +101,8 @@ pub fn run(capture: &Capture, config: &Config, start: Instant, show: &mut dyn Fn
     let mut records = capture.records.iter().peekable();
     while let Some((at, record)) = records.next() {
         let Record::Call(written, called) = record else {
-            // Returned without a call: nothing that a recorder writes.
-            run.differs(*at, "what belongs to no call".to_owned(), "nothing".to_owned());
+            // A recorder writes no such record before the first call.
+            run.differs(*at, "a record that belongs to no call".to_owned(), "nothing".to_owned());
             continue;
         };
         let (mut decisions, mut pulls, mut expected) = (VecDeque::new(), VecDeque::new(), None);
@@ -126,9 +126,9 @@ pub fn run(capture: &Capture, config: &Config, start: Instant, show: &mut dyn Fn
 struct Run<'a> {
     start: Instant,
     conn: Conn,
-    /// The outbound queue while the writer of then had it.
+    /// The outbound queue while the recorded writer had it.
     lent: Option<Lent>,
-    /// What the connection said to be due next.
+    /// What the connection last said to be due next.
     due: Option<Due>,
     outcome: Outcome,
     show: &'a mut dyn FnMut(&Moment<'_>),
@@ -145,7 +145,7 @@ impl Run<'_> {
     ) {
         let now = offset(self.start, at);
         self.write(written);
-        let told: Vec<_> = decisions.iter().map(|decision| decision.kind.clone()).collect();
+        let kinds: Vec<_> = decisions.iter().map(|decision| decision.kind.clone()).collect();
         if let Some(replayer) = self.conn.replayer() {
             replayer.turn(self.start, decisions, pulls);
         }
@@ -172,10 +172,10 @@ impl Run<'_> {
                 Some(id) if *open => self.conn.answer(now, id, verdict.clone()),
                 _ => {}
             },
-            // The caller does, and looks at what it returns.
+            // The caller polls and compares what `poll` returns.
             Called::Poll => {}
         }
-        for decision in &told {
+        for decision in &kinds {
             match decision {
                 DecisionKind::Granted => self.show(at, What::Ruled(None)),
                 DecisionKind::Refused(rejection) | DecisionKind::RefusedAt(_, rejection) => {
@@ -184,9 +184,9 @@ impl Run<'_> {
                 }
                 DecisionKind::Superseded => self.show(at, What::Event("another publisher took the stream over")),
                 DecisionKind::Absent => {
-                    self.show(at, What::Event("there was no publisher of what a paused player waited for"));
+                    self.show(at, What::Event("the stream of a paused player had no publisher"));
                 }
-                DecisionKind::Idle => self.show(at, What::Event("nobody watched the publisher for too long")),
+                DecisionKind::Idle => self.show(at, What::Event("the publisher had no players for too long")),
             }
         }
         self.show_output(at);
@@ -202,7 +202,7 @@ impl Run<'_> {
         match expected {
             Some(expected) if equal(expected, &found) => {}
             Some(expected) => self.differs(at, expected.to_string(), found.to_string()),
-            // What it returned then is not known.
+            // The capture ends before it says what `poll` returned.
             None if cut => {}
             None => self.differs(at, "no return".to_owned(), found.to_string()),
         }
@@ -212,7 +212,7 @@ impl Run<'_> {
                 let routine = matches!(action, conn::Action::Wake(_));
                 self.show(at, What::Action { words: label, routine });
             }
-            // The words of then: they count what a replay has no part of.
+            // The recorded words: their counts include other connections, which a replay does not have.
             (_, Polled::Closed(closing)) => match expected.map(|expected| &expected.what) {
                 Some(Polled::Closed(then)) => self.show(at, What::Closed(&then.report)),
                 _ => self.show(at, What::Closed(&closing.report)),
@@ -221,7 +221,7 @@ impl Run<'_> {
         }
     }
 
-    /// Does to the outbound queue what the writer of then had done by now.
+    /// Brings the outbound queue to the state in which the recorded writer had left it.
     fn write(&mut self, then: Written) {
         let lent = then.lent;
         let outbound = self.conn.outbound();
@@ -256,7 +256,7 @@ impl Run<'_> {
     }
 }
 
-/// The words of a report count what was left of streams, which a replay has no part of.
+/// Compares everything except the words of a report: they count frames of the stream that a replay does not have.
 fn equal(captured: &Returned, replayed: &Returned) -> bool {
     let same = match (&captured.what, &replayed.what) {
         (Polled::Closed(a), Polled::Closed(b)) => {
@@ -294,15 +294,15 @@ impl fmt::Display for Called {
             Called::Input(bytes) => write!(f, "{} bytes from the client", bytes.len()),
             Called::Timeout => f.write_str("a deadline came"),
             Called::Disconnect(reason) => write!(f, "disconnected: {}", reason.words),
-            Called::Close(reason) => write!(f, "closed from outside: {}", reason.words),
-            Called::Shutdown => f.write_str("the server goes down"),
+            Called::Close(reason) => write!(f, "closed by the program: {}", reason.words),
+            Called::Shutdown => f.write_str("the server stops"),
             Called::Drain { .. } => f.write_str("the server drains"),
-            Called::Reconnect { .. } => f.write_str("the client is asked to connect anew"),
+            Called::Reconnect { .. } => f.write_str("the client is asked to reconnect"),
             Called::Answer { open, verdict } => {
                 match verdict {
-                    Verdict::Allow => f.write_str("the outside allows it")?,
-                    Verdict::Deny(words) => write!(f, "the outside denies it: {words}")?,
-                    Verdict::Redirect(url) => write!(f, "the outside sends the client to {url}")?,
+                    Verdict::Allow => f.write_str("the back end allows it")?,
+                    Verdict::Deny(words) => write!(f, "the back end denies it: {words}")?,
+                    Verdict::Redirect(url) => write!(f, "the back end redirects the client to {url}")?,
                 }
                 f.write_str(if *open { "" } else { ", too late" })
             }

@@ -6,7 +6,8 @@ use crate::hub::Pulled;
 use crate::session::{Outbound, Rejection};
 use crate::source::Frame;
 
-/// What a connection has that is recorded or replayed: it is told of each decision, and writes it down or overrules it.
+/// Part of a connection that is recorded or replayed. The connection passes each decision to it: a recorder records the
+/// decision, a replayer replaces it with the recorded one.
 #[derive(Debug)]
 pub(crate) enum Capturing {
     Record(Recorder),
@@ -20,14 +21,15 @@ impl Capturing {
         }
     }
 
-    /// `poll` returns; what is asked for only where it is recorded.
+    /// `poll` returns. `returned` is only called for a recorder.
     pub(crate) fn returned(&mut self, now: Instant, returned: impl FnOnce() -> Returned) {
         if let Capturing::Record(recorder) = self {
             recorder.returned(now, &returned());
         }
     }
 
-    /// A request was granted or refused here; the rejection it had when it was recorded, whatever would be said now.
+    /// A request is granted or refused. For a replayer, returns the recorded rejection, which replaces the present
+    /// decision.
     pub(crate) fn ruled(&mut self, now: Instant, refused: Option<&Rejection>) -> Option<Rejection> {
         match self {
             Capturing::Record(recorder) => {
@@ -43,7 +45,7 @@ impl Capturing {
         }
     }
 
-    /// The same at a step that has no number of its own; only refusals are noted.
+    /// The same at a step without its own number; only refusals are recorded.
     pub(crate) fn ruled_besides(&mut self, now: Instant, step: Step, refused: Option<&Rejection>) -> Option<Rejection> {
         match (self, refused) {
             (Capturing::Record(recorder), Some(rejection)) => {
@@ -55,17 +57,17 @@ impl Capturing {
         }
     }
 
-    /// Whether another publisher has taken over.
+    /// Whether another publisher has taken over, as recorded if this is a replay. So are the following decisions.
     pub(crate) fn superseded(&mut self, now: Instant, superseded: bool) -> bool {
         self.yes_or_no(now, superseded, &DecisionKind::Superseded)
     }
 
-    /// Whether a publisher has been alone for too long.
+    /// Whether a publisher has had no players for too long.
     pub(crate) fn idle(&mut self, now: Instant, idle: bool) -> bool {
         self.yes_or_no(now, idle, &DecisionKind::Idle)
     }
 
-    /// Whether there is no publisher of what a paused player waits for.
+    /// Whether the stream that a paused player waits for has no publisher.
     pub(crate) fn absent(&mut self, now: Instant, absent: bool) -> bool {
         self.yes_or_no(now, absent, &DecisionKind::Absent)
     }
@@ -83,7 +85,7 @@ impl Capturing {
         }
     }
 
-    /// For a replay: whether a player that was told of its stream's end finds it published again.
+    /// For a replay: whether a player that got a message about its stream's end finds the stream published again.
     pub(crate) fn recorded_live(&self) -> Option<bool> {
         match self {
             Capturing::Record(_) => None,
@@ -91,7 +93,7 @@ impl Capturing {
         }
     }
 
-    /// A player takes what is new in its stream.
+    /// A player takes new frames from its stream.
     pub(crate) fn pull(
         &mut self,
         now: Instant,

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-/// Puts a record's payload together.
+/// Writes the payload of a record.
 pub(super) trait Put {
     fn number(&mut self, number: u64);
     fn text(&mut self, text: &str);
@@ -29,7 +29,7 @@ impl Put for Vec<u8> {
     }
 }
 
-/// Small for small numbers of either sign.
+/// Maps small numbers of either sign to small numbers.
 pub(super) fn zigzag(number: i64) -> u64 {
     ((number << 1) ^ (number >> 63)) as u64
 }
@@ -38,7 +38,7 @@ pub(super) fn unzigzag(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
 }
 
-/// Takes it apart again; `None` where it does not go on.
+/// Reads the payload of a record. Methods return `None` if the bytes end or are not valid.
 #[derive(Debug, Clone)]
 pub(super) struct Take {
     rest: Bytes,

@@ -26,34 +26,35 @@ pub enum End {
     Closed,
     /// The connection was still open, or the server ended before it was.
     Open,
-    /// In the middle of a record: the file was cut short.
+    /// In the middle of a record: the file is incomplete.
     Cut,
-    /// With a record that says why no more was recorded.
+    /// With a record that says why the recording stopped.
     Stopped(String),
 }
 
-/// A file that is no capture, or a damaged one.
+/// A file that is not a capture, or is a damaged one.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum FormatError {
-    /// It begins differently.
-    #[error("this is no capture: it does not begin like one")]
+    /// It does not begin with the magic.
+    #[error("this is not a capture: it does not begin like one")]
     NotACapture,
-    /// It was made by another version.
+    /// It has another version of the format.
     #[error("captures of version {0} cannot be read, only those of version {VERSION}")]
     UnknownVersion(u8),
-    /// It ends before the connection's opening.
+    /// It ends before the opening of the connection.
     #[error("the capture ends before the connection begins")]
     NoOpening,
-    /// Something in it means nothing.
+    /// A record cannot be read.
     #[error("the capture is damaged at byte {offset}")]
     Damaged {
-        /// Where the record begins that cannot be read.
+        /// Where that record begins, in bytes from the beginning of the file.
         offset: u64,
     },
 }
 
-/// What a capture begins with. `text` is the program's own: all that is needed to make the same configuration again.
+/// The beginning of a capture. `text` is defined by the program: it holds what is needed to make the same configuration
+/// again.
 pub fn file_header(text: &str) -> Vec<u8> {
     let mut header = MAGIC.to_vec();
     header.push(VERSION);
@@ -61,7 +62,7 @@ pub fn file_header(text: &str) -> Vec<u8> {
     header
 }
 
-/// A last record that says why no more follows, for taps that are bounded.
+/// A last record that says why no more records follow, for taps with a limit.
 pub fn stopped_record(words: &str) -> Vec<u8> {
     let mut payload = Vec::new();
     payload.text(words);
@@ -72,10 +73,10 @@ pub fn stopped_record(words: &str) -> Vec<u8> {
 }
 
 impl Capture {
-    /// Reads a file, up to where it was cut short if it was.
+    /// Reads a file. A file that ends in the middle of a record is read up to there.
     ///
     /// # Errors
-    /// No capture, one of another version, or a damaged one.
+    /// The file is not a capture, has another version or is damaged.
     pub fn parse(file: impl Into<Bytes>) -> Result<Capture, FormatError> {
         let file = file.into();
         let length = file.len();
@@ -120,23 +121,23 @@ impl Capture {
         Ok(Capture { header, opening: opening.ok_or(FormatError::NoOpening)?, records, end })
     }
 
-    /// The text that the program put in front.
+    /// The text that the program wrote into the header.
     pub fn header(&self) -> &str {
         &self.header
     }
 
-    /// What the connection was made of.
+    /// The opening of the connection.
     pub fn opening(&self) -> &Opening {
         &self.opening
     }
 
-    /// How it ends.
+    /// How the capture ends.
     pub fn end(&self) -> &End {
         &self.end
     }
 }
 
-/// Tag, time and payload of the next record; `None` if it is not all there.
+/// Tag, time and payload of the next record; `None` if it is incomplete.
 fn frame(take: &mut Take) -> Option<(u8, i64, Bytes)> {
     let (kind, time, length) = (take.byte()?, unzigzag(take.number()?), take.size()?);
     Some((kind, time, take.bytes(length)?))

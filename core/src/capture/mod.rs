@@ -1,22 +1,24 @@
-//! Connections recorded, to be run again: what a user sends in with a report.
+//! Recordings of connections, which can be replayed: users attach them to bug reports.
 //!
-//! A [`Tap`] gets the records of one connection, which hold all that it depends on: bytes and calls with their times, how
-//! it went where other connections had a say (a name that was taken, a limit, a verdict), the frames it was given as a
-//! player; and a hash of what it said. [`Capture::parse`] reads them back.
+//! A [`Tap`] gets the records of one connection. They hold everything that the connection depends on: bytes and calls
+//! with their times, the outcomes that depended on other connections or on a back end (a name that was taken, a limit,
+//! a verdict), and the frames that it got as a player. They also hold a hash of the bytes that it sent.
+//! [`Capture::parse`] reads them back.
 //!
-//! This module knows the file, not what runs a connection. [`conn`](crate::conn) stands above it and has its connections
-//! recorded; [`replay`](crate::replay) stands above both and runs one again.
+//! This module knows the file, and not how a connection is run. [`conn`](crate::conn) uses it to record connections;
+//! [`replay`](crate::replay) uses both to run a connection again.
 //!
-//! A capture holds everything the client sent, secrets in URLs and the media itself included, and the randomness the
-//! server's handshakes are filled with.
+//! A capture holds everything the client sent, including secrets in URLs and the media, and the random bytes of the
+//! server's handshake.
 //!
 //! # Format
-//! The magic `ANACAP`, a zero byte, the version 1; length and text of a header of the program's own; then records: a
-//! tag, nanoseconds since the record before (zigzag, since two threads may read the clock in one order and come in the
-//! other), length, payload. Numbers are LEB128. The first record is the opening.
+//! The magic `ANACAP`, a zero byte, the version 1; length and text of a header that the program writes; then records: a
+//! tag, nanoseconds since the record before, length, payload. The nanoseconds are signed (zigzag), because two threads
+//! may read the clock in one order and write in the other. Numbers are LEB128. The first record is the opening.
 //!
-//! The format is written by hand. A file may end anywhere, and all before that must be readable; records are made while
-//! the connection is locked; and files of before must replay, whatever a serializer's next version does.
+//! The format is written by hand and not by a serializer, for three reasons: a file may end anywhere, and everything
+//! before the end must be readable; records are made while the connection is locked; and old files must replay with all
+//! later versions.
 
 mod capturing;
 mod encoding;
@@ -42,7 +44,7 @@ pub trait Tap: std::fmt::Debug + Send {
         let _ = opening;
     }
 
-    /// One whole record. All of them, in order, behind a [`file_header`], are a capture. Called while the connection is
-    /// locked: it may keep the bytes in memory and must not wait for anything.
+    /// Takes one whole record. A [`file_header`] and all records in order are a capture. The connection is locked
+    /// during the call: the tap may keep the bytes in memory and must not wait for anything.
     fn record(&mut self, record: &[u8]);
 }

@@ -10,23 +10,23 @@ use crate::policy::{Action, Refusal, Verdict};
 use crate::session::{CloseReason, Outbound, Rejection, TlsFault};
 use crate::source::{Frame, FrameKind, Gap, WireFormat};
 
-/// What a connection was made of.
+/// What a connection was created with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opening {
-    /// Its number.
+    /// The number of the connection.
     pub connection: u64,
-    /// What its handshake is filled with.
+    /// The seed of the random bytes in its handshake.
     pub seed: [u8; 32],
-    /// Where it came from.
+    /// The address of the client.
     pub peer: Option<SocketAddr>,
-    /// Seconds since 1970 at its beginning, if the server knew the time of day.
+    /// Unix time in seconds when it began, if the server knew the time of day.
     pub unix_time: Option<u64>,
 }
 
-/// A moment that no server of today lives to see; bounds what a damaged file can say.
+/// A time in the far future: bounds the times of a damaged file.
 const MAX_UNIX_TIME: u64 = 1 << 40;
 
-/// A call from outside, as it happens.
+/// A call of the adapter or the program, as it is made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Call<'a> {
     Input(&'a [u8]),
@@ -58,14 +58,14 @@ pub(crate) enum Called {
         description: String,
     },
     Answer {
-        /// False if the verdict came for a question that was closed.
+        /// False if the question was no longer open when the verdict came.
         open: bool,
         verdict: Verdict,
     },
     Poll,
 }
 
-/// Why somebody outside closed.
+/// The reason with which the adapter or the program closed the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reason {
     pub(crate) name: String,
@@ -73,7 +73,8 @@ pub(crate) struct Reason {
 }
 
 impl Reason {
-    /// The reason again. Words that were a program's own are not known here, their name is.
+    /// The reason as a [`CloseReason`]. The words of [`CloseReason::Closed`] are lost, because they are a `&'static
+    /// str`.
     pub(crate) fn close_reason(&self) -> CloseReason {
         match self.name.as_str() {
             "peer_closed" => CloseReason::PeerClosed,
@@ -86,12 +87,12 @@ impl Reason {
             "draining" => CloseReason::Refused(Refusal::Draining),
             name => match TlsFault::named(name) {
                 Some(fault) => CloseReason::Tls(fault, self.words.clone()),
-                None => self.refusal().map_or(CloseReason::Closed("closed from outside"), CloseReason::Refused),
+                None => self.refusal().map_or(CloseReason::Closed("closed by the program"), CloseReason::Refused),
             },
         }
     }
 
-    /// The rule that other settings brought.
+    /// The refusal by a rule of new settings.
     fn refusal(&self) -> Option<Refusal> {
         let by_address = [Action::Publish, Action::Play]
             .into_iter()
@@ -113,14 +114,14 @@ impl Reason {
     }
 }
 
-/// What a writer had done with the outbound queue when a call came.
+/// The state of the outbound queue when a call came: how much of it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Written {
     pub(crate) lent: bool,
-    /// Bytes in all.
+    /// Bytes written since the beginning.
     pub(crate) written: u64,
     pub(crate) replies: usize,
-    /// Bytes waiting.
+    /// Bytes in the queue.
     pub(crate) waiting: usize,
 }
 
@@ -155,7 +156,8 @@ impl Written {
     }
 }
 
-/// How it went where others had a say. `point` counts such places over the life of the connection.
+/// The outcome of a decision that depended on other connections, the program or a back end. `point` counts such
+/// decisions over the life of the connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Decision {
     pub(crate) point: u64,
@@ -169,22 +171,22 @@ pub(crate) enum DecisionKind {
     Superseded,
     Idle,
     Absent,
-    /// After the point, and before the next.
+    /// A refusal at a step between this point and the next.
     RefusedAt(Step, Rejection),
 }
 
-/// Where a request can be refused without a point of its own: captures from before these were looked at have none.
+/// Where a request can be refused without its own point. These steps have none because older captures do not have them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Whether it may be let in to another virtual host.
+    /// Whether the connection may enter another virtual host.
     MayEnter,
-    /// A place among the connections of that.
+    /// The limit of connections of that virtual host.
     Enter,
-    /// A place among the questions.
+    /// The limit of open questions.
     Question,
-    /// A place among the connections of its own.
+    /// The limit of connections of its own virtual host.
     Connect,
-    /// A place among the players.
+    /// The limits of players.
     Play,
 }
 
@@ -192,7 +194,7 @@ impl Step {
     const ALL: [Step; 5] = [Step::MayEnter, Step::Enter, Step::Question, Step::Connect, Step::Play];
 }
 
-/// What a player took from its stream at one time.
+/// What a player took from its stream in one pull.
 #[derive(Debug, Clone)]
 pub(crate) struct Pull {
     pub(crate) stream_id: u32,
@@ -202,7 +204,7 @@ pub(crate) struct Pull {
     pub(crate) frames: Vec<PulledFrame>,
 }
 
-/// How far it got; [`PullEnd`] with a time since the opening.
+/// Why the pull ended: [`PullEnd`] with the time since the opening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     Full,
@@ -210,7 +212,7 @@ pub(crate) enum Ending {
     Ended(Option<Duration>),
 }
 
-/// One frame of it.
+/// One frame of a pull.
 #[derive(Debug, Clone)]
 pub(crate) struct PulledFrame {
     kind: FrameKind,
@@ -221,7 +223,7 @@ pub(crate) struct PulledFrame {
 }
 
 impl PulledFrame {
-    /// The frame again.
+    /// Encodes the frame again.
     pub(crate) fn encode(&self) -> Frame {
         let body = self.body.as_ref();
         let message = match self.kind {
@@ -265,7 +267,7 @@ impl PulledFrame {
 }
 
 impl Pull {
-    /// Everything but the frames, which go before.
+    /// Writes everything except the frames, which follow.
     pub(crate) fn put(
         stream_id: u32,
         live: bool,
@@ -306,7 +308,7 @@ impl Pull {
     }
 }
 
-/// What `poll` returned, and what was queued by then.
+/// What `poll` returned, and what had been queued by then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Returned {
     /// Bytes queued since the beginning.
@@ -318,14 +320,14 @@ pub(crate) struct Returned {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Polled {
-    /// A label without numbers.
+    /// The action as a text without numbers.
     Action(String),
-    /// `read`, `write` and `source` as bits 0, 1 and 2.
+    /// What it waits for: `read`, `write` and `source` as bits 0, 1 and 2.
     Wait(u8),
     Closed(Box<Closing>),
 }
 
-/// How it ended.
+/// How the connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Closing {
     pub(crate) reason: String,
@@ -333,11 +335,11 @@ pub(crate) struct Closing {
     pub(crate) offset: u64,
     pub(crate) received: u64,
     pub(crate) sent: u64,
-    /// The whole report in words.
+    /// The whole report as text.
     pub(crate) report: String,
 }
 
-/// Everything a record can be.
+/// Any record.
 #[derive(Debug, Clone)]
 pub(crate) enum Record {
     Opening(Opening),
@@ -345,7 +347,7 @@ pub(crate) enum Record {
     Decision(Decision),
     Pull(Pull),
     Returned(Returned),
-    /// No more was recorded, for this reason.
+    /// The recording stopped, for this reason.
     Stopped(String),
 }
 
@@ -554,7 +556,7 @@ impl Returned {
 }
 
 impl Record {
-    /// Reads one record's payload; nothing may be left of it.
+    /// Reads the payload of one record; `None` if it is not valid or bytes are left.
     pub(crate) fn take(kind: u8, last: &mut Written, payload: Bytes) -> Option<Self> {
         let mut take = Take::new(payload);
         let record = match kind {

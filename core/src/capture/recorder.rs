@@ -7,7 +7,7 @@ use crate::hub::Pulled;
 use crate::session::Outbound;
 use crate::source::Frame;
 
-/// Makes records of what happens.
+/// Writes the records of a connection.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     tap: Box<dyn Tap>,
@@ -15,9 +15,9 @@ pub(crate) struct Recorder {
     /// Nanoseconds from the start to the last record.
     last: i64,
     written: Written,
-    /// Places so far at which others had a say.
+    /// Decision points so far; see [`Decision`].
     pub(super) points: u64,
-    /// Reused.
+    /// A reused buffer.
     payload: Vec<u8>,
     record: Vec<u8>,
 }
@@ -33,7 +33,7 @@ impl Recorder {
         recorder
     }
 
-    /// Hands over what is in `payload` as a record.
+    /// Gives the tap a record with the bytes in `payload`.
     fn emit(&mut self, now: Instant, tag: u8) {
         let at = i64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(i64::MAX);
         self.record.clear();
@@ -44,7 +44,7 @@ impl Recorder {
         self.last = at;
         self.tap.record(&self.record);
         self.payload.clear();
-        // A large frame leaves no large buffers behind.
+        // The buffers do not stay large after a large frame.
         self.payload.shrink_to(16 << 10);
         self.record.shrink_to(16 << 10);
     }

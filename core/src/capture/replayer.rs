@@ -6,7 +6,8 @@ use crate::hub::{PullEnd, Pulled};
 use crate::session::Rejection;
 use crate::source::{Frame, Gap};
 
-/// Makes a connection decide what it decided when it was recorded. Holds that for one call, the one to be repeated now.
+/// Makes a connection decide as it did when it was recorded. Holds the decisions and pulls of one call, the one that is
+/// replayed now.
 #[derive(Debug, Default)]
 pub(crate) struct Replayer {
     start: Option<Instant>,
@@ -16,12 +17,12 @@ pub(crate) struct Replayer {
 }
 
 impl Replayer {
-    /// Goes on to the next call.
+    /// Moves to the next call.
     pub(crate) fn turn(&mut self, start: Instant, decisions: VecDeque<Decision>, pulls: VecDeque<Pull>) {
         *self = Replayer { start: Some(start), points: self.points, decisions, pulls };
     }
 
-    /// What was decided at this point.
+    /// The recorded decision at the next point, if there is one.
     pub(super) fn decision(&mut self) -> Option<DecisionKind> {
         self.points += 1;
         while self.decisions.front().is_some_and(|next| next.point < self.points) {
@@ -31,7 +32,7 @@ impl Replayer {
         if here { self.decisions.pop_front().map(|decision| decision.kind) } else { None }
     }
 
-    /// The refusal between the last point and the next, if it was at this step.
+    /// The recorded refusal between the last point and the next, if it was at this step.
     pub(super) fn refusal_at(&mut self, step: Step) -> Option<Rejection> {
         let here = |decision: &&Decision| {
             decision.point == self.points && matches!(decision.kind, DecisionKind::RefusedAt(at, _) if at == step)
@@ -60,7 +61,7 @@ impl Replayer {
         Pulled { missed: pull.gap, end }
     }
 
-    /// Whether the stream was live when a player took from it next.
+    /// Whether the stream had a publisher at the next recorded pull.
     pub(super) fn is_live(&self) -> bool {
         self.pulls.front().is_some_and(|pull| pull.live)
     }

@@ -138,7 +138,7 @@ impl Registry {
         let (entry, counts) = (self.streams.get(key), self.counts(key.vhost()));
         limits.check(Counted::Players, counts.players)?;
         limits.check(Counted::StreamPlayers, entry.map_or(0, |entry| entry.clients))?;
-        // Who waits for a publisher makes a stream, too.
+        // A player that waits for a publisher creates the stream, too.
         if entry.is_none() { limits.check(Counted::Streams, counts.streams) } else { Ok(()) }
     }
 
@@ -172,7 +172,7 @@ impl Registry {
         {
             counts.publishers -= usize::from(holder.client);
         }
-        self.forget(key)
+        self.remove_unused(key)
     }
 
     /// A player is gone. Returns the stream if it is removed now.
@@ -183,11 +183,11 @@ impl Registry {
         if let Some(counts) = self.counts.get_mut(key.vhost()) {
             counts.players -= usize::from(client);
         }
-        self.forget(key)
+        self.remove_unused(key)
     }
 
     /// Removes a stream without publisher and players, and the counts of a virtual host without streams.
-    fn forget(&mut self, key: &StreamKey) -> Option<Arc<Stream>> {
+    fn remove_unused(&mut self, key: &StreamKey) -> Option<Arc<Stream>> {
         if self.streams.get(key).is_none_or(|entry| entry.holder.is_some() || entry.players > 0) {
             return None;
         }

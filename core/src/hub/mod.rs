@@ -258,7 +258,7 @@ impl Stream {
 
     /// Frees the memory of a stream that the registry does not have any more. Superseded publishers may keep the stream
     /// while they are connected, and [`Hub::relieve`], which goes through the registry, could not free it.
-    fn forgotten(&self) {
+    fn release(&self) {
         let mut source = self.source();
         source.give_log();
         source.give_headers();

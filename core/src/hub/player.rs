@@ -174,9 +174,9 @@ impl Player {
 impl Drop for Player {
     fn drop(&mut self) {
         self.stream.players.fetch_sub(1, Ordering::Relaxed);
-        let forgotten = self.hub.registry().leave(&self.stream.key, self.client);
-        if let Some(stream) = forgotten {
-            stream.forgotten();
+        let removed = self.hub.registry().leave(&self.stream.key, self.client);
+        if let Some(stream) = removed {
+            stream.release();
         }
     }
 }

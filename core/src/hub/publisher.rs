@@ -165,9 +165,9 @@ impl Drop for Publisher {
         }
         drop(source);
         self.hub.publishers.remove();
-        let forgotten = self.hub.registry().give_up(&self.stream.key, self.number);
-        if let Some(stream) = forgotten {
-            stream.forgotten();
+        let removed = self.hub.registry().give_up(&self.stream.key, self.number);
+        if let Some(stream) = removed {
+            stream.release();
         }
     }
 }

@@ -16,17 +16,17 @@ use crate::session::Phase;
 
 /// S0, S1 and S2.
 const SERVER_HANDSHAKE: usize = 1 + 2 * handshake::PACKET_LENGTH;
-/// Media messages shown one by one before the others of a run are summed up.
+/// How many media messages of a run are shown one by one before the others are summed up.
 const SHOWN: u64 = 2;
 /// Characters of a string, properties of an object and values of an array that are shown.
 const STRING: usize = 80;
 const ENTRIES: usize = 12;
 const DEPTH: usize = 3;
 
-/// A readable account of a connection, made of what [`run`](super::run) shows: line after line.
+/// Writes what [`run`](super::run) shows as a readable timeline of the connection, line by line.
 #[derive(Debug)]
 pub struct Timeline {
-    /// Every message has a line of its own, wake-ups and deadlines as well.
+    /// Every message gets its own line, and wake-ups and deadlines do as well.
     all: bool,
     input: Input,
     output: Output,
@@ -48,7 +48,7 @@ struct Output {
     reader: Reader,
 }
 
-/// One direction's chunk stream, until it cannot be read any more.
+/// The chunk stream of one direction. `None` once it cannot be read any more.
 #[derive(Debug)]
 struct Reader(Option<ChunkReader>);
 
@@ -58,7 +58,7 @@ struct Run {
     arrow: &'static str,
     at: Duration,
     messages: u64,
-    /// Those that had no line.
+    /// The messages that got no line.
     summed: Sum,
 }
 
@@ -76,8 +76,8 @@ const TO_CLIENT: &str = "<--";
 const HERE: &str = "   ";
 
 impl Timeline {
-    /// An account of the connection with this opening, at a server of this configuration; of `all`, or with runs of
-    /// media summed up.
+    /// A timeline of the connection with this opening, at a server with this configuration. With `all` it shows
+    /// everything; otherwise runs of media messages are summed up.
     pub fn new(opening: &Opening, config: &Config, all: bool) -> Self {
         let trusted =
             opening.peer.is_some_and(|peer| config.trusted_proxies.iter().any(|network| network.contains(peer.ip())));
@@ -94,7 +94,7 @@ impl Timeline {
         }
     }
 
-    /// Takes the next moment and gives the lines that are complete with it.
+    /// Takes the next moment and hands complete lines to `line`.
     pub fn take(&mut self, moment: &Moment<'_>, line: &mut dyn FnMut(&str)) {
         let at = moment.at;
         match moment.what {
@@ -113,7 +113,7 @@ impl Timeline {
         }
     }
 
-    /// The end: what was still being summed up.
+    /// The end: hands over the line of a run that is being summed up.
     pub fn finish(&mut self, line: &mut dyn FnMut(&str)) {
         if let Some(run) = self.run.take() {
             run.sum_up(line);
@@ -201,7 +201,7 @@ impl Timeline {
         }
     }
 
-    /// One of a run: the first have lines of their own, the others are counted.
+    /// Takes one message of a run: the first get their own lines, the others are counted.
     fn media(
         &mut self,
         at: Duration,
@@ -247,13 +247,13 @@ impl Run {
 }
 
 impl Reader {
-    /// As much as any session lets in.
+    /// A reader with limits that no session exceeds.
     fn new() -> Self {
         let limits = ChunkLimits { streams: 1024, partial: 256 << 20, ..ChunkLimits::default() };
         Reader(Some(ChunkReader::new(limits, Leniency::Lenient)))
     }
 
-    /// The next message, its effect on the chunk stream applied.
+    /// The next message; its effect on the chunk stream is applied.
     fn next(&mut self, bytes: &mut &[u8]) -> Option<Result<Message, String>> {
         let reader = self.0.as_mut()?;
         let message = match reader.read(bytes) {
@@ -378,7 +378,7 @@ fn control_words(control: &Control) -> String {
     }
 }
 
-/// A value in few words: long strings, objects and arrays are cut.
+/// A value in short: long strings, objects and arrays are cut.
 fn show_value(value: &Value, depth: usize, out: &mut String) {
     match value {
         Value::Number(number) => *out += &number.to_string(),

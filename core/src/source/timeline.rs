@@ -83,7 +83,7 @@ struct Jump {
     before: u32,
     last: u32,
     /// The offset after the jump.
-    behind: u32,
+    after: u32,
 }
 
 /// Where a medium is, in the stream's time.
@@ -246,7 +246,7 @@ impl Timeline {
         if near && (-MAX_STEP_BACK..=MAX_STEP_AHEAD).contains(&step(jump.last, time)) {
             return Some(jump.before);
         }
-        self.deviation(now, track, timestamp.wrapping_add(jump.behind)).map(|_| jump.behind)
+        self.deviation(now, track, timestamp.wrapping_add(jump.after)).map(|_| jump.after)
     }
 
     /// The present offset, if the other medium has just made about the same step and that step was within its bounds.
@@ -270,21 +270,21 @@ impl Timeline {
 
     /// The offset of a medium that has jumped.
     fn jump(&mut self, now: Instant, kind: FrameKind, timestamp: u32) -> u32 {
-        let behind = self.continuation(now, kind).map_or(0, |time| time.wrapping_sub(timestamp));
+        let after = self.continuation(now, kind).map_or(0, |time| time.wrapping_sub(timestamp));
         // If the media have different offsets, the old offset is the one from before the newer jump.
         let place = |track: &Track| Some((track.offset?, track.last?.time));
         let (own, other) = match kind {
             FrameKind::Audio => (place(&self.audio), place(&self.video)),
             _ => (place(&self.video), place(&self.audio)),
         };
-        let newest = self.jump.map(|jump| jump.behind);
+        let newest = self.jump.map(|jump| jump.after);
         let newer = other.filter(|((offset, _), _)| own.is_none() || newest == Some(*offset));
         if let Some(((before, _), last)) = newer.or(own) {
             let same = [own, other].into_iter().flatten().filter(|((offset, _), _)| *offset == before);
             let last = same.fold(last, |last, (_, time)| if step(last, time) > 0 { time } else { last });
-            self.jump = Some(Jump { at: now, before, last, behind });
+            self.jump = Some(Jump { at: now, before, last, after });
         }
-        behind
+        after
     }
 
     /// The time at which a medium continues after a jump. `None` for the very first frame, which passes as it is.

@@ -102,12 +102,12 @@ fn a_report_is_repeated_after_a_minute() {
     hub.limit_memory(100_000);
     let mut publisher = hub.publish(&key("cam")).expect("free");
     let _player = hub.play(publisher.key());
-    for (seconds, told) in [(0, 1), (1, 0), (59, 0), (61, 1), (62, 0)] {
+    for (seconds, reports) in [(0, 1), (1, 0), (59, 0), (61, 1), (62, 0)] {
         let now = now + Duration::from_secs(seconds);
         for number in 0..100 {
             publisher.push(now, video(0x27, number, 10_000)).expect("no takeover");
         }
-        assert_eq!(hub.take_reliefs().len(), told, "after {seconds} s");
+        assert_eq!(hub.take_reliefs().len(), reports, "after {seconds} s");
     }
 }
 

@@ -9,7 +9,7 @@ use super::*;
 use crate::message::{Message, MessageType, Payload};
 use crate::source::WireFormat;
 
-/// Bytes of a frame beyond its body: one full header.
+/// Bytes of a frame in addition to its body: one full header.
 const HEADER: u64 = 12;
 
 fn at(start: Instant, milliseconds: u64) -> Instant {
@@ -17,7 +17,7 @@ fn at(start: Instant, milliseconds: u64) -> Instant {
 }
 
 fn any_instant() -> Instant {
-    #[allow(clippy::disallowed_methods)] // any instant does; nothing reads the clock again
+    #[allow(clippy::disallowed_methods)] // any instant will do; nothing else reads the clock
     Instant::now()
 }
 
@@ -51,7 +51,7 @@ fn audio(timestamp: u32, number: u8) -> Frame {
     frame(MessageType::AUDIO, timestamp, &[0xaf, 1, number])
 }
 
-/// A source somebody publishes, and the moment it began.
+/// A source with a publisher, and the time when the publisher began.
 fn live(limits: SourceLimits) -> (Source, Instant) {
     let mut source = Source::new(limits);
     source.begin();
@@ -64,7 +64,7 @@ fn push_all(source: &mut Source, now: Instant, frames: impl IntoIterator<Item = 
     }
 }
 
-/// A frame in a word: what it is, its number, its time.
+/// A frame as one word: what it is, its number, its time.
 fn word(frame: &Frame) -> String {
     let body = frame.payload();
     let kind = match (frame.kind(), &body[..2]) {
@@ -78,7 +78,7 @@ fn word(frame: &Frame) -> String {
     format!("{kind}{}@{}", body.last().expect("no empty frames in these tests"), frame.timestamp())
 }
 
-/// All there is for a player, up to `Pending` or `Ended`.
+/// All that a player gets now, up to `Pending` or `Ended`.
 fn read(source: &Source, cursor: &mut Cursor) -> Vec<String> {
     let mut words = Vec::new();
     loop {
@@ -110,13 +110,13 @@ fn a_player_joins_at_the_newest_key_frame_with_metadata_video_and_audio_headers(
     assert!(matches!(source.next(&mut early), Next::Pending));
     // The order in which headers come does not matter.
     push_all(&mut source, now, [audio_header(0, 1), video_header(0, 1), metadata(0, 1), metadata(0, 2)]);
-    assert_eq!(read(&source, &mut early), [""; 0], "headers alone are nothing to start with");
+    assert_eq!(read(&source, &mut early), [""; 0], "headers alone are no start");
     push_all(&mut source, now, [key(0, 1), inter(40, 2), key(80, 3), audio(85, 4), inter(120, 5)]);
     let mut late = source.join();
     let headers = "[meta2@0 vh1@0 ah1@0]";
     let expected = [format!("start@80 {headers} {NO_GAP}"), "K3@80".into(), "a4@85".into(), "v5@120".into()];
     assert_eq!(read(&source, &mut late), expected);
-    // The one that waited gets all from the first key frame on, and both go on with what is new.
+    // The player that waited gets everything from the first key frame on, and both continue with new frames.
     let all = [format!("start@0 {headers} {NO_GAP}"), "K1@0".into(), "v2@40".into()];
     assert_eq!(read(&source, &mut early), [&all[..], &expected[1..]].concat());
     source.push(now, inter(160, 6));
@@ -134,7 +134,7 @@ fn a_header_that_changes_reaches_each_player_once_and_in_its_place() {
     let mut early = source.join();
     assert_eq!(read(&source, &mut early).len(), 3);
     push_all(&mut source, now, [audio_header(50, 2), audio(60, 3), video_header(70, 2)]);
-    // Joined before the next key frame: the old headers, and the new ones where they came.
+    // A player that joins before the next key frame gets the old headers, and then the new ones where they came.
     let mut between = source.join();
     let start = format!("start@0 [vh1@0 ah1@0] {NO_GAP}");
     let expected = [&start, "K1@0", "v2@40", "ah2@50", "a3@60", "vh2@70"];
@@ -185,7 +185,7 @@ fn a_frame_larger_than_the_bound_stays_alone() {
     assert_eq!((source.log_frames(), source.log_bytes()), (1, 517));
     assert_eq!(read(&source, &mut cursor), ["K9@40"]);
     source.push(now, inter(80, 1));
-    assert_eq!(source.log_frames(), 1, "and goes with the next");
+    assert_eq!(source.log_frames(), 1, "and is dropped with the next");
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn a_slow_player_falls_off_and_its_gap_is_counted_exactly() {
     push_all(&mut source, now, [inter(40, 2), audio(50, 3), inter(80, 4)]);
     assert_eq!(source.behind(&slow), 3);
     assert!(matches!(source.next(&mut slow), Next::Frame(frame) if word(frame) == "v2@40"));
-    // 6 frames: the two it had not read, and four that follow, are lost to it; then a key frame.
+    // It misses 6 frames: two that it had not read, and the four after them. Then it starts at a key frame.
     push_all(
         &mut source,
         now,
@@ -210,7 +210,8 @@ fn a_slow_player_falls_off_and_its_gap_is_counted_exactly() {
     assert_eq!(source.behind(&slow), 0);
 }
 
-/// A start tells what was missed; whoever falls off again before its first frame must not be told it twice.
+/// A start counts what was missed. If the player falls behind again before its first frame, the next start must not
+/// count the same frames again.
 #[test]
 fn a_gap_is_counted_once() {
     let (mut source, now) = live(SourceLimits { frames: 2, ..SourceLimits::default() });
@@ -235,7 +236,7 @@ fn a_slow_player_gets_the_last_gop_of_a_publication_that_has_ended() {
     push_all(&mut source, now, [inter(40, 2), inter(80, 3), key(120, 4), inter(160, 5), inter(200, 6)]);
     source.end(now);
     assert_eq!(read(&source, &mut slow)[1..], ["K4@120", "v5@160", "v6@200", "end"]);
-    assert_eq!(read(&source, &mut source.join()), ["end"], "who comes later gets nothing of it");
+    assert_eq!(read(&source, &mut source.join()), ["end"], "a player that joins later gets nothing of it");
 }
 
 #[test]
@@ -273,14 +274,14 @@ fn video_alone_starts_at_key_frames() {
 }
 
 #[test]
-fn audio_before_the_first_video_is_heard_and_video_waits_for_its_key_frame() {
+fn audio_before_the_first_video_is_sent_and_video_waits_for_its_key_frame() {
     let (mut source, now) = live(SourceLimits::default());
     let mut early = source.join();
     push_all(&mut source, now, [audio_header(0, 1), audio(0, 1)]);
     assert_eq!(read(&source, &mut early), [&format!("start@0 [ah1@0] {NO_GAP}"), "a1@0"]);
     push_all(&mut source, now, [video_header(10, 1), inter(10, 2), audio(23, 3)]);
     assert_eq!(read(&source, &mut early), ["vh1@10", "a3@23"], "video that cannot be decoded is left out");
-    // Until there is a key frame, the last audio before the video is the place to start.
+    // Until there is a key frame, players start at the last audio frame before the video.
     let mut between = source.join();
     assert_eq!(read(&source, &mut between), [&format!("start@0 [ah1@0] {NO_GAP}"), "a1@0", "vh1@10", "a3@23"]);
     push_all(&mut source, now, [key(40, 4), inter(80, 5)]);
@@ -299,10 +300,10 @@ fn publishers_come_and_go_and_cursors_stay() {
     let mut reader = source.join();
     source.end(at(now, 50));
     assert_eq!((source.is_live(), source.ended()), (false, Some(at(now, 50))));
-    // What a player has not read of it can still be read.
+    // A player can still read the frames that it has not read.
     let mut done = cursor.clone();
     assert_eq!(read(&source, &mut done), ["v2@40", "end"]);
-    assert_eq!(read(&source, &mut reader), ["end"], "nobody starts with a stream that is over");
+    assert_eq!(read(&source, &mut reader), ["end"], "no player starts with a stream that is over");
 
     let epoch = source.epoch();
     source.begin();
@@ -310,15 +311,15 @@ fn publishers_come_and_go_and_cursors_stay() {
     assert_eq!(source.log_bytes(), 0);
     assert_eq!(read(&source, &mut cursor), [""; 0]);
     push_all(&mut source, at(now, 100), [video_header(90, 2), key(90, 3)]);
-    // The old publisher's last frame was never read: it counts. The header before the key frame and the time between
-    // the two publishers do not.
+    // The old publisher's last frame was not read, so it counts as missed. The header before the key frame and the time
+    // between the two publishers do not count.
     let lost = HEADER + 6;
     assert_eq!(read(&source, &mut cursor), [&format!("start@90 [vh2@90] -1f {lost}b 40ms"), "K3@90"]);
     assert_eq!(read(&source, &mut reader), [&format!("start@90 [vh2@90] {NO_GAP}"), "K3@90"]);
 }
 
 #[test]
-fn who_waited_gets_a_publication_that_was_over_before_it_looked() {
+fn a_player_that_waited_gets_a_publication_that_was_over_before_it_read() {
     let mut source = Source::new(SourceLimits::default());
     let mut waited = source.join();
     for number in [1, 2] {
@@ -330,12 +331,12 @@ fn who_waited_gets_a_publication_that_was_over_before_it_looked() {
         let frames = [format!("K{number}@0"), format!("v{number}@40"), "end".into()];
         assert_eq!(read(&source, &mut waited)[1..], frames);
         assert_eq!(read(&source, &mut joined)[1..], frames);
-        assert_eq!(read(&source, &mut source.join()), ["end"], "who comes later gets nothing of it");
+        assert_eq!(read(&source, &mut source.join()), ["end"], "a player that joins later gets nothing of it");
     }
 }
 
 #[test]
-fn a_publisher_that_ends_without_a_word_ended_with_its_last_frame() {
+fn an_abandoned_publication_ended_with_its_last_frame() {
     let (mut source, now) = live(SourceLimits::default());
     source.abandon();
     assert_eq!((source.is_live(), source.ended()), (false, None));
@@ -354,10 +355,10 @@ fn the_timeline_of_a_later_publisher_goes_on_where_the_earlier_ended() {
     source.push(now, key(5000, 1));
     source.end(at(now, 10));
     let mut second = source.begin();
-    // 3 s later, from a clock of its own.
+    // The next publisher begins 3 s later, with another clock.
     assert_eq!(second.map(at(now, 3000), FrameKind::Video, true, 70), 8000);
     assert_eq!(second.map(at(now, 3040), FrameKind::Video, true, 110), 8040);
-    // At once, and across the wrap, to which a day or two have led.
+    // The next one begins at once, and time passes the wrap.
     for time in [0x4000_0000, 0xa000_0000, u32::MAX] {
         source.push(at(now, 9000), key(time, 2));
     }
@@ -385,7 +386,7 @@ fn memory_stays_within_each_bound_over_a_long_run() {
             assert_eq!(source.log_bytes(), source.log.iter().map(|entry| entry.frame.wire().len()).sum::<usize>());
         }
         assert!(most.0 <= limits.bytes && most.1 <= limits.frames, "{most:?} with {limits:?}");
-        // A GOP is a second here: it is kept anyway, and what is older only within the bound.
+        // A GOP is one second here. It is always kept; older frames are kept only within the bound.
         assert!(most.2 <= limits.milliseconds.max(1000), "{most:?} with {limits:?}");
         assert!(most.2 >= 900, "{most:?}: something is kept");
     }
@@ -404,7 +405,7 @@ fn without_players_only_the_newest_gop_is_kept() {
     assert!(matches!(source.next(&mut cursor), Next::Start(start) if start.timestamp == 9000));
     source.keep_past(true);
     push_all(&mut source, now, gops(10));
-    assert_eq!(source.log_frames(), 12, "again from the oldest frame on that is there");
+    assert_eq!(source.log_frames(), 12, "kept again, from the oldest frame that is left");
 }
 
 #[test]
@@ -443,15 +444,23 @@ fn headers_of_more_tracks_than_allowed_are_relayed_but_not_kept() {
     assert_eq!(read(&source, &mut there).len(), 2);
     push_all(&mut source, now, [many_tracks(0..=255, 1), key(40, 1)]);
     assert!(source.headers().is_empty());
-    assert_eq!((source.stats().unkept_headers, read(&source, &mut there).len()), (1, 2), "who is there gets it");
-    // The default track, and sixteen more of each medium.
+    assert_eq!(
+        (source.stats().unkept_headers, read(&source, &mut there).len()),
+        (1, 2),
+        "a player that is there gets it"
+    );
+    // The default track and sixteen more of each medium.
     push_all(&mut source, now, (0..=16).map(|track| many_tracks([track], 1)));
     push_all(&mut source, now, (0..=16).map(audio_track_header));
     assert_eq!((source.stats().unkept_headers, source.headers().iter().count()), (1, 34));
     push_all(&mut source, now, [many_tracks([17], 1), audio_track_header(17), many_tracks([0, 3, 16], 1)]);
     assert_eq!((source.stats().unkept_headers, source.headers().iter().count()), (3, 32));
     push_all(&mut source, now, [sequence_end(5), many_tracks([17], 1)]);
-    assert_eq!((source.stats().unkept_headers, source.headers().iter().count()), (3, 32), "room for another");
+    assert_eq!(
+        (source.stats().unkept_headers, source.headers().iter().count()),
+        (3, 32),
+        "there is room for another one"
+    );
 }
 
 #[test]
@@ -460,7 +469,7 @@ fn headers_in_force_stay_within_their_bytes_and_what_they_replace_is_void() {
     push_all(&mut source, now, (1..=16).map(|track| many_tracks([track], 900)));
     assert!(source.headers().bytes() <= 3000);
     assert_eq!((source.headers().iter().count(), source.stats().unkept_headers), (3, 13));
-    // A new header of a track takes the place of the old one, and its bytes.
+    // A new header of a track replaces the old one and takes over its bytes.
     push_all(&mut source, now, [many_tracks([2], 800)]);
     assert_eq!((source.headers().iter().count(), source.stats().unkept_headers), (3, 13));
     push_all(&mut source, now, [many_tracks([2], 3000), key(0, 1)]);
@@ -479,7 +488,7 @@ fn key_frames_share_the_headers_of_many_tracks() {
     assert_eq!(sets.len(), 200);
     let of_log: Vec<_> = source.log.iter().map(|entry| entry.frame.wire().as_ptr()).collect();
     assert!(sets.iter().all(|set| set.iter().all(|header| of_log.contains(&header.wire().as_ptr()))));
-    // 17 entries each: a few words, whatever the number of tracks in the message.
+    // 17 entries each, of a few machine words, for any number of tracks in the message.
     assert!(sets.iter().all(|set| set.iter().count() == 2 && set.structure_bytes() <= 1024));
 }
 
@@ -489,7 +498,7 @@ fn the_plain_form_of_a_multitrack_message_counts_towards_the_log() {
     for _ in 0..20 {
         source.push(now, many_tracks([0], 900));
     }
-    assert_eq!(source.log_frames(), 5, "each is held twice");
+    assert_eq!(source.log_frames(), 5, "the log holds two forms of each");
     assert!(source.log_bytes() <= 10_000);
 }
 
@@ -499,7 +508,7 @@ fn players_that_join_share_the_headers_payload() {
     let body = [&[0x17, 0, 0, 0, 0][..], &vec![1; 200_000]].concat();
     let header = frame(MessageType::VIDEO, 0, &body);
     let shared = header.wire().as_ptr_range();
-    // Before and after the time from which all chunk headers have a timestamp.
+    // Before and after the time at which all chunk headers begin to have an extended timestamp.
     push_all(&mut source, now, [header, key(40, 1)]);
     for time in [40, 0x0100_0000] {
         source.push(now, key(time, 1));
@@ -526,12 +535,13 @@ fn a_repeated_header_of_many_tracks_is_told_from_one_that_is_partly_replaced() {
 }
 
 #[test]
-fn headers_do_not_move_the_streams_time() {
+fn headers_do_not_change_the_time_of_the_stream() {
     let (mut source, now) = live(SourceLimits { milliseconds: 1_000, ..SourceLimits::default() });
     push_all(&mut source, now, [key(50_000, 1), inter(50_040, 2)]);
     let mut cursor = source.join();
     while !matches!(source.next(&mut cursor), Next::Pending) {}
-    // One far ahead makes nothing old; one at 0 makes neither a gap longer nor the next publisher begin there.
+    // A header far ahead makes no frame old. A header at 0 makes no gap longer, and the next publisher does not begin
+    // there.
     push_all(&mut source, now, [video_header(9_000_000, 3), metadata(0, 4), key(50_080, 5)]);
     assert_eq!((source.log_frames(), source.unsent(&cursor).milliseconds), (5, 40));
     source.next(&mut cursor);
@@ -542,7 +552,7 @@ fn headers_do_not_move_the_streams_time() {
     assert_eq!(source.begin().map(now, FrameKind::Video, true, 7), 50_081);
 }
 
-/// A player without multitrack gets the default track alone, as a message of the plain kind.
+/// A player without multitrack gets only the default track, as a plain message.
 #[test]
 fn players_without_multitrack_get_the_default_track() {
     let plain = key(40, 1);
@@ -562,7 +572,8 @@ fn players_without_multitrack_get_the_default_track() {
     assert!(other.for_player(true).is_some() && other.for_player(false).is_none());
 }
 
-/// FFmpeg 9 sends the colour metadata of every track without a track id: only its codec tells whose it is.
+/// FFmpeg 9 sends the colour metadata of every track without a track id: only the codec shows which track it belongs
+/// to.
 #[test]
 fn metadata_of_another_tracks_codec_is_kept_from_players_without_multitrack() {
     let metadata = |codec: &[u8; 4]| frame(MessageType::VIDEO, 0, &[b"\x94".as_slice(), codec, &[2, 0, 0, 5]].concat());
@@ -602,7 +613,7 @@ fn video_is_in_force_once_its_header_is() {
 }
 
 #[test]
-fn a_batch_is_what_next_would_bring_and_nothing_out_of_the_ordinary() {
+fn a_batch_holds_what_next_would_return_and_only_ordinary_frames() {
     let (mut source, now) = live(SourceLimits::default());
     push_all(&mut source, now, [key(0, 1), audio(10, 2)]);
     let mut cursor = source.join();
@@ -628,11 +639,11 @@ fn a_batch_is_what_next_would_bring_and_nothing_out_of_the_ordinary() {
     assert!(source.batch(&place, 1 << 20).is_none(), "its publisher is gone");
     source.begin();
     push_all(&mut source, now, [key(0, 1)]);
-    assert!(source.batch(&place, 1 << 20).is_none(), "another has come");
+    assert!(source.batch(&place, 1 << 20).is_none(), "another one has begun");
 }
 
 #[test]
-fn the_next_publisher_goes_on_behind_the_medium_that_was_furthest() {
+fn the_next_publisher_begins_after_the_medium_that_was_furthest() {
     let (mut source, start) = live(SourceLimits::default());
     push_all(&mut source, start, [key(14_000, 1), audio(10_000, 1)]);
     let mut next = source.begin();

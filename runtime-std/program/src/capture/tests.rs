@@ -134,7 +134,7 @@ fn what_is_no_capture_cannot_be_replayed() {
     let file = folder.0.join("x");
     fs::write(&file, "hello").unwrap();
     let error = replay(&file, false, config_of_header, &mut Vec::new()).unwrap_err();
-    assert!(error.contains("this is no capture"), "{error}");
+    assert!(error.contains("this is not a capture"), "{error}");
     assert!(replay(&folder.0.join("y"), false, config_of_header, &mut Vec::new()).is_err());
 }
 

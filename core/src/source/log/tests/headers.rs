@@ -13,49 +13,50 @@ fn in_force(source: &Source) -> Vec<u8> {
 }
 
 #[test]
-fn a_header_of_another_codec_makes_void_what_else_was_said_of_the_track() {
+fn a_header_of_another_codec_voids_the_other_entries_of_its_track() {
     let (mut source, now) = live(SourceLimits::default());
     push_all(&mut source, now, [many_tracks([0], 4), colours(b"av01", 7), audio_track_header(0)]);
     assert_eq!(in_force(&source), [0, 7, 0x10]);
     push_all(&mut source, now, [many_tracks([0], 5)]);
     assert_eq!(in_force(&source), [0, 7, 0x10], "the same codec: the colours stay");
     push_all(&mut source, now, [colours(b"avc1", 8)]);
-    assert_eq!(in_force(&source), [0, 8, 0x10], "colours take the place of colours, and of nothing else");
+    assert_eq!(in_force(&source), [0, 8, 0x10], "colours replace colours, and nothing else");
     push_all(&mut source, now, [video_header(0, 9)]);
     assert_eq!(in_force(&source), [9, 0x10], "another codec: no colours, and the audio stays");
 }
 
 #[test]
-fn colours_that_name_their_track_are_that_tracks() {
+fn colours_that_name_their_track_belong_to_it() {
     let (mut source, now) = live(SourceLimits::default());
     let named = frame(MessageType::VIDEO, 0, b"\x96\x04av01\x01\x02\x00\x00\x05");
     assert_eq!(named.class(), FrameClass::Metadata);
     push_all(&mut source, now, [video_header(0, 9), many_tracks([1], 4), colours(b"avc1", 7), named]);
     assert_eq!(in_force(&source), [9, 7, 1, 5]);
-    // Of a track that has ended another header makes all void.
+    // Another header of a track that has ended makes all its entries void.
     push_all(&mut source, now, [sequence_end(1), many_tracks([1], 4)]);
     assert_eq!(in_force(&source), [9, 7, 1]);
 }
 
-/// A file that loops, a splice: pictures go on without a header of their own, also for players that came before they did.
+/// After a file loops or at a splice, pictures go on without a new header. Players that joined before that need the old
+/// one.
 #[test]
-fn the_end_of_a_track_takes_no_header_from_players_that_begin_before_it_goes_on() {
+fn players_that_begin_after_the_end_of_a_track_still_get_its_header() {
     let (mut source, now) = live(SourceLimits::default());
     push_all(&mut source, now, [many_tracks([0], 4), many_tracks([1], 4), colours(b"av01", 7), audio_track_header(0)]);
     assert_eq!(in_force(&source), [0, 7, 1, 0x10]);
     push_all(&mut source, now, [sequence_end(0)]);
     assert_eq!(in_force(&source), [0, 7, 1, 0x10]);
     push_all(&mut source, now, [many_tracks([0], 4)]);
-    assert_eq!(in_force(&source), [0, 1, 0x10], "what was left of the sequence belonged to it");
+    assert_eq!(in_force(&source), [0, 1, 0x10], "the other entries of the ended sequence are void");
 }
 
 #[test]
-fn of_a_track_that_a_message_names_twice_the_last_word_counts() {
+fn the_last_header_counts_if_a_message_names_a_track_twice() {
     let (mut source, now) = live(SourceLimits::default());
     push_all(&mut source, now, [many_tracks([1, 2, 1], 4)]);
     assert_eq!((source.headers().iter().count(), source.stats().unkept_headers), (1, 0), "one message");
     push_all(&mut source, now, [many_tracks([1], 5), many_tracks([2], 5)]);
-    assert_eq!(in_force(&source), [1, 2], "nothing of the first is left");
+    assert_eq!(in_force(&source), [1, 2], "nothing is left of the first");
 }
 
 #[test]
@@ -65,7 +66,7 @@ fn a_message_that_sets_nothing_is_no_header() {
 }
 
 #[test]
-fn a_header_of_several_tracks_repeats_what_is_in_force_only_if_it_does_for_each_of_them() {
+fn a_header_of_several_tracks_is_a_repeat_only_if_it_is_one_for_each_track() {
     let (source, now) = live(SourceLimits::default());
     let mut source = source.with_reduced_sequence_headers(true);
     let (both, first) = (many_tracks([0, 1], 4), many_tracks([0], 5));
@@ -76,7 +77,7 @@ fn a_header_of_several_tracks_repeats_what_is_in_force_only_if_it_does_for_each_
 }
 
 #[test]
-fn whoever_follows_a_stream_knows_what_changes() {
+fn a_reader_that_follows_a_stream_sees_each_change() {
     let mut headers = Headers::default();
     for (header, changes) in [
         (video_header(0, 1), true),

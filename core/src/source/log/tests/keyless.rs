@@ -1,8 +1,8 @@
-//! Where players begin that have no key frame to start at.
+//! Where players begin if there is no key frame to start at.
 
 use super::*;
 
-/// Pushes a picture and sound each 40 ms, `from` and `to` in milliseconds.
+/// Pushes a picture and sound every 40 ms, `from` and `to` in milliseconds.
 fn run(source: &mut Source, start: Instant, from: u32, to: u32, picture: impl Fn(u32) -> Option<Frame>) {
     for time in (from..to).step_by(40) {
         let now = at(start, time.into());
@@ -21,7 +21,7 @@ fn first(source: &Source, cursor: &mut Cursor) -> Option<u32> {
 }
 
 #[test]
-fn without_any_key_frame_players_begin_after_a_wait_with_all_that_came_meanwhile() {
+fn without_any_key_frame_players_begin_after_a_wait_with_all_that_came_during_it() {
     let mut source = Source::new(SourceLimits::default());
     let mut waited = source.join();
     source.begin();
@@ -36,13 +36,13 @@ fn without_any_key_frame_players_begin_after_a_wait_with_all_that_came_meanwhile
     assert!(began.keyless && began.timestamp == 0 && began.headers.iter().count() == 2, "{began:?}");
     let all = read(&source, &mut waited);
     assert_eq!(all.len(), 2 * 76, "pictures and sound from the beginning");
-    // Who comes now begins at once, near the present, pictures too.
+    // A player that joins now begins at once near the newest frame, with pictures.
     run(&mut source, start, 3_040, 60_000, |time| Some(inter(time, 1)));
     let mut late = source.join();
     let began = first(&source, &mut late).expect("at once");
     assert!((58_900..60_000).contains(&began), "{began}");
     assert!(read(&source, &mut late).iter().any(|word| word.starts_with("v1")));
-    // With a key frame all is as ever.
+    // With a key frame players start there again.
     run(&mut source, start, 60_000, 60_080, |time| Some(key(time, 2)));
     assert!(!source.is_keyless());
     let mut last = source.join();
@@ -60,19 +60,19 @@ fn after_as_many_frames_as_the_log_holds_players_still_begin() {
 }
 
 #[test]
-fn sound_that_goes_on_without_pictures_is_heard_in_the_present() {
+fn players_start_at_the_newest_sound_if_it_goes_on_without_pictures() {
     let (mut source, start) = live(SourceLimits::default());
     push_all(&mut source, start, [video_header(0, 1), audio_header(0, 1), key(0, 1)]);
     let mut there = source.join();
     assert_eq!(first(&source, &mut there), Some(0));
     run(&mut source, start, 40, 3_000, |time| Some(inter(time, 1)));
     run(&mut source, start, 3_000, 5_000, |_| None);
-    assert_eq!(first(&source, &mut source.join()), Some(0), "a pause is no end");
+    assert_eq!(first(&source, &mut source.join()), Some(0), "a pause is not an end");
     run(&mut source, start, 5_000, 300_000, |_| None);
     let mut late = source.join();
     let Next::Start(began) = source.next(&mut late) else { panic!("it begins at once") };
     assert_eq!((began.timestamp, began.keyless, began.headers.iter().count()), (299_960, false, 2));
-    // Pictures that come back wait for a key frame, but not for ever.
+    // When pictures come again, players wait for a key frame, but only for a while.
     read(&source, &mut late);
     run(&mut source, start, 300_000, 302_960, |time| Some(inter(time, 1)));
     assert!(read(&source, &mut late).iter().all(|word| word.starts_with('a')));
@@ -135,7 +135,7 @@ fn the_batch_of_a_player_without_a_key_frame_is_made_when_it_may_have_pictures()
 }
 
 #[test]
-fn a_stream_without_key_frames_gives_its_past_and_keeps_where_players_begin() {
+fn a_stream_without_key_frames_gives_up_its_past_and_keeps_where_players_begin() {
     let mut source = Source::new(SourceLimits::default());
     source.begin();
     let start = any_instant();
@@ -149,8 +149,8 @@ fn a_stream_without_key_frames_gives_its_past_and_keeps_where_players_begin() {
     let mut late = source.join();
     let Next::Start(began) = source.next(&mut late) else { panic!("it begins at once") };
     assert!(began.timestamp >= 7_900 && began.headers.iter().count() == 2, "{began:?}");
-    assert!(read(&source, &mut late).len() > 2, "what is newest is there");
-    // The same if the past is not kept at all.
+    assert!(read(&source, &mut late).len() > 2, "the newest frames are kept");
+    // The same without any frames of the past.
     source.keep_past(false);
     run(&mut source, start, 9_000, 20_000, |time| Some(inter(time, 1)));
     assert!((2..=2 * 26).contains(&source.log_frames()), "{}", source.log_frames());
@@ -158,7 +158,7 @@ fn a_stream_without_key_frames_gives_its_past_and_keeps_where_players_begin() {
 }
 
 #[test]
-fn before_the_wait_is_over_the_past_of_a_stream_without_a_start_can_be_given() {
+fn a_stream_without_a_start_can_give_up_its_past_before_the_wait_is_over() {
     let mut source = Source::new(SourceLimits::default());
     source.begin();
     let start = any_instant();
@@ -170,7 +170,7 @@ fn before_the_wait_is_over_the_past_of_a_stream_without_a_start_can_be_given() {
 }
 
 proptest::proptest! {
-    /// Time passes between frames, and each player looks after each.
+    /// Time passes between frames, and each player reads after each frame.
     #[test]
     fn in_any_run_players_begin_at_the_first_start_or_when_they_have_waited(
         frames in proptest::collection::vec((0u8..8, 0u32..1_200), 1..120),
@@ -181,7 +181,7 @@ proptest::proptest! {
         let wait = StartLimits::default().wait;
         let mut time = 0;
         let mut begun = None;
-        // Of each player that waits: its cursor, since when, and the first start since.
+        // For each player that waits: its cursor, when it began to wait, and the first start after that.
         let mut waiting: Vec<(Cursor, Option<u32>)> = Vec::new();
         for (index, (kind, passes)) in frames.into_iter().enumerate() {
             let last = begun.map(|_| time);
@@ -201,13 +201,13 @@ proptest::proptest! {
                     Next::Start(began) => {
                         assert!(!began.keyless || waited >= wait || source.is_keyless(), "{began:?} after {waited:?}");
                         assert!(began.timestamp + 60_000 >= time, "{began:?} at {time}");
-                        // From there on it gets all, or waits for pictures that can be decoded.
+                        // From there on it gets all frames, or waits for pictures that can be decoded.
                         let words = read(&source, cursor);
                         assert!(!words.is_empty(), "{began:?} and nothing behind it");
                         false
                     }
                     Next::Pending => {
-                        assert!(!is_key && waited < wait, "it waits at {time} though it has for {waited:?}");
+                        assert!(!is_key && waited < wait, "it waits at {time} after a wait of {waited:?}");
                         true
                     }
                     other => panic!("{other:?}"),

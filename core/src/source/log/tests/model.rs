@@ -1,5 +1,5 @@
-//! The log against a model with nothing left out and nothing clever: a list of every frame ever pushed, searched from
-//! end to end for each answer.
+//! Compares the log with a simple and complete model: a list of all frames ever pushed, which is searched from end to
+//! end for each answer.
 
 use proptest::prelude::*;
 
@@ -9,18 +9,18 @@ use super::*;
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Push(Push),
-    /// A player takes as many things as the second number says.
+    /// A player calls `next` as often as the second number says.
     Read(usize, usize),
     Restart(usize),
     Join,
     ClearMetadata,
     /// The publisher is gone.
     End,
-    /// Another publisher begins, whether or not the one before has ended.
+    /// Another publisher begins; the one before may not have ended.
     Begin,
 }
 
-/// A frame to push: what it is, its number among its like, and how far its time lies beside the clock's.
+/// A frame to push: what it is, its number among frames of its kind, and how far its time is from the clock's.
 #[derive(Debug, Clone, Copy)]
 struct Push {
     kind: u8,
@@ -55,8 +55,9 @@ struct Rules {
 struct Model {
     rules: Rules,
     frames: Vec<Frame>,
-    /// Where the present publisher began, and the bounds cut.
+    /// The first frame of the present publisher.
     epoch_start: usize,
+    /// The first frame that the bounds leave in the log.
     oldest: usize,
     /// Counts publishers.
     epoch: usize,
@@ -111,13 +112,13 @@ impl Model {
         }
     }
 
-    /// The stream's time at a frame: what is not coded has none of its own.
+    /// The stream's time at a frame; frames that are not coded have that of the coded frame before.
     fn time(&self, index: usize) -> u32 {
         let coded = self.frames[..=index].iter().rfind(|frame| frame.class().is_coded());
         coded.unwrap_or(&self.frames[index]).timestamp()
     }
 
-    /// The frames of this publisher to start at, whether or not they are still there.
+    /// The frames of this publisher at which players can start, including those that the log has dropped.
     fn starts(&self) -> Vec<usize> {
         let epoch = &self.frames[self.epoch_start..];
         let first_video = epoch.iter().position(|frame| frame.kind() == FrameKind::Video && frame.class().is_coded());
@@ -138,8 +139,8 @@ impl Model {
         self.kept_starts().first().copied()
     }
 
-    /// Where a player begins: at the first start that came while it waited, else at the newest, if the rule allows it and
-    /// the stream is not over. Who resumes begins at the newest in any case.
+    /// Where a player begins: at the first start that came while it waited; otherwise at the newest, if the rule allows
+    /// it and the stream is not over. A player that starts again begins at the newest in any case.
     fn start(&self, reader: &Reader) -> Option<usize> {
         let waits_from = if reader.epoch == self.epoch { reader.waits_from } else { 0 };
         let kept = self.kept_starts();
@@ -159,7 +160,7 @@ impl Model {
         ((near && self.live) || reader.resumes).then_some(newest)
     }
 
-    /// True if the last that was said of a medium was that its sequence ends.
+    /// True if the newest message about the sequence of a medium says that it ends.
     fn has_ended(&self, kind: FrameKind) -> bool {
         let tells = |frame: &&Frame| frame.kind() == kind && (frame.is_header() || frame.class().is_coded());
         let last = self.frames[self.epoch_start..].iter().rfind(tells);
@@ -169,7 +170,7 @@ impl Model {
     /// The header of one kind in force right before `position`.
     fn header(&self, kind: FrameKind, position: usize) -> Option<&Frame> {
         let before = &self.frames[self.epoch_start..position];
-        // The end of a sequence takes no header away: frames may follow that need it.
+        // The end of a sequence removes no header: frames that need it may follow.
         let sets = |frame: &Frame| frame.is_header() && frame.class() != FrameClass::SequenceEnd;
         let index = self.epoch_start + before.iter().rposition(|frame| frame.kind() == kind && sets(frame))?;
         let withdrawn = kind == FrameKind::Data && self.cleared.iter().any(|at| index < *at && *at <= position);
@@ -195,12 +196,12 @@ struct Reader {
     epoch: usize,
     /// Where the wait for a start began.
     waits_from: usize,
-    /// It has started before, or was told to start anew.
+    /// It has started before, or was made to start again.
     resumes: bool,
     undecodable: u64,
 }
 
-/// One past the last frame a player got or passed over, the time there, and its publisher.
+/// One past the last frame that a player got or skipped, the time there, and its publisher.
 #[derive(Debug, Clone, Copy)]
 struct Reached {
     next: usize,
@@ -247,7 +248,7 @@ impl Reader {
         nothing()
     }
 
-    /// What lies between the last frame read and `start`; of a new publisher only what comes after its first start.
+    /// What lies between the last frame read and `start`; of a new publisher, only what comes after its first start.
     fn gap(&self, model: &Model, start: usize) -> Gap {
         let Some(place) = self.reached else {
             return Gap::default();
@@ -257,13 +258,13 @@ impl Reader {
         }
         let first = model.starts()[0];
         let (old, new) = (&model.frames[place.next..model.epoch_start], &model.frames[first..start]);
-        // The time of whoever was there before counts to its last coded frame.
+        // The time of the publisher before counts up to its last coded frame.
         let mut gap = sum(old, between(place.time, model.time(model.epoch_start - 1)));
         gap.add(sum(new, between(model.time(first), model.time(start))));
         gap
     }
 
-    /// What lies between the last frame read and the present.
+    /// What lies between the last frame read and the newest frame.
     fn unsent(&self, model: &Model) -> Gap {
         self.reached.map_or_else(Gap::default, |place| {
             sum(&model.frames[place.next..], between(place.time, model.time(model.frames.len() - 1)))
@@ -279,7 +280,7 @@ fn bytes(frames: &[Frame]) -> u64 {
     frames.iter().map(|frame| frame.wire().len() as u64).sum()
 }
 
-/// Milliseconds from one time to another, 0 if that lies before it.
+/// Milliseconds from `earlier` to `later`, 0 if `later` lies before `earlier`.
 fn between(earlier: u32, later: u32) -> u32 {
     (later.wrapping_sub(earlier) as i32).max(0).unsigned_abs()
 }
@@ -296,7 +297,7 @@ fn read_one(source: &Source, cursor: &mut Cursor) -> String {
     }
 }
 
-/// Compares all that can be asked without changing anything.
+/// Compares the results of all methods that change nothing.
 fn compare(source: &Source, model: &Model, players: &[(Cursor, Reader)]) -> Result<(), TestCaseError> {
     prop_assert_eq!(source.is_live(), model.live);
     prop_assert_eq!(source.epoch(), model.epoch as u64);
