@@ -30,8 +30,8 @@ pub(crate) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
     }
 }
 
-/// The socket, if its connection may come in. The system chose its number when accepting began to wait, which may be long
-/// ago: another one says how things stand now.
+/// The socket, if its connection is admitted. The system chose the socket's number when `accept` began to wait, which
+/// may be long ago: the number of a duplicate says how many files are open now.
 fn admitted(shared: &Shared, socket: TcpStream) -> Option<TcpStream> {
     if shared.host.admits(socket.as_raw_fd()) {
         return Some(socket);

@@ -1,7 +1,7 @@
 //! The Anabranch RTMP server on blocking sockets and threads: no async runtime, no readiness polling.
 //!
-//! This crate holds sockets, clocks and threads; what is said on a connection and who gets which frame is decided by
-//! [`anabranch_core`]. A program of your own runs a server like this:
+//! This crate holds sockets, clocks and threads; [`anabranch_core`] speaks RTMP on each connection and decides which
+//! player gets which frame. A program runs a server like this:
 //!
 //! ```no_run
 //! use anabranch_std::Server;
@@ -14,19 +14,19 @@
 //! ```
 //!
 //! The [`Builder`] takes addresses, the [configuration](anabranch_core::conn::Config), TCP options, and [`Hooks`] that
-//! are asked about clients. The [`Handle`] stops the server, drains it, tells numbers, closes a connection, and lets the
-//! program itself publish and play: everything as with `anabranch-smol`, whose documentation has an example of it.
+//! decide about clients. The [`Handle`] stops or drains the server, returns statistics, closes a connection, and lets
+//! the program itself publish and play. All this is as in `anabranch-smol`, whose documentation has an example.
 //!
 //! # How it works
-//! Each connection has two threads. The reader blocks in reading the socket. The writer keeps the connection's time and
-//! sleeps until its next deadline or until it is woken: by the reader when there is something to answer, by another
-//! connection when there is something new in a stream, by a server that stops. It then writes, with no lock held.
+//! Each connection has two threads. The reader blocks on reads of the socket. The writer keeps the connection's timers
+//! and sleeps until the next deadline or until it is woken: by the reader when there is something to answer, by another
+//! connection when a stream has new frames, or by a server that stops. It then writes, with no lock held.
 //!
 //! # Threads and memory
 //! A running server has the thread that called [`Server::run`], one for each listener, and two for each connection: two
 //! hundred connections are four hundred threads and a few. Each connection's threads reserve 1 MiB of address space for
 //! their stack, of which they use a few pages, and its reader has a buffer of 16 KiB. When the system gives no more
-//! threads, a new connection is closed and logged, and the others go on. For thousands of connections take
+//! threads, the server closes and logs a new connection, and the others go on. For thousands of connections use
 //! `anabranch-smol`.
 
 #![forbid(unsafe_code)]

@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     ordered: Condvar,
 }
 
-/// What the thread that runs the server is to do.
+/// Tasks for the thread that runs the server.
 #[derive(Debug, Default)]
 struct Orders {
     stop: bool,
@@ -60,12 +60,12 @@ impl Shared {
         }
     }
 
-    /// Waits for the last words of every connection, but not for long. No more may be accepted.
+    /// Waits up to [`LAST_WORDS`] for the final messages of all connections. No more may be accepted.
     fn shut_down(&self) {
         self.host.begin_stop();
         if !self.host.wait_until_empty(Instant::now() + LAST_WORDS) {
             self.host.cut();
-            // A thread that is blocked in writing sees nothing of it.
+            // A thread that blocks in a write does not notice the cut.
             self.host.for_each(Connection::hang_up);
             self.host.wait_until_empty(Instant::now() + CUT);
         }
@@ -103,7 +103,7 @@ impl Runtime for Shared {
 }
 
 impl Server {
-    /// A builder. Each connection has threads of its own, so that their number cannot be chosen.
+    /// A builder. Each connection has its own threads, so [`Builder::threads`] has no effect.
     pub fn builder() -> Builder<Self> {
         Builder::new(Server::new)
     }
@@ -111,7 +111,7 @@ impl Server {
     fn new(setup: Setup) -> io::Result<Self> {
         let plain = |(listener, carrier)| match carrier {
             Carrier::Plain => Ok(listener),
-            _ => Err(io::Error::new(io::ErrorKind::Unsupported, "threads serve no connections in TLS; smol does")),
+            _ => Err(io::Error::new(io::ErrorKind::Unsupported, "anabranch-std has no TLS; use anabranch-smol")),
         };
         let shared = Shared {
             host: Host::new(&setup),
@@ -123,12 +123,13 @@ impl Server {
         Ok(Server { shared: Alive::new(shared), listeners })
     }
 
-    /// The addresses it listens on, with the ports the system chose for port 0.
+    /// The addresses that the server listens on, with the ports that the system chose for port 0.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
-    /// The running server, from elsewhere in the program: stops it, tells numbers, takes part in its streams.
+    /// A handle of the running server for other parts of the program: it stops the server, returns statistics,
+    /// publishes and plays.
     pub fn handle(&self) -> Handle {
         Handle::new(self.shared.clone())
     }
@@ -136,11 +137,11 @@ impl Server {
     /// Serves until [`Handle::stop`] is called; then returns within 3 seconds.
     ///
     /// # Panics
-    /// If the system does not even give a thread for each listener.
+    /// If the system cannot start a thread for each listener.
     pub fn run(self) {
         let Server { shared, listeners } = self;
         for listener in &listeners {
-            // One that was made for an event loop may not, and accepting would be polling.
+            // A listener that was made for an event loop may be non-blocking; accepting would then be polling.
             listener.set_nonblocking(false).expect("a listening socket can be blocking");
         }
         let begun = thread::scope(|scope| {
@@ -151,7 +152,7 @@ impl Server {
             if begun.is_ok() {
                 shared.follow_orders();
             }
-            // Nobody new first: who is accepted from here on is turned away.
+            // First refuse new connections: those accepted from here on are closed.
             shared.host.refuse_new();
             listeners.iter().for_each(interrupt_accept);
             begun

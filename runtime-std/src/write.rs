@@ -5,10 +5,10 @@ use anabranch_core::session::{CloseReason, Lent};
 use bytes::Buf;
 use rustix::net::{SendFlags, send};
 
-/// Pieces handed to one write call.
+/// Most slices for one write call.
 const SLICES: usize = 64;
 
-/// Writes until the queue is empty or the socket takes no more for the time of its timeout.
+/// Writes until the queue is empty or the socket takes nothing for the time of its timeout.
 pub(crate) fn write(mut socket: &TcpStream, outbound: &mut Lent) -> io::Result<()> {
     while outbound.has_remaining() {
         let mut slices = [IoSlice::new(&[]); SLICES];
@@ -18,12 +18,12 @@ pub(crate) fn write(mut socket: &TcpStream, outbound: &mut Lent) -> io::Result<(
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => {
                 outbound.advance(count);
-                // A blocking write falls short only when its time is over.
+                // A blocking write takes less than it is offered only at its timeout.
                 if count < offered {
                     return Ok(());
                 }
             }
-            // Its time is over and nothing was taken at all.
+            // The timeout, with nothing taken at all.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -32,12 +32,12 @@ pub(crate) fn write(mut socket: &TcpStream, outbound: &mut Lent) -> io::Result<(
     Ok(())
 }
 
-/// Writes what the socket takes at once, whatever its timeout.
+/// Writes what the socket takes at once, without waiting.
 pub(crate) fn send_now(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     Ok(send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
 }
 
-/// What a broken connection means.
+/// The close reason for an error of the socket.
 pub(crate) fn lost(error: &io::Error) -> CloseReason {
     CloseReason::PeerLost(error.to_string())
 }

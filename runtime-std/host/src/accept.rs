@@ -5,27 +5,28 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 use tracing::warn;
 
-/// How long to leave a listener alone when the system cannot give one more connection.
+/// The pause before the next accept when the system cannot give one more connection.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often to write that into the log.
+/// The shortest time between two log lines about it.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Judges the errors of one listener's accept(2). None of them is a reason to stop: a connection that was gone before
-/// it was accepted is nothing, and when there are no more file descriptors there will be some again.
+/// Handles the errors of one listener's accept(2). No error is a reason to stop: a connection may be gone before it is
+/// accepted, and if no file descriptor is free, one becomes free later.
 #[derive(Debug, Default)]
 pub struct AcceptErrors {
     warned: Option<Instant>,
 }
 
 impl AcceptErrors {
-    /// How long to wait before accepting again; `None` for at once. What needs a pause is logged, but not each time.
+    /// How long to wait before accepting again; `None` for at once. Errors that need a pause are logged, but not each
+    /// time.
     pub fn pause(&mut self, error: &io::Error) -> Option<Duration> {
         if is_of_one_connection(error) {
             return None;
         }
         if self.warned.is_none_or(|at| at.elapsed() >= WARN_INTERVAL) {
             self.warned = Some(Instant::now());
-            warn!("cannot accept connections: {error}; trying on");
+            warn!("cannot accept connections: {error}; trying again");
         }
         Some(PAUSE)
     }
@@ -48,10 +49,10 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Makes a thread that is blocked in accepting from `listener` return, with an error or with a connection that is
-/// nobody's. The listener is of no use afterwards.
+/// Makes a thread that blocks in an accept from `listener` return, with an error or with a connection that this
+/// function opens. The listener cannot be used afterwards.
 pub fn interrupt_accept(listener: &TcpListener) {
-    // Linux ends the accept, and needs no file descriptor for it. Other systems refuse; there, a connection does it.
+    // On Linux this ends the accept and needs no file descriptor. Other systems refuse; there, a connection ends it.
     if SockRef::from(listener).shutdown(Shutdown::Both).is_err()
         && let Ok(address) = listener.local_addr()
     {
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_listener_suffers_from_needs_a_pause() {
+    fn only_errors_of_the_listener_need_a_pause() {
         let mut errors = AcceptErrors::default();
         assert_eq!(errors.pause(&io::ErrorKind::ConnectionAborted.into()), None);
         assert_eq!(errors.pause(&io::ErrorKind::Interrupted.into()), None);

@@ -14,7 +14,7 @@ pub struct Setup {
     pub config: Config,
     /// How TCP connections are treated.
     pub tcp: TcpOptions,
-    /// Who is asked.
+    /// What decides about clients.
     pub hooks: Option<Arc<dyn Hooks>>,
     /// What chooses the connections that are captured.
     pub captures: Option<Arc<dyn Captures>>,
@@ -24,8 +24,8 @@ pub struct Setup {
     pub listeners: Vec<(TcpListener, Carrier)>,
 }
 
-/// Builds a server of the runtime that it came from. Everything has a default but the addresses: without one, nobody
-/// can connect, and only the program itself publishes and plays.
+/// Builds a server of the runtime that made the builder. Everything except the addresses has a default. Without an
+/// address, no client can connect, and only the program itself publishes and plays.
 #[derive(Debug)]
 #[must_use = "it does nothing until it is built"]
 pub struct Builder<S> {
@@ -35,7 +35,7 @@ pub struct Builder<S> {
 }
 
 impl<S> Builder<S> {
-    /// A builder for the servers that `make` makes, unless it cannot do what is asked of it.
+    /// A builder for servers that `make` makes. `make` fails if the runtime cannot do what the setup asks for.
     pub fn new(make: fn(Setup) -> io::Result<S>) -> Self {
         let setup = Setup {
             config: Config::default(),
@@ -82,19 +82,20 @@ impl<S> Builder<S> {
         self
     }
 
-    /// Who is asked about clients, where the configuration says that somebody is.
+    /// The hooks that decide about clients, if the configuration asks the back end.
     pub fn hooks(mut self, hooks: impl Hooks) -> Self {
         self.setup.hooks = Some(Arc::new(hooks));
         self
     }
 
-    /// What chooses the connections that are captured. Default: none are.
+    /// What chooses the connections that are captured. Default: none is captured.
     pub fn captures(mut self, captures: impl Captures) -> Self {
         self.setup.captures = Some(Arc::new(captures));
         self
     }
 
-    /// Threads that serve connections. Default: one a core. Runtimes with threads of each connection's own ignore it.
+    /// Threads that serve connections. Default: one for each core. Runtimes with separate threads for each connection
+    /// ignore it.
     pub fn threads(mut self, threads: NonZero<usize>) -> Self {
         self.setup.threads = Some(threads);
         self
@@ -103,11 +104,12 @@ impl<S> Builder<S> {
     /// The server. It listens from now on; connections are served when it runs.
     ///
     /// # Errors
-    /// An address that cannot be listened on, with its name; questions that nobody is there to answer; TLS where the runtime has none.
+    /// An address that cannot be listened on, which the error names; a configuration that asks the back end without
+    /// [`hooks`](Self::hooks); TLS if the runtime has none.
     pub fn build(self) -> io::Result<S> {
         let Builder { mut setup, listen: addresses, make } = self;
         if asks(&setup.config) && setup.hooks.is_none() {
-            return Err(nobody_to_ask());
+            return Err(no_hooks());
         }
         for (address, carrier) in addresses {
             let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
@@ -117,14 +119,14 @@ impl<S> Builder<S> {
     }
 }
 
-/// Whether the outside is asked anything.
+/// Whether the configuration asks the back end anything.
 pub(crate) fn asks(config: &Config) -> bool {
     let asks = |asks: &Asks| asks.connect || asks.publish || asks.play || asks.traverse;
     let vhosts = config.vhosts.iter().map(|vhost| &vhost.settings);
     vhosts.chain([&config.defaults]).any(|settings| asks(&settings.asks))
 }
 
-pub(crate) fn nobody_to_ask() -> io::Error {
-    let words = "the configuration asks the outside (asks), and there are no hooks to answer";
+pub(crate) fn no_hooks() -> io::Error {
+    let words = "the configuration asks the back end (asks), and there are no hooks to answer";
     io::Error::new(io::ErrorKind::InvalidInput, words)
 }

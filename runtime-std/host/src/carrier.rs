@@ -5,13 +5,13 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub enum Carrier {
-    /// As they are: `rtmp://`.
+    /// Without TLS: `rtmp://`.
     #[default]
     Plain,
-    /// In TLS: `rtmps://`. What the certificates are is the configuration's to say, for each connection anew.
+    /// In TLS: `rtmps://`. The configuration chooses the certificate for each connection.
     #[cfg(feature = "tls")]
     Tls(Arc<rustls::ServerConfig>),
-    /// Either, as the client's first byte says: no RTMP client begins with that of TLS.
+    /// Either, by the client's first byte: no RTMP client begins with the first byte of TLS.
     #[cfg(feature = "tls")]
     Either(Arc<rustls::ServerConfig>),
 }

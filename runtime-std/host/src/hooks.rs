@@ -6,13 +6,13 @@ use anabranch_core::conn::{Ask, AskId, Notice, Verdict};
 
 use crate::host::Link;
 
-/// Who decides about clients, outside of the server: asked before a client may connect, publish or play, and told when
-/// what was asked about is over. Which questions are asked, and what silence means, is
-/// [`VhostConfig::asks`](anabranch_core::conn::VhostConfig::asks).
+/// The program's decisions about clients. The server calls [`ask`](Self::ask) before a client may connect, publish or
+/// play, and [`tell`](Self::tell) when that has ended. [`VhostConfig::asks`](anabranch_core::conn::VhostConfig::asks)
+/// says which questions are asked, and what happens without an answer.
 ///
-/// Both calls come from the thread that serves the connection and must not block: other connections may wait behind
-/// this one. Who needs time takes the [`Answer`] along, to another thread or task. A call that panics costs the client
-/// its connection, and nobody else anything.
+/// The thread that serves the connection makes both calls. They must not block, because other connections may wait for
+/// this thread. Hooks that need time move the [`Answer`] to another thread or task. If a call panics, the server closes
+/// that client's connection; others are not affected.
 ///
 /// ```
 /// use anabranch_core::conn::{Ask, Subject, Verdict};
@@ -31,19 +31,19 @@ use crate::host::Link;
 /// }
 /// ```
 pub trait Hooks: fmt::Debug + Send + Sync + 'static {
-    /// A client wants something. Until the answer is given, or the question's deadline has come, the client waits, and
-    /// its connection alone.
+    /// A client asks for something. The client waits until the answer or the question's deadline; other connections do
+    /// not wait.
     fn ask(&self, ask: Ask, answer: Answer);
 
-    /// What was asked about, and not refused, is over; told exactly once, whatever happened in between.
+    /// What was asked about, and not refused, has ended. Called exactly once for each.
     fn tell(&self, notice: Notice) {
         let _ = notice;
     }
 }
 
-/// Answers one question, once, from any thread. Dropping it is silence: then the deadline decides. It does not keep
-/// the connection: an answer to a client that is gone is nothing.
-#[must_use = "dropping it is silence"]
+/// Answers one question, once, from any thread. If it is dropped, there is no answer, and the deadline decides. It does
+/// not keep the connection open: an answer for a client that is gone has no effect.
+#[must_use = "if it is dropped, there is no answer"]
 pub struct Answer {
     id: AskId,
     deliver: Box<dyn FnOnce(Verdict) + Send>,

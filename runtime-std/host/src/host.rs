@@ -16,7 +16,7 @@ use event_listener::{Event, Listener};
 use socket2::SockRef;
 use tracing::error;
 
-use crate::builder::{asks, nobody_to_ask};
+use crate::builder::{asks, no_hooks};
 use crate::files::Door;
 use crate::hooks::{Answer, Hooks};
 use crate::local::Subscribers;
@@ -24,22 +24,22 @@ use crate::strangers::Strangers;
 use crate::totals::Totals;
 use crate::{Captures, Lines, SOCKETS, Setup, TcpOptions, random_seed, tune};
 
-/// How long a stopping server waits for its connections to take their last words, before it cuts them off.
+/// How long a stopping server waits until its connections have sent their final messages, before it cuts them off.
 pub const LAST_WORDS: Duration = Duration::from_millis(2500);
 /// How long connections that were cut off may take to end.
 pub const CUT: Duration = Duration::from_millis(250);
 
-/// A connection of a runtime, as far as the host needs to know it.
+/// A connection of a runtime, as the host uses it.
 pub trait Link: Send + Sync + 'static {
-    /// Does something to the core of the connection, and sees to the consequences: it is polled afterwards, here or
-    /// where the connection is at home. Calls `change` once, and does not wait for the connection's peer.
+    /// Changes the core of the connection, and has it polled afterwards, here or on the connection's own thread. Calls
+    /// `change` once, and does not wait for the connection's peer.
     fn change(&self, change: &mut dyn FnMut(&mut Conn));
 
     /// Shows the core of the connection.
     fn inspect(&self, look: &mut dyn FnMut(&Conn));
 }
 
-/// Who is told of publications.
+/// The callback for publications that begin.
 pub(crate) struct Publications(pub(crate) Box<dyn Fn(&StreamKey) + Send + Sync>);
 
 impl fmt::Debug for Publications {
@@ -48,24 +48,24 @@ impl fmt::Debug for Publications {
     }
 }
 
-/// What the connections of one running server share, whatever runtime serves them: the core, the list of the
-/// connections themselves, the log, the hooks, and the streams that the program itself takes part in.
+/// What the connections of one running server share, with any runtime: the core, the list of the connections, the log,
+/// the hooks, and the streams that the program itself publishes and plays.
 #[derive(Debug)]
 pub struct Host<C> {
     core: conn::Core,
-    /// Of connections to come.
+    /// For new connections.
     tcp: Mutex<TcpOptions>,
     door: Door,
     hooks: Option<Arc<dyn Hooks>>,
     captures: Option<Arc<dyn Captures>>,
     subscribers: Subscribers,
     connections: Mutex<Connections<C>>,
-    /// Told of each publication that begins.
+    /// Called for each publication that begins.
     publications: OnceLock<Publications>,
     /// Notified when the last connection ends.
     emptied: Event,
     accepted: AtomicU64,
-    /// For the lines of connections to come.
+    /// For the log lines of new connections.
     strangers: Arc<Strangers>,
     /// How often a connection began to publish, and to play.
     published: AtomicU64,
@@ -74,7 +74,7 @@ pub struct Host<C> {
     start: Instant,
 }
 
-/// The open connections, and what those that have ended amounted to. Under one lock, so that each counts exactly once.
+/// The open connections, and the totals of those that have ended. Under one lock, so that each counts exactly once.
 #[derive(Debug)]
 struct Connections<C> {
     open: HashMap<u64, Entry<C>>,
@@ -115,18 +115,18 @@ impl<C: Link> Host<C> {
         }
     }
 
-    /// Whether a connection just accepted may come in, by the number of its socket: else it is to be
-    /// [turned away](Self::turn_away). Some files are kept for what the server itself opens.
+    /// Whether a connection just accepted is served, by the number of its socket; if not, the runtime
+    /// [turns it away](Self::turn_away). Some file descriptors are kept for files that the server itself opens.
     pub fn admits(&self, number: i32) -> bool {
         self.door.admits(number)
     }
 
-    /// Counts a connection that is closed at once, and says so in the log, but not each time.
+    /// Counts a connection that is closed at once, and logs it, but not each time.
     pub fn turn_away(&self) {
         self.door.turn_away();
     }
 
-    /// The core of a connection just accepted, with its place in the log. The socket gets the server's options.
+    /// The core of a connection just accepted, and its log lines. The socket gets the server's TCP options.
     pub fn open<'a>(&self, socket: impl Into<SockRef<'a>>, peer: SocketAddr) -> (Conn, Lines) {
         tune(socket, &self.tcp.lock().unwrap_or_else(PoisonError::into_inner));
         self.accepted.fetch_add(1, Ordering::Relaxed);
@@ -142,7 +142,7 @@ impl<C: Link> Host<C> {
         (conn, lines)
     }
 
-    /// Adds a connection to the list, from which it is found when the server stops.
+    /// Adds a connection to the list of open connections.
     pub fn enter(&self, id: u64, connection: &Arc<C>) {
         let mut stats = None;
         connection.inspect(&mut |conn| stats = Some(conn.stats()));
@@ -151,21 +151,21 @@ impl<C: Link> Host<C> {
         };
         self.connections().open.insert(id, Entry { connection: connection.clone(), stats });
         if self.is_stopping() {
-            // The stop may have taken its list before this one was on it.
+            // The stop may have copied the list before this connection was on it.
             shut_down(&**connection);
         }
     }
 
-    /// The connection is over: a line for the log, and off the list.
+    /// The connection has ended: logs it and removes it from the list.
     pub fn leave(&self, id: u64, lines: &Lines, report: &Report) {
         lines.closed(report);
         self.remove(id, report.close.reason.name());
     }
 
-    /// What served the connection panicked: a line for the log, and off the list. The connection is to be closed, its
-    /// core [given up](give_up), and itself dropped.
+    /// The code that served the connection panicked: logs it and removes the connection from the list. The caller
+    /// closes the socket, [gives up](give_up) the core, and drops the connection.
     pub fn abandon(&self, id: u64) {
-        error!(conn = id, "conn {id} is given up: what served it panicked, which is a bug");
+        error!(conn = id, "conn {id} is closed: the code that served it panicked, which is a bug");
         self.remove(id, "abandoned");
     }
 
@@ -180,7 +180,7 @@ impl<C: Link> Host<C> {
         }
     }
 
-    /// Does what the core wants done and what needs no runtime for it: all but subscriptions and wake-ups.
+    /// Handles the core's actions that need no runtime: all except subscriptions and wake-ups.
     pub fn act(&self, action: Action, lines: &Lines, connection: &Arc<C>) {
         lines.action(&action);
         if let Action::Attach(Attachment { role, key, .. }) = &action {
@@ -203,25 +203,25 @@ impl<C: Link> Host<C> {
             _ => {}
         };
         if catch_unwind(AssertUnwindSafe(call)).is_err() {
-            // The core is not in the midst of anything: the connection ends like any other.
+            // The core was not running, so the connection can end like any other.
             error!(conn = lines.id(), "the program's hooks panicked, which is a bug; conn {} is closed", lines.id());
             connection.change(&mut |conn| conn.close(CloseReason::Closed("the program's hooks panicked")));
         }
     }
 
-    /// There is something new in a stream: tells those parts of the program that have subscribed to it.
+    /// A stream has something new: wakes the program's subscriptions to it.
     pub fn wake(&self, stream: StreamId) {
         self.subscribers.wake(stream);
     }
 
-    /// A publication begins: nothing is pushed before this returns.
+    /// A publication begins. Nothing is pushed before this returns.
     pub(crate) fn publishes(&self, key: &StreamKey) {
         if let Some(publications) = self.publications.get() {
             (publications.0)(key);
         }
     }
 
-    /// Has somebody told of each publication that begins. Only the first who asks is.
+    /// Sets the callback for publications that begin. Only the first call has an effect.
     pub(crate) fn on_publish(&self, publications: Publications) {
         let _ = self.publications.set(publications);
     }
@@ -231,13 +231,13 @@ impl<C: Link> Host<C> {
         &self.core
     }
 
-    /// Puts another configuration in force, and has each connection look whether it may stay.
+    /// Puts another configuration in force, and has each connection check whether it may stay.
     ///
     /// # Errors
-    /// Questions that nobody is there to answer; then nothing has changed.
+    /// The configuration asks the back end, and there are no hooks; then nothing has changed.
     pub(crate) fn reconfigure(&self, config: Config, tcp: TcpOptions) -> io::Result<()> {
         if asks(&config) && self.hooks.is_none() {
-            return Err(nobody_to_ask());
+            return Err(no_hooks());
         }
         *self.tcp.lock().unwrap_or_else(PoisonError::into_inner) = tcp;
         self.core.reconfigure(config);
@@ -245,26 +245,26 @@ impl<C: Link> Host<C> {
         Ok(())
     }
 
-    /// True from the moment the server is to stop.
+    /// True once the server is stopping.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// No more connections may be accepted from here on; a runtime that cannot help it sees so by
-    /// [`is_stopping`](Self::is_stopping).
+    /// Refuses new connections from now on. A runtime that still accepts one checks [`is_stopping`](Self::is_stopping)
+    /// and closes it.
     pub fn refuse_new(&self) {
         self.stopping.store(true, Ordering::Release);
     }
 
-    /// Takes leave of all connections, and refuses new ones.
+    /// Begins to shut down all connections, and refuses new ones.
     pub fn begin_stop(&self) {
         self.refuse_new();
         self.subscribers.wake_all();
         self.for_each(|connection| shut_down(connection));
     }
 
-    /// Ends all connections without regard to what is not written: they give back what they hold, and whoever was asked
-    /// about them is told.
+    /// Ends all connections at once; output that is not written is lost. They release what they hold, and the hooks get
+    /// their notices.
     pub fn cut(&self) {
         self.for_each(|connection| {
             connection.change(&mut |conn| conn.handle_disconnect(Instant::now(), CloseReason::Shutdown));
@@ -292,7 +292,7 @@ impl<C: Link> Host<C> {
         }
     }
 
-    /// Does something to each connection of this moment; the list is not locked meanwhile.
+    /// Calls `act` for each connection that is open now. The list is not locked during the calls.
     pub fn for_each(&self, mut act: impl FnMut(&C)) {
         let connections: Vec<_> = self.connections().open.values().map(|entry| entry.connection.clone()).collect();
         for connection in connections {
@@ -317,7 +317,7 @@ impl<C: Link> Host<C> {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// What all connections amounted to so far. No number is ever smaller than it was before.
+    /// The totals of all connections so far. No number ever becomes smaller.
     pub(crate) fn totals(&self) -> Totals {
         let connections = self.connections();
         let open: Vec<_> = connections.open.values().map(|entry| entry.stats.clone()).collect();
@@ -331,7 +331,7 @@ impl<C: Link> Host<C> {
         totals
     }
 
-    /// The numbers of the connections that are open, in the order in which they came.
+    /// The numbers of the open connections, in the order in which they were accepted.
     pub(crate) fn ids(&self) -> Vec<u64> {
         let mut ids: Vec<_> = self.connections().open.keys().copied().collect();
         ids.sort_unstable();
@@ -347,16 +347,16 @@ impl<C: Link> Host<C> {
     }
 }
 
-/// Has the core of a connection give back what it holds, after a panic of what served it. The streams returned are to be
-/// woken; the core is not to be asked any more.
+/// Has the core of a connection release what it holds, after a panic of the code that served it. The caller wakes the
+/// returned streams and does not use the core any more.
 pub fn give_up(conn: &mut Conn) -> Vec<StreamId> {
-    // The panic may have come from there: then the core is good for nothing at all, and goes with the connection.
+    // The panic may have come from the core. If it panics again, the core is dropped with the connection.
     catch_unwind(AssertUnwindSafe(|| conn.abandon())).unwrap_or_default()
 }
 
 fn shut_down(connection: &(impl Link + ?Sized)) {
     connection.change(&mut |conn| {
-        // The time for the last words counts from now, not from whenever the peer was last heard.
+        // The time for the final messages counts from now, not from the last input of the peer.
         conn.handle_timeout(Instant::now());
         conn.shutdown();
     });

@@ -1,8 +1,8 @@
-//! What every Anabranch server has, whatever runtime serves its connections: how it is built, the list of its connections,
-//! hooks, handles, streams that the program itself publishes and plays, listening sockets, and what it tells `tracing`.
+//! What the Anabranch servers of all runtimes share: the builder, the list of connections, hooks, handles, streams that
+//! the program itself publishes and plays, listening sockets, and log lines for `tracing`.
 //!
-//! The crates of the runtimes re-export what their users need. Options of a command line, the writer of the log, signals
-//! and files of captures are in `anabranch-program`.
+//! The crates of the runtimes re-export what their users need. Options of a command line, the writer of the log,
+//! signals and files of captures are in `anabranch-program`.
 
 #![forbid(unsafe_code)]
 
@@ -40,7 +40,7 @@ pub use totals::Totals;
 /// Thirty-two random bytes for [`Server::new`](anabranch_core::conn::Core::new).
 ///
 /// # Panics
-/// If the system has no randomness to give, on which nothing secure could run.
+/// If the system gives no random bytes; the server would not be secure without them.
 pub fn random_seed() -> [u8; 32] {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).expect("the system gives random bytes");

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 
 use crate::{Builder, Handle};
 
-/// A server of some runtime: what programs and tests need of it, written once for all of them.
+/// A server of any runtime, for programs and tests that work with all of them.
 pub trait Serve: Sized {
     /// The name of the runtime's program.
     const PROGRAM: &'static str;
@@ -12,10 +12,10 @@ pub trait Serve: Sized {
     /// A builder of such servers.
     fn builder() -> Builder<Self>;
 
-    /// The addresses it listens on, with the ports the system chose for port 0.
+    /// The addresses that the server listens on, with the ports that the system chose for port 0.
     fn addresses(&self) -> Vec<SocketAddr>;
 
-    /// The running server, from elsewhere in the program.
+    /// A handle of the running server for other parts of the program.
     fn handle(&self) -> Handle;
 
     /// Serves until [`Handle::stop`] is called; then returns within 3 seconds.

@@ -4,16 +4,16 @@ use std::time::Instant;
 use anabranch_core::source::Gap;
 use anabranch_core::stats::ConnStatsView;
 
-/// What all connections of a server amounted to so far, those that are open included. Only ever grows.
+/// Totals of all connections of a server so far, including those that are open. They never become smaller.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
     /// Connections that were accepted.
     pub accepted: u64,
-    /// Connections that were closed at once, because the files left are kept for the server's own.
+    /// Connections that were closed at once, because the file descriptors left are kept for the server's own files.
     pub turned_away: u64,
-    /// How often one began to publish a stream.
+    /// How often a client began to publish a stream.
     pub published: u64,
-    /// How often one began to play a stream.
+    /// How often a client began to play a stream.
     pub played: u64,
     /// Bytes received, from the first one of the handshakes.
     pub bytes_in: u64,
@@ -21,7 +21,7 @@ pub struct Totals {
     pub bytes_out: u64,
     /// Audio, video and data messages received.
     pub frames_in: u64,
-    /// Audio, video and data messages sent or waiting to be.
+    /// Audio, video and data messages sent or queued.
     pub frames_out: u64,
     /// What players did not get because they were slow or paused.
     pub dropped: Gap,
@@ -30,7 +30,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// One more connection.
+    /// Adds one connection.
     pub(crate) fn add(&mut self, stats: &ConnStatsView) {
         let stats = stats.snapshot(Instant::now());
         self.bytes_in += stats.bytes_in;
