@@ -18,33 +18,33 @@ use crate::local::{Publication, Subscribers, Subscription};
 use crate::totals::Totals;
 
 /// Longer than any server runs.
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+const LONGEST_DRAIN: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// A runtime that serves, as its [`Handle`]s need it.
+/// What a [`Handle`] needs of a running server.
 pub trait Runtime: Send + Sync + 'static {
     /// Its connections.
     type Connection: Link;
 
-    /// What they share.
+    /// What the connections share.
     fn host(&self) -> &Host<Self::Connection>;
 
-    /// Makes the server stop: takes leave of all connections and returns from its `run`.
+    /// Makes the server stop: it closes all connections and its `run` returns.
     fn stop(&self);
 
-    /// There is something new in a stream: has all connections subscribed to it polled, and calls [`Host::wake`].
+    /// A stream has something new: has all connections that are subscribed to it polled, and calls [`Host::wake`].
     fn wake(&self, stream: StreamId);
 
-    /// The same at a later time.
+    /// The same as [`wake`](Self::wake) at a later time.
     fn wake_at(self: Arc<Self>, stream: StreamId, at: Instant);
 }
 
-/// What a runtime's server holds of it. When it goes, whether the server ran to its end, panicked or never ran, nobody in
-/// the program waits for it any more.
+/// The server's own reference to its runtime. When it is dropped, the server stops: no part of the program then waits
+/// for a server that ran to its end, panicked or never ran.
 #[derive(Debug)]
 pub struct Alive<R: Runtime>(Arc<R>);
 
 impl<R: Runtime> Alive<R> {
-    /// Until it is dropped.
+    /// The runtime counts as alive until this is dropped.
     pub fn new(runtime: R) -> Self {
         Alive(Arc::new(runtime))
     }
@@ -64,24 +64,25 @@ impl<R: Runtime> Drop for Alive<R> {
     }
 }
 
-/// A running server, from anywhere in the program: to stop it, to ask it for numbers, to publish and play in it.
+/// A handle of a running server, for any part of the program: stops the server, returns statistics, publishes and
+/// plays.
 #[derive(Clone)]
 pub struct Handle {
     control: Arc<dyn Control>,
 }
 
-/// Numbers about a server at one moment.
+/// Statistics of a server at one moment.
 #[derive(Debug, Clone)]
 pub struct Stats {
-    /// Since the server was built.
+    /// The time since the server was built.
     pub age: Duration,
     /// Connections that are open.
     pub connections: usize,
     /// Connections that were accepted so far.
     pub accepted: u64,
-    /// Streams that are published or waited for.
+    /// Streams with a publisher or with players.
     pub streams: Vec<StreamSnapshot>,
-    /// What is counted of each virtual host.
+    /// Counts of each virtual host.
     pub vhosts: Vec<VhostSnapshot>,
     /// The memory of all streams together.
     pub memory: MemorySnapshot,
@@ -94,13 +95,13 @@ pub struct ConnectionInfo {
     pub id: u64,
     /// The client's address, as far as it is known.
     pub peer: Option<SocketAddr>,
-    /// How far it has come.
+    /// The phase of its session.
     pub phase: Phase,
     /// What it publishes and plays.
     pub streams: Vec<(Role, StreamKey)>,
-    /// In whose manner it publishes, if it does.
+    /// The kind of client whose way of publishing it uses, if it publishes.
     pub manner: ClientKind,
-    /// What it said of itself.
+    /// What the client said about itself.
     pub facts: ClientFacts,
     /// Bytes, frames, drops.
     pub stats: ConnSnapshot,
@@ -131,13 +132,14 @@ impl Handle {
         self.control.stop();
     }
 
-    /// Takes leave of the clients without cutting them off. Nobody is granted anything new; who understands it is asked
-    /// to connect anew, to `tc_url` or to the same URL; players go on to the end of their GOP; what is left after `time`
-    /// is closed. The server runs on: [`stop`](Self::stop) it when [`stats`](Self::stats) shows no more connections.
+    /// Asks clients to disconnect, without cutting them off. The server grants no new requests. It asks clients that
+    /// support it to reconnect, to `tc_url` or to the same URL; players go on to the end of their GOP; connections that
+    /// are left after `time` are closed. The server keeps running: [`stop`](Self::stop) it when [`stats`](Self::stats)
+    /// shows no more connections.
     pub fn drain(&self, time: Duration, tc_url: Option<&str>) {
         self.control.core().drain();
-        // More than the clock can tell is as good as for ever.
-        let deadline = Instant::now() + time.min(FOR_EVER);
+        // A longer time could exceed what an Instant can hold.
+        let deadline = Instant::now() + time.min(LONGEST_DRAIN);
         self.control.change_each(&mut |conn| conn.drain(deadline, tc_url));
     }
 
@@ -146,23 +148,22 @@ impl Handle {
         self.control.wait_until_empty(deadline)
     }
 
-    /// Closes a connection, in words for the log. False if there is none with that number.
+    /// Closes a connection; `words` is the reason for the log. False if there is none with that number.
     pub fn close(&self, id: u64, words: &'static str) -> bool {
         self.control.change(id, &mut |conn| conn.close(CloseReason::Closed(words)))
     }
 
     /// Puts another configuration in force, at once and as a whole, see
-    /// [`Server::reconfigure`](anabranch_core::conn::Core::reconfigure): what runs goes on, but for connections whose
-    /// virtual host is gone, and for publishers and players whose address is refused now. `tcp` is for connections to
-    /// come.
+    /// [`Core::reconfigure`](anabranch_core::conn::Core::reconfigure): connections go on, except those whose virtual
+    /// host is gone, and publishers and players whose address is refused now. `tcp` is for new connections.
     ///
     /// # Errors
-    /// It asks questions that nobody is there to answer; then nothing has changed.
+    /// The configuration asks the back end, and there are no hooks; then nothing has changed.
     pub fn reconfigure(&self, config: impl Into<Config>, tcp: TcpOptions) -> io::Result<()> {
         self.control.reconfigure(config.into(), tcp)
     }
 
-    /// Numbers about the server, its streams and virtual hosts.
+    /// Statistics of the server, its streams and virtual hosts.
     pub fn stats(&self) -> Stats {
         let core = self.control.core();
         let (connections, accepted, start) = self.control.counts();
@@ -171,18 +172,18 @@ impl Handle {
         Stats { age: start.elapsed(), connections, accepted, streams, vhosts, memory }
     }
 
-    /// What streams gave up since this was last asked, because all of them together took too much memory; each stream at
-    /// most once a minute and kind.
+    /// What streams gave up since the last call, because all of them together took too much memory; for each stream and
+    /// kind at most one report a minute.
     pub fn take_reliefs(&self) -> Vec<Relief> {
         self.control.core().hub().take_reliefs()
     }
 
-    /// The virtual hosts and how many there are of what in each; costs the same whatever there is.
+    /// The virtual hosts and their counts. The cost does not depend on the number of streams and connections.
     pub fn vhosts(&self) -> Vec<VhostSnapshot> {
         self.control.core().vhosts()
     }
 
-    /// All connections that are open, in the order in which they came. Looks at one after the other.
+    /// All open connections, in the order in which they were accepted. Locks one after the other.
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         let mut list = Vec::new();
         self.inspect_each(|conn| list.push(ConnectionInfo::of(conn)));
@@ -190,7 +191,7 @@ impl Handle {
         list
     }
 
-    /// The numbers of the connections that are open, in the order in which they came; no connection is looked at.
+    /// The numbers of the open connections, in the order in which they were accepted. Locks no connection.
     pub fn connection_ids(&self) -> Vec<u64> {
         self.control.ids()
     }
@@ -202,18 +203,18 @@ impl Handle {
         found
     }
 
-    /// Shows each connection, one after the other, in no order. A connection can do nothing while it is looked at: take
-    /// notes, and think afterwards.
+    /// Calls `look` for each connection, one after the other, in no order. The connection is locked during the call, so
+    /// `look` should only copy what it needs.
     pub fn inspect_each(&self, mut look: impl FnMut(&Conn)) {
         self.control.inspect_each(&mut look);
     }
 
-    /// What all connections amounted to so far. No number is ever smaller than it was before.
+    /// The totals of all connections so far. No number ever becomes smaller.
     pub fn totals(&self) -> Totals {
         self.control.totals()
     }
 
-    /// True once nobody is granted anything new, because the server drains or stops.
+    /// True once the server grants no new requests, because it drains or stops.
     pub fn is_leaving(&self) -> bool {
         self.control.is_stopping() || self.control.core().is_draining()
     }
@@ -222,12 +223,12 @@ impl Handle {
     /// program is trusted: rules, limits and hooks are for clients.
     ///
     /// # Errors
-    /// The name is none, is being published, or the server takes nobody any more.
+    /// The name is not valid or is being published, or the server drains or stops.
     pub fn publish(&self, path: &str) -> Result<Publication, LocalError> {
         let publisher = self.control.core().publish(path)?;
         info!("the program publishes {}", publisher.key());
         self.control.publishes(publisher.key());
-        // Who was told that the stream is over is told that it goes on.
+        // Players that got the end of the stream get a message that it goes on.
         self.control.wake(publisher.stream_id());
         Ok(Publication::new(publisher, self.control.clone()))
     }
@@ -235,21 +236,21 @@ impl Handle {
     /// Plays a stream without a socket, published or not yet.
     ///
     /// # Errors
-    /// The name is none, or the server takes nobody any more.
+    /// The name is not valid, or the server drains or stops.
     pub fn subscribe(&self, path: &str) -> Result<Subscription, LocalError> {
         let player = self.control.core().play(path)?;
         info!("the program plays {}", player.key());
         Ok(Subscription::new(player, self.control.clone()))
     }
 
-    /// The same for a stream whose name is known to be one, as [`on_publish`](Self::on_publish) tells it.
+    /// The same for a stream whose name is known to be valid, such as that given by [`on_publish`](Self::on_publish).
     pub fn subscribe_to(&self, key: &StreamKey) -> Subscription {
         Subscription::new(self.control.core().hub().play(key), self.control.clone())
     }
 
-    /// Has `begins` called whenever somebody begins to publish a stream, a client or the program itself, before there is
-    /// anything in it: who [subscribes](Self::subscribe_to) there misses nothing. It is called by the thread that serves
-    /// the publisher and must not block. Only the first call of this has an effect.
+    /// Has `begins` called whenever a client or the program itself begins to publish a stream, before the first frame:
+    /// a [subscription](Self::subscribe_to) made there misses nothing. The thread that serves the publisher calls it;
+    /// it must not block. Only the first call of `on_publish` has an effect.
     pub fn on_publish(&self, begins: impl Fn(&StreamKey) + Send + Sync + 'static) {
         self.control.on_publish(Publications(Box::new(begins)));
     }
@@ -261,7 +262,7 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// What handles, publications and subscriptions need of a runtime, whichever it is.
+/// What handles, publications and subscriptions need of any runtime.
 pub(crate) trait Control: Send + Sync {
     fn core(&self) -> &conn::Core;
     fn is_stopping(&self) -> bool;
@@ -271,7 +272,7 @@ pub(crate) trait Control: Send + Sync {
     fn subscribers(&self) -> &Subscribers;
     fn publishes(&self, key: &StreamKey);
     fn on_publish(&self, publications: Publications);
-    /// Open connections, accepted ones, the time of the beginning.
+    /// Open connections, accepted connections, the time of the start.
     fn counts(&self) -> (usize, u64, Instant);
     fn wait_until_empty(&self, deadline: Instant) -> bool;
     fn reconfigure(&self, config: Config, tcp: TcpOptions) -> io::Result<()>;

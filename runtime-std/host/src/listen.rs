@@ -10,8 +10,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 /// a second; the system cuts this to its own bound (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
-/// The system's own idea is a buffer of up to 4 MiB, and a player that has stalled fills it: a hundred of them hold some
-/// 400 MiB of the kernel's memory. With this they hold twenty, and one that reads is served as fast.
+/// The system's default is a buffer of up to 4 MiB, and a stalled player fills it: a hundred of them hold some 400 MiB
+/// of the kernel's memory. With this limit they hold 20 MiB, and players that read are served as fast.
 const NOTSENT_LOWAT: u32 = 128 << 10;
 
 /// Where to listen: `PORT`, `ADDRESS:PORT`, `[IPV6]:PORT`, or `:PORT` for every address, IPv4 and IPv6.
@@ -46,18 +46,19 @@ impl FromStr for Listen {
     }
 }
 
-/// How TCP connections are treated.
+/// Options of TCP connections.
 #[derive(Debug, Clone, Copy)]
 pub struct TcpOptions {
     /// Send small writes at once (TCP_NODELAY). Default on: every write is a whole batch already.
     pub nodelay: bool,
     /// Idle time before the system probes whether the peer is still there. Default 60 s.
     pub keepalive: Option<Duration>,
-    /// How long sent data may go unacknowledged before the system breaks the connection (TCP_USER_TIMEOUT), where it has
-    /// such an option. Default: the system's own idea, many minutes; the core's write timeout comes first.
+    /// How long sent data may stay unacknowledged before the system closes the connection (TCP_USER_TIMEOUT), on
+    /// systems that have this option. Default: the system's own limit, many minutes; the core's write timeout comes
+    /// first.
     pub user_timeout: Option<Duration>,
-    /// Bytes not yet sent with which a socket still counts as writable (TCP_NOTSENT_LOWAT), where the system has such an
-    /// option. Less makes slow players skip sooner, at the price of more wake-ups. Default: 128 KiB.
+    /// How many unsent bytes a socket may hold and still count as writable (TCP_NOTSENT_LOWAT), on systems that have
+    /// this option. With less, slow players skip frames sooner, and the server wakes up more often. Default: 128 KiB.
     pub notsent_lowat: Option<u32>,
 }
 
@@ -72,10 +73,10 @@ impl Default for TcpOptions {
     }
 }
 
-/// Opens a listening socket with a backlog that holds a rush of players.
+/// Opens a listening socket with a backlog for many players that connect at once.
 ///
 /// # Errors
-/// What the system says: the address is in use, or not this machine's.
+/// The system's error: for example, the address is in use or is not an address of this machine.
 pub fn listen(listen: Listen) -> io::Result<TcpListener> {
     match listen {
         Listen::One(address) => bind(address, false),
@@ -98,7 +99,7 @@ fn bind(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Applies `options` to an accepted connection. A connection that is gone already is found out when it is read.
+/// Applies `options` to an accepted connection. Errors are ignored: the next read finds a connection that is gone.
 pub fn tune<'a>(socket: impl Into<SockRef<'a>>, options: &TcpOptions) {
     let socket = socket.into();
     let _ = socket.set_tcp_nodelay(options.nodelay);

@@ -19,13 +19,13 @@ const BATCH: usize = 32;
 
 /// A stream that the program publishes. Dropping it ends the stream.
 ///
-/// Bodies are what RTMP carries: FLV audio and video tag bodies, and AMF0 data. Sequence headers come before the frames
-/// that need them, timestamps are milliseconds that rise.
+/// Message bodies are as in RTMP: FLV audio and video tag bodies, and AMF0 data. Push sequence headers before the
+/// frames that need them. Timestamps are in milliseconds and rise.
 pub struct Publication {
     /// `None` only while it is dropped.
     publisher: Option<Publisher>,
     control: Arc<dyn Control>,
-    /// The wake-up that was asked for last.
+    /// The time of the wake-up that was planned last.
     planned: Option<Instant>,
 }
 
@@ -54,11 +54,12 @@ impl Publication {
         Publication { publisher: Some(publisher), control, planned: None }
     }
 
-    /// Publishes one message: [`Message::video`], [`Message::audio`] or [`Message::data`]. Takes the same time whoever
-    /// plays, and waits for nobody. What no player could use is dropped and [counted](Self::malformed).
+    /// Publishes one message: [`Message::video`], [`Message::audio`] or [`Message::data`]. It does not wait for
+    /// players, and the time does not depend on their number. Messages that no player could use are dropped and
+    /// [counted](Self::malformed).
     ///
     /// # Errors
-    /// Nobody will ever get it, nor what follows.
+    /// Players get neither this message nor later ones.
     pub fn push(&mut self, message: Message) -> Result<(), Over> {
         if self.control.is_stopping() {
             return Err(Over::Stopped);
@@ -74,7 +75,7 @@ impl Publication {
         } else if let Some(due) = publisher.wake_deadline()
             && self.planned != Some(due)
         {
-            // Whether or not more is pushed by then.
+            // Also if no more is pushed by then.
             self.planned = Some(due);
             self.control.clone().wake_at(stream, due);
         }
@@ -86,13 +87,13 @@ impl Publication {
         self.publisher.as_ref().map(Publisher::key)
     }
 
-    /// Messages dropped because no player could use them: too short for what they say they are, longer than RTMP can
-    /// carry, or neither audio, video nor data.
+    /// Messages dropped because no player could use them: too short for their kind, longer than RTMP can carry, or not
+    /// audio, video or data.
     pub fn malformed(&self) -> u64 {
         self.publisher.as_ref().map_or(0, Publisher::malformed)
     }
 
-    /// How many play the stream or wait for it.
+    /// How many players play the stream or wait for it.
     pub fn players(&self) -> usize {
         self.publisher.as_ref().map_or(0, Publisher::players)
     }
@@ -115,26 +116,26 @@ impl Drop for Publication {
 }
 
 /// A stream that the program plays, published or not yet. It begins like any player: headers first, then the newest key
-/// frame. Frames are shared with all other players, not copied; one that is not fetched in time costs no memory but is
-/// missed, like the frames of a slow player.
+/// frame. Frames are shared with all other players, not copied. As with a slow player, frames that are not fetched in
+/// time are missed; they take no memory.
 pub struct Subscription {
     player: Player,
     queue: VecDeque<Update>,
-    /// Publications whose end was told, or that were over before.
+    /// Publications whose end was reported, or that were over before.
     over: u64,
     event: Arc<Event>,
     control: Arc<dyn Control>,
 }
 
-/// What a [`Subscription`] has to tell.
+/// What a [`Subscription`] returns.
 #[derive(Debug, Clone)]
 pub enum Update {
     /// The next frame: [`kind`](Frame::kind), [`timestamp`](Frame::timestamp), [`payload`](Frame::payload).
     Frame(Frame),
     /// Frames before the next one were missed, because they were not fetched in time.
     Missed(Gap),
-    /// The publisher has gone, whether or not there was ever a frame of it. If one comes back, frames follow. Several that
-    /// came and went between two looks are told of once.
+    /// The publisher is gone, also if it sent no frame. If a publisher comes back, frames follow. If several came and
+    /// went between two calls, there is one `Ended` for them.
     Ended,
 }
 
@@ -150,12 +151,12 @@ impl Subscription {
         self.player.key()
     }
 
-    /// True while somebody publishes the stream.
+    /// True while the stream has a publisher.
     pub fn is_live(&self) -> bool {
         self.player.is_live()
     }
 
-    /// What is there now.
+    /// The next update, if there is one now.
     pub fn try_recv(&mut self) -> Option<Update> {
         if self.queue.is_empty() {
             self.pull();
@@ -163,7 +164,7 @@ impl Subscription {
         self.queue.pop_front()
     }
 
-    /// Blocks until there is something. `None`: the server has stopped.
+    /// Blocks until there is an update. `None`: the server has stopped.
     pub fn recv(&mut self) -> Option<Update> {
         loop {
             match self.next_or_listen() {
@@ -173,7 +174,7 @@ impl Subscription {
         }
     }
 
-    /// Blocks until there is something, but not for longer than `time`. `None`: nothing came, or the server has stopped.
+    /// Blocks until there is an update, up to `time`. `None`: no update came, or the server has stopped.
     pub fn recv_timeout(&mut self, time: Duration) -> Option<Update> {
         let deadline = Instant::now().checked_add(time);
         loop {
@@ -187,7 +188,7 @@ impl Subscription {
         }
     }
 
-    /// Waits until there is something, in any async runtime. `None`: the server has stopped. Nothing is lost if the
+    /// Waits until there is an update, in any async runtime. `None`: the server has stopped. Nothing is lost if the
     /// future is dropped.
     pub async fn recv_async(&mut self) -> Option<Update> {
         loop {
@@ -198,12 +199,12 @@ impl Subscription {
         }
     }
 
-    /// The next update, none if there will be no more, or what tells when there may be one.
+    /// The next update, `None` if there will be no more, or a listener for the next wake-up.
     fn next_or_listen(&mut self) -> Result<Option<Update>, EventListener> {
         if let Some(update) = self.try_recv() {
             return Ok(Some(update));
         }
-        // What comes from here on is heard; what came before is looked for once more.
+        // The listener notices updates from here on; check once more for those that came before.
         let listener = self.event.listen();
         match self.try_recv() {
             None if !self.control.is_stopping() => Err(listener),
@@ -217,14 +218,14 @@ impl Subscription {
             queue.push_back(Update::Frame(frame.clone()));
             queue.len() < BATCH
         });
-        // What was pulled is of the last publication: those before it are over.
+        // The pulled frames are of the last publication: those before it are over.
         let begun = self.player.begun();
         let goes_on = !self.queue.is_empty() || !matches!(end, PullEnd::Ended(_));
         if begun > self.over + 1 && goes_on {
             self.over = begun - 1;
             self.queue.push_front(Update::Ended);
         }
-        // A pull that finds itself behind begins anew before it takes its first frame.
+        // A pull that is too far behind skips frames before it takes its first one.
         if missed.frames > 0 {
             self.queue.push_front(Update::Missed(missed));
         }
@@ -292,7 +293,7 @@ impl Subscribers {
     }
 
     pub(crate) fn wake_all(&self) {
-        // Whoever is woken may be gone before this returns.
+        // A subscription that is woken may be dropped, which locks the list: so notify without the lock.
         let events: Vec<_> = self.streams().values().map(|topic| topic.event.clone()).collect();
         for event in events {
             event.notify(usize::MAX);
