@@ -1,10 +1,10 @@
-//! A whole RTMP server on blocking sockets, to read in one go: `cargo run -p anabranch-core --example blocking [ADDRESS]`.
+//! A small but complete RTMP server on blocking sockets: `cargo run -p anabranch-core --example blocking [ADDRESS]`.
 //!
-//! One thread a connection, and nobody wakes anybody: a player looks every ten milliseconds whether there is something
-//! new for it. `examples/polling` has one thread for all and wakes them; the crates `anabranch-std` and
-//! `anabranch-smol` are the servers to run.
+//! It has one thread per connection and does not wake players: a player checks every ten milliseconds for new frames.
+//! `examples/polling` has one thread for all connections and wakes players. For production, use the crates
+//! `anabranch-std` and `anabranch-smol`.
 
-// An adapter: what core must not do is done here.
+// An adapter does what core must not do (sockets, clocks, threads), so these lints are off here.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
 use std::io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
@@ -21,20 +21,20 @@ fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:1935".into());
     let listener = TcpListener::bind(&address)?;
     println!("listening on {}", listener.local_addr()?);
-    // Random bytes belong there: what is filler in the handshake is made of them.
+    // Use random bytes here: the filler of the handshake is made from them.
     let server = Core::new(Config::default(), [7; 32]);
     for socket in listener.incoming() {
         let server = server.clone();
         let started = socket.and_then(|socket| {
-            // A write that takes longer is given up for now, so that the core sees to its timeouts.
+            // A write that takes longer returns, so that the core can check its timeouts.
             socket.set_write_timeout(Some(Duration::from_millis(500)))?;
             thread::Builder::new().spawn(move || match serve(socket, &server) {
                 Ok(report) => println!("a connection closed: {report}"),
-                Err(error) => println!("a connection was lost at once: {error}"),
+                Err(error) => println!("a connection failed at its start: {error}"),
             })
         });
         if let Err(error) = started {
-            // No more files or threads; there will be some again.
+            // The system has no more files or threads; it will have some later.
             println!("cannot serve a connection: {error}");
             thread::sleep(Duration::from_millis(100));
         }
@@ -48,23 +48,23 @@ fn serve(mut socket: TcpStream, server: &Core) -> io::Result<Report> {
     loop {
         let wait = loop {
             match conn.poll(Instant::now()) {
-                Output::Action(action) => act(conn.id(), &action), // 1. do what the core asks for
-                Output::Wait(wait) => break wait,                  //    until there is only something to wait for
+                Output::Action(action) => act(conn.id(), &action), // 1. carry out the core's actions
+                Output::Wait(wait) => break wait,                  //    until it only waits
                 Output::Closed(report) => return Ok(report),
             }
         };
         let result = if wait.write {
-            let mut slices = [IoSlice::new(&[]); 64]; // 2. write; there may be more once that is out
+            let mut slices = [IoSlice::new(&[]); 64]; // 2. write the output; there may be more after that
             let outbound = conn.outbound();
             let count = outbound.chunks_vectored(&mut slices);
             socket.write_vectored(&slices[..count]).map(|count| outbound.advance(count))
         } else {
             read(&mut socket, &mut buffer, &wait).map(|count| match count {
                 0 => conn.handle_disconnect(Instant::now(), CloseReason::PeerClosed),
-                _ => conn.handle_input(Instant::now(), &buffer[..count]), // 3. or feed it what the peer says
+                _ => conn.handle_input(Instant::now(), &buffer[..count]), // 3. or pass it the peer's bytes
             })
         };
-        // 4. or tell it that time has passed, or that the peer is lost
+        // 4. or tell it that time has passed, or that the connection is lost
         match result {
             Ok(()) => {}
             Err(e) if matches!(e.kind(), WouldBlock | TimedOut | Interrupted) => conn.handle_timeout(Instant::now()),
@@ -73,9 +73,9 @@ fn serve(mut socket: TcpStream, server: &Core) -> io::Result<Report> {
     }
 }
 
-/// Reads once, if the core wants that, as much as it wants at most, and waits no longer than it does.
+/// Reads once, if the core wants input, at most as many bytes as it wants, and waits at most until its deadline.
 fn read(socket: &mut TcpStream, buffer: &mut [u8], wait: &Wait) -> io::Result<usize> {
-    // A player is not woken here: it looks for itself. Zero is not a legal timeout.
+    // No wakes here: a player polls. Zero is not a legal timeout.
     let longest = Duration::from_millis(if wait.source { 10 } else { 10_000 });
     let left = wait.deadline().map_or(longest, |deadline| deadline.saturating_duration_since(Instant::now()));
     let timeout = left.min(longest).max(Duration::from_millis(1));
@@ -88,7 +88,7 @@ fn read(socket: &mut TcpStream, buffer: &mut [u8], wait: &Wait) -> io::Result<us
     socket.read(&mut buffer[..most])
 }
 
-/// Does what the core asks for. Players that look for themselves need not be woken, and nobody outside is asked.
+/// Carries out an action of the core. Players poll, so wakes are ignored, and there is no back end to ask.
 fn act(id: u64, action: &Action) {
     if let Action::Attach(attachment) = action {
         println!("conn {id} is {attachment}");

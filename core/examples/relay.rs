@@ -1,11 +1,11 @@
-//! A publisher, a server and a player without a socket, a thread or a clock:
+//! A publisher, a server and a player without socket, thread or clock:
 //! `cargo run -p anabranch-core --example relay -- IN.flv OUT.flv`.
 //!
-//! Publishes an FLV file through one connection, plays it through another, and writes what the player got into a second
-//! file. Time is virtual: it jumps to the next thing that is due, so that an hour of film takes a moment, timeouts
-//! included. Both clients are written with the parts of this crate that are useful alone.
+//! Publishes an FLV file through one connection, plays it through another, and writes the messages that the player
+//! receives into a second file. Time is virtual: it jumps to the next event, so that an hour of film takes a moment,
+//! timeouts included. Both clients use parts of this crate that are useful without its server.
 
-// What core must not do is done here: files and printing. The clock is read once, for an origin of virtual time.
+// This program does what core must not do: files and printing. It reads the clock once, as the origin of virtual time.
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
 use std::error::Error;
@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Audio, video or data: a tag of a file, a message on the wire.
+/// Audio, video or data: a tag in a file, or a message on the wire.
 struct Tag {
     type_id: u8,
     /// Milliseconds.
@@ -47,7 +47,7 @@ struct Tag {
     body: Vec<u8>,
 }
 
-/// What a player gets that is there before the publisher.
+/// Publishes the film. Returns the messages of a player that connects before the publisher.
 fn relay(film: &[Tag]) -> Result<Vec<Tag>> {
     let server = Core::new(Config::default(), [7; 32]);
     let start = Instant::now();
@@ -66,7 +66,7 @@ fn relay(film: &[Tag]) -> Result<Vec<Tag>> {
         world.run_until(start + Duration::from_millis(tag.timestamp.into()))?;
         let mut body = Vec::new();
         if tag.type_id == MessageType::DATA_AMF0 {
-            // So a publisher marks what players to come shall get, too.
+            // With this prefix, later players get the metadata, too.
             amf0::encode(&"@setDataFrame".into(), &mut body);
         }
         body.extend_from_slice(&tag.body);
@@ -76,7 +76,7 @@ fn relay(film: &[Tag]) -> Result<Vec<Tag>> {
     world.publisher.conn.handle_disconnect(world.now, CloseReason::PeerClosed);
     world.publisher.serve(world.now)?;
     world.fan_out()?;
-    // The publisher may come back: it takes ten seconds of virtual time until the player is told that this was all.
+    // The publisher could return, so the player gets the end of the stream after ten seconds of virtual time.
     while !world.player.is_at_the_end {
         let due = world.player.deadline.ok_or("the player waits for nothing")?;
         world.run_until(due)?;
@@ -84,7 +84,7 @@ fn relay(film: &[Tag]) -> Result<Vec<Tag>> {
     Ok(world.player.media)
 }
 
-/// All there is: the publisher, the player, and what time it is.
+/// The publisher, the player, and the virtual time.
 struct World {
     now: Instant,
     publisher: Client,
@@ -92,7 +92,7 @@ struct World {
 }
 
 impl World {
-    /// Lets time pass. What falls due meanwhile is done in its order.
+    /// Lets time pass. Deadlines in between are handled in their order.
     fn run_until(&mut self, end: Instant) -> Result<()> {
         loop {
             let due = [self.publisher.deadline, self.player.deadline].into_iter().flatten().min();
@@ -111,7 +111,7 @@ impl World {
         }
     }
 
-    /// Polls all players of the stream, if its publisher's core has said that there is something for them.
+    /// Polls all players of the stream, if the publisher's connection has woken them.
     fn fan_out(&mut self) -> Result<()> {
         if std::mem::take(&mut self.publisher.wakes) { self.player.serve(self.now) } else { Ok(()) }
     }
@@ -120,21 +120,21 @@ impl World {
 /// A client, and the server's end of its connection.
 struct Client {
     conn: Conn,
-    /// When the server's end is to be called next.
+    /// The deadline of the server's end.
     deadline: Option<Instant>,
-    /// True if it asked for the players of its stream to be polled.
+    /// True if the connection has woken the players of its stream.
     wakes: bool,
     handshake: handshake::ClientHandshake,
     reader: ChunkReader,
-    /// What the client got and nobody has looked at.
+    /// Messages that the client has received and not used yet.
     commands: Vec<Command>,
     media: Vec<Tag>,
-    /// True once it was told that the stream is over.
+    /// True after the client has received the end of the stream.
     is_at_the_end: bool,
 }
 
 impl Client {
-    /// A client whose `connect` was accepted.
+    /// A client whose `connect` the server has accepted.
     fn connect(server: &Core, now: Instant) -> Result<Client> {
         let mut client = Client {
             conn: server.connect(now),
@@ -176,13 +176,13 @@ impl Client {
         self.write(now, &bytes)
     }
 
-    /// Hands bytes to the server's end.
+    /// Passes bytes to the server's end.
     fn write(&mut self, now: Instant, bytes: &[u8]) -> Result<()> {
         self.conn.handle_input(now, bytes);
         self.serve(now)
     }
 
-    /// The loop of every adapter: drain, write, note what to wait for. Here to write is to be read by the client.
+    /// The loop of every adapter: drain, write, store the deadline. A write is a read of the client here.
     fn serve(&mut self, now: Instant) -> Result<()> {
         loop {
             match self.conn.poll(now) {
@@ -206,7 +206,7 @@ impl Client {
         }
     }
 
-    /// The client's side: takes what the server wrote, and returns what a client must answer at once.
+    /// The client's side: reads the server's bytes, and returns the answers that a client must send at once.
     fn read(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
         let mut answers = Vec::new();
         let progress = self.handshake.read(bytes, &mut answers)?;
@@ -238,7 +238,7 @@ impl Client {
         Ok(())
     }
 
-    /// Takes a command that the server must have sent by now.
+    /// Takes a command that the server must have sent already.
     fn take(&mut self, name: &str, is_it: impl Fn(&Command) -> bool) -> Result<Command> {
         let index = self.commands.iter().position(|command| command.name == *name && is_it(command));
         let index = index.ok_or_else(|| format!("no {name} of that kind among {:?}", self.commands))?;
@@ -263,7 +263,7 @@ fn read_flv(file: &[u8]) -> Result<Vec<Tag>> {
         let end = tag::TAG_HEADER_LENGTH + header.size as usize;
         let body = rest.get(tag::TAG_HEADER_LENGTH..end).ok_or("the last tag is cut off")?.to_vec();
         tags.push(Tag { type_id: header.type_id, timestamp: header.timestamp, body });
-        // Behind each tag stands its size.
+        // The size of a tag follows it.
         rest = rest.get(end + 4..).unwrap_or_default();
     }
     Ok(tags)

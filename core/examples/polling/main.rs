@@ -1,8 +1,8 @@
 //! A server on one thread, on the `polling` crate: `cargo run -p anabranch-core --example polling [ADDRESS]...`.
 //!
-//! SIGINT and SIGTERM end it. All there is to see is in `server.rs`.
+//! SIGINT and SIGTERM stop it. The server is in `server.rs`.
 
-// An adapter: what core must not do is done here.
+// An adapter does what core must not do (sockets, clocks, threads), so these lints are off here.
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
 mod server;

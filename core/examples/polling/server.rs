@@ -1,10 +1,11 @@
-//! A server on one thread and an event loop of its own, to take as the pattern for yours.
+//! A server on one thread with its own event loop, as a pattern for other adapters.
 //!
-//! All of the protocol, every decision and every timeout are the core's. What is left is here: sockets, one timer per
-//! connection, and who is to be polled when a stream is woken. Read [`Server::serve`] first, then [`Server::act`] and
-//! [`Server::turn`].
+//! The core contains the protocol, all decisions and all timeouts. The adapter has the rest: sockets, one timer per
+//! connection, and the list of connections to poll when a stream is woken. Read [`Server::serve`] first, then
+//! [`Server::act`] and [`Server::turn`].
 
-// An adapter: what core must not do is done here. Whoever includes this file need not use all of it.
+// An adapter does what core must not do (sockets, clocks, threads), so these lints are off here. Programs that include
+// this file need not use all of it.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, unreachable_pub, dead_code)]
 
 use std::collections::{BTreeSet, HashMap};
@@ -22,20 +23,21 @@ use anabranch_core::session::CloseReason;
 use bytes::Buf;
 use polling::{AsRawSource, AsSource, Event, Events, Poller};
 
-/// Reads and writes of one connection before the others get their turn: one that floods must not starve them.
+/// Reads and writes of one connection before the other connections get their turn, so that one busy connection does not
+/// block them.
 const ROUNDS: usize = 8;
-/// Connections taken from a listener before those that are there get their turn.
+/// Connections accepted from a listener before the existing connections get their turn.
 const ACCEPTS: usize = 64;
-/// Bytes read at once, into a buffer that all connections share: none of them holds memory while it waits.
+/// Bytes read at once, into a buffer that all connections share, so that a waiting connection holds no buffer.
 const READ_BUFFER: usize = 64 << 10;
-/// Pieces handed to one write call.
+/// Slices passed to one write call.
 const SLICES: usize = 64;
-/// How long to leave a listener alone when the system cannot give one more connection: there are no more file
-/// descriptors, and there will be some again.
+/// How long to pause a listener when the system cannot accept a connection, for example because it has no free file
+/// descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long connections may take over their last words when the server stops.
-const LAST_WORDS: Duration = Duration::from_millis(2500);
-/// The first key of listeners. A connection's key is its place in `Server::connections`.
+/// How long connections may take to send their final messages when the server stops.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(2500);
+/// The first key of listeners. A connection's key is its index in `Server::connections`.
 const LISTENERS: usize = usize::MAX / 2 + 1;
 
 /// A server: [`bind`](Self::bind) it, then [`run`](Self::run) it.
@@ -46,9 +48,9 @@ pub struct Server {
     listeners: Vec<Watched<TcpListener>>,
     addresses: Vec<SocketAddr>,
     connections: Vec<Option<Box<Connection>>>,
-    /// Places in `connections` that are free.
+    /// Free indexes in `connections`.
     vacant: Vec<usize>,
-    /// What is due when, by key. A connection has at most one entry, and knows which.
+    /// Deadlines with keys. A connection has at most one entry, and stores which.
     timers: BTreeSet<(Instant, usize)>,
     /// The connections to poll when a stream is woken.
     subscribers: HashMap<StreamId, BTreeSet<usize>>,
@@ -66,10 +68,10 @@ pub struct Stopper {
 }
 
 impl Stopper {
-    /// Makes [`Server::run`] take leave of everybody and return.
+    /// Makes [`Server::run`] close all connections and return.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
-        // It fails only where the loop is not to be woken any more.
+        // It fails only if the loop has already ended.
         let _ = self.poller.notify();
     }
 }
@@ -77,11 +79,11 @@ impl Stopper {
 struct Connection {
     conn: Conn,
     socket: Watched<TcpStream>,
-    /// True from the moment the socket took no more until it is writable.
+    /// True after a write that the socket did not take completely, until the socket is writable.
     full: bool,
     /// Its entry in the timers.
     deadline: Option<Instant>,
-    /// What the poller looks out for: readable, writable. It says so once, and must then be told anew.
+    /// The events that the poller waits for: readable, writable. Each is reported once and must then be set again.
     armed: (bool, bool),
 }
 
@@ -89,7 +91,7 @@ impl Server {
     /// Listens on all of these addresses, IPv4 and IPv6; port 0 lets the system choose.
     ///
     /// # Errors
-    /// What the system says: an address is in use, or not this machine's.
+    /// Errors of the system: an address is in use, or does not belong to this machine.
     pub fn bind(addresses: impl ToSocketAddrs, config: conn::Config) -> io::Result<Server> {
         let poller = Arc::new(Poller::new()?);
         let (mut listeners, mut bound) = (Vec::new(), Vec::new());
@@ -115,7 +117,7 @@ impl Server {
         })
     }
 
-    /// Hands `log` a line whenever a connection attaches to a stream or ends. Default: no log.
+    /// Calls `log` with a line when a connection attaches to a stream or ends. Default: no log.
     pub fn with_log(mut self, log: fn(fmt::Arguments<'_>)) -> Self {
         self.log = log;
         self
@@ -124,7 +126,7 @@ impl Server {
     /// The first of the addresses it listens on.
     ///
     /// # Panics
-    /// If it was given none.
+    /// If the server has no address.
     pub fn address(&self) -> SocketAddr {
         self.addresses[0]
     }
@@ -139,10 +141,10 @@ impl Server {
         Stopper { poller: self.poller.clone(), stopped: self.stopped.clone() }
     }
 
-    /// Serves until it is stopped; then lets everybody have their last words and returns within 3 seconds.
+    /// Serves until it is stopped, then lets connections send their final messages and returns within 3 seconds.
     ///
     /// # Errors
-    /// What the system says when it cannot wait for events.
+    /// Errors of the system while waiting for events.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::new();
         while !self.stopped.load(Ordering::Acquire) {
@@ -151,11 +153,11 @@ impl Server {
         self.listeners.clear();
         let now = Instant::now();
         self.change_all(|conn| {
-            // The time for the last words counts from now, not from whenever the peer was last heard.
+            // The time for the final messages starts now, not when the peer's last bytes were received.
             conn.handle_timeout(now);
             conn.shutdown();
         });
-        let end = now + LAST_WORDS;
+        let end = now + CLOSE_TIMEOUT;
         while self.connections.iter().any(Option::is_some) && Instant::now() < end {
             self.turn(&mut events, Some(end))?;
         }
@@ -163,7 +165,7 @@ impl Server {
         Ok(())
     }
 
-    /// Waits until something happens, but not beyond `end`, and does everything that comes of it.
+    /// Waits for events, at most until `end`, and handles them.
     fn turn(&mut self, events: &mut Events, end: Option<Instant>) -> io::Result<()> {
         let deadline = self.timers.first().map(|(deadline, _)| *deadline).into_iter().chain(end).min();
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -194,9 +196,9 @@ impl Server {
         Ok(())
     }
 
-    /// Does for a connection all there is to do now: drains its core, writes, reads, and notes what it waits for.
+    /// Serves a connection: drains its core, writes, reads, and stores what it waits for.
     fn serve(&mut self, key: usize, mut readable: bool) {
-        // It is out of its place meanwhile, so that the rest of the server is at hand.
+        // The connection is taken out of the list, so that the rest of the server can be borrowed.
         let Some(mut connection) = self.connections.get_mut(key).and_then(Option::take) else {
             return;
         };
@@ -225,10 +227,10 @@ impl Server {
                 Output::Closed(report) => return self.remove(key, &connection, &report),
             }
         };
-        // Whatever is left although the socket would have taken it: the poller says at once that it would.
+        // If output is left although the socket would take it, the poller reports the socket as writable at once.
         connection.full = wait.write;
         if let Err(error) = connection.arm(key, wait.read.is_some(), wait.write) {
-            // The system is out of memory, and nothing would ever be heard of the connection again.
+            // The system is out of memory, and the poller would report no more events of the connection.
             connection.conn.handle_disconnect(Instant::now(), CloseReason::PeerLost(error.to_string()));
             self.connections[key] = Some(connection);
             return self.serve(key, false);
@@ -242,7 +244,7 @@ impl Server {
         self.connections[key] = Some(connection);
     }
 
-    /// Does what a connection asks for.
+    /// Carries out an action of a connection.
     fn act(&mut self, key: usize, conn: &Conn, action: Action) {
         match action {
             Action::Attach(attachment) => (self.log)(format_args!("conn {} is {attachment}", conn.id())),
@@ -256,18 +258,18 @@ impl Server {
                     }
                 }
             }
-            // Only noted: several wakes in one turn cost a subscriber one write.
+            // Only stored: several wakes in one turn cost a player one write.
             Action::Wake(stream) => _ = self.woken.insert(stream),
-            // Where somebody outside decides, this goes to them, and the verdict to `Conn::answer` in a later turn.
-            // Here nobody does, and `conn::Config` asks for none; a question would meet its deadline.
+            // With a back end, the adapter sends it the question and passes the verdict to `Conn::answer` in a later
+            // turn. This server has no back end, and its `conn::Config` asks no questions.
             Action::Ask(_) | Action::Tell(_) => {}
             Action::Remark(remark) => (self.log)(format_args!("conn {}: {remark}", conn.id())),
         }
     }
 
-    /// Serves the subscribers of all streams that were woken.
+    /// Serves the players of all streams that were woken.
     fn serve_woken(&mut self) {
-        // A connection that ends in its turn may have others woken.
+        // A connection that ends in its turn may wake others.
         while !self.woken.is_empty() {
             let woken = std::mem::take(&mut self.woken);
             let subscribers: BTreeSet<usize> =
@@ -281,8 +283,8 @@ impl Server {
         }
     }
 
-    /// Writes what the connection is sent like others; true if it is as it was before, and need not be polled. That is
-    /// most of what a server of thousands does.
+    /// Writes frames to a connection on the core's fast path; true if nothing else changed, so that the connection need
+    /// not be polled. A server with thousands of players spends most of its time here.
     fn write_batch(&mut self, key: usize, batches: &mut Batches) -> bool {
         let Some(connection) = self.connections.get_mut(key).and_then(Option::as_mut).filter(|it| !it.full) else {
             return false;
@@ -290,15 +292,15 @@ impl Server {
         let Some(share) = batches.share(&mut connection.conn) else {
             return false;
         };
-        // Whatever an error is about, the next write brings it again.
+        // Ignore the error: the next write returns it again.
         let count = (&connection.socket.source).write(share.bytes()).unwrap_or(0);
         connection.conn.wrote(Instant::now(), share, count).expect("it is of this connection")
     }
 
-    /// Takes the connections that wait at a listener.
+    /// Accepts the connections that wait at a listener.
     fn accept(&mut self, key: usize) {
         for _ in 0..ACCEPTS {
-            // None where the server stops.
+            // None if the server stops.
             let Some(listener) = self.listeners.get(key - LISTENERS) else {
                 return;
             };
@@ -309,7 +311,7 @@ impl Server {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                // Gone before it was accepted. Anything else is the listener's trouble, but no reason to stop.
+                // The peer closed before it was accepted. Other errors concern the listener; the server goes on.
                 Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
                 Err(error) => return self.pause(key, &error),
             }
@@ -320,15 +322,15 @@ impl Server {
         }
     }
 
-    /// Leaves a listener alone for a while.
+    /// Pauses a listener.
     fn pause(&mut self, key: usize, error: &io::Error) {
-        (self.log)(format_args!("cannot accept connections: {error}; trying on"));
+        (self.log)(format_args!("cannot accept connections: {error}; trying again"));
         self.timers.insert((Instant::now() + ACCEPT_PAUSE, key));
     }
 
     fn open(&mut self, socket: TcpStream, peer: SocketAddr) -> io::Result<()> {
         socket.set_nonblocking(true)?;
-        // Every write is a whole batch already.
+        // Every write is already a complete batch.
         socket.set_nodelay(true)?;
         let key = self.vacant.last().copied().unwrap_or(self.connections.len());
         let socket = Watched::new(socket, key, &self.poller)?;
@@ -337,7 +339,7 @@ impl Server {
         }
         let now = Instant::now();
         if let Ok(unix) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
-            // Signed URLs expire by it.
+            // The core checks the expiry of signed URLs against this time.
             self.core.set_clock(now, unix.as_secs());
         }
         let conn = self.core.connect_from(now, peer);
@@ -347,13 +349,13 @@ impl Server {
         Ok(())
     }
 
-    /// Forgets a connection that is over; its socket closes when it is dropped. The core has detached it from streams.
+    /// Removes a closed connection; dropping it closes its socket. The core has already detached it from streams.
     fn remove(&mut self, key: usize, connection: &Connection, report: &Report) {
         (self.log)(format_args!("conn {} closed: {report}", connection.conn.id()));
         if let Some(deadline) = connection.deadline {
             self.timers.remove(&(deadline, key));
         }
-        // An event of this turn may still name the key. Its next holder takes that for its own, and finds nothing.
+        // An event of this turn may still name the key. The next connection with this key then finds nothing to do.
         self.vacant.push(key);
     }
 
@@ -369,7 +371,7 @@ impl Server {
 }
 
 impl Connection {
-    /// Reads once and hands it to the core; true if there may be more.
+    /// Reads once and passes the bytes to the core; true if there may be more.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
         match (&self.socket.source).read(buffer) {
             Ok(0) => {
@@ -386,7 +388,7 @@ impl Connection {
         }
     }
 
-    /// Writes once; what the socket does not take stays where it is.
+    /// Writes once; bytes that the socket does not take stay queued in the core.
     fn write(&mut self) -> io::Result<()> {
         let outbound = self.conn.outbound();
         let mut slices = [IoSlice::new(&[]); SLICES];
@@ -406,8 +408,8 @@ impl Connection {
         }
     }
 
-    /// Has the poller look out for what the core waits for. Where it wants no input, nothing is read, and the peer
-    /// notices that its own writes get stuck: that is all there is to backpressure.
+    /// Sets the poller to the events that the core waits for. If the core wants no input, the adapter does not read,
+    /// and TCP stops the peer from sending: this is the backpressure.
     fn arm(&mut self, key: usize, readable: bool, writable: bool) -> io::Result<()> {
         if std::mem::replace(&mut self.armed, (readable, writable)) == (readable, writable) {
             return Ok(());
@@ -416,7 +418,7 @@ impl Connection {
     }
 }
 
-/// A socket that the poller knows. It is deleted there when it goes.
+/// A socket that is registered with the poller. Dropping it removes it from the poller.
 struct Watched<S: AsSource> {
     source: S,
     poller: Arc<Poller>,
@@ -428,8 +430,8 @@ where
 {
     #[allow(unsafe_code)]
     fn new(source: S, key: usize, poller: &Arc<Poller>) -> io::Result<Self> {
-        // SAFETY: the source must be deleted from the poller before it is dropped; `drop` below sees to that, and
-        // nothing moves the source out of here.
+        // SAFETY: the source must be deleted from the poller before it is dropped; `drop` below does that, and no code
+        // moves the source out of this struct.
         unsafe { poller.add(&source, Event::readable(key))? };
         Ok(Watched { source, poller: poller.clone() })
     }
@@ -441,7 +443,7 @@ impl<S: AsSource> Drop for Watched<S> {
     }
 }
 
-/// What the standard library has of randomness: the keys of its hash maps. They come from the system.
+/// Random bytes from the standard library: the keys of its hash maps, which come from the system.
 fn random_seed() -> [u8; 32] {
     let parts: [[u8; 8]; 4] = std::array::from_fn(|_| RandomState::new().build_hasher().finish().to_le_bytes());
     let mut seed = [0; 32];

@@ -3,7 +3,7 @@
 
 use super::{FlvError, tag, take};
 
-/// Message type of an aggregate.
+/// Message type id of an aggregate.
 const TYPE_AGGREGATE: u8 = 22;
 /// Bytes of the back pointer after each message.
 const BACK_POINTER_LENGTH: usize = 4;
@@ -13,8 +13,7 @@ const BACK_POINTER_LENGTH: usize = 4;
 pub struct SubMessage<'a> {
     /// Message type; never 22.
     pub type_id: u8,
-    /// Milliseconds, on the clock of the aggregate: its timestamp plus the distance from its first message,
-    /// modulo 2^32.
+    /// Milliseconds: the aggregate's timestamp plus the time since the aggregate's first message, modulo 2^32.
     pub timestamp: u32,
     /// Message body.
     pub payload: &'a [u8],
@@ -22,8 +21,8 @@ pub struct SubMessage<'a> {
 
 /// Reads the messages of an aggregate whose own timestamp is `timestamp`, in milliseconds.
 ///
-/// Back pointers are not checked, and the last one may be missing. A message cut off yields an error and
-/// ends the iteration; an aggregate inside yields an error and is skipped.
+/// Back pointers are not checked, and the last one may be missing. A message that is cut off yields an error and
+/// ends the iteration. A nested aggregate yields an error and is skipped.
 pub fn parse(body: &[u8], timestamp: u32) -> Aggregate<'_> {
     Aggregate { rest: body, timestamp, first_timestamp: None }
 }
@@ -33,13 +32,13 @@ pub fn parse(body: &[u8], timestamp: u32) -> Aggregate<'_> {
 pub struct Aggregate<'a> {
     rest: &'a [u8],
     timestamp: u32,
-    /// The timestamp inside the aggregate from which the others count.
+    /// The first timestamp inside the aggregate. The others are relative to it.
     first_timestamp: Option<u32>,
 }
 
 impl<'a> Aggregate<'a> {
     fn read_next(&mut self) -> Result<SubMessage<'a>, FlvError> {
-        // Whatever ends the iteration below ends it for good.
+        // If an error ends the iteration below, later calls return `None`.
         let bytes = std::mem::take(&mut self.rest);
         let (header, bytes) = take::array(bytes, "header of a message in an aggregate")?;
         let (type_id, size, timestamp) = tag::fields(header);

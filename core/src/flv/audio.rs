@@ -2,13 +2,13 @@
 
 use super::{AudioCodec, FlvError, ModExList, Multitrack, MultitrackKind, RawTracks, take};
 
-/// Packet type of an extended header which announces tracks. (Video has another number for it.)
+/// Packet type of an extended header that announces tracks. (Video uses another number.)
 pub(super) const PACKET_TYPE_MULTITRACK: u8 = 5;
 
-/// SoundFormat which marks an extended header (Enhanced RTMP v2, `ExHeader`).
+/// SoundFormat that marks an extended header (Enhanced RTMP v2, `ExHeader`).
 const SOUND_FORMAT_EXTENDED: u8 = 9;
 
-/// What an audio message carries, after ModEx and Multitrack have been looked through.
+/// The content of an audio message, after ModEx and Multitrack headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AudioPacketType {
@@ -20,7 +20,7 @@ pub enum AudioPacketType {
     SequenceEnd,
     /// Number and order of the channels.
     MultichannelConfig,
-    /// A value with no meaning known here.
+    /// An unknown value.
     Unknown(u8),
 }
 
@@ -48,7 +48,7 @@ impl AudioPacketType {
 
 /// The low four bits of a legacy audio header (FLV 10.1 §E.4.2.1).
 ///
-/// For AAC they are always `f`, whatever the real rate and channels are.
+/// For AAC they are always `f`, for any rate and number of channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoundHeader {
     /// SoundRate, 0..=3.
@@ -98,18 +98,18 @@ pub struct AudioTrack<'a> {
     pub payload: &'a [u8],
 }
 
-/// What follows the headers of an audio message.
+/// The part of an audio message after its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AudioBody<'a> {
     /// The one track of a message without multitrack.
     Track(AudioTrack<'a>),
     /// The tracks of a multitrack message.
     Multitrack(Multitrack<'a>),
-    /// A reserved packet type of an extended header: nothing in it is interpreted.
+    /// A reserved packet type of an extended header: its content is not interpreted.
     Opaque(&'a [u8]),
 }
 
-/// An audio message, taken apart.
+/// A parsed audio message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AudioTag<'a> {
     /// Rate, size and channels of a legacy header; `None` in the extended header of Enhanced RTMP.
@@ -118,7 +118,7 @@ pub struct AudioTag<'a> {
     pub packet_type: AudioPacketType,
     /// ModEx prefixes; empty in a legacy header.
     pub mod_ex: ModExList<'a>,
-    /// What follows.
+    /// The part after the headers.
     pub body: AudioBody<'a>,
 }
 
@@ -179,7 +179,7 @@ impl<'a> Iterator for AudioTracks<'a> {
 
 impl std::iter::FusedIterator for AudioTracks<'_> {}
 
-/// Takes the body of an audio message apart. Nothing is copied.
+/// Parses the body of an audio message without copying.
 ///
 /// # Errors
 ///
@@ -230,7 +230,7 @@ fn parse_extended(packet_type: u8, rest: &[u8]) -> Result<AudioTag<'_>, FlvError
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChannelLayout<'a> {
-    /// 0: only their number is known.
+    /// 0: no order is given, only the number of channels.
     Unspecified,
     /// 1: in the order of the set bits. Bit 0 is front left, 1 front right, 2 front centre, 3 the first
     /// low-frequency channel, and so on as in the specification's `AudioChannelMask`.

@@ -2,15 +2,15 @@ use super::audio::{self, AudioBody, AudioPacketType, AudioTag};
 use super::video::{self, VideoBody, VideoPacketType, VideoTag};
 use super::{AudioCodec, FlvError, Multitrack, MultitrackKind, VideoCodec};
 
-/// What one audio or video message is to a relay.
+/// The kind of one audio or video message, as a relay needs to know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FrameClass {
     /// No bytes: silence for audio (relay, do not cache), nothing for video.
     Empty,
-    /// A decoder configuration. Players need the latest one before any frame.
+    /// A decoder configuration. A player needs the latest one before any frame.
     SequenceHeader,
-    /// The sequence ends; the cached headers of the track are void.
+    /// The sequence ends; the cached headers of the track are no longer valid.
     SequenceEnd,
     /// Video metadata (`colorInfo`): each message replaces the one before, and a player needs it after the
     /// sequence header.
@@ -21,11 +21,11 @@ pub enum FrameClass {
     KeyFrame,
     /// Any other coded frame.
     Frame,
-    /// A command to the player in place of a frame: relay, never cache as a key frame.
+    /// A command to the player instead of a frame: relay, never cache as a key frame.
     Command,
-    /// A packet type or multitrack layout not known here: relay as it came.
+    /// An unknown packet type or multitrack layout: relay unchanged.
     Other,
-    /// Too damaged to be of use to any player: drop the message, keep the connection.
+    /// Too damaged for any player: drop the message, keep the connection.
     Malformed,
 }
 
@@ -43,21 +43,21 @@ impl FrameClass {
     }
 }
 
-/// What the data path asks about one message.
+/// The properties of one message that the data path needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FrameInfo<C> {
     /// The class.
     pub class: FrameClass,
-    /// Codec of the first track; `None` where the message names none (commands, empty, opaque or malformed ones).
+    /// Codec of the first track; `None` if the message names none (commands, empty, opaque or malformed messages).
     pub codec: Option<C>,
     /// Whether the header is the extended one of Enhanced RTMP. Such messages are relayed to every player: most
-    /// that can read them announce no FourCC.
+    /// players that can read them announce no FourCC.
     pub enhanced: bool,
     /// Whether the message is a multitrack one: only for players with the Multitrack capability, others get
     /// [`rebuild`](super::rebuild)'s plain form of track 0.
     pub multitrack: bool,
-    /// Whether the message concerns the default track, id 0: every plain message does, and a multitrack one
-    /// that holds it.
+    /// Whether the message concerns the default track, id 0: true for every plain message, and for a multitrack
+    /// message that contains track 0.
     pub default_track: bool,
 }
 
@@ -69,8 +69,8 @@ pub type AudioInfo = FrameInfo<AudioCodec>;
 impl VideoInfo {
     /// Whether a player can start at this message: a key frame of the default track.
     ///
-    /// A key frame of another track is not such a point. OBS sends each track in a message of its own, track
-    /// 0 first, so that who starts at the message of track 1 has missed the key frame of track 0.
+    /// A player cannot start at a key frame of another track. OBS sends each track in its own message, track 0
+    /// first, so a player that starts at the message of track 1 has missed the key frame of track 0.
     #[inline]
     pub fn is_join_point(&self) -> bool {
         self.class == FrameClass::KeyFrame && self.default_track
@@ -92,7 +92,7 @@ impl<C> FrameInfo<C> {
     }
 
     /// A multitrack message: `class` if at least one track can be read. Tracks after a damaged one are lost,
-    /// those before it are good.
+    /// those before it are kept.
     fn tracks<E>(
         class: FrameClass,
         multitrack: &Multitrack<'_>,
@@ -156,8 +156,8 @@ impl VideoInfo {
 /// Classifies the body of an audio message. Never fails, never allocates; constant time for a message
 /// without multitrack or ModEx, and bounded by their limits otherwise.
 ///
-/// An AAC sequence header without its AudioSpecificConfig, seen from real encoders, is [malformed](FrameClass::Malformed):
-/// cached, it would hide the good one.
+/// An AAC sequence header without its AudioSpecificConfig, which real encoders send, is
+/// [malformed](FrameClass::Malformed): it would replace a good one in the cache.
 #[inline]
 pub fn classify_audio(body: &[u8]) -> AudioInfo {
     match audio::parse(body) {

@@ -2,7 +2,7 @@ use std::fmt;
 
 use super::FourCC;
 
-/// A video codec, however the message named it: HEVC by legacy id 12 and by `hvc1` is one value.
+/// A video codec. HEVC named by legacy id 12 and HEVC named by `hvc1` are the same value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum VideoCodec {
@@ -26,7 +26,7 @@ pub enum VideoCodec {
     Avc,
     /// H.265, legacy id 12 (in no Adobe document, but sent by many phone SDKs and CDNs) or `hvc1`.
     Hevc,
-    /// H.266, legacy id 14 (by imitation of 12) or `vvc1`.
+    /// H.266, legacy id 14 (by analogy with 12) or `vvc1`.
     Vvc,
     /// AV1, legacy id 13 (SRS and Tencent) or `av01`.
     Av1,
@@ -131,7 +131,7 @@ impl VideoCodec {
     }
 
     /// Whether a legacy body has packet type and composition time after its first byte: AVC by the
-    /// specification, the others in imitation of it.
+    /// specification, the others by analogy.
     #[inline]
     pub(super) const fn has_legacy_packet_type(self) -> bool {
         matches!(self, Self::Avc | Self::Hevc | Self::Av1 | Self::Vvc)
@@ -154,7 +154,7 @@ impl fmt::Display for VideoCodec {
     }
 }
 
-/// An audio codec, however the message named it: AAC by legacy id 10 and by `mp4a` is one value.
+/// An audio codec. AAC named by legacy id 10 and AAC named by `mp4a` are the same value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AudioCodec {

@@ -1,20 +1,20 @@
 /// Why an FLV tag body, an aggregate message or FLV file framing could not be read or written.
 ///
-/// None of these is a reason to close a connection: the message is dropped, the stream goes on.
+/// None of these is a reason to close a connection: the server drops the message, and the stream continues.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FlvError {
     /// A body of zero bytes. For audio it means silence (FLV 10.1 §E.4.2), for video nothing.
     #[error("the body is empty")]
     Empty,
-    /// A field runs past the end of what was received.
+    /// A field ends after the end of the received bytes.
     #[error("{part} is cut off: it takes {needed} bytes, {left} are left")]
     Truncated {
-        /// The field which is cut off.
+        /// The field that is cut off.
         part: &'static str,
-        /// Bytes which the field takes.
+        /// Bytes that the field takes.
         needed: usize,
-        /// Bytes which were left for it.
+        /// Bytes that are left for it.
         left: usize,
     },
     /// More ModEx prefixes in one message than [`MAX_MOD_EX`](super::MAX_MOD_EX).
@@ -32,7 +32,7 @@ pub enum FlvError {
         /// The limit.
         limit: usize,
     },
-    /// The size of a track runs past the end of its message.
+    /// A track claims more bytes than its message has left.
     #[error("track {track} claims {size} bytes, {left} are left in the message")]
     TrackTooLong {
         /// Track id.
@@ -53,10 +53,10 @@ pub enum FlvError {
     /// An aggregate inside an aggregate. It is skipped; the messages after it can be read.
     #[error("aggregate inside an aggregate")]
     NestedAggregate,
-    /// The bytes do not start as an FLV file does.
+    /// The bytes do not start with an FLV file header.
     #[error("not an FLV file header")]
     NotFlv,
-    /// A body which the 24 bit size field of an FLV tag cannot express.
+    /// A body that is too large for the 24 bit size field of an FLV tag.
     #[error("a body of {length} bytes does not fit into an FLV tag")]
     TagTooLong {
         /// Length of the body, in bytes.

@@ -2,7 +2,7 @@ use std::fmt;
 
 /// A four-character codec code of Enhanced RTMP, as the four bytes on the wire.
 ///
-/// Case and punctuation are significant: `Opus`, `fLaC` and `.mp3` are written just so.
+/// Case and punctuation matter: the exact codes are `Opus`, `fLaC` and `.mp3`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FourCC(pub [u8; 4]);
 
@@ -32,7 +32,7 @@ impl FourCC {
     /// MP3.
     pub const MP3: Self = Self(*b".mp3");
 
-    /// The big-endian number which stands for the code where AMF carries one, as in `videocodecid` of `onMetaData`.
+    /// The code as a big-endian number, its form in AMF, for example in `videocodecid` of `onMetaData`.
     pub const fn as_u32(self) -> u32 {
         u32::from_be_bytes(self.0)
     }
@@ -43,7 +43,7 @@ impl FourCC {
     }
 }
 
-/// The four characters; bytes which are not printable ASCII appear as `\x..`, so that a log line stays one line.
+/// The four characters. Bytes that are not printable ASCII appear as `\x..`, so that a log line stays one line.
 impl fmt::Display for FourCC {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.escape_ascii())

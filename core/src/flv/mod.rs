@@ -1,19 +1,19 @@
-//! FLV: what audio, video and aggregate messages carry, as far as a relay needs to know it.
+//! FLV: the parts of audio, video and aggregate messages that a relay needs to know.
 //!
 //! The body of an RTMP audio or video message is the body of an FLV tag (Adobe FLV 10.1, Annex E), in the
 //! legacy form or in the extended one of Enhanced RTMP v1 and v2 ([`FourCC`] codecs, [multitrack](MultitrackKind),
-//! [`ModEx`] prefixes). Payloads are never decoded or changed here: a relay passes on what it received.
+//! [`ModEx`] prefixes). This module never decodes or changes payloads: a relay passes them on unchanged.
 //!
-//! - [`classify_video`] and [`classify_audio`] answer, once per message and without allocating, what the data
-//!   path asks: is this a key frame to join at, a header to remember, or something to drop?
-//! - [`Pictures`] looks inside pictures whose message does not say that decoding can start at them.
+//! - [`classify_video`] and [`classify_audio`] classify each message for the data path, without allocating: a
+//!   key frame to start at, a header to keep, or a message to drop.
+//! - [`Pictures`] finds key frames whose messages are not marked as such, by parsing the pictures.
 //! - [`video::parse`] and [`audio::parse`] give every field, for headers, statistics and tests.
-//! - [`video_header_slots`] and [`audio_header_slots`] name the cache entries which a message sets or clears.
+//! - [`video_header_slots`] and [`audio_header_slots`] name the cache entries that a message sets or clears.
 //! - [`rebuild`] writes the plain form of a multitrack message for a player that cannot read multitrack.
-//! - [`config`] sums up decoder configurations (codec profile, picture size, sample rate) for statistics.
-//! - [`aggregate`] takes aggregate messages apart; [`tag`] reads and writes the framing of FLV files.
+//! - [`config`] reads decoder configurations (codec profile, picture size, sample rate) for statistics.
+//! - [`aggregate`] splits aggregate messages; [`tag`] reads and writes the framing of FLV files.
 //!
-//! Unknown codecs, packet types and multitrack layouts are values, not errors: they are relayed as they came.
+//! Unknown codecs, packet types and multitrack layouts are values, not errors: they are relayed unchanged.
 
 pub mod aggregate;
 pub mod audio;

@@ -1,9 +1,9 @@
 use super::{FlvError, take};
 
-/// Most ModEx prefixes read from one message. One type is defined so far, and each is meant once.
+/// Most ModEx prefixes read from one message. Only one type is defined, and each type should occur once.
 pub const MAX_MOD_EX: usize = 32;
 
-/// Packet type which announces a ModEx prefix, the same for audio and video.
+/// Packet type that announces a ModEx prefix, the same for audio and video.
 pub(super) const PACKET_TYPE_MOD_EX: u8 = 7;
 
 /// One ModEx prefix of an extended header (Enhanced RTMP v2, "ModEx").
@@ -11,7 +11,7 @@ pub(super) const PACKET_TYPE_MOD_EX: u8 = 7;
 pub struct ModEx<'a> {
     /// ModExType, four bits. 0 is TimestampOffsetNano, the others are reserved.
     pub kind: u8,
-    /// Its data, 1 to 65,536 bytes.
+    /// Data of the prefix, 1 to 65,536 bytes.
     pub data: &'a [u8],
 }
 
@@ -21,8 +21,8 @@ impl ModEx<'_> {
 
     /// Nanoseconds (0..=999,999) to add to the presentation time of the message, if this prefix says so.
     ///
-    /// Data beyond the three bytes of the offset is for a later version and ignored; an offset of a
-    /// millisecond or more is out of the specification's range and ignored too.
+    /// Data after the three bytes of the offset is reserved for later versions and ignored. An offset of a
+    /// millisecond or more is outside the specification's range and ignored too.
     pub fn timestamp_offset_nanos(&self) -> Option<u32> {
         if self.kind != Self::TIMESTAMP_OFFSET_NANO {
             return None;
@@ -35,14 +35,14 @@ impl ModEx<'_> {
 /// The ModEx prefixes of one message, in order; empty for nearly every message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ModExList<'a> {
-    /// From after byte 0 of the body to the byte with the final packet type, that one included.
+    /// The bytes after byte 0 of the body, up to and including the byte with the final packet type.
     bytes: &'a [u8],
 }
 
 impl<'a> ModExList<'a> {
     /// Reads the prefixes after byte 0 of an extended body.
     ///
-    /// Returns the list, the packet type after it, and what follows.
+    /// Returns the list, the packet type after it, and the remaining bytes.
     #[inline]
     pub(super) fn read(packet_type: u8, after_first: &'a [u8]) -> Result<(Self, u8, &'a [u8]), FlvError> {
         if packet_type != PACKET_TYPE_MOD_EX {
@@ -61,7 +61,7 @@ impl<'a> ModExList<'a> {
         Err(FlvError::TooManyModEx { limit: MAX_MOD_EX })
     }
 
-    /// The prefixes, first one first.
+    /// The prefixes, in the order of the message.
     pub fn iter(&self) -> ModExIter<'a> {
         ModExIter { rest: self.bytes }
     }
@@ -76,7 +76,7 @@ impl<'a> ModExList<'a> {
         self.iter().find_map(|mod_ex| mod_ex.timestamp_offset_nanos()).unwrap_or(0)
     }
 
-    /// Bytes which the prefixes take on the wire.
+    /// Bytes that the prefixes take on the wire.
     pub(super) fn wire_length(&self) -> usize {
         self.bytes.len()
     }
@@ -116,7 +116,7 @@ impl<'a> Iterator for ModExIter<'a> {
     }
 }
 
-/// One prefix, the packet type after it, and what follows.
+/// One prefix, the packet type after it, and the remaining bytes.
 fn read_one(bytes: &[u8]) -> Result<(ModEx<'_>, u8, &[u8]), FlvError> {
     let (size, rest) = take::byte(bytes, "ModEx size")?;
     let (size, rest) = if size == 0xFF {

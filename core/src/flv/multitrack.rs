@@ -13,23 +13,23 @@ pub enum MultitrackKind {
     ManyTracks,
     /// 2: several tracks, each with its codec.
     ManyTracksManyCodecs,
-    /// A reserved layout, kept as it came; no track can be read from it.
+    /// A reserved layout, kept unchanged; its tracks cannot be read.
     Unknown(u8),
 }
 
-/// The tracks of a multitrack message, still as bytes.
+/// The unparsed tracks of a multitrack message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Multitrack<'a> {
     /// The layout.
     pub kind: MultitrackKind,
-    /// The codec of all tracks; absent where each track names its own and in unknown layouts.
+    /// The codec of all tracks; `None` if each track names its own, and in unknown layouts.
     pub fourcc: Option<FourCC>,
     /// Everything after the layout byte and the common FourCC.
     pub bytes: &'a [u8],
 }
 
 impl<'a> Multitrack<'a> {
-    /// Reads what follows the packet type `Multitrack`. Returns it with the packet type of the tracks.
+    /// Reads the bytes after the packet type `Multitrack`. Also returns the packet type of the tracks.
     pub(super) fn read(multitrack_packet_type: u8, bytes: &'a [u8]) -> Result<(Self, u8), FlvError> {
         let (types, rest) = take::byte(bytes, "multitrack type")?;
         let packet_type = types & 0x0F;
@@ -54,7 +54,7 @@ impl<'a> Multitrack<'a> {
 
     /// The tracks in the order of the message.
     ///
-    /// A track that runs past the message yields an error after the good ones and ends the iteration.
+    /// A track that is longer than the rest of the message yields an error and ends the iteration.
     pub fn tracks(&self) -> RawTracks<'a> {
         RawTracks { multitrack: *self, read: 0 }
     }
@@ -63,11 +63,11 @@ impl<'a> Multitrack<'a> {
 /// One track of a multitrack message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawTrack<'a> {
-    /// Track id: a name, without order or rank. Audio and video ids are separate.
+    /// Track id: a name, without order. Audio and video ids are separate.
     pub id: u8,
     /// Codec.
     pub fourcc: FourCC,
-    /// The body of the track, a composition time included where the codec has one.
+    /// The body of the track, including the composition time if the codec has one.
     pub payload: &'a [u8],
 }
 
@@ -97,7 +97,7 @@ impl<'a> RawTracks<'a> {
             },
             _ => return Ok(None),
         };
-        // Fewer bytes than a track header are padding.
+        // If fewer bytes than a track header are left, they are padding.
         let Some((&[id, a, b, c], rest)) = rest.split_first_chunk() else {
             return Ok(None);
         };

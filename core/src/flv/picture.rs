@@ -1,19 +1,20 @@
-//! What a coded picture says of itself: whether decoding can start at it, whatever its message's frame type says.
+//! Whether decoding can start at a coded picture, read from the picture itself.
 //!
-//! Boards mark every picture as an inter frame, and an RTMP library gives extended messages the frame type 0.
+//! The frame type of a message can be wrong: some encoder boards mark every picture as an inter frame, and one RTMP
+//! library gives extended messages the frame type 0.
 
 use super::video::VideoTrack;
 use super::{FrameClass, VideoCodec, video};
 
-/// NAL units and OBUs that are looked at, at most: what comes before the first slice is short.
+/// Most NAL units or OBUs that are checked: few come before the first slice.
 const MOST_UNITS: usize = 32;
-/// Bytes of a NAL unit's length, where no sequence header was seen; what every known encoder uses.
+/// Bytes of a NAL unit's length field before the first sequence header; every known encoder uses this size.
 const NAL_LENGTH: usize = 4;
 
-/// Looks into the pictures of one publisher's default track. What cannot be read is taken for no key frame.
+/// Parses the pictures of one publisher's default track. A picture that cannot be read is not a key frame.
 #[derive(Debug, Clone, Copy)]
 pub struct Pictures {
-    /// Bytes of the length in front of each NAL unit: 1, 2 or 4, or 3, which no specification allows.
+    /// Bytes of the length field before each NAL unit: 1, 2 or 4, or 3, which no specification allows.
     nal_length: usize,
 }
 
@@ -24,7 +25,7 @@ impl Default for Pictures {
 }
 
 impl Pictures {
-    /// Takes a sequence header in: it says how NAL units are told apart.
+    /// Reads a sequence header: it contains the size of the NAL units' length fields.
     pub fn note_header(&mut self, body: &[u8]) {
         let Ok(tag) = video::parse(body) else {
             return;
@@ -37,9 +38,9 @@ impl Pictures {
         }
     }
 
-    /// True if decoding can start at a coded message of the default track: its first slice is of an IDR picture (AVC,
-    /// HEVC, VVC; the last two know other kinds of random access as well), its first frame a key frame (AV1, VP8, VP9).
-    /// Looks at a few units at most, and never at their contents as a whole.
+    /// True if decoding can start at a coded message of the default track: its first slice belongs to an IDR picture
+    /// (AVC) or another random access picture (HEVC, VVC), or its first frame is a key frame (AV1, VP8, VP9). Reads
+    /// only the first bytes of a few units.
     pub fn is_key(&self, body: &[u8]) -> bool {
         let Ok(tag) = video::parse(body) else {
             return false;
@@ -51,7 +52,7 @@ impl Pictures {
         track.is_some_and(|track| self.is_key_picture(track.codec, track.payload))
     }
 
-    /// The class of a message as its marks say it, or [`FrameClass::KeyFrame`] if that is what its picture is.
+    /// The class from the message's header, or [`FrameClass::KeyFrame`] if its picture is a key frame.
     pub(crate) fn class(&self, marked: FrameClass, body: &[u8]) -> FrameClass {
         if marked == FrameClass::Frame && self.is_key(body) { FrameClass::KeyFrame } else { marked }
     }
@@ -81,14 +82,14 @@ impl Pictures {
         }
     }
 
-    /// What `rate` says of the first NAL unit that it knows.
+    /// The result of `rate` for the first NAL unit that it knows.
     fn first_slice(&self, mut payload: &[u8], rate: impl Fn(&[u8]) -> Option<bool>) -> bool {
         for _ in 0..MOST_UNITS {
             let Some((length, rest)) = payload.split_at_checked(self.nal_length) else {
                 return false;
             };
             let length = length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
-            // Not told apart like that: whatever it is, it says nothing.
+            // The length is too large: these are not NAL units in this format, so the picture stays unknown.
             let Some((unit, rest)) = rest.split_at_checked(length) else {
                 return false;
             };
@@ -112,7 +113,7 @@ fn nal_length(track: VideoTrack<'_>) -> Option<usize> {
     Some(usize::from(byte) + 1)
 }
 
-/// AV1 §5.3: a temporal unit of OBUs. Decoding starts at a key frame that is shown, behind its sequence header.
+/// AV1 §5.3: a temporal unit of OBUs. Decoding can start at a shown key frame after its sequence header.
 fn is_av1_key(mut payload: &[u8]) -> Option<bool> {
     const SEQUENCE_HEADER: u8 = 1;
     const FRAME_HEADER: u8 = 3;
@@ -124,7 +125,7 @@ fn is_av1_key(mut payload: &[u8]) -> Option<bool> {
         let (size, rest) = if sized { leb128(rest)? } else { (rest.len(), rest) };
         let (unit, rest) = rest.split_at_checked(size)?;
         match kind {
-            // Encoders repeat it at key frames, and only there.
+            // Encoders repeat the sequence header at key frames, and only there.
             SEQUENCE_HEADER => return Some(true),
             // show_existing_frame, two bits of frame_type, show_frame.
             FRAME | FRAME_HEADER => return Some(unit.first()? & 0xF0 == 0x10),
@@ -179,7 +180,7 @@ mod tests {
         assert!(!pictures.is_key(&avc(&units(4, &[sei, sps]))), "no slice at all");
         assert!(!pictures.is_key(&[0x27, 0, 0, 0, 0, 0, 0, 0, 1, 0x65]), "no coded message");
         let many: Vec<&[u8]> = (0..MOST_UNITS).map(|_| sei).chain([&[0x65, 1][..]]).collect();
-        assert!(!pictures.is_key(&avc(&units(4, &many))), "not looked for any further");
+        assert!(!pictures.is_key(&avc(&units(4, &many))), "too many units before the slice");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Multitrack messages in other forms: plain for players that cannot read multitrack, and one track alone
 //! for caches that hold one entry per track.
 //!
-//! Only headers are written anew; ModEx prefixes and the payload of the track stay bit-exact.
+//! Only headers are written again; ModEx prefixes and the payload of the track stay bit-exact.
 
 use std::borrow::Cow;
 
@@ -12,8 +12,8 @@ use super::{Multitrack, RawTrack, take};
 
 /// The video message as a player without the Multitrack capability can read it.
 ///
-/// A message without multitrack comes back as it is. A multitrack one comes back as the plain message of
-/// track 0; `None` if it holds no track 0, has an unknown layout, a packet type that means something else in a plain
+/// A message without multitrack is returned unchanged. A multitrack message becomes the plain message of
+/// track 0. `None` if it has no track 0, has an unknown layout, has a packet type with another meaning in a plain
 /// message, or cannot be read: such a player does not get it.
 pub fn plain_video(body: &[u8]) -> Option<Cow<'_, [u8]>> {
     let tag = video::parse(body).ok()?;
@@ -34,10 +34,10 @@ pub fn plain_audio(body: &[u8]) -> Option<Cow<'_, [u8]>> {
     message.plain(0).map(Cow::Owned)
 }
 
-/// One track of a video message in a message of its own (layout `OneTrack`).
+/// One track of a video message as a separate message (layout `OneTrack`).
 ///
-/// A message without multitrack is the message of track 0 and comes back as it is. `None` if the track is
-/// not there or the message cannot be read.
+/// A message without multitrack is the message of track 0 and is returned unchanged. `None` if the message
+/// does not have the track or cannot be read.
 pub fn one_video_track(body: &[u8], track: u8) -> Option<Cow<'_, [u8]>> {
     let tag = video::parse(body).ok()?;
     let VideoBody::Multitrack(multitrack) = tag.body else {
@@ -47,7 +47,7 @@ pub fn one_video_track(body: &[u8], track: u8) -> Option<Cow<'_, [u8]>> {
     message.one_track(track).map(Cow::Owned)
 }
 
-/// One track of an audio message in a message of its own, as [`one_video_track`].
+/// One track of an audio message as a separate message, as [`one_video_track`].
 pub fn one_audio_track(body: &[u8], track: u8) -> Option<Cow<'_, [u8]>> {
     let tag = audio::parse(body).ok()?;
     let AudioBody::Multitrack(multitrack) = tag.body else {
@@ -69,7 +69,7 @@ impl<'a> Message<'a> {
     fn plain(&self, id: u8) -> Option<Vec<u8>> {
         let (prefix, packet_type) = self.parts()?;
         if packet_type == PACKET_TYPE_MOD_EX {
-            // The track would be taken for a ModEx prefix.
+            // A reader would treat the track as a ModEx prefix.
             return None;
         }
         let (&last, prefix) = prefix.split_last()?;
@@ -101,7 +101,7 @@ impl<'a> Message<'a> {
         Some((prefix, rest.first()? & 0x0F))
     }
 
-    /// The first track of that id: a second one of the same id in one message has no meaning.
+    /// The first track with that id: a second one with the same id in one message has no meaning.
     fn track(&self, id: u8) -> Option<RawTrack<'a>> {
         self.multitrack.tracks().map_while(Result::ok).find(|track| track.id == id)
     }

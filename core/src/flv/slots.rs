@@ -2,7 +2,7 @@ use super::audio::{self, AudioPacketType, AudioTracks};
 use super::video::{self, VideoPacketType, VideoTracks};
 use super::{AudioCodec, Codec};
 
-/// What a header message does to the cache entry of a track.
+/// The effect of a header message on the cache entry of a track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HeaderKind {
@@ -10,20 +10,21 @@ pub enum HeaderKind {
     SequenceHeader,
     /// Sets the metadata (`colorInfo`) of a video track; an undefined value resets it.
     Metadata,
-    /// Sets number and order of the channels of an audio track.
+    /// Sets the number and order of the channels of an audio track.
     MultichannelConfig,
-    /// Ends the track: all its entries are void.
+    /// Ends the track: all its entries are removed.
     SequenceEnd,
 }
 
-/// One cache entry which a message sets or clears: what late joiners need, by medium, track and kind.
+/// One cache entry that a message sets or clears. Players that join later need the entry; it has a medium, track and
+/// kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeaderSlot<'a> {
-    /// What happens to the entry.
+    /// The effect on the entry.
     pub kind: HeaderKind,
     /// Track id; 0 for a message without multitrack. Audio and video ids are separate.
     pub track: u8,
-    /// Codec, and with it the medium. Another codec than before makes the track's other entries void.
+    /// Codec, which also gives the medium. A codec change removes the track's other entries.
     pub codec: Codec,
     /// The configuration record, metadata or channel list of this track.
     pub payload: &'a [u8],
@@ -42,7 +43,7 @@ enum Tracks<'a> {
     Video(VideoTracks<'a>),
 }
 
-/// The cache entries which the body of a video message sets or clears.
+/// The cache entries that the body of a video message sets or clears.
 pub fn video_header_slots(body: &[u8]) -> HeaderSlots<'_> {
     let Ok(tag) = video::parse(body) else {
         return HeaderSlots::default();
@@ -58,7 +59,7 @@ pub fn video_header_slots(body: &[u8]) -> HeaderSlots<'_> {
     HeaderSlots { inner: Some((kind, Tracks::Video(tag.tracks()))) }
 }
 
-/// The cache entries which the body of an audio message sets or clears.
+/// The cache entries that the body of an audio message sets or clears.
 ///
 /// An AAC sequence header without its AudioSpecificConfig sets none.
 pub fn audio_header_slots(body: &[u8]) -> HeaderSlots<'_> {

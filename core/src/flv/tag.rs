@@ -2,7 +2,7 @@
 
 use super::{FlvError, take};
 
-/// Bytes of an FLV file header, the empty back pointer after it included.
+/// Bytes of an FLV file header, including the empty back pointer after it.
 pub const FILE_HEADER_LENGTH: usize = 13;
 /// Bytes of a tag header.
 pub const TAG_HEADER_LENGTH: usize = 11;
@@ -18,9 +18,9 @@ const ENCRYPTED: u8 = 0x20;
 /// The header of an FLV file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileHeader {
-    /// Whether the file says it has audio.
+    /// Whether the header announces audio.
     pub audio: bool,
-    /// Whether the file says it has video.
+    /// Whether the header announces video.
     pub video: bool,
     /// Offset of the first back pointer from the start of the file, in bytes; 9 in every known file.
     pub data_offset: u32,
@@ -52,7 +52,7 @@ pub fn parse_file_header(bytes: &[u8]) -> Result<FileHeader, FlvError> {
 pub struct TagHeader {
     /// 8 audio, 9 video, 18 script data: the type of the RTMP message with the same body. Five bits.
     pub type_id: u8,
-    /// Whether the body is encrypted; never so in a live stream.
+    /// Whether the body is encrypted; never in a live stream.
     pub encrypted: bool,
     /// Bytes of the body, 24 bits.
     pub size: u32,
@@ -61,7 +61,7 @@ pub struct TagHeader {
 }
 
 impl TagHeader {
-    /// The header on disk. Bits of `type_id` above the low five and of `size` above the low 24 are left out.
+    /// The encoded header. Only the low five bits of `type_id` and the low 24 bits of `size` are used.
     pub fn encode(&self) -> [u8; TAG_HEADER_LENGTH] {
         let [_, s0, s1, s2] = self.size.to_be_bytes();
         let [high, t0, t1, t2] = self.timestamp.to_be_bytes();
@@ -93,7 +93,7 @@ pub(super) fn fields(header: &[u8; TAG_HEADER_LENGTH]) -> (u8, u32, u32) {
 ///
 /// # Errors
 ///
-/// A body longer than [`MAX_TAG_BODY`]; nothing is written then.
+/// A body longer than [`MAX_TAG_BODY`]; `out` is unchanged then.
 pub fn write_tag(type_id: u8, timestamp: u32, body: &[u8], out: &mut Vec<u8>) -> Result<(), FlvError> {
     let length = body.len();
     let size = u32::try_from(length).ok().filter(|_| length <= MAX_TAG_BODY).ok_or(FlvError::TagTooLong { length })?;

@@ -42,6 +42,6 @@ pub(super) fn u24(bytes: [u8; 3]) -> u32 {
 #[inline]
 pub(super) fn s24(bytes: [u8; 3]) -> i32 {
     let [high, middle, low] = bytes;
-    // Placed in the top 24 bits, the arithmetic shift brings the sign down.
+    // With the number in the top 24 bits, the arithmetic shift extends its sign.
     i32::from_be_bytes([high, middle, low, 0]) >> 8
 }

@@ -106,7 +106,7 @@ fn header_slots_name_each_track() {
     assert_eq!(video_header_slots(b"\xD0\0").next(), None);
 }
 
-/// The packet type of the tracks would announce a ModEx prefix in front of them, which is not there.
+/// In a plain message, the packet type of the tracks would announce a ModEx prefix that is not there.
 #[test]
 fn tracks_of_a_packet_type_that_is_a_prefix_elsewhere_have_no_plain_form() {
     assert_eq!(rebuild::plain_audio(b"\x95\x17Opus\0\0\0\x01x"), None);
@@ -134,7 +134,7 @@ fn players_without_multitrack_get_the_plain_form_of_track_zero() {
     assert_eq!(&plain[..], b"\x91Opusx");
 }
 
-/// Calls every reader of bodies; the answers do not matter, only that there are some.
+/// Calls every reader of bodies; the results do not matter, only that each call returns.
 fn read_everything(body: &[u8]) {
     _ = classify_video(body);
     _ = classify_audio(body);
@@ -170,7 +170,7 @@ fn summarize_everything(payload: &[u8]) {
     }
 }
 
-/// A multitrack body with its tracks, as the writer meant them.
+/// A multitrack body with its tracks, as written.
 #[derive(Clone, Debug)]
 struct Written {
     prefix: Vec<u8>,
@@ -256,7 +256,7 @@ proptest! {
         }
     }
 
-    /// The classification against a reading of the first bytes written down a second time.
+    /// Compares the classification with a second, independent reading of the first bytes.
     #[test]
     fn classification_of_plain_video_agrees_with_its_bytes(
         first in any::<u8>(),
@@ -339,7 +339,7 @@ proptest! {
     }
 }
 
-/// Logs and statistics show the names; a body is made anew with the codes.
+/// Logs and statistics show the names; rebuilt bodies contain the codes.
 #[test]
 fn every_codec_has_its_codes_and_its_name() {
     let video = [

@@ -2,14 +2,14 @@
 
 use super::{FlvError, ModExList, Multitrack, MultitrackKind, RawTracks, VideoCodec, take};
 
-/// Packet type of an extended header which announces tracks. (Audio has another number for it.)
+/// Packet type of an extended header that announces tracks. (Audio uses another number.)
 pub(super) const PACKET_TYPE_MULTITRACK: u8 = 6;
 
-/// What a frame is to the decoder (FLV 10.1 §E.4.3.1, FrameType).
+/// The kind of a frame for the decoder (FLV 10.1 §E.4.3.1, FrameType).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrameType {
-    /// 1: can be decoded alone. Sequence headers are marked so too.
+    /// 1: can be decoded alone. Sequence headers have this type too.
     Key,
     /// 2: needs earlier frames.
     Inter,
@@ -17,7 +17,7 @@ pub enum FrameType {
     DisposableInter,
     /// 4: a key frame made by a server.
     GeneratedKey,
-    /// 5: no frame but a command to the player.
+    /// 5: a command to the player instead of a frame.
     Command,
     /// A reserved value: 0, 6 or 7.
     Unknown(u8),
@@ -56,7 +56,7 @@ impl FrameType {
     }
 }
 
-/// What a video message carries, after ModEx and Multitrack have been looked through.
+/// The content of a video message, after ModEx and Multitrack headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VideoPacketType {
@@ -66,13 +66,13 @@ pub enum VideoPacketType {
     CodedFrames,
     /// The sequence ends. Legacy packet type 2.
     SequenceEnd,
-    /// Coded frames whose composition time is 0 and left out.
+    /// Coded frames without a composition time, which is then 0.
     CodedFramesX,
-    /// AMF 0 name and value pairs, so far only `colorInfo`.
+    /// AMF 0 name and value pairs; only `colorInfo` is defined.
     Metadata,
     /// A decoder configuration as in MPEG-2 TS (AV1).
     Mpeg2TsSequenceStart,
-    /// A value with no meaning known here.
+    /// An unknown value.
     Unknown(u8),
 }
 
@@ -113,7 +113,7 @@ impl VideoPacketType {
     }
 }
 
-/// A command to the player in place of a frame (FLV 10.1 §E.4.3, "video info/command frame").
+/// A command to the player instead of a frame (FLV 10.1 §E.4.3, "video info/command frame").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VideoCommand {
@@ -140,20 +140,20 @@ pub struct VideoTrack<'a> {
     pub payload: &'a [u8],
 }
 
-/// What follows the headers of a video message.
+/// The part of a video message after its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VideoBody<'a> {
-    /// A command; nothing follows it, and no codec is named in an extended header.
+    /// A command, the end of the message. With an extended header it names no codec.
     Command(VideoCommand),
     /// The one track of a message without multitrack.
     Track(VideoTrack<'a>),
     /// The tracks of a multitrack message.
     Multitrack(Multitrack<'a>),
-    /// A reserved packet type of an extended header: nothing in it is interpreted.
+    /// A reserved packet type of an extended header: its content is not interpreted.
     Opaque(&'a [u8]),
 }
 
-/// A video message, taken apart.
+/// A parsed video message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VideoTag<'a> {
     /// Whether the header is the extended one of Enhanced RTMP.
@@ -164,7 +164,7 @@ pub struct VideoTag<'a> {
     pub packet_type: VideoPacketType,
     /// ModEx prefixes; empty in a legacy header.
     pub mod_ex: ModExList<'a>,
-    /// What follows.
+    /// The part after the headers.
     pub body: VideoBody<'a>,
 }
 
@@ -225,7 +225,7 @@ impl<'a> Iterator for VideoTracks<'a> {
 
 impl std::iter::FusedIterator for VideoTracks<'_> {}
 
-/// Takes the body of a video message apart. Nothing is copied.
+/// Parses the body of a video message without copying.
 ///
 /// # Errors
 ///

@@ -4,34 +4,34 @@ use super::super::input::{Input, capacity};
 use super::super::{AmfError, Limits, Object, Value, amf3};
 use super::{END, marker};
 
-/// Takes the AMF 0 values of a message body one by one.
+/// Decodes the AMF 0 values of a message body one by one.
 ///
-/// More is accepted than the specification writes, because encoders send it: any non-zero byte is a true Boolean; the
-/// count of an ECMA array is ignored and its end marker obeyed; an empty name that no end marker follows is a property
-/// with an empty name, as in Flash; a name given twice means its last value. References become copies, or null when
-/// they point at a value that contains them.
+/// Accepts more than the specification allows, because encoders send it: any non-zero byte is a true Boolean; the count
+/// of an ECMA array is ignored and its end marker ends it; an empty name without an end marker after it is a property
+/// with an empty name, as in Flash; a name that occurs twice has its last value. References become copies of their
+/// value, or null if the value contains the reference.
 ///
-/// An error is final: later calls give it again.
+/// An error is final: later calls return it again.
 #[derive(Clone, Debug)]
 pub struct Decoder<'a> {
     input: Input<'a>,
     lenient_end: bool,
-    /// What ended the decoding, and the bytes that were left.
+    /// The error that ended the decoding, and the remaining bytes.
     failed: Option<(AmfError, &'a [u8])>,
 }
 
 impl<'a> Decoder<'a> {
-    /// A decoder of the message body `bytes`, from its first value. Messages of type 17 and 15 have a format byte in
-    /// front of that.
+    /// A decoder of the message body `bytes`, from its first value. Messages of type 17 and 15 have a format byte
+    /// before it; leave that out.
     #[must_use]
     pub fn new(bytes: &'a [u8], limits: &Limits) -> Self {
         Self { input: Input::new(bytes, limits), lenient_end: false, failed: None }
     }
 
     /// Whether an object or ECMA array may end with the body instead of with its end marker, if the body ends where
-    /// a property would begin. Off unless asked for.
+    /// a property would begin. Off by default.
     ///
-    /// Meant for data messages: some encoders leave the end marker of `onMetaData` out.
+    /// For data messages: some encoders leave out the end marker of `onMetaData`.
     #[must_use]
     pub fn lenient_end(mut self, lenient: bool) -> Self {
         self.lenient_end = lenient;
@@ -42,7 +42,7 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     ///
-    /// What makes the rest of the body undecodable, or beyond the limits.
+    /// The rest of the body cannot be decoded, or exceeds the limits.
     pub fn decode(&mut self) -> Result<Option<Value>, AmfError> {
         if let Some((error, _)) = &self.failed {
             return Err(error.clone());
@@ -60,7 +60,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// What has not been decoded yet; after an error, from the start of the value that failed.
+    /// The bytes that are not decoded yet; after an error, from the start of the value that failed.
     #[must_use]
     pub fn remaining(&self) -> &'a [u8] {
         match &self.failed {
@@ -70,11 +70,11 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// All the AMF 0 values of a message body, with end markers insisted on.
+/// All AMF 0 values of a message body. End markers are required.
 ///
 /// # Errors
 ///
-/// What makes the body undecodable, or beyond the limits.
+/// The body cannot be decoded, or exceeds the limits.
 pub fn decode_all(bytes: &[u8], limits: &Limits) -> Result<Vec<Value>, AmfError> {
     let mut decoder = Decoder::new(bytes, limits);
     let mut values = Vec::new();
@@ -87,7 +87,7 @@ pub fn decode_all(bytes: &[u8], limits: &Limits) -> Result<Vec<Value>, AmfError>
 fn value(input: &mut Input<'_>, lenient_end: bool) -> Result<Value, AmfError> {
     let start = input.position();
     let marker = input.u8("0 marker")?;
-    // These stand for another value, which is charged instead.
+    // These markers introduce another value, which is charged instead.
     match marker {
         marker::REFERENCE => return reference(input, start, lenient_end),
         marker::AVM_PLUS => return amf3::value(input).map(Value::from),

@@ -5,16 +5,16 @@ use super::{END, marker};
 
 /// Appends `value` to `out`.
 ///
-/// Cannot fail. What AMF 0 has no room for is cut: names of properties and classes at 65 535 bytes, strings at 4 GiB,
-/// containers below [`MAX_DEPTH`] to undefined. References are never written, since few decoders follow them, and an
-/// ECMA array gets its true count, since some readers rely on it.
+/// Cannot fail. Values beyond the limits of AMF 0 are cut: names of properties and classes at 65 535 bytes, strings at
+/// 4 GiB; containers below [`MAX_DEPTH`] become undefined. References are never written, since few decoders support
+/// them. An ECMA array gets its exact count, since some readers need it.
 pub fn encode(value: &Value, out: &mut Vec<u8>) {
     self::value(value, out, 0);
 }
 
 /// Appends AMF 0 values to a message body, one call each.
 ///
-/// Writes as [`encode`] does, and spares replies that are known beforehand the [`Value`]s.
+/// Writes the same bytes as [`encode`]. Fixed replies need not build [`Value`]s.
 #[derive(Debug)]
 pub struct Encoder<'a> {
     out: &'a mut Vec<u8>,
@@ -38,7 +38,7 @@ impl<'a> Encoder<'a> {
         self
     }
 
-    /// Appends a string, short or long as its length demands.
+    /// Appends a string, in the short or long form that its length requires.
     pub fn string(&mut self, text: impl AsRef<[u8]>) -> &mut Self {
         self::string(text.as_ref(), self.out);
         self
@@ -50,13 +50,13 @@ impl<'a> Encoder<'a> {
         self
     }
 
-    /// Appends an anonymous object: what command objects and status objects are.
+    /// Appends an anonymous object, the form of command objects and status objects.
     pub fn object(&mut self, object: &Object) -> &mut Self {
         self::object(object, self.out, 0);
         self
     }
 
-    /// Appends an ECMA array: what the argument of `onMetaData` is.
+    /// Appends an ECMA array, the form of the argument of `onMetaData`.
     pub fn ecma_array(&mut self, object: &Object) -> &mut Self {
         self::ecma_array(object, self.out, 0);
         self
@@ -69,7 +69,7 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// Writes `value`, which stands inside `depth` containers.
+/// Writes `value`, which is inside `depth` containers.
 fn value(value: &Value, out: &mut Vec<u8>, depth: usize) {
     match value {
         Value::Number(value) => number(*value, out),
@@ -143,7 +143,7 @@ fn strict_array(values: &[Value], out: &mut Vec<u8>, depth: usize) {
     out.push(marker::STRICT_ARRAY);
     let count = u32::try_from(values.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&count.to_be_bytes());
-    // There is no end marker: no more elements may follow than the count says.
+    // There is no end marker: the number of elements must match the count.
     for value in values.iter().take(super::super::input::size(count)) {
         self::value(value, out, depth + 1);
     }

@@ -31,5 +31,5 @@ pub(crate) mod marker {
     pub(crate) const AVM_PLUS: u8 = 0x11;
 }
 
-/// What ends an object or ECMA array: an empty name and the object-end marker (AMF 0 §2.11).
+/// The end of an object or ECMA array: an empty name and the object-end marker (AMF 0 §2.11).
 pub(crate) const END: [u8; 3] = [0, 0, marker::OBJECT_END];

@@ -1,12 +1,12 @@
-//! AMF 0 values passed over without being made.
+//! Skipping AMF 0 values without decoding them.
 
 use super::super::{AmfError, MAX_DEPTH, size};
 use super::{END, marker};
 
-/// Walks over the values of a message body, however many there are: nothing is allocated, and each byte is looked at once.
+/// Walks over the values of a message body, for any number of values: allocates nothing and reads each byte once.
 ///
-/// It takes what [`Decoder`](super::Decoder) takes, but for values that cannot be passed over without keeping others:
-/// references, and values of AMF 3.
+/// It accepts the same values as [`Decoder`](super::Decoder), except references and values of AMF 3: these cannot be
+/// skipped without keeping other values.
 #[derive(Debug, Clone)]
 pub(crate) struct Walker<'a> {
     bytes: &'a [u8],
@@ -14,17 +14,17 @@ pub(crate) struct Walker<'a> {
     depth: usize,
 }
 
-/// What a walker passed.
+/// One step of a walker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Passed {
-    /// The beginning of a value that is no container, or of a container.
+    /// The beginning of a container, or a value that is not a container.
     Value(u8),
-    /// A property's name of so many bytes.
+    /// A property's name of this many bytes.
     Name(usize),
 }
 
 impl<'a> Walker<'a> {
-    /// A walker of values nested up to `depth`.
+    /// A walker over values nested up to `depth`.
     pub(crate) fn new(bytes: &'a [u8], depth: usize) -> Self {
         Walker { bytes, position: 0, depth: depth.min(MAX_DEPTH) }
     }
@@ -37,15 +37,15 @@ impl<'a> Walker<'a> {
         self.rest().is_empty()
     }
 
-    /// Passes one value and shows all that is in it.
+    /// Skips one value and reports each of its parts.
     ///
     /// # Errors
-    /// It is cut off, none, nested too deep, or one that only a decoder can read.
+    /// There is no value, or it is cut off, nested too deep, or of a kind that only a decoder can read.
     pub(crate) fn pass(&mut self, see: &mut impl FnMut(Passed)) -> Result<(), AmfError> {
         self.value(self.depth, see)
     }
 
-    /// Passes the beginning of an object or ECMA array. False, and nothing is passed, if it is neither.
+    /// Skips the beginning of an object or ECMA array. False, without skipping, if the value is neither.
     pub(crate) fn open(&mut self) -> bool {
         let length = match self.rest().first() {
             Some(&marker::OBJECT) => 1,
@@ -57,7 +57,7 @@ impl<'a> Walker<'a> {
         there
     }
 
-    /// Passes the end of an object.
+    /// Skips the end of an object.
     pub(crate) fn close(&mut self) -> bool {
         let closes = self.rest().starts_with(&END);
         self.position += if closes { END.len() } else { 0 };
@@ -67,7 +67,7 @@ impl<'a> Walker<'a> {
     /// The name of the next property.
     ///
     /// # Errors
-    /// It is cut off.
+    /// The name is cut off.
     pub(crate) fn name(&mut self) -> Result<&'a [u8], AmfError> {
         let length = self.u16("0 property name length")?;
         self.take(length, "0 property name")
@@ -194,7 +194,7 @@ mod tests {
             while decoded.is_ok() && !decoder.remaining().is_empty() {
                 decoded = decoder.decode().map(drop);
             }
-            // References and AMF 3 are for the decoder alone.
+            // Only the decoder reads references and AMF 3.
             if let Ok(position) = walk(&bytes) {
                 prop_assert_eq!(decoded, Ok(()));
                 prop_assert_eq!(position, bytes.len());

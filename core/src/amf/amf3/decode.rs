@@ -7,20 +7,20 @@ use super::super::{AmfError, AmfString, Limits, Properties};
 use super::value::is_wrapper;
 use super::{Externalized, Object, Value, marker};
 
-/// Takes AMF 3 values one by one from bytes that hold nothing else.
+/// Decodes AMF 3 values one by one from bytes that contain nothing else.
 ///
-/// RTMP itself never sends these on their own: there each AMF 3 value stands behind a marker in an AMF 0 body, which
-/// [`amf0::Decoder`](super::super::amf0::Decoder) decodes. References become copies, or null when they point at a
-/// value that contains them. The reference tables live as long as the decoder.
+/// RTMP never sends such bytes alone: each AMF 3 value follows a marker in an AMF 0 body, which
+/// [`amf0::Decoder`](super::super::amf0::Decoder) decodes. References become copies of their value, or null if the
+/// value contains the reference. The reference tables live as long as the decoder.
 ///
-/// An externalizable object of an unknown class is kept as bytes when it stands directly in the body: all that is left
-/// is taken for its own. In a container it is an error.
+/// An externalizable object of an unknown class that is directly in the body is kept as bytes: all remaining bytes are
+/// assumed to belong to it. In a container it is an error.
 ///
-/// An error is final: later calls give it again.
+/// An error is final: later calls return it again.
 #[derive(Clone, Debug)]
 pub struct Decoder<'a> {
     input: Input<'a>,
-    /// What ended the decoding, and the bytes that were left.
+    /// The error that ended the decoding, and the remaining bytes.
     failed: Option<(AmfError, &'a [u8])>,
 }
 
@@ -35,7 +35,7 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     ///
-    /// What makes the rest undecodable, or beyond the limits.
+    /// The remaining bytes cannot be decoded, or exceed the limits.
     pub fn decode(&mut self) -> Result<Option<Value>, AmfError> {
         if let Some((error, _)) = &self.failed {
             return Err(error.clone());
@@ -53,7 +53,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// What has not been decoded yet; after an error, from the start of the value that failed.
+    /// The bytes that are not decoded yet; after an error, from the start of the value that failed.
     #[must_use]
     pub fn remaining(&self) -> &'a [u8] {
         match &self.failed {
@@ -63,8 +63,8 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// The reference tables of AMF 3 §2.2. One set serves a whole message body: whether Flash starts anew at each switch
-/// from AMF 0 is not specified.
+/// The reference tables of AMF 3 §2.2, one set per message body. The specification does not say whether the tables
+/// start empty at each switch from AMF 0.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Tables {
     strings: Vec<AmfString>,
@@ -73,7 +73,7 @@ pub(in super::super) struct Tables {
     traits: Vec<Traits>,
 }
 
-/// What a class says about its objects.
+/// The traits of a class.
 #[derive(Clone, Debug)]
 struct Traits {
     class: AmfString,
@@ -82,7 +82,7 @@ struct Traits {
     sealed: Vec<AmfString>,
 }
 
-/// Decodes one value, at its marker.
+/// Decodes one value, from its marker.
 pub(in super::super) fn value(input: &mut Input<'_>) -> Result<Value, AmfError> {
     let start = input.position();
     let marker = input.u8("3 marker")?;
@@ -103,8 +103,8 @@ pub(in super::super) fn value(input: &mut Input<'_>) -> Result<Value, AmfError> 
     Ok(scalar)
 }
 
-/// A value that references may name, or a reference to one. Which of them the table holds decides what comes of a
-/// reference, not the marker in front of it.
+/// A value that references can name, or a reference to one. The entry in the table decides the kind of a referenced
+/// value, not the marker before the reference.
 fn referable(input: &mut Input<'_>, start: usize, marker: u8) -> Result<Value, AmfError> {
     let header = u29(input, "3 length or reference")?;
     if header & 1 == 0 {
@@ -159,7 +159,7 @@ fn numeric_vector(input: &mut Input<'_>, marker: u8, count: usize) -> Result<Val
     input.check_count(count, element, "3 vector")?;
     input.charge_values(count)?;
     let bytes = input.take(count.saturating_mul(element), "3 vector")?;
-    // All chunks are of the asked size: the length is a multiple of it.
+    // All chunks have the requested size: the length is a multiple of it.
     let words = bytes.as_chunks().0.iter().copied();
     Ok(match marker {
         marker::VECTOR_INT => Value::VectorInt { fixed, items: words.map(i32::from_be_bytes).collect() },
@@ -214,7 +214,7 @@ fn externalizable(input: &mut Input<'_>, class: AmfString, is_at_top: bool) -> R
     Ok(Value::Externalizable { class, content })
 }
 
-/// The traits of an object whose header, known to be no reference to an object, is `header`.
+/// The traits of an object with this `header`, which is not a reference to an object.
 fn traits(input: &mut Input<'_>, header: u32) -> Result<Traits, AmfError> {
     if header & 0b10 == 0 {
         let index = size(header >> 2);
@@ -223,7 +223,7 @@ fn traits(input: &mut Input<'_>, header: u32) -> Result<Traits, AmfError> {
             index,
             len: input.amf3.traits.len(),
         })?;
-        // A value follows for each name. Asked first: copying the names must not cost more than those values do.
+        // A value follows for each name. Checked first, so that copying the names does not cost more than those values.
         input.check_count(traits.sealed.len(), 1, "3 object")?;
         let traits = traits.clone();
         let names = traits.sealed.iter().map(AmfString::len).sum::<usize>();
@@ -235,7 +235,7 @@ fn traits(input: &mut Input<'_>, header: u32) -> Result<Traits, AmfError> {
     let mut sealed = Vec::new();
     if !externalizable {
         let count = size(header >> 4);
-        // Each name takes a byte or more, and so does each of the values that must follow.
+        // Each name takes at least one byte, and so does each of the values that must follow.
         input.check_count(count, 2, "3 traits")?;
         sealed.reserve_exact(capacity(count));
         for _ in 0..count {
@@ -269,7 +269,7 @@ fn values(input: &mut Input<'_>, count: usize) -> Result<Vec<Value>, AmfError> {
     Ok(values)
 }
 
-/// A string without marker, in place or by reference.
+/// A string without marker, inline or by reference.
 fn string(input: &mut Input<'_>) -> Result<AmfString, AmfError> {
     let header = u29(input, "3 string length")?;
     let operand = size(header >> 1);
@@ -301,7 +301,7 @@ fn u29(input: &mut Input<'_>, what: &'static str) -> Result<u32, AmfError> {
     Ok((number << 8) | u32::from(input.u8(what)?))
 }
 
-/// The integer whose lowest 29 bits are those of `number` and whose sign is the highest of them.
+/// The lowest 29 bits of `number` as a signed integer.
 fn signed(number: u32) -> i32 {
     (number << 3).cast_signed() >> 3
 }

@@ -3,20 +3,20 @@
 use super::super::{AmfString, MAX_DEPTH, Properties};
 use super::{Externalized, Object, Value, marker};
 
-/// The largest U29: also the most that a length or count, which shares it with a flag, can be when halved.
+/// The largest U29. A length or count shares its U29 with a flag bit, so it can be at most half of this.
 const MAX_U29: u32 = 0x1fff_ffff;
 
 /// Appends `value` to `out`, without the AMF 0 marker that introduces it in RTMP.
 ///
-/// Cannot fail, and never writes references: whether they reach from one value of a message to the next is not
-/// specified. What AMF 3 has no room for is cut: strings and byte arrays at 2^28 - 1 bytes, arrays at as many elements,
-/// containers below [`MAX_DEPTH`] to undefined. A property with an empty name is left out of associative and dynamic
-/// parts, where that name means the end. Integers beyond 29 bits are written as doubles.
+/// Cannot fail, and never writes references: the specification does not say whether they may refer to another value of
+/// the message. Values beyond the limits of AMF 3 are cut: strings and byte arrays at 2^28 - 1 bytes, arrays at as many
+/// elements; containers below [`MAX_DEPTH`] become undefined. A property with an empty name is left out of associative
+/// and dynamic parts, where that name means the end. Integers beyond 29 bits are written as doubles.
 pub fn encode(value: &Value, out: &mut Vec<u8>) {
     encode_at(value, out, 0);
 }
 
-/// Appends `value`, which stands inside `depth` containers.
+/// Appends `value`, which is inside `depth` containers.
 pub(in super::super) fn encode_at(value: &Value, out: &mut Vec<u8>, depth: usize) {
     match value {
         Value::Undefined => out.push(marker::UNDEFINED),
@@ -38,7 +38,7 @@ pub(in super::super) fn encode_at(value: &Value, out: &mut Vec<u8>, depth: usize
             bytes(xml.as_bytes(), out);
         }
         Value::Date { ms } => {
-            // No reference; the remaining bits mean nothing.
+            // Not a reference; the remaining bits have no meaning.
             out.extend_from_slice(&[marker::DATE, 0x01]);
             out.extend_from_slice(&ms.to_be_bytes());
         }
@@ -116,8 +116,8 @@ fn double(number: f64, out: &mut Vec<u8>) {
     out.extend_from_slice(&number.to_be_bytes());
 }
 
-/// A length or count with the low bit that says that no reference follows; gives what was written, which is less than
-/// `length` when that has no room.
+/// Writes a length or count with the low bit that means "not a reference". Returns the length written: less than
+/// `length` if that is too large.
 fn length(length: usize, out: &mut Vec<u8>) -> usize {
     let max = MAX_U29 >> 1;
     let length = u32::try_from(length).unwrap_or(max).min(max);

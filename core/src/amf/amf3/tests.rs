@@ -140,7 +140,7 @@ fn references_cost_what_they_copy() {
 
 #[test]
 fn a_class_with_many_members_is_charged_for_each_object() {
-    // A class of 100 members without names or values to speak of, then objects of it by reference.
+    // A class of 100 members with empty names and short values, then objects of it by reference.
     let mut body = b"\x0a\x8c\x43\x03C".to_vec();
     body.extend_from_slice(&[0x01; 100]);
     body.extend_from_slice(&[0x01; 100]);

@@ -6,14 +6,14 @@ use super::super::{AmfString, Properties};
 
 /// One AMF 3 value.
 ///
-/// References (AMF 3 §2.2) do not appear: the decoder puts a copy of what they point at in their place.
+/// There is no variant for references (AMF 3 §2.2): the decoder replaces a reference by a copy of its value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// Undefined (AMF 3 §3.2).
     Undefined,
     /// Null (AMF 3 §3.3).
     Null,
-    /// False or true (AMF 3 §3.4 and §3.5), which have a marker each.
+    /// False or true (AMF 3 §3.4 and §3.5), each with its own marker.
     Boolean(bool),
     /// A signed integer of 29 bits (AMF 3 §3.6): -2^28 to 2^28 - 1. Others are written as doubles.
     Integer(i32),
@@ -30,7 +30,7 @@ pub enum Value {
         /// Milliseconds since 1970-01-01 00:00 UTC.
         ms: f64,
     },
-    /// An array (AMF 3 §3.11), of which either part may be empty.
+    /// An array (AMF 3 §3.11). Each of the two parts may be empty.
     Array {
         /// The elements with names.
         assoc: Properties<Value>,
@@ -39,11 +39,11 @@ pub enum Value {
     },
     /// An object (AMF 3 §3.12).
     Object(Object),
-    /// An object that its class writes in a format of its own (AMF 3 §3.12, "externalizable").
+    /// An object in a format that its class defines (AMF 3 §3.12, "externalizable").
     Externalizable {
         /// The class.
         class: AmfString,
-        /// What the class wrote.
+        /// The data that the class wrote.
         content: Externalized,
     },
     /// Bytes (AMF 3 §3.14).
@@ -87,18 +87,18 @@ pub enum Value {
     },
 }
 
-/// An AMF 3 object of a class that leaves the format to AMF.
+/// An AMF 3 object in the standard format.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Object {
     /// The class; empty for anonymous objects.
     pub class: AmfString,
     /// The members that the class declares.
     pub sealed: Properties<Value>,
-    /// The members this object has besides; `None` when the class allows none.
+    /// The additional members of this object; `None` if the class allows none.
     pub dynamic: Option<Properties<Value>>,
 }
 
-/// What an externalizable class wrote of itself.
+/// The data of an externalizable object.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Externalized {
     /// One AMF 3 value: `ArrayCollection`, `ArrayList` and `ObjectProxy` of `flex.messaging.io`, the classes that
@@ -108,7 +108,7 @@ pub enum Externalized {
     Opaque(Bytes),
 }
 
-/// The externalizable classes that write themselves as one AMF 3 value.
+/// The externalizable classes whose data is one AMF 3 value.
 const WRAPPERS: [&str; 3] =
     ["flex.messaging.io.ArrayCollection", "flex.messaging.io.ArrayList", "flex.messaging.io.ObjectProxy"];
 
@@ -137,7 +137,7 @@ impl Value {
         }
     }
 
-    /// The truth of a Boolean or of a number: anything but 0 and NaN is true.
+    /// The value of a Boolean, or of a number as a Boolean: any number except 0 and NaN is true.
     #[must_use]
     pub fn as_bool(&self) -> Option<bool> {
         match self {

@@ -22,7 +22,7 @@ pub(super) fn aac(payload: &[u8]) -> Option<AudioSummary> {
         sample_rate = rate;
     }
     let channels = match channel_config {
-        // Parametric stereo makes two channels of one.
+        // Parametric stereo turns one channel into two.
         1 if whole == OBJECT_TYPE_PS => Some(2),
         config @ 1..=6 => Some(config),
         7 | 12 | 14 => Some(8),
@@ -88,7 +88,7 @@ fn aac_sync_extension(bits: &mut BitReader<'_>, object_type: u8, channel_config:
 pub(super) fn opus(payload: &[u8]) -> Option<AudioSummary> {
     let head = payload.strip_prefix(b"OpusHead")?;
     let &[version, channels, _, _, r0, r1, r2, r3] = head.first_chunk()?;
-    // The upper four bits of the version would say that the layout is another one.
+    // The upper four bits of the version change with an incompatible layout.
     if version >> 4 != 0 || channels == 0 {
         return None;
     }

@@ -61,7 +61,7 @@ fn leb128(bytes: &[u8]) -> Option<(u64, &[u8])> {
     None
 }
 
-/// The largest frame, which nearly every stream uses throughout.
+/// The largest frame size. Nearly every stream uses it for all frames.
 fn frame_size(bits: &mut BitReader<'_>) -> Option<(u32, u32)> {
     bits.skip(3 + 1)?; // seq_profile, still_picture
     let reduced = bits.bit()?;

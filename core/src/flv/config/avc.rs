@@ -67,7 +67,7 @@ fn picture_size(bits: &mut BitReader<'_>) -> Option<(u32, u32)> {
             bits.exp_golomb()?; // offset_for_non_ref_pic
             bits.exp_golomb()?; // offset_for_top_to_bottom_field
             let count = bits.exp_golomb()?;
-            // The standard allows 255; more is damage and not worth reading.
+            // The standard allows 255; a larger number is damage.
             for _ in 0..(count <= 255).then_some(count)? {
                 bits.exp_golomb()?;
             }

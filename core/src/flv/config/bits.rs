@@ -30,7 +30,7 @@ impl<'a> BitReader<'a> {
                 let zeros = if byte == 0 { zeros + 1 } else { 0 };
                 let emulation = zeros >= 2 && rest.first() == Some(&3);
                 self.bytes = if emulation { rest.get(1..)? } else { rest };
-                // Two are as good as more, and the count cannot overflow.
+                // More than two zero bytes make no difference, and the count cannot overflow.
                 self.zeros = Some(if emulation { 0 } else { zeros.min(2) });
             }
         }
@@ -77,7 +77,7 @@ impl<'a> BitReader<'a> {
         Some(if code % 2 == 0 { -(code / 2) } else { code / 2 + 1 })
     }
 
-    /// Bits which are left.
+    /// Remaining bits.
     pub(super) fn remaining_bits(&self) -> usize {
         (self.bytes.len() * 8).saturating_sub(usize::try_from(self.used).unwrap_or(0))
     }

@@ -1,7 +1,7 @@
-//! Decoder configurations summed up for statistics: profile, level, picture size, sample rate, channels.
+//! Summaries of decoder configurations for statistics: profile, level, picture size, sample rate, channels.
 //!
-//! Nothing here decides about relaying. A configuration that cannot be read has no summary, and is passed on
-//! all the same.
+//! They have no effect on relaying. A configuration that cannot be read has no summary and is relayed all the
+//! same.
 
 mod audio;
 mod av1;
@@ -13,34 +13,34 @@ use std::fmt;
 
 use super::{AudioCodec, Codec, VideoCodec};
 
-/// What a decoder configuration says.
+/// The summary of a decoder configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodecSummary {
-    /// Of a video codec.
+    /// For a video codec.
     Video(VideoSummary),
-    /// Of an audio codec.
+    /// For an audio codec.
     Audio(AudioSummary),
 }
 
-/// What a video decoder configuration says.
+/// The summary of a video decoder configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VideoSummary {
-    /// The codec's own number of the profile.
+    /// The profile, as a number defined by the codec.
     pub profile: u8,
     /// Its name, where it is a known one.
     pub profile_name: Option<&'static str>,
-    /// Level; `None` where the codec leaves it open.
+    /// Level; `None` if the configuration gives none.
     pub level: Option<Level>,
-    /// Width and height in pixels after cropping; `None` where the configuration does not hold them.
+    /// Width and height in pixels after cropping; `None` if the configuration does not contain them.
     pub size: Option<(u32, u32)>,
 }
 
 /// A codec level such as 3.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Level {
-    /// Before the point.
+    /// The number before the point.
     pub major: u8,
-    /// After the point.
+    /// The number after the point.
     pub minor: u8,
 }
 
@@ -57,7 +57,7 @@ impl Level {
     }
 }
 
-/// What an audio decoder configuration says.
+/// The summary of an audio decoder configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AudioSummary {
     /// AAC: the audio object type of the stream as a whole (2 LC, 5 HE-AAC, 29 HE-AAC v2). `None` for other codecs.
@@ -66,13 +66,13 @@ pub struct AudioSummary {
     pub profile_name: Option<&'static str>,
     /// Samples per second after decoding: with an explicit SBR extension, the rate of the extension.
     pub sample_rate: u32,
-    /// Channels after decoding; `None` where a program config element describes them.
+    /// Channels after decoding; `None` if a program config element describes them.
     pub channels: Option<u8>,
 }
 
-/// Sums up the payload of a sequence header of `codec`: AVC, HEVC, AV1, VP8, VP9, AAC, Opus and FLAC.
+/// Summarizes the payload of a sequence header of `codec`: AVC, HEVC, AV1, VP8, VP9, AAC, Opus and FLAC.
 ///
-/// `None` for other codecs and for payloads that cannot be read. Bounded work, whatever the payload.
+/// `None` for other codecs and for payloads that cannot be read. The work is bounded for any payload.
 pub fn summarize(codec: impl Into<Codec>, payload: &[u8]) -> Option<CodecSummary> {
     match codec.into() {
         Codec::Video(codec) => video(codec, payload).map(CodecSummary::Video),
@@ -116,7 +116,7 @@ fn vp(payload: &[u8]) -> Option<VideoSummary> {
     Some(VideoSummary { profile, profile_name, level: (level != 0).then(|| Level::from_tenths(level)), size: None })
 }
 
-/// A coded size less what the cropping window takes away, `None` if nothing would be left.
+/// A coded size minus the cropped pixels; `None` if no pixels are left.
 fn cropped(coded: (u32, u32), crop_x: u32, crop_y: u32) -> Option<(u32, u32)> {
     let width = coded.0.checked_sub(crop_x)?;
     let height = coded.1.checked_sub(crop_y)?;

@@ -18,7 +18,7 @@ fn audio(codec: AudioCodec, payload: &[u8]) -> AudioSummary {
     }
 }
 
-// Made with x264, x265 and libaom of FFmpeg 5.1; the sizes are those asked for, none a multiple of 16.
+// Made with x264, x265 and libaom of FFmpeg 5.1; the sizes are the requested ones, none a multiple of 16.
 const AVC_638X362: &str =
     "0164001effe1001a6764001eacd940a02fea4c0440000003004000000c83c58b658001000668ebe3cb22c0fdf8f800";
 const AVC_320X180_INTERLACED_422: &str =
