@@ -1,5 +1,5 @@
-//! A connection that was captured goes the same way again: the same actions, the same bytes, the same end; and a damaged
-//! file is an error or a difference and never a panic.
+//! The replay of a captured connection has the same actions, the same bytes and the same end. A damaged file gives an
+//! error or a difference and never a panic.
 
 #[path = "support/client.rs"]
 mod client;
@@ -61,11 +61,11 @@ fn captured_client(server: &Core, now: Instant) -> (Client, Tape) {
 
 fn run(file: Vec<u8>, config: &Config) -> Outcome {
     let capture = Capture::parse(file).expect("a capture");
-    // Another moment than that of the capture: only differences of times may matter.
+    // Another instant than in the capture: only differences of times may matter.
     replay::run(&capture, config, any_instant() + Duration::from_secs(1000), &mut |_| {})
 }
 
-/// Replays, and nothing may differ.
+/// Replays a capture and checks that there is no difference.
 fn same(tape: &Tape, config: &Config) -> Outcome {
     let outcome = run(tape.file(), config);
     assert_eq!(outcome.difference, None);
@@ -100,7 +100,7 @@ fn video(client: &mut Client, now: Instant, timestamp: u32, body: &[u8]) {
     client.message(now, MessageType::VIDEO, 1, timestamp, body);
 }
 
-/// How a writer treats what is queued.
+/// How a writer handles the queue.
 fn write(conn: &mut Conn, random: &mut Random) {
     match random.below(4) {
         0 => {}
@@ -118,8 +118,8 @@ fn write(conn: &mut Conn, random: &mut Random) {
     }
 }
 
-/// Plays a recorded client to a captured connection, cut anywhere, with a writer that is slow and never in step, and one
-/// that has the queue while more comes in.
+/// Feeds a recorded client's bytes, split anywhere, to a captured connection, with a slow writer that runs at other
+/// times than the reader, and with a writer that holds the queue while more input arrives.
 fn capture_recorded(recorded: &Recorded, seed: u64) -> Tape {
     let mut random = Random::new(seed);
     let server = Core::new(Config::default(), [9; 32]);
@@ -207,7 +207,7 @@ fn publisher_and_player_go_the_same_way_again() {
         player.serve(now);
     }
     assert!(player.messages.iter().filter(|message| message.type_id == MessageType::VIDEO).count() > 30);
-    // It comes back: the player is told so.
+    // The publisher returns: the player gets a message.
     let mut again = Client::connected(&server, now);
     publish(&mut again, now, "cam");
     video(&mut again, now, 0, &KEY_FRAME);
@@ -270,7 +270,7 @@ fn a_player_too_slow_for_its_stream_goes_the_same_way_again() {
         now += Duration::from_millis(40);
         let body: Vec<u8> = [if frame % 10 == 0 { KEY_FRAME } else { FRAME }.as_slice(), &[7; 3000]].concat();
         encoder.message(now, MessageType::VIDEO, 1, frame * 40, &body);
-        // Takes nothing for a while, then everything.
+        // The player takes no bytes for some time, then all of them.
         if frame % 60 < 5 || frame > 190 {
             player.serve(now);
         } else {
@@ -296,7 +296,7 @@ fn what_others_decided_is_decided_again() {
     second.conn.handle_disconnect(now, CloseReason::PeerClosed);
     second.serve(now);
     assert!(second.report.is_some());
-    // The name is free there, and refused all the same.
+    // The name is free in the replay, and the request is refused all the same.
     same(&tape, &config);
     assert!(timeline(&tape, &config, false).contains("refused: NetStream.Publish.BadName: Stream cam is already"));
 }
@@ -376,7 +376,7 @@ fn verdicts_of_the_outside_are_given_again() {
     ];
     for verdict in verdicts {
         let server = Core::new(config.clone(), [4; 32]);
-        // So that the numbers of questions differ from the replay's.
+        // So that the ids of questions differ from those of the replay.
         Client::new(&server, any_instant()).connect(any_instant());
         let mut now = any_instant();
         let (mut encoder, tape) = captured_client(&server, now);
@@ -459,7 +459,7 @@ fn every_deadline_comes_again() {
         match client.conn.poll(now) {
             Output::Action(_) => {}
             Output::Wait(wait) => {
-                // The peer takes nothing: ping, identification and write timers all come due.
+                // The peer takes no bytes: the ping, identification and write timers all expire.
                 now = wait.deadline().expect("a connection that does nothing has a deadline");
                 client.conn.handle_timeout(now);
             }
@@ -505,7 +505,7 @@ fn a_file_cut_short_is_replayed_up_to_the_cut() {
 fn a_capture_that_was_stopped_says_why() {
     let tape = capture_recorded(&recorded::connections()[0], 3);
     let file = tape.file();
-    // Whole records up to somewhere, then the reason.
+    // Complete records up to some point, then the reason.
     let records = (200..file.len())
         .find(|end| Capture::parse(file[..*end].to_vec()).is_ok_and(|capture| *capture.end() == End::Open));
     let mut file = file[..records.expect("the end of some record")].to_vec();
@@ -551,7 +551,7 @@ proptest! {
     }
 }
 
-/// Everything a player can be given: the frames are in the capture, so that the replay needs no publisher.
+/// Every kind of message for a player: the frames are in the capture, so that the replay needs no publisher.
 #[test]
 fn a_player_of_every_kind_of_frame_goes_the_same_way_again() {
     let config = Config::default();
@@ -567,7 +567,7 @@ fn a_player_of_every_kind_of_frame_goes_the_same_way_again() {
     encoder.message(now, MessageType::AUDIO, 1, 0, &[0xaf, 0, 0x12, 0x10]);
     encoder.message(now, MessageType::AUDIO, 1, 0, &[0xaf, 1, 7]);
     video(&mut encoder, now, 0, &KEY_FRAME);
-    // Of track 1 alone, and the colours of a codec that only track 1 has.
+    // A message of track 1 alone, and the colours of a codec that only track 1 has.
     video(&mut encoder, now, 0, b"\x96\x00av01\x01\x81\x00\x0c\x00");
     video(&mut encoder, now, 40, b"\x94av01\x02\x00\x00\x05");
     player.serve(now);
@@ -581,7 +581,7 @@ fn a_player_of_every_kind_of_frame_goes_the_same_way_again() {
     same(&tape, &config);
 }
 
-/// Whatever a client may say, the timeline has words for it.
+/// The timeline describes every kind of client message.
 #[test]
 fn a_timeline_has_words_for_every_message() {
     let mut config = Config::default();
@@ -646,7 +646,7 @@ fn a_connection_that_other_settings_close_is_closed_again_though_the_replay_neve
     publisher.connect(now);
     publish(&mut publisher, now, "cam");
     video(&mut publisher, now, 0, &KEY_FRAME);
-    // Nothing to do with it, then against it.
+    // A rule that does not apply to the client, then one that refuses it.
     for rules in ["deny play 203.0.113.9", "allow publish 10.0.0.0/8"] {
         let security = rules.parse().unwrap();
         server.reconfigure(VhostConfig { security, ..VhostConfig::default() }.into());
@@ -663,7 +663,7 @@ fn played(client: &mut Client, now: Instant, name: &str) {
     play(client, now, name);
 }
 
-/// What is looked at besides the places that captures always had is noted, too.
+/// Captures also record the refusals of limits that are checked at the grant, and of the limit on questions.
 #[test]
 fn refusals_at_the_grant_and_of_questions_come_again() {
     let asks = Asks { play: true, ..Asks::default() };
@@ -691,7 +691,7 @@ fn refusals_at_the_grant_and_of_questions_come_again() {
         client.serve(now);
         same(tape, &config);
     }
-    // There is room for both in the replay, and they are refused all the same.
+    // The replay has room for both, and they are refused all the same.
     assert!(timeline(&second_tape, &config, false).contains("refused: NetStream.Play.Failed: too many players"));
     same(&third_tape, &config);
     assert!(timeline(&third_tape, &config, false).contains("too many requests that wait for an answer"));
@@ -720,7 +720,7 @@ fn another_host_that_is_full_then_is_full_in_the_replay() {
     played(&mut third, now, "cam?vhost=paid.example");
     assert_eq!(first.take_words().last().map(String::as_str), Some("NetStream.Play.Start"));
     let told = |client: &Client| client.actions.iter().filter(|action| matches!(action, Action::Tell(_))).count();
-    assert_eq!((told(&first), told(&second)), (0, 1), "it was let in by the outside, and there was no place");
+    assert_eq!((told(&first), told(&second)), (0, 1), "the back end allowed it, but the limit was reached");
     for (mut client, tape) in [(first, first_tape), (second, second_tape), (third, third_tape)] {
         client.conn.handle_disconnect(now, CloseReason::PeerClosed);
         client.serve(now);

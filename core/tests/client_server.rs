@@ -1,4 +1,4 @@
-//! The client's role against the server's: both handshakes, all cuts, damage, and chunks interleaved.
+//! The client role against the server role: both handshakes, any split of the bytes, damage, and interleaved chunks.
 
 mod support;
 
@@ -31,11 +31,11 @@ fn take(outbound: &mut Outbound) -> Vec<u8> {
     outbound.copy_to_bytes(count).to_vec()
 }
 
-/// A client, its connection in a server, and nothing between.
+/// A client and its connection in a server, with no network between them.
 struct Pair {
     client: Client,
     conn: Conn,
-    /// All that the server said.
+    /// The server's bytes.
     said: Vec<u8>,
     events: Vec<ClientEvent>,
 }
@@ -46,7 +46,7 @@ impl Pair {
         Pair { client, conn: server.connect(now), said: Vec::new(), events: Vec::new() }
     }
 
-    /// Passes bytes both ways until neither side has any; true if the server is through with it.
+    /// Passes bytes both ways until neither side has any; true if the server has closed the connection.
     fn exchange(&mut self, now: Instant) -> bool {
         for _ in 0..1000 {
             while let ClientOutput::Event(event) = self.client.poll_output() {
@@ -55,7 +55,7 @@ impl Pair {
             let mut closed = false;
             loop {
                 match self.conn.poll(now) {
-                    conn::Output::Action(Action::Ask(_)) => panic!("nobody is to be asked"),
+                    conn::Output::Action(Action::Ask(_)) => panic!("the server has no back end to ask"),
                     conn::Output::Action(_) => {}
                     conn::Output::Wait(_) => break,
                     conn::Output::Closed(_) => {
@@ -70,9 +70,9 @@ impl Pair {
             }
             self.conn.handle_input(now, &sent);
             self.said.extend_from_slice(&answer);
-            self.client.handle_input(now, &answer).expect("our own server is understood");
+            self.client.handle_input(now, &answer).expect("the client reads our own server's bytes");
         }
-        panic!("client and server never come to rest");
+        panic!("client and server never stop sending");
     }
 
     fn media(&self, of: StreamHandle) -> Vec<Media> {
@@ -97,16 +97,16 @@ fn metadata() -> Message {
     // The name, then the object: a data message has no transaction id.
     encoded.truncate(13);
     let object = reply::result(0.0).with(Object::default().with("width", 64.0)).encode();
-    // Behind "_result", its number and Null.
+    // After "_result", its transaction id and Null.
     encoded.extend_from_slice(&object[10 + 9 + 1..]);
     let payload = encoded.into();
     Message { chunk_stream: 5, timestamp: 0, type_id: MessageType::DATA_AMF0, stream_id: 0, payload }
 }
 
-/// Type, time and body.
+/// Type, timestamp and body.
 type Media = (u8, u32, Vec<u8>);
 
-/// A publisher and a player with some media sent from one to the other; what was sent.
+/// A publisher and a player, and the media sent from the publisher to the player.
 fn scene(now: Instant, handshake: ClientHandshakeKind) -> (Pair, Pair, StreamHandle, Vec<Media>) {
     let server = Core::new(Config::default(), [9; 32]);
     let mut publisher = Pair::new(&server, config(handshake), 1, now);
@@ -193,7 +193,7 @@ fn a_connection_publishes_and_plays_several_streams() {
     assert_ne!(again, stopped);
 }
 
-/// What a server said to a player, and the client that it was said to, made anew.
+/// The server's bytes to a player, and a new client in the state to read them.
 fn recorded(now: Instant) -> (Vec<u8>, impl Fn() -> Client) {
     let (_, player, ..) = scene(now, ClientHandshakeKind::Digest);
     let fresh = move || {
@@ -204,7 +204,7 @@ fn recorded(now: Instant) -> (Vec<u8>, impl Fn() -> Client) {
     (player.said, fresh)
 }
 
-/// Small windows and limits, so that they are reached.
+/// Small windows and limits, so that the test reaches them.
 fn small(mut config: ClientConfig) -> ClientConfig {
     config.limits = ClientLimits {
         chunks: ChunkLimits { message: 200_000, streams: 12, partial: 170_000, eager: 64 },
@@ -219,7 +219,7 @@ fn small(mut config: ClientConfig) -> ClientConfig {
     config
 }
 
-/// All that can be seen of a client.
+/// The observable behaviour of a client.
 #[derive(Debug, PartialEq, Eq)]
 struct Trace {
     events: Vec<String>,
@@ -257,7 +257,7 @@ fn run<'a>(client: &mut Client, now: Instant, pieces: impl Iterator<Item = &'a [
 fn byte_by_byte_is_as_good_as_whole() {
     let now = support::any_instant();
     let (said, fresh) = recorded(now);
-    // Parts larger than the inbox would not be kept while events wait; ours are polled after each.
+    // Pieces larger than the inbox would not be kept while events wait; this test polls after each piece.
     let whole = run(&mut fresh(), now, said.chunks(15_000));
     let cut = run(&mut fresh(), now, said.chunks(1));
     assert!(whole.events.len() > 40 && whole.events.last().is_some_and(|end| end.contains("PeerClosed")));
@@ -287,7 +287,7 @@ proptest! {
     }
 }
 
-/// Whatever a server sends, nothing panics, hangs or grows past the limits, and what was asked comes to an end.
+/// For any bytes of a server: no panic, no hang, no growth beyond the limits, and every request ends.
 #[test]
 fn a_damaged_server_does_no_harm() {
     let now = support::any_instant();
@@ -310,7 +310,7 @@ fn a_damaged_server_does_no_harm() {
             if random.below(4) == 0 {
                 client.handle_timeout(time);
             }
-            // The calls a user makes at any moment.
+            // Calls that a program can make at any time.
             match random.below(40) {
                 0 => drop(client.publish("other", PublishType::Live)),
                 1 => drop(client.call("x", Value::Null, &[])),
@@ -329,14 +329,14 @@ fn a_damaged_server_does_no_harm() {
                     ClientOutput::Wait(_) | ClientOutput::Closed(_) => break,
                 }
             }
-            // Own requests, one answer past the limit, and C0 C1 C2.
+            // The client's requests, one answer beyond the limit, and C0 C1 C2.
             assert!(client.outbound().len() < 4096 + 2000 + 3073 + 20_000, "case {number}");
             if random.below(2) == 0 {
                 take(client.outbound());
             }
         }
         assert!(parts <= bytes.len(), "case {number}");
-        // Time brings it to an end by itself, however it was left.
+        // Timeouts end the client from any state.
         client.handle_disconnect(time, anabranch_core::client::ClientCloseReason::PeerLost("reset".into()));
         let mut left = 0;
         let close = loop {
@@ -357,7 +357,7 @@ fn interleaved_chunks_make_whole_messages() {
     let now = support::any_instant();
     let (said, fresh) = recorded(now);
     let mut client = fresh();
-    // The handshake of our own server, then what it never does.
+    // The handshake of our own server, then bytes that it never sends.
     let _ = client.handle_input(now, &said[..3073]);
     let (mut out, mut writer) = (Vec::new(), ChunkWriter::new(128));
     let mut say = |out: &mut Vec<u8>, chunk_stream, stream_id, command: &Command| {

@@ -1,5 +1,6 @@
-//! Rules belong to the stream's virtual host: whatever two hosts are set to, a stream of one is the same for a client that
-//! connected to that host and for one that connected to the other and came by `?vhost=`.
+//! Rules belong to the stream's virtual host. For any settings of two hosts, a stream of one host behaves the same for
+//! a client that connects to that host and for a client that connects to the other host and names the first by
+//! `?vhost=`.
 
 #[path = "support/client.rs"]
 mod client;
@@ -19,7 +20,7 @@ use client::Client;
 use proptest::prelude::*;
 use support::any_instant;
 
-/// Where the stream is, and where a client may come from as well.
+/// The host of the stream, and the other host that a client may connect to.
 const HERE: &str = "here.example";
 const THERE: &str = "there.example";
 
@@ -64,13 +65,13 @@ fn secret() -> Secret {
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// Of so many bytes, on one of the chunk streams.
+    /// A video frame of this many bytes, on one of the chunk streams.
     Picture(usize, u8),
     Metadata(usize),
     Call(usize),
     CreateStream,
     Wait(u64),
-    /// A chunk stream starts with a header that inherits from nothing.
+    /// A chunk stream starts with a header that inherits without an earlier message.
     OddChunk,
     Stop,
 }
@@ -95,8 +96,8 @@ fn host(settings: &[usize]) -> VhostConfig {
     host
 }
 
-/// Plays the steps to a server of its own: what becomes of the client from its request for the stream on, or `None` if
-/// the host it connects to does not let it in at all.
+/// Runs the steps against a new server. Returns what happens to the client from its request for the stream on, or
+/// `None` if the host that it connects to refuses it.
 fn play(
     here: &[usize],
     there: &[usize],
@@ -125,7 +126,7 @@ fn play(
     if !connected && home == THERE {
         return None;
     }
-    // What is asked before the request is asked for the home alone.
+    // Questions before the request concern only the host that the client connects to.
     visitor.heard.retain(|line| line.starts_with("ask") && line.ends_with(HERE));
     if connected {
         let action = if publishes { policy::Action::Publish } else { policy::Action::Play };
@@ -191,7 +192,7 @@ fn play(
             });
         }
     }
-    // What is said when the last bytes are taken.
+    // The server's messages after the last bytes are read.
     let end = visitor.wait(now, Duration::from_secs(5));
     if let Some(report) = &visitor.client.report {
         let reason = report.close.reason.name();
@@ -199,7 +200,7 @@ fn play(
         visitor.heard.push(format!("{what}, {} ms", if visitor.granted() { (end - start).as_millis() } else { 0 }));
     }
     if !visitor.granted() {
-        // By whom, and in which words, depends on when.
+        // Which host refuses, and with which text, depends on the time.
         visitor.heard = vec!["refused".to_owned()];
     }
     Some([visitor.heard, frames].concat())
@@ -224,8 +225,8 @@ impl Visitor {
         self.answer(now);
     }
 
-    /// The outside allows everything; what the client hears is noted, but for what one host announces at `connect` and
-    /// another when its stream is granted.
+    /// The back end allows everything. Records the client's messages, except announcements that one host makes at
+    /// `connect` and the other when it grants the stream.
     fn answer(&mut self, now: Instant) {
         loop {
             self.client.serve(now);
@@ -242,7 +243,7 @@ impl Visitor {
             });
             self.client.conn.answer(now, ask.id, Verdict::Allow);
         }
-        // The hosts that are left: only that of the stream counts.
+        // Only the stream's host matters, not the hosts that the client leaves.
         self.heard.retain(|line| line != &format!("ask {THERE}"));
         for message in std::mem::take(&mut self.client.messages) {
             if message.type_id == MessageType::COMMAND_AMF0 {
@@ -308,7 +309,7 @@ proptest! {
     }
 }
 
-/// Each setting alone, of either host, so that none is left out by chance.
+/// Each setting alone, for either host, so that none is missed by chance.
 #[test]
 fn each_setting_holds_for_who_came_from_elsewhere() {
     let long = [
@@ -353,7 +354,7 @@ fn a_signed_url_is_good_in_one_of_two_hosts_with_one_secret() {
     let signs = [signs.expect("one of them")];
     for publishes in [true, false] {
         for (signed, good) in [(HERE, true), (THERE, false)] {
-            let heard = play(&signs, &signs, THERE, publishes, Some(signed), &[]).expect("it lets everybody in");
+            let heard = play(&signs, &signs, THERE, publishes, Some(signed), &[]).expect("no host refuses it");
             assert_eq!(heard[0] != "refused", good, "{heard:?}");
         }
     }

@@ -1,4 +1,4 @@
-//! Whatever bytes come, nothing panics, hangs or grows past its limits.
+//! For any input bytes: no panic, no hang, and no growth beyond the limits.
 
 mod support;
 
@@ -14,7 +14,7 @@ use bytes::Buf;
 use support::mutation::{Random, mutate};
 use support::recorded::{self, Recorded};
 
-/// Small limits, so that they are reached.
+/// Small limits, so that the tests reach them.
 fn config() -> SessionConfig {
     let limits = SessionLimits {
         chunks: ChunkLimits { message: 100_000, streams: 12, partial: 30_000, eager: 64 },
@@ -27,11 +27,11 @@ fn config() -> SessionConfig {
     SessionConfig { window: 5000, limits, ..SessionConfig::default() }
 }
 
-/// A handshake answer, and the longest single answer to any request: names in replies are as long as the peer made
-/// them, up to the command limit.
+/// A handshake answer, and the longest answer to one request: replies contain names of the peer, which may be as long
+/// as the command limit.
 const ONE_REPLY: usize = 3073 + 6 * 2000;
 
-/// Runs `cases` with a number each, and tells which of them failed.
+/// Runs each case with its number, and reports which case failed.
 fn each_case(cases: u64, mut case: impl FnMut(&mut Random, u64)) {
     for number in 0..cases {
         let run = catch_unwind(AssertUnwindSafe(|| case(&mut Random::new(number), number)));
@@ -39,7 +39,7 @@ fn each_case(cases: u64, mut case: impl FnMut(&mut Random, u64)) {
     }
 }
 
-/// A damaged connection: the handshake stays whole in most, or hardly any would get past it.
+/// A damaged connection. Most keep an undamaged handshake, or few would get past it.
 fn damaged(random: &mut Random, recorded: &[Recorded]) -> Vec<u8> {
     let base = &recorded[random.below(recorded.len())];
     let other = &recorded[random.below(recorded.len())];
@@ -49,7 +49,7 @@ fn damaged(random: &mut Random, recorded: &[Recorded]) -> Vec<u8> {
     bytes
 }
 
-/// Hands `bytes` over in pieces of random sizes.
+/// Passes `bytes` in pieces of random sizes.
 fn in_pieces(random: &mut Random, bytes: &[u8], mut take: impl FnMut(&[u8], &mut Random)) {
     let most = 1 + random.below(6000);
     let mut rest = bytes;
@@ -73,7 +73,7 @@ fn drive_session(random: &mut Random, bytes: &[u8], now: Instant) -> Phase {
         if random.below(4) == 0 {
             session.handle_timeout(time);
         }
-        // Not every adapter polls at once, or writes at once, or answers at once.
+        // An adapter may delay polls, writes and answers.
         if random.below(3) == 0 {
             return;
         }
@@ -108,7 +108,7 @@ fn drive_session(random: &mut Random, bytes: &[u8], now: Instant) -> Phase {
             return close.phase;
         }
         events += 1;
-        // The bound, and what one last message may add: an aggregate as many again, a command a few.
+        // The limit, and the events of one last message: an aggregate can add as many again, a command a few.
         assert!(events <= 2 * limits.events + 32, "events do not end");
     }
 }
@@ -122,7 +122,7 @@ fn damaged_connections_do_not_harm_a_session() {
         let bytes = damaged(random, &recorded);
         far += u32::from(matches!(drive_session(random, &bytes, now), Phase::Publishing | Phase::Playing));
     });
-    // Damage that always ended a connection at its first command would prove little.
+    // The test proves little if the damage always ends a connection at its first command.
     assert!(far > 1000, "only {far} of the connections came to publish or play");
 }
 
@@ -162,7 +162,7 @@ fn settle(conn: &mut Conn, now: Instant, random: &mut Random, attached: &mut i64
             conn::Output::Action(Action::Wake(_) | Action::Ask(_) | Action::Tell(_) | Action::Remark(_)) => {}
             conn::Output::Wait(_) | conn::Output::Closed(_) => {
                 let waiting = conn.outbound().len();
-                // Media up to the mark, one frame and the headers over it, and replies.
+                // Media up to the high-water mark, one more frame and the headers, and replies.
                 assert!(waiting <= 20_000 + 2 * 100_000 + 4000 + ONE_REPLY, "{waiting} bytes wait");
                 if random.below(2) == 0 {
                     conn.outbound().advance(waiting);
@@ -194,7 +194,7 @@ fn random_bytes_do_not_harm_the_chunk_reader() {
         let mut reader = ChunkReader::new(limits, leniency);
         let length = random.below(2000);
         let mut bytes = random.bytes(length);
-        // Ids and formats that repeat, or every first chunk would be the last.
+        // Ids and formats repeat, or the reader would refuse nearly every second chunk.
         for byte in bytes.iter_mut().step_by(1 + random.below(20)) {
             *byte &= 0b0100_0011;
         }
@@ -207,7 +207,7 @@ fn random_bytes_do_not_harm_the_chunk_reader() {
                     _ => {}
                 }
             }
-            // A message longer than the input is only ever half received, and counted.
+            // A message longer than the input is never complete, and its bytes are counted.
             assert!(reader.partial_bytes() <= limits.partial + 1, "{} bytes", reader.partial_bytes());
         });
     });
@@ -228,7 +228,7 @@ fn random_bodies_do_not_harm_the_message_parsers() {
         }
         let _ = SharedObject::parse(&body);
         if let data::PublisherData::Metadata { body: mended, .. } = data::from_publisher(18, &body, &limits) {
-            // What is passed on must be fit for good.
+            // Reading relayed data again must give the same data.
             let again = data::from_publisher(18, &mended, &limits);
             assert_eq!(again, data::PublisherData::Metadata { body: mended, shortened: false });
         }

@@ -1,6 +1,6 @@
-//! The hub against a naive model: who has each name, who plays what, what each player gets, what a listing says and how
-//! many are counted, after publications, take-overs and departures of clients and of the program in any order, within
-//! limits that change.
+//! The hub against a simple model: the holder of each name, the players of each stream, the frames of each player, the
+//! listing and the counts. Clients and the program publish, take over, play and leave in any order, with limits that
+//! change.
 
 mod support;
 
@@ -16,17 +16,17 @@ use anabranch_core::source::Gap;
 use anabranch_core::url::StreamKey;
 use proptest::prelude::*;
 
-/// Three of one virtual host, one of another, in the order of their keys.
+/// Three names of one virtual host and one of another, in the order of their keys.
 const NAMES: [(&str, &str); 4] =
     [("a.example", "cam"), ("a.example", "door"), ("a.example", "x"), ("b.example", "cam")];
 
-/// Who shows nothing can take nothing over.
+/// A publisher with empty credentials cannot take over a stream.
 const CREDENTIALS: [&str; 3] = ["", "one", "two"];
 
 /// Bytes of a key frame in the log.
 const FRAME: usize = 12 + 7;
 
-/// Names and credentials by index; publishers and players by a number that picks one of those there are.
+/// Names and credentials by index; publishers and players by a number that selects an existing one.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Admit {
@@ -36,16 +36,16 @@ enum Step {
     },
     /// The program itself.
     Publish(usize),
-    /// Other limits from now on, of everything but streams and players of each: so many, if any.
+    /// New limits, the same for everything except streams and players per stream; `None` means no limit.
     Limit(Option<u32>),
     Push(usize),
-    /// Ends a publication, with a word about the time or without.
+    /// Ends a publication, with or without a time of its end.
     End(usize, bool),
     AdmitPlayer(usize),
     /// The program itself.
     Play(usize),
     Leave(usize),
-    /// A player takes up to so many frames.
+    /// A player takes up to this many frames.
     Pull(usize, usize),
 }
 
@@ -67,17 +67,17 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..120)
 }
 
-/// What the hub should know of one name.
+/// The expected state of one name in the hub.
 #[derive(Debug, Clone, Default)]
 struct Stream {
-    /// Counts the streams there ever were.
+    /// The number of the stream, counted over all streams.
     id: u64,
     holder: Option<Holder>,
     players: usize,
     clients: usize,
-    /// The frames of each publisher there was, by number.
+    /// The frames of each publication so far, by number.
     publications: Vec<Vec<u16>>,
-    /// How many of the last one's are in the log: all since somebody played, for each of them is a key frame.
+    /// Number of frames of the last publication in the log: all since a player joined, because each is a key frame.
     in_log: usize,
     live: bool,
     ended: Option<Instant>,
@@ -96,12 +96,12 @@ struct Holder {
 struct Right {
     name: usize,
     holder: Holder,
-    /// The stream and which of its publications it is.
+    /// The stream, and the number of this publication in it.
     publication: (u64, usize),
     last_frame: Option<Instant>,
 }
 
-/// Where a player of the model is.
+/// The place of a player in the model.
 #[derive(Debug, Clone, Copy)]
 struct Seat {
     name: usize,
@@ -109,12 +109,12 @@ struct Seat {
     /// The publication it joined in or started in, and the next frame; `None` before its start.
     publication: usize,
     next: Option<usize>,
-    /// How many frames the publication had when it joined.
+    /// Number of frames in the publication when the player joined.
     joined_at: usize,
-    /// It has noticed that its publisher is gone for good, and waits for its start with another.
+    /// The player has noticed that its publication has ended, and waits to start with another.
     waits: bool,
     missed: u64,
-    /// Publications whose ends came before it.
+    /// Publications that ended before the player joined.
     over_before: usize,
 }
 
@@ -136,7 +136,7 @@ impl Model {
         })
     }
 
-    /// What there is of the virtual host of a name, counted one by one.
+    /// The counts of the virtual host of a name, counted one by one.
     fn counts(&self, name: usize) -> Counts {
         let here = || (0..NAMES.len()).filter(|other| NAMES[*other].0 == NAMES[name].0);
         let streams = || here().filter_map(|other| self.streams[other].as_ref());
@@ -202,7 +202,7 @@ impl Model {
     }
 
     fn push(&mut self, right: &mut Right, now: Instant) -> Result<u16, Superseded> {
-        // The number is used up even where nobody hears it.
+        // The number is used up even without a player.
         self.last_frame += 1;
         let number = self.last_frame;
         right.last_frame = Some(now);
@@ -216,7 +216,7 @@ impl Model {
         Ok(number)
     }
 
-    /// A publication is over, at a time or without a word.
+    /// A publication ends, with or without a time.
     fn give_up(&mut self, right: Right, time: Option<Instant>) {
         let publishes = !self.is_superseded(&right);
         let Some(stream) = &mut self.streams[right.name] else {
@@ -259,21 +259,21 @@ impl Model {
         let frames = stream.publications.last().map_or(&[][..], Vec::as_slice);
         if seat.publication != present || seat.next.is_none() {
             seat.waits = true;
-            // One that is over is for those who waited for it.
+            // An ended publication is only for players that waited for it.
             let waited = seat.publication != present || seat.joined_at < frames.len();
             if frames.is_empty() || !(stream.live || waited) {
                 return (Vec::new(), nothing);
             }
             let next = if seat.publication != present {
-                // What it did not read of the one it had started in, and all of those between.
+                // The unread frames of the publication it started in, and all frames of those in between.
                 if let Some(next) = seat.next {
                     let left = stream.publications[seat.publication - 1..present - 1].iter().map(Vec::len);
                     seat.missed += left.sum::<usize>() as u64 - next as u64;
                 }
-                // It waited for this one: it gets all of it.
+                // The player waited for this publication: it gets all of it.
                 0
             } else {
-                // Every frame is a key frame: the first that came while it waited, or else the newest.
+                // Every frame is a key frame: start at the first one since the player joined, or else at the newest.
                 seat.joined_at.min(frames.len() - 1)
             };
             seat.publication = present;
@@ -312,13 +312,13 @@ fn pull(player: &mut Player, most: usize) -> (Vec<u16>, Pulled) {
     (numbers, pulled)
 }
 
-/// The hub with all who hold something of it, each beside what the model holds.
+/// The hub with its publishers and players, each next to its counterpart in the model.
 struct Run {
     hub: Hub,
     model: Model,
     publishers: Vec<(Publisher, Right)>,
     players: Vec<(Player, Seat)>,
-    /// The model's number of each id the hub gave.
+    /// The model's number for each id of the hub.
     ids: BTreeMap<u64, StreamId>,
 }
 
@@ -414,7 +414,7 @@ impl Run {
         Ok(())
     }
 
-    /// All that can be asked without changing anything.
+    /// Compares everything that can be read without changing the hub.
     fn compare(&mut self) -> Result<(), TestCaseError> {
         let list = self.hub.streams();
         let known: Vec<(usize, &Stream)> =
@@ -429,7 +429,7 @@ impl Run {
             prop_assert_eq!(listed.stats.is_some(), stream.last_frame.is_some());
         }
         let ids: Vec<StreamId> = self.ids.values().copied().collect();
-        prop_assert!(ids.is_sorted_by(|earlier, later| earlier < later), "no id is used twice, and they rise");
+        prop_assert!(ids.is_sorted_by(|earlier, later| earlier < later), "ids are unique and increase");
         for (name, (vhost, _)) in NAMES.iter().enumerate() {
             prop_assert_eq!(self.hub.counts(vhost), self.model.counts(name));
             let players = self.model.streams[name].as_ref().map_or(0, |stream| stream.players);
@@ -460,7 +460,7 @@ impl Run {
     }
 }
 
-/// The one that `pick` means.
+/// The element selected by `pick`.
 fn pick_from<T>(list: &mut [T], pick: usize) -> Option<&mut T> {
     let index = pick.checked_rem(list.len())?;
     list.get_mut(index)
@@ -483,7 +483,7 @@ proptest! {
         }
         let Run { hub, publishers, players, .. } = run;
         drop((publishers, players));
-        prop_assert!(hub.streams().is_empty(), "nothing is left when all have gone");
+        prop_assert!(hub.streams().is_empty(), "no stream remains without publishers and players");
         prop_assert_eq!(hub.counts(NAMES[0].0), Counts::default());
     }
 }

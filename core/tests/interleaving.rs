@@ -13,17 +13,17 @@ use support::chunk_writer::{ChunkWriter, Extension, IdForm, Outgoing, Style};
 /// Ids with every form of the basic header.
 const CHUNK_STREAMS: [u32; 8] = [3, 4, 63, 64, 319, 320, 365, 65_599];
 
-/// How a message's time relates to the one before on its chunk stream.
+/// The time of a message relative to the previous one on its chunk stream.
 #[derive(Debug, Clone, Copy)]
 enum Time {
     After(u32),
     At(u32),
 }
 
-/// What the writer does next.
+/// The writer's next step.
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// The next chunk of the chunk stream that this number picks.
+    /// The next chunk of the chunk stream selected by this number.
     Chunk(usize, Style),
     SetChunkSize(u32),
     Abort(usize),
@@ -44,7 +44,7 @@ fn messages() -> impl Strategy<Value = Vec<(usize, Time, u8, u32, Vec<u8>)>> {
     let body = prop_oneof![
         1 => Just(Vec::new()),
         3 => (0usize..12).prop_flat_map(|length| prop::collection::vec(any::<u8>(), length)),
-        // Few different lengths, so that formats 2 and 3 come up; bytes that look like headers and timestamps.
+        // Few different lengths, so that formats 2 and 3 occur; bytes that look like headers and timestamps.
         3 => (prop::sample::select(vec![20usize, 128, 129, 300]), prop::sample::select(vec![0u8, 0xc3, 0xff, 1]))
             .prop_map(|(length, byte)| vec![byte; length]),
         1 => prop::collection::vec(any::<u8>(), 0..700),
@@ -70,7 +70,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// The bytes, and the messages in the order of their last chunks.
-#[allow(clippy::type_complexity)] // what `messages` makes
+#[allow(clippy::type_complexity)] // the type that `messages` returns
 fn write(messages: Vec<(usize, Time, u8, u32, Vec<u8>)>, steps: &[Step]) -> (Vec<u8>, Vec<Outgoing>) {
     let mut queues: Vec<VecDeque<Outgoing>> = vec![VecDeque::new(); CHUNK_STREAMS.len()];
     let mut clocks = [0u32; CHUNK_STREAMS.len()];
@@ -89,7 +89,7 @@ fn write(messages: Vec<(usize, Time, u8, u32, Vec<u8>)>, steps: &[Step]) -> (Vec
         if busy.is_empty() {
             return (out, complete);
         }
-        // When the steps have run out the rest goes plainly.
+        // After the last step, the rest is written in the plain style.
         match steps.next().copied().unwrap_or(Step::Chunk(0, Style::PLAIN)) {
             Step::Chunk(pick, style) => {
                 let index = busy[pick % busy.len()];
@@ -110,7 +110,7 @@ fn write(messages: Vec<(usize, Time, u8, u32, Vec<u8>)>, steps: &[Step]) -> (Vec
             }
             Step::Abort(pick) => {
                 let open = writer.open();
-                // Aborting a chunk stream that is idle or unknown must not matter either.
+                // Aborting an idle or unknown chunk stream must have no effect.
                 let id = open.get(pick % (open.len() + 1)).copied().unwrap_or(40);
                 if writer.is_open(id) {
                     let index = CHUNK_STREAMS.iter().position(|known| *known == id).expect("one of ours");
@@ -123,7 +123,7 @@ fn write(messages: Vec<(usize, Time, u8, u32, Vec<u8>)>, steps: &[Step]) -> (Vec
     }
 }
 
-/// Reads pieces as a session does: protocol control messages take effect where they are.
+/// Reads pieces like a session: protocol control messages take effect immediately.
 fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Outgoing> {
     let mut reader = ChunkReader::new(ChunkLimits::default(), Leniency::Strict);
     let mut messages = Vec::new();
@@ -139,7 +139,7 @@ fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Outgoing> {
         }
         assert!(piece.is_empty(), "the reader takes all it is given");
     }
-    assert!(reader.is_idle(), "nothing is left over");
+    assert!(reader.is_idle(), "no partial message remains");
     assert_eq!(reader.partial_bytes(), 0);
     messages
 }
@@ -176,7 +176,7 @@ proptest! {
     }
 }
 
-/// The forms that the property test relies on do come up: a writer that never used them would prove nothing.
+/// The writer uses the forms that the property test is about. Otherwise that test would prove nothing.
 #[test]
 fn the_writer_uses_the_forms_it_is_asked_for() {
     let style = |format, id, extension| Style { format, id, extension };

@@ -1,11 +1,11 @@
-//! The modules of core form layers: each uses what stands below it, beside it at most. ARCHITECTURE.md has them as a table,
-//! and so has this test; both are compared with what the sources name.
+//! The modules of core form layers: a module uses only modules of lower layers and of its own layer. ARCHITECTURE.md
+//! and this test each have a table of the layers; the test compares both tables with the sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Bottom up. Modules of one layer may use one another.
+/// From bottom to top. Modules of one layer may use one another.
 const LAYERS: &[&[&str]] = &[
     &["amf", "flv", "handshake", "chunk", "message", "command", "url", "preface", "bandwidth"],
     &["patience"],
@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["replay"],
 ];
 
-/// Modules that know each other: messages have room for the chunk header in front and are read from chunks; a source keeps
+/// Pairs of modules that use each other: messages have room for a chunk header and are read from chunks; a source keeps
 /// the statistics of its frames.
 const PAIRS: &[[&str; 2]] = &[["chunk", "message"], ["source", "stats"]];
 
@@ -52,7 +52,7 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The modules that a file names, without those that only its tests or comments name.
+/// The modules that a file names outside its tests and comments.
 fn uses(file: &Path) -> BTreeSet<String> {
     let text = fs::read_to_string(file).expect("it is text");
     let code = text.split("#[cfg(test)]\nmod ").next().expect("there is a first part");
@@ -61,7 +61,7 @@ fn uses(file: &Path) -> BTreeSet<String> {
     named.map(|rest| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()).collect()
 }
 
-/// What each module uses beside itself, with a file that does.
+/// The other modules that each module uses, each with a file that uses it.
 fn graph() -> BTreeMap<String, BTreeMap<String, PathBuf>> {
     let used = |files: Vec<PathBuf>, module: &str| {
         let named = files.into_iter().flat_map(|file| uses(&file).into_iter().map(move |used| (used, file.clone())));
@@ -72,14 +72,14 @@ fn graph() -> BTreeMap<String, BTreeMap<String, PathBuf>> {
 
 fn layer(module: &str) -> usize {
     let found = LAYERS.iter().position(|layer| layer.contains(&module));
-    found.unwrap_or_else(|| panic!("{module} stands in no layer: give it one here and in ARCHITECTURE.md"))
+    found.unwrap_or_else(|| panic!("{module} is in no layer: add it to a layer here and in ARCHITECTURE.md"))
 }
 
 #[test]
 fn no_module_uses_what_stands_above_it() {
     for (module, uses) in graph() {
         for (used, file) in uses {
-            assert!(layer(&used) <= layer(&module), "{} uses {used}, which stands above {module}", file.display());
+            assert!(layer(&used) <= layer(&module), "{} uses {used}, a layer above {module}", file.display());
         }
     }
 }
@@ -88,7 +88,7 @@ fn no_module_uses_what_stands_above_it() {
 fn modules_form_no_circle_but_for_known_pairs() {
     let graph = graph();
     let are_pair = |a: &str, b: &str| PAIRS.iter().any(|pair| pair.contains(&a) && pair.contains(&b));
-    // Takes away again and again what uses nothing that is left; a circle stays.
+    // Repeatedly removes modules that use no remaining module. A cycle remains.
     let mut left: BTreeSet<&str> = graph.keys().map(String::as_str).collect();
     loop {
         let is_free =
@@ -98,9 +98,9 @@ fn modules_form_no_circle_but_for_known_pairs() {
         };
         left.remove(free);
     }
-    assert!(left.is_empty(), "a circle is among {left:?}");
+    assert!(left.is_empty(), "there is a cycle among {left:?}");
     for [a, b] in PAIRS {
-        assert!(graph[*a].contains_key(*b) && graph[*b].contains_key(*a), "{a} and {b} are no pair any more");
+        assert!(graph[*a].contains_key(*b) && graph[*b].contains_key(*a), "{a} and {b} no longer use each other");
     }
 }
 
@@ -118,6 +118,6 @@ fn the_table_of_the_architecture_has_the_same_layers() {
     let all: BTreeSet<&str> = LAYERS.concat().into_iter().collect();
     assert!(
         modules().keys().map(String::as_str).eq(all),
-        "each module stands in one layer, and each layer's are there"
+        "each module is in exactly one layer, and every listed module exists"
     );
 }

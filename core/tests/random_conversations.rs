@@ -1,5 +1,5 @@
-//! Whatever a client says, legal or not: how its bytes are cut and its messages interleaved changes nothing, and what
-//! the session reports is a story that holds together.
+//! For any input of a client, legal or not: the split of its bytes and the interleaving of its messages have no effect,
+//! and the session's events are consistent.
 
 #[path = "support/conversation.rs"]
 mod conversation;
@@ -22,25 +22,25 @@ use proptest::test_runner::TestRunner;
 use support::chunk_writer::{ChunkWriter, Extension, IdForm, Outgoing, Style};
 use support::recorded;
 
-/// What a connection does at one point of its life.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Activity {
     Publishing,
     Playing,
 }
 
-/// A session, and what it should be doing according to its own events.
+/// A session, and its expected state according to its events.
 struct Run {
     session: Session,
     now: Instant,
-    /// The answers to requests, one after the other and around again; false refuses.
+    /// The answers to requests, in order and repeated from the start; false refuses.
     answers: Vec<bool>,
     requests: usize,
     connected: bool,
     streams: BTreeMap<u32, Activity>,
     events: Vec<String>,
     outbound: Vec<u8>,
-    /// A request was refused, or the protocol broken: nothing more is listened to.
+    /// A request was refused, or the client broke the protocol: the session ignores further input.
     over: bool,
     closed: Option<Phase>,
 }
@@ -74,7 +74,7 @@ impl Run {
         self.settle();
     }
 
-    /// The peer hangs up.
+    /// The peer disconnects.
     fn end(&mut self) {
         self.session.handle_disconnect(self.now, CloseReason::PeerClosed);
         self.settle();
@@ -100,7 +100,7 @@ impl Run {
                 SessionOutput::Event(event) => self.take(event),
                 SessionOutput::Wait(_) if waiting > 0 => {}
                 SessionOutput::Wait(wait) => {
-                    assert!(wait.read.is_some() && !wait.write, "nothing waits but the peer: {wait:?}");
+                    assert!(wait.read.is_some() && !wait.write, "the session waits only for the peer: {wait:?}");
                     assert!(wait.deadline().is_some());
                     return;
                 }
@@ -113,7 +113,7 @@ impl Run {
         }
     }
 
-    /// Takes an event and answers it, if it is a request; fails if it makes no sense after those before.
+    /// Takes an event and answers it if it is a request. Fails if it is inconsistent with earlier events.
     fn take(&mut self, event: SessionEvent) {
         self.events.push(format!("{event:?}"));
         let activity = |id: u32| self.streams.get(&id).copied();
@@ -170,7 +170,7 @@ impl Run {
         answer
     }
 
-    /// What the session said since the last time, but acknowledgements: those count bytes.
+    /// The session's messages since the last call, except acknowledgements, because those count bytes.
     fn heard(&mut self, ear: &mut Ear) -> Vec<Message> {
         let mut messages = ear.messages(&std::mem::take(&mut self.outbound));
         messages.retain(|message| message.type_id != 3);
@@ -178,7 +178,7 @@ impl Run {
     }
 }
 
-/// Reads what the session says.
+/// Reads the session's output.
 struct Ear {
     handshake: usize,
     reader: ChunkReader,
@@ -204,11 +204,11 @@ impl Ear {
     }
 }
 
-/// What the writer does before the next chunk of the message that is next.
+/// What the writer does before the next chunk of the current message.
 #[derive(Debug, Clone, Copy)]
 enum Aside {
     Nothing,
-    /// A chunk of the message so many places later, but never its last.
+    /// A chunk of a message this many places later, but never its last chunk.
     Early(usize),
     /// A message that is begun and aborted.
     FalseStart,
@@ -226,7 +226,7 @@ fn asides() -> impl Strategy<Value = Vec<(Aside, Style)>> {
     prop::collection::vec((aside, style), 1..40)
 }
 
-/// The same messages, complete in the same order, their chunks in any order and form.
+/// The same messages, completed in the same order, with their chunks in any order and form.
 fn interleaved(said: &[Said], asides: &[(Aside, Style)]) -> Vec<u8> {
     let messages: Vec<Option<Outgoing>> = said.iter().enumerate().map(|(index, said)| said.message(index)).collect();
     let (mut out, mut writer) = (Vec::new(), ChunkWriter::new(128));
@@ -253,7 +253,8 @@ fn interleaved(said: &[Said], asides: &[(Aside, Style)]) -> Vec<u8> {
                 Aside::Early(places) => {
                     let between = &messages[index..(index + places).min(messages.len())];
                     let later = messages.get(index + places).and_then(Option::as_ref);
-                    // Chunk stream 2 stays free for control messages, and messages of one chunk stream in their order.
+                    // Chunk stream 2 stays free for control messages, and messages of one chunk stream keep their
+                    // order.
                     let is_free = |later: &&Outgoing| {
                         let same = |other: &Outgoing| other.chunk_stream == later.chunk_stream;
                         later.chunk_stream != 2 && !between.iter().flatten().any(same)
@@ -280,7 +281,7 @@ fn interleaved(said: &[Said], asides: &[(Aside, Style)]) -> Vec<u8> {
     out
 }
 
-/// How many `_result` or `_error` a command gets; `None` where it depends on more than the command.
+/// Number of `_result` or `_error` answers to a command; `None` if it depends on more than the command.
 fn answers_due(name: &str, connected: bool) -> Option<usize> {
     match name {
         "connect" => Some(usize::from(!connected)),
@@ -347,12 +348,12 @@ proptest! {
                 .filter(|message| message.type_id == 20)
                 .map(|message| Command::parse(20, &message.payload, &Limits::default()).expect("AMF"))
                 .collect();
-            // The end comes in the phase that was reached.
+            // The end is reported in the phase that was reached.
             prop_assert_eq!(run.closed.unwrap_or(run.session.phase()), run.phase());
             let is_answer = |command: &&Command| command.name == *"_result" || command.name == *"_error";
             let (to_this, to_others): (Vec<&Command>, Vec<&Command>) =
                 commands.iter().filter(is_answer).partition(|command| command.transaction == transaction(index));
-            // Who wants no answer gets none, but for a connection or a stream.
+            // A command that wants no answer gets none, except `connect` and `createStream`.
             prop_assert!(to_others.iter().all(|command| command.transaction == 0.0), "{to_others:?}");
             if let Said::Command { name, answered: true, .. } = said {
                 match answers_due(name, connected) {
@@ -367,7 +368,7 @@ proptest! {
     }
 }
 
-/// Conversations that all ended at their first words would prove nothing.
+/// Enough conversations get beyond their first messages. Otherwise the test above would prove nothing.
 #[test]
 fn conversations_come_to_publish_and_to_play() {
     let mut runner = TestRunner::deterministic();

@@ -1,7 +1,8 @@
-//! Rights and counts against a plain model: several clients of two virtual hosts connect, publish and play in any order, by
-//! their own host's name or by `?vhost=`, wait for verdicts, are granted, refused and taken over from, and leave, within
-//! limits that change. After each step the server counts what the model finds when it counts one by one, no client is let in
-//! or kept out whom the model would not, and the outside was asked and told just what it should be.
+//! Rights and counts against a simple model. Several clients of two virtual hosts connect, publish and play in any
+//! order, with their own host's name or with `?vhost=`. They wait for verdicts, are granted or refused, lose their
+//! stream to a take-over, and leave, with limits that change. After each step, the server's counts are equal to the
+//! model's counts, the server has granted and refused the same requests, and the back end got the same questions and
+//! notices.
 
 #[path = "support/client.rs"]
 mod client;
@@ -23,9 +24,9 @@ use support::any_instant;
 
 const HOSTS: [&str; 2] = ["a.example", "b.example"];
 const NAMES: [&str; 2] = ["cam", "door"];
-/// Who shows nothing takes nothing over.
+/// A publisher with an empty token cannot take over a stream.
 const TOKENS: [&str; 3] = ["", "?token=one", "?token=two"];
-/// Two of one network, one of another.
+/// Two addresses of one network, one of another.
 const ADDRESSES: [&str; 3] = ["192.0.2.1:1", "192.0.2.2:1", "198.51.100.1:1"];
 
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +40,7 @@ enum Step {
     Limit { host: usize, limits: Limits },
 }
 
-/// What a client wants of a stream.
+/// A client's request for a stream.
 #[derive(Debug, Clone, Copy)]
 struct Want {
     publish: bool,
@@ -94,16 +95,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..100)
 }
 
-/// What a client waits for.
+/// The request that a client waits for.
 #[derive(Debug, Clone, Copy)]
 enum Request {
     Connect,
-    /// To be let in to another host first.
+    /// The client must be admitted to another host first.
     Enter(Want),
     Stream(Want),
 }
 
-/// What a client does, and whether the outside was asked about it.
+/// What a client does, and whether the back end was asked about it.
 #[derive(Debug, Clone, Copy)]
 struct Does {
     want: Want,
@@ -111,12 +112,12 @@ struct Does {
     superseded: bool,
 }
 
-/// A client as the model has it.
+/// A client in the model.
 #[derive(Debug, Clone)]
 struct Guest {
     address: usize,
     own: usize,
-    /// The hosts it is in, in the order in which it came, and whether the outside was asked about that.
+    /// The hosts that the client is in, in the order of entering, and whether the back end was asked about each.
     hosts: Vec<(usize, bool)>,
     does: Option<Does>,
     pending: Option<Request>,
@@ -126,7 +127,7 @@ struct Guest {
 struct Model {
     rules: [Rules; HOSTS.len()],
     guests: Vec<Guest>,
-    /// What the outside was asked and told in this step.
+    /// The questions and notices to the back end in this step.
     said: Vec<String>,
 }
 
@@ -159,7 +160,7 @@ impl Model {
         (0..NAMES.len()).filter(|name| self.does(host).any(|does| does.want.name == *name)).count()
     }
 
-    /// The addresses of those who are asked about.
+    /// The addresses of the clients with an open question.
     fn questions(&self, host: usize) -> Vec<usize> {
         let asked = |guest: &&Guest| match guest.pending {
             Some(Request::Connect) => guest.own == host,
@@ -305,13 +306,13 @@ impl Model {
     }
 }
 
-/// The server beside the model.
+/// The server and the model.
 struct Run {
     server: Core,
     now: Instant,
     model: Model,
     clients: Vec<Client>,
-    /// The last question about each of them.
+    /// The last question about each client.
     asked: Vec<Option<AskId>>,
 }
 
@@ -385,7 +386,7 @@ impl Run {
             }
             Step::Answer { client, allow } => {
                 let Some(client) = pick(client, &self.model, |guest| guest.pending.is_some()) else { return };
-                let id = self.asked[client].expect("it was asked about");
+                let id = self.asked[client].expect("there is a question about it");
                 let verdict = if allow { Verdict::Allow } else { Verdict::Deny("no".to_owned()) };
                 self.clients[client].conn.answer(now, id, verdict);
                 self.clients[client].serve(now);
@@ -407,7 +408,7 @@ impl Run {
         }
     }
 
-    /// Clients that are refused are closed, and no others.
+    /// Refused clients are closed, and no others.
     fn judge(&mut self, client: usize, may: Result<(), Refused>) {
         let closing = self.clients[client].conn.session().is_closing();
         assert_eq!(closing, may.is_err(), "{:?}", self.model.guests[client]);
@@ -426,7 +427,7 @@ impl Run {
         self.compare_said(&client.actions);
     }
 
-    /// The outside heard, beside what it heard before, just this.
+    /// The back end got exactly these questions and notices, in addition to the earlier ones.
     fn compare_said(&mut self, actions: &[Action]) {
         for action in actions {
             let said = match action {
@@ -435,7 +436,8 @@ impl Run {
                 _ => continue,
             };
             let expected = self.model.said.iter().position(|expected| *expected == said);
-            let expected = expected.unwrap_or_else(|| panic!("{said} is said, expected is {:?}", self.model.said));
+            let expected =
+                expected.unwrap_or_else(|| panic!("the back end got {said}, expected is {:?}", self.model.said));
             self.model.said.remove(expected);
         }
     }
@@ -450,7 +452,7 @@ impl Run {
             });
             self.asked[index] = asked.or(self.asked[index]);
         }
-        assert!(self.model.said.is_empty(), "was to be said: {:?}", self.model.said);
+        assert!(self.model.said.is_empty(), "the back end did not get {:?}", self.model.said);
         for (host, counted) in self.server.vhosts().iter().enumerate() {
             let model = &self.model;
             let expected = [

@@ -1,6 +1,6 @@
-//! Clients that cannot be had on a test machine, played from what is known of them.
+//! Scripts of clients that are not available on a test machine, written from published descriptions.
 //!
-//! Each script names its source. The bytes are this test's own, put together after that source; none is a recording.
+//! Each script names its source. The bytes are written for this test from that source; none is a recording.
 
 #[path = "support/client.rs"]
 mod client;
@@ -27,7 +27,7 @@ fn command(name: &str, transaction: f64) -> Command {
     Command::new(name, transaction, Value::Null)
 }
 
-/// A player of live/cam, to see what of a publisher arrives.
+/// A player of live/cam, to check the messages that arrive from a publisher.
 fn player(server: &Core, now: Instant) -> Client {
     let mut player = Client::connected(server, now);
     player.call(now, 0, &command("createStream", 2.0));
@@ -50,7 +50,7 @@ fn kind(client: &Client) -> Option<ClientKind> {
 }
 
 /// Flash Media Live Encoder 3: digest handshake, releaseStream and FCPublish before createStream, strict about
-/// onFCPublish; audio of equal size as format 3 chunks, whose time is that of the last header again.
+/// onFCPublish; audio of equal size as format 3 chunks, which add the last delta again.
 #[test]
 fn flash_media_live_encoder() {
     let (server, now) = server();
@@ -144,7 +144,8 @@ fn flash_player_in_amf3() {
 
 /// DJI drones start with timestamps below zero: a format 1 chunk whose delta is an extended timestamp near 2^32,
 /// repeated in its format 3 chunks (github.com/bluenviron/mediamtx, issue 2393 and pull request 2808: a reader that
-/// skips it takes its bytes for the video header, "invalid fourCC 4294899479", or for the audio codec 15 of issue 2564).
+/// skips it takes its bytes for the video header, "invalid fourCC 4294899479", or for the audio codec 15 of issue
+/// 2564).
 #[test]
 fn dji_drone_with_negative_time() {
     let config = VhostConfig { timestamps: Timestamps::Pass, ..VhostConfig::default() };
@@ -212,7 +213,7 @@ fn impatient_phone() {
     assert_eq!(media(&mut player, later(now)).len(), 1);
 }
 
-/// Livestream Studio 6 and several hardware encoders want the transaction id of their FCPublish in onFCPublish
+/// Livestream Studio 6 and several hardware encoders need the transaction id of their FCPublish in onFCPublish
 /// (github.com/ossrs/srs, issue on Livestream Studio).
 #[test]
 fn hardware_that_matches_on_fc_publish() {
@@ -222,10 +223,10 @@ fn hardware_that_matches_on_fc_publish() {
     encoder.call(now, 0, &command("createStream", 34.0));
     encoder.call(now, 1, &command("publish", 35.0).with("cam"));
     let notice = encoder.take_commands().into_iter().find(|command| command.name == *"onFCPublish");
-    assert_eq!(notice.expect("it is told").transaction, 33.0);
+    assert_eq!(notice.expect("the client gets onFCPublish").transaction, 33.0);
 }
 
-/// A player of old that skips createStream, and one that asks for a second stream and plays on that.
+/// An old player that skips createStream, and one that creates a second stream and plays on that.
 #[test]
 fn players_on_unusual_message_streams() {
     let (server, now) = server();
@@ -248,7 +249,7 @@ fn players_on_unusual_message_streams() {
     }
 }
 
-/// A moment at which frames that waited for company have left.
+/// A time at which the merge window of queued frames has ended.
 fn later(now: Instant) -> Instant {
     now + std::time::Duration::from_millis(100)
 }

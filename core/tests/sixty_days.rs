@@ -1,5 +1,5 @@
 //! Sixty days on one publisher and one player connection, with more than nine gigabytes in each direction: timestamps
-//! go on rising past 2^32 ms, acknowledgements count on past 2^32 bytes, memory stays flat.
+//! continue past 2^32 ms, acknowledgements continue past 2^32 bytes, memory stays constant.
 
 #[path = "support/client.rs"]
 mod client;
@@ -16,7 +16,7 @@ use client::Client;
 
 const DAY: u64 = 86_400;
 const DAYS: u64 = 60;
-/// Seconds between two video messages, each large enough to make nine gigabytes in all.
+/// Seconds between two video messages. The messages are large enough for nine gigabytes in total.
 const INTERVAL: u64 = 8;
 const BODY: usize = 15_000;
 const START: u32 = 0x7f00_0000;
@@ -72,6 +72,6 @@ fn sixty_days_keep_time_rising_acknowledgements_right_and_memory_flat() {
         assert_eq!(player.conn.outbound().len(), 0);
     }
     let milliseconds = DAYS * DAY * 1000;
-    assert!(u64::from(START) + milliseconds > 1 << 32, "the clock went round");
+    assert!(u64::from(START) + milliseconds > 1 << 32, "the clock wrapped");
     assert!(publisher.sent > 9_000_000_000 && player.received > 9_000_000_000);
 }

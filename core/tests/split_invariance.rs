@@ -1,4 +1,4 @@
-//! Splitting a connection's bytes at any places changes nothing: the same events, the same bytes out, the same end.
+//! Splitting a connection's bytes at any places has no effect: the events, the output and the end are the same.
 
 mod support;
 
@@ -11,10 +11,10 @@ use bytes::Buf;
 use proptest::prelude::*;
 use support::recorded::{self, Recorded};
 
-/// Three of the connections end in error, after all else went well.
+/// Three of the connections end with an error, after valid messages.
 fn connections() -> Vec<Recorded> {
     let mut all = recorded::connections();
-    // A format that inherits from nothing, a chunk size of 0, a message that is longer than allowed; then more.
+    // A format without a message to inherit from, a chunk size of 0, a message that is too long; then more bytes.
     for tail in [
         &[0xc9, 1, 2, 3][..],
         &[2, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 9, 9],
@@ -28,14 +28,14 @@ fn connections() -> Vec<Recorded> {
     all
 }
 
-/// Acknowledgements fall due, and reading stops at requests: both must not depend on the cuts.
+/// Acknowledgements become due, and reading stops at requests: neither may depend on the split.
 fn session_config() -> SessionConfig {
     let mut config = SessionConfig { window: 5000, ..SessionConfig::default() };
     config.limits.chunks.message = 1 << 20;
     config
 }
 
-/// All that can be seen of one session.
+/// The observable behaviour of one session.
 #[derive(Debug, PartialEq, Eq)]
 struct Trace {
     events: Vec<String>,
@@ -61,7 +61,7 @@ fn run_session<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Trace {
 fn settle_session(session: &mut Session, trace: &mut Trace) -> bool {
     loop {
         let output = session.poll_output();
-        // Only a closed session is of interest besides events: what it waits for depends on how far it came.
+        // Besides events, only the end is compared: what an open session waits for depends on the split.
         if !matches!(output, SessionOutput::Wait(_)) {
             trace.events.push(format!("{output:?}"));
         }
@@ -78,14 +78,14 @@ fn settle_session(session: &mut Session, trace: &mut Trace) -> bool {
     }
 }
 
-/// Writes all there is; true if there was anything.
+/// Writes all output; true if there was any.
 fn drain(outbound: &mut anabranch_core::session::Outbound, into: &mut Vec<u8>) -> bool {
     let waiting = outbound.remaining();
     into.extend_from_slice(&outbound.copy_to_bytes(waiting));
     waiting > 0
 }
 
-/// The same for a connection with its hub: what the adapter is told, and what a player of the stream is sent.
+/// The same for a connection with its hub: the actions for the adapter, and the bytes for a player of the stream.
 fn run_conn<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Trace, Vec<u8>) {
     let now = support::any_instant();
     let config = conn::Config::from(conn::VhostConfig { session: session_config(), ..conn::VhostConfig::default() });
@@ -110,13 +110,13 @@ fn settle_conn(conn: &mut Conn, now: Instant, trace: &mut Trace) -> bool {
         let output = conn.poll(now);
         let wrote = drain(conn.outbound(), &mut trace.outbound);
         match output {
-            // Frames that come in one piece leave with one wake-up: wakes are about when, not about what.
+            // Frames that arrive in one piece cause one wake-up. Wake-ups concern timing, so they are not compared.
             conn::Output::Action(conn::Action::Wake(_)) => {}
             conn::Output::Action(action) => trace.events.push(format!("{action:?}")),
             conn::Output::Wait(_) if !wrote => return false,
             conn::Output::Wait(_) => {}
             conn::Output::Closed(mut report) => {
-                // Bytes that came after the end in the same piece are counted as received all the same.
+                // Bytes after the end, in the same piece, are counted as received.
                 report.received = 0;
                 trace.events.push(format!("{report:?}"));
                 return true;
@@ -125,7 +125,7 @@ fn settle_conn(conn: &mut Conn, now: Instant, trace: &mut Trace) -> bool {
     }
 }
 
-/// What a player that joins now gets at once.
+/// The bytes that a player gets at once if it joins now.
 fn play(server: &Core, now: Instant) -> Vec<u8> {
     let recorded = recorded::connections().into_iter().find(|recorded| recorded.name == "cap-gst2play simple");
     let mut conn = server.connect(now);
@@ -137,7 +137,7 @@ fn play(server: &Core, now: Instant) -> Vec<u8> {
     trace.outbound
 }
 
-/// Fails with the first difference only: whole traces fill pages.
+/// Fails with the first difference only, because whole traces are long.
 fn compare(name: &str, cut: &Trace, whole: &Trace) {
     for (index, (cut, whole)) in cut.events.iter().zip(&whole.events).enumerate() {
         assert_eq!(cut, whole, "{name}: event {index}");
@@ -173,7 +173,7 @@ fn byte_by_byte_is_as_good_as_whole() {
     }
 }
 
-/// The runs compared above do something: each connection is identified, closed, and answered.
+/// Checks that the connections compared above do their work: each is identified, closed, and answered.
 #[test]
 fn the_recorded_connections_come_as_far_as_they_should() {
     for recorded in connections() {
@@ -190,7 +190,7 @@ fn the_recorded_connections_come_as_far_as_they_should() {
         let (conn, played) = run_conn(std::iter::once(&recorded.bytes[..]));
         let role = if recorded.publishes { "role: Publisher" } else { "role: Player" };
         assert!(conn.events[0].contains(role), "{name}: {:#?}", conn.events);
-        // Who passed a limit is told which, and has a moment to hang up; other broken ends are the end.
+        // A client over a limit gets a message and some time to disconnect; other errors close the connection at once.
         let stays = !name.ends_with("broken end") || end.contains("OverLimit");
         let media = played.len() > 3073 + 3000;
         assert_eq!(media, recorded.publishes && stays, "{name}: a player got {} bytes", played.len());

@@ -1,5 +1,5 @@
-//! The time that players see, against a model that knows what a timeline has to find out: where an encoder's clock
-//! jumped, and which frames are from before.
+//! The timestamps for players, against a model that knows the facts that a timeline must detect: the jumps of an
+//! encoder's clock, and the frames from before a jump.
 
 mod support;
 
@@ -9,20 +9,20 @@ use FrameKind::{Audio, Video};
 use anabranch_core::source::{FrameKind, Timeline, Timestamps};
 use proptest::prelude::*;
 
-/// Between two zeros of an encoder's clock, in milliseconds: far more than a run takes, and all of them lie apart even
+/// The time between two origins of an encoder's clock, in milliseconds: much longer than a run, and all origins differ
 /// modulo 2^32.
 const APART: i64 = 1 << 28;
 
-/// What comes next of a publisher.
+/// The next frame or event of a publisher.
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// A frame after so many milliseconds, its time that much beside the clock.
+    /// A frame after this many milliseconds, with a timestamp that differs by `jitter` from the clock.
     Frame { after: u64, kind: FrameKind, jitter: i64 },
     /// A header or data, with any time.
     Uncoded(FrameKind, u32),
     /// A frame from before the last jump.
     Straggler { kind: FrameKind, jitter: i64 },
-    /// From here on time counts from elsewhere.
+    /// The clock continues from another origin.
     Jump,
 }
 
@@ -43,14 +43,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..150)
 }
 
-/// A stretch of the publisher's time without a jump, as whoever makes it knows it. Times do not wrap here.
+/// A part of the publisher's time without a jump. Times do not wrap here.
 #[derive(Debug, Clone, Copy)]
 struct Stretch {
     /// The publisher's clock at `begins`.
     origin: i64,
-    /// When, in milliseconds of the run.
+    /// The start of this part, in milliseconds of the run.
     begins: i64,
-    /// From the publisher's time to the stream's; `None` before its first frame.
+    /// Added to the publisher's time to get stream time; `None` before the first frame.
     offset: Option<i64>,
 }
 
@@ -60,25 +60,27 @@ impl Stretch {
     }
 }
 
-/// The stream's time as it should be.
+/// The expected time of the stream.
 struct Model {
-    /// The newest time of the stream, and when a coded frame last came.
+    /// The newest time of the stream; `arrived` is the arrival of the last coded frame.
     newest: Option<i64>,
     arrived: i64,
-    /// A predecessor's end.
+    /// The end of the previous publication.
     floor: Option<i64>,
     last: i64,
-    /// The newest time of audio and of video, and when its last frame came.
+    /// The newest time of audio and of video, and the arrival of its last frame.
     media: [Option<(i64, i64)>; 2],
 }
 
 impl Model {
-    /// The time of the stream that it is now: real time goes by, and no two frames share a moment across a jump.
+    /// The current time of the stream: it advances with real time, and two frames across a jump never have the same
+    /// time.
     fn continuation(&self, now: i64) -> i64 {
         self.newest.unwrap_or(0) + (now - self.arrived).max(1)
     }
 
-    /// Where a medium goes on behind a jump: at its own place, and not before the other one, unless that is far off.
+    /// The time at which a medium continues after a jump: the stream's current time, or the medium's own time if that
+    /// is later, or earlier by more than a second.
     fn continuation_of(&self, medium: usize, now: i64) -> i64 {
         let present = self.continuation(now);
         let own = self.media[medium].map_or(present, |(newest, came)| newest + (now - came).max(1));
@@ -118,17 +120,17 @@ proptest! {
         let mut timeline = Timeline::new(Timestamps::Monotonic);
         if let Some((timestamp, ago)) = predecessor {
             let end = Some(i64::from(timestamp));
-            // No frame of either kind lies before the predecessor's end.
+            // No frame of either kind has a time before the end of the previous publication.
             (model.newest, model.floor) = (end, end);
             model.arrived = now - ago as i64;
             timeline = Timeline::resuming(Timestamps::Monotonic, timestamp, at(model.arrived));
         }
         let mut jumps = 0;
         let mut present = Stretch { origin: zero.into(), begins: now, offset: None };
-        // The one before the last jump, when its last frame came, and when the first one after the jump did: for a
-        // while after that stragglers are told.
+        // The part before the last jump, the arrival of its last frame, and the arrival of the first frame after the
+        // jump: for some time after that, the timeline recognizes stragglers.
         let mut before: Option<(Stretch, i64, i64)> = None;
-        // The offset of the frame that came last.
+        // The offset of the last frame.
         let mut last_offset = None;
         for step in steps {
             match step {
@@ -143,18 +145,18 @@ proptest! {
                     last_offset = present.offset;
                 }
                 Step::Straggler { kind, jitter } => {
-                    // Long after the jump a frame that still counts as before would be a jump of its own.
+                    // Long after the jump, a frame with a time from before it would be another jump.
                     if let Some((stretch, last, jumped)) = &mut before
                         && present.offset.is_some()
                         && now - *jumped < 1_900
-                        // One that was under way for longer is a jump.
+                        // A frame with a longer delay is a jump.
                         && *jumped - *last < 7_000
                     {
                         let sent = stretch.sent_at(*last, jitter);
                         let expected = model.coded(stretch, kind, now, sent);
                         prop_assert_eq!(timeline.map(at(now), kind, true, wrapped(sent)), wrapped(expected));
                         last_offset = stretch.offset;
-                        // And so is the way back, if it comes late: it is taken here.
+                        // The next frame of the new clock would be a jump too, if it came late: it comes here.
                         let sent = present.sent_at(now, 0);
                         let expected = model.coded(&mut present, kind, now, sent);
                         prop_assert_eq!(timeline.map(at(now), kind, true, wrapped(sent)), wrapped(expected));
@@ -163,8 +165,8 @@ proptest! {
                 }
                 Step::Uncoded(kind, sent) => {
                     let mapped = timeline.map(at(now), kind, false, sent);
-                    // A header whose time is void has that of the last coded frame; before there is any it begins where
-                    // they will.
+                    // A header with an unusable time gets the time of the last coded frame, or, before the first one,
+                    // the time at which coded frames will begin.
                     let expected = match (last_offset, model.newest) {
                         (Some(_), _) => wrapped(model.last),
                         (None, None) => sent,
@@ -178,7 +180,7 @@ proptest! {
                 }
                 Step::Jump if present.offset.is_some() => {
                     jumps += 1;
-                    // Never where it was, nor where it was before that.
+                    // Neither the current origin nor the one before it.
                     let origin = i64::from(zero) + APART * (jumps % 15 + 1);
                     before = Some((present, now, now));
                     present = Stretch { origin, begins: now, offset: None };
@@ -188,9 +190,9 @@ proptest! {
         }
     }
 
-    /// Whatever a publisher sends: no medium goes back by more than its bound, and the stream's time gets ahead of real
-    /// time by no more than the bound a frame. Steps back within the bound pass: a picture sent with its time of
-    /// presentation lies before the one it is sent after, and a time that is flattened shows it at the wrong moment.
+    /// For any input of a publisher, no medium goes back by more than its bound, and each frame moves the stream's time
+    /// ahead of real time by at most the bound. Steps back within the bound pass: if timestamps are presentation times,
+    /// a picture can have an earlier time than the previous one, and a changed time would show it at the wrong moment.
     #[test]
     fn whatever_comes_time_stays_near(
         frames in prop::collection::vec(
@@ -210,7 +212,7 @@ proptest! {
             now += after;
             let mapped = timeline.map(start + Duration::from_millis(now), kind, true, sent);
             if index == 0 {
-                prop_assert_eq!(mapped, sent, "the first of all passes as it is");
+                prop_assert_eq!(mapped, sent, "the first frame keeps its time");
                 first = mapped;
             }
             let newest = &mut newest[usize::from(kind == Video)];
@@ -225,8 +227,8 @@ proptest! {
         }
     }
 
-    /// An encoder whose audio and video belong together, however its frames are delayed: the stream's time is the
-    /// encoder's, for each frame.
+    /// An encoder with synchronous audio and video, and frames with any delays: the stream's time is equal to the
+    /// encoder's time for each frame.
     #[test]
     fn delays_of_one_medium_change_no_time(
         zero in any::<u32>(),
@@ -237,7 +239,7 @@ proptest! {
         ),
         // Times at which a medium is held back, and for how long.
         holds in prop::collection::vec((kinds(), 0u64..60_000, 0u64..20_000), 0..4),
-        // And times at which it sends nothing.
+        // Times at which it sends no frames.
         silences in prop::collection::vec((kinds(), 0u64..60_000, 0u64..30_000), 0..3),
         reordered in any::<bool>(),
         predecessor in prop::option::of(any::<u32>()),
@@ -257,7 +259,7 @@ proptest! {
             while at < 90_000 {
                 let arrival = within(&holds, at).unwrap_or(at) + late;
                 released = arrival.max(released);
-                // Of three pictures the last comes first, as far as times are stepped back by at all.
+                // Of three pictures the last comes first, if timestamps go back at all.
                 let reorders = reordered && kind == Video && interval <= 1_000 && number > 0;
                 let place = if reorders { number + [0, 2, 0][(number % 3) as usize] - u64::from(number % 3 != 1) } else { number };
                 if within(&silences, at).is_none() {

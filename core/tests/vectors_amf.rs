@@ -1,18 +1,18 @@
-//! Every published test vector of AMF: what it decodes to, and what must not decode.
+//! Every published test vector of AMF: its decoded value, or its error.
 
 use anabranch_core::amf::{AmfError, Limits, Object, Value, amf0, amf3};
 use serde_json::{Map, Value as Json, json};
 
 const VECTORS: &str = include_str!("fixtures/vectors.json");
 
-/// Vectors whose `expect` describes the outcome in words, or leaves open what a decoder makes of it.
+/// Vectors whose `expect` describes the result in words, or does not specify it.
 fn expected(id: &str, expect: &Json) -> Json {
     match id {
         // Not UTF-8: the bytes are kept, and read with a replacement character.
         "a0-strbad" => json!(["\u{fffd}("]),
         "a0-ref" => json!([{"a": {}, "b": {}}]),
         "a3-objref" => json!([[{}, {}]]),
-        // A wrapper is shown as its class and the array it wraps.
+        // A wrapper is shown as its class and the wrapped array.
         "a3-ext" => json!([{"class": "flex.messaging.io.ArrayCollection", "externalized": [1]}]),
         _ => expect.clone(),
     }
@@ -119,7 +119,7 @@ fn show_amf3(value: &amf3::Value) -> Json {
     }
 }
 
-/// Whether both say the same, with integers equal to doubles.
+/// Whether both are equal, with integers equal to doubles.
 fn same(a: &Json, b: &Json) -> bool {
     match (a, b) {
         (Json::Number(a), Json::Number(b)) => a.as_f64() == b.as_f64(),
@@ -131,7 +131,7 @@ fn same(a: &Json, b: &Json) -> bool {
     }
 }
 
-/// What is wrong with the outcome of one vector, if anything.
+/// The error in the result of one vector, if there is one.
 fn fault(id: &str, kind: &str, input: &[u8], expect: &Json) -> Option<String> {
     let shown = match kind {
         "amf3" => decode_amf3(input).map(|values| values.iter().map(show_amf3).collect::<Json>()),

@@ -1,4 +1,4 @@
-//! Audio, video and aggregate bodies of the shared test vectors: every `expect` field against what is read.
+//! Audio, video and aggregate bodies of the shared test vectors: every `expect` field against the parsed value.
 
 use std::fmt::Display;
 
@@ -167,7 +167,7 @@ fn expect_error(error: &FlvError, class: FrameClass, expect: &Value) -> Result<(
     }
 }
 
-/// Legacy vectors number their packet types, extended ones name them.
+/// Legacy vectors give packet types as numbers, extended ones as names.
 fn packet_value(name: &str, enhanced: bool) -> Value {
     match name {
         _ if enhanced => json!(name),
@@ -218,7 +218,7 @@ fn fourcc(codec: Codec) -> Value {
     json!(fourcc.map(|fourcc| fourcc.to_string()))
 }
 
-/// Whether every field that the vector names is as it says; `amf` is the business of another test.
+/// Compares every field of the vector, except `amf`, which another test checks.
 fn compare(seen: &Map<String, Value>, expect: &Value) -> Result<(), String> {
     for (key, value) in expect.as_object().ok_or("expect is no object")? {
         if key != "amf" && !seen.get(key).is_some_and(|seen| agrees(seen, value)) {
@@ -228,7 +228,7 @@ fn compare(seen: &Map<String, Value>, expect: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Equal, where an expected object may leave fields out.
+/// Equality in which an expected object may omit fields.
 fn agrees(seen: &Value, expect: &Value) -> bool {
     match (seen, expect) {
         (Value::Object(seen), Value::Object(expect)) => {

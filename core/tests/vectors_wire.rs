@@ -32,7 +32,7 @@ const KINDS: [(&str, usize, &str); 18] = [
     ("video", 35, "vectors_flv.rs"),
 ];
 
-/// Reads a whole chunk stream as a session does: control messages take effect where they are.
+/// Reads a whole chunk stream like a session: control messages take effect immediately.
 fn read(bytes: &[u8], piece: usize) -> Result<Vec<Message>, String> {
     let mut reader = ChunkReader::new(ChunkLimits::default(), Leniency::Lenient);
     let mut messages = Vec::new();
@@ -109,7 +109,7 @@ fn expected_control(id: &str, expect: &Value) -> Result<Control, ControlError> {
         u32::try_from(number).expect("32 bits")
     };
     let user = |event| Ok(Control::User(event));
-    // What the fixture says in words.
+    // Values that the fixture gives in words.
     match id {
         "pc-setchunk-msb" => return Ok(Control::SetChunkSize(4096)),
         "pc-setchunk-0" => return Err(ControlError::ZeroChunkSize),
@@ -118,7 +118,7 @@ fn expected_control(id: &str, expect: &Value) -> Result<Control, ControlError> {
         "uc-short" => return user(UserControl::Unknown { event: u16::MAX, data: vec![0] }),
         _ => {}
     }
-    let fields = expect.as_object().unwrap_or_else(|| panic!("{id} is not told what to expect"));
+    let fields = expect.as_object().unwrap_or_else(|| panic!("{id} has no expected fields"));
     if fields.contains_key("chunk_size") {
         return Ok(Control::SetChunkSize(word("chunk_size")));
     }
@@ -201,7 +201,7 @@ fn every_capture_reads_as_it_says() {
             assert_eq!(messages.len(), expected.len(), "{id} in pieces of {piece}");
             for (index, (message, expected)) in messages.iter().zip(expected).enumerate() {
                 let mut shown = show(message);
-                // The header format is a matter of the chunk, not of the message.
+                // The header format belongs to the chunk, not to the message.
                 let mut expected = expected.as_object().expect("an object").clone();
                 expected.remove("fmt").expect("the format that was seen");
                 if matches!(message.type_id, 18 | 20) {

@@ -1,19 +1,19 @@
-//! A chunk stream writer that can say everything a legal writer may say (RTMP 1.0 §5.3), and what old ones said.
+//! A chunk stream writer that can write every legal form of chunks (RTMP 1.0 §5.3), and the forms of old writers.
 //!
-//! The crate's own writer knows one way to write a message: a full header each, one chunk stream after the other. Real
-//! clients use all the rest: headers that inherit, longer forms of the chunk stream id, messages of several chunk
-//! streams interleaved, extended timestamps repeated or left out. [`ChunkWriter`] writes one chunk a call, in the
-//! [`Style`] asked for, or in the nearest one that is legal at that place.
+//! The crate's writer has one form: a full header for each message, one chunk stream after the other. Real clients use
+//! the other forms: headers that inherit, longer forms of the chunk stream id, interleaved messages of several chunk
+//! streams, extended timestamps repeated or left out. [`ChunkWriter`] writes one chunk per call, in the requested
+//! [`Style`] or in the nearest one that is legal at that place.
 //!
-//! It keeps what a writer must know of each chunk stream: the message it was last used for, the delta that format 3
-//! repeats, whether the last timestamp field was an extended one, and how much of the message in progress is written.
+//! It keeps the state that a writer needs for each chunk stream: its last message, the delta that format 3 repeats,
+//! whether the last timestamp field was an extended one, and how much of the message in progress is written.
 
 use std::collections::BTreeMap;
 
 /// A 24-bit timestamp field with this value means that 32 bits follow.
 const EXTENDED: u32 = 0xff_ffff;
 
-/// One message to be written.
+/// One message to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outgoing {
     pub(crate) chunk_stream: u32,
@@ -23,18 +23,18 @@ pub(crate) struct Outgoing {
     pub(crate) body: Vec<u8>,
 }
 
-/// How a chunk is to be written.
+/// The form of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Style {
-    /// The most compact header format to use for a message's first chunk, 0 to 3; a lower one is used where it would
-    /// not say what is meant.
+    /// The most compact header format to use for a message's first chunk, 0 to 3; a lower one is used if this format
+    /// cannot express the message.
     pub(crate) format: u8,
     pub(crate) id: IdForm,
     pub(crate) extension: Extension,
 }
 
 impl Style {
-    /// Full headers, shortest ids, extended timestamps repeated: what careful servers write.
+    /// Full headers, shortest ids, extended timestamps repeated: the form of careful servers.
     pub(crate) const PLAIN: Style = Style { format: 0, id: IdForm::Shortest, extension: Extension::Repeat };
 }
 
@@ -47,15 +47,15 @@ pub(crate) enum IdForm {
     Longest,
 }
 
-/// What format 3 chunks do after an extended timestamp field.
+/// How format 3 chunks repeat an extended timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extension {
     /// Repeat the field (RTMP 1.0 of 2012).
     Repeat,
     /// Repeat the message's absolute time, also where the field was a delta.
     Absolute,
-    /// Leave it out, as writers after the text of 2009 do; it is repeated all the same where the payload that follows
-    /// could be mistaken for it.
+    /// Leave it out, as writers that follow the text of 2009 do. It is repeated all the same if a reader could mistake
+    /// the payload for it.
     Omit,
 }
 
@@ -68,10 +68,10 @@ pub(crate) struct ChunkWriter {
 
 #[derive(Debug)]
 struct Stream {
-    /// The message last begun.
+    /// The last message that was begun.
     message: Outgoing,
-    /// What a format 3 header adds when it begins a message: the last timestamp or delta field (after format 0 that
-    /// is the timestamp itself).
+    /// The delta that a format 3 header adds when it begins a message: the last timestamp or delta field (after format
+    /// 0 the timestamp itself).
     delta: u32,
     /// True if that field was an extended one.
     extended: bool,
@@ -85,7 +85,7 @@ impl ChunkWriter {
         ChunkWriter { chunk_size, streams: BTreeMap::new() }
     }
 
-    /// True if a message on this chunk stream is not written to its end.
+    /// True if a message on this chunk stream is not complete.
     pub(crate) fn is_open(&self, chunk_stream: u32) -> bool {
         self.streams.get(&chunk_stream).is_some_and(|stream| stream.written.is_some())
     }
@@ -101,7 +101,7 @@ impl ChunkWriter {
         message.body.len() - written > self.chunk_size
     }
 
-    /// Writes the first chunk of a message; true if that was all of it.
+    /// Writes the first chunk of a message; true if the message is complete.
     pub(crate) fn begin(&mut self, out: &mut Vec<u8>, message: Outgoing, style: Style) -> bool {
         assert!(!self.is_open(message.chunk_stream), "a message is in progress there");
         let id = message.chunk_stream;
@@ -182,7 +182,7 @@ impl ChunkWriter {
         self.chunk_size = size.min(EXTENDED) as usize;
     }
 
-    /// Writes an Abort message for a chunk stream, whose message in progress is thereby over.
+    /// Writes an Abort message for a chunk stream, which ends its message in progress.
     pub(crate) fn abort(&mut self, out: &mut Vec<u8>, chunk_stream: u32) {
         self.write(out, control(2, chunk_stream), Style::PLAIN);
         if let Some(stream) = self.streams.get_mut(&chunk_stream) {
@@ -202,12 +202,12 @@ impl ChunkWriter {
     }
 }
 
-/// A protocol control message with one word in it.
+/// A protocol control message with one 32-bit number as its body.
 pub(crate) fn control(type_id: u8, word: u32) -> Outgoing {
     Outgoing { chunk_stream: 2, timestamp: 0, type_id, stream_id: 0, body: word.to_be_bytes().to_vec() }
 }
 
-/// True if a chunk with this payload in front might begin with one of `fields` as far as can be seen.
+/// True if a chunk with this payload could begin with one of `fields`, as far as the payload goes.
 fn confusable(rest: &[u8], chunk_size: usize, fields: [u32; 2]) -> bool {
     let seen = &rest[..rest.len().min(chunk_size).min(4)];
     fields.iter().any(|field| field.to_be_bytes().starts_with(seen))

@@ -1,4 +1,4 @@
-//! A scripted client: says what it is told to say to a [`Conn`], and decodes all that the server writes to it.
+//! A scripted client: sends the messages of a test to a [`Conn`], and decodes the server's output.
 
 use std::time::Instant;
 
@@ -14,19 +14,19 @@ pub(crate) struct Client {
     pub(crate) conn: Conn,
     pub(crate) actions: Vec<Action>,
     pub(crate) report: Option<Report>,
-    /// Every message of the server but those that only concern chunks, not taken yet.
+    /// Messages of the server that the test has not taken yet, except those that only concern chunks.
     pub(crate) messages: Vec<Message>,
     /// Bytes in either direction.
     pub(crate) sent: u64,
     pub(crate) received: u64,
     reader: ChunkReader,
-    /// Bytes of S0 S1 S2 still to come.
+    /// Bytes of S0 S1 S2 that are not received yet.
     handshake: usize,
 }
 
 #[allow(dead_code)] // each test uses a part of it
 impl Client {
-    /// A client that has the handshake behind it.
+    /// A client after its handshake.
     pub(crate) fn new(server: &Core, now: Instant) -> Self {
         Client::on(server.connect(now), now)
     }
@@ -50,7 +50,7 @@ impl Client {
         client
     }
 
-    /// A client that has been accepted.
+    /// A client whose `connect` is accepted.
     pub(crate) fn connected(server: &Core, now: Instant) -> Self {
         let mut client = Client::new(server, now);
         client.connect(now);
@@ -58,7 +58,7 @@ impl Client {
         client
     }
 
-    /// Says `connect`.
+    /// Sends `connect`.
     pub(crate) fn connect(&mut self, now: Instant) {
         let app = Object::default().with("app", "live").with("tcUrl", "rtmp://host/live");
         self.call(now, 0, &Command::new("connect", 1.0, Value::Object(app)));
@@ -83,7 +83,7 @@ impl Client {
         self.message(now, MessageType::COMMAND_AMF0, stream_id, 0, &command.encode());
     }
 
-    /// Has the server say and do what it has to.
+    /// Polls the connection and decodes its output.
     pub(crate) fn serve(&mut self, now: Instant) {
         while self.report.is_none() {
             match self.conn.poll(now) {
@@ -106,7 +106,7 @@ impl Client {
             .collect()
     }
 
-    /// What the server said since the last time, a word each: the name, or the code in its information object.
+    /// The server's commands since the last call, one word each: the name, or the code in its information object.
     pub(crate) fn take_words(&mut self) -> Vec<String> {
         let word = |command: Command| {
             let information = command.arguments.first().and_then(Value::as_object);

@@ -1,4 +1,4 @@
-//! What a client may say after its handshake: sense and nonsense in any order.
+//! Messages of a client after its handshake: valid and invalid ones in any order.
 
 use anabranch_core::amf::{Object, Value, amf0};
 use anabranch_core::command::Command;
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::support::chunk_writer::{ChunkWriter, Outgoing, Style, control};
 
-/// One thing a client says.
+/// One message of a client.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Said {
     Command {
@@ -14,7 +14,7 @@ pub(crate) enum Said {
         amf3: bool,
         stream_id: u32,
         name: &'static str,
-        /// An answer is wanted.
+        /// The client wants an answer.
         answered: bool,
         arguments: Vec<Value>,
     },
@@ -23,16 +23,16 @@ pub(crate) enum Said {
     SetChunkSize(u32),
 }
 
-/// A chunk stream that nothing said here comes on. With it there are as many as a client may use before `connect`.
+/// A chunk stream that no message here uses. With it there are as many as a client may use before `connect`.
 pub(crate) const UNUSED_CHUNK_STREAM: u32 = 9;
 
-/// The transaction id of what is said at `index`, if it wants an answer.
+/// The transaction id of the message at `index`, if it wants an answer.
 pub(crate) fn transaction(index: usize) -> f64 {
     2.0 + index as f64
 }
 
 impl Said {
-    /// The message it is at `index` of a conversation; `None` for a new chunk size, which the writer has to say.
+    /// This message at `index` of a conversation; `None` for a new chunk size, which the writer must write.
     pub(crate) fn message(&self, index: usize) -> Option<Outgoing> {
         match self {
             Said::Command { amf3, stream_id, name, answered, arguments } => {
@@ -54,7 +54,7 @@ impl Said {
     }
 }
 
-/// The bytes of a conversation, message after message: one piece for each thing said.
+/// The bytes of a conversation: one piece for each message.
 pub(crate) fn plainly(said: &[Said]) -> Vec<Vec<u8>> {
     let mut writer = ChunkWriter::new(128);
     let piece = |(index, said): (usize, &Said)| {
@@ -68,7 +68,7 @@ pub(crate) fn plainly(said: &[Said]) -> Vec<Vec<u8>> {
     said.iter().enumerate().map(piece).collect()
 }
 
-/// A conversation that gets somewhere in most cases.
+/// A conversation that reaches publishing or playing in most cases.
 pub(crate) fn conversations() -> impl Strategy<Value = Vec<Said>> {
     let call = |name, arguments| Said::Command { amf3: false, stream_id: 0, name, answered: true, arguments };
     let connect = call("connect", vec![application("live")]);
@@ -175,7 +175,7 @@ fn message(chunk_stream: u32, type_id: u8, timestamp: u32, stream_id: u32, body:
     Outgoing { chunk_stream, timestamp, type_id, stream_id, body }
 }
 
-/// Audio and video, one of them of another message stream than most, some too large for one chunk.
+/// Audio and video, some on an unexpected message stream, some too large for one chunk.
 fn media() -> impl Strategy<Value = Outgoing> {
     let body = prop::sample::select(vec![
         (9, vec![0x17, 0, 0, 0, 0, 1, 100, 0, 31, 0xff]),
@@ -225,13 +225,13 @@ fn controls() -> impl Strategy<Value = Outgoing> {
         2 => word.prop_map(|word| Outgoing { body: [&word.to_be_bytes()[..], &[2]].concat(), ..control(6, 0) }),
         6 => prop::sample::select(vec![event(6, 1), event(7, 1), event(3, 2), event(0, 1), event(99, 0), event(6, 0)])
             .prop_map(|body| Outgoing { body, ..control(4, 0) }),
-        // An Abort for what is not there does nothing; the rest ends the connection.
+        // An Abort without a message in progress has no effect; the others end the connection.
         2 => Just(control(2, 40)),
         1 => prop::sample::select(vec![control(1, 0), Outgoing { body: vec![0; 3], ..control(5, 0) }]),
     ]
 }
 
-/// Type 22: a video frame, metadata and a command, in one, and damaged.
+/// Type 22: a video frame, metadata and a command in one aggregate, and a damaged one.
 fn aggregates() -> impl Strategy<Value = Outgoing> {
     let part = |type_id: u8, time: u8, body: &[u8]| {
         let head = [type_id, 0, 0, body.len() as u8, 0, 0, time, 0, 0, 0, 0];

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// All of the fixture.
+/// The whole fixture.
 pub(crate) fn fixtures() -> Value {
     serde_json::from_str(include_str!("../fixtures/vectors.json")).expect("the fixture is JSON")
 }

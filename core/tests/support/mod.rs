@@ -1,4 +1,4 @@
-//! What several tests of this crate need. It names nothing of the crate itself, so that unit tests can include it too.
+//! Code that several tests of this crate use. It does not name the crate itself, so that unit tests can include it too.
 
 // Each test uses a part of it.
 #![allow(dead_code)]
@@ -10,8 +10,8 @@ pub(crate) mod recorded;
 
 use std::time::Instant;
 
-/// A moment to begin at. Core takes time as an argument and only ever compares and adds, so that any instant will do.
+/// An instant to begin at. Core takes time as an argument and only compares and adds it, so any instant is fine.
 pub(crate) fn any_instant() -> Instant {
-    #[allow(clippy::disallowed_methods)] // the one clock of the tests, read once a test
+    #[allow(clippy::disallowed_methods)] // the only clock of the tests, read once per test
     Instant::now()
 }

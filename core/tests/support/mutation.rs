@@ -1,4 +1,4 @@
-//! Damage done to recorded bytes, all of it decided by one seed.
+//! Damage to recorded bytes, determined by one seed.
 
 use rand_xoshiro::SplitMix64;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
@@ -26,7 +26,7 @@ impl Random {
     }
 }
 
-/// Changes `bytes` from `from` on in one to four places; `other` is what splices are taken from.
+/// Changes `bytes` from `from` on in one to four places; splices are taken from `other`.
 pub(crate) fn mutate(random: &mut Random, bytes: &mut Vec<u8>, from: usize, other: &[u8]) {
     for _ in 0..=random.below(4) {
         let length = bytes.len().saturating_sub(from);
@@ -55,8 +55,7 @@ pub(crate) fn mutate(random: &mut Random, bytes: &mut Vec<u8>, from: usize, othe
     }
 }
 
-/// Looks for what may be a full chunk header and gives its length field another value: the fields that make a reader
-/// allocate.
+/// Finds bytes that may be a full chunk header and changes the length field, because it makes a reader allocate.
 fn edit_length(random: &mut Random, bytes: &mut [u8], from: usize) {
     let candidates: Vec<usize> = (from..bytes.len().saturating_sub(12))
         .filter(|&at| bytes[at] < 0x40 && bytes[at + 1..at + 4] == [0; 3])

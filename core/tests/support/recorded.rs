@@ -1,9 +1,9 @@
-//! Whole connections as real clients made them: handshake, the recorded commands, and for publishers some media.
+//! Complete connections of real clients: handshake, the recorded commands, and for publishers some media.
 
 use super::chunk_writer::{ChunkWriter, Extension, IdForm, Outgoing, Style};
 use super::fixtures;
 
-/// What one client sent from its first byte on.
+/// The bytes of one client.
 #[derive(Debug, Clone)]
 pub(crate) struct Recorded {
     /// The capture's id and the form of the handshake.
@@ -14,7 +14,7 @@ pub(crate) struct Recorded {
     pub(crate) publishes: bool,
 }
 
-/// Every capture with a simple and with a digest handshake in front.
+/// Every capture, once after a simple and once after a digest handshake.
 pub(crate) fn connections() -> Vec<Recorded> {
     let digest = fixtures::vectors("c0c1").into_iter().find(|vector| fixtures::id(vector) == "hs-c1-ffmpeg");
     let digest = fixtures::input(&digest.expect("a recorded C1"));
@@ -50,8 +50,8 @@ fn chunk_size(capture: &serde_json::Value) -> usize {
     }
 }
 
-/// Media on chunk streams the recordings do not use, so that it can follow any of them: sequence headers, key frames
-/// and others, longer and shorter than a chunk, with rising, wrapping and extended timestamps.
+/// Media on chunk streams that the recordings do not use, so that it can follow any of them: sequence headers, key
+/// frames and other frames, longer and shorter than a chunk, with rising, wrapping and extended timestamps.
 fn media(chunk_size: usize) -> Vec<u8> {
     let (mut out, mut writer) = (Vec::new(), ChunkWriter::new(chunk_size));
     let mut write = |video: bool, timestamp: u32, head: &[u8], length: usize, format: u8, extension: Extension| {
