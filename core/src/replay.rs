@@ -128,7 +128,7 @@ struct Run<'a> {
     conn: Conn,
     /// The outbound queue while the recorded writer had it.
     lent: Option<Lent>,
-    /// What the connection last said to be due next.
+    /// What is due next, as the last wait of the connection said.
     due: Option<Due>,
     outcome: Outcome,
     show: &'a mut dyn FnMut(&Moment<'_>),
@@ -229,7 +229,7 @@ impl Run<'_> {
             return;
         }
         if let Some(queue) = self.lent.take() {
-            // Its own, always.
+            // It is always the queue of this connection.
             _ = outbound.restore(queue);
         }
         if lent {

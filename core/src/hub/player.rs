@@ -119,8 +119,9 @@ impl Player {
         self.cursor.pass_to(place);
     }
 
-    /// It was at `from` when it began to be sent all up to `place`, which is known only now. If it was to
-    /// [restart](Self::restart) meanwhile, it does so from there. False if it was not at `from`.
+    /// Moves the player from `from` to `place`, for a write that began at `from` and has only now been confirmed. If
+    /// the player was to [restart](Self::restart) since then, it restarts from `place`. Returns false if it was not at
+    /// `from`.
     pub(crate) fn pass_late(&mut self, from: &Place, place: Place) -> bool {
         match self.cursor.pass_late(from, place) {
             Some(true) => self.restart(),

@@ -62,7 +62,7 @@ impl Place {
         self.key_seen
     }
 
-    /// What lies between here and a later place.
+    /// What lies between this place and a later one.
     pub(crate) fn gap_to(&self, later: &Place) -> Gap {
         self.mark.gap_to(later.mark)
     }
@@ -145,7 +145,7 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// Takes out a gap that is part of it.
+    /// Subtracts a gap that is part of this one.
     pub(crate) fn remove(&mut self, part: Gap) {
         self.frames = self.frames.saturating_sub(part.frames);
         self.bytes = self.bytes.saturating_sub(part.bytes);
@@ -186,8 +186,8 @@ impl Cursor {
         self.state = State::At(place);
     }
 
-    /// The same if it was at `from` when the batch was begun, and nothing but giving up its place has happened since. Then
-    /// it is at `place`; whether it had given up its place. `None`, and nothing is changed, if it was not there.
+    /// The same if it was at `from` when the batch was begun, and nothing but giving up its place has happened since.
+    /// Then it is at `place`; whether it had given up its place. `None`, and nothing is changed, if it was not there.
     pub(crate) fn pass_late(&mut self, from: &Place, place: Place) -> Option<bool> {
         let was_there = self.last_place().is_some_and(|last| last.is_same(from));
         let seeks = self.place().is_none();
