@@ -1,39 +1,40 @@
 use std::time::{Duration, Instant};
 
-/// As long as for ever, and yet no more than a clock can tell.
+/// Stands for "no limit", and is small enough to be added to an `Instant`.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// The time so long after `now`. Without a timeout it is [`Duration::MAX`], of which no clock knows the end.
+/// `now` plus `time`. A timeout of [`Duration::MAX`] means no limit, and `Instant` cannot hold that sum.
 pub(crate) fn after(now: Instant, time: Duration) -> Instant {
     now + time.min(FOR_EVER)
 }
 
-/// How long lies between the two looks at a time limit; an eighth of it if that is less.
+/// Time between the two checks of a time limit; an eighth of the limit if that is less.
 const GRACE: Duration = Duration::from_secs(1);
-/// How often a look that comes late is followed by another one: a server that is always late has limits all the same.
+/// How often a late check is followed by another one. This bounds the delay: a server that is always late still has
+/// limits.
 pub(crate) const LATE_LOOKS: u8 = 3;
 
-/// A limit on the time of a peer or a back end. What they did in time may lie in a socket: the process may have been stopped
-/// (SIGSTOP, a container that is paused, a virtual machine that was frozen), and then finds at once that everybody's time
-/// is over and that they have all sent something. So there are two looks, the first one [`GRACE`] before the end. Their
-/// time is over only at a second one that comes about when it was meant to: in between there was time to read.
+/// A time limit for a peer or a back end. The process may have been stopped (SIGSTOP, a paused container, a frozen
+/// virtual machine). When it continues, all deadlines have passed at once, and what the peers sent in time still lies
+/// unread in the sockets. So the limit is checked twice, first [`GRACE`] before the end. The time is over only at a
+/// second check that comes when it was planned: between the two checks there was time to read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
-    /// When to look next.
+    /// When to check next.
     look: Instant,
     /// In microseconds.
     grace: u32,
-    /// How often it was looked at.
+    /// How often it was checked.
     looks: u8,
 }
 
 impl Patience {
-    /// From now on for so long.
+    /// Ends `time` after `now`.
     pub(crate) fn new(now: Instant, time: Duration) -> Self {
         Patience::until(after(now, time), time)
     }
 
-    /// Until then, of so long in all.
+    /// Ends at `end`; the whole limit is `time`.
     pub(crate) fn until(end: Instant, time: Duration) -> Self {
         let grace = GRACE.min(time / 8);
         let micros = grace.as_micros() as u32;
@@ -41,12 +42,12 @@ impl Patience {
         Patience { look, grace: micros, looks: 0 }
     }
 
-    /// Until then, and over with the first look: for what the server itself does.
+    /// Ends at `end`, with the first check: for tasks of the server itself.
     pub(crate) fn none(end: Instant) -> Self {
         Patience { look: end, grace: 0, looks: 0 }
     }
 
-    /// When to look, at the latest.
+    /// When to check next, at the latest.
     pub(crate) fn next_look(&self) -> Instant {
         self.look
     }
@@ -56,7 +57,7 @@ impl Patience {
         if self.looks == 0 { after(self.look, self.grace()) } else { self.look }
     }
 
-    /// Looks; true if the time is over.
+    /// Checks the limit; true if the time is over.
     pub(crate) fn is_over(&mut self, now: Instant) -> bool {
         if now < self.look {
             return false;

@@ -12,12 +12,12 @@ use crate::endpoint::{Cause, Timer};
 use crate::message::Message;
 use crate::url::{self, TcUrl};
 
-/// What the server says by commands.
+/// Commands that the server sends.
 impl Client {
     pub(super) fn handle_command(&mut self, message: &Message) -> Result<(), Error> {
         let command = match Command::parse(message.type_id, &message.payload, &self.config.limits.amf) {
             Ok(command) => command,
-            // Without an answer to `connect` that can be read there is nothing to go on with.
+            // Without a readable answer to `connect` the connection cannot continue.
             Err(error) if !self.endpoint.state.is_connected() => return Err(error.into()),
             Err(_) => {
                 self.counters.unreadable_messages += 1;
@@ -33,7 +33,7 @@ impl Client {
             }
             // Told to publishers and players of some servers besides the notice that counts.
             b"onFCPublish" | b"onFCUnpublish" | b"onFCSubscribe" | b"onFCUnsubscribe" => {}
-            // The end of a bandwidth check, which nobody asked for.
+            // The end of a bandwidth check, which this client did not request.
             b"onBWDone" | b"_onbwdone" => {}
             // Each step of it is answered by the number of those before: that there were none ends it soonest.
             b"_onbwcheck" | b"onBWCheck" if command.transaction != 0.0 => {
@@ -72,7 +72,7 @@ impl Client {
             Purpose::CreateStream(handle) => {
                 let granted = command.arguments.first().and_then(Value::as_number).and_then(stream_id);
                 match granted.filter(|_| success) {
-                    // nginx-rtmp knows one message stream a connection, and gives it to whoever asks.
+                    // nginx-rtmp knows one message stream a connection, and gives it to every request.
                     Some(id) if self.streams.iter().any(|stream| stream.id == id) => {
                         let description = format!("The server gave message stream {id} a second time.");
                         self.reject(handle, Status { description, ..Status::default() });

@@ -32,7 +32,7 @@ pub(super) enum Purpose {
 
 /// What the client is to do.
 impl Client {
-    /// Publishes a stream, query and all, on a message stream of its own: releaseStream, FCPublish, createStream,
+    /// Publishes a stream, with its query, on its own message stream: releaseStream, FCPublish, createStream,
     /// publish, as FMLE and all after it. Whether `onFCPublish` comes does not matter.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Client {
         self.add_stream(name, Direction::Publish(publish_type))
     }
 
-    /// Plays a stream, query and all, on a message stream of its own: createStream, play, Set Buffer Length.
+    /// Plays a stream, with its query, on its own message stream: createStream, play, Set Buffer Length.
     ///
     /// # Errors
     /// The connection is over, or too many streams are in use.
@@ -49,7 +49,7 @@ impl Client {
         self.add_stream(name, Direction::Play { options, paused: false })
     }
 
-    /// Ends what a stream does (FCUnpublish, deleteStream); nothing more is heard of it. What is gone already stays so.
+    /// Ends what a stream does (FCUnpublish, deleteStream); it has no more events. Does nothing if the stream is gone.
     pub fn stop(&mut self, stream: StreamHandle) {
         let Some(stream) = self.remove_stream(stream) else {
             return;
@@ -73,7 +73,7 @@ impl Client {
         }
     }
 
-    /// Calls a procedure of the server's; [`ClientEvent::Answer`] brings what comes of it.
+    /// Calls a procedure of the server. The answer comes as [`ClientEvent::Answer`].
     ///
     /// # Errors
     /// There is no connection yet or any more, or too many calls wait for their answer.
@@ -91,9 +91,10 @@ impl Client {
         Ok(CallId(self.last_transaction))
     }
 
-    /// Sends a frame on a stream being published; its payload is shared, not copied. A frame that is longer than a chunk
-    /// and was cut to larger ones than ours changes our chunk size; one cut to smaller ones is copied and cut anew, so
-    /// [`ClientConfig::chunk_size`](super::ClientConfig::chunk_size) is best the one that frames are encoded with.
+    /// Sends a frame on a stream being published; its payload is shared, not copied. A frame that is longer than a
+    /// chunk and was cut to larger ones than ours changes our chunk size; one cut to smaller ones is copied and cut
+    /// again, so [`ClientConfig::chunk_size`](super::ClientConfig::chunk_size) is best the one that frames are encoded
+    /// with.
     ///
     /// Metadata goes out behind `@setDataFrame`, which servers want from publishers to keep it for players to come.
     ///
@@ -193,7 +194,7 @@ impl Client {
     /// Publishes or plays on the message stream that the server has given.
     pub(super) fn start(&mut self, handle: StreamHandle, id: u32) {
         let Some(stream) = self.streams.get(handle) else {
-            // It was stopped meanwhile.
+            // It was stopped before the answer came.
             return self.delete_stream(id);
         };
         stream.id = id;
@@ -228,8 +229,8 @@ impl Client {
         }
     }
 
-    /// The stream as it was, and with it all that waits for its answers but the id of its message stream: that has to be
-    /// deleted when it comes.
+    /// The stream as it was, and with it all that waits for its answers but the id of its message stream: that has to
+    /// be deleted when it comes.
     pub(super) fn remove_stream(&mut self, handle: StreamHandle) -> Option<ClientStream> {
         let stream = self.streams.remove(handle)?;
         self.pending.retain(|pending| ![Purpose::Start(handle), Purpose::Length(handle)].contains(&pending.purpose));
@@ -251,7 +252,7 @@ impl Client {
         f64::from(transaction)
     }
 
-    /// Gives up on answers that did not come.
+    /// Ends the wait for answers that did not come in time.
     pub(super) fn expire_requests(&mut self) {
         // `connect` has a timer of its own, which began with the handshake.
         while let Some(at) = self.pending.iter_mut().position(|pending| pending.patience.is_over(self.endpoint.now)) {

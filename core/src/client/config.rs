@@ -6,8 +6,8 @@ use crate::chunk::{ChunkLimits, Leniency};
 use crate::command::{Capabilities, Command};
 use crate::handshake::ClientHandshakeKind;
 
-/// What a client says of itself, how it talks, and what it lets a server do. One value serves any number of connections
-/// to the same application.
+/// What a client sends about itself, how it sends, and what it allows a server. One value serves any number of
+/// connections to the same application.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
     /// The application in `connect`.
@@ -18,11 +18,12 @@ pub struct ClientConfig {
     pub page_url: Option<String>,
     /// The SWF file of a player. Default none.
     pub swf_url: Option<String>,
-    /// Our name and version. Default as encoders since FMLE say it: servers look for `FMLE/` in it.
+    /// Our name and version. Default in the form that encoders since FMLE send: servers look for `FMLE/` in it.
     pub flash_ver: String,
     /// What follows the command object of `connect`: some applications want credentials here. Default nothing.
     pub arguments: Vec<Value>,
-    /// What of Enhanced RTMP is announced; `None` for nothing. Default: what a relay can do, that is all.
+    /// Which parts of Enhanced RTMP are announced; `None` for nothing. Default: what a relay supports, which is
+    /// everything.
     pub enhanced: Option<EnhancedRtmp>,
     /// Form of the handshake. Default simple: only Flash Media Server refuses it.
     pub handshake: ClientHandshakeKind,
@@ -146,10 +147,11 @@ pub struct ClientLimits {
     pub streams: usize,
     /// Calls that wait for their answer, those of the client's own included. Default 64.
     pub calls: usize,
-    /// Events waiting for [`poll_output`](super::Client::poll_output); at the bound nothing more is parsed until they are
-    /// taken. Default 512.
+    /// Events waiting for [`poll_output`](super::Client::poll_output); at the bound nothing more is parsed until they
+    /// are taken. Default 512.
     pub events: usize,
-    /// Bytes of the messages that those events came of, with the same effect; one message may go over it. Default 4 MiB.
+    /// Bytes of the messages that those events came of, with the same effect; one message may go over it. Default 4
+    /// MiB.
     pub event_bytes: usize,
     /// Bytes of answers to the server waiting to be written; at the bound nothing more is parsed. Default 64 KiB.
     pub replies: usize,
@@ -186,7 +188,7 @@ pub struct ClientTimeouts {
     pub answer: Duration,
     /// Without any progress in writing while bytes wait. Default 30 s.
     pub write: Duration,
-    /// Without a byte from the server once connected. Default for ever: a server has nothing to say to a publisher.
+    /// Without a byte from the server once connected. Default no limit: a server need not send anything to a publisher.
     pub read: Option<Duration>,
     /// For the last bytes of a connection that is being closed. Default 3 s.
     pub linger: Duration,

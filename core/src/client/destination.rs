@@ -28,15 +28,15 @@ pub struct Destination {
     stream: String,
 }
 
-/// Why a URL is no destination.
+/// Why a URL is not a destination.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DestinationError {
-    /// It is no URL of a stream.
+    /// It is not the URL of a stream.
     #[error(transparent)]
     Url(#[from] UrlError),
     /// It wants RTMP wrapped in HTTP, or Adobe's encryption.
-    #[error("{0} is not spoken here, only rtmp, and rtmps to whoever brings TLS")]
+    #[error("{0} is not supported: use rtmp, or rtmps with TLS from the caller")]
     Scheme(Scheme),
 }
 
@@ -61,7 +61,7 @@ impl Destination {
     }
 
     /// The stream of this name, query and all, in the application of `tc_url`: where a redirect or a
-    /// [reconnect request](super::Event::ReconnectRequest) leads.
+    /// [reconnect request](super::ClientEvent::ReconnectRequest) leads.
     ///
     /// # Errors
     /// The two together name no stream, or want another protocol.
@@ -82,7 +82,7 @@ impl Destination {
         Ok(Destination { scheme, host: parts.host().to_owned(), port: parts.port(), app, stream })
     }
 
-    /// RTMP, or RTMPS: then whoever connects has to bring TLS.
+    /// RTMP or RTMPS. With RTMPS, the caller that connects provides TLS.
     pub fn scheme(&self) -> &Scheme {
         &self.scheme
     }

@@ -9,15 +9,15 @@ use crate::endpoint::{Error, Wait};
 use crate::message::Message;
 use crate::url::TcUrl;
 
-/// What [`poll_output`](super::Client::poll_output) returns: events until there are none, then `Wait`, or `Closed` at the
-/// very end.
+/// What [`poll_output`](super::Client::poll_output) returns: events until there are none, then `Wait`, or `Closed` at
+/// the very end.
 #[derive(Debug)]
 pub enum ClientOutput {
     /// The server did something.
     Event(ClientEvent),
-    /// Nothing more to say until one of these happens.
+    /// There are no more events until one of these happens.
     Wait(Wait),
-    /// The connection is over and all that was to be written is written: close the socket.
+    /// The connection is over and everything is written: close the socket.
     Closed(ClientClose),
 }
 
@@ -53,7 +53,7 @@ pub enum ClientEvent {
         stream: StreamHandle,
     },
     /// Audio, video or data of a stream being played, as it came. Data is type 18 whatever it came as; aggregates are
-    /// taken apart. What a server says by way of data (`onPlayStatus`, `|RtmpSampleAccess`) is not among it.
+    /// taken apart. Data messages of the server itself (`onPlayStatus`, `|RtmpSampleAccess`) are not included.
     Media {
         /// Which.
         stream: StreamHandle,
@@ -61,7 +61,7 @@ pub enum ClientEvent {
         message: Message,
     },
     /// The stream is over for now: what is played has no publisher or has come to its end, what is published is not
-    /// published any more. A player may hear of it again, see [`PublishNotify`](Self::PublishNotify).
+    /// published any more. A player may get it again, see [`PublishNotify`](Self::PublishNotify).
     Ended {
         /// Which.
         stream: StreamHandle,
@@ -80,8 +80,8 @@ pub enum ClientEvent {
         /// Seconds; 0 for a live stream.
         seconds: f64,
     },
-    /// A request was refused, or what had been granted is taken back. The stream is gone; without one it was `connect`,
-    /// and the connection closes.
+    /// The server refused a request, or ended a stream that it had granted. The stream is gone. Without a stream the
+    /// request was `connect`, and the connection closes.
     Rejected {
         /// Which stream, if it can be told.
         stream: Option<StreamHandle>,
@@ -100,8 +100,8 @@ pub enum ClientEvent {
         /// What it says.
         status: Box<Status>,
     },
-    /// The server wants the client to connect anew (Enhanced RTMP v2, "Reconnect Request"). It goes on serving until the
-    /// client has left.
+    /// The server asks the client to connect again (Enhanced RTMP v2, "Reconnect Request"). It serves the client until
+    /// the client leaves.
     ReconnectRequest {
         /// Where to; `None` for the same address.
         tc_url: Option<Box<TcUrl>>,
@@ -115,18 +115,18 @@ pub enum ClientEvent {
         /// `None` if none came in time.
         answer: Option<Box<Answer>>,
     },
-    /// The server calls something that no client of this kind knows. Where it wants an answer it has got an error.
+    /// The server called a command that this client does not know. If it wanted an answer, it got an error.
     Call(Box<Command>),
 }
 
-/// What the server said of itself when it accepted `connect`.
+/// What the server sent about itself when it accepted `connect`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Connected {
     /// Its properties, such as `fmsVer`.
     pub properties: Object,
     /// The information object, with its code and `objectEncoding`.
     pub information: Object,
-    /// What of Enhanced RTMP it can do.
+    /// Which parts of Enhanced RTMP it supports.
     pub capabilities: Capabilities,
 }
 
@@ -176,7 +176,7 @@ pub struct ClientRejection {
     pub code: String,
     /// In words for people.
     pub description: String,
-    /// Where it is to be had instead.
+    /// Where the stream is instead.
     pub redirect: Option<Redirect>,
 }
 
@@ -196,10 +196,10 @@ pub struct Redirect {
 }
 
 impl Redirect {
-    /// Where it leads somebody who wanted `stream`, query and all.
+    /// Where a client that wanted `stream` (with its query) goes instead.
     ///
     /// # Errors
-    /// The server's URL is none.
+    /// The server's URL is not valid.
     pub fn destination(&self, stream: &str) -> Result<Destination, DestinationError> {
         match &self.url {
             Some(url) => Destination::parse(url),
@@ -232,7 +232,7 @@ pub struct Answer {
     pub values: Vec<Value>,
 }
 
-/// Why media was not sent. Nothing of it was.
+/// Why media was not sent. No part of it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NotSent {
     /// The stream is not being published.
@@ -252,10 +252,10 @@ pub enum NotSent {
     },
 }
 
-/// Why nothing was asked of the server.
+/// Why a request was not sent to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NotAsked {
-    /// The connection is over, or not there yet where it must be.
+    /// The connection is over, or not open yet and the request needs it.
     #[error("there is no connection")]
     NotConnected,
     /// As many streams as allowed are in use.
@@ -278,7 +278,7 @@ pub enum NotAsked {
 pub enum ClientCloseReason {
     /// The server closed the connection in good order.
     PeerClosed,
-    /// The connection broke: reset, unreachable, the system's own words.
+    /// The connection broke: reset, unreachable; with the system's error text.
     PeerLost(String),
     /// The server broke the protocol.
     Protocol(Error),

@@ -1,10 +1,10 @@
-//! The client's side of a connection: publishes and plays on another server. Bytes in, events and bytes out; no sockets,
-//! no clock, no other connections.
+//! The client's side of a connection: publishes and plays on another server. Bytes in, events and bytes out; no
+//! sockets, no clock, no other connections.
 //!
 //! A [`Client`] is driven by four calls in any order: [`handle_input`](Client::handle_input) with what the server sent,
 //! [`handle_timeout`](Client::handle_timeout) when the deadline it named has come,
 //! [`poll_output`](Client::poll_output) for what the server did, [`outbound`](Client::outbound) for the bytes to write.
-//! What it is to do is said at any time: streams asked for before the connection is there are asked of the server then.
+//! Streams can be requested at any time: the client asks the server for them once it is connected.
 //!
 //! A publisher and a player of the same stream, on a server in memory:
 //!
@@ -47,24 +47,20 @@
 //! let destination = Destination::parse("rtmp://example.org/live/cam")?;
 //! let config = Arc::new(ClientConfig::to(&destination));
 //!
-//! let (mut publisher, mut its_conn) = (Client::new(config.clone(), [1; 32], now), server.connect(now));
-//! let published = publisher.publish(destination.stream(), PublishType::Live)?;
-//! let events = exchange(now, &mut publisher, &mut its_conn);
-//! assert!(matches!(events[..], [ClientEvent::Connected(_), ClientEvent::Publishing { stream }] if stream == published));
+//! let (mut publisher, mut its_conn) = (Client::new(config.clone(), [1; 32], now), server.connect(now)); let published
+//! = publisher.publish(destination.stream(), PublishType::Live)?; let events = exchange(now, &mut publisher, &mut
+//! its_conn); assert!(matches!(events[..], [ClientEvent::Connected(_), ClientEvent::Publishing { stream }] if stream ==
+//! published));
 //!
 //! let (mut player, mut other_conn) = (Client::new(config, [2; 32], now), server.connect(now));
 //! let played = player.play(destination.stream(), PlayOptions::default())?;
 //! exchange(now, &mut player, &mut other_conn);
 //!
-//! let key_frame = Payload::from(&[0x17, 1, 0, 0, 0, 0x65][..]);
-//! let message = Message { chunk_stream: 6, timestamp: 40, type_id: MessageType::VIDEO, stream_id: 0, payload: key_frame };
-//! publisher.send_message(published, message.clone())?;
-//! exchange(now, &mut publisher, &mut its_conn);
-//! let events = exchange(now, &mut player, &mut other_conn);
-//! assert!(events.iter().any(|event| match event {
-//!     ClientEvent::Media { stream, message: got } => *stream == played && got.payload == message.payload,
-//!     _ => false,
-//! }));
+//! let key_frame = Payload::from(&[0x17, 1, 0, 0, 0, 0x65][..]); let message = Message { chunk_stream: 6, timestamp:
+//! 40, type_id: MessageType::VIDEO, stream_id: 0, payload: key_frame }; publisher.send_message(published,
+//! message.clone())?; exchange(now, &mut publisher, &mut its_conn); let events = exchange(now, &mut player, &mut
+//! other_conn); assert!(events.iter().any(|event| match event { ClientEvent::Media { stream, message: got } => *stream
+//! == played && got.payload == message.payload, _ => false, }));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -160,8 +156,8 @@ impl Client {
     /// Takes bytes from the server, cut anywhere.
     ///
     /// # Errors
-    /// The server broke the protocol. The same error is in the [`ClientClose`] that `poll_output` comes to, so that ignoring
-    /// it here is fine.
+    /// The server broke the protocol. The same error is in the [`ClientClose`] that `poll_output` returns, so it may be
+    /// ignored here.
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Error> {
         if !bytes.is_empty() && !self.is_closing() {
             self.endpoint.now = now;
@@ -215,7 +211,7 @@ impl Client {
         &mut self.endpoint.outbound
     }
 
-    /// Takes leave in good order: ends all streams, and closes when that is written.
+    /// Closes the connection in good order: ends all streams, and closes when that is written.
     pub fn close(&mut self) {
         let phase = self.phase();
         let handles: Vec<_> = self.streams.iter().map(|stream| stream.handle).collect();
@@ -244,7 +240,7 @@ impl Client {
         self.streams.peek(stream).map(|stream| stream.id).filter(|id| *id != 0)
     }
 
-    /// The name a stream was asked for by, as long as it is there.
+    /// The name with which a stream was requested, until the stream is gone.
     pub fn name(&self, stream: StreamHandle) -> Option<&str> {
         self.streams.peek(stream).map(|stream| &*stream.name)
     }
@@ -269,8 +265,8 @@ impl Client {
         self.counters
     }
 
-    /// Bytes of messages that are not whole yet, and of those that are not parsed yet. The memory held for them is at most
-    /// twice that.
+    /// Bytes of messages that are not whole yet, and of those that are not parsed yet. The memory held for them is at
+    /// most twice that.
     pub fn unfinished_bytes(&self) -> usize {
         self.endpoint.unfinished_bytes()
     }

@@ -10,7 +10,8 @@ pub struct Close<R> {
     /// Bytes received up to then, handshake included. For a protocol error: up to the end of the offending header or
     /// message, whatever the peer sent after it.
     pub offset: u64,
-    /// What the peer was told about it, for a person to read; empty if nothing, and always for clients.
+    /// The text about it that was sent to the peer, for a person to read. Empty if none was sent, and always for
+    /// clients.
     pub told: String,
 }
 
@@ -18,11 +19,11 @@ pub struct Close<R> {
 #[derive(Debug)]
 pub(crate) struct Closing<R> {
     close: Close<R>,
-    /// The peer is told something: wait for it to hang up.
+    /// The peer got a message: wait until it closes the connection.
     lingers: bool,
-    /// Nothing more is written, nor what was being written when that was decided and is put back later.
+    /// Nothing more is written. That includes bytes that a writer has now and puts back later.
     discards: bool,
-    /// Bytes that came since.
+    /// Bytes received since then.
     ignored: usize,
 }
 
@@ -50,7 +51,7 @@ impl<R> Closing<R> {
         self.discards = true;
     }
 
-    /// So many bytes more came; how many there are of them now.
+    /// Adds `count` received bytes and returns their total.
     pub(super) fn ignore(&mut self, count: usize) -> usize {
         self.ignored = self.ignored.saturating_add(count);
         self.ignored

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-/// Events to be polled, with the bytes of the messages that they came of.
+/// Events to be polled, with the bytes of the messages that they came from.
 #[derive(Debug)]
 pub(super) struct EventQueue<E> {
     events: VecDeque<(usize, E)>,
@@ -25,8 +25,8 @@ impl<E> EventQueue<E> {
         self.bytes
     }
 
-    /// The events that follow come of a message of so many bytes. An aggregate becomes many: the first one accounts for
-    /// all of it.
+    /// The events that follow come from one message of `bytes` bytes. An aggregate becomes several events: the first
+    /// one accounts for all of its bytes.
     pub(super) fn begin_message(&mut self, bytes: usize) {
         self.message = bytes;
     }
@@ -47,7 +47,7 @@ impl<E> EventQueue<E> {
         Some(event)
     }
 
-    /// Gives back memory for more than so many events.
+    /// Frees memory for more than `room` events.
     pub(super) fn shrink(&mut self, room: usize) {
         if self.events.capacity() > room {
             self.events = VecDeque::new();

@@ -1,28 +1,29 @@
-//! What a connection needs in either role: a chunk reader, acknowledgements, queues in both directions, time limits, and
-//! a close.
+//! What a connection needs in either role: a chunk reader, acknowledgements, queues in both directions, time limits,
+//! and a close.
 //!
 //! An [`Endpoint`] holds all that; a [`Role`] drives it and adds its commands, events, streams and settings. The roles
 //! are [`Session`](crate::session::Session), which serves clients, and [`Client`](crate::client::Client).
 //!
-//! What is the same in both on purpose:
+//! What both roles do in the same way:
 //!
 //! * Nothing is parsed while a request of the peer waits for its answer, or while [`Bounds`] are reached; what comes
 //!   meanwhile is kept, up to a bound.
-//! * A write without progress ends the connection, and so does silence where a peer has to speak. Times in which nothing
-//!   was read do not count as silence.
-//! * The first reason to close stands. What is queued then is written, for no longer than a `linger` time, and no other time
-//!   limit holds. What the peer sends meanwhile is read and dropped, up to [`MAX_IGNORED_BYTES`]; nothing that was half
-//!   received is kept.
-//! * What is given up is given up for good: also what a writer had at that moment and puts back later.
+//! * A write without progress ends the connection, and so does silence where a peer has to speak. Times in which
+//!   nothing was read do not count as silence.
+//! * The first reason to close stands. What is queued then is written, for no longer than a `linger` time, and no other
+//!   time limit holds. What the peer sends meanwhile is read and dropped, up to [`MAX_IGNORED_BYTES`]; nothing that was
+//!   half received is kept.
+//! * Bytes that are given up are never written. That includes bytes that a writer has at that moment and puts back
+//!   later.
 //!
-//! What differs on purpose:
+//! What differs:
 //!
-//! * A server that refuses something waits for the client to hang up before it closes, so that its words are not lost to
-//!   a reset. A client that leaves waits for nothing: nothing depends on its last commands.
-//! * A server tells clients which limit they passed. A client tells a server nothing.
-//! * A server pings. A client does not: what it publishes has a time limit as every write has, and one that plays may set
-//!   a limit on silence.
-//! * All that a server says is an answer, but pings. A client has requests as well, which have bounds of their own.
+//! * A server that refuses something waits for the client to close before it closes, so that its message is not lost to
+//!   a reset. A client that leaves does not wait: nothing depends on its last commands.
+//! * A server tells clients which limit they exceeded. A client does not tell a server.
+//! * A server pings. A client does not: what it publishes has a time limit as every write has, and one that plays may
+//!   set a limit on silence.
+//! * A server sends only answers and pings. A client also sends requests, which have their own bounds.
 
 mod closing;
 mod error;
@@ -69,7 +70,7 @@ const MAX_IGNORED_BYTES: usize = 256 << 10;
 /// Messages that one read is to bring at most; a read of ordinary media brings a handful.
 pub(crate) const READ_MESSAGES: u32 = 512;
 
-/// The smallest read that is asked for, in bytes: C0 and C1 and then some.
+/// The smallest read that is requested, in bytes: more than C0 and C1.
 pub(crate) const SMALLEST_READ: usize = 2048;
 
 /// How far a connection has come, as far as both roles have it in common.
@@ -289,10 +290,10 @@ impl<S: State, E> Endpoint<S, E> {
     {
         self.events.shrink(room);
         if self.outbound.is_idle() {
-            // A look at nothing would be a call more for every player, and what it was given by then a write more.
+            // With nothing to write, the timer would only cause one more call and one more write for every player.
             self.timers.clear(Timer::Write);
         } else if self.discards() {
-            // A writer had it when all was given up.
+            // A writer had these bytes when everything was given up.
             self.discard();
         } else if !self.timers.is_set(Timer::Write) && !self.is_closing() {
             self.write_watch.begin(self.now, self.outbound.written());
@@ -353,7 +354,7 @@ pub(crate) trait Role: Sized {
         endpoint.received += bytes.len() as u64;
         (endpoint.last_input, endpoint.last_messages) = (bytes.len(), 0);
         if let Some(closing) = endpoint.state.closing_mut() {
-            // A peer that hears of the end sends little after that; one that floods is not listened to.
+            // A peer that knows of the end sends little after that. If it floods, the rest is given up.
             if closing.ignore(bytes.len()) > MAX_IGNORED_BYTES {
                 endpoint.discard();
             }
@@ -460,9 +461,9 @@ pub(crate) trait Role: Sized {
         Ok(self.endpoint_mut().reader.read(input)?)
     }
 
-    /// True if the peer was silent for too long. What it says does not touch the timer: it is set again from the last
-    /// word's time when it is looked at. Nor is it silence when nothing was read: what the peer said meanwhile lies
-    /// unread, here or in the socket.
+    /// True if the peer was silent for too long. A message does not touch the timer: when the timer is checked, it is
+    /// set again from the time of the last message. Time without reading does not count as silence: what the peer sent
+    /// then lies unread, here or in the socket.
     fn is_silent(&mut self, limit: Duration) -> bool {
         let is_blocked = self.is_blocked();
         let endpoint = self.endpoint_mut();

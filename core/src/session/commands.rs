@@ -15,7 +15,7 @@ impl Session {
         let limits = if self.is_connected() { &limits.amf } else { &limits.amf_before_connect };
         let command = match Command::parse(message.type_id, &message.payload, limits) {
             Ok(command) => command,
-            // Without a `connect` that can be read there is nothing to go on with.
+            // Without a readable `connect` the connection cannot continue.
             Err(error) if !self.is_connected() => return Err(error.into()),
             Err(_) => {
                 self.counters.unreadable_messages += 1;
@@ -88,7 +88,7 @@ impl Session {
             Request::FcUnsubscribe(_) => self.send_result(transaction),
             Request::CheckBandwidth => {
                 self.send_result(transaction);
-                // Who asks by name waits for it; nothing is measured.
+                // A client that asks with a transaction id waits for it. Nothing is measured.
                 if transaction != 0.0 {
                     self.send_command(COMMAND_CHUNK_STREAM, 0, &reply::on_bandwidth_done());
                 }
@@ -182,8 +182,8 @@ impl Session {
         }
     }
 
-    /// Nothing is sought, but the player is told that it was: libavformat (FFmpeg, mpv) throws every packet away until
-    /// it hears so, and players of every kind give up on an error.
+    /// A seek does nothing, but the player gets the notice that it was done: libavformat (FFmpeg, mpv) drops every
+    /// packet until it gets that notice, and players of every kind end on an error.
     fn refuse_seek(&mut self, on_stream: u32) {
         if let Some(stream_id) = self.playing(on_stream) {
             let status =

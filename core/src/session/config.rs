@@ -37,7 +37,7 @@ impl Default for SessionConfig {
 }
 
 impl SessionConfig {
-    /// What keeps to both, setting by setting.
+    /// For each setting, the value that satisfies both.
     pub(crate) fn strictest(&self, other: &SessionConfig) -> SessionConfig {
         let strict = self.leniency == Leniency::Strict || other.leniency == Leniency::Strict;
         SessionConfig {
@@ -55,8 +55,8 @@ impl SessionConfig {
 #[derive(Debug, Clone)]
 pub struct SessionLimits {
     /// Bounds of the chunk reader before `connect` is accepted: an unknown peer gets little. Default
-    /// [`LONGEST_CONNECT`](Self::LONGEST_CONNECT) for a message and for all that are half received, 8 chunk streams; most
-    /// `connect` commands have a few hundred bytes, those with a signed token in their URL some thousand.
+    /// [`LONGEST_CONNECT`](Self::LONGEST_CONNECT) for a message and for all that are half received, 8 chunk streams;
+    /// most `connect` commands have a few hundred bytes, those with a signed token in their URL some thousand.
     pub chunks_before_connect: ChunkLimits,
     /// Bounds of the chunk reader afterwards.
     pub chunks: ChunkLimits,
@@ -78,8 +78,8 @@ pub struct SessionLimits {
     /// Events waiting for [`poll_output`](super::Session::poll_output); at the bound the session stops parsing until
     /// they are taken. Default 512.
     pub events: usize,
-    /// Bytes of the messages that those events came of, with the same effect; one message may go over it. Default 4 MiB.
-    /// A server whose events are polled after each read, as [`Conn`](crate::conn::Conn) does, holds less.
+    /// Bytes of the messages that those events came of, with the same effect; one message may go over it. Default 4
+    /// MiB. A server whose events are polled after each read, as [`Conn`](crate::conn::Conn) does, holds less.
     pub event_bytes: usize,
     /// Bytes of replies waiting to be written; at the bound the session stops reading requests. At least 4 KiB, default
     /// 64 KiB. Before `connect` is accepted it is 4 KiB.
@@ -90,8 +90,8 @@ pub struct SessionLimits {
 }
 
 impl SessionLimits {
-    /// Room for a URL of [`MAX_TEXT_LEN`](crate::url::MAX_TEXT_LEN) as often as a client may send it in `connect` (`app`,
-    /// `tcUrl`, OBS as `swfUrl` too, browsers as `pageUrl`), and for all else. In bytes.
+    /// Room for a URL of [`MAX_TEXT_LEN`](crate::url::MAX_TEXT_LEN) as often as a client may send it in `connect`
+    /// (`app`, `tcUrl`, OBS as `swfUrl` too, browsers as `pageUrl`), and for all else. In bytes.
     pub const LONGEST_CONNECT: u32 = 4 * MAX_TEXT_LEN as u32 + (8 << 10);
 
     fn strictest(&self, other: &SessionLimits) -> SessionLimits {
@@ -170,8 +170,8 @@ pub struct SessionTimeouts {
     pub next_message: Duration,
     /// Without any progress in writing while bytes wait. Default 30 s.
     pub write: Duration,
-    /// For a player, while its stream has no publisher. Default 10 minutes. A rule of the stream's virtual host; a client that keeps
-    /// it is [`Conn`](crate::conn::Conn), for a session knows no streams.
+    /// For a player, while its stream has no publisher. Default 10 minutes. A rule of the stream's
+    /// virtual host. [`Conn`](crate::conn::Conn) applies it, because a session knows no streams.
     pub wait_for_stream: Duration,
     /// Between pings to the peer; a ping keeps the path alive and makes a dead one show. Default 30 s.
     pub ping: Duration,

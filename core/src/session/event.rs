@@ -12,9 +12,9 @@ use crate::policy::Refusal;
 pub enum SessionOutput {
     /// The peer did something.
     Event(SessionEvent),
-    /// Nothing more to say until one of these happens.
+    /// There are no more events until one of these happens.
     Wait(Wait),
-    /// The connection is over and all that was to be written is written: close the socket.
+    /// The connection is over and everything is written: close the socket.
     Closed(Close),
 }
 
@@ -35,8 +35,7 @@ pub enum SessionEvent {
         /// Message stream id.
         stream_id: u32,
     },
-    /// Something of a peer whose bandwidth is being measured, see
-    /// [`measure`](super::Session::measure).
+    /// A message of a peer whose bandwidth is being measured, see [`measure`](super::Session::measure).
     Measured {
         /// The command, if it was one.
         command: Option<Command>,
@@ -53,7 +52,7 @@ pub enum SessionEvent {
         /// Message stream id.
         stream_id: u32,
     },
-    /// The player paused or resumed; it has been told so.
+    /// The player paused or resumed. The session has already answered it.
     Pause {
         /// Message stream id.
         stream_id: u32,
@@ -88,7 +87,7 @@ pub struct ConnectRequest {
 }
 
 impl ConnectRequest {
-    /// What the client said of itself.
+    /// What the client sent about itself.
     pub fn info(&self) -> &ConnectInfo {
         &self.info
     }
@@ -119,7 +118,7 @@ impl PublishRequest {
         self.publish_type
     }
 
-    /// In whose manner the client publishes.
+    /// Which kind of client publishes.
     pub fn client(&self) -> ClientKind {
         self.client
     }
@@ -144,8 +143,7 @@ impl PlayRequest {
     }
 }
 
-/// Why a request is refused: the code and words told to the client, see
-/// [`reject`](super::Session::reject).
+/// Why a request is refused: the code and text that the client gets, see [`reject`](super::Session::reject).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// Status code, such as `NetStream.Publish.BadName`.
@@ -182,13 +180,13 @@ impl Rejection {
         Rejection::new("NetStream.Play.Failed", description)
     }
 
-    /// The stream is to be had elsewhere.
+    /// The stream is on another server.
     pub fn redirect(url: String) -> Self {
         let rejection = Rejection::new("NetConnection.Connect.Rejected", "RTMP 302 Redirect");
         Rejection { redirect: Some(url), ..rejection }
     }
 
-    /// The name is being published by somebody else.
+    /// Another client publishes this name.
     pub fn stream_in_use(name: &str) -> Self {
         Rejection::new("NetStream.Publish.BadName", format!("Stream {name} is already being published."))
     }
@@ -222,7 +220,7 @@ pub enum CloseReason {
     PeerClosed,
     /// The connection broke: reset, unreachable, the system's own words.
     PeerLost(String),
-    /// What came before TLS was taken off it was not as it has to be; in the words of what takes it off.
+    /// The TLS layer failed, with the error text of the TLS implementation.
     Tls(TlsFault, String),
     /// The peer broke the protocol.
     Protocol(Error),
@@ -230,22 +228,22 @@ pub enum CloseReason {
     Timeout(TimeoutKind),
     /// A request was refused with this code.
     Rejected(&'static str),
-    /// A rule of the server's was broken while the connection was open.
+    /// The client broke a rule of the server while the connection was open.
     Refused(Refusal),
     /// The bandwidth check this connection was for is over.
     BandwidthChecked,
-    /// A publisher that nobody watched for too long.
+    /// A publisher that had no players for too long.
     Idle,
     /// A player that missed too much.
     TooSlow,
-    /// It held more than its part of what all connections may: messages that were not whole, or frames for a player that
-    /// did not take them and that its stream had dropped.
+    /// Memory was short, and the connection held more than its share: incomplete messages, or frames that the player
+    /// had not taken and that its stream had dropped.
     MemoryShort,
     /// Another publisher with the same credentials took the stream over.
     TakenOver,
-    /// The server is going down.
+    /// The server shuts down.
     Shutdown,
-    /// The server closed it, in the given words.
+    /// The server closed it, for the given reason.
     Closed(&'static str),
 }
 
@@ -271,11 +269,11 @@ pub enum TimeoutKind {
 pub enum TlsFault {
     /// Its handshake failed, or a record is damaged.
     Broken,
-    /// Its client sent more to begin with than clients have to send.
+    /// The client sent more at the beginning than a client needs to send.
     BeginningTooLong,
-    /// Its records bring too little content for what they cost.
+    /// The records carry too little content for the work they cause.
     WithoutContent,
-    /// Too many others began at the same time.
+    /// Too many other connections began TLS at the same time.
     TooManyBegin,
 }
 
@@ -342,7 +340,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Rejected(code) => write!(f, "refused: {code}"),
             CloseReason::Refused(refusal) => refusal.fmt(f),
             CloseReason::BandwidthChecked => f.write_str("bandwidth check is over"),
-            CloseReason::Idle => f.write_str("nobody watches"),
+            CloseReason::Idle => f.write_str("no player watches"),
             CloseReason::TooSlow => f.write_str("player missed too much"),
             CloseReason::MemoryShort => {
                 f.write_str("held too much, half received or not taken, while memory was short")

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// In whose manner a client publishes.
+/// Which kind of client publishes, by the order of its commands.
 ///
 /// ```text
 ///                releaseStream | FCPublish             createStream
@@ -12,8 +12,8 @@ use std::fmt;
 ///                       └──────────────── publish (flash) ────────────────┘
 /// ```
 ///
-/// `play` identifies a player in every state. The manner changes nothing in what is served, only which notices are
-/// expected with it: FMLE and Haivision encoders wait for `onFCPublish`.
+/// `play` identifies a player in every state. The kind changes only which notices the client expects: FMLE and
+/// Haivision encoders wait for `onFCPublish`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClientKind {
     /// releaseStream, FCPublish, createStream, publish: FMLE, FFmpeg, OBS and most encoders.
@@ -69,7 +69,7 @@ impl Identification {
         }
     }
 
-    /// Whose manner a `publish` now is.
+    /// Which kind of client a `publish` now comes from.
     pub(super) fn publisher(self) -> ClientKind {
         match self {
             // A bare `publish` is Flash's with the createStream left out.

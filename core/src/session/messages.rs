@@ -6,7 +6,7 @@ use crate::message::{Control, Message, MessageType, Payload, UserControl};
 
 impl Session {
     pub(super) fn take_message(&mut self, message: Message) -> Result<(), Error> {
-        // Of media and data each has a bound of its own.
+        // Media and data have their own bounds.
         let bounded = matches!(
             message.type_id,
             MessageType::AUDIO
@@ -49,7 +49,7 @@ impl Session {
             // Many publishers never acknowledge, and TCP has its own window: nothing depends on it.
             Control::Acknowledgement(_) => {}
             Control::WindowAckSize(window) => self.endpoint.ack.set(window),
-            // Everybody sends one and expects nothing.
+            // All clients send one and expect nothing.
             Control::SetPeerBandwidth { .. } => {}
             Control::User(UserControl::PingRequest(time)) => {
                 self.send_control(&Control::User(UserControl::PingResponse(time)));

@@ -1,18 +1,18 @@
 //! One RTMP connection: bytes in, events and bytes out. No sockets, no clock, no locks, no other connections.
 //!
 //! A [`Session`] is the server's side of handshake, `connect`, `publish` or `play`, and close, with all timers on the
-//! way. It knows no streams: who may publish, and where media goes, is for its owner to say.
-//! [`conn::Conn`](crate::conn::Conn) is one such owner, and the one to take for a server; a session alone is for a
-//! program with an idea of its own of what a stream is.
+//! way. It knows no streams: its owner decides which client may publish and where media goes.
+//! [`conn::Conn`](crate::conn::Conn) is such an owner: use it for a server. Use a session alone in a program that has
+//! its own streams.
 //!
 //! It is driven by four calls in any order: [`handle_input`](Session::handle_input) with what the peer sent,
 //! [`handle_timeout`](Session::handle_timeout) when the deadline it named has come,
 //! [`poll_output`](Session::poll_output) for what the peer did, [`outbound`](Session::outbound) for the bytes to write.
 //!
 //! # Requests
-//! What the peer asks for comes as an [`SessionEvent`] with a value in it that is answered once, with
+//! A request of the peer is a [`SessionEvent`] with a value in it. The owner answers that value once, with
 //! [`accept`](Session::accept) or [`reject`](Session::reject). Until then the session parses nothing further, keeps
-//! what comes (bounded) and says in its [`Wait`] that it wants no more.
+//! the bytes that arrive (up to a limit), and its [`Wait`] says not to read.
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -45,9 +45,9 @@
 //! [`send_frame`](Session::send_frame): they are encoded for the wire already and shared with all other players.
 //!
 //! # Close
-//! Whatever ends a session, the peer's error, a timeout or its owner, it comes to one [`Close`], with a [`CloseReason`]
-//! that has a name for machines. Where the peer is told something, what is queued is written first, but not for ever:
-//! see [`SessionTimeouts::linger`].
+//! A session ends because of an error of the peer, a timeout, or its owner. It always reports one [`Close`] with a
+//! [`CloseReason`], which has a stable name for logs and metrics. While the peer is connected, what is queued is written
+//! first, for a limited time: see [`SessionTimeouts::linger`].
 
 mod commands;
 mod config;
@@ -135,7 +135,7 @@ impl Session {
         Session::beginning(config, State::Handshake, seed, now)
     }
 
-    /// A session for a connection from a trusted proxy, which may say in front of the handshake who is behind it.
+    /// A session for a connection from a trusted proxy, which may send the client's address before the handshake.
     pub fn behind_proxy(config: Arc<SessionConfig>, seed: [u8; 32], now: Instant) -> Self {
         let state = |handshake| State::ProxyHeader { preface: Box::default(), handshake };
         Session::beginning(config, state, seed, now)
@@ -167,8 +167,8 @@ impl Session {
     /// Takes bytes from the peer, cut anywhere.
     ///
     /// # Errors
-    /// The peer broke the protocol. The same error is in the [`Close`] that `poll_output` comes to, so that ignoring
-    /// it here is fine.
+    /// The peer broke the protocol. The same error is in the [`Close`] that `poll_output` returns, so it may be
+    /// ignored here.
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Error> {
         self.receive(now, bytes)
     }
@@ -200,8 +200,8 @@ impl Session {
         Role::due(self)
     }
 
-    /// The request that waits may be answered as late as in so long: that is no delay of the client's, whose own time begins
-    /// again.
+    /// The request that waits may be answered as late as in so long: that is no delay of the client's, whose own time
+    /// begins again.
     pub(crate) fn answer_takes(&mut self, time: Duration) {
         if endpoint::State::is_asked(&self.endpoint.state) && self.endpoint.timers.is_set(Timer::Setup) {
             let timeouts = &self.config.timeouts;
@@ -217,7 +217,7 @@ impl Session {
     }
 
     /// The peer closed its side, or the connection broke. Nothing more is written: a client of this protocol that has
-    /// shut down one direction is on its way out.
+    /// shut down one direction is about to leave.
     pub fn handle_disconnect(&mut self, now: Instant, reason: CloseReason) {
         self.endpoint.now = now;
         self.close(reason);
@@ -258,8 +258,8 @@ impl Session {
 
     /// Queues a frame for the player on this message stream.
     ///
-    /// Frames are encoded for message stream 1, the one nearly every player has; for another the head is written anew
-    /// and the payload shared all the same.
+    /// Frames are encoded for message stream 1, the one nearly every player has; for another the head is written again
+    /// and the payload is still shared.
     pub fn send_frame(&mut self, stream_id: u32, frame: &Frame) {
         frame.pieces(stream_id, |piece| self.endpoint.outbound.push(piece));
     }
@@ -274,8 +274,8 @@ impl Session {
         self.send_control(&Control::User(event));
     }
 
-    /// From now on hands on all that comes, but control messages, as [`SessionEvent::Measured`]: a bandwidth check has a protocol
-    /// of its own. Only once `connect` is accepted.
+    /// From now on reports every message except control messages as [`SessionEvent::Measured`]: a bandwidth check has
+    /// its own protocol. Does nothing before `connect` is accepted.
     pub fn measure(&mut self) {
         if self.endpoint.state.change(Change::MeasurementBegun) {
             self.endpoint.timers.clear(Timer::Setup);
@@ -287,7 +287,7 @@ impl Session {
         self.send_command(chunk_stream, 0, command);
     }
 
-    /// Closes from our side; what is queued is written first, but for want of memory.
+    /// Closes from our side. What is queued is written first, except if the reason is a shortage of memory.
     pub fn close(&mut self, reason: CloseReason) {
         let short = reason == CloseReason::MemoryShort && !self.is_closing();
         self.settle(reason, None);
@@ -297,12 +297,12 @@ impl Session {
     }
 
     /// Closes from our side after telling the peer something: waits a moment for it to hang up first, because closing
-    /// a socket with unread bytes turns into a reset that can overtake the words.
+    /// a socket with unread bytes turns into a reset that can overtake the message.
     pub fn close_with_words(&mut self, reason: CloseReason) {
         self.settle(reason, Some(String::new()));
     }
 
-    /// The same with the words, for the log.
+    /// The same, with the text that the peer got, for the log.
     fn close_with(&mut self, reason: CloseReason, told: String) {
         self.settle(reason, Some(told));
     }
@@ -324,18 +324,19 @@ impl Session {
         self.capabilities.as_deref()
     }
 
-    /// In whose manner the client publishes, or would.
+    /// Which kind of client publishes, judged by the commands it has sent so far.
     pub fn manner(&self) -> ClientKind {
         self.identification.publisher()
     }
 
-    /// The client's address, if a trusted proxy said one.
+    /// The client's address, if a trusted proxy sent one.
     pub fn client_address(&self) -> Option<SocketAddr> {
         self.client_address
     }
 
-    /// Asks the peer to connect anew, to `tc_url` or to the same URL (Enhanced RTMP v2, "Reconnect Request"). It goes on
-    /// being served until it leaves. False, and nothing is sent, if it did not announce that it understands this.
+    /// Asks the peer to connect again, to `tc_url` or to the same URL (Enhanced RTMP v2, "Reconnect Request"). The
+    /// server serves it until it leaves. Returns false and sends nothing if the peer did not announce that it
+    /// understands this.
     pub fn request_reconnect(&mut self, tc_url: Option<&str>, description: &str) -> bool {
         let understands = self.capabilities().is_some_and(|capabilities| capabilities.has(Capabilities::RECONNECT));
         if understands && !self.is_closing() {
@@ -366,14 +367,14 @@ impl Session {
         }
     }
 
-    /// Another publisher has the stream now: tells the peer, then closes.
+    /// Another publisher has taken the stream over: tells the peer, then closes.
     pub fn take_over(&mut self, stream_id: u32) {
         let rejection = Rejection::bad_publish_name("Another publisher has taken the stream over.");
         self.stop_publisher(stream_id, &rejection);
         self.close_with_words(CloseReason::TakenOver);
     }
 
-    /// Tells a publisher why it is not heard any more.
+    /// Tells a publisher why its media is no longer accepted.
     pub fn stop_publisher(&mut self, stream_id: u32, rejection: &Rejection) {
         self.send_error_status(stream_id, rejection);
     }
@@ -443,18 +444,18 @@ impl Session {
         self.counters
     }
 
-    /// Bytes of messages that are not whole yet, and of those that wait for the answer to a request. The memory held for
-    /// them is at most twice that.
+    /// Bytes of messages that are not whole yet, and of those that wait for the answer to a request. The memory held
+    /// for them is at most twice that.
     pub fn unfinished_bytes(&self) -> usize {
         self.endpoint.unfinished_bytes()
     }
 
-    /// What waits for the peer, to be looked at.
+    /// What waits to be written, read only.
     pub(crate) fn waiting(&self) -> &Outbound {
         &self.endpoint.outbound
     }
 
-    /// True once the connection is to end, whatever comes.
+    /// True once it is decided that the connection ends.
     pub fn is_closing(&self) -> bool {
         self.endpoint.is_closing()
     }
@@ -597,10 +598,10 @@ impl Role for Session {
         self.take_message(message)
     }
 
-    /// A client that passed a limit may mean well: it is told which.
+    /// A client that exceeded a limit may do so by accident: the server tells it which limit.
     fn fail(&mut self, error: Error) {
         let connected = self.is_connected();
-        // Before the handshake is over there are no messages to say it with.
+        // Before the handshake is over no message can be sent.
         let told = match &self.endpoint.state {
             // Only `connect` is answered there, and it is no longer than what may be received.
             State::AwaitingConnect | State::AskedToConnect => !matches!(error, Error::MessageOverLimit { .. }),

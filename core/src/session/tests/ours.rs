@@ -195,7 +195,7 @@ fn reasons_have_names_that_stay_and_words() {
         (CloseReason::Rejected("NetStream.Publish.BadName"), "rejected", "refused: NetStream.Publish.BadName"),
         (CloseReason::Refused(Refusal::LimitBitrate), "limit_bitrate", "the bitrate is over the limit"),
         (CloseReason::BandwidthChecked, "bandwidth_checked", "bandwidth check is over"),
-        (CloseReason::Idle, "idle_publisher", "nobody watches"),
+        (CloseReason::Idle, "idle_publisher", "no player watches"),
         (CloseReason::TooSlow, "player_too_slow", "player missed too much"),
         (CloseReason::MemoryShort, "memory_short", "held too much, half received or not taken, while memory was short"),
         (CloseReason::TakenOver, "taken_over", "another publisher took over"),
