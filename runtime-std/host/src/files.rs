@@ -1,4 +1,4 @@
-//! Open files, of which connections are the most: how many there may be, and what is kept for the server's own.
+//! The limit of open files, most of which are connections, and the file descriptors kept for the server's own files.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,18 +10,18 @@ use tracing::{info, warn};
 /// How often to write into the log that connections are turned away.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// One file in so many is the server's own, within these bounds.
+/// One in eight file descriptors is kept for the server's own files, within these bounds.
 const SHARE: u64 = 8;
 const FEWEST: u64 = 8;
 const MOST: u64 = 512;
 
-/// So many of the files that this process may open are kept for what the server itself opens.
+/// How many of the file descriptors of this process are kept for files that the server itself opens.
 fn reserve(limit: u64) -> u64 {
     (limit / SHARE).clamp(FEWEST, MOST).min(limit / 2)
 }
 
-/// Lets this process open as many files as the system allows it (RLIMIT_NOFILE), and says so in the log: many systems
-/// begin with 1024, which are few connections.
+/// Raises this process's limit of open files (RLIMIT_NOFILE) as far as the system allows, and logs it: on many systems
+/// the limit is 1024 at first, too few for many connections.
 pub fn raise_file_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
@@ -40,12 +40,12 @@ pub fn raise_file_limit() {
     }
 }
 
-/// Turns connections away when there would be no files left for the server's own: strangers that open all they can must
-/// not keep operators out, and end no recording.
+/// Turns connections away when only the file descriptors for the server's own files are left: clients that open as many
+/// connections as they can must not lock operators out or end recordings.
 #[derive(Debug)]
 pub(crate) struct Door {
-    /// Numbers from here on are the server's own. The system gives the lowest number that is free, so a connection that gets this
-    /// one came when all below it were open.
+    /// Numbers from here on are kept for the server's own files. The system gives the lowest free number, so a
+    /// connection gets this number only if all lower ones are open.
     closed_from: Option<u64>,
     turned_away: AtomicU64,
     warned: Mutex<Option<Instant>>,
@@ -61,13 +61,13 @@ impl Door {
         Door { closed_from, turned_away: AtomicU64::new(0), warned: Mutex::default() }
     }
 
-    /// Whether a connection with this number may come in.
+    /// Whether a connection with this number is admitted.
     pub(crate) fn admits(&self, number: i32) -> bool {
         let number = u64::try_from(number).unwrap_or(0);
         self.closed_from.is_none_or(|most| number < most)
     }
 
-    /// One that may not is closed now.
+    /// Counts and logs a connection that is not admitted; the caller closes it.
     pub(crate) fn turn_away(&self) {
         let most = self.closed_from.unwrap_or_default();
         let count = self.turned_away.fetch_add(1, Ordering::Relaxed) + 1;
@@ -81,7 +81,7 @@ impl Door {
 
     /// Whether it is time for another line, which then counts as written.
     fn warns(&self, now: Instant) -> bool {
-        // Another thread that is just here writes it.
+        // If another thread holds the lock, that thread writes the line.
         let Ok(mut warned) = self.warned.try_lock() else {
             return false;
         };

@@ -10,19 +10,20 @@ use tracing::{Level, debug, enabled, info, warn};
 
 use crate::strangers::Strangers;
 
-/// Lines about what a connection is; a client can publish and play anew as often as it likes.
+/// Most lines of a connection about what it publishes and plays: a client can begin again as often as it likes.
 const ATTACH_LINES: u32 = 10;
 /// Characters shown of a client's own name, which may be as long as the client likes.
 const AGENT_LENGTH: usize = 64;
-/// Where the lines of connections that came to nothing in a storm go, at debug level.
+/// The target of lines, at debug level, about connections that ended before `connect` while many were opened.
 const STRANGERS: &str = "anabranch_host::strangers";
 
-/// The lines that a connection leaves in the log: opened, identified, closed. Each has its number as the field `conn`.
+/// Writes the log lines of a connection: opened, identified, closed. Each has the connection's number as the field
+/// `conn`.
 #[derive(Debug)]
 pub struct Lines {
     id: u64,
     peer: SocketAddr,
-    /// Whether the first line was written: in a storm of connections it waits until one has connected.
+    /// Whether the first line was written: while many connections are opened, it waits until the client has connected.
     shown: AtomicBool,
     strangers: Arc<Strangers>,
     /// How often it attached to a stream.
@@ -32,7 +33,7 @@ pub struct Lines {
 impl Lines {
     /// The connection is open. `id` is in each of its lines.
     pub(crate) fn opened(id: u64, peer: SocketAddr, strangers: Arc<Strangers>) -> Self {
-        // An IPv4 peer on a socket for both families is shown as what it is.
+        // Show an IPv4 peer on a socket for both families as IPv4.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let shown = strangers.show(Instant::now());
         if shown {
@@ -43,9 +44,9 @@ impl Lines {
         Lines { id, peer, shown: AtomicBool::new(shown), strangers, attached: AtomicU32::new(0) }
     }
 
-    /// The first line, if it was left out so far.
+    /// Writes the first line, if it was left out so far.
     fn show(&self) {
-        // Who has those of strangers logged has had it.
+        // If the target is logged at debug level, the line is in the log already.
         let logged = || enabled!(target: STRANGERS, Level::DEBUG);
         if !self.shown.swap(true, Ordering::Relaxed) && !logged() {
             info!(conn = self.id, "conn {} opened from {}", self.id, self.peer);
@@ -57,7 +58,7 @@ impl Lines {
         self.id
     }
 
-    /// The connection does something for which there is a line.
+    /// Logs an action of the connection, if there is a line for it.
     pub fn action(&self, action: &Action) {
         let id = self.id;
         match action {
@@ -93,7 +94,7 @@ impl Lines {
     }
 }
 
-/// What a connection is and by whom.
+/// What a connection publishes or plays, and with which program.
 struct Identified<'a>(&'a Attachment);
 
 impl fmt::Display for Identified<'_> {

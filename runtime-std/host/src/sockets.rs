@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use anabranch_core::pacing::Sockets;
 
-/// What both servers tell the core of the system's sockets.
+/// What both servers tell the core about the system's sockets.
 ///
 /// - Systems give a connection 64 KiB or more for what was not read yet, and stop the peer when that is full. Linux begins
 ///   with 128 KiB (tcp(7), `tcp_rmem`) and counts its own overhead in it, which is largest for small segments. Half of the

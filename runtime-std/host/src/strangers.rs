@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-/// Connections opened in one second that have a line at once. Real clients of a large server come slower than that for
-/// most of the time, and those that come faster have their line when they have connected.
+/// Connections opened in one second that are logged at once. On a large server fewer real clients come in most seconds;
+/// the others are logged when they have connected.
 const LINES: u32 = 20;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Keeps connections that come to nothing from filling the log: those that were opened when many were, and are over
-/// before `connect` was granted, are counted and told together.
+/// Keeps connections that end before `connect` from filling the log: of those opened while many others were, all that
+/// end before `connect` is granted are counted and logged in one line.
 #[derive(Debug, Default)]
 pub(crate) struct Strangers {
     second: Mutex<Option<Second>>,
@@ -21,12 +21,12 @@ struct Second {
     start: Instant,
     shown: u32,
     left_out: u64,
-    /// The last that was left out.
+    /// The last connection that was left out.
     last: String,
 }
 
 impl Strangers {
-    /// Whether a connection that is opened now has its line at once.
+    /// Whether a connection that is opened now is logged at once.
     pub(crate) fn show(&self, now: Instant) -> bool {
         let (shown, told) = {
             let mut second = self.second();
@@ -38,7 +38,7 @@ impl Strangers {
         shown
     }
 
-    /// One that had no line is over.
+    /// Counts a connection that has ended and was not logged.
     pub(crate) fn leave_out(&self, now: Instant, peer: SocketAddr, reason: &str) {
         let told = {
             let mut second = self.second();
@@ -63,7 +63,7 @@ impl Drop for Strangers {
 }
 
 impl Second {
-    /// The second that runs, and what there is to tell of the one before.
+    /// The current second, and the line about the one before, if there is one.
     fn at(second: &mut Option<Second>, now: Instant) -> (&mut Second, Option<String>) {
         let over = second.take_if(|second| now.saturating_duration_since(second.start) >= SECOND);
         let fresh = Second { start: now, shown: 0, left_out: 0, last: String::new() };
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_storm_some_are_shown_and_the_rest_is_counted() {
+    fn twenty_connections_a_second_are_shown_and_the_rest_is_counted() {
         let strangers = Strangers::default();
         let (start, peer) = (Instant::now(), "192.0.2.7:5".parse().unwrap());
         let shown = |at: Duration| (0..100).filter(|_| strangers.show(start + at)).count();

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// What a person reads when the server has started: the addresses to put into OBS and into a player.
+/// The text printed when the server has started: the addresses for OBS and for players.
 #[derive(Debug)]
 pub struct Banner<'a> {
     /// Name and version of the program.

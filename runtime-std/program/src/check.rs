@@ -5,7 +5,7 @@ use anabranch_core::conn::{Budget, Config, Scope, VhostConfig};
 
 use crate::{MemoryLimit, Options};
 
-/// What `check` prints: the settings that hold, and the memory that clients can make the server take with them.
+/// What `check` prints: the settings in force, and the most memory that clients can make the server take with them.
 pub(crate) struct CheckReport<'a> {
     pub(crate) options: &'a Options,
     pub(crate) threads: Option<NonZero<usize>>,
@@ -25,12 +25,12 @@ impl fmt::Display for CheckReport<'_> {
     }
 }
 
-/// The memory that clients can make the server take with the settings of one virtual host, in words.
+/// The most memory that clients can make the server take with the settings of one virtual host, as text.
 #[derive(Debug, Clone, Copy)]
 pub struct Worst<'a> {
-    /// What holds before the virtual host is known.
+    /// The settings in force before the virtual host is known.
     pub config: &'a Config,
-    /// The virtual host's own.
+    /// The virtual host's settings.
     pub vhost: &'a VhostConfig,
     /// Where the memory of streams comes from.
     pub memory: MemoryLimit,
@@ -104,7 +104,7 @@ impl fmt::Display for Title {
     }
 }
 
-/// Bytes, for a person.
+/// Bytes in a unit that is easy to read.
 struct Size(u64);
 
 impl fmt::Display for Size {

@@ -18,10 +18,10 @@ use crate::log_text::Plain;
 const CAPACITY: usize = 1 << 20;
 /// How long the end of the program waits for the last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
-/// The field that says which connection a line is about. In lines for people it is part of the words.
+/// The field with the number of the connection. In text lines the message has it already.
 const CONNECTION: &str = "conn";
 
-/// For whom the log's lines are.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum LogFormat {
     /// For people.
@@ -31,7 +31,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// The running log. When it goes, at the end of the program, it waits a moment for its last lines to be written.
+/// The running log. When it is dropped, at the end of the program, it waits up to a second for its last lines to be
+/// written.
 #[derive(Debug)]
 #[must_use = "the last lines are lost without it"]
 pub struct Log {
@@ -41,7 +42,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// What is logged, to be changed while it runs.
+    /// The filter, which can be changed while the log runs.
     pub fn filter(&self) -> &LogFilter {
         &self.filter
     }
@@ -61,10 +62,10 @@ pub struct LogFilter {
 }
 
 impl LogFilter {
-    /// Whether a text is a filter, in words for a person.
+    /// Checks a filter.
     ///
     /// # Errors
-    /// It is none.
+    /// The text is no valid filter; the error says why, for people.
     pub fn check(filter: &str) -> Result<(), String> {
         parse(filter).map(drop)
     }
@@ -72,7 +73,7 @@ impl LogFilter {
     /// Logs by this filter from now on.
     ///
     /// # Errors
-    /// It is none, or the log has ended.
+    /// The text is no valid filter, or the log has ended.
     pub fn set(&self, filter: &str) -> Result<(), String> {
         self.handle.reload(parse(filter)?).map_err(|error| error.to_string())
     }
@@ -82,19 +83,19 @@ fn parse(filter: &str) -> Result<Targets, String> {
     bounded(filter)?.parse::<Targets>().map_err(|error| format!("log filter {filter:?}: {error}"))
 }
 
-/// Starts the log, on standard error. Logging never blocks and never fails: a thread of its own writes the lines, and
-/// while standard error takes none, those that do not fit into a queue are dropped and counted. Of the same warning or
-/// error there are ten lines a second at most; how many more there were is told afterwards.
+/// Starts the log, on standard error. Logging never blocks and never fails: a separate thread writes the lines. While
+/// standard error takes none, lines that do not fit into a queue are dropped and counted. The same warning or error is
+/// logged at most ten times a second; a later line says how many more there were.
 ///
 /// # Errors
-/// A filter that cannot be read, or no thread for the log, in words for a person.
+/// The filter is not valid, or the log's thread cannot start; the error is for people.
 pub fn init_log(filter: &str, format: LogFormat) -> Result<Log, String> {
     let filter = parse(filter)?;
     let queue = LogQueue::start(io::stderr(), CAPACITY, format);
     let queue = queue.map_err(|error| format!("no thread for the log: {error}"))?;
     let repeats = Repeats::new(queue.clone());
     let (filter, handle) = reload::Layer::new(filter);
-    // It would tell of its errors on standard error, and panic where that cannot be written.
+    // With internal errors on, it would write them to standard error, and panic if that cannot be written.
     let lines = fmt::layer().with_writer(queue.clone()).log_internal_errors(false);
     let lines = match format {
         LogFormat::Text => {

@@ -1,20 +1,20 @@
-//! What of other crates may be logged.
+//! Limits what other crates may log.
 
 use tracing_subscriber::filter::LevelFilter;
 
 /// What the names of our own crates begin with.
 const OURS: &str = "anabranch";
-/// Up to this level other crates are in what is said without a name.
+/// Other crates are logged up to this level by a level without a name.
 const OTHERS: LevelFilter = LevelFilter::INFO;
 
-/// The filter as it is applied: a level without a name means this server, and of other crates no more than `info`. Those
-/// are heard at `debug` if they are named, and never at `trace`: there HTTP clients and TLS write whole requests, with
-/// the credentials of hooks.
+/// The filter as it is applied: a level without a name is for this server's crates, and for other crates at most
+/// `info`. Other crates are logged at `debug` if they are named, and never at `trace`: there HTTP clients and TLS write
+/// complete requests, with the credentials of hooks.
 ///
 /// # Errors
-/// Another crate is to be logged at `trace`, in words for a person.
+/// The filter names another crate at `trace`; the error is for people.
 pub(crate) fn bounded(filter: &str) -> Result<String, String> {
-    // Of two for one name the last counts: what was said by name stands behind what is made of a bare level.
+    // Of two directives for one name the last counts: so those with a name come after those made of a bare level.
     let (mut bare, mut named) = (Vec::new(), Vec::new());
     for directive in filter.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
         if let Ok(level) = directive.parse::<LevelFilter>() {

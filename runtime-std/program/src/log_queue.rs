@@ -20,9 +20,9 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use crate::LogFormat;
 use crate::log_text::{Plain, json_line};
 
-/// Log lines on their way to an output that may be slow, stuck or broken. Whoever logs never waits for it and never
-/// hears of its errors: a thread of its own writes the lines, in order. What does not fit is dropped and counted, and
-/// the count written in its place.
+/// Log lines on their way to an output that may be slow, stuck or broken. Threads that log never wait for the output
+/// and get none of its errors: a separate thread writes the lines, in order. Lines that do not fit are dropped and
+/// counted, and the count is written in their place.
 #[derive(Debug, Clone)]
 pub(crate) struct LogQueue {
     shared: Arc<Shared>,
@@ -50,8 +50,8 @@ struct State {
 }
 
 impl LogQueue {
-    /// Starts the thread, which ends with the process. It holds twice `capacity` bytes at most: as much as is being
-    /// written may wait meanwhile.
+    /// Starts the thread, which ends with the process. The queue holds at most twice `capacity` bytes: `capacity` bytes
+    /// may wait while as many are being written.
     pub(crate) fn start(output: impl Write + Send + 'static, capacity: usize, format: LogFormat) -> io::Result<Self> {
         let shared =
             Shared { format, capacity, state: Mutex::default(), filled: Condvar::new(), written: Condvar::new() };
@@ -64,7 +64,7 @@ impl LogQueue {
     /// Waits until all lines are written, but not longer than `patience`.
     pub(crate) fn flush(&self, patience: Duration) {
         let busy = |state: &mut State| state.writing || !state.waiting.is_empty();
-        // An output that is stuck keeps its lines; there is nobody to tell.
+        // If the output is stuck, its lines are lost; there is no place to report it.
         drop(self.shared.written.wait_timeout_while(self.shared.state(), patience, busy));
     }
 
@@ -79,7 +79,7 @@ impl LogQueue {
             LogFormat::Json => json_line(line),
         };
         let mut state = self.shared.state();
-        // After a line that was dropped, no other is taken before the count has its place between them.
+        // After a dropped line, none is taken before the count is written, so that the count has the right place.
         if state.dropped > 0 || state.waiting.len().saturating_add(line.len()) > self.shared.capacity {
             state.dropped = state.dropped.saturating_add(1);
             return;
@@ -106,8 +106,8 @@ impl Shared {
             if dropped > 0 {
                 lines.extend_from_slice(gap(self.format, dropped).as_bytes());
             }
-            // Where the log cannot be written there is no place to say so.
-            // Should the output panic, the thread is needed for what comes next.
+            // If the log cannot be written, there is no place to report it.
+            // If the output panics, the thread goes on with the next lines.
             let write = AssertUnwindSafe(|| output.write_all(&lines).and_then(|()| output.flush()));
             let _ = catch_unwind(write);
             state = self.state();
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_that_fails_is_nobodys_concern() {
+    fn an_output_that_fails_does_not_affect_logging() {
         struct Broken;
         impl Write for Broken {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {

@@ -13,12 +13,12 @@ use tracing_subscriber::layer::Context;
 
 use crate::log_queue::LogQueue;
 
-/// Lines of one warning or error in one second.
+/// Most lines of one warning or error in one second.
 const LINES: u32 = 10;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Holds back the same warning of many connections. What is held back is counted, and told with the next line after
-/// that second, whatever that line is about, or at the end.
+/// Holds back lines of the same warning or error. They are counted, and the count is logged with the next line of any
+/// kind after that second, or at the end.
 #[derive(Debug, Clone)]
 pub(crate) struct Repeats {
     queue: LogQueue,
@@ -27,7 +27,7 @@ pub(crate) struct Repeats {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// True while something held back is to be told.
+    /// True while there are lines held back whose count is not logged yet.
     holds: AtomicBool,
     seconds: Mutex<Seconds>,
 }
@@ -37,7 +37,7 @@ impl Repeats {
         Repeats { queue, shared: Arc::default() }
     }
 
-    /// Tells what was held back, as far as its time has come.
+    /// Logs the counts that `due` returns.
     fn tell(&self, due: impl Fn(&mut Seconds) -> Vec<Held>) {
         let Shared { holds, seconds } = &*self.shared;
         if !holds.load(Ordering::Relaxed) {

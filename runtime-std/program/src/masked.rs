@@ -3,8 +3,8 @@ use std::fmt;
 /// The one parameter of a stream's URL that names no secret.
 const SHOWN: &str = "vhost";
 
-/// A URL as it may stand in a log: of its parameters the names, not the values, but for `vhost`; nor a password. What a
-/// parameter is for is the operator's choice, so all of them may be secrets.
+/// A URL for the log: without a password, and with the names of its parameters but not their values, except that of
+/// `vhost`. The operator chooses what a parameter is for, so each may be a secret.
 #[derive(Debug, Clone, Copy)]
 pub struct Masked<'a>(pub &'a str);
 

@@ -1,14 +1,14 @@
 //! How much memory streams may take together.
 //!
-//! Read by hand: procfs does not read the limits of control groups, which are most of this, and of `/proc/meminfo` it
-//! needs the whole where one line says it.
+//! Read by hand: procfs does not read the limits of control groups, which are most of this module, and it parses all of
+//! `/proc/meminfo`, of which one line is enough.
 
 use std::fmt;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
-/// Memory for streams where the system does not say how much it has.
+/// Memory for streams if the system does not say how much memory it has.
 const UNKNOWN: u64 = 1 << 30;
 
 /// The memory that all streams of a server may take together.
@@ -17,12 +17,12 @@ pub enum MemoryLimit {
     /// Half of what this process may use.
     #[default]
     Auto,
-    /// So many bytes.
+    /// This many bytes.
     Bytes(u64),
 }
 
 impl MemoryLimit {
-    /// It in bytes, on this machine as it is now.
+    /// The limit in bytes, on this machine as it is now.
     pub fn bytes(self) -> usize {
         self.of(Available::look())
     }
@@ -35,7 +35,7 @@ impl MemoryLimit {
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
-    /// Where it comes from, in words.
+    /// Where the limit comes from, as text.
     pub fn reason(self) -> String {
         match (self, Available::look()) {
             (MemoryLimit::Bytes(_), _) => "as configured".to_owned(),
@@ -103,7 +103,7 @@ impl Available {
     }
 }
 
-/// The least that a control group and those around it may use, by a line of /proc/self/cgroup: number, controllers, path.
+/// The lowest limit of a control group and its parents, by a line of /proc/self/cgroup: number, controllers, path.
 /// Version 2 has no controllers there, version 1 has "memory" among them.
 fn group_limit(root: &Path, line: &str) -> Option<u64> {
     let mut parts = line.splitn(3, ':').skip(1);

@@ -15,7 +15,7 @@ use crate::{Banner, Options, Protection, init_log, on_stop_signal, watch_memory}
 
 /// The subcommand that runs a capture again, and its arguments.
 pub const REPLAY: &str = "replay";
-/// The subcommand that shows what the options mean.
+/// The subcommand that shows the settings and memory that the options result in.
 pub const CHECK: &str = "check";
 const FILE: &str = "file";
 const ALL: &str = "all";
@@ -23,8 +23,8 @@ const ALL: &str = "all";
 /// How long the end of the program waits for the last of its captures to be written.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
 
-/// The body of a server program's `main`: reads the options, starts log and listeners, shows the addresses, serves until
-/// SIGINT or SIGTERM. Ends the process itself for `--help` and for options that cannot be read.
+/// The body of a server program's `main`: reads the options, starts the log and the listeners, prints the addresses,
+/// and serves until SIGINT or SIGTERM. It exits the process for `--help` and for invalid options.
 pub fn main<S: Serve>() -> ExitCode {
     // The options come first: they bring the description of their own type.
     let options = Options::command(Command::new(S::PROGRAM));
@@ -40,7 +40,7 @@ pub fn main<S: Serve>() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            // Whether or not it can be read, the exit code says it too.
+            // If this cannot be written, the exit code still reports the failure.
             let _ = writeln!(io::stderr(), "{}: {error}", S::PROGRAM);
             ExitCode::FAILURE
         }
@@ -116,7 +116,7 @@ pub fn config_of_header(header: &str) -> Result<Config, String> {
 }
 
 fn serve<S: Serve>(options: &Options) -> Result<(), String> {
-    // Until the end, so that the last lines are written.
+    // Kept until the end, so that the last lines are written.
     let _log = init_log(&options.log, options.log_format)?;
     raise_file_limit();
     let program = &format!("{} {}", S::PROGRAM, S::VERSION);
@@ -139,7 +139,7 @@ fn serve<S: Serve>(options: &Options) -> Result<(), String> {
         handle.stop();
     })
     .map_err(|error| format!("cannot watch for signals: {error}"))?;
-    // A server whose standard output is closed or full serves all the same.
+    // If standard output is closed or full, the server still serves.
     let _ = writeln!(io::stdout(), "{}", Banner { program, addresses: &server.addresses() });
     server.run();
     if let Some(captures) = captures {

@@ -12,13 +12,13 @@ use tracing::warn;
 
 use crate::MemoryLimit;
 
-/// How often it is looked whether streams gave anything up.
+/// How often the server checks whether streams gave memory up.
 const STEP: Duration = Duration::from_secs(1);
 
-/// Tells the log what streams give up because all of them together take too much memory, until the process ends.
+/// Logs what streams give up because all of them together take too much memory, until the process ends.
 ///
 /// # Errors
-/// The system has no thread for it.
+/// The system cannot start the thread.
 pub fn watch_memory(handle: Handle) -> io::Result<()> {
     let watch = move || {
         loop {
@@ -31,26 +31,26 @@ pub fn watch_memory(handle: Handle) -> io::Result<()> {
     thread::Builder::new().name("anabranch-memory".to_owned()).spawn(watch).map(drop)
 }
 
-/// It in words.
+/// The log line of a [`Relief`].
 struct Told<'a>(&'a Relief);
 
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Relief { key, held, given, gave } = self.0;
         let what = match gave {
-            Gave::Past => "what it kept before its newest key frame; players that are behind miss it",
-            Gave::Log => "all of its recent frames; players that come wait for its next key frame",
-            Gave::Headers => "the headers in force; players that come do not get them",
+            Gave::Past => "the frames before its newest key frame; players that are behind miss them",
+            Gave::Log => "all of its recent frames; new players wait for its next key frame",
+            Gave::Headers => "the headers in force; new players do not get them",
         };
         let (held, given) = (held >> 10, given >> 10);
         write!(f, "stream {key} held {held} KiB and gave up {given} KiB, {what}: all streams take too much memory")
     }
 }
 
-/// What keeps clients from taking all that the machine has, for a line of the log.
+/// The limits that keep clients from taking all resources of the machine, as a log line.
 #[derive(Debug, Clone, Copy)]
 pub struct Protection<'a> {
-    /// What is in force.
+    /// The configuration in force.
     pub config: &'a Config,
     /// Where the memory of streams comes from.
     pub memory: MemoryLimit,
@@ -75,7 +75,7 @@ impl fmt::Display for Protection<'_> {
     }
 }
 
-/// Limits in words.
+/// Limits as text.
 struct Counts<'a>(&'a Limits);
 
 impl fmt::Display for Counts<'_> {

@@ -18,7 +18,7 @@ use tracing::warn;
 pub(crate) use replay::replay;
 use writer::Writer;
 
-/// How captures' files are named at the end.
+/// The extension of capture files.
 const EXTENSION: &str = "anacap";
 
 /// Bounds of captures.
@@ -38,9 +38,9 @@ impl Default for CaptureLimits {
     }
 }
 
-/// A folder that connections are captured into, a file for each. A thread of its own writes them: a connection never
-/// waits for the disk. The files hold everything clients send, keys and media included, so that only their owner may
-/// read them.
+/// A folder into which connections are captured, a file for each. A separate thread writes the files: a connection
+/// never waits for the disk. The files hold everything that clients send, including keys and media, so only their owner
+/// may read them.
 #[derive(Debug, Clone)]
 pub struct CaptureFolder {
     shared: Arc<Shared>,
@@ -57,8 +57,8 @@ struct Shared {
 }
 
 impl CaptureFolder {
-    /// Captures into `folder`, which is made if it is not there. `header` is what a replay needs to know of the program:
-    /// its name and version in the first line, then its options, one a line. The thread ends with the process.
+    /// Captures into `folder`, which is made if it is not there. `header` is what a replay needs to know of the
+    /// program: its name and version in the first line, then its options, one a line. The thread ends with the process.
     ///
     /// # Errors
     /// The folder cannot be made or listed, or there is no thread.

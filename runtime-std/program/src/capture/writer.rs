@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use tracing::{error, warn};
 
-/// Bytes on their way to files. Whoever has some never waits for the disk and never hears of its errors: a thread of its
-/// own writes them.
+/// Bytes on their way to files. Connections never wait for the disk and get none of its errors: a separate thread
+/// writes the files.
 #[derive(Debug)]
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -42,7 +42,7 @@ struct State {
 /// What waits for one file.
 #[derive(Debug, Default)]
 struct Piece {
-    /// If it is to be made.
+    /// The file's name, if it is to be created.
     name: Option<PathBuf>,
     bytes: Vec<u8>,
     /// Nothing comes after this.
@@ -50,7 +50,8 @@ struct Piece {
 }
 
 impl Writer {
-    /// Starts the thread, which ends with the process. `capacity` bytes may wait, and as many are being written meanwhile.
+    /// Starts the thread, which ends with the process. `capacity` bytes may wait, and as many are being written
+    /// meanwhile.
     pub(super) fn start(folder: PathBuf, capacity: usize) -> io::Result<Self> {
         let (state, filled, written) = (Mutex::default(), Condvar::new(), Condvar::new());
         let shared = Arc::new(Shared { folder, capacity, state, filled, written });
@@ -124,7 +125,7 @@ impl Shared {
             state.writing = true;
             drop(state);
             for (file, piece) in waiting {
-                // Should one panic, the others are written all the same, and what comes next.
+                // If one write panics, the others and later ones still run.
                 if catch_unwind(AssertUnwindSafe(|| self.write(&mut files, file, piece))).is_err() {
                     error!("writing a capture in {} panicked, which is a bug", self.folder.display());
                     files.remove(&file);
@@ -142,7 +143,7 @@ impl Shared {
                 Err(error) => warn!("cannot capture into {}: {error}", path.display()),
             }
         }
-        // One that could not be made or written is nothing any more.
+        // A file that could not be created or written is not in the map any more.
         if let Some(file) = files.get_mut(&number)
             && let Err(error) = file.write_all(&piece.bytes)
         {
@@ -159,7 +160,7 @@ impl Shared {
     }
 }
 
-/// Never over another file, and for its owner's eyes only.
+/// Creates a new file that only its owner may read. Never overwrites a file.
 fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
