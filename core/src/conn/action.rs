@@ -11,7 +11,7 @@ use crate::url::StreamKey;
 pub enum Output {
     /// Something to do; poll again afterwards.
     Action(Action),
-    /// Nothing to do until one of these happens.
+    /// Nothing to do until one of these events happens.
     Wait(Wait),
     /// The connection is over: close the socket.
     Closed(Report),
@@ -29,27 +29,27 @@ pub enum Action {
         /// The stream.
         stream: StreamId,
     },
-    /// From now on poll this connection whenever the stream is woken. Never twice for the same stream without an
-    /// [`Unsubscribe`](Action::Unsubscribe) between.
+    /// From now on poll this connection whenever the stream is woken. An [`Unsubscribe`](Action::Unsubscribe) comes
+    /// before the next `Subscribe` for the same stream.
     Subscribe(StreamId),
-    /// No longer.
+    /// Do not poll this connection for the stream any more.
     Unsubscribe(StreamId),
-    /// Ask the outside, and hand its verdict to [`Conn::answer`](super::Conn::answer).
+    /// Ask the back end, and hand its verdict to [`Conn::answer`](super::Conn::answer).
     Ask(Box<Ask>),
-    /// Tell the outside; no answer is wanted.
+    /// Send a notice to the back end; there is no answer to wait for.
     Tell(Box<Notice>),
-    /// Poll all connections subscribed to the stream: there is something for them.
+    /// Poll all connections subscribed to the stream: it has something new for them.
     Wake(StreamId),
-    /// Something that the operator should know of. For logs; nothing depends on it.
+    /// Something that the operator should know. For logs; nothing depends on it.
     Remark(Remark),
 }
 
-/// What is remarkable about a client that is served all the same. `Display` gives a line for the log.
+/// Something unusual about a client that the server serves nevertheless. `Display` gives a line for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remark {
-    /// It publishes pictures, and for too long there was none that is a key frame by its mark or by what is in it: players
-    /// begin with what there is. Said once for a publication.
+    /// It has published pictures for too long without a key frame, either marked or found in the content: players begin
+    /// without one. Reported once for a publication.
     Keyless(StreamKey),
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Remark::Keyless(key) => {
-                write!(f, "{key} has pictures and no key frame among them: players and recordings begin without one")
+                write!(f, "{key} has pictures but no key frame: players and recordings begin without one")
             }
         }
     }
@@ -72,7 +72,7 @@ pub struct Attachment {
     pub stream: StreamId,
     /// Its name.
     pub key: StreamKey,
-    /// In whose manner a publisher publishes.
+    /// How a publisher publishes (the kind of its client).
     pub client: Option<ClientKind>,
     /// The client's own name and version, if it gave one.
     pub agent: Option<String>,
@@ -108,7 +108,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// The life of a connection, told at its end. `Display` gives a line for the log.
+/// A summary of a connection at its end. `Display` gives a line for the log.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// Why, at what stage and after how many bytes it ended.
@@ -121,23 +121,23 @@ pub struct Report {
     pub sent: u64,
     /// How long it was open.
     pub duration: Duration,
-    /// What it was, publisher before player if it was both.
+    /// Its role, publisher before player if it was both.
     pub role: Option<Role>,
     /// What its players missed because they were slow or paused.
     pub missed: Gap,
-    /// What its players had not been given yet when they ended.
+    /// What its players had not yet got when they ended.
     pub unsent: Gap,
-    /// Bytes that were queued for the peer and given up.
+    /// Bytes that were queued for the peer and dropped.
     pub given_up: u64,
-    /// What was left out for its players, by reason.
+    /// Frames that its players did not get, by reason.
     pub left_out: LeftOut,
-    /// Messages it published that were too damaged to be of use to any player.
+    /// Messages it published that were too damaged for any player.
     pub malformed: u64,
-    /// What was ignored of what it sent.
+    /// What the session ignored of its input.
     pub ignored: SessionCounters,
 }
 
-/// Frames that were not for a player.
+/// Frames that a player did not get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LeftOut {
     /// It had turned audio or video off.
@@ -193,7 +193,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// An IPv4 peer on a socket for both families is shown as what it is.
+/// Shows an IPv4 peer on a socket for both families as an IPv4 address.
 fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }

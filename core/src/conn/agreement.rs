@@ -5,18 +5,18 @@ use crate::preface::MAX_PREFACE;
 use crate::session::{MIN_REPLIES, SessionLimits};
 use crate::url::{MAX_NAME_LEN, MAX_TEXT_LEN};
 
-/// Two limits of which one is to be at least as large as the other: else what the other allows never gets there.
+/// Two limits of which one must be at least as large as the other: otherwise the other limit cannot be used in full.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agreement {
-    /// The limit that is to be at least as large.
+    /// The limit that must be at least as large.
     pub limit: &'static str,
     /// Its value.
     pub value: u64,
-    /// What it is to have room for.
+    /// What it must have room for.
     pub room_for: &'static str,
-    /// How much that is.
+    /// The size of that.
     pub needed: u64,
-    /// What happens to clients if it has not.
+    /// What happens to clients if it has no room for it.
     pub else_: &'static str,
 }
 
@@ -34,7 +34,7 @@ impl fmt::Display for Agreement {
     }
 }
 
-/// What the names and URLs of a client need, whatever the settings: asserted when this is compiled.
+/// What the names and URLs of a client need with any settings: checked when this is compiled.
 const _: () = {
     assert!(MAX_NAME_LEN >= MAX_TEXT_LEN + 512, "a key of the longest text has room for app and virtual host");
     assert!(MAX_NAME_LEN <= u16::MAX as usize, "places in a name are 16 bits");
@@ -44,7 +44,7 @@ const _: () = {
 };
 
 impl Config {
-    /// The limits that have to agree, of all virtual hosts, with what they are.
+    /// The limits that must agree, of all virtual hosts, with their values.
     pub fn agreements(&self) -> Vec<Agreement> {
         let mut found = before_connect(self);
         let hosts: Vec<_> = self.vhosts.iter().map(|vhost| &vhost.settings).collect();

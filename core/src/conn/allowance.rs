@@ -5,19 +5,19 @@ use super::slow_path::SlowPath;
 use crate::policy::{Rate, RateMeter, Refusal};
 use crate::session::{CloseReason, Rejection};
 
-/// What a connection may send as long as it publishes: all bytes, media or not, against the rates of all its publishers
-/// together. Each is bound to its own with its media besides.
+/// How much a connection may send while it publishes: all bytes, media or not, against the sum of the rates of all its
+/// publishers. In addition, each publisher has its own rate for its media.
 #[derive(Debug, Default)]
 pub(super) struct Allowance {
-    /// None while it publishes nothing, or some of it without a limit.
+    /// None while it publishes nothing, or publishes at least one stream without a limit.
     meter: Option<RateMeter>,
-    /// When it last began to publish with a limit. The first may send as much as its window allows at once; who stops and begins again
-    /// has earned only what the time between allows.
+    /// When it last began to publish with a limit. The first publisher may send at once as much as its window allows. A
+    /// publisher that stops and begins again may send only what the time between allows.
     begun: Option<Instant>,
 }
 
 impl Allowance {
-    /// One more begins to publish, beside these.
+    /// Another publisher begins, in addition to these.
     pub(super) fn begin(&mut self, now: Instant, rate: Option<Rate>, others: &[Publishing]) {
         let more = rate.map_or(0, |rate| match self.begun {
             Some(begun) => rate.earns(now.saturating_duration_since(begun)),
@@ -27,7 +27,8 @@ impl Allowance {
         self.set(now, others.iter().map(Publishing::rate).chain([rate]), more);
     }
 
-    /// One has ended, and these are left. If that one had no limit, theirs begins now, with all that its window allows.
+    /// A publisher has ended, and these are left. If the ended one had no limit, their limit begins now, with a full
+    /// window.
     pub(super) fn end(&mut self, now: Instant, left: &[Publishing]) {
         let more = if self.meter.is_none() { u64::MAX } else { 0 };
         self.set(now, left.iter().map(Publishing::rate), more);
@@ -48,21 +49,21 @@ impl Allowance {
         self.meter = Some(meter);
     }
 
-    /// How many of these bytes may be heard.
+    /// How many of these bytes the session may parse.
     fn take(&mut self, now: Instant, bytes: usize) -> usize {
         self.meter.as_mut().map_or(bytes, |meter| meter.take(now, bytes))
     }
 }
 
 impl SlowPath {
-    /// What the peer sends is heard up to the byte that is too much, however it is cut.
+    /// The session parses the peer's bytes up to the one that exceeds the limit, however they are cut.
     pub(super) fn hear(&mut self, now: Instant, bytes: &[u8]) {
         if self.session.is_closing() {
             _ = self.session.handle_input(now, bytes);
             return;
         }
         let (heard, rest) = bytes.split_at(self.allowance.take(now, bytes.len()));
-        // The session remembers the error and comes to Closed with it.
+        // The session remembers the error and returns Closed with it.
         _ = self.session.handle_input(now, heard);
         if !rest.is_empty() {
             let rejection = Rejection::publish_denied(Refusal::LimitBitrate.to_string());

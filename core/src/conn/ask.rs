@@ -5,21 +5,21 @@ use crate::amf::Value;
 use crate::session::CloseReason;
 use crate::url::StreamKey;
 
-/// A question to the outside: may this client do what it asks for? Nothing is granted, and no media moves, before
-/// [`Conn::answer`](super::Conn::answer) or the deadline.
+/// A question to the back end: may this client do what it asks for? The server grants nothing, and moves no media,
+/// before [`Conn::answer`](super::Conn::answer) or the deadline.
 #[derive(Debug, Clone)]
 pub struct Ask {
     /// Names the question in the answer.
     pub id: AskId,
-    /// When silence becomes the verdict.
+    /// When the server decides without an answer.
     pub deadline: Instant,
     /// What is asked.
     pub subject: Subject,
-    /// Who asks for it.
+    /// The client that asks for it.
     pub client: ClientFacts,
 }
 
-/// Names a question; never used twice by one server.
+/// Identifies a question; one server never uses the same twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AskId(pub(super) u64);
 
@@ -32,27 +32,27 @@ pub enum Subject {
     Publish(StreamFacts),
     /// `play` of a stream.
     Play(StreamFacts),
-    /// `publish` or `play` of a stream at the server that this one is an edge of: whether that grants a `connect` with
-    /// the client's own `tcUrl`, `pageUrl`, `swfUrl` and arguments. A question only: no notice follows it.
+    /// `publish` or `play` of a stream at the origin of this edge: would the origin grant a `connect` with the client's
+    /// own `tcUrl`, `pageUrl`, `swfUrl` and arguments? No notice follows this question.
     Traverse(StreamFacts),
 }
 
-/// Something the outside was asked about is over. Each [`Ask`] that was not refused is followed by exactly one, however
-/// the connection ends.
+/// Something that the back end was asked about is over. Exactly one notice follows each [`Ask`] that was not refused,
+/// however the connection ends.
 #[derive(Debug, Clone)]
 pub struct Notice {
     /// What is over.
     pub subject: Subject,
-    /// Who asked for it.
+    /// The client that asked for it.
     pub client: ClientFacts,
-    /// At the end of a connection: what it amounted to.
+    /// At the end of a connection: why it ended, its bytes and its duration.
     pub closed: Option<Closed>,
 }
 
-/// The end of a connection, as the outside is told.
+/// The end of a connection, as the back end gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closed {
-    /// Why.
+    /// The reason.
     pub reason: CloseReason,
     /// Bytes received.
     pub received: u64,
@@ -65,16 +65,16 @@ pub struct Closed {
 /// What is known of a client.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ClientFacts {
-    /// The connection's number; never used twice by one server.
+    /// The connection's number; one server never uses the same twice.
     pub connection: u64,
-    /// The client's address: what a trusted proxy said, else where the connection comes from.
+    /// The client's address: the one that a trusted proxy gave, otherwise that of the TCP connection.
     pub address: Option<SocketAddr>,
-    /// The virtual host it was given.
+    /// The client's virtual host.
     pub vhost: String,
     /// The application in `connect`.
     pub app: String,
-    /// The parameters in `connect`, those of `tcUrl` and those of `app`, with a leading `?`, or empty. Secrets of the
-    /// client may be among them.
+    /// The parameters of `connect`, those of `tcUrl` and those of `app`, with a leading `?`, or empty. They may contain
+    /// secrets of the client.
     pub params: String,
     /// `tcUrl` as sent.
     pub tc_url: Option<String>,
@@ -84,15 +84,15 @@ pub struct ClientFacts {
     pub swf_url: Option<String>,
     /// The client's own name and version.
     pub agent: Option<String>,
-    /// What followed the command object of `connect`.
+    /// The arguments of `connect` after the command object.
     pub arguments: Vec<Value>,
 }
 
-/// What is known of a stream somebody wants.
+/// What is known of a stream that a client wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamFacts {
     /// Its name.
     pub key: StreamKey,
-    /// The parameters of all URLs involved, with a leading `?`, or empty. Secrets of the client may be among them.
+    /// The parameters of all URLs involved, with a leading `?`, or empty. They may contain secrets of the client.
     pub params: String,
 }

@@ -11,7 +11,7 @@ use crate::session::{CloseReason, ConnectRequest, Rejection};
 const CHECK_CHUNK_STREAM: u8 = CHUNK_STREAM as u8;
 
 impl SlowPath {
-    /// A `connect` to a host that is there for the bandwidth check.
+    /// A `connect` to a host for bandwidth checks.
     pub(super) fn begin_check(&mut self, now: Instant, request: ConnectRequest) {
         let Some(config) = self.vhost.config.bandwidth_check.clone() else {
             return;
@@ -44,7 +44,7 @@ impl SlowPath {
         self.check = Some(Box::new(BandwidthCheck::new(&config, now).with_swf_url(swf_url.as_deref())));
     }
 
-    /// Something the measured client sent.
+    /// Handles what the measured client sent.
     pub(super) fn measured(&mut self, now: Instant, command: Option<&Command>, bytes: usize) {
         if let Some(check) = &mut self.check {
             match command {
@@ -54,7 +54,7 @@ impl SlowPath {
         }
     }
 
-    /// Sends what the check has to say; when it wants to be looked at again.
+    /// Sends the next messages of the check. Returns when to call it again.
     pub(super) fn measure(&mut self, now: Instant) -> Option<Instant> {
         if self.session.is_closing() {
             self.check = None;

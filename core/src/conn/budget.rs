@@ -21,25 +21,26 @@ use crate::session::{LONGEST_HANDSHAKE_REPLY, MIN_REPLIES, READ_BEFORE_CONNECT, 
 use crate::source::{HEADER_ENTRY, LOG_ENTRY, MIN_SETS};
 use crate::url::{MAX_NAME_LEN, MAX_TEXT_LEN};
 
-/// What a whole server's memory is made of: how much of it one of each can take at the worst, whatever clients send.
+/// The parts of a server's memory: how much of it one connection, publisher, player or stream can take at most, for any
+/// input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
-    /// A connection whose `connect` has not come.
+    /// A connection before its `connect`.
     BeforeConnect,
-    /// What comes to it while its `connect` waits for a verdict from outside.
+    /// What is added while its `connect` waits for a verdict.
     Asked,
-    /// A connection that is accepted.
+    /// A connection whose `connect` was granted.
     Connection,
-    /// What comes to it for each stream it publishes.
+    /// What is added for each stream that it publishes.
     Publisher,
-    /// What comes to it for each stream it plays.
+    /// What is added for each stream that it plays.
     Player,
-    /// A stream, whoever publishes and plays it.
+    /// A stream with any publisher and players.
     Stream,
 }
 
 impl Scope {
-    /// All of them.
+    /// All scopes.
     pub const ALL: [Scope; 6] =
         [Scope::BeforeConnect, Scope::Asked, Scope::Connection, Scope::Publisher, Scope::Player, Scope::Stream];
 }
@@ -60,31 +61,31 @@ impl fmt::Display for Scope {
 /// One term of the formula.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Term {
-    /// Whose it is.
+    /// What it is counted for.
     pub scope: Scope,
     /// What takes the memory.
     pub name: &'static str,
     /// The settings it comes from.
     pub limit: &'static str,
-    /// Bytes at the worst.
+    /// Bytes at most.
     pub bytes: u64,
 }
 
-/// The memory that a server can come to need at the worst, computed from the settings of a virtual host: what clients can
-/// make it hold, not what an ordinary one takes, which is far less. It counts what is asked of the allocator; the
-/// allocator's own overhead, buffers of the system and stacks of threads come on top.
+/// The most memory that a server can need, computed from the settings of a virtual host: what clients can make it hold,
+/// which is far more than ordinary clients use. It counts the bytes requested from the allocator; the allocator's
+/// overhead, buffers of the system and stacks of threads are not included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Budget {
     terms: Vec<Term>,
     counts: [Option<u64>; 4],
     memory: u64,
-    /// Bytes of the largest frame that a player can be given.
+    /// Bytes of the largest frame that a player can get.
     largest_frame: u64,
 }
 
 impl Budget {
-    /// The budget of connections, publishers, players and streams with these settings; `config` has what holds before
-    /// the virtual host is known.
+    /// The budget of connections, publishers, players and streams with these settings; `config` has the settings that
+    /// apply before the virtual host is known.
     pub fn new(config: &Config, vhost: &VhostConfig) -> Self {
         let counts = &vhost.limits;
         let counts = [counts.connections, counts.publishers, counts.players, counts.streams];
@@ -110,7 +111,7 @@ impl Budget {
         self.terms.iter().filter(|term| term.scope == scope).fold(0, |sum, term| sum.saturating_add(term.bytes))
     }
 
-    /// How many there may be, where [`Limits`](crate::policy::Limits) say so.
+    /// How many there may be, if [`Limits`](crate::policy::Limits) sets a limit.
     pub fn count(&self, scope: Scope) -> Option<u64> {
         let [connections, publishers, players, streams] = self.counts;
         match scope {
@@ -122,31 +123,31 @@ impl Budget {
         }
     }
 
-    /// Bytes that all streams together may take, whatever each of them may: [`Config::memory`].
+    /// Bytes that all streams together may take, even if the limits of each stream allow more: [`Config::memory`].
     pub fn all_streams(&self) -> u64 {
         self.memory
     }
 
-    /// Bytes that half received messages and unparsed input of all connections together may take: beyond what
-    /// [each](Self::beside) may hold without being asked, a part of [`Config::memory`], and twice that while buffers grow.
+    /// Bytes that half received messages and unparsed input of all connections together may take, in addition to what
+    /// [each](Self::beside) may always hold: a part of [`Config::memory`], and twice that while buffers grow.
     pub fn all_unfinished(&self) -> u64 {
         2 * (self.memory / UNFINISHED as u64)
     }
 
-    /// Bytes that frames may take which only players keep, because their streams have dropped them: beyond what each may
-    /// hold without being asked, a part of [`Config::memory`].
+    /// Bytes that frames may take which only players keep, because their streams have dropped them, in addition to what
+    /// each player may always hold: a part of [`Config::memory`].
     pub fn all_kept(&self) -> u64 {
         self.memory / 4
     }
 
-    /// The sum for all that [`Limits`](crate::policy::Limits) allow at once, of this virtual host, and `strangers` before
-    /// `connect`. `None` where there may be any number.
+    /// The sum for all that [`Limits`](crate::policy::Limits) allow at once for this virtual host, and for so many
+    /// connections before `connect`. `None` if a limit is missing.
     pub fn most(&self, strangers: u64) -> Option<u64> {
         let mut sum = self.total(Scope::BeforeConnect).saturating_mul(strangers);
         for scope in [Scope::Connection, Scope::Publisher, Scope::Player, Scope::Stream] {
             let count = self.count(scope)?;
             let shared = (self.total(scope) - self.beside(scope)).saturating_mul(count);
-            // Few may take less than what all of them may.
+            // A few together may take less than the common limit.
             let together = match scope {
                 Scope::Connection => self.all_unfinished(),
                 Scope::Player => self.all_kept(),
@@ -158,8 +159,8 @@ impl Budget {
         Some(sum)
     }
 
-    /// Bytes that one of a scope can take at the worst beside what [all streams](Self::all_streams), [all
-    /// connections](Self::all_unfinished) and [all players](Self::all_kept) are held to together.
+    /// Bytes that one of a scope can take at most, in addition to the common limits of [all
+    /// streams](Self::all_streams), [all connections](Self::all_unfinished) and [all players](Self::all_kept).
     pub fn beside(&self, scope: Scope) -> u64 {
         let of = |names: &[&str]| -> u64 {
             let terms = self.terms.iter().filter(|term| term.scope == scope && names.contains(&term.name));
@@ -172,14 +173,13 @@ impl Budget {
                 let unfinished = of(&[HALF_RECEIVED, UNPARSED]);
                 total - unfinished + unfinished.min(2 * FREE as u64)
             }
-            // A large frame is its stream's, or one of those that only players keep.
+            // A large frame counts for its stream, or as one of those that only players keep.
             Scope::Player => total - self.largest_frame.saturating_sub(FREE as u64),
             Scope::Stream => of(&[STATE]),
         }
     }
 
-    /// The sum for as many connections that are accepted, publishers, players and streams, and `strangers` before
-    /// `connect`.
+    /// The sum for so many connections before `connect`, accepted connections, publishers, players and streams.
     pub fn sum(&self, strangers: u64, connections: u64, publishers: u64, players: u64, streams: u64) -> u64 {
         [
             (Scope::BeforeConnect, strangers),
@@ -200,7 +200,7 @@ impl Budget {
         let scope = Scope::BeforeConnect;
         let limits = &config.defaults.session.limits;
         let handshake = size_of::<handshake::ServerHandshake>();
-        // It is kept in a buffer that doubles.
+        // The preface is kept in a buffer that doubles.
         let preface = if config.trusted_proxies.is_empty() { 0 } else { 2 * MAX_PREFACE };
         self.add(scope, "state", "fixed", size_of::<Conn>() + 4 * size_of::<Bytes>());
         // The handshake is over before the first chunk is kept: the larger of the two.
@@ -208,14 +208,14 @@ impl Budget {
         let first = handshake + handshake::PACKET_LENGTH + preface;
         self.add(scope, "half received messages, or the handshake", "chunks_before_connect", chunks.max(first));
         self.add(scope, "S0 S1 S2", "fixed", LONGEST_HANDSHAKE_REPLY);
-        // In pieces that are no fuller than by half when they grow.
+        // Each piece may be only half full.
         let replies = 2 * (MIN_REPLIES - LONGEST_HANDSHAKE_REPLY).max(SHARED_PIECE);
         self.add(scope, "other replies", "fixed", replies + 2 * REPLY_OVERHEAD);
         self.add(scope, "what one read brings beyond", "fixed", READ_BEFORE_CONNECT);
 
         let message = limits.chunks_before_connect.message as usize;
         let values = limits.amf_before_connect.values.min(message);
-        // tcUrl is kept as sent, parsed, by its parameters, and for whoever is asked; the arguments twice.
+        // tcUrl is kept as sent, parsed, by its parameters, and for the question to the back end; the arguments twice.
         let request = 6 * message + values * (VALUE + 2 * size_of::<Value>()) + size_of::<Client>();
         self.add(
             Scope::Asked,
@@ -231,7 +231,7 @@ impl Budget {
         let message = limits.chunks.message as usize;
         let command = (limits.command as usize).min(message);
         self.add(scope, "state", "fixed", size_of::<Conn>() + size_of::<Client>());
-        // As sent, and tcUrl and app by their parts and parameters.
+        // As sent, and tcUrl and app with their parts and parameters.
         let texts = limits.chunks_before_connect.message as usize + 6 * MAX_TEXT_LEN;
         self.add(scope, "what connect said", "chunks_before_connect.message", texts);
         self.add(scope, HALF_RECEIVED, "chunks.partial, .streams, .eager", partial(&limits.chunks));
@@ -241,21 +241,21 @@ impl Budget {
             "chunks.message, amf, metadata",
             message + amf(command, &limits.amf) + 4 * limits.metadata as usize,
         );
-        // An aggregate may bring as many again before the bound is looked at; the queue doubles.
+        // An aggregate may bring as many again before the limit is checked; the queue doubles.
         let events = 2 * (2 * limits.events + limits.streams + 1) * size_of::<SessionEvent>();
         self.add(scope, "events", "events", events + 2 * 8 * size_of::<Action>());
         self.add(scope, UNPARSED, "inbox", 2 * limits.inbox);
         let replies = limits.replies.max(MIN_REPLIES);
         let pieces = replies.div_ceil(SHARED_PIECE / 2) * REPLY_OVERHEAD;
-        // The one over the bound may repeat a name that the client chose.
+        // The last reply may exceed the limit and may repeat a name that the client chose.
         self.add(scope, "replies", "replies, command", 2 * replies + pieces + 4 * command);
         self.add(scope, "message streams", "streams", 2 * limits.streams * (64 + MAX_TEXT_LEN));
     }
 
-    /// What it has of virtual hosts to which it came from another one, by `?vhost=`.
+    /// What it keeps for other virtual hosts that it entered by `?vhost=`.
     fn entered(&mut self, config: &Config) {
         let hosts = config.vhosts.iter();
-        // Lists that double; the names of those it was let in to, and of those whose settings it goes by.
+        // Lists that double; the names of the hosts that it entered, and of those whose settings apply to it.
         let bytes = hosts.map(|host| 2 * (size_of::<Entered>() + size_of::<String>()) + 2 * host.name.len()).sum();
         self.add(Scope::Connection, "other virtual hosts", "vhost", bytes);
         // An address and a network, in tables that double.
@@ -273,7 +273,7 @@ impl Budget {
     fn player(&mut self, vhost: &VhostConfig) {
         let message = vhost.session.limits.chunks.message as usize;
         self.add(Scope::Player, "state", "fixed", size_of::<Playing>() + NAMED);
-        // By reference, but the stream may have dropped it by the time it is written.
+        // Frames are held by reference, but the stream may drop them before they are written.
         let bytes = vhost.high_water + chunked(message, vhost) + vhost.source.header_bytes;
         self.add(Scope::Player, "media on its way", "high_water, chunks.message, source.header_bytes", bytes);
         let pieces = vhost.high_water / MAX_HEADER + 1;
@@ -287,29 +287,29 @@ impl Budget {
         self.add(scope, "recent frames", "source.bytes, chunks.message", source.bytes.max(2 * largest));
         self.add(scope, "their entries", "source.frames", source.frames.saturating_mul(LOG_ENTRY));
         self.add(scope, "headers in force", "source.header_bytes", source.header_bytes);
-        // The newest set may be over the bound, and the next is made beside it.
+        // The newest set may exceed the limit, and the next one is made while it exists.
         let set = (1 + 4 * (source.tracks + 1)) * HEADER_ENTRY;
         let starts = source.header_bytes.max(MIN_SETS).saturating_add(3 * set);
         self.add(scope, "which of them at each start", "source.header_bytes, .tracks", starts);
     }
 }
 
-/// Terms of which all together may take less than each by itself.
+/// Terms that have a common limit, which may be less than the sum of all.
 const HALF_RECEIVED: &str = "half received messages";
 const UNPARSED: &str = "unparsed input";
-/// What a stream takes that is not in its log.
+/// What a stream takes in addition to its log.
 const STATE: &str = "state and name";
 
-/// Bytes beside those of a reply's own: its place in the queue, which doubles, and what counts its references.
+/// Bytes of a reply in addition to its content: its place in the queue, which doubles, and its reference count.
 const REPLY_OVERHEAD: usize = 2 * size_of::<Bytes>() + 64;
 
-/// Bytes of a stream's name and the parameters it was asked for with, which are those of tcUrl, app and the name itself.
+/// Bytes of a stream's name and the parameters of the request for it, which are those of tcUrl, app and the name.
 const NAMED: usize = MAX_NAME_LEN + 3 * MAX_TEXT_LEN;
 
-/// Bytes of a value at the worst: one alone in an object, for which room is made for four with their names.
+/// Bytes of a value at most: a single value in an object, which allocates room for four with their names.
 const VALUE: usize = 4 * size_of::<Value>();
 
-/// What the chunk reader holds: buffers grow by no more than double, and begin with what is announced.
+/// What the chunk reader holds: buffers grow to at most double, and begin with the announced length.
 fn partial(limits: &ChunkLimits) -> usize {
     let received =
         if limits.partial <= Payload::SMALL { limits.partial + limits.partial / 4 } else { 2 * limits.partial };

@@ -6,10 +6,10 @@ use super::{Action, AskId, Output, Report, Subject};
 use crate::capture::{Call, Capturing, Closing, Polled, Replayer, Returned, Step};
 use crate::session::{Outbound, Rejection};
 
-/// Where a connection depends on more than what it is told: on other connections, rules and clocks. A recording notes
-/// how it went there, and a replay makes it go the same way again.
+/// Where a connection depends on more than its input: on other connections, rules and clocks. A recording notes each of
+/// these decisions, and a replay applies the noted ones.
 impl SlowPath {
-    /// A call from outside.
+    /// A call of the adapter.
     pub(super) fn note(&mut self, now: Instant, call: Call<'_>) {
         if let Some(capturing) = &mut self.capturing {
             capturing.called(now, self.session.outbound(), &call);
@@ -25,7 +25,7 @@ impl SlowPath {
         }
     }
 
-    /// A request was refused at a step of which captures from before it was there know nothing: it has no number of its own.
+    /// A request was refused at a step that older captures do not have: it has no number of its own in the format.
     pub(super) fn ruled_besides<T>(
         &mut self,
         now: Instant,
@@ -39,7 +39,7 @@ impl SlowPath {
         }
     }
 
-    /// A message was handed to its stream, or its publisher is not heard any more.
+    /// A message was given to its stream, or its publisher is ignored from now on.
     pub(super) fn pushed(&mut self, now: Instant, stream_id: u32, pushed: Result<(), Stopped>) -> Result<(), Stopped> {
         let superseded = matches!(pushed, Err(Stopped::Superseded));
         let Some(capturing) = &mut self.capturing else {
@@ -59,7 +59,7 @@ impl SlowPath {
         self.capturing.as_mut().map_or(idle, |capturing| capturing.idle(now, idle))
     }
 
-    /// For a replay: what the connection is to go by until the next call.
+    /// For a replay: the recorded decisions until the next call.
     pub(crate) fn replayer(&mut self) -> Option<&mut Replayer> {
         match self.capturing.as_deref_mut() {
             Some(Capturing::Replay(replayer)) => Some(replayer),
@@ -73,7 +73,7 @@ impl SlowPath {
     }
 }
 
-/// What `poll` returns, as a capture has it.
+/// The output of `poll`, as a capture has it.
 pub(crate) fn returned(outbound: &mut Outbound, output: &Output) -> Returned {
     let (queued, hash) = outbound.tally().map_or((0, 0), |tally| (tally.total, tally.hash));
     let what = match output {
@@ -97,7 +97,7 @@ fn closing(report: &Report) -> Closing {
     }
 }
 
-/// What an action is, without the numbers that differ from server to server.
+/// What an action is, without the numbers that differ between servers.
 fn label(action: &Action) -> String {
     let subject = |subject: &Subject| match subject {
         Subject::Connect => "connect".to_owned(),

@@ -10,20 +10,22 @@ use crate::source::{SourceLimits, StartLimits, StartRule, Timestamps, WireFormat
 /// The configuration of a server.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The settings of connections whose virtual host is not known yet, and of all if there are no virtual hosts.
+    /// The settings of connections whose virtual host is not known yet, and of all connections if there are no virtual
+    /// hosts.
     pub defaults: VhostConfig,
-    /// Virtual hosts with settings of their own. Default none: all host names are one, and share their streams. With
-    /// some, a name that none of them has is refused, unless one is called
+    /// Virtual hosts with their own settings. Default none: all host names mean the same host, and share their streams.
+    /// If there are some, a name that none of them has is refused, unless one is called
     /// [`DEFAULT_VHOST`](crate::url::DEFAULT_VHOST).
     pub vhosts: Vhosts<VhostConfig>,
-    /// Proxies that may say who is behind them (PROXY protocol 1 and 2, SRS's prefix). Default: none.
+    /// Proxies that may give the address of the client behind them (PROXY protocol 1 and 2, SRS's prefix). Default:
+    /// none.
     pub trusted_proxies: Vec<Network>,
-    /// Bytes of memory that all streams together may take, with all that they hold for players. When it becomes short,
-    /// those that take more than their share give up what lies before their newest key frame, and if that is not
-    /// enough, all of it: [`Hub::memory`](crate::hub::Hub::memory) says how
-    /// much they take. A quarter as much is for messages of all connections that are not whole yet, beyond 256 KiB of
-    /// each: one half of it for those that publish, the other for all others. If a half is short, connections that hold
-    /// more than an equal part of it are closed. Default 1 GiB.
+    /// Bytes of memory that all streams together may take, with all that they hold for players. When memory becomes
+    /// short, streams that take more than their share drop what lies before their newest key frame, and if that is not
+    /// enough, all frames. [`Hub::memory`](crate::hub::Hub::memory) returns how much the streams take. A quarter of
+    /// this value limits the incomplete messages of all connections, beyond 256 KiB for each connection: one half of
+    /// the quarter for connections that publish, the other half for all others. If a half is short, connections that
+    /// hold more than an equal part of it are closed. Default 1 GiB.
     pub memory: usize,
 }
 
@@ -47,46 +49,48 @@ pub struct VhostConfig {
     pub source: SourceLimits,
     /// Where a new player of a running stream begins. Default: at the newest key frame.
     pub start_rule: StartRule,
-    /// How long players wait for a start, and how old it may be.
+    /// How long players wait for a start, and how old the start may be.
     pub start_limits: StartLimits,
-    /// What becomes of publishers' timestamps. Default: jumps are bridged, and time that behaves passes unchanged.
+    /// How publishers' timestamps are corrected. Default: jumps are bridged, and timestamps without jumps pass
+    /// unchanged.
     pub timestamps: Timestamps,
     /// Whether sequence headers equal to the one in force are left out. Default: no.
     pub reduce_sequence_headers: bool,
     /// How long frames may wait before players are woken, and how long reads of publishers may.
     pub pacing: Pacing,
-    /// What happens when a name that is being published is to be published again. Default: the newcomer is refused.
-    /// Who shows the same `token` parameter has the same credentials.
+    /// What happens when a client publishes a name that is already being published. Default: the new publisher is
+    /// refused. Clients that send the same `token` parameter have the same credentials.
     pub conflict: Conflict,
-    /// How long players of a stream whose publisher went are left in peace before they are told that it is over.
-    /// FFmpeg and rtmpdump end when they are told, so this is the time a publisher has to come back. Default 10 s.
+    /// How long players stay attached after the publisher of their stream has ended, before the server tells them that
+    /// the stream is over. FFmpeg and rtmpdump end at that message, so this is the time that a publisher has to come
+    /// back. Default 10 s.
     pub unpublish_grace: Duration,
-    /// How long a publisher without any player is let go on. Default: for ever.
+    /// How long a publisher without any player may go on. Default: without limit.
     pub idle_publisher: Option<Duration>,
-    /// Media a player may miss at one time, because it is too slow, before it is closed. Default: any amount, it
-    /// resumes at a key frame.
+    /// How much media a player may miss at one time, because it is too slow, before its connection is closed. Default:
+    /// any amount, it resumes at a key frame.
     pub max_gap: Option<Duration>,
-    /// Whether multitrack messages go to every player, or only to those that announced that they understand them.
-    /// Others get the default track alone. Default: only to those.
+    /// Whether multitrack messages go to every player, or only to those that announced support for them. Other players
+    /// get only the default track. Default: only to those.
     pub multitrack_to_all: bool,
-    /// Bytes of media queued for one player before no more are taken from the log. Default 64 KiB. One frame may go
-    /// over it.
+    /// When so many bytes of media are queued for one player, no more are taken from the log. Default 64 KiB. One frame
+    /// may exceed it.
     pub high_water: usize,
-    /// Who may publish and play, by address. Default: everybody.
+    /// Which clients may publish and play, by address. Default: all.
     pub security: Security,
-    /// Pages whose players are served. Default: all.
+    /// Web pages whose players are served. Default: all.
     pub refer: Refer,
-    /// Signed URLs. Default: none needed.
+    /// Signed URLs. Default: not needed.
     pub token: Option<Token>,
-    /// How many of everything.
+    /// Limits on the number of connections, publishers, players, streams and questions.
     pub limits: Limits,
-    /// Makes the host one for SRS's bandwidth check: every connection to it is measured and then closed. Default: no.
+    /// Makes this a host for SRS's bandwidth check: every connection to it is measured and then closed. Default: no.
     pub bandwidth_check: Option<BandwidthConfig>,
-    /// What is asked of the outside before it is granted. Default: nothing.
+    /// Which requests wait for a verdict of the back end. Default: none.
     pub asks: Asks,
 }
 
-/// Which requests are granted only after the outside has said so, see [`Action::Ask`](super::Action::Ask).
+/// Which requests the server grants only after the back end has allowed them, see [`Action::Ask`](super::Action::Ask).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asks {
     /// `connect`.
@@ -95,11 +99,11 @@ pub struct Asks {
     pub publish: bool,
     /// `play`.
     pub play: bool,
-    /// Whether the server that this one is an edge of would grant `publish` or `play` (token traverse). Asked first.
+    /// Whether the origin of this edge would grant `publish` or `play` (token traverse). Asked first.
     pub traverse: bool,
     /// How long to wait for a verdict. Default 10 s.
     pub timeout: Duration,
-    /// Whether silence grants the request. Default: it refuses it.
+    /// Whether a request is granted when no verdict comes in time. Default: it is refused.
     pub allow_on_timeout: bool,
 }
 
@@ -144,8 +148,8 @@ impl From<VhostConfig> for Config {
 }
 
 impl VhostConfig {
-    /// How sessions of this host talk. Metadata is never longer than what streams keep for players to come, with a
-    /// sixteenth of that for the headers of codecs.
+    /// The settings of this host's sessions. Metadata is never longer than what streams keep for later players, minus a
+    /// sixteenth of that for sequence headers.
     pub(super) fn sessions(&self) -> SessionConfig {
         let kept = self.source.header_bytes / 16 * 15;
         let mut session = self.session.clone();

@@ -9,7 +9,7 @@ use super::{Closed, Subject};
 use crate::capture::Step;
 use crate::session::{PlayRequest, PublishRequest, Rejection, Session, SessionConfig};
 
-/// What a client wants of a stream, before any rule was looked at.
+/// What a client wants of a stream, before any rule was checked.
 #[derive(Debug)]
 pub(super) enum Wanted {
     Publish(PublishRequest),
@@ -39,20 +39,21 @@ impl Wanted {
     }
 }
 
-/// A virtual host that a connection was let in to, beside the one of its `connect`, until its end.
+/// Another virtual host that a connection has entered, until the connection ends.
 #[derive(Debug)]
 pub(super) struct Entered {
     pub(super) vhost: String,
-    /// True if the outside was asked and has not refused: it is to hear of the end.
+    /// True if the back end was asked and has not refused: it gets a notice of the end.
     pub(super) asked: bool,
     pub(super) _permit: ConnectionPermit,
 }
 
-/// A name with `?vhost=` leads to a stream of another virtual host than that of `connect`. Rules belong to the stream's:
-/// before any of those for the stream, the connection passes what that host asks at `connect`, once, and counts as a
-/// connection of both from then on. While it has streams there, the session keeps to that host's settings.
+/// A name with `?vhost=` means a stream of another virtual host than that of `connect`. The rules of the stream's host
+/// apply: before any rule for the stream, the connection must pass once what that host requires at `connect`, and
+/// counts as a connection of both hosts from then on. While it has streams there, that host's settings apply to the
+/// session.
 impl SlowPath {
-    /// Whether it has passed what this host asks at `connect`.
+    /// Whether it has passed what this host requires at `connect`.
     pub(super) fn is_in(&self, vhost: &VirtualHost) -> bool {
         self.vhost.name == vhost.name || self.entered.iter().any(|entered| entered.vhost == vhost.name)
     }
@@ -71,7 +72,7 @@ impl SlowPath {
         }
     }
 
-    /// It leaves the hosts it had entered, the last first.
+    /// It leaves the hosts that it has entered, the last one first.
     pub(super) fn leave_hosts(&mut self, closed: &Closed) {
         while let Some(Entered { vhost, asked, _permit: permit }) = self.entered.pop() {
             drop(permit);
@@ -79,8 +80,8 @@ impl SlowPath {
         }
     }
 
-    /// A stream of this host is granted: the session goes by the settings of the hosts of all its streams, in each of them
-    /// by the strictest. Nothing changes for streams of the hosts that it goes by already.
+    /// A stream of this host is granted: of the settings of the hosts of all its streams, the strictest apply to the
+    /// session. Nothing changes for streams of hosts whose settings apply already.
     pub(super) fn go_by(&mut self, vhost: &Arc<VirtualHost>) {
         let streams = self.publishing.iter().map(|publishing| publishing.vhost());
         let mut vhosts: Vec<&Arc<VirtualHost>> = vec![vhost];

@@ -9,12 +9,12 @@ use crate::hub::StreamId;
 use crate::session::{Outbound, Wait, WrongConnection, unique_number};
 use crate::source::{self, Place};
 
-/// Bytes of the largest batch; more are left to the connections' own queues, which have their limit.
+/// Bytes of the largest batch; more goes through the connections' own queues, which have their limit.
 const LARGEST: usize = 1 << 20;
-/// Places in a stream for which what is new is put together in one turn. Few were sent less than the others of late; who
-/// is left over is polled.
+/// The number of places in a stream for which one turn makes batches. Most players are at few places; players at other
+/// places are polled.
 const PLACES: usize = 3;
-/// How long what was written is not yet in the statistics, at most, while more is written.
+/// The longest time that written bytes are missing in the statistics while more is written.
 const UNCOUNTED: Duration = Duration::from_millis(250);
 
 /// What is new in a stream, for all players at one place in it.
@@ -24,7 +24,7 @@ struct Batch {
     batch: source::Batch,
 }
 
-/// The batches of one turn: what is new in a stream, put together once for all players that are sent the same.
+/// The batches of one turn: what is new in a stream, made once for all players that get the same bytes.
 ///
 /// When a stream is woken, make one of these and ask it for each of the stream's connections. A connection that has no
 /// [`Share`] is polled. Any number of shares may be out at once, each of another connection.
@@ -34,8 +34,8 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// What the connection is to be sent next, to be written to it now, if that can be done without polling it; put
-    /// together if it was not before.
+    /// The batch to write to this connection now, if it need not be polled for that. The batch is made at the first
+    /// call for its place.
     pub fn share(&mut self, conn: &mut Conn) -> Option<Share> {
         let batch = match self.batches.iter().position(|batch| conn.takes(batch)) {
             Some(known) => self.batches.get(known)?,
@@ -49,13 +49,13 @@ impl Batches {
     }
 }
 
-/// A batch on its way to one connection, from [`Batches::share`] to [`Conn::wrote`]. It owns its bytes, so the write may
-/// end at any later time and on any thread. Meanwhile no lock need be held, and the connection may be fed and polled: what
-/// it queues goes behind, and its [`Wait`] does not say `write`.
+/// A batch on its way to one connection, from [`Batches::share`] to [`Conn::wrote`]. It owns its bytes, so the write
+/// may end at any later time and on any thread. Until then no lock need be held, and the connection may be fed and
+/// polled: what it queues goes after the batch, and its [`Wait`] does not say `write`.
 ///
-/// One that is dropped instead counts as a write that does not end: none of its frames is sent again, and the connection
-/// is closed when its time to write is over. Where it is not known how much was written,
-/// [`handle_disconnect`](Conn::handle_disconnect) ends it at once.
+/// A share that is dropped instead counts as a write that does not end: none of its frames is sent again, and the
+/// connection is closed when its write timeout is over. If it is not known how much was written,
+/// [`handle_disconnect`](Conn::handle_disconnect) ends the connection at once.
 #[derive(Debug)]
 #[must_use = "these bytes are to be written, then reported"]
 pub struct Share {
@@ -71,21 +71,21 @@ impl Share {
     }
 }
 
-/// One connection with all it is attached to.
+/// One connection with all that belongs to it.
 #[derive(Debug)]
-// First what a batch touches, so that an adapter can have it beside what it touches itself.
+// The fields that a batch touches come first, so that an adapter can keep them next to those that it touches itself.
 #[repr(C)]
 pub struct Conn {
     fast: FastPath,
     slow: SlowPath,
 }
 
-/// Whether what comes next can be written to a connection without polling it. What was written that way is noted only
-/// here until the connection is called.
+/// Whether the next bytes can be written to a connection without polling it. Bytes written that way are counted only
+/// here until the next call of the connection.
 #[derive(Debug)]
 struct FastPath {
     state: FastState,
-    /// Where it goes on, unless it is closed.
+    /// Its place in the stream, unless the fast path is closed.
     cursor: Option<FastCursor>,
     /// This connection among all of the process, so that no share is reported to another one.
     number: u64,
@@ -103,17 +103,17 @@ enum FastState {
     Called,
 }
 
-/// A player that has got all there is, has nothing queued, and takes what comes as it comes.
+/// A player that has got all frames, has nothing queued, and gets new frames unchanged.
 #[derive(Debug)]
 struct FastCursor {
     stream: StreamId,
     place: Place,
-    /// Written since the connection was called.
+    /// Bytes written since the last call of the connection.
     bytes: u64,
-    /// Of that, what is not in the statistics yet.
+    /// The part of them that is not in the statistics yet.
     uncounted: u32,
     frames: u32,
-    /// When the last of that was written, and since when it is not in the statistics.
+    /// When the last of them was written, and since when the statistics lack them.
     last: Instant,
     since: Instant,
 }
@@ -131,7 +131,7 @@ impl FastCursor {
         Some(FastCursor { stream: playing.stream(), place, bytes: 0, uncounted: 0, frames: 0, last: now, since: now })
     }
 
-    /// Brings the statistics up to date, which others read, and touches nothing else.
+    /// Brings the statistics up to date, because other threads read them, and changes nothing else.
     fn count(&mut self, slow: &mut SlowPath) {
         self.since = self.last;
         let (bytes, frames) = (std::mem::take(&mut self.uncounted), std::mem::take(&mut self.frames));
@@ -158,17 +158,17 @@ impl FastCursor {
     }
 }
 
-/// Writing what is new in a stream to thousands of connections without polling each of them: one is asked what comes
-/// next, and all that are at the same place take that. A connection that is not is polled as ever, and so is each one
-/// that the write does not leave as it was.
+/// Writing what is new in a stream to thousands of connections without polling each of them: one connection says what
+/// comes next, and all that are at the same place get that. A connection at another place is polled, and so is each one
+/// whose state the write changes.
 impl Conn {
     pub(super) fn new(slow: SlowPath) -> Self {
         let fast = FastPath { state: FastState::Closed, cursor: None, number: unique_number() };
         Conn { fast, slow }
     }
 
-    /// All but the fast path, up to date; the fast path is closed until the next poll. There is no other way to change
-    /// anything there.
+    /// All state except the fast path, up to date; the fast path is closed until the next poll. Nothing changes that
+    /// state in another way.
     pub(super) fn slow_path(&mut self) -> &mut SlowPath {
         self.settle();
         match self.fast.state {
@@ -188,15 +188,15 @@ impl Conn {
         }
     }
 
-    /// The same to be read, without what the fast path has written since the last call.
+    /// The same state for reading, without what the fast path has written since the last call.
     pub(super) fn read(&self) -> &SlowPath {
         &self.slow
     }
 
-    /// Bytes to write to the peer: write what it shows, then advance it by what was taken, then poll again.
+    /// Bytes to write to the peer: write some of them, then advance the buffer by what was written, then poll again.
     pub fn outbound(&mut self) -> &mut Outbound {
         if self.fast.state == FastState::Open {
-            // Nothing waits, and nothing but the count of what was written can be seen.
+            // Nothing waits, and only the count of written bytes can be observed.
             self.settle();
             return self.slow.session.outbound();
         }
@@ -221,32 +221,34 @@ impl Conn {
         self.fast.cursor.as_ref().filter(|_| self.fast.state == FastState::Open)
     }
 
-    /// What this connection is to be sent next, if that can be written to it without polling it, and to others like it.
+    /// The next bytes for this connection, if they can be written to it without polling it, and to others at the same
+    /// place.
     fn next_batch(&self) -> Option<Batch> {
         let cursor = self.open_cursor()?;
         let batch = self.slow.playing.first()?.batch(&cursor.place, LARGEST)?;
         Some(Batch { stream: cursor.stream, batch })
     }
 
-    /// True if this connection is to be sent just this next.
+    /// True if these are the next bytes for this connection.
     fn takes(&self, batch: &Batch) -> bool {
         self.open_cursor().is_some_and(|cursor| cursor.stream == batch.stream && batch.batch.follows(&cursor.place))
     }
 
-    /// Begins to write a batch that it takes.
+    /// Begins to write a batch to this connection.
     fn begin_share(&mut self, batch: &Arc<Batch>) -> Share {
         self.fast.state = FastState::Writing;
         Share { batch: batch.clone(), connection: self.fast.number }
     }
 
-    /// So many bytes of a share were written. If that is not all, the rest is in [`outbound`](Self::outbound), before what
-    /// was queued meanwhile. True if the connection is as it was but for that, and need not be polled.
+    /// So many bytes of a share were written. If that is not all, the rest is in [`outbound`](Self::outbound), before
+    /// what was queued during the write. Returns true if nothing else has changed, so that the connection need not be
+    /// polled.
     ///
     /// # Errors
     /// The share is of another connection: nothing is changed.
     ///
     /// # Panics
-    /// If there are not so many bytes in it.
+    /// If the share has fewer bytes.
     pub fn wrote(&mut self, now: Instant, share: Share, count: usize) -> Result<bool, WrongConnection<Share>> {
         let is_out = matches!(self.fast.state, FastState::Writing | FastState::Called);
         let (true, Some(cursor)) = (is_out && share.connection == self.fast.number, &mut self.fast.cursor) else {
@@ -270,7 +272,7 @@ impl Conn {
         Ok(true)
     }
 
-    /// So many bytes of a batch were written, which is not all of it, or the connection was called meanwhile.
+    /// So many bytes of a batch were written, which is not all of it, or the connection was called during the write.
     fn end_share(&mut self, now: Instant, batch: &source::Batch, count: usize) {
         self.slow_path();
         self.fast.state = FastState::Closed;
@@ -285,14 +287,14 @@ impl Conn {
         let frames = begun.len() as u32;
         let outbound = slow.session.outbound();
         outbound.end_share();
-        // What is begun must be finished, whatever comes of the stream, and before what was queued meanwhile.
+        // A begun message must be completed, even if the stream has ended, and before what was queued during the write.
         outbound.push_begun(begun.into_iter(), count);
         if frames > 0 {
             slow.stats.queued_frames(now, frames);
         }
         let mut players = slow.playing.iter_mut().filter(|playing| playing.stream() == stream);
         if !players.any(|playing| playing.pass_late(&from, place)) {
-            // The player ended meanwhile, and what was on its way counted as unsent.
+            // The player ended during the write, and what was on its way counted as unsent.
             slow.past.unsent.remove(from.gap_to(&place));
         }
     }

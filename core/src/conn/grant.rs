@@ -17,7 +17,7 @@ use crate::policy::Verdict;
 use crate::session::{ClientKind, CloseReason, ConnectRequest, PlayRequest, PublishRequest, Rejection};
 use crate::url::StreamKey;
 
-/// The longest that a question may be open, so that no setting leads out of the clock's range.
+/// The longest time that a question may be open, so that no setting overflows the clock.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// A request that waits for a verdict.
@@ -25,19 +25,19 @@ const LONGEST: Duration = Duration::from_secs(86_400);
 pub(super) struct Pending {
     id: AskId,
     patience: Patience,
-    /// True while it is asked what the server upstream says.
+    /// True while the question is whether the server upstream grants the request.
     traversing: bool,
     request: Request,
-    /// All that it holds while it waits.
+    /// The permit for its question: all that the request holds while it waits.
     _question: QuestionPermit,
 }
 
-/// A request that every rule of ours allows at the moment. It holds nothing: what there is only so often of is taken when
-/// it is granted, and may be gone by then.
+/// A request that all rules of this server allow at the moment. It holds no place and no name: they are taken when the
+/// request is granted, and another client may have them by then.
 #[derive(Debug)]
 pub(super) enum Request {
     Connect(ConnectRequest),
-    /// To be let in to another virtual host than that of `connect`, for something that is wanted there.
+    /// To enter another virtual host than that of `connect`, for a stream that the client wants there.
     Enter {
         wanted: Wanted,
         vhost: Arc<VirtualHost>,
@@ -45,7 +45,7 @@ pub(super) enum Request {
     Publish {
         request: PublishRequest,
         vhost: Arc<VirtualHost>,
-        /// Who shows the same takes a name over.
+        /// A publisher that shows the same credentials may take the name over.
         credentials: Box<str>,
         facts: StreamFacts,
     },
@@ -91,7 +91,7 @@ impl Request {
         }
     }
 
-    /// The virtual host of which the client is a guest for this, if that is not the one of `connect`.
+    /// The virtual host that this request enters, if it is not the one of `connect`.
     fn entering(&self) -> Option<&str> {
         match self {
             Request::Enter { vhost, .. } => Some(&vhost.name),
@@ -108,7 +108,7 @@ impl Request {
         }
     }
 
-    /// A refusal in the words of what was asked for.
+    /// The refusal that fits the kind of request.
     fn refusal(&self, words: String) -> Rejection {
         match self {
             Request::Connect(_) => Rejection::connect_rejected(words),
@@ -126,7 +126,7 @@ impl SlowPath {
         self.note(now, Call::Answer { open, verdict: &verdict });
         if let Some(pending) = self.pending.take_if(|pending| pending.id == id) {
             if self.session.is_closing() {
-                // Too late to grant anything. Who refused it wants to hear no more.
+                // Too late to grant anything. A back end that refused the request gets no notice.
                 if !matches!(verdict, Verdict::Deny(_) | Verdict::Redirect(_)) {
                     self.withdraw(&pending);
                 }
@@ -137,7 +137,7 @@ impl SlowPath {
         }
     }
 
-    /// Silence until the deadline is a verdict too.
+    /// At the deadline the server decides without an answer.
     pub(super) fn check_verdict(&mut self, now: Instant) {
         let Some(pending) = self.pending.take_if(|pending| pending.patience.is_over(now)) else {
             return;
@@ -150,7 +150,7 @@ impl SlowPath {
             self.decide(now, *pending, Verdict::Allow);
             return;
         }
-        // It was asked and not refused by whom it was asked: they hear that it came to nothing.
+        // The back end did not refuse the request, so it gets a notice that the request ended.
         self.withdraw(&pending);
         self.decide(now, *pending, Verdict::Deny("no answer in time".to_owned()));
     }
@@ -168,7 +168,7 @@ impl SlowPath {
         }
     }
 
-    /// Tells the outside that a request it was asked about, and did not refuse, comes to nothing.
+    /// Tells the back end that a request ended that it was asked about and did not refuse.
     fn came_to_nothing(&mut self, request: &Request) {
         let subject = request.subject();
         let closed = matches!(subject, Subject::Connect).then(|| Closed {
@@ -180,7 +180,7 @@ impl SlowPath {
         self.tell(request.entering(), Some(subject), closed);
     }
 
-    /// Grants a request, or asks the outside whether to.
+    /// Grants a request, or asks the back end first.
     pub(super) fn grant_or_ask(&mut self, now: Instant, request: Request) {
         let traverses = request.vhost(&self.vhost).config.asks.traverse;
         match request.subject() {
@@ -191,7 +191,7 @@ impl SlowPath {
         }
     }
 
-    /// The same when the server upstream, if there is one, has said yes.
+    /// The same, after the server upstream, if there is one, has allowed the request.
     fn grant_or_ask_here(&mut self, now: Instant, request: Request, question: Option<QuestionPermit>) {
         if request.is_asked(request.vhost(&self.vhost)) {
             let subject = request.subject();
@@ -201,7 +201,7 @@ impl SlowPath {
         }
     }
 
-    /// Asks, if there may be one more question; or goes on with the permit of the question before.
+    /// Asks, if the limits allow one more question; or goes on with the permit of the question before.
     fn ask(&mut self, now: Instant, request: Request, subject: Subject, question: Option<QuestionPermit>) {
         let vhost = request.vhost(&self.vhost);
         let address = self.peer().map(|peer| peer.ip());
@@ -229,7 +229,7 @@ impl SlowPath {
         if traversing && verdict == Verdict::Allow {
             return self.grant_or_ask_here(now, request, Some(question));
         }
-        // Its permit is given back before anything that the verdict leads to is asked about.
+        // The permit is released first, because the verdict may lead to another question.
         drop(question);
         let rejection = match verdict {
             Verdict::Allow => return self.grant(now, request, true),
@@ -248,7 +248,8 @@ impl SlowPath {
         }
     }
 
-    /// Refused by ourselves, after all. If it was asked about, it had been granted: they hear that it came to nothing.
+    /// Refuses a request by this server's own rules. If the back end was asked, it had allowed the request: it gets a
+    /// notice that the request ended.
     fn refuse(&mut self, request: Request, asked: bool, rejection: &Rejection) {
         if asked {
             self.came_to_nothing(&request);
@@ -256,7 +257,7 @@ impl SlowPath {
         self.reject(request, rejection);
     }
 
-    /// Grants a request, if there is room for it: the first to come here has it.
+    /// Grants a request, if there is room for it: the first request that comes here gets the place.
     fn grant(&mut self, now: Instant, request: Request, asked: bool) {
         match request {
             Request::Connect(request) => self.grant_connect(now, request, asked),
@@ -315,10 +316,10 @@ impl SlowPath {
         self.attach(Role::Publisher, stream, key, Some(request.client()));
         self.go_by(&vhost);
         let stream_id = request.stream_id();
-        // One is what nearly every connection has.
+        // Nearly every connection has one publisher.
         self.publishing.reserve_exact(1);
         let publishing = Publishing::new(now, stream_id, publisher, vhost, asked);
-        // Who was told that the stream is over is told that it goes on.
+        // Players that got a message that the stream is over get one that it goes on.
         if publishing.is_played(self.capturing.is_some()) {
             self.actions.push_back(Action::Wake(publishing.stream()));
         }
@@ -357,7 +358,7 @@ impl SlowPath {
         self.actions.push_back(Action::Attach(attachment));
     }
 
-    /// Tells the outside that something is over: in a virtual host that the client had entered, or that of `connect`.
+    /// Tells the back end that something is over: in a virtual host that the client entered, or that of `connect`.
     pub(super) fn tell(&mut self, entered: Option<&str>, subject: Option<Subject>, closed: Option<Closed>) {
         if let Some(subject) = subject {
             let notice = Notice { subject, client: self.facts_in(entered), closed };

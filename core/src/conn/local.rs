@@ -6,30 +6,30 @@ use crate::hub::{Busy, Player, Publisher};
 use crate::policy::Refusal;
 use crate::url::{self, StreamKey, UrlError};
 
-/// Why a stream cannot be published or played from within the program.
+/// Why the program itself cannot publish or play a stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocalError {
-    /// The name cannot be one of a stream.
+    /// The name is not a valid stream name.
     #[error("{0}")]
     Name(#[from] UrlError),
     /// There is no such virtual host, or the server is going down.
     #[error("{0}")]
     Refused(#[from] Refusal),
-    /// Somebody publishes it already.
+    /// The stream is being published already.
     #[error("{0}")]
     Busy(#[from] Busy),
 }
 
 /// Streams without a connection: a program that embeds a server publishes and plays in it. Such a program is trusted;
-/// rules, limits and questions are for clients.
+/// rules, limits and questions apply only to clients.
 impl Core {
     /// Publishes `path`, written as `app/stream`, in another virtual host with `?vhost=NAME`. What is pushed has the
-    /// settings of that host. When the publisher says so, and after its end, poll the connections that are subscribed to
-    /// the stream.
+    /// settings of that host. When the publisher says so, and after its end, poll the connections that are subscribed
+    /// to the stream.
     ///
     /// # Errors
-    /// The name is none, is being published, or the server takes nobody any more.
+    /// The name is invalid, it is being published, or the server is going down.
     pub fn publish(&self, path: &str) -> Result<Publisher, LocalError> {
         let (vhost, key) = self.locate(path)?;
         Ok(vhost.hub.publish(&key)?)
@@ -38,7 +38,7 @@ impl Core {
     /// Plays `path`, published or not yet. Poll the player when its stream is woken.
     ///
     /// # Errors
-    /// The name is none, or the server takes nobody any more.
+    /// The name is invalid, or the server is going down.
     pub fn play(&self, path: &str) -> Result<Player, LocalError> {
         let (vhost, key) = self.locate(path)?;
         Ok(vhost.hub.play(&key))

@@ -1,25 +1,25 @@
-//! What an adapter drives: a connection with the streams it publishes and plays, what it may, and what is to be done
-//! about it. The [crate's first page](crate) has the loop.
+//! What an adapter drives: a connection with the streams it publishes and plays, the rules for it, and the actions for
+//! the adapter. The [crate's first page](crate) has the loop.
 //!
 //! A [`Core`] holds what all connections share; [`Core::connect_from`] makes a [`Conn`] for each. The adapter feeds
 //! it bytes and time and asks [`Conn::poll`] what to do: [`Action`]s, then a [`Wait`](crate::session::Wait), at the end
 //! `Closed` with a [`Report`].
 //!
-//! It is the glue between the parts below, each of which can be had alone: the events of a [`Session`] become questions
-//! to the [`policy`](crate::policy), and calls of a [`Hub`](crate::hub::Hub). What a connection may and how it is
-//! served comes from one [`VhostConfig`], chosen by the host name in `connect`; [`Config`] has them all.
+//! This module connects the parts below, each of which can be used alone: the events of a [`Session`] become questions
+//! to the [`policy`](crate::policy), and calls of a [`Hub`](crate::hub::Hub). The rules and settings of a connection
+//! come from one [`VhostConfig`], chosen by the host name in `connect`; [`Config`] has them all.
 //!
-//! # Questions to the outside
-//! Where [`Asks`] says so, a `connect`, `publish` or `play` is granted only after somebody outside has agreed. The
-//! connection returns [`Action::Ask`] with the facts and a deadline; meanwhile it grants nothing and wants no more
-//! input. Hand the verdict to [`Conn::answer`] whenever it is there, then poll. A verdict that comes too late is
-//! nothing, and so is one for a connection that has ended. When what was allowed is over, [`Action::Tell`] says so,
-//! once.
+//! # Questions to the back end
+//! If [`Asks`] says so, a `connect`, `publish` or `play` is granted only after the program around the server, or its
+//! back end, has allowed it. The connection returns [`Action::Ask`] with the facts and a deadline; until the verdict it
+//! grants nothing and wants no more input. Hand the verdict to [`Conn::answer`] at any time, then poll. A verdict that
+//! comes too late, or for a connection that has ended, has no effect. When what was allowed is over, the connection
+//! returns one [`Action::Tell`].
 //!
 //! # At the end
-//! A connection ends with `Closed` only after everything it held is given back: streams detached, players woken, the
-//! outside told. So poll on after [`Conn::handle_disconnect`]. The [`Report`] says why it ended, and counts what was
-//! missed, left out and ignored.
+//! A connection returns `Closed` only after it has released everything: streams are detached, players woken, and the
+//! back end has its notices. So poll until then, also after [`Conn::handle_disconnect`]. The [`Report`] has the reason,
+//! and counts what was missed, left out and ignored.
 
 mod action;
 mod agreement;
@@ -65,20 +65,20 @@ use crate::session::{CloseReason, Session};
 use crate::stats::ConnStatsView;
 use crate::url::StreamKey;
 
-/// What an adapter calls, in any order. Calls that change anything go through `Conn::slow_path`, which first makes up
-/// for what the fast path wrote.
+/// What an adapter calls, in any order. Calls that change anything go through `Conn::slow_path`, which first brings the
+/// state up to date with what the fast path wrote.
 impl Conn {
-    /// The connection's number; never used twice by one server.
+    /// The connection's number; one server never uses the same twice.
     pub fn id(&self) -> u64 {
         self.read().id
     }
 
-    /// Takes bytes from the peer, cut anywhere. What is wrong with them shows in [`Output::Closed`].
+    /// Takes bytes from the peer, cut anywhere. Errors in them appear in [`Output::Closed`].
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
         self.slow_path().handle_input(now, bytes);
     }
 
-    /// True if so much waits for the peer that it may come to hold memory that nothing else does: then it is to be polled
+    /// True if its queue is so large that it may keep frames in memory after their streams have dropped them: poll it
     /// when its streams go on, even if nothing can be written.
     pub fn has_large_queue(&self) -> bool {
         self.read().has_large_queue()
@@ -94,49 +94,48 @@ impl Conn {
         self.slow_path().handle_disconnect(now, reason);
     }
 
-    /// Closes from our side.
+    /// Closes the connection by order of the server.
     pub fn close(&mut self, reason: CloseReason) {
         self.slow_path().close(reason);
     }
 
-    /// Closes because the server is going down: players are told that their stream is over.
+    /// Closes because the server is going down: players get a message that their stream is over.
     pub fn shutdown(&mut self) {
         self.slow_path().shutdown();
     }
 
-    /// Answers a question. A verdict that comes too late, or twice, is nothing.
+    /// Answers a question. A verdict that comes too late, or a second one, has no effect.
     pub fn answer(&mut self, now: Instant, id: AskId, verdict: Verdict) {
         self.slow_path().answer(now, id, verdict);
     }
 
     /// The server has other settings: closes the connection if its virtual host or that of one of its streams is gone,
-    /// if its address may no longer do what it does, or if a request that waits for a verdict would be refused now. Else
-    /// nothing happens to it. What it asks for next goes by the new settings; what it does already, by the old. A replay of
-    /// its capture knows only those of the beginning.
+    /// if the rules by address no longer allow what it does, or if a request that waits for a verdict would be refused
+    /// now. Otherwise it stays unchanged: the new settings apply to its later requests, the old ones to what it does
+    /// already. A replay of its capture knows only the settings at the beginning.
     pub fn reconfigured(&mut self) {
         self.slow_path().reconfigured();
     }
 
-    /// Gives back all it holds, and says nothing more to anybody: for whoever caught a panic in the midst of its work.
-    /// Returns the streams it published: their players are to be woken, for they have something to learn. The
-    /// connection is good for nothing afterwards but to be dropped.
+    /// Releases all it holds, and sends nothing more: for a caller that caught a panic during its work. Returns the
+    /// streams it published: wake their players, because the streams have changed. Afterwards only drop the connection.
     pub fn abandon(&mut self) -> Vec<StreamId> {
         self.slow_path().abandon()
     }
 
-    /// Asks the client to connect anew, see [`Session::request_reconnect`].
+    /// Asks the client to reconnect, see [`Session::request_reconnect`].
     pub fn request_reconnect(&mut self, tc_url: Option<&str>, description: &str) -> bool {
         self.slow_path().request_reconnect(tc_url, description)
     }
 
-    /// Takes leave of the client because the server is to go down, without cutting it off: it is asked to connect anew
-    /// where it understands that, to `tc_url` or the same address; a player goes on to the end of its GOP; what is left
-    /// at `deadline` is closed.
+    /// Asks the client to disconnect because the server is to go down. A client that supports it gets a request to
+    /// reconnect, to `tc_url` or the same address; a player goes on to the end of its GOP; a connection that is left at
+    /// `deadline` is closed.
     pub fn drain(&mut self, deadline: Instant, tc_url: Option<&str>) {
         self.slow_path().drain(deadline, tc_url);
     }
 
-    /// The client's address: what a trusted proxy said, else where the connection comes from.
+    /// The client's address: the one that a trusted proxy gave, otherwise that of the TCP connection.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.read().peer()
     }
@@ -146,8 +145,8 @@ impl Conn {
         self.read().facts()
     }
 
-    /// The virtual hosts of which it counts as a connection: that of `connect`, once that is granted, and those that it came
-    /// to for their streams.
+    /// The virtual hosts that count it as a connection: that of `connect`, once that is granted, and those that it
+    /// entered for their streams.
     pub fn vhosts(&self) -> impl Iterator<Item = &str> {
         self.read().vhosts()
     }
@@ -157,22 +156,22 @@ impl Conn {
         self.read().streams()
     }
 
-    /// Bytes, frames, rates, drops and lag, to be read at any time without this connection.
+    /// Bytes, frames, rates, drops and lag. They can be read at any time without this connection.
     pub fn stats(&self) -> ConnStatsView {
         self.read().stats.view()
     }
 
-    /// When it was made.
+    /// When the connection was made.
     pub fn start(&self) -> Instant {
         self.read().start
     }
 
-    /// The session, for what it knows about the peer.
+    /// The session, with what it knows about the peer.
     pub fn session(&self) -> &Session {
         &self.read().session
     }
 
-    /// For a replay: what the connection is to go by until the next call.
+    /// For a replay: the recorded decisions until the next call.
     pub(crate) fn replayer(&mut self) -> Option<&mut Replayer> {
         self.slow_path().replayer()
     }

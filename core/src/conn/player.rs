@@ -23,26 +23,26 @@ pub(super) struct Playing {
     paused: bool,
     audio: bool,
     video: VideoState,
-    /// True once the player was told that the publisher is gone.
+    /// True once the player got the message that the publisher is gone.
     told: bool,
     /// True if the player takes multitrack messages.
     multitrack: bool,
     duration: Duration,
     vhost: Arc<VirtualHost>,
-    /// What the outside was asked about it, if it was: it is to hear of the end.
+    /// What the back end was asked about it, if it was: the back end gets a notice of the end.
     asked: Option<StreamFacts>,
-    /// True once it missed more than it may.
+    /// True once it has missed more than its limit.
     too_slow: bool,
-    /// How long it is let wait for a publisher, while there is none.
+    /// How long it may wait for a publisher, while there is none.
     waiting: Option<Patience>,
-    /// When the publisher it had was gone, and how long it may take to come back before the player is told.
+    /// When its publisher was gone, and how long the publisher may take to come back before the player gets a message.
     grace: Option<(Instant, Patience)>,
     /// True once it has waited for too long.
     in_vain: bool,
-    /// True while it plays to the end of the GOP only, and true once that has come.
+    /// Whether it plays only to the end of the GOP, and whether that end has come.
     finishing: bool,
     finished: bool,
-    /// True until it was served after a pause: what it missed meanwhile was its own wish.
+    /// True until it was served after a pause: the client wanted to miss the frames of the pause.
     resumed: bool,
     left_out: LeftOut,
 }
@@ -54,7 +54,7 @@ enum Duration {
     Unlimited,
     /// Nothing played yet.
     Of(u32),
-    /// So long, from this timestamp on.
+    /// For so long, from this timestamp on.
     From(u32, u32),
     Over,
 }
@@ -65,11 +65,11 @@ impl Duration {
         if argument >= 1.0 { Duration::Of(argument.min(f64::from(i32::MAX)) as u32) } else { Duration::Unlimited }
     }
 
-    /// Notes a frame; true while it is still to be played.
+    /// Counts a frame; true while it is still to be played.
     fn covers(&mut self, frame: &Frame) -> bool {
         match *self {
             Duration::Unlimited => return true,
-            // Whose time may be void.
+            // The timestamp of such a frame may be meaningless.
             _ if !frame.class().is_coded() => return true,
             Duration::Of(length) => *self = Duration::From(length, frame.timestamp()),
             // Audio and video interleave: a frame may lie a little before the first.
@@ -89,7 +89,8 @@ impl Duration {
 enum VideoState {
     On,
     Off,
-    /// Turned on again: from the next key frame, unless none comes for too long since the first picture after that.
+    /// Turned on again: plays from the next key frame, or without one if none comes for too long after the first
+    /// picture.
     AwaitingKey {
         since: Option<Instant>,
     },
@@ -134,7 +135,7 @@ impl Playing {
         self.stream_id
     }
 
-    /// The virtual host it is of.
+    /// The virtual host of its stream.
     pub(super) fn vhost(&self) -> &Arc<VirtualHost> {
         &self.vhost
     }
@@ -147,7 +148,7 @@ impl Playing {
         self.player.stream_id()
     }
 
-    /// Plays on to the end of the GOP and no further.
+    /// Plays to the end of the GOP and no further.
     pub(super) fn finish(&mut self) {
         self.finishing = true;
     }
@@ -157,22 +158,22 @@ impl Playing {
         self.finished
     }
 
-    /// True once it missed more at one time than it may.
+    /// True once it has missed more at one time than its limit.
     pub(super) fn is_too_slow(&self) -> bool {
         self.too_slow
     }
 
-    /// True once it has waited for a publisher for longer than it may.
+    /// True once it has waited for a publisher for too long.
     pub(super) fn is_in_vain(&self) -> bool {
         self.in_vain
     }
 
-    /// What the outside was asked about it; once.
+    /// Takes what the back end was asked about it.
     pub(super) fn take_asked(&mut self) -> Option<StreamFacts> {
         self.asked.take()
     }
 
-    /// What it has not been given yet.
+    /// What it has not got yet.
     pub(super) fn unsent(&self) -> Gap {
         self.player.unsent()
     }
@@ -181,12 +182,12 @@ impl Playing {
         LeftOut { undecodable: self.player.undecodable(), ..self.left_out }
     }
 
-    /// True if its stream does not have the frame any more that it was given last.
+    /// True if its stream has dropped the frame that it got last.
     pub(super) fn outlives_last(&self) -> bool {
         self.player.outlives_last()
     }
 
-    /// Where it is in the stream, if whatever comes next is for it as it is.
+    /// Its place in the stream, if it gets all that comes next unchanged.
     pub(super) fn fast_path_place(&self, session: &Session) -> Option<Place> {
         let takes_all = !self.paused && self.audio && self.video == VideoState::On;
         let goes_on =
@@ -195,17 +196,17 @@ impl Playing {
         if takes_all && goes_on && as_encoded && !self.told { self.player.place() } else { None }
     }
 
-    /// What follows there.
+    /// What follows at that place.
     pub(super) fn batch(&self, place: &Place, most: usize) -> Option<Batch> {
         self.player.batch(place, most)
     }
 
-    /// It was sent all up to there.
+    /// It has got all frames up to that place.
     pub(super) fn pass_to(&mut self, place: Place) {
         self.player.pass_to(place);
     }
 
-    /// It was sent all up to there, having been at `from`, and was called meanwhile.
+    /// It has got all frames from `from` up to that place, and was called during the write.
     pub(super) fn pass_late(&mut self, from: &Place, place: Place) -> bool {
         self.player.pass_late(from, place)
     }
@@ -229,7 +230,7 @@ impl Playing {
     }
 
     /// Moves what is new from the stream into the session's outbound queue, up to the high-water mark. Returns when to
-    /// look again if nobody publishes.
+    /// check again if the stream has no publisher.
     pub(super) fn pull(
         &mut self,
         now: Instant,
@@ -242,7 +243,7 @@ impl Playing {
             return None;
         }
         if self.paused {
-            // Whether there is a publisher to wait for is seen when it has been paused for so long.
+            // Looks for a publisher only after a long pause.
             if let Some(next_look) = self.wait(now) {
                 return Some(next_look);
             }
@@ -278,7 +279,7 @@ impl Playing {
                 None => left_out.multitrack += 1,
                 Some(frame) if !wanted(frame, audio, video, now, patience) => left_out.unwanted += 1,
                 Some(frame) => {
-                    // One connection may play streams of several hosts, and from before a change of settings.
+                    // One connection may play streams of several hosts, and streams from before a change of settings.
                     session.set_chunk_size(frame.chunk_size());
                     session.send_frame(stream_id, frame);
                     queued += 1;
@@ -315,24 +316,24 @@ impl Playing {
         Due::first(told.into_iter().chain([next_look]))
     }
 
-    /// There is no publisher: when to look again whether it has waited for too long; nothing if it has.
+    /// There is no publisher: returns when to check again whether it has waited for too long; none if it has.
     fn wait(&mut self, now: Instant) -> Option<Due> {
         let longest = self.vhost.config.session.timeouts.wait_for_stream;
         let waiting = self.waiting.get_or_insert_with(|| Patience::new(now, longest));
         if waiting.is_over(now) { None } else { Some(Due::new(waiting.next_look(), DueKind::WaitForStream)) }
     }
 
-    /// Tells the player that the publisher is gone, in its time; when that is to be looked at.
+    /// Tells the player, after the time for it, that the publisher is gone. Returns when to check that.
     fn end_grace(&mut self, now: Instant, ended: Instant, session: &mut Session) -> Option<Due> {
-        // One that came when the publisher was gone already waits like one that came before any, and has no such time; one
-        // that came before is told, whether or not there was anything for it.
+        // A player that came after the publisher had gone waits like one that came before any publisher. A player that
+        // came before that gets the message, even if it got no frame.
         if self.told {
             return None;
         }
         let time = self.vhost.config.unpublish_grace;
         let (_, grace) = match &mut self.grace {
             Some(grace) if grace.0 == ended => grace,
-            // It may be waiting to be accepted, if the process was stopped.
+            // The new publisher may wait to be accepted, if the process was stopped.
             other => other.insert((ended, Patience::new(ended, time))),
         };
         if !grace.is_over(now) {
@@ -361,8 +362,8 @@ fn tell_published(stream_id: u32, name: &str, session: &mut Session) {
     session.send_status(stream_id, &notice);
 }
 
-/// A player that turned video on again waits so many times as long for a key frame as one that begins: it has a picture,
-/// and groups may be longer.
+/// A player that turned video on again waits so many times as long for a key frame as one that begins: it shows a
+/// picture already, and GOPs may be longer.
 const GROUPS: u32 = 4;
 
 /// Headers always go out, so that a track turned on again finds its decoder ready.

@@ -1,13 +1,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes that each connection may hold beside all others: ordinary pictures are smaller.
+/// Bytes that each connection may hold in addition to the common limit: ordinary frames are smaller.
 pub(super) const FREE: usize = 256 << 10;
 
-/// Memory for what has come of messages that are not whole yet, and of requests that wait, all connections of a server
-/// together. Those that publish have one half of it, and all others the other: large messages are media, and clients that
-/// publish nothing must leave room for them. Another one is for frames that only the queues of players have, because their
-/// streams have dropped them.
+/// Memory for incomplete messages and for requests that wait, of all connections of a server together. Connections that
+/// publish have one half of it, all others the other half: large messages are media, and clients that publish nothing
+/// must leave room for them. A second pool is for frames that only the queues of players hold, because their streams
+/// have dropped them.
 #[derive(Debug)]
 pub(super) struct Pool {
     limit: AtomicUsize,
@@ -22,7 +22,7 @@ struct Half {
     holders: AtomicUsize,
 }
 
-/// What one connection holds of it. Dropping it gives it back.
+/// The share of one connection. Dropping it releases it.
 #[derive(Debug)]
 pub(super) struct Portion {
     pool: Arc<Pool>,
@@ -45,7 +45,7 @@ impl Pool {
 }
 
 impl Half {
-    /// A connection that held so much of it holds so much now.
+    /// The share of a connection changes from the first size to the second.
     fn change(&self, before: usize, after: usize) {
         if after >= before {
             self.held.fetch_add(after - before, Ordering::Relaxed);
@@ -71,9 +71,10 @@ impl Portion {
         self.held > 0
     }
 
-    /// The connection keeps so many bytes now, and publishes or does not. False if all connections that do like it have
-    /// more than half of what they may, and this one more than an equal part of that; and if they have more than all of
-    /// it, whatever this one has: those that have more than their part may be silent, and not be asked.
+    /// The connection keeps so many bytes now, and publishes or does not. Returns false in two cases. First, all
+    /// connections of its kind have more than half of their limit, and this one more than an equal part of that half.
+    /// Second, they have more than their limit, with any share of this one: connections with too large a share may be
+    /// silent, so that no call comes for them.
     #[must_use]
     pub(super) fn hold(&mut self, bytes: usize, publishes: bool) -> bool {
         let held = bytes.saturating_sub(FREE);

@@ -11,7 +11,7 @@ use crate::policy::{Rate, RateMeter, Refusal};
 use crate::session::{Due, DueKind};
 use crate::url::StreamKey;
 
-/// The longest time without players that is waited for.
+/// The longest limit on the time without players.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// One message stream that publishes.
@@ -21,30 +21,31 @@ pub(super) struct Publishing {
     stream_id: u32,
     publisher: Publisher,
     reads: ReadTimer,
-    /// Of its own media; what else the connection sends is held against the rates of all its publishers together.
+    /// Counts its own media; `Allowance` counts all that the connection sends against the rates of all its publishers
+    /// together.
     meter: Option<RateMeter>,
-    /// True once it is told that it is not heard any more.
+    /// True once its messages are ignored.
     stopped: bool,
-    /// True once it was said that its stream has no key frames.
+    /// True once the log has a remark that the stream has no key frames.
     keyless: bool,
-    /// Since when nobody plays the stream, as far as it was looked at, and when to look again.
+    /// Since when the stream has no player, as far as the checks saw, and when to check again.
     idle: Option<Idle>,
-    /// What the outside was asked about it, if it was: it is to hear of the end.
+    /// What the back end was asked about it, if it was: the back end gets a notice of the end.
     asked: Option<StreamFacts>,
     vhost: Arc<VirtualHost>,
 }
 
 #[derive(Debug)]
 struct Idle {
-    /// How long that may go on: a rule of the stream's virtual host.
+    /// How long it may have no player: a rule of the stream's virtual host.
     limit: Duration,
     since: Option<Instant>,
     next_look: Instant,
-    /// How many looks in a row came late, up to `LATE_LOOKS`.
+    /// How many checks in a row were late, up to `LATE_LOOKS`.
     late: u8,
 }
 
-/// Why a message of a publisher is its last.
+/// Why a message of a publisher is its last one.
 #[derive(Debug)]
 pub(super) enum Stopped {
     Superseded,
@@ -61,7 +62,7 @@ impl Publishing {
     ) -> Self {
         publisher.begun(now);
         let meter = vhost.config.limits.publisher_rate.map(|rate| RateMeter::new(rate, now));
-        // Within bounds in which looking neither spins nor leads out of the clock's range.
+        // At least so long that checks do not spin, at most so long that the clock does not overflow.
         let limit = vhost.config.idle_publisher.map(|limit| limit.clamp(Duration::from_secs(1), LONGEST));
         let idle = limit.map(|limit| Idle { limit, since: Some(now), next_look: now + limit, late: 0 });
         Publishing {
@@ -89,18 +90,18 @@ impl Publishing {
         self.publisher.stream_id()
     }
 
-    /// The virtual host it is of.
+    /// The virtual host of its stream.
     pub(super) fn vhost(&self) -> &Arc<VirtualHost> {
         &self.vhost
     }
 
-    /// What it may send.
+    /// The rate limit of its media.
     pub(super) fn rate(&self) -> Option<Rate> {
         self.meter.as_ref().map(RateMeter::rate)
     }
 
-    /// Nothing is heard after the first error, which is told once: what follows a message that was left out cannot be
-    /// decoded.
+    /// After the first error, which is returned once, all messages are ignored: what follows a missing message cannot
+    /// be decoded.
     pub(super) fn push(&mut self, now: Instant, message: Message) -> Result<(), Stopped> {
         if self.stopped {
             return Ok(());
@@ -114,12 +115,12 @@ impl Publishing {
         pushed
     }
 
-    /// True once: players begin without a key frame.
+    /// Returns true once: players begin without a key frame.
     pub(super) fn takes_keyless(&mut self) -> bool {
         self.publisher.is_keyless() && !std::mem::replace(&mut self.keyless, true)
     }
 
-    /// Nothing more is heard.
+    /// Ignores all messages from now on.
     pub(super) fn stop(&mut self) {
         self.stopped = true;
     }
@@ -128,25 +129,25 @@ impl Publishing {
         self.publisher.clear_metadata();
     }
 
-    /// When players must be woken, or it must be seen whether there are any.
+    /// When players must be woken, or when to check whether there are any.
     pub(super) fn due(&self) -> Option<Due> {
         let flush = self.publisher.wake_deadline().map(|at| Due::new(at, DueKind::Wake));
         let idle = self.idle.as_ref().map(|idle| Due::new(idle.next_look, DueKind::IdlePublisher));
         Due::first(flush.into_iter().chain(idle))
     }
 
-    /// When to read the peer next, of which so many bytes have come; `None`: when something comes.
+    /// When to read the peer next, from which so many bytes have come; `None`: as soon as it sends something.
     pub(super) fn next_read(&mut self, now: Instant, received: u64, sockets: &Sockets) -> Option<Instant> {
         let publisher = &self.publisher;
-        // What comes all at once must not look like too much.
+        // A delayed read must not look like too high a rate.
         let most = self.meter.as_ref().map_or(Duration::MAX, |meter| meter.rate().window / 2);
         let may_wait = publisher.pacing().read_wait <= most;
         let wait = |last| if may_wait { publisher.next_read(now, last, sockets) } else { None };
         self.reads.next(now, received, sockets, wait)
     }
 
-    /// True if there are players to be woken. What is recorded, or repeats what was, does not depend on whether others play:
-    /// it is as if they did.
+    /// True if there are players to wake. In a capture or a replay the answer is always yes, so that the result does
+    /// not depend on other connections.
     pub(super) fn is_played(&self, recorded: bool) -> bool {
         recorded || self.publisher.is_played()
     }
@@ -160,7 +161,8 @@ impl Publishing {
         false
     }
 
-    /// True if nobody has played the stream for too long. Looks only now and then: players come and go without a word.
+    /// True if the stream has had no player for too long. It checks only from time to time: players come and go without
+    /// notice.
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
         let Some(idle) = &mut self.idle else {
             return false;
@@ -178,7 +180,7 @@ impl Publishing {
                 return false;
             }
         };
-        // Players may have come while the process was stopped, and wait in their sockets.
+        // Players may have connected while the process was stopped, and wait in their sockets.
         let is_late = now > idle.next_look + limit / 8 && idle.late < LATE_LOOKS;
         idle.late = if is_late { idle.late + 1 } else { 0 };
         idle.since = Some(since);
@@ -191,7 +193,7 @@ impl Publishing {
         self.publisher.malformed()
     }
 
-    /// Ends the publication. Returns what the outside was asked about it.
+    /// Ends the publication. Returns what the back end was asked about it.
     pub(super) fn end(mut self, now: Instant) -> Option<StreamFacts> {
         let asked = self.asked.take();
         self.publisher.end(now);

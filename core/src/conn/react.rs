@@ -11,10 +11,10 @@ use crate::message::Message;
 use crate::session::{CloseReason, ConnectRequest, Rejection, SessionEvent};
 
 impl SlowPath {
-    /// Session events become hub calls.
+    /// Turns session events into hub calls.
     pub(super) fn react(&mut self, now: Instant, event: SessionEvent) {
         match event {
-            // Said before the session was closed and not looked at yet: nothing is granted any more.
+            // The client said this before the session was closed: grants nothing any more.
             SessionEvent::Connect(_) | SessionEvent::Publish(_) | SessionEvent::Play(_)
                 if self.session.is_closing() => {}
             SessionEvent::Connect(request) => self.connect(now, request),
@@ -58,7 +58,7 @@ impl SlowPath {
         }
     }
 
-    /// The client wants a stream: of a virtual host that it has to be let in to first, or is in already.
+    /// The client wants a stream: of a virtual host that it must enter first, or is in already.
     pub(super) fn want(&mut self, now: Instant, wanted: Wanted) {
         let found = self.find_stream(wanted.name());
         if let Ok(Found { vhost, .. }) = &found
@@ -89,7 +89,7 @@ impl SlowPath {
         }
     }
 
-    /// The client, as rules look at it.
+    /// The client, as rules need it.
     pub(super) fn requester(&self, now: Instant) -> Requester<'_> {
         let page_url = self.client.as_ref().and_then(|client| client.page_url.as_deref());
         Requester { server: &self.server, now, address: self.peer().map(|peer| peer.ip()), page_url }

@@ -13,7 +13,7 @@ impl SlowPath {
         for publishing in &mut self.publishing[1..] {
             next = next.min(publishing.next_read(now, received, sockets)?);
         }
-        // Whether the peer is silent is known only when it was read.
+        // Whether the peer is silent is known only after a read.
         self.session.due().map_or(Some(next), |due| Some(next.min(due.at)).filter(|next| *next > now))
     }
 }

@@ -35,7 +35,7 @@ impl SlowPath {
         }
     }
 
-    /// The connection's own vhost as it is now.
+    /// The connection's own virtual host with its new settings.
     fn may_stay(&self) -> Result<Arc<VirtualHost>, Refusal> {
         if self.client.is_none() {
             return Ok(self.server.default_vhost());

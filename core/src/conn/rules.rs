@@ -9,25 +9,26 @@
 //! | 5 | | | refer, by page | refer, by page |
 //! | 6 | | | token, by signed URL | token, by signed URL |
 //! | 7 | `limits.connections` | `limits.connections` of that host | the name is free, or its publisher may be taken over from; `limits.streams`, `limits.publishers` | `limits.players`, `limits.stream_players`, `limits.streams` |
-//! | 8 | `limits.questions`, then the outside | the same, as for `connect` there | the same: the server upstream, then the outside | the same: the server upstream, then the outside |
+//! | 8 | `limits.questions`, then the back end | the same, as for `connect` there | the same: the server upstream, then the back end | the same: the server upstream, then the outside |
 //! | 9 | 7 again ([`admit_connection`]) | 7 again ([`admit_connection`]) | 3 and 7 again ([`admit_publisher`]) | 3 and 7 again ([`admit_player`]) |
 //!
-//! Rules up to 7 take nothing. They are asked first so that the outside is not asked about what would be refused anyway.
-//! Row 8 is skipped where the host asks nothing; [`may_ask`] counts the question. Row 9 decides, under the lock of what is
-//! counted: the first that comes there has the place. For a stream of another virtual host, its whole column is passed
+//! Rules up to 7 take nothing. They come first so that the server does not ask a back end about requests that it would
+//! refuse anyway. Row 8 is skipped if the host asks nothing; [`may_ask`] counts the question. Row 9 decides, under the
+//! lock of the counts: the first request to come there gets the place. For a stream of another virtual host, the whole
+//! column of that host is passed once, before row 3 of `publish` or `play`; then the name is looked up again.
 //! once, before row 3 of `publish` or `play`; then the name is looked up again.
 //!
 //! A `connect` to a host for bandwidth checks goes from row 7 to [`may_measure`], and from there to row 9.
 //!
-//! What was granted ends early where a publisher is [taken over](crate::hub::Conflict::TakeOver) from, where it sends more
-//! than `limits.publisher_rate` (`conn/allowance.rs`), and after a reload, in this order
+//! A granted connection ends early if another publisher [takes its name over](crate::hub::Conflict::TakeOver), if it
+//! sends more than `limits.publisher_rate` (`conn/allowance.rs`), and after a reload by these rules, in this order
 //! ([`may_stay`](Requester::may_stay)):
 //!
 //! 1. The connection's virtual host exists and is enabled.
 //! 2. For each stream that it publishes, then for each that it plays: the stream's host exists and is enabled; security.
 //! 3. For a request that waits for a verdict: the same, and rows 3 to 6 as they are now if refer or token changed.
 //!
-//! A refusal is told in the words of what was asked for, and noted in a capture (`conn/capturing.rs`).
+//! A refusal has the status code that fits the request, and is noted in a capture (`conn/capturing.rs`).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ use crate::policy::{Action, Refusal};
 use crate::session::Rejection;
 use crate::url::{self, Params, StreamKey, Target};
 
-/// Who asks, as far as rules look at it.
+/// The client that makes the request, as far as rules need it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Requester<'a> {
     pub(super) server: &'a Core,
@@ -62,11 +63,11 @@ pub(super) struct Found {
     target: Target,
 }
 
-/// A publish or a play that no rule of ours refuses at the moment.
+/// A publish or a play that no rule of this server refuses at the moment.
 #[derive(Debug)]
 pub(super) struct Allowed {
     pub(super) vhost: Arc<VirtualHost>,
-    /// What takes the name over if its publisher showed the same; empty where names are not taken over.
+    /// A publisher that shows the same may take the name over; empty if names cannot be taken over.
     pub(super) credentials: Box<str>,
     pub(super) facts: StreamFacts,
 }
@@ -74,13 +75,13 @@ pub(super) struct Allowed {
 /// A request that waits for a verdict while settings change.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Waiting<'a> {
-    /// To be let in to this virtual host. Of what is wanted there nothing was looked at yet.
+    /// To enter this virtual host. The rules for the stream have not been checked yet.
     Enter(&'a VirtualHost),
-    /// For a stream, as the rules of its host were `before`.
+    /// For a stream, with the rules of its host `before` the reload.
     Stream { action: Action, facts: &'a StreamFacts, before: &'a VirtualHost },
 }
 
-/// Why a bandwidth check is not made.
+/// Why the server does not make a bandwidth check.
 #[derive(Debug)]
 pub(super) enum NotMeasured {
     WrongKey,
@@ -99,7 +100,7 @@ pub(super) fn may_connect(server: &Core, info: &ConnectInfo) -> Result<(url::Con
     Ok((urls, vhost))
 }
 
-/// `connect` to a host for bandwidth checks: its key, and how often there may be one.
+/// `connect` to a host for bandwidth checks: its key, and the time between checks.
 pub(super) fn may_measure(vhost: &VirtualHost, tc_url: &str, now: Instant) -> Result<(), NotMeasured> {
     match &vhost.config.bandwidth_check {
         Some(check) if check.allows(tc_url) => vhost.admit_check(now).map_err(NotMeasured::TooSoon),
@@ -124,7 +125,7 @@ pub(super) fn may_enter(server: &Core, vhost: &VirtualHost) -> Result<(), Refusa
     vhost.check_connections()
 }
 
-/// `publish` and `play`, rows 3 to 7, and what holds after a reload.
+/// `publish` and `play`, rows 3 to 7, and the rules after a reload.
 impl Requester<'_> {
     pub(super) fn may_publish(&self, found: Found) -> Result<Allowed, Rejection> {
         let Found { vhost, key, target } = found;
@@ -161,7 +162,7 @@ impl Requester<'_> {
         Ok(())
     }
 
-    /// Row 4. Rules by address refuse clients that have none.
+    /// Row 4. Rules by address refuse clients whose address is unknown.
     fn is_at_allowed_address(&self, action: Action, vhost: &VirtualHost) -> Result<(), Refusal> {
         let security = &vhost.config.security;
         match self.address {
@@ -171,8 +172,8 @@ impl Requester<'_> {
         }
     }
 
-    /// After a reload: whether a connection of this virtual host, with these streams and this request, may stay. The host as
-    /// it is now.
+    /// After a reload: whether a connection of this virtual host, with these streams and this request, may stay.
+    /// Returns the host with the new settings.
     pub(super) fn may_stay<'k>(
         &self,
         vhost: &str,
@@ -197,7 +198,7 @@ impl Requester<'_> {
         Ok(vhost)
     }
 
-    /// What was not granted yet needs all that is needed now. Rules that are as they were have been asked, at their time.
+    /// A request that is not granted yet must pass all rules that changed; it has passed the unchanged ones already.
     fn may_be_granted(&self, action: Action, facts: &StreamFacts, before: &VirtualHost) -> Result<(), Refusal> {
         let vhost = self.may_go_on(action, &facts.key)?;
         if vhost.config.token == before.config.token && vhost.config.refer == before.config.refer {
@@ -253,7 +254,7 @@ fn play_denied(refusal: &Refusal) -> Rejection {
     Rejection::play_denied(refusal.to_string())
 }
 
-/// The words for a name that is taken, or a limit.
+/// The error for a name that is taken, or for a limit.
 fn not_admitted(error: &NotAdmitted, key: &StreamKey) -> Rejection {
     match error {
         NotAdmitted::Busy(_) => Rejection::stream_in_use(key.stream()),

@@ -22,14 +22,15 @@ pub struct Core {
 
 #[derive(Debug)]
 struct Shared {
-    /// Replaced as a whole. Looked at when something is granted, not when media moves.
+    /// Replaced as a whole. Read when a request is granted, not when media moves.
     rules: RwLock<Arc<Rules>>,
     hub: Hub,
-    /// For unfinished messages of all connections.
+    /// The memory for unfinished messages of all connections.
     unfinished: Arc<Pool>,
-    /// For frames that only players' queues have. Apart, so that players that stall cost no publisher its place.
+    /// The memory for frames that only players' queues hold. It is separate, so that stalled players do not close
+    /// publishers.
     kept: Arc<Pool>,
-    /// What the adapter told of its sockets.
+    /// What the adapter said about its sockets.
     sockets: Sockets,
     seed: [u8; 32],
     connections: AtomicU64,
@@ -39,12 +40,12 @@ struct Shared {
     draining: AtomicBool,
 }
 
-/// One part in so many of what streams may take is what unfinished messages of all connections may take beside it.
+/// Unfinished messages of all connections may take this fraction of what streams may take, in addition to it.
 pub(super) const UNFINISHED: usize = 4;
-/// The same for frames that only players' queues have: a quarter, for the half for publishers is not used.
+/// The same for frames that only players' queues hold: a quarter, because the half for publishers is not used.
 const KEPT: usize = 2;
 
-/// What the server goes by.
+/// The settings in use.
 #[derive(Debug)]
 struct Rules {
     config: Arc<Config>,
@@ -58,7 +59,7 @@ impl Core {
         Core::with_sockets(config, seed, Sockets::default())
     }
 
-    /// The same for an adapter that lets reads wait where the core says so: what it knows of its sockets.
+    /// The same for an adapter that delays reads when the core says so; `sockets` describes its sockets.
     pub fn with_sockets(config: Config, seed: [u8; 32], sockets: Sockets) -> Self {
         let hub = Hub::new(HubConfig::default());
         hub.limit_memory(config.memory);
@@ -78,23 +79,24 @@ impl Core {
         Core { shared: Arc::new(shared) }
     }
 
-    /// A connection just accepted, from nobody knows where.
+    /// A new connection from an unknown address.
     pub fn connect(&self, now: Instant) -> Conn {
         self.conn(now, None)
     }
 
-    /// A connection just accepted from this address. If that is a trusted proxy's, the client's own address may follow.
+    /// A new connection from this address. If it is the address of a trusted proxy, the client's own address may
+    /// follow.
     pub fn connect_from(&self, now: Instant, peer: SocketAddr) -> Conn {
         self.conn(now, Some(peer))
     }
 
-    /// Tells the time of day: that it is `unix` seconds after 1970 at `now`. Signed URLs expire by it; without it they
-    /// all have. Tell it again now and then, lest the two clocks drift apart.
+    /// Sets the time of day: it is `unix` seconds after 1970 at `now`. Signed URLs expire by it; before the first call
+    /// they are all expired. Call it again from time to time, so that the two clocks do not drift apart.
     pub fn set_clock(&self, now: Instant, unix: u64) {
         *self.shared.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, unix));
     }
 
-    /// Grants nobody anything new from now on. Then have each connection [`drain`](Conn::drain).
+    /// From now on the server grants no new requests. Then have each connection [`drain`](Conn::drain).
     pub fn drain(&self) {
         self.shared.draining.store(true, Ordering::Relaxed);
     }
@@ -114,12 +116,12 @@ impl Core {
         self.rules().config.clone()
     }
 
-    /// Puts another configuration in force, at once and as a whole: new connections and what is granted from now on go
-    /// by it. What runs goes on as it was granted: sessions keep their timeouts, streams their bounds and how they are
-    /// cut. Counts go on; where limits are lower now, only newcomers are refused. Then have each connection
-    /// [look](Conn::reconfigured) whether it may stay.
+    /// Applies another configuration, at once and as a whole: new connections and new requests use it. Existing streams
+    /// and sessions go on as they were granted: sessions keep their timeouts, streams their limits and chunk size.
+    /// Counts go on; if a limit is lower now, only new clients are refused. Then have each connection
+    /// [check](Conn::reconfigured) whether it may stay.
     pub fn reconfigure(&self, config: Config) {
-        // After the rest: streams may have to give for it, and no lock is held meanwhile.
+        // After the rest: streams may have to drop frames for it, and no lock is held while they do.
         let memory = config.memory;
         let mut rules = self.shared.rules.write().unwrap_or_else(PoisonError::into_inner);
         let vhosts = rules.vhosts.reconfigured(&config, &self.shared.hub);
@@ -149,12 +151,13 @@ impl Core {
         self.rules().vhosts.named(name)
     }
 
-    /// What holds before the virtual host is known.
+    /// The settings before the virtual host is known.
     pub(super) fn default_vhost(&self) -> Arc<VirtualHost> {
         self.rules().vhosts.defaults.clone()
     }
 
-    /// What a new connection has of the memory for unfinished messages, and of that for frames that only queues have.
+    /// The share of a new connection in the memory for unfinished messages, and in that for frames that only queues
+    /// hold.
     pub(super) fn portions(&self) -> [Portion; 2] {
         [&self.shared.unfinished, &self.shared.kept].map(Portion::of)
     }
@@ -175,7 +178,7 @@ impl Core {
         *self.shared.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection just accepted whose life is recorded by `tap`, see [`capture`](crate::capture).
+    /// A new connection that `tap` records, see [`capture`](crate::capture).
     pub fn connect_captured(&self, now: Instant, peer: Option<SocketAddr>, tap: Box<dyn Tap>) -> Conn {
         let mut conn = self.make_next(now, peer);
         let opening = Opening {
@@ -209,7 +212,7 @@ impl Core {
         self.make(now, id, self.seed_of(id), peer)
     }
 
-    /// The handshake hashes its seed, so numbering them makes them different enough.
+    /// The handshake hashes its seed, so consecutive numbers give different enough results.
     fn seed_of(&self, id: u64) -> [u8; 32] {
         let mut seed = self.shared.seed;
         for (byte, number) in seed.iter_mut().zip(id.to_le_bytes()) {

@@ -22,9 +22,9 @@ use crate::source::Gap;
 use crate::stats::ConnStats;
 use crate::url::{self, StreamKey};
 
-/// A connection with all it is attached to: everything that is done by calls and polls.
+/// A connection with all that belongs to it: all that calls and polls work on.
 #[derive(Debug)]
-// First what a batch touches as well.
+// The fields that a batch touches come first.
 #[repr(C)]
 pub(super) struct SlowPath {
     pub(super) stats: ConnStats,
@@ -37,29 +37,29 @@ pub(super) struct SlowPath {
     pub(super) client: Option<Box<Client>>,
     /// A request that waits for a verdict from outside.
     pub(super) pending: Option<Box<Pending>>,
-    /// The bandwidth check that this connection is for.
+    /// The bandwidth check, if the connection was made for one.
     pub(super) check: Option<Box<BandwidthCheck>>,
     pub(super) publishing: Vec<Publishing>,
     pub(super) playing: Vec<Playing>,
-    /// What it may send as long as it publishes.
+    /// What the connection may send while it publishes.
     pub(super) allowance: Allowance,
-    /// The virtual hosts that it was let in to beside its own.
+    /// The other virtual hosts that it has entered.
     pub(super) entered: Vec<Entered>,
-    /// The virtual hosts whose settings the session goes by, in the order of their names; none is its own alone.
+    /// The virtual hosts whose settings apply to the session, in the order of their names; empty if only its own apply.
     pub(super) goes_by: Vec<String>,
     pub(super) actions: VecDeque<Action>,
-    /// What publishers and players of this connection that have ended leave for the report.
+    /// What ended publishers and players of this connection add to the report.
     pub(super) past: Past,
     pub(super) start: Instant,
-    /// `outbound.written()` when `stats` last heard of it.
+    /// The value of `outbound.written()` at the last update of `stats`.
     pub(super) written: u64,
     /// When a draining server closes the connection.
     pub(super) drained: Option<Instant>,
-    /// Records what happens, or repeats what was recorded.
+    /// Records what happens, or replays what was recorded.
     pub(super) capturing: Option<Box<Capturing>>,
-    /// What it holds of the memory for unfinished messages.
+    /// Its share in the memory for unfinished messages.
     pub(super) unfinished: Portion,
-    /// What it holds of that for frames that only queues have, because their streams dropped them.
+    /// Its share in the memory for frames that only queues hold, because their streams dropped them.
     pub(super) kept: Portion,
 }
 
@@ -71,7 +71,7 @@ pub(super) struct Past {
     pub(super) malformed: u64,
 }
 
-/// What `connect` said, and what comes of it.
+/// The content of `connect`, and its result.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) urls: url::Connect,
@@ -80,7 +80,7 @@ pub(super) struct Client {
     pub(super) swf_url: Option<String>,
     pub(super) agent: Option<String>,
     pub(super) arguments: Vec<Value>,
-    /// True if the outside was asked and has not refused: it is to hear of the end.
+    /// True if the back end was asked and has not refused: it gets a notice of the end.
     pub(super) asked: bool,
     /// Counts it as a connection of its virtual host, once `connect` is granted.
     pub(super) permit: Option<ConnectionPermit>,
@@ -158,9 +158,9 @@ impl SlowPath {
         self.session.waiting().held() > FREE
     }
 
-    /// A queue that is not written keeps its frames, the last of which may be large, after their stream has dropped them.
+    /// A queue that is not written keeps its frames after their stream has dropped them; the last frame may be large.
     fn hold_kept(&mut self) {
-        // Streams are not asked for ordinary queues: it takes the lock that frames wait for.
+        // Small queues do not ask their streams: that takes the lock that frames wait for.
         let large = self.has_large_queue();
         if large || self.kept.is_any() {
             let alone = large && self.playing.iter().any(Playing::outlives_last);
@@ -217,7 +217,7 @@ impl SlowPath {
     }
 
     fn next_output(&mut self, now: Instant) -> Output {
-        // A player may hear nothing from its peer for long: what it is given now starts the write timer now.
+        // A player may send nothing for a long time: the write timer of what it gets now starts now.
         self.session.tell_time(now);
         self.count_written(now);
         loop {
@@ -228,13 +228,13 @@ impl SlowPath {
                 session::SessionOutput::Event(event) => self.react(now, event),
                 session::SessionOutput::Wait(mut wait) => {
                     let closing = self.session.is_closing();
-                    // A session that closes plays no more, and must not say anything behind its last words.
+                    // A session that closes plays no more, and sends nothing after its final messages.
                     let playing = if wait.source { self.pull(now) } else { None };
                     self.wake_players(now);
                     let check = self.measure(now);
-                    // Media that was queued just now: once more, so that the session watches its write.
+                    // Media was queued just now: poll once more, so that the session sets the timer of the write.
                     let unwatched = !wait.write && self.session.outbound().is_writable();
-                    // Closed just now, by a rule: once more, for what the session waits for then.
+                    // A rule closed the session just now: poll once more, for what the session waits for now.
                     let closed = self.session.is_closing() != closing;
                     if unwatched || closed || !self.actions.is_empty() {
                         continue;
@@ -266,7 +266,7 @@ impl SlowPath {
         }
     }
 
-    /// Gives back all it holds, without a word. Returns the streams it published.
+    /// Releases all it holds, and sends nothing. Returns the streams it published.
     pub(super) fn abandon(&mut self) -> Vec<StreamId> {
         let streams = self.publishing.iter().map(Publishing::stream).collect();
         self.publishing.clear();
@@ -277,7 +277,7 @@ impl SlowPath {
         streams
     }
 
-    /// The client's address: what a trusted proxy said, else where the connection comes from.
+    /// The client's address: the one that a trusted proxy gave, otherwise that of the TCP connection.
     pub(super) fn peer(&self) -> Option<SocketAddr> {
         self.session.client_address().or(self.peer)
     }
@@ -302,7 +302,7 @@ impl SlowPath {
         publishes.chain(self.playing.iter().map(|playing| (Role::Player, playing.key())))
     }
 
-    /// Acts on what is due on this side of the session: verdicts that did not come, publishers nobody watches.
+    /// Acts on what is due outside the session: verdicts that did not come, publishers without players.
     fn check_deadlines(&mut self, now: Instant) {
         self.check_verdict(now);
         if self.drained.take_if(|deadline| *deadline <= now).is_some() {
@@ -323,15 +323,15 @@ impl SlowPath {
         }
     }
 
-    /// Serves every stream being played; the next time one of them needs to be looked at.
+    /// Serves every stream that it plays. Returns when to check one of them next.
     fn pull(&mut self, now: Instant) -> Option<Due> {
         let (session, stats) = (&mut self.session, &mut self.stats);
         let queued = session.outbound().len();
         let mut capturing = self.capturing.as_deref_mut();
         let pull = |playing: &mut Playing| playing.pull(now, session, stats, capturing.as_deref_mut());
         let due = Due::first(self.playing.iter_mut().filter_map(pull));
-        // Where one connection plays several streams, each gets its turn at being first. It is over when something was
-        // taken: while the queue is full, no turn passes.
+        // If one connection plays several streams, each gets its turn to be the first. A turn ends when media was
+        // queued: while the queue is full, the order stays.
         if self.playing.len() > 1 && self.session.outbound().len() > queued {
             self.playing.rotate_left(1);
         }
@@ -396,7 +396,7 @@ impl SlowPath {
         self.playing.iter().any(|playing| playing.stream() == stream)
     }
 
-    /// Everything the connection holds is given back, and whoever was asked about it is told.
+    /// Releases all that the connection holds, and sends notices to the back ends that were asked about it.
     fn end(&mut self, now: Instant, close: &session::Close) {
         self.drop_pending();
         while let Some(publishing) = self.publishing.first() {
@@ -418,7 +418,7 @@ impl SlowPath {
         self.client = None;
     }
 
-    /// Writing happens in the adapter: what went out is noticed here.
+    /// The adapter writes; this notes how much was written.
     fn count_written(&mut self, now: Instant) {
         let written = self.session.outbound().written();
         if written != self.written {

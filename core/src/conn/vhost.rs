@@ -10,7 +10,7 @@ use crate::policy::{Counted, Questions, Refusal, Vhosts};
 use crate::session::SessionConfig;
 use crate::url::DEFAULT_VHOST;
 
-/// A virtual host at work.
+/// A virtual host in use.
 #[derive(Debug)]
 pub(super) struct VirtualHost {
     pub(super) name: String,
@@ -21,13 +21,13 @@ pub(super) struct VirtualHost {
     counts: Arc<Counts>,
 }
 
-/// What is counted of a virtual host, whatever its settings come to be. Streams, publishers and players are counted by the
-/// hub.
+/// What is counted of a virtual host; the counts stay when its settings change. The hub counts streams, publishers and
+/// players.
 #[derive(Debug)]
 struct Counts {
     connections: AtomicUsize,
     questions: Mutex<Questions>,
-    /// How often the bandwidth check may be made.
+    /// The time between bandwidth checks.
     gate: Mutex<Gate>,
 }
 
@@ -48,7 +48,7 @@ impl Counts {
         Counts { connections: AtomicUsize::new(0), questions: Mutex::default(), gate }
     }
 
-    /// Whatever the limits are now, who is there stays.
+    /// Lower limits close no connection that is already counted.
     fn reconfigure(&self, config: &VhostConfig) {
         self.gate().set_interval(interval(config));
     }
@@ -72,10 +72,10 @@ impl VirtualHost {
         self.counts.gate().admit(now)
     }
 
-    /// Whether there may be one more connection.
+    /// Whether the limit allows one more connection.
     ///
     /// # Errors
-    /// There are as many as there may be.
+    /// The limit of connections is reached.
     pub(super) fn check_connections(&self) -> Result<(), Refusal> {
         self.config.limits.check(Counted::Connections, self.counts.connections.load(Ordering::Relaxed))
     }
@@ -83,7 +83,7 @@ impl VirtualHost {
     /// Counts one more connection.
     ///
     /// # Errors
-    /// There are as many as there may be.
+    /// The limit of connections is reached.
     pub(super) fn enter(&self) -> Result<ConnectionPermit, Refusal> {
         let limits = &self.config.limits;
         let one_more = |present: usize| limits.check(Counted::Connections, present).ok().map(|()| present + 1);
@@ -97,7 +97,7 @@ impl VirtualHost {
     /// Counts one more question, asked about a client at this address.
     ///
     /// # Errors
-    /// There are as many as there may be, or as many of its.
+    /// The limit of questions is reached, that of all or that of this address.
     pub(super) fn question(&self, address: Option<IpAddr>) -> Result<QuestionPermit, Refusal> {
         self.counts.questions().try_add(address, &self.config.limits)?;
         Ok(QuestionPermit { counts: self.counts.clone(), address })
@@ -129,14 +129,14 @@ impl Drop for QuestionPermit {
     }
 }
 
-/// All virtual hosts of a server, or the one there is without any.
+/// All virtual hosts of a server, or the only one of a server without virtual hosts.
 #[derive(Debug)]
 pub(super) struct VirtualHosts {
     vhosts: Vhosts<Arc<VirtualHost>>,
-    /// Of connections whose host is not known yet.
+    /// For connections whose host is not known yet.
     pub(super) defaults: Arc<VirtualHost>,
-    /// Those of before, as long as somebody is counted in them: who has not looked yet whether it may stay, or is told
-    /// its last words. They may be back before it is gone.
+    /// Removed virtual hosts whose counts are still in use: by connections that have not yet looked whether they may
+    /// stay, or that still get their final messages. A later reload may bring such a host back.
     gone: Vec<(String, Weak<Counts>)>,
 }
 
@@ -147,15 +147,15 @@ pub struct VhostSnapshot {
     pub name: String,
     /// Whether clients may connect to it.
     pub enabled: bool,
-    /// Connections that are past `connect`, or came over from another virtual host.
+    /// Connections whose `connect` was granted, or that came from another virtual host.
     pub connections: usize,
     /// Publishers.
     pub publishers: usize,
     /// Players.
     pub players: usize,
-    /// Streams, those of the program too.
+    /// Streams, including those of the program.
     pub streams: usize,
-    /// Requests about which the outside is asked.
+    /// Requests that wait for a verdict of the back end.
     pub questions: usize,
 }
 
@@ -175,7 +175,7 @@ impl VirtualHosts {
         VirtualHosts::build(config, hub, |_| None)
     }
 
-    /// Those of other settings. A virtual host that stays, or is back, has its counts from before.
+    /// The virtual hosts of other settings. One that stays, or comes back, keeps its counts.
     pub(super) fn reconfigured(&self, config: &Config, hub: &Hub) -> Self {
         let here = self.iter().map(|vhost| (vhost.name.clone(), Arc::downgrade(&vhost.counts)));
         let before: Vec<_> = here.chain(self.gone.iter().cloned()).collect();
@@ -205,7 +205,7 @@ impl VirtualHosts {
                 config: config.clone(),
             })
         };
-        // Beside virtual hosts the defaults are nobody's, and count nothing.
+        // If there are virtual hosts, no connection is counted in the defaults.
         let alone = if config.vhosts.is_empty() { before(DEFAULT_VHOST) } else { None };
         VirtualHosts {
             vhosts: config.vhosts.map(|vhost| start(&vhost.name, &vhost.settings, before(&vhost.name))),
@@ -214,7 +214,7 @@ impl VirtualHosts {
         }
     }
 
-    /// The virtual host that is called this, if clients of it may stay.
+    /// The virtual host of this name, if its clients may stay.
     ///
     /// # Errors
     /// There is none, or it is disabled.
