@@ -61,10 +61,10 @@ fn serve(mut socket: TcpStream, server: &Core) -> io::Result<Report> {
         } else {
             read(&mut socket, &mut buffer, &wait).map(|count| match count {
                 0 => conn.handle_disconnect(Instant::now(), CloseReason::PeerClosed),
-                _ => conn.handle_input(Instant::now(), &buffer[..count]), // 3. or pass it the peer's bytes
+                _ => conn.handle_input(Instant::now(), &buffer[..count]), // 3. `read` waited; 4. pass on its bytes
             })
         };
-        // 4. or tell it that time has passed, or that the connection is lost
+        // 4. or tell it that the time has passed, or that the connection is lost
         match result {
             Ok(()) => {}
             Err(e) if matches!(e.kind(), WouldBlock | TimedOut | Interrupted) => conn.handle_timeout(Instant::now()),
@@ -75,7 +75,7 @@ fn serve(mut socket: TcpStream, server: &Core) -> io::Result<Report> {
 
 /// Reads once, if the core wants input, at most as many bytes as it wants, and waits at most until its deadline.
 fn read(socket: &mut TcpStream, buffer: &mut [u8], wait: &Wait) -> io::Result<usize> {
-    // No wakes here: a player polls. Zero is not a legal timeout.
+    // 3. Wait. There are no wakes here: a player polls. Zero is not a legal timeout.
     let longest = Duration::from_millis(if wait.source { 10 } else { 10_000 });
     let left = wait.deadline().map_or(longest, |deadline| deadline.saturating_duration_since(Instant::now()));
     let timeout = left.min(longest).max(Duration::from_millis(1));

@@ -46,23 +46,23 @@
 //!     loop {
 //!         let wait = loop {
 //!             match conn.poll(Instant::now()) {
-//!                 Output::Action(action) => act(conn.id(), &action), // 1. do what the core asks for
-//!                 Output::Wait(wait) => break wait,                  //    until there is only something to wait for
+//!                 Output::Action(action) => act(conn.id(), &action), // 1. carry out the core's actions
+//!                 Output::Wait(wait) => break wait,                  //    until it only waits
 //!                 Output::Closed(report) => return Ok(report),
 //!             }
 //!         };
 //!         let result = if wait.write {
-//!             let mut slices = [IoSlice::new(&[]); 64]; // 2. write; there may be more once that is out
+//!             let mut slices = [IoSlice::new(&[]); 64]; // 2. write the output; there may be more after that
 //!             let outbound = conn.outbound();
 //!             let count = outbound.chunks_vectored(&mut slices);
 //!             socket.write_vectored(&slices[..count]).map(|count| outbound.advance(count))
 //!         } else {
 //!             read(&mut socket, &mut buffer, &wait).map(|count| match count {
 //!                 0 => conn.handle_disconnect(Instant::now(), CloseReason::PeerClosed),
-//!                 _ => conn.handle_input(Instant::now(), &buffer[..count]), // 3. or feed it what the peer says
+//!                 _ => conn.handle_input(Instant::now(), &buffer[..count]), // 3. `read` waited; 4. pass on its bytes
 //!             })
 //!         };
-//!         // 4. or tell it that time has passed, or that the peer is lost
+//!         // 4. or tell it that the time has passed, or that the connection is lost
 //!         match result {
 //!             Ok(()) => {}
 //!             Err(e) if matches!(e.kind(), WouldBlock | TimedOut | Interrupted) => conn.handle_timeout(Instant::now()),
@@ -71,9 +71,9 @@
 //!     }
 //! }
 //!
-//! /// Reads once, if the core wants that, as much as it wants at most, and waits no longer than it does.
+//! /// Reads once, if the core wants input, at most as many bytes as it wants, and waits at most until its deadline.
 //! fn read(socket: &mut TcpStream, buffer: &mut [u8], wait: &Wait) -> io::Result<usize> {
-//!     // A player is not woken here: it looks for itself. Zero is not a legal timeout.
+//!     // 3. Wait. There are no wakes here: a player polls. Zero is not a legal timeout.
 //!     let longest = Duration::from_millis(if wait.source { 10 } else { 10_000 });
 //!     let left = wait.deadline().map_or(longest, |deadline| deadline.saturating_duration_since(Instant::now()));
 //!     let timeout = left.min(longest).max(Duration::from_millis(1));
@@ -86,7 +86,7 @@
 //!     socket.read(&mut buffer[..most])
 //! }
 //!
-//! /// Does what the core asks for. Players that look for themselves need not be woken, and nobody outside is asked.
+//! /// Carries out an action of the core. Players poll, so wakes are ignored, and there is no back end to ask.
 //! fn act(id: u64, action: &Action) {
 //!     if let Action::Attach(attachment) = action {
 //!         println!("conn {id} is {attachment}");
@@ -116,10 +116,11 @@
 //! |---|---|
 //! | `Subscribe(stream)` | notes that this connection is to be polled whenever that stream is woken |
 //! | `Unsubscribe(stream)` | forgets that |
-//! | `Wake(stream)` | polls every connection subscribed to the stream, soon; or, with thousands, writes them [`Batches`](conn::Batches) |
+//! | `Wake(stream)` | polls every connection subscribed to the stream, soon. For thousands, it asks a [`Batches`](conn::Batches) for each first: it writes a connection's [`Share`](conn::Share) and reports it with [`Conn::wrote`](conn::Conn::wrote), and polls the connections that have none |
 //! | `Attach`, `Detach` | need not do anything: they say who is here, for logs and lists |
 //! | `Ask(ask)` | asks whoever decides, and calls [`Conn::answer`](conn::Conn::answer) when the verdict is there, or never: silence has a deadline. Comes only where [`conn::Asks`] wants it |
 //! | `Tell(notice)` | tells them that it is over. Each question that was not refused is followed by exactly one |
+//! | `Remark(remark)` | writes it to the log |
 //!
 //! They are to be done in their order.
 //!
@@ -127,7 +128,7 @@
 //! | [`Wait`](session::Wait) | |
 //! |---|---|
 //! | `due` | call [`handle_timeout`](conn::Conn::handle_timeout) then; it says what for. `None`: nothing is due |
-//! | `read` | bytes from the peer are welcome: at most so many at once, and until when reading may wait. `None`: leave them in the socket |
+//! | `read` | bytes from the peer are welcome: at most so many at once, and until when reading may wait ([`Core::with_sockets`](conn::Core::with_sockets) makes the core say that; with [`Core::new`](conn::Core::new) it is always `None`). `None`: leave them in the socket |
 //! | `write` | there are bytes in [`outbound`](conn::Conn::outbound) |
 //! | `source` | it plays and has room for more: a wake-up would find it willing |
 //!
@@ -139,7 +140,9 @@
 //! picture ([`Pacing::merge_window`](pacing::Pacing::merge_window)). The adapter then polls the players of that stream; each takes what
 //! is new for it into its own outbound queue, by reference, up to [`high_water`](conn::VhostConfig::high_water). Keep
 //! for each [`StreamId`](hub::StreamId) a set of connections; collect the streams woken in one turn of the loop and
-//! poll each player once for all of them. A player whose socket is full may be left out: poll it when it is writable.
+//! poll each player once for all of them. A player whose socket is full may be left out until it is writable, unless
+//! [`has_large_queue`](conn::Conn::has_large_queue): poll such a player all the same, because only a poll counts the
+//! frames that its queue alone still has.
 //!
 //! A program that publishes or plays itself has no connection for that: [`Core::publish`](conn::Core::publish) and
 //! [`Core::play`](conn::Core::play). Its publisher says when players are to be woken, as a connection does.
