@@ -166,7 +166,7 @@
 //!   told that their stream is over. When you have waited long enough, `handle_disconnect` with
 //!   [`CloseReason::Shutdown`](session::CloseReason::Shutdown) ends the rest.
 //! - The server, gently: [`Core::drain`](conn::Core::drain) and [`Conn::drain`](conn::Conn::drain) let players
-//!   finish their GOP and ask clients to connect anew.
+//!   finish their GOP and ask clients to reconnect.
 //!
 //! Poll every connection to its `Closed`, also one whose socket broke: on the way it has others woken and told.
 //!

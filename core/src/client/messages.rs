@@ -30,7 +30,7 @@ impl Client {
         match *control {
             Control::SetChunkSize(size) => self.endpoint.reader.set_chunk_size(size)?,
             Control::Abort(chunk_stream) => self.endpoint.reader.abort(chunk_stream),
-            // TCP has its own window: nothing depends on it.
+            // TCP has its own window, so the limit is not needed.
             Control::Acknowledgement(_) => {}
             Control::WindowAckSize(window) => self.endpoint.ack.set(window),
             Control::SetPeerBandwidth { window, limit } => self.set_peer_bandwidth(window, limit),
@@ -44,7 +44,7 @@ impl Client {
         Ok(())
     }
 
-    /// Announces the window that the server wants where it is another than was said last (RTMP 1.0 §5.4.5).
+    /// Announces the window that the server wants if it differs from the one announced last (RTMP 1.0 §5.4.5).
     fn set_peer_bandwidth(&mut self, window: u32, limit: PeerBandwidthLimit) {
         let window = match limit {
             PeerBandwidthLimit::Soft if self.announced_window != 0 => window.min(self.announced_window),
@@ -68,7 +68,7 @@ impl Client {
     }
 
     fn stream_eof(&mut self, id: u32) {
-        // A server that pauses says so, too.
+        // A server sends this also when it pauses.
         if let Some(stream) = self.streams.on(id)
             && stream.state == StreamState::Running
             && !stream.is_publisher()
@@ -87,7 +87,7 @@ impl Client {
             return;
         };
         let handle = stream.handle;
-        // Media is as good a sign as any notice.
+        // Media means that the stream has begun, even without a notice.
         match std::mem::replace(&mut stream.state, StreamState::Running) {
             StreamState::Running => {}
             StreamState::Ended => self.push_event(ClientEvent::PublishNotify { stream: handle }),
@@ -96,10 +96,10 @@ impl Client {
         self.push_event(ClientEvent::Media { stream: handle, message });
     }
 
-    /// An aggregate is taken apart; its parts are then as if they had come one by one.
+    /// An aggregate is split; its parts are then handled as if they had come one by one.
     ///
-    /// They become events at once, so there may be as many as events may wait; real ones hold a few dozen. Each part
-    /// beyond that, and each that cannot be read, counts as an unreadable message; the others are taken.
+    /// They become events at once, so the limit of events applies to them; real aggregates have a few dozen. Each part
+    /// beyond the limit, and each that cannot be parsed, counts as an unreadable message; the others are handled.
     fn handle_aggregate(&mut self, message: &Message) {
         let mut room = self.config.limits.events.max(1);
         for part in message.parts() {
@@ -116,14 +116,14 @@ impl Client {
         }
     }
 
-    /// Data of the stream is media; what the server says of the stream by way of data is not.
+    /// Data of the stream is media; notices of the server in data messages are not.
     fn handle_data(&mut self, mut message: Message) {
         let body = strip_amf3_selector(message.type_id, &message.payload);
         let name = |name: &str| {
             let rest = body.strip_prefix(&[2, 0, name.len() as u8])?;
             rest.strip_prefix(name.as_bytes())
         };
-        // Whether a Flash program may look at pixels.
+        // Tells whether a Flash program may read pixels.
         if name("|RtmpSampleAccess").is_some() {
             return;
         }

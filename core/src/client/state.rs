@@ -2,16 +2,16 @@ use super::event::ClientCloseReason;
 use crate::endpoint::{self, Closing};
 use crate::handshake::ClientHandshake;
 
-/// What a client is doing. It goes from each to the next, and from everywhere to the last.
+/// The state of a client. Each state leads to the next one, and every state to the last one.
 #[derive(Debug)]
 pub(crate) enum State {
     /// Reads S0, S1 and S2.
     Handshake(Box<ClientHandshake>),
     /// `connect` waits for its answer.
     Connecting,
-    /// Streams are asked for and media is taken.
+    /// Streams are requested and media is handled.
     Connected,
-    /// The end is settled; what is queued is still written.
+    /// The connection ends; what is queued is still written.
     Closing(Box<Closing<ClientCloseReason>>),
 }
 
@@ -42,7 +42,7 @@ impl endpoint::State for State {
         *self = State::Closing(Box::new(closing));
     }
 
-    /// A server asks a client nothing that its user answers.
+    /// A server sends a client no request that the program has to answer.
     fn is_asked(&self) -> bool {
         false
     }

@@ -8,7 +8,7 @@ pub(super) struct ClientStreams {
     last: u32,
 }
 
-/// One stream that was asked for.
+/// One requested stream.
 #[derive(Debug)]
 pub(super) struct ClientStream {
     pub(super) handle: StreamHandle,
@@ -19,21 +19,21 @@ pub(super) struct ClientStream {
     pub(super) direction: Direction,
 }
 
-/// How far a stream has come.
+/// The state of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StreamState {
-    /// The connection is not there yet.
+    /// The connection is not established yet.
     Waiting,
     /// `createStream` waits for its answer.
     Creating,
-    /// `publish` or `play` does.
+    /// `publish` or `play` waits for its answer.
     Asking,
     Running,
-    /// It was running, and the server said that it is over.
+    /// It was running, and the server reported its end.
     Ended,
 }
 
-/// Which way its media goes.
+/// The direction of its media.
 #[derive(Debug)]
 pub(super) enum Direction {
     Publish(PublishType),
@@ -44,17 +44,17 @@ pub(super) enum Direction {
     },
 }
 
-/// The arguments of `play` (RTMP 1.0 §7.2.2.1) and what goes with it.
+/// The arguments of `play` (RTMP 1.0 §7.2.2.1) and of the commands sent with it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PlayOptions {
-    /// Where to begin, in milliseconds as Flash Player, FFmpeg and librtmp send it: -2000 for live or else recorded,
-    /// which is the default; -1000 for live only.
+    /// Where to begin, in milliseconds as Flash Player, FFmpeg and librtmp send it: -2000, the default, for a live
+    /// stream or, if there is none, a recorded one; -1000 for live only.
     pub start: f64,
     /// How long to play, in milliseconds; `None`, the default, for all of it.
     pub duration: Option<f64>,
     /// Whether to drop what is queued on the stream. Only sent with a duration; default true.
     pub reset: bool,
-    /// Length of the client's buffer in milliseconds, told with Set Buffer Length. Default 3000.
+    /// Length of the client's buffer in milliseconds, sent with Set Buffer Length. Default 3000.
     pub buffer: u32,
     /// Whether to ask for the stream's duration first, as FFmpeg does. Default no.
     pub ask_length: bool,
@@ -109,8 +109,7 @@ impl ClientStreams {
         Some(self.list.remove(index))
     }
 
-    /// The stream that something said on message stream `id` is about. Some servers speak on 0: that can only mean the
-    /// one stream there is.
+    /// The stream of a message on message stream `id`. Some servers use 0: that can only mean the one stream there is.
     pub(super) fn on(&mut self, id: u32) -> Option<&mut ClientStream> {
         match self.list.as_mut_slice() {
             [only] if id == 0 && only.id != 0 => self.list.first_mut(),
@@ -119,7 +118,7 @@ impl ClientStreams {
         }
     }
 
-    /// The one stream whose request waits for its answer, if there is exactly one.
+    /// The one stream whose request has no answer yet, if there is exactly one.
     pub(super) fn only_asking(&mut self) -> Option<&mut ClientStream> {
         let mut asking = self.list.iter_mut().filter(|stream| stream.state == StreamState::Asking);
         match (asking.next(), asking.next()) {

@@ -142,8 +142,8 @@ impl Budget {
 
     /// The sum for all that [`Limits`](crate::policy::Limits) allow at once for this virtual host, and for so many
     /// connections before `connect`. `None` if a limit is missing.
-    pub fn most(&self, strangers: u64) -> Option<u64> {
-        let mut sum = self.total(Scope::BeforeConnect).saturating_mul(strangers);
+    pub fn most(&self, before_connect: u64) -> Option<u64> {
+        let mut sum = self.total(Scope::BeforeConnect).saturating_mul(before_connect);
         for scope in [Scope::Connection, Scope::Publisher, Scope::Player, Scope::Stream] {
             let count = self.count(scope)?;
             let shared = (self.total(scope) - self.beside(scope)).saturating_mul(count);
@@ -180,9 +180,9 @@ impl Budget {
     }
 
     /// The sum for so many connections before `connect`, accepted connections, publishers, players and streams.
-    pub fn sum(&self, strangers: u64, connections: u64, publishers: u64, players: u64, streams: u64) -> u64 {
+    pub fn sum(&self, before_connect: u64, connections: u64, publishers: u64, players: u64, streams: u64) -> u64 {
         [
-            (Scope::BeforeConnect, strangers),
+            (Scope::BeforeConnect, before_connect),
             (Scope::Connection, connections),
             (Scope::Publisher, publishers),
             (Scope::Player, players),
@@ -351,7 +351,11 @@ mod tests {
             assert!(budget.total(scope) > 0, "{scope}");
         }
         let counts = Scope::ALL.map(|scope| budget.count(scope));
-        assert_eq!(counts, [None, None, Some(7), Some(2), Some(5), Some(8000)], "strangers are not limited");
+        assert_eq!(
+            counts,
+            [None, None, Some(7), Some(2), Some(5), Some(8000)],
+            "connections before connect have no limit"
+        );
         let mut words: Vec<String> = Scope::ALL.iter().map(Scope::to_string).collect();
         words.sort();
         words.dedup();

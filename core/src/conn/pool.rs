@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_publishes_nothing_leaves_room_for_those_that_do() {
+    fn connections_that_publish_nothing_leave_room_for_publishers() {
         let pool = Arc::new(Pool::new(32 << 20));
         let mut others: Vec<Portion> = (0..32).map(|_| Portion::of(&pool)).collect();
         for other in &mut others {
@@ -146,7 +146,7 @@ mod tests {
         }
         let mut honest = Portion::of(&pool);
         assert!(!honest.hold((1 << 20) + FREE, false), "too many have as much");
-        assert!(honest.hold((8 << 20) + FREE, true), "but none of them publishes");
+        assert!(honest.hold((8 << 20) + FREE, true), "none of the others publishes");
         assert!(!others[0].hold((1 << 20) + FREE, false));
         drop((others, honest));
         assert_eq!(left(&pool), [0; 4]);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn small_messages_are_nobodys_business() {
+    fn small_messages_are_not_counted() {
         let pool = Arc::new(Pool::new(0));
         let mut portion = Portion::of(&pool);
         assert!(portion.hold(FREE, true) && !portion.hold(FREE + 1, true) && portion.hold(FREE, true));

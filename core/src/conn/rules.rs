@@ -9,7 +9,7 @@
 //! | 5 | | | refer, by page | refer, by page |
 //! | 6 | | | token, by signed URL | token, by signed URL |
 //! | 7 | `limits.connections` | `limits.connections` of that host | the name is free, or its publisher may be taken over from; `limits.streams`, `limits.publishers` | `limits.players`, `limits.stream_players`, `limits.streams` |
-//! | 8 | `limits.questions`, then the back end | the same, as for `connect` there | the same: the server upstream, then the back end | the same: the server upstream, then the outside |
+//! | 8 | `limits.questions`, then the back end | the same, as for `connect` there | the same: the server upstream, then the back end | the same: the server upstream, then the back end |
 //! | 9 | 7 again ([`admit_connection`]) | 7 again ([`admit_connection`]) | 3 and 7 again ([`admit_publisher`]) | 3 and 7 again ([`admit_player`]) |
 //!
 //! Rules up to 7 take nothing. They come first so that the server does not ask a back end about requests that it would

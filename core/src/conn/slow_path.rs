@@ -35,7 +35,7 @@ pub(super) struct SlowPath {
     pub(super) server: Core,
     pub(super) vhost: Arc<VirtualHost>,
     pub(super) client: Option<Box<Client>>,
-    /// A request that waits for a verdict from outside.
+    /// A request that waits for a verdict of the back end.
     pub(super) pending: Option<Box<Pending>>,
     /// The bandwidth check, if the connection was made for one.
     pub(super) check: Option<Box<BandwidthCheck>>,

@@ -7,11 +7,11 @@ use crate::handshake::HandshakeError;
 use crate::message::ControlError;
 use crate::preface::PrefaceError;
 
-/// The peer broke the protocol.
+/// The peer violated the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// In front of the handshake.
+    /// Before the handshake.
     #[error("{0}")]
     Preface(#[from] PrefaceError),
     /// In the handshake.
@@ -23,10 +23,10 @@ pub enum Error {
     /// In a protocol control message.
     #[error("control message: {0}")]
     Control(#[from] ControlError),
-    /// In a command that the connection cannot go on without.
+    /// In a command that the connection needs to go on.
     #[error("command: {0}")]
     Command(#[from] CommandError),
-    /// A command, data or control message is over the limit.
+    /// A command, data or control message exceeds the limit.
     #[error("message of type {type_id} with {length} bytes is over the limit of {limit}")]
     MessageOverLimit {
         /// Message type id.
@@ -36,7 +36,7 @@ pub enum Error {
         /// [`SessionLimits::command`](crate::session::SessionLimits::command).
         limit: u32,
     },
-    /// Bytes came although none were asked for, more than fit.
+    /// The peer sent more bytes than fit while the session wanted none.
     #[error("more than {limit} bytes arrived although none were asked for")]
     InboxOverLimit {
         /// [`SessionLimits::inbox`](crate::session::SessionLimits::inbox), or that of the client role.
@@ -45,8 +45,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The limit that was passed, by its name in [`SessionLimits`](crate::session::SessionLimits), if it was one: the peer may
-    /// mean well and is told. `connected` says which limits held.
+    /// The name of the exceeded limit in [`SessionLimits`](crate::session::SessionLimits), if the error is one: the
+    /// peer may be an ordinary client and gets a message. `connected` says which limits applied.
     pub(crate) fn limit(&self, connected: bool) -> Option<&'static str> {
         let by_stage = |after, before| Some(if connected { after } else { before });
         match self {

@@ -2,7 +2,7 @@
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     bytes: Vec<u8>,
-    /// Those before it are parsed.
+    /// The bytes before this offset are parsed.
     start: usize,
 }
 
@@ -16,7 +16,7 @@ impl Inbox {
         self.bytes.len() - self.start
     }
 
-    /// Puts `rest` behind what is kept; false if that would be more than `limit` bytes.
+    /// Appends `rest`; false if the inbox would hold more than `limit` bytes.
     pub(crate) fn keep(&mut self, rest: &[u8], limit: usize) -> bool {
         if rest.is_empty() {
             return true;
@@ -30,13 +30,13 @@ impl Inbox {
         true
     }
 
-    /// Takes all out; parse from [`Taken::rest`] on, then [`put_back`](Self::put_back) what is left.
+    /// Takes all bytes out; parse from [`Taken::rest`] on, then [`put_back`](Self::put_back) what is left.
     pub(crate) fn take(&mut self) -> Taken {
         Taken { bytes: std::mem::take(&mut self.bytes), start: std::mem::take(&mut self.start) }
     }
 
-    /// Keeps the last `left` bytes of what was taken. Nothing is moved for what was parsed: a read full of requests is
-    /// walked through once.
+    /// Keeps the last `left` bytes of what was taken. Parsed bytes are not moved: a read full of requests is copied
+    /// once.
     pub(crate) fn put_back(&mut self, taken: Taken, left: usize) {
         if left > 0 {
             self.start = taken.bytes.len() - left;
@@ -49,7 +49,7 @@ impl Inbox {
     }
 }
 
-/// What was in an [`Inbox`].
+/// The content of an [`Inbox`].
 #[derive(Debug)]
 pub(crate) struct Taken {
     bytes: Vec<u8>,
@@ -57,7 +57,7 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    /// What is not parsed yet.
+    /// The bytes that are not parsed yet.
     pub(crate) fn rest(&self) -> &[u8] {
         &self.bytes[self.start..]
     }

@@ -4,52 +4,52 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Bytes of short replies in one piece.
+/// Size in bytes of a piece that several short replies share.
 pub(crate) const SHARED_PIECE: usize = 1024;
 
 /// Bytes waiting to be written to the peer, in order.
 ///
 /// Reads as a [`bytes::Buf`]: write what [`chunks_vectored`](Buf::chunks_vectored) shows, then
-/// [`advance`](Buf::advance) by what was taken. Media in here is shared with every other player of the stream; only
-/// the references are this connection's own.
+/// [`advance`](Buf::advance) by what was written. All players of a stream share its media; a queue holds only
+/// references to it.
 ///
-/// While bytes of the connection are being written elsewhere, as [`Lent`] or as a [`Share`](crate::conn::Share), it shows
-/// nothing: what is queued meanwhile goes behind them.
+/// While bytes of the connection are being written elsewhere, as [`Lent`] or as a [`Share`](crate::conn::Share), it
+/// shows nothing: what is queued in that time is written after them.
 #[derive(Debug, Default)]
 pub struct Outbound {
     queue: VecDeque<Bytes>,
     /// Bytes in `queue`.
     len: usize,
-    /// Bytes of its first piece that were taken out. The piece is there as a whole until it is gone.
+    /// Bytes of its first piece that were written. The piece stays in memory as a whole until all of it is written.
     begun: usize,
-    /// Bytes of replies pushed since the queue was last empty: what the peer made us queue by its own requests.
+    /// Bytes of replies pushed since the queue was last empty: what the peer caused by its own requests.
     replies: usize,
-    /// Bytes taken out over the whole life of the connection.
+    /// Bytes written in the whole life of the connection.
     written: u64,
-    /// True if the last piece is a reply of ours that more can be put behind.
+    /// True if the last piece is a reply of this server, to which more can be appended.
     open_end: bool,
-    /// What a writer has.
+    /// What a writer holds.
     out: Out,
-    /// What was ever pushed, for a connection that is captured or replayed.
+    /// Counts and hashes all bytes pushed, for a connection that is captured or replayed.
     tally: Option<Box<Tally>>,
 }
 
-/// What a writer has of a connection's bytes, until it says what became of them.
+/// The bytes of a connection that a writer holds until it reports how many were written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Out {
     #[default]
     Nothing,
-    /// What waited: the number of the loan, the bytes of it, and those that it keeps in memory.
+    /// The queue: the number of the loan, its bytes, and the bytes that it keeps in memory.
     Lent { loan: u64, len: usize, held: usize },
-    /// A batch that others are sent as well.
+    /// A batch that other connections get as well.
     Shared,
 }
 
-/// A connection's queue on its way to the socket, from [`Outbound::lend`] to [`Outbound::restore`]. No lock need be held
-/// meanwhile, and the connection may be fed and polled.
+/// A connection's queue on its way to the socket, from [`Outbound::lend`] to [`Outbound::restore`]. Until then no lock
+/// need be held, and the connection may be fed and polled.
 ///
-/// One that is dropped instead counts as a write that does not end: none of its bytes is written again, and the
-/// connection is closed when its time to write is over.
+/// A value that is dropped instead counts as a write that does not end: none of its bytes is written again, and the
+/// connection is closed when its write timeout is over.
 #[derive(Debug)]
 #[must_use = "these bytes are to be written, then restored"]
 pub struct Lent {
@@ -57,12 +57,13 @@ pub struct Lent {
     loan: u64,
 }
 
-/// Something was returned to a connection that it does not belong to. Nothing was changed, and it is in here.
+/// A loan was returned to a connection that it does not belong to. Nothing was changed, and the error contains the
+/// loan.
 #[derive(Debug, thiserror::Error)]
 #[error("it belongs to another connection")]
 pub struct WrongConnection<T>(pub T);
 
-/// Numbers that are given to one thing only in the whole process.
+/// Numbers that are unique in the process.
 pub(crate) fn unique_number() -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
     LAST.fetch_add(1, Ordering::Relaxed) + 1
@@ -72,9 +73,9 @@ pub(crate) fn unique_number() -> u64 {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) total: u64,
-    /// FNV-1a with 64 bits: tells a difference from none, and guards against nobody.
+    /// FNV-1a with 64 bits: it detects differences, but not deliberate collisions.
     pub(crate) hash: u64,
-    /// The bytes themselves, where they are wanted.
+    /// The bytes themselves, if they are wanted.
     pub(crate) bytes: Option<Vec<u8>>,
 }
 
@@ -119,25 +120,25 @@ impl Outbound {
         self.out != Out::Nothing
     }
 
-    /// Bytes of memory that those waiting keep, with what was taken out of a piece that is begun, and what is lent.
+    /// Bytes of memory that the queue keeps, with the written part of a piece that is not finished, and what is lent.
     pub(crate) fn held(&self) -> usize {
         let lent = if let Out::Lent { held, .. } = self.out { held } else { 0 };
         self.begun + self.len + lent
     }
 
-    /// Bytes taken out so far.
+    /// Bytes written so far.
     pub fn written(&self) -> u64 {
         self.written
     }
 
-    /// Bytes of replies that may still be waiting; falls back to 0 when the queue is empty.
+    /// Bytes of replies that may still wait; 0 again when the queue is empty.
     pub(crate) fn replies(&self) -> usize {
         self.replies
     }
 
-    /// Takes the queue out for writing, so that no lock needs to be held across the write. `None` if nothing waits, or a
-    /// writer has bytes of the connection already. Meanwhile the connection may be fed and polled: what is queued waits
-    /// behind, and no media is.
+    /// Takes the queue out for writing, so that no lock needs to be held across the write. `None` if nothing waits, or
+    /// a writer has bytes of the connection already. Until [`restore`](Self::restore) the connection may be fed and
+    /// polled: new replies wait behind the loan, and no media is queued.
     pub fn lend(&mut self) -> Option<Lent> {
         if !self.is_writable() {
             return None;
@@ -155,7 +156,7 @@ impl Outbound {
     /// Puts back what [`lend`](Self::lend) took, less what was written.
     ///
     /// # Errors
-    /// It was taken from another connection: nothing is changed.
+    /// The loan belongs to another connection: nothing is changed.
     pub fn restore(&mut self, lent: Lent) -> Result<(), WrongConnection<Lent>> {
         match self.out {
             Out::Lent { loan, .. } if loan == lent.loan => {
@@ -166,7 +167,7 @@ impl Outbound {
         }
     }
 
-    /// Puts these bytes, and what is known of those written before them, in front of all that waits.
+    /// Puts these bytes, and the record of those written before them, in front of the queue.
     fn put_before(&mut self, mut front: Outbound) {
         if !self.queue.is_empty() {
             front.open_end = self.open_end;
@@ -181,12 +182,12 @@ impl Outbound {
         *self = front;
     }
 
-    /// A batch is being written to the peer, before anything that waits.
+    /// A writer begins to write a batch to the peer, before the queue.
     pub(crate) fn begin_share(&mut self) {
         self.out = Out::Shared;
     }
 
-    /// It is known what was written of the batch.
+    /// The writer has reported how much of the batch was written.
     pub(crate) fn end_share(&mut self) {
         self.out = Out::Nothing;
     }
@@ -205,15 +206,16 @@ impl Outbound {
         matches!(self.out, Out::Lent { .. })
     }
 
-    /// Takes out as much as makes `written` bytes in all, as far as there is so much, and what counts as replies then
-    /// is `replies`: the state that a writer left.
+    /// Removes bytes until `written` bytes are written in all, or the queue is empty, and sets the count of replies to
+    /// `replies`: the state that a writer left.
     pub(crate) fn advance_to(&mut self, written: u64, replies: usize) {
         let count = usize::try_from(written.saturating_sub(self.written)).unwrap_or(usize::MAX);
         self.advance(count.min(self.len));
         self.replies = replies;
     }
 
-    /// Of these pieces `count` bytes were written past the queue, before anything in it; the rest must follow at once.
+    /// Of these pieces `count` bytes were written without the queue, before anything in it; the rest must follow at
+    /// once.
     pub(crate) fn push_begun(&mut self, pieces: impl Iterator<Item = Bytes>, count: usize) {
         let mut begun = Outbound { written: self.written, ..Outbound::default() };
         pieces.for_each(|piece| begun.push(piece));
@@ -221,7 +223,7 @@ impl Outbound {
         self.put_before(begun);
     }
 
-    /// So many bytes were written past the queue, before anything in it.
+    /// So many bytes were written without the queue, before anything in it.
     pub(crate) fn wrote_elsewhere(&mut self, bytes: u64) {
         self.written += bytes;
     }
@@ -231,7 +233,7 @@ impl Outbound {
         if let Out::Lent { len, .. } = self.out { len } else { 0 }
     }
 
-    /// Gives up on all that waits.
+    /// Drops all that waits.
     pub(crate) fn clear(&mut self) {
         self.queue = VecDeque::new();
         self.open_end = false;
@@ -240,7 +242,7 @@ impl Outbound {
         self.replies = 0;
     }
 
-    /// Short replies share a piece: a peer that asks for thousands of them and takes none makes us hold the bytes, and
+    /// Short replies share a piece: if a peer asks for thousands of them and reads none, the queue holds their bytes,
     /// not a piece for each.
     pub(crate) fn push_reply(&mut self, bytes: Vec<u8>) {
         self.replies += bytes.len();
@@ -257,7 +259,7 @@ impl Outbound {
         self.queue.push_back(piece.freeze());
     }
 
-    /// The last piece, if it is one of replies and so much more still fits.
+    /// The last piece, if it is one of replies and has room for so much more.
     fn take_open_end(&mut self, more: usize) -> Option<BytesMut> {
         if !self.open_end || self.queue.back().is_none_or(|last| last.len() + more > SHARED_PIECE) {
             return None;
@@ -340,7 +342,8 @@ impl Buf for Outbound {
             self.queue.pop_front();
         }
         self.replies = 0;
-        // A quiet connection keeps no queue behind: thousands of them wait most of the time.
+        // A quiet connection keeps no memory for its queue: thousands of connections have nothing queued most of the
+        // time.
         if self.queue.capacity() > 32 {
             self.queue = VecDeque::new();
         }

@@ -1,7 +1,7 @@
-/// The smallest acknowledgement window a peer can ask for, in bytes: one that wants an answer to every byte gets fewer.
+/// The smallest acknowledgement window that a peer can set, in bytes; a smaller one is raised to it.
 const MIN_WINDOW: u32 = 4096;
 
-/// When acknowledgements are due (RTMP 1.0 §5.4.3), counted in bytes parsed, so that each is sent at the same place
+/// When acknowledgements are due (RTMP 1.0 §5.4.3). It counts parsed bytes, so that each is sent at the same place
 /// however the input is cut.
 #[derive(Debug)]
 pub(crate) struct AckWindow {
@@ -9,7 +9,7 @@ pub(crate) struct AckWindow {
     parsed: u64,
     /// `parsed` when the last acknowledgement was sent.
     acknowledged: u64,
-    /// Bytes after which the peer wants one.
+    /// The peer wants an acknowledgement after so many bytes.
     window: u32,
 }
 

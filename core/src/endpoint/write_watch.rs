@@ -2,16 +2,16 @@ use std::time::{Duration, Instant};
 
 use crate::patience::after;
 
-/// Looks in the time that a peer may take.
+/// How many checks the write timeout is divided into.
 const LOOKS: u8 = 4;
 
-/// Watches whether the peer takes what is written. Looked at a few times in the time it may take, so that a write itself
-/// touches nothing.
+/// Watches whether the peer takes what is written. It checks a few times during the write timeout, so that a write
+/// itself does not touch this.
 #[derive(Debug)]
 pub(crate) struct WriteWatch {
-    /// Bytes written when progress was last seen.
+    /// Bytes written at the last progress.
     mark: u64,
-    /// When that was, and how often it was looked since: a process that was stopped for long has looked once.
+    /// When that was, and the number of checks since: a process that was stopped for long has made one check.
     progress: Instant,
     looks: u8,
 }
@@ -21,12 +21,12 @@ impl WriteWatch {
         WriteWatch { mark: 0, progress: now, looks: 0 }
     }
 
-    /// Bytes begin to wait.
+    /// Bytes begin to wait for the peer.
     pub(crate) fn begin(&mut self, now: Instant, written: u64) {
         *self = WriteWatch { mark: written, ..WriteWatch::new(now) };
     }
 
-    /// Looks; true if nothing was taken for as long as `patience`.
+    /// Checks; true if the peer took nothing for as long as `patience`.
     pub(crate) fn is_stalled(&mut self, now: Instant, written: u64, patience: Duration) -> bool {
         if written != self.mark {
             self.begin(now, written);
@@ -36,7 +36,7 @@ impl WriteWatch {
         self.looks >= LOOKS && now >= after(self.progress, patience)
     }
 
-    /// When to look again.
+    /// When to check again.
     pub(crate) fn next_look(now: Instant, patience: Duration) -> Instant {
         after(now, patience / LOOKS.into())
     }

@@ -9,7 +9,7 @@ use crate::endpoint::Timer;
 use crate::message::{Control, PeerBandwidthLimit, UserControl};
 use crate::patience::{Patience, after};
 
-/// What a peer asks and a server answers once: [`ConnectRequest`], [`PublishRequest`], [`PlayRequest`].
+/// A request of the peer, which the server answers once: [`ConnectRequest`], [`PublishRequest`], [`PlayRequest`].
 pub trait Answerable: sealed::Sealed {}
 
 mod sealed {
@@ -30,7 +30,7 @@ impl sealed::Sealed for ConnectRequest {
         }
         session.endpoint.reader.set_limits(session.config.limits.chunks);
         session.announce();
-        // Type 20 whatever type the request had: FFmpeg hangs on an answer of type 17.
+        // Type 20 for requests of both types: FFmpeg hangs on an answer of type 17.
         let result = reply::connect_result(self.transaction, self.info.object_encoding);
         session.send_command(COMMAND_CHUNK_STREAM, 0, &result);
         if session.config.bandwidth_done {
@@ -51,7 +51,7 @@ impl sealed::Sealed for ConnectRequest {
 }
 
 impl ConnectRequest {
-    /// Refuses a `connect` with this transaction id, also one that could not be read.
+    /// Refuses a `connect` with this transaction id, even one that could not be parsed.
     pub(super) fn refuse(session: &mut Session, transaction: f64, rejection: &Rejection) {
         session.announce();
         let error = reply::connect_error(transaction, rejection.information());
@@ -60,8 +60,8 @@ impl ConnectRequest {
 }
 
 impl Session {
-    /// What comes before the answer to `connect`. Set Chunk Size in particular: FFmpeg adopts it for what it
-    /// publishes, and OBS stops listening for it once it publishes.
+    /// The messages before the answer to `connect`. The position of Set Chunk Size matters: FFmpeg uses that size for
+    /// what it publishes, and OBS ignores the message once it publishes.
     fn announce(&mut self) {
         self.announce_window();
         self.send_control(&Control::SetChunkSize(self.endpoint.chunk_size));
@@ -145,7 +145,7 @@ impl Rejection {
 impl Session {
     pub(super) fn send_error_status(&mut self, stream_id: u32, rejection: &Rejection) {
         let status = Command::new("onStatus", 0.0, Value::Null).with(Value::Object(rejection.information()));
-        // A redirect speaks of the connection: SRS and the players made for it look for it there.
+        // A redirect is a message about the connection: SRS sends it so, and the players made for SRS expect that.
         let stream_id = if rejection.redirect.is_some() { 0 } else { stream_id };
         self.send_status(stream_id, &status);
     }

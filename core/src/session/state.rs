@@ -1,4 +1,4 @@
-//! What a session is doing, and all that changes it.
+//! The states of a session, and all changes between them.
 //!
 //! | in | when | then |
 //! |---|---|---|
@@ -17,8 +17,9 @@
 //! | asked for a stream | end settled | closing |
 //! | measuring | end settled | closing |
 //!
-//! Nothing else changes anything. A refusal settles the end. A session that is closing is so until it is dropped. What is
-//! published and played while it is connected is in [`MessageStreams`](super::streams::MessageStreams).
+//! Nothing else changes the state. A refusal settles the end. A closing session stays in that state until it is
+//! dropped. What is published and played while the session is connected is in
+//! [`MessageStreams`](super::streams::MessageStreams).
 
 use std::mem;
 
@@ -27,10 +28,10 @@ use crate::endpoint::{self, Closing};
 use crate::handshake::ServerHandshake;
 use crate::preface::Preface;
 
-/// What a session is doing.
+/// The state of a session.
 #[derive(Debug)]
 pub(crate) enum State {
-    /// Reads what a trusted proxy may have put in front of the handshake.
+    /// Reads the header that a trusted proxy may send before the handshake.
     ProxyHeader { preface: Box<Preface>, handshake: Box<ServerHandshake> },
     /// Reads C0, C1 and C2.
     Handshake(Box<ServerHandshake>),
@@ -38,17 +39,17 @@ pub(crate) enum State {
     AwaitingConnect,
     /// `connect` waits for its answer: nothing is parsed.
     AskedToConnect,
-    /// Commands and media are taken.
+    /// Commands and media are handled.
     Connected,
     /// `publish` or `play` waits for its answer: nothing is parsed.
     AskedForStream,
-    /// All that comes, but control messages, is handed on for a bandwidth check.
+    /// All messages except control messages are passed on for a bandwidth check.
     Measuring,
-    /// The end is settled; what is queued is still written.
+    /// The session ends; what is queued is still written.
     Closing(Box<Closing<CloseReason>>),
 }
 
-/// What changes it.
+/// A change of the state.
 #[derive(Debug)]
 pub(super) enum Change {
     HeaderOver,
@@ -62,7 +63,7 @@ pub(super) enum Change {
 }
 
 impl State {
-    /// Goes where the change leads; true if it leads anywhere.
+    /// Applies a change; true if the table has it for this state.
     pub(super) fn change(&mut self, change: Change) -> bool {
         let (state, changes) = match (mem::replace(self, State::Connected), change) {
             (State::ProxyHeader { handshake, .. }, Change::HeaderOver) => (State::Handshake(handshake), true),
@@ -72,7 +73,7 @@ impl State {
             (State::Connected, Change::StreamAsked) => (State::AskedForStream, true),
             (State::AskedForStream, Change::StreamGranted) => (State::Connected, true),
             (State::Connected, Change::MeasurementBegun) => (State::Measuring, true),
-            // The first reason stands.
+            // The first reason stays.
             (State::Closing(first), _) => (State::Closing(first), false),
             (_, Change::EndSettled(closing)) => (State::Closing(closing), true),
             (same, _) => (same, false),
@@ -81,7 +82,7 @@ impl State {
         changes
     }
 
-    /// True from the answer to `connect` until the end is settled.
+    /// True from the answer to `connect` until the end begins.
     pub(super) fn is_connected(&self) -> bool {
         matches!(self, State::Connected | State::AskedForStream | State::Measuring)
     }
@@ -156,7 +157,7 @@ mod tests {
         ]
     }
 
-    /// As in the table. Without a wildcard, so that a new state has to be named, and counted above.
+    /// As in the table. Without a wildcard, so that a new state must be added here, and counted above.
     fn state_name(state: &State) -> &'static str {
         match state {
             State::ProxyHeader { .. } => "proxy header",

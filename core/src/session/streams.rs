@@ -13,7 +13,7 @@ struct MessageStream {
     name: Box<str>,
 }
 
-/// What a message stream is used for.
+/// The use of a message stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Activity {
     Idle,
@@ -24,21 +24,21 @@ pub(super) enum Activity {
 impl MessageStreams {
     /// A new stream with the next id, from 1 on; `None` at the limit.
     ///
-    /// Never 0 (GStreamer's rtmp2 refuses it), and the first is always 1: what shared frames are encoded for.
+    /// The id is never 0 (GStreamer's rtmp2 refuses it), and the first is always 1: shared frames are encoded for 1.
     pub(super) fn create(&mut self, limit: usize) -> Option<u32> {
         if self.list.len() >= limit {
             return None;
         }
         let id = self.lowest_free();
         self.last_id = id;
-        // One is what nearly every connection has.
+        // Nearly every connection has one stream.
         self.list.reserve_exact(1);
         self.list.push(MessageStream { id, activity: Activity::Idle, name: Box::default() });
         Some(id)
     }
 
-    /// The stream that a message on `id` means. Clients that misread the createStream answer, or never asked for a
-    /// stream, use 0: that can only mean the one stream there is.
+    /// The stream of a message with `id`. Clients that misread the createStream answer, or never sent createStream, use
+    /// 0: that can only mean the one stream there is.
     pub(super) fn resolve(&self, id: u32) -> Option<u32> {
         match self.list.as_slice() {
             [only] if id == 0 => Some(only.id),
@@ -46,8 +46,8 @@ impl MessageStreams {
         }
     }
 
-    /// The id that a message means: home-made clients write it big-endian, 1 as 0x01000000. It counts as that where
-    /// there is no stream with the id as it stands.
+    /// The id that a message means: some clients write it big-endian, 1 as 0x01000000. It is read so if no stream has
+    /// the id as received.
     fn meant(&self, id: u32) -> u32 {
         let swapped = id.swap_bytes();
         if !self.has(id) && self.has(swapped) { swapped } else { id }
@@ -88,7 +88,7 @@ impl MessageStreams {
         }
     }
 
-    /// Makes the stream idle; what it did before.
+    /// Makes the stream idle; returns its earlier use.
     pub(super) fn end(&mut self, id: u32) -> Option<Activity> {
         let stream = self.list.iter_mut().find(|stream| stream.id == id)?;
         Some(std::mem::replace(&mut stream.activity, Activity::Idle))
@@ -102,7 +102,7 @@ impl MessageStreams {
         self.list.iter().map(|stream| stream.id).collect()
     }
 
-    /// A stream that publishes, else one that plays.
+    /// A stream that publishes, otherwise one that plays.
     pub(super) fn active(&self) -> Option<(u32, Activity)> {
         let does =
             |what: Activity| self.list.iter().find(|stream| stream.activity == what).map(|stream| (stream.id, what));

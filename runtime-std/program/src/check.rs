@@ -5,7 +5,7 @@ use anabranch_core::conn::{Budget, Config, Scope, VhostConfig};
 
 use crate::{MemoryLimit, Options};
 
-/// What `check` prints: the settings in force, and the most memory that clients can make the server take with them.
+/// The output of `check`: the settings in use, and the most memory that clients can make the server take with them.
 pub(crate) struct CheckReport<'a> {
     pub(crate) options: &'a Options,
     pub(crate) threads: Option<NonZero<usize>>,
@@ -39,16 +39,16 @@ pub struct Worst<'a> {
 impl fmt::Display for Worst<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let budget = Budget::new(self.config, self.vhost);
-        writeln!(f, "Memory at the worst, whatever clients send (an ordinary client takes far less):")?;
+        writeln!(f, "The most memory that clients can make the server take (an ordinary client takes far less):")?;
         for scope in Scope::ALL {
             writeln!(f, "\n  {:<46} {:>12}", Title(scope).to_string(), Size(budget.total(scope)).to_string())?;
             for term in budget.terms().iter().filter(|term| term.scope == scope) {
                 writeln!(f, "    {:<44} {:>12}  {}", term.name, Size(term.bytes).to_string(), term.limit)?;
             }
         }
-        writeln!(f, "\n  In all, with a connection that is accepted counted in \"connection\":")?;
+        writeln!(f, "\n  The sum, in which a connection whose connect was granted counts as \"connection\":")?;
         let sum = [
-            (Scope::BeforeConnect, "strangers"),
+            (Scope::BeforeConnect, "connections before connect"),
             (Scope::Connection, "connections"),
             (Scope::Publisher, "publishers"),
             (Scope::Player, "players"),
@@ -64,29 +64,33 @@ impl fmt::Display for Worst<'_> {
             writeln!(f, "    {plus} {:>12} x {count}{most}", Size(budget.total(scope)).to_string())?;
         }
         let streams = Size(budget.all_streams()).to_string();
-        writeln!(f, "\n  That would be if all of them did their worst. Together they are held to:")?;
+        writeln!(f, "\n  The sum assumes that all reach their maximum at once. These common limits apply:")?;
         let reason = self.memory.reason();
         writeln!(f, "    {streams:>14}  frames and headers of all streams (limits.memory, {reason})")?;
         let unfinished = Size(budget.all_unfinished()).to_string();
         writeln!(
             f,
-            "    {unfinished:>14}  half received messages, and frames that only players keep (half of that again)"
+            "    {unfinished:>14}  half received messages, and half as much for frames that only players keep"
         )?;
         let rest = [(Scope::Connection, "connection"), (Scope::Publisher, "publisher"), (Scope::Player, "player")];
         for (scope, name) in rest.into_iter().chain([(Scope::Stream, "stream")]) {
             let each = Size(budget.beside(scope)).to_string();
             let all = budget.count(scope).map(|count| (count, Size(budget.beside(scope).saturating_mul(count))));
             let all = all.map_or_else(String::new, |(count, all)| format!(", {all} for {count}"));
-            writeln!(f, "    {each:>14}  for each {name} beside{all}")?;
+            writeln!(f, "    {each:>14}  for each {name} in addition{all}")?;
         }
         match budget.most(0) {
-            Some(most) => writeln!(f, "  So all that the limits allow at once, without strangers: {}.", Size(most))?,
-            None => writeln!(f, "  There is no sum without limits.")?,
+            Some(most) => writeln!(
+                f,
+                "  The most that the limits allow at once, without connections before connect: {}.",
+                Size(most)
+            )?,
+            None => writeln!(f, "  There is no total, because not all limits are set.")?,
         }
         let timeout = self.config.defaults.session.timeouts.connect.as_secs();
         write!(
             f,
-            "  A stranger is let go after {timeout} s. Buffers of the system, stacks of threads and 3 MiB for\n  each thread or publisher that writes to players come on top."
+            "  A connection before connect is closed after {timeout} s. Buffers of the system, stacks of threads and\n  3 MiB for each thread or publisher that writes to players come in addition."
         )
     }
 }
@@ -136,10 +140,10 @@ mod tests {
             "S0 S1 S2 ",
             "and for each player ",
             " x streams",
-            "let go after 10 s",
-            "Together they are held to",
+            "is closed after 10 s",
+            "These common limits apply",
             "(limits.memory, auto: half of ",
-            "for each player beside",
+            "for each player in addition",
         ] {
             assert!(text.contains(words), "{words} is not in\n{text}");
         }
