@@ -147,6 +147,29 @@
 //! A program that publishes or plays itself has no connection for that: [`Core::publish`](conn::Core::publish) and
 //! [`Core::play`](conn::Core::play). Its publisher says when players are to be woken, as a connection does.
 //!
+//! # Under load
+//! The loop above is right for any number of connections. Four things make it cheap for thousands; each is optional.
+//!
+//! - **Reads that wait.** [`Read::from`](session::Read::from) says until when the bytes of a publisher may stay in its
+//!   socket: one read then brings what many would have brought. Have the event queue ignore the socket until then, and
+//!   read at that time even if there is nothing. A read that filled its buffer is followed by another at once. It is said
+//!   only after [`Core::with_sockets`](conn::Core::with_sockets) has told what a socket can hold.
+//! - **Batches.** At `Wake(stream)`, ask a new [`Batches`](conn::Batches) for each connection that is subscribed:
+//!   [`share`](conn::Batches::share) gives a [`Share`](conn::Share) to each player that needs no poll. Its bytes are put
+//!   together once for all players at one place in the stream. Write them, and report how many were taken with
+//!   [`wrote`](conn::Conn::wrote); `Ok(true)` means that there is nothing else to do. Poll a connection that has no share,
+//!   and one whose report returns `Ok(false)`.
+//! - **Lending.** [`Outbound::lend`](session::Outbound::lend) takes the queue out of the connection, so that no lock on it
+//!   is held during a write; [`restore`](session::Outbound::restore) puts it back.
+//! - **Writes that end later**, as on io_uring or completion ports. A share and a lent queue own their bytes, and may be
+//!   reported at any time and from any thread, those of different connections in any order. Meanwhile feed and poll the
+//!   connection as ever: what it queues goes behind, its `Wait` does not say `write`, and it takes no media.
+//!
+//! A share or a lent queue that is returned to another connection comes back in an error, and nothing is changed. One that
+//! is dropped counts as a write that does not end: the connection is closed when its time to write is over. If a write was
+//! cancelled and it is not known how much was written, drop it and call
+//! [`handle_disconnect`](conn::Conn::handle_disconnect).
+//!
 //! # Time
 //! Time is an argument: every `now` is one of yours, and must not run backwards on a connection. The core reads no
 //! clock and sets no timer; a deadline is its only wish. Signed URLs need the time of day:

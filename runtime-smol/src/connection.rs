@@ -341,9 +341,8 @@ impl Task {
                 }
             }
             let mut read = None;
-            if let Some(Read { most, .. }) = state.wait.read
-                && self.may_read()
-            {
+            let reads = state.wait.read.filter(|_| self.may_read());
+            if let Some(Read { most, .. }) = reads {
                 let client = state.conn.peer();
                 drop(state);
                 read = Some(connection.read(&local, most, client, context.waker()));

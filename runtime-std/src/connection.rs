@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anabranch_core::conn::{Action, Batches, Conn, Output, Report};
 use anabranch_core::session::{CloseReason, Wait};
 use anabranch_host::{Lines, Link, Runtime, give_up};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::server::Shared;
 use crate::write::{lost, send_now, write};
@@ -243,6 +243,11 @@ impl Connection {
             }
             if state.unpolled {
                 state = self.serve(shared, state);
+                if let Some(due) = due {
+                    drop(state);
+                    debug!(conn = self.id, "conn {} had a deadline: {due}", self.id);
+                    state = self.state();
+                }
             } else if state.wait.write {
                 state = self.write(state);
                 state = self.serve(shared, state);

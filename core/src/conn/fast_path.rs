@@ -30,22 +30,22 @@ struct Batch {
 /// [`Share`] is polled. Any number of shares may be out at once, each of another connection.
 #[derive(Debug, Default)]
 pub struct Batches {
-    batches: Vec<Arc<Batch>>,
+    batches: [Option<Arc<Batch>>; PLACES],
 }
 
 impl Batches {
     /// The batch to write to this connection now, if it need not be polled for that. The batch is made at the first
     /// call for its place.
     pub fn share(&mut self, conn: &mut Conn) -> Option<Share> {
-        let batch = match self.batches.iter().position(|batch| conn.takes(batch)) {
-            Some(known) => self.batches.get(known)?,
-            None if self.batches.len() < PLACES => {
-                self.batches.push(Arc::new(conn.next_batch().filter(|batch| conn.takes(batch))?));
-                self.batches.last()?
-            }
-            None => return None,
-        };
-        Some(conn.begin_share(batch))
+        for batch in &mut self.batches {
+            let batch = match batch {
+                Some(known) if !conn.takes(known) => continue,
+                Some(known) => known,
+                vacant => vacant.insert(Arc::new(conn.next_batch().filter(|batch| conn.takes(batch))?)),
+            };
+            return Some(conn.begin_share(batch));
+        }
+        None
     }
 }
 

@@ -1,6 +1,5 @@
 use bytes::{Bytes, BytesMut};
 
-use super::Frame;
 use super::log::{Mark, Place};
 
 /// The frames after a place in a source's log, in one piece. All players at that place are sent the same bytes, so a
@@ -16,9 +15,7 @@ pub struct Batch {
 
 impl Batch {
     /// Makes a batch of consecutive frames, each with the mark after it. `None` if there are no frames.
-    pub(super) fn new(from: Place, frames: Vec<(&Frame, Mark)>) -> Option<Self> {
-        let video = frames.iter().any(|(frame, _)| frame.needs_key_frame());
-        let frames: Vec<_> = frames.into_iter().map(|(frame, mark)| (frame.wire().clone(), mark)).collect();
+    pub(super) fn new(from: Place, frames: Vec<(Bytes, Mark)>, video: bool) -> Option<Self> {
         if frames.is_empty() { None } else { Some(Batch { from, frames, video, wire: Bytes::new() }) }
     }
 

@@ -276,7 +276,7 @@ impl World {
         };
         slot.viewer.look(&mut slot.conn, &self.archive);
         let Some(mut lent) = slot.conn.outbound().lend() else {
-            return;
+            return self.share(client, kind, publisher);
         };
         let bytes = lent.copy_to_bytes(lent.remaining() / 2);
         slot.viewer.take(&bytes);
@@ -287,6 +287,27 @@ impl World {
             self.slot(publisher, |slot, archive| slot.send(now, usize::MAX, rude, archive));
         }
         self.slot(client, |slot, _| slot.conn.outbound().restore(lent).expect("it is its own"));
+    }
+
+    /// The same with what others are sent as well: its client and a publisher go on while half of it is written.
+    fn share(&mut self, client: u8, kind: Kind, publisher: u8) {
+        let Some(slot) = &mut self.slots[usize::from(client) % CLIENTS] else {
+            return;
+        };
+        let Some(share) = Batches::default().share(&mut slot.conn) else {
+            return;
+        };
+        let bytes = share.bytes().slice(..share.bytes().len() / 2);
+        slot.viewer.pass(&bytes, &self.archive);
+        let (now, rude) = (self.now, self.rude);
+        if usize::from(publisher) % CLIENTS != usize::from(client) % CLIENTS {
+            self.slot(publisher, |slot, archive| slot.client.media(1, kind, 20, 100, archive));
+            self.slot(publisher, |slot, archive| slot.send(now, usize::MAX, rude, archive));
+        }
+        self.slot(client, |slot, archive| {
+            slot.send(now, usize::MAX, rude, archive);
+            assert!(!slot.conn.wrote(now, share, bytes.len()).expect("it is its own"), "it was called");
+        });
     }
 
     fn wake_all(&mut self) {

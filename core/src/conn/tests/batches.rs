@@ -389,3 +389,60 @@ fn what_a_player_was_sent_after_its_end_is_not_unsent() {
         assert_eq!(report.unsent.frames, unsent, "{count}: {report:?}");
     }
 }
+
+#[test]
+fn whatever_the_order_of_reports_each_player_gets_each_frame_once() {
+    for seed in 1..=60_u64 {
+        let mut random = seed;
+        let mut below = |limit: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) as usize % limit
+        };
+        let (mut harness, mut publisher, mut players) = served::<4>();
+        let mut heard: [Vec<String>; 4] = Default::default();
+        let (mut batches, mut out, mut expected) = (Batches::default(), Vec::<(usize, Share)>::new(), Vec::new());
+        let report = |harness: &Harness, player: &mut Client, heard: &mut Vec<String>, share: Share, count: usize| {
+            heard.extend(player.ear.lines(&share.bytes()[..count]));
+            player.wrote(harness, share, count);
+        };
+        for _ in 0..200 {
+            let index = below(players.len());
+            match below(6) {
+                0 => {
+                    let number = expected.len() as u8;
+                    let time = 100 + 10 * u32::from(number);
+                    publisher.say(&harness, &peer::video(time, &peer::inter_frame(number)));
+                    expected.push(format!("video frame {number} on 1 at {time}"));
+                    batches = Batches::default();
+                }
+                1 | 2 => out.extend(batches.share(&mut players[index].conn).map(|share| (index, share))),
+                3 if !out.is_empty() => {
+                    let (index, share) = out.swap_remove(below(out.len()));
+                    let length = share.bytes().len();
+                    let count = [0, length, below(length + 1)][below(3)];
+                    report(&harness, &mut players[index], &mut heard[index], share, count);
+                }
+                4 => {
+                    let ping = peer::control(&Control::User(UserControl::PingRequest(7)));
+                    players[index].conn.handle_input(harness.now, &ping);
+                    players[index].poll(&harness);
+                }
+                _ => {
+                    heard[index].extend(players[index].hear(&harness));
+                    harness.pass(Duration::from_millis(1));
+                }
+            }
+        }
+        for (index, share) in out.drain(..).rev() {
+            let length = share.bytes().len();
+            report(&harness, &mut players[index], &mut heard[index], share, length);
+        }
+        for (player, heard) in players.iter_mut().zip(&mut heard) {
+            heard.extend(player.hear(&harness));
+            heard.retain(|line| line.contains("frame"));
+            assert_eq!(*heard, expected, "seed {seed}");
+            let stats = player.conn.stats().snapshot(harness.now);
+            assert_eq!(stats.bytes_out, player.conn.outbound().written(), "seed {seed}");
+        }
+    }
+}

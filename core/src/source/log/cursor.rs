@@ -299,16 +299,17 @@ impl Source {
             return None;
         }
         let from = usize::try_from(place.mark.position.checked_sub(self.first)?).ok()?;
-        let mut frames = Vec::with_capacity(self.log.len().saturating_sub(from));
+        let (mut frames, mut video) = (Vec::with_capacity(self.log.len().saturating_sub(from)), false);
         for entry in self.log.range(from.min(self.log.len())..) {
             let position = self.first + (from + frames.len()) as u64 + 1;
             let end = entry.offset + entry.frame.wire().len() as u64;
             if end - place.mark.offset > most as u64 || entry.frame.differs_by_player() {
                 return None;
             }
-            frames.push((&entry.frame, Mark { position, offset: end, timestamp: entry.time }));
+            video |= entry.frame.needs_key_frame();
+            frames.push((entry.frame.wire().clone(), Mark { position, offset: end, timestamp: entry.time }));
         }
-        Batch::new(*place, frames)
+        Batch::new(*place, frames, video)
     }
 
     /// What lies between the cursor and the newest frame; nothing if it has not begun.
