@@ -1,10 +1,10 @@
-//! A live RTMP server as a pure state machine: bytes and time go in, actions and bytes come out. No sockets, threads,
-//! clocks, files or randomness of its own, so that it runs the same in any event loop, in a test with a virtual clock,
-//! and under a fuzzer.
+//! A live RTMP server as a pure state machine: bytes and time go in, actions and bytes come out. It has no sockets,
+//! threads, clocks, files or randomness, so it runs the same in any event loop, in a test with a virtual clock, and under
+//! a fuzzer.
 //!
-//! Encoders publish streams, players watch them. All of the protocol and every decision is in here: who publishes what,
-//! where a player begins, who is too slow, when a silent peer is given up. What is left to the program around it, the
-//! *adapter*, are sockets, time, and calling the right connection when something has happened. The crates
+//! Encoders publish streams, players play them. This crate has all of the protocol and all decisions: which client may
+//! publish a name, where a player begins, which player is too slow, when a silent peer is closed. The program around
+//! it, the *adapter*, has sockets and time, and calls the right connection when something has happened. The crates
 //! `anabranch-smol` and `anabranch-std` are such adapters, complete servers; this page is for writing your own.
 //!
 //! # The pieces
@@ -117,12 +117,12 @@
 //! | `Subscribe(stream)` | notes that this connection is to be polled whenever that stream is woken |
 //! | `Unsubscribe(stream)` | forgets that |
 //! | `Wake(stream)` | polls every connection subscribed to the stream, soon. For thousands, it asks a [`Batches`](conn::Batches) for each first: it writes a connection's [`Share`](conn::Share) and reports it with [`Conn::wrote`](conn::Conn::wrote), and polls the connections that have none |
-//! | `Attach`, `Detach` | need not do anything: they say who is here, for logs and lists |
-//! | `Ask(ask)` | asks whoever decides, and calls [`Conn::answer`](conn::Conn::answer) when the verdict is there, or never: silence has a deadline. Comes only where [`conn::Asks`] wants it |
-//! | `Tell(notice)` | tells them that it is over. Each question that was not refused is followed by exactly one |
+//! | `Attach`, `Detach` | need not do anything: they report the publishers and players, for logs and lists |
+//! | `Ask(ask)` | asks the back end, and calls [`Conn::answer`](conn::Conn::answer) when the verdict is there, or never: at the deadline core decides. Comes only if [`conn::Asks`] says so |
+//! | `Tell(notice)` | tells the back end that something is over. Exactly one follows each question that was not refused |
 //! | `Remark(remark)` | writes it to the log |
 //!
-//! They are to be done in their order.
+//! The adapter does them in their order.
 //!
 //! # What a wait means
 //! | [`Wait`](session::Wait) | |
@@ -130,19 +130,19 @@
 //! | `due` | call [`handle_timeout`](conn::Conn::handle_timeout) then; it says what for. `None`: nothing is due |
 //! | `read` | bytes from the peer are welcome: at most so many at once, and until when reading may wait ([`Core::with_sockets`](conn::Core::with_sockets) makes the core say that; with [`Core::new`](conn::Core::new) it is always `None`). `None`: leave them in the socket |
 //! | `write` | there are bytes in [`outbound`](conn::Conn::outbound) |
-//! | `source` | it plays and has room for more: a wake-up would find it willing |
+//! | `source` | it plays and has room for more media |
 //!
 //! Each `poll` returns a new one that replaces the last. One timer per connection is enough.
 //!
 //! # Waking players
-//! A publisher's frames go into the log of its stream, once for all players. Nobody hears of it until the publisher's
-//! `poll` returns `Wake(stream)`: at once for most video, a little later for audio, so that it rides with the next
-//! picture ([`Pacing::merge_window`](pacing::Pacing::merge_window)). The adapter then polls the players of that stream; each takes what
-//! is new for it into its own outbound queue, by reference, up to [`high_water`](conn::VhostConfig::high_water). Keep
-//! for each [`StreamId`](hub::StreamId) a set of connections; collect the streams woken in one turn of the loop and
-//! poll each player once for all of them. A player whose socket is full may be left out until it is writable, unless
-//! [`has_large_queue`](conn::Conn::has_large_queue): poll such a player all the same, because only a poll counts the
-//! frames that its queue alone still has.
+//! A publisher's frames go into the log of its stream, once for all players. Players get it after the publisher's
+//! `poll` has returned `Wake(stream)`: at once for most video, a little later for audio, so that it leaves together
+//! with the next picture ([`Pacing::merge_window`](pacing::Pacing::merge_window)). The adapter then polls the players
+//! of that stream; each takes what is new for it into its own outbound queue, by reference, up to
+//! [`high_water`](conn::VhostConfig::high_water). Keep for each [`StreamId`](hub::StreamId) a set of connections;
+//! collect the streams woken in one turn of the loop and poll each player once for all of them. A player whose socket
+//! is full may be left out until it is writable, unless [`has_large_queue`](conn::Conn::has_large_queue): poll such a
+//! player all the same, because only a poll counts the frames that its queue alone still has.
 //!
 //! A program that publishes or plays itself has no connection for that: [`Core::publish`](conn::Core::publish) and
 //! [`Core::play`](conn::Core::play). Its publisher says when players are to be woken, as a connection does.
@@ -172,7 +172,7 @@
 //!
 //! # Time
 //! Time is an argument: every `now` is one of yours, and must not run backwards on a connection. The core reads no
-//! clock and sets no timer; a deadline is its only wish. Signed URLs need the time of day:
+//! clock and sets no timer; it only returns deadlines. Signed URLs need the time of day:
 //! [`Core::set_clock`](conn::Core::set_clock).
 //!
 //! # Backpressure
@@ -185,18 +185,19 @@
 //! # Shutting down
 //! - One connection, now: [`Conn::close`](conn::Conn::close) with a reason.
 //! - The server, now: stop accepting. For each connection call [`handle_timeout`](conn::Conn::handle_timeout), so that
-//!   it knows the time, and [`shutdown`](conn::Conn::shutdown); go on with the loop until it is `Closed`. Players are
-//!   told that their stream is over. When you have waited long enough, `handle_disconnect` with
+//!   it knows the time, and [`shutdown`](conn::Conn::shutdown); go on with the loop until it is `Closed`. Players
+//!   get a message that their stream is over. When you have waited long enough, `handle_disconnect` with
 //!   [`CloseReason::Shutdown`](session::CloseReason::Shutdown) ends the rest.
 //! - The server, gently: [`Core::drain`](conn::Core::drain) and [`Conn::drain`](conn::Conn::drain) let players
 //!   finish their GOP and ask clients to reconnect.
 //!
-//! Poll every connection to its `Closed`, also one whose socket broke: on the way it has others woken and told.
+//! Poll every connection to its `Closed`, also one whose socket broke: its last actions wake other connections and send
+//! notices.
 //!
-//! # Deciding who may what
-//! [`conn::VhostConfig`] has it all as data, for all host names or for each virtual host: rules by address and by page,
-//! signed URLs, limits ([`policy`]); what happens when a name is published twice ([`hub::Conflict`]); questions to the
-//! outside ([`conn::Asks`]). The default lets everybody do everything.
+//! # Rules for clients
+//! [`conn::VhostConfig`] has all rules as data, for all host names or for each virtual host: rules by address and by
+//! page, signed URLs, limits ([`policy`]); what happens when a name is published twice ([`hub::Conflict`]); questions
+//! to a back end ([`conn::Asks`]). The default allows all clients everything.
 //!
 //! # Limits and numbers
 //! No input makes it panic, hang, or hold more than it is allowed to. What one peer may make it hold is in
@@ -230,15 +231,15 @@
 //! # Map
 //! | module | what it holds | start at |
 //! |---|---|---|
-//! | [`conn`] | a connection with all it is attached to: what an adapter drives | [`conn::Conn`] |
+//! | [`conn`] | a connection with its publishers and players: what an adapter drives | [`conn::Conn`] |
 //! | [`session`] | one RTMP connection: handshake to close, timers, outbound queue | [`session::Session`] |
 //! | [`client`] | one RTMP connection in the client's role: publishes and plays elsewhere | [`client::Client`] |
 //! | [`hub`] | names to streams, the publish lock | [`hub::Hub`] |
 //! | [`source`] | one stream: log, headers in force, cursors, time | [`source::Source`] |
-//! | [`policy`] | who may do what, as data | [`policy::Security`], [`policy::Token`], [`policy::Limits`] |
+//! | [`policy`] | rules for clients, as data | [`policy::Security`], [`policy::Token`], [`policy::Limits`] |
 //! | [`stats`] | counts, rates and intervals | [`stats::ConnSnapshot`], [`stats::StreamSnapshot`] |
 //! | [`handshake`] | both sides of the handshake | [`handshake::ServerHandshake`] |
-//! | [`preface`] | what a proxy puts in front of it | [`preface::Preface`] |
+//! | [`preface`] | the header that a proxy sends before it | [`preface::Preface`] |
 //! | [`chunk`] | messages to chunks and back | [`chunk::ChunkReader`] |
 //! | [`message`] | messages and control messages, typed | [`message::Message`] |
 //! | [`command`] | calls and their answers, typed | [`command::Request`], [`command::reply`] |
@@ -246,7 +247,7 @@
 //! | [`flv`] | what a media message is; FLV files | [`flv::classify_video`], [`flv::tag`] |
 //! | [`url`] | what a client wants to a stream's name | [`url::Connect`] |
 //! | [`capture`] | connections recorded as files | [`capture::Capture`] |
-//! | [`replay`] | such a file run again, and told | [`replay::run`] |
+//! | [`replay`] | such a file run again, with a report | [`replay::run`] |
 //! | [`bandwidth`] | SRS's bandwidth check | [`bandwidth::BandwidthCheck`] |
 
 #![forbid(unsafe_code)]

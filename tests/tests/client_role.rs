@@ -93,7 +93,7 @@ fn a_publisher_comes_back_and_its_player_stays() {
 }
 
 #[test]
-fn a_draining_server_asks_its_clients_to_connect_anew() {
+fn a_draining_server_asks_its_clients_to_reconnect() {
     let mut net = RoleSim::new(8);
     let encoder = net.publish(URL, Encoder::default());
     let player = net.play(URL);

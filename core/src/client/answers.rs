@@ -57,12 +57,12 @@ impl Client {
     fn handle_answer(&mut self, command: Command, success: bool) {
         let known = |transaction: u32| f64::from(transaction) == command.transaction;
         let Some(at) = self.pending.iter().position(|pending| known(pending.transaction)) else {
-            // To what was told only for form's sake: releaseStream and the like.
+            // The answer to a command whose answer does not matter: releaseStream and the like.
             self.counters.ignored_messages += 1;
             return;
         };
         let purpose = self.pending[at].purpose;
-        // The success of `publish` and `play` is told by a notice.
+        // A notice reports the success of `publish` and `play`.
         if success && matches!(purpose, Purpose::Start(_)) {
             return;
         }

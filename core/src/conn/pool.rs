@@ -158,7 +158,7 @@ mod tests {
         let mut held = Vec::new();
         for number in 1..1000 {
             let mut portion = Portion::of(&pool);
-            // As much as it may have at that moment, and no more is heard of it.
+            // As much as it may have at that moment; then no more calls come for it.
             if portion.hold((8 << 20) / number + FREE, false) {
                 held.push(portion);
             }

@@ -258,8 +258,8 @@ impl<S: State, E> Endpoint<S, E> {
         self.last_heard.is_some()
     }
 
-    /// The end is settled: what is queued is still written. With words that the peer was `told`, it has time to hang up
-    /// first, because closing a socket with unread bytes turns into a reset that can overtake the words.
+    /// The connection ends: what is queued is still written. If the peer gets a message (`told`), it has time to close
+    /// first, because closing a socket with unread bytes turns into a reset that can overtake the message.
     pub(crate) fn settle(&mut self, reason: S::Reason, phase: Phase, told: Option<String>, linger: Duration) {
         if self.is_closing() {
             return;

@@ -63,7 +63,7 @@ pub enum DueKind {
     Write,
     /// The peer is sent a ping.
     Ping,
-    /// The last words must be written and the peer be gone.
+    /// The final messages must be written and the peer must close.
     Linger,
     /// The players of a stream are to be woken: its frames have waited long enough.
     Wake,
@@ -77,7 +77,7 @@ pub enum DueKind {
     BandwidthCheck,
     /// A player that waits for a publisher must have one.
     WaitForStream,
-    /// A player is told that its publisher is gone.
+    /// A player gets a message that its publisher is gone.
     UnpublishNotice,
 }
 

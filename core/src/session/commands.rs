@@ -158,7 +158,7 @@ impl Session {
         };
         self.push_event(SessionEvent::Receive { stream_id, track, on });
         if on {
-            // RTMP 1.0 §7.2.2.4: turning a track on again is told like a seek and a start.
+            // RTMP 1.0 §7.2.2.4: the server answers that a track is on again with the messages of a seek and a start.
             let seek = reply::on_status(Level::Status, "NetStream.Seek.Notify", "Seeking to now.");
             self.send_status(stream_id, &seek);
             let start = reply::on_status(Level::Status, "NetStream.Play.Start", "Started playing.");

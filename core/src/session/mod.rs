@@ -211,7 +211,7 @@ impl Session {
         }
     }
 
-    /// Tells the time where nothing else happens: timers started by what follows count from there.
+    /// Sets the time when nothing else does: timers that are started next count from it.
     pub(crate) fn tell_time(&mut self, now: Instant) {
         self.endpoint.now = now;
     }
@@ -247,7 +247,7 @@ impl Session {
         request.accept(self);
     }
 
-    /// Refuses a request: the peer is told, then the connection closes.
+    /// Refuses a request: the peer gets a message, then the connection closes.
     pub fn reject<R: Answerable>(&mut self, request: R, rejection: &Rejection) {
         if self.is_closing() {
             return;

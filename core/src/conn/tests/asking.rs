@@ -1,4 +1,4 @@
-//! Requests that somebody outside is asked about.
+//! Requests that wait for a verdict of the back end.
 
 use super::*;
 
@@ -54,7 +54,7 @@ fn a_verdict_for_a_connection_that_is_over_grants_nothing() {
     }
 }
 
-/// Each request that is asked about, with words of its own.
+/// Each request for which a verdict is needed, with different values.
 #[test]
 fn what_is_denied_says_so_in_the_requests_own_words() {
     let deny = |words: &str| Verdict::Deny(words.to_owned());
@@ -68,7 +68,7 @@ fn what_is_denied_says_so_in_the_requests_own_words() {
     assert!(harness.server.hub().streams().is_empty());
 }
 
-/// The outside learns all that is known of who asks, and at the end what came of it.
+/// The back end gets all that is known of the client, and a notice at the end.
 #[test]
 fn a_question_names_the_client_and_the_end_of_what_was_allowed_is_told_once() {
     let mut harness = asking(Asks { connect: true, play: true, ..Asks::default() });
@@ -98,7 +98,7 @@ fn a_question_names_the_client_and_the_end_of_what_was_allowed_is_told_once() {
     assert_eq!((&ask.subject, &ask.client), (&Subject::Connect, &expected));
     assert_eq!(ask.deadline, harness.now + Duration::from_secs(10));
     assert!(client.wait.expect("it waits").read.is_none(), "nothing more is read before the answer");
-    // Another's number answers nothing.
+    // The number of another question has no effect.
     client.conn.answer(harness.now, AskId(ask.id.0 + 1), Verdict::Allow);
     assert_eq!(client.hear(&harness), [""; 0]);
     assert!(said(&client.answer(&harness, Verdict::Allow), "NetConnection.Connect.Success"));
@@ -146,14 +146,14 @@ fn silence_refuses_or_grants_as_is_configured_and_not_before_its_time() {
         let heard = publisher.hear(&harness);
         let code = if allow_on_timeout { "NetStream.Publish.Start" } else { "NetStream.Publish.Denied" };
         assert!(said(&heard, code), "{heard:?}");
-        // Who asked and got no answer hears that nothing came of it; what was granted is not over yet.
+        // A request without an answer is followed by a notice; what was granted is not over yet.
         assert_eq!(publisher.told.len(), usize::from(!allow_on_timeout));
         publisher.disconnect(&harness);
         assert_eq!(publisher.told.len(), 1);
     }
 }
 
-/// The timeouts of `connect` and of what follows it are the client's, and it has done its part.
+/// The timeouts of `connect` and of the next request are for the client, and it has sent its request.
 #[test]
 fn a_back_end_may_take_its_whole_time_whatever_is_left_of_the_clients() {
     let timeout = Duration::from_secs(60);
@@ -167,7 +167,7 @@ fn a_back_end_may_take_its_whole_time_whatever_is_left_of_the_clients() {
     client.run(&mut harness, Duration::from_secs(1));
     assert!(said(&client.hear(&harness), "NetConnection.Connect.Success"));
     client.say(&harness, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
-    // It takes the pings that it gets meanwhile.
+    // It handles the pings that it gets while it waits.
     let heard = [20, 20, 20].map(|seconds| {
         client.run(&mut harness, Duration::from_secs(seconds));
         said(&client.hear(&harness), "NetStream.Publish.Start")
@@ -193,7 +193,7 @@ fn a_server_that_drains_grants_nothing_it_was_still_asking_about() {
     assert_eq!(player.actions(), ["tell"], "likewise");
     assert!(harness.server.hub().streams().is_empty());
 
-    // Nobody is to be told of what nobody was asked about.
+    // Without a question there is no notice.
     let harness = asking(Asks { traverse: true, ..Asks::default() });
     let mut publisher = harness.asks_to_publish("cam");
     publisher.actions();
@@ -202,7 +202,7 @@ fn a_server_that_drains_grants_nothing_it_was_still_asking_about() {
     assert_eq!(publisher.actions(), [""; 0]);
 }
 
-/// It was to take over from somebody who is gone when the verdict comes, and a third has the name.
+/// The publisher that it was to take over from is gone when the verdict comes, and a third one has the name.
 #[test]
 fn a_name_that_was_taken_while_it_was_asked_about_is_refused() {
     let config = VhostConfig {
@@ -225,7 +225,7 @@ fn a_name_that_was_taken_while_it_was_asked_about_is_refused() {
     assert!(third.closed.is_none(), "the third goes on");
 }
 
-/// One that said `publish` and was closed before anybody looked gets nothing, and nobody is asked about it.
+/// A client that sent `publish` and was closed before the next poll gets nothing, and no question is asked about it.
 #[test]
 fn a_request_said_before_the_end_and_not_looked_at_is_nothing() {
     for asks in [Asks::default(), Asks { publish: true, play: true, ..Asks::default() }] {
@@ -242,7 +242,7 @@ fn a_request_said_before_the_end_and_not_looked_at_is_nothing() {
     }
 }
 
-/// There is no GOP under way that it could play to the end of.
+/// There is no current GOP that it could finish.
 #[test]
 fn a_play_that_is_granted_to_a_drained_connection_is_over_at_once() {
     let harness = asking(Asks { play: true, ..Asks::default() });
@@ -256,7 +256,7 @@ fn a_play_that_is_granted_to_a_drained_connection_is_over_at_once() {
     assert!(!said(&heard, "video key"), "{heard:?}");
 }
 
-/// A question upstream is no promise to tell, however the connection ends.
+/// No notice follows a question about the server upstream, however the connection ends.
 #[test]
 fn a_connection_that_ends_while_upstream_is_asked_is_told_of_to_nobody() {
     let harness = asking(Asks { traverse: true, publish: true, play: true, ..Asks::default() });
@@ -274,7 +274,7 @@ fn a_connection_that_ends_while_upstream_is_asked_is_told_of_to_nobody() {
 fn an_answer_that_came_while_the_process_was_stopped_counts() {
     let mut harness = asking(Asks { publish: true, ..Asks::default() });
     let mut publisher = harness.asks_to_publish("cam");
-    // The deadline was long ago when the process goes on, and the answer lies in a socket.
+    // The deadline is long over when the process goes on, and the answer waits in a socket.
     harness.pass(Duration::from_secs(60));
     publisher.conn.handle_timeout(harness.now);
     publisher.poll(&harness);

@@ -1,9 +1,9 @@
-//! What is written to many players at once, without polling each.
+//! One write of the same bytes to many players, without polling each.
 
 use super::*;
 
 impl Client {
-    /// Writes what this client is sent next, as far as its socket takes so many bytes. What is heard.
+    /// Writes the next bytes for this client, at most as many as its socket takes. Returns what the client receives.
     fn write_batch(&mut self, harness: &Harness, most: usize) -> Vec<String> {
         let mut batches = Batches::default();
         let share = batches.share(&mut self.conn).expect("there is something new");
@@ -19,7 +19,7 @@ impl Client {
         self.write_batch(harness, usize::MAX)
     }
 
-    /// Begins to write what it is sent next.
+    /// Begins to write the next bytes for it.
     fn share(&mut self) -> Option<Share> {
         Batches::default().share(&mut self.conn)
     }
@@ -29,7 +29,7 @@ impl Client {
     }
 }
 
-/// A publisher that has sent a GOP and players that have heard it.
+/// A publisher that has sent a GOP and players that have received it.
 fn served<const N: usize>() -> (Harness, Client, [Client; N]) {
     let harness = Harness::new();
     let mut publisher = harness.publisher("cam");
@@ -55,7 +55,7 @@ fn a_batch_says_what_a_poll_says() {
         let expected = polled.hear(&harness);
         assert!(!expected.is_empty());
         assert_eq!(batched.batch(&harness), expected);
-        // What one is sent next is for all at its place.
+        // The next bytes for one player are for all at its place.
         other.hear(&harness);
         assert!(batched.share().is_none(), "nothing is left");
     }
@@ -95,7 +95,7 @@ fn what_a_socket_does_not_take_of_a_batch_waits_in_the_queue() {
 
 #[test]
 fn who_is_to_be_polled_takes_no_batch() {
-    // Called since it was polled.
+    // Called since the last poll.
     let (mut harness, mut publisher, [mut player, mut other, mut third]) = served();
     publisher.say(&harness, &gop(80, 2));
     let mut batches = Batches::default();
@@ -111,7 +111,7 @@ fn who_is_to_be_polled_takes_no_batch() {
     player.poll(&harness);
     assert!(player.share().is_none());
     player.hear(&harness);
-    // Whose publisher is gone, or another.
+    // The publisher is gone, or there is another one.
     publisher.disconnect(&harness);
     assert!(player.share().is_none());
     let mut publisher = harness.publisher("cam");
@@ -120,7 +120,7 @@ fn who_is_to_be_polled_takes_no_batch() {
     player.hear(&harness);
     publisher.say(&harness, &gop(80, 5));
     assert_eq!(player.batch(&harness).len(), 3);
-    // Who wants less than all.
+    // A player that does not want all frames.
     for wish in [
         ("pause", Value::Boolean(true)),
         ("receiveAudio", Value::Boolean(false)),
@@ -133,14 +133,14 @@ fn who_is_to_be_polled_takes_no_batch() {
         publisher.say(&harness, &gop(160, 6));
         assert!(player.share().is_none(), "{}", wish.0);
     }
-    // Who leaves after this GOP.
+    // A player that leaves after this GOP.
     let mut player = harness.player("cam");
     player.hear(&harness);
     player.conn.drain(harness.now + Duration::from_secs(9), None);
     player.hear(&harness);
     publisher.say(&harness, &peer::video(200, &peer::inter_frame(7)));
     assert!(player.share().is_none());
-    // Who is on another message stream, or plays two.
+    // A player on another message stream, or of two streams.
     let mut player = harness.client();
     player.say(&harness, &[peer::create_stream(2.0), peer::create_stream(3.0), peer::play(2, "cam")].concat());
     player.hear(&harness);
@@ -231,7 +231,7 @@ fn what_is_left_of_a_batch_holds_nobody_whose_connection_broke_meanwhile() {
 #[test]
 fn few_places_are_put_together_in_one_turn_and_the_rest_is_polled() {
     let (harness, mut publisher, mut players) = served::<5>();
-    // Four are at places of their own, the last is where the first is.
+    // Four are at different places, the last one is where the first is.
     for (index, time) in [(3, 80), (2, 120), (1, 160)] {
         publisher.say(&harness, &peer::video(time, &peer::inter_frame(9)));
         for player in &mut players[1..=index] {
@@ -254,14 +254,14 @@ fn few_places_are_put_together_in_one_turn_and_the_rest_is_polled() {
     assert_eq!(players[3].hear(&harness).len(), 3);
 }
 
-/// What a player that gets everything hears of the second GOP.
+/// What a player that gets all frames receives of the second GOP.
 const SECOND: [&str; 3] = ["key 2 on 1 at 80", "audio frame 2 on 1 at 90", "frame 2 on 1 at 120"];
 
 fn ends(heard: &[String], with: &[&str]) -> bool {
     heard.len() == with.len() && heard.iter().zip(with).all(|(line, end)| line.ends_with(end))
 }
 
-// Until shares were of one connection, this was accepted: one player got the frames twice and the other missed them
+// Before shares belonged to one connection, this was accepted: one player got the frames twice, the other missed them
 // uncounted.
 #[test]
 fn a_share_that_is_reported_to_another_connection_comes_back() {
@@ -288,7 +288,7 @@ fn a_share_that_is_reported_to_another_connection_comes_back() {
     assert_eq!(one.conn.stats().snapshot(harness.now).frames_out, two.conn.stats().snapshot(harness.now).frames_out);
 }
 
-// Until shares left their mark with the connection, its frames were queued a second time.
+// Before shares were noted in the connection, its frames were queued a second time.
 #[test]
 fn a_share_that_is_dropped_is_a_write_that_does_not_end() {
     let (mut harness, mut publisher, [mut player]) = served();

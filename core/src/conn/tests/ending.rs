@@ -1,4 +1,4 @@
-//! How connections end, and what is told of them.
+//! How connections end, and what their reports say.
 
 use super::*;
 
@@ -46,7 +46,7 @@ fn the_report_tells_the_life_of_a_connection() {
     let mut publisher = harness.publisher("cam");
     publisher.say(&harness, &peer::control(&Control::User(UserControl::StreamDry(1))));
     harness.pass(Duration::from_millis(1500));
-    // A header that inherits from nothing, then bytes that nobody reads any more.
+    // A header that inherits from nothing, then bytes that are not read any more.
     let before = publisher.conn.session().received();
     publisher.say(&harness, &[0xc9, 1, 2, 3]);
     publisher.hear(&harness);
@@ -140,7 +140,7 @@ fn draining_lets_players_finish_and_closes_the_rest() {
 fn times_may_be_for_ever() {
     let mut config = VhostConfig::default();
     let timeouts = &mut config.session.timeouts;
-    // The first message has its time, so that the timer for the next one is looked at.
+    // The first message is complete in time, so that the timer for the next one is checked.
     for time in [&mut timeouts.connect, &mut timeouts.identify, &mut timeouts.next_message, &mut timeouts.write] {
         *time = Duration::MAX;
     }
@@ -170,7 +170,7 @@ fn an_adapter_may_close_a_connection_and_bytes_taken_are_counted() {
     assert_eq!((report.close.reason, report.sent), (CloseReason::Closed("as asked"), sent));
 }
 
-/// Nothing is told that did not happen.
+/// Events that did not happen are not in the report.
 #[test]
 fn the_report_of_a_connection_that_missed_nothing_is_short() {
     let harness = Harness::new();
@@ -186,7 +186,7 @@ fn the_report_of_a_connection_that_missed_nothing_is_short() {
     assert_eq!(report.to_string(), expected);
 }
 
-/// What each of a connection's players was not given is added up.
+/// The unsent frames of all players of a connection are added up.
 #[test]
 fn frames_that_were_not_for_a_player_are_in_its_report_by_reason() {
     let harness = Harness::new();
@@ -197,7 +197,7 @@ fn frames_that_were_not_for_a_player_are_in_its_report_by_reason() {
     let inter = |time| peer::video(time, &peer::inter_frame(1));
     publisher.say(&harness, &[peer::audio(0, &peer::audio_frame(1)), inter(1), inter(2), inter(3)].concat());
     publisher.say(&harness, &gop(4, 1));
-    // A frame of AV1 on track 1 alone, which a player must have said that it understands.
+    // A frame of AV1 on track 1 only, which a player gets only if it announced support.
     publisher.say(&harness, &peer::video(50, &[b"\x96\x01av01\x01".as_slice(), &[1, 2, 3, 4]].concat()));
     player.hear(&harness);
     player.disconnect(&harness);

@@ -3,8 +3,8 @@
 use super::*;
 use crate::message::{Control, PeerBandwidthLimit};
 
-/// A host for the bandwidth check: measured in both directions, told the result, closed; not twice in a row, and not
-/// without the key.
+/// A host for the bandwidth check: a client is measured in both directions, gets the result, and is closed; a second
+/// check soon after is refused, and so is one without the key.
 #[test]
 fn a_bandwidth_check_runs_through_and_closes() {
     let check = crate::bandwidth::BandwidthConfig { key: "secret".to_owned(), ..Default::default() };
@@ -54,7 +54,7 @@ fn a_bandwidth_check_runs_through_and_closes() {
     assert!(said(&later.hear(&harness), "NetConnection.Connect.Success"));
 }
 
-/// Upload over the limit is throttled by not being read, and read again when the connection said it would be.
+/// An upload over the limit is throttled: the connection is not read, and is read again at the time that it returned.
 #[test]
 fn an_upload_over_the_limit_is_not_read_for_a_moment() {
     let check = crate::bandwidth::BandwidthConfig { limit_kbps: 1000, ..Default::default() };

@@ -1,4 +1,4 @@
-//! Publishers and players end to end, in memory: what each is sent, and what the adapter is told to do.
+//! Publishers and players end to end, in memory: what each receives, and which actions the adapter gets.
 
 mod asking;
 mod batches;
@@ -25,10 +25,10 @@ use crate::source::Gap;
 
 const AUDIO: u8 = MessageType::AUDIO;
 
-/// More deadlines than any test here runs through.
+/// More deadlines than any test here needs.
 const MOST_TURNS: u32 = 10_000;
 
-/// As those of a real adapter.
+/// The values of a real adapter.
 const SOCKETS: Sockets =
     Sockets { unread_bytes: 32 << 10, early_reads: &[Duration::from_millis(2), Duration::from_micros(500)] };
 
@@ -54,12 +54,12 @@ impl Harness {
         self.now += time;
     }
 
-    /// A client that has connected and heard the answer.
+    /// A client that has connected and received the answer.
     fn client(&self) -> Client {
         self.client_from(None, Object::default().with("app", "live").with("tcUrl", "rtmp://127.0.0.1/live"))
     }
 
-    /// One of this address, which says this of itself.
+    /// A client of this address, with this `connect` object.
     fn client_from(&self, peer: Option<SocketAddr>, connect: Object) -> Client {
         let mut client = Client::new(self, peer);
         client.say(self, &[peer::handshake(), peer::connect_with(connect)].concat());
@@ -67,7 +67,7 @@ impl Harness {
         client
     }
 
-    /// A client that has asked to publish, and heard what was said to that.
+    /// A client that has sent `publish`, and received the answer.
     fn asks_to_publish(&self, name: &str) -> Client {
         let mut client = self.client();
         client.say(self, &[peer::create_stream(2.0), peer::publish(1, name)].concat());
@@ -81,7 +81,7 @@ impl Harness {
         client
     }
 
-    /// A player that has heard all up to the sample access notice.
+    /// A player that has received all up to the sample access notice.
     fn player(&self, name: &str) -> Client {
         let mut client = self.client();
         client.say(self, &[peer::create_stream(2.0), peer::play(1, name)].concat());
@@ -89,24 +89,24 @@ impl Harness {
     }
 }
 
-/// One connection with its client, who takes what it is sent when it listens.
+/// One connection with its client, which receives what is queued when a test calls for it.
 #[derive(Debug)]
 struct Client {
     conn: Conn,
     ear: Ear,
-    /// What the adapter was told to do: `attach`, `detach`, `wake`.
+    /// The actions that the adapter got: `attach`, `detach`, `wake`.
     actions: Vec<String>,
-    /// What the outside was asked and told.
+    /// The questions and notices for the back end.
     asked: Vec<Ask>,
     told: Vec<Notice>,
-    /// What was heard when it asked to publish.
+    /// The answer to `publish`.
     heard: Vec<String>,
     closed: Option<Report>,
     wait: Option<session::Wait>,
 }
 
 impl Client {
-    /// A connection just accepted.
+    /// A new connection.
     fn new(harness: &Harness, peer: Option<SocketAddr>) -> Self {
         Client {
             conn: match peer {
@@ -158,7 +158,7 @@ impl Client {
         }
     }
 
-    /// What is sent until nothing more comes.
+    /// All that is sent until nothing more comes.
     fn messages(&mut self, harness: &Harness) -> Vec<crate::message::Message> {
         let mut messages = Vec::new();
         loop {
@@ -176,7 +176,7 @@ impl Client {
         self.messages(harness).iter().map(peer::line).collect()
     }
 
-    /// Answers the question that was asked last; what is heard then.
+    /// Answers the last question; returns what the client then receives.
     fn answer(&mut self, harness: &Harness, verdict: Verdict) -> Vec<String> {
         let ask = self.asked.last().expect("something was asked");
         self.conn.answer(harness.now, ask.id, verdict);
@@ -188,12 +188,12 @@ impl Client {
         self.wait.and_then(|wait| wait.read?.from)
     }
 
-    /// How much is read at once, at most.
+    /// The most that is read at once.
     fn reads_most(&self) -> usize {
         self.wait.and_then(|wait| wait.read).expect("it reads").most
     }
 
-    /// When the connection wants to be looked at.
+    /// When the connection is due.
     fn deadline(&self) -> Option<Instant> {
         self.wait.and_then(|wait| wait.deadline())
     }
@@ -202,7 +202,7 @@ impl Client {
         std::mem::take(&mut self.actions)
     }
 
-    /// Lets time pass as an adapter does that looks at this connection at its deadlines only, and writes nothing.
+    /// Lets time pass like an adapter that calls this connection only at its deadlines, and writes nothing.
     fn run(&mut self, harness: &mut Harness, time: Duration) {
         let end = harness.now + time;
         for turn in 0.. {

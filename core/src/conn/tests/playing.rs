@@ -1,4 +1,4 @@
-//! What players are sent, and what they are not.
+//! What players get, and what they do not get.
 
 use super::*;
 use crate::policy::{Vhost, Vhosts};
@@ -59,14 +59,14 @@ fn a_publisher_may_come_back_within_the_grace_period() {
     assert_eq!(publisher.closed.as_ref().map(|report| report.close.reason.clone()), Some(CloseReason::PeerClosed));
     assert_eq!(player.hear(&harness), [""; 0]);
 
-    // Back in time: nobody is told anything, and time goes on.
+    // Back in time: no player gets a message, and timestamps go on.
     harness.pass(Duration::from_secs(9));
     let mut publisher = harness.publisher("cam");
     publisher.say(&harness, &[headers(), gop(0, 2)].concat());
     let heard = player.hear(&harness);
     assert_eq!(heard[3], "video key 2 on 1 at 9040", "9 s after the last frame at 40");
 
-    // Not in time: the end is told once, and the return as well.
+    // Not in time: one message reports the end, one the return.
     publisher.disconnect(&harness);
     player.hear(&harness);
     player.run(&mut harness, Duration::from_millis(9999));
@@ -197,7 +197,7 @@ fn the_queue_of_a_player_that_does_not_take_stays_near_the_high_water_mark() {
         assert!(waiting < 5000 + 1018, "{waiting} bytes are queued");
     }
     assert!(player.conn.outbound().len() >= 5000);
-    // It takes again: the rest of the queue, then on from the newest key frame.
+    // It reads again: the rest of the queue, then from the newest key frame on.
     let heard = player.hear(&harness);
     assert_eq!(heard.last().map(String::as_str), Some("video frame 7 on 1 at 7960"));
     assert!(heard.contains(&"video key 7 on 1 at 7600".to_owned()), "{heard:?}");
@@ -245,7 +245,7 @@ fn a_player_gets_as_much_as_it_asked_for() {
     assert_eq!(player.actions(), ["attach player of /live/cam", "subscribe", "unsubscribe", "detach player"]);
 }
 
-/// A publisher leaves before there is anything for a player: its end is told to all that could wait for it.
+/// A publisher leaves before a player could get a frame: all players that wait for it get a message about its end.
 #[test]
 fn the_end_of_a_publisher_is_told_whether_or_not_it_had_a_beginning() {
     for sent in [Vec::new(), headers(), peer::video(0, &peer::inter_frame(1))] {
@@ -262,7 +262,7 @@ fn the_end_of_a_publisher_is_told_whether_or_not_it_had_a_beginning() {
         after.hear(&harness);
         let mut players = [(&mut before, true), (&mut during, true), (&mut after, false)];
         let mut heard = [const { Vec::new() }; 3];
-        // A limit is looked at more than once.
+        // A limit is checked more than once.
         for _ in 0..=20 {
             harness.pass(VhostConfig::default().unpublish_grace / 20);
             for ((player, _), heard) in players.iter_mut().zip(&mut heard) {
@@ -317,7 +317,7 @@ fn a_player_that_missed_too_much_is_closed_in_the_same_poll() {
     assert_eq!(report.close.reason.name(), "player_too_slow");
 }
 
-/// Where the queue has room for one stream only, it is another one's each time.
+/// If the queue has room for one stream only, each time another stream gets the room.
 #[test]
 fn the_streams_of_one_connection_take_turns() {
     let harness = Harness::with(VhostConfig { high_water: 1, ..VhostConfig::default() }.into());
@@ -341,7 +341,7 @@ fn the_streams_of_one_connection_take_turns() {
     assert!(turns.windows(2).all(|pair| pair[0] != pair[1]), "{heard:?}");
 }
 
-/// A player of two streams is served until both have come to the end of their GOP, each no further than that.
+/// A player of two streams is served until both have come to the end of their GOP, each up to its own end.
 #[test]
 fn a_drained_player_of_two_streams_finishes_each_and_then_goes() {
     let mut harness = Harness::new();
@@ -370,7 +370,7 @@ fn a_drained_player_of_two_streams_finishes_each_and_then_goes() {
     assert_eq!(player.closed.expect("over").close.reason, CloseReason::Shutdown);
 }
 
-/// Frames are cut for the virtual host of their stream, and the player is told the size they are cut to.
+/// Frames are cut for the virtual host of their stream, and the player gets a message with that chunk size.
 #[test]
 fn a_player_of_two_virtual_hosts_reads_frames_cut_to_each_ones_chunk_size() {
     let host = |chunk_size| {
@@ -406,7 +406,7 @@ fn a_player_of_two_virtual_hosts_reads_frames_cut_to_each_ones_chunk_size() {
     }
 }
 
-/// What is turned on already goes on as it is.
+/// A track that is on already goes on unchanged.
 #[test]
 fn video_that_is_on_and_turned_on_again_has_no_gap() {
     let harness = Harness::new();
@@ -430,7 +430,7 @@ fn how_far_a_player_is_behind_shows_as_soon_as_its_queue_is_full() {
     player.poll(&harness);
     let lag = |player: &Client| player.conn.stats().snapshot(harness.now).lag;
     assert_eq!((lag(&player), player.conn.outbound().is_empty()), (0, false), "it has room");
-    // Each is 15 bytes with its head.
+    // Each is 15 bytes with its header.
     let flood: Vec<u8> = (1..=100).flat_map(|time| peer::audio(time, &peer::audio_frame(1))).collect();
     publisher.say(&harness, &flood);
     player.poll(&harness);
@@ -439,7 +439,7 @@ fn how_far_a_player_is_behind_shows_as_soon_as_its_queue_is_full() {
     assert_eq!(lag(&player), 0);
 }
 
-/// So long a player waits for a publisher.
+/// The time that a player waits for a publisher.
 const WAIT: Duration = Duration::from_secs(600);
 
 fn reason(client: &Client) -> Option<&'static str> {
@@ -456,7 +456,7 @@ fn waiting_for_a_stream_that_nobody_publishes_has_an_end() {
         }
         player.hear(&harness);
         let start = harness.now;
-        // It hears pings meanwhile, and takes them.
+        // It receives pings while it waits, and handles them.
         let last = start + WAIT - Duration::from_secs(1);
         while harness.now < last {
             let step = Duration::from_secs(10).min(last - harness.now);
@@ -530,7 +530,7 @@ fn a_publisher_that_waits_to_be_accepted_after_a_pause_comes_before_the_end_of_i
     publisher.disconnect(&harness);
     player.poll(&harness);
     player.run(&mut harness, Duration::from_secs(1));
-    // The process is stopped, and finds then that the grace was over long ago.
+    // The process was stopped, and goes on long after the grace time is over.
     harness.pass(Duration::from_secs(100));
     player.conn.handle_timeout(harness.now);
     assert!(!said(&player.hear(&harness), "NetStream.Play.UnpublishNotify"));

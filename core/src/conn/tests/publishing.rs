@@ -1,4 +1,4 @@
-//! Publishers: who gets a name, whom the players are woken for, and how it ends.
+//! Publishers: which one gets a name, when its players are woken, and how it ends.
 
 use super::*;
 use crate::pacing::Pacing;
@@ -16,7 +16,7 @@ fn a_name_that_is_taken_is_refused_until_it_is_free() {
     second.poll(&harness);
     let report = second.closed.expect("closed");
     assert_eq!(report.close.reason, CloseReason::Rejected("NetStream.Publish.BadName"));
-    // The first does not notice.
+    // The first publisher does not notice.
     first.say(&harness, &headers());
     assert!(first.closed.is_none());
     first.say(&harness, &peer::command("closeStream", 0.0, 1, &[]));
@@ -101,7 +101,7 @@ fn a_connection_that_is_dropped_frees_its_name() {
     assert!(harness.server.hub().streams().is_empty());
 }
 
-/// Media of a second stream with its own message stream goes where it belongs.
+/// Media of a second stream with its own message stream goes to that stream.
 #[test]
 fn one_connection_publishes_two_streams() {
     let harness = Harness::new();
@@ -168,7 +168,7 @@ fn a_publisher_that_nobody_plays_is_closed_and_one_that_is_played_stays() {
     drop(player);
 }
 
-/// It is looked at four times in the limit, and counted from the look that found nobody.
+/// The server checks four times during the limit, and counts from the check that found no player.
 #[test]
 fn a_publisher_whose_last_player_left_has_its_time_from_then_on() {
     let limit = Duration::from_secs(8);
@@ -180,7 +180,7 @@ fn a_publisher_whose_last_player_left_has_its_time_from_then_on() {
     let mut closed = None;
     for second in 1..30u32 {
         publisher.say(&harness, &peer::audio(second * 1000, &peer::audio_frame(1)));
-        // Looked at more often than it asked for, which changes nothing.
+        // More checks than it asked for change nothing.
         publisher.conn.handle_timeout(harness.now);
         publisher.hear(&harness);
         publisher.run(&mut harness, Duration::from_secs(1));
@@ -209,7 +209,7 @@ fn metadata_that_its_publisher_withdrew_is_not_given_to_new_players() {
     assert_eq!(heard[PLAY_REPLIES..][..2], ["video header 255 on 1 at 80", "audio header 16 on 1 at 80"]);
 }
 
-/// A late look does not count, for players may have come meanwhile; but not for ever.
+/// A late check does not count, because players may have come before it; after several late checks they count.
 #[test]
 fn a_publisher_that_nobody_plays_ends_on_a_server_that_is_always_late_too() {
     let limit = Duration::from_secs(8);

@@ -1,15 +1,15 @@
-//! Reads that may wait: of which publishers, and that players notice nothing of it.
+//! Delayed reads: of which publishers, and that players do not notice them.
 
 use super::*;
 use crate::pacing::Pacing;
 
-/// Has the client say a little that is not answered. When to read next.
+/// The client sends a little that is not answered. Returns when to read next.
 fn read(client: &mut Client, harness: &Harness) -> Option<Instant> {
     client.say(harness, &peer::control(&Control::Acknowledgement(1)));
     client.reads_from()
 }
 
-/// How long what this client sends may lie unread, after half a second in which it sent a little.
+/// How long the client's bytes may lie unread, after half a second in which it sent a little.
 fn rests(client: &mut Client, harness: &mut Harness) -> Option<Duration> {
     read(client, harness);
     harness.pass(Duration::from_millis(500));
@@ -72,7 +72,7 @@ fn silence_and_excess_are_not_looked_for_in_what_lies_unread() {
     }
 }
 
-/// What a publisher sends in three seconds: milliseconds, and a message of that time.
+/// What a publisher sends in three seconds: milliseconds, and a message at that time.
 fn stream(pictures: Option<u32>, sound: Option<u32>) -> Vec<(u32, Vec<u8>)> {
     let every = |interval: Option<u32>, of: fn(u32) -> Vec<u8>| {
         let times = interval.into_iter().flat_map(|interval| (0..3000).step_by(interval as usize));
@@ -85,7 +85,8 @@ fn stream(pictures: Option<u32>, sound: Option<u32>) -> Vec<(u32, Vec<u8>)> {
     messages
 }
 
-/// Has a publisher read at once, or as late as it may be, as an adapter does it. When players are woken, and the number of reads.
+/// Reads a publisher at once, or as late as allowed, as an adapter does it. Returns when players are woken, and the
+/// number of reads.
 fn wakes(window: Duration, messages: &[(u32, Vec<u8>)], late: bool) -> (Vec<u32>, u32) {
     let pacing = Pacing { merge_window: window, ..Pacing::default() };
     let mut harness = Harness::with(VhostConfig { pacing, ..VhostConfig::default() }.into());
@@ -125,7 +126,7 @@ fn wakes(window: Duration, messages: &[(u32, Vec<u8>)], late: bool) -> (Vec<u32>
 
 #[test]
 fn frames_leave_when_they_would_have_left() {
-    // The window, the intervals of pictures and sound, and whether reads are spared.
+    // The window, the intervals of video and audio, and whether there are fewer reads.
     for (window, pictures, sound, spares) in [
         (0, Some(33), Some(23), false),
         (20, Some(33), Some(23), false),
@@ -134,7 +135,7 @@ fn frames_leave_when_they_would_have_left() {
         (80, Some(33), Some(23), true),
         (100, Some(33), Some(23), true),
         (100, Some(16), None, true),
-        // Pictures leave at once, and sound does not wait for them.
+        // Video leaves at once, and audio does not wait for it.
         (100, Some(200), Some(23), false),
         (350, Some(33), Some(23), true),
         (350, None, Some(23), true),

@@ -1,4 +1,4 @@
-//! Other settings while connections are open: who stays, who goes, and what holds from then on.
+//! Other settings while connections are open: which connections stay, which are closed, and which rules apply then.
 
 use super::*;
 use crate::policy::{Limits, Secret, Token, TokenScope, Vhost, Vhosts};
@@ -27,7 +27,7 @@ fn hosts(names: &[&str], settings: &VhostConfig) -> Config {
     Config { vhosts: Vhosts::new(vhosts).expect("names"), ..Config::default() }
 }
 
-/// Puts a configuration in force as an adapter does.
+/// Applies a configuration as an adapter does.
 fn reconfigure(harness: &Harness, config: Config, clients: &mut [&mut Client]) {
     harness.server.reconfigure(config);
     for client in clients {
@@ -52,7 +52,7 @@ fn what_runs_goes_on_and_what_comes_goes_by_the_new_settings() {
     reconfigure(&harness, config.into(), &mut [&mut publisher, &mut player]);
     assert_eq!(harness.server.config().defaults.high_water, 1);
     publisher.actions();
-    // A frame larger than the new chunk size: cut as before for those who play and for those who come.
+    // A frame larger than the new chunk size: cut as before for present and new players.
     let large = [peer::key_frame(2), vec![7; 5000]].concat();
     publisher.say(&harness, &peer::video(80, &large));
     let mut newcomer = harness.player("cam");
@@ -61,7 +61,7 @@ fn what_runs_goes_on_and_what_comes_goes_by_the_new_settings() {
         let video: Vec<_> = messages.iter().filter(|message| message.type_id == MessageType::VIDEO).collect();
         assert_eq!(video.last().expect("the frame").payload.len(), large.len());
     }
-    // When all have left it, the stream is made anew by the new settings.
+    // When all have left the stream, it is made again with the new settings.
     for client in [&mut publisher, &mut player, &mut newcomer] {
         client.disconnect(&harness);
         assert_eq!(reason(client), Some("peer_closed"));
@@ -73,7 +73,7 @@ fn what_runs_goes_on_and_what_comes_goes_by_the_new_settings() {
     assert_eq!(messages.last().expect("the frame").payload.len(), large.len());
 }
 
-/// A player is told the chunk size that its stream is cut to, though its connection was told another.
+/// A player gets a message with the chunk size of its stream, though its connection announced another one.
 #[test]
 fn a_player_from_after_the_change_reads_a_stream_from_before_it() {
     let harness = Harness::new();
@@ -94,7 +94,7 @@ fn connections_of_a_virtual_host_that_is_gone_are_closed() {
     let harness = Harness::with(hosts(&["a", "b"], &VhostConfig::default()));
     let (mut stays, mut goes) = (publishes(&harness, "a", "192.0.2.1:1"), publishes(&harness, "b", "192.0.2.1:2"));
     let mut idle = at(&harness, "b", "192.0.2.1:3", &[]);
-    // It connected to one that stays, and plays from the other.
+    // It connected to a host that stays, and plays from the other.
     let mut crossing = at(&harness, "a", "192.0.2.1:4", &peer::play(1, "cam?vhost=b"));
     assert!(said(&crossing.heard, "NetStream.Play.Start"), "{:?}", crossing.heard);
     let mut stranger = Client::new(&harness, None);
@@ -112,7 +112,7 @@ fn connections_of_a_virtual_host_that_is_gone_are_closed() {
     assert_eq!(harness.server.vhosts().iter().map(|vhost| vhost.enabled).collect::<Vec<_>>(), [false]);
 }
 
-/// What is granted from then on goes by the new settings, whichever back end was asked before.
+/// The new settings apply to later grants, even if another back end was asked before the change.
 #[test]
 fn a_request_that_waits_needs_what_the_new_settings_ask_for() {
     let asks = Asks { publish: true, play: true, ..Asks::default() };
@@ -135,7 +135,7 @@ fn a_request_that_waits_needs_what_the_new_settings_ask_for() {
     }
 }
 
-/// Its name may mean another host now; streams are known by the old one.
+/// Its name may mean another host now; the streams belong to the old one.
 #[test]
 fn a_name_that_has_become_an_alias_is_no_host_of_its_own() {
     let harness = Harness::with(hosts(&["a"], &VhostConfig::default()));
@@ -187,7 +187,7 @@ fn lower_limits_refuse_newcomers_and_counts_go_on() {
     assert_eq!(count(), 0, "what was counted by old settings is given back to the same count");
 }
 
-/// Between two changes not every connection may have had the time to look.
+/// Between two changes some connections may not have checked their settings.
 #[test]
 fn a_host_that_is_back_before_its_clients_have_looked_counts_them() {
     let settings = |limits| VhostConfig { limits, ..VhostConfig::default() };
@@ -221,7 +221,7 @@ fn a_request_that_waits_for_its_verdict_is_held_to_the_new_rules() {
     assert!(said(&waits.answer(&harness, Verdict::Allow), "NetStream.Publish.Start"));
 }
 
-/// Settings that nobody goes by any more are given back.
+/// Settings that no connection uses any more are dropped.
 #[test]
 fn old_settings_do_not_pile_up() {
     let harness = Harness::with(hosts(&["a"], &VhostConfig::default()));

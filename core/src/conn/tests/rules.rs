@@ -1,4 +1,4 @@
-//! What a connection is by where it comes from, and what the rules of its virtual host make of that.
+//! The address of a connection, and the rules of its virtual host for it.
 
 use super::*;
 use crate::policy::{Action as Wanted, Limits, Rate, Secret, Token, TokenScope, Vhost, Vhosts, sign};
@@ -28,7 +28,7 @@ fn a_signed_url_works_until_its_time_by_the_clock_that_was_told() {
     for (expires, works) in [(1_000_060, false), (1_000_061, true), (1_000_000, false), (2, false)] {
         assert_eq!(granted(&harness, &name(expires)), works, "{expires}");
     }
-    // The clock is set back: what had expired works again.
+    // The clock is set back: an expired URL is valid again.
     harness.server.set_clock(harness.now, 1_000_000);
     assert!(granted(&harness, &name(1_000_001)));
 }
@@ -65,7 +65,7 @@ fn the_client_is_who_the_connection_comes_from_or_whom_a_trusted_proxy_names() {
     assert_eq!(stranger.closed.expect("over").close.reason.name(), "handshake_error", "who is no proxy names nobody");
 }
 
-/// Rules by address cannot be kept where there is none.
+/// Rules by address cannot be applied to a client without an address.
 #[test]
 fn rules_by_address_refuse_who_has_none() {
     let mut config = VhostConfig::default();
@@ -103,7 +103,7 @@ fn connections_and_servers_differ_in_what_they_make_of_their_seed() {
 }
 
 #[test]
-fn only_a_client_that_understands_it_is_asked_to_connect_anew() {
+fn only_a_client_that_supports_it_is_asked_to_reconnect() {
     let harness = Harness::new();
     let mut plain = harness.client();
     assert!(!plain.conn.request_reconnect(None, "maintenance"));
@@ -117,7 +117,7 @@ fn only_a_client_that_understands_it_is_asked_to_connect_anew() {
     assert_eq!(client.deadline(), Some(harness.now + Duration::from_secs(5)), "what is left then is closed");
 }
 
-/// Each host name has the rules, the numbers and the streams of its virtual host.
+/// Each host name has the rules, the counts and the streams of its virtual host.
 #[test]
 fn virtual_hosts_are_counted_each_for_itself() {
     let host = |limits| VhostConfig { limits, ..VhostConfig::default() };
@@ -153,7 +153,7 @@ fn virtual_hosts_are_counted_each_for_itself() {
     let object = Object::default().with("app", "live").with("tcUrl", "rtmp://c/live");
     stranger.say(&harness, &[peer::handshake(), peer::connect_with(object)].concat());
     assert!(said(&stranger.hear(&harness), "NetConnection.Connect.Rejected"));
-    // Without virtual hosts there is one, whatever it is called.
+    // Without virtual hosts there is one, which all host names mean.
     let names: Vec<String> = Harness::new().server.vhosts().into_iter().map(|host| host.name).collect();
     assert_eq!(names, [crate::url::DEFAULT_VHOST]);
 }
@@ -187,7 +187,7 @@ fn is_over_its_rate(client: &Client) -> bool {
     client.conn.session().is_closing()
 }
 
-/// What a publisher sends is everything it sends, of use or not.
+/// All that a publisher sends counts, useful or not.
 #[test]
 fn no_bytes_of_a_publisher_pass_its_rate() {
     // A chunk header with its body, in one chunk.
@@ -199,7 +199,7 @@ fn no_bytes_of_a_publisher_pass_its_rate() {
         bytes.extend_from_slice(body);
         bytes
     };
-    // 100 bytes of a longer message, then the message is given up.
+    // 100 bytes of a longer message, then the message is aborted.
     let mut half = vec![6, 0, 0, 0, 0, 0, 200, 9, 1, 0, 0, 0];
     half.extend_from_slice(&[7; 128]);
     let aborted = [half, chunk(2, 2, 0, &[0, 0, 0, 6])].concat();
@@ -226,7 +226,7 @@ fn no_bytes_of_a_publisher_pass_its_rate() {
     }
 }
 
-/// A limit that begins because what had none has ended begins with its window, as at the start.
+/// A limit that begins because the publisher without a limit ended begins with a full window, as at the start.
 #[test]
 fn a_rate_that_begins_later_has_its_window_too() {
     let limits = Limits { publisher_rate: Some(Rate::new(1000)), ..Limits::default() };
@@ -249,7 +249,7 @@ fn a_rate_that_begins_later_has_its_window_too() {
     }
 }
 
-/// It is the same byte at which it is too much, however what comes is cut.
+/// The limit is exceeded at the same byte, however the input is cut.
 #[test]
 fn a_rate_ends_at_the_same_byte_however_the_input_is_cut() {
     let bytes: Vec<u8> =
@@ -290,7 +290,7 @@ fn a_publisher_that_publishes_again_gets_no_new_window() {
         sent += junk.len();
     }
     assert!(is_over_its_rate(&publisher) && sent <= 10_000, "{sent} bytes at once");
-    // One that waits has.
+    // A publisher that has waited does.
     let mut publisher = harness.publisher("door");
     for _ in 0..5 {
         publisher.say(&harness, &peer::video(0, &vec![7; 8_000]));
@@ -301,7 +301,7 @@ fn a_publisher_that_publishes_again_gets_no_new_window() {
     }
 }
 
-/// A limit is a publisher's: two on one connection may send twice as much, but neither the other's part.
+/// The limit is for each publisher: two on one connection may send twice as much, but none may use the other's part.
 #[test]
 fn two_publishers_on_one_connection_have_a_rate_each() {
     let both = |first: usize, second: usize| {
@@ -325,7 +325,7 @@ fn two_publishers_on_one_connection_have_a_rate_each() {
     assert!(!both(1_100, 1_100));
 }
 
-/// What is not known yet is read in small pieces.
+/// Before a connection is identified, it is read in small pieces.
 #[test]
 fn a_connection_says_how_much_to_read_at_once() {
     let harness = Harness::new();

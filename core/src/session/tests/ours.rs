@@ -52,7 +52,7 @@ fn a_playback_that_is_complete_is_told_once_and_another_may_follow() {
 }
 
 #[test]
-fn only_who_understands_it_is_asked_to_connect_anew() {
+fn only_a_client_that_supports_it_is_asked_to_reconnect() {
     let mut link = Link::connected();
     assert!(!link.session.request_reconnect(None, "maintenance"));
     assert_eq!(link.hear(), [""; 0]);
