@@ -50,7 +50,7 @@ async fn run(local: Rc<Local>, listener: TcpListener, carrier: Carrier, slot: us
                     });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    local.reactor().drained(slot);
+                    local.reactor().would_block(slot);
                     poll_fn(|context| {
                         let mut reactor = local.reactor();
                         if reactor.is_readable(slot) {

@@ -199,7 +199,7 @@ impl Connection {
         }
         match written {
             Err(error) => state.conn.handle_disconnect(now, lost(&error)),
-            // Interrupted or full: the next write tells.
+            // Nothing was written: `serve` writes again and learns why.
             Ok(count) if 0 < count && count < offered => state.fill(local, self.slot),
             Ok(_) => {}
         }
@@ -235,11 +235,11 @@ impl Connection {
             let size = size.min(buffer.len());
             let result = self.transport.read(&mut buffer[..size], client, &local.shared, waker);
             match &result {
-                // What is left may not be the socket's any more, which then tells of nothing.
-                Ok(count) if *count == size || self.transport.has_left() => local.reactor().left_some(self.slot),
-                Ok(_) => local.reactor().took_some(self.slot),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => local.reactor().drained(self.slot),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => local.reactor().left_some(self.slot),
+                // With TLS, the rest may already be out of the socket, which then has no event for it.
+                Ok(count) if *count == size || self.transport.has_more() => local.reactor().more_to_read(self.slot),
+                Ok(_) => local.reactor().all_read(self.slot),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => local.reactor().would_block(self.slot),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => local.reactor().more_to_read(self.slot),
                 Err(_) => {}
             }
             let conn = &mut self.state().conn;
@@ -247,7 +247,7 @@ impl Connection {
                 Ok(0) => conn.handle_disconnect(Instant::now(), CloseReason::PeerClosed),
                 Ok(count) => {
                     conn.handle_input(Instant::now(), &buffer[..count]);
-                    return if count == size || self.transport.has_left() { Taken::Whole } else { Taken::Some };
+                    return if count == size || self.transport.has_more() { Taken::Whole } else { Taken::Some };
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Taken::Whole,
@@ -284,7 +284,7 @@ impl State {
     /// The socket takes no more.
     fn fill(&mut self, local: &Local, slot: usize) {
         self.full = true;
-        // What was noted before is void now: the next event tells of room.
+        // An older writable event does not count any more: clear it, and wait for the next.
         local.reactor().take_writable(slot);
     }
 

@@ -120,19 +120,19 @@ impl Reactor {
     }
 
     /// Reading found nothing.
-    pub(crate) fn drained(&mut self, slot: usize) {
+    pub(crate) fn would_block(&mut self, slot: usize) {
         self.slots[slot].readable = false;
     }
 
     /// A read returned less than it asked for: that was all, and more input brings another event (epoll(7)). But if the
     /// peer's end had already arrived, its event was reported with the input.
-    pub(crate) fn took_some(&mut self, slot: usize) {
+    pub(crate) fn all_read(&mut self, slot: usize) {
         let slot = &mut self.slots[slot];
         slot.readable = slot.falls_short;
     }
 
     /// A read left something, or the next one finds the end, and the socket may have no further event for it.
-    pub(crate) fn left_some(&mut self, slot: usize) {
+    pub(crate) fn more_to_read(&mut self, slot: usize) {
         self.slots[slot].readable = true;
     }
 

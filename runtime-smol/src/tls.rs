@@ -184,7 +184,7 @@ impl Tls {
 
     /// True if the next read returns something for which the socket may have no event: the end of the peer's side, or
     /// what was left when a turn was over.
-    pub(crate) fn has_left(&self) -> bool {
+    pub(crate) fn has_more(&self) -> bool {
         match &*self.state() {
             State::Undecided(beginning) => beginning.read_header,
             State::Encrypted(encrypted) => encrypted.over || encrypted.more,

@@ -61,8 +61,8 @@ impl Transport {
         &self.socket
     }
 
-    /// Reads once. If it does not fill the buffer, it has read all there is, unless something is
-    /// [left](Self::has_left). If a TLS handshake has to be computed first, in the turn of `client`, `waker` is woken
+    /// Reads once. If it does not fill the buffer, it has read all there is, unless there
+    /// [is more](Self::has_more). If a TLS handshake has to be computed first, in the turn of `client`, `waker` is woken
     /// when that is done.
     #[cfg_attr(not(feature = "tls"), allow(unused_variables))]
     pub(crate) fn read(
@@ -130,10 +130,10 @@ impl Transport {
     }
 
     /// True if the next read returns something for which the socket may have no further event.
-    pub(crate) fn has_left(&self) -> bool {
+    pub(crate) fn has_more(&self) -> bool {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
-            return tls.has_left();
+            return tls.has_more();
         }
         false
     }

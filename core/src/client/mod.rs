@@ -323,7 +323,6 @@ impl Role for Client {
         self.config.timeouts.write
     }
 
-    /// For players, whose events come with every read.
     fn read_size(&self) -> usize {
         self.endpoint.read_size(self.config.limits.inbox)
     }
@@ -338,6 +337,7 @@ impl Role for Client {
         }
     }
 
+    /// Keeps memory for the events of players, which come with every read.
     fn event_room(&self) -> usize {
         if self.streams.iter().any(|stream| stream.is_active() && !stream.is_publisher()) { 64 } else { 0 }
     }

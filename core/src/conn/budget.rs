@@ -9,7 +9,7 @@ use super::grant::Pending;
 use super::player::Playing;
 use super::pool::FREE;
 use super::publisher::Publishing;
-use super::shared::UNFINISHED;
+use super::shared::UNFINISHED_DIVISOR;
 use super::slow_path::Client;
 use super::{Action, Config, Conn, VhostConfig};
 use crate::amf::Value;
@@ -131,7 +131,7 @@ impl Budget {
     /// Bytes that half received messages and unparsed input of all connections together may take, in addition to what
     /// [each](Self::beside) may always hold: a part of [`Config::memory`], and twice that while buffers grow.
     pub fn all_unfinished(&self) -> u64 {
-        2 * (self.memory / UNFINISHED as u64)
+        2 * (self.memory / UNFINISHED_DIVISOR as u64)
     }
 
     /// Bytes that frames may take which only players keep, because their streams have dropped them, in addition to what

@@ -25,7 +25,9 @@ impl SlowPath {
         }
     }
 
-    /// A request was refused at a step that older captures do not have: it has no number of its own in the format.
+    /// A request was granted or refused at a step that older captures do not have. A replay finds the decisions of
+    /// [`ruled`](Self::ruled) by their order. A capture has only the refusals of this step, with the step's name, so older
+    /// captures keep their order.
     pub(super) fn ruled_besides<T>(
         &mut self,
         now: Instant,

@@ -189,7 +189,7 @@ impl Conn {
     }
 
     /// The same state for reading, without what the fast path has written since the last call.
-    pub(super) fn read(&self) -> &SlowPath {
+    pub(super) fn inner(&self) -> &SlowPath {
         &self.slow
     }
 

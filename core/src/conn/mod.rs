@@ -66,11 +66,12 @@ use crate::stats::ConnStatsView;
 use crate::url::StreamKey;
 
 /// What an adapter calls, in any order. Calls that change anything go through `Conn::slow_path`, which first brings the
-/// state up to date with what the fast path wrote.
+/// state up to date with what the fast path wrote. [`poll`](Conn::poll), [`outbound`](Conn::outbound) and
+/// [`wrote`](Conn::wrote) are in `fast_path.rs`.
 impl Conn {
     /// The connection's number; one server never uses the same twice.
     pub fn id(&self) -> u64 {
-        self.read().id
+        self.inner().id
     }
 
     /// Takes bytes from the peer, cut anywhere. Errors in them appear in [`Output::Closed`].
@@ -81,7 +82,7 @@ impl Conn {
     /// True if its queue is so large that it may keep frames in memory after their streams have dropped them: poll it
     /// when its streams go on, even if nothing can be written.
     pub fn has_large_queue(&self) -> bool {
-        self.read().has_large_queue()
+        self.inner().has_large_queue()
     }
 
     /// Acts on what was due by `now`.
@@ -137,38 +138,38 @@ impl Conn {
 
     /// The client's address: the one that a trusted proxy gave, otherwise that of the TCP connection.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.read().peer()
+        self.inner().peer()
     }
 
     /// What is known of the client.
     pub fn facts(&self) -> ClientFacts {
-        self.read().facts()
+        self.inner().facts()
     }
 
     /// The virtual hosts that count it as a connection: that of `connect`, once that is granted, and those that it
     /// entered for their streams.
     pub fn vhosts(&self) -> impl Iterator<Item = &str> {
-        self.read().vhosts()
+        self.inner().vhosts()
     }
 
     /// The streams it publishes and plays at present.
     pub fn streams(&self) -> impl Iterator<Item = (Role, &StreamKey)> {
-        self.read().streams()
+        self.inner().streams()
     }
 
     /// Bytes, frames, rates, drops and lag. They can be read at any time without this connection.
     pub fn stats(&self) -> ConnStatsView {
-        self.read().stats.view()
+        self.inner().stats.view()
     }
 
     /// When the connection was made.
     pub fn start(&self) -> Instant {
-        self.read().start
+        self.inner().start
     }
 
     /// The session, with what it knows about the peer.
     pub fn session(&self) -> &Session {
-        &self.read().session
+        &self.inner().session
     }
 
     /// For a replay: the recorded decisions until the next call.
@@ -178,7 +179,7 @@ impl Conn {
 
     /// For a replay: the question that waits for its answer.
     pub(crate) fn open_question(&self) -> Option<AskId> {
-        self.read().open_question()
+        self.inner().open_question()
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Playing {
     told: bool,
     /// True if the player takes multitrack messages.
     multitrack: bool,
-    duration: Duration,
+    duration: PlayLength,
     vhost: Arc<VirtualHost>,
     /// What the back end was asked about it, if it was: the back end gets a notice of the end.
     asked: Option<StreamFacts>,
@@ -50,7 +50,7 @@ pub(super) struct Playing {
 /// How long to play, in milliseconds of the stream's time. RTMP 1.0 §7.2.2.1 says seconds, but librtmp, the one client
 /// known to use it for live streams (`rtmpdump --stop`), sends milliseconds, and SRS reads them so.
 #[derive(Debug, Clone, Copy)]
-enum Duration {
+enum PlayLength {
     Unlimited,
     /// Nothing played yet.
     Of(u32),
@@ -59,29 +59,29 @@ enum Duration {
     Over,
 }
 
-impl Duration {
+impl PlayLength {
     /// Zero and negative numbers mean all of it.
     fn of(argument: f64) -> Self {
-        if argument >= 1.0 { Duration::Of(argument.min(f64::from(i32::MAX)) as u32) } else { Duration::Unlimited }
+        if argument >= 1.0 { PlayLength::Of(argument.min(f64::from(i32::MAX)) as u32) } else { PlayLength::Unlimited }
     }
 
     /// Counts a frame; true while it is still to be played.
     fn covers(&mut self, frame: &Frame) -> bool {
         match *self {
-            Duration::Unlimited => return true,
+            PlayLength::Unlimited => return true,
             // The timestamp of such a frame may be meaningless.
             _ if !frame.class().is_coded() => return true,
-            Duration::Of(length) => *self = Duration::From(length, frame.timestamp()),
+            PlayLength::Of(length) => *self = PlayLength::From(length, frame.timestamp()),
             // Audio and video interleave: a frame may lie a little before the first.
-            Duration::From(length, start) => {
+            PlayLength::From(length, start) => {
                 let played = frame.timestamp().wrapping_sub(start);
                 if played >= length && played < 1 << 31 {
-                    *self = Duration::Over;
+                    *self = PlayLength::Over;
                 }
             }
-            Duration::Over => {}
+            PlayLength::Over => {}
         }
-        !matches!(self, Duration::Over)
+        !matches!(self, PlayLength::Over)
     }
 }
 
@@ -122,13 +122,13 @@ impl Playing {
             audio: true,
             video: VideoState::On,
             told: false,
-            duration: Duration::of(request.arguments().duration),
+            duration: PlayLength::of(request.arguments().duration),
         }
     }
 
     /// True when the player has got as much as it asked for.
     pub(super) fn is_complete(&self) -> bool {
-        matches!(self.duration, Duration::Over)
+        matches!(self.duration, PlayLength::Over)
     }
 
     pub(super) fn stream_id(&self) -> u32 {
@@ -191,7 +191,7 @@ impl Playing {
     pub(super) fn fast_path_place(&self, session: &Session) -> Option<Place> {
         let takes_all = !self.paused && self.audio && self.video == VideoState::On;
         let goes_on =
-            matches!(self.duration, Duration::Unlimited) && !self.finishing && !self.finished && !self.too_slow;
+            matches!(self.duration, PlayLength::Unlimited) && !self.finishing && !self.finished && !self.too_slow;
         let as_encoded = self.stream_id == Frame::STREAM_ID && session.chunk_size() == self.player.format().chunk_size;
         if takes_all && goes_on && as_encoded && !self.told { self.player.place() } else { None }
     }

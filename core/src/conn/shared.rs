@@ -40,10 +40,11 @@ struct Shared {
     draining: AtomicBool,
 }
 
-/// Unfinished messages of all connections may take this fraction of what streams may take, in addition to it.
-pub(super) const UNFINISHED: usize = 4;
-/// The same for frames that only players' queues hold: a quarter, because the half for publishers is not used.
-const KEPT: usize = 2;
+/// The limit of the pool for unfinished messages is `Config::memory` divided by this, in addition to that memory.
+pub(super) const UNFINISHED_DIVISOR: usize = 4;
+/// The same for the pool of frames that only players' queues hold. A pool gives half of its limit to publishers and half
+/// to other connections. Only the second half counts such frames, so they may take a quarter of `Config::memory`.
+const KEPT_DIVISOR: usize = 2;
 
 /// The settings in use.
 #[derive(Debug)]
@@ -63,7 +64,8 @@ impl Core {
     pub fn with_sockets(config: Config, seed: [u8; 32], sockets: Sockets) -> Self {
         let hub = Hub::new(HubConfig::default());
         hub.limit_memory(config.memory);
-        let [unfinished, kept] = [UNFINISHED, KEPT].map(|part| Arc::new(Pool::new(config.memory / part)));
+        let [unfinished, kept] =
+            [UNFINISHED_DIVISOR, KEPT_DIVISOR].map(|part| Arc::new(Pool::new(config.memory / part)));
         let shared = Shared {
             rules: RwLock::new(Arc::new(Rules { vhosts: VirtualHosts::new(&config, &hub), config: Arc::new(config) })),
             hub,
@@ -128,8 +130,8 @@ impl Core {
         *rules = Arc::new(Rules { config: Arc::new(config), vhosts });
         drop(rules);
         self.shared.hub.limit_memory(memory);
-        self.shared.unfinished.set_limit(memory / UNFINISHED);
-        self.shared.kept.set_limit(memory / KEPT);
+        self.shared.unfinished.set_limit(memory / UNFINISHED_DIVISOR);
+        self.shared.kept.set_limit(memory / KEPT_DIVISOR);
     }
 
     fn rules(&self) -> Arc<Rules> {

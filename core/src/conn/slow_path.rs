@@ -163,8 +163,8 @@ impl SlowPath {
         // Small queues do not ask their streams: that takes the lock that frames wait for.
         let large = self.has_large_queue();
         if large || self.kept.is_any() {
-            let alone = large && self.playing.iter().any(Playing::outlives_last);
-            let held = if alone { self.session.waiting().held() } else { 0 };
+            let only_holder = large && self.playing.iter().any(Playing::outlives_last);
+            let held = if only_holder { self.session.waiting().held() } else { 0 };
             if !self.kept.hold(held, false) {
                 self.close_for_memory();
             }

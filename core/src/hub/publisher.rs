@@ -90,9 +90,9 @@ impl Publisher {
     /// wait; `None`: when something comes.
     pub(crate) fn next_read(&self, now: Instant, last: Instant, sockets: &Sockets) -> Option<Instant> {
         if self.is_played() {
-            self.pacing().read_played(now, last, &self.wakes, sockets)
+            self.pacing().next_read_if_played(now, last, &self.wakes, sockets)
         } else {
-            self.pacing().read_unplayed(last, &self.hub.publishers)
+            self.pacing().next_read_if_unplayed(last, &self.hub.publishers)
         }
     }
 

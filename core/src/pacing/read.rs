@@ -11,14 +11,14 @@ const RATE_SPAN: Duration = Duration::from_millis(500);
 
 impl Pacing {
     /// When to read a publisher next that was read at `last` and whose stream nobody plays; `None`: when something comes.
-    pub(crate) fn read_unplayed(&self, last: Instant, publishers: &Publishers) -> Option<Instant> {
+    pub(crate) fn next_read_if_unplayed(&self, last: Instant, publishers: &Publishers) -> Option<Instant> {
         let waits = self.read_wait >= SHORTEST_WAIT && publishers.count() >= self.read_wait_publishers;
         waits.then(|| publishers.common_time(after(last, self.read_wait)))
     }
 
     /// When to read a publisher next that was read at `last` and whose stream is played, so that players are woken when
     /// they would have been; `None`: when something comes.
-    pub(crate) fn read_played(
+    pub(crate) fn next_read_if_played(
         &self,
         now: Instant,
         last: Instant,
@@ -181,17 +181,17 @@ mod tests {
         let pacing = Pacing { read_wait: Duration::from_millis(100), read_wait_publishers: 3, ..Pacing::default() };
         let publishers = Publishers::default();
         (0..2).for_each(|_| publishers.add());
-        assert_eq!(pacing.read_unplayed(start, &publishers), None, "few publish");
+        assert_eq!(pacing.next_read_if_unplayed(start, &publishers), None, "few publish");
         publishers.add();
-        assert_eq!(pacing.read_unplayed(start, &publishers), Some(at(100_000)));
-        assert_eq!(pacing.read_unplayed(at(1), &publishers), Some(at(100_000)));
-        assert_eq!(pacing.read_unplayed(at(4_999), &publishers), Some(at(100_000)));
-        assert_eq!(pacing.read_unplayed(at(5_000), &publishers), Some(at(105_000)));
+        assert_eq!(pacing.next_read_if_unplayed(start, &publishers), Some(at(100_000)));
+        assert_eq!(pacing.next_read_if_unplayed(at(1), &publishers), Some(at(100_000)));
+        assert_eq!(pacing.next_read_if_unplayed(at(4_999), &publishers), Some(at(100_000)));
+        assert_eq!(pacing.next_read_if_unplayed(at(5_000), &publishers), Some(at(105_000)));
         let short = Pacing { read_wait: Duration::from_millis(19), ..pacing };
-        assert_eq!(short.read_unplayed(start, &publishers), None, "it spares no read");
+        assert_eq!(short.next_read_if_unplayed(start, &publishers), None, "it spares no read");
         let long = Pacing { read_wait: Duration::MAX, ..pacing };
-        assert!(long.read_unplayed(start, &publishers).is_some());
+        assert!(long.next_read_if_unplayed(start, &publishers).is_some());
         publishers.remove();
-        assert_eq!(pacing.read_unplayed(start, &publishers), None, "one has left");
+        assert_eq!(pacing.next_read_if_unplayed(start, &publishers), None, "one has left");
     }
 }

@@ -505,7 +505,7 @@ impl Session {
         self.push_event(event);
     }
 
-    /// Ends what a message stream does; true if it did anything.
+    /// Ends what a message stream does, and returns what that was; `None` if it did nothing.
     fn end_activity(&mut self, stream_id: u32) -> Option<Activity> {
         let ended = self.streams.end(stream_id)?;
         match ended {
@@ -540,8 +540,7 @@ impl Role for Session {
         self.config.timeouts.write
     }
 
-    /// For publishers, whose events come with every read. There are thousands of players, and they hardly ever say
-    /// anything.
+    /// Before `connect`, at most [`READ_BEFORE_CONNECT`].
     fn read_size(&self) -> usize {
         // Clients that are not connected yet may make us keep little.
         if self.is_connected() { self.endpoint.read_size(self.config.limits.inbox) } else { READ_BEFORE_CONNECT }
@@ -559,6 +558,8 @@ impl Role for Session {
         }
     }
 
+    /// Keeps memory for the events of publishers, which come with every read. Players have hardly any events, and there
+    /// are thousands of them.
     fn event_room(&self) -> usize {
         if self.streams.any_publishing() { 64 } else { 0 }
     }

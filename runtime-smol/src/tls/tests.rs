@@ -150,7 +150,7 @@ fn the_end_is_seen_behind_the_last_bytes_though_the_socket_stays_open() {
     }
     let mut buffer = [0; 16];
     let count = side.wait(&mut buffer).expect("the last bytes");
-    assert_eq!((&buffer[..count], side.tls.has_left()), (b"last".as_slice(), true));
+    assert_eq!((&buffer[..count], side.tls.has_more()), (b"last".as_slice(), true));
     assert_eq!(side.read(&mut buffer).expect("the end"), 0);
 }
 
@@ -238,9 +238,9 @@ fn the_client_of_a_proxy_is_known_before_its_handshake_is_computed() {
     let count = side.wait(&mut buffer).expect("what the proxy says");
     assert_eq!(&buffer[..count], preface);
     assert!(matches!(&*side.tls.state(), State::Undecided(_)), "its turn is that of the client behind the proxy");
-    assert!(side.tls.has_left(), "the socket has no further event for it");
+    assert!(side.tls.has_more(), "the socket has no further event for it");
     let next = side.read(&mut buffer).expect_err("no content yet");
-    assert!(next.kind() == io::ErrorKind::WouldBlock && !side.tls.has_left(), "{next}");
+    assert!(next.kind() == io::ErrorKind::WouldBlock && !side.tls.has_more(), "{next}");
 }
 
 #[test]
@@ -324,7 +324,7 @@ fn a_turn_ends_before_the_socket_is_empty_whatever_the_records_bring() {
         }
         turns += 1;
         assert!(
-            side.tls.has_left() || side.socket.peek(&mut [0]).is_err(),
+            side.tls.has_more() || side.socket.peek(&mut [0]).is_err(),
             "the socket has no further event for the rest"
         );
     }

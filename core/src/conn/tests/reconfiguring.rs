@@ -226,10 +226,10 @@ fn a_request_that_waits_for_its_verdict_is_held_to_the_new_rules() {
 fn old_settings_do_not_pile_up() {
     let harness = Harness::with(hosts(&["a"], &VhostConfig::default()));
     let mut client = at(&harness, "a", "192.0.2.1:1", &[]);
-    let first = std::sync::Arc::downgrade(&client.conn.read().vhost);
+    let first = std::sync::Arc::downgrade(&client.conn.inner().vhost);
     for _ in 0..100 {
         reconfigure(&harness, hosts(&["a"], &VhostConfig::default()), &mut [&mut client]);
     }
     assert_eq!(first.strong_count(), 0);
-    assert_eq!(std::sync::Arc::strong_count(&client.conn.read().vhost), 2, "the server's and the connection's");
+    assert_eq!(std::sync::Arc::strong_count(&client.conn.inner().vhost), 2, "the server's and the connection's");
 }
