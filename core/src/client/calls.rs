@@ -292,7 +292,7 @@ impl Client {
     fn publishing(&self, stream: StreamHandle) -> Result<u32, NotSent> {
         let stream = self.streams.peek(stream).filter(|stream| stream.is_publisher());
         let running = stream.filter(|stream| stream.state == StreamState::Running).ok_or(NotSent::NotPublishing)?;
-        let waiting = self.endpoint.outbound.len();
+        let waiting = self.endpoint.outbound.len() + self.endpoint.outbound.lent_len();
         if waiting >= self.config.limits.outbound {
             return Err(NotSent::Full { waiting });
         }

@@ -540,6 +540,9 @@ fn a_full_queue_takes_no_more_media() {
         link.client.send_frame(stream, &frame(1, 60_000)).expect("sent");
     }
     assert_eq!(link.client.send_frame(stream, &frame(1, 60_000)), Err(NotSent::Full { waiting: 3 * 5012 }));
+    let lent = link.client.outbound().lend().expect("frames wait");
+    assert_eq!(link.client.send_frame(stream, &frame(1, 60_000)), Err(NotSent::Full { waiting: 3 * 5012 }));
+    link.client.outbound().restore(lent).expect("it is its own");
     link.heard();
     assert!(link.client.send_frame(stream, &frame(1, 60_000)).is_ok());
 }

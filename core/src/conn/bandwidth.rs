@@ -61,7 +61,9 @@ impl SlowPath {
         }
         let check = self.check.as_mut()?;
         loop {
-            match check.poll(now, self.session.outbound().len()) {
+            let outbound = self.session.outbound();
+            let waiting = outbound.len() + outbound.lent_len();
+            match check.poll(now, waiting) {
                 bandwidth::Step::Send(command) => self.session.send_measuring(CHECK_CHUNK_STREAM, &command),
                 bandwidth::Step::Wait(until) => return Some(until),
                 bandwidth::Step::Finished(_) => {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Output;
+use super::pool::FREE;
 use super::slow_path::SlowPath;
 use crate::hub::StreamId;
 use crate::session::{Outbound, Wait, WrongConnection, unique_number};
@@ -97,8 +98,8 @@ enum FastState {
     Closed,
     /// A batch can be written to it.
     Open,
-    /// A batch is being written to it.
-    Writing,
+    /// A batch is being written to it, which keeps so many bytes of memory.
+    Writing { held: u32 },
     /// A batch is being written to it, and it was called meanwhile.
     Called,
 }
@@ -173,8 +174,8 @@ impl Conn {
         self.settle();
         match self.fast.state {
             FastState::Open => self.fast.state = FastState::Closed,
-            FastState::Writing => {
-                self.slow.session.outbound().begin_share();
+            FastState::Writing { held } => {
+                self.slow.session.outbound().begin_share(held as usize);
                 self.fast.state = FastState::Called;
             }
             FastState::Closed | FastState::Called => {}
@@ -186,6 +187,13 @@ impl Conn {
         if let Some(cursor) = &mut self.fast.cursor {
             cursor.settle(&mut self.slow);
         }
+    }
+
+    /// True if its queue, or the share of it that is out, is so large that it may keep frames in memory after their
+    /// streams have dropped them: poll it when its streams go on, even if nothing can be written.
+    pub fn has_large_queue(&self) -> bool {
+        let shared = if let FastState::Writing { held } = self.fast.state { held as usize } else { 0 };
+        shared > FREE || self.slow.has_large_queue()
     }
 
     /// The same state for reading, without what the fast path has written since the last call.
@@ -236,7 +244,8 @@ impl Conn {
 
     /// Begins to write a batch to this connection.
     fn begin_share(&mut self, batch: &Arc<Batch>) -> Share {
-        self.fast.state = FastState::Writing;
+        let held = u32::try_from(batch.batch.held()).unwrap_or(u32::MAX);
+        self.fast.state = FastState::Writing { held };
         Share { batch: batch.clone(), connection: self.fast.number }
     }
 
@@ -250,7 +259,7 @@ impl Conn {
     /// # Panics
     /// If the share has fewer bytes.
     pub fn wrote(&mut self, now: Instant, share: Share, count: usize) -> Result<bool, WrongConnection<Share>> {
-        let is_out = matches!(self.fast.state, FastState::Writing | FastState::Called);
+        let is_out = matches!(self.fast.state, FastState::Writing { .. } | FastState::Called);
         let (true, Some(cursor)) = (is_out && share.connection == self.fast.number, &mut self.fast.cursor) else {
             return Err(WrongConnection(share));
         };

@@ -79,12 +79,6 @@ impl Conn {
         self.slow_path().handle_input(now, bytes);
     }
 
-    /// True if its queue is so large that it may keep frames in memory after their streams have dropped them: poll it
-    /// when its streams go on, even if nothing can be written.
-    pub fn has_large_queue(&self) -> bool {
-        self.inner().has_large_queue()
-    }
-
     /// Acts on what was due by `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.slow_path().handle_timeout(now);

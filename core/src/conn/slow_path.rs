@@ -59,7 +59,7 @@ pub(super) struct SlowPath {
     pub(super) capturing: Option<Box<Capturing>>,
     /// Its share in the memory for unfinished messages.
     pub(super) unfinished: Portion,
-    /// Its share in the memory for frames that only queues hold, because their streams dropped them.
+    /// Its share in the memory for frames that only queues and shares hold, because their streams dropped them.
     pub(super) kept: Portion,
 }
 
@@ -158,7 +158,8 @@ impl SlowPath {
         self.session.waiting().held() > FREE
     }
 
-    /// A queue that is not written keeps its frames after their stream has dropped them; the last frame may be large.
+    /// A queue that is not written, and a share that is out, keep their frames after the stream has dropped them. The
+    /// last frame may be large.
     fn hold_kept(&mut self) {
         // Small queues do not ask their streams: that takes the lock that frames wait for.
         let large = self.has_large_queue();

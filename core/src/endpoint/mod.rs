@@ -158,7 +158,7 @@ impl<S: State, E> Endpoint<S, E> {
         Endpoint {
             state,
             reader,
-            outbound: Outbound::default(),
+            outbound: Outbound::new(),
             timers,
             ack: AckWindow::new(window),
             chunk_size: crate::chunk::DEFAULT_CHUNK_SIZE,

@@ -15,8 +15,10 @@ pub(crate) const SHARED_PIECE: usize = 1024;
 ///
 /// While bytes of the connection are being written elsewhere, as [`Lent`] or as a [`Share`](crate::conn::Share), it
 /// shows nothing: what is queued in that time is written after them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbound {
+    /// This queue among all of the process, so that no loan is returned to another one.
+    number: u64,
     queue: VecDeque<Bytes>,
     /// Bytes in `queue`.
     len: usize,
@@ -39,10 +41,10 @@ pub struct Outbound {
 enum Out {
     #[default]
     Nothing,
-    /// The queue: the number of the loan, its bytes, and the bytes that it keeps in memory.
-    Lent { loan: u64, len: usize, held: usize },
-    /// A batch that other connections get as well.
-    Shared,
+    /// The queue: its bytes, the bytes that it keeps in memory, and its bytes of replies.
+    Lent { len: usize, held: usize, replies: usize },
+    /// A batch that other connections get as well, and the bytes that it keeps in memory.
+    Shared { held: usize },
 }
 
 /// A connection's queue on its way to the socket, from [`Outbound::lend`] to [`Outbound::restore`]. Until then no lock
@@ -54,7 +56,6 @@ enum Out {
 #[must_use = "these bytes are to be written, then restored"]
 pub struct Lent {
     queue: Outbound,
-    loan: u64,
 }
 
 /// A loan was returned to a connection that it does not belong to. Nothing was changed, and the error contains the
@@ -95,7 +96,25 @@ impl Tally {
 }
 
 impl Outbound {
-    /// Bytes waiting.
+    pub(crate) fn new() -> Self {
+        Outbound::with_number(unique_number())
+    }
+
+    fn with_number(number: u64) -> Self {
+        Outbound {
+            number,
+            queue: VecDeque::new(),
+            len: 0,
+            begun: 0,
+            replies: 0,
+            written: 0,
+            open_end: false,
+            out: Out::Nothing,
+            tally: None,
+        }
+    }
+
+    /// Bytes waiting, without those that are lent.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -120,10 +139,14 @@ impl Outbound {
         self.out != Out::Nothing
     }
 
-    /// Bytes of memory that the queue keeps, with the written part of a piece that is not finished, and what is lent.
+    /// Bytes of memory that the queue keeps, with the written part of a piece that is not finished, and what a writer
+    /// has.
     pub(crate) fn held(&self) -> usize {
-        let lent = if let Out::Lent { held, .. } = self.out { held } else { 0 };
-        self.begun + self.len + lent
+        let out = match self.out {
+            Out::Nothing => 0,
+            Out::Lent { held, .. } | Out::Shared { held } => held,
+        };
+        self.begun + self.len + out
     }
 
     /// Bytes written so far.
@@ -131,9 +154,10 @@ impl Outbound {
         self.written
     }
 
-    /// Bytes of replies that may still wait; 0 again when the queue is empty.
+    /// Bytes of replies that may still wait, those included that were lent; 0 again when the queue is empty.
     pub(crate) fn replies(&self) -> usize {
-        self.replies
+        let lent = if let Out::Lent { replies, .. } = self.out { replies } else { 0 };
+        self.replies + lent
     }
 
     /// Takes the queue out for writing, so that no lock needs to be held across the write. `None` if nothing waits, or
@@ -143,14 +167,13 @@ impl Outbound {
         if !self.is_writable() {
             return None;
         }
-        let loan = unique_number();
         let stays = Outbound {
-            out: Out::Lent { loan, len: self.len, held: self.begun + self.len },
+            out: Out::Lent { len: self.len, held: self.begun + self.len, replies: self.replies },
             written: self.written,
             tally: self.tally.take(),
-            ..Outbound::default()
+            ..Outbound::with_number(self.number)
         };
-        Some(Lent { queue: std::mem::replace(self, stays), loan })
+        Some(Lent { queue: std::mem::replace(self, stays) })
     }
 
     /// Puts back what [`lend`](Self::lend) took, less what was written.
@@ -158,13 +181,12 @@ impl Outbound {
     /// # Errors
     /// The loan belongs to another connection: nothing is changed.
     pub fn restore(&mut self, lent: Lent) -> Result<(), WrongConnection<Lent>> {
-        match self.out {
-            Out::Lent { loan, .. } if loan == lent.loan => {
-                self.put_before(lent.queue);
-                Ok(())
-            }
-            _ => Err(WrongConnection(lent)),
+        // A queue has one loan at a time.
+        if !self.is_lent() || lent.queue.number != self.number {
+            return Err(WrongConnection(lent));
         }
+        self.put_before(lent.queue);
+        Ok(())
     }
 
     /// Puts these bytes, and the record of those written before them, in front of the queue.
@@ -182,9 +204,9 @@ impl Outbound {
         *self = front;
     }
 
-    /// A writer begins to write a batch to the peer, before the queue.
-    pub(crate) fn begin_share(&mut self) {
-        self.out = Out::Shared;
+    /// A writer begins to write a batch to the peer, before the queue. The batch keeps so many bytes of memory.
+    pub(crate) fn begin_share(&mut self, held: usize) {
+        self.out = Out::Shared { held };
     }
 
     /// The writer has reported how much of the batch was written.
@@ -217,7 +239,7 @@ impl Outbound {
     /// Of these pieces `count` bytes were written without the queue, before anything in it; the rest must follow at
     /// once.
     pub(crate) fn push_begun(&mut self, pieces: impl Iterator<Item = Bytes>, count: usize) {
-        let mut begun = Outbound { written: self.written, ..Outbound::default() };
+        let mut begun = Outbound { written: self.written, ..Outbound::with_number(self.number) };
         pieces.for_each(|piece| begun.push(piece));
         begun.advance(count);
         self.put_before(begun);
@@ -356,7 +378,7 @@ mod tests {
 
     #[test]
     fn what_is_pushed_while_the_queue_is_lent_comes_behind() {
-        let mut outbound = Outbound::default();
+        let mut outbound = Outbound::new();
         outbound.push(Bytes::from_static(b"abc"));
         let mut lent = outbound.lend().expect("something waits");
         outbound.push_reply(b"de".to_vec());
@@ -369,8 +391,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_writer_has_counts_as_what_waits() {
+        let mut outbound = Outbound::new();
+        outbound.push_reply(vec![1; 2000]);
+        let lent = outbound.lend().expect("something waits");
+        outbound.push_reply(vec![2; 30]);
+        assert_eq!((outbound.replies(), outbound.held(), outbound.len() + outbound.lent_len()), (2030, 2030, 2030));
+        outbound.restore(lent).expect("it is its own");
+        assert_eq!((outbound.replies(), outbound.held(), outbound.len()), (2030, 2030, 2030));
+        outbound.advance(2030);
+        outbound.begin_share(500);
+        assert_eq!((outbound.replies(), outbound.held()), (0, 500));
+        outbound.end_share();
+        assert_eq!(outbound.held(), 0);
+    }
+
+    #[test]
     fn short_replies_share_a_piece_and_media_is_left_alone() {
-        let mut outbound = Outbound::default();
+        let mut outbound = Outbound::new();
         let media = Bytes::from(b"media".to_vec());
         for _ in 0..100 {
             outbound.push_reply(b"reply".to_vec());
@@ -392,10 +430,10 @@ mod tests {
 
     #[test]
     fn all_that_is_pushed_is_counted_whoever_has_the_queue() {
-        let mut whole = Outbound::default();
+        let mut whole = Outbound::new();
         whole.count_pushed(Tally::new(true));
         whole.push(Bytes::from_static(b"abcde"));
-        let mut outbound = Outbound::default();
+        let mut outbound = Outbound::new();
         outbound.count_pushed(Tally::new(true));
         outbound.push(Bytes::from_static(b"abc"));
         let mut lent = outbound.lend().expect("something waits");
@@ -411,7 +449,7 @@ mod tests {
 
     #[test]
     fn advancing_walks_over_the_pieces() {
-        let mut outbound = Outbound::default();
+        let mut outbound = Outbound::new();
         outbound.push(Bytes::from_static(b"abc"));
         outbound.push_reply(b"de".to_vec());
         outbound.push(Bytes::new());
@@ -439,7 +477,7 @@ mod tests {
     #[test]
     fn what_is_lent_comes_back_to_its_own_queue_only_and_once() {
         let [mut one, mut other] = [(); 2].map(|()| {
-            let mut outbound = Outbound::default();
+            let mut outbound = Outbound::new();
             outbound.push(Bytes::from_static(b"abc"));
             outbound
         });
@@ -450,6 +488,10 @@ mod tests {
         assert!(other.is_out() && other.is_empty());
         one.restore(lent).expect("it is its own");
         assert_eq!((one.written(), one.copy_to_bytes(1)), (2, Bytes::from_static(b"c")));
+        one.push(Bytes::from_static(b"defg"));
+        let again = one.lend().expect("something waits");
+        one.restore(again).expect("it is its own again");
+        one.advance(4);
         drop(others);
         assert_eq!((other.remaining(), other.is_idle(), other.lent_len()), (0, false, 3));
     }

@@ -38,6 +38,11 @@ impl Batch {
         &self.wire
     }
 
+    /// Bytes of memory that it keeps. A single frame is not copied.
+    pub(crate) fn held(&self) -> usize {
+        if self.frames.len() > 1 { 2 * self.wire.len() } else { self.wire.len() }
+    }
+
     /// How many audio, video and data messages are in it.
     pub fn frames(&self) -> u32 {
         self.frames.len() as u32

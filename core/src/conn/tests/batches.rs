@@ -446,3 +446,58 @@ fn whatever_the_order_of_reports_each_player_gets_each_frame_once() {
         }
     }
 }
+
+// Until shares were counted, a player that stalled with one kept a batch outside all limits.
+#[test]
+fn a_share_that_is_out_counts_as_a_queue() {
+    let config = Config { memory: 2 << 20, ..Config::default() };
+    let mut harness = Harness::with(config);
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    let mut player = harness.player("cam");
+    player.hear(&harness);
+    let mut picture = peer::inter_frame(9);
+    picture.resize(200 << 10, 9);
+    let mut push = |harness: &mut Harness, time: u32| {
+        harness.pass(Duration::from_millis(40));
+        publisher.say(harness, &peer::video(time, &picture));
+    };
+    assert!(!player.conn.has_large_queue());
+    push(&mut harness, 80);
+    push(&mut harness, 120);
+    let share = player.share().expect("there is something new");
+    assert!(player.conn.has_large_queue(), "before it is called");
+    player.poll(&harness);
+    assert!(player.conn.has_large_queue() && player.closed.is_none(), "the stream has the frames as well");
+    for time in 4..20 {
+        push(&mut harness, 40 * time);
+    }
+    player.poll(&harness);
+    assert!(player.conn.session().is_closing());
+    assert!(!player.wrote(&harness, share, 0), "it is reported in any case");
+    player.poll(&harness);
+    assert_eq!(player.closed.expect("it is over").close.reason, CloseReason::MemoryShort);
+}
+
+// Until they were counted, a peer could cause twice as many replies.
+#[test]
+fn replies_that_are_lent_count_among_the_replies() {
+    let harness = Harness::new();
+    let mut client = harness.client();
+    let limit = VhostConfig::default().session.limits.replies;
+    let ping = peer::control(&Control::User(UserControl::PingRequest(1)));
+    let reads = |client: &Client| client.wait.expect("it waits").read.is_some();
+    while reads(&client) {
+        client.say(&harness, &ping);
+    }
+    let all = client.conn.outbound().len();
+    let lent = client.conn.outbound().lend().expect("replies wait");
+    client.poll(&harness);
+    assert!(!reads(&client), "they still wait");
+    client.say(&harness, &ping.repeat(10));
+    client.conn.outbound().restore(lent).expect("it is its own");
+    client.poll(&harness);
+    assert!(all >= limit && client.conn.outbound().len() == all, "{all} bytes with a limit of {limit}");
+    client.hear(&harness);
+    assert!(reads(&client));
+}
