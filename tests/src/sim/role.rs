@@ -382,7 +382,7 @@ impl RoleSim {
                 self.send(index);
             }
             (Part::Publisher { running, .. }, ClientEvent::Rejected { .. } | ClientEvent::Ended { .. }) => {
-                *running = false
+                *running = false;
             }
             _ => {}
         }

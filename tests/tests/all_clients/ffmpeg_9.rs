@@ -105,7 +105,7 @@ fn arrives(case: &Case) {
     if case.multitrack_to_all {
         options.push("--multitrack-to-all");
     }
-    let mut server = Program::start(Runtime::Smol, &options);
+    let server = Program::start(Runtime::Smol, &options);
     let url = server.url("live/cam");
     let dumped = folder.file("rtmpdump.flv");
     let mut early = Hashes::start(&ffmpeg_9(), &url);

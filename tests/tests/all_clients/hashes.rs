@@ -40,7 +40,7 @@ impl Hashes {
 
     /// What FFmpeg finds in a file.
     pub(crate) fn of_file(ffmpeg: &str, file: impl Display) -> Self {
-        let mut process = Hashes::start(ffmpeg, &file.to_string());
+        let process = Hashes::start(ffmpeg, &file.to_string());
         process.wait_success(anabranch_tests::PATIENCE);
         Hashes::parse(&process)
     }
@@ -50,7 +50,7 @@ impl Hashes {
         let file = file.to_string();
         let line =
             ["-nostdin", "-loglevel", "warning", "-i", &file, "-fps_mode", "passthrough", "-f", "framehash", "-"];
-        let mut process = Process::start(ffmpeg, line);
+        let process = Process::start(ffmpeg, line);
         process.wait_success(anabranch_tests::PATIENCE);
         assert_eq!(process.stderr(), [""; 0], "decoding {file}");
         Hashes::parse(&process)

@@ -14,10 +14,10 @@ use super::hashes::Hashes;
 fn what_mpv_plays_is_what_was_sent() {
     let folder = Folder::new();
     let mut server = Program::start(Runtime::Smol, &["--unpublish-grace", "1"]);
-    let mut publisher = Publication::of_clip(&server, "live/cam", &super::LONG, &folder);
+    let publisher = Publication::of_clip(&server, "live/cam", &super::LONG, &folder);
     server.wait_publishers("live/cam", 1);
     let recorded = folder.file("recorded.mkv");
-    let (mut mpv, mut control) = start(&mut server, &folder, &[&format!("--stream-record={}", recorded.display())]);
+    let (mpv, mut control) = start(&mut server, &folder, &[&format!("--stream-record={}", recorded.display())]);
     control.wait_picture(150);
     assert_eq!(control.property("video-params/w"), 320);
     assert_eq!(control.property("decoder-frame-drop-count"), 0);
@@ -42,7 +42,7 @@ fn mpv_goes_on_after_a_pause() {
     let publisher = Publication::of_clip(&server, "live/cam", &super::LONG, &folder);
     server.wait_publishers("live/cam", 1);
     // It sends no RTMP pause, it only reads less; with the smallest cache, soon.
-    let (mut mpv, mut control) = start(&mut server, &folder, &["--cache=no", "--demuxer-max-bytes=16KiB"]);
+    let (mpv, mut control) = start(&mut server, &folder, &["--cache=no", "--demuxer-max-bytes=16KiB"]);
     control.wait_picture(30);
     control.command(&json!(["set_property", "pause", true]));
     let paused = control.picture().expect("it has shown some");
@@ -64,7 +64,7 @@ fn mpv_goes_on_after_it_was_asked_to_seek_in_a_live_stream() {
     let mut server = Program::start(Runtime::Smol, &["--unpublish-grace", "1"]);
     let publisher = Publication::of_clip(&server, "live/cam", &super::LONG, &folder);
     server.wait_publishers("live/cam", 1);
-    let (mut mpv, mut control) = start(&mut server, &folder, &[]);
+    let (mpv, mut control) = start(&mut server, &folder, &[]);
     control.wait_picture(60);
     // Beyond what mpv has in its cache, so that it asks the server. FFmpeg's RTMP client, which it uses, then throws
     // everything away until NetStream.Seek.Notify.

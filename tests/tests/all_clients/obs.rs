@@ -16,7 +16,7 @@ fn what_obs_publishes_arrives_bit_exact_and_ends_well() {
     let folder = Folder::new();
     let captures = folder.file("captures");
     let capture = captures.to_str().expect("paths of tests are UTF-8");
-    let mut server = Program::start(Runtime::Smol, &["--unpublish-grace", "1", "--capture", capture]);
+    let server = Program::start(Runtime::Smol, &["--unpublish-grace", "1", "--capture", capture]);
     let dumped = folder.file("rtmpdump.flv");
     let mut early = Hashes::start("ffmpeg", &server.url("live/cam"));
     let mut rtmpdump = server.rtmpdump("live/cam", &dumped);
@@ -80,9 +80,9 @@ fn what_obs_publishes_arrives_bit_exact_and_ends_well() {
 fn obs_publishes_over_rtmps() {
     let (folder, authority) = (Folder::new(), Authority::new());
     authority.issue("server", &["localhost"]);
-    let mut server = authority.server(&["server"]);
+    let server = authority.server(&["server"]);
     let dumped = folder.file("rtmpdump.flv");
-    let mut rtmpdump = server.rtmpdump("live/cam", &dumped);
+    let rtmpdump = server.rtmpdump("live/cam", &dumped);
     server.wait_players("live/cam", 1);
 
     // OBS trusts whom the system trusts: for it alone that is our authority.

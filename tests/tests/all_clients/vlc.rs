@@ -11,12 +11,12 @@ use super::hashes::Hashes;
 #[test]
 fn what_vlc_records_is_what_was_sent() {
     let folder = Folder::new();
-    let mut server = Program::start(Runtime::Smol, &["--unpublish-grace", "1"]);
-    let mut publisher = Publication::of_clip(&server, "live/cam", &super::LONG, &folder);
+    let server = Program::start(Runtime::Smol, &["--unpublish-grace", "1"]);
+    let publisher = Publication::of_clip(&server, "live/cam", &super::LONG, &folder);
     server.wait_publishers("live/cam", 1);
     let recorded = folder.file("vlc/recorded.flv");
     let output = format!("#std{{access=file,mux=flv,dst={}}}", recorded.display());
-    let mut vlc = start(&folder, &["--sout", &output, &server.url("live/cam"), "vlc://quit"]);
+    let vlc = start(&folder, &["--sout", &output, &server.url("live/cam"), "vlc://quit"]);
     server.wait_players("live/cam", 1);
     vlc.wait_for("five seconds of stream", || (recorded.exists() && media_tags(&recorded).len() >= 300).then_some(()));
     publisher.process.terminate();
@@ -39,11 +39,11 @@ fn what_vlc_records_is_what_was_sent() {
 #[test]
 fn vlc_decodes_and_ends_with_the_stream() {
     let folder = Folder::new();
-    let mut server = Program::start(Runtime::Smol, &["--unpublish-grace", "1"]);
-    let mut publisher = Publication::of_clip(&server, "live/cam", &super::LONG, &folder);
+    let server = Program::start(Runtime::Smol, &["--unpublish-grace", "1"]);
+    let publisher = Publication::of_clip(&server, "live/cam", &super::LONG, &folder);
     server.wait_publishers("live/cam", 1);
     let line = ["--vout", "dummy", "--aout", "dummy", "-vv", &server.url("live/cam"), "vlc://quit"];
-    let mut vlc = start(&folder, &line);
+    let vlc = start(&folder, &line);
     server.wait_players("live/cam", 1);
     vlc.wait_line("Received first picture");
     let start = media_tags(&publisher.sent).len();

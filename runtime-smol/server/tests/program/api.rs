@@ -227,7 +227,7 @@ fn a_client_that_is_removed_is_gone_at_once() {
         (stream["publish"]["active"] == false && stream["video"].is_null()).then_some(())
     });
     other.step();
-    assert!(!other.closed().is_some());
+    assert!(other.closed().is_none());
 }
 
 #[test]
