@@ -27,7 +27,7 @@ fn frame(number: u32) -> Vec<u8> {
 }
 
 /// Starts a server, and stops it in the midst of what it does.
-fn pause(server: Program, pause: Duration) {
+fn pause(server: &Program, pause: Duration) {
     let target = Target::at(server.address(), "paused");
     let names: Vec<String> = (0..PUBLISHERS).map(|number| target.named(&number.to_string())).collect();
     let mut publishers: Vec<ScriptedClient> =
@@ -84,7 +84,7 @@ fn clients_that_were_healthy_before_a_pause_of_the_process_are_served_on() {
         let threads: Vec<_> = PAUSES
             .into_iter()
             .flat_map(|time| servers.map(|start| (start, time)))
-            .map(|(start, time)| scope.spawn(move || pause(start(), time)))
+            .map(|(start, time)| scope.spawn(move || pause(&start(), time)))
             .collect();
         for thread in threads {
             thread.join().unwrap_or_else(|words| std::panic::resume_unwind(words));
