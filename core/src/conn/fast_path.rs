@@ -6,7 +6,8 @@ use bytes::Bytes;
 use super::Output;
 use super::pool::FREE;
 use super::slow_path::SlowPath;
-use crate::hub::StreamId;
+#[cfg(doc)]
+use crate::hub::Player;
 use crate::session::{Outbound, Wait, WrongConnection, unique_number};
 use crate::source::{self, Place};
 
@@ -21,14 +22,20 @@ const UNCOUNTED: Duration = Duration::from_millis(250);
 /// What is new in a stream, for all players at one place in it.
 #[derive(Debug)]
 struct Batch {
-    stream: StreamId,
+    /// The [`stream_number`](Player::stream_number).
+    stream: u64,
     batch: source::Batch,
 }
 
 /// The batches of one turn: what is new in a stream, made once for all players that get the same bytes.
 ///
-/// When a stream is woken, make one of these and ask it for each of the stream's connections. A connection that has no
-/// [`Share`] is polled. Any number of shares may be out at once, each of another connection.
+/// When a stream is woken, make a new one of these and ask it for each of the stream's connections. Poll each connection
+/// that has no [`Share`]. That includes a connection whose share of an earlier turn is still out. Any number of shares
+/// may be out at once, each of another connection.
+///
+/// Drop it at the end of the turn. It keeps the batches that it made: in a later turn it would return the same batches,
+/// without newer frames, and a connection that gets one does not learn that its stream has ended. Connections of several
+/// [`Core`](super::Core)s may use the same one.
 #[derive(Debug, Default)]
 pub struct Batches {
     batches: [Option<Arc<Batch>>; PLACES],
@@ -36,7 +43,10 @@ pub struct Batches {
 
 impl Batches {
     /// The batch to write to this connection now, if it need not be polled for that. The batch is made at the first
-    /// call for its place.
+    /// call for its place. `None`: poll the connection.
+    ///
+    /// This starts no timer. If the write does not end in the same turn, poll the connection, and use the new [`Wait`]:
+    /// the write timeout begins with that poll.
     pub fn share(&mut self, conn: &mut Conn) -> Option<Share> {
         for batch in &mut self.batches {
             let batch = match batch {
@@ -54,8 +64,12 @@ impl Batches {
 /// may end at any later time and on any thread. Until then no lock need be held, and the connection may be fed and
 /// polled: what it queues goes after the batch, and its [`Wait`] does not say `write`.
 ///
-/// A share that is dropped instead counts as a write that does not end: none of its frames is sent again, and the
-/// connection is closed when its write timeout is over. If it is not known how much was written,
+/// Core learns of progress only from that report. If a peer takes the bytes slowly, report what was written before the
+/// [`write`](crate::session::SessionTimeouts::write) timeout is over, and write the rest from
+/// [`outbound`](Conn::outbound). At a wake of its stream, poll a connection whose share is out.
+///
+/// A share that is dropped instead counts as a write that does not end: none of its frames is sent again. Poll the
+/// connection: it is closed when the write timeout after that poll is over. If it is not known how much was written,
 /// [`handle_disconnect`](Conn::handle_disconnect) ends the connection at once.
 #[derive(Debug)]
 #[must_use = "these bytes are to be written, then reported"]
@@ -107,7 +121,8 @@ enum FastState {
 /// A player that has got all frames, has nothing queued, and gets new frames unchanged.
 #[derive(Debug)]
 struct FastCursor {
-    stream: StreamId,
+    /// The [`stream_number`](Player::stream_number).
+    stream: u64,
     place: Place,
     /// Bytes written since the last call of the connection.
     bytes: u64,
@@ -129,7 +144,15 @@ impl FastCursor {
             return None;
         }
         let place = playing.fast_path_place(&slow.session)?;
-        Some(FastCursor { stream: playing.stream(), place, bytes: 0, uncounted: 0, frames: 0, last: now, since: now })
+        Some(FastCursor {
+            stream: playing.stream_number(),
+            place,
+            bytes: 0,
+            uncounted: 0,
+            frames: 0,
+            last: now,
+            since: now,
+        })
     }
 
     /// Brings the statistics up to date, because other threads read them, and changes nothing else.
@@ -250,8 +273,12 @@ impl Conn {
     }
 
     /// So many bytes of a share were written. If that is not all, the rest is in [`outbound`](Self::outbound), before
-    /// what was queued during the write. Returns true if nothing else has changed, so that the connection need not be
-    /// polled.
+    /// what was queued during the write. Returns true if all was written and the connection was not called meanwhile, so
+    /// that it need not be polled.
+    ///
+    /// True does not mean that the stream has nothing new: frames that came during the write, or the end of the stream,
+    /// are found by a poll only. So poll the connection at each wake of its stream even while its share is out; this then
+    /// returns false.
     ///
     /// # Errors
     /// The share is of another connection: nothing is changed.
@@ -301,7 +328,7 @@ impl Conn {
         if frames > 0 {
             slow.stats.queued_frames(now, frames);
         }
-        let mut players = slow.playing.iter_mut().filter(|playing| playing.stream() == stream);
+        let mut players = slow.playing.iter_mut().filter(|playing| playing.stream_number() == stream);
         if !players.any(|playing| playing.pass_late(&from, place)) {
             // The player ended during the write, and what was on its way counted as unsent.
             slow.past.unsent.remove(from.gap_to(&place));

@@ -148,6 +148,11 @@ impl Playing {
         self.player.stream_id()
     }
 
+    /// The stream's number, unique in the process.
+    pub(super) fn stream_number(&self) -> u64 {
+        self.player.stream_number()
+    }
+
     /// Plays to the end of the GOP and no further.
     pub(super) fn finish(&mut self) {
         self.finishing = true;

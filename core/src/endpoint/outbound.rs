@@ -50,6 +50,9 @@ enum Out {
 /// A connection's queue on its way to the socket, from [`Outbound::lend`] to [`Outbound::restore`]. Until then no lock
 /// need be held, and the connection may be fed and polled.
 ///
+/// Core learns of progress only when it is restored. If a peer takes the bytes slowly, restore it before the
+/// [`write`](crate::session::SessionTimeouts::write) timeout is over, and lend again.
+///
 /// A value that is dropped instead counts as a write that does not end: none of its bytes is written again, and the
 /// connection is closed when its write timeout is over.
 #[derive(Debug)]
@@ -162,7 +165,7 @@ impl Outbound {
 
     /// Takes the queue out for writing, so that no lock needs to be held across the write. `None` if nothing waits, or
     /// a writer has bytes of the connection already. Until [`restore`](Self::restore) the connection may be fed and
-    /// polled: new replies wait behind the loan, and no media is queued.
+    /// polled: new replies wait behind the loan, and no media is queued. The write timeout goes on, see [`Lent`].
     pub fn lend(&mut self) -> Option<Lent> {
         if !self.is_writable() {
             return None;

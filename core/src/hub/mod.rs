@@ -57,6 +57,7 @@ pub use memory::{Gave, MemorySnapshot, Relief};
 pub use player::{Player, PullEnd, Pulled};
 pub use publisher::Publisher;
 
+use crate::endpoint::unique_number;
 use crate::pacing::{Pacing, Publishers};
 use crate::source::{Frame, Source, SourceLimits, StartLimits, StartRule, Timeline, Timestamps, WireFormat};
 use crate::stats::StreamStatsView;
@@ -206,6 +207,8 @@ impl Holder {
 #[derive(Debug)]
 struct Stream {
     id: StreamId,
+    /// The stream among those of all hubs of the process.
+    number: u64,
     key: StreamKey,
     /// The same for all its publishers: players have got this chunk size already.
     format: WireFormat,
@@ -364,6 +367,7 @@ impl Registry {
             counts.streams += 1;
             let stream = Stream {
                 id: StreamId(*last_id),
+                number: unique_number(),
                 key: key.clone(),
                 format: config.format,
                 players: AtomicUsize::new(0),

@@ -57,6 +57,11 @@ impl Player {
         self.stream.id
     }
 
+    /// The stream's number, unique in the process: streams of different hubs have the same ids.
+    pub(crate) fn stream_number(&self) -> u64 {
+        self.stream.number
+    }
+
     /// The stream's name.
     pub fn key(&self) -> &StreamKey {
         &self.stream.key

@@ -501,3 +501,36 @@ fn replies_that_are_lent_count_among_the_replies() {
     client.hear(&harness);
     assert!(reads(&client));
 }
+
+// Until batches had the number of their stream, the second player was sent the first server's media.
+#[test]
+fn batches_are_not_mixed_between_servers() {
+    let (harness, mut publisher, [mut one]) = served();
+    let (other_harness, mut other_publisher, [mut two]) = served();
+    publisher.say(&harness, &gop(80, 2));
+    other_publisher.say(&other_harness, &gop(80, 7));
+    let mut batches = Batches::default();
+    let shares = [&mut one, &mut two].map(|client| {
+        let share = batches.share(&mut client.conn).expect("there is something new");
+        (client.ear.lines(share.bytes()), share)
+    });
+    for ((heard, _share), number) in shares.iter().zip([2, 7]) {
+        assert!(heard[0].contains(&format!("key {number} ")), "{heard:?}");
+    }
+}
+
+#[test]
+fn a_player_that_is_polled_at_a_wake_during_a_write_learns_of_the_end() {
+    let (mut harness, mut publisher, [mut player]) = served();
+    publisher.say(&harness, &gop(80, 2));
+    let share = player.share().expect("there is something new");
+    publisher.disconnect(&harness);
+    player.poll(&harness);
+    let due = player.wait.expect("it waits").due.map(|due| due.what);
+    assert_eq!(due, Some(DueKind::Write), "the write timeout began with the poll");
+    let length = share.bytes().len();
+    assert!(!player.wrote(&harness, share, length), "it is to be polled");
+    player.poll(&harness);
+    player.run(&mut harness, VhostConfig::default().unpublish_grace);
+    assert!(said(&player.hear(&harness), "NetStream.Play.UnpublishNotify"));
+}

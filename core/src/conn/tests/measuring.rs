@@ -101,3 +101,30 @@ fn control_messages_are_no_upload() {
     }
     assert!(client.wait.expect("it waits").read.is_some(), "ten kilobytes at once would be too many");
 }
+
+/// What is lent counts as waiting: the check queues no more meanwhile, and does not count it as played.
+#[test]
+fn what_a_writer_has_of_a_check_counts_as_waiting() {
+    let check = crate::bandwidth::BandwidthConfig::default();
+    let mut harness = Harness::with(VhostConfig { bandwidth_check: Some(check), ..VhostConfig::default() }.into());
+    let object = Object::default().with("app", "check").with("tcUrl", "rtmp://host/check?key=");
+    let mut client = harness.client_from(None, object);
+    client.say(&harness, &peer::command("onSrsBandCheckStartingPlayBytes", 0.0, 0, &[]));
+    let mut turn = |client: &mut Client| {
+        harness.pass(Duration::from_millis(20));
+        client.poll(&harness);
+    };
+    for _ in 0..20 {
+        turn(&mut client);
+    }
+    let most = crate::bandwidth::MAX_QUEUED;
+    let all = client.conn.outbound().len();
+    assert!(all <= most && all > most / 2, "{all} bytes");
+    let lent = client.conn.outbound().lend().expect("the check sends");
+    for _ in 0..20 {
+        turn(&mut client);
+    }
+    client.conn.outbound().restore(lent).expect("it is its own");
+    let all = client.conn.outbound().len();
+    assert!(all <= most, "{all} bytes");
+}
