@@ -38,9 +38,10 @@
 //! # use std::thread;
 //! # use std::time::{Duration, Instant};
 //! # use anabranch_core::conn::{Action, Config, Output, Report, Core};
-//! # use anabranch_core::session::{CloseReason, Wait};
+//! # use anabranch_core::session::{CloseReason, TimeoutKind, Wait};
 //! # use bytes::Buf;
 //! fn serve(mut socket: TcpStream, server: &Core) -> io::Result<Report> {
+//!     socket.set_write_timeout(Some(Duration::from_millis(500)))?; // so that a write does not delay deadlines
 //!     let mut conn = server.connect_from(Instant::now(), socket.peer_addr()?);
 //!     let mut buffer = vec![0; 16 * 1024];
 //!     loop {
@@ -62,12 +63,11 @@
 //!                 _ => conn.handle_input(Instant::now(), &buffer[..count]), // 3. `read` waited; 4. pass on its bytes
 //!             })
 //!         };
-//!         // 4. or tell it that the time has passed, or that the connection is lost
-//!         match result {
-//!             Ok(()) => {}
-//!             Err(e) if matches!(e.kind(), WouldBlock | TimedOut | Interrupted) => conn.handle_timeout(Instant::now()),
-//!             Err(e) => conn.handle_disconnect(Instant::now(), CloseReason::PeerLost(e.to_string())),
+//!         // 4. or tell it that the connection is lost. The time comes in each turn: a busy peer delays no deadline
+//!         if let Some(e) = result.err().filter(|e| !matches!(e.kind(), WouldBlock | TimedOut | Interrupted)) {
+//!             conn.handle_disconnect(Instant::now(), CloseReason::PeerLost(e.to_string()));
 //!         }
+//!         conn.handle_timeout(Instant::now());
 //!     }
 //! }
 //!
@@ -105,6 +105,21 @@
 //! # let report = serving.join().expect("it does not panic")?;
 //! # assert_eq!(report.close.reason, CloseReason::PeerClosed);
 //! # assert_eq!((report.received, report.sent), (1537, 3073));
+//! #
+//! # // A client that sends without a pause and never says `connect`: the time limit for that holds.
+//! # let mut config = Config::default();
+//! # config.defaults.session.timeouts.connect = Duration::from_millis(100);
+//! # let mut client = TcpStream::connect(listener.local_addr()?)?;
+//! # let (socket, _) = listener.accept()?;
+//! # let server = Core::new(config, [7; 32]);
+//! # let serving = thread::spawn(move || serve(socket, &server));
+//! # client.write_all(&[&[3][..], &[0; 3072]].concat())?;
+//! # let acknowledgement = [2, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0, 0, 0, 0, 0];
+//! # let end = Instant::now() + Duration::from_secs(5);
+//! # while Instant::now() < end && client.write_all(&acknowledgement).is_ok() {}
+//! # drop(client);
+//! # let report = serving.join().expect("it does not panic")?;
+//! # assert_eq!(report.close.reason, CloseReason::Timeout(TimeoutKind::Connect));
 //! # Ok::<(), io::Error>(())
 //! ```
 //!
