@@ -323,7 +323,7 @@ fn a_damaged_server_does_no_harm() {
             loop {
                 match client.poll_output() {
                     ClientOutput::Event(ClientEvent::Media { stream, .. }) if random.below(50) == 0 => {
-                        client.stop(stream)
+                        client.stop(stream);
                     }
                     ClientOutput::Event(_) => parts += 1,
                     ClientOutput::Wait(_) | ClientOutput::Closed(_) => break,

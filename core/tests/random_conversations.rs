@@ -153,7 +153,7 @@ impl Run {
             }
             SessionEvent::ClearMetadata { stream_id } => assert_eq!(activity(stream_id), Some(Activity::Publishing)),
             SessionEvent::Unpublish { stream_id } => {
-                assert_eq!(self.streams.remove(&stream_id), Some(Activity::Publishing))
+                assert_eq!(self.streams.remove(&stream_id), Some(Activity::Publishing));
             }
             SessionEvent::Stop { stream_id } => assert_eq!(self.streams.remove(&stream_id), Some(Activity::Playing)),
             SessionEvent::Pause { stream_id, .. } | SessionEvent::Receive { stream_id, .. } => {

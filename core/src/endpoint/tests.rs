@@ -236,7 +236,7 @@ impl Link {
                 session.handle_disconnect(self.now, session::CloseReason::PeerLost("reset".into()));
             }
             Role::Client(client) => {
-                client.handle_disconnect(self.now, client::ClientCloseReason::PeerLost("reset".into()))
+                client.handle_disconnect(self.now, client::ClientCloseReason::PeerLost("reset".into()));
             }
         }
     }
