@@ -21,26 +21,26 @@ use crate::fanout::Member;
 use crate::transport::{Taken, Transport, Written, lost};
 use crate::worker::{Arrival, LONGEST_TURN, Local};
 
-/// Turns of a connection's task before others get theirs: a peer that floods must not starve them.
+/// Rounds of a connection's task before other tasks run: a peer that floods must not starve other connections.
 const TURNS: usize = 8;
 
-/// What is written and then reported here came from the same connection.
-const ITS_OWN: &str = "it is of this connection";
+/// Why the core accepts written bytes that are reported to it here: they came from the same connection.
+const ITS_OWN: &str = "the bytes came from this connection";
 
 thread_local! {
-    /// Each thread reads all its connections into one buffer: none of them holds memory while it waits.
+    /// Each thread reads all its connections into one buffer: a connection that waits holds no read buffer.
     static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; 64 << 10].into_boxed_slice());
 }
 
-/// A connection. Its task and the sweepers of the streams it is subscribed to are tasks of one thread; other threads only
-/// change its core, and have its task see to what comes of it.
+/// A connection. Its task and the sweepers of the streams it is subscribed to run on one thread. Other threads only
+/// change its core and wake its task, which does what follows from the change.
 #[derive(Debug)]
-// What a sweep touches stands in its first lines, two of which come at once: of thousands of connections nothing is in the
-// cache any more.
+// The fields that a sweep uses come first, in two cache lines that are loaded together: with thousands of connections,
+// a connection is no longer in the cache when the next sweep comes to it.
 #[repr(C, align(128))]
 pub(crate) struct Connection {
     transport: Transport,
-    /// The socket's with the thread's reactor.
+    /// The number of the socket in the thread's reactor.
     slot: usize,
     state: Mutex<State>,
     id: u64,
@@ -50,21 +50,21 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 #[repr(C)]
 struct State {
-    /// True from the moment the socket took no more until the task finds it writable.
+    /// True from when the socket takes no more bytes until the task finds it writable.
     full: bool,
     conn: Conn,
     wait: Wait,
     closed: Option<Box<Report>>,
-    /// True once a panic ended it.
+    /// True once a panic ended the connection.
     abandoned: bool,
     /// Wakes the connection's task.
     waker: Option<Waker>,
-    /// Places with the sweepers of the streams it is subscribed to, one or none nearly always.
+    /// The connection's membership with the sweeper of each stream it is subscribed to: nearly always one or none.
     places: Vec<(StreamId, Arc<Member>)>,
 }
 
 impl Connection {
-    /// Takes over a connection just accepted.
+    /// Takes over a connection that was just accepted.
     pub(crate) fn start(local: &Rc<Local>, arrival: Arrival) {
         let Arrival { mut socket, peer, carrier } = arrival;
         let registered = local.reactor().register(&mut socket);
@@ -99,12 +99,12 @@ impl Connection {
         local.spawn(Task { connection, local: local.clone(), deferred_read: DeferredRead::default() });
     }
 
-    /// Reads something of it, for nothing but to have it in the cache.
+    /// Reads a field of the connection, only to load it into the cache.
     pub(crate) fn touch(&self) -> usize {
         self.slot
     }
 
-    /// There is something new in a stream. A connection whose socket is full is left to its task.
+    /// Writes what is new in a stream. If the socket is full, the connection's task writes later.
     pub(crate) fn sweep(self: &Arc<Self>, local: &Rc<Local>, now: Instant, batches: &mut Batches) {
         let swept = catch_unwind(AssertUnwindSafe(|| {
             let mut state = self.state();
@@ -124,13 +124,13 @@ impl Connection {
         }
     }
 
-    /// Ends the connection after a panic of whoever served it. Its core is not asked any more.
+    /// Ends the connection after a panic in code that served it. Its core is not polled again.
     fn abandon(&self, local: &Local) {
         self.transport.cut();
         if std::mem::replace(&mut self.state().abandoned, true) {
             return;
         }
-        // Not under the lock: it writes into the log.
+        // Without the lock, because this writes to the log.
         local.shared.host.abandon(self.id);
         let (places, orphaned) = {
             let mut state = self.state();
@@ -143,8 +143,8 @@ impl Connection {
         orphaned.into_iter().for_each(|stream| local.shared.wake(stream));
     }
 
-    /// Does what the core asks for and writes what it has, until the socket is full or there is nothing more. Called
-    /// by the connection's own task and by sweepers.
+    /// Does what the core asks for and writes what it has queued, until the socket is full or nothing is left. The
+    /// connection's own task and sweepers call this.
     fn serve<'a>(self: &'a Arc<Self>, local: &Rc<Local>, mut state: MutexGuard<'a, State>) {
         loop {
             if state.closed.is_some() || state.abandoned {
@@ -152,7 +152,7 @@ impl Connection {
             }
             match state.conn.poll(Instant::now()) {
                 Output::Action(action) => {
-                    // Whoever hears of it may call back.
+                    // Without the lock, because the action may call back into this connection.
                     drop(state);
                     self.act(local, action);
                     state = self.state();
@@ -162,7 +162,7 @@ impl Connection {
                         state.set_wait(wait);
                         return;
                     }
-                    // Others may change the core meanwhile, and what that queues waits behind.
+                    // Other threads may change the core during the write; what that queues is sent after these bytes.
                     let Some(mut lent) = state.conn.outbound().lend() else {
                         continue;
                     };
@@ -184,7 +184,7 @@ impl Connection {
         }
     }
 
-    /// Writes what others are sent as well, with one call; whatever comes of it but that all is written is for `serve`.
+    /// Writes bytes that other players get too, with one call. If not all bytes are written, `serve` does the rest.
     fn write_share(self: &Arc<Self>, local: &Rc<Local>, now: Instant, share: Share) {
         let offered = share.bytes().len();
         let written = self.transport.write_once(share.bytes());
@@ -281,14 +281,14 @@ impl State {
         }
     }
 
-    /// The socket takes no more.
+    /// Notes that the socket takes no more bytes.
     fn fill(&mut self, local: &Local, slot: usize) {
         self.full = true;
-        // An older writable event does not count any more: clear it, and wait for the next.
+        // An earlier writable event is out of date: clear it, and wait for the next.
         local.reactor().take_writable(slot);
     }
 
-    /// The task must look again if it is to be woken earlier than it knows, or may read again.
+    /// Stores what the core waits for. Wakes the task if its deadline is now earlier, or if it may read again.
     fn set_wait(&mut self, wait: Wait) {
         let earlier = match (wait.deadline(), self.wait.deadline()) {
             (Some(new), Some(old)) => new < old,
@@ -303,7 +303,7 @@ impl State {
     }
 }
 
-/// The task of a connection: reads, keeps time, and waits for a full socket to drain.
+/// The task of a connection: reads, checks deadlines, and waits for a full socket to drain.
 struct Task {
     connection: Arc<Connection>,
     local: Rc<Local>,
@@ -314,7 +314,7 @@ impl Future for Task {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        // A panic here would take the thread along, and with it everybody whom it serves.
+        // A panic here would end the thread, and with it all connections that the thread serves.
         let turns = catch_unwind(AssertUnwindSafe(|| self.poll_turns(context)));
         turns.unwrap_or_else(|_| {
             self.connection.abandon(&self.local);
@@ -329,7 +329,7 @@ impl Task {
         let (slot, began) = (connection.slot, Instant::now());
         for _ in 0..TURNS {
             let mut state = connection.state();
-            // The waker goes in first: whoever changes something after we looked wakes us.
+            // The waker is stored first, so that any change after this look wakes the task.
             match &mut state.waker {
                 Some(waker) => waker.clone_from(context.waker()),
                 none => *none = Some(context.waker().clone()),
@@ -351,7 +351,7 @@ impl Task {
                     state.fill(&local, slot);
                 }
             }
-            // Behind what was read: it may go along, or be what was waited for.
+            // After the read: what was read may be sent in the same write, or may be what the deadline waited for.
             let due = state.wait.due.and_then(|_| state.wait.due_by(Instant::now()));
             if due.is_some() {
                 state.conn.handle_timeout(Instant::now());
@@ -371,7 +371,7 @@ impl Task {
                 return Poll::Ready(());
             }
             if let Some(taken) = read {
-                // A read that filled the buffer may have left something.
+                // If a read filled the buffer, there may be more in the socket.
                 let next = state.wait.read.filter(|_| taken != Taken::Whole).and_then(|read| read.from);
                 self.deferred_read.choose(&mut local.reactor(), slot, &connection.transport, next);
             }
@@ -381,7 +381,7 @@ impl Task {
             if !(state.wait.read.is_some() && self.may_read()) {
                 return Poll::Pending;
             }
-            // Sixty thousand of the shortest messages fit into a buffer, and all of them are work.
+            // A buffer holds up to sixty thousand of the shortest messages, and each of them takes time.
             if read == Some(Taken::Whole) || began.elapsed() >= LONGEST_TURN {
                 break;
             }

@@ -16,8 +16,8 @@ use crate::worker::Local;
 
 /// Connections served by a sweeper before other tasks get a turn.
 const MEMBERS_PER_TURN: usize = 128;
-/// Connections whose first lines are touched before they are written to. Memory gives several things at once in the time
-/// of one.
+/// How many connections ahead a sweeper touches before it writes to them: the processor loads several cache lines from
+/// memory in the time of one.
 const MEMBERS_AHEAD: usize = 8;
 
 /// The connections of one thread that are subscribed to streams.
@@ -26,7 +26,7 @@ pub(crate) struct FanOuts {
     streams: Mutex<HashMap<StreamId, FanOut>>,
 }
 
-/// Those of one stream.
+/// The connections of one stream.
 #[derive(Debug)]
 struct FanOut {
     sweeper: Arc<Sweeper>,
@@ -41,14 +41,14 @@ pub(crate) struct Member {
     left: AtomicBool,
 }
 
-/// A member where the sweeper finds it. Each window it goes through thousands of them: it is to touch no more of each
-/// than it must.
+/// A member in a sweeper's list. A sweeper goes through thousands of members in each merge window, so it reads as
+/// little of each as possible.
 type Seat = (Arc<Connection>, Arc<Member>);
 
 /// The task that writes to a stream's connections.
 #[derive(Debug, Default)]
 struct Sweeper {
-    /// Those that joined since the last turn.
+    /// The members that joined since the last turn.
     joining: Mutex<Vec<Seat>>,
     signal: Mutex<Signal>,
 }
@@ -56,9 +56,9 @@ struct Sweeper {
 /// What a sweeper is asked to do.
 #[derive(Debug, Default)]
 struct Signal {
-    /// Write to all of them.
+    /// Write to all members.
     sweep: bool,
-    /// Forget those that left.
+    /// Remove the members that left.
     tidy: bool,
     stop: bool,
     waker: Option<Waker>,
@@ -97,7 +97,7 @@ impl FanOuts {
         }
     }
 
-    /// Has all connections of a stream written to. Called from any thread.
+    /// Has a sweeper write to all connections of a stream. Called from any thread.
     pub(crate) fn wake(&self, stream: StreamId) {
         if let Some(fanout) = lock(&self.streams).get(&stream) {
             fanout.sweeper.signal(|signal| signal.sweep = true);
@@ -117,7 +117,7 @@ impl Sweeper {
         }
     }
 
-    /// Waits until something is asked; returns it and forgets it.
+    /// Waits for a request; returns and clears it.
     async fn asked(&self) -> Signal {
         poll_fn(|context| {
             let mut signal = lock(&self.signal);
@@ -131,13 +131,13 @@ impl Sweeper {
     }
 }
 
-/// The task of a sweeper. The list of its members is its own: no lock is held while it writes to them.
+/// The task of a sweeper. Only this task uses its list of members: it holds no lock while it writes to them.
 async fn sweep(local: Rc<Local>, sweeper: Arc<Sweeper>) {
     let mut members: Vec<Seat> = Vec::new();
     loop {
         let signal = sweeper.asked().await;
         if signal.stop {
-            // Who joins from now on has another sweeper.
+            // Connections that join from now on get a new sweeper.
             lock(&sweeper.joining).clear();
             return;
         }

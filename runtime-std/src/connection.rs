@@ -13,18 +13,19 @@ use tracing::{debug, warn};
 use crate::server::Shared;
 use crate::write::{lost, send_now, write};
 
-/// Address space for the stack of each thread; only pages that were touched take memory, mostly two to eight of them.
-/// Either thread may decode what a peer sent, and the deepest way down are values nested as far as can be configured, 128
-/// levels: without optimization that takes between 768 and 896 KiB, and under 256 KiB with the default of 32 levels.
+/// Address space for the stack of each thread. Only pages that were touched take memory, mostly two to eight. Both
+/// threads may decode what a peer sent; the deepest recursion is for nested values, of which the configuration allows
+/// at most 128 levels. Without optimization these take between 768 and 896 KiB, and the default of 32 levels takes less
+/// than 256 KiB.
 const STACK: usize = 1 << 20;
-/// Bytes read at once. Every connection has such a buffer for itself, as a blocking read must have it beforehand.
+/// Bytes read at once. Each connection has its own buffer, because a blocking read needs the buffer before it starts.
 const READ_BUFFER: usize = 16 << 10;
-/// How long a write may block. Then the core is asked what it thinks of it: it sees what was taken, closes a peer that
-/// takes nothing, and gets to what happened meanwhile. Only a socket that is full for so long ever comes to this.
+/// How long a write may block. After this time the core is polled: it gets the number of bytes written, closes a peer
+/// that takes nothing, and handles what happened during the write. Only a write to a full socket takes this long.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What is written and then reported here came from the same connection.
-const ITS_OWN: &str = "it is of this connection";
+/// Why the core accepts written bytes that are reported to it here: they came from the same connection.
+const ITS_OWN: &str = "the bytes came from this connection";
 
 /// A connection, shared by its two threads and those that wake it.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub(crate) struct Connection {
     state: Mutex<State>,
     /// Wakes the writer.
     writer: Condvar,
-    /// Wakes a reader that waits for its turn.
+    /// Wakes the reader while it waits for the core to allow a read.
     reader: Condvar,
 }
 
@@ -44,8 +45,8 @@ struct State {
     conn: Conn,
     /// What the core waited for when it was last polled.
     wait: Wait,
-    /// True while one of the threads does what the core asked for, or writes what it lent. They let go of the lock
-    /// meanwhile, and nobody else polls: actions are done in their order.
+    /// True while one of the threads does what the core asked for, or writes bytes that the core lent. It releases the
+    /// lock for that time, and no other thread polls, so that actions are done in their order.
     busy: bool,
     /// True from the moment something happened until the core is polled.
     unpolled: bool,
@@ -56,14 +57,14 @@ struct State {
 
 #[derive(Debug)]
 enum Writer {
-    /// It looks at the state again before it sleeps.
+    /// The writer looks at the state again before it sleeps.
     Awake,
-    /// Until then, or for ever.
+    /// The writer sleeps until this time, or until it is notified.
     Asleep(Option<Instant>),
 }
 
 impl Connection {
-    /// Takes over a connection just accepted.
+    /// Takes over a connection that was just accepted.
     pub(crate) fn start(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr) {
         let (conn, lines) = shared.host.open(&socket, peer);
         let id = conn.id();
@@ -105,7 +106,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Runs one of the two threads' lives. A panic in one would leave the other, and the peer, waiting for ever.
+    /// Runs one of the two threads. A panic in one must not leave the other thread, and the peer, waiting forever.
     fn guard(self: &Arc<Self>, shared: &Shared, life: impl FnOnce()) {
         if catch_unwind(AssertUnwindSafe(life)).is_ok() {
             return;
@@ -113,7 +114,7 @@ impl Connection {
         self.hang_up();
         let first = !std::mem::replace(&mut self.state().over, true);
         let orphaned = first.then(|| {
-            // Not under the lock: it writes into the log.
+            // Without the lock, because this writes to the log.
             shared.host.abandon(self.id);
             give_up(&mut self.state().conn)
         });
@@ -125,8 +126,8 @@ impl Connection {
         }
     }
 
-    /// There is something new in a stream. What others are sent as well is written here and now, as far as the socket
-    /// takes it without waiting; for all else the writer is woken.
+    /// Writes what is new in a stream. Bytes that other players get too are written at once, as far as the socket takes
+    /// them without blocking; for everything else the writer is woken.
     pub(crate) fn sweep(&self, now: Instant, batches: &mut Batches) {
         let mut state = self.state();
         let is_idle = !state.busy && !state.unpolled && !state.over;
@@ -134,7 +135,7 @@ impl Connection {
             state.busy = true;
             drop(state);
             let written = match send_now(&self.socket, share.bytes()) {
-                // The writer waits for room.
+                // The writer waits until the socket has room.
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
                 written => written,
             };
@@ -144,7 +145,7 @@ impl Connection {
             if let Err(error) = written {
                 state.conn.handle_disconnect(now, lost(&error));
             } else if goes_on && !state.unpolled && !state.over {
-                // It may have come for its deadline meanwhile, and have found the connection busy.
+                // The writer may have woken for its deadline during the write, and found the connection busy.
                 let wakes = state.concerns_writer() && state.wake_writer();
                 drop(state);
                 if wakes {
@@ -156,13 +157,13 @@ impl Connection {
         self.leave_to_writer(state);
     }
 
-    /// A sweep panicked: the connection's own threads see to its end, and the sweeper goes on.
+    /// Called when a sweep panicked: ends the connection, whose own threads clean up. The sweeper continues.
     pub(crate) fn break_off(&self) {
         self.state().busy = false;
         self.hang_up();
     }
 
-    /// Has the core polled: by whoever is busy, when they are done, or by the writer.
+    /// Has the core polled: by the thread that is busy, when it is done, or by the writer.
     fn leave_to_writer(&self, mut state: MutexGuard<'_, State>) {
         state.unpolled = true;
         let wakes = !state.busy && state.wake_writer();
@@ -172,7 +173,7 @@ impl Connection {
         }
     }
 
-    /// The life of the reading thread.
+    /// The reading thread.
     fn run_reader(self: &Arc<Self>, shared: &Arc<Shared>) {
         let (mut buffer, mut size) = (Vec::new(), self.state().wait.read.map_or(0, |read| read.most));
         loop {
@@ -197,13 +198,14 @@ impl Connection {
             };
             if let Some(reason) = end {
                 state.conn.handle_disconnect(now, reason);
-                // The writer may be blocked in writing to a peer that is gone.
+                // The writer may be blocked in a write to a peer that is gone.
                 self.hang_up();
                 drop(self.serve(shared, state));
                 return;
             }
             state = self.serve(shared, state);
-            // While the core has not seen these bytes, or wants no more, they wait with the system and so with the peer.
+            // Until the core has handled these bytes and wants more, further bytes wait in the socket, which slows the
+            // peer.
             let read = loop {
                 if state.over {
                     return;
@@ -216,9 +218,9 @@ impl Connection {
             };
             state.reader_waits = false;
             size = read.most;
-            // A read that filled the buffer may have left something.
+            // If a read filled the buffer, there may be more in the socket.
             let next = if taken < buffer.len() { read.from } else { None };
-            // What comes just before the writer has something to do may go along, if a reader waits for it.
+            // Past the writer's deadline it does not wait: what arrives just before that may be sent in the same write.
             let next = next.filter(|next| state.wait.deadline().is_none_or(|deadline| *next < deadline));
             drop(state);
             if let Some(next) = next {
@@ -227,7 +229,7 @@ impl Connection {
         }
     }
 
-    /// The life of the writing thread, which also keeps the connection's time.
+    /// The writing thread, which also handles the connection's deadlines.
     fn run_writer(self: &Arc<Self>, shared: &Arc<Shared>) {
         let mut state = self.state();
         while !state.over {
@@ -258,7 +260,7 @@ impl Connection {
         }
     }
 
-    /// Sleeps until somebody changes something or the deadline has come.
+    /// Sleeps until another thread changes the state or the deadline has come.
     fn sleep<'a>(&'a self, mut state: MutexGuard<'a, State>, deadline: Option<Instant>) -> MutexGuard<'a, State> {
         state.writer = Writer::Asleep(deadline);
         state = match deadline {
@@ -272,7 +274,7 @@ impl Connection {
         state
     }
 
-    /// Writes what the core has for the peer, with the lock let go.
+    /// Writes what the core has queued for the peer, without holding the lock.
     fn write<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let Some(mut lent) = state.conn.outbound().lend() else {
             return state;
@@ -289,7 +291,8 @@ impl Connection {
         state
     }
 
-    /// Polls the core and does what it asks for, until it waits. Whoever comes while another is busy leaves it to them.
+    /// Polls the core and does what it asks for, until it waits. A thread that finds another one busy leaves it to that
+    /// thread.
     fn serve<'a>(self: &'a Arc<Self>, shared: &Shared, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         state.unpolled = true;
         if state.busy || state.over {
@@ -341,9 +344,9 @@ impl Connection {
         shared.host.leave(self.id, &self.lines, report);
     }
 
-    /// Ends the connection for the peer, and whatever read or write a thread is blocked in.
+    /// Closes the connection to the peer, which also ends a blocked read or write of a thread.
     pub(crate) fn hang_up(&self) {
-        // The one error there is: it is not connected any more.
+        // The only possible error is that the socket is no longer connected.
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
@@ -365,7 +368,7 @@ impl Link for Connection {
 }
 
 impl State {
-    /// True if the writer has something to do earlier than it knows.
+    /// True if the writer has something to do before the time it sleeps to.
     fn concerns_writer(&self) -> bool {
         let earlier = match (self.wait.deadline(), &self.writer) {
             (Some(new), Writer::Asleep(Some(old))) => new < *old,
@@ -374,7 +377,7 @@ impl State {
         self.over || self.wait.write || earlier
     }
 
-    /// True if the writer sleeps and has to be notified; once is enough.
+    /// Notes that the writer is awake. True if it slept and must be notified; one notification is enough.
     fn wake_writer(&mut self) -> bool {
         matches!(std::mem::replace(&mut self.writer, Writer::Awake), Writer::Asleep(_))
     }

@@ -8,9 +8,9 @@ use anabranch_core::hub::StreamId;
 
 use crate::connection::Connection;
 
-/// The connections subscribed to every stream that has some.
+/// The connections subscribed to each stream.
 ///
-/// A list is copied only if it changes while somebody goes through it, so that waking holds no lock on the map.
+/// A list is copied only if it changes while another thread iterates over it, so that waking holds no lock on the map.
 #[derive(Debug, Default)]
 pub(crate) struct FanOuts {
     streams: Mutex<HashMap<StreamId, Arc<Vec<Arc<Connection>>>>>,
@@ -37,7 +37,7 @@ impl FanOuts {
         }
     }
 
-    /// Removes a connection from all streams, whatever it was subscribed to.
+    /// Removes a connection from all streams it is subscribed to.
     pub(crate) fn forget(&self, connection: &Arc<Connection>) {
         self.streams().retain(|_, members| {
             if members.iter().any(|member| Arc::ptr_eq(member, connection)) {
@@ -47,7 +47,7 @@ impl FanOuts {
         });
     }
 
-    /// Has all connections of a stream written to, or their writers woken. Waits for none of them.
+    /// Has all connections of a stream written to, or their writers woken. Does not wait for any of them.
     pub(crate) fn wake(&self, stream: StreamId) {
         let members = self.streams().get(&stream).cloned();
         let (mut batches, now) = (Batches::default(), Instant::now());

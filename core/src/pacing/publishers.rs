@@ -2,11 +2,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// The publishers of a server, whatever the settings of their virtual hosts.
+/// The publishers of a server, on all virtual hosts.
 #[derive(Debug, Default)]
 pub(crate) struct Publishers {
     count: AtomicUsize,
-    /// Where the common times of their reads begin.
+    /// The start of the common times at which publishers are read.
     origin: OnceLock<Instant>,
 }
 
@@ -15,12 +15,12 @@ pub(crate) struct Publishers {
 const COMMON_TIME: Duration = Duration::from_millis(5);
 
 impl Publishers {
-    /// One more.
+    /// Counts one more publisher.
     pub(crate) fn add(&self) {
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One less.
+    /// Counts one publisher less.
     pub(crate) fn remove(&self) {
         self.count.fetch_sub(1, Ordering::Relaxed);
     }

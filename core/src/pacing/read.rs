@@ -3,21 +3,22 @@ use std::time::{Duration, Instant};
 use super::{Pacing, Publishers, Sockets, WakeTimer};
 use crate::patience::after;
 
-/// A read that waits is to spare others. Sound frames are some 20 ms apart (AAC: 1024 samples at 44.1 or 48 kHz), pictures
-/// seldom less: a shorter wait brings one message, as a read at once does.
+/// The shortest wait that saves reads. Audio frames are about 20 ms apart (AAC: 1024 samples at 44.1 or 48 kHz),
+/// pictures seldom less: a shorter wait brings one message, like a read at once.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
-/// How long bytes are counted to know how many come in a second: some ten frames of each kind.
+/// How long bytes are counted to measure the byte rate: about ten frames of each kind.
 const RATE_SPAN: Duration = Duration::from_millis(500);
 
 impl Pacing {
-    /// When to read a publisher next that was read at `last` and whose stream nobody plays; `None`: when something comes.
+    /// When to next read a publisher that was read at `last` and whose stream has no player; `None`: when something
+    /// arrives.
     pub(crate) fn next_read_if_unplayed(&self, last: Instant, publishers: &Publishers) -> Option<Instant> {
         let waits = self.read_wait >= SHORTEST_WAIT && publishers.count() >= self.read_wait_publishers;
         waits.then(|| publishers.common_time(after(last, self.read_wait)))
     }
 
-    /// When to read a publisher next that was read at `last` and whose stream is played, so that players are woken when
-    /// they would have been; `None`: when something comes.
+    /// When to next read a publisher that was read at `last` and whose stream has players, so that players are woken no
+    /// later than without the wait; `None`: when something arrives.
     pub(crate) fn next_read_if_played(
         &self,
         now: Instant,
@@ -25,7 +26,7 @@ impl Pacing {
         wakes: &WakeTimer,
         sockets: &Sockets,
     ) -> Option<Instant> {
-        // In each window: those before its end, the one at its end, and one for what follows.
+        // In each window: the reads before its end, the read at its end, and one read for what follows.
         let reads = u32::try_from(sockets.early_reads.len()).unwrap_or(u32::MAX).saturating_add(2);
         if self.read_wait < SHORTEST_WAIT || self.merge_window < SHORTEST_WAIT.saturating_mul(reads) {
             return None;
@@ -39,32 +40,33 @@ impl Pacing {
 
 /// When to read a connection next.
 ///
-/// It is asked after each read and as often as one likes between reads: it knows by the bytes and by its last answer
-/// whether there was a read.
+/// It is asked after each read, and may be asked any number of times between reads: it knows from the number of bytes
+/// and from its last answer whether there was a read.
 #[derive(Debug, Default)]
 pub(crate) struct ReadTimer {
-    /// How many bytes had come when it was last asked.
+    /// How many bytes had arrived when it was last asked.
     received: u64,
-    /// The last read, and what it brought.
+    /// When the last read was, and how many bytes it brought.
     last: Option<(Instant, u64)>,
     /// How many reads in a row brought nothing.
     empty: u8,
-    /// When the present span of counting began, and how many bytes had come by then.
+    /// When the current measurement began, and how many bytes had arrived by then.
     span: Option<(Instant, u64)>,
-    /// Bytes a second over the span before.
+    /// Bytes a second in the last measurement.
     rate: Option<u64>,
     /// The last answer.
     next: Option<Instant>,
 }
 
 impl ReadTimer {
-    /// When to read next, if so many bytes have come in all; `None`: when something comes. `wait` says until when a read may
-    /// wait after the one at a time, if it may. It waits for less if more might come by then than may lie unread: for half
-    /// the time in which that much comes, since pictures differ in size. It does not wait
+    /// When to read next, if this many bytes have arrived in total; `None`: when something arrives. `wait` gives the
+    /// time until which a read may wait after the given time, if it may wait. The wait is shorter if more bytes might
+    /// arrive than may stay unread: half the time in which that many arrive, because pictures differ in size. The read
+    /// does not wait
     ///
-    /// - before it is known how much comes,
+    /// - before the byte rate is known,
     /// - after a read that brought too much already,
-    /// - after two in a row that brought nothing: what comes next may be any time away.
+    /// - after two reads in a row that brought nothing: the next bytes may be a long time away.
     pub(crate) fn next(
         &mut self,
         now: Instant,
@@ -112,7 +114,7 @@ mod tests {
     const SOCKETS: Sockets = Sockets { unread_bytes: 32 << 10, early_reads: &[] };
     const WAIT: Duration = Duration::from_millis(200);
 
-    /// Some instant; a test's clock starts there.
+    /// Any instant, at which a test's clock starts.
     #[allow(clippy::disallowed_methods)]
     fn start() -> Instant {
         Instant::now()
@@ -160,7 +162,7 @@ mod tests {
         let mut timer = ReadTimer::default();
         timer.next(start, 100, &SOCKETS, |_| None);
         assert_eq!(timer.next(at(500), 200, &SOCKETS, |last| Some(last + WAIT)), Some(at(700)));
-        assert_eq!(timer.next(at(550), 200, &SOCKETS, |_| None), None, "somebody plays now");
+        assert_eq!(timer.next(at(550), 200, &SOCKETS, |_| None), None, "a player has joined");
         assert_eq!(timer.next(at(600), 200, &SOCKETS, |last| Some(last + WAIT)), Some(at(700)), "and left");
         assert_eq!(timer.next(at(610), 200, &SOCKETS, Some), None, "that time is over");
     }
@@ -188,7 +190,7 @@ mod tests {
         assert_eq!(pacing.next_read_if_unplayed(at(4_999), &publishers), Some(at(100_000)));
         assert_eq!(pacing.next_read_if_unplayed(at(5_000), &publishers), Some(at(105_000)));
         let short = Pacing { read_wait: Duration::from_millis(19), ..pacing };
-        assert_eq!(short.next_read_if_unplayed(start, &publishers), None, "it spares no read");
+        assert_eq!(short.next_read_if_unplayed(start, &publishers), None, "it saves no read");
         let long = Pacing { read_wait: Duration::MAX, ..pacing };
         assert!(long.next_read_if_unplayed(start, &publishers).is_some());
         publishers.remove();

@@ -5,16 +5,17 @@ use crate::source::{Frame, FrameKind};
 
 /// When to wake the players of one stream.
 ///
-/// A wake-up costs a write call per player, so frames that leave together are cheaper. Sound waits for the next picture
-/// if that is expected within the merge window, else it leaves at once: it would leave alone in any case. Without
-/// pictures, sound waits for sound in the same way. A picture leaves at once, unless one left less than a window ago: so
-/// a window below the frame interval costs pictures no latency, and a larger one bounds it.
+/// A wake-up costs one write call per player, so frames that leave together cost less. Audio waits for the next picture
+/// if that is expected within the merge window; otherwise it leaves at once, because it would leave alone in any case.
+/// Without pictures, audio waits for audio in the same way. A picture leaves at once, unless another one left less than
+/// a window ago: so a window shorter than the frame interval adds no latency to pictures, and a longer window limits
+/// their latency to its length.
 ///
-/// The window is an argument of each call: the rules hold for one that changes from frame to frame.
+/// The window is an argument of each call: the rules also hold if it changes from frame to frame.
 #[derive(Debug, Default)]
 pub(crate) struct WakeTimer {
     due: Option<Instant>,
-    /// True if a picture is among the frames that wait.
+    /// True if a picture is among the waiting frames.
     video_waits: bool,
     /// When players were last woken for a picture.
     last_video: Option<Instant>,
@@ -25,27 +26,27 @@ pub(crate) struct WakeTimer {
 /// The time between two frames of one kind.
 #[derive(Debug, Default)]
 struct FrameInterval {
-    /// When the last one was pushed, and its timestamp.
+    /// When the last frame was pushed, and its timestamp.
     last: Option<Instant>,
     timestamp: u32,
-    /// A mean in which old frames count little. By timestamps, because several frames may be read at once.
+    /// A mean with a small weight for old frames. Measured by timestamps, because one read may bring several frames.
     mean: Option<Duration>,
 }
 
-/// Milliseconds. Frames that are further apart do not follow a regular interval, or their timestamps jumped.
+/// Milliseconds. Frames further apart than this have no regular interval, or their timestamps jumped.
 const LONGEST_INTERVAL: u32 = 2000;
 
 impl FrameInterval {
     fn note(&mut self, now: Instant, timestamp: u32) {
         let since = timestamp.wrapping_sub(std::mem::replace(&mut self.timestamp, timestamp));
-        // Timestamps that do not rise say nothing.
+        // Timestamps that do not increase give no interval.
         if self.last.replace(now).is_some() && (1..=LONGEST_INTERVAL).contains(&since) {
             let interval = Duration::from_millis(u64::from(since));
             self.mean = Some(self.mean.map_or(interval, |mean| (mean * 3 + interval) / 4));
         }
     }
 
-    /// When the next frame is expected, if the interval is known. One that is overdue may come at any moment.
+    /// When the next frame is expected, if the interval is known. An overdue frame may come at any moment.
     fn next(&self) -> Option<Instant> {
         self.last?.checked_add(self.mean?)
     }
@@ -89,13 +90,13 @@ impl WakeTimer {
         Some(self.due.map_or(picture, |due| due.min(picture)))
     }
 
-    /// When players are next woken for pictures, where these come more than once a window and so wait for its end.
+    /// When players are next woken for pictures, if pictures come more than once a window and so wait for its end.
     fn next_video_wake(&self, window: Duration) -> Option<Instant> {
         self.video.mean.filter(|mean| *mean <= window)?;
         Some(after(self.last_video?, window))
     }
 
-    /// True once when the time has come: wake the players.
+    /// True once when the deadline has come: wake the players.
     pub(crate) fn take_due(&mut self, now: Instant) -> bool {
         let due = self.due.is_some_and(|due| due <= now);
         if due {
@@ -104,10 +105,10 @@ impl WakeTimer {
         due
     }
 
-    /// No frames wait any more: players were woken, or there are none.
+    /// Clears the waiting frames: players were woken, or there are none.
     pub(crate) fn clear(&mut self, now: Instant) {
         self.due = None;
-        // Only video opens a window: audio that left alone delays no video.
+        // Only video starts a window: audio that left alone delays no video.
         if std::mem::take(&mut self.video_waits) {
             self.last_video = Some(now);
         }
