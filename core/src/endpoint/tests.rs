@@ -1,4 +1,4 @@
-//! What both roles do alike: every test here is run with a server's connection and with a client's.
+//! What both roles have in common: each test here runs with a server's connection and with a client's connection.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -62,7 +62,7 @@ impl Settings {
     }
 }
 
-/// One connection in either role.
+/// A connection in either role.
 #[derive(Debug)]
 enum Role {
     Server(Box<Session>),
@@ -74,11 +74,11 @@ enum Role {
 enum Seen {
     Event,
     Wait(Wait),
-    /// The name of the reason.
+    /// The name of the close reason.
     Closed(&'static str),
 }
 
-/// A connection in either role that receives media on message stream 1, with a peer that says what the test says.
+/// A connection in either role that receives media on message stream 1, and a peer that sends what the test gives it.
 #[derive(Debug)]
 struct Link {
     role: Role,
@@ -113,7 +113,7 @@ impl Link {
                 match session.poll_output() {
                     SessionOutput::Event(session::SessionEvent::Connect(request)) => session.accept(request),
                     SessionOutput::Event(session::SessionEvent::Publish(request)) => session.accept(request),
-                    SessionOutput::Event(event) => panic!("an event nobody expected: {event:?}"),
+                    SessionOutput::Event(event) => panic!("an unexpected event: {event:?}"),
                     SessionOutput::Wait(_) => break,
                     SessionOutput::Closed(close) => panic!("closed: {close:?}"),
                 }
@@ -153,7 +153,7 @@ impl Link {
     }
 
     fn say(&mut self, bytes: &[u8]) {
-        // The error, if any, shows in Closed.
+        // An error shows in `Closed`.
         let _ = match &mut self.role {
             Role::Server(session) => session.handle_input(self.now, bytes),
             Role::Client(client) => client.handle_input(self.now, bytes),
@@ -212,12 +212,12 @@ impl Link {
         }
     }
 
-    /// The reason, if the connection is over.
+    /// The close reason, if the connection has ended.
     fn closed(&mut self) -> Option<&'static str> {
         match self.poll() {
             Seen::Closed(reason) => Some(reason),
             Seen::Wait(_) => None,
-            Seen::Event => panic!("an event nobody expected in {:?}", self.role),
+            Seen::Event => panic!("an unexpected event in {:?}", self.role),
         }
     }
 
@@ -241,7 +241,7 @@ impl Link {
         }
     }
 
-    /// Closes from our side, with something still to be written.
+    /// Closes from our side, while bytes are queued.
     fn close(&mut self) {
         self.say(&ping(1));
         self.end();
@@ -269,7 +269,7 @@ impl Link {
         }
     }
 
-    /// Bytes of what is not whole yet or not parsed yet.
+    /// Bytes that are received but not parsed, because their message is incomplete or waits.
     fn unfinished(&self) -> usize {
         match &self.role {
             Role::Server(session) => session.unfinished_bytes(),
@@ -277,11 +277,11 @@ impl Link {
         }
     }
 
-    /// Lets time pass, with a timeout at every deadline that comes due, and a peer that takes what it is sent or nothing.
+    /// Lets time pass: every deadline calls the timeout, and the peer takes all bytes or none.
     fn pass(&mut self, time: Duration, takes: bool) {
         let end = self.now + time;
         for turn in 0.. {
-            assert!(turn < 10_000, "it asks to be looked at and does nothing then");
+            assert!(turn < 10_000, "it asks for a poll and then does nothing");
             if takes {
                 self.take();
             }
@@ -313,7 +313,7 @@ fn a_connection_that_breaks_while_its_queue_is_lent_ends_when_the_queue_is_back(
         let count = lent.remaining() as u64;
         assert!(count > 0);
         link.lose();
-        link.outbound().restore(lent).expect("it is its own");
+        link.outbound().restore(lent).expect("the queue is its own");
         assert_eq!(link.closed(), Some("peer_lost"), "at once, in {:?}", link.role);
         assert_eq!(link.given_up(), count);
     });
@@ -323,10 +323,10 @@ fn a_connection_that_breaks_while_its_queue_is_lent_ends_when_the_queue_is_back(
 fn a_connection_whose_queue_is_lent_when_its_last_time_is_over_ends_when_the_queue_is_back() {
     both(&Settings::default(), |mut link| {
         link.close();
-        let end = link.wait().deadline().expect("it does not wait for ever");
+        let end = link.wait().deadline().expect("it has a deadline");
         let lent = link.outbound().lend().expect("something waits");
         link.handle_timeout(end);
-        link.outbound().restore(lent).expect("it is its own");
+        link.outbound().restore(lent).expect("the queue is its own");
         assert!(link.closed().is_some(), "{:?}", link.role);
         assert!(link.given_up() > 0);
     });
@@ -366,7 +366,7 @@ fn a_bound_of_no_events_lets_one_wait() {
         link.say(&media);
         assert_eq!(link.poll_all(), 5, "none is lost");
     });
-    // With none nothing would ever be parsed.
+    // With a limit of none, nothing would ever be parsed.
     let mut session =
         Session::new(Arc::new(Settings { events: 0, ..Settings::default() }.session()), [5; 32], Link::any_instant());
     let start = Link::any_instant();
@@ -383,7 +383,7 @@ fn the_bytes_of_events_that_wait_are_bounded() {
             said += 1;
             assert!(said < 20, "nothing stops it: {:?}", link.poll_all());
         }
-        // The one that went over the bound is an event, and the next one is not parsed.
+        // The message that exceeded the limit is an event, and the next message is not parsed.
         assert_eq!(said, 5, "4 MiB wait, and one message behind them");
         assert_eq!(link.poll_all(), 5, "none is lost");
         assert!(link.wait().read.is_some());
@@ -409,8 +409,8 @@ fn input_that_was_not_asked_for_reaches_a_limit() {
         link.say(&[0; 1500]);
         assert_eq!(link.unfinished(), 3000);
         link.say(&[0]);
-        assert_eq!(link.unfinished(), 0, "nothing is held for a connection that is over");
-        assert_eq!(link.poll_all(), 8, "what was said before is still told");
+        assert_eq!(link.unfinished(), 0, "a connection that has ended holds nothing");
+        assert_eq!(link.poll_all(), 8, "the messages before it are still events");
         link.pass(4 * SECOND, true);
         assert_eq!(link.closed(), Some("inbox_over_limit"));
     });
@@ -475,13 +475,13 @@ fn a_peer_that_takes_nothing_is_given_up() {
         let queued = link.outbound().len() as u64;
         assert!(link.wait().write);
         link.pass(29 * SECOND, false);
-        // A byte taken is progress, and begins the time again.
+        // A taken byte is progress, and starts the timeout again.
         link.outbound().advance(1);
         link.pass(30 * SECOND, false);
         assert!(link.wait().write);
         link.pass(SECOND, false);
         link.pass(2 * SECOND, false);
-        assert!(link.wait().write, "it is over, but what is queued has a last moment to leave");
+        assert!(link.wait().write, "it has ended, and what is queued may still be written");
         link.pass(SECOND, false);
         assert_eq!((link.closed(), link.given_up()), (Some("write_timeout"), queued - 1));
         assert!(link.outbound().is_empty());
@@ -542,7 +542,7 @@ fn silence_is_given_its_time_and_no_more() {
 fn a_peer_that_is_not_read_is_not_silent() {
     both(&Settings { silence: 20 * SECOND, events: 1, ..Settings::default() }, |mut link| {
         let silent = link.silent();
-        // Two events for a program that fetches none for long: meanwhile the peer's words are not read.
+        // Two events for a program that fetches none for a long time: the peer's bytes are not read during that time.
         link.say(&peer::audio(1, &peer::audio_frame(1)).repeat(2));
         link.handle_timeout(link.now + 30 * SECOND);
         assert_eq!(link.poll_all(), 2);
@@ -552,7 +552,7 @@ fn a_peer_that_is_not_read_is_not_silent() {
     });
 }
 
-/// What is not read before the time of a silence begins does not count in it.
+/// Bytes that were left unread before the silence began do not extend the timeout.
 #[test]
 fn what_was_not_read_before_is_no_excuse_for_silence() {
     let settings = Settings { silence: 20 * SECOND, replies: 4096, ..Settings::default() };

@@ -12,14 +12,14 @@ use anabranch_tests::{PATIENCE, wait_for};
 anabranch_tests::on_both_libraries!(two_thousand_players_are_served_and_leave_nothing_behind);
 
 const PLAYERS: usize = 2000;
-/// Threads that look after the players' sockets.
+/// Threads that serve the players' sockets.
 const ATTENDANTS: usize = 8;
 const LAST: &[u8] = b"the last picture";
 
-/// One at a time: the test counts the threads of the process.
+/// One test at a time: each counts the threads of the process.
 static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
-/// Threads of this process that serve connections, and open files.
+/// The number of threads of this process that serve connections, and of open files.
 fn held() -> (usize, usize) {
     let tasks = fs::read_dir("/proc/self/task").expect("Linux").filter_map(|task| {
         let name = fs::read_to_string(task.ok()?.path().join("comm")).ok()?;
@@ -31,9 +31,9 @@ fn held() -> (usize, usize) {
 fn two_thousand_players_are_served_and_leave_nothing_behind<S: Serve + Send + 'static>() {
     let _alone = ALONE.lock();
     let server = Embedded::start::<S>(|builder| builder);
-    let mut publication = server.handle.publish("live/cam").expect("nobody else does");
+    let mut publication = server.handle.publish("live/cam").expect("the name is free");
     let (address, opening) = (server.address, opening::player("cam"));
-    // A first connection brings whatever a runtime opens once and keeps.
+    // A first connection makes the runtime open what it opens once and keeps.
     drop(TcpStream::connect(address).expect("it accepts"));
     wait_for("first connection", PATIENCE, || (server.handle.stats().accepted == 1).then_some(()));
     wait_for("its end", PATIENCE, || (server.handle.stats().connections == 0).then_some(()));

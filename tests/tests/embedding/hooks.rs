@@ -23,7 +23,7 @@ anabranch_tests::on_both_libraries!(
 
 const CLIP: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 4, gop: 300, megabits: None };
 
-/// Hands every question and notice to the test.
+/// Passes every question and notice to the test.
 #[derive(Debug)]
 struct Desk {
     asked: Sender<(Ask, Answer)>,
@@ -40,7 +40,7 @@ impl Hooks for Desk {
     }
 }
 
-/// Answers on the spot.
+/// Answers at once.
 #[derive(Debug)]
 struct OnlyLive;
 
@@ -76,8 +76,8 @@ fn nothing_is_published_or_played_before_the_answer<S: Serve + Send + 'static>()
     let (ask, answer) = next();
     let Subject::Publish(facts) = &ask.subject else { panic!("{ask:?}") };
     assert_eq!((facts.key.stream(), facts.params.as_str()), ("cam", "?key=7"));
-    assert!(subscription.try_recv().is_none(), "nothing moves before the answer");
-    // From another thread, as an answer does that took a while.
+    assert!(subscription.try_recv().is_none(), "nothing is published before the answer");
+    // From another thread, like an answer that took some time.
     thread::spawn(move || answer.give(Verdict::Allow));
     assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Frame(_))));
     publisher.wait_success(PATIENCE);
@@ -92,7 +92,7 @@ fn nothing_is_published_or_played_before_the_answer<S: Serve + Send + 'static>()
     player.wait_exit(PATIENCE);
     assert!(!player.lines_with("not today").is_empty() || !player.stderr().is_empty());
     let notice = notices.recv_timeout(PATIENCE).expect("the connection's end");
-    assert_eq!(notice.subject, Subject::Connect, "what was refused is not told about");
+    assert_eq!(notice.subject, Subject::Connect, "there is no notice about what was refused");
     server.stop();
 }
 
@@ -118,7 +118,7 @@ fn silence_refuses_when_the_time_is_over<S: Serve + Send + 'static>() {
     drop(answer);
     let (status, _) = publisher.wait_exit(PATIENCE);
     assert!(!status.success(), "{status}");
-    let notice = notices.recv_timeout(PATIENCE).expect("who was asked and did not refuse is told");
+    let notice = notices.recv_timeout(PATIENCE).expect("a hook that did not refuse gets a notice");
     assert!(matches!(notice.subject, Subject::Publish(_)));
     server.stop();
 }
@@ -139,7 +139,7 @@ fn a_client_that_leaves_first_needs_no_answer<S: Serve + Send + 'static>() {
     server.stop();
 }
 
-/// Panics when it is asked about a stream called `trap`, and allows everything else.
+/// Panics on a question about a stream called `trap`, and allows everything else.
 #[derive(Debug)]
 struct Trap;
 
@@ -158,8 +158,8 @@ fn hooks_that_panic_cost_one_connection_and_no_more<S: Serve + Send + 'static>()
         Embedded::start::<S>(|builder| builder.config(VhostConfig { asks, ..VhostConfig::default() }).hooks(Trap));
     let clip = CLIP.file();
     let input = ["-i", clip.to_str().expect("UTF-8")];
-    let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
-    // More often than there are threads, in case each time takes one along.
+    let mut subscription = server.handle.subscribe("live/cam").expect("the program may play");
+    // More often than there are threads, in case each panic ends one.
     for _ in 0..6 {
         let (status, _) = server.ffmpeg_publishes("live/trap", &input).wait_exit(PATIENCE);
         assert!(!status.success(), "{status}");
@@ -175,14 +175,14 @@ fn hooks_that_panic_cost_one_connection_and_no_more<S: Serve + Send + 'static>()
         (stats.connections == 0 && stats.streams.is_empty()).then_some(())
     });
     let vhost = &server.handle.stats().vhosts[0];
-    assert_eq!((vhost.connections, vhost.publishers, vhost.players), (0, 0, 0), "all of it was given back");
+    assert_eq!((vhost.connections, vhost.publishers, vhost.players), (0, 0, 0), "all counts are back to zero");
     server.stop();
 }
 
 fn what_a_connection_published_is_over_when_hooks_panic_about_it<S: Serve + Send + 'static>() {
     let config = VhostConfig { asks: publish_only(), ..VhostConfig::default() };
     let server = Embedded::start::<S>(|builder| builder.config(config).hooks(Trap));
-    let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
+    let mut subscription = server.handle.subscribe("live/cam").expect("the program may play");
     let mut publisher = Driver::to(&server.url("live/cam"));
     let stream = publisher.client.publish("cam", PublishType::Live).expect("it may ask");
     publisher.wait_event("a stream", |event| matches!(event, ClientEvent::Publishing { .. }).then_some(()));
@@ -190,7 +190,7 @@ fn what_a_connection_published_is_over_when_hooks_panic_about_it<S: Serve + Send
     publisher.client.send_message(stream, key_frame).expect("it is published");
     publisher.flush();
     assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Frame(_))));
-    // Whoever plays it learns that it is over, also while it waits for more.
+    // A player of the stream gets its end, also while it waits for more frames.
     let next = thread::spawn(move || subscription.recv_timeout(PATIENCE / 2));
     publisher.client.publish("trap", PublishType::Live).expect("it may ask");
     publisher.wait_close();

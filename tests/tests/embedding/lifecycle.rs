@@ -47,7 +47,7 @@ fn a_server_that_could_not_do_what_is_asked_of_it_is_not_built<S: Serve + Send +
     let (kind, words) = refusal(S::builder().listen(address.parse().expect("an address")));
     assert_eq!(kind, ErrorKind::AddrInUse);
     assert!(words.contains(&address), "{words}");
-    // Hooks that are not asked yet may be asked under another configuration.
+    // Hooks without a question in this configuration are allowed: another configuration may need them.
     S::builder().hooks(Nobody).build().unwrap_or_else(|error| panic!("{error}"));
     let asks = Asks { play: true, ..Asks::default() };
     let (kind, words) = refusal(S::builder().config(VhostConfig { asks, ..VhostConfig::default() }));
@@ -103,7 +103,7 @@ fn connections_are_listed_counted_and_closed_by_number<S: Serve + Send + 'static
     let [stream] = &stats.streams[..] else { panic!("{stats:?}") };
     assert!(stream.published && stream.players == 1 && stream.log_bytes > 0);
 
-    assert!(!server.handle.close(u64::MAX, "nobody"));
+    assert!(!server.handle.close(u64::MAX, "no such client"));
     assert!(server.handle.close(plays.id, "closed by hand"));
     player.wait_exit(PATIENCE);
     wait_for("end of the player", PATIENCE, || (server.handle.stats().connections == 1).then_some(()));
@@ -122,7 +122,7 @@ fn what_a_server_goes_by_can_change_while_it_runs<S: Serve + Send + 'static>() {
     player.wait_event("play", |event| matches!(event, ClientEvent::Playing { .. }).then_some(()));
     let asks = Asks { play: true, ..Asks::default() };
     let config = VhostConfig { asks, ..VhostConfig::default() };
-    let error = server.handle.reconfigure(config, TcpOptions::default()).expect_err("nobody is there to be asked");
+    let error = server.handle.reconfigure(config, TcpOptions::default()).expect_err("there is no hook to ask");
     assert!(error.to_string().contains("hooks"), "{error}");
     server.handle.reconfigure(VhostConfig::default(), TcpOptions::default()).expect("nothing speaks against it");
     player.step();
@@ -130,13 +130,13 @@ fn what_a_server_goes_by_can_change_while_it_runs<S: Serve + Send + 'static>() {
     let security = "deny play all".parse().expect("a rule");
     let config = VhostConfig { security, ..VhostConfig::default() };
     server.handle.reconfigure(config, TcpOptions::default()).expect("nothing speaks against it");
-    // It does nothing by itself: the server has to look at it.
+    // The player sends nothing: the server must check it without being asked.
     player.wait_close();
     wait_for("end of the player", PATIENCE, || (server.handle.stats().connections == 0).then_some(()));
     server.stop();
 }
 
-/// Frames that came in and that went out.
+/// Frames that the server received and sent.
 fn frames(stats: &anabranch_core::stats::ConnSnapshot) -> (u64, u64) {
     (stats.frames_in, stats.frames_out)
 }
@@ -146,7 +146,7 @@ fn a_server_that_drains_lets_players_finish_and_takes_nobody_new<S: Serve + Send
     let clip = CLIP.file();
     let input = ["-re", "-i", clip.to_str().expect("UTF-8")];
     let _publisher = server.ffmpeg_publishes("live/cam", &input);
-    let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
+    let mut subscription = server.handle.subscribe("live/cam").expect("the program may play");
     assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Frame(_))));
     let player = Process::start("rtmpdump", ["--live", "--rtmp", &server.url("live/cam"), "--flv", "/dev/null"]);
     wait_for("player", PATIENCE, || (server.handle.stats().vhosts[0].players == 1).then_some(()));
@@ -154,9 +154,9 @@ fn a_server_that_drains_lets_players_finish_and_takes_nobody_new<S: Serve + Send
     // The GOP is a second, the deadline far away.
     player.wait_exit(PATIENCE / 2);
     let late = server.ffmpeg_publishes("live/late", &input);
-    assert!(!late.wait_exit(PATIENCE).0.success(), "nobody new");
+    assert!(!late.wait_exit(PATIENCE).0.success(), "no new client");
     assert!(server.handle.subscribe("live/cam").is_err() && server.handle.publish("live/mine").is_err());
-    // What is left at the deadline is closed; this one is at once.
+    // At the deadline the server closes what is left; this deadline is immediate.
     server.handle.drain(Duration::ZERO, None);
     wait_for("end of all connections", PATIENCE, || (server.handle.stats().connections == 0).then_some(()));
     server.stop();
@@ -172,7 +172,7 @@ fn it_runs_on_one_thread_with_every_tcp_option<S: Serve + Send + 'static>() {
     let server = Embedded::start::<S>(|builder| builder.tcp(tcp).threads(NonZero::<usize>::MIN));
     let clip = CLIP.file();
     let publisher = server.ffmpeg_publishes("live/cam", &["-i", clip.to_str().expect("UTF-8")]);
-    let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
+    let mut subscription = server.handle.subscribe("live/cam").expect("the program may play");
     while !matches!(subscription.recv_timeout(PATIENCE).expect("the stream goes on"), Update::Ended) {}
     publisher.wait_success(PATIENCE);
     server.stop();
@@ -188,7 +188,7 @@ fn a_server_may_be_stopped_before_it_runs<S: Serve + Send + 'static>() {
     assert_eq!(handle.stats().connections, 0);
 }
 
-/// Allows everything, and hands on what is over.
+/// Allows everything, and passes on each end.
 #[derive(Debug)]
 struct Ends(Sender<Notice>);
 
@@ -206,18 +206,18 @@ fn a_stop_ends_connections_whose_peers_do_nothing<S: Serve + Send + 'static>() {
     let (ends, told) = channel();
     let asks = Asks { connect: true, play: true, ..Asks::default() };
     let mut config = VhostConfig { asks, ..VhostConfig::default() };
-    // The core would wait for it for longer than a server does that stops.
+    // The core would wait for this player for longer than a stopping server does.
     config.session.timeouts.linger = PATIENCE;
     let server = Embedded::start::<S>(|builder| builder.config(config).hooks(Ends(ends)));
     let mut player = Driver::to(&server.url("live/cam"));
     player.client.play("cam", PlayOptions::default()).expect("it may ask");
     player.wait_event("a stream that plays", |event| matches!(event, ClientEvent::Playing { .. }).then_some(()));
     let handle = server.handle.clone();
-    // It neither reads nor hangs up meanwhile.
+    // The player does not read and does not close.
     server.stop();
     let told: Vec<_> = told.try_iter().map(|notice| notice.subject).collect();
     assert!(matches!(&told[..], [Subject::Play(_), Subject::Connect]), "{told:?}");
-    // Whoever asks for numbers afterwards keeps nothing open.
+    // A handle that is used for statistics afterwards keeps nothing open.
     let stats = handle.stats();
     assert_eq!((stats.connections, stats.streams.len()), (0, 0));
     assert_eq!(player.wait_close().reason, ClientCloseReason::PeerClosed);
@@ -240,7 +240,7 @@ fn a_listener_that_does_not_block_is_as_good<S: Serve + Send + 'static>() {
     let server = S::builder().listener(own).build().expect("it can be built");
     let (address, handle) = (server.addresses()[0], server.handle());
     let thread = std::thread::spawn(|| server.run());
-    // A loop that found nobody to accept would pause now and then, and each connection with it.
+    // An accept loop that treats "no connection to accept" as an error would pause and delay each connection.
     let start = Instant::now();
     for _ in 0..100 {
         let mut socket = TcpStream::connect(address).expect("it listens");
@@ -257,12 +257,12 @@ fn a_listener_that_does_not_block_is_as_good<S: Serve + Send + 'static>() {
 fn a_server_that_never_runs_keeps_nobody_waiting<S: Serve + Send + 'static>() {
     let server = S::builder().build().expect("it can be built");
     let handle = server.handle();
-    let mut subscription = handle.subscribe("live/cam").expect("anybody may");
-    let mut publication = handle.publish("live/other").expect("nobody else does");
+    let mut subscription = handle.subscribe("live/cam").expect("the program may play");
+    let mut publication = handle.publish("live/other").expect("the name is free");
     let (ended, end) = channel();
     std::thread::spawn(move || ended.send(subscription.recv().is_none()));
     drop(server);
-    assert!(end.recv_timeout(PATIENCE / 4).expect("it does not wait for ever"));
+    assert!(end.recv_timeout(PATIENCE / 4).expect("it ends"));
     let message = anabranch_core::message::Message::audio(0, [0xaf, 1, 2].as_slice());
     assert_eq!(publication.push(message), Err(anabranch_host::Over::Stopped));
 }

@@ -15,15 +15,15 @@ use tracing::{Metadata, Subscriber, span};
 
 anabranch_tests::on_both_libraries!(no_line_is_written_while_a_connection_is_locked);
 
-/// How long a server may take to show its connections. Only one that is locked takes that long.
+/// How long a server may take to list its connections. Only one with a locked connection takes that long.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// The servers that are looked at with each line, and what came of it.
 static LOOKED_AT: Mutex<Vec<Handle>> = Mutex::new(Vec::new());
-/// The lines that were written, and whether the connections could be looked at meanwhile.
+/// The lines that were written, and whether the connections could be listed during each.
 static LINES: Mutex<Vec<(String, bool)>> = Mutex::new(Vec::new());
 
-/// A log that looks at all connections with each line, as a program may that adds something to its lines.
+/// A log that lists all connections with each line, as a program may do that adds details to its lines.
 struct Looking;
 
 impl Subscriber for Looking {
@@ -38,11 +38,11 @@ impl Subscriber for Looking {
         }
         let mut line = Line(String::new());
         event.record(&mut line);
-        // On another thread: this one would wait for itself without end.
+        // On another thread: this thread would wait for itself forever.
         let (sender, receiver) = channel();
         thread::spawn(move || {
             servers.iter().for_each(|server| drop(server.connections()));
-            // The test has failed where this is not received.
+            // If this is not received, the test has failed already.
             let _ = sender.send(());
         });
         let shown = receiver.recv_timeout(LOOK).is_ok();
@@ -59,7 +59,7 @@ impl Subscriber for Looking {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// What a line says.
+/// The text of a line.
 struct Line(String);
 
 impl Visit for Line {
@@ -74,7 +74,7 @@ impl Visit for Line {
 fn no_line_is_written_while_a_connection_is_locked<S: Serve + Send + 'static>() {
     static LOG: Once = Once::new();
     LOG.call_once(|| tracing::subscriber::set_global_default(Looking).expect("no other test sets one"));
-    // One at a time: the servers' lines are about connections of the same numbers.
+    // One test at a time: the servers' lines use the same connection numbers.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
 

@@ -1,5 +1,5 @@
-//! The servers as libraries: built, asked, told and taken part in by the program they are in. Every test runs on both
-//! runtimes.
+//! The servers as libraries: the program around a server builds it, answers its questions, controls it, publishes and
+//! plays. Every test runs on both runtimes.
 
 mod crowd;
 mod hooks;

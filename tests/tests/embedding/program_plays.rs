@@ -26,7 +26,7 @@ const CLIP: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 4, 
 fn what_a_client_publishes_is_played_by_the_program<S: Serve + Send + 'static>() {
     let server = Embedded::start::<S>(|builder| builder);
     let clip = CLIP.file();
-    let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
+    let mut subscription = server.handle.subscribe("live/cam").expect("the program may play");
     let publisher = server.ffmpeg_publishes("live/cam", &["-i", clip.to_str().expect("UTF-8")]);
     let mut received = Vec::new();
     loop {
@@ -57,8 +57,8 @@ fn what_a_client_publishes_is_played_by_the_program<S: Serve + Send + 'static>()
 fn a_subscription_that_is_not_fetched_misses_and_says_what<S: Serve + Send + 'static>() {
     let source = SourceLimits { frames: 20, ..SourceLimits::default() };
     let server = Embedded::start::<S>(|builder| builder.config(VhostConfig { source, ..VhostConfig::default() }));
-    let mut publication = server.handle.publish("live/cam").expect("nobody else does");
-    let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
+    let mut publication = server.handle.publish("live/cam").expect("the name is free");
+    let mut subscription = server.handle.subscribe("live/cam").expect("the program may play");
     let picture = |number: u32| {
         let kind = if number.is_multiple_of(10) { 0x17 } else { 0x27 };
         Message::video(number * 40, [&[kind, 1, 0, 0, 0][..], &number.to_be_bytes()].concat())
@@ -86,14 +86,14 @@ fn a_subscription_that_is_not_fetched_misses_and_says_what<S: Serve + Send + 'st
 
 fn subscriptions_wait_in_an_async_runtime_too<S: Serve + Send + 'static>() {
     let server = Embedded::start::<S>(|builder| builder);
-    let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
-    let mut publication = server.handle.publish("live/cam").expect("nobody else does");
+    let mut subscription = server.handle.subscribe("live/cam").expect("the program may play");
+    let mut publication = server.handle.publish("live/cam").expect("the name is free");
     let (asked, ask) = smol::channel::bounded(1);
     let player = thread::spawn(move || {
         smol::block_on(async {
             let mut frames = 0;
             loop {
-                asked.send(()).await.expect("somebody listens");
+                asked.send(()).await.expect("the test receives");
                 match subscription.recv_async().await {
                     Some(Update::Frame(_)) => frames += 1,
                     Some(Update::Ended) => return frames,
@@ -103,7 +103,7 @@ fn subscriptions_wait_in_an_async_runtime_too<S: Serve + Send + 'static>() {
         })
     });
     for number in 0..50 {
-        // Not before it waits, or is about to.
+        // Not before the player waits, or is about to wait.
         ask.recv_blocking().expect("it asks for each");
         publication.push(Message::video(number * 40, [0x17, 1, 0, 0, 0, 9].as_slice())).expect("it is published");
     }
@@ -128,14 +128,14 @@ fn who_hears_of_a_publication_misses_nothing_of_it<S: Serve + Send + 'static>() 
     let mut publisher = Driver::to(&server.url("live/cam"));
     let stream = publisher.client.publish("cam", PublishType::Live).expect("it may ask");
     publisher.wait_event("a stream", |event| matches!(event, ClientEvent::Publishing { .. }).then_some(()));
-    let subscription = beginnings.recv_timeout(PATIENCE).expect("it has begun before its publisher knows");
+    let subscription = beginnings.recv_timeout(PATIENCE).expect("the stream begins before its publisher is told");
     publisher.client.send_message(stream, message(1)).expect("it is published");
     publisher.flush();
     let mut subscription = hears(subscription, 1);
     publisher.close();
     assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Ended)));
     assert!(!subscription.is_live());
-    let mut publication = server.handle.publish("live/own").expect("nobody else does");
+    let mut publication = server.handle.publish("live/own").expect("the name is free");
     publication.push(message(2)).expect("the server runs");
     hears(beginnings.recv_timeout(PATIENCE).expect("the program's own"), 2);
     server.stop();
@@ -148,7 +148,7 @@ fn the_end_of_a_publisher_is_told_whether_or_not_it_sent_anything<S: Serve + Sen
         assert!(matches!(update, Some(Update::Ended)), "{update:?}");
         assert!(subscription.try_recv().is_none(), "once");
     };
-    let mut before = server.handle.subscribe("live/cam").expect("anybody may");
+    let mut before = server.handle.subscribe("live/cam").expect("the program may play");
     assert!(before.try_recv().is_none());
     let header = Message::video(0, [0x17, 0, 0, 0, 0, 1, 66, 0, 30, 0xFF].as_slice());
     let picture = Message::video(40, [0x27, 1, 0, 0, 0, 1].as_slice());
@@ -156,7 +156,7 @@ fn the_end_of_a_publisher_is_told_whether_or_not_it_sent_anything<S: Serve + Sen
         let mut publisher = Driver::to(&server.url("live/cam"));
         let stream = publisher.client.publish("cam", PublishType::Live).expect("it may ask");
         publisher.wait_event("a stream", |event| matches!(event, ClientEvent::Publishing { .. }).then_some(()));
-        let mut during = server.handle.subscribe("live/cam").expect("anybody may");
+        let mut during = server.handle.subscribe("live/cam").expect("the program may play");
         for message in messages {
             publisher.client.send_message(stream, message).expect("it is published");
         }
@@ -164,15 +164,15 @@ fn the_end_of_a_publisher_is_told_whether_or_not_it_sent_anything<S: Serve + Sen
         publisher.close();
         ended(&mut before);
         ended(&mut during);
-        let mut after = server.handle.subscribe("live/cam").expect("anybody may");
+        let mut after = server.handle.subscribe("live/cam").expect("the program may play");
         assert!(after.try_recv().is_none(), "that was before it came");
     }
-    // Two that came and went while it did not look.
+    // Two publications began and ended while the subscription did not look.
     for _ in 0..2 {
         drop(server.handle.publish("live/cam").expect("the name is free"));
     }
     ended(&mut before);
-    // The end of one before the frames of the next.
+    // The end of one publication comes before the frames of the next.
     drop(server.handle.publish("live/cam").expect("the name is free"));
     let mut publication = server.handle.publish("live/cam").expect("the name is free");
     publication.push(Message::video(0, [0x17, 1, 0, 0, 0, 9].as_slice())).expect("it is published");

@@ -19,7 +19,7 @@ anabranch_tests::on_both_libraries!(
 
 const CLIP: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 4, gop: 300, megabits: None };
 
-/// A key frame of nothing.
+/// A key frame without content.
 fn key_frame(timestamp: u32) -> Message {
     Message::video(timestamp, [0x17, 1, 0, 0, 0, 0, 0, 0, 1, 0x65].as_slice())
 }
@@ -30,7 +30,7 @@ fn what_the_program_publishes_is_played_by_a_client<S: Serve + Send + 'static>()
     let received = folder.file("received.flv");
     let (url, file) = (server.url("live/made"), received.to_str().expect("UTF-8").to_owned());
     let player = Process::start("rtmpdump", ["--live", "--quiet", "--rtmp", &url, "--flv", &file]);
-    let mut publication = server.handle.publish("live/made").expect("nobody else does");
+    let mut publication = server.handle.publish("live/made").expect("the name is free");
     wait_for("player", PATIENCE, || (publication.players() == 1).then_some(()));
     let sent = tags(&clip);
     for tag in sent.clone() {
@@ -41,11 +41,11 @@ fn what_the_program_publishes_is_played_by_a_client<S: Serve + Send + 'static>()
         };
         publication.push(message).expect("it is published");
     }
-    // Not before it has been given all of it: a stream that came and went before it looked would be none to it.
+    // Not before the player got all of it: a stream that ended before the player looked would not exist for it.
     let given = || server.handle.connections().iter().any(|info| info.stats.frames_out >= sent.len() as u64);
     wait_for("frames on their way", PATIENCE, || given().then_some(()));
     drop(publication);
-    // It is told that the stream is over when the grace period is.
+    // The player gets the end of the stream after the grace period.
     player.wait_exit(PATIENCE);
     assert_same_media(&clip, &received);
     server.stop();
@@ -53,11 +53,11 @@ fn what_the_program_publishes_is_played_by_a_client<S: Serve + Send + 'static>()
 
 fn what_waits_to_leave_together_leaves_in_time<S: Serve + Send + 'static>() {
     let server = Embedded::start::<S>(|builder| builder);
-    let mut publication = server.handle.publish("live/radio").expect("nobody else does");
-    let mut subscription = server.handle.subscribe("live/radio").expect("anybody may");
+    let mut publication = server.handle.publish("live/radio").expect("the name is free");
+    let mut subscription = server.handle.subscribe("live/radio").expect("the program may play");
     let start = Instant::now();
     for round in 0..20_u8 {
-        // Audio waits up to the merge window for video to ride with; nothing more is pushed meanwhile.
+        // Audio waits up to the merge window for video; nothing more is pushed during that time.
         publication.push(Message::audio(u32::from(round) * 20, [0x2f, round].as_slice())).expect("it is published");
         let Some(Update::Frame(frame)) = subscription.recv_timeout(PATIENCE) else {
             panic!("frame {round} never came");
@@ -75,11 +75,11 @@ fn a_name_has_one_publisher_wherever_it_is<S: Serve + Send + 'static>() {
     let clip = CLIP.file();
     let input = ["-re", "-i", clip.to_str().expect("UTF-8")];
     let publisher = server.ffmpeg_publishes("live/cam", &input);
-    let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
+    let mut subscription = server.handle.subscribe("live/cam").expect("the program may play");
     assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Frame(_))));
     assert!(matches!(server.handle.publish("live/cam"), Err(LocalError::Busy(_))));
     publisher.kill();
-    // The name is free as soon as the connection is seen to be gone.
+    // The name is free as soon as the server notices that the connection is gone.
     let mut publication = wait_for("free name", PATIENCE, || server.handle.publish("live/cam").ok());
     let refused = server.ffmpeg_publishes("live/cam", &input);
     let (status, _) = refused.wait_exit(PATIENCE);
@@ -90,7 +90,7 @@ fn a_name_has_one_publisher_wherever_it_is<S: Serve + Send + 'static>() {
 
 fn a_publication_ends_with_its_value_and_with_the_server<S: Serve + Send + 'static>() {
     let server = Embedded::start::<S>(|builder| builder);
-    let mut subscription = server.handle.subscribe("live/cam").expect("anybody may");
+    let mut subscription = server.handle.subscribe("live/cam").expect("the program may play");
     for round in 0..3 {
         let mut publication = server.handle.publish("live/cam").expect("the one before has ended");
         publication.push(key_frame(round)).expect("it is published");
@@ -98,7 +98,7 @@ fn a_publication_ends_with_its_value_and_with_the_server<S: Serve + Send + 'stat
         drop(publication);
         assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Ended)), "round {round}");
     }
-    let mut publication = server.handle.publish("live/other").expect("nobody else does");
+    let mut publication = server.handle.publish("live/other").expect("the name is free");
     assert!(server.handle.publish("live/..").is_err());
     let handle = server.handle.clone();
     let waiting = thread::spawn(move || subscription.recv());

@@ -1,11 +1,11 @@
-//! What a session holds stays within its limits after every call, whatever comes.
+//! What a session holds stays within its limits after every call, for all input.
 
 use super::support::mutation::{Random, mutate};
 use super::support::recorded;
 use super::*;
 use crate::chunk::ChunkLimits;
 
-/// Commands by which a peer makes the server queue most: many answers a byte.
+/// The commands that make the server queue the most: many bytes of answers for each byte of command.
 fn flood(random: &mut Random) -> Vec<u8> {
     let commands = [
         peer::create_stream(2.0),
@@ -27,15 +27,15 @@ fn flood(random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// Notes the most that was seen of each.
+/// Records the highest value seen of each.
 fn check(session: &Session, most: &mut [usize; 4]) {
     let limits = &session.config.limits;
     let inbox = session.endpoint.unparsed();
     let (events, replies) = (session.endpoint.events_waiting(), session.endpoint.outbound.replies());
     assert!(inbox <= limits.inbox, "{inbox} bytes in the inbox");
-    // The last message before the bound may be an aggregate of as many parts, or end every stream.
+    // The last message before the limit may be an aggregate with this many parts, or end every stream.
     assert!(events <= 2 * limits.events + limits.streams + 1, "{events} events wait");
-    // One more answer than fits: names in it are as long as the peer made them.
+    // One answer more than fits: the peer chooses the length of names in it.
     let one_reply = 3073 + 4 * limits.command as usize;
     assert!(replies <= limits.replies + one_reply, "{replies} bytes of replies");
     let partial = session.endpoint.reader.partial_bytes();
@@ -43,7 +43,7 @@ fn check(session: &Session, most: &mut [usize; 4]) {
         partial <= limits.chunks.partial.max(limits.chunks_before_connect.partial),
         "{partial} bytes half received"
     );
-    // The answer to the handshake is longer than this limit: it does not count as having reached it.
+    // The answer to the handshake is longer than this limit and does not count towards it.
     let replies = if session.is_connected() { replies } else { 0 };
     for (most, seen) in most.iter_mut().zip([inbox, events, replies, partial]) {
         *most = seen.max(*most);
@@ -95,7 +95,7 @@ fn nothing_grows_past_its_limit() {
             }
         }
     }
-    // The limits were in reach, or the checks above would say nothing.
-    // What is half received is given up when it has reached its limit, before it can be seen here.
+    // The limits were nearly reached, otherwise the checks above prove nothing.
+    // A partial message that reaches its limit is dropped inside the call, so that it is not seen here.
     assert!(most[0] > 3000 && most[1] >= 16 && most[2] >= 2000 && (3800..4000).contains(&most[3]), "{most:?}");
 }

@@ -60,7 +60,7 @@ fn a_client_must_say_what_it_wants_and_again_when_it_stopped() {
 
     let mut link = Link::playing();
     link.pass(300 * SECOND);
-    assert_eq!(link.closed(), None, "a player may wait as long as it likes");
+    assert_eq!(link.closed(), None, "a player may wait without limit");
     link.send(&peer::command("closeStream", 0.0, 1, &[]));
     assert_eq!(link.events().len(), 1);
     link.pass(30 * SECOND);
@@ -85,7 +85,7 @@ fn a_publisher_must_send_within_its_times() {
     let last = link.seconds();
     link.pass(9 * SECOND);
     assert_eq!(link.closed(), None);
-    // Pings and acknowledgements are no media: they do not count.
+    // Pings and acknowledgements are not media: they do not count.
     link.send(&peer::control(&Control::Acknowledgement(1)));
     link.pass(SECOND);
     assert_eq!(link.seconds() - last, 10);
@@ -97,7 +97,7 @@ fn a_publisher_nobody_listens_to_is_not_silent() {
     let mut link = Link::publishing(SessionConfig::default());
     link.send(&peer::video(0, &peer::key_frame(1)));
     link.events();
-    // A question about another stream is open: what comes meanwhile is not parsed.
+    // A question about another stream is open: what arrives before the answer is not parsed.
     link.send(&peer::create_stream(3.0));
     link.send(&peer::publish(2, "second"));
     let SessionEvent::Publish(request) = link.event() else { panic!("a question") };
@@ -106,12 +106,12 @@ fn a_publisher_nobody_listens_to_is_not_silent() {
     link.pass(patience - still);
     assert!(link.wait().read.is_none());
     link.session.accept(request);
-    // What it sent lies in the socket when its time would have been over.
+    // What the publisher sent is in the socket when the timeout is due.
     link.pass(still);
     assert_eq!(link.closed(), None);
     link.send(&peer::video(40, &peer::inter_frame(2)));
     assert_eq!(link.events().len(), 1);
-    // From here on silence is silence.
+    // From here on, silence counts.
     link.pass(patience * 3);
     assert_eq!(link.closed().map(|close| close.reason), Some(timeout(TimeoutKind::NextMessage)));
 }
@@ -123,7 +123,7 @@ fn what_was_not_heard_before_it_published_is_no_excuse_for_its_silence() {
     assert_eq!(link.events().len(), 1);
     link.send(&peer::publish(1, "again"));
     let SessionEvent::Publish(request) = link.event() else { panic!("a question") };
-    assert!(link.wait().read.is_none(), "nothing is read while it is open");
+    assert!(link.wait().read.is_none(), "nothing is read while the question is open");
     link.session.accept(request);
     link.send(&peer::video(0, &peer::key_frame(1)));
     assert_eq!(link.events().len(), 1);
@@ -137,7 +137,7 @@ fn what_was_not_heard_before_it_published_is_no_excuse_for_its_silence() {
 fn the_first_message_sets_the_time_for_the_next() {
     let mut link = Link::publishing(SessionConfig::default());
     link.pass(15 * SECOND);
-    // It is looked at a second before its time is over.
+    // It is checked a second before its timeout.
     assert_eq!(link.wait().deadline(), Some(link.now + 4 * SECOND), "for a first message");
     link.send(&peer::audio(0, peer::AUDIO_HEADER));
     assert_eq!(link.events().len(), 1);
@@ -148,8 +148,8 @@ fn the_first_message_sets_the_time_for_the_next() {
     assert_eq!(link.seconds() - last, 60);
 }
 
-/// The whole process is stopped, and what the peer does meanwhile waits in its socket. The first thing that the session
-/// hears of then is that its time was over long ago.
+/// The whole process is stopped, and what the peer sends during that time waits in the socket. Then the first thing
+/// that the session gets is a timeout that was due long ago.
 #[test]
 fn a_pause_of_the_process_is_nobodys_silence() {
     for (pause, in_use) in [(9, 1), (10, 1), (11, 1), (12, 5), (3600, 9)].map(|(a, b)| (a * SECOND, b * SECOND)) {
@@ -237,7 +237,7 @@ fn a_peer_that_takes_nothing_is_given_up_however_often_it_is_looked_at() {
     for _ in 0..40 {
         link.stall(SECOND);
     }
-    let SessionOutput::Closed(end) = link.session.poll_output() else { panic!("given up") };
+    let SessionOutput::Closed(end) = link.session.poll_output() else { panic!("not given up") };
     assert_eq!(end.reason, timeout(TimeoutKind::Write));
 }
 
@@ -247,18 +247,18 @@ fn a_peer_that_takes_nothing_is_given_up() {
     link.send(&peer::control(&Control::User(UserControl::PingRequest(1))));
     assert!(link.wait().write);
     link.stall(29 * SECOND);
-    // A byte taken is progress, and begins the time anew.
+    // A taken byte is progress, and starts the timeout again.
     link.session.outbound().advance(1);
     link.stall(30 * SECOND);
     assert_eq!(link.session.phase(), Phase::Playing);
     assert!(link.wait().source);
     link.stall(SECOND);
     let wait = link.wait();
-    assert!(wait.write && !wait.source, "it is over, but what is queued has a last moment to leave");
+    assert!(wait.write && !wait.source, "it has ended, and what is queued may still be written");
     link.stall(2 * SECOND);
     assert!(link.wait().write);
     link.stall(SECOND);
-    let SessionOutput::Closed(end) = link.session.poll_output() else { panic!("given up") };
+    let SessionOutput::Closed(end) = link.session.poll_output() else { panic!("not given up") };
     assert_eq!((end.reason, end.phase), (timeout(TimeoutKind::Write), Phase::Playing));
     assert!(link.session.outbound().is_empty());
 }
@@ -279,7 +279,7 @@ fn a_refused_publish_is_told_so_and_the_connection_lingers() {
     let SessionEvent::Publish(request) = link.event() else { panic!("a publish") };
     link.session.reject(request, &Rejection::stream_in_use("cam"));
     assert_eq!(link.hear(), ["3/0 _result 2 1", "5/1 onStatus 0 NetStream.Publish.BadName"]);
-    // All is written, yet it waits for the peer to hang up, and reads what it still sends.
+    // All bytes are written, but the session waits for the peer to close, and reads what it still sends.
     let wait = link.wait();
     assert!(wait.read.is_some() && !wait.write && wait.deadline().is_some());
     link.send(&peer::video(0, peer::VIDEO_HEADER));
@@ -288,7 +288,7 @@ fn a_refused_publish_is_told_so_and_the_connection_lingers() {
     let end = link.closed().expect("the peer had its time");
     assert_eq!((end.reason, end.phase), (CloseReason::Rejected("NetStream.Publish.BadName"), Phase::Connected));
 
-    // A peer that hangs up ends the wait.
+    // A peer that closes ends the wait.
     let mut link = Link::connected();
     link.send(&peer::play(0, "cam"));
     let SessionEvent::Play(request) = link.event() else { panic!("a play") };
@@ -307,7 +307,7 @@ fn who_floods_behind_its_refusal_is_cut_off() {
         let SessionEvent::Publish(request) = link.event() else { panic!("no publish") };
         link.session.reject(request, &Rejection::publish_denied("no"));
         link.send(&vec![0; bytes]);
-        // What it was to be told still waits, and is given up with the connection.
+        // The messages for the peer are still queued, and are dropped with the connection.
         assert_eq!(link.session.outbound().is_empty(), cut_off, "after {bytes} bytes");
     }
 }
@@ -342,10 +342,10 @@ fn errors_close_with_their_place() {
         let mut link = Link::connected();
         let before = link.session.received();
         assert_eq!(link.session.handle_input(link.now, bytes), Err(error.clone()));
-        // The two bytes behind the offence do not count.
+        // The two bytes after the fault do not count.
         let offset = before + bytes.len() as u64 - 2;
         assert_eq!(link.closed(), close(CloseReason::Protocol(error), Phase::Connected, offset));
-        assert_eq!(link.session.handle_input(link.now, b"more"), Ok(()), "it is over: nothing matters any more");
+        assert_eq!(link.session.handle_input(link.now, b"more"), Ok(()), "it has ended: input is ignored");
     }
     let mut link = Link::new(SessionConfig::default());
     link.send(b"GET / HTTP/1.1\r\n\r\n");
@@ -373,7 +373,7 @@ fn commands_and_data_have_a_limit_and_media_has_not() {
     assert_eq!(link.events().len(), 1);
     link.send(&peer::data(0, 1, &["x".into(), "x".repeat(393).as_str().into()]));
     assert_eq!(link.events().len(), 1, "400 bytes may be");
-    // What is too long of data is left out and counted; the stream goes on.
+    // A data message that is too long is dropped and counted; the stream continues.
     link.send(&peer::data(0, 1, &["x".into(), "x".repeat(450).as_str().into()]));
     assert_eq!((link.events().len(), link.closed()), (0, None));
     assert_eq!(link.session.counters().unreadable_messages, 1);
@@ -403,7 +403,7 @@ fn a_client_that_passes_a_limit_is_told_which() {
         link.send(&bytes);
         let heard = link.hear().pop().expect("an answer");
         assert_eq!(heard, "3/0 _error 1 NetConnection.Connect.Rejected");
-        assert!(link.closed().is_none(), "it has time to read that");
+        assert!(link.closed().is_none(), "the client has time to read that");
         link.session.handle_disconnect(link.now, CloseReason::PeerClosed);
         let end = link.closed().expect("closed");
         assert!(end.told.ends_with(words), "{}", end.told);
@@ -431,7 +431,7 @@ fn what_is_queued_is_written_before_the_end() {
     assert!(link.closed().is_some());
 }
 
-/// The report is the same however the header of a proxy was cut: it ends at the byte that showed what is wrong.
+/// The report does not depend on how a proxy's header was cut: it ends at the byte that showed the fault.
 #[test]
 fn a_proxy_header_that_is_none_ends_at_the_same_byte_however_it_is_cut() {
     let now = support::any_instant();

@@ -18,7 +18,7 @@ fn a_connection_opens_with_handshake_windows_chunk_size_and_result() {
     assert_eq!(link.session.phase(), Phase::Connect);
     link.take();
     link.send(&peer::connect());
-    assert!(link.take().is_empty(), "nothing is said before the request is granted");
+    assert!(link.take().is_empty(), "nothing is sent before the request is granted");
     link.accept_connect();
     assert_eq!(link.session.phase(), Phase::Connected);
     let bytes = link.take();
@@ -97,7 +97,11 @@ fn fmle_publishes() {
         ]
     );
     link.send(&peer::command("deleteStream", 7.0, 0, &[1.0.into()]));
-    assert_eq!((link.events().len(), link.hear().len()), (0, 0), "it was over already, and deleteStream has no answer");
+    assert_eq!(
+        (link.events().len(), link.hear().len()),
+        (0, 0),
+        "it had ended already, and deleteStream has no answer"
+    );
     link.send(&peer::command("FCUnpublish", 8.0, 0, &["cam".into()]));
     assert_eq!(link.hear(), ["3/0 _result 8"], "a client may wait for it even so");
 }
@@ -120,11 +124,11 @@ fn haivision_and_flash_publish() {
     assert_eq!(
         link.hear(),
         ["3/0 _result 2 1", "StreamBegin(1)", "5/1 onStatus 0 NetStream.Publish.Start"],
-        "no onFCPublish to who never asked"
+        "no onFCPublish to clients that did not ask"
     );
 }
 
-/// GStreamer's rtmp2sink: transaction 0 all over, and a name where deleteStream wants a number.
+/// GStreamer's rtmp2sink: transaction 0 in every command, and a name where deleteStream needs a number.
 #[test]
 fn a_publisher_with_transaction_0_hears_no_results() {
     let mut link = Link::connected();
@@ -179,7 +183,7 @@ fn a_player_without_create_stream_gets_the_first_one() {
         link.send(&peer::create_stream(7.0));
         assert_eq!(link.hear(), ["3/0 _result 7 2"], "the first is taken");
     }
-    // A stream that nobody created cannot be meant.
+    // A stream that was not created cannot be meant.
     let mut link = Link::connected();
     link.send(&peer::play(9, "cam"));
     assert_eq!(link.hear(), ["3/0 _error 4 NetConnection.Call.Failed"]);
@@ -281,7 +285,7 @@ fn a_stream_that_is_not_there_is_not_taken_for_another() {
     assert_eq!((link.events().len(), link.session.phase()), (0, Phase::Connected));
 }
 
-/// GStreamer's rtmp2sink names the stream where its number belongs.
+/// GStreamer's rtmp2sink sends the name of the stream in place of its number.
 #[test]
 fn delete_stream_without_a_number_ends_all() {
     let mut link = Link::connected();
@@ -349,7 +353,7 @@ fn unknown_calls_fail_and_notices_are_ignored() {
     link.send(&peer::connect());
     assert_eq!(link.hear(), ["3/0 _error 9 NetConnection.Call.Failed"]);
     assert_eq!(link.session.counters().ignored_messages, 2, "the notice and the second connect");
-    // Once connected, a command that is not AMF harms nobody.
+    // Once connected, a command that is not AMF has no effect.
     link.send(&peer::message(MessageType::COMMAND_AMF0, 0, 0, &[0xff]));
     link.send(&peer::message(99, 0, 0, &[1]));
     let counters = link.session.counters();
@@ -409,7 +413,7 @@ fn aggregates_come_apart() {
     ];
     assert_eq!(link.events(), parts);
     assert_eq!(link.session.counters().ignored_messages, 1);
-    // On stream 0 it can only mean the one stream there is, and so do its parts.
+    // On stream 0 the aggregate and its parts can only mean the one stream that exists.
     link.send(&peer::message(MessageType::AGGREGATE, 1000, 0, &body));
     assert_eq!(link.events(), parts);
 }

@@ -1,4 +1,4 @@
-//! What is read when: acknowledgements, requests that wait for their answer, peers that make us queue.
+//! What is read when: acknowledgements, requests that wait for their answer, peers that make the server queue bytes.
 
 use super::*;
 use crate::endpoint::READ_MESSAGES;
@@ -25,7 +25,7 @@ fn what_comes_while_a_request_waits_is_kept_and_read_after_the_answer() {
     assert!(link.wait().read.is_some());
 }
 
-/// What was parsed of the kept bytes makes room for as many.
+/// Kept bytes that were parsed make room for as many new ones.
 #[test]
 fn only_bytes_still_to_be_parsed_count_as_kept() {
     let mut config = SessionConfig::default();
@@ -35,8 +35,8 @@ fn only_bytes_still_to_be_parsed_count_as_kept() {
     let kept = [ping(1), ping(2), peer::play(1, "door"), ping(3)].concat();
     link.send(&kept);
     link.accept_play();
-    // The second play waits: what came before it is parsed, and one ping is left.
-    let SessionEvent::Stop { stream_id: 1 } = link.event() else { panic!("the first is over") };
+    // The second play waits: everything before it is parsed, and one ping is left.
+    let SessionEvent::Stop { stream_id: 1 } = link.event() else { panic!("the first has ended") };
     let SessionEvent::Play(request) = link.event() else { panic!("the second play") };
     let room = 400 - ping(3).len();
     assert_eq!(link.session.handle_input(link.now, &vec![0; room]), Ok(()));
@@ -54,14 +54,14 @@ fn an_adapter_that_reads_on_all_the_same_reaches_a_limit() {
     link.send(&[0; 600]);
     assert_eq!(link.session.handle_input(link.now, &[0; 400]), Ok(()));
     assert_eq!(link.session.handle_input(link.now, &[0; 1]), Err(Error::InboxOverLimit { limit: 1000 }));
-    assert!((link.session.endpoint.unparsed() == 0), "nothing is held for a connection that is over");
-    let SessionEvent::Play(request) = link.event() else { panic!("the play is still told") };
+    assert!((link.session.endpoint.unparsed() == 0), "a connection that has ended holds nothing");
+    let SessionEvent::Play(request) = link.event() else { panic!("the play is still an event") };
     link.session.accept(request);
     let end = link.closed().expect("closed");
     assert_eq!((end.reason.name(), end.offset), ("inbox_over_limit", before));
 }
 
-/// 15 bytes a part, a hundred thousand parts a message: each would be an event.
+/// 15 bytes a part, a hundred thousand parts a message: each part would be an event.
 #[test]
 fn an_aggregate_makes_no_more_events_than_may_wait() {
     let mut body = Vec::new();

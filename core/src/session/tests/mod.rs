@@ -1,4 +1,4 @@
-//! Tests of the session as a whole: what a client says, and what it hears.
+//! Tests of the session as a whole: what a client sends, and what it receives.
 
 mod bounds;
 mod closing;
@@ -24,7 +24,7 @@ struct Link {
     ear: Ear,
     start: Instant,
     now: Instant,
-    /// What was heard while time passed.
+    /// What the client received while time passed.
     heard: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ impl Link {
         Link { session, ear: Ear::new(), start, now: start, heard: Vec::new() }
     }
 
-    /// Handshake and `connect` are done and what was said to them is heard.
+    /// Handshake and `connect` are done, and the client has read the answers.
     fn connected() -> Self {
         Link::connected_with(SessionConfig::default())
     }
@@ -71,11 +71,11 @@ impl Link {
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        // The error, if any, shows in Closed.
+        // An error shows in `Closed`.
         let _ = self.session.handle_input(self.now, bytes);
     }
 
-    /// Lets time pass, with a timeout at every deadline that comes due, and a peer that takes what it is sent.
+    /// Lets time pass: every deadline calls the timeout, and the peer takes what it is sent.
     fn pass(&mut self, time: Duration) {
         self.pass_with(time, true);
     }
@@ -102,7 +102,7 @@ impl Link {
         self.now = end;
     }
 
-    /// The process is stopped for so long; when it goes on, it hears of its deadlines first.
+    /// The process is stopped for this long; when it continues, it handles its deadlines first.
     fn freeze(&mut self, time: Duration) {
         self.freeze_full(time);
         let heard = self.hear();
@@ -125,7 +125,7 @@ impl Link {
         (self.now - self.start).as_secs()
     }
 
-    /// Everything the server has to say, written and heard.
+    /// Everything that the server sends, written and received.
     fn hear(&mut self) -> Vec<String> {
         let bytes = self.take();
         let mut lines = std::mem::take(&mut self.heard);
@@ -145,22 +145,22 @@ impl Link {
         }
     }
 
-    /// What the session waits for; a session that was closed waits for nothing.
+    /// What the session waits for; a closed session waits for nothing.
     fn wait(&mut self) -> Wait {
         match self.session.poll_output() {
             SessionOutput::Wait(wait) => wait,
             SessionOutput::Closed(_) => Wait { read: None, ..Wait::default() },
-            SessionOutput::Event(event) => panic!("an event nobody expected: {event:?}"),
+            SessionOutput::Event(event) => panic!("an unexpected event: {event:?}"),
         }
     }
 
-    /// The end, if it has come; all that was to be written is.
+    /// The close, if the session has ended; everything that was to be written is written.
     fn closed(&mut self) -> Option<Close> {
         self.take();
         match self.session.poll_output() {
             SessionOutput::Closed(close) => Some(close),
             SessionOutput::Wait(_) => None,
-            SessionOutput::Event(event) => panic!("an event nobody expected: {event:?}"),
+            SessionOutput::Event(event) => panic!("an unexpected event: {event:?}"),
         }
     }
 
@@ -189,7 +189,7 @@ impl Link {
         }
     }
 
-    /// The events there are, as text, none of them a request.
+    /// The events, as text; none of them is a request.
     fn events(&mut self) -> Vec<String> {
         let mut events = Vec::new();
         while let SessionOutput::Event(event) = self.session.poll_output() {

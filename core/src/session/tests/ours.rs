@@ -1,4 +1,4 @@
-//! What a session does of its server's own accord: how each is told to the client, and what it is called in logs.
+//! What a session does when its server asks for it: how each action is sent to the client, and its name in logs.
 
 use super::*;
 use crate::amf::{Limits, Object, Value};
@@ -45,7 +45,7 @@ fn a_playback_that_is_complete_is_told_once_and_another_may_follow() {
     link.send(&peer::play(1, "door"));
     link.accept_play();
     assert_eq!(link.session.phase(), Phase::Playing);
-    // Who does not play again has as long to say what it wants as at first.
+    // A client that does not play again has as long to send its next request as at first.
     link.session.complete_play(1);
     link.pass(Duration::from_secs(30));
     assert_eq!(link.closed().map(|close| close.reason), Some(CloseReason::Timeout(TimeoutKind::Identify)));
@@ -92,7 +92,7 @@ fn a_redirect_names_the_other_server_on_the_connections_own_stream() {
         ("rtmp://edge/live", "rtmp://edge/live/cam")
     );
 
-    // Without one, it speaks of the stream and names nowhere to go.
+    // Without a target, the status is about the stream and names no other address.
     let mut link = Link::connected();
     link.send(&peer::play(0, "cam"));
     let SessionEvent::Play(request) = link.event() else { panic!("a play") };
@@ -131,17 +131,17 @@ fn a_proxy_in_front_may_say_who_the_client_is() {
             assert_eq!((link.session.client_address(), link.session.received()), (address, bytes.len() as u64));
         }
     }
-    // A server without such a proxy does not believe it.
+    // A server without such a proxy does not accept the header.
     let mut link = Link::new(SessionConfig::default());
     link.send(b"PROXY TCP4 192.0.2.7 192.0.2.1 51000 1935\r\n");
     assert!(matches!(link.closed(), Some(Close { reason: CloseReason::Protocol(Error::Handshake(_)), .. })));
-    // And a damaged one is not guessed at.
+    // A damaged header is not interpreted.
     link.session = Session::behind_proxy(Arc::new(SessionConfig::default()), [5; 32], link.start);
     link.send(b"PROXY TCP4 192.0.2.7 nonsense\r\n");
     assert!(matches!(link.closed(), Some(Close { reason: CloseReason::Protocol(Error::Preface(_)), .. })));
 }
 
-/// Logs and metrics are searched by these.
+/// People search logs and metrics for these names.
 #[test]
 fn reasons_have_names_that_stay_and_words() {
     let protocol = |error: Error| CloseReason::Protocol(error);

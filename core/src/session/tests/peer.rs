@@ -1,4 +1,4 @@
-//! The other side of a connection, for tests: what clients say, as bytes, and what they hear, as lines of text.
+//! The peer of a connection, for tests: what clients send, as bytes, and what they receive, as lines of text.
 
 use crate::amf::{Limits, Object, Value, amf0};
 use crate::chunk::{ChunkLimits, ChunkReader, Leniency, write_message};
@@ -12,7 +12,7 @@ pub(crate) fn handshake() -> Vec<u8> {
     bytes
 }
 
-/// A message on the chunk stream that its type usually has, in chunks of 128 bytes.
+/// A message on the chunk stream that is usual for its type, in chunks of 128 bytes.
 pub(crate) fn message(type_id: u8, timestamp: u32, stream_id: u32, body: &[u8]) -> Vec<u8> {
     let chunk_stream = match type_id {
         1..=6 => 2,
@@ -111,7 +111,7 @@ impl Ear {
         Ear { handshake_left: 1 + 2 * 1536, reader: ChunkReader::new(limits, Leniency::Strict) }
     }
 
-    /// One that has the handshake behind it.
+    /// A reader that is past the handshake.
     pub(crate) fn after_handshake() -> Self {
         Ear { handshake_left: 0, ..Ear::new() }
     }
@@ -130,7 +130,7 @@ impl Ear {
         messages
     }
 
-    /// One line a message.
+    /// One line for each message.
     pub(crate) fn lines(&mut self, bytes: &[u8]) -> Vec<String> {
         self.messages(bytes).iter().map(line).collect()
     }
