@@ -6,14 +6,14 @@ use super::media::Studio;
 /// One message stream of a client.
 #[derive(Debug)]
 pub(super) struct Channel {
-    /// As it asks for it, with query.
+    /// The name as the client sends it, with its query.
     pub(super) name: String,
     pub(super) stream_id: u32,
     pub(super) stage: Stage,
     pub(super) part: Part,
 }
 
-/// What a message stream is there for.
+/// What a message stream is used for.
 #[derive(Debug)]
 pub(super) enum Part {
     Publisher(ClientKind, Box<Studio>),
@@ -22,7 +22,7 @@ pub(super) enum Part {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Stage {
-    /// It comes after others.
+    /// Requested after other streams.
     Waiting,
     Creating(f64),
     Asking,

@@ -10,14 +10,14 @@ use super::{Sim, Slot};
 /// What a client can make the server queue with one last request, beyond the bound on replies: the answers to it.
 const LAST_ANSWER: usize = 4096;
 
-/// Bounds of all virtual hosts of a server, under every configuration that was ever in force: what runs goes on under
-/// the one that it began with.
+/// Limits of all virtual hosts of a server, under every configuration that was ever in force: a stream or connection
+/// keeps the configuration that it began with.
 #[derive(Debug)]
 pub(super) struct Bounds {
     log: usize,
     queue: usize,
     chunk: usize,
-    /// Whether a name may change hands.
+    /// Whether another publisher may take over a name.
     pub(super) takes_over: bool,
     /// True once there was more than one configuration.
     pub(super) changed: bool,
@@ -36,7 +36,7 @@ impl Bounds {
         }
     }
 
-    /// Another configuration is in force beside the one that what runs goes by.
+    /// Adds a configuration; streams and connections that exist keep theirs.
     pub(super) fn widen(&mut self, config: &Config) {
         let other = Bounds::of(config);
         *self = Bounds {
@@ -49,43 +49,44 @@ impl Bounds {
     }
 }
 
-/// Something that must hold, and in words what is wrong if it does not.
+/// An invariant, which returns a description of what is wrong if it does not hold.
 pub type Check = fn(&Sim) -> Result<(), String>;
 
-/// What else must hold.
+/// Additional invariants.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Extra(pub(super) Option<Check>);
 
-/// Who is attached to a stream.
+/// Which slots are attached to a stream.
 #[derive(Debug, Default)]
 pub(super) struct Attached {
-    /// The slot that publishes it, but for those from whom another took over.
+    /// The slot that publishes it, without those that were taken over.
     pub(super) publisher: Option<usize>,
-    /// Slots that play it, and how often they said so.
+    /// Slots that play it, and how often each plays it.
     pub(super) players: BTreeMap<usize, usize>,
 }
 
 impl Sim {
-    /// Checks what must hold at every moment. Every step ends with it, so that a test need not.
+    /// Checks what must hold at every moment. Every step ends with it, so tests need not call it.
     ///
-    /// - No log is over its limit, but by a single message that is larger, and all streams together are within theirs.
-    /// - A stream is listed exactly while a connection publishes or plays it, with the right number of players;
-    ///   never has it two publishers, but while one from whom another has taken over is being closed.
+    /// - No log is over its limit, except by a single message that is larger, and all streams together are within their
+    ///   limit.
+    /// - A stream is listed exactly while a connection publishes or plays it, with the right number of players. It
+    ///   never has two publishers, except while one that was taken over is being closed.
     /// - No connection has more bytes queued than the high-water mark, one message and the bound on replies.
     /// - No question is open beyond its deadline.
-    /// - Virtual hosts count those who are there, exactly: as many publishers as names that are published, players that
-    ///   are attached, streams that are listed, connections that were let in and questions that are open; looked at when
-    ///   a client comes, goes or asks.
+    /// - Virtual hosts count exactly: as many publishers as published names, players as are attached, streams as are
+    ///   listed, connections as were let in, and questions as are open. Checked when a client comes, goes or asks.
     ///
-    /// Beyond that every step checks that
-    /// - actions are paired, and a connection that is over stays silent;
-    /// - every question that was not refused is followed by exactly one notice of the same, the connection's own last,
-    ///   and none by another; no connection is attached, and no success is told, before the verdict;
+    /// In addition, every step checks that
+    /// - actions are paired, and a connection that has ended sends nothing;
+    /// - every question that was not refused is followed by exactly one notice about the same, the notice about the
+    ///   connection last, and there are no other notices; before the verdict, no connection is attached and no client
+    ///   is told of success;
     /// - every client could read all it got, and every player got what was sent: see [`Screen`](super::Screen);
     /// - time passes.
     ///
     /// # Panics
-    /// If any of it does not hold, with the seed and the time.
+    /// If any of this does not hold, with the seed and the time.
     pub fn check(&self) {
         if self.bounds.changed {
             self.check_refused();
@@ -136,7 +137,7 @@ impl Sim {
         }
     }
 
-    /// Notes what a connection is attached to.
+    /// Records what a connection is attached to.
     pub(super) fn attach(&mut self, index: usize, attachment: &Attachment) {
         let wanted = |subject: &Subject| match (subject, attachment.role) {
             (Subject::Publish(facts), Role::Publisher)
@@ -176,12 +177,12 @@ impl Sim {
         };
         let same = tokens(before).any(|token| tokens(after).any(|other| other == token));
         let bounds = &self.bounds;
-        // By the rule of when it asked.
+        // By the rule that was in force when it asked.
         let may = self.vhost_named(key.vhost()).conflict == Conflict::TakeOver || bounds.changed && bounds.takes_over;
         may && same
     }
 
-    /// Notes that a connection is attached no longer; false if it was not.
+    /// Records that a connection is no longer attached; false if it was not attached.
     pub(super) fn detach(&mut self, index: usize, role: Role, stream: StreamId) -> bool {
         let slot = &mut self.slots[index];
         let attached = self.attached.get_mut(&stream);
@@ -221,7 +222,7 @@ impl Sim {
         }
     }
 
-    /// The largest message any encoder sent, as it goes to players.
+    /// The largest message any encoder sent, in its size for players.
     fn largest_message(&self) -> usize {
         let body = self.archive.largest();
         let chunks = body / self.bounds.chunk + 1;

@@ -12,7 +12,7 @@ use super::media::{Archive, Media};
 use super::peer::{Peer, command_in, status_code};
 use super::{Rng, Route, Screen};
 
-/// Bytes that a publisher lets pile up before its encoder drops frames.
+/// Bytes queued by a publisher before its encoder drops frames.
 const BACKLOG: usize = 1 << 20;
 
 /// A scripted client.
@@ -27,34 +27,34 @@ pub struct Client {
     decode_errors: Vec<String>,
     /// Tracks that the server was asked to turn on: message stream and track.
     turning_on: VecDeque<(u32, Media)>,
-    /// Sending nothing more: a publisher that hangs.
+    /// Sends nothing more: a publisher that hangs.
     pub(super) mute: bool,
-    /// How long what it sends stays on its way at times.
+    /// How long what it sends is delayed at times.
     held_up: Duration,
-    /// It closed, or knows that the server did.
+    /// The client closed, or knows that the server did.
     pub(super) closed: bool,
 }
 
-/// How far the connection got.
+/// How far the connection has got.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Progress {
-    /// It opens the connection and says nothing.
+    /// Opens the connection and sends nothing.
     Silent,
     Handshake,
     Connecting(f64),
     Connected,
 }
 
-/// A notice or refusal of the server.
+/// A notice or refusal from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// Such as `NetStream.Play.Start`; `StreamBegin` and `StreamEof` for the user control events.
     pub code: String,
-    /// In words for people.
+    /// The text for people.
     pub description: String,
     /// Where it sends the client: `ex.redirect2`.
     pub redirect: Option<String>,
-    /// When it came.
+    /// When it arrived.
     pub at: Instant,
     /// Bytes received up to its end.
     pub(super) offset: u64,
@@ -99,7 +99,7 @@ impl Client {
         self.statuses.iter().map(|status| status.code.as_str()).collect()
     }
 
-    /// When the notice first came.
+    /// When the notice first arrived.
     pub fn status_at(&self, code: &str) -> Option<Instant> {
         self.statuses.iter().find(|status| status.code == code).map(|status| status.at)
     }
@@ -114,12 +114,12 @@ impl Client {
         self.statuses.iter().filter(|status| status.code == code).count()
     }
 
-    /// What the server sent that is no RTMP. A simulation fails at the first.
+    /// What the server sent that is not RTMP. A simulation fails at the first such error.
     pub fn decode_errors(&self) -> usize {
         self.decode_errors.len()
     }
 
-    /// True once it closed, or learnt that the server did.
+    /// True once the client closed, or learnt that the server did.
     pub fn is_closed(&self) -> bool {
         self.closed
     }
@@ -129,22 +129,22 @@ impl Client {
         self.channels.iter().any(Channel::is_running) && !self.closed
     }
 
-    /// What it got, if it is a player: the first of its streams.
+    /// What the client got on the first stream it plays.
     pub fn screen(&self) -> Option<&Screen> {
         self.screens().next()
     }
 
-    /// What it got on each of the streams it plays.
+    /// What the client got on each of the streams it plays.
     pub fn screens(&self) -> impl Iterator<Item = &Screen> {
         self.channels.iter().filter_map(Channel::screen)
     }
 
-    /// How many streams it has asked for, or will.
+    /// How many streams the client has requested or will request.
     pub fn streams(&self) -> usize {
         self.channels.len()
     }
 
-    /// True if this is one of them, query and all.
+    /// True if this is one of them, with its query.
     pub fn asks_for(&self, name: &str) -> bool {
         self.names().any(|known| known == name)
     }
@@ -153,7 +153,7 @@ impl Client {
         &self.route
     }
 
-    /// The streams it asks for, with their queries.
+    /// The streams that the client requests, with their queries.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.channels.iter().map(|channel| channel.name.as_str())
     }
@@ -170,7 +170,7 @@ impl Client {
         self.peer.has_output() && !self.closed
     }
 
-    /// When it will do something of its own accord.
+    /// When the client next acts without input.
     pub(super) fn due(&self) -> Option<Instant> {
         let due = |channel: &Channel| match &channel.part {
             Part::Publisher(_, studio) if channel.is_running() => studio.due(),
@@ -195,12 +195,12 @@ impl Client {
         }
     }
 
-    /// What it sends stays on its way for so long, at times.
+    /// Delays what the client sends for this long, at times.
     pub(super) fn hold_up(&mut self, duration: Duration) {
         self.held_up = self.held_up.max(duration);
     }
 
-    /// Sends headers anew, as an encoder does whose configuration changed.
+    /// Sends headers again, as an encoder does after a change of its configuration.
     pub(super) fn reconfigure(&mut self, now: Instant, archive: &mut Archive) {
         for channel in &mut self.channels {
             if let Part::Publisher(_, studio) = &mut channel.part
@@ -234,13 +234,13 @@ impl Client {
         }
     }
 
-    /// One more stream on the same connection, after those there are.
+    /// Adds one more stream on the same connection.
     pub(super) fn add(&mut self, channel: Channel) {
         self.channels.push(channel);
         self.go_on();
     }
 
-    /// Ends in good order what it does; the connection stays.
+    /// Ends its streams in good order; the connection stays open.
     pub(super) fn stop(&mut self) {
         for channel in &mut self.channels {
             match channel.stage {
@@ -287,7 +287,7 @@ impl Client {
                 _ => {}
             },
             MessageType::AUDIO | MessageType::VIDEO | MessageType::DATA_AMF0 => {
-                // The newest: numbers of streams that ended are used again.
+                // The newest: numbers of ended streams are used again.
                 let channel = self.channels.iter_mut().rfind(|channel| channel.stream_id == message.stream_id);
                 match channel.map(|channel| (channel.stage, &mut channel.part)) {
                     Some((Stage::Running | Stage::Stopped, Part::Player(screen))) => {
@@ -332,7 +332,7 @@ impl Client {
                 self.go_on();
             }
             (Part::Player(screen), _, "NetStream.Seek.Notify") => {
-                // Nobody seeks here: it answers the oldest request to turn a track on.
+                // No client here seeks: this answers the oldest request to turn a track on.
                 if let Some(at) = self.turning_on.iter().position(|(id, _)| *id == on_stream)
                     && let Some((_, track)) = self.turning_on.remove(at)
                 {
@@ -353,7 +353,7 @@ impl Client {
         self.go_on();
     }
 
-    /// Asks for the next stream, once those before it are there.
+    /// Requests the next stream, once those before it are created.
     fn go_on(&mut self) {
         let busy = |channel: &Channel| matches!(channel.stage, Stage::Creating(_) | Stage::Asking);
         if self.progress != Progress::Connected || self.channels.iter().any(busy) {

@@ -3,19 +3,20 @@ use std::time::{Duration, Instant};
 
 use super::Rng;
 
-/// Bytes that travel together: the grain of pacing.
+/// Bytes that travel together: the granularity of pacing.
 const PIECE: usize = 4096;
 /// The most that one read takes.
 const READ: usize = 64 << 10;
 
-/// Bytes in a segment: what is lost at a time.
+/// Bytes in a segment, the unit of loss.
 const SEGMENT: usize = 1448;
-/// The least time after which TCP sends again what nobody acknowledged, and how often here.
+/// The shortest time after which TCP retransmits what was not acknowledged, and how often here.
 const TIMEOUT: Duration = Duration::from_millis(200);
 const ATTEMPTS: u32 = 6;
 
-/// The path between one client and the server: a byte stream each way, as TCP gives it. Nothing is lost or overtaken;
-/// bytes are late, cut anywhere, or stop coming. What a network loses is late: it is sent again, and all behind it waits.
+/// The path between one client and the server: a byte stream in each direction, as TCP gives it. Nothing is lost or
+/// reordered; bytes are late, cut anywhere, or stop coming. Loss in the network shows as delay: TCP sends the segment
+/// again, and everything after it waits.
 #[derive(Debug)]
 pub struct Link {
     /// From the client to the server.
@@ -30,28 +31,28 @@ impl Link {
         Link { up: Pipe::new(latency, rng.fork(1)), down: Pipe::new(latency, rng.fork(2)) }
     }
 
-    /// Bytes a second, each way. Without it there is no limit.
+    /// Bytes a second, in each direction. No limit by default.
     pub fn bandwidth(&mut self, bytes: u64) -> &mut Self {
         self.up.bandwidth(bytes);
         self.down.bandwidth(bytes);
         self
     }
 
-    /// How long a byte travels, each way. Random between 1 and 30 ms without it.
+    /// How long a byte travels, in each direction. By default random, between 1 and 30 ms.
     pub fn latency(&mut self, latency: Duration) -> &mut Self {
         self.up.latency = latency;
         self.down.latency = latency;
         self
     }
 
-    /// So many of a million segments are lost, each way: see [`Pipe::loss`].
+    /// This many of a million segments are lost, in each direction: see [`Pipe::loss`].
     pub fn loss(&mut self, per_million: u32) -> &mut Self {
         self.up.loss(per_million);
         self.down.loss(per_million);
         self
     }
 
-    /// Bytes on their way in each direction before the writer's write stops. Default 128 KiB.
+    /// Bytes in transit in each direction before the writer's write stops. Default 128 KiB.
     pub fn buffer(&mut self, bytes: usize) -> &mut Self {
         self.up.buffer = bytes;
         self.down.buffer = bytes;
@@ -73,7 +74,7 @@ pub struct Pipe {
     /// When the line is free for the next piece.
     free_at: Option<Instant>,
     stall: Stall,
-    /// The writer closed: the reader learns it at this time, behind the last byte.
+    /// When the reader learns that the writer closed, after the last byte.
     end: Option<Instant>,
     rng: Rng,
     luck: Rng,
@@ -123,14 +124,14 @@ impl Pipe {
         self
     }
 
-    /// Bytes on their way before the writer's write stops.
+    /// Bytes in transit before the writer's write stops.
     pub fn buffer(&mut self, bytes: usize) -> &mut Self {
         self.buffer = bytes;
         self
     }
 
-    /// So many of a million segments are lost and sent again, after a round trip if others behind them show the loss,
-    /// else after a timeout, which doubles if they are lost again. What was written behind them waits for them.
+    /// This many of a million segments are lost and sent again: after a round trip if later segments show the loss,
+    /// otherwise after a timeout, which doubles if the segment is lost again. What was written after them waits.
     pub fn loss(&mut self, per_million: u32) -> &mut Self {
         self.loss = per_million;
         self
@@ -173,7 +174,7 @@ impl Pipe {
         }
     }
 
-    /// All that is on its way is lost.
+    /// Drops everything in transit.
     pub(super) fn clear(&mut self) {
         self.pieces.clear();
         self.held = 0;
@@ -264,7 +265,7 @@ mod tests {
             let now = start + Duration::from_millis(10) * tick;
             assert_eq!(link.up.write(now, &[tick as u8]), 1);
             while let Some(at) = link.up.ready().filter(|at| *at <= now) {
-                let Some(Delivery::Bytes(bytes)) = link.up.read(at) else { panic!("nobody closed") };
+                let Some(Delivery::Bytes(bytes)) = link.up.read(at) else { panic!("closed") };
                 for byte in bytes {
                     assert_eq!(byte, delays.len() as u8, "nothing is lost or overtaken");
                     delays.push(at - (start + Duration::from_millis(10) * delays.len() as u32));

@@ -7,13 +7,13 @@ use anabranch_core::message::MessageType;
 
 use super::{Digest, Rng};
 
-/// What an encoder produces: AVC-like video and AAC-like audio of seeded sizes, each message with its origin and
-/// number at its end.
+/// What an encoder produces: AVC-like video and AAC-like audio of seeded sizes. Each message has its origin and number
+/// at its end.
 #[derive(Debug, Clone)]
 pub struct Encoder {
     /// Time between video frames; `None` for no video.
     pub video: Option<Duration>,
-    /// Every so many video frames one is a key frame.
+    /// One in this many video frames is a key frame.
     pub gop: u32,
     /// Bytes in a key frame.
     pub key: RangeInclusive<usize>,
@@ -29,25 +29,25 @@ pub struct Encoder {
     pub first_timestamp: u32,
     /// True to repeat all headers, bit for bit, with every key frame.
     pub repeat_headers: bool,
-    /// Jumps of the clock, in order: when after the start, and the timestamp it goes on from.
+    /// Jumps of the clock, in order: when after the start, and the timestamp it continues from.
     pub jumps: Vec<(Duration, u32)>,
     /// How its key frames are marked, if it has any.
     pub marks: Marks,
-    /// How much later than it is taken each medium is sent: looking ahead, capture cards, uplinks.
+    /// How long after its capture each medium is sent: look-ahead, capture cards, uplinks.
     pub video_late: Duration,
-    /// The same for sound.
+    /// The same for audio.
     pub audio_late: Duration,
-    /// What is held back from when until when, and sent at once then.
+    /// What is held back from when until when, and is then sent at once.
     pub holds: Vec<(Track, Range<Duration>)>,
-    /// When nothing is taken.
+    /// When nothing is captured.
     pub silences: Vec<(Track, Range<Duration>)>,
-    /// True if pictures bear their time of presentation, with two between each and the next that they refer to.
+    /// True if pictures carry their presentation time, with two pictures between each and the next that they refer to.
     pub reorder: bool,
-    /// When the video sequence is said to end, though it goes on.
+    /// When the video sequence is said to end, although it continues.
     pub end_of_sequence: Option<Duration>,
 }
 
-/// Sound or pictures.
+/// Audio or video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "their names say it")]
 pub enum Track {
@@ -61,11 +61,11 @@ pub enum Marks {
     /// By the frame type of the message.
     #[default]
     Marked,
-    /// Not at all: what is inside says it.
+    /// Not at all: only the content shows it.
     Inside,
-    /// It has none.
+    /// There are no key frames.
     None,
-    /// As usual, and from then on it has none.
+    /// As usual at first, then there are no more key frames.
     Until(Duration),
 }
 
@@ -95,7 +95,7 @@ impl Default for Encoder {
 }
 
 impl Encoder {
-    /// When a medium's frame that was taken then is sent.
+    /// When a medium's frame that was captured at `taken` is sent.
     fn sent_at(&self, track: Track, taken: Duration) -> Duration {
         let late = if track == Track::Video { self.video_late } else { self.audio_late };
         let holds = self.holds.iter().filter(|(held, time)| *held == track && time.contains(&taken));
@@ -139,17 +139,17 @@ impl Encoder {
         !matches!(self.marks, Marks::Marked | Marks::Inside) || self.group() > RARE || pauses
     }
 
-    /// Sound without pictures.
+    /// Audio without pictures.
     pub fn audio_only() -> Self {
         Encoder { video: None, ..Encoder::default() }
     }
 
-    /// Pictures without sound.
+    /// Pictures without audio.
     pub fn video_only() -> Self {
         Encoder { audio: None, ..Encoder::default() }
     }
 
-    /// Frames so small that hundreds of scenes can be played through.
+    /// Frames so small that hundreds of scenes can be run.
     pub fn small() -> Self {
         Encoder {
             video: Some(Duration::from_millis(66)),
@@ -183,7 +183,7 @@ pub enum Media {
 }
 
 impl Media {
-    /// True for what describes frames to come.
+    /// True for what describes later frames.
     pub fn is_header(self) -> bool {
         matches!(self, Media::Metadata | Media::VideoHeader | Media::AudioHeader)
     }
@@ -198,7 +198,7 @@ impl Media {
         matches!(self, Media::Key | Media::Inter)
     }
 
-    /// Its place among the headers.
+    /// Its index among the headers.
     pub(super) fn slot(self) -> usize {
         match self {
             Media::Metadata => 0,
@@ -227,17 +227,17 @@ pub struct Sent {
     pub size: usize,
     /// The fingerprint of that body.
     pub(super) digest: Digest,
-    /// The number that its body names: its own, but for a header that repeats an earlier one.
+    /// The number in its body: its own, or that of an earlier header that it repeats.
     pub(super) named: usize,
     /// The headers in force before it, as their bodies name them, by [`Media::slot`].
     pub(super) headers: [Option<usize>; 3],
     /// The picture before it.
     pub(super) reference: Option<usize>,
-    /// Counts the stretches of the encoder's time between which it jumps.
+    /// Counts the periods between jumps of the encoder's clock.
     pub(super) stretch: u32,
     /// On a clock that never jumps, in milliseconds.
     pub(super) taken: i64,
-    /// By how much its time lies before the furthest of its medium, in milliseconds.
+    /// By how many milliseconds its time is before the latest of its medium.
     pub(super) back: u32,
     /// True if key frames of this encoder are so rare that players may begin without one.
     pub(super) rarely_key: bool,
@@ -250,11 +250,11 @@ impl Sent {
     }
 }
 
-/// Marks the end of every body: the magic, who sent it, and as which message.
+/// Marks the end of every body: the magic, which encoder sent it, and as which message.
 const MAGIC: [u8; 4] = *b"ANBR";
 const TRAILER: usize = 12;
 
-/// Who sent a body, and as which message.
+/// Which encoder sent a body, and as which message.
 pub(super) fn origin(body: &[u8]) -> Option<(usize, usize)> {
     let trailer: &[u8; TRAILER] = body.last_chunk()?;
     let word = |at: usize| u32::from_be_bytes([trailer[at], trailer[at + 1], trailer[at + 2], trailer[at + 3]]);
@@ -288,7 +288,7 @@ struct Reel {
     /// The number of the first that is kept.
     first: usize,
     kept: Vec<Sent>,
-    /// Headers before it: they come again, however long ago they were sent.
+    /// Headers before it: they are repeated, however long ago they were sent.
     headers: HashMap<usize, Sent>,
 }
 
@@ -318,7 +318,7 @@ impl Reel {
 const KEPT: usize = 1 << 16;
 
 impl Archive {
-    /// From now on keeps only what may still come to a player.
+    /// From now on keeps only what a player may still get.
     pub(super) fn forgetful(&mut self) {
         self.keep = Some(KEPT);
     }
@@ -388,19 +388,19 @@ pub(super) struct Studio {
     /// The newest headers with their numbers, by [`Media::slot`].
     headers: [Option<(usize, Vec<u8>)>; 3],
     reference: Option<usize>,
-    /// The furthest timestamps of pictures and of sound, with their stretches.
+    /// The latest timestamps of video and audio, with their periods between jumps.
     furthest: [Option<(u32, u32)>; 2],
     ended: bool,
-    /// True once what it sent lay on its way for so long that players may begin without a key frame.
+    /// True once what it sent was delayed so long that players may begin without a key frame.
     held_up: bool,
 }
 
-/// Where key frames are further apart than this, players may begin without one: what they wait for, but for the second
-/// that lies between places to begin at.
+/// If key frames are further apart than this, players may begin without one: the time they wait for one, without the
+/// second between possible starts.
 const RARE: Duration = Duration::from_secs(2);
 
 impl Studio {
-    /// What it sends stays on its way for so long, at times.
+    /// Delays what it sends for this long, at times.
     pub(super) fn hold_up(&mut self, duration: Duration) {
         self.held_up |= !duration.is_zero() && self.encoder.group() + duration > RARE;
     }
@@ -421,7 +421,7 @@ impl Studio {
         }
     }
 
-    /// What names it in the archive.
+    /// What identifies it in the archive.
     pub(super) fn origin(&self) -> usize {
         self.origin
     }
@@ -443,11 +443,11 @@ impl Studio {
             let size = [0, 8, 2][media.slot()];
             self.push(now, media, size, archive);
         }
-        // What follows a header is decoded with it: from a key frame on.
+        // Decoders need what follows a header to start with a key frame.
         self.pictures = self.pictures.next_multiple_of(self.encoder.gop);
     }
 
-    /// All frames that are due, or none at all if the encoder must `drop` them: until the next key frame then.
+    /// All frames that are due. None if the encoder must `drop` them, and then none until the next key frame.
     pub(super) fn produce(&mut self, now: Instant, drop: bool, archive: &mut Archive) {
         while let Some(due) = self.due().filter(|due| *due <= now) {
             if self.picture_due() == Some(due) {
@@ -461,7 +461,7 @@ impl Studio {
                     continue;
                 }
                 if drop {
-                    // A reference is lost.
+                    // A reference frame is lost.
                     self.pictures = self.pictures.next_multiple_of(self.encoder.gop);
                 } else if key {
                     if self.encoder.repeat_headers && self.reference.is_some() {
@@ -505,7 +505,7 @@ impl Studio {
         }
     }
 
-    /// Says once, when it is time, that the sequence ends.
+    /// Says once, at its time, that the sequence ends.
     fn end_sequence(&mut self, taken: Duration, drop: bool, archive: &mut Archive) {
         let due = self.encoder.end_of_sequence.is_some_and(|end| end <= taken);
         if let Some(start) = self.start.filter(|_| due && !drop && !self.ended) {
@@ -534,7 +534,7 @@ impl Studio {
 
     fn push(&mut self, time: Instant, media: Media, size: usize, archive: &mut Archive) {
         let number = archive.count(self.origin);
-        // One NAL unit, where what is inside counts.
+        // One NAL unit, for encoders whose content counts.
         let unit = ((1 + size + TRAILER) as u32).to_be_bytes();
         let inside = self.encoder.marks != Marks::Marked;
         let head = match media {
@@ -555,7 +555,7 @@ impl Studio {
         body[..head.len()].copy_from_slice(&head);
         self.rng.fill(&mut body[head.len()..]);
         if media == Media::Metadata {
-            // As one more argument, so that the body stays AMF.
+            // As an additional argument, so that the body stays AMF.
             body.extend_from_slice(&[2, 0, TRAILER as u8]);
         }
         body.extend_from_slice(&trailer(self.origin, number));

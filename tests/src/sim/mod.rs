@@ -1,12 +1,12 @@
-//! A whole server with its clients in one thread, on a clock of its own.
+//! A whole server with its clients in one thread, on a virtual clock.
 //!
-//! [`Sim`] holds one [`Core`] and, for each scripted client, a connection and a link
-//! with latency, bandwidth, a buffer that fills up, reads cut at random, stalls and breaks. Nothing else takes part: no
-//! sockets, no threads, no real time. Equal seeds give equal runs, to the byte.
+//! [`Sim`] holds one [`Core`] and, for each scripted client, a connection and a link with latency, bandwidth, a buffer
+//! that fills up, reads cut at random, stalls and breaks. There are no sockets, no threads and no real time. Equal
+//! seeds give equal runs, to the byte.
 //!
-//! Whatever happens is checked at every step: see [`Sim::check`]. A test therefore mostly sets a scene, lets time pass
-//! and asks what the players got. [`Pair`] is the small one: one client, one connection, no link. In a [`RoleSim`] the
-//! clients are core's own.
+//! Every step checks the invariants: see [`Sim::check`]. So a test mostly sets up clients, lets time pass and asks what
+//! the players got. [`Pair`] is the small version: one client, one connection, no link. In a [`RoleSim`] the clients
+//! are core's own.
 //!
 //! ```
 //! use std::time::Duration;
@@ -69,7 +69,7 @@ use slot::Slot;
 /// Steps without any time passing before the server is said to spin.
 const STEPS_AT_ONCE: u32 = 10_000;
 
-/// How long a forgetful simulation remembers a client that is gone.
+/// How long a forgetful simulation remembers a client that has disconnected.
 const MEMORY: Duration = Duration::from_secs(600);
 
 /// A server, its clients and the time. See the [module](self).
@@ -84,13 +84,13 @@ pub struct Sim {
     archive: Archive,
     /// Connections to be polled because their stream was woken.
     woken: VecDeque<usize>,
-    /// Who is attached to what.
+    /// Which connections are attached to which stream.
     attached: BTreeMap<StreamId, Attached>,
-    /// Who is to be polled when a stream is woken.
+    /// The connections to poll when a stream is woken.
     subscribed: BTreeMap<StreamId, BTreeSet<usize>>,
     outside: Outside,
     bounds: Bounds,
-    /// Whose turn is when; those whose turn may have changed.
+    /// When each client has its next turn, and the clients whose turn may have changed.
     schedule: BTreeSet<(Instant, usize)>,
     touched: Vec<usize>,
     digest: Digest,
@@ -98,26 +98,27 @@ pub struct Sim {
     /// Steps since time last passed.
     steps_at_once: u32,
     extra: Extra,
-    /// What is listed is checked every so many steps, and at those at which `changed`.
+    /// The lists of streams and players are checked every this many steps, and at steps with `changed`.
     check_every: u64,
     changed: bool,
-    /// `None` for one that forgets nothing. Else who is gone since when, and the frames they got.
+    /// `None` in a simulation that forgets nothing. Otherwise which clients have disconnected since when, and their
+    /// frames.
     gone: Option<VecDeque<(Instant, usize)>>,
     forgotten: u64,
     heed: Heed,
 }
 
-/// Which connections read later where [`Read::from`](anabranch_core::session::Read::from) says that they may.
+/// Which connections read later if [`Read::from`](anabranch_core::session::Read::from) says that they may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heed {
     /// Every third connection.
     Some,
     /// All.
     All,
-    /// None: whatever comes is read at once.
+    /// None: everything that arrives is read at once.
     None,
 }
-
+/// The values that the servers pass to core.
 /// As the servers tell them.
 const SOCKETS: Sockets =
     Sockets { unread_bytes: 32 << 10, early_reads: &[Duration::from_millis(2), Duration::from_micros(500)] };
@@ -142,7 +143,7 @@ impl Sim {
     /// A server with these settings.
     pub fn with_config(seed: u64, config: Config) -> Self {
         let rng = Rng::new(seed);
-        // The only look at a clock: where a clock starts is nobody's business, all that counts is what is added.
+        // The only clock reading: only differences from this start matter.
         let start = Instant::now();
         Sim {
             seed,
@@ -171,26 +172,26 @@ impl Sim {
         }
     }
 
-    /// Who reads later where the core says that it may. Without this, every third connection.
+    /// Which connections read later if the core says that they may. By default every third connection.
     pub fn heed(&mut self, heed: Heed) {
         self.heed = heed;
     }
 
-    /// For hours on end: only the newest of what was sent and received is kept, and nothing of clients long gone, as
-    /// much as the checks need. The lists of streams and players are checked whenever somebody comes or goes, and else
-    /// at every 64th step.
+    /// For runs of many hours: keeps only the newest of what was sent and received, as much as the checks need, and
+    /// nothing of clients that disconnected long ago. The lists of streams and players are checked when a client comes
+    /// or goes, and otherwise every 64th step.
     pub fn forgetful(&mut self) {
         self.gone = Some(VecDeque::new());
         self.check_every = 64;
         self.archive.forgetful();
     }
 
-    /// One more thing that must hold after every step: what is wrong, in words, if it does not.
+    /// Adds a check after every step, which returns a description of what is wrong, if anything is.
     pub fn also_check(&mut self, check: Check) {
         self.extra = Extra(Some(check));
     }
 
-    /// Questions are answered by this script. Without one nobody is to be asked.
+    /// This script answers questions. Without a script, no question may be asked.
     pub fn outside(&mut self, script: impl FnMut(&Ask) -> Reply + 'static) {
         self.outside = Outside::new(script);
     }
@@ -205,13 +206,13 @@ impl Sim {
         self.publish_with(route, name, Encoder::default())
     }
 
-    /// A publisher connects and publishes, in one of the known manners.
+    /// A publisher connects and publishes in one of the known ways.
     pub fn publish_with(&mut self, route: impl Into<Route>, name: &str, encoder: Encoder) -> ClientId {
         let kind = client::manner(&mut self.fork(0));
         self.publish_as(kind, route, name, encoder)
     }
 
-    /// A publisher of this manner connects and publishes.
+    /// A publisher connects and publishes in this way.
     pub fn publish_as(&mut self, kind: ClientKind, route: impl Into<Route>, name: &str, encoder: Encoder) -> ClientId {
         let studio = Studio::new(encoder, self.slots.len(), self.fork(1));
         self.add(route.into(), vec![Channel::new(name, Part::Publisher(kind, Box::new(studio)))])
@@ -224,14 +225,14 @@ impl Sim {
         self.add(route, vec![Channel::new(name, part)])
     }
 
-    /// A client that is there plays one more stream on its connection.
+    /// A connected client plays one more stream on its connection.
     pub fn also_play(&mut self, id: ClientId, name: &str) {
         let part = self.screen(self.slots[id.0].client.route(), name);
         self.slots[id.0].client.add(Channel::new(name, part));
         self.touch(id.0);
     }
 
-    /// A client that is there publishes one more stream on its connection. Returns by what index its frames are known,
+    /// A connected client publishes one more stream on its connection. Returns the index that identifies its frames,
     /// see [`Received::publisher`].
     pub fn also_publish(&mut self, id: ClientId, name: &str, encoder: Encoder) -> usize {
         let client = &mut self.slots[id.0].client;
@@ -245,18 +246,18 @@ impl Sim {
         origin
     }
 
-    /// A client opens a connection and says nothing.
+    /// A client opens a connection and sends nothing.
     pub fn open_silently(&mut self) -> ClientId {
         let client = Client::new("".into(), Vec::new(), self.fork(2));
         self.enter(None, client.silent())
     }
 
-    /// A client connects to an application and asks for nothing.
+    /// A client connects to an application and requests nothing.
     pub fn idle(&mut self, route: impl Into<Route>) -> ClientId {
         self.add(route.into(), Vec::new())
     }
 
-    /// A client that stays away. Those after it are who they would have been with it: its place is taken, nothing else.
+    /// A client that does not come. It takes only its place in the numbering, so that later clients keep their numbers.
     pub fn leave_out(&mut self) -> ClientId {
         let index = self.slots.len();
         let mut client = Client::new("".into(), Vec::new(), self.fork(2));
@@ -273,7 +274,7 @@ impl Sim {
         &mut self.slots[id.0].link
     }
 
-    /// Nothing is delivered on this client's link, either way, for so long.
+    /// Delivers nothing on this client's link, in both directions, for this long.
     pub fn stall(&mut self, id: ClientId, duration: Duration) {
         let until = self.now + duration;
         self.link(id).up.stall_until(until);
@@ -281,7 +282,7 @@ impl Sim {
         self.hold_up(id, duration);
     }
 
-    /// What this client sends stays on its way for so long at times, so that its key frames come further apart.
+    /// Delays what this client sends for this long at times, so that its key frames arrive further apart.
     pub(crate) fn hold_up(&mut self, id: ClientId, duration: Duration) {
         self.slots[id.0].client.hold_up(duration);
     }
@@ -297,7 +298,7 @@ impl Sim {
         self.settle();
     }
 
-    /// The client closes its socket without a word, in good order.
+    /// The client closes its socket without a message, in good order.
     pub fn close(&mut self, id: ClientId) {
         self.flush(id.0);
         self.touch(id.0);
@@ -306,19 +307,19 @@ impl Sim {
         slot.link.up.close(self.now);
     }
 
-    /// The client ends what it does as the protocol wants it, and closes.
+    /// The client ends its streams as the protocol specifies, and closes.
     pub fn stop(&mut self, id: ClientId) {
         self.slots[id.0].client.stop();
         self.close(id);
     }
 
-    /// The client ends what it does and stays connected.
+    /// The client ends its streams and stays connected.
     pub fn stop_and_stay(&mut self, id: ClientId) {
         self.slots[id.0].client.stop();
         self.touch(id.0);
     }
 
-    /// A publisher sends nothing more, or goes on after that; its connection stays.
+    /// A publisher stops sending, or continues after that; its connection stays open.
     pub fn mute(&mut self, id: ClientId, mute: bool) {
         self.slots[id.0].client.mute = mute;
     }
@@ -335,14 +336,14 @@ impl Sim {
         self.touch(id.0);
     }
 
-    /// A publisher sends its headers anew, as an encoder does whose configuration changed.
+    /// A publisher sends its headers again, as an encoder does after a change of its configuration.
     pub fn reconfigure(&mut self, id: ClientId) {
         let now = self.now;
         self.slots[id.0].client.reconfigure(now, &mut self.archive);
         self.touch(id.0);
     }
 
-    /// The server goes down in good order: every connection is told and closed.
+    /// The server shuts down in good order: every client gets a message, and every connection is closed.
     pub fn shutdown(&mut self) {
         for index in 0..self.slots.len() {
             if let Some(conn) = &mut self.slots[index].conn {
@@ -418,12 +419,12 @@ impl Sim {
         self.slots[id.0].report.as_ref()
     }
 
-    /// What the outside was asked about this client, in order.
+    /// What hooks were asked about this client, in order.
     pub fn asked(&self, id: ClientId) -> Vec<&Ask> {
         self.slots[id.0].questions.iter().map(|question| &question.ask).collect()
     }
 
-    /// What the outside was told about this client, in order.
+    /// The notices about this client, in order.
     pub fn told(&self, id: ClientId) -> &[Notice] {
         &self.slots[id.0].told
     }
@@ -434,12 +435,12 @@ impl Sim {
         config.vhosts.resolve(name).accepted().map_or(&config.defaults, |(_, settings)| settings).clone()
     }
 
-    /// Bytes that wait in the server for this client.
+    /// Bytes queued in the server for this client.
     pub fn outbound(&self, id: ClientId) -> usize {
         self.slots[id.0].outbound
     }
 
-    /// The most bytes that ever waited in the server for this client.
+    /// The most bytes that were ever queued in the server for this client.
     pub fn most_outbound(&self, id: ClientId) -> usize {
         self.slots[id.0].most_outbound
     }
@@ -460,7 +461,8 @@ impl Sim {
         self.forgotten + screens.map(Screen::received).sum::<u64>()
     }
 
-    /// Steps so far: moments at which something happened, or several that followed from each other at one moment.
+    /// Steps so far. A step is a moment at which something happened, or several events at one moment that caused each
+    /// other.
     pub fn steps(&self) -> u64 {
         self.steps
     }
@@ -500,7 +502,7 @@ impl Sim {
         Part::Player(Box::new(if self.gone.is_some() { screen.forgetful() } else { screen }))
     }
 
-    /// Goes to the next thing that happens before `end` and lets it happen; false if time is over.
+    /// Moves to the next event before `end` and runs it; false if there is none.
     fn step(&mut self, end: Instant) -> bool {
         self.reschedule();
         let next = self.schedule.first().map(|(time, _)| (*time).max(self.now));
@@ -538,7 +540,7 @@ impl Sim {
         true
     }
 
-    /// Drops what is left of those who are long gone.
+    /// Drops what is kept of clients that disconnected long ago.
     fn forget(&mut self) {
         let Some(gone) = &mut self.gone else {
             return;
@@ -558,7 +560,7 @@ impl Sim {
         }
     }
 
-    /// Something was done to a client or its connection: its next turn may be another.
+    /// Notes that the next turn of a client may have changed, because something was done to it or its connection.
     fn touch(&mut self, index: usize) {
         if let Some(slot) = self.slots.get_mut(index)
             && !std::mem::replace(&mut slot.touched, true)
@@ -581,8 +583,8 @@ impl Sim {
         }
     }
 
-    /// Serves all that were woken, and those they wake: every second one as the adapters do that put together for many
-    /// what they are sent alike.
+    /// Serves all connections that were woken, and those that these wake. Every second connection is served in a batch,
+    /// like in adapters that encode once what many players get.
     fn settle(&mut self) {
         let mut batches = Batches::default();
         while let Some(index) = self.woken.pop_front() {

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::conn::{Ask, AskId, Notice, Subject, Verdict};
 
-/// What the outside says to a question, and when.
+/// How hooks answer a question, and when.
 #[derive(Debug, Clone)]
 pub struct Reply {
     verdict: Option<Verdict>,
@@ -16,24 +16,24 @@ impl Reply {
         Reply { verdict: Some(verdict), after: Duration::ZERO }
     }
 
-    /// The same, so much later.
+    /// The same answer, this much later.
     #[must_use]
     pub fn after(mut self, after: Duration) -> Self {
         self.after = after;
         self
     }
 
-    /// None, ever.
+    /// No answer at all.
     pub fn never() -> Self {
         Reply { verdict: None, after: Duration::ZERO }
     }
 
-    /// It may.
+    /// The request is allowed.
     pub fn allow() -> Self {
         Reply::of(Verdict::Allow)
     }
 
-    /// It may not.
+    /// The request is refused.
     pub fn deny() -> Self {
         Reply::of(Verdict::Deny("not today".into()))
     }
@@ -41,7 +41,7 @@ impl Reply {
 
 type Script = dyn FnMut(&Ask) -> Reply;
 
-/// Whom the adapter asks.
+/// Which party the adapter asks.
 #[derive(Default)]
 pub(super) struct Outside {
     script: Option<Box<Script>>,
@@ -52,7 +52,7 @@ impl Outside {
         Outside { script: Some(Box::new(script)) }
     }
 
-    /// `None` in a scene in which nobody is to be asked.
+    /// `None` in a scene in which no question may be asked.
     pub(super) fn reply(&mut self, ask: &Ask) -> Option<Reply> {
         self.script.as_mut().map(|script| script(ask))
     }
@@ -64,16 +64,16 @@ impl fmt::Debug for Outside {
     }
 }
 
-/// A question that a connection asked, and what came of it.
+/// A question that a connection asked, and its outcome.
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) ask: Ask,
     state: State,
-    /// True once the outside was told that it is over.
+    /// True once there was a notice about its end.
     told: bool,
-    /// What the outside will say, until it has.
+    /// The answer that hooks will give, until they have.
     reply: Option<(Instant, Verdict)>,
-    /// Bytes given to the client when it was asked, and when there was a verdict.
+    /// Bytes that the client had been sent when the question was asked, and at the verdict.
     asked_at: u64,
     decided_at: Option<u64>,
 }
@@ -83,7 +83,7 @@ enum State {
     Open,
     Allowed,
     Refused,
-    /// Nobody said anything in time.
+    /// There was no answer in time.
     Silent,
 }
 
@@ -104,7 +104,7 @@ impl Questions {
         self.list.iter()
     }
 
-    /// When the outside says something next.
+    /// When hooks next answer.
     pub(super) fn next(&self) -> Option<Instant> {
         self.list.iter().filter_map(|question| Some(question.reply.as_ref()?.0)).min()
     }
@@ -118,16 +118,16 @@ impl Questions {
         Some((question.ask.id, verdict))
     }
 
-    /// Nobody answers in time any more what was to be answered by `now`.
+    /// Marks the questions whose answer was due by `now` as unanswered.
     pub(super) fn expire(&mut self, now: Instant, offset: u64) {
         for question in self.list.iter_mut().filter(|question| question.ask.deadline <= now) {
             question.decide(State::Silent, offset);
         }
     }
 
-    /// The outside is told that something is over: what is wrong with that.
+    /// Records a notice about an end; returns what is wrong with it, if anything is.
     pub(super) fn tell(&mut self, notice: &Notice) -> Result<(), String> {
-        // One connection may be asked about for several virtual hosts.
+        // There may be questions about several virtual hosts for one connection.
         let about = |question: &&mut Question| {
             let same = question.ask.subject == notice.subject && question.ask.client.vhost == notice.client.vhost;
             question.is_owed() && same
@@ -150,12 +150,12 @@ impl Questions {
         Ok(())
     }
 
-    /// The first question whose end was never told.
+    /// The first question without a notice about its end.
     pub(super) fn untold(&self) -> Option<&Question> {
         self.list.iter().find(|question| question.is_owed())
     }
 
-    /// True if bytes up to `offset` were on their way before some question was decided.
+    /// True if bytes up to `offset` were sent before some question was decided.
     pub(super) fn is_early(&self, offset: u64) -> bool {
         let early = |question: &Question| {
             offset > question.asked_at && question.decided_at.is_none_or(|decided| offset <= decided)
@@ -173,7 +173,7 @@ impl Question {
         }
     }
 
-    /// True if its end is still to be told.
+    /// True if the notice about its end is missing.
     fn is_owed(&self) -> bool {
         !self.told && self.state != State::Refused && !self.traverses()
     }

@@ -10,10 +10,10 @@ use bytes::Buf;
 
 use super::{Peer, Rng, command_in, status_code};
 
-/// Rounds of bytes back and forth before the two are said to spin.
+/// Rounds of exchanged bytes after which client and server are said to spin.
 const ROUNDS: u32 = 1000;
 
-/// One client and one connection, without a link between them: for tests of what is said, not of when.
+/// One client and one connection, without a link between them: for tests of what is sent, not of when.
 #[derive(Debug)]
 pub struct Pair {
     /// The client, to send with.
@@ -29,7 +29,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// A connection to a server with default settings, nothing said yet.
+    /// A connection to a server with default settings; nothing is sent yet.
     pub fn new(seed: u64) -> Self {
         let server = Core::new(Config::default(), Rng::new(seed).seed());
         Pair::on(&server, seed, Instant::now())
@@ -60,7 +60,7 @@ impl Pair {
         self
     }
 
-    /// Sends a command without a command object, and waits for all it leads to.
+    /// Sends a command without a command object, and runs until nothing more follows from it.
     pub fn call(&mut self, name: &str, stream_id: u32, arguments: &[Value]) -> &mut Self {
         self.client.call(name, stream_id, Value::Null, arguments);
         self.drive();
@@ -90,7 +90,7 @@ impl Pair {
         panic!("client and server never come to rest");
     }
 
-    /// Lets time pass: every deadline on the way is kept.
+    /// Lets time pass, and handles every deadline on the way.
     pub fn advance(&mut self, duration: Duration) {
         let end = self.now + duration;
         self.drive();
@@ -126,7 +126,7 @@ impl Pair {
         self.commands().iter().filter_map(status_code).map(str::to_owned).collect()
     }
 
-    /// What the adapter was asked to do.
+    /// The actions that the adapter was asked for.
     pub fn actions(&self) -> &[Action] {
         &self.actions
     }

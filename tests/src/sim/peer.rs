@@ -4,8 +4,8 @@ use anabranch_core::command::Command;
 use anabranch_core::handshake::{self, ClientHandshakeKind, Status};
 use anabranch_core::message::{Control, Message, MessageType, UserControl};
 
-/// The protocol of a client, without any will of its own: shakes hands, answers pings, acknowledges, cuts messages into
-/// chunks and puts them together.
+/// The protocol side of a client, without decisions: does the handshake, answers pings, acknowledges, cuts messages
+/// into chunks and reassembles them.
 #[derive(Debug)]
 pub struct Peer {
     /// `None` once it is over.
@@ -58,7 +58,7 @@ impl Peer {
     /// Takes bytes from the server, cut anywhere; the messages in them.
     ///
     /// # Errors
-    /// What the server sent is no RTMP, in words.
+    /// What the server sent that is not RTMP, as text.
     pub fn read(&mut self, mut bytes: &[u8]) -> Result<Vec<Message>, String> {
         self.received += bytes.len() as u64;
         if let Some(handshake) = &mut self.handshake {
@@ -95,12 +95,12 @@ impl Peer {
         Ok(messages)
     }
 
-    /// How many bytes had come at the end of each message of the last read.
+    /// How many bytes had arrived at the end of each message of the last read.
     pub(super) fn take_ends(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.ends)
     }
 
-    /// Sends a command with the next transaction id, and tells which that is.
+    /// Sends a command with the next transaction id, and returns that id.
     pub fn call(&mut self, name: &str, stream_id: u32, object: Value, arguments: &[Value]) -> f64 {
         self.transaction += 1.0;
         let command =
@@ -114,7 +114,7 @@ impl Peer {
         self.connect_to("sim.example", app, None)
     }
 
-    /// Sends `connect` with this host in `tcUrl`, from a page if there is one.
+    /// Sends `connect` with this host in `tcUrl`, and with the page it comes from, if there is one.
     pub fn connect_to(&mut self, host: &str, app: &str, page_url: Option<&str>) -> f64 {
         let mut object = Object::new()
             .with("app", app)

@@ -1,4 +1,4 @@
-//! Other settings while clients are there: who has to go, and what is counted of each virtual host.
+//! Changed settings while clients are connected: which connections must end, and the counts of each virtual host.
 
 use anabranch_core::conn::{Config, Conn, Role, Subject, VhostSnapshot};
 use anabranch_core::policy::Action;
@@ -10,11 +10,11 @@ use super::outside::Question;
 use super::slot::Slot;
 
 impl Sim {
-    /// Puts another configuration in force and has each connection look whether it may stay. Exactly those whose virtual
-    /// host is gone, or whose address may no longer do what they do, end.
+    /// Puts another configuration in force and has each connection check whether it may stay. Exactly those connections
+    /// end whose virtual host is gone, or whose address may no longer do what they do.
     ///
     /// # Panics
-    /// If others end, or they do not.
+    /// If other connections end, or these do not.
     pub fn put_in_force(&mut self, config: &Config) {
         self.bounds.widen(config);
         let before = self.server.config();
@@ -57,7 +57,7 @@ impl Sim {
         }
     }
 
-    /// Who may not stay ends, and for that reason.
+    /// A connection that may not stay ends, and for that reason.
     pub(super) fn check_refused(&self) {
         for (index, slot) in self.slots.iter().enumerate() {
             let Some(last) = slot.must_end else {
@@ -74,7 +74,7 @@ impl Sim {
         }
     }
 
-    /// Each virtual host counts exactly those who are there.
+    /// Each virtual host counts exactly its connected clients.
     pub(super) fn check_counts(&self) {
         let slots = || self.slots.iter().filter_map(|slot| Some((slot, slot.conn.as_ref()?)));
         let streams = self.server.hub().streams();
@@ -89,7 +89,7 @@ impl Sim {
                 name: name.to_owned(),
                 enabled: counted.enabled,
                 connections: slots().filter(|(_, conn)| conn.vhosts().any(|vhost| vhost == name)).count(),
-                // A name that changed hands counts once.
+                // A name that was taken over counts once.
                 publishers: listed().filter(|stream| is_published(&stream.id)).count(),
                 players: played.count(),
                 streams: listed().count(),
@@ -102,7 +102,7 @@ impl Sim {
         }
     }
 
-    /// No client is let in beyond a limit, as long as it was always the same.
+    /// No client is let in beyond a limit, if the limit never changed.
     fn check_limits(&self, counted: &VhostSnapshot) {
         if self.bounds.changed {
             return;
@@ -174,7 +174,7 @@ fn vhost(conn: &Conn) -> Option<String> {
     facts.tc_url.is_some().then_some(facts.vhost)
 }
 
-/// Whether there is a virtual host of this very name that lets clients in.
+/// Whether there is a virtual host with exactly this name that lets clients in.
 fn is_there(config: &Config, name: &str) -> bool {
     if config.vhosts.is_empty() {
         return name == DEFAULT_VHOST;

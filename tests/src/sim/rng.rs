@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use rand_xoshiro::SplitMix64;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng};
 
-/// Seeded random numbers. Equal seeds give equal numbers on every machine, for ever.
+/// Seeded random numbers. Equal seeds give equal numbers on every machine, always.
 #[derive(Debug, Clone)]
 pub struct Rng(SplitMix64);
 
@@ -14,7 +14,8 @@ impl Rng {
         Rng(SplitMix64::seed_from_u64(seed))
     }
 
-    /// Independent numbers for the part of a simulation called `label`: what one part draws changes no other.
+    /// Independent numbers for the part of a simulation called `label`: the numbers that one part draws do not change
+    /// those of others.
     pub fn fork(&self, label: u64) -> Rng {
         let state = u64::from_le_bytes(self.0.state());
         let mut rng = Rng::new(state ^ label.wrapping_add(1).wrapping_mul(0xd6e8_feb8_6659_fd93));
@@ -37,7 +38,7 @@ impl Rng {
         self.draw().is_multiple_of(of)
     }
 
-    /// One of `choices`, of which there must be some.
+    /// One of `choices`, which must not be empty.
     pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.within(0..=choices.len() - 1)]
     }
@@ -60,7 +61,7 @@ impl Rng {
     }
 }
 
-/// A fingerprint of all that happened: every byte either way, every action, every end, and when.
+/// A fingerprint of all events: every byte in each direction, every action, every end, and their times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest(u64);
 
@@ -111,7 +112,7 @@ impl Digest {
 mod tests {
     use super::*;
 
-    /// Seeds in reports of failures, and in tests, must mean the same with another version of the library.
+    /// Seeds in reports of failures, and in tests, must keep their meaning with another version of the library.
     #[test]
     fn numbers_are_those_that_they_have_always_been() {
         let mut rng = Rng::new(0);

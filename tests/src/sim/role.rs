@@ -15,7 +15,7 @@ use super::link::{Delivery, Pipe};
 use super::media::{Archive, Studio};
 use super::{ClientId, Encoder, Link, Rng, Screen};
 
-/// Steps without any time passing before the two are said to spin.
+/// Steps without any time passing after which client and server are said to spin.
 const STEPS_AT_ONCE: u32 = 10_000;
 
 /// The chunk size that frames are cut to; clients begin with this one, a larger or a smaller one.
@@ -23,7 +23,7 @@ const FRAMES: WireFormat = WireFormat { chunk_size: 4096 };
 
 type Script = dyn FnMut(&Ask) -> Verdict;
 
-/// A server whose clients are core's own [`client::Client`]s, each with a link of its own, on a virtual clock.
+/// A server whose clients are core's own [`client::Client`]s, each with its own link, on a virtual clock.
 ///
 /// As in a [`Sim`](super::Sim), every player checks that it gets what was sent, see [`Screen`], and equal seeds give
 /// equal runs.
@@ -55,7 +55,7 @@ pub struct End {
     conn: Option<Conn>,
     conn_wait: Wait,
     part: Part,
-    /// Sends frames or messages by turns.
+    /// Sends frames and messages alternately.
     turns: u64,
     heard: Vec<ClientEvent>,
     close: Option<ClientClose>,
@@ -69,15 +69,15 @@ enum Part {
 }
 
 impl End {
-    /// What the client was told, media apart, in order.
+    /// The client's events without media, in order.
     pub fn heard(&self) -> &[ClientEvent] {
         &self.heard
     }
 
-    /// What it got, if it plays.
+    /// What the client got, if it plays.
     ///
     /// # Panics
-    /// If it does not.
+    /// If the client does not play.
     pub fn screen(&self) -> &Screen {
         match &self.part {
             Part::Player { screen } => screen,
@@ -130,7 +130,7 @@ impl RoleSim {
     /// A server with these settings.
     pub fn with_config(seed: u64, config: Config) -> Self {
         let rng = Rng::new(seed);
-        // The only look at a clock.
+        // The only clock reading.
         let now = Instant::now();
         RoleSim {
             seed,
@@ -140,11 +140,11 @@ impl RoleSim {
             rng,
             ends: Vec::new(),
             archive: Archive::default(),
-            script: Box::new(|ask| panic!("nobody is to be asked: {ask:?}")),
+            script: Box::new(|ask| panic!("a question without a script: {ask:?}")),
         }
     }
 
-    /// Questions are answered by this script, at once.
+    /// This script answers questions, at once.
     pub fn outside(&mut self, script: impl FnMut(&Ask) -> Verdict + 'static) {
         self.script = Box::new(script);
     }
@@ -177,7 +177,7 @@ impl RoleSim {
         &mut self.ends[id.index()]
     }
 
-    /// Nothing is delivered on this client's link, either way, for so long.
+    /// Delivers nothing on this client's link, in both directions, for this long.
     pub fn stall(&mut self, id: ClientId, duration: Duration) {
         let until = self.now + duration;
         let link = &mut self.end_mut(id).link;
@@ -185,13 +185,13 @@ impl RoleSim {
         link.down.stall_until(until);
     }
 
-    /// The client leaves in good order.
+    /// The client disconnects in good order.
     pub fn leave(&mut self, id: ClientId) {
         self.end_mut(id).client.close();
         self.serve_client(id.index());
     }
 
-    /// The server takes leave of everybody, and closes what is left after `patience`.
+    /// The server asks all clients to disconnect, and closes the remaining connections after `patience`.
     pub fn drain(&mut self, patience: Duration, tc_url: Option<&str>) {
         self.server.drain();
         for index in 0..self.ends.len() {
@@ -320,7 +320,7 @@ impl RoleSim {
                     conn.answer(now, ask.id, verdict);
                 }
                 Output::Action(Action::Wake(_)) => {
-                    // To all: those it does not concern have nothing to do.
+                    // To all connections: those without that stream have nothing to do.
                     for other in (0..self.ends.len()).filter(|other| *other != index) {
                         self.serve_conn(other);
                     }
@@ -397,7 +397,7 @@ impl RoleSim {
         if let Part::Publisher { studio, running: true, .. } = part
             && studio.due().is_some_and(|due| due <= now)
         {
-            // What the link does not take is left out whole, as encoders do.
+            // What the link does not take is dropped whole, as encoders do.
             let drop = client.outbound().len() > 1 << 20;
             studio.produce(now, drop, &mut self.archive);
             self.send(index);

@@ -1,14 +1,14 @@
 use std::net::SocketAddr;
 
-/// Where a client comes from and where it wants to go. Made from the name of an application, it is the way of a client
-/// whose address nobody knows to the host `sim.example`.
+/// Where a client comes from and where it connects to. Made from the name of an application, it is the route of a
+/// client without a known address to the host `sim.example`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// The host in its `tcUrl`.
     pub host: String,
     /// The application.
     pub app: String,
-    /// The page that it is part of.
+    /// The page that embeds the client.
     pub page_url: Option<String>,
     /// Its address.
     pub address: Option<SocketAddr>,
@@ -30,7 +30,7 @@ impl Route {
     /// The same from this address, of any port.
     ///
     /// # Panics
-    /// If it is no IP address.
+    /// If it is not an IP address.
     #[must_use]
     pub fn from_address(mut self, address: &str) -> Self {
         let address = address.parse().expect("the address is one");

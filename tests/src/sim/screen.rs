@@ -8,8 +8,8 @@ use anabranch_core::source::Gap;
 use super::Digest;
 use super::media::{Archive, Media, Sent, origin};
 
-/// What a player got, and proof that it is what was sent: bit for bit, in order, from a key frame on, each frame behind
-/// the headers that its encoder sent last before it.
+/// What a player got, and the checks that it is what was sent: bit-exact, in order, from a key frame on, each frame
+/// after the headers that its encoder sent last before it.
 #[derive(Debug, Default)]
 pub struct Screen {
     frames: Vec<Received>,
@@ -21,35 +21,36 @@ pub struct Screen {
     resumptions: u32,
     /// The newest header of each kind, by [`Media::slot`].
     headers: [Option<(usize, usize)>; 3],
-    /// Headers that came since the last coded frame, for a start and not in their place.
+    /// Headers since the last coded frame that came for a start, not in their place.
     announced: Vec<(usize, usize)>,
-    /// The last message in the order in which they were sent.
+    /// The last message in the order of sending.
     place: Option<(usize, usize)>,
     last_picture: Option<(usize, usize)>,
-    /// The furthest timestamps of pictures and of sound, and of which stretch of the publisher's time.
+    /// The latest timestamps of video and audio, and the period of the publisher's clock that they are from.
     furthest: [Option<(u32, u32)>; 2],
-    /// The furthest of those that published before.
+    /// The latest timestamps of earlier publishers.
     floor: Option<u32>,
-    /// Who publishes, and in each stretch of its time what was added to its timestamps.
+    /// Which client publishes, and what was added to its timestamps in each period of its clock.
     offsets: (usize, BTreeMap<u32, u32>),
-    /// What is between the stream's time and the publisher's clock that never jumps.
+    /// The difference between the stream's time and the publisher's clock without jumps.
     shift: Option<u32>,
     /// True once a picture came since the player began, or began again.
     begun: bool,
     /// True if timestamps must come as they were sent.
     absolute: bool,
-    /// Publishers that others have followed.
+    /// Publishers that were followed by another.
     left: HashSet<usize>,
-    /// Tracks that the player turned off, or has not got again.
+    /// Tracks that the player turned off, or does not yet get again.
     audio: Wanted,
     video: Wanted,
 }
 
-/// How far, in milliseconds, a jump of a publisher's clock may move the stream's time: frames from behind it may have been
-/// under way for longer than those before.
+/// How far, in milliseconds, a jump of a publisher's clock may move the stream's time: frames after it may have
+/// travelled longer than those before it.
 const BRIDGED: u32 = 20_000;
 
-/// How far, in milliseconds, a medium may step back where the publisher's clock jumped: it goes on beside the other one.
+/// How far, in milliseconds, a medium may step back at a jump of the publisher's clock: it continues with the other
+/// medium.
 const JUMPS_BACK: u32 = 1_000;
 
 /// How many messages a forgetful player keeps.
@@ -82,7 +83,7 @@ impl Wanted {
 pub struct Received {
     /// What it is.
     pub media: Media,
-    /// As it came, in milliseconds.
+    /// The timestamp that it came with, in milliseconds.
     pub timestamp: u32,
     /// Index of the client that sent it; for a client's further streams, see [`Sim::also_publish`](super::Sim::also_publish).
     pub publisher: usize,
@@ -114,19 +115,19 @@ impl Screen {
         self.frames.iter().filter(|frame| frame.media == media).count()
     }
 
-    /// True if there is video and it begins with a key frame.
+    /// True if there is video and the first frame is a key frame.
     pub fn first_video_is_key(&self) -> bool {
         let mut pictures = self.frames.iter().filter(|frame| frame.media.is_picture());
         pictures.next().is_some_and(|frame| frame.media == Media::Key)
     }
 
-    /// What was wrong with what came, in words. A simulation fails at the first of them.
+    /// What was wrong with what came, as text. A simulation fails at the first such error.
     pub fn faults(&self) -> &[String] {
         &self.faults
     }
 
-    /// What an encoder sent between two frames that came, and did not come itself: frames, and bytes for a server that
-    /// sends each in one chunk. What is lost where one publisher follows another is not in it.
+    /// What an encoder sent between two frames that came, and that did not come: frames, and bytes for a server that
+    /// sends each frame in one chunk. Does not include what is lost between one publisher and the next.
     pub fn skipped(&self) -> Gap {
         self.skipped
     }
@@ -201,7 +202,7 @@ impl Screen {
 
     fn header(&mut self, from: (usize, usize), media: Media, archive: &Archive) {
         self.headers[media.slot()] = Some(from);
-        // In its place, or sent again because the player starts here.
+        // In its place, or repeated because the player starts here.
         if let Some((publisher, last)) = self.place
             && publisher == from.0
             && archive.message((publisher, last + 1)).is_some_and(|next| next.media == media && next.named == from.1)
@@ -234,7 +235,7 @@ impl Screen {
             return;
         }
         let reference = sent.reference.map(|number| (from.0, number));
-        // Where key frames are rare, it begins without one after a while.
+        // If key frames are rare, it begins without one after some time.
         let begins = sent.rarely_key && !self.begun;
         self.begun = true;
         if sent.media == Media::Inter && reference != self.last_picture && !begins {
@@ -302,7 +303,7 @@ impl Screen {
         self.video.excused &= !(self.video.is_steady() && media.is_some_and(Media::is_picture));
     }
 
-    /// Counts what was sent in between: not what the player did not want, nor headers it has.
+    /// Counts what was sent in between, without what the player turned off and headers it has.
     fn skip(&mut self, publisher: usize, between: Range<usize>, announced: &[(usize, usize)], archive: &Archive) {
         let mut any = false;
         for (number, sent) in archive.between(publisher, between) {
@@ -339,7 +340,7 @@ mod tests {
     use crate::sim::media::{Encoder, Studio};
     use anabranch_core::message::Payload;
 
-    /// Shows these messages of a second's encoding to a player; what is wrong with it.
+    /// Shows these messages of a second's encoding to a player; returns what is wrong, if anything is.
     fn faults(numbers: &[usize], change: impl Fn(usize, &mut Message)) -> Vec<String> {
         let (mut archive, now) = (Archive::default(), Instant::now());
         let encoder = Encoder { gop: 10, ..Encoder::video_only() };

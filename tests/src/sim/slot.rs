@@ -10,33 +10,33 @@ use super::link::Delivery;
 use super::outside::Questions;
 use super::{Client, Heed, Link, Sim};
 
-/// Actions that one call may bring before the connection is said to spin.
+/// Actions from one call after which the connection is said to spin.
 const ACTIONS_AT_ONCE: u32 = 10_000;
 
 /// A client with its link and its connection in the server.
 #[derive(Debug)]
 pub(super) struct Slot {
-    /// `None` once it is over.
+    /// `None` once the connection has ended.
     pub(super) conn: Option<Conn>,
     pub(super) wait: Wait,
     pub(super) report: Option<Report>,
     /// Attached as publisher or player.
     pub(super) publishes: Vec<StreamId>,
     pub(super) plays: BTreeSet<StreamId>,
-    /// Of those it publishes: what another has taken over.
+    /// Of the streams it publishes, those that another publisher took over.
     pub(super) superseded: Vec<StreamId>,
     pub(super) questions: Questions,
     pub(super) told: Vec<Notice>,
     pub(super) client: Client,
     pub(super) link: Link,
-    /// True while it is in the list of those to be served.
+    /// True while it is in the list of slots to serve.
     pub(super) woken: bool,
-    /// When it is to be given its turn, and whether that may have changed.
+    /// When its next turn is, and whether that may have changed.
     pub(super) scheduled: Option<Instant>,
     pub(super) touched: bool,
-    /// Nothing is read before.
+    /// Nothing is read before this time.
     next_read: Option<Instant>,
-    /// When it is over at the latest, as it may not stay under the settings in force.
+    /// The latest time of its end, if it may not stay under the settings in force.
     pub(super) must_end: Option<Instant>,
     pub(super) outbound: usize,
     pub(super) most_outbound: usize,
@@ -76,7 +76,7 @@ impl Slot {
         times.into_iter().flatten().min().map(|time| time.max(now))
     }
 
-    /// Bytes of this connection so far, those that wait included.
+    /// Bytes sent on this connection so far, including queued bytes.
     fn offset(&mut self) -> u64 {
         self.conn.as_mut().map_or(u64::MAX, |conn| {
             let outbound = conn.outbound();
@@ -85,9 +85,9 @@ impl Slot {
     }
 }
 
-/// What an adapter does, with the links in the place of sockets.
+/// What an adapter does, with links in place of sockets.
 impl Sim {
-    /// Gives one client and its connection all that is due.
+    /// Runs everything that is due for one client and its connection.
     pub(super) fn turn(&mut self, index: usize) {
         let now = self.now;
         self.touch(index);
@@ -128,7 +128,7 @@ impl Sim {
         self.settle();
     }
 
-    /// After a read that brought little, the next one waits for as long as the core says, or does not.
+    /// After a read that brought little, the next read waits as long as the core says, or not at all.
     fn rest(&mut self, index: usize, taken: usize) {
         let heeds = match self.heed {
             Heed::Some => index % 3 == 1,
@@ -157,14 +157,14 @@ impl Sim {
             };
             self.digest.word(index as u64);
             conn.answer(now, id, verdict);
-            // The first word counts.
+            // The first answer counts.
             conn.answer(now, id, Verdict::Deny("never mind".into()));
             conn.answer(now, id, Verdict::Allow);
             self.serve(index);
         }
     }
 
-    /// The client reads what has arrived; what that makes room for is written.
+    /// The client reads what has arrived; the server writes what there is room for now.
     fn deliver(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         let (mut room, heard) = (false, slot.client.notices().len());
@@ -191,7 +191,7 @@ impl Sim {
         }
     }
 
-    /// No success is told before the verdict on it.
+    /// No client is told of success before the verdict.
     fn check_successes(&self, index: usize, heard: usize) {
         let slot = &self.slots[index];
         for status in &slot.client.notices()[heard..] {
@@ -241,7 +241,7 @@ impl Sim {
         self.fail(&format!("connection {index} never comes to wait"));
     }
 
-    /// Writes what the connection is sent like others; true if it need not be polled.
+    /// Writes bytes that other players get too; true if the connection need not be polled.
     pub(super) fn write_batch(&mut self, index: usize, batches: &mut Batches) -> bool {
         let slot = &mut self.slots[index];
         let Some(conn) = &mut slot.conn else {
@@ -252,7 +252,7 @@ impl Sim {
         };
         let written = slot.link.down.write(self.now, share.bytes());
         self.digest.bytes(&share.bytes()[..written]);
-        let goes_on = conn.wrote(self.now, share, written).expect("it is of this connection");
+        let goes_on = conn.wrote(self.now, share, written).expect("the bytes came from this connection");
         self.touch(index);
         goes_on
     }
@@ -312,7 +312,7 @@ impl Sim {
             Action::Remark(_) => {}
             Action::Ask(ask) => {
                 let Some(reply) = self.outside.reply(&ask) else {
-                    self.fail(&format!("connection {index} asks, and nobody is to be asked: {ask:?}"));
+                    self.fail(&format!("connection {index} asks, and no question may be asked: {ask:?}"));
                 };
                 let slot = &mut self.slots[index];
                 let offset = slot.offset();
@@ -342,7 +342,7 @@ impl Sim {
         slot.link.up.clear();
         slot.link.down.close(now);
         if let Some(mut conn) = slot.conn.take() {
-            // Over is over, whatever comes.
+            // A connection that has ended stays ended.
             conn.handle_input(now, &[3; 100]);
             conn.handle_timeout(now);
             for question in slot.questions.iter() {
@@ -353,7 +353,7 @@ impl Sim {
                 self.fail(&format!("connection {index} goes on after its end"));
             }
             if let Some(question) = self.slots[index].questions.untold() {
-                self.fail(&format!("connection {index} has ended, and nobody was told: {question:?}"));
+                self.fail(&format!("connection {index} has ended without a notice: {question:?}"));
             }
         }
     }
