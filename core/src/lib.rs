@@ -179,6 +179,8 @@
 //! - **Writes that end later**, as on io_uring or completion ports. A share and a lent queue own their bytes, and may be
 //!   reported at any time and from any thread, those of different connections in any order. Meanwhile feed and poll the
 //!   connection as ever: what it queues goes behind, its `Wait` does not say `write`, and it takes no media.
+//!   Poll a connection whose write does not end in its turn, so that its time to write runs, and at each wake, so that it
+//!   learns that its stream has ended.
 //!
 //! A share or a lent queue that is returned to another connection comes back in an error, and nothing is changed. One that
 //! is dropped counts as a write that does not end: the connection is closed when its time to write is over. If a write was
@@ -239,9 +241,9 @@
 //! Payloads are never changed. It is no player and no encoder, and it does not record.
 //!
 //! # Parts that are useful alone
-//! [`session::Session`] is one connection without streams, [`client::Client`] one in the client's role; [`hub::Hub`] streams without connections; [`source::Source`]
-//! one stream's log without a name. Below them are the formats, each usable from either side: [`handshake`], [`chunk`],
-//! [`message`], [`command`], [`amf`], [`flv`], [`url`].
+//! [`session::Session`] is one connection without streams, [`client::Client`] one in the client's role; [`hub::Hub`] is
+//! streams without connections; [`source::Source`] is one stream's log without a name. Below them are the formats, each
+//! usable from either side: [`handshake`], [`chunk`], [`message`], [`command`], [`amf`], [`flv`], [`url`].
 //!
 //! # Map
 //! | module | what it holds | start at |
