@@ -37,8 +37,8 @@ fn hub(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fan_out/hub");
     for players in [1, 1_000, 10_000] {
         let hub = Hub::new(HubConfig::default());
-        let mut publisher = hub.publish(&key).expect("nobody publishes");
-        publisher.push(now, frame(0)).expect("nobody took over");
+        let mut publisher = hub.publish(&key).expect("the name is free");
+        publisher.push(now, frame(0)).expect("it publishes");
         let mut audience: Vec<Player> = (0..players).map(|_| hub.play(&key)).collect();
         let mut timestamp = 0;
         let mut next = move || {
@@ -49,7 +49,7 @@ fn hub(criterion: &mut Criterion) {
         group.bench_function(format!("push, {players} players"), |bencher| {
             bencher.iter_batched(
                 &mut next,
-                |frame| publisher.push(now, frame).expect("nobody took over"),
+                |frame| publisher.push(now, frame).expect("it publishes"),
                 BatchSize::SmallInput,
             );
         });
@@ -58,7 +58,7 @@ fn hub(criterion: &mut Criterion) {
             bencher.iter_batched(
                 &mut next,
                 |frame| {
-                    publisher.push(now, frame).expect("nobody took over");
+                    publisher.push(now, frame).expect("it publishes");
                     let mut bytes = 0;
                     for player in &mut audience {
                         player.pull(|frame| {

@@ -3,7 +3,7 @@
 use anabranch_core::handshake::{ClientHandshake, ClientHandshakeKind, Kind, ServerHandshake, Status};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-/// C0 and C1, and a C2 that answers nobody in particular: servers do not look at it.
+/// C0 and C1, and a C2 that answers no S1 in particular: servers do not check it.
 fn client(kind: ClientHandshakeKind) -> Vec<u8> {
     let mut bytes = Vec::new();
     ClientHandshake::new([1; 32], 0, kind).start(&mut bytes);

@@ -167,7 +167,7 @@ fn check_end(server: &Core, trace: &Trace) {
         assert_eq!(counts, [0; 5], "nothing is counted any more");
     }
     let count = |start: &str| trace.events.iter().filter(|event| event.starts_with(start)).count();
-    assert_eq!(count("Attach("), count("Detach "), "who is attached is detached");
+    assert_eq!(count("Attach("), count("Detach "), "each attached connection is detached");
 }
 
 /// The same input while time passes and writes are partial, with a bandwidth check where there is one.

@@ -61,7 +61,7 @@ fn check_token(secret: Secret, app: &str, stream: &str, expires: &str, token: &s
     let policy = Token { secrets: vec![secret.clone()], required_for: TokenScope::Publish };
     let check = |token: &str, expires: &str, now| policy.check(Action::Publish, &key, Some(token), Some(expires), now);
     let forged = check(token, expires, 0);
-    assert_ne!(forged, Ok(()), "a token nobody signed");
+    assert_ne!(forged, Ok(()), "a token without a valid signature");
     let signed = sign(&secret, Action::Publish, &key, 1000);
     assert_eq!(check(&signed, "1000", 999), Ok(()));
     assert_eq!(check(&signed, "1000", 1000), Err(Refusal::TokenExpired));

@@ -313,7 +313,7 @@ impl World {
                         assert_eq!(start.gap, Gap::default(), "nothing is missed before the first start");
                     }
                     if reader.epoch.replace(self.source.epoch()) != Some(self.source.epoch()) {
-                        // What a publisher sent before the first place to start at nobody misses.
+                        // Frames from before the first possible start do not count as missed.
                         let began = head - self.source.unsent(&reader.cursor).frames - reader.passed();
                         assert!(reader.began.is_none_or(|before| before <= began), "more missed than there was");
                         reader.began = Some(began);
@@ -364,7 +364,7 @@ impl World {
         for reader in self.readers.iter().flatten() {
             let unsent = source.unsent(&reader.cursor).frames;
             match reader.began {
-                None => assert_eq!(unsent, 0, "who has not begun misses nothing"),
+                None => assert_eq!(unsent, 0, "a player that has not begun misses nothing"),
                 Some(began) => {
                     assert_eq!(began + reader.passed() + unsent, u64::from(self.pushed), "each frame is accounted for");
                 }

@@ -14,7 +14,7 @@ const STEP: Duration = Duration::from_millis(20);
 /// Before a player that failed is tried again, where one follows the other.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The share of one event loop in a load: who is to come, and what they do when they are there.
+/// The share of one event loop in a load: which clients connect, and what they do once connected.
 #[derive(Debug)]
 pub(crate) struct Cast {
     options: Arc<LoadOptions>,

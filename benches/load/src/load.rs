@@ -22,7 +22,7 @@ const STEP: Duration = Duration::from_millis(20);
 pub struct LoadOptions {
     /// The stream; with several streams they have a number behind the name.
     pub destination: Destination,
-    /// Connections that publish, each a stream of its own.
+    /// Connections that publish, each its own stream.
     pub publishers: u32,
     /// Streams that are played; as many as there are publishers if not given, and at least one.
     pub streams: Option<u32>,
@@ -207,7 +207,7 @@ pub(crate) struct Shared {
     pub(crate) over: AtomicBool,
     /// Publishers that have failed or are up; players begin when that is all of them.
     pub(crate) settled_publishers: AtomicU64,
-    /// Players that have failed, so that nobody waits for them.
+    /// Players that have failed, so that the load does not wait for them.
     pub(crate) failed: AtomicU64,
     pub(crate) churned: AtomicU64,
 }
@@ -286,7 +286,7 @@ impl Run {
             let failed = self.shared.failed.load(Ordering::Relaxed);
             let publishers = self.shared.settled_publishers.load(Ordering::Relaxed) >= u64::from(options.publishers);
             let up = self.sum(|tally| &tally.players) + failed >= wanted;
-            // Who never reads may have had its first frame or not.
+            // A player that never reads may have had its first frame or not.
             let begun = self.sum(|tally| &tally.begun) + failed >= u64::from(options.players);
             if publishers && up && begun {
                 return failed == 0 && self.sum(|tally| &tally.publishers) == u64::from(options.publishers);

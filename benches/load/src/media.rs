@@ -216,7 +216,7 @@ impl Stamp {
         out.extend_from_slice(&self.sent.to_be_bytes());
     }
 
-    /// What a body says; `None` if it comes from somebody else.
+    /// What a body says; `None` if it comes from another program.
     pub fn read(kind: Kind, body: &[u8]) -> Option<Stamp> {
         let head = match kind {
             Kind::Audio => AUDIO_HEAD,

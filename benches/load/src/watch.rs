@@ -61,7 +61,7 @@ impl Watch {
         if let Some(stamp) = stamp
             && self.run != Some(stamp.run)
         {
-            // Another publisher: begins anew, with headers if they differ.
+            // Another publisher: starts again, with headers if they differ.
             let before = self.run.replace(stamp.run);
             self.next = [None; 2];
             if before.is_some_and(|before| before > stamp.run) {

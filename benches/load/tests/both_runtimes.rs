@@ -19,7 +19,7 @@ anabranch_tests::on_both_libraries!(
     errors_are_counted_by_their_kind,
 );
 
-/// Puts a load on a server of its own.
+/// Puts a load on its own server.
 fn run<S: Serve + Send + 'static>(change: impl FnOnce(&mut LoadOptions)) -> Report {
     run_with::<S>(VhostConfig::default(), change)
 }
@@ -87,7 +87,7 @@ fn publishers_whose_reads_wait_lose_nothing<S: Serve + Send + 'static>() {
 
 fn errors_are_counted_by_their_kind<S: Serve + Send + 'static>() {
     let report = run::<S>(|options| {
-        // Nobody listens there.
+        // No server listens there.
         options.publishers = 1;
         options.players = 1;
         options.destination = Destination::parse("rtmp://127.0.0.1:1/live/cam").expect("a URL");

@@ -41,7 +41,7 @@ impl Reader {
     }
 }
 
-/// Reads from a socket, as it were, into one buffer used again and again; what a read costs is that copy.
+/// Reads as if from a socket into one reused buffer; the cost of a read is that copy.
 fn read(bytes: &[u8], at_once: usize, mut take: impl FnMut(&[u8])) {
     let mut buffer = vec![0; at_once];
     for piece in bytes.chunks(at_once) {

@@ -1,4 +1,4 @@
-//! What all publishers said, and where in their streams: what players are given is held against it.
+//! What all publishers sent, and where in their streams: players' frames are compared with it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -69,7 +69,7 @@ pub(super) struct Archive {
     now: Option<Instant>,
     /// The longest body.
     pub(super) longest: usize,
-    /// True once a client said something that only looks like ours, maybe.
+    /// True once a client sent something that may only look like ours.
     pub(super) forged: bool,
     /// How long metadata may be in the virtual hosts that there are or were: longer one loses its largest properties.
     metadata: BTreeSet<usize>,

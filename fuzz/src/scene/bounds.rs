@@ -11,7 +11,7 @@ use crate::session::ONE_REPLY;
 /// A packet of a bandwidth check, and what else is queued that is no reply, in bytes.
 const BEYOND: usize = 16_000;
 
-/// What holds under every configuration that was ever in force: what runs goes on under the one that it began with.
+/// What holds under every configuration that was ever in force: streams and connections keep the one they began with.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     /// Most bytes that may wait for a client, the longest frame not counted.
@@ -24,7 +24,7 @@ pub(super) struct Bounds {
     pub(super) header_bytes: usize,
     /// The longest that frames may wait for others.
     pub(super) merge_window: Duration,
-    /// Whether each name has one publisher at most, who keeps it.
+    /// Whether each name has at most one publisher, which keeps it.
     pub(super) exclusive: bool,
 }
 

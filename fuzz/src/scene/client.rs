@@ -1,4 +1,4 @@
-//! One client: what it has said and still has to say.
+//! One client: what it has sent and still has to send.
 
 use anabranch_core::amf::{Object, Value};
 use anabranch_core::chunk::write_message;
@@ -35,7 +35,7 @@ pub(super) struct Client {
     media_on: Option<u8>,
     /// True once it asked to publish.
     published: bool,
-    /// Bytes of all headers it ever sent, and at which number some may not be kept for who joins late.
+    /// Bytes of all headers it ever sent, and the count from which some may not be kept for players that join late.
     header_bytes: usize,
     header_limit: usize,
 }

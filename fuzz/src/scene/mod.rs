@@ -1,5 +1,5 @@
-//! A server with several connections that do anything in any order, while an adapter does what it is told, and a
-//! virtual clock. After each operation all that must hold at every moment is checked.
+//! A server with several connections that do anything in any order, an adapter that does what the core asks for, and a
+//! virtual clock. After each operation all invariants are checked.
 
 mod archive;
 mod bounds;
@@ -28,7 +28,7 @@ use operation::{Command, Decision, Kind, Operation, Setup};
 use questions::Questions;
 use viewer::Viewer;
 
-/// Most operations of one input: what matters shows in fewer.
+/// Most operations of one input: fewer are enough to show a fault.
 const MOST: usize = 250;
 
 /// Clients at a time.
@@ -84,7 +84,7 @@ struct Slot {
     questions: Questions,
     /// To be polled.
     woken: bool,
-    /// To look after its next turn whether it may stay under the settings in force.
+    /// Whether to check after its next turn that it may stay under the settings in force.
     late: bool,
     /// True once it may not.
     refused: bool,
@@ -184,7 +184,7 @@ impl World {
             O::Shutdown { client } => self.slot(client, |slot, _| slot.conn.shutdown()),
             O::Forget { client } => {
                 self.slots[usize::from(client) % CLIENTS] = None;
-                // Who drops a connection that publishes has its players learn of it.
+                // An adapter that drops a connection that publishes has the players woken.
                 self.wake_all();
             }
             O::Reconnect { client } => {
@@ -420,7 +420,7 @@ impl World {
             Action::Detach { role, stream } => {
                 let list = if role == Role::Publisher { &mut slot.publishes } else { &mut slot.plays };
                 let at = list.iter().position(|attached| *attached == stream);
-                list.swap_remove(at.expect("who is detached was attached"));
+                list.swap_remove(at.expect("a connection that is detached was attached"));
             }
             Action::Subscribe(stream) => {
                 assert!(!slot.subscribed.contains(&stream), "subscribed twice");
@@ -428,11 +428,11 @@ impl World {
             }
             Action::Unsubscribe(stream) => {
                 let at = slot.subscribed.iter().position(|subscribed| *subscribed == stream);
-                slot.subscribed.swap_remove(at.expect("who is unsubscribed was subscribed"));
+                slot.subscribed.swap_remove(at.expect("a connection that is unsubscribed was subscribed"));
             }
             Action::Ask(ask) => {
                 slot.questions.ask(*ask);
-                // Nobody came for it until its time was over: then silence has decided already.
+                // The verdict came after the deadline: silence has decided already.
                 slot.questions.expire(self.now);
             }
             Action::Tell(notice) => slot.questions.tell(&notice),
@@ -445,8 +445,8 @@ impl World {
         }
     }
 
-    /// Everything is done that was to be done: another turn that nobody asked for brings nothing. So whoever had
-    /// something to get was woken.
+    /// All work is done: another turn without a wake-up brings nothing. So every connection with something to get was
+    /// woken.
     fn check_rest(&mut self) {
         let (now, window) = (self.now, self.bounds.merge_window);
         self.archive.pass(now);
@@ -459,9 +459,9 @@ impl World {
             let output = slot.conn.poll(now);
             slot.viewer.look(&mut slot.conn, &self.archive);
             let Output::Wait(wait) = output else {
-                panic!("nobody woke a connection that says {output:?}");
+                panic!("a connection was not woken and says {output:?}");
             };
-            assert_eq!(slot.viewer.frames(), frames, "nobody woke a player that there was a frame for");
+            assert_eq!(slot.viewer.frames(), frames, "a player with a new frame was not woken");
             // That a stream is published again may be said before its first frame, and need not.
             slot.woken |= wait != slot.wait;
             slot.wait = wait;
@@ -494,7 +494,7 @@ impl World {
         );
         slot.questions.check_end();
         let refused = matches!(report.close.reason, CloseReason::Refused(_));
-        assert!(refused || !slot.refused, "who may not stay ends with {report}");
+        assert!(refused || !slot.refused, "a connection that may not stay ends with {report}");
         assert!(slot.conn.outbound().is_empty());
         assert!(!report.to_string().is_empty() && !report.close.reason.name().is_empty());
         let stats = slot.conn.stats().snapshot(self.now);
@@ -521,7 +521,7 @@ impl World {
         let memory = self.server.hub().memory();
         assert!(memory.held <= memory.limit, "{memory:?}");
         for stream in &streams {
-            assert!(stream.published || stream.players > 0, "{} is listed and nobody uses it", stream.key);
+            assert!(stream.published || stream.players > 0, "{} is listed and unused", stream.key);
             assert!(stream.log_bytes <= log, "{} bytes in the log of {}", stream.log_bytes, stream.key);
             assert!(stream.held_bytes >= stream.log_bytes, "{} bytes held by {}", stream.held_bytes, stream.key);
             let used = |role: Role| {
@@ -542,7 +542,7 @@ impl World {
         for slot in self.slots.iter().flatten() {
             // What is queued for it is still written, for a while.
             let ends = slot.wait.write && slot.wait.deadline().is_some();
-            assert!(!slot.refused || ends, "who may not stay is gone, or about to: {:?}", slot.conn);
+            assert!(!slot.refused || ends, "a connection that may not stay has ended, or is ending: {:?}", slot.conn);
             // One connection may play a stream more than once; the adapter knows it once.
             let mut plays = Vec::new();
             for (_, key) in slot.conn.streams().filter(|(role, _)| *role == Role::Player) {
@@ -564,7 +564,7 @@ impl World {
         }
     }
 
-    /// All connections end, one way or another, and nothing is left.
+    /// All connections end in various ways, and nothing is left.
     fn end(&mut self) {
         self.held = false;
         self.wake_all();

@@ -21,7 +21,7 @@ pub(super) struct Setup {
     other: Option<HostSetup>,
     /// A virtual host for bandwidth checks, called `check`.
     check: bool,
-    /// Whether clients come from a proxy that may say who is behind it.
+    /// Whether clients come from a proxy that may say which client is behind it.
     pub(super) proxied: bool,
     /// Whether the adapter reads although it is asked not to.
     pub(super) rude: bool,
@@ -80,7 +80,7 @@ impl Setup {
             vhosts.push(Vhost::new("check", checking(defaults.clone())));
         }
         if bit(2) {
-            // A name that was a host of its own may come to mean another.
+            // A name that was its own host may come to mean another host.
             let aliases = if bit(4) && !bit(0) { vec!["other".to_owned()] } else { Vec::new() };
             vhosts.push(Vhost { aliases, ..Vhost::new(DEFAULT_VHOST, defaults.clone()) });
         }

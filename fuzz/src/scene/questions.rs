@@ -1,4 +1,4 @@
-//! What the outside was asked, and what it was told.
+//! The questions and notices that hooks got.
 
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ struct Question {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The verdict is still of use.
+    /// A verdict still counts.
     Open,
     /// Granted, or decided by silence: a notice is to follow.
     Decided,
@@ -65,7 +65,7 @@ impl Questions {
             question.state != State::Over && same
         });
         let Some(question) = told else {
-            panic!("told of what nobody asked about: {notice:?} after {:?}", self.asked);
+            panic!("a notice without a question: {notice:?} after {:?}", self.asked);
         };
         assert_eq!(question.ask.client.connection, notice.client.connection);
         assert_eq!(notice.closed.is_some(), notice.subject == Subject::Connect, "the end of a connection is told");
@@ -112,7 +112,7 @@ impl Questions {
     pub(super) fn check_end(&self) {
         for question in &self.asked {
             let traverse = matches!(question.ask.subject, Subject::Traverse(_));
-            assert!(traverse || question.state == State::Over, "nobody is told of the end of {question:?}");
+            assert!(traverse || question.state == State::Over, "there is no notice of the end of {question:?}");
         }
     }
 }

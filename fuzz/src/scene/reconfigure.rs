@@ -1,4 +1,4 @@
-//! Other settings while connections are open: who has to go, and what is counted of each virtual host.
+//! Changed settings while connections are open: which must end, and the counts of each virtual host.
 
 use anabranch_core::conn::{Config, Conn, Role};
 use anabranch_core::policy::Action;
@@ -27,7 +27,7 @@ impl World {
         }
     }
 
-    /// Each virtual host counts exactly those who are there.
+    /// Each virtual host counts exactly its connected clients.
     pub(super) fn check_counts(&self) {
         let slots = || self.slots.iter().flatten();
         for host in self.server.vhosts() {
@@ -45,8 +45,8 @@ impl World {
             let listed = || streams.iter().filter(|stream| of_host(&stream.key));
             assert_eq!(host.streams, listed().count(), "streams of {}", host.name);
             let published = listed().filter(|stream| stream.published).count();
-            assert_eq!(host.publishers, published, "who takes a name over is not counted beside the one who had it");
-            // Who was followed by another may not know yet.
+            assert_eq!(host.publishers, published, "a name that was taken over counts once");
+            // A publisher that was taken over may not know yet.
             let publishers = used(Role::Publisher);
             let right = if self.bounds.exclusive { publishers == published } else { publishers >= published };
             assert!(right, "{host:?}, {publishers} publish");
@@ -55,7 +55,7 @@ impl World {
 }
 
 impl Slot {
-    /// Looks whether it may stay. Who may is left in peace.
+    /// Has the connection check whether it may stay. A connection that may stay is not affected.
     pub(super) fn look(&mut self, config: &Config, held: bool) {
         if self.conn.session().is_closing() {
             return self.conn.reconfigured();
@@ -65,10 +65,10 @@ impl Slot {
         self.conn.reconfigured();
         self.refused = self.conn.session().is_closing();
         assert!(stays || self.refused, "it may not stay: {:?}", self.conn);
-        // What nobody was asked yet, or not in so many words, may speak against it too.
+        // A question that was not asked yet, or not in this form, may also be a reason against it.
         if stays && !held && !self.questions.traverses() {
             assert!(!self.refused, "it may stay: {:?}", self.conn);
-            assert_eq!(self.conn.outbound().len(), waiting, "who stays is told nothing, and loses nothing");
+            assert_eq!(self.conn.outbound().len(), waiting, "one that stays gets no message and loses nothing");
         }
     }
 

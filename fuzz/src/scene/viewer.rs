@@ -62,7 +62,7 @@ struct Play {
     last: HashMap<u32, u32>,
     /// Stretches with a video frame.
     video: HashSet<u32>,
-    /// Who publishes, and the stretches of those whose place it took.
+    /// Which client publishes, and the stretches of earlier publishers.
     publisher: Option<u32>,
     over: HashSet<u32>,
     /// The last sequence headers of video and audio.
@@ -142,7 +142,7 @@ impl Viewer {
     fn hear(&mut self, message: &Message, end: u64, archive: &Archive) {
         match message.type_id {
             MessageType::VIDEO | MessageType::AUDIO => {
-                assert!(archive.has(message), "a frame that nobody published: {message:?}");
+                assert!(archive.has(message), "a frame that was not published: {message:?}");
                 self.frames += 1;
                 self.hear_media(message, end, archive);
             }
@@ -150,13 +150,13 @@ impl Viewer {
                 let ours = [&b"\x02\0\x08onStatus"[..], b"\x02\0\x0conPlayStatus", b"\x02\0\x11|RtmpSampleAccess"];
                 let published = archive.has(message);
                 let ours = ours.iter().any(|ours| message.payload.starts_with(ours));
-                assert!(published || ours, "data that nobody published: {message:?}");
+                assert!(published || ours, "data that was not published: {message:?}");
                 self.frames += u64::from(!ours);
             }
             MessageType::COMMAND_AMF0 => {
                 let limits = crate::session::config(false).limits.amf;
                 let command = Command::parse(message.type_id, &message.payload, &limits);
-                // Each play begins anew.
+                // Each play begins again.
                 if begins_play(&command.expect("the server's commands can be read")) {
                     self.plays.remove(&message.stream_id);
                 }
@@ -182,7 +182,7 @@ impl Viewer {
             return;
         }
 
-        // Whoever queued the frame before saw the mark reached, or there was room.
+        // The call that queued the frame before found the mark reached, or there was room.
         let before = self.last_frame_end.saturating_sub(self.written);
         assert!(
             self.passes || self.last_frame_end == 0 || before < self.promise.high_water as u64,

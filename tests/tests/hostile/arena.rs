@@ -50,7 +50,7 @@ pub(crate) struct Arena {
     files: PathBuf,
 }
 
-/// What became of a case.
+/// The outcome of a case.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) attackers: usize,
@@ -62,7 +62,7 @@ pub(crate) struct Row {
     heard: Heard,
 }
 
-/// What is left of the attackers when they have gone.
+/// What is left of the attackers after they have gone.
 #[derive(Debug, Clone, Copy, Default)]
 struct After {
     /// Until nothing was left, or less than before.
@@ -143,9 +143,9 @@ pub(crate) fn run(runtime: Runtime, case: &Case, all: bool) -> Row {
     row
 }
 
-/// Holds against the case how its attackers ended; in words.
+/// Checks how the attackers' connections ended; returns a summary.
 fn ended(case: &Case, closed: &[Closed]) -> String {
-    assert!(!closed.is_empty(), "nobody came");
+    assert!(!closed.is_empty(), "no attacker connected");
     let mut lasted = Vec::new();
     for one in closed {
         assert!(case.ends.contains(&one.reason.as_str()), "not for {:?}: {}", case.ends, one.line);
@@ -157,12 +157,12 @@ fn ended(case: &Case, closed: &[Closed]) -> String {
     let shortest = lasted.iter().copied().fold(f64::INFINITY, f64::min);
     let longest = lasted.iter().copied().fold(0.0, f64::max);
     let after = if lasted.is_empty() { String::new() } else { format!(" after {shortest:.1} to {longest:.1} s") };
-    assert!(case.lasts.is_none() || !lasted.is_empty(), "nobody met the timeout: {}", log::summary(closed.iter()));
+    assert!(case.lasts.is_none() || !lasted.is_empty(), "no attacker timed out: {}", log::summary(closed.iter()));
     log::summary(closed.iter()) + &after
 }
 
 impl Arena {
-    /// Runs as many attackers at the same time as there are, each with a name of its own.
+    /// Runs all attackers at the same time, each with its own name.
     pub(crate) fn each(&self, attack: impl Fn(&Target, usize) + Sync) {
         self.several(self.attackers, attack);
     }
@@ -249,7 +249,7 @@ impl Arena {
         }
     }
 
-    /// Who comes now begins with the neighbours' newest key frame.
+    /// New players begin with the neighbours' newest key frame.
     pub(crate) fn assert_neighbours_can_be_joined(&self) {
         let mut player = ScriptedClient::player(&self.target, &self.target.named("neighbours"));
         player.hear_until("video");
@@ -268,7 +268,7 @@ impl Arena {
                 (clients == 0 && streams == 0).then_some((clients, streams))
             });
             after = After { connections, streams: Some(streams), ..after };
-            // Of the questions themselves nothing is left either.
+            // No questions are left either.
             self.wait_gone();
         }
         let held = self.held();

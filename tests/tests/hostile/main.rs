@@ -1,10 +1,10 @@
-//! Hostile peers against both servers, over loopback, and a table of what became of them.
+//! Hostile peers against both servers, over loopback, and a table of the results.
 //!
-//! Each case has a server of its own, the program that people run, so that its memory, threads and files are the case's
-//! own too. Next to every attack a healthy publisher and two healthy players go on: they lose nothing. When the attackers
-//! are gone, so must be all that the server held for them, and it must still serve.
+//! Each case has its own server, the program that people run, so that memory, threads and files are those of the case.
+//! A healthy publisher and two healthy players run during every attack and lose nothing. When the attackers are gone,
+//! the server must hold nothing for them, and must still serve.
 //!
-//! As one of `cargo test` it runs every case with fewer attackers than `tests/hostile` does, which passes `--all`.
+//! In `cargo test` every case runs with fewer attackers than in `tests/hostile`, which passes `--all`.
 
 mod arena;
 mod attacks;
@@ -113,13 +113,13 @@ fn run(jobs: Vec<Job>, threads: Option<usize>) -> Vec<Outcome> {
     outcomes
 }
 
-/// Runs a case in a thread of its own, so that one that hangs holds up nobody.
+/// Runs a case in its own thread, so that one that hangs does not block the others.
 fn run_one(job: Job) -> Result<Row, String> {
     let (done, result) = std::sync::mpsc::channel();
     let all = job.all;
     let body = move || {
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| arena::run(job.runtime, job.case, all)));
-        // Nobody listens any more to one that took too long.
+        // A case that took too long has no receiver any more.
         let _ = done.send(outcome.map_err(|words| said(&*words)));
     };
     thread::Builder::new().name(job.case.name.to_owned()).spawn(body).expect("the system gives a thread");

@@ -22,8 +22,8 @@ const LAST: u32 = 1 << 31;
 /// When each frame was sent.
 type Times = Arc<Mutex<Vec<Instant>>>;
 
-/// A publisher and players who want nothing but a stream, fifty frames a second of video and audio in turn, and get all
-/// of it, to the byte.
+/// A publisher and players that behave well: fifty frames a second of video and audio in turn, and the players get all
+/// of the stream, to the byte.
 pub(crate) struct Neighbours {
     stop: Arc<AtomicBool>,
     /// True while there are attackers.

@@ -19,7 +19,7 @@ fn what_rtmp2sink_publishes_arrives_bit_exact(runtime: Runtime) {
 }
 
 fn rtmpsrc_plays_bit_exact(runtime: Runtime) {
-    // It connects again whenever its stream ends, so it would run for ever.
+    // It connects again when its stream ends, so it would run forever.
     plays(runtime, "rtmpsrc", |server, player| {
         server.wait_players("live/cam", 2);
         player.kill();

@@ -10,7 +10,7 @@ anabranch_tests::on_both_programs!(
     a_proxy_that_is_trusted_names_the_client
 );
 
-/// Plays up to the server's consent, and hears no more.
+/// Plays until the server accepts, and reads nothing more.
 pub(super) fn play(server: &Program, opening: &[u8]) -> TcpStream {
     let mut socket = TcpStream::connect(server.address()).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -31,7 +31,7 @@ fn players_that_leave_before_anything_came_leave_nothing_behind(runtime: Runtime
     let before = server.open_files();
     for round in 0..50 {
         drop(play(&server, &opening::player(&format!("nobody{round}"))));
-        // Two on one name: the second leaves a stream that goes on being waited for.
+        // Two players of one name: the second leaves a stream for which the first still waits.
         let pair = [0, 1].map(|_| play(&server, &opening::player("somebody")));
         drop(pair);
     }

@@ -1,4 +1,4 @@
-//! The way of somebody new, as the README has it: start, publish, be refused, sign, watch, look at the numbers.
+//! The first steps of a new user, as in the README: start, publish, be refused, sign, watch, look at the numbers.
 
 use anabranch_tests::media::{Publication, assert_same_packets};
 use anabranch_tests::program::{Process, Program, Runtime};
@@ -10,7 +10,7 @@ use std::process::Command;
 
 use super::SHORT;
 
-/// The configuration that stands in the README between these lines.
+/// The part of the README between these lines is the configuration.
 fn of_readme(begin: &str, end: &str) -> String {
     let page = include_str!("../../../README.md");
     let (_, rest) = page.split_once(begin).expect("the README shows a configuration");
@@ -25,7 +25,7 @@ fn get(address: &str, path: &str) -> String {
     answer
 }
 
-/// Prometheus's own opinion of metrics. It would have none of SRS's names that break its rules.
+/// Prometheus's own check of metrics. It rejects those of SRS's names that break its rules.
 fn promtool(folder: &Folder, metrics: &str) {
     let file = folder.file("metrics");
     fs::write(&file, metrics).expect("the folder can be written");
@@ -43,7 +43,7 @@ fn a_newcomer_gets_there() {
     let folder = Folder::new();
     let file = folder.file("anabranch.toml");
     let config = of_readme("cat >anabranch.toml <<'END'\n", "END\n");
-    // Port 1985 may be another server's.
+    // Another server may use port 1985.
     fs::write(&file, format!("{config}[api]\nlisten = \"127.0.0.1:0\"\n")).expect("the folder can be written");
     let file = file.display().to_string();
 

@@ -41,7 +41,7 @@ fn a_live_encoding_plays_everywhere(runtime: Runtime) {
 }
 
 fn a_player_that_joins_mid_gop_gets_a_key_frame_at_once(runtime: Runtime) {
-    // Whoever has to wait for the next key frame waits for most of ten seconds.
+    // A player that has to wait for the next key frame waits for almost ten seconds.
     let clip = Clip { picture: "testsrc2=size=640x360:rate=30", seconds: 20, gop: 300, megabits: None };
     let folder = Folder::new();
     let server = Program::start(runtime, &[]);

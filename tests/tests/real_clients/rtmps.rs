@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::SHORT;
 
-/// The certificate that a client gets which asks for this name, verified.
+/// The certificate that a client with this name gets, verified.
 fn certificate_for(authority: &Authority, server: SocketAddr, name: &'static str) -> Vec<u8> {
     let mut roots = RootCertStore::empty();
     let ca = CertificateDer::from_pem_file(authority.ca()).expect("it was written");
@@ -33,7 +33,7 @@ fn rtmps(server: &Program, stream: &str) -> String {
     format!("rtmps://localhost:{}/{stream}", server.address().port())
 }
 
-/// The options with which FFmpeg looks at certificates.
+/// The options with which FFmpeg verifies certificates.
 fn verifying(ca: &str) -> [&str; 4] {
     ["-tls_verify", "1", "-ca_file", ca]
 }
@@ -146,7 +146,7 @@ fn what_only_begins_like_tls_is_closed_and_hurts_nobody() {
         let _ = socket.write_all(bytes);
         sockets.push(socket);
     }
-    // The silent ones run into the limit of strangers.
+    // Silent connections reach the limit of connections before connect.
     for mut socket in sockets {
         socket.set_read_timeout(Some(PATIENCE)).expect("it can be set");
         let mut rest = Vec::new();

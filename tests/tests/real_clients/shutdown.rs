@@ -24,9 +24,9 @@ fn sigint_ends_server_and_players_in_good_order(runtime: Runtime) {
     let asked = Instant::now();
     server.process.signal("INT");
     let ended = server.process.wait_success(PATIENCE) - asked;
-    // It gives players that do not hang up three seconds; these do.
+    // The server gives players that do not close three seconds; these close.
     assert!(ended <= Duration::from_millis(2500), "the server took {ended:?} to stop");
-    // For players it is the end of the stream, for the publisher a failure.
+    // For players it is the end of the stream, for the publisher an error.
     ffmpeg.wait_success(PATIENCE);
     rtmpdump.wait_success(PATIENCE);
     waiting.wait_exit(PATIENCE);
@@ -39,7 +39,7 @@ fn sigterm_lets_players_go_on_to_the_end_of_their_gop_and_grants_nobody_anything
     let clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 30, gop: 30, megabits: None };
     let folder = Folder::new();
     let config = folder.file("anabranch.toml");
-    // Longer than the test may take: the server must not wait for it in vain.
+    // Longer than the test may take: the server must not wait for this time.
     fs::write(&config, "[shutdown]\ndrain = \"1h\"\n").expect("the folder can be written");
     let server = Program::start(Runtime::Smol, &["--config", &config.display().to_string()]);
     let file = folder.file("ffmpeg.flv");
@@ -56,7 +56,7 @@ fn sigterm_lets_players_go_on_to_the_end_of_their_gop_and_grants_nobody_anything
     let late = server.ffprobe("live/cam");
     let (status, _) = late.wait_exit(PATIENCE);
     assert!(!status.success() && publisher.process.is_running());
-    // The publisher does not know that it could go; the last one who is waited for goes.
+    // The publisher does not know that it may disconnect; the last player that is waited for disconnects.
     publisher.process.terminate();
     publisher.process.wait_exit(PATIENCE);
     server.process.wait_success(PATIENCE);

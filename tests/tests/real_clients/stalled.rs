@@ -13,7 +13,7 @@ const CLIP: Clip = Clip { picture: "testsrc2=size=640x360:rate=30", seconds: 28,
 
 /// Players that never read.
 const STALLED: usize = 200;
-/// Seconds of the stream for which they do not.
+/// Seconds of the stream for which they do not read.
 const FOR: u64 = 16;
 /// Megabytes (2^20) for the frames of the stream, more than it has in the seconds that are kept.
 const STREAM_MEMORY: usize = 8;
@@ -22,7 +22,7 @@ const STREAM_MEMORY: usize = 8;
 const ALLOWANCE: usize = STALLED * (64 << 10);
 /// More than the chunk headers of one frame.
 const CHUNK_HEADERS: usize = 100;
-/// By how much resident memory may differ while nothing happens but that the stream goes on.
+/// By how much resident memory may differ while only the stream continues.
 const FLUCTUATION: usize = 1 << 20;
 
 fn two_hundred_players_that_take_nothing_harm_nobody(runtime: Runtime) {
@@ -54,7 +54,7 @@ fn two_hundred_players_that_take_nothing_harm_nobody(runtime: Runtime) {
     let full = resident();
     let passed = fs::metadata(&publisher.sent).unwrap().len() as usize;
 
-    assert!(server.process.lines_with(" closed: ").is_empty(), "somebody has gone");
+    assert!(server.process.lines_with(" closed: ").is_empty(), "a client was closed");
     drop(stalled);
     let closed = server.process.wait_lines(" closed: ", STALLED);
     let after = resident();
@@ -106,13 +106,13 @@ fn join(server: &Program) -> Wire {
     client.into_wire()
 }
 
-/// What went to a peer, by the line that says that it is closed.
+/// The bytes that were sent to a peer, from the line about its close.
 fn bytes_sent(line: &str) -> usize {
     let number = line.split_once(", sent ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
     number.unwrap_or_else(|| panic!("no count in {line:?}"))
 }
 
-/// What still waited for the peer, by the same line.
+/// The bytes that were still queued for the peer, from the same line.
 fn bytes_queued(line: &str) -> usize {
     let number = line.split("; ").find_map(|part| part.strip_suffix(" bytes given up"));
     number.map_or(0, |number| number.parse().expect("a count"))

@@ -9,7 +9,7 @@ anabranch_tests::on_both_programs!(a_publisher_with_the_same_token_takes_over_fr
 const SMALL: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 30, gop: 30, megabits: None };
 const LARGE: Clip = Clip { picture: "testsrc=size=640x360:rate=30", seconds: 10, gop: 30, megabits: None };
 
-/// How long the newcomer may wait for the name, from its connection on, in microseconds.
+/// How long the second publisher may wait for the name, from its connection on, in microseconds.
 const SOON: u64 = 1_000_000;
 
 fn a_publisher_with_the_same_token_takes_over_from_one_that_hangs(runtime: Runtime) {

@@ -1,4 +1,4 @@
-//! The outside is asked, and says yes, no, elsewhere, late, or nothing; and always hears of the end.
+//! Hooks are asked, and answer yes, no, with a redirect, late, or not at all; they always get a notice of the end.
 
 use std::time::Duration;
 
@@ -37,13 +37,13 @@ fn told(net: &Sim, client: ClientId) -> Vec<&'static str> {
     net.told(client).iter().map(|notice| word(&notice.subject)).collect()
 }
 
-/// Says this to one kind of question, and yes to all others.
+/// Gives this answer to one kind of question, and allows all others.
 fn answer_to(net: &mut Sim, kind: &'static str, reply: &Reply) {
     let reply = reply.clone();
     net.outside(move |ask| if word(&ask.subject) == kind { reply.clone() } else { Reply::allow() });
 }
 
-/// A publisher, then a player: the one who comes to ask this.
+/// A publisher, then a player. Returns the client that this kind of question is about.
 fn scene(net: &mut Sim, kind: &str) -> ClientId {
     let publisher = net.publish("live", "cam?key=7");
     if kind != "play" {
@@ -96,7 +96,7 @@ fn what_is_denied_is_told_to_the_client_and_closed() {
         assert!(notice.description.contains("not today"), "{notice:?}");
         assert_eq!(net.report(client).expect("it is closed").close.reason, CloseReason::Rejected(code));
         assert!(net.client(client).is_closed());
-        assert_eq!(told(&net, client), before, "{kind}: who refuses need not be told");
+        assert_eq!(told(&net, client), before, "{kind}: there is no notice about what was refused");
         assert!(net.sent(client).is_empty());
     }
 }
@@ -161,7 +161,7 @@ fn silence_is_a_verdict_of_either_kind() {
                 let refused = net.since_start(net.client(client).status_at(code).expect("it is told")) - came;
                 assert!((TIMEOUT..TIMEOUT + SECOND / 2).contains(&refused), "{kind}: after {refused:?}");
             }
-            // Who said nothing may have granted it all the same: it hears of the end.
+            // A hook without an answer may have allowed it all the same: it gets the notice of the end.
             assert!(told(&net, client).contains(&kind));
         }
     }
@@ -185,13 +185,13 @@ fn an_answer_to_who_has_left_is_nothing() {
             if dead {
                 assert_eq!(told(&net, client), expected, "it was asked, and has ended");
             } else {
-                // Nothing is read meanwhile, so nobody knows.
+                // Nothing is read before the answer, so the server does not notice.
                 assert!(net.is_open(client));
             }
             net.run_for(SECOND * 10);
             assert_eq!(told(&net, client), expected, "an answer makes nothing of it");
             assert!(!net.is_open(client));
-            // What it held is free again.
+            // What the client held is free again.
             net.outside(|_| Reply::allow());
             let next = net.publish("live", if kind == "play" { "other" } else { "cam" });
             net.run_for(SECOND * 8);
@@ -235,7 +235,7 @@ fn the_first_that_is_granted_has_the_name_and_the_other_is_told() {
     assert!(net.asked(third).is_empty(), "what is refused anyway is not asked about");
 }
 
-/// The rightful publisher comes again and again, and each time others ask who will be refused.
+/// The rightful publisher connects again and again, and each time other clients ask and will be refused.
 #[test]
 fn a_client_that_the_outside_refuses_keeps_no_other_out() {
     for conflict in [Conflict::Reject, Conflict::TakeOver] {
@@ -264,7 +264,7 @@ fn a_client_that_the_outside_refuses_keeps_no_other_out() {
     }
 }
 
-/// As many are let in as may be, however many are asked about at the same time, and the others are told.
+/// As many clients are let in as the limit allows, however many questions are open, and the others are refused.
 #[test]
 fn limits_hold_at_the_grant() {
     let limits = Limits { stream_players: Some(2), players: Some(3), streams: Some(2), ..Limits::default() };
@@ -282,7 +282,7 @@ fn limits_hold_at_the_grant() {
     assert_eq!(refused, names.len() - 3, "each was granted by the outside");
 }
 
-/// Of what is asked there is a limit of its own, and no client has all of it.
+/// Open questions have their own limit, and no client can use all of it.
 #[test]
 fn questions_are_shared_out() {
     let limits = Limits { questions: Some(4), ..Limits::default() };
@@ -348,7 +348,7 @@ fn killed_somewhere(seed: u64) {
         net.close(*client);
     }
     net.run_for(SECOND * 5);
-    // That each question has its notice is seen to at the end of each connection.
+    // The end of each connection checks that each question has its notice.
     assert!(clients.iter().all(|client| !net.is_open(*client)), "seed {seed}: connections are left over");
     assert!(net.server().hub().streams().is_empty(), "seed {seed}: streams are left over");
 }

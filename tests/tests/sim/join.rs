@@ -1,4 +1,4 @@
-//! Who joins a stream gets headers, a key frame, and then everything.
+//! A client that joins a stream gets headers, a key frame, and then everything.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ fn a_player_may_come_before_its_publisher() {
     let first = net.player(player).frames()[3];
     assert_eq!((first.media, first.number, first.timestamp), (Media::Key, 3, 0));
     assert_complete(&net, encoder, player);
-    // Nobody said that the stream was over, so nobody says that it begins.
+    // There was no message that the stream ended, so there is none that it begins.
     assert_eq!(net.client(player).count("NetStream.Play.PublishNotify"), 0);
 }
 

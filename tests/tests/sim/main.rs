@@ -1,4 +1,4 @@
-//! The simulator: core on simulated links with a virtual clock, a subject in each module. One binary, which is linked once.
+//! The simulator: core on simulated links with a virtual clock, one subject in each module. One binary, linked once.
 
 mod asks;
 mod encoders;

@@ -1,4 +1,4 @@
-//! Streams out of the ordinary: endless sound, long and huge groups of pictures, headers again and again.
+//! Unusual streams: endless audio, long and huge groups of pictures, headers sent repeatedly.
 
 use std::time::Duration;
 

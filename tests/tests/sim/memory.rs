@@ -1,4 +1,4 @@
-//! What a thousand players cost that never read.
+//! The memory that a thousand players take that never read.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn encoder() -> Encoder {
 /// Ten minutes with two players that read and so many that do not; what the former got, number, time and moment.
 fn watch(stalled: usize) -> Vec<Vec<(usize, u32, Duration)>> {
     let mut config = VhostConfig::default();
-    // Nobody is closed for not reading.
+    // No client is closed for not reading.
     config.session.timeouts.write = SECOND * 3_600;
     let (high_water, limit) = (config.high_water, config.source.bytes);
     let mut net = Sim::with_config(1, config.into());

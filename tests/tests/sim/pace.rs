@@ -1,4 +1,4 @@
-//! Who reads as late as the core says that it may gives players the same.
+//! Connections that are read as late as the core allows give players the same.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ const SECONDS: u64 = 20;
 /// A coded frame that a player got.
 type Got = (usize, usize, u32);
 
-/// A stream of the small encoder with players from the beginning, one who comes later, and one on the way whom nobody
-/// plays; what each player got, and in how many steps.
+/// A stream of the small encoder with players from the beginning and one that comes later, and a stream without
+/// players. Returns what each player got, and in how many steps.
 fn played(heed: Heed, window: u64) -> (Vec<Vec<Got>>, u64, Sim, ClientId) {
     let pacing = Pacing { merge_window: Duration::from_millis(window), ..Pacing::default() };
     let config = VhostConfig { pacing, ..VhostConfig::default() };
@@ -36,20 +36,20 @@ fn players_get_the_same_from_who_reads_later_where_it_may() {
     for window in [30, 350, 1_000] {
         let (at_once, _, _, _) = played(Heed::None, window);
         let (later, _, net, encoder) = played(Heed::All, window);
-        // Who is there from the beginning gets every frame, at its time.
+        // Players that are there from the beginning get every frame, at its time.
         assert!(net.sent(encoder).len() > 300, "{}", net.sent(encoder).len());
         for (at_once, later) in at_once[..3].iter().zip(&later) {
             assert!(at_once.len() > 300, "{} frames", at_once.len());
             assert_eq!(at_once, later, "window {window}");
         }
-        // Who comes in the midst begins at a key frame, and misses nothing from there on.
+        // A player that comes later begins at a key frame, and misses nothing from there on.
         let (whole, joined) = (&later[0], &later[3]);
         assert!(joined.len() > 100, "{} frames", joined.len());
         assert_eq!(whole[whole.len() - joined.len()..], joined[..], "window {window}");
     }
 }
 
-/// Else the test above shows nothing.
+/// Otherwise the test above shows nothing.
 #[test]
 fn reading_later_is_another_run() {
     assert!(played(Heed::All, 350).1 < played(Heed::None, 350).1);

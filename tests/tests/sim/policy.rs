@@ -1,4 +1,4 @@
-//! Who may do what: virtual hosts, limits, addresses, pages, signed URLs.
+//! Which clients may do what: virtual hosts, limits, addresses, pages, signed URLs.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn with(change: impl FnOnce(&mut VhostConfig)) -> Config {
     settings.into()
 }
 
-/// The client was told this last, and closed.
+/// The client got this as its last message, and closed.
 fn assert_refused(net: &Sim, client: ClientId, code: &str, words: &str) {
     let notice = net.client(client).notices().last().expect("it is told");
     assert_eq!((notice.code.as_str(), notice.redirect.as_deref()), (code, None), "{notice:?}");

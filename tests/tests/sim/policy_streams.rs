@@ -1,4 +1,5 @@
-//! The rules of a stream: where players begin, what becomes of its time, who is too slow for it, who is alone with it.
+//! The rules of a stream: where players begin, what happens to its time, players that are too slow, clients that are
+//! alone.
 
 use std::time::Duration;
 
@@ -99,7 +100,7 @@ fn sound_alone_begins_at_once_or_with_the_next_message() {
     }
 }
 
-/// An encoder whose clock leaps ahead, falls back, and starts anew.
+/// An encoder whose clock jumps ahead, jumps back, and starts again.
 fn erratic() -> Encoder {
     let jumps = vec![
         (SECOND * 4, 9_000_000),

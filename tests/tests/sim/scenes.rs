@@ -58,7 +58,7 @@ fn scenes_of_all_kinds_are_busy_and_pass() {
     }
 }
 
-/// Somebody says it is wrong to pause and resume.
+/// A check that reports pausing and resuming as an error.
 fn nobody_resumes(net: &Sim) -> Result<(), String> {
     let resumed = |id: &ClientId| {
         let client = net.client(*id);
@@ -98,7 +98,7 @@ fn a_failing_history_is_shortened_to_the_operations_that_matter() {
             "{story}"
         );
         assert!(shrunk.plan.end < Duration::from_secs(3), "{story}");
-        // It is a history of its own: it fails again, and without any part of it does not.
+        // The shortened history is complete: it fails again, and does not fail without any of its parts.
         assert_eq!(attempt(&scene, &shrunk.plan), Err(shrunk.failure));
         for left_out in 0..acts.len() {
             let mut steps = shrunk.plan.steps.clone();
@@ -106,5 +106,5 @@ fn a_failing_history_is_shortened_to_the_operations_that_matter() {
             assert!(attempt(&scene, &Plan { steps, ..shrunk.plan }).is_ok(), "{story}");
         }
     }
-    assert!(found >= 2, "somebody pauses and resumes in most of these: {found}");
+    assert!(found >= 2, "most of these pause and resume: {found}");
 }

@@ -1,4 +1,4 @@
-//! Players that are slow, stall or never read: they lose whole groups of pictures, the server loses nothing.
+//! Players that are slow, stall or never read: they lose whole groups of pictures, and the server loses nothing.
 
 use std::time::Duration;
 

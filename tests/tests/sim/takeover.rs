@@ -1,4 +1,4 @@
-//! A name changes hands: by the same credentials at once, by others never.
+//! A name is taken over: at once with the same credentials, never with others.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ fn the_same_token_takes_over_from_a_frozen_encoder_within_a_second() {
         net.run_for(SECOND);
         let seen = first_of(&net, player, second).expect("its frames reach the player");
         assert!(seen - came < SECOND, "after {:?}", seen - came);
-        assert!(net.is_open(first), "nobody has told it yet");
+        assert!(net.is_open(first), "it has had no message yet");
         let frames = net.player(player).frames();
         let resumed = frames.iter().position(|frame| frame.publisher == second.index()).expect("it came");
         let media: Vec<_> = frames[resumed..].iter().map(|frame| frame.media).take(4).collect();
@@ -48,7 +48,7 @@ fn the_same_token_takes_over_from_a_frozen_encoder_within_a_second() {
         let (before, after) = (frames[resumed - 1], frames[resumed + 3]);
         let (pause, passed) = (after.timestamp - before.timestamp, (after.at - before.at).as_millis() as u32);
         assert!(pause.abs_diff(passed) < 100, "{pause} ms in the stream for {passed} ms");
-        assert_eq!(net.client(player).count("NetStream.Play.UnpublishNotify"), 0, "nobody is told anything");
+        assert_eq!(net.client(player).count("NetStream.Play.UnpublishNotify"), 0, "players get no message");
         // It never speaks again.
         net.run_for(SECOND * 20);
         assert_eq!(net.report(first).expect("it is closed").close.reason.name(), "next_message_timeout");
@@ -66,7 +66,7 @@ fn who_was_taken_over_from_learns_it_when_it_speaks_again() {
     net.run_for(SECOND * 4);
     assert_eq!(net.report(first).expect("it is closed").close.reason.name(), "taken_over");
     assert_eq!(net.client(first).count("NetStream.Publish.BadName"), 1, "once, for all that it had sent");
-    // What it had sent meanwhile is heard by nobody: a frame of it would be a fault.
+    // No player gets what it sent during that time: one of its frames would be an error.
     assert!(net.client(second).is_running());
     let last = net.player(player).frames().last().expect("it plays");
     assert_eq!(last.publisher, second.index());

@@ -1,4 +1,4 @@
-//! Who says nothing, or stops saying anything, is closed in time and with the reason.
+//! Clients that send nothing, or stop sending, are closed in time and with the reason.
 
 use std::time::Duration;
 

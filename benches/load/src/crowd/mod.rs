@@ -1,4 +1,4 @@
-//! Thousands of clients in one event loop, and somebody who directs them.
+//! Thousands of clients in one event loop, and a director that controls them.
 
 mod member;
 mod tally;
@@ -137,7 +137,7 @@ pub struct Crowd {
     buffer: Box<[u8]>,
     due: Vec<Message>,
     random: Random,
-    /// Publishers that were granted their streams so far: who comes later has the higher number.
+    /// Publishers that were granted their streams so far: a later publisher has a higher number.
     runs: u32,
     tally: Arc<Tally>,
     measuring: Arc<Measuring>,

@@ -12,7 +12,7 @@ pub struct Tally {
     pub frames: Count,
     /// Frames that players did not get, by their numbers.
     pub gaps: Count,
-    /// Players whom the server has told that they play.
+    /// Players that got the server's message that they play.
     pub players: Count,
     /// First key frames that came, of all players that ever were.
     pub begun: Count,

@@ -135,7 +135,7 @@ impl Limit {
             return;
         };
         let is_there = !event.is_readable() || player.read(&self.stream).is_ok();
-        // Not a write of its own for what the next message will bring.
+        // No separate write for what the next message will bring.
         let sends = event.is_writable() && std::mem::take(&mut player.full);
         if !is_there || (sends && player.send(&self.stream).is_err()) {
             *place = None;

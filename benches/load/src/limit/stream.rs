@@ -8,7 +8,7 @@ use crate::media::{Class, Feed, Kind, MediaOptions};
 
 /// Chunk size of the bytes, as our servers tell it their players.
 const CHUNK_SIZE: u32 = 60_000;
-/// GOPs that are kept. Who is further behind is let go.
+/// GOPs that are kept. Players further behind are closed.
 const KEPT: usize = 4;
 
 /// A publisher's stream as its players are sent it. Positions count its bytes from the beginning.

@@ -14,7 +14,7 @@ pub struct Operation {
     pub act: Act,
 }
 
-/// What happens. Clients are known by the order in which they come.
+/// What happens. Clients are numbered in the order in which they come.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "what they do is said of each; `client` is to whom it happens")]
 pub enum Act {
@@ -28,17 +28,17 @@ pub enum Act {
     AlsoPublish { client: usize, name: String, encoder: Encoder },
     /// The connection breaks.
     Kill { client: usize },
-    /// The client closes without a word.
+    /// The client closes without a message.
     Close { client: usize },
-    /// The client ends what it does in good order, and closes.
+    /// The client ends its streams in good order, and closes.
     Stop { client: usize },
-    /// The same, and it stays connected.
+    /// The client ends its streams in good order, and stays connected.
     StopAndStay { client: usize },
-    /// Its link delivers nothing for so long.
+    /// Its link delivers nothing for this long.
     Stall { client: usize, duration: Duration },
-    /// It reads nothing any more.
+    /// It reads nothing more.
     Deaf { client: usize },
-    /// Nothing of what it sends arrives any more.
+    /// Nothing that it sends arrives any more.
     Hang { client: usize },
     /// A publisher sends nothing, or goes on.
     Mute { client: usize, on: bool },
@@ -54,7 +54,7 @@ pub enum Act {
     Settings { config: Box<Config> },
 }
 
-/// What a client's link is like, as far as it is not left to chance.
+/// The properties of a client's link, as far as they are not random.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Line {
     /// True if all but the latency is so from the server to the client only.
@@ -98,7 +98,7 @@ impl Act {
         matches!(self, Act::Publish { .. } | Act::Play { .. })
     }
 
-    /// To whom it happens, if to somebody who is there.
+    /// The client that it happens to, if that client is connected.
     fn client(&self) -> Option<usize> {
         match self {
             Act::Publish { .. } | Act::Play { .. } | Act::Shutdown | Act::Settings { .. } => None,
@@ -118,7 +118,7 @@ impl Act {
         }
     }
 
-    /// Lets it happen; `clients` are those so far, `None` who was left out. What would happen to one of them does not.
+    /// Runs the operation. `clients` are the clients so far, `None` for those left out: nothing happens to these.
     pub(super) fn perform(&self, net: &mut Sim, clients: &mut Vec<Option<ClientId>>) {
         let id = match self {
             Act::Publish { route, name, encoder, line } => {
@@ -178,7 +178,7 @@ impl fmt::Display for Line {
     }
 }
 
-/// Where somebody goes, from where.
+/// Where a client connects to, and from where.
 fn target(route: &Route, name: &str) -> String {
     let from = route.address.map(|address| format!(" from {}", address.ip())).unwrap_or_default();
     format!("{}/{}/{name}{from}", route.host, route.app)

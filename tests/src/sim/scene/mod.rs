@@ -1,6 +1,6 @@
-//! Scenes: histories that a seed writes, that can be played whole or in part, and shortened when they fail.
+//! Scenes: histories made from a seed, which can be run whole or in part, and shortened when they fail.
 //!
-//! All that happens from outside is data, an [`Operation`] with its time, known by its number. A scene that fails is
+//! All outside events are data: an [`Operation`] with its time, identified by its number. A scene that fails is
 //! [shortened](shrink) to the operations that matter.
 
 mod act;
@@ -25,22 +25,22 @@ const UNIX: u64 = 1_767_225_600;
 /// What kind of scene it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Two streams with three players each at full rate; somebody comes, goes, stalls or pauses about once a minute.
+    /// Two streams with three players each at full rate; a client comes, goes, stalls or pauses about once a minute.
     Modest,
     /// Five streams, six publishers that contend for them, and a hundred players.
     Busy,
     /// Random settings, all small, on bad links; something happens every second.
     Hostile,
-    /// Random settings and a random history of some seconds: what the tests play by the thousand.
+    /// Random settings and a random history of some seconds: the tests run thousands of these.
     Random,
 }
 
-/// The numbers of a scene. All but the kind and the duration are without meaning for [`Kind::Random`].
+/// The numbers of a scene. [`Kind::Random`] uses only the kind and the duration.
 #[derive(Debug, Clone)]
 pub struct Shape {
     /// What kind it is.
     pub kind: Kind,
-    /// How long it goes on; `None` for ten minutes, or for a random one as long as it takes.
+    /// How long it lasts; `None` for ten minutes, or, for a random scene, for as long as it takes.
     pub duration: Option<Duration>,
     /// Publishers at a time.
     pub publishers: usize,
@@ -48,7 +48,7 @@ pub struct Shape {
     pub players: usize,
     /// Names that they share.
     pub streams: usize,
-    /// Pictures a second, and sounds in proportion; `None` for 30 and 43, half of that for small ones.
+    /// Pictures a second, with audio in proportion; `None` for 30 and 43, and half of that for small frames.
     pub frames_per_second: Option<u32>,
     /// True for frames of some hundred bytes.
     pub small: bool,
@@ -120,11 +120,11 @@ pub struct Scene {
 pub struct Plan {
     /// Numbers of operations with their times, both rising.
     pub steps: Vec<(usize, Duration)>,
-    /// When everybody goes.
+    /// When all clients leave.
     pub end: Duration,
 }
 
-/// What came of a scene.
+/// The outcome of a scene.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// Virtual time.

@@ -28,7 +28,7 @@ fn signature(action: Action, vhost: &str, stream: &str, expires: u64) -> String 
     sign(&secret(), action, &key, expires)
 }
 
-/// Every setting at random, all of them small, so that every bound is met.
+/// Random settings, all of them small, so that every limit is reached.
 pub(super) fn settings(rng: &mut Rng) -> VhostConfig {
     let mut config = VhostConfig {
         source: SourceLimits {
@@ -78,7 +78,7 @@ pub(super) fn settings(rng: &mut Rng) -> VhostConfig {
     config
 }
 
-/// The same, but for what would leave nothing to see: nobody here has a signed URL, or keeps below a rate.
+/// The same without what would leave nothing to see: no client here has a signed URL, or stays below a rate.
 pub(super) fn hostile(rng: &mut Rng) -> VhostConfig {
     VhostConfig { token: None, limits: Limits::default(), ..settings(rng) }
 }
@@ -95,7 +95,7 @@ fn asks(rng: &mut Rng) -> Asks {
     }
 }
 
-/// One virtual host for everybody, or several with settings of their own.
+/// One virtual host for all clients, or several with their own settings.
 pub(super) fn config(rng: &mut Rng) -> Config {
     let defaults = settings(rng);
     if rng.once_in(2) {
@@ -160,7 +160,7 @@ impl Changes {
     }
 }
 
-/// What the outside says: by who asks for what, so that nobody's answer changes when others stay away.
+/// How hooks answer: by client and question, so that an answer does not change when other clients are left out.
 pub(super) fn reply(rng: &Rng, ask: &Ask) -> Reply {
     let (kind, facts) = match &ask.subject {
         Subject::Connect => (0, None),
@@ -341,7 +341,7 @@ impl Author {
         }
     }
 
-    /// Something happens to somebody.
+    /// Something happens to a client.
     fn disturb(&mut self) {
         let has_room = self.clients.len() < self.most;
         let client = self.rng.within(0..=self.clients.len() - 1);
@@ -358,7 +358,7 @@ impl Author {
             12 => Act::Mute { client, on: rng.once_in(2) },
             13 => Act::Reconfigure { client },
             14 => Act::Deaf { client },
-            // It hangs, and another one comes in its place.
+            // It hangs, and another client comes in its place.
             15 => {
                 let encoder = encoder(rng);
                 self.add(Act::Hang { client });
@@ -375,7 +375,7 @@ impl Author {
                     return;
                 }
                 (*has_own, *streams) = (true, *streams + 1);
-                // A name of its own: a connection does not contend with itself.
+                // Its own name: a connection does not contend with itself.
                 let token = signature(Action::Publish, HOSTS[0], &format!("own{client}"), UNIX + 60);
                 let name = format!("own{client}?expires={}&token={token}", UNIX + 60);
                 Act::AlsoPublish { client, name, encoder: encoder(rng) }

@@ -10,7 +10,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone, Copy)]
 struct Living {
     client: usize,
-    /// Its place among publishers or players: whoever takes it does the same.
+    /// Its index among publishers or players; a client with the same index does the same.
     place: Place,
 }
 
@@ -85,7 +85,7 @@ impl Author<'_> {
         now + Duration::from_millis(self.rng.within(1..=most) as u64)
     }
 
-    /// Somebody goes, somehow, and another comes in its place.
+    /// A client leaves in one of several ways, and another comes in its place.
     fn replace(&mut self, now: Duration, broken: bool) {
         let Some(at) = self.anybody() else {
             return;
@@ -109,7 +109,7 @@ impl Author<'_> {
         }
     }
 
-    /// What does not end anything: a pause, a track less, new headers, a silent publisher.
+    /// Operations that end nothing: a pause, a track off, new headers, a silent publisher.
     fn vary(&mut self, now: Duration) {
         let Some(at) = self.anybody() else {
             return;

@@ -63,7 +63,7 @@ thread_local! {
 /// Plays a scene according to a plan.
 ///
 /// # Errors
-/// How it failed: whatever panics in it is caught, and printed by nobody.
+/// How it failed: a panic in it is caught and not printed.
 pub fn attempt(scene: &Scene, plan: &Plan) -> Result<Outcome, Failure> {
     stay_silent();
     let mut net = scene.stage();
@@ -180,7 +180,7 @@ impl Search<'_> {
     }
 }
 
-/// Panics of scenes on trial are noted; all others are printed as ever.
+/// Panics in trial runs are recorded; all others are printed as usual.
 fn stay_silent() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

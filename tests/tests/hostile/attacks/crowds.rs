@@ -1,4 +1,4 @@
-//! Many of them, and those that come and go.
+//! Many clients, and clients that come and go.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Strangers that take all open files.
+//! Connections before connect that take all open files.
 
 use anabranch_tests::conformance::Target;
 use anabranch_tests::peer::{End, ScriptedClient, Wire};
@@ -48,7 +48,7 @@ pub(crate) static CASES: &[Case] = &[
 fn take_all(arena: &Arena) -> Vec<Wire> {
     let mut open: Vec<Wire> = (0..arena.attackers).map(|_| Wire::dial(&arena.target)).collect();
     let refused = arena.attackers - FILES as usize;
-    // Those that came last found no place.
+    // The connections that came last found no place.
     for wire in open.iter_mut().rev().take(refused) {
         assert_ne!(wire.listen(LONG), End::Open, "it is not turned away");
     }

@@ -1,4 +1,4 @@
-//! More of everything than anybody needs.
+//! More of everything than any client needs.
 
 use anabranch_core::chunk::message_header;
 use anabranch_core::message::{Control, MessageType, UserControl};
@@ -106,7 +106,7 @@ pub(crate) static CASES: &[Case] = &[
         GONE,
         |arena| {
             arena.each(|target, number| {
-                // Two publishers and as many players of each name, who come and go on the same stream.
+                // Two publishers and two players for each name, which come and go on the same stream.
                 let name = arena.target.named(&format!("flapping{}", number / 2));
                 let mut client = ScriptedClient::connected(target);
                 client.create_stream(2.0);
@@ -116,7 +116,7 @@ pub(crate) static CASES: &[Case] = &[
                         client.play(1, &name);
                         client.hear_until("NetStream.Play.Start");
                     } else {
-                        // Its own, so that nobody is refused.
+                        // Its own name, so that no publisher is refused.
                         client.publish(1, &target.name);
                         client.hear_until("NetStream.Publish.Start");
                         client.video(round, &key_frame(200));

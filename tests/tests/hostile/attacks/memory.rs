@@ -115,7 +115,7 @@ fn full_caches(arena: &Arena) {
     assert!(!told.iter().any(|line| line.contains("neighbours held")), "{told:?}");
 }
 
-/// All but the last byte of a message of two megabytes, by everybody.
+/// All attackers send all but the last byte of a message of two megabytes.
 fn halves(arena: &Arena) {
     arena.each(|target, _| {
         let mut client = publisher(target);

@@ -34,7 +34,7 @@ pub(crate) static CASES: &[&[Case]] = &[
 /// Longer than any timeout of the server's.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Something that must harm nobody.
+/// An attack that must not affect other clients.
 pub(crate) struct Case {
     /// A sentence with `_` between its words.
     pub(crate) name: &'static str,
@@ -177,12 +177,12 @@ fn trickle(wire: &mut Wire, bytes: impl IntoIterator<Item = u8>, pause: Duration
     panic!("all bytes were taken and the connection is still open");
 }
 
-/// Reads until the server hangs up.
+/// Reads until the server closes.
 fn assert_hangs_up(wire: &mut Wire) {
     assert_ne!(wire.listen(LONG), End::Open, "the server does not hang up");
 }
 
-/// A publisher of a name of its own.
+/// A publisher with its own name.
 fn publisher(target: &Target) -> ScriptedClient {
     ScriptedClient::publisher(target, &target.name)
 }

@@ -1,4 +1,4 @@
-//! Clients by TLS that cost more than they bring.
+//! TLS clients that cost the server more than they cost themselves.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};

@@ -37,7 +37,7 @@ pub(crate) struct Script {
     configs: [Arc<ClientConfig>; 2],
     media: MediaOptions,
     publishers: u32,
-    /// Publishers, then those who want the publishers' names, one for each, then players.
+    /// Publishers, then clients that want the publishers' names, one for each, then players.
     places: Vec<Place>,
     end: Instant,
     ending: bool,
@@ -154,7 +154,7 @@ impl Script {
 
     fn finish(&mut self, crowd: &mut Crowd, index: usize, id: Id) {
         let place = &mut self.places[index];
-        // Who is silent cannot take leave.
+        // A silent client cannot end its stream in good order.
         let how = if place.act == Act::Mute && place.how == End::Leave { End::Close } else { place.how };
         place.act = Act::Ending;
         place.at += Duration::from_secs(1);
