@@ -301,7 +301,7 @@ impl Encrypted {
     /// Has the handshake computed on another thread.
     fn send_away(&mut self, client: IpAddr, openings: &Openings) -> io::Result<()> {
         if self.spent > BEGINNING {
-            return Err(refusal(TlsFault::BeginningTooLong, "the client's handshake is too long"));
+            return Err(refusal(TlsFault::BeginningTooLong, "the beginning of the client's TLS is too long"));
         }
         if let Place::Here(connection) = std::mem::replace(&mut self.at, Place::Gone) {
             self.at = Place::Away(openings.compute(client, connection));
@@ -319,7 +319,7 @@ impl Encrypted {
         };
         let Done::Computed(mut connection, result) = done else {
             self.at = Place::Gone;
-            return Err(refusal(TlsFault::TooManyBegin, "too many handshakes at the same time"));
+            return Err(refusal(TlsFault::TooManyBegin, "too many connections begin TLS at the same time"));
         };
         if !connection.is_handshaking() {
             self.spent = 0;
