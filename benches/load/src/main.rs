@@ -222,7 +222,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> io::Result<ExitCode> {
     if let Some(Command::Limit { listen, window, media }) = &options.command {
         let limit = Limit::bind(*listen, &media.options(), Duration::from_millis(*window))?;
-        eprintln!("process {} sends to whoever plays from {}", std::process::id(), limit.address()?);
+        eprintln!("process {} sends to all clients that play from {}", std::process::id(), limit.address()?);
         limit.run(&AtomicBool::new(false))?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -110,7 +110,7 @@ impl Sim {
                 self.fail(&format!("{key} is listed with {} players, attached are {players:?}", stream.players));
             }
             if !stream.published && stream.players == 0 {
-                self.fail(&format!("{key} is listed and nobody uses it"));
+                self.fail(&format!("{key} is listed and unused"));
             }
             if stream.log_bytes > limit {
                 self.fail(&format!("{} bytes in the log of {key}", stream.log_bytes));

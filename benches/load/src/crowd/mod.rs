@@ -45,7 +45,7 @@ pub struct Spec {
     pub tag: u64,
     /// Where to.
     pub address: SocketAddr,
-    /// As whom.
+    /// The configuration of the client.
     pub config: Arc<ClientConfig>,
     /// The stream's name.
     pub name: String,
@@ -55,8 +55,8 @@ pub struct Spec {
     pub role: Role,
     /// Bytes after which it falls silent, in the middle of whatever it is saying.
     pub send_at_most: Option<u64>,
-    /// Bytes of its socket's receive buffer, if not as many as the system thinks: with few of them the server notices
-    /// soon that nobody reads.
+    /// Bytes of its socket's receive buffer; `None` for the system's default. With a small buffer the server notices
+    /// soon that the client does not read.
     pub receive_buffer: Option<usize>,
 }
 
@@ -549,8 +549,8 @@ impl Crowd {
     }
 }
 
-/// Takes bytes off a socket that nobody wants to see. On Linux they are not even copied, so that players that only count
-/// take as little as possible of a machine that they share with the server.
+/// Takes bytes off a socket without looking at them. On Linux they are not even copied, so that players that only count
+/// bytes use little of a machine that they share with the server.
 fn discard(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?)
 }

@@ -16,7 +16,7 @@ pub struct Operation {
 
 /// What happens. Clients are numbered in the order in which they come.
 #[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "what they do is said of each; `client` is to whom it happens")]
+#[allow(missing_docs, reason = "each operation says what it does; `client` is the client that it happens to")]
 pub enum Act {
     /// A client connects and publishes.
     Publish { route: Route, name: String, encoder: Encoder, line: Line },

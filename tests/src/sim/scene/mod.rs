@@ -263,7 +263,7 @@ impl Scene {
             }
             client += usize::from(act.opens());
         }
-        lines.push_str(&format!("         {:>8.3} s  everybody is gone\n", plan.end.as_secs_f64()));
+        lines.push_str(&format!("         {:>8.3} s  all clients leave\n", plan.end.as_secs_f64()));
         lines
     }
 }

@@ -100,7 +100,7 @@ pub(crate) static CASES: &[Case] = &[
     ),
     Case::new(
         "publish_and_play_flapping",
-        "a stream that nobody has is forgotten at once",
+        "a stream that no client uses is removed at once",
         Of(4, 8),
         Memory::MoreOnThreads(8, 512, 512),
         GONE,
@@ -163,7 +163,7 @@ pub(crate) static CASES: &[Case] = &[
     ),
     Case::new(
         "names_by_the_thousand",
-        "a stream that nobody has is forgotten at once",
+        "a stream that no client uses is removed at once",
         Of(4, 8),
         Memory::MoreOnThreads(8, 256, 320),
         GONE,
