@@ -438,7 +438,7 @@ fn a_reconnect_request_is_resolved() {
     }
     let mut link = Link::connected();
     link.command(0, &reply::reconnect_request(Some("http://web/"), ""));
-    assert!(matches!(link.event(), ClientEvent::Status { stream: None, .. }), "nobody is sent astray");
+    assert!(matches!(link.event(), ClientEvent::Status { stream: None, .. }), "no client is sent to another place");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a program's surroundings may do to it: a log that nobody can write or nobody reads, empty variables.
+//! What a program's surroundings may do to it: a log that cannot be written or that is not read, empty variables.
 
 use std::io::Read;
 use std::process::ExitStatus;

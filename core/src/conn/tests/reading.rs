@@ -36,7 +36,7 @@ fn reads_of_a_publisher_wait_while_nobody_plays_and_many_publish() {
     harness.pass(Duration::from_millis(1));
     assert_eq!(read(&mut others[1], &harness), one, "at common times");
     let mut player = harness.player("cam");
-    assert_eq!(rests(&mut client, &mut harness), None, "somebody watches");
+    assert_eq!(rests(&mut client, &mut harness), None, "a player watches");
     assert_eq!(rests(&mut player, &mut harness), None);
     player.disconnect(&harness);
     assert!(rests(&mut client, &mut harness).is_some());
