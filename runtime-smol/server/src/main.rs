@@ -15,11 +15,6 @@ mod tls;
 
 use std::process::ExitCode;
 
-/// Gives freed memory back to the system within seconds. glibc keeps most freed memory that lies between live objects.
-#[cfg(target_os = "linux")]
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 fn main() -> ExitCode {
     program::main()
 }

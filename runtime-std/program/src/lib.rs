@@ -1,5 +1,5 @@
 //! What the server programs share: options of the command line and of the environment, the log, signals, captures as files,
-//! and the subcommands `check` and `replay`.
+//! the subcommands `check` and `replay`, and the allocator.
 //!
 //! The servers themselves are libraries ([`anabranch_host`] and the crates of the runtimes) and need none of it.
 
@@ -30,3 +30,11 @@ pub use options::{OnConflict, Options, ThreadOptions, TimestampMode};
 pub use program::{CHECK, REPLAY, check, command, config_of_header, main, replay};
 pub use signals::on_stop_signal;
 pub use watch::{Protection, watch_memory};
+
+/// Gives freed memory back to the system within seconds. glibc keeps most freed memory that lies between live objects.
+///
+/// It is here so that both programs have it, and because the calls of an allocator are compiled with its crate: the crate
+/// `anabranch` is not optimized in the profile `release`.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -9,6 +9,10 @@ pub(crate) struct Plain<'a, W>(pub(crate) &'a mut W);
 
 impl<W: Write> Write for Plain<'_, W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        // Nearly all texts.
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return self.0.write_str(text);
+        }
         let mut rest = text;
         while let Some((at, odd)) = rest.char_indices().find(|(_, c)| !is_plain(*c)) {
             let (plain, from) = rest.split_at(at);
