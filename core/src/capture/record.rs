@@ -511,7 +511,7 @@ fn take_rejection(take: &mut Take) -> Option<Rejection> {
     let code = take.text()?;
     let code = Rejection::CODES.iter().find(|known| **known == code)?;
     let (description, redirect) = (take.text()?, take.optional()?);
-    Some(Rejection { code, description, redirect })
+    Some(Rejection { code, description, redirect, refusal: None })
 }
 
 impl Returned {

@@ -1,7 +1,8 @@
 use std::{fmt, net::SocketAddr, time::Duration};
 
+use super::Refused;
 use super::ask::{Ask, Notice};
-use crate::hub::StreamId;
+use crate::hub::{HeldBy, StreamId};
 use crate::session::{ClientKind, Close, SessionCounters, Wait};
 use crate::source::Gap;
 use crate::url::StreamKey;
@@ -44,22 +45,100 @@ pub enum Action {
     Remark(Remark),
 }
 
-/// Something unusual about a client that the server serves nevertheless. `Display` gives a line for the log.
+/// Something about a client that an operator wants to know. `Display` gives a line for the log, without addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remark {
+    /// What it asked for is refused.
+    Refused(Box<Refused>),
+    /// It publishes a stream that it took over.
+    TookOver {
+        /// The stream.
+        key: StreamKey,
+        /// The publisher that it took the stream from.
+        from: HeldBy,
+    },
+    /// It plays a stream that has no publisher. Reported once for each `play`.
+    Waits(StreamKey),
+    /// The stream that it waited for has begun.
+    Began {
+        /// The stream.
+        key: StreamKey,
+        /// How long it waited.
+        waited: Duration,
+    },
+    /// It is slow from now on: it missed frames, or takes nothing.
+    Slow {
+        /// The stream.
+        key: StreamKey,
+        /// What it missed; nothing if it takes nothing.
+        missed: Gap,
+        /// How many frames it is behind, if it takes nothing.
+        behind: u64,
+    },
+    /// It was slow, and has missed nothing for a while.
+    KeepsUp {
+        /// The stream.
+        key: StreamKey,
+        /// For how long it was slow.
+        time: Duration,
+        /// What it missed in that time.
+        missed: Gap,
+    },
     /// It has published pictures for too long without a key frame, either marked or found in the content: players begin
     /// without one. Reported once for a publication.
     Keyless(StreamKey),
 }
 
+impl Remark {
+    /// A name that does not change, for logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Remark::Refused(_) => "refused",
+            Remark::TookOver { .. } => "took_over",
+            Remark::Waits(_) => "waits",
+            Remark::Began { .. } => "began",
+            Remark::Slow { .. } => "slow",
+            Remark::KeepsUp { .. } => "keeps_up",
+            Remark::Keyless(_) => "keyless",
+        }
+    }
+}
+
 impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Remark::Refused(refused) => refused.fmt(f),
+            Remark::TookOver { key, from: HeldBy::Client { connection, .. } } => {
+                write!(f, "took {key} over from conn {connection}")
+            }
+            Remark::TookOver { key, from: HeldBy::Program } => write!(f, "took {key} over from the program"),
+            Remark::Waits(key) => write!(f, "waits for {key}, which has no publisher"),
+            Remark::Began { key, waited } => {
+                write!(f, "gets {key}, for which it waited {:.3} s", waited.as_secs_f64())
+            }
+            Remark::Slow { key, missed, behind } if missed.frames == 0 => {
+                write!(f, "is slow as player of {key}: it takes nothing, and is {behind} frames behind")
+            }
+            Remark::Slow { key, missed, .. } => write!(f, "is slow as player of {key}: it missed {}", Missed(missed)),
+            Remark::KeepsUp { key, time, missed } => {
+                let time = time.as_secs_f64();
+                write!(f, "keeps up again as player of {key} after {time:.3} s, in which it missed {}", Missed(missed))
+            }
             Remark::Keyless(key) => {
                 write!(f, "{key} has pictures but no key frame: players and recordings begin without one")
             }
         }
+    }
+}
+
+/// Frames that a player did not get, as text.
+struct Missed<'a>(&'a Gap);
+
+impl fmt::Display for Missed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Gap { frames, bytes, milliseconds } = self.0;
+        write!(f, "{frames} frames, {bytes} bytes, {milliseconds} ms")
     }
 }
 
@@ -99,12 +178,19 @@ pub enum Role {
     Player,
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Role {
+    /// `publisher` or `player`.
+    pub fn name(self) -> &'static str {
+        match self {
             Role::Publisher => "publisher",
             Role::Player => "player",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -123,6 +209,10 @@ pub struct Report {
     pub duration: Duration,
     /// Its role, publisher before player if it was both.
     pub role: Option<Role>,
+    /// The virtual host of `connect`; empty if `connect` was not granted.
+    pub vhost: String,
+    /// [`Refusal::code`](crate::policy::Refusal::code), if a rule refused what it asked for or was granted.
+    pub refused: Option<&'static str>,
     /// What its players missed because they were slow or paused.
     pub missed: Gap,
     /// What its players had not yet got when they ended.

@@ -1,9 +1,10 @@
 use std::time::Instant;
 
 use super::publisher::Publishing;
+use super::rules;
 use super::slow_path::SlowPath;
 use crate::policy::{Rate, RateMeter, Refusal};
-use crate::session::{CloseReason, Rejection};
+use crate::session::CloseReason;
 
 /// How much a connection may send while it publishes: all bytes, media or not, against the sum of the rates of all its
 /// publishers. In addition, each publisher has its own rate for its media.
@@ -66,7 +67,8 @@ impl SlowPath {
         // The session remembers the error and returns Closed with it.
         _ = self.session.handle_input(now, heard);
         if !rest.is_empty() {
-            let rejection = Rejection::publish_denied(Refusal::LimitBitrate.to_string());
+            self.report_ended(&Refusal::LimitBitrate, true);
+            let rejection = rules::publish_denied(Refusal::LimitBitrate);
             for publishing in &self.publishing {
                 self.session.stop_publisher(publishing.stream_id(), &rejection);
             }

@@ -60,6 +60,8 @@ pub struct Closed {
     pub sent: u64,
     /// How long it was open.
     pub duration: Duration,
+    /// [`Refusal::code`](crate::policy::Refusal::code), if a rule refused what the client asked for or was granted.
+    pub refused: Option<&'static str>,
 }
 
 /// What is known of a client.

@@ -5,7 +5,8 @@ use super::slow_path::SlowPath;
 use crate::bandwidth::{self, BandwidthCheck, CHUNK_STREAM};
 use crate::capture::Step;
 use crate::command::Command;
-use crate::session::{CloseReason, ConnectRequest, Rejection};
+use crate::policy::Refusal;
+use crate::session::{CloseReason, ConnectRequest};
 
 /// A chunk stream id that fits the one-byte form.
 const CHECK_CHUNK_STREAM: u8 = CHUNK_STREAM as u8;
@@ -20,22 +21,21 @@ impl SlowPath {
         match rules::may_measure(&self.vhost, &tc_url, now) {
             Ok(()) => {}
             Err(NotMeasured::WrongKey) => {
-                let rejection = Rejection::connect_rejected("The bandwidth check needs its key.");
-                return self.session.reject(request, &rejection);
+                return self.refuse_connect(request, &rules::connect_rejected(Refusal::CheckKey));
             }
             Err(NotMeasured::TooSoon(too_soon)) => {
                 self.session.send_measuring(CHECK_CHUNK_STREAM, &too_soon.notice());
-                return self.session.reject(request, &Rejection::connect_rejected(too_soon.to_string()));
+                return self.refuse_connect(request, &rules::connect_rejected(Refusal::CheckTooSoon(too_soon)));
             }
         }
-        let permit = rules::admit_connection(&self.vhost).map_err(|refusal| rules::connect_rejected(&refusal));
+        let permit = rules::admit_connection(&self.vhost).map_err(rules::connect_rejected);
         match self.ruled_besides(now, Step::Connect, permit) {
             Ok(permit) => {
                 if let Some(client) = &mut self.client {
                     client.permit = Some(permit);
                 }
             }
-            Err(rejection) => return self.session.reject(request, &rejection),
+            Err(rejection) => return self.refuse_connect(request, &rejection),
         }
         let swf_url = request.info().swf_url.clone();
         self.session.set_config(self.vhost.session.clone());

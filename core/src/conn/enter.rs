@@ -7,6 +7,7 @@ use super::slow_path::SlowPath;
 use super::vhost::{ConnectionPermit, VirtualHost};
 use super::{Closed, Subject};
 use crate::capture::Step;
+use crate::policy::Refusal;
 use crate::session::{PlayRequest, PublishRequest, Rejection, Session, SessionConfig};
 
 /// What a client wants of a stream, before any rule was checked.
@@ -24,10 +25,10 @@ impl Wanted {
         }
     }
 
-    pub(super) fn refusal(&self, words: String) -> Rejection {
+    pub(super) fn refusal(&self, refusal: Refusal) -> Rejection {
         match self {
-            Wanted::Publish(_) => Rejection::publish_denied(words),
-            Wanted::Play(_) => Rejection::play_denied(words),
+            Wanted::Publish(_) => rules::publish_denied(refusal),
+            Wanted::Play(_) => rules::play_denied(refusal),
         }
     }
 
@@ -65,10 +66,10 @@ impl SlowPath {
     }
 
     pub(super) fn enter(&mut self, now: Instant, vhost: Arc<VirtualHost>, wanted: Wanted) {
-        let allowed = rules::may_enter(&self.server, &vhost).map_err(|refusal| wanted.refusal(refusal.to_string()));
+        let allowed = rules::may_enter(&self.server, &vhost).map_err(|refusal| wanted.refusal(refusal));
         match self.ruled_besides(now, Step::MayEnter, allowed) {
             Ok(()) => self.grant_or_ask(now, Request::Enter { wanted, vhost }),
-            Err(rejection) => wanted.reject(&mut self.session, &rejection),
+            Err(rejection) => self.refuse_stream(wanted, &rejection),
         }
     }
 

@@ -8,12 +8,12 @@ use super::publisher::Publishing;
 use super::rules;
 use super::slow_path::SlowPath;
 use super::vhost::{QuestionPermit, VirtualHost};
-use super::{Action, Attachment, Role};
+use super::{Action, Attachment, Remark, Role};
 use crate::capture::{Call, Step};
 use crate::command::Capabilities;
 use crate::hub::{Player, Publisher, StreamId};
 use crate::patience::Patience;
-use crate::policy::Verdict;
+use crate::policy::{Refusal, Verdict};
 use crate::session::{ClientKind, CloseReason, ConnectRequest, PlayRequest, PublishRequest, Rejection};
 use crate::url::StreamKey;
 
@@ -109,12 +109,12 @@ impl Request {
     }
 
     /// The refusal that fits the kind of request.
-    fn refusal(&self, words: String) -> Rejection {
+    fn refusal(&self, refusal: Refusal) -> Rejection {
         match self {
-            Request::Connect(_) => Rejection::connect_rejected(words),
-            Request::Enter { wanted, .. } => wanted.refusal(words),
-            Request::Publish { .. } => Rejection::publish_denied(words),
-            Request::Play { .. } => Rejection::play_denied(words),
+            Request::Connect(_) => rules::connect_rejected(refusal),
+            Request::Enter { wanted, .. } => wanted.refusal(refusal),
+            Request::Publish { .. } => rules::publish_denied(refusal),
+            Request::Play { .. } => rules::play_denied(refusal),
         }
     }
 }
@@ -151,8 +151,12 @@ impl SlowPath {
             return;
         }
         // The back end did not refuse the request, so it gets a notice that the request ended.
+        self.past.refused = Some(Refusal::HookUnanswered.code());
         self.withdraw(&pending);
-        self.decide(now, *pending, Verdict::Deny("no answer in time".to_owned()));
+        let Pending { request, _question: question, .. } = *pending;
+        drop(question);
+        let rejection = request.refusal(Refusal::HookUnanswered);
+        self.reject(request, &rejection);
     }
 
     /// The connection is over while a request waits.
@@ -172,7 +176,8 @@ impl SlowPath {
     fn came_to_nothing(&mut self, request: &Request) {
         let subject = request.subject();
         let closed = matches!(subject, Subject::Connect).then(|| Closed {
-            reason: CloseReason::Rejected(request.refusal(String::new()).code),
+            reason: CloseReason::Rejected(request.refusal(Refusal::HookUnanswered).code),
+            refused: self.past.refused,
             received: self.session.received(),
             sent: self.session.outbound().written(),
             duration: self.session.now().saturating_duration_since(self.start),
@@ -208,7 +213,7 @@ impl SlowPath {
         let timeout = vhost.config.asks.timeout;
         let question = match question {
             Some(question) => Ok(question),
-            None => rules::may_ask(vhost, address).map_err(|refusal| request.refusal(refusal.to_string())),
+            None => rules::may_ask(vhost, address).map_err(|refusal| request.refusal(refusal)),
         };
         let question = match self.ruled_besides(now, Step::Question, question) {
             Ok(question) => question,
@@ -233,18 +238,18 @@ impl SlowPath {
         drop(question);
         let rejection = match verdict {
             Verdict::Allow => return self.grant(now, request, true),
-            Verdict::Deny(words) => request.refusal(words),
-            Verdict::Redirect(url) => Rejection::redirect(url),
+            Verdict::Deny(words) => request.refusal(Refusal::HookDenied(words)),
+            Verdict::Redirect(url) => Rejection::redirect(url).because(Refusal::HookRedirected),
         };
         self.reject(request, &rejection);
     }
 
     fn reject(&mut self, request: Request, rejection: &Rejection) {
         match request {
-            Request::Connect(request) => self.session.reject(request, rejection),
-            Request::Enter { wanted, .. } => wanted.reject(&mut self.session, rejection),
-            Request::Publish { request, .. } => self.session.reject(request, rejection),
-            Request::Play { request, .. } => self.session.reject(request, rejection),
+            Request::Connect(request) => self.refuse_connect(request, rejection),
+            Request::Enter { wanted, .. } => self.refuse_stream(wanted, rejection),
+            Request::Publish { request, .. } => self.refuse_stream(Wanted::Publish(request), rejection),
+            Request::Play { request, .. } => self.refuse_stream(Wanted::Play(request), rejection),
         }
     }
 
@@ -252,6 +257,7 @@ impl SlowPath {
     /// notice that the request ended.
     fn refuse(&mut self, request: Request, asked: bool, rejection: &Rejection) {
         if asked {
+            self.past.refused = rejection.refusal.as_ref().map(Refusal::code);
             self.came_to_nothing(&request);
         }
         self.reject(request, rejection);
@@ -262,7 +268,7 @@ impl SlowPath {
         match request {
             Request::Connect(request) => self.grant_connect(now, request, asked),
             Request::Enter { wanted, vhost } => {
-                let permit = rules::admit_connection(&vhost).map_err(|refusal| wanted.refusal(refusal.to_string()));
+                let permit = rules::admit_connection(&vhost).map_err(|refusal| wanted.refusal(refusal));
                 match self.ruled_besides(now, Step::Enter, permit) {
                     Ok(permit) => {
                         self.entered.push(Entered { vhost: vhost.name.clone(), asked, _permit: permit });
@@ -291,7 +297,7 @@ impl SlowPath {
     }
 
     fn grant_connect(&mut self, now: Instant, request: ConnectRequest, asked: bool) {
-        let permit = rules::admit_connection(&self.vhost).map_err(|refusal| rules::connect_rejected(&refusal));
+        let permit = rules::admit_connection(&self.vhost).map_err(rules::connect_rejected);
         let permit = match self.ruled_besides(now, Step::Connect, permit) {
             Ok(permit) => permit,
             Err(rejection) => return self.refuse(Request::Connect(request), asked, &rejection),
@@ -313,6 +319,8 @@ impl SlowPath {
         asked: Option<StreamFacts>,
     ) {
         let (stream, key) = (publisher.stream_id(), publisher.key().clone());
+        publisher.held_by(self.id, self.peer());
+        let took = publisher.took_from().map(|from| Remark::TookOver { key: key.clone(), from });
         self.attach(Role::Publisher, stream, key, Some(request.client()));
         self.go_by(&vhost);
         let stream_id = request.stream_id();
@@ -326,6 +334,7 @@ impl SlowPath {
         self.allowance.begin(now, publishing.rate(), &self.publishing);
         self.publishing.push(publishing);
         self.session.accept(request);
+        self.remarks.extend(took);
     }
 
     fn begin_playing(

@@ -39,9 +39,11 @@ mod publisher;
 mod react;
 mod reading;
 mod reconfigure;
+mod refused;
 mod rules;
 mod shared;
 mod slow_path;
+mod slowness;
 mod vhost;
 
 use std::net::SocketAddr;
@@ -55,6 +57,7 @@ pub(crate) use capturing::returned;
 pub use config::{Asks, Config, VhostConfig};
 pub use fast_path::{Batches, Conn, Share};
 pub use local::LocalError;
+pub use refused::{Refused, Requested};
 pub use shared::Core;
 pub use vhost::VhostSnapshot;
 

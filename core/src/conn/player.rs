@@ -1,9 +1,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::LeftOut;
 use super::ask::StreamFacts;
+use super::slowness::Slowness;
 use super::vhost::VirtualHost;
+use super::{LeftOut, Remark};
 use crate::capture::Capturing;
 use crate::command::reply::{self, Level};
 use crate::hub::{Player, PullEnd, Pulled, StreamId};
@@ -45,6 +46,17 @@ pub(super) struct Playing {
     /// True until it was served after a pause: the client wanted to miss the frames of the pause.
     resumed: bool,
     left_out: LeftOut,
+    slowness: Slowness,
+    beginning: Beginning,
+}
+
+/// Whether a player got frames yet. A player that waits for a publisher is reported once, and once more when the stream
+/// begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    New,
+    Waits { since: Instant },
+    Over,
 }
 
 /// How long to play, in milliseconds of the stream's time. RTMP 1.0 §7.2.2.1 says seconds, but librtmp, the one client
@@ -118,6 +130,8 @@ impl Playing {
             finished: false,
             resumed: false,
             left_out: LeftOut::default(),
+            slowness: Slowness::default(),
+            beginning: Beginning::New,
             paused: false,
             audio: true,
             video: VideoState::On,
@@ -235,13 +249,14 @@ impl Playing {
     }
 
     /// Moves what is new from the stream into the session's outbound queue, up to the high-water mark. Returns when to
-    /// check again if the stream has no publisher.
+    /// check again if the stream has no publisher, or if the player is slow.
     pub(super) fn pull(
         &mut self,
         now: Instant,
         session: &mut Session,
         stats: &mut ConnStats,
         capturing: Option<&mut Capturing>,
+        remarks: &mut Vec<Remark>,
     ) -> Option<Due> {
         let config = &self.vhost.config;
         if self.finished || self.in_vain {
@@ -260,7 +275,7 @@ impl Playing {
         if session.outbound().held() >= config.high_water {
             // It takes nothing, and the stream goes on without it.
             stats.set_lag(self.player.behind());
-            return None;
+            return self.find_stuck(now, session.outbound().written(), remarks);
         }
         let live = capturing.as_deref().and_then(Capturing::recorded_live);
         let live = self.told && live.unwrap_or_else(|| self.player.is_live());
@@ -305,20 +320,65 @@ impl Playing {
             let resumed = std::mem::take(&mut self.resumed);
             self.too_slow |=
                 !resumed && config.max_gap.is_some_and(|most| u128::from(missed.milliseconds) > most.as_millis());
+            if !resumed && self.slowness.missed(now, missed) {
+                let (key, behind) = (self.player.key().clone(), 0);
+                remarks.push(Remark::Slow { key, missed, behind });
+            }
         }
         stats.set_lag(if end == PullEnd::Full { self.player.behind() } else { 0 });
+        let slow = match end {
+            PullEnd::Full => self.find_stuck(now, session.outbound().written(), remarks),
+            PullEnd::Pending | PullEnd::Ended(_) => self.find_keeping_up(now, remarks),
+        };
+        self.remark_beginning(now, drawn, end, remarks);
         let PullEnd::Ended(ended) = end else {
             if end == PullEnd::Pending || drawn {
                 self.waiting = None;
             }
-            return None;
+            return slow;
         };
         let Some(next_look) = self.wait(now) else {
             self.in_vain = true;
             return None;
         };
         let told = ended.and_then(|ended| self.end_grace(now, ended, session));
-        Due::first(told.into_iter().chain([next_look]))
+        Due::first(told.into_iter().chain([next_look]).chain(slow))
+    }
+
+    /// Its queue is full. Returns when to check again whether it takes anything.
+    fn find_stuck(&mut self, now: Instant, written: u64, remarks: &mut Vec<Remark>) -> Option<Due> {
+        let (begins, due) = self.slowness.is_full(now, written);
+        if begins {
+            let (key, behind) = (self.player.key().clone(), self.player.behind());
+            remarks.push(Remark::Slow { key, missed: Gap::default(), behind });
+        }
+        due
+    }
+
+    /// It has got all frames. Returns when to check again if it was slow until a short time ago.
+    fn find_keeping_up(&mut self, now: Instant, remarks: &mut Vec<Remark>) -> Option<Due> {
+        let (over, due) = self.slowness.has_all(now);
+        if let Some((time, missed)) = over {
+            remarks.push(Remark::KeepsUp { key: self.player.key().clone(), time, missed });
+        }
+        due
+    }
+
+    fn remark_beginning(&mut self, now: Instant, drawn: bool, end: PullEnd, remarks: &mut Vec<Remark>) {
+        let key = || self.player.key().clone();
+        self.beginning = match self.beginning {
+            Beginning::Over => return,
+            Beginning::Waits { since } if drawn => {
+                remarks.push(Remark::Began { key: key(), waited: now.saturating_duration_since(since) });
+                Beginning::Over
+            }
+            Beginning::New if drawn => Beginning::Over,
+            Beginning::New if matches!(end, PullEnd::Ended(_)) => {
+                remarks.push(Remark::Waits(key()));
+                Beginning::Waits { since: now }
+            }
+            same => same,
+        };
     }
 
     /// There is no publisher: returns when to check again whether it has waited for too long; none if it has.

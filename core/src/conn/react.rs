@@ -8,7 +8,9 @@ use super::publisher::{Publishing, Stopped};
 use super::rules::{self, Allowed, Found, Requester};
 use super::slow_path::{Client, SlowPath};
 use crate::message::Message;
+use crate::policy::Refusal;
 use crate::session::{CloseReason, ConnectRequest, Rejection, SessionEvent};
+use crate::url::UrlError;
 
 impl SlowPath {
     /// Turns session events into hub calls.
@@ -49,7 +51,7 @@ impl SlowPath {
                 self.client = Some(Box::new(Client::new(urls, request.info())));
                 self.vhost = vhost;
             }
-            Err(rejection) => return self.session.reject(request, &rejection),
+            Err(rejection) => return self.refuse_connect(request, &rejection),
         }
         if self.vhost.config.bandwidth_check.is_some() {
             self.begin_check(now, request);
@@ -69,21 +71,21 @@ impl SlowPath {
         }
         match wanted {
             Wanted::Publish(request) => {
-                let found = found.map_err(Rejection::bad_publish_name);
+                let found = found.map_err(|refusal| Rejection::bad_publish_name(refusal.to_string()).because(refusal));
                 let allowed = found.and_then(|found| self.requester(now).may_publish(found));
                 match self.ruled(now, allowed) {
                     Ok(Allowed { vhost, credentials, facts }) => {
                         self.grant_or_ask(now, Request::Publish { request, vhost, credentials, facts });
                     }
-                    Err(rejection) => self.session.reject(request, &rejection),
+                    Err(rejection) => self.refuse_stream(Wanted::Publish(request), &rejection),
                 }
             }
             Wanted::Play(request) => {
-                let found = found.map_err(Rejection::bad_play_name);
+                let found = found.map_err(|refusal| Rejection::bad_play_name(refusal.to_string()).because(refusal));
                 let allowed = found.and_then(|found| self.requester(now).may_play(found));
                 match self.ruled(now, allowed) {
                     Ok(Allowed { vhost, facts, .. }) => self.grant_or_ask(now, Request::Play { request, vhost, facts }),
-                    Err(rejection) => self.session.reject(request, &rejection),
+                    Err(rejection) => self.refuse_stream(Wanted::Play(request), &rejection),
                 }
             }
         }
@@ -108,6 +110,7 @@ impl SlowPath {
             }
             Err(Stopped::Superseded) => self.session.take_over(stream_id),
             Err(Stopped::Refused(refusal)) => {
+                self.report_ended(&refusal, true);
                 self.session.stop_publisher(stream_id, &Rejection::publish_denied(refusal.to_string()));
                 self.session.close_with_words(CloseReason::Refused(refusal));
             }
@@ -124,8 +127,9 @@ impl SlowPath {
         }
     }
 
-    fn find_stream(&self, name: &str) -> Result<Found, String> {
-        let client = self.client.as_deref().ok_or("nothing is connected")?;
+    fn find_stream(&self, name: &str) -> Result<Found, Refusal> {
+        // A session that is not connected has no such requests.
+        let client = self.client.as_deref().ok_or(Refusal::UrlInvalid(UrlError::Missing))?;
         rules::find_stream(&self.server, &client.urls, name)
     }
 

@@ -28,6 +28,7 @@ impl SlowPath {
                 self.vhost = vhost;
             }
             Err(refusal) => {
+                self.report_ended(&refusal, false);
                 let reason = CloseReason::Refused(refusal);
                 self.note(self.session.now(), Call::Close(&reason));
                 self.session.close(reason);

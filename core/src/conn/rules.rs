@@ -16,7 +16,6 @@
 //! refuse anyway. Row 8 is skipped if the host asks nothing; [`may_ask`] counts the question. Row 9 decides, under the
 //! lock of the counts: the first request to come there gets the place. For a stream of another virtual host, the whole
 //! column of that host is passed once, before row 3 of `publish` or `play`; then the name is looked up again.
-//! once, before row 3 of `publish` or `play`; then the name is looked up again.
 //!
 //! A `connect` to a host for bandwidth checks goes from row 7 to [`may_measure`], and from there to row 9.
 //!
@@ -28,7 +27,8 @@
 //! 2. For each stream that it publishes, then for each that it plays: the stream's host exists and is enabled; security.
 //! 3. For a request that waits for a verdict: the same, and rows 3 to 6 as they are now if refer or token changed.
 //!
-//! A refusal has the status code that fits the request, and is noted in a capture (`conn/capturing.rs`).
+//! A refusal has the status code that fits the request, is noted in a capture (`conn/capturing.rs`), and is reported to
+//! the adapter (`conn/refused.rs`).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -63,6 +63,13 @@ pub(super) struct Found {
     target: Target,
 }
 
+impl Found {
+    /// The stream.
+    pub(super) fn key(&self) -> &StreamKey {
+        &self.key
+    }
+}
+
 /// A publish or a play that no rule of this server refuses at the moment.
 #[derive(Debug)]
 pub(super) struct Allowed {
@@ -91,12 +98,12 @@ pub(super) enum NotMeasured {
 /// `connect`, rows 1, 2 and 7: what its URLs say, and the virtual host.
 pub(super) fn may_connect(server: &Core, info: &ConnectInfo) -> Result<(url::Connect, Arc<VirtualHost>), Rejection> {
     let urls = url::Connect::parse(info.tc_url.as_deref(), info.app.as_deref())
-        .map_err(|error| Rejection::invalid_app(error.to_string()))?;
+        .map_err(|error| Rejection::invalid_app(error.to_string()).because(Refusal::UrlInvalid(error)))?;
     let vhost = server.vhost(urls.vhost()).map_err(|refusal| match urls.tc_url_error() {
-        Some(error) => Rejection::connect_rejected(format!("{refusal}; {error}")),
-        None => connect_rejected(&refusal),
+        Some(error) => Rejection::connect_rejected(format!("{refusal}; {error}")).because(refusal),
+        None => connect_rejected(refusal),
     })?;
-    vhost.check_connections().map_err(|refusal| connect_rejected(&refusal))?;
+    vhost.check_connections().map_err(connect_rejected)?;
     Ok((urls, vhost))
 }
 
@@ -109,10 +116,10 @@ pub(super) fn may_measure(vhost: &VirtualHost, tc_url: &str, now: Instant) -> Re
 }
 
 /// A stream's name, rows 1 and 2: the stream that it means, in the virtual host of `connect` unless it asks for another.
-pub(super) fn find_stream(server: &Core, urls: &url::Connect, name: &str) -> Result<Found, String> {
-    let target = urls.target(name).map_err(|error| error.to_string())?;
-    let vhost = server.vhost(target.vhost()).map_err(|refusal| refusal.to_string())?;
-    let key = target.key_in(&vhost.name).map_err(|error| error.to_string())?;
+pub(super) fn find_stream(server: &Core, urls: &url::Connect, name: &str) -> Result<Found, Refusal> {
+    let target = urls.target(name).map_err(Refusal::NameInvalid)?;
+    let vhost = server.vhost(target.vhost())?;
+    let key = target.key_in(&vhost.name).map_err(|error| Refusal::NameInvalid(error.into()))?;
     Ok(Found { vhost, key, target })
 }
 
@@ -129,22 +136,22 @@ pub(super) fn may_enter(server: &Core, vhost: &VirtualHost) -> Result<(), Refusa
 impl Requester<'_> {
     pub(super) fn may_publish(&self, found: Found) -> Result<Allowed, Rejection> {
         let Found { vhost, key, target } = found;
-        self.may_use(Action::Publish, &vhost, &key, target.params()).map_err(|refusal| publish_denied(&refusal))?;
+        self.may_use(Action::Publish, &vhost, &key, target.params()).map_err(publish_denied)?;
         let VhostConfig { conflict, limits, .. } = &vhost.config;
         let credentials = match conflict {
             Conflict::Reject => "",
             Conflict::TakeOver => target.params().raw("token").unwrap_or_default(),
         };
         let admitted = vhost.hub.may_publish(&key, credentials, *conflict, limits);
-        admitted.map_err(|error| not_admitted(&error, &key))?;
+        admitted.map_err(|error| not_admitted(error, &key))?;
         let (credentials, params) = (credentials.into(), target.params().to_query());
         Ok(Allowed { vhost, credentials, facts: StreamFacts { key, params } })
     }
 
     pub(super) fn may_play(&self, found: Found) -> Result<Allowed, Rejection> {
         let Found { vhost, key, target } = found;
-        self.may_use(Action::Play, &vhost, &key, target.params()).map_err(|refusal| play_denied(&refusal))?;
-        vhost.hub.may_play(&key, &vhost.config.limits).map_err(|refusal| play_denied(&refusal))?;
+        self.may_use(Action::Play, &vhost, &key, target.params()).map_err(play_denied)?;
+        vhost.hub.may_play(&key, &vhost.config.limits).map_err(play_denied)?;
         let params = target.params().to_query();
         Ok(Allowed { vhost, credentials: Box::default(), facts: StreamFacts { key, params } })
     }
@@ -226,38 +233,41 @@ pub(super) fn admit_publisher(
     key: &StreamKey,
     credentials: &str,
 ) -> Result<Publisher, Rejection> {
-    does_not_drain(server).map_err(|refusal| publish_denied(&refusal))?;
+    does_not_drain(server).map_err(publish_denied)?;
     let VhostConfig { conflict, limits, .. } = &vhost.config;
     let admitted = vhost.hub.admit_publisher(key, credentials, *conflict, limits);
-    admitted.map_err(|error| not_admitted(&error, key))
+    admitted.map_err(|error| not_admitted(error, key))
 }
 
 /// `play`, row 9.
 pub(super) fn admit_player(server: &Core, vhost: &VirtualHost, key: &StreamKey) -> Result<Player, Rejection> {
     let admitted = does_not_drain(server).and_then(|()| vhost.hub.admit_player(key, &vhost.config.limits));
-    admitted.map_err(|refusal| play_denied(&refusal))
+    admitted.map_err(play_denied)
 }
 
 fn does_not_drain(server: &Core) -> Result<(), Refusal> {
     if server.is_draining() { Err(Refusal::Draining) } else { Ok(()) }
 }
 
-pub(super) fn connect_rejected(refusal: &Refusal) -> Rejection {
-    Rejection::connect_rejected(refusal.to_string())
+pub(super) fn connect_rejected(refusal: Refusal) -> Rejection {
+    Rejection::connect_rejected(refusal.to_string()).because(refusal)
 }
 
-fn publish_denied(refusal: &Refusal) -> Rejection {
-    Rejection::publish_denied(refusal.to_string())
+pub(super) fn publish_denied(refusal: Refusal) -> Rejection {
+    Rejection::publish_denied(refusal.to_string()).because(refusal)
 }
 
-fn play_denied(refusal: &Refusal) -> Rejection {
-    Rejection::play_denied(refusal.to_string())
+pub(super) fn play_denied(refusal: Refusal) -> Rejection {
+    Rejection::play_denied(refusal.to_string()).because(refusal)
 }
 
 /// The error for a name that is taken, or for a limit.
-fn not_admitted(error: &NotAdmitted, key: &StreamKey) -> Rejection {
+fn not_admitted(error: NotAdmitted, key: &StreamKey) -> Rejection {
     match error {
-        NotAdmitted::Busy(_) => Rejection::stream_in_use(key.stream()),
+        NotAdmitted::Busy(_) => {
+            let name = key.stream();
+            Rejection::stream_in_use(name).because(Refusal::NameTaken(name.to_owned()))
+        }
         NotAdmitted::Refused(refusal) => publish_denied(refusal),
     }
 }

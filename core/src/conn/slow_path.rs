@@ -11,13 +11,13 @@ use super::player::Playing;
 use super::pool::{FREE, Portion};
 use super::publisher::Publishing;
 use super::vhost::{ConnectionPermit, VirtualHost};
-use super::{Action, Closed, Core, LeftOut, Output, Report, Role, Subject};
+use super::{Action, Closed, Core, LeftOut, Output, Remark, Report, Role, Subject};
 use crate::amf::Value;
 use crate::bandwidth::BandwidthCheck;
 use crate::capture::{Call, Capturing};
 use crate::command::ConnectInfo;
 use crate::hub::StreamId;
-use crate::session::{self, CloseReason, Due, DueKind, Rejection, Session, TimeoutKind};
+use crate::session::{self, CloseReason, Due, DueKind, Phase, Rejection, Session, TimeoutKind};
 use crate::source::Gap;
 use crate::stats::ConnStats;
 use crate::url::{self, StreamKey};
@@ -48,6 +48,11 @@ pub(super) struct SlowPath {
     /// The virtual hosts whose settings apply to the session, in the order of their names; empty if only its own apply.
     pub(super) goes_by: Vec<String>,
     pub(super) actions: VecDeque<Action>,
+    /// What the adapter gets as [`Action::Remark`] before all else. Nothing depends on them, so that captures do not have
+    /// them.
+    pub(super) remarks: Vec<Remark>,
+    /// The end, while the last remarks go out.
+    pub(super) over: Option<Box<Report>>,
     /// What ended publishers and players of this connection add to the report.
     pub(super) past: Past,
     pub(super) start: Instant,
@@ -66,6 +71,8 @@ pub(super) struct SlowPath {
 #[derive(Debug, Default)]
 pub(super) struct Past {
     pub(super) role: Option<Role>,
+    /// The code of the rule that refused a request.
+    pub(super) refused: Option<&'static str>,
     pub(super) unsent: Gap,
     pub(super) left_out: LeftOut,
     pub(super) malformed: u64,
@@ -126,6 +133,8 @@ impl SlowPath {
             entered: Vec::new(),
             goes_by: Vec::new(),
             actions: VecDeque::new(),
+            remarks: Vec::new(),
+            over: None,
             past: Past::default(),
             start,
             stats: ConnStats::new(start),
@@ -208,13 +217,44 @@ impl SlowPath {
     }
 
     pub(super) fn poll(&mut self, now: Instant) -> Output {
+        if let Some(remark) = self.next_remark() {
+            return Output::Action(Action::Remark(remark));
+        }
+        if let Some(report) = self.over.take() {
+            return Output::Closed(*report);
+        }
         self.hold_kept();
         self.note(now, Call::Poll);
         let output = self.next_output(now);
         if let Some(capturing) = &mut self.capturing {
             capturing.returned(now, || returned(self.session.outbound(), &output));
         }
-        output
+        if matches!(output, Output::Action(_)) {
+            return output;
+        }
+        let Some(remark) = self.next_remark() else {
+            return output;
+        };
+        // The next poll works out again what to wait for. The end comes once.
+        if let Output::Closed(report) = output {
+            self.over = Some(Box::new(report));
+        }
+        Output::Action(Action::Remark(remark))
+    }
+
+    /// A replay reports nothing: it does not have what other connections do.
+    fn next_remark(&mut self) -> Option<Remark> {
+        if matches!(self.capturing.as_deref(), Some(Capturing::Replay(_))) {
+            self.remarks = Vec::new();
+        }
+        if self.remarks.is_empty() {
+            return None;
+        }
+        let first = self.remarks.remove(0);
+        if self.remarks.is_empty() {
+            self.remarks = Vec::new();
+        }
+        Some(first)
     }
 
     fn next_output(&mut self, now: Instant) -> Output {
@@ -328,8 +368,8 @@ impl SlowPath {
     fn pull(&mut self, now: Instant) -> Option<Due> {
         let (session, stats) = (&mut self.session, &mut self.stats);
         let queued = session.outbound().len();
-        let mut capturing = self.capturing.as_deref_mut();
-        let pull = |playing: &mut Playing| playing.pull(now, session, stats, capturing.as_deref_mut());
+        let (mut capturing, remarks) = (self.capturing.as_deref_mut(), &mut self.remarks);
+        let pull = |playing: &mut Playing| playing.pull(now, session, stats, capturing.as_deref_mut(), remarks);
         let due = Due::first(self.playing.iter_mut().filter_map(pull));
         // If one connection plays several streams, each gets its turn to be the first. A turn ends when media was
         // queued: while the queue is full, the order stays.
@@ -411,6 +451,7 @@ impl SlowPath {
             received: self.session.received(),
             sent: self.session.outbound().written(),
             duration: now.saturating_duration_since(self.start),
+            refused: self.past.refused,
         };
         self.leave_hosts(&closed);
         if self.client.as_mut().is_some_and(|client| std::mem::take(&mut client.asked)) {
@@ -429,6 +470,10 @@ impl SlowPath {
     }
 
     fn report(&mut self, now: Instant, close: session::Close) -> Report {
+        let vhost = match close.phase {
+            Phase::Handshake | Phase::Connect => String::new(),
+            Phase::Connected | Phase::Publishing | Phase::Playing => self.vhost.name.clone(),
+        };
         Report {
             close,
             peer: self.peer(),
@@ -436,6 +481,8 @@ impl SlowPath {
             sent: self.session.outbound().written(),
             duration: now.saturating_duration_since(self.start),
             role: self.past.role,
+            vhost,
+            refused: self.past.refused,
             missed: self.stats.missed(),
             unsent: self.past.unsent,
             given_up: self.session.given_up(),

@@ -79,6 +79,8 @@ pub enum DueKind {
     WaitForStream,
     /// A player gets a message that its publisher is gone.
     UnpublishNotice,
+    /// Whether a player is slow, or keeps up again, is to be checked.
+    SlowPlayer,
 }
 
 impl Wait {
@@ -132,6 +134,7 @@ impl DueKind {
             DueKind::BandwidthCheck => "bandwidth_check",
             DueKind::WaitForStream => "wait_for_stream",
             DueKind::UnpublishNotice => "unpublish_notice",
+            DueKind::SlowPlayer => "slow_player",
         }
     }
 }

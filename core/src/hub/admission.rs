@@ -1,6 +1,7 @@
 use super::{Busy, Conflict, Holder, Hub, Player, Publisher, Registry, Stream};
 use crate::policy::{Counted, Limits, Refusal};
 use crate::url::StreamKey;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Why a client may not publish or play a stream.
@@ -93,10 +94,12 @@ impl Hub {
         may(&registry)?;
         registry.last_holder += 1;
         let number = registry.last_holder;
-        let stream = registry.hold(key, Holder { number, credentials: credentials.into(), client }, &self.config);
+        let holder = Holder { number, credentials: credentials.into(), client, connection: None };
+        let (stream, before) = registry.hold(key, holder, &self.config);
         let (timeline, epoch) = stream.begin();
         drop(registry);
-        Ok(Publisher::new(self.clone(), stream, number, timeline, epoch))
+        let took_from = before.and_then(|before| before.held_by());
+        Ok(Publisher::new(self.clone(), stream, number, timeline, epoch, took_from))
     }
 
     pub(super) fn join<E>(
@@ -146,14 +149,14 @@ impl Registry {
         self.counts.get(vhost).copied().unwrap_or_default()
     }
 
-    /// Gives the name to this holder, also if it had another one.
-    fn hold(&mut self, key: &StreamKey, holder: Holder, config: &super::HubConfig) -> Arc<Stream> {
+    /// Gives the name to this holder, also if it had another one, which is returned.
+    fn hold(&mut self, key: &StreamKey, holder: Holder, config: &super::HubConfig) -> (Arc<Stream>, Option<Holder>) {
         let client = holder.client;
         let (entry, counts) = self.entry(key, config);
         let before = entry.holder.replace(holder);
         counts.publishers += usize::from(client);
-        counts.publishers -= usize::from(before.is_some_and(|before| before.client));
-        entry.stream.clone()
+        counts.publishers -= usize::from(before.as_ref().is_some_and(|before| before.client));
+        (entry.stream.clone(), before)
     }
 
     fn seat(&mut self, key: &StreamKey, client: bool, config: &super::HubConfig) -> Arc<Stream> {
@@ -162,6 +165,14 @@ impl Registry {
         entry.clients += usize::from(client);
         counts.players += usize::from(client);
         entry.stream.clone()
+    }
+
+    /// Notes the connection of a publisher, if it still has the name.
+    pub(super) fn name_holder(&mut self, key: &StreamKey, number: u64, connection: (u64, Option<SocketAddr>)) {
+        let holder = self.streams.get_mut(key).and_then(|entry| entry.holder.as_mut());
+        if let Some(holder) = holder.filter(|holder| holder.number == number) {
+            holder.connection = Some(connection);
+        }
     }
 
     /// A publisher is gone: frees the name if the publisher still had it. Returns the stream if it is removed now.

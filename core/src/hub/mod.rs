@@ -47,6 +47,7 @@ mod publisher;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
@@ -194,9 +195,33 @@ struct Holder {
     credentials: Box<str>,
     /// False for the program itself, which is not counted.
     client: bool,
+    /// The client's connection and address, once they are known.
+    connection: Option<(u64, Option<SocketAddr>)>,
+}
+
+/// The publisher of a stream, for logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldBy {
+    /// A client.
+    Client {
+        /// The number of its connection.
+        connection: u64,
+        /// Its address, as far as it is known.
+        address: Option<SocketAddr>,
+    },
+    /// The program around the server.
+    Program,
 }
 
 impl Holder {
+    fn held_by(&self) -> Option<HeldBy> {
+        match self.connection {
+            Some((connection, address)) => Some(HeldBy::Client { connection, address }),
+            None if self.client => None,
+            None => Some(HeldBy::Program),
+        }
+    }
+
     /// Whether a client with these credentials may take over. Empty credentials never match.
     fn accepts(&self, credentials: &str) -> bool {
         !credentials.is_empty() && *self.credentials == *credentials
@@ -313,6 +338,11 @@ impl Hub {
         let joined: Result<Player, Infallible> = self.join(key, false, |_| Ok(()));
         let Ok(player) = joined;
         player
+    }
+
+    /// The publisher of a stream, if it has one that is known.
+    pub fn holder(&self, key: &StreamKey) -> Option<HeldBy> {
+        self.registry().streams.get(key)?.holder.as_ref()?.held_by()
     }
 
     /// How many players a stream has, those that wait for a publisher included.

@@ -1,8 +1,9 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::{Hub, Stream, StreamId, Superseded};
+use super::{HeldBy, Hub, Stream, StreamId, Superseded};
 use crate::chunk::MAX_CHUNK_SIZE;
 use crate::flv::{FrameClass, Pictures};
 use crate::message::{Message, MessageType};
@@ -27,13 +28,32 @@ pub struct Publisher {
     /// The time of the latest call. It is the end of the publication if the publisher is dropped without
     /// [`end`](Self::end).
     now: Option<Instant>,
+    /// The publisher that it took the name over from.
+    took_from: Option<HeldBy>,
 }
 
 impl Publisher {
-    pub(super) fn new(hub: Hub, stream: Arc<Stream>, number: u64, timeline: Timeline, epoch: u64) -> Self {
+    pub(super) fn new(
+        hub: Hub,
+        stream: Arc<Stream>,
+        number: u64,
+        timeline: Timeline,
+        epoch: u64,
+        took_from: Option<HeldBy>,
+    ) -> Self {
         hub.publishers.add();
         let (pictures, wakes) = (Pictures::default(), WakeTimer::default());
-        Publisher { hub, stream, number, timeline, pictures, epoch, wakes, malformed: 0, now: None }
+        Publisher { hub, stream, number, timeline, pictures, epoch, wakes, malformed: 0, now: None, took_from }
+    }
+
+    /// Says which connection publishes, for [`Hub::holder`].
+    pub fn held_by(&self, connection: u64, address: Option<SocketAddr>) {
+        self.hub.registry().name_holder(&self.stream.key, self.number, (connection, address));
+    }
+
+    /// The publisher that it took the name over from, if it did.
+    pub fn took_from(&self) -> Option<HeldBy> {
+        self.took_from
     }
 
     /// The stream's id.

@@ -1,6 +1,8 @@
 use thiserror::Error;
 
 use super::{Action, Counted};
+use crate::bandwidth::TooSoon;
+use crate::url::UrlError;
 
 /// Why a request of a client is refused.
 ///
@@ -59,9 +61,63 @@ pub enum Refusal {
     /// The connection of a publisher sends more than its [`Rate`](super::Rate) permits, media and everything else.
     #[error("the bitrate is over the limit")]
     LimitBitrate,
+    /// The URLs of `connect` name no application, or are malformed.
+    #[error("{0}")]
+    UrlInvalid(UrlError),
+    /// The name of `publish` or `play` is none that a stream can have.
+    #[error("{0}")]
+    NameInvalid(UrlError),
+    /// The stream of this name has a publisher already.
+    #[error("Stream {0} is already being published.")]
+    NameTaken(String),
+    /// The back end refused the request, with these words.
+    #[error("{0}")]
+    HookDenied(String),
+    /// The back end did not answer in time.
+    #[error("no answer in time")]
+    HookUnanswered,
+    /// The back end named another server for the client.
+    #[error("RTMP 302 Redirect")]
+    HookRedirected,
+    /// The virtual host is for bandwidth checks, and the client does not send its key.
+    #[error("The bandwidth check needs its key.")]
+    CheckKey,
+    /// The virtual host is for bandwidth checks, and the last check was too short a time ago.
+    #[error("{0}")]
+    CheckTooSoon(TooSoon),
 }
 
 impl Refusal {
+    /// All codes, in the order of the variants.
+    pub const CODES: [&'static str; 26] = [
+        "security_denied",
+        "security_not_allowed",
+        "refer_denied",
+        "token_missing",
+        "token_malformed",
+        "token_invalid",
+        "token_expired",
+        "vhost_unknown",
+        "vhost_disabled",
+        "vhost_measures",
+        "limit_connections",
+        "limit_publishers",
+        "limit_players",
+        "limit_stream_players",
+        "limit_streams",
+        "limit_questions",
+        "draining",
+        "limit_bitrate",
+        "url_invalid",
+        "name_invalid",
+        "name_taken",
+        "hook_denied",
+        "hook_unanswered",
+        "hook_redirected",
+        "check_key",
+        "check_too_soon",
+    ];
+
     /// The reason as a code for programs, in logs, metrics and hooks. The code of a reason never changes.
     pub fn code(&self) -> &'static str {
         match self {
@@ -83,6 +139,14 @@ impl Refusal {
             Refusal::Limit(Counted::Questions) => "limit_questions",
             Refusal::Draining => "draining",
             Refusal::LimitBitrate => "limit_bitrate",
+            Refusal::UrlInvalid(_) => "url_invalid",
+            Refusal::NameInvalid(_) => "name_invalid",
+            Refusal::NameTaken(_) => "name_taken",
+            Refusal::HookDenied(_) => "hook_denied",
+            Refusal::HookUnanswered => "hook_unanswered",
+            Refusal::HookRedirected => "hook_redirected",
+            Refusal::CheckKey => "check_key",
+            Refusal::CheckTooSoon(_) => "check_too_soon",
         }
     }
 }
@@ -113,11 +177,21 @@ mod tests {
             (Refusal::Limit(Counted::StreamPlayers), "limit_stream_players"),
             (Refusal::Limit(Counted::Streams), "limit_streams"),
             (Refusal::Limit(Counted::Questions), "limit_questions"),
+            (Refusal::Draining, "draining"),
             (Refusal::LimitBitrate, "limit_bitrate"),
+            (Refusal::UrlInvalid(UrlError::Missing), "url_invalid"),
+            (Refusal::NameInvalid(UrlError::TooManyParams), "name_invalid"),
+            (Refusal::NameTaken("cam".to_owned()), "name_taken"),
+            (Refusal::HookDenied("not today".to_owned()), "hook_denied"),
+            (Refusal::HookUnanswered, "hook_unanswered"),
+            (Refusal::HookRedirected, "hook_redirected"),
+            (Refusal::CheckKey, "check_key"),
+            (Refusal::CheckTooSoon(TooSoon { remaining: std::time::Duration::from_secs(3) }), "check_too_soon"),
         ];
         for (refusal, code) in &table {
             assert_eq!(refusal.code(), *code);
         }
+        assert_eq!(table.each_ref().map(|(refusal, _)| refusal.code()), Refusal::CODES);
         let texts: HashSet<String> = table.iter().map(|(refusal, _)| refusal.to_string()).collect();
         assert_eq!(texts.len(), table.len());
         assert_eq!(Refusal::Limit(Counted::StreamPlayers).to_string(), "too many players of this stream");

@@ -2,7 +2,7 @@ use std::fmt;
 
 use super::{ClientKind, Close};
 use crate::command::{Command, ConnectInfo, PlayArguments, PublishType};
-use crate::endpoint::{Error, Wait};
+use crate::endpoint::{Error, Phase, Wait};
 use crate::message::Message;
 use crate::policy::Refusal;
 
@@ -152,6 +152,8 @@ pub struct Rejection {
     pub description: String,
     /// Where the client is sent instead: a full RTMP URL.
     pub redirect: Option<String>,
+    /// The rule or decision behind it; `None` if the owner of the session gave only words. The client does not get it.
+    pub refusal: Option<Refusal>,
 }
 
 impl Rejection {
@@ -167,7 +169,13 @@ impl Rejection {
 
     fn new(code: &'static str, description: impl Into<String>) -> Self {
         debug_assert!(Rejection::CODES.contains(&code), "a capture could not be read back");
-        Rejection { code, description: description.into(), redirect: None }
+        Rejection { code, description: description.into(), redirect: None, refusal: None }
+    }
+
+    /// The same, because of this rule or decision.
+    #[must_use]
+    pub fn because(self, refusal: Refusal) -> Self {
+        Rejection { refusal: Some(refusal), ..self }
     }
 
     /// The client may not publish.
@@ -295,7 +303,94 @@ impl TlsFault {
     }
 }
 
+/// How a connection ended, in one word: whether the client wanted the end, the network failed, or the server decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The client ended what it did and closed the connection, or what the connection was for is done.
+    Orderly,
+    /// The client closed the connection while it still published: it may have crashed.
+    Abrupt,
+    /// The connection broke, or the client fell silent or took nothing more.
+    Lost,
+    /// A rule or the back end refused what the client asked for.
+    Refused,
+    /// The client sent what the protocol does not allow, or asked for nothing in time.
+    Failed,
+    /// The server closed it.
+    Closed,
+}
+
+impl Outcome {
+    /// A name that does not change, for logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Orderly => "orderly",
+            Outcome::Abrupt => "abrupt",
+            Outcome::Lost => "lost",
+            Outcome::Refused => "refused",
+            Outcome::Failed => "failed",
+            Outcome::Closed => "closed",
+        }
+    }
+}
+
+impl Close {
+    /// The end in one word.
+    pub fn outcome(&self) -> Outcome {
+        match &self.reason {
+            CloseReason::PeerClosed if self.phase == Phase::Publishing => Outcome::Abrupt,
+            CloseReason::PeerClosed | CloseReason::BandwidthChecked => Outcome::Orderly,
+            CloseReason::PeerLost(_) => Outcome::Lost,
+            CloseReason::Timeout(TimeoutKind::FirstMessage | TimeoutKind::NextMessage | TimeoutKind::Write) => {
+                Outcome::Lost
+            }
+            CloseReason::Timeout(TimeoutKind::Connect | TimeoutKind::Identify)
+            | CloseReason::Tls(..)
+            | CloseReason::Protocol(_) => Outcome::Failed,
+            CloseReason::Rejected(_) | CloseReason::Refused(_) => Outcome::Refused,
+            CloseReason::Timeout(TimeoutKind::WaitForStream)
+            | CloseReason::Idle
+            | CloseReason::TooSlow
+            | CloseReason::MemoryShort
+            | CloseReason::TakenOver
+            | CloseReason::Shutdown
+            | CloseReason::Closed(_) => Outcome::Closed,
+        }
+    }
+}
+
 impl CloseReason {
+    /// All names except those of [`Refused`](Self::Refused), which are [`Refusal::CODES`].
+    pub const NAMES: [&'static str; 27] = [
+        "peer_closed",
+        "peer_lost",
+        "tls_error",
+        "tls_beginning_too_long",
+        "tls_without_content",
+        "tls_too_many_begin",
+        "proxy_header_error",
+        "handshake_error",
+        "chunk_error",
+        "control_error",
+        "command_error",
+        "message_over_limit",
+        "inbox_over_limit",
+        "connect_timeout",
+        "identify_timeout",
+        "first_message_timeout",
+        "next_message_timeout",
+        "write_timeout",
+        "wait_for_stream_timeout",
+        "rejected",
+        "bandwidth_checked",
+        "idle_publisher",
+        "player_too_slow",
+        "memory_short",
+        "taken_over",
+        "shutdown",
+        "closed",
+    ];
+
     /// A name that does not change, for logs and metrics.
     pub fn name(&self) -> &'static str {
         match self {

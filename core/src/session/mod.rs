@@ -64,8 +64,8 @@ use std::time::{Duration, Instant};
 
 pub use config::{SessionConfig, SessionLimits, SessionTimeouts};
 pub use event::{
-    CloseReason, ConnectRequest, PlayRequest, PublishRequest, Rejection, SessionEvent, SessionOutput, TimeoutKind,
-    TlsFault, Track,
+    CloseReason, ConnectRequest, Outcome, PlayRequest, PublishRequest, Rejection, SessionEvent, SessionOutput,
+    TimeoutKind, TlsFault, Track,
 };
 pub use identify::ClientKind;
 pub use request::Answerable;

@@ -117,6 +117,7 @@ fn a_question_names_the_client_and_the_end_of_what_was_allowed_is_told_once() {
         received: report.received,
         sent: report.sent,
         duration: Duration::from_secs(2),
+        refused: None,
     };
     assert_eq!((&connect.subject, &connect.closed), (&Subject::Connect, &Some(closed)));
 }

@@ -8,6 +8,7 @@ mod playing;
 mod publishing;
 mod reading;
 mod reconfiguring;
+mod remarks;
 mod rules;
 
 use std::time::Duration;
@@ -99,6 +100,8 @@ struct Client {
     /// The questions and notices for the back end.
     asked: Vec<Ask>,
     told: Vec<Notice>,
+    /// What an operator wants to know.
+    remarks: Vec<Remark>,
     /// The answer to `publish`.
     heard: Vec<String>,
     closed: Option<Report>,
@@ -117,6 +120,7 @@ impl Client {
             actions: Vec::new(),
             asked: Vec::new(),
             told: Vec::new(),
+            remarks: Vec::new(),
             heard: Vec::new(),
             closed: None,
             wait: None,
@@ -140,7 +144,7 @@ impl Client {
                     self.actions.push("ask".into());
                     self.asked.push(*ask);
                 }
-                Output::Action(Action::Remark(_)) => {}
+                Output::Action(Action::Remark(remark)) => self.remarks.push(remark),
                 Output::Action(Action::Tell(notice)) => {
                     self.actions.push("tell".into());
                     self.told.push(*notice);

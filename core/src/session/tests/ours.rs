@@ -4,6 +4,7 @@ use super::*;
 use crate::amf::{Limits, Object, Value};
 use crate::chunk::ChunkError;
 use crate::command::{Command, CommandError};
+use crate::handshake::HandshakeError;
 use crate::message::ControlError;
 use crate::policy::Refusal;
 
@@ -202,9 +203,16 @@ fn reasons_have_names_that_stay_and_words() {
         (CloseReason::Shutdown, "shutdown", "server shutdown"),
         (CloseReason::Closed("as asked"), "closed", "as asked"),
     ];
-    for (reason, name, words) in reasons {
+    for (reason, name, words) in &reasons {
+        let (name, words) = (*name, *words);
         assert_eq!((reason.name(), reason.to_string().as_str()), (name, words));
+        let known = CloseReason::NAMES.contains(&name) || Refusal::CODES.contains(&name);
+        assert!(known, "{name} is in no list");
     }
+    let errors = [HandshakeError::Tls].map(|error| protocol(error.into()).name());
+    let named: Vec<_> = reasons.iter().map(|(_, name, _)| *name).chain(errors).collect();
+    let unused: Vec<_> = CloseReason::NAMES.into_iter().filter(|name| !named.contains(name)).collect();
+    assert!(unused.is_empty(), "no reason has these names: {unused:?}");
     let phases = [Phase::Handshake, Phase::Connect, Phase::Connected, Phase::Publishing, Phase::Playing];
     assert_eq!(phases.map(|phase| phase.to_string()), ["handshake", "connect", "connected", "publishing", "playing"]);
     let kinds = [ClientKind::Fmle, ClientKind::Haivision, ClientKind::Flash];

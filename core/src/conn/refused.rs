@@ -1,0 +1,165 @@
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::enter::Wanted;
+use super::rules;
+use super::slow_path::SlowPath;
+use super::{Remark, Role};
+use crate::hub::HeldBy;
+use crate::policy::Refusal;
+use crate::session::{ConnectRequest, Rejection};
+use crate::url::{self, DEFAULT_VHOST, StreamKey};
+
+/// Characters that a refusal shows of each text of a client; a text that is longer ends in three dots.
+const SHOWN: usize = 256;
+
+/// A request of a client that was refused, or a client that may not go on with what was granted. `Display` gives a line
+/// for the log, without addresses. No text has parameters of URLs, which may be secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// [`Refusal::code`] of the rule or decision.
+    pub code: &'static str,
+    /// What the client asked for, or does.
+    pub request: Requested,
+    /// The virtual host: by its name, or the name that the client gave if there is none of that name.
+    pub vhost: String,
+    /// The application.
+    pub app: String,
+    /// The stream within it; empty for `connect`.
+    pub stream: String,
+    /// The status code that the client gets, such as `NetStream.Publish.BadName`; empty if it gets none.
+    pub status: &'static str,
+    /// The words that the client gets; empty if it gets none.
+    pub told: String,
+    /// The client's address, as far as it is known.
+    pub peer: Option<SocketAddr>,
+    /// The publisher that has the name, if the name is taken.
+    pub holder: Option<HeldBy>,
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Requested {
+    /// `connect`.
+    Connect,
+    /// `publish`.
+    Publish,
+    /// `play`.
+    Play,
+}
+
+impl Requested {
+    /// The name of the command.
+    pub fn name(self) -> &'static str {
+        match self {
+            Requested::Connect => "connect",
+            Requested::Publish => "publish",
+            Requested::Play => "play",
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Refused { code, request, vhost, app, stream, status, told, holder, .. } = self;
+        let preposition = if *request == Requested::Connect { "to" } else { "of" };
+        // The default virtual host is not shown, as in the name of a stream.
+        let vhost = if vhost == DEFAULT_VHOST { "" } else { vhost };
+        write!(f, "refused ({code}): {} {preposition} {vhost}/{app}", request.name())?;
+        if !stream.is_empty() {
+            write!(f, "/{stream}")?;
+        }
+        match holder {
+            Some(HeldBy::Client { connection, .. }) => write!(f, ", which conn {connection} publishes")?,
+            Some(HeldBy::Program) => f.write_str(", which the program around the server publishes")?,
+            None => {}
+        }
+        if told.is_empty() { Ok(()) } else { write!(f, "; told: {told} ({status})") }
+    }
+}
+
+/// Every refusal is made and reported here.
+impl SlowPath {
+    /// Refuses a `connect`.
+    pub(super) fn refuse_connect(&mut self, request: ConnectRequest, rejection: &Rejection) {
+        let info = request.info();
+        let (vhost, app) = match url::Connect::parse(info.tc_url.as_deref(), info.app.as_deref()) {
+            Ok(urls) => (urls.vhost().to_owned(), urls.app().to_owned()),
+            Err(_) => (String::new(), without_query(info.app.as_deref().unwrap_or_default()).to_owned()),
+        };
+        let vhost = self.server.vhost(&vhost).map_or(vhost, |vhost| vhost.name.clone());
+        self.remark_refusal(Requested::Connect, [&vhost, &app, ""], None, rejection);
+        self.session.reject(request, rejection);
+    }
+
+    /// Refuses a stream that a client wants.
+    pub(super) fn refuse_stream(&mut self, wanted: Wanted, rejection: &Rejection) {
+        let request = match &wanted {
+            Wanted::Publish(_) => Requested::Publish,
+            Wanted::Play(_) => Requested::Play,
+        };
+        let name = wanted.name();
+        let urls = self.client.as_deref().map(|client| &client.urls);
+        let found = urls.and_then(|urls| rules::find_stream(&self.server, urls, name).ok());
+        // A name in an unknown virtual host is shown with that host.
+        let key = found.map(|found| found.key().clone());
+        let key = key.or_else(|| urls.and_then(|urls| Some(urls.target(name).ok()?.key().clone())));
+        match key {
+            Some(key) => self.remark_refused_stream(request, &key, rejection),
+            None => {
+                let app = urls.map_or("", |urls| urls.app()).to_owned();
+                let (vhost, stream) = (self.vhost.name.clone(), without_query(name).to_owned());
+                self.remark_refusal(request, [&vhost, &app, &stream], None, rejection);
+            }
+        }
+        wanted.reject(&mut self.session, rejection);
+    }
+
+    /// A client may not go on with what was granted. The caller closes the connection.
+    pub(super) fn report_ended(&mut self, refusal: &Refusal, told: bool) {
+        let rejection = Rejection::publish_denied(refusal.to_string()).because(refusal.clone());
+        let rejection = if told { rejection } else { Rejection { code: "", description: String::new(), ..rejection } };
+        let granted = self.streams().next().map(|(role, key)| (role, key.clone()));
+        match granted {
+            Some((Role::Publisher, key)) => self.remark_refused_stream(Requested::Publish, &key, &rejection),
+            Some((Role::Player, key)) => self.remark_refused_stream(Requested::Play, &key, &rejection),
+            None => {
+                let app = self.client.as_ref().map_or(String::new(), |client| client.urls.app().to_owned());
+                let vhost = self.vhost.name.clone();
+                self.remark_refusal(Requested::Connect, [&vhost, &app, ""], None, &rejection);
+            }
+        }
+    }
+
+    fn remark_refused_stream(&mut self, request: Requested, key: &StreamKey, rejection: &Rejection) {
+        let is_taken = matches!(rejection.refusal, Some(Refusal::NameTaken(_)));
+        let holder = if is_taken { self.server.hub().holder(key) } else { None };
+        self.remark_refusal(request, [key.vhost(), key.app(), key.stream()], holder, rejection);
+    }
+
+    fn remark_refusal(&mut self, request: Requested, names: [&str; 3], holder: Option<HeldBy>, rejection: &Rejection) {
+        if self.session.is_closing() {
+            return;
+        }
+        // A replay has the words of a refusal only, and reports nothing.
+        self.past.refused = rejection.refusal.as_ref().map(Refusal::code);
+        let code = self.past.refused.unwrap_or_default();
+        let [vhost, app, stream] = names.map(shown);
+        let (status, told) = (rejection.code, shown(&rejection.description));
+        let peer = self.peer();
+        let refused = Refused { code, request, vhost, app, stream, status, told, peer, holder };
+        self.remarks.push(Remark::Refused(Box::new(refused)));
+    }
+}
+
+/// The part of a name before its parameters.
+fn without_query(text: &str) -> &str {
+    text.split('?').next().unwrap_or_default()
+}
+
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
