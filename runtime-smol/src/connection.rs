@@ -14,7 +14,6 @@ use anabranch_core::conn::{Action, Batches, Conn, Output, Report, Share};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::{CloseReason, Read, Wait};
 use anabranch_host::{Lines, Link, Runtime, give_up};
-use tracing::{debug, warn};
 
 use crate::deferred_read::DeferredRead;
 use crate::fanout::Member;
@@ -71,7 +70,7 @@ impl Connection {
         let slot = match registered {
             Ok(slot) => slot,
             Err(error) => {
-                warn!("{peer} cannot be served: {error}");
+                local.shared.host.not_served(peer, &error);
                 local.worker().connections.fetch_sub(1, Ordering::Relaxed);
                 return;
             }
@@ -358,7 +357,7 @@ impl Task {
             }
             connection.serve(&local, state);
             if let Some(due) = due {
-                debug!(conn = connection.id, "conn {} had a deadline: {due}", connection.id);
+                connection.lines.deadline(due);
             }
             let mut state = connection.state();
             if state.abandoned {

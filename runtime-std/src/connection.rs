@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anabranch_core::conn::{Action, Batches, Conn, Output, Report};
 use anabranch_core::session::{CloseReason, Wait};
 use anabranch_host::{Lines, Link, Runtime, give_up};
-use tracing::{debug, warn};
 
 use crate::server::Shared;
 use crate::write::{lost, send_now, write};
@@ -87,7 +86,7 @@ impl Connection {
         });
         shared.host.enter(id, &connection);
         if let Err(error) = connection.start_threads(shared) {
-            warn!(conn = id, "conn {id} cannot be served: {error}");
+            connection.lines.not_served(&error);
             let mut state = connection.state();
             state.conn.handle_disconnect(Instant::now(), CloseReason::Closed("no threads left to serve it"));
             drop(connection.serve(shared, state));
@@ -247,7 +246,7 @@ impl Connection {
                 state = self.serve(shared, state);
                 if let Some(due) = due {
                     drop(state);
-                    debug!(conn = self.id, "conn {} had a deadline: {due}", self.id);
+                    self.lines.deadline(due);
                     state = self.state();
                 }
             } else if state.wait.write {

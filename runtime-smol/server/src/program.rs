@@ -179,7 +179,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let settings = &loaded.settings;
     // Kept until the end, so that the last lines are written.
     let log = init_log(&settings.log.level, settings.log.format.into())?;
-    loaded.advice(sources.file.as_deref()).iter().for_each(|line| warn!("{line}"));
+    loaded.advice(sources.file.as_deref()).iter().for_each(|line| warn!(event = "advice", "{line}"));
     raise_file_limit();
     let program = &format!("{PROGRAM} {VERSION}");
     let captures = captures(&loaded, program)?;
@@ -187,7 +187,11 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let hooks = HttpHooks::new(identity.clone(), &settings.defaults.hooks, &loaded.of_vhosts(|vhost| &vhost.hooks))?;
     let recorder = Recorder::new(&settings.defaults.record, &loaded.of_vhosts(|vhost| &vhost.record))?;
     let tls = settings.tls.is_on().then(|| TlsListeners::new(&settings.tls)).transpose()?;
-    let mut builder = Server::builder().config(loaded.config.clone()).tcp(settings.tcp.options()).hooks(hooks.clone());
+    let mut builder = Server::builder()
+        .config(loaded.config.clone())
+        .tcp(settings.tcp.options())
+        .hooks(hooks.clone())
+        .log_addresses(settings.log.addresses.into());
     if let Some(threads) = settings.server.threads.0 {
         builder = builder.threads(threads);
     }
@@ -209,7 +213,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     }
     let server = builder.build().map_err(|error| error.to_string())?;
     watch_memory(server.handle()).map_err(|error| format!("cannot watch the memory: {error}"))?;
-    info!("{}", Protection { config: &loaded.config, memory: settings.limits.memory.0 });
+    Protection { config: &loaded.config, memory: settings.limits.memory.0 }.log();
     recorder.start(&server.handle());
     let api_settings = settings.api.clone();
     let reloader = Arc::new(Reloader {
@@ -229,22 +233,21 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let api = api::start(&api_settings, identity, server.handle(), Some(reload), workers)?;
     signals.follow(server.handle(), reloader)?;
     // A server with a closed or full standard output goes on.
-    let _ = writeln!(io::stdout(), "{}", Banner { program, addresses: &server.addresses() });
-    if let Some(address) = api {
-        let _ = writeln!(io::stdout(), "  API            http://{address}/api/v1");
-    }
+    let banner = Banner { program: PROGRAM, version: VERSION, addresses: &server.addresses(), api };
+    let _ = writeln!(io::stdout(), "{banner}");
+    banner.log();
     ready();
     server.run();
     if !recorder.finish(LAST_RECORDS) {
-        warn!("some recordings are not complete: the disk is too slow");
+        warn!(event = "recordings_cut", "some recordings are not complete: the disk is too slow");
     }
     let untold = hooks.flush(LAST_CALLS);
     if untold > 0 {
-        warn!("back ends are too slow: {untold} calls to them were not made");
+        warn!(event = "notices_lost", calls = untold, "back ends are too slow: {untold} calls to them were not made");
     }
     if let Some(captures) = captures {
         captures.flush(LAST_RECORDS);
     }
-    info!("stopped");
+    info!(event = "stopped", "stopped");
     Ok(())
 }

@@ -47,18 +47,20 @@ impl Reloader {
             return Err(format!("these keys need a restart of the server to change: {}", fixed.join(", ")));
         }
         let changed = current.changes(&new);
+        self.handle.log_addresses(new.settings.log.addresses.into());
         // First, so that messages about the rest have the new level. The filter was checked when the file was read.
         self.log.set(&new.settings.log.level)?;
         if let Err(error) = self.put_in_force(&new) {
             // The old configuration could be put in force before, so it can be again.
             let _ = self.put_in_force(&current);
             let _ = self.log.set(&current.settings.log.level);
+            self.handle.log_addresses(current.settings.log.addresses.into());
             return Err(error);
         }
         if let Some(captures) = &self.captures {
             captures.set_header(&new.capture_header(&self.program));
         }
-        new.advice(self.sources.file.as_deref()).iter().for_each(|line| warn!("{line}"));
+        new.advice(self.sources.file.as_deref()).iter().for_each(|line| warn!(event = "advice", "{line}"));
         *current = Arc::new(new);
         Ok(Applied { changed })
     }

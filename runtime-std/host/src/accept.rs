@@ -26,7 +26,7 @@ impl AcceptErrors {
         }
         if self.warned.is_none_or(|at| at.elapsed() >= WARN_INTERVAL) {
             self.warned = Some(Instant::now());
-            warn!("cannot accept connections: {error}; trying again");
+            warn!(event = "accept_failed", error = %error, "cannot accept connections: {error}; trying again");
         }
         Some(PAUSE)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anabranch_core::conn::{Asks, Config};
 
-use crate::{Captures, Carrier, Hooks, Listen, TcpOptions, listen};
+use crate::{Captures, Carrier, Hooks, Listen, LogAddresses, TcpOptions, listen};
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub struct Setup {
     pub hooks: Option<Arc<dyn Hooks>>,
     /// What chooses the connections that are captured.
     pub captures: Option<Arc<dyn Captures>>,
+    /// How much of clients' addresses the log shows.
+    pub log_addresses: LogAddresses,
     /// Threads that serve connections, for runtimes that have a number of them; `None`: one a core.
     pub threads: Option<NonZero<usize>>,
     /// Sockets that listen, and how their connections are carried.
@@ -42,6 +44,7 @@ impl<S> Builder<S> {
             tcp: TcpOptions::default(),
             hooks: None,
             captures: None,
+            log_addresses: LogAddresses::default(),
             threads: None,
             listeners: Vec::new(),
         };
@@ -91,6 +94,12 @@ impl<S> Builder<S> {
     /// What chooses the connections that are captured. Default: none is captured.
     pub fn captures(mut self, captures: impl Captures) -> Self {
         self.setup.captures = Some(Arc::new(captures));
+        self
+    }
+
+    /// How much of clients' addresses the log shows. Default: all.
+    pub fn log_addresses(mut self, addresses: LogAddresses) -> Self {
+        self.setup.log_addresses = addresses;
         self
     }
 

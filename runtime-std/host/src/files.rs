@@ -27,14 +27,18 @@ pub fn raise_file_limit() {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     let limit = getrlimit(Resource::Nofile).current;
     match (raised, limit) {
-        (Err(error), _) => warn!("the limit of open files stays as it is: {error}"),
-        (Ok(()), None) => info!("open files are not limited"),
+        (Err(error), _) => {
+            warn!(event = "file_limit", error = %error, "the limit of open files stays as it is: {error}")
+        }
+        (Ok(()), None) => info!(event = "file_limit", "open files are not limited"),
         (Ok(()), Some(limit)) => {
             let from = current.filter(|before| *before < limit).map(|before| format!(", raised from {before}"));
+            let (from, reserve) = (from.unwrap_or_default(), reserve(limit));
             info!(
-                "open files: {limit}{}; the last {} are kept for the API, recordings, hooks and certificates",
-                from.unwrap_or_default(),
-                reserve(limit)
+                event = "file_limit",
+                limit,
+                reserve,
+                "open files: {limit}{from}; the last {reserve} are kept for the API, recordings, hooks and certificates"
             );
         }
     }
@@ -73,6 +77,9 @@ impl Door {
         let count = self.turned_away.fetch_add(1, Ordering::Relaxed) + 1;
         if self.warns(Instant::now()) {
             warn!(
+                event = "turned_away",
+                files = most,
+                connections = count,
                 "cannot accept connections: {most} files are open, and the rest is kept for the server's own; {count} turned \
                  away so far (raise the limit of open files, or set limits)"
             );

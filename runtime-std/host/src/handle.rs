@@ -12,10 +12,10 @@ use anabranch_core::stats::ConnSnapshot;
 use anabranch_core::url::StreamKey;
 use tracing::info;
 
-use crate::TcpOptions;
 use crate::host::{Host, Link, Publications};
 use crate::local::{Publication, Subscribers, Subscription};
 use crate::totals::Totals;
+use crate::{LogAddresses, TcpOptions};
 
 /// Longer than any server runs.
 const LONGEST_DRAIN: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -163,6 +163,11 @@ impl Handle {
         self.control.reconfigure(config.into(), tcp)
     }
 
+    /// How much of clients' addresses the log shows from now on.
+    pub fn log_addresses(&self, addresses: LogAddresses) {
+        self.control.show_addresses(addresses);
+    }
+
     /// Statistics of the server, its streams and virtual hosts.
     pub fn stats(&self) -> Stats {
         let core = self.control.core();
@@ -226,7 +231,9 @@ impl Handle {
     /// The name is not valid or is being published, or the server drains or stops.
     pub fn publish(&self, path: &str) -> Result<Publication, LocalError> {
         let publisher = self.control.core().publish(path)?;
-        info!("the program publishes {}", publisher.key());
+        let key = publisher.key();
+        let (vhost, app, stream) = (key.vhost(), key.app(), key.stream());
+        info!(event = "program_publishes", vhost, app, stream, "the program publishes {key}");
         self.control.publishes(publisher.key());
         // Players that got the end of the stream get a message that it goes on.
         self.control.wake(publisher.stream_id());
@@ -239,7 +246,9 @@ impl Handle {
     /// The name is not valid, or the server drains or stops.
     pub fn subscribe(&self, path: &str) -> Result<Subscription, LocalError> {
         let player = self.control.core().play(path)?;
-        info!("the program plays {}", player.key());
+        let key = player.key();
+        let (vhost, app, stream) = (key.vhost(), key.app(), key.stream());
+        info!(event = "program_plays", vhost, app, stream, "the program plays {key}");
         Ok(Subscription::new(player, self.control.clone()))
     }
 
@@ -280,6 +289,7 @@ pub(crate) trait Control: Send + Sync {
     fn change_each(&self, change: &mut dyn FnMut(&mut Conn));
     fn inspect(&self, id: u64, look: &mut dyn FnMut(&Conn));
     fn inspect_each(&self, look: &mut dyn FnMut(&Conn));
+    fn show_addresses(&self, addresses: LogAddresses);
     fn totals(&self) -> Totals;
     fn ids(&self) -> Vec<u64>;
 }
@@ -340,6 +350,10 @@ impl<R: Runtime> Control for R {
 
     fn change_each(&self, change: &mut dyn FnMut(&mut Conn)) {
         self.host().for_each(|connection| connection.change(change));
+    }
+
+    fn show_addresses(&self, addresses: LogAddresses) {
+        self.host().show_addresses(addresses);
     }
 
     fn totals(&self) -> Totals {

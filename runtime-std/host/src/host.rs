@@ -7,15 +7,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anabranch_core::conn::{self, Action, Attachment, Config, Conn, Report, Role};
+use anabranch_core::conn::{self, Action, Attachment, Config, Conn, Remark, Report, Role};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::CloseReason;
 use anabranch_core::stats::ConnStatsView;
 use anabranch_core::url::StreamKey;
 use event_listener::{Event, Listener};
 use socket2::SockRef;
-use tracing::error;
+use tracing::{error, warn};
 
+use crate::addresses::{AddressRule, LogAddresses};
 use crate::builder::{asks, no_hooks};
 use crate::files::Door;
 use crate::hooks::{Answer, Hooks};
@@ -65,8 +66,9 @@ pub struct Host<C> {
     /// Notified when the last connection ends.
     emptied: Event,
     accepted: AtomicU64,
-    /// For the log lines of new connections.
+    /// For the log lines of connections.
     strangers: Arc<Strangers>,
+    addresses: Arc<AddressRule>,
     /// How often a connection began to publish, and to play.
     published: AtomicU64,
     played: AtomicU64,
@@ -108,6 +110,7 @@ impl<C: Link> Host<C> {
             emptied: Event::new(),
             accepted: AtomicU64::new(0),
             strangers: Arc::default(),
+            addresses: Arc::new(AddressRule::new(setup.log_addresses)),
             published: AtomicU64::new(0),
             played: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
@@ -138,8 +141,23 @@ impl<C: Link> Host<C> {
             Some(tap) => self.core.connect_captured(now, Some(peer), tap),
             None => self.core.connect_from(now, peer),
         };
-        let lines = Lines::opened(conn.id(), peer, self.strangers.clone());
+        // An IPv4 client on a socket for both families is shown as IPv4.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let lines = Lines::opened(conn.id(), peer, self.addresses.clone(), self.strangers.clone());
         (conn, lines)
+    }
+
+    /// Logs that a connection just accepted cannot be served, because the system does not give what that needs.
+    pub fn not_served(&self, peer: SocketAddr, error: &io::Error) {
+        let address = self.addresses.get().shown(peer);
+        let from = address.as_ref().map(|address| format!(" from {address}")).unwrap_or_default();
+        let address = address.as_deref();
+        warn!(event = "not_served", address, error = %error, "a connection{from} cannot be served: {error}");
+    }
+
+    /// How much of clients' addresses the log shows from now on.
+    pub(crate) fn show_addresses(&self, addresses: LogAddresses) {
+        self.addresses.set(addresses);
     }
 
     /// Adds a connection to the list of open connections.
@@ -158,14 +176,14 @@ impl<C: Link> Host<C> {
 
     /// The connection has ended: logs it and removes it from the list.
     pub fn leave(&self, id: u64, lines: &Lines, report: &Report) {
-        lines.closed(report);
+        lines.closed(report, |key| self.core.hub().player_count(key));
         self.remove(id, report.close.reason.name());
     }
 
     /// The code that served the connection panicked: logs it and removes the connection from the list. The caller
     /// closes the socket, [gives up](give_up) the core, and drops the connection.
     pub fn abandon(&self, id: u64) {
-        error!(conn = id, "conn {id} is closed: the code that served it panicked, which is a bug");
+        error!(event = "bug", conn = id, "conn {id} is closed: the code that served it panicked, which is a bug");
         self.remove(id, "abandoned");
     }
 
@@ -183,6 +201,9 @@ impl<C: Link> Host<C> {
     /// Handles the core's actions that need no runtime: all except subscriptions and wake-ups.
     pub fn act(&self, action: Action, lines: &Lines, connection: &Arc<C>) {
         lines.action(&action);
+        if let Action::Remark(Remark::Refused(refused)) = &action {
+            *self.connections().ended.refused.entry(refused.code).or_default() += 1;
+        }
         if let Action::Attach(Attachment { role, key, .. }) = &action {
             if *role == Role::Publisher {
                 self.published.fetch_add(1, Ordering::Relaxed);
@@ -204,7 +225,8 @@ impl<C: Link> Host<C> {
         };
         if catch_unwind(AssertUnwindSafe(call)).is_err() {
             // The core was not running, so the connection can end like any other.
-            error!(conn = lines.id(), "the program's hooks panicked, which is a bug; conn {} is closed", lines.id());
+            let id = lines.id();
+            error!(event = "bug", conn = id, "the program's hooks panicked, which is a bug; conn {id} is closed");
             connection.change(&mut |conn| conn.close(CloseReason::Closed("the program's hooks panicked")));
         }
     }

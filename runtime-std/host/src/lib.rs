@@ -7,9 +7,11 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod addresses;
 mod builder;
 mod captures;
 mod carrier;
+pub mod events;
 mod files;
 mod handle;
 mod hooks;
@@ -23,6 +25,7 @@ mod strangers;
 mod totals;
 
 pub use accept::{AcceptErrors, interrupt_accept};
+pub use addresses::LogAddresses;
 pub use builder::{Builder, Setup};
 pub use captures::Captures;
 pub use carrier::Carrier;

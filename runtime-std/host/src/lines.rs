@@ -1,13 +1,18 @@
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use anabranch_core::conn::{Action, Attachment, Report};
-use anabranch_core::session::Phase;
+use anabranch_core::conn::{Action, Attachment, Refused, Remark, Report, Role};
+use anabranch_core::hub::{HeldBy, StreamId};
+use anabranch_core::session::{CloseReason, DueKind, Outcome, Phase};
+use anabranch_core::source::Gap;
+use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
 use tracing::{Level, debug, enabled, info, warn};
 
+use crate::addresses::AddressRule;
+use crate::events::MANY;
 use crate::strangers::Strangers;
 
 /// Most lines of a connection about what it publishes and plays: a client can begin again as often as it likes.
@@ -17,31 +22,51 @@ const AGENT_LENGTH: usize = 64;
 /// The target of lines, at debug level, about connections that ended before `connect` while many were opened.
 const STRANGERS: &str = "anabranch_host::strangers";
 
-/// Writes the log lines of a connection: opened, identified, closed. Each has the connection's number as the field
-/// `conn`.
+/// Writes the log lines of a connection: opened, identified, refused, waiting, slow, closed. Each has the connection's
+/// number as the field `conn`, its name as the field `event`, and each value in its text as a field.
 #[derive(Debug)]
 pub struct Lines {
     id: u64,
     peer: SocketAddr,
+    addresses: Arc<AddressRule>,
     /// Whether the first line was written: while many connections are opened, it waits until the client has connected.
     shown: AtomicBool,
     strangers: Arc<Strangers>,
     /// How often it attached to a stream.
     attached: AtomicU32,
+    streams: Mutex<Streams>,
+}
+
+/// What a connection publishes and plays.
+#[derive(Debug, Default)]
+struct Streams {
+    present: Vec<(StreamId, Role, StreamKey)>,
+    /// The last one, a published one before a played one.
+    last: Option<(Role, StreamKey)>,
 }
 
 impl Lines {
     /// The connection is open. `id` is in each of its lines.
-    pub(crate) fn opened(id: u64, peer: SocketAddr, strangers: Arc<Strangers>) -> Self {
-        // Show an IPv4 peer on a socket for both families as IPv4.
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    pub(crate) fn opened(id: u64, peer: SocketAddr, addresses: Arc<AddressRule>, strangers: Arc<Strangers>) -> Self {
         let shown = strangers.show(Instant::now());
+        let streams = Mutex::default();
+        let lines = Lines {
+            id,
+            peer,
+            addresses,
+            shown: AtomicBool::new(shown),
+            strangers,
+            attached: AtomicU32::new(0),
+            streams,
+        };
+        let address = lines.address(Some(peer));
+        let from = From(address.as_deref());
         if shown {
-            info!(conn = id, "conn {id} opened from {peer}");
+            info!(event = "opened", conn = id, address = address.as_deref(), "conn {id} opened{from}");
         } else {
-            debug!(target: STRANGERS, conn = id, "conn {id} opened from {peer}");
+            debug!(target: STRANGERS, event = "opened", conn = id, address = address.as_deref(), "conn {id} opened{from}");
         }
-        Lines { id, peer, shown: AtomicBool::new(shown), strangers, attached: AtomicU32::new(0) }
+        lines
     }
 
     /// Writes the first line, if it was left out so far.
@@ -49,7 +74,9 @@ impl Lines {
         // If the target is logged at debug level, the line is in the log already.
         let logged = || enabled!(target: STRANGERS, Level::DEBUG);
         if !self.shown.swap(true, Ordering::Relaxed) && !logged() {
-            info!(conn = self.id, "conn {} opened from {}", self.id, self.peer);
+            let (id, address) = (self.id, self.address(Some(self.peer)));
+            let from = From(address.as_deref());
+            info!(event = "opened", conn = id, address = address.as_deref(), "conn {id} opened{from}");
         }
     }
 
@@ -60,52 +87,370 @@ impl Lines {
 
     /// Logs an action of the connection, if there is a line for it.
     pub fn action(&self, action: &Action) {
-        let id = self.id;
         match action {
-            Action::Attach(attachment) => {
-                self.show();
-                let line = Identified(attachment);
-                match self.attached.fetch_add(1, Ordering::Relaxed) {
-                    ..ATTACH_LINES => info!(conn = id, "conn {id} is {line}"),
-                    ATTACH_LINES => {
-                        info!(conn = id, "conn {id} goes on like that; from here its lines are at debug level");
-                        debug!(conn = id, "conn {id} is {line}");
-                    }
-                    _ => debug!(conn = id, "conn {id} is {line}"),
-                }
-            }
-            Action::Detach { role, .. } => debug!(conn = id, "conn {id} is no longer {role}"),
-            Action::Remark(remark) => warn!(conn = id, "conn {id}: {remark}"),
+            Action::Attach(attachment) => self.identified(attachment),
+            Action::Detach { role, stream } => self.detached(*role, *stream),
+            Action::Remark(remark) => self.remark(remark),
             Action::Subscribe(_) | Action::Unsubscribe(_) | Action::Wake(_) | Action::Ask(_) | Action::Tell(_) => {}
         }
     }
 
-    /// The connection is closed.
-    pub fn closed(&self, report: &Report) {
-        let id = self.id;
-        let came_to_nothing = matches!(report.close.phase, Phase::Handshake | Phase::Connect);
-        if came_to_nothing && !self.shown.load(Ordering::Relaxed) {
-            self.strangers.leave_out(Instant::now(), self.peer, report.close.reason.name());
-            debug!(target: STRANGERS, conn = id, "conn {id} closed: {report}");
-            return;
-        }
+    fn identified(&self, attachment: &Attachment) {
         self.show();
-        info!(conn = id, "conn {id} closed: {report}");
-    }
-}
-
-/// What a connection publishes or plays, and with which program.
-struct Identified<'a>(&'a Attachment);
-
-impl fmt::Display for Identified<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Attachment { client, agent, .. } = self.0;
+        let Attachment { role, stream, key, client, agent, peer } = attachment;
+        {
+            let mut streams = self.streams();
+            streams.present.reserve_exact(1);
+            streams.present.push((*stream, *role, key.clone()));
+            if *role == Role::Publisher || !matches!(streams.last, Some((Role::Publisher, _))) {
+                streams.last = Some((*role, key.clone()));
+            }
+        }
+        let (id, names, address) = (self.id, Names::of(key), self.address(*peer));
         let client = client.map_or("rtmp-play", |client| client.name());
         let agent = agent.as_deref().unwrap_or_default();
-        let (shown, cut) = match agent.char_indices().nth(AGENT_LENGTH) {
+        let (agent, cut) = match agent.char_indices().nth(AGENT_LENGTH) {
             Some((end, _)) => (&agent[..end], "..."),
             None => (agent, ""),
         };
-        write!(f, "{}, {client} \"{}{cut}\"", self.0, shown.escape_debug())
+        let from = address.as_ref().map(|address| format!(", from {address}")).unwrap_or_default();
+        let line = format!("conn {id} is {role} of {key}{from}, {client} \"{}{cut}\"", agent.escape_debug());
+        let line = self.cleaned(&line, *peer);
+        let agent = self.cleaned(agent, *peer);
+        macro_rules! log_line {
+            ($level:ident) => {
+                $level!(
+                    event = "identified",
+                    conn = id,
+                    role = role.name(),
+                    vhost = names.vhost,
+                    app = names.app,
+                    stream = names.stream,
+                    address = address.as_deref(),
+                    client,
+                    agent = &*agent,
+                    "{line}"
+                )
+            };
+        }
+        match self.attached.fetch_add(1, Ordering::Relaxed) {
+            ..ATTACH_LINES => log_line!(info),
+            ATTACH_LINES => {
+                info!(
+                    event = "lines_reduced",
+                    conn = id,
+                    "conn {id} goes on like that; from here its lines are at debug level"
+                );
+                log_line!(debug);
+            }
+            _ => log_line!(debug),
+        }
+    }
+
+    fn detached(&self, role: Role, stream: StreamId) {
+        let key = {
+            let present = &mut self.streams().present;
+            let found = present.iter().position(|(id, its_role, _)| (*id, *its_role) == (stream, role));
+            found.map(|index| present.swap_remove(index).2)
+        };
+        let Some(key) = key else {
+            return;
+        };
+        let (id, names) = (self.id, Names::of(&key));
+        debug!(
+            event = "detached",
+            conn = id,
+            role = role.name(),
+            vhost = names.vhost,
+            app = names.app,
+            stream = names.stream,
+            "conn {id} is no longer {role} of {key}"
+        );
+    }
+
+    fn remark(&self, remark: &Remark) {
+        let id = self.id;
+        match remark {
+            Remark::Refused(refused) => self.refused(refused),
+            Remark::TookOver { key, from } => {
+                let names = Names::of(key);
+                info!(
+                    event = "took_over",
+                    conn = id,
+                    vhost = names.vhost,
+                    app = names.app,
+                    stream = names.stream,
+                    holder = number(from),
+                    "conn {id} {remark}"
+                );
+            }
+            Remark::Waits(key) => {
+                let names = Names::of(key);
+                info!(
+                    target: MANY,
+                    event = "waits",
+                    conn = id,
+                    vhost = names.vhost,
+                    app = names.app,
+                    stream = names.stream,
+                    "conn {id} {remark}"
+                );
+            }
+            Remark::Began { key, waited } => {
+                let names = Names::of(key);
+                info!(
+                    target: MANY,
+                    event = "began",
+                    conn = id,
+                    vhost = names.vhost,
+                    app = names.app,
+                    stream = names.stream,
+                    seconds = waited.as_secs_f64(),
+                    "conn {id} {remark}"
+                );
+            }
+            Remark::Slow { key, missed, behind } => {
+                let names = Names::of(key);
+                warn!(
+                    event = "slow",
+                    conn = id,
+                    vhost = names.vhost,
+                    app = names.app,
+                    stream = names.stream,
+                    missed_frames = missed.frames,
+                    missed_bytes = missed.bytes,
+                    missed_ms = missed.milliseconds,
+                    behind_frames = *behind,
+                    "conn {id} {remark}"
+                );
+            }
+            Remark::KeepsUp { key, time, missed } => {
+                let names = Names::of(key);
+                info!(
+                    target: MANY,
+                    event = "keeps_up",
+                    conn = id,
+                    vhost = names.vhost,
+                    app = names.app,
+                    stream = names.stream,
+                    seconds = time.as_secs_f64(),
+                    missed_frames = missed.frames,
+                    missed_bytes = missed.bytes,
+                    missed_ms = missed.milliseconds,
+                    "conn {id} {remark}"
+                );
+            }
+            Remark::Keyless(key) => {
+                let names = Names::of(key);
+                warn!(
+                    event = "keyless",
+                    conn = id,
+                    vhost = names.vhost,
+                    app = names.app,
+                    stream = names.stream,
+                    "conn {id}: {remark}"
+                );
+            }
+            other => info!(event = other.name(), conn = id, "conn {id}: {other}"),
+        }
+    }
+
+    fn refused(&self, refused: &Refused) {
+        let Refused { code, request, vhost, app, stream, status, told, peer, holder } = refused;
+        let (id, address) = (self.id, self.address(*peer));
+        let (holder_conn, holder_peer) = match holder {
+            Some(HeldBy::Client { connection, address }) => (Some(*connection), *address),
+            Some(HeldBy::Program) | None => (None, None),
+        };
+        let holder_address = self.address(holder_peer);
+        let mut line = format!("conn {id} is {refused}");
+        if let Some(address) = &address {
+            line += &format!("; from {address}");
+        }
+        if let (Some(holder), Some(address)) = (holder_conn, &holder_address) {
+            line += &format!("; conn {holder} is from {address}");
+        }
+        let all = || peer.iter().chain(&holder_peer).copied();
+        let line = self.cleaned(&line, all());
+        let told = self.cleaned(told, all());
+        let some = |text: &'static str| Some(text).filter(|text| !text.is_empty());
+        warn!(
+            event = "refused",
+            conn = id,
+            code,
+            request = request.name(),
+            vhost = Some(vhost.as_str()).filter(|vhost| !vhost.is_empty()),
+            app = Some(app.as_str()).filter(|app| !app.is_empty()),
+            stream = Some(stream.as_str()).filter(|stream| !stream.is_empty()),
+            status = some(*status),
+            told = Some(&*told).filter(|told| !told.is_empty()),
+            address = address.as_deref(),
+            holder = holder_conn,
+            holder_address = holder_address.as_deref(),
+            "{line}"
+        );
+    }
+
+    /// A deadline of the connection came.
+    pub fn deadline(&self, due: DueKind) {
+        let id = self.id;
+        debug!(event = "deadline", conn = id, due = due.name(), "conn {id} had a deadline: {due}");
+    }
+
+    /// The connection cannot be served, because the system does not give what that needs.
+    pub fn not_served(&self, error: &std::io::Error) {
+        let id = self.id;
+        warn!(event = "not_served", conn = id, error = %error, "conn {id} cannot be served: {error}");
+    }
+
+    /// The connection is closed. `players` counts those of a stream.
+    pub(crate) fn closed(&self, report: &Report, players: impl FnOnce(&StreamKey) -> usize) {
+        let (id, close) = (self.id, &report.close);
+        let Closed { outcome, words } = Closed::of(report);
+        let was = self.streams().last.clone();
+        let address = self.address(report.peer.or(Some(self.peer)));
+        let mut line = format!("conn {id} closed: {words}");
+        let names = was.as_ref().map(|(_, key)| Names::of(key));
+        let goes_on = close.reason == CloseReason::TakenOver;
+        let published = was.as_ref().filter(|(role, _)| *role == Role::Publisher && !goes_on);
+        let left = published.map(|(_, key)| players(key)).filter(|left| *left > 0);
+        match &was {
+            Some((role, key)) => line += &format!(", {role} of {key}"),
+            None if report.vhost.is_empty() || report.vhost == DEFAULT_VHOST => {}
+            None => line += &format!(", in virtual host {}", report.vhost),
+        }
+        match left {
+            Some(1) => line += ", for which 1 player waits",
+            Some(left) => line += &format!(", for which {left} players wait"),
+            None => {}
+        }
+        if let Some(address) = &address {
+            line += &format!(", from {address}");
+        }
+        // The report's own address is not masked.
+        let plain = Report { peer: None, ..report.clone() };
+        line += &format!("; {plain}");
+        let all = || report.peer.iter().copied();
+        let line = self.cleaned(&line, all());
+        let came_to_nothing =
+            was.is_none() && (matches!(close.phase, Phase::Handshake | Phase::Connect) || outcome == Outcome::Refused);
+        let (left_out, ignored) = (report.left_out, report.ignored);
+        let told = self.cleaned(&close.told, all());
+        let error = self.cleaned(&close.reason.to_string(), all());
+        let vhost = names.as_ref().map_or(report.vhost.as_str(), |names| names.vhost);
+        let vhost = Some(vhost).filter(|vhost| !vhost.is_empty());
+        let some = |count: u64| Some(count).filter(|count| *count > 0);
+        let gap = |gap: Gap| (some(gap.frames), some(gap.bytes), some(gap.milliseconds));
+        let (missed, unsent) = (gap(report.missed), gap(report.unsent));
+        macro_rules! log_line {
+            ($level:ident $(, target: $target:expr)?) => {
+                $level!(
+                    $(target: $target,)?
+                    event = "closed",
+                    conn = id,
+                    outcome = outcome.name(),
+                    reason = close.reason.name(),
+                    code = report.refused,
+                    words = error.as_str(),
+                    phase = %close.phase,
+                    offset = close.offset,
+                    told = Some(&*told).filter(|told| !told.is_empty()),
+                    role = was.as_ref().map(|(role, _)| role.name()),
+                    vhost,
+                    app = names.as_ref().map(|names| names.app),
+                    stream = names.as_ref().map(|names| names.stream),
+                    address = address.as_deref(),
+                    received = report.received,
+                    sent = report.sent,
+                    seconds = report.duration.as_secs_f64(),
+                    missed_frames = missed.0,
+                    missed_bytes = missed.1,
+                    missed_ms = missed.2,
+                    unsent_frames = unsent.0,
+                    unsent_bytes = unsent.1,
+                    unsent_ms = unsent.2,
+                    given_up = some(report.given_up),
+                    left_out = some(left_out.unwanted + left_out.multitrack + left_out.undecodable),
+                    malformed = some(report.malformed),
+                    ignored = some(ignored.unreadable_messages + ignored.stray_media + ignored.ignored_messages),
+                    waiting = left,
+                    "{line}"
+                )
+            };
+        }
+        if came_to_nothing && !self.shown.load(Ordering::Relaxed) {
+            self.strangers.leave_out(Instant::now(), self.address_of_host(), close.reason.name());
+            log_line!(debug, target: STRANGERS);
+            return;
+        }
+        self.show();
+        log_line!(info);
+    }
+
+    fn address_of_host(&self) -> Option<String> {
+        self.addresses.get().shown_host(self.peer.ip())
+    }
+
+    fn address(&self, address: Option<SocketAddr>) -> Option<String> {
+        self.addresses.get().shown(address?)
+    }
+
+    /// A text without what the log may not show of addresses: those of this connection, and these.
+    fn cleaned(&self, text: &str, others: impl IntoIterator<Item = SocketAddr>) -> String {
+        self.addresses.get().cleaned(text, [self.peer].into_iter().chain(others)).into_owned()
+    }
+
+    fn streams(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The parts of a stream's name.
+struct Names<'a> {
+    vhost: &'a str,
+    app: &'a str,
+    stream: &'a str,
+}
+
+impl<'a> Names<'a> {
+    fn of(key: &'a StreamKey) -> Self {
+        Names { vhost: key.vhost(), app: key.app(), stream: key.stream() }
+    }
+}
+
+/// Where a connection comes from, if the log shows it.
+struct From<'a>(Option<&'a str>);
+
+impl fmt::Display for From<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |address| write!(f, " from {address}"))
+    }
+}
+
+/// The end of a connection, in a word.
+struct Closed {
+    outcome: Outcome,
+    words: &'static str,
+}
+
+impl Closed {
+    fn of(report: &Report) -> Self {
+        let outcome = report.close.outcome();
+        let words = match outcome {
+            Outcome::Orderly => "orderly end",
+            Outcome::Abrupt => "abrupt end",
+            Outcome::Lost => "lost",
+            Outcome::Refused => "refused",
+            Outcome::Failed => "failed",
+            Outcome::Closed => "by the server",
+        };
+        Closed { outcome, words }
+    }
+}
+
+fn number(holder: &HeldBy) -> Option<u64> {
+    match holder {
+        HeldBy::Client { connection, .. } => Some(*connection),
+        HeldBy::Program => None,
     }
 }

@@ -1,4 +1,3 @@
-use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,8 +21,18 @@ struct Second {
     shown: u32,
     left_out: u64,
     /// The last connection that was left out.
-    last: String,
+    last: Option<Last>,
 }
+
+#[derive(Debug, PartialEq, Eq)]
+struct Last {
+    /// As the log shows it.
+    address: Option<String>,
+    reason: &'static str,
+}
+
+/// Connections that were left out, and the last of them.
+type LeftOut = (u64, Last);
 
 impl Strangers {
     /// Whether a connection that is opened now is logged at once.
@@ -39,12 +48,12 @@ impl Strangers {
     }
 
     /// Counts a connection that has ended and was not logged.
-    pub(crate) fn leave_out(&self, now: Instant, peer: SocketAddr, reason: &str) {
+    pub(crate) fn leave_out(&self, now: Instant, address: Option<String>, reason: &'static str) {
         let told = {
             let mut second = self.second();
             let (second, told) = Second::at(&mut second, now);
             second.left_out += 1;
-            second.last = format!("from {}: {reason}", peer.ip());
+            second.last = Some(Last { address, reason });
             told
         };
         tell(told);
@@ -58,28 +67,34 @@ impl Strangers {
 impl Drop for Strangers {
     fn drop(&mut self) {
         let second = self.second.get_mut().unwrap_or_else(PoisonError::into_inner);
-        tell(second.take().and_then(Second::words));
+        tell(second.take().and_then(Second::left_out));
     }
 }
 
 impl Second {
     /// The current second, and the line about the one before, if there is one.
-    fn at(second: &mut Option<Second>, now: Instant) -> (&mut Second, Option<String>) {
+    fn at(second: &mut Option<Second>, now: Instant) -> (&mut Second, Option<LeftOut>) {
         let over = second.take_if(|second| now.saturating_duration_since(second.start) >= SECOND);
-        let fresh = Second { start: now, shown: 0, left_out: 0, last: String::new() };
-        (second.get_or_insert(fresh), over.and_then(Second::words))
+        let fresh = Second { start: now, shown: 0, left_out: 0, last: None };
+        (second.get_or_insert(fresh), over.and_then(Second::left_out))
     }
 
-    fn words(self) -> Option<String> {
-        let Second { left_out, last, .. } = self;
-        let connections = if left_out == 1 { "1 connection".to_owned() } else { format!("{left_out} connections") };
-        (left_out > 0).then(|| format!("{connections} more that were over before connect; the last {last}"))
+    fn left_out(self) -> Option<LeftOut> {
+        Some((self.left_out, self.last?))
     }
 }
 
-fn tell(words: Option<String>) {
-    if let Some(words) = words {
-        info!("{words}");
+fn tell(left_out: Option<LeftOut>) {
+    if let Some((count, Last { address, reason })) = left_out {
+        let connections = if count == 1 { "connection" } else { "connections" };
+        let from = address.as_ref().map(|address| format!(" from {address}")).unwrap_or_default();
+        info!(
+            event = "unidentified",
+            connections = count,
+            last_address = address.as_deref(),
+            last_reason = reason,
+            "{count} {connections} more that ended without a stream; the last{from}: {reason}"
+        );
     }
 }
 
@@ -90,18 +105,17 @@ mod tests {
     #[test]
     fn twenty_connections_a_second_are_shown_and_the_rest_is_counted() {
         let strangers = Strangers::default();
-        let (start, peer) = (Instant::now(), "192.0.2.7:5".parse().unwrap());
+        let (start, address) = (Instant::now(), Some("192.0.2.7".to_owned()));
         let shown = |at: Duration| (0..100).filter(|_| strangers.show(start + at)).count();
         assert_eq!(shown(Duration::ZERO), 20);
         assert_eq!(shown(Duration::from_millis(999)), 0);
-        for number in 0..180 {
-            strangers.leave_out(start, peer, &format!("reason {number}"));
+        for reason in ["handshake_error"; 179].into_iter().chain(["peer_lost"]) {
+            strangers.leave_out(start, address.clone(), reason);
         }
         let mut second = strangers.second();
         let (fresh, told) = Second::at(&mut second, start + SECOND);
         assert_eq!((fresh.shown, fresh.left_out), (0, 0));
-        let words = "180 connections more that were over before connect; the last from 192.0.2.7: reason 179";
-        assert_eq!(told.as_deref(), Some(words));
+        assert_eq!(told, Some((180, Last { address, reason: "peer_lost" })));
         drop(second);
         assert_eq!(shown(SECOND), 20);
         assert!(Second::at(&mut strangers.second(), start + 3 * SECOND).1.is_none(), "all had their lines");

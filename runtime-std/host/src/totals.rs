@@ -25,6 +25,9 @@ pub struct Totals {
     pub frames_out: u64,
     /// What players did not get because they were slow or paused.
     pub dropped: Gap,
+    /// Requests that were refused, and connections that were closed by a rule, by the
+    /// [code](anabranch_core::policy::Refusal::code) of the refusal.
+    pub refused: BTreeMap<&'static str, u64>,
     /// Connections that have ended, by the [name](anabranch_core::session::CloseReason::name) of the reason.
     pub closed: BTreeMap<&'static str, u64>,
 }

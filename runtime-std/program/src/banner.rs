@@ -1,27 +1,60 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use tracing::info;
+
 /// The text printed when the server has started: the addresses for OBS and for players.
 #[derive(Debug)]
 pub struct Banner<'a> {
-    /// Name and version of the program.
+    /// The name of the program.
     pub program: &'a str,
+    /// Its version.
+    pub version: &'a str,
     /// The addresses it listens on.
     pub addresses: &'a [SocketAddr],
+    /// The address of its API, if it has one.
+    pub api: Option<SocketAddr>,
+}
+
+impl Banner<'_> {
+    /// Writes what it says into the log, in one line.
+    pub fn log(&self) {
+        let Banner { program, version, addresses, api } = self;
+        let listen = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let url = addresses.first().map(|address| format!("{}/live", base_url(address)));
+        let api = api.map(|address| format!("http://{address}/api/v1"));
+        let with_api = api.as_ref().map(|api| format!("; API {api}")).unwrap_or_default();
+        let publish = url.as_ref().map(|url| format!("; publish and play {url}/NAME")).unwrap_or_default();
+        info!(
+            event = "started",
+            program,
+            version,
+            pid = std::process::id(),
+            listen,
+            url,
+            api,
+            "{program} {version} is ready, listening on {listen}{publish}{with_api}"
+        );
+    }
 }
 
 impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Banner { program, version, .. } = self;
         let Some(url) = self.addresses.first().map(base_url) else {
-            return write!(f, "{}: no address to listen on", self.program);
+            return write!(f, "{program} {version}: no address to listen on");
         };
-        writeln!(f, "{} is ready.", self.program)?;
+        writeln!(f, "{program} {version} is ready.")?;
         for address in self.addresses {
             writeln!(f, "  listening on   {address}")?;
         }
         writeln!(f, "  publish, OBS   server {url}/live   stream key cam")?;
         writeln!(f, "  publish        ffmpeg -re -i FILE -c copy -f flv {url}/live/cam")?;
-        write!(f, "  watch          ffplay {url}/live/cam   (or VLC, mpv, any RTMP player)")
+        write!(f, "  watch          ffplay {url}/live/cam   (or VLC, mpv, any RTMP player)")?;
+        match self.api {
+            Some(address) => write!(f, "\n  API            http://{address}/api/v1"),
+            None => Ok(()),
+        }
     }
 }
 

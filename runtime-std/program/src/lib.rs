@@ -23,7 +23,7 @@ mod watch;
 pub use banner::Banner;
 pub use capture::{CaptureFolder, CaptureLimits};
 pub use check::Worst;
-pub use log::{Log, LogFilter, LogFormat, init_log};
+pub use log::{Log, LogFilter, LogFormat, ShownAddresses, init_log};
 pub use masked::Masked;
 pub use memory::MemoryLimit;
 pub use options::{OnConflict, Options, ThreadOptions, TimestampMode};

@@ -1,10 +1,9 @@
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
+use anabranch_host::LogAddresses;
 use clap::ValueEnum;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
@@ -12,14 +11,12 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 use crate::log_filter::bounded;
 use crate::log_queue::LogQueue;
 use crate::log_repeats::Repeats;
-use crate::log_text::Plain;
+use crate::log_text::TextFields;
 
 /// Bytes of log lines that may wait to be written: some thousands of lines.
 const CAPACITY: usize = 1 << 20;
 /// How long the end of the program waits for the last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
-/// The field with the number of the connection. In text lines the message has it already.
-const CONNECTION: &str = "conn";
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -27,8 +24,31 @@ pub enum LogFormat {
     /// For people.
     #[default]
     Text,
-    /// For machines: one JSON object a line, with the number of the connection as `conn`.
+    /// For machines: one JSON object a line, with the name of what happened as `event`, the number of the connection as
+    /// `conn`, and a field for each value in the text.
     Json,
+}
+
+/// How much of the addresses of clients the log shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ShownAddresses {
+    /// Address and port.
+    #[default]
+    Full,
+    /// The network: 24 bits of an IPv4 address, 48 bits of an IPv6 address.
+    Network,
+    /// Nothing.
+    Off,
+}
+
+impl From<ShownAddresses> for LogAddresses {
+    fn from(shown: ShownAddresses) -> Self {
+        match shown {
+            ShownAddresses::Full => LogAddresses::Full,
+            ShownAddresses::Network => LogAddresses::Network,
+            ShownAddresses::Off => LogAddresses::Off,
+        }
+    }
 }
 
 /// The running log. When it is dropped, at the end of the program, it waits up to a second for its last lines to be
@@ -84,8 +104,9 @@ fn parse(filter: &str) -> Result<Targets, String> {
 }
 
 /// Starts the log, on standard error. Logging never blocks and never fails: a separate thread writes the lines. While
-/// standard error takes none, lines that do not fit into a queue are dropped and counted. The same warning or error is
-/// logged at most ten times a second; a later line says how many more there were.
+/// standard error takes none, lines that do not fit into a queue are dropped and counted. The same warning or error, and
+/// the same line of the target [`MANY`](anabranch_host::events::MANY), is logged at most ten times a second; a later line
+/// says how many more there were.
 ///
 /// # Errors
 /// The filter is not valid, or the log's thread cannot start; the error is for people.
@@ -99,12 +120,7 @@ pub fn init_log(filter: &str, format: LogFormat) -> Result<Log, String> {
     let lines = fmt::layer().with_writer(queue.clone()).log_internal_errors(false);
     let lines = match format {
         LogFormat::Text => {
-            let fields = debug_fn(|out, field, value| match field.name() {
-                "message" => write!(Plain(out), "{value:?}"),
-                CONNECTION => Ok(()),
-                name => write!(Plain(out), " {name}={value:?}"),
-            });
-            lines.fmt_fields(fields).with_target(false).with_ansi(io::stderr().is_terminal()).boxed()
+            lines.fmt_fields(TextFields).with_target(false).with_ansi(io::stderr().is_terminal()).boxed()
         }
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
     };

@@ -68,9 +68,9 @@ impl LogQueue {
         drop(self.shared.written.wait_timeout_while(self.shared.state(), patience, busy));
     }
 
-    /// A warning of the log itself.
-    pub(crate) fn say(&self, words: &str) {
-        self.push(warning(self.shared.format, words).as_bytes());
+    /// A warning of the log itself about so many lines.
+    pub(crate) fn say(&self, event: &str, lines: u64, words: &str) {
+        self.push(warning(self.shared.format, event, lines, words).as_bytes());
     }
 
     fn push(&self, line: &[u8]) {
@@ -127,10 +127,12 @@ impl State {
 
 /// The line that stands for lines that were dropped.
 fn gap(format: LogFormat, dropped: u64) -> String {
-    warning(format, &format!("{dropped} log lines are missing here: standard error was not read fast enough"))
+    let words = format!("{dropped} log lines are missing here: standard error was not read fast enough");
+    let event = "lines_dropped";
+    warning(format, event, dropped, &words)
 }
 
-fn warning(format: LogFormat, words: &str) -> String {
+fn warning(format: LogFormat, event: &str, lines: u64, words: &str) -> String {
     let mut time = String::new();
     // The clock's text fits into any string.
     let _ = SystemTime.format_time(&mut Writer::new(&mut time));
@@ -143,7 +145,9 @@ fn warning(format: LogFormat, words: &str) -> String {
             line
         }
         LogFormat::Json => {
-            let line = serde_json::json!({ "timestamp": time, "level": "WARN", "message": words });
+            let line = serde_json::json!({
+                "timestamp": time, "level": "WARN", "event": event, "lines": lines, "message": words
+            });
             format!("{line}\n")
         }
     }
@@ -233,10 +237,12 @@ mod tests {
 
     #[test]
     fn the_logs_own_lines_have_its_format() {
-        let text = warning(LogFormat::Text, "so");
+        let text = warning(LogFormat::Text, "lines_dropped", 3, "so");
         assert!(text.ends_with("Z  WARN so\n"), "{text}");
-        let json: serde_json::Value = serde_json::from_str(&warning(LogFormat::Json, "a \"quoted\" word")).unwrap();
+        let json = warning(LogFormat::Json, "lines_dropped", 3, "a \"quoted\" word");
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert!(json["level"] == "WARN" && json["message"] == "a \"quoted\" word" && json["timestamp"].is_string());
+        assert!(json["event"] == "lines_dropped" && json["lines"] == 3, "{json}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use anabranch_host::events::MANY;
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -17,8 +18,8 @@ use crate::log_queue::LogQueue;
 const LINES: u32 = 10;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Holds back lines of the same warning or error. They are counted, and the count is logged with the next line of any
-/// kind after that second, or at the end.
+/// Holds back lines of the same warning or error, and lines that come in great numbers ([`MANY`]). They are counted, and
+/// the count is logged with the next line of any kind after that second, or at the end.
 #[derive(Debug, Clone)]
 pub(crate) struct Repeats {
     queue: LogQueue,
@@ -50,7 +51,8 @@ impl Repeats {
             told
         };
         for held in told {
-            self.queue.say(&held.to_string());
+            let event = "lines_left_out";
+            self.queue.say(event, held.count, &held.to_string());
         }
     }
 
@@ -63,7 +65,8 @@ impl<S: Subscriber> Layer<S> for Repeats {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         let now = Instant::now();
         self.tell(|seconds| seconds.take_over(now));
-        if *event.metadata().level() > Level::WARN {
+        let metadata = event.metadata();
+        if *metadata.level() > Level::WARN && metadata.target() != MANY {
             return true;
         }
         let mut seconds = self.shared.seconds.lock().unwrap_or_else(PoisonError::into_inner);
@@ -203,6 +206,7 @@ mod tests {
             for number in 0..1000 {
                 tracing::warn!("conn {number} cannot be served");
                 tracing::info!("conn {number} opened");
+                tracing::info!(target: MANY, "conn {number} waits");
             }
         });
         repeats.tell_all();
@@ -213,8 +217,9 @@ mod tests {
         let left_out = told.filter_map(|(before, _)| before.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>();
         let warnings =
             text.lines().filter(|line| line.contains("cannot be served") && !line.contains("more line")).count();
-        assert_eq!(warnings as u64 + left_out, 1000, "{text}");
-        assert!(left_out > 0 && warnings >= 10, "{text}");
-        assert_eq!(count(" opened"), 1000, "what is no warning is never left out");
+        let waits = text.lines().filter(|line| line.contains(" waits") && !line.contains("more line")).count();
+        assert_eq!((warnings + waits) as u64 + left_out, 2000, "{text}");
+        assert!(left_out > 0 && warnings >= 10 && waits >= 10, "{text}");
+        assert_eq!(count(" opened"), 1000, "lines of single connections are not left out");
     }
 }

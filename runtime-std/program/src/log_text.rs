@@ -3,6 +3,50 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
+use tracing::field::{Field, Visit};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::Writer;
+
+/// The name of what happened, in lines of this server. The message of such a line has all its fields as text.
+pub(crate) const EVENT: &str = "event";
+
+/// Formats a line of text: the message of our own lines, and the message with all fields of lines of other crates.
+#[derive(Debug)]
+pub(crate) struct TextFields;
+
+impl<'w> FormatFields<'w> for TextFields {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut line = Line::default();
+        fields.record(&mut line);
+        let Line { message, fields, is_ours } = line;
+        let mut plain = Plain(&mut writer);
+        plain.write_str(&message)?;
+        if is_ours { Ok(()) } else { plain.write_str(&fields) }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    message: String,
+    fields: String,
+    is_ours: bool,
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a String does not fail.
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            EVENT => {
+                self.is_ours = true;
+                Ok(())
+            }
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+}
+
 /// Writes what can be read as it stands, and the rest as escapes: control characters, and those that are not seen and
 /// change how the text around them looks (U+202E turns it around, U+2028 begins a line for many programs).
 pub(crate) struct Plain<'a, W>(pub(crate) &'a mut W);

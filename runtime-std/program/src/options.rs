@@ -13,7 +13,7 @@ use anabranch_host::{Listen, TcpOptions};
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum, value_parser};
 
-use crate::{CaptureFolder, CaptureLimits, LogFormat, MemoryLimit};
+use crate::{CaptureFolder, CaptureLimits, LogFormat, MemoryLimit, ShownAddresses};
 
 /// Options that every server program has. Each can also be set by the environment variable shown with it.
 #[derive(Debug, Clone, Args)]
@@ -132,6 +132,11 @@ pub struct Options {
     /// The format of the log: lines for people, or one JSON object a line for programs
     #[arg(long, value_name = "FORMAT", default_value = "text", env = "ANABRANCH_LOG_FORMAT")]
     pub log_format: LogFormat,
+
+    /// How much of clients' addresses the log shows: all, the network (24 bits of an IPv4 address, 48 bits of an IPv6
+    /// address), or nothing
+    #[arg(long, value_name = "PART", default_value = "full", env = "ANABRANCH_LOG_ADDRESSES")]
+    pub log_addresses: ShownAddresses,
 }
 
 /// Options of programs whose runtime has a number of threads.
@@ -235,6 +240,7 @@ impl Options {
         }
         lines.push(format!("--log={}", self.log));
         lines.push(format!("--log-format={}", name(&self.log_format)));
+        lines.push(format!("--log-addresses={}", name(&self.log_addresses)));
         lines
     }
 

@@ -122,8 +122,8 @@ fn serve<S: Serve>(options: &Options) -> Result<(), String> {
     let program = &format!("{} {}", S::PROGRAM, S::VERSION);
     let captures = options.captures(program).map_err(|error| error.to_string())?;
     let config = options.config();
-    let protection = Protection { config: &config, memory: options.memory }.to_string();
-    let mut builder = S::builder().config(config).tcp(options.tcp());
+    let mut builder =
+        S::builder().config(config.clone()).tcp(options.tcp()).log_addresses(options.log_addresses.into());
     if let Some(captures) = &captures {
         builder = builder.captures(captures.clone());
     }
@@ -133,18 +133,20 @@ fn serve<S: Serve>(options: &Options) -> Result<(), String> {
     let server = builder.build().map_err(|error| error.to_string())?;
     let handle = server.handle();
     watch_memory(handle.clone()).map_err(|error| format!("cannot watch the memory: {error}"))?;
-    info!("{protection}");
+    Protection { config: &config, memory: options.memory }.log();
     on_stop_signal(move || {
-        info!("stopping");
+        info!(event = "stopping", "stopping");
         handle.stop();
     })
     .map_err(|error| format!("cannot watch for signals: {error}"))?;
     // If standard output is closed or full, the server still serves.
-    let _ = writeln!(io::stdout(), "{}", Banner { program, addresses: &server.addresses() });
+    let banner = Banner { program: S::PROGRAM, version: S::VERSION, addresses: &server.addresses(), api: None };
+    let _ = writeln!(io::stdout(), "{banner}");
+    banner.log();
     server.run();
     if let Some(captures) = captures {
         captures.flush(LAST_RECORDS);
     }
-    info!("stopped");
+    info!(event = "stopped", "stopped");
     Ok(())
 }

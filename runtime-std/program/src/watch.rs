@@ -8,7 +8,7 @@ use anabranch_core::hub::{Gave, Relief};
 use anabranch_core::policy::Limits;
 use anabranch_host::Handle;
 use rustix::process::{Resource, getrlimit};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::MemoryLimit;
 
@@ -24,11 +24,30 @@ pub fn watch_memory(handle: Handle) -> io::Result<()> {
         loop {
             thread::sleep(STEP);
             for relief in handle.take_reliefs() {
-                warn!("{}", Told(&relief));
+                let Relief { key, held, given, gave } = &relief;
+                warn!(
+                    event = "memory_given",
+                    vhost = key.vhost(),
+                    app = key.app(),
+                    stream = key.stream(),
+                    held,
+                    given,
+                    what = name(*gave),
+                    "{}",
+                    Told(&relief)
+                );
             }
         }
     };
     thread::Builder::new().name("anabranch-memory".to_owned()).spawn(watch).map(drop)
+}
+
+fn name(gave: Gave) -> &'static str {
+    match gave {
+        Gave::Past => "past",
+        Gave::Log => "log",
+        Gave::Headers => "headers",
+    }
 }
 
 /// The log line of a [`Relief`].
@@ -54,6 +73,26 @@ pub struct Protection<'a> {
     pub config: &'a Config,
     /// Where the memory of streams comes from.
     pub memory: MemoryLimit,
+}
+
+impl Protection<'_> {
+    /// Writes it into the log.
+    pub fn log(&self) {
+        let Protection { config, memory } = self;
+        let Limits { connections, publishers, players, streams, .. } = config.defaults.limits;
+        info!(
+            event = "limits",
+            memory = config.memory,
+            memory_from = memory.reason(),
+            vhosts = config.vhosts.iter().count(),
+            connections,
+            publishers,
+            players,
+            streams,
+            open_files = open_files(),
+            "{self}"
+        );
+    }
 }
 
 impl fmt::Display for Protection<'_> {

@@ -170,7 +170,15 @@ pub(super) fn kick_publisher(context: &Context, call: &Call<'_>) -> Reply {
     };
     match Listing::of(&context.handle, &list).publisher(&stream.key) {
         Some(id) if context.handle.close(id, "publisher removed through the API") => {
-            info!("conn {id}, publisher of {}, is removed through the API", stream.key);
+            let key = &stream.key;
+            info!(
+                event = "removed",
+                conn = id,
+                vhost = key.vhost(),
+                app = key.app(),
+                stream = key.stream(),
+                "conn {id}, publisher of {key}, is removed through the API"
+            );
             json(context, Done {})
         }
         _ => Reply::error(StatusCode::CONFLICT, NO_CLIENT, "no client publishes this stream"),
@@ -199,7 +207,7 @@ pub(super) fn client(context: &Context, call: &Call<'_>) -> Reply {
 pub(super) fn kick(context: &Context, call: &Call<'_>) -> Reply {
     match context.identity.connection(call.id) {
         Some(id) if context.handle.close(id, "removed through the API") => {
-            info!("conn {id} is removed through the API");
+            info!(event = "removed", conn = id, "conn {id} is removed through the API");
             json(context, Done {})
         }
         _ => unknown(NO_CLIENT, "there is no such client"),
@@ -212,7 +220,7 @@ pub(super) fn drain(context: &Context, call: &Call<'_>) -> Reply {
         Err(words) => return Reply::error(StatusCode::BAD_REQUEST, 400, words),
     };
     let tc_url = call.parameter("tc_url").filter(|url| !url.is_empty()).map(decoded);
-    info!("draining, through the API, for {seconds} s at most");
+    info!(event = "draining", seconds, "draining, through the API, for {seconds} s at most");
     context.handle.drain(Duration::from_secs(seconds), tc_url.as_deref());
     json(context, Drain { data: DrainBegun { seconds, connections: context.handle.stats().connections } })
 }

@@ -55,7 +55,8 @@ pub(crate) fn start(
     })?;
     let listener = match listen(place) {
         Err(error) if settings.listen.0 == Place::Auto => {
-            warn!("{}; the server runs without API and metrics", failed(error));
+            let error = failed(error);
+            warn!(event = "api_off", error = %error, "{error}; the server runs without API and metrics");
             return Ok(None);
         }
         listener => listener.map_err(failed)?,

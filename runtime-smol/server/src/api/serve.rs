@@ -101,7 +101,7 @@ pub(super) fn run(listener: &Async<TcpListener>, context: Context, bounds: Bound
     };
     // Each connection catches its own panics. A panic from elsewhere closes the open connections, but the API goes on.
     while catch_unwind(AssertUnwindSafe(serve)).is_err() {
-        error!("accepting connections of the API panicked, which is a bug; the API starts again");
+        error!(event = "bug", "accepting connections of the API panicked, which is a bug; the API starts again");
     }
 }
 
@@ -142,7 +142,7 @@ async fn serve(socket: Async<TcpStream>, context: Rc<Context>, seen: Rc<Seen>, b
         .serve_connection(FuturesIo::new(socket), service);
     let connection = async {
         if let Err(error) = connection.await {
-            debug!("a connection to the API failed: {error}");
+            debug!(event = "api_connection", error = %error, "a connection to the API failed: {error}");
         }
     };
     // This also ends connections that do not read the answer or send an endless body: they make no new request.
@@ -152,7 +152,7 @@ async fn serve(socket: Async<TcpStream>, context: Rc<Context>, seen: Rc<Seen>, b
         }
     };
     if AssertUnwindSafe(or(connection, idle)).catch_unwind().await.is_err() {
-        error!("serving a connection of the API panicked, which is a bug");
+        error!(event = "bug", "serving a connection of the API panicked, which is a bug");
     }
 }
 
@@ -163,7 +163,8 @@ fn answer(context: &Context, request: Request<hyper::body::Incoming>, seen: &See
         seen.is_operator.set(true);
     }
     catch_unwind(AssertUnwindSafe(|| routes::answer(context, &request))).unwrap_or_else(|_| {
-        error!("answering {} {} of the API panicked, which is a bug", request.method, request.uri.path());
+        let (method, path) = (&request.method, request.uri.path());
+        error!(event = "bug", method = %method, path, "answering {method} {path} of the API panicked, which is a bug");
         Reply::error(StatusCode::INTERNAL_SERVER_ERROR, 500, "internal error: this is a bug of the server")
     })
 }

@@ -1,4 +1,4 @@
-use anabranch_core::conn::{Ask, ClientFacts, Notice, StreamFacts, Subject};
+use anabranch_core::conn::{Ask, ClientFacts, Closed, Notice, StreamFacts, Subject};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -62,23 +62,16 @@ pub(super) fn vhost<'a>(subject: &'a Subject, client: &'a ClientFacts) -> &'a st
 
 /// The body of a question.
 pub(super) fn of_question(event: Event, ask: &Ask, identity: &Identity) -> String {
-    of(event, &ask.subject, &ask.client, identity, (0, 0))
+    of(event, &ask.subject, &ask.client, identity, None)
 }
 
 /// The body of a notice.
 pub(super) fn of_notice(event: Event, notice: &Notice, identity: &Identity) -> String {
-    let bytes = notice.closed.as_ref().map_or((0, 0), |closed| (closed.sent, closed.received));
-    of(event, &notice.subject, &notice.client, identity, bytes)
+    of(event, &notice.subject, &notice.client, identity, notice.closed.as_ref())
 }
 
-/// Fields, their types and their order are SRS's.
-fn of(
-    event: Event,
-    subject: &Subject,
-    client: &ClientFacts,
-    identity: &Identity,
-    (sent, received): (u64, u64),
-) -> String {
+/// Fields, their types and their order are SRS's; `reason` and `code` are ours.
+fn of(event: Event, subject: &Subject, client: &ClientFacts, identity: &Identity, closed: Option<&Closed>) -> String {
     let ip = client.address.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();
     let tc_url = client.tc_url.as_deref().unwrap_or_default();
     let page_url = client.page_url.as_deref().unwrap_or_default();
@@ -91,7 +84,11 @@ fn of(
         .text("vhost", vhost(subject, client));
     match (event, subject) {
         (Event::Close, _) => {
-            body.text("app", client.app.as_str()).number("send_bytes", sent).number("recv_bytes", received);
+            body.text("app", client.app.as_str())
+                .number("send_bytes", closed.map_or(0, |closed| closed.sent))
+                .number("recv_bytes", closed.map_or(0, |closed| closed.received))
+                .text("reason", closed.map_or("", |closed| closed.reason.name()))
+                .text("code", closed.and_then(|closed| closed.refused).unwrap_or_default());
         }
         (Event::Play, Subject::Play(stream)) => {
             body.text("app", stream.key.app())

@@ -36,9 +36,7 @@ impl Complaints {
         let untold = std::mem::take(&mut state.untold);
         drop(state);
         let about = &self.about;
-        match untold {
-            0 => warn!("hook {about}: {what}"),
-            _ => warn!("hook {about}: {what}; {untold} more since the last line"),
-        }
+        let more = if untold > 0 { format!("; {untold} more since the last line") } else { String::new() };
+        warn!(event = "hook_failed", url = %about, error = %what, more = untold, "hook {about}: {what}{more}");
     }
 }

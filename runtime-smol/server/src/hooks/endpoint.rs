@@ -363,7 +363,8 @@ impl Shared {
             // `serve` handles a panic of the call itself. If the code after the call panics, the thread still serves
             // other calls.
             if catch_unwind(AssertUnwindSafe(|| self.serve(call))).is_err() {
-                error!("handling the reply of {} panicked, which is a bug", self.key.url);
+                let url = &self.key.url;
+                error!(event = "bug", url = %url, "handling the reply of {url} panicked, which is a bug");
             }
         }
     }
@@ -451,8 +452,15 @@ fn post(agent: &Agent, key: &EndpointKey, call: &Call, timeout: Option<Duration>
     let status = response.status().as_u16();
     let body = response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec()?;
     // Not the body, because it has the client's secrets.
-    let connection = call.turn.connection;
-    debug!("{} about conn {connection}: status {status} in {:?}", key.url, start.elapsed());
+    let (url, conn, time) = (&key.url, call.turn.connection, start.elapsed());
+    debug!(
+        event = "hook_called",
+        conn,
+        url = %url,
+        status,
+        seconds = time.as_secs_f64(),
+        "{url} about conn {conn}: status {status} in {time:?}"
+    );
     Ok(Reply::of(status, &body))
 }
 

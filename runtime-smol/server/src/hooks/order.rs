@@ -106,7 +106,8 @@ impl Order {
         if let Some((answer, verdict)) = given
             && catch_unwind(AssertUnwindSafe(|| answer.give(verdict))).is_err()
         {
-            error!("handling the answer for conn {connection} panicked, which is a bug");
+            let conn = connection;
+            error!(event = "bug", conn, "handling the answer for conn {conn} panicked, which is a bug");
         }
     }
 

@@ -11,7 +11,11 @@ pub(crate) fn reloading() {
     // Newer versions of systemd require the time, and wait for the next message.
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => debug!("cannot tell the service manager about the reload: {error}"),
+        Err(error) => debug!(
+            event = "service_manager",
+            error = %error,
+            "cannot tell the service manager about the reload: {error}"
+        ),
     }
 }
 
@@ -28,6 +32,6 @@ pub(crate) fn stopping() {
 fn tell(state: &[NotifyState<'_>]) {
     // Without a service manager this does nothing.
     if let Err(error) = sd_notify::notify(state) {
-        debug!("cannot notify the service manager: {error}");
+        debug!(event = "service_manager", error = %error, "cannot notify the service manager: {error}");
     }
 }

@@ -35,7 +35,7 @@ impl Signals {
                     (SIGHUP, end) => {
                         // Even after a panic the next signal must be handled.
                         if catch_unwind(AssertUnwindSafe(|| reload(&reloader))).is_err() {
-                            error!("the reload panicked, which is a bug; the server goes on");
+                            error!(event = "bug", "the reload panicked, which is a bug; the server goes on");
                         }
                         end
                     }
@@ -69,7 +69,7 @@ enum End {
 }
 
 fn stop(handle: &Handle) -> End {
-    info!("stopping");
+    info!(event = "stopping", "stopping");
     handle.stop();
     End::Stopping
 }
@@ -79,7 +79,8 @@ fn drain(handle: &Handle, time: Duration) -> End {
     if connections == 0 || time.is_zero() {
         return stop(handle);
     }
-    info!("draining: {connections} connections have {} s to end", time.as_secs());
+    let seconds = time.as_secs();
+    info!(event = "draining", connections, seconds, "draining: {connections} connections have {seconds} s to end");
     handle.drain(time, None);
     let waiting = handle.clone();
     let wait = move || {
@@ -97,16 +98,21 @@ fn reload(reloader: &Reloader) {
     reloading();
     let words = match reloader.reload() {
         Ok(Applied { changed }) if changed.is_empty() => {
-            info!("the configuration was read again: nothing has changed");
+            info!(event = "reloaded", "the configuration was read again: nothing has changed");
             "reloaded, nothing has changed"
         }
         Ok(Applied { changed }) => {
-            info!("the configuration was read again and is in force; changed: {}", changed.join(", "));
+            let changed = changed.join(", ");
+            info!(event = "reloaded", changed, "the configuration was read again and is in force; changed: {changed}");
             "reloaded"
         }
         Err(words) => {
             let words = words.replace('\n', "; ");
-            error!("the configuration was not accepted, the old one stays in force: {words}");
+            error!(
+                event = "reload_refused",
+                error = words,
+                "the configuration was not accepted, the old one stays in force: {words}"
+            );
             "the configuration was not accepted, the old one stays in force"
         }
     };

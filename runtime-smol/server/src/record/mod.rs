@@ -168,7 +168,14 @@ impl Inner {
         // A task that is not started is dropped, which frees its place.
         if let Err(error) = self.writers.spawn(place.record(subscription, tape)) {
             self.tally.failed();
-            warn!("{key} is not recorded, cannot start a thread: {error}");
+            warn!(
+                event = "recording_failed",
+                vhost = key.vhost(),
+                app = key.app(),
+                stream = key.stream(),
+                error = %error,
+                "{key} is not recorded, cannot start a thread: {error}"
+            );
         }
     }
 

@@ -167,7 +167,16 @@ impl Tape {
     pub(super) fn missed(&self, gap: &Gap) {
         let Gap { frames, bytes, milliseconds } = gap;
         let key = &self.key;
-        warn!("recording of {key}: missed {frames} frames, {bytes} bytes, {milliseconds} ms: the disk is too slow");
+        warn!(
+            event = "recording_missed",
+            vhost = key.vhost(),
+            app = key.app(),
+            stream = key.stream(),
+            missed_frames = *frames,
+            missed_bytes = *bytes,
+            missed_ms = *milliseconds,
+            "recording of {key}: missed {frames} frames, {bytes} bytes, {milliseconds} ms: the disk is too slow"
+        );
     }
 
     /// Writes all collected frames to the file. Called when the stream has no more frames for now.
@@ -296,7 +305,15 @@ impl Tape {
         match self.try_begin() {
             Ok(open) => {
                 let again = if self.pace.began() { " goes on" } else { "" };
-                info!("recording of {}{again} into {}", self.key, open.path.display());
+                let (key, file) = (&self.key, open.path.display());
+                info!(
+                    event = "recording_begun",
+                    vhost = key.vhost(),
+                    app = key.app(),
+                    stream = key.stream(),
+                    file = %file,
+                    "recording of {key}{again} into {file}"
+                );
                 self.tally.files.fetch_add(1, Ordering::Relaxed);
                 self.open = Some(open);
             }
@@ -317,7 +334,14 @@ impl Tape {
         if let Err(wait) = self.pace.begin(now) {
             if let Wait::TooMany { new: true } = wait {
                 let most = self.pace.rate().at_once;
-                warn!("recording of {key} waits: {most} files of that name began at once; the next begin one a second");
+                warn!(
+                    event = "recording_waits",
+                    vhost = key.vhost(),
+                    app = key.app(),
+                    stream = key.stream(),
+                    files = most,
+                    "recording of {key} waits: {most} files of that name began at once; the next begin one a second"
+                );
             }
             return false;
         }
@@ -326,7 +350,14 @@ impl Tape {
         };
         if let Wait::TooMany { new: true } = wait {
             let most = self.all.rate().at_once;
-            warn!("recording of {key} waits until it has lasted {LASTING:?}: {most} files of all names began at once");
+            warn!(
+                event = "recording_waits",
+                vhost = key.vhost(),
+                app = key.app(),
+                stream = key.stream(),
+                files = most,
+                "recording of {key} waits until it has lasted {LASTING:?}: {most} files of all names began at once"
+            );
         }
         self.has_lasted(now)
     }
@@ -399,11 +430,21 @@ impl Tape {
     /// Ends the file and pauses recording after an error.
     fn failed(&mut self, error: &io::Error) {
         self.tally.failed();
+        let key = &self.key;
+        let (vhost, app, stream) = (key.vhost(), key.app(), key.stream());
         match self.pace.failed(Instant::now()) {
-            Some(pause) => {
-                warn!("recording of {}: {error}; trying again in {pause:?}, then after longer pauses", self.key);
+            Some(pause) => warn!(
+                event = "recording_failed",
+                vhost,
+                app,
+                stream,
+                error = %error,
+                seconds = pause.as_secs_f64(),
+                "recording of {key}: {error}; trying again in {pause:?}, then after longer pauses"
+            ),
+            None => {
+                debug!(event = "recording_failed", vhost, app, stream, error = %error, "recording of {key}: {error}");
             }
-            None => debug!("recording of {}: {error}", self.key),
         }
         self.early.clear();
         self.end();
@@ -421,9 +462,30 @@ impl Tape {
             remove(&path);
             return;
         }
+        let key = &self.key;
+        let (vhost, app, stream, file_name) = (key.vhost(), key.app(), key.stream(), path.display());
         match file.finish().and(flushed) {
-            Ok(()) => info!("recorded {}: {length} bytes, {duration:?}", path.display()),
-            Err(error) => warn!("recorded {}, but could not write its index: {error}", path.display()),
+            Ok(()) => info!(
+                event = "recorded",
+                vhost,
+                app,
+                stream,
+                file = %file_name,
+                bytes = length,
+                seconds = duration.as_secs_f64(),
+                "recorded {file_name}: {length} bytes, {duration:?}"
+            ),
+            Err(error) => warn!(
+                event = "recorded",
+                vhost,
+                app,
+                stream,
+                file = %file_name,
+                bytes = length,
+                seconds = duration.as_secs_f64(),
+                error = %error,
+                "recorded {file_name}, but could not write its index: {error}"
+            ),
         }
     }
 }
@@ -436,7 +498,8 @@ fn are_many_bytes(frames: &[Frame]) -> bool {
 /// Removes an empty file.
 fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path) {
-        warn!("{} is empty but cannot be removed: {error}", path.display());
+        let file = path.display();
+        warn!(event = "recording_file_left", file = %file, error = %error, "{file} is empty but cannot be removed: {error}");
     }
 }
 

@@ -61,14 +61,19 @@ impl Writers {
         drop(state);
         match added {
             Err(error) if threads == 0 => return Err(error),
-            Err(error) => warn!("recordings share {threads} threads, cannot start another: {error}"),
+            Err(error) => warn!(
+                event = "recording_failed",
+                threads,
+                error = %error,
+                "recordings share {threads} threads, cannot start another: {error}"
+            ),
             Ok(()) => {}
         }
         let over = Over(self.clone());
         let task = async move {
             let _over = over;
             if AssertUnwindSafe(task).catch_unwind().await.is_err() {
-                error!("a recording ends: writing it panicked, which is a bug");
+                error!(event = "bug", "a recording ends: writing it panicked, which is a bug");
             }
         };
         self.executor.spawn(task).detach();

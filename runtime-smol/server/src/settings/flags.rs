@@ -1,6 +1,6 @@
 use std::num::NonZero;
 
-use anabranch_program::{LogFormat, MemoryLimit, OnConflict, Options, TimestampMode};
+use anabranch_program::{LogFormat, MemoryLimit, OnConflict, Options, ShownAddresses, TimestampMode};
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use toml::Value;
@@ -92,6 +92,15 @@ fn values(options: &Options, threads: Option<NonZero<usize>>) -> Vec<(&'static s
             match options.log_format {
                 LogFormat::Text => "text".into(),
                 LogFormat::Json => "json".into(),
+            },
+        ),
+        (
+            "log_addresses",
+            &["log", "addresses"],
+            match options.log_addresses {
+                ShownAddresses::Full => "full".into(),
+                ShownAddresses::Network => "network".into(),
+                ShownAddresses::Off => "off".into(),
             },
         ),
     ]

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use anabranch_core::policy::Network;
-use anabranch_host::{Listen, TcpOptions};
+use anabranch_host::{Listen, LogAddresses, TcpOptions};
 use anabranch_program::{CaptureLimits, LogFormat};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -117,6 +117,29 @@ pub(crate) struct Log {
     /// The format: lines for people ("text"), or one JSON object a line for programs ("json").
     #[schemars(extend("x-restart" = true))]
     pub(crate) format: Format,
+    /// How much of clients' addresses the log shows: all ("full"), the network ("network": 24 bits of an IPv4 address, 48
+    /// bits of an IPv6 address), or nothing ("off"). The API, hooks and captures have them in full.
+    pub(crate) addresses: Addresses,
+}
+
+/// How much of clients' addresses the log shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Addresses {
+    #[default]
+    Full,
+    Network,
+    Off,
+}
+
+impl From<Addresses> for LogAddresses {
+    fn from(addresses: Addresses) -> Self {
+        match addresses {
+            Addresses::Full => LogAddresses::Full,
+            Addresses::Network => LogAddresses::Network,
+            Addresses::Off => LogAddresses::Off,
+        }
+    }
 }
 
 /// The format of the log.
@@ -130,7 +153,7 @@ pub(crate) enum Format {
 
 impl Default for Log {
     fn default() -> Self {
-        Log { level: "info".to_owned(), format: Format::Text }
+        Log { level: "info".to_owned(), format: Format::Text, addresses: Addresses::Full }
     }
 }
 

@@ -71,7 +71,7 @@ impl Certificates {
                     return;
                 };
                 if catch_unwind(AssertUnwindSafe(|| certificates.look())).is_err() {
-                    error!("checking the certificates panicked, which is a bug; the checks go on");
+                    error!(event = "bug", "checking the certificates panicked, which is a bug; the checks go on");
                 }
             }
         };
@@ -99,11 +99,18 @@ impl Certificates {
                 }
                 drop(held);
                 if is_right {
-                    info!("the certificates have changed; new connections get the new ones");
+                    info!(
+                        event = "certificates_changed",
+                        "the certificates have changed; new connections get the new ones"
+                    );
                 }
             }
             Err(error) => {
-                warn!("the certificates have changed but cannot be used, so the old ones stay in force: {error}");
+                warn!(
+                    event = "certificates_refused",
+                    error = %error,
+                    "the certificates have changed but cannot be used, so the old ones stay in force: {error}"
+                );
             }
         }
     }

@@ -98,7 +98,8 @@ impl Captures for CaptureFolder {
             }
             // Told once: the count goes one beyond the bound and stays there.
             Ok(_) => {
-                warn!("no more connections are captured: there are {} files", limits.files);
+                let files = limits.files;
+                warn!(event = "capture_limit", files, "no more connections are captured: there are {files} files");
                 None
             }
             Err(_) => None,

@@ -127,7 +127,8 @@ impl Shared {
             for (file, piece) in waiting {
                 // If one write panics, the others and later ones still run.
                 if catch_unwind(AssertUnwindSafe(|| self.write(&mut files, file, piece))).is_err() {
-                    error!("writing a capture in {} panicked, which is a bug", self.folder.display());
+                    let folder = self.folder.display();
+                    error!(event = "bug", folder = %folder, "writing a capture in {folder} panicked, which is a bug");
                     files.remove(&file);
                 }
             }
@@ -140,14 +141,23 @@ impl Shared {
             let path = self.folder.join(name);
             match create(&path) {
                 Ok(file) => drop(files.insert(number, file)),
-                Err(error) => warn!("cannot capture into {}: {error}", path.display()),
+                Err(error) => {
+                    let file = path.display();
+                    warn!(event = "capture_failed", file = %file, error = %error, "cannot capture into {file}: {error}");
+                }
             }
         }
         // A file that could not be created or written is not in the map any more.
         if let Some(file) = files.get_mut(&number)
             && let Err(error) = file.write_all(&piece.bytes)
         {
-            warn!("a capture in {} is cut short: {error}", self.folder.display());
+            let folder = self.folder.display();
+            warn!(
+                event = "capture_failed",
+                folder = %folder,
+                error = %error,
+                "a capture in {folder} is cut short: {error}"
+            );
             files.remove(&number);
         }
         if piece.last {

@@ -5,6 +5,7 @@ mod ledger;
 use std::fmt;
 use std::time::Instant;
 
+use anabranch_core::policy::Refusal;
 use anabranch_host::{Stats, Totals};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, prometheus_text};
@@ -133,6 +134,10 @@ impl Moment {
         )?;
         let closed = totals.closed.iter().map(|(reason, count)| ([("reason", (*reason).to_owned())], *count));
         writer.counters("anabranch_connections_closed", "Connections that ended, by the reason", closed)?;
+        // All codes from the start: a rate needs the count before the first refusal.
+        let refused = |code| totals.refused.get(code).copied().unwrap_or_default();
+        let refusals = Refusal::CODES.map(|code| ([("code", code.to_owned())], refused(code)));
+        writer.counters("anabranch_refusals", "Requests that were refused, by the code of the refusal", refusals)?;
         writer.gauge("anabranch_publishers", "Clients that publish", publishers as u64)?;
         writer.gauge("anabranch_players", "Clients that play", players as u64)?;
         writer.counter("anabranch_publishes", "How often a client began to publish", totals.published)?;

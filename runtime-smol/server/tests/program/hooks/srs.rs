@@ -115,7 +115,9 @@ fn calls_have_the_fields_of_srs_in_its_order() {
     let close = |call: &Call| {
         let (sent, received) = (&call.body["send_bytes"], &call.body["recv_bytes"]);
         assert!(sent.as_u64().unwrap() > 3000 && received.as_u64().unwrap() > 3000, "both shook hands");
-        format!("\"send_bytes\":{sent},\"recv_bytes\":{received}}}")
+        let reason = &call.body["reason"];
+        assert!(reason.as_str().is_some_and(|reason| reason.starts_with("peer_")), "{reason}");
+        format!("\"send_bytes\":{sent},\"recv_bytes\":{received},\"reason\":{reason},\"code\":\"\"}}")
     };
     let expected = [
         head("on_connect", one) + &connect,

@@ -1,0 +1,141 @@
+use super::{Explanation, close};
+
+/// In the order of [`CloseReason::NAMES`](anabranch_core::session::CloseReason::NAMES); the last one is of this crate.
+pub(super) const ALL: &[Explanation] = &[
+    close(
+        "peer_closed",
+        "The client closed the connection. In phase `publishing` it did so without ending the stream first (`abrupt` in \
+         the log).",
+        "Nothing, if the client was to end. After an abrupt end, look whether the encoder crashed.",
+    ),
+    close(
+        "peer_lost",
+        "The connection broke: it was reset, or the network or the machine of the client is gone. The line has the \
+         system's words.",
+        "Look at the client, at its network, and at firewalls and load balancers between, which cut connections that are \
+         idle or old.",
+    ),
+    close(
+        "tls_error",
+        "TLS failed: no version or cipher in common, an untrusted certificate, or a client without TLS. The line says which.",
+        "See what clients support in docs/operating.md (RTMPS), and check the certificates with `anabranch check`.",
+    ),
+    close(
+        "tls_beginning_too_long",
+        "The client sent more before TLS was set up than any client needs to.",
+        "Nothing: ordinary clients do not do so. If there are many, block the address.",
+    ),
+    close(
+        "tls_without_content",
+        "The client sent TLS records with too little content for the work that they cause.",
+        "Nothing: ordinary clients do not do so. If there are many, block the address.",
+    ),
+    close(
+        "tls_too_many_begin",
+        "Too many connections began TLS at the same time, most of them from this client's address.",
+        "If they are real clients, spread them over more servers; otherwise block the address.",
+    ),
+    close(
+        "proxy_header_error",
+        "A trusted proxy sent a header (PROXY protocol, or SRS's) that cannot be read.",
+        "Check the proxy's settings. The server reads PROXY protocol 1 and 2.",
+    ),
+    close(
+        "handshake_error",
+        "The client does not speak RTMP: it speaks HTTP, TLS, RTMPE or something else. The line says what.",
+        "Check the client's URL and port. For health checks use a TCP connection, or `/healthz` of the API. For a proxy, \
+         set `server.trusted_proxies`.",
+    ),
+    close(
+        "chunk_error",
+        "The client's chunk stream is damaged or exceeds a limit. The line says what.",
+        "If an ordinary client does so, capture it (`capture.folder`) and report it. Limits are in `bounds`.",
+    ),
+    close(
+        "control_error",
+        "The client sent a control message that cannot be read.",
+        "If an ordinary client does so, capture it (`capture.folder`) and report it.",
+    ),
+    close(
+        "command_error",
+        "The client sent a command that cannot be read or exceeds a limit, and without which the connection cannot go on.",
+        "If an ordinary client does so, capture it (`capture.folder`) and report it.",
+    ),
+    close(
+        "message_over_limit",
+        "The client sent a command or data message that is longer than the limit.",
+        "If the client is right, raise `bounds.command`.",
+    ),
+    close(
+        "inbox_over_limit",
+        "The client went on sending while it waited for the answer to a request, more than the limit.",
+        "If the back end is slow to answer, make it faster, or raise `bounds.inbox`.",
+    ),
+    close(
+        "connect_timeout",
+        "The client did not complete handshake and `connect` within `timeouts.connect`.",
+        "Nothing for single cases: port scanners and health checks do so. For real clients, look at their network.",
+    ),
+    close(
+        "identify_timeout",
+        "The client connected, and neither published nor played within `timeouts.identify`.",
+        "Check the client's stream key. Some clients keep a connection open without using it.",
+    ),
+    close(
+        "first_message_timeout",
+        "The publisher sent no message within `timeouts.first_message` after it began.",
+        "Look whether the encoder gets pictures and sound from its source.",
+    ),
+    close(
+        "next_message_timeout",
+        "The publisher sent nothing for `timeouts.next_message`: its network is gone, or the encoder hangs.",
+        "Look at the encoder and its network. For sources that pause, raise `timeouts.next_message`.",
+    ),
+    close(
+        "write_timeout",
+        "The client took nothing of what it was sent for `timeouts.write`: its network is gone, or the player hangs.",
+        "Look at the player and its network.",
+    ),
+    close(
+        "wait_for_stream_timeout",
+        "The player waited for a publisher for `timeouts.wait_for_stream`, and none came.",
+        "Check the name of the stream in the player and in the encoder, or raise the limit.",
+    ),
+    close(
+        "rejected",
+        "A request of the client was refused. The line before has the code and the words.",
+        "Look up the code of the refusal.",
+    ),
+    close("bandwidth_checked", "The bandwidth check that the connection was for is done.", "Nothing."),
+    close(
+        "idle_publisher",
+        "The stream had no player for `publish.idle`.",
+        "Nothing, if that is meant. Otherwise raise the limit or set it to \"never\".",
+    ),
+    close(
+        "player_too_slow",
+        "The player missed more at one time than `play.max_gap` allows.",
+        "Look at the player's network, lower the bit rate of the stream, or raise the limit.",
+    ),
+    close(
+        "memory_short",
+        "The memory for all streams was nearly used up, and the connection held more than its share.",
+        "Raise `limits.memory`, or lower `cache.bytes` or the limits of clients. `anabranch check` shows the sums.",
+    ),
+    close(
+        "taken_over",
+        "Another publisher with the same credentials took the stream over (`publish.conflict = \"takeover\"`).",
+        "Nothing, if an encoder came back. If two encoders have the same key, they take the stream from each other in turn.",
+    ),
+    close("shutdown", "The server stopped, or the time to drain was over.", "Nothing."),
+    close(
+        "closed",
+        "The server closed the connection by order: through the API, or by the program around it. The line has the words.",
+        "Nothing.",
+    ),
+    close(
+        "abandoned",
+        "The code that served the connection panicked, which is a bug. Other connections are not affected.",
+        "Report it, with the line before and with a capture (`capture.folder`) if it happens again.",
+    ),
+];

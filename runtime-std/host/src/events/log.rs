@@ -1,0 +1,179 @@
+use super::{Explanation, event};
+
+/// In the order of a connection's life, then of the program's.
+pub(super) const ALL: &[Explanation] = &[
+    event(
+        "opened",
+        "A client has opened a connection. `conn` is its number in all its lines.",
+        "Nothing. While many connections are opened, the line comes when the client has identified itself.",
+    ),
+    event(
+        "identified",
+        "The client publishes or plays a stream: role, stream, virtual host, and the client's own name.",
+        "Nothing.",
+    ),
+    event(
+        "refused",
+        "A request of a client was refused: by which rule (`code`), for which stream, and in which words (`told`).",
+        "Look up the code. Of many refusals the log has ten lines a second; `anabranch_refusals_total` counts all.",
+    ),
+    event(
+        "took_over",
+        "A publisher took the name of a stream over from another connection that had the same credentials.",
+        "Nothing, if an encoder came back. If the line comes again and again, two encoders have the same key.",
+    ),
+    event(
+        "keyless",
+        "A publisher sends pictures and no key frame, so players and recordings begin without one.",
+        "Set a key frame interval in the encoder (2 s is usual).",
+    ),
+    event(
+        "waits",
+        "A player waits for a stream that has no publisher.",
+        "Nothing, if the publisher is to come. Otherwise compare the name in the player with that in the encoder.",
+    ),
+    event("began", "The stream that a player waited for has begun.", "Nothing."),
+    event(
+        "slow",
+        "A player is slow: it missed frames, or takes nothing. The stream goes on without it.",
+        "Look at the player's network. If many players are slow, look at the server's network and at the bit rate.",
+    ),
+    event("keeps_up", "A player that was slow gets everything again.", "Nothing."),
+    event("detached", "A client no longer publishes or plays a stream, and stays connected.", "Nothing."),
+    event(
+        "lines_reduced",
+        "A connection begins and ends streams so often that its further lines are at debug level.",
+        "Look at the client: ordinary clients do not do so.",
+    ),
+    event(
+        "closed",
+        "A connection has ended: how (`outcome`), why (`reason`), what it was, and what was received, sent and missed.",
+        "Look up the reason.",
+    ),
+    event(
+        "unidentified",
+        "Many connections were opened in a second, and so many of them ended before `connect`.",
+        "Nothing, if they are few. Many may be a port scan or an attack.",
+    ),
+    event(
+        "turned_away",
+        "Connections are closed at once, because the limit of open files is nearly reached.",
+        "Raise the limit of open files (`LimitNOFILE` in the unit file), or set `limits.connections`.",
+    ),
+    event(
+        "accept_failed",
+        "The system cannot give the server one more connection. The server tries again.",
+        "Look at the system's words: open files, memory, or the network.",
+    ),
+    event(
+        "not_served",
+        "A connection could not be served, because the system gave no thread or no event for it.",
+        "Look at the system's words: threads, memory, open files.",
+    ),
+    event("deadline", "A deadline of a connection came. Only at debug level.", "Nothing."),
+    event(
+        "bug",
+        "A part of the program panicked. That part begins again, or its connection ends; all else goes on.",
+        "Report it, with the lines around it.",
+    ),
+    event("program_publishes", "The program around the server publishes a stream.", "Nothing."),
+    event("program_plays", "The program around the server plays a stream.", "Nothing."),
+    event(
+        "file_limit",
+        "How many files may be open, which limits connections.",
+        "If it is too low for the clients that you expect, raise `LimitNOFILE` in the unit file.",
+    ),
+    event("limits", "The limits that keep clients from taking all memory and files of the machine.", "Nothing."),
+    event(
+        "advice",
+        "A setting is allowed and probably not what is meant, or is not safe.",
+        "Do what the line says. `anabranch check` says the same before the start.",
+    ),
+    event("started", "The server is ready: its version, the addresses it listens on, and the API's.", "Nothing."),
+    event("stopping", "The server stops and closes all connections.", "Nothing."),
+    event("stopped", "The server has stopped.", "Nothing."),
+    event(
+        "draining",
+        "The server grants nothing new and asks clients to connect again; the rest is closed when the time is over.",
+        "Wait. A second signal stops the server at once.",
+    ),
+    event("reloaded", "The configuration was read again and is in force: which keys changed.", "Nothing."),
+    event(
+        "reload_refused",
+        "The configuration was read again and is not valid, or cannot be put in force. The old one stays in force.",
+        "Correct what the line names; `anabranch check FILE` checks it without the server.",
+    ),
+    event(
+        "memory_given",
+        "A stream gave up memory, because all streams together held too much.",
+        "Raise `limits.memory`, or lower `cache.bytes` or the bit rates.",
+    ),
+    event("removed", "A connection was closed through the API.", "Nothing."),
+    event(
+        "api_off",
+        "The server runs without API and metrics, because the default address of the API is taken.",
+        "Set `api.listen` to another address, or to \"off\".",
+    ),
+    event("api_connection", "A connection to the API failed. Only at debug level.", "Nothing."),
+    event(
+        "hook_failed",
+        "A call of a hook failed: the back end is down, slow, or answered something that cannot be read.",
+        "Look at the back end. `hooks.allow_on_failure` says what happens to clients until then.",
+    ),
+    event("hook_called", "A hook was called, with the status and the time. Only at debug level.", "Nothing."),
+    event("notices_lost", "The server stopped before the back ends had all notices.", "Make the back end faster."),
+    event("recording_begun", "A stream is recorded into this file.", "Nothing."),
+    event("recorded", "A recording is complete: its file, length and duration.", "Nothing."),
+    event(
+        "recording_failed",
+        "A recording cannot go on: the disk is full or failed, or the system gave no thread. It is tried again.",
+        "Look at the system's words and at the disk.",
+    ),
+    event(
+        "recording_missed",
+        "A recording missed frames, because the disk is too slow.",
+        "Use a faster disk, or record fewer streams on it.",
+    ),
+    event(
+        "recording_waits",
+        "A recording does not begin a file yet, because too many files were begun in a short time.",
+        "Look at the encoder: it begins and ends its stream again and again.",
+    ),
+    event(
+        "recordings_cut",
+        "The server stopped before the disk had all of the recordings.",
+        "Use a faster disk. The files can be played as they are.",
+    ),
+    event(
+        "recording_file_left",
+        "An empty file of a recording cannot be removed.",
+        "Remove it, and check the rights of the folder.",
+    ),
+    event("certificates_changed", "The certificates have changed, and new connections get the new ones.", "Nothing."),
+    event(
+        "certificates_refused",
+        "The files of the certificates have changed and cannot be used, so the old certificates stay in force.",
+        "Correct the files before the old certificates expire.",
+    ),
+    event(
+        "capture_limit",
+        "No more connections are captured, because the folder has as many files as `capture.files` allows.",
+        "Move files away, or raise the limit.",
+    ),
+    event(
+        "capture_failed",
+        "A connection cannot be captured, or its capture ends early.",
+        "Look at the system's words and at the disk.",
+    ),
+    event("service_manager", "A message to systemd failed. Only at debug level.", "Nothing."),
+    event(
+        "lines_left_out",
+        "The same line came more than ten times in a second; so many more were left out.",
+        "Metrics count what the log leaves out.",
+    ),
+    event(
+        "lines_dropped",
+        "Standard error was not read fast enough, so that lines of the log are missing here.",
+        "Make what reads the log faster, or lower `log.level`.",
+    ),
+];
