@@ -37,7 +37,7 @@ pub enum End {
 #[non_exhaustive]
 pub enum FormatError {
     /// It does not begin with the magic.
-    #[error("this is not a capture: it does not begin like one")]
+    #[error("this file is not a capture")]
     NotACapture,
     /// It has another version of the format.
     #[error("captures of version {0} cannot be read, only those of version {VERSION}")]

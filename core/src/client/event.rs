@@ -326,17 +326,17 @@ impl ClientCloseReason {
 impl fmt::Display for ClientCloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ClientCloseReason::PeerClosed => f.write_str("closed by the server"),
+            ClientCloseReason::PeerClosed => f.write_str("the server closed the connection"),
             ClientCloseReason::PeerLost(words) => write!(f, "connection lost: {words}"),
             ClientCloseReason::Protocol(error) => write!(f, "protocol error: {error}"),
             ClientCloseReason::Timeout(kind) => f.write_str(match kind {
-                ClientTimeout::Handshake => "no handshake in time",
-                ClientTimeout::Connect => "no answer to connect in time",
-                ClientTimeout::Read => "server fell silent",
-                ClientTimeout::Write => "server takes nothing",
+                ClientTimeout::Handshake => "the server did not complete the handshake in time",
+                ClientTimeout::Connect => "the server did not answer connect in time",
+                ClientTimeout::Read => "the server stopped sending",
+                ClientTimeout::Write => "the server stopped reading",
             }),
             ClientCloseReason::Rejected(code) => write!(f, "refused: {code}"),
-            ClientCloseReason::ToldToClose => f.write_str("server asked to close"),
+            ClientCloseReason::ToldToClose => f.write_str("the server asked the client to close the connection"),
             ClientCloseReason::Closed => f.write_str("closed"),
         }
     }

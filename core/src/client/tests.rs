@@ -431,10 +431,10 @@ fn a_reconnect_request_is_resolved() {
         (Some("rtmp://far/live"), Some("rtmp://far/live")),
     ] {
         let mut link = Link::connected();
-        link.command(0, &reply::reconnect_request(sent, "The server is going down."));
+        link.command(0, &reply::reconnect_request(sent, "The server is about to stop."));
         let ClientEvent::ReconnectRequest { tc_url, description } = link.event() else { panic!("a reconnect request") };
         assert_eq!(tc_url.map(|url| url.to_string()).as_deref(), expected);
-        assert_eq!(description, "The server is going down.");
+        assert_eq!(description, "The server is about to stop.");
     }
     let mut link = Link::connected();
     link.command(0, &reply::reconnect_request(Some("http://web/"), ""));
@@ -642,13 +642,21 @@ fn errors_name_their_place() {
 #[test]
 fn reasons_have_names_that_stay_and_words() {
     let reasons = [
-        (ClientCloseReason::PeerClosed, "peer_closed", "closed by the server"),
+        (ClientCloseReason::PeerClosed, "peer_closed", "the server closed the connection"),
         (ClientCloseReason::PeerLost("reset".into()), "peer_lost", "connection lost: reset"),
-        (ClientCloseReason::Timeout(ClientTimeout::Handshake), "handshake_timeout", "no handshake in time"),
-        (ClientCloseReason::Timeout(ClientTimeout::Connect), "connect_timeout", "no answer to connect in time"),
-        (ClientCloseReason::Timeout(ClientTimeout::Read), "read_timeout", "server fell silent"),
-        (ClientCloseReason::Timeout(ClientTimeout::Write), "write_timeout", "server takes nothing"),
-        (ClientCloseReason::ToldToClose, "told_to_close", "server asked to close"),
+        (
+            ClientCloseReason::Timeout(ClientTimeout::Handshake),
+            "handshake_timeout",
+            "the server did not complete the handshake in time",
+        ),
+        (
+            ClientCloseReason::Timeout(ClientTimeout::Connect),
+            "connect_timeout",
+            "the server did not answer connect in time",
+        ),
+        (ClientCloseReason::Timeout(ClientTimeout::Read), "read_timeout", "the server stopped sending"),
+        (ClientCloseReason::Timeout(ClientTimeout::Write), "write_timeout", "the server stopped reading"),
+        (ClientCloseReason::ToldToClose, "told_to_close", "the server asked the client to close the connection"),
         (ClientCloseReason::Closed, "closed", "closed"),
     ];
     for (reason, name, words) in reasons {

@@ -118,7 +118,7 @@ pub fn reconnect_request(tc_url: Option<&str>, description: &str) -> Command {
 pub fn play_complete() -> Vec<u8> {
     let mut body = Vec::with_capacity(128);
     amf0::encode(&Value::from("onPlayStatus"), &mut body);
-    let information = information(Level::Status, "NetStream.Play.Complete", "Played as long as was asked for.");
+    let information = information(Level::Status, "NetStream.Play.Complete", "Played for the requested duration.");
     amf0::encode(&Value::Object(information), &mut body);
     body
 }

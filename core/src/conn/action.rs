@@ -264,15 +264,15 @@ impl fmt::Display for Report {
         }
         let (left_out, ignored) = (self.left_out, self.ignored);
         let counts = [
-            ("bytes given up", self.given_up),
-            ("frames unwanted", left_out.unwanted),
-            ("frames of other tracks", left_out.multitrack),
-            ("frames before a key frame", left_out.undecodable),
-            ("malformed messages", self.malformed),
-            ("unreadable messages", ignored.unreadable_messages),
-            ("metadata without its largest parts", ignored.shortened_metadata),
-            ("messages outside a stream", ignored.stray_media),
-            ("messages of unknown use", ignored.ignored_messages),
+            ("bytes queued and not sent", self.given_up),
+            ("frames of media that the player had turned off", left_out.unwanted),
+            ("frames of tracks that the player does not support", left_out.multitrack),
+            ("frames before the first key frame", left_out.undecodable),
+            ("media messages that cannot be read", self.malformed),
+            ("commands or data messages that cannot be read", ignored.unreadable_messages),
+            ("metadata messages shortened", ignored.shortened_metadata),
+            ("media messages outside a publication", ignored.stray_media),
+            ("messages of unknown type", ignored.ignored_messages),
         ];
         for (words, count) in counts {
             if count > 0 {

@@ -49,7 +49,7 @@ impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Scope::BeforeConnect => "connection before connect",
-            Scope::Asked => "while connect waits for a verdict",
+            Scope::Asked => "while connect waits for a back end's answer",
             Scope::Connection => "connection",
             Scope::Publisher => "publisher",
             Scope::Player => "player",
@@ -206,12 +206,12 @@ impl Budget {
         // The handshake is over before the first chunk is kept: the larger of the two.
         let chunks = partial(&limits.chunks_before_connect);
         let first = handshake + handshake::PACKET_LENGTH + preface;
-        self.add(scope, "half received messages, or the handshake", "chunks_before_connect", chunks.max(first));
+        self.add(scope, "partly received messages, or the handshake", "chunks_before_connect", chunks.max(first));
         self.add(scope, "S0 S1 S2", "fixed", LONGEST_HANDSHAKE_REPLY);
         // Each piece may be only half full.
         let replies = 2 * (MIN_REPLIES - LONGEST_HANDSHAKE_REPLY).max(SHARED_PIECE);
         self.add(scope, "other replies", "fixed", replies + 2 * REPLY_OVERHEAD);
-        self.add(scope, "what one read brings beyond", "fixed", READ_BEFORE_CONNECT);
+        self.add(scope, "further input of one read", "fixed", READ_BEFORE_CONNECT);
 
         let message = limits.chunks_before_connect.message as usize;
         let values = limits.amf_before_connect.values.min(message);
@@ -219,7 +219,7 @@ impl Budget {
         let request = 6 * message + values * (VALUE + 2 * size_of::<Value>()) + size_of::<Client>();
         self.add(
             Scope::Asked,
-            "the request, and what is made of it",
+            "the request, as sent and as parsed",
             "chunks_before_connect, amf_before_connect",
             request,
         );
@@ -233,11 +233,11 @@ impl Budget {
         self.add(scope, "state", "fixed", size_of::<Conn>() + size_of::<Client>());
         // As sent, and tcUrl and app with their parts and parameters.
         let texts = limits.chunks_before_connect.message as usize + 6 * MAX_TEXT_LEN;
-        self.add(scope, "what connect said", "chunks_before_connect.message", texts);
+        self.add(scope, "the values of connect", "chunks_before_connect.message", texts);
         self.add(scope, HALF_RECEIVED, "chunks.partial, .streams, .eager", partial(&limits.chunks));
         self.add(
             scope,
-            "a message taken apart",
+            "a message that is parsed",
             "chunks.message, amf, metadata",
             message + amf(command, &limits.amf) + 4 * limits.metadata as usize,
         );
@@ -267,7 +267,7 @@ impl Budget {
         let limits = &vhost.session.limits;
         let eager = limits.chunks_publishing().eager - limits.chunks.eager.min(limits.chunks_publishing().eager);
         self.add(Scope::Publisher, "state", "fixed", size_of::<Publishing>() + NAMED);
-        self.add(Scope::Publisher, "announced and not come", "chunks.streams", limits.chunks.streams * eager);
+        self.add(Scope::Publisher, "room for announced messages", "chunks.streams", limits.chunks.streams * eager);
     }
 
     fn player(&mut self, vhost: &VhostConfig) {
@@ -275,9 +275,9 @@ impl Budget {
         self.add(Scope::Player, "state", "fixed", size_of::<Playing>() + NAMED);
         // Frames are held by reference, but the stream may drop them before they are written.
         let bytes = vhost.high_water + chunked(message, vhost) + vhost.source.header_bytes;
-        self.add(Scope::Player, "media on its way", "high_water, chunks.message, source.header_bytes", bytes);
+        self.add(Scope::Player, "queued media", "high_water, chunks.message, source.header_bytes", bytes);
         let pieces = vhost.high_water / MAX_HEADER + 1;
-        self.add(Scope::Player, "references to it", "high_water", 2 * pieces * size_of::<Bytes>());
+        self.add(Scope::Player, "references to queued media", "high_water", 2 * pieces * size_of::<Bytes>());
     }
 
     fn stream(&mut self, vhost: &VhostConfig) {
@@ -290,12 +290,12 @@ impl Budget {
         // The newest set may exceed the limit, and the next one is made while it exists.
         let set = (1 + 4 * (source.tracks + 1)) * HEADER_ENTRY;
         let starts = source.header_bytes.max(MIN_SETS).saturating_add(3 * set);
-        self.add(scope, "which of them at each start", "source.header_bytes, .tracks", starts);
+        self.add(scope, "the headers in force at each start", "source.header_bytes, .tracks", starts);
     }
 }
 
 /// Terms that have a common limit, which may be less than the sum of all.
-const HALF_RECEIVED: &str = "half received messages";
+const HALF_RECEIVED: &str = "partly received messages";
 const UNPARSED: &str = "unparsed input";
 /// What a stream takes in addition to its log.
 const STATE: &str = "state and name";

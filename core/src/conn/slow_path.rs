@@ -330,7 +330,7 @@ impl SlowPath {
 
     pub(super) fn drain(&mut self, deadline: Instant, tc_url: Option<&str>) {
         self.note(self.session.now(), Call::Drain { deadline, tc_url });
-        self.session.request_reconnect(tc_url, "The server is going down.");
+        self.session.request_reconnect(tc_url, "The server is about to stop.");
         for playing in &mut self.playing {
             playing.finish();
         }

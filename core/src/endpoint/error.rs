@@ -37,7 +37,7 @@ pub enum Error {
         limit: u32,
     },
     /// The peer sent more bytes than fit while the session wanted none.
-    #[error("more than {limit} bytes arrived although none were asked for")]
+    #[error("more than {limit} bytes arrived while a request waited for its answer")]
     InboxOverLimit {
         /// [`SessionLimits::inbox`](crate::session::SessionLimits::inbox), or that of the client role.
         limit: usize,

@@ -13,27 +13,29 @@ pub enum HandshakeError {
     /// A TLS record: 0x16, the first byte of a ClientHello, or 0x15, the alert with which a TLS server
     /// answers our C0.
     #[error(
-        "the peer speaks TLS (RTMPS, HTTPS); this port speaks plain RTMP: use rtmp:// or put a TLS terminator in front"
+        "the peer speaks TLS (RTMPS, HTTPS); this port takes RTMP without TLS: use rtmp:// or put a TLS terminator in \
+         front"
     )]
     Tls,
     /// The first letter of an HTTP method other than `P`, or of a server's `HTTP/1.1`: a browser, a
     /// health check or RTMPT. RTSP methods begin with the same letters.
     #[error(
-        "the peer speaks HTTP (RTMPT, a browser, a health check) or RTSP; this port speaks plain RTMP: use rtmp://, and \
-         check health by a TCP connection"
+        "the peer speaks HTTP (RTMPT, a browser, a health check) or RTSP; this port takes RTMP only: use rtmp://, \
+         and check health by a TCP connection"
     )]
     Http,
     /// `P`, the first letter of PROXY protocol version 1 and of HTTP's `POST`, `PUT` and `PATCH`. RTMPT
     /// clients send `POST`.
     #[error(
-        "the peer speaks HTTP (RTMPT, POST) or is a proxy that says who is behind it (PROXY protocol 1) \
-         and is not trusted to: use rtmp://, or name the proxy's address as trusted"
+        "the peer speaks HTTP (RTMPT, POST) or is a proxy that sends its client's address (PROXY protocol 1) \
+         and is not a trusted one: use rtmp://, or add the proxy's address to the trusted proxies"
     )]
     HttpOrProxy,
     /// The first byte of a prefix that names the proxy's client, from an address that is not a trusted
     /// proxy: 0x0d is PROXY protocol version 2, 0xf3 is SRS's RTMP proxy.
     #[error(
-        "the peer is a proxy that says who is behind it ({}) and is not trusted to: name its address as trusted",
+        "the peer is a proxy that sends its client's address ({}) and is not a trusted one: add its address to the \
+         trusted proxies",
         proxy_header(*.0)
     )]
     Proxy(u8),
@@ -106,8 +108,8 @@ mod tests {
             (0x16, "TLS terminator"),
             (b'G', "use rtmp://"),
             (b'P', "trusted"),
-            (0x0d, "(PROXY protocol 2) and is not trusted to: name its address"),
-            (0xf3, "(SRS's proxy) and is not trusted to: name its address"),
+            (0x0d, "(PROXY protocol 2) and is not a trusted one: add its address"),
+            (0xf3, "(SRS's proxy) and is not a trusted one: add its address"),
         ];
         for (byte, words) in advice {
             let message = check_version(byte).unwrap_err().to_string();

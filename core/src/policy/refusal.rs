@@ -23,28 +23,30 @@ pub enum Refusal {
         action: Action,
     },
     /// The page of the client is on none of the hosts of [`Refer`](super::Refer), or the client names no page.
-    #[error("this page may not {action}")]
+    #[error("clients of this web page may not {action}")]
     ReferDenied {
         /// What was asked for.
         action: Action,
     },
     /// The URL must be signed and has no `token` or no `expires`.
-    #[error("a signed URL is needed to {action}: token or expires is missing")]
+    #[error("to {action}, the URL must be signed: token or expires is missing from it")]
     TokenMissing {
         /// What was asked for.
         action: Action,
     },
     /// `expires` is not a number of seconds, or `token` is not 64 lower-case hex digits.
-    #[error("the signature of the URL is malformed")]
+    #[error(
+        "the signature in the URL has the wrong form: token is 64 lower-case hex digits, expires a Unix time in seconds"
+    )]
     TokenMalformed,
     /// The signature was not made with one of the secrets, or was made for another action, stream or time.
-    #[error("the signature of the URL does not fit")]
+    #[error("the signature in the URL is wrong: it is for another stream, action or time, or made with another secret")]
     TokenInvalid,
     /// The signature is right, and its time is over.
     #[error("the signed URL has expired")]
     TokenExpired,
     /// No virtual host has the name, and no default virtual host exists.
-    #[error("unknown virtual host")]
+    #[error("the server has no virtual host of this name")]
     VhostUnknown,
     /// The virtual host is switched off.
     #[error("the virtual host is disabled")]
@@ -56,10 +58,10 @@ pub enum Refusal {
     #[error("too many {0}")]
     Limit(Counted),
     /// The server is about to stop.
-    #[error("the server is going down")]
+    #[error("the server is about to stop and accepts nothing new")]
     Draining,
     /// The connection of a publisher sends more than its [`Rate`](super::Rate) permits, media and everything else.
-    #[error("the bitrate is over the limit")]
+    #[error("the publisher sends more than its limit allows")]
     LimitBitrate,
     /// The URLs of `connect` name no application, or are malformed.
     #[error("{0}")]

@@ -159,7 +159,7 @@ impl Session {
         self.push_event(SessionEvent::Receive { stream_id, track, on });
         if on {
             // RTMP 1.0 §7.2.2.4: the server answers that a track is on again with the messages of a seek and a start.
-            let seek = reply::on_status(Level::Status, "NetStream.Seek.Notify", "Seeking to now.");
+            let seek = reply::on_status(Level::Status, "NetStream.Seek.Notify", "Seeking to the newest frame.");
             self.send_status(stream_id, &seek);
             let start = reply::on_status(Level::Status, "NetStream.Play.Start", "Started playing.");
             self.send_status(stream_id, &start);
@@ -186,8 +186,8 @@ impl Session {
     /// packet until it gets that notice, and players of every kind end on an error.
     fn refuse_seek(&mut self, on_stream: u32) {
         if let Some(stream_id) = self.playing(on_stream) {
-            let status =
-                reply::on_status(Level::Status, "NetStream.Seek.Notify", "A live stream goes on at the present.");
+            let words = "This is a live stream; it goes on at its newest frame.";
+            let status = reply::on_status(Level::Status, "NetStream.Seek.Notify", words);
             self.send_status(stream_id, &status);
         }
     }

@@ -420,28 +420,26 @@ impl CloseReason {
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CloseReason::PeerClosed => f.write_str("closed by the peer"),
+            CloseReason::PeerClosed => f.write_str("the client closed the connection"),
             CloseReason::PeerLost(words) => write!(f, "connection lost: {words}"),
             CloseReason::Tls(_, words) => write!(f, "TLS: {words}"),
             CloseReason::Protocol(error) => write!(f, "protocol error: {error}"),
             CloseReason::Timeout(kind) => f.write_str(match kind {
-                TimeoutKind::Connect => "no connect in time",
-                TimeoutKind::Identify => "neither publish nor play in time",
-                TimeoutKind::FirstMessage => "publisher sent nothing",
-                TimeoutKind::NextMessage => "publisher fell silent",
-                TimeoutKind::Write => "peer takes nothing",
-                TimeoutKind::WaitForStream => "the stream it waited for had no publisher",
+                TimeoutKind::Connect => "the client sent no connect in time",
+                TimeoutKind::Identify => "the client neither published nor played in time",
+                TimeoutKind::FirstMessage => "the publisher sent no media after publish",
+                TimeoutKind::NextMessage => "the publisher stopped sending media",
+                TimeoutKind::Write => "the client stopped reading",
+                TimeoutKind::WaitForStream => "the player waited too long for a publisher",
             }),
             CloseReason::Rejected(code) => write!(f, "refused: {code}"),
             CloseReason::Refused(refusal) => refusal.fmt(f),
-            CloseReason::BandwidthChecked => f.write_str("bandwidth check is over"),
-            CloseReason::Idle => f.write_str("no player watches"),
-            CloseReason::TooSlow => f.write_str("player missed too much"),
-            CloseReason::MemoryShort => {
-                f.write_str("held too much, half received or not taken, while memory was short")
-            }
-            CloseReason::TakenOver => f.write_str("another publisher took over"),
-            CloseReason::Shutdown => f.write_str("server shutdown"),
+            CloseReason::BandwidthChecked => f.write_str("the bandwidth check is over"),
+            CloseReason::Idle => f.write_str("no player watched the publisher's stream"),
+            CloseReason::TooSlow => f.write_str("the player was too slow and missed too much"),
+            CloseReason::MemoryShort => f.write_str("memory was short, and the client took too much of it"),
+            CloseReason::TakenOver => f.write_str("another publisher took the stream over"),
+            CloseReason::Shutdown => f.write_str("the server stopped"),
             CloseReason::Closed(words) => f.write_str(words),
         }
     }

@@ -67,7 +67,7 @@ impl Hello {
         match error {
             Error::InvalidMessage(_) if self.first == 3 => "the client speaks RTMP without TLS".into(),
             Error::InvalidMessage(_) if self.first.is_ascii_uppercase() => {
-                "the client speaks HTTP or another text".into()
+                "the client speaks HTTP or another text protocol".into()
             }
             Error::PeerIncompatible(
                 PeerIncompatible::Tls12NotOffered
@@ -85,13 +85,13 @@ impl Hello {
                 "no key exchange in common: the client offers neither X25519 nor P-256 nor P-384".into()
             }
             Error::PeerIncompatible(PeerIncompatible::NoSignatureSchemesInCommon) => {
-                "the client takes no signature that this server's certificate can make".into()
+                "the client accepts no signature that this server's certificate can make".into()
             }
             Error::AlertReceived(AlertDescription::UnknownCA) => {
-                "the client does not know who issued the certificate (unknown CA)".into()
+                "the client does not trust the certificate's issuer (unknown CA)".into()
             }
             Error::AlertReceived(AlertDescription::CertificateExpired) => {
-                "for the client the certificate has expired".into()
+                "the client says that the certificate has expired".into()
             }
             Error::AlertReceived(
                 alert @ (AlertDescription::BadCertificate
@@ -128,7 +128,7 @@ mod tests {
             (hello(0), &versions, "offers SSL 3.0 at most"),
             (Hello::of(&[22, 3]), &versions, "offers none of them"),
             (hello(3), &Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon), "no cipher in common"),
-            (hello(3), &Error::AlertReceived(AlertDescription::UnknownCA), "does not know who issued the certificate"),
+            (hello(3), &Error::AlertReceived(AlertDescription::UnknownCA), "does not trust the certificate's issuer"),
             (Hello::of(&[3, 1]), &Error::InvalidMessage(InvalidMessage::InvalidContentType), "RTMP without TLS"),
             (Hello::of(b"GET / HTTP/1.1"), &Error::InvalidMessage(InvalidMessage::InvalidContentType), "HTTP"),
             (hello(3), &Error::DecryptError, "decrypt"),

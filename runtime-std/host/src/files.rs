@@ -80,8 +80,9 @@ impl Door {
                 event = "turned_away",
                 files = most,
                 connections = count,
-                "cannot accept connections: {most} files are open, and the rest is kept for the server's own; {count} turned \
-                 away so far (raise the limit of open files, or set limits)"
+                "cannot accept connections: {most} files are open, and the rest is kept for the API, recordings, hooks \
+                 and certificates; {count} connections turned away so far (raise the limit of open files, or set \
+                 limits)"
             );
         }
     }

@@ -13,7 +13,7 @@ pub(crate) struct CheckReport<'a> {
 
 impl fmt::Display for CheckReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "The options are valid. These hold:")?;
+        writeln!(f, "The options are valid. These are in force:")?;
         for line in self.options.all_lines() {
             writeln!(f, "  {line}")?;
         }
@@ -70,7 +70,7 @@ impl fmt::Display for Worst<'_> {
         let unfinished = Size(budget.all_unfinished()).to_string();
         writeln!(
             f,
-            "    {unfinished:>14}  half received messages, and half as much for frames that only players keep"
+            "    {unfinished:>14}  partly received messages, and half as much for frames that only players hold"
         )?;
         let rest = [(Scope::Connection, "connection"), (Scope::Publisher, "publisher"), (Scope::Player, "player")];
         for (scope, name) in rest.into_iter().chain([(Scope::Stream, "stream")]) {

@@ -72,10 +72,10 @@ fn replay_command() -> Command {
         .action(ArgAction::SetTrue)
         .help("Show every message, read, deadline and wake-up instead of summing up media");
     Command::new(REPLAY)
-        .about("Run a captured connection again, and show what was said and done and why it closed")
+        .about("Run a captured connection again, and show its messages, the server's decisions and why it closed")
         .long_about(
-            "Run a captured connection again, and show what was said and done and why it closed.\n\nThe exit code is 0 \
-             if the server does the same again, to the byte, and 1 if it does not.",
+            "Run a captured connection again, and show its messages, the server's decisions and why it closed.\n\nThe \
+             exit code is 0 if the server does the same again, to the byte, and 1 if it does not.",
         )
         .args([file, all])
 }

@@ -62,7 +62,8 @@ impl fmt::Display for Told<'_> {
             Gave::Headers => "the headers in force; new players do not get them",
         };
         let (held, given) = (held >> 10, given >> 10);
-        write!(f, "stream {key} held {held} KiB and gave up {given} KiB, {what}: all streams take too much memory")
+        let why = "all streams together hold too much memory";
+        write!(f, "stream {key} held {held} KiB and dropped {given} KiB, {what}: {why}")
     }
 }
 
@@ -149,7 +150,7 @@ mod tests {
         let key = StreamKey::new("__defaultVhost__", "live", "cam").expect("a name");
         let relief = Relief { key, held: 5 << 20, given: 4 << 20, gave: Gave::Log };
         let text = Told(&relief).to_string();
-        assert!(text.contains("live/cam held 5120 KiB and gave up 4096 KiB, all of its recent frames"), "{text}");
+        assert!(text.contains("live/cam held 5120 KiB and dropped 4096 KiB, all of its recent frames"), "{text}");
     }
 
     #[test]

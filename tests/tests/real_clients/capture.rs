@@ -71,7 +71,7 @@ fn what_real_clients_said_is_replayed_to_the_same_events_and_bytes(runtime: Runt
             "--> audio on stream 1: AAC ",
             " audio, ",
             "NetStream.Unpublish.Success",
-            "closed: closed by the peer (peer_closed)",
+            "closed: the client closed the connection (peer_closed)",
         ],
         &["refused: NetStream.Publish.BadName: Stream cam is already being published.", "(rejected)"],
         &[

@@ -114,6 +114,6 @@ fn bytes_sent(line: &str) -> usize {
 
 /// The bytes that were still queued for the peer, from the same line.
 fn bytes_queued(line: &str) -> usize {
-    let number = line.split("; ").find_map(|part| part.strip_suffix(" bytes given up"));
+    let number = line.split("; ").find_map(|part| part.strip_suffix(" bytes queued and not sent"));
     number.map_or(0, |number| number.parse().expect("a count"))
 }

@@ -79,7 +79,7 @@ fn names_that_nobody_has_and_hosts_that_are_off_are_refused() {
         if default {
             assert!(net.client(unknown).is_running());
         } else {
-            assert_refused(&net, unknown, REJECTED, "unknown virtual host");
+            assert_refused(&net, unknown, REJECTED, "the server has no virtual host of this name");
         }
         assert_refused(&net, off, REJECTED, "disabled");
         assert_refused(&net, by_parameter, REJECTED, "disabled");
@@ -268,8 +268,8 @@ fn rules_for_pages() {
     let none = net.play("live", "cam");
     net.run_for(SECOND * 5);
     assert!(net.client(publisher).is_running() && net.client(good).is_running());
-    assert_refused(&net, bad, FAILED, "this page may not play");
-    assert_refused(&net, none, FAILED, "this page may not play");
+    assert_refused(&net, bad, FAILED, "clients of this web page may not play");
+    assert_refused(&net, none, FAILED, "clients of this web page may not play");
 }
 
 #[test]
@@ -294,10 +294,10 @@ fn signed_urls_hold_until_they_expire() {
     let watching = net.play("live", &url(Action::Play, "cam", NOW + 10));
     let refused = [
         (net.play("live", "cam"), "missing"),
-        (net.play("live", &publish), "does not fit"),
-        (net.play("live", &url(Action::Play, "other", NOW + 10)), "does not fit"),
+        (net.play("live", &publish), "is wrong"),
+        (net.play("live", &url(Action::Play, "other", NOW + 10)), "is wrong"),
         (net.play("live", &url(Action::Play, "cam", NOW)), "expired"),
-        (net.play("live", &url(Action::Play, "cam", NOW + 10).replace("token=", "token=0")), "malformed"),
+        (net.play("live", &url(Action::Play, "cam", NOW + 10).replace("token=", "token=0")), "wrong form"),
     ];
     net.run_for(SECOND * 11);
     for (player, words) in refused {

@@ -104,7 +104,7 @@ fn whatever_a_player_does_not_get_is_in_its_report() {
     assert!(report.to_string().contains(&words), "{report}");
     let report = publisher.closed.expect("over");
     assert_eq!((report.role, report.malformed), (Some(Role::Publisher), 2));
-    assert!(report.to_string().contains("2 malformed messages"), "{report}");
+    assert!(report.to_string().contains("2 media messages that cannot be read"), "{report}");
 }
 
 #[test]
@@ -204,7 +204,8 @@ fn frames_that_were_not_for_a_player_are_in_its_report_by_reason() {
     let report = player.closed.expect("over");
     assert_eq!(report.left_out, LeftOut { unwanted: 0, multitrack: 2, undecodable: 6 }, "{report}");
     let line = report.to_string();
-    assert!(line.ends_with("; 2 frames of other tracks; 6 frames before a key frame"), "{line}");
+    let end = "; 2 frames of tracks that the player does not support; 6 frames before the first key frame";
+    assert!(line.ends_with(end), "{line}");
 }
 
 #[test]

@@ -147,7 +147,7 @@ fn a_proxy_in_front_may_say_who_the_client_is() {
 fn reasons_have_names_that_stay_and_words() {
     let protocol = |error: Error| CloseReason::Protocol(error);
     let reasons = [
-        (CloseReason::PeerClosed, "peer_closed", "closed by the peer"),
+        (CloseReason::PeerClosed, "peer_closed", "the client closed the connection"),
         (CloseReason::PeerLost("reset".into()), "peer_lost", "connection lost: reset"),
         (CloseReason::Tls(TlsFault::Broken, "no version".into()), "tls_error", "TLS: no version"),
         (CloseReason::Tls(TlsFault::BeginningTooLong, "too long".into()), "tls_beginning_too_long", "TLS: too long"),
@@ -181,26 +181,38 @@ fn reasons_have_names_that_stay_and_words() {
         (
             protocol(Error::InboxOverLimit { limit: 8 }),
             "inbox_over_limit",
-            "protocol error: more than 8 bytes arrived although none were asked for",
+            "protocol error: more than 8 bytes arrived while a request waited for its answer",
         ),
-        (CloseReason::Timeout(TimeoutKind::Connect), "connect_timeout", "no connect in time"),
-        (CloseReason::Timeout(TimeoutKind::Identify), "identify_timeout", "neither publish nor play in time"),
-        (CloseReason::Timeout(TimeoutKind::FirstMessage), "first_message_timeout", "publisher sent nothing"),
-        (CloseReason::Timeout(TimeoutKind::NextMessage), "next_message_timeout", "publisher fell silent"),
-        (CloseReason::Timeout(TimeoutKind::Write), "write_timeout", "peer takes nothing"),
+        (CloseReason::Timeout(TimeoutKind::Connect), "connect_timeout", "the client sent no connect in time"),
+        (
+            CloseReason::Timeout(TimeoutKind::Identify),
+            "identify_timeout",
+            "the client neither published nor played in time",
+        ),
+        (
+            CloseReason::Timeout(TimeoutKind::FirstMessage),
+            "first_message_timeout",
+            "the publisher sent no media after publish",
+        ),
+        (CloseReason::Timeout(TimeoutKind::NextMessage), "next_message_timeout", "the publisher stopped sending media"),
+        (CloseReason::Timeout(TimeoutKind::Write), "write_timeout", "the client stopped reading"),
         (
             CloseReason::Timeout(TimeoutKind::WaitForStream),
             "wait_for_stream_timeout",
-            "the stream it waited for had no publisher",
+            "the player waited too long for a publisher",
         ),
         (CloseReason::Rejected("NetStream.Publish.BadName"), "rejected", "refused: NetStream.Publish.BadName"),
-        (CloseReason::Refused(Refusal::LimitBitrate), "limit_bitrate", "the bitrate is over the limit"),
-        (CloseReason::BandwidthChecked, "bandwidth_checked", "bandwidth check is over"),
-        (CloseReason::Idle, "idle_publisher", "no player watches"),
-        (CloseReason::TooSlow, "player_too_slow", "player missed too much"),
-        (CloseReason::MemoryShort, "memory_short", "held too much, half received or not taken, while memory was short"),
-        (CloseReason::TakenOver, "taken_over", "another publisher took over"),
-        (CloseReason::Shutdown, "shutdown", "server shutdown"),
+        (
+            CloseReason::Refused(Refusal::LimitBitrate),
+            "limit_bitrate",
+            "the publisher sends more than its limit allows",
+        ),
+        (CloseReason::BandwidthChecked, "bandwidth_checked", "the bandwidth check is over"),
+        (CloseReason::Idle, "idle_publisher", "no player watched the publisher's stream"),
+        (CloseReason::TooSlow, "player_too_slow", "the player was too slow and missed too much"),
+        (CloseReason::MemoryShort, "memory_short", "memory was short, and the client took too much of it"),
+        (CloseReason::TakenOver, "taken_over", "another publisher took the stream over"),
+        (CloseReason::Shutdown, "shutdown", "the server stopped"),
         (CloseReason::Closed("as asked"), "closed", "as asked"),
     ];
     for (reason, name, words) in &reasons {

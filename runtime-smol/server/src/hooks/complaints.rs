@@ -36,7 +36,7 @@ impl Complaints {
         let untold = std::mem::take(&mut state.untold);
         drop(state);
         let about = &self.about;
-        let more = if untold > 0 { format!("; {untold} more since the last line") } else { String::new() };
+        let more = if untold > 0 { format!("; {untold} more problems since the last line") } else { String::new() };
         warn!(event = "hook_failed", url = %about, error = %what, more = untold, "hook {about}: {what}{more}");
     }
 }

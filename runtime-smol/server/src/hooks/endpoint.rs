@@ -114,7 +114,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.end(Reply::Failed("the thread that was to call it has panicked, which is a bug".to_owned()));
+        self.end(Reply::Failed("the thread of this call panicked, which is a bug".to_owned()));
     }
 }
 
@@ -167,7 +167,7 @@ impl EndpointKey {
                     })
                     .collect();
                 if certificates.is_empty() {
-                    return Err("hooks: ca_file: it contains no certificate".to_owned());
+                    return Err("hooks: ca_file: the file contains no certificate".to_owned());
                 }
                 RootCerts::from(certificates)
             }
@@ -417,7 +417,7 @@ impl Shared {
         loop {
             let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
-                return Reply::Failed("too many calls wait for it".to_owned());
+                return Reply::Failed("too many calls wait for this URL".to_owned());
             }
             match (self.post)(&self.key, call, left.filter(|left| *left < self.key.timeout)) {
                 Ok(reply) => return reply,

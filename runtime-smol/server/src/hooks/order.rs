@@ -153,11 +153,11 @@ impl State {
                     Reply::Granted => {}
                     Reply::Refused { reason, .. } => {
                         let reason = reason.unwrap_or_default();
-                        place.complain(&format!("it refuses a notice, which has no effect: {reason}"));
+                        place.complain(&format!("the back end refuses a notice, which has no effect: {reason}"));
                     }
                     Reply::Failed(why) => {
                         order.tally.lose(job.event, Lost::Failed);
-                        place.complain(&format!("{why}; its notice about conn {connection} is lost"));
+                        place.complain(&format!("{why}; the notice about conn {connection} is lost"));
                     }
                 }
                 *open = open.saturating_sub(1);
@@ -237,7 +237,10 @@ impl Job {
 
 /// The verdict when no back end answers.
 pub(super) fn on_failure(allow: bool) -> Verdict {
-    if allow { Verdict::Allow } else { Verdict::Deny("no back end can be asked now".to_owned()) }
+    if allow {
+        return Verdict::Allow;
+    }
+    Verdict::Deny("the server cannot ask its back end about this request now; try again later".to_owned())
 }
 
 fn name(job: &Job) -> Name {

@@ -24,11 +24,11 @@ impl Reply {
         match status {
             200 | 201 => {}
             // A back end, or the proxy in front of it, cannot serve now.
-            408 | 429 | 500.. => return Reply::Failed(format!("it answers with status {status}")),
+            408 | 429 | 500.. => return Reply::Failed(format!("the back end answers with status {status}")),
             _ => return Reply::refused(Some(format!("status {status}"))),
         }
         let Ok(answer) = serde_json::from_slice::<Value>(body) else {
-            return Reply::refused(Some("an answer that is not JSON".to_owned()));
+            return Reply::refused(Some("the back end's answer is not JSON".to_owned()));
         };
         let code = answer.get("code").unwrap_or(&answer);
         if code.as_i64() == Some(0) {

@@ -72,7 +72,10 @@ pub(super) fn create(settings: &RecordSettings, name: &FileName<'_>) -> io::Resu
         }
         number = free_number(|number| numbered(&path, number).symlink_metadata().is_ok());
     }
-    Err(io::Error::new(ErrorKind::AlreadyExists, format!("{}: other programs take every number", path.display())))
+    Err(io::Error::new(
+        ErrorKind::AlreadyExists,
+        format!("{}: other programs make files with every number that was free", path.display()),
+    ))
 }
 
 /// A free number after one that is taken. If all numbers up to some number are taken, it is the next one; finding it

@@ -73,7 +73,7 @@ fn each_connection_has_a_file_of_its_owner_that_replays() {
         assert_eq!(replay(file, false, config_of_header, &mut text), Ok(true));
         let text = String::from_utf8(text).unwrap();
         assert!(text.starts_with("captured by program: connection "), "{text}");
-        assert!(text.contains("closed: closed by the peer (peer_closed) in phase handshake"), "{text}");
+        assert!(text.contains("closed: the client closed the connection (peer_closed) in phase handshake"), "{text}");
         assert!(text.ends_with("same actions and bytes as captured\n"), "{text}");
     }
 }
@@ -134,7 +134,7 @@ fn what_is_no_capture_cannot_be_replayed() {
     let file = folder.0.join("x");
     fs::write(&file, "hello").unwrap();
     let error = replay(&file, false, config_of_header, &mut Vec::new()).unwrap_err();
-    assert!(error.contains("this is not a capture"), "{error}");
+    assert!(error.contains("this file is not a capture"), "{error}");
     assert!(replay(&folder.0.join("y"), false, config_of_header, &mut Vec::new()).is_err());
 }
 

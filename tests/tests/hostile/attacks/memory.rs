@@ -107,8 +107,8 @@ fn full_caches(arena: &Arena) {
         client.settle();
     });
     arena.assert_neighbours_can_be_joined();
-    let told = wait_for("a line for what was given up", PATIENCE, || {
-        Some(arena.lines_with(" gave up ")).filter(|told| !told.is_empty())
+    let told = wait_for("a line for what was dropped", PATIENCE, || {
+        Some(arena.lines_with(" KiB and dropped ")).filter(|told| !told.is_empty())
     });
     // At most one line for each kind of a stream, all within a minute.
     assert!(told.len() <= 3 * arena.attackers, "{told:?}");

@@ -117,7 +117,7 @@ fn virtual_hosts_come_and_go_and_the_log_level_follows() {
     folder.write("a.toml", &(hosts(&["a", "c"]) + "[log]\nlevel = \"debug\"\n"));
     assert!(server.reload(|| ()).contains(READ));
     goes.wait(|peer| peer.is_closed());
-    server.wait_lines("unknown virtual host (vhost_unknown)", 1);
+    server.wait_lines("the server has no virtual host of this name (vhost_unknown)", 1);
     server.wait_lines(" is no longer publisher", 1);
     stays.send();
     let new = Peer::connect(&server, "c").publishes();
