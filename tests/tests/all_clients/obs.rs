@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anabranch_tests::media::{Tag, media_tags};
-use anabranch_tests::program::{Process, Program, Runtime, replay};
+use anabranch_tests::program::{Launch, Process, Program, Runtime, replay};
 use anabranch_tests::{Authority, Folder, PATIENCE, wait_for};
 use serde_json::json;
 
@@ -23,7 +23,7 @@ fn what_obs_publishes_arrives_bit_exact_and_ends_well() {
     server.wait_players("live/cam", 2);
 
     let port = unused_port();
-    configure(&folder, &format!("rtmp://{}/live", server.address()), port);
+    configure(&folder, &format!("rtmp://{}/live", server.address()), "cam", port);
     let (_screen, display) = screen();
     let obs = Process::start("env", obs(&folder, &display));
     let publisher = server.wait_publishers("live/cam", 1).swap_remove(0).text;
@@ -90,7 +90,7 @@ fn obs_publishes_over_rtmps() {
     fs::create_dir(&trusted).expect("the folder can be written");
     fs::copy(authority.ca(), trusted.join("ca.pem")).expect("the folder can be written");
     let port = unused_port();
-    configure(&folder, &format!("rtmps://localhost:{}/live", server.address().port()), port);
+    configure(&folder, &format!("rtmps://localhost:{}/live", server.address().port()), "cam", port);
     let (_screen, display) = screen();
     let line = ["--mount", "sh", "-c", "mount --bind \"$0\" /etc/ssl/certs && exec env \"$@\""].map(str::to_owned);
     let line = line.into_iter().chain([trusted.display().to_string()]).chain(obs(&folder, &display));
@@ -104,6 +104,46 @@ fn obs_publishes_over_rtmps() {
     rtmpdump.wait_success(PATIENCE);
     server.wait_closed_without_loss(2);
     server.stop();
+}
+
+#[test]
+fn obs_publishes_with_a_signed_key() {
+    let folder = Folder::new();
+    let file = folder.file("anabranch.toml");
+    fs::write(&file, of_readme("cat > anabranch.toml <<'END'\n", "END\n")).expect("the folder can be written");
+    let server =
+        Launch::of(Runtime::Smol).on_a_free_port().arg("-c").arg(&file).env("ANABRANCH__API__LISTEN", "off").start();
+    let dumped = folder.file("rtmpdump.flv");
+    let rtmpdump = server.rtmpdump("live/cam", &dumped);
+    server.wait_players("live/cam", 1);
+
+    // The line of the README that prints the stream key, as a person runs it.
+    let command = of_readme("which this prints:\n\n```sh\n", "```");
+    let binaries = Runtime::Smol.binary().parent().expect("a program is in a folder").display().to_string();
+    let line = format!("cd '{}' && PATH={binaries}:$PATH && {command}", folder.path().display());
+    let key = Process::run("sh", ["-c", &line]).concat();
+    assert!(key.starts_with("cam?expires=") && key.contains("&token="), "{key}");
+    let port = unused_port();
+    configure(&folder, &format!("rtmp://{}/live", server.address()), &key, port);
+    let (_screen, display) = screen();
+    let _obs = Process::start("env", obs(&folder, &display));
+    server.wait_publishers("live/cam", 1);
+    wait_for("three seconds of stream", PATIENCE, || (pictures(&dumped) >= 90).then_some(()));
+    let mut control = ObsControl::connect(port);
+    assert_eq!(control.request("GetStreamStatus")["outputSkippedFrames"], 0);
+    control.request("StopStream");
+    rtmpdump.wait_success(PATIENCE);
+    server.wait_closed_without_loss(2);
+    let log = server.process.stderr().join("\n");
+    assert!(!log.contains("token="), "{log}");
+    server.stop();
+}
+
+/// What the README has between these texts.
+fn of_readme(begin: &str, end: &str) -> String {
+    let page = include_str!("../../../README.md");
+    let (_, rest) = page.split_once(begin).unwrap_or_else(|| panic!("the README has no {begin:?}"));
+    rest.split_once(end).expect("it ends").0.to_owned()
 }
 
 fn pictures(file: &Path) -> usize {
@@ -139,7 +179,7 @@ fn obs(folder: &Folder, display: &str) -> Vec<String> {
 }
 
 /// The files that a person makes with the dialogs of OBS: a profile with our server and a scene with a clip.
-fn configure(folder: &Folder, server: &str, port: u16) {
+fn configure(folder: &Folder, server: &str, key: &str, port: u16) {
     let base = folder.file(".config/obs-studio");
     let write = |name: &str, text: &str| {
         let path = base.join(name);
@@ -165,7 +205,7 @@ fn configure(folder: &Folder, server: &str, port: u16) {
             folder.path().display()
         ),
     );
-    let service = json!({"type": "rtmp_custom", "settings": {"server": server, "key": "cam", "use_auth": false}});
+    let service = json!({"type": "rtmp_custom", "settings": {"server": server, "key": key, "use_auth": false}});
     write("basic/profiles/Test/service.json", &service.to_string());
     let clip = json!({"local_file": super::LONG.file(), "is_local_file": true, "looping": true, "hw_decode": false});
     let item = json!({"id": 1, "name": "Clip", "visible": true, "pos": {"x": 0, "y": 0}, "scale": {"x": 1, "y": 1}});

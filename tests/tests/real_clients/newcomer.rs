@@ -42,7 +42,7 @@ fn promtool(folder: &Folder, metrics: &str) {
 fn a_newcomer_gets_there() {
     let folder = Folder::new();
     let file = folder.file("anabranch.toml");
-    let config = of_readme("cat >anabranch.toml <<'END'\n", "END\n");
+    let config = of_readme("cat > anabranch.toml <<'END'\n", "END\n");
     // Another server may use port 1985.
     fs::write(&file, format!("{config}[api]\nlisten = \"127.0.0.1:0\"\n")).expect("the folder can be written");
     let file = file.display().to_string();
