@@ -76,13 +76,13 @@ pub enum Refusal {
     #[error("{0}")]
     HookDenied(String),
     /// The back end did not answer in time.
-    #[error("no answer in time")]
+    #[error("the server got no answer about this request in time; try again later")]
     HookUnanswered,
     /// The back end named another server for the client.
     #[error("RTMP 302 Redirect")]
     HookRedirected,
     /// The virtual host is for bandwidth checks, and the client does not send its key.
-    #[error("The bandwidth check needs its key.")]
+    #[error("the bandwidth check needs its secret, as the parameter `key` of the URL")]
     CheckKey,
     /// The virtual host is for bandwidth checks, and the last check was too short a time ago.
     #[error("{0}")]

@@ -99,7 +99,10 @@ impl Captures for CaptureFolder {
             // Told once: the count goes one beyond the bound and stays there.
             Ok(_) => {
                 let files = limits.files;
-                warn!(event = "capture_limit", files, "no further connections are captured: the folder has {files} files, as many as it may");
+                warn!(
+                    event = "capture_limit",
+                    files, "no further connections are captured: the folder has {files} files, as many as it may"
+                );
                 None
             }
             Err(_) => None,
