@@ -3,6 +3,7 @@
 //!
 //! This module is above [`conn`], whose connections it drives.
 
+mod joined;
 mod timeline;
 
 use std::collections::VecDeque;
@@ -93,7 +94,13 @@ impl fmt::Display for Difference {
 ///
 /// Everything that depended on other connections or on a back end happens as recorded: names that were taken, limits,
 /// verdicts, and the frames of played streams.
+///
+/// A capture that [began in the middle](Capture::joined) of its connection cannot be run again. It is only shown, and
+/// there is no difference.
 pub fn run(capture: &Capture, config: &Config, start: Instant, show: &mut dyn FnMut(&Moment<'_>)) -> Outcome {
+    if capture.joined().is_some() {
+        return joined::show(capture, show);
+    }
     let server = Core::new(config.clone(), [0; 32]);
     let conn = server.connect_again(start, capture.opening());
     let outcome = Outcome { difference: None, calls: 0, queued: 0 };
@@ -111,7 +118,9 @@ pub fn run(capture: &Capture, config: &Config, start: Instant, show: &mut dyn Fn
                 Record::Decision(decision) => decisions.push_back(decision.clone()),
                 Record::Pull(pull) => pulls.push_back(pull.clone()),
                 Record::Returned(returned) => expected = Some(returned),
-                Record::Opening(_) | Record::Call(..) | Record::Stopped(_) => {}
+                // The file would be damaged, and was not read.
+                Record::Opening(_) | Record::Joined(_) | Record::Output(_) => {}
+                Record::Call(..) | Record::Stopped(_) => {}
             }
         }
         let cut = records.peek().is_none() && *capture.end() != End::Closed;
@@ -165,6 +174,7 @@ impl Run<'_> {
             Called::Close(reason) => self.conn.close(reason.close_reason()),
             Called::Shutdown => self.conn.shutdown(),
             Called::Drain { deadline, tc_url } => self.conn.drain(offset(self.start, *deadline), tc_url.as_deref()),
+            Called::StopDraining => self.conn.stop_draining(),
             Called::Reconnect { tc_url, description } => {
                 self.conn.request_reconnect(tc_url.as_deref(), description);
             }
@@ -176,18 +186,7 @@ impl Run<'_> {
             Called::Poll => {}
         }
         for decision in &kinds {
-            match decision {
-                DecisionKind::Granted => self.show(at, What::Ruled(None)),
-                DecisionKind::Refused(rejection) | DecisionKind::RefusedAt(_, rejection) => {
-                    let words = format!("{}: {}", rejection.code, rejection.description);
-                    self.show(at, What::Ruled(Some(&words)));
-                }
-                DecisionKind::Superseded => self.show(at, What::Event("another publisher took the stream over")),
-                DecisionKind::Absent => {
-                    self.show(at, What::Event("the stream of a paused player had no publisher"));
-                }
-                DecisionKind::Idle => self.show(at, What::Event("the publisher had no players for too long")),
-            }
+            show_decision(decision, &mut |what| self.show(at, what));
         }
         self.show_output(at);
     }
@@ -256,6 +255,19 @@ impl Run<'_> {
     }
 }
 
+fn show_decision(decision: &DecisionKind, show: &mut dyn FnMut(What<'_>)) {
+    match decision {
+        DecisionKind::Granted => show(What::Ruled(None)),
+        DecisionKind::Refused(rejection) | DecisionKind::RefusedAt(_, rejection) => {
+            let words = format!("{}: {}", rejection.code, rejection.description);
+            show(What::Ruled(Some(&words)));
+        }
+        DecisionKind::Superseded => show(What::Event("another publisher took the stream over")),
+        DecisionKind::Absent => show(What::Event("the stream of a paused player had no publisher")),
+        DecisionKind::Idle => show(What::Event("the publisher had no players for too long")),
+    }
+}
+
 /// Compares everything except the words of a report: they count frames of the stream that a replay does not have.
 fn equal(captured: &Returned, replayed: &Returned) -> bool {
     let same = match (&captured.what, &replayed.what) {
@@ -297,6 +309,7 @@ impl fmt::Display for Called {
             Called::Close(reason) => write!(f, "closed by the program: {}", reason.words),
             Called::Shutdown => f.write_str("the server stops"),
             Called::Drain { .. } => f.write_str("the server drains"),
+            Called::StopDraining => f.write_str("the server no longer drains"),
             Called::Reconnect { .. } => f.write_str("the client is asked to reconnect"),
             Called::Answer { open, verdict } => {
                 match verdict {

@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::record::{Call, DecisionKind, Returned, Step};
@@ -5,6 +6,7 @@ use super::{Recorder, Replayer};
 use crate::hub::Pulled;
 use crate::session::{Outbound, Rejection};
 use crate::source::Frame;
+use crate::url::StreamKey;
 
 /// Part of a connection that is recorded or replayed. The connection passes each decision to it: a recorder records the
 /// decision, a replayer replaces it with the recorded one.
@@ -25,6 +27,32 @@ impl Capturing {
     pub(crate) fn returned(&mut self, now: Instant, returned: impl FnOnce() -> Returned) {
         if let Capturing::Record(recorder) = self {
             recorder.returned(now, &returned());
+        }
+    }
+
+    /// True if the recorder's tap takes no more.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self, Capturing::Record(recorder) if recorder.is_over())
+    }
+
+    /// The client names a stream that it wants to publish or play.
+    pub(crate) fn names(&mut self, key: &StreamKey, publishes: bool) {
+        if let Capturing::Record(recorder) = self {
+            recorder.names(key, publishes);
+        }
+    }
+
+    /// A trusted proxy gave the client's address.
+    pub(crate) fn client_address(&mut self, address: SocketAddr) {
+        if let Capturing::Record(recorder) = self {
+            recorder.client_address(address);
+        }
+    }
+
+    /// `poll` is about to return: this was queued for the client.
+    pub(crate) fn pushed(&mut self, now: Instant, outbound: &mut Outbound) {
+        if let Capturing::Record(recorder) = self {
+            recorder.pushed(now, outbound);
         }
     }
 

@@ -3,18 +3,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::Opening;
 use super::encoding::{Put, Take, unzigzag};
 use super::record::{Polled, Record, Returned, Written, tag};
+use super::{Joined, Opening};
 
 const MAGIC: &[u8; 7] = b"ANACAP\0";
+/// Of captures that begin with their connection.
 const VERSION: u8 = 1;
+/// Of captures that begin in the middle of a connection.
+const JOINED_VERSION: u8 = 2;
 
 /// A recorded connection.
 #[derive(Debug, Clone)]
 pub struct Capture {
     header: String,
     opening: Opening,
+    joined: Option<Box<Joined>>,
     pub(crate) records: Vec<(Duration, Record)>,
     end: End,
 }
@@ -40,7 +44,7 @@ pub enum FormatError {
     #[error("this file is not a capture")]
     NotACapture,
     /// It has another version of the format.
-    #[error("captures of version {0} cannot be read, only those of version {VERSION}")]
+    #[error("captures of version {0} cannot be read, only those of versions {VERSION} and {JOINED_VERSION}")]
     UnknownVersion(u8),
     /// It ends before the opening of the connection.
     #[error("the capture ends before the connection begins")]
@@ -56,8 +60,17 @@ pub enum FormatError {
 /// The beginning of a capture. `text` is defined by the program: it holds what is needed to make the same configuration
 /// again.
 pub fn file_header(text: &str) -> Vec<u8> {
+    versioned_header(VERSION, text)
+}
+
+/// The same for a capture that begins in the middle of a connection.
+pub fn joined_file_header(text: &str) -> Vec<u8> {
+    versioned_header(JOINED_VERSION, text)
+}
+
+fn versioned_header(version: u8, text: &str) -> Vec<u8> {
     let mut header = MAGIC.to_vec();
-    header.push(VERSION);
+    header.push(version);
     header.text(text);
     header
 }
@@ -85,13 +98,12 @@ impl Capture {
         if magic != MAGIC[..] {
             return Err(FormatError::NotACapture);
         }
-        match take.byte() {
-            Some(VERSION) => {}
-            Some(version) => return Err(FormatError::UnknownVersion(version)),
-            None => return Err(FormatError::NoOpening),
+        let version = take.byte().ok_or(FormatError::NoOpening)?;
+        if !matches!(version, VERSION | JOINED_VERSION) {
+            return Err(FormatError::UnknownVersion(version));
         }
         let header = take.text().ok_or(FormatError::NoOpening)?;
-        let mut opening = None;
+        let (mut opening, mut joined) = (None, None);
         let (mut records, mut end) = (Vec::new(), End::Open);
         let (mut at, mut last) = (0i64, Written::default());
         while take.left() > 0 {
@@ -103,9 +115,14 @@ impl Capture {
             at = at.saturating_add(time).max(0);
             let record = Record::take(kind, &mut last, payload).ok_or_else(|| damaged.clone())?;
             match record {
-                Record::Opening(first) if opening.is_none() => opening = Some(first),
-                Record::Opening(_) => return Err(damaged),
+                Record::Opening(first) if opening.is_none() && version == VERSION => opening = Some(first),
+                Record::Joined(first) if opening.is_none() && version == JOINED_VERSION => {
+                    opening = Some(first.opening.clone());
+                    joined = Some(first);
+                }
+                Record::Opening(_) | Record::Joined(_) => return Err(damaged),
                 _ if opening.is_none() => return Err(damaged),
+                Record::Output(_) if joined.is_none() => return Err(damaged),
                 Record::Stopped(words) => {
                     end = End::Stopped(words);
                     break;
@@ -118,7 +135,7 @@ impl Capture {
                 }
             }
         }
-        Ok(Capture { header, opening: opening.ok_or(FormatError::NoOpening)?, records, end })
+        Ok(Capture { header, opening: opening.ok_or(FormatError::NoOpening)?, joined, records, end })
     }
 
     /// The text that the program wrote into the header.
@@ -129,6 +146,11 @@ impl Capture {
     /// The opening of the connection.
     pub fn opening(&self) -> &Opening {
         &self.opening
+    }
+
+    /// Where the connection was, if the capture began in its middle.
+    pub fn joined(&self) -> Option<&Joined> {
+        self.joined.as_deref()
     }
 
     /// How the capture ends.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::encoding::{Put, Take};
+use super::joined::Joined;
 use crate::hub::{PullEnd, Pulled};
 use crate::message::{Message, MessageType};
 use crate::policy::{Action, Refusal, Verdict};
@@ -35,6 +36,7 @@ pub(crate) enum Call<'a> {
     Close(&'a CloseReason),
     Shutdown,
     Drain { deadline: Instant, tc_url: Option<&'a str> },
+    StopDraining,
     Reconnect { tc_url: Option<&'a str>, description: &'a str },
     Answer { open: bool, verdict: &'a Verdict },
     Poll,
@@ -53,6 +55,7 @@ pub(crate) enum Called {
         deadline: Duration,
         tc_url: Option<String>,
     },
+    StopDraining,
     Reconnect {
         tc_url: Option<String>,
         description: String,
@@ -347,12 +350,17 @@ pub(crate) enum Record {
     Decision(Decision),
     Pull(Pull),
     Returned(Returned),
+    /// The beginning of a capture in the middle of a connection.
+    Joined(Box<Joined>),
+    /// Bytes that were queued for the client, in such a capture.
+    Output(Bytes),
     /// The recording stopped, for this reason.
     Stopped(String),
 }
 
 pub(super) mod tag {
     pub(in super::super) const OPENING: u8 = 1;
+    pub(in super::super) const JOINED: u8 = 2;
     pub(in super::super) const INPUT: u8 = 16;
     pub(in super::super) const TIMEOUT: u8 = 17;
     pub(in super::super) const DISCONNECT: u8 = 18;
@@ -362,8 +370,10 @@ pub(super) mod tag {
     pub(in super::super) const RECONNECT: u8 = 22;
     pub(in super::super) const ANSWER: u8 = 23;
     pub(in super::super) const POLL: u8 = 24;
+    pub(in super::super) const STOP_DRAINING: u8 = 25;
     pub(in super::super) const DECISION: u8 = 32;
     pub(in super::super) const PULL: u8 = 33;
+    pub(in super::super) const OUTPUT: u8 = 34;
     pub(in super::super) const RETURNED: u8 = 48;
     pub(in super::super) const STOPPED: u8 = 63;
 }
@@ -377,7 +387,7 @@ impl Opening {
         out.number(self.unix_time.unwrap_or(0));
     }
 
-    fn take(take: &mut Take) -> Option<Self> {
+    pub(super) fn take(take: &mut Take) -> Option<Self> {
         let (connection, seed, peer) = (take.number()?, take.array()?, take.optional()?);
         let peer = match peer {
             None => None,
@@ -433,6 +443,7 @@ impl Call<'_> {
                 out.text(words);
                 tag::ANSWER
             }
+            Call::StopDraining => tag::STOP_DRAINING,
             Call::Poll => tag::POLL,
         }
     }
@@ -458,6 +469,7 @@ impl Called {
                 },
             },
             tag::POLL => Called::Poll,
+            tag::STOP_DRAINING => Called::StopDraining,
             _ => return None,
         })
     }
@@ -561,7 +573,11 @@ impl Record {
         let mut take = Take::new(payload);
         let record = match kind {
             tag::OPENING => Record::Opening(Opening::take(&mut take)?),
-            tag::INPUT..=tag::POLL => Record::Call(Written::take(last, &mut take)?, Called::take(kind, &mut take)?),
+            tag::JOINED => Record::Joined(Box::new(Joined::take(&mut take)?)),
+            tag::OUTPUT => Record::Output(take.rest()),
+            tag::INPUT..=tag::STOP_DRAINING => {
+                Record::Call(Written::take(last, &mut take)?, Called::take(kind, &mut take)?)
+            }
             tag::DECISION => Record::Decision(Decision::take(&mut take)?),
             tag::PULL => Record::Pull(Pull::take(&mut take)?),
             tag::RETURNED => Record::Returned(Returned::take(&mut take)?),

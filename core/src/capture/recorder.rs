@@ -1,11 +1,13 @@
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::encoding::{Put, zigzag};
 use super::record::{Call, Decision, DecisionKind, Pull, PulledFrame, Returned, Written, tag};
-use super::{Opening, Tap};
+use super::{Joined, Opening, Tap};
 use crate::hub::Pulled;
 use crate::session::Outbound;
 use crate::source::Frame;
+use crate::url::StreamKey;
 
 /// Writes the records of a connection.
 #[derive(Debug)]
@@ -20,17 +22,79 @@ pub(crate) struct Recorder {
     /// A reused buffer.
     payload: Vec<u8>,
     record: Vec<u8>,
+    /// True if the capture began in the middle of the connection: it has the bytes for the client, and not what they
+    /// came from.
+    joined: bool,
+    /// True once the tap knows the client's address from a proxy.
+    addressed: bool,
 }
 
 impl Recorder {
     pub(crate) fn new(start: Instant, opening: &Opening, mut tap: Box<dyn Tap>) -> Self {
         tap.opened(opening);
-        let written = Written::default();
-        let (payload, record) = (Vec::new(), Vec::new());
-        let mut recorder = Recorder { tap, start, last: 0, written, points: 0, payload, record };
+        let mut recorder = Recorder::with(tap, start, false);
         opening.put(&mut recorder.payload);
         recorder.emit(start, tag::OPENING);
         recorder
+    }
+
+    /// A recorder that begins in the middle of a connection. `unread` are bytes of the client that are not parsed yet.
+    pub(crate) fn join(
+        now: Instant,
+        joined: &Joined,
+        unread: &[u8],
+        outbound: &Outbound,
+        mut tap: Box<dyn Tap>,
+    ) -> Self {
+        tap.joined(joined);
+        let mut recorder = Recorder::with(tap, now, true);
+        joined.put(&mut recorder.payload);
+        recorder.emit(now, tag::JOINED);
+        if !unread.is_empty() {
+            recorder.called(now, outbound, &Call::Input(unread));
+        }
+        recorder
+    }
+
+    fn with(tap: Box<dyn Tap>, start: Instant, joined: bool) -> Self {
+        Recorder {
+            tap,
+            start,
+            last: 0,
+            written: Written::default(),
+            points: 0,
+            payload: Vec::new(),
+            record: Vec::new(),
+            joined,
+            addressed: joined,
+        }
+    }
+
+    /// True if the tap takes no more.
+    pub(super) fn is_over(&self) -> bool {
+        self.tap.is_over()
+    }
+
+    pub(super) fn names(&mut self, key: &StreamKey, publishes: bool) {
+        self.tap.names(key, publishes);
+    }
+
+    pub(super) fn client_address(&mut self, address: SocketAddr) {
+        if !std::mem::replace(&mut self.addressed, true) {
+            self.tap.client_address(address);
+        }
+    }
+
+    /// Records what was queued for the client since the last time, if nothing else in the capture shows it.
+    pub(super) fn pushed(&mut self, now: Instant, outbound: &mut Outbound) {
+        if !self.joined {
+            return;
+        }
+        let bytes = outbound.tally().and_then(|tally| tally.bytes.as_mut()).map(std::mem::take).unwrap_or_default();
+        if !bytes.is_empty() {
+            self.payload.extend_from_slice(&bytes);
+            self.emit(now, tag::OUTPUT);
+        }
     }
 
     /// Gives the tap a record with the bytes in `payload`.
@@ -74,6 +138,9 @@ impl Recorder {
         mut sink: impl FnMut(&Frame) -> bool,
         pull: impl FnOnce(&mut dyn FnMut(&Frame) -> bool) -> Pulled,
     ) -> Pulled {
+        if self.joined {
+            return pull(&mut sink);
+        }
         let mut frames = Vec::new();
         let pulled = pull(&mut |frame| {
             PulledFrame::put(frame, &mut frames);

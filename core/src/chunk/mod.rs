@@ -9,8 +9,8 @@ mod reader;
 mod writer;
 
 pub use error::ChunkError;
-pub(crate) use reader::STREAM_STATE;
 pub use reader::{ChunkLimits, ChunkReader, Leniency};
+pub(crate) use reader::{ReaderState, STREAM_STATE, StreamState};
 pub use writer::{HeaderBytes, MAX_HEADER, continuation_header, message_header, write_message};
 
 /// The initial chunk size of both directions (RTMP 1.0 §5.4.1).

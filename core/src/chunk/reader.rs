@@ -442,5 +442,8 @@ impl Stash {
     }
 }
 
+mod state;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use state::{ReaderState, StreamState};

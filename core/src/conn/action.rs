@@ -157,6 +157,9 @@ pub struct Attachment {
     pub agent: Option<String>,
     /// The client's address, as far as it is known.
     pub peer: Option<SocketAddr>,
+    /// The parameters of all URLs involved, as in [`StreamFacts::params`](super::StreamFacts::params). They may contain
+    /// secrets of the client.
+    pub params: String,
 }
 
 impl fmt::Display for Attachment {

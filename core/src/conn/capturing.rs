@@ -1,10 +1,27 @@
 use std::time::Instant;
 
+use thiserror::Error;
+
 use super::publisher::Stopped;
 use super::slow_path::SlowPath;
 use super::{Action, AskId, Output, Report, Subject};
-use crate::capture::{Call, Capturing, Closing, Polled, Replayer, Returned, Step};
-use crate::session::{Outbound, Rejection};
+use crate::capture::{Call, Capturing, Closing, Joined, Opening, Polled, Recorder, Replayer, Returned, Step, Tap};
+use crate::session::{ChunkStreams, Outbound, Phase, Rejection, Tally};
+
+/// Why a connection is not captured from its middle on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum NotCaptured {
+    /// It is captured already.
+    #[error("the connection is captured already")]
+    Already,
+    /// It has not finished its handshake, which takes a few seconds at most.
+    #[error("the connection is still in its handshake")]
+    Handshake,
+    /// The server closes it.
+    #[error("the connection is being closed")]
+    Closing,
+}
 
 /// Where a connection depends on more than its input: on other connections, rules and clocks. A recording notes each of
 /// these decisions, and a replay applies the noted ones.
@@ -13,6 +30,45 @@ impl SlowPath {
     pub(super) fn note(&mut self, now: Instant, call: Call<'_>) {
         if let Some(capturing) = &mut self.capturing {
             capturing.called(now, self.session.outbound(), &call);
+        }
+    }
+
+    /// Begins to capture in the middle of the connection.
+    pub(super) fn capture(&mut self, now: Instant, tap: Box<dyn Tap>) -> Result<(), NotCaptured> {
+        if self.capturing.is_some() {
+            return Err(NotCaptured::Already);
+        }
+        let (phase, received, given) = (self.session.phase(), self.session.received(), self.session.waiting());
+        let Some(ChunkStreams { input, unread, chunk_size }) = self.session.chunk_streams() else {
+            return Err(if phase == Phase::Handshake { NotCaptured::Handshake } else { NotCaptured::Closing });
+        };
+        let joined = Joined {
+            opening: Opening {
+                connection: self.id,
+                seed: [0; 32],
+                peer: self.peer(),
+                unix_time: self.server.knows_time().then(|| self.server.unix_time(now)),
+            },
+            age: now.saturating_duration_since(self.start),
+            phase,
+            streams: self.streams().map(|(role, key)| format!("{role} of {key}")).collect(),
+            received,
+            sent: given.written(),
+            waiting: given.len() as u64,
+            input,
+            chunk_size,
+        };
+        let recorder = Recorder::join(now, &joined, unread, given, tap);
+        self.session.outbound().count_pushed(Tally::new(true));
+        self.capturing = Some(Box::new(Capturing::Record(recorder)));
+        Ok(())
+    }
+
+    /// Drops the capture if its tap takes no more. The connection can then use the fast path again.
+    pub(super) fn end_capture_if_over(&mut self) {
+        if self.capturing.as_ref().is_some_and(|capturing| capturing.is_over()) {
+            self.capturing = None;
+            self.session.outbound().stop_counting();
         }
     }
 

@@ -15,7 +15,6 @@ use crate::hub::{Player, Publisher, StreamId};
 use crate::patience::Patience;
 use crate::policy::{Refusal, Verdict};
 use crate::session::{ClientKind, CloseReason, ConnectRequest, PlayRequest, PublishRequest, Rejection};
-use crate::url::StreamKey;
 
 /// The longest time that a question may be open, so that no setting overflows the clock.
 const LONGEST: Duration = Duration::from_secs(86_400);
@@ -280,7 +279,7 @@ impl SlowPath {
             Request::Publish { request, vhost, credentials, facts } => {
                 let admitted = rules::admit_publisher(&self.server, &vhost, &facts.key, &credentials);
                 match self.ruled(now, admitted) {
-                    Ok(publisher) => self.begin_publishing(now, request, publisher, vhost, asked.then_some(facts)),
+                    Ok(publisher) => self.begin_publishing(now, request, publisher, vhost, facts, asked),
                     Err(rejection) => {
                         self.refuse(Request::Publish { request, vhost, credentials, facts }, asked, &rejection);
                     }
@@ -289,7 +288,7 @@ impl SlowPath {
             Request::Play { request, vhost, facts } => {
                 let admitted = rules::admit_player(&self.server, &vhost, &facts.key);
                 match self.ruled_besides(now, Step::Play, admitted) {
-                    Ok(player) => self.begin_playing(&vhost, request, player, asked.then_some(facts)),
+                    Ok(player) => self.begin_playing(&vhost, request, player, facts, asked),
                     Err(rejection) => self.refuse(Request::Play { request, vhost, facts }, asked, &rejection),
                 }
             }
@@ -316,17 +315,17 @@ impl SlowPath {
         request: PublishRequest,
         publisher: Publisher,
         vhost: Arc<VirtualHost>,
-        asked: Option<StreamFacts>,
+        facts: StreamFacts,
+        asked: bool,
     ) {
-        let (stream, key) = (publisher.stream_id(), publisher.key().clone());
         publisher.held_by(self.id, self.peer());
-        let took = publisher.took_from().map(|from| Remark::TookOver { key: key.clone(), from });
-        self.attach(Role::Publisher, stream, key, Some(request.client()));
+        let took = publisher.took_from().map(|from| Remark::TookOver { key: facts.key.clone(), from });
+        self.attach(Role::Publisher, publisher.stream_id(), &facts, Some(request.client()));
         self.go_by(&vhost);
         let stream_id = request.stream_id();
         // Nearly every connection has one publisher.
         self.publishing.reserve_exact(1);
-        let publishing = Publishing::new(now, stream_id, publisher, vhost, asked);
+        let publishing = Publishing::new(now, stream_id, publisher, vhost, asked.then_some(facts));
         // Players that got a message that the stream is over get one that it goes on.
         if publishing.is_played(self.capturing.is_some()) {
             self.actions.push_back(Action::Wake(publishing.stream()));
@@ -342,17 +341,18 @@ impl SlowPath {
         vhost: &Arc<VirtualHost>,
         request: PlayRequest,
         player: Player,
-        asked: Option<StreamFacts>,
+        facts: StreamFacts,
+        asked: bool,
     ) {
-        let (stream, key) = (player.stream_id(), player.key().clone());
-        self.attach(Role::Player, stream, key, None);
+        let stream = player.stream_id();
+        self.attach(Role::Player, stream, &facts, None);
         if !self.plays(stream) {
             self.actions.push_back(Action::Subscribe(stream));
         }
         self.go_by(vhost);
         let capabilities = self.session.capabilities();
         let understands = capabilities.is_some_and(|capabilities| capabilities.has(Capabilities::MULTITRACK));
-        let mut playing = Playing::new(&request, player, understands, vhost.clone(), asked);
+        let mut playing = Playing::new(&request, player, understands, vhost.clone(), asked.then_some(facts));
         if self.drained.is_some() {
             playing.finish();
         }
@@ -361,9 +361,10 @@ impl SlowPath {
         self.session.accept(request);
     }
 
-    fn attach(&mut self, role: Role, stream: StreamId, key: StreamKey, client: Option<ClientKind>) {
+    fn attach(&mut self, role: Role, stream: StreamId, facts: &StreamFacts, client: Option<ClientKind>) {
         let agent = self.client.as_ref().and_then(|client| client.agent.clone());
-        let attachment = Attachment { role, stream, key, client, agent, peer: self.peer() };
+        let StreamFacts { key, params } = facts.clone();
+        let attachment = Attachment { role, stream, key, client, agent, peer: self.peer(), params };
         self.actions.push_back(Action::Attach(attachment));
     }
 

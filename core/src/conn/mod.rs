@@ -53,6 +53,7 @@ pub use action::{Action, Attachment, LeftOut, Output, Remark, Report, Role};
 pub use agreement::Agreement;
 pub use ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject};
 pub use budget::{Budget, Scope, Term};
+pub use capturing::NotCaptured;
 pub(crate) use capturing::returned;
 pub use config::{Asks, Config, VhostConfig};
 pub use fast_path::{Batches, Conn, Share};
@@ -61,7 +62,7 @@ pub use refused::{Refused, Requested};
 pub use shared::Core;
 pub use vhost::VhostSnapshot;
 
-use crate::capture::Replayer;
+use crate::capture::{Replayer, Tap};
 use crate::hub::StreamId;
 pub use crate::policy::Verdict;
 use crate::session::{CloseReason, Session};
@@ -131,6 +132,23 @@ impl Conn {
     /// `deadline` is closed.
     pub fn drain(&mut self, deadline: Instant, tc_url: Option<&str>) {
         self.slow_path().drain(deadline, tc_url);
+    }
+
+    /// Undoes [`drain`](Self::drain): the connection has no deadline any more, and a player that has not reached the
+    /// end of its GOP goes on. A client that was asked to reconnect may do so all the same: RTMP has no message that
+    /// takes the request back.
+    pub fn stop_draining(&mut self) {
+        self.slow_path().stop_draining();
+    }
+
+    /// Captures the connection from now on, in both directions. The capture can be shown as a timeline, and cannot be
+    /// run again: [`Core::connect_captured`] makes captures that can. It ends with the connection, or when the tap [is
+    /// over](Tap::is_over). While it runs, the connection gets no batches.
+    ///
+    /// # Errors
+    /// The connection is captured already, is in its handshake, or is being closed.
+    pub fn capture(&mut self, now: Instant, tap: Box<dyn Tap>) -> Result<(), NotCaptured> {
+        self.slow_path().capture(now, tap)
     }
 
     /// The client's address: the one that a trusted proxy gave, otherwise that of the TCP connection.

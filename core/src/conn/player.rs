@@ -172,6 +172,11 @@ impl Playing {
         self.finishing = true;
     }
 
+    /// Plays on after that GOP, even if its end has come and the connection is still open.
+    pub(super) fn go_on(&mut self) {
+        (self.finishing, self.finished) = (false, false);
+    }
+
     /// True once the end of that GOP has come.
     pub(super) fn is_finished(&self) -> bool {
         self.finished

@@ -63,6 +63,9 @@ impl SlowPath {
     /// The client wants a stream: of a virtual host that it must enter first, or is in already.
     pub(super) fn want(&mut self, now: Instant, wanted: Wanted) {
         let found = self.find_stream(wanted.name());
+        if let (Some(capturing), Ok(found)) = (&mut self.capturing, &found) {
+            capturing.names(found.key(), matches!(wanted, Wanted::Publish(_)));
+        }
         if let Ok(Found { vhost, .. }) = &found
             && !self.is_in(vhost)
         {

@@ -103,6 +103,12 @@ impl Core {
         self.shared.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Undoes [`drain`](Self::drain): the server grants requests again. Then have each connection
+    /// [`stop_draining`](Conn::stop_draining).
+    pub fn stop_draining(&self) {
+        self.shared.draining.store(false, Ordering::Relaxed);
+    }
+
     /// The virtual hosts and what is counted of each, in the order of the configuration.
     pub fn vhosts(&self) -> Vec<VhostSnapshot> {
         self.rules().vhosts.snapshots()
@@ -138,7 +144,7 @@ impl Core {
         self.shared.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// True once it [drains](Self::drain).
+    /// True while it [drains](Self::drain).
     pub fn is_draining(&self) -> bool {
         self.shared.draining.load(Ordering::Relaxed)
     }
@@ -176,6 +182,11 @@ impl Core {
         self.clock().map_or(u64::MAX, |(then, unix)| unix + now.saturating_duration_since(then).as_secs())
     }
 
+    /// True once it knows the time of day.
+    pub(super) fn knows_time(&self) -> bool {
+        self.clock().is_some()
+    }
+
     fn clock(&self) -> Option<(Instant, u64)> {
         *self.shared.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -187,7 +198,7 @@ impl Core {
             connection: conn.id,
             seed: self.seed_of(conn.id),
             peer,
-            unix_time: self.clock().map(|_| self.unix_time(now)),
+            unix_time: self.knows_time().then(|| self.unix_time(now)),
         };
         conn.session.outbound().count_pushed(Tally::new(false));
         conn.capturing = Some(Box::new(Capturing::Record(Recorder::new(now, &opening, tap))));

@@ -149,6 +149,9 @@ impl SlowPath {
     pub(super) fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
         self.note(now, Call::Input(bytes));
         self.hear(now, bytes);
+        if let (Some(capturing), Some(address)) = (&mut self.capturing, self.session.client_address()) {
+            capturing.client_address(address);
+        }
         self.stats.received(now, bytes.len());
         let publishes = !self.publishing.is_empty();
         if !self.unfinished.hold(self.session.unfinished_bytes(), publishes) {
@@ -224,9 +227,11 @@ impl SlowPath {
             return Output::Closed(*report);
         }
         self.hold_kept();
+        self.end_capture_if_over();
         self.note(now, Call::Poll);
         let output = self.next_output(now);
         if let Some(capturing) = &mut self.capturing {
+            capturing.pushed(now, self.session.outbound());
             capturing.returned(now, || returned(self.session.outbound(), &output));
         }
         if matches!(output, Output::Action(_)) {
@@ -335,6 +340,12 @@ impl SlowPath {
             playing.finish();
         }
         self.drained = Some(deadline);
+    }
+
+    pub(super) fn stop_draining(&mut self) {
+        self.note(self.session.now(), Call::StopDraining);
+        self.playing.iter_mut().for_each(Playing::go_on);
+        self.drained = None;
     }
 
     /// The streams it publishes and plays at present.

@@ -16,6 +16,11 @@ impl Inbox {
         self.bytes.len() - self.start
     }
 
+    /// The bytes that wait.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
     /// Appends `rest`; false if the inbox would hold more than `limit` bytes.
     pub(crate) fn keep(&mut self, rest: &[u8], limit: usize) -> bool {
         if rest.is_empty() {

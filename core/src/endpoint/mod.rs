@@ -199,6 +199,11 @@ impl<S: State, E> Endpoint<S, E> {
         self.reader.partial_bytes() + self.inbox.len()
     }
 
+    /// Bytes that are received and not parsed yet.
+    pub(crate) fn unread(&self) -> &[u8] {
+        self.inbox.rest()
+    }
+
     /// How many bytes to read at once, at most, where nothing else bounds it. All of it may have to be kept; and a read
     /// is worked through in one go: of a peer whose messages take a byte each less is read, so that others have their
     /// turn.

@@ -222,6 +222,11 @@ impl Outbound {
         self.tally = Some(Box::new(tally));
     }
 
+    /// Counts no more what is pushed.
+    pub(crate) fn stop_counting(&mut self) {
+        self.tally = None;
+    }
+
     pub(crate) fn tally(&mut self) -> Option<&mut Tally> {
         self.tally.as_deref_mut()
     }

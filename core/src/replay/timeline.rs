@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{Moment, What};
 use crate::amf::{self, Object, Value, amf0};
-use crate::capture::Opening;
-use crate::chunk::{ChunkLimits, ChunkReader, Leniency};
+use crate::capture::{Joined, Opening};
+use crate::chunk::{ChunkLimits, ChunkReader, Leniency, StreamState};
 use crate::command::Command;
 use crate::conn::Config;
 use crate::flv::{self, FrameClass};
@@ -48,9 +48,14 @@ struct Output {
     reader: Reader,
 }
 
-/// The chunk stream of one direction. `None` once it cannot be read any more.
+/// The chunk stream of one direction.
 #[derive(Debug)]
-struct Reader(Option<ChunkReader>);
+struct Reader {
+    /// `None` once it cannot be read any more.
+    reader: Option<ChunkReader>,
+    /// The chunk streams whose next message began before the capture.
+    begun: Vec<u32>,
+}
 
 /// Media messages one after another in one direction.
 #[derive(Debug)]
@@ -90,6 +95,23 @@ impl Timeline {
             },
             output: Output { handshake: SERVER_HANDSHAKE, reader: Reader::new() },
             phase: Phase::Handshake,
+            run: None,
+        }
+    }
+
+    /// A timeline of a connection whose capture began in its middle.
+    pub fn joined(joined: &Joined, all: bool) -> Self {
+        let limits = limits();
+        let reader = ChunkReader::resume(limits, Leniency::Lenient, &joined.input);
+        let begun = |stream: &StreamState| stream.partial.as_ref().map(|_| stream.id);
+        let begun = joined.input.streams.iter().filter_map(begun).collect();
+        let mut output = ChunkReader::new(limits, Leniency::Lenient);
+        let known = output.set_chunk_size(joined.chunk_size).is_ok();
+        Timeline {
+            all,
+            input: Input { preface: None, handshake: None, reader: Reader { reader, begun } },
+            output: Output { handshake: 0, reader: Reader { reader: known.then_some(output), begun: Vec::new() } },
+            phase: joined.phase,
             run: None,
         }
     }
@@ -161,7 +183,7 @@ impl Timeline {
                     }
                 }
                 Err(error) => {
-                    self.input.reader = Reader(None);
+                    self.input.reader.reader = None;
                     self.input.handshake = None;
                     return self.say(at, FROM_CLIENT, &format!("unreadable: {error}"), line);
                 }
@@ -195,6 +217,10 @@ impl Timeline {
             Ok(message) => message,
             Err(words) => return self.say(at, arrow, &format!("unreadable: {words}"), line),
         };
+        if arrow == FROM_CLIENT && self.input.reader.began_before(&message) {
+            let words = format!("{} (it began before the capture)", describe_begun(&message));
+            return self.say(at, arrow, &words, line);
+        }
         match Media::of(&message) {
             Some(media) if !self.all && !media.class.is_header() => self.media(at, arrow, &message, &media, line),
             _ => self.say(at, arrow, &describe(&message), line),
@@ -247,19 +273,24 @@ impl Run {
 }
 
 impl Reader {
-    /// A reader with limits that no session exceeds.
+    /// A reader at the beginning of a connection.
     fn new() -> Self {
-        let limits = ChunkLimits { streams: 1024, partial: 256 << 20, ..ChunkLimits::default() };
-        Reader(Some(ChunkReader::new(limits, Leniency::Lenient)))
+        Reader { reader: Some(ChunkReader::new(limits(), Leniency::Lenient)), begun: Vec::new() }
+    }
+
+    /// True if the message began before the capture. Asked once for each message.
+    fn began_before(&mut self, message: &Message) -> bool {
+        let index = self.begun.iter().position(|chunk_stream| *chunk_stream == message.chunk_stream);
+        index.map(|index| self.begun.swap_remove(index)).is_some()
     }
 
     /// The next message; its effect on the chunk stream is applied.
     fn next(&mut self, bytes: &mut &[u8]) -> Option<Result<Message, String>> {
-        let reader = self.0.as_mut()?;
+        let reader = self.reader.as_mut()?;
         let message = match reader.read(bytes) {
             Ok(message) => message?,
             Err(error) => {
-                self.0 = None;
+                self.reader = None;
                 return Some(Err(error.to_string()));
             }
         };
@@ -272,7 +303,7 @@ impl Reader {
             _ => true,
         };
         if !applied {
-            self.0 = None;
+            self.reader = None;
         }
         Some(Ok(message))
     }
@@ -302,6 +333,19 @@ impl Media {
             _ => None,
         }
     }
+}
+
+/// A message of which only the first bytes are known, in words.
+fn describe_begun(message: &Message) -> String {
+    match message.type_id {
+        MessageType::AUDIO | MessageType::VIDEO => describe(message),
+        type_id => format!("message of type {type_id}, {} bytes", message.payload.len()),
+    }
+}
+
+/// Limits that no session exceeds.
+fn limits() -> ChunkLimits {
+    ChunkLimits { streams: 1024, partial: 64 << 20, ..ChunkLimits::default() }
 }
 
 /// One message in words.

@@ -70,7 +70,7 @@ pub use event::{
 pub use identify::ClientKind;
 pub use request::Answerable;
 
-use crate::chunk::ChunkReader;
+use crate::chunk::{ChunkReader, ReaderState};
 use crate::command::reply::{self, Level};
 use crate::command::{Capabilities, Command};
 use crate::endpoint::{self, Bounds, COMMAND_CHUNK_STREAM, Cause, Endpoint, Polled, Role, Timer};
@@ -111,6 +111,18 @@ pub struct Session {
     /// When the session began: the zero of ping times.
     start: Instant,
     counters: SessionCounters,
+}
+
+/// Where a session is in its chunk streams.
+#[derive(Debug)]
+pub(crate) struct ChunkStreams<'a> {
+    /// The client's chunk stream.
+    pub(crate) input: ReaderState,
+    /// The client's bytes that are received and not read yet.
+    pub(crate) unread: &'a [u8],
+    /// The chunk size of what the server sends. Each of its messages begins with a full header, so nothing else is
+    /// needed.
+    pub(crate) chunk_size: u32,
 }
 
 /// What a session ignored, so that nothing is lost silently.
@@ -322,6 +334,17 @@ impl Session {
     /// Enhanced RTMP capabilities the peer announced, once it is connected.
     pub fn capabilities(&self) -> Option<&Capabilities> {
         self.capabilities.as_deref()
+    }
+
+    /// Where the session is in the chunk streams of both directions, for a capture that begins now. `None` before the
+    /// end of the handshake, and once the session closes.
+    pub(crate) fn chunk_streams(&self) -> Option<ChunkStreams<'_>> {
+        let endpoint = &self.endpoint;
+        endpoint::State::has_chunks(&endpoint.state).then(|| ChunkStreams {
+            input: endpoint.reader.state(),
+            unread: endpoint.unread(),
+            chunk_size: endpoint.chunk_size,
+        })
     }
 
     /// Which kind of client publishes, judged by the commands it has sent so far.

@@ -13,6 +13,7 @@ mod viewer;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use anabranch_core::capture::Tap;
 use anabranch_core::chunk::MAX_HEADER;
 use anabranch_core::conn::{Action, Batches, Conn, Core, Output, Report, Role, Verdict};
 use anabranch_core::hub::StreamId;
@@ -88,6 +89,22 @@ struct Slot {
     late: bool,
     /// True once it may not.
     refused: bool,
+}
+
+/// A tap that takes so many records, and is over then.
+#[derive(Debug)]
+struct Records {
+    left: u32,
+}
+
+impl Tap for Records {
+    fn record(&mut self, _: &[u8]) {
+        self.left = self.left.saturating_sub(1);
+    }
+
+    fn is_over(&self) -> bool {
+        self.left == 0
+    }
 }
 
 struct World {
@@ -189,6 +206,15 @@ impl World {
             }
             O::Reconnect { client } => {
                 self.slot(client, |slot, _| _ = slot.conn.request_reconnect(Some("rtmp://b/live"), "go"));
+            }
+            // These two have no operation of their own, so that older inputs keep their meaning.
+            O::Drain { client, milliseconds } if milliseconds % 16 == 15 => {
+                self.server.stop_draining();
+                self.slot(client, |slot, _| slot.conn.stop_draining());
+            }
+            O::Drain { client, milliseconds } if milliseconds % 16 == 14 => {
+                let (now, tap) = (self.now, Box::new(Records { left: 40 }));
+                self.slot(client, |slot, _| _ = slot.conn.capture(now, tap));
             }
             O::Drain { client, milliseconds } => {
                 let deadline = self.now + Duration::from_millis(u64::from(milliseconds));

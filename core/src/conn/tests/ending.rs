@@ -137,6 +137,40 @@ fn draining_lets_players_finish_and_closes_the_rest() {
 }
 
 #[test]
+fn a_drain_that_is_undone_leaves_nothing_behind() {
+    let mut harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    publisher.say(&harness, &gop(0, 1));
+    harness.pass(Duration::from_millis(50));
+    publisher.poll(&harness);
+    let mut player = harness.player("cam");
+    player.hear(&harness);
+    harness.server.drain();
+    let deadline = harness.now + Duration::from_secs(5);
+    publisher.conn.drain(deadline, None);
+    player.conn.drain(deadline, None);
+    let refused = harness.asks_to_publish("other");
+    assert!(said(&refused.heard, "NetStream.Publish.Denied") || refused.closed.is_some());
+    harness.server.stop_draining();
+    publisher.conn.stop_draining();
+    player.conn.stop_draining();
+    assert!(!harness.server.is_draining());
+    // The end of the GOP, where the player would have left, and the deadline come and go.
+    for number in 2..10 {
+        harness.pass(Duration::from_secs(1));
+        publisher.say(&harness, &gop(1000 * u32::from(number), number));
+        let heard = player.hear(&harness);
+        assert!(said(&heard, &format!("video key {number} on")), "{heard:?}");
+        for client in [&mut publisher, &mut player] {
+            client.conn.handle_timeout(harness.now);
+            client.poll(&harness);
+            assert!(client.closed.is_none());
+        }
+    }
+    harness.publisher("other");
+}
+
+#[test]
 fn times_may_be_for_ever() {
     let mut config = VhostConfig::default();
     let timeouts = &mut config.session.timeouts;
