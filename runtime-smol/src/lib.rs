@@ -69,8 +69,8 @@ mod transport;
 mod worker;
 
 pub use anabranch_host::{
-    Answer, Builder, Captures, Carrier, ConnectionInfo, Handle, Hooks, Listen, Over, Publication, Stats, Subscription,
-    TcpOptions, Totals, Update,
+    Answer, Arriving, Builder, CaptureError, Captures, Carrier, ConnectionInfo, Drain, Handle, Hooks, LeavesToStop,
+    Listen, Over, Publication, PublishStart, PublishingClient, Stats, Subscription, TcpOptions, Totals, Update,
 };
 pub use server::Server;
 #[cfg(feature = "tls")]

@@ -38,7 +38,7 @@ mod server;
 mod write;
 
 pub use anabranch_host::{
-    Answer, Builder, Captures, ConnectionInfo, Handle, Hooks, Listen, Over, Publication, Stats, Subscription,
-    TcpOptions, Totals, Update,
+    Answer, Arriving, Builder, CaptureError, Captures, ConnectionInfo, Drain, Handle, Hooks, LeavesToStop, Listen,
+    Over, Publication, PublishStart, PublishingClient, Stats, Subscription, TcpOptions, Totals, Update,
 };
 pub use server::Server;

@@ -5,20 +5,19 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{self, ClientFacts, Config, Conn, LocalError, Role, VhostSnapshot};
+use anabranch_core::capture::Tap;
+use anabranch_core::conn::{self, ClientFacts, Config, Conn, LocalError, NotCaptured, Role, VhostSnapshot};
 use anabranch_core::hub::{MemorySnapshot, Relief, StreamId, StreamSnapshot};
 use anabranch_core::session::{ClientKind, CloseReason, Phase};
 use anabranch_core::stats::ConnSnapshot;
 use anabranch_core::url::StreamKey;
 use tracing::info;
 
-use crate::host::{Host, Link, Publications};
+use crate::drain::{Drain, LeavesToStop};
+use crate::host::{Host, Link, PublishStart, Publications};
 use crate::local::{Publication, Subscribers, Subscription};
 use crate::totals::Totals;
 use crate::{LogAddresses, TcpOptions};
-
-/// Longer than any server runs.
-const LONGEST_DRAIN: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// What a [`Handle`] needs of a running server.
 pub trait Runtime: Send + Sync + 'static {
@@ -135,12 +134,34 @@ impl Handle {
     /// Asks clients to disconnect, without cutting them off. The server grants no new requests. It asks clients that
     /// support it to reconnect, to `tc_url` or to the same URL; players go on to the end of their GOP; connections that
     /// are left after `time` are closed. The server keeps running: [`stop`](Self::stop) it when [`stats`](Self::stats)
-    /// shows no more connections.
+    /// shows no more connections, or [`stop_draining`](Self::stop_draining).
     pub fn drain(&self, time: Duration, tc_url: Option<&str>) {
-        self.control.core().drain();
-        // A longer time could exceed what an Instant can hold.
-        let deadline = Instant::now() + time.min(LONGEST_DRAIN);
-        self.control.change_each(&mut |conn| conn.drain(deadline, tc_url));
+        self.control.drain(time, tc_url, false);
+    }
+
+    /// The same for a program that stops the server afterwards: this drain cannot be undone.
+    pub fn drain_to_stop(&self, time: Duration, tc_url: Option<&str>) {
+        self.control.drain(time, tc_url, true);
+    }
+
+    /// Undoes [`drain`](Self::drain): the server grants requests again, connections have no deadline any more, and
+    /// players that have not reached the end of their GOP go on. Clients that were asked to reconnect may do so all the
+    /// same. False if the server does not drain.
+    ///
+    /// # Errors
+    /// The server [drains to stop](Self::drain_to_stop), or stops.
+    pub fn stop_draining(&self) -> Result<bool, LeavesToStop> {
+        self.control.stop_draining()
+    }
+
+    /// Since when the server drains and until when, if it does.
+    pub fn draining(&self) -> Option<Drain> {
+        self.control.draining()
+    }
+
+    /// True once the server stops.
+    pub fn is_stopping(&self) -> bool {
+        self.control.is_stopping()
     }
 
     /// True if there was no connection left at some time before `deadline`. Blocks until then.
@@ -208,6 +229,25 @@ impl Handle {
         found
     }
 
+    /// Captures a connection from now on, see [`Conn::capture`]. Works with any runtime.
+    ///
+    /// # Errors
+    /// There is no such connection, or it [cannot be captured](NotCaptured) now.
+    pub fn capture(&self, id: u64, tap: Box<dyn Tap>) -> Result<(), CaptureError> {
+        let (mut tap, mut done) = (Some(tap), Ok(()));
+        let found = self.control.change(id, &mut |conn| {
+            if let Some(tap) = tap.take() {
+                done = conn.capture(Instant::now(), tap);
+            }
+        });
+        if found { done.map_err(CaptureError::NotNow) } else { Err(CaptureError::NoConnection) }
+    }
+
+    /// Has a connection polled: it drops a capture whose tap [is over](Tap::is_over).
+    pub fn poll_soon(&self, id: u64) {
+        self.control.change(id, &mut |_| {});
+    }
+
     /// Calls `look` for each connection, one after the other, in no order. The connection is locked during the call, so
     /// `look` should only copy what it needs.
     pub fn inspect_each(&self, mut look: impl FnMut(&Conn)) {
@@ -219,7 +259,7 @@ impl Handle {
         self.control.totals()
     }
 
-    /// True once the server grants no new requests, because it drains or stops.
+    /// True while the server grants no new requests, because it drains or stops.
     pub fn is_leaving(&self) -> bool {
         self.control.is_stopping() || self.control.core().is_draining()
     }
@@ -234,7 +274,7 @@ impl Handle {
         let key = publisher.key();
         let (vhost, app, stream) = (key.vhost(), key.app(), key.stream());
         info!(event = "program_publishes", vhost, app, stream, "the program publishes {key}");
-        self.control.publishes(publisher.key());
+        self.control.publishes(&PublishStart::local(publisher.key()));
         // Players that got the end of the stream get a message that it goes on.
         self.control.wake(publisher.stream_id());
         Ok(Publication::new(publisher, self.control.clone()))
@@ -260,7 +300,7 @@ impl Handle {
     /// Has `begins` called whenever a client or the program itself begins to publish a stream, before the first frame:
     /// a [subscription](Self::subscribe_to) made there misses nothing. The thread that serves the publisher calls it;
     /// it must not block. Only the first call of `on_publish` has an effect.
-    pub fn on_publish(&self, begins: impl Fn(&StreamKey) + Send + Sync + 'static) {
+    pub fn on_publish(&self, begins: impl Fn(&PublishStart) + Send + Sync + 'static) {
         self.control.on_publish(Publications(Box::new(begins)));
     }
 }
@@ -271,6 +311,26 @@ impl fmt::Debug for Handle {
     }
 }
 
+/// Why a connection is not captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CaptureError {
+    /// No open connection has this number.
+    NoConnection,
+    /// The connection is in a state in which no capture begins.
+    NotNow(NotCaptured),
+}
+
+impl fmt::Display for CaptureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CaptureError::NoConnection => f.write_str("there is no such connection"),
+            CaptureError::NotNow(why) => why.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for CaptureError {}
+
 /// What handles, publications and subscriptions need of any runtime.
 pub(crate) trait Control: Send + Sync {
     fn core(&self) -> &conn::Core;
@@ -279,14 +339,16 @@ pub(crate) trait Control: Send + Sync {
     fn wake(&self, stream: StreamId);
     fn wake_at(self: Arc<Self>, stream: StreamId, at: Instant);
     fn subscribers(&self) -> &Subscribers;
-    fn publishes(&self, key: &StreamKey);
+    fn publishes(&self, start: &PublishStart);
     fn on_publish(&self, publications: Publications);
     /// Open connections, accepted connections, the time of the start.
     fn counts(&self) -> (usize, u64, Instant);
     fn wait_until_empty(&self, deadline: Instant) -> bool;
+    fn drain(&self, time: Duration, tc_url: Option<&str>, to_stop: bool);
+    fn stop_draining(&self) -> Result<bool, LeavesToStop>;
+    fn draining(&self) -> Option<Drain>;
     fn reconfigure(&self, config: Config, tcp: TcpOptions) -> io::Result<()>;
     fn change(&self, id: u64, change: &mut dyn FnMut(&mut Conn)) -> bool;
-    fn change_each(&self, change: &mut dyn FnMut(&mut Conn));
     fn inspect(&self, id: u64, look: &mut dyn FnMut(&Conn));
     fn inspect_each(&self, look: &mut dyn FnMut(&Conn));
     fn show_addresses(&self, addresses: LogAddresses);
@@ -319,8 +381,8 @@ impl<R: Runtime> Control for R {
         self.host().subscribers()
     }
 
-    fn publishes(&self, key: &StreamKey) {
-        self.host().publishes(key);
+    fn publishes(&self, start: &PublishStart) {
+        self.host().publishes(start);
     }
 
     fn on_publish(&self, publications: Publications) {
@@ -336,6 +398,18 @@ impl<R: Runtime> Control for R {
         self.host().wait_until_empty(deadline)
     }
 
+    fn drain(&self, time: Duration, tc_url: Option<&str>, to_stop: bool) {
+        self.host().drain(time, tc_url, to_stop);
+    }
+
+    fn stop_draining(&self) -> Result<bool, LeavesToStop> {
+        self.host().stop_draining()
+    }
+
+    fn draining(&self) -> Option<Drain> {
+        self.host().draining()
+    }
+
     fn reconfigure(&self, config: Config, tcp: TcpOptions) -> io::Result<()> {
         self.host().reconfigure(config, tcp)
     }
@@ -346,10 +420,6 @@ impl<R: Runtime> Control for R {
             connection.change(change);
         }
         connection.is_some()
-    }
-
-    fn change_each(&self, change: &mut dyn FnMut(&mut Conn)) {
-        self.host().for_each(|connection| connection.change(change));
     }
 
     fn show_addresses(&self, addresses: LogAddresses) {

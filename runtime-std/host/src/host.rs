@@ -18,12 +18,13 @@ use tracing::{error, warn};
 
 use crate::addresses::{AddressRule, LogAddresses};
 use crate::builder::{asks, no_hooks};
+use crate::drain::Draining;
 use crate::files::Door;
 use crate::hooks::{Answer, Hooks};
 use crate::local::Subscribers;
 use crate::strangers::Strangers;
 use crate::totals::Totals;
-use crate::{Captures, Lines, SOCKETS, Setup, TcpOptions, random_seed, tune};
+use crate::{Arriving, Captures, Lines, SOCKETS, Setup, TcpOptions, random_seed, tune};
 
 /// How long a stopping server waits until its connections have sent their final messages, before it cuts them off.
 pub const LAST_WORDS: Duration = Duration::from_millis(2500);
@@ -40,8 +41,37 @@ pub trait Link: Send + Sync + 'static {
     fn inspect(&self, look: &mut dyn FnMut(&Conn));
 }
 
+/// A publication that begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PublishStart {
+    /// The stream's name.
+    pub key: StreamKey,
+    /// The client that publishes; `None` if the program itself does.
+    pub client: Option<PublishingClient>,
+}
+
+impl PublishStart {
+    /// A publication of the program itself.
+    pub(crate) fn local(key: &StreamKey) -> Self {
+        PublishStart { key: key.clone(), client: None }
+    }
+}
+
+/// The client of a publication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PublishingClient {
+    /// The number of its connection.
+    pub connection: u64,
+    /// Its address, as far as it is known.
+    pub address: Option<SocketAddr>,
+    /// The parameters of all URLs involved, with a leading `?`, or empty. They may contain secrets.
+    pub params: String,
+}
+
 /// The callback for publications that begin.
-pub(crate) struct Publications(pub(crate) Box<dyn Fn(&StreamKey) + Send + Sync>);
+pub(crate) struct Publications(pub(crate) Box<dyn Fn(&PublishStart) + Send + Sync>);
 
 impl fmt::Debug for Publications {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,6 +103,7 @@ pub struct Host<C> {
     published: AtomicU64,
     played: AtomicU64,
     stopping: AtomicBool,
+    draining: Draining,
     start: Instant,
 }
 
@@ -114,6 +145,7 @@ impl<C: Link> Host<C> {
             published: AtomicU64::new(0),
             played: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            draining: Draining::default(),
             start: Instant::now(),
         }
     }
@@ -137,7 +169,8 @@ impl<C: Link> Host<C> {
         if let Ok(time) = SystemTime::now().duration_since(UNIX_EPOCH) {
             self.core.set_clock(now, time.as_secs());
         }
-        let conn = match self.captures.as_ref().and_then(|captures| captures.tap()) {
+        let tap = self.captures.as_ref().and_then(|captures| captures.tap(self.arriving(peer)));
+        let conn = match tap {
             Some(tap) => self.core.connect_captured(now, Some(peer), tap),
             None => self.core.connect_from(now, peer),
         };
@@ -158,6 +191,11 @@ impl<C: Link> Host<C> {
     /// How much of clients' addresses the log shows from now on.
     pub(crate) fn show_addresses(&self, addresses: LogAddresses) {
         self.addresses.set(addresses);
+    }
+
+    fn arriving(&self, peer: SocketAddr) -> Arriving {
+        let config = self.core.config();
+        Arriving { peer, is_proxy: config.trusted_proxies.iter().any(|network| network.contains(peer.ip())) }
     }
 
     /// Adds a connection to the list of open connections.
@@ -204,13 +242,8 @@ impl<C: Link> Host<C> {
         if let Action::Remark(Remark::Refused(refused)) = &action {
             *self.connections().ended.refused.entry(refused.code).or_default() += 1;
         }
-        if let Action::Attach(Attachment { role, key, .. }) = &action {
-            if *role == Role::Publisher {
-                self.published.fetch_add(1, Ordering::Relaxed);
-                self.publishes(key);
-            } else {
-                self.played.fetch_add(1, Ordering::Relaxed);
-            }
+        if let Action::Attach(attachment) = &action {
+            self.attach(attachment, lines.id(), connection);
         }
         let Some(hooks) = &self.hooks else {
             return;
@@ -231,15 +264,31 @@ impl<C: Link> Host<C> {
         }
     }
 
+    fn attach(&self, attachment: &Attachment, connection: u64, link: &Arc<C>) {
+        let Attachment { role, key, peer, params, .. } = attachment;
+        let mut tap = self.captures.as_ref().and_then(|captures| captures.attaches(connection, *role, key));
+        if tap.is_some() {
+            // If it is captured already, or leaves, there is nothing to capture.
+            link.change(&mut |conn| _ = tap.take().map(|tap| conn.capture(Instant::now(), tap)));
+        }
+        if *role == Role::Publisher {
+            self.published.fetch_add(1, Ordering::Relaxed);
+            let client = PublishingClient { connection, address: *peer, params: params.clone() };
+            self.publishes(&PublishStart { key: key.clone(), client: Some(client) });
+        } else {
+            self.played.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// A stream has something new: wakes the program's subscriptions to it.
     pub fn wake(&self, stream: StreamId) {
         self.subscribers.wake(stream);
     }
 
     /// A publication begins. Nothing is pushed before this returns.
-    pub(crate) fn publishes(&self, key: &StreamKey) {
+    pub(crate) fn publishes(&self, start: &PublishStart) {
         if let Some(publications) = self.publications.get() {
-            (publications.0)(key);
+            (publications.0)(start);
         }
     }
 
@@ -270,6 +319,10 @@ impl<C: Link> Host<C> {
     /// True once the server is stopping.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn drain_state(&self) -> &Draining {
+        &self.draining
     }
 
     /// Refuses new connections from now on. A runtime that still accepts one checks [`is_stopping`](Self::is_stopping)

@@ -80,7 +80,7 @@ fn no_line_is_written_while_a_connection_is_locked<S: Serve + Send + 'static>() 
 
     let server = Embedded::start::<S>(|builder| builder);
     LOOKED_AT.lock().unwrap_or_else(PoisonError::into_inner).push(server.handle.clone());
-    server.handle.on_publish(|key| assert_ne!(key.stream(), "trap", "what the program does has a bug"));
+    server.handle.on_publish(|start| assert_ne!(start.key.stream(), "trap", "what the program does has a bug"));
 
     let mut publisher = Driver::to(&server.url("live/cam"));
     publisher.client.publish("cam", PublishType::Live).expect("it may ask");

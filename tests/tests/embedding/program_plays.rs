@@ -117,7 +117,7 @@ fn who_hears_of_a_publication_misses_nothing_of_it<S: Serve + Send + 'static>() 
     let server = Embedded::start::<S>(|builder| builder);
     let (begun, beginnings) = channel();
     let handle = server.handle.clone();
-    server.handle.on_publish(move |key| begun.send(handle.subscribe_to(key)).expect("the test goes on"));
+    server.handle.on_publish(move |start| begun.send(handle.subscribe_to(&start.key)).expect("the test goes on"));
     let message = |number: u8| Message::video(u32::from(number), [0x17, 1, 0, 0, 0, number].as_slice());
     let hears = |mut subscription: Subscription, number: u8| {
         assert!(subscription.is_live());
