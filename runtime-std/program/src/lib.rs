@@ -21,7 +21,10 @@ mod signals;
 mod watch;
 
 pub use banner::Banner;
-pub use capture::{CaptureFolder, CaptureLimits};
+pub use capture::{
+    CaptureChoice, CaptureFolder, CaptureLimits, CaptureTally, CaptureView, ChosenCaptures, ChosenFolder, ChosenLimits,
+    FileEnd, FileView, NotBegun,
+};
 pub use check::Worst;
 pub use log::{Log, LogFilter, LogFormat, ShownAddresses, init_log};
 pub use masked::Masked;

@@ -1,5 +1,7 @@
 //! Captures of connections as files: what users send in with a report, and what `replay` makes of it.
 
+mod chosen;
+mod file;
 mod replay;
 mod writer;
 
@@ -11,10 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anabranch_core::capture::{Opening, Tap, file_header, stopped_record};
-use anabranch_host::Captures;
+use anabranch_core::capture::{Opening, Tap, file_header};
+use anabranch_host::{Arriving, Captures};
 use tracing::warn;
 
+pub use chosen::{CaptureChoice, CaptureView, ChosenCaptures, ChosenFolder, ChosenLimits, FileView, NotBegun};
+use file::{CaptureFile, FileTap};
+pub use file::{CaptureTally, FileEnd};
 pub(crate) use replay::replay;
 use writer::Writer;
 
@@ -51,9 +56,11 @@ struct Shared {
     limits: CaptureLimits,
     /// What the files of connections to come begin with.
     header: Mutex<Arc<[u8]>>,
-    writer: Writer,
+    folder: PathBuf,
+    writer: Arc<Writer>,
     /// Files in the folder.
     files: AtomicU64,
+    tally: Arc<CaptureTally>,
 }
 
 impl CaptureFolder {
@@ -63,20 +70,21 @@ impl CaptureFolder {
     /// # Errors
     /// The folder cannot be made or listed, or there is no thread.
     pub fn start(folder: &Path, limits: CaptureLimits, header: &str) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let mut files = 0;
-        for entry in fs::read_dir(folder)? {
-            files += u64::from(entry?.path().extension().is_some_and(|extension| extension == EXTENSION));
-        }
-        let writer = Writer::start(folder.to_owned(), limits.waiting)?;
-        let shared =
-            Shared { limits, header: Mutex::new(file_header(header).into()), writer, files: AtomicU64::new(files) };
+        let files = AtomicU64::new(prepare(folder)?);
+        let writer = Arc::new(Writer::start(limits.waiting)?);
+        let (header, folder) = (Mutex::new(file_header(header).into()), folder.to_owned());
+        let shared = Shared { limits, header, folder, writer, files, tally: Arc::default() };
         Ok(CaptureFolder { shared: Arc::new(shared) })
     }
 
     /// The header of connections to come: other settings hold for them.
     pub fn set_header(&self, header: &str) {
         *self.shared.header.lock().unwrap_or_else(PoisonError::into_inner) = file_header(header).into();
+    }
+
+    /// Counts of these captures.
+    pub fn tally(&self) -> &CaptureTally {
+        &self.shared.tally
     }
 
     /// Waits until all that was recorded is written, but not longer than `patience`.
@@ -87,14 +95,14 @@ impl CaptureFolder {
 
 impl Captures for CaptureFolder {
     /// For the next connection, unless there are as many files as there may be.
-    fn tap(&self) -> Option<Box<dyn Tap>> {
+    fn tap(&self, _: Arriving) -> Option<Box<dyn Tap>> {
         let Shared { limits, files, .. } = &*self.shared;
         let before = files
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |files| (files <= limits.files).then_some(files + 1));
         match before {
             Ok(files) if files < limits.files => {
                 let shared = self.shared.clone();
-                Some(Box::new(FileTap { shared, file: 0, written: 0, stopped: false }))
+                Some(Box::new(FolderTap { shared, file: None }))
             }
             // Told once: the count goes one beyond the bound and stays there.
             Ok(_) => {
@@ -110,53 +118,45 @@ impl Captures for CaptureFolder {
     }
 }
 
-/// What records of one connection go through.
+/// Begins the file when the connection begins.
 #[derive(Debug)]
-struct FileTap {
+struct FolderTap {
     shared: Arc<Shared>,
-    /// Its number with the writer.
-    file: u64,
-    /// Bytes so far.
-    written: u64,
-    stopped: bool,
+    file: Option<FileTap>,
 }
 
-impl FileTap {
-    fn stop(&mut self, words: &str) {
-        self.stopped = true;
-        self.shared.writer.finish(self.file, &stopped_record(words));
-    }
-}
-
-impl Tap for FileTap {
+impl Tap for FolderTap {
     fn opened(&mut self, opening: &Opening) {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let name = PathBuf::from(format!("conn-{}-{unix}.{EXTENSION}", opening.connection));
-        let header = self.shared.header.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.file = self.shared.writer.begin(name, &header);
-        self.written = header.len() as u64;
+        let Shared { limits, folder, header, writer, tally, .. } = &*self.shared;
+        let path = folder.join(format!("conn-{}-{}.{EXTENSION}", opening.connection, unix_time()));
+        let header = header.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let file = CaptureFile::new(opening.connection, path, true, tally.clone(), None);
+        self.file = Some(FileTap::begin(writer.clone(), file, limits.bytes, &header));
     }
 
     fn record(&mut self, record: &[u8]) {
-        if self.stopped {
-            return;
+        if let Some(file) = &mut self.file {
+            file.record(record);
         }
-        self.written += record.len() as u64;
-        let limit = self.shared.limits.bytes;
-        if self.written > limit {
-            self.stop(&format!("the limit of {limit} bytes for one connection was reached"));
-        } else if !self.shared.writer.append(self.file, record) {
-            self.stop("the disk was too slow");
-        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.file.as_ref().is_some_and(FileTap::is_over)
     }
 }
 
-impl Drop for FileTap {
-    fn drop(&mut self) {
-        if !self.stopped {
-            self.shared.writer.finish(self.file, &[]);
-        }
+fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+/// Makes the folder, which only its owner may read, and counts the captures in it.
+fn prepare(folder: &Path) -> io::Result<u64> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let mut files = 0;
+    for entry in fs::read_dir(folder)? {
+        files += u64::from(entry?.path().extension().is_some_and(|extension| extension == EXTENSION));
     }
+    Ok(files)
 }
 
 #[cfg(test)]

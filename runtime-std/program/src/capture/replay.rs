@@ -3,7 +3,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use anabranch_core::capture::{Capture, End};
+use anabranch_core::capture::{Capture, End, Joined};
 use anabranch_core::conn::Config;
 use anabranch_core::replay::{Timeline, run};
 
@@ -21,7 +21,10 @@ pub(crate) fn replay(
     let mut out = BufWriter::new(out);
     // A reader that has seen enough closes the pipe: the result is the same.
     let mut written = describe(&capture, &mut out);
-    let mut timeline = Timeline::new(capture.opening(), &config, all);
+    let mut timeline = match capture.joined() {
+        Some(joined) => Timeline::joined(joined, all),
+        None => Timeline::new(capture.opening(), &config, all),
+    };
     let mut line = |words: &str| {
         if written.is_ok() {
             written = writeln!(out, "{words}");
@@ -36,6 +39,9 @@ pub(crate) fn replay(
         End::Stopped(words) => line(&format!("the capture ends here: {words}")),
     }
     match &outcome.difference {
+        None if capture.joined().is_some() => {
+            line("this capture began in the middle of the connection: it can be shown, and not be run again");
+        }
         None => line("same actions and bytes as captured"),
         Some(difference) => line(&format!("differs {difference}")),
     }
@@ -52,5 +58,14 @@ fn describe(capture: &Capture, out: &mut dyn Write) -> io::Result<()> {
     if let Some(unix) = opening.unix_time {
         write!(out, ", {unix} seconds after 1970")?;
     }
-    writeln!(out)
+    writeln!(out)?;
+    if let Some(joined) = capture.joined() {
+        let Joined { age, phase, streams, received, sent, waiting, .. } = joined;
+        write!(out, "the capture began when the connection was {:.3} s old, in phase {phase}", age.as_secs_f64())?;
+        if !streams.is_empty() {
+            write!(out, ", {}", streams.join(", "))?;
+        }
+        writeln!(out, "; until then {received} bytes received, {sent} sent, {waiting} waiting to be sent")?;
+    }
+    Ok(())
 }

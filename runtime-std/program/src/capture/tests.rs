@@ -1,4 +1,5 @@
 use std::env;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::process;
 use std::sync::atomic::AtomicU32;
@@ -12,6 +13,8 @@ use super::*;
 use crate::config_of_header;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Where all connections come from.
+const ARRIVING: Arriving = Arriving { peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4000), is_proxy: false };
 
 /// A folder that goes with the value.
 struct Folder(PathBuf);
@@ -38,7 +41,7 @@ impl Drop for Folder {
 
 /// Connects, sends `bytes` after C0 and hangs up.
 fn connect(server: &Core, captures: &CaptureFolder, bytes: usize) -> bool {
-    let Some(tap) = captures.tap() else {
+    let Some(tap) = captures.tap(ARRIVING) else {
         return false;
     };
     let now = Instant::now();
@@ -100,7 +103,7 @@ fn what_the_disk_cannot_take_ends_the_capture_and_nothing_waits() {
     let captures = CaptureFolder::start(&folder.0, limits, &header()).unwrap();
     let now = Instant::now();
     let server = Core::new(Config::default(), [1; 32]);
-    let mut conn = server.connect_captured(now, None, captures.tap().unwrap());
+    let mut conn = server.connect_captured(now, None, captures.tap(ARRIVING).unwrap());
     // More at once than may ever wait.
     conn.handle_input(now, &[3; 1000]);
     drop(conn);

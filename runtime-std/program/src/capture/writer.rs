@@ -4,12 +4,14 @@ use std::io::{self, Write};
 use std::mem;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use tracing::{error, warn};
+
+use super::file::CaptureFile;
 
 /// Bytes on their way to files. Connections never wait for the disk and get none of its errors: a separate thread
 /// writes the files.
@@ -20,7 +22,6 @@ pub(super) struct Writer {
 
 #[derive(Debug)]
 struct Shared {
-    folder: PathBuf,
     /// Bytes that may wait.
     capacity: usize,
     state: Mutex<State>,
@@ -42,8 +43,8 @@ struct State {
 /// What waits for one file.
 #[derive(Debug, Default)]
 struct Piece {
-    /// The file's name, if it is to be created.
-    name: Option<PathBuf>,
+    /// The file, if it is to be created.
+    new: Option<Arc<CaptureFile>>,
     bytes: Vec<u8>,
     /// Nothing comes after this.
     last: bool,
@@ -52,21 +53,21 @@ struct Piece {
 impl Writer {
     /// Starts the thread, which ends with the process. `capacity` bytes may wait, and as many are being written
     /// meanwhile.
-    pub(super) fn start(folder: PathBuf, capacity: usize) -> io::Result<Self> {
+    pub(super) fn start(capacity: usize) -> io::Result<Self> {
         let (state, filled, written) = (Mutex::default(), Condvar::new(), Condvar::new());
-        let shared = Arc::new(Shared { folder, capacity, state, filled, written });
+        let shared = Arc::new(Shared { capacity, state, filled, written });
         let its_shared = shared.clone();
         thread::Builder::new().name("capture".into()).spawn(move || its_shared.run())?;
         Ok(Writer { shared })
     }
 
     /// A new file; its number.
-    pub(super) fn begin(&self, name: PathBuf, bytes: &[u8]) -> u64 {
+    pub(super) fn begin(&self, new: Arc<CaptureFile>, bytes: &[u8]) -> u64 {
         let mut state = self.shared.state();
         state.last += 1;
         let file = state.last;
         state.bytes += bytes.len();
-        state.waiting.insert(file, Piece { name: Some(name), bytes: bytes.to_vec(), last: false });
+        state.waiting.insert(file, Piece { new: Some(new), bytes: bytes.to_vec(), last: false });
         drop(state);
         self.shared.filled.notify_one();
         file
@@ -110,8 +111,7 @@ impl State {
 
 impl Shared {
     fn run(&self) {
-        // Those that could be made and written so far.
-        let mut files: HashMap<u64, File> = HashMap::new();
+        let mut files = Files::new();
         let mut state = self.state();
         loop {
             if state.waiting.is_empty() {
@@ -126,9 +126,8 @@ impl Shared {
             drop(state);
             for (file, piece) in waiting {
                 // If one write panics, the others and later ones still run.
-                if catch_unwind(AssertUnwindSafe(|| self.write(&mut files, file, piece))).is_err() {
-                    let folder = self.folder.display();
-                    error!(event = "bug", folder = %folder, "writing a capture in {folder} panicked, which is a bug");
+                if catch_unwind(AssertUnwindSafe(|| write(&mut files, file, piece))).is_err() {
+                    error!(event = "bug", "writing a capture panicked, which is a bug");
                     files.remove(&file);
                 }
             }
@@ -136,37 +135,36 @@ impl Shared {
         }
     }
 
-    fn write(&self, files: &mut HashMap<u64, File>, number: u64, piece: Piece) {
-        if let Some(name) = piece.name {
-            let path = self.folder.join(name);
-            match create(&path) {
-                Ok(file) => drop(files.insert(number, file)),
-                Err(error) => {
-                    let file = path.display();
-                    warn!(event = "capture_failed", file = %file, error = %error, "cannot capture into {file}: {error}");
-                }
-            }
-        }
-        // A file that could not be created or written is not in the map any more.
-        if let Some(file) = files.get_mut(&number)
-            && let Err(error) = file.write_all(&piece.bytes)
-        {
-            let folder = self.folder.display();
-            warn!(
-                event = "capture_failed",
-                folder = %folder,
-                error = %error,
-                "a capture in {folder} is cut short: {error}"
-            );
-            files.remove(&number);
-        }
-        if piece.last {
-            files.remove(&number);
-        }
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The files that could be made and written so far.
+type Files = HashMap<u64, (File, Arc<CaptureFile>)>;
+
+fn write(files: &mut Files, number: u64, piece: Piece) {
+    if let Some(new) = piece.new {
+        match create(new.path()) {
+            Ok(file) => drop(files.insert(number, (file, new))),
+            Err(error) => {
+                let path = new.path().display();
+                warn!(event = "capture_failed", file = %path, error = %error, "cannot capture into {path}: {error}");
+                new.fail(&error.to_string());
+            }
+        }
+    }
+    // A file that could not be created or written is not in the map any more.
+    if let Some((file, known)) = files.get_mut(&number)
+        && let Err(error) = file.write_all(&piece.bytes)
+    {
+        let path = known.path().display();
+        warn!(event = "capture_failed", file = %path, error = %error, "the capture {path} ends: {error}");
+        known.fail(&error.to_string());
+        files.remove(&number);
+    }
+    if piece.last {
+        files.remove(&number);
     }
 }
 
