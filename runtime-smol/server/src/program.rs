@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use anabranch_host::raise_file_limit;
 use anabranch_program::{
-    Banner, CHECK, CaptureFolder, CaptureLimits, Options, Protection, REPLAY, ThreadOptions, config_of_header,
-    init_log, watch_memory,
+    Banner, CHECK, CaptureFolder, CaptureLimits, ChosenCaptures, Options, Protection, REPLAY, ThreadOptions,
+    config_of_header, init_log, watch_memory,
 };
 use anabranch_smol::{Carrier, Server};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 use tracing::{info, warn};
 
-use crate::api::{self, Reload, Workers};
+use crate::api::{self, Capturing, Reload, Workers};
 use crate::check::Report;
 use crate::hooks::HttpHooks;
 use crate::identity::Identity;
@@ -159,14 +159,14 @@ fn config_of_capture(header: &str) -> Result<anabranch_core::conn::Config, Strin
     }
 }
 
-fn captures(loaded: &Loaded, program: &str) -> Result<Option<CaptureFolder>, String> {
+fn captures(loaded: &Loaded, program: &str) -> Result<Capturing, String> {
     let capture = &loaded.settings.capture;
     if capture.folder.as_os_str().is_empty() {
-        return Ok(None);
+        return Ok(Capturing::Chosen(ChosenCaptures::new(loaded.chosen_folder(program))));
     }
     let limits = CaptureLimits { bytes: capture.file_size.0, files: capture.files, ..CaptureLimits::default() };
     let captures = CaptureFolder::start(&capture.folder, limits, &loaded.capture_header(program));
-    captures.map(Some).map_err(|error| format!("cannot capture into {}: {error}", capture.folder.display()))
+    captures.map(Capturing::All).map_err(|error| format!("cannot capture into {}: {error}", capture.folder.display()))
 }
 
 fn serve(matches: &ArgMatches) -> Result<(), String> {
@@ -195,9 +195,10 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     if let Some(threads) = settings.server.threads.0 {
         builder = builder.threads(threads);
     }
-    if let Some(captures) = &captures {
-        builder = builder.captures(captures.clone());
-    }
+    builder = match &captures {
+        Capturing::All(captures) => builder.captures(captures.clone()),
+        Capturing::Chosen(captures) => builder.captures(captures.clone()),
+    };
     let carrier = tls.as_ref().map_or(Carrier::Plain, TlsListeners::on_rtmp_ports);
     let inherited = inherited_listeners()?;
     if inherited.is_empty() {
@@ -214,7 +215,11 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let server = builder.build().map_err(|error| error.to_string())?;
     watch_memory(server.handle()).map_err(|error| format!("cannot watch the memory: {error}"))?;
     Protection { config: &loaded.config, memory: settings.limits.memory.0 }.log();
-    recorder.start(&server.handle());
+    if let Capturing::Chosen(captures) = &captures {
+        captures.start(server.handle());
+    }
+    let told = hooks.clone();
+    recorder.start(&server.handle(), move |file| told.recorded(file));
     let api_settings = settings.api.clone();
     let reloader = Arc::new(Reloader {
         sources,
@@ -229,7 +234,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     });
     let by_api = reloader.clone();
     let reload: Reload = Arc::new(move || by_api.reload_for_api());
-    let workers = Workers { hooks: hooks.clone(), recorder: recorder.clone() };
+    let workers = Workers { hooks: hooks.clone(), recorder: recorder.clone(), captures: captures.clone() };
     let api = api::start(&api_settings, identity, server.handle(), Some(reload), workers)?;
     signals.follow(server.handle(), reloader)?;
     // A server with a closed or full standard output goes on.
@@ -245,9 +250,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     if untold > 0 {
         warn!(event = "notices_lost", calls = untold, "back ends are too slow: {untold} calls to them were not made");
     }
-    if let Some(captures) = captures {
-        captures.flush(LAST_RECORDS);
-    }
+    captures.flush(LAST_RECORDS);
     info!(event = "stopped", "stopped");
     Ok(())
 }

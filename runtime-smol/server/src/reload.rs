@@ -1,10 +1,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anabranch_host::Handle;
-use anabranch_program::{CaptureFolder, LogFilter};
+use anabranch_program::LogFilter;
 use serde_json::{Value, json};
 use tracing::warn;
 
+use crate::api::Capturing;
 use crate::hooks::HttpHooks;
 use crate::record::Recorder;
 use crate::settings::{Loaded, Sources};
@@ -16,7 +17,7 @@ pub(crate) struct Reloader {
     pub(crate) sources: Sources,
     pub(crate) handle: Handle,
     pub(crate) log: LogFilter,
-    pub(crate) captures: Option<CaptureFolder>,
+    pub(crate) captures: Capturing,
     pub(crate) hooks: HttpHooks,
     pub(crate) recorder: Recorder,
     pub(crate) tls: Option<TlsListeners>,
@@ -57,9 +58,7 @@ impl Reloader {
             self.handle.log_addresses(current.settings.log.addresses.into());
             return Err(error);
         }
-        if let Some(captures) = &self.captures {
-            captures.set_header(&new.capture_header(&self.program));
-        }
+        self.captures.update(&new, &self.program);
         new.advice(self.sources.file.as_deref()).iter().for_each(|line| warn!(event = "advice", "{line}"));
         *current = Arc::new(new);
         Ok(Applied { changed })

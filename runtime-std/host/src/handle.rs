@@ -14,7 +14,7 @@ use anabranch_core::url::StreamKey;
 use tracing::info;
 
 use crate::drain::{Drain, LeavesToStop};
-use crate::host::{Host, Link, PublishStart, Publications};
+use crate::host::{Host, Link, Publications, PublishStart};
 use crate::local::{Publication, Subscribers, Subscription};
 use crate::totals::Totals;
 use crate::{LogAddresses, TcpOptions};

@@ -97,7 +97,7 @@ impl Lines {
 
     fn identified(&self, attachment: &Attachment) {
         self.show();
-        let Attachment { role, stream, key, client, agent, peer } = attachment;
+        let Attachment { role, stream, key, client, agent, peer, params: _ } = attachment;
         {
             let mut streams = self.streams();
             streams.present.reserve_exact(1);

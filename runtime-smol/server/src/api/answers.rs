@@ -1,12 +1,10 @@
 //! The answer of each route.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anabranch_core::hub::StreamSnapshot;
 use hyper::StatusCode;
-use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tracing::info;
 
@@ -16,24 +14,27 @@ use super::machine::{Process, System};
 use super::reply::Reply;
 use super::routes::{Call, ROUTES};
 use super::shapes::{
-    Clients, Done, Drain, DrainBegun, Envelope, Index, OneClient, OneStream, OneVhost, ProcessSummary, Reloaded,
-    Streams, Summaries, Summary, SystemSummary, Version, Versions, Vhosts,
+    Clients, Done, Envelope, Index, OneClient, OneStream, OneVhost, ProcessSummary, Reloaded, Streams, Summaries,
+    Summary, SystemSummary, Version, Versions, Vhosts,
 };
 use super::{metrics as exposition, openapi as interface};
-
-/// How long a drain takes at most by default.
-const DRAIN_SECONDS: usize = 30;
 
 /// SRS's codes for an unknown virtual host, stream and client.
 const NO_VHOST: u32 = 2014;
 const NO_STREAM: u32 = 2048;
-const NO_CLIENT: u32 = 2049;
+pub(super) const NO_CLIENT: u32 = 2049;
 
-fn json<T: Serialize>(context: &Context, content: T) -> Reply {
+/// An answer with status 200.
+pub(super) fn json<T: Serialize>(context: &Context, content: T) -> Reply {
+    json_with(context, StatusCode::OK, content)
+}
+
+/// An answer with that status.
+pub(super) fn json_with<T: Serialize>(context: &Context, status: StatusCode, content: T) -> Reply {
     let identity = &context.identity;
     let (server, service) = (identity.server_id().to_owned(), identity.service_id().to_owned());
     let pid = context.pid.clone();
-    Reply::json(&Envelope { code: 0, server, service, pid, content })
+    Reply::json(&Envelope { code: 0, server, service, pid, content }).with_status(status)
 }
 
 fn unknown(code: u32, words: &str) -> Reply {
@@ -214,23 +215,6 @@ pub(super) fn kick(context: &Context, call: &Call<'_>) -> Reply {
     }
 }
 
-pub(super) fn drain(context: &Context, call: &Call<'_>) -> Reply {
-    let seconds = match call.number("seconds", DRAIN_SECONDS) {
-        Ok(seconds) => seconds as u64,
-        Err(words) => return Reply::error(StatusCode::BAD_REQUEST, 400, words),
-    };
-    let tc_url = call.parameter("tc_url").filter(|url| !url.is_empty()).map(decoded);
-    info!(event = "draining", seconds, "draining, through the API, for {seconds} s at most");
-    context.handle.drain(Duration::from_secs(seconds), tc_url.as_deref());
-    json(context, Drain { data: DrainBegun { seconds, connections: context.handle.stats().connections } })
-}
-
-/// Decodes a percent-encoded text. Bytes that are not UTF-8 become the replacement character. A `+` stays a `+`: it may be
-/// part of a token.
-fn decoded(text: &str) -> Cow<'_, str> {
-    percent_decode_str(text).decode_utf8_lossy()
-}
-
 pub(super) fn reload(context: &Context, _: &Call<'_>) -> Reply {
     let Some(reload) = &context.reload else {
         return Reply::error(StatusCode::NOT_IMPLEMENTED, 501, "this server has no configuration to read again");
@@ -261,28 +245,4 @@ pub(super) fn metrics(context: &Context, _: &Call<'_>) -> Reply {
 
 pub(super) fn openapi(_: &Context, _: &Call<'_>) -> Reply {
     Reply::json(&interface::document())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percent_encoding_is_undone_where_it_is_some() {
-        assert_eq!(decoded("rtmp%3A%2F%2Fh%3a1935/live"), "rtmp://h:1935/live");
-        for (text, expected) in [
-            ("", ""),
-            ("%", "%"),
-            ("%4", "%4"),
-            ("%zz", "%zz"),
-            ("%+1", "%+1"),
-            ("%41%", "A%"),
-            ("%2541", "%41"),
-            ("%ff", "\u{fffd}"),
-            ("a%C3%A9%c3%", "aé\u{fffd}%"),
-            ("a+b%2Bc%20d", "a+b+c d"),
-        ] {
-            assert_eq!(decoded(text), expected, "{text}");
-        }
-    }
 }

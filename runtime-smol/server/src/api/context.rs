@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anabranch_host::Handle;
 use serde_json::Value;
 
+use super::captures::Capturing;
 use super::guard::Guard;
 use super::machine::CpuMeter;
 use super::metrics::Ledger;
@@ -22,6 +23,7 @@ pub(crate) type Reload = Arc<dyn Fn() -> Result<Value, String> + Send + Sync>;
 pub(crate) struct Workers {
     pub(crate) hooks: HttpHooks,
     pub(crate) recorder: Recorder,
+    pub(crate) captures: Capturing,
 }
 
 /// The state from which all answers are made.
@@ -73,5 +75,11 @@ pub(super) fn unix_time() -> std::time::Duration {
 
 /// The time since 1970 in milliseconds.
 pub(super) fn now_ms() -> u64 {
-    u64::try_from(unix_time().as_millis()).unwrap_or(u64::MAX)
+    milliseconds(SystemTime::now())
+}
+
+/// A time in milliseconds since 1970.
+pub(super) fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,12 +4,16 @@
 //! connections.
 
 mod answers;
+mod captures;
 mod context;
 mod guard;
+mod health;
+mod hooks;
 mod listing;
 mod machine;
 mod metrics;
 mod openapi;
+mod recordings;
 mod reply;
 mod routes;
 mod serve;
@@ -24,6 +28,7 @@ use anabranch_host::{Handle, Listen, listen};
 use smol::Async;
 use tracing::warn;
 
+pub(crate) use captures::Capturing;
 use context::Context;
 pub(crate) use context::{Reload, Workers};
 use serve::Bounds;

@@ -14,7 +14,9 @@ pub(super) fn document() -> Value {
     let mut paths = Map::new();
     for route in ROUTES {
         let content = match &route.content {
-            Content::Json(schema) => json!({ "application/json": { "schema": schema(&mut generator) } }),
+            Content::Json(schema) | Content::Status(schema) => {
+                json!({ "application/json": { "schema": schema(&mut generator) } })
+            }
             Content::Text => json!({ "text/plain": { "schema": { "type": "string" } } }),
             Content::Document => json!({ "application/json": { "schema": { "type": "object" } } }),
         };
@@ -46,7 +48,7 @@ fn operation(route: &Route, content: &Value, failure: &Value) -> Value {
     let mut responses = Map::new();
     responses.insert("200".to_owned(), json!({ "description": route.summary, "content": content }));
     for (status, about) in route.failures {
-        let content = if matches!(route.content, Content::Text) { content } else { failure };
+        let content = if matches!(route.content, Content::Text | Content::Status(_)) { content } else { failure };
         responses.insert(status.as_str().to_owned(), json!({ "description": about, "content": content }));
     }
     let mut always =

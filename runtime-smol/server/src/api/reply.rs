@@ -32,6 +32,10 @@ impl Reply {
         }
     }
 
+    pub(super) fn with_status(self, status: StatusCode) -> Self {
+        Reply { status, ..self }
+    }
+
     pub(super) fn text(status: StatusCode, body: &'static str) -> Self {
         Reply::new(status, TEXT, body)
     }

@@ -6,13 +6,16 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::answers;
+use super::captures::{Captures, OneCapture};
 use super::context::Context;
+use super::health::{DrainAnswer, DrainUndoneAnswer, Health};
+use super::hooks::HookUrls;
+use super::recordings::Recordings;
 use super::reply::Reply;
 use super::shapes::{
-    Clients, Done, Drain, Envelope, Index, OneClient, OneStream, OneVhost, Reloaded, Streams, Summaries, Versions,
-    Vhosts,
+    Clients, Done, Envelope, Index, OneClient, OneStream, OneVhost, Reloaded, Streams, Summaries, Versions, Vhosts,
 };
+use super::{answers, captures, health, hooks, recordings};
 
 /// One method of one path.
 pub(super) struct Route {
@@ -39,6 +42,8 @@ pub(super) struct Parameter {
 /// The kind of an answer.
 pub(super) enum Content {
     Json(fn(&mut SchemaGenerator) -> Schema),
+    /// The same with any of the route's statuses.
+    Status(fn(&mut SchemaGenerator) -> Schema),
     Text,
     /// Any JSON object.
     Document,
@@ -49,6 +54,14 @@ pub(super) struct Call<'a> {
     /// The segment in the place of `{id}`.
     pub(super) id: &'a str,
     query: &'a str,
+}
+
+#[cfg(test)]
+impl Call<'static> {
+    /// A request with this query.
+    pub(super) fn of(id: &'static str, query: &'static str) -> Self {
+        Call { id, query }
+    }
 }
 
 impl Call<'_> {
@@ -95,6 +108,32 @@ const DRAIN: &[Parameter] = &[
     },
 ];
 
+const CAPTURE: &[Parameter] = &[
+    Parameter {
+        name: "client",
+        about: "The id of a client, or the number of its connection. Exactly one of client, address and stream is needed",
+        text: true,
+    },
+    Parameter { name: "address", about: "An address, or a network such as 10.0.0.0/8", text: true },
+    Parameter { name: "stream", about: "The id of a stream, or /APP/STREAM, or VHOST/APP/STREAM", text: true },
+    Parameter {
+        name: "role",
+        about: "With stream: only its \"publisher\", or each \"player\". Default: both",
+        text: true,
+    },
+    Parameter {
+        name: "bytes",
+        about: "The largest size of a file, at least 65536. Default, and most: capture.file_size",
+        text: false,
+    },
+    Parameter { name: "seconds", about: "How long it runs, at most 86400. Default 600", text: false },
+    Parameter {
+        name: "connections",
+        about: "How many connections it takes, a file for each, at most 100. Default 10; 1 with client",
+        text: false,
+    },
+];
+
 fn json<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<Envelope<T>>()
 }
@@ -102,6 +141,7 @@ fn json<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 const NO_VHOST: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such virtual host (code 2014)");
 const NO_STREAM: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such stream (code 2048)");
 const NO_CLIENT: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such client (code 2049)");
+const NO_CAPTURE: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such capture");
 const BAD_NUMBER: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "A parameter is not a number");
 
 type Answer = fn(&Context, &Call<'_>) -> Reply;
@@ -169,9 +209,60 @@ pub(super) const ROUTES: &[Route] = &[
             "POST",
             "/api/v1/drain",
             "Drain: grant nothing new, ask clients to connect again, close the rest later",
-            Content::Json(json::<Drain>),
-            answers::drain,
+            Content::Json(json::<DrainAnswer>),
+            health::drain,
         )
+    },
+    Route {
+        failures: &[(StatusCode::CONFLICT, "The server was told to stop by a signal, which cannot be undone")],
+        ..route(
+            "DELETE",
+            "/api/v1/drain",
+            "Undo a drain: accept new clients again",
+            Content::Json(json::<DrainUndoneAnswer>),
+            health::stop_draining,
+        )
+    },
+    Route {
+        failures: &[(StatusCode::SERVICE_UNAVAILABLE, "The server drains or stops, and accepts no new clients")],
+        ..get("/api/v1/health", "Health: what is wrong, and the drain", Content::Status(json::<Health>), health::health)
+    },
+    get(
+        "/api/v1/recordings",
+        "The recordings that run, and the files that ended last",
+        Content::Json(json::<Recordings>),
+        recordings::recordings,
+    ),
+    get("/api/v1/hooks", "The URLs that hooks call, and their state", Content::Json(json::<HookUrls>), hooks::hooks),
+    get(
+        "/api/v1/captures",
+        "The captures that were begun through the API",
+        Content::Json(json::<Captures>),
+        captures::list,
+    ),
+    Route {
+        query: CAPTURE,
+        failures: &[
+            (StatusCode::BAD_REQUEST, "The parameters are not valid"),
+            NO_CLIENT,
+            (StatusCode::CONFLICT, "Nothing more can be captured now; the text says why"),
+            (StatusCode::INSUFFICIENT_STORAGE, "The folder cannot be used"),
+        ],
+        ..route(
+            "POST",
+            "/api/v1/captures",
+            "Capture one client, or the clients of an address, a network or a stream",
+            Content::Json(json::<OneCapture>),
+            captures::begin,
+        )
+    },
+    Route {
+        failures: &[NO_CAPTURE],
+        ..get("/api/v1/captures/{id}", "A capture", Content::Json(json::<OneCapture>), captures::one)
+    },
+    Route {
+        failures: &[NO_CAPTURE],
+        ..route("DELETE", "/api/v1/captures/{id}", "End a capture", Content::Json(json::<OneCapture>), captures::end)
     },
     Route {
         failures: &[
@@ -241,7 +332,9 @@ mod tests {
     use std::collections::HashMap;
     use std::sync::Arc;
 
-    use super::super::{ApiSettings, Reload, Workers};
+    use anabranch_program::{ChosenCaptures, ChosenFolder};
+
+    use super::super::{ApiSettings, Capturing, Reload, Workers};
     use super::*;
     use crate::hooks::{HookSettings, HttpHooks};
     use crate::identity::Identity;
@@ -276,7 +369,10 @@ mod tests {
     fn context(reload: Option<Reload>) -> Context {
         let server = anabranch_smol::Server::builder().build().unwrap();
         let hooks = HttpHooks::new(Identity::new(None), &HookSettings::default(), &HashMap::new()).unwrap();
-        let workers = Workers { hooks, recorder: Recorder::default() };
+        let folder = std::env::temp_dir().join(format!("anabranch-routes-{}", std::process::id()));
+        let folder = ChosenFolder { folder, files: 10, bytes: 1 << 20, waiting: 1 << 20, header: String::new() };
+        let captures = Capturing::Chosen(ChosenCaptures::new(folder));
+        let workers = Workers { hooks, recorder: Recorder::default(), captures };
         Context::new(&ApiSettings::default(), Identity::new(None), server.handle(), reload, workers)
     }
 

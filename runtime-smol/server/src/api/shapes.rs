@@ -102,7 +102,7 @@ pub(super) struct ProcessSummary {
     pub(super) cpu_percent: f64,
     /// Seconds since the start.
     pub(super) srs_uptime: u64,
-    /// True once the server grants nothing new.
+    /// True while the server grants nothing new, because it drains or stops.
     pub(super) draining: bool,
     /// Bytes of memory that all streams together hold.
     pub(super) stream_memory: usize,
@@ -366,20 +366,6 @@ pub(super) struct Attached {
     pub(super) role: String,
     /// `vhost/app/stream`.
     pub(super) key: String,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Drain {
-    pub(super) data: DrainBegun,
-}
-
-/// The server drains.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct DrainBegun {
-    /// After so many seconds the server closes the remaining connections.
-    pub(super) seconds: u64,
-    /// Connections that are open.
-    pub(super) connections: usize,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]

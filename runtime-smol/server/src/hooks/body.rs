@@ -1,8 +1,11 @@
+use std::time::Duration;
+
 use anabranch_core::conn::{Ask, ClientFacts, Closed, Notice, StreamFacts, Subject};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::identity::Identity;
+use crate::record::RecordedFile;
 
 /// The kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,11 +16,12 @@ pub(super) enum Event {
     Unpublish,
     Play,
     Stop,
+    Dvr,
 }
 
 impl Event {
-    pub(super) const ALL: [Event; 6] =
-        [Event::Connect, Event::Close, Event::Publish, Event::Unpublish, Event::Play, Event::Stop];
+    pub(super) const ALL: [Event; 7] =
+        [Event::Connect, Event::Close, Event::Publish, Event::Unpublish, Event::Play, Event::Stop, Event::Dvr];
 
     /// The name in settings and in `action`.
     pub(super) fn name(self) -> &'static str {
@@ -28,6 +32,7 @@ impl Event {
             Event::Unpublish => "on_unpublish",
             Event::Play => "on_play",
             Event::Stop => "on_stop",
+            Event::Dvr => "on_dvr",
         }
     }
 
@@ -68,6 +73,33 @@ pub(super) fn of_question(event: Event, ask: &Ask, identity: &Identity) -> Strin
 /// The body of a notice.
 pub(super) fn of_notice(event: Event, notice: &Notice, identity: &Identity) -> String {
     of(event, &notice.subject, &notice.client, identity, notice.closed.as_ref())
+}
+
+/// The body of the notice that a file of a recording is complete. Fields and their order are SRS's; those that SRS does
+/// not have come last.
+pub(super) fn of_recording(file: &RecordedFile, identity: &Identity) -> String {
+    let RecordedFile { key, publisher, path, bytes, duration, reason, .. } = file;
+    let client_id = publisher.connection.map(|connection| identity.client_id(connection)).unwrap_or_default();
+    let ip = publisher.address.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();
+    let cwd = std::env::current_dir().unwrap_or_default();
+    let mut body = Object::default();
+    body.text("server_id", identity.server_id())
+        .text("service_id", identity.service_id())
+        .text("action", Event::Dvr.name())
+        .text("client_id", client_id)
+        .text("ip", ip)
+        .text("vhost", key.vhost())
+        .text("app", key.app())
+        .text("stream", key.stream())
+        .text("param", publisher.params.as_str())
+        .text("cwd", cwd.to_string_lossy())
+        .text("file", path.to_string_lossy())
+        .text("stream_url", key.to_string())
+        .text("stream_id", identity.stream_id(key))
+        .seconds("duration", *duration)
+        .number("bytes", *bytes)
+        .text("reason", reason.name());
+    serde_json::to_string(&body).unwrap_or_default()
 }
 
 /// Fields, their types and their order are SRS's; `reason` and `code` are ours.
@@ -130,6 +162,11 @@ impl Object {
 
     fn number(&mut self, name: &'static str, number: u64) -> &mut Self {
         self.0.push((name, number.into()));
+        self
+    }
+
+    fn seconds(&mut self, name: &'static str, time: Duration) -> &mut Self {
+        self.0.push((name, time.as_secs_f64().into()));
         self
     }
 

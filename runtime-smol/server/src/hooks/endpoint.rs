@@ -14,10 +14,12 @@ use ureq::{Agent, Error};
 
 use super::body::Event;
 use super::complaints::Complaints;
+use super::health::{Health, UrlState};
 use super::names::Names;
 use super::order::Order;
 use super::reply::Reply;
 use super::settings::{HookSettings, HookUrl};
+use super::tally::Tally;
 
 /// How long a thread waits for work before it ends.
 pub(super) const IDLE: Duration = Duration::from_secs(10);
@@ -34,6 +36,7 @@ const NOTICE: usize = 512;
 /// One call to one URL.
 #[derive(Debug)]
 pub(super) struct Call {
+    pub(super) event: Event,
     pub(super) turn: Turn,
     pub(super) body: Arc<str>,
     /// When a question must be answered; `None` for a notice.
@@ -99,6 +102,13 @@ pub(super) struct Turn {
 impl Turn {
     pub(super) fn new(place: Place, connection: u64, order: Arc<Order>) -> Self {
         Turn { sort: place.sort, held: Some((place, order)), connection }
+    }
+
+    /// Counts what came of the call.
+    fn tally(&self, count: impl FnOnce(&Tally)) {
+        if let Some((_, order)) = &self.held {
+            count(order.tally());
+        }
     }
 
     fn pass_on(mut self, reply: Reply) {
@@ -208,6 +218,7 @@ struct Shared {
     /// How long a thread waits for work before it ends.
     idle: Duration,
     complaints: Complaints,
+    health: Health,
     /// Questions that are admitted and not answered yet, in any queue.
     questions: AtomicUsize,
     /// Bytes of notices that are admitted and not delivered yet. They are counted separately, because notices that wait
@@ -283,6 +294,7 @@ impl Endpoint {
     pub(super) fn calling(key: EndpointKey, post: Box<Post>, idle: Duration) -> Result<Self, String> {
         let shared = Arc::new(Shared {
             complaints: Complaints::new(key.url.to_string()),
+            health: Health::default(),
             post,
             idle,
             key,
@@ -317,6 +329,18 @@ impl Endpoint {
     /// Logs a problem, at a limited rate.
     pub(super) fn complain(&self, what: &str) {
         self.shared.complaints.add(what);
+    }
+
+    /// How its calls went, and what waits.
+    pub(super) fn state(&self) -> UrlState {
+        let Shared { key, health, notices, .. } = &*self.shared;
+        let queue = self.shared.queue();
+        UrlState {
+            questions_waiting: queue.questions.len(),
+            notices_waiting: queue.notices.len() + queue.unpublishes.len(),
+            notice_bytes: notices.load(Ordering::Relaxed),
+            ..health.of(key.url.to_string())
+        }
     }
 }
 
@@ -370,8 +394,12 @@ impl Shared {
     }
 
     fn serve(&self, call: Call) {
+        let (begun, in_flight) = (Instant::now(), self.health.begin());
         let made = catch_unwind(AssertUnwindSafe(|| self.make(&call)));
         let reply = made.unwrap_or_else(|_| Reply::Failed("the call panicked, which is a bug".to_owned()));
+        drop(in_flight);
+        self.health.note(&reply);
+        call.turn.tally(|tally| tally.called(call.event, &reply, begun.elapsed()));
         match reply {
             Reply::Failed(why) if call.deadline.is_none() && call.retries > 0 => {
                 self.complaints.add(&format!("{why}; the notice will be repeated"));

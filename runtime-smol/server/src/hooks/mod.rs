@@ -7,6 +7,7 @@
 mod body;
 mod complaints;
 mod endpoint;
+mod health;
 mod names;
 mod order;
 mod reply;
@@ -20,18 +21,20 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{Ask, Notice, Verdict};
+use anabranch_core::conn::{Ask, Notice, StreamFacts, Subject, Verdict};
 use anabranch_host::{Answer, Hooks};
 
 use body::Event;
 use endpoint::{Endpoint, EndpointKey, Sort};
+pub(crate) use health::UrlState;
 use order::{Job, Kind, Order, on_failure};
 pub(crate) use settings::HookSettings;
 use settings::MARGIN;
 use tally::Lost;
-pub(crate) use tally::Tally;
+pub(crate) use tally::{BUCKETS, Tally};
 
 use crate::identity::Identity;
+use crate::record::RecordedFile;
 
 /// The hooks of all virtual hosts. Clones share the same hooks.
 #[derive(Clone)]
@@ -95,7 +98,26 @@ impl HttpHooks {
         self.inner.order.wait_until_done(time)
     }
 
-    /// Counts of failures, for the metrics.
+    /// A file of a recording is complete: sends the notice. Does not block.
+    pub(crate) fn recorded(&self, file: &RecordedFile) {
+        let route = self.inner.route(file.key.vhost());
+        if route.endpoints(Event::Dvr).is_empty() {
+            return;
+        }
+        let stream = StreamFacts { key: file.key.clone(), params: file.publisher.params.clone() };
+        let body = body::of_recording(file, &self.inner.identity);
+        // Files of the program's own publications have an order, too: no connection has the number 0.
+        let connection = file.publisher.connection.unwrap_or(0);
+        let vhost = file.key.vhost().to_owned();
+        self.inner.notify(&route, connection, (Event::Dvr, Subject::Publish(stream), vhost), body);
+    }
+
+    /// Each URL that is called, with its state.
+    pub(crate) fn urls(&self) -> Vec<UrlState> {
+        self.inner.routes().urls()
+    }
+
+    /// Counts of calls and failures, for the metrics.
     pub(crate) fn tally(&self) -> &Tally {
         self.inner.order.tally()
     }
@@ -113,6 +135,29 @@ impl Inner {
 }
 
 impl Routes {
+    /// Each endpoint once, with the calls that it gets and the virtual hosts that make them, in the order of the URLs.
+    fn urls(&self) -> Vec<UrlState> {
+        let mut found: Vec<(Arc<Endpoint>, UrlState)> = Vec::new();
+        let all = ("", &self.default);
+        let vhosts = self.vhosts.iter().map(|(name, route)| (name.as_str(), route));
+        for (vhost, route) in vhosts.chain([all]) {
+            for (event, endpoint) in
+                route.endpoints.iter().flat_map(|(event, list)| list.iter().map(move |endpoint| (*event, endpoint)))
+            {
+                let index = found.iter().position(|(known, _)| Arc::ptr_eq(known, endpoint)).unwrap_or_else(|| {
+                    found.push((endpoint.clone(), endpoint.state()));
+                    found.len() - 1
+                });
+                if let Some((_, state)) = found.get_mut(index) {
+                    state.add(event.name(), vhost);
+                }
+            }
+        }
+        let mut states: Vec<_> = found.into_iter().map(|(_, state)| state).collect();
+        states.sort_by(|a, b| (&a.url, &a.calls).cmp(&(&b.url, &b.calls)));
+        states
+    }
+
     fn endpoints(&self) -> Vec<Arc<Endpoint>> {
         let routes = self.vhosts.values().chain([&self.default]);
         routes.flat_map(|route| route.endpoints.values().flatten().cloned()).collect()
@@ -185,14 +230,22 @@ impl Hooks for HttpHooks {
         if route.endpoints(event).is_empty() {
             return;
         }
-        let body: Arc<str> = body::of_notice(event, &notice, &self.inner.identity).into();
+        let body = body::of_notice(event, &notice, &self.inner.identity);
+        self.inner.notify(&route, notice.client.connection, (event, notice.subject, vhost), body);
+    }
+}
+
+impl Inner {
+    /// Sends a notice to all URLs of its call that have room for it.
+    fn notify(&self, route: &Route, connection: u64, (event, subject, vhost): (Event, Subject, String), body: String) {
+        let body: Arc<str> = body.into();
         let sort = Sort::notice(event, &body);
         let mut places = VecDeque::new();
         for endpoint in route.endpoints(event) {
             match endpoint.admit(sort) {
                 Some(place) => places.push_back(place),
                 None => {
-                    self.inner.order.tally().lose(event, Lost::Memory);
+                    self.order.tally().lose(event, Lost::Memory);
                     endpoint.complain(&format!("the memory for notices is used up; {} is dropped", event.name()));
                 }
             }
@@ -202,8 +255,7 @@ impl Hooks for HttpHooks {
         }
         let HookSettings { retries, retry_after, .. } = route.settings;
         let kind = Kind::Tell { retries: retries.min(100), retry_after: retry_after.0, open: 0 };
-        let connection = notice.client.connection;
-        self.inner.order.push(connection, Job { event, subject: notice.subject, vhost, body, places, kind });
+        self.order.push(connection, Job { event, subject, vhost, body, places, kind });
     }
 }
 

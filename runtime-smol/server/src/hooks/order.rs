@@ -124,7 +124,8 @@ impl State {
                 self.clients.remove(&connection);
                 return Vec::new();
             };
-            let refused = self.refused.remove(&(connection, name(job))).is_some();
+            // A recording is no request, so nothing refused it.
+            let refused = job.event != Event::Dvr && self.refused.remove(&(connection, name(job))).is_some();
             match &mut job.kind {
                 Kind::Ask { .. } => return job.ask(connection, order).into_iter().collect(),
                 Kind::Tell { open, .. } if !refused => {
@@ -220,7 +221,7 @@ impl Job {
         };
         let turn = Turn::new(self.places.pop_front()?, connection, order.clone());
         let (retries, retry_after) = (0, Duration::ZERO);
-        Some(Call { turn, body: self.body.clone(), deadline: Some(deadline), retries, retry_after })
+        Some(Call { event: self.event, turn, body: self.body.clone(), deadline: Some(deadline), retries, retry_after })
     }
 
     fn tell(&mut self, connection: u64, order: &Arc<Order>) -> Vec<Call> {
@@ -229,7 +230,7 @@ impl Job {
         };
         let call = |place: Place| {
             let turn = Turn::new(place, connection, order.clone());
-            Call { turn, body: self.body.clone(), deadline: None, retries, retry_after }
+            Call { event: self.event, turn, body: self.body.clone(), deadline: None, retries, retry_after }
         };
         self.places.drain(..).map(call).collect()
     }

@@ -34,11 +34,13 @@ pub(crate) struct HookSettings {
     pub(crate) on_play: Vec<Of<HookUrl>>,
     /// Notice: a client has stopped playing a stream.
     pub(crate) on_stop: Vec<Of<HookUrl>>,
+    /// Notice: a file of a recording is complete, because the publication or the file's length is over.
+    pub(crate) on_dvr: Vec<Of<HookUrl>>,
     /// How long one call to one URL may take.
     #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "1h"))]
     pub(crate) timeout: Time,
-    /// How often on_close, on_unpublish and on_stop are repeated when the back end cannot be reached, takes too long or
-    /// answers with a server error. Questions are not repeated, because a client waits for the answer.
+    /// How often on_close, on_unpublish, on_stop and on_dvr are repeated when the back end cannot be reached, takes too
+    /// long or answers with a server error. Questions are not repeated, because a client waits for the answer.
     #[schemars(range(max = 100))]
     pub(crate) retries: u32,
     /// The wait before the first repetition; each further wait is twice as long, up to a minute.
@@ -54,8 +56,8 @@ pub(crate) struct HookSettings {
     /// Questions to one URL that may wait for their turn. Further questions are answered at once, as after a failure.
     #[schemars(range(max = 1_000_000))]
     pub(crate) queue: usize,
-    /// Memory for the notices that wait for one URL; a notice takes about a kilobyte. on_close and on_stop may use
-    /// three quarters of it, on_unpublish all of it. Notices beyond that are dropped, and counted in the metrics.
+    /// Memory for the notices that wait for one URL; a notice takes about a kilobyte. on_unpublish may use all of it,
+    /// the others three quarters. Notices beyond that are dropped, and counted in the metrics.
     pub(crate) notice_memory: Size,
     /// A file of CA certificates (PEM) for HTTPS back ends; "" for the system's certificates.
     pub(crate) ca_file: PathBuf,
@@ -74,6 +76,7 @@ impl Default for HookSettings {
             on_unpublish: Vec::new(),
             on_play: Vec::new(),
             on_stop: Vec::new(),
+            on_dvr: Vec::new(),
             timeout: Time(Duration::from_secs(10)),
             retries: 5,
             retry_after: Time(Duration::from_secs(1)),
@@ -98,6 +101,7 @@ impl HookSettings {
             Event::Unpublish => &self.on_unpublish,
             Event::Play => &self.on_play,
             Event::Stop => &self.on_stop,
+            Event::Dvr => &self.on_dvr,
         }
     }
 

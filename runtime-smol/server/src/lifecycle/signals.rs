@@ -81,7 +81,7 @@ fn drain(handle: &Handle, time: Duration) -> End {
     }
     let seconds = time.as_secs();
     info!(event = "draining", connections, seconds, "draining: {connections} connections have {seconds} s to end");
-    handle.drain(time, None);
+    handle.drain_to_stop(time, None);
     let waiting = handle.clone();
     let wait = move || {
         waiting.wait_until_empty(Instant::now() + time);

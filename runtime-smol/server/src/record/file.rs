@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
+use std::time::{Duration, Instant};
 
 use anabranch_core::amf::{Limits, Object, Value, amf0};
 use anabranch_core::flv::tag;
@@ -32,6 +33,8 @@ pub(super) struct FlvFile<F = File> {
     pending: Vec<u8>,
     /// Bytes that are written.
     written: u64,
+    /// How long writes took, since this was last taken.
+    waited: Duration,
     audio: bool,
     video: bool,
     clock: Clock,
@@ -107,6 +110,7 @@ impl FlvFile<()> {
             properties: properties(metadata),
             pending: Vec::new(),
             written: 0,
+            waited: Duration::ZERO,
             audio: false,
             video: false,
             clock: Clock::default(),
@@ -116,8 +120,8 @@ impl FlvFile<()> {
 
     /// Adds the file itself, to be written from there on.
     pub(super) fn of<F>(self, file: F, written: u64) -> FlvFile<F> {
-        let FlvFile { file: (), properties, pending, written: _, audio, video, clock, index } = self;
-        FlvFile { file, properties, pending, written, audio, video, clock, index }
+        let FlvFile { file: (), properties, pending, written: _, waited, audio, video, clock, index } = self;
+        FlvFile { file, properties, pending, written, waited, audio, video, clock, index }
     }
 }
 
@@ -192,7 +196,10 @@ impl<F: Target> FlvFile<F> {
         if self.pending.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.file.write_all(&self.pending) {
+        let begun = Instant::now();
+        let written = self.file.write_all(&self.pending);
+        self.waited += begun.elapsed();
+        if let Err(error) = written {
             self.pending.clear();
             // If truncating fails, too, part of a tag stays, which players take for the end of the file.
             let _ = self.file.cut(self.written);
@@ -202,6 +209,11 @@ impl<F: Target> FlvFile<F> {
         self.written += self.pending.len() as u64;
         self.pending.clear();
         Ok(())
+    }
+
+    /// How long writes took since the last call.
+    pub(super) fn take_waited(&mut self) -> Duration {
+        std::mem::take(&mut self.waited)
     }
 
     /// Bytes that are written.

@@ -9,23 +9,25 @@ mod name;
 mod pace;
 pub(crate) mod repair;
 mod settings;
+mod status;
 mod tape;
 mod writers;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anabranch_core::url::StreamKey;
-use anabranch_host::{Handle, Subscription, Update};
+use anabranch_host::{Handle, PublishStart, Subscription, Update};
 use smol::future::yield_now;
 use tracing::warn;
 
 use pace::Pace;
 pub(crate) use settings::RecordSettings;
-pub(crate) use tape::Tally;
-use tape::Tape;
+use status::{EndReason, Failure, Progress};
+pub(crate) use status::{Failing, RecordedFile, Recordings, RunningRecording};
+use tape::{OnFile, Tape};
 use writers::Writers;
 
 /// The number of updates that a recording handles before it lets other recordings run.
@@ -46,13 +48,15 @@ struct Inner {
     ended: Condvar,
     handle: Mutex<Option<Handle>>,
     writers: Arc<Writers>,
-    tally: Arc<Tally>,
+    recordings: Arc<Recordings>,
+    /// Gets each file that has its last byte.
+    on_file: Mutex<Option<OnFile>>,
 }
 
 #[derive(Default)]
 struct Streams {
     /// Streams that are being recorded.
-    active: HashSet<StreamKey>,
+    active: HashMap<StreamKey, Arc<Progress>>,
     /// Streams that are or were recently recorded.
     paces: HashMap<StreamKey, Arc<Pace>>,
     /// The number of `paces` at which old ones are removed next.
@@ -67,7 +71,7 @@ impl Streams {
         let now = Instant::now();
         let all = self.all.get_or_insert_with(|| Arc::new(Pace::of_all(now))).clone();
         if self.paces.len() > self.many.max(MANY) {
-            self.paces.retain(|key, pace| self.active.contains(key) || !pace.is_past(now));
+            self.paces.retain(|key, pace| self.active.contains_key(key) || !pace.is_past(now));
             self.many = self.paces.len() * 2;
         }
         let of_name = self.paces.entry(key.clone()).or_insert_with(|| Arc::new(Pace::new(now)));
@@ -111,11 +115,12 @@ impl Recorder {
         Ok(())
     }
 
-    /// Starts to record streams of this server.
-    pub(crate) fn start(&self, handle: &Handle) {
+    /// Starts to record streams of this server. `on_file` gets each file that has its last byte; it must not block.
+    pub(crate) fn start(&self, handle: &Handle, on_file: impl Fn(&RecordedFile) + Send + Sync + 'static) {
         *self.inner.handle() = Some(handle.clone());
+        *self.inner.on_file.lock().unwrap_or_else(PoisonError::into_inner) = Some(OnFile(Arc::new(on_file)));
         let inner = self.inner.clone();
-        handle.on_publish(move |key| inner.begins(key));
+        handle.on_publish(move |start| inner.begins(start));
     }
 
     /// Call this after the server has stopped. Waits until all files are complete, at most for `time`. Returns false if
@@ -133,15 +138,16 @@ impl Recorder {
         self.inner.streams().active.len()
     }
 
-    /// Counts of files and failures so far.
-    pub(crate) fn tally(&self) -> &Tally {
-        &self.inner.tally
+    /// The recordings that run, those that have ended, and counts of all.
+    pub(crate) fn recordings(&self) -> &Recordings {
+        &self.inner.recordings
     }
 }
 
 impl Inner {
     /// A publisher begins.
-    fn begins(self: &Arc<Self>, key: &StreamKey) {
+    fn begins(self: &Arc<Self>, start: &PublishStart) {
+        let key = &start.key;
         let settings = {
             let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
             rules.vhosts.get(key.vhost()).unwrap_or(&rules.default).clone()
@@ -152,22 +158,28 @@ impl Inner {
         let Some(handle) = self.handle().clone() else {
             return;
         };
-        let paces = {
+        let publisher = start.client.clone().into();
+        let (paces, progress) = {
             let mut streams = self.streams();
             // Another publisher has taken over, or the recording has not seen the end of the last publication yet: the
             // recording goes on.
-            if !streams.active.insert(key.clone()) {
+            if let Some(progress) = streams.active.get(key) {
+                progress.set_publisher(publisher);
                 return;
             }
-            streams.paces(key)
+            let progress = self.recordings.begin(key.clone());
+            progress.set_publisher(publisher);
+            streams.active.insert(key.clone(), progress.clone());
+            (streams.paces(key), progress)
         };
         let place = Place { inner: self.clone(), key: key.clone(), left: false };
         // Subscribe now, so that the recording misses nothing.
         let subscription = handle.subscribe_to(key);
-        let tape = Tape::new(key.clone(), settings, paces, self.tally.clone());
+        let on_file = self.on_file.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let tape = Tape::new(key.clone(), settings, paces, progress, on_file);
         // A task that is not started is dropped, which frees its place.
         if let Err(error) = self.writers.spawn(place.record(subscription, tape)) {
-            self.tally.failed();
+            self.recordings.count_failure(Failure::NoThread);
             warn!(
                 event = "recording_failed",
                 vhost = key.vhost(),
@@ -209,7 +221,7 @@ impl Place {
             if update.is_none() {
                 tape.flush();
                 if !subscription.is_live() {
-                    tape.end_of_stream();
+                    tape.end_of_stream(EndReason::Unpublished);
                     // A publisher that begins now waits for this lock, and then gets a new recording.
                     let inner = self.inner.clone();
                     let mut streams = inner.streams();
@@ -225,10 +237,10 @@ impl Place {
             match update {
                 Some(Update::Frame(frame)) => tape.frame(&frame),
                 Some(Update::Missed(gap)) => tape.missed(&gap),
-                Some(Update::Ended) => tape.end_of_stream(),
+                Some(Update::Ended) => tape.end_of_stream(EndReason::Unpublished),
                 // The server has stopped.
                 None => {
-                    tape.end_of_stream();
+                    tape.end_of_stream(EndReason::Stopped);
                     return;
                 }
             }
@@ -237,7 +249,9 @@ impl Place {
 
     fn leave(&mut self, streams: &mut Streams) {
         self.left = true;
-        streams.active.remove(&self.key);
+        if let Some(progress) = streams.active.remove(&self.key) {
+            progress.end();
+        }
         let now = Instant::now();
         if streams.paces.get(&self.key).is_some_and(|pace| pace.is_past(now)) {
             streams.paces.remove(&self.key);

@@ -108,15 +108,15 @@ impl Pace {
         }
     }
 
-    /// Notes that the disk has failed. Returns the pause if it is the first failure in a row, the only one to be
-    /// logged.
-    pub(super) fn failed(&self, now: Instant) -> Option<Duration> {
+    /// Notes that the disk has failed. Returns the pause, and whether it is the first failure in a row, the only one to
+    /// be logged.
+    pub(super) fn failed(&self, now: Instant) -> (Duration, bool) {
         let mut state = self.state();
         let doubled = FIRST_PAUSE.saturating_mul(1 << state.failures.min(8));
         let pause = doubled.min(LONGEST_PAUSE);
         state.pause = Some(now + pause);
         state.failures = state.failures.saturating_add(1);
-        (state.failures == 1).then_some(pause)
+        (pause, state.failures == 1)
     }
 
     /// True if it can be replaced by a new one.
@@ -167,7 +167,7 @@ mod tests {
         while now < start + Duration::from_secs(600) {
             if pace.begin(now).is_ok() {
                 attempts += 1;
-                said += u32::from(pace.failed(now).is_some());
+                said += u32::from(pace.failed(now).1);
             }
             now += Duration::from_millis(500);
         }
@@ -175,6 +175,6 @@ mod tests {
         assert!(!pace.is_past(now) && pace.is_past(now + 2 * LONGEST_PAUSE));
         let again = now + LONGEST_PAUSE;
         assert!(pace.begin(again).is_ok() && pace.began() && !pace.began(), "it goes on");
-        assert!(pace.failed(again).is_some());
+        assert!(pace.failed(again).1);
     }
 }

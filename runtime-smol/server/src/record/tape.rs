@@ -1,8 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use anabranch_core::flv::FrameClass;
 use anabranch_core::message::MessageType;
@@ -14,6 +13,7 @@ use super::file::FlvFile;
 use super::name::{self, FileName};
 use super::pace::{Pace, Wait};
 use super::settings::RecordSettings;
+use super::status::{EndReason, Failure, Progress, Publisher, RecordedFile};
 
 /// The free space, in addition to `min_free`, that a new file needs, so that it is not full at once.
 const ROOM: u64 = 16 << 20;
@@ -37,26 +37,13 @@ const JUST_BEFORE: u32 = 500;
 /// Video headers without a frame behind them that may wait for a key frame.
 const MOST_HELD: usize = 32;
 
-/// Counts of all recordings so far.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    files: AtomicU64,
-    failures: AtomicU64,
-}
+/// Gets each file that has its last byte.
+#[derive(Clone)]
+pub(super) struct OnFile(pub(super) Arc<dyn Fn(&RecordedFile) + Send + Sync>);
 
-impl Tally {
-    /// Files that were begun.
-    pub(crate) fn files(&self) -> u64 {
-        self.files.load(Ordering::Relaxed)
-    }
-
-    /// How often the disk was full or failed, or no thread could be started.
-    pub(crate) fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn failed(&self) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
+impl fmt::Debug for OnFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnFile(..)")
     }
 }
 
@@ -80,7 +67,8 @@ pub(super) struct Tape {
     /// Limits how often files of all names begin.
     all: Arc<Pace>,
     looked: Option<Instant>,
-    tally: Arc<Tally>,
+    progress: Arc<Progress>,
+    on_file: Option<OnFile>,
 }
 
 #[derive(Debug)]
@@ -90,17 +78,24 @@ struct Open {
     pictures: bool,
     path: PathBuf,
     since: Instant,
+    begun: SystemTime,
+    /// The client that published when it began.
+    publisher: Publisher,
+    /// Frames that the recording had missed by then.
+    missed_before: u64,
     /// The file's length with only headers in it.
     headers_end: u64,
 }
 
 impl Open {
-    /// Whether the file reaches its length or size with a frame of that timestamp.
-    fn is_full(&self, settings: &RecordSettings, timestamp: u32) -> bool {
-        let reached = |limit: Option<u64>, value: u64| limit.is_some_and(|limit| value >= limit);
+    /// The limit that the file reaches with a frame of that timestamp.
+    fn full(&self, settings: &RecordSettings, timestamp: u32) -> Option<EndReason> {
         let longest = settings.max_duration.limit().and_then(|time| u64::try_from(time.as_millis()).ok());
-        let largest = Some(settings.max_size.0);
-        reached(longest, self.file.duration_with(timestamp)) || reached(largest, self.file.length())
+        if longest.is_some_and(|longest| self.file.duration_with(timestamp) >= longest) {
+            Some(EndReason::MaxDuration)
+        } else {
+            (self.file.length() >= settings.max_size.0).then_some(EndReason::MaxSize)
+        }
     }
 }
 
@@ -110,7 +105,8 @@ impl Tape {
         key: StreamKey,
         settings: Arc<RecordSettings>,
         (pace, all): (Arc<Pace>, Arc<Pace>),
-        tally: Arc<Tally>,
+        progress: Arc<Progress>,
+        on_file: Option<OnFile>,
     ) -> Self {
         Tape {
             key,
@@ -124,7 +120,8 @@ impl Tape {
             pace,
             all,
             looked: None,
-            tally,
+            progress,
+            on_file,
         }
     }
 
@@ -152,8 +149,11 @@ impl Tape {
             }
             FrameKind::Audio if self.open.is_some() => {
                 let splits = !self.headers.has_video() || self.is_keyless(frame);
-                if splits && self.is_full(frame) && self.may_begin(Instant::now()) {
-                    self.end();
+                if splits
+                    && let Some(full) = self.full(frame)
+                    && self.may_begin(Instant::now())
+                {
+                    self.end(full);
                     self.begin(frame.timestamp());
                 }
                 self.write(frame);
@@ -167,6 +167,7 @@ impl Tape {
     pub(super) fn missed(&self, gap: &Gap) {
         let Gap { frames, bytes, milliseconds } = gap;
         let key = &self.key;
+        self.progress.missed(*frames);
         warn!(
             event = "recording_missed",
             vhost = key.vhost(),
@@ -181,25 +182,34 @@ impl Tape {
 
     /// Writes all collected frames to the file. Called when the stream has no more frames for now.
     pub(super) fn flush(&mut self) {
-        if let Some(Err(error)) = self.open.as_mut().map(|open| open.file.flush()) {
-            self.failed(&error);
+        let flushed = self.open.as_mut().map(|open| open.file.flush());
+        self.note_progress();
+        if let Some(Err(error)) = flushed {
+            self.failed(&error, false);
         }
     }
 
-    /// Ends the file when the publication ends.
-    pub(super) fn end_of_stream(&mut self) {
+    fn note_progress(&mut self) {
+        if let Some(open) = &mut self.open {
+            let duration = Duration::from_millis(open.file.duration());
+            self.progress.wrote(open.file.written(), duration, open.file.take_waited());
+        }
+    }
+
+    /// Ends the file when the publication ends, or the server stops.
+    pub(super) fn end_of_stream(&mut self, reason: EndReason) {
         if let Some(last) = self.early.last().cloned().filter(|_| self.open.is_none()) {
             self.begin_early(&last);
         }
-        self.end();
+        self.end(reason);
         self.headers = Headers::default();
         self.held.clear();
         self.early.clear();
         (self.last_key, self.since) = (None, None);
     }
 
-    fn is_full(&self, frame: &Frame) -> bool {
-        self.open.as_ref().is_some_and(|open| open.is_full(&self.settings, frame.timestamp()))
+    fn full(&self, frame: &Frame) -> Option<EndReason> {
+        self.open.as_ref()?.full(&self.settings, frame.timestamp())
     }
 
     fn header(&mut self, frame: &Frame) {
@@ -226,8 +236,10 @@ impl Tape {
         if !self.is_keyless(frame) {
             return;
         }
-        if self.is_full(frame) && self.may_begin(Instant::now()) {
-            self.end();
+        if let Some(full) = self.full(frame)
+            && self.may_begin(Instant::now())
+        {
+            self.end(full);
         }
         if self.open.is_none() {
             self.begin_early(frame);
@@ -247,9 +259,11 @@ impl Tape {
         self.last_key = Some(frame.timestamp());
         let now = Instant::now();
         let old = self.open.as_ref().is_some_and(|open| now - open.since >= self.settings.min_duration.0);
-        let changed = !self.held.is_empty() && old;
-        if (changed || self.is_full(frame)) && self.may_begin(now) {
-            self.end();
+        let changed = (!self.held.is_empty() && old).then_some(EndReason::HeaderChanged);
+        if let Some(reason) = self.full(frame).or(changed)
+            && self.may_begin(now)
+        {
+            self.end(reason);
         }
         if self.open.is_some() {
             self.write_held();
@@ -314,10 +328,10 @@ impl Tape {
                     file = %file,
                     "recording of {key}{again} into {file}"
                 );
-                self.tally.files.fetch_add(1, Ordering::Relaxed);
+                self.progress.begin_file(&open.path);
                 self.open = Some(open);
             }
-            Err(error) => return self.failed(&error),
+            Err(error) => return self.failed(&error, true),
         }
         let headers: Vec<_> = self.headers.iter().filter(|frame| frame.kind() != FrameKind::Data).cloned().collect();
         for header in headers {
@@ -380,7 +394,16 @@ impl Tape {
         match FlvFile::begin(file, metadata.as_deref()) {
             Ok(file) => {
                 let headers_end = file.length();
-                Ok(Open { headers_end, file, pictures: false, path, since: Instant::now() })
+                Ok(Open {
+                    headers_end,
+                    file,
+                    pictures: false,
+                    path,
+                    since: Instant::now(),
+                    begun: SystemTime::now(),
+                    publisher: self.progress.publisher(),
+                    missed_before: self.progress.missed_so_far(),
+                })
             }
             Err(error) => {
                 remove(&path);
@@ -423,48 +446,57 @@ impl Tape {
             if self.looked.is_some_and(|looked| looked.elapsed() < LOOK) { Ok(()) } else { self.check_space(0) }
         });
         if let Err(error) = written {
-            self.failed(&error);
+            self.failed(&error, false);
         }
     }
 
     /// Ends the file and pauses recording after an error.
-    fn failed(&mut self, error: &io::Error) {
-        self.tally.failed();
-        let key = &self.key;
+    fn failed(&mut self, error: &io::Error, begins: bool) {
+        let failure = Failure::of(error, begins);
+        let (pause, is_first) = self.pace.failed(Instant::now());
+        let (key, reason, seconds) = (&self.key, failure.name(), pause.as_secs_f64());
         let (vhost, app, stream) = (key.vhost(), key.app(), key.stream());
-        match self.pace.failed(Instant::now()) {
-            Some(pause) => warn!(
+        if is_first {
+            warn!(
                 event = "recording_failed",
                 vhost,
                 app,
                 stream,
+                reason,
                 error = %error,
-                seconds = pause.as_secs_f64(),
+                seconds,
                 "recording of {key}: {error}; trying again in {pause:?}, then after longer pauses"
-            ),
-            None => {
-                debug!(event = "recording_failed", vhost, app, stream, error = %error, "recording of {key}: {error}");
-            }
+            );
+        } else {
+            debug!(event = "recording_failed", vhost, app, stream, reason, error = %error, seconds, "recording of {key}: {error}");
         }
+        self.progress.fail(failure, &error.to_string(), SystemTime::now() + pause);
         self.early.clear();
-        self.end();
+        self.end_with(EndReason::Failed(failure), Some(error.to_string()));
     }
 
-    fn end(&mut self) {
-        let Some(Open { mut file, path, headers_end, .. }) = self.open.take() else {
+    fn end(&mut self, reason: EndReason) {
+        self.end_with(reason, None);
+    }
+
+    fn end_with(&mut self, reason: EndReason, error: Option<String>) {
+        let flushed = self.open.as_mut().map_or(Ok(()), |open| open.file.flush());
+        self.note_progress();
+        let Some(Open { file, path, begun, publisher, missed_before, headers_end, .. }) = self.open.take() else {
             return;
         };
-        let flushed = file.flush();
         let (length, duration) = (file.length(), Duration::from_millis(file.duration()));
         self.pace.ended(length);
         self.all.ended(length);
         if file.written() <= headers_end {
             remove(&path);
+            self.progress.drop_file();
             return;
         }
         let key = &self.key;
         let (vhost, app, stream, file_name) = (key.vhost(), key.app(), key.stream(), path.display());
-        match file.finish().and(flushed) {
+        let finished = file.finish().and(flushed);
+        match &finished {
             Ok(()) => info!(
                 event = "recorded",
                 vhost,
@@ -473,6 +505,7 @@ impl Tape {
                 file = %file_name,
                 bytes = length,
                 seconds = duration.as_secs_f64(),
+                reason = reason.name(),
                 "recorded {file_name}: {length} bytes, {duration:?}"
             ),
             Err(error) => warn!(
@@ -483,9 +516,26 @@ impl Tape {
                 file = %file_name,
                 bytes = length,
                 seconds = duration.as_secs_f64(),
+                reason = reason.name(),
                 error = %error,
                 "recorded {file_name}, but could not write its index: {error}"
             ),
+        }
+        let file = RecordedFile {
+            key: self.key.clone(),
+            publisher,
+            path,
+            begun,
+            ended: SystemTime::now(),
+            bytes: length,
+            duration,
+            missed: self.progress.missed_so_far().saturating_sub(missed_before),
+            reason,
+            error: error.or_else(|| finished.err().map(|error| error.to_string())),
+        };
+        self.progress.end_file(file.clone());
+        if let Some(OnFile(tell)) = &self.on_file {
+            tell(&file);
         }
     }
 }
@@ -509,6 +559,7 @@ mod tests {
     use anabranch_core::source::WireFormat;
 
     use super::super::pace::Rate;
+    use super::super::status::Recordings;
     use super::*;
     use crate::settings::values::Size;
 
@@ -522,7 +573,8 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("anabranch-tape-{}-{name}", std::process::id()));
         let settings = RecordSettings { folder, min_free: Size(0), ..RecordSettings::default() };
         let key = StreamKey::new("v", "live", "cam").unwrap();
-        Tape::new(key, Arc::new(settings), (Arc::new(Pace::new(Instant::now())), all), Arc::default())
+        let progress = Arc::new(Recordings::default()).begin(key.clone());
+        Tape::new(key, Arc::new(settings), (Arc::new(Pace::new(Instant::now())), all), progress, None)
     }
 
     fn header(number: usize) -> Frame {
@@ -560,7 +612,7 @@ mod tests {
             tape.frame(&header(number));
             assert!(bytes(&tape.held) < MOST_BYTES, "{}", bytes(&tape.held));
         }
-        tape.end_of_stream();
+        tape.end_of_stream(EndReason::Unpublished);
         let _ = fs::remove_dir_all(&tape.settings.folder);
     }
 
@@ -574,7 +626,7 @@ mod tests {
             tape.frame(&header(0));
             tape.frame(&key_frame);
             let begun = tape.open.is_some();
-            tape.end_of_stream();
+            tape.end_of_stream(EndReason::Unpublished);
             begun
         };
         let mut tapes: Vec<_> = (0..10).map(|number| tape_with(&format!("crowd-{number}"), all.clone())).collect();

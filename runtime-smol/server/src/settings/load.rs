@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anabranch_core::conn::Config;
-use anabranch_program::Masked;
+use anabranch_program::{CaptureLimits, ChosenFolder, Masked};
 use toml::Value;
 
 use super::schema::{self, Schema};
@@ -81,6 +81,18 @@ impl Problems {
 }
 
 impl Loaded {
+    /// Where captures go that are begun through the API.
+    pub(crate) fn chosen_folder(&self, program: &str) -> ChosenFolder {
+        let capture = &self.settings.capture;
+        ChosenFolder {
+            folder: capture.api_folder.clone(),
+            files: capture.files,
+            bytes: capture.file_size.0,
+            waiting: CaptureLimits::default().waiting,
+            header: self.capture_header(program),
+        }
+    }
+
     /// One section of the settings for each virtual host, by its name.
     pub(crate) fn of_vhosts<T: Clone>(&self, section: impl Fn(&VhostSettings) -> &T) -> HashMap<String, T> {
         let vhosts = self.settings.vhost.iter();

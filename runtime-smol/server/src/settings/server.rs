@@ -172,8 +172,11 @@ impl From<Format> for LogFormat {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("x-restart" = true))]
 pub(crate) struct Capture {
-    /// Capture each connection into a file in this folder; "" for no captures.
+    /// Capture each connection into a file in this folder; "" captures none, except those that the API chooses.
     pub(crate) folder: PathBuf,
+    /// The folder for the captures that are begun through the API (POST /api/v1/captures) while `folder` is ""; it is
+    /// made when the first begins. "" forbids them.
+    pub(crate) api_folder: PathBuf,
     /// The size at which the capture of one connection ends.
     #[schemars(extend("x-minimum" = "1MiB"))]
     pub(crate) file_size: Size,
@@ -185,6 +188,6 @@ pub(crate) struct Capture {
 impl Default for Capture {
     fn default() -> Self {
         let CaptureLimits { bytes, files, .. } = CaptureLimits::default();
-        Capture { folder: PathBuf::new(), file_size: Size(bytes), files }
+        Capture { folder: PathBuf::new(), api_folder: PathBuf::from("captures"), file_size: Size(bytes), files }
     }
 }

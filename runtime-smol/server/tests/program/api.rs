@@ -102,16 +102,22 @@ fn busy(settings: &str) -> (Program, [Driver; 3]) {
 
 #[test]
 fn every_route_answers_as_the_document_says() {
-    let (program, [mut publisher, _one, _other]) = busy("");
+    let folder = anabranch_tests::Folder::new();
+    let captures = folder.file("captures");
+    let (program, [mut publisher, _one, _other]) = busy(&format!("[capture]\napi_folder = {captures:?}\n"));
     let interface = Interface::of(&program);
     let stream = program.get("/api/v1/streams")["streams"][0]["id"].as_str().expect("an id").to_owned();
     let vhost = program.get("/api/v1/vhosts")["vhosts"][0]["id"].as_str().expect("an id").to_owned();
+    let captured = program.ask("POST", "/api/v1/captures?stream=%2Flive%2Fcam&role=publisher");
+    interface.check("POST", "/api/v1/captures", &captured);
+    let capture = captured.json()["capture"]["id"].to_string();
     let clients = program.get("/api/v1/clients");
     let client = clients["clients"][2]["id"].as_str().expect("an id").to_owned();
     assert_eq!(clients["total"], 3);
     let known = |path: &str| match path {
         "/api/v1/streams/{id}" => stream.clone(),
         "/api/v1/vhosts/{id}" => vhost.clone(),
+        "/api/v1/captures/{id}" => capture.clone(),
         _ => client.clone(),
     };
     let mut walked = 0;
@@ -131,6 +137,9 @@ fn every_route_answers_as_the_document_says() {
             walk("GET", path, "", 200);
         }
     }
+    walk("POST", "/api/v1/captures", "", 400);
+    walk("DELETE", "/api/v1/captures/{id}", &capture, 200);
+    walk("DELETE", "/api/v1/captures/{id}", "0", 404);
     walk("DELETE", "/api/v1/clients/{id}", &client, 200);
     walk("DELETE", "/api/v1/clients/{id}", "0", 404);
     walk("DELETE", "/api/v1/streams/{id}", "nobody", 404);
@@ -142,6 +151,9 @@ fn every_route_answers_as_the_document_says() {
     walk("POST", "/api/v1/reload", "", 200);
     walk("POST", "/api/v1/drain", "", 200);
     walk("GET", "/readyz", "", 503);
+    walk("GET", "/api/v1/health", "", 503);
+    walk("DELETE", "/api/v1/drain", "", 200);
+    walk("GET", "/readyz", "", 200);
     walk("GET", "/healthz", "", 200);
     let documented: usize = paths.values().map(|methods| methods.as_object().map_or(0, serde_json::Map::len)).sum();
     assert!(walked >= documented, "{walked} of {documented}");
@@ -254,7 +266,7 @@ fn methods_and_paths_that_are_not_there() {
     let program = start_with_api("");
     for (method, path, allow) in [
         ("POST", "/api/v1/streams", "GET, HEAD"),
-        ("GET", "/api/v1/drain", "POST"),
+        ("GET", "/api/v1/drain", "DELETE, POST"),
         ("PUT", "/api/v1/clients/1", "DELETE, GET, HEAD"),
         ("OPTIONS", "/metrics", "GET, HEAD"),
     ] {

@@ -5,6 +5,7 @@ mod api;
 mod configuration;
 mod hooks;
 mod metrics;
+mod night;
 mod record;
 
 use anabranch_tests::program::{Launch, Program};

@@ -156,6 +156,22 @@ pub(super) const ALL: &[Explanation] = &[
         "Correct the files before the old certificates expire.",
     ),
     event(
+        "capture_begun",
+        "A capture was begun through the API: its number, and which connections it takes.",
+        "`DELETE /api/v1/captures/NUMBER` ends it.",
+    ),
+    event(
+        "capture_file",
+        "A connection is captured into this file, which holds secrets and media of the client.",
+        "`anabranch replay FILE` shows it. Remove it when it is no longer needed.",
+    ),
+    event("capture_ended", "A capture that was begun through the API has ended: why.", "Nothing."),
+    event(
+        "capture_incomplete",
+        "A connection sent so much before it named its stream that it is not captured from its beginning.",
+        "Capture it by its address or its number instead.",
+    ),
+    event(
         "capture_limit",
         "No more connections are captured, because the folder has as many files as `capture.files` allows.",
         "Move files away, or raise the limit.",

@@ -292,7 +292,7 @@ impl ChosenCaptures {
             number
         };
         shared.timed.notify_all();
-        info!("capture {number} begins: {choice}");
+        info!(event = "capture_begun", capture = number, choice = %choice, "capture {number} begins: {choice}");
         if let CaptureChoice::Connection(id) = choice {
             if let Err(error) = handle.capture(id, shared.tap(number)) {
                 shared.forget(number);
@@ -440,7 +440,8 @@ impl Shared {
             self.count_waiting(&state);
             files
         };
-        info!("capture {number} ends: {}", why.words());
+        let words = why.words();
+        info!(event = "capture_ended", capture = number, reason = why.name(), "capture {number} ends: {words}");
         self.timed.notify_all();
         let (writer, handle) = (lock(&self.writer).clone(), lock(&self.handle).clone());
         for file in files {
@@ -475,7 +476,7 @@ impl Shared {
         self.count_waiting(&state);
         drop(state);
         self.timed.notify_all();
-        info!("capture {number} ends: all its files are complete");
+        info!(event = "capture_ended", capture = number, "capture {number} ends: all its files are complete");
     }
 
     /// A tap for a connection that this capture takes.
@@ -503,7 +504,14 @@ impl Shared {
         let tap = FileTap::begin(writer, file.clone(), capture.limits.bytes, &header);
         self.count_waiting(&state);
         drop(state);
-        info!(conn = connection, "conn {connection} is captured into {}", file.path().display());
+        let path = file.path().display();
+        info!(
+            event = "capture_file",
+            conn = connection,
+            capture = number,
+            file = %path,
+            "conn {connection} is captured into {path}"
+        );
         Some(tap)
     }
 
@@ -645,6 +653,7 @@ impl Tap for ChosenTap {
                 let all = self.shared.undecided.load(Ordering::Relaxed);
                 if records.len() + record.len() > UNDECIDED || all + record.len() > ALL_UNDECIDED {
                     warn!(
+                        event = "capture_incomplete",
                         conn = *connection,
                         "conn {connection} is not captured from its beginning: it sends much first"
                     );

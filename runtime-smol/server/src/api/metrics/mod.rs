@@ -1,6 +1,7 @@
 //! `/metrics`, in the text format of Prometheus. Names are SRS's where SRS has the number.
 
 mod ledger;
+mod workers;
 
 use std::fmt;
 use std::time::Instant;
@@ -18,6 +19,7 @@ pub(super) use ledger::Ledger;
 use ledger::Series;
 
 use super::context::{Context, Workers};
+use super::health;
 use super::machine::{self, Process};
 
 /// Reasons for closing that are not errors in SRS's sense.
@@ -46,6 +48,7 @@ pub(super) fn exposition(context: &Context) -> Result<String, fmt::Error> {
         draining: context.handle.is_leaving(),
         streams: context.ledger.borrow_mut().look(&context.handle),
         workers: context.workers.clone(),
+        wrong: health::count_reasons(context),
     };
     let mut registry = Registry::default();
     registry.register_collector(Box::new(moment));
@@ -67,6 +70,8 @@ struct Moment {
     draining: bool,
     streams: Vec<Series>,
     workers: Workers,
+    /// How many things are wrong, by code.
+    wrong: [(&'static str, u64); 2],
 }
 
 impl Collector for Moment {
@@ -74,7 +79,7 @@ impl Collector for Moment {
         let mut writer = Writer { encoder };
         self.process(&mut writer)?;
         self.server(&mut writer)?;
-        self.workers(&mut writer)?;
+        workers::encode(&self.workers, &mut writer)?;
         self.streams(&mut writer)
     }
 }
@@ -157,23 +162,9 @@ impl Moment {
         writer.counter("anabranch_stream_memory_given_bytes", words, memory.given)?;
         let words = "How often a stream dropped all its recent frames because of that";
         writer.counter("anabranch_stream_logs_given", words, memory.logs_given)?;
-        writer.gauge("anabranch_draining", "1 once the server grants nothing new", u64::from(self.draining))
-    }
-
-    fn workers(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let Workers { hooks, recorder } = &self.workers;
-        let lost = hooks
-            .tally()
-            .lost()
-            .map(|(action, reason, count)| ([("action", action.to_owned()), ("reason", reason.to_owned())], count));
-        let words = "Notices that back ends did not get, by call and reason";
-        writer.counters("anabranch_hooks_notices_lost", words, lost)?;
-        let words = "Questions that no back end answered, because it failed or too many waited";
-        writer.counter("anabranch_hooks_unanswered", words, hooks.tally().unanswered())?;
-        writer.gauge("anabranch_recordings", "Streams that are being recorded", recorder.active() as u64)?;
-        writer.counter("anabranch_recorded_files", "Files of recordings that were begun", recorder.tally().files())?;
-        let words = "How often a recording could not go on: the disk was full or failed, or no thread could be started";
-        writer.counter("anabranch_recording_failures", words, recorder.tally().failures())
+        writer.gauge("anabranch_draining", "1 while the server grants nothing new", u64::from(self.draining))?;
+        let wrong = self.wrong.iter().map(|(code, count)| ([("code", (*code).to_owned())], *count));
+        writer.gauges("anabranch_health_reasons", "Things that are wrong, as in /api/v1/health, by code", wrong)
     }
 
     fn streams(&self, writer: &mut Writer<'_>) -> fmt::Result {
@@ -257,6 +248,23 @@ impl Writer<'_> {
         let mut encoder = self.encoder.encode_descriptor(name, words, None, MetricType::Counter)?;
         for (labels, value) in values {
             ConstCounter::new(value).encode(encoder.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    /// Histograms of one family: labels, sum, count, and the observations of each bucket of `bounds` and above them.
+    fn histograms<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        words: &str,
+        bounds: &[f64],
+        values: impl IntoIterator<Item = (L, f64, u64, Vec<u64>)>,
+    ) -> fmt::Result {
+        let mut encoder = self.encoder.encode_descriptor(name, words, None, MetricType::Histogram)?;
+        for (labels, sum, count, buckets) in values {
+            let bounds = bounds.iter().copied().chain([f64::MAX]);
+            let buckets: Vec<_> = bounds.zip(buckets).collect();
+            encoder.encode_family(&labels)?.encode_histogram::<[(String, String); 0]>(sum, count, &buckets, None)?;
         }
         Ok(())
     }

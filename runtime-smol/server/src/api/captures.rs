@@ -1,0 +1,304 @@
+//! Captures that are begun and ended through the API.
+//!
+//! The answers have the paths of the files, and not the files: captures hold stream keys, tokens and media, and the API
+//! may be without TLS.
+
+use std::time::Duration;
+
+use anabranch_core::conn::Role;
+use anabranch_core::policy::Network;
+use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
+use anabranch_host::CaptureError;
+use anabranch_program::{
+    CaptureChoice, CaptureFolder, CaptureTally, CaptureView, ChosenCaptures, ChosenLimits, FileView, NotBegun,
+};
+use hyper::StatusCode;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::answers::{NO_CLIENT, json};
+use super::context::{Context, milliseconds};
+use super::health::decoded;
+use super::reply::Reply;
+use super::routes::Call;
+use crate::settings::Loaded;
+
+/// How long a capture runs, in seconds: by default, and at most.
+const SECONDS: usize = 600;
+const MOST_SECONDS: usize = 86_400;
+/// Connections that a capture takes: by default, and at most.
+const CONNECTIONS: usize = 10;
+const MOST_CONNECTIONS: usize = 100;
+/// The smallest file, in bytes.
+const LEAST_BYTES: usize = 64 << 10;
+
+/// The captures of this program.
+#[derive(Debug, Clone)]
+pub(crate) enum Capturing {
+    /// Each connection is captured.
+    All(CaptureFolder),
+    /// Those that the API chooses.
+    Chosen(ChosenCaptures),
+}
+
+impl Capturing {
+    /// The settings of files to come have changed.
+    pub(crate) fn update(&self, loaded: &Loaded, program: &str) {
+        match self {
+            Capturing::All(captures) => captures.set_header(&loaded.capture_header(program)),
+            Capturing::Chosen(captures) => captures.set(loaded.chosen_folder(program)),
+        }
+    }
+
+    /// Waits until all that was recorded is written, but not longer than `patience`.
+    pub(crate) fn flush(&self, patience: Duration) {
+        match self {
+            Capturing::All(captures) => captures.flush(patience),
+            Capturing::Chosen(captures) => captures.flush(patience),
+        }
+    }
+
+    /// How many captures through the API run.
+    pub(super) fn running(&self) -> usize {
+        match self {
+            Capturing::All(_) => 0,
+            Capturing::Chosen(captures) => captures.running(),
+        }
+    }
+
+    /// Counts for the metrics.
+    pub(super) fn tally(&self) -> &CaptureTally {
+        match self {
+            Capturing::All(captures) => captures.tally(),
+            Capturing::Chosen(captures) => captures.tally(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Captures {
+    /// Those that run, then those that have ended, the newest first; at most 16 and 100.
+    pub(super) captures: Vec<Capture>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct OneCapture {
+    pub(super) capture: Capture,
+}
+
+/// A capture.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Capture {
+    /// Its number in this run of the server.
+    pub(super) id: u64,
+    /// What it takes, in words.
+    pub(super) selector: String,
+    /// `running` or `ended`.
+    pub(super) state: String,
+    /// Why it ended: `ended_by_api`, `time_limit`, or why its last file ended. Empty while it runs.
+    pub(super) reason: String,
+    /// When it began, in milliseconds since 1970.
+    pub(super) begun_ms: u64,
+    /// How long it runs at most.
+    pub(super) seconds: u64,
+    /// The largest size of each file.
+    pub(super) bytes: u64,
+    /// How many connections it takes at most.
+    pub(super) connections: usize,
+    /// The files, one for each connection.
+    pub(super) files: Vec<CapturedFile>,
+}
+
+/// A file of a capture.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct CapturedFile {
+    pub(super) client_id: String,
+    /// The path on the server.
+    pub(super) file: String,
+    /// True if it begins with the connection: `anabranch replay` then runs it again. Otherwise it begins in the middle,
+    /// and `anabranch replay` shows it.
+    pub(super) from_start: bool,
+    pub(super) bytes: u64,
+    /// Why it ended: `connection_closed`, `byte_limit`, `time_limit`, `ended_by_api`, `disk_slow`, `disk_failed`. Empty
+    /// while it is written.
+    pub(super) reason: String,
+    /// The same in words.
+    pub(super) words: String,
+}
+
+fn show(context: &Context, view: CaptureView) -> Capture {
+    let file = |file: FileView| CapturedFile {
+        client_id: context.identity.client_id(file.connection),
+        file: file.path.display().to_string(),
+        from_start: file.from_start,
+        bytes: file.bytes,
+        reason: file.end.as_ref().map(|end| end.name().to_owned()).unwrap_or_default(),
+        words: file.end.as_ref().map(anabranch_program::FileEnd::words).unwrap_or_default(),
+    };
+    Capture {
+        id: view.number,
+        selector: view.choice.to_string(),
+        state: if view.ended.is_some() { "ended" } else { "running" }.to_owned(),
+        reason: view.ended.unwrap_or_default().to_owned(),
+        begun_ms: milliseconds(view.begun),
+        seconds: view.limits.time.as_secs(),
+        bytes: view.limits.bytes,
+        connections: view.limits.connections,
+        files: view.files.into_iter().map(file).collect(),
+    }
+}
+
+fn bad(words: impl Into<String>) -> Reply {
+    Reply::error(StatusCode::BAD_REQUEST, 400, words)
+}
+
+pub(super) fn list(context: &Context, _: &Call<'_>) -> Reply {
+    let list = match &context.workers.captures {
+        Capturing::All(_) => Vec::new(),
+        Capturing::Chosen(captures) => captures.list(),
+    };
+    json(context, Captures { captures: list.into_iter().map(|view| show(context, view)).collect() })
+}
+
+pub(super) fn one(context: &Context, call: &Call<'_>) -> Reply {
+    answer(context, call, ChosenCaptures::find)
+}
+
+pub(super) fn end(context: &Context, call: &Call<'_>) -> Reply {
+    answer(context, call, ChosenCaptures::end)
+}
+
+fn answer(context: &Context, call: &Call<'_>, act: fn(&ChosenCaptures, u64) -> Option<CaptureView>) -> Reply {
+    let found = match (&context.workers.captures, call.id.parse()) {
+        (Capturing::Chosen(captures), Ok(number)) => act(captures, number),
+        _ => None,
+    };
+    match found {
+        Some(view) => json(context, OneCapture { capture: show(context, view) }),
+        None => Reply::error(StatusCode::NOT_FOUND, 404, "there is no such capture"),
+    }
+}
+
+pub(super) fn begin(context: &Context, call: &Call<'_>) -> Reply {
+    let captures = match &context.workers.captures {
+        Capturing::Chosen(captures) => captures,
+        Capturing::All(_) => {
+            let words = "each connection is captured already, into capture.folder";
+            return Reply::error(StatusCode::CONFLICT, 409, words);
+        }
+    };
+    let choice = match choice(context, call) {
+        Ok(choice) => choice,
+        Err(reply) => return reply,
+    };
+    let limits = match limits(call, captures.largest_file()) {
+        Ok(limits) => limits,
+        Err(words) => return bad(words),
+    };
+    match captures.begin(choice, limits) {
+        Ok(view) => json(context, OneCapture { capture: show(context, view) }),
+        Err(NotBegun::Connection(CaptureError::NoConnection)) => {
+            Reply::error(StatusCode::NOT_FOUND, NO_CLIENT, "there is no such client")
+        }
+        Err(NotBegun::Failed(words)) => Reply::error(StatusCode::INSUFFICIENT_STORAGE, 507, words),
+        Err(error) => Reply::error(StatusCode::CONFLICT, 409, error.to_string()),
+    }
+}
+
+/// What the capture takes: exactly one of `client`, `address` and `stream`.
+fn choice(context: &Context, call: &Call<'_>) -> Result<CaptureChoice, Reply> {
+    let given = |name: &str| call.parameter(name).filter(|text| !text.is_empty()).map(decoded);
+    match (given("client"), given("address"), given("stream")) {
+        (Some(client), None, None) => match context.identity.connection(&client) {
+            Some(id) => Ok(CaptureChoice::Connection(id)),
+            None => Err(Reply::error(StatusCode::NOT_FOUND, NO_CLIENT, "there is no such client")),
+        },
+        (None, Some(network), None) => match network.parse::<Network>() {
+            Ok(network) => Ok(CaptureChoice::Network(network)),
+            Err(error) => Err(bad(format!("address: {error}"))),
+        },
+        (None, None, Some(stream)) => {
+            let key = stream_key(context, &stream).map_err(|words| bad(format!("stream: {words}")))?;
+            let role = match given("role").as_deref() {
+                None => None,
+                Some("publisher") => Some(Role::Publisher),
+                Some("player") => Some(Role::Player),
+                Some(_) => return Err(bad("role: expected \"publisher\" or \"player\"")),
+            };
+            Ok(CaptureChoice::Stream { key, role })
+        }
+        _ => Err(bad("expected one of client, address and stream")),
+    }
+}
+
+/// A stream by its id, or by its name: `/app/stream` or `vhost/app/stream`.
+fn stream_key(context: &Context, text: &str) -> Result<StreamKey, String> {
+    if text.starts_with("vid-") && !text.contains('/') {
+        let mut streams = context.handle.stats().streams.into_iter();
+        let found = streams.find(|stream| context.identity.stream_id(&stream.key) == text);
+        return found.map(|stream| stream.key).ok_or_else(|| "there is no stream of this id".to_owned());
+    }
+    let vhosts: Vec<_> = context.handle.vhosts().into_iter().map(|vhost| vhost.name).collect();
+    named_key(text, &vhosts)
+}
+
+fn named_key(text: &str, vhosts: &[String]) -> Result<StreamKey, String> {
+    let (vhost, path) = match text.split_once('/') {
+        Some((vhost, path)) if vhost == DEFAULT_VHOST || vhosts.iter().any(|known| known == vhost) => (vhost, path),
+        Some(("", path)) => (DEFAULT_VHOST, path),
+        _ => (DEFAULT_VHOST, text),
+    };
+    let (app, stream) = path.rsplit_once('/').ok_or("expected /APP/STREAM, VHOST/APP/STREAM or a stream's id")?;
+    StreamKey::new(vhost, app, stream).map_err(|error| error.to_string())
+}
+
+fn limits(call: &Call<'_>, largest: u64) -> Result<ChosenLimits, String> {
+    let largest = usize::try_from(largest).unwrap_or(usize::MAX);
+    let within = |name: &str, default: usize, least: usize, most: usize| match call.number(name, default)? {
+        value if (least..=most).contains(&value) => Ok(value),
+        value => Err(format!("{name} is {value}: expected {least} to {most}")),
+    };
+    let bytes = within("bytes", largest, LEAST_BYTES.min(largest), largest)?;
+    let seconds = within("seconds", SECONDS, 1, MOST_SECONDS)?;
+    let connections = within("connections", CONNECTIONS, 1, MOST_CONNECTIONS)?;
+    Ok(ChosenLimits { bytes: bytes as u64, time: Duration::from_secs(seconds as u64), connections })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_are_named_as_everywhere_else() {
+        let vhosts = ["v.example".to_owned()];
+        for (text, key) in [
+            ("/live/cam", "__defaultVhost__/live/cam"),
+            ("live/cam", "__defaultVhost__/live/cam"),
+            ("live/room/cam", "__defaultVhost__/live/room/cam"),
+            ("v.example/live/cam", "v.example/live/cam"),
+            ("__defaultVhost__/live/cam", "__defaultVhost__/live/cam"),
+        ] {
+            assert_eq!(named_key(text, &vhosts).unwrap().as_str(), key, "{text}");
+        }
+        for text in ["cam", "/cam", "live/", "/live/../x", ""] {
+            assert!(named_key(text, &vhosts).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn limits_have_bounds_that_the_error_names() {
+        let of = |query: &'static str| limits(&Call::of("", query), 64 << 20);
+        let all = of("").unwrap();
+        assert_eq!((all.bytes, all.time.as_secs(), all.connections), (64 << 20, 600, 10));
+        assert_eq!(of("bytes=100000&seconds=5&connections=2").unwrap().bytes, 100_000);
+        for (query, words) in [
+            ("bytes=1", "65536 to 67108864"),
+            ("bytes=67108865", "67108864"),
+            ("seconds=0", "1 to 86400"),
+            ("connections=101", "1 to 100"),
+            ("seconds=x", "a number"),
+        ] {
+            assert!(of(query).unwrap_err().contains(words), "{query}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The server's health, and draining.
+
+use std::borrow::Cow;
+use std::time::{Duration, Instant, SystemTime};
+
+use anabranch_host::Drain;
+use hyper::StatusCode;
+use percent_encoding::percent_decode_str;
+use schemars::JsonSchema;
+use serde::Serialize;
+use tracing::info;
+
+use super::answers::{json, json_with};
+use super::context::{Context, milliseconds};
+use super::reply::Reply;
+use super::routes::Call;
+use crate::record::Failing;
+
+/// How long a drain takes at most by default.
+const DRAIN_SECONDS: usize = 30;
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Health {
+    pub(super) data: HealthSummary,
+}
+
+/// Whether the server does its work. The HTTP status is 200 if it accepts new clients, and 503 if it does not.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct HealthSummary {
+    /// `ok`; `degraded` if it serves clients but something is wrong; `draining`; `stopping`.
+    pub(super) status: String,
+    /// True if it accepts new clients.
+    pub(super) ready: bool,
+    /// What is wrong.
+    pub(super) reasons: Vec<HealthReason>,
+    /// The drain, while the server drains.
+    pub(super) drain: Option<DrainState>,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct HealthReason {
+    /// `hook_failing`: the last call to a URL failed. `recording_failing`: a stream cannot be recorded.
+    pub(super) code: String,
+    /// The URL, or the stream.
+    pub(super) subject: String,
+    /// The error.
+    pub(super) words: String,
+    /// When it last happened, in milliseconds since 1970.
+    pub(super) time_ms: u64,
+}
+
+/// A server that drains.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct DrainState {
+    /// When it began, in milliseconds since 1970.
+    pub(super) since_ms: u64,
+    /// After so many seconds the server closes the connections that are left.
+    pub(super) seconds_left: u64,
+    /// Connections that are open.
+    pub(super) connections: usize,
+    /// Whether `DELETE /api/v1/drain` undoes it. A drain by a signal ends the program and cannot be undone.
+    pub(super) can_be_undone: bool,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct DrainAnswer {
+    pub(super) data: DrainBegun,
+}
+
+/// The server drains.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct DrainBegun {
+    /// After so many seconds the server closes the remaining connections.
+    pub(super) seconds: u64,
+    /// Connections that are open.
+    pub(super) connections: usize,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct DrainUndoneAnswer {
+    pub(super) data: DrainUndone,
+}
+
+/// The server does not drain.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct DrainUndone {
+    /// False if it did not drain before either.
+    pub(super) was_draining: bool,
+    /// Connections that are open.
+    pub(super) connections: usize,
+}
+
+pub(super) fn health(context: &Context, _: &Call<'_>) -> Reply {
+    let handle = &context.handle;
+    let (draining, stopping) = (handle.draining(), handle.is_stopping());
+    let reasons = reasons(context);
+    let ready = !handle.is_leaving();
+    let status = match (stopping, ready) {
+        (true, _) => "stopping",
+        (false, false) => "draining",
+        (false, true) if reasons.is_empty() => "ok",
+        (false, true) => "degraded",
+    };
+    let drain = draining.map(|drain| state(&drain, handle.stats().connections));
+    let data = HealthSummary { status: status.to_owned(), ready, reasons, drain };
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json_with(context, code, Health { data })
+}
+
+fn state(drain: &Drain, connections: usize) -> DrainState {
+    let since = SystemTime::now().checked_sub(drain.since.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
+    DrainState {
+        since_ms: milliseconds(since),
+        seconds_left: drain.deadline.saturating_duration_since(Instant::now()).as_secs(),
+        connections,
+        can_be_undone: !drain.to_stop,
+    }
+}
+
+/// What is wrong while the server serves clients.
+fn reasons(context: &Context) -> Vec<HealthReason> {
+    let mut reasons = Vec::new();
+    for url in context.workers.hooks.urls().iter().filter(|url| url.is_failing()) {
+        if let Some((time, words)) = &url.last_failure {
+            reasons.push(HealthReason {
+                code: "hook_failing".to_owned(),
+                subject: url.url.clone(),
+                words: words.clone(),
+                time_ms: milliseconds(*time),
+            });
+        }
+    }
+    for recording in context.workers.recorder.recordings().running() {
+        if let Some(Failing { failure, error, at, .. }) = recording.failing {
+            reasons.push(HealthReason {
+                code: "recording_failing".to_owned(),
+                subject: recording.key.to_string(),
+                words: format!("{}: {error}", failure.name()),
+                time_ms: milliseconds(at),
+            });
+        }
+    }
+    reasons
+}
+
+/// How many things are wrong, for the metrics.
+pub(super) fn count_reasons(context: &Context) -> [(&'static str, u64); 2] {
+    let reasons = reasons(context);
+    ["hook_failing", "recording_failing"]
+        .map(|code| (code, reasons.iter().filter(|reason| reason.code == code).count() as u64))
+}
+
+pub(super) fn drain(context: &Context, call: &Call<'_>) -> Reply {
+    let seconds = match call.number("seconds", DRAIN_SECONDS) {
+        Ok(seconds) => seconds as u64,
+        Err(words) => return Reply::error(StatusCode::BAD_REQUEST, 400, words),
+    };
+    let tc_url = call.parameter("tc_url").filter(|url| !url.is_empty()).map(decoded);
+    info!(
+        event = "draining",
+        seconds, "draining, through the API, for {seconds} s at most; DELETE /api/v1/drain undoes it"
+    );
+    context.handle.drain(Duration::from_secs(seconds), tc_url.as_deref());
+    json(context, DrainAnswer { data: DrainBegun { seconds, connections: context.handle.stats().connections } })
+}
+
+pub(super) fn stop_draining(context: &Context, _: &Call<'_>) -> Reply {
+    let was_draining = match context.handle.stop_draining() {
+        Ok(was_draining) => was_draining,
+        Err(error) => return Reply::error(StatusCode::CONFLICT, 409, error.to_string()),
+    };
+    if was_draining {
+        info!(event = "drain_undone", "the drain is undone through the API: new clients are accepted again");
+    }
+    let connections = context.handle.stats().connections;
+    json(context, DrainUndoneAnswer { data: DrainUndone { was_draining, connections } })
+}
+
+/// Decodes a percent-encoded text. Bytes that are not UTF-8 become the replacement character. A `+` stays a `+`: it may
+/// be part of a token.
+pub(super) fn decoded(text: &str) -> Cow<'_, str> {
+    percent_decode_str(text).decode_utf8_lossy()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percent_encoding_is_undone_where_it_is_some() {
+        assert_eq!(decoded("rtmp%3A%2F%2Fh%3a1935/live"), "rtmp://h:1935/live");
+        for (text, expected) in [
+            ("", ""),
+            ("%", "%"),
+            ("%4", "%4"),
+            ("%zz", "%zz"),
+            ("%+1", "%+1"),
+            ("%41%", "A%"),
+            ("%2541", "%41"),
+            ("%ff", "\u{fffd}"),
+            ("a%C3%A9%c3%", "aé\u{fffd}%"),
+            ("a+b%2Bc%20d", "a+b+c d"),
+        ] {
+            assert_eq!(decoded(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The metrics of the program's other parts: hooks, recordings, captures.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::UNIX_EPOCH;
+
+use super::Writer;
+use crate::api::Capturing;
+use crate::api::context::Workers;
+use crate::hooks::{BUCKETS, HttpHooks, UrlState};
+use crate::record::Recorder;
+
+pub(super) fn encode(workers: &Workers, writer: &mut Writer<'_>) -> fmt::Result {
+    let Workers { hooks, recorder, captures } = workers;
+    of_hooks(hooks, writer)?;
+    of_recordings(recorder, writer)?;
+    of_captures(captures, writer)
+}
+
+fn of_hooks(hooks: &HttpHooks, writer: &mut Writer<'_>) -> fmt::Result {
+    let label = |name: &'static str, value: &str| (name, value.to_owned());
+    let tally = hooks.tally();
+    let calls =
+        tally.calls().map(|(action, outcome, count)| ([label("action", action), label("outcome", outcome)], count));
+    writer.counters("anabranch_hooks_calls", "Calls to URLs of hooks, by call and outcome", calls)?;
+    let times =
+        tally.durations().map(|times| ([label("action", times.call)], times.sum, times.count, times.buckets.to_vec()));
+    writer.histograms("anabranch_hooks_call_seconds", "How long these calls took, by call", &BUCKETS, times)?;
+    let lost = tally.lost().map(|(action, reason, count)| ([label("action", action), label("reason", reason)], count));
+    writer.counters("anabranch_hooks_notices_lost", "Notices that back ends did not get, by call and reason", lost)?;
+    let words = "Questions that no back end answered, because it failed or too many waited";
+    writer.counter("anabranch_hooks_unanswered", words, tally.unanswered())?;
+    // Several URLs may differ only in what is secret, and is not shown.
+    let mut urls: BTreeMap<String, Vec<UrlState>> = BTreeMap::new();
+    for state in hooks.urls() {
+        urls.entry(state.url.clone()).or_default().push(state);
+    }
+    let sum = |value: fn(&UrlState) -> u64| {
+        urls.iter().map(move |(url, states)| ([label("url", url)], states.iter().map(value).sum::<u64>()))
+    };
+    let most = |value: fn(&UrlState) -> u64| {
+        urls.iter().map(move |(url, states)| ([label("url", url)], states.iter().map(value).max().unwrap_or(0)))
+    };
+    writer.gauges("anabranch_hooks_in_flight", "Calls under way", sum(|state| state.in_flight as u64))?;
+    let waiting = urls.iter().flat_map(|(url, states)| {
+        let questions: usize = states.iter().map(|state| state.questions_waiting).sum();
+        let notices: usize = states.iter().map(|state| state.notices_waiting).sum();
+        [("question", questions), ("notice", notices)]
+            .map(|(kind, count)| ([label("url", url), label("kind", kind)], count as u64))
+    });
+    writer.gauges("anabranch_hooks_waiting", "Calls that wait, for a place or to be repeated", waiting)?;
+    let words = "Memory of notices that are not delivered yet";
+    writer.gauges("anabranch_hooks_notice_bytes", words, sum(|state| state.notice_bytes as u64))?;
+    let words = "Calls that failed since the last one that did not";
+    writer.gauges("anabranch_hooks_consecutive_failures", words, most(|state| state.failures_in_a_row))?;
+    let words = "When a call last did not fail, as Unix time; 0 if none has been made";
+    let success = most(|state| {
+        let last = state.last_success.and_then(|last| last.duration_since(UNIX_EPOCH).ok());
+        last.map_or(0, |last| last.as_secs())
+    });
+    writer.gauges("anabranch_hooks_last_success_timestamp_seconds", words, success)
+}
+
+fn of_recordings(recorder: &Recorder, writer: &mut Writer<'_>) -> fmt::Result {
+    let recordings = recorder.recordings();
+    writer.gauge("anabranch_recordings", "Streams that are being recorded", recorder.active() as u64)?;
+    let failing = recordings.running().iter().filter(|recording| recording.failing.is_some()).count();
+    let words = "Streams of these that cannot be recorded now, because the disk is full or failed";
+    writer.gauge("anabranch_recordings_failing", words, failing as u64)?;
+    writer.counter("anabranch_recorded_files", "Files of recordings that were begun", recordings.files())?;
+    let words = "Files of recordings that are complete";
+    writer.counter("anabranch_recordings_completed", words, recordings.completed())?;
+    let failures = recordings.failures().map(|(reason, count)| ([("reason", reason.to_owned())], count));
+    writer.counters("anabranch_recording_failures", "How often a recording could not go on, by reason", failures)?;
+    writer.counter("anabranch_recorded_bytes", "Bytes written to files of recordings", recordings.bytes())?;
+    writer.counter("anabranch_recorded_seconds", "Media recorded", recordings.duration().as_secs_f64())?;
+    let words = "Frames that recordings missed, because the disk was too slow";
+    writer.counter("anabranch_recording_missed_frames", words, recordings.missed())?;
+    let words = "How long recordings waited for the disk while they wrote";
+    writer.counter("anabranch_recording_write_seconds", words, recordings.waited().as_secs_f64())
+}
+
+fn of_captures(captures: &Capturing, writer: &mut Writer<'_>) -> fmt::Result {
+    let tally = captures.tally();
+    let words = "Captures through the API that run";
+    writer.gauge("anabranch_captures", words, captures.running() as u64)?;
+    writer.gauge("anabranch_capture_files_open", "Files of captures that are being written", tally.open())?;
+    writer.counter("anabranch_capture_files", "Files of captures that were begun", tally.begun())?;
+    writer.counter("anabranch_capture_bytes", "Bytes captured", tally.bytes())?;
+    let ended = tally.ended().map(|(reason, count)| ([("reason", reason.to_owned())], count));
+    writer.counters("anabranch_capture_files_ended", "Files of captures that have ended, by reason", ended)
+}
