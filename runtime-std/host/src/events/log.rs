@@ -95,8 +95,9 @@ pub(super) const ALL: &[Explanation] = &[
     event(
         "draining",
         "The server grants nothing new and asks clients to connect again; the rest is closed when the time is over.",
-        "Wait. A second signal stops the server at once.",
+        "Wait. After a signal, a second one stops the server at once. `DELETE /api/v1/drain` undoes a drain of the API.",
     ),
+    event("drain_undone", "A drain was undone through the API: the server accepts new clients again.", "Nothing."),
     event("reloaded", "The configuration was read again and is in force: which keys changed.", "Nothing."),
     event(
         "reload_refused",
