@@ -27,6 +27,18 @@ fn stop(program: &Program) -> ExitStatus {
     program.process.wait_exit(PATIENCE).0
 }
 
+/// What servers with log files get when these are rotated.
+#[test]
+fn signals_of_other_servers_do_not_end_it() {
+    let program = launch().on_a_free_port().start();
+    for (count, signal) in [(1, "USR1"), (2, "USR2")] {
+        program.process.signal(signal);
+        program.wait_lines("SIGUSR1 and SIGUSR2 have no effect", count);
+    }
+    assert_answers(&program);
+    assert!(stop(&program).success());
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn a_program_whose_output_cannot_be_written_serves_and_stops() {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use anabranch_smol::Handle;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator;
 use tracing::{error, info};
 
@@ -18,12 +18,14 @@ impl Signals {
     /// # Errors
     /// The system refuses to deliver them.
     pub(crate) fn catch() -> Result<Self, String> {
-        iterator::Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]).map(Signals).map_err(|error| named(&error))
+        let signals = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+        iterator::Signals::new(signals).map(Signals).map_err(|error| named(&error))
     }
 
     /// Handles signals on a separate thread. SIGTERM drains the server for the configured time and then stops it.
     /// SIGINT and SIGQUIT stop it at once, and so does any of the three while it drains. A further one ends the
-    /// process. SIGHUP reads the configuration again.
+    /// process. SIGHUP reads the configuration again. SIGUSR1 and SIGUSR2, with which other servers open their log
+    /// files again and replace themselves, would end the process and have no effect here.
     ///
     /// # Errors
     /// The system starts no thread.
@@ -32,6 +34,13 @@ impl Signals {
             let mut end = End::NotYet;
             for signal in self.0.forever() {
                 end = match (signal, end) {
+                    (SIGUSR1 | SIGUSR2, end) => {
+                        info!(
+                            event = "signal_ignored",
+                            signal, "SIGUSR1 and SIGUSR2 have no effect: standard error is the log"
+                        );
+                        end
+                    }
                     (SIGHUP, end) => {
                         // Even after a panic the next signal must be handled.
                         if catch_unwind(AssertUnwindSafe(|| reload(&reloader))).is_err() {

@@ -121,6 +121,11 @@ pub(super) const ALL: &[Explanation] = &[
         "A call of a hook failed: the back end is down, slow, or answered something that cannot be read.",
         "Look at the back end. `hooks.allow_on_failure` says what happens to clients until then.",
     ),
+    event(
+        "signal_ignored",
+        "The program got SIGUSR1 or SIGUSR2, which have no effect.",
+        "Remove the command that sends it. The log goes to standard error, whose reader rotates it.",
+    ),
     event("hook_called", "A hook was called, with the status and the time. Only at debug level.", "Nothing."),
     event("notices_lost", "The server stopped before the back ends had all notices.", "Make the back end faster."),
     event("recording_begun", "A stream is recorded into this file.", "Nothing."),

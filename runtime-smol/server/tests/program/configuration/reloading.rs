@@ -104,6 +104,18 @@ fn a_bad_file_changes_nothing_and_says_why() {
     assert!(newcomer.is_rejected || newcomer.is_closed());
 }
 
+/// What servers with log files get when these are rotated.
+#[test]
+fn signals_of_other_servers_do_not_end_it() {
+    let server = program().on_a_free_port().start();
+    for (count, signal) in [(1, "USR1"), (2, "USR2")] {
+        server.process.signal(signal);
+        server.wait_lines("SIGUSR1 and SIGUSR2 have no effect", count);
+    }
+    server.publisher("cam");
+    server.stop();
+}
+
 #[test]
 fn virtual_hosts_come_and_go_and_the_log_level_follows() {
     let folder = Folder::new();
