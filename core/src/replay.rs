@@ -207,9 +207,9 @@ impl Run<'_> {
         }
         self.show_output(at);
         match (&output, &found.what) {
-            (conn::Output::Action(action), Polled::Action(label)) => {
+            (conn::Output::Action(action), _) => {
                 let routine = matches!(action, conn::Action::Wake(_));
-                self.show(at, What::Action { words: label, routine });
+                self.show(at, What::Action { words: &conn::in_words(action), routine });
             }
             // The recorded words: their counts include other connections, which a replay does not have.
             (_, Polled::Closed(closing)) => match expected.map(|expected| &expected.what) {

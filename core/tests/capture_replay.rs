@@ -581,6 +581,29 @@ fn a_player_of_every_kind_of_frame_goes_the_same_way_again() {
     same(&tape, &config);
 }
 
+/// A file has names in the form of the first version, so that older files can be replayed. A timeline is for people and
+/// has the form of the log.
+#[test]
+fn a_name_is_shown_as_in_the_log_and_kept_as_in_older_captures() {
+    let vhosts = ["tv.example", "__defaultVhost__"].map(|name| Vhost::new(name, VhostConfig::default()));
+    let config = Config { vhosts: Vhosts::new(vhosts).expect("two names"), ..Config::default() };
+    for (name, kept, shown) in [
+        ("cam", "attach publisher of /live/cam", "attach publisher of live/cam"),
+        ("cam?vhost=tv.example", "attach publisher of tv.example/live/cam", "of live/cam?vhost=tv.example"),
+    ] {
+        let (server, now) = (Core::new(config.clone(), [3; 32]), any_instant());
+        let (mut client, tape) = captured_client(&server, now);
+        client.connect(now);
+        publish(&mut client, now, name);
+        client.conn.handle_disconnect(now, CloseReason::PeerClosed);
+        client.serve(now);
+        same(&tape, &config);
+        assert!(tape.file().windows(kept.len()).any(|bytes| bytes == kept.as_bytes()), "{kept} is not in the file");
+        let text = timeline(&tape, &config, false);
+        assert!(text.contains(shown), "{shown} is not in\n{text}");
+    }
+}
+
 /// The timeline describes every kind of client message.
 #[test]
 fn a_timeline_has_words_for_every_message() {

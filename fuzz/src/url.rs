@@ -76,6 +76,11 @@ fn check_target(target: &Target, stream: &str, connect: &Connect) {
     assert!(!key.stream().contains('/') && !key.stream().is_empty() && !key.app().is_empty());
     assert!(target.params().len() <= MAX_PARAMS);
     assert_eq!(target.key_in(key.vhost()).as_ref(), Ok(key));
+    let name = key.to_string();
+    // A host with a separator of parameters is no virtual host of any server.
+    if name.len() <= url::MAX_TEXT_LEN && !key.vhost().contains(['&', '#', ';', ',']) {
+        assert_eq!(name.parse::<StreamKey>().as_ref(), Ok(key), "a name as we write it is read as the same");
+    }
 
     // What is longer than a text may be cannot come back as one.
     let shown = target.to_string();

@@ -7,6 +7,7 @@ use super::slow_path::SlowPath;
 use super::{Action, AskId, Output, Report, Subject};
 use crate::capture::{Call, Capturing, Closing, Joined, Opening, Polled, Recorder, Replayer, Returned, Step, Tap};
 use crate::session::{ChunkStreams, Outbound, Phase, Rejection, Tally};
+use crate::url::{DEFAULT_VHOST, StreamKey};
 
 /// Why a connection is not captured from its middle on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -135,7 +136,7 @@ impl SlowPath {
 pub(crate) fn returned(outbound: &mut Outbound, output: &Output) -> Returned {
     let (queued, hash) = outbound.tally().map_or((0, 0), |tally| (tally.total, tally.hash));
     let what = match output {
-        Output::Action(action) => Polled::Action(label(action)),
+        Output::Action(action) => Polled::Action(label(action, in_captures)),
         Output::Wait(wait) => {
             Polled::Wait(u8::from(wait.read.is_some()) | u8::from(wait.write) << 1 | u8::from(wait.source) << 2)
         }
@@ -155,16 +156,27 @@ fn closing(report: &Report) -> Closing {
     }
 }
 
+/// The form that names have in captures since their first version, so that older captures can still be replayed.
+fn in_captures(key: &StreamKey) -> String {
+    let vhost = if key.vhost() == DEFAULT_VHOST { "" } else { key.vhost() };
+    format!("{vhost}/{}/{}", key.app(), key.stream())
+}
+
+/// An action in words, for people.
+pub(crate) fn in_words(action: &Action) -> String {
+    label(action, StreamKey::to_string)
+}
+
 /// What an action is, without the numbers that differ between servers.
-fn label(action: &Action) -> String {
+fn label(action: &Action, name: fn(&StreamKey) -> String) -> String {
     let subject = |subject: &Subject| match subject {
         Subject::Connect => "connect".to_owned(),
-        Subject::Publish(facts) => format!("publish of {}", facts.key),
-        Subject::Play(facts) => format!("play of {}", facts.key),
-        Subject::Traverse(facts) => format!("traverse for {}", facts.key),
+        Subject::Publish(facts) => format!("publish of {}", name(&facts.key)),
+        Subject::Play(facts) => format!("play of {}", name(&facts.key)),
+        Subject::Traverse(facts) => format!("traverse for {}", name(&facts.key)),
     };
     match action {
-        Action::Attach(attachment) => format!("attach {} of {}", attachment.role, attachment.key),
+        Action::Attach(attachment) => format!("attach {} of {}", attachment.role, name(&attachment.key)),
         Action::Detach { role, .. } => format!("detach {role}"),
         Action::Subscribe(_) => "subscribe".to_owned(),
         Action::Unsubscribe(_) => "unsubscribe".to_owned(),

@@ -1,15 +1,29 @@
 //! A stream's identity.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{DEFAULT_VHOST, MAX_NAME_LEN, NameError, Part};
+use super::{DEFAULT_VHOST, MAX_NAME_LEN, NameError, Part, UrlError, discover};
 
 /// The canonical name of one stream. A publisher and its players have the same key, and every
 /// collection of streams uses it as its key.
 ///
-/// Cloning only increments a reference count. `Display` is `vhost/app/stream`, and `/app/stream` in
-/// the [`DEFAULT_VHOST`].
+/// Cloning only increments a reference count. `Display` is the one form in which people and
+/// programs see a stream's name: `app/stream`, and `app/stream?vhost=NAME` in another virtual host
+/// than [`DEFAULT_VHOST`]. It is what follows the server's address in a URL, and
+/// [`FromStr`](std::str::FromStr) reads it back:
+///
+/// ```
+/// use anabranch_core::url::StreamKey;
+///
+/// let cam: StreamKey = "live/cam".parse()?;
+/// assert_eq!((cam.app(), cam.stream(), cam.to_string().as_str()), ("live", "cam", "live/cam"));
+/// let other = StreamKey::new("tv.example", "live/room", "cam")?;
+/// assert_eq!(other.to_string(), "live/room/cam?vhost=tv.example");
+/// assert_eq!("live/room/cam?vhost=tv.example".parse(), Ok(other));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamKey {
     /// `vhost/app/stream`. Neither vhost nor stream has a slash, so equal texts are equal keys.
@@ -59,7 +73,8 @@ impl StreamKey {
         self.text.get(usize::from(self.stream_at)..).unwrap_or_default()
     }
 
-    /// `vhost/app/stream`, the default virtual host included.
+    /// `vhost/app/stream`, the default virtual host included: for signatures, hashes and maps. In logs
+    /// and answers, use `Display`.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -95,11 +110,18 @@ fn check(text: &str, part: Part) -> Result<(), NameError> {
 
 impl fmt::Display for StreamKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.vhost() == DEFAULT_VHOST {
-            write!(f, "/{}/{}", self.app(), self.stream())
-        } else {
-            f.write_str(&self.text)
-        }
+        let (path, vhost) = (&self.text[usize::from(self.vhost_len) + 1..], self.vhost());
+        if vhost == DEFAULT_VHOST { f.write_str(path) } else { write!(f, "{path}?vhost={vhost}") }
+    }
+}
+
+impl FromStr for StreamKey {
+    type Err = UrlError;
+
+    /// Reads `app/stream` or `app/stream?vhost=NAME`, with the rules for names in URLs (see the
+    /// [module](super)). Other parameters are no part of a name and are ignored.
+    fn from_str(path: &str) -> Result<Self, UrlError> {
+        Ok(discover(None, Some(""), path)?.key().clone())
     }
 }
 
@@ -117,9 +139,15 @@ mod tests {
     fn parts_come_back_and_the_default_vhost_is_not_shown() {
         let key = StreamKey::new("v.example", "live/room", "cam.1").unwrap();
         assert_eq!((key.vhost(), key.app(), key.stream()), ("v.example", "live/room", "cam.1"));
-        assert_eq!(key.to_string(), "v.example/live/room/cam.1");
+        assert_eq!(key.to_string(), "live/room/cam.1?vhost=v.example");
+        assert_eq!(key.to_string().parse(), Ok(key.clone()));
+        assert_eq!(format!("{key:?}"), "StreamKey(live/room/cam.1?vhost=v.example)");
         let key = StreamKey::new(DEFAULT_VHOST, "live", "cam").unwrap();
-        assert_eq!((key.to_string().as_str(), key.as_str()), ("/live/cam", "__defaultVhost__/live/cam"));
+        assert_eq!((key.to_string().as_str(), key.as_str()), ("live/cam", "__defaultVhost__/live/cam"));
+        for same in ["live/cam", "/live/cam", "live/cam?token=1", "live/cam?vhost=__defaultVhost__"] {
+            assert_eq!(same.parse(), Ok(key.clone()), "{same}");
+        }
+        assert_eq!("".parse::<StreamKey>(), Err(NameError::Empty { part: Part::Stream }.into()));
     }
 
     #[test]

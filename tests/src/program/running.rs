@@ -52,7 +52,7 @@ impl Program {
     /// # Panics
     /// If they do not come.
     pub fn wait_players(&self, stream: &str, count: usize) -> Vec<Line> {
-        self.process.wait_lines(&format!(" is player of /{stream},"), count)
+        self.process.wait_lines(&format!(" is player of {stream},"), count)
     }
 
     /// Waits until `count` publishers of a stream have come since the server started.
@@ -60,7 +60,7 @@ impl Program {
     /// # Panics
     /// If they do not come.
     pub fn wait_publishers(&self, stream: &str, count: usize) -> Vec<Line> {
-        self.process.wait_lines(&format!(" is publisher of /{stream},"), count)
+        self.process.wait_lines(&format!(" is publisher of {stream},"), count)
     }
 
     /// Waits until `count` connections have been closed, and fails if one of them missed a frame.

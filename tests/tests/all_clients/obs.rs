@@ -71,7 +71,7 @@ fn what_obs_publishes_arrives_bit_exact_and_ends_well() {
         .map(|file| replay(Runtime::Smol, &file.expect("it can be listed").path()))
         .collect();
     assert_eq!(replays.len(), 5);
-    let of_obs = |lines: &&Vec<String>| lines.iter().any(|line| line.contains("action: attach publisher of /live/cam"));
+    let of_obs = |lines: &&Vec<String>| lines.iter().any(|line| line.contains("action: attach publisher of live/cam"));
     let lines = replays.iter().find(of_obs).expect("one of them is OBS");
     assert!(lines.iter().any(|line| line.contains("FMLE/3.0 (compatible; FMSc/1.0)")), "{lines:?}");
 }

@@ -95,7 +95,7 @@ fn connections_are_listed_counted_and_closed_by_number<S: Serve + Send + 'static
     };
     let (publishes, plays) = (of(Role::Publisher), of(Role::Player));
     assert_eq!((publishes.phase, plays.phase), (Phase::Publishing, Phase::Playing));
-    assert_eq!(publishes.streams[0].1.to_string(), "/live/cam");
+    assert_eq!(publishes.streams[0].1.to_string(), "live/cam");
     assert!(plays.peer.is_some_and(|peer| peer.ip().is_loopback()));
     let stats = server.handle.stats();
     assert_eq!((stats.connections, stats.accepted), (2, 2));

@@ -94,7 +94,7 @@ fn no_line_is_written_while_a_connection_is_locked<S: Serve + Send + 'static>() 
 
     LOOKED_AT.lock().unwrap_or_else(PoisonError::into_inner).clear();
     let lines = std::mem::take(&mut *LINES.lock().unwrap_or_else(PoisonError::into_inner));
-    for words in ["opened from", "is publisher", "panicked", "closed: "] {
+    for words in ["opened from", "is publisher of live/cam", "panicked", "closed: "] {
         assert!(lines.iter().any(|(line, _)| line.contains(words)), "{words}: {lines:?}");
     }
     let locked: Vec<_> = lines.iter().filter(|(_, shown)| !shown).map(|(line, _)| line).collect();

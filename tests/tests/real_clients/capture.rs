@@ -63,7 +63,7 @@ fn what_real_clients_said_is_replayed_to_the_same_events_and_bytes(runtime: Runt
             "--> connect(1) {app: \"live\", ",
             "<-- chunk size 4096",
             "phase: connected",
-            "action: attach publisher of /live/cam",
+            "action: attach publisher of live/cam",
             "phase: publishing",
             "--> data on stream 1 at 0 ms: \"@setDataFrame\" \"onMetaData\" {",
             "--> video on stream 1: H.264 sequence header, ",
@@ -77,12 +77,12 @@ fn what_real_clients_said_is_replayed_to_the_same_events_and_bytes(runtime: Runt
         &[
             "LNX 9,0,124,2",
             "--> play(",
-            "action: attach player of /live/cam",
+            "action: attach player of live/cam",
             "<-- video on stream 1: H.264 sequence header, ",
             "NetStream.Play.UnpublishNotify",
             "phase: playing",
         ],
-        &["--> handshake: simple", "action: attach player of /live/cam", "NetStream.Play.UnpublishNotify"],
+        &["--> handshake: simple", "action: attach player of live/cam", "NetStream.Play.UnpublishNotify"],
         &["closed: server shutdown (shutdown) in phase handshake"],
     ];
     for words in expected {

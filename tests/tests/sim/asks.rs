@@ -63,7 +63,7 @@ fn what_is_allowed_goes_on_and_its_end_is_told_in_order() {
     assert!(net.player(player).first_video_is_key());
     assert_eq!((asked(&net, publisher), asked(&net, player)), (vec!["connect", "publish"], vec!["connect", "play"]));
     let Subject::Publish(facts) = &net.asked(publisher)[1].subject else { panic!("the second is about publishing") };
-    assert_eq!((facts.key.to_string().as_str(), facts.params.as_str()), ("/live/cam", "?key=7"));
+    assert_eq!((facts.key.to_string().as_str(), facts.params.as_str()), ("live/cam", "?key=7"));
     assert!(net.told(publisher).is_empty() && net.told(player).is_empty(), "nothing is over");
 
     net.stop_and_stay(publisher);

@@ -284,7 +284,7 @@ fn a_connection_given_up_in_the_midst_of_its_work_leaves_nothing_behind() {
     player.run(&mut harness, VhostConfig::default().unpublish_grace);
     assert!(player.hear(&harness).iter().any(|line| line.contains("Play.UnpublishNotify")));
     let mut successor = harness.publisher("cam");
-    assert_eq!(successor.actions(), ["attach publisher of /live/cam", "wake"], "the name is free");
+    assert_eq!(successor.actions(), ["attach publisher of live/cam", "wake"], "the name is free");
     assert_eq!(
         player.hear(&harness),
         ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Play.PublishNotify"],

@@ -20,7 +20,7 @@ fn a_name_that_is_taken_is_refused_until_it_is_free() {
     first.say(&harness, &headers());
     assert!(first.closed.is_none());
     first.say(&harness, &peer::command("closeStream", 0.0, 1, &[]));
-    assert_eq!(harness.publisher("cam").actions(), ["attach publisher of /live/cam"]);
+    assert_eq!(harness.publisher("cam").actions(), ["attach publisher of live/cam"]);
 }
 
 #[test]
@@ -75,13 +75,13 @@ fn attached_and_detached_come_in_pairs() {
     assert_eq!(
         client.actions(),
         [
-            "attach publisher of /live/one",
+            "attach publisher of live/one",
             "detach publisher",
             "wake",
-            "attach publisher of /live/two",
+            "attach publisher of live/two",
             "detach publisher",
             "wake",
-            "attach player of /live/three",
+            "attach player of live/three",
             "subscribe",
             "unsubscribe",
             "detach player",
@@ -89,7 +89,7 @@ fn attached_and_detached_come_in_pairs() {
     );
     client.say(&harness, &peer::publish(1, "four"));
     client.disconnect(&harness);
-    assert_eq!(client.actions(), ["attach publisher of /live/four", "detach publisher", "wake"]);
+    assert_eq!(client.actions(), ["attach publisher of live/four", "detach publisher", "wake"]);
     assert!(harness.server.hub().streams().is_empty());
 }
 

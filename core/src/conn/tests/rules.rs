@@ -44,7 +44,7 @@ fn the_client_is_who_the_connection_comes_from_or_whom_a_trusted_proxy_names() {
     assert_eq!(harness.server.connect(harness.now).peer(), None);
     let mut direct = harness.client_from(Some(client), live());
     direct.say(&harness, &peer::publish(0, "direct"));
-    assert_eq!(direct.actions(), ["attach publisher of /live/direct, from 203.0.113.9:4000"]);
+    assert_eq!(direct.actions(), ["attach publisher of live/direct, from 203.0.113.9:4000"]);
 
     let mut behind = Client::new(&harness, Some(proxy));
     assert_eq!(behind.conn.peer(), Some(proxy), "nobody was named yet");
@@ -53,7 +53,7 @@ fn the_client_is_who_the_connection_comes_from_or_whom_a_trusted_proxy_names() {
         &[header.as_slice(), &peer::handshake(), &peer::connect(), &peer::publish(0, "behind")].concat(),
     );
     behind.hear(&harness);
-    assert_eq!(behind.actions(), ["attach publisher of /live/behind, from 192.0.2.1:1935"]);
+    assert_eq!(behind.actions(), ["attach publisher of live/behind, from 192.0.2.1:1935"]);
     behind.disconnect(&harness);
     let report = behind.closed.expect("over");
     assert_eq!(report.peer, Some(address("192.0.2.1:1935")));

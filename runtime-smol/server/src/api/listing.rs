@@ -157,7 +157,7 @@ fn show(stream: &StreamSnapshot, sides: &Sides, identity: &Identity) -> Stream {
         publish: Publish { active: stream.published, cid },
         video: known.and_then(|stats| stats.video).map(|video| show_video(&video)),
         audio: known.and_then(|stats| stats.audio).map(|audio| show_audio(&audio)),
-        key: stream.key.as_str().to_owned(),
+        key: stream.key.to_string(),
         players: stream.players,
         audio_frames: stats.map_or(0, |stats| stats.audio_frames),
         fps: stats.map_or(0.0, |stats| stats.video_rate.fps(Window::Seconds30)),
@@ -255,7 +255,7 @@ pub(super) fn client(info: &ConnectionInfo, identity: &Identity) -> Client {
         streams: info
             .streams
             .iter()
-            .map(|(role, key)| Attached { role: role.to_string(), key: key.as_str().to_owned() })
+            .map(|(role, key)| Attached { role: role.to_string(), key: key.to_string() })
             .collect(),
         recv_frames: info.stats.frames_in,
         send_frames: info.stats.frames_out,

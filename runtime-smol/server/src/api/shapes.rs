@@ -237,7 +237,8 @@ pub(super) struct Stream {
     pub(super) publish: Publish,
     pub(super) video: Option<Video>,
     pub(super) audio: Option<Audio>,
-    /// `vhost/app/stream`.
+    /// `app/stream`, and `app/stream?vhost=NAME` in another virtual host than the default one: the stream's name in
+    /// logs, too.
     pub(super) key: String,
     pub(super) players: usize,
     /// Coded audio frames so far.
@@ -364,7 +365,8 @@ pub(super) struct Client {
 pub(super) struct Attached {
     /// `publisher` or `player`.
     pub(super) role: String,
-    /// `vhost/app/stream`.
+    /// `app/stream`, and `app/stream?vhost=NAME` in another virtual host than the default one: the stream's name in
+    /// logs, too.
     pub(super) key: String,
 }
 

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use anabranch_core::conn::{Ask, ClientFacts, Closed, Notice, StreamFacts, Subject};
+use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -150,6 +151,12 @@ fn of(event: Event, subject: &Subject, client: &ClientFacts, identity: &Identity
     serde_json::to_string(&body).unwrap_or_default()
 }
 
+/// A stream's name as SRS writes it in hooks: `vhost/app/stream`, and `/app/stream` in the default virtual host.
+fn stream_url(key: &StreamKey) -> String {
+    let vhost = if key.vhost() == DEFAULT_VHOST { "" } else { key.vhost() };
+    format!("{vhost}/{}/{}", key.app(), key.stream())
+}
+
 /// A JSON object whose fields keep their order.
 #[derive(Debug, Default)]
 struct Object(Vec<(&'static str, Value)>);
@@ -171,7 +178,7 @@ impl Object {
     }
 
     fn stream(&mut self, stream: &StreamFacts, identity: &Identity) {
-        self.text("stream_url", stream.key.to_string()).text("stream_id", identity.stream_id(&stream.key));
+        self.text("stream_url", stream_url(&stream.key)).text("stream_id", identity.stream_id(&stream.key));
     }
 }
 

@@ -169,6 +169,7 @@ fn streams_and_clients_are_told_as_srs_tells_them() {
     assert_eq!(stream["name"], "cam");
     assert_eq!(stream["app"], "live");
     assert_eq!(stream["url"], "/live/cam");
+    assert_eq!(stream["key"], "live/cam");
     assert_eq!(stream["tcUrl"], format!("rtmp://{}/live", program.address()));
     assert_eq!(stream["clients"], 3);
     assert_eq!(stream["frames"], 2);

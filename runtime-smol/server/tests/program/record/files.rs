@@ -281,18 +281,18 @@ fn a_name_does_not_have_files_by_the_hundred() {
             }
             send(&mut peer, stream, &avc([66, 77][number % 2], number as u32 * 40));
             if again && number < 60 {
-                server.program.wait_lines("/live/cam into ", number + 1);
+                server.program.wait_lines("recording of live/cam into ", number + 1);
             }
         }
         if again {
-            server.program.wait_lines("/live/cam waits: ", 1);
+            server.program.wait_lines("recording of live/cam waits: ", 1);
         }
         peer.client.stop(stream);
         peer.flush();
         // One more, of another name: all that came before is done.
         stream = peer.publish("other").unwrap();
         send(&mut peer, stream, &avc(66, 0));
-        server.program.wait_lines("recording of /live/other", 1);
+        server.program.wait_lines("recording of live/other", 1);
         peer.leave();
         // Writes what there is, and ends.
         server.program.finish();
@@ -372,7 +372,7 @@ fn a_disk_that_is_full_is_left_alone() {
         peer.leave();
         program.wait_line("closed: ");
         wait_for("end of the file", PATIENCE, || media::files(&files).is_empty().then_some(()));
-        assert_eq!(program.lines("recording of /live/cam: ").len(), 1);
+        assert_eq!(program.lines("recording of live/cam: ").len(), 1);
         program.finish();
     }
 }
