@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
+use anabranch_core::policy::canonical;
 use anabranch_host::{AcceptErrors, Carrier};
 use async_io::Timer;
 use mio::net::TcpListener;
@@ -45,7 +46,7 @@ async fn run(local: Rc<Local>, listener: TcpListener, carrier: Carrier, slot: us
                     let fewest = shared.workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
                     fewest.expect("there is at least one thread").take(Arrival {
                         socket,
-                        peer,
+                        peer: canonical(peer),
                         carrier: carrier.clone(),
                     });
                 }

@@ -166,7 +166,7 @@ impl fmt::Display for Attachment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {}", self.role, self.key)?;
         match self.peer {
-            Some(peer) => write!(f, ", from {}", canonical(peer)),
+            Some(peer) => write!(f, ", from {peer}"),
             None => Ok(()),
         }
     }
@@ -257,7 +257,7 @@ impl fmt::Display for Report {
             write!(f, "; told: {}", close.told)?;
         }
         if let Some(peer) = self.peer {
-            write!(f, "; from {}", canonical(peer))?;
+            write!(f, "; from {peer}")?;
         }
         write!(f, "; received {received} bytes, sent {sent} bytes in {:.3} s", duration.as_secs_f64())?;
         for (words, gap) in [("missed", missed), ("unsent", &self.unsent)] {
@@ -284,9 +284,4 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
-}
-
-/// Shows an IPv4 peer on a socket for both families as an IPv4 address.
-fn canonical(peer: SocketAddr) -> SocketAddr {
-    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }

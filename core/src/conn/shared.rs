@@ -11,7 +11,7 @@ use super::{Config, Conn};
 use crate::capture::{Capturing, Opening, Recorder, Replayer, Tap};
 use crate::hub::{Hub, HubConfig};
 use crate::pacing::Sockets;
-use crate::policy::Refusal;
+use crate::policy::{Refusal, canonical};
 use crate::session::{Session, Tally};
 
 /// What all connections of one server share. Cheap to clone.
@@ -87,9 +87,9 @@ impl Core {
     }
 
     /// A new connection from this address. If it is the address of a trusted proxy, the client's own address may
-    /// follow.
+    /// follow. An IPv4 address in IPv6 form becomes one of IPv4: rules, reports and questions have it like that.
     pub fn connect_from(&self, now: Instant, peer: SocketAddr) -> Conn {
-        self.conn(now, Some(peer))
+        self.conn(now, Some(canonical(peer)))
     }
 
     /// Sets the time of day: it is `unix` seconds after 1970 at `now`. Signed URLs expire by it; before the first call
@@ -193,6 +193,7 @@ impl Core {
 
     /// A new connection that `tap` records, see [`capture`](crate::capture).
     pub fn connect_captured(&self, now: Instant, peer: Option<SocketAddr>, tap: Box<dyn Tap>) -> Conn {
+        let peer = peer.map(canonical);
         let mut conn = self.make_next(now, peer);
         let opening = Opening {
             connection: conn.id,
@@ -210,7 +211,7 @@ impl Core {
         if let Some(unix) = opening.unix_time {
             self.set_clock(now, unix);
         }
-        let mut conn = self.make(now, opening.connection, opening.seed, opening.peer);
+        let mut conn = self.make(now, opening.connection, opening.seed, opening.peer.map(canonical));
         conn.session.outbound().count_pushed(Tally::new(true));
         conn.capturing = Some(Box::new(Capturing::Replay(Replayer::default())));
         Conn::new(conn)

@@ -27,7 +27,7 @@ mod vhost;
 
 pub use action::Action;
 pub use limits::{Counted, Limits};
-pub use network::{Network, NetworkError};
+pub use network::{Network, NetworkError, canonical};
 pub use questions::{DEFAULT_QUESTIONS, Questions, one_client};
 pub use rate::{DEFAULT_WINDOW, Rate, RateMeter};
 pub use refer::{HostPattern, HostPatternError, Refer};

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -19,6 +19,18 @@ impl Network {
     /// True if the address lies in the network. An IPv4 address in IPv6 form counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
+    }
+}
+
+/// The address of a client as all parts of a server use and show it. An IPv4 client on a socket for both families has an
+/// address in IPv6 form (`[::ffff:192.0.2.1]:5000`); this is its IPv4 address. Other addresses stay as they are.
+///
+/// [`conn::Core`](crate::conn::Core) applies it to each new connection, so an adapter needs it only for what it logs
+/// before that.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        IpAddr::V6(_) => address,
     }
 }
 
@@ -78,6 +90,19 @@ mod tests {
         assert!(contains("192.168.0.0/16", "::ffff:192.168.3.4"));
         assert!(!contains("::/0", "::ffff:192.168.3.4"));
         assert!(!contains("0.0.0.0/0", "::1"));
+    }
+
+    #[test]
+    fn a_client_has_one_address_whatever_socket_it_came_to() {
+        for (address, shown) in [
+            ("[::ffff:192.0.2.1]:5000", "192.0.2.1:5000"),
+            ("192.0.2.1:5000", "192.0.2.1:5000"),
+            ("[2001:db8::1]:5000", "[2001:db8::1]:5000"),
+            ("[fe80::1%3]:5000", "[fe80::1%3]:5000"),
+            ("[::192.0.2.1]:5000", "[::c000:201]:5000"),
+        ] {
+            assert_eq!(canonical(address.parse().unwrap()).to_string(), shown);
+        }
     }
 
     #[test]

@@ -20,10 +20,12 @@ use thiserror::Error;
 pub const MAX_PREFACE: usize = 16 + 4096;
 
 /// Reads the prefix of one connection. The input may be split at any byte.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Preface {
     held: Vec<u8>,
 }
+
+crate::shown::debug_with_bytes!(Preface { ; held });
 
 /// A prefix that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -49,7 +51,8 @@ pub enum Prefaced {
     Done {
         /// Bytes of this input that belong to the prefix; the rest belongs to the handshake.
         consumed: usize,
-        /// The client's address, if the proxy gave one. A proxy's own health check gives none.
+        /// The client's address, if the proxy gave one. A proxy's own health check gives none. An IPv4 address in IPv6
+        /// form is given as one of IPv4.
         client: Option<(IpAddr, u16)>,
     },
 }
@@ -73,6 +76,7 @@ impl Preface {
                 // A byte that shows that there is no prefix belongs to the handshake.
                 let consumed = index + 1 - (self.held.len() - length);
                 self.held = Vec::new();
+                let client = client.map(|(address, port)| (address.to_canonical(), port));
                 return Ok(Prefaced::Done { consumed, client });
             }
             if self.held.len() > MAX_PREFACE {

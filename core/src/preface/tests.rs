@@ -1,3 +1,5 @@
+use std::net::Ipv4Addr;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -33,6 +35,8 @@ fn samples() -> Vec<Vec<u8>> {
     let mut v6 = [0; 36];
     v6[..4].copy_from_slice(&[0x20, 1, 0x0d, 0xb8]);
     v6[32..34].copy_from_slice(&[0x30, 0x39]);
+    let mut mapped = v6;
+    mapped[..16].copy_from_slice(&Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped().octets());
     vec![
         b"PROXY TCP4 192.0.2.7 192.0.2.1 51000 1935\r\n".to_vec(),
         b"PROXY TCP6 2001:db8::7 2001:db8::1 51000 1935\r\n".to_vec(),
@@ -40,6 +44,8 @@ fn samples() -> Vec<Vec<u8>> {
         version_2(0x21, 0x11, &[192, 0, 2, 7, 192, 0, 2, 1, 0x30, 0x39, 7, 0x8f, 4, 0, 1, 9]),
         version_2(0x21, 0x21, &v6),
         version_2(0x20, 0, &[]),
+        version_2(0x21, 0x21, &mapped),
+        b"PROXY TCP6 ::ffff:192.0.2.7 ::ffff:192.0.2.1 51000 1935\r\n".to_vec(),
         vec![0xf3, 0, 4, 192, 0, 2, 7],
         vec![0xf3, 0, 0],
         vec![],
@@ -59,6 +65,8 @@ fn each_form_names_its_client() {
             some("192.0.2.7", 12345),
             some("2001:db8::", 12345),
             None,
+            some("192.0.2.7", 12345),
+            some("192.0.2.7", 51000),
             some("192.0.2.7", 0),
             None,
             None,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anabranch_core::conn::{self, Action, Attachment, Config, Conn, Remark, Report, Role};
 use anabranch_core::hub::StreamId;
+use anabranch_core::policy::canonical;
 use anabranch_core::session::CloseReason;
 use anabranch_core::stats::ConnStatsView;
 use anabranch_core::url::StreamKey;
@@ -174,9 +175,7 @@ impl<C: Link> Host<C> {
             Some(tap) => self.core.connect_captured(now, Some(peer), tap),
             None => self.core.connect_from(now, peer),
         };
-        // An IPv4 client on a socket for both families is shown as IPv4.
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let lines = Lines::opened(conn.id(), peer, self.addresses.clone(), self.strangers.clone());
+        let lines = Lines::opened(conn.id(), canonical(peer), self.addresses.clone(), self.strangers.clone());
         (conn, lines)
     }
 

@@ -6,5 +6,6 @@ mod crowd;
 mod hooks;
 mod lifecycle;
 mod log;
+mod names;
 mod program_plays;
 mod program_publishes;

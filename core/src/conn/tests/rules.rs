@@ -45,6 +45,10 @@ fn the_client_is_who_the_connection_comes_from_or_whom_a_trusted_proxy_names() {
     let mut direct = harness.client_from(Some(client), live());
     direct.say(&harness, &peer::publish(0, "direct"));
     assert_eq!(direct.actions(), ["attach publisher of live/direct, from 203.0.113.9:4000"]);
+    let mut dual = harness.client_from(Some(address("[::ffff:203.0.113.9]:4001")), live());
+    assert_eq!(dual.conn.peer(), Some(address("203.0.113.9:4001")), "a socket for both families gives it like that");
+    dual.say(&harness, &peer::publish(0, "dual"));
+    assert_eq!(dual.actions(), ["attach publisher of live/dual, from 203.0.113.9:4001"]);
 
     let mut behind = Client::new(&harness, Some(proxy));
     assert_eq!(behind.conn.peer(), Some(proxy), "nobody was named yet");

@@ -236,7 +236,7 @@ pub(super) fn client(info: &ConnectionInfo, identity: &Identity) -> Client {
         id: identity.client_id(info.id),
         vhost: vhost_id(vhost),
         stream: stream.unwrap_or_default(),
-        ip: info.peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default(),
+        ip: info.peer.map(|peer| peer.ip().to_string()).unwrap_or_default(),
         page_url: shown(&facts.page_url),
         swf_url: shown(&facts.swf_url),
         tc_url: shown(&facts.tc_url),

@@ -105,7 +105,7 @@ pub(super) fn of_recording(file: &RecordedFile, identity: &Identity) -> String {
 
 /// Fields, their types and their order are SRS's; `reason` and `code` are ours.
 fn of(event: Event, subject: &Subject, client: &ClientFacts, identity: &Identity, closed: Option<&Closed>) -> String {
-    let ip = client.address.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();
+    let ip = client.address.map(|address| address.ip().to_string()).unwrap_or_default();
     let tc_url = client.tc_url.as_deref().unwrap_or_default();
     let page_url = client.page_url.as_deref().unwrap_or_default();
     let mut body = Object::default();
