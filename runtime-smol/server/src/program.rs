@@ -190,7 +190,8 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let mut builder = Server::builder()
         .config(loaded.config.clone())
         .tcp(settings.tcp.options())
-        .hooks(hooks.clone())
+        // The hooks of this configuration may be none, and those of the next one some.
+        .hooks_if_asked(hooks.clone())
         .log_addresses(settings.log.addresses.into());
     if let Some(threads) = settings.server.threads.0 {
         builder = builder.threads(threads);

@@ -3,7 +3,7 @@ use std::net::TcpListener;
 use std::num::NonZero;
 use std::sync::Arc;
 
-use anabranch_core::conn::{Asks, Config};
+use anabranch_core::conn::{Asks, Config, VhostConfig};
 
 use crate::{Captures, Carrier, Hooks, Listen, LogAddresses, TcpOptions, listen};
 
@@ -16,6 +16,8 @@ pub struct Setup {
     pub tcp: TcpOptions,
     /// What decides about clients.
     pub hooks: Option<Arc<dyn Hooks>>,
+    /// Whether a configuration may ask the hooks nothing.
+    pub hooks_may_idle: bool,
     /// What chooses the connections that are captured.
     pub captures: Option<Arc<dyn Captures>>,
     /// How much of clients' addresses the log shows.
@@ -43,6 +45,7 @@ impl<S> Builder<S> {
             config: Config::default(),
             tcp: TcpOptions::default(),
             hooks: None,
+            hooks_may_idle: false,
             captures: None,
             log_addresses: LogAddresses::default(),
             threads: None,
@@ -85,9 +88,21 @@ impl<S> Builder<S> {
         self
     }
 
-    /// The hooks that decide about clients, if the configuration asks the back end.
+    /// The hooks that decide about clients. The configuration says what they are asked, with
+    /// [`VhostConfig::asks`](anabranch_core::conn::VhostConfig::asks); a server whose hooks are asked nothing is not
+    /// built.
     pub fn hooks(mut self, hooks: impl Hooks) -> Self {
         self.setup.hooks = Some(Arc::new(hooks));
+        self.setup.hooks_may_idle = false;
+        self
+    }
+
+    /// The same, for a program whose configuration changes while the server runs
+    /// ([`Handle::reconfigure`](crate::Handle::reconfigure)): this configuration, and each later one, may ask the hooks
+    /// nothing.
+    pub fn hooks_if_asked(mut self, hooks: impl Hooks) -> Self {
+        self.setup.hooks = Some(Arc::new(hooks));
+        self.setup.hooks_may_idle = true;
         self
     }
 
@@ -114,12 +129,10 @@ impl<S> Builder<S> {
     ///
     /// # Errors
     /// An address that cannot be listened on, which the error names; a configuration that asks the back end without
-    /// [`hooks`](Self::hooks); TLS if the runtime has none.
+    /// [`hooks`](Self::hooks); hooks that the configuration asks nothing; TLS if the runtime has none.
     pub fn build(self) -> io::Result<S> {
         let Builder { mut setup, listen: addresses, make } = self;
-        if asks(&setup.config) && setup.hooks.is_none() {
-            return Err(no_hooks());
-        }
+        check_hooks(&setup.config, setup.hooks.is_some(), setup.hooks_may_idle)?;
         for (address, carrier) in addresses {
             let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
             setup.listeners.push((listen(address).map_err(named)?, carrier));
@@ -128,14 +141,25 @@ impl<S> Builder<S> {
     }
 }
 
-/// Whether the configuration asks the back end anything.
-pub(crate) fn asks(config: &Config) -> bool {
-    let asks = |asks: &Asks| asks.connect || asks.publish || asks.play || asks.traverse;
-    let vhosts = config.vhosts.iter().map(|vhost| &vhost.settings);
-    vhosts.chain([&config.defaults]).any(|settings| asks(&settings.asks))
-}
-
-pub(crate) fn no_hooks() -> io::Error {
-    let words = "the configuration asks the back end (asks), and there are no hooks to answer";
-    io::Error::new(io::ErrorKind::InvalidInput, words)
+/// Checks that there are hooks to answer what the configuration asks, and that it asks those that there are.
+pub(crate) fn check_hooks(config: &Config, hooks: bool, may_idle: bool) -> io::Result<()> {
+    let asks = |settings: &VhostConfig| {
+        let Asks { connect, publish, play, traverse, .. } = settings.asks;
+        connect || publish || play || traverse
+    };
+    let (default, vhosts) = (asks(&config.defaults), config.vhosts.iter().any(|vhost| asks(&vhost.settings)));
+    let words = match hooks {
+        false if default || vhosts => {
+            "the configuration asks the back end (VhostConfig::asks), and there are no hooks to answer: give them to \
+             Builder::hooks"
+        }
+        // Beside virtual hosts, the defaults are those of no client.
+        true if !vhosts && !(default && config.vhosts.is_empty()) && !may_idle => {
+            "the hooks would decide nothing, because no virtual host of the configuration asks them: set \
+             VhostConfig::asks, for example to Asks { publish: true, play: true, ..Asks::default() }; if only a later \
+             configuration asks, use Builder::hooks_if_asked"
+        }
+        _ => return Ok(()),
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, words))
 }

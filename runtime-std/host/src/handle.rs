@@ -179,7 +179,8 @@ impl Handle {
     /// host is gone, and publishers and players whose address is refused now. `tcp` is for new connections.
     ///
     /// # Errors
-    /// The configuration asks the back end, and there are no hooks; then nothing has changed.
+    /// The configuration asks the back end, and there are no hooks, or there are [hooks](crate::Builder::hooks) and it
+    /// asks them nothing; then nothing has changed.
     pub fn reconfigure(&self, config: impl Into<Config>, tcp: TcpOptions) -> io::Result<()> {
         self.control.reconfigure(config.into(), tcp)
     }

@@ -18,7 +18,7 @@ use socket2::SockRef;
 use tracing::{error, warn};
 
 use crate::addresses::{AddressRule, LogAddresses};
-use crate::builder::{asks, no_hooks};
+use crate::builder::check_hooks;
 use crate::drain::Draining;
 use crate::files::Door;
 use crate::hooks::{Answer, Hooks};
@@ -89,6 +89,7 @@ pub struct Host<C> {
     tcp: Mutex<TcpOptions>,
     door: Door,
     hooks: Option<Arc<dyn Hooks>>,
+    hooks_may_idle: bool,
     captures: Option<Arc<dyn Captures>>,
     subscribers: Subscribers,
     connections: Mutex<Connections<C>>,
@@ -135,6 +136,7 @@ impl<C: Link> Host<C> {
             tcp: Mutex::new(setup.tcp),
             door: Door::new(),
             hooks: setup.hooks.clone(),
+            hooks_may_idle: setup.hooks_may_idle,
             captures: setup.captures.clone(),
             subscribers: Subscribers::default(),
             connections: Mutex::default(),
@@ -304,11 +306,10 @@ impl<C: Link> Host<C> {
     /// Puts another configuration in force, and has each connection check whether it may stay.
     ///
     /// # Errors
-    /// The configuration asks the back end, and there are no hooks; then nothing has changed.
+    /// The configuration asks the back end, and there are no hooks, or there are hooks and it asks them nothing; then
+    /// nothing has changed.
     pub(crate) fn reconfigure(&self, config: Config, tcp: TcpOptions) -> io::Result<()> {
-        if asks(&config) && self.hooks.is_none() {
-            return Err(no_hooks());
-        }
+        check_hooks(&config, self.hooks.is_some(), self.hooks_may_idle)?;
         *self.tcp.lock().unwrap_or_else(PoisonError::into_inner) = tcp;
         self.core.reconfigure(config);
         self.for_each(|connection| connection.change(&mut |conn| conn.reconfigured()));

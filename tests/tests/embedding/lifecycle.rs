@@ -5,7 +5,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use anabranch_core::client::{ClientCloseReason, ClientEvent, PlayOptions};
-use anabranch_core::conn::{Ask, Asks, Notice, Role, Subject, Verdict, VhostConfig};
+use anabranch_core::conn::{Ask, Asks, Config, Notice, Role, Subject, Verdict, VhostConfig};
+use anabranch_core::policy::{Vhost, Vhosts};
 use anabranch_core::session::Phase;
 use anabranch_host::{Answer, Hooks, Serve, TcpOptions, Update};
 use anabranch_tests::embedded::Embedded;
@@ -16,6 +17,7 @@ use anabranch_tests::{PATIENCE, wait_for};
 
 anabranch_tests::on_both_libraries!(
     a_server_that_could_not_do_what_is_asked_of_it_is_not_built,
+    hooks_that_are_asked_nothing_are_refused,
     addresses_of_both_families_and_sockets_that_listen_already,
     connections_are_listed_counted_and_closed_by_number,
     what_a_server_goes_by_can_change_while_it_runs,
@@ -47,12 +49,39 @@ fn a_server_that_could_not_do_what_is_asked_of_it_is_not_built<S: Serve + Send +
     let (kind, words) = refusal(S::builder().listen(address.parse().expect("an address")));
     assert_eq!(kind, ErrorKind::AddrInUse);
     assert!(words.contains(&address), "{words}");
-    // Hooks without a question in this configuration are allowed: another configuration may need them.
-    S::builder().hooks(Nobody).build().unwrap_or_else(|error| panic!("{error}"));
     let asks = Asks { play: true, ..Asks::default() };
     let (kind, words) = refusal(S::builder().config(VhostConfig { asks, ..VhostConfig::default() }));
     assert_eq!(kind, ErrorKind::InvalidInput);
-    assert!(words.contains("hooks"), "{words}");
+    assert!(words.contains("Builder::hooks"), "{words}");
+}
+
+fn hooks_that_are_asked_nothing_are_refused<S: Serve + Send + 'static>() {
+    let Err(error) = S::builder().hooks(Nobody).build() else { panic!("it is built") };
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    for cure in ["VhostConfig::asks", "Asks { publish: true", "Builder::hooks_if_asked"] {
+        assert!(error.to_string().contains(cure), "{error}");
+    }
+    // One virtual host that asks is enough, and so is a program that says that it may ask later.
+    let settings = VhostConfig { asks: Asks { play: true, ..Asks::default() }, ..VhostConfig::default() };
+    let with_vhost = |defaults: &VhostConfig, settings: &VhostConfig| Config {
+        defaults: defaults.clone(),
+        vhosts: Vhosts::new([Vhost::new("tv.example", settings.clone())]).expect("a name"),
+        ..Config::default()
+    };
+    let silent = VhostConfig::default();
+    let asking = || with_vhost(&silent, &settings);
+    let server = S::builder().config(asking()).hooks(Nobody).build().expect("a virtual host asks them");
+    let nowhere = S::builder().config(with_vhost(&settings, &silent)).hooks(Nobody).build();
+    assert!(nowhere.is_err(), "beside virtual hosts, the defaults are those of no client");
+    let later = S::builder().hooks_if_asked(Nobody).build().expect("they may be asked later");
+    // The same for a configuration that comes later; a server that refuses one keeps the one it has.
+    let tcp = TcpOptions::default();
+    let error = server.handle().reconfigure(Config::default(), tcp).expect_err("nothing would ask the hooks");
+    assert!(error.to_string().contains("VhostConfig::asks"), "{error}");
+    server.handle().reconfigure(settings.clone(), tcp).expect("all virtual hosts ask them");
+    for config in [asking(), Config::default()] {
+        later.handle().reconfigure(config, tcp).expect("both are allowed");
+    }
 }
 
 fn addresses_of_both_families_and_sockets_that_listen_already<S: Serve + Send + 'static>() {
