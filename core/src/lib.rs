@@ -287,6 +287,7 @@ pub mod policy;
 pub mod preface;
 pub mod replay;
 pub mod session;
+mod shown;
 pub mod source;
 pub mod stats;
 pub mod url;

@@ -18,6 +18,7 @@ use crate::capture::{
 use crate::conn::{self, Config, Conn, Core};
 use crate::policy::Verdict;
 use crate::session::{Due, Lent, Phase};
+use crate::shown::Shown;
 
 /// Something that happens in a replay.
 #[derive(Debug)]
@@ -31,7 +32,6 @@ pub struct Moment<'a> {
 }
 
 /// What happens in a replay.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum What<'a> {
     /// The client sent these bytes.
@@ -58,6 +58,24 @@ pub enum What<'a> {
     },
     /// The connection is over: the report in words.
     Closed(&'a str),
+}
+
+impl fmt::Debug for What<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            What::Input(bytes) => f.debug_tuple("Input").field(&Shown(bytes)).finish(),
+            What::Output(bytes) => f.debug_tuple("Output").field(&Shown(bytes)).finish(),
+            What::Call { words, routine } => {
+                f.debug_struct("Call").field("words", words).field("routine", routine).finish()
+            }
+            What::Ruled(refusal) => f.debug_tuple("Ruled").field(refusal).finish(),
+            What::Event(words) => f.debug_tuple("Event").field(words).finish(),
+            What::Action { words, routine } => {
+                f.debug_struct("Action").field("words", words).field("routine", routine).finish()
+            }
+            What::Closed(words) => f.debug_tuple("Closed").field(words).finish(),
+        }
+    }
 }
 
 /// The result of a replay.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// From bottom to top. Modules of one layer may use one another.
 const LAYERS: &[&[&str]] = &[
+    &["shown"],
     &["amf", "flv", "handshake", "chunk", "message", "command", "url", "preface", "bandwidth"],
     &["patience"],
     &["policy"],

@@ -9,7 +9,7 @@ use super::{AmfError, AmfString, Limits, MAX_DEPTH, amf3};
 /// entered a second time ([`replay`](Self::replay) prevents that). A value decoded again is charged to the limits
 /// again. A reference to a value that is not complete, or that contains the reference, gives null, so there are no
 /// cycles.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Input<'a> {
     bytes: &'a [u8],
     position: usize,
@@ -21,6 +21,8 @@ pub(super) struct Input<'a> {
     amf0_values: Spans,
     pub(super) amf3: amf3::Tables,
 }
+
+crate::shown::debug_with_bytes!(Input<'_> { position, limits, depth; bytes });
 
 /// The places in the body of the values that references can name, in the order in which they start.
 #[derive(Clone, Debug, Default)]

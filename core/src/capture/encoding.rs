@@ -39,10 +39,12 @@ pub(super) fn unzigzag(number: u64) -> i64 {
 }
 
 /// Reads the payload of a record. Methods return `None` if the bytes end or are not valid.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Take {
     rest: Bytes,
 }
+
+crate::shown::debug_with_bytes!(Take { ; rest });
 
 impl Take {
     pub(super) fn new(bytes: Bytes) -> Self {

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,13 +15,21 @@ const VERSION: u8 = 1;
 const JOINED_VERSION: u8 = 2;
 
 /// A recorded connection.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Capture {
     header: String,
     opening: Opening,
     joined: Option<Box<Joined>>,
     pub(crate) records: Vec<(Duration, Record)>,
     end: End,
+}
+
+impl fmt::Debug for Capture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Capture");
+        shown.field("opening", &self.opening).field("records", &self.records.len()).field("end", &self.end);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// How a capture ends.

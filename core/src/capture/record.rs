@@ -1,3 +1,4 @@
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ pub struct Opening {
 const MAX_UNIX_TIME: u64 = 1 << 40;
 
 /// A call of the adapter or the program, as it is made.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) enum Call<'a> {
     Input(&'a [u8]),
     Timeout,
@@ -43,7 +44,7 @@ pub(crate) enum Call<'a> {
 }
 
 /// A call as it was recorded.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) enum Called {
     Input(Bytes),
     Timeout,
@@ -66,6 +67,13 @@ pub(crate) enum Called {
         verdict: Verdict,
     },
     Poll,
+}
+
+impl fmt::Debug for Called {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // As in a timeline.
+        write!(f, "Called({self})")
+    }
 }
 
 /// The reason with which the adapter or the program closed the connection.
@@ -216,7 +224,7 @@ pub(crate) enum Ending {
 }
 
 /// One frame of a pull.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct PulledFrame {
     kind: FrameKind,
     multitrack_only: bool,
@@ -224,6 +232,8 @@ pub(crate) struct PulledFrame {
     chunk_size: u32,
     body: Bytes,
 }
+
+crate::shown::debug_with_bytes!(PulledFrame { kind, multitrack_only, timestamp, chunk_size; body });
 
 impl PulledFrame {
     /// Encodes the frame again.

@@ -10,7 +10,6 @@ use crate::source::Frame;
 use crate::url::StreamKey;
 
 /// Writes the records of a connection.
-#[derive(Debug)]
 pub(crate) struct Recorder {
     tap: Box<dyn Tap>,
     start: Instant,
@@ -28,6 +27,8 @@ pub(crate) struct Recorder {
     /// True once the tap knows the client's address from a proxy.
     addressed: bool,
 }
+
+crate::shown::debug_with_bytes!(Recorder { tap, start, last, written, points; payload, record });
 
 impl Recorder {
     pub(crate) fn new(start: Instant, opening: &Opening, mut tap: Box<dyn Tap>) -> Self {

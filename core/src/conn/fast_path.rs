@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -87,12 +88,20 @@ impl Share {
 }
 
 /// One connection with all that belongs to it.
-#[derive(Debug)]
 // The fields that a batch touches come first, so that an adapter can keep them next to those that it touches itself.
 #[repr(C)]
 pub struct Conn {
     fast: FastPath,
     slow: SlowPath,
+}
+
+/// Which connection it is and how far it has come. Its streams and queues would be thousands of lines.
+impl fmt::Debug for Conn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Conn");
+        shown.field("id", &self.id()).field("peer", &self.peer()).field("phase", &self.session().phase());
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// Whether the next bytes can be written to a connection without polling it. Bytes written that way are counted only

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -20,7 +21,6 @@ pub struct Core {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     /// Replaced as a whole. Read when a request is granted, not when media moves.
     rules: RwLock<Arc<Rules>>,
@@ -38,6 +38,15 @@ struct Shared {
     /// A moment and the Unix time it was.
     clock: Mutex<Option<(Instant, u64)>>,
     draining: AtomicBool,
+}
+
+/// Without the seed, and without settings, which have secrets.
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Shared");
+        shown.field("hub", &self.hub).field("connections", &self.connections).field("draining", &self.draining);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// The limit of the pool for unfinished messages is `Config::memory` divided by this, in addition to that memory.

@@ -1,10 +1,12 @@
 /// Bytes received and not parsed yet.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Inbox {
     bytes: Vec<u8>,
     /// The bytes before this offset are parsed.
     start: usize,
 }
+
+crate::shown::debug_with_bytes!(Inbox { start; bytes });
 
 impl Inbox {
     pub(crate) fn is_empty(&self) -> bool {
@@ -55,11 +57,12 @@ impl Inbox {
 }
 
 /// The content of an [`Inbox`].
-#[derive(Debug)]
 pub(crate) struct Taken {
     bytes: Vec<u8>,
     start: usize,
 }
+
+crate::shown::debug_with_bytes!(Taken { start; bytes });
 
 impl Taken {
     /// The bytes that are not parsed yet.

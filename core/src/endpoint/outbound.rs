@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::IoSlice;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,7 +16,6 @@ pub(crate) const SHARED_PIECE: usize = 1024;
 ///
 /// While bytes of the connection are being written elsewhere, as [`Lent`] or as a [`Share`](crate::conn::Share), it
 /// shows nothing: what is queued in that time is written after them.
-#[derive(Debug)]
 pub struct Outbound {
     /// This queue among all of the process, so that no loan is returned to another one.
     number: u64,
@@ -34,6 +34,15 @@ pub struct Outbound {
     out: Out,
     /// Counts and hashes all bytes pushed, for a connection that is captured or replayed.
     tally: Option<Box<Tally>>,
+}
+
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Outbound { number: _, queue, len, begun, replies, written, open_end: _, out, tally: _ } = self;
+        let mut shown = f.debug_struct("Outbound");
+        shown.field("pieces", &queue.len()).field("len", len).field("begun", begun).field("replies", replies);
+        shown.field("written", written).field("out", out).finish_non_exhaustive()
+    }
 }
 
 /// The bytes of a connection that a writer holds until it reports how many were written.
@@ -74,13 +83,19 @@ pub(crate) fn unique_number() -> u64 {
 }
 
 /// All bytes ever pushed, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) total: u64,
     /// FNV-1a with 64 bits: it detects differences, but not deliberate collisions.
     pub(crate) hash: u64,
     /// The bytes themselves, if they are wanted.
     pub(crate) bytes: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tally").field("total", &self.total).field("hash", &self.hash).finish_non_exhaustive()
+    }
 }
 
 impl Tally {

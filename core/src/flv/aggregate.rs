@@ -9,7 +9,7 @@ const TYPE_AGGREGATE: u8 = 22;
 const BACK_POINTER_LENGTH: usize = 4;
 
 /// One message of an aggregate. Its message stream is that of the aggregate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SubMessage<'a> {
     /// Message type; never 22.
     pub type_id: u8,
@@ -18,6 +18,8 @@ pub struct SubMessage<'a> {
     /// Message body.
     pub payload: &'a [u8],
 }
+
+crate::shown::debug_with_bytes!(SubMessage<'_> { type_id, timestamp; payload });
 
 /// Reads the messages of an aggregate whose own timestamp is `timestamp`, in milliseconds.
 ///
@@ -28,13 +30,15 @@ pub fn parse(body: &[u8], timestamp: u32) -> Aggregate<'_> {
 }
 
 /// Iterator over the messages of an aggregate. Each step is constant work.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Aggregate<'a> {
     rest: &'a [u8],
     timestamp: u32,
     /// The first timestamp inside the aggregate. The others are relative to it.
     first_timestamp: Option<u32>,
 }
+
+crate::shown::debug_with_bytes!(Aggregate<'_> { timestamp, first_timestamp; rest });
 
 impl<'a> Aggregate<'a> {
     fn read_next(&mut self) -> Result<SubMessage<'a>, FlvError> {

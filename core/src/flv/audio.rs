@@ -1,6 +1,9 @@
 //! Bodies of audio messages (type 8): FLV 10.1 §E.4.2 and the extended header of Enhanced RTMP v2.
 
+use std::fmt;
+
 use super::{AudioCodec, FlvError, ModExList, Multitrack, MultitrackKind, RawTracks, take};
+use crate::shown::Shown;
 
 /// Packet type of an extended header that announces tracks. (Video uses another number.)
 pub(super) const PACKET_TYPE_MULTITRACK: u8 = 5;
@@ -88,7 +91,7 @@ impl SoundHeader {
 }
 
 /// One track of an audio message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct AudioTrack<'a> {
     /// Track id; 0 for a message without multitrack.
     pub id: u8,
@@ -98,8 +101,10 @@ pub struct AudioTrack<'a> {
     pub payload: &'a [u8],
 }
 
+crate::shown::debug_with_bytes!(AudioTrack<'_> { id, codec; payload });
+
 /// The part of an audio message after its headers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum AudioBody<'a> {
     /// The one track of a message without multitrack.
     Track(AudioTrack<'a>),
@@ -107,6 +112,16 @@ pub enum AudioBody<'a> {
     Multitrack(Multitrack<'a>),
     /// A reserved packet type of an extended header: its content is not interpreted.
     Opaque(&'a [u8]),
+}
+
+impl fmt::Debug for AudioBody<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AudioBody::Track(track) => f.debug_tuple("Track").field(track).finish(),
+            AudioBody::Multitrack(tracks) => f.debug_tuple("Multitrack").field(tracks).finish(),
+            AudioBody::Opaque(bytes) => f.debug_tuple("Opaque").field(&Shown(bytes)).finish(),
+        }
+    }
 }
 
 /// A parsed audio message.
@@ -227,7 +242,7 @@ fn parse_extended(packet_type: u8, rest: &[u8]) -> Result<AudioTag<'_>, FlvError
 }
 
 /// How the channels of a track are ordered (Enhanced RTMP v2, `AudioChannelOrder`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChannelLayout<'a> {
     /// 0: no order is given, only the number of channels.
@@ -239,6 +254,17 @@ pub enum ChannelLayout<'a> {
     Custom(&'a [u8]),
     /// A reserved order.
     Unknown(u8),
+}
+
+impl fmt::Debug for ChannelLayout<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChannelLayout::Unspecified => f.write_str("Unspecified"),
+            ChannelLayout::Native(mask) => f.debug_tuple("Native").field(mask).finish(),
+            ChannelLayout::Custom(channels) => f.debug_tuple("Custom").field(&Shown(channels)).finish(),
+            ChannelLayout::Unknown(order) => f.debug_tuple("Unknown").field(order).finish(),
+        }
+    }
 }
 
 /// The payload of a [`AudioPacketType::MultichannelConfig`] message.

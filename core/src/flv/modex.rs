@@ -7,13 +7,15 @@ pub const MAX_MOD_EX: usize = 32;
 pub(super) const PACKET_TYPE_MOD_EX: u8 = 7;
 
 /// One ModEx prefix of an extended header (Enhanced RTMP v2, "ModEx").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ModEx<'a> {
     /// ModExType, four bits. 0 is TimestampOffsetNano, the others are reserved.
     pub kind: u8,
     /// Data of the prefix, 1 to 65,536 bytes.
     pub data: &'a [u8],
 }
+
+crate::shown::debug_with_bytes!(ModEx<'_> { kind; data });
 
 impl ModEx<'_> {
     /// ModExType of a nanosecond offset.
@@ -33,11 +35,13 @@ impl ModEx<'_> {
 }
 
 /// The ModEx prefixes of one message, in order; empty for nearly every message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct ModExList<'a> {
     /// The bytes after byte 0 of the body, up to and including the byte with the final packet type.
     bytes: &'a [u8],
 }
+
+crate::shown::debug_with_bytes!(ModExList<'_> { ; bytes });
 
 impl<'a> ModExList<'a> {
     /// Reads the prefixes after byte 0 of an extended body.
@@ -101,10 +105,12 @@ impl<'a> IntoIterator for &ModExList<'a> {
 }
 
 /// Iterator over the ModEx prefixes of a message.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ModExIter<'a> {
     rest: &'a [u8],
 }
+
+crate::shown::debug_with_bytes!(ModExIter<'_> { ; rest });
 
 impl<'a> Iterator for ModExIter<'a> {
     type Item = ModEx<'a>;

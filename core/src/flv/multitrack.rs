@@ -18,7 +18,7 @@ pub enum MultitrackKind {
 }
 
 /// The unparsed tracks of a multitrack message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Multitrack<'a> {
     /// The layout.
     pub kind: MultitrackKind,
@@ -27,6 +27,8 @@ pub struct Multitrack<'a> {
     /// Everything after the layout byte and the common FourCC.
     pub bytes: &'a [u8],
 }
+
+crate::shown::debug_with_bytes!(Multitrack<'_> { kind, fourcc; bytes });
 
 impl<'a> Multitrack<'a> {
     /// Reads the bytes after the packet type `Multitrack`. Also returns the packet type of the tracks.
@@ -61,7 +63,7 @@ impl<'a> Multitrack<'a> {
 }
 
 /// One track of a multitrack message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct RawTrack<'a> {
     /// Track id: a name, without order. Audio and video ids are separate.
     pub id: u8,
@@ -70,6 +72,8 @@ pub struct RawTrack<'a> {
     /// The body of the track, including the composition time if the codec has one.
     pub payload: &'a [u8],
 }
+
+crate::shown::debug_with_bytes!(RawTrack<'_> { id, fourcc; payload });
 
 /// Iterator over the tracks of a multitrack message. At most [`MAX_TRACKS`] tracks, then an error.
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ pub enum HeaderKind {
 
 /// One cache entry that a message sets or clears. Players that join later need the entry; it has a medium, track and
 /// kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct HeaderSlot<'a> {
     /// The effect on the entry.
     pub kind: HeaderKind,
@@ -29,6 +29,8 @@ pub struct HeaderSlot<'a> {
     /// The configuration record, metadata or channel list of this track.
     pub payload: &'a [u8],
 }
+
+crate::shown::debug_with_bytes!(HeaderSlot<'_> { kind, track, codec; payload });
 
 /// Iterator over the cache entries of one message; one for a plain header, several for a multitrack one,
 /// none for a message that is not a header. A damaged track ends it.

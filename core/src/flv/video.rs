@@ -1,6 +1,9 @@
 //! Bodies of video messages (type 9): FLV 10.1 §E.4.3 and the extended header of Enhanced RTMP v1 and v2.
 
+use std::fmt;
+
 use super::{FlvError, ModExList, Multitrack, MultitrackKind, RawTracks, VideoCodec, take};
+use crate::shown::Shown;
 
 /// Packet type of an extended header that announces tracks. (Audio uses another number.)
 pub(super) const PACKET_TYPE_MULTITRACK: u8 = 6;
@@ -128,7 +131,7 @@ pub enum VideoCommand {
 }
 
 /// One track of a video message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct VideoTrack<'a> {
     /// Track id; 0 for a message without multitrack.
     pub id: u8,
@@ -140,8 +143,10 @@ pub struct VideoTrack<'a> {
     pub payload: &'a [u8],
 }
 
+crate::shown::debug_with_bytes!(VideoTrack<'_> { id, codec, composition_time; payload });
+
 /// The part of a video message after its headers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum VideoBody<'a> {
     /// A command, the end of the message. With an extended header it names no codec.
     Command(VideoCommand),
@@ -151,6 +156,17 @@ pub enum VideoBody<'a> {
     Multitrack(Multitrack<'a>),
     /// A reserved packet type of an extended header: its content is not interpreted.
     Opaque(&'a [u8]),
+}
+
+impl fmt::Debug for VideoBody<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            VideoBody::Command(command) => f.debug_tuple("Command").field(command).finish(),
+            VideoBody::Track(track) => f.debug_tuple("Track").field(track).finish(),
+            VideoBody::Multitrack(tracks) => f.debug_tuple("Multitrack").field(tracks).finish(),
+            VideoBody::Opaque(bytes) => f.debug_tuple("Opaque").field(&Shown(bytes)).finish(),
+        }
+    }
 }
 
 /// A parsed video message.

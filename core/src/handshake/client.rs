@@ -1,11 +1,14 @@
 //! The client's side: sends C0 C1 C2, reads S0 S1 S2.
 
+use std::fmt;
+
 use super::{
     HandshakeError, Kind, Packet, Progress, SIMPLE, Status, VERSION,
     digest::{self, Scheme, Signer},
     error::check_version,
     filler, gather, hello,
 };
+use crate::shown::Shown;
 
 /// The version in the C1 of a digest handshake: 128.0.7.2, as in Flash Player. Any value except zero
 /// is possible.
@@ -54,7 +57,6 @@ pub struct ClientHandshake {
     state: State,
 }
 
-#[derive(Debug)]
 enum State {
     Start,
     S0,
@@ -62,6 +64,19 @@ enum State {
     S2 { held: Vec<u8> },
     Done,
     Failed(HandshakeError),
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            State::Start => f.write_str("Start"),
+            State::S0 => f.write_str("S0"),
+            State::S1 { held } => f.debug_tuple("S1").field(&Shown(held)).finish(),
+            State::S2 { held } => f.debug_tuple("S2").field(&Shown(held)).finish(),
+            State::Done => f.write_str("Done"),
+            State::Failed(error) => f.debug_tuple("Failed").field(error).finish(),
+        }
+    }
 }
 
 impl ClientHandshake {

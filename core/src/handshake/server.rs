@@ -1,11 +1,14 @@
 //! The server's side: reads C0 C1 C2, sends S0 S1 S2.
 
+use std::fmt;
+
 use super::{
     HandshakeError, Kind, PACKET_LENGTH, Packet, Progress, SIMPLE, Status, VERSION,
     digest::{self, Signer},
     error::check_version,
     filler, gather, hello,
 };
+use crate::shown::Shown;
 
 /// The version in the S1 of a digest answer, in the form of a media server's release: 4.5.0.1.
 ///
@@ -35,13 +38,24 @@ pub struct ServerHandshake {
     state: State,
 }
 
-#[derive(Debug)]
 enum State {
     C0,
     C1 { held: Vec<u8> },
     C2 { missing: usize },
     Done,
     Failed(HandshakeError),
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            State::C0 => f.write_str("C0"),
+            State::C1 { held } => f.debug_tuple("C1").field(&Shown(held)).finish(),
+            State::C2 { missing } => f.debug_struct("C2").field("missing", missing).finish(),
+            State::Done => f.write_str("Done"),
+            State::Failed(error) => f.debug_tuple("Failed").field(error).finish(),
+        }
+    }
 }
 
 impl ServerHandshake {

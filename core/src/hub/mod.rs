@@ -47,6 +47,7 @@ mod publisher;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -65,12 +66,20 @@ use crate::stats::StreamStatsView;
 use crate::url::StreamKey;
 
 /// All live streams of a server.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Hub {
     shared: Arc<Mutex<Registry>>,
     publishers: Arc<Publishers>,
     memory: Arc<Memory>,
     config: Arc<HubConfig>,
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A call that holds the lock may want to show it.
+        let streams = self.shared.try_lock().map(|registry| registry.streams.len()).ok();
+        f.debug_struct("Hub").field("streams", &streams).finish_non_exhaustive()
+    }
 }
 
 /// How streams behave. One value serves every stream of a virtual host.

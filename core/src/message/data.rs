@@ -4,9 +4,12 @@
 //! over 63 bytes, or contains `onMetaData` with an Undefined value, very long keys or no end marker. FFmpeg as a
 //! publisher sends such bodies when its input has a timecode track. So the server reads data before it relays it.
 
+use std::fmt;
+
 use crate::amf::amf0::{self, Passed, Walker, marker};
 use crate::amf::{AmfString, Limits, Object, Value, until_nul};
 use crate::message::strip_amf3_selector;
+use crate::shown::Shown;
 
 /// Longest handler name that FFmpeg players can read, in bytes.
 pub const MAX_HANDLER_NAME: usize = 63;
@@ -26,7 +29,7 @@ pub struct DataLimits {
 }
 
 /// A data message of a publisher, and what to do with it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum PublisherData {
     /// The stream's metadata. It is relayed and kept for later players.
     Metadata {
@@ -41,6 +44,19 @@ pub enum PublisherData {
     Other(Vec<u8>),
     /// A message that players cannot read.
     Unreadable,
+}
+
+impl fmt::Debug for PublisherData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PublisherData::Metadata { body, shortened } => {
+                f.debug_struct("Metadata").field("body", &Shown(body)).field("shortened", shortened).finish()
+            }
+            PublisherData::ClearMetadata => f.write_str("ClearMetadata"),
+            PublisherData::Other(body) => f.debug_tuple("Other").field(&Shown(body)).finish(),
+            PublisherData::Unreadable => f.write_str("Unreadable"),
+        }
+    }
 }
 
 /// Reads a message of type 18 or 15 that a publisher sent.

@@ -3,6 +3,7 @@ use std::{fmt, ops::Deref};
 use bytes::{Buf, Bytes};
 
 use crate::chunk::MAX_HEADER;
+use crate::shown::Shown;
 
 /// The body of one message, with room in front for a chunk header.
 ///
@@ -96,7 +97,6 @@ impl Deref for Payload {
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = &self[..self.len().min(16)];
-        write!(f, "{} bytes {shown:02x?}", self.len())
+        fmt::Debug::fmt(&Shown(self), f)
     }
 }

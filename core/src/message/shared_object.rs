@@ -3,7 +3,7 @@ use thiserror::Error;
 /// A shared object message (RTMP 1.0 §7.1.3): types 19 and 16.
 ///
 /// A live server keeps no shared objects. This type is for logs and tools.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SharedObject<'a> {
     /// Name of the object, raw bytes.
     pub name: &'a [u8],
@@ -15,8 +15,10 @@ pub struct SharedObject<'a> {
     pub events: Vec<SharedObjectEvent<'a>>,
 }
 
+crate::shown::debug_with_bytes!(SharedObject<'_> { version, persistent, events; name });
+
 /// One event of a [`SharedObject`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SharedObjectEvent<'a> {
     /// 1 use, 2 release, 3 request change, 4 change, 5 success, 6 message, 7 status, 8 clear, 9 remove,
     /// 10 request remove, 11 use success.
@@ -24,6 +26,8 @@ pub struct SharedObjectEvent<'a> {
     /// The data of the event.
     pub data: &'a [u8],
 }
+
+crate::shown::debug_with_bytes!(SharedObjectEvent<'_> { kind; data });
 
 /// The body of a shared object message is cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

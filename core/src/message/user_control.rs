@@ -1,5 +1,9 @@
+use std::fmt;
+
+use crate::shown::Shown;
+
 /// A user control event: the body of message type 4 (RTMP 1.0 §6.2, §7.1.7).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum UserControl {
     /// The message stream is ready for use.
     StreamBegin(u32),
@@ -35,6 +39,33 @@ pub enum UserControl {
         /// The bytes after the event type.
         data: Vec<u8>,
     },
+}
+
+impl fmt::Debug for UserControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, number) = match self {
+            UserControl::StreamBegin(stream) => ("StreamBegin", stream),
+            UserControl::StreamEof(stream) => ("StreamEof", stream),
+            UserControl::StreamDry(stream) => ("StreamDry", stream),
+            UserControl::StreamIsRecorded(stream) => ("StreamIsRecorded", stream),
+            UserControl::PingRequest(time) => ("PingRequest", time),
+            UserControl::PingResponse(time) => ("PingResponse", time),
+            UserControl::BufferEmpty(stream) => ("BufferEmpty", stream),
+            UserControl::BufferReady(stream) => ("BufferReady", stream),
+            UserControl::SwfVerifyRequest => return f.write_str("SwfVerifyRequest"),
+            UserControl::SwfVerifyResponse(hash) => {
+                return f.debug_tuple("SwfVerifyResponse").field(&Shown(hash)).finish();
+            }
+            UserControl::SetBufferLength { stream_id, milliseconds } => {
+                let mut shown = f.debug_struct("SetBufferLength");
+                return shown.field("stream_id", stream_id).field("milliseconds", milliseconds).finish();
+            }
+            UserControl::Unknown { event, data } => {
+                return f.debug_struct("Unknown").field("event", event).field("data", &Shown(data)).finish();
+            }
+        };
+        f.debug_tuple(name).field(number).finish()
+    }
 }
 
 impl UserControl {

@@ -1,16 +1,27 @@
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 
 use super::log::{Mark, Place};
+use crate::shown::Shown;
 
 /// The frames after a place in a source's log, in one piece. All players at that place are sent the same bytes, so a
 /// player costs little more than one write.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Batch {
     from: Place,
     frames: Vec<(Bytes, Mark)>,
     /// True if one of the frames can only be decoded after a key frame.
     video: bool,
     wire: Bytes,
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Batch");
+        shown.field("from", &self.from).field("frames", &self.frames.len()).field("video", &self.video);
+        shown.field("wire", &Shown(&self.wire)).finish()
+    }
 }
 
 impl Batch {

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use super::headers::changes_any;
 use crate::chunk::{continuation_header, message_header, write_message};
 use crate::flv::{self, FrameClass, Pictures};
 use crate::message::{Message, MessageType, Payload};
+use crate::shown::Shown;
 
 /// How frames of a source are cut into chunks. It is the same for all players, so a frame is encoded once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub struct WireFormat {
 /// One audio, video or data message, encoded for the wire and shared by all players.
 ///
 /// Each frame is a whole message with a full chunk header, so that any frame can be left out.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Frame {
     /// The message as it was encoded, with the timestamp `encoded_for`.
     wire: Bytes,
@@ -34,6 +36,13 @@ pub struct Frame {
     /// For a multitrack message: its default track as a message without multitrack, if it has one.
     plain: Option<Arc<Option<Frame>>>,
     header: bool,
+}
+
+/// One line, whatever the size: `Frame(Video KeyFrame at 40 ms, 6 bytes [17, 01, 00, 00, 00, 09])`.
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame({:?} {:?} at {} ms, {:?})", self.kind, self.class, self.timestamp, Shown(&self.payload()))
+    }
 }
 
 /// Bytes that a message takes in addition to its own: the reference count, the room in front of it, and what the

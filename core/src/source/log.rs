@@ -3,6 +3,7 @@ mod room;
 mod starts;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,6 @@ use crate::stats::{StreamStats, StreamStatsView};
 ///
 /// Publishers come and go, one at a time: [`begin`](Self::begin), any number of [`push`](Self::push),
 /// [`end`](Self::end). Cursors stay valid throughout.
-#[derive(Debug)]
 pub struct Source {
     limits: SourceLimits,
     start_rule: StartRule,
@@ -72,6 +72,14 @@ pub struct Source {
     stats: SourceStats,
     /// `None` before the first frame.
     details: Option<StreamStats>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Source");
+        shown.field("frames", &self.log.len()).field("bytes", &self.bytes).field("pushed", &self.pushed);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// Bounds of a source's log and headers.

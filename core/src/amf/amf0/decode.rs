@@ -1,5 +1,7 @@
 //! Bytes to AMF 0 values.
 
+use std::fmt;
+
 use super::super::input::{Input, capacity};
 use super::super::{AmfError, Limits, Object, Value, amf3};
 use super::{END, marker};
@@ -12,12 +14,23 @@ use super::{END, marker};
 /// value, or null if the value contains the reference.
 ///
 /// An error is final: later calls return it again.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Decoder<'a> {
     input: Input<'a>,
     lenient_end: bool,
     /// The error that ended the decoding, and the remaining bytes.
     failed: Option<(AmfError, &'a [u8])>,
+}
+
+impl fmt::Debug for Decoder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed = self.failed.as_ref().map(|(error, _)| error);
+        f.debug_struct("Decoder")
+            .field("input", &self.input)
+            .field("lenient_end", &self.lenient_end)
+            .field("failed", &failed)
+            .finish()
+    }
 }
 
 impl<'a> Decoder<'a> {

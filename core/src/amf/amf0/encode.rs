@@ -15,10 +15,11 @@ pub fn encode(value: &Value, out: &mut Vec<u8>) {
 /// Appends AMF 0 values to a message body, one call each.
 ///
 /// Writes the same bytes as [`encode`]. Fixed replies need not build [`Value`]s.
-#[derive(Debug)]
 pub struct Encoder<'a> {
     out: &'a mut Vec<u8>,
 }
+
+crate::shown::debug_with_bytes!(Encoder<'_> { ; out });
 
 impl<'a> Encoder<'a> {
     /// An encoder that appends to `out`.

@@ -7,12 +7,14 @@ use super::{END, marker};
 ///
 /// It accepts the same values as [`Decoder`](super::Decoder), except references and values of AMF 3: these cannot be
 /// skipped without keeping other values.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Walker<'a> {
     bytes: &'a [u8],
     position: usize,
     depth: usize,
 }
+
+crate::shown::debug_with_bytes!(Walker<'_> { position, depth; bytes });
 
 /// One step of a walker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! Bytes to AMF 3 values.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::super::input::{Input, Spans, capacity, size};
@@ -17,11 +19,18 @@ use super::{Externalized, Object, Value, marker};
 /// assumed to belong to it. In a container it is an error.
 ///
 /// An error is final: later calls return it again.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Decoder<'a> {
     input: Input<'a>,
     /// The error that ended the decoding, and the remaining bytes.
     failed: Option<(AmfError, &'a [u8])>,
+}
+
+impl fmt::Debug for Decoder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed = self.failed.as_ref().map(|(error, _)| error);
+        f.debug_struct("Decoder").field("input", &self.input).field("failed", &failed).finish()
+    }
 }
 
 impl<'a> Decoder<'a> {

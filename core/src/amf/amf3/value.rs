@@ -1,13 +1,16 @@
 //! One AMF 3 value.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::super::{AmfString, Properties};
+use crate::shown::Shown;
 
 /// One AMF 3 value.
 ///
 /// There is no variant for references (AMF 3 §2.2): the decoder replaces a reference by a copy of its value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Value {
     /// Undefined (AMF 3 §3.2).
     Undefined,
@@ -87,6 +90,46 @@ pub enum Value {
     },
 }
 
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Undefined => f.write_str("Undefined"),
+            Value::Null => f.write_str("Null"),
+            Value::Boolean(value) => f.debug_tuple("Boolean").field(value).finish(),
+            Value::Integer(value) => f.debug_tuple("Integer").field(value).finish(),
+            Value::Double(value) => f.debug_tuple("Double").field(value).finish(),
+            Value::String(text) => f.debug_tuple("String").field(text).finish(),
+            Value::XmlDocument(text) => f.debug_tuple("XmlDocument").field(text).finish(),
+            Value::Xml(text) => f.debug_tuple("Xml").field(text).finish(),
+            Value::Date { ms } => f.debug_struct("Date").field("ms", ms).finish(),
+            Value::Array { assoc, dense } => {
+                f.debug_struct("Array").field("assoc", assoc).field("dense", dense).finish()
+            }
+            Value::Object(object) => f.debug_tuple("Object").field(object).finish(),
+            Value::Externalizable { class, content } => {
+                f.debug_struct("Externalizable").field("class", class).field("content", content).finish()
+            }
+            Value::ByteArray(bytes) => f.debug_tuple("ByteArray").field(&Shown(bytes)).finish(),
+            Value::VectorInt { fixed, items } => {
+                f.debug_struct("VectorInt").field("fixed", fixed).field("items", items).finish()
+            }
+            Value::VectorUint { fixed, items } => {
+                f.debug_struct("VectorUint").field("fixed", fixed).field("items", items).finish()
+            }
+            Value::VectorDouble { fixed, items } => {
+                f.debug_struct("VectorDouble").field("fixed", fixed).field("items", items).finish()
+            }
+            Value::VectorObject { fixed, class, items } => {
+                let mut shown = f.debug_struct("VectorObject");
+                shown.field("fixed", fixed).field("class", class).field("items", items).finish()
+            }
+            Value::Dictionary { weak, entries } => {
+                f.debug_struct("Dictionary").field("weak", weak).field("entries", entries).finish()
+            }
+        }
+    }
+}
+
 /// An AMF 3 object in the standard format.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Object {
@@ -99,13 +142,22 @@ pub struct Object {
 }
 
 /// The data of an externalizable object.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Externalized {
     /// One AMF 3 value: `ArrayCollection`, `ArrayList` and `ObjectProxy` of `flex.messaging.io`, the classes that
     /// Flex clients and servers wrap arrays and objects in.
     Value(Box<Value>),
     /// Bytes of an unknown class, to the end of the message.
     Opaque(Bytes),
+}
+
+impl fmt::Debug for Externalized {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Externalized::Value(value) => f.debug_tuple("Value").field(value).finish(),
+            Externalized::Opaque(bytes) => f.debug_tuple("Opaque").field(&Shown(bytes)).finish(),
+        }
+    }
 }
 
 /// The externalizable classes whose data is one AMF 3 value.

@@ -1,5 +1,5 @@
 /// Reads bits, most significant first, from the front of a slice. Past the end every read is `None`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct BitReader<'a> {
     bytes: &'a [u8],
     /// Bits of `bytes[0]` already read, 0..=7.
@@ -7,6 +7,8 @@ pub(super) struct BitReader<'a> {
     /// In a NAL unit, zero bytes in a row just before `bytes[0]`; `None` outside of NAL units.
     zeros: Option<u32>,
 }
+
+crate::shown::debug_with_bytes!(BitReader<'_> { used, zeros; bytes });
 
 impl<'a> BitReader<'a> {
     /// Reads the bytes as they are.
