@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anabranch_core::conn::{Config, Core};
-use anabranch_core::flv::{self, aggregate, tag};
+use anabranch_core::flv::{self, TagReader, Tags, aggregate, tag};
 use anabranch_core::handshake::ServerHandshake;
 use anabranch_core::hub::Conflict;
 use anabranch_core::message::data::{DataLimits, from_publisher};
@@ -106,6 +106,15 @@ fn values_of_amf_show_no_bytes() {
 
 #[test]
 fn readers_show_no_bytes_that_they_hold() {
+    let mut file = Vec::new();
+    tag::write_file_header(true, true, &mut file);
+    tag::write_tag(9, 5, &BODY, &mut file).expect("short enough");
+    let tags = Tags::new(&file).expect("a file");
+    line(&tags);
+    tags.for_each(|tag| drop(line(&tag)));
+    let mut reader = TagReader::default();
+    assert_eq!(reader.read(&mut &file[..90_000]), Ok(None));
+    line(&reader);
     let mut preface = Preface::default();
     let _ = preface.read(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x0f\x00");
     let _ = preface.read(&BODY[..3000]);

@@ -103,6 +103,12 @@ fn bodies(seeds: &Seeds) -> io::Result<()> {
     seeds.vectors("video", "flv_video", &[])?;
     seeds.vectors("audio", "flv_audio", &[])?;
     seeds.vectors("aggregate", "flv_aggregate", &[0, 0, 0x13, 0x88])?;
+    // The contents of an aggregate are framed like those of a file.
+    for limit in [0, 1] {
+        let head = [&[limit][..], &CUTS, b"FLV\x01\x05\0\0\0\x09\0\0\0\0"].concat();
+        seeds.vectors("aggregate", "flv_tags", &head)?;
+    }
+    seeds.write("flv_tags", "longer-header", &[&[0], &CUTS, b"FLV\x01\x05\0\0\0\x0c123\0\0\0\0\x08\0\0\x01"])?;
     // The decoder configurations in the vectors lie behind a header of five bytes, or two.
     for (kind, head, codecs) in [("video", 5, 0..6u8), ("audio", 2, 6..12)] {
         for vector in fixtures::vectors(kind) {

@@ -3,10 +3,11 @@
 use anabranch_core::flv::audio::{self, MultichannelConfig};
 use anabranch_core::flv::config::{self, CodecSummary};
 use anabranch_core::flv::{
-    self, AudioCodec, FourCC, FrameClass, MAX_MOD_EX, MAX_TRACKS, ModExList, VideoCodec, aggregate, rebuild, tag, video,
+    self, AudioCodec, FlvError, FourCC, FrameClass, MAX_MOD_EX, MAX_TRACKS, ModExList, TagReader, Tags, VideoCodec,
+    aggregate, rebuild, tag, video,
 };
 
-use crate::cuts::take_byte;
+use crate::cuts::{Cuts, take_byte};
 
 /// The body of a video message.
 pub fn video(body: &[u8]) {
@@ -131,6 +132,52 @@ pub fn aggregate(mut input: &[u8]) {
     if let Ok(header) = tag::parse_tag_header(input) {
         assert_eq!(tag::parse_tag_header(&header.encode()), Ok(header));
     }
+}
+
+/// A byte for the limit of a body, cuts, and a file.
+pub fn tags(mut input: &[u8]) {
+    let limit = match take_byte(&mut input) {
+        0 => tag::MAX_TAG_BODY,
+        limit => usize::from(limit) * 16,
+    };
+    let cuts = Cuts::take(&mut input);
+    let whole = Tags::new(input);
+    let mut reader = TagReader::with_limit(limit);
+    let mut read = Vec::new();
+    let mut error = None;
+    'file: for mut piece in cuts.pieces(input) {
+        loop {
+            match reader.read(&mut piece) {
+                Ok(Some(tag)) => read.push((tag.type_id, tag.encrypted, tag.timestamp, tag.body.to_vec())),
+                Ok(None) => break assert!(piece.is_empty(), "all bytes were taken"),
+                Err(first) => {
+                    assert_eq!(reader.read(&mut &input[..]), Err(first.clone()), "an error stays");
+                    error = Some(first);
+                    break 'file;
+                }
+            }
+        }
+        assert!(reader.unfinished() <= input.len());
+    }
+    match whole {
+        Ok(tags) => {
+            assert_eq!(reader.header(), Some(tags.header()));
+            let whole = tags.map_while(Result::ok).take_while(|tag| tag.body.len() <= limit);
+            let whole: Vec<_> = whole.map(|tag| (tag.type_id, tag.encrypted, tag.timestamp, tag.body.to_vec())).collect();
+            assert_eq!(read, whole, "cuts change nothing");
+            assert!(error.is_none_or(|error| matches!(error, FlvError::TagOverLimit { .. })));
+        }
+        Err(FlvError::NotFlv) => assert_eq!((error, read.len()), (Some(FlvError::NotFlv), 0)),
+        Err(_) => assert!(error.is_none() && read.is_empty() && input.len() < 9, "the header is cut off"),
+    }
+
+    let mut out = Vec::new();
+    tag::write_file_header(true, true, &mut out);
+    for (type_id, _, timestamp, body) in &read {
+        tag::write_tag(*type_id, *timestamp, body, &mut out).expect("it fitted before");
+    }
+    let again = Tags::new(&out).expect("our own").map(|tag| tag.expect("our own"));
+    assert!(again.map(|tag| (tag.type_id, tag.timestamp, tag.body)).eq(read.iter().map(|tag| (tag.0, tag.2, &tag.3[..]))));
 }
 
 /// A byte for the codec, then its configuration.

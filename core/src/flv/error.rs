@@ -56,6 +56,14 @@ pub enum FlvError {
     /// The bytes do not start with an FLV file header.
     #[error("not an FLV file header")]
     NotFlv,
+    /// A tag whose body is longer than its reader takes.
+    #[error("an FLV tag of {length} bytes is over the limit of {limit}")]
+    TagOverLimit {
+        /// Length of the body, in bytes.
+        length: usize,
+        /// The limit of the [`TagReader`](super::TagReader).
+        limit: usize,
+    },
     /// A body that is too large for the 24 bit size field of an FLV tag.
     #[error("a body of {length} bytes does not fit into an FLV tag")]
     TagTooLong {

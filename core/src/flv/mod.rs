@@ -11,7 +11,7 @@
 //! - [`video_header_slots`] and [`audio_header_slots`] name the cache entries that a message sets or clears.
 //! - [`rebuild`] writes the plain form of a multitrack message for a player that cannot read multitrack.
 //! - [`config`] reads decoder configurations (codec profile, picture size, sample rate) for statistics.
-//! - [`aggregate`] splits aggregate messages; [`tag`] reads and writes the framing of FLV files.
+//! - [`aggregate`] splits aggregate messages. [`Tags`] and [`TagReader`] read FLV files; [`tag`] writes them.
 //!
 //! Unknown codecs, packet types and multitrack layouts are values, not errors: they are relayed unchanged.
 
@@ -28,6 +28,7 @@ mod picture;
 pub mod rebuild;
 mod slots;
 pub mod tag;
+pub mod tags;
 mod take;
 pub mod video;
 
@@ -39,6 +40,7 @@ pub use modex::{MAX_MOD_EX, ModEx, ModExIter, ModExList};
 pub use multitrack::{MAX_TRACKS, Multitrack, MultitrackKind, RawTrack, RawTracks};
 pub use picture::Pictures;
 pub use slots::{HeaderKind, HeaderSlot, HeaderSlots, audio_header_slots, video_header_slots};
+pub use tags::{Tag, TagReader, Tags};
 
 #[cfg(test)]
 mod tests;

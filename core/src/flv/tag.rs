@@ -1,4 +1,5 @@
-//! The framing of FLV files (FLV 10.1 §E.2 to §E.4.1): for recording streams and reading recordings.
+//! The framing of FLV files (FLV 10.1 §E.2 to §E.4.1): writes files, and reads single headers.
+//! [`tags`](super::tags) reads whole files.
 
 use super::{FlvError, take};
 

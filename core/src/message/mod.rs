@@ -14,7 +14,7 @@ pub use payload::Payload;
 pub use shared_object::{SharedObject, SharedObjectError, SharedObjectEvent};
 pub use user_control::UserControl;
 
-use crate::flv::{FlvError, aggregate};
+use crate::flv::{FlvError, Tag, aggregate};
 
 /// One message, assembled from its chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,13 @@ impl Message {
                 payload: Payload::from(part.payload),
             })
         })
+    }
+}
+
+/// The message with the body of an FLV tag. Script data is as in a player's stream: `onMetaData` without `@setDataFrame`.
+impl From<Tag<'_>> for Message {
+    fn from(tag: Tag<'_>) -> Self {
+        Message::media(tag.type_id, tag.timestamp, tag.body)
     }
 }
 
