@@ -13,19 +13,19 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anabranch_core::bytes::Buf;
 use anabranch_core::conn::{Action, Config, Core, Output, Report};
 use anabranch_core::session::{CloseReason, Wait};
-use bytes::Buf;
 
 fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:1935".into());
     let listener = TcpListener::bind(&address)?;
     println!("listening on {}", listener.local_addr()?);
-    // Use random bytes here: the filler of the handshake is made from them.
-    let server = Core::new(Config::default(), [7; 32]);
+    let server = Core::new(Config::default(), [7; 32]); // use random bytes: the handshake is made from them
     for socket in listener.incoming() {
         let server = server.clone();
         let started = socket.and_then(|socket| {
+            let _ = socket.set_nodelay(true); // each write is a whole batch already
             thread::Builder::new().spawn(move || match serve(socket, &server) {
                 Ok(report) => println!("a connection closed: {report}"),
                 Err(error) => println!("a connection failed at its start: {error}"),
@@ -40,7 +40,8 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-fn serve(mut socket: TcpStream, server: &Core) -> io::Result<Report> {
+/// Serves one client to the end of its connection.
+pub fn serve(mut socket: TcpStream, server: &Core) -> io::Result<Report> {
     socket.set_write_timeout(Some(Duration::from_millis(500)))?; // so that a write does not delay deadlines
     let mut conn = server.connect_from(Instant::now(), socket.peer_addr()?);
     let mut buffer = vec![0; 16 * 1024];
@@ -71,7 +72,8 @@ fn serve(mut socket: TcpStream, server: &Core) -> io::Result<Report> {
     }
 }
 
-/// Reads once, if the core wants input, at most as many bytes as it wants, and waits at most until its deadline.
+/// Reads once, if the core wants input, at most as many bytes as it wants, and waits at most until its deadline. A player
+/// sends nothing while it plays: a read without this timeout would wait forever, and the player would get no frame.
 fn read(socket: &mut TcpStream, buffer: &mut [u8], wait: &Wait) -> io::Result<usize> {
     // 3. Wait. There are no wakes here: a player polls. Zero is not a legal timeout.
     let longest = Duration::from_millis(if wait.source { 10 } else { 10_000 });

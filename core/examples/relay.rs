@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use anabranch_core::amf::{self, Object, Value, amf0};
+use anabranch_core::bytes::Buf;
 use anabranch_core::chunk::{ChunkLimits, ChunkReader, Leniency, write_message};
 use anabranch_core::command::Command;
 use anabranch_core::conn::{Action, Config, Conn, Core, Output};
-use anabranch_core::flv::tag;
+use anabranch_core::flv::{self, Tags, tag};
 use anabranch_core::handshake;
 use anabranch_core::message::{Control, Message, MessageType, UserControl};
 use anabranch_core::session::CloseReason;
-use bytes::Buf;
 
 /// The chunk size of the clients, in bytes.
 const CHUNK_SIZE: u32 = 4096;
@@ -255,18 +255,8 @@ impl Client {
 }
 
 fn read_flv(file: &[u8]) -> Result<Vec<Tag>> {
-    let header = tag::parse_file_header(file)?;
-    let mut rest = file.get(header.data_offset as usize + 4..).ok_or("nothing but a header")?;
-    let mut tags = Vec::new();
-    while !rest.is_empty() {
-        let header = tag::parse_tag_header(rest)?;
-        let end = tag::TAG_HEADER_LENGTH + header.size as usize;
-        let body = rest.get(tag::TAG_HEADER_LENGTH..end).ok_or("the last tag is cut off")?.to_vec();
-        tags.push(Tag { type_id: header.type_id, timestamp: header.timestamp, body });
-        // The size of a tag follows it.
-        rest = rest.get(end + 4..).unwrap_or_default();
-    }
-    Ok(tags)
+    let owned = |tag: flv::Tag<'_>| Tag { type_id: tag.type_id, timestamp: tag.timestamp, body: tag.body.to_vec() };
+    Ok(Tags::new(file)?.map(|tag| tag.map(owned)).collect::<std::result::Result<_, _>>()?)
 }
 
 fn write_flv(tags: &[Tag]) -> Result<Vec<u8>> {

@@ -29,18 +29,45 @@
 //!
 //! Any order of these calls is legal, and each of them too often does no harm. None of them waits for anything.
 //!
-//! This is that loop on a blocking socket, whole:
+//! This is that loop on blocking sockets, as a whole program. A player sends nothing while it plays: so `read` waits no
+//! longer than ten milliseconds for its bytes, and then the loop polls again for new frames.
 //!
-//! ```
-//! # use std::io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
-//! # use std::io::{self, IoSlice, Read, Write};
-//! # use std::net::{TcpListener, TcpStream};
-//! # use std::thread;
-//! # use std::time::{Duration, Instant};
-//! # use anabranch_core::conn::{Action, Config, Output, Report, Core};
-//! # use anabranch_core::session::{CloseReason, TimeoutKind, Wait};
-//! # use bytes::Buf;
-//! fn serve(mut socket: TcpStream, server: &Core) -> io::Result<Report> {
+//! ```no_run
+//! use std::io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+//! use std::io::{self, IoSlice, Read, Write};
+//! use std::net::{TcpListener, TcpStream};
+//! use std::thread;
+//! use std::time::{Duration, Instant};
+//!
+//! use anabranch_core::bytes::Buf;
+//! use anabranch_core::conn::{Action, Config, Core, Output, Report};
+//! use anabranch_core::session::{CloseReason, Wait};
+//!
+//! fn main() -> io::Result<()> {
+//!     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:1935".into());
+//!     let listener = TcpListener::bind(&address)?;
+//!     println!("listening on {}", listener.local_addr()?);
+//!     let server = Core::new(Config::default(), [7; 32]); // use random bytes: the handshake is made from them
+//!     for socket in listener.incoming() {
+//!         let server = server.clone();
+//!         let started = socket.and_then(|socket| {
+//!             let _ = socket.set_nodelay(true); // each write is a whole batch already
+//!             thread::Builder::new().spawn(move || match serve(socket, &server) {
+//!                 Ok(report) => println!("a connection closed: {report}"),
+//!                 Err(error) => println!("a connection failed at its start: {error}"),
+//!             })
+//!         });
+//!         if let Err(error) = started {
+//!             // The system has no more files or threads; it will have some later.
+//!             println!("cannot serve a connection: {error}");
+//!             thread::sleep(Duration::from_millis(100));
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//!
+//! /// Serves one client to the end of its connection.
+//! pub fn serve(mut socket: TcpStream, server: &Core) -> io::Result<Report> {
 //!     socket.set_write_timeout(Some(Duration::from_millis(500)))?; // so that a write does not delay deadlines
 //!     let mut conn = server.connect_from(Instant::now(), socket.peer_addr()?);
 //!     let mut buffer = vec![0; 16 * 1024];
@@ -71,7 +98,8 @@
 //!     }
 //! }
 //!
-//! /// Reads once, if the core wants input, at most as many bytes as it wants, and waits at most until its deadline.
+//! /// Reads once, if the core wants input, at most as many bytes as it wants, and waits at most until its deadline. A player
+//! /// sends nothing while it plays: a read without this timeout would wait forever, and the player would get no frame.
 //! fn read(socket: &mut TcpStream, buffer: &mut [u8], wait: &Wait) -> io::Result<usize> {
 //!     // 3. Wait. There are no wakes here: a player polls. Zero is not a legal timeout.
 //!     let longest = Duration::from_millis(if wait.source { 10 } else { 10_000 });
@@ -92,38 +120,9 @@
 //!         println!("conn {id} is {attachment}");
 //!     }
 //! }
-//! #
-//! # // A client that says hello, hears the answer, and hangs up.
-//! # let listener = TcpListener::bind("127.0.0.1:0")?;
-//! # let mut client = TcpStream::connect(listener.local_addr()?)?;
-//! # let (socket, _) = listener.accept()?;
-//! # let server = Core::new(Config::default(), [7; 32]);
-//! # let serving = thread::spawn(move || serve(socket, &server));
-//! # client.write_all(&[&[3][..], &[0; 1536]].concat())?;
-//! # client.read_exact(&mut [0; 3073])?;
-//! # drop(client);
-//! # let report = serving.join().expect("it does not panic")?;
-//! # assert_eq!(report.close.reason, CloseReason::PeerClosed);
-//! # assert_eq!((report.received, report.sent), (1537, 3073));
-//! #
-//! # // A client that sends without a pause and never says `connect`: the time limit for that holds.
-//! # let mut config = Config::default();
-//! # config.defaults.session.timeouts.connect = Duration::from_millis(100);
-//! # let mut client = TcpStream::connect(listener.local_addr()?)?;
-//! # let (socket, _) = listener.accept()?;
-//! # let server = Core::new(config, [7; 32]);
-//! # let serving = thread::spawn(move || serve(socket, &server));
-//! # client.write_all(&[&[3][..], &[0; 3072]].concat())?;
-//! # let acknowledgement = [2, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0, 0, 0, 0, 0];
-//! # let end = Instant::now() + Duration::from_secs(5);
-//! # while Instant::now() < end && client.write_all(&acknowledgement).is_ok() {}
-//! # drop(client);
-//! # let report = serving.join().expect("it does not panic")?;
-//! # assert_eq!(report.close.reason, CloseReason::Timeout(TimeoutKind::Connect));
-//! # Ok::<(), io::Error>(())
 //! ```
 //!
-//! `examples/blocking.rs` is the program around it. `examples/polling/server.rs` is the same loop for thousands of
+//! It is `examples/blocking.rs`. `examples/polling/server.rs` is the same loop for thousands of
 //! connections on one thread, to take as a pattern; `examples/relay.rs` runs it without any socket, in virtual time.
 //!
 //! # What an action wants
@@ -268,6 +267,9 @@
 //! | [`bandwidth`] | SRS's bandwidth check | [`bandwidth::BandwidthCheck`] |
 
 #![forbid(unsafe_code)]
+
+/// The crate with [`Buf`](bytes::Buf), which [`conn::Conn::outbound`] returns, and with the shared bytes of frames.
+pub use bytes;
 
 pub mod amf;
 pub mod bandwidth;

@@ -1,6 +1,6 @@
 //! The Anabranch RTMP server on the smol runtime.
 //!
-//! This crate holds sockets, timers and tasks; [`anabranch_core`] speaks RTMP on each connection and decides which
+//! This crate holds sockets, timers and tasks; [core] speaks RTMP on each connection and decides which
 //! player gets which frame. A program runs a server like this:
 //!
 //! ```no_run
@@ -13,12 +13,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The [`Builder`] takes addresses, the [configuration](anabranch_core::conn::Config), TCP options, [`Hooks`] that
-//! decide about clients, and the number of threads. The [`Handle`] stops or drains the server, returns statistics,
+//! The [`Builder`] takes addresses, the [configuration](core::conn::Config), TCP options, [`Hooks`] that
+//! decide about clients, and the number of threads. Types of core are in [`anabranch_smol::core`](core), so a program
+//! needs no other crate. The [`Handle`] stops or drains the server, returns statistics,
 //! closes a connection, and lets the program itself publish and play:
 //!
 //! ```no_run
-//! use anabranch_core::message::Message;
+//! use anabranch_smol::core::message::Message;
 //! use anabranch_smol::{Server, Update};
 //!
 //! let server = Server::builder().listen("1935".parse()?).build()?;
@@ -34,6 +35,38 @@
 //!         println!("{:?} at {} ms, {} bytes", frame.kind(), frame.timestamp(), frame.payload().len());
 //!     }
 //! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Examples
+//! Whole programs are in the folder `examples` of this crate, and `cargo run -p anabranch-smol --example NAME` runs them:
+//!
+//! | example | what it shows |
+//! |---|---|
+//! | `tokens` | [`Hooks`] that let clients publish and play by a table of tokens |
+//! | `file` | an FLV file becomes a live stream: [`core::flv::TagReader`] reads it, a [`Publication`] publishes it at its pace |
+//! | `forward` | a [`Subscription`] is published on another server with [`core::client::Client`], which connects again and resumes at a key frame |
+//!
+//! Hooks are asked what the configuration says; a server whose hooks are asked nothing is not built:
+//!
+//! ```no_run
+//! use anabranch_smol::core::conn::{Ask, Asks, Subject, Verdict, VhostConfig};
+//! use anabranch_smol::{Answer, Hooks, Server};
+//!
+//! #[derive(Debug)]
+//! struct OnlyCam;
+//!
+//! impl Hooks for OnlyCam {
+//!     fn ask(&self, ask: Ask, answer: Answer) {
+//!         let allowed = matches!(&ask.subject, Subject::Publish(stream) if stream.key.to_string() == "live/cam");
+//!         answer.give(if allowed { Verdict::Allow } else { Verdict::Deny("only live/cam".into()) });
+//!     }
+//! }
+//!
+//! let asks = Asks { publish: true, ..Asks::default() };
+//! let config = VhostConfig { asks, ..VhostConfig::default() };
+//! let server = Server::builder().listen("1935".parse()?).config(config).hooks(OnlyCam).build()?;
+//! server.run();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -68,9 +101,11 @@ mod tls;
 mod transport;
 mod worker;
 
+pub use anabranch_core as core;
 pub use anabranch_host::{
     Answer, Arriving, Builder, CaptureError, Captures, Carrier, ConnectionInfo, Drain, Handle, Hooks, LeavesToStop,
-    Listen, Over, Publication, PublishStart, PublishingClient, Stats, Subscription, TcpOptions, Totals, Update,
+    Listen, Over, Publication, PublishStart, PublishingClient, Serve, Stats, Subscription, TcpOptions, Totals, Update,
+    raise_file_limit, random_seed,
 };
 pub use server::Server;
 #[cfg(feature = "tls")]

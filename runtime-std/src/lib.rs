@@ -1,6 +1,6 @@
 //! The Anabranch RTMP server on blocking sockets and threads: no async runtime, no readiness polling.
 //!
-//! This crate holds sockets, clocks and threads; [`anabranch_core`] speaks RTMP on each connection and decides which
+//! This crate holds sockets, clocks and threads; [core] speaks RTMP on each connection and decides which
 //! player gets which frame. A program runs a server like this:
 //!
 //! ```no_run
@@ -15,7 +15,8 @@
 //!
 //! The [`Builder`] takes addresses, the [configuration](anabranch_core::conn::Config), TCP options, and [`Hooks`] that
 //! decide about clients. The [`Handle`] stops or drains the server, returns statistics, closes a connection, and lets
-//! the program itself publish and play. All this is as in `anabranch-smol`, whose documentation has an example.
+//! the program itself publish and play. All this is as in `anabranch-smol`, whose documentation has examples. Types of
+//! core are in [`anabranch_std::core`](core), so a program needs no other crate.
 //!
 //! # How it works
 //! Each connection has two threads. The reader blocks on reads of the socket. The writer keeps the connection's timers
@@ -37,8 +38,10 @@ mod fanout;
 mod server;
 mod write;
 
+pub use anabranch_core as core;
 pub use anabranch_host::{
-    Answer, Arriving, Builder, CaptureError, Captures, ConnectionInfo, Drain, Handle, Hooks, LeavesToStop, Listen,
-    Over, Publication, PublishStart, PublishingClient, Stats, Subscription, TcpOptions, Totals, Update,
+    Answer, Arriving, Builder, CaptureError, Captures, Carrier, ConnectionInfo, Drain, Handle, Hooks, LeavesToStop,
+    Listen, Over, Publication, PublishStart, PublishingClient, Serve, Stats, Subscription, TcpOptions, Totals, Update,
+    raise_file_limit, random_seed,
 };
 pub use server::Server;

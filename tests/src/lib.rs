@@ -15,6 +15,11 @@
 //! | [`sim`] | the simulator: core on simulated links with a virtual clock |
 //! | [`conformance`] | the cases that run on every server |
 
+/// README, so that its code is compiled as it is printed there.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 mod authority;
 pub mod backend;
 pub mod conformance;

@@ -17,10 +17,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use anabranch_core::bytes::Buf;
 use anabranch_core::conn::{self, Action, Batches, Conn, Output, Report};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::CloseReason;
-use bytes::Buf;
 use polling::{AsRawSource, AsSource, Event, Events, Poller};
 
 /// Reads and writes of one connection before the other connections get their turn, so that one busy connection does not

@@ -6,7 +6,9 @@
 //! [`poll_output`](Client::poll_output) for what the server did, [`outbound`](Client::outbound) for the bytes to write.
 //! Streams can be requested at any time: the client asks the server for them once it is connected.
 //!
-//! A publisher and a player of the same stream, on a server in memory:
+//! `examples/forward.rs` of the crate `anabranch-smol` is a client on a socket, whole: it publishes a stream on another
+//! server, connects again when the connection is lost, and resumes at a key frame. A publisher and a player of the same
+//! stream, on a server in memory:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -15,9 +17,9 @@
 //! use anabranch_core::client::{Client, ClientConfig, Destination, ClientEvent, ClientOutput, PlayOptions};
 //! use anabranch_core::command::PublishType;
 //! use anabranch_core::conn::{self, Config, Conn, Core};
-//! use anabranch_core::message::{Message, MessageType, Payload};
+//! use anabranch_core::message::Message;
 //! use anabranch_core::session::Outbound;
-//! use bytes::{Buf, Bytes};
+//! use anabranch_core::bytes::{Buf, Bytes};
 //!
 //! fn take(outbound: &mut Outbound) -> Bytes {
 //!     let count = outbound.remaining();
@@ -47,20 +49,23 @@
 //! let destination = Destination::parse("rtmp://example.org/live/cam")?;
 //! let config = Arc::new(ClientConfig::to(&destination));
 //!
-//! let (mut publisher, mut its_conn) = (Client::new(config.clone(), [1; 32], now), server.connect(now)); let published
-//! = publisher.publish(destination.stream(), PublishType::Live)?; let events = exchange(now, &mut publisher, &mut
-//! its_conn); assert!(matches!(events[..], [ClientEvent::Connected(_), ClientEvent::Publishing { stream }] if stream ==
-//! published));
+//! let (mut publisher, mut its_conn) = (Client::new(config.clone(), [1; 32], now), server.connect(now));
+//! let published = publisher.publish(destination.stream(), PublishType::Live)?;
+//! let events = exchange(now, &mut publisher, &mut its_conn);
+//! assert!(matches!(events[..], [ClientEvent::Connected(_), ClientEvent::Publishing { stream }] if stream == published));
 //!
 //! let (mut player, mut other_conn) = (Client::new(config, [2; 32], now), server.connect(now));
 //! let played = player.play(destination.stream(), PlayOptions::default())?;
 //! exchange(now, &mut player, &mut other_conn);
 //!
-//! let key_frame = Payload::from(&[0x17, 1, 0, 0, 0, 0x65][..]); let message = Message { chunk_stream: 6, timestamp:
-//! 40, type_id: MessageType::VIDEO, stream_id: 0, payload: key_frame }; publisher.send_message(published,
-//! message.clone())?; exchange(now, &mut publisher, &mut its_conn); let events = exchange(now, &mut player, &mut
-//! other_conn); assert!(events.iter().any(|event| match event { ClientEvent::Media { stream, message: got } => *stream
-//! == played && got.payload == message.payload, _ => false, }));
+//! let message = Message::video(40, &[0x17, 1, 0, 0, 0, 0x65][..]);
+//! publisher.send_message(published, message.clone())?;
+//! exchange(now, &mut publisher, &mut its_conn);
+//! let events = exchange(now, &mut player, &mut other_conn);
+//! assert!(events.iter().any(|event| match event {
+//!     ClientEvent::Media { stream, message: got } => *stream == played && got.payload == message.payload,
+//!     _ => false,
+//! }));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

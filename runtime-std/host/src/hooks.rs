@@ -8,14 +8,15 @@ use crate::host::Link;
 
 /// The program's decisions about clients. The server calls [`ask`](Self::ask) before a client may connect, publish or
 /// play, and [`tell`](Self::tell) when that has ended. [`VhostConfig::asks`](anabranch_core::conn::VhostConfig::asks)
-/// says which questions are asked, and what happens without an answer.
+/// says which questions are asked, and what happens without an answer. By default none is, and a server with hooks that
+/// nothing asks is not built.
 ///
 /// The thread that serves the connection makes both calls. They must not block, because other connections may wait for
 /// this thread. Hooks that need time move the [`Answer`] to another thread or task. If a call panics, the server closes
 /// that client's connection; others are not affected.
 ///
 /// ```
-/// use anabranch_core::conn::{Ask, Subject, Verdict};
+/// use anabranch_host::core::conn::{Ask, Subject, Verdict};
 /// use anabranch_host::{Answer, Hooks};
 ///
 /// #[derive(Debug)]

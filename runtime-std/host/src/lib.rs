@@ -1,7 +1,7 @@
 //! What the Anabranch servers of all runtimes share: the builder, the list of connections, hooks, handles, streams that
 //! the program itself publishes and plays, listening sockets, and log lines for `tracing`.
 //!
-//! The crates of the runtimes re-export what their users need. Options of a command line, the writer of the log,
+//! The crates of the runtimes re-export what their users need, core included. Options of a command line, the writer of the log,
 //! signals and files of captures are in `anabranch-program`.
 
 #![forbid(unsafe_code)]
@@ -25,6 +25,8 @@ mod sockets;
 mod strangers;
 mod totals;
 
+pub use anabranch_core as core;
+
 pub use accept::{AcceptErrors, interrupt_accept};
 pub use addresses::LogAddresses;
 pub use builder::{Builder, Setup};
@@ -42,7 +44,8 @@ pub use serve::Serve;
 pub use sockets::SOCKETS;
 pub use totals::Totals;
 
-/// Thirty-two random bytes for [`Server::new`](anabranch_core::conn::Core::new).
+/// Thirty-two random bytes, for [`Core::new`](anabranch_core::conn::Core::new) and
+/// [`Client::new`](anabranch_core::client::Client::new).
 ///
 /// # Panics
 /// If the system gives no random bytes; the server would not be secure without them.
