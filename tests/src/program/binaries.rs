@@ -34,7 +34,7 @@ impl Runtime {
     }
 }
 
-/// One of core's examples.
+/// An example: of core, or of the smol library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Example {
     /// A server with a blocking thread for each connection.
@@ -43,6 +43,12 @@ pub enum Example {
     Polling,
     /// A publisher and a player in memory: the arguments are the file to publish and the file to write.
     Relay,
+    /// Of the smol library: hooks with a table of tokens. The argument is the table.
+    Tokens,
+    /// Of the smol library: the program publishes a file. The arguments are the file and the stream.
+    File,
+    /// Of the smol library: the program publishes a stream elsewhere. The arguments are the stream and the URL.
+    Forward,
 }
 
 impl Example {
@@ -52,6 +58,9 @@ impl Example {
             Example::Blocking => "blocking",
             Example::Polling => "polling",
             Example::Relay => "relay",
+            Example::Tokens => "tokens",
+            Example::File => "file",
+            Example::Forward => "forward",
         };
         built().join("examples").join(name)
     }
@@ -88,7 +97,8 @@ fn build() -> Result<(), String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args(["build", "--quiet", "--bins", "--examples"])
-        .args(["--package", "anabranch", "--package", "anabranch-core", "--package", "anabranch-std-server"])
+        .args(["--package", "anabranch", "--package", "anabranch-core", "--package", "anabranch-smol"])
+        .args(["--package", "anabranch-std-server"])
         .args(["--profile", profile])
         .arg("--target-dir")
         .arg(folder.parent().expect("the profile's folder lies in the target directory"))

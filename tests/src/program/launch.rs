@@ -46,7 +46,12 @@ impl Launch {
 
     /// A server that is one of core's examples, on a free port.
     pub fn example(example: Example) -> Self {
-        Launch::new(example.binary()).arg("127.0.0.1:0")
+        Launch::example_with(example, [] as [&str; 0])
+    }
+
+    /// An example that is a server on a free port, and that wants other arguments before the address.
+    pub fn example_with(example: Example, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        Launch::new(example.binary()).args(arguments).arg("127.0.0.1:0")
     }
 
     /// Has it listen on a free port of 127.0.0.1.

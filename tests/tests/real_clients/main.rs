@@ -12,6 +12,7 @@ mod newcomer;
 mod playing;
 mod rtmps;
 mod shutdown;
+mod smol_examples;
 mod stalled;
 mod succession;
 mod takeover;
