@@ -20,6 +20,11 @@ fn reserve(limit: u64) -> u64 {
     (limit / SHARE).clamp(FEWEST, MOST).min(limit / 2)
 }
 
+/// How many connections a process with that limit of open files serves.
+pub fn connections_within(limit: u64) -> u64 {
+    limit - reserve(limit)
+}
+
 /// Raises this process's limit of open files (RLIMIT_NOFILE) as far as the system allows, and logs it: on many systems
 /// the limit is 1024 at first, too few for many connections.
 pub fn raise_file_limit() {
@@ -61,7 +66,7 @@ impl Door {
     }
 
     fn of(limit: Option<u64>) -> Self {
-        let closed_from = limit.map(|limit| limit - reserve(limit));
+        let closed_from = limit.map(connections_within);
         Door { closed_from, turned_away: AtomicU64::new(0), warned: Mutex::default() }
     }
 

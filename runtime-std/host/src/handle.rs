@@ -13,6 +13,7 @@ use anabranch_core::stats::ConnSnapshot;
 use anabranch_core::url::StreamKey;
 use tracing::info;
 
+use crate::closes::Closed;
 use crate::drain::{Drain, LeavesToStop};
 use crate::host::{Host, Link, Publications, PublishStart};
 use crate::local::{Publication, Subscribers, Subscription};
@@ -255,6 +256,12 @@ impl Handle {
         self.control.inspect_each(&mut look);
     }
 
+    /// The connections that ended last, the newest first: a hundred of those that had connected, and 28 of those that
+    /// ended before that.
+    pub fn closes(&self) -> Vec<Closed> {
+        self.control.closes()
+    }
+
     /// The totals of all connections so far. No number ever becomes smaller.
     pub fn totals(&self) -> Totals {
         self.control.totals()
@@ -354,6 +361,7 @@ pub(crate) trait Control: Send + Sync {
     fn inspect_each(&self, look: &mut dyn FnMut(&Conn));
     fn show_addresses(&self, addresses: LogAddresses);
     fn totals(&self) -> Totals;
+    fn closes(&self) -> Vec<Closed>;
     fn ids(&self) -> Vec<u64>;
 }
 
@@ -429,6 +437,10 @@ impl<R: Runtime> Control for R {
 
     fn totals(&self) -> Totals {
         self.host().totals()
+    }
+
+    fn closes(&self) -> Vec<Closed> {
+        self.host().closes()
     }
 
     fn ids(&self) -> Vec<u64> {

@@ -19,6 +19,7 @@ use tracing::{error, warn};
 
 use crate::addresses::{AddressRule, LogAddresses};
 use crate::builder::check_hooks;
+use crate::closes::{Closed, Closes};
 use crate::drain::Draining;
 use crate::files::Door;
 use crate::hooks::{Answer, Hooks};
@@ -93,6 +94,8 @@ pub struct Host<C> {
     captures: Option<Arc<dyn Captures>>,
     subscribers: Subscribers,
     connections: Mutex<Connections<C>>,
+    /// The connections that ended last.
+    closes: Closes,
     /// Called for each publication that begins.
     publications: OnceLock<Publications>,
     /// Notified when the last connection ends.
@@ -140,6 +143,7 @@ impl<C: Link> Host<C> {
             captures: setup.captures.clone(),
             subscribers: Subscribers::default(),
             connections: Mutex::default(),
+            closes: Closes::default(),
             publications: OnceLock::new(),
             emptied: Event::new(),
             accepted: AtomicU64::new(0),
@@ -216,6 +220,7 @@ impl<C: Link> Host<C> {
     /// The connection has ended: logs it and removes it from the list.
     pub fn leave(&self, id: u64, lines: &Lines, report: &Report) {
         lines.closed(report, |key| self.core.hub().player_count(key));
+        self.closes.note(id, lines.last(), report, self.addresses.get());
         self.remove(id, report.close.reason.name());
     }
 
@@ -404,6 +409,11 @@ impl<C: Link> Host<C> {
         totals.played = self.played.load(Ordering::Relaxed);
         open.iter().for_each(|stats| totals.add(stats));
         totals
+    }
+
+    /// The connections that ended last, the newest first.
+    pub(crate) fn closes(&self) -> Vec<Closed> {
+        self.closes.all()
     }
 
     /// The numbers of the open connections, in the order in which they were accepted.

@@ -303,6 +303,11 @@ impl Lines {
         warn!(event = "not_served", conn = id, error = %error, "conn {id} cannot be served: {error}");
     }
 
+    /// What the connection published last, or played if it never published.
+    pub(crate) fn last(&self) -> Option<(Role, StreamKey)> {
+        self.streams().last.clone()
+    }
+
     /// The connection is closed. `players` counts those of a stream.
     pub(crate) fn closed(&self, report: &Report, players: impl FnOnce(&StreamKey) -> usize) {
         let (id, close) = (self.id, &report.close);

@@ -46,6 +46,31 @@ impl FromStr for Listen {
     }
 }
 
+impl Listen {
+    /// Whether no two sockets could listen on both at once: the same port, and an address that both have. Port 0 stands
+    /// for any free port, so it overlaps with none.
+    pub fn overlaps(self, other: Listen) -> bool {
+        if self.port() != other.port() || self.port() == 0 {
+            return false;
+        }
+        match (self, other) {
+            (Listen::Any(_), _) | (_, Listen::Any(_)) => true,
+            (Listen::One(one), Listen::One(other)) => {
+                let same_family = one.is_ipv4() == other.is_ipv4();
+                same_family && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+            }
+        }
+    }
+
+    /// The port; 0 for any free port.
+    pub fn port(self) -> u16 {
+        match self {
+            Listen::Any(port) => port,
+            Listen::One(address) => address.port(),
+        }
+    }
+}
+
 /// Options of TCP connections.
 #[derive(Debug, Clone, Copy)]
 pub struct TcpOptions {
@@ -78,25 +103,39 @@ impl Default for TcpOptions {
 /// # Errors
 /// The system's error: for example, the address is in use or is not an address of this machine.
 pub fn listen(listen: Listen) -> io::Result<TcpListener> {
+    let socket = bind(listen)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Checks whether [`listen`] would succeed now, without listening: no client notices, and a server that starts at the
+/// same time is not disturbed.
+///
+/// # Errors
+/// As [`listen`].
+pub fn can_listen(listen: Listen) -> io::Result<()> {
+    bind(listen).map(drop)
+}
+
+fn bind(listen: Listen) -> io::Result<Socket> {
     match listen {
-        Listen::One(address) => bind(address, false),
+        Listen::One(address) => bind_to(address, false),
         // One socket for both families where the machine has IPv6.
-        Listen::Any(port) => bind((Ipv6Addr::UNSPECIFIED, port).into(), true).or_else(|error| match error.kind() {
+        Listen::Any(port) => bind_to((Ipv6Addr::UNSPECIFIED, port).into(), true).or_else(|error| match error.kind() {
             io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
-            _ => bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), port).into(), false),
+            _ => bind_to((IpAddr::V4(Ipv4Addr::UNSPECIFIED), port).into(), false),
         }),
     }
 }
 
-fn bind(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener> {
+fn bind_to(address: SocketAddr, dual_stack: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!dual_stack)?;
     }
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Applies `options` to an accepted connection. Errors are ignored: the next read finds a connection that is gone.
@@ -137,5 +176,45 @@ mod tests {
         let first = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let again = listen(Listen::One(first.local_addr().unwrap()));
         assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_look_at_an_address_finds_what_listening_there_would_find() {
+        let taken = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = taken.local_addr().unwrap();
+        assert_eq!(can_listen(Listen::One(address)).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(taken);
+        // The look leaves the address free.
+        assert!(can_listen(Listen::One(address)).is_ok() && listen(Listen::One(address)).is_ok());
+        let elsewhere = can_listen("192.0.2.1:0".parse().unwrap()).unwrap_err();
+        assert_eq!(elsewhere.kind(), io::ErrorKind::AddrNotAvailable);
+    }
+
+    #[test]
+    fn addresses_that_overlap_cannot_both_be_listened_on() {
+        let parsed = |text: &str| text.parse::<Listen>().unwrap();
+        let overlap = |one: &str, other: &str| {
+            assert_eq!(parsed(one).overlaps(parsed(other)), parsed(other).overlaps(parsed(one)), "{one} {other}");
+            parsed(one).overlaps(parsed(other))
+        };
+        for (one, other) in [
+            ("1935", "1935"),
+            ("1935", "127.0.0.1:1935"),
+            ("1935", "[::1]:1935"),
+            ("0.0.0.0:1935", "127.0.0.1:1935"),
+            ("[::]:1935", "[::1]:1935"),
+            ("10.0.0.1:1935", "10.0.0.1:1935"),
+        ] {
+            assert!(overlap(one, other), "{one} {other}");
+        }
+        for (one, other) in [
+            ("1935", "1936"),
+            ("0", "0"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("0.0.0.0:1935", "[::]:1935"),
+            ("127.0.0.1:1935", "127.0.0.2:1935"),
+        ] {
+            assert!(!overlap(one, other), "{one} {other}");
+        }
     }
 }

@@ -1,14 +1,60 @@
 use std::fmt;
-use std::num::NonZero;
 
 use anabranch_core::conn::{Budget, Config, Scope, VhostConfig};
 
-use crate::{MemoryLimit, Options};
+use clap::Command;
+
+use crate::{LogFilter, MemoryLimit, Options, check_addresses, check_folder, unknown_variables};
+
+/// What keeps a server with these options from starting, and what its operator should know.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) faults: Vec<String>,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Findings {
+    /// Checks what a start needs. `command` has all options of the program. At a start, addresses that other programs
+    /// listen on are faults; before that, the server that runs already may be what listens there.
+    pub(crate) fn of(options: &Options, command: &Command, is_start: bool) -> Self {
+        let mut found = Findings::default();
+        let variables: Vec<_> = std::env::vars_os().collect();
+        let variables = variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        for variable in unknown_variables(command, &[], variables) {
+            found.add(variable.is_fault(), variable.fault().to_string());
+        }
+        if let Err(words) = LogFilter::check(&options.log) {
+            found.add(true, format!("--log or ANABRANCH_LOG: {words}"));
+        }
+        let addresses: Vec<_> = options.listen.iter().map(|listen| ("another --listen", "RTMP", *listen)).collect();
+        for (_, address) in check_addresses(&addresses) {
+            found.add(is_start || !address.in_use, format!("--listen or ANABRANCH_LISTEN: {}", address.fault));
+        }
+        if let Some(Err(fault)) = options.capture.as_deref().map(check_folder) {
+            found.add(true, format!("--capture or ANABRANCH_CAPTURE: {fault}"));
+        }
+        found
+    }
+
+    fn add(&mut self, is_fault: bool, line: String) {
+        if is_fault { self.faults.push(line) } else { self.warnings.push(line) }
+    }
+
+    /// Nothing, if the server can start.
+    ///
+    /// # Errors
+    /// All faults, one a line.
+    pub(crate) fn or_faults(&self) -> Result<(), String> {
+        if self.faults.is_empty() {
+            return Ok(());
+        }
+        Err(format!("the server does not start with these options and this environment\n{}", self.faults.join("\n")))
+    }
+}
 
 /// The output of `check`: the settings in use, and the most memory that clients can make the server take with them.
 pub(crate) struct CheckReport<'a> {
     pub(crate) options: &'a Options,
-    pub(crate) threads: Option<NonZero<usize>>,
 }
 
 impl fmt::Display for CheckReport<'_> {
@@ -16,9 +62,6 @@ impl fmt::Display for CheckReport<'_> {
         writeln!(f, "The options are valid. These are in force:")?;
         for line in self.options.all_lines() {
             writeln!(f, "  {line}")?;
-        }
-        if let Some(threads) = self.threads {
-            writeln!(f, "  --threads={threads}")?;
         }
         let config = self.options.config();
         write!(f, "\n{}", Worst { config: &config, vhost: &config.defaults, memory: self.options.memory })
@@ -130,12 +173,11 @@ mod tests {
     #[test]
     fn it_shows_settings_terms_and_the_formula() {
         let options = Options::of_header("program\n--stream-memory=5\n--listen=127.0.0.1:1936").unwrap();
-        let text = CheckReport { options: &options, threads: NonZero::new(3) }.to_string();
+        let text = CheckReport { options: &options }.to_string();
         for words in [
             "--listen=127.0.0.1:1936\n",
             "--stream-memory=5\n",
             "--tcp-keepalive=60\n",
-            "--threads=3\n",
             "each connection before connect ",
             "S0 S1 S2 ",
             "and for each player ",

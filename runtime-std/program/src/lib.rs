@@ -8,6 +8,8 @@
 mod banner;
 mod capture;
 mod check;
+mod explain;
+mod faults;
 mod log;
 mod log_filter;
 mod log_queue;
@@ -18,6 +20,7 @@ mod memory;
 mod options;
 mod program;
 mod signals;
+mod variables;
 mod watch;
 
 pub use banner::Banner;
@@ -26,12 +29,15 @@ pub use capture::{
     FileEnd, FileView, NotBegun,
 };
 pub use check::Worst;
+pub use explain::{EXPLAIN, explain};
+pub use faults::{AddressFault, Fault, check_address, check_addresses, check_folder, file_cure};
 pub use log::{Log, LogFilter, LogFormat, ShownAddresses, init_log};
 pub use masked::Masked;
-pub use memory::MemoryLimit;
+pub use memory::{MemoryLimit, available_memory};
 pub use options::{OnConflict, Options, ThreadOptions, TimestampMode};
-pub use program::{CHECK, REPLAY, check, command, config_of_header, main, replay};
+pub use program::{CHECK, REPLAY, command, config_of_header, main, replay};
 pub use signals::on_stop_signal;
+pub use variables::{UnknownVariable, unknown_variables};
 pub use watch::{Protection, watch_memory};
 
 /// Gives freed memory back to the system within seconds. glibc keeps most freed memory that lies between live objects.

@@ -45,6 +45,11 @@ impl MemoryLimit {
     }
 }
 
+/// The memory that this process may use in bytes, if the system says so, and whether its control group sets the limit.
+pub fn available_memory() -> Option<(u64, bool)> {
+    Available::look().map(|available| (available.bytes, available.group))
+}
+
 impl FromStr for MemoryLimit {
     type Err = &'static str;
 

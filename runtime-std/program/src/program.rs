@@ -1,5 +1,4 @@
 use std::io::{self, Write};
-use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,10 +6,11 @@ use std::time::Duration;
 use anabranch_core::conn::Config;
 use anabranch_host::{Serve, raise_file_limit};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::capture;
-use crate::check::CheckReport;
+use crate::check::{CheckReport, Findings};
+use crate::explain::{EXPLAIN, explain};
 use crate::{Banner, Options, Protection, init_log, on_stop_signal, watch_memory};
 
 /// The subcommand that runs a capture again, and its arguments.
@@ -27,14 +27,15 @@ const LAST_RECORDS: Duration = Duration::from_secs(2);
 /// and serves until SIGINT or SIGTERM. It exits the process for `--help` and for invalid options.
 pub fn main<S: Serve>() -> ExitCode {
     // The options come first: they bring the description of their own type.
-    let options = Options::command(Command::new(S::PROGRAM));
-    let matches = command(options, S::VERSION).get_matches();
+    let command = command(Options::command(Command::new(S::PROGRAM)), S::VERSION);
+    let matches = command.clone().get_matches();
     let done = match matches.subcommand() {
         Some((REPLAY, matches)) => replay(matches, config_of_header),
-        Some((CHECK, matches)) => check(matches, None),
+        Some((CHECK, matches)) => check(matches, &command),
+        Some((EXPLAIN, matches)) => explain(matches),
         _ => {
             let options = Options::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-            serve::<S>(&options).map(|()| ExitCode::SUCCESS)
+            serve::<S>(&options, &command).map(|()| ExitCode::SUCCESS)
         }
     };
     match done {
@@ -59,6 +60,7 @@ pub fn command(options: Command, version: &'static str) -> Command {
         .args_conflicts_with_subcommands(true)
         .subcommand(replay_command())
         .subcommand(check.max_term_width(100))
+        .subcommand(crate::explain::command())
 }
 
 fn replay_command() -> Command {
@@ -80,13 +82,18 @@ fn replay_command() -> Command {
         .args([file, all])
 }
 
-/// Shows what the options mean.
+/// Shows what the options mean, if a server with them would start.
 ///
 /// # Errors
-/// None so far.
-pub fn check(matches: &ArgMatches, threads: Option<NonZero<usize>>) -> Result<ExitCode, String> {
+/// What keeps it from starting: all faults, one a line.
+fn check(matches: &ArgMatches, command: &Command) -> Result<ExitCode, String> {
     let options = Options::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
-    let report = CheckReport { options: &options, threads };
+    let found = Findings::of(&options, command, false);
+    for line in &found.warnings {
+        let _ = writeln!(io::stderr(), "warning: {line}");
+    }
+    found.or_faults()?;
+    let report = CheckReport { options: &options };
     // A reader that has seen enough closes the pipe.
     let _ = writeln!(io::stdout(), "{report}");
     Ok(ExitCode::SUCCESS)
@@ -115,9 +122,12 @@ pub fn config_of_header(header: &str) -> Result<Config, String> {
     Options::of_header(header).map(|options| options.config())
 }
 
-fn serve<S: Serve>(options: &Options) -> Result<(), String> {
+fn serve<S: Serve>(options: &Options, command: &Command) -> Result<(), String> {
+    let found = Findings::of(options, command, true);
+    found.or_faults()?;
     // Kept until the end, so that the last lines are written.
     let _log = init_log(&options.log, options.log_format)?;
+    found.warnings.iter().for_each(|line| warn!(event = "advice", "{line}"));
     raise_file_limit();
     let program = &format!("{} {}", S::PROGRAM, S::VERSION);
     let captures = options.captures(program).map_err(|error| error.to_string())?;
