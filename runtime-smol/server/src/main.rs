@@ -2,6 +2,9 @@
 
 mod api;
 mod check;
+mod doctor;
+mod examine;
+mod health;
 mod hooks;
 mod identity;
 mod lifecycle;
@@ -9,9 +12,12 @@ mod manual;
 mod program;
 mod record;
 mod reload;
+mod remote;
 mod settings;
 mod sign;
+mod terminal_text;
 mod tls;
+mod top;
 
 use std::process::ExitCode;
 

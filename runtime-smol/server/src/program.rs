@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anabranch_host::raise_file_limit;
 use anabranch_program::{
-    Banner, CHECK, CaptureFolder, CaptureLimits, ChosenCaptures, Options, Protection, REPLAY, ThreadOptions,
-    config_of_header, init_log, watch_memory,
+    Banner, CHECK, CaptureFolder, CaptureLimits, ChosenCaptures, EXPLAIN, Options, Protection, REPLAY, ThreadOptions,
+    UnknownVariable, config_of_header, init_log, watch_memory,
 };
 use anabranch_smol::{Carrier, Server};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
@@ -16,16 +16,20 @@ use tracing::{info, warn};
 
 use crate::api::{self, Capturing, Reload, Workers};
 use crate::check::Report;
+use crate::doctor::{self, DOCTOR};
+use crate::examine::{Examined, Purpose};
+use crate::health::{self, HEALTH};
 use crate::hooks::HttpHooks;
 use crate::identity::Identity;
 use crate::lifecycle::{Signals, inherited_listeners, ready};
-use crate::manual::{self, COMPLETIONS, MAN, SHELL};
+use crate::manual::{self, COMPLETIONS, MAN, PAGE, SHELL};
 use crate::record::Recorder;
 use crate::record::repair::{self, REPAIR};
 use crate::reload::Reloader;
 use crate::settings::{self, Loaded, Schema, Sources};
 use crate::sign::{self, SIGN};
 use crate::tls::TlsListeners;
+use crate::top::{self, TOP};
 
 const PROGRAM: &str = "anabranch";
 /// The version, with the commit if it is known.
@@ -49,6 +53,10 @@ pub(crate) fn main() -> ExitCode {
     let done = match matches.subcommand() {
         Some((REPLAY, matches)) => anabranch_program::replay(matches, config_of_capture),
         Some((CHECK, matches)) => check(matches),
+        Some((EXPLAIN, matches)) => anabranch_program::explain(matches),
+        Some((DOCTOR, matches)) => doctor::run(matches, &sources_with_file(matches), &unknown_variables()),
+        Some((TOP, matches)) => top::run(matches, &of_subcommand(matches)),
+        Some((HEALTH, matches)) => health::run(matches, &of_subcommand(matches)),
         Some((SCHEMA, matches)) => schema(matches),
         Some((SIGN, matches)) => load(matches).and_then(|loaded| sign::run(matches, &loaded)),
         Some((REPAIR, matches)) => repair::run(matches),
@@ -58,8 +66,8 @@ pub(crate) fn main() -> ExitCode {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Some((MAN, _)) => {
-            let printed = manual::page(command(), &mut io::stdout());
+        Some((MAN, matches)) => {
+            let printed = manual::page(command(), matches.get_one(PAGE), &mut io::stdout());
             printed.map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
         }
         _ => serve(&matches).map(|()| ExitCode::SUCCESS),
@@ -93,6 +101,7 @@ fn command() -> Command {
         .help("Show a configuration file with all keys, their defaults and descriptions");
     let schema = Command::new(SCHEMA).about("Show all settings as a JSON Schema").arg(example);
     let options = ThreadOptions::command(Options::command(Command::new(PROGRAM))).arg(config.clone());
+    let doctor = doctor::command(options.clone()).arg(file.clone());
     let command = anabranch_program::command(options, VERSION)
         .mut_subcommand(CHECK, |check| {
             check
@@ -102,8 +111,11 @@ fn command() -> Command {
                 .arg(file)
         })
         .subcommand(schema)
-        .subcommand(sign::command().arg(config))
-        .subcommand(repair::command());
+        .subcommand(sign::command().arg(config.clone()))
+        .subcommand(repair::command())
+        .subcommand(doctor)
+        .subcommand(top::command().arg(config.clone()))
+        .subcommand(health::command().arg(config));
     manual::add_to(command)
 }
 
@@ -118,23 +130,35 @@ fn sources(matches: &ArgMatches) -> Sources {
     }
 }
 
-fn valid(sources: &Sources) -> Result<Loaded, String> {
-    sources.load().map_err(|problems| format!("the configuration is not valid\n{problems}"))
+/// The sources of the configuration for a subcommand without the server's options.
+fn of_subcommand(matches: &ArgMatches) -> Sources {
+    let file = matches.get_one::<PathBuf>(CONFIG).cloned();
+    Sources { file, variables: Sources::environment(), flags: Vec::new() }
 }
 
 /// Loads the configuration for a subcommand without the server's options.
 fn load(matches: &ArgMatches) -> Result<Loaded, String> {
-    let file = matches.get_one::<PathBuf>(CONFIG).cloned();
-    valid(&Sources { file, variables: Sources::environment(), flags: Vec::new() })
+    let loaded = of_subcommand(matches).load();
+    loaded.map_err(|problems| format!("the configuration is not valid\n{problems}"))
+}
+
+/// Variables of the environment that look like this program's, and mean nothing to it.
+fn unknown_variables() -> Vec<UnknownVariable> {
+    let variables: Vec<_> = env::vars_os().collect();
+    let variables = variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+    anabranch_program::unknown_variables(&command(), &settings::names_of_keys(&Schema::inlined()), variables)
+}
+
+/// The sources for a subcommand with the server's options that also takes the file without an option.
+fn sources_with_file(matches: &ArgMatches) -> Sources {
+    let sources = sources(matches);
+    Sources { file: matches.get_one::<PathBuf>(FILE).cloned().or(sources.file), ..sources }
 }
 
 fn check(matches: &ArgMatches) -> Result<ExitCode, String> {
-    let mut sources = sources(matches);
-    if let Some(file) = matches.get_one::<PathBuf>(FILE) {
-        sources.file = Some(file.clone());
-    }
-    let loaded = valid(&sources)?;
-    let report = Report { advice: loaded.advice(sources.file.as_deref()), loaded: &loaded };
+    let sources = sources_with_file(matches);
+    let (loaded, advice) = Examined::of(&sources, &unknown_variables(), Purpose::Check).whole()?;
+    let report = Report { advice, loaded: &loaded };
     // An error means that the reader has closed the pipe, which is fine.
     let _ = write!(io::stdout(), "{report}");
     Ok(ExitCode::SUCCESS)
@@ -175,11 +199,13 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let mut sources = sources(matches);
     // An absolute path is found even if the working directory changes.
     sources.file = sources.file.map(|file| path::absolute(&file).unwrap_or(file));
-    let loaded = sources.load().map_err(|problems| problems.to_string())?;
+    let inherited = inherited_listeners()?;
+    let purpose = Purpose::Start { inherits: !inherited.is_empty() };
+    let (loaded, warnings) = Examined::of(&sources, &unknown_variables(), purpose).whole()?;
     let settings = &loaded.settings;
     // Kept until the end, so that the last lines are written.
     let log = init_log(&settings.log.level, settings.log.format.into())?;
-    loaded.advice(sources.file.as_deref()).iter().for_each(|line| warn!(event = "advice", "{line}"));
+    warnings.iter().for_each(|line| warn!(event = "advice", "{line}"));
     raise_file_limit();
     let program = &format!("{PROGRAM} {VERSION}");
     let captures = captures(&loaded, program)?;
@@ -201,7 +227,6 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         Capturing::Chosen(captures) => builder.captures(captures.clone()),
     };
     let carrier = tls.as_ref().map_or(Carrier::Plain, TlsListeners::on_rtmp_ports);
-    let inherited = inherited_listeners()?;
     if inherited.is_empty() {
         for address in &settings.server.listen {
             builder = builder.listen_as(address.0, carrier.clone());

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tracing::warn;
 
 use crate::api::Capturing;
+use crate::examine::{Purpose, findings_of};
 use crate::hooks::HttpHooks;
 use crate::record::Recorder;
 use crate::settings::{Loaded, Sources};
@@ -59,7 +60,9 @@ impl Reloader {
             return Err(error);
         }
         self.captures.update(&new, &self.program);
-        new.advice(self.sources.file.as_deref()).iter().for_each(|line| warn!(event = "advice", "{line}"));
+        // What is wrong on the machine must not keep a change from it that is perhaps the cure.
+        let findings = findings_of(&new, &self.sources, Purpose::Reload);
+        findings.iter().for_each(|finding| warn!(event = "advice", "{finding}"));
         *current = Arc::new(new);
         Ok(Applied { changed })
     }

@@ -94,6 +94,16 @@ impl Launch {
         self
     }
 
+    /// It may not do what root may do in spite of the rights of files and ports. Without root it may not anyway.
+    pub fn without_rights(mut self) -> Self {
+        let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+        if is_root {
+            let rights = "-dac_override,-dac_read_search,-net_bind_service";
+            self.line.splice(..0, ["setpriv".into(), "--bounding-set".into(), rights.into()]);
+        }
+        self
+    }
+
     /// It is started by a shell after these commands, such as `ulimit -f 16`.
     pub fn behind(self, commands: &str) -> Self {
         self.by_shell(&format!("{commands}; exec \"$0\" \"$@\""))

@@ -14,8 +14,8 @@ use super::machine::{Process, System};
 use super::reply::Reply;
 use super::routes::{Call, ROUTES};
 use super::shapes::{
-    Clients, Done, Envelope, Index, OneClient, OneStream, OneVhost, ProcessSummary, Reloaded, Streams, Summaries,
-    Summary, SystemSummary, Version, Versions, Vhosts,
+    Clients, Closes, Done, Envelope, Index, OneClient, OneStream, OneVhost, ProcessSummary, Reloaded, Streams,
+    Summaries, Summary, SystemSummary, Version, Versions, Vhosts,
 };
 use super::{metrics as exposition, openapi as interface};
 
@@ -203,6 +203,17 @@ pub(super) fn client(context: &Context, call: &Call<'_>) -> Reply {
         Some(info) => json(context, OneClient { client: listing::client(&info, &context.identity) }),
         None => unknown(NO_CLIENT, "there is no such client"),
     }
+}
+
+pub(super) fn closes(context: &Context, call: &Call<'_>) -> Reply {
+    let (start, count) = match page(call) {
+        Ok(page) => page,
+        Err(words) => return Reply::error(StatusCode::BAD_REQUEST, 400, words),
+    };
+    let all = context.handle.closes();
+    let page = all.iter().skip(start).take(count);
+    let closes = page.map(|closed| listing::closed(closed, &context.identity)).collect();
+    json(context, Closes { closes, total: all.len() })
 }
 
 pub(super) fn kick(context: &Context, call: &Call<'_>) -> Reply {

@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anabranch_core::conn::Role;
 use anabranch_core::flv::VideoCodec;
 use anabranch_core::hub::StreamSnapshot;
 use anabranch_core::stats::{AudioDescription, ConnSnapshot, VideoDescription, Window};
 use anabranch_core::url::StreamKey;
-use anabranch_host::{ConnectionInfo, Handle};
+use anabranch_host::{Closed, ConnectionInfo, Handle};
 
 use super::context::now_ms;
-use super::shapes::{Attached, Audio, Client, Hls, Kbps, Publish, Stream, Vhost, Video};
+use super::shapes::{Attached, Audio, Client, Close, Hls, Kbps, Publish, Stream, Vhost, Video};
 use crate::identity::Identity;
 
 /// A virtual host's id, which is derived from its name.
@@ -262,6 +262,26 @@ pub(super) fn client(info: &ConnectionInfo, identity: &Identity) -> Client {
         dropped_frames: info.stats.dropped.frames,
         dropped_ms: info.stats.dropped.milliseconds,
         lag_frames: info.stats.lag,
+    }
+}
+
+/// A connection that has ended.
+pub(super) fn closed(closed: &Closed, identity: &Identity) -> Close {
+    let (role, stream) =
+        closed.stream.as_ref().map_or_else(Default::default, |(role, key)| (role.to_string(), key.to_string()));
+    let time = closed.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Close {
+        id: identity.client_id(closed.id),
+        time_ms: milliseconds(time),
+        ip: closed.address.clone().unwrap_or_default(),
+        role,
+        stream,
+        reason: closed.reason.to_owned(),
+        words: closed.words.clone(),
+        alive: closed.duration.as_secs_f64(),
+        send_bytes: closed.sent,
+        recv_bytes: closed.received,
+        dropped_frames: closed.missed.frames,
     }
 }
 

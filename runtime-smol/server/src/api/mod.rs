@@ -24,7 +24,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
-use anabranch_host::{Handle, Listen, listen};
+use anabranch_host::{Handle, listen};
 use smol::Async;
 use tracing::warn;
 
@@ -33,7 +33,6 @@ use context::Context;
 pub(crate) use context::{Reload, Workers};
 use serve::Bounds;
 pub(crate) use settings::ApiSettings;
-use settings::{DEFAULT, Place};
 
 use crate::identity::Identity;
 
@@ -48,18 +47,13 @@ pub(crate) fn start(
     reload: Option<Reload>,
     workers: Workers,
 ) -> Result<Option<SocketAddr>, String> {
-    let place = match settings.listen.0 {
-        Place::Off => return Ok(None),
-        Place::At(place) => place,
-        Place::Auto => Listen::One(DEFAULT),
+    let Some(place) = settings.place() else {
+        return Ok(None);
     };
     let failed = |error: io::Error| format!("the API cannot listen on {place}: {error}");
-    settings.check(match place {
-        Listen::One(address) => address,
-        Listen::Any(port) => SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), port),
-    })?;
+    settings.check().map_err(|(_, fault)| fault.to_string())?;
     let listener = match listen(place) {
-        Err(error) if settings.listen.0 == Place::Auto => {
+        Err(error) if settings.is_optional() => {
             let error = failed(error);
             warn!(event = "api_off", error = %error, "{error}; the server runs without API and metrics");
             return Ok(None);

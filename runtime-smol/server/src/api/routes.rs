@@ -13,7 +13,8 @@ use super::hooks::HookUrls;
 use super::recordings::Recordings;
 use super::reply::Reply;
 use super::shapes::{
-    Clients, Done, Envelope, Index, OneClient, OneStream, OneVhost, Reloaded, Streams, Summaries, Versions, Vhosts,
+    Clients, Closes, Done, Envelope, Index, OneClient, OneStream, OneVhost, Reloaded, Streams, Summaries, Versions,
+    Vhosts,
 };
 use super::{answers, captures, health, hooks, recordings};
 
@@ -201,6 +202,16 @@ pub(super) const ROUTES: &[Route] = &[
     Route {
         failures: &[NO_CLIENT],
         ..route("DELETE", "/api/v1/clients/{id}", "Close a connection", Content::Json(json::<Done>), answers::kick)
+    },
+    Route {
+        query: PAGE,
+        failures: &[BAD_NUMBER],
+        ..get(
+            "/api/v1/closes",
+            "The connections that ended last, the newest first",
+            Content::Json(json::<Closes>),
+            answers::closes,
+        )
     },
     Route {
         query: DRAIN,

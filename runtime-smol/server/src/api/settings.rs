@@ -1,8 +1,11 @@
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
 use anabranch_host::Listen;
+use anabranch_program::Fault;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -58,27 +61,57 @@ impl Default for ApiSettings {
 }
 
 impl ApiSettings {
+    /// Where the API is to listen, if it is not off.
+    pub(crate) fn place(&self) -> Option<Listen> {
+        match self.listen.0 {
+            Place::Off => None,
+            Place::At(place) => Some(place),
+            Place::Auto => Some(Listen::One(DEFAULT)),
+        }
+    }
+
+    /// Whether the server runs without the API if it cannot listen there.
+    pub(crate) fn is_optional(&self) -> bool {
+        self.listen.0 == Place::Auto
+    }
+
     /// Checks that the API can be served safely with these values.
     ///
     /// # Errors
-    /// A sentence with the setting's name.
-    pub(super) fn check(&self, address: SocketAddr) -> Result<(), String> {
+    /// The key, and what is wrong with it.
+    pub(crate) fn check(&self) -> Result<(), (&'static str, Fault)> {
+        let Some(place) = self.place() else {
+            return Ok(());
+        };
+        let address = match place {
+            Listen::One(address) => address,
+            Listen::Any(port) => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port),
+        };
+        let both = "set both, or neither and api.token instead";
         match (self.user.as_str(), self.password.0.as_str()) {
             ("", "") => {}
-            (_, "") => return Err("api.user is set without api.password".to_owned()),
-            ("", _) => return Err("api.password is set without api.user".to_owned()),
+            (_, "") => return Err(("user", Fault::new("api.user is set without api.password", both))),
+            ("", _) => return Err(("password", Fault::new("api.password is set without api.user", both))),
             (user, _) if user.contains(':') => {
-                return Err("api.user has a colon, which HTTP Basic cannot express".to_owned());
+                let words = "api.user has a colon, which HTTP Basic cannot express";
+                return Err(("user", Fault::new(words, "choose a name without one")));
             }
             _ => {}
         }
         if self.has_credentials() || address.ip().to_canonical().is_loopback() {
             return Ok(());
         }
-        Err(format!(
-            "api.listen is {address}, which other machines may reach: set api.token, or api.user and api.password, or \
-             listen on 127.0.0.1"
-        ))
+        let words = format!("api.listen is {address}, which other machines may reach");
+        Err(("listen", Fault::new(words, "set api.token, or api.user and api.password, or listen on 127.0.0.1")))
+    }
+
+    /// The header `Authorization` of a request that may do everything; `None` if none is needed.
+    pub(crate) fn authorization(&self) -> Option<String> {
+        match (self.token.0.as_str(), self.user.as_str()) {
+            ("", "") => None,
+            ("", user) => Some(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{}", self.password.0)))),
+            (token, _) => Some(format!("Bearer {token}")),
+        }
     }
 
     pub(super) fn has_credentials(&self) -> bool {
@@ -130,16 +163,22 @@ mod tests {
         toml::from_str(text).unwrap()
     }
 
+    fn check(text: &str) -> Result<(), String> {
+        settings(text).check().map_err(|(key, fault)| format!("{key}: {fault}"))
+    }
+
     #[test]
     fn only_this_machine_needs_no_credentials() {
-        let check = |text: &str, address: &str| settings(text).check(address.parse().unwrap());
-        assert_eq!(check("", "127.0.0.1:1985"), Ok(()));
-        assert_eq!(check("", "[::1]:1985"), Ok(()));
-        let error = check("", "0.0.0.0:1985").unwrap_err();
-        assert!(error.contains("0.0.0.0:1985") && error.contains("api.token"), "{error}");
-        assert!(check("", "192.0.2.1:1985").is_err());
-        assert_eq!(check("token = 'x'", "0.0.0.0:1985"), Ok(()));
-        assert_eq!(check("user = 'u'\npassword = 'p'", "[::]:1985"), Ok(()));
+        for text in ["", "listen = '127.0.0.1:1985'", "listen = '[::1]:1985'", "listen = 'off'\nuser = 'u'"] {
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
+        let error = check("listen = '0.0.0.0:1985'").unwrap_err();
+        assert!(error.contains("listen: ") && error.contains("0.0.0.0:1985") && error.contains("api.token"), "{error}");
+        for text in ["listen = '1985'", "listen = '192.0.2.1:1985'", "listen = '[::]:1985'"] {
+            assert!(check(text).is_err(), "{text}");
+        }
+        assert_eq!(check("listen = '0.0.0.0:1985'\ntoken = 'x'"), Ok(()));
+        assert_eq!(check("listen = '[::]:1985'\nuser = 'u'\npassword = 'p'"), Ok(()));
     }
 
     #[test]
@@ -147,7 +186,7 @@ mod tests {
         for (text, name) in
             [("user = 'u'", "api.password"), ("password = 'p'", "api.user"), ("user = 'a:b'\npassword = 'p'", "colon")]
         {
-            let error = settings(text).check(DEFAULT).unwrap_err();
+            let error = check(text).unwrap_err();
             assert!(error.contains(name), "{text}: {error}");
         }
         for text in ["listen = 'here'", "idle_timeout = '5'", "header_timeout = '99999999999999999s'", "colour = 1"] {

@@ -360,6 +360,39 @@ pub(super) struct Client {
     pub(super) lag_frames: u64,
 }
 
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Closes {
+    pub(super) closes: Vec<Close>,
+    /// How many are kept.
+    pub(super) total: usize,
+}
+
+/// A connection that has ended.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Close {
+    /// The connection's number, as in the log.
+    pub(super) id: String,
+    /// When it ended, in milliseconds since 1970.
+    pub(super) time_ms: u64,
+    /// As the log shows addresses (`log.addresses`). Empty if it is not known.
+    pub(super) ip: String,
+    /// `publisher` or `player`; empty if it was neither.
+    pub(super) role: String,
+    /// The stream that it published last, or played if it never published, as `app/stream`, with `?vhost=NAME` in
+    /// another virtual host than the default one; empty if there was none.
+    pub(super) stream: String,
+    /// The name of the reason, as in the log and in the metrics.
+    pub(super) reason: String,
+    /// The reason in words.
+    pub(super) words: String,
+    /// How long it was open, in seconds.
+    pub(super) alive: f64,
+    pub(super) send_bytes: u64,
+    pub(super) recv_bytes: u64,
+    /// Frames that it did not get because it was slow or paused.
+    pub(super) dropped_frames: u64,
+}
+
 /// A stream of a connection, and the connection's role.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Attached {

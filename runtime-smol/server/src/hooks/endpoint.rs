@@ -7,6 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{fmt, fs};
 
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 use tracing::{debug, error};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::DefaultConnector;
@@ -163,7 +165,16 @@ impl EndpointKey {
         })
     }
 
-    fn agent(&self) -> Result<Agent, String> {
+    /// Checks that calls can be made with these settings.
+    ///
+    /// # Errors
+    /// The certificates cannot be read or used.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.agent().map(drop)
+    }
+
+    /// What makes the calls.
+    pub(super) fn agent(&self) -> Result<Agent, String> {
         let root_certs = match &self.certificates {
             None => RootCerts::PlatformVerifier,
             Some(pem) => {
@@ -178,6 +189,11 @@ impl EndpointKey {
                     .collect();
                 if certificates.is_empty() {
                     return Err("hooks: ca_file: the file contains no certificate".to_owned());
+                }
+                let mut roots = RootCertStore::empty();
+                for certificate in &certificates {
+                    let added = roots.add(CertificateDer::from(certificate.der()));
+                    added.map_err(|error| format!("hooks: ca_file: a certificate in it cannot be used: {error}"))?;
                 }
                 RootCerts::from(certificates)
             }

@@ -10,6 +10,7 @@ mod endpoint;
 mod health;
 mod names;
 mod order;
+mod probe;
 mod reply;
 mod settings;
 mod tally;
@@ -28,6 +29,7 @@ use body::Event;
 use endpoint::{Endpoint, EndpointKey, Sort};
 pub(crate) use health::UrlState;
 use order::{Job, Kind, Order, on_failure};
+pub(crate) use probe::{Probe, probe};
 pub(crate) use settings::HookSettings;
 use settings::MARGIN;
 use tally::Lost;
@@ -35,6 +37,14 @@ pub(crate) use tally::{BUCKETS, Tally};
 
 use crate::identity::Identity;
 use crate::record::RecordedFile;
+
+/// Checks that the URLs of these settings can be called, as the start does.
+///
+/// # Errors
+/// The file of CA certificates cannot be read or used.
+pub(crate) fn check(settings: &HookSettings) -> Result<(), String> {
+    settings.all_urls().try_for_each(|url| EndpointKey::new(url, settings)?.check())
+}
 
 /// The hooks of all virtual hosts. Clones share the same hooks.
 #[derive(Clone)]

@@ -15,6 +15,7 @@ mod writers;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,12 @@ use writers::Writers;
 const TURN: usize = 64;
 /// At this number of remembered names old ones are removed.
 const MANY: usize = 1024;
+
+/// The bytes that are free on the disk of a folder, which may not exist yet; `None` if the system does not tell.
+pub(crate) fn free_space(folder: &Path) -> Option<u64> {
+    let folder = std::path::absolute(folder).ok()?;
+    folder.ancestors().find(|at| at.is_dir()).and_then(|at| tape::free_bytes(at).ok())
+}
 
 /// Records streams of all virtual hosts. Clones share the same recorder.
 #[derive(Clone, Default)]

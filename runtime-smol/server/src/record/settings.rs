@@ -50,7 +50,7 @@ impl Default for RecordSettings {
 
 impl RecordSettings {
     /// Whether a stream is to be recorded.
-    pub(super) fn wants(&self, app: &str, stream: &str) -> bool {
+    pub(crate) fn wants(&self, app: &str, stream: &str) -> bool {
         let path = format!("{app}/{stream}");
         self.streams.iter().any(|pattern| matches(pattern, &path))
     }

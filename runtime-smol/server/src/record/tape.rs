@@ -416,8 +416,7 @@ impl Tape {
     /// Less than `min_free` plus `more` is free.
     fn check_space(&mut self, more: u64) -> io::Result<()> {
         self.looked = Some(Instant::now());
-        let free = rustix::fs::statvfs(&self.settings.folder)?;
-        let free = free.f_bavail.saturating_mul(free.f_frsize);
+        let free = free_bytes(&self.settings.folder)?;
         let least = self.settings.min_free.0;
         if free < least.saturating_add(more) {
             let begins = if more > 0 { format!(", and a new file needs {} more", more >> 20) } else { String::new() };
@@ -538,6 +537,15 @@ impl Tape {
             tell(&file);
         }
     }
+}
+
+/// The bytes that the user of this process may still write on the disk of an existing folder.
+///
+/// # Errors
+/// Errors of the system.
+pub(super) fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(folder)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// Whether the frames have so many bytes that no more may wait.

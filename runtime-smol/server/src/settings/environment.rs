@@ -30,6 +30,23 @@ pub(crate) fn overlay(
     }
 }
 
+/// The names of the variables for all keys that are not in a list.
+pub(crate) fn names_of_keys(schema: &Schema) -> Vec<String> {
+    fn collect(entry: Entry<'_>, name: &str, names: &mut Vec<String>) {
+        for (key, inner) in entry.keys() {
+            let name = format!("{name}{}", key.to_ascii_uppercase());
+            if inner.is_table() {
+                collect(inner, &format!("{name}{SEPARATOR}"), names);
+            } else {
+                names.push(name);
+            }
+        }
+    }
+    let mut names = Vec::new();
+    collect(schema.root(), PREFIX, &mut names);
+    names
+}
+
 fn path(name: &str) -> Path {
     let steps = name.strip_prefix(PREFIX).unwrap_or(name).split(SEPARATOR);
     Path(steps.map(|step| step.parse().map_or_else(|_| Step::Key(step.to_ascii_lowercase()), Step::Index)).collect())

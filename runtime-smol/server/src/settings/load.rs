@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anabranch_core::conn::Config;
-use anabranch_program::{CaptureLimits, ChosenFolder, Masked};
+use anabranch_program::{CaptureLimits, ChosenFolder, Masked, file_cure};
 use toml::Value;
 
 use super::schema::{self, Schema};
@@ -43,11 +43,21 @@ pub(crate) struct Loaded {
 
 /// The errors, each with its place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Problems(Vec<(Origin, String)>);
+pub(crate) struct Problems(Vec<Problem>);
+
+/// One error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) origin: Origin,
+    /// The key, as it is written in the file; empty if there is none.
+    pub(crate) path: Path,
+    /// Place, key and reason.
+    pub(crate) line: String,
+}
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<_> = self.0.iter().take(MOST_PROBLEMS).map(|(_, line)| line.as_str()).collect();
+        let lines: Vec<_> = self.0.iter().take(MOST_PROBLEMS).map(|problem| problem.line.as_str()).collect();
         f.write_str(&lines.join("\n"))?;
         match self.0.len().saturating_sub(MOST_PROBLEMS) {
             0 => Ok(()),
@@ -65,15 +75,24 @@ impl Problems {
             (_, false) => format!("{origin}: {path}: {words}"),
         };
         // One error may be found more than once, because virtual hosts inherit it.
-        if *origin == Origin::Default || self.0.iter().all(|(known, _)| known != origin) {
-            self.0.push((origin.clone(), line));
+        if *origin == Origin::Default || self.0.iter().all(|known| known.origin != *origin) {
+            self.0.push(Problem { origin: origin.clone(), path: path.clone(), line });
         }
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The errors of the file, in their order there.
     fn sorted(mut self) -> Self {
-        self.0.sort_by_key(|(origin, _)| match origin {
-            Origin::File { line, column, .. } => (*line, *column),
+        self.0.sort_by_key(|problem| match problem.origin {
+            Origin::File { line, column, .. } => (line, column),
             _ => (usize::MAX, 0),
         });
         self
@@ -113,13 +132,7 @@ impl Sources {
     /// # Errors
     /// All errors, each with its place and reason in one line.
     pub(crate) fn load(&self) -> Result<Loaded, Problems> {
-        let Some(file) = &self.file else {
-            return self.load_text("", "");
-        };
-        let name = file.display().to_string();
-        let text =
-            fs::read_to_string(file).map_err(|error| Problems(vec![(Origin::Default, format!("{name}: {error}"))]))?;
-        self.load_text(&name, &text)
+        whole(self.read())
     }
 
     /// The same with `text` as the content of the file.
@@ -127,10 +140,33 @@ impl Sources {
     /// # Errors
     /// As [`Sources::load`].
     pub(crate) fn load_text(&self, name: &str, text: &str) -> Result<Loaded, Problems> {
+        whole(self.read_text(name, text))
+    }
+
+    /// Reads the sources again, and returns the errors beside what could be read: keys with an error have their
+    /// defaults. Nothing could be read if there is no file, or it is not TOML.
+    pub(crate) fn read(&self) -> (Problems, Option<Loaded>) {
+        let Some(file) = &self.file else {
+            return self.read_text("", "");
+        };
+        let name = file.display().to_string();
+        match fs::read_to_string(file) {
+            Ok(text) => self.read_text(&name, &text),
+            Err(error) => {
+                let line = format!("{name}: {error}: {}", file_cure(file, &error));
+                let problem = Problem { origin: Origin::Default, path: Path::default(), line };
+                (Problems(vec![problem]), None)
+            }
+        }
+    }
+
+    fn read_text(&self, name: &str, text: &str) -> (Problems, Option<Loaded>) {
         let schema = Schema::inlined();
         let mut problems = Problems::default();
         let mut tree = default_tree();
-        match Node::parse(name, text) {
+        let parsed = Node::parse(name, text);
+        let is_toml = parsed.is_ok();
+        match parsed {
             Ok(node) => tree.overlay(node),
             Err(errors) => errors.iter().for_each(|(at, words)| problems.add(at, &Path::default(), words)),
         }
@@ -153,20 +189,22 @@ impl Sources {
             remove(&mut tree, path);
         }
         let settings = deserialize(inherited(&tree), &schema, &mut problems);
-        let config = settings.and_then(|settings| match settings.config() {
-            Ok(config) => Some((settings, config)),
-            Err(wrong) => {
+        let loaded = settings.filter(|_| is_toml).map(|settings| {
+            let config = settings.config().unwrap_or_else(|wrong| {
                 for (path, words) in wrong {
                     problems.add(tree.nearest(&path).origin(), &path, &words);
                 }
-                None
-            }
+                Config::default()
+            });
+            Loaded { settings, config, tree }
         });
-        match config {
-            Some((settings, config)) if problems.0.is_empty() => Ok(Loaded { settings, config, tree }),
-            _ => Err(problems.sorted()),
-        }
+        (problems.sorted(), loaded)
     }
+}
+
+/// The configuration, if nothing is wrong with it.
+fn whole((problems, loaded): (Problems, Option<Loaded>)) -> Result<Loaded, Problems> {
+    loaded.filter(|_| problems.is_empty()).ok_or(problems)
 }
 
 /// All keys with their defaults.

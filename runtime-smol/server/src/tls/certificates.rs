@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use std::{fmt, fs, io, thread};
 
-use rustls::ServerConfig;
-use rustls::client::verify_server_name;
+use anabranch_program::{Fault, file_cure};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, RootCertStore, ServerConfig};
 use tracing::{error, info, warn};
 
 use super::{CertificateFiles, TlsSettings};
@@ -127,7 +128,8 @@ impl Held {
         }
         // First, so that a change during the reading is noticed later.
         let changed = changes(files);
-        let keys = files.iter().map(|files| load(files).map(Arc::new)).collect::<Result<_, _>>()?;
+        let keys = files.iter().map(|files| load(files).map(Arc::new)).collect::<Result<_, _>>();
+        let keys = keys.map_err(|wrong: CertificateFault| wrong.fault.to_string())?;
         Ok(Held { files: files.to_vec(), changed, keys })
     }
 }
@@ -152,16 +154,98 @@ impl fmt::Debug for Certificates {
     }
 }
 
-fn load(files: &CertificateFiles) -> Result<CertifiedKey, String> {
-    let CertificateFiles { certificate, key } = files;
-    let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let chain = chain.map_err(|error| named(certificate, &error))?;
-    if chain.is_empty() {
-        return Err(named(certificate, &"it contains no certificate"));
+/// Why a certificate cannot be used.
+#[derive(Debug)]
+pub(crate) struct CertificateFault {
+    /// True if the fault is in the file of the key.
+    pub(crate) is_in_key: bool,
+    pub(crate) fault: Fault,
+}
+
+/// What a certificate says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Described {
+    /// The names that it is valid for.
+    pub(crate) names: Vec<String>,
+    /// When it begins to be valid, in seconds since 1970. Of several certificates in the chain the last one counts.
+    pub(crate) not_before: u64,
+    /// When it ends to be valid. Of several certificates in the chain the first one counts.
+    pub(crate) not_after: u64,
+    /// The certificates in the file: the server's own, and those of its issuers.
+    pub(crate) chain: usize,
+}
+
+impl CertificateFiles {
+    /// Reads the files as the server does when it starts.
+    ///
+    /// # Errors
+    /// The certificate cannot be used.
+    pub(crate) fn examine(&self) -> Result<Described, CertificateFault> {
+        load(self).map(|certified| describe(&certified.cert))
     }
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| named(key, &error))?;
+}
+
+fn load(files: &CertificateFiles) -> Result<CertifiedKey, CertificateFault> {
+    let CertificateFiles { certificate, key } = files;
+    let wrong = |is_in_key, fault| CertificateFault { is_in_key, fault };
+    let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain = chain.map_err(|error| wrong(false, unreadable(certificate, &error, "a certificate in PEM")))?;
+    if chain.is_empty() {
+        let words = named(certificate, &"it contains no certificate");
+        return Err(wrong(false, Fault::new(words, "name the file with \"BEGIN CERTIFICATE\", such as fullchain.pem")));
+    }
+    let private = PrivateKeyDer::from_pem_file(key);
+    let private =
+        private.map_err(|error| wrong(true, unreadable(key, &error, "a private key in PEM, without password")))?;
     let certified = CertifiedKey::from_der(chain, private, &ring::default_provider());
-    certified.map_err(|error| format!("{} with {}: {error}", certificate.display(), key.display()))
+    certified.map_err(|error| {
+        let words = format!("{} with {}: {error}", certificate.display(), key.display());
+        wrong(true, Fault::new(words, "name the key that belongs to the certificate: both are made together"))
+    })
+}
+
+fn unreadable(file: &Path, error: &pem::Error, form: &str) -> Fault {
+    match error {
+        pem::Error::Io(error) => Fault::new(named(file, error), file_cure(file, error)),
+        _ => Fault::new(named(file, error), format!("the file must have {form}")),
+    }
+}
+
+fn describe(chain: &[CertificateDer<'_>]) -> Described {
+    let own = chain.first().and_then(|own| webpki::EndEntityCert::try_from(own).ok());
+    let names = own.map(|own| own.valid_dns_names().map(str::to_owned).collect()).unwrap_or_default();
+    Described {
+        names,
+        not_before: chain.iter().filter_map(not_before).max().unwrap_or(0),
+        not_after: chain.iter().filter_map(not_after).min().unwrap_or(u64::MAX),
+        chain: chain.len(),
+    }
+}
+
+fn not_before(certificate: &CertificateDer<'_>) -> Option<u64> {
+    match verified_at(certificate, 0)? {
+        CertificateError::NotValidYetContext { not_before, .. } => Some(not_before.as_secs()),
+        _ => None,
+    }
+}
+
+fn not_after(certificate: &CertificateDer<'_>) -> Option<u64> {
+    match verified_at(certificate, u64::MAX)? {
+        CertificateError::ExpiredContext { not_after, .. } => Some(not_after.as_secs()),
+        _ => None,
+    }
+}
+
+/// What is wrong with a certificate at a time that it is not valid at: rustls reads the dates, and does not show them in
+/// another way. It checks them before it looks for an issuer, so none is needed.
+fn verified_at(certificate: &CertificateDer<'_>, seconds: u64) -> Option<CertificateError> {
+    let parsed = ParsedCertificate::try_from(certificate).ok()?;
+    let algorithms = ring::default_provider().signature_verification_algorithms.all;
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+    match verify_server_cert_signed_by_trust_anchor(&parsed, &RootCertStore::empty(), &[], now, algorithms) {
+        Err(rustls::Error::InvalidCertificate(error)) => Some(error),
+        _ => None,
+    }
 }
 
 fn changes(files: &[CertificateFiles]) -> Vec<Option<SystemTime>> {
@@ -171,4 +255,33 @@ fn changes(files: &[CertificateFiles]) -> Vec<Option<SystemTime>> {
 
 fn named(path: &Path, error: &dyn fmt::Display) -> String {
     format!("{}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(name: &str, params: impl FnOnce(&mut rcgen::CertificateParams)) -> CertificateDer<'static> {
+        let mut with = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params(&mut with);
+        with.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().clone()
+    }
+
+    #[test]
+    fn a_certificate_tells_its_names_and_dates() {
+        let own = made("live.example", |params| {
+            params.not_before = rcgen::date_time_ymd(2024, 1, 2);
+            params.not_after = rcgen::date_time_ymd(2034, 5, 6);
+        });
+        let issuer = made("issuer.example", |params| {
+            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2030, 1, 1);
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        });
+        let found = describe(std::slice::from_ref(&own));
+        assert_eq!((found.not_before, found.not_after), (1_704_153_600, 2_030_486_400));
+        let found = describe(&[own, issuer]);
+        assert_eq!((found.not_before, found.not_after, found.chain), (1_704_153_600, 1_893_456_000, 2));
+        assert_eq!(found.names, ["live.example"]);
+    }
 }

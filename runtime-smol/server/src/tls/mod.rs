@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use certificates::Certificates;
+pub(crate) use certificates::Described;
 
 use crate::settings::values::Time;
 use crate::settings::written::Of;

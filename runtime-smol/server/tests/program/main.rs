@@ -6,6 +6,7 @@ mod configuration;
 mod hooks;
 mod metrics;
 mod night;
+mod operating;
 mod record;
 
 use anabranch_tests::program::{Launch, Program};

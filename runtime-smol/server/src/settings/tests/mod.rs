@@ -103,6 +103,7 @@ fn others(node: &Node) -> Vec<toml::Value> {
         "unlimited",
         "7",
         "json",
+        "off",
         "pass",
         "takeover",
         "next_key_frame",

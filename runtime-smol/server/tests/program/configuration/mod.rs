@@ -1,5 +1,6 @@
 //! The configuration of the running program: where it comes from, what is said about it, and how it changes.
 
+mod broken;
 mod checking;
 mod numbered;
 mod reloading;

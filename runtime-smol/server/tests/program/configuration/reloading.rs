@@ -99,7 +99,7 @@ fn a_bad_file_changes_nothing_and_says_why() {
     for peer in [&mut player, &mut publisher] {
         peer.wait(|peer| peer.is_closed());
     }
-    assert_eq!(server.wait_lines("(security_denied)", 2).len(), 2);
+    assert_eq!(server.wait_lines("(security_denied) in phase", 2).len(), 2);
     let newcomer = Peer::connect(&server, "h").plays();
     assert!(newcomer.is_rejected || newcomer.is_closed());
 }

@@ -1,0 +1,248 @@
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anabranch_host::Listen;
+use anabranch_program::{Fault, check_addresses, check_folder};
+
+use super::{Finding, Grade, Purpose};
+use crate::hooks;
+use crate::record::free_space;
+use crate::settings::tree::{Origin, Path, Step};
+use crate::settings::vhost::VhostSettings;
+use crate::settings::{Loaded, Settings};
+use crate::tls::Described;
+
+/// A certificate that has less than this left should have been renewed, unless its whole life is short.
+const RENEWED: Duration = Duration::from_secs(14 * 86_400);
+
+/// Collects what is found.
+pub(super) struct Found<'a> {
+    loaded: &'a Loaded,
+    findings: Vec<Finding>,
+}
+
+impl<'a> Found<'a> {
+    pub(super) fn new(loaded: &'a Loaded) -> Self {
+        Found { loaded, findings: Vec::new() }
+    }
+
+    /// In the order of the file.
+    pub(super) fn sorted(mut self) -> Vec<Finding> {
+        self.findings.sort_by_key(|finding| match finding.origin {
+            Origin::File { line, column, .. } => (line, column),
+            _ => (usize::MAX, 0),
+        });
+        self.findings
+    }
+
+    fn add(&mut self, grade: Grade, path: Path, fault: Fault) {
+        let origin = self.origin(&path);
+        let finding = Finding { grade, origin, path, fault };
+        // Virtual hosts inherit what is wrong in the defaults.
+        let is_known = |known: &Finding| known.origin == finding.origin && known.fault == finding.fault;
+        if !self.findings.iter().any(is_known) {
+            self.findings.push(finding);
+        }
+    }
+
+    /// Where the value comes from: what a virtual host does not set comes from the defaults.
+    fn origin(&self, path: &Path) -> Origin {
+        let tree = &self.loaded.tree;
+        if tree.get(path).is_none() && path.0.first() == Some(&Step::Key("vhost".to_owned())) {
+            let of_defaults = path.0.iter().skip(2).cloned();
+            let defaults = Path([Step::Key("defaults".to_owned())].into_iter().chain(of_defaults).collect());
+            return tree.nearest(&defaults).origin().clone();
+        }
+        tree.nearest(path).origin().clone()
+    }
+
+    /// The addresses of RTMP, RTMPS and the API.
+    pub(super) fn addresses(&mut self, purpose: Purpose) {
+        let api = &self.loaded.settings.api;
+        let of_api = Path::of(&["api", "listen"]);
+        for (path, address) in check_addresses(&addresses(&self.loaded.settings, purpose)) {
+            let grade = match (purpose, address.in_use) {
+                _ if path == of_api && api.is_optional() => Grade::Warning,
+                (Purpose::Start { .. }, _) | (_, false) => Grade::Fault,
+                (_, true) => Grade::Warning,
+            };
+            let mut fault = address.fault;
+            if grade == Grade::Warning {
+                let then = if path == of_api && api.is_optional() {
+                    "the server runs without API and metrics while that is so"
+                } else {
+                    "another server does not start while that is so"
+                };
+                fault.words = format!("{} ({then})", fault.words);
+            }
+            self.add(grade, path, fault);
+        }
+    }
+
+    /// The credentials of the API.
+    pub(super) fn api(&mut self) {
+        if let Err((key, fault)) = self.loaded.settings.api.check() {
+            self.add(Grade::Fault, Path::of(&["api", key]), fault);
+        }
+    }
+
+    /// The certificates and their keys.
+    pub(super) fn certificates(&mut self) {
+        let tls = &self.loaded.settings.tls;
+        let path = Path::of(&["tls", "certificates"]);
+        if tls.is_on() && tls.certificates.is_empty() {
+            let key = if tls.on_rtmp_ports { "on_rtmp_ports" } else { "listen" };
+            let fault = Fault::new(
+                "RTMPS needs at least one certificate",
+                "add [[tls.certificates]] with the files certificate and key, or switch RTMPS off",
+            );
+            self.add(Grade::Fault, Path::of(&["tls", key]), fault);
+        }
+        if !tls.is_on() && !tls.certificates.is_empty() {
+            let fault = Fault::new(
+                "there are certificates, but no address uses them",
+                "set tls.listen or tls.on_rtmp_ports, or remove the certificates",
+            );
+            self.add(Grade::Warning, path.index(0), fault);
+        }
+        let grade = if tls.is_on() { Grade::Fault } else { Grade::Warning };
+        for (index, files) in tls.certificates.iter().enumerate() {
+            let path = path.index(index);
+            match files.examine() {
+                Err(wrong) => {
+                    let key = if wrong.is_in_key { "key" } else { "certificate" };
+                    self.add(grade, path.key(key), wrong.fault);
+                }
+                Ok(found) => {
+                    if let Some(fault) = dates(&files.certificate.display().to_string(), &found) {
+                        self.add(Grade::Warning, path.key("certificate"), fault);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The files of CA certificates for hooks.
+    pub(super) fn hooks(&mut self) {
+        for (path, settings) in sections(&self.loaded.settings) {
+            if let Err(words) = hooks::check(&settings.hooks) {
+                let fault =
+                    Fault::new(words, "name a readable file of CA certificates in PEM, or \"\" for the system's");
+                self.add(Grade::Fault, path.key("hooks").key("ca_file"), fault);
+            }
+        }
+    }
+
+    /// The folders of recordings and captures.
+    pub(super) fn folders(&mut self) {
+        for (path, settings) in sections(&self.loaded.settings) {
+            let record = &settings.record;
+            if record.streams.is_empty() {
+                continue;
+            }
+            let path = path.key("record");
+            match check_folder(&record.folder) {
+                Err(fault) => self.add(Grade::Fault, path.key("folder"), fault),
+                Ok(()) => {
+                    let least = record.min_free.0;
+                    if let Some(free) = free_space(&record.folder).filter(|free| *free < least) {
+                        let words = format!(
+                            "nothing is recorded: {} MiB are free on the disk of {}, and record.min_free keeps {} MiB",
+                            free >> 20,
+                            record.folder.display(),
+                            least >> 20
+                        );
+                        let fault = Fault::new(words, "remove old recordings, or lower record.min_free");
+                        self.add(Grade::Warning, path.key("folder"), fault);
+                    }
+                }
+            }
+        }
+        let capture = &self.loaded.settings.capture;
+        // It is used only when a capture is asked for, so the server starts without it.
+        let path = Path::of(&["capture", "api_folder"]);
+        if self.origin(&path) != Origin::Default
+            && let Err(fault) = check_folder(&capture.api_folder)
+        {
+            self.add(Grade::Warning, path, fault);
+        }
+        if capture.folder.as_os_str().is_empty() {
+            return;
+        }
+        let path = Path::of(&["capture", "folder"]);
+        if let Err(fault) = check_folder(&capture.folder) {
+            self.add(Grade::Fault, path, fault);
+            return;
+        }
+        let is_capture = |entry: &fs::DirEntry| entry.path().extension().is_some_and(|name| name == "anacap");
+        let count = fs::read_dir(&capture.folder).into_iter().flatten().flatten().filter(is_capture).count() as u64;
+        if count >= capture.files {
+            let words = format!("no connection is captured: {} has {count} captures already", capture.folder.display());
+            self.add(Grade::Warning, path, Fault::new(words, "remove old captures, or raise capture.files"));
+        }
+    }
+}
+
+/// The addresses that a server with these settings listens on: each with its place, and the part of the server that
+/// listens there.
+pub(crate) fn addresses(settings: &Settings, purpose: Purpose) -> Vec<(Path, &'static str, Listen)> {
+    let Settings { server, tls, api, .. } = settings;
+    let place = |keys: &[&str], index| Path::of(keys).index(index);
+    let mut wanted = Vec::new();
+    if purpose == Purpose::Reload {
+        return wanted;
+    }
+    if purpose != (Purpose::Start { inherits: true }) {
+        let rtmp = server.listen.iter().enumerate();
+        wanted.extend(rtmp.map(|(index, listen)| (place(&["server", "listen"], index), "the server", listen.0)));
+    }
+    let rtmps = tls.listen.iter().enumerate();
+    wanted.extend(rtmps.map(|(index, listen)| (place(&["tls", "listen"], index), "the server", listen.0)));
+    wanted.extend(api.place().map(|listen| (Path::of(&["api", "listen"]), "the API", listen)));
+    wanted
+}
+
+/// The settings of all virtual hosts with their place. The first are the defaults.
+pub(crate) fn sections(settings: &Settings) -> Vec<(Path, &VhostSettings)> {
+    let vhosts = settings.vhost.iter().enumerate();
+    let vhosts = vhosts.map(|(index, vhost)| (Path::of(&["vhost"]).index(index), &vhost.settings));
+    [(Path::of(&["defaults"]), &settings.defaults)].into_iter().chain(vhosts).collect()
+}
+
+/// What is wrong with the dates of a certificate, now.
+pub(crate) fn dates(file: &str, certificate: &Described) -> Option<Fault> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let Described { not_before, not_after, .. } = *certificate;
+    if now > not_after {
+        let words = format!("{file} is not valid any more since {}, and clients refuse it", date(not_after));
+        return Some(Fault::new(words, "renew it; the server notices the new file by itself"));
+    }
+    if now < not_before {
+        let words = format!("{file} is not valid before {}, and clients refuse it until then", date(not_before));
+        return Some(Fault::new(words, "check the clock of this machine, or use the old certificate until then"));
+    }
+    let left = not_after - now;
+    let life = not_after.saturating_sub(not_before);
+    if left < RENEWED.as_secs().min(life / 3) {
+        let words = format!("{file} is valid for {} more, until {}", days(left), date(not_after));
+        return Some(Fault::new(words, "renew it now, and look at why that has not happened by itself"));
+    }
+    None
+}
+
+/// So many seconds as days, or as hours if they are few.
+pub(crate) fn days(seconds: u64) -> String {
+    match seconds / 86_400 {
+        0..=2 => format!("{} hours", seconds / 3600),
+        days => format!("{days} days"),
+    }
+}
+
+/// The day of a Unix time.
+pub(crate) fn date(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok().and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok());
+    time.map_or_else(
+        || "a time beyond the year 9999".to_owned(),
+        |time| format!("{:04}-{:02}-{:02}", time.year(), u8::from(time.month()), time.day()),
+    )
+}
