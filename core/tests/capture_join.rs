@@ -139,12 +139,12 @@ fn publisher_and_player_are_shown_from_the_middle_on() {
     let capture = of_encoder.capture();
     let joined = capture.joined().expect("it began in the middle");
     assert_eq!((joined.phase, joined.age), (Phase::Publishing, Duration::from_secs(9)));
-    assert_eq!(joined.streams, ["publisher of /live/cam"]);
+    assert_eq!(joined.streams, ["publisher of live/cam"]);
     assert_eq!((joined.opening.unix_time, capture.end()), (Some(1_700_000_009), &End::Closed));
     let text = of_encoder.timeline(false);
     assert!(text.contains("H.264 frame, 3000 bytes at 40 ms (it began before the capture)"), "{text}");
     assert!(text.contains("--> video on stream 1: H.264 frame, 500 bytes at 80 ms"), "{text}");
-    assert!(text.contains("closed: closed by the peer (peer_closed) in phase publishing"), "{text}");
+    assert!(text.contains("closed: the client closed the connection (peer_closed) in phase publishing"), "{text}");
     assert!(!text.contains("unreadable"), "{text}");
     let text = of_viewer.timeline(true);
     for words in [
@@ -252,7 +252,7 @@ fn a_tap_is_told_of_streams_before_they_are_granted_and_of_addresses() {
     client.call(now, 0, &command("createStream", 2.0));
     client.call(now, 1, &command("publish", 3.0).with("cam").with("live"));
     let told = tape.told.lock().unwrap().clone();
-    assert_eq!(told, ["opened 2", "address 198.51.100.7:4001", "names /live/cam true"]);
+    assert_eq!(told, ["opened 2", "address 198.51.100.7:4001", "names live/cam true"]);
 }
 
 #[test]

@@ -63,11 +63,13 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Refused { code, request, vhost, app, stream, status, told, holder, .. } = self;
         let preposition = if *request == Requested::Connect { "to" } else { "of" };
-        // The default virtual host is not shown, as in the name of a stream.
-        let vhost = if vhost == DEFAULT_VHOST { "" } else { vhost };
-        write!(f, "refused ({code}): {} {preposition} {vhost}/{app}", request.name())?;
+        write!(f, "refused ({code}): {} {preposition} {app}", request.name())?;
         if !stream.is_empty() {
             write!(f, "/{stream}")?;
+        }
+        // As in the name of a stream.
+        if !vhost.is_empty() && vhost != DEFAULT_VHOST {
+            write!(f, "?vhost={vhost}")?;
         }
         match holder {
             Some(HeldBy::Client { connection, .. }) => write!(f, ", which conn {connection} publishes")?,

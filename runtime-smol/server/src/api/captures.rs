@@ -231,7 +231,8 @@ fn choice(context: &Context, call: &Call<'_>) -> Result<CaptureChoice, Reply> {
     }
 }
 
-/// A stream by its id, or by its name: `/app/stream` or `vhost/app/stream`.
+/// A stream by its id, or by its name: `app/stream`, `app/stream?vhost=NAME`. The forms of SRS's fields are accepted, too:
+/// `/app/stream`, `vhost/app/stream`.
 fn stream_key(context: &Context, text: &str) -> Result<StreamKey, String> {
     if text.starts_with("vid-") && !text.contains('/') {
         let mut streams = context.handle.stats().streams.into_iter();
@@ -243,12 +244,15 @@ fn stream_key(context: &Context, text: &str) -> Result<StreamKey, String> {
 }
 
 fn named_key(text: &str, vhosts: &[String]) -> Result<StreamKey, String> {
+    if text.contains('?') {
+        return text.parse::<StreamKey>().map_err(|error| error.to_string());
+    }
     let (vhost, path) = match text.split_once('/') {
         Some((vhost, path)) if vhost == DEFAULT_VHOST || vhosts.iter().any(|known| known == vhost) => (vhost, path),
         Some(("", path)) => (DEFAULT_VHOST, path),
         _ => (DEFAULT_VHOST, text),
     };
-    let (app, stream) = path.rsplit_once('/').ok_or("expected /APP/STREAM, VHOST/APP/STREAM or a stream's id")?;
+    let (app, stream) = path.rsplit_once('/').ok_or("expected APP/STREAM, APP/STREAM?vhost=NAME or a stream's id")?;
     StreamKey::new(vhost, app, stream).map_err(|error| error.to_string())
 }
 
@@ -275,6 +279,7 @@ mod tests {
             ("/live/cam", "__defaultVhost__/live/cam"),
             ("live/cam", "__defaultVhost__/live/cam"),
             ("live/room/cam", "__defaultVhost__/live/room/cam"),
+            ("live/cam?vhost=v.example", "v.example/live/cam"),
             ("v.example/live/cam", "v.example/live/cam"),
             ("__defaultVhost__/live/cam", "__defaultVhost__/live/cam"),
         ] {

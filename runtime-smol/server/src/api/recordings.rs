@@ -21,7 +21,7 @@ pub(super) struct Recordings {
 /// A stream that is being recorded.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Recording {
-    /// `vhost/app/stream`.
+    /// The stream's name as in the log: `app/stream`, `app/stream?vhost=NAME`.
     pub(super) key: String,
     /// The client that publishes; empty if the server itself does.
     pub(super) client_id: String,
@@ -48,7 +48,7 @@ pub(super) struct Recording {
 /// A file that got its last byte.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct EndedFile {
-    /// `vhost/app/stream`.
+    /// The stream's name as in the log: `app/stream`, `app/stream?vhost=NAME`.
     pub(super) key: String,
     /// The client that published when the file began; empty if the server itself did.
     pub(super) client_id: String,
@@ -87,7 +87,7 @@ fn show_running(recording: RunningRecording, identity: &Identity) -> Recording {
         (None, None) => "waiting",
     };
     Recording {
-        key: key.as_str().to_owned(),
+        key: key.to_string(),
         client_id: connection.map(|connection| identity.client_id(connection)).unwrap_or_default(),
         state: state.to_owned(),
         since_ms: milliseconds(since),
@@ -104,7 +104,7 @@ fn show_running(recording: RunningRecording, identity: &Identity) -> Recording {
 fn show_ended(file: RecordedFile, identity: &Identity) -> EndedFile {
     let RecordedFile { key, publisher, path, begun, ended, bytes, duration, missed, reason, error } = file;
     EndedFile {
-        key: key.as_str().to_owned(),
+        key: key.to_string(),
         client_id: publisher.connection.map(|connection| identity.client_id(connection)).unwrap_or_default(),
         state: if error.is_some() { "failed" } else { "complete" }.to_owned(),
         file: path.display().to_string(),

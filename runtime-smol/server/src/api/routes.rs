@@ -116,7 +116,11 @@ const CAPTURE: &[Parameter] = &[
         text: true,
     },
     Parameter { name: "address", about: "An address, or a network such as 10.0.0.0/8", text: true },
-    Parameter { name: "stream", about: "The id of a stream, or /APP/STREAM, or VHOST/APP/STREAM", text: true },
+    Parameter {
+        name: "stream",
+        about: "The id of a stream, or its name: APP/STREAM, APP/STREAM?vhost=NAME",
+        text: true,
+    },
     Parameter {
         name: "role",
         about: "With stream: only its \"publisher\", or each \"player\". Default: both",
