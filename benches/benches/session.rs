@@ -7,9 +7,10 @@ use std::time::Instant;
 use anabranch_benches::media;
 use anabranch_core::client::{Client, ClientConfig, ClientEvent, ClientOutput, Destination, PlayOptions};
 use anabranch_core::command::PublishType;
-use anabranch_core::conn::{self, Config, Conn, Core};
+use anabranch_core::conn::{self, Config, Conn, Core, VhostConfig};
 use anabranch_core::handshake::ClientHandshakeKind;
 use anabranch_core::message::{Message, MessageType};
+use anabranch_core::policy::{Application, Applications};
 use anabranch_core::session::{CloseReason, Outbound};
 use bytes::{Buf, Bytes};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -93,6 +94,23 @@ fn session(criterion: &mut Criterion) {
         publisher.end(now);
         group.bench_function(format!("connect to publish, {name} handshake"), |bencher| {
             bencher.iter(|| publish(&server, &config, "other", now).end(now));
+        });
+    }
+    // The application of a stream is looked up when it is granted. The last of a thousand, whose patterns begin with the
+    // name of an app, or with a star and must all be compared.
+    for (name, pattern) in [("1,000 applications by app", "customer-#/*"), ("1,000 applications by stream", "*/cam-#")]
+    {
+        let destination = Destination::parse("rtmp://example.org/customer-999/cam-999").expect("a URL");
+        let config = Arc::new(ClientConfig::to(&destination));
+        let application = |number: usize| Application {
+            streams: vec![pattern.replace('#', &number.to_string()).parse().expect("a pattern")],
+            settings: VhostConfig::default(),
+        };
+        let applications = Applications::new((0..1000).map(application));
+        let settings = VhostConfig { applications, ..VhostConfig::default() };
+        let server = Core::new(Config::from(settings), [7; 32]);
+        group.bench_function(format!("connect to publish, {name}"), |bencher| {
+            bencher.iter(|| publish(&server, &config, "cam-999", now).end(now));
         });
     }
     group.finish();

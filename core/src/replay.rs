@@ -332,6 +332,7 @@ impl fmt::Display for Called {
             Called::Answer { open, verdict } => {
                 match verdict {
                     Verdict::Allow => f.write_str("the back end allows it")?,
+                    Verdict::Rename(name) => write!(f, "the back end allows it under the name {name}")?,
                     Verdict::Deny(words) => write!(f, "the back end denies it: {words}")?,
                     Verdict::Redirect(url) => write!(f, "the back end redirects the client to {url}")?,
                 }

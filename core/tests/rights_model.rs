@@ -1,8 +1,8 @@
 //! Rights and counts against a simple model. Several clients of two virtual hosts connect, publish and play in any
-//! order, with their own host's name or with `?vhost=`. They wait for verdicts, are granted or refused, lose their
-//! stream to a take-over, and leave, with limits that change. After each step, the server's counts are equal to the
-//! model's counts, the server has granted and refused the same requests, and the back end got the same questions and
-//! notices.
+//! order, with their own host's name or with `?vhost=`. They wait for verdicts, are granted, also under another name, or
+//! refused, lose their stream to a take-over, and leave, with limits that change, and with an application in each host
+//! that comes and goes. After each step, the server's counts are equal to the model's counts, the server has granted and
+//! refused the same requests, and the back end got the same questions and notices.
 
 #[path = "support/client.rs"]
 mod client;
@@ -16,7 +16,7 @@ use anabranch_core::command::Command;
 use anabranch_core::conn::{Action, AskId, Asks, ClientFacts, Config, Core, Subject, Verdict, VhostConfig};
 use anabranch_core::hub::Conflict;
 use anabranch_core::message::MessageType;
-use anabranch_core::policy::{Limits, Vhost, Vhosts};
+use anabranch_core::policy::{Application, Applications, Limits, Vhost, Vhosts};
 use anabranch_core::session::CloseReason;
 use client::Client;
 use proptest::prelude::*;
@@ -24,6 +24,8 @@ use support::any_instant;
 
 const HOSTS: [&str; 2] = ["a.example", "b.example"];
 const NAMES: [&str; 2] = ["cam", "door"];
+/// The stream that is in the application of its virtual host, if there is one.
+const DOOR: usize = 1;
 /// A publisher with an empty token cannot take over a stream.
 const TOKENS: [&str; 3] = ["", "?token=one", "?token=two"];
 /// Two addresses of one network, one of another.
@@ -31,13 +33,45 @@ const ADDRESSES: [&str; 3] = ["192.0.2.1:1", "192.0.2.2:1", "198.51.100.1:1"];
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    Connect { address: usize, host: usize },
-    Want { client: usize, want: Want },
-    Media { client: usize },
-    Stop { client: usize },
-    Answer { client: usize, allow: bool },
-    Leave { client: usize },
-    Limit { host: usize, limits: Limits },
+    Connect {
+        address: usize,
+        host: usize,
+    },
+    Want {
+        client: usize,
+        want: Want,
+    },
+    Media {
+        client: usize,
+    },
+    Stop {
+        client: usize,
+    },
+    Answer {
+        client: usize,
+        reply: Reply,
+    },
+    Leave {
+        client: usize,
+    },
+    Limit {
+        host: usize,
+        limits: Limits,
+    },
+    /// Another application in a host, or none.
+    Application {
+        host: usize,
+        application: Option<Rules>,
+    },
+}
+
+/// What the back end answers.
+#[derive(Debug, Clone, Copy)]
+enum Reply {
+    Allow,
+    Deny,
+    /// Under this name.
+    Rename(usize),
 }
 
 /// A client's request for a stream.
@@ -46,15 +80,30 @@ struct Want {
     publish: bool,
     host: usize,
     name: usize,
+    /// The name that the client asked for.
+    asked_name: usize,
     token: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Rules {
     limits: Limits,
-    takes_over: bool,
     /// For `connect`, `publish` and `play`.
     asks: [bool; 3],
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Host {
+    takes_over: bool,
+    own: Rules,
+    /// The rules of the application for [`DOOR`].
+    application: Option<Rules>,
+}
+
+impl Host {
+    fn of(&self, name: usize) -> Rules {
+        self.application.filter(|_| name == DOOR).unwrap_or(self.own)
+    }
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
@@ -73,24 +122,36 @@ fn limits() -> impl Strategy<Value = Limits> {
 }
 
 fn rules() -> impl Strategy<Value = Rules> {
-    (limits(), any::<bool>(), any::<[bool; 3]>()).prop_map(|(limits, takes_over, asks)| Rules {
-        limits,
+    (limits(), any::<[bool; 3]>()).prop_map(|(limits, asks)| Rules { limits, asks })
+}
+
+fn host() -> impl Strategy<Value = Host> {
+    let application = prop::option::of(rules());
+    (any::<bool>(), rules(), application).prop_map(|(takes_over, own, application)| Host {
         takes_over,
-        asks,
+        own,
+        application,
     })
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let want = (any::<bool>(), 0..HOSTS.len(), 0..NAMES.len(), 0..TOKENS.len())
-        .prop_map(|(publish, host, name, token)| Want { publish, host, name, token });
+        .prop_map(|(publish, host, name, token)| Want { publish, host, name, asked_name: name, token });
+    let reply = prop_oneof![
+        6 => Just(Reply::Allow),
+        2 => Just(Reply::Deny),
+        2 => (0..NAMES.len()).prop_map(Reply::Rename),
+    ];
     let step = prop_oneof![
         6 => (0..ADDRESSES.len(), 0..HOSTS.len()).prop_map(|(address, host)| Step::Connect { address, host }),
         8 => (any::<usize>(), want).prop_map(|(client, want)| Step::Want { client, want }),
         2 => any::<usize>().prop_map(|client| Step::Media { client }),
         2 => any::<usize>().prop_map(|client| Step::Stop { client }),
-        8 => (any::<usize>(), prop::bool::weighted(0.8)).prop_map(|(client, allow)| Step::Answer { client, allow }),
+        8 => (any::<usize>(), reply).prop_map(|(client, reply)| Step::Answer { client, reply }),
         2 => any::<usize>().prop_map(|client| Step::Leave { client }),
         1 => (0..HOSTS.len(), limits()).prop_map(|(host, limits)| Step::Limit { host, limits }),
+        1 => (0..HOSTS.len(), prop::option::of(rules()))
+            .prop_map(|(host, application)| Step::Application { host, application }),
     ];
     prop::collection::vec(step, 1..100)
 }
@@ -125,7 +186,7 @@ struct Guest {
 
 #[derive(Debug)]
 struct Model {
-    rules: [Rules; HOSTS.len()],
+    hosts: [Host; HOSTS.len()],
     guests: Vec<Guest>,
     /// The questions and notices to the back end in this step.
     said: Vec<String>,
@@ -173,7 +234,7 @@ impl Model {
     fn connect(&mut self, address: usize, host: usize) -> Result<(), Refused> {
         self.guests.push(Guest { address, own: host, hosts: Vec::new(), does: None, pending: None });
         let client = self.guests.len() - 1;
-        if full(self.rules[host].limits.connections, self.connections(host)) {
+        if full(self.hosts[host].own.limits.connections, self.connections(host)) {
             return Err(Refused);
         }
         self.ask_or_grant(client, Request::Connect)
@@ -181,7 +242,7 @@ impl Model {
 
     fn want(&mut self, client: usize, want: Want) -> Result<(), Refused> {
         if self.guests[client].hosts.iter().all(|(known, _)| *known != want.host) {
-            if full(self.rules[want.host].limits.connections, self.connections(want.host)) {
+            if full(self.hosts[want.host].own.limits.connections, self.connections(want.host)) {
                 return Err(Refused);
             }
             return self.ask_or_grant(client, Request::Enter(want));
@@ -198,32 +259,44 @@ impl Model {
     }
 
     fn check(&self, want: Want) -> Result<(), Refused> {
-        let Rules { limits, takes_over, .. } = self.rules[want.host];
+        let host = &self.hosts[want.host];
+        let (all, here) = (host.own.limits, host.of(want.name).limits);
         let same = || self.does(want.host).filter(|does| does.want.name == want.name);
-        let no_stream = same().next().is_none() && full(limits.streams, self.streams(want.host));
+        let [publishers, players] = [true, false].map(|kind| same().filter(|does| does.want.publish == kind).count());
+        let in_application = want.name == DOOR && host.application.is_some();
+        let is_new = publishers + players == 0;
+        // The door is the only stream of its application.
+        let full_application = |most: Option<u32>, present: usize| in_application && full(most, present);
+        let no_stream = is_new && (full(all.streams, self.streams(want.host)) || full_application(here.streams, 0));
         let refused = if !want.publish {
-            let here = same().filter(|does| !does.want.publish).count();
-            no_stream || full(limits.players, self.players(want.host)) || full(limits.stream_players, here)
+            no_stream
+                || full(all.players, self.players(want.host))
+                || full_application(here.players, players)
+                || full(here.stream_players, players)
         } else if let Some(holder) = self.holder(want) {
             let token = self.guests[holder].does.expect("it holds the name").want.token;
-            !takes_over || token == 0 || token != want.token
+            !host.takes_over || token == 0 || token != want.token
         } else {
-            no_stream || full(limits.publishers, self.publishers(want.host))
+            no_stream
+                || full(all.publishers, self.publishers(want.host))
+                || full_application(here.publishers, publishers)
         };
         if refused { Err(Refused) } else { Ok(()) }
     }
 
     fn ask_or_grant(&mut self, client: usize, request: Request) -> Result<(), Refused> {
-        let (host, kind) = match request {
-            Request::Connect => (self.guests[client].own, 0),
-            Request::Enter(want) => (want.host, 0),
-            Request::Stream(want) => (want.host, if want.publish { 1 } else { 2 }),
+        let (host, asks) = match request {
+            Request::Connect => (self.guests[client].own, self.hosts[self.guests[client].own].own.asks[0]),
+            Request::Enter(want) => (want.host, self.hosts[want.host].own.asks[0]),
+            Request::Stream(want) => {
+                (want.host, self.hosts[want.host].of(want.name).asks[if want.publish { 1 } else { 2 }])
+            }
         };
-        if !self.rules[host].asks[kind] {
+        if !asks {
             return self.grant(client, request, false);
         }
         let (open, address) = (self.questions(host), self.guests[client].address);
-        if let Some(most) = self.rules[host].limits.questions {
+        if let Some(most) = self.hosts[host].own.limits.questions {
             let free = (most as usize).saturating_sub(open.len());
             let mine = open.iter().filter(|other| **other == address).count();
             let near = open.iter().filter(|other| (**other < 2) == (address < 2)).count();
@@ -242,7 +315,7 @@ impl Model {
             Request::Enter(want) => format!("{what} {}", HOSTS[want.host]),
             Request::Stream(want) => {
                 let kind = if want.publish { "publish" } else { "play" };
-                format!("{what} {kind} {}/live/{}", HOSTS[want.host], NAMES[want.name])
+                format!("{what} {kind} {}/live/{}", HOSTS[want.host], NAMES[want.asked_name])
             }
         };
         self.said.push(word);
@@ -274,16 +347,27 @@ impl Model {
     }
 
     fn enter(&mut self, client: usize, host: usize, asked: bool) -> Result<(), Refused> {
-        if full(self.rules[host].limits.connections, self.connections(host)) {
+        if full(self.hosts[host].own.limits.connections, self.connections(host)) {
             return Err(Refused);
         }
         self.guests[client].hosts.push((host, asked));
         Ok(())
     }
 
-    fn answer(&mut self, client: usize, allow: bool) -> Result<(), Refused> {
+    fn answer(&mut self, client: usize, reply: Reply) -> Result<(), Refused> {
         let request = self.guests[client].pending.take().expect("it waits");
-        if allow { self.grant(client, request, true) } else { Err(Refused) }
+        match (reply, request) {
+            (Reply::Deny, _) => Err(Refused),
+            // A client cannot get another app in a virtual host that it enters.
+            (Reply::Rename(_), Request::Enter(_)) => {
+                self.say("tell", client, request);
+                Err(Refused)
+            }
+            (Reply::Rename(name), Request::Stream(want)) => {
+                self.grant(client, Request::Stream(Want { name, ..want }), true)
+            }
+            (Reply::Allow | Reply::Rename(_), _) => self.grant(client, request, true),
+        }
     }
 
     fn stop(&mut self, client: usize) {
@@ -316,16 +400,20 @@ struct Run {
     asked: Vec<Option<AskId>>,
 }
 
-fn config(rules: &[Rules]) -> Config {
-    let vhosts = rules.iter().zip(HOSTS).map(|(rules, name)| {
-        let [connect, publish, play] = rules.asks;
-        let settings = VhostConfig {
-            limits: rules.limits,
-            conflict: if rules.takes_over { Conflict::TakeOver } else { Conflict::Reject },
-            asks: Asks { connect, publish, play, ..Asks::default() },
-            ..VhostConfig::default()
+fn config(hosts: &[Host]) -> Config {
+    let vhosts = hosts.iter().zip(HOSTS).map(|(host, name)| {
+        let settings = |rules: Rules| {
+            let [connect, publish, play] = rules.asks;
+            VhostConfig {
+                limits: rules.limits,
+                conflict: if host.takes_over { Conflict::TakeOver } else { Conflict::Reject },
+                asks: Asks { connect, publish, play, ..Asks::default() },
+                ..VhostConfig::default()
+            }
         };
-        Vhost::new(name, settings)
+        let streams = vec![format!("*/{}", NAMES[DOOR]).parse().expect("a pattern")];
+        let application = host.application.map(|rules| Application { streams, settings: settings(rules) });
+        Vhost::new(name, VhostConfig { applications: Applications::new(application), ..settings(host.own) })
     });
     Config { vhosts: Vhosts::new(vhosts).expect("two names"), ..Config::default() }
 }
@@ -384,13 +472,19 @@ impl Run {
                 self.clients[client].call(now, 1, &Command::new("closeStream", 0.0, Value::Null));
                 self.model.stop(client);
             }
-            Step::Answer { client, allow } => {
+            Step::Answer { client, reply } => {
                 let Some(client) = pick(client, &self.model, |guest| guest.pending.is_some()) else { return };
                 let id = self.asked[client].expect("there is a question about it");
-                let verdict = if allow { Verdict::Allow } else { Verdict::Deny("no".to_owned()) };
+                let verdict = match (reply, self.model.guests[client].pending) {
+                    (Reply::Allow, _) => Verdict::Allow,
+                    (Reply::Deny, _) => Verdict::Deny("no".to_owned()),
+                    // The same app, so that the names of its streams stay.
+                    (Reply::Rename(_), Some(Request::Connect)) => Verdict::Rename("live".to_owned()),
+                    (Reply::Rename(name), _) => Verdict::Rename(NAMES[name].to_owned()),
+                };
                 self.clients[client].conn.answer(now, id, verdict);
                 self.clients[client].serve(now);
-                let may = self.model.answer(client, allow);
+                let may = self.model.answer(client, reply);
                 self.judge(client, may);
             }
             Step::Leave { client } => {
@@ -398,13 +492,21 @@ impl Run {
                 self.end(client);
             }
             Step::Limit { host, limits } => {
-                self.model.rules[host].limits = limits;
-                self.server.reconfigure(config(&self.model.rules));
-                for client in &mut self.clients {
-                    client.conn.reconfigured();
-                    client.serve(now);
-                }
+                self.model.hosts[host].own.limits = limits;
+                self.reconfigure();
             }
+            Step::Application { host, application } => {
+                self.model.hosts[host].application = application;
+                self.reconfigure();
+            }
+        }
+    }
+
+    fn reconfigure(&mut self) {
+        self.server.reconfigure(config(&self.model.hosts));
+        for client in &mut self.clients {
+            client.conn.reconfigured();
+            client.serve(self.now);
         }
     }
 
@@ -462,9 +564,18 @@ impl Run {
                 model.streams(host),
                 model.questions(host).len(),
             ];
+            let applications: Vec<_> =
+                counted.applications.iter().map(|one| [one.publishers, one.players, one.streams]).collect();
             let counted =
                 [counted.connections, counted.publishers, counted.players, counted.streams, counted.questions];
             assert_eq!(counted, expected, "connections, publishers, players, streams, questions of {}", HOSTS[host]);
+            let at_door = |publish: bool| {
+                let does = model.does(host).filter(|does| does.want.name == DOOR);
+                does.filter(|does| does.want.publish == publish).count()
+            };
+            let (publishers, players) = (at_door(true), at_door(false));
+            let expected = model.hosts[host].application.map(|_| [publishers, players, (publishers + players).min(1)]);
+            assert_eq!(applications, Vec::from_iter(expected), "of the application of {}", HOSTS[host]);
         }
     }
 }
@@ -474,10 +585,10 @@ proptest! {
 
     #[test]
     fn whatever_happens_rights_and_counts_are_those_of_the_model(
-        rules in [rules(), rules()], steps in steps(),
+        hosts in [host(), host()], steps in steps(),
     ) {
-        let server = Core::new(config(&rules), [5; 32]);
-        let model = Model { rules, guests: Vec::new(), said: Vec::new() };
+        let server = Core::new(config(&hosts), [5; 32]);
+        let model = Model { hosts, guests: Vec::new(), said: Vec::new() };
         let mut run = Run { server, now: any_instant(), model, clients: Vec::new(), asked: Vec::new() };
         for step in steps {
             run.step(step);

@@ -448,6 +448,7 @@ impl Call<'_> {
                     Verdict::Allow => (0, ""),
                     Verdict::Deny(words) => (1, words.as_str()),
                     Verdict::Redirect(url) => (2, url.as_str()),
+                    Verdict::Rename(name) => (3, name.as_str()),
                 };
                 out.push(kind);
                 out.text(words);
@@ -475,6 +476,7 @@ impl Called {
                     (0, _) => Verdict::Allow,
                     (1, words) => Verdict::Deny(words),
                     (2, url) => Verdict::Redirect(url),
+                    (3, name) => Verdict::Rename(name),
                     _ => return None,
                 },
             },

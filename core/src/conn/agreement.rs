@@ -50,7 +50,8 @@ impl Config {
         let hosts: Vec<_> = self.vhosts.iter().map(|vhost| &vhost.settings).collect();
         let alone = [&self.defaults];
         for vhost in if hosts.is_empty() { &alone[..] } else { &hosts[..] } {
-            for agreement in of_vhost(vhost) {
+            let applications = vhost.applications.iter().flat_map(|one| of_application(&one.settings, vhost));
+            for agreement in of_vhost(vhost).into_iter().chain(applications) {
                 if !found.contains(&agreement) {
                     found.push(agreement);
                 }
@@ -108,6 +109,23 @@ fn before_connect(config: &Config) -> Vec<Agreement> {
             else_: "a connect of that length arrives and is refused",
         },
     ]
+}
+
+/// Those of an application, and of its limits with those of its virtual host.
+fn of_application(application: &VhostConfig, vhost: &VhostConfig) -> Vec<Agreement> {
+    let mut found = of_vhost(application);
+    let (all, own) = (&vhost.limits, &application.limits);
+    for (limit, value, room_for, needed) in [
+        ("limits.publishers", all.publishers, "limits.publishers of an application", own.publishers),
+        ("limits.players", all.players, "limits.players of an application", own.players),
+        ("limits.streams", all.streams, "limits.streams of an application", own.streams),
+    ] {
+        if let (Some(value), Some(needed)) = (value, needed) {
+            let (value, needed) = (u64::from(value), u64::from(needed));
+            found.push(Agreement { limit, value, room_for, needed, else_: "the latter is never reached" });
+        }
+    }
+    found
 }
 
 fn of_vhost(vhost: &VhostConfig) -> Vec<Agreement> {

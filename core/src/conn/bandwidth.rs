@@ -14,7 +14,7 @@ const CHECK_CHUNK_STREAM: u8 = CHUNK_STREAM as u8;
 impl SlowPath {
     /// A `connect` to a host for bandwidth checks.
     pub(super) fn begin_check(&mut self, now: Instant, request: ConnectRequest) {
-        let Some(config) = self.vhost.config.bandwidth_check.clone() else {
+        let Some(config) = self.vhost.config().bandwidth_check.clone() else {
             return;
         };
         let tc_url = request.info().tc_url.clone().unwrap_or_default();
@@ -38,7 +38,7 @@ impl SlowPath {
             Err(rejection) => return self.refuse_connect(request, &rejection),
         }
         let swf_url = request.info().swf_url.clone();
-        self.session.set_config(self.vhost.session.clone());
+        self.session.set_config(self.vhost.own.session.clone());
         self.session.accept(request);
         self.session.measure();
         self.check = Some(Box::new(BandwidthCheck::new(&config, now).with_swf_url(swf_url.as_deref())));

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::mem::size_of;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -79,26 +80,44 @@ pub struct Budget {
     terms: Vec<Term>,
     counts: [Option<u64>; 4],
     memory: u64,
-    /// Bytes of the largest frame that a player can get.
-    largest_frame: u64,
+    /// Bytes that a player can take in addition to the frames that count for all players together.
+    player: u64,
 }
 
 impl Budget {
     /// The budget of connections, publishers, players and streams with these settings; `config` has the settings that
-    /// apply before the virtual host is known.
+    /// apply before the virtual host is known. Each term is the largest among the virtual host and its applications.
     pub fn new(config: &Config, vhost: &VhostConfig) -> Self {
+        let mut budget = Budget::of(config, vhost);
+        for application in vhost.applications.iter() {
+            budget.include(&Budget::of(config, &application.settings));
+        }
+        budget
+    }
+
+    fn of(config: &Config, vhost: &VhostConfig) -> Self {
         let counts = &vhost.limits;
         let counts = [counts.connections, counts.publishers, counts.players, counts.streams];
         let counts = counts.map(|count| count.map(u64::from));
-        let largest_frame = chunked(vhost.session.limits.chunks.message as usize, vhost) as u64;
-        let mut budget = Budget { terms: Vec::new(), counts, memory: config.memory as u64, largest_frame };
+        let mut budget = Budget { terms: Vec::new(), counts, memory: config.memory as u64, player: 0 };
         budget.before_connect(config);
         budget.connection(vhost);
-        budget.entered(config);
+        budget.entered(config, vhost);
         budget.publisher(vhost);
         budget.player(vhost);
         budget.stream(vhost);
+        // A large frame counts for its stream, or as one of those that only players keep.
+        let largest_frame = chunked(vhost.session.limits.chunks.message as usize, vhost) as u64;
+        budget.player = budget.total(Scope::Player) - largest_frame.saturating_sub(FREE as u64);
         budget
+    }
+
+    /// Takes the larger of each two terms. The limits of counts are those of the virtual host.
+    fn include(&mut self, application: &Budget) {
+        for (term, other) in self.terms.iter_mut().zip(&application.terms) {
+            term.bytes = term.bytes.max(other.bytes);
+        }
+        self.player = self.player.max(application.player);
     }
 
     /// All terms, by scope.
@@ -173,8 +192,7 @@ impl Budget {
                 let unfinished = of(&[HALF_RECEIVED, UNPARSED]);
                 total - unfinished + unfinished.min(2 * FREE as u64)
             }
-            // A large frame counts for its stream, or as one of those that only players keep.
-            Scope::Player => total - self.largest_frame.saturating_sub(FREE as u64),
+            Scope::Player => self.player,
             Scope::Stream => of(&[STATE]),
         }
     }
@@ -252,12 +270,13 @@ impl Budget {
         self.add(scope, "message streams", "streams", 2 * limits.streams * (64 + MAX_TEXT_LEN));
     }
 
-    /// What it keeps for other virtual hosts that it entered by `?vhost=`.
-    fn entered(&mut self, config: &Config) {
+    /// What it keeps for other virtual hosts that it entered by `?vhost=`, and for the applications of its streams.
+    fn entered(&mut self, config: &Config, vhost: &VhostConfig) {
         let hosts = config.vhosts.iter();
-        // Lists that double; the names of the hosts that it entered, and of those whose settings apply to it.
-        let bytes = hosts.map(|host| 2 * (size_of::<Entered>() + size_of::<String>()) + 2 * host.name.len()).sum();
-        self.add(Scope::Connection, "other virtual hosts", "vhost", bytes);
+        // Lists that double; the names of the hosts that it entered, and the ids of those whose settings apply to it.
+        let hosts: usize = hosts.map(|host| 2 * size_of::<Entered>() + host.name.len()).sum();
+        let applications = 2 * size_of::<Arc<str>>() * (vhost.session.limits.streams + 1);
+        self.add(Scope::Connection, "other virtual hosts, applications", "vhost, application", hosts + applications);
         // An address and a network, in tables that double.
         let question = 2 * 2 * size_of::<(IpAddr, usize)>();
         self.add(Scope::Connection, "its question", "limits.questions", question + size_of::<Pending>());

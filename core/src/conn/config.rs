@@ -3,7 +3,7 @@ use std::time::Duration;
 use crate::bandwidth::BandwidthConfig;
 use crate::hub::{Conflict, HubConfig};
 use crate::pacing::Pacing;
-use crate::policy::{Limits, Network, Refer, Security, Token, Vhosts};
+use crate::policy::{Applications, Limits, Network, Refer, Security, Token, Vhosts};
 use crate::session::SessionConfig;
 use crate::source::{SourceLimits, StartLimits, StartRule, Timestamps, WireFormat};
 
@@ -88,6 +88,13 @@ pub struct VhostConfig {
     pub bandwidth_check: Option<BandwidthConfig>,
     /// Which requests wait for a verdict of the back end. Default: none.
     pub asks: Asks,
+    /// Other settings for some of its streams, by patterns of their names; the first that matches holds. Each has all
+    /// settings of its streams: those that it shares with its virtual host are the same there. What is only for
+    /// connections has no effect in it: `limits.connections`, `limits.questions`, `bandwidth_check`, `asks.connect`, the
+    /// session's values until a stream is granted, and further applications. `limits.publishers`, `limits.players` and
+    /// `limits.streams` hold for the streams of the application, in addition to the limits of the virtual host. Default:
+    /// none.
+    pub applications: Applications<VhostConfig>,
 }
 
 /// Which requests the server grants only after the back end has allowed them, see [`Action::Ask`](super::Action::Ask).
@@ -135,6 +142,7 @@ impl Default for VhostConfig {
             token: None,
             limits: Limits::default(),
             bandwidth_check: None,
+            applications: Applications::default(),
             asks: Asks::default(),
         }
     }

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::application::Application;
 use super::grant::Request;
 use super::rules;
 use super::slow_path::SlowPath;
@@ -51,8 +52,8 @@ pub(super) struct Entered {
 
 /// A name with `?vhost=` means a stream of another virtual host than that of `connect`. The rules of the stream's host
 /// apply: before any rule for the stream, the connection must pass once what that host requires at `connect`, and
-/// counts as a connection of both hosts from then on. While it has streams there, that host's settings apply to the
-/// session.
+/// counts as a connection of both hosts from then on. While it has streams there, the settings of that host, or of its
+/// application for the stream, apply to the session.
 impl SlowPath {
     /// Whether it has passed what this host requires at `connect`.
     pub(super) fn is_in(&self, vhost: &VirtualHost) -> bool {
@@ -81,30 +82,30 @@ impl SlowPath {
         }
     }
 
-    /// A stream of this host is granted: of the settings of the hosts of all its streams, the strictest apply to the
-    /// session. Nothing changes for streams of hosts whose settings apply already.
-    pub(super) fn go_by(&mut self, vhost: &Arc<VirtualHost>) {
-        let streams = self.publishing.iter().map(|publishing| publishing.vhost());
-        let mut vhosts: Vec<&Arc<VirtualHost>> = vec![vhost];
-        for other in streams.chain(self.playing.iter().map(|playing| playing.vhost())) {
-            if vhosts.iter().all(|known| known.name != other.name) {
-                vhosts.push(other);
+    /// A stream of this application is granted: of the settings of the applications of all its streams, the strictest
+    /// apply to the session. Nothing changes for streams of applications whose settings apply already.
+    pub(super) fn go_by(&mut self, application: &Arc<Application>) {
+        let streams = self.publishing.iter().map(|publishing| publishing.application());
+        let mut applications: Vec<&Arc<Application>> = vec![application];
+        for other in streams.chain(self.playing.iter().map(|playing| playing.application())) {
+            if applications.iter().all(|known| known.id != other.id) {
+                applications.push(other);
             }
         }
-        let mut names: Vec<&str> = vhosts.iter().map(|vhost| &*vhost.name).collect();
-        names.sort_unstable();
-        let before = if self.goes_by.is_empty() { &[self.vhost.name.clone()][..] } else { &self.goes_by };
-        if before == names {
+        let mut ids: Vec<Arc<str>> = applications.iter().map(|application| application.id.clone()).collect();
+        ids.sort_unstable();
+        let before = if self.goes_by.is_empty() { &[self.vhost.own.id.clone()][..] } else { &self.goes_by };
+        if before == ids {
             return;
         }
-        let config = match &vhosts[..] {
-            [vhost] => vhost.session.clone(),
+        let config = match &applications[..] {
+            [application] => application.session.clone(),
             all => {
-                let strictest = |config: SessionConfig, vhost: &&Arc<VirtualHost>| config.strictest(&vhost.session);
-                Arc::new(all[1..].iter().fold(SessionConfig::clone(&vhost.session), strictest))
+                let strictest = |config: SessionConfig, one: &&Arc<Application>| config.strictest(&one.session);
+                Arc::new(all[1..].iter().fold(SessionConfig::clone(&application.session), strictest))
             }
         };
-        self.goes_by = names.into_iter().map(str::to_owned).collect();
+        self.goes_by = ids;
         self.session.change_config(config);
     }
 }

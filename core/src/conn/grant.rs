@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::application::Application;
 use super::ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject};
 use super::enter::{Entered, Wanted};
 use super::player::Playing;
@@ -13,8 +14,9 @@ use crate::capture::{Call, Step};
 use crate::command::Capabilities;
 use crate::hub::{Player, Publisher, StreamId};
 use crate::patience::Patience;
-use crate::policy::{Refusal, Verdict};
+use crate::policy::{self, Refusal, Verdict};
 use crate::session::{ClientKind, CloseReason, ConnectRequest, PlayRequest, PublishRequest, Rejection};
+use crate::url::{self, StreamKey, UrlError};
 
 /// The longest time that a question may be open, so that no setting overflows the clock.
 const LONGEST: Duration = Duration::from_secs(86_400);
@@ -43,16 +45,30 @@ pub(super) enum Request {
     },
     Publish {
         request: PublishRequest,
-        vhost: Arc<VirtualHost>,
+        application: Arc<Application>,
+        /// The stream's name: the one that the client asked for, or the one that the back end gave it.
+        key: StreamKey,
         /// A publisher that shows the same credentials may take the name over.
         credentials: Box<str>,
+        /// What the client asked for, for the back end.
         facts: StreamFacts,
     },
     Play {
         request: PlayRequest,
-        vhost: Arc<VirtualHost>,
+        application: Arc<Application>,
+        /// As for `Publish`.
+        key: StreamKey,
         facts: StreamFacts,
     },
+}
+
+/// What a back end gave another name, and what the rules for that name need.
+#[derive(Debug)]
+enum Renamed {
+    /// The app of the connection.
+    App(Box<url::Connect>),
+    /// A stream, its application, and the credentials of a publisher.
+    Stream(StreamKey, Arc<Application>, Box<str>),
 }
 
 impl Pending {
@@ -83,10 +99,12 @@ impl Request {
         }
     }
 
-    fn vhost<'a>(&'a self, connected: &'a Arc<VirtualHost>) -> &'a Arc<VirtualHost> {
+    /// The settings that apply to the request.
+    fn application<'a>(&'a self, connected: &'a VirtualHost) -> &'a Application {
         match self {
-            Request::Connect(_) => connected,
-            Request::Enter { vhost, .. } | Request::Publish { vhost, .. } | Request::Play { vhost, .. } => vhost,
+            Request::Connect(_) => &connected.own,
+            Request::Enter { vhost, .. } => &vhost.own,
+            Request::Publish { application, .. } | Request::Play { application, .. } => application,
         }
     }
 
@@ -98,8 +116,8 @@ impl Request {
         }
     }
 
-    fn is_asked(&self, vhost: &VirtualHost) -> bool {
-        let asks = &vhost.config.asks;
+    fn is_asked(&self, connected: &VirtualHost) -> bool {
+        let asks = &self.application(connected).config.asks;
         match self {
             Request::Connect(_) | Request::Enter { .. } => asks.connect,
             Request::Publish { .. } => asks.publish,
@@ -144,8 +162,7 @@ impl SlowPath {
         if self.session.is_closing() {
             return self.withdraw(&pending);
         }
-        let vhost = pending.request.vhost(&self.vhost);
-        if vhost.config.asks.allow_on_timeout {
+        if pending.request.application(&self.vhost).config.asks.allow_on_timeout {
             self.decide(now, *pending, Verdict::Allow);
             return;
         }
@@ -186,7 +203,7 @@ impl SlowPath {
 
     /// Grants a request, or asks the back end first.
     pub(super) fn grant_or_ask(&mut self, now: Instant, request: Request) {
-        let traverses = request.vhost(&self.vhost).config.asks.traverse;
+        let traverses = request.application(&self.vhost).config.asks.traverse;
         match request.subject() {
             Subject::Publish(facts) | Subject::Play(facts) if traverses => {
                 self.ask(now, request, Subject::Traverse(facts), None);
@@ -197,7 +214,7 @@ impl SlowPath {
 
     /// The same, after the server upstream, if there is one, has allowed the request.
     fn grant_or_ask_here(&mut self, now: Instant, request: Request, question: Option<QuestionPermit>) {
-        if request.is_asked(request.vhost(&self.vhost)) {
+        if request.is_asked(&self.vhost) {
             let subject = request.subject();
             self.ask(now, request, subject, question);
         } else {
@@ -207,12 +224,12 @@ impl SlowPath {
 
     /// Asks, if the limits allow one more question; or goes on with the permit of the question before.
     fn ask(&mut self, now: Instant, request: Request, subject: Subject, question: Option<QuestionPermit>) {
-        let vhost = request.vhost(&self.vhost);
+        let application = request.application(&self.vhost);
         let address = self.peer().map(|peer| peer.ip());
-        let timeout = vhost.config.asks.timeout;
+        let timeout = application.config.asks.timeout;
         let question = match question {
             Some(question) => Ok(question),
-            None => rules::may_ask(vhost, address).map_err(|refusal| request.refusal(refusal)),
+            None => rules::may_ask(application, address).map_err(|refusal| request.refusal(refusal)),
         };
         let question = match self.ruled_besides(now, Step::Question, question) {
             Ok(question) => question,
@@ -237,18 +254,74 @@ impl SlowPath {
         drop(question);
         let rejection = match verdict {
             Verdict::Allow => return self.grant(now, request, true),
+            Verdict::Rename(_) if traversing => {
+                request.refusal(Refusal::HookDenied("the server upstream gives another name".to_owned()))
+            }
+            Verdict::Rename(name) => return self.rename(now, request, &name),
             Verdict::Deny(words) => request.refusal(Refusal::HookDenied(words)),
             Verdict::Redirect(url) => Rejection::redirect(url).because(Refusal::HookRedirected),
         };
         self.reject(request, &rejection);
     }
 
+    /// Grants a request under the name that the back end gave, if the rules for that name allow it. The back end is not
+    /// asked about the new name, and its notice of the end has the name that it was asked about.
+    fn rename(&mut self, now: Instant, request: Request, name: &str) {
+        let renamed = self.renamed(now, &request, name);
+        match self.ruled(now, renamed) {
+            Ok(Renamed::App(urls)) => {
+                if let Some(client) = &mut self.client {
+                    client.urls = *urls;
+                }
+                self.grant(now, request, true);
+            }
+            Ok(Renamed::Stream(new_key, new_application, new_credentials)) => {
+                let request = match request {
+                    Request::Publish { request, facts, .. } => Request::Publish {
+                        request,
+                        application: new_application,
+                        key: new_key,
+                        credentials: new_credentials,
+                        facts,
+                    },
+                    Request::Play { request, facts, .. } => {
+                        Request::Play { request, application: new_application, key: new_key, facts }
+                    }
+                    other => other,
+                };
+                self.grant(now, request, true);
+            }
+            Err(rejection) => self.refuse(request, true, &rejection),
+        }
+    }
+
+    fn renamed(&self, now: Instant, request: &Request, name: &str) -> Result<Renamed, Rejection> {
+        let (action, facts) = match request {
+            Request::Connect(_) => {
+                let urls = self.client.as_ref().map_or(Err(UrlError::Missing), |client| client.urls.with_app(name));
+                let renamed = urls.map(|urls| Renamed::App(Box::new(urls)));
+                return renamed.map_err(|error| request.refusal(Refusal::UrlInvalid(error)));
+            }
+            Request::Enter { .. } => {
+                let words = "the back end gives another app to a client of another virtual host";
+                return Err(request.refusal(Refusal::HookDenied(words.to_owned())));
+            }
+            Request::Publish { facts, .. } => (policy::Action::Publish, facts),
+            Request::Play { facts, .. } => (policy::Action::Play, facts),
+        };
+        let key = facts.key.with_stream(name);
+        let key = key.map_err(|error| request.refusal(Refusal::NameInvalid(error.into())))?;
+        let granted = self.requester(now).may_use_renamed(action, &key, facts);
+        let (application, credentials) = granted.map_err(|refusal| request.refusal(refusal))?;
+        Ok(Renamed::Stream(key, application, credentials))
+    }
+
     fn reject(&mut self, request: Request, rejection: &Rejection) {
         match request {
             Request::Connect(request) => self.refuse_connect(request, rejection),
             Request::Enter { wanted, .. } => self.refuse_stream(wanted, rejection),
-            Request::Publish { request, .. } => self.refuse_stream(Wanted::Publish(request), rejection),
-            Request::Play { request, .. } => self.refuse_stream(Wanted::Play(request), rejection),
+            Request::Publish { request, key, .. } => self.refuse_named(Wanted::Publish(request), &key, rejection),
+            Request::Play { request, key, .. } => self.refuse_named(Wanted::Play(request), &key, rejection),
         }
     }
 
@@ -276,20 +349,23 @@ impl SlowPath {
                     Err(rejection) => self.refuse(Request::Enter { wanted, vhost }, asked, &rejection),
                 }
             }
-            Request::Publish { request, vhost, credentials, facts } => {
-                let admitted = rules::admit_publisher(&self.server, &vhost, &facts.key, &credentials);
+            Request::Publish { request, application, key, credentials, facts } => {
+                let admitted = rules::admit_publisher(&self.server, &application, &key, &credentials);
                 match self.ruled(now, admitted) {
-                    Ok(publisher) => self.begin_publishing(now, request, publisher, vhost, facts, asked),
+                    Ok(publisher) => self.begin_publishing(now, request, publisher, application, facts, asked),
                     Err(rejection) => {
-                        self.refuse(Request::Publish { request, vhost, credentials, facts }, asked, &rejection);
+                        let request = Request::Publish { request, application, key, credentials, facts };
+                        self.refuse(request, asked, &rejection);
                     }
                 }
             }
-            Request::Play { request, vhost, facts } => {
-                let admitted = rules::admit_player(&self.server, &vhost, &facts.key);
+            Request::Play { request, application, key, facts } => {
+                let admitted = rules::admit_player(&self.server, &application, &key);
                 match self.ruled_besides(now, Step::Play, admitted) {
-                    Ok(player) => self.begin_playing(&vhost, request, player, facts, asked),
-                    Err(rejection) => self.refuse(Request::Play { request, vhost, facts }, asked, &rejection),
+                    Ok(player) => self.begin_playing(&application, request, player, facts, asked),
+                    Err(rejection) => {
+                        self.refuse(Request::Play { request, application, key, facts }, asked, &rejection);
+                    }
                 }
             }
         }
@@ -305,7 +381,7 @@ impl SlowPath {
             client.asked = asked;
             client.permit = Some(permit);
         }
-        self.session.set_config(self.vhost.session.clone());
+        self.session.set_config(self.vhost.own.session.clone());
         self.session.accept(request);
     }
 
@@ -314,18 +390,20 @@ impl SlowPath {
         now: Instant,
         request: PublishRequest,
         publisher: Publisher,
-        vhost: Arc<VirtualHost>,
+        application: Arc<Application>,
         facts: StreamFacts,
         asked: bool,
     ) {
         publisher.held_by(self.id, self.peer());
-        let took = publisher.took_from().map(|from| Remark::TookOver { key: facts.key.clone(), from });
-        self.attach(Role::Publisher, publisher.stream_id(), &facts, Some(request.client()));
-        self.go_by(&vhost);
+        // The back end may have given it another name than the client asked for.
+        let granted = StreamFacts { key: publisher.key().clone(), params: facts.params.clone() };
+        let took = publisher.took_from().map(|from| Remark::TookOver { key: granted.key.clone(), from });
+        self.attach(Role::Publisher, publisher.stream_id(), granted, Some(request.client()));
+        self.go_by(&application);
         let stream_id = request.stream_id();
         // Nearly every connection has one publisher.
         self.publishing.reserve_exact(1);
-        let publishing = Publishing::new(now, stream_id, publisher, vhost, asked.then_some(facts));
+        let publishing = Publishing::new(now, stream_id, publisher, application, asked.then_some(facts));
         // Players that got a message that the stream is over get one that it goes on.
         if publishing.is_played(self.capturing.is_some()) {
             self.actions.push_back(Action::Wake(publishing.stream()));
@@ -338,21 +416,22 @@ impl SlowPath {
 
     fn begin_playing(
         &mut self,
-        vhost: &Arc<VirtualHost>,
+        application: &Arc<Application>,
         request: PlayRequest,
         player: Player,
         facts: StreamFacts,
         asked: bool,
     ) {
         let stream = player.stream_id();
-        self.attach(Role::Player, stream, &facts, None);
+        let granted = StreamFacts { key: player.key().clone(), params: facts.params.clone() };
+        self.attach(Role::Player, stream, granted, None);
         if !self.plays(stream) {
             self.actions.push_back(Action::Subscribe(stream));
         }
-        self.go_by(vhost);
+        self.go_by(application);
         let capabilities = self.session.capabilities();
         let understands = capabilities.is_some_and(|capabilities| capabilities.has(Capabilities::MULTITRACK));
-        let mut playing = Playing::new(&request, player, understands, vhost.clone(), asked.then_some(facts));
+        let mut playing = Playing::new(&request, player, understands, application.clone(), asked.then_some(facts));
         if self.drained.is_some() {
             playing.finish();
         }
@@ -361,9 +440,9 @@ impl SlowPath {
         self.session.accept(request);
     }
 
-    fn attach(&mut self, role: Role, stream: StreamId, facts: &StreamFacts, client: Option<ClientKind>) {
+    fn attach(&mut self, role: Role, stream: StreamId, facts: StreamFacts, client: Option<ClientKind>) {
         let agent = self.client.as_ref().and_then(|client| client.agent.clone());
-        let StreamFacts { key, params } = facts.clone();
+        let StreamFacts { key, params } = facts;
         let attachment = Attachment { role, stream, key, client, agent, peer: self.peer(), params };
         self.actions.push_back(Action::Attach(attachment));
     }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::Core;
-use super::vhost::VirtualHost;
+use super::application::Application;
 use crate::hub::{Busy, Player, Publisher};
 use crate::policy::Refusal;
 use crate::url::{self, StreamKey, UrlError};
@@ -25,14 +25,14 @@ pub enum LocalError {
 /// rules, limits and questions apply only to clients.
 impl Core {
     /// Publishes `path`, written as `app/stream`, in another virtual host with `?vhost=NAME`. What is pushed has the
-    /// settings of that host. When the publisher says so, and after its end, poll the connections that are subscribed
+    /// settings of that host, or of its application for the name. When the publisher says so, and after its end, poll the connections that are subscribed
     /// to the stream.
     ///
     /// # Errors
     /// The name is invalid, it is being published, or the server is going down.
     pub fn publish(&self, path: &str) -> Result<Publisher, LocalError> {
-        let (vhost, key) = self.locate(path)?;
-        Ok(vhost.hub.publish(&key)?)
+        let (application, key) = self.locate(path)?;
+        Ok(application.hub.publish(&key)?)
     }
 
     /// Plays `path`, published or not yet. Poll the player when its stream is woken.
@@ -40,18 +40,18 @@ impl Core {
     /// # Errors
     /// The name is invalid, or the server is going down.
     pub fn play(&self, path: &str) -> Result<Player, LocalError> {
-        let (vhost, key) = self.locate(path)?;
-        Ok(vhost.hub.play(&key))
+        let (application, key) = self.locate(path)?;
+        Ok(application.hub.play(&key))
     }
 
-    fn locate(&self, path: &str) -> Result<(Arc<VirtualHost>, StreamKey), LocalError> {
+    fn locate(&self, path: &str) -> Result<(Arc<Application>, StreamKey), LocalError> {
         if self.is_draining() {
             return Err(Refusal::Draining.into());
         }
         let target = url::discover(None, Some(""), path)?;
         let vhost = self.vhost(target.vhost())?;
         let key = target.key_in(&vhost.name).map_err(UrlError::from)?;
-        Ok((vhost, key))
+        Ok((vhost.application(&key).clone(), key))
     }
 }
 

@@ -24,6 +24,7 @@
 mod action;
 mod agreement;
 mod allowance;
+mod application;
 mod ask;
 mod bandwidth;
 mod budget;
@@ -60,7 +61,7 @@ pub use fast_path::{Batches, Conn, Share};
 pub use local::LocalError;
 pub use refused::{Refused, Requested};
 pub use shared::Core;
-pub use vhost::VhostSnapshot;
+pub use vhost::{ApplicationSnapshot, VhostSnapshot};
 
 use crate::capture::{Replayer, Tap};
 use crate::hub::StreamId;

@@ -1,9 +1,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::application::Application;
 use super::ask::StreamFacts;
 use super::slowness::Slowness;
-use super::vhost::VirtualHost;
 use super::{LeftOut, Remark};
 use crate::capture::Capturing;
 use crate::command::reply::{self, Level};
@@ -29,7 +29,7 @@ pub(super) struct Playing {
     /// True if the player takes multitrack messages.
     multitrack: bool,
     duration: PlayLength,
-    vhost: Arc<VirtualHost>,
+    application: Arc<Application>,
     /// What the back end was asked about it, if it was: the back end gets a notice of the end.
     asked: Option<StreamFacts>,
     /// True once it has missed more than its limit.
@@ -113,14 +113,14 @@ impl Playing {
         request: &PlayRequest,
         player: Player,
         understands_multitrack: bool,
-        vhost: Arc<VirtualHost>,
+        application: Arc<Application>,
         asked: Option<StreamFacts>,
     ) -> Self {
         Playing {
             stream_id: request.stream_id(),
             player,
-            multitrack: understands_multitrack || vhost.config.multitrack_to_all,
-            vhost,
+            multitrack: understands_multitrack || application.config.multitrack_to_all,
+            application,
             asked,
             too_slow: false,
             waiting: None,
@@ -149,9 +149,9 @@ impl Playing {
         self.stream_id
     }
 
-    /// The virtual host of its stream.
-    pub(super) fn vhost(&self) -> &Arc<VirtualHost> {
-        &self.vhost
+    /// The application of its stream.
+    pub(super) fn application(&self) -> &Arc<Application> {
+        &self.application
     }
 
     pub(super) fn key(&self) -> &StreamKey {
@@ -263,7 +263,7 @@ impl Playing {
         capturing: Option<&mut Capturing>,
         remarks: &mut Vec<Remark>,
     ) -> Option<Due> {
-        let config = &self.vhost.config;
+        let config = &self.application.config;
         if self.finished || self.in_vain {
             return None;
         }
@@ -388,7 +388,7 @@ impl Playing {
 
     /// There is no publisher: returns when to check again whether it has waited for too long; none if it has.
     fn wait(&mut self, now: Instant) -> Option<Due> {
-        let longest = self.vhost.config.session.timeouts.wait_for_stream;
+        let longest = self.application.config.session.timeouts.wait_for_stream;
         let waiting = self.waiting.get_or_insert_with(|| Patience::new(now, longest));
         if waiting.is_over(now) { None } else { Some(Due::new(waiting.next_look(), DueKind::WaitForStream)) }
     }
@@ -400,7 +400,7 @@ impl Playing {
         if self.told {
             return None;
         }
-        let time = self.vhost.config.unpublish_grace;
+        let time = self.application.config.unpublish_grace;
         let (_, grace) = match &mut self.grace {
             Some(grace) if grace.0 == ended => grace,
             // The new publisher may wait to be accepted, if the process was stopped.

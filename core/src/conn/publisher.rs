@@ -1,8 +1,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::application::Application;
 use super::ask::StreamFacts;
-use super::vhost::VirtualHost;
 use crate::hub::{Publisher, StreamId, Superseded};
 use crate::message::Message;
 use crate::pacing::{ReadTimer, Sockets};
@@ -32,12 +32,12 @@ pub(super) struct Publishing {
     idle: Option<Idle>,
     /// What the back end was asked about it, if it was: the back end gets a notice of the end.
     asked: Option<StreamFacts>,
-    vhost: Arc<VirtualHost>,
+    application: Arc<Application>,
 }
 
 #[derive(Debug)]
 struct Idle {
-    /// How long it may have no player: a rule of the stream's virtual host.
+    /// How long it may have no player: a rule of the stream's application.
     limit: Duration,
     since: Option<Instant>,
     next_look: Instant,
@@ -57,13 +57,13 @@ impl Publishing {
         now: Instant,
         stream_id: u32,
         mut publisher: Publisher,
-        vhost: Arc<VirtualHost>,
+        application: Arc<Application>,
         asked: Option<StreamFacts>,
     ) -> Self {
         publisher.begun(now);
-        let meter = vhost.config.limits.publisher_rate.map(|rate| RateMeter::new(rate, now));
+        let meter = application.config.limits.publisher_rate.map(|rate| RateMeter::new(rate, now));
         // At least so long that checks do not spin, at most so long that the clock does not overflow.
-        let limit = vhost.config.idle_publisher.map(|limit| limit.clamp(Duration::from_secs(1), LONGEST));
+        let limit = application.config.idle_publisher.map(|limit| limit.clamp(Duration::from_secs(1), LONGEST));
         let idle = limit.map(|limit| Idle { limit, since: Some(now), next_look: now + limit, late: 0 });
         Publishing {
             stream_id,
@@ -74,7 +74,7 @@ impl Publishing {
             keyless: false,
             idle,
             asked,
-            vhost,
+            application,
         }
     }
 
@@ -90,9 +90,9 @@ impl Publishing {
         self.publisher.stream_id()
     }
 
-    /// The virtual host of its stream.
-    pub(super) fn vhost(&self) -> &Arc<VirtualHost> {
-        &self.vhost
+    /// The application of its stream.
+    pub(super) fn application(&self) -> &Arc<Application> {
+        &self.application
     }
 
     /// The rate limit of its media.

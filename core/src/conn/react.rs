@@ -53,7 +53,7 @@ impl SlowPath {
             }
             Err(rejection) => return self.refuse_connect(request, &rejection),
         }
-        if self.vhost.config.bandwidth_check.is_some() {
+        if self.vhost.config().bandwidth_check.is_some() {
             self.begin_check(now, request);
         } else {
             self.grant_or_ask(now, Request::Connect(request));
@@ -77,8 +77,9 @@ impl SlowPath {
                 let found = found.map_err(|refusal| Rejection::bad_publish_name(refusal.to_string()).because(refusal));
                 let allowed = found.and_then(|found| self.requester(now).may_publish(found));
                 match self.ruled(now, allowed) {
-                    Ok(Allowed { vhost, credentials, facts }) => {
-                        self.grant_or_ask(now, Request::Publish { request, vhost, credentials, facts });
+                    Ok(Allowed { application, credentials, facts }) => {
+                        let key = facts.key.clone();
+                        self.grant_or_ask(now, Request::Publish { request, application, key, credentials, facts });
                     }
                     Err(rejection) => self.refuse_stream(Wanted::Publish(request), &rejection),
                 }
@@ -87,7 +88,10 @@ impl SlowPath {
                 let found = found.map_err(|refusal| Rejection::bad_play_name(refusal.to_string()).because(refusal));
                 let allowed = found.and_then(|found| self.requester(now).may_play(found));
                 match self.ruled(now, allowed) {
-                    Ok(Allowed { vhost, facts, .. }) => self.grant_or_ask(now, Request::Play { request, vhost, facts }),
+                    Ok(Allowed { application, facts, .. }) => {
+                        let key = facts.key.clone();
+                        self.grant_or_ask(now, Request::Play { request, application, key, facts });
+                    }
                     Err(rejection) => self.refuse_stream(Wanted::Play(request), &rejection),
                 }
             }

@@ -17,21 +17,38 @@ impl SlowPath {
         }
         match self.may_stay() {
             Ok(vhost) => {
-                // Requests that wait for a verdict are not granted yet.
-                if let Some(pending) = &mut self.pending
-                    && let Request::Enter { vhost, .. } | Request::Publish { vhost, .. } | Request::Play { vhost, .. } =
-                        pending.request_mut()
-                    && let Ok(now) = self.server.vhost_named(&vhost.name)
-                {
-                    *vhost = now;
-                }
                 self.vhost = vhost;
+                self.regroup();
             }
             Err(refusal) => {
                 self.report_ended(&refusal, false);
                 let reason = CloseReason::Refused(refusal);
                 self.note(self.session.now(), Call::Close(&reason));
                 self.session.close(reason);
+            }
+        }
+    }
+
+    /// Requests that wait for a verdict are not granted yet: they get the new settings. Streams count in the application
+    /// that their name belongs to now.
+    fn regroup(&mut self) {
+        let server = self.server.clone();
+        match self.pending.as_deref_mut().map(|pending| pending.request_mut()) {
+            Some(Request::Enter { vhost, .. }) => {
+                if let Ok(now) = server.vhost_named(&vhost.name) {
+                    *vhost = now;
+                }
+            }
+            Some(Request::Publish { application, key, .. } | Request::Play { application, key, .. }) => {
+                if let Ok(now) = server.vhost_named(key.vhost()) {
+                    *application = now.application(key).clone();
+                }
+            }
+            Some(Request::Connect(_)) | None => {}
+        }
+        for (_, key) in self.streams() {
+            if let Ok(vhost) = server.vhost_named(key.vhost()) {
+                vhost.application(key).hub.regroup(key);
             }
         }
     }
@@ -44,11 +61,11 @@ impl SlowPath {
         let published = self.publishing.iter().map(|publishing| (Action::Publish, publishing.key()));
         let played = self.playing.iter().map(|playing| (Action::Play, playing.key()));
         let waiting = match self.pending.as_deref().map(|pending| pending.request()) {
-            Some(Request::Publish { facts, vhost, .. }) => {
-                Some(Waiting::Stream { action: Action::Publish, facts, before: vhost })
+            Some(Request::Publish { facts, application, .. }) => {
+                Some(Waiting::Stream { action: Action::Publish, facts, before: application })
             }
-            Some(Request::Play { facts, vhost, .. }) => {
-                Some(Waiting::Stream { action: Action::Play, facts, before: vhost })
+            Some(Request::Play { facts, application, .. }) => {
+                Some(Waiting::Stream { action: Action::Play, facts, before: application })
             }
             Some(Request::Enter { vhost, .. }) => Some(Waiting::Enter(vhost)),
             Some(Request::Connect(_)) | None => None,

@@ -117,6 +117,16 @@ impl SlowPath {
         wanted.reject(&mut self.session, rejection);
     }
 
+    /// Refuses a stream whose name is known: the one that the client wants, or the one that the back end gave it.
+    pub(super) fn refuse_named(&mut self, wanted: Wanted, key: &StreamKey, rejection: &Rejection) {
+        let request = match &wanted {
+            Wanted::Publish(_) => Requested::Publish,
+            Wanted::Play(_) => Requested::Play,
+        };
+        self.remark_refused_stream(request, key, rejection);
+        wanted.reject(&mut self.session, rejection);
+    }
+
     /// A client may not go on with what was granted. The caller closes the connection.
     pub(super) fn report_ended(&mut self, refusal: &Refusal, told: bool) {
         let rejection = Rejection::publish_denied(refusal.to_string()).because(refusal.clone());

@@ -3,7 +3,7 @@
 //! | | `connect` | a stream of another virtual host (`?vhost=`) | `publish` | `play` |
 //! |---|---|---|---|---|
 //! | 1 | its URLs are well formed ([`may_connect`]) | its name is well formed ([`find_stream`]) | its name is well formed ([`find_stream`]) | its name is well formed ([`find_stream`]) |
-//! | 2 | the virtual host exists and is enabled | the virtual host exists and is enabled | the virtual host exists and is enabled | the virtual host exists and is enabled |
+//! | 2 | the virtual host exists and is enabled | the virtual host exists and is enabled | the virtual host exists and is enabled; its application for the name is found | the virtual host exists and is enabled; its application for the name is found |
 //! | 3 | | the server does not drain ([`may_enter`]) | the server does not drain ([`may_publish`](Requester::may_publish)) | the server does not drain ([`may_play`](Requester::may_play)) |
 //! | 4 | | the host has streams: it is none for bandwidth checks | security, by address | security, by address |
 //! | 5 | | | refer, by page | refer, by page |
@@ -11,6 +11,14 @@
 //! | 7 | `limits.connections` | `limits.connections` of that host | the name is free, or its publisher may be taken over from; `limits.streams`, `limits.publishers` | `limits.players`, `limits.stream_players`, `limits.streams` |
 //! | 8 | `limits.questions`, then the back end | the same, as for `connect` there | the same: the server upstream, then the back end | the same: the server upstream, then the back end |
 //! | 9 | 7 again ([`admit_connection`]) | 7 again ([`admit_connection`]) | 3 and 7 again ([`admit_publisher`]) | 3 and 7 again ([`admit_player`]) |
+//!
+//! The rules of rows 4 to 7 and the questions of row 8 for a stream are those of its [application](Application): the
+//! first of its virtual host that matches the name, or what the host has for all other streams. Limits hold for the
+//! application and for the whole host.
+//!
+//! A back end may grant a stream under another name ([`Verdict::Rename`](crate::policy::Verdict)). Then rows 3 to 5, 7
+//! and 9 are passed for the new name with the rules of its application, and row 6 if the URL is signed for neither
+//! name ([`may_use_renamed`](Requester::may_use_renamed)). No question is asked about the new name, so renaming ends.
 //!
 //! Rules up to 7 take nothing. They come first so that the server does not ask a back end about requests that it would
 //! refuse anyway. Row 8 is skipped if the host asks nothing; [`may_ask`] counts the question. Row 9 decides, under the
@@ -24,7 +32,8 @@
 //! ([`may_stay`](Requester::may_stay)):
 //!
 //! 1. The connection's virtual host exists and is enabled.
-//! 2. For each stream that it publishes, then for each that it plays: the stream's host exists and is enabled; security.
+//! 2. For each stream that it publishes, then for each that it plays: the stream's host exists and is enabled; security
+//!    of its application.
 //! 3. For a request that waits for a verdict: the same, and rows 3 to 6 as they are now if refer or token changed.
 //!
 //! A refusal has the status code that fits the request, is noted in a capture (`conn/capturing.rs`), and is reported to
@@ -34,9 +43,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Core;
+use super::application::Application;
 use super::ask::StreamFacts;
 use super::vhost::{ConnectionPermit, QuestionPermit, VirtualHost};
-use super::{Core, VhostConfig};
 use crate::bandwidth::TooSoon;
 use crate::command::ConnectInfo;
 use crate::hub::{Conflict, NotAdmitted, Player, Publisher};
@@ -73,7 +83,7 @@ impl Found {
 /// A publish or a play that no rule of this server refuses at the moment.
 #[derive(Debug)]
 pub(super) struct Allowed {
-    pub(super) vhost: Arc<VirtualHost>,
+    pub(super) application: Arc<Application>,
     /// A publisher that shows the same may take the name over; empty if names cannot be taken over.
     pub(super) credentials: Box<str>,
     pub(super) facts: StreamFacts,
@@ -85,7 +95,7 @@ pub(super) enum Waiting<'a> {
     /// To enter this virtual host. The rules for the stream have not been checked yet.
     Enter(&'a VirtualHost),
     /// For a stream, with the rules of its host `before` the reload.
-    Stream { action: Action, facts: &'a StreamFacts, before: &'a VirtualHost },
+    Stream { action: Action, facts: &'a StreamFacts, before: &'a Application },
 }
 
 /// Why the server does not make a bandwidth check.
@@ -109,7 +119,7 @@ pub(super) fn may_connect(server: &Core, info: &ConnectInfo) -> Result<(url::Con
 
 /// `connect` to a host for bandwidth checks: its key, and the time between checks.
 pub(super) fn may_measure(vhost: &VirtualHost, tc_url: &str, now: Instant) -> Result<(), NotMeasured> {
-    match &vhost.config.bandwidth_check {
+    match &vhost.config().bandwidth_check {
         Some(check) if check.allows(tc_url) => vhost.admit_check(now).map_err(NotMeasured::TooSoon),
         _ => Err(NotMeasured::WrongKey),
     }
@@ -126,7 +136,7 @@ pub(super) fn find_stream(server: &Core, urls: &url::Connect, name: &str) -> Res
 /// Another virtual host, rows 3, 4 and 7.
 pub(super) fn may_enter(server: &Core, vhost: &VirtualHost) -> Result<(), Refusal> {
     does_not_drain(server)?;
-    if vhost.config.bandwidth_check.is_some() {
+    if vhost.config().bandwidth_check.is_some() {
         return Err(Refusal::VhostMeasures);
     }
     vhost.check_connections()
@@ -136,42 +146,75 @@ pub(super) fn may_enter(server: &Core, vhost: &VirtualHost) -> Result<(), Refusa
 impl Requester<'_> {
     pub(super) fn may_publish(&self, found: Found) -> Result<Allowed, Rejection> {
         let Found { vhost, key, target } = found;
-        self.may_use(Action::Publish, &vhost, &key, target.params()).map_err(publish_denied)?;
-        let VhostConfig { conflict, limits, .. } = &vhost.config;
-        let credentials = match conflict {
-            Conflict::Reject => "",
-            Conflict::TakeOver => target.params().raw("token").unwrap_or_default(),
-        };
-        let admitted = vhost.hub.may_publish(&key, credentials, *conflict, limits);
-        admitted.map_err(|error| not_admitted(error, &key))?;
-        let (credentials, params) = (credentials.into(), target.params().to_query());
-        Ok(Allowed { vhost, credentials, facts: StreamFacts { key, params } })
+        let application = vhost.application(&key).clone();
+        self.may_use(Action::Publish, &application, &key, target.params()).map_err(publish_denied)?;
+        let credentials = credentials(&application, target.params());
+        may_take(&application, &key, &credentials)?;
+        let params = target.params().to_query();
+        Ok(Allowed { application, credentials, facts: StreamFacts { key, params } })
     }
 
     pub(super) fn may_play(&self, found: Found) -> Result<Allowed, Rejection> {
         let Found { vhost, key, target } = found;
-        self.may_use(Action::Play, &vhost, &key, target.params()).map_err(play_denied)?;
-        vhost.hub.may_play(&key, &vhost.config.limits).map_err(play_denied)?;
+        let application = vhost.application(&key).clone();
+        self.may_use(Action::Play, &application, &key, target.params()).map_err(play_denied)?;
+        application.hub.may_play(&key, &application.limits).map_err(play_denied)?;
         let params = target.params().to_query();
-        Ok(Allowed { vhost, credentials: Box::default(), facts: StreamFacts { key, params } })
+        Ok(Allowed { application, credentials: Box::default(), facts: StreamFacts { key, params } })
     }
 
     /// Rows 3 to 6.
-    fn may_use(&self, action: Action, vhost: &VirtualHost, key: &StreamKey, params: &Params) -> Result<(), Refusal> {
+    fn may_use(
+        &self,
+        action: Action,
+        application: &Application,
+        key: &StreamKey,
+        params: &Params,
+    ) -> Result<(), Refusal> {
         does_not_drain(self.server)?;
-        self.is_at_allowed_address(action, vhost)?;
-        vhost.config.refer.check(action, self.page_url)?;
-        if let Some(token) = &vhost.config.token {
-            let (signature, expires) = (params.get("token"), params.get("expires"));
-            let unix_time = self.server.unix_time(self.now);
-            token.check(action, key, signature.as_deref(), expires.as_deref(), unix_time)?;
-        }
-        Ok(())
+        self.is_at_allowed_address(action, application)?;
+        application.config.refer.check(action, self.page_url)?;
+        self.is_signed(action, application, key, params)
+    }
+
+    /// Row 6.
+    fn is_signed(
+        &self,
+        action: Action,
+        application: &Application,
+        key: &StreamKey,
+        params: &Params,
+    ) -> Result<(), Refusal> {
+        let Some(token) = &application.config.token else {
+            return Ok(());
+        };
+        let (signature, expires) = (params.get("token"), params.get("expires"));
+        token.check(action, key, signature.as_deref(), expires.as_deref(), self.server.unix_time(self.now))
+    }
+
+    /// Rows 3 to 6 for the name under which a back end grants a stream that the client `asked` for. If the application
+    /// of the new name needs a signed URL, one for either name is enough: only the back end knows the new one. Returns
+    /// that application, and the credentials of a publisher there.
+    pub(super) fn may_use_renamed(
+        &self,
+        action: Action,
+        key: &StreamKey,
+        asked: &StreamFacts,
+    ) -> Result<(Arc<Application>, Box<str>), Refusal> {
+        let application = self.server.vhost_named(key.vhost())?.application(key).clone();
+        let params = Params::parse(&asked.params).unwrap_or_default();
+        does_not_drain(self.server)?;
+        self.is_at_allowed_address(action, &application)?;
+        application.config.refer.check(action, self.page_url)?;
+        self.is_signed(action, &application, &asked.key, &params)
+            .or_else(|refusal| self.is_signed(action, &application, key, &params).map_err(|_| refusal))?;
+        let credentials = credentials(&application, &params);
+        Ok((application, credentials))
     }
 
     /// Row 4. Rules by address refuse clients whose address is unknown.
-    fn is_at_allowed_address(&self, action: Action, vhost: &VirtualHost) -> Result<(), Refusal> {
-        let security = &vhost.config.security;
+    fn is_at_allowed_address(&self, action: Action, application: &Application) -> Result<(), Refusal> {
+        let security = &application.config.security;
         match self.address {
             Some(address) => security.check(action, address),
             None if security.rules.is_empty() => Ok(()),
@@ -199,26 +242,41 @@ impl Requester<'_> {
         Ok(vhost)
     }
 
-    fn may_go_on(&self, action: Action, key: &StreamKey) -> Result<Arc<VirtualHost>, Refusal> {
-        let vhost = self.server.vhost_named(key.vhost())?;
-        self.is_at_allowed_address(action, &vhost)?;
-        Ok(vhost)
+    fn may_go_on(&self, action: Action, key: &StreamKey) -> Result<Arc<Application>, Refusal> {
+        let application = self.server.vhost_named(key.vhost())?.application(key).clone();
+        self.is_at_allowed_address(action, &application)?;
+        Ok(application)
     }
 
     /// A request that is not granted yet must pass all rules that changed; it has passed the unchanged ones already.
-    fn may_be_granted(&self, action: Action, facts: &StreamFacts, before: &VirtualHost) -> Result<(), Refusal> {
-        let vhost = self.may_go_on(action, &facts.key)?;
-        if vhost.config.token == before.config.token && vhost.config.refer == before.config.refer {
+    fn may_be_granted(&self, action: Action, facts: &StreamFacts, before: &Application) -> Result<(), Refusal> {
+        let now = self.may_go_on(action, &facts.key)?;
+        if now.config.token == before.config.token && now.config.refer == before.config.refer {
             return Ok(());
         }
         let params = Params::parse(&facts.params).unwrap_or_default();
-        self.may_use(action, &vhost, &facts.key, &params)
+        self.may_use(action, &now, &facts.key, &params)
     }
 }
 
+/// Row 7 of `publish`.
+fn may_take(application: &Application, key: &StreamKey, credentials: &str) -> Result<(), Rejection> {
+    let admitted = application.hub.may_publish(key, credentials, application.config.conflict, &application.limits);
+    admitted.map_err(|error| not_admitted(error, key))
+}
+
+/// What a publisher must show to take the name over from one that showed the same; empty if names cannot be taken over.
+fn credentials(application: &Application, params: &Params) -> Box<str> {
+    match application.config.conflict {
+        Conflict::Reject => "",
+        Conflict::TakeOver => params.raw("token").unwrap_or_default(),
+    }
+    .into()
+}
+
 /// Row 8: counts a question about a client at this address.
-pub(super) fn may_ask(vhost: &VirtualHost, address: Option<IpAddr>) -> Result<QuestionPermit, Refusal> {
-    vhost.question(address)
+pub(super) fn may_ask(application: &Application, address: Option<IpAddr>) -> Result<QuestionPermit, Refusal> {
+    application.question(address)
 }
 
 /// `connect` and another virtual host, row 9.
@@ -229,19 +287,18 @@ pub(super) fn admit_connection(vhost: &VirtualHost) -> Result<ConnectionPermit, 
 /// `publish`, row 9.
 pub(super) fn admit_publisher(
     server: &Core,
-    vhost: &VirtualHost,
+    application: &Application,
     key: &StreamKey,
     credentials: &str,
 ) -> Result<Publisher, Rejection> {
     does_not_drain(server).map_err(publish_denied)?;
-    let VhostConfig { conflict, limits, .. } = &vhost.config;
-    let admitted = vhost.hub.admit_publisher(key, credentials, *conflict, limits);
+    let admitted = application.hub.admit_publisher(key, credentials, application.config.conflict, &application.limits);
     admitted.map_err(|error| not_admitted(error, key))
 }
 
 /// `play`, row 9.
-pub(super) fn admit_player(server: &Core, vhost: &VirtualHost, key: &StreamKey) -> Result<Player, Rejection> {
-    let admitted = does_not_drain(server).and_then(|()| vhost.hub.admit_player(key, &vhost.config.limits));
+pub(super) fn admit_player(server: &Core, application: &Application, key: &StreamKey) -> Result<Player, Rejection> {
+    let admitted = does_not_drain(server).and_then(|()| application.hub.admit_player(key, &application.limits));
     admitted.map_err(play_denied)
 }
 

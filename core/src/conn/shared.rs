@@ -250,7 +250,7 @@ impl Core {
         let networks = &rules.config.trusted_proxies;
         let trusted = peer.is_some_and(|peer| networks.iter().any(|network| network.contains(peer.ip())));
         let new = if trusted { Session::behind_proxy } else { Session::new };
-        let session = new(vhost.session.clone(), seed, now);
+        let session = new(vhost.own.session.clone(), seed, now);
         SlowPath::new(id, self.clone(), vhost, session, peer, now)
     }
 }

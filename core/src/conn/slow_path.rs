@@ -45,8 +45,9 @@ pub(super) struct SlowPath {
     pub(super) allowance: Allowance,
     /// The other virtual hosts that it has entered.
     pub(super) entered: Vec<Entered>,
-    /// The virtual hosts whose settings apply to the session, in the order of their names; empty if only its own apply.
-    pub(super) goes_by: Vec<String>,
+    /// The applications whose settings apply to the session, in the order of their ids; empty if only those of its
+    /// virtual host apply.
+    pub(super) goes_by: Vec<Arc<str>>,
     pub(super) actions: VecDeque<Action>,
     /// What the adapter gets as [`Action::Remark`] before all else. Nothing depends on them, so that captures do not have
     /// them.

@@ -3,28 +3,27 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::application::Application;
 use super::{Config, VhostConfig};
 use crate::bandwidth::{Gate, TooSoon};
-use crate::hub::Hub;
-use crate::policy::{Counted, Questions, Refusal, Vhosts};
-use crate::session::SessionConfig;
-use crate::url::DEFAULT_VHOST;
+use crate::hub::{self, Hub};
+use crate::policy::{Applications, Counted, Limits, Questions, Refusal, Vhosts};
+use crate::url::{DEFAULT_VHOST, StreamKey};
 
 /// A virtual host in use.
 #[derive(Debug)]
 pub(super) struct VirtualHost {
     pub(super) name: String,
-    pub(super) config: VhostConfig,
-    pub(super) session: Arc<SessionConfig>,
-    /// The server's hub; streams created through it have this host's settings.
-    pub(super) hub: Hub,
+    /// The settings of its connections, and of its streams that are in no application.
+    pub(super) own: Arc<Application>,
+    applications: Applications<Arc<Application>>,
     counts: Arc<Counts>,
 }
 
 /// What is counted of a virtual host; the counts stay when its settings change. The hub counts streams, publishers and
 /// players.
 #[derive(Debug)]
-struct Counts {
+pub(super) struct Counts {
     connections: AtomicUsize,
     questions: Mutex<Questions>,
     /// The time between bandwidth checks.
@@ -40,6 +39,17 @@ pub(super) struct ConnectionPermit(Arc<Counts>);
 pub(super) struct QuestionPermit {
     counts: Arc<Counts>,
     address: Option<IpAddr>,
+}
+
+impl QuestionPermit {
+    /// Counts one more question, asked about a client at this address.
+    ///
+    /// # Errors
+    /// The limit of questions is reached, that of all or that of this address.
+    pub(super) fn new(counts: &Arc<Counts>, address: Option<IpAddr>, limits: &Limits) -> Result<Self, Refusal> {
+        counts.questions().try_add(address, limits)?;
+        Ok(QuestionPermit { counts: counts.clone(), address })
+    }
 }
 
 impl Counts {
@@ -67,6 +77,30 @@ fn interval(config: &VhostConfig) -> Duration {
 }
 
 impl VirtualHost {
+    fn new(name: &str, config: &VhostConfig, hub: &Hub, counts: Option<Arc<Counts>>) -> Arc<Self> {
+        let counts = match counts {
+            Some(counts) => {
+                counts.reconfigure(config);
+                counts
+            }
+            None => Arc::new(Counts::new(config)),
+        };
+        let applications =
+            config.applications.map(|one| Arc::new(Application::new(name, one, &config.limits, hub, &counts)));
+        let own = Arc::new(Application::rest(name, config, hub, &counts));
+        Arc::new(VirtualHost { name: name.to_owned(), own, applications, counts })
+    }
+
+    /// The settings of its connections.
+    pub(super) fn config(&self) -> &VhostConfig {
+        &self.own.config
+    }
+
+    /// The settings of a stream: those of the first application that matches its name, or its own.
+    pub(super) fn application(&self, stream: &StreamKey) -> &Arc<Application> {
+        self.applications.of(stream).map_or(&self.own, |application| &application.settings)
+    }
+
     /// Whether a bandwidth check may be made now.
     pub(super) fn admit_check(&self, now: Instant) -> Result<(), TooSoon> {
         self.counts.gate().admit(now)
@@ -77,7 +111,7 @@ impl VirtualHost {
     /// # Errors
     /// The limit of connections is reached.
     pub(super) fn check_connections(&self) -> Result<(), Refusal> {
-        self.config.limits.check(Counted::Connections, self.counts.connections.load(Ordering::Relaxed))
+        self.config().limits.check(Counted::Connections, self.counts.connections.load(Ordering::Relaxed))
     }
 
     /// Counts one more connection.
@@ -85,7 +119,7 @@ impl VirtualHost {
     /// # Errors
     /// The limit of connections is reached.
     pub(super) fn enter(&self) -> Result<ConnectionPermit, Refusal> {
-        let limits = &self.config.limits;
+        let limits = &self.config().limits;
         let one_more = |present: usize| limits.check(Counted::Connections, present).ok().map(|()| present + 1);
         let connections = &self.counts.connections;
         match connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
@@ -94,17 +128,14 @@ impl VirtualHost {
         }
     }
 
-    /// Counts one more question, asked about a client at this address.
-    ///
-    /// # Errors
-    /// The limit of questions is reached, that of all or that of this address.
-    pub(super) fn question(&self, address: Option<IpAddr>) -> Result<QuestionPermit, Refusal> {
-        self.counts.questions().try_add(address, &self.config.limits)?;
-        Ok(QuestionPermit { counts: self.counts.clone(), address })
-    }
-
     fn snapshot(&self, enabled: bool) -> VhostSnapshot {
-        let counts = self.hub.counts(&self.name);
+        let hub = &self.own.hub;
+        let counts = hub.counts(&self.name);
+        let groups = hub.groups(&self.name);
+        let application = |one: &Arc<Application>| {
+            let hub::Counts { streams, publishers, players } = groups.get(&one.name).copied().unwrap_or_default();
+            ApplicationSnapshot { name: one.name.clone(), publishers, players, streams }
+        };
         VhostSnapshot {
             name: self.name.clone(),
             enabled,
@@ -113,6 +144,7 @@ impl VirtualHost {
             players: counts.players,
             streams: counts.streams,
             questions: self.counts.questions().open(),
+            applications: self.applications.iter().map(|one| application(&one.settings)).collect(),
         }
     }
 }
@@ -157,6 +189,21 @@ pub struct VhostSnapshot {
     pub streams: usize,
     /// Requests that wait for a verdict of the back end.
     pub questions: usize,
+    /// Its applications, in their order. Their counts are part of its own.
+    pub applications: Vec<ApplicationSnapshot>,
+}
+
+/// What is counted of an application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplicationSnapshot {
+    /// The patterns of its streams, such as `ingest/*, upload/*`.
+    pub name: Arc<str>,
+    /// Publishers.
+    pub publishers: usize,
+    /// Players.
+    pub players: usize,
+    /// Streams, including those of the program.
+    pub streams: usize,
 }
 
 impl VirtualHosts {
@@ -189,27 +236,11 @@ impl VirtualHosts {
     }
 
     fn build(config: &Config, hub: &Hub, before: impl Fn(&str) -> Option<Arc<Counts>>) -> Self {
-        let start = |name: &str, config: &VhostConfig, counts: Option<Arc<Counts>>| {
-            let counts = match counts {
-                Some(counts) => {
-                    counts.reconfigure(config);
-                    counts
-                }
-                None => Arc::new(Counts::new(config)),
-            };
-            Arc::new(VirtualHost {
-                name: name.to_owned(),
-                session: Arc::new(config.sessions()),
-                hub: hub.with_config(Arc::new(config.streams())),
-                counts,
-                config: config.clone(),
-            })
-        };
         // If there are virtual hosts, no connection is counted in the defaults.
         let alone = if config.vhosts.is_empty() { before(DEFAULT_VHOST) } else { None };
         VirtualHosts {
-            vhosts: config.vhosts.map(|vhost| start(&vhost.name, &vhost.settings, before(&vhost.name))),
-            defaults: start(DEFAULT_VHOST, &config.defaults, alone),
+            vhosts: config.vhosts.map(|vhost| VirtualHost::new(&vhost.name, &vhost.settings, hub, before(&vhost.name))),
+            defaults: VirtualHost::new(DEFAULT_VHOST, &config.defaults, hub, alone),
             gone: Vec::new(),
         }
     }

@@ -1,4 +1,5 @@
-use super::{Busy, Conflict, Holder, Hub, Player, Publisher, Registry, Stream};
+use super::group::{Counts, Group};
+use super::{Busy, Conflict, Entry, Holder, Hub, Player, Publisher, Registry, Stream};
 use crate::policy::{Counted, Limits, Refusal};
 use crate::url::StreamKey;
 use std::net::SocketAddr;
@@ -15,20 +16,10 @@ pub enum NotAdmitted {
     Refused(#[from] Refusal),
 }
 
-/// How many streams and clients a virtual host has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Streams that have a publisher or players, clients or the program's own.
-    pub streams: usize,
-    /// Clients that publish. A superseded publisher does not count.
-    pub publishers: usize,
-    /// Clients that play, counted once for each stream that they play.
-    pub players: usize,
-}
-
 /// Admission checks the limits and takes the place under one lock, that of all names: a publisher counts by the name
 /// that it holds, and a player as one of its stream's. So the checked numbers are exact, and no other client can come
-/// between.
+/// between. The limits that a caller gives hold for the virtual host; those of the hub's [group](Group) hold in
+/// addition.
 impl Hub {
     /// Takes the publish lock of a name for a client and begins to publish. With [`Conflict::TakeOver`], the client
     /// takes over a name that is published with the same `credentials`, and its place under the limits. The old
@@ -43,7 +34,9 @@ impl Hub {
         conflict: Conflict,
         limits: &Limits,
     ) -> Result<Publisher, NotAdmitted> {
-        self.begin(key, credentials, true, |registry| registry.may_publish(key, credentials, conflict, limits))
+        self.begin(key, credentials, true, |registry| {
+            self.check_publisher(registry, key, credentials, conflict, limits)
+        })
     }
 
     /// Checks whether a client would be admitted now, without taking the name.
@@ -57,7 +50,7 @@ impl Hub {
         conflict: Conflict,
         limits: &Limits,
     ) -> Result<(), NotAdmitted> {
-        self.registry().may_publish(key, credentials, conflict, limits)
+        self.check_publisher(&self.registry(), key, credentials, conflict, limits)
     }
 
     /// Joins a stream as a client, published or not.
@@ -65,7 +58,7 @@ impl Hub {
     /// # Errors
     /// The limit of players of this stream, of all players or of streams is reached.
     pub fn admit_player(&self, key: &StreamKey, limits: &Limits) -> Result<Player, Refusal> {
-        self.join(key, true, |registry| registry.may_play(key, limits))
+        self.join(key, true, |registry| self.check_player(registry, key, limits))
     }
 
     /// Checks whether a client would be admitted now, without joining.
@@ -73,12 +66,7 @@ impl Hub {
     /// # Errors
     /// As for [`admit_player`](Self::admit_player).
     pub fn may_play(&self, key: &StreamKey, limits: &Limits) -> Result<(), Refusal> {
-        self.registry().may_play(key, limits)
-    }
-
-    /// How many streams and clients a virtual host has.
-    pub fn counts(&self, vhost: &str) -> Counts {
-        self.registry().counts(vhost)
+        self.check_player(&self.registry(), key, limits)
     }
 
     pub(super) fn begin<E>(
@@ -95,7 +83,7 @@ impl Hub {
         registry.last_holder += 1;
         let number = registry.last_holder;
         let holder = Holder { number, credentials: credentials.into(), client, connection: None };
-        let (stream, before) = registry.hold(key, holder, &self.config);
+        let (stream, before) = registry.hold(key, holder, self);
         let (timeline, epoch) = stream.begin();
         drop(registry);
         let took_from = before.and_then(|before| before.held_by());
@@ -110,61 +98,82 @@ impl Hub {
     ) -> Result<Player, E> {
         let mut registry = self.registry();
         may(&registry)?;
-        let stream = registry.seat(key, client, &self.config);
+        let stream = registry.seat(key, client, self);
         drop(registry);
         Ok(Player::join(self.clone(), stream, client))
     }
-}
 
-impl Registry {
-    fn may_publish(
+    fn check_publisher(
         &self,
+        registry: &Registry,
         key: &StreamKey,
         credentials: &str,
         conflict: Conflict,
         limits: &Limits,
     ) -> Result<(), NotAdmitted> {
-        let entry = self.streams.get(key);
+        let entry = registry.streams.get(key);
         match entry.and_then(|entry| entry.holder.as_ref()) {
             Some(holder) if conflict == Conflict::TakeOver && holder.accepts(credentials) => return Ok(()),
             Some(_) => return Err(Busy.into()),
             None => {}
         }
-        let counts = self.counts(key.vhost());
-        if entry.is_none() {
-            limits.check(Counted::Streams, counts.streams)?;
+        for (limits, counts) in self.limited(registry, key, limits) {
+            if entry.is_none() {
+                limits.check(Counted::Streams, counts.streams)?;
+            }
+            limits.check(Counted::Publishers, counts.publishers)?;
         }
-        Ok(limits.check(Counted::Publishers, counts.publishers)?)
+        Ok(())
     }
 
-    fn may_play(&self, key: &StreamKey, limits: &Limits) -> Result<(), Refusal> {
-        let (entry, counts) = (self.streams.get(key), self.counts(key.vhost()));
-        limits.check(Counted::Players, counts.players)?;
-        limits.check(Counted::StreamPlayers, entry.map_or(0, |entry| entry.clients))?;
-        // A player that waits for a publisher creates the stream, too.
-        if entry.is_none() { limits.check(Counted::Streams, counts.streams) } else { Ok(()) }
+    fn check_player(&self, registry: &Registry, key: &StreamKey, limits: &Limits) -> Result<(), Refusal> {
+        let entry = registry.streams.get(key);
+        for (limits, counts) in self.limited(registry, key, limits) {
+            limits.check(Counted::Players, counts.players)?;
+            limits.check(Counted::StreamPlayers, entry.map_or(0, |entry| entry.clients))?;
+            // A player that waits for a publisher creates the stream, too.
+            if entry.is_none() {
+                limits.check(Counted::Streams, counts.streams)?;
+            }
+        }
+        Ok(())
     }
 
-    pub(super) fn counts(&self, vhost: &str) -> Counts {
-        self.counts.get(vhost).copied().unwrap_or_default()
+    /// The limits of the virtual host and of the group, each with its counts.
+    fn limited<'a>(
+        &'a self,
+        registry: &Registry,
+        key: &StreamKey,
+        limits: &'a Limits,
+    ) -> impl Iterator<Item = (&'a Limits, Counts)> {
+        let counts = registry.counts.get(key.vhost());
+        let all = counts.map(|counts| counts.all).unwrap_or_default();
+        let of_group = self
+            .group
+            .as_deref()
+            .map(|Group { name, limits }| (limits, counts.map(|counts| counts.of_group(name)).unwrap_or_default()));
+        std::iter::once((limits, all)).chain(of_group)
     }
+}
 
+impl Registry {
     /// Gives the name to this holder, also if it had another one, which is returned.
-    fn hold(&mut self, key: &StreamKey, holder: Holder, config: &super::HubConfig) -> (Arc<Stream>, Option<Holder>) {
-        let client = holder.client;
-        let (entry, counts) = self.entry(key, config);
-        let before = entry.holder.replace(holder);
-        counts.publishers += usize::from(client);
-        counts.publishers -= usize::from(before.as_ref().is_some_and(|before| before.client));
-        (entry.stream.clone(), before)
+    fn hold(&mut self, key: &StreamKey, holder: Holder, hub: &Hub) -> (Arc<Stream>, Option<Holder>) {
+        self.change(key, hub, |entry| entry.holder.replace(holder))
     }
 
-    fn seat(&mut self, key: &StreamKey, client: bool, config: &super::HubConfig) -> Arc<Stream> {
-        let (entry, counts) = self.entry(key, config);
-        entry.players += 1;
-        entry.clients += usize::from(client);
-        counts.players += usize::from(client);
-        entry.stream.clone()
+    fn seat(&mut self, key: &StreamKey, client: bool, hub: &Hub) -> Arc<Stream> {
+        let (stream, ()) = self.change(key, hub, |entry| {
+            entry.players += 1;
+            entry.clients += usize::from(client);
+        });
+        stream
+    }
+
+    fn change<T>(&mut self, key: &StreamKey, hub: &Hub, change: impl FnOnce(&mut Entry) -> T) -> (Arc<Stream>, T) {
+        let (entry, counts) = self.entry(key, hub);
+        let changed = counts.change(entry, change);
+        (entry.stream.clone(), changed)
     }
 
     /// Notes the connection of a publisher, if it still has the name.
@@ -177,37 +186,29 @@ impl Registry {
 
     /// A publisher is gone: frees the name if the publisher still had it. Returns the stream if it is removed now.
     pub(super) fn give_up(&mut self, key: &StreamKey, number: u64) -> Option<Arc<Stream>> {
-        let entry = self.streams.get_mut(key)?;
-        if let Some(holder) = entry.holder.take_if(|holder| holder.number == number)
-            && let Some(counts) = self.counts.get_mut(key.vhost())
-        {
-            counts.publishers -= usize::from(holder.client);
-        }
-        self.remove_unused(key)
+        self.reduce(key, |entry| _ = entry.holder.take_if(|holder| holder.number == number))
     }
 
     /// A player is gone. Returns the stream if it is removed now.
     pub(super) fn leave(&mut self, key: &StreamKey, client: bool) -> Option<Arc<Stream>> {
-        let entry = self.streams.get_mut(key)?;
-        entry.players -= 1;
-        entry.clients -= usize::from(client);
-        if let Some(counts) = self.counts.get_mut(key.vhost()) {
-            counts.players -= usize::from(client);
-        }
-        self.remove_unused(key)
+        self.reduce(key, |entry| {
+            entry.players -= 1;
+            entry.clients -= usize::from(client);
+        })
     }
 
-    /// Removes a stream without publisher and players, and the counts of a virtual host without streams.
-    fn remove_unused(&mut self, key: &StreamKey) -> Option<Arc<Stream>> {
-        if self.streams.get(key).is_none_or(|entry| entry.holder.is_some() || entry.players > 0) {
+    /// Changes a stream, and removes it if it has no publisher and no players then. Then also removes the counts of a
+    /// virtual host or group without streams.
+    fn reduce(&mut self, key: &StreamKey, change: impl FnOnce(&mut Entry)) -> Option<Arc<Stream>> {
+        let (entry, counts) = (self.streams.get_mut(key)?, self.counts.get_mut(key.vhost())?);
+        counts.change(entry, change);
+        if entry.holder.is_some() || entry.players > 0 {
             return None;
         }
         let entry = self.streams.remove(key)?;
-        if let Some(counts) = self.counts.get_mut(key.vhost()) {
-            counts.streams -= 1;
-            if *counts == Counts::default() {
-                self.counts.remove(key.vhost());
-            }
+        counts.remove(entry.group.as_ref(), entry.counts());
+        if counts.is_unused() {
+            self.counts.remove(key.vhost());
         }
         Some(entry.stream)
     }

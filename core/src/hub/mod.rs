@@ -38,9 +38,10 @@
 //! Clients are [admitted](Hub::admit_publisher) within limits, and counted while they publish or play; the program's
 //! own publishers and players are not. With [`Conflict::TakeOver`] a client that shows the same credentials takes a
 //! name that is in use. [`Hub::streams`] lists the streams, [`Hub::counts`] says how many streams and clients there
-//! are.
+//! are. Streams may form [groups](Group) that have their own counts and limits.
 
 mod admission;
+mod group;
 mod memory;
 mod player;
 mod publisher;
@@ -53,7 +54,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-pub use admission::{Counts, NotAdmitted};
+pub use admission::NotAdmitted;
+use group::HostCounts;
+pub use group::{Counts, Group};
 use memory::Memory;
 pub use memory::{Gave, MemorySnapshot, Relief};
 pub use player::{Player, PullEnd, Pulled};
@@ -72,6 +75,8 @@ pub struct Hub {
     publishers: Arc<Publishers>,
     memory: Arc<Memory>,
     config: Arc<HubConfig>,
+    /// The group of the streams that are published or played through this value.
+    group: Option<Arc<Group>>,
 }
 
 impl fmt::Debug for Hub {
@@ -82,7 +87,7 @@ impl fmt::Debug for Hub {
     }
 }
 
-/// How streams behave. One value serves every stream of a virtual host.
+/// How streams behave. One value serves every stream of a virtual host, or of a group of its streams.
 #[derive(Debug, Clone, Copy)]
 pub struct HubConfig {
     /// How frames of a stream are cut for the wire, from its beginning to its end; see [`Player::format`].
@@ -156,6 +161,8 @@ pub struct Superseded;
 pub struct StreamSnapshot {
     /// Its name.
     pub key: StreamKey,
+    /// The name of the [group](Group) that it counts in.
+    pub group: Option<Arc<str>>,
     /// Its id.
     pub id: StreamId,
     /// True while it has a publisher.
@@ -181,7 +188,7 @@ struct Registry {
     memory: Arc<Memory>,
     streams: HashMap<StreamKey, Entry>,
     /// The counts of each virtual host that has streams.
-    counts: HashMap<Box<str>, Counts>,
+    counts: HashMap<Box<str>, HostCounts>,
     last_id: u64,
     last_holder: u64,
 }
@@ -189,10 +196,20 @@ struct Registry {
 #[derive(Debug)]
 struct Entry {
     stream: Arc<Stream>,
+    /// The group that it counts in: that of the latest grant.
+    group: Option<Arc<str>>,
     holder: Option<Holder>,
     players: usize,
     /// How many of the players are clients.
     clients: usize,
+}
+
+impl Entry {
+    /// What it adds to the counts of its virtual host and of its group.
+    fn counts(&self) -> Counts {
+        let publishers = usize::from(self.holder.as_ref().is_some_and(|holder| holder.client));
+        Counts { streams: 1, publishers, players: self.clients }
+    }
 }
 
 /// The publisher that has the publish lock of a stream.
@@ -320,13 +337,14 @@ impl Hub {
     pub fn new(config: HubConfig) -> Self {
         let registry = Registry::default();
         let memory = registry.memory.clone();
-        Hub { shared: Arc::new(Mutex::new(registry)), publishers: Arc::default(), memory, config: Arc::new(config) }
+        let (shared, config) = (Arc::new(Mutex::new(registry)), Arc::new(config));
+        Hub { shared, publishers: Arc::default(), memory, config, group: None }
     }
 
     /// The same hub with other settings for the streams that are created through it.
     #[must_use]
     pub fn with_config(&self, config: Arc<HubConfig>) -> Self {
-        Hub { shared: self.shared.clone(), publishers: self.publishers.clone(), memory: self.memory.clone(), config }
+        Hub { config, ..self.clone() }
     }
 
     /// Takes the publish lock of a name for the program itself and begins to publish. If two callers try at the same
@@ -366,12 +384,13 @@ impl Hub {
             registry
                 .streams
                 .values()
-                .map(|entry| (entry.stream.clone(), entry.holder.is_some(), entry.players))
+                .map(|entry| (entry.stream.clone(), entry.group.clone(), entry.holder.is_some(), entry.players))
                 .collect()
         };
         list.sort_unstable_by(|(a, ..), (b, ..)| a.key.cmp(&b.key));
-        let snapshot = |(stream, published, players): (Arc<Stream>, bool, usize)| StreamSnapshot {
+        let snapshot = |(stream, group, published, players): (Arc<Stream>, _, bool, usize)| StreamSnapshot {
             key: stream.key.clone(),
+            group,
             id: stream.id,
             published,
             players,
@@ -394,23 +413,24 @@ impl Hub {
 }
 
 impl Registry {
-    /// The entry of a name, created if there is none, and the counts of its virtual host.
-    fn entry(&mut self, key: &StreamKey, config: &HubConfig) -> (&mut Entry, &mut Counts) {
+    /// The entry of a name, created if there is none, and the counts of its virtual host. From now on the stream counts
+    /// in the hub's group.
+    fn entry(&mut self, key: &StreamKey, hub: &Hub) -> (&mut Entry, &mut HostCounts) {
         let last_id = &mut self.last_id;
         if !self.counts.contains_key(key.vhost()) {
-            self.counts.insert(key.vhost().into(), Counts::default());
+            self.counts.insert(key.vhost().into(), HostCounts::default());
         }
         let counts = self.counts.get_mut(key.vhost()).expect("inserted above");
+        let group = hub.group.as_ref().map(|group| &group.name);
         let entry = self.streams.entry(key.clone()).or_insert_with(|| {
             *last_id += 1;
-            counts.streams += 1;
             let stream = Stream {
                 id: StreamId(*last_id),
                 number: unique_number(),
                 key: key.clone(),
-                format: config.format,
+                format: hub.config.format,
                 players: AtomicUsize::new(0),
-                source: Mutex::new(config.new_source()),
+                source: Mutex::new(hub.config.new_source()),
                 log_bytes: AtomicUsize::new(0),
                 held: AtomicUsize::new(0),
                 memory: self.memory.clone(),
@@ -419,8 +439,11 @@ impl Registry {
                 keyless_starts: AtomicU64::new(0),
                 stats: OnceLock::new(),
             };
-            Entry { stream: Arc::new(stream), holder: None, players: 0, clients: 0 }
+            let entry = Entry { stream: Arc::new(stream), group: group.cloned(), holder: None, players: 0, clients: 0 };
+            counts.add(entry.group.as_ref(), entry.counts());
+            entry
         });
+        counts.move_to(group, entry);
         (entry, counts)
     }
 }

@@ -7,6 +7,7 @@
 //! | that a URL must be signed, and until when it holds | [`Token`], made with [`sign`] | `publish`, `play` |
 //! | how many there may be, and how fast | [`Limits`]; [`Questions`] and [`RateMeter`] count what the [hub](crate::hub) does not | all of them |
 //! | which virtual host a host name belongs to | [`Vhosts`] | `connect` |
+//! | which application a stream belongs to, and so which settings it has | [`Applications`], by [`StreamPattern`] | `publish`, `play` |
 //!
 //! Each rule is checked alone and knows nothing of the other rules or of connections: a check takes facts and returns
 //! `Ok` or a [`Refusal`], which all rules share. [`conn::VhostConfig`](crate::conn::VhostConfig) holds the rules of a
@@ -14,8 +15,10 @@
 //! decide as well, see [`conn::Asks`](crate::conn::Asks).
 
 mod action;
+mod application;
 mod limits;
 mod network;
+mod pattern;
 mod questions;
 mod rate;
 mod refer;
@@ -26,8 +29,10 @@ mod verdict;
 mod vhost;
 
 pub use action::Action;
+pub use application::{Application, Applications};
 pub use limits::{Counted, Limits};
 pub use network::{Network, NetworkError, canonical};
+pub use pattern::{MAX_PATTERN_LEN, PatternError, StreamPattern};
 pub use questions::{DEFAULT_QUESTIONS, Questions, one_client};
 pub use rate::{DEFAULT_WINDOW, Rate, RateMeter};
 pub use refer::{HostPattern, HostPatternError, Refer};

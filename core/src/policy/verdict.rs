@@ -3,6 +3,10 @@
 pub enum Verdict {
     /// Granted.
     Allow,
+    /// Granted under another name: for a stream, its name within the app, which may have several components; for
+    /// `connect`, the app. The rules, the lock and the limits of the new name hold. No question is asked about it, and
+    /// the notice at the end has the name that was asked about.
+    Rename(String),
     /// Refused, with a text for the client.
     Deny(String),
     /// Refused, and the client is sent to another server: the full RTMP URL of the stream there.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::text::{components, prepare, split_query, split_trailing_name, trim};
-use super::{DEFAULT_APP, DEFAULT_VHOST, Params, Part, Scheme, StreamKey, Target, TcUrl, UrlError, key};
+use super::{DEFAULT_APP, DEFAULT_VHOST, NameError, Params, Part, Scheme, StreamKey, Target, TcUrl, UrlError, key};
 
 /// The names in a `connect` command, read once per connection. Each `publish` or `play` then gets
 /// its own [`Target`], so that no parameter of one request remains in the next.
@@ -74,6 +74,21 @@ impl Connect {
             tc_url,
             broken,
         })
+    }
+
+    /// The same client with another app, which has no query.
+    ///
+    /// # Errors
+    /// The app is empty, too long or illegal, as in [`StreamKey::new`].
+    pub fn with_app(&self, app: &str) -> Result<Self, UrlError> {
+        let path = prepare(app, Part::App)?;
+        let names: Vec<_> = components(&path).collect();
+        if path.contains('?') {
+            return Err(NameError::BadCharacter { part: Part::App }.into());
+        }
+        let app = names.join("/");
+        key::check_app(&app)?;
+        Ok(Self { path: path.into_owned(), app, ..self.clone() })
     }
 
     /// Adds the stream name of `publish` or `play`.

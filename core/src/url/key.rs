@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::text::components;
 use super::{DEFAULT_VHOST, MAX_NAME_LEN, NameError, Part, UrlError, discover};
 
 /// The canonical name of one stream. A publisher and its players have the same key, and every
@@ -71,6 +72,23 @@ impl StreamKey {
     /// The stream within the app.
     pub fn stream(&self) -> &str {
         self.text.get(usize::from(self.stream_at)..).unwrap_or_default()
+    }
+
+    /// `app/stream`: the name within its virtual host.
+    pub fn path(&self) -> &str {
+        self.text.get(usize::from(self.vhost_len) + 1..).unwrap_or_default()
+    }
+
+    /// Another stream of the same app. `name` may have several components: those before the last one are added to the
+    /// app.
+    ///
+    /// # Errors
+    /// As [`StreamKey::new`].
+    pub fn with_stream(&self, name: &str) -> Result<Self, NameError> {
+        let names: Vec<&str> = components(name).collect();
+        let (stream, before) = names.split_last().unwrap_or((&"", &[]));
+        let app: Vec<&str> = std::iter::once(self.app()).chain(before.iter().copied()).collect();
+        StreamKey::new(self.vhost(), &app.join("/"), stream)
     }
 
     /// `vhost/app/stream`, the default virtual host included: for signatures, hashes and maps. In logs
@@ -142,6 +160,12 @@ mod tests {
         assert_eq!(key.to_string(), "live/room/cam.1?vhost=v.example");
         assert_eq!(key.to_string().parse(), Ok(key.clone()));
         assert_eq!(format!("{key:?}"), "StreamKey(live/room/cam.1?vhost=v.example)");
+        assert_eq!(key.path(), "live/room/cam.1");
+        assert_eq!(key.with_stream("b").unwrap().as_str(), "v.example/live/room/b");
+        assert_eq!(key.with_stream("/a//b").unwrap().as_str(), "v.example/live/room/a/b");
+        for wrong in ["", "/", "a/..", "\n"] {
+            assert!(key.with_stream(wrong).is_err(), "{wrong:?}");
+        }
         let key = StreamKey::new(DEFAULT_VHOST, "live", "cam").unwrap();
         assert_eq!((key.to_string().as_str(), key.as_str()), ("live/cam", "__defaultVhost__/live/cam"));
         for same in ["live/cam", "/live/cam", "live/cam?token=1", "live/cam?vhost=__defaultVhost__"] {

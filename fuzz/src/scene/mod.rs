@@ -284,6 +284,7 @@ impl World {
             Decision::Allow => Verdict::Allow,
             Decision::Deny => Verdict::Deny("no".to_owned()),
             Decision::Redirect => Verdict::Redirect("rtmp://elsewhere/live/cam".to_owned()),
+            Decision::Rename => Verdict::Rename("screen".to_owned()),
         };
         let now = self.now;
         self.slot(client, |slot, _| {

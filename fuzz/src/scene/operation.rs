@@ -6,7 +6,7 @@ use anabranch_core::bandwidth::BandwidthConfig;
 use anabranch_core::conn::{Asks, Config, VhostConfig};
 use anabranch_core::hub::Conflict;
 use anabranch_core::pacing::Pacing;
-use anabranch_core::policy::{Limits, Rate, Security, Vhost, Vhosts};
+use anabranch_core::policy::{Application, Applications, Limits, Rate, Security, Vhost, Vhosts};
 use anabranch_core::source::{SourceLimits, StartLimits, StartRule, Timestamps};
 use anabranch_core::url::DEFAULT_VHOST;
 use arbitrary::Arbitrary;
@@ -128,7 +128,7 @@ impl HostSetup {
         let mut session = session::config(true);
         session.chunk_size = [128, 300, 4096, 60_000][usize::from(self.chunk_size % 4)];
         session.timeouts.write = Duration::from_secs(5);
-        VhostConfig {
+        let config = VhostConfig {
             session,
             source: SourceLimits {
                 bytes: usize::from(self.log_bytes),
@@ -170,7 +170,14 @@ impl HostSetup {
                 allow_on_timeout: ask(6),
             },
             ..VhostConfig::default()
-        }
+        };
+        // Other rules for one of the names that clients use. The bounds are the same.
+        let limits = Limits { publishers: most(2), players: most(1), streams: most(3), ..config.limits };
+        let asks = Asks { publish: ask(2), play: ask(1), ..config.asks.clone() };
+        let settings = VhostConfig { limits, asks, ..config.clone() };
+        let streams = vec!["*/screen".parse().expect("a pattern")];
+        let application = flag(5).then_some(Application { streams, settings });
+        VhostConfig { applications: Applications::new(application), ..config }
     }
 }
 
@@ -361,4 +368,6 @@ pub(super) enum Decision {
     Allow,
     Deny,
     Redirect,
+    /// Under the name that a stream has of its own application.
+    Rename,
 }

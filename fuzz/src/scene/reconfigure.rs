@@ -50,6 +50,12 @@ impl World {
             let publishers = used(Role::Publisher);
             let right = if self.bounds.exclusive { publishers == published } else { publishers >= published };
             assert!(right, "{host:?}, {publishers} publish");
+            for one in &host.applications {
+                let grouped = || listed().filter(|stream| stream.group.as_ref() == Some(&one.name));
+                assert_eq!(one.streams, grouped().count(), "streams of {one:?}");
+                assert_eq!(one.publishers, grouped().filter(|stream| stream.published).count(), "publishers of {one:?}");
+                assert_eq!(one.players, grouped().map(|stream| stream.players).sum::<usize>(), "players of {one:?}");
+            }
         }
     }
 }
@@ -75,9 +81,10 @@ impl Slot {
     fn may_stay(&self, config: &Config) -> bool {
         let may_go_on = |action: Action, key: &StreamKey| {
             let host = config.vhosts.resolve(key.vhost()).accepted().map_or(&config.defaults, |(_, host)| host);
+            let settings = host.applications.of(key).map_or(host, |application| &application.settings);
             let allowed = match self.conn.peer() {
-                Some(peer) => host.security.check(action, peer.ip()).is_ok(),
-                None => host.security.rules.is_empty(),
+                Some(peer) => settings.security.check(action, peer.ip()).is_ok(),
+                None => settings.security.rules.is_empty(),
             };
             is_there(config, key.vhost()) && allowed
         };

@@ -39,6 +39,13 @@ impl fmt::Display for Report<'_> {
             if !names.is_empty() {
                 writeln!(text, "Virtual hosts with this budget: {}", names.join(", "))?;
             }
+            if !vhost.applications.is_empty() {
+                let count = vhost.applications.iter().len();
+                writeln!(
+                    text,
+                    "Each line is the largest of the settings of the host and of its applications ({count})"
+                )?;
+            }
             write!(text, "{}", Worst { config, vhost, memory })?;
             for line in text.lines() {
                 writeln!(f, "{}", format!("# {line}").trim_end())?;
@@ -55,25 +62,28 @@ struct Beside<'a>(&'a Loaded);
 impl fmt::Display for Beside<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Loaded { settings, .. } = self.0;
-        let (hooks, records) = (self.0.of_vhosts(|vhost| &vhost.hooks), self.0.of_vhosts(|vhost| &vhost.record));
+        let (hooks, records) = (self.0.of_streams(|one| &one.hooks), self.0.of_streams(|one| &one.record));
         let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
         let (mut urls, mut bytes) = (Vec::new(), 0_u64);
-        for hooks in hooks.values().chain([&settings.defaults.hooks]) {
+        for hooks in hooks.iter() {
             for url in hooks.all_urls() {
                 // The same URL with other settings is a separate endpoint.
                 let own = (url, hooks.notice_memory, hooks.queue, hooks.max_in_flight);
                 if !urls.contains(&own) {
                     urls.push(own);
-                    bytes = bytes.saturating_add(hooks.most_memory());
+                    bytes = bytes.saturating_add(hooks.most_memory(url));
                 }
             }
         }
         if !urls.is_empty() {
             let (count, bytes) = (urls.len(), mib(bytes));
             writeln!(f, "# Waiting and running calls to {count} hook URLs: at most {bytes} in all")?;
-            writeln!(f, "#   (hooks.notice_memory, and 50 KiB for each of hooks.queue and hooks.max_in_flight)")?;
+            writeln!(
+                f,
+                "#   (hooks.notice_memory, and 50 KiB for each of hooks.queue and hooks.max_in_flight, 150 KiB in nginx-rtmp's form)"
+            )?;
         }
-        if records.values().chain([&settings.defaults.record]).any(|record| !record.streams.is_empty()) {
+        if records.iter().any(|record| !record.streams.is_empty()) {
             writeln!(f, "# Each recorded stream: at most 8.3 MiB and one message, and a file descriptor")?;
         }
         if settings.tls.is_on() {

@@ -210,8 +210,8 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let program = &format!("{PROGRAM} {VERSION}");
     let captures = captures(&loaded, program)?;
     let identity = Identity::new(Some(settings.server.id.as_str()).filter(|id| !id.is_empty()));
-    let hooks = HttpHooks::new(identity.clone(), &settings.defaults.hooks, &loaded.of_vhosts(|vhost| &vhost.hooks))?;
-    let recorder = Recorder::new(&settings.defaults.record, &loaded.of_vhosts(|vhost| &vhost.record))?;
+    let hooks = HttpHooks::new(identity.clone(), &loaded.of_streams(|settings| &settings.hooks))?;
+    let recorder = Recorder::new(&loaded.of_streams(|settings| &settings.record))?;
     let tls = settings.tls.is_on().then(|| TlsListeners::new(&settings.tls)).transpose()?;
     let mut builder = Server::builder()
         .config(loaded.config.clone())

@@ -86,8 +86,8 @@ impl Reloader {
         // The certificates are put in force last, when nothing can fail any more: the old files may be gone, so going
         // back might not be possible.
         let certificates = self.tls.as_ref().map(|tls| tls.prepare(&settings.tls)).transpose()?;
-        self.hooks.update(&settings.defaults.hooks, &new.of_vhosts(|vhost| &vhost.hooks))?;
-        self.recorder.update(&settings.defaults.record, &new.of_vhosts(|vhost| &vhost.record))?;
+        self.hooks.update(&new.of_streams(|settings| &settings.hooks))?;
+        self.recorder.update(&new.of_streams(|settings| &settings.record))?;
         self.handle.reconfigure(new.config.clone(), settings.tcp.options()).map_err(|error| error.to_string())?;
         if let Some(put_in_force) = certificates {
             put_in_force();

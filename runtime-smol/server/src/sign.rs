@@ -82,12 +82,12 @@ fn signed(
         (None, Some(host)) => vhost(loaded, Some(host)).or_else(|error| vhost(loaded, None).map_err(|_| error))?,
         (option, _) => vhost(loaded, option)?,
     };
-    let secret = secret(loaded, vhost)?;
     // The server compares names in lower case, except for the default virtual host's.
     let name = vhost.map(|vhost| &*vhost.name).filter(|name| !name.eq_ignore_ascii_case(DEFAULT_VHOST));
     let name = name.map_or_else(|| DEFAULT_VHOST.to_owned(), str::to_ascii_lowercase);
     let key =
         StreamKey::new(&name, app, stream).map_err(|error| format!("{path:?} is not the name of a stream: {error}"))?;
+    let secret = secret(loaded, vhost, &key)?;
     // The parameter names the virtual host, so that any address of the server can be used. A URL leads there already.
     let is_named = name == DEFAULT_VHOST || (vhost_option.is_none() && host.is_some());
     let named = if is_named { String::new() } else { format!("vhost={name}&") };
@@ -176,14 +176,14 @@ fn vhost<'a>(loaded: &'a Loaded, name: Option<&str>) -> Result<Option<&'a Vhost>
     find(name).map(Some).ok_or_else(|| format!("there is no virtual host {name:?}"))
 }
 
-/// The first secret. Further ones are only for URLs that are already signed.
-fn secret(loaded: &Loaded, vhost: Option<&Vhost>) -> Result<Secret, String> {
-    let settings = vhost.map_or(&loaded.settings.defaults, |vhost| &vhost.settings);
-    let first = settings
-        .token
-        .secrets
-        .first()
-        .ok_or("there is no secret to sign with: set defaults.token.secrets, or the virtual host's")?;
+/// The first secret of the stream. Further ones are only for URLs that are already signed.
+fn secret(loaded: &Loaded, vhost: Option<&Vhost>, stream: &StreamKey) -> Result<Secret, String> {
+    let vhost = vhost.map_or(&loaded.settings.defaults, |vhost| &vhost.settings);
+    let applications = vhost.applications();
+    let settings = applications.of(stream).map_or(vhost, |one| &one.settings.1.settings);
+    let first = settings.token.secrets.first().ok_or(
+        "there is no secret to sign with: set defaults.token.secrets, or those of the virtual host or application",
+    )?;
     Secret::new(&first.0).map_err(|error| error.to_string())
 }
 

@@ -114,7 +114,8 @@ impl Questions {
         let due = |question: &&mut Question| question.reply.as_ref().is_some_and(|(time, _)| *time <= now);
         let question = self.list.iter_mut().find(due)?;
         let (_, verdict) = question.reply.take()?;
-        question.decide(if verdict == Verdict::Allow { State::Allowed } else { State::Refused }, offset);
+        let granted = matches!(verdict, Verdict::Allow | Verdict::Rename(_));
+        question.decide(if granted { State::Allowed } else { State::Refused }, offset);
         Some((question.ask.id, verdict))
     }
 

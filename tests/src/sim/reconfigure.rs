@@ -1,6 +1,9 @@
 //! Changed settings while clients are connected: which connections must end, and the counts of each virtual host.
 
-use anabranch_core::conn::{Config, Conn, Role, Subject, VhostSnapshot};
+use std::sync::Arc;
+
+use anabranch_core::conn::{ApplicationSnapshot, Config, Conn, Role, Subject, VhostSnapshot};
+use anabranch_core::hub::StreamSnapshot;
 use anabranch_core::policy::Action;
 use anabranch_core::session::{CloseReason, SessionConfig};
 use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
@@ -94,11 +97,24 @@ impl Sim {
                 players: played.count(),
                 streams: listed().count(),
                 questions: open.filter(|question| question.is_open() && question.vhost() == name).count(),
+                applications: counted.applications.iter().map(|one| self.application(&one.name, &streams)).collect(),
             };
             if counted != expected {
                 self.fail(&format!("{counted:?} is counted, {expected:?} is there"));
             }
             self.check_limits(&counted);
+        }
+    }
+
+    /// What is counted of the streams of an application.
+    fn application(&self, name: &Arc<str>, streams: &[StreamSnapshot]) -> ApplicationSnapshot {
+        let listed = || streams.iter().filter(|stream| stream.group.as_ref() == Some(name));
+        let is_published = |id| self.attached.get(id).is_some_and(|attached| attached.publisher.is_some());
+        ApplicationSnapshot {
+            name: name.clone(),
+            publishers: listed().filter(|stream| is_published(&stream.id)).count(),
+            players: listed().map(|stream| stream.players).sum(),
+            streams: listed().count(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use anabranch_core::conn::Role;
+use anabranch_core::conn::{ApplicationSnapshot, Role};
 use anabranch_core::flv::VideoCodec;
 use anabranch_core::hub::StreamSnapshot;
 use anabranch_core::stats::{AudioDescription, ConnSnapshot, VideoDescription, Window};
@@ -12,7 +12,7 @@ use anabranch_core::url::StreamKey;
 use anabranch_host::{Closed, ConnectionInfo, Handle};
 
 use super::context::now_ms;
-use super::shapes::{Attached, Audio, Client, Close, Hls, Kbps, Publish, Stream, Vhost, Video};
+use super::shapes::{Application, Attached, Audio, Client, Close, Hls, Kbps, Publish, Stream, Vhost, Video};
 use crate::identity::Identity;
 
 /// A virtual host's id, which is derived from its name.
@@ -47,6 +47,7 @@ pub(super) fn vhosts(handle: &Handle) -> Vec<Vhost> {
             hls: Hls { enabled: false },
             publishers: vhost.publishers,
             players: vhost.players,
+            applications: vhost.applications.iter().map(show_application).collect(),
         })
         .collect();
     let places: BTreeMap<_, _> = counted.iter().enumerate().map(|(place, vhost)| (&*vhost.name, place)).collect();
@@ -133,6 +134,15 @@ impl Listing {
     }
 }
 
+fn show_application(application: &ApplicationSnapshot) -> Application {
+    Application {
+        streams: application.name.to_string(),
+        active: application.streams,
+        publishers: application.publishers,
+        players: application.players,
+    }
+}
+
 fn show(stream: &StreamSnapshot, sides: &Sides, identity: &Identity) -> Stream {
     let stats = stream.stats.as_ref().map(|view| view.snapshot(Instant::now()));
     let publisher = sides.publisher.clone();
@@ -158,6 +168,7 @@ fn show(stream: &StreamSnapshot, sides: &Sides, identity: &Identity) -> Stream {
         video: known.and_then(|stats| stats.video).map(|video| show_video(&video)),
         audio: known.and_then(|stats| stats.audio).map(|audio| show_audio(&audio)),
         key: stream.key.to_string(),
+        application: stream.group.as_deref().unwrap_or_default().to_owned(),
         players: stream.players,
         audio_frames: stats.map_or(0, |stats| stats.audio_frames),
         fps: stats.map_or(0.0, |stats| stats.video_rate.fps(Window::Seconds30)),

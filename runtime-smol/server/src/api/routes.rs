@@ -344,16 +344,16 @@ fn matches<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
     use std::sync::Arc;
 
     use anabranch_program::{ChosenCaptures, ChosenFolder};
 
     use super::super::{ApiSettings, Capturing, Reload, Workers};
     use super::*;
-    use crate::hooks::{HookSettings, HttpHooks};
+    use crate::hooks::HttpHooks;
     use crate::identity::Identity;
     use crate::record::Recorder;
+    use crate::settings::OfStreams;
 
     #[test]
     fn paths_match_as_a_whole() {
@@ -383,7 +383,7 @@ mod tests {
 
     fn context(reload: Option<Reload>) -> Context {
         let server = anabranch_smol::Server::builder().build().unwrap();
-        let hooks = HttpHooks::new(Identity::new(None), &HookSettings::default(), &HashMap::new()).unwrap();
+        let hooks = HttpHooks::new(Identity::new(None), &OfStreams::default()).unwrap();
         let folder = std::env::temp_dir().join(format!("anabranch-routes-{}", std::process::id()));
         let folder = ChosenFolder { folder, files: 10, bytes: 1 << 20, waiting: 1 << 20, header: String::new() };
         let captures = Capturing::Chosen(ChosenCaptures::new(folder));

@@ -181,6 +181,19 @@ pub(super) struct Vhost {
     pub(super) hls: Hls,
     pub(super) publishers: usize,
     pub(super) players: usize,
+    /// Its applications, in the order in which they are compared with the name of a stream.
+    pub(super) applications: Vec<Application>,
+}
+
+/// Settings for some streams of a virtual host. Its numbers are part of those of the virtual host.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(super) struct Application {
+    /// The patterns of its streams.
+    pub(super) streams: String,
+    /// Streams that are published or waited for.
+    pub(super) active: usize,
+    pub(super) publishers: usize,
+    pub(super) players: usize,
 }
 
 /// Kilobits per second.
@@ -240,6 +253,8 @@ pub(super) struct Stream {
     /// `app/stream`, and `app/stream?vhost=NAME` in another virtual host than the default one: the stream's name in
     /// logs, too.
     pub(super) key: String,
+    /// The patterns of the application that it belongs to; empty if no application matches its name.
+    pub(super) application: String,
     pub(super) players: usize,
     /// Coded audio frames so far.
     pub(super) audio_frames: u64,

@@ -1,9 +1,11 @@
+use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
+
 use crate::examine::parts::sections;
 use crate::record::{RecordSettings, free_space};
 use crate::settings::Loaded;
 
 use super::entry::{Entry, Report};
-use super::server::Running;
+use super::server::{Running, Stream};
 
 /// Bytes a day of one stream of 4 Mb/s, which is assumed if none is published now.
 const ASSUMED: u64 = 4_000_000 / 8 * 86_400;
@@ -43,13 +45,17 @@ pub(super) fn look(loaded: &Loaded, running: &Running, report: &mut Report) {
 
 /// What a day of recordings takes, by the streams that are published now.
 fn a_day(record: &RecordSettings, running: &Running) -> (u64, String) {
-    let recorded = running.streams.iter().filter(|stream| stream.is_live && record.wants(&stream.app, &stream.name));
+    let recorded = running.streams.iter().filter(|stream| stream.is_live && is_recorded(record, stream));
     let rates: Vec<u64> = recorded.map(|stream| stream.kbps).filter(|kbps| *kbps > 0).collect();
     if rates.is_empty() {
         return (ASSUMED, "one stream of 4 Mb/s".to_owned());
     }
     let kbps = rates.iter().sum::<u64>();
     (kbps.saturating_mul(1000 / 8 * 86_400), format!("the {} streams that are recorded now", rates.len()))
+}
+
+fn is_recorded(record: &RecordSettings, stream: &Stream) -> bool {
+    StreamKey::new(DEFAULT_VHOST, &stream.app, &stream.name).is_ok_and(|key| record.wants(&key))
 }
 
 fn gib(bytes: u64) -> f64 {

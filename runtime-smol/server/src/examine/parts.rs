@@ -202,11 +202,24 @@ pub(crate) fn addresses(settings: &Settings, purpose: Purpose) -> Vec<(Path, &'s
     wanted
 }
 
-/// The settings of all virtual hosts with their place. The first are the defaults.
+/// The settings of all virtual hosts and applications with their place. The first are the defaults. An application of the
+/// defaults is there again for each virtual host in which it has other hooks or recordings.
 pub(crate) fn sections(settings: &Settings) -> Vec<(Path, &VhostSettings)> {
     let vhosts = settings.vhost.iter().enumerate();
     let vhosts = vhosts.map(|(index, vhost)| (Path::of(&["vhost"]).index(index), &vhost.settings));
-    [(Path::of(&["defaults"]), &settings.defaults)].into_iter().chain(vhosts).collect()
+    let mut all = Vec::new();
+    for (path, host) in [(Path::of(&["defaults"]), &settings.defaults)].into_iter().chain(vhosts) {
+        all.push((path.clone(), host));
+        for (index, one) in host.application.iter().enumerate() {
+            let known = host.shared_place(index).and_then(|shared| settings.defaults.application.get(shared));
+            let is_same =
+                |known: &VhostSettings| known.hooks == one.settings.hooks && known.record == one.settings.record;
+            if !known.is_some_and(|known| is_same(&known.settings)) {
+                all.push((host.place_of_application(&path, index), &one.settings));
+            }
+        }
+    }
+    all
 }
 
 /// What is wrong with the dates of a certificate, now.

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_core::conn::{Ask, ClientFacts, Closed, Notice, StreamFacts, Subject};
@@ -5,6 +6,8 @@ use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use super::fields;
+use super::settings::Form;
 use crate::identity::Identity;
 use crate::record::RecordedFile;
 
@@ -66,19 +69,60 @@ pub(super) fn vhost<'a>(subject: &'a Subject, client: &'a ClientFacts) -> &'a st
     }
 }
 
-/// The body of a question.
-pub(super) fn of_question(event: Event, ask: &Ask, identity: &Identity) -> String {
-    of(event, &ask.subject, &ask.client, identity, None)
-}
+/// The bodies of the calls for one event, one for each form that a URL needs.
+#[derive(Debug, Clone)]
+pub(super) struct Bodies([Option<Arc<str>>; 2]);
 
-/// The body of a notice.
-pub(super) fn of_notice(event: Event, notice: &Notice, identity: &Identity) -> String {
-    of(event, &notice.subject, &notice.client, identity, notice.closed.as_ref())
+impl Bodies {
+    /// The bodies of a question.
+    pub(super) fn of_question(event: Event, ask: &Ask, identity: &Identity, needs: impl Fn(Form) -> bool) -> Self {
+        Bodies::new(needs, |form| match form {
+            Form::Srs => of(event, &ask.subject, &ask.client, identity, None),
+            Form::NginxRtmp => fields::of(event, &ask.subject, &ask.client),
+        })
+    }
+
+    /// The bodies of a notice.
+    pub(super) fn of_notice(event: Event, notice: &Notice, identity: &Identity, needs: impl Fn(Form) -> bool) -> Self {
+        Bodies::new(needs, |form| match form {
+            Form::Srs => of(event, &notice.subject, &notice.client, identity, notice.closed.as_ref()),
+            Form::NginxRtmp => fields::of(event, &notice.subject, &notice.client),
+        })
+    }
+
+    /// The bodies of the notice that a file of a recording is complete.
+    pub(super) fn of_recording(file: &RecordedFile, identity: &Identity, needs: impl Fn(Form) -> bool) -> Self {
+        Bodies::new(needs, |form| match form {
+            Form::Srs => of_recording(file, identity),
+            Form::NginxRtmp => fields::of_recording(file),
+        })
+    }
+
+    /// The same text in all forms.
+    #[cfg(test)]
+    pub(super) fn all(text: &str) -> Self {
+        Bodies::new(|_| true, |_| text.to_owned())
+    }
+
+    fn new(needs: impl Fn(Form) -> bool, write: impl Fn(Form) -> String) -> Self {
+        Bodies(Form::ALL.map(|form| needs(form).then(|| write(form).into())))
+    }
+
+    /// The body in a form. It is empty in a form that no URL needs.
+    pub(super) fn of(&self, form: Form) -> Arc<str> {
+        let [srs, nginx] = &self.0;
+        match form {
+            Form::Srs => srs,
+            Form::NginxRtmp => nginx,
+        }
+        .clone()
+        .unwrap_or_default()
+    }
 }
 
 /// The body of the notice that a file of a recording is complete. Fields and their order are SRS's; those that SRS does
 /// not have come last.
-pub(super) fn of_recording(file: &RecordedFile, identity: &Identity) -> String {
+fn of_recording(file: &RecordedFile, identity: &Identity) -> String {
     let RecordedFile { key, publisher, path, bytes, duration, reason, .. } = file;
     let client_id = publisher.connection.map(|connection| identity.client_id(connection)).unwrap_or_default();
     let ip = publisher.address.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();

@@ -20,7 +20,7 @@ use super::health::{Health, UrlState};
 use super::names::Names;
 use super::order::Order;
 use super::reply::Reply;
-use super::settings::{HookSettings, HookUrl};
+use super::settings::{Form, HookSettings, HookTarget, HookUrl};
 use super::tally::Tally;
 
 /// How long a thread waits for work before it ends.
@@ -85,6 +85,11 @@ impl Drop for Place {
 }
 
 impl Place {
+    /// The form of the endpoint's calls.
+    pub(super) fn form(&self) -> Form {
+        self.endpoint.key().form
+    }
+
     /// Logs a problem with the endpoint, at a limited rate.
     pub(super) fn complain(&self, what: &str) {
         self.endpoint.complain(what);
@@ -134,6 +139,7 @@ impl Drop for Turn {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EndpointKey {
     url: HookUrl,
+    form: Form,
     timeout: Duration,
     max_in_flight: usize,
     queue: usize,
@@ -149,12 +155,13 @@ impl EndpointKey {
     ///
     /// # Errors
     /// The certificates cannot be read.
-    pub(super) fn new(url: &HookUrl, settings: &HookSettings) -> Result<Self, String> {
+    pub(super) fn new(target: &HookTarget, settings: &HookSettings) -> Result<Self, String> {
         let read = |path: &std::path::PathBuf| {
             fs::read(path).map_err(|error| format!("hooks: ca_file {}: {error}", path.display()))
         };
         Ok(EndpointKey {
-            url: url.clone(),
+            url: target.url.clone(),
+            form: target.form,
             timeout: settings.timeout.0,
             max_in_flight: settings.max_in_flight.clamp(1, 1024),
             queue: settings.queue,
@@ -163,6 +170,11 @@ impl EndpointKey {
             verify_tls: settings.verify_tls,
             user_agent: settings.user_agent.clone(),
         })
+    }
+
+    /// The form of the calls.
+    pub(super) fn form(&self) -> Form {
+        self.form
     }
 
     /// Checks that calls can be made with these settings.
@@ -203,7 +215,8 @@ impl EndpointKey {
             .tls_config(tls)
             // The proxy in the environment is for the internet; back ends are usually in the same network.
             .proxy(None)
-            // SRS does not follow redirects either, and a redirected POST would become a GET.
+            // SRS does not follow redirects either, and a redirected POST would become a GET. In nginx-rtmp's form they
+            // are answers.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)
@@ -485,7 +498,11 @@ impl fmt::Debug for Shared {
 
 fn post(agent: &Agent, key: &EndpointKey, call: &Call, timeout: Option<Duration>) -> Result<Reply, Error> {
     let start = Instant::now();
-    let request = agent.post(key.url.as_str()).content_type("application/json");
+    let content_type = match key.form {
+        Form::Srs => "application/json",
+        Form::NginxRtmp => "application/x-www-form-urlencoded",
+    };
+    let request = agent.post(key.url.as_str()).content_type(content_type);
     let request = request.header("Connection", "Keep-Alive");
     let request = match timeout {
         // ureq prepares TLS again for a request with its own settings, so it gets them only where needed.
@@ -494,6 +511,8 @@ fn post(agent: &Agent, key: &EndpointKey, call: &Call, timeout: Option<Duration>
     };
     let mut response = request.send(&*call.body)?;
     let status = response.status().as_u16();
+    let location =
+        response.headers().get("location").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let body = response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec()?;
     // Not the body, because it has the client's secrets.
     let (url, conn, time) = (&key.url, call.turn.connection, start.elapsed());
@@ -505,7 +524,10 @@ fn post(agent: &Agent, key: &EndpointKey, call: &Call, timeout: Option<Duration>
         seconds = time.as_secs_f64(),
         "{url} about conn {conn}: status {status} in {time:?}"
     );
-    Ok(Reply::of(status, &body))
+    Ok(match key.form {
+        Form::Srs => Reply::of(status, &body),
+        Form::NginxRtmp => Reply::of_nginx(status, location.as_deref()),
+    })
 }
 
 fn is_stale(kind: ErrorKind) -> bool {

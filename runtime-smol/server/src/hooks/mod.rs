@@ -1,4 +1,5 @@
-//! HTTP hooks: the server asks a back end about clients and sends it notices, with the calls that SRS makes.
+//! HTTP hooks: the server asks a back end about clients and sends it notices, with the calls that SRS makes, or those of
+//! nginx-rtmp.
 //!
 //! Nothing here blocks a connection. A question or a notice becomes a job in the queue of its client ([`order`]). The
 //! threads of each URL ([`endpoint`]) make the calls of the first job in each queue; each URL has its own limits. An
@@ -7,6 +8,7 @@
 mod body;
 mod complaints;
 mod endpoint;
+mod fields;
 mod health;
 mod names;
 mod order;
@@ -19,24 +21,25 @@ mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{Ask, Notice, StreamFacts, Subject, Verdict};
+use anabranch_core::conn::{Ask, ClientFacts, Notice, StreamFacts, Subject, Verdict};
 use anabranch_host::{Answer, Hooks};
 
-use body::Event;
+use body::{Bodies, Event};
 use endpoint::{Endpoint, EndpointKey, Sort};
 pub(crate) use health::UrlState;
 use order::{Job, Kind, Order, on_failure};
 pub(crate) use probe::{Probe, probe};
 pub(crate) use settings::HookSettings;
-use settings::MARGIN;
+use settings::{Form, MARGIN};
 use tally::Lost;
 pub(crate) use tally::{BUCKETS, Tally};
 
 use crate::identity::Identity;
 use crate::record::RecordedFile;
+use crate::settings::OfStreams;
 
 /// Checks that the URLs of these settings can be called, as the start does.
 ///
@@ -54,17 +57,11 @@ pub(crate) struct HttpHooks {
 
 struct Inner {
     identity: Identity,
-    routes: RwLock<Routes>,
+    routes: RwLock<OfStreams<Arc<Route>>>,
     order: Arc<Order>,
 }
 
-/// The URLs that are called for each virtual host.
-#[derive(Default)]
-struct Routes {
-    default: Arc<Route>,
-    vhosts: HashMap<String, Arc<Route>>,
-}
-
+/// The URLs that are called for some streams, or for the connections of a virtual host.
 #[derive(Default)]
 struct Route {
     settings: HookSettings,
@@ -72,18 +69,14 @@ struct Route {
 }
 
 impl HttpHooks {
-    /// Hooks with the settings in `vhosts` for those virtual hosts, and with `default` for all others.
+    /// Hooks with these settings.
     ///
     /// # Errors
     /// Certificates cannot be read, or the system starts no thread.
-    pub(crate) fn new(
-        identity: Identity,
-        default: &HookSettings,
-        vhosts: &HashMap<String, HookSettings>,
-    ) -> Result<Self, String> {
+    pub(crate) fn new(identity: Identity, settings: &OfStreams<HookSettings>) -> Result<Self, String> {
         let inner = Inner { identity, routes: RwLock::default(), order: Arc::default() };
         let hooks = HttpHooks { inner: Arc::new(inner) };
-        hooks.update(default, vhosts)?;
+        hooks.update(settings)?;
         Ok(hooks)
     }
 
@@ -92,14 +85,20 @@ impl HttpHooks {
     ///
     /// # Errors
     /// Certificates cannot be read, or the system starts no thread; then nothing changes.
-    pub(crate) fn update(&self, default: &HookSettings, vhosts: &HashMap<String, HookSettings>) -> Result<(), String> {
-        let mut known = self.inner.routes().endpoints();
-        let default = Arc::new(Route::new(default, &mut known)?);
-        let mut routes = Routes { default, vhosts: HashMap::new() };
-        for (name, settings) in vhosts {
-            routes.vhosts.insert(name.clone(), Arc::new(Route::new(settings, &mut known)?));
-        }
-        *self.inner.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
+    pub(crate) fn update(&self, settings: &OfStreams<HookSettings>) -> Result<(), String> {
+        let mut known: Vec<_> =
+            self.inner.routes().iter().flat_map(|route| route.endpoints.values().flatten().cloned()).collect();
+        // Applications mostly have the hooks of their virtual host.
+        let mut routes: Vec<Arc<Route>> = Vec::new();
+        let new = settings.try_map(|settings| match routes.iter().find(|route| route.settings == *settings) {
+            Some(route) => Ok::<_, String>(route.clone()),
+            None => {
+                let route = Arc::new(Route::new(settings, &mut known)?);
+                routes.push(route.clone());
+                Ok(route)
+            }
+        })?;
+        *self.inner.routes.write().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(())
     }
 
@@ -110,12 +109,12 @@ impl HttpHooks {
 
     /// A file of a recording is complete: sends the notice. Does not block.
     pub(crate) fn recorded(&self, file: &RecordedFile) {
-        let route = self.inner.route(file.key.vhost());
+        let route = self.inner.routes().stream(&file.key).clone();
         if route.endpoints(Event::Dvr).is_empty() {
             return;
         }
         let stream = StreamFacts { key: file.key.clone(), params: file.publisher.params.clone() };
-        let body = body::of_recording(file, &self.inner.identity);
+        let body = Bodies::of_recording(file, &self.inner.identity, |form| route.needs(Event::Dvr, form));
         // Files of the program's own publications have an order, too: no connection has the number 0.
         let connection = file.publisher.connection.unwrap_or(0);
         let vhost = file.key.vhost().to_owned();
@@ -124,7 +123,7 @@ impl HttpHooks {
 
     /// Each URL that is called, with its state.
     pub(crate) fn urls(&self) -> Vec<UrlState> {
-        self.inner.routes().urls()
+        urls(&self.inner.routes())
     }
 
     /// Counts of calls and failures, for the metrics.
@@ -134,43 +133,18 @@ impl HttpHooks {
 }
 
 impl Inner {
-    fn routes(&self) -> std::sync::RwLockReadGuard<'_, Routes> {
+    fn routes(&self) -> RwLockReadGuard<'_, OfStreams<Arc<Route>>> {
         self.routes.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn route(&self, vhost: &str) -> Arc<Route> {
+    /// The route of a stream, or of a connection to a virtual host.
+    fn route(&self, subject: &Subject, client: &ClientFacts) -> Arc<Route> {
         let routes = self.routes();
-        routes.vhosts.get(vhost).unwrap_or(&routes.default).clone()
-    }
-}
-
-impl Routes {
-    /// Each endpoint once, with the calls that it gets and the virtual hosts that make them, in the order of the URLs.
-    fn urls(&self) -> Vec<UrlState> {
-        let mut found: Vec<(Arc<Endpoint>, UrlState)> = Vec::new();
-        let all = ("", &self.default);
-        let vhosts = self.vhosts.iter().map(|(name, route)| (name.as_str(), route));
-        for (vhost, route) in vhosts.chain([all]) {
-            for (event, endpoint) in
-                route.endpoints.iter().flat_map(|(event, list)| list.iter().map(move |endpoint| (*event, endpoint)))
-            {
-                let index = found.iter().position(|(known, _)| Arc::ptr_eq(known, endpoint)).unwrap_or_else(|| {
-                    found.push((endpoint.clone(), endpoint.state()));
-                    found.len() - 1
-                });
-                if let Some((_, state)) = found.get_mut(index) {
-                    state.add(event.name(), vhost);
-                }
-            }
+        match subject {
+            Subject::Publish(stream) | Subject::Play(stream) | Subject::Traverse(stream) => routes.stream(&stream.key),
+            Subject::Connect => routes.vhost(&client.vhost),
         }
-        let mut states: Vec<_> = found.into_iter().map(|(_, state)| state).collect();
-        states.sort_by(|a, b| (&a.url, &a.calls).cmp(&(&b.url, &b.calls)));
-        states
-    }
-
-    fn endpoints(&self) -> Vec<Arc<Endpoint>> {
-        let routes = self.vhosts.values().chain([&self.default]);
-        routes.flat_map(|route| route.endpoints.values().flatten().cloned()).collect()
+        .clone()
     }
 }
 
@@ -180,7 +154,7 @@ impl Route {
         let mut endpoints: HashMap<_, Vec<_>> = HashMap::new();
         for event in Event::ALL {
             for url in settings.urls(event) {
-                let key = EndpointKey::new(&url.0, settings)?;
+                let key = EndpointKey::new(url, settings)?;
                 let endpoint = match known.iter().find(|endpoint| *endpoint.key() == key) {
                     Some(endpoint) => endpoint.clone(),
                     None => {
@@ -198,6 +172,32 @@ impl Route {
     fn endpoints(&self, event: Event) -> &[Arc<Endpoint>] {
         self.endpoints.get(&event).map_or(&[], Vec::as_slice)
     }
+
+    /// Whether a URL of this call gets it in this form.
+    fn needs(&self, event: Event, form: Form) -> bool {
+        self.endpoints(event).iter().any(|endpoint| endpoint.key().form() == form)
+    }
+}
+
+/// Each endpoint once, with the calls that it gets and the virtual hosts that make them, in the order of the URLs.
+fn urls(routes: &OfStreams<Arc<Route>>) -> Vec<UrlState> {
+    let mut found: Vec<(Arc<Endpoint>, UrlState)> = Vec::new();
+    for (vhost, route) in routes.by_vhost() {
+        for (event, endpoint) in
+            route.endpoints.iter().flat_map(|(event, list)| list.iter().map(move |endpoint| (*event, endpoint)))
+        {
+            let index = found.iter().position(|(known, _)| Arc::ptr_eq(known, endpoint)).unwrap_or_else(|| {
+                found.push((endpoint.clone(), endpoint.state()));
+                found.len() - 1
+            });
+            if let Some((_, state)) = found.get_mut(index) {
+                state.add(event.name(), vhost);
+            }
+        }
+    }
+    let mut states: Vec<_> = found.into_iter().map(|(_, state)| state).collect();
+    states.sort_by(|a, b| (&a.url, &a.calls).cmp(&(&b.url, &b.calls)));
+    states
 }
 
 impl Hooks for HttpHooks {
@@ -208,7 +208,7 @@ impl Hooks for HttpHooks {
             return;
         };
         let vhost = body::vhost(&ask.subject, &ask.client).to_owned();
-        let route = self.inner.route(&vhost);
+        let route = self.inner.route(&ask.subject, &ask.client);
         let endpoints = route.endpoints(event).to_vec();
         if endpoints.is_empty() {
             // Core asks this only so that the notice follows.
@@ -226,8 +226,9 @@ impl Hooks for HttpHooks {
             places.push_back(place);
         }
         let deadline = ask.deadline.checked_sub(MARGIN).unwrap_or(ask.deadline).max(Instant::now());
-        let kind = Kind::Ask { answer: Some(answer), deadline, allow_on_failure: route.settings.allow_on_failure };
-        let body = body::of_question(event, &ask, &self.inner.identity).into();
+        let allow_on_failure = route.settings.allow_on_failure;
+        let kind = Kind::Ask { answer: Some(answer), deadline, allow_on_failure, renamed: None };
+        let body = Bodies::of_question(event, &ask, &self.inner.identity, |form| route.needs(event, form));
         self.inner.order.push(ask.client.connection, Job { event, subject: ask.subject, vhost, body, places, kind });
     }
 
@@ -236,23 +237,21 @@ impl Hooks for HttpHooks {
             return;
         };
         let vhost = body::vhost(&notice.subject, &notice.client).to_owned();
-        let route = self.inner.route(&vhost);
+        let route = self.inner.route(&notice.subject, &notice.client);
         if route.endpoints(event).is_empty() {
             return;
         }
-        let body = body::of_notice(event, &notice, &self.inner.identity);
+        let body = Bodies::of_notice(event, &notice, &self.inner.identity, |form| route.needs(event, form));
         self.inner.notify(&route, notice.client.connection, (event, notice.subject, vhost), body);
     }
 }
 
 impl Inner {
     /// Sends a notice to all URLs of its call that have room for it.
-    fn notify(&self, route: &Route, connection: u64, (event, subject, vhost): (Event, Subject, String), body: String) {
-        let body: Arc<str> = body.into();
-        let sort = Sort::notice(event, &body);
+    fn notify(&self, route: &Route, connection: u64, (event, subject, vhost): (Event, Subject, String), body: Bodies) {
         let mut places = VecDeque::new();
         for endpoint in route.endpoints(event) {
-            match endpoint.admit(sort) {
+            match endpoint.admit(Sort::notice(event, &body.of(endpoint.key().form()))) {
                 Some(place) => places.push_back(place),
                 None => {
                     self.order.tally().lose(event, Lost::Memory);

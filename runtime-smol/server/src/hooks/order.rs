@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::conn::{Subject, Verdict};
 use anabranch_host::Answer;
-use tracing::error;
+use tracing::{error, info};
 
-use super::body::Event;
+use super::body::{Bodies, Event};
 use super::endpoint::{Call, Place, Turn};
 use super::reply::Reply;
+use super::settings::Form;
 use super::tally::{Lost, Tally};
 
 /// How long after a refusal core may still send the notice that belongs to the question. It does so if its deadline
@@ -25,7 +26,7 @@ pub(super) struct Job {
     pub(super) subject: Subject,
     /// The virtual host: there may be questions about one connection for several.
     pub(super) vhost: String,
-    pub(super) body: Arc<str>,
+    pub(super) body: Bodies,
     /// Places for the calls that are still to be made, in their order.
     pub(super) places: VecDeque<Place>,
     pub(super) kind: Kind,
@@ -34,7 +35,13 @@ pub(super) struct Job {
 #[derive(Debug)]
 pub(super) enum Kind {
     /// A question: the URLs are asked one after the other, and the first that does not grant it decides.
-    Ask { answer: Option<Answer>, deadline: Instant, allow_on_failure: bool },
+    Ask {
+        answer: Option<Answer>,
+        deadline: Instant,
+        allow_on_failure: bool,
+        /// The name that a back end gave the stream or the app: the first one that an answer has.
+        renamed: Option<String>,
+    },
     /// A notice: all URLs are called at the same time.
     Tell {
         retries: u32,
@@ -152,6 +159,7 @@ impl State {
             Kind::Tell { open, .. } => {
                 match reply {
                     Reply::Granted => {}
+                    Reply::Renamed(_) => place.complain("it redirects a notice, which has no effect"),
                     Reply::Refused { reason, .. } => {
                         let reason = reason.unwrap_or_default();
                         place.complain(&format!("the back end refuses a notice, which has no effect: {reason}"));
@@ -167,13 +175,26 @@ impl State {
                 }
                 None
             }
-            Kind::Ask { answer, allow_on_failure, .. } => {
+            Kind::Ask { answer, allow_on_failure, renamed, .. } => {
                 let verdict = match reply {
                     Reply::Granted => Verdict::Allow,
+                    Reply::Renamed(name) => {
+                        renamed.get_or_insert(name);
+                        Verdict::Allow
+                    }
                     Reply::Failed(why) => {
                         order.tally.leave_unanswered();
                         place.complain(&why);
                         on_failure(*allow_on_failure)
+                    }
+                    // In nginx-rtmp it would push the stream to this URL.
+                    Reply::Refused { redirect: Some(_), .. }
+                        if place.form() == Form::NginxRtmp && job.event != Event::Play =>
+                    {
+                        let words =
+                            "the back end redirects to another server, which this server can do for players only";
+                        place.complain(words);
+                        Verdict::Deny(words.to_owned())
                     }
                     Reply::Refused { redirect: Some(url), .. } if job.subject != Subject::Connect => {
                         Verdict::Redirect(url)
@@ -184,7 +205,22 @@ impl State {
                 if granted && !job.places.is_empty() {
                     return (None, job.ask(connection, order).into_iter().collect());
                 }
-                let answer = answer.take();
+                let (answer, renamed) = (answer.take(), renamed.take());
+                let verdict = match renamed.filter(|_| granted) {
+                    Some(name) => {
+                        let (about, call) = (job.about(), job.event.name());
+                        info!(
+                            event = "renamed",
+                            conn = connection,
+                            name = %about,
+                            renamed = %name,
+                            call,
+                            "conn {connection}: {about} is renamed to {name:?} by {call}"
+                        );
+                        Verdict::Rename(name)
+                    }
+                    None => verdict,
+                };
                 if !granted {
                     let name = name(job);
                     self.refuse(connection, name);
@@ -214,14 +250,24 @@ impl State {
 }
 
 impl Job {
+    /// The name that the question is about.
+    fn about(&self) -> String {
+        match &self.subject {
+            Subject::Connect => "the app".to_owned(),
+            Subject::Publish(stream) | Subject::Play(stream) | Subject::Traverse(stream) => stream.key.to_string(),
+        }
+    }
+
     /// The question to the next URL.
     fn ask(&mut self, connection: u64, order: &Arc<Order>) -> Option<Call> {
         let Kind::Ask { deadline, .. } = self.kind else {
             return None;
         };
-        let turn = Turn::new(self.places.pop_front()?, connection, order.clone());
+        let place = self.places.pop_front()?;
+        let body = self.body.of(place.form());
+        let turn = Turn::new(place, connection, order.clone());
         let (retries, retry_after) = (0, Duration::ZERO);
-        Some(Call { event: self.event, turn, body: self.body.clone(), deadline: Some(deadline), retries, retry_after })
+        Some(Call { event: self.event, turn, body, deadline: Some(deadline), retries, retry_after })
     }
 
     fn tell(&mut self, connection: u64, order: &Arc<Order>) -> Vec<Call> {
@@ -229,8 +275,9 @@ impl Job {
             return Vec::new();
         };
         let call = |place: Place| {
+            let body = self.body.of(place.form());
             let turn = Turn::new(place, connection, order.clone());
-            Call { event: self.event, turn, body: self.body.clone(), deadline: None, retries, retry_after }
+            Call { event: self.event, turn, body, deadline: None, retries, retry_after }
         };
         self.places.drain(..).map(call).collect()
     }

@@ -9,7 +9,7 @@ use ureq::{Agent, Error};
 
 use super::endpoint::EndpointKey;
 use super::reply::Reply;
-use super::settings::{HookSettings, HookUrl};
+use super::settings::{Form, HookSettings, HookTarget};
 
 /// What a back end that is asked by [`probe`] may see.
 const AGENT: &str = concat!("anabranch-doctor/", env!("CARGO_PKG_VERSION"));
@@ -45,7 +45,8 @@ pub(crate) fn probe(all: &[&HookSettings], ask: bool) -> Vec<(usize, Probe)> {
     probes
 }
 
-fn of_url(url: &HookUrl, agent: &Agent, settings: &HookSettings, ask: bool) -> Result<String, Fault> {
+fn of_url(target: &HookTarget, agent: &Agent, settings: &HookSettings, ask: bool) -> Result<String, Fault> {
+    let url = &target.url;
     let start = Instant::now();
     let request = Request::builder().method("OPTIONS").uri(url.as_str()).header("user-agent", AGENT).body(());
     let request =
@@ -66,9 +67,9 @@ fn of_url(url: &HookUrl, agent: &Agent, settings: &HookSettings, ask: bool) -> R
     if !ask {
         return Ok(words);
     }
-    let reply = question(agent, url).map_err(|error| unreachable(&error))?;
+    let reply = question(agent, target).map_err(|error| unreachable(&error))?;
     match reply {
-        Reply::Granted => Ok(format!("{words}; a question without a client was granted")),
+        Reply::Granted | Reply::Renamed(_) => Ok(format!("{words}; a question without a client was granted")),
         Reply::Refused { reason: Some(reason), .. } if reason.starts_with("an answer that is not JSON") => {
             let cure =
                 "answer with status 200 and the body 0, or with a JSON object whose code is 0, to grant a request";
@@ -82,12 +83,19 @@ fn of_url(url: &HookUrl, agent: &Agent, settings: &HookSettings, ask: bool) -> R
     }
 }
 
-fn question(agent: &Agent, url: &HookUrl) -> Result<Reply, Error> {
+fn question(agent: &Agent, target: &HookTarget) -> Result<Reply, Error> {
+    let url = target.url.as_str();
+    if target.form == Form::NginxRtmp {
+        let request = agent.post(url).content_type("application/x-www-form-urlencoded").header("user-agent", AGENT);
+        let response = request.send("app=&addr=127.0.0.1&clientid=&call=doctor")?;
+        let location = response.headers().get("location").and_then(|value| value.to_str().ok());
+        return Ok(Reply::of_nginx(response.status().as_u16(), location));
+    }
     let body = json!({
         "server_id": "", "service_id": "", "action": "on_doctor", "client_id": "", "ip": "127.0.0.1",
         "vhost": "", "app": "", "stream": "", "param": "", "tcUrl": "",
     });
-    let request = agent.post(url.as_str()).content_type("application/json").header("user-agent", AGENT);
+    let request = agent.post(url).content_type("application/json").header("user-agent", AGENT);
     let mut response = request.send(body.to_string())?;
     let status = response.status().as_u16();
     let body = response.body_mut().with_config().limit(64 << 10).read_to_vec()?;

@@ -11,6 +11,8 @@ const REASONS: [&str; 5] = ["msg", "message", "reason", "error", "desc"];
 pub(super) enum Reply {
     /// The back end grants the request.
     Granted,
+    /// The back end grants it under another name: of the stream, or of the app at `connect`.
+    Renamed(String),
     /// The back end refuses it, perhaps with a reason or a URL to go to instead.
     Refused { reason: Option<String>, redirect: Option<String> },
     /// The back end did not answer properly, and may do so later; with a text for the log.
@@ -39,6 +41,39 @@ impl Reply {
         let reason = reason.filter(|reason| !reason.is_empty());
         let reason = reason.or_else(|| code.as_i64().map(|code| format!("code {code}")));
         Reply::Refused { reason, redirect: redirect.map(str::to_owned) }
+    }
+
+    /// What an HTTP answer means, by nginx-rtmp's rules: status 2xx grants, 3xx grants under the name in `Location` or
+    /// sends the client to the URL there, and everything else is a refusal, except for the statuses that mean a failure
+    /// of the back end.
+    pub(super) fn of_nginx(status: u16, location: Option<&str>) -> Reply {
+        match status {
+            200..300 => Reply::Granted,
+            300..400 => Reply::of_location(status, location.map(str::trim).unwrap_or_default()),
+            408 | 429 | 500.. => Reply::Failed(format!("it answers with status {status}")),
+            _ => Reply::refused(Some(format!("status {status}"))),
+        }
+    }
+
+    fn of_location(status: u16, location: &str) -> Reply {
+        let is_rtmp = location.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("rtmp://"));
+        if is_rtmp {
+            return match Destination::parse(location) {
+                Ok(_) => Reply::Refused { reason: None, redirect: Some(location.to_owned()) },
+                Err(error) => Reply::refused(Some(format!("a redirect to a URL that names no stream: {error}"))),
+            };
+        }
+        match location {
+            "" => Reply::refused(Some(format!("status {status} without a Location"))),
+            // nginx-rtmp would take it for a name. Web frameworks make it of a relative address.
+            url if url.contains("://") => Reply::refused(Some(
+                "a redirect to a URL that is not RTMP: Location must be the new name alone".to_owned(),
+            )),
+            name if name.contains(['?', '#']) || name.chars().any(char::is_control) => {
+                Reply::refused(Some("a redirect to something that is not the name of a stream".to_owned()))
+            }
+            name => Reply::Renamed(name.to_owned()),
+        }
     }
 
     fn refused(reason: Option<String>) -> Reply {
@@ -70,6 +105,29 @@ mod tests {
         }
         for status in [408, 429, 500, 503] {
             assert!(matches!(Reply::of(status, b"0"), Reply::Failed(_)), "{status}");
+        }
+    }
+
+    #[test]
+    fn answers_in_the_form_of_nginx_grant_rename_redirect_or_refuse() {
+        for status in [200, 201, 204, 299] {
+            assert_eq!(Reply::of_nginx(status, None), Reply::Granted, "{status}");
+        }
+        for (location, name) in [("public", "public"), (" room/cam ", "room/cam"), ("/cam", "/cam")] {
+            assert_eq!(Reply::of_nginx(302, Some(location)), Reply::Renamed(name.to_owned()));
+        }
+        let redirect = Some("RTMP://other/live/cam?a=1".to_owned());
+        let reply = Reply::Refused { reason: None, redirect };
+        assert_eq!(Reply::of_nginx(301, Some("RTMP://other/live/cam?a=1")), reply);
+        for location in [None, Some(""), Some("http://h/login"), Some("cam?x=1"), Some("a\u{7}"), Some("rtmp://h")] {
+            let reply = Reply::of_nginx(302, location);
+            assert!(matches!(reply, Reply::Refused { reason: Some(_), redirect: None }), "{location:?}: {reply:?}");
+        }
+        for status in [400, 401, 403, 404] {
+            assert_eq!(Reply::of_nginx(status, Some("x")), Reply::refused(Some(format!("status {status}"))));
+        }
+        for status in [408, 429, 500, 503] {
+            assert!(matches!(Reply::of_nginx(status, None), Reply::Failed(_)), "{status}");
         }
     }
 

@@ -1,11 +1,14 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use anabranch_core::conn::{Asks, VhostConfig};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::body::Event;
 use crate::settings::values::{Size, Time};
@@ -14,28 +17,28 @@ use crate::settings::written::{Of, Text};
 /// The program answers a question this long before core's deadline, so that the client gets the program's reason.
 pub(super) const MARGIN: Duration = Duration::from_secs(1);
 
-/// The largest body of a question in bytes, with the longest values that a client may send.
-const LARGEST: u64 = 50 << 10;
-
-/// HTTP calls to a back end, as SRS makes them. The server asks it whether a client may connect, publish and play, and
-/// tells it when that is over. Each call goes to all URLs of its list.
+/// HTTP calls to a back end, as SRS or nginx-rtmp makes them. The server asks it whether a client may connect, publish
+/// and play, and tells it when that is over. Each call goes to all URLs of its list. A URL is a text for calls in SRS's
+/// form (JSON), or { url = "http://HOST/PATH", form = "nginx-rtmp" } for calls in nginx-rtmp's form (form fields).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct HookSettings {
     /// Question: a client connects.
-    pub(crate) on_connect: Vec<Of<HookUrl>>,
+    #[schemars(extend("x-connection" = "the server calls it when a client connects, before it names a stream"))]
+    pub(crate) on_connect: Vec<HookTarget>,
     /// Notice: the connection of a client has ended.
-    pub(crate) on_close: Vec<Of<HookUrl>>,
+    #[schemars(extend("x-connection" = "the server calls it for a connection, which may have several streams or none"))]
+    pub(crate) on_close: Vec<HookTarget>,
     /// Question: a client wants to publish a stream.
-    pub(crate) on_publish: Vec<Of<HookUrl>>,
+    pub(crate) on_publish: Vec<HookTarget>,
     /// Notice: a client has stopped publishing a stream.
-    pub(crate) on_unpublish: Vec<Of<HookUrl>>,
+    pub(crate) on_unpublish: Vec<HookTarget>,
     /// Question: a client wants to play a stream.
-    pub(crate) on_play: Vec<Of<HookUrl>>,
+    pub(crate) on_play: Vec<HookTarget>,
     /// Notice: a client has stopped playing a stream.
-    pub(crate) on_stop: Vec<Of<HookUrl>>,
+    pub(crate) on_stop: Vec<HookTarget>,
     /// Notice: a file of a recording is complete, because the publication or the file's length is over.
-    pub(crate) on_dvr: Vec<Of<HookUrl>>,
+    pub(crate) on_dvr: Vec<HookTarget>,
     /// How long one call to one URL may take.
     #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "1h"))]
     pub(crate) timeout: Time,
@@ -93,7 +96,7 @@ impl Default for HookSettings {
 
 impl HookSettings {
     /// The URLs of a call.
-    pub(super) fn urls(&self, event: Event) -> &[Of<HookUrl>] {
+    pub(super) fn urls(&self, event: Event) -> &[HookTarget] {
         match event {
             Event::Connect => &self.on_connect,
             Event::Close => &self.on_close,
@@ -106,14 +109,14 @@ impl HookSettings {
     }
 
     /// The URLs of all calls, with repetitions.
-    pub(crate) fn all_urls(&self) -> impl Iterator<Item = &HookUrl> {
-        Event::ALL.into_iter().flat_map(|event| self.urls(event)).map(|url| &url.0)
+    pub(crate) fn all_urls(&self) -> impl Iterator<Item = &HookTarget> {
+        Event::ALL.into_iter().flat_map(|event| self.urls(event))
     }
 
     /// The most bytes that waiting and running calls to one URL can take.
-    pub(crate) fn most_memory(&self) -> u64 {
+    pub(crate) fn most_memory(&self, target: &HookTarget) -> u64 {
         let questions = u64::try_from(self.queue.saturating_add(self.max_in_flight)).unwrap_or(u64::MAX);
-        questions.saturating_mul(LARGEST).saturating_add(self.notice_memory.0)
+        questions.saturating_mul(target.form.largest()).saturating_add(self.notice_memory.0)
     }
 
     /// Has core ask the questions that these hooks need. A hook that only has notices needs the question, too, because
@@ -132,6 +135,102 @@ impl HookSettings {
         let asks = &mut config.asks;
         *asks =
             Asks { connect, publish, play, timeout, allow_on_timeout: self.allow_on_failure, traverse: asks.traverse };
+    }
+}
+
+/// The form of the calls to a URL.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub(crate) enum Form {
+    /// JSON, as SRS sends it.
+    #[default]
+    #[serde(rename = "srs")]
+    Srs,
+    /// Form fields, as nginx-rtmp sends them, with its redirects.
+    #[serde(rename = "nginx-rtmp")]
+    NginxRtmp,
+}
+
+impl Form {
+    pub(super) const ALL: [Form; 2] = [Form::Srs, Form::NginxRtmp];
+
+    /// The largest body of a question in bytes, with the longest values that a client may send. In form fields, most
+    /// bytes of a value may take three.
+    pub(crate) fn largest(self) -> u64 {
+        match self {
+            Form::Srs => 50 << 10,
+            Form::NginxRtmp => 150 << 10,
+        }
+    }
+}
+
+/// A URL that is called, and the form of the calls.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct HookTarget {
+    pub(crate) url: HookUrl,
+    pub(crate) form: Form,
+}
+
+/// A target as a table.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    /// The URL.
+    url: Of<HookUrl>,
+    /// The form of the calls: "srs" or "nginx-rtmp".
+    #[serde(default)]
+    form: Form,
+}
+
+impl Serialize for HookTarget {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let url = Of(self.url.clone());
+        match self.form {
+            Form::Srs => url.serialize(serializer),
+            form => Table { url, form }.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for HookTarget {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TargetReader)
+    }
+}
+
+struct TargetReader;
+
+impl<'de> Visitor<'de> for TargetReader {
+    type Value = HookTarget;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, or a table such as {{ url = \"http://HOST/PATH\", form = \"nginx-rtmp\" }}", HookUrl::FORM)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<HookTarget, E> {
+        Ok(HookTarget { url: text.parse().map_err(E::custom)?, form: Form::Srs })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<HookTarget, A::Error> {
+        let Table { url, form } = Table::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(HookTarget { url: url.0, form })
+    }
+}
+
+impl JsonSchema for HookTarget {
+    fn schema_name() -> Cow<'static, str> {
+        "HookTarget".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<Table>();
+        json_schema!({ "anyOf": [{ "type": "string" }, table] })
+    }
+}
+
+/// For the log.
+impl fmt::Display for HookTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.url.fmt(f)
     }
 }
 
@@ -205,7 +304,27 @@ mod tests {
         assert!(read("on_player = []").unwrap_err().contains("on_player"));
         let settings = read("on_play = ['https://h:8443/x?key=1', 'http://[::1]/']\ntimeout = '350ms'").unwrap();
         assert_eq!(settings.timeout.0, Duration::from_millis(350));
-        assert_eq!(format!("{:?}", settings.on_play[0]), "Of(HookUrl(https://h:8443/x))", "no secrets in the log");
+        let debug = "HookTarget { url: HookUrl(https://h:8443/x), form: Srs }";
+        assert_eq!(format!("{:?}", settings.on_play[0]), debug, "no secrets in the log");
+    }
+
+    #[test]
+    fn a_url_may_have_a_form() {
+        let text = "on_play = ['http://g/', { url = 'http://h/?key=s3cret', form = 'nginx-rtmp' }]";
+        let settings = read(text).unwrap();
+        assert_eq!(settings.on_play.iter().map(|target| target.form).collect::<Vec<_>>(), Form::ALL);
+        assert_eq!(read(&toml::to_string(&settings).unwrap()), Ok(settings.clone()));
+        assert_eq!(read("on_play = [{ url = 'http://h/' }]").unwrap().on_play[0].form, Form::Srs);
+        assert!(settings.most_memory(&settings.on_play[1]) > settings.most_memory(&settings.on_play[0]));
+        for (wrong, words) in [
+            ("on_play = [{ url = 'http://h/', form = 'nginx' }]", "unknown variant `nginx`"),
+            ("on_play = [{ form = 'srs' }]", "missing field `url`"),
+            ("on_play = [{ url = 'http://h/', method = 'get' }]", "unknown field `method`"),
+            ("on_play = [7]", "form = \"nginx-rtmp\""),
+        ] {
+            let error = read(wrong).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Tally {
             return;
         };
         let outcome = match reply {
-            Reply::Granted => 0,
+            Reply::Granted | Reply::Renamed(_) => 0,
             Reply::Refused { .. } => 1,
             Reply::Failed(_) => 2,
         };

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anabranch_core::conn::{Config, StreamFacts, Subject, VhostConfig};
-use anabranch_core::policy::{Vhost, Vhosts};
+use anabranch_core::policy::{Applications, Vhost, Vhosts};
 use anabranch_core::url::StreamKey;
 use anabranch_smol::Server;
 use anabranch_tests::backend::{Answer, Backend, Call, yes};
@@ -15,11 +15,13 @@ use anabranch_tests::embedded::Embedded;
 use anabranch_tests::peer::Driver;
 use anabranch_tests::{PATIENCE, wait_for};
 
-use super::body::Event;
+use super::body::{Bodies, Event};
 use super::endpoint::{Endpoint, EndpointKey, IDLE, Sort};
 use super::order::{Job, Kind, Order};
 use super::reply::Reply;
+use super::settings::{Form, HookTarget};
 use super::{HookSettings, HttpHooks, Identity};
+use crate::settings::{OfStreams, OfVhost};
 
 /// A server in this process.
 struct Running {
@@ -35,7 +37,7 @@ impl Running {
             Vhost::new(name.as_str(), config)
         });
         let config = Config { vhosts: Vhosts::new(vhosts).unwrap(), ..Config::default() };
-        let hooks = HttpHooks::new(Identity::new(None), &HookSettings::default(), settings).unwrap();
+        let hooks = HttpHooks::new(Identity::new(None), &of_vhosts(settings)).unwrap();
         let server = Embedded::start::<Server>(|builder| builder.config(config).hooks(hooks.clone()));
         Running { server, hooks }
     }
@@ -44,6 +46,14 @@ impl Running {
         let is_empty = || self.server.handle.stats().connections == 0;
         wait_for("end of all connections", PATIENCE, || is_empty().then_some(()));
     }
+}
+
+fn of_vhosts(settings: &HashMap<String, HookSettings>) -> OfStreams<HookSettings> {
+    let vhosts = settings.iter().map(|(name, settings)| {
+        let vhost = OfVhost { own: settings.clone(), applications: Applications::default() };
+        (name.clone(), vhost)
+    });
+    OfStreams { vhosts: vhosts.collect(), ..OfStreams::default() }
 }
 
 fn settings(text: &str) -> HookSettings {
@@ -77,7 +87,7 @@ fn virtual_hosts_have_back_ends_of_their_own_and_may_change_them() {
     // A stream in a virtual host other than the client's.
     publisher.publish("other?vhost=quick").unwrap();
     all.insert("quick".to_owned(), publishing(&second));
-    server.hooks.update(&HookSettings::default(), &all).unwrap();
+    server.hooks.update(&of_vhosts(&all)).unwrap();
     publisher.leave();
     let told = second.wait_calls(2);
     assert!(told.iter().all(|call| call.action() == "on_unpublish"), "notices go to the endpoint in force now");
@@ -88,7 +98,8 @@ fn virtual_hosts_have_back_ends_of_their_own_and_may_change_them() {
     slow.wait_calls(2);
     answers.send(yes()).unwrap();
     let wrong = HookSettings { ca_file: "/does/not/exist".into(), ..publishing(&first) };
-    let error = server.hooks.update(&wrong, &all).unwrap_err();
+    all.insert("slow".to_owned(), wrong);
+    let error = server.hooks.update(&of_vhosts(&all)).unwrap_err();
     assert!(error.contains("/does/not/exist"), "{error}");
 }
 
@@ -128,7 +139,9 @@ fn endpoint(text: &str, post: impl Fn(&str) -> Reply + Send + Sync + 'static) ->
 
 /// The same, with threads that end after `idle` without work.
 fn endpoint_with(text: &str, idle: Duration, post: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Arc<Endpoint> {
-    let key = EndpointKey::new(&"http://127.0.0.1:1/".parse().unwrap(), &settings(text)).unwrap();
+    let key =
+        EndpointKey::new(&HookTarget { url: "http://127.0.0.1:1/".parse().unwrap(), form: Form::Srs }, &settings(text))
+            .unwrap();
     Arc::new(Endpoint::calling(key, Box::new(move |_, call, _| Ok(post(&call.body))), idle).unwrap())
 }
 
@@ -149,7 +162,7 @@ fn call_again(
     let asks = matches!(event, Event::Connect | Event::Publish | Event::Play);
     let sort = if asks { Sort::Question } else { Sort::notice(event, body) };
     let kind = if asks {
-        Kind::Ask { answer: None, deadline: Instant::now() + PATIENCE, allow_on_failure: false }
+        Kind::Ask { answer: None, deadline: Instant::now() + PATIENCE, allow_on_failure: false, renamed: None }
     } else {
         Kind::Tell { retries, retry_after, open: 0 }
     };
@@ -159,7 +172,7 @@ fn call_again(
         _ => Subject::Publish(StreamFacts { key, params: String::new() }),
     };
     let places = VecDeque::from([endpoint.admit(sort).expect("there is a place")]);
-    order.push(connection, Job { event, subject, vhost: String::new(), body: body.into(), places, kind });
+    order.push(connection, Job { event, subject, vhost: String::new(), body: Bodies::all(body), places, kind });
 }
 
 #[test]

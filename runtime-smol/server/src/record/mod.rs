@@ -31,6 +31,8 @@ pub(crate) use status::{Failing, RecordedFile, Recordings, RunningRecording};
 use tape::{OnFile, Tape};
 use writers::Writers;
 
+use crate::settings::OfStreams;
+
 /// The number of updates that a recording handles before it lets other recordings run.
 const TURN: usize = 64;
 /// At this number of remembered names old ones are removed.
@@ -42,7 +44,7 @@ pub(crate) fn free_space(folder: &Path) -> Option<u64> {
     folder.ancestors().find(|at| at.is_dir()).and_then(|at| tape::free_bytes(at).ok())
 }
 
-/// Records streams of all virtual hosts. Clones share the same recorder.
+/// Records streams. Clones share the same recorder.
 #[derive(Clone, Default)]
 pub(crate) struct Recorder {
     inner: Arc<Inner>,
@@ -50,7 +52,7 @@ pub(crate) struct Recorder {
 
 #[derive(Default)]
 struct Inner {
-    rules: RwLock<Rules>,
+    settings: RwLock<OfStreams<Arc<RecordSettings>>>,
     streams: Mutex<Streams>,
     ended: Condvar,
     handle: Mutex<Option<Handle>>,
@@ -86,21 +88,14 @@ impl Streams {
     }
 }
 
-/// The recording settings of each virtual host.
-#[derive(Default)]
-struct Rules {
-    default: Arc<RecordSettings>,
-    vhosts: HashMap<String, Arc<RecordSettings>>,
-}
-
 impl Recorder {
-    /// A recorder with the settings in `vhosts` for those virtual hosts, and with `default` for all others.
+    /// A recorder with these settings.
     ///
     /// # Errors
     /// The system starts no thread.
-    pub(crate) fn new(default: &RecordSettings, vhosts: &HashMap<String, RecordSettings>) -> Result<Self, String> {
+    pub(crate) fn new(settings: &OfStreams<RecordSettings>) -> Result<Self, String> {
         let recorder = Recorder::default();
-        recorder.update(default, vhosts)?;
+        recorder.update(settings)?;
         Ok(recorder)
     }
 
@@ -108,17 +103,12 @@ impl Recorder {
     ///
     /// # Errors
     /// The system starts no thread; then nothing changes.
-    pub(crate) fn update(
-        &self,
-        default: &RecordSettings,
-        vhosts: &HashMap<String, RecordSettings>,
-    ) -> Result<(), String> {
-        if vhosts.values().chain([default]).any(|settings| !settings.streams.is_empty()) {
+    pub(crate) fn update(&self, settings: &OfStreams<RecordSettings>) -> Result<(), String> {
+        if settings.iter().any(|settings| !settings.streams.is_empty()) {
             self.inner.writers.prepare().map_err(|error| format!("cannot start a thread for recording: {error}"))?;
         }
-        let vhosts = vhosts.iter().map(|(name, settings)| (name.clone(), Arc::new(settings.clone()))).collect();
-        let rules = Rules { default: Arc::new(default.clone()), vhosts };
-        *self.inner.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+        let settings = settings.try_map(|settings| Ok::<_, String>(Arc::new(settings.clone())))?;
+        *self.inner.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
         Ok(())
     }
 
@@ -155,11 +145,8 @@ impl Inner {
     /// A publisher begins.
     fn begins(self: &Arc<Self>, start: &PublishStart) {
         let key = &start.key;
-        let settings = {
-            let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
-            rules.vhosts.get(key.vhost()).unwrap_or(&rules.default).clone()
-        };
-        if !settings.wants(key.app(), key.stream()) {
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).stream(key).clone();
+        if !settings.wants(key) {
             return;
         }
         let Some(handle) = self.handle().clone() else {

@@ -2,6 +2,8 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use anabranch_core::policy::StreamPattern;
+use anabranch_core::url::StreamKey;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +17,7 @@ use crate::settings::written::{Of, Text};
 pub(crate) struct RecordSettings {
     /// The streams to record, as APP/STREAM. * stands for any characters, including slashes, and ? for one character.
     /// By default no stream is recorded.
-    pub(crate) streams: Vec<String>,
+    pub(crate) streams: Vec<Of<StreamPattern>>,
     /// The folder for the files.
     pub(crate) folder: PathBuf,
     /// The name of a file, relative to the folder. {vhost}, {app} and {stream} are replaced by the names, {time} by the
@@ -50,39 +52,9 @@ impl Default for RecordSettings {
 
 impl RecordSettings {
     /// Whether a stream is to be recorded.
-    pub(crate) fn wants(&self, app: &str, stream: &str) -> bool {
-        let path = format!("{app}/{stream}");
-        self.streams.iter().any(|pattern| matches(pattern, &path))
+    pub(crate) fn wants(&self, stream: &StreamKey) -> bool {
+        self.streams.iter().any(|Of(pattern)| pattern.matches(stream.path()))
     }
-}
-
-/// Whether the pattern matches the text: `*` stands for any characters, `?` for one.
-fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<_>, Vec<_>) = (pattern.chars().collect(), text.chars().collect());
-    let (mut at, mut from) = (0, 0);
-    // The last `*`, and where the text goes on after the characters that it stands for.
-    let mut star: Option<(usize, usize)> = None;
-    while from < text.len() {
-        match pattern.get(at) {
-            Some('*') => {
-                star = Some((at, from));
-                at += 1;
-            }
-            Some(c) if *c == '?' || Some(c) == text.get(from) => {
-                at += 1;
-                from += 1;
-            }
-            _ => match &mut star {
-                // The last `*` stands for one more character.
-                Some((star_at, end)) => {
-                    *end += 1;
-                    (at, from) = (*star_at + 1, *end);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[at..].iter().all(|c| *c == '*')
 }
 
 /// How files are named.
@@ -165,29 +137,6 @@ impl Text for FilePattern {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patterns_of_streams() {
-        for (pattern, text) in [
-            ("live/*", "live/cam"),
-            ("*", "live/room/cam"),
-            ("live/cam?", "live/camé"),
-            ("*/a*b*c", "x/aXbbYbc"),
-            ("live/cam", "live/cam"),
-            ("live/*", "live/a/b"),
-        ] {
-            assert!(matches(pattern, text), "{pattern} {text}");
-        }
-        for (pattern, text) in [
-            ("live/*", "other/cam"),
-            ("live/cam?", "live/cam"),
-            ("", "live/cam"),
-            ("*/a*b", "x/ab-"),
-            ("live", "live/"),
-        ] {
-            assert!(!matches(pattern, text), "{pattern} {text}");
-        }
-    }
 
     #[test]
     fn patterns_of_files_stay_below_the_folder() {

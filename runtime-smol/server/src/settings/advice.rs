@@ -4,12 +4,15 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path as FilePath;
 
+use anabranch_core::policy::StreamPattern;
 use anabranch_program::Masked;
 use toml::Value;
 
+use super::Settings;
 use super::load::Loaded;
 use super::schema::Schema;
 use super::tree::{Node, Origin, Path, Table};
+use super::written::Of;
 
 /// Everybody on the machine may read it.
 const READABLE_BY_ALL: u32 = 0o004;
@@ -32,8 +35,34 @@ impl Loaded {
                     .push(format!("{key} is a private key and all users of this machine can read it: chmod o-r {key}"));
             }
         }
+        lines.extend(self.hidden_applications());
         let broken = self.config.agreements().into_iter().filter(|agreement| !agreement.holds());
         lines.extend(broken.map(|agreement| format!("limits contradict each other: {agreement}")));
+        lines
+    }
+}
+
+impl Loaded {
+    /// Applications that never hold, because an application before them matches all their streams.
+    fn hidden_applications(&self) -> Vec<String> {
+        let Settings { defaults, vhost, .. } = &self.settings;
+        let mut lines = Vec::new();
+        let hosts = vhost.iter().map(|vhost| (format!("vhost {:?}", vhost.name), &vhost.settings));
+        for (place, settings) in std::iter::once(("defaults".to_owned(), defaults)).chain(hosts) {
+            let own = || settings.application.iter().filter(|one| !one.inherited);
+            let mut before: Vec<&StreamPattern> = Vec::new();
+            for (index, one) in own().enumerate() {
+                let hides = |later: &StreamPattern| before.iter().find(|earlier| earlier.covers(later));
+                let hidden: Option<Vec<_>> = one.streams.iter().map(|Of(pattern)| hides(pattern)).collect();
+                if let Some(first) = hidden.as_ref().and_then(|hidden| hidden.first()) {
+                    let name = one.streams.iter().map(|Of(pattern)| pattern.as_str()).collect::<Vec<_>>().join(", ");
+                    lines.push(format!(
+                        "{place}: application[{index}] ({name}) holds for no stream, because an application before it has {first}"
+                    ));
+                }
+                before.extend(one.streams.iter().map(|Of(pattern)| pattern));
+            }
+        }
         lines
     }
 }
@@ -89,6 +118,20 @@ mod tests {
         }
         assert_eq!(advice("[defaults.hooks]\non_publish = ['http://back.example/']", 0o644), [""; 0]);
         assert_eq!(advice("", 0o644), [""; 0]);
+    }
+
+    #[test]
+    fn applications_that_never_hold_are_told() {
+        let lists = |lists: &[&str]| -> Vec<String> {
+            let list = lists.iter().map(|streams| format!("[[defaults.application]]\nstreams = [{streams}]\n"));
+            advice(&list.collect::<String>(), 0o640)
+        };
+        let lines = lists(&["'live/*', 'x/y'", "'live/cam*'"]);
+        assert!(lines.len() == 1 && lines[0].contains("application[1] (live/cam*)"), "{lines:?}");
+        assert!(lines[0].ends_with("has live/*"), "{lines:?}");
+        for fine in [&["'live/cam*'", "'live/*'"][..], &["'live/?'", "'live/*'"], &["'live/*'", "'live/cam', 'x/*'"]] {
+            assert_eq!(lists(fine), [""; 0]);
+        }
     }
 
     #[test]

@@ -32,10 +32,12 @@ pub(crate) struct Bounds {
     /// Partly received messages.
     pub(crate) chunks: Chunks,
     /// The same before connect.
+    #[schemars(extend("x-connection" = "it holds before the client names a stream"))]
     pub(crate) chunks_before_connect: Chunks,
     /// AMF values in one message.
     pub(crate) amf: Amf,
     /// AMF values in a connect.
+    #[schemars(extend("x-connection" = "it holds before the client names a stream"))]
     pub(crate) amf_before_connect: Amf,
 }
 

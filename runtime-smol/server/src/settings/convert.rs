@@ -1,9 +1,11 @@
+use std::collections::HashSet;
+
 use anabranch_core::bandwidth::BandwidthConfig;
 use anabranch_core::chunk::Leniency;
 use anabranch_core::conn::{Asks, Config, VhostConfig};
 use anabranch_core::hub::Conflict;
 use anabranch_core::pacing;
-use anabranch_core::policy::{self, Rate, Refer, Security, Vhosts};
+use anabranch_core::policy::{self, Applications, Rate, Refer, Security, Vhosts};
 use anabranch_core::session::{SessionConfig, SessionTimeouts};
 use anabranch_core::source::{SourceLimits, StartLimits, StartRule, Timestamps};
 use anabranch_program::LogFilter;
@@ -11,7 +13,7 @@ use anabranch_program::LogFilter;
 use super::Settings;
 use super::tree::Path;
 use super::values::{Size, Time};
-use super::vhost::{OnConflict, Play, Start, Timeouts, TimestampMode, Token, TokenScope, VhostSettings};
+use super::vhost::{Application, OnConflict, Play, Start, Timeouts, TimestampMode, Token, TokenScope, VhostSettings};
 use super::written::Of;
 
 /// Errors beyond the form of single values, each with its place.
@@ -94,9 +96,52 @@ impl VhostSettings {
             limits: self.limits(),
             bandwidth_check: check,
             asks: Asks::default(),
+            applications: Applications::default(),
         };
         self.hooks.apply(&mut config);
+        config.applications = self.applications_config(path, wrong);
         config
+    }
+
+    /// The applications, each with its place in the list. An application of the defaults is left out where the virtual
+    /// host has one with the same streams: that comes first.
+    pub(crate) fn applications(&self) -> Applications<(usize, &Application)> {
+        let mut names = HashSet::new();
+        let list = self.application.iter().enumerate();
+        let list = list.map(|(index, one)| policy::Application { streams: all(&one.streams), settings: (index, one) });
+        Applications::new(list.filter(|one| names.insert(one.name())))
+    }
+
+    /// The place of an application in the defaults, if it is inherited from there.
+    pub(crate) fn shared_place(&self, index: usize) -> Option<usize> {
+        index.checked_sub(self.application.iter().filter(|one| !one.inherited).count())
+    }
+
+    /// The place of an application in the file, where `path` is that of these settings.
+    pub(crate) fn place_of_application(&self, path: &Path, index: usize) -> Path {
+        match self.shared_place(index) {
+            None => path.key("application").index(index),
+            Some(shared) => Path::of(&["defaults", "application"]).index(shared),
+        }
+    }
+
+    fn applications_config(&self, path: &Path, wrong: &mut Wrong) -> Applications<VhostConfig> {
+        let place = |index| self.place_of_application(path, index);
+        let applications = self.applications();
+        for (index, one) in self.application.iter().enumerate() {
+            let is_left_out = || applications.iter().all(|known| known.settings.0 != index);
+            if one.streams.is_empty() {
+                let words = "an application needs at least one pattern of its streams, such as \"live/*\"";
+                wrong.push((place(index).key("streams"), words.to_owned()));
+            } else if !one.inherited && is_left_out() {
+                let words = "an application before this one has the same streams, so this one never applies";
+                wrong.push((place(index).key("streams"), words.to_owned()));
+            }
+        }
+        applications.map(|one| {
+            let (index, application) = one.settings;
+            application.settings.config(&place(index), wrong)
+        })
     }
 
     fn session(&self) -> SessionConfig {

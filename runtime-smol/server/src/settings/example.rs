@@ -64,11 +64,14 @@ impl Example<'_> {
         let _ = writeln!(self.out, "#\n#    [[{path}]]");
         for (key, entry) in entry.keys().filter(|(_, entry)| !holds_tables(*entry)) {
             self.words(entry, &path.index(0).key(key), "#    # ");
-            let value = entry.default().unwrap_or_else(|| "\"...\"".to_owned());
+            let any = if entry.has_type("array") { "[\"...\"]" } else { "\"...\"" };
+            let value = entry.default().unwrap_or_else(|| any.to_owned());
             let _ = writeln!(self.out, "#    {} = {value}", bare(key));
         }
-        for (key, _) in entry.keys().filter(|(_, entry)| holds_tables(*entry)) {
-            let _ = writeln!(self.out, "#    [{path}.{}]", bare(key));
+        for (key, entry) in entry.keys().filter(|(_, entry)| holds_tables(*entry)) {
+            let name = format!("[{path}.{}]", bare(key));
+            let name = if entry.is_table() { name } else { format!("[{name}]") };
+            let _ = writeln!(self.out, "#    {name}");
         }
     }
 
@@ -93,5 +96,5 @@ impl Example<'_> {
 }
 
 fn holds_tables(entry: Entry<'_>) -> bool {
-    entry.is_table() || entry.items().is_some_and(|items| items.is_table())
+    entry.is_table() || entry.is_list_of_tables()
 }

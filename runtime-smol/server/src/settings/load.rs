@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
@@ -7,6 +6,7 @@ use anabranch_core::conn::Config;
 use anabranch_program::{CaptureLimits, ChosenFolder, Masked, file_cure};
 use toml::Value;
 
+use super::of_streams::{OfStreams, OfVhost};
 use super::schema::{self, Schema};
 use super::show::MASK;
 use super::tree::{Node, Origin, Path, Step, Table};
@@ -19,6 +19,13 @@ const DEFAULTS: &str = "defaults";
 const VHOSTS: &str = "vhost";
 /// The name under which serde finds a virtual host's settings; in the file they are in the same table as its name.
 const SETTINGS: &str = "settings";
+/// The applications of the defaults and of virtual hosts, and the key that only an application has.
+const APPLICATIONS: &str = "application";
+const STREAMS: &str = "streams";
+/// The mark of an application of the defaults in a virtual host.
+const INHERITED: &str = "inherited";
+/// The most applications, with each of those of the defaults counted in each virtual host. Each has all settings.
+const MOST_APPLICATIONS: usize = 10_000;
 /// The keys that only a virtual host has.
 const IDENTITY: [&str; 3] = ["name", "aliases", "enabled"];
 
@@ -112,10 +119,18 @@ impl Loaded {
         }
     }
 
-    /// One section of the settings for each virtual host, by its name.
-    pub(crate) fn of_vhosts<T: Clone>(&self, section: impl Fn(&VhostSettings) -> &T) -> HashMap<String, T> {
-        let vhosts = self.settings.vhost.iter();
-        vhosts.map(|vhost| (vhost.name.clone(), section(&vhost.settings).clone())).collect()
+    /// One section of the settings for all streams.
+    pub(crate) fn of_streams<T: Clone>(&self, section: impl Fn(&VhostSettings) -> &T) -> OfStreams<T> {
+        let of = |settings: &VhostSettings| OfVhost {
+            own: section(settings).clone(),
+            applications: settings.applications().map(|one| section(&one.settings.1.settings).clone()),
+        };
+        // Core has the names in the spelling that streams have.
+        let vhosts = self.config.vhosts.iter().zip(&self.settings.vhost);
+        OfStreams {
+            defaults: of(&self.settings.defaults),
+            vhosts: vhosts.map(|(vhost, written)| (vhost.name.clone(), of(&written.settings))).collect(),
+        }
     }
 }
 
@@ -188,6 +203,7 @@ impl Sources {
         for (path, ..) in found.iter().filter(|(.., is_unknown)| *is_unknown) {
             remove(&mut tree, path);
         }
+        limit_applications(&mut tree, &mut problems);
         let settings = deserialize(inherited(&tree), &schema, &mut problems);
         let loaded = settings.filter(|_| is_toml).map(|settings| {
             let config = settings.config().unwrap_or_else(|wrong| {
@@ -214,34 +230,103 @@ pub(crate) fn default_tree() -> Node {
     Node::new(value, &Origin::Default)
 }
 
-/// The tree in which each virtual host gets from the defaults what it does not set itself.
+/// Removes all applications if there are too many.
+fn limit_applications(tree: &mut Node, problems: &mut Problems) {
+    let defaults = Path::of(&[DEFAULTS, APPLICATIONS]);
+    let count = |node: Option<&Node>| if let Some(Node::List(items, _)) = node { items.len() } else { 0 };
+    let shared = count(tree.get(&defaults));
+    let vhosts = tree.get(&Path::of(&[VHOSTS]));
+    let Some(Node::List(vhosts, _)) = vhosts else {
+        return;
+    };
+    let own: usize = vhosts.iter().map(|vhost| count(vhost.table().and_then(|table| table.get(APPLICATIONS)))).sum();
+    let all = shared.saturating_mul(vhosts.len() + 1).saturating_add(own);
+    if all <= MOST_APPLICATIONS {
+        return;
+    }
+    let words = format!(
+        "there are {all} applications, the most is {MOST_APPLICATIONS}; those of [defaults] count in each virtual host"
+    );
+    problems.add(tree.nearest(&defaults).origin(), &defaults, &words);
+    let hosts: Vec<_> = (0..vhosts.len()).map(|index| Path::of(&[VHOSTS]).index(index).key(APPLICATIONS)).collect();
+    for path in hosts.iter().chain([&defaults]) {
+        remove(tree, path);
+    }
+}
+
+/// The tree in which each virtual host gets from the defaults what it does not set itself, and each application what it
+/// does not set from its virtual host.
 fn inherited(tree: &Node) -> Node {
     let mut tree = tree.clone();
     let Some(table) = tree.table_mut() else {
         return tree;
     };
-    let defaults = table.get(DEFAULTS).cloned();
-    if let (Some(defaults), Some(Node::List(vhosts, _))) = (defaults, table.get_mut(VHOSTS)) {
+    let Some(mut defaults) = table.get(DEFAULTS).cloned() else {
+        return tree;
+    };
+    let shared = take_applications(&mut defaults);
+    if let Some(Node::List(vhosts, _)) = table.get_mut(VHOSTS) {
         for vhost in vhosts {
-            let origin = vhost.origin().clone();
-            if let Some(own) = vhost.table_mut() {
-                let mut all = defaults.clone();
-                let mut named = Table::default();
-                for (key, node) in own.iter() {
-                    if !IDENTITY.contains(&key) {
-                        let mut one = Table::default();
-                        one.insert(key, node.clone());
-                        all.overlay(Node::Table(one, origin.clone()));
-                    } else {
-                        named.insert(key, node.clone());
-                    }
+            let applications = take_applications(vhost);
+            if let Some(mut named) = split(vhost, &IDENTITY, &defaults) {
+                if let Some(settings) = named.get_mut(SETTINGS) {
+                    add_applications(settings, &applications, &shared);
                 }
-                named.insert(SETTINGS, all);
-                *own = named;
+                *vhost = Node::Table(named, vhost.origin().clone());
             }
         }
     }
+    add_applications(&mut defaults, &shared, &[]);
+    table.insert(DEFAULTS, defaults);
     tree
+}
+
+/// Moves all keys of a table, except for its own ones, into its settings, where the keys that it does not set are those
+/// of `base`.
+fn split(node: &Node, own_keys: &[&str], base: &Node) -> Option<Table> {
+    let mut named = Table::default();
+    let mut all = base.clone();
+    for (key, value) in node.table()?.iter() {
+        if own_keys.contains(&key) {
+            named.insert(key, value.clone());
+        } else {
+            let mut one = Table::default();
+            one.insert(key, value.clone());
+            all.overlay(Node::Table(one, node.origin().clone()));
+        }
+    }
+    named.insert(SETTINGS, all);
+    Some(named)
+}
+
+/// Removes the list of applications. What is not a list of tables stays, and is an error.
+fn take_applications(node: &mut Node) -> Vec<Node> {
+    let Some(table) = node.table_mut() else {
+        return Vec::new();
+    };
+    match table.get(APPLICATIONS) {
+        Some(Node::List(items, _)) if items.iter().all(|item| item.table().is_some()) => {}
+        _ => return Vec::new(),
+    }
+    if let Some(Node::List(items, _)) = table.remove(APPLICATIONS) { items } else { Vec::new() }
+}
+
+/// Adds the applications of a virtual host to its settings, and after them those of the defaults.
+fn add_applications(settings: &mut Node, own: &[Node], shared: &[Node]) {
+    let base = settings.clone();
+    let own = own.iter().map(|node| (node, false));
+    let mut list = Vec::new();
+    for (node, inherited) in own.chain(shared.iter().map(|node| (node, true))) {
+        if let Some(mut named) = split(node, &[STREAMS], &base) {
+            if inherited {
+                named.insert(INHERITED, Node::Leaf(Value::Boolean(true), node.origin().clone()));
+            }
+            list.push(Node::Table(named, node.origin().clone()));
+        }
+    }
+    if let (Some(table), false) = (settings.table_mut(), list.is_empty()) {
+        table.insert(APPLICATIONS, Node::List(list, Origin::Default));
+    }
 }
 
 /// Converts the tree into settings. Where that fails the default is taken, so that all errors are found at once.
@@ -266,12 +351,12 @@ fn deserialize(mut tree: Node, schema: &Schema, problems: &mut Problems) -> Opti
         let mut words = error.inner().message().to_owned();
         // A text where another type belongs may be a secret, or a URL with one in it.
         if let Some(Node::Leaf(Value::String(text), _)) = tree.get(&path) {
-            let at = shown(&path);
+            let at = shown(&tree, &path);
             let secret = schema.is_secret(&at) || schema.is_secret(&at.index(0));
             let mask = if secret { MASK.to_owned() } else { Masked(text).to_string() };
             words = words.replace(&format!("{text:?}"), &format!("{mask:?}"));
         }
-        problems.add(&nearest, &shown(&path), &words);
+        problems.add(&nearest, &shown(&tree, &path), &words);
         if !replace_by_default(&mut tree, &path) {
             return None;
         }
@@ -280,23 +365,46 @@ fn deserialize(mut tree: Node, schema: &Schema, problems: &mut Problems) -> Opti
 }
 
 /// The path as it is written in the file.
-fn shown(path: &Path) -> Path {
-    let is_inner = |step: &Step| *step == Step::Key(SETTINGS.to_owned());
-    let mut steps = path.0.clone();
-    if steps.first() == Some(&Step::Key(VHOSTS.to_owned())) && steps.get(2).is_some_and(is_inner) {
-        steps.remove(2);
+fn shown(tree: &Node, path: &Path) -> Path {
+    let mut steps = Vec::new();
+    for (position, step) in path.0.iter().enumerate() {
+        match step {
+            Step::Key(key) if key == SETTINGS && matches!(steps.last(), Some(Step::Index(_))) => {}
+            Step::Index(index) if steps.last() == Some(&Step::Key(APPLICATIONS.to_owned())) => {
+                let list = Path(path.0.iter().take(position).cloned().collect());
+                match own_applications(tree, &list).filter(|own| own <= index) {
+                    Some(own) => {
+                        steps = Path::of(&[DEFAULTS, APPLICATIONS]).0;
+                        steps.push(Step::Index(index - own));
+                    }
+                    None => steps.push(step.clone()),
+                }
+            }
+            step => steps.push(step.clone()),
+        }
     }
     Path(steps)
+}
+
+/// How many applications of a list are not inherited from the defaults.
+fn own_applications(tree: &Node, list: &Path) -> Option<usize> {
+    let Some(Node::List(items, _)) = tree.get(list) else {
+        return None;
+    };
+    let is_own = |item: &Node| item.table().is_some_and(|table| table.get(INHERITED).is_none());
+    Some(items.iter().take_while(|item| is_own(item)).count())
 }
 
 /// Returns false if that changes nothing.
 fn replace_by_default(tree: &mut Node, path: &Path) -> bool {
     let mut steps = path.0.clone();
-    let in_vhost = steps.first() == Some(&Step::Key(VHOSTS.to_owned())) && shown(path) != *path;
-    let mut defaults = steps.clone();
-    if in_vhost {
-        defaults = [Step::Key(DEFAULTS.to_owned())].into_iter().chain(steps.iter().skip(3).cloned()).collect();
-    }
+    // A virtual host and an application have settings like the defaults.
+    let settings = steps.iter().rposition(|step| *step == Step::Key(SETTINGS.to_owned()));
+    let in_vhost = steps.first() == Some(&Step::Key(VHOSTS.to_owned()));
+    let mut defaults = match settings {
+        Some(at) => [Step::Key(DEFAULTS.to_owned())].into_iter().chain(steps.iter().skip(at + 1).cloned()).collect(),
+        None => steps.clone(),
+    };
     let all = default_tree();
     // An item of a list has no default; the list has one.
     while !steps.is_empty() {
@@ -306,13 +414,20 @@ fn replace_by_default(tree: &mut Node, path: &Path) -> bool {
             return changed;
         }
         let optional = matches!(steps.last(), Some(Step::Key(_))) && tree.get(&Path(steps.clone())).is_some();
-        if optional && (!in_vhost || steps.len() > 3) {
+        // What identifies a virtual host or an application is not optional.
+        let inside = settings.map_or(!in_vhost, |at| steps.len() > at + 1);
+        if optional && inside && !is_streams(&steps) {
             return remove(tree, &Path(steps));
         }
         steps.pop();
         defaults.pop();
     }
     false
+}
+
+fn is_streams(steps: &[Step]) -> bool {
+    let is = |step: &Step, key: &str| *step == Step::Key(key.to_owned());
+    matches!(steps, [.., list, Step::Index(_), last] if is(list, APPLICATIONS) && is(last, STREAMS))
 }
 
 fn remove(tree: &mut Node, path: &Path) -> bool {

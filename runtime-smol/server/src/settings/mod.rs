@@ -6,6 +6,8 @@
 //! - `x-restart`: a change needs a restart;
 //! - `x-minimum` and `x-maximum`: bounds of times and sizes, in their written form; with a maximum, "never" and
 //!   "unlimited" are out of bounds unless the field has `x-endless`;
+//! - `x-connection`: the key is for connections, with the reason why an application cannot set it; the schema of an
+//!   application has the reasons as `x-refused`;
 //! - `x-ruled`: the key only decides what is granted. Captures hold these decisions, so they leave the key out;
 //! - `writeOnly`, JSON Schema's own: the value is never shown. [`Secret`](values::Secret) has it.
 
@@ -17,6 +19,7 @@ mod environment;
 mod example;
 mod flags;
 mod load;
+mod of_streams;
 mod schema;
 mod server;
 mod show;
@@ -38,6 +41,9 @@ pub(crate) use environment::names_of_keys;
 pub(crate) use example::example;
 pub(crate) use flags::flags;
 pub(crate) use load::{Loaded, Problems, Sources};
+pub(crate) use of_streams::OfStreams;
+#[cfg(test)]
+pub(crate) use of_streams::OfVhost;
 pub(crate) use schema::Schema;
 pub(crate) use show::of_capture;
 
@@ -56,6 +62,6 @@ pub(crate) struct Settings {
     pub(crate) defaults: vhost::VhostSettings,
     /// Virtual hosts. Without any, all host names are the same and share their streams. With some, the server refuses
     /// host names that none of them has, unless one is called "__defaultVhost__". Each may set any key that [defaults]
-    /// has.
+    /// has; its applications come before those of [defaults].
     pub(crate) vhost: Vec<vhost::Vhost>,
 }

@@ -1,11 +1,15 @@
 use schemars::generate::SchemaSettings;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 use toml::Value;
 
 use super::Settings;
 use super::tree::{Node, Path, Step};
 use super::values::{Size, Time};
 use super::written::Written;
+
+/// Where the applications are.
+const APPLICATIONS: [&str; 2] =
+    ["/properties/defaults/properties/application/items", "/properties/vhost/items/properties/application/items"];
 
 /// The schema of the settings, from their types and doc comments. All code that works with keys uses it, so that a new
 /// key needs only its field.
@@ -20,7 +24,15 @@ impl Schema {
     /// With all references resolved, so that it can be walked.
     pub(crate) fn inlined() -> Self {
         let generator = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-        Schema(generator.into_generator().into_root_schema_for::<Settings>().to_value())
+        let mut schema = generator.into_generator().into_root_schema_for::<Settings>().to_value();
+        let keys = schema.pointer("/properties/defaults/properties").and_then(Json::as_object).cloned();
+        let keys = keys.map(keys_of_streams).unwrap_or_default();
+        for place in APPLICATIONS {
+            if let Some(application) = schema.pointer_mut(place).and_then(Json::as_object_mut) {
+                add_keys(application, keys.clone());
+            }
+        }
+        Schema(schema)
     }
 
     /// As a JSON Schema document.
@@ -28,6 +40,11 @@ impl Schema {
         let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Settings>().to_value();
         if let Some(object) = schema.as_object_mut() {
             object.insert("title".to_owned(), "The configuration of anabranch".into());
+        }
+        if let Some(application) = schema.pointer_mut("/$defs/Application")
+            && let Some(with_keys) = Schema::inlined().0.pointer(APPLICATIONS[0])
+        {
+            *application = with_keys.clone();
         }
         schema
     }
@@ -123,6 +140,16 @@ impl<'a> Entry<'a> {
         Value::try_from(default).ok().map(|value| value.to_string())
     }
 
+    /// True for a list of tables, each with its own heading.
+    pub(crate) fn is_list_of_tables(self) -> bool {
+        self.items().is_some_and(|items| items.is_table() && !items.has_type("string"))
+    }
+
+    /// Why a table cannot have a key that a similar table has.
+    fn refusal(self, key: &str) -> Option<&'a str> {
+        self.0.get(REFUSED)?.get(key)?.as_str()
+    }
+
     fn flag(self, name: &str) -> bool {
         self.forms().any(|form| form.get(name).and_then(Json::as_bool) == Some(true))
     }
@@ -201,8 +228,52 @@ pub(crate) fn check(entry: Entry<'_>, node: &Node, path: &Path, found: &mut Vec<
     }
 }
 
+/// The keys that a table cannot have, each with the reason.
+const REFUSED: &str = "x-refused";
+/// The mark of keys that are only for connections, with the reason.
+const CONNECTION: &str = "x-connection";
+/// The keys that only a virtual host has.
+const OF_VHOSTS: [&str; 3] = ["name", "aliases", "enabled"];
+
+/// The keys of virtual hosts that applications may have, and why they cannot have the others.
+fn keys_of_streams(keys: Map<String, Json>) -> (Map<String, Json>, Map<String, Json>) {
+    let (mut kept, mut refused) = (Map::new(), Map::new());
+    for (key, mut schema) in keys {
+        if let Some(reason) = schema.get(CONNECTION).and_then(Json::as_str) {
+            refused.insert(key, format!("cannot be set for an application: {reason}").into());
+            continue;
+        }
+        if let Some(section) = schema.as_object_mut() {
+            // What an application does not set is as in its virtual host.
+            section.remove("default");
+            if let Some(Json::Object(inner)) = section.remove("properties") {
+                add_keys(section, keys_of_streams(inner));
+            }
+        }
+        kept.insert(key, schema);
+    }
+    (kept, refused)
+}
+
+fn add_keys(table: &mut Map<String, Json>, (keys, mut refused): (Map<String, Json>, Map<String, Json>)) {
+    let properties = table.entry("properties").or_insert_with(|| Map::new().into());
+    if let Some(properties) = properties.as_object_mut() {
+        if properties.contains_key("streams") {
+            let reason = "cannot be set for an application: names are those of virtual hosts";
+            refused.extend(OF_VHOSTS.map(|key| (key.to_owned(), reason.into())));
+        }
+        properties.extend(keys);
+    }
+    if !refused.is_empty() {
+        table.insert(REFUSED.to_owned(), refused.into());
+    }
+}
+
 /// The error for an unknown key, with the known key that is most like it.
 pub(crate) fn unknown(entry: Entry<'_>, key: &str) -> String {
+    if let Some(reason) = entry.refusal(key) {
+        return reason.to_owned();
+    }
     let likeness = |known: &str| strsim::jaro_winkler(known, key);
     let nearest = entry.keys().map(|(known, _)| known).max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     match nearest.filter(|known| likeness(known) > 0.75) {

@@ -151,25 +151,26 @@ struct Show {
 impl Show {
     /// First the table's own values, then the tables in it.
     fn table(&mut self, table: &Table, path: &Path, name: &str) {
-        let inner = |node: &Node| match node {
-            Node::Table(..) => true,
-            Node::List(items, _) => items.iter().any(|item| item.table().is_some()),
-            Node::Leaf(..) => false,
-        };
-        for (key, node) in table.iter().filter(|(_, node)| !inner(node)) {
+        let mut inner = Vec::new();
+        for (key, node) in table.iter() {
             let path = path.key(key);
-            let is_tables = self.schema.at(&path).and_then(|entry| entry.items()).is_some_and(|entry| entry.is_table());
-            if !is_tables {
+            let is_list_of_tables = self.schema.at(&path).is_some_and(|entry| entry.is_list_of_tables());
+            if node.table().is_some() || is_list_of_tables {
+                inner.push((key, node, path));
+            } else {
                 let line = format!("{} = {}", bare(key), self.masked(node, &path));
                 let _ = writeln!(self.out, "{line:COLUMN$} # {}", node.origin());
             }
         }
-        for (key, node) in table.iter().filter(|(_, node)| inner(node)) {
-            let path = path.key(key);
+        for (key, node, path) in inner {
             let name = if name.is_empty() { bare(key) } else { format!("{name}.{}", bare(key)) };
             match node {
                 Node::Table(inner, _) => {
-                    if inner.iter().any(|(_, node)| node.table().is_none()) {
+                    let is_value = |(key, node): (&str, &Node)| {
+                        let entry = self.schema.at(&path.key(key));
+                        node.table().is_none() && !entry.is_some_and(|entry| entry.is_list_of_tables())
+                    };
+                    if inner.iter().any(is_value) {
                         let _ = writeln!(self.out, "\n[{name}]");
                     }
                     self.table(inner, &path, &name);

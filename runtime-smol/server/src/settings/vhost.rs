@@ -1,4 +1,4 @@
-use anabranch_core::policy::{HostPattern, Rule};
+use anabranch_core::policy::{HostPattern, Rule, StreamPattern};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,10 +24,20 @@ impl Text for HostPattern {
     }
 }
 
+impl Text for StreamPattern {
+    const FORM: &'static str = "a pattern of streams such as \"live/*\"";
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+// What is only for connections has `x-connection` with the reason: applications cannot set it.
 /// The settings of virtual hosts, and of the whole server if there are none.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct VhostSettings {
+    #[schemars(extend("x-connection" = "the server needs it when a client connects, before it names a stream"))]
     pub(crate) session: Session,
     pub(crate) timeouts: Timeouts,
     pub(crate) play: Play,
@@ -43,8 +53,30 @@ pub(crate) struct VhostSettings {
     pub(crate) token: Token,
     pub(crate) hooks: HookSettings,
     pub(crate) record: RecordSettings,
+    #[schemars(extend("x-connection" = "a bandwidth check measures a connection, which names no stream"))]
     pub(crate) bandwidth_check: BandwidthCheck,
     pub(crate) bounds: Bounds,
+    /// Applications: settings for some streams, by patterns of their names. For each stream the first application that
+    /// matches holds. The applications of the stream's virtual host come first, in their order, then those of
+    /// [defaults]. What an application does not set is as in the virtual host. An application may set every key, except
+    /// for those that the server needs before the client names a stream.
+    #[schemars(extend("x-connection" = "an application cannot have applications"))]
+    pub(crate) application: Vec<Application>,
+}
+
+/// One application of a virtual host, with all settings of its streams.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Application {
+    /// The streams, as APP/STREAM. * stands for any characters, including slashes, and ? for one character.
+    pub(crate) streams: Vec<Of<StreamPattern>>,
+    /// In the file these keys are in the same table as the streams. The schema adds them: see `schema.rs`.
+    #[schemars(skip)]
+    pub(crate) settings: VhostSettings,
+    /// True if it is in [defaults] and applies in a virtual host.
+    #[serde(default)]
+    #[schemars(skip)]
+    pub(crate) inherited: bool,
 }
 
 /// One virtual host. All that it does not set is as in [defaults].
@@ -91,10 +123,10 @@ pub(crate) struct Session {
 pub(crate) struct Timeouts {
     /// From the start of the connection to an accepted connect, including the handshake. Only the value in [defaults]
     /// has an effect.
-    #[schemars(extend("x-minimum" = "1ms"))]
+    #[schemars(extend("x-minimum" = "1ms", "x-connection" = "it ends before the client names a stream"))]
     pub(crate) connect: Time,
     /// From connect to the first publish or play, and again after the client's last stream has ended.
-    #[schemars(extend("x-minimum" = "1ms"))]
+    #[schemars(extend("x-minimum" = "1ms", "x-connection" = "it runs while the client has no stream"))]
     pub(crate) identify: Time,
     /// From an accepted publish to its first message.
     #[schemars(extend("x-minimum" = "1ms"))]
@@ -239,12 +271,14 @@ pub(crate) struct Cache {
 }
 
 /// Limits of this virtual host: a number, with 0 for none, or "unlimited". All except questions are counted when the
-/// server grants the request: no client takes a place while a back end is asked.
+/// server grants the request: no client takes a place while a back end is asked. In an application, publishers, players
+/// and streams are those of the application; the limits of its virtual host hold for all its applications together.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Limits {
     /// Connections: those that connect to this virtual host, and those that publish or play a stream of it from another
     /// virtual host, by ?vhost=.
+    #[schemars(extend("x-connection" = "connections are counted before the client names a stream"))]
     pub(crate) connections: Most,
     /// Publishers.
     pub(crate) publishers: Most,
@@ -263,6 +297,7 @@ pub(crate) struct Limits {
     /// Clients that wait for a back end's answer at the same time. The server refuses further ones. One address gets at
     /// most half of the places and one network (IPv4 /24, IPv6 /48) two thirds, so that clients of other networks are
     /// always asked about. Set no more than hooks.queue, which does not distinguish clients.
+    #[schemars(extend("x-connection" = "the clients of a virtual host share them"))]
     pub(crate) questions: Most,
 }
 

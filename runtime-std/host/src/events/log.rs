@@ -127,6 +127,11 @@ pub(super) const ALL: &[Explanation] = &[
         "Remove the command that sends it. The log goes to standard error, whose reader rotates it.",
     ),
     event("hook_called", "A hook was called, with the status and the time. Only at debug level.", "Nothing."),
+    event(
+        "renamed",
+        "A back end gave a stream, or the app of a connection, another name: both names and the call.",
+        "Nothing, if that is meant.",
+    ),
     event("notices_lost", "The server stopped before the back ends had all notices.", "Make the back end faster."),
     event("recording_begun", "A stream is recorded into this file.", "Nothing."),
     event("recorded", "A recording is complete: its file, length and duration.", "Nothing."),

@@ -6,6 +6,7 @@ mod workers;
 use std::fmt;
 use std::time::Instant;
 
+use anabranch_core::conn::ApplicationSnapshot;
 use anabranch_core::policy::Refusal;
 use anabranch_host::{Stats, Totals};
 use prometheus_client::collector::Collector;
@@ -27,6 +28,9 @@ const GOOD_ENDS: [&str; 4] = ["peer_closed", "bandwidth_checked", "shutdown", "c
 
 /// The `stream` label of the series that all streams without their own series share. No stream has an empty app.
 const OTHERS: &str = "other";
+
+/// So many applications have their own series.
+const MOST_APPLICATIONS: usize = 1000;
 
 /// All metrics of this moment.
 pub(super) fn exposition(context: &Context) -> Result<String, fmt::Error> {
@@ -79,6 +83,7 @@ impl Collector for Moment {
         let mut writer = Writer { encoder };
         self.process(&mut writer)?;
         self.server(&mut writer)?;
+        self.applications(&mut writer)?;
         workers::encode(&self.workers, &mut writer)?;
         self.streams(&mut writer)
     }
@@ -165,6 +170,25 @@ impl Moment {
         writer.gauge("anabranch_draining", "1 while the server grants nothing new", u64::from(self.draining))?;
         let wrong = self.wrong.iter().map(|(code, count)| ([("code", (*code).to_owned())], *count));
         writer.gauges("anabranch_health_reasons", "Things that are wrong, as in /api/v1/health, by code", wrong)
+    }
+
+    fn applications(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let vhosts = self.stats.vhosts.iter();
+        let all: Vec<_> =
+            vhosts.flat_map(|vhost| vhost.applications.iter().map(move |one| (&vhost.name, one))).collect();
+        let all = &all[..all.len().min(MOST_APPLICATIONS)];
+        let series = |count: fn(&ApplicationSnapshot) -> usize| {
+            let labels = |vhost: &str, one: &ApplicationSnapshot| {
+                [("vhost", vhost.to_owned()), ("application", one.name.to_string())]
+            };
+            all.iter().map(move |(vhost, one)| (labels(vhost, one), count(one) as u64))
+        };
+        let words = "Streams of the application that are published or waited for";
+        writer.gauges("anabranch_application_streams", words, series(|one| one.streams))?;
+        let words = "Clients that publish a stream of the application";
+        writer.gauges("anabranch_application_publishers", words, series(|one| one.publishers))?;
+        let words = "Clients that play a stream of the application";
+        writer.gauges("anabranch_application_players", words, series(|one| one.players))
     }
 
     fn streams(&self, writer: &mut Writer<'_>) -> fmt::Result {

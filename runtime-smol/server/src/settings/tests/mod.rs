@@ -7,6 +7,7 @@ use anabranch_program::MemoryLimit;
 use super::tree::{Node, Origin, Path, Step};
 use super::*;
 
+mod applications;
 mod documents;
 mod mistakes;
 
