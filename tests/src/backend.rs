@@ -1,4 +1,5 @@
-//! A back end for hooks as SRS's documentation describes it: an HTTP server that keeps the calls it gets.
+//! A back end for hooks as the documentation of SRS and nginx-rtmp describes it: an HTTP server that keeps the calls it
+//! gets.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -22,7 +23,7 @@ pub struct Call {
     pub headers: Vec<(String, String)>,
     /// The body as it came.
     pub text: String,
-    /// The body as JSON.
+    /// The body as JSON; the fields of a form as texts.
     pub body: Value,
     /// Which of the connections it came on, from 0.
     pub connection: usize,
@@ -45,13 +46,18 @@ impl Call {
         self.text("action")
     }
 
+    /// The field of a form; an empty text if there is none of this name.
+    pub fn field(&self, name: &str) -> &str {
+        self.body[name].as_str().unwrap_or_default()
+    }
+
     /// A header, by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// What is answered: status and body; `None` breaks the connection off.
+/// What is answered: status and body, or `Location` with a status of 300 to 399; `None` breaks the connection off.
 pub type Answer = Option<(u16, String)>;
 
 /// A yes.
@@ -194,27 +200,53 @@ impl Shared {
     fn connection(&self, socket: TcpStream, connection: usize) {
         socket.set_nodelay(true).unwrap();
         match &self.tls {
-            None => self.requests(socket, connection),
+            None => {
+                let other = socket.try_clone().unwrap();
+                if self.requests(socket, connection) {
+                    // The list of sockets has it, too: only this ends it.
+                    let _ = other.shutdown(Shutdown::Both);
+                }
+            }
             Some(tls) => {
                 self.requests(StreamOwned::new(ServerConnection::new(tls.clone()).unwrap(), socket), connection);
             }
         }
     }
 
-    fn requests(&self, mut stream: impl Read + Write, connection: usize) {
+    /// Returns true if the client wants the connection closed after its request.
+    fn requests(&self, mut stream: impl Read + Write, connection: usize) -> bool {
         let mut bytes = Vec::new();
         while let Some(call) = request(&mut stream, &mut bytes, connection) {
             self.state().calls.push(call.clone());
             self.called.notify_all();
             let Some((status, body)) = (self.handler)(&call) else {
-                return;
+                return false;
             };
-            let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", body.len());
+            let redirects = (300..400).contains(&status);
+            let location = if redirects { format!("Location: {body}\r\n") } else { String::new() };
+            let body = if redirects { String::new() } else { body };
+            let head = format!("HTTP/1.1 {status} X\r\n{location}Content-Length: {}\r\n\r\n", body.len());
+            let close = call.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
             if stream.write_all(format!("{head}{body}").as_bytes()).and_then(|()| stream.flush()).is_err() {
-                return;
+                return false;
+            }
+            if close {
+                return true;
             }
         }
+        false
     }
+}
+
+/// The fields of a form. Of two with the same name the last one counts, as in PHP.
+fn form(text: &str) -> Value {
+    let decoded = |text: &str| {
+        let text = text.replace('+', " ");
+        percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned()
+    };
+    let fields = text.split('&').filter(|field| !field.is_empty());
+    let pairs = fields.map(|field| field.split_once('=').unwrap_or((field, "")));
+    Value::Object(pairs.map(|(name, value)| (decoded(name), Value::String(decoded(value)))).collect())
 }
 
 /// The next request of a connection.
@@ -232,7 +264,9 @@ fn request(stream: &mut impl Read, bytes: &mut Vec<u8>, connection: usize) -> Op
                 let (method, path) = (head.method.unwrap().to_owned(), head.path.unwrap().to_owned());
                 let text = text(&bytes[start..end]);
                 bytes.drain(..end);
-                let body = serde_json::from_str(&text).expect("it is JSON");
+                let is_form =
+                    headers.iter().any(|(name, value)| name == "content-type" && value.contains("form-urlencoded"));
+                let body = if is_form { form(&text) } else { serde_json::from_str(&text).expect("it is JSON") };
                 return Some(Call { method, path, headers, text, body, connection });
             }
         }

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use anabranch_core::command::PublishType;
 use anabranch_core::message::{Message, MessageType};
 use anabranch_core::source::{Frame, WireFormat};
 use bytes::Buf;
+use socket2::{Domain, Socket, Type};
 
 use crate::PATIENCE;
 use crate::media::{Tag, TagKind};
@@ -79,7 +80,21 @@ impl Driver {
     /// # Errors
     /// The system's, if there is none within a minute.
     pub fn connect(address: SocketAddr, config: Arc<ClientConfig>) -> io::Result<Self> {
-        let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
+        Driver::on(TcpStream::connect_timeout(&address, PATIENCE)?, config)
+    }
+
+    /// Opens a connection from one of this machine's addresses.
+    ///
+    /// # Panics
+    /// If that is not possible.
+    pub fn from(local: IpAddr, address: SocketAddr, config: ClientConfig) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("the system has sockets");
+        socket.bind(&SocketAddr::new(local, 0).into()).expect("it is an address of this machine");
+        socket.connect_timeout(&address.into(), PATIENCE).expect("the server accepts");
+        Driver::on(socket.into(), Arc::new(config)).expect("the system has sockets")
+    }
+
+    fn on(socket: TcpStream, config: Arc<ClientConfig>) -> io::Result<Self> {
         socket.set_nodelay(true)?;
         socket.set_nonblocking(true)?;
         // The port is the seed: different for each connection that is open.
@@ -97,6 +112,40 @@ impl Driver {
             close: None,
             stream: None,
         })
+    }
+
+    /// Asks for a stream to publish, or to play, and waits for what comes of it: false if it is refused, or the
+    /// connection ends, which is how some servers refuse.
+    ///
+    /// # Panics
+    /// If nothing comes.
+    pub fn may(&mut self, publish: bool, name: &str) -> bool {
+        let asked = if publish {
+            self.client.publish(name, PublishType::Live)
+        } else {
+            self.client.play(name, PlayOptions::default())
+        };
+        let asked = asked.expect("it may ask");
+        let start = Instant::now();
+        loop {
+            while let Some(event) = self.event() {
+                match event {
+                    ClientEvent::Publishing { stream } | ClientEvent::Playing { stream } if stream == asked => {
+                        self.stream = Some(stream);
+                        return true;
+                    }
+                    ClientEvent::Rejected { stream, .. } if stream.is_none_or(|stream| stream == asked) => {
+                        return false;
+                    }
+                    _ => {}
+                }
+            }
+            if self.close.is_some() {
+                return false;
+            }
+            assert!(start.elapsed() < PATIENCE, "no answer in {PATIENCE:?}");
+            self.rest();
+        }
     }
 
     /// Asks for a stream to publish, and waits until it is granted or refused.

@@ -5,6 +5,7 @@ mod api;
 mod configuration;
 mod hooks;
 mod metrics;
+mod migration;
 mod night;
 mod operating;
 mod record;

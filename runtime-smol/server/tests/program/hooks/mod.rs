@@ -1,5 +1,6 @@
-//! HTTP hooks, towards a back end that is written to SRS's documentation.
+//! HTTP hooks, towards back ends that are written to the documentation of SRS and nginx-rtmp.
 
 mod failures;
 mod many;
+mod nginx;
 mod srs;

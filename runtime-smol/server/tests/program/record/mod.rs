@@ -2,4 +2,4 @@
 
 mod crash;
 mod files;
-mod media;
+pub(crate) mod media;
