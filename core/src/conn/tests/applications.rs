@@ -103,9 +103,9 @@ fn each_stream_has_the_rules_of_its_application() {
         (good, "ingest", "", true, "door", "your address may not publish"),
         (good, "ingest", "", false, "door", PLAYED),
         (bad, "web", "", true, "cam", STARTED),
-        (bad, "web", "", false, "cam", "this page may not play"),
+        (bad, "web", "", false, "cam", "web page may not play"),
         (bad, "web", "http://www.example.com/x", false, "cam", PLAYED),
-        (good, "signed", "", true, "cam", "a signed URL is needed"),
+        (good, "signed", "", true, "cam", "the URL must be signed"),
     ] {
         let request = if publish { peer::publish(1, name) } else { peer::play(1, name) };
         let client = wants(&harness, peer, app, page, &request);
@@ -281,9 +281,9 @@ fn a_new_name_that_rules_refuse_is_refused() {
     harness.server.set_clock(harness.now, 1000);
     for (name, words) in [
         ("denied/cam", "your address may not publish"),
-        ("page/cam", "this page may not publish"),
+        ("page/cam", "web page may not publish"),
         ("full/cam", "too many publishers"),
-        ("signed/cam", "a signed URL is needed"),
+        ("signed/cam", "the URL must be signed"),
         ("", "stream"),
         ("a/..", "stream"),
         ("a\nb", "stream"),

@@ -95,7 +95,7 @@ fn each_answer_means_what_it_means_to_nginx() {
     let program = start(&format!("[defaults.hooks]\n{}", hooks(&calls, &backend.url("/?key=s3cret"))));
     for (name, words) in [
         ("cam", "status 403"),
-        ("broken", "no back end can be asked now"),
+        ("broken", "cannot ask its back end about this request now"),
         ("login", "Location must be the new name alone"),
         ("nowhere", "status 302 without a Location"),
         ("key-of-mallory", "redirects to another server"),
