@@ -449,6 +449,7 @@ impl Call<'_> {
                     Verdict::Deny(words) => (1, words.as_str()),
                     Verdict::Redirect(url) => (2, url.as_str()),
                     Verdict::Rename(name) => (3, name.as_str()),
+                    Verdict::Unanswered(words) => (4, words.as_str()),
                 };
                 out.push(kind);
                 out.text(words);
@@ -477,6 +478,7 @@ impl Called {
                     (1, words) => Verdict::Deny(words),
                     (2, url) => Verdict::Redirect(url),
                     (3, name) => Verdict::Rename(name),
+                    (4, words) => Verdict::Unanswered(words),
                     _ => return None,
                 },
             },

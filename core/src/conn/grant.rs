@@ -144,7 +144,7 @@ impl SlowPath {
         if let Some(pending) = self.pending.take_if(|pending| pending.id == id) {
             if self.session.is_closing() {
                 // Too late to grant anything. A back end that refused the request gets no notice.
-                if !matches!(verdict, Verdict::Deny(_) | Verdict::Redirect(_)) {
+                if verdict == Verdict::Allow {
                     self.withdraw(&pending);
                 }
                 return;
@@ -259,6 +259,7 @@ impl SlowPath {
             }
             Verdict::Rename(name) => return self.rename(now, request, &name),
             Verdict::Deny(words) => request.refusal(Refusal::HookDenied(words)),
+            Verdict::Unanswered(words) => request.refusal(Refusal::HookDenied(words)).because(Refusal::HookUnanswered),
             Verdict::Redirect(url) => Rejection::redirect(url).because(Refusal::HookRedirected),
         };
         self.reject(request, &rejection);

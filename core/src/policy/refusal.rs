@@ -75,7 +75,7 @@ pub enum Refusal {
     /// The back end refused the request, with these words.
     #[error("{0}")]
     HookDenied(String),
-    /// The back end did not answer in time.
+    /// The back end did not answer in time, or failed.
     #[error("the server got no answer about this request in time; try again later")]
     HookUnanswered,
     /// The back end named another server for the client.

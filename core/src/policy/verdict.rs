@@ -9,6 +9,8 @@ pub enum Verdict {
     Rename(String),
     /// Refused, with a text for the client.
     Deny(String),
+    /// Refused because no back end could answer, with a text for the client.
+    Unanswered(String),
     /// Refused, and the client is sent to another server: the full RTMP URL of the stream there.
     Redirect(String),
 }

@@ -86,6 +86,10 @@ impl fmt::Display for Beside<'_> {
         if records.iter().any(|record| !record.streams.is_empty()) {
             writeln!(f, "# Each recorded stream: at most 8.3 MiB and one message, and a file descriptor")?;
         }
+        if !settings.capture.api_folder.as_os_str().is_empty() && settings.capture.folder.as_os_str().is_empty() {
+            writeln!(f, "# While captures run that were begun through the API: at most 48 MiB")?;
+            writeln!(f, "#   (32 MiB that wait for the disk, 16 MiB of connections that have not named a stream)")?;
+        }
         if settings.tls.is_on() {
             let kib = TLS_CONNECTION_MEMORY >> 10;
             writeln!(f, "# Each connection in TLS, before or after connect: at most {kib} KiB more")?;

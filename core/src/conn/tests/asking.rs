@@ -33,6 +33,7 @@ fn a_verdict_for_a_connection_that_is_over_grants_nothing() {
     for (verdict, end) in [
         (Some(Verdict::Allow), ["tell"].as_slice()),
         (Some(Verdict::Deny("no".to_owned())), &[]),
+        (Some(Verdict::Unanswered("later".to_owned())), &[]),
         (Some(Verdict::Redirect("rtmp://other/live/cam".to_owned())), &[]),
         (None, &["tell"]),
     ] {

@@ -288,7 +288,7 @@ pub(super) fn on_failure(allow: bool) -> Verdict {
     if allow {
         return Verdict::Allow;
     }
-    Verdict::Deny("the server cannot ask its back end about this request now; try again later".to_owned())
+    Verdict::Unanswered("the server cannot ask its back end about this request now; try again later".to_owned())
 }
 
 fn name(job: &Job) -> Name {

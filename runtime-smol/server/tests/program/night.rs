@@ -213,6 +213,13 @@ fn each_file_of_a_recording_is_told_in_order_and_until_the_back_end_has_it() {
         assert_eq!((&file["bytes"], &file["duration"]), (&call.body["bytes"], &call.body["duration"]));
         assert_eq!(call.body["duration"], json!(0.04));
     }
+    let documentation = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/hooks.md")).unwrap();
+    let example = documentation.split("```json\n").find(|block| block.contains("\"action\":\"on_dvr\"")).unwrap();
+    let example: Value = serde_json::from_str(example.split("```").next().unwrap()).unwrap();
+    let shape = |body: &Value| -> Vec<(String, bool)> {
+        body.as_object().unwrap().iter().map(|(name, value)| (name.clone(), value.is_string())).collect()
+    };
+    assert_eq!(shape(&example), shape(&arrived[0].body), "the documentation shows what is sent");
     assert_eq!(metric(&program, "anabranch_recorded_files_total"), 4.0);
     assert_eq!(metric(&program, "anabranch_recordings_completed_total"), 4.0);
     let bytes: u64 = ended.iter().map(|file| file["bytes"].as_u64().unwrap()).sum();
@@ -286,6 +293,65 @@ fn a_disk_that_gets_full_ends_the_file_and_says_so_everywhere() {
         (1.0, 0.0)
     );
     assert_eq!(metric(&program, "anabranch_health_reasons{code=\"recording_failing\"}"), 1.0);
+}
+
+/// Each refusal is counted under its code, and under no other.
+#[test]
+fn refusals_are_counted_by_their_codes() {
+    let backend = Backend::start(|call| match call.text("stream") {
+        "denied" => Some((200, "{\"code\":7,\"msg\":\"no\"}".to_owned())),
+        "elsewhere" => Some((200, "{\"code\":302,\"redirect\":\"rtmp://other/live/elsewhere\"}".to_owned())),
+        "broken" => Some((500, String::new())),
+        _ => yes(),
+    });
+    let settings = format!(
+        "[api]\nlisten = '127.0.0.1:0'\n[[vhost]]\nname = '127.0.0.1'\n[vhost.hooks]\non_publish = ['{}']\n\
+         [vhost.limits]\nplayers = 1\n[vhost.timeouts]\nfirst_message = '1h'\n[[vhost]]\nname = 'closed.example'\nenabled = false\n\
+         [[vhost]]\nname = 'ruled.example'\n[vhost.security]\nrules = ['deny publish all', 'allow play 10.0.0.0/8']\n\
+         [[vhost]]\nname = 'signed.example'\n[vhost.token]\nrequired_for = 'publish'\n\
+         secrets = ['a long random secret of your own']\n",
+        backend.url("/")
+    );
+    let program = launch().settings(&settings).start();
+    let at = |host: &str| Driver::at(program.address(), &format!("rtmp://{host}/live/x"));
+    let _publisher = program.publisher("cam");
+    let _player = program.player("cam");
+    let mut expected = std::collections::BTreeMap::new();
+    for (host, name, publishes, code) in [
+        ("127.0.0.1", "cam", true, "name_taken"),
+        ("127.0.0.1", "cam", true, "name_taken"),
+        ("127.0.0.1", "denied", true, "hook_denied"),
+        ("127.0.0.1", "elsewhere", true, "hook_redirected"),
+        ("127.0.0.1", "broken", true, "hook_unanswered"),
+        ("127.0.0.1", "cam", false, "limit_players"),
+        ("nowhere.example", "cam", true, "vhost_unknown"),
+        ("closed.example", "cam", true, "vhost_disabled"),
+        ("ruled.example", "cam", true, "security_denied"),
+        ("ruled.example", "cam", false, "security_not_allowed"),
+        ("signed.example", "cam", true, "token_missing"),
+        ("signed.example", "cam?token=9999999999-00", true, "token_malformed"),
+    ] {
+        let mut client = at(host);
+        // At connect or at the stream: refused either way.
+        if publishes {
+            let _ = client.client.publish(name, anabranch_core::command::PublishType::Live);
+        } else {
+            let _ = client.client.play(name, anabranch_core::client::PlayOptions::default());
+        }
+        *expected.entry(code).or_insert(0.0) += 1.0;
+        let series = format!("anabranch_refusals_total{{code=\"{code}\"}}");
+        wait_for(&format!("{code} of {name} at {host}"), PATIENCE, || {
+            client.step();
+            (program.metric(&series) == Some(expected[code])).then_some(())
+        });
+    }
+    let text = program.ask("GET", "/metrics").body;
+    let counted =
+        text.lines().filter_map(|line| line.strip_prefix("anabranch_refusals_total{code=\"")?.split_once("\"} "));
+    for (code, count) in counted {
+        let count: f64 = count.parse().unwrap();
+        assert_eq!(count, expected.get(code).copied().unwrap_or_default(), "{code}");
+    }
 }
 
 fn replay(file: &str) -> (bool, Vec<String>) {

@@ -117,7 +117,7 @@ pub(super) const ALL: &[Explanation] = &[
     ),
     refusal(
         "hook_unanswered",
-        "The back end did not answer within `hooks.timeout`.",
+        "No back end answered: it cannot be reached, failed, or took longer than `hooks.timeout`, or too many questions wait.",
         "Look whether the back end is slow or down. `hooks.allow_on_failure` says what happens without an answer.",
     ),
     refusal(

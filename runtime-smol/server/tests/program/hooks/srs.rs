@@ -152,7 +152,9 @@ fn the_documentation_shows_what_is_sent() {
         fields.map(|(name, value)| (name.clone(), value.is_string())).collect()
     };
     let mut shown = BTreeSet::new();
-    for example in examples.filter(|example| example.get("action").is_some()) {
+    // No file is recorded here; a test of recordings has its call.
+    let of_visit = |example: &Value| example.get("action").is_some_and(|action| action != "on_dvr");
+    for example in examples.filter(of_visit) {
         let action = example["action"].as_str().unwrap();
         let call = calls.iter().find(|call| call.action() == action).expect("there is such a call");
         assert_eq!(shape(&example), shape(&call.body), "{action}");
