@@ -281,6 +281,7 @@ mod tests {
             ("live/room/cam", "__defaultVhost__/live/room/cam"),
             ("live/cam?vhost=v.example", "v.example/live/cam"),
             ("v.example/live/cam", "v.example/live/cam"),
+            ("live/cam?vhost=other.example", "other.example/live/cam"),
             ("__defaultVhost__/live/cam", "__defaultVhost__/live/cam"),
         ] {
             assert_eq!(named_key(text, &vhosts).unwrap().as_str(), key, "{text}");

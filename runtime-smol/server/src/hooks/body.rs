@@ -139,7 +139,7 @@ fn of_recording(file: &RecordedFile, identity: &Identity) -> String {
         .text("param", publisher.params.as_str())
         .text("cwd", cwd.to_string_lossy())
         .text("file", path.to_string_lossy())
-        .text("stream_url", key.to_string())
+        .text("stream_url", stream_url(key))
         .text("stream_id", identity.stream_id(key))
         .seconds("duration", *duration)
         .number("bytes", *bytes)

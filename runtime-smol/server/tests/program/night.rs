@@ -329,7 +329,7 @@ fn refusals_are_counted_by_their_codes() {
         ("ruled.example", "cam", true, "security_denied"),
         ("ruled.example", "cam", false, "security_not_allowed"),
         ("signed.example", "cam", true, "token_missing"),
-        ("signed.example", "cam?token=9999999999-00", true, "token_malformed"),
+        ("signed.example", "cam?token=00&expires=soon", true, "token_malformed"),
     ] {
         let mut client = at(host);
         // At connect or at the stream: refused either way.
@@ -442,7 +442,7 @@ fn ended_by(reason: &str) -> u64 {
 #[test]
 fn clients_to_come_are_captured_from_their_first_byte_and_replay() {
     let (program, _folder) = capturing();
-    let stream = begin(&program, "stream=%2Flive%2Fcam&role=publisher&connections=2");
+    let stream = begin(&program, "stream=live%2Fcam&role=publisher&connections=2");
     // A stream that is not meant, and one that is; then one whose publisher is refused.
     drop(program.publisher("other"));
     let mut publisher = program.publisher("cam");
@@ -491,11 +491,11 @@ fn what_cannot_be_captured_is_refused_with_the_reason() {
     };
     for (query, words) in [
         ("", "one of client, address and stream"),
-        ("client=1&stream=%2Flive%2Fcam", "one of client, address and stream"),
+        ("client=1&stream=live%2Fcam", "one of client, address and stream"),
         ("address=300.1.1.1", "300.1.1.1"),
-        ("stream=cam", "/APP/STREAM"),
-        ("stream=%2Flive%2Fcam&role=viewer", "publisher"),
-        ("stream=%2Flive%2F..%2F..%2Fetc", "stream: "),
+        ("stream=cam", "stream: "),
+        ("stream=live%2Fcam&role=viewer", "publisher"),
+        ("stream=live%2F..%2F..%2Fetc", "stream: "),
         ("address=10.0.0.1&seconds=0", "1 to 86400"),
         ("address=10.0.0.1&bytes=1", "65536"),
         ("address=10.0.0.1&connections=1000", "1 to 100"),
