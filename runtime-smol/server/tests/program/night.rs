@@ -234,9 +234,11 @@ fn each_file_of_a_recording_is_told_in_order_and_until_the_back_end_has_it() {
 #[test]
 fn a_recording_without_a_folder_says_so_everywhere() {
     let folder = Folder::new();
-    // A file is where the folder should be.
-    let files = folder.write("files", "this is no folder");
+    let files = folder.file("files");
     let program = launch().settings(&record(&files, "")).start();
+    // Now a file is where the folder should be.
+    let _ = fs::remove_dir(&files);
+    folder.write("files", "this is no folder");
     let mut publisher = program.publisher("cam");
     send_gop(&mut publisher, 0, 2000);
     program.wait_line("recording of live/cam: ");
