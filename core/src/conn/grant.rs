@@ -144,7 +144,7 @@ impl SlowPath {
         if let Some(pending) = self.pending.take_if(|pending| pending.id == id) {
             if self.session.is_closing() {
                 // Too late to grant anything. A back end that refused the request gets no notice.
-                if verdict == Verdict::Allow {
+                if matches!(verdict, Verdict::Allow | Verdict::Rename(_)) {
                     self.withdraw(&pending);
                 }
                 return;
