@@ -282,8 +282,7 @@ fn damaged() -> Vec<u8> {
     encoder.conn.capture(now, Box::new(tape.clone())).expect("it may begin");
     encoder.send(now, &picture(true, 0, 3000)[2000..]);
     leave(&mut encoder, now);
-    let file = tape.file.lock().unwrap().clone();
-    file
+    tape.file.lock().unwrap().clone()
 }
 
 proptest! {

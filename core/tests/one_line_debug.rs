@@ -22,7 +22,7 @@ use bytes::Bytes;
 /// More than the longest type name and all its numbers.
 const LONGEST: usize = 500;
 /// Bytes of a body that no line may show: 100,000 of `B7`.
-const BODY: [u8; 100_000] = [0xb7; 100_000];
+static BODY: [u8; 100_000] = [0xb7; 100_000];
 
 fn line(value: &dyn Debug) -> String {
     let line = format!("{value:?}");

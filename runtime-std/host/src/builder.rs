@@ -143,9 +143,11 @@ impl<S> Builder<S> {
 
 /// Checks that there are hooks to answer what the configuration asks, and that it asks those that there are.
 pub(crate) fn check_hooks(config: &Config, hooks: bool, may_idle: bool) -> io::Result<()> {
+    // `connect` names no stream, so an application does not decide whether it is asked about.
+    let about_streams = |asks: &Asks| asks.publish || asks.play || asks.traverse;
     let asks = |settings: &VhostConfig| {
-        let Asks { connect, publish, play, traverse, .. } = settings.asks;
-        connect || publish || play || traverse
+        let applications = settings.applications.iter().map(|application| &application.settings.asks);
+        settings.asks.connect || applications.chain([&settings.asks]).any(about_streams)
     };
     let (default, vhosts) = (asks(&config.defaults), config.vhosts.iter().any(|vhost| asks(&vhost.settings)));
     let words = match hooks {
@@ -154,7 +156,7 @@ pub(crate) fn check_hooks(config: &Config, hooks: bool, may_idle: bool) -> io::R
              Builder::hooks"
         }
         // Beside virtual hosts, the defaults are those of no client.
-        true if !vhosts && !(default && config.vhosts.is_empty()) && !may_idle => {
+        true if !(vhosts || may_idle || default && config.vhosts.is_empty()) => {
             "the hooks would decide nothing, because no virtual host of the configuration asks them: set \
              VhostConfig::asks, for example to Asks { publish: true, play: true, ..Asks::default() }; if only a later \
              configuration asks, use Builder::hooks_if_asked"

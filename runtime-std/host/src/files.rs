@@ -33,7 +33,7 @@ pub fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile).current;
     match (raised, limit) {
         (Err(error), _) => {
-            warn!(event = "file_limit", error = %error, "the limit of open files stays as it is: {error}")
+            warn!(event = "file_limit", error = %error, "the limit of open files stays as it is: {error}");
         }
         (Ok(()), None) => info!(event = "file_limit", "open files are not limited"),
         (Ok(()), Some(limit)) => {

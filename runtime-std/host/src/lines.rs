@@ -282,7 +282,7 @@ impl Lines {
             vhost = Some(vhost.as_str()).filter(|vhost| !vhost.is_empty()),
             app = Some(app.as_str()).filter(|app| !app.is_empty()),
             stream = Some(stream.as_str()).filter(|stream| !stream.is_empty()),
-            status = some(*status),
+            status = some(status),
             told = Some(&*told).filter(|told| !told.is_empty()),
             address = address.as_deref(),
             holder = holder_conn,

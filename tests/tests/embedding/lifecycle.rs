@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::client::{ClientCloseReason, ClientEvent, PlayOptions};
 use anabranch_core::conn::{Ask, Asks, Config, Notice, Role, Subject, Verdict, VhostConfig};
-use anabranch_core::policy::{Vhost, Vhosts};
+use anabranch_core::policy::{Application, Applications, Vhost, Vhosts};
 use anabranch_core::session::Phase;
 use anabranch_host::{Answer, Hooks, Serve, TcpOptions, Update};
 use anabranch_tests::embedded::Embedded;
@@ -71,6 +71,13 @@ fn hooks_that_are_asked_nothing_are_refused<S: Serve + Send + 'static>() {
     let silent = VhostConfig::default();
     let asking = || with_vhost(&silent, &settings);
     let server = S::builder().config(asking()).hooks(Nobody).build().expect("a virtual host asks them");
+    let one = Application { streams: vec!["ingest/*".parse().expect("a pattern")], settings: settings.clone() };
+    let application = VhostConfig { applications: Applications::new([one]), ..VhostConfig::default() };
+    S::builder().config(application.clone()).hooks(Nobody).build().expect("an application asks them");
+    let Err(error) = S::builder().config(application).build() else {
+        panic!("an application asks, and no hooks answer")
+    };
+    assert!(error.to_string().contains("Builder::hooks"), "{error}");
     let nowhere = S::builder().config(with_vhost(&settings, &silent)).hooks(Nobody).build();
     assert!(nowhere.is_err(), "beside virtual hosts, the defaults are those of no client");
     let later = S::builder().hooks_if_asked(Nobody).build().expect("they may be asked later");

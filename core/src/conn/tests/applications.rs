@@ -18,8 +18,11 @@ fn one(pattern: &str, settings: VhostConfig) -> Application<VhostConfig> {
     Application { streams: vec![pattern.parse().expect("a pattern")], settings }
 }
 
+/// What an application has other than its server.
+type Change = fn(&mut VhostConfig);
+
 /// A server with these applications, for which each changes the settings of the server.
-fn config(base: &VhostConfig, changes: &[(&str, fn(&mut VhostConfig))]) -> Config {
+fn config(base: &VhostConfig, changes: &[(&str, Change)]) -> Config {
     let applications = changes.iter().map(|(pattern, change)| {
         let mut settings = base.clone();
         change(&mut settings);
