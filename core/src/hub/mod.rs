@@ -372,6 +372,12 @@ impl Hub {
         self.registry().streams.get(key)?.holder.as_ref()?.held_by()
     }
 
+    /// How many clients wait for a publisher of this stream; none if it has one.
+    pub fn waiting(&self, key: &StreamKey) -> usize {
+        let registry = self.registry();
+        registry.streams.get(key).filter(|entry| entry.holder.is_none()).map_or(0, |entry| entry.clients)
+    }
+
     /// How many players a stream has, those that wait for a publisher included.
     pub fn player_count(&self, key: &StreamKey) -> usize {
         self.registry().streams.get(key).map_or(0, |entry| entry.players)

@@ -295,3 +295,18 @@ fn a_superseded_publisher_learns_of_it_and_changes_nothing_any_more() {
 fn frames(stream: &StreamSnapshot) -> u64 {
     stream.stats.as_ref().map_or(0, |stats| stats.snapshot(any_instant()).messages)
 }
+
+#[test]
+fn clients_wait_for_a_stream_without_a_publisher() {
+    let (hub, key) = (Hub::new(HubConfig::default()), key("cam"));
+    assert_eq!(hub.waiting(&key), 0, "nothing plays it");
+    let _programs_own = hub.play(&key);
+    let player = hub.admit_player(&key, &Limits::NONE).expect("no limit");
+    assert_eq!(hub.waiting(&key), 1);
+    let publisher = hub.publish(&key).expect("the name is free");
+    assert_eq!(hub.waiting(&key), 0);
+    drop(publisher);
+    assert_eq!(hub.waiting(&key), 1);
+    drop(player);
+    assert_eq!(hub.waiting(&key), 0);
+}

@@ -219,7 +219,7 @@ impl<C: Link> Host<C> {
 
     /// The connection has ended: logs it and removes it from the list.
     pub fn leave(&self, id: u64, lines: &Lines, report: &Report) {
-        lines.closed(report, |key| self.core.hub().player_count(key));
+        lines.closed(report, |key| self.core.hub().waiting(key));
         self.closes.note(id, lines.last(), report, self.addresses.get());
         self.remove(id, report.close.reason.name());
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anabranch_core::conn::{Action, Attachment, Refused, Remark, Report, Role};
 use anabranch_core::hub::{HeldBy, StreamId};
-use anabranch_core::session::{CloseReason, DueKind, Outcome, Phase};
+use anabranch_core::session::{DueKind, Outcome, Phase};
 use anabranch_core::source::Gap;
 use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
 use tracing::{Level, debug, enabled, info, warn};
@@ -308,17 +308,19 @@ impl Lines {
         self.streams().last.clone()
     }
 
-    /// The connection is closed. `players` counts those of a stream.
-    pub(crate) fn closed(&self, report: &Report, players: impl FnOnce(&StreamKey) -> usize) {
+    /// The connection is closed. `waiting` counts the players that wait for a stream.
+    pub(crate) fn closed(&self, report: &Report, waiting: impl FnOnce(&StreamKey) -> usize) {
         let (id, close) = (self.id, &report.close);
         let Closed { outcome, words } = Closed::of(report);
         let was = self.streams().last.clone();
         let address = self.address(report.peer.or(Some(self.peer)));
         let mut line = format!("conn {id} closed: {words}");
         let names = was.as_ref().map(|(_, key)| Names::of(key));
-        let goes_on = close.reason == CloseReason::TakenOver;
-        let published = was.as_ref().filter(|(role, _)| *role == Role::Publisher && !goes_on);
-        let left = published.map(|(_, key)| players(key)).filter(|left| *left > 0);
+        let published = was.as_ref().filter(|(role, _)| *role == Role::Publisher);
+        let left = published.map(|(_, key)| waiting(key)).filter(|left| *left > 0);
+        if let (Outcome::Refused, Some(code)) = (outcome, report.refused) {
+            line += &format!(" ({code})");
+        }
         match &was {
             Some((role, key)) => line += &format!(", {role} of {key}"),
             None if report.vhost.is_empty() || report.vhost == DEFAULT_VHOST => {}

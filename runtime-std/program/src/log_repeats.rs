@@ -13,6 +13,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use crate::log_queue::LogQueue;
+use crate::log_text::EVENT;
 
 /// Most lines of one warning or error in one second.
 const LINES: u32 = 10;
@@ -69,8 +70,9 @@ impl<S: Subscriber> Layer<S> for Repeats {
         if *metadata.level() > Level::WARN && metadata.target() != MANY {
             return true;
         }
+        let place = (metadata.callsite(), code(event));
         let mut seconds = self.shared.seconds.lock().unwrap_or_else(PoisonError::into_inner);
-        let passes = seconds.pass(event.metadata().callsite(), now, || words(event));
+        let passes = seconds.pass(place, now, || words(event));
         if !passes {
             self.shared.holds.store(true, Ordering::Relaxed);
         }
@@ -78,9 +80,13 @@ impl<S: Subscriber> Layer<S> for Repeats {
     }
 }
 
-/// The lines of the second that runs, by where in the program they come from: there are a few dozen such places.
+/// Where in the program a line comes from, and its code, if it is one of ours with a code: many refusals of one kind do
+/// not keep those of another kind out of the log.
+type Place = (Identifier, String);
+
+/// The lines of the second that runs, by their places: there are a few dozen.
 #[derive(Debug)]
-struct Seconds<K = Identifier>(HashMap<K, Second>);
+struct Seconds<K = Place>(HashMap<K, Second>);
 
 impl<K> Default for Seconds<K> {
     fn default() -> Self {
@@ -138,6 +144,28 @@ impl<K: std::hash::Hash + Eq> Seconds<K> {
     fn hold_any(&self) -> bool {
         self.0.values().any(|second| second.held.is_some())
     }
+}
+
+/// The code of a line of ours, of which there are few; empty for other lines.
+fn code(event: &Event<'_>) -> String {
+    #[derive(Default)]
+    struct Code {
+        code: String,
+        is_ours: bool,
+    }
+    impl Visit for Code {
+        fn record_str(&mut self, field: &Field, value: &str) {
+            match field.name() {
+                "code" => value.clone_into(&mut self.code),
+                EVENT => self.is_ours = true,
+                _ => {}
+            }
+        }
+        fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+    }
+    let mut code = Code::default();
+    event.record(&mut code);
+    if code.is_ours { code.code } else { String::new() }
 }
 
 /// What a line says.
@@ -208,6 +236,10 @@ mod tests {
                 tracing::info!("conn {number} opened");
                 tracing::info!(target: MANY, "conn {number} waits");
             }
+            for number in 0..1000 {
+                let code = if number == 999 { "another" } else { "one" };
+                tracing::warn!(event = "refused", code, "conn {number} is refused");
+            }
         });
         repeats.tell_all();
         queue.flush(Duration::from_secs(30));
@@ -218,8 +250,10 @@ mod tests {
         let warnings =
             text.lines().filter(|line| line.contains("cannot be served") && !line.contains("more line")).count();
         let waits = text.lines().filter(|line| line.contains(" waits") && !line.contains("more line")).count();
-        assert_eq!((warnings + waits) as u64 + left_out, 2000, "{text}");
+        let refused = text.lines().filter(|line| line.contains(" is refused") && !line.contains("more line")).count();
+        assert_eq!((warnings + waits + refused) as u64 + left_out, 3000, "{text}");
         assert!(left_out > 0 && warnings >= 10 && waits >= 10, "{text}");
         assert_eq!(count(" opened"), 1000, "lines of single connections are not left out");
+        assert!(text.contains("conn 999 is refused"), "it has another code: {text}");
     }
 }

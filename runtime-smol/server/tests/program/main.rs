@@ -3,6 +3,7 @@
 
 mod api;
 mod configuration;
+mod evening;
 mod hooks;
 mod metrics;
 mod migration;
