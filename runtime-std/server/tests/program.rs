@@ -94,3 +94,45 @@ fn variables_that_are_empty_are_not_set_and_switches_take_many_words() {
     let stderr = refusal(&mut [("ANABRANCH_STRICT_CHUNKS", "perhaps")].into_iter());
     assert!(stderr.contains("--strict-chunks"), "{stderr}");
 }
+
+/// What `check` names does not start, and what it passes does.
+#[test]
+fn check_and_the_start_agree() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let both = format!("{taken},{taken}");
+    for (arguments, variable, words) in [
+        (&["--log", "verbose"][..], None, "the levels are error, warn, info, debug, trace, off; did you mean debug?"),
+        (&[][..], Some(("ANABRANCH_LOG", "loud")), "--log or ANABRANCH_LOG: log filter \"loud\""),
+        (&["--capture", "/proc/captures"], None, "the folder /proc/captures cannot be made in /proc: "),
+        (&["--listen", "192.0.2.1:1"], None, "this machine has no such address"),
+        (&["--listen", &both], None, "listens there already: remove one of the two"),
+        (&[], Some(("ANABRANCH_LISTN", "1")), "did you mean ANABRANCH_LISTEN?"),
+    ] {
+        for command in [&["check"][..], &[]] {
+            let mut launch = launch().args(command).args(arguments);
+            if !arguments.contains(&"--listen") {
+                launch = launch.on_a_free_port();
+            }
+            let launch = variable.into_iter().fold(launch, |launch, (name, value)| launch.env(name, value));
+            let ended = launch.run();
+            assert!(!ended.status.success() && ended.stderr.contains(words), "{arguments:?}: {}", ended.stderr);
+        }
+    }
+    // A port in use may be the running server's, and other variables may be the operator's.
+    let ended = launch().args(["check", "--listen", &taken]).env("ANABRANCH_IMAGE", "x").run();
+    assert!(ended.status.success() && ended.stdout.contains("The options are valid."), "{}", ended.stderr);
+    let warnings: Vec<_> = ended.stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
+    assert!(warnings.len() == 2 && ended.stderr.contains(&taken), "{warnings:?}");
+    let program = launch().on_a_free_port().env("ANABRANCH_IMAGE", "x").start();
+    program.process.wait_line("environment variable ANABRANCH_IMAGE: ");
+}
+
+#[test]
+fn names_in_the_log_are_explained() {
+    let ended = launch().args(["explain", "name_taken"]).run();
+    assert!(ended.status.success() && ended.stdout.contains("To do: "), "{}", ended.stdout);
+    let ended = launch().args(["explain", "name_takn"]).run();
+    assert!(!ended.status.success() && ended.stderr.contains("did you mean name_taken"), "{}", ended.stderr);
+    assert!(launch().arg("explain").run().stdout.contains("NetStream.Publish.BadName"));
+}

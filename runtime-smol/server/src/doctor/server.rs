@@ -19,6 +19,8 @@ pub(super) struct Running {
     pub(super) connections: u64,
     pub(super) is_draining: bool,
     pub(super) streams: Vec<Stream>,
+    /// What the server itself says is wrong.
+    pub(super) complaints: Vec<String>,
 }
 
 /// A stream of that server.
@@ -54,6 +56,13 @@ impl Running {
         running.uptime = process["srs_uptime"].as_u64().unwrap_or_default();
         running.is_draining = process["draining"].as_bool().unwrap_or_default();
         running.connections = summary["data"]["system"]["conn_srs"].as_u64().unwrap_or_default();
+        // While it drains, the status is not 200, and what it says is known already.
+        let health = remote.get("/api/v1/health").unwrap_or_default();
+        let complaint = |reason: &Value| {
+            let text = |name: &str| reason[name].as_str().unwrap_or_default().to_owned();
+            format!("{} ({}): {}", text("code"), text("subject"), text("words"))
+        };
+        running.complaints = health["data"]["reasons"].as_array().into_iter().flatten().map(complaint).collect();
         let streams = remote.get("/api/v1/streams?count=1000").unwrap_or_default();
         running.streams = streams["streams"].as_array().into_iter().flatten().map(Stream::of).collect();
         running
@@ -85,8 +94,7 @@ pub(super) fn api(loaded: &Loaded, running: &Running, report: &mut Report) {
         }
         (Some(url), Some(pid), _) => {
             let words = format!(
-                "{url} answers: version {version}, process {pid}, up for {} s, {connections} connections",
-                uptime
+                "{url} answers: version {version}, process {pid}, up for {uptime} s, {connections} connections"
             );
             let own = env!("CARGO_PKG_VERSION");
             if running.is_draining {
@@ -112,6 +120,10 @@ pub(super) fn api(loaded: &Loaded, running: &Running, report: &mut Report) {
         }
     };
     report.add(entry.at(&origin, &path));
+    for complaint in &running.complaints {
+        let cure = "GET /api/v1/health, /api/v1/hooks and /api/v1/recordings have more about it";
+        report.add(Entry::fault("server", format!("the running server says: {complaint}"), cure));
+    }
 }
 
 fn is_absence(words: &str) -> bool {

@@ -45,15 +45,19 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// Where the value comes from: what a virtual host does not set comes from the defaults.
+    /// Where the value comes from: what an application does not set comes from its virtual host, and what that does not
+    /// set comes from the defaults.
     fn origin(&self, path: &Path) -> Origin {
         let tree = &self.loaded.tree;
-        if tree.get(path).is_none() && path.0.first() == Some(&Step::Key("vhost".to_owned())) {
-            let of_defaults = path.0.iter().skip(2).cloned();
-            let defaults = Path([Step::Key("defaults".to_owned())].into_iter().chain(of_defaults).collect());
-            return tree.nearest(&defaults).origin().clone();
-        }
-        tree.nearest(path).origin().clone()
+        let key = |name: &str| Step::Key(name.to_owned());
+        let host = if path.0.first() == Some(&key("vhost")) { 2 } else { 1 };
+        let application = if path.0.get(host) == Some(&key("application")) { 2 } else { 0 };
+        let (front, rest) = (path.0.iter().take(host), path.0.iter().skip(host + application));
+        let of_host = Path(front.chain(rest.clone()).cloned().collect());
+        let of_defaults = Path([key("defaults")].iter().chain(rest).cloned().collect());
+        let places = [path.clone(), of_host, of_defaults];
+        let place = places.iter().find(|place| tree.get(place).is_some()).unwrap_or(path);
+        tree.nearest(place).origin().clone()
     }
 
     /// The addresses of RTMP, RTMPS and the API.
@@ -61,6 +65,10 @@ impl<'a> Found<'a> {
         let api = &self.loaded.settings.api;
         let of_api = Path::of(&["api", "listen"]);
         for (path, address) in check_addresses(&addresses(&self.loaded.settings, purpose)) {
+            // The server says so itself when it goes on without the API.
+            if matches!(purpose, Purpose::Start { .. }) && path == of_api && api.is_optional() {
+                continue;
+            }
             let grade = match (purpose, address.in_use) {
                 _ if path == of_api && api.is_optional() => Grade::Warning,
                 (Purpose::Start { .. }, _) | (_, false) => Grade::Fault,

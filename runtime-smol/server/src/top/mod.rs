@@ -86,7 +86,7 @@ fn plain(mut view: View, remote: &Remote, interval: Duration) {
         let asked = Instant::now();
         match Snapshot::ask(remote) {
             Ok(snapshot) => view.show(snapshot),
-            Err(words) => view.lose(words, asked),
+            Err(words) => view.lose(&words, asked),
         }
         if print(&view).and_then(|()| writeln!(io::stdout())).is_err() {
             return;
@@ -123,7 +123,7 @@ fn live(mut view: View, remote: Remote, interval: Duration) -> Result<(), String
         }
         match answers.try_recv() {
             Ok(Ok(snapshot)) => view.show(snapshot),
-            Ok(Err((words, asked))) => view.lose(words, asked),
+            Ok(Err((words, asked))) => view.lose(&words, asked),
             Err(TryRecvError::Empty) => continue,
             Err(TryRecvError::Disconnected) => return Err("asking the server has ended, which is a bug".to_owned()),
         }

@@ -87,9 +87,9 @@ impl View {
     }
 
     /// The server did not answer when it was asked at that time. What it said last stays.
-    pub(super) fn lose(&mut self, words: String, asked: Instant) {
+    pub(super) fn lose(&mut self, words: &str, asked: Instant) {
         let since = self.lost.take().map_or(asked, |(_, since)| since);
-        self.lost = Some((crate::terminal_text::clean(&words), since));
+        self.lost = Some((crate::terminal_text::clean(words), since));
     }
 
     /// Returns true if the key means something.
@@ -349,7 +349,7 @@ mod tests {
     #[test]
     fn a_server_that_is_lost_is_said_and_what_it_said_stays() {
         let mut view = view();
-        view.lose("http://127.0.0.1:1985 does not answer: \x1b[2J".to_owned(), Instant::now());
+        view.lose("http://127.0.0.1:1985 does not answer: \x1b[2J", Instant::now());
         let all = view.lines((80, 24), false).join("\n");
         assert!(all.contains("lost the server 0s ago, trying again (?[2J)") && all.contains("live/cam"), "{all}");
         assert!(!all.contains('\x1b'));
