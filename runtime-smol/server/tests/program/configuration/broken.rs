@@ -132,6 +132,15 @@ const CASES: &[Case] = &[
         "[[vhost]]\nname = 'v'\nrecord.streams = ['*']\n[defaults.record]\nfolder = '@/garbage'",
         &["a.toml:7:1: vhost[0].record.folder: ", "garbage is not a folder"],
     ),
+    fault(
+        "[[defaults.application]]\nstreams = ['a/*']\nrecord = { streams = ['*'], folder = '@/garbage' }",
+        &["a.toml:5:29: defaults.application[0].record.folder: ", "garbage is not a folder"],
+    ),
+    fault(
+        "[[vhost]]\nname = 'v'\nrecord.folder = '@/garbage'\n[[vhost.application]]\nstreams = ['a/*']\n\
+         record.streams = ['*']",
+        &["a.toml:5:8: vhost[0].application[0].record.folder: ", "garbage is not a folder"],
+    ),
     fault("[capture]\nfolder = '@/garbage'", &["a.toml:4:1: capture.folder: ", "garbage is not a folder"]),
     fault("[capture]\nfolder = '/proc/captures'", &["a.toml:4:1: capture.folder: ", "cannot be made"]),
     case(
