@@ -76,7 +76,7 @@ fn each_event_has_the_call_and_the_fields_of_nginx() {
         assert_eq!((call.method.as_str(), call.path.as_str()), ("POST", "/auth?site=1"));
         assert_eq!(call.header("content-type"), Some("application/x-www-form-urlencoded"));
         assert_eq!((call.field("app"), call.field("addr")), ("live", "127.0.0.1"));
-        assert_eq!((call.field("tcurl"), call.field("pageurl")), ("rtmp://h/live", "http://page/watch?a=1&b=2"));
+        assert_eq!((call.field("tcurl"), call.field("pageurl")), ("rtmp://h:1935/live", "http://page/watch?a=1&b=2"));
         assert!(call.field("flashver").len() > 3, "{}", call.text);
         assert!(call.field("clientid").parse::<u64>().is_ok(), "{}", call.text);
     }
@@ -122,7 +122,7 @@ fn a_stream_is_published_and_played_under_the_name_in_location() {
     let mut publisher = visitor(&program);
     publisher.publish("key-of-alice?key=x").unwrap();
     program.wait_publishers("live/alice", 1);
-    program.wait_line("/live/key-of-alice is renamed to \"alice\" by on_publish");
+    program.wait_line("live/key-of-alice is renamed to \"alice\" by on_publish");
     // Nobody else gets that name, by whatever name.
     let taken = visitor(&program).publish("key-of-alice").unwrap_err();
     assert_eq!(taken.code, "NetStream.Publish.BadName", "{taken:?}");
