@@ -110,11 +110,7 @@ pub(super) const ALL: &[Explanation] = &[
          `DELETE /api/v1/clients/ID`, or set `publish.conflict = \"takeover\"`, with signed URLs. If it is another \
          encoder, give one of them another name.",
     ),
-    refusal(
-        "hook_denied",
-        "The back end refused the request, or it failed and its hook refuses on failures. The line has its words.",
-        "Look at the back end's log, and at lines with `hook_failed`.",
-    ),
+    refusal("hook_denied", "The back end refused the request. The line has its words.", "Look at the back end's log."),
     refusal(
         "hook_unanswered",
         "No back end answered: it cannot be reached, failed, or took longer than `hooks.timeout`, or too many questions wait.",
