@@ -163,7 +163,8 @@ pub fn tags(mut input: &[u8]) {
         Ok(tags) => {
             assert_eq!(reader.header(), Some(tags.header()));
             let whole = tags.map_while(Result::ok).take_while(|tag| tag.body.len() <= limit);
-            let whole: Vec<_> = whole.map(|tag| (tag.type_id, tag.encrypted, tag.timestamp, tag.body.to_vec())).collect();
+            let whole: Vec<_> =
+                whole.map(|tag| (tag.type_id, tag.encrypted, tag.timestamp, tag.body.to_vec())).collect();
             assert_eq!(read, whole, "cuts change nothing");
             assert!(error.is_none_or(|error| matches!(error, FlvError::TagOverLimit { .. })));
         }
@@ -177,7 +178,8 @@ pub fn tags(mut input: &[u8]) {
         tag::write_tag(*type_id, *timestamp, body, &mut out).expect("it fitted before");
     }
     let again = Tags::new(&out).expect("our own").map(|tag| tag.expect("our own"));
-    assert!(again.map(|tag| (tag.type_id, tag.timestamp, tag.body)).eq(read.iter().map(|tag| (tag.0, tag.2, &tag.3[..]))));
+    let again = again.map(|tag| (tag.type_id, tag.timestamp, tag.body));
+    assert!(again.eq(read.iter().map(|tag| (tag.0, tag.2, &tag.3[..]))), "writing and reading change nothing");
 }
 
 /// A byte for the codec, then its configuration.

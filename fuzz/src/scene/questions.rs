@@ -41,7 +41,8 @@ impl Questions {
         let question = self.asked.get_mut(count.checked_sub(1 + usize::from(number) % count.max(1))?)?;
         if question.state == State::Open {
             question.state = match (verdict, &question.ask.subject) {
-                (_, Subject::Traverse(_)) | (Verdict::Deny(_) | Verdict::Redirect(_), _) => State::Over,
+                (_, Subject::Traverse(_)) => State::Over,
+                (Verdict::Deny(_) | Verdict::Unanswered(_) | Verdict::Redirect(_), _) => State::Over,
                 (Verdict::Allow | Verdict::Rename(_), _) => State::Decided,
             };
         }

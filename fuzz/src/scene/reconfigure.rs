@@ -53,7 +53,11 @@ impl World {
             for one in &host.applications {
                 let grouped = || listed().filter(|stream| stream.group.as_ref() == Some(&one.name));
                 assert_eq!(one.streams, grouped().count(), "streams of {one:?}");
-                assert_eq!(one.publishers, grouped().filter(|stream| stream.published).count(), "publishers of {one:?}");
+                assert_eq!(
+                    one.publishers,
+                    grouped().filter(|stream| stream.published).count(),
+                    "publishers of {one:?}"
+                );
                 assert_eq!(one.players, grouped().map(|stream| stream.players).sum::<usize>(), "players of {one:?}");
             }
         }
