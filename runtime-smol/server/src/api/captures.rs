@@ -189,45 +189,56 @@ pub(super) fn begin(context: &Context, call: &Call<'_>) -> Reply {
     };
     let choice = match choice(context, call) {
         Ok(choice) => choice,
-        Err(reply) => return reply,
+        Err(NoChoice::Wrong(words)) => return bad(words),
+        Err(NoChoice::NoClient) => return no_client(),
     };
     let limits = match limits(call, captures.largest_file()) {
         Ok(limits) => limits,
         Err(words) => return bad(words),
     };
-    match captures.begin(choice, limits) {
+    match captures.begin(&choice, limits) {
         Ok(view) => json(context, OneCapture { capture: show(context, view) }),
-        Err(NotBegun::Connection(CaptureError::NoConnection)) => {
-            Reply::error(StatusCode::NOT_FOUND, NO_CLIENT, "there is no such client")
-        }
+        Err(NotBegun::Connection(CaptureError::NoConnection)) => no_client(),
         Err(NotBegun::Failed(words)) => Reply::error(StatusCode::INSUFFICIENT_STORAGE, 507, words),
         Err(error) => Reply::error(StatusCode::CONFLICT, 409, error.to_string()),
     }
 }
 
+fn no_client() -> Reply {
+    Reply::error(StatusCode::NOT_FOUND, NO_CLIENT, "there is no such client")
+}
+
+/// Why the parameters choose nothing.
+enum NoChoice {
+    /// They are not valid, for this reason.
+    Wrong(String),
+    /// There is no client of that id.
+    NoClient,
+}
+
 /// What the capture takes: exactly one of `client`, `address` and `stream`.
-fn choice(context: &Context, call: &Call<'_>) -> Result<CaptureChoice, Reply> {
+fn choice(context: &Context, call: &Call<'_>) -> Result<CaptureChoice, NoChoice> {
     let given = |name: &str| call.parameter(name).filter(|text| !text.is_empty()).map(decoded);
     match (given("client"), given("address"), given("stream")) {
         (Some(client), None, None) => match context.identity.connection(&client) {
             Some(id) => Ok(CaptureChoice::Connection(id)),
-            None => Err(Reply::error(StatusCode::NOT_FOUND, NO_CLIENT, "there is no such client")),
+            None => Err(NoChoice::NoClient),
         },
         (None, Some(network), None) => match network.parse::<Network>() {
             Ok(network) => Ok(CaptureChoice::Network(network)),
-            Err(error) => Err(bad(format!("address: {error}"))),
+            Err(error) => Err(NoChoice::Wrong(format!("address: {error}"))),
         },
         (None, None, Some(stream)) => {
-            let key = stream_key(context, &stream).map_err(|words| bad(format!("stream: {words}")))?;
+            let key = stream_key(context, &stream).map_err(|words| NoChoice::Wrong(format!("stream: {words}")))?;
             let role = match given("role").as_deref() {
                 None => None,
                 Some("publisher") => Some(Role::Publisher),
                 Some("player") => Some(Role::Player),
-                Some(_) => return Err(bad("role: expected \"publisher\" or \"player\"")),
+                Some(_) => return Err(NoChoice::Wrong("role: expected \"publisher\" or \"player\"".to_owned())),
             };
             Ok(CaptureChoice::Stream { key, role })
         }
-        _ => Err(bad("expected one of client, address and stream")),
+        _ => Err(NoChoice::Wrong("expected one of client, address and stream".to_owned())),
     }
 }
 

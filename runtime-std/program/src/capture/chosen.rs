@@ -267,7 +267,7 @@ impl ChosenCaptures {
     ///
     /// # Errors
     /// See [`NotBegun`]; then nothing is captured.
-    pub fn begin(&self, choice: CaptureChoice, limits: ChosenLimits) -> Result<CaptureView, NotBegun> {
+    pub fn begin(&self, choice: &CaptureChoice, limits: ChosenLimits) -> Result<CaptureView, NotBegun> {
         let shared = &self.shared;
         let handle = lock(&shared.handle).clone().ok_or(NotBegun::NoServer)?;
         shared.prepare()?;
@@ -293,13 +293,13 @@ impl ChosenCaptures {
         };
         shared.timed.notify_all();
         info!(event = "capture_begun", capture = number, choice = %choice, "capture {number} begins: {choice}");
-        if let CaptureChoice::Connection(id) = choice {
+        if let CaptureChoice::Connection(id) = *choice {
             if let Err(error) = handle.capture(id, shared.tap(number)) {
                 shared.forget(number);
                 return Err(NotBegun::Connection(error));
             }
         } else {
-            for id in open_connections(&handle, &choice) {
+            for id in open_connections(&handle, choice) {
                 // One that leaves now, or is captured already, is left out.
                 let _ = handle.capture(id, shared.tap(number));
             }
