@@ -92,11 +92,8 @@ fn a_drain_can_be_undone_unless_the_server_is_to_stop<S: Serve + Send + 'static>
     server.handle.drain(PATIENCE, None);
     let drain = server.handle.draining().expect("it drains");
     assert!(server.handle.is_leaving() && !drain.to_stop);
-    let mut late = Driver::to(&server.url("live/x"));
-    wait_for("refusal", PATIENCE, || {
-        late.step();
-        late.closed().is_some().then_some(())
-    });
+    assert!(client("late").is_err());
+    wait_for("end of the refused client", PATIENCE, || (server.handle.stats().connections == 1).then_some(()));
     assert_eq!(server.handle.stop_draining(), Ok(true));
     assert!(!server.handle.is_leaving() && server.handle.draining().is_none());
     let _second = client("second").expect("it may publish again");

@@ -540,11 +540,8 @@ fn a_drain_is_seen_and_undone_unless_the_process_is_to_end() {
     assert_eq!((&body["drain"]["can_be_undone"], &body["drain"]["connections"]), (&json!(true), &json!(1)));
     assert!(body["drain"]["seconds_left"].as_u64().is_some_and(|left| (3500..=3600).contains(&left)), "{body}");
     assert_eq!((program.ask("GET", "/readyz").status, metric(&program, "anabranch_draining")), (503, 1.0));
-    let mut late = program.visitor();
-    wait_for("refusal", PATIENCE, || {
-        late.step();
-        late.closed().is_some().then_some(())
-    });
+    let refusal = program.visitor().publish("late").expect_err("it grants nothing");
+    assert_eq!(refusal.code, "NetStream.Publish.Denied");
     let undone = program.ask("DELETE", "/api/v1/drain");
     assert_eq!((undone.status, &undone.json()["data"]["was_draining"]), (200, &json!(true)));
     program.wait_line("the drain is undone");
