@@ -211,7 +211,7 @@ fn a_publisher_that_sends_more_than_it_may_is_told_and_closed() {
         assert_eq!(net.client(publisher).is_running(), fits);
         if !fits {
             assert_eq!(net.report(publisher).expect("it is closed").close.reason.name(), "limit_bitrate");
-            assert_refused(&net, publisher, DENIED, "bitrate");
+            assert_refused(&net, publisher, DENIED, "sends more than its limit allows");
             assert!(net.client(player).is_running());
         }
     }
