@@ -186,7 +186,7 @@ impl Serialize for HookTarget {
         let url = Of(self.url.clone());
         match self.form {
             Form::Srs => url.serialize(serializer),
-            form => Table { url, form }.serialize(serializer),
+            form @ Form::NginxRtmp => Table { url, form }.serialize(serializer),
         }
     }
 }

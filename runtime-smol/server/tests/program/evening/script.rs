@@ -413,7 +413,7 @@ impl Evening {
             evening.publishes_large("record.example", "show")
         });
         self.step("its first pictures", &[" into "], |_| {
-            (0..2).for_each(|number| recorded.video(number * 40, &KEY_FRAME))
+            (0..2).for_each(|number| recorded.video(number * 40, &KEY_FRAME));
         });
         self.step("it ends", &["recorded "], |_| recorded.command("deleteStream", 0.0, 0, &[1.0.into()]));
         let closed = self.closed();
