@@ -178,16 +178,8 @@ pub fn tags(mut input: &[u8]) {
         tag::write_tag(*type_id, *timestamp, body, &mut out).expect("it fitted before");
     }
     let again = Tags::new(&out).expect("our own").map(|tag| tag.expect("our own"));
-<<<<<<< HEAD
     let again = again.map(|tag| (tag.type_id, tag.timestamp, tag.body));
     assert!(again.eq(read.iter().map(|tag| (tag.0, tag.2, &tag.3[..]))), "writing and reading change nothing");
-=======
-    assert!(again.map(|tag| (tag.type_id, tag.timestamp, tag.body)).eq(read.iter().map(|tag| (
-        tag.0,
-        tag.2,
-        &tag.3[..]
-    ))));
->>>>>>> 6dc6009 (fuzz, hooks: formatting, and a form by its name)
 }
 
 /// A byte for the codec, then its configuration.
