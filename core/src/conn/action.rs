@@ -110,23 +110,25 @@ impl fmt::Display for Remark {
         match self {
             Remark::Refused(refused) => refused.fmt(f),
             Remark::TookOver { key, from: HeldBy::Client { connection, .. } } => {
-                write!(f, "took {key} over from conn {connection}")
+                write!(f, "took {} over from conn {connection}", key.shown())
             }
-            Remark::TookOver { key, from: HeldBy::Program } => write!(f, "took {key} over from the program"),
-            Remark::Waits(key) => write!(f, "waits for {key}, which has no publisher"),
+            Remark::TookOver { key, from: HeldBy::Program } => write!(f, "took {} over from the program", key.shown()),
+            Remark::Waits(key) => write!(f, "waits for {}, which has no publisher", key.shown()),
             Remark::Began { key, waited } => {
-                write!(f, "gets {key}, for which it waited {:.3} s", waited.as_secs_f64())
+                write!(f, "gets {}, for which it waited {:.3} s", key.shown(), waited.as_secs_f64())
             }
             Remark::Slow { key, missed, behind } if missed.frames == 0 => {
-                write!(f, "is slow as player of {key}: it takes nothing, and is {behind} frames behind")
+                write!(f, "is slow as player of {}: it takes nothing, and is {behind} frames behind", key.shown())
             }
-            Remark::Slow { key, missed, .. } => write!(f, "is slow as player of {key}: it missed {}", Missed(missed)),
+            Remark::Slow { key, missed, .. } => {
+                write!(f, "is slow as player of {}: it missed {}", key.shown(), Missed(missed))
+            }
             Remark::KeepsUp { key, time, missed } => {
-                let time = time.as_secs_f64();
+                let (key, time) = (key.shown(), time.as_secs_f64());
                 write!(f, "keeps up again as player of {key} after {time:.3} s, in which it missed {}", Missed(missed))
             }
             Remark::Keyless(key) => {
-                write!(f, "{key} has pictures but no key frame: players and recordings begin without one")
+                write!(f, "{} has pictures but no key frame: players and recordings begin without one", key.shown())
             }
         }
     }
@@ -164,7 +166,7 @@ pub struct Attachment {
 
 impl fmt::Display for Attachment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.role, self.key)?;
+        write!(f, "{} of {}", self.role, self.key.shown())?;
         match self.peer {
             Some(peer) => write!(f, ", from {peer}"),
             None => Ok(()),
@@ -249,29 +251,46 @@ impl LeftOut {
     }
 }
 
+impl Report {
+    /// What was received, sent and missed, as text for the log.
+    pub fn counts(&self) -> impl fmt::Display + '_ {
+        Counts(self)
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { close, received, sent, duration, missed, .. } = self;
+        let close = &self.close;
         write!(f, "{} ({}) in phase {} at byte {}", close.reason, close.reason.name(), close.phase, close.offset)?;
         if !close.told.is_empty() {
-            write!(f, "; told: {}", close.told)?;
+            write!(f, "; told: {:?}", close.told)?;
         }
         if let Some(peer) = self.peer {
             write!(f, "; from {peer}")?;
         }
-        write!(f, "; received {received} bytes, sent {sent} bytes in {:.3} s", duration.as_secs_f64())?;
-        for (words, gap) in [("missed", missed), ("unsent", &self.unsent)] {
+        write!(f, "; {}", self.counts())
+    }
+}
+
+struct Counts<'a>(&'a Report);
+
+impl fmt::Display for Counts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let report = self.0;
+        let Report { received, sent, duration, missed, .. } = report;
+        write!(f, "received {received} bytes, sent {sent} bytes in {:.3} s", duration.as_secs_f64())?;
+        for (words, gap) in [("missed", missed), ("unsent", &report.unsent)] {
             if gap.frames > 0 {
                 write!(f, "; {words} {} frames, {} bytes, {} ms", gap.frames, gap.bytes, gap.milliseconds)?;
             }
         }
-        let (left_out, ignored) = (self.left_out, self.ignored);
+        let (left_out, ignored) = (report.left_out, report.ignored);
         let counts = [
-            ("bytes queued and not sent", self.given_up),
+            ("bytes queued and not sent", report.given_up),
             ("frames of media that the player had turned off", left_out.unwanted),
             ("frames of tracks that the player does not support", left_out.multitrack),
             ("frames before the first key frame", left_out.undecodable),
-            ("media messages that cannot be read", self.malformed),
+            ("media messages that cannot be read", report.malformed),
             ("commands or data messages that cannot be read", ignored.unreadable_messages),
             ("metadata messages shortened", ignored.shortened_metadata),
             ("media messages outside a publication", ignored.stray_media),

@@ -8,13 +8,11 @@ use super::{Remark, Role};
 use crate::hub::HeldBy;
 use crate::policy::Refusal;
 use crate::session::{ConnectRequest, Rejection};
-use crate::url::{self, DEFAULT_VHOST, StreamKey};
-
-/// Characters that a refusal shows of each text of a client; a text that is longer ends in three dots.
-const SHOWN: usize = 256;
+use crate::url::{self, DEFAULT_VHOST, StreamKey, quoted, shortened};
 
 /// A request of a client that was refused, or a client that may not go on with what was granted. `Display` gives a line
-/// for the log, without addresses. No text has parameters of URLs, which may be secret.
+/// for the log, without addresses. No text has parameters of URLs, which may be secret, or is longer than about 256 characters
+/// ([shortened]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     /// [`Refusal::code`] of the rule or decision.
@@ -59,24 +57,42 @@ impl Requested {
     }
 }
 
-impl fmt::Display for Refused {
+impl Refused {
+    /// What was asked for, such as `publish of live/cam`. The name is [quoted].
+    pub fn asked(&self) -> impl fmt::Display + '_ {
+        Asked(self)
+    }
+}
+
+struct Asked<'a>(&'a Refused);
+
+impl fmt::Display for Asked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Refused { code, request, vhost, app, stream, status, told, holder, .. } = self;
-        let preposition = if *request == Requested::Connect { "to" } else { "of" };
-        write!(f, "refused ({code}): {} {preposition} {app}", request.name())?;
+        let Refused { request, vhost, app, stream, .. } = self.0;
+        let mut name = app.clone();
         if !stream.is_empty() {
-            write!(f, "/{stream}")?;
+            name += &format!("/{stream}");
         }
         // As in the name of a stream.
         if !vhost.is_empty() && vhost != DEFAULT_VHOST {
-            write!(f, "?vhost={vhost}")?;
+            name += &format!("?vhost={vhost}");
         }
+        let preposition = if *request == Requested::Connect { "to" } else { "of" };
+        write!(f, "{} {preposition} {}", request.name(), quoted(&name))
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Refused { code, status, told, holder, .. } = self;
+        write!(f, "refused ({code}")?;
         match holder {
-            Some(HeldBy::Client { connection, .. }) => write!(f, ", which conn {connection} publishes")?,
-            Some(HeldBy::Program) => f.write_str(", which the program around the server publishes")?,
+            Some(HeldBy::Client { connection, .. }) => write!(f, ", held by conn {connection}")?,
+            Some(HeldBy::Program) => f.write_str(", held by the program around the server")?,
             None => {}
         }
-        if told.is_empty() { Ok(()) } else { write!(f, "; told: {told} ({status})") }
+        write!(f, "): {}", self.asked())?;
+        if told.is_empty() { Ok(()) } else { write!(f, "; told: {told:?} ({status})") }
     }
 }
 
@@ -156,8 +172,8 @@ impl SlowPath {
         // A replay has the words of a refusal only, and reports nothing.
         self.past.refused = rejection.refusal.as_ref().map(Refusal::code);
         let code = self.past.refused.unwrap_or_default();
-        let [vhost, app, stream] = names.map(shown);
-        let (status, told) = (rejection.code, shown(&rejection.description));
+        let [vhost, app, stream] = names.map(|name| shortened(name).into_owned());
+        let (status, told) = (rejection.code, shortened(&rejection.description).into_owned());
         let peer = self.peer();
         let refused = Refused { code, request, vhost, app, stream, status, told, peer, holder };
         self.remarks.push(Remark::Refused(Box::new(refused)));
@@ -167,11 +183,4 @@ impl SlowPath {
 /// The part of a name before its parameters.
 fn without_query(text: &str) -> &str {
     text.split('?').next().unwrap_or_default()
-}
-
-fn shown(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
-    }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::text::components;
-use super::{DEFAULT_VHOST, MAX_NAME_LEN, NameError, Part, UrlError, discover};
+use super::{DEFAULT_VHOST, MAX_NAME_LEN, NameError, Part, UrlError, discover, quoted, shortened};
 
 /// The canonical name of one stream. A publisher and its players have the same key, and every
 /// collection of streams uses it as its key.
@@ -91,6 +91,15 @@ impl StreamKey {
         StreamKey::new(self.vhost(), &app.join("/"), stream)
     }
 
+    /// The name for a line of the log: as `Display`, with each part [shortened], and [quoted].
+    pub fn shown(&self) -> String {
+        let (vhost, path) = (self.vhost(), format!("{}/{}", shortened(self.app()), shortened(self.stream())));
+        if vhost == DEFAULT_VHOST {
+            return quoted(&path).into_owned();
+        }
+        quoted(&format!("{path}?vhost={}", shortened(vhost))).into_owned()
+    }
+
     /// `vhost/app/stream`, the default virtual host included: for signatures, hashes and maps. In logs
     /// and answers, use `Display`.
     pub fn as_str(&self) -> &str {
@@ -166,7 +175,11 @@ mod tests {
         for wrong in ["", "/", "a/..", "\n"] {
             assert!(key.with_stream(wrong).is_err(), "{wrong:?}");
         }
+        assert_eq!(key.shown(), "live/room/cam.1?vhost=v.example");
+        let odd = StreamKey::new(DEFAULT_VHOST, "live", &format!("a \"b\" {}", "c".repeat(300))).unwrap();
+        assert_eq!(odd.shown(), format!(r#""live/a \"b\" {}...""#, "c".repeat(256 - 6)));
         let key = StreamKey::new(DEFAULT_VHOST, "live", "cam").unwrap();
+        assert_eq!(key.shown(), "live/cam");
         assert_eq!((key.to_string().as_str(), key.as_str()), ("live/cam", "__defaultVhost__/live/cam"));
         for same in ["live/cam", "/live/cam", "live/cam?token=1", "live/cam?vhost=__defaultVhost__"] {
             assert_eq!(same.parse(), Ok(key.clone()), "{same}");

@@ -37,6 +37,7 @@ mod connect;
 mod error;
 mod key;
 mod params;
+mod shown;
 mod target;
 mod tc_url;
 mod text;
@@ -50,6 +51,7 @@ pub use connect::Connect;
 pub use error::{NameError, Part, UrlError};
 pub use key::StreamKey;
 pub use params::Params;
+pub use shown::{quoted, shortened};
 pub use target::Target;
 pub use tc_url::{Scheme, TcUrl, resolve};
 

@@ -281,7 +281,7 @@ impl Handle {
         let publisher = self.control.core().publish(path)?;
         let key = publisher.key();
         let (vhost, app, stream) = (key.vhost(), key.app(), key.stream());
-        info!(event = "program_publishes", vhost, app, stream, "the program publishes {key}");
+        info!(event = "program_publishes", vhost, app, stream, "the program publishes {}", key.shown());
         self.control.publishes(&PublishStart::local(publisher.key()));
         // Players that got the end of the stream get a message that it goes on.
         self.control.wake(publisher.stream_id());
@@ -296,7 +296,7 @@ impl Handle {
         let player = self.control.core().play(path)?;
         let key = player.key();
         let (vhost, app, stream) = (key.vhost(), key.app(), key.stream());
-        info!(event = "program_plays", vhost, app, stream, "the program plays {key}");
+        info!(event = "program_plays", vhost, app, stream, "the program plays {}", key.shown());
         Ok(Subscription::new(player, self.control.clone()))
     }
 

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -6,9 +7,9 @@ use std::time::Instant;
 
 use anabranch_core::conn::{Action, Attachment, Refused, Remark, Report, Role};
 use anabranch_core::hub::{HeldBy, StreamId};
-use anabranch_core::session::{DueKind, Outcome, Phase};
+use anabranch_core::session::{CloseReason, DueKind, Outcome, Phase};
 use anabranch_core::source::Gap;
-use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
+use anabranch_core::url::{DEFAULT_VHOST, StreamKey, quoted, shortened};
 use tracing::{Level, debug, enabled, info, warn};
 
 use crate::addresses::AddressRule;
@@ -35,6 +36,8 @@ pub struct Lines {
     /// How often it attached to a stream.
     attached: AtomicU32,
     streams: Mutex<Streams>,
+    /// The last request that was refused.
+    refused: Mutex<Option<Box<Refused>>>,
 }
 
 /// What a connection publishes and plays.
@@ -58,6 +61,7 @@ impl Lines {
             strangers,
             attached: AtomicU32::new(0),
             streams,
+            refused: Mutex::default(),
         };
         let address = lines.address(Some(peer));
         let from = From(address.as_deref());
@@ -108,27 +112,30 @@ impl Lines {
         }
         let (id, names, address) = (self.id, Names::of(key), self.address(*peer));
         let client = client.map_or("rtmp-play", |client| client.name());
-        let agent = agent.as_deref().unwrap_or_default();
+        // Before it is cut: half of an address would stay.
+        let agent = self.cleaned(agent.as_deref().unwrap_or_default(), *peer);
         let (agent, cut) = match agent.char_indices().nth(AGENT_LENGTH) {
             Some((end, _)) => (&agent[..end], "..."),
-            None => (agent, ""),
+            None => (&*agent, ""),
         };
-        let from = address.as_ref().map(|address| format!(", from {address}")).unwrap_or_default();
-        let line = format!("conn {id} is {role} of {key}{from}, {client} \"{}{cut}\"", agent.escape_debug());
-        let line = self.cleaned(&line, *peer);
-        let agent = self.cleaned(agent, *peer);
+        let line = format!(
+            "conn {id}{} is {role} of {}, {client} \"{}{cut}\"",
+            From(address.as_deref()),
+            key.shown(),
+            agent.escape_debug()
+        );
         macro_rules! log_line {
             ($level:ident) => {
                 $level!(
                     event = "identified",
                     conn = id,
                     role = role.name(),
-                    vhost = names.vhost,
-                    app = names.app,
-                    stream = names.stream,
+                    vhost = &*names.vhost,
+                    app = &*names.app,
+                    stream = &*names.stream,
                     address = address.as_deref(),
                     client,
-                    agent = &*agent,
+                    agent,
                     "{line}"
                 )
             };
@@ -161,10 +168,11 @@ impl Lines {
             event = "detached",
             conn = id,
             role = role.name(),
-            vhost = names.vhost,
-            app = names.app,
-            stream = names.stream,
-            "conn {id} is no longer {role} of {key}"
+            vhost = &*names.vhost,
+            app = &*names.app,
+            stream = &*names.stream,
+            "conn {id} is no longer {role} of {}",
+            key.shown()
         );
     }
 
@@ -177,9 +185,9 @@ impl Lines {
                 info!(
                     event = "took_over",
                     conn = id,
-                    vhost = names.vhost,
-                    app = names.app,
-                    stream = names.stream,
+                    vhost = &*names.vhost,
+                    app = &*names.app,
+                    stream = &*names.stream,
                     holder = number(from),
                     "conn {id} {remark}"
                 );
@@ -190,9 +198,9 @@ impl Lines {
                     target: MANY,
                     event = "waits",
                     conn = id,
-                    vhost = names.vhost,
-                    app = names.app,
-                    stream = names.stream,
+                    vhost = &*names.vhost,
+                    app = &*names.app,
+                    stream = &*names.stream,
                     "conn {id} {remark}"
                 );
             }
@@ -202,25 +210,27 @@ impl Lines {
                     target: MANY,
                     event = "began",
                     conn = id,
-                    vhost = names.vhost,
-                    app = names.app,
-                    stream = names.stream,
+                    vhost = &*names.vhost,
+                    app = &*names.app,
+                    stream = &*names.stream,
                     seconds = waited.as_secs_f64(),
                     "conn {id} {remark}"
                 );
             }
             Remark::Slow { key, missed, behind } => {
                 let names = Names::of(key);
+                // Zero is not measured.
+                let some = |count: u64| Some(count).filter(|count| *count > 0);
                 warn!(
                     event = "slow",
                     conn = id,
-                    vhost = names.vhost,
-                    app = names.app,
-                    stream = names.stream,
-                    missed_frames = missed.frames,
-                    missed_bytes = missed.bytes,
-                    missed_ms = missed.milliseconds,
-                    behind_frames = *behind,
+                    vhost = &*names.vhost,
+                    app = &*names.app,
+                    stream = &*names.stream,
+                    missed_frames = some(missed.frames),
+                    missed_bytes = some(missed.bytes),
+                    missed_ms = some(missed.milliseconds),
+                    behind_frames = some(*behind),
                     "conn {id} {remark}"
                 );
             }
@@ -230,9 +240,9 @@ impl Lines {
                     target: MANY,
                     event = "keeps_up",
                     conn = id,
-                    vhost = names.vhost,
-                    app = names.app,
-                    stream = names.stream,
+                    vhost = &*names.vhost,
+                    app = &*names.app,
+                    stream = &*names.stream,
                     seconds = time.as_secs_f64(),
                     missed_frames = missed.frames,
                     missed_bytes = missed.bytes,
@@ -245,9 +255,9 @@ impl Lines {
                 warn!(
                     event = "keyless",
                     conn = id,
-                    vhost = names.vhost,
-                    app = names.app,
-                    stream = names.stream,
+                    vhost = &*names.vhost,
+                    app = &*names.app,
+                    stream = &*names.stream,
                     "conn {id}: {remark}"
                 );
             }
@@ -263,27 +273,30 @@ impl Lines {
             Some(HeldBy::Program) | None => (None, None),
         };
         let holder_address = self.address(holder_peer);
-        let mut line = format!("conn {id} is {refused}");
-        if let Some(address) = &address {
-            line += &format!("; from {address}");
-        }
-        if let (Some(holder), Some(address)) = (holder_conn, &holder_address) {
-            line += &format!("; conn {holder} is from {address}");
-        }
         let all = || peer.iter().chain(&holder_peer).copied();
-        let line = self.cleaned(&line, all());
         let told = self.cleaned(told, all());
+        let mut line = format!("conn {id}{} is refused ({code}", From(address.as_deref()));
+        match (holder, holder_conn) {
+            (_, Some(holder)) => line += &format!(", held by conn {holder}{}", From(holder_address.as_deref())),
+            (Some(_), None) => line += ", held by the program around the server",
+            (None, None) => {}
+        }
+        line += &format!("): {}", refused.asked());
+        if !told.is_empty() {
+            line += &format!("; told: {told:?} ({status})");
+        }
+        *self.last_refused() = Some(Box::new(refused.clone()));
         let some = |text: &'static str| Some(text).filter(|text| !text.is_empty());
         warn!(
             event = "refused",
             conn = id,
             code,
             request = request.name(),
-            vhost = Some(vhost.as_str()).filter(|vhost| !vhost.is_empty()),
-            app = Some(app.as_str()).filter(|app| !app.is_empty()),
-            stream = Some(stream.as_str()).filter(|stream| !stream.is_empty()),
+            vhost = filled(vhost),
+            app = filled(app),
+            stream = filled(stream),
             status = some(status),
-            told = Some(&*told).filter(|told| !told.is_empty()),
+            told = filled(&told),
             address = address.as_deref(),
             holder = holder_conn,
             holder_address = holder_address.as_deref(),
@@ -314,38 +327,52 @@ impl Lines {
         let Closed { outcome, words } = Closed::of(report);
         let was = self.streams().last.clone();
         let address = self.address(report.peer.or(Some(self.peer)));
-        let mut line = format!("conn {id} closed: {words}");
         let names = was.as_ref().map(|(_, key)| Names::of(key));
         let published = was.as_ref().filter(|(role, _)| *role == Role::Publisher);
         let left = published.map(|(_, key)| waiting(key)).filter(|left| *left > 0);
+        // The request whose refusal ended it; what ended after it was granted is in `was`.
+        let refused = self.last_refused().clone();
+        let refused = refused.filter(|_| was.is_none() || matches!(close.reason, CloseReason::Rejected(_)));
+        let refused = refused.filter(|refused| outcome == Outcome::Refused && report.refused == Some(refused.code));
+        let all = || report.peer.iter().copied();
+        let told = self.cleaned(&close.told, all());
+        let told = shortened(&told);
+        let error = close.reason.to_string();
+        let error = self.cleaned(&error, all());
+        let mut line = format!("conn {id} closed: {words}");
         if let (Outcome::Refused, Some(code)) = (outcome, report.refused) {
             line += &format!(" ({code})");
         }
-        match &was {
-            Some((role, key)) => line += &format!(", {role} of {key}"),
-            None if report.vhost.is_empty() || report.vhost == DEFAULT_VHOST => {}
-            None => line += &format!(", in virtual host {}", report.vhost),
+        if let Some(address) = &address {
+            line += &format!(", from {address}");
+        }
+        match (&refused, &was) {
+            (Some(refused), _) => line += &format!(": {}", refused.asked()),
+            (None, Some((role, key))) => line += &format!(", {role} of {}", key.shown()),
+            (None, None) if report.vhost.is_empty() || report.vhost == DEFAULT_VHOST => {}
+            (None, None) => line += &format!(", in virtual host {}", quoted(&shortened(&report.vhost))),
         }
         match left {
             Some(1) => line += ", for which 1 player waits",
             Some(left) => line += &format!(", for which {left} players wait"),
             None => {}
         }
-        if let Some(address) = &address {
-            line += &format!(", from {address}");
+        // The line begins with "refused" already.
+        let reason = if refused.is_some() { error.strip_prefix("refused: ").unwrap_or(&error) } else { &error };
+        line += &format!("; {reason} ({}) in phase {} at byte {}", close.reason.name(), close.phase, close.offset);
+        if !told.is_empty() {
+            line += &format!("; told: {told:?}");
         }
-        // The report's own address is not masked.
-        let plain = Report { peer: None, ..report.clone() };
-        line += &format!("; {plain}");
-        let all = || report.peer.iter().copied();
-        let line = self.cleaned(&line, all());
+        line += &format!("; {}", report.counts());
         let came_to_nothing =
             was.is_none() && (matches!(close.phase, Phase::Handshake | Phase::Connect) || outcome == Outcome::Refused);
         let (left_out, ignored) = (report.left_out, report.ignored);
-        let told = self.cleaned(&close.told, all());
-        let error = self.cleaned(&close.reason.to_string(), all());
-        let vhost = names.as_ref().map_or(report.vhost.as_str(), |names| names.vhost);
-        let vhost = Some(vhost).filter(|vhost| !vhost.is_empty());
+        let (role, request) = (was.as_ref().map(|(role, _)| role.name()), refused.as_ref().map(|it| it.request.name()));
+        let (vhost, app, stream) = match (&refused, &names) {
+            (Some(refused), _) => (filled(&refused.vhost), filled(&refused.app), filled(&refused.stream)),
+            (None, Some(names)) => (Some(&*names.vhost), Some(&*names.app), Some(&*names.stream)),
+            (None, None) => (filled(&report.vhost), None, None),
+        };
         let some = |count: u64| Some(count).filter(|count| *count > 0);
         let gap = |gap: Gap| (some(gap.frames), some(gap.bytes), some(gap.milliseconds));
         let (missed, unsent) = (gap(report.missed), gap(report.unsent));
@@ -358,14 +385,15 @@ impl Lines {
                     outcome = outcome.name(),
                     reason = close.reason.name(),
                     code = report.refused,
-                    words = error.as_str(),
+                    words = &*error,
                     phase = %close.phase,
                     offset = close.offset,
-                    told = Some(&*told).filter(|told| !told.is_empty()),
-                    role = was.as_ref().map(|(role, _)| role.name()),
+                    told = filled(&told),
+                    role,
+                    request,
                     vhost,
-                    app = names.as_ref().map(|names| names.app),
-                    stream = names.as_ref().map(|names| names.stream),
+                    app,
+                    stream,
                     address = address.as_deref(),
                     received = report.received,
                     sent = report.sent,
@@ -407,21 +435,25 @@ impl Lines {
         self.addresses.get().cleaned(text, [self.peer].into_iter().chain(others)).into_owned()
     }
 
+    fn last_refused(&self) -> MutexGuard<'_, Option<Box<Refused>>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn streams(&self) -> MutexGuard<'_, Streams> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The parts of a stream's name.
+/// The parts of a stream's name, shortened.
 struct Names<'a> {
-    vhost: &'a str,
-    app: &'a str,
-    stream: &'a str,
+    vhost: Cow<'a, str>,
+    app: Cow<'a, str>,
+    stream: Cow<'a, str>,
 }
 
 impl<'a> Names<'a> {
     fn of(key: &'a StreamKey) -> Self {
-        Names { vhost: key.vhost(), app: key.app(), stream: key.stream() }
+        Names { vhost: shortened(key.vhost()), app: shortened(key.app()), stream: shortened(key.stream()) }
     }
 }
 
@@ -432,6 +464,11 @@ impl fmt::Display for From<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |address| write!(f, " from {address}"))
     }
+}
+
+/// The text, unless it is empty.
+fn filled(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 /// The end of a connection, in a word.

@@ -41,7 +41,10 @@ fn a_name_that_is_taken_is_reported_with_the_connection_that_has_it() {
     let connection = first.conn.id();
     assert_eq!(refused.holder, Some(HeldBy::Client { connection, address: address("192.0.2.1:1") }));
     let text = refused.to_string();
-    assert!(text.starts_with("refused (name_taken): publish of live/cam, which conn 1 publishes; told: "), "{text}");
+    assert!(
+        text.starts_with("refused (name_taken, held by conn 1): publish of live/cam; told: \"Stream cam "),
+        "{text}"
+    );
     assert!(!text.contains("secret") && !text.contains("192.0.2"), "{text}");
     second.disconnect(&harness);
     let report = second.closed.expect("over");

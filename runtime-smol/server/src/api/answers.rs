@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anabranch_core::hub::StreamSnapshot;
+use anabranch_core::url::shortened;
 use hyper::StatusCode;
 use serde::Serialize;
 use tracing::info;
@@ -175,10 +176,11 @@ pub(super) fn kick_publisher(context: &Context, call: &Call<'_>) -> Reply {
             info!(
                 event = "removed",
                 conn = id,
-                vhost = key.vhost(),
-                app = key.app(),
-                stream = key.stream(),
-                "conn {id}, publisher of {key}, is removed through the API"
+                vhost = &*shortened(key.vhost()),
+                app = &*shortened(key.app()),
+                stream = &*shortened(key.stream()),
+                "conn {id}, publisher of {}, is removed through the API",
+                key.shown()
             );
             json(context, Done {})
         }

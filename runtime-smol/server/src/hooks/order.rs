@@ -4,6 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anabranch_core::conn::{Subject, Verdict};
+use anabranch_core::url::shortened;
 use anabranch_host::Answer;
 use tracing::{error, info};
 
@@ -209,13 +210,14 @@ impl State {
                 let verdict = match renamed.filter(|_| granted) {
                     Some(name) => {
                         let (about, call) = (job.about(), job.event.name());
+                        let renamed = shortened(&name);
                         info!(
                             event = "renamed",
                             conn = connection,
                             name = %about,
-                            renamed = %name,
+                            renamed = %renamed,
                             call,
-                            "conn {connection}: {about} is renamed to {name:?} by {call}"
+                            "conn {connection}: {about} is renamed to {renamed:?} by {call}"
                         );
                         Verdict::Rename(name)
                     }
@@ -254,7 +256,7 @@ impl Job {
     fn about(&self) -> String {
         match &self.subject {
             Subject::Connect => "the app".to_owned(),
-            Subject::Publish(stream) | Subject::Play(stream) | Subject::Traverse(stream) => stream.key.to_string(),
+            Subject::Publish(stream) | Subject::Play(stream) | Subject::Traverse(stream) => stream.key.shown(),
         }
     }
 

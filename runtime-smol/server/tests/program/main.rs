@@ -7,6 +7,7 @@ mod evening;
 mod hooks;
 mod metrics;
 mod migration;
+mod names;
 mod night;
 mod operating;
 mod record;

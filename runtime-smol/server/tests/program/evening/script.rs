@@ -369,7 +369,7 @@ impl Evening {
         publisher.publish(1, name);
         publisher.hear_until("NetStream.Publish.Start");
         publisher.set_chunk_size(60_000);
-        self.program.wait_line(&format!("conn {} is publisher of ", self.opened));
+        self.program.wait_line(&format!("conn {} from ", self.opened));
         publisher
     }
 
@@ -385,7 +385,7 @@ impl Evening {
         player.create_stream(2.0);
         player.play(1, name);
         player.hear_until("|RtmpSampleAccess");
-        self.program.wait_line(&format!("conn {} is player of ", self.opened));
+        self.program.wait_line(&format!("conn {} from ", self.opened));
         player
     }
 
@@ -393,7 +393,7 @@ impl Evening {
         let name = signed("cam", now() + 3600);
         let (first, second) = self.step("an encoder comes back", &[" took "], |evening| {
             let first = evening.publishes_at("signed.example", &name);
-            evening.program.wait_line(&format!("conn {} is publisher of ", evening.opened));
+            evening.program.wait_line(&format!("conn {} from ", evening.opened));
             let second = evening.publishes_at("signed.example", &name);
             (first, second)
         });
