@@ -106,9 +106,11 @@ impl Fields {
     }
 }
 
-/// What a form field may have is passed on unchanged, with its escapes.
+/// What a form field may have is passed on unchanged, with its escapes. A `;` is escaped: Rack before 3 and Perl's CGI, for
+/// instance, end a field there, too, so that a client could set fields.
 fn sent(text: &str) -> String {
-    const SENT: &AsciiSet = &percent_encoding::CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'&').add(b'#');
+    const SENT: &AsciiSet =
+        &percent_encoding::CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'&').add(b';').add(b'#');
     utf8_percent_encode(text, SENT).to_string()
 }
 
@@ -168,5 +170,12 @@ mod tests {
         let query = "?addr=10.0.0.1&NAME=x&n%61me=x&%20name=x&+name=x&name[0]=x&name%5B]=x&call%00=x&names=1&user=me";
         let body = of(Event::Publish, &Subject::Publish(stream(query)), &client());
         assert!(body.ends_with("call=publish&name=my%20cam&type=live&names=1&user=me"), "{body}");
+        // Some back ends separate fields by `;`, too.
+        for query in ["?x=1;addr=10.0.0.1;name=x", "?x;call=connect=1", "?;app=x=1"] {
+            let body = of(Event::Publish, &Subject::Publish(stream(query)), &client());
+            let fields: Vec<_> = body.split(['&', ';']).filter_map(|field| field.split('=').next()).collect();
+            let set = |name: &str| fields.iter().filter(|field| **field == name).count();
+            assert_eq!(["addr", "name", "call", "app"].map(set), [1; 4], "{body}");
+        }
     }
 }
