@@ -7,7 +7,7 @@ use anabranch_core::flv::FrameClass;
 use anabranch_core::message::MessageType;
 use anabranch_core::source::{Frame, FrameKind, Gap, Headers};
 use anabranch_core::url::StreamKey;
-use tracing::{debug, info, warn};
+use tracing::{debug, field, info, warn};
 
 use super::file::FlvFile;
 use super::name::{self, FileName};
@@ -386,7 +386,8 @@ impl Tape {
     }
 
     fn try_begin(&mut self) -> io::Result<Open> {
-        fs::create_dir_all(&self.settings.folder)?;
+        let folder = &self.settings.folder;
+        fs::create_dir_all(folder).map_err(|error| at(folder, "cannot make the folder", &error))?;
         self.check_space(ROOM)?;
         let (file, path) = name::create(&self.settings, &FileName { key: &self.key, begin: SystemTime::now() })?;
         let metadata = self.headers.iter().find(|frame| frame.kind() == FrameKind::Data);
@@ -407,7 +408,7 @@ impl Tape {
             }
             Err(error) => {
                 remove(&path);
-                Err(error)
+                Err(at(&path, "cannot write", &error))
             }
         }
     }
@@ -416,11 +417,13 @@ impl Tape {
     /// Less than `min_free` plus `more` is free.
     fn check_space(&mut self, more: u64) -> io::Result<()> {
         self.looked = Some(Instant::now());
-        let free = free_bytes(&self.settings.folder)?;
+        let folder = &self.settings.folder;
+        let free = free_bytes(folder).map_err(|error| at(folder, "cannot see how much is free in", &error))?;
         let least = self.settings.min_free.0;
         if free < least.saturating_add(more) {
             let begins = if more > 0 { format!(", and a new file needs {} more", more >> 20) } else { String::new() };
-            let words = format!("{} MiB are free, {} are to stay free{begins}", free >> 20, least >> 20);
+            let (folder, free, least) = (folder.display(), free >> 20, least >> 20);
+            let words = format!("{free} MiB are free in {folder}, {least} are to stay free{begins}");
             return Err(io::Error::new(io::ErrorKind::StorageFull, words));
         }
         Ok(())
@@ -441,7 +444,7 @@ impl Tape {
             FrameKind::Data => MessageType::DATA_AMF0,
         };
         let written = open.file.push(type_id, timestamp, frame.is_join_point(), &frame.payload());
-        let written = written.and_then(|()| {
+        let written = written.map_err(|error| at(&open.path, "cannot write", &error)).and_then(|()| {
             if self.looked.is_some_and(|looked| looked.elapsed() < LOOK) { Ok(()) } else { self.check_space(0) }
         });
         if let Err(error) = written {
@@ -455,19 +458,34 @@ impl Tape {
         let (pause, is_first) = self.pace.failed(Instant::now());
         let (key, reason, seconds) = (&self.key, failure.name(), pause.as_secs_f64());
         let (vhost, app, stream) = (key.vhost(), key.app(), key.stream());
+        let (folder, file) = (self.settings.folder.display(), self.open.as_ref().map(|open| open.path.display()));
+        let file = file.as_ref().map(field::display);
         if is_first {
             warn!(
                 event = "recording_failed",
                 vhost,
                 app,
                 stream,
+                folder = %folder,
+                file,
                 reason,
                 error = %error,
                 seconds,
                 "recording of {key}: {error}; trying again in {pause:?}, then after longer pauses"
             );
         } else {
-            debug!(event = "recording_failed", vhost, app, stream, reason, error = %error, seconds, "recording of {key}: {error}");
+            debug!(
+                event = "recording_failed",
+                vhost,
+                app,
+                stream,
+                folder = %folder,
+                file,
+                reason,
+                error = %error,
+                seconds,
+                "recording of {key}: {error}"
+            );
         }
         self.progress.fail(failure, &error.to_string(), SystemTime::now() + pause);
         self.early.clear();
@@ -546,6 +564,11 @@ impl Tape {
 pub(super) fn free_bytes(folder: &Path) -> io::Result<u64> {
     let disk = rustix::fs::statvfs(folder)?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// An error with the file or folder that it is about.
+fn at(path: &Path, what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what} {}: {error}", path.display()))
 }
 
 /// Whether the frames have so many bytes that no more may wait.
