@@ -41,8 +41,12 @@ impl Draining {
 }
 
 impl<C: Link> Host<C> {
-    pub(crate) fn drain(&self, time: Duration, tc_url: Option<&str>, to_stop: bool) {
+    pub(crate) fn drain(&self, time: Duration, tc_url: Option<&str>, to_stop: bool) -> Result<(), LeavesToStop> {
         let mut drain = self.drain_state().lock();
+        // The program stops the server at the deadline that it gave, so no other deadline would be true.
+        if !to_stop && (self.is_stopping() || drain.is_some_and(|drain| drain.to_stop)) {
+            return Err(LeavesToStop);
+        }
         let now = Instant::now();
         // A longer time could exceed what an Instant can hold.
         let deadline = now + time.min(LONGEST);
@@ -50,10 +54,11 @@ impl<C: Link> Host<C> {
         *drain = Some(Drain {
             since: before.map_or(now, |drain| drain.since),
             deadline,
-            to_stop: to_stop || before.is_some_and(|drain| drain.to_stop),
+            to_stop,
         });
         self.core().drain();
         self.for_each(|connection| connection.change(&mut |conn| conn.drain(deadline, tc_url)));
+        Ok(())
     }
 
     pub(crate) fn stop_draining(&self) -> Result<bool, LeavesToStop> {

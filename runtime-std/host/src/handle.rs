@@ -136,13 +136,17 @@ impl Handle {
     /// support it to reconnect, to `tc_url` or to the same URL; players go on to the end of their GOP; connections that
     /// are left after `time` are closed. The server keeps running: [`stop`](Self::stop) it when [`stats`](Self::stats)
     /// shows no more connections, or [`stop_draining`](Self::stop_draining).
-    pub fn drain(&self, time: Duration, tc_url: Option<&str>) {
-        self.control.drain(time, tc_url, false);
+    ///
+    /// # Errors
+    /// The server [drains to stop](Self::drain_to_stop), or stops; its deadline stays as it is.
+    pub fn drain(&self, time: Duration, tc_url: Option<&str>) -> Result<(), LeavesToStop> {
+        self.control.drain(time, tc_url, false)
     }
 
     /// The same for a program that stops the server afterwards: this drain cannot be undone.
     pub fn drain_to_stop(&self, time: Duration, tc_url: Option<&str>) {
-        self.control.drain(time, tc_url, true);
+        // Nothing prevents such a drain.
+        let _ = self.control.drain(time, tc_url, true);
     }
 
     /// Undoes [`drain`](Self::drain): the server grants requests again, connections have no deadline any more, and
@@ -352,7 +356,7 @@ pub(crate) trait Control: Send + Sync {
     /// Open connections, accepted connections, the time of the start.
     fn counts(&self) -> (usize, u64, Instant);
     fn wait_until_empty(&self, deadline: Instant) -> bool;
-    fn drain(&self, time: Duration, tc_url: Option<&str>, to_stop: bool);
+    fn drain(&self, time: Duration, tc_url: Option<&str>, to_stop: bool) -> Result<(), LeavesToStop>;
     fn stop_draining(&self) -> Result<bool, LeavesToStop>;
     fn draining(&self) -> Option<Drain>;
     fn reconfigure(&self, config: Config, tcp: TcpOptions) -> io::Result<()>;
@@ -407,8 +411,8 @@ impl<R: Runtime> Control for R {
         self.host().wait_until_empty(deadline)
     }
 
-    fn drain(&self, time: Duration, tc_url: Option<&str>, to_stop: bool) {
-        self.host().drain(time, tc_url, to_stop);
+    fn drain(&self, time: Duration, tc_url: Option<&str>, to_stop: bool) -> Result<(), LeavesToStop> {
+        self.host().drain(time, tc_url, to_stop)
     }
 
     fn stop_draining(&self) -> Result<bool, LeavesToStop> {

@@ -89,7 +89,7 @@ fn a_drain_can_be_undone_unless_the_server_is_to_stop<S: Serve + Send + 'static>
     };
     assert_eq!(server.handle.stop_draining(), Ok(false));
     let _first = client("first").expect("it may publish");
-    server.handle.drain(PATIENCE, None);
+    server.handle.drain(PATIENCE, None).expect("it does not stop");
     let drain = server.handle.draining().expect("it drains");
     assert!(server.handle.is_leaving() && !drain.to_stop);
     assert!(client("late").is_err());
@@ -99,8 +99,10 @@ fn a_drain_can_be_undone_unless_the_server_is_to_stop<S: Serve + Send + 'static>
     let _second = client("second").expect("it may publish again");
     assert_eq!(server.handle.stats().connections, 2);
     server.handle.drain_to_stop(PATIENCE, None);
-    // A drain that can be undone does not make this one one.
-    server.handle.drain(PATIENCE, None);
+    let drain = server.handle.draining();
+    // No drain that can be undone follows, and the deadline stays that of the program.
+    assert_eq!(server.handle.drain(PATIENCE * 10, None), Err(LeavesToStop));
+    assert_eq!(server.handle.draining(), drain);
     assert_eq!(server.handle.stop_draining(), Err(LeavesToStop));
     assert!(server.handle.is_leaving());
     server.stop();

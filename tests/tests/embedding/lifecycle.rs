@@ -186,14 +186,14 @@ fn a_server_that_drains_lets_players_finish_and_takes_nobody_new<S: Serve + Send
     assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Frame(_))));
     let player = Process::start("rtmpdump", ["--live", "--rtmp", &server.url("live/cam"), "--flv", "/dev/null"]);
     wait_for("player", PATIENCE, || (server.handle.stats().vhosts[0].players == 1).then_some(()));
-    server.handle.drain(PATIENCE, None);
+    server.handle.drain(PATIENCE, None).expect("it does not stop");
     // The GOP is a second, the deadline far away.
     player.wait_exit(PATIENCE / 2);
     let late = server.ffmpeg_publishes("live/late", &input);
     assert!(!late.wait_exit(PATIENCE).0.success(), "no new client");
     assert!(server.handle.subscribe("live/cam").is_err() && server.handle.publish("live/mine").is_err());
     // At the deadline the server closes what is left; this deadline is immediate.
-    server.handle.drain(Duration::ZERO, None);
+    server.handle.drain(Duration::ZERO, None).expect("it does not stop");
     wait_for("end of all connections", PATIENCE, || (server.handle.stats().connections == 0).then_some(()));
     server.stop();
 }
@@ -264,7 +264,7 @@ fn time_without_end_may_be_given_to_a_drain<S: Serve + Send + 'static>() {
     let mut player = Driver::to(&server.url("live/cam"));
     player.client.play("cam", PlayOptions::default()).expect("it may ask");
     player.wait_event("a stream that plays", |event| matches!(event, ClientEvent::Playing { .. }).then_some(()));
-    server.handle.drain(Duration::MAX, None);
+    server.handle.drain(Duration::MAX, None).expect("it does not stop");
     player.wait_event("leave is taken", |event| matches!(event, ClientEvent::ReconnectRequest { .. }).then_some(()));
     assert_eq!(server.handle.stats().connections, 1);
     server.stop();

@@ -16,8 +16,9 @@ use super::reply::Reply;
 use super::routes::Call;
 use crate::record::Failing;
 
-/// How long a drain takes at most by default.
+/// How long a drain takes at most, in seconds: by default, and the largest value.
 const DRAIN_SECONDS: usize = 30;
+const MOST_DRAIN_SECONDS: usize = 86_400;
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Health {
@@ -153,15 +154,21 @@ pub(super) fn count_reasons(context: &Context) -> [(&'static str, u64); 2] {
 
 pub(super) fn drain(context: &Context, call: &Call<'_>) -> Reply {
     let seconds = match call.number("seconds", DRAIN_SECONDS) {
-        Ok(seconds) => seconds as u64,
+        Ok(seconds) if seconds <= MOST_DRAIN_SECONDS => seconds as u64,
+        Ok(seconds) => {
+            let words = format!("seconds is {seconds}: expected 0 to {MOST_DRAIN_SECONDS}");
+            return Reply::error(StatusCode::BAD_REQUEST, 400, words);
+        }
         Err(words) => return Reply::error(StatusCode::BAD_REQUEST, 400, words),
     };
     let tc_url = call.parameter("tc_url").filter(|url| !url.is_empty()).map(decoded);
+    if let Err(error) = context.handle.drain(Duration::from_secs(seconds), tc_url.as_deref()) {
+        return Reply::error(StatusCode::CONFLICT, 409, error.to_string());
+    }
     info!(
         event = "draining",
         seconds, "draining, through the API, for {seconds} s at most; DELETE /api/v1/drain undoes it"
     );
-    context.handle.drain(Duration::from_secs(seconds), tc_url.as_deref());
     json(context, DrainAnswer { data: DrainBegun { seconds, connections: context.handle.stats().connections } })
 }
 

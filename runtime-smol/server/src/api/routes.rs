@@ -99,7 +99,7 @@ const PAGE: &[Parameter] = &[
 const DRAIN: &[Parameter] = &[
     Parameter {
         name: "seconds",
-        about: "After how many seconds to close the remaining connections. Default 30",
+        about: "After how many seconds to close the remaining connections, at most 86400. Default 30",
         text: false,
     },
     Parameter {
@@ -147,7 +147,10 @@ const NO_VHOST: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such v
 const NO_STREAM: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such stream (code 2048)");
 const NO_CLIENT: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such client (code 2049)");
 const NO_CAPTURE: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such capture");
-const BAD_NUMBER: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "A parameter is not a number");
+const BAD_NUMBER: (StatusCode, &str) =
+    (StatusCode::BAD_REQUEST, "A parameter is not a number, or not within its bounds");
+const TOLD_TO_STOP: (StatusCode, &str) =
+    (StatusCode::CONFLICT, "The server was told to stop by a signal, which cannot be undone");
 
 type Answer = fn(&Context, &Call<'_>) -> Reply;
 
@@ -219,7 +222,7 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         query: DRAIN,
-        failures: &[BAD_NUMBER],
+        failures: &[BAD_NUMBER, TOLD_TO_STOP],
         ..route(
             "POST",
             "/api/v1/drain",
@@ -229,7 +232,7 @@ pub(super) const ROUTES: &[Route] = &[
         )
     },
     Route {
-        failures: &[(StatusCode::CONFLICT, "The server was told to stop by a signal, which cannot be undone")],
+        failures: &[TOLD_TO_STOP],
         ..route(
             "DELETE",
             "/api/v1/drain",

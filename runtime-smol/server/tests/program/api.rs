@@ -247,7 +247,9 @@ fn a_client_that_is_removed_is_gone_at_once() {
 fn a_draining_server_is_not_ready_and_grants_nothing() {
     let (program, [_publisher, _one, _other]) = busy("");
     assert_eq!(program.ask("GET", "/readyz").status, 200);
-    assert_eq!(program.ask("POST", "/api/v1/drain?seconds=x").status, 400);
+    for seconds in ["x", "-1", "86401", "18446744073709551615"] {
+        assert_eq!(program.ask("POST", &format!("/api/v1/drain?seconds={seconds}")).status, 400, "{seconds}");
+    }
     assert_eq!(program.ask("GET", "/readyz").status, 200);
     let answer = program.ask("POST", "/api/v1/drain?seconds=300&tc_url=rtmp%3A%2F%2Felsewhere%2Flive").json();
     assert_eq!(answer["data"], json!({"seconds": 300, "connections": 3}));

@@ -141,6 +141,10 @@ fn a_back_end_that_is_slow_has_a_queue_and_is_well_again_when_it_answers() {
     assert_eq!(calls(&program, "on_publish", "granted"), 3.0);
 }
 
+fn call_url(body: &Value) -> &str {
+    body["stream_url"].as_str().expect("a text")
+}
+
 /// What is recorded, where.
 fn record(files: &Path, more: &str) -> String {
     format!(
@@ -220,6 +224,8 @@ fn each_file_of_a_recording_is_told_in_order_and_until_the_back_end_has_it() {
         body.as_object().unwrap().iter().map(|(name, value)| (name.clone(), value.is_string())).collect()
     };
     assert_eq!(shape(&example), shape(&arrived[0].body), "the documentation shows what is sent");
+    // Streams have the same names as in all other calls, in the page and in what is sent.
+    assert_eq!((call_url(&example), call_url(&arrived[0].body)), ("/live/livestream", "/live/cam"));
     assert_eq!(metric(&program, "anabranch_recorded_files_total"), 4.0);
     assert_eq!(metric(&program, "anabranch_recordings_completed_total"), 4.0);
     let bytes: u64 = ended.iter().map(|file| file["bytes"].as_u64().unwrap()).sum();
@@ -247,7 +253,10 @@ fn a_recording_without_a_folder_says_so_everywhere() {
     assert_eq!(metric(&program, "anabranch_recordings_failing"), 1.0);
     let (running, ended) = recordings(&program);
     assert_eq!((&running[0]["state"], &running[0]["file"]), (&json!("failing"), &json!("")));
-    assert!(running[0]["error"].as_str().unwrap().starts_with("folder: "), "{running:?}");
+    let error = running[0]["error"].as_str().unwrap();
+    assert!(error.starts_with("folder: cannot make the folder ") && error.contains(files.to_str().unwrap()), "{error}");
+    let lines = program.lines("recording of live/cam: cannot make the folder ");
+    assert!(lines.iter().any(|line| line.contains(files.to_str().unwrap())), "{lines:?}");
     assert!(running[0]["again_ms"].as_u64() > running[0]["since_ms"].as_u64());
     assert!(ended.is_empty());
     let (status, body) = health(&program);
@@ -289,6 +298,7 @@ fn a_disk_that_gets_full_ends_the_file_and_says_so_everywhere() {
     assert_eq!((running[0]["state"].clone(), ended.len()), (json!("failing"), 1));
     let error = ended[0]["error"].as_str().unwrap();
     assert!((ended[0]["state"] == "failed") && error.to_lowercase().contains("too large"), "{ended:?}");
+    assert!(error.contains(ended[0]["file"].as_str().unwrap()), "{error}");
     assert_eq!(ended[0]["reason"], "disk_full");
     assert_eq!(
         (metric(&program, "anabranch_recorded_files_total"), metric(&program, "anabranch_recordings_completed_total")),
@@ -553,8 +563,14 @@ fn a_drain_is_seen_and_undone_unless_the_process_is_to_end() {
     program.wait_line("draining: ");
     let (status, body) = health(&program);
     assert_eq!((status, &body["drain"]["can_be_undone"]), (503, &json!(false)));
-    let answer = program.ask("DELETE", "/api/v1/drain");
-    assert_eq!(answer.status, 409);
-    assert!(answer.body.contains("told to stop"), "{}", answer.body);
+    for (method, path) in [("DELETE", "/api/v1/drain"), ("POST", "/api/v1/drain?seconds=60")] {
+        let answer = program.ask(method, path);
+        assert_eq!(answer.status, 409, "{method}");
+        assert!(answer.body.contains("told to stop"), "{}", answer.body);
+    }
+    // The deadline is that of the signal, and no line of the log promises anything else.
+    let left = health(&program).1["drain"]["seconds_left"].as_u64();
+    assert!(left.is_some_and(|left| (3500..=3600).contains(&left)), "{left:?}");
+    assert_eq!(program.lines("DELETE /api/v1/drain undoes it").len(), 1);
     assert_eq!(program.ask("GET", "/readyz").status, 503);
 }
