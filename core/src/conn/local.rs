@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::Core;
 use super::application::Application;
 use crate::hub::{Busy, Player, Publisher};
-use crate::policy::Refusal;
+use crate::policy::{Refusal, Resolved};
 use crate::url::{self, StreamKey, UrlError};
 
 /// Why the program itself cannot publish or play a stream.
@@ -42,6 +42,21 @@ impl Core {
     pub fn play(&self, path: &str) -> Result<Player, LocalError> {
         let (application, key) = self.locate(path)?;
         Ok(application.hub.play(&key))
+    }
+
+    /// The stream that `path` leads to, as in [`publish`](Self::publish), without the use of it. An alias of a virtual host
+    /// becomes its name. Unlike a client, the program gets no other virtual host in place of an unknown one.
+    ///
+    /// # Errors
+    /// The name is invalid, or there is no such virtual host.
+    pub fn stream_key(&self, path: &str) -> Result<StreamKey, LocalError> {
+        let target = url::discover(None, Some(""), path)?;
+        let config = self.config();
+        match config.vhosts.resolve(target.vhost()) {
+            Resolved::Found(name, _) => Ok(target.key_in(name).map_err(UrlError::from)?),
+            Resolved::Disabled => Err(Refusal::VhostDisabled.into()),
+            Resolved::Default(..) | Resolved::Unknown => Err(Refusal::VhostUnknown.into()),
+        }
     }
 
     fn locate(&self, path: &str) -> Result<(Arc<Application>, StreamKey), LocalError> {

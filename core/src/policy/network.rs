@@ -20,6 +20,16 @@ impl Network {
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }
+
+    /// Its first address.
+    pub fn address(&self) -> IpAddr {
+        self.0.addr()
+    }
+
+    /// The bits that all its addresses have in common: 0 to 32, or to 128 in IPv6.
+    pub fn length(&self) -> u8 {
+        self.0.prefix_len()
+    }
 }
 
 /// The address of a client as all parts of a server use and show it. An IPv4 client on a socket for both families has an

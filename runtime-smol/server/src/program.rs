@@ -188,7 +188,12 @@ fn captures(loaded: &Loaded, program: &str) -> Result<Capturing, String> {
     if capture.folder.as_os_str().is_empty() {
         return Ok(Capturing::Chosen(ChosenCaptures::new(loaded.chosen_folder(program))));
     }
-    let limits = CaptureLimits { bytes: capture.file_size.0, files: capture.files, ..CaptureLimits::default() };
+    let limits = CaptureLimits {
+        bytes: capture.file_size.0,
+        files: capture.files,
+        min_free: capture.min_free.0,
+        ..CaptureLimits::default()
+    };
     let captures = CaptureFolder::start(&capture.folder, limits, &loaded.capture_header(program));
     captures.map(Capturing::All).map_err(|error| format!("cannot capture into {}: {error}", capture.folder.display()))
 }

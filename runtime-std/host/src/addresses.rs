@@ -3,6 +3,8 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use anabranch_core::policy::Network;
+
 /// How much of the addresses of clients the log shows. API, hooks and captures have them in full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogAddresses {
@@ -39,6 +41,16 @@ impl LogAddresses {
                 let [a, b, c, ..] = address.segments();
                 Some(format!("{}/48", Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0)))
             }
+        }
+    }
+
+    /// A network of clients, as the log shows it: one that has fewer addresses than the log shows is shown as the larger.
+    pub fn shown_network(self, network: Network) -> Option<String> {
+        let shown = if network.address().is_ipv4() { 24 } else { 48 };
+        match self {
+            LogAddresses::Network if network.length() > shown => self.shown_host(network.address()),
+            LogAddresses::Full | LogAddresses::Network => Some(network.to_string()),
+            LogAddresses::Off => None,
         }
     }
 
@@ -126,6 +138,23 @@ mod tests {
             assert_eq!(Off.shown(address), None);
         }
         assert_eq!(Full.shown_host(address("[::ffff:192.0.2.77]:4000").ip()).as_deref(), Some("192.0.2.77"));
+    }
+
+    #[test]
+    fn a_network_that_may_be_one_client_is_shown_as_a_larger_one() {
+        for (text, network) in [
+            ("203.0.113.7", "203.0.113.0/24"),
+            ("203.0.113.0/30", "203.0.113.0/24"),
+            ("203.0.113.0/24", "203.0.113.0/24"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("2001:db8:1:2::7", "2001:db8:1::/48"),
+            ("2001:db8::/32", "2001:db8::/32"),
+        ] {
+            let shown = |addresses: LogAddresses| addresses.shown_network(text.parse().expect("a network"));
+            assert_eq!(shown(LogAddresses::Network).as_deref(), Some(network), "{text}");
+            assert_eq!(shown(LogAddresses::Off), None);
+            assert!(shown(LogAddresses::Full).is_some_and(|shown| shown.starts_with(text)));
+        }
     }
 
     #[test]

@@ -51,11 +51,7 @@ impl<C: Link> Host<C> {
         // A longer time could exceed what an Instant can hold.
         let deadline = now + time.min(LONGEST);
         let before = *drain;
-        *drain = Some(Drain {
-            since: before.map_or(now, |drain| drain.since),
-            deadline,
-            to_stop,
-        });
+        *drain = Some(Drain { since: before.map_or(now, |drain| drain.since), deadline, to_stop });
         self.core().drain();
         self.for_each(|connection| connection.change(&mut |conn| conn.drain(deadline, tc_url)));
         Ok(())

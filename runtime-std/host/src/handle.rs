@@ -195,6 +195,20 @@ impl Handle {
         self.control.show_addresses(addresses);
     }
 
+    /// How much of clients' addresses the log shows now.
+    pub fn log_addresses_in_force(&self) -> LogAddresses {
+        self.control.shown_addresses()
+    }
+
+    /// The stream that a path leads to: `app/stream`, in another virtual host with `?vhost=NAME`, where the name may be an
+    /// alias. Unlike a client, this gets no other virtual host in place of an unknown one.
+    ///
+    /// # Errors
+    /// The name is not valid, or there is no such virtual host.
+    pub fn stream_key(&self, path: &str) -> Result<StreamKey, LocalError> {
+        self.control.core().stream_key(path)
+    }
+
     /// Statistics of the server, its streams and virtual hosts.
     pub fn stats(&self) -> Stats {
         let core = self.control.core();
@@ -364,6 +378,7 @@ pub(crate) trait Control: Send + Sync {
     fn inspect(&self, id: u64, look: &mut dyn FnMut(&Conn));
     fn inspect_each(&self, look: &mut dyn FnMut(&Conn));
     fn show_addresses(&self, addresses: LogAddresses);
+    fn shown_addresses(&self) -> LogAddresses;
     fn totals(&self) -> Totals;
     fn closes(&self) -> Vec<Closed>;
     fn ids(&self) -> Vec<u64>;
@@ -437,6 +452,10 @@ impl<R: Runtime> Control for R {
 
     fn show_addresses(&self, addresses: LogAddresses) {
         self.host().show_addresses(addresses);
+    }
+
+    fn shown_addresses(&self) -> LogAddresses {
+        self.host().shown_addresses()
     }
 
     fn totals(&self) -> Totals {

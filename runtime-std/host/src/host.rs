@@ -198,6 +198,10 @@ impl<C: Link> Host<C> {
         self.addresses.set(addresses);
     }
 
+    pub(crate) fn shown_addresses(&self) -> LogAddresses {
+        self.addresses.get()
+    }
+
     fn arriving(&self, peer: SocketAddr) -> Arriving {
         let config = self.core.config();
         Arriving { peer, is_proxy: config.trusted_proxies.iter().any(|network| network.contains(peer.ip())) }

@@ -26,7 +26,7 @@ mod watch;
 pub use banner::Banner;
 pub use capture::{
     CaptureChoice, CaptureFolder, CaptureLimits, CaptureTally, CaptureView, ChosenCaptures, ChosenFolder, ChosenLimits,
-    FileEnd, FileView, NotBegun,
+    FileEnd, FileView, LeftOut, NotBegun,
 };
 pub use check::Worst;
 pub use explain::{EXPLAIN, explain};

@@ -21,8 +21,8 @@ use super::shapes::{
 use super::{metrics as exposition, openapi as interface};
 
 /// SRS's codes for an unknown virtual host, stream and client.
-const NO_VHOST: u32 = 2014;
-const NO_STREAM: u32 = 2048;
+pub(super) const NO_VHOST: u32 = 2014;
+pub(super) const NO_STREAM: u32 = 2048;
 pub(super) const NO_CLIENT: u32 = 2049;
 
 /// An answer with status 200.

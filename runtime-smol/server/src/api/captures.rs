@@ -5,18 +5,18 @@
 
 use std::time::Duration;
 
-use anabranch_core::conn::Role;
+use anabranch_core::conn::{LocalError, Role};
 use anabranch_core::policy::Network;
-use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
+use anabranch_core::url::StreamKey;
 use anabranch_host::CaptureError;
 use anabranch_program::{
-    CaptureChoice, CaptureFolder, CaptureTally, CaptureView, ChosenCaptures, ChosenLimits, FileView, NotBegun,
+    CaptureChoice, CaptureFolder, CaptureTally, CaptureView, ChosenCaptures, ChosenLimits, FileView, LeftOut, NotBegun,
 };
 use hyper::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::answers::{NO_CLIENT, json};
+use super::answers::{NO_CLIENT, NO_STREAM, NO_VHOST, json};
 use super::context::{Context, milliseconds};
 use super::health::decoded;
 use super::reply::Reply;
@@ -95,7 +95,7 @@ pub(super) struct Capture {
     pub(super) selector: String,
     /// `running` or `ended`.
     pub(super) state: String,
-    /// Why it ended: `ended_by_api`, `time_limit`, or why its last file ended. Empty while it runs.
+    /// Why it ended: `ended_by_api`, `time_limit`, `file_limit`, or why its last file ended. Empty while it runs.
     pub(super) reason: String,
     /// When it began, in milliseconds since 1970.
     pub(super) begun_ms: u64,
@@ -105,8 +105,20 @@ pub(super) struct Capture {
     pub(super) bytes: u64,
     /// How many connections it takes at most.
     pub(super) connections: usize,
+    /// How many open connections it chose when it began.
+    pub(super) matches: usize,
     /// The files, one for each connection.
     pub(super) files: Vec<CapturedFile>,
+    /// Connections that it chose and could not take; at most 100.
+    pub(super) skipped: Vec<SkippedClient>,
+}
+
+/// A connection that a capture chose and could not take.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct SkippedClient {
+    pub(super) client_id: String,
+    /// Why, in words.
+    pub(super) reason: String,
 }
 
 /// A file of a capture.
@@ -119,8 +131,8 @@ pub(super) struct CapturedFile {
     /// and `anabranch replay` shows it.
     pub(super) from_start: bool,
     pub(super) bytes: u64,
-    /// Why it ended: `connection_closed`, `byte_limit`, `time_limit`, `ended_by_api`, `disk_slow`, `disk_failed`. Empty
-    /// while it is written.
+    /// Why it ended: `connection_closed`, `byte_limit`, `time_limit`, `ended_by_api`, `disk_slow`, `disk_failed`,
+    /// `disk_full`. Empty while it is written.
     pub(super) reason: String,
     /// The same in words.
     pub(super) words: String,
@@ -135,6 +147,8 @@ fn show(context: &Context, view: CaptureView) -> Capture {
         reason: file.end.as_ref().map(|end| end.name().to_owned()).unwrap_or_default(),
         words: file.end.as_ref().map(anabranch_program::FileEnd::words).unwrap_or_default(),
     };
+    let skipped =
+        |LeftOut { connection, why }| SkippedClient { client_id: context.identity.client_id(connection), reason: why };
     Capture {
         id: view.number,
         selector: view.choice.to_string(),
@@ -144,7 +158,9 @@ fn show(context: &Context, view: CaptureView) -> Capture {
         seconds: view.limits.time.as_secs(),
         bytes: view.limits.bytes,
         connections: view.limits.connections,
+        matches: view.matches,
         files: view.files.into_iter().map(file).collect(),
+        skipped: view.left_out.into_iter().map(skipped).collect(),
     }
 }
 
@@ -190,7 +206,7 @@ pub(super) fn begin(context: &Context, call: &Call<'_>) -> Reply {
     let choice = match choice(context, call) {
         Ok(choice) => choice,
         Err(NoChoice::Wrong(words)) => return bad(words),
-        Err(NoChoice::NoClient) => return no_client(),
+        Err(NoChoice::Missing(code, words)) => return Reply::error(StatusCode::NOT_FOUND, code, words),
     };
     let limits = match limits(call, captures.largest_file()) {
         Ok(limits) => limits,
@@ -198,73 +214,75 @@ pub(super) fn begin(context: &Context, call: &Call<'_>) -> Reply {
     };
     match captures.begin(&choice, limits) {
         Ok(view) => json(context, OneCapture { capture: show(context, view) }),
-        Err(NotBegun::Connection(CaptureError::NoConnection)) => no_client(),
+        Err(NotBegun::Connection(CaptureError::NoConnection)) => {
+            Reply::error(StatusCode::NOT_FOUND, NO_CLIENT, "there is no such client")
+        }
         Err(NotBegun::Failed(words)) => Reply::error(StatusCode::INSUFFICIENT_STORAGE, 507, words),
         Err(error) => Reply::error(StatusCode::CONFLICT, 409, error.to_string()),
     }
-}
-
-fn no_client() -> Reply {
-    Reply::error(StatusCode::NOT_FOUND, NO_CLIENT, "there is no such client")
 }
 
 /// Why the parameters choose nothing.
 enum NoChoice {
     /// They are not valid, for this reason.
     Wrong(String),
-    /// There is no client of that id.
-    NoClient,
+    /// There is no such client, stream or virtual host: the API's code and the words.
+    Missing(u32, String),
+}
+
+impl NoChoice {
+    fn wrong(words: impl Into<String>) -> Self {
+        NoChoice::Wrong(words.into())
+    }
 }
 
 /// What the capture takes: exactly one of `client`, `address` and `stream`.
 fn choice(context: &Context, call: &Call<'_>) -> Result<CaptureChoice, NoChoice> {
     let given = |name: &str| call.parameter(name).filter(|text| !text.is_empty()).map(decoded);
+    let role = given("role");
+    if role.is_some() && given("stream").is_none() {
+        return Err(NoChoice::wrong("role needs stream"));
+    }
     match (given("client"), given("address"), given("stream")) {
         (Some(client), None, None) => match context.identity.connection(&client) {
             Some(id) => Ok(CaptureChoice::Connection(id)),
-            None => Err(NoChoice::NoClient),
+            None => Err(NoChoice::Missing(NO_CLIENT, "there is no such client".to_owned())),
         },
         (None, Some(network), None) => match network.parse::<Network>() {
             Ok(network) => Ok(CaptureChoice::Network(network)),
-            Err(error) => Err(NoChoice::Wrong(format!("address: {error}"))),
+            Err(error) => Err(NoChoice::wrong(format!("address: {error}"))),
         },
         (None, None, Some(stream)) => {
-            let key = stream_key(context, &stream).map_err(|words| NoChoice::Wrong(format!("stream: {words}")))?;
-            let role = match given("role").as_deref() {
+            let role = match role.as_deref() {
                 None => None,
                 Some("publisher") => Some(Role::Publisher),
                 Some("player") => Some(Role::Player),
-                Some(_) => return Err(NoChoice::Wrong("role: expected \"publisher\" or \"player\"".to_owned())),
+                Some(_) => return Err(NoChoice::wrong("role: expected \"publisher\" or \"player\"")),
             };
-            Ok(CaptureChoice::Stream { key, role })
+            Ok(CaptureChoice::Stream { key: stream_key(context, &stream)?, role })
         }
-        _ => Err(NoChoice::Wrong("expected one of client, address and stream".to_owned())),
+        _ => Err(NoChoice::wrong("expected one of client, address and stream")),
     }
 }
 
-/// A stream by its id, or by its name: `app/stream`, `app/stream?vhost=NAME`. The forms of SRS's fields are accepted, too:
-/// `/app/stream`, `vhost/app/stream`.
-fn stream_key(context: &Context, text: &str) -> Result<StreamKey, String> {
+/// A stream by its id, or by its name: `app/stream`, `app/stream?vhost=NAME`.
+fn stream_key(context: &Context, text: &str) -> Result<StreamKey, NoChoice> {
     if text.starts_with("vid-") && !text.contains('/') {
         let mut streams = context.handle.stats().streams.into_iter();
         let found = streams.find(|stream| context.identity.stream_id(&stream.key) == text);
-        return found.map(|stream| stream.key).ok_or_else(|| "there is no stream of this id".to_owned());
+        let missing = || NoChoice::Missing(NO_STREAM, "there is no stream of this id".to_owned());
+        return found.map(|stream| stream.key).ok_or_else(missing);
     }
-    let vhosts: Vec<_> = context.handle.vhosts().into_iter().map(|vhost| vhost.name).collect();
-    named_key(text, &vhosts)
-}
-
-fn named_key(text: &str, vhosts: &[String]) -> Result<StreamKey, String> {
-    if text.contains('?') {
-        return text.parse::<StreamKey>().map_err(|error| error.to_string());
+    let path = text.split('?').next().unwrap_or_default();
+    if !path.trim_matches('/').contains('/') {
+        return Err(NoChoice::wrong("stream: expected APP/STREAM, APP/STREAM?vhost=NAME or a stream's id"));
     }
-    let (vhost, path) = match text.split_once('/') {
-        Some((vhost, path)) if vhost == DEFAULT_VHOST || vhosts.iter().any(|known| known == vhost) => (vhost, path),
-        Some(("", path)) => (DEFAULT_VHOST, path),
-        _ => (DEFAULT_VHOST, text),
-    };
-    let (app, stream) = path.rsplit_once('/').ok_or("expected APP/STREAM, APP/STREAM?vhost=NAME or a stream's id")?;
-    StreamKey::new(vhost, app, stream).map_err(|error| error.to_string())
+    context.handle.stream_key(text).map_err(|error| match error {
+        LocalError::Refused(refusal) => NoChoice::Missing(NO_VHOST, format!("stream: {refusal}")),
+        error => {
+            NoChoice::wrong(format!("stream: {error}: expected APP/STREAM, APP/STREAM?vhost=NAME or a stream's id"))
+        }
+    })
 }
 
 fn limits(call: &Call<'_>, largest: u64) -> Result<ChosenLimits, String> {
@@ -282,25 +300,6 @@ fn limits(call: &Call<'_>, largest: u64) -> Result<ChosenLimits, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn streams_are_named_as_everywhere_else() {
-        let vhosts = ["v.example".to_owned()];
-        for (text, key) in [
-            ("/live/cam", "__defaultVhost__/live/cam"),
-            ("live/cam", "__defaultVhost__/live/cam"),
-            ("live/room/cam", "__defaultVhost__/live/room/cam"),
-            ("live/cam?vhost=v.example", "v.example/live/cam"),
-            ("v.example/live/cam", "v.example/live/cam"),
-            ("live/cam?vhost=other.example", "other.example/live/cam"),
-            ("__defaultVhost__/live/cam", "__defaultVhost__/live/cam"),
-        ] {
-            assert_eq!(named_key(text, &vhosts).unwrap().as_str(), key, "{text}");
-        }
-        for text in ["cam", "/cam", "live/", "/live/../x", ""] {
-            assert!(named_key(text, &vhosts).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn limits_have_bounds_that_the_error_names() {

@@ -66,6 +66,18 @@ impl Call<'static> {
 }
 
 impl Call<'_> {
+    /// A parameter that is not among these. A parameter that is ignored would change something in a way that was not asked
+    /// for.
+    fn unknown(&self, known: &[Parameter]) -> Option<String> {
+        let names = self.query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split('=').next());
+        let unknown = names.flatten().find(|name| known.iter().all(|parameter| parameter.name != *name));
+        unknown.map(|name| {
+            let known: Vec<_> = known.iter().map(|parameter| parameter.name).collect();
+            let expected = if known.is_empty() { "no parameters".to_owned() } else { known.join(", ") };
+            format!("{:?} is not a parameter: expected {expected}", shortened(name))
+        })
+    }
+
     /// The first parameter of that name, as it was sent. The query is not read as a form, in which a `+` is a space: in a
     /// URL or a token it is a `+`.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
@@ -262,7 +274,10 @@ pub(super) const ROUTES: &[Route] = &[
         query: CAPTURE,
         failures: &[
             (StatusCode::BAD_REQUEST, "The parameters are not valid"),
-            NO_CLIENT,
+            (
+                StatusCode::NOT_FOUND,
+                "There is no such client (code 2049), virtual host (2014) or id of a stream (2048)",
+            ),
             (StatusCode::CONFLICT, "Nothing more can be captured now; the text says why"),
             (StatusCode::INSUFFICIENT_STORAGE, "The folder cannot be used"),
         ],
@@ -324,7 +339,16 @@ pub(super) fn answer(context: &Context, request: &Parts) -> Reply {
         return refusal;
     }
     match found {
-        Some((route, id)) => (route.answer)(context, &Call { id, query: request.uri.query().unwrap_or_default() }),
+        Some((route, id)) => {
+            let call = Call { id, query: request.uri.query().unwrap_or_default() };
+            // What only reads may have parameters for other programs, such as a time against caches.
+            if route.method != "GET"
+                && let Some(words) = call.unknown(route.query)
+            {
+                return Reply::error(StatusCode::BAD_REQUEST, 400, words);
+            }
+            (route.answer)(context, &call)
+        }
         None if allowed.is_empty() => {
             Reply::error(StatusCode::NOT_FOUND, 404, "there is no such path: /api/v1 lists all paths")
         }
@@ -388,7 +412,8 @@ mod tests {
         let server = anabranch_smol::Server::builder().build().unwrap();
         let hooks = HttpHooks::new(Identity::new(None), &OfStreams::default()).unwrap();
         let folder = std::env::temp_dir().join(format!("anabranch-routes-{}", std::process::id()));
-        let folder = ChosenFolder { folder, files: 10, bytes: 1 << 20, waiting: 1 << 20, header: String::new() };
+        let (bytes, waiting) = (1 << 20, 1 << 20);
+        let folder = ChosenFolder { folder, files: 10, min_free: 0, bytes, waiting, header: String::new() };
         let captures = Capturing::Chosen(ChosenCaptures::new(folder));
         let workers = Workers { hooks, recorder: Recorder::default(), captures };
         Context::new(&ApiSettings::default(), Identity::new(None), server.handle(), reload, workers)

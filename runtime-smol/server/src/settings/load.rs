@@ -113,6 +113,7 @@ impl Loaded {
         ChosenFolder {
             folder: capture.api_folder.clone(),
             files: capture.files,
+            min_free: capture.min_free.0,
             bytes: capture.file_size.0,
             waiting: CaptureLimits::default().waiting,
             header: self.capture_header(program),

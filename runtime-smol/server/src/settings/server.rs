@@ -183,11 +183,20 @@ pub(crate) struct Capture {
     /// The largest number of files in that folder. At this number no new file is begun.
     #[schemars(range(min = 1, max = i64::MAX))]
     pub(crate) files: u64,
+    /// The space that captures leave free on the disk, so that recordings have it. With less, no file is begun, and files
+    /// that are written end.
+    pub(crate) min_free: Size,
 }
 
 impl Default for Capture {
     fn default() -> Self {
-        let CaptureLimits { bytes, files, .. } = CaptureLimits::default();
-        Capture { folder: PathBuf::new(), api_folder: PathBuf::from("captures"), file_size: Size(bytes), files }
+        let CaptureLimits { bytes, files, min_free, .. } = CaptureLimits::default();
+        Capture {
+            folder: PathBuf::new(),
+            api_folder: PathBuf::from("captures"),
+            file_size: Size(bytes),
+            files,
+            min_free: Size(min_free),
+        }
     }
 }

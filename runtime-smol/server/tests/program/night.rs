@@ -382,7 +382,11 @@ fn captured(program: &Program, id: &Value, index: usize) -> Value {
 
 fn capturing() -> (Program, Folder) {
     let folder = Folder::new();
-    let settings = format!("[api]\nlisten = '127.0.0.1:0'\n[capture]\napi_folder = {:?}\n", folder.file("captures"));
+    let settings = format!(
+        "[api]\nlisten = '127.0.0.1:0'\n[log]\naddresses = 'off'\n[capture]\napi_folder = {:?}\nmin_free = 0\n\
+         [[vhost]]\nname = '__defaultVhost__'\n[[vhost]]\nname = 'tv.example'\naliases = ['www.tv.example']\n",
+        folder.file("captures")
+    );
     (launch().settings(&settings).start(), folder)
 }
 
@@ -511,11 +515,14 @@ fn what_cannot_be_captured_is_refused_with_the_reason() {
         ("address=10.0.0.1&seconds=0", "1 to 86400"),
         ("address=10.0.0.1&bytes=1", "65536"),
         ("address=10.0.0.1&connections=1000", "1 to 100"),
+        ("address=10.0.0.1&role=player", "role needs stream"),
+        ("address=10.0.0.1&second=5", "\\\"second\\\" is not a parameter"),
     ] {
         refused("POST", &format!("/api/v1/captures?{query}"), 400, words);
     }
     refused("POST", "/api/v1/captures?client=99", 404, "no such client");
     refused("POST", "/api/v1/captures?client=other-1", 404, "no such client");
+    refused("POST", "/api/v1/captures?stream=live%2Fcam%3Fvhost%3Dnosuch", 404, "no virtual host of this name");
     refused("DELETE", "/api/v1/captures/7", 404, "no such capture");
     refused("GET", "/api/v1/captures/x", 404, "no such capture");
     for _ in 0..16 {
@@ -528,6 +535,7 @@ fn what_cannot_be_captured_is_refused_with_the_reason() {
     let all = folder.file("all");
     for (settings, status, words) in [
         (format!("[capture]\napi_folder = {file:?}\n"), 507, "cannot capture into"),
+        (format!("[capture]\napi_folder = {:?}\nmin_free = '1000000GiB'\n", folder.file("f")), 507, "capture.min_free"),
         ("[capture]\napi_folder = ''\n".to_owned(), 409, "capture.api_folder is empty"),
         (format!("[capture]\nfolder = {all:?}\n"), 409, "each connection is captured already"),
     ] {
@@ -536,6 +544,40 @@ fn what_cannot_be_captured_is_refused_with_the_reason() {
         assert_eq!(answer.status, status, "{}", answer.body);
         assert!(answer.body.contains(words), "{}", answer.body);
     }
+}
+
+/// While a capture waits for a stream, the first records of each connection wait; it is that connection which one wants.
+#[test]
+fn a_client_that_names_no_stream_is_captured_and_those_that_cannot_be_are_named() {
+    let (program, _folder) = capturing();
+    let stream = begin(&program, "stream=live%2Fnone%3Fvhost%3Dwww.tv.example");
+    assert_eq!(stream["selector"], "clients of live/none?vhost=tv.example", "an alias is its virtual host");
+    let _client = program.visitor();
+    let id =
+        wait_for("client", PATIENCE, || program.get("/api/v1/clients")["clients"][0]["id"].as_str().map(str::to_owned));
+    let one = begin(&program, &format!("client={id}"));
+    assert_eq!((&one["matches"], &one["files"][0]["from_start"]), (&json!(1), &json!(true)), "{one}");
+    let address = begin(&program, "address=127.0.0.1");
+    assert_eq!((&address["matches"], &address["files"]), (&json!(1), &json!([])));
+    assert_eq!(address["skipped"][0]["client_id"], json!(id));
+    assert_eq!(address["skipped"][0]["reason"], "the connection is captured already");
+    assert_eq!(program.ask("POST", "/api/v1/captures?client=999").status, 404);
+    assert_eq!(program.ask("DELETE", &format!("/api/v1/captures/{}", one["id"])).status, 200);
+    // Each line is there once, in its order, and none has the address.
+    program.wait_line(&format!("capture {} ends: ", one["id"]));
+    program.wait_line(&format!("capture {} begins: clients from a network", address["id"]));
+    let lines = program.lines("capture");
+    let at = |words: &str| lines.iter().position(|line| line.contains(words)).unwrap_or_else(|| panic!("{lines:#?}"));
+    let order = [
+        format!("capture {} begins: conn 1", one["id"]),
+        "conn 1 is captured from its beginning into ".to_owned(),
+        "is complete: conn 1, ".to_owned(),
+        format!("capture {} ends: ", one["id"]),
+    ]
+    .map(|words| at(&words));
+    assert!(order.is_sorted(), "{lines:#?}");
+    at("conn 1 is left out of capture");
+    assert!(lines.iter().all(|line| !line.contains("127.0.0.1") && !line.contains("conn 999")), "{lines:#?}");
 }
 
 #[test]

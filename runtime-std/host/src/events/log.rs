@@ -176,15 +176,25 @@ pub(super) const ALL: &[Explanation] = &[
         "A connection is captured into this file, which holds secrets and media of the client.",
         "`anabranch replay FILE` shows it. Remove it when it is no longer needed.",
     ),
+    event(
+        "capture_file_ended",
+        "A file of a capture has got its last byte: its connection, its size, and why. At level warn if the disk was too slow, full or failed.",
+        "`anabranch replay FILE` shows it.",
+    ),
+    event(
+        "capture_left_out",
+        "A capture chose a connection and cannot capture it: why.",
+        "If another capture has it, end that one, or read its file.",
+    ),
     event("capture_ended", "A capture that was begun through the API has ended: why.", "Nothing."),
     event(
         "capture_incomplete",
-        "A connection sent so much before it named its stream that it is not captured from its beginning.",
+        "So much came before a connection named its stream, from it or from all such connections, that it is not captured from its beginning.",
         "Capture it by its address or its number instead.",
     ),
     event(
         "capture_limit",
-        "No more connections are captured, because the folder has as many files as `capture.files` allows.",
+        "No more connections are captured, or not by this capture, because the folder has as many files as `capture.files` allows.",
         "Move files away, or raise the limit.",
     ),
     event(

@@ -1,3 +1,4 @@
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -5,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anabranch_core::capture::stopped_record;
 
-use super::writer::Writer;
+use super::writer::{Appended, Writer};
 
-/// Why a file of a capture got no more records.
+/// Why a file of a capture got no more records, or a capture no more files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileEnd {
     /// The connection ended.
@@ -22,11 +23,33 @@ pub enum FileEnd {
     DiskSlow,
     /// The file could not be made or written.
     DiskFailed(String),
+    /// The disk is full, or less is free than is to stay free.
+    DiskFull(String),
+    /// The folder has as many files as it may have, so that the capture got no more.
+    Files(u64),
 }
 
 impl FileEnd {
-    const NAMES: [&'static str; 6] =
-        ["connection_closed", "byte_limit", "time_limit", "ended_by_api", "disk_slow", "disk_failed"];
+    const NAMES: [&'static str; 8] = [
+        "connection_closed",
+        "byte_limit",
+        "time_limit",
+        "ended_by_api",
+        "disk_slow",
+        "disk_failed",
+        "disk_full",
+        "file_limit",
+    ];
+
+    /// What an error of the system means.
+    pub(super) fn of_disk(error: &io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                FileEnd::DiskFull(error.to_string())
+            }
+            _ => FileEnd::DiskFailed(error.to_string()),
+        }
+    }
 
     /// The name in metrics and in the API.
     pub fn name(&self) -> &'static str {
@@ -41,6 +64,8 @@ impl FileEnd {
             FileEnd::Asked => 3,
             FileEnd::DiskSlow => 4,
             FileEnd::DiskFailed(_) => 5,
+            FileEnd::DiskFull(_) => 6,
+            FileEnd::Files(_) => 7,
         }
     }
 
@@ -53,6 +78,8 @@ impl FileEnd {
             FileEnd::Asked => "the capture was ended through the API".to_owned(),
             FileEnd::DiskSlow => "the disk was too slow".to_owned(),
             FileEnd::DiskFailed(error) => format!("the file could not be written: {error}"),
+            FileEnd::DiskFull(error) => format!("the disk is full: {error}"),
+            FileEnd::Files(files) => format!("the folder has {files} captures, and capture.files allows no more"),
         }
     }
 }
@@ -105,8 +132,8 @@ pub(super) struct CaptureFile {
     over: Mutex<Option<Over>>,
 }
 
-/// What is told of the end of a file.
-pub(super) struct Over(pub(super) Box<dyn FnOnce() + Send>);
+/// Called at the end of a file.
+pub(super) struct Over(pub(super) Box<dyn FnOnce(&CaptureFile, &FileEnd) + Send>);
 
 impl std::fmt::Debug for Over {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -160,28 +187,28 @@ impl CaptureFile {
     }
 
     /// The writer could not write it, and writes no more of it.
-    pub(super) fn fail(&self, error: &str) {
-        self.settle(FileEnd::DiskFailed(error.to_owned()));
+    pub(super) fn fail(&self, end: FileEnd) {
+        self.settle(end);
     }
 
     /// True if this is the reason for the end.
     fn settle(&self, end: FileEnd) -> bool {
         let index = end.index();
-        if self.end.set(end).is_err() {
+        if self.end.set(end.clone()).is_err() {
             return false;
         }
         self.tally.open.fetch_sub(1, Ordering::Relaxed);
         self.tally.ended[index].fetch_add(1, Ordering::Relaxed);
         let over = self.over.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Over(tell)) = over {
-            tell();
+            tell(self, &end);
         }
         true
     }
 
-    fn add(&self, bytes: u64) -> u64 {
+    fn add(&self, bytes: u64) {
         self.tally.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -209,10 +236,15 @@ impl FileTap {
         if self.is_over() {
             return;
         }
-        if self.file.add(record.len() as u64) > self.limit {
-            self.file.stop(FileEnd::Bytes(self.limit), &self.writer);
-        } else if !self.writer.append(self.number, record) {
-            self.file.stop(FileEnd::DiskSlow, &self.writer);
+        // Only what is written counts.
+        let length = record.len() as u64;
+        if self.file.bytes().saturating_add(length) > self.limit {
+            return self.file.stop(FileEnd::Bytes(self.limit), &self.writer);
+        }
+        match self.writer.append(self.number, record) {
+            Appended::Yes => self.file.add(length),
+            Appended::TooMuch => self.file.stop(FileEnd::DiskSlow, &self.writer),
+            Appended::Ended => {}
         }
     }
 

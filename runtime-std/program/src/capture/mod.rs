@@ -1,6 +1,8 @@
 //! Captures of connections as files: what users send in with a report, and what `replay` makes of it.
 
 mod chosen;
+mod disk;
+mod ended;
 mod file;
 mod replay;
 mod writer;
@@ -17,8 +19,10 @@ use anabranch_core::capture::{Opening, Tap, file_header};
 use anabranch_host::{Arriving, Captures};
 use tracing::warn;
 
-pub use chosen::{CaptureChoice, CaptureView, ChosenCaptures, ChosenFolder, ChosenLimits, FileView, NotBegun};
-use file::{CaptureFile, FileTap};
+pub use chosen::{CaptureChoice, CaptureView, ChosenCaptures, ChosenFolder, ChosenLimits, FileView, LeftOut, NotBegun};
+use disk::MinFree;
+use ended::FileEnded;
+use file::{CaptureFile, FileTap, Over};
 pub use file::{CaptureTally, FileEnd};
 pub(crate) use replay::replay;
 use writer::Writer;
@@ -35,11 +39,13 @@ pub struct CaptureLimits {
     pub files: u64,
     /// Bytes that may wait for the disk, of all connections; what does not fit ends its capture. Default 32 MiB.
     pub waiting: usize,
+    /// Bytes that stay free on the disk: with less, no file is begun, and files end. Default 1 GiB.
+    pub min_free: u64,
 }
 
 impl Default for CaptureLimits {
     fn default() -> Self {
-        CaptureLimits { bytes: 64 << 20, files: 1000, waiting: 32 << 20 }
+        CaptureLimits { bytes: 64 << 20, files: 1000, waiting: 32 << 20, min_free: 1 << 30 }
     }
 }
 
@@ -71,7 +77,7 @@ impl CaptureFolder {
     /// The folder cannot be made or listed, or there is no thread.
     pub fn start(folder: &Path, limits: CaptureLimits, header: &str) -> io::Result<Self> {
         let files = AtomicU64::new(prepare(folder)?);
-        let writer = Arc::new(Writer::start(limits.waiting)?);
+        let writer = Arc::new(Writer::start(limits.waiting, MinFree::new(limits.min_free))?);
         let (header, folder) = (Mutex::new(file_header(header).into()), folder.to_owned());
         let shared = Shared { limits, header, folder, writer, files, tally: Arc::default() };
         Ok(CaptureFolder { shared: Arc::new(shared) })
@@ -130,7 +136,8 @@ impl Tap for FolderTap {
         let Shared { limits, folder, header, writer, tally, .. } = &*self.shared;
         let path = folder.join(format!("conn-{}-{}.{EXTENSION}", opening.connection, unix_time()));
         let header = header.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let file = CaptureFile::new(opening.connection, path, true, tally.clone(), None);
+        let over = over(writer.clone());
+        let file = CaptureFile::new(opening.connection, path, true, tally.clone(), Some(over));
         self.file = Some(FileTap::begin(writer.clone(), file, limits.bytes, &header));
     }
 
@@ -143,6 +150,16 @@ impl Tap for FolderTap {
     fn is_over(&self) -> bool {
         self.file.as_ref().is_some_and(FileTap::is_over)
     }
+}
+
+/// Logs the end of a file, unless the connection ended.
+fn over(writer: Arc<Writer>) -> Over {
+    Over(Box::new(move |file, end| {
+        if *end != FileEnd::Closed {
+            let (line, none) = (FileEnded::of(file, end), None);
+            writer.say(move || line.log(none));
+        }
+    }))
 }
 
 fn unix_time() -> u64 {
