@@ -182,7 +182,8 @@ impl Tape {
 
     /// Writes all collected frames to the file. Called when the stream has no more frames for now.
     pub(super) fn flush(&mut self) {
-        let flushed = self.open.as_mut().map(|open| open.file.flush());
+        let flush = |open: &mut Open| open.file.flush().map_err(|error| at(&open.path, "cannot write", &error));
+        let flushed = self.open.as_mut().map(flush);
         self.note_progress();
         if let Some(Err(error)) = flushed {
             self.failed(&error, false);
