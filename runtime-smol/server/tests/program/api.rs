@@ -108,7 +108,8 @@ fn every_route_answers_as_the_document_says() {
     let interface = Interface::of(&program);
     let stream = program.get("/api/v1/streams")["streams"][0]["id"].as_str().expect("an id").to_owned();
     let vhost = program.get("/api/v1/vhosts")["vhosts"][0]["id"].as_str().expect("an id").to_owned();
-    let captured = program.ask("POST", "/api/v1/captures?stream=%2Flive%2Fcam&role=publisher");
+    let captured = program.ask("POST", &format!("/api/v1/captures?stream={stream}&role=publisher"));
+    assert_eq!(captured.status, 200, "{}", captured.body);
     interface.check("POST", "/api/v1/captures", &captured);
     let capture = captured.json()["capture"]["id"].to_string();
     let clients = program.get("/api/v1/clients");
