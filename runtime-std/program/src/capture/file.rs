@@ -132,8 +132,10 @@ pub(super) struct CaptureFile {
     over: Mutex<Option<Over>>,
 }
 
+type Tell = dyn FnOnce(&CaptureFile, &FileEnd) + Send;
+
 /// Called at the end of a file.
-pub(super) struct Over(pub(super) Box<dyn FnOnce(&CaptureFile, &FileEnd) + Send>);
+pub(super) struct Over(pub(super) Box<Tell>);
 
 impl std::fmt::Debug for Over {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -177,8 +179,8 @@ impl CaptureFile {
     }
 
     /// Ends the file with a record that says why, unless it has ended.
-    pub(super) fn stop(&self, end: FileEnd, writer: &Writer) {
-        let last = if end == FileEnd::Closed { Vec::new() } else { stopped_record(&end.words()) };
+    pub(super) fn stop(&self, end: &FileEnd, writer: &Writer) {
+        let last = if *end == FileEnd::Closed { Vec::new() } else { stopped_record(&end.words()) };
         if self.settle(end)
             && let Some(number) = self.number.get()
         {
@@ -187,12 +189,12 @@ impl CaptureFile {
     }
 
     /// The writer could not write it, and writes no more of it.
-    pub(super) fn fail(&self, end: FileEnd) {
+    pub(super) fn fail(&self, end: &FileEnd) {
         self.settle(end);
     }
 
     /// True if this is the reason for the end.
-    fn settle(&self, end: FileEnd) -> bool {
+    fn settle(&self, end: &FileEnd) -> bool {
         let index = end.index();
         if self.end.set(end.clone()).is_err() {
             return false;
@@ -201,7 +203,7 @@ impl CaptureFile {
         self.tally.ended[index].fetch_add(1, Ordering::Relaxed);
         let over = self.over.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Over(tell)) = over {
-            tell(self, &end);
+            tell(self, end);
         }
         true
     }
@@ -239,11 +241,11 @@ impl FileTap {
         // Only what is written counts.
         let length = record.len() as u64;
         if self.file.bytes().saturating_add(length) > self.limit {
-            return self.file.stop(FileEnd::Bytes(self.limit), &self.writer);
+            return self.file.stop(&FileEnd::Bytes(self.limit), &self.writer);
         }
         match self.writer.append(self.number, record) {
             Appended::Yes => self.file.add(length),
-            Appended::TooMuch => self.file.stop(FileEnd::DiskSlow, &self.writer),
+            Appended::TooMuch => self.file.stop(&FileEnd::DiskSlow, &self.writer),
             Appended::Ended => {}
         }
     }
@@ -255,6 +257,6 @@ impl FileTap {
 
 impl Drop for FileTap {
     fn drop(&mut self) {
-        self.file.stop(FileEnd::Closed, &self.writer);
+        self.file.stop(&FileEnd::Closed, &self.writer);
     }
 }

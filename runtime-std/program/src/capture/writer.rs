@@ -248,7 +248,7 @@ fn write(files: &mut Files, number: u64, piece: Piece, min_free: &MinFree) {
             Err(error) => {
                 let path = new.path().display();
                 warn!(event = "capture_failed", file = %path, error = %error, "cannot capture into {path}: {error}");
-                new.fail(FileEnd::of_disk(&error));
+                new.fail(&FileEnd::of_disk(&error));
             }
         }
     }
@@ -258,7 +258,7 @@ fn write(files: &mut Files, number: u64, piece: Piece, min_free: &MinFree) {
     {
         let path = known.path().display();
         warn!(event = "capture_failed", file = %path, error = %error, "the capture {path} ends: {error}");
-        known.fail(FileEnd::of_disk(&error));
+        known.fail(&FileEnd::of_disk(&error));
         files.remove(&number);
     }
     if piece.last {
@@ -279,7 +279,7 @@ fn end_without_room(files: &mut Files, min_free: &MinFree) {
             }
             let path = file.path().display();
             warn!(event = "capture_failed", file = %path, error = %error, "the capture {path} ends: {error}");
-            file.fail(FileEnd::of_disk(&error));
+            file.fail(&FileEnd::of_disk(&error));
             false
         });
     }

@@ -284,7 +284,7 @@ impl Shared {
         let (writer, handle) = (lock(&self.writer).clone(), lock(&self.handle).clone());
         for file in files {
             if let Some(writer) = &writer {
-                file.stop(why.clone(), writer);
+                file.stop(why, writer);
             }
             // The connection drops its tap, and gets its bytes in batches again.
             if let Some(handle) = &handle {
