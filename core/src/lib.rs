@@ -251,6 +251,7 @@
 //! | [`session`] | one RTMP connection: handshake to close, timers, outbound queue | [`session::Session`] |
 //! | [`client`] | one RTMP connection in the client's role: publishes and plays elsewhere | [`client::Client`] |
 //! | [`hub`] | names to streams, the publish lock | [`hub::Hub`] |
+//! | [`location`] | which server of a cluster has a stream | [`location::Location`] |
 //! | [`source`] | one stream: log, headers in force, cursors, time | [`source::Source`] |
 //! | [`policy`] | rules for clients, as data | [`policy::Security`], [`policy::Token`], [`policy::Limits`] |
 //! | [`stats`] | counts, rates and intervals | [`stats::ConnSnapshot`], [`stats::StreamSnapshot`] |
@@ -282,6 +283,7 @@ mod endpoint;
 pub mod flv;
 pub mod handshake;
 pub mod hub;
+pub mod location;
 pub mod message;
 pub mod pacing;
 mod patience;
@@ -291,5 +293,6 @@ pub mod replay;
 pub mod session;
 mod shown;
 pub mod source;
+mod split_mix;
 pub mod stats;
 pub mod url;

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 /// From bottom to top. Modules of one layer may use one another.
 const LAYERS: &[&[&str]] = &[
-    &["shown"],
+    &["shown", "split_mix"],
     &["amf", "flv", "handshake", "chunk", "message", "command", "url", "preface", "bandwidth"],
     &["patience"],
-    &["policy"],
+    &["policy", "location"],
     &["source", "stats"],
     &["pacing"],
     &["endpoint"],

@@ -3,6 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use super::{PACKET_LENGTH, Packet};
+use crate::split_mix::split_mix;
 
 /// A packet of filler. It depends only on the seed and on the packet's name ("C1", "S2"), so that
 /// tests are repeatable and the client can compute its C1 again instead of keeping it.
@@ -18,16 +19,6 @@ pub(super) fn packet(seed: &[u8; 32], name: &str) -> Packet {
         *word = split_mix(&mut state).to_be_bytes();
     }
     packet
-}
-
-/// One step of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators",
-/// 2014).
-fn split_mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut word = *state;
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
 }
 
 #[cfg(test)]

@@ -1,0 +1,5 @@
+mod cluster;
+mod directory;
+mod failures;
+mod random;
+mod rules;

@@ -1,0 +1,178 @@
+//! What claims and questions are answered while the directory works.
+
+use std::time::Duration;
+
+use super::super::*;
+use super::cluster::Cluster;
+
+#[test]
+fn one_server_gets_a_name_and_the_others_hear_from_which() {
+    let mut cluster = Cluster::connected(3, OnLoss::Serve);
+    let first = cluster.publish(0, "live/cam").expect("it is free").expect("it is registered");
+    assert_eq!(cluster.publish(1, "live/cam"), Err(ClaimError::Held("node-0".into())));
+    assert_eq!(cluster.ask(0, "live/cam"), Located::Here);
+    let Located::At { owner, stale: false } = cluster.ask(2, "live/cam") else { panic!("it is on node 0") };
+    assert_eq!((&*owner.node, owner.fencing), ("node-0", first));
+    assert_eq!(owner.address.as_deref(), Some("rtmp://node-0"));
+    assert_eq!(cluster.ask(2, "live/other"), Located::Nowhere);
+    cluster.unpublish(0, "live/cam");
+    cluster.pass(Duration::from_millis(10));
+    let second = cluster.publish(1, "live/cam").expect("it is free again").expect("it is registered");
+    assert!(second > first);
+    cluster.end();
+}
+
+#[test]
+fn a_server_that_takes_a_name_has_it_and_the_other_loses_it_at_once() {
+    let mut cluster = Cluster::connected(2, OnLoss::Serve);
+    let first = cluster.publish(0, "live/cam").expect("it is free");
+    let claim = cluster.claim(1, "live/cam", Conflict::Take);
+    assert!(cluster.outcome(1, claim).expect("it takes it") > first);
+    cluster.pass(Duration::from_millis(10));
+    assert_eq!(cluster.owners("live/cam"), [1]);
+    let lost = Event::Lost { name: "live/cam".into(), reason: LostReason::Taken("node-1".into()) };
+    assert!(cluster.servers[0].events.contains(&lost));
+    cluster.end();
+}
+
+#[test]
+fn a_lost_notice_is_made_up_for_by_the_renewal() {
+    let mut cluster = Cluster::connected(2, OnLoss::Serve);
+    cluster.is_deaf = true;
+    cluster.publish(0, "live/cam").expect("it is free");
+    let claim = cluster.claim(1, "live/cam", Conflict::Take);
+    cluster.outcome(1, claim).expect("it takes it");
+    assert_eq!(cluster.owners("live/cam"), [0, 1]);
+    cluster.pass(cluster.config.ttl * 2 / 5);
+    assert_eq!(cluster.owners("live/cam"), [1]);
+    cluster.end();
+}
+
+#[test]
+fn two_claims_in_one_server_are_one_lease_until_both_are_released() {
+    let mut cluster = Cluster::connected(2, OnLoss::Serve);
+    let [one, two] = [(); 2].map(|()| cluster.claim(0, "live/cam", Conflict::Refuse));
+    let fencing = cluster.outcome(0, one).expect("it is free");
+    // The server publishes with the first one and releases the second one.
+    assert_eq!(cluster.outcome(0, two), Ok(fencing));
+    cluster.pass(Duration::from_secs(30));
+    assert!(cluster.publish(1, "live/cam").is_err());
+    cluster.unpublish(0, "live/cam");
+    cluster.pass(Duration::from_millis(10));
+    assert!(cluster.publish(1, "live/cam").is_ok());
+    cluster.end();
+}
+
+#[test]
+fn a_claim_that_is_released_before_its_answer_leaves_no_lease() {
+    let mut cluster = Cluster::connected(1, OnLoss::Serve);
+    for steps in 0..4 {
+        let claim = cluster.claim(0, "live/cam", Conflict::Refuse);
+        for _ in 0..steps {
+            cluster.step(cluster.now + Duration::from_millis(10));
+        }
+        let now = cluster.now;
+        let server = &mut cluster.servers[0];
+        server.location.release(now, claim);
+        server.claims.clear();
+        server.published.clear();
+        cluster.pass(Duration::from_millis(100));
+        assert_eq!(cluster.directory.len(cluster.now), 0, "after {steps} steps");
+    }
+    cluster.end();
+}
+
+#[test]
+fn thousands_that_ask_for_one_name_are_one_request() {
+    let mut cluster = Cluster::connected(2, OnLoss::Serve);
+    cluster.publish(0, "live/cam").expect("it is free");
+    let before = cluster.requests;
+    for _ in 0..5000 {
+        cluster.find(1, "live/cam");
+    }
+    cluster.pass(Duration::from_millis(100));
+    assert!(cluster.servers[1].finds.is_empty());
+    for _ in 0..5000 {
+        cluster.find(1, "live/cam");
+    }
+    assert_eq!(cluster.requests - before, 1);
+    cluster.pass(cluster.config.found);
+    cluster.ask(1, "live/cam");
+    assert!(cluster.requests - before <= 4, "the second question, and records of servers");
+    cluster.end();
+}
+
+#[test]
+fn a_watched_name_that_appears_is_told_at_once() {
+    let mut cluster = Cluster::connected(2, OnLoss::Serve);
+    assert_eq!(cluster.ask(1, "live/cam"), Located::Nowhere);
+    cluster.servers[1].location.watch(&"live/cam".into());
+    cluster.publish(0, "live/cam").expect("it is free");
+    cluster.pass(Duration::from_millis(10));
+    assert!(cluster.servers[1].events.contains(&Event::Changed { name: "live/cam".into() }));
+    assert!(matches!(cluster.ask(1, "live/cam"), Located::At { stale: false, .. }));
+    cluster.servers[1].location.unwatch(&"live/cam".into());
+    cluster.servers[1].events.clear();
+    cluster.unpublish(0, "live/cam");
+    cluster.publish(0, "live/cam").expect("it is free");
+    cluster.pass(Duration::from_millis(10));
+    assert!(cluster.servers[1].events.is_empty());
+    cluster.end();
+}
+
+#[test]
+fn what_an_owner_denies_is_asked_for_again() {
+    let mut cluster = Cluster::connected(2, OnLoss::Serve);
+    let fencing = cluster.publish(0, "live/cam").expect("it is free").expect("it is registered");
+    cluster.ask(1, "live/cam");
+    let before = cluster.requests;
+    cluster.servers[1].location.deny(&"live/cam".into(), fencing - 1);
+    cluster.ask(1, "live/cam");
+    assert_eq!(cluster.requests, before, "what is known is newer");
+    cluster.servers[1].location.deny(&"live/cam".into(), fencing);
+    cluster.ask(1, "live/cam");
+    assert_eq!(cluster.requests, before + 1);
+    cluster.end();
+}
+
+#[test]
+fn all_tables_have_limits() {
+    let mut cluster = Cluster::new(1, OnLoss::Serve, 7);
+    cluster.config.cached_names = 10;
+    cluster.config.leases = 10;
+    cluster.crash(0);
+    cluster.pass(Duration::from_millis(100));
+    for index in 0..30 {
+        cluster.find(0, &format!("live/{index}"));
+        cluster.claim(0, &format!("live/{index}"), Conflict::Refuse);
+    }
+    cluster.pass(Duration::from_millis(100));
+    let server = &mut cluster.servers[0];
+    let count = |wanted: &Event| {
+        server.events.iter().filter(|event| std::mem::discriminant(*event) == std::mem::discriminant(wanted)).count()
+    };
+    let full = Event::Refused { claim: ClaimId(0), error: ClaimError::Full };
+    assert_eq!((server.location.leases().0, count(&full)), (10, 20));
+    for index in 0..100 {
+        cluster.ask(0, &format!("other/{index}"));
+    }
+    assert!(cluster.servers[0].location.cache.len() <= 10);
+    cluster.end();
+}
+
+#[test]
+fn a_strict_server_gives_a_name_up_that_another_takes_before_that_one_has_it() {
+    let mut cluster = Cluster::connected(2, OnLoss::Strict);
+    cluster.publish(0, "live/cam").expect("it is free");
+    let claim = cluster.claim(1, "live/cam", Conflict::Take);
+    while cluster.owners("live/cam") != [1] {
+        assert!(cluster.owners("live/cam").len() <= 1);
+        assert!(cluster.step(cluster.now + cluster.config.answer_limit), "it is granted in time");
+    }
+    assert!(cluster.outcome(1, claim).is_ok());
+    // An owner that does not hear of it keeps it.
+    cluster.is_deaf = true;
+    let claim = cluster.claim(0, "live/cam", Conflict::Take);
+    assert_eq!(cluster.outcome(0, claim), Err(ClaimError::Held("node-1".into())));
+    cluster.end();
+}
