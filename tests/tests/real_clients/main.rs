@@ -8,6 +8,7 @@ mod examples;
 mod gstreamer;
 mod hostile;
 mod leaks;
+mod log;
 mod newcomer;
 mod playing;
 mod rtmps;
