@@ -18,6 +18,7 @@ use anabranch_core::hub::Conflict;
 use anabranch_core::message::MessageType;
 use anabranch_core::policy::{Application, Applications, Limits, Vhost, Vhosts};
 use anabranch_core::session::CloseReason;
+use anabranch_core::url::StreamKey;
 use client::Client;
 use proptest::prelude::*;
 use support::any_instant;
@@ -315,7 +316,9 @@ impl Model {
             Request::Enter(want) => format!("{what} {}", HOSTS[want.host]),
             Request::Stream(want) => {
                 let kind = if want.publish { "publish" } else { "play" };
-                format!("{what} {kind} {}/live/{}", HOSTS[want.host], NAMES[want.asked_name])
+                let name = NAMES[want.asked_name];
+                let key = StreamKey::new(HOSTS[want.host], "live", name).expect("a name");
+                format!("{what} {kind} {key}")
             }
         };
         self.said.push(word);

@@ -10,6 +10,7 @@ use crate::hub::{PullEnd, Pulled};
 use crate::message::{Message, MessageType};
 use crate::policy::{Action, Refusal, Verdict};
 use crate::session::{CloseReason, Outbound, Rejection, TlsFault};
+use crate::shown::Shown;
 use crate::source::{Frame, FrameKind, Gap, WireFormat};
 
 /// What a connection was created with.
@@ -353,7 +354,7 @@ pub(crate) struct Closing {
 }
 
 /// Any record.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) enum Record {
     Opening(Opening),
     Call(Written, Called),
@@ -366,6 +367,21 @@ pub(crate) enum Record {
     Output(Bytes),
     /// The recording stopped, for this reason.
     Stopped(String),
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Record::Opening(opening) => f.debug_tuple("Opening").field(opening).finish(),
+            Record::Call(written, called) => f.debug_tuple("Call").field(written).field(called).finish(),
+            Record::Decision(decision) => f.debug_tuple("Decision").field(decision).finish(),
+            Record::Pull(pull) => f.debug_tuple("Pull").field(pull).finish(),
+            Record::Returned(returned) => f.debug_tuple("Returned").field(returned).finish(),
+            Record::Joined(joined) => f.debug_tuple("Joined").field(joined).finish(),
+            Record::Output(bytes) => f.debug_tuple("Output").field(&Shown(bytes)).finish(),
+            Record::Stopped(reason) => f.debug_tuple("Stopped").field(reason).finish(),
+        }
+    }
 }
 
 pub(super) mod tag {

@@ -114,7 +114,6 @@ pub struct Session {
 }
 
 /// Where a session is in its chunk streams.
-#[derive(Debug)]
 pub(crate) struct ChunkStreams<'a> {
     /// The client's chunk stream.
     pub(crate) input: ReaderState,
@@ -124,6 +123,8 @@ pub(crate) struct ChunkStreams<'a> {
     /// needed.
     pub(crate) chunk_size: u32,
 }
+
+crate::shown::debug_with_bytes!(ChunkStreams<'_> { input, chunk_size; unread });
 
 /// What a session ignored, so that nothing is lost silently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

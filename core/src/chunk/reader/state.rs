@@ -1,8 +1,11 @@
+use std::fmt;
+
 use super::{ChunkLimits, ChunkReader, ChunkStream, LONGEST_HEADER, Leniency, Payload, Stash};
+use crate::shown::Shown;
 
 /// Where a reader is in its chunk stream, for another reader that goes on from there. Of messages that are partly
 /// received it has only the first bytes, which show what they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct ReaderState {
     pub(crate) chunk_size: u32,
     /// Index of the stream whose chunk payload comes next.
@@ -14,8 +17,10 @@ pub(crate) struct ReaderState {
     pub(crate) streams: Vec<StreamState>,
 }
 
+crate::shown::debug_with_bytes!(ReaderState { chunk_size, current, chunk_left, streams; stash });
+
 /// One chunk stream of a [`ReaderState`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct StreamState {
     pub(crate) id: u32,
     pub(crate) stream_id: u32,
@@ -26,6 +31,23 @@ pub(crate) struct StreamState {
     pub(crate) extended: bool,
     /// Of a message that is partly received: the bytes that have come, and the first of them.
     pub(crate) partial: Option<(usize, Vec<u8>)>,
+}
+
+impl fmt::Debug for StreamState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let partial = self.partial.as_ref().map(|(received, first)| (received, Shown(first)));
+        let StreamState { id, stream_id, timestamp, delta, length, type_id, extended, partial: _ } = self;
+        f.debug_struct("StreamState")
+            .field("id", id)
+            .field("stream_id", stream_id)
+            .field("timestamp", timestamp)
+            .field("delta", delta)
+            .field("length", length)
+            .field("type_id", type_id)
+            .field("extended", extended)
+            .field("partial", &partial)
+            .finish()
+    }
 }
 
 impl StreamState {
