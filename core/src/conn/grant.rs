@@ -436,6 +436,10 @@ impl SlowPath {
         if self.drained.is_some() {
             playing.finish();
         }
+        // Behind the actions above, and not when it is served first: how its input was cut must make no difference.
+        if let Some(remark) = playing.waits_from(self.session.now()) {
+            self.actions.push_back(Action::Remark(remark));
+        }
         self.playing.reserve_exact(1);
         self.playing.push(playing);
         self.session.accept(request);

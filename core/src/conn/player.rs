@@ -369,6 +369,15 @@ impl Playing {
         due
     }
 
+    /// Called when it begins: if it waits for a publisher, that is reported.
+    pub(super) fn waits_from(&mut self, now: Instant) -> Option<Remark> {
+        if self.player.is_live() {
+            return None;
+        }
+        self.beginning = Beginning::Waits { since: now };
+        Some(Remark::Waits(self.player.key().clone()))
+    }
+
     fn remark_beginning(&mut self, now: Instant, drawn: bool, end: PullEnd, remarks: &mut Vec<Remark>) {
         let key = || self.player.key().clone();
         self.beginning = match self.beginning {

@@ -250,10 +250,19 @@ impl SlowPath {
 
     /// A replay reports nothing: it does not have what other connections do.
     fn next_remark(&mut self) -> Option<Remark> {
-        if matches!(self.capturing.as_deref(), Some(Capturing::Replay(_))) {
+        let is_replay = matches!(self.capturing.as_deref(), Some(Capturing::Replay(_)));
+        if is_replay {
             self.remarks = Vec::new();
         }
         if self.remarks.is_empty() {
+            // Among the actions, since it follows that of the attachment. Captures do not have it.
+            while let Some(Action::Remark(Remark::Waits(key))) = self.actions.front() {
+                let remark = Remark::Waits(key.clone());
+                self.actions.pop_front();
+                if !is_replay {
+                    return Some(remark);
+                }
+            }
             return None;
         }
         let first = self.remarks.remove(0);

@@ -83,7 +83,7 @@ fn what_real_clients_said_is_replayed_to_the_same_events_and_bytes(runtime: Runt
             "phase: playing",
         ],
         &["--> handshake: simple", "action: attach player of live/cam", "NetStream.Play.UnpublishNotify"],
-        &["closed: server shutdown (shutdown) in phase handshake"],
+        &["closed: the server stopped (shutdown) in phase handshake"],
     ];
     for words in expected {
         let has_all = |lines: &&Vec<String>| words.iter().all(|word| lines.iter().any(|line| line.contains(word)));

@@ -26,9 +26,9 @@ fn other_protocols_are_closed_and_named_and_the_server_serves_on(runtime: Runtim
     let cases: [(&[u8], &str); 6] = [
         (b"GET /live/cam HTTP/1.1\r\nHost: localhost\r\n\r\n", "the peer speaks HTTP"),
         (&client_hello, "the peer speaks TLS"),
-        (b"PROXY TCP4 192.0.2.7 192.0.2.1 51000 1935\r\n\x03", "(PROXY protocol 1) and is not trusted to"),
-        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", "(PROXY protocol 2) and is not trusted to"),
-        (b"\xf3\0\x04\xc0\0\x02\x07\x03", "(SRS's proxy) and is not trusted to"),
+        (b"PROXY TCP4 192.0.2.7 192.0.2.1 51000 1935\r\n\x03", "(PROXY protocol 1) and is not a trusted one"),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", "(PROXY protocol 2) and is not a trusted one"),
+        (b"\xf3\0\x04\xc0\0\x02\x07\x03", "(SRS's proxy) and is not a trusted one"),
         (&[0xa7; 4096], "the peer speaks RTMP version 167 or another protocol"),
     ];
     for (index, (bytes, words)) in cases.into_iter().enumerate() {
@@ -56,10 +56,10 @@ fn the_log_names_the_client_behind_a_trusted_proxy(runtime: Runtime) {
     socket.write_all(b"PROXY TCP4 192.0.2.7 192.0.2.1 51000 1935\r\n").unwrap();
     socket.write_all(&opening::player("cam")).unwrap();
     let line = server.wait_players("live/cam", 1).swap_remove(0).text;
-    assert!(line.contains(", from 192.0.2.7:51000,"), "{line}");
+    assert!(line.contains(" from 192.0.2.7:51000 "), "{line}");
     drop(socket);
     let line = server.process.wait_line(" closed: ").text;
-    assert!(line.contains("; from 192.0.2.7:51000;"), "{line}");
+    assert!(line.contains(", from 192.0.2.7:51000, player of live/cam;"), "{line}");
     server.stop();
 }
 

@@ -145,7 +145,7 @@ fn huge_frames(arena: &Arena) {
         wait_for("players that are closed", PATIENCE, || {
             client.video(480, &key_frame(6));
             client.settle();
-            (arena.lines_with("while memory was short").len() + 32 >= most).then_some(())
+            (arena.lines_with("(memory_short)").len() + 32 >= most).then_some(())
         });
     });
     arena.assert_neighbours_can_be_joined();
