@@ -13,8 +13,8 @@ const PLAIN: &str = "\x1b[0m";
 /// The most lines for connections that have ended.
 const CLOSES: usize = 6;
 /// The columns of a line without its name, and the least that a name gets.
-const REST: usize = 65;
-const NAME: usize = 15;
+const REST: usize = 66;
+const NAME: usize = 14;
 const KEYS: &str = "q quit  sort by: n i o p l d  r reverse  j k scroll";
 
 /// The column by which streams are sorted.
@@ -156,7 +156,7 @@ impl View {
         if closes > 0 {
             lines.push(String::new());
             lines.push(paint(BOLD, &cut("LAST CLOSES (UTC)", columns)));
-            lines.extend(now.closes.iter().take(closes).map(|close| cut(&ended(close, columns), columns)));
+            lines.extend(ended(&now.closes[..closes], columns).iter().map(|line| cut(line, columns)));
         }
         if rows != usize::MAX {
             lines.truncate(rows.saturating_sub(1));
@@ -199,11 +199,11 @@ impl View {
 
     fn heading(&self, name: usize) -> String {
         let mark = |order: Order, title: &str| {
-            let direction = if self.is_reversed { "^" } else { "v" };
-            if self.order == order { format!("{title}{direction}") } else { title.to_owned() }
+            let direction = if self.is_reversed { "<" } else { ">" };
+            if self.order == order { format!("{direction}{title}") } else { title.to_owned() }
         };
         format!(
-            "{} {:>8} {:>5} {:>8} {:>8} {:>6} {:>8} VIDEO AUDIO",
+            "{} {:>8} {:>5} {:>8} {:>7} {:>4} {:>8} VIDEO AUDIO",
             fit(&mark(Order::Name, "STREAM"), name),
             mark(Order::In, "IN kb/s"),
             "FPS",
@@ -241,7 +241,7 @@ fn row(stream: &Stream, name: usize) -> String {
         (true, video, audio) => format!("{video} {audio}"),
     };
     format!(
-        "{} {:>8} {:>5.1} {:>8} {:>8} {:>6} {:>8} {media}",
+        "{} {:>8} {:>5.1} {:>8} {:>7} {:>4} {:>8} {media}",
         fit_end(&stream.name, name),
         stream.in_kbps,
         stream.fps,
@@ -252,15 +252,21 @@ fn row(stream: &Stream, name: usize) -> String {
     )
 }
 
-fn ended(close: &Close, columns: usize) -> String {
-    let second = close.time % 86_400;
-    let time = format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60);
-    let role = if close.role.is_empty() { "client" } else { &close.role };
-    let front = format!("{time} {role:9} ");
-    let back = format!(" {} {} after {}", close.address, close.reason, span(close.seconds));
-    // What is said of it matters more than all of its name.
-    let name = columns.min(100).saturating_sub(width(&front) + width(&back)).max(NAME);
-    format!("{front}{}{back}", fit_end(&close.stream, name))
+/// A line for each, with columns of equal width.
+fn ended(closes: &[Close], columns: usize) -> Vec<String> {
+    let widest = |text: fn(&Close) -> &str| closes.iter().map(|close| width(text(close))).max().unwrap_or_default();
+    let (address, reason) = (widest(|close| &close.address), widest(|close| &close.reason));
+    let line = |close: &Close| {
+        let second = close.time % 86_400;
+        let time = format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60);
+        let role = if close.role.is_empty() { "client" } else { &close.role };
+        let front = format!("{time} {role:9} ");
+        let back = format!(" {} {} after ", fit(&close.address, address), fit(&close.reason, reason));
+        // What is said of it matters more than all of its name. The longest time has 6 characters.
+        let name = columns.min(100).saturating_sub(width(&front) + width(&back) + 6).max(NAME);
+        format!("{front}{}{back}{}", fit_end(&close.stream, name), span(close.seconds))
+    };
+    closes.iter().map(line).collect()
 }
 
 /// A time in a few characters.
@@ -308,7 +314,8 @@ mod tests {
         for words in [
             "anabranch 1.2.3  up 1d01h  connections 12  publishers 3  players 10",
             "in 4.5 Mb/s  out 40.5 Mb/s  cpu 50 %  memory 20 MiB  streams 1 MiB of 10 MiB",
-            "live/cam            4500  30.0        9    40500      3      120 H264 1920x1080~",
+            "live/cam           4500  30.0        9   40500    3      120 H264 1920x1080 AAC",
+            "STREAM         >IN kb/s   FPS  PLAYERS     OUT  LAG  DROPPED VIDEO AUDIO",
             "publisher live/x?31m",
             "10.0.0.1 peer_lost after 1m02s",
             "1 more streams  q quit",
@@ -323,6 +330,25 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn connections_that_ended_are_in_columns() {
+        let close = |role: &str, stream: &str, address: &str, reason: &str| Close {
+            time: 0,
+            role: role.to_owned(),
+            stream: stream.to_owned(),
+            address: address.to_owned(),
+            reason: reason.to_owned(),
+            seconds: 5,
+        };
+        let closes =
+            [close("player", "live/cam", "10.0.0.1", "peer_closed"), close("", "", "192.168.100.1", "handshake_error")];
+        let lines = ended(&closes, 80);
+        for words in [[" 10.0.0.1", " 192.168"], [" peer_closed", " handshake"], [" after 5s", " after 5s"]] {
+            assert_eq!(lines[0].find(words[0]), lines[1].find(words[1]), "{lines:#?}");
+        }
+        assert!(lines.iter().all(|line| width(line) <= 80), "{lines:#?}");
     }
 
     #[test]
