@@ -15,7 +15,7 @@ use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Error};
 
 use super::body::Event;
-use super::complaints::Complaints;
+use super::complaints::{About, Complaints};
 use super::health::{Health, UrlState};
 use super::names::Names;
 use super::order::Order;
@@ -38,7 +38,7 @@ const NOTICE: usize = 512;
 /// One call to one URL.
 #[derive(Debug)]
 pub(super) struct Call {
-    pub(super) event: Event,
+    pub(super) about: About,
     pub(super) turn: Turn,
     pub(super) body: Arc<str>,
     /// When a question must be answered; `None` for a notice.
@@ -91,8 +91,8 @@ impl Place {
     }
 
     /// Logs a problem with the endpoint, at a limited rate.
-    pub(super) fn complain(&self, what: &str) {
-        self.endpoint.complain(what);
+    pub(super) fn complain(&self, about: &About, what: &str) {
+        self.endpoint.complain(about, what);
     }
 }
 
@@ -356,8 +356,8 @@ impl Endpoint {
     }
 
     /// Logs a problem, at a limited rate.
-    pub(super) fn complain(&self, what: &str) {
-        self.shared.complaints.add(what);
+    pub(super) fn complain(&self, about: &About, what: &str) {
+        self.shared.complaints.add(about, what);
     }
 
     /// How its calls went, and what waits.
@@ -386,6 +386,7 @@ impl Call {
         let Some(shared) = self.turn.held.as_ref().map(|(place, _)| place.endpoint.shared.clone()) else {
             return;
         };
+        let about = self.about.clone();
         let mut queue = shared.queue();
         queue.push(Instant::now(), self);
         if queue.waiting() > queue.idle && queue.workers < shared.key.max_in_flight {
@@ -396,7 +397,7 @@ impl Call {
             };
             // The threads that are there make the calls one after the other.
             shared.queue().workers -= 1;
-            shared.complaints.add(&format!("cannot start another thread for its calls: {error}"));
+            shared.complaints.add(&about, &format!("cannot start another thread for its calls: {error}"));
         } else {
             drop(queue);
         }
@@ -428,10 +429,10 @@ impl Shared {
         let reply = made.unwrap_or_else(|_| Reply::Failed("the call panicked, which is a bug".to_owned()));
         drop(in_flight);
         self.health.note(&reply);
-        call.turn.tally(|tally| tally.called(call.event, &reply, begun.elapsed()));
+        call.turn.tally(|tally| tally.called(call.about.event, &reply, begun.elapsed()));
         match reply {
             Reply::Failed(why) if call.deadline.is_none() && call.retries > 0 => {
-                self.complaints.add(&format!("{why}; the notice will be repeated"));
+                self.complaints.add(&call.about, &format!("{why}; the notice will be repeated"));
                 let due = Instant::now() + call.retry_after.min(LONGEST_WAIT);
                 let retry_after = call.retry_after.saturating_mul(2).min(LONGEST_WAIT);
                 self.queue().push(due, Call { retries: call.retries - 1, retry_after, ..call });
@@ -480,6 +481,8 @@ impl Shared {
                 Ok(reply) => return reply,
                 // The back end may have closed a kept connection just before this call.
                 Err(Error::Io(error)) if again && is_stale(error.kind()) => again = false,
+                // Without the word that ureq puts before the system's.
+                Err(Error::Io(error)) => return Reply::Failed(error.to_string()),
                 Err(error) => return Reply::Failed(error.to_string()),
             }
         }

@@ -28,6 +28,7 @@ use anabranch_core::conn::{Ask, ClientFacts, Notice, StreamFacts, Subject, Verdi
 use anabranch_host::{Answer, Hooks};
 
 use body::{Bodies, Event};
+use complaints::About;
 use endpoint::{Endpoint, EndpointKey, Sort};
 pub(crate) use health::UrlState;
 use order::{Job, Kind, Order, on_failure};
@@ -219,7 +220,8 @@ impl Hooks for HttpHooks {
         for endpoint in &endpoints {
             let Some(place) = endpoint.admit(Sort::Question) else {
                 self.inner.order.tally().leave_unanswered();
-                endpoint.complain(&format!("too many calls wait; {} is not called", event.name()));
+                let about = About::new(event, ask.client.connection, &vhost, &ask.subject);
+                endpoint.complain(&about, "too many calls wait; it is not called");
                 answer.give(on_failure(route.settings.allow_on_failure));
                 return;
             };
@@ -255,7 +257,8 @@ impl Inner {
                 Some(place) => places.push_back(place),
                 None => {
                     self.order.tally().lose(event, Lost::Memory);
-                    endpoint.complain(&format!("the memory for notices is used up; {} is dropped", event.name()));
+                    let about = About::new(event, connection, &vhost, &subject);
+                    endpoint.complain(&about, "the memory for notices is used up; the notice is dropped");
                 }
             }
         }

@@ -9,6 +9,7 @@ use anabranch_host::Answer;
 use tracing::{error, info};
 
 use super::body::{Bodies, Event};
+use super::complaints::About;
 use super::endpoint::{Call, Place, Turn};
 use super::reply::Reply;
 use super::settings::Form;
@@ -160,14 +161,23 @@ impl State {
             Kind::Tell { open, .. } => {
                 match reply {
                     Reply::Granted => {}
-                    Reply::Renamed(_) => place.complain("it redirects a notice, which has no effect"),
+                    Reply::Renamed(_) => place.complain(
+                        &About::new(job.event, connection, &job.vhost, &job.subject),
+                        "it redirects a notice, which has no effect",
+                    ),
                     Reply::Refused { reason, .. } => {
                         let reason = reason.unwrap_or_default();
-                        place.complain(&format!("the back end refuses a notice, which has no effect: {reason}"));
+                        place.complain(
+                            &About::new(job.event, connection, &job.vhost, &job.subject),
+                            &format!("the back end refuses a notice, which has no effect: {reason}"),
+                        );
                     }
                     Reply::Failed(why) => {
                         order.tally.lose(job.event, Lost::Failed);
-                        place.complain(&format!("{why}; the notice about conn {connection} is lost"));
+                        place.complain(
+                            &About::new(job.event, connection, &job.vhost, &job.subject),
+                            &format!("{why}; the notice is lost"),
+                        );
                     }
                 }
                 *open = open.saturating_sub(1);
@@ -185,7 +195,7 @@ impl State {
                     }
                     Reply::Failed(why) => {
                         order.tally.leave_unanswered();
-                        place.complain(&why);
+                        place.complain(&About::new(job.event, connection, &job.vhost, &job.subject), &why);
                         on_failure(*allow_on_failure)
                     }
                     // In nginx-rtmp it would push the stream to this URL.
@@ -194,7 +204,7 @@ impl State {
                     {
                         let words =
                             "the back end redirects to another server, which this server can do for players only";
-                        place.complain(words);
+                        place.complain(&About::new(job.event, connection, &job.vhost, &job.subject), words);
                         Verdict::Deny(words.to_owned())
                     }
                     Reply::Refused { redirect: Some(url), .. } if job.subject != Subject::Connect => {
@@ -260,6 +270,11 @@ impl Job {
         }
     }
 
+    /// The call, for lines of the log.
+    fn call(&self, connection: u64) -> About {
+        About::new(self.event, connection, &self.vhost, &self.subject)
+    }
+
     /// The question to the next URL.
     fn ask(&mut self, connection: u64, order: &Arc<Order>) -> Option<Call> {
         let Kind::Ask { deadline, .. } = self.kind else {
@@ -269,17 +284,18 @@ impl Job {
         let body = self.body.of(place.form());
         let turn = Turn::new(place, connection, order.clone());
         let (retries, retry_after) = (0, Duration::ZERO);
-        Some(Call { event: self.event, turn, body, deadline: Some(deadline), retries, retry_after })
+        Some(Call { about: self.call(connection), turn, body, deadline: Some(deadline), retries, retry_after })
     }
 
     fn tell(&mut self, connection: u64, order: &Arc<Order>) -> Vec<Call> {
         let Kind::Tell { retries, retry_after, .. } = self.kind else {
             return Vec::new();
         };
+        let about = self.call(connection);
         let call = |place: Place| {
             let body = self.body.of(place.form());
             let turn = Turn::new(place, connection, order.clone());
-            Call { event: self.event, turn, body, deadline: None, retries, retry_after }
+            Call { about: about.clone(), turn, body, deadline: None, retries, retry_after }
         };
         self.places.drain(..).map(call).collect()
     }

@@ -148,14 +148,14 @@ fn what_no_queue_can_take_is_answered_at_once_and_counted() {
     slow.wait_calls(1);
     let refusal = visitor(&program).publish("two").unwrap_err();
     assert!(refusal.description.contains("cannot ask its back end"), "{refusal:?}");
-    program.wait_line("too many calls wait; on_publish is not called");
+    program.wait_line("too many calls wait; it is not called");
     for count in [2, 2] {
         let mut player = visitor(&program);
         player.play("cam").unwrap();
         player.leave();
         slow.wait_calls(count);
     }
-    program.wait_line("the memory for notices is used up; on_stop is dropped");
+    program.wait_line("the memory for notices is used up; the notice is dropped");
     release.send(()).unwrap();
     release.send(()).unwrap();
     waiting.join().unwrap().unwrap();
