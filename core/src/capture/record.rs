@@ -91,6 +91,7 @@ impl Reason {
         match self.name.as_str() {
             "peer_closed" => CloseReason::PeerClosed,
             "peer_lost" => CloseReason::PeerLost(self.words.clone()),
+            "drained" => CloseReason::Drained,
             "shutdown" => CloseReason::Shutdown,
             "idle_publisher" => CloseReason::Idle,
             "player_too_slow" => CloseReason::TooSlow,

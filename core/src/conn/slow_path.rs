@@ -203,10 +203,10 @@ impl SlowPath {
 
     pub(super) fn shutdown(&mut self) {
         self.note(self.session.now(), Call::Shutdown);
-        self.shut_down();
+        self.shut_down(CloseReason::Shutdown);
     }
 
-    fn shut_down(&mut self) {
+    fn shut_down(&mut self, reason: CloseReason) {
         if self.session.is_closing() {
             return;
         }
@@ -214,9 +214,9 @@ impl SlowPath {
             playing.tell_unpublished(&mut self.session);
         }
         if self.playing.is_empty() {
-            self.session.close(CloseReason::Shutdown);
+            self.session.close(reason);
         } else {
-            self.session.close_with_words(CloseReason::Shutdown);
+            self.session.close_with_words(reason);
         }
     }
 
@@ -345,7 +345,7 @@ impl SlowPath {
 
     pub(super) fn drain(&mut self, deadline: Instant, tc_url: Option<&str>) {
         self.note(self.session.now(), Call::Drain { deadline, tc_url });
-        self.session.request_reconnect(tc_url, "The server is about to stop.");
+        self.session.request_reconnect(tc_url, "The server takes no new clients; connect again.");
         for playing in &mut self.playing {
             playing.finish();
         }
@@ -368,7 +368,7 @@ impl SlowPath {
     fn check_deadlines(&mut self, now: Instant) {
         self.check_verdict(now);
         if self.drained.take_if(|deadline| *deadline <= now).is_some() {
-            self.shut_down();
+            self.shut_down(CloseReason::Drained);
         }
         let idle = self.publishing.iter_mut().any(|publishing| publishing.is_idle(now));
         if self.ruled_idle(now, idle) {
@@ -412,7 +412,7 @@ impl SlowPath {
             }
         }
         if !self.playing.is_empty() && self.playing.iter().all(Playing::is_finished) {
-            self.shut_down();
+            self.shut_down(CloseReason::Drained);
         }
         if self.playing.iter().any(Playing::is_too_slow) {
             self.session.close(CloseReason::TooSlow);

@@ -57,8 +57,8 @@ pub enum Refusal {
     /// A limit is reached.
     #[error("too many {0}")]
     Limit(Counted),
-    /// The server is about to stop.
-    #[error("the server is about to stop and accepts nothing new")]
+    /// The server drains.
+    #[error("the server takes no new clients at present")]
     Draining,
     /// The connection of a publisher sends more than its [`Rate`](super::Rate) permits, media and everything else.
     #[error("the publisher sends more than its limit allows")]

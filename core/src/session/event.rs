@@ -249,6 +249,8 @@ pub enum CloseReason {
     MemoryShort,
     /// Another publisher with the same credentials took the stream over.
     TakenOver,
+    /// The server drains: what the client played has come to the end of its GOP, or the time to drain is over.
+    Drained,
     /// The server shuts down.
     Shutdown,
     /// The server closed it, for the given reason.
@@ -353,6 +355,7 @@ impl Close {
             | CloseReason::TooSlow
             | CloseReason::MemoryShort
             | CloseReason::TakenOver
+            | CloseReason::Drained
             | CloseReason::Shutdown
             | CloseReason::Closed(_) => Outcome::Closed,
         }
@@ -361,7 +364,7 @@ impl Close {
 
 impl CloseReason {
     /// All names except those of [`Refused`](Self::Refused), which are [`Refusal::CODES`].
-    pub const NAMES: [&'static str; 27] = [
+    pub const NAMES: [&'static str; 28] = [
         "peer_closed",
         "peer_lost",
         "tls_error",
@@ -387,6 +390,7 @@ impl CloseReason {
         "player_too_slow",
         "memory_short",
         "taken_over",
+        "drained",
         "shutdown",
         "closed",
     ];
@@ -411,6 +415,7 @@ impl CloseReason {
             CloseReason::TooSlow => "player_too_slow",
             CloseReason::MemoryShort => "memory_short",
             CloseReason::TakenOver => "taken_over",
+            CloseReason::Drained => "drained",
             CloseReason::Shutdown => "shutdown",
             CloseReason::Closed(_) => "closed",
         }
@@ -439,6 +444,7 @@ impl fmt::Display for CloseReason {
             CloseReason::TooSlow => f.write_str("the player was too slow and missed too much"),
             CloseReason::MemoryShort => f.write_str("memory was short, and the client took too much of it"),
             CloseReason::TakenOver => f.write_str("another publisher took the stream over"),
+            CloseReason::Drained => f.write_str("the server drains: the GOP has ended, or the time is over"),
             CloseReason::Shutdown => f.write_str("the server stopped"),
             CloseReason::Closed(words) => f.write_str(words),
         }

@@ -128,12 +128,14 @@ fn draining_lets_players_finish_and_closes_the_rest() {
     publisher.poll(&harness);
     let heard = player.hear(&harness);
     assert!(said(&heard, "NetStream.Play.UnpublishNotify"), "at the next key frame: {heard:?}");
+    player.disconnect(&harness);
+    assert_eq!(player.closed.expect("over").close.reason, CloseReason::Drained);
     assert!(publisher.closed.is_none(), "the publisher goes on until the deadline");
     harness.pass(Duration::from_secs(5));
     publisher.conn.handle_timeout(harness.now);
     publisher.hear(&harness);
     publisher.poll(&harness);
-    assert_eq!(publisher.closed.expect("over").close.reason.name(), "shutdown");
+    assert_eq!(publisher.closed.expect("over").close.reason.name(), "drained", "the server has not stopped");
 }
 
 #[test]

@@ -367,7 +367,7 @@ fn a_drained_player_of_two_streams_finishes_each_and_then_goes() {
     harness.pass(Duration::from_secs(3));
     player.conn.handle_timeout(harness.now);
     player.poll(&harness);
-    assert_eq!(player.closed.expect("over").close.reason, CloseReason::Shutdown);
+    assert_eq!(player.closed.expect("over").close.reason, CloseReason::Drained);
 }
 
 /// Frames are cut for the virtual host of their stream, and the player gets a message with that chunk size.

@@ -52,9 +52,9 @@ impl Signals {
                         stopping();
                         drain(&handle, reloader.current().settings.shutdown.drain.0)
                     }
-                    (_, End::NotYet | End::Draining) => {
+                    (_, end @ (End::NotYet | End::Draining)) => {
                         stopping();
-                        stop(&handle)
+                        stop(&handle, if matches!(end, End::Draining) { Why::SecondSignal } else { Why::Signal })
                     }
                     // By convention: 128 and the signal's number.
                     (signal, End::Stopping) => std::process::exit(128 + signal),
@@ -77,8 +77,30 @@ enum End {
     Stopping,
 }
 
-fn stop(handle: &Handle) -> End {
-    info!(event = "stopping", "stopping");
+/// Why the server stops.
+#[derive(Clone, Copy)]
+enum Why {
+    Empty,
+    TimeIsOver,
+    Signal,
+    SecondSignal,
+}
+
+impl Why {
+    /// As a name, and in words.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Why::Empty => ("no_connections", "no connection is open"),
+            Why::TimeIsOver => ("drain_over", "the time to drain is over"),
+            Why::Signal => ("signal", "a signal asks to stop at once"),
+            Why::SecondSignal => ("second_signal", "a second signal came during the drain"),
+        }
+    }
+}
+
+fn stop(handle: &Handle, why: Why) -> End {
+    let (reason, words) = why.words();
+    info!(event = "stopping", reason, "stopping: {words}");
     handle.stop();
     End::Stopping
 }
@@ -86,20 +108,20 @@ fn stop(handle: &Handle) -> End {
 fn drain(handle: &Handle, time: Duration) -> End {
     let connections = handle.stats().connections;
     if connections == 0 || time.is_zero() {
-        return stop(handle);
+        return stop(handle, if connections == 0 { Why::Empty } else { Why::Signal });
     }
     let seconds = time.as_secs();
     info!(event = "draining", connections, seconds, "draining: {connections} connections have {seconds} s to end");
     handle.drain_to_stop(time, None);
     let waiting = handle.clone();
     let wait = move || {
-        waiting.wait_until_empty(Instant::now() + time);
-        stop(&waiting);
+        let is_empty = waiting.wait_until_empty(Instant::now() + time);
+        stop(&waiting, if is_empty { Why::Empty } else { Why::TimeIsOver });
     };
     // Without a thread that waits, stop at once.
     match thread::Builder::new().name("drain".to_owned()).spawn(wait) {
         Ok(_) => End::Draining,
-        Err(_) => stop(handle),
+        Err(_) => stop(handle, Why::Signal),
     }
 }
 

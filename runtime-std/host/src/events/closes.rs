@@ -10,7 +10,7 @@ pub(super) const ALL: &[Explanation] = &[
     ),
     close(
         "peer_lost",
-        "The connection broke: it was reset, or the network or the machine of the client is gone. The line has the \
+        "The connection broke: it was reset, or the network or the machine of the client is gone. A program that is killed or closes while media is on the way to it resets its connection, too. The line has the \
          system's words.",
         "Look at the client, at its network, and at firewalls and load balancers between, which cut connections that are \
          idle or old.",
@@ -127,7 +127,12 @@ pub(super) const ALL: &[Explanation] = &[
         "Another publisher with the same credentials took the stream over (`publish.conflict = \"takeover\"`).",
         "Nothing, if an encoder came back. If two encoders have the same key, they take the stream from each other in turn.",
     ),
-    close("shutdown", "The server stopped, or the time to drain was over.", "Nothing."),
+    close(
+        "drained",
+        "The server drains: what the client played has come to the end of its GOP, or the time to drain was over.",
+        "Nothing. The client should connect again, to this server after the drain or to another one.",
+    ),
+    close("shutdown", "The server stopped.", "Nothing. The line with `stopping` says why."),
     close(
         "closed",
         "The server closed the connection by order: through the API, or by the program around it. The line has the words.",

@@ -85,7 +85,7 @@ pub(super) const ALL: &[Explanation] = &[
     ),
     refusal(
         "draining",
-        "The server is about to stop and grants nothing new.",
+        "The server drains and grants nothing new: it is about to stop, or an operator drains it through the API.",
         "Clients should connect again, to this server after its restart or to another one.",
     ),
     refusal(

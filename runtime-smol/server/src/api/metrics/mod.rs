@@ -24,7 +24,7 @@ use super::health;
 use super::machine::{self, Process};
 
 /// Reasons for closing that are not errors in SRS's sense.
-const GOOD_ENDS: [&str; 4] = ["peer_closed", "bandwidth_checked", "shutdown", "closed"];
+const GOOD_ENDS: [&str; 5] = ["peer_closed", "bandwidth_checked", "drained", "shutdown", "closed"];
 
 /// The `stream` label of the series that all streams without their own series share. No stream has an empty app.
 const OTHERS: &str = "other";
