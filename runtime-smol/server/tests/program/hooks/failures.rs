@@ -33,7 +33,7 @@ fn a_back_end_that_does_not_answer_lets_nobody_in_unless_it_is_to() {
         let program = start(&hooks);
         let refusal = visitor(&program).publish("cam").unwrap_err();
         assert!(refusal.description.contains("cannot ask its back end"), "{refusal:?}");
-        program.wait_line(&format!("hook http://{address}/: "));
+        program.wait_line(&format!("hook http://{address}/ ("));
         let program = start(&format!("{hooks}allow_on_failure = true\n"));
         visitor(&program).publish("cam").unwrap();
     }
