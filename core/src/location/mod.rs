@@ -400,7 +400,7 @@ impl Location {
             Timer::Claims(name) => {
                 if let Some(lease) = self.leases.get_mut(&name) {
                     lease.deadline = None;
-                    self.decide_without_answer(now, &name, ClaimError::NoAnswer);
+                    self.decide_without_answer(now, &name, &ClaimError::NoAnswer);
                 }
             }
             Timer::Finds(name) => self.answer_finds_from_memory(&name),
@@ -415,7 +415,7 @@ impl Location {
     }
 
     /// The directory gives no lease in time.
-    fn decide_without_answer(&mut self, now: Instant, name: &Arc<str>, error: ClaimError) {
+    fn decide_without_answer(&mut self, now: Instant, name: &Arc<str>, error: &ClaimError) {
         match self.config.on_loss {
             OnLoss::Serve => self.grant(name, None),
             OnLoss::Refuse | OnLoss::Strict => {

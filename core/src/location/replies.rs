@@ -161,7 +161,7 @@ impl Location {
             self.ask_again_at(name, until);
         }
         if !fits {
-            self.decide_without_answer(now, name, ClaimError::Hold);
+            self.decide_without_answer(now, name, &ClaimError::Hold);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Servers, their links to a directory, and everything that fails between them, in virtual time.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -364,10 +365,9 @@ impl Server {
                 let (name, begin) = self.claims.remove(claim).expect("it is answered once");
                 in_time(begin);
                 // One publisher of a name is enough: the first one.
-                if self.published.contains_key(&name) {
-                    self.location.release(now, *claim);
-                } else {
-                    self.published.insert(name, (*claim, *fencing));
+                match self.published.entry(name) {
+                    Entry::Occupied(_) => self.location.release(now, *claim),
+                    Entry::Vacant(entry) => _ = entry.insert((*claim, *fencing)),
                 }
             }
             Event::Refused { claim, .. } => {

@@ -40,15 +40,9 @@ impl Scene {
         let index = self.cluster.below(3);
         let name = NAMES[self.cluster.below(3)];
         match self.cluster.below(16) {
-            0..=3 => {
-                if !self.cluster.servers[index].published.contains_key(name) {
-                    self.cluster.claim(index, name, Conflict::Refuse);
-                }
-            }
-            4 => {
-                if !self.cluster.servers[index].published.contains_key(name) {
-                    self.cluster.claim(index, name, Conflict::Take);
-                }
+            act @ 0..=4 if !self.cluster.servers[index].published.contains_key(name) => {
+                let conflict = if act == 4 { Conflict::Take } else { Conflict::Refuse };
+                self.cluster.claim(index, name, conflict);
             }
             5 => self.cluster.unpublish(index, name),
             6 | 7 => {
@@ -63,14 +57,12 @@ impl Scene {
             }
             12 => self.cluster.crash(index),
             13 => self.cluster.kill_directory(),
-            14 => {
-                if self.cluster.is_down {
-                    self.cluster.is_down = false;
-                    self.cluster.directory.flush();
-                    self.healed = self.cluster.now;
-                }
+            14 if self.cluster.is_down => {
+                self.cluster.is_down = false;
+                self.cluster.directory.flush();
+                self.healed = self.cluster.now;
             }
-            _ if self.forgets == Forgets::Newest => {
+            15 if self.forgets == Forgets::Newest => {
                 let standby = self.cluster.directory.clone();
                 let time = Duration::from_millis(self.cluster.below(1000) as u64);
                 self.pass(time);
