@@ -33,9 +33,9 @@ anabranch_tests::on_both_libraries!(
 const CLIP: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 20, gop: 30, megabits: None };
 
 #[derive(Debug)]
-struct Nobody;
+struct NoBackEnd;
 
-impl Hooks for Nobody {
+impl Hooks for NoBackEnd {
     fn ask(&self, _: Ask, _: Answer) {}
 }
 
@@ -56,7 +56,7 @@ fn a_server_that_could_not_do_what_is_asked_of_it_is_not_built<S: Serve + Send +
 }
 
 fn hooks_that_are_asked_nothing_are_refused<S: Serve + Send + 'static>() {
-    let Err(error) = S::builder().hooks(Nobody).build() else { panic!("it is built") };
+    let Err(error) = S::builder().hooks(NoBackEnd).build() else { panic!("it is built") };
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     for cure in ["VhostConfig::asks", "Asks { publish: true", "Builder::hooks_if_asked"] {
         assert!(error.to_string().contains(cure), "{error}");
@@ -70,17 +70,17 @@ fn hooks_that_are_asked_nothing_are_refused<S: Serve + Send + 'static>() {
     };
     let silent = VhostConfig::default();
     let asking = || with_vhost(&silent, &settings);
-    let server = S::builder().config(asking()).hooks(Nobody).build().expect("a virtual host asks them");
+    let server = S::builder().config(asking()).hooks(NoBackEnd).build().expect("a virtual host asks them");
     let one = Application { streams: vec!["ingest/*".parse().expect("a pattern")], settings: settings.clone() };
     let application = VhostConfig { applications: Applications::new([one]), ..VhostConfig::default() };
-    S::builder().config(application.clone()).hooks(Nobody).build().expect("an application asks them");
+    S::builder().config(application.clone()).hooks(NoBackEnd).build().expect("an application asks them");
     let Err(error) = S::builder().config(application).build() else {
         panic!("an application asks, and no hooks answer")
     };
     assert!(error.to_string().contains("Builder::hooks"), "{error}");
-    let nowhere = S::builder().config(with_vhost(&settings, &silent)).hooks(Nobody).build();
+    let nowhere = S::builder().config(with_vhost(&settings, &silent)).hooks(NoBackEnd).build();
     assert!(nowhere.is_err(), "beside virtual hosts, the defaults are those of no client");
-    let later = S::builder().hooks_if_asked(Nobody).build().expect("they may be asked later");
+    let later = S::builder().hooks_if_asked(NoBackEnd).build().expect("they may be asked later");
     // The same for a configuration that comes later; a server that refuses one keeps the one it has.
     let tcp = TcpOptions::default();
     let error = server.handle().reconfigure(Config::default(), tcp).expect_err("nothing would ask the hooks");

@@ -24,7 +24,7 @@ fn a_back_end_that_does_not_answer_lets_nobody_in_unless_it_is_to() {
     // It takes connections, and never says a word.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let silent = silent.local_addr().unwrap();
-    // Nobody listens there any more.
+    // Nothing listens there any more.
     let dead = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     let failing = Backend::start(|_| Some((503, String::new())));
     let broken = Backend::start(|_| None);

@@ -123,7 +123,7 @@ fn a_stream_is_published_and_played_under_the_name_in_location() {
     publisher.publish("key-of-alice?key=x").unwrap();
     program.wait_publishers("live/alice", 1);
     program.wait_line("live/key-of-alice is renamed to \"alice\" by on_publish");
-    // Nobody else gets that name, by whatever name.
+    // No other publisher gets that name, whatever it asks for.
     let taken = visitor(&program).publish("key-of-alice").unwrap_err();
     assert_eq!(taken.code, "NetStream.Publish.BadName", "{taken:?}");
     let taken = visitor(&program).publish("alice?key=secret").unwrap_err();
