@@ -164,7 +164,7 @@ fn publish(handle: &Handle, frames: &mut Subscription, mut socket: TcpStream, to
             continue;
         }
         let mut next = frames.recv_timeout(TICK);
-        if next.is_none() && handle.is_leaving() {
+        if next.is_none() && handle.is_stopping() {
             next = Some(Update::Ended);
         }
         while let Some(update) = next {

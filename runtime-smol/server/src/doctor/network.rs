@@ -18,6 +18,13 @@ struct Holder {
     name: String,
 }
 
+/// True for a program of ours, for the process that the API names, and for systemd (process 1) while a server runs, since
+/// it may listen for that.
+fn is_ours(pid: i32, name: &str, running: &Running) -> bool {
+    let answers = running.pid.and_then(|pid| i32::try_from(pid).ok());
+    OURS.contains(&name) || answers.is_some_and(|own| pid == own || pid == 1)
+}
+
 /// Whether the ports are free, and which process has them otherwise.
 pub(super) fn ports(loaded: &Loaded, running: &Running, report: &mut Report) {
     for (path, what, listen) in addresses(&loaded.settings, Purpose::Check) {
@@ -28,7 +35,7 @@ pub(super) fn ports(loaded: &Loaded, running: &Running, report: &mut Report) {
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
                 let holder = holder(listen);
                 match holder {
-                    Some(Holder { pid, name }) if OURS.contains(&&*name) => {
+                    Some(Holder { pid, name }) if is_ours(pid, &name, running) => {
                         Entry::ok("ports", format!("{listen} is served by a running {name}, process {pid}"))
                     }
                     Some(Holder { pid, name }) => {
@@ -155,5 +162,20 @@ mod tests {
         assert_eq!(holder(Listen::Any(address.port())), Some(found));
         drop(listener);
         assert_eq!(holder(Listen::One(address)), None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_running_server_is_known_by_its_name_or_its_number() {
+        let silent = Running::default();
+        let answers = Running { pid: Some(77), ..Running::default() };
+        assert!(
+            is_ours(77, "anabranch", &silent) && is_ours(77, "wrapper", &answers) && is_ours(1, "systemd", &answers)
+        );
+        assert!(!is_ours(77, "wrapper", &silent) && !is_ours(1, "systemd", &silent) && !is_ours(78, "nginx", &answers));
     }
 }
