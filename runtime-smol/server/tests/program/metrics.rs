@@ -164,6 +164,7 @@ fn the_numbers_are_those_that_clients_count() {
         publisher.send(audio(number * 40));
     }
     wait_for("all frames", PATIENCE, || {
+        publisher.step();
         player.step();
         (player.frames == 42).then_some(())
     });

@@ -203,7 +203,7 @@ fn the_terminal_is_as_before_however_top_ends() {
         assert!(top.shown().contains(ENTER));
         // It sorts by another column, and goes on.
         top.press("p");
-        top.wait("PLAYERSv");
+        top.wait(">PLAYERS");
         top.press(key);
         let (done, shown) = top.end();
         assert!(done && shown.contains("q quit"), "{shown:?}");
