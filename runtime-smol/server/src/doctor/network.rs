@@ -163,11 +163,6 @@ mod tests {
         drop(listener);
         assert_eq!(holder(Listen::One(address)), None);
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn a_running_server_is_known_by_its_name_or_its_number() {
