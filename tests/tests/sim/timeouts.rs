@@ -143,6 +143,6 @@ fn a_pair_without_a_link_keeps_the_same_time() {
     assert!(pair.report().is_none());
     pair.advance(SECOND * 2);
     assert_eq!(pair.report().expect("it is closed").close.reason.name(), "identify_timeout");
-    // Attached and subscribed, then neither.
-    assert_eq!(pair.actions().len(), 4);
+    // Attached and subscribed, said to wait, then neither.
+    assert_eq!(pair.actions().len(), 5);
 }
