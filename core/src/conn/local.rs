@@ -25,8 +25,8 @@ pub enum LocalError {
 /// rules, limits and questions apply only to clients.
 impl Core {
     /// Publishes `path`, written as `app/stream`, in another virtual host with `?vhost=NAME`. What is pushed has the
-    /// settings of that host, or of its application for the name. When the publisher says so, and after its end, poll the connections that are subscribed
-    /// to the stream.
+    /// settings of that host, or of its application for the name. When the publisher says so, and after its end, poll
+    /// the connections that are subscribed to the stream.
     ///
     /// # Errors
     /// The name is invalid, it is being published, or the server is going down.
