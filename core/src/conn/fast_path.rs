@@ -17,7 +17,8 @@ const LARGEST: usize = 1 << 20;
 /// The number of places in a stream for which one turn makes batches. Most players are at few places; players at other
 /// places are polled.
 const PLACES: usize = 3;
-/// The longest time that written bytes are missing in the statistics while more is written.
+/// The longest time that written bytes are missing in the statistics while more is written. When the stream falls quiet,
+/// its publisher's last wake-up has them counted.
 const UNCOUNTED: Duration = Duration::from_millis(250);
 
 /// What is new in a stream, for all players at one place in it.

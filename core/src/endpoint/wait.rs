@@ -65,7 +65,8 @@ pub enum DueKind {
     Ping,
     /// The final messages must be written and the peer must close.
     Linger,
-    /// The players of a stream are to be woken: its frames have waited long enough.
+    /// The players of a stream are to be woken: its frames have waited long enough, or it has become quiet and the
+    /// statistics are to be complete.
     Wake,
     /// A publisher must have had a player.
     IdlePublisher,

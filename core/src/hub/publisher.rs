@@ -141,7 +141,8 @@ impl Publisher {
         }
     }
 
-    /// When players must be woken for frames in the log.
+    /// When players must be woken: for frames in the log, or once more when the stream has become quiet, so that their
+    /// statistics are complete.
     pub fn wake_deadline(&self) -> Option<Instant> {
         self.wakes.deadline()
     }

@@ -11,10 +11,16 @@ use crate::source::{Frame, FrameKind};
 /// a window ago: so a window shorter than the frame interval adds no latency to pictures, and a longer window limits
 /// their latency to its length.
 ///
+/// When a stream falls [quiet](QUIET), its players are woken once more. What was written to them without polling them is
+/// missing in their statistics until then.
+///
 /// The window is an argument of each call: the rules also hold if it changes from frame to frame.
 #[derive(Debug, Default)]
 pub(crate) struct WakeTimer {
+    /// When players must be woken for the frames that wait.
     due: Option<Instant>,
+    /// When the stream is quiet, if players were woken for frames and none came since.
+    quiet: Option<Instant>,
     /// True if a picture is among the waiting frames.
     video_waits: bool,
     /// When players were last woken for a picture.
@@ -22,6 +28,10 @@ pub(crate) struct WakeTimer {
     video: FrameInterval,
     audio: FrameInterval,
 }
+
+/// How long after a wake-up a stream is quiet. Longer than the interval of audio and of nearly all pictures, so that
+/// streams that go on cost no further wake-up; short for a person that watches the statistics.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// The time between two frames of one kind.
 #[derive(Debug, Default)]
@@ -73,11 +83,12 @@ impl WakeTimer {
         };
         self.video_waits |= is_video;
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
+        self.quiet = None;
     }
 
-    /// When players must be woken, if frames wait.
+    /// When players must be woken: because frames wait, or because the stream has become quiet.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.due
+        self.due.or(self.quiet)
     }
 
     /// The time before which players are not woken, as long as frames keep their intervals. `None` if the next frame may
@@ -98,16 +109,18 @@ impl WakeTimer {
 
     /// True once when the deadline has come: wake the players.
     pub(crate) fn take_due(&mut self, now: Instant) -> bool {
-        let due = self.due.is_some_and(|due| due <= now);
-        if due {
+        let has_come = self.deadline().is_some_and(|deadline| deadline <= now);
+        if has_come {
+            let for_frames = self.due.is_some();
             self.clear(now);
+            self.quiet = for_frames.then(|| after(now, QUIET));
         }
-        due
+        has_come
     }
 
     /// Clears the waiting frames: players were woken, or there are none.
     pub(crate) fn clear(&mut self, now: Instant) {
-        self.due = None;
+        (self.due, self.quiet) = (None, None);
         // Only video starts a window: audio that left alone delays no video.
         if std::mem::take(&mut self.video_waits) {
             self.last_video = Some(now);
@@ -183,6 +196,27 @@ mod tests {
     #[test]
     fn without_a_window_everything_leaves_at_once() {
         assert_eq!(wakes(0, &[(0, V), (5, A), (33, V)]), [0, 5, 33]);
+    }
+
+    #[test]
+    fn a_stream_that_falls_quiet_has_one_more_wake() {
+        #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
+        let start = Instant::now();
+        let (mut timer, window) = (WakeTimer::default(), Duration::from_millis(20));
+        timer.pushed(start, window, &frame(V, 0));
+        assert!(timer.take_due(start));
+        assert_eq!(timer.deadline(), Some(start + QUIET));
+        assert_eq!(timer.no_wake_before(window), None, "it delays no read");
+        let next = start + QUIET / 2;
+        timer.pushed(next, window, &frame(V, 500));
+        assert_eq!(timer.deadline(), Some(next), "frames count");
+        assert!(timer.take_due(next) && !timer.take_due(start + QUIET));
+        assert!(timer.take_due(next + QUIET));
+        assert_eq!(timer.deadline(), None, "once");
+        timer.pushed(next + QUIET, window, &frame(V, 2000));
+        timer.take_due(next + QUIET);
+        timer.clear(next + QUIET);
+        assert_eq!(timer.deadline(), None, "without players there is nothing to count");
     }
 
     #[test]

@@ -70,6 +70,24 @@ fn a_batch_says_what_a_poll_says() {
     assert_eq!((one.sent, one.missed, one.unsent), (two.sent, two.missed, two.unsent));
 }
 
+// Otherwise the last frames before a pause are missing in the statistics as long as the pause lasts.
+#[test]
+fn what_was_written_before_a_stream_fell_quiet_is_counted() {
+    let (mut harness, mut publisher, [mut player]) = served();
+    let counted = |player: &Client, harness: &Harness| player.conn.stats().snapshot(harness.now).frames_out;
+    let before = counted(&player, &harness);
+    publisher.say(&harness, &gop(80, 2));
+    assert_eq!(player.batch(&harness).len(), 3);
+    assert_eq!(counted(&player, &harness), before, "the connection was not polled");
+    publisher.run(&mut harness, Duration::from_millis(999));
+    publisher.actions.clear();
+    publisher.run(&mut harness, Duration::from_secs(8));
+    assert_eq!(publisher.actions, ["wake"], "once");
+    assert!(player.share().is_none(), "so it is polled");
+    player.poll(&harness);
+    assert_eq!(counted(&player, &harness), before + 3);
+}
+
 #[test]
 fn what_a_socket_does_not_take_of_a_batch_waits_in_the_queue() {
     let length = {
