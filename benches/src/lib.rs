@@ -76,7 +76,7 @@ pub fn media(timestamp: u32, type_id: u8, head: &[u8], length: usize) -> Message
     let mut body = head.to_vec();
     body.resize(length.max(head.len()), 0x5a);
     let chunk_stream = if type_id == MessageType::AUDIO { 4 } else { 6 };
-    Message { chunk_stream, timestamp, type_id, stream_id: 1, payload: Payload::from(body) }
+    Message { chunk_stream, timestamp, type_id, message_stream_id: 1, payload: Payload::from(body) }
 }
 
 fn chunks(message: &Message, chunk_size: u32) -> impl Iterator<Item = Vec<u8>> {

@@ -89,7 +89,7 @@ impl Pair {
 fn video(timestamp: u32, key: bool, length: usize) -> Message {
     let mut body = vec![if key { 0x17 } else { 0x27 }, 1, 0, 0, 0];
     body.extend((0..length).map(|index| (index * 7 + timestamp as usize) as u8));
-    Message { chunk_stream: 6, timestamp, type_id: MessageType::VIDEO, stream_id: 0, payload: body.into() }
+    Message { chunk_stream: 6, timestamp, type_id: MessageType::VIDEO, message_stream_id: 0, payload: body.into() }
 }
 
 fn metadata() -> Message {
@@ -100,7 +100,7 @@ fn metadata() -> Message {
     // After "_result", its transaction id and Null.
     encoded.extend_from_slice(&object[10 + 9 + 1..]);
     let payload = encoded.into();
-    Message { chunk_stream: 5, timestamp: 0, type_id: MessageType::DATA_AMF0, stream_id: 0, payload }
+    Message { chunk_stream: 5, timestamp: 0, type_id: MessageType::DATA_AMF0, message_stream_id: 0, payload }
 }
 
 /// Type, timestamp and body.
@@ -360,9 +360,9 @@ fn interleaved_chunks_make_whole_messages() {
     // The handshake of our own server, then bytes that it never sends.
     let _ = client.handle_input(now, &said[..3073]);
     let (mut out, mut writer) = (Vec::new(), ChunkWriter::new(128));
-    let mut say = |out: &mut Vec<u8>, chunk_stream, stream_id, command: &Command| {
+    let mut say = |out: &mut Vec<u8>, chunk_stream, message_stream_id, command: &Command| {
         let body = command.encode();
-        let message = Outgoing { chunk_stream, timestamp: 0, type_id: 20, stream_id, body };
+        let message = Outgoing { chunk_stream, timestamp: 0, type_id: 20, message_stream_id, body };
         writer.write(out, message, Style::PLAIN);
     };
     say(&mut out, 3, 0, &reply::connect_result(1.0, 0.0));
@@ -370,8 +370,13 @@ fn interleaved_chunks_make_whole_messages() {
     say(&mut out, 5, 1, &reply::on_status(reply::Level::Status, "NetStream.Play.Start", ""));
     let body = |seed: usize, length: usize| (0..length).map(|index| (index * seed) as u8).collect::<Vec<_>>();
     let style = Style { format: 3, id: IdForm::Longest, extension: Extension::Repeat };
-    let message =
-        |chunk_stream, type_id, body| Outgoing { chunk_stream, timestamp: 0x0100_0000, type_id, stream_id: 1, body };
+    let message = |chunk_stream, type_id, body| Outgoing {
+        chunk_stream,
+        timestamp: 0x0100_0000,
+        type_id,
+        message_stream_id: 1,
+        body,
+    };
     let (video, audio) = (body(3, 1000), body(5, 400));
     writer.begin(&mut out, message(6, 9, video.clone()), style);
     writer.begin(&mut out, message(70, 8, audio.clone()), style);

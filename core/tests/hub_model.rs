@@ -299,7 +299,7 @@ fn key(name: usize) -> StreamKey {
 fn key_frame(number: u16, timestamp: u32) -> Message {
     let [high, low] = number.to_be_bytes();
     let payload = Payload::from(&[0x17, 1, 0, 0, 0, high, low][..]);
-    Message { chunk_stream: 6, timestamp, type_id: MessageType::VIDEO, stream_id: 1, payload }
+    Message { chunk_stream: 6, timestamp, type_id: MessageType::VIDEO, message_stream_id: 1, payload }
 }
 
 fn pull(player: &mut Player, most: usize) -> (Vec<u16>, Pulled) {

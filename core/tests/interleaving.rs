@@ -50,8 +50,8 @@ fn messages() -> impl Strategy<Value = Vec<(usize, Time, u8, u32, Vec<u8>)>> {
         1 => prop::collection::vec(any::<u8>(), 0..700),
     ];
     let type_id = prop::sample::select(vec![8u8, 9, 18, 20, 22, 0, 255]);
-    let stream_id = prop_oneof![4 => Just(1u32), 1 => Just(0), 1 => any::<u32>()];
-    prop::collection::vec((0..CHUNK_STREAMS.len(), times(), type_id, stream_id, body), 1..25)
+    let message_stream_id = prop_oneof![4 => Just(1u32), 1 => Just(0), 1 => any::<u32>()];
+    prop::collection::vec((0..CHUNK_STREAMS.len(), times(), type_id, message_stream_id, body), 1..25)
 }
 
 fn styles() -> impl Strategy<Value = Style> {
@@ -74,13 +74,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn write(messages: Vec<(usize, Time, u8, u32, Vec<u8>)>, steps: &[Step]) -> (Vec<u8>, Vec<Outgoing>) {
     let mut queues: Vec<VecDeque<Outgoing>> = vec![VecDeque::new(); CHUNK_STREAMS.len()];
     let mut clocks = [0u32; CHUNK_STREAMS.len()];
-    for (index, time, type_id, stream_id, body) in messages {
+    for (index, time, type_id, message_stream_id, body) in messages {
         clocks[index] = match time {
             Time::After(delta) => clocks[index].wrapping_add(delta),
             Time::At(time) => time,
         };
         let chunk_stream = CHUNK_STREAMS[index];
-        queues[index].push_back(Outgoing { chunk_stream, timestamp: clocks[index], type_id, stream_id, body });
+        queues[index].push_back(Outgoing { chunk_stream, timestamp: clocks[index], type_id, message_stream_id, body });
     }
     let (mut out, mut complete, mut writer) = (Vec::new(), Vec::new(), ChunkWriter::new(128));
     let mut steps = steps.iter();
@@ -149,7 +149,7 @@ fn as_sent(message: &Message) -> Outgoing {
         chunk_stream: message.chunk_stream,
         timestamp: message.timestamp,
         type_id: message.type_id,
-        stream_id: message.stream_id,
+        message_stream_id: message.message_stream_id,
         body: message.payload.to_vec(),
     }
 }
@@ -184,7 +184,7 @@ fn the_writer_uses_the_forms_it_is_asked_for() {
         chunk_stream,
         timestamp,
         type_id: 8,
-        stream_id: 1,
+        message_stream_id: 1,
         body: vec![byte; 3],
     };
     let mut writer = ChunkWriter::new(2);

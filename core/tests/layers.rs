@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["shown", "split_mix"],
     &["amf", "flv", "handshake", "chunk", "message", "command", "url", "preface", "bandwidth"],
-    &["patience"],
+    &["time_limit"],
     &["policy"],
     &["location"],
     &["source", "stats"],

@@ -128,7 +128,7 @@ impl Run {
                 }
             }
             SessionEvent::Publish(request) => {
-                let id = request.stream_id();
+                let id = request.message_stream_id();
                 assert!(self.connected && (1..=3).contains(&id) && activity(id).is_none());
                 if self.answer() {
                     self.streams.insert(id, Activity::Publishing);
@@ -138,7 +138,7 @@ impl Run {
                 }
             }
             SessionEvent::Play(request) => {
-                let id = request.stream_id();
+                let id = request.message_stream_id();
                 assert!(self.connected && (1..=3).contains(&id) && activity(id).is_none());
                 if self.answer() {
                     self.streams.insert(id, Activity::Playing);
@@ -148,16 +148,20 @@ impl Run {
                 }
             }
             SessionEvent::Media(message) => {
-                assert_eq!(activity(message.stream_id), Some(Activity::Publishing));
+                assert_eq!(activity(message.message_stream_id), Some(Activity::Publishing));
                 assert!([8, 9, 18].contains(&message.type_id), "type {}", message.type_id);
             }
-            SessionEvent::ClearMetadata { stream_id } => assert_eq!(activity(stream_id), Some(Activity::Publishing)),
-            SessionEvent::Unpublish { stream_id } => {
-                assert_eq!(self.streams.remove(&stream_id), Some(Activity::Publishing));
+            SessionEvent::ClearMetadata { message_stream_id } => {
+                assert_eq!(activity(message_stream_id), Some(Activity::Publishing))
             }
-            SessionEvent::Stop { stream_id } => assert_eq!(self.streams.remove(&stream_id), Some(Activity::Playing)),
-            SessionEvent::Pause { stream_id, .. } | SessionEvent::Receive { stream_id, .. } => {
-                assert_eq!(activity(stream_id), Some(Activity::Playing));
+            SessionEvent::Unpublish { message_stream_id } => {
+                assert_eq!(self.streams.remove(&message_stream_id), Some(Activity::Publishing));
+            }
+            SessionEvent::Stop { message_stream_id } => {
+                assert_eq!(self.streams.remove(&message_stream_id), Some(Activity::Playing))
+            }
+            SessionEvent::Pause { message_stream_id, .. } | SessionEvent::Receive { message_stream_id, .. } => {
+                assert_eq!(activity(message_stream_id), Some(Activity::Playing));
             }
             SessionEvent::Measured { .. } => panic!("nothing is measured here"),
         }

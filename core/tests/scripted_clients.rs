@@ -112,12 +112,12 @@ fn flash_player_in_amf3() {
     let information = result.arguments[0].as_object().expect("an information object");
     assert_eq!(information.get("objectEncoding").and_then(Value::as_number), Some(3.0));
 
-    let amf3_call = |flash: &mut Client, stream_id, values: &[Value]| {
+    let amf3_call = |flash: &mut Client, message_stream_id, values: &[Value]| {
         let mut body = vec![0];
         for value in values {
             amf0::encode(value, &mut body);
         }
-        flash.message(now, MessageType::COMMAND_AMF3, stream_id, 0, &body);
+        flash.message(now, MessageType::COMMAND_AMF3, message_stream_id, 0, &body);
     };
     let null = || Value::from(amf3::Value::Null);
     amf3_call(&mut flash, 0, &["createStream".into(), 2.0.into(), null()]);
@@ -204,8 +204,8 @@ fn impatient_phone() {
         (0, command("createStream", 4.0)),
         (1, command("publish", 5.0).with("cam").with("live")),
     ];
-    for (stream_id, call) in &calls {
-        write_message(&mut bytes, 128, 3, 0, MessageType::COMMAND_AMF0, *stream_id, &call.encode());
+    for (message_stream_id, call) in &calls {
+        write_message(&mut bytes, 128, 3, 0, MessageType::COMMAND_AMF0, *message_stream_id, &call.encode());
     }
     write_message(&mut bytes, 128, 6, 0, MessageType::VIDEO, 1, &KEY_FRAME);
     phone.send(now, &bytes);
@@ -242,10 +242,10 @@ fn players_on_unusual_message_streams() {
     encoder.call(now, 0, &command("createStream", 2.0));
     encoder.call(now, 1, &command("publish", 3.0).with("cam"));
     encoder.message(now, MessageType::VIDEO, 1, 40, &KEY_FRAME);
-    for (player, stream_id) in [(&mut bare, 1), (&mut second, 2)] {
+    for (player, message_stream_id) in [(&mut bare, 1), (&mut second, 2)] {
         let media = media(player, later(now));
         assert_eq!(media.len(), 1);
-        assert_eq!((media[0].stream_id, &media[0].payload[..]), (stream_id, &KEY_FRAME[..]));
+        assert_eq!((media[0].message_stream_id, &media[0].payload[..]), (message_stream_id, &KEY_FRAME[..]));
     }
 }
 

@@ -56,7 +56,7 @@ fn show(message: &Message) -> Map<String, Value> {
         "csid": message.chunk_stream,
         "timestamp": message.timestamp,
         "type": message.type_id,
-        "msid": message.stream_id,
+        "msid": message.message_stream_id,
         "length": message.payload.len(),
     });
     fields.as_object().expect("an object").clone()
@@ -144,7 +144,9 @@ fn expected_control(id: &str, expect: &Value) -> Result<Control, ControlError> {
         Some("StreamBegin") => UserControl::StreamBegin(word("stream")),
         Some("StreamEOF") => UserControl::StreamEof(word("stream")),
         Some("StreamDry") => UserControl::StreamDry(word("stream")),
-        Some("SetBufferLength") => UserControl::SetBufferLength { stream_id: word("stream"), milliseconds: word("ms") },
+        Some("SetBufferLength") => {
+            UserControl::SetBufferLength { message_stream_id: word("stream"), milliseconds: word("ms") }
+        }
         Some("StreamIsRecorded") => UserControl::StreamIsRecorded(word("stream")),
         Some("PingRequest") => UserControl::PingRequest(word("time")),
         Some("PingResponse") => UserControl::PingResponse(word("time")),

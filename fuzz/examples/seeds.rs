@@ -220,7 +220,7 @@ fn send(client: &mut Client, stream: StreamHandle) {
         let head: &[u8] = if number % 5 == 0 { &[0x17, 1, 0, 0, 0] } else { &[0x27, 1, 0, 0, 0] };
         let payload = Payload::from(&[head, &[0x55; 150]].concat()[..]);
         let (timestamp, type_id) = (number * 40, MessageType::VIDEO);
-        let message = Message { chunk_stream: 6, timestamp, type_id, stream_id: 0, payload };
+        let message = Message { chunk_stream: 6, timestamp, type_id, message_stream_id: 0, payload };
         client.send_message(stream, message).expect("it is being published");
     }
 }

@@ -66,8 +66,8 @@ pub fn run(mut input: &[u8]) {
     let chunk_size = [128, 129, 4096, 60_000][usize::from(setup >> 3 & 3)];
     let mut out = Vec::new();
     for message in &whole.messages {
-        let Message { timestamp, type_id, stream_id, ref payload, .. } = *message;
-        write_message(&mut out, chunk_size, 3, timestamp, type_id, stream_id, payload);
+        let Message { timestamp, type_id, message_stream_id, ref payload, .. } = *message;
+        write_message(&mut out, chunk_size, 3, timestamp, type_id, message_stream_id, payload);
     }
     let mut reader = ChunkReader::new(ChunkLimits::default(), Leniency::Strict);
     reader.set_chunk_size(chunk_size).expect("not zero");

@@ -171,7 +171,7 @@ fn timed(flags: u8, wishes: u8, pieces: &[&[u8]]) {
                 ClientOutput::Event(ClientEvent::Publishing { stream }) => {
                     let payload = Payload::from(&vec![0x17; message][..]);
                     let type_id = MessageType::VIDEO;
-                    let message = Message { chunk_stream: 6, timestamp: 40, type_id, stream_id: 0, payload };
+                    let message = Message { chunk_stream: 6, timestamp: 40, type_id, message_stream_id: 0, payload };
                     for _ in 0..turn % 20 {
                         // Too much, or over already: it says so.
                         let _ = client.send_message(stream, message.clone());

@@ -33,8 +33,8 @@ fn player_hello() -> Vec<u8> {
         (0, Command::new("createStream", 2.0, Value::Null)),
         (1, Command::new("play", 3.0, Value::Null).with("cam")),
     ];
-    for (stream_id, command) in commands {
-        write_message(&mut hello, 128, 3, 0, MessageType::COMMAND_AMF0, stream_id, &command.encode());
+    for (message_stream_id, command) in commands {
+        write_message(&mut hello, 128, 3, 0, MessageType::COMMAND_AMF0, message_stream_id, &command.encode());
     }
     hello
 }

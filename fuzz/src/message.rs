@@ -70,7 +70,7 @@ fn check_control(type_id: u8, body: &[u8]) {
         let mut rest = &out[..];
         let message = reader.read(&mut rest).expect("our own chunks are legal").expect("a whole message");
         assert!(rest.is_empty());
-        assert_eq!((message.type_id, message.stream_id, message.chunk_stream), (type_id, 0, 2));
+        assert_eq!((message.type_id, message.message_stream_id, message.chunk_stream), (type_id, 0, 2));
         assert_eq!(Control::parse(type_id, &message.payload), Ok(Some(control.clone())));
     }
 }

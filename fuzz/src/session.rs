@@ -148,7 +148,7 @@ fn settle(session: &mut Session, setup: Setup, trace: &mut Trace, late: bool) ->
         match &output {
             SessionOutput::Wait(_) => {}
             SessionOutput::Event(SessionEvent::Media(message)) => {
-                trace.events.push(format!("{} {} {}", message.type_id, message.timestamp, message.stream_id));
+                trace.events.push(format!("{} {} {}", message.type_id, message.timestamp, message.message_stream_id));
                 trace.media.extend_from_slice(&message.payload);
             }
             other => trace.events.push(format!("{other:?}")),

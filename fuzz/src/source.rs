@@ -228,7 +228,8 @@ impl World {
             _ => body.resize(body.len() + usize::from(filler % 700), 0x55),
         }
         let timestamp = self.timestamp;
-        let message = Message { chunk_stream: 6, timestamp, type_id, stream_id: 1, payload: Payload::from(&body[..]) };
+        let message =
+            Message { chunk_stream: 6, timestamp, type_id, message_stream_id: 1, payload: Payload::from(&body[..]) };
         let frame = Frame::encode(message, self.format);
 
         let mut reader = ChunkReader::new(ChunkLimits::default(), Leniency::Strict);

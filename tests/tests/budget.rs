@@ -91,9 +91,9 @@ fn control(control: &Control) -> Vec<u8> {
     out
 }
 
-fn message(chunk_stream: u8, type_id: u8, stream_id: u32, chunk_size: u32, body: &[u8]) -> Vec<u8> {
+fn message(chunk_stream: u8, type_id: u8, message_stream_id: u32, chunk_size: u32, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    write_message(&mut out, chunk_size, chunk_stream, 0, type_id, stream_id, body);
+    write_message(&mut out, chunk_size, chunk_stream, 0, type_id, message_stream_id, body);
     out
 }
 
@@ -102,10 +102,10 @@ fn connect() -> Vec<u8> {
     message(3, 20, 0, 128, &Command::new("connect", 1.0, Value::Object(app)).encode())
 }
 
-fn command(name: &str, stream_id: u32, arguments: &[Value]) -> Vec<u8> {
+fn command(name: &str, message_stream_id: u32, arguments: &[Value]) -> Vec<u8> {
     let mut command = Command::new(name, 2.0, Value::Null);
     command.arguments = arguments.to_vec();
-    message(3, 20, stream_id, 128, &command.encode())
+    message(3, 20, message_stream_id, 128, &command.encode())
 }
 
 /// The beginning of a message that is announced as `length` bytes long: two chunks of `chunk_size`.

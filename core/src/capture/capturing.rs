@@ -125,14 +125,14 @@ impl Capturing {
     pub(crate) fn pull(
         &mut self,
         now: Instant,
-        stream_id: u32,
+        message_stream_id: u32,
         live: bool,
         sink: impl FnMut(&Frame) -> bool,
         pull: impl FnOnce(&mut dyn FnMut(&Frame) -> bool) -> Pulled,
     ) -> Pulled {
         match self {
-            Capturing::Record(recorder) => recorder.pull(now, stream_id, live, sink, pull),
-            Capturing::Replay(replayer) => replayer.pull(stream_id, sink),
+            Capturing::Record(recorder) => recorder.pull(now, message_stream_id, live, sink, pull),
+            Capturing::Replay(replayer) => replayer.pull(message_stream_id, sink),
         }
     }
 }

@@ -69,7 +69,7 @@ fn put_reader(state: &ReaderState, out: &mut Vec<u8>) {
     out.extend_from_slice(&state.stash);
     out.number(state.streams.len() as u64);
     for stream in &state.streams {
-        for number in [stream.id, stream.stream_id, stream.timestamp, stream.delta, stream.length] {
+        for number in [stream.id, stream.message_stream_id, stream.timestamp, stream.delta, stream.length] {
             out.number(u64::from(number));
         }
         out.push(stream.type_id);
@@ -91,7 +91,7 @@ fn take_reader(take: &mut Take) -> Option<ReaderState> {
     let count = take.size().filter(|count| *count <= MOST_STREAMS)?;
     let mut streams = Vec::new();
     for _ in 0..count {
-        let (id, stream_id, timestamp) = (take.word()?, take.word()?, take.word()?);
+        let (id, message_stream_id, timestamp) = (take.word()?, take.word()?, take.word()?);
         let (delta, length, type_id) = (take.word()?, take.word()?, take.byte()?);
         let flags = take.byte().filter(|flags| *flags < 4)?;
         let partial = if flags & 2 == 0 {
@@ -102,7 +102,7 @@ fn take_reader(take: &mut Take) -> Option<ReaderState> {
         };
         streams.push(StreamState {
             id,
-            stream_id,
+            message_stream_id,
             timestamp,
             delta,
             length,

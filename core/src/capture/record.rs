@@ -210,7 +210,7 @@ impl Step {
 /// What a player took from its stream in one pull.
 #[derive(Debug, Clone)]
 pub(crate) struct Pull {
-    pub(crate) stream_id: u32,
+    pub(crate) message_stream_id: u32,
     pub(crate) live: bool,
     pub(crate) pulled: Ending,
     pub(crate) gap: Gap,
@@ -284,13 +284,13 @@ impl PulledFrame {
 impl Pull {
     /// Writes everything except the frames, which follow.
     pub(crate) fn put(
-        stream_id: u32,
+        message_stream_id: u32,
         live: bool,
         pulled: Pulled,
         since: impl Fn(Instant) -> Duration,
         out: &mut Vec<u8>,
     ) {
-        out.number(u64::from(stream_id));
+        out.number(u64::from(message_stream_id));
         out.push(u8::from(live));
         let Pulled { missed, end } = pulled;
         let end = match end {
@@ -305,7 +305,7 @@ impl Pull {
     }
 
     fn take(take: &mut Take) -> Option<Self> {
-        let (stream_id, live) = (take.word()?, take.flag()?);
+        let (message_stream_id, live) = (take.word()?, take.flag()?);
         let (kind, time) = (take.number()?, take.number()?);
         let pulled = match kind {
             0 => Ending::Full,
@@ -319,7 +319,7 @@ impl Pull {
         while take.left() > 0 {
             frames.push(PulledFrame::take(take)?);
         }
-        Some(Pull { stream_id, live, pulled, gap, frames })
+        Some(Pull { message_stream_id, live, pulled, gap, frames })
     }
 }
 

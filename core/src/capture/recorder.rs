@@ -134,7 +134,7 @@ impl Recorder {
     pub(super) fn pull(
         &mut self,
         now: Instant,
-        stream_id: u32,
+        message_stream_id: u32,
         live: bool,
         mut sink: impl FnMut(&Frame) -> bool,
         pull: impl FnOnce(&mut dyn FnMut(&Frame) -> bool) -> Pulled,
@@ -149,7 +149,7 @@ impl Recorder {
         });
         let start = self.start;
         let since = |at: Instant| at.saturating_duration_since(start);
-        Pull::put(stream_id, live, pulled, since, &mut self.payload);
+        Pull::put(message_stream_id, live, pulled, since, &mut self.payload);
         self.payload.extend_from_slice(&frames);
         self.emit(now, tag::PULL);
         pulled

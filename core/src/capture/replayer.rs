@@ -44,8 +44,8 @@ impl Replayer {
         }
     }
 
-    pub(super) fn pull(&mut self, stream_id: u32, mut sink: impl FnMut(&Frame) -> bool) -> Pulled {
-        let here = self.pulls.front().is_some_and(|pull| pull.stream_id == stream_id);
+    pub(super) fn pull(&mut self, message_stream_id: u32, mut sink: impl FnMut(&Frame) -> bool) -> Pulled {
+        let here = self.pulls.front().is_some_and(|pull| pull.message_stream_id == message_stream_id);
         let Some(pull) = (if here { self.pulls.pop_front() } else { None }) else {
             return Pulled { missed: Gap::default(), end: PullEnd::Pending };
         };

@@ -63,7 +63,7 @@ pub(crate) const STREAM_STATE: usize = size_of::<ChunkStream>();
 #[derive(Debug)]
 struct ChunkStream {
     id: u32,
-    stream_id: u32,
+    message_stream_id: u32,
     timestamp: u32,
     /// The last timestamp or delta field: what format 3 adds when it starts a message.
     delta: u32,
@@ -83,7 +83,7 @@ struct Header {
     extended: bool,
     length: u32,
     type_id: u8,
-    stream_id: u32,
+    message_stream_id: u32,
     size: usize,
 }
 
@@ -221,7 +221,7 @@ impl ChunkReader {
             chunk_stream: stream.id,
             timestamp: stream.timestamp,
             type_id: stream.type_id,
-            stream_id: stream.stream_id,
+            message_stream_id: stream.message_stream_id,
             payload,
         })
     }
@@ -269,7 +269,7 @@ impl ChunkReader {
             extended: false,
             length: 0,
             type_id: 0,
-            stream_id: 0,
+            message_stream_id: 0,
             size: bytes.len() - rest.len(),
         };
         let field_bytes = match format {
@@ -288,7 +288,7 @@ impl ChunkReader {
             header.type_id = fields[3];
         }
         if let Some(&[a, b, c, d]) = fields.get(7..11) {
-            header.stream_id = u32::from_le_bytes([a, b, c, d]);
+            header.message_stream_id = u32::from_le_bytes([a, b, c, d]);
         }
         if header.time == EXTENDED {
             let Some(&time) = rest.first_chunk() else {
@@ -360,7 +360,7 @@ impl ChunkReader {
         }
         self.streams.push(ChunkStream {
             id: header.id,
-            stream_id: 0,
+            message_stream_id: 0,
             timestamp: 0,
             delta: 0,
             length: 0,
@@ -384,7 +384,7 @@ impl ChunkStream {
             self.type_id = header.type_id;
         }
         if header.format == 0 {
-            self.stream_id = header.stream_id;
+            self.message_stream_id = header.message_stream_id;
             self.timestamp = header.time;
         } else {
             self.timestamp = self.timestamp.wrapping_add(self.delta);

@@ -35,13 +35,19 @@ impl std::ops::Deref for HeaderBytes {
 ///
 /// `chunk_stream` is clamped to 2..=63 (the one-byte form, because some peers cannot read the others); `length` is in
 /// bytes and at most 0xffffff; `timestamp` is absolute, in milliseconds.
-pub fn message_header(chunk_stream: u8, timestamp: u32, length: u32, type_id: u8, stream_id: u32) -> HeaderBytes {
+pub fn message_header(
+    chunk_stream: u8,
+    timestamp: u32,
+    length: u32,
+    type_id: u8,
+    message_stream_id: u32,
+) -> HeaderBytes {
     debug_assert!((2..64).contains(&chunk_stream) && length <= 0xff_ffff);
     let mut header = HeaderBytes::new();
     let field = timestamp.min(EXTENDED).to_be_bytes();
     let size = length.to_be_bytes();
     header.put(&[chunk_stream & 0x3f, field[1], field[2], field[3], size[1], size[2], size[3], type_id]);
-    header.put(&stream_id.to_le_bytes());
+    header.put(&message_stream_id.to_le_bytes());
     if timestamp >= EXTENDED {
         header.put(&timestamp.to_be_bytes());
     }
@@ -70,13 +76,13 @@ pub fn write_message(
     chunk_stream: u8,
     timestamp: u32,
     type_id: u8,
-    stream_id: u32,
+    message_stream_id: u32,
     payload: &[u8],
 ) {
     let payload = &payload[..payload.len().min(0xff_ffff)];
     let chunk_size = chunk_size.max(1) as usize;
     out.reserve(payload.len() + MAX_HEADER + payload.len() / chunk_size);
-    out.extend_from_slice(&message_header(chunk_stream, timestamp, payload.len() as u32, type_id, stream_id));
+    out.extend_from_slice(&message_header(chunk_stream, timestamp, payload.len() as u32, type_id, message_stream_id));
     let mut chunks = payload.chunks(chunk_size);
     out.extend_from_slice(chunks.next().unwrap_or_default());
     for chunk in chunks {

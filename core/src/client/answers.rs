@@ -29,7 +29,7 @@ impl Client {
             b"_error" => self.handle_answer(command, false),
             b"onStatus" => {
                 let status = Status::read(command.arguments.first());
-                self.handle_status(message.stream_id, status);
+                self.handle_status(message.message_stream_id, status);
             }
             // Told to publishers and players of some servers besides the notice that counts.
             b"onFCPublish" | b"onFCUnpublish" | b"onFCSubscribe" | b"onFCUnsubscribe" => {}
@@ -70,7 +70,7 @@ impl Client {
         match purpose {
             Purpose::Connect => self.handle_connect_answer(&command, success),
             Purpose::CreateStream(handle) => {
-                let granted = command.arguments.first().and_then(Value::as_number).and_then(stream_id);
+                let granted = command.arguments.first().and_then(Value::as_number).and_then(message_stream_id);
                 match granted.filter(|_| success) {
                     // nginx-rtmp knows one message stream a connection, and gives it to every request.
                     Some(id) if self.streams.iter().any(|stream| stream.id == id) => {
@@ -199,6 +199,6 @@ impl Client {
 }
 
 /// 0 is the connection itself.
-fn stream_id(number: f64) -> Option<u32> {
+fn message_stream_id(number: f64) -> Option<u32> {
     (1.0..=f64::from(u32::MAX)).contains(&number).then_some(number as u32)
 }

@@ -7,15 +7,15 @@ use crate::command::{Command, PublishType};
 use crate::endpoint::Cause;
 use crate::flv::FrameClass;
 use crate::message::{Control, Message, MessageType, UserControl};
-use crate::patience::Patience;
 use crate::source::{Frame, FrameKind};
+use crate::time_limit::TimeLimit;
 
 /// A request that waits for its answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pending {
     pub(super) transaction: u32,
     pub(super) purpose: Purpose,
-    pub(super) patience: Patience,
+    pub(super) limit: TimeLimit,
 }
 
 /// What was asked.
@@ -107,7 +107,8 @@ impl Client {
             body.extend_from_slice(&frame.payload());
             let payload = body.into();
             let (timestamp, type_id) = (frame.timestamp(), MessageType::DATA_AMF0);
-            return self.send_message(stream, Message { chunk_stream: 0, timestamp, type_id, stream_id: id, payload });
+            return self
+                .send_message(stream, Message { chunk_stream: 0, timestamp, type_id, message_stream_id: id, payload });
         }
         if !frame.is_cut_for(self.endpoint.chunk_size) {
             // Never a smaller size than before: nginx-rtmp then loses what it has read already.
@@ -223,7 +224,7 @@ impl Client {
                     command = command.with(duration).with(options.reset);
                 }
                 self.send_command(STREAM_CHUNK_STREAM, id, &command);
-                let buffer = UserControl::SetBufferLength { stream_id: id, milliseconds: options.buffer };
+                let buffer = UserControl::SetBufferLength { message_stream_id: id, milliseconds: options.buffer };
                 self.send_control(Cause::Own, &Control::User(buffer));
             }
         }
@@ -246,16 +247,16 @@ impl Client {
     /// Notes that an answer is waited for; the request's transaction id.
     pub(super) fn request(&mut self, purpose: Purpose) -> f64 {
         let timeouts = &self.config.timeouts;
-        let patience = if purpose == Purpose::Connect { timeouts.connect } else { timeouts.answer };
+        let time = if purpose == Purpose::Connect { timeouts.connect } else { timeouts.answer };
         let transaction = self.next_transaction();
-        self.pending.push(Pending { transaction, purpose, patience: Patience::new(self.endpoint.now, patience) });
+        self.pending.push(Pending { transaction, purpose, limit: TimeLimit::new(self.endpoint.now, time) });
         f64::from(transaction)
     }
 
     /// Ends the wait for answers that did not come in time.
     pub(super) fn expire_requests(&mut self) {
         // `connect` has a timer of its own, which began with the handshake.
-        while let Some(at) = self.pending.iter_mut().position(|pending| pending.patience.is_over(self.endpoint.now)) {
+        while let Some(at) = self.pending.iter_mut().position(|pending| pending.limit.is_over(self.endpoint.now)) {
             let Pending { transaction, purpose, .. } = self.pending.remove(at);
             match purpose {
                 Purpose::CreateStream(stream) | Purpose::Start(stream) => {

@@ -81,7 +81,7 @@ impl Client {
     }
 
     fn handle_media(&mut self, message: Message) {
-        let stream = self.streams.on(message.stream_id).filter(|stream| !stream.is_publisher());
+        let stream = self.streams.on(message.message_stream_id).filter(|stream| !stream.is_publisher());
         let Some(stream) = stream.filter(|_| self.endpoint.state.is_connected()) else {
             self.counters.stray_media += 1;
             return;
@@ -131,7 +131,7 @@ impl Client {
             match amf0::decode_all(rest, &self.config.limits.amf) {
                 Ok(values) => {
                     let status = Status::read(values.iter().find(|value| value.as_object().is_some()));
-                    self.handle_status(message.stream_id, status);
+                    self.handle_status(message.message_stream_id, status);
                 }
                 Err(_) => self.counters.unreadable_messages += 1,
             }

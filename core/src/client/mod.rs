@@ -203,8 +203,7 @@ impl Client {
         match self.poll_endpoint() {
             Polled::Event(event) => ClientOutput::Event(event),
             Polled::Wait(wait) => {
-                let answers =
-                    self.pending.iter().map(|pending| Due::new(pending.patience.next_look(), DueKind::Answer));
+                let answers = self.pending.iter().map(|pending| Due::new(pending.limit.next_check(), DueKind::Answer));
                 ClientOutput::Wait(Wait { due: Due::first(wait.due.into_iter().chain(answers)), ..wait })
             }
             Polled::Closed(close) => ClientOutput::Closed(close),
@@ -284,8 +283,8 @@ impl Client {
         self.endpoint.send_control(cause, control);
     }
 
-    fn send_command(&mut self, chunk_stream: u8, stream_id: u32, command: &Command) {
-        self.endpoint.send_command(Cause::Own, chunk_stream, stream_id, command);
+    fn send_command(&mut self, chunk_stream: u8, message_stream_id: u32, command: &Command) {
+        self.endpoint.send_command(Cause::Own, chunk_stream, message_stream_id, command);
     }
 
     fn push_event(&mut self, event: ClientEvent) {

@@ -91,12 +91,12 @@ impl Link {
         let _ = self.client.handle_input(self.now, bytes);
     }
 
-    fn command(&mut self, stream_id: u32, command: &Command) {
-        self.say(&peer::message(MessageType::COMMAND_AMF0, 0, stream_id, &command.encode()));
+    fn command(&mut self, message_stream_id: u32, command: &Command) {
+        self.say(&peer::message(MessageType::COMMAND_AMF0, 0, message_stream_id, &command.encode()));
     }
 
-    fn status(&mut self, stream_id: u32, level: Level, code: &str) {
-        self.command(stream_id, &reply::on_status(level, code, "In words."));
+    fn status(&mut self, message_stream_id: u32, level: Level, code: &str) {
+        self.command(message_stream_id, &reply::on_status(level, code, "In words."));
     }
 
     /// What the client has said since the last time.
@@ -220,7 +220,7 @@ fn a_player_asks_for_what_its_options_say() {
             "3/0 createStream 2",
             r#"8/1 getStreamLength 3 [String("cam")]"#,
             r#"8/1 play 4 [String("cam"), Number(-2000.0), Number(5000.0), Boolean(true)]"#,
-            "SetBufferLength { stream_id: 1, milliseconds: 100 }"
+            "SetBufferLength { message_stream_id: 1, milliseconds: 100 }"
         ]
     );
     link.command(0, &reply::result(3.0).with(9.5));
@@ -480,9 +480,9 @@ fn calls_get_their_answers() {
     assert!(matches!(link.event(), ClientEvent::Answer { call, answer: None } if call == third));
 }
 
-fn frame(stream_id: u32, chunk_size: u32) -> Frame {
+fn frame(message_stream_id: u32, chunk_size: u32) -> Frame {
     let payload = vec![0x17; 5000].into();
-    let message = Message { chunk_stream: 6, timestamp: 9, type_id: MessageType::VIDEO, stream_id, payload };
+    let message = Message { chunk_stream: 6, timestamp: 9, type_id: MessageType::VIDEO, message_stream_id, payload };
     Frame::encode(message, WireFormat { chunk_size })
 }
 
@@ -507,7 +507,8 @@ fn our_chunk_size_follows_frames_up_and_never_down() {
         link.client.send_frame(stream, &frame(1, chunk_size)).expect("sent");
     }
     let payload = vec![0x27; 2500].into();
-    let message = Message { chunk_stream: 9, timestamp: 10, type_id: MessageType::VIDEO, stream_id: 9, payload };
+    let message =
+        Message { chunk_stream: 9, timestamp: 10, type_id: MessageType::VIDEO, message_stream_id: 9, payload };
     link.client.send_message(stream, message).expect("sent");
     let (frame, message) = ("video frame 23 on 1 at 9", "video frame 39 on 1 at 10");
     assert_eq!(link.heard(), [frame, "SetChunkSize(1000)", frame, frame, frame, message]);
@@ -519,8 +520,13 @@ fn metadata_goes_out_as_servers_want_it() {
     let mut body = Vec::new();
     amf0::encode(&Value::from("onMetaData"), &mut body);
     amf0::encode(&Value::from(Object::default().with("width", 9.0)), &mut body);
-    let message =
-        Message { chunk_stream: 5, timestamp: 3, type_id: MessageType::DATA_AMF0, stream_id: 1, payload: body.into() };
+    let message = Message {
+        chunk_stream: 5,
+        timestamp: 3,
+        type_id: MessageType::DATA_AMF0,
+        message_stream_id: 1,
+        payload: body.into(),
+    };
     let frame = Frame::encode(message, WireFormat { chunk_size: 60_000 });
     link.client.send_frame(stream, &frame).expect("sent");
     assert_eq!(link.heard(), ["data @setDataFrame on 1 at 3"]);

@@ -56,8 +56,8 @@ pub fn connect_error(transaction: f64, information: Object) -> Command {
 }
 
 /// The answer to `createStream`.
-pub fn create_stream_result(transaction: f64, stream_id: u32) -> Command {
-    result(transaction).with(f64::from(stream_id))
+pub fn create_stream_result(transaction: f64, message_stream_id: u32) -> Command {
+    result(transaction).with(f64::from(message_stream_id))
 }
 
 /// A result without a value.

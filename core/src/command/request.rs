@@ -103,7 +103,7 @@ impl Request {
                 reset: command.arguments.get(3).and_then(Value::as_bool).unwrap_or(true),
             }),
             b"play2" => Request::Play(play2(command)),
-            b"deleteStream" => Request::DeleteStream(command.number(0).and_then(stream_id)),
+            b"deleteStream" => Request::DeleteStream(command.number(0).and_then(message_stream_id)),
             b"closeStream" => Request::CloseStream,
             b"receiveAudio" => Request::ReceiveAudio(flag()),
             b"receiveVideo" => Request::ReceiveVideo(flag()),
@@ -156,7 +156,7 @@ pub(super) fn text(string: &AmfString) -> String {
     text
 }
 
-fn stream_id(number: f64) -> Option<u32> {
+fn message_stream_id(number: f64) -> Option<u32> {
     (0.0..=f64::from(u32::MAX)).contains(&number).then_some(number as u32)
 }
 

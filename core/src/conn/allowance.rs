@@ -70,7 +70,7 @@ impl SlowPath {
             self.report_ended(&Refusal::LimitBitrate, true);
             let rejection = rules::publish_denied(Refusal::LimitBitrate);
             for publishing in &self.publishing {
-                self.session.stop_publisher(publishing.stream_id(), &rejection);
+                self.session.stop_publisher(publishing.message_stream_id(), &rejection);
             }
             self.session.close_with_words(CloseReason::Refused(Refusal::LimitBitrate));
             _ = self.session.handle_input(now, rest);

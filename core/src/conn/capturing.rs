@@ -99,7 +99,12 @@ impl SlowPath {
     }
 
     /// A message was given to its stream, or its publisher is ignored from now on.
-    pub(super) fn pushed(&mut self, now: Instant, stream_id: u32, pushed: Result<(), Stopped>) -> Result<(), Stopped> {
+    pub(super) fn pushed(
+        &mut self,
+        now: Instant,
+        message_stream_id: u32,
+        pushed: Result<(), Stopped>,
+    ) -> Result<(), Stopped> {
         let superseded = matches!(pushed, Err(Stopped::Superseded));
         let Some(capturing) = &mut self.capturing else {
             return pushed;
@@ -107,7 +112,9 @@ impl SlowPath {
         if !capturing.superseded(now, superseded) || superseded {
             return pushed;
         }
-        for publishing in self.publishing.iter_mut().filter(|publishing| publishing.stream_id() == stream_id) {
+        for publishing in
+            self.publishing.iter_mut().filter(|publishing| publishing.message_stream_id() == message_stream_id)
+        {
             publishing.stop();
         }
         Err(Stopped::Superseded)

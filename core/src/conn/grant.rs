@@ -13,9 +13,9 @@ use super::{Action, Attachment, Remark, Role};
 use crate::capture::{Call, Step};
 use crate::command::Capabilities;
 use crate::hub::{Player, Publisher, StreamId};
-use crate::patience::Patience;
 use crate::policy::{self, Refusal, Verdict};
 use crate::session::{ClientKind, CloseReason, ConnectRequest, PlayRequest, PublishRequest, Rejection};
+use crate::time_limit::TimeLimit;
 use crate::url::{self, StreamKey, UrlError};
 
 /// The longest time that a question may be open, so that no setting overflows the clock.
@@ -25,7 +25,7 @@ const LONGEST: Duration = Duration::from_secs(86_400);
 #[derive(Debug)]
 pub(super) struct Pending {
     id: AskId,
-    patience: Patience,
+    limit: TimeLimit,
     /// True while the question is whether the server upstream grants the request.
     traversing: bool,
     request: Request,
@@ -76,9 +76,9 @@ impl Pending {
         self.id
     }
 
-    /// When to look whether its time is over.
-    pub(super) fn next_look(&self) -> Instant {
-        self.patience.next_look()
+    /// When to check its time limit next.
+    pub(super) fn next_check(&self) -> Instant {
+        self.limit.next_check()
     }
 
     pub(super) fn request(&self) -> &Request {
@@ -156,7 +156,7 @@ impl SlowPath {
 
     /// At the deadline the server decides without an answer.
     pub(super) fn check_verdict(&mut self, now: Instant) {
-        let Some(pending) = self.pending.take_if(|pending| pending.patience.is_over(now)) else {
+        let Some(pending) = self.pending.take_if(|pending| pending.limit.is_over(now)) else {
             return;
         };
         if self.session.is_closing() {
@@ -236,13 +236,13 @@ impl SlowPath {
             Err(rejection) => return self.reject(request, &rejection),
         };
         let time = timeout.min(LONGEST);
-        let patience = Patience::new(now, time);
+        let limit = TimeLimit::new(now, time);
         self.session.answer_takes(time);
         let id = self.server.next_ask();
         let traversing = matches!(subject, Subject::Traverse(_));
         let client = self.facts_in(request.entering());
-        self.actions.push_back(Action::Ask(Box::new(Ask { id, deadline: patience.end(), subject, client })));
-        self.pending = Some(Box::new(Pending { id, patience, traversing, request, _question: question }));
+        self.actions.push_back(Action::Ask(Box::new(Ask { id, deadline: limit.end(), subject, client })));
+        self.pending = Some(Box::new(Pending { id, limit, traversing, request, _question: question }));
     }
 
     fn decide(&mut self, now: Instant, pending: Pending, verdict: Verdict) {
@@ -401,10 +401,10 @@ impl SlowPath {
         let took = publisher.took_from().map(|from| Remark::TookOver { key: granted.key.clone(), from });
         self.attach(Role::Publisher, publisher.stream_id(), granted, Some(request.client()));
         self.go_by(&application);
-        let stream_id = request.stream_id();
+        let message_stream_id = request.message_stream_id();
         // Nearly every connection has one publisher.
         self.publishing.reserve_exact(1);
-        let publishing = Publishing::new(now, stream_id, publisher, application, asked.then_some(facts));
+        let publishing = Publishing::new(now, message_stream_id, publisher, application, asked.then_some(facts));
         // Players that got a message that the stream is over get one that it goes on.
         if publishing.is_played(self.capturing.is_some()) {
             self.actions.push_back(Action::Wake(publishing.stream()));

@@ -9,17 +9,17 @@ use crate::capture::Capturing;
 use crate::command::reply::{self, Level};
 use crate::hub::{Player, PullEnd, Pulled, StreamId};
 use crate::message::UserControl;
-use crate::patience::Patience;
 use crate::session::{Due, DueKind, PlayRequest, Session, Track};
 use crate::source::{Batch, Frame, FrameKind, Gap, Place};
 use crate::stats::ConnStats;
+use crate::time_limit::TimeLimit;
 use crate::url::StreamKey;
 
 /// One message stream that plays.
 #[derive(Debug)]
 pub(super) struct Playing {
     /// Message stream id.
-    stream_id: u32,
+    message_stream_id: u32,
     player: Player,
     paused: bool,
     audio: bool,
@@ -35,9 +35,9 @@ pub(super) struct Playing {
     /// True once it has missed more than its limit.
     too_slow: bool,
     /// How long it may wait for a publisher, while there is none.
-    waiting: Option<Patience>,
+    waiting: Option<TimeLimit>,
     /// When its publisher was gone, and how long the publisher may take to come back before the player gets a message.
-    grace: Option<(Instant, Patience)>,
+    grace: Option<(Instant, TimeLimit)>,
     /// True once it has waited for too long.
     in_vain: bool,
     /// Whether it plays only to the end of the GOP, and whether that end has come.
@@ -117,7 +117,7 @@ impl Playing {
         asked: Option<StreamFacts>,
     ) -> Self {
         Playing {
-            stream_id: request.stream_id(),
+            message_stream_id: request.message_stream_id(),
             player,
             multitrack: understands_multitrack || application.config.multitrack_to_all,
             application,
@@ -145,8 +145,8 @@ impl Playing {
         matches!(self.duration, PlayLength::Over)
     }
 
-    pub(super) fn stream_id(&self) -> u32 {
-        self.stream_id
+    pub(super) fn message_stream_id(&self) -> u32 {
+        self.message_stream_id
     }
 
     /// The application of its stream.
@@ -216,7 +216,8 @@ impl Playing {
         let takes_all = !self.paused && self.audio && self.video == VideoState::On;
         let goes_on =
             matches!(self.duration, PlayLength::Unlimited) && !self.finishing && !self.finished && !self.too_slow;
-        let as_encoded = self.stream_id == Frame::STREAM_ID && session.chunk_size() == self.player.format().chunk_size;
+        let as_encoded = self.message_stream_id == Frame::MESSAGE_STREAM_ID
+            && session.chunk_size() == self.player.format().chunk_size;
         if takes_all && goes_on && as_encoded && !self.told { self.player.place() } else { None }
     }
 
@@ -269,8 +270,8 @@ impl Playing {
         }
         if self.paused {
             // Looks for a publisher only after a long pause.
-            if let Some(next_look) = self.wait(now) {
-                return Some(next_look);
+            if let Some(next_check) = self.wait(now) {
+                return Some(next_check);
             }
             let absent = !self.player.is_live();
             self.in_vain = capturing.map_or(absent, |capturing| capturing.absent(now, absent));
@@ -286,12 +287,12 @@ impl Playing {
         let live = self.told && live.unwrap_or_else(|| self.player.is_live());
         if live {
             self.told = false;
-            tell_published(self.stream_id, self.player.key().stream(), session);
+            tell_published(self.message_stream_id, self.player.key().stream(), session);
         }
-        let (stream_id, multitrack, audio) = (self.stream_id, self.multitrack, self.audio);
+        let (message_stream_id, multitrack, audio) = (self.message_stream_id, self.multitrack, self.audio);
         let (video, duration) = (&mut self.video, &mut self.duration);
         let left_out = &mut self.left_out;
-        let patience = config.start_limits.wait * GROUPS;
+        let longest = config.start_limits.wait * GROUPS;
         let (finishing, finished) = (self.finishing, &mut self.finished);
         let (mut drawn, mut queued) = (false, 0);
         let sink = |frame: &Frame| {
@@ -302,11 +303,11 @@ impl Playing {
             drawn = true;
             match frame.for_player(multitrack) {
                 None => left_out.multitrack += 1,
-                Some(frame) if !wanted(frame, audio, video, now, patience) => left_out.unwanted += 1,
+                Some(frame) if !wanted(frame, audio, video, now, longest) => left_out.unwanted += 1,
                 Some(frame) => {
                     // One connection may play streams of several hosts, and streams from before a change of settings.
                     session.set_chunk_size(frame.chunk_size());
-                    session.send_frame(stream_id, frame);
+                    session.send_frame(message_stream_id, frame);
                     queued += 1;
                 }
             }
@@ -314,7 +315,7 @@ impl Playing {
         };
         let Pulled { missed, end } = match capturing {
             None => self.player.pull(sink),
-            Some(capturing) => capturing.pull(now, stream_id, live, sink, |sink| self.player.pull(sink)),
+            Some(capturing) => capturing.pull(now, message_stream_id, live, sink, |sink| self.player.pull(sink)),
         };
         if queued > 0 {
             stats.queued_frames(now, queued);
@@ -342,12 +343,12 @@ impl Playing {
             }
             return slow;
         };
-        let Some(next_look) = self.wait(now) else {
+        let Some(next_check) = self.wait(now) else {
             self.in_vain = true;
             return None;
         };
         let told = ended.and_then(|ended| self.end_grace(now, ended, session));
-        Due::first(told.into_iter().chain([next_look]).chain(slow))
+        Due::first(told.into_iter().chain([next_check]).chain(slow))
     }
 
     /// Its queue is full. Returns when to check again whether it takes anything.
@@ -398,8 +399,8 @@ impl Playing {
     /// There is no publisher: returns when to check again whether it has waited for too long; none if it has.
     fn wait(&mut self, now: Instant) -> Option<Due> {
         let longest = self.application.config.session.timeouts.wait_for_stream;
-        let waiting = self.waiting.get_or_insert_with(|| Patience::new(now, longest));
-        if waiting.is_over(now) { None } else { Some(Due::new(waiting.next_look(), DueKind::WaitForStream)) }
+        let waiting = self.waiting.get_or_insert_with(|| TimeLimit::new(now, longest));
+        if waiting.is_over(now) { None } else { Some(Due::new(waiting.next_check(), DueKind::WaitForStream)) }
     }
 
     /// Tells the player, after the time for it, that the publisher is gone. Returns when to check that.
@@ -413,10 +414,10 @@ impl Playing {
         let (_, grace) = match &mut self.grace {
             Some(grace) if grace.0 == ended => grace,
             // The new publisher may wait to be accepted, if the process was stopped.
-            other => other.insert((ended, Patience::new(ended, time))),
+            other => other.insert((ended, TimeLimit::new(ended, time))),
         };
         if !grace.is_over(now) {
-            return Some(Due::new(grace.next_look(), DueKind::UnpublishNotice));
+            return Some(Due::new(grace.next_check(), DueKind::UnpublishNotice));
         }
         self.tell_unpublished(session);
         None
@@ -427,18 +428,18 @@ impl Playing {
         if std::mem::replace(&mut self.told, true) {
             return;
         }
-        session.send_user_control(UserControl::StreamEof(self.stream_id));
+        session.send_user_control(UserControl::StreamEof(self.message_stream_id));
         let description = format!("{} is now unpublished.", self.player.key().stream());
         let notice = reply::on_status(Level::Status, "NetStream.Play.UnpublishNotify", &description);
-        session.send_status(self.stream_id, &notice);
+        session.send_status(self.message_stream_id, &notice);
     }
 }
 
-fn tell_published(stream_id: u32, name: &str, session: &mut Session) {
-    session.send_user_control(UserControl::StreamBegin(stream_id));
+fn tell_published(message_stream_id: u32, name: &str, session: &mut Session) {
+    session.send_user_control(UserControl::StreamBegin(message_stream_id));
     let description = format!("{name} is now published.");
     let notice = reply::on_status(Level::Status, "NetStream.Play.PublishNotify", &description);
-    session.send_status(stream_id, &notice);
+    session.send_status(message_stream_id, &notice);
 }
 
 /// A player that turned video on again waits so many times as long for a key frame as one that begins: it shows a
@@ -446,13 +447,13 @@ fn tell_published(stream_id: u32, name: &str, session: &mut Session) {
 const GROUPS: u32 = 4;
 
 /// Headers always go out, so that a track turned on again finds its decoder ready.
-fn wanted(frame: &Frame, audio: bool, video: &mut VideoState, now: Instant, patience: std::time::Duration) -> bool {
+fn wanted(frame: &Frame, audio: bool, video: &mut VideoState, now: Instant, longest: std::time::Duration) -> bool {
     if let VideoState::AwaitingKey { since } = video
         && frame.kind() == FrameKind::Video
         && frame.class().is_coded()
     {
         let since = *since.get_or_insert(now);
-        if frame.is_join_point() || now.saturating_duration_since(since) >= patience {
+        if frame.is_join_point() || now.saturating_duration_since(since) >= longest {
             *video = VideoState::On;
         }
     }

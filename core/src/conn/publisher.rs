@@ -6,9 +6,9 @@ use super::ask::StreamFacts;
 use crate::hub::{Publisher, StreamId, Superseded};
 use crate::message::Message;
 use crate::pacing::{ReadTimer, Sockets};
-use crate::patience::LATE_LOOKS;
 use crate::policy::{Rate, RateMeter, Refusal};
 use crate::session::{Due, DueKind};
+use crate::time_limit::LATE_CHECKS;
 use crate::url::StreamKey;
 
 /// The longest limit on the time without players.
@@ -18,7 +18,7 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 #[derive(Debug)]
 pub(super) struct Publishing {
     /// Message stream id.
-    stream_id: u32,
+    message_stream_id: u32,
     publisher: Publisher,
     reads: ReadTimer,
     /// Counts its own media; `Allowance` counts all that the connection sends against the rates of all its publishers
@@ -40,8 +40,8 @@ struct Idle {
     /// How long it may have no player: a rule of the stream's application.
     limit: Duration,
     since: Option<Instant>,
-    next_look: Instant,
-    /// How many checks in a row were late, up to `LATE_LOOKS`.
+    next_check: Instant,
+    /// How many checks in a row were late, up to `LATE_CHECKS`.
     late: u8,
 }
 
@@ -55,7 +55,7 @@ pub(super) enum Stopped {
 impl Publishing {
     pub(super) fn new(
         now: Instant,
-        stream_id: u32,
+        message_stream_id: u32,
         mut publisher: Publisher,
         application: Arc<Application>,
         asked: Option<StreamFacts>,
@@ -64,9 +64,9 @@ impl Publishing {
         let meter = application.config.limits.publisher_rate.map(|rate| RateMeter::new(rate, now));
         // At least so long that checks do not spin, at most so long that the clock does not overflow.
         let limit = application.config.idle_publisher.map(|limit| limit.clamp(Duration::from_secs(1), LONGEST));
-        let idle = limit.map(|limit| Idle { limit, since: Some(now), next_look: now + limit, late: 0 });
+        let idle = limit.map(|limit| Idle { limit, since: Some(now), next_check: now + limit, late: 0 });
         Publishing {
-            stream_id,
+            message_stream_id,
             publisher,
             reads: ReadTimer::default(),
             meter,
@@ -78,8 +78,8 @@ impl Publishing {
         }
     }
 
-    pub(super) fn stream_id(&self) -> u32 {
-        self.stream_id
+    pub(super) fn message_stream_id(&self) -> u32 {
+        self.message_stream_id
     }
 
     pub(super) fn key(&self) -> &StreamKey {
@@ -132,7 +132,7 @@ impl Publishing {
     /// When players must be woken, or when to check whether there are any.
     pub(super) fn due(&self) -> Option<Due> {
         let flush = self.publisher.wake_deadline().map(|at| Due::new(at, DueKind::Wake));
-        let idle = self.idle.as_ref().map(|idle| Due::new(idle.next_look, DueKind::IdlePublisher));
+        let idle = self.idle.as_ref().map(|idle| Due::new(idle.next_check, DueKind::IdlePublisher));
         Due::first(flush.into_iter().chain(idle))
     }
 
@@ -168,7 +168,7 @@ impl Publishing {
             return false;
         };
         let limit = idle.limit;
-        if idle.next_look > now {
+        if idle.next_check > now {
             return false;
         }
         let since = match (self.publisher.players(), idle.since) {
@@ -176,15 +176,15 @@ impl Publishing {
             (0, None) => now,
             _ => {
                 idle.since = None;
-                idle.next_look = now + limit / 4;
+                idle.next_check = now + limit / 4;
                 return false;
             }
         };
         // Players may have connected while the process was stopped, and wait in their sockets.
-        let is_late = now > idle.next_look + limit / 8 && idle.late < LATE_LOOKS;
+        let is_late = now > idle.next_check + limit / 8 && idle.late < LATE_CHECKS;
         idle.late = if is_late { idle.late + 1 } else { 0 };
         idle.since = Some(since);
-        idle.next_look = if is_late { now + limit / 8 } else { (since + limit).max(now + limit / 4) };
+        idle.next_check = if is_late { now + limit / 8 } else { (since + limit).max(now + limit / 4) };
         since + limit <= now && !is_late
     }
 

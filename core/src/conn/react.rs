@@ -24,20 +24,20 @@ impl SlowPath {
             SessionEvent::Play(request) => self.want(now, Wanted::Play(request)),
             SessionEvent::Media(message) => self.media(now, message),
             SessionEvent::Measured { command, bytes } => self.measured(now, command.as_ref(), bytes),
-            SessionEvent::ClearMetadata { stream_id } => {
-                if let Some(publishing) = self.publishing(stream_id) {
+            SessionEvent::ClearMetadata { message_stream_id } => {
+                if let Some(publishing) = self.publishing(message_stream_id) {
                     publishing.clear_metadata();
                 }
             }
-            SessionEvent::Unpublish { stream_id } => self.stop_publishing(now, stream_id),
-            SessionEvent::Stop { stream_id } => self.stop_playing(stream_id),
-            SessionEvent::Pause { stream_id, paused } => {
-                if let Some(playing) = self.playing(stream_id) {
+            SessionEvent::Unpublish { message_stream_id } => self.stop_publishing(now, message_stream_id),
+            SessionEvent::Stop { message_stream_id } => self.stop_playing(message_stream_id),
+            SessionEvent::Pause { message_stream_id, paused } => {
+                if let Some(playing) = self.playing(message_stream_id) {
                     playing.pause(paused);
                 }
             }
-            SessionEvent::Receive { stream_id, track, on } => {
-                if let Some(playing) = self.playing(stream_id) {
+            SessionEvent::Receive { message_stream_id, track, on } => {
+                if let Some(playing) = self.playing(message_stream_id) {
                     playing.receive(track, on);
                 }
             }
@@ -105,27 +105,27 @@ impl SlowPath {
     }
 
     fn media(&mut self, now: Instant, message: Message) {
-        let stream_id = message.stream_id;
-        let Some(publishing) = self.publishing(stream_id) else {
+        let message_stream_id = message.message_stream_id;
+        let Some(publishing) = self.publishing(message_stream_id) else {
             return;
         };
         let pushed = publishing.push(now, message);
-        match self.pushed(now, stream_id, pushed) {
+        match self.pushed(now, message_stream_id, pushed) {
             Ok(()) => {
                 self.stats.received_frames(now, 1);
-                self.remark_keyless(stream_id);
+                self.remark_keyless(message_stream_id);
             }
-            Err(Stopped::Superseded) => self.session.take_over(stream_id),
+            Err(Stopped::Superseded) => self.session.take_over(message_stream_id),
             Err(Stopped::Refused(refusal)) => {
                 self.report_ended(&refusal, true);
-                self.session.stop_publisher(stream_id, &Rejection::publish_denied(refusal.to_string()));
+                self.session.stop_publisher(message_stream_id, &Rejection::publish_denied(refusal.to_string()));
                 self.session.close_with_words(CloseReason::Refused(refusal));
             }
         }
     }
 
-    fn remark_keyless(&mut self, stream_id: u32) {
-        let Some(publishing) = self.publishing(stream_id) else {
+    fn remark_keyless(&mut self, message_stream_id: u32) {
+        let Some(publishing) = self.publishing(message_stream_id) else {
             return;
         };
         if publishing.takes_keyless() {
@@ -140,11 +140,11 @@ impl SlowPath {
         rules::find_stream(&self.server, &client.urls, name)
     }
 
-    fn publishing(&mut self, stream_id: u32) -> Option<&mut Publishing> {
-        self.publishing.iter_mut().find(|publishing| publishing.stream_id() == stream_id)
+    fn publishing(&mut self, message_stream_id: u32) -> Option<&mut Publishing> {
+        self.publishing.iter_mut().find(|publishing| publishing.message_stream_id() == message_stream_id)
     }
 
-    fn playing(&mut self, stream_id: u32) -> Option<&mut Playing> {
-        self.playing.iter_mut().find(|playing| playing.stream_id() == stream_id)
+    fn playing(&mut self, message_stream_id: u32) -> Option<&mut Playing> {
+        self.playing.iter_mut().find(|playing| playing.message_stream_id() == message_stream_id)
     }
 }

@@ -298,7 +298,7 @@ impl SlowPath {
                     wait.write = self.session.outbound().is_writable();
                     let publishing = self.publishing.iter().filter_map(Publishing::due);
                     let due = |at: Option<Instant>, what| at.map(|at| Due::new(at, what));
-                    let verdict = due(self.pending.as_ref().map(|pending| pending.next_look()), DueKind::Verdict);
+                    let verdict = due(self.pending.as_ref().map(|pending| pending.next_check()), DueKind::Verdict);
                     let check_due = due(check, DueKind::BandwidthCheck);
                     let drained = due(self.drained, DueKind::Drain);
                     let all = [wait.due, playing, verdict, check_due, drained];
@@ -398,15 +398,15 @@ impl SlowPath {
             self.playing.rotate_left(1);
         }
         while let Some(complete) = self.playing.iter().find(|playing| playing.is_complete()) {
-            let stream_id = complete.stream_id();
-            self.session.complete_play(stream_id);
-            self.stop_playing(stream_id);
+            let message_stream_id = complete.message_stream_id();
+            self.session.complete_play(message_stream_id);
+            self.stop_playing(message_stream_id);
         }
         while let Some(waiting) = self.playing.iter().find(|playing| playing.is_in_vain()) {
-            let stream_id = waiting.stream_id();
+            let message_stream_id = waiting.message_stream_id();
             let words = format!("{} is not published.", waiting.key().stream());
-            self.session.stop_player(stream_id, &Rejection::bad_play_name(words));
-            self.stop_playing(stream_id);
+            self.session.stop_player(message_stream_id, &Rejection::bad_play_name(words));
+            self.stop_playing(message_stream_id);
             if self.publishing.is_empty() && self.playing.is_empty() && self.pending.is_none() {
                 self.session.close_with_words(CloseReason::Timeout(TimeoutKind::WaitForStream));
             }
@@ -420,8 +420,10 @@ impl SlowPath {
         due
     }
 
-    pub(super) fn stop_publishing(&mut self, now: Instant, stream_id: u32) {
-        if let Some(index) = self.publishing.iter().position(|publishing| publishing.stream_id() == stream_id) {
+    pub(super) fn stop_publishing(&mut self, now: Instant, message_stream_id: u32) {
+        if let Some(index) =
+            self.publishing.iter().position(|publishing| publishing.message_stream_id() == message_stream_id)
+        {
             let publishing = self.publishing.swap_remove(index);
             let stream = publishing.stream();
             self.past.role = Some(Role::Publisher);
@@ -434,8 +436,8 @@ impl SlowPath {
         }
     }
 
-    pub(super) fn stop_playing(&mut self, stream_id: u32) {
-        if let Some(index) = self.playing.iter().position(|playing| playing.stream_id() == stream_id) {
+    pub(super) fn stop_playing(&mut self, message_stream_id: u32) {
+        if let Some(index) = self.playing.iter().position(|playing| playing.message_stream_id() == message_stream_id) {
             let mut playing = self.playing.swap_remove(index);
             self.past.role.get_or_insert(Role::Player);
             self.past.unsent.add(playing.unsent());
@@ -462,10 +464,10 @@ impl SlowPath {
     fn end(&mut self, now: Instant, close: &session::Close) {
         self.drop_pending();
         while let Some(publishing) = self.publishing.first() {
-            self.stop_publishing(now, publishing.stream_id());
+            self.stop_publishing(now, publishing.message_stream_id());
         }
         while let Some(playing) = self.playing.first() {
-            self.stop_playing(playing.stream_id());
+            self.stop_playing(playing.message_stream_id());
         }
         let closed = Closed {
             reason: close.reason.clone(),

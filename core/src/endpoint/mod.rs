@@ -56,7 +56,7 @@ use write_watch::WriteWatch;
 use crate::chunk::{ChunkReader, write_message};
 use crate::command::Command;
 use crate::message::{Control, Message, MessageType};
-use crate::patience::{Patience, after};
+use crate::time_limit::{TimeLimit, deadline_after};
 
 /// The chunk stream of commands for the connection as a whole, and of the answers to them.
 pub(crate) const COMMAND_CHUNK_STREAM: u8 = 3;
@@ -154,7 +154,7 @@ impl<S: State, E> Endpoint<S, E> {
     /// At the beginning of a connection: the peer has so long for handshake and `connect`.
     pub(crate) fn new(state: S, reader: ChunkReader, window: u32, connect: Duration, now: Instant) -> Self {
         let mut timers = Timers::default();
-        timers.limit(Timer::Setup, Patience::new(now, connect));
+        timers.limit(Timer::Setup, TimeLimit::new(now, connect));
         Endpoint {
             state,
             reader,
@@ -225,13 +225,20 @@ impl<S: State, E> Endpoint<S, E> {
         self.queue(cause, out);
     }
 
-    pub(crate) fn send_command(&mut self, cause: Cause, chunk_stream: u8, stream_id: u32, command: &Command) {
-        self.send_message(cause, chunk_stream, MessageType::COMMAND_AMF0, stream_id, &command.encode());
+    pub(crate) fn send_command(&mut self, cause: Cause, chunk_stream: u8, message_stream_id: u32, command: &Command) {
+        self.send_message(cause, chunk_stream, MessageType::COMMAND_AMF0, message_stream_id, &command.encode());
     }
 
-    pub(crate) fn send_message(&mut self, cause: Cause, chunk_stream: u8, type_id: u8, stream_id: u32, body: &[u8]) {
+    pub(crate) fn send_message(
+        &mut self,
+        cause: Cause,
+        chunk_stream: u8,
+        type_id: u8,
+        message_stream_id: u32,
+        body: &[u8],
+    ) {
         let mut out = Vec::new();
-        write_message(&mut out, self.chunk_size, chunk_stream, 0, type_id, stream_id, body);
+        write_message(&mut out, self.chunk_size, chunk_stream, 0, type_id, message_stream_id, body);
         self.queue(cause, out);
     }
 
@@ -245,7 +252,7 @@ impl<S: State, E> Endpoint<S, E> {
     /// The peer may be silent for so long from now on. Times without reading before this one do not count.
     pub(crate) fn limit_silence(&mut self, time: Duration) {
         self.was_blocked = false;
-        self.timers.limit(Timer::Silence, Patience::new(self.now, time));
+        self.timers.limit(Timer::Silence, TimeLimit::new(self.now, time));
     }
 
     /// The peer says what it is to say; true for the first time since [`expect_first`](Self::expect_first).
@@ -274,7 +281,7 @@ impl<S: State, E> Endpoint<S, E> {
         self.inbox.clear();
         self.reader.forget();
         self.timers.clear_all();
-        self.timers.set(Timer::Linger, after(self.now, linger));
+        self.timers.set(Timer::Linger, deadline_after(self.now, linger));
     }
 
     /// Gives up on everything still to be written, and on what a writer has of it. Only once the end is settled.
@@ -302,7 +309,7 @@ impl<S: State, E> Endpoint<S, E> {
             self.discard();
         } else if !self.timers.is_set(Timer::Write) && !self.is_closing() {
             self.write_watch.begin(self.now, self.outbound.written());
-            self.timers.set(Timer::Write, WriteWatch::next_look(self.now, write));
+            self.timers.set(Timer::Write, WriteWatch::next_check(self.now, write));
         }
         let write = self.outbound.is_writable();
         let closing = self.state.closing();
@@ -478,9 +485,9 @@ pub(crate) trait Role: Sized {
         };
         let unread = std::mem::take(&mut endpoint.was_blocked) || is_blocked || !endpoint.inbox.is_empty();
         let last = if unread { Some(now) } else { endpoint.last_heard };
-        match last.map(|last| after(last, limit)) {
+        match last.map(|last| deadline_after(last, limit)) {
             Some(next) if next > end => {
-                endpoint.timers.limit(Timer::Silence, Patience::until(next, limit));
+                endpoint.timers.limit(Timer::Silence, TimeLimit::until(next, limit));
                 false
             }
             _ => endpoint.timers.take_expired(Timer::Silence, now),
@@ -497,7 +504,7 @@ pub(crate) trait Role: Sized {
         }
         let is_stalled = endpoint.write_watch.is_stalled(now, endpoint.outbound.written(), limit);
         if !is_stalled {
-            endpoint.timers.set(Timer::Write, WriteWatch::next_look(now, limit));
+            endpoint.timers.set(Timer::Write, WriteWatch::next_check(now, limit));
         }
         is_stalled
     }

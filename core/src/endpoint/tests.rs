@@ -160,8 +160,8 @@ impl Link {
         };
     }
 
-    fn command(&mut self, stream_id: u32, command: &Command) {
-        self.say(&peer::message(MessageType::COMMAND_AMF0, 0, stream_id, &command.encode()));
+    fn command(&mut self, message_stream_id: u32, command: &Command) {
+        self.say(&peer::message(MessageType::COMMAND_AMF0, 0, message_stream_id, &command.encode()));
     }
 
     fn outbound(&mut self) -> &mut Outbound {

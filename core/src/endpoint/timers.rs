@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use crate::patience::Patience;
+use crate::time_limit::TimeLimit;
 
 /// What a connection waits for; each has at most one deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,18 +22,18 @@ const ALL: [Timer; 5] = [Timer::Setup, Timer::Silence, Timer::Write, Timer::Ping
 /// All timers of a connection in one small table; each has at most one deadline.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    timers: [Option<Patience>; ALL.len()],
+    timers: [Option<TimeLimit>; ALL.len()],
 }
 
 impl Timers {
-    /// Something of our own is due then.
+    /// A task of the server itself is due at `deadline`.
     pub(crate) fn set(&mut self, timer: Timer, deadline: Instant) {
-        self.limit(timer, Patience::none(deadline));
+        self.limit(timer, TimeLimit::none(deadline));
     }
 
-    /// The peer has so long for something.
-    pub(crate) fn limit(&mut self, timer: Timer, patience: Patience) {
-        self.timers[timer as usize] = Some(patience);
+    /// The peer has this time limit for something.
+    pub(crate) fn limit(&mut self, timer: Timer, limit: TimeLimit) {
+        self.timers[timer as usize] = Some(limit);
     }
 
     pub(crate) fn clear(&mut self, timer: Timer) {
@@ -48,20 +48,20 @@ impl Timers {
         self.timers[timer as usize].is_some()
     }
 
-    /// Whether it is to be looked at, and when its time is over as far as it is known.
+    /// Whether a check of the timer is due, and when its time is over as far as it is known.
     pub(crate) fn due(&self, timer: Timer, now: Instant) -> Option<Instant> {
-        self.timers[timer as usize].as_ref().filter(|patience| patience.next_look() <= now).map(Patience::end)
+        self.timers[timer as usize].as_ref().filter(|limit| limit.next_check() <= now).map(TimeLimit::end)
     }
 
     /// True once, when its time is over.
     pub(crate) fn take_expired(&mut self, timer: Timer, now: Instant) -> bool {
-        self.timers[timer as usize].take_if(|patience| patience.is_over(now)).is_some()
+        self.timers[timer as usize].take_if(|limit| limit.is_over(now)).is_some()
     }
 
-    /// The one that is to be looked at first, and when.
+    /// The timer with the next check, and when that is.
     pub(crate) fn next(&self) -> Option<(Instant, Timer)> {
         let all = self.timers.iter().zip(ALL);
-        let looks = all.filter_map(|(patience, timer)| Some((patience.as_ref()?.next_look(), timer)));
-        looks.min_by_key(|(look, _)| *look)
+        let checks = all.filter_map(|(limit, timer)| Some((limit.as_ref()?.next_check(), timer)));
+        checks.min_by_key(|(check, _)| *check)
     }
 }

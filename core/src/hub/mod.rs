@@ -19,7 +19,7 @@
 //! assert!(hub.publish(&key).is_err(), "one publisher per name");
 //!
 //! let (type_id, payload) = (MessageType::VIDEO, [0x17, 1, 0, 0, 0, 1][..].into());
-//! publisher.push(now, Message { chunk_stream: 6, timestamp: 0, type_id, stream_id: 1, payload })?;
+//! publisher.push(now, Message { chunk_stream: 6, timestamp: 0, type_id, message_stream_id: 1, payload })?;
 //! let mut frames = 0;
 //! let pulled = player.pull(|_| {
 //!     frames += 1;

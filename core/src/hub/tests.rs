@@ -19,7 +19,7 @@ fn key(stream: &str) -> StreamKey {
 
 fn video(timestamp: u32, body: &[u8]) -> Message {
     let payload = Payload::from(body);
-    Message { chunk_stream: 6, timestamp, type_id: MessageType::VIDEO, stream_id: 1, payload }
+    Message { chunk_stream: 6, timestamp, type_id: MessageType::VIDEO, message_stream_id: 1, payload }
 }
 
 fn key_frame(timestamp: u32) -> Message {

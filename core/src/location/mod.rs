@@ -43,8 +43,8 @@ pub use config::{LocationConfig, OnLoss};
 pub use lease::Session;
 pub use requests::{Reply, Request, RequestId, Taking};
 
-use crate::patience::after;
 use crate::split_mix::split_mix;
+use crate::time_limit::deadline_after;
 use cache::{Cache, Waits};
 use lease::{Lease, Leases};
 use requests::Requests;
@@ -287,7 +287,7 @@ impl Location {
             return claim;
         }
         let mut lease = Lease::new(Session(self.next_random()), conflict);
-        let deadline = after(now, self.config.answer_limit);
+        let deadline = deadline_after(now, self.config.answer_limit);
         lease.deadline = Some(deadline);
         self.timers.insert((deadline, Timer::Claims(name.clone())));
         self.leases.insert(name, lease);
@@ -317,7 +317,7 @@ impl Location {
             let located = located(owner.clone(), false);
             self.event(Event::Located { find, located });
         } else {
-            let deadline = after(now, self.config.answer_limit);
+            let deadline = deadline_after(now, self.config.answer_limit);
             match self.cache.wait(name, find, deadline) {
                 Waits::First => {
                     self.timers.insert((deadline, Timer::Finds(name.clone())));
@@ -382,8 +382,8 @@ impl Location {
         let timer = self.timers.first().map(|(at, _)| *at);
         let connection = match self.connection {
             Connection::Down { retry, .. } => Some(retry),
-            Connection::Opening { since, .. } => Some(after(since, self.config.hang_limit())),
-            Connection::Up => self.requests.oldest().map(|sent| after(sent, self.config.hang_limit())),
+            Connection::Opening { since, .. } => Some(deadline_after(since, self.config.hang_limit())),
+            Connection::Up => self.requests.oldest().map(|sent| deadline_after(sent, self.config.hang_limit())),
         };
         Output::Wait(timer.into_iter().chain(connection).min())
     }
@@ -455,7 +455,7 @@ impl Location {
         if self.is_connected() {
             self.ask(now, Request::Release { name: name.clone(), session });
         } else {
-            self.leases.end_later(name.clone(), session, after(now, self.config.ttl));
+            self.leases.end_later(name.clone(), session, deadline_after(now, self.config.ttl));
         }
     }
 

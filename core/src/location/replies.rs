@@ -7,7 +7,7 @@ use super::{
     ClaimError, Conflict, Connection, Event, Located, Location, LostReason, OnLoss, Output, Owner, Reply, Request,
     RequestId, Session, Timer, located,
 };
-use crate::patience::after;
+use crate::time_limit::deadline_after;
 
 /// How soon a name is claimed again whose owner was asked to give it up.
 const ASKED_TO_YIELD: Duration = Duration::from_millis(100);
@@ -40,7 +40,7 @@ impl Location {
             Connection::Up => 0,
         };
         let pause = self.config.retry_pause(failures);
-        let retry = after(now, self.jitter(pause));
+        let retry = deadline_after(now, self.jitter(pause));
         self.connection = Connection::Down { retry, failures };
         for request in self.requests.clear() {
             match request {
@@ -50,7 +50,7 @@ impl Location {
                     }
                 }
                 Request::Release { name, session } => {
-                    self.leases.end_later(name, session, after(now, self.config.ttl));
+                    self.leases.end_later(name, session, deadline_after(now, self.config.ttl));
                 }
                 Request::Find { .. } | Request::Announce => {}
             }
@@ -72,7 +72,7 @@ impl Location {
             },
             Request::Announce => {
                 let pause = self.config.ttl / 10 * 3;
-                let next = after(sent, self.jitter(pause)).max(now);
+                let next = deadline_after(sent, self.jitter(pause)).max(now);
                 self.timers.retain(|(_, timer)| *timer != Timer::Announce);
                 self.timers.insert((next, Timer::Announce));
             }
@@ -97,16 +97,16 @@ impl Location {
             Reply::Found(_) | Reply::Done | Reply::Failed => {
                 let pause = self.config.retry_pause(2);
                 let pause = self.jitter(pause);
-                self.ask_again_at(name, after(now, pause));
+                self.ask_again_at(name, deadline_after(now, pause));
             }
         }
     }
 
     fn leased(&mut self, now: Instant, sent: Instant, name: &Arc<str>, fencing: u64) {
-        let relied = after(sent, self.config.reliance());
+        let relied = deadline_after(sent, self.config.reliance());
         let strict = self.config.on_loss == OnLoss::Strict;
         let pause = self.config.renewal();
-        let next = after(sent, self.jitter(pause)).max(now);
+        let next = deadline_after(sent, self.jitter(pause)).max(now);
         self.ask_again_at(name, next);
         let Some(lease) = self.leases.get_mut(name) else { return };
         let before = lease.fencing.replace(fencing);
@@ -132,7 +132,7 @@ impl Location {
     }
 
     fn held_elsewhere(&mut self, now: Instant, name: &Arc<str>, owner: Owner) {
-        let again = after(now, ASKED_TO_YIELD);
+        let again = deadline_after(now, ASKED_TO_YIELD);
         if let Some(lease) = self.leases.get(name)
             && lease.conflict == Conflict::Take
             && self.config.on_loss == OnLoss::Strict
@@ -142,7 +142,7 @@ impl Location {
         }
         let Some(lease) = self.remove_lease(name) else { return };
         let node = owner.node.clone();
-        self.cache.put(name, Some(owner), now, after(now, self.config.found));
+        self.cache.put(name, Some(owner), now, deadline_after(now, self.config.found));
         if lease.is_granted {
             self.event(Event::Lost { name: name.clone(), reason: LostReason::Taken(node) });
             self.changed(name);
@@ -154,7 +154,7 @@ impl Location {
     }
 
     fn on_hold(&mut self, now: Instant, name: &Arc<str>, time: Duration) {
-        let until = after(now, time.min(self.config.ttl));
+        let until = deadline_after(now, time.min(self.config.ttl));
         let Some(lease) = self.leases.get(name) else { return };
         let fits = lease.deadline.is_none_or(|deadline| until < deadline);
         if lease.is_granted || fits || self.config.on_loss == OnLoss::Serve {
@@ -173,7 +173,7 @@ impl Location {
         let answer = if self.leases.is_granted(name) { Located::Here } else { located(owner.clone(), false) };
         // An answer that was overtaken by a notice is given, since it is what there is, but not remembered.
         if !older {
-            self.cache.put(name, owner, now, after(now, time));
+            self.cache.put(name, owner, now, deadline_after(now, time));
         }
         self.answer_finds(name, &answer);
     }
@@ -204,8 +204,8 @@ impl Location {
                 self.connection = Connection::Opening { since: now, failures };
                 self.outputs.push_back(Output::Connect);
             }
-            Connection::Opening { since, .. } if after(since, hang) <= now => self.give_up_connection(now),
-            Connection::Up if self.requests.oldest().is_some_and(|sent| after(sent, hang) <= now) => {
+            Connection::Opening { since, .. } if deadline_after(since, hang) <= now => self.give_up_connection(now),
+            Connection::Up if self.requests.oldest().is_some_and(|sent| deadline_after(sent, hang) <= now) => {
                 self.give_up_connection(now);
             }
             Connection::Down { .. } | Connection::Opening { .. } | Connection::Up => {}

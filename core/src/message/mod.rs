@@ -26,7 +26,7 @@ pub struct Message {
     /// The kind of payload, see [`MessageType`].
     pub type_id: u8,
     /// The message stream it belongs to; 0 is the connection itself.
-    pub stream_id: u32,
+    pub message_stream_id: u32,
     /// The body.
     pub payload: Payload,
 }
@@ -49,7 +49,7 @@ impl Message {
 
     fn media(type_id: u8, timestamp: u32, body: impl Into<Payload>) -> Self {
         // The chunk stream is chosen when the message is written.
-        Message { chunk_stream: 0, timestamp, type_id, stream_id: 0, payload: body.into() }
+        Message { chunk_stream: 0, timestamp, type_id, message_stream_id: 0, payload: body.into() }
     }
 
     /// The messages in an aggregate, each with its own timestamp, or the error of one that cannot be read.
@@ -59,7 +59,7 @@ impl Message {
                 chunk_stream: self.chunk_stream,
                 timestamp: part.timestamp,
                 type_id: part.type_id,
-                stream_id: self.stream_id,
+                message_stream_id: self.message_stream_id,
                 payload: Payload::from(part.payload),
             })
         })

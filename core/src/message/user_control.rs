@@ -14,7 +14,7 @@ pub enum UserControl {
     /// The client's buffer for a message stream.
     SetBufferLength {
         /// Message stream id; librtmp sends 0 before it has one.
-        stream_id: u32,
+        message_stream_id: u32,
         /// Buffer length in milliseconds.
         milliseconds: u32,
     },
@@ -56,9 +56,12 @@ impl fmt::Debug for UserControl {
             UserControl::SwfVerifyResponse(hash) => {
                 return f.debug_tuple("SwfVerifyResponse").field(&Shown(hash)).finish();
             }
-            UserControl::SetBufferLength { stream_id, milliseconds } => {
+            UserControl::SetBufferLength { message_stream_id, milliseconds } => {
                 let mut shown = f.debug_struct("SetBufferLength");
-                return shown.field("stream_id", stream_id).field("milliseconds", milliseconds).finish();
+                return shown
+                    .field("message_stream_id", message_stream_id)
+                    .field("milliseconds", milliseconds)
+                    .finish();
             }
             UserControl::Unknown { event, data } => {
                 return f.debug_struct("Unknown").field("event", event).field("data", &Shown(data)).finish();
@@ -81,7 +84,9 @@ impl UserControl {
             (0, Some(id), _) => UserControl::StreamBegin(id),
             (1, Some(id), _) => UserControl::StreamEof(id),
             (2, Some(id), _) => UserControl::StreamDry(id),
-            (3, Some(stream_id), Some(milliseconds)) => UserControl::SetBufferLength { stream_id, milliseconds },
+            (3, Some(message_stream_id), Some(milliseconds)) => {
+                UserControl::SetBufferLength { message_stream_id, milliseconds }
+            }
             (4, Some(id), _) => UserControl::StreamIsRecorded(id),
             (6, Some(time), _) => UserControl::PingRequest(time),
             (7, Some(time), _) => UserControl::PingResponse(time),
@@ -99,7 +104,7 @@ impl UserControl {
             UserControl::StreamBegin(id) => (0u16, Some(*id)),
             UserControl::StreamEof(id) => (1, Some(*id)),
             UserControl::StreamDry(id) => (2, Some(*id)),
-            UserControl::SetBufferLength { stream_id, .. } => (3, Some(*stream_id)),
+            UserControl::SetBufferLength { message_stream_id, .. } => (3, Some(*message_stream_id)),
             UserControl::StreamIsRecorded(id) => (4, Some(*id)),
             UserControl::PingRequest(time) => (6, Some(*time)),
             UserControl::PingResponse(time) => (7, Some(*time)),
@@ -139,7 +144,7 @@ mod tests {
             UserControl::StreamBegin(1),
             UserControl::StreamEof(2),
             UserControl::StreamDry(3),
-            UserControl::SetBufferLength { stream_id: 1, milliseconds: 36_000_000 },
+            UserControl::SetBufferLength { message_stream_id: 1, milliseconds: 36_000_000 },
             UserControl::StreamIsRecorded(4),
             UserControl::PingRequest(5),
             UserControl::PingResponse(6),

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Pacing, Publishers, Sockets, WakeTimer};
-use crate::patience::after;
+use crate::time_limit::deadline_after;
 
 /// The shortest wait that saves reads. Audio frames are about 20 ms apart (AAC: 1024 samples at 44.1 or 48 kHz),
 /// pictures seldom less: a shorter wait brings one message, like a read at once.
@@ -14,7 +14,7 @@ impl Pacing {
     /// arrives.
     pub(crate) fn next_read_if_unplayed(&self, last: Instant, publishers: &Publishers) -> Option<Instant> {
         let waits = self.read_wait >= SHORTEST_WAIT && publishers.count() >= self.read_wait_publishers;
-        waits.then(|| publishers.common_time(after(last, self.read_wait)))
+        waits.then(|| publishers.common_time(deadline_after(last, self.read_wait)))
     }
 
     /// When to next read a publisher that was read at `last` and whose stream has players, so that players are woken no
@@ -34,7 +34,7 @@ impl Pacing {
         let wake = wakes.no_wake_before(self.merge_window)?;
         let early = sockets.early_reads.iter().filter_map(|early| wake.checked_sub(*early));
         let next = early.chain([wake]).find(|time| *time > now)?;
-        Some(next.min(after(last, self.read_wait)))
+        Some(next.min(deadline_after(last, self.read_wait)))
     }
 }
 
@@ -103,7 +103,7 @@ impl ReadTimer {
             return None;
         }
         let fits = Duration::from_secs_f64((sockets.unread_bytes / 2) as f64 / self.rate?.max(1) as f64);
-        Some(wait(last)?.min(after(last, fits)))
+        Some(wait(last)?.min(deadline_after(last, fits)))
     }
 }
 

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
-use crate::patience::after;
 use crate::source::{Frame, FrameKind};
+use crate::time_limit::deadline_after;
 
 /// When to wake the players of one stream.
 ///
@@ -72,10 +72,10 @@ impl WakeTimer {
             interval.note(now, frame.timestamp());
         }
         let due = if is_video {
-            self.last_video.map_or(now, |last| now.max(after(last, window)))
+            self.last_video.map_or(now, |last| now.max(deadline_after(last, window)))
         } else {
             let awaited = if self.video.last.is_some() { &self.video } else { &self.audio };
-            let end = after(now, window);
+            let end = deadline_after(now, window);
             let waits = awaited.next().is_some_and(|next| next <= end);
             // Pictures that come more than once a window leave at its end, whenever the sound was read.
             let pictures = self.next_video_wake(window).filter(|next| *next > now);
@@ -104,7 +104,7 @@ impl WakeTimer {
     /// When players are next woken for pictures, if pictures come more than once a window and so wait for its end.
     fn next_video_wake(&self, window: Duration) -> Option<Instant> {
         self.video.mean.filter(|mean| *mean <= window)?;
-        Some(after(self.last_video?, window))
+        Some(deadline_after(self.last_video?, window))
     }
 
     /// True once when the deadline has come: wake the players.
@@ -113,7 +113,7 @@ impl WakeTimer {
         if has_come {
             let for_frames = self.due.is_some();
             self.clear(now);
-            self.quiet = for_frames.then(|| after(now, QUIET));
+            self.quiet = for_frames.then(|| deadline_after(now, QUIET));
         }
         has_come
     }
@@ -136,7 +136,7 @@ mod tests {
 
     fn frame(type_id: u8, timestamp: u32) -> Frame {
         let payload = Payload::from(&[0x27, 1, 0, 0, 0, 1][..]);
-        let message = Message { chunk_stream: 6, timestamp, type_id, stream_id: 1, payload };
+        let message = Message { chunk_stream: 6, timestamp, type_id, message_stream_id: 1, payload };
         Frame::encode(message, WireFormat { chunk_size: 128 })
     }
 

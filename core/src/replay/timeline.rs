@@ -350,8 +350,8 @@ fn limits() -> ChunkLimits {
 
 /// One message in words.
 fn describe(message: &Message) -> String {
-    let Message { type_id, stream_id, timestamp, payload, .. } = message;
-    let on = if *stream_id == 0 { String::new() } else { format!(" on stream {stream_id}") };
+    let Message { type_id, message_stream_id, timestamp, payload, .. } = message;
+    let on = if *message_stream_id == 0 { String::new() } else { format!(" on stream {message_stream_id}") };
     if let Some(media) = Media::of(message) {
         let kind = if *type_id == MessageType::AUDIO { "audio" } else { "video" };
         let class = match media.class {

@@ -32,7 +32,7 @@ impl Session {
             (State::AwaitingConnect, _) | (_, Request::Connect(_) | Request::Answer | Request::SetPlaylist) => {
                 self.counters.ignored_messages += 1;
             }
-            (_, request) => self.handle_request(message.stream_id, transaction, request),
+            (_, request) => self.handle_request(message.message_stream_id, transaction, request),
         }
         Ok(())
     }
@@ -52,24 +52,24 @@ impl Session {
             Request::FcUnpublish(name) => self.unpublish(transaction, &name),
             Request::Publish { name, publish_type } => {
                 let client = self.identification.publisher();
-                if let Some(stream_id) = self.stream_for_activity(on_stream, transaction) {
-                    let request = PublishRequest { stream_id, name, publish_type, client };
+                if let Some(message_stream_id) = self.stream_for_activity(on_stream, transaction) {
+                    let request = PublishRequest { message_stream_id, name, publish_type, client };
                     self.ask(Change::StreamAsked, SessionEvent::Publish(request));
                 }
             }
             Request::Play(arguments) => {
-                if let Some(stream_id) = self.stream_for_activity(on_stream, transaction) {
-                    self.ask(Change::StreamAsked, SessionEvent::Play(PlayRequest { stream_id, arguments }));
+                if let Some(message_stream_id) = self.stream_for_activity(on_stream, transaction) {
+                    self.ask(Change::StreamAsked, SessionEvent::Play(PlayRequest { message_stream_id, arguments }));
                 }
             }
-            Request::DeleteStream(Some(stream_id)) => {
-                self.end_activity(stream_id);
-                self.streams.delete(stream_id);
+            Request::DeleteStream(Some(message_stream_id)) => {
+                self.end_activity(message_stream_id);
+                self.streams.delete(message_stream_id);
             }
             Request::DeleteStream(None) => {
-                for stream_id in self.streams.ids() {
-                    self.end_activity(stream_id);
-                    self.streams.delete(stream_id);
+                for message_stream_id in self.streams.ids() {
+                    self.end_activity(message_stream_id);
+                    self.streams.delete(message_stream_id);
                 }
             }
             Request::CloseStream => self.close_stream(on_stream),
@@ -103,7 +103,7 @@ impl Session {
     fn create_stream(&mut self, transaction: f64) {
         self.identification = self.identification.after(Sign::CreateStream);
         let answer = match self.streams.create(self.config.limits.streams) {
-            Some(stream_id) => reply::create_stream_result(transaction, stream_id),
+            Some(message_stream_id) => reply::create_stream_result(transaction, message_stream_id),
             None => reply::call_failed(transaction, "Too many streams on this connection."),
         };
         self.send_command(COMMAND_CHUNK_STREAM, 0, &answer);
@@ -118,77 +118,77 @@ impl Session {
                 .then(|| self.streams.create(self.config.limits.streams))
                 .flatten()
         };
-        let Some(stream_id) = known.or_else(implied) else {
+        let Some(message_stream_id) = known.or_else(implied) else {
             self.answer(transaction, &reply::call_failed(transaction, "No such stream on this connection."));
             return None;
         };
-        self.end_activity(stream_id);
-        Some(stream_id)
+        self.end_activity(message_stream_id);
+        Some(message_stream_id)
     }
 
     /// FCUnpublish: answered even where nothing was published, so that a client waiting for it can go on.
     fn unpublish(&mut self, transaction: f64, name: &str) {
-        if let Some(stream_id) = self.streams.published_as(name) {
-            self.send_status(stream_id, &reply::on_fc_unpublish());
+        if let Some(message_stream_id) = self.streams.published_as(name) {
+            self.send_status(message_stream_id, &reply::on_fc_unpublish());
             self.send_result(transaction);
-            self.send_unpublished(stream_id);
-            self.end_activity(stream_id);
+            self.send_unpublished(message_stream_id);
+            self.end_activity(message_stream_id);
         } else {
             self.send_result(transaction);
         }
     }
 
     fn close_stream(&mut self, on_stream: u32) {
-        if let Some(stream_id) = self.streams.resolve(on_stream) {
-            if self.streams.activity(stream_id) == Activity::Publishing {
-                self.send_unpublished(stream_id);
+        if let Some(message_stream_id) = self.streams.resolve(on_stream) {
+            if self.streams.activity(message_stream_id) == Activity::Publishing {
+                self.send_unpublished(message_stream_id);
             }
-            self.end_activity(stream_id);
+            self.end_activity(message_stream_id);
         }
     }
 
-    fn send_unpublished(&mut self, stream_id: u32) {
+    fn send_unpublished(&mut self, message_stream_id: u32) {
         let status = reply::on_status(Level::Status, "NetStream.Unpublish.Success", "Stream is now unpublished.");
-        self.send_status(stream_id, &status);
+        self.send_status(message_stream_id, &status);
     }
 
     fn receive(&mut self, on_stream: u32, track: Track, on: bool) {
-        let Some(stream_id) = self.playing(on_stream) else {
+        let Some(message_stream_id) = self.playing(on_stream) else {
             return;
         };
-        self.push_event(SessionEvent::Receive { stream_id, track, on });
+        self.push_event(SessionEvent::Receive { message_stream_id, track, on });
         if on {
             // RTMP 1.0 §7.2.2.4: the server answers that a track is on again with the messages of a seek and a start.
             let seek = reply::on_status(Level::Status, "NetStream.Seek.Notify", "Seeking to the newest frame.");
-            self.send_status(stream_id, &seek);
+            self.send_status(message_stream_id, &seek);
             let start = reply::on_status(Level::Status, "NetStream.Play.Start", "Started playing.");
-            self.send_status(stream_id, &start);
+            self.send_status(message_stream_id, &start);
         }
     }
 
     fn pause(&mut self, on_stream: u32, paused: bool) {
-        let Some(stream_id) = self.playing(on_stream) else {
+        let Some(message_stream_id) = self.playing(on_stream) else {
             return;
         };
-        self.push_event(SessionEvent::Pause { stream_id, paused });
+        self.push_event(SessionEvent::Pause { message_stream_id, paused });
         if paused {
             let status = reply::on_status(Level::Status, "NetStream.Pause.Notify", "Paused stream.");
-            self.send_status(stream_id, &status);
-            self.send_user_control(UserControl::StreamEof(stream_id));
+            self.send_status(message_stream_id, &status);
+            self.send_user_control(UserControl::StreamEof(message_stream_id));
         } else {
             let status = reply::on_status(Level::Status, "NetStream.Unpause.Notify", "Unpaused stream.");
-            self.send_status(stream_id, &status);
-            self.send_user_control(UserControl::StreamBegin(stream_id));
+            self.send_status(message_stream_id, &status);
+            self.send_user_control(UserControl::StreamBegin(message_stream_id));
         }
     }
 
     /// A seek does nothing, but the player gets the notice that it was done: libavformat (FFmpeg, mpv) drops every
     /// packet until it gets that notice, and players of every kind end on an error.
     fn refuse_seek(&mut self, on_stream: u32) {
-        if let Some(stream_id) = self.playing(on_stream) {
+        if let Some(message_stream_id) = self.playing(on_stream) {
             let words = "This is a live stream; it goes on at its newest frame.";
             let status = reply::on_status(Level::Status, "NetStream.Seek.Notify", words);
-            self.send_status(stream_id, &status);
+            self.send_status(message_stream_id, &status);
         }
     }
 

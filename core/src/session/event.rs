@@ -33,7 +33,7 @@ pub enum SessionEvent {
     /// The publisher withdrew its metadata.
     ClearMetadata {
         /// Message stream id.
-        stream_id: u32,
+        message_stream_id: u32,
     },
     /// A message of a peer whose bandwidth is being measured, see [`measure`](super::Session::measure).
     Measured {
@@ -45,24 +45,24 @@ pub enum SessionEvent {
     /// The stream is no longer published on this connection. More may follow on the same connection.
     Unpublish {
         /// Message stream id.
-        stream_id: u32,
+        message_stream_id: u32,
     },
     /// The player stopped playing; more may follow on the same connection.
     Stop {
         /// Message stream id.
-        stream_id: u32,
+        message_stream_id: u32,
     },
     /// The player paused or resumed. The session has already answered it.
     Pause {
         /// Message stream id.
-        stream_id: u32,
+        message_stream_id: u32,
         /// True for pause.
         paused: bool,
     },
     /// The player turned audio or video on or off.
     Receive {
         /// Message stream id.
-        stream_id: u32,
+        message_stream_id: u32,
         /// Which.
         track: Track,
         /// True for on.
@@ -96,7 +96,7 @@ impl ConnectRequest {
 /// A `publish` waiting for its answer.
 #[derive(Debug)]
 pub struct PublishRequest {
-    pub(super) stream_id: u32,
+    pub(super) message_stream_id: u32,
     pub(super) name: String,
     pub(super) publish_type: PublishType,
     pub(super) client: ClientKind,
@@ -104,8 +104,8 @@ pub struct PublishRequest {
 
 impl PublishRequest {
     /// Message stream id.
-    pub fn stream_id(&self) -> u32 {
-        self.stream_id
+    pub fn message_stream_id(&self) -> u32 {
+        self.message_stream_id
     }
 
     /// Stream name as sent, with its query.
@@ -127,14 +127,14 @@ impl PublishRequest {
 /// A `play` waiting for its answer.
 #[derive(Debug)]
 pub struct PlayRequest {
-    pub(super) stream_id: u32,
+    pub(super) message_stream_id: u32,
     pub(super) arguments: PlayArguments,
 }
 
 impl PlayRequest {
     /// Message stream id.
-    pub fn stream_id(&self) -> u32 {
-        self.stream_id
+    pub fn message_stream_id(&self) -> u32 {
+        self.message_stream_id
     }
 
     /// Stream name as sent, start, duration and reset.

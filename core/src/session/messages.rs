@@ -61,9 +61,9 @@ impl Session {
     }
 
     fn handle_media(&mut self, mut message: Message) {
-        match self.publishing(message.stream_id) {
-            Some(stream_id) => {
-                message.stream_id = stream_id;
+        match self.publishing(message.message_stream_id) {
+            Some(message_stream_id) => {
+                message.message_stream_id = message_stream_id;
                 self.push_event(SessionEvent::Media(message));
             }
             None => self.counters.stray_media += 1,
@@ -75,7 +75,7 @@ impl Session {
     /// They become events at once, so there may be as many as events may wait; real ones hold a few dozen. Each part
     /// beyond that, and each that cannot be read, counts as an unreadable message; the others are taken.
     fn handle_aggregate(&mut self, message: &Message) {
-        let Some(stream_id) = self.publishing(message.stream_id) else {
+        let Some(message_stream_id) = self.publishing(message.message_stream_id) else {
             self.counters.stray_media += 1;
             return;
         };
@@ -86,7 +86,7 @@ impl Session {
                 continue;
             };
             room = left;
-            let part = Message { stream_id, ..part };
+            let part = Message { message_stream_id, ..part };
             match part.type_id {
                 MessageType::AUDIO | MessageType::VIDEO => self.push_event(SessionEvent::Media(part)),
                 MessageType::DATA_AMF0 | MessageType::DATA_AMF3 => self.handle_data(part),
@@ -96,11 +96,11 @@ impl Session {
     }
 
     fn handle_data(&mut self, mut message: Message) {
-        let Some(stream_id) = self.publishing(message.stream_id) else {
+        let Some(message_stream_id) = self.publishing(message.message_stream_id) else {
             self.counters.stray_media += 1;
             return;
         };
-        message.stream_id = stream_id;
+        message.message_stream_id = message_stream_id;
         let limits = &self.config.limits;
         let longest =
             DataLimits { metadata: limits.metadata as usize, other: limits.command as usize, amf: limits.amf };
@@ -110,7 +110,7 @@ impl Session {
                 self.push_data(message, body);
             }
             PublisherData::Other(body) => self.push_data(message, body),
-            PublisherData::ClearMetadata => self.push_event(SessionEvent::ClearMetadata { stream_id }),
+            PublisherData::ClearMetadata => self.push_event(SessionEvent::ClearMetadata { message_stream_id }),
             PublisherData::Unreadable => self.counters.unreadable_messages += 1,
         }
     }
@@ -121,16 +121,16 @@ impl Session {
         self.push_event(SessionEvent::Media(message));
     }
 
-    /// The published stream that a message on `stream_id` belongs to; notes that its publisher is alive.
-    fn publishing(&mut self, stream_id: u32) -> Option<u32> {
+    /// The published stream that a message on `message_stream_id` belongs to; notes that its publisher is alive.
+    fn publishing(&mut self, message_stream_id: u32) -> Option<u32> {
         if !self.is_connected() {
             return None;
         }
-        let stream_id = self.streams.publishing(stream_id)?;
+        let message_stream_id = self.streams.publishing(message_stream_id)?;
         if self.endpoint.hear() {
             // No longer the first one's.
             self.endpoint.limit_silence(self.config.timeouts.next_message);
         }
-        Some(stream_id)
+        Some(message_stream_id)
     }
 }

@@ -80,9 +80,9 @@ pub(crate) use crate::endpoint::{
 };
 use crate::handshake::{self, Status};
 use crate::message::{Control, Message, MessageType, UserControl};
-use crate::patience::{Patience, after};
 use crate::preface::Prefaced;
 use crate::source::Frame;
+use crate::time_limit::{TimeLimit, deadline_after};
 use identify::Identification;
 use state::{Change, State};
 use streams::{Activity, MessageStreams};
@@ -201,7 +201,7 @@ impl Session {
             self.close(CloseReason::Timeout(TimeoutKind::Write));
         }
         if self.endpoint.timers.take_expired(Timer::Ping, now) {
-            self.endpoint.timers.set(Timer::Ping, after(now, self.config.timeouts.ping));
+            self.endpoint.timers.set(Timer::Ping, deadline_after(now, self.config.timeouts.ping));
             let time = now.saturating_duration_since(self.start).as_millis() as u32;
             self.endpoint.send_control(Cause::Own, &Control::User(UserControl::PingRequest(time)));
         }
@@ -219,8 +219,8 @@ impl Session {
         if endpoint::State::is_asked(&self.endpoint.state) && self.endpoint.timers.is_set(Timer::Setup) {
             let timeouts = &self.config.timeouts;
             let own = if self.is_connected() { timeouts.identify } else { timeouts.connect };
-            let patience = Patience::new(self.endpoint.now, time.saturating_add(own));
-            self.endpoint.timers.limit(Timer::Setup, patience);
+            let limit = TimeLimit::new(self.endpoint.now, time.saturating_add(own));
+            self.endpoint.timers.limit(Timer::Setup, limit);
         }
     }
 
@@ -273,13 +273,13 @@ impl Session {
     ///
     /// Frames are encoded for message stream 1, the one nearly every player has; for another the head is written again
     /// and the payload is still shared.
-    pub fn send_frame(&mut self, stream_id: u32, frame: &Frame) {
-        frame.pieces(stream_id, |piece| self.endpoint.outbound.push(piece));
+    pub fn send_frame(&mut self, message_stream_id: u32, frame: &Frame) {
+        frame.pieces(message_stream_id, |piece| self.endpoint.outbound.push(piece));
     }
 
     /// Sends `onStatus` on a message stream.
-    pub fn send_status(&mut self, stream_id: u32, command: &Command) {
-        self.send_command(STATUS_CHUNK_STREAM, stream_id, command);
+    pub fn send_status(&mut self, message_stream_id: u32, command: &Command) {
+        self.send_command(STATUS_CHUNK_STREAM, message_stream_id, command);
     }
 
     /// Sends a user control event.
@@ -370,37 +370,37 @@ impl Session {
     }
 
     /// Ends playback on a message stream from our side, with the notices that say it is complete.
-    pub fn complete_play(&mut self, stream_id: u32) {
-        if self.streams.activity(stream_id) != Activity::Playing {
+    pub fn complete_play(&mut self, message_stream_id: u32) {
+        if self.streams.activity(message_stream_id) != Activity::Playing {
             return;
         }
-        self.send_data(stream_id, &reply::play_complete());
-        self.send_user_control(UserControl::StreamEof(stream_id));
+        self.send_data(message_stream_id, &reply::play_complete());
+        self.send_user_control(UserControl::StreamEof(message_stream_id));
         let stop = reply::on_status(Level::Status, "NetStream.Play.Stop", "Stopped playing.");
-        self.send_status(stream_id, &stop);
-        self.streams.end(stream_id);
+        self.send_status(message_stream_id, &stop);
+        self.streams.end(message_stream_id);
         self.activity_changed();
     }
 
     /// Ends playback on a message stream from our side, and says why.
-    pub fn stop_player(&mut self, stream_id: u32, rejection: &Rejection) {
-        if self.streams.activity(stream_id) == Activity::Playing {
-            self.send_error_status(stream_id, rejection);
-            self.streams.end(stream_id);
+    pub fn stop_player(&mut self, message_stream_id: u32, rejection: &Rejection) {
+        if self.streams.activity(message_stream_id) == Activity::Playing {
+            self.send_error_status(message_stream_id, rejection);
+            self.streams.end(message_stream_id);
             self.activity_changed();
         }
     }
 
     /// Another publisher has taken the stream over: tells the peer, then closes.
-    pub fn take_over(&mut self, stream_id: u32) {
+    pub fn take_over(&mut self, message_stream_id: u32) {
         let rejection = Rejection::bad_publish_name("Another publisher has taken the stream over.");
-        self.stop_publisher(stream_id, &rejection);
+        self.stop_publisher(message_stream_id, &rejection);
         self.close_with_words(CloseReason::TakenOver);
     }
 
     /// Tells a publisher why its media is no longer accepted.
-    pub fn stop_publisher(&mut self, stream_id: u32, rejection: &Rejection) {
-        self.send_error_status(stream_id, rejection);
+    pub fn stop_publisher(&mut self, message_stream_id: u32, rejection: &Rejection) {
+        self.send_error_status(message_stream_id, rejection);
     }
 
     /// Goes on by another configuration: that of the virtual host, once it is known. Only before `connect` is accepted,
@@ -428,7 +428,7 @@ impl Session {
         if self.config.bandwidth_done && !before.bandwidth_done {
             self.send_command(COMMAND_CHUNK_STREAM, 0, &reply::on_bandwidth_done());
         }
-        self.endpoint.timers.set(Timer::Ping, after(self.endpoint.now, self.config.timeouts.ping));
+        self.endpoint.timers.set(Timer::Ping, deadline_after(self.endpoint.now, self.config.timeouts.ping));
     }
 
     /// Announces another chunk size for what follows, if it is another: a player's streams may be of a virtual host
@@ -488,12 +488,12 @@ impl Session {
         self.endpoint.send_control(Cause::Peer, control);
     }
 
-    fn send_command(&mut self, chunk_stream: u8, stream_id: u32, command: &Command) {
-        self.endpoint.send_command(Cause::Peer, chunk_stream, stream_id, command);
+    fn send_command(&mut self, chunk_stream: u8, message_stream_id: u32, command: &Command) {
+        self.endpoint.send_command(Cause::Peer, chunk_stream, message_stream_id, command);
     }
 
-    fn send_data(&mut self, stream_id: u32, body: &[u8]) {
-        self.endpoint.send_message(Cause::Peer, STATUS_CHUNK_STREAM, MessageType::DATA_AMF0, stream_id, body);
+    fn send_data(&mut self, message_stream_id: u32, body: &[u8]) {
+        self.endpoint.send_message(Cause::Peer, STATUS_CHUNK_STREAM, MessageType::DATA_AMF0, message_stream_id, body);
     }
 
     fn settle(&mut self, reason: CloseReason, told: Option<String>) {
@@ -507,7 +507,7 @@ impl Session {
         if self.streams.any_active() {
             self.endpoint.timers.clear(Timer::Setup);
         } else if !self.is_closing() {
-            self.endpoint.timers.limit(Timer::Setup, Patience::new(self.endpoint.now, identify));
+            self.endpoint.timers.limit(Timer::Setup, TimeLimit::new(self.endpoint.now, identify));
         }
         if self.streams.any_publishing() {
             if !self.endpoint.timers.is_set(Timer::Silence) {
@@ -530,11 +530,11 @@ impl Session {
     }
 
     /// Ends what a message stream does, and returns what that was; `None` if it did nothing.
-    fn end_activity(&mut self, stream_id: u32) -> Option<Activity> {
-        let ended = self.streams.end(stream_id)?;
+    fn end_activity(&mut self, message_stream_id: u32) -> Option<Activity> {
+        let ended = self.streams.end(message_stream_id)?;
         match ended {
-            Activity::Publishing => self.push_event(SessionEvent::Unpublish { stream_id }),
-            Activity::Playing => self.push_event(SessionEvent::Stop { stream_id }),
+            Activity::Publishing => self.push_event(SessionEvent::Unpublish { message_stream_id }),
+            Activity::Playing => self.push_event(SessionEvent::Stop { message_stream_id }),
             Activity::Idle => return None,
         }
         self.activity_changed();

@@ -7,7 +7,7 @@ use crate::command::Command;
 use crate::command::reply::{self, Level};
 use crate::endpoint::Timer;
 use crate::message::{Control, PeerBandwidthLimit, UserControl};
-use crate::patience::{Patience, after};
+use crate::time_limit::{TimeLimit, deadline_after};
 
 /// A request of the peer, which the server answers once: [`ConnectRequest`], [`PublishRequest`], [`PlayRequest`].
 pub trait Answerable: sealed::Sealed {}
@@ -41,8 +41,8 @@ impl sealed::Sealed for ConnectRequest {
         }
         let timeouts = &session.config.timeouts;
         let now = session.endpoint.now;
-        session.endpoint.timers.limit(Timer::Setup, Patience::new(now, timeouts.identify));
-        session.endpoint.timers.set(Timer::Ping, after(now, timeouts.ping));
+        session.endpoint.timers.limit(Timer::Setup, TimeLimit::new(now, timeouts.identify));
+        session.endpoint.timers.set(Timer::Ping, deadline_after(now, timeouts.ping));
     }
 
     fn reject(self, session: &mut Session, rejection: &Rejection) {
@@ -81,20 +81,20 @@ impl sealed::Sealed for PublishRequest {
         if !session.endpoint.state.change(Change::StreamGranted) {
             return;
         }
-        session.streams.begin(self.stream_id, Activity::Publishing, &self.name);
+        session.streams.begin(self.message_stream_id, Activity::Publishing, &self.name);
         session.endpoint.reader.set_limits(session.config.limits.chunks_publishing());
         session.activity_changed();
         if let Some(transaction) = session.fc_publish.take() {
-            session.send_command(STATUS_CHUNK_STREAM, self.stream_id, &reply::on_fc_publish(transaction));
+            session.send_command(STATUS_CHUNK_STREAM, self.message_stream_id, &reply::on_fc_publish(transaction));
         }
-        session.send_user_control(UserControl::StreamBegin(self.stream_id));
+        session.send_user_control(UserControl::StreamBegin(self.message_stream_id));
         let description = format!("{} is now published.", self.name);
         let start = reply::on_status(Level::Status, "NetStream.Publish.Start", &description);
-        session.send_status(self.stream_id, &start);
+        session.send_status(self.message_stream_id, &start);
     }
 
     fn reject(self, session: &mut Session, rejection: &Rejection) {
-        session.send_error_status(self.stream_id, rejection);
+        session.send_error_status(self.message_stream_id, rejection);
     }
 }
 
@@ -105,7 +105,7 @@ impl sealed::Sealed for PlayRequest {
         if !session.endpoint.state.change(Change::StreamGranted) {
             return;
         }
-        let id = self.stream_id;
+        let id = self.message_stream_id;
         let name = &self.arguments.name;
         session.streams.begin(id, Activity::Playing, name);
         session.activity_changed();
@@ -124,7 +124,7 @@ impl sealed::Sealed for PlayRequest {
     }
 
     fn reject(self, session: &mut Session, rejection: &Rejection) {
-        session.send_error_status(self.stream_id, rejection);
+        session.send_error_status(self.message_stream_id, rejection);
     }
 }
 
@@ -143,10 +143,10 @@ impl Rejection {
 }
 
 impl Session {
-    pub(super) fn send_error_status(&mut self, stream_id: u32, rejection: &Rejection) {
+    pub(super) fn send_error_status(&mut self, message_stream_id: u32, rejection: &Rejection) {
         let status = Command::new("onStatus", 0.0, Value::Null).with(Value::Object(rejection.information()));
         // A redirect is a message about the connection: SRS sends it so, and the players made for SRS expect that.
-        let stream_id = if rejection.redirect.is_some() { 0 } else { stream_id };
-        self.send_status(stream_id, &status);
+        let message_stream_id = if rejection.redirect.is_some() { 0 } else { message_stream_id };
+        self.send_status(message_stream_id, &status);
     }
 }

@@ -89,7 +89,7 @@ impl FrameKind {
 
 impl Frame {
     /// The message stream that frames are encoded for: the first one of a connection, which nearly every player uses.
-    pub const STREAM_ID: u32 = 1;
+    pub const MESSAGE_STREAM_ID: u32 = 1;
 
     /// Length of a message header without extended timestamp.
     const SHORT_HEADER: usize = 12;
@@ -131,7 +131,7 @@ impl Frame {
         let timestamp = message.timestamp;
         let wire = if body.len() <= format.chunk_size as usize {
             let length = body.len() as u32;
-            let head = message_header(kind.chunk_stream(), timestamp, length, kind.type_id(), Self::STREAM_ID);
+            let head = message_header(kind.chunk_stream(), timestamp, length, kind.type_id(), Self::MESSAGE_STREAM_ID);
             message.payload.into_headed(&head)
         } else {
             wire(kind, timestamp, format.chunk_size, body)
@@ -161,10 +161,10 @@ impl Frame {
         }
     }
 
-    /// Hands the message for the message stream `stream_id` to `sink` in pieces, chunk headers included. Headers that
-    /// differ from the encoded ones are written again; the payload is shared.
-    pub fn pieces(&self, stream_id: u32, mut sink: impl FnMut(Bytes)) {
-        if stream_id == Self::STREAM_ID && self.timestamp == self.encoded_for {
+    /// Hands the message for the message stream `message_stream_id` to `sink` in pieces, chunk headers included.
+    /// Headers that differ from the encoded ones are written again; the payload is shared.
+    pub fn pieces(&self, message_stream_id: u32, mut sink: impl FnMut(Bytes)) {
+        if message_stream_id == Self::MESSAGE_STREAM_ID && self.timestamp == self.encoded_for {
             sink(self.wire.clone());
             return;
         }
@@ -173,7 +173,7 @@ impl Frame {
         let chunk_size = self.chunk_size.max(1) as usize;
         let mut body = self.wire.slice(header..);
         let length = self.payload_length(body.len(), continuation);
-        let head = message_header(chunk_stream, self.timestamp, length as u32, self.kind.type_id(), stream_id);
+        let head = message_header(chunk_stream, self.timestamp, length as u32, self.kind.type_id(), message_stream_id);
         sink(Bytes::copy_from_slice(&head));
         let new_continuation = continuation_header(chunk_stream, self.timestamp);
         let same = *new_continuation == *continuation_header(chunk_stream, self.encoded_for);
@@ -317,7 +317,7 @@ impl Frame {
 
 fn wire(kind: FrameKind, timestamp: u32, chunk_size: u32, body: &[u8]) -> Bytes {
     let mut out = Vec::new();
-    write_message(&mut out, chunk_size, kind.chunk_stream(), timestamp, kind.type_id(), Frame::STREAM_ID, body);
+    write_message(&mut out, chunk_size, kind.chunk_stream(), timestamp, kind.type_id(), Frame::MESSAGE_STREAM_ID, body);
     out.shrink_to_fit();
     Bytes::from(out)
 }
@@ -331,7 +331,7 @@ fn plain_track(message: &Message, kind: FrameKind, format: WireFormat, pictures:
         chunk_stream: message.chunk_stream,
         timestamp: message.timestamp,
         type_id: message.type_id,
-        stream_id: message.stream_id,
+        message_stream_id: message.message_stream_id,
         payload: Payload::from(body.as_ref()),
     });
     let timestamp = message.timestamp;
@@ -352,7 +352,7 @@ mod tests {
             chunk_stream: 6,
             timestamp,
             type_id: MessageType::VIDEO,
-            stream_id: 7,
+            message_stream_id: 7,
             payload: Payload::from(body),
         };
         Frame::encode(message, WireFormat { chunk_size })
@@ -380,16 +380,16 @@ mod tests {
             for chunk_size in [128, 201, 335, 1005, 60_000] {
                 let frame = video(before, &body, chunk_size);
                 let shared = frame.wire().as_ptr_range();
-                for stream_id in [1, 0x0102_0304] {
+                for message_stream_id in [1, 0x0102_0304] {
                     let mut wire = Vec::new();
                     let mut copied = 0;
-                    frame.at(after).pieces(stream_id, |piece| {
+                    frame.at(after).pieces(message_stream_id, |piece| {
                         copied += if shared.contains(&piece.as_ptr()) { 0 } else { piece.len() };
                         wire.extend_from_slice(&piece);
                     });
                     let mut expected = video(after, &body, chunk_size).wire().to_vec();
-                    expected[8..12].copy_from_slice(&stream_id.to_le_bytes());
-                    assert_eq!(wire, expected, "{before} to {after} in chunks of {chunk_size} on {stream_id}");
+                    expected[8..12].copy_from_slice(&message_stream_id.to_le_bytes());
+                    assert_eq!(wire, expected, "{before} to {after} in chunks of {chunk_size} on {message_stream_id}");
                     assert!(copied <= 16 + 5 * (body.len() / chunk_size as usize), "{copied} bytes are not shared");
                 }
             }
@@ -400,7 +400,8 @@ mod tests {
     fn a_body_that_fits_one_chunk_is_not_copied() {
         let payload = Payload::from(&[0x27, 1, 0, 0, 0, 1, 2, 3][..]);
         let before = payload.as_ptr();
-        let message = Message { chunk_stream: 6, timestamp: 1, type_id: MessageType::VIDEO, stream_id: 1, payload };
+        let message =
+            Message { chunk_stream: 6, timestamp: 1, type_id: MessageType::VIDEO, message_stream_id: 1, payload };
         let frame = Frame::encode(message, WireFormat { chunk_size: 128 });
         assert_eq!(frame.wire()[12..].as_ptr(), before);
     }
@@ -424,11 +425,11 @@ mod tests {
         ];
         for (type_id, body) in bodies {
             let payload = Payload::from(body);
-            let message = Message { chunk_stream: 9, timestamp: 40, type_id, stream_id: 7, payload };
+            let message = Message { chunk_stream: 9, timestamp: 40, type_id, message_stream_id: 7, payload };
             let frame = Frame::encode(message, WireFormat { chunk_size: 128 });
             let mut reader = crate::chunk::ChunkReader::new(Default::default(), crate::chunk::Leniency::Strict);
             let read = reader.read(&mut &frame.wire()[..]).expect("legal").expect("whole");
-            assert_eq!((read.type_id, read.timestamp, read.stream_id), (type_id, 40, Frame::STREAM_ID));
+            assert_eq!((read.type_id, read.timestamp, read.message_stream_id), (type_id, 40, Frame::MESSAGE_STREAM_ID));
             assert_eq!(*read.payload, *body);
             // Only onMetaData, of all data, is kept for players that join later.
             let metadata = body.ends_with(b"onMetaData\x05");

@@ -25,7 +25,7 @@
 //! let _timeline = source.begin();
 //! for body in [&[0x17, 1, 0, 0, 0, 1][..], &[0x27, 1, 0, 0, 0, 2]] {
 //!     let (type_id, payload) = (MessageType::VIDEO, body.into());
-//!     let message = Message { chunk_stream: 6, timestamp: 0, type_id, stream_id: 1, payload };
+//!     let message = Message { chunk_stream: 6, timestamp: 0, type_id, message_stream_id: 1, payload };
 //!     source.push(now, Frame::encode(message, WireFormat { chunk_size: 60_000 }));
 //! }
 //!

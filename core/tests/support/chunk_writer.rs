@@ -19,7 +19,7 @@ pub(crate) struct Outgoing {
     pub(crate) chunk_stream: u32,
     pub(crate) timestamp: u32,
     pub(crate) type_id: u8,
-    pub(crate) stream_id: u32,
+    pub(crate) message_stream_id: u32,
     pub(crate) body: Vec<u8>,
 }
 
@@ -108,7 +108,7 @@ impl ChunkWriter {
         let earlier = self.streams.get(&id);
         let delta = earlier.map_or(0, |stream| message.timestamp.wrapping_sub(stream.message.timestamp));
         let format = match earlier {
-            Some(stream) if stream.message.stream_id == message.stream_id => {
+            Some(stream) if stream.message.message_stream_id == message.message_stream_id => {
                 let same = stream.message.type_id == message.type_id && stream.message.body.len() == message.body.len();
                 let most = match (same, stream.delta == delta) {
                     (false, _) => 1,
@@ -140,7 +140,7 @@ impl ChunkWriter {
                 out.push(message.type_id);
             }
             if format == 0 {
-                out.extend_from_slice(&message.stream_id.to_le_bytes());
+                out.extend_from_slice(&message.message_stream_id.to_le_bytes());
             }
             if time >= EXTENDED {
                 out.extend_from_slice(&time.to_be_bytes());
@@ -204,7 +204,7 @@ impl ChunkWriter {
 
 /// A protocol control message with one 32-bit number as its body.
 pub(crate) fn control(type_id: u8, word: u32) -> Outgoing {
-    Outgoing { chunk_stream: 2, timestamp: 0, type_id, stream_id: 0, body: word.to_be_bytes().to_vec() }
+    Outgoing { chunk_stream: 2, timestamp: 0, type_id, message_stream_id: 0, body: word.to_be_bytes().to_vec() }
 }
 
 /// True if a chunk with this payload could begin with one of `fields`, as far as the payload goes.

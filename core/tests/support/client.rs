@@ -71,16 +71,16 @@ impl Client {
     }
 
     /// Sends one message in chunks of 128 bytes.
-    pub(crate) fn message(&mut self, now: Instant, type_id: u8, stream_id: u32, timestamp: u32, body: &[u8]) {
+    pub(crate) fn message(&mut self, now: Instant, type_id: u8, message_stream_id: u32, timestamp: u32, body: &[u8]) {
         let mut out = Vec::new();
         let chunk_stream = if type_id == MessageType::VIDEO { 6 } else { 4 };
-        write_message(&mut out, 128, chunk_stream, timestamp, type_id, stream_id, body);
+        write_message(&mut out, 128, chunk_stream, timestamp, type_id, message_stream_id, body);
         self.send(now, &out);
     }
 
     /// Sends a command of type 20.
-    pub(crate) fn call(&mut self, now: Instant, stream_id: u32, command: &Command) {
-        self.message(now, MessageType::COMMAND_AMF0, stream_id, 0, &command.encode());
+    pub(crate) fn call(&mut self, now: Instant, message_stream_id: u32, command: &Command) {
+        self.message(now, MessageType::COMMAND_AMF0, message_stream_id, 0, &command.encode());
     }
 
     /// Polls the connection and decodes its output.

@@ -12,7 +12,7 @@ pub(crate) enum Said {
     Command {
         /// Type 17 with its selector byte, or type 20.
         amf3: bool,
-        stream_id: u32,
+        message_stream_id: u32,
         name: &'static str,
         /// The client wants an answer.
         answered: bool,
@@ -35,7 +35,7 @@ impl Said {
     /// This message at `index` of a conversation; `None` for a new chunk size, which the writer must write.
     pub(crate) fn message(&self, index: usize) -> Option<Outgoing> {
         match self {
-            Said::Command { amf3, stream_id, name, answered, arguments } => {
+            Said::Command { amf3, message_stream_id, name, answered, arguments } => {
                 let transaction = if *answered { transaction(index) } else { 0.0 };
                 // `connect` has its arguments in the command object.
                 let (object, arguments) = match arguments.split_first() {
@@ -46,7 +46,7 @@ impl Said {
                 let mut body = if *amf3 { vec![0] } else { Vec::new() };
                 body.extend(command.encode());
                 let type_id = if *amf3 { 17 } else { 20 };
-                Some(Outgoing { chunk_stream: 3, timestamp: 0, type_id, stream_id: *stream_id, body })
+                Some(Outgoing { chunk_stream: 3, timestamp: 0, type_id, message_stream_id: *message_stream_id, body })
             }
             Said::Message(message) => Some(message.clone()),
             Said::SetChunkSize(_) => None,
@@ -70,7 +70,7 @@ pub(crate) fn plainly(said: &[Said]) -> Vec<Vec<u8>> {
 
 /// A conversation that reaches publishing or playing in most cases.
 pub(crate) fn conversations() -> impl Strategy<Value = Vec<Said>> {
-    let call = |name, arguments| Said::Command { amf3: false, stream_id: 0, name, answered: true, arguments };
+    let call = |name, arguments| Said::Command { amf3: false, message_stream_id: 0, name, answered: true, arguments };
     let connect = call("connect", vec![application("live")]);
     let opening = prop_oneof![
         6 => Just(vec![connect.clone(), call("createStream", vec![])]),
@@ -98,13 +98,13 @@ fn application(name: &str) -> Value {
     Value::Object(Object::default().with("app", name).with("tcUrl", "rtmp://host/live"))
 }
 
-fn publish(stream_id: u32, name: &str) -> Said {
+fn publish(message_stream_id: u32, name: &str) -> Said {
     let arguments = vec![name.into(), "live".into()];
-    Said::Command { amf3: false, stream_id, name: "publish", answered: true, arguments }
+    Said::Command { amf3: false, message_stream_id, name: "publish", answered: true, arguments }
 }
 
-fn play(stream_id: u32, name: &str) -> Said {
-    Said::Command { amf3: false, stream_id, name: "play", answered: true, arguments: vec![name.into()] }
+fn play(message_stream_id: u32, name: &str) -> Said {
+    Said::Command { amf3: false, message_stream_id, name: "play", answered: true, arguments: vec![name.into()] }
 }
 
 fn stream_ids() -> impl Strategy<Value = u32> {
@@ -142,7 +142,7 @@ fn commands() -> impl Strategy<Value = Said> {
         ("somethingElse", 2),
     ]);
     (names, stream_ids(), prop::bool::weighted(0.8), prop::bool::weighted(0.1)).prop_flat_map(
-        |((name, kind), stream_id, answered, amf3)| {
+        |((name, kind), message_stream_id, answered, amf3)| {
             let fitting = match kind {
                 0 => Just(vec![]).boxed(),
                 1 => Just(vec![application("live")]).boxed(),
@@ -152,7 +152,7 @@ fn commands() -> impl Strategy<Value = Said> {
                 _ => values().prop_map(|value| vec![value]).boxed(),
             };
             prop_oneof![5 => fitting, 1 => prop::collection::vec(values(), 0..4)]
-                .prop_map(move |arguments| Said::Command { amf3, stream_id, name, answered, arguments })
+                .prop_map(move |arguments| Said::Command { amf3, message_stream_id, name, answered, arguments })
         },
     )
 }
@@ -171,8 +171,8 @@ fn values() -> impl Strategy<Value = Value> {
     ]
 }
 
-fn message(chunk_stream: u32, type_id: u8, timestamp: u32, stream_id: u32, body: Vec<u8>) -> Outgoing {
-    Outgoing { chunk_stream, timestamp, type_id, stream_id, body }
+fn message(chunk_stream: u32, type_id: u8, timestamp: u32, message_stream_id: u32, body: Vec<u8>) -> Outgoing {
+    Outgoing { chunk_stream, timestamp, type_id, message_stream_id, body }
 }
 
 /// Audio and video, some on an unexpected message stream, some too large for one chunk.
@@ -189,9 +189,9 @@ fn media() -> impl Strategy<Value = Outgoing> {
     ]);
     let time = prop_oneof![4 => 0u32..2_000, 1 => Just(0xff_ffff), 1 => any::<u32>()];
     (body, time, stream_ids(), prop::sample::select(vec![0u32, 64])).prop_map(
-        |((type_id, body), time, stream_id, further)| {
+        |((type_id, body), time, message_stream_id, further)| {
             let chunk_stream = if type_id == 8 { 4 } else { 6 };
-            message(chunk_stream + further, type_id, time, stream_id, body)
+            message(chunk_stream + further, type_id, time, message_stream_id, body)
         },
     )
 }
@@ -214,7 +214,7 @@ fn data() -> impl Strategy<Value = Outgoing> {
         (18, vec![]),
     ];
     (prop::sample::select(bodies), stream_ids())
-        .prop_map(|((type_id, body), stream_id)| message(5, type_id, 0, stream_id, body))
+        .prop_map(|((type_id, body), message_stream_id)| message(5, type_id, 0, message_stream_id, body))
 }
 
 fn controls() -> impl Strategy<Value = Outgoing> {
@@ -241,11 +241,12 @@ fn aggregates() -> impl Strategy<Value = Outgoing> {
     let cut = whole[..whole.len() - 20].to_vec();
     let nested = [part(22, 0, &[1]), part(18, 0, b"\x02\x00\x01a"), part(9, 9, &[0x27, 1, 0, 0, 0, 5])].concat();
     (prop::sample::select(vec![whole, cut, nested]), stream_ids())
-        .prop_map(|(body, stream_id)| message(6, 22, 1_000, stream_id, body))
+        .prop_map(|(body, message_stream_id)| message(6, 22, 1_000, message_stream_id, body))
 }
 
 fn noise() -> impl Strategy<Value = Outgoing> {
     let type_id = prop::sample::select(vec![0u8, 7, 16, 17, 18, 19, 20, 21, 255]);
     let body = prop_oneof![6 => prop::collection::vec(any::<u8>(), 0..60), 1 => Just(vec![0; 1_500])];
-    (type_id, stream_ids(), body).prop_map(|(type_id, stream_id, body)| message(5, type_id, 0, stream_id, body))
+    (type_id, stream_ids(), body)
+        .prop_map(|(type_id, message_stream_id, body)| message(5, type_id, 0, message_stream_id, body))
 }

@@ -58,7 +58,7 @@ fn media(chunk_size: usize) -> Vec<u8> {
         let mut body = head.to_vec();
         body.extend((0..length).map(|index| (index * 7 + length) as u8));
         let (chunk_stream, type_id) = if video { (70, 9) } else { (11, 8) };
-        let message = Outgoing { chunk_stream, timestamp, type_id, stream_id: 1, body };
+        let message = Outgoing { chunk_stream, timestamp, type_id, message_stream_id: 1, body };
         writer.write(&mut out, message, Style { format, id: IdForm::Shortest, extension });
     };
     write(true, 0, &[0x17, 0, 0, 0, 0], 40, 0, Extension::Repeat);

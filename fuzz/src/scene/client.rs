@@ -101,7 +101,7 @@ impl Client {
                     None => play,
                 }
             }
-            C::DeleteStream(Some(stream_id)) => call("deleteStream").with(f64::from(*stream_id)),
+            C::DeleteStream(Some(message_stream_id)) => call("deleteStream").with(f64::from(*message_stream_id)),
             C::DeleteStream(None) => call("deleteStream"),
             C::CloseStream => call("closeStream"),
             C::Pause(on) => call("pause").with(*on).with(0.0),
@@ -187,8 +187,16 @@ impl Client {
         }
     }
 
-    fn say(&mut self, chunk_stream: u8, type_id: u8, stream_id: u32, body: &[u8]) {
-        write_message(&mut self.unsent, self.chunk_size, chunk_stream, self.timestamp, type_id, stream_id, body);
+    fn say(&mut self, chunk_stream: u8, type_id: u8, message_stream_id: u32, body: &[u8]) {
+        write_message(
+            &mut self.unsent,
+            self.chunk_size,
+            chunk_stream,
+            self.timestamp,
+            type_id,
+            message_stream_id,
+            body,
+        );
     }
 
     /// Notes what was sent.

@@ -158,7 +158,7 @@ impl Viewer {
                 let command = Command::parse(message.type_id, &message.payload, &limits);
                 // Each play begins again.
                 if begins_play(&command.expect("the server's commands can be read")) {
-                    self.plays.remove(&message.stream_id);
+                    self.plays.remove(&message.message_stream_id);
                 }
             }
             type_id => {
@@ -173,7 +173,7 @@ impl Viewer {
     fn hear_media(&mut self, message: &Message, end: u64, archive: &Archive) {
         let frame = Frame::encode(message.clone(), WireFormat { chunk_size: 60_000 });
         let medium = usize::from(frame.kind() == FrameKind::Audio);
-        let play = self.plays.entry(message.stream_id).or_default();
+        let play = self.plays.entry(message.message_stream_id).or_default();
         let number = if archive.forged { None } else { Number::of(message.type_id, &message.payload) };
         if let Some((number, true)) = number {
             play.headers[medium] = Some(number);

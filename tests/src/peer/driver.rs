@@ -271,7 +271,7 @@ impl Driver {
             TagKind::Data => MessageType::DATA_AMF0,
         };
         let payload = tag.body.as_slice().into();
-        let message = Message { chunk_stream: 0, timestamp: tag.timestamp, type_id, stream_id: 0, payload };
+        let message = Message { chunk_stream: 0, timestamp: tag.timestamp, type_id, message_stream_id: 0, payload };
         let frame = Frame::encode(message, WireFormat { chunk_size: self.client.config().chunk_size });
         self.client.send_frame(stream, &frame).expect("the stream is being published");
     }

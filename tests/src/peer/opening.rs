@@ -20,16 +20,16 @@ pub fn c0_c1() -> Vec<u8> {
 }
 
 /// A command in chunks of 128 bytes on chunk stream 3.
-pub fn command(stream_id: u32, command: &Command) -> Vec<u8> {
+pub fn command(message_stream_id: u32, command: &Command) -> Vec<u8> {
     let mut bytes = Vec::new();
     let chunk_size = DEFAULT_CHUNK_SIZE;
-    write_message(&mut bytes, chunk_size, 3, 0, MessageType::COMMAND_AMF0, stream_id, &command.encode());
+    write_message(&mut bytes, chunk_size, 3, 0, MessageType::COMMAND_AMF0, message_stream_id, &command.encode());
     bytes
 }
 
 /// A command with a Null object.
-pub fn call(name: &str, transaction: f64, stream_id: u32, arguments: &[Value]) -> Vec<u8> {
-    command(stream_id, &null_command(name, transaction, arguments))
+pub fn call(name: &str, transaction: f64, message_stream_id: u32, arguments: &[Value]) -> Vec<u8> {
+    command(message_stream_id, &null_command(name, transaction, arguments))
 }
 
 /// The body of a command with a Null object.

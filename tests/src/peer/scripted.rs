@@ -112,14 +112,21 @@ impl ScriptedClient {
     }
 
     /// Sends a message.
-    pub fn send(&mut self, chunk_stream: u8, timestamp: u32, type_id: u8, stream_id: u32, body: &[u8]) {
-        self.peer.send(chunk_stream, timestamp, type_id, stream_id, body);
+    pub fn send(&mut self, chunk_stream: u8, timestamp: u32, type_id: u8, message_stream_id: u32, body: &[u8]) {
+        self.peer.send(chunk_stream, timestamp, type_id, message_stream_id, body);
         self.flush();
     }
 
     /// The bytes of a message, unsent.
-    pub fn cut(&mut self, chunk_stream: u8, timestamp: u32, type_id: u8, stream_id: u32, body: &[u8]) -> Vec<u8> {
-        self.peer.send(chunk_stream, timestamp, type_id, stream_id, body);
+    pub fn cut(
+        &mut self,
+        chunk_stream: u8,
+        timestamp: u32,
+        type_id: u8,
+        message_stream_id: u32,
+        body: &[u8],
+    ) -> Vec<u8> {
+        self.peer.send(chunk_stream, timestamp, type_id, message_stream_id, body);
         std::mem::take(self.peer.out())
     }
 
@@ -136,10 +143,10 @@ impl ScriptedClient {
     }
 
     /// Sends a command with a Null object.
-    pub fn command(&mut self, name: &str, transaction: f64, stream_id: u32, arguments: &[Value]) {
+    pub fn command(&mut self, name: &str, transaction: f64, message_stream_id: u32, arguments: &[Value]) {
         let mut command = Command::new(name, transaction, Value::Null);
         command.arguments = arguments.to_vec();
-        self.send(3, 0, MessageType::COMMAND_AMF0, stream_id, &command.encode());
+        self.send(3, 0, MessageType::COMMAND_AMF0, message_stream_id, &command.encode());
     }
 
     /// Sends `connect` with transaction 1.
@@ -154,13 +161,13 @@ impl ScriptedClient {
     }
 
     /// Sends `publish` with transaction 5.
-    pub fn publish(&mut self, stream_id: u32, name: &str) {
-        self.command("publish", 5.0, stream_id, &[name.into(), "live".into()]);
+    pub fn publish(&mut self, message_stream_id: u32, name: &str) {
+        self.command("publish", 5.0, message_stream_id, &[name.into(), "live".into()]);
     }
 
     /// Sends `play` with transaction 4.
-    pub fn play(&mut self, stream_id: u32, name: &str) {
-        self.command("play", 4.0, stream_id, &[name.into(), (-2.0).into()]);
+    pub fn play(&mut self, message_stream_id: u32, name: &str) {
+        self.command("play", 4.0, message_stream_id, &[name.into(), (-2.0).into()]);
     }
 
     /// Sends a video message on message stream 1.

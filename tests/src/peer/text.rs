@@ -6,9 +6,9 @@ use crate::sim::command_in;
 /// A message in one line: control messages as Rust shows them; commands as `chunk stream/message stream name transaction`
 /// and their status code or value; media with message stream, time, and last byte.
 pub(super) fn line(message: &Message) -> String {
-    let Message { chunk_stream, timestamp, type_id, stream_id, payload } = message;
+    let Message { chunk_stream, timestamp, type_id, message_stream_id, payload } = message;
     if let Ok(Some(control)) = Control::parse(*type_id, payload) {
-        assert_eq!((*chunk_stream, *stream_id), (2, 0), "the place of control messages");
+        assert_eq!((*chunk_stream, *message_stream_id), (2, 0), "the place of control messages");
         return match control {
             Control::User(event) => format!("{event:?}"),
             other => format!("{other:?}"),
@@ -25,17 +25,17 @@ pub(super) fn line(message: &Message) -> String {
             [] => String::new(),
         };
         let name = command.name.to_string_lossy();
-        return format!("{chunk_stream}/{stream_id} {name} {}{value}", command.transaction);
+        return format!("{chunk_stream}/{message_stream_id} {name} {}{value}", command.transaction);
     }
     if *type_id == MessageType::DATA_AMF0 {
         let values = amf0::decode_all(payload, &Limits::default()).unwrap_or_default();
         let name = values.first().and_then(Value::as_str).unwrap_or("?");
-        return format!("data {name} on {stream_id} at {timestamp}");
+        return format!("data {name} on {message_stream_id} at {timestamp}");
     }
     let medium = match *type_id {
         MessageType::AUDIO => "audio",
         MessageType::VIDEO => "video",
-        other => return format!("type {other} on {stream_id} at {timestamp}"),
+        other => return format!("type {other} on {message_stream_id} at {timestamp}"),
     };
     let kind = match payload.get(..2) {
         Some([0x17 | 0xaf, 0]) => "header",
@@ -43,7 +43,7 @@ pub(super) fn line(message: &Message) -> String {
         _ => "frame",
     };
     let last = payload.last().map_or("none".to_owned(), u8::to_string);
-    format!("{medium} {kind} {last} on {stream_id} at {timestamp}")
+    format!("{medium} {kind} {last} on {message_stream_id} at {timestamp}")
 }
 
 /// The status codes in lines of text.

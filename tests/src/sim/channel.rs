@@ -8,7 +8,7 @@ use super::media::Studio;
 pub(super) struct Channel {
     /// The name as the client sends it, with its query.
     pub(super) name: String,
-    pub(super) stream_id: u32,
+    pub(super) message_stream_id: u32,
     pub(super) stage: Stage,
     pub(super) part: Part,
 }
@@ -32,7 +32,7 @@ pub(super) enum Stage {
 
 impl Channel {
     pub(super) fn new(name: &str, part: Part) -> Self {
-        Channel { name: name.into(), stream_id: 0, stage: Stage::Waiting, part }
+        Channel { name: name.into(), message_stream_id: 0, stage: Stage::Waiting, part }
     }
 
     pub(super) fn is_running(&self) -> bool {

@@ -190,7 +190,7 @@ impl Client {
             {
                 studio.hold_up(self.held_up);
                 studio.produce(now, drop, archive);
-                send_media(&mut self.peer, channel.stream_id, studio.origin(), archive);
+                send_media(&mut self.peer, channel.message_stream_id, studio.origin(), archive);
             }
         }
     }
@@ -207,14 +207,14 @@ impl Client {
                 && channel.stage == Stage::Running
             {
                 studio.headers(now, archive);
-                send_media(&mut self.peer, channel.stream_id, studio.origin(), archive);
+                send_media(&mut self.peer, channel.message_stream_id, studio.origin(), archive);
             }
         }
     }
 
     pub(super) fn pause(&mut self, paused: bool) {
         for channel in self.channels.iter().filter(|channel| channel.is_running() && !channel.is_publisher()) {
-            self.peer.call("pause", channel.stream_id, Value::Null, &[paused.into(), 0.0.into()]);
+            self.peer.call("pause", channel.message_stream_id, Value::Null, &[paused.into(), 0.0.into()]);
         }
     }
 
@@ -225,10 +225,10 @@ impl Client {
             if let Part::Player(screen) = &mut channel.part
                 && channel.stage == Stage::Running
             {
-                self.peer.call(name, channel.stream_id, Value::Null, &[on.into()]);
+                self.peer.call(name, channel.message_stream_id, Value::Null, &[on.into()]);
                 screen.receive(track, on);
                 if on {
-                    self.turning_on.push_back((channel.stream_id, track));
+                    self.turning_on.push_back((channel.message_stream_id, track));
                 }
             }
         }
@@ -254,8 +254,8 @@ impl Client {
             if matches!(channel.part, Part::Publisher(ClientKind::Fmle | ClientKind::Haivision, _)) {
                 self.peer.call("FCUnpublish", 0, Value::Null, &[channel.name.as_str().into()]);
             }
-            let stream_id = f64::from(channel.stream_id);
-            self.peer.call("deleteStream", 0, Value::Null, &[stream_id.into()]);
+            let message_stream_id = f64::from(channel.message_stream_id);
+            self.peer.call("deleteStream", 0, Value::Null, &[message_stream_id.into()]);
         }
     }
 
@@ -278,7 +278,7 @@ impl Client {
     fn message(&mut self, now: Instant, message: &Message, end: u64, archive: &mut Archive) {
         match message.type_id {
             MessageType::COMMAND_AMF0 | MessageType::COMMAND_AMF3 => match command_in(message) {
-                Some(command) => self.command(now, message.stream_id, end, &command, archive),
+                Some(command) => self.command(now, message.message_stream_id, end, &command, archive),
                 None => self.decode_errors.push(format!("{message:?} is no command")),
             },
             MessageType::USER_CONTROL => match UserControl::parse(&message.payload) {
@@ -288,7 +288,8 @@ impl Client {
             },
             MessageType::AUDIO | MessageType::VIDEO | MessageType::DATA_AMF0 => {
                 // The newest: numbers of ended streams are used again.
-                let channel = self.channels.iter_mut().rfind(|channel| channel.stream_id == message.stream_id);
+                let channel =
+                    self.channels.iter_mut().rfind(|channel| channel.message_stream_id == message.message_stream_id);
                 match channel.map(|channel| (channel.stage, &mut channel.part)) {
                     Some((Stage::Running | Stage::Stopped, Part::Player(screen))) => {
                         screen.media(now, message, archive);
@@ -305,7 +306,7 @@ impl Client {
         let creating = Stage::Creating(command.transaction);
         if result && let Some(channel) = self.channels.iter_mut().find(|channel| channel.stage == creating) {
             let id = command.arguments.first().and_then(Value::as_number).unwrap_or_default();
-            channel.stream_id = id as u32;
+            channel.message_stream_id = id as u32;
             return self.ask();
         }
         let Some(code) = status_code(command) else {
@@ -317,14 +318,14 @@ impl Client {
         if result && self.progress == Progress::Connecting(command.transaction) {
             return self.connected();
         }
-        let Some(channel) = self.channels.iter_mut().rfind(|channel| channel.stream_id == on_stream) else {
+        let Some(channel) = self.channels.iter_mut().rfind(|channel| channel.message_stream_id == on_stream) else {
             return;
         };
         match (&mut channel.part, channel.stage, code) {
             (Part::Publisher(_, studio), Stage::Asking, "NetStream.Publish.Start") => {
                 channel.stage = Stage::Running;
                 studio.begin(now, archive);
-                send_media(&mut self.peer, channel.stream_id, studio.origin(), archive);
+                send_media(&mut self.peer, channel.message_stream_id, studio.origin(), archive);
                 self.go_on();
             }
             (Part::Player(_), Stage::Asking, "NetStream.Play.Start") => {
@@ -380,11 +381,11 @@ impl Client {
             return;
         };
         channel.stage = Stage::Asking;
-        let (name, id) = (Value::from(channel.name.as_str()), channel.stream_id);
+        let (name, id) = (Value::from(channel.name.as_str()), channel.message_stream_id);
         if channel.is_publisher() {
             self.peer.call("publish", id, Value::Null, &[name, "live".into()]);
         } else {
-            let buffer = UserControl::SetBufferLength { stream_id: id, milliseconds: 3000 };
+            let buffer = UserControl::SetBufferLength { message_stream_id: id, milliseconds: 3000 };
             self.peer.control(&Control::User(buffer));
             self.peer.call("play", id, Value::Null, &[name, (-2000.0).into()]);
         }
@@ -399,7 +400,7 @@ impl Client {
 }
 
 /// Sends what the encoder has made.
-fn send_media(peer: &mut Peer, stream_id: u32, origin: usize, archive: &mut Archive) {
+fn send_media(peer: &mut Peer, message_stream_id: u32, origin: usize, archive: &mut Archive) {
     for (number, body) in archive.take_fresh() {
         let Some(sent) = archive.message((origin, number)) else {
             continue;
@@ -407,10 +408,10 @@ fn send_media(peer: &mut Peer, stream_id: u32, origin: usize, archive: &mut Arch
         let type_id = sent.media.type_id();
         if type_id == MessageType::DATA_AMF0 {
             let body = [b"\x02\x00\x0d@setDataFrame", body.as_slice()].concat();
-            peer.send(4, sent.timestamp, type_id, stream_id, &body);
+            peer.send(4, sent.timestamp, type_id, message_stream_id, &body);
         } else {
             let chunk_stream = if type_id == MessageType::AUDIO { 4 } else { 6 };
-            peer.send(chunk_stream, sent.timestamp, type_id, stream_id, &body);
+            peer.send(chunk_stream, sent.timestamp, type_id, message_stream_id, &body);
         }
     }
 }

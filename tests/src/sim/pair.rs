@@ -61,8 +61,8 @@ impl Pair {
     }
 
     /// Sends a command without a command object, and runs until nothing more follows from it.
-    pub fn call(&mut self, name: &str, stream_id: u32, arguments: &[Value]) -> &mut Self {
-        self.client.call(name, stream_id, Value::Null, arguments);
+    pub fn call(&mut self, name: &str, message_stream_id: u32, arguments: &[Value]) -> &mut Self {
+        self.client.call(name, message_stream_id, Value::Null, arguments);
         self.drive();
         self
     }

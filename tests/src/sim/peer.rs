@@ -101,11 +101,11 @@ impl Peer {
     }
 
     /// Sends a command with the next transaction id, and returns that id.
-    pub fn call(&mut self, name: &str, stream_id: u32, object: Value, arguments: &[Value]) -> f64 {
+    pub fn call(&mut self, name: &str, message_stream_id: u32, object: Value, arguments: &[Value]) -> f64 {
         self.transaction += 1.0;
         let command =
             Command { name: name.into(), transaction: self.transaction, object, arguments: arguments.to_vec() };
-        self.send(3, 0, MessageType::COMMAND_AMF0, stream_id, &command.encode());
+        self.send(3, 0, MessageType::COMMAND_AMF0, message_stream_id, &command.encode());
         self.transaction
     }
 
@@ -139,8 +139,8 @@ impl Peer {
     }
 
     /// Sends any message.
-    pub fn send(&mut self, chunk_stream: u8, timestamp: u32, type_id: u8, stream_id: u32, body: &[u8]) {
-        write_message(&mut self.out, self.chunk_size, chunk_stream, timestamp, type_id, stream_id, body);
+    pub fn send(&mut self, chunk_stream: u8, timestamp: u32, type_id: u8, message_stream_id: u32, body: &[u8]) {
+        write_message(&mut self.out, self.chunk_size, chunk_stream, timestamp, type_id, message_stream_id, body);
     }
 }
 

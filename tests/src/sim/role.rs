@@ -414,7 +414,7 @@ impl RoleSim {
                 continue;
             };
             let (type_id, timestamp) = (sent.media.type_id(), sent.timestamp);
-            let message = Message { chunk_stream: 0, timestamp, type_id, stream_id: 0, payload: body.into() };
+            let message = Message { chunk_stream: 0, timestamp, type_id, message_stream_id: 0, payload: body.into() };
             *turns += 1;
             let taken = if turns.is_multiple_of(3) && type_id != MessageType::DATA_AMF0 {
                 client.send_message(*stream, message)

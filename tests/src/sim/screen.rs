@@ -355,7 +355,7 @@ mod tests {
                 chunk_stream: 6,
                 timestamp: sent.timestamp,
                 type_id: sent.media.type_id(),
-                stream_id: 1,
+                message_stream_id: 1,
                 payload: Payload::from(bodies[*number].1.clone()),
             };
             change(*number, &mut message);

@@ -23,7 +23,7 @@ crate::shown::debug_with_bytes!(ReaderState { chunk_size, current, chunk_left, s
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct StreamState {
     pub(crate) id: u32,
-    pub(crate) stream_id: u32,
+    pub(crate) message_stream_id: u32,
     pub(crate) timestamp: u32,
     pub(crate) delta: u32,
     pub(crate) length: u32,
@@ -36,10 +36,10 @@ pub(crate) struct StreamState {
 impl fmt::Debug for StreamState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let partial = self.partial.as_ref().map(|(received, first)| (received, Shown(first)));
-        let StreamState { id, stream_id, timestamp, delta, length, type_id, extended, partial: _ } = self;
+        let StreamState { id, message_stream_id, timestamp, delta, length, type_id, extended, partial: _ } = self;
         f.debug_struct("StreamState")
             .field("id", id)
-            .field("stream_id", stream_id)
+            .field("message_stream_id", message_stream_id)
             .field("timestamp", timestamp)
             .field("delta", delta)
             .field("length", length)
@@ -60,7 +60,7 @@ impl ChunkReader {
     pub(crate) fn state(&self) -> ReaderState {
         let stream = |stream: &ChunkStream| StreamState {
             id: stream.id,
-            stream_id: stream.stream_id,
+            message_stream_id: stream.message_stream_id,
             timestamp: stream.timestamp,
             delta: stream.delta,
             length: stream.length,
@@ -106,7 +106,7 @@ impl ChunkReader {
             };
             reader.streams.push(ChunkStream {
                 id: stream.id,
-                stream_id: stream.stream_id,
+                message_stream_id: stream.message_stream_id,
                 timestamp: stream.timestamp,
                 delta: stream.delta,
                 length: stream.length,

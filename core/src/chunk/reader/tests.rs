@@ -184,7 +184,7 @@ fn fresh_chunk_streams_open_with_full_headers_or_librtmps_format_1() {
     // librtmp's first ping response: base time 0, message stream 0.
     let ping = [0x42, 0, 0, 5, 0, 0, 6, 4, 0, 7, 0, 0, 0x0d, 0x0f];
     let read = read_all(&mut reader(), &ping).expect("lenient");
-    assert_eq!((read[0].timestamp, read[0].stream_id, read[0].payload.len()), (5, 0, 6));
+    assert_eq!((read[0].timestamp, read[0].message_stream_id, read[0].payload.len()), (5, 0, 6));
     let mut strict = ChunkReader::new(ChunkLimits::default(), Leniency::Strict);
     let refused = |format| ChunkError::FreshStream { chunk_stream: 2, format };
     assert_eq!(read_all(&mut strict, &ping), Err(refused(1)));

@@ -156,7 +156,7 @@ fn a_player_on_message_stream_2_gets_the_same_bodies() {
     let messages = player.messages(&harness);
     let frames: Vec<_> = messages.iter().filter(|message| message.type_id == MessageType::VIDEO).collect();
     assert_eq!(frames.len(), 2);
-    assert!(frames.iter().all(|frame| frame.stream_id == 2 && frame.timestamp == 0x0100_0000));
+    assert!(frames.iter().all(|frame| frame.message_stream_id == 2 && frame.timestamp == 0x0100_0000));
     assert_eq!((&frames[0].payload[..], &frames[1].payload[..]), (peer::VIDEO_HEADER, &body[..]));
 }
 
@@ -169,8 +169,8 @@ fn one_connection_plays_a_stream_twice_and_is_attached_until_both_end() {
     player.say(&harness, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
     player.say(&harness, &[peer::play(1, "cam"), peer::play(2, "cam")].concat());
     let heard = player.hear(&harness);
-    for stream_id in [1, 2] {
-        assert!(heard.contains(&format!("video key 1 on {stream_id} at 0")), "{heard:?}");
+    for message_stream_id in [1, 2] {
+        assert!(heard.contains(&format!("video key 1 on {message_stream_id} at 0")), "{heard:?}");
     }
     player.actions();
     player.say(&harness, &peer::command("deleteStream", 0.0, 0, &[1.0.into()]));
@@ -399,7 +399,8 @@ fn a_player_of_two_virtual_hosts_reads_frames_cut_to_each_ones_chunk_size() {
         }
         let messages = player.messages(&harness);
         let frames = messages.iter().filter(|message| message.type_id == MessageType::VIDEO);
-        let frames: Vec<(u32, bool)> = frames.map(|frame| (frame.stream_id, frame.payload[..] == body)).collect();
+        let frames: Vec<(u32, bool)> =
+            frames.map(|frame| (frame.message_stream_id, frame.payload[..] == body)).collect();
         assert!(frames.contains(&(1, true)) && frames.contains(&(2, true)) && frames.len() == 2, "{frames:?}");
         let sizes = messages.iter().filter(|message| message.type_id == MessageType::SET_CHUNK_SIZE).count();
         assert!((1..=2).contains(&sizes), "told where it changes: {sizes}");

@@ -110,9 +110,9 @@ fn one_connection_publishes_two_streams() {
     publisher.say(&harness, &[peer::publish(1, "one"), peer::publish(2, "two")].concat());
     let streams: Vec<(Role, &str)> = publisher.conn.streams().map(|(role, key)| (role, key.stream())).collect();
     assert_eq!(streams, [(Role::Publisher, "one"), (Role::Publisher, "two")]);
-    for (stream_id, number) in [(1, 1), (2, 2)] {
+    for (message_stream_id, number) in [(1, 1), (2, 2)] {
         let frame = peer::audio_frame(number);
-        let mut bytes = message_header(4, 0, frame.len() as u32, AUDIO, stream_id).to_vec();
+        let mut bytes = message_header(4, 0, frame.len() as u32, AUDIO, message_stream_id).to_vec();
         bytes.extend(frame);
         publisher.say(&harness, &bytes);
     }

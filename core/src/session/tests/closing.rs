@@ -101,9 +101,9 @@ fn a_publisher_nobody_listens_to_is_not_silent() {
     link.send(&peer::create_stream(3.0));
     link.send(&peer::publish(2, "second"));
     let SessionEvent::Publish(request) = link.event() else { panic!("a question") };
-    let patience = SessionConfig::default().timeouts.next_message;
+    let limit = SessionConfig::default().timeouts.next_message;
     let still = Duration::from_secs(1);
-    link.pass(patience - still);
+    link.pass(limit - still);
     assert!(link.wait().read.is_none());
     link.session.accept(request);
     // What the publisher sent is in the socket when the timeout is due.
@@ -112,7 +112,7 @@ fn a_publisher_nobody_listens_to_is_not_silent() {
     link.send(&peer::video(40, &peer::inter_frame(2)));
     assert_eq!(link.events().len(), 1);
     // From here on, silence counts.
-    link.pass(patience * 3);
+    link.pass(limit * 3);
     assert_eq!(link.closed().map(|close| close.reason), Some(timeout(TimeoutKind::NextMessage)));
 }
 

@@ -87,7 +87,7 @@ fn fmle_publishes() {
     );
     assert_eq!(link.session.phase(), Phase::Publishing);
     link.send(&peer::command("FCUnpublish", 6.0, 0, &["cam".into()]));
-    assert_eq!(link.events(), ["Unpublish { stream_id: 1 }"]);
+    assert_eq!(link.events(), ["Unpublish { message_stream_id: 1 }"]);
     assert_eq!(
         link.hear(),
         [
@@ -141,7 +141,7 @@ fn a_publisher_with_transaction_0_hears_no_results() {
     assert_eq!(heard[0], "3/0 _result 2 1");
     assert_eq!(heard[1], "5/1 onFCPublish 0 NetStream.Publish.Start");
     link.send(&peer::command("deleteStream", 0.0, 0, &["cam".into()]));
-    assert_eq!(link.events(), ["Unpublish { stream_id: 1 }"]);
+    assert_eq!(link.events(), ["Unpublish { message_stream_id: 1 }"]);
     assert_eq!(link.hear().len(), 0);
 }
 
@@ -152,7 +152,7 @@ fn a_player_plays() {
     link.send(&peer::command("getStreamLength", 3.0, 0, &["cam".into()]));
     link.send(&peer::play(1, "cam"));
     let SessionEvent::Play(request) = link.event() else { panic!("a play") };
-    assert_eq!((request.stream_id(), request.arguments().name.as_str()), (1, "cam"));
+    assert_eq!((request.message_stream_id(), request.arguments().name.as_str()), (1, "cam"));
     assert!(link.wait().read.is_none(), "nothing further is read before the answer");
     link.session.accept(request);
     assert_eq!(
@@ -169,15 +169,15 @@ fn a_player_plays() {
     assert_eq!(link.session.phase(), Phase::Playing);
     assert!(link.wait().source && link.wait().read.is_some());
     link.send(&peer::command("deleteStream", 5.0, 0, &[1.0.into()]));
-    assert_eq!(link.events(), ["Stop { stream_id: 1 }"]);
+    assert_eq!(link.events(), ["Stop { message_stream_id: 1 }"]);
     assert!(!link.wait().source);
 }
 
 #[test]
 fn a_player_without_create_stream_gets_the_first_one() {
-    for stream_id in [0, 1] {
+    for message_stream_id in [0, 1] {
         let mut link = Link::connected();
-        link.send(&peer::play(stream_id, "cam"));
+        link.send(&peer::play(message_stream_id, "cam"));
         link.accept_play();
         assert_eq!(link.hear()[0], "StreamBegin(1)");
         link.send(&peer::create_stream(7.0));
@@ -235,7 +235,7 @@ fn a_stream_that_was_closed_can_be_published_again() {
     link.send(&peer::video(0, peer::VIDEO_HEADER));
     link.send(&peer::command("closeStream", 0.0, 1, &[]));
     link.send(&peer::video(5, peer::VIDEO_HEADER));
-    assert_eq!(link.events(), ["video header 255 on 1 at 0", "Unpublish { stream_id: 1 }"]);
+    assert_eq!(link.events(), ["video header 255 on 1 at 0", "Unpublish { message_stream_id: 1 }"]);
     assert_eq!(link.hear(), ["5/1 onStatus 0 NetStream.Unpublish.Success"]);
     assert_eq!(link.session.counters().stray_media, 1, "media outside a publication goes nowhere, and is counted");
     assert_eq!(link.session.phase(), Phase::Connected);
@@ -251,7 +251,7 @@ fn a_stream_that_was_closed_can_be_published_again() {
 fn a_second_publish_on_a_stream_ends_the_first() {
     let mut link = Link::publishing(SessionConfig::default());
     link.send(&peer::publish(1, "other"));
-    assert!(matches!(link.event(), SessionEvent::Unpublish { stream_id: 1 }));
+    assert!(matches!(link.event(), SessionEvent::Unpublish { message_stream_id: 1 }));
     link.accept_publish();
     assert_eq!(link.session.phase(), Phase::Publishing);
 }
@@ -271,7 +271,7 @@ fn stream_ids_count_up_and_the_second_works_as_the_first() {
     link.send(&peer::metadata(6, 0));
     assert_eq!(link.events(), ["audio frame 1 on 2 at 5", "data onMetaData on 2 at 6"]);
     link.send(&peer::command("deleteStream", 0.0, 0, &[2.0.into()]));
-    assert_eq!(link.events(), ["Unpublish { stream_id: 2 }"]);
+    assert_eq!(link.events(), ["Unpublish { message_stream_id: 2 }"]);
     link.send(&peer::create_stream(4.0));
     assert_eq!(link.hear(), ["3/0 _result 4 2"], "a deleted id is free again");
 }
@@ -289,14 +289,14 @@ fn a_stream_that_is_not_there_is_not_taken_for_another() {
 #[test]
 fn delete_stream_without_a_number_ends_all() {
     let mut link = Link::connected();
-    for stream_id in [1, 2] {
+    for message_stream_id in [1, 2] {
         link.send(&peer::create_stream(2.0));
-        link.send(&peer::publish(stream_id, "cam"));
+        link.send(&peer::publish(message_stream_id, "cam"));
         link.accept_publish();
     }
     link.hear();
     link.send(&peer::command("deleteStream", 0.0, 0, &["cam".into()]));
-    assert_eq!(link.events(), ["Unpublish { stream_id: 1 }", "Unpublish { stream_id: 2 }"]);
+    assert_eq!(link.events(), ["Unpublish { message_stream_id: 1 }", "Unpublish { message_stream_id: 2 }"]);
     assert_eq!(link.session.phase(), Phase::Connected);
     link.send(&peer::create_stream(3.0));
     assert_eq!(link.hear(), ["3/0 _result 3 1"], "their ids are free again");
@@ -317,10 +317,10 @@ fn streams_are_bounded() {
 fn players_pause_seek_and_choose_tracks() {
     let mut link = Link::playing();
     link.send(&peer::command("pause", 0.0, 1, &[true.into(), 0.0.into()]));
-    assert_eq!(link.events(), ["Pause { stream_id: 1, paused: true }"]);
+    assert_eq!(link.events(), ["Pause { message_stream_id: 1, paused: true }"]);
     assert_eq!(link.hear(), ["5/1 onStatus 0 NetStream.Pause.Notify", "StreamEof(1)"]);
     link.send(&peer::command("pause", 0.0, 1, &[false.into(), 0.0.into()]));
-    assert_eq!(link.events(), ["Pause { stream_id: 1, paused: false }"]);
+    assert_eq!(link.events(), ["Pause { message_stream_id: 1, paused: false }"]);
     assert_eq!(link.hear(), ["5/1 onStatus 0 NetStream.Unpause.Notify", "StreamBegin(1)"]);
     link.send(&peer::command("seek", 0.0, 1, &[1000.0.into()]));
     assert_eq!(link.hear(), ["5/1 onStatus 0 NetStream.Seek.Notify"]);
@@ -328,11 +328,14 @@ fn players_pause_seek_and_choose_tracks() {
     link.send(&peer::command("receiveAudio", 0.0, 1, &[true.into()]));
     assert_eq!(
         link.events(),
-        ["Receive { stream_id: 1, track: Video, on: false }", "Receive { stream_id: 1, track: Audio, on: true }"]
+        [
+            "Receive { message_stream_id: 1, track: Video, on: false }",
+            "Receive { message_stream_id: 1, track: Audio, on: true }"
+        ]
     );
     assert_eq!(link.hear(), ["5/1 onStatus 0 NetStream.Seek.Notify", "5/1 onStatus 0 NetStream.Play.Start"]);
     link.send(&peer::command("closeStream", 0.0, 1, &[]));
-    assert_eq!(link.events(), ["Stop { stream_id: 1 }"]);
+    assert_eq!(link.events(), ["Stop { message_stream_id: 1 }"]);
     link.send(&peer::command("pause", 0.0, 1, &[true.into()]));
     assert_eq!((link.events().len(), link.hear().len()), (0, 0), "there is nothing to pause");
 }
@@ -383,7 +386,7 @@ fn media_and_data_become_events() {
         link.events(),
         [
             "data onMetaData on 1 at 0",
-            "ClearMetadata { stream_id: 1 }",
+            "ClearMetadata { message_stream_id: 1 }",
             "data onTextData on 1 at 2",
             "data x on 1 at 3",
         ]
@@ -443,7 +446,7 @@ fn what_needs_no_answer_gets_none() {
     for control in [
         Control::Acknowledgement(5),
         Control::SetPeerBandwidth { window: 5, limit: PeerBandwidthLimit::Hard },
-        Control::User(UserControl::SetBufferLength { stream_id: 1, milliseconds: 300 }),
+        Control::User(UserControl::SetBufferLength { message_stream_id: 1, milliseconds: 300 }),
         Control::User(UserControl::PingResponse(1)),
     ] {
         link.send(&peer::control(&control));
@@ -466,7 +469,7 @@ fn a_publisher_says_whether_to_record() {
         link.send(&peer::create_stream(2.0));
         link.send(&peer::command("publish", 5.0, 1, &["cam".into(), word.into()]));
         let SessionEvent::Publish(request) = link.event() else { panic!("it publishes") };
-        assert_eq!((request.publish_type(), request.name(), request.stream_id()), (expected, "cam", 1));
+        assert_eq!((request.publish_type(), request.name(), request.message_stream_id()), (expected, "cam", 1));
         link.session.accept(request);
     }
 }

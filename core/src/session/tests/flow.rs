@@ -36,7 +36,7 @@ fn only_bytes_still_to_be_parsed_count_as_kept() {
     link.send(&kept);
     link.accept_play();
     // The second play waits: everything before it is parsed, and one ping is left.
-    let SessionEvent::Stop { stream_id: 1 } = link.event() else { panic!("the first has ended") };
+    let SessionEvent::Stop { message_stream_id: 1 } = link.event() else { panic!("the first has ended") };
     let SessionEvent::Play(request) = link.event() else { panic!("the second play") };
     let room = 400 - ping(3).len();
     assert_eq!(link.session.handle_input(link.now, &vec![0; room]), Ok(()));
@@ -83,18 +83,18 @@ fn frames_for_another_message_stream_read_the_same() {
         chunk_stream: 6,
         timestamp: 0x0100_0000,
         type_id: MessageType::VIDEO,
-        stream_id: 1,
+        message_stream_id: 1,
         payload: body.as_slice().into(),
     };
     let config = SessionConfig { chunk_size: 150, ..SessionConfig::default() };
     let frame = Frame::encode(message, WireFormat { chunk_size: config.chunk_size });
     let mut link = Link::connected_with(config);
-    for stream_id in [1, 2, 0x0102_0304] {
-        link.session.send_frame(stream_id, &frame);
+    for message_stream_id in [1, 2, 0x0102_0304] {
+        link.session.send_frame(message_stream_id, &frame);
         let bytes = link.take();
         let messages = link.ear.messages(&bytes);
         assert_eq!(messages.len(), 1);
-        assert_eq!((messages[0].stream_id, messages[0].timestamp), (stream_id, 0x0100_0000));
+        assert_eq!((messages[0].message_stream_id, messages[0].timestamp), (message_stream_id, 0x0100_0000));
         assert_eq!(messages[0].payload[..], body[..]);
     }
 }

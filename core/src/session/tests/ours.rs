@@ -15,7 +15,7 @@ fn information(link: &mut Link) -> (u32, Object) {
     let last = messages.last().expect("a notice");
     let command = Command::parse(last.type_id, &last.payload, &Limits::default()).expect("AMF");
     let information = command.arguments.first().and_then(Value::as_object).expect("an information object");
-    (last.stream_id, information.clone())
+    (last.message_stream_id, information.clone())
 }
 
 fn text(object: &Object, key: &str) -> String {
@@ -64,8 +64,8 @@ fn only_a_client_that_supports_it_is_asked_to_reconnect() {
     link.accept_connect();
     link.hear();
     assert!(link.session.request_reconnect(Some("rtmp://other/live"), "maintenance"));
-    let (stream_id, information) = information(&mut link);
-    assert_eq!(stream_id, 0);
+    let (message_stream_id, information) = information(&mut link);
+    assert_eq!(message_stream_id, 0);
     assert_eq!(text(&information, "code"), "NetConnection.Connect.ReconnectRequest");
     assert_eq!(
         (text(&information, "tcUrl"), text(&information, "description")),
@@ -84,8 +84,8 @@ fn a_redirect_names_the_other_server_on_the_connections_own_stream() {
     link.send(&peer::play(1, "cam"));
     let SessionEvent::Play(request) = link.event() else { panic!("a play") };
     link.session.reject(request, &Rejection::redirect("rtmp://edge/live/cam".into()));
-    let (stream_id, information) = information(&mut link);
-    assert_eq!((stream_id, text(&information, "code").as_str()), (0, "NetConnection.Connect.Rejected"));
+    let (message_stream_id, information) = information(&mut link);
+    assert_eq!((message_stream_id, text(&information, "code").as_str()), (0, "NetConnection.Connect.Rejected"));
     let ex = information.get("ex").and_then(Value::as_object).expect("where to");
     assert_eq!(ex.get("code").and_then(Value::as_number), Some(302.0));
     assert_eq!(
@@ -98,8 +98,8 @@ fn a_redirect_names_the_other_server_on_the_connections_own_stream() {
     link.send(&peer::play(0, "cam"));
     let SessionEvent::Play(request) = link.event() else { panic!("a play") };
     link.session.reject(request, &Rejection::play_denied("members only"));
-    let (stream_id, information) = self::information(&mut link);
-    assert_eq!((stream_id, text(&information, "code").as_str()), (1, "NetStream.Play.Failed"));
+    let (message_stream_id, information) = self::information(&mut link);
+    assert_eq!((message_stream_id, text(&information, "code").as_str()), (1, "NetStream.Play.Failed"));
     assert_eq!(
         (text(&information, "level").as_str(), text(&information, "description").as_str()),
         ("error", "members only")

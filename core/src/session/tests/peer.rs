@@ -13,7 +13,7 @@ pub(crate) fn handshake() -> Vec<u8> {
 }
 
 /// A message on the chunk stream that is usual for its type, in chunks of 128 bytes.
-pub(crate) fn message(type_id: u8, timestamp: u32, stream_id: u32, body: &[u8]) -> Vec<u8> {
+pub(crate) fn message(type_id: u8, timestamp: u32, message_stream_id: u32, body: &[u8]) -> Vec<u8> {
     let chunk_stream = match type_id {
         1..=6 => 2,
         MessageType::AUDIO => 4,
@@ -22,7 +22,7 @@ pub(crate) fn message(type_id: u8, timestamp: u32, stream_id: u32, body: &[u8]) 
         _ => 3,
     };
     let mut out = Vec::new();
-    write_message(&mut out, 128, chunk_stream, timestamp, type_id, stream_id, body);
+    write_message(&mut out, 128, chunk_stream, timestamp, type_id, message_stream_id, body);
     out
 }
 
@@ -33,10 +33,10 @@ pub(crate) fn control(control: &Control) -> Vec<u8> {
 }
 
 /// A command with a Null object.
-pub(crate) fn command(name: &str, transaction: f64, stream_id: u32, arguments: &[Value]) -> Vec<u8> {
+pub(crate) fn command(name: &str, transaction: f64, message_stream_id: u32, arguments: &[Value]) -> Vec<u8> {
     let mut command = Command::new(name, transaction, Value::Null);
     command.arguments = arguments.to_vec();
-    message(MessageType::COMMAND_AMF0, 0, stream_id, &command.encode())
+    message(MessageType::COMMAND_AMF0, 0, message_stream_id, &command.encode())
 }
 
 pub(crate) fn connect() -> Vec<u8> {
@@ -52,26 +52,26 @@ pub(crate) fn create_stream(transaction: f64) -> Vec<u8> {
     command("createStream", transaction, 0, &[])
 }
 
-pub(crate) fn publish(stream_id: u32, name: &str) -> Vec<u8> {
-    command("publish", 5.0, stream_id, &[name.into(), "live".into()])
+pub(crate) fn publish(message_stream_id: u32, name: &str) -> Vec<u8> {
+    command("publish", 5.0, message_stream_id, &[name.into(), "live".into()])
 }
 
-pub(crate) fn play(stream_id: u32, name: &str) -> Vec<u8> {
-    command("play", 4.0, stream_id, &[name.into(), (-2.0).into()])
+pub(crate) fn play(message_stream_id: u32, name: &str) -> Vec<u8> {
+    command("play", 4.0, message_stream_id, &[name.into(), (-2.0).into()])
 }
 
 /// A data message of AMF0 values.
-pub(crate) fn data(timestamp: u32, stream_id: u32, values: &[Value]) -> Vec<u8> {
+pub(crate) fn data(timestamp: u32, message_stream_id: u32, values: &[Value]) -> Vec<u8> {
     let mut body = Vec::new();
     for value in values {
         amf0::encode(value, &mut body);
     }
-    message(MessageType::DATA_AMF0, timestamp, stream_id, &body)
+    message(MessageType::DATA_AMF0, timestamp, message_stream_id, &body)
 }
 
-pub(crate) fn metadata(timestamp: u32, stream_id: u32) -> Vec<u8> {
+pub(crate) fn metadata(timestamp: u32, message_stream_id: u32) -> Vec<u8> {
     let object = Value::EcmaArray(Object::default().with("width", 64.0));
-    data(timestamp, stream_id, &["@setDataFrame".into(), "onMetaData".into(), object])
+    data(timestamp, message_stream_id, &["@setDataFrame".into(), "onMetaData".into(), object])
 }
 
 /// The bodies of FLV tags that a publisher of H.264 and AAC sends.
@@ -139,9 +139,9 @@ impl Ear {
 /// A message in one line: control messages as they are in Rust; commands and data with chunk stream and message
 /// stream, `csid/msid name transaction code-or-value`; media with message stream, time, and the last byte.
 pub(crate) fn line(message: &Message) -> String {
-    let Message { chunk_stream, timestamp, type_id, stream_id, payload } = message;
+    let Message { chunk_stream, timestamp, type_id, message_stream_id, payload } = message;
     if let Ok(Some(control)) = Control::parse(*type_id, payload) {
-        assert_eq!((*chunk_stream, *stream_id), (2, 0), "control messages have their place");
+        assert_eq!((*chunk_stream, *message_stream_id), (2, 0), "control messages have their place");
         return match control {
             Control::User(event) => format!("{event:?}"),
             other => format!("{other:?}"),
@@ -160,12 +160,12 @@ pub(crate) fn line(message: &Message) -> String {
                 other => format!(" {other:?}"),
             };
             let (name, transaction) = (command.name.to_string_lossy(), command.transaction);
-            format!("{chunk_stream}/{stream_id} {name} {transaction}{value}")
+            format!("{chunk_stream}/{message_stream_id} {name} {transaction}{value}")
         }
         MessageType::DATA_AMF0 => {
             let values = amf0::decode_all(payload, &Limits::default()).expect("the server sends AMF");
             let name = values.first().and_then(Value::as_str).unwrap_or("?");
-            format!("data {name} on {stream_id} at {timestamp}")
+            format!("data {name} on {message_stream_id} at {timestamp}")
         }
         _ => {
             let medium = if *type_id == MessageType::AUDIO { "audio" } else { "video" };
@@ -175,7 +175,7 @@ pub(crate) fn line(message: &Message) -> String {
                 _ => "frame",
             };
             let number = payload.last().expect("no empty media in these tests");
-            format!("{medium} {kind} {number} on {stream_id} at {timestamp}")
+            format!("{medium} {kind} {number} on {message_stream_id} at {timestamp}")
         }
     }
 }

@@ -22,7 +22,7 @@ fn any_instant() -> Instant {
 }
 
 fn frame(type_id: u8, timestamp: u32, body: &[u8]) -> Frame {
-    let message = Message { chunk_stream: 4, timestamp, type_id, stream_id: 1, payload: Payload::from(body) };
+    let message = Message { chunk_stream: 4, timestamp, type_id, message_stream_id: 1, payload: Payload::from(body) };
     Frame::encode(message, WireFormat { chunk_size: 60_000 })
 }
 

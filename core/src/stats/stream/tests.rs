@@ -36,7 +36,7 @@ impl Bench {
     /// A message that arrives at the time of its timestamp, unless the timestamp has wrapped.
     fn push(&mut self, type_id: u8, timestamp: u32, body: &[u8]) {
         let payload = Payload::from(body);
-        let message = Message { chunk_stream: 6, timestamp, type_id, stream_id: 1, payload };
+        let message = Message { chunk_stream: 6, timestamp, type_id, message_stream_id: 1, payload };
         // Sequence headers are longer than a chunk, so they must be assembled first.
         let frame = Frame::encode(message, WireFormat { chunk_size: 32 });
         let now = self.start + Duration::from_millis(u64::from(timestamp % 1_000_000));

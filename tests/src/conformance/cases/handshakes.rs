@@ -82,9 +82,17 @@ fn connect_bytes() -> Vec<u8> {
     message(0, &Command::new("connect", 1.0, Value::Object(object)))
 }
 
-fn message(stream_id: u32, command: &Command) -> Vec<u8> {
+fn message(message_stream_id: u32, command: &Command) -> Vec<u8> {
     let mut out = Vec::new();
-    anabranch_core::chunk::write_message(&mut out, 128, 3, 0, MessageType::COMMAND_AMF0, stream_id, &command.encode());
+    anabranch_core::chunk::write_message(
+        &mut out,
+        128,
+        3,
+        0,
+        MessageType::COMMAND_AMF0,
+        message_stream_id,
+        &command.encode(),
+    );
     out
 }
 

@@ -149,9 +149,9 @@ fn gstreamer_publishes_with_transaction_0_and_deletes_by_name(target: &Target) {
 }
 
 fn publish_without_create_stream_means_stream_1(target: &Target) {
-    for stream_id in [0, 1] {
+    for message_stream_id in [0, 1] {
         let mut client = ScriptedClient::connected(target);
-        client.publish(stream_id, &target.named(&stream_id.to_string()));
+        client.publish(message_stream_id, &target.named(&message_stream_id.to_string()));
         assert_eq!(client.hear(2), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Publish.Start"]);
         client.create_stream(7.0);
         assert_eq!(client.hear(1), ["3/0 _result 7 2"], "the first is taken");
@@ -186,7 +186,7 @@ fn ffmpeg_plays(target: &Target) {
     client.create_stream(2.0);
     call(&mut client, "getStreamLength", 3.0, target);
     client.command("play", 4.0, 1, &[target.name.as_str().into(), (-2000.0).into()]);
-    client.control(&Control::User(UserControl::SetBufferLength { stream_id: 1, milliseconds: 3000 }));
+    client.control(&Control::User(UserControl::SetBufferLength { message_stream_id: 1, milliseconds: 3000 }));
     assert_eq!(
         client.hear(6),
         [
@@ -205,10 +205,10 @@ fn rtmpdump_plays(target: &Target) {
     let mut client = ScriptedClient::connected(target);
     client.control(&Control::WindowAckSize(2_500_000));
     client.create_stream(2.0);
-    client.control(&Control::User(UserControl::SetBufferLength { stream_id: 0, milliseconds: 300 }));
+    client.control(&Control::User(UserControl::SetBufferLength { message_stream_id: 0, milliseconds: 300 }));
     call(&mut client, "FCSubscribe", 3.0, target);
     client.command("play", 4.0, 1, &[target.name.as_str().into(), (-1000.0).into()]);
-    client.control(&Control::User(UserControl::SetBufferLength { stream_id: 1, milliseconds: 36_000_000 }));
+    client.control(&Control::User(UserControl::SetBufferLength { message_stream_id: 1, milliseconds: 36_000_000 }));
     let heard = client.hear_until("|RtmpSampleAccess");
     assert_eq!(
         heard[..4],
@@ -217,9 +217,9 @@ fn rtmpdump_plays(target: &Target) {
 }
 
 fn play_without_create_stream_means_stream_1(target: &Target) {
-    for stream_id in [0, 1] {
+    for message_stream_id in [0, 1] {
         let mut client = ScriptedClient::connected(target);
-        client.play(stream_id, &target.name);
+        client.play(message_stream_id, &target.name);
         assert_eq!(client.hear(1), ["StreamBegin(1)"]);
     }
 }
@@ -261,29 +261,29 @@ fn play_that_keeps_what_is_queued_is_not_reset(target: &Target) {
 fn one_connection_plays_several_streams(target: &Target) {
     let names = [target.named("a"), target.named("b")];
     let mut client = ScriptedClient::connected(target);
-    for (stream_id, name) in (1..).zip(&names) {
+    for (message_stream_id, name) in (1..).zip(&names) {
         client.create_stream(2.0);
-        client.play(stream_id, name);
+        client.play(message_stream_id, name);
         client.hear_until("|RtmpSampleAccess");
     }
-    for (stream_id, name) in (1..).zip(&names) {
+    for (message_stream_id, name) in (1..).zip(&names) {
         let mut publisher = ScriptedClient::publisher(target, name);
-        publisher.audio(5, &audio_frame(stream_id));
-        assert_eq!(client.hear(1), [format!("audio frame {stream_id} on {stream_id} at 5")]);
+        publisher.audio(5, &audio_frame(message_stream_id));
+        assert_eq!(client.hear(1), [format!("audio frame {message_stream_id} on {message_stream_id} at 5")]);
     }
 }
 
 fn one_connection_publishes_several_streams(target: &Target) {
     let names = [target.named("a"), target.named("b")];
     let mut client = ScriptedClient::connected(target);
-    for (stream_id, name) in (1..).zip(&names) {
+    for (message_stream_id, name) in (1..).zip(&names) {
         client.create_stream(2.0);
-        client.publish(stream_id, name);
+        client.publish(message_stream_id, name);
         client.hear_until("NetStream.Publish.Start");
     }
     let mut players: Vec<ScriptedClient> = names.iter().map(|name| ScriptedClient::player(target, name)).collect();
-    for stream_id in [2, 1] {
-        client.send(4, 7, MessageType::AUDIO, stream_id, &audio_frame(stream_id as u8));
+    for message_stream_id in [2, 1] {
+        client.send(4, 7, MessageType::AUDIO, message_stream_id, &audio_frame(message_stream_id as u8));
     }
     for (number, player) in (1..).zip(&mut players) {
         assert_eq!(player.hear(1), [format!("audio frame {number} on 1 at 7")]);
@@ -322,8 +322,8 @@ fn all_of_a_publishers_commands_may_come_in_one_write(target: &Target) {
         (1, Command::new("publish", 5.0, Value::Null).with(name()).with("live")),
     ];
     let mut bytes = Vec::new();
-    for (stream_id, command) in &commands {
-        bytes.extend(client.cut(3, 0, MessageType::COMMAND_AMF0, *stream_id, &command.encode()));
+    for (message_stream_id, command) in &commands {
+        bytes.extend(client.cut(3, 0, MessageType::COMMAND_AMF0, *message_stream_id, &command.encode()));
     }
     bytes.extend(client.cut(4, 5, MessageType::AUDIO, 1, &audio_frame(9)));
     let mut player = ScriptedClient::player(target, &target.name);

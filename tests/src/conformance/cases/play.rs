@@ -243,9 +243,9 @@ fn a_player_that_was_stopped_may_play_again(target: &Target) {
     }
 }
 
-fn stops(target: &Target, name: &str, stream_id: u32, arguments: &[Value]) {
+fn stops(target: &Target, name: &str, message_stream_id: u32, arguments: &[Value]) {
     let (mut player, mut publisher) = running(target);
-    player.command(name, 0.0, stream_id, arguments);
+    player.command(name, 0.0, message_stream_id, arguments);
     player.assert_quiet();
     publisher.gop(80, 2);
     publisher.settle();
@@ -279,9 +279,9 @@ fn a_second_play_on_a_stream_replaces_the_first(target: &Target) {
 fn one_connection_plays_a_stream_twice(target: &Target) {
     let mut publisher = ScriptedClient::publisher(target, &target.name);
     let mut player = ScriptedClient::connected(target);
-    for stream_id in [1, 2] {
+    for message_stream_id in [1, 2] {
         player.create_stream(2.0);
-        player.play(stream_id, &target.name);
+        player.play(message_stream_id, &target.name);
         player.hear_until("|RtmpSampleAccess");
     }
     publisher.audio(0, &audio_frame(1));
@@ -296,8 +296,8 @@ fn one_connection_plays_a_stream_twice(target: &Target) {
 
 fn the_buffer_length_is_taken_and_not_answered(target: &Target) {
     let (mut player, mut publisher) = running(target);
-    for (stream_id, milliseconds) in [(1, 0), (1, u32::MAX), (0, 100), (77, 100)] {
-        player.control(&Control::User(UserControl::SetBufferLength { stream_id, milliseconds }));
+    for (message_stream_id, milliseconds) in [(1, 0), (1, u32::MAX), (0, 100), (77, 100)] {
+        player.control(&Control::User(UserControl::SetBufferLength { message_stream_id, milliseconds }));
     }
     player.assert_quiet();
     publisher.gop(80, 2);

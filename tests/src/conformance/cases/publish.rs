@@ -60,7 +60,7 @@ fn publish_start_names_the_stream(target: &Target) {
     let mut client = tries_to_publish(target, &target.name);
     assert_eq!(client.hear(1), ["StreamBegin(1)"]);
     let message: Message = client.message();
-    assert_eq!((message.stream_id, message.type_id, message.timestamp), (1, MessageType::COMMAND_AMF0, 0));
+    assert_eq!((message.message_stream_id, message.type_id, message.timestamp), (1, MessageType::COMMAND_AMF0, 0));
     let command = command_in(&message).expect("onStatus");
     let information = command.arguments[0].as_object().expect("information");
     let text = |key: &str| information.get(key).and_then(|value| value.as_str()).unwrap_or_default();
@@ -196,9 +196,9 @@ fn media_after_the_end_goes_nowhere(target: &Target) {
 fn media_on_a_stream_that_does_not_publish_goes_nowhere(target: &Target) {
     let names = [target.named("a"), target.named("b")];
     let mut client = ScriptedClient::connected(target);
-    for (stream_id, name) in (1..).zip(&names) {
+    for (message_stream_id, name) in (1..).zip(&names) {
         client.create_stream(2.0);
-        client.publish(stream_id, name);
+        client.publish(message_stream_id, name);
         client.hear_until("NetStream.Publish.Start");
     }
     let mut players: Vec<ScriptedClient> = names.iter().map(|name| ScriptedClient::player(target, name)).collect();

@@ -73,7 +73,7 @@ fn encoded(values: &[Value]) -> Vec<u8> {
 }
 
 fn assert_is(message: &Message, type_id: u8, timestamp: u32, body: &[u8]) {
-    assert_eq!((message.type_id, message.timestamp, message.stream_id), (type_id, timestamp, 1));
+    assert_eq!((message.type_id, message.timestamp, message.message_stream_id), (type_id, timestamp, 1));
     assert!(message.payload[..] == body[..], "{} bytes came, {} were sent", message.payload.len(), body.len());
 }
 
@@ -274,7 +274,7 @@ fn players_on_other_message_streams_get_the_same_bytes(target: &Target) {
     let body = long(&[0x17, 1, 0, 0, 0], 130_000);
     publisher.video(0x0100_0000, &body);
     let message = player.message();
-    assert_eq!((message.stream_id, message.timestamp), (2, 0x0100_0000));
+    assert_eq!((message.message_stream_id, message.timestamp), (2, 0x0100_0000));
     assert!(message.payload[..] == body[..]);
 }
 
