@@ -24,13 +24,13 @@ use support::mutation::{Random, mutate};
 
 /// A file in memory, and what its tap was told.
 #[derive(Debug, Clone, Default)]
-struct Tape {
+struct CaptureBuffer {
     file: Arc<Mutex<Vec<u8>>>,
     told: Arc<Mutex<Vec<String>>>,
     over: Arc<AtomicBool>,
 }
 
-impl Tape {
+impl CaptureBuffer {
     fn capture(&self) -> Capture {
         Capture::parse(self.file.lock().unwrap().clone()).expect("a capture")
     }
@@ -48,7 +48,7 @@ impl Tape {
     }
 }
 
-impl Tap for Tape {
+impl Tap for CaptureBuffer {
     fn opened(&mut self, opening: &Opening) {
         *self.file.lock().unwrap() = file_header("test");
         self.told.lock().unwrap().push(format!("opened {}", opening.connection));
@@ -121,10 +121,10 @@ fn publisher_and_player_are_shown_from_the_middle_on() {
     let next = picture(false, 40, 3000);
     let (before, after) = next.split_at(700);
     encoder.send(now, before);
-    let (of_encoder, of_viewer) = (Tape::default(), Tape::default());
+    let (of_encoder, of_viewer) = (CaptureBuffer::default(), CaptureBuffer::default());
     encoder.conn.capture(now, Box::new(of_encoder.clone())).expect("it may begin");
     viewer.conn.capture(now, Box::new(of_viewer.clone())).expect("it may begin");
-    let again = encoder.conn.capture(now, Box::new(Tape::default()));
+    let again = encoder.conn.capture(now, Box::new(CaptureBuffer::default()));
     assert_eq!(again, Err(NotCaptured::Already));
     encoder.send(now, after);
     for number in 2..6u32 {
@@ -167,11 +167,11 @@ fn a_capture_may_begin_at_any_byte_of_the_clients_input() {
         let server = Core::new(Config::default(), [3; 32]);
         let mut encoder = publisher(&server, now);
         encoder.send(now, &bytes[..at]);
-        let tape = Tape::default();
-        encoder.conn.capture(now, Box::new(tape.clone())).expect("it may begin");
+        let capture = CaptureBuffer::default();
+        encoder.conn.capture(now, Box::new(capture.clone())).expect("it may begin");
         encoder.send(now, &bytes[at..]);
         leave(&mut encoder, now);
-        let text = tape.timeline(true);
+        let text = capture.timeline(true);
         let whole = bytes.len() / 4;
         let expected = 4 - at / whole;
         assert_eq!(text.matches("--> video on stream 1").count(), expected, "at {at}:\n{text}");
@@ -184,7 +184,7 @@ fn a_connection_is_captured_when_there_are_messages_and_not_before_or_after() {
     let server = Core::new(Config::default(), [3; 32]);
     let now = any_instant();
     let mut conn = server.connect(now);
-    let capture = |conn: &mut Conn| conn.capture(now, Box::new(Tape::default()));
+    let capture = |conn: &mut Conn| conn.capture(now, Box::new(CaptureBuffer::default()));
     assert_eq!(capture(&mut conn), Err(NotCaptured::Handshake));
     let mut client = Client::new(&server, now);
     assert_eq!(capture(&mut client.conn), Ok(()), "before connect");
@@ -217,22 +217,22 @@ fn a_tap_that_is_over_is_dropped() {
     };
     let at = pass(&mut encoder);
     assert!(shares(&mut viewer, at));
-    let tape = Tape::default();
-    viewer.conn.capture(at, Box::new(tape.clone())).expect("it may begin");
+    let capture = CaptureBuffer::default();
+    viewer.conn.capture(at, Box::new(capture.clone())).expect("it may begin");
     let at = pass(&mut encoder);
     viewer.serve(at);
     let at = pass(&mut encoder);
     assert!(!shares(&mut viewer, at));
     viewer.serve(at);
-    tape.over.store(true, Ordering::Relaxed);
-    let length = tape.file.lock().unwrap().len();
+    capture.over.store(true, Ordering::Relaxed);
+    let length = capture.file.lock().unwrap().len();
     viewer.serve(at);
     let at = pass(&mut encoder);
     assert!(shares(&mut viewer, at), "as if it had never been captured");
-    assert_eq!(tape.file.lock().unwrap().len(), length);
-    assert_eq!(Arc::strong_count(&tape.file), 1, "the tap is gone");
+    assert_eq!(capture.file.lock().unwrap().len(), length);
+    assert_eq!(Arc::strong_count(&capture.file), 1, "the tap is gone");
     // Another may begin.
-    assert_eq!(viewer.conn.capture(at, Box::new(Tape::default())), Ok(()));
+    assert_eq!(viewer.conn.capture(at, Box::new(CaptureBuffer::default())), Ok(()));
 }
 
 #[test]
@@ -242,16 +242,16 @@ fn a_tap_is_told_of_streams_before_they_are_granted_and_of_addresses() {
     let server = Core::new(config, [3; 32]);
     let now = any_instant();
     let _taken = publisher(&server, now);
-    let tape = Tape::default();
+    let capture = CaptureBuffer::default();
     let peer = "203.0.113.9:4000".parse().unwrap();
-    let mut conn = server.connect_captured(now, Some(peer), Box::new(tape.clone()));
+    let mut conn = server.connect_captured(now, Some(peer), Box::new(capture.clone()));
     conn.handle_input(now, b"PROXY TCP4 198.51.100.7 203.0.113.9 4001 1935\r\n");
     while !matches!(conn.poll(now), Output::Wait(_)) {}
     let mut client = Client::on(conn, now);
     client.connect(now);
     client.call(now, 0, &command("createStream", 2.0));
     client.call(now, 1, &command("publish", 3.0).with("cam").with("live"));
-    let told = tape.told.lock().unwrap().clone();
+    let told = capture.told.lock().unwrap().clone();
     assert_eq!(told, ["opened 2", "address 198.51.100.7:4001", "names live/cam true"]);
 }
 
@@ -264,12 +264,12 @@ fn a_request_that_waits_with_bytes_behind_it_is_read_when_it_goes_on() {
     let mut bytes = picture(true, 0, 300);
     bytes.extend(picture(false, 40, 300));
     encoder.conn.handle_input(now, &bytes);
-    let tape = Tape::default();
-    encoder.conn.capture(now, Box::new(tape.clone())).expect("it may begin");
+    let capture = CaptureBuffer::default();
+    encoder.conn.capture(now, Box::new(capture.clone())).expect("it may begin");
     encoder.serve(now);
     encoder.send(now, &picture(false, 80, 300));
     leave(&mut encoder, now);
-    let text = tape.timeline(true);
+    let text = capture.timeline(true);
     assert!(text.contains("300 bytes at 80 ms") && !text.contains("unreadable"), "{text}");
 }
 
@@ -278,11 +278,11 @@ fn damaged() -> Vec<u8> {
     let now = any_instant();
     let mut encoder = publisher(&server, now);
     encoder.send(now, &picture(true, 0, 3000)[..2000]);
-    let tape = Tape::default();
-    encoder.conn.capture(now, Box::new(tape.clone())).expect("it may begin");
+    let capture = CaptureBuffer::default();
+    encoder.conn.capture(now, Box::new(capture.clone())).expect("it may begin");
     encoder.send(now, &picture(true, 0, 3000)[2000..]);
     leave(&mut encoder, now);
-    tape.file.lock().unwrap().clone()
+    capture.file.lock().unwrap().clone()
 }
 
 proptest! {

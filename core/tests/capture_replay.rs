@@ -30,11 +30,11 @@ const SEQUENCE_HEADER: [u8; 6] = [0x17, 0, 0, 0, 0, 1];
 
 /// A file in memory.
 #[derive(Debug, Clone)]
-struct Tape(Arc<Mutex<Vec<u8>>>);
+struct CaptureBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Tape {
+impl CaptureBuffer {
     fn new() -> Self {
-        Tape(Arc::new(Mutex::new(file_header("test"))))
+        CaptureBuffer(Arc::new(Mutex::new(file_header("test"))))
     }
 
     fn file(&self) -> Vec<u8> {
@@ -42,21 +42,21 @@ impl Tape {
     }
 }
 
-impl Tap for Tape {
+impl Tap for CaptureBuffer {
     fn record(&mut self, record: &[u8]) {
         self.0.lock().unwrap().extend_from_slice(record);
     }
 }
 
-fn captured(server: &Core, now: Instant) -> (Conn, Tape) {
-    let tape = Tape::new();
+fn captured(server: &Core, now: Instant) -> (Conn, CaptureBuffer) {
+    let capture = CaptureBuffer::new();
     let peer = "203.0.113.9:4000".parse().unwrap();
-    (server.connect_captured(now, Some(peer), Box::new(tape.clone())), tape)
+    (server.connect_captured(now, Some(peer), Box::new(capture.clone())), capture)
 }
 
-fn captured_client(server: &Core, now: Instant) -> (Client, Tape) {
-    let (conn, tape) = captured(server, now);
-    (Client::on(conn, now), tape)
+fn captured_client(server: &Core, now: Instant) -> (Client, CaptureBuffer) {
+    let (conn, capture) = captured(server, now);
+    (Client::on(conn, now), capture)
 }
 
 fn run(file: Vec<u8>, config: &Config) -> Outcome {
@@ -66,14 +66,14 @@ fn run(file: Vec<u8>, config: &Config) -> Outcome {
 }
 
 /// Replays a capture and checks that there is no difference.
-fn same(tape: &Tape, config: &Config) -> Outcome {
-    let outcome = run(tape.file(), config);
+fn same(capture: &CaptureBuffer, config: &Config) -> Outcome {
+    let outcome = run(capture.file(), config);
     assert_eq!(outcome.difference, None);
     outcome
 }
 
-fn timeline(tape: &Tape, config: &Config, all: bool) -> String {
-    let capture = Capture::parse(tape.file()).expect("a capture");
+fn timeline(capture: &CaptureBuffer, config: &Config, all: bool) -> String {
+    let capture = Capture::parse(capture.file()).expect("a capture");
     let mut timeline = Timeline::new(capture.opening(), config, all);
     let mut text = String::new();
     let mut line = |words: &str| text += &format!("{words}\n");
@@ -120,11 +120,11 @@ fn write(conn: &mut Conn, random: &mut Random) {
 
 /// Feeds a recorded client's bytes, split anywhere, to a captured connection, with a slow writer that runs at other
 /// times than the reader, and with a writer that holds the queue while more input arrives.
-fn capture_recorded(recorded: &Recorded, seed: u64) -> Tape {
+fn capture_recorded(recorded: &Recorded, seed: u64) -> CaptureBuffer {
     let mut random = Random::new(seed);
     let server = Core::new(Config::default(), [9; 32]);
     let mut now = any_instant();
-    let (mut conn, tape) = captured(&server, now);
+    let (mut conn, capture) = captured(&server, now);
     let mut bytes = &recorded.bytes[..];
     while !bytes.is_empty() {
         let piece;
@@ -151,7 +151,7 @@ fn capture_recorded(recorded: &Recorded, seed: u64) -> Tape {
                     write(&mut conn, &mut random);
                     break;
                 }
-                Output::Closed(_) => return tape,
+                Output::Closed(_) => return capture,
             }
         }
     }
@@ -160,17 +160,17 @@ fn capture_recorded(recorded: &Recorded, seed: u64) -> Tape {
         let waiting = conn.outbound().remaining();
         conn.outbound().advance(waiting);
     }
-    tape
+    capture
 }
 
 #[test]
 fn every_recorded_client_goes_the_same_way_again() {
     for recorded in recorded::connections() {
         for seed in 0..6 {
-            let tape = capture_recorded(&recorded, seed);
-            let outcome = same(&tape, &Config::default());
+            let capture = capture_recorded(&recorded, seed);
+            let outcome = same(&capture, &Config::default());
             assert!(outcome.queued > 3000, "{}: {outcome:?}", recorded.name);
-            assert_eq!(*Capture::parse(tape.file()).unwrap().end(), End::Closed);
+            assert_eq!(*Capture::parse(capture.file()).unwrap().end(), End::Closed);
         }
     }
 }
@@ -242,11 +242,11 @@ fn what_was_wrong_with_tls_is_known_again() {
     let faults = [TlsFault::Broken, TlsFault::BeginningTooLong, TlsFault::WithoutContent, TlsFault::TooManyBegin];
     for reason in faults.map(|fault| CloseReason::Tls(fault, "these words".into())) {
         let (server, now) = (Core::new(config.clone(), [3; 32]), any_instant());
-        let (mut client, tape) = captured_client(&server, now);
+        let (mut client, capture) = captured_client(&server, now);
         client.conn.handle_disconnect(now, reason.clone());
         client.serve(now);
-        same(&tape, &config);
-        let text = timeline(&tape, &config, false);
+        same(&capture, &config);
+        let text = timeline(&capture, &config, false);
         let line = format!("closed: {reason} ({}) in phase connect", reason.name());
         assert!(text.contains(&line), "{line} is not in\n{text}");
     }
@@ -263,7 +263,7 @@ fn a_player_too_slow_for_its_stream_goes_the_same_way_again() {
     let mut now = any_instant();
     let mut encoder = Client::connected(&server, now);
     publish(&mut encoder, now, "cam");
-    let (mut player, tape) = captured_client(&server, now);
+    let (mut player, capture) = captured_client(&server, now);
     player.connect(now);
     play(&mut player, now, "cam");
     for frame in 0..200u32 {
@@ -279,7 +279,7 @@ fn a_player_too_slow_for_its_stream_goes_the_same_way_again() {
     }
     let report = player.report.expect("it missed too much");
     assert_eq!(report.close.reason, CloseReason::TooSlow);
-    same(&tape, &config);
+    same(&capture, &config);
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn what_others_decided_is_decided_again() {
     let now = any_instant();
     let mut first = Client::connected(&server, now);
     publish(&mut first, now, "cam");
-    let (mut second, tape) = captured_client(&server, now);
+    let (mut second, capture) = captured_client(&server, now);
     second.connect(now);
     publish(&mut second, now, "cam");
     assert_eq!(second.take_words().last().map(String::as_str), Some("NetStream.Publish.BadName"));
@@ -297,8 +297,8 @@ fn what_others_decided_is_decided_again() {
     second.serve(now);
     assert!(second.report.is_some());
     // The name is free in the replay, and the request is refused all the same.
-    same(&tape, &config);
-    assert!(timeline(&tape, &config, false).contains("refused: NetStream.Publish.BadName: Stream cam is already"));
+    same(&capture, &config);
+    assert!(timeline(&capture, &config, false).contains("refused: NetStream.Publish.BadName: Stream cam is already"));
 }
 
 #[test]
@@ -310,11 +310,11 @@ fn limits_of_then_hold_in_the_replay() {
     let now = any_instant();
     let mut first = Client::connected(&server, now);
     play(&mut first, now, "cam");
-    let (mut second, tape) = captured_client(&server, now);
+    let (mut second, capture) = captured_client(&server, now);
     second.connect(now);
     play(&mut second, now, "cam");
     assert_eq!(second.take_words().last().map(String::as_str), Some("NetStream.Play.Failed"));
-    same(&tape, &config);
+    same(&capture, &config);
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn a_takeover_happens_again_at_the_same_message() {
     let config = Config::from(VhostConfig { conflict: Conflict::TakeOver, ..VhostConfig::default() });
     let server = Core::new(config.clone(), [4; 32]);
     let now = any_instant();
-    let (mut first, tape) = captured_client(&server, now);
+    let (mut first, capture) = captured_client(&server, now);
     first.connect(now);
     publish(&mut first, now, "cam?token=a");
     video(&mut first, now, 0, &KEY_FRAME);
@@ -335,9 +335,9 @@ fn a_takeover_happens_again_at_the_same_message() {
     first.conn.handle_disconnect(now, CloseReason::PeerClosed);
     first.serve(now);
     assert_eq!(first.report.as_ref().map(|report| &report.close.reason), Some(&CloseReason::TakenOver));
-    same(&tape, &config);
+    same(&capture, &config);
     same(&second_tape, &config);
-    assert!(timeline(&tape, &config, false).contains("another publisher took the stream over"));
+    assert!(timeline(&capture, &config, false).contains("another publisher took the stream over"));
 }
 
 #[test]
@@ -350,7 +350,7 @@ fn a_publisher_nobody_watched_is_closed_again_and_one_that_was_watched_is_not() 
         if watched {
             play(&mut player, start, "cam");
         }
-        let (mut encoder, tape) = captured_client(&server, start);
+        let (mut encoder, capture) = captured_client(&server, start);
         encoder.connect(start);
         publish(&mut encoder, start, "cam");
         for second in 1..10 {
@@ -360,7 +360,7 @@ fn a_publisher_nobody_watched_is_closed_again_and_one_that_was_watched_is_not() 
             video(&mut encoder, now, 0, &KEY_FRAME);
         }
         assert_eq!(encoder.report.is_none(), watched);
-        same(&tape, &config);
+        same(&capture, &config);
     }
 }
 
@@ -379,7 +379,7 @@ fn verdicts_of_the_outside_are_given_again() {
         // So that the ids of questions differ from those of the replay.
         Client::new(&server, any_instant()).connect(any_instant());
         let mut now = any_instant();
-        let (mut encoder, tape) = captured_client(&server, now);
+        let (mut encoder, capture) = captured_client(&server, now);
         encoder.connect(now);
         answer(&mut encoder, now, Verdict::Allow);
         publish(&mut encoder, now, "cam");
@@ -399,7 +399,7 @@ fn verdicts_of_the_outside_are_given_again() {
         encoder.conn.handle_timeout(now);
         encoder.serve(now);
         assert!(encoder.report.is_some());
-        same(&tape, &config);
+        same(&capture, &config);
     }
 }
 
@@ -453,7 +453,7 @@ fn every_deadline_comes_again() {
     let config = Config::default();
     let server = Core::new(config.clone(), [4; 32]);
     let mut now = any_instant();
-    let (mut client, tape) = captured_client(&server, now);
+    let (mut client, capture) = captured_client(&server, now);
     client.connect(now);
     while client.report.is_none() {
         match client.conn.poll(now) {
@@ -466,23 +466,23 @@ fn every_deadline_comes_again() {
             Output::Closed(report) => client.report = Some(report),
         }
     }
-    same(&tape, &config);
+    same(&capture, &config);
 }
 
 #[test]
 fn another_configuration_makes_a_difference_that_is_found() {
     let recorded = &recorded::connections()[0];
-    let tape = capture_recorded(recorded, 1);
+    let capture = capture_recorded(recorded, 1);
     let mut settings = VhostConfig::default();
     settings.session.window = 1_000_000;
-    let difference = run(tape.file(), &Config::from(settings)).difference.expect("another window is announced");
+    let difference = run(capture.file(), &Config::from(settings)).difference.expect("another window is announced");
     assert!(difference.to_string().contains("bytes queued"), "{difference}");
 }
 
 #[test]
 fn a_file_cut_short_is_replayed_up_to_the_cut() {
-    let tape = capture_recorded(&recorded::connections()[0], 2);
-    let file = tape.file();
+    let capture = capture_recorded(&recorded::connections()[0], 2);
+    let file = capture.file();
     let whole = run(file.clone(), &Config::default());
     let (mut parsed, mut cut) = (0, 0);
     for end in (0..file.len()).step_by(1 + file.len() / 700) {
@@ -503,8 +503,8 @@ fn a_file_cut_short_is_replayed_up_to_the_cut() {
 
 #[test]
 fn a_capture_that_was_stopped_says_why() {
-    let tape = capture_recorded(&recorded::connections()[0], 3);
-    let file = tape.file();
+    let capture = capture_recorded(&recorded::connections()[0], 3);
+    let file = capture.file();
     // Complete records up to some point, then the reason.
     let records = (200..file.len())
         .find(|end| Capture::parse(file[..*end].to_vec()).is_ok_and(|capture| *capture.end() == End::Open));
@@ -536,8 +536,8 @@ proptest! {
     #[test]
     fn damage_is_an_error_or_a_difference_and_never_a_panic(seed: u64, which in 0usize..4, all: bool) {
         let recorded = recorded::connections();
-        let tape = capture_recorded(&recorded[which % recorded.len()], seed % 3);
-        let mut file = tape.file();
+        let capture = capture_recorded(&recorded[which % recorded.len()], seed % 3);
+        let mut file = capture.file();
         let other = file.clone();
         mutate(&mut Random::new(seed), &mut file, 8, &other);
         if let Ok(capture) = Capture::parse(file) {
@@ -559,7 +559,7 @@ fn a_player_of_every_kind_of_frame_goes_the_same_way_again() {
     let now = any_instant();
     let mut encoder = Client::connected(&server, now);
     publish(&mut encoder, now, "cam");
-    let (mut player, tape) = captured_client(&server, now);
+    let (mut player, capture) = captured_client(&server, now);
     player.connect(now);
     play(&mut player, now, "cam");
     let metadata = Command::new("onMetaData", 1.0, Value::Null).encode();
@@ -578,7 +578,7 @@ fn a_player_of_every_kind_of_frame_goes_the_same_way_again() {
     for kind in [MessageType::AUDIO, MessageType::VIDEO, MessageType::DATA_AMF0] {
         assert!(kinds.contains(&kind), "{kinds:?}");
     }
-    same(&tape, &config);
+    same(&capture, &config);
 }
 
 /// A file has names in the form of the first version, so that older files can be replayed. A timeline is for people and
@@ -592,14 +592,14 @@ fn a_name_is_shown_as_in_the_log_and_kept_as_in_older_captures() {
         ("cam?vhost=tv.example", "attach publisher of tv.example/live/cam", "of live/cam?vhost=tv.example"),
     ] {
         let (server, now) = (Core::new(config.clone(), [3; 32]), any_instant());
-        let (mut client, tape) = captured_client(&server, now);
+        let (mut client, capture) = captured_client(&server, now);
         client.connect(now);
         publish(&mut client, now, name);
         client.conn.handle_disconnect(now, CloseReason::PeerClosed);
         client.serve(now);
-        same(&tape, &config);
-        assert!(tape.file().windows(kept.len()).any(|bytes| bytes == kept.as_bytes()), "{kept} is not in the file");
-        let text = timeline(&tape, &config, false);
+        same(&capture, &config);
+        assert!(capture.file().windows(kept.len()).any(|bytes| bytes == kept.as_bytes()), "{kept} is not in the file");
+        let text = timeline(&capture, &config, false);
         assert!(text.contains(shown), "{shown} is not in\n{text}");
     }
 }
@@ -611,7 +611,7 @@ fn a_timeline_has_words_for_every_message() {
     config.trusted_proxies.push("203.0.113.0/24".parse().expect("a network"));
     let server = Core::new(config.clone(), [3; 32]);
     let now = any_instant();
-    let (mut conn, tape) = captured(&server, now);
+    let (mut conn, capture) = captured(&server, now);
     conn.handle_input(now, b"PROXY TCP4 198.51.100.7 203.0.113.9 4001 1935\r\n");
     let mut client = Client::on(conn, now);
     client.connect(now);
@@ -653,8 +653,8 @@ fn a_timeline_has_words_for_every_message() {
     client.message(now, 1, 0, 0, &[0]);
     client.serve(now);
     assert!(client.report.is_some(), "that was no chunk size");
-    same(&tape, &config);
-    let text = timeline(&tape, &config, true);
+    same(&capture, &config);
+    let text = timeline(&capture, &config, true);
     let words = values.iter().map(|(_, words)| *words);
     let words = words.chain(media.iter().chain(&control).map(|(_, _, words)| *words));
     for words in words.chain(["proxy header: client 198.51.100.7:4001", "control message that cannot be read"]) {
@@ -665,7 +665,7 @@ fn a_timeline_has_words_for_every_message() {
 #[test]
 fn a_connection_that_other_settings_close_is_closed_again_though_the_replay_never_had_them() {
     let (server, now) = (Core::new(Config::default(), [9; 32]), any_instant());
-    let (mut publisher, tape) = captured_client(&server, now);
+    let (mut publisher, capture) = captured_client(&server, now);
     publisher.connect(now);
     publish(&mut publisher, now, "cam");
     video(&mut publisher, now, 0, &KEY_FRAME);
@@ -676,9 +676,9 @@ fn a_connection_that_other_settings_close_is_closed_again_though_the_replay_neve
         publisher.conn.reconfigured();
         video(&mut publisher, now, 40, &FRAME);
     }
-    let text = timeline(&tape, &Config::default(), true);
+    let text = timeline(&capture, &Config::default(), true);
     assert!(text.contains("your address is not among those that may publish"), "{text}");
-    same(&tape, &Config::default());
+    same(&capture, &Config::default());
 }
 
 fn played(client: &mut Client, now: Instant, name: &str) {
@@ -709,10 +709,10 @@ fn refusals_at_the_grant_and_of_questions_come_again() {
         answer(client, now, Verdict::Allow);
     }
     assert_eq!(second.take_words().last().map(String::as_str), Some("NetStream.Play.Failed"));
-    for (client, tape) in [(&mut first, &mut first_tape), (&mut second, &mut second_tape)] {
+    for (client, capture) in [(&mut first, &mut first_tape), (&mut second, &mut second_tape)] {
         client.conn.handle_disconnect(now, CloseReason::PeerClosed);
         client.serve(now);
-        same(tape, &config);
+        same(capture, &config);
     }
     // The replay has room for both, and they are refused all the same.
     assert!(timeline(&second_tape, &config, false).contains("refused: NetStream.Play.Failed: too many players"));
@@ -744,9 +744,9 @@ fn another_host_that_is_full_then_is_full_in_the_replay() {
     assert_eq!(first.take_words().last().map(String::as_str), Some("NetStream.Play.Start"));
     let told = |client: &Client| client.actions.iter().filter(|action| matches!(action, Action::Tell(_))).count();
     assert_eq!((told(&first), told(&second)), (0, 1), "the back end allowed it, but the limit was reached");
-    for (mut client, tape) in [(first, first_tape), (second, second_tape), (third, third_tape)] {
+    for (mut client, capture) in [(first, first_tape), (second, second_tape), (third, third_tape)] {
         client.conn.handle_disconnect(now, CloseReason::PeerClosed);
         client.serve(now);
-        same(&tape, &config);
+        same(&capture, &config);
     }
 }

@@ -365,9 +365,9 @@ fn interleaved_chunks_make_whole_messages() {
         let message = Outgoing { chunk_stream, timestamp: 0, type_id: 20, message_stream_id, body };
         writer.write(out, message, Style::PLAIN);
     };
-    say(&mut out, 3, 0, &reply::connect_result(1.0, 0.0));
-    say(&mut out, 3, 0, &reply::create_stream_result(2.0, 1));
-    say(&mut out, 5, 1, &reply::on_status(reply::Level::Status, "NetStream.Play.Start", ""));
+    write_command(&mut out, 3, 0, &reply::connect_result(1.0, 0.0));
+    write_command(&mut out, 3, 0, &reply::create_stream_result(2.0, 1));
+    write_command(&mut out, 5, 1, &reply::on_status(reply::Level::Status, "NetStream.Play.Start", ""));
     let body = |seed: usize, length: usize| (0..length).map(|index| (index * seed) as u8).collect::<Vec<_>>();
     let style = Style { format: 3, id: IdForm::Longest, extension: Extension::Repeat };
     let message = |chunk_stream, type_id, body| Outgoing {

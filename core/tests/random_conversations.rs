@@ -175,22 +175,22 @@ impl Run {
     }
 
     /// The session's messages since the last call, except acknowledgements, because those count bytes.
-    fn heard(&mut self, ear: &mut Ear) -> Vec<Message> {
-        let mut messages = ear.messages(&std::mem::take(&mut self.outbound));
+    fn received(&mut self, server_output: &mut ServerOutput) -> Vec<Message> {
+        let mut messages = server_output.messages(&std::mem::take(&mut self.outbound));
         messages.retain(|message| message.type_id != 3);
         messages
     }
 }
 
 /// Reads the session's output.
-struct Ear {
+struct ServerOutput {
     handshake: usize,
     reader: ChunkReader,
 }
 
-impl Ear {
+impl ServerOutput {
     fn new() -> Self {
-        Ear { handshake: 3073, reader: ChunkReader::new(ChunkLimits::default(), Leniency::Strict) }
+        ServerOutput { handshake: 3073, reader: ChunkReader::new(ChunkLimits::default(), Leniency::Strict) }
     }
 
     fn messages(&mut self, bytes: &[u8]) -> Vec<Message> {
@@ -336,18 +336,18 @@ proptest! {
         mixed.feed(&interleaved(&said, &asides));
         mixed.end();
         prop_assert_eq!(&mixed.events, &plain.events);
-        prop_assert_eq!(mixed.heard(&mut Ear::new()), plain.heard(&mut Ear::new()));
+        prop_assert_eq!(mixed.received(&mut ServerOutput::new()), plain.received(&mut ServerOutput::new()));
     }
 
     #[test]
     fn a_session_is_in_the_phase_its_events_tell_and_answers_once(said in conversations(), answers in answers()) {
         let mut run = Run::new(&answers);
-        let mut ear = Ear::new();
+        let mut server_output = ServerOutput::new();
         for (index, (said, bytes)) in said.iter().zip(plainly(&said)).enumerate() {
             let connected = run.connected;
             run.feed(&bytes);
             let commands: Vec<Command> = run
-                .heard(&mut ear)
+                .received(&mut server_output)
                 .iter()
                 .filter(|message| message.type_id == 20)
                 .map(|message| Command::parse(20, &message.payload, &Limits::default()).expect("AMF"))

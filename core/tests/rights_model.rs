@@ -305,12 +305,12 @@ impl Model {
                 return Err(Refused);
             }
         }
-        self.say("ask", client, request);
+        self.log("ask", client, request);
         self.guests[client].pending = Some(request);
         Ok(())
     }
 
-    fn say(&mut self, what: &str, client: usize, request: Request) {
+    fn log(&mut self, what: &str, client: usize, request: Request) {
         let word = match request {
             Request::Connect => format!("{what} {}", HOSTS[self.guests[client].own]),
             Request::Enter(want) => format!("{what} {}", HOSTS[want.host]),
@@ -332,7 +332,7 @@ impl Model {
         };
         if granted.is_err() {
             if asked {
-                self.say("tell", client, request);
+                self.log("tell", client, request);
             }
             return Err(Refused);
         }
@@ -363,7 +363,7 @@ impl Model {
             (Reply::Deny, _) => Err(Refused),
             // A client cannot get another app in a virtual host that it enters.
             (Reply::Rename(_), Request::Enter(_)) => {
-                self.say("tell", client, request);
+                self.log("tell", client, request);
                 Err(Refused)
             }
             (Reply::Rename(name), Request::Stream(want)) => {
@@ -375,13 +375,13 @@ impl Model {
 
     fn stop(&mut self, client: usize) {
         if let Some(Does { want, asked: true, .. }) = self.guests[client].does.take() {
-            self.say("tell", client, Request::Stream(want));
+            self.log("tell", client, Request::Stream(want));
         }
     }
 
     fn end(&mut self, client: usize) {
         if let Some(request) = self.guests[client].pending.take() {
-            self.say("tell", client, request);
+            self.log("tell", client, request);
         }
         self.stop(client);
         while let Some((host, asked)) = self.guests[client].hosts.pop() {

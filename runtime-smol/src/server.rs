@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anabranch_core::hub::StreamId;
-use anabranch_host::{Alive, Builder, CUT, Carrier, Handle, Host, LAST_WORDS, Runtime, Serve, Setup};
+use anabranch_host::{Alive, Builder, CUT, Carrier, FINAL_MESSAGES_WAIT, Handle, Host, Runtime, Serve, Setup};
 use async_io::{Timer, block_on};
 use smol::Executor;
 use smol::channel::{Receiver, Sender, bounded};
@@ -142,7 +142,7 @@ impl Server {
             let tasks = shared.tasks.run(async move {
                 let _ = stopped.recv().await;
                 shared.host.begin_stop();
-                shared.until_empty(LAST_WORDS).await;
+                shared.until_empty(FINAL_MESSAGES_WAIT).await;
                 shared.host.cut();
                 shared.until_empty(CUT).await;
                 drop(running);

@@ -6,7 +6,9 @@ use std::thread;
 use std::time::Instant;
 
 use anabranch_core::hub::StreamId;
-use anabranch_host::{Alive, Builder, CUT, Carrier, Handle, Host, LAST_WORDS, Runtime, Serve, Setup, interrupt_accept};
+use anabranch_host::{
+    Alive, Builder, CUT, Carrier, FINAL_MESSAGES_WAIT, Handle, Host, Runtime, Serve, Setup, interrupt_accept,
+};
 
 use crate::accept;
 use crate::connection::Connection;
@@ -60,10 +62,10 @@ impl Shared {
         }
     }
 
-    /// Waits up to [`LAST_WORDS`] for the final messages of all connections. No more may be accepted.
+    /// Waits up to [`FINAL_MESSAGES_WAIT`] for the final messages of all connections. No more may be accepted.
     fn shut_down(&self) {
         self.host.begin_stop();
-        if !self.host.wait_until_empty(Instant::now() + LAST_WORDS) {
+        if !self.host.wait_until_empty(Instant::now() + FINAL_MESSAGES_WAIT) {
             self.host.cut();
             // A thread that blocks in a write does not notice the cut.
             self.host.for_each(Connection::hang_up);

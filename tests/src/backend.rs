@@ -10,7 +10,7 @@ use std::time::Instant;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
 /// One call, as it came.
 #[derive(Debug, Clone)]
@@ -167,8 +167,8 @@ impl Backend {
         let start = Instant::now();
         let mut state = self.shared.state();
         while !done(&state.calls) {
-            assert!(start.elapsed() < PATIENCE, "{:#?}", state.calls.iter().map(|call| &call.text).collect::<Vec<_>>());
-            state = self.shared.called.wait_timeout(state, PATIENCE).unwrap_or_else(PoisonError::into_inner).0;
+            assert!(start.elapsed() < TIMEOUT, "{:#?}", state.calls.iter().map(|call| &call.text).collect::<Vec<_>>());
+            state = self.shared.called.wait_timeout(state, TIMEOUT).unwrap_or_else(PoisonError::into_inner).0;
         }
         state.calls.clone()
     }

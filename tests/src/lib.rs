@@ -33,4 +33,4 @@ mod wait;
 
 pub use authority::Authority;
 pub use folder::Folder;
-pub use wait::{PATIENCE, wait_for};
+pub use wait::{TIMEOUT, wait_for};

@@ -32,11 +32,11 @@ fn a_publisher_and_players_over_ordinary_links() {
         net.run_for(seconds(5));
         assert!(net.end(encoder).is_publishing(), "seed {seed}");
         for (player, least) in [(early, 250), (late, 120)] {
-            let screen = net.end(player).screen();
-            assert!(screen.first_video_is_key());
-            assert!(screen.coded().len() > least, "seed {seed}: {} frames", screen.coded().len());
-            assert_eq!(screen.skipped().frames, 0, "seed {seed}");
-            assert_eq!(screen.count(Media::Metadata), 1, "seed {seed}");
+            let playback = net.end(player).playback();
+            assert!(playback.first_video_is_key());
+            assert!(playback.coded().len() > least, "seed {seed}: {} frames", playback.coded().len());
+            assert_eq!(playback.skipped().frames, 0, "seed {seed}");
+            assert_eq!(playback.count(Media::Metadata), 1, "seed {seed}");
         }
         net.leave(encoder);
         net.run_for(seconds(15));
@@ -66,9 +66,9 @@ fn small_buffers_and_stalls_lose_nothing_but_whole_frames() {
         net.stall(encoder, seconds(3));
         net.run_for(seconds(20));
         for player in [tight, stalled] {
-            let screen = net.end(player).screen();
-            assert!(screen.first_video_is_key(), "seed {seed}");
-            assert!(screen.coded().len() > 200, "seed {seed}: {} frames", screen.coded().len());
+            let playback = net.end(player).playback();
+            assert!(playback.first_video_is_key(), "seed {seed}");
+            assert!(playback.coded().len() > 200, "seed {seed}: {} frames", playback.coded().len());
             assert!(net.end(player).close().is_none(), "seed {seed}");
         }
     }
@@ -84,12 +84,12 @@ fn a_publisher_comes_back_and_its_player_stays() {
     net.run_for(seconds(12));
     let heard = net.end(player).heard();
     assert!(heard.iter().any(|event| matches!(event, ClientEvent::Ended { .. })), "{heard:?}");
-    let frames = net.end(player).screen().coded().len();
+    let frames = net.end(player).playback().coded().len();
     net.publish(URL, Encoder::default());
     net.run_for(seconds(3));
     let heard = net.end(player).heard();
     assert!(heard.iter().any(|event| matches!(event, ClientEvent::PublishNotify { .. })), "{heard:?}");
-    assert!(net.end(player).screen().coded().len() > frames + 100);
+    assert!(net.end(player).playback().coded().len() > frames + 100);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_redirect_leads_to_the_other_server() {
         ..VhostConfig::default()
     };
     let mut net = RoleSim::with_config(9, Config::from(vhost));
-    net.outside(|ask| match &ask.subject {
+    net.back_end(|ask| match &ask.subject {
         Subject::Play(_) => Verdict::Redirect("rtmp://edge.example:1936/live/cam".into()),
         Subject::Publish(_) => Verdict::Deny("not today".into()),
         _ if ask.client.app == "closed" => Verdict::Redirect("rtmp://open.example/live/cam".into()),
@@ -156,7 +156,7 @@ fn a_publisher_that_is_taken_over_is_told_and_players_go_on() {
     assert_eq!(rejection(&net, first).expect("a refusal").code, "NetStream.Publish.BadName");
     assert_eq!(net.end(first).close().expect("closed").reason, ClientCloseReason::PeerClosed);
     assert!(net.end(second).is_publishing());
-    let last = net.end(player).screen().frames().last().expect("frames").publisher;
+    let last = net.end(player).playback().frames().last().expect("frames").publisher;
     assert_eq!(last, second.index());
 }
 

@@ -18,7 +18,7 @@ use anabranch_core::conn::{Asks, Budget, Config, Core, Output, Report, Scope, Vh
 use anabranch_core::message::{Control, Message, MessageType, UserControl};
 use anabranch_core::session::{CloseReason, TimeoutKind, Wait};
 use anabranch_tests::peer::{Driver, opening};
-use anabranch_tests::{PATIENCE, wait_for};
+use anabranch_tests::{TIMEOUT, wait_for};
 use bytes::Buf;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -78,7 +78,7 @@ impl Server {
     /// A client's socket, and the thread that serves it.
     fn client(&self) -> (TcpStream, JoinHandle<Report>) {
         let socket = TcpStream::connect(self.address).expect("it listens");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+        socket.set_read_timeout(Some(TIMEOUT)).expect("a socket option");
         (socket, self.accept().1)
     }
 
@@ -111,7 +111,7 @@ fn deadlines_hold_for_a_client_that_sends_without_a_pause() {
     client.write_all(&opening::hello()).expect("it reads");
     let mut acknowledgement = Vec::new();
     Control::Acknowledgement(0).write(128, &mut acknowledgement);
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while Instant::now() < end && client.write_all(&acknowledgement).is_ok() {}
     drop(client);
     let report = serving.join().expect("it does not panic");
@@ -148,7 +148,7 @@ fn players_get_each_frame_although_they_send_nothing() {
             received.clear();
         }
     }
-    publisher.leave();
+    publisher.drop_connection();
     publishing.join().expect("it does not panic");
     for (player, serving) in players {
         drop(player);
@@ -268,7 +268,7 @@ fn the_loop_holds_half_received_messages_within_the_budget() {
         served.push((client, server.accept().1));
     }
     let mut most = 0;
-    wait_for("half received messages", PATIENCE, || {
+    wait_for("half received messages", TIMEOUT, || {
         most = most.max(held(&region));
         (most >= CLIENTS * ((36 << 10) + (16 << 10))).then_some(())
     });

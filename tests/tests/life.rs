@@ -1,7 +1,7 @@
 //! How the program begins and ends under a service manager, and what it says about itself.
 
 use anabranch_tests::program::{Process, Runtime};
-use anabranch_tests::{Folder, PATIENCE};
+use anabranch_tests::{Folder, TIMEOUT};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
@@ -12,7 +12,7 @@ fn it_serves_on_a_socket_that_it_inherits_and_tells_the_service_manager() {
     let folder = Folder::new();
     let manager = folder.file("notify");
     let told = UnixDatagram::bind(&manager).expect("the folder can be written");
-    told.set_read_timeout(Some(PATIENCE)).expect("it can be set");
+    told.set_read_timeout(Some(TIMEOUT)).expect("it can be set");
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
     let address = listener.local_addr().expect("it has one");
 
@@ -27,16 +27,16 @@ fn it_serves_on_a_socket_that_it_inherits_and_tells_the_service_manager() {
         let length = told.recv(&mut buffer).expect("the server tells");
         String::from_utf8_lossy(&buffer[..length]).into_owned()
     };
-    assert_eq!(hear().trim(), "READY=1");
+    assert_eq!(receive().trim(), "READY=1");
     let _client = TcpStream::connect(address).expect("it listens");
     server.wait_line("conn 1 opened");
 
     server.signal("HUP");
-    assert!(hear().starts_with("RELOADING=1\nMONOTONIC_USEC="));
-    assert!(hear().starts_with("READY=1\n"));
+    assert!(receive().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    assert!(receive().starts_with("READY=1\n"));
     server.signal("INT");
-    assert_eq!(hear().trim(), "STOPPING=1");
-    server.wait_success(PATIENCE);
+    assert_eq!(receive().trim(), "STOPPING=1");
+    server.wait_success(TIMEOUT);
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn pause(server: &Program, pause: Duration) {
     let sent = send(&mut publishers, 2 * FRAME);
 
     for publisher in &mut publishers {
-        publisher.settle();
+        publisher.receive_pending();
     }
     for player in &mut players {
         let media = std::iter::repeat_with(|| player.message()).filter(|message| message.type_id == MessageType::VIDEO);

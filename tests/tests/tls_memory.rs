@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use anabranch_smol::{Carrier, Server, TLS_CONNECTION_MEMORY};
-use anabranch_tests::{PATIENCE, wait_for};
+use anabranch_tests::{TIMEOUT, wait_for};
 use rustls::crypto::ring;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
@@ -27,7 +27,7 @@ fn held_by_each(least: usize, open: impl Fn() -> TcpStream) -> usize {
     drop(open());
     let region = Region::new(ALLOCATOR);
     let sockets: Vec<TcpStream> = (0..COUNT).map(|_| open()).collect();
-    let each = wait_for("memory of connections", PATIENCE, || {
+    let each = wait_for("memory of connections", TIMEOUT, || {
         let change = region.change();
         let each = change.bytes_allocated.saturating_sub(change.bytes_deallocated) / COUNT;
         (each >= least).then_some(each)

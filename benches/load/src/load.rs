@@ -45,7 +45,7 @@ pub struct LoadOptions {
     /// Connections that may be on their way to playing at once.
     pub parallel: u32,
     /// How long to wait for all to be up before measuring those that are.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// Event loops, each a thread.
     pub threads: u32,
     /// Seed of all that is random.
@@ -72,7 +72,7 @@ impl LoadOptions {
             duration: Duration::from_secs(10),
             ramp: 2000.0,
             parallel: 200,
-            patience: Duration::from_secs(30),
+            timeout: Duration::from_secs(30),
             threads: 1,
             seed: 1,
             handshake: ClientHandshakeKind::Simple,

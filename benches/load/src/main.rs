@@ -96,7 +96,7 @@ struct LoadArguments {
 
     /// How long to wait for the last of them before measuring without it, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
-    patience: Duration,
+    timeout: Duration,
 
     /// Threads, each with an event loop
     #[arg(long, value_name = "COUNT", default_value_t = 1)]

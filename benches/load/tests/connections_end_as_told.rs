@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anabranch_core::client::ClientConfig;
 use anabranch_load::crowd::{Crowd, Director, End, Happening, Id, Measuring, Next, Role, Spec, Tally};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Opens one connection that may send some bytes, and ends it in one way when they are sent.
 struct Once {
@@ -53,7 +53,7 @@ fn end(allowance: u64, how: End) -> (usize, io::Result<()>, Vec<Happening>) {
     let address = listener.local_addr().expect("an address");
     let peer = thread::spawn(move || {
         let (mut socket, _) = listener.accept().expect("it connects");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        socket.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
         let (mut count, mut piece) = (0, [0; 512]);
         loop {
             match socket.read(&mut piece) {
@@ -65,7 +65,7 @@ fn end(allowance: u64, how: End) -> (usize, io::Result<()>, Vec<Happening>) {
     });
     let (tally, measuring) = (Arc::new(Tally::default()), Arc::new(Measuring::default()));
     let crowd = Crowd::new(1, tally.clone(), measuring).expect("an event queue");
-    let mut once = Once { address, allowance, how, seen: Vec::new(), deadline: Instant::now() + PATIENCE };
+    let mut once = Once { address, allowance, how, seen: Vec::new(), deadline: Instant::now() + TIMEOUT };
     crowd.run(&mut once).expect("it runs");
     assert_eq!(tally.opened.read(), 1);
     let (count, ended) = peer.join().expect("the peer");
@@ -96,7 +96,7 @@ fn a_server_that_is_not_there_is_told() {
     let address = listener.local_addr().expect("an address");
     drop(listener);
     let crowd = Crowd::new(1, Arc::default(), Arc::default()).expect("an event queue");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let mut once = Once { address, allowance: 1, how: End::Close, seen: Vec::new(), deadline };
     crowd.run(&mut once).expect("it runs");
     assert_eq!(once.seen, [Happening::Lost("not connected: connection refused".into())]);

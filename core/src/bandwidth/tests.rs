@@ -68,11 +68,11 @@ impl Client {
 
     fn answer(&mut self, phase: Phase, name: &str) {
         if self.mute != Some(phase) {
-            self.say(name, 100);
+            self.send(name, 100);
         }
     }
 
-    fn say(&mut self, name: &str, bytes: usize) {
+    fn send(&mut self, name: &str, bytes: usize) {
         self.check.handle(self.now, &Command::new(name, 0.0, Value::Null), bytes);
     }
 
@@ -129,9 +129,9 @@ impl Client {
             if let Some(since) = self.publishing {
                 if self.stop_after.is_some_and(|ms| self.now == since + MS * ms) {
                     self.publishing = None;
-                    self.say(packet::STOP_PUBLISH, 100);
+                    self.send(packet::STOP_PUBLISH, 100);
                 } else if self.check.wants_input() && self.upload > 0 {
-                    self.say("onSrsBandCheckPublishing", self.upload);
+                    self.send("onSrsBandCheckPublishing", self.upload);
                 }
             }
         }

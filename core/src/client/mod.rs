@@ -166,7 +166,7 @@ impl Client {
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Error> {
         if !bytes.is_empty() && !self.is_closing() {
             self.endpoint.now = now;
-            self.endpoint.hear();
+            self.endpoint.note_message();
         }
         self.receive(now, bytes)
     }

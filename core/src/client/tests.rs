@@ -9,7 +9,7 @@ use crate::amf::{Limits, Object, Value, amf0};
 use crate::chunk::ChunkLimits;
 use crate::command::{Capabilities, PublishType, reply};
 use crate::message::{MessageType, PeerBandwidthLimit, UserControl};
-use crate::session::tests::peer::{self, Ear, line};
+use crate::session::tests::peer::{self, ServerOutput, line};
 use crate::source::{Frame, WireFormat};
 
 /// A client with a server on the other end that says what the test says.
@@ -18,7 +18,7 @@ struct Link {
     client: Client,
     /// What the client has said behind its handshake.
     unheard: Vec<u8>,
-    ear: Ear,
+    server_output: ServerOutput,
     /// Events that came while time passed.
     events: Vec<ClientEvent>,
     now: Instant,
@@ -29,7 +29,7 @@ impl Link {
         #[allow(clippy::disallowed_methods)] // the one clock of the tests, read once a test
         let now = Instant::now();
         let client = Client::new(Arc::new(config), [5; 32], now);
-        Link { client, unheard: Vec::new(), ear: Ear::after_handshake(), events: Vec::new(), now }
+        Link { client, unheard: Vec::new(), server_output: ServerOutput::after_handshake(), events: Vec::new(), now }
     }
 
     /// `connect` is sent.
@@ -42,7 +42,7 @@ impl Link {
     fn shake_hands(&mut self) {
         let (mut host, mut answer) = (handshake::ServerHandshake::new([6; 32], 0), Vec::new());
         let _ = host.read(&take(&mut self.client), &mut answer).expect("a legal handshake");
-        self.say(&answer);
+        self.send(&answer);
         let sent = take(&mut self.client);
         let progress = host.read(&sent, &mut answer).expect("a legal handshake");
         assert_eq!(progress.status, Handshake::Done);
@@ -55,10 +55,10 @@ impl Link {
 
     fn connected_with(config: ClientConfig) -> Self {
         let mut link = Link::shaken(config);
-        assert_eq!(link.heard(), ["3/0 connect 1"]);
+        assert_eq!(link.received(), ["3/0 connect 1"]);
         link.command(0, &reply::connect_result(1.0, 0.0));
         assert!(matches!(link.event(), ClientEvent::Connected(_)));
-        assert_eq!(link.heard(), ["WindowAckSize(2500000)", "SetChunkSize(60000)"]);
+        assert_eq!(link.received(), ["WindowAckSize(2500000)", "SetChunkSize(60000)"]);
         link
     }
 
@@ -68,7 +68,7 @@ impl Link {
         link.command(0, &reply::create_stream_result(4.0, 1));
         link.status(1, Level::Status, "NetStream.Publish.Start");
         assert!(matches!(link.event(), ClientEvent::Publishing { stream: started } if started == stream));
-        link.heard();
+        link.received();
         (link, stream)
     }
 
@@ -82,17 +82,17 @@ impl Link {
         link.command(0, &reply::create_stream_result(2.0, 1));
         link.status(1, Level::Status, "NetStream.Play.Start");
         assert!(matches!(link.event(), ClientEvent::Playing { stream: started } if started == stream));
-        link.heard();
+        link.received();
         (link, stream)
     }
 
-    fn say(&mut self, bytes: &[u8]) {
+    fn send(&mut self, bytes: &[u8]) {
         // The error, if any, shows in Closed.
         let _ = self.client.handle_input(self.now, bytes);
     }
 
     fn command(&mut self, message_stream_id: u32, command: &Command) {
-        self.say(&peer::message(MessageType::COMMAND_AMF0, 0, message_stream_id, &command.encode()));
+        self.send(&peer::message(MessageType::COMMAND_AMF0, 0, message_stream_id, &command.encode()));
     }
 
     fn status(&mut self, message_stream_id: u32, level: Level, code: &str) {
@@ -100,10 +100,10 @@ impl Link {
     }
 
     /// What the client has said since the last time.
-    fn heard(&mut self) -> Vec<String> {
+    fn received(&mut self) -> Vec<String> {
         let mut sent = std::mem::take(&mut self.unheard);
         sent.extend(take(&mut self.client));
-        self.ear.lines(&sent)
+        self.server_output.lines(&sent)
     }
 
     fn event(&mut self) -> ClientEvent {
@@ -174,7 +174,7 @@ fn a_client_is_small() {
 #[test]
 fn connect_says_who_and_where() {
     let mut link = Link::shaken(ClientConfig { arguments: vec!["secret".into()], ..config() });
-    let messages = link.ear.messages(&link.unheard);
+    let messages = link.server_output.messages(&link.unheard);
     let command = Command::parse(20, &messages[0].payload, &Limits::default()).expect("AMF");
     let object = command.object.as_object().expect("an object");
     assert_eq!(object.get("app"), Some(&"live".into()));
@@ -189,22 +189,22 @@ fn a_publisher_speaks_as_fmle_does_and_needs_no_on_fc_publish() {
     let mut link = Link::connected();
     let stream = link.client.publish("cam?k=v", PublishType::Live).expect("a stream");
     assert_eq!(
-        link.heard(),
+        link.received(),
         [r#"3/0 releaseStream 2 [String("cam?k=v")]"#, r#"3/0 FCPublish 3 [String("cam?k=v")]"#, "3/0 createStream 4"]
     );
     link.command(0, &reply::result(2.0));
     link.command(0, &reply::call_failed(3.0, "No such call."));
     link.command(0, &reply::create_stream_result(4.0, 7));
-    assert_eq!(link.heard(), [r#"8/7 publish 5 [String("cam?k=v"), String("live")]"#]);
+    assert_eq!(link.received(), [r#"8/7 publish 5 [String("cam?k=v"), String("live")]"#]);
     assert_eq!(link.client.message_stream_id(stream), Some(7));
     link.status(7, Level::Status, "NetStream.Publish.Start");
     assert!(matches!(link.event(), ClientEvent::Publishing { .. }));
     link.client.stop(stream);
-    assert_eq!(link.heard(), [r#"3/0 FCUnpublish 6 [String("cam?k=v")]"#, "3/0 deleteStream 7 7"]);
+    assert_eq!(link.received(), [r#"3/0 FCUnpublish 6 [String("cam?k=v")]"#, "3/0 deleteStream 7 7"]);
     link.status(7, Level::Status, "NetStream.Unpublish.Success");
     assert!(
         matches!(link.event(), ClientEvent::Status { stream: None, .. }),
-        "nothing is heard of a stream that is gone"
+        "nothing is received of a stream that is gone"
     );
 }
 
@@ -215,7 +215,7 @@ fn a_player_asks_for_what_its_options_say() {
     let stream = link.client.play("cam", options).expect("a stream");
     link.command(0, &reply::create_stream_result(2.0, 1));
     assert_eq!(
-        link.heard(),
+        link.received(),
         [
             "3/0 createStream 2",
             r#"8/1 getStreamLength 3 [String("cam")]"#,
@@ -240,10 +240,10 @@ fn what_is_asked_before_the_connection_is_there_is_asked_then() {
     link.client.stop(third);
     assert!(first != second && second != third);
     link.shake_hands();
-    assert_eq!(link.heard(), ["3/0 connect 1"]);
+    assert_eq!(link.received(), ["3/0 connect 1"]);
     link.command(0, &reply::connect_result(1.0, 0.0));
-    let heard = link.heard();
-    let commands: Vec<_> = heard[2..].iter().map(|line| line.split(' ').nth(1).unwrap_or_default()).collect();
+    let received = link.received();
+    let commands: Vec<_> = received[2..].iter().map(|line| line.split(' ').nth(1).unwrap_or_default()).collect();
     assert_eq!(commands, ["releaseStream", "FCPublish", "createStream", "createStream"]);
 }
 
@@ -252,9 +252,9 @@ fn a_stream_stopped_too_early_is_deleted_when_it_has_its_id() {
     let mut link = Link::connected();
     let stream = link.client.play("cam", PlayOptions::default()).expect("a stream");
     link.client.stop(stream);
-    link.heard();
+    link.received();
     link.command(0, &reply::create_stream_result(2.0, 3));
-    assert_eq!(link.heard(), ["3/0 deleteStream 3 3"]);
+    assert_eq!(link.received(), ["3/0 deleteStream 3 3"]);
     link.no_event();
 }
 
@@ -269,10 +269,10 @@ fn several_streams_share_a_connection() {
     link.status(1, Level::Status, "NetStream.Play.Start");
     assert!(matches!(link.event(), ClientEvent::Playing { stream } if stream == b));
     assert!(matches!(link.event(), ClientEvent::Playing { stream } if stream == a));
-    link.say(&peer::message(MessageType::AUDIO, 5, 2, &peer::audio_frame(1)));
+    link.send(&peer::message(MessageType::AUDIO, 5, 2, &peer::audio_frame(1)));
     assert!(matches!(link.event(), ClientEvent::Media { stream, .. } if stream == b));
-    link.say(&peer::message(MessageType::AUDIO, 5, 3, &peer::audio_frame(1)));
-    link.say(&peer::message(MessageType::AUDIO, 5, 0, &peer::audio_frame(1)));
+    link.send(&peer::message(MessageType::AUDIO, 5, 3, &peer::audio_frame(1)));
+    link.send(&peer::message(MessageType::AUDIO, 5, 0, &peer::audio_frame(1)));
     link.no_event();
     assert_eq!(link.client.counters().stray_media, 2);
 }
@@ -289,7 +289,7 @@ fn a_message_stream_that_is_given_twice_stays_the_first_ones() {
     link.client.stop(third);
     link.command(0, &reply::create_stream_result(7.0, 1));
     link.no_event();
-    assert_eq!(link.heard(), ["3/0 createStream 6", "3/0 createStream 7"], "nothing is deleted");
+    assert_eq!(link.received(), ["3/0 createStream 6", "3/0 createStream 7"], "nothing is deleted");
     assert_eq!((link.client.message_stream_id(first), link.client.phase()), (Some(1), Phase::Publishing));
 }
 
@@ -303,7 +303,7 @@ fn media_comes_as_it_was_sent_and_aggregates_in_parts() {
         tag
     };
     let parts = [tag(8, 0, &peer::audio_frame(1)), tag(9, 20, &peer::key_frame(2)), tag(8, 40, &[])].concat();
-    link.say(&peer::message(MessageType::AGGREGATE, 1000, 1, &parts));
+    link.send(&peer::message(MessageType::AGGREGATE, 1000, 1, &parts));
     let mut lines = Vec::new();
     for _ in 0..2 {
         let ClientEvent::Media { message, .. } = link.event() else { panic!("media") };
@@ -312,11 +312,11 @@ fn media_comes_as_it_was_sent_and_aggregates_in_parts() {
     assert_eq!(lines, ["audio frame 1 on 1 at 1000", "video key 2 on 1 at 1020"]);
     assert!(matches!(link.event(), ClientEvent::Media { message, .. } if message.payload.is_empty()));
 
-    link.say(&peer::data(7, 1, &["onMetaData".into(), Object::default().with("width", 1.0).into()]));
+    link.send(&peer::data(7, 1, &["onMetaData".into(), Object::default().with("width", 1.0).into()]));
     let mut selected = vec![0];
     amf0::encode(&Value::from("onCuePoint"), &mut selected);
-    link.say(&peer::message(MessageType::DATA_AMF3, 8, 1, &selected));
-    link.say(&peer::data(8, 1, &["|RtmpSampleAccess".into(), true.into(), true.into()]));
+    link.send(&peer::message(MessageType::DATA_AMF3, 8, 1, &selected));
+    link.send(&peer::data(8, 1, &["|RtmpSampleAccess".into(), true.into(), true.into()]));
     for expected in ["data onMetaData on 1 at 7", "data onCuePoint on 1 at 8"] {
         let ClientEvent::Media { message, .. } = link.event() else { panic!("data") };
         assert_eq!(line(&message), expected);
@@ -328,18 +328,18 @@ fn media_comes_as_it_was_sent_and_aggregates_in_parts() {
 fn an_end_is_told_once_and_a_new_publisher_is_told() {
     let (mut link, stream) = Link::playing();
     link.status(1, Level::Status, "NetStream.Play.UnpublishNotify");
-    link.say(&peer::control(&Control::User(UserControl::StreamEof(1))));
+    link.send(&peer::control(&Control::User(UserControl::StreamEof(1))));
     assert!(matches!(link.event(), ClientEvent::Ended { stream: of, reason: EndReason::Unpublished } if of == stream));
     link.no_event();
     link.status(1, Level::Status, "NetStream.Play.PublishNotify");
     assert!(matches!(link.event(), ClientEvent::PublishNotify { .. }));
-    link.say(&peer::control(&Control::User(UserControl::StreamEof(1))));
+    link.send(&peer::control(&Control::User(UserControl::StreamEof(1))));
     assert!(matches!(link.event(), ClientEvent::Ended { reason: EndReason::Eof, .. }));
-    link.say(&peer::audio(9, &peer::audio_frame(1)));
+    link.send(&peer::audio(9, &peer::audio_frame(1)));
     assert!(matches!(link.event(), ClientEvent::PublishNotify { .. }), "frames say so, too");
     assert!(matches!(link.event(), ClientEvent::Media { .. }));
     let complete = reply::information(Level::Status, "NetStream.Play.Complete", "");
-    link.say(&peer::data(9, 1, &["onPlayStatus".into(), complete.into()]));
+    link.send(&peer::data(9, 1, &["onPlayStatus".into(), complete.into()]));
     assert!(matches!(link.event(), ClientEvent::Ended { reason: EndReason::Complete, .. }));
 }
 
@@ -347,11 +347,11 @@ fn an_end_is_told_once_and_a_new_publisher_is_told() {
 fn a_pause_is_no_end() {
     let (mut link, stream) = Link::playing();
     link.client.pause(stream, true, 70);
-    assert_eq!(link.heard(), ["8/1 pause 0 [Boolean(true), Number(70.0)]"]);
-    link.say(&peer::control(&Control::User(UserControl::StreamEof(1))));
+    assert_eq!(link.received(), ["8/1 pause 0 [Boolean(true), Number(70.0)]"]);
+    link.send(&peer::control(&Control::User(UserControl::StreamEof(1))));
     link.no_event();
     link.client.pause(stream, false, 70);
-    link.say(&peer::control(&Control::User(UserControl::StreamBegin(1))));
+    link.send(&peer::control(&Control::User(UserControl::StreamBegin(1))));
     link.no_event();
 }
 
@@ -444,19 +444,19 @@ fn a_reconnect_request_is_resolved() {
 #[test]
 fn pings_windows_and_bandwidth_checks_are_answered() {
     let mut link = Link::connected();
-    link.say(&peer::control(&Control::User(UserControl::PingRequest(77))));
+    link.send(&peer::control(&Control::User(UserControl::PingRequest(77))));
     let limit = PeerBandwidthLimit::Dynamic;
     for window in [2_500_000, 5_000_000, 5_000_000] {
-        link.say(&peer::control(&Control::SetPeerBandwidth { window, limit }));
+        link.send(&peer::control(&Control::SetPeerBandwidth { window, limit }));
     }
     let soft = PeerBandwidthLimit::Soft;
-    link.say(&peer::control(&Control::SetPeerBandwidth { window: 9_000_000, limit: soft }));
+    link.send(&peer::control(&Control::SetPeerBandwidth { window: 9_000_000, limit: soft }));
     link.command(0, &Command::new("onBWDone", 0.0, Value::Null));
     link.command(0, &Command::new("_onbwcheck", 9.0, Value::Null).with("payload"));
-    assert_eq!(link.heard(), ["PingResponse(77)", "WindowAckSize(5000000)", "3/0 _result 9 0"]);
+    assert_eq!(link.received(), ["PingResponse(77)", "WindowAckSize(5000000)", "3/0 _result 9 0"]);
     link.no_event();
     link.command(0, &Command::new("makeCoffee", 10.0, Value::Null));
-    assert_eq!(link.heard(), ["3/0 _error 10 NetConnection.Call.Failed"]);
+    assert_eq!(link.received(), ["3/0 _error 10 NetConnection.Call.Failed"]);
     assert!(matches!(link.event(), ClientEvent::Call(command) if command.name == "makeCoffee"));
 }
 
@@ -492,7 +492,7 @@ fn a_frame_shares_its_payload() {
     let frame = frame(1, 60_000);
     link.client.send_frame(stream, &frame).expect("sent");
     assert_eq!(link.client.outbound().chunk().as_ptr(), frame.wire().as_ptr());
-    assert_eq!(link.heard(), ["video frame 23 on 1 at 9"]);
+    assert_eq!(link.received(), ["video frame 23 on 1 at 9"]);
 }
 
 #[test]
@@ -502,7 +502,7 @@ fn our_chunk_size_follows_frames_up_and_never_down() {
     link.command(0, &reply::connect_result(1.0, 0.0));
     link.command(0, &reply::create_stream_result(4.0, 1));
     link.status(1, Level::Status, "NetStream.Publish.Start");
-    link.heard();
+    link.received();
     for chunk_size in [400, 1000, 1000, 700] {
         link.client.send_frame(stream, &frame(1, chunk_size)).expect("sent");
     }
@@ -511,7 +511,7 @@ fn our_chunk_size_follows_frames_up_and_never_down() {
         Message { chunk_stream: 9, timestamp: 10, type_id: MessageType::VIDEO, message_stream_id: 9, payload };
     link.client.send_message(stream, message).expect("sent");
     let (frame, message) = ("video frame 23 on 1 at 9", "video frame 39 on 1 at 10");
-    assert_eq!(link.heard(), [frame, "SetChunkSize(1000)", frame, frame, frame, message]);
+    assert_eq!(link.received(), [frame, "SetChunkSize(1000)", frame, frame, frame, message]);
 }
 
 #[test]
@@ -529,7 +529,7 @@ fn metadata_goes_out_as_servers_want_it() {
     };
     let frame = Frame::encode(message, WireFormat { chunk_size: 60_000 });
     link.client.send_frame(stream, &frame).expect("sent");
-    assert_eq!(link.heard(), ["data @setDataFrame on 1 at 3"]);
+    assert_eq!(link.received(), ["data @setDataFrame on 1 at 3"]);
 }
 
 #[test]
@@ -541,7 +541,7 @@ fn a_full_queue_takes_no_more_media() {
     assert_eq!(link.client.send_frame(stream, &frame(1, 60_000)), Err(NotSent::NotPublishing), "not yet");
     link.command(0, &reply::create_stream_result(4.0, 1));
     link.status(1, Level::Status, "NetStream.Publish.Start");
-    link.heard();
+    link.received();
     for _ in 0..3 {
         link.client.send_frame(stream, &frame(1, 60_000)).expect("sent");
     }
@@ -549,7 +549,7 @@ fn a_full_queue_takes_no_more_media() {
     let lent = link.client.outbound().lend().expect("frames wait");
     assert_eq!(link.client.send_frame(stream, &frame(1, 60_000)), Err(NotSent::Full { waiting: 3 * 5012 }));
     link.client.outbound().restore(lent).expect("it is its own");
-    link.heard();
+    link.received();
     assert!(link.client.send_frame(stream, &frame(1, 60_000)).is_ok());
 }
 
@@ -584,7 +584,7 @@ fn every_wait_has_an_end() {
     assert!(matches!(link.event(), ClientEvent::Unanswered { stream } if stream == created));
     let asked = link.client.publish("cam", PublishType::Live).expect("a stream");
     link.command(0, &reply::create_stream_result(6.0, 1));
-    link.heard();
+    link.received();
     link.pass(seconds(11));
     assert!(matches!(link.event(), ClientEvent::Unanswered { stream } if stream == asked));
     link.no_event();
@@ -593,7 +593,7 @@ fn every_wait_has_an_end() {
     config.timeouts.read = Some(seconds(20));
     let mut link = Link::connected_with(config);
     link.pass(seconds(15));
-    link.say(&peer::control(&Control::Acknowledgement(1)));
+    link.send(&peer::control(&Control::Acknowledgement(1)));
     link.pass(seconds(15));
     link.no_event();
     link.pass(seconds(6));
@@ -605,11 +605,11 @@ fn whoever_closes_says_goodbye_first() {
     let (mut link, stream) = Link::publishing();
     link.client.close();
     assert!(link.no_event().write);
-    assert_eq!(link.heard(), [r#"3/0 FCUnpublish 6 [String("cam?k=v")]"#, "3/0 deleteStream 7 1"]);
+    assert_eq!(link.received(), [r#"3/0 FCUnpublish 6 [String("cam?k=v")]"#, "3/0 deleteStream 7 1"]);
     let close = link.closed();
     assert_eq!((close.reason, close.phase), (ClientCloseReason::Closed, Phase::Publishing));
     assert_eq!(link.client.send_frame(stream, &frame(1, 60_000)), Err(NotSent::NotPublishing));
-    link.say(&[9; 100]);
+    link.send(&[9; 100]);
     link.client.handle_timeout(link.now);
     link.closed();
 }
@@ -617,7 +617,7 @@ fn whoever_closes_says_goodbye_first() {
 #[test]
 fn the_end_comes_behind_the_events() {
     let (mut link, _) = Link::playing();
-    link.say(&peer::audio(9, &peer::audio_frame(1)));
+    link.send(&peer::audio(9, &peer::audio_frame(1)));
     link.client.handle_disconnect(link.now, ClientCloseReason::PeerClosed);
     assert!(matches!(link.event(), ClientEvent::Media { .. }));
     assert_eq!(link.closed().reason, ClientCloseReason::PeerClosed);
@@ -630,17 +630,17 @@ fn the_end_comes_behind_the_events() {
 #[test]
 fn errors_name_their_place() {
     let mut link = Link::new(config());
-    link.say(b"HTTP/1.1 400 Bad Request");
+    link.send(b"HTTP/1.1 400 Bad Request");
     let ClientCloseReason::Protocol(Error::Handshake(_)) = link.closed().reason else { panic!("a handshake error") };
 
     let mut limits = config();
     limits.limits.chunks = ChunkLimits { message: 1000, ..ChunkLimits::default() };
     let mut link = Link::connected_with(limits);
-    link.say(&peer::message(MessageType::VIDEO, 0, 1, &[0; 1001]));
+    link.send(&peer::message(MessageType::VIDEO, 0, 1, &[0; 1001]));
     let ClientCloseReason::Protocol(Error::Chunk(_)) = link.closed().reason else { panic!("a chunk error") };
 
     let mut link = Link::shaken(config());
-    link.say(&peer::message(MessageType::COMMAND_AMF0, 0, 0, &[0xff]));
+    link.send(&peer::message(MessageType::COMMAND_AMF0, 0, 0, &[0xff]));
     let ClientCloseReason::Protocol(Error::Command(_)) = link.closed().reason else { panic!("a command error") };
 }
 

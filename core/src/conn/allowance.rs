@@ -58,14 +58,14 @@ impl Allowance {
 
 impl SlowPath {
     /// The session parses the peer's bytes up to the one that exceeds the limit, however they are cut.
-    pub(super) fn hear(&mut self, now: Instant, bytes: &[u8]) {
+    pub(super) fn read_input(&mut self, now: Instant, bytes: &[u8]) {
         if self.session.is_closing() {
             _ = self.session.handle_input(now, bytes);
             return;
         }
-        let (heard, rest) = bytes.split_at(self.allowance.take(now, bytes.len()));
+        let (allowed, rest) = bytes.split_at(self.allowance.take(now, bytes.len()));
         // The session remembers the error and returns Closed with it.
-        _ = self.session.handle_input(now, heard);
+        _ = self.session.handle_input(now, allowed);
         if !rest.is_empty() {
             self.report_ended(&Refusal::LimitBitrate, true);
             let rejection = rules::publish_denied(Refusal::LimitBitrate);

@@ -149,7 +149,7 @@ impl SlowPath {
 
     pub(super) fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
         self.note(now, Call::Input(bytes));
-        self.hear(now, bytes);
+        self.read_input(now, bytes);
         if let (Some(capturing), Some(address)) = (&mut self.capturing, self.session.client_address()) {
             capturing.client_address(address);
         }

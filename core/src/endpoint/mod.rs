@@ -130,7 +130,7 @@ pub(crate) struct Endpoint<S, E> {
     inbox: Inbox,
     write_watch: WriteWatch,
     /// When the peer last said what [`Timer::Silence`] is about, since that began.
-    last_heard: Option<Instant>,
+    last_message: Option<Instant>,
     /// True if there was a time without reading since [`Timer::Silence`] was set.
     was_blocked: bool,
     /// Bytes received, handshake included.
@@ -166,7 +166,7 @@ impl<S: State, E> Endpoint<S, E> {
             events: EventQueue::default(),
             inbox: Inbox::default(),
             write_watch: WriteWatch::new(now),
-            last_heard: None,
+            last_message: None,
             was_blocked: false,
             received: 0,
             given_up: 0,
@@ -255,19 +255,19 @@ impl<S: State, E> Endpoint<S, E> {
         self.timers.limit(Timer::Silence, TimeLimit::new(self.now, time));
     }
 
-    /// The peer says what it is to say; true for the first time since [`expect_first`](Self::expect_first).
-    pub(crate) fn hear(&mut self) -> bool {
-        self.last_heard.replace(self.now).is_none()
+    /// A message of the peer arrived; true for the first one since [`expect_first`](Self::expect_first).
+    pub(crate) fn note_message(&mut self) -> bool {
+        self.last_message.replace(self.now).is_none()
     }
 
-    /// What the peer says next is the first of its kind.
+    /// The next message is the first of its kind.
     pub(crate) fn expect_first(&mut self) {
-        self.last_heard = None;
+        self.last_message = None;
     }
 
-    /// True if the peer has said something since [`expect_first`](Self::expect_first).
-    pub(crate) fn has_heard(&self) -> bool {
-        self.last_heard.is_some()
+    /// True if a message arrived since [`expect_first`](Self::expect_first).
+    pub(crate) fn has_message(&self) -> bool {
+        self.last_message.is_some()
     }
 
     /// The connection ends: what is queued is still written. If the peer gets a message (`told`), it has time to close
@@ -484,7 +484,7 @@ pub(crate) trait Role: Sized {
             return false;
         };
         let unread = std::mem::take(&mut endpoint.was_blocked) || is_blocked || !endpoint.inbox.is_empty();
-        let last = if unread { Some(now) } else { endpoint.last_heard };
+        let last = if unread { Some(now) } else { endpoint.last_message };
         match last.map(|last| deadline_after(last, limit)) {
             Some(next) if next > end => {
                 endpoint.timers.limit(Timer::Silence, TimeLimit::until(next, limit));

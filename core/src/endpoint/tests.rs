@@ -10,7 +10,7 @@ use crate::command::Command;
 use crate::command::reply::{self, Level};
 use crate::handshake::ServerHandshake;
 use crate::message::{Control, MessageType, UserControl};
-use crate::session::tests::peer::{self, Ear};
+use crate::session::tests::peer::{self, ServerOutput};
 use crate::session::{self, Due, Outbound, Session, SessionConfig, SessionOutput, Wait};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -82,7 +82,7 @@ enum Seen {
 #[derive(Debug)]
 struct Link {
     role: Role,
-    ear: Ear,
+    server_output: ServerOutput,
     now: Instant,
 }
 
@@ -106,7 +106,7 @@ impl Link {
     fn server(settings: &Settings) -> Self {
         let now = Link::any_instant();
         let mut session = Box::new(Session::new(Arc::new(settings.session()), [5; 32], now));
-        let mut ear = Ear::new();
+        let mut server_output = ServerOutput::new();
         for said in [peer::handshake(), peer::connect(), peer::create_stream(2.0), peer::publish(1, "cam")] {
             session.handle_input(now, &said).expect("a legal client");
             loop {
@@ -119,9 +119,9 @@ impl Link {
                 }
             }
             let waiting = session.outbound().remaining();
-            ear.lines(&session.outbound().copy_to_bytes(waiting));
+            server_output.lines(&session.outbound().copy_to_bytes(waiting));
         }
-        Link { role: Role::Server(session), ear, now }
+        Link { role: Role::Server(session), server_output, now }
     }
 
     /// The client's role: the client plays.
@@ -134,7 +134,7 @@ impl Link {
         link.command(0, &reply::create_stream_result(2.0, 1));
         link.command(1, &reply::on_status(Level::Status, "NetStream.Play.Start", "In words."));
         link.poll_all();
-        link.hear();
+        link.receive();
         link
     }
 
@@ -142,17 +142,17 @@ impl Link {
     fn before_connect_answer(settings: &Settings) -> Self {
         let now = Link::any_instant();
         let client = Box::new(Client::new(Arc::new(settings.client()), [5; 32], now));
-        let mut link = Link { role: Role::Client(client), ear: Ear::after_handshake(), now };
+        let mut link = Link { role: Role::Client(client), server_output: ServerOutput::after_handshake(), now };
         let (mut host, mut answer) = (ServerHandshake::new([6; 32], 0), Vec::new());
         let _ = host.read(&link.take(), &mut answer).expect("a legal handshake");
-        link.say(&answer);
+        link.send(&answer);
         let sent = link.take();
         let progress = host.read(&sent, &mut answer).expect("a legal handshake");
-        link.ear.lines(&sent[progress.consumed..]);
+        link.server_output.lines(&sent[progress.consumed..]);
         link
     }
 
-    fn say(&mut self, bytes: &[u8]) {
+    fn send(&mut self, bytes: &[u8]) {
         // An error shows in `Closed`.
         let _ = match &mut self.role {
             Role::Server(session) => session.handle_input(self.now, bytes),
@@ -161,7 +161,7 @@ impl Link {
     }
 
     fn command(&mut self, message_stream_id: u32, command: &Command) {
-        self.say(&peer::message(MessageType::COMMAND_AMF0, 0, message_stream_id, &command.encode()));
+        self.send(&peer::message(MessageType::COMMAND_AMF0, 0, message_stream_id, &command.encode()));
     }
 
     fn outbound(&mut self) -> &mut Outbound {
@@ -176,9 +176,9 @@ impl Link {
         self.outbound().copy_to_bytes(waiting).to_vec()
     }
 
-    fn hear(&mut self) -> Vec<String> {
+    fn receive(&mut self) -> Vec<String> {
         let bytes = self.take();
-        self.ear.lines(&bytes)
+        self.server_output.lines(&bytes)
     }
 
     fn poll(&mut self) -> Seen {
@@ -243,7 +243,7 @@ impl Link {
 
     /// Closes from our side, while bytes are queued.
     fn close(&mut self) {
-        self.say(&ping(1));
+        self.send(&ping(1));
         self.end();
         assert!(!self.outbound().is_empty());
     }
@@ -308,7 +308,7 @@ impl Link {
 #[test]
 fn a_connection_that_breaks_while_its_queue_is_lent_ends_when_the_queue_is_back() {
     both(&Settings::default(), |mut link| {
-        link.say(&ping(1));
+        link.send(&ping(1));
         let lent = link.outbound().lend().expect("something waits");
         let count = lent.remaining() as u64;
         assert!(count > 0);
@@ -339,7 +339,7 @@ fn a_peer_that_floods_a_closing_connection_is_cut_off() {
             link.close();
             assert!(link.wait().read.is_some(), "read and thrown away");
             for piece in vec![0; bytes].chunks(64 << 10) {
-                link.say(piece);
+                link.send(piece);
             }
             assert_eq!(link.outbound().is_empty(), cut_off, "after {bytes} bytes, {:?}", link.role);
             assert_eq!(link.closed().is_some(), cut_off);
@@ -350,8 +350,8 @@ fn a_peer_that_floods_a_closing_connection_is_cut_off() {
 #[test]
 fn a_closing_connection_keeps_nothing_of_what_was_half_received() {
     both(&Settings::default(), |mut link| {
-        link.say(&ping(1));
-        link.say(&peer::video(0, &[0x27; 100_000])[..50_000]);
+        link.send(&ping(1));
+        link.send(&peer::video(0, &[0x27; 100_000])[..50_000]);
         assert!(link.unfinished() > 40_000);
         link.end();
         assert_eq!(link.closed(), None, "the answer is not written yet");
@@ -363,7 +363,7 @@ fn a_closing_connection_keeps_nothing_of_what_was_half_received() {
 fn a_bound_of_no_events_lets_one_wait() {
     both(&Settings { events: 1, ..Settings::default() }, |mut link| {
         let media: Vec<u8> = (0..5).flat_map(|time| peer::audio(time, &peer::audio_frame(1))).collect();
-        link.say(&media);
+        link.send(&media);
         assert_eq!(link.poll_all(), 5, "none is lost");
     });
     // With a limit of none, nothing would ever be parsed.
@@ -379,7 +379,7 @@ fn the_bytes_of_events_that_wait_are_bounded() {
     both(&Settings { event_bytes: 4 << 20, inbox: 2 << 20, ..Settings::default() }, |mut link| {
         let mut said = 0;
         while link.unfinished() == 0 {
-            link.say(&peer::video(said, &vec![0x27; 1 << 20]));
+            link.send(&peer::video(said, &vec![0x27; 1 << 20]));
             said += 1;
             assert!(said < 20, "nothing stops it: {:?}", link.poll_all());
         }
@@ -394,7 +394,7 @@ fn the_bytes_of_events_that_wait_are_bounded() {
 fn events_wait_within_their_limit() {
     both(&Settings { events: 10, ..Settings::default() }, |mut link| {
         let frame = peer::audio(0, &peer::audio_frame(1));
-        link.say(&frame.repeat(50));
+        link.send(&frame.repeat(50));
         assert_eq!(link.unfinished(), 40 * frame.len(), "ten events wait");
         assert_eq!(link.poll_all(), 50, "none is lost");
         assert_eq!(link.unfinished(), 0);
@@ -404,11 +404,11 @@ fn events_wait_within_their_limit() {
 #[test]
 fn input_that_was_not_asked_for_reaches_a_limit() {
     both(&Settings { events: 8, inbox: 3000, ..Settings::default() }, |mut link| {
-        link.say(&peer::audio(0, &peer::audio_frame(1)).repeat(8));
-        link.say(&[0; 1500]);
-        link.say(&[0; 1500]);
+        link.send(&peer::audio(0, &peer::audio_frame(1)).repeat(8));
+        link.send(&[0; 1500]);
+        link.send(&[0; 1500]);
         assert_eq!(link.unfinished(), 3000);
-        link.say(&[0]);
+        link.send(&[0]);
         assert_eq!(link.unfinished(), 0, "a connection that has ended holds nothing");
         assert_eq!(link.poll_all(), 8, "the messages before it are still events");
         link.pass(4 * SECOND, true);
@@ -419,17 +419,17 @@ fn input_that_was_not_asked_for_reaches_a_limit() {
 #[test]
 fn a_flood_of_requests_stops_being_read_until_the_replies_are_taken() {
     both(&Settings { replies: 4096, ..Settings::default() }, |mut link| {
-        link.say(&(0..800).flat_map(ping).collect::<Vec<u8>>());
+        link.send(&(0..800).flat_map(ping).collect::<Vec<u8>>());
         let queued = link.outbound().len();
         assert!((4096..4114).contains(&queued), "{queued} bytes are queued");
         assert!(link.wait().read.is_none(), "and no more is read");
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         for _ in 0..10 {
-            heard.extend(link.hear());
+            received.extend(link.receive());
             link.wait();
         }
         let expected: Vec<String> = (0..800).map(|time| format!("PingResponse({time})")).collect();
-        assert_eq!(heard, expected, "nothing is lost");
+        assert_eq!(received, expected, "nothing is lost");
         assert!(link.wait().read.is_some());
     });
 }
@@ -442,18 +442,18 @@ fn acknowledgements_are_sent_at_the_exact_byte() {
             assert!(position < 10_000);
             let media: Vec<u8> = (0..400).flat_map(|time| peer::audio(time, &[0xaf; 100])).collect();
             let end = position + media.len() as u64;
-            let mut heard = Vec::new();
+            let mut received = Vec::new();
             for piece in media.chunks(piece.min(media.len())) {
-                link.say(piece);
+                link.send(piece);
                 link.poll_all();
                 position += piece.len() as u64;
-                heard.extend(link.hear().into_iter().map(|line| (position, line)));
+                received.extend(link.receive().into_iter().map(|line| (position, line)));
             }
             let due = (1..=end / 10_000).map(|count| count * 10_000);
             let at = |due| if piece == 1 { due } else { end };
             let expected: Vec<_> = due.map(|due| (at(due), format!("Acknowledgement({due})"))).collect();
             assert!(expected.len() >= 4);
-            assert_eq!(heard, expected);
+            assert_eq!(received, expected);
         });
     }
 }
@@ -461,17 +461,17 @@ fn acknowledgements_are_sent_at_the_exact_byte() {
 #[test]
 fn the_peer_sets_its_window_but_not_a_ruinous_one() {
     both(&Settings::default(), |mut link| {
-        link.say(&peer::control(&Control::WindowAckSize(1)));
-        link.say(&(0..100).flat_map(|time| peer::audio(time, &[0xaf; 100])).collect::<Vec<u8>>());
+        link.send(&peer::control(&Control::WindowAckSize(1)));
+        link.send(&(0..100).flat_map(|time| peer::audio(time, &[0xaf; 100])).collect::<Vec<u8>>());
         assert_eq!(link.poll_all(), 100);
-        assert_eq!(link.hear().len() as u64, link.received() / 4096);
+        assert_eq!(link.receive().len() as u64, link.received() / 4096);
     });
 }
 
 #[test]
 fn a_peer_that_takes_nothing_is_given_up() {
     both(&Settings::default(), |mut link| {
-        link.say(&ping(1));
+        link.send(&ping(1));
         let queued = link.outbound().len() as u64;
         assert!(link.wait().write);
         link.pass(29 * SECOND, false);
@@ -492,9 +492,9 @@ fn a_peer_that_takes_nothing_is_given_up() {
 fn a_peer_that_took_all_it_was_sent_is_not_looked_at_for_that() {
     both(&Settings::default(), |mut link| {
         let calm = link.wait().deadline();
-        link.say(&ping(1));
+        link.send(&ping(1));
         assert!(link.wait().deadline() < calm, "whether it takes the answer");
-        link.hear();
+        link.receive();
         assert_eq!(link.wait().deadline(), calm);
     });
 }
@@ -514,7 +514,7 @@ fn only_the_last_moment_is_waited_for_while_closing() {
 #[test]
 fn what_was_queued_and_never_written_is_counted_once() {
     both(&Settings::default(), |mut link| {
-        link.say(&ping(1));
+        link.send(&ping(1));
         let queued = link.outbound().len() as u64;
         link.lose();
         assert_eq!((link.given_up(), link.outbound().len()), (queued, 0));
@@ -528,7 +528,7 @@ fn silence_is_given_its_time_and_no_more() {
     both(&Settings { silence: 20 * SECOND, ..Settings::default() }, |mut link| {
         let silent = link.silent();
         for _ in 0..3 {
-            link.say(&peer::audio(0, &peer::audio_frame(1)));
+            link.send(&peer::audio(0, &peer::audio_frame(1)));
             assert_eq!(link.poll_all(), 1);
             link.pass(19 * SECOND, true);
             assert_eq!(link.closed(), None);
@@ -543,7 +543,7 @@ fn a_peer_that_is_not_read_is_not_silent() {
     both(&Settings { silence: 20 * SECOND, events: 1, ..Settings::default() }, |mut link| {
         let silent = link.silent();
         // Two events for a program that fetches none for a long time: the peer's bytes are not read during that time.
-        link.say(&peer::audio(1, &peer::audio_frame(1)).repeat(2));
+        link.send(&peer::audio(1, &peer::audio_frame(1)).repeat(2));
         link.handle_timeout(link.now + 30 * SECOND);
         assert_eq!(link.poll_all(), 2);
         assert!(link.wait().read.is_some(), "reads again");
@@ -559,32 +559,32 @@ fn what_was_not_read_before_is_no_excuse_for_silence() {
     let flood: Vec<u8> = (0..300).flat_map(ping).collect();
 
     let mut link = Link::before_connect_answer(&settings);
-    link.say(&flood);
+    link.send(&flood);
     assert!(link.wait().read.is_none());
-    link.hear();
+    link.receive();
     link.wait();
-    link.hear();
+    link.receive();
     link.command(0, &reply::connect_result(1.0, 0.0));
     link.poll_all();
     link.pass(20 * SECOND, true);
     assert_eq!(link.closed(), Some("read_timeout"));
 
     let mut link = Link::server(&settings);
-    link.say(&peer::command("closeStream", 0.0, 1, &[]));
+    link.send(&peer::command("closeStream", 0.0, 1, &[]));
     link.poll_all();
-    link.hear();
-    link.say(&flood);
+    link.receive();
+    link.send(&flood);
     assert!(link.wait().read.is_none());
-    link.hear();
+    link.receive();
     link.wait();
-    link.hear();
+    link.receive();
     let Role::Server(session) = &mut link.role else { panic!("a session") };
     session.handle_input(link.now, &peer::publish(1, "again")).expect("a legal client");
     let SessionOutput::Event(session::SessionEvent::Publish(request)) = session.poll_output() else {
         panic!("a publish")
     };
     session.accept(request);
-    link.say(&peer::audio(0, &peer::audio_frame(1)));
+    link.send(&peer::audio(0, &peer::audio_frame(1)));
     link.poll_all();
     link.pass(20 * SECOND, true);
     assert_eq!(link.closed(), Some("next_message_timeout"));

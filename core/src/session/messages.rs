@@ -127,7 +127,7 @@ impl Session {
             return None;
         }
         let message_stream_id = self.streams.publishing(message_stream_id)?;
-        if self.endpoint.hear() {
+        if self.endpoint.note_message() {
             // No longer the first one's.
             self.endpoint.limit_silence(self.config.timeouts.next_message);
         }

@@ -194,7 +194,7 @@ impl Session {
             self.close(CloseReason::Timeout(kind));
         }
         if self.is_silent(self.config.timeouts.next_message) {
-            let heard = self.endpoint.has_heard();
+            let heard = self.endpoint.has_message();
             self.close(CloseReason::Timeout(if heard { TimeoutKind::NextMessage } else { TimeoutKind::FirstMessage }));
         }
         if self.is_write_stalled() {
@@ -574,7 +574,7 @@ impl Role for Session {
         match timer {
             Timer::Setup if self.is_connected() => DueKind::Identify,
             Timer::Setup => DueKind::Connect,
-            Timer::Silence if self.endpoint.has_heard() => DueKind::NextMessage,
+            Timer::Silence if self.endpoint.has_message() => DueKind::NextMessage,
             Timer::Silence => DueKind::FirstMessage,
             Timer::Write => DueKind::Write,
             Timer::Ping => DueKind::Ping,

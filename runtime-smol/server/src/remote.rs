@@ -17,7 +17,7 @@ use crate::settings::tree::Step;
 const API: &str = "api";
 const TOKEN: &str = "token";
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// The longest answer that is read.
 const LONGEST: u64 = 32 << 20;
 
@@ -108,7 +108,7 @@ impl Remote {
             .max_redirects_will_error(false)
             .proxy(None)
             .user_agent(concat!("anabranch/", env!("CARGO_PKG_VERSION")))
-            .timeout_global(Some(PATIENCE));
+            .timeout_global(Some(TIMEOUT));
         Remote { agent: config.build().into(), base, authorization }
     }
 

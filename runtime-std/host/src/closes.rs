@@ -15,7 +15,7 @@ use crate::LogAddresses;
 const CONNECTED: usize = 100;
 /// How many are kept of those that ended before that. They have their own places: many of them must not take the
 /// places of publishers and players.
-const STRANGERS: usize = 28;
+const BEFORE_CONNECT: usize = 28;
 /// The most characters of the words about a reason.
 const WORDS: usize = 200;
 
@@ -51,7 +51,7 @@ pub(crate) struct Closes(Mutex<Kept>);
 #[derive(Debug, Default)]
 struct Kept {
     connected: VecDeque<Closed>,
-    strangers: VecDeque<Closed>,
+    before_connect: VecDeque<Closed>,
 }
 
 impl Closes {
@@ -72,7 +72,7 @@ impl Closes {
         };
         let mut kept = self.kept();
         let (list, most) = match report.close.phase {
-            Phase::Handshake | Phase::Connect => (&mut kept.strangers, STRANGERS),
+            Phase::Handshake | Phase::Connect => (&mut kept.before_connect, BEFORE_CONNECT),
             _ => (&mut kept.connected, CONNECTED),
         };
         list.truncate(most - 1);
@@ -82,7 +82,7 @@ impl Closes {
     /// All that are kept, the newest first.
     pub(crate) fn all(&self) -> Vec<Closed> {
         let kept = self.kept();
-        let mut all: Vec<_> = kept.connected.iter().chain(&kept.strangers).cloned().collect();
+        let mut all: Vec<_> = kept.connected.iter().chain(&kept.before_connect).cloned().collect();
         drop(kept);
         all.sort_by_key(|closed| std::cmp::Reverse(closed.at));
         all

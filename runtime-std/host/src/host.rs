@@ -18,18 +18,18 @@ use socket2::SockRef;
 use tracing::{error, warn};
 
 use crate::addresses::{AddressRule, LogAddresses};
+use crate::before_connect::BeforeConnect;
 use crate::builder::check_hooks;
 use crate::closes::{Closed, Closes};
 use crate::drain::Draining;
 use crate::files::Door;
 use crate::hooks::{Answer, Hooks};
 use crate::local::Subscribers;
-use crate::strangers::Strangers;
 use crate::totals::Totals;
 use crate::{Arriving, Captures, Lines, SOCKETS, Setup, TcpOptions, random_seed, tune};
 
 /// How long a stopping server waits until its connections have sent their final messages, before it cuts them off.
-pub const LAST_WORDS: Duration = Duration::from_millis(2500);
+pub const FINAL_MESSAGES_WAIT: Duration = Duration::from_millis(2500);
 /// How long connections that were cut off may take to end.
 pub const CUT: Duration = Duration::from_millis(250);
 
@@ -102,7 +102,7 @@ pub struct Host<C> {
     emptied: Event,
     accepted: AtomicU64,
     /// For the log lines of connections.
-    strangers: Arc<Strangers>,
+    before_connect: Arc<BeforeConnect>,
     addresses: Arc<AddressRule>,
     /// How often a connection began to publish, and to play.
     published: AtomicU64,
@@ -147,7 +147,7 @@ impl<C: Link> Host<C> {
             publications: OnceLock::new(),
             emptied: Event::new(),
             accepted: AtomicU64::new(0),
-            strangers: Arc::default(),
+            before_connect: Arc::default(),
             addresses: Arc::new(AddressRule::new(setup.log_addresses)),
             published: AtomicU64::new(0),
             played: AtomicU64::new(0),
@@ -181,7 +181,7 @@ impl<C: Link> Host<C> {
             Some(tap) => self.core.connect_captured(now, Some(peer), tap),
             None => self.core.connect_from(now, peer),
         };
-        let lines = Lines::opened(conn.id(), canonical(peer), self.addresses.clone(), self.strangers.clone());
+        let lines = Lines::opened(conn.id(), canonical(peer), self.addresses.clone(), self.before_connect.clone());
         (conn, lines)
     }
 

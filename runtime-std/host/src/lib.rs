@@ -8,6 +8,7 @@
 
 mod accept;
 mod addresses;
+mod before_connect;
 mod builder;
 mod captures;
 mod carrier;
@@ -23,7 +24,6 @@ mod listen;
 mod local;
 mod serve;
 mod sockets;
-mod strangers;
 mod totals;
 
 pub use anabranch_core as core;
@@ -38,7 +38,7 @@ pub use drain::{Drain, LeavesToStop};
 pub use files::{connections_within, raise_file_limit};
 pub use handle::{Alive, CaptureError, ConnectionInfo, Handle, Runtime, Stats};
 pub use hooks::{Answer, Hooks};
-pub use host::{CUT, Host, LAST_WORDS, Link, PublishStart, PublishingClient, give_up};
+pub use host::{CUT, FINAL_MESSAGES_WAIT, Host, Link, PublishStart, PublishingClient, give_up};
 pub use lines::Lines;
 pub use listen::{Listen, TcpOptions, can_listen, listen, tune};
 pub use local::{Over, Publication, Subscription, Update};

@@ -13,15 +13,15 @@ use anabranch_core::url::{DEFAULT_VHOST, StreamKey, quoted, shortened};
 use tracing::{Level, debug, enabled, info, warn};
 
 use crate::addresses::AddressRule;
+use crate::before_connect::BeforeConnect;
 use crate::events::MANY;
-use crate::strangers::Strangers;
 
 /// Most lines of a connection about what it publishes and plays: a client can begin again as often as it likes.
 const ATTACH_LINES: u32 = 10;
 /// Characters shown of a client's own name, which may be as long as the client likes.
 const AGENT_LENGTH: usize = 64;
 /// The target of lines, at debug level, about connections that ended before `connect` while many were opened.
-const STRANGERS: &str = "anabranch_host::strangers";
+const BEFORE_CONNECT: &str = "anabranch_host::before_connect";
 
 /// Writes the log lines of a connection: opened, identified, refused, waiting, slow, closed. Each has the connection's
 /// number as the field `conn`, its name as the field `event`, and each value in its text as a field.
@@ -32,7 +32,7 @@ pub struct Lines {
     addresses: Arc<AddressRule>,
     /// Whether the first line was written: while many connections are opened, it waits until the client has connected.
     shown: AtomicBool,
-    strangers: Arc<Strangers>,
+    before_connect: Arc<BeforeConnect>,
     /// How often it attached to a stream.
     attached: AtomicU32,
     streams: Mutex<Streams>,
@@ -50,15 +50,20 @@ struct Streams {
 
 impl Lines {
     /// The connection is open. `id` is in each of its lines.
-    pub(crate) fn opened(id: u64, peer: SocketAddr, addresses: Arc<AddressRule>, strangers: Arc<Strangers>) -> Self {
-        let shown = strangers.show(Instant::now());
+    pub(crate) fn opened(
+        id: u64,
+        peer: SocketAddr,
+        addresses: Arc<AddressRule>,
+        before_connect: Arc<BeforeConnect>,
+    ) -> Self {
+        let shown = before_connect.show(Instant::now());
         let streams = Mutex::default();
         let lines = Lines {
             id,
             peer,
             addresses,
             shown: AtomicBool::new(shown),
-            strangers,
+            before_connect,
             attached: AtomicU32::new(0),
             streams,
             refused: Mutex::default(),
@@ -68,7 +73,8 @@ impl Lines {
         if shown {
             info!(event = "opened", conn = id, address = address.as_deref(), "conn {id} opened{from}");
         } else {
-            debug!(target: STRANGERS, event = "opened", conn = id, address = address.as_deref(), "conn {id} opened{from}");
+            let address = address.as_deref();
+            debug!(target: BEFORE_CONNECT, event = "opened", conn = id, address, "conn {id} opened{from}");
         }
         lines
     }
@@ -76,7 +82,7 @@ impl Lines {
     /// Writes the first line, if it was left out so far.
     fn show(&self) {
         // If the target is logged at debug level, the line is in the log already.
-        let logged = || enabled!(target: STRANGERS, Level::DEBUG);
+        let logged = || enabled!(target: BEFORE_CONNECT, Level::DEBUG);
         if !self.shown.swap(true, Ordering::Relaxed) && !logged() {
             let (id, address) = (self.id, self.address(Some(self.peer)));
             let from = From(address.as_deref());
@@ -414,8 +420,8 @@ impl Lines {
             };
         }
         if came_to_nothing && !self.shown.load(Ordering::Relaxed) {
-            self.strangers.leave_out(Instant::now(), self.address_of_host(), close.reason.name());
-            log_line!(debug, target: STRANGERS);
+            self.before_connect.leave_out(Instant::now(), self.address_of_host(), close.reason.name());
+            log_line!(debug, target: BEFORE_CONNECT);
             return;
         }
         self.show();

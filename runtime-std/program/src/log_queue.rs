@@ -61,11 +61,11 @@ impl LogQueue {
         Ok(LogQueue { shared })
     }
 
-    /// Waits until all lines are written, but not longer than `patience`.
-    pub(crate) fn flush(&self, patience: Duration) {
+    /// Waits until all lines are written, but not longer than `timeout`.
+    pub(crate) fn flush(&self, timeout: Duration) {
         let busy = |state: &mut State| state.writing || !state.waiting.is_empty();
         // If the output is stuck, its lines are lost; there is no place to report it.
-        drop(self.shared.written.wait_timeout_while(self.shared.state(), patience, busy));
+        drop(self.shared.written.wait_timeout_while(self.shared.state(), timeout, busy));
     }
 
     /// A warning of the log itself about so many lines.
@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(30);
 
     /// An output that is stuck until what it was given is received.
     struct Stuck(SyncSender<String>);
@@ -213,12 +213,12 @@ mod tests {
         for line in ["second\n", "third\n", "much too long\n", "short\n"] {
             queue.push(line.as_bytes());
         }
-        assert_eq!(output.recv_timeout(PATIENCE).unwrap(), "first\n");
-        let rest = output.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(output.recv_timeout(TIMEOUT).unwrap(), "first\n");
+        let rest = output.recv_timeout(TIMEOUT).unwrap();
         assert!(rest.starts_with("second\nthird\n2") && rest.contains(" WARN 2 log lines are missing here"), "{rest}");
         // There is room again.
         queue.push(b"fourth\n");
-        assert_eq!(output.recv_timeout(PATIENCE).unwrap(), "fourth\n");
+        assert_eq!(output.recv_timeout(TIMEOUT).unwrap(), "fourth\n");
     }
 
     #[test]
@@ -228,9 +228,9 @@ mod tests {
         queue.flush(Duration::from_millis(20));
         let reader = thread::spawn(move || {
             thread::sleep(Duration::from_millis(50));
-            output.recv_timeout(PATIENCE)
+            output.recv_timeout(TIMEOUT)
         });
-        queue.flush(PATIENCE);
+        queue.flush(TIMEOUT);
         assert!(!queue.shared.state().writing);
         assert_eq!(reader.join().unwrap().unwrap(), "last\n");
     }
@@ -260,10 +260,10 @@ mod tests {
         let (sender, receiver) = sync_channel(0);
         let queue = LogQueue::start(Panicking(sender), 100, LogFormat::Text).unwrap();
         queue.push(b"bad\n");
-        queue.flush(PATIENCE);
+        queue.flush(TIMEOUT);
         queue.push(b"good\n");
-        assert_eq!(receiver.recv_timeout(PATIENCE).unwrap(), "good\n");
-        queue.flush(PATIENCE);
+        assert_eq!(receiver.recv_timeout(TIMEOUT).unwrap(), "good\n");
+        queue.flush(TIMEOUT);
         assert!(!queue.shared.state().writing);
     }
 
@@ -281,7 +281,7 @@ mod tests {
         let queue = LogQueue::start(Broken, 100, LogFormat::Text).unwrap();
         for _ in 0..10 {
             assert!((&queue).write_all(b"a line of twenty byte").is_ok());
-            queue.flush(PATIENCE);
+            queue.flush(TIMEOUT);
             assert!(!queue.shared.state().has_work());
         }
     }

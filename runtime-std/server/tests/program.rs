@@ -3,12 +3,12 @@
 use std::io::Read;
 use std::process::ExitStatus;
 
-use anabranch_tests::PATIENCE;
+use anabranch_tests::TIMEOUT;
 use anabranch_tests::peer::{Wire, opening};
 use anabranch_tests::program::{Launch, Program, free_address};
 
 /// A line for each connection, also for those that come to nothing by the hundred.
-const ALL: &str = "info,anabranch_host::strangers=debug";
+const ALL: &str = "info,anabranch_host::before_connect=debug";
 
 fn launch() -> Launch {
     Launch::new(env!("CARGO_BIN_EXE_anabranch-std"))
@@ -24,7 +24,7 @@ fn assert_answers(program: &Program) {
 /// Asks it to end and waits until it has.
 fn stop(program: &Program) -> ExitStatus {
     program.process.terminate();
-    program.process.wait_exit(PATIENCE).0
+    program.process.wait_exit(TIMEOUT).0
 }
 
 /// What servers with log files get when these are rotated.

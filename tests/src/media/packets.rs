@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::program::Process;
 
 /// What ffprobe prints of every packet, hash of the payload included.
@@ -42,7 +42,7 @@ pub fn assert_same_packets(sent: &Path, player: &Process) {
 /// If it cannot read it.
 pub fn read(file: &Path) -> Process {
     let ffprobe = Process::start("ffprobe", arguments(file.to_str().expect("paths of tests are UTF-8")));
-    ffprobe.wait_success(PATIENCE);
+    ffprobe.wait_success(TIMEOUT);
     ffprobe
 }
 
@@ -55,7 +55,7 @@ pub fn decoded_sizes(file: &Path) -> Vec<String> {
     let file = file.to_str().expect("paths of tests are UTF-8");
     let arguments = ["-loglevel", "warning", "-select_streams", "v", "-show_entries", "frame=width,height", "-of"];
     let ffprobe = Process::start("ffprobe", arguments.iter().chain(&["csv=print_section=0", file]));
-    ffprobe.wait_success(PATIENCE);
+    ffprobe.wait_success(TIMEOUT);
     assert_eq!(ffprobe.stderr(), [""; 0], "decoding {file}");
     // Where a frame has side data, a comma follows.
     let mut sizes: Vec<_> = ffprobe.stdout().iter().map(|line| line.trim_end_matches(',').to_owned()).collect();

@@ -15,14 +15,14 @@ use anabranch_core::source::{Frame, WireFormat};
 use bytes::Buf;
 use socket2::{Domain, Socket, Type};
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::media::{Tag, TagKind};
 use crate::sim::Rng;
 
 /// How long a driver waits for its socket before it looks at its client again.
-const REST: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(20);
 /// The same while the server takes nothing more.
-const SHORT_REST: Duration = Duration::from_millis(1);
+const SHORT_PAUSE: Duration = Duration::from_millis(1);
 
 /// Core's client with its socket: the smallest adapter there can be. Nothing happens by itself: a test with several of them
 /// gives each its turn with [`step`](Self::step) or [`events`](Self::events), a test with one waits with
@@ -80,7 +80,7 @@ impl Driver {
     /// # Errors
     /// The system's, if there is none within a minute.
     pub fn connect(address: SocketAddr, config: Arc<ClientConfig>) -> io::Result<Self> {
-        Driver::on(TcpStream::connect_timeout(&address, PATIENCE)?, config)
+        Driver::on(TcpStream::connect_timeout(&address, TIMEOUT)?, config)
     }
 
     /// Opens a connection from one of this machine's addresses.
@@ -90,7 +90,7 @@ impl Driver {
     pub fn from(local: IpAddr, address: SocketAddr, config: ClientConfig) -> Self {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("the system has sockets");
         socket.bind(&SocketAddr::new(local, 0).into()).expect("it is an address of this machine");
-        socket.connect_timeout(&address.into(), PATIENCE).expect("the server accepts");
+        socket.connect_timeout(&address.into(), TIMEOUT).expect("the server accepts");
         Driver::on(socket.into(), Arc::new(config)).expect("the system has sockets")
     }
 
@@ -119,7 +119,7 @@ impl Driver {
     ///
     /// # Panics
     /// If nothing comes.
-    pub fn may(&mut self, publish: bool, name: &str) -> bool {
+    pub fn is_granted(&mut self, publish: bool, name: &str) -> bool {
         let asked = if publish {
             self.client.publish(name, PublishType::Live)
         } else {
@@ -143,8 +143,8 @@ impl Driver {
             if self.close.is_some() {
                 return false;
             }
-            assert!(start.elapsed() < PATIENCE, "no answer in {PATIENCE:?}");
-            self.rest();
+            assert!(start.elapsed() < TIMEOUT, "no answer in {TIMEOUT:?}");
+            self.pause();
         }
     }
 
@@ -231,8 +231,8 @@ impl Driver {
                 }
             }
             assert!(self.close.is_none(), "no {what}: {:?}", self.close);
-            assert!(start.elapsed() < PATIENCE, "no {what} in {PATIENCE:?}");
-            self.rest();
+            assert!(start.elapsed() < TIMEOUT, "no {what} in {TIMEOUT:?}");
+            self.pause();
         }
     }
 
@@ -244,10 +244,10 @@ impl Driver {
         let start = Instant::now();
         while !self.client.outbound().is_empty() {
             if !self.step() {
-                thread::sleep(SHORT_REST);
+                thread::sleep(SHORT_PAUSE);
             }
             assert!(self.close.is_none(), "not all was written: {:?}", self.close);
-            assert!(start.elapsed() < PATIENCE, "the server takes nothing");
+            assert!(start.elapsed() < TIMEOUT, "the server takes nothing");
         }
     }
 
@@ -296,13 +296,13 @@ impl Driver {
             if let Some(close) = &self.close {
                 return close.clone();
             }
-            assert!(start.elapsed() < PATIENCE, "the connection does not end in {PATIENCE:?}");
-            self.rest();
+            assert!(start.elapsed() < TIMEOUT, "the connection does not end in {TIMEOUT:?}");
+            self.pause();
         }
     }
 
     /// Ends the connection without a word.
-    pub fn leave(self) {
+    pub fn drop_connection(self) {
         // One that the server has closed already is as good.
         let _ = self.socket.shutdown(Shutdown::Both);
     }
@@ -313,13 +313,13 @@ impl Driver {
     }
 
     /// Waits a moment, and not much longer than until the server sends something.
-    fn rest(&mut self) {
+    fn pause(&mut self) {
         let wait = self.poll();
         if wait.read.is_none() || wait.write {
-            return thread::sleep(SHORT_REST);
+            return thread::sleep(SHORT_PAUSE);
         }
         let until_deadline = wait.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let time = until_deadline.map_or(REST, |left| left.clamp(SHORT_REST, REST));
+        let time = until_deadline.map_or(PAUSE, |left| left.clamp(SHORT_PAUSE, PAUSE));
         // What peeking finds, an error too, is found again by reading.
         let peek = || {
             self.socket.set_nonblocking(false)?;

@@ -12,5 +12,5 @@ mod wire;
 
 pub use driver::{Driver, tag_of};
 pub use scripted::ScriptedClient;
-pub(crate) use text::{codes, said};
-pub use wire::{End, PATIENCE, Wire};
+pub(crate) use text::{codes, has_line};
+pub use wire::{End, TIMEOUT, Wire};

@@ -9,7 +9,7 @@ use anabranch_core::handshake::ClientHandshakeKind;
 use anabranch_core::message::{Control, Message, MessageType, UserControl};
 
 use super::text::line;
-use super::{End, PATIENCE, Wire};
+use super::{End, TIMEOUT, Wire};
 use crate::sim::{Peer, Rng};
 
 /// Pings are numbered from here on, so that they are not taken for a case's own.
@@ -20,7 +20,7 @@ const PINGS: u32 = 0x7000_0000;
 pub struct ScriptedClient {
     wire: Wire,
     peer: Peer,
-    heard: VecDeque<Message>,
+    received: VecDeque<Message>,
     pings: u32,
     is_open: bool,
 }
@@ -38,13 +38,13 @@ impl ScriptedClient {
         let mut client = ScriptedClient {
             wire: Wire::dial(server),
             peer: Peer::new(seed, kind),
-            heard: VecDeque::new(),
+            received: VecDeque::new(),
             pings: PINGS,
             is_open: true,
         };
         while !client.peer.is_ready() {
             client.flush();
-            let answer = client.read(Instant::now() + PATIENCE);
+            let answer = client.read(Instant::now() + TIMEOUT);
             assert_eq!(answer, Ok(()), "S0 S1 S2");
         }
         client.flush();
@@ -57,7 +57,7 @@ impl ScriptedClient {
         let messages = peer.read(answer).expect("an answer of the server's");
         assert!(peer.is_ready() && messages.is_empty(), "S0 S1 S2 and no more");
         peer.out().clear();
-        ScriptedClient { wire, peer, heard: VecDeque::new(), pings: PINGS, is_open: true }
+        ScriptedClient { wire, peer, received: VecDeque::new(), pings: PINGS, is_open: true }
     }
 
     /// A client whose `connect` was accepted.
@@ -65,7 +65,7 @@ impl ScriptedClient {
         let mut client = ScriptedClient::open(server);
         client.peer.connect("live");
         client.flush();
-        client.hear_until("NetConnection.Connect.Success");
+        client.receive_until("NetConnection.Connect.Success");
         client
     }
 
@@ -73,7 +73,7 @@ impl ScriptedClient {
     pub fn connected_with(server: impl Into<SocketAddr>, object: Object) -> Self {
         let mut client = ScriptedClient::open(server);
         client.connect(object);
-        client.hear_until("NetConnection.Connect.Success");
+        client.receive_until("NetConnection.Connect.Success");
         client
     }
 
@@ -82,16 +82,16 @@ impl ScriptedClient {
         let mut client = ScriptedClient::connected(server);
         client.create_stream(2.0);
         client.publish(1, name);
-        client.hear_until("NetStream.Publish.Start");
+        client.receive_until("NetStream.Publish.Start");
         client
     }
 
-    /// A client that plays on message stream 1, and has heard all that comes before media.
+    /// A client that plays on message stream 1, and has received all that comes before media.
     pub fn player(server: impl Into<SocketAddr>, name: &str) -> Self {
         let mut client = ScriptedClient::connected(server);
         client.create_stream(2.0);
         client.play(1, name);
-        client.hear_until("|RtmpSampleAccess");
+        client.receive_until("|RtmpSampleAccess");
         client
     }
 
@@ -106,7 +106,7 @@ impl ScriptedClient {
     }
 
     /// Sends bytes as they are.
-    pub fn raw(&mut self, bytes: &[u8]) {
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.peer.out().extend_from_slice(bytes);
         self.flush();
     }
@@ -118,7 +118,7 @@ impl ScriptedClient {
     }
 
     /// The bytes of a message, unsent.
-    pub fn cut(
+    pub fn encode(
         &mut self,
         chunk_stream: u8,
         timestamp: u32,
@@ -191,17 +191,17 @@ impl ScriptedClient {
 
     /// The next message.
     pub fn message(&mut self) -> Message {
-        match self.message_before(Instant::now() + PATIENCE) {
+        match self.message_before(Instant::now() + TIMEOUT) {
             Ok(message) => message,
             Err(end) => panic!("a message was to come, but: {end:?}"),
         }
     }
 
     /// The next messages, one line each.
-    pub fn hear(&mut self, count: usize) -> Vec<String> {
+    pub fn receive(&mut self, count: usize) -> Vec<String> {
         let mut lines = Vec::new();
         for _ in 0..count {
-            match self.message_before(Instant::now() + PATIENCE) {
+            match self.message_before(Instant::now() + TIMEOUT) {
                 Ok(message) => lines.push(line(&message)),
                 Err(end) => panic!("{count} messages were to come, but: {end:?} after {lines:?}"),
             }
@@ -210,8 +210,8 @@ impl ScriptedClient {
     }
 
     /// All messages up to the one whose line has `words` in it.
-    pub fn hear_until(&mut self, words: &str) -> Vec<String> {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn receive_until(&mut self, words: &str) -> Vec<String> {
+        let deadline = Instant::now() + TIMEOUT;
         let mut lines = Vec::new();
         loop {
             match self.message_before(deadline) {
@@ -226,12 +226,12 @@ impl ScriptedClient {
 
     /// What had come, or was to come at once, when the server has answered two pings in a row. After the first all that
     /// was sent before has been acted on; before the second what that gave has been queued.
-    pub fn settle(&mut self) -> Vec<String> {
+    pub fn receive_pending(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         for _ in 0..2 {
             self.pings += 1;
             self.control(&Control::User(UserControl::PingRequest(self.pings)));
-            lines.extend(self.hear_until(&format!("PingResponse({})", self.pings)));
+            lines.extend(self.receive_until(&format!("PingResponse({})", self.pings)));
             lines.pop();
         }
         lines
@@ -239,12 +239,12 @@ impl ScriptedClient {
 
     /// Nothing comes.
     pub fn assert_quiet(&mut self) {
-        assert_eq!(self.settle(), [""; 0]);
+        assert_eq!(self.receive_pending(), [""; 0]);
     }
 
     /// All messages to the end of the connection, and how it ended.
-    pub fn hear_end(&mut self) -> (Vec<String>, End) {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn receive_until_end(&mut self) -> (Vec<String>, End) {
+        let deadline = Instant::now() + TIMEOUT;
         let mut lines = Vec::new();
         loop {
             match self.message_before(deadline) {
@@ -256,7 +256,7 @@ impl ScriptedClient {
 
     /// The connection is closed by the server; what it said before.
     pub fn assert_closed(&mut self) -> Vec<String> {
-        let (lines, end) = self.hear_end();
+        let (lines, end) = self.receive_until_end();
         assert_ne!(end, End::Open, "{lines:?}");
         lines
     }
@@ -267,7 +267,7 @@ impl ScriptedClient {
     }
 
     /// Takes what comes within this time, and lets it be.
-    pub fn listen(&mut self, time: Duration) {
+    pub fn receive_for(&mut self, time: Duration) {
         let deadline = Instant::now() + time;
         while self.message_before(deadline).is_ok() {}
     }
@@ -279,7 +279,7 @@ impl ScriptedClient {
 
     fn message_before(&mut self, deadline: Instant) -> Result<Message, End> {
         loop {
-            if let Some(message) = self.heard.pop_front() {
+            if let Some(message) = self.received.pop_front() {
                 return Ok(message);
             }
             self.read(deadline)?;
@@ -292,7 +292,7 @@ impl ScriptedClient {
         let count =
             self.wire.read_before(deadline, &mut buffer).inspect_err(|end| self.is_open &= *end == End::Open)?;
         match self.peer.read(&buffer[..count]) {
-            Ok(messages) => self.heard.extend(messages),
+            Ok(messages) => self.received.extend(messages),
             Err(words) => panic!("the server sends no RTMP: {words}"),
         }
         self.flush();

@@ -52,6 +52,6 @@ pub(crate) fn codes(lines: &[String]) -> Vec<&str> {
 }
 
 /// Whether a line has these words in it.
-pub(crate) fn said(lines: &[String], words: &str) -> bool {
+pub(crate) fn has_line(lines: &[String], words: &str) -> bool {
     lines.iter().any(|line| line.contains(words))
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockRef, Socket, Type};
 
 /// How long a scripted client waits for what must come. Nothing takes a tenth of it.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How the server's side of a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Wire {
     /// If the server does not accept.
     pub fn dial(server: impl Into<SocketAddr>) -> Self {
         let opened = Instant::now();
-        let socket = TcpStream::connect_timeout(&server.into(), PATIENCE).expect("the server accepts");
+        let socket = TcpStream::connect_timeout(&server.into(), TIMEOUT).expect("the server accepts");
         Wire::over(socket, opened)
     }
 
@@ -45,13 +45,13 @@ impl Wire {
         let (opened, address) = (Instant::now(), server.into());
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(bytes).expect("a socket option");
-        socket.connect_timeout(&address.into(), PATIENCE).expect("the server accepts");
+        socket.connect_timeout(&address.into(), TIMEOUT).expect("the server accepts");
         Wire::over(socket.into(), opened)
     }
 
     fn over(socket: TcpStream, opened: Instant) -> Self {
         socket.set_nodelay(true).expect("a socket option");
-        socket.set_write_timeout(Some(PATIENCE)).expect("a socket option");
+        socket.set_write_timeout(Some(TIMEOUT)).expect("a socket option");
         Wire { socket, opened }
     }
 
@@ -80,7 +80,7 @@ impl Wire {
                 Err(_) => break,
             }
         }
-        self.socket.set_write_timeout(Some(PATIENCE)).expect("a socket option");
+        self.socket.set_write_timeout(Some(TIMEOUT)).expect("a socket option");
         taken
     }
 
@@ -119,7 +119,7 @@ impl Wire {
     pub fn read_exact(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         let mut filled = 0;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while filled < count {
             match self.read_before(deadline, &mut bytes[filled..]) {
                 Ok(read) => filled += read,
@@ -131,7 +131,7 @@ impl Wire {
 
     /// Reads to the end; what came, and how it ended.
     pub fn read_to_end(&mut self) -> (Vec<u8>, End) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
         loop {
             match self.read_before(deadline, &mut buffer) {
@@ -142,7 +142,7 @@ impl Wire {
     }
 
     /// Reads for `time` and lets be what comes; how the connection ended meanwhile, if it did.
-    pub fn listen(&mut self, time: Duration) -> End {
+    pub fn receive_for(&mut self, time: Duration) -> End {
         let deadline = Instant::now() + time;
         let mut buffer = [0; 4096];
         loop {

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use serde_json::Value;
 
 use super::Program;
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
 /// What the API answered.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Program {
     /// # Panics
     /// If there is no answer.
     pub fn ask_with(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT));
         let agent: ureq::Agent = config.build().into();
         let url = format!("http://{}{path}", self.api());
         let mut request = ureq::http::Request::builder().method(method).uri(url);

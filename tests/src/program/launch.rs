@@ -4,10 +4,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, ExitStatus, Stdio};
 
 use super::{Example, Process, Program, Runtime};
-use crate::{Folder, PATIENCE};
+use crate::{Folder, TIMEOUT};
 
 /// Each connection has its lines here, also in a storm.
-const LOG: &str = "info,anabranch_host::strangers=debug";
+const LOG: &str = "info,anabranch_host::before_connect=debug";
 
 /// A program that is about to be started: its options, its configuration file, what stands around it.
 ///
@@ -156,7 +156,7 @@ impl Launch {
     pub fn run(mut self) -> Ended {
         let _folder = self.folder.take();
         let process = self.process();
-        let (status, _) = process.wait_exit(PATIENCE);
+        let (status, _) = process.wait_exit(TIMEOUT);
         let (stdout, stderr) = process.written();
         Ended { status, stdout, stderr }
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::{PATIENCE, wait_for};
+use crate::{TIMEOUT, wait_for};
 
 /// A running program. It is killed when the value goes; if a test fails meanwhile, what the program printed is shown.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Process {
     /// If it fails.
     pub fn run<I: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = I>) -> Vec<String> {
         let process = Process::start(program, arguments);
-        process.wait_success(PATIENCE);
+        process.wait_success(TIMEOUT);
         process.stdout()
     }
 
@@ -127,7 +127,7 @@ impl Process {
     /// If they do not come.
     pub fn wait_lines(&self, text: &str, count: usize) -> Vec<Line> {
         let what = format!("line {count} with {text:?} from {}", self.command);
-        wait_for(&what, PATIENCE, || {
+        wait_for(&what, TIMEOUT, || {
             let ended = self.poll_exit().is_some();
             let lines = self.lines_with(text);
             let enough = lines.len() >= count;
@@ -141,7 +141,7 @@ impl Process {
     /// # Panics
     /// If it does not, or the program ends.
     pub fn wait_for<T>(&self, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-        wait_for(what, PATIENCE, || {
+        wait_for(what, TIMEOUT, || {
             let running = self.is_running();
             let found = probe();
             assert!(found.is_some() || running, "no {what}: {} has ended", self.command);
@@ -152,18 +152,18 @@ impl Process {
     /// Waits for its end.
     ///
     /// # Panics
-    /// If it is still running after `patience`.
-    pub fn wait_exit(&self, patience: Duration) -> (ExitStatus, Instant) {
+    /// If it is still running after `timeout`.
+    pub fn wait_exit(&self, timeout: Duration) -> (ExitStatus, Instant) {
         let what = format!("end of {}", self.command);
-        wait_for(&what, patience, || self.poll_exit())
+        wait_for(&what, timeout, || self.poll_exit())
     }
 
     /// Waits for its end, which must be a success; returns when it was.
     ///
     /// # Panics
-    /// If it is still running after `patience`, or failed.
-    pub fn wait_success(&self, patience: Duration) -> Instant {
-        let (status, at) = self.wait_exit(patience);
+    /// If it is still running after `timeout`, or failed.
+    pub fn wait_success(&self, timeout: Duration) -> Instant {
+        let (status, at) = self.wait_exit(timeout);
         assert!(status.success(), "{}: {status}", self.command);
         at
     }

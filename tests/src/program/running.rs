@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use super::{Example, Held, Launch, Line, Process, Runtime};
 use crate::peer::Driver;
-use crate::{Folder, PATIENCE, wait_for};
+use crate::{Folder, TIMEOUT, wait_for};
 
 /// A running server on a port of its own; it is killed when the value goes.
 #[derive(Debug)]
@@ -130,7 +130,7 @@ impl Program {
         const OUTCOME: &str = "the configuration was ";
         let count = self.lines(OUTCOME).len();
         self.process.signal("HUP");
-        wait_for("outcome of a reload", PATIENCE, || {
+        wait_for("outcome of a reload", TIMEOUT, || {
             meanwhile();
             self.lines(OUTCOME).into_iter().nth(count)
         })
@@ -170,7 +170,7 @@ impl Program {
     /// If it has ended already.
     pub fn kill(&self) {
         self.process.kill();
-        self.process.wait_exit(PATIENCE);
+        self.process.wait_exit(TIMEOUT);
     }
 
     /// Asks it to end when what it does has come to an end (SIGTERM), and waits until it has, with a success.
@@ -179,7 +179,7 @@ impl Program {
     /// If it does not.
     pub fn finish(&self) {
         self.process.terminate();
-        self.process.wait_success(PATIENCE);
+        self.process.wait_success(TIMEOUT);
     }
 
     /// Ends it at once and checks that it says so with a success.
@@ -188,6 +188,6 @@ impl Program {
     /// If it does not.
     pub fn stop(self) {
         self.process.signal("INT");
-        self.process.wait_success(PATIENCE);
+        self.process.wait_success(TIMEOUT);
     }
 }

@@ -1,7 +1,7 @@
 use anabranch_core::session::ClientKind;
 
-use super::Screen;
-use super::media::Studio;
+use super::Playback;
+use super::media::EncoderState;
 
 /// One message stream of a client.
 #[derive(Debug)]
@@ -16,8 +16,8 @@ pub(super) struct Channel {
 /// What a message stream is used for.
 #[derive(Debug)]
 pub(super) enum Part {
-    Publisher(ClientKind, Box<Studio>),
-    Player(Box<Screen>),
+    Publisher(ClientKind, Box<EncoderState>),
+    Player(Box<Playback>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,9 +43,9 @@ impl Channel {
         matches!(self.part, Part::Publisher(..))
     }
 
-    pub(super) fn screen(&self) -> Option<&Screen> {
+    pub(super) fn playback(&self) -> Option<&Playback> {
         match &self.part {
-            Part::Player(screen) => Some(screen),
+            Part::Player(playback) => Some(playback),
             Part::Publisher(..) => None,
         }
     }

@@ -82,7 +82,7 @@ impl Sim {
     /// - every question that was not refused is followed by exactly one notice about the same, the notice about the
     ///   connection last, and there are no other notices; before the verdict, no connection is attached and no client
     ///   is told of success;
-    /// - every client could read all it got, and every player got what was sent: see [`Screen`](super::Screen);
+    /// - every client could read all it got, and every player got what was sent: see [`Playback`](super::Playback);
     /// - time passes.
     ///
     /// # Panics

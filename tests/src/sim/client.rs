@@ -10,7 +10,7 @@ use anabranch_core::session::ClientKind;
 use super::channel::{Channel, Part, Stage};
 use super::media::{Archive, Media};
 use super::peer::{Peer, command_in, status_code};
-use super::{Rng, Route, Screen};
+use super::{Playback, Rng, Route};
 
 /// Bytes queued by a publisher before its encoder drops frames.
 const BACKLOG: usize = 1 << 20;
@@ -130,13 +130,13 @@ impl Client {
     }
 
     /// What the client got on the first stream it plays.
-    pub fn screen(&self) -> Option<&Screen> {
-        self.screens().next()
+    pub fn playback(&self) -> Option<&Playback> {
+        self.playbacks().next()
     }
 
     /// What the client got on each of the streams it plays.
-    pub fn screens(&self) -> impl Iterator<Item = &Screen> {
-        self.channels.iter().filter_map(Channel::screen)
+    pub fn playbacks(&self) -> impl Iterator<Item = &Playback> {
+        self.channels.iter().filter_map(Channel::playback)
     }
 
     /// How many streams the client has requested or will request.
@@ -159,7 +159,7 @@ impl Client {
     }
 
     pub(super) fn fault(&self) -> Option<&String> {
-        self.decode_errors.first().or_else(|| self.screens().find_map(|screen| screen.faults().first()))
+        self.decode_errors.first().or_else(|| self.playbacks().find_map(|playback| playback.faults().first()))
     }
 
     pub(super) fn out(&mut self) -> &mut Vec<u8> {
@@ -173,7 +173,7 @@ impl Client {
     /// When the client next acts without input.
     pub(super) fn due(&self) -> Option<Instant> {
         let due = |channel: &Channel| match &channel.part {
-            Part::Publisher(_, studio) if channel.is_running() => studio.due(),
+            Part::Publisher(_, encoder_state) if channel.is_running() => encoder_state.due(),
             _ => None,
         };
         self.channels.iter().filter_map(due).min().filter(|_| !self.closed)
@@ -185,12 +185,12 @@ impl Client {
         }
         let drop = self.mute || self.peer.out().len() > BACKLOG;
         for channel in &mut self.channels {
-            if let Part::Publisher(_, studio) = &mut channel.part
+            if let Part::Publisher(_, encoder_state) = &mut channel.part
                 && channel.stage == Stage::Running
             {
-                studio.hold_up(self.held_up);
-                studio.produce(now, drop, archive);
-                send_media(&mut self.peer, channel.message_stream_id, studio.origin(), archive);
+                encoder_state.hold_up(self.held_up);
+                encoder_state.produce(now, drop, archive);
+                send_media(&mut self.peer, channel.message_stream_id, encoder_state.origin(), archive);
             }
         }
     }
@@ -203,11 +203,11 @@ impl Client {
     /// Sends headers again, as an encoder does after a change of its configuration.
     pub(super) fn reconfigure(&mut self, now: Instant, archive: &mut Archive) {
         for channel in &mut self.channels {
-            if let Part::Publisher(_, studio) = &mut channel.part
+            if let Part::Publisher(_, encoder_state) = &mut channel.part
                 && channel.stage == Stage::Running
             {
-                studio.headers(now, archive);
-                send_media(&mut self.peer, channel.message_stream_id, studio.origin(), archive);
+                encoder_state.headers(now, archive);
+                send_media(&mut self.peer, channel.message_stream_id, encoder_state.origin(), archive);
             }
         }
     }
@@ -222,11 +222,11 @@ impl Client {
     pub(super) fn receive(&mut self, track: Media, on: bool) {
         let name = if track == Media::Sound { "receiveAudio" } else { "receiveVideo" };
         for channel in &mut self.channels {
-            if let Part::Player(screen) = &mut channel.part
+            if let Part::Player(playback) = &mut channel.part
                 && channel.stage == Stage::Running
             {
                 self.peer.call(name, channel.message_stream_id, Value::Null, &[on.into()]);
-                screen.receive(track, on);
+                playback.receive(track, on);
                 if on {
                     self.turning_on.push_back((channel.message_stream_id, track));
                 }
@@ -291,8 +291,8 @@ impl Client {
                 let channel =
                     self.channels.iter_mut().rfind(|channel| channel.message_stream_id == message.message_stream_id);
                 match channel.map(|channel| (channel.stage, &mut channel.part)) {
-                    Some((Stage::Running | Stage::Stopped, Part::Player(screen))) => {
-                        screen.media(now, message, archive);
+                    Some((Stage::Running | Stage::Stopped, Part::Player(playback))) => {
+                        playback.media(now, message, archive);
                     }
                     _ => self.decode_errors.push(format!("{message:?} came to a stream that does not play")),
                 }
@@ -322,22 +322,22 @@ impl Client {
             return;
         };
         match (&mut channel.part, channel.stage, code) {
-            (Part::Publisher(_, studio), Stage::Asking, "NetStream.Publish.Start") => {
+            (Part::Publisher(_, encoder_state), Stage::Asking, "NetStream.Publish.Start") => {
                 channel.stage = Stage::Running;
-                studio.begin(now, archive);
-                send_media(&mut self.peer, channel.message_stream_id, studio.origin(), archive);
+                encoder_state.begin(now, archive);
+                send_media(&mut self.peer, channel.message_stream_id, encoder_state.origin(), archive);
                 self.go_on();
             }
             (Part::Player(_), Stage::Asking, "NetStream.Play.Start") => {
                 channel.stage = Stage::Running;
                 self.go_on();
             }
-            (Part::Player(screen), _, "NetStream.Seek.Notify") => {
+            (Part::Player(playback), _, "NetStream.Seek.Notify") => {
                 // No client here seeks: this answers the oldest request to turn a track on.
                 if let Some(at) = self.turning_on.iter().position(|(id, _)| *id == on_stream)
                     && let Some((_, track)) = self.turning_on.remove(at)
                 {
-                    screen.turned_on(track);
+                    playback.turned_on(track);
                 }
             }
             _ => {}

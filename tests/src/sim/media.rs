@@ -272,7 +272,7 @@ fn trailer(origin: usize, number: usize) -> [u8; TRAILER] {
 /// All that all encoders sent, by publication.
 #[derive(Debug, Default)]
 pub(super) struct Archive {
-    sent: BTreeMap<usize, Reel>,
+    sent: BTreeMap<usize, SentMessages>,
     /// Messages of all publications.
     total: u64,
     /// How many of a publication are kept at least.
@@ -284,7 +284,7 @@ pub(super) struct Archive {
 
 /// All that one encoder sent, or its end.
 #[derive(Debug, Default)]
-struct Reel {
+struct SentMessages {
     /// The number of the first that is kept.
     first: usize,
     kept: Vec<Sent>,
@@ -292,7 +292,7 @@ struct Reel {
     headers: HashMap<usize, Sent>,
 }
 
-impl Reel {
+impl SentMessages {
     fn end(&self) -> usize {
         self.first + self.kept.len()
     }
@@ -319,7 +319,7 @@ const KEPT: usize = 1 << 16;
 
 impl Archive {
     /// From now on keeps only what a player may still get.
-    pub(super) fn forgetful(&mut self) {
+    pub(super) fn keep_newest_only(&mut self) {
         self.keep = Some(KEPT);
     }
 
@@ -334,7 +334,7 @@ impl Archive {
     }
 
     pub(super) fn of(&self, origin: usize) -> &[Sent] {
-        self.sent.get(&origin).map_or(&[], |reel| &reel.kept)
+        self.sent.get(&origin).map_or(&[], |messages| &messages.kept)
     }
 
     pub(super) fn message(&self, (origin, number): (usize, usize)) -> Option<&Sent> {
@@ -343,13 +343,13 @@ impl Archive {
 
     /// These messages, but for those it has forgotten.
     pub(super) fn between(&self, origin: usize, numbers: Range<usize>) -> impl Iterator<Item = (usize, &Sent)> {
-        let reel = self.sent.get(&origin);
-        numbers.filter_map(move |number| Some((number, reel?.message(number)?)))
+        let messages = self.sent.get(&origin);
+        numbers.filter_map(move |number| Some((number, messages?.message(number)?)))
     }
 
     /// How many messages of a publication there were.
     fn count(&self, origin: usize) -> usize {
-        self.sent.get(&origin).map_or(0, Reel::end)
+        self.sent.get(&origin).map_or(0, SentMessages::end)
     }
 
     /// Bytes in the largest body.
@@ -365,20 +365,20 @@ impl Archive {
     fn push(&mut self, origin: usize, sent: Sent, body: Vec<u8>) {
         self.largest = self.largest.max(body.len());
         self.total += 1;
-        let reel = self.sent.entry(origin).or_default();
-        self.fresh.push((reel.end(), body));
-        reel.kept.push(sent);
+        let messages = self.sent.entry(origin).or_default();
+        self.fresh.push((messages.end(), body));
+        messages.kept.push(sent);
         if let Some(keep) = self.keep
-            && reel.kept.len() >= keep * 2
+            && messages.kept.len() >= keep * 2
         {
-            reel.cut(keep);
+            messages.cut(keep);
         }
     }
 }
 
 /// An encoder at work.
 #[derive(Debug)]
-pub(super) struct Studio {
+pub(super) struct EncoderState {
     encoder: Encoder,
     origin: usize,
     rng: Rng,
@@ -399,14 +399,14 @@ pub(super) struct Studio {
 /// second between possible starts.
 const RARE: Duration = Duration::from_secs(2);
 
-impl Studio {
+impl EncoderState {
     /// Delays what it sends for this long, at times.
     pub(super) fn hold_up(&mut self, duration: Duration) {
         self.held_up |= !duration.is_zero() && self.encoder.group() + duration > RARE;
     }
 
     pub(super) fn new(encoder: Encoder, origin: usize, rng: Rng) -> Self {
-        Studio {
+        EncoderState {
             encoder,
             origin,
             rng,

@@ -22,20 +22,20 @@
 //! assert!(net.sent(encoder).len() > 600);
 //! ```
 
+mod back_end;
 mod channel;
 mod check;
 mod client;
 mod link;
 mod media;
-mod outside;
 mod pair;
 mod peer;
+mod playback;
 mod reconfigure;
 mod rng;
 mod role;
 mod route;
 pub mod scene;
-mod screen;
 mod slot;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -48,22 +48,22 @@ use anabranch_core::pacing::Sockets;
 use anabranch_core::session::{ClientKind, CloseReason};
 use anabranch_core::source::Timestamps;
 
+pub use back_end::Reply;
 pub use check::Check;
 pub use client::{Client, Status};
 pub use link::{Link, Pipe};
 pub use media::{Encoder, Marks, Media, Sent, Track};
-pub use outside::Reply;
 pub use pair::Pair;
 pub use peer::{Peer, command_in, status_code};
+pub use playback::{Playback, Received};
 pub use rng::{Digest, Rng};
 pub use role::{End, RoleSim};
 pub use route::Route;
-pub use screen::{Received, Screen};
 
+use back_end::BackEnd;
 use channel::{Channel, Part};
 use check::{Attached, Bounds, Extra};
-use media::{Archive, Studio};
-use outside::Outside;
+use media::{Archive, EncoderState};
 use slot::Slot;
 
 /// Steps without any time passing before the server is said to spin.
@@ -88,7 +88,7 @@ pub struct Sim {
     attached: BTreeMap<StreamId, Attached>,
     /// The connections to poll when a stream is woken.
     subscribed: BTreeMap<StreamId, BTreeSet<usize>>,
-    outside: Outside,
+    back_end: BackEnd,
     bounds: Bounds,
     /// When each client has its next turn, and the clients whose turn may have changed.
     schedule: BTreeSet<(Instant, usize)>,
@@ -105,12 +105,12 @@ pub struct Sim {
     /// frames.
     gone: Option<VecDeque<(Instant, usize)>>,
     forgotten: u64,
-    heed: Heed,
+    delayed_reads: DelayedReads,
 }
 
 /// Which connections read later if [`Read::from`](anabranch_core::session::Read::from) says that they may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heed {
+pub enum DelayedReads {
     /// Every third connection.
     Some,
     /// All.
@@ -157,7 +157,7 @@ impl Sim {
             woken: VecDeque::new(),
             attached: BTreeMap::new(),
             subscribed: BTreeMap::new(),
-            outside: Outside::default(),
+            back_end: BackEnd::default(),
             schedule: BTreeSet::new(),
             touched: Vec::new(),
             digest: Digest::default(),
@@ -168,22 +168,22 @@ impl Sim {
             changed: false,
             gone: None,
             forgotten: 0,
-            heed: Heed::Some,
+            delayed_reads: DelayedReads::Some,
         }
     }
 
     /// Which connections read later if the core says that they may. By default every third connection.
-    pub fn heed(&mut self, heed: Heed) {
-        self.heed = heed;
+    pub fn delay_reads(&mut self, delayed_reads: DelayedReads) {
+        self.delayed_reads = delayed_reads;
     }
 
     /// For runs of many hours: keeps only the newest of what was sent and received, as much as the checks need, and
     /// nothing of clients that disconnected long ago. The lists of streams and players are checked when a client comes
     /// or goes, and otherwise every 64th step.
-    pub fn forgetful(&mut self) {
+    pub fn keep_newest_only(&mut self) {
         self.gone = Some(VecDeque::new());
         self.check_every = 64;
-        self.archive.forgetful();
+        self.archive.keep_newest_only();
     }
 
     /// Adds a check after every step, which returns a description of what is wrong, if anything is.
@@ -192,8 +192,8 @@ impl Sim {
     }
 
     /// This script answers questions. Without a script, no question may be asked.
-    pub fn outside(&mut self, script: impl FnMut(&Ask) -> Reply + 'static) {
-        self.outside = Outside::new(script);
+    pub fn back_end(&mut self, script: impl FnMut(&Ask) -> Reply + 'static) {
+        self.back_end = BackEnd::new(script);
     }
 
     /// Tells the server the time of day, in seconds since 1970.
@@ -214,20 +214,20 @@ impl Sim {
 
     /// A publisher connects and publishes in this way.
     pub fn publish_as(&mut self, kind: ClientKind, route: impl Into<Route>, name: &str, encoder: Encoder) -> ClientId {
-        let studio = Studio::new(encoder, self.slots.len(), self.fork(1));
-        self.add(route.into(), vec![Channel::new(name, Part::Publisher(kind, Box::new(studio)))])
+        let encoder_state = EncoderState::new(encoder, self.slots.len(), self.fork(1));
+        self.add(route.into(), vec![Channel::new(name, Part::Publisher(kind, Box::new(encoder_state)))])
     }
 
     /// A player connects and plays.
     pub fn play(&mut self, route: impl Into<Route>, name: &str) -> ClientId {
         let route = route.into();
-        let part = self.screen(&route, name);
+        let part = self.playback(&route, name);
         self.add(route, vec![Channel::new(name, part)])
     }
 
     /// A connected client plays one more stream on its connection.
     pub fn also_play(&mut self, id: ClientId, name: &str) {
-        let part = self.screen(self.slots[id.0].client.route(), name);
+        let part = self.playback(self.slots[id.0].client.route(), name);
         self.slots[id.0].client.add(Channel::new(name, part));
         self.touch(id.0);
     }
@@ -240,8 +240,8 @@ impl Sim {
         let origin = number << 20 | id.0;
         let mut rng = self.rng.fork((origin as u64) << 8 | 4);
         let kind = client::manner(&mut rng);
-        let studio = Studio::new(encoder, origin, rng);
-        client.add(Channel::new(name, Part::Publisher(kind, Box::new(studio))));
+        let encoder_state = EncoderState::new(encoder, origin, rng);
+        client.add(Channel::new(name, Part::Publisher(kind, Box::new(encoder_state))));
         self.touch(id.0);
         origin
     }
@@ -400,11 +400,11 @@ impl Sim {
     ///
     /// # Panics
     /// If the client is no player.
-    pub fn player(&self, id: ClientId) -> &Screen {
-        self.client(id).screen().expect("the client plays")
+    pub fn player(&self, id: ClientId) -> &Playback {
+        self.client(id).playback().expect("the client plays")
     }
 
-    /// What a publisher sent, or the newest of it: see [`forgetful`](Self::forgetful).
+    /// What a publisher sent, or the newest of it: see [`forgetful`](Self::newest_only).
     pub fn sent(&self, id: ClientId) -> &[Sent] {
         self.archive.of(id.0)
     }
@@ -425,8 +425,8 @@ impl Sim {
     }
 
     /// The notices about this client, in order.
-    pub fn told(&self, id: ClientId) -> &[Notice] {
-        &self.slots[id.0].told
+    pub fn notices(&self, id: ClientId) -> &[Notice] {
+        &self.slots[id.0].notices
     }
 
     /// The settings of a virtual host, by the name of its streams.
@@ -457,8 +457,8 @@ impl Sim {
 
     /// Messages of encoders that players got so far.
     pub fn frames_received(&self) -> u64 {
-        let screens = self.slots.iter().flat_map(|slot| slot.client.screens());
-        self.forgotten + screens.map(Screen::received).sum::<u64>()
+        let playbacks = self.slots.iter().flat_map(|slot| slot.client.playbacks());
+        self.forgotten + playbacks.map(Playback::received).sum::<u64>()
     }
 
     /// Steps so far. A step is a moment at which something happened, or several events at one moment that caused each
@@ -495,11 +495,11 @@ impl Sim {
     }
 
     /// What a player of this name looks at.
-    fn screen(&self, route: &Route, name: &str) -> Part {
+    fn playback(&self, route: &Route, name: &str) -> Part {
         let vhost = name.split(['?', '&']).find_map(|part| part.strip_prefix("vhost="));
         let settings = self.vhost_named(vhost.unwrap_or(&route.host));
-        let screen = Screen::new(settings.timestamps == Timestamps::Pass);
-        Part::Player(Box::new(if self.gone.is_some() { screen.forgetful() } else { screen }))
+        let playback = Playback::new(settings.timestamps == Timestamps::Pass);
+        Part::Player(Box::new(if self.gone.is_some() { playback.keep_newest_only() } else { playback }))
     }
 
     /// Moves to the next event before `end` and runs it; false if there is none.
@@ -549,11 +549,11 @@ impl Sim {
             gone.pop_front();
             self.archive.forget(index);
             let slot = &mut self.slots[index];
-            self.forgotten += slot.client.screens().map(Screen::received).sum::<u64>();
+            self.forgotten += slot.client.playbacks().map(Playback::received).sum::<u64>();
             slot.client.forget();
             slot.link.up.clear();
             slot.link.down.clear();
-            slot.told = Vec::new();
+            slot.notices = Vec::new();
             if !std::mem::replace(&mut slot.touched, true) {
                 self.touched.push(index);
             }

@@ -9,7 +9,7 @@ use anabranch_core::session::{CloseReason, SessionConfig};
 use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
 
 use super::Sim;
-use super::outside::Question;
+use super::back_end::Question;
 use super::slot::Slot;
 
 impl Sim {

@@ -12,8 +12,8 @@ use anabranch_core::source::{Frame, WireFormat};
 use bytes::Buf;
 
 use super::link::{Delivery, Pipe};
-use super::media::{Archive, Studio};
-use super::{ClientId, Encoder, Link, Rng, Screen};
+use super::media::{Archive, EncoderState};
+use super::{ClientId, Encoder, Link, Playback, Rng};
 
 /// Steps without any time passing after which client and server are said to spin.
 const STEPS_AT_ONCE: u32 = 10_000;
@@ -25,7 +25,7 @@ type Script = dyn FnMut(&Ask) -> Verdict;
 
 /// A server whose clients are core's own [`client::Client`]s, each with its own link, on a virtual clock.
 ///
-/// As in a [`Sim`](super::Sim), every player checks that it gets what was sent, see [`Screen`], and equal seeds give
+/// As in a [`Sim`](super::Sim), every player checks that it gets what was sent, see [`Playback`], and equal seeds give
 /// equal runs.
 pub struct RoleSim {
     seed: u64,
@@ -57,30 +57,30 @@ pub struct End {
     part: Part,
     /// Sends frames and messages alternately.
     turns: u64,
-    heard: Vec<ClientEvent>,
+    received: Vec<ClientEvent>,
     close: Option<ClientClose>,
     report: Option<Report>,
 }
 
 #[derive(Debug)]
 enum Part {
-    Publisher { stream: StreamHandle, studio: Box<Studio>, running: bool },
-    Player { screen: Box<Screen> },
+    Publisher { stream: StreamHandle, encoder_state: Box<EncoderState>, running: bool },
+    Player { playback: Box<Playback> },
 }
 
 impl End {
     /// The client's events without media, in order.
-    pub fn heard(&self) -> &[ClientEvent] {
-        &self.heard
+    pub fn received(&self) -> &[ClientEvent] {
+        &self.received
     }
 
     /// What the client got, if it plays.
     ///
     /// # Panics
     /// If the client does not play.
-    pub fn screen(&self) -> &Screen {
+    pub fn playback(&self) -> &Playback {
         match &self.part {
-            Part::Player { screen } => screen,
+            Part::Player { playback } => playback,
             Part::Publisher { .. } => panic!("the client plays"),
         }
     }
@@ -105,7 +105,7 @@ impl End {
         let writes = |wait: &Wait, open: bool, pipe: &Pipe| (open && wait.write && pipe.room() > 0).then_some(now);
         let (client, conn) = (self.close.is_none(), self.conn.is_some());
         let due = match &self.part {
-            Part::Publisher { studio, running: true, .. } if client => studio.due(),
+            Part::Publisher { encoder_state, running: true, .. } if client => encoder_state.due(),
             _ => None,
         };
         let times = [
@@ -145,17 +145,17 @@ impl RoleSim {
     }
 
     /// This script answers questions, at once.
-    pub fn outside(&mut self, script: impl FnMut(&Ask) -> Verdict + 'static) {
+    pub fn back_end(&mut self, script: impl FnMut(&Ask) -> Verdict + 'static) {
         self.script = Box::new(script);
     }
 
     /// A client connects and publishes what `encoder` makes.
     pub fn publish(&mut self, url: &str, encoder: Encoder) -> ClientId {
         let index = self.ends.len();
-        let studio = Box::new(Studio::new(encoder, index, self.rng.fork((index as u64) << 8 | 1)));
+        let encoder_state = Box::new(EncoderState::new(encoder, index, self.rng.fork((index as u64) << 8 | 1)));
         self.enter(url, |client, name| {
             let stream = client.publish(name, PublishType::Live).expect("a new connection has room");
-            Part::Publisher { stream, studio, running: false }
+            Part::Publisher { stream, encoder_state, running: false }
         })
     }
 
@@ -163,7 +163,7 @@ impl RoleSim {
     pub fn play(&mut self, url: &str) -> ClientId {
         self.enter(url, |client, name| {
             let _ = client.play(name, PlayOptions::default()).expect("a new connection has room");
-            Part::Player { screen: Box::new(Screen::new(false)) }
+            Part::Player { playback: Box::new(Playback::new(false)) }
         })
     }
 
@@ -191,12 +191,12 @@ impl RoleSim {
         self.serve_client(id.index());
     }
 
-    /// The server asks all clients to disconnect, and closes the remaining connections after `patience`.
-    pub fn drain(&mut self, patience: Duration, tc_url: Option<&str>) {
+    /// The server asks all clients to disconnect, and closes the remaining connections after `timeout`.
+    pub fn drain(&mut self, timeout: Duration, tc_url: Option<&str>) {
         self.server.drain();
         for index in 0..self.ends.len() {
             if let Some(conn) = &mut self.ends[index].conn {
-                conn.drain(self.now + patience, tc_url);
+                conn.drain(self.now + timeout, tc_url);
             }
             self.serve_conn(index);
         }
@@ -262,7 +262,7 @@ impl RoleSim {
             conn_wait: wait,
             part,
             turns: 0,
-            heard: Vec::new(),
+            received: Vec::new(),
             close: None,
             report: None,
         });
@@ -370,15 +370,15 @@ impl RoleSim {
     fn react(&mut self, index: usize, event: ClientEvent) {
         let (now, end) = (self.now, &mut self.ends[index]);
         match (&mut end.part, &event) {
-            (Part::Player { screen }, ClientEvent::Media { message, .. }) => {
-                screen.media(now, message, &self.archive);
-                let (fault, seed, elapsed) = (screen.faults().first(), self.seed, now - self.start);
+            (Part::Player { playback }, ClientEvent::Media { message, .. }) => {
+                playback.media(now, message, &self.archive);
+                let (fault, seed, elapsed) = (playback.faults().first(), self.seed, now - self.start);
                 assert!(fault.is_none(), "seed {seed} at {elapsed:?}: {fault:?}");
                 return;
             }
-            (Part::Publisher { studio, running, .. }, ClientEvent::Publishing { .. }) => {
+            (Part::Publisher { encoder_state, running, .. }, ClientEvent::Publishing { .. }) => {
                 *running = true;
-                studio.begin(now, &mut self.archive);
+                encoder_state.begin(now, &mut self.archive);
                 self.send(index);
             }
             (Part::Publisher { running, .. }, ClientEvent::Rejected { .. } | ClientEvent::Ended { .. }) => {
@@ -386,7 +386,7 @@ impl RoleSim {
             }
             _ => {}
         }
-        self.ends[index].heard.push(event);
+        self.ends[index].received.push(event);
     }
 
     fn produce(&mut self, index: usize) {
@@ -394,23 +394,24 @@ impl RoleSim {
         let End { part, client, close: None, .. } = &mut self.ends[index] else {
             return;
         };
-        if let Part::Publisher { studio, running: true, .. } = part
-            && studio.due().is_some_and(|due| due <= now)
+        if let Part::Publisher { encoder_state, running: true, .. } = part
+            && encoder_state.due().is_some_and(|due| due <= now)
         {
             // What the link does not take is dropped whole, as encoders do.
             let drop = client.outbound().len() > 1 << 20;
-            studio.produce(now, drop, &mut self.archive);
+            encoder_state.produce(now, drop, &mut self.archive);
             self.send(index);
         }
     }
 
     /// Sends what the encoder has made, as frames and as messages by turns.
     fn send(&mut self, index: usize) {
-        let End { part: Part::Publisher { stream, studio, .. }, client, turns, .. } = &mut self.ends[index] else {
+        let End { part: Part::Publisher { stream, encoder_state, .. }, client, turns, .. } = &mut self.ends[index]
+        else {
             return;
         };
         for (number, body) in self.archive.take_fresh() {
-            let Some(sent) = self.archive.message((studio.origin(), number)) else {
+            let Some(sent) = self.archive.message((encoder_state.origin(), number)) else {
                 continue;
             };
             let (type_id, timestamp) = (sent.media.type_id(), sent.timestamp);

@@ -6,9 +6,9 @@ use anabranch_core::hub::StreamId;
 use anabranch_core::session::{CloseReason, Wait};
 use bytes::Buf;
 
+use super::back_end::Questions;
 use super::link::Delivery;
-use super::outside::Questions;
-use super::{Client, Heed, Link, Sim};
+use super::{Client, DelayedReads, Link, Sim};
 
 /// Actions from one call after which the connection is said to spin.
 const ACTIONS_AT_ONCE: u32 = 10_000;
@@ -26,7 +26,7 @@ pub(super) struct Slot {
     /// Of the streams it publishes, those that another publisher took over.
     pub(super) superseded: Vec<StreamId>,
     pub(super) questions: Questions,
-    pub(super) told: Vec<Notice>,
+    pub(super) notices: Vec<Notice>,
     pub(super) client: Client,
     pub(super) link: Link,
     /// True while it is in the list of slots to serve.
@@ -52,7 +52,7 @@ impl Slot {
             plays: BTreeSet::new(),
             superseded: Vec::new(),
             questions: Questions::default(),
-            told: Vec::new(),
+            notices: Vec::new(),
             client,
             link,
             woken: false,
@@ -130,10 +130,10 @@ impl Sim {
 
     /// After a read that brought little, the next read waits as long as the core says, or not at all.
     fn rest(&mut self, index: usize, taken: usize) {
-        let heeds = match self.heed {
-            Heed::Some => index % 3 == 1,
-            Heed::All => true,
-            Heed::None => false,
+        let heeds = match self.delayed_reads {
+            DelayedReads::Some => index % 3 == 1,
+            DelayedReads::All => true,
+            DelayedReads::None => false,
         };
         if let Slot { conn: Some(_), wait, next_read, .. } = &mut self.slots[index]
             && heeds
@@ -167,7 +167,7 @@ impl Sim {
     /// The client reads what has arrived; the server writes what there is room for now.
     fn deliver(&mut self, index: usize) {
         let slot = &mut self.slots[index];
-        let (mut room, heard) = (false, slot.client.notices().len());
+        let (mut room, received) = (false, slot.client.notices().len());
         while let Some(delivery) = slot.link.down.read(self.now) {
             room = true;
             match delivery {
@@ -185,16 +185,16 @@ impl Sim {
             let fault = fault.clone();
             self.fail(&format!("client {index}: {fault}"));
         }
-        self.check_successes(index, heard);
+        self.check_successes(index, received);
         if room && self.slots[index].wait.write {
             self.serve(index);
         }
     }
 
     /// No client is told of success before the verdict.
-    fn check_successes(&self, index: usize, heard: usize) {
+    fn check_successes(&self, index: usize, received: usize) {
         let slot = &self.slots[index];
-        for status in &slot.client.notices()[heard..] {
+        for status in &slot.client.notices()[received..] {
             let success = ["NetConnection.Connect.Success", "NetStream.Publish.Start", "NetStream.Play.Start"];
             if success.contains(&status.code.as_str()) && slot.questions.is_early(status.offset) {
                 self.fail(&format!("client {index} is told {} before the verdict", status.code));
@@ -311,7 +311,7 @@ impl Sim {
             }
             Action::Remark(_) => {}
             Action::Ask(ask) => {
-                let Some(reply) = self.outside.reply(&ask) else {
+                let Some(reply) = self.back_end.reply(&ask) else {
                     self.fail(&format!("connection {index} asks, and no question may be asked: {ask:?}"));
                 };
                 let slot = &mut self.slots[index];
@@ -322,7 +322,7 @@ impl Sim {
                 if let Err(fault) = self.slots[index].questions.tell(&notice) {
                     self.fail(&format!("connection {index}: {fault}"));
                 }
-                self.slots[index].told.push(*notice);
+                self.slots[index].notices.push(*notice);
             }
         }
     }

@@ -1,6 +1,6 @@
 use anabranch_tests::media::{TagKind, tags};
 use anabranch_tests::program::{Process, Program, Runtime};
-use anabranch_tests::{Folder, PATIENCE};
+use anabranch_tests::{Folder, TIMEOUT};
 use std::env;
 use std::path::{Path, PathBuf};
 
@@ -119,7 +119,7 @@ fn arrives(case: &Case) {
     let mut decoding = decode(&url);
     server.wait_players("live/cam", players + 2);
     for process in [&mut publisher, &mut early, &mut rtmpdump, &mut late, &mut decoding] {
-        process.wait_success(PATIENCE);
+        process.wait_success(TIMEOUT);
     }
 
     let all = Hashes::of_file(&ffmpeg_9(), sent.display());
@@ -133,7 +133,7 @@ fn arrives(case: &Case) {
     expected.assert_same(&Hashes::of_file(&ffmpeg_9(), dumped.display()));
     assert_eq!(decoding.stderr(), [""; 0], "FFmpeg 9 complains");
     if let Some(old) = &mut old {
-        old.wait_success(PATIENCE);
+        old.wait_success(TIMEOUT);
         Hashes::of_file(FFMPEG_5, dumped.display()).assert_same(&Hashes::parse(old));
         let payloads = |hashes: &Hashes| -> Vec<Vec<_>> {
             hashes.tracks.iter().map(|track| track.packets.iter().map(|packet| packet.hash.clone()).collect()).collect()

@@ -41,7 +41,7 @@ impl Hashes {
     /// What FFmpeg finds in a file.
     pub(crate) fn of_file(ffmpeg: &str, file: impl Display) -> Self {
         let process = Hashes::start(ffmpeg, &file.to_string());
-        process.wait_success(anabranch_tests::PATIENCE);
+        process.wait_success(anabranch_tests::TIMEOUT);
         Hashes::parse(&process)
     }
 
@@ -51,7 +51,7 @@ impl Hashes {
         let line =
             ["-nostdin", "-loglevel", "warning", "-i", &file, "-fps_mode", "passthrough", "-f", "framehash", "-"];
         let process = Process::start(ffmpeg, line);
-        process.wait_success(anabranch_tests::PATIENCE);
+        process.wait_success(anabranch_tests::TIMEOUT);
         assert_eq!(process.stderr(), [""; 0], "decoding {file}");
         Hashes::parse(&process)
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_tests::media::Publication;
 use anabranch_tests::program::{Process, Program, Runtime};
-use anabranch_tests::{Folder, PATIENCE, wait_for};
+use anabranch_tests::{Folder, TIMEOUT, wait_for};
 use serde_json::{Value, json};
 
 use super::hashes::Hashes;
@@ -22,7 +22,7 @@ fn what_mpv_plays_is_what_was_sent() {
     assert_eq!(control.property("video-params/w"), 320);
     assert_eq!(control.property("decoder-frame-drop-count"), 0);
     publisher.process.terminate();
-    mpv.wait_success(PATIENCE);
+    mpv.wait_success(TIMEOUT);
     let complaints: Vec<_> = mpv.lines_with("rror").into_iter().map(|line| line.text).collect();
     assert_eq!(complaints, [""; 0], "mpv complains");
 
@@ -47,12 +47,12 @@ fn mpv_goes_on_after_a_pause() {
     control.command(&json!(["set_property", "pause", true]));
     let paused = control.picture().expect("it has shown some");
     let start = Instant::now();
-    wait_for("end of the pause", PATIENCE, || (start.elapsed() > Duration::from_secs(3)).then_some(()));
+    wait_for("end of the pause", TIMEOUT, || (start.elapsed() > Duration::from_secs(3)).then_some(()));
     control.command(&json!(["set_property", "pause", false]));
     control.wait_picture(paused + 90);
     assert!(mpv.is_running());
     mpv.terminate();
-    mpv.wait_exit(PATIENCE);
+    mpv.wait_exit(TIMEOUT);
     server.process.wait_line(" closed: ");
     drop(publisher);
     server.stop();
@@ -97,8 +97,8 @@ struct Control {
 
 impl Control {
     fn connect(path: &Path) -> Self {
-        let socket = wait_for("control socket of mpv", PATIENCE, || UnixStream::connect(path).ok());
-        socket.set_read_timeout(Some(PATIENCE)).expect("a socket has timeouts");
+        let socket = wait_for("control socket of mpv", TIMEOUT, || UnixStream::connect(path).ok());
+        socket.set_read_timeout(Some(TIMEOUT)).expect("a socket has timeouts");
         Control { socket: BufReader::new(socket), requests: 0 }
     }
 
@@ -120,7 +120,7 @@ impl Control {
     }
 
     fn wait_picture(&mut self, number: i64) {
-        wait_for(&format!("picture {number} in mpv"), PATIENCE, || (self.picture()? >= number).then_some(()));
+        wait_for(&format!("picture {number} in mpv"), TIMEOUT, || (self.picture()? >= number).then_some(()));
     }
 
     fn picture(&mut self) -> Option<i64> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anabranch_tests::media::{Tag, media_tags};
 use anabranch_tests::program::{Launch, Process, Program, Runtime, replay};
-use anabranch_tests::{Authority, Folder, PATIENCE, wait_for};
+use anabranch_tests::{Authority, Folder, TIMEOUT, wait_for};
 use serde_json::json;
 
 use super::hashes::Hashes;
@@ -28,18 +28,18 @@ fn what_obs_publishes_arrives_bit_exact_and_ends_well() {
     let obs = Process::start("env", obs(&folder, &display));
     let publisher = server.wait_publishers("live/cam", 1).swap_remove(0).text;
     assert!(publisher.contains("FMLE/3.0 (compatible; FMSc/1.0)"), "{publisher}");
-    wait_for("three seconds of stream", PATIENCE, || (pictures(&dumped) >= 90).then_some(()));
+    wait_for("three seconds of stream", TIMEOUT, || (pictures(&dumped) >= 90).then_some(()));
 
     let late_dumped = folder.file("late.flv");
     let mut late = server.rtmpdump("live/cam", &late_dumped);
     let mut decoding = server.ffmpeg_decoding("live/cam");
-    wait_for("five seconds more", PATIENCE, || (pictures(&late_dumped) >= 150).then_some(()));
+    wait_for("five seconds more", TIMEOUT, || (pictures(&late_dumped) >= 150).then_some(()));
     let mut control = ObsControl::connect(port);
     assert_eq!(control.request("GetStreamStatus")["outputSkippedFrames"], 0);
     let recorded = control.request("StopRecord")["outputPath"].as_str().map(PathBuf::from);
     control.request("StopStream");
     for process in [&mut early, &mut rtmpdump, &mut late, &mut decoding] {
-        process.wait_success(PATIENCE);
+        process.wait_success(TIMEOUT);
     }
     assert_eq!(decoding.stderr(), [""; 0], "ffmpeg complains");
 
@@ -97,11 +97,11 @@ fn obs_publishes_over_rtmps() {
     let _obs = Process::start("unshare", line);
     let publisher = server.wait_publishers("live/cam", 1).swap_remove(0).text;
     assert!(publisher.contains("FMLE/3.0 (compatible; FMSc/1.0)"), "{publisher}");
-    wait_for("three seconds of stream", PATIENCE, || (pictures(&dumped) >= 90).then_some(()));
+    wait_for("three seconds of stream", TIMEOUT, || (pictures(&dumped) >= 90).then_some(()));
     let mut control = ObsControl::connect(port);
     assert_eq!(control.request("GetStreamStatus")["outputSkippedFrames"], 0);
     control.request("StopStream");
-    rtmpdump.wait_success(PATIENCE);
+    rtmpdump.wait_success(TIMEOUT);
     server.wait_closed_without_loss(2);
     server.stop();
 }
@@ -128,11 +128,11 @@ fn obs_publishes_with_a_signed_key() {
     let (_screen, display) = screen();
     let _obs = Process::start("env", obs(&folder, &display));
     server.wait_publishers("live/cam", 1);
-    wait_for("three seconds of stream", PATIENCE, || (pictures(&dumped) >= 90).then_some(()));
+    wait_for("three seconds of stream", TIMEOUT, || (pictures(&dumped) >= 90).then_some(()));
     let mut control = ObsControl::connect(port);
     assert_eq!(control.request("GetStreamStatus")["outputSkippedFrames"], 0);
     control.request("StopStream");
-    rtmpdump.wait_success(PATIENCE);
+    rtmpdump.wait_success(TIMEOUT);
     server.wait_closed_without_loss(2);
     let log = server.process.stderr().join("\n");
     assert!(!log.contains("token="), "{log}");
@@ -156,7 +156,7 @@ fn pictures(file: &Path) -> usize {
 /// A screen, and its number.
 fn screen() -> (Process, String) {
     let screen = Process::start("Xvfb", "-displayfd 1 -screen 0 800x600x24 -nolisten tcp".split(' '));
-    let display = wait_for("display", PATIENCE, || screen.stdout().first().cloned());
+    let display = wait_for("display", TIMEOUT, || screen.stdout().first().cloned());
     (screen, display)
 }
 

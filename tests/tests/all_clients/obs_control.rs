@@ -1,7 +1,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
-use anabranch_tests::{PATIENCE, wait_for};
+use anabranch_tests::{TIMEOUT, wait_for};
 use serde_json::{Value, json};
 
 /// OBS Studio's control connection: obs-websocket 5 without a password.
@@ -13,8 +13,8 @@ pub(crate) struct ObsControl {
 impl ObsControl {
     /// Connects to an OBS that may still be starting.
     pub(crate) fn connect(port: u16) -> Self {
-        let socket = wait_for("control port of OBS", PATIENCE, || TcpStream::connect(("127.0.0.1", port)).ok());
-        socket.set_read_timeout(Some(PATIENCE)).expect("a socket has timeouts");
+        let socket = wait_for("control port of OBS", TIMEOUT, || TcpStream::connect(("127.0.0.1", port)).ok());
+        socket.set_read_timeout(Some(TIMEOUT)).expect("a socket has timeouts");
         let mut control = ObsControl { socket: BufReader::new(socket) };
         let request = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                        Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\

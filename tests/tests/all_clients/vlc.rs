@@ -1,6 +1,6 @@
 use anabranch_tests::media::{Publication, media_tags};
 use anabranch_tests::program::{Process, Program, Runtime};
-use anabranch_tests::{Folder, PATIENCE};
+use anabranch_tests::{Folder, TIMEOUT};
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -20,7 +20,7 @@ fn what_vlc_records_is_what_was_sent() {
     server.wait_players("live/cam", 1);
     vlc.wait_for("five seconds of stream", || (recorded.exists() && media_tags(&recorded).len() >= 300).then_some(()));
     publisher.process.terminate();
-    vlc.wait_success(PATIENCE);
+    vlc.wait_success(TIMEOUT);
 
     // VLC takes pictures apart and puts them together again, so what they show is compared, and not the bytes.
     let [sent, received] = [&publisher.sent, &recorded].map(|file| Hashes::of_decoded_file("ffmpeg", file.display()));
@@ -51,7 +51,7 @@ fn vlc_decodes_and_ends_with_the_stream() {
         .process
         .wait_for("three seconds more", || (media_tags(&publisher.sent).len() > start + 220).then_some(()));
     publisher.process.terminate();
-    vlc.wait_success(PATIENCE);
+    vlc.wait_success(TIMEOUT);
     for complaint in ["error while decoding", "corrupt", "discontinuity"] {
         assert!(vlc.lines_with(complaint).is_empty(), "VLC says {complaint:?}");
     }

@@ -9,7 +9,7 @@ use anabranch_host::{CaptureError, LeavesToStop, Serve};
 use anabranch_tests::embedded::Embedded;
 use anabranch_tests::media::frames::{video, video_header};
 use anabranch_tests::peer::Driver;
-use anabranch_tests::{PATIENCE, wait_for};
+use anabranch_tests::{TIMEOUT, wait_for};
 
 anabranch_tests::on_both_libraries!(
     a_connection_is_captured_while_it_streams,
@@ -17,9 +17,9 @@ anabranch_tests::on_both_libraries!(
 );
 
 #[derive(Debug, Clone, Default)]
-struct Tape(Arc<Mutex<Vec<u8>>>);
+struct CaptureBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Tape {
+impl CaptureBuffer {
     fn timeline(&self) -> String {
         let capture = Capture::parse(self.0.lock().expect("no panic").clone()).expect("a capture");
         let mut timeline = Timeline::joined(capture.joined().expect("it began in the middle"), false);
@@ -32,7 +32,7 @@ impl Tape {
     }
 }
 
-impl Tap for Tape {
+impl Tap for CaptureBuffer {
     fn joined(&mut self, _: &Joined) {
         *self.0.lock().expect("no panic") = joined_file_header("test");
     }
@@ -43,7 +43,7 @@ impl Tap for Tape {
 }
 
 fn wait_frames(player: &mut Driver, count: u64) {
-    wait_for("frames", PATIENCE, || {
+    wait_for("frames", TIMEOUT, || {
         player.step();
         (player.frames >= count).then_some(())
     });
@@ -59,21 +59,21 @@ fn a_connection_is_captured_while_it_streams<S: Serve + Send + 'static>() {
     publisher.send(video(0, true, 1000));
     wait_frames(&mut player, 2);
     let ids = server.handle.connection_ids();
-    let tapes = [Tape::default(), Tape::default()];
-    for (id, tape) in ids.iter().zip(&tapes) {
-        server.handle.capture(*id, Box::new(tape.clone())).expect("it streams");
+    let tapes = [CaptureBuffer::default(), CaptureBuffer::default()];
+    for (id, capture) in ids.iter().zip(&tapes) {
+        server.handle.capture(*id, Box::new(capture.clone())).expect("it streams");
     }
-    let again = server.handle.capture(ids[0], Box::new(Tape::default()));
+    let again = server.handle.capture(ids[0], Box::new(CaptureBuffer::default()));
     assert_eq!(again, Err(CaptureError::NotNow(NotCaptured::Already)));
-    assert_eq!(server.handle.capture(999, Box::new(Tape::default())), Err(CaptureError::NoConnection));
+    assert_eq!(server.handle.capture(999, Box::new(CaptureBuffer::default())), Err(CaptureError::NoConnection));
     for number in 1..20 {
         publisher.send(video(number * 40, false, 1000));
     }
     wait_frames(&mut player, 21);
-    publisher.leave();
-    player.leave();
-    wait_for("end of all", PATIENCE, || (server.handle.stats().connections == 0).then_some(()));
-    let [of_publisher, of_player] = tapes.map(|tape| tape.timeline());
+    publisher.drop_connection();
+    player.drop_connection();
+    wait_for("end of all", TIMEOUT, || (server.handle.stats().connections == 0).then_some(()));
+    let [of_publisher, of_player] = tapes.map(|capture| capture.timeline());
     assert!(of_publisher.contains("--> video on stream 1: H.264 frame, 1005 bytes at 40 ms"), "{of_publisher}");
     assert!(of_publisher.contains("timestamps 120 to 760") && of_publisher.contains("closed: "), "{of_publisher}");
     assert!(of_player.contains("<-- video on stream 1: H.264 frame, 1005 bytes at 40 ms"), "{of_player}");
@@ -89,19 +89,19 @@ fn a_drain_can_be_undone_unless_the_server_is_to_stop<S: Serve + Send + 'static>
     };
     assert_eq!(server.handle.stop_draining(), Ok(false));
     let _first = client("first").expect("it may publish");
-    server.handle.drain(PATIENCE, None).expect("it does not stop");
+    server.handle.drain(TIMEOUT, None).expect("it does not stop");
     let drain = server.handle.draining().expect("it drains");
     assert!(server.handle.is_leaving() && !drain.to_stop);
     assert!(client("late").is_err());
-    wait_for("end of the refused client", PATIENCE, || (server.handle.stats().connections == 1).then_some(()));
+    wait_for("end of the refused client", TIMEOUT, || (server.handle.stats().connections == 1).then_some(()));
     assert_eq!(server.handle.stop_draining(), Ok(true));
     assert!(!server.handle.is_leaving() && server.handle.draining().is_none());
     let _second = client("second").expect("it may publish again");
     assert_eq!(server.handle.stats().connections, 2);
-    server.handle.drain_to_stop(PATIENCE, None);
+    server.handle.drain_to_stop(TIMEOUT, None);
     let drain = server.handle.draining();
     // No drain that can be undone follows, and the deadline stays that of the program.
-    assert_eq!(server.handle.drain(PATIENCE * 10, None), Err(LeavesToStop));
+    assert_eq!(server.handle.drain(TIMEOUT * 10, None), Err(LeavesToStop));
     assert_eq!(server.handle.draining(), drain);
     assert_eq!(server.handle.stop_draining(), Err(LeavesToStop));
     assert!(server.handle.is_leaving());

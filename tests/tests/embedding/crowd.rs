@@ -7,7 +7,7 @@ use anabranch_core::message::Message;
 use anabranch_host::Serve;
 use anabranch_tests::embedded::Embedded;
 use anabranch_tests::peer::opening;
-use anabranch_tests::{PATIENCE, wait_for};
+use anabranch_tests::{TIMEOUT, wait_for};
 
 anabranch_tests::on_both_libraries!(two_thousand_players_are_served_and_leave_nothing_behind);
 
@@ -35,15 +35,15 @@ fn two_thousand_players_are_served_and_leave_nothing_behind<S: Serve + Send + 's
     let (address, opening) = (server.address, opening::player("cam"));
     // A first connection makes the runtime open what it opens once and keeps.
     drop(TcpStream::connect(address).expect("it accepts"));
-    wait_for("first connection", PATIENCE, || (server.handle.stats().accepted == 1).then_some(()));
-    wait_for("its end", PATIENCE, || (server.handle.stats().connections == 0).then_some(()));
+    wait_for("first connection", TIMEOUT, || (server.handle.stats().accepted == 1).then_some(()));
+    wait_for("its end", TIMEOUT, || (server.handle.stats().connections == 0).then_some(()));
     let files = held().1;
     thread::scope(|scope| {
         for _ in 0..ATTENDANTS {
             scope.spawn(|| {
                 let connect = |_| {
                     let mut socket = TcpStream::connect(address).expect("it accepts");
-                    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+                    socket.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
                     socket.write_all(&opening).expect("it reads");
                     socket
                 };
@@ -58,7 +58,7 @@ fn two_thousand_players_are_served_and_leave_nothing_behind<S: Serve + Send + 's
                 }
             });
         }
-        wait_for("all players", PATIENCE, || (publication.players() == PLAYERS).then_some(()));
+        wait_for("all players", TIMEOUT, || (publication.players() == PLAYERS).then_some(()));
         for number in 0..10 {
             publication.push(Message::video(number * 40, [0x17, 1, 0, 0, 0, 9].as_slice())).expect("it is published");
         }
@@ -66,10 +66,10 @@ fn two_thousand_players_are_served_and_leave_nothing_behind<S: Serve + Send + 's
         publication.push(Message::video(400, last)).expect("it is published");
     });
     // All of them have hung up.
-    wait_for("end of all connections", PATIENCE, || (server.handle.stats().connections == 0).then_some(()));
+    wait_for("end of all connections", TIMEOUT, || (server.handle.stats().connections == 0).then_some(()));
     assert_eq!(server.handle.stats().accepted, 1 + PLAYERS as u64);
-    wait_for("closed sockets", PATIENCE, || (held().1 <= files).then_some(()));
+    wait_for("closed sockets", TIMEOUT, || (held().1 <= files).then_some(()));
     drop(publication);
     server.stop();
-    wait_for("end of all threads", PATIENCE, || (held().0 == 0).then_some(()));
+    wait_for("end of all threads", TIMEOUT, || (held().0 == 0).then_some(()));
 }

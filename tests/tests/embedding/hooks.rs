@@ -10,7 +10,7 @@ use anabranch_tests::embedded::Embedded;
 use anabranch_tests::media::Clip;
 use anabranch_tests::peer::Driver;
 use anabranch_tests::program::Process;
-use anabranch_tests::{PATIENCE, wait_for};
+use anabranch_tests::{TIMEOUT, wait_for};
 
 anabranch_tests::on_both_libraries!(
     nothing_is_published_or_played_before_the_answer,
@@ -69,7 +69,7 @@ fn nothing_is_published_or_played_before_the_answer<S: Serve + Send + 'static>()
     let clip = CLIP.file();
     let publisher = server.ffmpeg_publishes("live/cam?key=7", &["-i", clip.to_str().expect("UTF-8")]);
     let mut subscription = server.handle.subscribe("live/cam").expect("the program is not asked about");
-    let next = || questions.recv_timeout(PATIENCE).expect("a question");
+    let next = || questions.recv_timeout(TIMEOUT).expect("a question");
     let (ask, answer) = next();
     assert_eq!((&ask.subject, ask.client.app.as_str()), (&Subject::Connect, "live"));
     answer.give(Verdict::Allow);
@@ -79,9 +79,9 @@ fn nothing_is_published_or_played_before_the_answer<S: Serve + Send + 'static>()
     assert!(subscription.try_recv().is_none(), "nothing is published before the answer");
     // From another thread, like an answer that took some time.
     thread::spawn(move || answer.give(Verdict::Allow));
-    assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Frame(_))));
-    publisher.wait_success(PATIENCE);
-    let told: Vec<_> = (0..2).map(|_| notices.recv_timeout(PATIENCE).expect("a notice").subject).collect();
+    assert!(matches!(subscription.recv_timeout(TIMEOUT), Some(Update::Frame(_))));
+    publisher.wait_success(TIMEOUT);
+    let told: Vec<_> = (0..2).map(|_| notices.recv_timeout(TIMEOUT).expect("a notice").subject).collect();
     assert!(matches!(&told[..], [Subject::Publish(_), Subject::Connect]), "{told:?}");
     let url = server.url("live/cam");
     let player = Process::start("rtmpdump", ["--live", "--rtmp", &url, "--flv", "/dev/null"]);
@@ -89,9 +89,9 @@ fn nothing_is_published_or_played_before_the_answer<S: Serve + Send + 'static>()
     let (ask, answer) = next();
     assert!(matches!(ask.subject, Subject::Play(_)), "{ask:?}");
     answer.give(Verdict::Deny("not today".to_owned()));
-    player.wait_exit(PATIENCE);
+    player.wait_exit(TIMEOUT);
     assert!(!player.lines_with("not today").is_empty() || !player.stderr().is_empty());
-    let notice = notices.recv_timeout(PATIENCE).expect("the connection's end");
+    let notice = notices.recv_timeout(TIMEOUT).expect("the connection's end");
     assert_eq!(notice.subject, Subject::Connect, "there is no notice about what was refused");
     server.stop();
 }
@@ -102,9 +102,9 @@ fn an_answer_may_come_at_once<S: Serve + Send + 'static>() {
     });
     let clip = CLIP.file();
     let input = ["-i", clip.to_str().expect("UTF-8")];
-    server.ffmpeg_publishes("live/cam", &input).wait_success(PATIENCE);
+    server.ffmpeg_publishes("live/cam", &input).wait_success(TIMEOUT);
     let refused = server.ffmpeg_publishes("other/cam", &input);
-    let (status, _) = refused.wait_exit(PATIENCE);
+    let (status, _) = refused.wait_exit(TIMEOUT);
     assert!(!status.success(), "{status}");
     server.stop();
 }
@@ -114,11 +114,11 @@ fn silence_refuses_when_the_time_is_over<S: Serve + Send + 'static>() {
     let (server, questions, notices) = with_desk::<S>(asks);
     let clip = CLIP.file();
     let publisher = server.ffmpeg_publishes("live/cam", &["-i", clip.to_str().expect("UTF-8")]);
-    let (_, answer) = questions.recv_timeout(PATIENCE).expect("a question");
+    let (_, answer) = questions.recv_timeout(TIMEOUT).expect("a question");
     drop(answer);
-    let (status, _) = publisher.wait_exit(PATIENCE);
+    let (status, _) = publisher.wait_exit(TIMEOUT);
     assert!(!status.success(), "{status}");
-    let notice = notices.recv_timeout(PATIENCE).expect("a hook that did not refuse gets a notice");
+    let notice = notices.recv_timeout(TIMEOUT).expect("a hook that did not refuse gets a notice");
     assert!(matches!(notice.subject, Subject::Publish(_)));
     server.stop();
 }
@@ -128,14 +128,14 @@ fn a_client_that_leaves_first_needs_no_answer<S: Serve + Send + 'static>() {
     let clip = CLIP.file();
     let input = ["-i", clip.to_str().expect("UTF-8")];
     let publisher = server.ffmpeg_publishes("live/cam", &input);
-    let (_, late) = questions.recv_timeout(PATIENCE).expect("a question");
+    let (_, late) = questions.recv_timeout(TIMEOUT).expect("a question");
     publisher.kill();
     late.give(Verdict::Allow);
-    assert!(matches!(notices.recv_timeout(PATIENCE).expect("a notice").subject, Subject::Publish(_)));
+    assert!(matches!(notices.recv_timeout(TIMEOUT).expect("a notice").subject, Subject::Publish(_)));
     // The name is free again.
     let publisher = server.ffmpeg_publishes("live/cam", &input);
-    questions.recv_timeout(PATIENCE).expect("a question").1.give(Verdict::Allow);
-    publisher.wait_success(PATIENCE);
+    questions.recv_timeout(TIMEOUT).expect("a question").1.give(Verdict::Allow);
+    publisher.wait_success(TIMEOUT);
     server.stop();
 }
 
@@ -161,16 +161,16 @@ fn hooks_that_panic_cost_one_connection_and_no_more<S: Serve + Send + 'static>()
     let mut subscription = server.handle.subscribe("live/cam").expect("the program may play");
     // More often than there are threads, in case each panic ends one.
     for _ in 0..6 {
-        let (status, _) = server.ffmpeg_publishes("live/trap", &input).wait_exit(PATIENCE);
+        let (status, _) = server.ffmpeg_publishes("live/trap", &input).wait_exit(TIMEOUT);
         assert!(!status.success(), "{status}");
         let url = server.url("live/trap");
         let player = Process::start("rtmpdump", ["--live", "--quiet", "--rtmp", &url, "--flv", "/dev/null"]);
-        player.wait_exit(PATIENCE);
+        player.wait_exit(TIMEOUT);
     }
-    server.ffmpeg_publishes("live/cam", &input).wait_success(PATIENCE);
-    assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Frame(_))));
+    server.ffmpeg_publishes("live/cam", &input).wait_success(TIMEOUT);
+    assert!(matches!(subscription.recv_timeout(TIMEOUT), Some(Update::Frame(_))));
     drop(subscription);
-    wait_for("end of all", PATIENCE, || {
+    wait_for("end of all", TIMEOUT, || {
         let stats = server.handle.stats();
         (stats.connections == 0 && stats.streams.is_empty()).then_some(())
     });
@@ -189,9 +189,9 @@ fn what_a_connection_published_is_over_when_hooks_panic_about_it<S: Serve + Send
     let key_frame = Message::video(0, [0x17, 1, 0, 0, 0, 9].as_slice());
     publisher.client.send_message(stream, key_frame).expect("it is published");
     publisher.flush();
-    assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Frame(_))));
+    assert!(matches!(subscription.recv_timeout(TIMEOUT), Some(Update::Frame(_))));
     // A player of the stream gets its end, also while it waits for more frames.
-    let next = thread::spawn(move || subscription.recv_timeout(PATIENCE / 2));
+    let next = thread::spawn(move || subscription.recv_timeout(TIMEOUT / 2));
     publisher.client.publish("trap", PublishType::Live).expect("it may ask");
     publisher.wait_close();
     let next = next.join().expect("it does not panic");

@@ -13,7 +13,7 @@ use anabranch_tests::embedded::Embedded;
 use anabranch_tests::media::Clip;
 use anabranch_tests::peer::Driver;
 use anabranch_tests::program::Process;
-use anabranch_tests::{PATIENCE, wait_for};
+use anabranch_tests::{TIMEOUT, wait_for};
 
 anabranch_tests::on_both_libraries!(
     a_server_that_could_not_do_what_is_asked_of_it_is_not_built,
@@ -104,7 +104,7 @@ fn addresses_of_both_families_and_sockets_that_listen_already<S: Serve + Send + 
     let both = [format!("127.0.0.1:{any}"), format!("[::1]:{any}")].map(|address| address.parse().expect("an address"));
     for address in targets.chain(both) {
         let mut socket = TcpStream::connect(address).expect("it listens");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        socket.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
         std::io::Write::write_all(&mut socket, &[3; 1537]).expect("it reads");
         socket.read_exact(&mut [0; 3073]).unwrap_or_else(|error| panic!("{address}: {error}"));
     }
@@ -118,7 +118,7 @@ fn connections_are_listed_counted_and_closed_by_number<S: Serve + Send + 'static
     let clip = CLIP.file();
     let publisher = server.ffmpeg_publishes("live/cam", &["-re", "-i", clip.to_str().expect("UTF-8")]);
     let player = Process::start("rtmpdump", ["--live", "--rtmp", &server.url("live/cam"), "--flv", "/dev/null"]);
-    let connections = wait_for("both connections", PATIENCE, || {
+    let connections = wait_for("both connections", TIMEOUT, || {
         let list = server.handle.connections();
         let (sends, gets) = (|stats: &_| frames(stats).0 > 10, |stats: &_| frames(stats).1 > 10);
         let busy = list.iter().any(|info| sends(&info.stats)) && list.iter().any(|info| gets(&info.stats));
@@ -141,12 +141,12 @@ fn connections_are_listed_counted_and_closed_by_number<S: Serve + Send + 'static
 
     assert!(!server.handle.close(u64::MAX, "no such client"));
     assert!(server.handle.close(plays.id, "closed by hand"));
-    player.wait_exit(PATIENCE);
-    wait_for("end of the player", PATIENCE, || (server.handle.stats().connections == 1).then_some(()));
+    player.wait_exit(TIMEOUT);
+    wait_for("end of the player", TIMEOUT, || (server.handle.stats().connections == 1).then_some(()));
     assert!(publisher.is_running(), "the publisher goes on");
     assert!(server.handle.close(publishes.id, "closed by hand"));
-    publisher.wait_exit(PATIENCE);
-    wait_for("end of the stream", PATIENCE, || server.handle.stats().streams.is_empty().then_some(()));
+    publisher.wait_exit(TIMEOUT);
+    wait_for("end of the stream", TIMEOUT, || server.handle.stats().streams.is_empty().then_some(()));
     server.stop();
 }
 
@@ -168,7 +168,7 @@ fn what_a_server_goes_by_can_change_while_it_runs<S: Serve + Send + 'static>() {
     server.handle.reconfigure(config, TcpOptions::default()).expect("nothing speaks against it");
     // The player sends nothing: the server must check it without being asked.
     player.wait_close();
-    wait_for("end of the player", PATIENCE, || (server.handle.stats().connections == 0).then_some(()));
+    wait_for("end of the player", TIMEOUT, || (server.handle.stats().connections == 0).then_some(()));
     server.stop();
 }
 
@@ -183,18 +183,18 @@ fn a_server_that_drains_lets_players_finish_and_takes_nobody_new<S: Serve + Send
     let input = ["-re", "-i", clip.to_str().expect("UTF-8")];
     let _publisher = server.ffmpeg_publishes("live/cam", &input);
     let mut subscription = server.handle.subscribe("live/cam").expect("the program may play");
-    assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Frame(_))));
+    assert!(matches!(subscription.recv_timeout(TIMEOUT), Some(Update::Frame(_))));
     let player = Process::start("rtmpdump", ["--live", "--rtmp", &server.url("live/cam"), "--flv", "/dev/null"]);
-    wait_for("player", PATIENCE, || (server.handle.stats().vhosts[0].players == 1).then_some(()));
-    server.handle.drain(PATIENCE, None).expect("it does not stop");
+    wait_for("player", TIMEOUT, || (server.handle.stats().vhosts[0].players == 1).then_some(()));
+    server.handle.drain(TIMEOUT, None).expect("it does not stop");
     // The GOP is a second, the deadline far away.
-    player.wait_exit(PATIENCE / 2);
+    player.wait_exit(TIMEOUT / 2);
     let late = server.ffmpeg_publishes("live/late", &input);
-    assert!(!late.wait_exit(PATIENCE).0.success(), "no new client");
+    assert!(!late.wait_exit(TIMEOUT).0.success(), "no new client");
     assert!(server.handle.subscribe("live/cam").is_err() && server.handle.publish("live/mine").is_err());
     // At the deadline the server closes what is left; this deadline is immediate.
     server.handle.drain(Duration::ZERO, None).expect("it does not stop");
-    wait_for("end of all connections", PATIENCE, || (server.handle.stats().connections == 0).then_some(()));
+    wait_for("end of all connections", TIMEOUT, || (server.handle.stats().connections == 0).then_some(()));
     server.stop();
 }
 
@@ -209,8 +209,8 @@ fn it_runs_on_one_thread_with_every_tcp_option<S: Serve + Send + 'static>() {
     let clip = CLIP.file();
     let publisher = server.ffmpeg_publishes("live/cam", &["-i", clip.to_str().expect("UTF-8")]);
     let mut subscription = server.handle.subscribe("live/cam").expect("the program may play");
-    while !matches!(subscription.recv_timeout(PATIENCE).expect("the stream goes on"), Update::Ended) {}
-    publisher.wait_success(PATIENCE);
+    while !matches!(subscription.recv_timeout(TIMEOUT).expect("the stream goes on"), Update::Ended) {}
+    publisher.wait_success(TIMEOUT);
     server.stop();
 }
 
@@ -243,7 +243,7 @@ fn a_stop_ends_connections_whose_peers_do_nothing<S: Serve + Send + 'static>() {
     let asks = Asks { connect: true, play: true, ..Asks::default() };
     let mut config = VhostConfig { asks, ..VhostConfig::default() };
     // The core would wait for this player for longer than a stopping server does.
-    config.session.timeouts.linger = PATIENCE;
+    config.session.timeouts.linger = TIMEOUT;
     let server = Embedded::start::<S>(|builder| builder.config(config).hooks(Ends(ends)));
     let mut player = Driver::to(&server.url("live/cam"));
     player.client.play("cam", PlayOptions::default()).expect("it may ask");
@@ -280,7 +280,7 @@ fn a_listener_that_does_not_block_is_as_good<S: Serve + Send + 'static>() {
     let start = Instant::now();
     for _ in 0..100 {
         let mut socket = TcpStream::connect(address).expect("it listens");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        socket.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
         std::io::Write::write_all(&mut socket, &[3; 1537]).expect("it reads");
         socket.read_exact(&mut [0; 3073]).expect("its part of the handshake");
     }
@@ -298,7 +298,7 @@ fn a_server_that_never_runs_keeps_nobody_waiting<S: Serve + Send + 'static>() {
     let (ended, end) = channel();
     std::thread::spawn(move || ended.send(subscription.recv().is_none()));
     drop(server);
-    assert!(end.recv_timeout(PATIENCE / 4).expect("it ends"));
+    assert!(end.recv_timeout(TIMEOUT / 4).expect("it ends"));
     let message = anabranch_core::message::Message::audio(0, [0xaf, 1, 2].as_slice());
     assert_eq!(publication.push(message), Err(anabranch_host::Over::Stopped));
 }

@@ -9,7 +9,7 @@ use anabranch_core::command::PublishType;
 use anabranch_host::{Handle, Serve};
 use anabranch_tests::embedded::Embedded;
 use anabranch_tests::peer::Driver;
-use anabranch_tests::{PATIENCE, wait_for};
+use anabranch_tests::{TIMEOUT, wait_for};
 use tracing::field::{Field, Visit};
 use tracing::{Metadata, Subscriber, span};
 
@@ -89,7 +89,7 @@ fn no_line_is_written_while_a_connection_is_locked<S: Serve + Send + 'static>() 
     trapped.client.publish("trap", PublishType::Live).expect("it may ask");
     trapped.wait_close();
     drop(publisher);
-    wait_for("end of all", PATIENCE, || (server.handle.stats().connections == 0).then_some(()));
+    wait_for("end of all", TIMEOUT, || (server.handle.stats().connections == 0).then_some(()));
     server.stop();
 
     LOOKED_AT.lock().unwrap_or_else(PoisonError::into_inner).clear();

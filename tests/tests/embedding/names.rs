@@ -7,7 +7,7 @@ use anabranch_core::message::Message;
 use anabranch_core::policy::{Vhost, Vhosts};
 use anabranch_core::url::StreamKey;
 use anabranch_host::{Answer, Hooks, Serve, Update};
-use anabranch_tests::PATIENCE;
+use anabranch_tests::TIMEOUT;
 use anabranch_tests::embedded::Embedded;
 use anabranch_tests::peer::Driver;
 
@@ -66,13 +66,13 @@ fn a_stream_has_one_name_everywhere<S: Serve + Send + 'static>() {
         publisher.publish(destination.stream()).expect("the hooks allow it");
         publisher.send(Message::video(0, [0x17, 1, 0, 0, 0, 9].as_slice()));
         // The program finds it under the name that it is called.
-        assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Frame(_))));
+        assert!(matches!(subscription.recv_timeout(TIMEOUT), Some(Update::Frame(_))));
         let mut keys = vec![subscription.key().clone()];
         keys.extend(server.handle.stats().streams.into_iter().map(|stream| stream.key));
         keys.extend(server.handle.connections().into_iter().flat_map(|info| info.streams).map(|(_, key)| key));
         publisher.close();
         // The question, the callback, and the end.
-        keys.extend((0..3).map(|_| said.recv_timeout(PATIENCE).expect("a name")));
+        keys.extend((0..3).map(|_| said.recv_timeout(TIMEOUT).expect("a name")));
         assert_eq!(keys.len(), 6);
         for key in keys {
             assert_eq!(key.to_string(), name);
@@ -99,12 +99,12 @@ fn an_ipv4_client_has_an_ipv4_address_on_a_socket_for_both_families<S: Serve + S
     publisher.close();
     // Two questions and two notices.
     for _ in 0..4 {
-        assert_eq!(addresses.recv_timeout(PATIENCE).expect("a question or a notice"), shown);
+        assert_eq!(addresses.recv_timeout(TIMEOUT).expect("a question or a notice"), shown);
     }
     // A client with IPv6 keeps its address.
     let mut other =
         Driver::at((std::net::Ipv6Addr::LOCALHOST, server.address.port()).into(), "rtmp://localhost/live/cam");
     other.publish("cam").expect_err("the rule is for IPv4");
-    assert!(addresses.recv_timeout(PATIENCE).expect("a question").starts_with("[::1]:"));
+    assert!(addresses.recv_timeout(TIMEOUT).expect("a question").starts_with("[::1]:"));
     server.stop();
 }

@@ -8,7 +8,7 @@ use anabranch_core::conn::VhostConfig;
 use anabranch_core::message::Message;
 use anabranch_core::source::{FrameKind, SourceLimits};
 use anabranch_host::{Serve, Subscription, Update};
-use anabranch_tests::PATIENCE;
+use anabranch_tests::TIMEOUT;
 use anabranch_tests::embedded::Embedded;
 use anabranch_tests::media::{Clip, Tag, TagKind, media_tags};
 use anabranch_tests::peer::Driver;
@@ -30,7 +30,7 @@ fn what_a_client_publishes_is_played_by_the_program<S: Serve + Send + 'static>()
     let publisher = server.ffmpeg_publishes("live/cam", &["-i", clip.to_str().expect("UTF-8")]);
     let mut received = Vec::new();
     loop {
-        match subscription.recv_timeout(PATIENCE).expect("the stream goes on to its end") {
+        match subscription.recv_timeout(TIMEOUT).expect("the stream goes on to its end") {
             Update::Frame(frame) => {
                 let kind = match frame.kind() {
                     FrameKind::Audio => TagKind::Audio,
@@ -43,7 +43,7 @@ fn what_a_client_publishes_is_played_by_the_program<S: Serve + Send + 'static>()
             Update::Ended => break,
         }
     }
-    publisher.wait_success(PATIENCE);
+    publisher.wait_success(TIMEOUT);
     assert_eq!(received.iter().filter(|tag| tag.kind == TagKind::Data).count(), 1, "the metadata");
     received.retain(|tag| tag.kind != TagKind::Data);
     let sent = media_tags(&clip);
@@ -64,17 +64,17 @@ fn a_subscription_that_is_not_fetched_misses_and_says_what<S: Serve + Send + 'st
         Message::video(number * 40, [&[kind, 1, 0, 0, 0][..], &number.to_be_bytes()].concat())
     };
     publication.push(picture(0)).expect("it is published");
-    assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Frame(_))));
+    assert!(matches!(subscription.recv_timeout(TIMEOUT), Some(Update::Frame(_))));
     for number in 1..100 {
         publication.push(picture(number)).expect("it is published");
     }
-    let Some(Update::Missed(gap)) = subscription.recv_timeout(PATIENCE) else {
+    let Some(Update::Missed(gap)) = subscription.recv_timeout(TIMEOUT) else {
         panic!("it says that it missed something");
     };
     // From the second picture to the newest key frame, the ninetieth.
     assert_eq!((gap.frames, gap.milliseconds), (89, 90 * 40));
     for number in 90..100_u32 {
-        let Some(Update::Frame(frame)) = subscription.recv_timeout(PATIENCE) else {
+        let Some(Update::Frame(frame)) = subscription.recv_timeout(TIMEOUT) else {
             panic!("picture {number} comes");
         };
         assert_eq!(frame.payload()[5..], number.to_be_bytes());
@@ -121,30 +121,30 @@ fn who_hears_of_a_publication_misses_nothing_of_it<S: Serve + Send + 'static>() 
     let message = |number: u8| Message::video(u32::from(number), [0x17, 1, 0, 0, 0, number].as_slice());
     let hears = |mut subscription: Subscription, number: u8| {
         assert!(subscription.is_live());
-        let Some(Update::Frame(frame)) = subscription.recv_timeout(PATIENCE) else { panic!("no frame") };
+        let Some(Update::Frame(frame)) = subscription.recv_timeout(TIMEOUT) else { panic!("no frame") };
         assert_eq!(frame.payload().last(), Some(&number));
         subscription
     };
     let mut publisher = Driver::to(&server.url("live/cam"));
     let stream = publisher.client.publish("cam", PublishType::Live).expect("it may ask");
     publisher.wait_event("a stream", |event| matches!(event, ClientEvent::Publishing { .. }).then_some(()));
-    let subscription = beginnings.recv_timeout(PATIENCE).expect("the stream begins before its publisher is told");
+    let subscription = beginnings.recv_timeout(TIMEOUT).expect("the stream begins before its publisher is told");
     publisher.client.send_message(stream, message(1)).expect("it is published");
     publisher.flush();
     let mut subscription = hears(subscription, 1);
     publisher.close();
-    assert!(matches!(subscription.recv_timeout(PATIENCE), Some(Update::Ended)));
+    assert!(matches!(subscription.recv_timeout(TIMEOUT), Some(Update::Ended)));
     assert!(!subscription.is_live());
     let mut publication = server.handle.publish("live/own").expect("the name is free");
     publication.push(message(2)).expect("the server runs");
-    hears(beginnings.recv_timeout(PATIENCE).expect("the program's own"), 2);
+    hears(beginnings.recv_timeout(TIMEOUT).expect("the program's own"), 2);
     server.stop();
 }
 
 fn the_end_of_a_publisher_is_told_whether_or_not_it_sent_anything<S: Serve + Send + 'static>() {
     let server = Embedded::start::<S>(|builder| builder);
     let ended = |subscription: &mut Subscription| {
-        let update = subscription.recv_timeout(PATIENCE);
+        let update = subscription.recv_timeout(TIMEOUT);
         assert!(matches!(update, Some(Update::Ended)), "{update:?}");
         assert!(subscription.try_recv().is_none(), "once");
     };
@@ -176,8 +176,8 @@ fn the_end_of_a_publisher_is_told_whether_or_not_it_sent_anything<S: Serve + Sen
     drop(server.handle.publish("live/cam").expect("the name is free"));
     let mut publication = server.handle.publish("live/cam").expect("the name is free");
     publication.push(Message::video(0, [0x17, 1, 0, 0, 0, 9].as_slice())).expect("it is published");
-    assert!(matches!(before.recv_timeout(PATIENCE), Some(Update::Ended)));
-    assert!(matches!(before.recv_timeout(PATIENCE), Some(Update::Frame(_))));
+    assert!(matches!(before.recv_timeout(TIMEOUT), Some(Update::Ended)));
+    assert!(matches!(before.recv_timeout(TIMEOUT), Some(Update::Frame(_))));
     drop((before, publication));
     assert!(server.handle.stats().streams.is_empty(), "nothing is left");
     server.stop();

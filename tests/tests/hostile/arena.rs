@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anabranch_tests::conformance::{Target, assert_healthy};
 use anabranch_tests::peer::{ScriptedClient, Wire};
 use anabranch_tests::program::{Held, Launch, Program, Runtime};
-use anabranch_tests::{Folder, PATIENCE, wait_for};
+use anabranch_tests::{Folder, TIMEOUT, wait_for};
 use rustls::RootCertStore;
 use serde_json::Value;
 
@@ -178,7 +178,7 @@ impl Arena {
                 })
                 .collect();
             for thread in threads {
-                thread.join().unwrap_or_else(|words| panic!("an attacker: {}", crate::said(&*words)));
+                thread.join().unwrap_or_else(|words| panic!("an attacker: {}", crate::panic_text(&*words)));
             }
         });
     }
@@ -202,7 +202,7 @@ impl Arena {
 
     /// Waits until the server has so many connections of attackers.
     pub(crate) fn wait_open(&self, count: usize) {
-        wait_for("open connections", PATIENCE, || (self.held().files >= self.before.files + count).then_some(()));
+        wait_for("open connections", TIMEOUT, || (self.held().files >= self.before.files + count).then_some(()));
     }
 
     /// Lines of the log with these words.
@@ -228,13 +228,13 @@ impl Arena {
     fn wait_gone(&self) {
         let is_gone = |held: &Held| held.files <= self.before.files && held.threads <= self.before.threads;
         let mut held = self.held();
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         while !is_gone(&held) && Instant::now() < end {
             thread::sleep(Duration::from_millis(20));
             held = self.held();
         }
         assert!(is_gone(&held), "{held:?} when the attackers had gone, and before them {:?}", self.before);
-        wait_for("a line for each closed connection", PATIENCE, || (self.open() == 0).then_some(()));
+        wait_for("a line for each closed connection", TIMEOUT, || (self.open() == 0).then_some(()));
     }
 
     /// What is held once memory of the attackers has been given back, or after as long as that may take.
@@ -252,7 +252,7 @@ impl Arena {
     /// New players begin with the neighbours' newest key frame.
     pub(crate) fn assert_neighbours_can_be_joined(&self) {
         let mut player = ScriptedClient::player(&self.target, &self.target.named("neighbours"));
-        player.hear_until("video");
+        player.receive_until("video");
     }
 
     /// Waits until nothing is left of the attackers; what there is then, against what was before they came.
@@ -262,7 +262,7 @@ impl Arena {
         let mut after = After { connections: self.open(), ..After::default() };
         if self.has_api {
             let total = |path: &str| self.ask(path)["total"].as_i64().expect("a number") as isize;
-            let (connections, streams) = wait_for("an API that shows the neighbours alone", PATIENCE, || {
+            let (connections, streams) = wait_for("an API that shows the neighbours alone", TIMEOUT, || {
                 let clients = total("/api/v1/clients?count=0") - self.healthy.len() as isize;
                 let streams = total("/api/v1/streams?count=0") - 1;
                 (clients == 0 && streams == 0).then_some((clients, streams))

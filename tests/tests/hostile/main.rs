@@ -120,21 +120,21 @@ fn run_one(job: Job) -> Result<Row, String> {
     let body = move || {
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| arena::run(job.runtime, job.case, all)));
         // A case that took too long has no receiver any more.
-        let _ = done.send(outcome.map_err(|words| said(&*words)));
+        let _ = done.send(outcome.map_err(|words| panic_text(&*words)));
     };
     thread::Builder::new().name(job.case.name.to_owned()).spawn(body).expect("the system gives a thread");
     result.recv_timeout(DEADLINE).unwrap_or_else(|_| Err(format!("not over after {} s", DEADLINE.as_secs())))
 }
 
 /// What a panic said.
-fn said(panic: &(dyn std::any::Any + Send)) -> String {
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_owned()
 }
 
 /// Joins a thread whose panic is this one's.
 fn join<T>(thread: thread::JoinHandle<T>) -> T {
-    thread.join().unwrap_or_else(|words| panic!("{}", said(&*words)))
+    thread.join().unwrap_or_else(|words| panic!("{}", panic_text(&*words)))
 }
 
 /// Something that several threads count.

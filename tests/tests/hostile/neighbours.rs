@@ -7,7 +7,7 @@ use anabranch_core::message::MessageType;
 use anabranch_tests::conformance::Target;
 use anabranch_tests::peer::ScriptedClient;
 use anabranch_tests::sim::Rng;
-use anabranch_tests::{PATIENCE, wait_for};
+use anabranch_tests::{TIMEOUT, wait_for};
 
 use crate::{Counter, join};
 
@@ -77,7 +77,7 @@ impl Neighbours {
     /// Waits until so many more frames have come.
     pub(crate) fn wait_frames(&self, count: usize) {
         let end = self.heard.load(Ordering::Relaxed) + count;
-        wait_for("frames of the neighbours", PATIENCE, || {
+        wait_for("frames of the neighbours", TIMEOUT, || {
             assert!(self.players.iter().all(|player| !player.is_finished()), "a neighbour has stopped");
             (self.heard.load(Ordering::Relaxed) >= end).then_some(())
         });
@@ -112,7 +112,7 @@ fn publish(mut publisher: ScriptedClient, stop: &AtomicBool, times: &Times) -> u
         times.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
         publisher.send(6, time(number), type_of(number), 1, &frame(number));
         if last {
-            publisher.settle();
+            publisher.receive_pending();
             return (number & !LAST) + 1;
         }
         due += FRAME;

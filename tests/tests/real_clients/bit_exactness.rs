@@ -1,6 +1,6 @@
 use anabranch_tests::media::{Clip, Publication, TagKind, assert_same_media, assert_same_packets, media_tags};
 use anabranch_tests::program::{Program, Runtime};
-use anabranch_tests::{Folder, PATIENCE};
+use anabranch_tests::{Folder, TIMEOUT};
 use std::fs;
 
 anabranch_tests::on_both_programs!(an_ordinary_stream_arrives_bit_exact, a_stream_of_thirty_megabits_arrives_bit_exact);
@@ -30,9 +30,9 @@ fn arrives_bit_exact(runtime: Runtime, clip: &Clip) {
     let rtmpdump = server.rtmpdump("live/cam", &dumped);
     server.wait_players("live/cam", 2);
     let publisher = Publication::of_clip(&server, "live/cam", clip, &folder);
-    publisher.process.wait_success(PATIENCE);
-    ffprobe.wait_success(PATIENCE);
-    rtmpdump.wait_success(PATIENCE);
+    publisher.process.wait_success(TIMEOUT);
+    ffprobe.wait_success(TIMEOUT);
+    rtmpdump.wait_success(TIMEOUT);
 
     let sent = media_tags(&publisher.sent);
     assert!(sent.iter().filter(|tag| tag.is_picture()).count() >= 30 * 20);

@@ -1,6 +1,6 @@
 use anabranch_tests::media::Publication;
 use anabranch_tests::program::{Program, Runtime, replay, start_replay};
-use anabranch_tests::{Folder, PATIENCE};
+use anabranch_tests::{Folder, TIMEOUT};
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
@@ -24,10 +24,10 @@ fn what_real_clients_said_is_replayed_to_the_same_events_and_bytes(runtime: Runt
     // Refused: the name is taken there, and free in the replay.
     let refused = Publication::at_once(&server, "live/cam", &SHORT, &folder);
     server.process.wait_line("(rejected)");
-    refused.process.wait_exit(PATIENCE);
-    publisher.process.wait_success(PATIENCE);
-    ffmpeg.wait_success(PATIENCE);
-    rtmpdump.wait_success(PATIENCE);
+    refused.process.wait_exit(TIMEOUT);
+    publisher.process.wait_success(TIMEOUT);
+    ffmpeg.wait_success(TIMEOUT);
+    rtmpdump.wait_success(TIMEOUT);
     server.wait_closed_without_loss(4);
     // Says nothing and is still there when the server goes down.
     let silent = TcpStream::connect(server.address()).expect("it listens");
@@ -54,7 +54,7 @@ fn what_real_clients_said_is_replayed_to_the_same_events_and_bytes(runtime: Runt
     let other = folder.file("other.anacap");
     fs::write(&other, file).expect("the folder can be written");
     let process = start_replay(runtime, &other);
-    assert_eq!(process.wait_exit(PATIENCE).0.code(), Some(1));
+    assert_eq!(process.wait_exit(TIMEOUT).0.code(), Some(1));
     assert!(process.stdout().last().is_some_and(|line| line.starts_with("differs at ")), "{:?}", process.stdout());
 
     let expected: [&[&str]; 5] = [

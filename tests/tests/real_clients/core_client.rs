@@ -7,7 +7,7 @@ use anabranch_tests::media::{
 };
 use anabranch_tests::peer::{Driver, tag_of};
 use anabranch_tests::program::{Nginx, Program, Runtime};
-use anabranch_tests::{Folder, PATIENCE, wait_for};
+use anabranch_tests::{Folder, TIMEOUT, wait_for};
 
 use crate::SHORT;
 
@@ -63,14 +63,14 @@ fn relay(publisher: &mut Driver, stream: StreamHandle, player: &mut Driver, sent
         publisher.send_tag(stream, tag);
         publisher.flush();
         passed += usize::from(tag.kind != TagKind::Data);
-        wait_for("frames that were sent", PATIENCE, || {
+        wait_for("frames that were sent", TIMEOUT, || {
             collect(player, &mut got);
             assert!(player.closed().is_none(), "{:?}", player.closed());
             (media_count(&got) + AHEAD >= passed).then_some(())
         });
     }
     let (last, media) = (sent.last().expect("a clip has tags"), media_count(sent));
-    wait_for("last frame", PATIENCE, || {
+    wait_for("last frame", TIMEOUT, || {
         publisher.step();
         collect(player, &mut got);
         (media_count(&got) >= media && got.last() == Some(last)).then_some(())
@@ -94,9 +94,9 @@ fn what_it_publishes_arrives_at_it_and_at_ffmpeg(runtime: Runtime) {
         assert_same_tags(&sent, &got);
         let metadata = |tags: &[Tag]| tags.iter().find(|tag| tag.kind == TagKind::Data).map(|tag| tag.body.clone());
         assert_eq!(metadata(&got), metadata(&sent));
-        wait_for("end of the stream", PATIENCE, || collect(&mut player, &mut Vec::new()).then_some(()));
+        wait_for("end of the stream", TIMEOUT, || collect(&mut player, &mut Vec::new()).then_some(()));
         player.close();
-        ffprobe.wait_success(PATIENCE);
+        ffprobe.wait_success(TIMEOUT);
         assert_same_packets(&file, &ffprobe);
     }
     server.stop();
@@ -108,8 +108,8 @@ fn what_ffmpeg_publishes_arrives_at_it(runtime: Runtime) {
     let mut player = play(&server.url("live/cam"), "cam");
     let publisher = Publication::at_once(&server, "live/cam", &SHORT, &folder);
     let mut got = Vec::new();
-    wait_for("end of the stream", PATIENCE, || collect(&mut player, &mut got).then_some(()));
-    publisher.process.wait_success(PATIENCE);
+    wait_for("end of the stream", TIMEOUT, || collect(&mut player, &mut got).then_some(()));
+    publisher.process.wait_success(TIMEOUT);
     assert_same_tags(&media_tags(&publisher.sent), &got);
     server.stop();
     assert_eq!(player.wait_close().reason, ClientCloseReason::PeerClosed);
@@ -178,13 +178,13 @@ fn nginx_serves_it_what_ffmpeg_publishes() {
     });
     // nginx tells players nothing of the end: what was sent is known then.
     let mut ended = false;
-    wait_for("all frames", PATIENCE, || {
+    wait_for("all frames", TIMEOUT, || {
         collect(&mut player, &mut got);
         ended |= !publisher.process.is_running();
         let last = media_tags(&publisher.sent).pop();
         (ended && got.iter().rfind(|tag| tag.kind != TagKind::Data) == last.as_ref()).then_some(())
     });
-    publisher.process.wait_success(PATIENCE);
+    publisher.process.wait_success(TIMEOUT);
     assert_same_of_each_kind(&media_tags(&publisher.sent), &got);
     assert_eq!(player.close().reason, ClientCloseReason::Closed);
 }

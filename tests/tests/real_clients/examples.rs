@@ -3,7 +3,7 @@ use anabranch_tests::media::{
 };
 use anabranch_tests::peer::opening;
 use anabranch_tests::program::{Example, Launch, Process, Program};
-use anabranch_tests::{Folder, PATIENCE};
+use anabranch_tests::{Folder, TIMEOUT};
 use std::fs;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -41,9 +41,9 @@ fn players_that_came_first_get_every_packet(example: Example) {
     let rtmpdump = server.rtmpdump("live/cam", &dumped);
     server.wait_players("live/cam", 2);
     let publisher = Publication::of_clip(&server, "live/cam", &CLIP, &folder);
-    publisher.process.wait_success(PATIENCE);
-    ffprobe.wait_success(PATIENCE);
-    rtmpdump.wait_success(PATIENCE);
+    publisher.process.wait_success(TIMEOUT);
+    ffprobe.wait_success(TIMEOUT);
+    rtmpdump.wait_success(TIMEOUT);
     assert!(media_tags(&publisher.sent).iter().filter(|tag| tag.is_picture()).count() >= 30 * 5);
     assert_same_packets(&publisher.sent, &ffprobe);
     assert_same_media(&publisher.sent, &dumped);
@@ -75,9 +75,9 @@ fn a_killed_publisher_ends_its_players_and_nothing_else(example: Example) {
     let publisher = Publication::of_clip(&server, "live/cam", &LONG_GOP, &folder);
     rtmpdump.wait_for("second of the stream", || (media_tags(&dumped).len() > 60).then_some(()));
     publisher.process.kill();
-    publisher.process.wait_exit(PATIENCE);
-    ffprobe.wait_success(PATIENCE);
-    rtmpdump.wait_success(PATIENCE);
+    publisher.process.wait_exit(TIMEOUT);
+    ffprobe.wait_success(TIMEOUT);
+    rtmpdump.wait_success(TIMEOUT);
     assert!(packets(&ffprobe).len() > 40);
     assert_eq!(decoded_sizes(&dumped), ["640,360"]);
     assert_serves(&mut server);
@@ -97,12 +97,12 @@ fn the_polling_example_says_farewell_when_it_is_stopped() {
     }
     let asked = Instant::now();
     server.process.terminate();
-    let ended = server.process.wait_success(PATIENCE) - asked;
+    let ended = server.process.wait_success(TIMEOUT) - asked;
     // Players that do not hang up have two and a half seconds; these do at once.
     assert!(ended < Duration::from_millis(2500), "it took {ended:?}");
-    ffmpeg.wait_success(PATIENCE);
-    rtmpdump.wait_success(PATIENCE);
-    let (status, _) = publisher.process.wait_exit(PATIENCE);
+    ffmpeg.wait_success(TIMEOUT);
+    rtmpdump.wait_success(TIMEOUT);
+    let (status, _) = publisher.process.wait_exit(TIMEOUT);
     assert!(!status.success(), "the publisher did not notice");
 }
 
@@ -132,7 +132,7 @@ fn the_polling_example_does_not_wait_for_a_player_that_neither_reads_nor_hangs_u
     publisher.process.wait_for("megabytes of the stream", || (played() > 12 << 20).then_some(()));
     let asked = Instant::now();
     server.process.terminate();
-    let ended = server.process.wait_success(PATIENCE) - asked;
+    let ended = server.process.wait_success(TIMEOUT) - asked;
     // Two and a half seconds are for those that do not hang up; the rest is for a busy machine.
     assert!(ended < Duration::from_secs(10), "it took {ended:?}");
 }

@@ -1,6 +1,6 @@
 use anabranch_tests::media::{Publication, TagKind, assert_same_media, assert_same_packets, media_tags};
 use anabranch_tests::program::{Process, Program, Runtime};
-use anabranch_tests::{Folder, PATIENCE};
+use anabranch_tests::{Folder, TIMEOUT};
 use std::path::Path;
 
 anabranch_tests::on_both_programs!(
@@ -28,7 +28,7 @@ fn rtmpsrc_plays_bit_exact(runtime: Runtime) {
 
 fn rtmp2src_plays_bit_exact(runtime: Runtime) {
     plays(runtime, "rtmp2src", |_, player| {
-        player.wait_success(PATIENCE);
+        player.wait_success(TIMEOUT);
     });
 }
 
@@ -50,9 +50,9 @@ fn publishes(runtime: Runtime, sink: &str) {
         server.url("live/cam"),
         sent.display()
     ));
-    publisher.wait_success(PATIENCE);
-    ffprobe.wait_success(PATIENCE);
-    rtmpdump.wait_success(PATIENCE);
+    publisher.wait_success(TIMEOUT);
+    ffprobe.wait_success(TIMEOUT);
+    rtmpdump.wait_success(TIMEOUT);
     assert_has_media(&sent);
     assert_same_media(&sent, &dumped);
     assert_same_packets(&sent, &ffprobe);
@@ -67,7 +67,7 @@ fn plays(runtime: Runtime, source: &str, end: impl Fn(&mut Program, &mut Process
     let mut player = gst_launch(&format!("{source} location={url} ! filesink buffer-mode=unbuffered location={file}"));
     server.wait_players("live/cam", 1);
     let publisher = Publication::at_once(&server, "live/cam", &super::SHORT, &folder);
-    publisher.process.wait_success(PATIENCE);
+    publisher.process.wait_success(TIMEOUT);
     end(&mut server, &mut player);
     assert_has_media(&publisher.sent);
     assert_same_media(&publisher.sent, &received);

@@ -1,4 +1,4 @@
-use anabranch_tests::PATIENCE;
+use anabranch_tests::TIMEOUT;
 use anabranch_tests::peer::opening;
 use anabranch_tests::program::{Launch, Program, Runtime};
 use std::io::{ErrorKind, Read, Write};
@@ -33,7 +33,7 @@ fn other_protocols_are_closed_and_named_and_the_server_serves_on(runtime: Runtim
     ];
     for (index, (bytes, words)) in cases.into_iter().enumerate() {
         let mut socket = TcpStream::connect(server.address()).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         socket.write_all(bytes).unwrap();
         let mut answer = Vec::new();
         match socket.read_to_end(&mut answer) {

@@ -1,7 +1,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use anabranch_tests::PATIENCE;
+use anabranch_tests::TIMEOUT;
 use anabranch_tests::peer::opening;
 use anabranch_tests::program::{Program, Runtime};
 
@@ -13,7 +13,7 @@ anabranch_tests::on_both_programs!(
 /// Plays until the server accepts, and reads nothing more.
 pub(super) fn play(server: &Program, opening: &[u8]) -> TcpStream {
     let mut socket = TcpStream::connect(server.address()).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     socket.write_all(opening).unwrap();
     let (mut heard, mut piece) = (Vec::new(), [0; 4096]);
     while !heard.windows(20).any(|window| window == b"NetStream.Play.Start") {

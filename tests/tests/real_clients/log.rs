@@ -14,14 +14,14 @@ fn evening(runtime: Runtime) -> Vec<String> {
     server.wait_line("conn 1 gets ");
     let mut second = server.visitor();
     second.publish("cam").expect_err("the name is taken");
-    second.leave();
+    second.drop_connection();
     server.wait_line("conn 3 closed: ");
-    publisher.leave();
+    publisher.drop_connection();
     server.wait_line("conn 2 closed: ");
     player.close();
     server.wait_line("conn 1 closed: ");
     server.process.terminate();
-    server.process.wait_success(anabranch_tests::PATIENCE);
+    server.process.wait_success(anabranch_tests::TIMEOUT);
     let log = server.process.stderr();
     // `anabranch` says why it stops: it can drain, the other program cannot.
     let is_same = |line: &&String| !line.contains("INFO stopping");

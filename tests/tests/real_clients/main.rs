@@ -20,7 +20,7 @@ mod takeover;
 
 use anabranch_tests::media::{Clip, Publication, assert_same_packets};
 use anabranch_tests::program::Program;
-use anabranch_tests::{Folder, PATIENCE};
+use anabranch_tests::{Folder, TIMEOUT};
 
 /// A few seconds in one group of pictures: however fast it is sent, a player that waits for it begins at its start.
 const SHORT: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 4, gop: 300, megabits: None };
@@ -31,7 +31,7 @@ fn assert_serves(server: &mut Program) {
     let player = server.ffprobe("live/proof");
     server.wait_players("live/proof", 1);
     let publisher = Publication::at_once(server, "live/proof", &SHORT, &folder);
-    publisher.process.wait_success(PATIENCE);
-    player.wait_success(PATIENCE);
+    publisher.process.wait_success(TIMEOUT);
+    player.wait_success(TIMEOUT);
     assert_same_packets(&publisher.sent, &player);
 }

@@ -2,7 +2,7 @@
 
 use anabranch_tests::media::{Publication, assert_same_packets};
 use anabranch_tests::program::{Process, Program, Runtime};
-use anabranch_tests::{Folder, PATIENCE, wait_for};
+use anabranch_tests::{Folder, TIMEOUT, wait_for};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -32,7 +32,7 @@ fn promtool(folder: &Folder, metrics: &str) {
     let mut command = Command::new("promtool");
     command.args(["check", "metrics"]).stdin(fs::File::open(&file).expect("it was written"));
     let promtool = Process::start_command(command);
-    let (status, _) = promtool.wait_exit(PATIENCE);
+    let (status, _) = promtool.wait_exit(TIMEOUT);
     let said = [promtool.stdout(), promtool.stderr()].concat();
     let ours: Vec<_> = said.iter().filter(|line| !line.starts_with("srs_")).collect();
     assert!(ours.is_empty() && (status.success() || !said.is_empty()), "{status}: {said:?}");
@@ -54,13 +54,13 @@ fn a_newcomer_gets_there() {
     let player = server.ffprobe("live/cam");
     server.wait_players("live/cam", 1);
     let refused = Publication::at_once(&server, "live/cam", &SHORT, &folder);
-    let (status, _) = refused.process.wait_exit(PATIENCE);
+    let (status, _) = refused.process.wait_exit(TIMEOUT);
     assert!(!status.success(), "it has no token");
 
     let signed = Process::run(Runtime::Smol.binary(), ["sign", "publish", "live/cam", "--valid", "5m", "-c", &file]);
     let publisher = Publication::of_clip(&server, &signed.concat(), &SHORT, &folder);
     server.wait_publishers("live/cam", 1);
-    let streams = wait_for("what the stream is", PATIENCE, || {
+    let streams = wait_for("what the stream is", TIMEOUT, || {
         let streams = get(&api, "/api/v1/streams");
         (streams.contains("\"name\":\"cam\"") && streams.contains("H264")).then_some(streams)
     });
@@ -68,8 +68,8 @@ fn a_newcomer_gets_there() {
     let metrics = get(&api, "/metrics");
     assert!(metrics.contains("stream=\"cam\""), "{metrics}");
     promtool(&folder, metrics.split_once("\r\n\r\n").expect("a head and a body").1);
-    publisher.process.wait_success(PATIENCE);
-    player.wait_success(PATIENCE);
+    publisher.process.wait_success(TIMEOUT);
+    player.wait_success(TIMEOUT);
     assert_same_packets(&publisher.sent, &player);
     let log = server.process.stderr().join("\n");
     assert!(!log.contains("token="), "{log}");

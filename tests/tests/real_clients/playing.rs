@@ -1,6 +1,6 @@
 use anabranch_tests::media::{Clip, Publication, Tag, decoded_sizes, media_tags, packets};
 use anabranch_tests::program::{Program, Runtime};
-use anabranch_tests::{Folder, PATIENCE};
+use anabranch_tests::{Folder, TIMEOUT};
 
 anabranch_tests::on_both_programs!(
     a_live_encoding_plays_everywhere,
@@ -22,10 +22,10 @@ fn a_live_encoding_plays_everywhere(runtime: Runtime) {
     let ffmpeg = server.ffmpeg_decoding("live/cam");
     let rtmpdump = server.rtmpdump("live/cam", &dumped);
     let ffprobe = server.ffprobe("live/cam");
-    publisher.process.wait_success(PATIENCE);
-    ffmpeg.wait_success(PATIENCE);
-    rtmpdump.wait_success(PATIENCE);
-    ffprobe.wait_success(PATIENCE);
+    publisher.process.wait_success(TIMEOUT);
+    ffmpeg.wait_success(TIMEOUT);
+    rtmpdump.wait_success(TIMEOUT);
+    ffprobe.wait_success(TIMEOUT);
 
     assert_eq!(ffmpeg.stderr(), [""; 0], "ffmpeg complains");
     let frames = ffmpeg.stdout().iter().rev().find_map(|line| line.strip_prefix("frame=")?.trim().parse().ok());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anabranch_tests::media::{assert_same_packets, media_tags};
 use anabranch_tests::program::{Process, Program, Runtime};
-use anabranch_tests::{Authority, PATIENCE, wait_for};
+use anabranch_tests::{Authority, TIMEOUT, wait_for};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -69,14 +69,14 @@ fn ffmpeg_publishes_and_plays_over_rtmps_while_the_certificate_is_changed() {
 
     let second = authority.issue("server", &["localhost"]);
     assert_ne!(first, second);
-    wait_for("the new certificate", PATIENCE, || {
+    wait_for("the new certificate", TIMEOUT, || {
         std::thread::sleep(Duration::from_millis(50));
         (certificate_for(&authority, address, "localhost") == second).then_some(())
     });
     assert!(publisher.is_running(), "it was changed under a live session");
-    publisher.wait_success(PATIENCE);
-    player.wait_success(PATIENCE);
-    plain.wait_success(PATIENCE);
+    publisher.wait_success(TIMEOUT);
+    player.wait_success(TIMEOUT);
+    plain.wait_success(TIMEOUT);
     assert_same_packets(&SHORT.file(), &plain);
     assert_eq!(media_tags(&received).len(), media_tags(&SHORT.file()).len(), "the player in TLS has got all");
     assert!(server.process.lines_with("; missed ").is_empty());
@@ -88,7 +88,7 @@ fn ffmpeg_refuses_a_certificate_that_nobody_it_trusts_vouches_for() {
     authority.issue("server", &["localhost"]);
     let server = authority.server(&["server"]);
     let publisher = publish(&rtmps(&server, "live/cam"), &other.ca());
-    let (status, _) = publisher.wait_exit(PATIENCE);
+    let (status, _) = publisher.wait_exit(TIMEOUT);
     assert!(!status.success());
     server.process.wait_line(" closed: ");
     assert!(server.process.lines_with(" is publisher of ").is_empty());
@@ -121,7 +121,7 @@ fn a_certificate_that_cannot_be_used_is_named_and_the_server_does_not_start() {
         fs::write(&config, text).expect("the folder can be written");
         let file = config.display().to_string();
         let process = Process::start(Runtime::Smol.binary(), ["--listen", "127.0.0.1:0", "--config", &file]);
-        let (status, _) = process.wait_exit(PATIENCE);
+        let (status, _) = process.wait_exit(TIMEOUT);
         assert!(!status.success());
         process.stderr().join("\n")
     };
@@ -148,7 +148,7 @@ fn what_only_begins_like_tls_is_closed_and_hurts_nobody() {
     }
     // Silent connections reach the limit of connections before connect.
     for mut socket in sockets {
-        socket.set_read_timeout(Some(PATIENCE)).expect("it can be set");
+        socket.set_read_timeout(Some(TIMEOUT)).expect("it can be set");
         let mut rest = Vec::new();
         let ended = socket.read_to_end(&mut rest);
         assert!(!matches!(&ended, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock), "{ended:?}");

@@ -1,6 +1,6 @@
 use anabranch_tests::media::{Clip, Publication, Tag, media_tags};
 use anabranch_tests::program::{Program, Runtime};
-use anabranch_tests::{Folder, PATIENCE};
+use anabranch_tests::{Folder, TIMEOUT};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -23,14 +23,14 @@ fn sigint_ends_server_and_players_in_good_order(runtime: Runtime) {
 
     let asked = Instant::now();
     server.process.signal("INT");
-    let ended = server.process.wait_success(PATIENCE) - asked;
+    let ended = server.process.wait_success(TIMEOUT) - asked;
     // The server gives players that do not close three seconds; these close.
     assert!(ended <= Duration::from_millis(2500), "the server took {ended:?} to stop");
     // For players it is the end of the stream, for the publisher an error.
-    ffmpeg.wait_success(PATIENCE);
-    rtmpdump.wait_success(PATIENCE);
-    waiting.wait_exit(PATIENCE);
-    let (status, _) = publisher.process.wait_exit(PATIENCE);
+    ffmpeg.wait_success(TIMEOUT);
+    rtmpdump.wait_success(TIMEOUT);
+    waiting.wait_exit(TIMEOUT);
+    let (status, _) = publisher.process.wait_exit(TIMEOUT);
     assert!(!status.success(), "the publisher did not notice");
 }
 
@@ -50,16 +50,16 @@ fn sigterm_lets_players_go_on_to_the_end_of_their_gop_and_grants_nobody_anything
 
     server.process.terminate();
     server.process.wait_line("draining: 2 connections");
-    ffmpeg.wait_success(PATIENCE);
+    ffmpeg.wait_success(TIMEOUT);
     let pictures: Vec<_> = media_tags(&file).into_iter().filter(Tag::is_picture).collect();
     assert_eq!(pictures.len() % 30, 0, "whole groups of pictures: {}", pictures.len());
     let late = server.ffprobe("live/cam");
-    let (status, _) = late.wait_exit(PATIENCE);
+    let (status, _) = late.wait_exit(TIMEOUT);
     assert!(!status.success() && publisher.process.is_running());
     // The publisher does not know that it may disconnect; the last player that is waited for disconnects.
     publisher.process.terminate();
-    publisher.process.wait_exit(PATIENCE);
-    server.process.wait_success(PATIENCE);
+    publisher.process.wait_exit(TIMEOUT);
+    server.process.wait_success(TIMEOUT);
 }
 
 #[test]
@@ -71,8 +71,8 @@ fn what_is_left_when_the_time_for_draining_is_over_is_closed() {
     let waiting = server.rtmpdump("live/nobody", &folder.file("nothing.flv"));
     server.wait_players("live/nobody", 1);
     server.process.terminate();
-    server.process.wait_success(PATIENCE);
-    waiting.wait_exit(PATIENCE);
+    server.process.wait_success(TIMEOUT);
+    waiting.wait_exit(TIMEOUT);
 
     // A second signal does not wait.
     fs::write(&config, "[shutdown]\ndrain = \"1h\"\n").expect("the folder can be written");
@@ -82,6 +82,6 @@ fn what_is_left_when_the_time_for_draining_is_over_is_closed() {
     server.process.terminate();
     server.process.wait_line("draining: 1 connections");
     server.process.signal("QUIT");
-    server.process.wait_success(PATIENCE);
-    waiting.wait_exit(PATIENCE);
+    server.process.wait_success(TIMEOUT);
+    waiting.wait_exit(TIMEOUT);
 }

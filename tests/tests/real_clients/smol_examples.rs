@@ -10,7 +10,7 @@ use anabranch_tests::embedded::Embedded;
 use anabranch_tests::media::{self, Clip, Publication, Tag, TagKind, assert_same_media, media_tags};
 use anabranch_tests::peer::tag_of;
 use anabranch_tests::program::{Example, Launch, Process};
-use anabranch_tests::{Folder, PATIENCE, wait_for};
+use anabranch_tests::{Folder, TIMEOUT, wait_for};
 
 use super::SHORT;
 
@@ -28,8 +28,8 @@ fn the_token_example_lets_in_clients_that_have_the_token() {
     let player = server.rtmpdump("live/cam?token=of-players", &dumped);
     server.wait_line(" may play live/cam");
     let publisher = Publication::at_once(&server, "live/cam?token=of-the-encoder", &SHORT, &folder);
-    publisher.process.wait_success(PATIENCE);
-    player.wait_success(PATIENCE);
+    publisher.process.wait_success(TIMEOUT);
+    player.wait_success(TIMEOUT);
     assert_same_media(&publisher.sent, &dumped);
     server.wait_line("live/cam is over");
 
@@ -46,7 +46,7 @@ fn the_token_example_says_which_line_it_cannot_read() {
     let folder = Folder::new();
     let table = folder.write("tokens", "publish live/cam token\nplay live/cam\n");
     let program = Process::start(Example::Tokens.binary(), [&table]);
-    let (status, _) = program.wait_exit(PATIENCE);
+    let (status, _) = program.wait_exit(TIMEOUT);
     assert!(!status.success());
     assert_eq!(program.lines_with("line 2: write publish or play, a stream and a token").len(), 1);
 }
@@ -83,7 +83,7 @@ fn the_file_example_publishes_its_file_again_and_again_at_its_pace() {
     // A player of the street gets over the seam, too.
     let url = server.url("live/film");
     let ffmpeg = Process::start("ffmpeg", ["-nostdin", "-loglevel", "error", "-i", &url, "-t", "4", "-f", "null", "-"]);
-    ffmpeg.wait_success(PATIENCE);
+    ffmpeg.wait_success(TIMEOUT);
     assert_eq!(ffmpeg.stderr(), Vec::<String>::new());
 }
 
@@ -92,7 +92,7 @@ fn the_file_example_says_what_is_wrong_with_its_file() {
     let folder = Folder::new();
     let file = folder.write("not.flv", "this is text");
     let program = Process::start(Example::File.binary(), [file.as_os_str(), "live/x".as_ref(), "127.0.0.1:0".as_ref()]);
-    let (status, _) = program.wait_exit(PATIENCE);
+    let (status, _) = program.wait_exit(TIMEOUT);
     assert!(!status.success());
     assert_eq!(program.lines_with("not an FLV file header").len(), 1);
 }
@@ -104,12 +104,12 @@ fn the_forward_example_hands_on_a_stream_to_its_end() {
     let server = Launch::example_with(Example::Forward, ["live/cam", &other.url("live/copy")]).start();
     let dumped = folder.file("rtmpdump.flv");
     let player = media::rtmpdump(&other.url("live/copy"), &dumped);
-    wait_for("player", PATIENCE, || (other.handle.stats().vhosts[0].players == 1).then_some(()));
+    wait_for("player", TIMEOUT, || (other.handle.stats().vhosts[0].players == 1).then_some(()));
     let publisher = Publication::of_clip(&server, "live/cam", &SHORT, &folder);
     server.wait_line("forwarding live/cam to rtmp://");
-    publisher.process.wait_success(PATIENCE);
+    publisher.process.wait_success(TIMEOUT);
     server.wait_line("live/cam has ended");
-    player.wait_success(PATIENCE);
+    player.wait_success(TIMEOUT);
     let of_kind = |file, kind| {
         let tags = media_tags(file).into_iter();
         tags.filter(|tag| tag.kind == kind && !tag.is_header() && tag.body.len() > 5).collect::<Vec<_>>()
@@ -129,7 +129,7 @@ fn the_forward_example_connects_again_and_resumes_at_a_key_frame() {
     let server = Launch::example_with(Example::Forward, ["live/cam", &other.url("live/copy")]).start();
     let publisher = Publication::of_clip(&server, "live/cam", &LONG_GOP, &folder);
     let mut copy = other.handle.subscribe("live/copy").expect("a name");
-    while !matches!(copy.recv_timeout(PATIENCE).expect("the copy begins"), Update::Frame(frame) if frame.is_join_point())
+    while !matches!(copy.recv_timeout(TIMEOUT).expect("the copy begins"), Update::Frame(frame) if frame.is_join_point())
     {
     }
     drop(copy);
@@ -138,11 +138,11 @@ fn the_forward_example_connects_again_and_resumes_at_a_key_frame() {
     server.wait_line("trying again in 500ms");
     server.wait_line("trying again in 1s");
     let listen = || Server::builder().listen(Listen::One(address)).build().ok();
-    let other = Embedded::run(wait_for("the same port", PATIENCE, listen));
+    let other = Embedded::run(wait_for("the same port", TIMEOUT, listen));
     let mut copy = other.handle.subscribe("live/copy").expect("a name");
     let mut classes = Vec::new();
     while classes.len() < 60 {
-        if let Update::Frame(frame) = copy.recv_timeout(PATIENCE).expect("it connects again") {
+        if let Update::Frame(frame) = copy.recv_timeout(TIMEOUT).expect("it connects again") {
             let video = frame.kind() == anabranch_core::source::FrameKind::Video;
             classes.extend(video.then_some(frame.class()));
         }

@@ -5,7 +5,7 @@ use anabranch_core::conn::VhostConfig;
 use anabranch_tests::media::{Clip, Publication, assert_same_media, assert_same_packets, tags};
 use anabranch_tests::peer::{ScriptedClient, Wire};
 use anabranch_tests::program::{Program, Runtime};
-use anabranch_tests::{Folder, PATIENCE};
+use anabranch_tests::{Folder, TIMEOUT};
 
 anabranch_tests::on_both_programs!(two_hundred_players_that_take_nothing_harm_nobody);
 
@@ -58,9 +58,9 @@ fn two_hundred_players_that_take_nothing_harm_nobody(runtime: Runtime) {
     drop(stalled);
     let closed = server.process.wait_lines(" closed: ", STALLED);
     let after = resident();
-    publisher.process.wait_success(PATIENCE);
-    ffprobe.wait_success(PATIENCE);
-    rtmpdump.wait_success(PATIENCE);
+    publisher.process.wait_success(TIMEOUT);
+    ffprobe.wait_success(TIMEOUT);
+    rtmpdump.wait_success(TIMEOUT);
     server.process.wait_lines(" closed: ", STALLED + 3);
     let end = resident();
 
@@ -102,7 +102,7 @@ fn join(server: &Program) -> Wire {
     let mut client = ScriptedClient::connected(server.address());
     client.create_stream(2.0);
     client.play(1, "cam");
-    client.hear_until("NetStream.Play.Start");
+    client.receive_until("NetStream.Play.Start");
     client.into_wire()
 }
 

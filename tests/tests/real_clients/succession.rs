@@ -2,7 +2,7 @@ use anabranch_tests::media::{
     Clip, Publication, Tag, assert_same_media, assert_same_packets, decoded_sizes, media_tags,
 };
 use anabranch_tests::program::{Process, Program, Runtime};
-use anabranch_tests::{Folder, PATIENCE};
+use anabranch_tests::{Folder, TIMEOUT};
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn players_that_came_first_stay_while_publishers_change(runtime: Runtime) {
         first.process.wait_for("pictures of the first publisher", || (pictures(file) >= 45).then_some(()));
     }
     first.process.kill();
-    first.process.wait_exit(PATIENCE);
+    first.process.wait_exit(TIMEOUT);
     let before = files.each_ref().map(|file| pictures(file));
 
     let second = Publication::of_clip(&server, "live/cam", &LARGE, &folder);
@@ -38,8 +38,8 @@ fn players_that_came_first_stay_while_publishers_change(runtime: Runtime) {
     }
     assert!(ffmpeg.is_running() && rtmpdump.is_running(), "a player has ended with the first publisher");
     second.process.terminate();
-    ffmpeg.wait_success(PATIENCE);
-    rtmpdump.wait_success(PATIENCE);
+    ffmpeg.wait_success(TIMEOUT);
+    rtmpdump.wait_success(TIMEOUT);
 
     for file in &files {
         assert_eq!(decoded_sizes(file), ["320,180", "640,360"], "{}", file.display());
@@ -81,16 +81,16 @@ fn a_second_publisher_is_refused_and_the_first_goes_on(runtime: Runtime) {
     let url = server.url("live/cam");
     let input = ["-nostdin", "-re", "-i", file.to_str().unwrap(), "-c", "copy"];
     let second = Process::start("ffmpeg", input.iter().chain(&["-f", "flv", &url]));
-    let (status, _) = second.wait_exit(PATIENCE);
+    let (status, _) = second.wait_exit(TIMEOUT);
     assert!(!status.success(), "the second publisher was let in");
     let words = second.stderr().join("\n");
     assert!(words.contains("already being published"), "the second publisher says: {words}");
     server.process.wait_line("NetStream.Publish.BadName (rejected)");
     assert!(first.process.is_running(), "the second publisher came too late to disturb");
 
-    first.process.wait_success(PATIENCE);
-    ffprobe.wait_success(PATIENCE);
-    rtmpdump.wait_success(PATIENCE);
+    first.process.wait_success(TIMEOUT);
+    ffprobe.wait_success(TIMEOUT);
+    rtmpdump.wait_success(TIMEOUT);
     assert_same_packets(&first.sent, &ffprobe);
     assert_same_media(&first.sent, &dumped);
     server.stop();
@@ -103,11 +103,11 @@ fn players_end_well_when_the_publisher_is_gone_for_the_grace_period(runtime: Run
     let mut rtmpdump = server.rtmpdump("live/cam", &folder.file("rtmpdump.flv"));
     server.wait_players("live/cam", 2);
     let publisher = Publication::at_once(&server, "live/cam", &super::SHORT, &folder);
-    publisher.process.wait_success(PATIENCE);
+    publisher.process.wait_success(TIMEOUT);
     let gone = server.process.wait_line(" in phase ").at;
 
     for player in [&mut ffmpeg, &mut rtmpdump] {
-        let ended = player.wait_success(PATIENCE) - gone;
+        let ended = player.wait_success(TIMEOUT) - gone;
         assert!(ended > Duration::from_millis(1500), "a player was told after {ended:?}, not after 2 s");
     }
     assert_eq!(ffmpeg.stderr(), [""; 0], "ffmpeg complains");

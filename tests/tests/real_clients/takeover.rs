@@ -1,6 +1,6 @@
 use anabranch_tests::media::{Clip, Publication, TagKind, decoded_sizes, media_tags};
 use anabranch_tests::program::{Process, Program, Runtime};
-use anabranch_tests::{Folder, PATIENCE, wait_for};
+use anabranch_tests::{Folder, TIMEOUT, wait_for};
 use std::fs;
 use std::path::Path;
 
@@ -50,11 +50,11 @@ fn a_publisher_with_the_same_token_takes_over_from_one_that_hangs(runtime: Runti
     signal("CONT", its_id);
     let line = server.process.wait_line(&closed).text;
     assert!(line.contains("(taken_over)") || was_closed && line.contains("(next_message_timeout)"), "{line}");
-    let (status, _) = hanging.wait_exit(PATIENCE);
+    let (status, _) = hanging.wait_exit(TIMEOUT);
     assert!(!status.success(), "the first publisher did not notice");
 
     let (third, _) = publish(&server, &SMALL, "another");
-    let (status, _) = third.wait_exit(PATIENCE);
+    let (status, _) = third.wait_exit(TIMEOUT);
     assert!(!status.success(), "a publisher with another token was let in");
     let words = third.stderr().join("\n");
     assert!(words.contains("already being published"), "the third publisher says: {words}");
@@ -62,9 +62,9 @@ fn a_publisher_with_the_same_token_takes_over_from_one_that_hangs(runtime: Runti
     assert!(second.process.is_running(), "the third publisher came too late to disturb");
     assert!(players.iter().all(Process::is_running), "a player has ended with the first publisher");
 
-    second.process.wait_success(PATIENCE);
+    second.process.wait_success(TIMEOUT);
     for player in &mut players {
-        player.wait_success(PATIENCE);
+        player.wait_success(TIMEOUT);
     }
     assert_eq!(server.process.lines_with(" is player of ").len(), 3, "a player had to come again");
     assert_eq!(server.process.lines_with(" is publisher of ").len(), 2);
@@ -95,7 +95,7 @@ fn publish(server: &Program, clip: &Clip, token: &str) -> (Process, u32) {
 /// Stops a process where it stands. The system keeps its connections open and acknowledges what comes.
 fn freeze(process: u32) {
     signal("STOP", process);
-    wait_for("frozen process", PATIENCE, || {
+    wait_for("frozen process", TIMEOUT, || {
         let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process is there");
         status.lines().any(|line| line.starts_with("State:\tT")).then_some(())
     });
@@ -140,7 +140,7 @@ fn assert_decodes(file: &Path) {
     // In milliseconds, as the stream has them: at the pictures' rate two may fall on one number after a change of clocks.
     let output = ["-map", "0:v", "-map", "0:a", "-enc_time_base", "1:1000", "-f", "null", "-"];
     let ffmpeg = Process::start("ffmpeg", input.iter().chain(&output));
-    ffmpeg.wait_success(PATIENCE);
+    ffmpeg.wait_success(TIMEOUT);
     assert_eq!(ffmpeg.stderr(), [""; 0], "decoding {}", file.display());
 }
 

@@ -33,14 +33,14 @@ fn asked(net: &Sim, client: ClientId) -> Vec<&'static str> {
     net.asked(client).iter().map(|ask| word(&ask.subject)).collect()
 }
 
-fn told(net: &Sim, client: ClientId) -> Vec<&'static str> {
-    net.told(client).iter().map(|notice| word(&notice.subject)).collect()
+fn notices(net: &Sim, client: ClientId) -> Vec<&'static str> {
+    net.notices(client).iter().map(|notice| word(&notice.subject)).collect()
 }
 
 /// Gives this answer to one kind of question, and allows all others.
 fn answer_to(net: &mut Sim, kind: &'static str, reply: &Reply) {
     let reply = reply.clone();
-    net.outside(move |ask| if word(&ask.subject) == kind { reply.clone() } else { Reply::allow() });
+    net.back_end(move |ask| if word(&ask.subject) == kind { reply.clone() } else { Reply::allow() });
 }
 
 /// A publisher, then a player. Returns the client that this kind of question is about.
@@ -56,7 +56,7 @@ fn scene(net: &mut Sim, kind: &str) -> ClientId {
 #[test]
 fn what_is_allowed_goes_on_and_its_end_is_told_in_order() {
     let mut net = Sim::with_config(1, asking(all()));
-    net.outside(|_| Reply::allow());
+    net.back_end(|_| Reply::allow());
     let publisher = net.publish("live", "cam?key=7");
     let player = net.play("live", "cam");
     net.run_for(SECOND * 4);
@@ -64,17 +64,17 @@ fn what_is_allowed_goes_on_and_its_end_is_told_in_order() {
     assert_eq!((asked(&net, publisher), asked(&net, player)), (vec!["connect", "publish"], vec!["connect", "play"]));
     let Subject::Publish(facts) = &net.asked(publisher)[1].subject else { panic!("the second is about publishing") };
     assert_eq!((facts.key.to_string().as_str(), facts.params.as_str()), ("live/cam", "?key=7"));
-    assert!(net.told(publisher).is_empty() && net.told(player).is_empty(), "nothing is over");
+    assert!(net.notices(publisher).is_empty() && net.notices(player).is_empty(), "nothing is over");
 
     net.stop_and_stay(publisher);
     net.run_for(SECOND);
-    assert_eq!(told(&net, publisher), ["publish"], "its connection stays");
+    assert_eq!(notices(&net, publisher), ["publish"], "its connection stays");
     net.close(publisher);
     net.kill(player);
     net.run_for(SECOND);
-    assert_eq!(told(&net, publisher), ["publish", "connect"]);
-    assert_eq!(told(&net, player), ["play", "connect"]);
-    let Some(Notice { closed: Some(closed), .. }) = net.told(player).last() else { panic!("a connection's end") };
+    assert_eq!(notices(&net, publisher), ["publish", "connect"]);
+    assert_eq!(notices(&net, player), ["play", "connect"]);
+    let Some(Notice { closed: Some(closed), .. }) = net.notices(player).last() else { panic!("a connection's end") };
     let report = net.report(player).expect("it ended");
     assert_eq!((closed.received, closed.sent, &closed.reason), (report.received, report.sent, &report.close.reason));
     assert_eq!(closed.reason.name(), "peer_lost");
@@ -96,7 +96,7 @@ fn what_is_denied_is_told_to_the_client_and_closed() {
         assert!(notice.description.contains("not today"), "{notice:?}");
         assert_eq!(net.report(client).expect("it is closed").close.reason, CloseReason::Rejected(code));
         assert!(net.client(client).is_closed());
-        assert_eq!(told(&net, client), before, "{kind}: there is no notice about what was refused");
+        assert_eq!(notices(&net, client), before, "{kind}: there is no notice about what was refused");
         assert!(net.sent(client).is_empty());
     }
 }
@@ -162,7 +162,7 @@ fn silence_is_a_verdict_of_either_kind() {
                 assert!((TIMEOUT..TIMEOUT + SECOND / 2).contains(&refused), "{kind}: after {refused:?}");
             }
             // A hook without an answer may have allowed it all the same: it gets the notice of the end.
-            assert!(told(&net, client).contains(&kind));
+            assert!(notices(&net, client).contains(&kind));
         }
     }
 }
@@ -183,16 +183,16 @@ fn an_answer_to_who_has_left_is_nothing() {
             net.run_for(SECOND);
             let expected = if kind == "connect" { vec!["connect"] } else { vec![kind, "connect"] };
             if dead {
-                assert_eq!(told(&net, client), expected, "it was asked, and has ended");
+                assert_eq!(notices(&net, client), expected, "it was asked, and has ended");
             } else {
                 // Nothing is read before the answer, so the server does not notice.
                 assert!(net.is_open(client));
             }
             net.run_for(SECOND * 10);
-            assert_eq!(told(&net, client), expected, "an answer makes nothing of it");
+            assert_eq!(notices(&net, client), expected, "an answer makes nothing of it");
             assert!(!net.is_open(client));
             // What the client held is free again.
-            net.outside(|_| Reply::allow());
+            net.back_end(|_| Reply::allow());
             let next = net.publish("live", if kind == "play" { "other" } else { "cam" });
             net.run_for(SECOND * 8);
             assert!(net.client(next).is_running());
@@ -214,7 +214,7 @@ fn the_server_upstream_is_asked_first_and_told_nothing() {
     assert_eq!(net.client(player).statuses().last(), Some(&"NetStream.Play.Failed"));
     assert_eq!(asked(&net, player), ["traverse"]);
     net.kill(publisher);
-    assert_eq!((told(&net, publisher), told(&net, player)), (vec!["publish"], vec![]));
+    assert_eq!((notices(&net, publisher), notices(&net, player)), (vec!["publish"], vec![]));
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn the_first_that_is_granted_has_the_name_and_the_other_is_told() {
     net.run_for(SECOND * 5);
     assert!(net.client(second).is_running(), "a question that waits keeps no client out");
     assert_eq!(net.client(first).statuses().last(), Some(&"NetStream.Publish.BadName"));
-    assert_eq!(told(&net, first), ["publish"], "it was granted, and came to nothing");
+    assert_eq!(notices(&net, first), ["publish"], "it was granted, and came to nothing");
     let third = net.publish("live", "cam");
     net.run_for(SECOND * 2);
     assert_eq!(net.client(third).statuses().last(), Some(&"NetStream.Publish.BadName"));
@@ -242,7 +242,7 @@ fn a_client_that_the_outside_refuses_keeps_no_other_out() {
         let limits = Limits { publishers: Some(1), players: Some(1), streams: Some(1), ..Limits::default() };
         let asks = Asks { connect: false, ..all() };
         let mut net = Sim::with_config(9, VhostConfig { asks, conflict, limits, ..VhostConfig::default() }.into());
-        net.outside(|ask| {
+        net.back_end(|ask| {
             let (Subject::Publish(facts) | Subject::Play(facts)) = &ask.subject else { return Reply::allow() };
             if facts.params.contains("key=good") { Reply::allow() } else { Reply::deny().after(SECOND) }
         });
@@ -270,7 +270,7 @@ fn limits_hold_at_the_grant() {
     let limits = Limits { stream_players: Some(2), players: Some(3), streams: Some(2), ..Limits::default() };
     let asks = Asks { connect: false, ..all() };
     let mut net = Sim::with_config(11, VhostConfig { asks, limits, ..VhostConfig::default() }.into());
-    net.outside(|_| Reply::allow().after(SECOND));
+    net.back_end(|_| Reply::allow().after(SECOND));
     let names = ["one", "one", "one", "two", "two", "three", "one"];
     let players: Vec<_> = names.iter().map(|name| net.play("live", name)).collect();
     net.run_for(SECOND / 2);
@@ -278,7 +278,7 @@ fn limits_hold_at_the_grant() {
     net.run_for(SECOND * 5);
     let running = players.iter().filter(|player| net.client(**player).is_running()).count();
     assert_eq!(running, 3);
-    let refused = players.iter().filter(|player| told(&net, **player) == ["play"]).count();
+    let refused = players.iter().filter(|player| notices(&net, **player) == ["play"]).count();
     assert_eq!(refused, names.len() - 3, "each was granted by the outside");
 }
 
@@ -288,7 +288,7 @@ fn questions_are_shared_out() {
     let limits = Limits { questions: Some(4), ..Limits::default() };
     let asks = Asks { connect: false, ..all() };
     let mut net = Sim::with_config(12, VhostConfig { asks, limits, ..VhostConfig::default() }.into());
-    net.outside(|_| Reply::allow().after(SECOND * 3));
+    net.back_end(|_| Reply::allow().after(SECOND * 3));
     let from = |address: &str| Route::to("a.example", "live").from_address(address);
     let greedy: Vec<_> = (0..6).map(|number| net.play(from("192.0.2.1"), &format!("s{number}"))).collect();
     net.run_for(SECOND);
@@ -316,7 +316,7 @@ fn killed_somewhere(seed: u64) {
     let conflict = rng.pick(&[Conflict::Reject, Conflict::TakeOver]);
     let mut net = Sim::with_config(seed, VhostConfig { asks, conflict, ..VhostConfig::default() }.into());
     let mut choice = rng.fork(9);
-    net.outside(move |_| {
+    net.back_end(move |_| {
         let after = Duration::from_millis(choice.pick(&[0, 0, 20, 200, 900]));
         match choice.within(0..=9) {
             0 => Reply::deny().after(after),

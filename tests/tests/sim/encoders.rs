@@ -7,7 +7,7 @@ use anabranch_tests::sim::{Encoder, Marks, Media, Rng, Sim, Track};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// What a player waits for a key frame, and some time for links and for frames that are a second apart.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Players come one after the other; each has what the encoder sends when its patience is over.
 fn everybody_gets_what_is_sent(seed: u64, encoder: &Encoder) {
@@ -18,10 +18,10 @@ fn everybody_gets_what_is_sent(seed: u64, encoder: &Encoder) {
         net.run_for(Duration::from_millis(rng.within(0..=4_000) as u64));
         let from = net.elapsed() + SECOND;
         let player = net.play("live", "cam");
-        net.run_for(PATIENCE);
-        let time = from..from + PATIENCE - SECOND;
-        let screen = net.client(player).screen().expect("it plays");
-        let has = |wanted: fn(Media) -> bool| screen.frames().iter().any(|frame| wanted(frame.media));
+        net.run_for(TIMEOUT);
+        let time = from..from + TIMEOUT - SECOND;
+        let playback = net.client(player).playback().expect("it plays");
+        let has = |wanted: fn(Media) -> bool| playback.frames().iter().any(|frame| wanted(frame.media));
         if encoder.sends(Track::Audio, time.clone()) {
             assert!(has(Media::is_coded), "seed {seed}: nothing came in {time:?} of {encoder:?}");
         }
@@ -66,14 +66,14 @@ fn skews_of_up_to_ten_seconds_and_jumps_either_way_pass() {
             let player = net.play("live", "cam");
             net.publish_with("live", "cam", Encoder { first_timestamp: u32::MAX - 5_000, ..encoder.clone() });
             net.run_for(SECOND * 25);
-            assert!(net.client(player).screen().expect("it plays").count(Media::Sound) > 300);
-            assert!(net.client(player).screen().expect("it plays").count(Media::Inter) > 150);
+            assert!(net.client(player).playback().expect("it plays").count(Media::Sound) > 300);
+            assert!(net.client(player).playback().expect("it plays").count(Media::Inter) > 150);
             // With a jump ahead and one back.
             let jumps = vec![(SECOND * 15, 90_000_000), (SECOND * 30, 5)];
             net.publish_with("live", "other", Encoder { jumps, ..encoder });
             let player = net.play("live", "other");
             net.run_for(SECOND * 45);
-            assert!(net.client(player).screen().expect("it plays").count(Media::Sound) > 600);
+            assert!(net.client(player).playback().expect("it plays").count(Media::Sound) > 600);
         }
     }
 }

@@ -24,18 +24,18 @@ fn a_late_joiner_starts_at_the_newest_key_frame_with_each_header_once() {
     let player = net.play("live", "cam");
     net.run_for(SECOND * 3);
 
-    let screen = net.player(player);
-    let media: Vec<_> = screen.frames().iter().map(|frame| frame.media).take(4).collect();
+    let playback = net.player(player);
+    let media: Vec<_> = playback.frames().iter().map(|frame| frame.media).take(4).collect();
     assert_eq!(media, [Media::Metadata, Media::VideoHeader, Media::AudioHeader, Media::Key]);
     for header in [Media::Metadata, Media::VideoHeader, Media::AudioHeader] {
-        assert_eq!(screen.count(header), 1, "{header:?}");
+        assert_eq!(playback.count(header), 1, "{header:?}");
     }
-    let key = screen.frames()[3];
-    assert_eq!(screen.frames()[1].timestamp, key.timestamp);
-    assert_eq!(screen.frames()[0].timestamp, 0, "metadata has no place in time");
+    let key = playback.frames()[3];
+    assert_eq!(playback.frames()[1].timestamp, key.timestamp);
+    assert_eq!(playback.frames()[0].timestamp, 0, "metadata has no place in time");
     // The newest key frame when it joined, not the first one: at most a GOP and the links' latency old.
     assert!(key.timestamp > 4_400, "{}", key.timestamp);
-    assert_eq!(screen.skipped().frames, 0);
+    assert_eq!(playback.skipped().frames, 0);
     assert_complete(&net, encoder, player);
 }
 

@@ -9,9 +9,9 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// The player has all that was sent from its first frame on, but what is on its way.
 fn assert_complete(net: &Sim, publisher: ClientId, player: ClientId) {
-    let screen = net.player(player);
-    assert_eq!(screen.skipped().frames, 0);
-    let last = screen.frames().last().expect("it got frames");
+    let playback = net.player(player);
+    assert_eq!(playback.skipped().frames, 0);
+    let last = playback.frames().last().expect("it got frames");
     let behind = net.sent(publisher).len() - last.number;
     assert!(behind < 20, "{behind} frames on their way");
 }
@@ -30,9 +30,9 @@ fn headers_with_every_key_frame_pass_as_they_are() {
     net.run_for(SECOND * 5);
     for (player, groups) in [(early, 15..=16), (late, 6..=7)] {
         assert_complete(&net, encoder, player);
-        let screen = net.player(player);
+        let playback = net.player(player);
         for header in [Media::Metadata, Media::VideoHeader, Media::AudioHeader] {
-            assert!(groups.contains(&screen.count(header)), "{} of {header:?}", screen.count(header));
+            assert!(groups.contains(&playback.count(header)), "{} of {header:?}", playback.count(header));
         }
     }
 }
@@ -51,9 +51,9 @@ fn repeated_sequence_headers_are_left_out_if_wanted_and_metadata_is_not() {
     net.run_for(SECOND * 3);
     for (player, repetitions) in [(early, 15..=17), (late, 6..=8)] {
         assert_complete(&net, encoder, player);
-        let screen = net.player(player);
-        assert_eq!((screen.count(Media::VideoHeader), screen.count(Media::AudioHeader)), (2, 2));
-        assert!(repetitions.contains(&screen.count(Media::Metadata)), "{}", screen.count(Media::Metadata));
+        let playback = net.player(player);
+        assert_eq!((playback.count(Media::VideoHeader), playback.count(Media::AudioHeader)), (2, 2));
+        assert!(repetitions.contains(&playback.count(Media::Metadata)), "{}", playback.count(Media::Metadata));
     }
 }
 

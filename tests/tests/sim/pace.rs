@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anabranch_core::conn::VhostConfig;
 use anabranch_core::pacing::Pacing;
-use anabranch_tests::sim::{ClientId, Encoder, Heed, Sim};
+use anabranch_tests::sim::{ClientId, DelayedReads, Encoder, Sim};
 
 const SECONDS: u64 = 20;
 
@@ -13,11 +13,11 @@ type Got = (usize, usize, u32);
 
 /// A stream of the small encoder with players from the beginning and one that comes later, and a stream without
 /// players. Returns what each player got, and in how many steps.
-fn played(heed: Heed, window: u64) -> (Vec<Vec<Got>>, u64, Sim, ClientId) {
+fn played(delayed_reads: DelayedReads, window: u64) -> (Vec<Vec<Got>>, u64, Sim, ClientId) {
     let pacing = Pacing { merge_window: Duration::from_millis(window), ..Pacing::default() };
     let config = VhostConfig { pacing, ..VhostConfig::default() };
     let mut net = Sim::with_config(3, config.into());
-    net.heed(heed);
+    net.delay_reads(delayed_reads);
     let encoder = net.publish_with("live", "cam", Encoder::small());
     net.publish_with("live", "nobody", Encoder::small());
     let mut players: Vec<_> = (0..3).map(|_| net.play("live", "cam")).collect();
@@ -34,8 +34,8 @@ fn played(heed: Heed, window: u64) -> (Vec<Vec<Got>>, u64, Sim, ClientId) {
 #[test]
 fn players_get_the_same_from_who_reads_later_where_it_may() {
     for window in [30, 350, 1_000] {
-        let (at_once, _, _, _) = played(Heed::None, window);
-        let (later, _, net, encoder) = played(Heed::All, window);
+        let (at_once, _, _, _) = played(DelayedReads::None, window);
+        let (later, _, net, encoder) = played(DelayedReads::All, window);
         // Players that are there from the beginning get every frame, at its time.
         assert!(net.sent(encoder).len() > 300, "{}", net.sent(encoder).len());
         for (at_once, later) in at_once[..3].iter().zip(&later) {
@@ -52,5 +52,5 @@ fn players_get_the_same_from_who_reads_later_where_it_may() {
 /// Otherwise the test above shows nothing.
 #[test]
 fn reading_later_is_another_run() {
-    assert!(played(Heed::All, 350).1 < played(Heed::None, 350).1);
+    assert!(played(DelayedReads::All, 350).1 < played(DelayedReads::None, 350).1);
 }

@@ -116,7 +116,7 @@ fn one_connection_plays_streams_of_several_hosts() {
     net.also_play(player, "cam?vhost=c.example");
     net.run_for(SECOND * 10);
     // They take turns, and each body is checked.
-    let counts: Vec<_> = net.client(player).screens().map(|screen| screen.count(Media::Key)).collect();
+    let counts: Vec<_> = net.client(player).playbacks().map(|playback| playback.count(Media::Key)).collect();
     assert!(counts.len() == 3 && counts.iter().all(|count| *count >= 8), "{counts:?}");
 }
 
@@ -232,8 +232,8 @@ fn nothing_is_relayed_behind_the_message_that_was_too_much() {
         net.run_for(SECOND * 4);
         assert_eq!(net.report(publisher).expect("it is closed").close.reason.name(), "limit_bitrate");
         assert_eq!(net.client(publisher).count(DENIED), 1);
-        let screen = net.player(player);
-        assert_eq!((screen.skipped().frames, screen.frames().is_empty()), (0, false));
+        let playback = net.player(player);
+        assert_eq!((playback.skipped().frames, playback.frames().is_empty()), (0, false));
     }
 }
 

@@ -23,10 +23,10 @@ fn a_slow_player_skips_to_key_frames_and_every_frame_it_missed_is_counted() {
     // A little more than half of what the stream needs.
     net.link(slow).down.bandwidth(40_000).buffer(16 << 10);
     net.run_for(SECOND * 60);
-    let screen = net.player(slow);
-    assert!(screen.resumptions() > 3, "{} resumptions", screen.resumptions());
-    assert!(screen.count(Media::VideoHeader) as u32 > screen.resumptions(), "headers come with each");
-    assert!(screen.count(Media::Key) > 20, "it still sees something");
+    let playback = net.player(slow);
+    assert!(playback.resumptions() > 3, "{} resumptions", playback.resumptions());
+    assert!(playback.count(Media::VideoHeader) as u32 > playback.resumptions(), "headers come with each");
+    assert!(playback.count(Media::Key) > 20, "it still sees something");
 
     // A link that is suddenly fast: the player gets to the present and leaves, so that both counts are complete.
     net.link(slow).down.bandwidth(10_000_000);

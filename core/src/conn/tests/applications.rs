@@ -36,8 +36,8 @@ fn wants(harness: &Harness, peer: &str, app: &str, page: &str, request: &[u8]) -
     let tc_url = format!("rtmp://h/{app}");
     let object = Object::default().with("app", app).with("tcUrl", tc_url.as_str()).with("pageUrl", page);
     let mut client = harness.client_from(Some(address(peer)), object);
-    client.say(harness, &[&peer::create_stream(2.0), request].concat());
-    client.heard = hear(&mut client, harness);
+    client.send(harness, &[&peer::create_stream(2.0), request].concat());
+    client.received = receive(&mut client, harness);
     client
 }
 
@@ -50,7 +50,7 @@ fn plays(harness: &Harness, app: &str, name: &str) -> Client {
 }
 
 /// What a client receives, with the words of refusals.
-fn hear(client: &mut Client, harness: &Harness) -> Vec<String> {
+fn receive(client: &mut Client, harness: &Harness) -> Vec<String> {
     let messages = client.messages(harness);
     messages.iter().map(|message| format!("{} {}", peer::line(message), description(message))).collect()
 }
@@ -70,7 +70,7 @@ fn description(message: &crate::message::Message) -> String {
 fn answer(client: &mut Client, harness: &Harness, verdict: Verdict) -> Vec<String> {
     let ask = client.asked.last().expect("something was asked");
     client.conn.answer(harness.now, ask.id, verdict);
-    hear(client, harness)
+    receive(client, harness)
 }
 
 const STARTED: &str = "NetStream.Publish.Start";
@@ -112,7 +112,7 @@ fn each_stream_has_the_rules_of_its_application() {
     ] {
         let request = if publish { peer::publish(1, name) } else { peer::play(1, name) };
         let client = wants(&harness, peer, app, page, &request);
-        assert!(said(&client.heard, words), "{app}/{name} {publish}: {:?}", client.heard);
+        assert!(contains(&client.received, words), "{app}/{name} {publish}: {:?}", client.received);
     }
 }
 
@@ -134,16 +134,16 @@ fn an_application_has_places_within_those_of_its_virtual_host() {
         ([vhost.publishers, vhost.players], [application.publishers, application.players, application.streams])
     };
     let mut publisher = publishes(&harness, "live", "cam");
-    assert!(said(&publishes(&harness, "live", "cam2").heard, "too many publishers"));
+    assert!(contains(&publishes(&harness, "live", "cam2").received, "too many publishers"));
     let other = publishes(&harness, "other", "cam");
-    assert!(said(&other.heard, STARTED), "{:?}", other.heard);
+    assert!(contains(&other.received, STARTED), "{:?}", other.received);
     // The application allows a stream more players than the virtual host does.
     let mut players: Vec<_> = (0..2).map(|_| plays(&harness, "live", "cam")).collect();
-    assert!(players.iter().all(|player| said(&player.heard, PLAYED)));
-    assert!(said(&plays(&harness, "live", "cam2").heard, "too many players"));
+    assert!(players.iter().all(|player| contains(&player.received, PLAYED)));
+    assert!(contains(&plays(&harness, "live", "cam2").received, "too many players"));
     let third = plays(&harness, "other", "cam");
-    assert!(said(&third.heard, PLAYED), "{:?}", third.heard);
-    assert!(said(&plays(&harness, "other", "cam").heard, "too many players"), "the host is full, too");
+    assert!(contains(&third.received, PLAYED), "{:?}", third.received);
+    assert!(contains(&plays(&harness, "other", "cam").received, "too many players"), "the host is full, too");
     assert_eq!(counts(), ([2, 3], [1, 2, 1]));
     publisher.disconnect(&harness);
     players.iter_mut().for_each(|player| player.disconnect(&harness));
@@ -161,9 +161,9 @@ fn a_question_is_asked_if_the_application_says_so() {
     ));
     let mut asked = publishes(&harness, "live", "cam");
     assert_eq!(asked.actions(), ["ask"]);
-    assert!(said(&answer(&mut asked, &harness, Verdict::Allow), STARTED));
+    assert!(contains(&answer(&mut asked, &harness, Verdict::Allow), STARTED));
     let free = publishes(&harness, "other", "cam");
-    assert!(said(&free.heard, STARTED), "{:?}", free.heard);
+    assert!(contains(&free.received, STARTED), "{:?}", free.received);
 }
 
 #[test]
@@ -180,21 +180,21 @@ fn the_settings_of_an_application_apply_to_its_streams_and_their_sessions() {
     ));
     let frame = [peer::key_frame(1), vec![7; 900]].concat();
     let mut small = publishes(&harness, "live", "small/cam");
-    small.say(&harness, &[peer::video(0, &frame), peer::video(40, &frame)].concat());
+    small.send(&harness, &[peer::video(0, &frame), peer::video(40, &frame)].concat());
     let held = harness.server.hub().streams().remove(0);
     assert_eq!(held.group.as_deref(), Some("live/small/*"));
     assert!(held.log_bytes < 1500, "one frame is dropped: {}", held.log_bytes);
     small.run(&mut harness, Duration::from_millis(1500));
     assert!(small.closed.is_none());
     small.run(&mut harness, Duration::from_millis(1000));
-    small.hear(&harness);
+    small.receive(&harness);
     let reason = |client: &Client| client.closed.as_ref().map(|report| report.close.reason.name());
     assert_eq!(reason(&small), Some("next_message_timeout"));
     // With streams of two applications, the strictest settings apply.
     let mut both = publishes(&harness, "live", "small/cam");
-    both.say(&harness, &[peer::create_stream(3.0), peer::publish(2, "quick/cam"), peer::video(0, &frame)].concat());
+    both.send(&harness, &[peer::create_stream(3.0), peer::publish(2, "quick/cam"), peer::video(0, &frame)].concat());
     both.run(&mut harness, Duration::from_millis(1500));
-    both.hear(&harness);
+    both.receive(&harness);
     assert_eq!(reason(&both), Some("next_message_timeout"));
 }
 
@@ -228,12 +228,12 @@ fn after_a_reload_streams_are_in_the_application_of_their_name_then() {
 }
 
 /// What the back end is told of the end, with the name there.
-fn told(client: &Client) -> Vec<String> {
+fn notices(client: &Client) -> Vec<String> {
     let name = |notice: &Notice| match &notice.subject {
         Subject::Publish(facts) | Subject::Play(facts) => facts.key.path().to_owned(),
         other => format!("{other:?}"),
     };
-    client.told.iter().map(name).collect()
+    client.notices.iter().map(name).collect()
 }
 
 fn asking() -> VhostConfig {
@@ -247,19 +247,22 @@ fn asking() -> VhostConfig {
 fn a_stream_is_granted_under_the_name_that_the_back_end_gives() {
     let harness = Harness::with(asking().into());
     let mut publisher = publishes(&harness, "live", "secret-key");
-    assert!(said(&answer(&mut publisher, &harness, Verdict::Rename("room/cam".to_owned())), STARTED));
+    assert!(contains(&answer(&mut publisher, &harness, Verdict::Rename("room/cam".to_owned())), STARTED));
     let names: Vec<_> = harness.server.hub().streams().iter().map(|stream| stream.key.path().to_owned()).collect();
     assert_eq!(names, ["live/room/cam"]);
     let mut player = plays(&harness, "live", "anything");
-    assert!(said(&answer(&mut player, &harness, Verdict::Rename("room/cam".to_owned())), PLAYED));
-    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
-    assert!(player.hear(&harness).len() >= 6);
+    assert!(contains(&answer(&mut player, &harness, Verdict::Rename("room/cam".to_owned())), PLAYED));
+    publisher.send(&harness, &[headers(), gop(0, 1)].concat());
+    assert!(player.receive(&harness).len() >= 6);
     // The name is taken, by whatever name it is asked for; the back end is told that this came to nothing.
     let mut second = publishes(&harness, "live", "other-key");
-    assert!(said(&answer(&mut second, &harness, Verdict::Rename("room/cam".to_owned())), "NetStream.Publish.BadName"));
-    assert_eq!(told(&second), ["live/other-key"]);
+    assert!(contains(
+        &answer(&mut second, &harness, Verdict::Rename("room/cam".to_owned())),
+        "NetStream.Publish.BadName"
+    ));
+    assert_eq!(notices(&second), ["live/other-key"]);
     publisher.disconnect(&harness);
-    assert_eq!(told(&publisher), ["live/secret-key"]);
+    assert_eq!(notices(&publisher), ["live/secret-key"]);
     assert_eq!((publisher.asked.len(), player.asked.len()), (1, 1), "nothing is asked about the new name");
 }
 
@@ -292,9 +295,9 @@ fn a_new_name_that_rules_refuse_is_refused() {
         ("a\nb", "stream"),
     ] {
         let mut client = publishes(&harness, "live", "key");
-        let heard = answer(&mut client, &harness, Verdict::Rename(name.to_owned()));
-        assert!(said(&heard, words), "{name:?}: {heard:?}");
-        assert_eq!(told(&client), ["live/key"], "the back end had granted it");
+        let received = answer(&mut client, &harness, Verdict::Rename(name.to_owned()));
+        assert!(contains(&received, words), "{name:?}: {received:?}");
+        assert_eq!(notices(&client), ["live/key"], "the back end had granted it");
         client.disconnect(&harness);
     }
     // A URL that is signed for either name is enough.
@@ -302,15 +305,15 @@ fn a_new_name_that_rules_refuse_is_refused() {
         let key = crate::url::StreamKey::new(DEFAULT_VHOST, "live", "key").and_then(|key| key.with_stream(signed));
         let token = policy::sign(&secret(), policy::Action::Publish, &key.expect("a name"), 2000);
         let mut client = publishes(&harness, "live", &format!("key?expires=2000&token={token}"));
-        let heard = answer(&mut client, &harness, Verdict::Rename("signed/cam".to_owned()));
-        assert!(said(&heard, STARTED), "{signed}: {heard:?}");
+        let received = answer(&mut client, &harness, Verdict::Rename("signed/cam".to_owned()));
+        assert!(contains(&received, STARTED), "{signed}: {received:?}");
         client.disconnect(&harness);
     }
     // Credentials are those of the application of the new name.
     let mut first = publishes(&harness, "live", "one?token=same");
-    assert!(said(&answer(&mut first, &harness, Verdict::Rename("taken/cam".to_owned())), STARTED));
+    assert!(contains(&answer(&mut first, &harness, Verdict::Rename("taken/cam".to_owned())), STARTED));
     let mut second = publishes(&harness, "live", "two?token=same");
-    assert!(said(&answer(&mut second, &harness, Verdict::Rename("taken/cam".to_owned())), STARTED));
+    assert!(contains(&answer(&mut second, &harness, Verdict::Rename("taken/cam".to_owned())), STARTED));
 }
 
 #[test]
@@ -322,18 +325,18 @@ fn a_connect_gets_the_app_that_the_back_end_gives() {
         harness.client_from(None, object)
     };
     let mut client = connects();
-    assert!(said(
+    assert!(contains(
         &answer(&mut client, &harness, Verdict::Rename("live/room".to_owned())),
         "NetConnection.Connect.Success"
     ));
-    client.say(&harness, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
-    assert!(said(&client.hear(&harness), STARTED));
+    client.send(&harness, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    assert!(contains(&client.receive(&harness), STARTED));
     assert_eq!(harness.server.hub().streams()[0].key.path(), "live/room/cam");
     assert_eq!((client.conn.facts().app.as_str(), client.conn.facts().params.as_str()), ("live/room", "?x=1"));
     for wrong in ["", "/", "a/..", "live?x=1"] {
         let mut client = connects();
-        let heard = answer(&mut client, &harness, Verdict::Rename(wrong.to_owned()));
-        assert!(said(&heard, "NetConnection.Connect.Rejected"), "{wrong:?}: {heard:?}");
-        assert_eq!(client.told.len(), 1);
+        let received = answer(&mut client, &harness, Verdict::Rename(wrong.to_owned()));
+        assert!(contains(&received, "NetConnection.Connect.Rejected"), "{wrong:?}: {received:?}");
+        assert_eq!(client.notices.len(), 1);
     }
 }

@@ -13,16 +13,16 @@ fn an_edge_asks_upstream_first_and_tells_only_of_what_it_asked_for_itself() {
     let mut publisher = harness.asks_to_publish("cam?k=v");
     let upstream = publisher.asked[0].subject.clone();
     assert!(matches!(&upstream, Subject::Traverse(facts) if facts.params == "?k=v"), "{upstream:?}");
-    assert!(!said(&publisher.answer(&harness, Verdict::Allow), "Publish.Start"), "nothing is granted yet");
+    assert!(!contains(&publisher.answer(&harness, Verdict::Allow), "Publish.Start"), "nothing is granted yet");
     let own = publisher.asked[1].subject.clone();
     assert!(matches!(own, Subject::Publish(_)), "{own:?}");
-    assert!(said(&publisher.answer(&harness, Verdict::Allow), "Publish.Start"));
+    assert!(contains(&publisher.answer(&harness, Verdict::Allow), "Publish.Start"));
     publisher.actions();
     publisher.disconnect(&harness);
     assert_eq!(publisher.actions(), ["detach publisher", "wake", "tell"]);
 
     let mut refused = harness.asks_to_publish("cam");
-    assert!(said(&refused.answer(&harness, Verdict::Deny("not yours".to_owned())), "NetStream.Publish.Denied"));
+    assert!(contains(&refused.answer(&harness, Verdict::Deny("not yours".to_owned())), "NetStream.Publish.Denied"));
     refused.actions();
     refused.disconnect(&harness);
     assert_eq!(refused.actions(), [""; 0], "a question upstream is no promise to tell");
@@ -61,11 +61,11 @@ fn what_is_denied_says_so_in_the_requests_own_words() {
     let deny = |words: &str| Verdict::Deny(words.to_owned());
     let harness = asking(Asks { connect: true, ..Asks::default() });
     let mut client = harness.client();
-    assert!(said(&client.answer(&harness, deny("no")), "_error 1 NetConnection.Connect.Rejected"));
+    assert!(contains(&client.answer(&harness, deny("no")), "_error 1 NetConnection.Connect.Rejected"));
     let harness = asking(Asks { play: true, ..Asks::default() });
     let mut player = harness.player("cam");
-    assert!(!said(&player.hear(&harness), "Play.Start"));
-    assert!(said(&player.answer(&harness, deny("no")), "NetStream.Play.Failed"));
+    assert!(!contains(&player.receive(&harness), "Play.Start"));
+    assert!(contains(&player.answer(&harness, deny("no")), "NetStream.Play.Failed"));
     assert!(harness.server.hub().streams().is_empty());
 }
 
@@ -101,16 +101,16 @@ fn a_question_names_the_client_and_the_end_of_what_was_allowed_is_told_once() {
     assert!(client.wait.expect("it waits").read.is_none(), "nothing more is read before the answer");
     // The number of another question has no effect.
     client.conn.answer(harness.now, AskId(ask.id.0 + 1), Verdict::Allow);
-    assert_eq!(client.hear(&harness), [""; 0]);
-    assert!(said(&client.answer(&harness, Verdict::Allow), "NetConnection.Connect.Success"));
-    client.say(&harness, &[peer::create_stream(2.0), peer::play(1, "cam")].concat());
+    assert_eq!(client.receive(&harness), [""; 0]);
+    assert!(contains(&client.answer(&harness, Verdict::Allow), "NetConnection.Connect.Success"));
+    client.send(&harness, &[peer::create_stream(2.0), peer::play(1, "cam")].concat());
     assert_ne!(client.asked[1].id, ask.id);
-    assert!(said(&client.answer(&harness, Verdict::Allow), "NetStream.Play.Start"));
-    assert!(client.told.is_empty(), "it is not over");
+    assert!(contains(&client.answer(&harness, Verdict::Allow), "NetStream.Play.Start"));
+    assert!(client.notices.is_empty(), "it is not over");
     harness.pass(Duration::from_secs(2));
     client.disconnect(&harness);
     let report = client.closed.clone().expect("over");
-    let [play, connect] = client.told.as_slice() else { panic!("each is told of once: {:?}", client.told) };
+    let [play, connect] = client.notices.as_slice() else { panic!("each is notices of once: {:?}", client.notices) };
     assert!(matches!(&play.subject, Subject::Play(facts) if facts.key.stream() == "cam"), "{play:?}");
     assert_eq!((&play.client, &play.closed), (&expected, &None));
     let closed = Closed {
@@ -129,7 +129,7 @@ fn a_connection_that_ends_while_its_connect_is_asked_about_is_told_of_with_what_
     let mut client = harness.client();
     harness.pass(Duration::from_secs(1));
     client.disconnect(&harness);
-    let [notice] = client.told.as_slice() else { panic!("told once: {:?}", client.told) };
+    let [notice] = client.notices.as_slice() else { panic!("notices once: {:?}", client.notices) };
     let report = client.closed.expect("over");
     let closed = notice.closed.clone().expect("the connection is over");
     assert_eq!(closed.reason, CloseReason::Rejected("NetConnection.Connect.Rejected"));
@@ -143,15 +143,15 @@ fn silence_refuses_or_grants_as_is_configured_and_not_before_its_time() {
         let mut harness = asking(Asks { publish: true, allow_on_timeout, ..Asks::default() });
         let mut publisher = harness.asks_to_publish("cam");
         publisher.run(&mut harness, Duration::from_millis(9999));
-        assert_eq!(publisher.hear(&harness), [""; 0]);
+        assert_eq!(publisher.receive(&harness), [""; 0]);
         publisher.run(&mut harness, Duration::from_millis(1));
-        let heard = publisher.hear(&harness);
+        let received = publisher.receive(&harness);
         let code = if allow_on_timeout { "NetStream.Publish.Start" } else { "NetStream.Publish.Denied" };
-        assert!(said(&heard, code), "{heard:?}");
+        assert!(contains(&received, code), "{received:?}");
         // A request without an answer is followed by a notice; what was granted is not over yet.
-        assert_eq!(publisher.told.len(), usize::from(!allow_on_timeout));
+        assert_eq!(publisher.notices.len(), usize::from(!allow_on_timeout));
         publisher.disconnect(&harness);
-        assert_eq!(publisher.told.len(), 1);
+        assert_eq!(publisher.notices.len(), 1);
     }
 }
 
@@ -165,16 +165,16 @@ fn a_back_end_may_take_its_whole_time_whatever_is_left_of_the_clients() {
     let object = Object::default().with("app", "live").with("tcUrl", "rtmp://127.0.0.1/live");
     let mut client = harness.client_from(Some(address), object);
     client.run(&mut harness, Duration::from_secs(59));
-    assert_eq!(client.hear(&harness), [""; 0]);
+    assert_eq!(client.receive(&harness), [""; 0]);
     client.run(&mut harness, Duration::from_secs(1));
-    assert!(said(&client.hear(&harness), "NetConnection.Connect.Success"));
-    client.say(&harness, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    assert!(contains(&client.receive(&harness), "NetConnection.Connect.Success"));
+    client.send(&harness, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
     // It handles the pings that it gets while it waits.
-    let heard = [20, 20, 20].map(|seconds| {
+    let received = [20, 20, 20].map(|seconds| {
         client.run(&mut harness, Duration::from_secs(seconds));
-        said(&client.hear(&harness), "NetStream.Publish.Start")
+        contains(&client.receive(&harness), "NetStream.Publish.Start")
     });
-    assert_eq!(heard, [false, false, true]);
+    assert_eq!(received, [false, false, true]);
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn a_server_that_drains_grants_nothing_it_was_still_asking_about() {
     let mut publisher = harness.asks_to_publish("cam");
     publisher.actions();
     harness.server.drain();
-    assert!(said(&publisher.answer(&harness, Verdict::Allow), "NetStream.Publish.Denied"));
+    assert!(contains(&publisher.answer(&harness, Verdict::Allow), "NetStream.Publish.Denied"));
     assert_eq!(publisher.actions(), ["tell"], "it was allowed, and nothing came of it");
     assert!(harness.server.hub().streams().is_empty());
 
@@ -191,7 +191,7 @@ fn a_server_that_drains_grants_nothing_it_was_still_asking_about() {
     let mut player = harness.player("cam");
     player.actions();
     harness.server.drain();
-    assert!(said(&player.answer(&harness, Verdict::Allow), "NetStream.Play.Failed"));
+    assert!(contains(&player.answer(&harness, Verdict::Allow), "NetStream.Play.Failed"));
     assert_eq!(player.actions(), ["tell"], "likewise");
     assert!(harness.server.hub().streams().is_empty());
 
@@ -200,7 +200,7 @@ fn a_server_that_drains_grants_nothing_it_was_still_asking_about() {
     let mut publisher = harness.asks_to_publish("cam");
     publisher.actions();
     harness.server.drain();
-    assert!(said(&publisher.answer(&harness, Verdict::Allow), "NetStream.Publish.Denied"));
+    assert!(contains(&publisher.answer(&harness, Verdict::Allow), "NetStream.Publish.Denied"));
     assert_eq!(publisher.actions(), [""; 0]);
 }
 
@@ -214,16 +214,16 @@ fn a_name_that_was_taken_while_it_was_asked_about_is_refused() {
     };
     let harness = Harness::with(config.into());
     let mut first = harness.asks_to_publish("cam?token=one");
-    assert!(said(&first.answer(&harness, Verdict::Allow), "NetStream.Publish.Start"));
+    assert!(contains(&first.answer(&harness, Verdict::Allow), "NetStream.Publish.Start"));
     let mut second = harness.asks_to_publish("cam?token=one");
     first.disconnect(&harness);
     let mut third = harness.asks_to_publish("cam?token=two");
-    assert!(said(&third.answer(&harness, Verdict::Allow), "NetStream.Publish.Start"));
+    assert!(contains(&third.answer(&harness, Verdict::Allow), "NetStream.Publish.Start"));
     second.actions();
-    assert!(said(&second.answer(&harness, Verdict::Allow), "NetStream.Publish.BadName"));
+    assert!(contains(&second.answer(&harness, Verdict::Allow), "NetStream.Publish.BadName"));
     assert_eq!(second.actions(), ["tell"]);
-    third.say(&harness, &headers());
-    third.hear(&harness);
+    third.send(&harness, &headers());
+    third.receive(&harness);
     assert!(third.closed.is_none(), "the third goes on");
 }
 
@@ -234,10 +234,10 @@ fn a_request_said_before_the_end_and_not_looked_at_is_nothing() {
         for request in [peer::publish(1, "cam"), peer::play(1, "cam")] {
             let harness = asking(asks.clone());
             let mut client = harness.client();
-            client.say(&harness, &peer::create_stream(2.0));
+            client.send(&harness, &peer::create_stream(2.0));
             client.conn.handle_input(harness.now, &request);
             client.conn.close(CloseReason::Closed("as asked"));
-            client.hear(&harness);
+            client.receive(&harness);
             assert_eq!(client.actions(), [""; 0]);
             assert!(client.closed.is_some() && harness.server.hub().streams().is_empty());
         }
@@ -249,13 +249,16 @@ fn a_request_said_before_the_end_and_not_looked_at_is_nothing() {
 fn a_play_that_is_granted_to_a_drained_connection_is_over_at_once() {
     let harness = asking(Asks { play: true, ..Asks::default() });
     let mut publisher = harness.publisher("cam");
-    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    publisher.send(&harness, &[headers(), gop(0, 1)].concat());
     let mut player = harness.player("cam");
-    player.hear(&harness);
+    player.receive(&harness);
     player.conn.drain(harness.now + Duration::from_secs(60), None);
-    let heard = player.answer(&harness, Verdict::Allow);
-    assert!(said(&heard, "NetStream.Play.Start") && said(&heard, "NetStream.Play.UnpublishNotify"), "{heard:?}");
-    assert!(!said(&heard, "video key"), "{heard:?}");
+    let received = player.answer(&harness, Verdict::Allow);
+    assert!(
+        contains(&received, "NetStream.Play.Start") && contains(&received, "NetStream.Play.UnpublishNotify"),
+        "{received:?}"
+    );
+    assert!(!contains(&received, "video key"), "{received:?}");
 }
 
 /// No notice follows a question about the server upstream, however the connection ends.
@@ -268,7 +271,7 @@ fn a_connection_that_ends_while_upstream_is_asked_is_told_of_to_nobody() {
     player.disconnect(&harness);
     for client in [&publisher, &player] {
         assert!(matches!(client.asked[0].subject, Subject::Traverse(_)));
-        assert!(client.told.is_empty() && client.closed.is_some());
+        assert!(client.notices.is_empty() && client.closed.is_some());
     }
 }
 
@@ -281,9 +284,9 @@ fn an_answer_that_came_while_the_process_was_stopped_counts() {
     publisher.conn.handle_timeout(harness.now);
     publisher.poll(&harness);
     assert!(publisher.closed.is_none());
-    assert!(said(&publisher.answer(&harness, Verdict::Allow), "Publish.Start"));
+    assert!(contains(&publisher.answer(&harness, Verdict::Allow), "Publish.Start"));
 
     let mut unanswered = harness.asks_to_publish("other");
     unanswered.run(&mut harness, Duration::from_secs(10));
-    assert!(said(&unanswered.hear(&harness), "NetStream.Publish.Denied"), "silence in time is an answer");
+    assert!(contains(&unanswered.receive(&harness), "NetStream.Publish.Denied"), "silence in time is an answer");
 }

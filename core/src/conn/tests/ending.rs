@@ -7,10 +7,10 @@ fn frames_are_counted_on_their_way_in_and_out() {
     let harness = Harness::new();
     let mut publisher = harness.publisher("cam");
     let mut player = harness.client();
-    player.say(&harness, &[peer::create_stream(2.0), peer::play(1, "cam")].concat());
+    player.send(&harness, &[peer::create_stream(2.0), peer::play(1, "cam")].concat());
     let mut deaf = harness.player("cam");
-    deaf.say(&harness, &peer::command("receiveAudio", 0.0, 1, &[false.into()]));
-    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    deaf.send(&harness, &peer::command("receiveAudio", 0.0, 1, &[false.into()]));
+    publisher.send(&harness, &[headers(), gop(0, 1)].concat());
     player.poll(&harness);
     deaf.poll(&harness);
     let [sent, got, less] = [&publisher, &player, &deaf].map(|client| client.conn.stats().snapshot(harness.now));
@@ -26,13 +26,13 @@ fn frames_are_counted_on_their_way_in_and_out() {
 fn a_server_that_goes_down_tells_its_players() {
     let harness = Harness::new();
     let mut publisher = harness.publisher("cam");
-    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    publisher.send(&harness, &[headers(), gop(0, 1)].concat());
     let mut player = harness.player("cam");
-    player.hear(&harness);
-    publisher.say(&harness, &gop(80, 2));
+    player.receive(&harness);
+    publisher.send(&harness, &gop(80, 2));
     player.conn.shutdown();
     assert_eq!(
-        player.hear(&harness),
+        player.receive(&harness),
         ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"],
         "and no media after"
     );
@@ -44,12 +44,12 @@ fn a_server_that_goes_down_tells_its_players() {
 fn the_report_tells_the_life_of_a_connection() {
     let mut harness = Harness::new();
     let mut publisher = harness.publisher("cam");
-    publisher.say(&harness, &peer::control(&Control::User(UserControl::StreamDry(1))));
+    publisher.send(&harness, &peer::control(&Control::User(UserControl::StreamDry(1))));
     harness.pass(Duration::from_millis(1500));
     // A header that inherits from nothing, then bytes that are not read any more.
     let before = publisher.conn.session().received();
-    publisher.say(&harness, &[0xc9, 1, 2, 3]);
-    publisher.hear(&harness);
+    publisher.send(&harness, &[0xc9, 1, 2, 3]);
+    publisher.receive(&harness);
     let report = publisher.closed.clone().expect("closed");
     assert_eq!((report.received, report.close.offset), (before + 4, before + 1));
     assert_eq!((report.duration, report.ignored.ignored_events), (Duration::from_millis(1500), 1));
@@ -62,11 +62,11 @@ fn a_refused_peer_that_floods_is_not_listened_to() {
     let harness = Harness::new();
     let _publisher = harness.publisher("cam");
     let mut second = harness.client();
-    second.say(&harness, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
-    second.hear(&harness);
+    second.send(&harness, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    second.receive(&harness);
     assert!(second.closed.is_none(), "it is given time to hear why");
     for _ in 0..5 {
-        second.say(&harness, &[0; 64 << 10]);
+        second.send(&harness, &[0; 64 << 10]);
     }
     let report = second.closed.expect("closed at once");
     assert_eq!(report.close.reason.name(), "rejected");
@@ -79,14 +79,15 @@ fn whatever_a_player_does_not_get_is_in_its_report() {
     let mut harness = Harness::with(config.into());
     let mut publisher = harness.publisher("cam");
     let mut player = harness.player("cam");
-    player.hear(&harness);
-    player.say(&harness, &peer::command("receiveAudio", 0.0, 1, &[false.into()]));
-    publisher.say(&harness, &[headers(), gop(0, 1), peer::video(45, &[0x17, 1]), peer::video(46, &[0x17, 1])].concat());
+    player.receive(&harness);
+    player.send(&harness, &peer::command("receiveAudio", 0.0, 1, &[false.into()]));
+    publisher
+        .send(&harness, &[headers(), gop(0, 1), peer::video(45, &[0x17, 1]), peer::video(46, &[0x17, 1])].concat());
     harness.pass(Duration::from_millis(50));
     publisher.poll(&harness);
-    player.hear(&harness);
+    player.receive(&harness);
     for number in 2..100u8 {
-        publisher.say(&harness, &gop(u32::from(number) * 100, number));
+        publisher.send(&harness, &gop(u32::from(number) * 100, number));
         harness.pass(Duration::from_millis(100));
         publisher.poll(&harness);
         player.poll(&harness);
@@ -111,29 +112,29 @@ fn whatever_a_player_does_not_get_is_in_its_report() {
 fn draining_lets_players_finish_and_closes_the_rest() {
     let mut harness = Harness::new();
     let mut publisher = harness.publisher("cam");
-    publisher.say(&harness, &gop(0, 1));
+    publisher.send(&harness, &gop(0, 1));
     harness.pass(Duration::from_millis(50));
     publisher.poll(&harness);
     let mut player = harness.player("cam");
-    player.hear(&harness);
+    player.receive(&harness);
     harness.server.drain();
     let deadline = harness.now + Duration::from_secs(5);
     publisher.conn.drain(deadline, None);
     player.conn.drain(deadline, None);
     let mut newcomer = harness.client();
-    newcomer.say(&harness, &[peer::create_stream(2.0), peer::publish(1, "other")].concat());
-    assert!(said(&newcomer.hear(&harness), "NetStream.Publish.Denied"));
-    publisher.say(&harness, &gop(1000, 2));
+    newcomer.send(&harness, &[peer::create_stream(2.0), peer::publish(1, "other")].concat());
+    assert!(contains(&newcomer.receive(&harness), "NetStream.Publish.Denied"));
+    publisher.send(&harness, &gop(1000, 2));
     harness.pass(Duration::from_millis(50));
     publisher.poll(&harness);
-    let heard = player.hear(&harness);
-    assert!(said(&heard, "NetStream.Play.UnpublishNotify"), "at the next key frame: {heard:?}");
+    let received = player.receive(&harness);
+    assert!(contains(&received, "NetStream.Play.UnpublishNotify"), "at the next key frame: {received:?}");
     player.disconnect(&harness);
     assert_eq!(player.closed.expect("over").close.reason, CloseReason::Drained);
     assert!(publisher.closed.is_none(), "the publisher goes on until the deadline");
     harness.pass(Duration::from_secs(5));
     publisher.conn.handle_timeout(harness.now);
-    publisher.hear(&harness);
+    publisher.receive(&harness);
     publisher.poll(&harness);
     assert_eq!(publisher.closed.expect("over").close.reason.name(), "drained", "the server has not stopped");
 }
@@ -142,17 +143,17 @@ fn draining_lets_players_finish_and_closes_the_rest() {
 fn a_drain_that_is_undone_leaves_nothing_behind() {
     let mut harness = Harness::new();
     let mut publisher = harness.publisher("cam");
-    publisher.say(&harness, &gop(0, 1));
+    publisher.send(&harness, &gop(0, 1));
     harness.pass(Duration::from_millis(50));
     publisher.poll(&harness);
     let mut player = harness.player("cam");
-    player.hear(&harness);
+    player.receive(&harness);
     harness.server.drain();
     let deadline = harness.now + Duration::from_secs(5);
     publisher.conn.drain(deadline, None);
     player.conn.drain(deadline, None);
     let refused = harness.asks_to_publish("other");
-    assert!(said(&refused.heard, "NetStream.Publish.Denied") || refused.closed.is_some());
+    assert!(contains(&refused.received, "NetStream.Publish.Denied") || refused.closed.is_some());
     harness.server.stop_draining();
     publisher.conn.stop_draining();
     player.conn.stop_draining();
@@ -160,9 +161,9 @@ fn a_drain_that_is_undone_leaves_nothing_behind() {
     // The end of the GOP, where the player would have left, and the deadline come and go.
     for number in 2..10 {
         harness.pass(Duration::from_secs(1));
-        publisher.say(&harness, &gop(1000 * u32::from(number), number));
-        let heard = player.hear(&harness);
-        assert!(said(&heard, &format!("video key {number} on")), "{heard:?}");
+        publisher.send(&harness, &gop(1000 * u32::from(number), number));
+        let received = player.receive(&harness);
+        assert!(contains(&received, &format!("video key {number} on")), "{received:?}");
         for client in [&mut publisher, &mut player] {
             client.conn.handle_timeout(harness.now);
             client.poll(&harness);
@@ -186,7 +187,7 @@ fn times_may_be_for_ever() {
     let mut harness = Harness::with(config.into());
     let mut player = harness.player("cam");
     let mut publisher = harness.publisher("cam");
-    publisher.say(&harness, &peer::message(AUDIO, 0, 1, &peer::audio_frame(1)));
+    publisher.send(&harness, &peer::message(AUDIO, 0, 1, &peer::audio_frame(1)));
     publisher.run(&mut harness, Duration::from_secs(86_400));
     player.run(&mut harness, Duration::from_secs(86_400));
     assert!(publisher.closed.is_none() && player.closed.is_none());
@@ -201,7 +202,7 @@ fn an_adapter_may_close_a_connection_and_bytes_taken_are_counted() {
     let sent = client.conn.stats().snapshot(harness.now).bytes_out;
     assert!(sent > 3073, "handshake and the answer to connect: {sent}");
     client.conn.close(CloseReason::Closed("as asked"));
-    client.hear(&harness);
+    client.receive(&harness);
     let report = client.closed.expect("over");
     assert_eq!((report.close.reason, report.sent), (CloseReason::Closed("as asked"), sent));
 }
@@ -228,14 +229,14 @@ fn frames_that_were_not_for_a_player_are_in_its_report_by_reason() {
     let harness = Harness::new();
     let mut publisher = harness.publisher("cam");
     let mut player = harness.client();
-    player.say(&harness, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
-    player.say(&harness, &[peer::play(1, "cam"), peer::play(2, "cam")].concat());
+    player.send(&harness, &[peer::create_stream(2.0), peer::create_stream(3.0)].concat());
+    player.send(&harness, &[peer::play(1, "cam"), peer::play(2, "cam")].concat());
     let inter = |time| peer::video(time, &peer::inter_frame(1));
-    publisher.say(&harness, &[peer::audio(0, &peer::audio_frame(1)), inter(1), inter(2), inter(3)].concat());
-    publisher.say(&harness, &gop(4, 1));
+    publisher.send(&harness, &[peer::audio(0, &peer::audio_frame(1)), inter(1), inter(2), inter(3)].concat());
+    publisher.send(&harness, &gop(4, 1));
     // A frame of AV1 on track 1 only, which a player gets only if it announced support.
-    publisher.say(&harness, &peer::video(50, &[b"\x96\x01av01\x01".as_slice(), &[1, 2, 3, 4]].concat()));
-    player.hear(&harness);
+    publisher.send(&harness, &peer::video(50, &[b"\x96\x01av01\x01".as_slice(), &[1, 2, 3, 4]].concat()));
+    player.receive(&harness);
     player.disconnect(&harness);
     let report = player.closed.expect("over");
     assert_eq!(report.left_out, LeftOut { unwanted: 0, multitrack: 2, undecodable: 6 }, "{report}");
@@ -248,16 +249,16 @@ fn frames_that_were_not_for_a_player_are_in_its_report_by_reason() {
 fn a_player_that_knows_its_stream_is_over_is_not_told_again_when_the_server_goes_down() {
     let mut harness = Harness::new();
     let mut publisher = harness.publisher("cam");
-    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    publisher.send(&harness, &[headers(), gop(0, 1)].concat());
     let mut player = harness.player("cam");
     assert_eq!(player.conn.start(), harness.now);
-    player.hear(&harness);
+    player.receive(&harness);
     publisher.disconnect(&harness);
-    player.hear(&harness);
+    player.receive(&harness);
     player.run(&mut harness, Duration::from_secs(10));
-    assert!(said(&player.hear(&harness), "NetStream.Play.UnpublishNotify"));
+    assert!(contains(&player.receive(&harness), "NetStream.Play.UnpublishNotify"));
     player.conn.shutdown();
-    assert_eq!(player.hear(&harness), [""; 0]);
+    assert_eq!(player.receive(&harness), [""; 0]);
     player.disconnect(&harness);
     assert_eq!(player.closed.expect("over").close.reason, CloseReason::Shutdown);
 }
@@ -267,8 +268,8 @@ fn every_byte_that_is_taken_is_counted_once() {
     let harness = Harness::new();
     let mut client = harness.client();
     for _ in 0..3 {
-        client.say(&harness, &peer::control(&Control::User(UserControl::PingRequest(1))));
-        client.hear(&harness);
+        client.send(&harness, &peer::control(&Control::User(UserControl::PingRequest(1))));
+        client.receive(&harness);
         let written = client.conn.outbound().written();
         assert_eq!(client.conn.stats().snapshot(harness.now).bytes_out, written);
     }
@@ -278,17 +279,17 @@ fn every_byte_that_is_taken_is_counted_once() {
 fn a_connection_given_up_in_the_midst_of_its_work_leaves_nothing_behind() {
     let mut harness = Harness::new();
     let (mut publisher, mut player) = (harness.publisher("cam"), harness.player("cam"));
-    publisher.say(&harness, &peer::video(0, &peer::key_frame(1)));
-    player.hear(&harness);
+    publisher.send(&harness, &peer::video(0, &peer::key_frame(1)));
+    player.receive(&harness);
     let streams = publisher.conn.abandon();
     assert_eq!(streams.len(), 1, "its players are to be woken");
-    player.hear(&harness);
+    player.receive(&harness);
     player.run(&mut harness, VhostConfig::default().unpublish_grace);
-    assert!(player.hear(&harness).iter().any(|line| line.contains("Play.UnpublishNotify")));
+    assert!(player.receive(&harness).iter().any(|line| line.contains("Play.UnpublishNotify")));
     let mut successor = harness.publisher("cam");
     assert_eq!(successor.actions(), ["attach publisher of live/cam", "wake"], "the name is free");
     assert_eq!(
-        player.hear(&harness),
+        player.receive(&harness),
         ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Play.PublishNotify"],
         "told at once"
     );

@@ -12,11 +12,11 @@ fn a_bandwidth_check_runs_through_and_closes() {
     let connect = |harness: &Harness, tc_url: &str| {
         let mut client = Client::new(harness, None);
         let object = Object::default().with("app", "check").with("tcUrl", tc_url);
-        client.say(harness, &[peer::handshake(), peer::connect_with(object)].concat());
+        client.send(harness, &[peer::handshake(), peer::connect_with(object)].concat());
         client
     };
     let mut stranger = connect(&harness, "rtmp://host/check");
-    assert!(said(&stranger.hear(&harness), "NetConnection.Connect.Rejected"));
+    assert!(contains(&stranger.receive(&harness), "NetConnection.Connect.Rejected"));
 
     let url = "rtmp://host/check?key=secret";
     let mut client = connect(&harness, url);
@@ -27,13 +27,13 @@ fn a_bandwidth_check_runs_through_and_closes() {
         ("onSrsBandCheckStopPublishBytes", "onSrsBandCheckStoppedPublishBytes"),
         ("onSrsBandCheckFinished", "finalClientPacket"),
     ];
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     for _ in 0..2000 {
-        for line in client.hear(&harness) {
+        for line in client.receive(&harness) {
             let answer = answers.iter().find(|(name, _)| line.split(' ').any(|word| word == *name));
             if let Some((name, answer)) = answer {
-                heard.push(*name);
-                client.say(&harness, &peer::command(answer, 0.0, 0, &[]));
+                received.push(*name);
+                client.send(&harness, &peer::command(answer, 0.0, 0, &[]));
             }
         }
         if client.closed.is_some() {
@@ -43,15 +43,15 @@ fn a_bandwidth_check_runs_through_and_closes() {
         client.conn.handle_timeout(harness.now);
         client.poll(&harness);
     }
-    assert_eq!(heard, answers.map(|(name, _)| name));
+    assert_eq!(received, answers.map(|(name, _)| name));
     assert_eq!(client.closed.expect("over").close.reason.name(), "bandwidth_checked");
 
     let mut again = connect(&harness, url);
-    assert!(said(&again.hear(&harness), "NetConnection.Connect.Rejected"), "not so soon");
+    assert!(contains(&again.receive(&harness), "NetConnection.Connect.Rejected"), "not so soon");
     again.disconnect(&harness);
     harness.pass(Duration::from_secs(30));
     let mut later = connect(&harness, url);
-    assert!(said(&later.hear(&harness), "NetConnection.Connect.Success"));
+    assert!(contains(&later.receive(&harness), "NetConnection.Connect.Success"));
 }
 
 /// An upload over the limit is throttled: the connection is not read, and is read again at the time that it returned.
@@ -61,18 +61,18 @@ fn an_upload_over_the_limit_is_not_read_for_a_moment() {
     let mut harness = Harness::with(VhostConfig { bandwidth_check: Some(check), ..VhostConfig::default() }.into());
     let object = Object::default().with("app", "check").with("tcUrl", "rtmp://host/check?key=");
     let mut client = harness.client_from(None, object);
-    client.say(&harness, &peer::command("onSrsBandCheckStartingPlayBytes", 0.0, 0, &[]));
+    client.send(&harness, &peer::command("onSrsBandCheckStartingPlayBytes", 0.0, 0, &[]));
     harness.pass(Duration::from_secs(3));
-    assert!(said(&client.hear(&harness), "onSrsBandCheckStopPlayBytes"));
-    client.say(&harness, &peer::command("onSrsBandCheckStoppedPlayBytes", 0.0, 0, &[]));
-    assert!(said(&client.hear(&harness), "onSrsBandCheckStartPublishBytes"));
-    client.say(&harness, &peer::command("onSrsBandCheckStartingPublishBytes", 0.0, 0, &[]));
-    client.hear(&harness);
+    assert!(contains(&client.receive(&harness), "onSrsBandCheckStopPlayBytes"));
+    client.send(&harness, &peer::command("onSrsBandCheckStoppedPlayBytes", 0.0, 0, &[]));
+    assert!(contains(&client.receive(&harness), "onSrsBandCheckStartPublishBytes"));
+    client.send(&harness, &peer::command("onSrsBandCheckStartingPublishBytes", 0.0, 0, &[]));
+    client.receive(&harness);
     let reads = |client: &Client| client.wait.expect("it waits").read.is_some();
     harness.pass(Duration::from_millis(50));
-    client.say(&harness, &peer::message(AUDIO, 0, 0, &[0; 6000]));
+    client.send(&harness, &peer::message(AUDIO, 0, 0, &[0; 6000]));
     assert!(reads(&client), "6000 bytes in 50 ms are under 1000 kbit/s");
-    client.say(&harness, &peer::message(AUDIO, 0, 0, &[0; 6000]));
+    client.send(&harness, &peer::message(AUDIO, 0, 0, &[0; 6000]));
     assert!(!reads(&client), "and 12000 are not");
     assert_eq!(client.deadline(), Some(harness.now + Duration::from_millis(100)));
     harness.pass(Duration::from_millis(100));
@@ -88,16 +88,16 @@ fn control_messages_are_no_upload() {
     let mut harness = Harness::with(VhostConfig { bandwidth_check: Some(check), ..VhostConfig::default() }.into());
     let object = Object::default().with("app", "check").with("tcUrl", "rtmp://host/check?key=");
     let mut client = harness.client_from(None, object);
-    client.say(&harness, &peer::command("onSrsBandCheckStartingPlayBytes", 0.0, 0, &[]));
+    client.send(&harness, &peer::command("onSrsBandCheckStartingPlayBytes", 0.0, 0, &[]));
     harness.pass(Duration::from_secs(3));
-    client.hear(&harness);
+    client.receive(&harness);
     for answer in ["onSrsBandCheckStoppedPlayBytes", "onSrsBandCheckStartingPublishBytes"] {
-        client.say(&harness, &peer::command(answer, 0.0, 0, &[]));
-        client.hear(&harness);
+        client.send(&harness, &peer::command(answer, 0.0, 0, &[]));
+        client.receive(&harness);
     }
     let bandwidth = peer::control(&Control::SetPeerBandwidth { window: 5000, limit: PeerBandwidthLimit::Dynamic });
     for _ in 0..2000 {
-        client.say(&harness, &bandwidth);
+        client.send(&harness, &bandwidth);
     }
     assert!(client.wait.expect("it waits").read.is_some(), "ten kilobytes at once would be too many");
 }
@@ -109,7 +109,7 @@ fn what_a_writer_has_of_a_check_counts_as_waiting() {
     let mut harness = Harness::with(VhostConfig { bandwidth_check: Some(check), ..VhostConfig::default() }.into());
     let object = Object::default().with("app", "check").with("tcUrl", "rtmp://host/check?key=");
     let mut client = harness.client_from(None, object);
-    client.say(&harness, &peer::command("onSrsBandCheckStartingPlayBytes", 0.0, 0, &[]));
+    client.send(&harness, &peer::command("onSrsBandCheckStartingPlayBytes", 0.0, 0, &[]));
     let mut turn = |client: &mut Client| {
         harness.pass(Duration::from_millis(20));
         client.poll(&harness);

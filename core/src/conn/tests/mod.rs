@@ -21,7 +21,7 @@ use crate::amf::{Object, Value};
 use crate::chunk::message_header;
 use crate::message::{Control, MessageType, UserControl};
 use crate::pacing::Sockets;
-use crate::session::tests::peer::{self, Ear};
+use crate::session::tests::peer::{self, ServerOutput};
 use crate::session::{self, DueKind, TimeoutKind, WrongConnection};
 use crate::source::Gap;
 
@@ -64,29 +64,29 @@ impl Harness {
     /// A client of this address, with this `connect` object.
     fn client_from(&self, peer: Option<SocketAddr>, connect: Object) -> Client {
         let mut client = Client::new(self, peer);
-        client.say(self, &[peer::handshake(), peer::connect_with(connect)].concat());
-        client.hear(self);
+        client.send(self, &[peer::handshake(), peer::connect_with(connect)].concat());
+        client.receive(self);
         client
     }
 
     /// A client that has sent `publish`, and received the answer.
     fn asks_to_publish(&self, name: &str) -> Client {
         let mut client = self.client();
-        client.say(self, &[peer::create_stream(2.0), peer::publish(1, name)].concat());
-        client.heard = client.hear(self);
+        client.send(self, &[peer::create_stream(2.0), peer::publish(1, name)].concat());
+        client.received = client.receive(self);
         client
     }
 
     fn publisher(&self, name: &str) -> Client {
         let client = self.asks_to_publish(name);
-        assert!(said(&client.heard, "NetStream.Publish.Start"), "{:?}", client.heard);
+        assert!(contains(&client.received, "NetStream.Publish.Start"), "{:?}", client.received);
         client
     }
 
     /// A player that has received all up to the sample access notice.
     fn player(&self, name: &str) -> Client {
         let mut client = self.client();
-        client.say(self, &[peer::create_stream(2.0), peer::play(1, name)].concat());
+        client.send(self, &[peer::create_stream(2.0), peer::play(1, name)].concat());
         client
     }
 }
@@ -95,16 +95,16 @@ impl Harness {
 #[derive(Debug)]
 struct Client {
     conn: Conn,
-    ear: Ear,
+    server_output: ServerOutput,
     /// The actions that the adapter got: `attach`, `detach`, `wake`.
     actions: Vec<String>,
     /// The questions and notices for the back end.
     asked: Vec<Ask>,
-    told: Vec<Notice>,
+    notices: Vec<Notice>,
     /// What an operator wants to know.
     remarks: Vec<Remark>,
     /// The answer to `publish`.
-    heard: Vec<String>,
+    received: Vec<String>,
     closed: Option<Report>,
     wait: Option<session::Wait>,
 }
@@ -117,18 +117,18 @@ impl Client {
                 Some(peer) => harness.server.connect_from(harness.now, peer),
                 None => harness.server.connect(harness.now),
             },
-            ear: Ear::new(),
+            server_output: ServerOutput::new(),
             actions: Vec::new(),
             asked: Vec::new(),
-            told: Vec::new(),
+            notices: Vec::new(),
             remarks: Vec::new(),
-            heard: Vec::new(),
+            received: Vec::new(),
             closed: None,
             wait: None,
         }
     }
 
-    fn say(&mut self, harness: &Harness, bytes: &[u8]) {
+    fn send(&mut self, harness: &Harness, bytes: &[u8]) {
         self.conn.handle_input(harness.now, bytes);
         self.poll(harness);
     }
@@ -148,7 +148,7 @@ impl Client {
                 Output::Action(Action::Remark(remark)) => self.remarks.push(remark),
                 Output::Action(Action::Tell(notice)) => {
                     self.actions.push("tell".into());
-                    self.told.push(*notice);
+                    self.notices.push(*notice);
                 }
                 Output::Wait(wait) => {
                     assert_eq!(wait.write, self.conn.outbound().has_remaining(), "it wants to write what there is");
@@ -173,11 +173,11 @@ impl Client {
                 return messages;
             }
             let bytes = self.conn.outbound().copy_to_bytes(waiting);
-            messages.extend(self.ear.messages(&bytes));
+            messages.extend(self.server_output.messages(&bytes));
         }
     }
 
-    fn hear(&mut self, harness: &Harness) -> Vec<String> {
+    fn receive(&mut self, harness: &Harness) -> Vec<String> {
         self.messages(harness).iter().map(peer::line).collect()
     }
 
@@ -185,7 +185,7 @@ impl Client {
     fn answer(&mut self, harness: &Harness, verdict: Verdict) -> Vec<String> {
         let ask = self.asked.last().expect("something was asked");
         self.conn.answer(harness.now, ask.id, verdict);
-        self.hear(harness)
+        self.receive(harness)
     }
 
     /// Until when reading may wait.
@@ -244,6 +244,6 @@ fn gop(time: u32, number: u8) -> Vec<u8> {
 
 const PLAY_REPLIES: usize = 5;
 
-fn said(heard: &[String], word: &str) -> bool {
-    heard.iter().any(|line| line.contains(word))
+fn contains(received: &[String], word: &str) -> bool {
+    received.iter().any(|line| line.contains(word))
 }

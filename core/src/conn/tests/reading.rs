@@ -5,7 +5,7 @@ use crate::pacing::Pacing;
 
 /// The client sends a little that is not answered. Returns when to read next.
 fn read(client: &mut Client, harness: &Harness) -> Option<Instant> {
-    client.say(harness, &peer::control(&Control::Acknowledgement(1)));
+    client.send(harness, &peer::control(&Control::Acknowledgement(1)));
     client.reads_from()
 }
 
@@ -21,7 +21,7 @@ fn reads_of_a_publisher_wait_while_nobody_plays_and_many_publish() {
     let mut harness = Harness::new();
     let mut client = harness.client();
     assert_eq!(rests(&mut client, &mut harness), None, "nothing is known of it yet");
-    client.say(&harness, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    client.send(&harness, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
     assert_eq!(rests(&mut client, &mut harness), None, "it is alone: its end is to be seen at once");
     let mut others: Vec<_> = (1..300).map(|number| harness.publisher(&format!("cam{number}"))).collect();
     let unplayed = rests(&mut client, &mut harness).expect("many publish");
@@ -44,7 +44,7 @@ fn reads_of_a_publisher_wait_while_nobody_plays_and_many_publish() {
     assert_eq!(rests(&mut client, &mut harness), None, "few are left");
     others.extend((21..300).map(|number| harness.publisher(&format!("cam{number}"))));
     assert!(rests(&mut client, &mut harness).is_some());
-    client.say(&harness, &peer::play(0, "other"));
+    client.send(&harness, &peer::play(0, "other"));
     assert_eq!(rests(&mut client, &mut harness), None, "a player's commands are not to wait");
 }
 
@@ -56,7 +56,7 @@ fn silence_and_excess_are_not_looked_for_in_what_lies_unread() {
     let mut harness = Harness::with(config);
     let _others: Vec<_> = (1..300).map(|number| harness.publisher(&format!("cam{number}"))).collect();
     let mut client = harness.publisher("cam");
-    client.say(&harness, &headers());
+    client.send(&harness, &headers());
     harness.pass(Duration::from_millis(500));
     let next = read(&mut client, &harness);
     assert!(next.is_some() && next < Some(harness.now + Pacing::default().read_wait), "{next:?}");

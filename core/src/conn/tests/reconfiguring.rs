@@ -11,14 +11,14 @@ fn at(harness: &Harness, host: &str, peer: &str, requests: &[u8]) -> Client {
     let tc_url = format!("rtmp://{host}/live");
     let object = Object::default().with("app", "live").with("tcUrl", tc_url.as_str());
     let mut client = harness.client_from(Some(address(peer)), object);
-    client.say(harness, &[&peer::create_stream(2.0), requests].concat());
-    client.heard = client.hear(harness);
+    client.send(harness, &[&peer::create_stream(2.0), requests].concat());
+    client.received = client.receive(harness);
     client
 }
 
 fn publishes(harness: &Harness, host: &str, peer: &str) -> Client {
     let client = at(harness, host, peer, &peer::publish(1, "cam"));
-    assert!(said(&client.heard, "NetStream.Publish.Start"), "{:?}", client.heard);
+    assert!(contains(&client.received, "NetStream.Publish.Start"), "{:?}", client.received);
     client
 }
 
@@ -44,9 +44,9 @@ fn reason(client: &Client) -> Option<&'static str> {
 fn what_runs_goes_on_and_what_comes_goes_by_the_new_settings() {
     let harness = Harness::new();
     let (mut publisher, mut player) = (harness.publisher("cam"), harness.player("cam"));
-    player.hear(&harness);
-    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
-    assert_eq!(player.hear(&harness).len(), 6);
+    player.receive(&harness);
+    publisher.send(&harness, &[headers(), gop(0, 1)].concat());
+    assert_eq!(player.receive(&harness).len(), 6);
     let mut config = VhostConfig { high_water: 1, ..VhostConfig::default() };
     config.session.chunk_size = 128;
     reconfigure(&harness, config.into(), &mut [&mut publisher, &mut player]);
@@ -54,7 +54,7 @@ fn what_runs_goes_on_and_what_comes_goes_by_the_new_settings() {
     publisher.actions();
     // A frame larger than the new chunk size: cut as before for present and new players.
     let large = [peer::key_frame(2), vec![7; 5000]].concat();
-    publisher.say(&harness, &peer::video(80, &large));
+    publisher.send(&harness, &peer::video(80, &large));
     let mut newcomer = harness.player("cam");
     for client in [&mut player, &mut newcomer] {
         let messages = client.messages(&harness);
@@ -67,8 +67,8 @@ fn what_runs_goes_on_and_what_comes_goes_by_the_new_settings() {
         assert_eq!(reason(client), Some("peer_closed"));
     }
     let (mut publisher, mut player) = (harness.publisher("cam"), harness.player("cam"));
-    player.hear(&harness);
-    publisher.say(&harness, &[headers(), peer::video(0, &large)].concat());
+    player.receive(&harness);
+    publisher.send(&harness, &[headers(), peer::video(0, &large)].concat());
     let messages = player.messages(&harness);
     assert_eq!(messages.last().expect("the frame").payload.len(), large.len());
 }
@@ -82,9 +82,9 @@ fn a_player_from_after_the_change_reads_a_stream_from_before_it() {
     config.session.chunk_size = 128;
     reconfigure(&harness, config.into(), &mut [&mut publisher]);
     let mut player = harness.player("cam");
-    player.hear(&harness);
+    player.receive(&harness);
     let large = [peer::key_frame(1), vec![7; 5000]].concat();
-    publisher.say(&harness, &peer::video(0, &large));
+    publisher.send(&harness, &peer::video(0, &large));
     assert_eq!(player.messages(&harness).last().expect("the frame").payload.len(), large.len());
     assert!(player.closed.is_none());
 }
@@ -96,7 +96,7 @@ fn connections_of_a_virtual_host_that_is_gone_are_closed() {
     let mut idle = at(&harness, "b", "192.0.2.1:3", &[]);
     // It connected to a host that stays, and plays from the other.
     let mut crossing = at(&harness, "a", "192.0.2.1:4", &peer::play(1, "cam?vhost=b"));
-    assert!(said(&crossing.heard, "NetStream.Play.Start"), "{:?}", crossing.heard);
+    assert!(contains(&crossing.received, "NetStream.Play.Start"), "{:?}", crossing.received);
     let mut stranger = Client::new(&harness, None);
     let all = &mut [&mut stays, &mut goes, &mut idle, &mut crossing, &mut stranger];
     reconfigure(&harness, hosts(&["a"], &VhostConfig::default()), all);
@@ -126,10 +126,10 @@ fn a_request_that_waits_needs_what_the_new_settings_ask_for() {
         let harness = Harness::with(hosts(&["a", "b"], &asking));
         for request in [peer::publish(1, "cam?vhost=b"), peer::play(1, "cam")] {
             let mut client = at(&harness, "a", "192.0.2.1:1", &request);
-            assert_eq!(client.asked.len(), 1, "{:?}", client.heard);
+            assert_eq!(client.asked.len(), 1, "{:?}", client.received);
             reconfigure(&harness, hosts(&["a", "b"], &config), &mut [&mut client]);
             client.disconnect(&harness);
-            assert_eq!((reason(&client), client.told.len()), (Some(name), 1), "who was asked hears of the end");
+            assert_eq!((reason(&client), client.notices.len()), (Some(name), 1), "who was asked hears of the end");
             harness.server.reconfigure(hosts(&["a", "b"], &asking));
         }
     }
@@ -157,8 +157,8 @@ fn who_may_no_longer_do_what_it_does_is_closed() {
     let config = VhostConfig { security, ..VhostConfig::default() };
     reconfigure(&harness, config.into(), &mut [&mut publisher, &mut denied, &mut player, &mut idle]);
     assert_eq!([&publisher, &denied, &player, &idle].map(reason), [None, Some("security_denied"), None, None]);
-    idle.say(&harness, &peer::play(1, "cam"));
-    assert!(said(&idle.hear(&harness), "NetStream.Play.Failed"), "what it asks for goes by the new rules");
+    idle.send(&harness, &peer::play(1, "cam"));
+    assert!(contains(&idle.receive(&harness), "NetStream.Play.Failed"), "what it asks for goes by the new rules");
     let security = "allow publish 10.0.0.0/8".parse().expect("rules");
     let config = VhostConfig { security, ..VhostConfig::default() };
     reconfigure(&harness, config.into(), &mut [&mut publisher, &mut player]);
@@ -177,7 +177,8 @@ fn lower_limits_refuse_newcomers_and_counts_go_on() {
     assert!(players.iter().all(|player| player.closed.is_none()));
     let count = || harness.server.vhosts().into_iter().find(|host| host.name == "a").expect("there").players;
     assert_eq!(count(), 3);
-    let granted = || said(&at(&harness, "a", "192.0.2.1:1", &peer::play(1, "cam")).heard, "NetStream.Play.Start");
+    let granted =
+        || contains(&at(&harness, "a", "192.0.2.1:1", &peer::play(1, "cam")).received, "NetStream.Play.Start");
     assert!(!granted());
     players.pop();
     assert!(!granted());
@@ -200,7 +201,7 @@ fn a_host_that_is_back_before_its_clients_have_looked_counts_them() {
     assert_eq!(reason(&player), None);
     let count = || harness.server.vhosts().into_iter().find(|host| host.name == "a").map(|host| host.players);
     assert_eq!(count(), Some(1));
-    assert!(!said(&at(&harness, "a", "192.0.2.1:1", &peer::play(1, "cam")).heard, "NetStream.Play.Start"));
+    assert!(!contains(&at(&harness, "a", "192.0.2.1:1", &peer::play(1, "cam")).received, "NetStream.Play.Start"));
     player.disconnect(&harness);
     drop(player);
     assert_eq!(count(), Some(0));
@@ -218,7 +219,7 @@ fn a_request_that_waits_for_its_verdict_is_held_to_the_new_rules() {
     reconfigure(&harness, config.into(), &mut [&mut waits, &mut denied]);
     assert_eq!(reason(&denied), Some("security_denied"));
     assert_eq!(denied.actions().last().map(String::as_str), Some("tell"), "who was asked hears of the end");
-    assert!(said(&waits.answer(&harness, Verdict::Allow), "NetStream.Publish.Start"));
+    assert!(contains(&waits.answer(&harness, Verdict::Allow), "NetStream.Publish.Start"));
 }
 
 /// Settings that no connection uses any more are dropped.

@@ -24,20 +24,20 @@ fn refused(client: &Client) -> &Refused {
 fn a_name_that_is_taken_is_reported_with_the_connection_that_has_it() {
     let harness = Harness::new();
     let mut first = harness.client_from(address("192.0.2.1:1"), at("h"));
-    first.say(&harness, &peer::publish(0, "cam"));
-    first.hear(&harness);
+    first.send(&harness, &peer::publish(0, "cam"));
+    first.receive(&harness);
     assert_eq!(first.remarks, []);
     let mut second = harness.client_from(address("192.0.2.2:2"), at("h"));
-    second.say(&harness, &peer::publish(0, "cam?token=secret"));
-    let heard = second.hear(&harness);
-    assert!(said(&heard, "NetStream.Publish.BadName"), "{heard:?}");
+    second.send(&harness, &peer::publish(0, "cam?token=secret"));
+    let received = second.receive(&harness);
+    assert!(contains(&received, "NetStream.Publish.BadName"), "{received:?}");
     let refused = refused(&second);
     assert_eq!(
         (refused.code, refused.request, refused.status),
         ("name_taken", Requested::Publish, "NetStream.Publish.BadName")
     );
     assert_eq!((&*refused.app, &*refused.stream, refused.peer), ("live", "cam", address("192.0.2.2:2")));
-    assert_eq!(refused.told, "Stream cam is already being published.");
+    assert_eq!(refused.notices, "Stream cam is already being published.");
     let connection = first.conn.id();
     assert_eq!(refused.holder, Some(HeldBy::Client { connection, address: address("192.0.2.1:1") }));
     let text = refused.to_string();
@@ -85,8 +85,8 @@ fn every_refusal_names_what_was_asked_for() {
         ("full.example", &peer::play(0, &long), "limit_players", ["full.example", "live", &long]),
     ] {
         let mut client = harness.client_from(None, at(host));
-        client.say(&harness, request);
-        client.hear(&harness);
+        client.send(&harness, request);
+        client.receive(&harness);
         let refused = refused(&client);
         assert_eq!(refused.code, code);
         let shown = [&*refused.vhost, &*refused.app, &*refused.stream];
@@ -104,20 +104,20 @@ fn a_client_that_a_rule_ends_is_reported_too() {
     let limits = Limits { publisher_rate: Some(rate), ..Limits::NONE };
     let harness = Harness::with(VhostConfig { limits, ..VhostConfig::default() }.into());
     let mut publisher = harness.publisher("cam");
-    publisher.say(&harness, &peer::video(0, &[0x17; 2000]));
-    publisher.hear(&harness);
+    publisher.send(&harness, &peer::video(0, &[0x17; 2000]));
+    publisher.receive(&harness);
     let its = refused(&publisher);
     assert_eq!((its.code, its.request, &*its.stream), (Refusal::LimitBitrate.code(), Requested::Publish, "cam"));
 
     let mut player = harness.player("cam");
-    player.hear(&harness);
+    player.receive(&harness);
     player.remarks.clear();
     let security = "deny play all".parse().expect("a rule");
     harness.server.reconfigure(VhostConfig { security, ..VhostConfig::default() }.into());
     player.conn.reconfigured();
-    player.hear(&harness);
+    player.receive(&harness);
     let its = refused(&player);
-    assert_eq!((its.request, &*its.stream, &*its.told), (Requested::Play, "cam", ""), "it gets no words");
+    assert_eq!((its.request, &*its.stream, &*its.notices), (Requested::Play, "cam", ""), "it gets no words");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_takeover_is_reported_with_the_connection_before() {
 fn a_player_that_waits_is_reported_once_and_once_more_when_the_stream_begins() {
     let mut harness = Harness::new();
     let mut player = harness.player("cam");
-    player.hear(&harness);
+    player.receive(&harness);
     let [Remark::Waits(key)] = player.remarks.as_slice() else { panic!("{:?}", player.remarks) };
     assert_eq!(key.stream(), "cam");
     player.run(&mut harness, Duration::from_secs(3));
@@ -142,20 +142,20 @@ fn a_player_that_waits_is_reported_once_and_once_more_when_the_stream_begins() {
     let mut publisher = harness.publisher("cam");
     player.poll(&harness);
     assert_eq!(player.remarks.len(), 1, "the stream has no frame yet");
-    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
-    player.hear(&harness);
+    publisher.send(&harness, &[headers(), gop(0, 1)].concat());
+    player.receive(&harness);
     let [_, Remark::Began { waited, .. }] = player.remarks.as_slice() else { panic!("{:?}", player.remarks) };
     assert_eq!(*waited, Duration::from_secs(3));
     publisher.disconnect(&harness);
-    player.hear(&harness);
+    player.receive(&harness);
     player.run(&mut harness, Duration::from_secs(30));
     assert_eq!(player.remarks.len(), 2, "it knows the stream: {:?}", player.remarks);
     let mut late = harness.player("cam");
-    late.hear(&harness);
+    late.receive(&harness);
     assert_eq!(late.remarks.len(), 1, "another player waits");
     let publisher = harness.publisher("cam");
     let mut present = harness.player("cam");
-    present.hear(&harness);
+    present.receive(&harness);
     assert_eq!(present.remarks, [], "the stream has a publisher");
     drop(publisher);
 }
@@ -165,10 +165,10 @@ fn a_player_that_takes_nothing_is_slow_after_a_while() {
     let mut harness = Harness::with(VhostConfig { high_water: 1000, ..VhostConfig::default() }.into());
     let mut publisher = harness.publisher("cam");
     let mut player = harness.player("cam");
-    player.hear(&harness);
-    publisher.say(&harness, &headers());
+    player.receive(&harness);
+    publisher.send(&harness, &headers());
     for number in 0..20 {
-        publisher.say(&harness, &gop(u32::from(number) * 100, number));
+        publisher.send(&harness, &gop(u32::from(number) * 100, number));
     }
     player.remarks.clear();
     player.poll(&harness);
@@ -180,7 +180,7 @@ fn a_player_that_takes_nothing_is_slow_after_a_while() {
     player.run(&mut harness, Duration::from_secs(10));
     assert_eq!(player.remarks.len(), 1);
     // It takes all, and has missed nothing.
-    player.hear(&harness);
+    player.receive(&harness);
     player.run(&mut harness, Duration::from_secs(11));
     let [_, Remark::KeepsUp { missed, .. }] = player.remarks.as_slice() else { panic!("{:?}", player.remarks) };
     assert_eq!(missed.frames, 0);
@@ -193,15 +193,15 @@ fn a_player_that_misses_frames_is_slow_until_it_missed_nothing_for_a_while() {
     let mut harness = Harness::with(config);
     let mut publisher = harness.publisher("cam");
     let mut player = harness.player("cam");
-    player.hear(&harness);
+    player.receive(&harness);
     player.remarks.clear();
     let mut missed_so_far = 0;
     for round in 0..3u8 {
         for number in 0..30 {
-            publisher.say(&harness, &gop((u32::from(round) * 30 + u32::from(number)) * 100, number));
+            publisher.send(&harness, &gop((u32::from(round) * 30 + u32::from(number)) * 100, number));
             publisher.poll(&harness);
         }
-        player.hear(&harness);
+        player.receive(&harness);
         harness.pass(Duration::from_secs(1));
         let missed = player.conn.inner().stats.missed().frames;
         assert!(round == 0 || missed > missed_so_far, "it missed more");
@@ -221,15 +221,15 @@ fn a_pause_does_not_make_a_player_slow() {
     config.defaults.source.milliseconds = 100;
     let harness = Harness::with(config);
     let mut publisher = harness.publisher("cam");
-    publisher.say(&harness, &[headers(), gop(0, 1)].concat());
+    publisher.send(&harness, &[headers(), gop(0, 1)].concat());
     let mut player = harness.player("cam");
-    player.hear(&harness);
-    player.say(&harness, &peer::command("pause", 0.0, 1, &[true.into(), 0.0.into()]));
+    player.receive(&harness);
+    player.send(&harness, &peer::command("pause", 0.0, 1, &[true.into(), 0.0.into()]));
     for number in 1..30 {
-        publisher.say(&harness, &gop(u32::from(number) * 100, number));
+        publisher.send(&harness, &gop(u32::from(number) * 100, number));
     }
-    player.say(&harness, &peer::command("pause", 0.0, 1, &[false.into(), 0.0.into()]));
-    player.hear(&harness);
+    player.send(&harness, &peer::command("pause", 0.0, 1, &[false.into(), 0.0.into()]));
+    player.receive(&harness);
     assert!(player.conn.inner().stats.missed().frames > 0);
     assert_eq!(player.remarks, []);
 }

@@ -19,7 +19,8 @@ fn a_signed_url_works_until_its_time_by_the_clock_that_was_told() {
         let token = sign(&secret, Wanted::Publish, &key, expires);
         format!("cam?expires={expires}&token={token}")
     };
-    let granted = |harness: &Harness, name: &str| said(&harness.asks_to_publish(name).heard, "NetStream.Publish.Start");
+    let granted =
+        |harness: &Harness, name: &str| contains(&harness.asks_to_publish(name).received, "NetStream.Publish.Start");
     let token = Some(Token { secrets: vec![secret.clone()], required_for: TokenScope::Publish });
     let mut harness = Harness::with(VhostConfig { token, ..VhostConfig::default() }.into());
     assert!(!granted(&harness, &name(u64::MAX)), "without a clock all have expired");
@@ -43,20 +44,20 @@ fn the_client_is_who_the_connection_comes_from_or_whom_a_trusted_proxy_names() {
     let harness = Harness::with(config);
     assert_eq!(harness.server.connect(harness.now).peer(), None);
     let mut direct = harness.client_from(Some(client), live());
-    direct.say(&harness, &peer::publish(0, "direct"));
+    direct.send(&harness, &peer::publish(0, "direct"));
     assert_eq!(direct.actions(), ["attach publisher of live/direct, from 203.0.113.9:4000"]);
     let mut dual = harness.client_from(Some(address("[::ffff:203.0.113.9]:4001")), live());
     assert_eq!(dual.conn.peer(), Some(address("203.0.113.9:4001")), "a socket for both families gives it like that");
-    dual.say(&harness, &peer::publish(0, "dual"));
+    dual.send(&harness, &peer::publish(0, "dual"));
     assert_eq!(dual.actions(), ["attach publisher of live/dual, from 203.0.113.9:4001"]);
 
     let mut behind = Client::new(&harness, Some(proxy));
     assert_eq!(behind.conn.peer(), Some(proxy), "nobody was named yet");
-    behind.say(
+    behind.send(
         &harness,
         &[header.as_slice(), &peer::handshake(), &peer::connect(), &peer::publish(0, "behind")].concat(),
     );
-    behind.hear(&harness);
+    behind.receive(&harness);
     assert_eq!(behind.actions(), ["attach publisher of live/behind, from 192.0.2.1:1935"]);
     behind.disconnect(&harness);
     let report = behind.closed.expect("over");
@@ -64,8 +65,8 @@ fn the_client_is_who_the_connection_comes_from_or_whom_a_trusted_proxy_names() {
     assert!(report.to_string().contains("; from 192.0.2.1:1935;"), "{report}");
 
     let mut stranger = Client::new(&harness, Some(client));
-    stranger.say(&harness, header);
-    stranger.hear(&harness);
+    stranger.send(&harness, header);
+    stranger.receive(&harness);
     assert_eq!(stranger.closed.expect("over").close.reason.name(), "handshake_error", "who is no proxy names nobody");
 }
 
@@ -73,13 +74,13 @@ fn the_client_is_who_the_connection_comes_from_or_whom_a_trusted_proxy_names() {
 #[test]
 fn rules_by_address_refuse_who_has_none() {
     let mut config = VhostConfig::default();
-    assert!(said(&Harness::with(config.clone().into()).asks_to_publish("cam").heard, "NetStream.Publish.Start"));
+    assert!(contains(&Harness::with(config.clone().into()).asks_to_publish("cam").received, "NetStream.Publish.Start"));
     config.security = "allow publish all".parse().expect("a rule");
     let harness = Harness::with(config.into());
-    assert!(said(&harness.asks_to_publish("cam").heard, "NetStream.Publish.Denied"));
+    assert!(contains(&harness.asks_to_publish("cam").received, "NetStream.Publish.Denied"));
     let mut known = harness.client_from(Some(address("192.0.2.1:4000")), live());
-    known.say(&harness, &peer::publish(0, "cam"));
-    assert!(said(&known.hear(&harness), "NetStream.Publish.Start"));
+    known.send(&harness, &peer::publish(0, "cam"));
+    assert!(contains(&known.receive(&harness), "NetStream.Publish.Start"));
 }
 
 /// All randomness of connections comes from the server's seed, and no two have the same.
@@ -111,13 +112,13 @@ fn only_a_client_that_supports_it_is_asked_to_reconnect() {
     let harness = Harness::new();
     let mut plain = harness.client();
     assert!(!plain.conn.request_reconnect(None, "maintenance"));
-    assert_eq!(plain.hear(&harness), [""; 0]);
+    assert_eq!(plain.receive(&harness), [""; 0]);
     let mut client = harness.client_from(None, live().with("capsEx", 1.0));
     assert!(client.conn.request_reconnect(Some("rtmp://other/live"), "maintenance"));
-    assert_eq!(client.hear(&harness), ["3/0 onStatus 0 NetConnection.Connect.ReconnectRequest"]);
+    assert_eq!(client.receive(&harness), ["3/0 onStatus 0 NetConnection.Connect.ReconnectRequest"]);
     assert!(client.closed.is_none(), "it is served until it leaves");
     client.conn.drain(harness.now + Duration::from_secs(5), None);
-    assert_eq!(client.hear(&harness), ["3/0 onStatus 0 NetConnection.Connect.ReconnectRequest"]);
+    assert_eq!(client.receive(&harness), ["3/0 onStatus 0 NetConnection.Connect.ReconnectRequest"]);
     assert_eq!(client.deadline(), Some(harness.now + Duration::from_secs(5)), "what is left then is closed");
 }
 
@@ -136,15 +137,15 @@ fn virtual_hosts_are_counted_each_for_itself() {
     };
     let publish = |host: &str, name: &str| {
         let mut client = at(host);
-        client.say(&harness, &[peer::create_stream(2.0), peer::publish(1, name)].concat());
-        client.heard = client.hear(&harness);
+        client.send(&harness, &[peer::create_stream(2.0), peer::publish(1, name)].concat());
+        client.received = client.receive(&harness);
         client
     };
     let mut publishers = vec![publish("a", "cam"), publish("b", "cam"), publish("a", "other")];
-    assert!(publishers.iter().all(|client| said(&client.heard, "NetStream.Publish.Start")));
-    assert!(said(&publish("b", "other").heard, "NetStream.Publish.Denied"), "one publisher is all there may be");
+    assert!(publishers.iter().all(|client| contains(&client.received, "NetStream.Publish.Start")));
+    assert!(contains(&publish("b", "other").received, "NetStream.Publish.Denied"), "one publisher is all there may be");
     let mut player = at("b");
-    player.say(&harness, &[peer::create_stream(2.0), peer::play(1, "cam")].concat());
+    player.send(&harness, &[peer::create_stream(2.0), peer::play(1, "cam")].concat());
     let counts = |harness: &Harness| -> Vec<_> {
         let vhosts = harness.server.vhosts().into_iter();
         vhosts.map(|host| (host.name, host.connections, host.publishers, host.players)).collect()
@@ -155,8 +156,8 @@ fn virtual_hosts_are_counted_each_for_itself() {
     assert_eq!(counts(&harness), [("a".to_owned(), 0, 0, 0), ("b".to_owned(), 0, 0, 0)]);
     let mut stranger = Client::new(&harness, None);
     let object = Object::default().with("app", "live").with("tcUrl", "rtmp://c/live");
-    stranger.say(&harness, &[peer::handshake(), peer::connect_with(object)].concat());
-    assert!(said(&stranger.hear(&harness), "NetConnection.Connect.Rejected"));
+    stranger.send(&harness, &[peer::handshake(), peer::connect_with(object)].concat());
+    assert!(contains(&stranger.receive(&harness), "NetConnection.Connect.Rejected"));
     // Without virtual hosts there is one, which all host names mean.
     let names: Vec<String> = Harness::new().server.vhosts().into_iter().map(|host| host.name).collect();
     assert_eq!(names, [crate::url::DEFAULT_VHOST]);
@@ -168,14 +169,14 @@ fn a_publisher_over_its_rate_is_told_and_closed_and_what_follows_is_not_heard() 
     let mut harness = Harness::with(VhostConfig { limits, ..VhostConfig::default() }.into());
     let mut publisher = harness.publisher("cam");
     let mut player = harness.player("cam");
-    player.hear(&harness);
-    publisher.say(&harness, &gop(0, 1));
-    assert_eq!(player.hear(&harness).len(), 3);
+    player.receive(&harness);
+    publisher.send(&harness, &gop(0, 1));
+    assert_eq!(player.receive(&harness).len(), 3);
     let large = [peer::key_frame(2), vec![2; 100_000]].concat();
-    publisher.say(&harness, &[peer::video(80, &large), gop(160, 3)].concat());
-    let heard = publisher.hear(&harness);
-    assert_eq!(heard.iter().filter(|line| line.contains("NetStream.Publish.Denied")).count(), 1, "{heard:?}");
-    assert_eq!(player.hear(&harness), [""; 0]);
+    publisher.send(&harness, &[peer::video(80, &large), gop(160, 3)].concat());
+    let received = publisher.receive(&harness);
+    assert_eq!(received.iter().filter(|line| line.contains("NetStream.Publish.Denied")).count(), 1, "{received:?}");
+    assert_eq!(player.receive(&harness), [""; 0]);
     harness.pass(Duration::from_secs(3));
     publisher.conn.handle_timeout(harness.now);
     publisher.poll(&harness);
@@ -220,13 +221,13 @@ fn no_bytes_of_a_publisher_pass_its_rate() {
         let mut publisher = harness.publisher("cam");
         let mut sent = 0;
         while !is_over_its_rate(&publisher) && sent < 20_000 {
-            publisher.say(&harness, &piece);
-            publisher.hear(&harness);
+            publisher.send(&harness, &piece);
+            publisher.receive(&harness);
             sent += piece.len();
         }
         assert!((10_000..10_000 + 2 * piece.len()).contains(&sent), "{what}: {sent} bytes in a window of 10,000");
         let mut elsewhere = harness.player("cam");
-        assert!(said(&elsewhere.hear(&harness), "Play.Start"), "its neighbours notice nothing");
+        assert!(contains(&elsewhere.receive(&harness), "Play.Start"), "its neighbours notice nothing");
     }
 }
 
@@ -241,14 +242,14 @@ fn a_rate_that_begins_later_has_its_window_too() {
         let tc_url = "rtmp://limited/live";
         let mut client = harness.client_from(None, Object::default().with("app", "live").with("tcUrl", tc_url));
         for (stream, name) in (1..).zip(names) {
-            client.say(&harness, &[peer::create_stream(2.0), peer::publish(stream, name)].concat());
-            assert!(said(&client.hear(&harness), "NetStream.Publish.Start"), "{name}");
+            client.send(&harness, &[peer::create_stream(2.0), peer::publish(stream, name)].concat());
+            assert!(contains(&client.receive(&harness), "NetStream.Publish.Start"), "{name}");
         }
         let free = 1 + names.iter().position(|name| name.ends_with("free")).expect("one of them") as u32;
-        client.say(&harness, &peer::command("deleteStream", 0.0, 0, &[f64::from(free).into()]));
-        client.say(&harness, &vec![peer::command("what", 0.0, 0, &[]); 100].concat());
+        client.send(&harness, &peer::command("deleteStream", 0.0, 0, &[f64::from(free).into()]));
+        client.send(&harness, &vec![peer::command("what", 0.0, 0, &[]); 100].concat());
         assert!(!is_over_its_rate(&client), "{names:?}");
-        client.say(&harness, &vec![peer::command("what", 0.0, 0, &[]); 400].concat());
+        client.send(&harness, &vec![peer::command("what", 0.0, 0, &[]); 400].concat());
         assert!(is_over_its_rate(&client), "{names:?}");
     }
 }
@@ -261,13 +262,13 @@ fn a_rate_ends_at_the_same_byte_however_the_input_is_cut() {
     let frames = |cut: usize| {
         let harness = Harness::with(slow(1000));
         let (mut publisher, mut player) = (harness.publisher("cam"), harness.player("cam"));
-        player.hear(&harness);
+        player.receive(&harness);
         let mut said = Vec::new();
         for piece in bytes.chunks(cut) {
-            publisher.say(&harness, piece);
-            said.extend(publisher.hear(&harness));
+            publisher.send(&harness, piece);
+            said.extend(publisher.receive(&harness));
         }
-        (player.hear(&harness), said, publisher.conn.session().received())
+        (player.receive(&harness), said, publisher.conn.session().received())
     };
     let whole = frames(usize::MAX);
     assert!((20..30).contains(&whole.0.len()), "{} frames of 400 bytes are 10,000", whole.0.len());
@@ -285,9 +286,9 @@ fn a_publisher_that_publishes_again_gets_no_new_window() {
     for _ in 0..100 {
         let junk = vec![7; 900];
         let piece = [&peer::command("closeStream", 0.0, 1, &[])[..], &peer::publish(1, "cam")].concat();
-        publisher.say(&harness, &piece);
-        publisher.say(&harness, &peer::video(0, &junk));
-        publisher.hear(&harness);
+        publisher.send(&harness, &piece);
+        publisher.send(&harness, &peer::video(0, &junk));
+        publisher.receive(&harness);
         if is_over_its_rate(&publisher) {
             break;
         }
@@ -297,10 +298,10 @@ fn a_publisher_that_publishes_again_gets_no_new_window() {
     // A publisher that has waited does.
     let mut publisher = harness.publisher("door");
     for _ in 0..5 {
-        publisher.say(&harness, &peer::video(0, &vec![7; 8_000]));
+        publisher.send(&harness, &peer::video(0, &vec![7; 8_000]));
         harness.pass(Duration::from_secs(10));
-        publisher.say(&harness, &[&peer::command("closeStream", 0.0, 1, &[])[..], &peer::publish(1, "door")].concat());
-        publisher.hear(&harness);
+        publisher.send(&harness, &[&peer::command("closeStream", 0.0, 1, &[])[..], &peer::publish(1, "door")].concat());
+        publisher.receive(&harness);
         assert!(!is_over_its_rate(&publisher));
     }
 }
@@ -311,15 +312,15 @@ fn two_publishers_on_one_connection_have_a_rate_each() {
     let both = |first: usize, second: usize| {
         let mut harness = Harness::with(slow(1000));
         let mut publisher = harness.publisher("one");
-        publisher.say(&harness, &peer::create_stream(4.0));
-        publisher.say(&harness, &peer::publish(2, "two"));
-        let heard = publisher.hear(&harness);
-        assert!(said(&heard, "Publish.Start"), "{heard:?}");
+        publisher.send(&harness, &peer::create_stream(4.0));
+        publisher.send(&harness, &peer::publish(2, "two"));
+        let received = publisher.receive(&harness);
+        assert!(contains(&received, "Publish.Start"), "{received:?}");
         for turn in 0..120 {
             harness.pass(Duration::from_secs(1));
-            publisher.say(&harness, &peer::video(turn * 1000, &vec![0x27; first]));
-            publisher.say(&harness, &peer::message(MessageType::VIDEO, turn * 1000, 2, &vec![0x27; second]));
-            publisher.hear(&harness);
+            publisher.send(&harness, &peer::video(turn * 1000, &vec![0x27; first]));
+            publisher.send(&harness, &peer::message(MessageType::VIDEO, turn * 1000, 2, &vec![0x27; second]));
+            publisher.receive(&harness);
         }
         !is_over_its_rate(&publisher)
     };

@@ -23,7 +23,7 @@ fn handshake_and_connect_have_one_time_limit() {
 
     let mut link = Link::new(SessionConfig::default());
     link.send(&peer::handshake());
-    link.hear();
+    link.receive();
     link.pass(10 * SECOND);
     assert_eq!(link.closed(), close(timeout(TimeoutKind::Connect), Phase::Connect, 3073));
 }
@@ -33,7 +33,7 @@ fn a_request_dropped_unanswered_times_out() {
     let mut link = Link::new(SessionConfig::default());
     link.send(&peer::handshake());
     link.send(&peer::connect());
-    link.hear();
+    link.receive();
     drop(link.event());
     link.pass(10 * SECOND);
     assert_eq!(link.closed().map(|close| close.reason), Some(timeout(TimeoutKind::Connect)));
@@ -41,7 +41,7 @@ fn a_request_dropped_unanswered_times_out() {
     let mut link = Link::connected();
     link.send(&peer::create_stream(2.0));
     link.send(&peer::play(1, "cam"));
-    link.hear();
+    link.receive();
     drop(link.event());
     link.pass(30 * SECOND);
     assert_eq!(link.closed().map(|close| close.reason), Some(timeout(TimeoutKind::Identify)));
@@ -195,7 +195,7 @@ fn a_peer_that_took_nothing_while_the_process_was_stopped_has_its_time_to_do_so(
     assert_eq!(link.closed(), None, "it was not asked");
     link.stall(7 * SECOND);
     assert_eq!(link.closed(), None);
-    link.hear();
+    link.receive();
     link.pass(SECOND);
     assert_eq!(link.closed(), None);
 }
@@ -209,7 +209,7 @@ fn a_second_publication_has_the_time_of_a_first_message_again() {
     link.pass(15 * SECOND);
     link.send(&peer::publish(1, "cam"));
     link.accept_publish();
-    link.hear();
+    link.receive();
     link.pass(19 * SECOND);
     assert_eq!(link.closed(), None);
     link.pass(SECOND);
@@ -223,7 +223,7 @@ fn a_stream_that_is_played_gives_a_silent_publisher_no_more_time() {
     link.send(&peer::create_stream(3.0));
     link.send(&peer::play(2, "other"));
     link.accept_play();
-    link.hear();
+    link.receive();
     link.pass(4 * SECOND);
     assert_eq!(link.closed(), None);
     link.pass(SECOND);
@@ -267,7 +267,7 @@ fn a_peer_that_takes_nothing_is_given_up() {
 fn pings_go_out_and_answers_are_not_needed() {
     let mut link = Link::playing();
     link.pass(95 * SECOND);
-    assert_eq!(link.hear(), ["PingRequest(30000)", "PingRequest(60000)", "PingRequest(90000)"]);
+    assert_eq!(link.receive(), ["PingRequest(30000)", "PingRequest(60000)", "PingRequest(90000)"]);
     assert_eq!(link.closed(), None);
 }
 
@@ -278,7 +278,7 @@ fn a_refused_publish_is_told_so_and_the_connection_lingers() {
     link.send(&peer::publish(1, "cam"));
     let SessionEvent::Publish(request) = link.event() else { panic!("a publish") };
     link.session.reject(request, &Rejection::stream_in_use("cam"));
-    assert_eq!(link.hear(), ["3/0 _result 2 1", "5/1 onStatus 0 NetStream.Publish.BadName"]);
+    assert_eq!(link.receive(), ["3/0 _result 2 1", "5/1 onStatus 0 NetStream.Publish.BadName"]);
     // All bytes are written, but the session waits for the peer to close, and reads what it still sends.
     let wait = link.wait();
     assert!(wait.read.is_some() && !wait.write && wait.deadline().is_some());
@@ -293,7 +293,7 @@ fn a_refused_publish_is_told_so_and_the_connection_lingers() {
     link.send(&peer::play(0, "cam"));
     let SessionEvent::Play(request) = link.event() else { panic!("a play") };
     link.session.reject(request, &Rejection::bad_play_name("no"));
-    assert_eq!(link.hear(), ["5/1 onStatus 0 NetStream.Play.StreamNotFound"]);
+    assert_eq!(link.receive(), ["5/1 onStatus 0 NetStream.Play.StreamNotFound"]);
     assert_eq!(link.closed(), None);
     link.session.handle_disconnect(link.now, CloseReason::PeerClosed);
     assert_eq!(link.closed().map(|close| close.reason), Some(CloseReason::Rejected("NetStream.Play.StreamNotFound")));
@@ -320,9 +320,9 @@ fn a_refused_connect_gets_its_windows_and_an_error() {
     link.send(&peer::create_stream(2.0));
     let SessionEvent::Connect(request) = link.event() else { panic!("a connect") };
     link.session.reject(request, &Rejection::invalid_app("no such app"));
-    let heard = link.hear();
-    assert_eq!(heard.len(), 4, "{heard:?}");
-    assert_eq!(heard[3], "3/0 _error 1 NetConnection.Connect.InvalidApp");
+    let received = link.receive();
+    assert_eq!(received.len(), 4, "{received:?}");
+    assert_eq!(received[3], "3/0 _error 1 NetConnection.Connect.InvalidApp");
     link.pass(3 * SECOND);
     let end = link.closed().expect("closed");
     assert_eq!((end.reason, end.phase), (CloseReason::Rejected("NetConnection.Connect.InvalidApp"), Phase::Connect));
@@ -358,7 +358,7 @@ fn errors_close_with_their_place() {
 fn a_connect_that_cannot_be_read_ends_it() {
     let mut link = Link::new(SessionConfig::default());
     link.send(&peer::handshake());
-    link.hear();
+    link.receive();
     link.send(&peer::message(MessageType::COMMAND_AMF0, 0, 0, &[5, 5]));
     let end = link.closed().expect("closed");
     assert_eq!(end.reason, CloseReason::Protocol(crate::command::CommandError::NoName.into()));
@@ -377,10 +377,10 @@ fn commands_and_data_have_a_limit_and_media_has_not() {
     link.send(&peer::data(0, 1, &["x".into(), "x".repeat(450).as_str().into()]));
     assert_eq!((link.events().len(), link.closed()), (0, None));
     assert_eq!(link.session.counters().unreadable_messages, 1);
-    link.hear();
+    link.receive();
     link.send(&peer::command("publish", 2.0, 1, &["x".repeat(450).as_str().into()]));
     let told = "message of type 20 with 473 bytes is over the limit of 400 (command)";
-    assert_eq!(link.hear(), ["5/1 onStatus 0 NetStream.Publish.Denied"]);
+    assert_eq!(link.receive(), ["5/1 onStatus 0 NetStream.Publish.Denied"]);
     link.pass(3 * SECOND);
     let end = link.closed().expect("closed");
     let error = Error::MessageOverLimit { type_id: 20, length: 473, limit: 400 };
@@ -399,10 +399,10 @@ fn a_client_that_passes_a_limit_is_told_which() {
     ] {
         let mut link = Link::new(SessionConfig::default());
         link.send(&peer::handshake());
-        link.hear();
+        link.receive();
         link.send(&bytes);
-        let heard = link.hear().pop().expect("an answer");
-        assert_eq!(heard, "3/0 _error 1 NetConnection.Connect.Rejected");
+        let received = link.receive().pop().expect("an answer");
+        assert_eq!(received, "3/0 _error 1 NetConnection.Connect.Rejected");
         assert!(link.closed().is_none(), "the client has time to read that");
         link.session.handle_disconnect(link.now, CloseReason::PeerClosed);
         let end = link.closed().expect("closed");
@@ -427,7 +427,7 @@ fn what_is_queued_is_written_before_the_end() {
     link.session.close(CloseReason::Shutdown);
     let wait = link.wait();
     assert!(wait.write && wait.deadline().is_some());
-    assert_eq!(link.hear(), ["PingResponse(4)"]);
+    assert_eq!(link.receive(), ["PingResponse(4)"]);
     assert!(link.closed().is_some());
 }
 
@@ -459,7 +459,7 @@ fn nothing_is_said_behind_the_last_words() {
     link.session.tell_time(link.now);
     link.session.close_with_words(CloseReason::Shutdown);
     link.pass(2 * SECOND);
-    assert_eq!((link.hear(), link.closed()), (vec![], None), "a ping was due");
+    assert_eq!((link.receive(), link.closed()), (vec![], None), "a ping was due");
     link.pass(SECOND);
     assert_eq!(link.closed().map(|close| close.reason), Some(CloseReason::Shutdown));
 }
@@ -471,13 +471,13 @@ fn a_request_that_is_answered_after_the_end_is_answered_to_nobody() {
         link.send(&peer::create_stream(2.0));
         link.send(&peer::publish(1, "cam"));
         let SessionEvent::Publish(request) = link.event() else { panic!("a publish") };
-        link.hear();
+        link.receive();
         link.session.close_with_words(CloseReason::Shutdown);
         match grant {
             true => link.session.accept(request),
             false => link.session.reject(request, &Rejection::stream_in_use("cam")),
         }
-        assert_eq!(link.hear(), [""; 0]);
+        assert_eq!(link.receive(), [""; 0]);
         link.pass(3 * SECOND);
         assert_eq!(link.closed().map(|close| close.reason), Some(CloseReason::Shutdown));
     }

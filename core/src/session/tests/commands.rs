@@ -75,7 +75,7 @@ fn fmle_publishes() {
     link.send(&peer::publish(1, "cam"));
     assert_eq!(link.accept_publish(), ClientKind::Fmle);
     assert_eq!(
-        link.hear(),
+        link.receive(),
         [
             "3/0 _result 2",
             "3/0 _result 3",
@@ -89,7 +89,7 @@ fn fmle_publishes() {
     link.send(&peer::command("FCUnpublish", 6.0, 0, &["cam".into()]));
     assert_eq!(link.events(), ["Unpublish { message_stream_id: 1 }"]);
     assert_eq!(
-        link.hear(),
+        link.receive(),
         [
             "5/1 onFCUnpublish 0 NetStream.Unpublish.Success",
             "3/0 _result 6",
@@ -98,12 +98,12 @@ fn fmle_publishes() {
     );
     link.send(&peer::command("deleteStream", 7.0, 0, &[1.0.into()]));
     assert_eq!(
-        (link.events().len(), link.hear().len()),
+        (link.events().len(), link.receive().len()),
         (0, 0),
         "it had ended already, and deleteStream has no answer"
     );
     link.send(&peer::command("FCUnpublish", 8.0, 0, &["cam".into()]));
-    assert_eq!(link.hear(), ["3/0 _result 8"], "a client may wait for it even so");
+    assert_eq!(link.receive(), ["3/0 _result 8"], "a client may wait for it even so");
 }
 
 #[test]
@@ -113,16 +113,16 @@ fn haivision_and_flash_publish() {
     link.send(&peer::command("FCPublish", 3.0, 0, &["cam".into()]));
     link.send(&peer::publish(1, "cam"));
     assert_eq!(link.accept_publish(), ClientKind::Haivision);
-    let heard = link.hear();
-    assert_eq!(heard[..2], ["3/0 _result 2 1", "3/0 _result 3"]);
-    assert_eq!(heard[2], "5/1 onFCPublish 3 NetStream.Publish.Start");
+    let received = link.receive();
+    assert_eq!(received[..2], ["3/0 _result 2 1", "3/0 _result 3"]);
+    assert_eq!(received[2], "5/1 onFCPublish 3 NetStream.Publish.Start");
 
     let mut link = Link::connected();
     link.send(&peer::create_stream(2.0));
     link.send(&peer::publish(1, "cam"));
     assert_eq!(link.accept_publish(), ClientKind::Flash);
     assert_eq!(
-        link.hear(),
+        link.receive(),
         ["3/0 _result 2 1", "StreamBegin(1)", "5/1 onStatus 0 NetStream.Publish.Start"],
         "no onFCPublish to clients that did not ask"
     );
@@ -137,12 +137,12 @@ fn a_publisher_with_transaction_0_hears_no_results() {
     link.send(&peer::create_stream(2.0));
     link.send(&peer::command("publish", 0.0, 1, &["cam".into(), "live".into()]));
     link.accept_publish();
-    let heard = link.hear();
-    assert_eq!(heard[0], "3/0 _result 2 1");
-    assert_eq!(heard[1], "5/1 onFCPublish 0 NetStream.Publish.Start");
+    let received = link.receive();
+    assert_eq!(received[0], "3/0 _result 2 1");
+    assert_eq!(received[1], "5/1 onFCPublish 0 NetStream.Publish.Start");
     link.send(&peer::command("deleteStream", 0.0, 0, &["cam".into()]));
     assert_eq!(link.events(), ["Unpublish { message_stream_id: 1 }"]);
-    assert_eq!(link.hear().len(), 0);
+    assert_eq!(link.receive().len(), 0);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_player_plays() {
     assert!(link.wait().read.is_none(), "nothing further is read before the answer");
     link.session.accept(request);
     assert_eq!(
-        link.hear(),
+        link.receive(),
         [
             "3/0 _result 2 1",
             "3/0 _result 3 0",
@@ -179,14 +179,14 @@ fn a_player_without_create_stream_gets_the_first_one() {
         let mut link = Link::connected();
         link.send(&peer::play(message_stream_id, "cam"));
         link.accept_play();
-        assert_eq!(link.hear()[0], "StreamBegin(1)");
+        assert_eq!(link.receive()[0], "StreamBegin(1)");
         link.send(&peer::create_stream(7.0));
-        assert_eq!(link.hear(), ["3/0 _result 7 2"], "the first is taken");
+        assert_eq!(link.receive(), ["3/0 _result 7 2"], "the first is taken");
     }
     // A stream that was not created cannot be meant.
     let mut link = Link::connected();
     link.send(&peer::play(9, "cam"));
-    assert_eq!(link.hear(), ["3/0 _error 4 NetConnection.Call.Failed"]);
+    assert_eq!(link.receive(), ["3/0 _error 4 NetConnection.Call.Failed"]);
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn play_on_stream_0_means_the_only_one_there_is() {
     link.send(&peer::create_stream(2.0));
     link.send(&peer::play(0, "cam"));
     link.accept_play();
-    assert_eq!(link.hear()[1], "StreamBegin(1)");
+    assert_eq!(link.receive()[1], "StreamBegin(1)");
 }
 
 #[test]
@@ -208,13 +208,13 @@ fn pipelined_commands_are_answered_in_order() {
     all.extend(peer::play(1, "cam"));
     all.extend(peer::control(&Control::User(UserControl::PingRequest(77))));
     link.send(&all);
-    link.hear();
+    link.receive();
     assert!(link.session.endpoint.unparsed() > 0, "what follows connect waits for its answer");
     link.accept_connect();
     link.accept_play();
     let _ = link.wait();
     assert_eq!(
-        link.hear()[4..],
+        link.receive()[4..],
         [
             "3/0 _result 2 1",
             "3/0 _result 3",
@@ -236,7 +236,7 @@ fn a_stream_that_was_closed_can_be_published_again() {
     link.send(&peer::command("closeStream", 0.0, 1, &[]));
     link.send(&peer::video(5, peer::VIDEO_HEADER));
     assert_eq!(link.events(), ["video header 255 on 1 at 0", "Unpublish { message_stream_id: 1 }"]);
-    assert_eq!(link.hear(), ["5/1 onStatus 0 NetStream.Unpublish.Success"]);
+    assert_eq!(link.receive(), ["5/1 onStatus 0 NetStream.Unpublish.Success"]);
     assert_eq!(link.session.counters().stray_media, 1, "media outside a publication goes nowhere, and is counted");
     assert_eq!(link.session.phase(), Phase::Connected);
     link.send(&peer::publish(1, "other"));
@@ -263,9 +263,9 @@ fn stream_ids_count_up_and_the_second_works_as_the_first() {
     link.send(&peer::create_stream(3.0));
     link.send(&peer::publish(2, "two"));
     link.accept_publish();
-    let heard = link.hear();
-    assert_eq!(heard[..2], ["3/0 _result 2 1", "3/0 _result 3 2"]);
-    assert_eq!(heard[2..], ["StreamBegin(2)", "5/2 onStatus 0 NetStream.Publish.Start"]);
+    let received = link.receive();
+    assert_eq!(received[..2], ["3/0 _result 2 1", "3/0 _result 3 2"]);
+    assert_eq!(received[2..], ["StreamBegin(2)", "5/2 onStatus 0 NetStream.Publish.Start"]);
     link.send(&peer::message(MessageType::AUDIO, 5, 2, &peer::audio_frame(1)));
     // Data with message stream 0 can only mean the one stream that is published.
     link.send(&peer::metadata(6, 0));
@@ -273,7 +273,7 @@ fn stream_ids_count_up_and_the_second_works_as_the_first() {
     link.send(&peer::command("deleteStream", 0.0, 0, &[2.0.into()]));
     assert_eq!(link.events(), ["Unpublish { message_stream_id: 2 }"]);
     link.send(&peer::create_stream(4.0));
-    assert_eq!(link.hear(), ["3/0 _result 4 2"], "a deleted id is free again");
+    assert_eq!(link.receive(), ["3/0 _result 4 2"], "a deleted id is free again");
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn a_stream_that_is_not_there_is_not_taken_for_another() {
     let mut link = Link::connected();
     link.send(&peer::create_stream(2.0));
     link.send(&peer::publish(7, "cam"));
-    assert_eq!(link.hear(), ["3/0 _result 2 1", "3/0 _error 5 NetConnection.Call.Failed"]);
+    assert_eq!(link.receive(), ["3/0 _result 2 1", "3/0 _error 5 NetConnection.Call.Failed"]);
     assert_eq!((link.events().len(), link.session.phase()), (0, Phase::Connected));
 }
 
@@ -294,12 +294,12 @@ fn delete_stream_without_a_number_ends_all() {
         link.send(&peer::publish(message_stream_id, "cam"));
         link.accept_publish();
     }
-    link.hear();
+    link.receive();
     link.send(&peer::command("deleteStream", 0.0, 0, &["cam".into()]));
     assert_eq!(link.events(), ["Unpublish { message_stream_id: 1 }", "Unpublish { message_stream_id: 2 }"]);
     assert_eq!(link.session.phase(), Phase::Connected);
     link.send(&peer::create_stream(3.0));
-    assert_eq!(link.hear(), ["3/0 _result 3 1"], "their ids are free again");
+    assert_eq!(link.receive(), ["3/0 _result 3 1"], "their ids are free again");
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn streams_are_bounded() {
     for transaction in [2.0, 3.0, 4.0] {
         link.send(&peer::create_stream(transaction));
     }
-    assert_eq!(link.hear(), ["3/0 _result 2 1", "3/0 _result 3 2", "3/0 _error 4 NetConnection.Call.Failed"]);
+    assert_eq!(link.receive(), ["3/0 _result 2 1", "3/0 _result 3 2", "3/0 _error 4 NetConnection.Call.Failed"]);
 }
 
 #[test]
@@ -318,12 +318,12 @@ fn players_pause_seek_and_choose_tracks() {
     let mut link = Link::playing();
     link.send(&peer::command("pause", 0.0, 1, &[true.into(), 0.0.into()]));
     assert_eq!(link.events(), ["Pause { message_stream_id: 1, paused: true }"]);
-    assert_eq!(link.hear(), ["5/1 onStatus 0 NetStream.Pause.Notify", "StreamEof(1)"]);
+    assert_eq!(link.receive(), ["5/1 onStatus 0 NetStream.Pause.Notify", "StreamEof(1)"]);
     link.send(&peer::command("pause", 0.0, 1, &[false.into(), 0.0.into()]));
     assert_eq!(link.events(), ["Pause { message_stream_id: 1, paused: false }"]);
-    assert_eq!(link.hear(), ["5/1 onStatus 0 NetStream.Unpause.Notify", "StreamBegin(1)"]);
+    assert_eq!(link.receive(), ["5/1 onStatus 0 NetStream.Unpause.Notify", "StreamBegin(1)"]);
     link.send(&peer::command("seek", 0.0, 1, &[1000.0.into()]));
-    assert_eq!(link.hear(), ["5/1 onStatus 0 NetStream.Seek.Notify"]);
+    assert_eq!(link.receive(), ["5/1 onStatus 0 NetStream.Seek.Notify"]);
     link.send(&peer::command("receiveVideo", 0.0, 1, &[false.into()]));
     link.send(&peer::command("receiveAudio", 0.0, 1, &[true.into()]));
     assert_eq!(
@@ -333,18 +333,18 @@ fn players_pause_seek_and_choose_tracks() {
             "Receive { message_stream_id: 1, track: Audio, on: true }"
         ]
     );
-    assert_eq!(link.hear(), ["5/1 onStatus 0 NetStream.Seek.Notify", "5/1 onStatus 0 NetStream.Play.Start"]);
+    assert_eq!(link.receive(), ["5/1 onStatus 0 NetStream.Seek.Notify", "5/1 onStatus 0 NetStream.Play.Start"]);
     link.send(&peer::command("closeStream", 0.0, 1, &[]));
     assert_eq!(link.events(), ["Stop { message_stream_id: 1 }"]);
     link.send(&peer::command("pause", 0.0, 1, &[true.into()]));
-    assert_eq!((link.events().len(), link.hear().len()), (0, 0), "there is nothing to pause");
+    assert_eq!((link.events().len(), link.receive().len()), (0, 0), "there is nothing to pause");
 }
 
 #[test]
 fn a_bandwidth_check_is_over_at_once() {
     let mut link = Link::connected();
     link.send(&peer::command("_checkbw", 9.0, 0, &[]));
-    assert_eq!(link.hear(), ["3/0 _result 9", "3/0 onBWDone 0"]);
+    assert_eq!(link.receive(), ["3/0 _result 9", "3/0 onBWDone 0"]);
 }
 
 #[test]
@@ -354,7 +354,7 @@ fn unknown_calls_fail_and_notices_are_ignored() {
     link.send(&peer::command("getMovLen", 0.0, 0, &[]));
     link.send(&peer::command("onStatus", 3.0, 0, &[]));
     link.send(&peer::connect());
-    assert_eq!(link.hear(), ["3/0 _error 9 NetConnection.Call.Failed"]);
+    assert_eq!(link.receive(), ["3/0 _error 9 NetConnection.Call.Failed"]);
     assert_eq!(link.session.counters().ignored_messages, 2, "the notice and the second connect");
     // Once connected, a command that is not AMF has no effect.
     link.send(&peer::message(MessageType::COMMAND_AMF0, 0, 0, &[0xff]));
@@ -371,7 +371,7 @@ fn commands_of_type_17_are_heard_and_answered_as_type_20() {
         let body = [selector, &Command::new("createStream", 2.0, Value::Null).encode()].concat();
         link.send(&peer::message(MessageType::COMMAND_AMF3, 0, 0, &body));
     }
-    assert_eq!(link.hear(), ["3/0 _result 2 1", "3/0 _result 2 2"]);
+    assert_eq!(link.receive(), ["3/0 _result 2 1", "3/0 _result 2 2"]);
 }
 
 #[test]
@@ -451,11 +451,11 @@ fn what_needs_no_answer_gets_none() {
     ] {
         link.send(&peer::control(&control));
     }
-    assert_eq!((link.hear().len(), link.session.counters()), (0, SessionCounters::default()));
+    assert_eq!((link.receive().len(), link.session.counters()), (0, SessionCounters::default()));
     link.send(&peer::control(&Control::User(UserControl::StreamDry(1))));
     assert_eq!(link.session.counters().ignored_events, 1);
     link.send(&peer::control(&Control::User(UserControl::PingRequest(12345))));
-    assert_eq!(link.hear(), ["PingResponse(12345)"]);
+    assert_eq!(link.receive(), ["PingResponse(12345)"]);
 }
 
 #[test]

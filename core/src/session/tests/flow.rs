@@ -92,7 +92,7 @@ fn frames_for_another_message_stream_read_the_same() {
     for message_stream_id in [1, 2, 0x0102_0304] {
         link.session.send_frame(message_stream_id, &frame);
         let bytes = link.take();
-        let messages = link.ear.messages(&bytes);
+        let messages = link.server_output.messages(&bytes);
         assert_eq!(messages.len(), 1);
         assert_eq!((messages[0].message_stream_id, messages[0].timestamp), (message_stream_id, 0x0100_0000));
         assert_eq!(messages[0].payload[..], body[..]);

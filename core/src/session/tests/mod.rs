@@ -15,24 +15,24 @@ use std::time::{Duration, Instant};
 use bytes::Buf;
 
 use super::*;
-use peer::Ear;
+use peer::ServerOutput;
 
 /// A session with a client on the other end of the wire.
 #[derive(Debug)]
 struct Link {
     session: Session,
-    ear: Ear,
+    server_output: ServerOutput,
     start: Instant,
     now: Instant,
     /// What the client received while time passed.
-    heard: Vec<String>,
+    received: Vec<String>,
 }
 
 impl Link {
     fn new(config: SessionConfig) -> Self {
         let start = support::any_instant();
         let session = Session::new(Arc::new(config), [5; 32], start);
-        Link { session, ear: Ear::new(), start, now: start, heard: Vec::new() }
+        Link { session, server_output: ServerOutput::new(), start, now: start, received: Vec::new() }
     }
 
     /// Handshake and `connect` are done, and the client has read the answers.
@@ -43,10 +43,10 @@ impl Link {
     fn connected_with(config: SessionConfig) -> Self {
         let mut link = Link::new(config);
         link.send(&peer::handshake());
-        link.hear();
+        link.receive();
         link.send(&peer::connect());
         link.accept_connect();
-        link.hear();
+        link.receive();
         link
     }
 
@@ -56,7 +56,7 @@ impl Link {
         link.send(&peer::create_stream(2.0));
         link.send(&peer::publish(1, "cam"));
         link.accept_publish();
-        link.hear();
+        link.receive();
         link
     }
 
@@ -66,7 +66,7 @@ impl Link {
         link.send(&peer::create_stream(2.0));
         link.send(&peer::play(1, "cam"));
         link.accept_play();
-        link.hear();
+        link.receive();
         link
     }
 
@@ -90,8 +90,8 @@ impl Link {
         for turn in 0.. {
             assert!(turn < 10_000, "it asks to be looked at and does nothing then");
             if takes {
-                let heard = self.hear();
-                self.heard.extend(heard);
+                let received = self.receive();
+                self.received.extend(received);
             }
             let Some(deadline) = self.wait().deadline().filter(|deadline| *deadline <= end) else {
                 break;
@@ -105,8 +105,8 @@ impl Link {
     /// The process is stopped for this long; when it continues, it handles its deadlines first.
     fn freeze(&mut self, time: Duration) {
         self.freeze_full(time);
-        let heard = self.hear();
-        self.heard.extend(heard);
+        let received = self.receive();
+        self.received.extend(received);
     }
 
     /// The same with a peer that takes nothing.
@@ -126,10 +126,10 @@ impl Link {
     }
 
     /// Everything that the server sends, written and received.
-    fn hear(&mut self) -> Vec<String> {
+    fn receive(&mut self) -> Vec<String> {
         let bytes = self.take();
-        let mut lines = std::mem::take(&mut self.heard);
-        lines.extend(self.ear.lines(&bytes));
+        let mut lines = std::mem::take(&mut self.received);
+        lines.extend(self.server_output.lines(&bytes));
         lines
     }
 

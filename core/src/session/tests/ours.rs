@@ -11,7 +11,7 @@ use crate::policy::Refusal;
 /// The information object of the last notice.
 fn information(link: &mut Link) -> (u32, Object) {
     let bytes = link.take();
-    let messages = link.ear.messages(&bytes);
+    let messages = link.server_output.messages(&bytes);
     let last = messages.last().expect("a notice");
     let command = Command::parse(last.type_id, &last.payload, &Limits::default()).expect("AMF");
     let information = command.arguments.first().and_then(Value::as_object).expect("an information object");
@@ -26,7 +26,7 @@ fn text(object: &Object, key: &str) -> String {
 fn a_publisher_that_another_follows_is_told_and_closed() {
     let mut link = Link::publishing(SessionConfig::default());
     link.session.take_over(1);
-    assert_eq!(link.hear(), ["5/1 onStatus 0 NetStream.Publish.BadName"]);
+    assert_eq!(link.receive(), ["5/1 onStatus 0 NetStream.Publish.BadName"]);
     assert_eq!(link.closed(), None, "it has a moment to read that");
     link.pass(Duration::from_secs(3));
     let end = link.closed().expect("the moment is over");
@@ -39,10 +39,10 @@ fn a_playback_that_is_complete_is_told_once_and_another_may_follow() {
     assert!(link.wait().source);
     link.session.complete_play(1);
     let complete = ["data onPlayStatus on 1 at 0", "StreamEof(1)", "5/1 onStatus 0 NetStream.Play.Stop"];
-    assert_eq!(link.hear(), complete);
+    assert_eq!(link.receive(), complete);
     assert_eq!((link.session.phase(), link.wait().source), (Phase::Connected, false));
     link.session.complete_play(1);
-    assert_eq!(link.hear(), [""; 0]);
+    assert_eq!(link.receive(), [""; 0]);
     link.send(&peer::play(1, "door"));
     link.accept_play();
     assert_eq!(link.session.phase(), Phase::Playing);
@@ -56,13 +56,13 @@ fn a_playback_that_is_complete_is_told_once_and_another_may_follow() {
 fn only_a_client_that_supports_it_is_asked_to_reconnect() {
     let mut link = Link::connected();
     assert!(!link.session.request_reconnect(None, "maintenance"));
-    assert_eq!(link.hear(), [""; 0]);
+    assert_eq!(link.receive(), [""; 0]);
 
     let mut link = Link::new(SessionConfig::default());
     link.send(&peer::handshake());
     link.send(&peer::connect_with(Object::default().with("app", "live").with("capsEx", 1.0)));
     link.accept_connect();
-    link.hear();
+    link.receive();
     assert!(link.session.request_reconnect(Some("rtmp://other/live"), "maintenance"));
     let (message_stream_id, information) = information(&mut link);
     assert_eq!(message_stream_id, 0);
@@ -74,7 +74,7 @@ fn only_a_client_that_supports_it_is_asked_to_reconnect() {
     assert_eq!(link.closed(), None, "it is served until it leaves");
     link.session.close_with_words(CloseReason::Shutdown);
     assert!(link.session.request_reconnect(None, "too late"));
-    assert_eq!(link.hear(), [""; 0]);
+    assert_eq!(link.receive(), [""; 0]);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn on_bw_done_is_said_where_it_is_wanted() {
     link.send(&peer::handshake());
     link.send(&peer::connect());
     link.accept_connect();
-    assert_eq!(link.hear().last().map(String::as_str), Some("3/0 onBWDone 0"));
+    assert_eq!(link.receive().last().map(String::as_str), Some("3/0 onBWDone 0"));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_proxy_in_front_may_say_who_the_client_is() {
                 link.send(piece);
             }
             link.accept_connect();
-            assert_eq!(link.hear().last().map(String::as_str), Some("3/0 _result 1 NetConnection.Connect.Success"));
+            assert_eq!(link.receive().last().map(String::as_str), Some("3/0 _result 1 NetConnection.Connect.Success"));
             let address = client.map(|client| client.parse().expect("an address"));
             assert_eq!((link.session.client_address(), link.session.received()), (address, bytes.len() as u64));
         }

@@ -100,20 +100,20 @@ pub(crate) fn audio(timestamp: u32, body: &[u8]) -> Vec<u8> {
 
 /// Reads what a server sends: first S0 S1 S2, then messages.
 #[derive(Debug)]
-pub(crate) struct Ear {
+pub(crate) struct ServerOutput {
     handshake_left: usize,
     reader: ChunkReader,
 }
 
-impl Ear {
+impl ServerOutput {
     pub(crate) fn new() -> Self {
         let limits = ChunkLimits::default();
-        Ear { handshake_left: 1 + 2 * 1536, reader: ChunkReader::new(limits, Leniency::Strict) }
+        ServerOutput { handshake_left: 1 + 2 * 1536, reader: ChunkReader::new(limits, Leniency::Strict) }
     }
 
     /// A reader that is past the handshake.
     pub(crate) fn after_handshake() -> Self {
-        Ear { handshake_left: 0, ..Ear::new() }
+        ServerOutput { handshake_left: 0, ..ServerOutput::new() }
     }
 
     pub(crate) fn messages(&mut self, bytes: &[u8]) -> Vec<Message> {

@@ -50,11 +50,11 @@ impl Capturing {
         }
     }
 
-    /// Waits until all that was recorded is written, but not longer than `patience`.
-    pub(crate) fn flush(&self, patience: Duration) {
+    /// Waits until all that was recorded is written, but not longer than `timeout`.
+    pub(crate) fn flush(&self, timeout: Duration) {
         match self {
-            Capturing::All(captures) => captures.flush(patience),
-            Capturing::Chosen(captures) => captures.flush(patience),
+            Capturing::All(captures) => captures.flush(timeout),
+            Capturing::Chosen(captures) => captures.flush(timeout),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The HTTP server: one thread, bounded connections, bounded patience.
+//! The HTTP server: one thread, bounded connections, with timeouts.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -65,11 +65,11 @@ struct Seen {
 
 /// All connections that are being served.
 #[derive(Default)]
-struct Crowd {
+struct Connections {
     served: HashMap<u64, Served>,
 }
 
-impl Crowd {
+impl Connections {
     /// Makes room for one more of at most so many connections. Clients that open connections without a valid request
     /// must not keep operators out, however fast they connect. So a new connection replaces one without a valid
     /// request: of the client that has most of them, the one that is idle for longest. Connections of operators (with a
@@ -107,14 +107,14 @@ pub(super) fn run(listener: &Async<TcpListener>, context: Context, bounds: Bound
 
 async fn accept(executor: &LocalExecutor<'_>, listener: &Async<TcpListener>, context: &Rc<Context>, bounds: Bounds) {
     let mut errors = AcceptErrors::default();
-    let mut crowd = Crowd::default();
+    let mut connections = Connections::default();
     for number in 0.. {
         match listener.accept().await {
             Ok((socket, client)) => {
-                crowd.make_room(bounds.connections);
+                connections.make_room(bounds.connections);
                 let seen = Rc::new(Seen { newest: Cell::new(Instant::now()), is_operator: Cell::new(false) });
                 let task = executor.spawn(serve(socket, context.clone(), seen.clone(), bounds));
-                crowd.served.insert(number, Served::new(client.ip(), seen, task));
+                connections.served.insert(number, Served::new(client.ip(), seen, task));
                 // Many new connections must not delay the others.
                 yield_now().await;
             }
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_client_with_many_addresses_of_ipv6_takes_its_own_places() {
         let executor = LocalExecutor::new();
-        let mut crowd = Crowd::default();
+        let mut connections = Connections::default();
         let begun = Instant::now();
         let served = |number: u64, address: &str| {
             let newest = Cell::new(begun + Duration::from_millis(number));
@@ -186,11 +186,11 @@ mod tests {
             Served::new(address.parse().unwrap(), seen, executor.spawn(pending()))
         };
         // A new connection whose request is on the way.
-        crowd.served.insert(0, served(0, "2001:db8:1::1"));
+        connections.served.insert(0, served(0, "2001:db8:1::1"));
         for number in 1..100 {
-            crowd.make_room(8);
-            crowd.served.insert(number, served(number, &format!("2001:db8::{number:x}")));
+            connections.make_room(8);
+            connections.served.insert(number, served(number, &format!("2001:db8::{number:x}")));
         }
-        assert!(crowd.served.len() == 8 && crowd.served.contains_key(&0));
+        assert!(connections.served.len() == 8 && connections.served.contains_key(&0));
     }
 }

@@ -163,7 +163,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(30);
 
     fn lookup(names: &Names) -> Arc<Lookup> {
         match &names.of {
@@ -184,7 +184,7 @@ mod tests {
             assert!(matches!(names.of, Of::Address(found) if found.to_string() == address), "{url}: {names:?}");
         }
         let names = Names::of("http://localhost:5/").unwrap();
-        let found = lookup(&names).wait(PATIENCE, || Error::HostNotFound).unwrap();
+        let found = lookup(&names).wait(TIMEOUT, || Error::HostNotFound).unwrap();
         assert!(!found.is_empty() && found.iter().all(|address| address.ip().is_loopback() && address.port() == 5));
         assert!(Names::of("nothing").is_err());
     }
@@ -206,11 +206,11 @@ mod tests {
         assert!(matches!(lookup.wait(Duration::from_millis(20), late), Err(Error::HostNotFound)));
         assert!(start.elapsed() >= Duration::from_millis(20));
         let waiting = lookup.clone();
-        let other = thread::spawn(move || waiting.wait(PATIENCE, || Error::HostNotFound));
+        let other = thread::spawn(move || waiting.wait(TIMEOUT, || Error::HostNotFound));
         drop(open);
         assert_eq!(other.join().unwrap().unwrap().len(), 1);
         *known.lock().unwrap() = false;
-        let error = lookup.wait(PATIENCE, late).unwrap_err();
+        let error = lookup.wait(TIMEOUT, late).unwrap_err();
         assert!(error.to_string().contains("no such name"), "{error}");
     }
 
@@ -227,13 +227,13 @@ mod tests {
         };
         let names = Names::looked_up("back.end:80".to_owned(), Box::new(find)).unwrap();
         let lookup = lookup(&names);
-        assert!(lookup.wait(PATIENCE, || Error::HostNotFound).is_err());
-        assert!(lookup.wait(PATIENCE, || Error::HostNotFound).is_ok());
+        assert!(lookup.wait(TIMEOUT, || Error::HostNotFound).is_err());
+        assert!(lookup.wait(TIMEOUT, || Error::HostNotFound).is_ok());
         drop(names);
         // Its thread ends and drops its reference; the test's is the last.
         let start = Instant::now();
         while Arc::strong_count(&lookup) > 1 {
-            assert!(start.elapsed() < PATIENCE);
+            assert!(start.elapsed() < TIMEOUT);
             thread::yield_now();
         }
     }

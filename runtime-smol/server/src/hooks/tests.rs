@@ -13,7 +13,7 @@ use anabranch_smol::Server;
 use anabranch_tests::backend::{Answer, Backend, Call, yes};
 use anabranch_tests::embedded::Embedded;
 use anabranch_tests::peer::Driver;
-use anabranch_tests::{PATIENCE, wait_for};
+use anabranch_tests::{TIMEOUT, wait_for};
 
 use super::body::{Bodies, Event};
 use super::endpoint::{Endpoint, EndpointKey, IDLE, Sort};
@@ -44,7 +44,7 @@ impl Running {
 
     fn wait_until_empty(&self) {
         let is_empty = || self.server.handle.stats().connections == 0;
-        wait_for("end of all connections", PATIENCE, || is_empty().then_some(()));
+        wait_for("end of all connections", TIMEOUT, || is_empty().then_some(()));
     }
 }
 
@@ -88,7 +88,7 @@ fn virtual_hosts_have_back_ends_of_their_own_and_may_change_them() {
     publisher.publish("other?vhost=quick").unwrap();
     all.insert("quick".to_owned(), publishing(&second));
     server.hooks.update(&of_vhosts(&all)).unwrap();
-    publisher.leave();
+    publisher.drop_connection();
     let told = second.wait_calls(2);
     assert!(told.iter().all(|call| call.action() == "on_unpublish"), "notices go to the endpoint in force now");
     assert_eq!(first.calls().len(), 2);
@@ -126,7 +126,7 @@ fn who_is_gone_before_the_answer_is_told_about_only_if_it_was_a_yes() {
         answers.send(yes()).unwrap();
         answers.send(yes()).unwrap();
         let calls = backend.wait_calls(actions.len());
-        assert_eq!(server.hooks.flush(PATIENCE), 0);
+        assert_eq!(server.hooks.flush(TIMEOUT), 0);
         assert_eq!(calls.iter().map(Call::action).collect::<Vec<_>>(), actions);
         assert_eq!(backend.calls().len(), actions.len());
     }
@@ -162,7 +162,7 @@ fn call_again(
     let asks = matches!(event, Event::Connect | Event::Publish | Event::Play);
     let sort = if asks { Sort::Question } else { Sort::notice(event, body) };
     let kind = if asks {
-        Kind::Ask { answer: None, deadline: Instant::now() + PATIENCE, allow_on_failure: false, renamed: None }
+        Kind::Ask { answer: None, deadline: Instant::now() + TIMEOUT, allow_on_failure: false, renamed: None }
     } else {
         Kind::Tell { retries, retry_after, open: 0 }
     };
@@ -186,7 +186,7 @@ fn a_call_that_panics_gives_back_all_that_it_held() {
         for (number, event) in [(0, Event::Publish), (1, Event::Connect), (2, Event::Close)] {
             call(&order, &endpoint, round * 10 + number, event, "bad");
         }
-        assert_eq!(order.wait_until_done(PATIENCE), 0, "the lines of all clients have gone on");
+        assert_eq!(order.wait_until_done(TIMEOUT), 0, "the lines of all clients have gone on");
     }
     assert_eq!(order.tally().unanswered(), 40);
     assert_eq!(order.tally().lost().map(|(.., count)| count).sum::<u64>(), 20);
@@ -194,7 +194,7 @@ fn a_call_that_panics_gives_back_all_that_it_held() {
     assert_eq!(places(Sort::Question), 3);
     assert_eq!(places(Sort::Notice { bytes: 512 }), 3);
     call(&order, &endpoint, 1, Event::Publish, "good");
-    assert_eq!(order.wait_until_done(PATIENCE), 0);
+    assert_eq!(order.wait_until_done(TIMEOUT), 0);
     assert_eq!(order.tally().unanswered(), 40, "its threads are there");
 }
 
@@ -208,8 +208,8 @@ fn a_repetition_comes_in_time_though_the_thread_that_waits_for_it_leaves() {
         called.lock().unwrap().send(body.to_owned()).unwrap();
         Reply::Failed("it is down".to_owned())
     });
-    let next = || calls.recv_timeout(PATIENCE).unwrap();
-    call_again(&order, &endpoint, 0, Event::Close, "late", (1, 2 * PATIENCE));
+    let next = || calls.recv_timeout(TIMEOUT).unwrap();
+    call_again(&order, &endpoint, 0, Event::Close, "late", (1, 2 * TIMEOUT));
     assert_eq!(next(), "late");
     // By then the one thread that stays waits for the repetition.
     thread::sleep(10 * idle);
@@ -240,7 +240,7 @@ fn the_end_of_a_stream_is_told_before_other_ends_and_questions_have_their_turn()
         let _ = gate.lock().unwrap().recv();
         Reply::Granted
     });
-    let next = |calls: &Receiver<String>| calls.recv_timeout(PATIENCE).unwrap();
+    let next = |calls: &Receiver<String>| calls.recv_timeout(TIMEOUT).unwrap();
     call(&order, &endpoint, 0, Event::Close, "first");
     assert_eq!(next(&calls), "first");
     for client in 1..=4 {
@@ -253,7 +253,7 @@ fn the_end_of_a_stream_is_told_before_other_ends_and_questions_have_their_turn()
     let place = |body: &str| told.iter().position(|told| told == body).unwrap();
     assert!(place("unpublish") <= 1 && place("publish") <= 1, "{told:?}");
     assert_eq!(told.iter().filter(|told| *told == "close").count(), 4);
-    assert_eq!(order.wait_until_done(PATIENCE), 0);
+    assert_eq!(order.wait_until_done(TIMEOUT), 0);
 }
 
 #[test]
@@ -269,6 +269,6 @@ fn an_endpoint_that_is_not_called_any_more_has_no_threads() {
         call(&order, &endpoint, client, Event::Close, "");
     }
     drop(endpoint);
-    wait_for("end of its threads", PATIENCE, || (Arc::strong_count(&alive) == 1).then_some(()));
-    assert_eq!(order.wait_until_done(PATIENCE), 0, "what was to be called is called first");
+    wait_for("end of its threads", TIMEOUT, || (Arc::strong_count(&alive) == 1).then_some(()));
+    assert_eq!(order.wait_until_done(TIMEOUT), 0, "what was to be called is called first");
 }

@@ -111,11 +111,11 @@ impl Screen {
     ///
     /// # Errors
     /// The terminal is gone.
-    pub(super) fn key(&mut self, patience: Duration) -> io::Result<Option<Key>> {
+    pub(super) fn key(&mut self, timeout: Duration) -> io::Result<Option<Key>> {
         if self.ended.load(Ordering::Relaxed) {
             return Ok(Some(Key::Quit));
         }
-        let wait = Timespec { tv_sec: 0, tv_nsec: i64::from(patience.subsec_nanos()) };
+        let wait = Timespec { tv_sec: 0, tv_nsec: i64::from(timeout.subsec_nanos()) };
         let input = stdin();
         let mut files = [PollFd::new(&input, PollFlags::IN)];
         match poll(&mut files, Some(&wait)) {

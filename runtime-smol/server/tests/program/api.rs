@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anabranch_tests::media::frames::{audio, audio_header, video, video_header};
 use anabranch_tests::peer::Driver;
 use anabranch_tests::program::{Answer, Program};
-use anabranch_tests::{PATIENCE, wait_for};
+use anabranch_tests::{TIMEOUT, wait_for};
 use serde_json::{Value, json};
 
 use crate::{launch, start, start_with_api};
@@ -92,7 +92,7 @@ fn busy(settings: &str) -> (Program, [Driver; 3]) {
     }
     let [mut one, mut other] = players;
     for player in [&mut one, &mut other] {
-        wait_for("frames", PATIENCE, || {
+        wait_for("frames", TIMEOUT, || {
             player.step();
             (player.frames >= 5).then_some(())
         });
@@ -222,21 +222,21 @@ fn a_client_that_is_removed_is_gone_at_once() {
     assert_eq!(program.ask("DELETE", &format!("/api/v1/clients/{victim}")).status, 200);
     player.wait_close();
     println!("closed after {:?}", start.elapsed());
-    wait_for("the end in the list", PATIENCE, || {
+    wait_for("the end in the list", TIMEOUT, || {
         (program.ask("GET", &format!("/api/v1/clients/{victim}")).status == 404).then_some(())
     });
     assert_eq!(program.ask("DELETE", &format!("/api/v1/clients/{victim}")).status, 404);
     // The others go on.
     let before = other.frames;
     publisher.send(video(80, false, 50));
-    wait_for("the next frame", PATIENCE, || {
+    wait_for("the next frame", TIMEOUT, || {
         other.step();
         (other.frames > before).then_some(())
     });
     let stream = program.get("/api/v1/streams")["streams"][0]["id"].as_str().expect("an id").to_owned();
     assert_eq!(program.ask("DELETE", &format!("/api/v1/streams/{stream}")).status, 200);
     publisher.wait_close();
-    wait_for("the end of the stream", PATIENCE, || {
+    wait_for("the end of the stream", TIMEOUT, || {
         let stream = &program.get(&format!("/api/v1/streams/{stream}"))["stream"];
         (stream["publish"]["active"] == false && stream["video"].is_null()).then_some(())
     });
@@ -259,7 +259,7 @@ fn a_draining_server_is_not_ready_and_grants_nothing() {
     assert_eq!(program.metric("anabranch_draining"), Some(1.0));
     let mut late = program.visitor();
     let _ = late.client.publish("late", anabranch_core::command::PublishType::Live).expect("it may be asked");
-    wait_for("a refusal", PATIENCE, || {
+    wait_for("a refusal", TIMEOUT, || {
         let refused = |event: &_| matches!(event, anabranch_core::client::ClientEvent::Rejected { .. });
         (late.events().iter().any(refused) || late.closed().is_some()).then_some(())
     });
@@ -353,7 +353,7 @@ fn a_default_port_that_is_taken_is_gone_without() {
 
 fn connect(program: &Program) -> TcpStream {
     let socket = TcpStream::connect(program.api()).expect("it listens");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    socket.set_read_timeout(Some(TIMEOUT)).expect("a socket");
     socket
 }
 
@@ -419,7 +419,7 @@ fn who_is_slow_or_silent_is_not_waited_for() {
             break;
         }
         thread::sleep(Duration::from_millis(5));
-        assert!(start.elapsed() < PATIENCE, "it waits for ever");
+        assert!(start.elapsed() < TIMEOUT, "it waits for ever");
     }
     rest(slow);
     // Nothing at all, half a request, and a request with nothing behind it.
@@ -436,7 +436,7 @@ fn who_is_slow_or_silent_is_not_waited_for() {
     let request = b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(1000);
     let _ = (0..20).try_for_each(|_| greedy.write_all(&request));
     assert_eq!(program.ask("GET", "/healthz").status, 200);
-    wait_for("the end of who reads nothing", PATIENCE, || {
+    wait_for("the end of who reads nothing", TIMEOUT, || {
         greedy.write_all(&request).is_err_and(|error| error.kind() != ErrorKind::WouldBlock).then_some(())
     });
 }

@@ -9,7 +9,7 @@ use anabranch_load::{LoadOptions, load};
 use anabranch_tests::media::frames::{audio, audio_header, video, video_header};
 use anabranch_tests::peer::Driver;
 use anabranch_tests::program::Program;
-use anabranch_tests::{PATIENCE, wait_for};
+use anabranch_tests::{TIMEOUT, wait_for};
 
 use crate::{launch, start_with_api};
 
@@ -117,7 +117,7 @@ fn labels_end(text: &str) -> Option<&str> {
 
 /// Has clients take what has come until there is nothing more to be counted.
 fn settle(program: &Program, clients: &mut [&mut Driver]) -> Exposition {
-    wait_for("the same numbers on both sides", PATIENCE, || {
+    wait_for("the same numbers on both sides", TIMEOUT, || {
         clients.iter_mut().for_each(|client| _ = client.step());
         let found = Exposition::of(program);
         let (read, written) =
@@ -141,7 +141,7 @@ fn the_format_is_strict_and_the_names_are_good() {
     let text = program.ask("GET", "/metrics").body;
     let found = Exposition::read(&text);
     assert_eq!(found.value("srs_streams"), 4.0);
-    wait_for("all frames", PATIENCE, || {
+    wait_for("all frames", TIMEOUT, || {
         let found = Exposition::of(&program);
         let weird =
             r#"anabranch_stream_frames_total{vhost="__defaultVhost__",app="live",stream="we\"ird\\name",kind="video"}"#;
@@ -163,7 +163,7 @@ fn the_numbers_are_those_that_clients_count() {
         publisher.send(video(number * 40, number % 10 == 0, 1000));
         publisher.send(audio(number * 40));
     }
-    wait_for("all frames", PATIENCE, || {
+    wait_for("all frames", TIMEOUT, || {
         publisher.step();
         player.step();
         (player.frames == 42).then_some(())
@@ -191,7 +191,7 @@ fn the_numbers_are_those_that_clients_count() {
     // Those who have left still count.
     drop(publisher);
     drop(player);
-    let after = wait_for("their end", PATIENCE, || {
+    let after = wait_for("their end", TIMEOUT, || {
         let after = Exposition::of(&program);
         (after.value("anabranch_connections") == 0.0).then_some(after)
     });
@@ -216,7 +216,7 @@ fn the_numbers_agree_with_those_of_the_load_tool() {
         LoadOptions { publishers: 2, players: 6, duration: Duration::from_secs(2), ..LoadOptions::to(destination) };
     let report = load(&options, |_| {}).expect("a load");
     assert_eq!((report.publishers, report.players, report.error_count()), (2, 6, 0), "{:?}", report.errors);
-    let found = wait_for("the end of all", PATIENCE, || {
+    let found = wait_for("the end of all", TIMEOUT, || {
         let found = Exposition::of(&program);
         (found.value("anabranch_connections") == 0.0).then_some(found)
     });
@@ -239,7 +239,7 @@ fn what_a_slow_player_gets_and_what_it_misses_is_all_there_is() {
     publisher.send(video_header());
     publisher.send(video(0, true, 60_000));
     // What comes before a player has begun is not missed.
-    wait_for("the beginning", PATIENCE, || {
+    wait_for("the beginning", TIMEOUT, || {
         player.step();
         (player.pictures == 1).then_some(())
     });
@@ -247,7 +247,7 @@ fn what_a_slow_player_gets_and_what_it_misses_is_all_there_is() {
     for number in 1..FRAMES {
         publisher.send(video(number * 40, true, 60_000));
     }
-    let (dropped, of_stream) = wait_for("all frames, sent or missed", PATIENCE, || {
+    let (dropped, of_stream) = wait_for("all frames, sent or missed", TIMEOUT, || {
         player.step();
         let found = Exposition::of(&program);
         let dropped = found.value("anabranch_dropped_frames_total");
@@ -293,7 +293,7 @@ fn no_counter_ever_goes_backward() {
         drop(publishers);
         look();
     }
-    let all = wait_for("the end of all but one", PATIENCE, || {
+    let all = wait_for("the end of all but one", TIMEOUT, || {
         let found = look();
         (found.value("anabranch_connections") == 1.0).then_some(found)
     });
@@ -323,7 +323,7 @@ fn dashboard_and_guide_show_what_there_is() {
     let mut publisher = program.publisher("cam");
     publisher.send(video_header());
     drop(program.visitor());
-    let found = wait_for("a connection that has ended", PATIENCE, || {
+    let found = wait_for("a connection that has ended", TIMEOUT, || {
         let found = Exposition::of(&program);
         found.series.keys().any(|series| series.starts_with("anabranch_connections_closed_total{")).then_some(found)
     });

@@ -33,15 +33,15 @@ fn a_name_cannot_look_like_another_part_of_a_line() {
         let mut publisher = ScriptedClient::connected_with(program.address(), object.clone());
         publisher.create_stream(2.0);
         publisher.publish(1, &name);
-        publisher.hear_until("NetStream.Publish.Start");
+        publisher.receive_until("NetStream.Publish.Start");
         let mut second = ScriptedClient::connected_with(program.address(), object.clone());
         second.create_stream(2.0);
         second.publish(1, &name);
-        second.hear_until("NetStream.Publish.BadName");
+        second.receive_until("NetStream.Publish.BadName");
         let mut player = ScriptedClient::connected_with(program.address(), object);
         player.create_stream(2.0);
         player.play(1, &format!("{name}, or other"));
-        player.hear_until("NetStream.Play.Start");
+        player.receive_until("NetStream.Play.Start");
         player.command("closeStream", 0.0, 1, &[Value::Null]);
         publisher.command("FCUnpublish", 0.0, 0, &[Value::Null, name.as_str().into()]);
         publisher.command("closeStream", 0.0, 1, &[Value::Null]);
@@ -51,7 +51,7 @@ fn a_name_cannot_look_like_another_part_of_a_line() {
     // A name of an app, which is refused at `connect`.
     let mut client = ScriptedClient::open(program.address());
     client.connect(Object::new().with("app", format!("{FORGED}/..")).with("tcUrl", "rtmp://h/live"));
-    client.hear_until("InvalidApp");
+    client.receive_until("InvalidApp");
     drop(client);
     program.wait_lines(" closed: ", 10);
     let lines = program.lines(ADDRESS);
@@ -80,15 +80,15 @@ fn long_names_do_not_fill_the_log() {
         let mut publisher = ScriptedClient::connected_with(program.address(), object.clone());
         publisher.create_stream(2.0);
         publisher.publish(1, &name);
-        publisher.hear_until("NetStream.Publish.Start");
+        publisher.receive_until("NetStream.Publish.Start");
         let mut second = ScriptedClient::connected_with(program.address(), object.clone());
         second.create_stream(2.0);
         second.publish(1, &name);
-        second.hear_until("NetStream.Publish.BadName");
+        second.receive_until("NetStream.Publish.BadName");
         let mut player = ScriptedClient::connected_with(program.address(), object);
         player.create_stream(2.0);
         player.play(1, &format!("{name}2"));
-        player.hear_until("NetStream.Play.Start");
+        player.receive_until("NetStream.Play.Start");
         program.wait_lines(" waits for ", 1);
         drop((publisher, second, player));
         program.wait_lines(" closed: ", 3);

@@ -11,7 +11,7 @@ use anabranch_tests::backend::{Backend, Call, yes};
 use anabranch_tests::media::frames::{video, video_header};
 use anabranch_tests::peer::Driver;
 use anabranch_tests::program::{Launch, Program};
-use anabranch_tests::{Folder, PATIENCE, wait_for};
+use anabranch_tests::{Folder, TIMEOUT, wait_for};
 use serde_json::{Value, json};
 
 use crate::{launch, start_with_api};
@@ -22,7 +22,7 @@ fn metric(program: &Program, series: &str) -> f64 {
 }
 
 fn wait_metric(program: &Program, series: &str, value: f64) {
-    wait_for(series, PATIENCE, || (program.metric(series) == Some(value)).then_some(()));
+    wait_for(series, TIMEOUT, || (program.metric(series) == Some(value)).then_some(()));
 }
 
 fn calls(program: &Program, action: &str, outcome: &str) -> f64 {
@@ -127,13 +127,13 @@ fn a_back_end_that_is_slow_has_a_queue_and_is_well_again_when_it_answers() {
     let mut clients: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
     wait_metric(&program, &waiting("question"), 0.0);
     // Notices fail, are repeated, and arrive in the end.
-    clients.pop().unwrap().leave();
-    wait_for("failures in a row", PATIENCE, || {
+    clients.pop().unwrap().drop_connection();
+    wait_for("failures in a row", TIMEOUT, || {
         (hook(&program)["consecutive_failures"].as_u64() > Some(2)).then_some(())
     });
     assert_eq!(health(&program).1["status"], "degraded");
     status.store(200, Ordering::Relaxed);
-    wait_for("health", PATIENCE, || (health(&program).1["status"] == "ok").then_some(()));
+    wait_for("health", TIMEOUT, || (health(&program).1["status"] == "ok").then_some(()));
     let state = hook(&program);
     assert_eq!((&state["state"], &state["notices_waiting"]), (&json!("ok"), &json!(0)), "{state}");
     assert_eq!(calls(&program, "on_unpublish", "granted"), 1.0);
@@ -187,14 +187,14 @@ fn each_file_of_a_recording_is_told_in_order_and_until_the_back_end_has_it() {
     for second in 0..4 {
         send_gop(&mut publisher, second * 1000, 2000);
     }
-    wait_for("three files and one more", PATIENCE, || {
+    wait_for("three files and one more", TIMEOUT, || {
         let (running, ended) = recordings(&program);
         (ended.len() == 3 && running.len() == 1 && running[0]["state"] == "recording").then_some(())
     });
     assert_eq!(metric(&program, "anabranch_recordings"), 1.0);
     let client = program.get("/api/v1/clients")["clients"][0]["id"].clone();
     assert_eq!(recordings(&program).0[0]["client_id"], client);
-    publisher.leave();
+    publisher.drop_connection();
     let told = backend.wait(|calls| calls.len() == 6);
     let arrived: Vec<&Call> = told[2..].iter().collect();
     assert_eq!(told[0].text, told[2].text, "what failed is repeated");
@@ -267,8 +267,8 @@ fn a_recording_without_a_folder_says_so_everywhere() {
     );
     assert_eq!(program.ask("GET", "/healthz").status, 200);
     // When the stream is over, its failure is among what has ended.
-    publisher.leave();
-    wait_for("end of the recording", PATIENCE, || {
+    publisher.drop_connection();
+    wait_for("end of the recording", TIMEOUT, || {
         let (running, ended) = recordings(&program);
         (running.is_empty() && ended.len() == 1 && ended[0]["state"] == "failed").then_some(())
     });
@@ -287,7 +287,7 @@ fn a_disk_that_gets_full_ends_the_file_and_says_so_everywhere() {
     let mut publisher = program.publisher("cam");
     let full = "anabranch_recording_failures_total{reason=\"disk_full\"}";
     let mut time = 0;
-    wait_for("a full disk", PATIENCE, || {
+    wait_for("a full disk", TIMEOUT, || {
         send_gop(&mut publisher, time, 20_000);
         time += 1000;
         (program.metric(full) == Some(1.0)).then_some(())
@@ -352,7 +352,7 @@ fn refusals_are_counted_by_their_codes() {
         }
         *expected.entry(code).or_insert(0.0) += 1.0;
         let series = format!("anabranch_refusals_total{{code=\"{code}\"}}");
-        wait_for(&format!("{code} of {name} at {host}"), PATIENCE, || {
+        wait_for(&format!("{code} of {name} at {host}"), TIMEOUT, || {
             client.step();
             (program.metric(&series) == Some(expected[code])).then_some(())
         });
@@ -373,7 +373,7 @@ fn replay(file: &str) -> (bool, Vec<String>) {
 
 /// Waits until a file of a capture has ended, and returns it.
 fn captured(program: &Program, id: &Value, index: usize) -> Value {
-    wait_for("end of a captured file", PATIENCE, || {
+    wait_for("end of a captured file", TIMEOUT, || {
         let capture = program.get(&format!("/api/v1/captures/{id}"))["capture"].clone();
         let file = capture["files"].get(index)?.clone();
         (file["reason"] != "").then_some(file)
@@ -402,7 +402,7 @@ fn a_client_is_captured_while_it_streams_and_shown_as_messages() {
     let mut publisher = program.publisher("cam");
     let mut player = program.player("cam");
     send_gop(&mut publisher, 0, 1000);
-    wait_for("frames", PATIENCE, || {
+    wait_for("frames", TIMEOUT, || {
         player.step();
         (player.frames == 3).then_some(())
     });
@@ -416,18 +416,18 @@ fn a_client_is_captured_while_it_streams_and_shown_as_messages() {
     for number in 1..20 {
         publisher.send(video(number * 40, false, 1000));
     }
-    wait_for("frames", PATIENCE, || {
+    wait_for("frames", TIMEOUT, || {
         player.step();
         (player.frames == 22).then_some(())
     });
     let ended = program.ask("DELETE", &format!("/api/v1/captures/{}", of_publisher["id"]));
     assert_eq!((ended.status, &ended.json()["capture"]["reason"]), (200, &json!("ended_by_api")));
-    player.leave();
+    player.drop_connection();
     for (capture, arrow, reason) in [(&of_publisher, "-->", "ended_by_api"), (&of_player, "<--", "connection_closed")] {
         let file = captured(&program, &capture["id"], 0);
         assert_eq!(file["reason"], reason);
         let path = file["file"].as_str().unwrap().to_owned();
-        wait_for("file", PATIENCE, || {
+        wait_for("file", TIMEOUT, || {
             (fs::metadata(&path).ok()?.len() == file["bytes"].as_u64()? + ended_by(reason)).then_some(())
         });
         let (shown, lines) = replay(&path);
@@ -464,7 +464,7 @@ fn clients_to_come_are_captured_from_their_first_byte_and_replay() {
     let mut publisher = program.publisher("cam");
     send_gop(&mut publisher, 0, 1000);
     program.visitor().publish("cam").unwrap_err();
-    publisher.leave();
+    publisher.drop_connection();
     let mut files = vec![captured(&program, &stream["id"], 0), captured(&program, &stream["id"], 1)];
     wait_metric(&program, "anabranch_captures", 0.0);
     let address = begin(&program, "address=127.0.0.0%2F8&bytes=100000");
@@ -481,7 +481,7 @@ fn clients_to_come_are_captured_from_their_first_byte_and_replay() {
             assert_eq!(file["from_start"], true);
             let path = file["file"].as_str().unwrap();
             // The disk may be behind.
-            wait_for("replay", PATIENCE, || {
+            wait_for("replay", TIMEOUT, || {
                 let (same, lines) = replay(path);
                 (same && lines.last().map(String::as_str) == Some("same actions and bytes as captured"))
                     .then_some(lines)
@@ -554,7 +554,7 @@ fn a_client_that_names_no_stream_is_captured_and_those_that_cannot_be_are_named(
     assert_eq!(stream["selector"], "clients of live/none?vhost=tv.example", "an alias is its virtual host");
     let _client = program.visitor();
     let id =
-        wait_for("client", PATIENCE, || program.get("/api/v1/clients")["clients"][0]["id"].as_str().map(str::to_owned));
+        wait_for("client", TIMEOUT, || program.get("/api/v1/clients")["clients"][0]["id"].as_str().map(str::to_owned));
     let one = begin(&program, &format!("client={id}"));
     assert_eq!((&one["matches"], &one["files"][0]["from_start"]), (&json!(1), &json!(true)), "{one}");
     let address = begin(&program, "address=127.0.0.1");

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anabranch_core::message::Message;
 use anabranch_tests::program::{Ended, Launch, Program, free_address};
-use anabranch_tests::{Folder, PATIENCE, wait_for};
+use anabranch_tests::{Folder, TIMEOUT, wait_for};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::Value as Json;
@@ -37,7 +37,7 @@ fn url(program: &Program) -> String {
 
 /// Waits until so many connections have ended, and returns the list of them.
 fn wait_closes(server: &Program, count: u64) -> Json {
-    wait_for("the end of connections", PATIENCE, || {
+    wait_for("the end of connections", TIMEOUT, || {
         let answer = server.ask_with("GET", "/api/v1/closes?count=200", &[("authorization", "Bearer secret")]);
         let list = answer.json();
         (list["total"].as_u64() >= Some(count)).then_some(list)
@@ -84,7 +84,7 @@ fn the_list_of_ended_connections_is_bounded_and_keeps_clients() {
     for _ in 0..60 {
         drop(std::net::TcpStream::connect(server.address()).expect("it listens"));
     }
-    let total = wait_for("the end of all", PATIENCE, || {
+    let total = wait_for("the end of all", TIMEOUT, || {
         let list = server.get("/api/v1/closes?count=1000");
         let is_there =
             list["closes"].as_array().is_some_and(|closes| closes.iter().any(|close| close["role"] == "publisher"));
@@ -166,7 +166,7 @@ impl OnTerminal {
     }
 
     fn wait(&self, words: &str) {
-        wait_for(words, PATIENCE, || self.shown().contains(words).then_some(()));
+        wait_for(words, TIMEOUT, || self.shown().contains(words).then_some(()));
     }
 
     fn press(&mut self, keys: &str) {
@@ -175,7 +175,7 @@ impl OnTerminal {
 
     /// Waits for the end, after which the terminal must be as before.
     fn end(mut self) -> (bool, String) {
-        let status = wait_for("end of the program", PATIENCE, || self.child.try_wait().expect("a child"));
+        let status = wait_for("end of the program", TIMEOUT, || self.child.try_wait().expect("a child"));
         self.wait(LEAVE);
         let after = tcgetattr(&self.terminal).expect("a terminal");
         assert_eq!(format!("{after:?}"), format!("{:?}", self.before), "the terminal is as before");
@@ -253,7 +253,7 @@ fn output_that_is_no_terminal_is_plain_until_the_reader_has_enough() {
     }
     assert!(!text.contains('\x1b'), "{text:?}");
     drop(out);
-    let status = wait_for("end of top", PATIENCE, || top.try_wait().expect("a child"));
+    let status = wait_for("end of top", TIMEOUT, || top.try_wait().expect("a child"));
     assert!(status.success());
 }
 
@@ -390,7 +390,7 @@ fn doctor_asks_hooks_in_a_way_that_is_no_event() {
     let dead =
         |line: &String| line.starts_with(&format!("fault: http://{nowhere}/: ")) && line.contains("start the back end");
     assert!(hooks.iter().any(dead) && !hooks.iter().any(|line| line.contains("s3cret")), "{hooks:?}");
-    let request = requests.recv_timeout(PATIENCE).expect("it was asked");
+    let request = requests.recv_timeout(TIMEOUT).expect("it was asked");
     assert!(request.starts_with("OPTIONS /hook?key=s3cret ") && request.contains("anabranch-doctor/"), "{request}");
     assert!(request.ends_with("\r\n\r\n"), "no body: {request}");
     assert!(requests.recv_timeout(Duration::from_millis(1)).is_err(), "each URL once");

@@ -303,13 +303,13 @@ impl ChosenCaptures {
         &self.shared.tally
     }
 
-    /// Waits until all that was recorded is written, but not longer than `patience`.
-    pub fn flush(&self, patience: Duration) {
+    /// Waits until all that was recorded is written, but not longer than `timeout`.
+    pub fn flush(&self, timeout: Duration) {
         // The server has stopped, and its handle must not keep it.
         lock(&self.shared.handle).take();
         let writer = lock(&self.shared.writer).clone();
         if let Some(writer) = writer {
-            writer.flush(patience);
+            writer.flush(timeout);
         }
     }
 }

@@ -93,9 +93,9 @@ impl CaptureFolder {
         &self.shared.tally
     }
 
-    /// Waits until all that was recorded is written, but not longer than `patience`.
-    pub fn flush(&self, patience: Duration) {
-        self.shared.writer.flush(patience);
+    /// Waits until all that was recorded is written, but not longer than `timeout`.
+    pub fn flush(&self, timeout: Duration) {
+        self.shared.writer.flush(timeout);
     }
 }
 

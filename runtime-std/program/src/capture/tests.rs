@@ -12,7 +12,7 @@ use anabranch_core::session::CloseReason;
 use super::*;
 use crate::config_of_header;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// Where all connections come from.
 const ARRIVING: Arriving = Arriving { peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4000), is_proxy: false };
 
@@ -66,7 +66,7 @@ fn each_connection_has_a_file_of_its_owner_that_replays() {
     let captures = CaptureFolder::start(&folder.0, CaptureLimits::default(), &header()).unwrap();
     let server = Core::new(Config::default(), [1; 32]);
     assert!(connect(&server, &captures, 1600) && connect(&server, &captures, 200));
-    captures.flush(PATIENCE);
+    captures.flush(TIMEOUT);
     let files = folder.files();
     assert_eq!(files.len(), 2);
     for (file, name) in files.iter().zip(["conn-1-", "conn-2-"]) {
@@ -87,7 +87,7 @@ fn a_connection_that_sends_too_much_has_a_file_that_says_so() {
     let limits = CaptureLimits { bytes: 2000, ..CaptureLimits::default() };
     let captures = CaptureFolder::start(&folder.0, limits, &header()).unwrap();
     connect(&Core::new(Config::default(), [1; 32]), &captures, 3000);
-    captures.flush(PATIENCE);
+    captures.flush(TIMEOUT);
     let file = &folder.files()[0];
     assert!(fs::metadata(file).unwrap().len() < 2100);
     let mut text = Vec::new();
@@ -107,7 +107,7 @@ fn what_the_disk_cannot_take_ends_the_capture_and_nothing_waits() {
     // More at once than may ever wait.
     conn.handle_input(now, &[3; 1000]);
     drop(conn);
-    captures.flush(PATIENCE);
+    captures.flush(TIMEOUT);
     let capture = Capture::parse(fs::read(&folder.files()[0]).unwrap()).unwrap();
     assert_eq!(*capture.end(), End::Stopped("the disk was too slow".into()));
 }
@@ -119,14 +119,14 @@ fn no_more_files_are_begun_than_there_may_be() {
     let captures = CaptureFolder::start(&folder.0, limits, &header()).unwrap();
     let server = Core::new(Config::default(), [1; 32]);
     assert!(connect(&server, &captures, 0));
-    captures.flush(PATIENCE);
+    captures.flush(TIMEOUT);
     // Those of an earlier server count.
     let captures = CaptureFolder::start(&folder.0, limits, &header()).unwrap();
     let server = Core::new(Config::default(), [2; 32]);
     let _ = server.connect(Instant::now());
     assert!(connect(&server, &captures, 0));
     assert!(!connect(&server, &captures, 0) && !connect(&server, &captures, 0));
-    captures.flush(PATIENCE);
+    captures.flush(TIMEOUT);
     assert_eq!(folder.files().len(), 2);
 }
 
@@ -149,7 +149,7 @@ fn connections_to_come_have_the_header_of_now() {
     assert!(connect(&server, &captures, 200));
     captures.set_header("program\n--chunk-size=4096");
     assert!(connect(&server, &captures, 200));
-    captures.flush(PATIENCE);
+    captures.flush(TIMEOUT);
     let headers: Vec<_> = folder.files().iter().map(|file| Capture::parse(fs::read(file).unwrap()).unwrap()).collect();
     assert_eq!(headers[0].header(), header());
     assert_eq!(headers[1].header(), "program\n--chunk-size=4096");

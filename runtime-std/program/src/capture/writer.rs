@@ -151,10 +151,10 @@ impl Writer {
         self.shared.state().new
     }
 
-    /// Waits until all is written, but not longer than `patience`.
-    pub(super) fn flush(&self, patience: Duration) {
+    /// Waits until all is written, but not longer than `timeout`.
+    pub(super) fn flush(&self, timeout: Duration) {
         let busy = |state: &mut State| state.writing || !state.waiting.is_empty() || !state.lines.is_empty();
-        drop(self.shared.written.wait_timeout_while(self.shared.state(), patience, busy));
+        drop(self.shared.written.wait_timeout_while(self.shared.state(), timeout, busy));
     }
 }
 

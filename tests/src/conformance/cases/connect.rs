@@ -6,7 +6,7 @@ use anabranch_core::message::{Message, MessageType};
 
 use crate::conformance::Target;
 use crate::conformance::media::{VIDEO_HEADER, key_frame};
-use crate::peer::{ScriptedClient, codes, said};
+use crate::peer::{ScriptedClient, codes, has_line};
 use crate::sim::command_in;
 
 cases![
@@ -71,8 +71,8 @@ fn result_of(target: &Target, object: Object) -> Command {
 fn refused_with(target: &Target, object: Object, code: &str) {
     let mut client = ScriptedClient::open(target);
     client.connect(object);
-    let heard = client.hear(4);
-    assert_eq!(heard[3], format!("3/0 _error 1 {code}"));
+    let received = client.receive(4);
+    assert_eq!(received[3], format!("3/0 _error 1 {code}"));
     client.wire().shut_down_writing();
     assert_eq!(client.assert_closed(), [""; 0]);
 }
@@ -89,7 +89,7 @@ fn windows_bandwidth_chunk_size_and_result_come_in_this_order(target: &Target) {
     let mut client = ScriptedClient::open(target);
     client.connect(url());
     assert_eq!(
-        client.hear(4),
+        client.receive(4),
         [
             "WindowAckSize(2500000)",
             "SetPeerBandwidth { window: 2500000, limit: Dynamic }",
@@ -150,7 +150,7 @@ fn the_transaction_is_the_clients(target: &Target) {
     let mut client = ScriptedClient::open(target);
     let command = Command::new("connect", 7.0, Value::Object(url()));
     client.send(3, 0, MessageType::COMMAND_AMF0, 0, &command.encode());
-    assert_eq!(client.hear(4)[3], "3/0 _result 7 NetConnection.Connect.Success");
+    assert_eq!(client.receive(4)[3], "3/0 _result 7 NetConnection.Connect.Success");
 }
 
 fn connect_as_17(target: &Target, selector: &[u8]) {
@@ -161,7 +161,7 @@ fn connect_as_17(target: &Target, selector: &[u8]) {
     assert_eq!(messages[3].type_id, MessageType::COMMAND_AMF0, "FFmpeg hears nothing else");
     let body = [selector, &Command::new("createStream", 2.0, Value::Null).encode()].concat();
     client.send(3, 0, MessageType::COMMAND_AMF3, 0, &body);
-    assert_eq!(client.hear(1), ["3/0 _result 2 1"]);
+    assert_eq!(client.receive(1), ["3/0 _result 2 1"]);
 }
 
 fn connect_of_type_17_is_answered_with_type_20(target: &Target) {
@@ -207,14 +207,14 @@ fn an_app_with_dot_components_is_refused(target: &Target) {
 fn is_same_stream(target: &Target, publish: (Object, &str), play: (Object, &str)) {
     let mut player = ScriptedClient::connected_with(target, play.0);
     player.play(0, play.1);
-    player.hear_until("|RtmpSampleAccess");
+    player.receive_until("|RtmpSampleAccess");
     let mut publisher = ScriptedClient::connected_with(target, publish.0);
     publisher.publish(0, publish.1);
-    publisher.hear_until("NetStream.Publish.Start");
+    publisher.receive_until("NetStream.Publish.Start");
     publisher.video(0, VIDEO_HEADER);
     publisher.video(0, &key_frame(1));
-    let heard = player.hear(2);
-    assert_eq!(heard[1], "video key 1 on 1 at 0", "{:?}", play.1);
+    let received = player.receive(2);
+    assert_eq!(received[1], "video key 1 on 1 at 0", "{:?}", play.1);
 }
 
 /// Without virtual hosts all host names are one.
@@ -263,7 +263,7 @@ fn arguments_behind_the_object_are_taken(target: &Target) {
         .with("password")
         .with(Value::StrictArray(vec![1.0.into()]));
     client.send(3, 0, MessageType::COMMAND_AMF0, 0, &command.encode());
-    assert_eq!(client.hear(4)[3], "3/0 _result 1 NetConnection.Connect.Success");
+    assert_eq!(client.receive(4)[3], "3/0 _result 1 NetConnection.Connect.Success");
 }
 
 fn a_connect_of_several_kilobytes_is_taken(target: &Target) {
@@ -275,7 +275,7 @@ fn a_second_connect_is_ignored(target: &Target) {
     client.connect(url());
     client.assert_quiet();
     client.create_stream(2.0);
-    assert_eq!(client.hear(1), ["3/0 _result 2 1"]);
+    assert_eq!(client.receive(1), ["3/0 _result 2 1"]);
 }
 
 fn commands_before_connect_are_ignored(target: &Target) {
@@ -286,7 +286,7 @@ fn commands_before_connect_are_ignored(target: &Target) {
     client.assert_quiet();
     client.connect(url());
     client.create_stream(2.0);
-    assert_eq!(client.hear(5)[4], "3/0 _result 2 1", "the first stream");
+    assert_eq!(client.receive(5)[4], "3/0 _result 2 1", "the first stream");
 }
 
 fn media_before_connect_is_ignored(target: &Target) {
@@ -295,14 +295,14 @@ fn media_before_connect_is_ignored(target: &Target) {
     client.gop(0, 1);
     client.assert_quiet();
     client.connect(url());
-    client.hear_until("NetConnection.Connect.Success");
+    client.receive_until("NetConnection.Connect.Success");
 }
 
 fn an_unknown_call_fails_and_the_connection_goes_on(target: &Target) {
     let mut client = ScriptedClient::connected(target);
     client.command("getMovLen", 9.0, 0, &["cam".into()]);
     client.create_stream(10.0);
-    assert_eq!(client.hear(2), ["3/0 _error 9 NetConnection.Call.Failed", "3/0 _result 10 1"]);
+    assert_eq!(client.receive(2), ["3/0 _error 9 NetConnection.Call.Failed", "3/0 _result 10 1"]);
 }
 
 fn an_unknown_call_with_transaction_0_is_not_answered(target: &Target) {
@@ -323,15 +323,15 @@ fn a_bandwidth_check_is_over_at_once(target: &Target) {
     for name in ["_checkbw", "checkBandwidth"] {
         let mut client = ScriptedClient::connected(target);
         client.command(name, 9.0, 0, &[]);
-        assert_eq!(client.hear(2), ["3/0 _result 9", "3/0 onBWDone 0"], "{name}");
+        assert_eq!(client.receive(2), ["3/0 _result 9", "3/0 onBWDone 0"], "{name}");
     }
 }
 
 fn bandwidth_done_is_said_where_it_is_wanted(target: &Target) {
     let mut client = ScriptedClient::open(target);
     client.connect(url());
-    let heard = client.hear(5);
-    assert_eq!(heard[3..], ["3/0 _result 1 NetConnection.Connect.Success", "3/0 onBWDone 0"]);
+    let received = client.receive(5);
+    assert_eq!(received[3..], ["3/0 _result 1 NetConnection.Connect.Success", "3/0 onBWDone 0"]);
 }
 
 fn stream_ids_count_up_and_deleted_ones_are_free_again(target: &Target) {
@@ -339,11 +339,11 @@ fn stream_ids_count_up_and_deleted_ones_are_free_again(target: &Target) {
     for transaction in [2.0, 3.0, 4.0] {
         client.create_stream(transaction);
     }
-    assert_eq!(client.hear(3), ["3/0 _result 2 1", "3/0 _result 3 2", "3/0 _result 4 3"]);
+    assert_eq!(client.receive(3), ["3/0 _result 2 1", "3/0 _result 3 2", "3/0 _result 4 3"]);
     client.command("deleteStream", 0.0, 0, &[2.0.into()]);
     client.create_stream(5.0);
     client.create_stream(6.0);
-    assert_eq!(client.hear(2), ["3/0 _result 5 2", "3/0 _result 6 4"]);
+    assert_eq!(client.receive(2), ["3/0 _result 5 2", "3/0 _result 6 4"]);
 }
 
 fn there_are_no_more_streams_than_the_limit(target: &Target) {
@@ -351,8 +351,8 @@ fn there_are_no_more_streams_than_the_limit(target: &Target) {
     for number in 1..=17 {
         client.create_stream(f64::from(number));
     }
-    let heard = client.hear(17);
-    assert_eq!(heard[15..], ["3/0 _result 16 16", "3/0 _error 17 NetConnection.Call.Failed"]);
+    let received = client.receive(17);
+    assert_eq!(received[15..], ["3/0 _result 16 16", "3/0 _error 17 NetConnection.Call.Failed"]);
 }
 
 fn calls_that_clients_wait_for_are_answered(target: &Target) {
@@ -366,7 +366,7 @@ fn calls_that_clients_wait_for_are_answered(target: &Target) {
         client.command(call, transaction as f64 + 2.0, 0, &name());
     }
     assert_eq!(
-        client.hear(7),
+        client.receive(7),
         [
             "3/0 _result 2",
             "3/0 _result 3",
@@ -405,13 +405,13 @@ fn transaction_0_wants_no_result(target: &Target) {
 fn another_chunk_size_is_announced_where_it_is_configured(target: &Target) {
     let mut client = ScriptedClient::open(target);
     client.connect(url());
-    assert_eq!(client.hear(3)[2], "SetChunkSize(4096)");
+    assert_eq!(client.receive(3)[2], "SetChunkSize(4096)");
 }
 
 fn another_window_is_announced_where_it_is_configured(target: &Target) {
     let mut client = ScriptedClient::open(target);
     client.connect(url());
-    let heard = client.hear(4);
-    assert_eq!(heard[..2], ["WindowAckSize(500000)", "SetPeerBandwidth { window: 500000, limit: Dynamic }"]);
-    assert!(said(&heard, "Connect.Success") && codes(&heard).len() == 1);
+    let received = client.receive(4);
+    assert_eq!(received[..2], ["WindowAckSize(500000)", "SetPeerBandwidth { window: 500000, limit: Dynamic }"]);
+    assert!(has_line(&received, "Connect.Success") && codes(&received).len() == 1);
 }

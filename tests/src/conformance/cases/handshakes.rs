@@ -10,7 +10,7 @@ use anabranch_core::message::MessageType;
 
 use crate::conformance::Target;
 use crate::conformance::healthy::assert_healthy;
-use crate::peer::{ScriptedClient, Wire, said};
+use crate::peer::{ScriptedClient, Wire, has_line};
 
 cases![
     the_simple_form_is_answered_with_an_exact_echo,
@@ -147,8 +147,8 @@ fn a_tampered_digest_gets_the_simple_answer(target: &Target) {
 
 fn a_digest_client_goes_on_to_connect(target: &Target) {
     let mut client = ScriptedClient::open_as(target, ClientHandshakeKind::Digest);
-    client.raw(&connect_bytes());
-    client.hear_until("NetConnection.Connect.Success");
+    client.send_bytes(&connect_bytes());
+    client.receive_until("NetConnection.Connect.Success");
 }
 
 fn the_time_in_c1_may_be_anything(target: &Target) {
@@ -170,7 +170,7 @@ fn byte_by_byte_gives_the_same(target: &Target) {
     for byte in hello[1 + PACKET_LENGTH..].iter().chain(&connect_bytes()) {
         wire.write(&[*byte]);
     }
-    ScriptedClient::resume(wire, &answer).hear_until("NetConnection.Connect.Success");
+    ScriptedClient::resume(wire, &answer).receive_until("NetConnection.Connect.Success");
 }
 
 fn c0_c1_and_c2_may_come_in_one_write(target: &Target) {
@@ -178,8 +178,8 @@ fn c0_c1_and_c2_may_come_in_one_write(target: &Target) {
     wire.write(&simple_hello());
     let answer = wire.read_exact(1 + 2 * PACKET_LENGTH);
     let mut client = ScriptedClient::resume(wire, &answer);
-    client.raw(&connect_bytes());
-    client.hear_until("NetConnection.Connect.Success");
+    client.send_bytes(&connect_bytes());
+    client.receive_until("NetConnection.Connect.Success");
 }
 
 fn c2_and_connect_may_come_in_one_write(target: &Target) {
@@ -188,7 +188,7 @@ fn c2_and_connect_may_come_in_one_write(target: &Target) {
     wire.write(&hello[..1 + PACKET_LENGTH]);
     let answer = wire.read_exact(1 + 2 * PACKET_LENGTH);
     wire.write(&[&hello[1 + PACKET_LENGTH..], &connect_bytes()[..]].concat());
-    ScriptedClient::resume(wire, &answer).hear_until("NetConnection.Connect.Success");
+    ScriptedClient::resume(wire, &answer).receive_until("NetConnection.Connect.Success");
 }
 
 fn everything_up_to_play_may_come_in_one_write(target: &Target) {
@@ -198,9 +198,9 @@ fn everything_up_to_play_may_come_in_one_write(target: &Target) {
     wire.write(&[simple_hello(), connect_bytes(), message(0, &create), message(1, &play)].concat());
     let answer = wire.read_exact(1 + 2 * PACKET_LENGTH);
     let mut client = ScriptedClient::resume(wire, &answer);
-    let heard = client.hear_until("|RtmpSampleAccess");
+    let received = client.receive_until("|RtmpSampleAccess");
     assert_eq!(
-        heard[3..],
+        received[3..],
         [
             "3/0 _result 1 NetConnection.Connect.Success",
             "3/0 _result 2 1",
@@ -232,8 +232,8 @@ fn c2_may_be_anything(target: &Target) {
         let answer = wire.read_exact(1 + 2 * PACKET_LENGTH);
         wire.write(&[fill; PACKET_LENGTH]);
         let mut client = ScriptedClient::resume(wire, &answer);
-        client.raw(&connect_bytes());
-        client.hear_until("NetConnection.Connect.Success");
+        client.send_bytes(&connect_bytes());
+        client.receive_until("NetConnection.Connect.Success");
     }
 }
 
@@ -300,16 +300,16 @@ fn plays_behind(target: &Target, header: &[u8]) -> Vec<String> {
     wire.write(&simple_hello());
     let answer = wire.read_exact(1 + 2 * PACKET_LENGTH);
     let mut client = ScriptedClient::resume(wire, &answer);
-    client.raw(&connect_bytes());
+    client.send_bytes(&connect_bytes());
     client.play(0, &target.name);
-    client.hear_until("NetStream.Play")
+    client.receive_until("NetStream.Play")
 }
 
 fn a_trusted_proxy_says_who_the_client_is(target: &Target) {
     let denied = plays_behind(target, b"PROXY TCP4 203.0.113.5 192.0.2.1 4000 1935\r\n");
-    assert!(said(&denied, "NetStream.Play.Failed"), "{denied:?}");
+    assert!(has_line(&denied, "NetStream.Play.Failed"), "{denied:?}");
     let granted = plays_behind(target, b"PROXY TCP4 198.51.100.5 192.0.2.1 4000 1935\r\n");
-    assert!(!said(&granted, "NetStream.Play.Failed"), "{granted:?}");
+    assert!(!has_line(&granted, "NetStream.Play.Failed"), "{granted:?}");
 }
 
 fn a_trusted_proxy_may_speak_version_2(target: &Target) {
@@ -320,12 +320,12 @@ fn a_trusted_proxy_may_speak_version_2(target: &Target) {
         bytes
     };
     let denied = plays_behind(target, &header([203, 0, 113, 5]));
-    assert!(said(&denied, "NetStream.Play.Failed"), "{denied:?}");
+    assert!(has_line(&denied, "NetStream.Play.Failed"), "{denied:?}");
     let granted = plays_behind(target, &header([198, 51, 100, 5]));
-    assert!(!said(&granted, "NetStream.Play.Failed"), "{granted:?}");
+    assert!(!has_line(&granted, "NetStream.Play.Failed"), "{granted:?}");
 }
 
 fn a_trusted_proxy_may_say_nothing(target: &Target) {
     let granted = plays_behind(target, b"");
-    assert!(!said(&granted, "NetStream.Play.Failed"), "{granted:?}");
+    assert!(!has_line(&granted, "NetStream.Play.Failed"), "{granted:?}");
 }

@@ -8,7 +8,7 @@ use anabranch_core::message::{Control, MessageType, PeerBandwidthLimit, UserCont
 
 use crate::conformance::Target;
 use crate::conformance::media::{audio_frame, gop_lines, key_frame, long};
-use crate::peer::{End, PATIENCE, ScriptedClient, Wire, said};
+use crate::peer::{End, ScriptedClient, TIMEOUT, Wire, has_line};
 use crate::sim::Rng;
 
 cases![
@@ -49,7 +49,7 @@ cases![
 
 setups! {
     STRICT = |config| config.defaults.session.leniency = anabranch_core::chunk::Leniency::Strict;
-    LONG_LINGER = |config| config.defaults.session.timeouts.linger = 10 * PATIENCE;
+    LONG_LINGER = |config| config.defaults.session.timeouts.linger = 10 * TIMEOUT;
 }
 
 /// Something that is said to a server closes the connection without an answer.
@@ -63,7 +63,7 @@ fn closes(target: &Target, say: impl FnOnce(&mut ScriptedClient)) {
 fn assert_goes_on(client: &mut ScriptedClient) {
     client.assert_quiet();
     client.create_stream(9.0);
-    assert!(client.hear(1)[0].starts_with("3/0 _result 9 "));
+    assert!(client.receive(1)[0].starts_with("3/0 _result 9 "));
 }
 
 /// A control message with this body.
@@ -103,28 +103,28 @@ fn a_control_message_that_is_too_short_closes(target: &Target) {
 }
 
 fn a_chunk_stream_that_begins_with_format_3_closes(target: &Target) {
-    closes(target, |client| client.raw(&[0xc9, 1, 2, 3]));
+    closes(target, |client| client.send_bytes(&[0xc9, 1, 2, 3]));
 }
 
 fn a_chunk_stream_that_begins_with_format_2_closes(target: &Target) {
-    closes(target, |client| client.raw(&[0x89, 0, 0, 20, 1, 2, 3]));
+    closes(target, |client| client.send_bytes(&[0x89, 0, 0, 20, 1, 2, 3]));
 }
 
 /// librtmp opens chunk stream 2 like this with its first answer to a ping.
 fn a_chunk_stream_may_begin_with_format_1(target: &Target) {
     let mut client = ScriptedClient::connected(target);
-    client.raw(&[0x49, 0, 0, 0, 0, 0, 6, 4, 0, 6, 0, 0, 0, 77]);
-    assert_eq!(client.hear(1), ["PingResponse(77)"]);
+    client.send_bytes(&[0x49, 0, 0, 0, 0, 0, 6, 4, 0, 6, 0, 0, 0, 77]);
+    assert_eq!(client.receive(1), ["PingResponse(77)"]);
 }
 
 fn a_strict_server_refuses_format_1_at_the_beginning(target: &Target) {
-    closes(target, |client| client.raw(&[0x49, 0, 0, 0, 0, 0, 6, 4, 0, 6, 0, 0, 0, 77]));
+    closes(target, |client| client.send_bytes(&[0x49, 0, 0, 0, 0, 0, 6, 4, 0, 6, 0, 0, 0, 77]));
 }
 
 fn a_message_within_a_message_closes(target: &Target) {
     let mut publisher = ScriptedClient::publisher(target, &target.name);
     let header = message_header(6, 0, 300, MessageType::VIDEO, 1).to_vec();
-    publisher.raw(&[&header[..], &[0x17; 128], &header[..]].concat());
+    publisher.send_bytes(&[&header[..], &[0x17; 128], &header[..]].concat());
     assert_eq!(publisher.assert_closed(), [""; 0]);
 }
 
@@ -135,7 +135,7 @@ fn a_longer_header_that_changes_nothing_continues_a_message(target: &Target) {
     let header = message_header(6, 0, 300, MessageType::VIDEO, 1).to_vec();
     let second = [0x46, 0, 0, 5, 0, 1, 44, 9];
     let third = [0x86, 0, 0, 5];
-    publisher.raw(&[&header[..], &body[..128], &second, &body[128..256], &third, &body[256..]].concat());
+    publisher.send_bytes(&[&header[..], &body[..128], &second, &body[128..256], &third, &body[256..]].concat());
     let message = player.message();
     assert!(message.timestamp == 0 && message.payload[..] == body[..]);
 }
@@ -144,10 +144,10 @@ fn an_aborted_message_is_dropped_and_the_next_is_whole(target: &Target) {
     let mut publisher = ScriptedClient::publisher(target, &target.name);
     let mut player = ScriptedClient::player(target, &target.name);
     let header = message_header(6, 0, 300, MessageType::VIDEO, 1).to_vec();
-    publisher.raw(&[&header[..], &[0x17; 128]].concat());
+    publisher.send_bytes(&[&header[..], &[0x17; 128]].concat());
     publisher.control(&Control::Abort(6));
     publisher.gop(40, 1);
-    assert_eq!(player.hear(3), gop_lines(40, 1));
+    assert_eq!(player.receive(3), gop_lines(40, 1));
 }
 
 fn abort_of_nothing_is_ignored(target: &Target) {
@@ -230,7 +230,7 @@ fn windows_of_any_size_are_taken(target: &Target) {
         for time in 0..100 {
             publisher.audio(time, &[0xaf; 100]);
         }
-        let acknowledgements = publisher.settle();
+        let acknowledgements = publisher.receive_pending();
         assert!(acknowledgements.iter().all(|line| line.starts_with("Acknowledgement(")), "{acknowledgements:?}");
         // Not one for each byte, nor for each message.
         assert!(acknowledgements.len() <= 5, "{} for a window of {window}", acknowledgements.len());
@@ -290,7 +290,7 @@ fn a_reset_in_every_phase_harms_nobody(target: &Target) {
 
 fn a_message_announced_and_never_sent_harms_nobody(target: &Target) {
     let mut publisher = ScriptedClient::publisher(target, &target.name);
-    publisher.raw(&[&message_header(6, 0, 0x00ff_fffe, MessageType::VIDEO, 1)[..], &[0x17; 100]].concat());
+    publisher.send_bytes(&[&message_header(6, 0, 0x00ff_fffe, MessageType::VIDEO, 1)[..], &[0x17; 100]].concat());
     publisher.wire().shut_down_writing();
     publisher.assert_closed();
 }
@@ -299,9 +299,9 @@ fn a_publisher_that_sends_byte_by_byte_is_relayed(target: &Target) {
     let mut publisher = ScriptedClient::publisher(target, &target.name);
     let mut player = ScriptedClient::player(target, &target.name);
     let body = long(&[0x17, 1, 0, 0, 0], 600);
-    let bytes = publisher.cut(6, 0x0100_0000, MessageType::VIDEO, 1, &body);
+    let bytes = publisher.encode(6, 0x0100_0000, MessageType::VIDEO, 1, &body);
     for byte in bytes {
-        publisher.raw(&[byte]);
+        publisher.send_bytes(&[byte]);
     }
     let message = player.message();
     assert!(message.timestamp == 0x0100_0000 && message.payload[..] == body[..]);
@@ -312,11 +312,11 @@ fn a_hundred_thousand_empty_messages_are_taken(target: &Target) {
     let mut publisher = ScriptedClient::publisher(target, &target.name);
     let mut player = ScriptedClient::player(target, &target.name);
     publisher.video(0, &key_frame(1));
-    publisher.raw(&message_header(7, 0, 0, MessageType::VIDEO, 1));
-    publisher.raw(&[0xc7; 100_000]);
-    publisher.settle();
+    publisher.send_bytes(&message_header(7, 0, 0, MessageType::VIDEO, 1));
+    publisher.send_bytes(&[0xc7; 100_000]);
+    publisher.receive_pending();
     publisher.video(40, &key_frame(2));
-    player.hear_until("video key 2");
+    player.receive_until("video key 2");
 }
 
 fn thousands_of_streams_are_asked_for_in_vain(target: &Target) {
@@ -324,8 +324,8 @@ fn thousands_of_streams_are_asked_for_in_vain(target: &Target) {
     for number in 0..5000 {
         client.create_stream(f64::from(number));
     }
-    let heard = client.hear(5000);
-    assert!(heard[16..].iter().all(|line| line.contains("_error")), "sixteen streams and no more");
+    let received = client.receive(5000);
+    assert!(received[16..].iter().all(|line| line.contains("_error")), "sixteen streams and no more");
 }
 
 fn thousands_of_publications_on_one_connection_leave_one(target: &Target) {
@@ -333,13 +333,13 @@ fn thousands_of_publications_on_one_connection_leave_one(target: &Target) {
     for number in 1..1000 {
         client.publish(1, &target.named(&number.to_string()));
         if number % 100 == 99 {
-            client.settle();
+            client.receive_pending();
         }
     }
     let last = target.named("999");
     let mut player = ScriptedClient::player(target, &last);
     client.audio(0, &audio_frame(1));
-    assert_eq!(player.hear(1), ["audio frame 1 on 1 at 0"]);
+    assert_eq!(player.receive(1), ["audio frame 1 on 1 at 0"]);
     // All others are free.
     let _other = ScriptedClient::publisher(target, &target.named("998"));
 }
@@ -365,7 +365,7 @@ fn a_refused_client_that_floods_is_cut_off(target: &Target) {
     let _first = ScriptedClient::publisher(target, &target.name);
     let mut second = ScriptedClient::connected(target);
     second.publish(0, &target.name);
-    second.hear_until("NetStream.Publish.BadName");
+    second.receive_until("NetStream.Publish.BadName");
     let mut wire = second.into_wire();
     // It is given long to hang up, but not for this.
     for _ in 0..40 {
@@ -378,7 +378,7 @@ fn a_refused_client_that_floods_is_cut_off(target: &Target) {
 fn arguments_of_the_wrong_type_do_no_harm(target: &Target) {
     let mut client = ScriptedClient::connected(target);
     client.create_stream(2.0);
-    client.hear(1);
+    client.receive(1);
     let wrong = [Value::Null, Value::Undefined, f64::NAN.into(), f64::INFINITY.into(), (-1.0).into(), true.into()];
     for name in ["deleteStream", "closeStream", "pause", "seek", "receiveAudio", "FCUnpublish", "_checkbw"] {
         for value in &wrong {
@@ -386,9 +386,9 @@ fn arguments_of_the_wrong_type_do_no_harm(target: &Target) {
         }
         client.command(name, f64::NAN, 1, &[]);
     }
-    client.settle();
+    client.receive_pending();
     client.play(0, &target.name);
-    assert!(said(&client.hear_until("NetStream"), "NetStream.Play.Reset"));
+    assert!(has_line(&client.receive_until("NetStream"), "NetStream.Play.Reset"));
 }
 
 fn media_that_a_player_sends_is_not_heard(target: &Target) {
@@ -398,5 +398,5 @@ fn media_that_a_player_sends_is_not_heard(target: &Target) {
     player.gop(0, 9);
     player.assert_quiet();
     publisher.gop(0, 1);
-    assert_eq!(player.hear(3), gop_lines(0, 1));
+    assert_eq!(player.receive(3), gop_lines(0, 1));
 }

@@ -5,7 +5,7 @@ use anabranch_core::message::{Control, MessageType, UserControl};
 
 use crate::conformance::Target;
 use crate::conformance::media::{audio_frame, gop_lines};
-use crate::peer::{ScriptedClient, said};
+use crate::peer::{ScriptedClient, has_line};
 
 cases![
     fmle_publishes,
@@ -41,7 +41,7 @@ fn assert_relays(target: &Target, publisher: &mut ScriptedClient) {
     let mut player = ScriptedClient::player(target, &target.name);
     publisher.headers();
     publisher.gop(0, 1);
-    player.hear_until("video frame 1 on 1 at 40");
+    player.receive_until("video frame 1 on 1 at 40");
 }
 
 fn fmle_publishes(target: &Target) {
@@ -51,7 +51,7 @@ fn fmle_publishes(target: &Target) {
     client.create_stream(4.0);
     client.publish(1, &target.name);
     assert_eq!(
-        client.hear(6),
+        client.receive(6),
         [
             "3/0 _result 2",
             "3/0 _result 3",
@@ -64,7 +64,7 @@ fn fmle_publishes(target: &Target) {
     assert_relays(target, &mut client);
     call(&mut client, "FCUnpublish", 6.0, target);
     assert_eq!(
-        client.hear(3),
+        client.receive(3),
         [
             "5/1 onFCUnpublish 0 NetStream.Unpublish.Success",
             "3/0 _result 6",
@@ -80,8 +80,8 @@ fn fmle_may_leave_out_release_stream(target: &Target) {
     call(&mut client, "FCPublish", 2.0, target);
     client.create_stream(3.0);
     client.publish(1, &target.name);
-    let heard = client.hear_until("onStatus");
-    assert_eq!(heard[..3], ["3/0 _result 2", "3/0 _result 3 1", "5/1 onFCPublish 2 NetStream.Publish.Start"]);
+    let received = client.receive_until("onStatus");
+    assert_eq!(received[..3], ["3/0 _result 2", "3/0 _result 3 1", "5/1 onFCPublish 2 NetStream.Publish.Start"]);
     assert_relays(target, &mut client);
 }
 
@@ -91,7 +91,7 @@ fn haivision_publishes(target: &Target) {
     call(&mut client, "FCPublish", 3.0, target);
     client.publish(1, &target.name);
     assert_eq!(
-        client.hear(5),
+        client.receive(5),
         [
             "3/0 _result 2 1",
             "3/0 _result 3",
@@ -107,7 +107,7 @@ fn flash_publishes(target: &Target) {
     let mut client = ScriptedClient::connected(target);
     client.create_stream(2.0);
     client.publish(1, &target.name);
-    assert_eq!(client.hear(3), ["3/0 _result 2 1", "StreamBegin(1)", "5/1 onStatus 0 NetStream.Publish.Start"]);
+    assert_eq!(client.receive(3), ["3/0 _result 2 1", "StreamBegin(1)", "5/1 onStatus 0 NetStream.Publish.Start"]);
     client.assert_quiet();
     assert_relays(target, &mut client);
 }
@@ -121,8 +121,8 @@ fn obs_publishes_with_a_bandwidth_check_between(target: &Target) {
     client.create_stream(4.0);
     client.command("_checkbw", 5.0, 0, &[]);
     client.publish(1, &target.name);
-    let heard = client.hear_until("5/1 onStatus");
-    assert_eq!(heard[3..5], ["3/0 _result 5", "3/0 onBWDone 0"], "{heard:?}");
+    let received = client.receive_until("5/1 onStatus");
+    assert_eq!(received[3..5], ["3/0 _result 5", "3/0 onBWDone 0"], "{received:?}");
     assert_relays(target, &mut client);
 }
 
@@ -133,7 +133,7 @@ fn gstreamer_publishes_with_transaction_0_and_deletes_by_name(target: &Target) {
     client.create_stream(2.0);
     client.command("publish", 0.0, 1, &[target.name.as_str().into(), "live".into()]);
     assert_eq!(
-        client.hear(4),
+        client.receive(4),
         [
             "3/0 _result 2 1",
             "5/1 onFCPublish 0 NetStream.Publish.Start",
@@ -152,9 +152,9 @@ fn publish_without_create_stream_means_stream_1(target: &Target) {
     for message_stream_id in [0, 1] {
         let mut client = ScriptedClient::connected(target);
         client.publish(message_stream_id, &target.named(&message_stream_id.to_string()));
-        assert_eq!(client.hear(2), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Publish.Start"]);
+        assert_eq!(client.receive(2), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Publish.Start"]);
         client.create_stream(7.0);
-        assert_eq!(client.hear(1), ["3/0 _result 7 2"], "the first is taken");
+        assert_eq!(client.receive(1), ["3/0 _result 7 2"], "the first is taken");
     }
 }
 
@@ -162,7 +162,7 @@ fn publish_on_stream_0_means_the_only_one_there_is(target: &Target) {
     let mut client = ScriptedClient::connected(target);
     client.create_stream(2.0);
     client.publish(0, &target.name);
-    assert_eq!(client.hear(3)[1..], ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Publish.Start"]);
+    assert_eq!(client.receive(3)[1..], ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Publish.Start"]);
     assert_relays(target, &mut client);
 }
 
@@ -170,14 +170,14 @@ fn record_and_append_are_published_like_live(target: &Target) {
     for word in ["record", "append", "appendWithGap", ""] {
         let mut client = ScriptedClient::connected(target);
         client.command("publish", 2.0, 0, &[target.named(word).as_str().into(), word.into()]);
-        client.hear_until("NetStream.Publish.Start");
+        client.receive_until("NetStream.Publish.Start");
     }
 }
 
 fn a_publish_without_its_type_is_live(target: &Target) {
     let mut client = ScriptedClient::connected(target);
     client.command("publish", 2.0, 0, &[target.name.as_str().into()]);
-    client.hear_until("NetStream.Publish.Start");
+    client.receive_until("NetStream.Publish.Start");
     assert_relays(target, &mut client);
 }
 
@@ -188,7 +188,7 @@ fn ffmpeg_plays(target: &Target) {
     client.command("play", 4.0, 1, &[target.name.as_str().into(), (-2000.0).into()]);
     client.control(&Control::User(UserControl::SetBufferLength { message_stream_id: 1, milliseconds: 3000 }));
     assert_eq!(
-        client.hear(6),
+        client.receive(6),
         [
             "3/0 _result 2 1",
             "3/0 _result 3 0",
@@ -209,9 +209,9 @@ fn rtmpdump_plays(target: &Target) {
     call(&mut client, "FCSubscribe", 3.0, target);
     client.command("play", 4.0, 1, &[target.name.as_str().into(), (-1000.0).into()]);
     client.control(&Control::User(UserControl::SetBufferLength { message_stream_id: 1, milliseconds: 36_000_000 }));
-    let heard = client.hear_until("|RtmpSampleAccess");
+    let received = client.receive_until("|RtmpSampleAccess");
     assert_eq!(
-        heard[..4],
+        received[..4],
         ["3/0 _result 2 1", "3/0 _result 3", "3/0 onFCSubscribe 0 NetStream.Play.Start", "StreamBegin(1)"]
     );
 }
@@ -220,7 +220,7 @@ fn play_without_create_stream_means_stream_1(target: &Target) {
     for message_stream_id in [0, 1] {
         let mut client = ScriptedClient::connected(target);
         client.play(message_stream_id, &target.name);
-        assert_eq!(client.hear(1), ["StreamBegin(1)"]);
+        assert_eq!(client.receive(1), ["StreamBegin(1)"]);
     }
 }
 
@@ -228,15 +228,15 @@ fn play_on_stream_0_means_the_only_one_there_is(target: &Target) {
     let mut client = ScriptedClient::connected(target);
     client.create_stream(2.0);
     client.play(0, &target.name);
-    assert_eq!(client.hear(2), ["3/0 _result 2 1", "StreamBegin(1)"]);
+    assert_eq!(client.receive(2), ["3/0 _result 2 1", "StreamBegin(1)"]);
 }
 
 fn play_on_a_stream_that_nobody_created_fails(target: &Target) {
     let mut client = ScriptedClient::connected(target);
     client.play(9, &target.name);
-    assert_eq!(client.hear(1), ["3/0 _error 4 NetConnection.Call.Failed"]);
+    assert_eq!(client.receive(1), ["3/0 _error 4 NetConnection.Call.Failed"]);
     client.play(0, &target.name);
-    assert_eq!(client.hear(1), ["StreamBegin(1)"], "the connection goes on");
+    assert_eq!(client.receive(1), ["StreamBegin(1)"], "the connection goes on");
 }
 
 fn play2_is_a_play(target: &Target) {
@@ -247,15 +247,15 @@ fn play2_is_a_play(target: &Target) {
     client.create_stream(2.0);
     let options = Object::new().with("streamName", target.name.as_str()).with("transition", "switch");
     client.command("play2", 3.0, 1, &[Value::Object(options)]);
-    let heard = client.hear_until("video key 1");
-    assert!(said(&heard, "NetStream.Play.Start"), "{heard:?}");
+    let received = client.receive_until("video key 1");
+    assert!(has_line(&received, "NetStream.Play.Start"), "{received:?}");
 }
 
 fn play_that_keeps_what_is_queued_is_not_reset(target: &Target) {
     let mut client = ScriptedClient::connected(target);
     client.command("play", 3.0, 0, &[target.name.as_str().into(), (-2.0).into(), (-1.0).into(), false.into()]);
-    let heard = client.hear_until("|RtmpSampleAccess");
-    assert_eq!(heard, ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Play.Start", "data |RtmpSampleAccess on 1 at 0"]);
+    let received = client.receive_until("|RtmpSampleAccess");
+    assert_eq!(received, ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Play.Start", "data |RtmpSampleAccess on 1 at 0"]);
 }
 
 fn one_connection_plays_several_streams(target: &Target) {
@@ -264,12 +264,12 @@ fn one_connection_plays_several_streams(target: &Target) {
     for (message_stream_id, name) in (1..).zip(&names) {
         client.create_stream(2.0);
         client.play(message_stream_id, name);
-        client.hear_until("|RtmpSampleAccess");
+        client.receive_until("|RtmpSampleAccess");
     }
     for (message_stream_id, name) in (1..).zip(&names) {
         let mut publisher = ScriptedClient::publisher(target, name);
         publisher.audio(5, &audio_frame(message_stream_id));
-        assert_eq!(client.hear(1), [format!("audio frame {message_stream_id} on {message_stream_id} at 5")]);
+        assert_eq!(client.receive(1), [format!("audio frame {message_stream_id} on {message_stream_id} at 5")]);
     }
 }
 
@@ -279,14 +279,14 @@ fn one_connection_publishes_several_streams(target: &Target) {
     for (message_stream_id, name) in (1..).zip(&names) {
         client.create_stream(2.0);
         client.publish(message_stream_id, name);
-        client.hear_until("NetStream.Publish.Start");
+        client.receive_until("NetStream.Publish.Start");
     }
     let mut players: Vec<ScriptedClient> = names.iter().map(|name| ScriptedClient::player(target, name)).collect();
     for message_stream_id in [2, 1] {
         client.send(4, 7, MessageType::AUDIO, message_stream_id, &audio_frame(message_stream_id as u8));
     }
     for (number, player) in (1..).zip(&mut players) {
-        assert_eq!(player.hear(1), [format!("audio frame {number} on 1 at 7")]);
+        assert_eq!(player.receive(1), [format!("audio frame {number} on 1 at 7")]);
         player.assert_quiet();
     }
 }
@@ -295,15 +295,15 @@ fn one_connection_publishes_and_plays(target: &Target) {
     let mut client = ScriptedClient::publisher(target, &target.name);
     client.create_stream(6.0);
     client.play(2, &target.name);
-    client.hear_until("|RtmpSampleAccess");
+    client.receive_until("|RtmpSampleAccess");
     client.gop(0, 1);
-    assert_eq!(client.hear(3), gop_lines(0, 1).map(|line| line.replace("on 1", "on 2")));
+    assert_eq!(client.receive(3), gop_lines(0, 1).map(|line| line.replace("on 1", "on 2")));
 }
 
 fn a_stream_changes_from_playing_to_publishing(target: &Target) {
     let mut client = ScriptedClient::player(target, &target.named("other"));
     client.publish(1, &target.name);
-    assert_eq!(client.hear(2), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Publish.Start"]);
+    assert_eq!(client.receive(2), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Publish.Start"]);
     assert_relays(target, &mut client);
     let mut publisher = ScriptedClient::publisher(target, &target.named("other"));
     publisher.gop(0, 1);
@@ -323,11 +323,11 @@ fn all_of_a_publishers_commands_may_come_in_one_write(target: &Target) {
     ];
     let mut bytes = Vec::new();
     for (message_stream_id, command) in &commands {
-        bytes.extend(client.cut(3, 0, MessageType::COMMAND_AMF0, *message_stream_id, &command.encode()));
+        bytes.extend(client.encode(3, 0, MessageType::COMMAND_AMF0, *message_stream_id, &command.encode()));
     }
-    bytes.extend(client.cut(4, 5, MessageType::AUDIO, 1, &audio_frame(9)));
+    bytes.extend(client.encode(4, 5, MessageType::AUDIO, 1, &audio_frame(9)));
     let mut player = ScriptedClient::player(target, &target.name);
-    client.raw(&bytes);
-    client.hear_until("5/1 onStatus 0 NetStream.Publish.Start");
-    assert_eq!(player.hear(1), ["audio frame 9 on 1 at 5"], "what followed publish is kept");
+    client.send_bytes(&bytes);
+    client.receive_until("5/1 onStatus 0 NetStream.Publish.Start");
+    assert_eq!(player.receive(1), ["audio frame 9 on 1 at 5"], "what followed publish is kept");
 }

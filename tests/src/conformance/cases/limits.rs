@@ -9,7 +9,7 @@ use anabranch_core::message::{Control, MessageType, UserControl};
 
 use crate::conformance::Target;
 use crate::conformance::media::{audio_frame, gop_lines, key_frame, long};
-use crate::peer::{ScriptedClient, said};
+use crate::peer::{ScriptedClient, has_line};
 
 cases![
     a_message_of_the_longest_length_passes with SHORT_MESSAGES,
@@ -83,7 +83,7 @@ fn is_ignored(target: &Target, body: &[u8]) {
     client.send(3, 0, MessageType::COMMAND_AMF0, 0, body);
     client.assert_quiet();
     client.create_stream(2.0);
-    assert_eq!(client.hear(1), ["3/0 _result 2 1"]);
+    assert_eq!(client.receive(1), ["3/0 _result 2 1"]);
 }
 
 fn closes_before_connect(target: &Target, body: &[u8]) {
@@ -98,7 +98,7 @@ const FAILED: &str = "3/0 _error 0 NetConnection.Call.Failed";
 
 /// Who passes a limit is told, and closed when it hangs up.
 fn is_told(mut client: ScriptedClient, told: &str) {
-    client.hear_until(told);
+    client.receive_until(told);
     client.wire().shut_down_writing();
     assert_eq!(client.assert_closed(), [""; 0]);
 }
@@ -113,13 +113,13 @@ fn a_message_of_the_longest_length_passes(target: &Target) {
 
 fn a_message_over_the_limit_closes_at_its_header(target: &Target) {
     let mut publisher = ScriptedClient::publisher(target, &target.name);
-    publisher.raw(&message_header(6, 0, 100_001, MessageType::VIDEO, 1));
+    publisher.send_bytes(&message_header(6, 0, 100_001, MessageType::VIDEO, 1));
     is_told(publisher, PUBLISH_DENIED);
 }
 
 fn before_connect_messages_are_shorter(target: &Target) {
     let mut client = ScriptedClient::open(target);
-    client.raw(&message_header(3, 0, 50_000, MessageType::COMMAND_AMF0, 0));
+    client.send_bytes(&message_header(3, 0, 50_000, MessageType::COMMAND_AMF0, 0));
     is_told(client, NOT_CONNECTED);
 }
 
@@ -139,7 +139,7 @@ fn chunk_streams_are_limited(target: &Target) {
     }
     client.assert_quiet();
     for number in 0..20 {
-        client.raw(&[0, number, 0, 0, 0, 0, 0, 1, 99, 0, 0, 0, 0, 0]);
+        client.send_bytes(&[0, number, 0, 0, 0, 0, 0, 1, 99, 0, 0, 0, 0, 0]);
     }
     is_told(client, FAILED);
 }
@@ -148,8 +148,8 @@ fn half_received_messages_are_limited_together(target: &Target) {
     let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.set_chunk_size(30_000);
     for chunk_stream in 10..14 {
-        let bytes = publisher.cut(chunk_stream, 0, MessageType::VIDEO, 1, &[0x27; 60_000]);
-        publisher.raw(&bytes[..12 + 30_000]);
+        let bytes = publisher.encode(chunk_stream, 0, MessageType::VIDEO, 1, &[0x27; 60_000]);
+        publisher.send_bytes(&bytes[..12 + 30_000]);
     }
     is_told(publisher, PUBLISH_DENIED);
 }
@@ -165,7 +165,7 @@ fn a_data_message_over_the_limit_is_left_out(target: &Target) {
     let mut player = ScriptedClient::player(target, &target.name);
     publisher.data(&["onTextData".into(), "x".repeat(2100).as_str().into()]);
     publisher.gop(0, 1);
-    assert_eq!(player.hear(3), gop_lines(0, 1));
+    assert_eq!(player.receive(3), gop_lines(0, 1));
 }
 
 fn media_is_not_under_the_limit_of_commands(target: &Target) {
@@ -190,10 +190,10 @@ fn deep_amf_in_metadata_is_dropped(target: &Target) {
     let mut publisher = ScriptedClient::publisher(target, &target.name);
     let mut player = ScriptedClient::player(target, &target.name);
     publisher.gop(0, 1);
-    player.hear(3);
+    player.receive(3);
     publisher.send(5, 0, MessageType::DATA_AMF0, 1, &nested("onMetaData", 100_000));
     publisher.gop(80, 2);
-    assert_eq!(player.hear(3), gop_lines(80, 2));
+    assert_eq!(player.receive(3), gop_lines(80, 2));
 }
 
 fn an_array_of_billions_is_ignored(target: &Target) {
@@ -215,9 +215,9 @@ fn a_command_cut_off_is_ignored(target: &Target) {
         // Up to the transaction it is a call, with something missing: answered or not, it goes on.
         let mut client = ScriptedClient::connected(target);
         client.send(3, 0, MessageType::COMMAND_AMF0, 0, &body[..length]);
-        client.settle();
+        client.receive_pending();
         client.create_stream(2.0);
-        assert_eq!(client.hear(1), ["3/0 _result 2 1"], "{length} of {} bytes", body.len());
+        assert_eq!(client.receive(1), ["3/0 _result 2 1"], "{length} of {} bytes", body.len());
     }
 }
 
@@ -243,10 +243,10 @@ fn an_aggregate_of_thousands_of_parts_is_taken_up_to_a_bound(target: &Target) {
         write_tag(8, time, &audio_frame(2), &mut body).expect("short");
     }
     publisher.send(6, 0, MessageType::AGGREGATE, 1, &body);
-    publisher.settle();
+    publisher.receive_pending();
     publisher.video(5000, &key_frame(3));
-    let heard = player.hear_until("video key 3");
-    assert!((100..=1000).contains(&heard.len()), "{} messages", heard.len());
+    let received = player.receive_until("video key 3");
+    assert!((100..=1000).contains(&received.len()), "{} messages", received.len());
 }
 
 fn thousands_of_pings_at_once_are_answered_in_order(target: &Target) {
@@ -255,9 +255,9 @@ fn thousands_of_pings_at_once_are_answered_in_order(target: &Target) {
     for number in 0..10_000 {
         Control::User(UserControl::PingRequest(number)).write(128, &mut flood);
     }
-    client.raw(&flood);
+    client.send_bytes(&flood);
     for number in 0..10_000 {
-        assert_eq!(client.hear(1), [format!("PingResponse({number})")]);
+        assert_eq!(client.receive(1), [format!("PingResponse({number})")]);
     }
 }
 
@@ -301,18 +301,18 @@ fn floods(target: &Target) -> (ScriptedClient, ScriptedClient) {
         publisher.video(number * 40, &[long(&head, 20_000), vec![9]].concat());
         if number == 0 {
             // It has begun: what it does not get from now on, it misses.
-            assert_eq!(player.hear(1), ["video key 9 on 1 at 0"]);
+            assert_eq!(player.receive(1), ["video key 9 on 1 at 0"]);
         }
     }
-    publisher.settle();
+    publisher.receive_pending();
     (player, publisher)
 }
 
 fn a_player_that_reads_again_resumes_at_a_key_frame(target: &Target) {
     let (mut player, mut publisher) = floods(target);
     publisher.gop(40_000, 77);
-    let heard = player.hear_until("video frame 77");
-    let frames: Vec<&String> = heard.iter().filter(|line| line.contains(" 9 on 1 at ")).collect();
+    let received = player.receive_until("video frame 77");
+    let frames: Vec<&String> = received.iter().filter(|line| line.contains(" 9 on 1 at ")).collect();
     assert!((10..1000).contains(&frames.len()), "{} of 1000 frames", frames.len());
     // After each gap comes a key frame.
     let mut expected = 40;
@@ -327,8 +327,8 @@ fn a_player_that_reads_again_resumes_at_a_key_frame(target: &Target) {
 fn a_player_that_missed_too_much_is_closed_where_that_is_wanted(target: &Target) {
     let (mut player, mut publisher) = floods(target);
     // How much of it passed before depends on how busy the machine is.
-    let heard = player.assert_closed();
-    assert!(!said(&heard, "video frame 9 on 1 at 39960"), "it came to the end");
+    let received = player.assert_closed();
+    assert!(!has_line(&received, "video frame 9 on 1 at 39960"), "it came to the end");
     publisher.gop(40_000, 1);
-    publisher.settle();
+    publisher.receive_pending();
 }

@@ -39,10 +39,10 @@ fn everywhere(url: &str) -> Object {
 fn relays(target: &Target, mut publisher: ScriptedClient, name: &str) {
     let mut player = ScriptedClient::connected(target);
     player.play(0, name);
-    player.hear_until("|RtmpSampleAccess");
+    player.receive_until("|RtmpSampleAccess");
     publisher.video(0, VIDEO_HEADER);
     publisher.video(0, &key_frame(1));
-    player.hear_until("video key 1 on 1 at 0");
+    player.receive_until("video key 1 on 1 at 0");
 }
 
 fn a_token_in_the_server_url_may_be_as_long_as_a_url(target: &Target) {
@@ -50,7 +50,7 @@ fn a_token_in_the_server_url_may_be_as_long_as_a_url(target: &Target) {
         let name = format!("{}{length}", target.name);
         let mut publisher = ScriptedClient::connected_with(target, everywhere(&url(length)));
         publisher.publish(0, &name);
-        publisher.hear_until("NetStream.Publish.Start");
+        publisher.receive_until("NetStream.Publish.Start");
         relays(target, publisher, &name);
     }
 }
@@ -60,7 +60,7 @@ fn a_stream_key_may_be_a_token(target: &Target) {
         let name = format!("{:x<length$}", target.name);
         let mut publisher = ScriptedClient::connected(target);
         publisher.publish(0, &name);
-        publisher.hear_until("NetStream.Publish.Start");
+        publisher.receive_until("NetStream.Publish.Start");
         relays(target, publisher, &name);
     }
 }
@@ -123,7 +123,7 @@ fn late_metadata(target: &Target, sent: &[u8]) -> Vec<u8> {
     publisher.video(0, VIDEO_HEADER);
     publisher.video(0, &key_frame(1));
     let first = early.message();
-    early.hear_until("video key 1");
+    early.receive_until("video key 1");
     let mut late = ScriptedClient::player(target, &target.name);
     let again = late.message();
     assert!(first.type_id == MessageType::DATA_AMF0 && first.payload == again.payload, "both get the same");
@@ -166,7 +166,7 @@ fn a_broken_tc_url_costs_the_virtual_host_only(target: &Target) {
         let mut publisher =
             ScriptedClient::connected_with(target, Object::new().with("app", "live").with("tcUrl", tc_url));
         publisher.publish(0, &name);
-        publisher.hear_until("NetStream.Publish.Start");
+        publisher.receive_until("NetStream.Publish.Start");
         relays(target, publisher, &name);
     }
 }
@@ -179,7 +179,7 @@ fn strings_may_end_in_nul(target: &Target) {
         let mut publisher = ScriptedClient::connected_with(target, object);
         let arguments = [format!("{name}{end}").as_str().into(), format!("live{end}").as_str().into()];
         publisher.command(&format!("publish{end}"), 5.0, 0, &arguments);
-        publisher.hear_until("NetStream.Publish.Start");
+        publisher.receive_until("NetStream.Publish.Start");
         relays(target, publisher, &name);
     }
 }
@@ -191,16 +191,16 @@ fn a_message_stream_id_may_be_big_endian(target: &Target) {
     let mut publisher = ScriptedClient::connected(target);
     publisher.create_stream(2.0);
     publisher.publish(BIG_ENDIAN, &target.name);
-    publisher.hear_until("NetStream.Publish.Start");
+    publisher.receive_until("NetStream.Publish.Start");
     let mut player = ScriptedClient::connected(target);
     player.create_stream(2.0);
     player.play(BIG_ENDIAN, &target.name);
-    player.hear_until("|RtmpSampleAccess");
+    player.receive_until("|RtmpSampleAccess");
     publisher.send(6, 0, MessageType::VIDEO, BIG_ENDIAN, VIDEO_HEADER);
     publisher.send(6, 0, MessageType::VIDEO, BIG_ENDIAN, &key_frame(1));
-    player.hear_until("video key 1 on 1 at 0");
+    player.receive_until("video key 1 on 1 at 0");
     publisher.command("closeStream", 0.0, BIG_ENDIAN, &[]);
-    publisher.hear_until("NetStream.Unpublish.Success");
+    publisher.receive_until("NetStream.Unpublish.Success");
 }
 
 fn media_of_two_streams_may_be_big_endian(target: &Target) {
@@ -209,13 +209,13 @@ fn media_of_two_streams_may_be_big_endian(target: &Target) {
     for (number, name) in (1u8..).zip(&names) {
         publisher.create_stream(2.0);
         publisher.publish(u32::from(number).swap_bytes(), name);
-        publisher.hear_until("NetStream.Publish.Start");
+        publisher.receive_until("NetStream.Publish.Start");
     }
     for (number, name) in (1u8..).zip(&names) {
         let mut player = ScriptedClient::player(target, name);
         publisher.send(6, 0, MessageType::VIDEO, u32::from(number).swap_bytes(), VIDEO_HEADER);
         publisher.send(6, 0, MessageType::VIDEO, u32::from(number).swap_bytes(), &key_frame(number));
-        player.hear_until(&format!("video key {number} on 1 at 0"));
+        player.receive_until(&format!("video key {number} on 1 at 0"));
     }
 }
 
@@ -226,6 +226,6 @@ fn a_number_sign_is_part_of_the_key(target: &Target) {
     let (mut player, mut other) = (ScriptedClient::player(target, &one), ScriptedClient::player(target, &two));
     first.gop(0, 1);
     second.gop(0, 5);
-    assert_eq!(player.hear(3), gop_lines(0, 1));
-    assert_eq!(other.hear(3), gop_lines(0, 5));
+    assert_eq!(player.receive(3), gop_lines(0, 1));
+    assert_eq!(other.receive(3), gop_lines(0, 5));
 }

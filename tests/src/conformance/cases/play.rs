@@ -7,7 +7,7 @@ use anabranch_core::message::{Control, MessageType, UserControl};
 
 use crate::conformance::Target;
 use crate::conformance::media::{audio_frame, gop_lines, header_lines, inter_frame, key_frame, long};
-use crate::peer::{ScriptedClient, codes, said};
+use crate::peer::{ScriptedClient, codes, has_line};
 
 cases![
     reset_start_and_sample_access_come_in_this_order,
@@ -55,7 +55,7 @@ fn running(target: &Target) -> (ScriptedClient, ScriptedClient) {
     let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.headers();
     publisher.gop(0, 1);
-    assert_eq!(player.hear(6), [header_lines(0), gop_lines(0, 1)].concat());
+    assert_eq!(player.receive(6), [header_lines(0), gop_lines(0, 1)].concat());
     (player, publisher)
 }
 
@@ -64,7 +64,7 @@ fn reset_start_and_sample_access_come_in_this_order(target: &Target) {
     client.create_stream(2.0);
     client.play(1, &target.name);
     assert_eq!(
-        client.hear(5),
+        client.receive(5),
         [
             "3/0 _result 2 1",
             "StreamBegin(1)",
@@ -79,7 +79,7 @@ fn reset_start_and_sample_access_come_in_this_order(target: &Target) {
 fn a_player_waits_for_its_publisher_and_gets_all_of_it(target: &Target) {
     let (mut player, mut publisher) = running(target);
     publisher.gop(80, 2);
-    assert_eq!(player.hear(3), gop_lines(80, 2));
+    assert_eq!(player.receive(3), gop_lines(80, 2));
     player.assert_quiet();
 }
 
@@ -87,7 +87,7 @@ fn a_player_is_told_when_its_publisher_is_gone_for_good(target: &Target) {
     let (mut player, publisher) = running(target);
     let start = std::time::Instant::now();
     drop(publisher);
-    assert_eq!(player.hear(2), ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"]);
+    assert_eq!(player.receive(2), ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"]);
     assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
     player.assert_quiet();
 }
@@ -103,10 +103,10 @@ fn a_player_is_told_of_the_end_of_a_publisher_that_sent_nothing_for_it(target: &
             1 => publisher.headers(),
             _ => publisher.send(6, 0, MessageType::VIDEO, 1, &inter_frame(1)),
         }
-        publisher.settle();
+        publisher.receive_pending();
         drop(publisher);
         for player in [&mut before, &mut during] {
-            assert_eq!(player.hear(2), ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"], "{sent}");
+            assert_eq!(player.receive(2), ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"], "{sent}");
             player.assert_quiet();
         }
     }
@@ -115,65 +115,65 @@ fn a_player_is_told_of_the_end_of_a_publisher_that_sent_nothing_for_it(target: &
 fn a_player_that_was_told_is_told_of_the_next_publisher(target: &Target) {
     let (mut player, publisher) = running(target);
     drop(publisher);
-    player.hear_until("NetStream.Play.UnpublishNotify");
+    player.receive_until("NetStream.Play.UnpublishNotify");
     let mut publisher = ScriptedClient::publisher(target, &target.name);
-    assert_eq!(player.hear(2), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Play.PublishNotify"]);
+    assert_eq!(player.receive(2), ["StreamBegin(1)", "5/1 onStatus 0 NetStream.Play.PublishNotify"]);
     publisher.headers();
     publisher.gop(0, 2);
-    assert!(said(&player.hear(6), "video key 2"));
+    assert!(has_line(&player.receive(6), "video key 2"));
 }
 
 fn a_publisher_that_comes_back_in_time_goes_unnoticed(target: &Target) {
     let (mut player, mut publisher) = running(target);
     publisher.command("closeStream", 0.0, 1, &[]);
-    publisher.hear_until("NetStream.Unpublish.Success");
+    publisher.receive_until("NetStream.Unpublish.Success");
     drop(publisher);
     let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.headers();
     publisher.gop(0, 2);
-    let heard = player.hear_until("video frame 2");
-    assert_eq!((codes(&heard), heard.len()), (vec![], 6), "{heard:?}");
+    let received = player.receive_until("video frame 2");
+    assert_eq!((codes(&received), received.len()), (vec![], 6), "{received:?}");
 }
 
 fn who_comes_after_the_end_waits_and_is_not_told(target: &Target) {
     let (mut player, publisher) = running(target);
     drop(publisher);
-    player.hear_until("NetStream.Play.UnpublishNotify");
+    player.receive_until("NetStream.Play.UnpublishNotify");
     let mut late = ScriptedClient::player(target, &target.name);
     late.assert_quiet();
     let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.gop(0, 2);
-    assert!(said(&late.hear(1), "video key 2"), "it was never told that it was over");
+    assert!(has_line(&late.receive(1), "video key 2"), "it was never told that it was over");
 }
 
 fn a_paused_player_gets_nothing(target: &Target) {
     let (mut player, mut publisher) = running(target);
     let mut other = ScriptedClient::player(target, &target.name);
-    other.hear(6);
+    other.receive(6);
     flag(&mut player, "pause", true);
-    assert_eq!(player.hear(2), ["5/1 onStatus 0 NetStream.Pause.Notify", "StreamEof(1)"]);
+    assert_eq!(player.receive(2), ["5/1 onStatus 0 NetStream.Pause.Notify", "StreamEof(1)"]);
     publisher.gop(80, 2);
-    assert_eq!(other.hear(3), gop_lines(80, 2));
+    assert_eq!(other.receive(3), gop_lines(80, 2));
     player.assert_quiet();
 }
 
 fn a_player_that_resumes_starts_at_the_newest_key_frame(target: &Target) {
     let (mut player, mut publisher) = running(target);
     flag(&mut player, "pause", true);
-    player.hear(2);
+    player.receive(2);
     publisher.gop(80, 2);
     publisher.gop(160, 3);
-    publisher.settle();
+    publisher.receive_pending();
     flag(&mut player, "pause", false);
-    let heard = player.hear(8);
-    assert_eq!(heard[..2], ["5/1 onStatus 0 NetStream.Unpause.Notify", "StreamBegin(1)"]);
-    assert_eq!(heard[2..], [header_lines(160), gop_lines(160, 3)].concat());
+    let received = player.receive(8);
+    assert_eq!(received[..2], ["5/1 onStatus 0 NetStream.Unpause.Notify", "StreamBegin(1)"]);
+    assert_eq!(received[2..], [header_lines(160), gop_lines(160, 3)].concat());
 }
 
 fn pause_raw_is_a_pause(target: &Target) {
     let (mut player, _publisher) = running(target);
     flag(&mut player, "pauseRaw", true);
-    assert_eq!(player.hear(2), ["5/1 onStatus 0 NetStream.Pause.Notify", "StreamEof(1)"]);
+    assert_eq!(player.receive(2), ["5/1 onStatus 0 NetStream.Pause.Notify", "StreamEof(1)"]);
 }
 
 fn a_player_may_turn_audio_off_and_on(target: &Target) {
@@ -182,11 +182,11 @@ fn a_player_may_turn_audio_off_and_on(target: &Target) {
     player.assert_quiet();
     publisher.gop(80, 2);
     let [key, audio, frame] = gop_lines(80, 2);
-    assert_eq!(player.hear(2), [key, frame]);
+    assert_eq!(player.receive(2), [key, frame]);
     flag(&mut player, "receiveAudio", true);
-    assert_eq!(player.hear(2), ["5/1 onStatus 0 NetStream.Seek.Notify", "5/1 onStatus 0 NetStream.Play.Start"]);
+    assert_eq!(player.receive(2), ["5/1 onStatus 0 NetStream.Seek.Notify", "5/1 onStatus 0 NetStream.Play.Start"]);
     publisher.gop(160, 2);
-    assert_eq!(player.hear(3), gop_lines(160, 2), "{audio} was not for it");
+    assert_eq!(player.receive(3), gop_lines(160, 2), "{audio} was not for it");
 }
 
 fn a_player_may_turn_video_off_and_on(target: &Target) {
@@ -194,38 +194,38 @@ fn a_player_may_turn_video_off_and_on(target: &Target) {
     flag(&mut player, "receiveVideo", false);
     player.assert_quiet();
     publisher.gop(80, 2);
-    assert_eq!(player.hear(1), ["audio frame 2 on 1 at 90"]);
-    publisher.settle();
+    assert_eq!(player.receive(1), ["audio frame 2 on 1 at 90"]);
+    publisher.receive_pending();
     flag(&mut player, "receiveVideo", true);
-    assert_eq!(player.hear(2), ["5/1 onStatus 0 NetStream.Seek.Notify", "5/1 onStatus 0 NetStream.Play.Start"]);
+    assert_eq!(player.receive(2), ["5/1 onStatus 0 NetStream.Seek.Notify", "5/1 onStatus 0 NetStream.Play.Start"]);
     // It begins again with a key frame.
     publisher.video(140, &inter_frame(3));
     publisher.gop(160, 4);
-    assert_eq!(player.hear(3), gop_lines(160, 4));
+    assert_eq!(player.receive(3), gop_lines(160, 4));
 }
 
 fn seeking_is_told_and_changes_nothing(target: &Target) {
     let (mut player, mut publisher) = running(target);
     player.command("seek", 0.0, 1, &[30_000.0.into()]);
-    assert_eq!(player.hear(1), ["5/1 onStatus 0 NetStream.Seek.Notify"]);
+    assert_eq!(player.receive(1), ["5/1 onStatus 0 NetStream.Seek.Notify"]);
     publisher.gop(80, 2);
-    assert_eq!(player.hear(3), gop_lines(80, 2));
+    assert_eq!(player.receive(3), gop_lines(80, 2));
 }
 
 fn a_player_gets_as_much_as_it_asked_for(target: &Target) {
     let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.gop(0, 1);
-    publisher.settle();
+    publisher.receive_pending();
     let mut player = ScriptedClient::connected(target);
     player.command("play", 4.0, 0, &[target.name.as_str().into(), (-1.0).into(), 100.0.into()]);
-    player.hear_until("|RtmpSampleAccess");
-    assert_eq!(player.hear(3), gop_lines(0, 1));
+    player.receive_until("|RtmpSampleAccess");
+    assert_eq!(player.receive(3), gop_lines(0, 1));
     publisher.gop(60, 2);
-    let heard = player.hear(5);
-    assert_eq!(heard[..2], gop_lines(60, 2)[..2]);
-    assert_eq!(heard[2..], ["data onPlayStatus on 1 at 0", "StreamEof(1)", "5/1 onStatus 0 NetStream.Play.Stop"]);
+    let received = player.receive(5);
+    assert_eq!(received[..2], gop_lines(60, 2)[..2]);
+    assert_eq!(received[2..], ["data onPlayStatus on 1 at 0", "StreamEof(1)", "5/1 onStatus 0 NetStream.Play.Stop"]);
     publisher.gop(200, 3);
-    publisher.settle();
+    publisher.receive_pending();
     player.assert_quiet();
 }
 
@@ -235,11 +235,11 @@ fn a_player_that_was_stopped_may_play_again(target: &Target) {
     let arguments: [Value; 3] = [target.name.as_str().into(), (-1.0).into(), 30.0.into()];
     for round in 0..2 {
         player.command("play", 4.0, 0, &arguments);
-        player.hear_until("|RtmpSampleAccess");
+        player.receive_until("|RtmpSampleAccess");
         publisher.gop(round * 80, 1);
-        publisher.settle();
-        let heard = player.hear_until("NetStream.Play.Stop");
-        assert!(said(&heard, "video key 1"), "{heard:?}");
+        publisher.receive_pending();
+        let received = player.receive_until("NetStream.Play.Stop");
+        assert!(has_line(&received, "video key 1"), "{received:?}");
     }
 }
 
@@ -248,11 +248,11 @@ fn stops(target: &Target, name: &str, message_stream_id: u32, arguments: &[Value
     player.command(name, 0.0, message_stream_id, arguments);
     player.assert_quiet();
     publisher.gop(80, 2);
-    publisher.settle();
+    publisher.receive_pending();
     player.assert_quiet();
     player.play(1, &target.name);
-    player.hear_until("|RtmpSampleAccess");
-    assert_eq!(player.hear(6), [header_lines(80), gop_lines(80, 2)].concat());
+    player.receive_until("|RtmpSampleAccess");
+    assert_eq!(player.receive(6), [header_lines(80), gop_lines(80, 2)].concat());
 }
 
 fn close_stream_stops_the_media_and_leaves_the_connection(target: &Target) {
@@ -267,12 +267,12 @@ fn a_second_play_on_a_stream_replaces_the_first(target: &Target) {
     let (mut player, mut publisher) = running(target);
     let mut other = ScriptedClient::publisher(target, &target.named("other"));
     other.gop(0, 7);
-    other.settle();
+    other.receive_pending();
     player.play(1, &target.named("other"));
-    player.hear_until("|RtmpSampleAccess");
-    assert_eq!(player.hear(3), gop_lines(0, 7));
+    player.receive_until("|RtmpSampleAccess");
+    assert_eq!(player.receive(3), gop_lines(0, 7));
     publisher.gop(80, 2);
-    publisher.settle();
+    publisher.receive_pending();
     player.assert_quiet();
 }
 
@@ -282,16 +282,16 @@ fn one_connection_plays_a_stream_twice(target: &Target) {
     for message_stream_id in [1, 2] {
         player.create_stream(2.0);
         player.play(message_stream_id, &target.name);
-        player.hear_until("|RtmpSampleAccess");
+        player.receive_until("|RtmpSampleAccess");
     }
     publisher.audio(0, &audio_frame(1));
-    let mut heard = player.hear(2);
-    heard.sort_unstable();
-    assert_eq!(heard, ["audio frame 1 on 1 at 0", "audio frame 1 on 2 at 0"]);
+    let mut received = player.receive(2);
+    received.sort_unstable();
+    assert_eq!(received, ["audio frame 1 on 1 at 0", "audio frame 1 on 2 at 0"]);
     player.command("deleteStream", 0.0, 0, &[1.0.into()]);
     player.assert_quiet();
     publisher.audio(20, &audio_frame(2));
-    assert_eq!(player.hear(1), ["audio frame 2 on 2 at 20"]);
+    assert_eq!(player.receive(1), ["audio frame 2 on 2 at 20"]);
 }
 
 fn the_buffer_length_is_taken_and_not_answered(target: &Target) {
@@ -301,14 +301,14 @@ fn the_buffer_length_is_taken_and_not_answered(target: &Target) {
     }
     player.assert_quiet();
     publisher.gop(80, 2);
-    assert_eq!(player.hear(3), gop_lines(80, 2));
+    assert_eq!(player.receive(3), gop_lines(80, 2));
 }
 
 fn pings_are_answered_with_their_own_number(target: &Target) {
     let mut player = ScriptedClient::player(target, &target.name);
     for number in [0, 1, 0x0123_4567, u32::MAX] {
         player.control(&Control::User(UserControl::PingRequest(number)));
-        assert_eq!(player.hear(1), [format!("PingResponse({number})")]);
+        assert_eq!(player.receive(1), [format!("PingResponse({number})")]);
     }
 }
 
@@ -318,11 +318,11 @@ fn pings_are_answered_while_media_flows(target: &Target) {
         publisher.gop(u32::from(round) * 80, round);
         player.control(&Control::User(UserControl::PingRequest(u32::from(round))));
     }
-    let mut heard = Vec::new();
-    while !(said(&heard, "PingResponse(19)") && said(&heard, "video frame 19")) {
-        heard.extend(player.hear(1));
+    let mut received = Vec::new();
+    while !(has_line(&received, "PingResponse(19)") && has_line(&received, "video frame 19")) {
+        received.extend(player.receive(1));
     }
-    let (pings, media): (Vec<_>, Vec<_>) = heard.into_iter().partition(|line| line.starts_with("Ping"));
+    let (pings, media): (Vec<_>, Vec<_>) = received.into_iter().partition(|line| line.starts_with("Ping"));
     assert_eq!(pings, (1..20).map(|number| format!("PingResponse({number})")).collect::<Vec<_>>());
     assert_eq!(media, (1..20).flat_map(|round| gop_lines(u32::from(round) * 80, round)).collect::<Vec<_>>());
 }
@@ -335,12 +335,12 @@ fn acknowledgements_of_a_player_are_taken(target: &Target) {
     }
     player.assert_quiet();
     publisher.gop(80, 2);
-    assert_eq!(player.hear(3), gop_lines(80, 2));
+    assert_eq!(player.receive(3), gop_lines(80, 2));
 }
 
 fn the_server_pings_its_players(target: &Target) {
     let mut player = ScriptedClient::player(target, &target.name);
-    let pings = player.hear(3);
+    let pings = player.receive(3);
     let times: Vec<u32> = pings
         .iter()
         .map(|line| {
@@ -360,7 +360,7 @@ fn players_of_different_streams_get_their_own(target: &Target) {
         publisher.gop(0, number);
     }
     for (number, player) in (0..).zip(&mut players) {
-        assert_eq!(player.hear(3), gop_lines(0, number));
+        assert_eq!(player.receive(3), gop_lines(0, number));
         player.assert_quiet();
     }
 }
@@ -368,11 +368,11 @@ fn players_of_different_streams_get_their_own(target: &Target) {
 fn a_player_that_stops_leaves_the_others_alone(target: &Target) {
     let (mut player, mut publisher) = running(target);
     let mut leaves = ScriptedClient::player(target, &target.name);
-    leaves.hear(6);
+    leaves.receive(6);
     leaves.command("closeStream", 0.0, 1, &[]);
-    leaves.settle();
+    leaves.receive_pending();
     publisher.gop(80, 2);
-    assert_eq!(player.hear(3), gop_lines(80, 2));
+    assert_eq!(player.receive(3), gop_lines(80, 2));
     player.assert_quiet();
 }
 
@@ -387,7 +387,7 @@ fn a_player_that_hangs_up_harms_nobody(target: &Target) {
             drop(leaves);
         }
         publisher.video(u32::from(number) * 80 + 40, &key_frame(number));
-        player.hear_until(&format!("video key {number}"));
+        player.receive_until(&format!("video key {number}"));
     }
     publisher.assert_quiet();
 }
@@ -395,7 +395,7 @@ fn a_player_that_hangs_up_harms_nobody(target: &Target) {
 fn controls_on_streams_that_do_not_play_are_ignored(target: &Target) {
     let mut client = ScriptedClient::connected(target);
     client.create_stream(2.0);
-    client.hear(1);
+    client.receive(1);
     for name in ["pause", "receiveAudio", "receiveVideo", "seek", "closeStream"] {
         client.command(name, 0.0, 1, &[true.into()]);
         client.command(name, 0.0, 9, &[true.into()]);

@@ -10,7 +10,7 @@ use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
 
 use crate::conformance::Target;
 use crate::conformance::media::{audio_frame, gop_lines};
-use crate::peer::{PATIENCE, ScriptedClient, said};
+use crate::peer::{ScriptedClient, TIMEOUT, has_line};
 
 cases![
     publishing_is_denied_by_a_rule with DENY_PUBLISH,
@@ -101,12 +101,12 @@ fn at_host(host: &str) -> Object {
 
 fn publish(client: &mut ScriptedClient, name: &str) -> String {
     client.publish(0, name);
-    client.hear_until("NetStream").pop().unwrap_or_default()
+    client.receive_until("NetStream").pop().unwrap_or_default()
 }
 
 fn play(client: &mut ScriptedClient, name: &str) -> String {
     client.play(0, name);
-    client.hear_until("NetStream").pop().unwrap_or_default()
+    client.receive_until("NetStream").pop().unwrap_or_default()
 }
 
 const PUBLISH_DENIED: &str = "5/1 onStatus 0 NetStream.Publish.Denied";
@@ -137,7 +137,7 @@ fn play_is_refused(target: &Target, name: &str, expected: &str) {
 fn connect_is_refused(target: &Target, object: Object, code: &str) {
     let mut client = ScriptedClient::open(target);
     client.connect(object);
-    assert_eq!(client.hear(4)[3], format!("3/0 _error 1 {code}"));
+    assert_eq!(client.receive(4)[3], format!("3/0 _error 1 {code}"));
     client.wire().shut_down_writing();
     assert_eq!(client.assert_closed(), [""; 0]);
 }
@@ -146,7 +146,7 @@ fn connect_is_refused(target: &Target, object: Object, code: &str) {
 fn becomes_possible(mut attempt: impl FnMut() -> bool) {
     let start = Instant::now();
     while !attempt() {
-        assert!(start.elapsed() < PATIENCE, "there is no room although somebody left");
+        assert!(start.elapsed() < TIMEOUT, "there is no room although somebody left");
     }
 }
 
@@ -179,9 +179,9 @@ fn an_alias_is_the_virtual_host_it_is_of(target: &Target) {
     assert!(publish(&mut publisher, &target.name).contains("Publish.Start"));
     let mut player = on_host(target, "known.example");
     play(&mut player, &target.name);
-    player.hear_until("|RtmpSampleAccess");
+    player.receive_until("|RtmpSampleAccess");
     publisher.audio(0, &audio_frame(1));
-    assert_eq!(player.hear(1), ["audio frame 1 on 1 at 0"]);
+    assert_eq!(player.receive(1), ["audio frame 1 on 1 at 0"]);
 }
 
 fn virtual_hosts_do_not_share_streams(target: &Target) {
@@ -189,14 +189,14 @@ fn virtual_hosts_do_not_share_streams(target: &Target) {
     let mut players = hosts.map(|host| {
         let mut player = on_host(target, host);
         play(&mut player, &target.name);
-        player.hear_until("|RtmpSampleAccess");
+        player.receive_until("|RtmpSampleAccess");
         player
     });
     for (number, host) in (1..).zip(hosts) {
         let mut publisher = on_host(target, host);
         assert!(publish(&mut publisher, &target.name).contains("Publish.Start"));
         publisher.audio(0, &audio_frame(number));
-        assert_eq!(players[usize::from(number) - 1].hear(1), [format!("audio frame {number} on 1 at 0")]);
+        assert_eq!(players[usize::from(number) - 1].receive(1), [format!("audio frame {number} on 1 at 0")]);
     }
     players[0].assert_quiet();
 }
@@ -207,16 +207,16 @@ fn the_vhost_parameter_names_the_virtual_host(target: &Target) {
     assert!(publish(&mut publisher, &target.name).contains("Publish.Start"));
     let mut player = on_host(target, "other.example");
     play(&mut player, &target.name);
-    player.hear_until("|RtmpSampleAccess");
+    player.receive_until("|RtmpSampleAccess");
     publisher.audio(0, &audio_frame(1));
-    assert_eq!(player.hear(1), ["audio frame 1 on 1 at 0"]);
+    assert_eq!(player.receive(1), ["audio frame 1 on 1 at 0"]);
 }
 
 fn the_settings_are_those_of_the_virtual_host(target: &Target) {
     for (host, size) in [("known.example", 5000), ("other.example", 60_000)] {
         let mut client = ScriptedClient::open(target);
         client.connect(at_host(host));
-        assert_eq!(client.hear(4)[2], format!("SetChunkSize({size})"), "{host}");
+        assert_eq!(client.receive(4)[2], format!("SetChunkSize({size})"), "{host}");
     }
 }
 
@@ -232,8 +232,8 @@ fn a_name_with_another_host_passes_what_that_asks(target: &Target) {
     // That host's chunk size is announced to who comes over.
     let mut publisher = on_host(target, "other.example");
     publisher.publish(0, &format!("{}?vhost=known.example", target.name));
-    let heard = publisher.hear_until("NetStream");
-    assert!(said(&heard, "SetChunkSize(5000)") && said(&heard, "Publish.Start"), "{heard:?}");
+    let received = publisher.receive_until("NetStream");
+    assert!(has_line(&received, "SetChunkSize(5000)") && has_line(&received, "Publish.Start"), "{received:?}");
 }
 
 fn players_from_other_pages_are_refused(target: &Target) {
@@ -287,7 +287,7 @@ fn a_valid_token_is_accepted(target: &Target) {
     let mut player = ScriptedClient::player(target, &signed(target, Action::Play, expires));
     let mut publisher = ScriptedClient::publisher(target, &signed(target, Action::Publish, expires));
     publisher.gop(0, 1);
-    assert_eq!(player.hear(3), gop_lines(0, 1));
+    assert_eq!(player.receive(3), gop_lines(0, 1));
 }
 
 fn publishing_without_a_name_is_refused(target: &Target) {
@@ -332,7 +332,7 @@ fn connections_are_limited(target: &Target) {
     becomes_possible(|| {
         let mut client = ScriptedClient::open(target);
         client.connect(at_host("127.0.0.1"));
-        said(&client.hear_until("NetConnection"), "Connect.Success")
+        has_line(&client.receive_until("NetConnection"), "Connect.Success")
     });
 }
 
@@ -375,8 +375,8 @@ fn a_publisher_over_its_bitrate_is_told_and_closed(target: &Target) {
     for time in 0..40 {
         publisher.video(time, &[0x27; 5000]);
     }
-    let heard = publisher.assert_closed();
-    assert_eq!(heard, [PUBLISH_DENIED]);
+    let received = publisher.assert_closed();
+    assert_eq!(received, [PUBLISH_DENIED]);
 }
 
 fn messages_of_nothing_count_for_the_bitrate(target: &Target) {
@@ -392,14 +392,14 @@ fn the_same_token_takes_a_name_over(target: &Target) {
     let mut player = ScriptedClient::player(target, &target.name);
     let mut first = ScriptedClient::publisher(target, &name);
     first.gop(0, 1);
-    assert_eq!(player.hear(3), gop_lines(0, 1));
+    assert_eq!(player.receive(3), gop_lines(0, 1));
     let mut second = ScriptedClient::publisher(target, &name);
     // The first is told when it next says something.
     first.audio(50, &audio_frame(9));
     assert_eq!(first.assert_closed(), [BAD_NAME]);
     second.gop(0, 2);
-    let heard = player.hear(3);
-    assert!(heard[0].starts_with("video key 2 on 1 at "), "{heard:?}");
+    let received = player.receive(3);
+    assert!(received[0].starts_with("video key 2 on 1 at "), "{received:?}");
 }
 
 fn another_token_takes_nothing_over(target: &Target) {
@@ -422,6 +422,6 @@ fn who_was_taken_over_leaves_the_name_alone(target: &Target) {
     first.assert_closed();
     let mut player = ScriptedClient::player(target, &target.name);
     second.gop(0, 1);
-    assert_eq!(player.hear(3), gop_lines(0, 1), "its end does not end the stream");
+    assert_eq!(player.receive(3), gop_lines(0, 1), "its end does not end the stream");
     publish_is_refused(target, &target.name, BAD_NAME);
 }

@@ -85,13 +85,13 @@ fn passes(publisher: &mut ScriptedClient, player: &mut ScriptedClient, type_id: 
 
 /// What the next player is sent up to the answer to two pings.
 fn joins(target: &Target) -> Vec<String> {
-    ScriptedClient::player(target, &target.name).settle()
+    ScriptedClient::player(target, &target.name).receive_pending()
 }
 
 /// The player has begun: all that comes is sent on.
 fn begin(publisher: &mut ScriptedClient, player: &mut ScriptedClient) {
     publisher.video(0, &key_frame(0));
-    assert_eq!(player.hear(1), ["video key 0 on 1 at 0"]);
+    assert_eq!(player.receive(1), ["video key 0 on 1 at 0"]);
 }
 
 fn set_data_frame_is_taken_off_and_the_metadata_relayed(target: &Target) {
@@ -102,7 +102,7 @@ fn set_data_frame_is_taken_off_and_the_metadata_relayed(target: &Target) {
     publisher.data(&["@setDataFrame".into(), name, object]);
     assert_is(&player.message(), MessageType::DATA_AMF0, 0, &body);
     publisher.gop(80, 1);
-    publisher.settle();
+    publisher.receive_pending();
     let mut late = ScriptedClient::player(target, &target.name);
     assert_is(&late.message(), MessageType::DATA_AMF0, 0, &body);
 }
@@ -135,7 +135,7 @@ fn cleared_metadata_is_not_for_later_players(target: &Target) {
     publisher.headers();
     publisher.data(&["@clearDataFrame".into(), "onMetaData".into()]);
     publisher.gop(0, 1);
-    publisher.settle();
+    publisher.receive_pending();
     assert_eq!(joins(target), [&header_lines(0)[1..], &gop_lines(0, 1)].concat());
 }
 
@@ -145,10 +145,10 @@ fn metadata_sent_anew_replaces_the_old_for_later_players(target: &Target) {
     let newer = encoded(&["onMetaData".into(), Value::EcmaArray(Object::new().with("width", 128.0))]);
     publisher.send(5, 0, MessageType::DATA_AMF0, 1, &newer);
     publisher.gop(0, 1);
-    publisher.settle();
+    publisher.receive_pending();
     let mut player = ScriptedClient::player(target, &target.name);
     assert_is(&player.message(), MessageType::DATA_AMF0, 0, &newer);
-    assert_eq!(player.settle(), [&header_lines(0)[1..], &gop_lines(0, 1)].concat());
+    assert_eq!(player.receive_pending(), [&header_lines(0)[1..], &gop_lines(0, 1)].concat());
 }
 
 fn other_data_is_relayed_and_not_kept(target: &Target) {
@@ -157,7 +157,7 @@ fn other_data_is_relayed_and_not_kept(target: &Target) {
     let cue = encoded(&["onCuePoint".into(), Value::Object(Object::new().with("name", "advert"))]);
     passes(&mut publisher, &mut player, MessageType::DATA_AMF0, 0, &cue);
     publisher.gop(80, 1);
-    publisher.settle();
+    publisher.receive_pending();
     assert_eq!(joins(target), gop_lines(80, 1));
 }
 
@@ -170,7 +170,7 @@ fn data_that_is_no_amf_is_dropped_and_the_rest_goes_on(target: &Target) {
         publisher.send(5, 0, MessageType::DATA_AMF0, 1, body);
     }
     publisher.audio(5, &audio_frame(1));
-    assert_eq!(player.hear(1), ["audio frame 1 on 1 at 5"]);
+    assert_eq!(player.receive(1), ["audio frame 1 on 1 at 5"]);
 }
 
 fn a_late_player_starts_with_headers_at_the_newest_key_frame(target: &Target) {
@@ -178,7 +178,7 @@ fn a_late_player_starts_with_headers_at_the_newest_key_frame(target: &Target) {
     publisher.headers();
     publisher.gop(0, 1);
     publisher.gop(80, 2);
-    publisher.settle();
+    publisher.receive_pending();
     assert_eq!(joins(target), [header_lines(80), gop_lines(80, 2)].concat());
 }
 
@@ -189,7 +189,7 @@ fn a_late_player_gets_the_newest_headers(target: &Target) {
     publisher.video(80, &[0x17, 0, 0, 0, 0, 2, 7]);
     publisher.audio(80, &[0xaf, 0, 0x13, 8]);
     publisher.gop(80, 2);
-    publisher.settle();
+    publisher.receive_pending();
     let [metadata, ..] = header_lines(80);
     let headers = ["video header 7 on 1 at 80".to_owned(), "audio header 8 on 1 at 80".to_owned()];
     assert_eq!(joins(target), [&[metadata][..], &headers, &gop_lines(80, 2)].concat());
@@ -199,12 +199,12 @@ fn a_late_player_waits_for_the_next_key_frame(target: &Target) {
     let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.headers();
     publisher.gop(0, 1);
-    publisher.settle();
+    publisher.receive_pending();
     let mut player = ScriptedClient::player(target, &target.name);
     player.assert_quiet();
     publisher.video(60, &inter_frame(1));
     publisher.gop(80, 2);
-    assert_eq!(player.hear(6), [header_lines(80), gop_lines(80, 2)].concat());
+    assert_eq!(player.receive(6), [header_lines(80), gop_lines(80, 2)].concat());
 }
 
 fn pictures_before_the_first_key_frame_are_not_sent(target: &Target) {
@@ -212,7 +212,7 @@ fn pictures_before_the_first_key_frame_are_not_sent(target: &Target) {
     publisher.video(0, &inter_frame(1));
     publisher.video(40, &inter_frame(2));
     publisher.gop(80, 3);
-    assert_eq!(player.hear(3), gop_lines(80, 3));
+    assert_eq!(player.receive(3), gop_lines(80, 3));
 }
 
 fn audio_alone_is_relayed_from_where_a_player_came(target: &Target) {
@@ -221,11 +221,11 @@ fn audio_alone_is_relayed_from_where_a_player_came(target: &Target) {
     for number in 1..5 {
         publisher.audio(u32::from(number) * 20, &audio_frame(number));
     }
-    publisher.settle();
+    publisher.receive_pending();
     let mut player = ScriptedClient::player(target, &target.name);
-    assert_eq!(player.settle(), ["audio header 16 on 1 at 80", "audio frame 4 on 1 at 80"]);
+    assert_eq!(player.receive_pending(), ["audio header 16 on 1 at 80", "audio frame 4 on 1 at 80"]);
     publisher.audio(100, &audio_frame(5));
-    assert_eq!(player.hear(1), ["audio frame 5 on 1 at 100"]);
+    assert_eq!(player.receive(1), ["audio frame 5 on 1 at 100"]);
 }
 
 fn payloads_of_all_lengths_arrive_to_the_byte(target: &Target) {
@@ -270,7 +270,7 @@ fn players_on_other_message_streams_get_the_same_bytes(target: &Target) {
     player.create_stream(2.0);
     player.create_stream(3.0);
     player.play(2, &target.name);
-    player.hear_until("|RtmpSampleAccess");
+    player.receive_until("|RtmpSampleAccess");
     let body = long(&[0x17, 1, 0, 0, 0], 130_000);
     publisher.video(0x0100_0000, &body);
     let message = player.message();
@@ -280,7 +280,7 @@ fn players_on_other_message_streams_get_the_same_bytes(target: &Target) {
 
 /// Cut by 128, the size it starts with: 12 bytes of header, then a byte before each further chunk.
 fn chunks_of(client: &mut ScriptedClient, chunk_stream: u8, timestamp: u32, type_id: u8, body: &[u8]) -> Vec<Vec<u8>> {
-    let bytes = client.cut(chunk_stream, timestamp, type_id, 1, body);
+    let bytes = client.encode(chunk_stream, timestamp, type_id, 1, body);
     let (first, rest) = bytes.split_at(bytes.len().min(12 + 128));
     std::iter::once(first).chain(rest.chunks(1 + 128)).map(<[u8]>::to_vec).collect()
 }
@@ -292,9 +292,9 @@ fn chunks_of_audio_between_chunks_of_video_are_put_apart(target: &Target) {
     let audio_chunks = chunks_of(&mut publisher, 4, 10, MessageType::AUDIO, &audio);
     assert_eq!((video_chunks.len(), audio_chunks.len()), (6, 4));
     for (number, chunk) in video_chunks.iter().enumerate() {
-        publisher.raw(chunk);
+        publisher.send_bytes(chunk);
         if let Some(chunk) = audio_chunks.get(number) {
-            publisher.raw(chunk);
+            publisher.send_bytes(chunk);
         }
     }
     // The audio was whole first; who waits for video gets what came before its first key frame.
@@ -317,10 +317,10 @@ fn the_chunk_size_may_change_within_a_message(target: &Target) {
     let (mut player, mut publisher) = pair(target);
     let body = long(&[0x17, 1, 0, 0, 0], 1000);
     let chunks = chunks_of(&mut publisher, 6, 0, MessageType::VIDEO, &body);
-    publisher.raw(&chunks[..3].concat());
+    publisher.send_bytes(&chunks[..3].concat());
     publisher.control(&Control::SetChunkSize(500));
     let rest = &body[3 * 128..];
-    publisher.raw(&[&[0xc6], &rest[..500], &[0xc6], &rest[500..]].concat());
+    publisher.send_bytes(&[&[0xc6], &rest[..500], &[0xc6], &rest[500..]].concat());
     assert_is(&player.message(), MessageType::VIDEO, 0, &body);
 }
 
@@ -335,12 +335,12 @@ fn headers_of_all_formats_are_read(target: &Target) {
     let frame = |number: u8| [0x17, 1, 0, 0, 0, number];
     let inter = |number: u8| [0x27, 1, 0, 0, 0, number];
     // Format 0 at 1000, format 1 with a delta of 40 and another length, format 2 with 20, format 3 with 20 again.
-    publisher.raw(&[&[0x06, 0, 3, 0xe8, 0, 0, 6, 9, 1, 0, 0, 0], &frame(1)[..]].concat());
-    publisher.raw(&[&[0x46, 0, 0, 40, 0, 0, 7, 9], &inter(0)[..], &[2]].concat());
-    publisher.raw(&[&[0x86, 0, 0, 20], &inter(0)[..], &[3]].concat());
-    publisher.raw(&[&[0xc6], &inter(0)[..], &[4]].concat());
+    publisher.send_bytes(&[&[0x06, 0, 3, 0xe8, 0, 0, 6, 9, 1, 0, 0, 0], &frame(1)[..]].concat());
+    publisher.send_bytes(&[&[0x46, 0, 0, 40, 0, 0, 7, 9], &inter(0)[..], &[2]].concat());
+    publisher.send_bytes(&[&[0x86, 0, 0, 20], &inter(0)[..], &[3]].concat());
+    publisher.send_bytes(&[&[0xc6], &inter(0)[..], &[4]].concat());
     assert_eq!(
-        player.hear(4),
+        player.receive(4),
         [
             "video key 1 on 1 at 1000",
             "video frame 2 on 1 at 1040",
@@ -357,7 +357,7 @@ fn chunk_streams_of_two_and_three_bytes_are_read(target: &Target) {
         let timestamp = number as u8 * 40;
         let next: Vec<u8> = [&[basic[0] | 0xc0], &basic[1..]].concat();
         let header = [basic, &[0, 0, timestamp, 0, 1, 44, 9, 1, 0, 0, 0]].concat();
-        publisher.raw(&[&header, &body[..128], &next, &body[128..256], &next, &body[256..]].concat());
+        publisher.send_bytes(&[&header, &body[..128], &next, &body[128..256], &next, &body[256..]].concat());
         assert_is(&player.message(), MessageType::VIDEO, u32::from(timestamp), &body);
     }
 }
@@ -369,11 +369,11 @@ fn extended(target: &Target, repeated: bool) {
     let again: &[u8] = if repeated { &time } else { &[] };
     let header = [&[0x06, 0xff, 0xff, 0xff, 0, 1, 44, 9, 1, 0, 0, 0], &time[..]].concat();
     let first = [&header, &body[..128], &[0xc6], again, &body[128..256], &[0xc6], again, &body[256..]].concat();
-    publisher.raw(&first);
+    publisher.send_bytes(&first);
     assert_is(&player.message(), MessageType::VIDEO, 0x0123_4567, &body);
     // And goes on from there with a delta.
-    publisher.raw(&[&[0x46, 0, 0, 40, 0, 0, 6, 9], &inter_frame(2)[..]].concat());
-    assert_eq!(player.hear(1), [format!("video frame 2 on 1 at {}", 0x0123_4567 + 40)]);
+    publisher.send_bytes(&[&[0x46, 0, 0, 40, 0, 0, 6, 9], &inter_frame(2)[..]].concat());
+    assert_eq!(player.receive(1), [format!("video frame 2 on 1 at {}", 0x0123_4567 + 40)]);
 }
 
 fn extended_timestamps_repeated_in_every_chunk_are_read(target: &Target) {
@@ -389,7 +389,7 @@ fn extended_timestamps_are_written_to_players(target: &Target) {
     let (mut player, mut publisher) = pair(target);
     for (number, timestamp) in [0x00ff_fffe_u32, 0x00ff_ffff, 0x0100_0000].into_iter().enumerate() {
         publisher.video(timestamp, &key_frame(number as u8));
-        assert_eq!(player.hear(1), [format!("video key {number} on 1 at {timestamp}")]);
+        assert_eq!(player.receive(1), [format!("video key {number} on 1 at {timestamp}")]);
     }
 }
 
@@ -397,10 +397,10 @@ fn time_goes_on_over_the_wrap(target: &Target) {
     let (mut player, mut publisher) = pair(target);
     publisher.gop(u32::MAX - 39, 1);
     publisher.gop(20, 2);
-    let heard = player.hear(6);
-    assert_eq!(heard[0], format!("video key 1 on 1 at {}", u32::MAX - 39));
-    assert_eq!(heard[2], "video frame 1 on 1 at 0");
-    assert_eq!(heard[3..], gop_lines(20, 2));
+    let received = player.receive(6);
+    assert_eq!(received[0], format!("video key 1 on 1 at {}", u32::MAX - 39));
+    assert_eq!(received[2], "video frame 1 on 1 at 0");
+    assert_eq!(received[3..], gop_lines(20, 2));
 }
 
 fn a_jump_in_time_is_bridged(target: &Target) {
@@ -408,19 +408,19 @@ fn a_jump_in_time_is_bridged(target: &Target) {
     publisher.gop(1000, 1);
     publisher.gop(500_000, 2);
     publisher.gop(500_080, 3);
-    let heard = player.hear(9);
+    let received = player.receive(9);
     let time = |line: &String| line.rsplit(' ').next().and_then(|word| word.parse::<u32>().ok()).expect("a time");
-    let second = time(&heard[3]);
+    let second = time(&received[3]);
     // No further than the clock went.
-    assert!((1041..61_000).contains(&second), "{heard:?}");
-    assert_eq!(heard[3..], [gop_lines(second, 2), gop_lines(second + 80, 3)].concat());
+    assert!((1041..61_000).contains(&second), "{received:?}");
+    assert_eq!(received[3..], [gop_lines(second, 2), gop_lines(second + 80, 3)].concat());
 }
 
 fn timestamps_pass_as_they_are_where_that_is_wanted(target: &Target) {
     let (mut player, mut publisher) = pair(target);
     for (number, time) in [(1, 1000), (2, 500_000), (3, 20)] {
         publisher.gop(time, number);
-        assert_eq!(player.hear(3), gop_lines(time, number));
+        assert_eq!(player.receive(3), gop_lines(time, number));
     }
 }
 
@@ -438,7 +438,7 @@ fn aggregates_come_apart(target: &Target) {
     }
     publisher.send(6, 1000, MessageType::AGGREGATE, 1, &body);
     assert_eq!(
-        player.hear(4),
+        player.receive(4),
         [
             "video key 1 on 1 at 1000",
             "audio frame 2 on 1 at 1020",
@@ -507,7 +507,7 @@ fn player_with(target: &Target, capabilities: f64) -> ScriptedClient {
     let object = Object::new().with("app", "live").with("tcUrl", "rtmp://127.0.0.1/live").with("capsEx", capabilities);
     let mut player = ScriptedClient::connected_with(target, object);
     player.play(0, &target.name);
-    player.hear_until("|RtmpSampleAccess");
+    player.receive_until("|RtmpSampleAccess");
     player
 }
 
@@ -550,20 +550,20 @@ fn empty_messages_do_no_harm(target: &Target) {
     publisher.audio(20, &[]);
     publisher.gop(80, 1);
     let empty = ["video frame none on 1 at 10".to_owned(), "audio frame none on 1 at 20".to_owned()];
-    assert_eq!(player.hear(5), [&empty[..], &gop_lines(80, 1)].concat());
+    assert_eq!(player.receive(5), [&empty[..], &gop_lines(80, 1)].concat());
 }
 
 fn repeated_headers_are_left_out_where_that_is_wanted(target: &Target) {
     let (mut player, mut publisher) = pair(target);
     publisher.headers();
     publisher.gop(0, 1);
-    player.hear(6);
+    player.receive(6);
     publisher.video(80, VIDEO_HEADER);
     publisher.audio(80, AUDIO_HEADER);
     publisher.gop(80, 2);
-    assert_eq!(player.hear(3), gop_lines(80, 2));
+    assert_eq!(player.receive(3), gop_lines(80, 2));
     publisher.video(160, &[0x17, 0, 0, 0, 0, 9, 9]);
-    assert_eq!(player.hear(1), ["video header 9 on 1 at 160"]);
+    assert_eq!(player.receive(1), ["video header 9 on 1 at 160"]);
 }
 
 fn every_player_of_many_gets_all_of_it(target: &Target) {
@@ -574,9 +574,9 @@ fn every_player_of_many_gets_all_of_it(target: &Target) {
         publisher.gop(u32::from(number) * 80, number);
     }
     for player in &mut players {
-        let heard = player.hear(33);
-        assert_eq!(heard[..3], header_lines(0));
-        for (number, lines) in heard[3..].chunks(3).enumerate() {
+        let received = player.receive(33);
+        assert_eq!(received[..3], header_lines(0));
+        for (number, lines) in received[3..].chunks(3).enumerate() {
             assert_eq!(lines, gop_lines(number as u32 * 80, number as u8));
         }
     }

@@ -7,7 +7,7 @@ use anabranch_core::message::{Control, UserControl};
 
 use crate::conformance::Target;
 use crate::conformance::media::{AUDIO_HEADER, audio_frame, long};
-use crate::peer::{PATIENCE, ScriptedClient, Wire, said};
+use crate::peer::{ScriptedClient, TIMEOUT, Wire, has_line};
 
 cases![
     silence_is_closed_at_the_connect_timeout with CONNECT,
@@ -52,7 +52,7 @@ setups! {
     };
     LONG_PUBLISH = |config| config.defaults.session.timeouts.next_message = STEADY;
     LINGER = |config| config.defaults.session.timeouts.linger = SHORT;
-    LONG_LINGER = |config| config.defaults.session.timeouts.linger = 10 * PATIENCE;
+    LONG_LINGER = |config| config.defaults.session.timeouts.linger = 10 * TIMEOUT;
     WRITE = |config| {
         config.defaults.session.timeouts.write = SHORT;
         config.defaults.session.timeouts.linger = SHORT;
@@ -64,9 +64,9 @@ setups! {
 
 /// Closed, and not before `time` had passed since `start`.
 fn assert_closed_after(client: &mut ScriptedClient, start: Instant, time: Duration) -> Vec<String> {
-    let heard = client.assert_closed();
+    let received = client.assert_closed();
     assert!(start.elapsed() >= time, "after {:?}", start.elapsed());
-    heard
+    received
 }
 
 fn silence_is_closed_at_the_connect_timeout(target: &Target) {
@@ -96,8 +96,8 @@ fn commands_before_connect_give_no_more_time(target: &Target) {
     let start = Instant::now();
     while client.is_open() {
         client.command("createStream", 0.0, 0, &[]);
-        client.listen(SHORT / 20);
-        assert!(start.elapsed() < PATIENCE, "still open");
+        client.receive_for(SHORT / 20);
+        assert!(start.elapsed() < TIMEOUT, "still open");
     }
     assert!(before.elapsed() >= SHORT, "after {:?}", before.elapsed());
 }
@@ -106,8 +106,8 @@ fn a_client_that_wants_nothing_is_closed(target: &Target) {
     let mut client = ScriptedClient::open(target);
     let before = Instant::now();
     client.connect(anabranch_core::amf::Object::new().with("app", "live"));
-    let heard = assert_closed_after(&mut client, before, SHORT);
-    assert!(said(&heard, "Connect.Success"), "{heard:?}");
+    let received = assert_closed_after(&mut client, before, SHORT);
+    assert!(has_line(&received, "Connect.Success"), "{received:?}");
 }
 
 fn streams_that_do_nothing_give_no_more_time(target: &Target) {
@@ -117,8 +117,8 @@ fn streams_that_do_nothing_give_no_more_time(target: &Target) {
     while client.is_open() {
         client.create_stream(2.0);
         client.command("deleteStream", 0.0, 0, &[1.0.into()]);
-        client.listen(SHORT / 20);
-        assert!(before.elapsed() < PATIENCE, "still open");
+        client.receive_for(SHORT / 20);
+        assert!(before.elapsed() < TIMEOUT, "still open");
     }
     assert!(before.elapsed() >= SHORT, "after {:?}", before.elapsed());
 }
@@ -127,7 +127,7 @@ fn who_stopped_playing_must_say_what_it_wants_next(target: &Target) {
     let mut client = ScriptedClient::player(target, &target.name);
     // Longer than the timeout: three pings came.
     for _ in 0..3 {
-        client.hear_until("PingRequest");
+        client.receive_until("PingRequest");
     }
     let before = Instant::now();
     client.command("closeStream", 0.0, 1, &[]);
@@ -138,52 +138,52 @@ fn who_stopped_publishing_must_say_what_it_wants_next(target: &Target) {
     let mut client = ScriptedClient::publisher(target, &target.name);
     let before = Instant::now();
     client.command("closeStream", 0.0, 1, &[]);
-    let heard = assert_closed_after(&mut client, before, SHORT);
-    assert!(said(&heard, "NetStream.Unpublish.Success"), "{heard:?}");
+    let received = assert_closed_after(&mut client, before, SHORT);
+    assert!(has_line(&received, "NetStream.Unpublish.Success"), "{received:?}");
 }
 
 fn a_player_may_wait_as_long_as_it_likes(target: &Target) {
     let before = Instant::now();
     let mut client = ScriptedClient::player(target, &target.name);
     while before.elapsed() < 3 * SHORT {
-        client.hear_until("PingRequest");
+        client.receive_until("PingRequest");
     }
     let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.audio(0, &audio_frame(1));
-    client.hear_until("audio frame 1");
+    client.receive_until("audio frame 1");
 }
 
 fn a_publisher_must_send_its_first_message_in_time(target: &Target) {
     let mut client = ScriptedClient::connected(target);
     let before = Instant::now();
     client.publish(0, &target.name);
-    let heard = assert_closed_after(&mut client, before, 2 * SHORT);
-    assert!(said(&heard, "NetStream.Publish.Start"), "{heard:?}");
+    let received = assert_closed_after(&mut client, before, 2 * SHORT);
+    assert!(has_line(&received, "NetStream.Publish.Start"), "{received:?}");
 }
 
 fn a_player_may_not_wait_for_ever_for_a_stream_without_publisher(target: &Target) {
     let before = Instant::now();
     let mut client = ScriptedClient::player(target, &target.name);
-    let heard = assert_closed_after(&mut client, before, SHORT);
-    assert!(said(&heard, "NetStream.Play.StreamNotFound"), "{heard:?}");
+    let received = assert_closed_after(&mut client, before, SHORT);
+    assert!(has_line(&received, "NetStream.Play.StreamNotFound"), "{received:?}");
     // Where there is a publisher there is no such limit, and it begins when they leave.
     let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.audio(0, AUDIO_HEADER);
     let mut client = ScriptedClient::player(target, &target.name);
-    client.listen(2 * SHORT);
+    client.receive_for(2 * SHORT);
     assert!(client.is_open());
     let before = Instant::now();
     drop(publisher);
-    let heard = assert_closed_after(&mut client, before, SHORT);
-    assert!(said(&heard, "NetStream.Play.StreamNotFound"), "{heard:?}");
+    let received = assert_closed_after(&mut client, before, SHORT);
+    assert!(has_line(&received, "NetStream.Play.StreamNotFound"), "{received:?}");
 }
 
 fn a_paused_player_may_not_either(target: &Target) {
     let before = Instant::now();
     let mut client = ScriptedClient::player(target, &target.name);
     client.command("pause", 0.0, 1, &[true.into(), 0.0.into()]);
-    let heard = assert_closed_after(&mut client, before, SHORT);
-    assert!(said(&heard, "NetStream.Play.StreamNotFound"), "{heard:?}");
+    let received = assert_closed_after(&mut client, before, SHORT);
+    assert!(has_line(&received, "NetStream.Play.StreamNotFound"), "{received:?}");
 }
 
 fn a_publisher_must_send_the_next_message_in_time(target: &Target) {
@@ -200,8 +200,8 @@ fn pings_of_a_publisher_are_no_messages(target: &Target) {
     while client.is_open() {
         client.control(&Control::User(UserControl::PingResponse(1)));
         client.control(&Control::Acknowledgement(1));
-        client.listen(SHORT / 20);
-        assert!(before.elapsed() < PATIENCE, "still open");
+        client.receive_for(SHORT / 20);
+        assert!(before.elapsed() < TIMEOUT, "still open");
     }
     assert!(before.elapsed() >= SHORT, "after {:?}", before.elapsed());
 }
@@ -212,7 +212,7 @@ fn a_publisher_that_sends_is_not_closed(target: &Target) {
     let mut time = 0;
     while before.elapsed() < 2 * STEADY {
         client.audio(time, &audio_frame(1));
-        client.listen(STEADY / 100);
+        client.receive_for(STEADY / 100);
         time += 10;
     }
     client.assert_quiet();
@@ -222,26 +222,26 @@ fn a_silent_publishers_name_is_free_and_its_players_stay(target: &Target) {
     let mut player = ScriptedClient::player(target, &target.name);
     let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.audio(0, &audio_frame(1));
-    player.hear(1);
+    player.receive(1);
     publisher.assert_closed();
-    assert_eq!(player.hear(2), ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"]);
+    assert_eq!(player.receive(2), ["StreamEof(1)", "5/1 onStatus 0 NetStream.Play.UnpublishNotify"]);
     let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.audio(0, &audio_frame(2));
-    assert!(said(&player.hear_until("audio frame 2"), "NetStream.Play.PublishNotify"));
+    assert!(has_line(&player.receive_until("audio frame 2"), "NetStream.Play.PublishNotify"));
 }
 
 fn a_refused_client_that_stays_is_closed_after_the_linger(target: &Target) {
     let mut client = ScriptedClient::connected(target);
     let before = Instant::now();
     client.publish(0, "..");
-    client.hear_until("NetStream.Publish.BadName");
+    client.receive_until("NetStream.Publish.BadName");
     assert_eq!(assert_closed_after(&mut client, before, SHORT), [""; 0]);
 }
 
 fn a_refused_client_that_leaves_is_closed_at_once(target: &Target) {
     let mut client = ScriptedClient::connected(target);
     client.publish(0, "..");
-    client.hear_until("NetStream.Publish.BadName");
+    client.receive_until("NetStream.Publish.BadName");
     client.wire().shut_down_writing();
     assert_eq!(client.assert_closed(), [""; 0]);
 }
@@ -260,15 +260,15 @@ fn a_player_that_takes_nothing_is_given_up(target: &Target) {
     loop {
         let mut client = ScriptedClient::connected(target);
         client.play(0, &target.name);
-        if said(&client.hear_until("NetStream.Play"), "NetStream.Play.Reset") {
+        if has_line(&client.receive_until("NetStream.Play"), "NetStream.Play.Reset") {
             break;
         }
-        assert!(before.elapsed() < PATIENCE, "it still has its place");
+        assert!(before.elapsed() < TIMEOUT, "it still has its place");
     }
     assert!(before.elapsed() >= SHORT, "after {:?}", before.elapsed());
-    // The publisher goes on: all it hears is that it was heard.
-    let heard = publisher.settle();
-    assert!(heard.iter().all(|line| line.starts_with("Acknowledgement(")), "{heard:?}");
+    // The publisher goes on: all it hears is that it was received.
+    let received = publisher.receive_pending();
+    assert!(received.iter().all(|line| line.starts_with("Acknowledgement(")), "{received:?}");
 }
 
 fn a_publisher_without_players_is_closed_where_that_is_wanted(target: &Target) {
@@ -278,8 +278,8 @@ fn a_publisher_without_players_is_closed_where_that_is_wanted(target: &Target) {
     let mut time = 0;
     while client.is_open() {
         client.audio(time, &audio_frame(1));
-        client.listen(SHORT / 20);
-        assert!(before.elapsed() < PATIENCE, "still open");
+        client.receive_for(SHORT / 20);
+        assert!(before.elapsed() < TIMEOUT, "still open");
         time += 15;
     }
     assert!(before.elapsed() >= Duration::from_secs(1), "after {:?}", before.elapsed());

@@ -111,7 +111,7 @@ pub struct Scene {
     operations: Vec<Operation>,
     end: Duration,
     replies: Rng,
-    forgetful: bool,
+    newest_only: bool,
     check: Option<Check>,
 }
 
@@ -167,7 +167,7 @@ impl Scene {
         };
         // Short ones are checked at every step, and nothing of them is forgotten.
         let forgetful = !random || shape.duration.is_some();
-        Scene { seed, config, operations, end, replies, forgetful, check: None }
+        Scene { seed, config, operations, end, replies, newest_only, check: None }
     }
 
     /// One more thing that must hold, see [`Sim::also_check`].
@@ -206,10 +206,10 @@ impl Scene {
     fn stage(&self) -> Sim {
         let mut net = Sim::with_config(self.seed, self.config.clone());
         let replies = self.replies.clone();
-        net.outside(move |ask| random::reply(&replies, ask));
+        net.back_end(move |ask| random::reply(&replies, ask));
         net.set_clock(UNIX);
-        if self.forgetful {
-            net.forgetful();
+        if self.newest_only {
+            net.keep_newest_only();
         }
         if let Some(check) = self.check {
             net.also_check(check);
@@ -242,7 +242,7 @@ impl Scene {
             let Some(report) = net.report(client) else {
                 net.fail("connections are left over");
             };
-            let skipped: u64 = net.client(client).screens().map(|screen| screen.skipped().frames).sum();
+            let skipped: u64 = net.client(client).playbacks().map(|playback| playback.skipped().frames).sum();
             // Pictures before the first key frame are counted as well.
             let missed = report.missed.frames + report.left_out.undecodable;
             if skipped > missed {
@@ -286,7 +286,7 @@ impl Outcome {
                 *outcome.ends.entry(report.close.reason.name()).or_default() += 1;
             }
             outcome.questions += net.asked(client).len();
-            outcome.resumptions += net.client(client).screens().map(|screen| screen.resumptions()).sum::<u32>();
+            outcome.resumptions += net.client(client).playbacks().map(|playback| playback.resumptions()).sum::<u32>();
         }
         outcome
     }

@@ -41,7 +41,7 @@ pub(crate) static CASES: &[Case] = &[
         |arena| {
             arena.each(|target, _| {
                 let mut client = ScriptedClient::open(target);
-                client.raw(&message_header(3, 0, 0x00ff_ffff, MessageType::COMMAND_AMF0, 0));
+                client.send_bytes(&message_header(3, 0, 0x00ff_ffff, MessageType::COMMAND_AMF0, 0));
                 assert_hangs_up(client.wire());
             });
         },
@@ -56,9 +56,14 @@ pub(crate) static CASES: &[Case] = &[
         |arena| {
             arena.each(|target, _| {
                 let mut client = ScriptedClient::open(target);
-                let bytes =
-                    client.cut(3, 0, MessageType::COMMAND_AMF0, 0, &vec![2; SessionLimits::LONGEST_CONNECT as usize]);
-                client.raw(&bytes[..bytes.len() - 1]);
+                let bytes = client.encode(
+                    3,
+                    0,
+                    MessageType::COMMAND_AMF0,
+                    0,
+                    &vec![2; SessionLimits::LONGEST_CONNECT as usize],
+                );
+                client.send_bytes(&bytes[..bytes.len() - 1]);
                 assert_hangs_up(client.wire());
             });
         },
@@ -94,7 +99,7 @@ pub(crate) static CASES: &[Case] = &[
                 for chunk_stream in 10..16 {
                     // One chunk is all of a message: what is missing holds up the next, so each is cut short by a new size.
                     client.set_chunk_size(7 << 20);
-                    client.raw(&message_header(chunk_stream, 0, 8 << 20, MessageType::VIDEO, 1));
+                    client.send_bytes(&message_header(chunk_stream, 0, 8 << 20, MessageType::VIDEO, 1));
                     if client.wire().write_until_blocked(&body, LONG) < body.len() {
                         break;
                     }
@@ -116,7 +121,7 @@ pub(crate) static CASES: &[Case] = &[
                 arena.each(|target, _| {
                     let mut client = publisher(target);
                     client.set_chunk_size(1 << 20);
-                    let bytes = client.cut(6, 0, MessageType::VIDEO, 1, &key_frame(0x00ff_ffff));
+                    let bytes = client.encode(6, 0, MessageType::VIDEO, 1, &key_frame(0x00ff_ffff));
                     for _ in 0..4 {
                         client.wire().write_until_blocked(&bytes, LONG);
                     }
@@ -135,7 +140,7 @@ pub(crate) static CASES: &[Case] = &[
             for time in 0..3 {
                 client.video(time, &key_frame(60_000));
             }
-            client.settle();
+            client.receive_pending();
         });
     }),
     Case::new(
@@ -151,7 +156,7 @@ pub(crate) static CASES: &[Case] = &[
                 for time in 0..10 {
                     client.video(time, &key_frame(300_000));
                 }
-                client.settle();
+                client.receive_pending();
             });
         },
     ),
@@ -189,7 +194,7 @@ pub(crate) static CASES: &[Case] = &[
             arena.each(|target, _| {
                 let mut client = ScriptedClient::connected(target);
                 client.set_chunk_size(1 << 20);
-                let bytes = client.cut(3, 0, MessageType::COMMAND_AMF0, 0, &vec![2; 2 << 20]);
+                let bytes = client.encode(3, 0, MessageType::COMMAND_AMF0, 0, &vec![2; 2 << 20]);
                 client.wire().write_until_blocked(&bytes, LONG);
                 assert_hangs_up(client.wire());
             });
@@ -225,7 +230,7 @@ pub(crate) static CASES: &[Case] = &[
                     publisher.data(&["@setDataFrame".into(), "onMetaData".into(), Value::EcmaArray(object)]);
                     publisher.video(number as u32 * 40, &key_frame(100));
                 }
-                publisher.settle();
+                publisher.receive_pending();
             });
         },
     ),
@@ -246,7 +251,7 @@ pub(crate) static CASES: &[Case] = &[
                     publisher.audio(number * 40, &[0xaf, 0, 0x12, 0x10, number as u8]);
                     publisher.video(number * 40, &key_frame(100));
                 }
-                publisher.settle();
+                publisher.receive_pending();
             });
         },
     ),
@@ -269,7 +274,7 @@ pub(crate) static CASES: &[Case] = &[
                         publisher.video(if time % 7 == 0 { u32::MAX } else { time }, &key_frame(200));
                     }
                     publisher.video(0, &[0x17, 1, 0, 0, 0, round]);
-                    player.hear_until(&format!("video key {round} "));
+                    player.receive_until(&format!("video key {round} "));
                 }
             });
         },
@@ -291,11 +296,11 @@ pub(crate) static CASES: &[Case] = &[
         |arena| {
             arena.each(|target, _| {
                 let mut publisher = publisher(target);
-                let bytes = publisher.cut(6, 0x0100_0000, MessageType::VIDEO, 1, &key_frame(20_000));
+                let bytes = publisher.encode(6, 0x0100_0000, MessageType::VIDEO, 1, &key_frame(20_000));
                 for byte in bytes {
                     publisher.wire().write(&[byte]);
                 }
-                publisher.settle();
+                publisher.receive_pending();
             });
         },
     ),
@@ -312,7 +317,7 @@ pub(crate) static CASES: &[Case] = &[
                 Rng::new(number as u64).fill(&mut bytes);
                 wire.write_until_blocked(&bytes, LONG);
                 wire.shut_down_writing();
-                assert_ne!(wire.listen(LONG), End::Open);
+                assert_ne!(wire.receive_for(LONG), End::Open);
             });
         },
     ),
@@ -367,7 +372,7 @@ fn amf_deep_and_wide(arena: &Arena) {
         for body in bodies.iter().cycle().take(10 * bodies.len()) {
             client.send(3, 0, MessageType::COMMAND_AMF0, 0, body);
             client.send(5, 0, MessageType::DATA_AMF0, 1, body);
-            client.settle();
+            client.receive_pending();
         }
     });
 }
@@ -381,7 +386,7 @@ fn names_of_65535_bytes(arena: &Arena) {
     let connected = |target: &Target| {
         let mut client = ScriptedClient::connected(target);
         client.create_stream(2.0);
-        client.hear(1);
+        client.receive(1);
         client
     };
     arena.each(|target, _| {
@@ -405,7 +410,7 @@ fn names_of_65535_bytes(arena: &Arena) {
             client.command("FCPublish", 4.0, 0, &[name.as_str().into()]);
             client.command(&name, 5.0, 0, &[name.as_str().into()]);
         }
-        client.settle();
+        client.receive_pending();
     });
 }
 
@@ -428,7 +433,7 @@ fn aggregates(arena: &Arena) {
         for _ in 0..10 {
             publisher.send(6, 0, MessageType::AGGREGATE, 1, &parts);
             publisher.send(6, 0, MessageType::AGGREGATE, 1, &nested);
-            publisher.settle();
+            publisher.receive_pending();
         }
     });
 }

@@ -141,7 +141,7 @@ fn all_at_once(arena: &Arena) {
             let _silent: Vec<Wire> = (0..30).map(|_| Wire::dial(target)).collect();
             let mut wire = Wire::dial(target);
             wire.write(&[3]);
-            wire.listen(LONG);
+            wire.receive_for(LONG);
         }
         1 => {
             for round in 0..8 {
@@ -157,14 +157,14 @@ fn all_at_once(arena: &Arena) {
             for _ in 0..5 {
                 client.video(0, &key_frame(1 << 20));
             }
-            client.settle();
+            client.receive_pending();
         }
         3 => {
             let mut client = ScriptedClient::player(target, &arena.target.named("neighbours"));
             for _ in 0..30 {
-                client.raw(&call("pause", 0.0, 1, &[true.into(), 0.0.into()]).repeat(50));
-                client.raw(&call("pause", 0.0, 1, &[false.into(), 0.0.into()]).repeat(50));
-                client.settle();
+                client.send_bytes(&call("pause", 0.0, 1, &[true.into(), 0.0.into()]).repeat(50));
+                client.send_bytes(&call("pause", 0.0, 1, &[false.into(), 0.0.into()]).repeat(50));
+                client.receive_pending();
             }
         }
         4 => {
@@ -177,8 +177,8 @@ fn all_at_once(arena: &Arena) {
                     0,
                     &body("call", 1.0, &[Value::StrictArray(vec![Value::Null; 9000])]),
                 );
-                client.raw(&[0xc9, 1, 2, 3]);
-                client.wire().listen(LONG);
+                client.send_bytes(&[0xc9, 1, 2, 3]);
+                client.wire().receive_for(LONG);
                 refused.fetch_add(1, Ordering::Relaxed);
             }
         }

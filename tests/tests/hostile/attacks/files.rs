@@ -2,7 +2,7 @@
 
 use anabranch_tests::conformance::Target;
 use anabranch_tests::peer::{End, ScriptedClient, Wire};
-use anabranch_tests::{PATIENCE, wait_for};
+use anabranch_tests::{TIMEOUT, wait_for};
 
 use super::Attackers::Of;
 use super::{Case, LONG, Memory, key_frame};
@@ -33,10 +33,10 @@ pub(crate) static CASES: &[Case] = &[
             let strangers = take_all(arena);
             let clients = arena.ask("/api/v1/clients?count=0");
             assert!(clients["total"].as_u64() > Some(u64::from(FILES) / 2), "{clients}");
-            client.raw(&super::call("publish", 3.0, 1, &[target.name.as_str().into(), "live".into()]));
+            client.send_bytes(&super::call("publish", 3.0, 1, &[target.name.as_str().into(), "live".into()]));
             client.video(0, &[0x17, 0, 0, 0, 0, 1, 66, 0, 30, 0xFF, 0xE1, 0, 4, 0x67, 66, 0, 30, 1, 0, 2, 0x68, 1]);
             client.video(0, &key_frame(5000));
-            wait_for("a recording", PATIENCE, || (arena.files().0 > files).then_some(()));
+            wait_for("a recording", TIMEOUT, || (arena.files().0 > files).then_some(()));
             drop(strangers);
         },
     )
@@ -50,9 +50,9 @@ fn take_all(arena: &Arena) -> Vec<Wire> {
     let refused = arena.attackers - FILES as usize;
     // The connections that came last found no place.
     for wire in open.iter_mut().rev().take(refused) {
-        assert_ne!(wire.listen(LONG), End::Open, "it is not turned away");
+        assert_ne!(wire.receive_for(LONG), End::Open, "it is not turned away");
     }
     open.truncate(arena.attackers - refused);
-    wait_for("a line about them", PATIENCE, || (!arena.lines_with("turned away").is_empty()).then_some(()));
+    wait_for("a line about them", TIMEOUT, || (!arena.lines_with("turned away").is_empty()).then_some(()));
     open
 }

@@ -26,8 +26,8 @@ pub(crate) static CASES: &[Case] = &[
                     for number in 0..1000 {
                         Control::User(UserControl::PingRequest(round * 1000 + number)).write(128, &mut flood);
                     }
-                    client.raw(&flood);
-                    client.hear_until(&format!("PingResponse({})", round * 1000 + 999));
+                    client.send_bytes(&flood);
+                    client.receive_until(&format!("PingResponse({})", round * 1000 + 999));
                 }
             });
         },
@@ -55,8 +55,8 @@ pub(crate) static CASES: &[Case] = &[
                     call("nobodyKnowsThisOne", 7.0, 0, &[]),
                 ];
                 for _ in 0..30 {
-                    client.raw(&round.concat().repeat(20));
-                    client.settle();
+                    client.send_bytes(&round.concat().repeat(20));
+                    client.receive_pending();
                 }
             });
         },
@@ -70,7 +70,7 @@ pub(crate) static CASES: &[Case] = &[
         |arena| {
             arena.each(|target, _| {
                 let mut publisher = publisher(target);
-                publisher.raw(&message_header(7, 0, 0, MessageType::VIDEO, 1));
+                publisher.send_bytes(&message_header(7, 0, 0, MessageType::VIDEO, 1));
                 // A byte each: a format 3 chunk that begins and ends a message without a body.
                 publisher.wire().write_until_blocked(&[0xc7; 260_000], LONG);
                 // All are acted on before the end is seen.
@@ -94,7 +94,7 @@ pub(crate) static CASES: &[Case] = &[
                     client.control(&Control::Abort(6));
                     client.video(number, &key_frame(500));
                 }
-                client.settle();
+                client.receive_pending();
             });
         },
     ),
@@ -110,15 +110,15 @@ pub(crate) static CASES: &[Case] = &[
                 let name = arena.target.named(&format!("flapping{}", number / 2));
                 let mut client = ScriptedClient::connected(target);
                 client.create_stream(2.0);
-                client.hear(1);
+                client.receive(1);
                 for round in 0..200_u32 {
                     if (round as usize + number).is_multiple_of(2) {
                         client.play(1, &name);
-                        client.hear_until("NetStream.Play.Start");
+                        client.receive_until("NetStream.Play.Start");
                     } else {
                         // Its own name, so that no publisher is refused.
                         client.publish(1, &target.name);
-                        client.hear_until("NetStream.Publish.Start");
+                        client.receive_until("NetStream.Publish.Start");
                         client.video(round, &key_frame(200));
                     }
                     match round % 3 {
@@ -126,7 +126,7 @@ pub(crate) static CASES: &[Case] = &[
                         1 => {
                             client.command("deleteStream", 0.0, 0, &[1.0.into()]);
                             client.create_stream(2.0);
-                            client.hear_until("_result 2 1");
+                            client.receive_until("_result 2 1");
                         }
                         // The next request ends what there is.
                         _ => {}
@@ -146,15 +146,15 @@ pub(crate) static CASES: &[Case] = &[
                 let mut client = ScriptedClient::connected(target);
                 let mut refused = 0;
                 for number in 1..=1000 {
-                    client.raw(&call("createStream", f64::from(number), 0, &[]));
-                    client.raw(&call(
+                    client.send_bytes(&call("createStream", f64::from(number), 0, &[]));
+                    client.send_bytes(&call(
                         "play",
                         5.0,
                         number,
                         &[target.named(&format!("nothing{number}")).as_str().into()],
                     ));
                     if number % 100 == 0 {
-                        refused += client.settle().iter().filter(|line| line.contains("_error")).count();
+                        refused += client.receive_pending().iter().filter(|line| line.contains("_error")).count();
                     }
                 }
                 assert_eq!(refused, 2 * (1000 - 16), "sixteen streams and no more");
@@ -172,16 +172,16 @@ pub(crate) static CASES: &[Case] = &[
             arena.each(|target, _| {
                 let mut client = ScriptedClient::connected(target);
                 client.create_stream(2.0);
-                client.hear(1);
+                client.receive(1);
                 let long = "n".repeat(800);
                 for number in 0..rounds {
                     // Each play leaves the stream before.
                     client.play(1, &target.named(&format!("{long}{number}")));
                     if number % 50 == 0 {
-                        client.settle();
+                        client.receive_pending();
                     }
                 }
-                client.settle();
+                client.receive_pending();
             });
         },
     ),
@@ -207,7 +207,7 @@ fn what_fills_the_log(arena: &Arena) {
         wire.write_until_blocked(&plays, LONG);
         // Whatever was said is acted on before the end is seen.
         wire.shut_down_writing();
-        wire.listen(LONG);
+        wire.receive_for(LONG);
     });
     let lines = arena.lines_with(" is player of ");
     let of_attackers: Vec<&String> = lines.iter().filter(|line| line.contains("/log")).collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anabranch_core::chunk::write_message;
 use anabranch_core::message::MessageType;
 use anabranch_tests::peer::ScriptedClient;
-use anabranch_tests::{PATIENCE, wait_for};
+use anabranch_tests::{TIMEOUT, wait_for};
 
 use super::Attackers::Of;
 use super::{Case, Memory, key_frame, publisher};
@@ -85,9 +85,9 @@ fn headers_that_change(arena: &Arena) {
                     write_message(&mut bytes, 128, 6, number, MessageType::VIDEO, 1, &body);
                 }
             }
-            client.raw(&bytes);
+            client.send_bytes(&bytes);
         }
-        client.settle();
+        client.receive_pending();
     });
     arena.assert_neighbours_can_be_joined();
 }
@@ -104,10 +104,10 @@ fn full_caches(arena: &Arena) {
         for number in 1..600 {
             client.video(number * 40, &picture);
         }
-        client.settle();
+        client.receive_pending();
     });
     arena.assert_neighbours_can_be_joined();
-    let told = wait_for("a line for what was dropped", PATIENCE, || {
+    let told = wait_for("a line for what was dropped", TIMEOUT, || {
         Some(arena.lines_with(" KiB and dropped ")).filter(|told| !told.is_empty())
     });
     // At most one line for each kind of a stream, all within a minute.
@@ -125,7 +125,7 @@ fn halves(arena: &Arena) {
         bytes.pop();
         // Some of them are closed on the way.
         client.wire().write_until_blocked(&bytes, Duration::from_millis(500));
-        client.wire().listen(Duration::from_millis(500));
+        client.wire().receive_for(Duration::from_millis(500));
     });
 }
 
@@ -137,14 +137,14 @@ fn huge_frames(arena: &Arena) {
         let mut players = Vec::new();
         for number in 0..12 {
             client.video(number * 40, &key_frame(1 << 20));
-            client.settle();
+            client.receive_pending();
             players.push(ScriptedClient::player(target, &target.name));
         }
         // Some 800 KB wait for each, half a megabyte of which is beyond what each may have: 16 MiB are for 32 of them.
         let most = players.len() * arena.attackers;
-        wait_for("players that are closed", PATIENCE, || {
+        wait_for("players that are closed", TIMEOUT, || {
             client.video(480, &key_frame(6));
-            client.settle();
+            client.receive_pending();
             (arena.lines_with("(memory_short)").len() + 32 >= most).then_some(())
         });
     });

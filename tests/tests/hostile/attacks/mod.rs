@@ -170,7 +170,7 @@ fn key_frame(length: usize) -> Vec<u8> {
 fn trickle(wire: &mut Wire, bytes: impl IntoIterator<Item = u8>, pause: Duration) {
     for byte in bytes {
         wire.write(&[byte]);
-        if wire.listen(pause) != End::Open {
+        if wire.receive_for(pause) != End::Open {
             return;
         }
     }
@@ -179,7 +179,7 @@ fn trickle(wire: &mut Wire, bytes: impl IntoIterator<Item = u8>, pause: Duration
 
 /// Reads until the server closes.
 fn assert_hangs_up(wire: &mut Wire) {
-    assert_ne!(wire.listen(LONG), End::Open, "the server does not hang up");
+    assert_ne!(wire.receive_for(LONG), End::Open, "the server does not hang up");
 }
 
 /// A publisher with its own name.

@@ -41,7 +41,7 @@ pub(crate) static CASES: &[Case] = &[
                 for round in 0..ROUNDS {
                     frames(round).into_iter().for_each(|body| client.video(round * 20, &body));
                 }
-                client.settle();
+                client.receive_pending();
             });
             // One of each, and that of the neighbours.
             assert_files(arena, arena.attackers + 1);
@@ -74,11 +74,11 @@ fn rounds(target: &Target, bodies: impl Fn(u32) -> Vec<Vec<u8>>) {
         // Without anything in it, each has a name of its own.
         let bodies = bodies(round);
         let name = if bodies.is_empty() { target.named(&round.to_string()) } else { target.name.clone() };
-        client.raw(&call("publish", 3.0, 1, &[name.as_str().into(), "live".into()]));
+        client.send_bytes(&call("publish", 3.0, 1, &[name.as_str().into(), "live".into()]));
         bodies.iter().for_each(|body| client.video(round * 20, body));
-        client.raw(&call("closeStream", 0.0, 1, &[]));
+        client.send_bytes(&call("closeStream", 0.0, 1, &[]));
         if round % 20 == 19 {
-            client.settle();
+            client.receive_pending();
         }
     }
 }

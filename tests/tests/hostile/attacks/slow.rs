@@ -61,7 +61,7 @@ pub(crate) static CASES: &[Case] = &[
             let flood = call("createStream", 2.0, 0, &[]).repeat(500);
             arena.each(|target, _| {
                 let mut wire = ScriptedClient::open(target).into_wire();
-                while wire.listen(Duration::from_millis(20)) == End::Open {
+                while wire.receive_for(Duration::from_millis(20)) == End::Open {
                     wire.write_until_blocked(&flood, Duration::from_secs(5));
                 }
             });
@@ -134,7 +134,7 @@ pub(crate) static CASES: &[Case] = &[
                     bytes.extend_from_slice(&message_header(chunk_stream, 0, 0x00ff_fffe, MessageType::VIDEO, 1));
                     bytes.extend_from_slice(&[0x17; 128]);
                 }
-                publisher.raw(&bytes);
+                publisher.send_bytes(&bytes);
                 assert_hangs_up(publisher.wire());
             });
         },
@@ -223,7 +223,7 @@ fn read_one_byte_a_second(arena: &Arena) {
 
 /// Sends a message that would take hours.
 fn trickle_frame(publisher: &mut ScriptedClient, pause: Duration) {
-    publisher.raw(&message_header(6, 0, 100_000, MessageType::VIDEO, 1));
+    publisher.send_bytes(&message_header(6, 0, 100_000, MessageType::VIDEO, 1));
     trickle(publisher.wire(), [0x17; 100_000], pause);
 }
 
@@ -234,7 +234,7 @@ fn publish_while(arena: &Arena, name: &str, goes_on: impl Fn() -> bool) {
     let body = key_frame(50_000);
     for number in 0..1200 {
         publisher.video(number * 100, &body);
-        publisher.listen(Duration::from_millis(100));
+        publisher.receive_for(Duration::from_millis(100));
         if number % 20 == 0 && !goes_on() {
             return;
         }

@@ -12,7 +12,7 @@ use crate::Runtime;
 
 /// How long the server has to be done with clients that are gone: it waits 10 s for publishers to come back, 30 s for
 /// peers that take nothing, and the machine may be slow.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 const STEP: Duration = Duration::from_millis(100);
 /// Steps without any change after which it counts as being at rest: pools let go of idle threads after half a second.
 const REST: u32 = 20;
@@ -62,7 +62,7 @@ impl Child {
     /// What the server holds once its clients are gone and nothing changes any more, or at the end of all patience. It
     /// is waited for until it holds no more than `wanted`.
     pub(crate) fn at_rest(&mut self, wanted: Option<&Vitals>) -> io::Result<Vitals> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let (mut last, mut steps) = (self.vitals()?, 0);
         loop {
             let fits = wanted.is_none_or(|wanted| last.threads <= wanted.threads && last.files <= wanted.files);

@@ -271,7 +271,7 @@ const CASES: &[Case] = &[
         &[],
     ),
     case(Good, "[defaults.hooks]\non_play = ['https://127.0.0.1:1/']\nca_file = '@/good.pem'", &[]),
-    case(Good, "[log]\nlevel = 'warn,anabranch_host::strangers=debug,ureq=debug'", &[]),
+    case(Good, "[log]\nlevel = 'warn,anabranch_host::before_connect=debug,ureq=debug'", &[]),
 ];
 
 /// The files that the cases name.

@@ -1,6 +1,6 @@
 //! What the program says about its configuration, and that it goes by it.
 
-use anabranch_tests::{Folder, PATIENCE};
+use anabranch_tests::{Folder, TIMEOUT};
 use serde_json::Value as Json;
 
 use super::numbered::Peer;
@@ -113,7 +113,7 @@ fn a_server_goes_by_its_file_and_by_the_options_that_are_given() {
     server.process.terminate();
     let last = server.wait_line("stopped").text;
     assert!(last.contains("\"message\":\"stopped\""), "{last:?}");
-    server.process.wait_success(PATIENCE);
+    server.process.wait_success(TIMEOUT);
     // The captures know by what settings they came about, and no secret.
     let files: Vec<_> = std::fs::read_dir(&captures).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(files.len(), 2);

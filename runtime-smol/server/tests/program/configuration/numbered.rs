@@ -5,7 +5,7 @@ use anabranch_core::message::{Message, MessageType};
 use anabranch_core::session::Phase;
 use anabranch_tests::peer::Driver;
 use anabranch_tests::program::Program;
-use anabranch_tests::{PATIENCE, wait_for};
+use anabranch_tests::{TIMEOUT, wait_for};
 
 /// Bytes of a frame.
 const LENGTH: usize = 5000;
@@ -57,7 +57,7 @@ impl Peer {
     }
 
     pub(crate) fn wait(&mut self, until: impl Fn(&Peer) -> bool) {
-        wait_for("change of a client", PATIENCE, || {
+        wait_for("change of a client", TIMEOUT, || {
             self.step();
             until(self).then_some(())
         });

@@ -32,7 +32,7 @@ fn client(program: &Program, address: &str, header: &str) -> ScriptedClient {
     // A text of the client that has its address.
     let agent = format!("Encoder at {address}, port 4000");
     client.connect(Object::new().with("app", "live").with("tcUrl", "rtmp://h/live").with("flashVer", agent));
-    client.hear_until("NetConnection.Connect.Success");
+    client.receive_until("NetConnection.Connect.Success");
     client.create_stream(2.0);
     client
 }
@@ -47,15 +47,15 @@ fn visit(program: &Program, round: usize) {
         let name = format!("cam-{round}-{number}");
         let mut publisher = client(program, address, header);
         publisher.publish(1, &name);
-        publisher.hear_until("NetStream.Publish.Start");
+        publisher.receive_until("NetStream.Publish.Start");
         let mut second = client(program, address, header);
         second.publish(1, &name);
-        second.hear_until("NetStream.Publish.BadName");
+        second.receive_until("NetStream.Publish.BadName");
         second.wire().shut_down_writing();
         second.assert_closed();
         let mut player = client(program, address, header);
         player.play(1, &name);
-        player.hear_until("NetStream.Play.Start");
+        player.receive_until("NetStream.Play.Start");
         player.into_wire().reset();
         publisher.into_wire().reset();
         // A proxy's header that cannot be read.

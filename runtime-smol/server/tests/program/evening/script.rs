@@ -12,7 +12,7 @@ use anabranch_tests::backend::Backend;
 use anabranch_tests::peer::opening::{ANSWER_LENGTH, hello};
 use anabranch_tests::peer::{Driver, ScriptedClient, Wire};
 use anabranch_tests::program::{Launch, Program, free_address};
-use anabranch_tests::{Folder, PATIENCE};
+use anabranch_tests::{Folder, TIMEOUT};
 
 use super::normal::Normal;
 
@@ -198,7 +198,7 @@ impl Evening {
         self.step(step, &[&closed], |evening| {
             let mut driver = evening.at(host);
             driver.publish(name).expect_err("it may not publish");
-            driver.leave();
+            driver.drop_connection();
         });
     }
 
@@ -207,7 +207,7 @@ impl Evening {
         self.step(step, &[&closed], |evening| {
             let mut driver = evening.at(host);
             driver.play(name).expect_err("it may not play");
-            driver.leave();
+            driver.drop_connection();
         });
     }
 
@@ -253,7 +253,7 @@ impl Evening {
                 let mut client = ScriptedClient::open(evening.program.address());
                 let url = "rtmp://check.example/live?key=sesame";
                 client.connect(Object::new().with("app", "live").with("tcUrl", url));
-                client.hear_until(&format!("NetConnection.Connect.{outcome}"));
+                client.receive_until(&format!("NetConnection.Connect.{outcome}"));
                 client.wire().shut_down_writing();
                 client.assert_closed();
                 evening.program.wait_line(&evening.closed());
@@ -264,7 +264,7 @@ impl Evening {
             evening.opens();
             let mut client = ScriptedClient::open(evening.program.address());
             client.connect(object("live.example", ".."));
-            client.hear_until("NetConnection.Connect.InvalidApp");
+            client.receive_until("NetConnection.Connect.InvalidApp");
             client.wire().shut_down_writing();
             client.assert_closed();
         });
@@ -298,14 +298,14 @@ impl Evening {
     fn losses(&mut self) {
         let closed = format!("conn {} closed: ", self.opened + 1);
         self.step("an encoder crashes", &[&closed], |evening| {
-            evening.publishes_at("live.example", "crash").leave();
+            evening.publishes_at("live.example", "crash").drop_connection();
         });
         let closed = format!("conn {} closed: ", self.opened + 1);
         self.step("an encoder loses its memory", &[&closed], |evening| {
             let mut client = evening.scripted("live.example");
             client.create_stream(2.0);
             client.publish(1, "reset");
-            client.hear_until("NetStream.Publish.Start");
+            client.receive_until("NetStream.Publish.Start");
             client.into_wire().reset();
         });
         let closed = format!("conn {} closed: ", self.opened + 1);
@@ -326,18 +326,18 @@ impl Evening {
         let frame = [&KEY_FRAME[..], &[7; 100_000]].concat();
         self.step("it takes nothing for a while", &[" it missed "], |_| {
             (0..60).for_each(|number| publisher.video(number * 40, &frame));
-            publisher.settle();
-            slow.wire().listen(Duration::from_millis(500));
+            publisher.receive_pending();
+            slow.wire().receive_for(Duration::from_millis(500));
         });
         // From here on it takes what comes.
         let mut time = 2400;
         let mut goes_on = |log: &Program, words: &str| {
-            let until = Instant::now() + PATIENCE;
+            let until = Instant::now() + TIMEOUT;
             while log.lines(words).is_empty() && Instant::now() < until {
                 publisher.video(time, &KEY_FRAME);
                 time += 200;
-                publisher.settle();
-                slow.wire().listen(Duration::from_millis(200));
+                publisher.receive_pending();
+                slow.wire().receive_for(Duration::from_millis(200));
             }
         };
         let takes_nothing = "it takes nothing, and is";
@@ -345,7 +345,7 @@ impl Evening {
             let mut other = evening.publishes_large("live.example", "other");
             let stuck = evening.narrow_player("live.example", "other");
             (0..8).for_each(|number| other.video(number * 40, &frame));
-            other.settle();
+            other.receive_pending();
             goes_on(&evening.program, takes_nothing);
             (other, stuck)
         });
@@ -367,7 +367,7 @@ impl Evening {
         let mut publisher = self.scripted(host);
         publisher.create_stream(2.0);
         publisher.publish(1, name);
-        publisher.hear_until("NetStream.Publish.Start");
+        publisher.receive_until("NetStream.Publish.Start");
         publisher.set_chunk_size(60_000);
         self.program.wait_line(&format!("conn {} from ", self.opened));
         publisher
@@ -381,10 +381,10 @@ impl Evening {
         let answer = wire.read_exact(ANSWER_LENGTH);
         let mut player = ScriptedClient::resume(wire, &answer);
         player.connect(object(host, "live"));
-        player.hear_until("NetConnection.Connect.Success");
+        player.receive_until("NetConnection.Connect.Success");
         player.create_stream(2.0);
         player.play(1, name);
-        player.hear_until("|RtmpSampleAccess");
+        player.receive_until("|RtmpSampleAccess");
         self.program.wait_line(&format!("conn {} from ", self.opened));
         player
     }
@@ -457,7 +457,7 @@ impl Evening {
         self.step_of_two("the server stops", &[&closed, "stopped"], |evening| {
             let mut player = player;
             player.wait_close();
-            evening.program.process.wait_success(PATIENCE);
+            evening.program.process.wait_success(TIMEOUT);
         });
         self.steps
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anabranch_core::client::ClientEvent;
 use anabranch_core::message::Message;
-use anabranch_tests::PATIENCE;
+use anabranch_tests::TIMEOUT;
 use anabranch_tests::backend::{Backend, yes};
 use anabranch_tests::peer::Driver;
 use anabranch_tests::program::Program;
@@ -59,7 +59,7 @@ fn what_is_told_is_repeated_in_order_until_the_back_end_is_there_again() {
     peer.publish("cam").unwrap();
     let asked = first.wait_calls(2);
     drop(first);
-    peer.leave();
+    peer.drop_connection();
     program.wait_line("the notice will be repeated");
     // At first it has not found its feet.
     let failures = Mutex::new(3);
@@ -127,7 +127,7 @@ fn a_slow_back_end_delays_nobody_else() {
     for client in waiting {
         client.join().unwrap().unwrap();
     }
-    assert!(start.elapsed() < PATIENCE);
+    assert!(start.elapsed() < TIMEOUT);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn what_no_queue_can_take_is_answered_at_once_and_counted() {
     for count in [2, 2] {
         let mut player = visitor(&program);
         player.play("cam").unwrap();
-        player.leave();
+        player.drop_connection();
         slow.wait_calls(count);
     }
     program.wait_line("the memory for notices is used up; the notice is dropped");
@@ -174,7 +174,7 @@ fn notices_that_wait_to_be_repeated_keep_nobody_out() {
     ));
     let mut peer = visitor(&program);
     peer.publish("cam").unwrap();
-    peer.leave();
+    peer.drop_connection();
     program.wait_line("the notice will be repeated");
     for number in 0..5 {
         visitor(&program).publish(&format!("other{number}")).unwrap();

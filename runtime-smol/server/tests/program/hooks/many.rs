@@ -29,7 +29,7 @@ fn each_publish_is_asked_about_once_and_its_end_told_once() {
                         peer.client.stop(stream);
                         peer.flush();
                     }
-                    peer.leave();
+                    peer.drop_connection();
                 }
             })
         })

@@ -5,7 +5,7 @@ use anabranch_core::message::Message;
 use anabranch_tests::backend::{Answer, Backend, Call, yes};
 use anabranch_tests::peer::Driver;
 use anabranch_tests::program::Program;
-use anabranch_tests::{PATIENCE, wait_for};
+use anabranch_tests::{TIMEOUT, wait_for};
 
 use crate::{start, start_with_api};
 
@@ -65,9 +65,9 @@ fn each_event_has_the_call_and_the_fields_of_nginx() {
     publisher.publish("cam?key=secret&user=me").unwrap();
     let mut player = Driver::with(program.address(), config);
     player.play("cam?from=web").unwrap();
-    player.leave();
+    player.drop_connection();
     backend.wait_calls(6);
-    publisher.leave();
+    publisher.drop_connection();
     let calls = backend.wait_calls(8);
     let names: Vec<_> = calls.iter().map(|call| call.field("call")).collect();
     let expected = ["connect", "publish", "connect", "play", "play_done", "disconnect", "publish_done", "disconnect"];
@@ -135,19 +135,19 @@ fn a_stream_is_published_and_played_under_the_name_in_location() {
     player.play("offline").unwrap();
     program.wait_players("live/slate", 1);
     slate.send(Message::video(0, [0x17, 1, 0, 0, 0, 9].as_slice()));
-    wait_for("the picture", PATIENCE, || {
+    wait_for("the picture", TIMEOUT, || {
         player.step();
         (player.pictures > 0).then_some(())
     });
     let mut other = visitor(&program);
     other.play("alice").unwrap();
     publisher.send(Message::video(0, [0x17, 1, 0, 0, 0, 9].as_slice()));
-    wait_for("the picture", PATIENCE, || {
+    wait_for("the picture", TIMEOUT, || {
         other.step();
         (other.pictures > 0).then_some(())
     });
-    publisher.leave();
-    player.leave();
+    publisher.drop_connection();
+    player.drop_connection();
     // The ends have the names that were asked about, as in nginx-rtmp.
     let ends = backend.wait(|calls| calls.iter().filter(|call| call.field("call").ends_with("_done")).count() >= 3);
     let ends: Vec<_> = ends.iter().filter(|call| call.field("call").ends_with("_done")).collect();
@@ -212,10 +212,10 @@ fn a_connect_may_be_given_another_app() {
     let mut publisher = Driver::at(program.address(), "rtmp://h/trial/x");
     publisher.publish("cam").unwrap();
     program.wait_publishers("live/cam", 1);
-    publisher.leave();
+    publisher.drop_connection();
     let calls = backend.wait_calls(2);
     assert_eq!((calls[0].field("app"), calls[1].field("app")), ("trial", "live"));
-    assert!(!Driver::at(program.address(), "rtmp://h/bad/x").may(true, "cam"));
+    assert!(!Driver::at(program.address(), "rtmp://h/bad/x").is_granted(true, "cam"));
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn both_forms_go_together() {
     let mut publisher = visitor(&program);
     publisher.publish("key-of-alice").unwrap();
     program.wait_publishers("live/alice", 1);
-    publisher.leave();
+    publisher.drop_connection();
     let told = srs.wait(|calls| calls.iter().any(|call| call.action() == "on_unpublish"));
     assert_eq!(told.last().unwrap().text("stream"), "key-of-alice");
     nginx.wait(|calls| calls.iter().any(|call| call.field("call") == "publish_done"));

@@ -80,11 +80,11 @@ fn visit(program: &Program, backend: &Backend) -> Vec<Call> {
     let mut player = Driver::with(program.address(), config);
     player.play("cam").unwrap();
     backend.wait_calls(4);
-    player.leave();
+    player.drop_connection();
     backend.wait_calls(6);
     // Until the answer to its end is read, a call to the same URL needs a connection of its own.
     program.wait_lines("/api/v1/clients about conn", 3);
-    publisher.leave();
+    publisher.drop_connection();
     backend.wait_calls(8)
 }
 
@@ -194,7 +194,7 @@ fn a_client_that_is_refused_hears_why_and_where_to_go() {
             _ => None,
         });
     assert!(refusal.description.contains("closed today"), "{refusal:?}");
-    accepted.leave();
+    accepted.drop_connection();
     let calls = backend.wait(|calls| calls.iter().any(|call| call.action() == "on_unpublish"));
     program.finish();
     let ended: Vec<_> = calls.iter().filter(|call| matches!(call.action(), "on_unpublish" | "on_stop")).collect();
@@ -215,7 +215,7 @@ fn each_url_is_called_and_the_first_no_decides() {
     assert_eq!((first.calls().len(), second.calls().len(), third.calls().len()), (1, 1, 0));
     let mut peer = Driver::at(program.address(), "rtmp://h/live/x");
     peer.publish("yes").unwrap();
-    peer.leave();
+    peer.drop_connection();
     for (backend, count) in [(&first, 3), (&second, 3), (&third, 2)] {
         let calls = backend.wait_calls(count);
         assert_eq!(calls[count - 1].action(), "on_unpublish");

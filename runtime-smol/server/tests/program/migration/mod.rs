@@ -10,7 +10,7 @@ use anabranch_core::message::Message;
 use anabranch_tests::backend::{Answer, Backend, Call};
 use anabranch_tests::peer::Driver;
 use anabranch_tests::program::{Nginx, Program};
-use anabranch_tests::{Folder, PATIENCE, wait_for};
+use anabranch_tests::{Folder, TIMEOUT, wait_for};
 
 use super::record::media;
 use crate::launch;
@@ -54,7 +54,7 @@ impl Visit {
         let config = ClientConfig { page_url, ..ClientConfig::to(&destination) };
         let mut driver = Driver::from(self.from, address, config);
         let what = if self.publish { "publish" } else { "play" };
-        let mut may = driver.may(self.publish, self.name);
+        let mut may = driver.is_granted(self.publish, self.name);
         if may && !self.may && late {
             driver.wait_close();
             may = false;
@@ -115,7 +115,7 @@ fn evening(address: SocketAddr, late: bool, backend: &Backend, recordings: &Path
     // The channel is there under the name that the back end gave it.
     let mut player = Visit::play(ELSEWHERE, live, "channel-one?ticket=good", true).make(address).unwrap();
     let mut seconds = 3..;
-    wait_for("the picture of the channel", PATIENCE, || {
+    wait_for("the picture of the channel", TIMEOUT, || {
         // nginx-rtmp keeps none for players that come later.
         send_picture(&mut publisher, seconds.next().unwrap_or_default());
         player.step();
@@ -130,7 +130,7 @@ fn evening(address: SocketAddr, late: bool, backend: &Backend, recordings: &Path
     let tickets: Vec<_> =
         calls.iter().filter(|call| call.path == "/rtmp/play").map(|call| call.field("ticket")).collect();
     assert_eq!(tickets, ["good", "good", "stolen", "good"]);
-    let file = wait_for("the recording", PATIENCE, || match &media::files(recordings)[..] {
+    let file = wait_for("the recording", TIMEOUT, || match &media::files(recordings)[..] {
         [file] if fs::metadata(file).unwrap().len() > 50 => Some(file.clone()),
         files => {
             assert!(files.len() < 2, "only one stream is recorded: {files:?}");

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use anabranch_tests::media::{TagKind, ffmpeg_publishes, whole_tags};
 use anabranch_tests::program::Launch;
-use anabranch_tests::{Folder, PATIENCE, wait_for};
+use anabranch_tests::{Folder, TIMEOUT, wait_for};
 
 use super::media;
 use crate::start;
@@ -30,7 +30,7 @@ fn a_server_that_is_killed_leaves_files_that_play() {
         let program = start(&settings);
         let input = ["-stream_loop", "-1", "-readrate", "50", "-i", clip];
         let publisher = ffmpeg_publishes(&program.url("live/cam"), &input);
-        wait_for("size", PATIENCE, || {
+        wait_for("size", TIMEOUT, || {
             let lengths = media::files(&files).into_iter().map(|file| fs::metadata(file).unwrap().len());
             (lengths.sum::<u64>() >= size).then_some(())
         });

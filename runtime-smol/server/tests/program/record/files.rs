@@ -6,7 +6,7 @@ use anabranch_core::message::Message;
 use anabranch_tests::media::{Tag, TagKind, ffmpeg_publishes, whole_tags};
 use anabranch_tests::peer::Driver;
 use anabranch_tests::program::{Launch, Program};
-use anabranch_tests::{Folder, PATIENCE, wait_for};
+use anabranch_tests::{Folder, TIMEOUT, wait_for};
 
 use super::media;
 use crate::{launch, start};
@@ -56,9 +56,9 @@ fn bodies(tags: &[Tag], kind: TagKind) -> Vec<Vec<u8>> {
 fn a_recording_is_what_was_published() {
     let server = Recording::start("");
     let clip = media::clip(server.folder.path(), 6);
-    ffmpeg_publishes(&server.program.url("live/cam"), &["-i", clip.to_str().unwrap()]).wait_success(PATIENCE);
+    ffmpeg_publishes(&server.program.url("live/cam"), &["-i", clip.to_str().unwrap()]).wait_success(TIMEOUT);
     // Whom nobody wants to have recorded.
-    ffmpeg_publishes(&server.program.url("other/cam"), &["-i", clip.to_str().unwrap()]).wait_success(PATIENCE);
+    ffmpeg_publishes(&server.program.url("other/cam"), &["-i", clip.to_str().unwrap()]).wait_success(TIMEOUT);
     let files = server.wait(1);
     let [file] = &files[..] else { panic!("{files:?}") };
     assert!(file.file_name().unwrap().to_str().unwrap().starts_with("cam-20"), "{file:?}");
@@ -83,7 +83,7 @@ fn each_publication_and_each_length_is_a_file_that_begins_with_a_key_frame() {
     let server = Recording::start("max_duration = '2s'\nfile = '{vhost}_{app}_{stream}.flv'\n");
     let clip = media::clip(server.folder.path(), 5);
     for _ in 0..2 {
-        ffmpeg_publishes(&server.program.url("live/cam"), &["-i", clip.to_str().unwrap()]).wait_success(PATIENCE);
+        ffmpeg_publishes(&server.program.url("live/cam"), &["-i", clip.to_str().unwrap()]).wait_success(TIMEOUT);
     }
     let files = server.wait(6);
     let names: Vec<_> = files.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
@@ -118,7 +118,7 @@ fn another_sequence_header_begins_another_file() {
     // The same once more changes nothing.
     send(&mut peer, stream, &avc(66, 80));
     send(&mut peer, stream, &avc(100, 160));
-    peer.leave();
+    peer.drop_connection();
     let files = server.wait(2);
     let videos: Vec<_> = files.iter().map(|file| bodies(&whole_tags(file).0, TagKind::Video)).collect();
     let mut expected: Vec<Vec<Vec<u8>>> = vec![Vec::new(), Vec::new()];
@@ -154,7 +154,7 @@ fn extended_bodies_and_audio_alone_are_written_as_they_are() {
         .map(|(number, first)| Message::audio(23 * number as u32, [first, u8::from(number > 0), 18, 16].as_slice()))
         .collect();
     send(&mut peer, audio, &sound);
-    peer.leave();
+    peer.drop_connection();
     let files = server.wait(2);
     let tags: Vec<_> = files.iter().map(|file| whole_tags(file).0).collect();
     let body = |message: &Message| message.payload.to_vec();
@@ -177,7 +177,7 @@ fn no_name_leads_out_of_the_folder() {
             published += 1;
             send(&mut peer, stream, &avc(66, 0));
         }
-        peer.leave();
+        peer.drop_connection();
     }
     let files = server.wait(published);
     assert!(published >= 5 && files.len() == published, "{published} {files:?}");
@@ -209,7 +209,7 @@ fn the_end_of_the_server_is_the_end_of_its_files() {
     let stream = peer.publish("cam").unwrap();
     send(&mut peer, stream, &avc(66, 0));
     server.program.wait_lines("recording of", 1);
-    wait_for("frames in the file", PATIENCE, || {
+    wait_for("frames in the file", TIMEOUT, || {
         media::files(&server.files).first().is_some_and(|file| whole_tags(file).0.len() == 4).then_some(())
     });
     let recording = media::files(&server.files);
@@ -228,12 +228,12 @@ fn a_publisher_that_comes_back_at_once_is_recorded_again() {
     let server = Recording::start("min_duration = '0s'\n");
     for number in 0..ROUNDS {
         // The connection before may not be over yet; then the name is taken for a moment.
-        let (mut peer, stream) = wait_for("free name", PATIENCE, || {
+        let (mut peer, stream) = wait_for("free name", TIMEOUT, || {
             let mut peer = server.visitor();
             peer.publish("cam").ok().map(|stream| (peer, stream))
         });
         send(&mut peer, stream, &avc(number, 0));
-        peer.leave();
+        peer.drop_connection();
     }
     let is_recorded = |number: u8| {
         let picture = vec![0x27, 1, 0, 0, 0, number];
@@ -241,7 +241,7 @@ fn a_publisher_that_comes_back_at_once_is_recorded_again() {
         files.iter().any(|file| bodies(&whole_tags(file).0, TagKind::Video).contains(&picture))
     };
     for number in 0..ROUNDS {
-        wait_for(&format!("recording of round {number}"), PATIENCE, || is_recorded(number).then_some(()));
+        wait_for(&format!("recording of round {number}"), TIMEOUT, || is_recorded(number).then_some(()));
     }
 }
 
@@ -293,7 +293,7 @@ fn a_name_does_not_have_files_by_the_hundred() {
         stream = peer.publish("other").unwrap();
         send(&mut peer, stream, &avc(66, 0));
         server.program.wait_lines("recording of live/other", 1);
-        peer.leave();
+        peer.drop_connection();
         // Writes what there is, and ends.
         server.program.finish();
         let seconds = start.elapsed().as_secs() as usize;
@@ -331,21 +331,21 @@ fn a_publisher_that_leaves_without_a_key_frame_leaves_nothing_behind() {
                 peer.flush();
             }
         }
-        peer.leave();
+        peer.drop_connection();
     };
     // By then it runs, with all its threads.
     let mut unrecorded = Driver::to(&program.url("other/x"));
     unrecorded.publish("cam").unwrap();
-    unrecorded.leave();
+    unrecorded.drop_connection();
     program.wait_lines("closed: ", 1);
     let before = (program.threads(), program.open_files());
     for number in 0..50 {
         // With a limit of five streams: those before have given theirs back, but for the last at most.
         visit(number);
         program.wait_lines("closed: ", number + 2);
-        wait_for("end of the recordings", PATIENCE, || (program.threads() <= before.0).then_some(()));
+        wait_for("end of the recordings", TIMEOUT, || (program.threads() <= before.0).then_some(()));
     }
-    wait_for("end of all", PATIENCE, || (program.open_files() <= before.1).then_some(()));
+    wait_for("end of all", TIMEOUT, || (program.open_files() <= before.1).then_some(()));
     assert!(media::files(&server.files).is_empty(), "there was nothing to record");
     let mut peer = program.visitor();
     let granted = (0..9).take_while(|number| peer.publish(&format!("last{number}")).is_ok()).count();
@@ -369,9 +369,9 @@ fn a_disk_that_is_full_is_left_alone() {
             send(&mut peer, stream, &[header, key, picture]);
         }
         program.wait_line("trying again in 10s");
-        peer.leave();
+        peer.drop_connection();
         program.wait_line("closed: ");
-        wait_for("end of the file", PATIENCE, || media::files(&files).is_empty().then_some(()));
+        wait_for("end of the file", TIMEOUT, || media::files(&files).is_empty().then_some(()));
         assert_eq!(program.lines("recording of live/cam: ").len(), 1);
         program.finish();
     }

@@ -14,7 +14,7 @@ use anabranch_core::session::CloseReason;
 use super::tap::{ALL_UNDECIDED, UNDECIDED};
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A folder that goes with the value.
 struct Folder(PathBuf);
@@ -80,7 +80,7 @@ fn wait_end(captures: &ChosenCaptures, number: u64) -> FileEnd {
         if let Some(end) = captures.find(number).unwrap().files[0].end.clone() {
             return end;
         }
-        assert!(start.elapsed() < PATIENCE, "it says nothing");
+        assert!(start.elapsed() < TIMEOUT, "it says nothing");
         thread::yield_now();
     }
 }
@@ -99,7 +99,7 @@ fn clients_of_a_network_are_captured_from_their_first_byte_and_no_others() {
     let number = begin(&captures, CaptureChoice::Network("192.0.2.1".parse().unwrap()), LIMITS);
     assert!(connect(&captures, from(2)).is_none());
     hang_up(connect(&captures, from(1)).unwrap());
-    captures.flush(PATIENCE);
+    captures.flush(TIMEOUT);
     let view = captures.find(number).unwrap();
     let [file] = &view.files[..] else { panic!("{view:?}") };
     assert_eq!((file.from_start, &file.end), (true, &Some(FileEnd::Closed)));
@@ -142,7 +142,7 @@ fn clients_of_a_stream_are_captured_from_their_first_byte_and_no_others() {
     assert_eq!(captures.shared.undecided(), 0);
     publisher.record(&[2; 10]);
     drop(publisher);
-    captures.flush(PATIENCE);
+    captures.flush(TIMEOUT);
     let file = &captures.find(number).unwrap().files[0];
     let bytes = fs::read(&file.path).unwrap();
     assert!(bytes.ends_with(&[&[1; 100][..], &[2; 10]].concat()), "all of it, in order");
@@ -181,7 +181,7 @@ fn a_capture_ends_when_it_is_told_to_or_its_time_is_over_and_the_file_says_so() 
             captures.shared.let_time_pass(number);
             let start = Instant::now();
             while captures.running() > 0 {
-                assert!(start.elapsed() < PATIENCE, "it does not end");
+                assert!(start.elapsed() < TIMEOUT, "it does not end");
                 thread::yield_now();
             }
             wait_end(&captures, number);
@@ -190,7 +190,7 @@ fn a_capture_ends_when_it_is_told_to_or_its_time_is_over_and_the_file_says_so() 
         }
         // What comes later is not captured any more.
         conn.handle_input(Instant::now(), &[0; 100]);
-        captures.flush(PATIENCE);
+        captures.flush(TIMEOUT);
         let files = captures.find(number).unwrap().files;
         assert_eq!(files.len(), 1, "{why}");
         let capture = Capture::parse(fs::read(&files[0].path).unwrap()).unwrap();
@@ -223,7 +223,7 @@ fn no_capture_begins_more_files_than_there_may_be() {
     let number = begin(&captures, CaptureChoice::Network("192.0.2.0/24".parse().unwrap()), limits);
     let mut conns: Vec<_> = (0..5).map(|_| connect(&captures, from(1)).unwrap()).collect();
     drop(connect(&captures, from(1)));
-    captures.flush(PATIENCE);
+    captures.flush(TIMEOUT);
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 5, "the folder is full");
     assert!(connect(&captures, from(1)).is_none(), "and the capture takes no more");
     // Those that are written are complete, then the capture ends.
@@ -256,7 +256,7 @@ fn captures_leave_space_on_the_disk() {
     let captures = captures(&folder);
     let number = begin(&captures, CaptureChoice::Network("192.0.2.0/24".parse().unwrap()), LIMITS);
     let mut conn = connect(&captures, from(1)).unwrap();
-    captures.flush(PATIENCE);
+    captures.flush(TIMEOUT);
     assert_eq!(captures.find(number).unwrap().files[0].end, None);
     let settings = lock(&captures.shared.settings).clone();
     captures.set(ChosenFolder { min_free: u64::MAX, ..settings });
@@ -264,13 +264,13 @@ fn captures_leave_space_on_the_disk() {
     // Now a file that is written ends, and a new one does not begin.
     let start = Instant::now();
     while captures.find(number).unwrap().files[0].end.is_none() {
-        assert!(start.elapsed() < PATIENCE, "it goes on");
+        assert!(start.elapsed() < TIMEOUT, "it goes on");
         // The disk is looked at once a second, when there is something to write.
         conn.handle_input(Instant::now(), &[0]);
         thread::sleep(Duration::from_millis(20));
     }
     let _other = connect(&captures, from(1)).unwrap();
-    captures.flush(PATIENCE);
+    captures.flush(TIMEOUT);
     let files = captures.find(number).unwrap().files;
     assert_eq!(files.len(), 2);
     for file in &files {
@@ -292,7 +292,7 @@ fn a_connection_that_is_not_decided_yet_can_be_chosen() {
     assert!(!pending.begin(&captures.shared, number), "it is decided");
     conn.handle_input(Instant::now(), &[3; 500]);
     hang_up(conn);
-    captures.flush(PATIENCE);
+    captures.flush(TIMEOUT);
     let view = captures.find(number).unwrap();
     assert_eq!((view.files.len(), view.ended), (1, Some("connection_closed")));
     let mut text = Vec::new();
@@ -309,7 +309,7 @@ fn what_a_file_has_is_what_counts() {
     let number = begin(&captures, choice, ChosenLimits { bytes: 3000, ..LIMITS });
     let mut conn = connect(&captures, from(1)).unwrap();
     conn.handle_input(Instant::now(), &[3; 2000]);
-    captures.flush(PATIENCE);
+    captures.flush(TIMEOUT);
     let file = &captures.find(number).unwrap().files[0];
     assert_eq!(file.end, Some(FileEnd::Bytes(3000)));
     let written = fs::metadata(&file.path).unwrap().len();

@@ -43,13 +43,13 @@ type Script = dyn FnMut(&Ask) -> Reply;
 
 /// Which party the adapter asks.
 #[derive(Default)]
-pub(super) struct Outside {
+pub(super) struct BackEnd {
     script: Option<Box<Script>>,
 }
 
-impl Outside {
+impl BackEnd {
     pub(super) fn new(script: impl FnMut(&Ask) -> Reply + 'static) -> Self {
-        Outside { script: Some(Box::new(script)) }
+        BackEnd { script: Some(Box::new(script)) }
     }
 
     /// `None` in a scene in which no question may be asked.
@@ -58,9 +58,9 @@ impl Outside {
     }
 }
 
-impl fmt::Debug for Outside {
+impl fmt::Debug for BackEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outside").field("script", &self.script.is_some()).finish()
+        f.debug_struct("BackEnd").field("script", &self.script.is_some()).finish()
     }
 }
 

@@ -11,7 +11,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Keeps connections that end before `connect` from filling the log: of those opened while many others were, all that
 /// end before `connect` is granted are counted and logged in one line.
 #[derive(Debug, Default)]
-pub(crate) struct Strangers {
+pub(crate) struct BeforeConnect {
     second: Mutex<Option<Second>>,
 }
 
@@ -34,7 +34,7 @@ struct Last {
 /// Connections that were left out, and the last of them.
 type LeftOut = (u64, Last);
 
-impl Strangers {
+impl BeforeConnect {
     /// Whether a connection that is opened now is logged at once.
     pub(crate) fn show(&self, now: Instant) -> bool {
         let (shown, told) = {
@@ -64,7 +64,7 @@ impl Strangers {
     }
 }
 
-impl Drop for Strangers {
+impl Drop for BeforeConnect {
     fn drop(&mut self) {
         let second = self.second.get_mut().unwrap_or_else(PoisonError::into_inner);
         tell(second.take().and_then(Second::left_out));
@@ -104,20 +104,20 @@ mod tests {
 
     #[test]
     fn twenty_connections_a_second_are_shown_and_the_rest_is_counted() {
-        let strangers = Strangers::default();
+        let before_connect = BeforeConnect::default();
         let (start, address) = (Instant::now(), Some("192.0.2.7".to_owned()));
-        let shown = |at: Duration| (0..100).filter(|_| strangers.show(start + at)).count();
+        let shown = |at: Duration| (0..100).filter(|_| before_connect.show(start + at)).count();
         assert_eq!(shown(Duration::ZERO), 20);
         assert_eq!(shown(Duration::from_millis(999)), 0);
         for reason in ["handshake_error"; 179].into_iter().chain(["peer_lost"]) {
-            strangers.leave_out(start, address.clone(), reason);
+            before_connect.leave_out(start, address.clone(), reason);
         }
-        let mut second = strangers.second();
+        let mut second = before_connect.second();
         let (fresh, told) = Second::at(&mut second, start + SECOND);
         assert_eq!((fresh.shown, fresh.left_out), (0, 0));
         assert_eq!(told, Some((180, Last { address, reason: "peer_lost" })));
         drop(second);
         assert_eq!(shown(SECOND), 20);
-        assert!(Second::at(&mut strangers.second(), start + 3 * SECOND).1.is_none(), "all had their lines");
+        assert!(Second::at(&mut before_connect.second(), start + 3 * SECOND).1.is_none(), "all had their lines");
     }
 }

@@ -11,11 +11,11 @@ use super::media::{Archive, Media, Sent, origin};
 /// What a player got, and the checks that it is what was sent: bit-exact, in order, from a key frame on, each frame
 /// after the headers that its encoder sent last before it.
 #[derive(Debug, Default)]
-pub struct Screen {
+pub struct Playback {
     frames: Vec<Received>,
     received: u64,
     /// True if only the newest are kept.
-    forgetful: bool,
+    newest_only: bool,
     faults: Vec<String>,
     skipped: Gap,
     resumptions: u32,
@@ -93,8 +93,8 @@ pub struct Received {
     pub at: Instant,
 }
 
-impl Screen {
-    /// All that came, headers included; of a [forgetful](super::Sim::forgetful) simulation, the newest.
+impl Playback {
+    /// All that came, headers included; of a [forgetful](super::Sim::newest_only) simulation, the newest.
     pub fn frames(&self) -> &[Received] {
         &self.frames
     }
@@ -138,11 +138,11 @@ impl Screen {
     }
 
     pub(super) fn new(absolute: bool) -> Self {
-        Screen { absolute, ..Screen::default() }
+        Playback { absolute, ..Playback::default() }
     }
 
-    pub(super) fn forgetful(self) -> Self {
-        Screen { forgetful: true, ..self }
+    pub(super) fn keep_newest_only(self) -> Self {
+        Playback { newest_only: true, ..self }
     }
 
     /// The player turns a track on or off.
@@ -178,7 +178,7 @@ impl Screen {
         }
         let (publisher, number) = from;
         self.received += 1;
-        if self.forgetful && self.frames.len() >= 2 * FRAMES {
+        if self.newest_only && self.frames.len() >= 2 * FRAMES {
             self.frames.drain(..FRAMES);
         }
         self.frames.push(Received { media, timestamp: message.timestamp, publisher, number, at: now });
@@ -337,18 +337,18 @@ mod tests {
 
     use super::*;
     use crate::sim::Rng;
-    use crate::sim::media::{Encoder, Studio};
+    use crate::sim::media::{Encoder, EncoderState};
     use anabranch_core::message::Payload;
 
     /// Shows these messages of a second's encoding to a player; returns what is wrong, if anything is.
     fn faults(numbers: &[usize], change: impl Fn(usize, &mut Message)) -> Vec<String> {
         let (mut archive, now) = (Archive::default(), Instant::now());
         let encoder = Encoder { gop: 10, ..Encoder::video_only() };
-        let mut studio = Studio::new(encoder, 0, Rng::new(1));
-        studio.begin(now, &mut archive);
-        studio.produce(now + Duration::from_secs(1), false, &mut archive);
+        let mut encoder_state = EncoderState::new(encoder, 0, Rng::new(1));
+        encoder_state.begin(now, &mut archive);
+        encoder_state.produce(now + Duration::from_secs(1), false, &mut archive);
         let bodies = archive.take_fresh();
-        let mut screen = Screen::default();
+        let mut playback = Playback::default();
         for number in numbers {
             let sent = &archive.of(0)[*number];
             let mut message = Message {
@@ -359,9 +359,9 @@ mod tests {
                 payload: Payload::from(bodies[*number].1.clone()),
             };
             change(*number, &mut message);
-            screen.media(now, &message, &archive);
+            playback.media(now, &message, &archive);
         }
-        screen.faults().to_vec()
+        playback.faults().to_vec()
     }
 
     fn unchanged(_: usize, _: &mut Message) {}
