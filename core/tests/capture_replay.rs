@@ -237,7 +237,7 @@ fn publisher_and_player_go_the_same_way_again() {
 }
 
 #[test]
-fn what_was_wrong_with_tls_is_known_again() {
+fn replay_shows_the_error_of_tls_again() {
     let config = Config::default();
     let faults = [TlsFault::Broken, TlsFault::BeginningTooLong, TlsFault::WithoutContent, TlsFault::TooManyBegin];
     for reason in faults.map(|fault| CloseReason::Tls(fault, "these words".into())) {
@@ -283,7 +283,7 @@ fn a_player_too_slow_for_its_stream_goes_the_same_way_again() {
 }
 
 #[test]
-fn what_others_decided_is_decided_again() {
+fn replay_repeats_decisions_that_depended_on_other_connections() {
     let config = Config::default();
     let server = Core::new(config.clone(), [4; 32]);
     let now = any_instant();
@@ -341,7 +341,7 @@ fn a_takeover_happens_again_at_the_same_message() {
 }
 
 #[test]
-fn a_publisher_nobody_watched_is_closed_again_and_one_that_was_watched_is_not() {
+fn replay_closes_a_publisher_without_players_again_and_keeps_one_with_players() {
     let config = Config::from(VhostConfig { idle_publisher: Some(Duration::from_secs(5)), ..VhostConfig::default() });
     for watched in [false, true] {
         let server = Core::new(config.clone(), [4; 32]);
@@ -365,7 +365,7 @@ fn a_publisher_nobody_watched_is_closed_again_and_one_that_was_watched_is_not() 
 }
 
 #[test]
-fn verdicts_of_the_outside_are_given_again() {
+fn replay_gives_the_verdicts_of_the_back_end_again() {
     let asks = Asks { connect: true, publish: true, ..Asks::default() };
     let config = Config::from(VhostConfig { asks, ..VhostConfig::default() });
     let verdicts = [

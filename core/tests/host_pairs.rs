@@ -311,7 +311,7 @@ proptest! {
 
 /// Each setting alone, for either host, so that none is missed by chance.
 #[test]
-fn each_setting_holds_for_who_came_from_elsewhere() {
+fn each_setting_holds_for_a_client_that_came_from_another_host() {
     let long = [
         Step::Picture(500, 5),
         Step::Metadata(200),

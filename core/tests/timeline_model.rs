@@ -194,7 +194,7 @@ proptest! {
     /// ahead of real time by at most the bound. Steps back within the bound pass: if timestamps are presentation times,
     /// a picture can have an earlier time than the previous one, and a changed time would show it at the wrong moment.
     #[test]
-    fn whatever_comes_time_stays_near(
+    fn the_timeline_stays_near_the_clock_for_any_timestamps(
         frames in prop::collection::vec(
             (
                 prop_oneof![4 => 0u64..100, 1 => 0u64..10_000],

@@ -125,7 +125,7 @@ fn pings(count: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_stranger_holds_no_more_than_sixty_four_kibibytes_for_ten_seconds() {
+fn a_connection_before_connect_holds_at_most_its_budget_for_ten_seconds() {
     let _alone = alone();
     let config = Config::default();
     let budget = Budget::new(&config, &config.defaults).total(Scope::BeforeConnect);
@@ -172,7 +172,7 @@ fn a_stranger_holds_no_more_than_sixty_four_kibibytes_for_ten_seconds() {
 }
 
 #[test]
-fn a_proxied_stranger_holds_no_more_than_its_budget() {
+fn a_connection_before_connect_behind_a_proxy_holds_at_most_its_budget() {
     let _alone = alone();
     let config = Config { trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()], ..Config::default() };
     let budget = Budget::new(&config, &config.defaults).total(Scope::BeforeConnect);

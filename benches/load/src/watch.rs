@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_not_be_is_seen() {
+    fn errors_in_received_media_are_found() {
         let all = messages(1, 2);
         let has = |watch: &mut Watch, messages: &[Message], error| {
             let (errors, _) = errors_and_gaps(watch, messages);

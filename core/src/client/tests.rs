@@ -172,7 +172,7 @@ fn a_client_is_small() {
 }
 
 #[test]
-fn connect_says_who_and_where() {
+fn connect_names_the_client_and_the_url() {
     let mut link = Link::shaken(ClientConfig { arguments: vec!["secret".into()], ..config() });
     let messages = link.server_output.messages(&link.unheard);
     let command = Command::parse(20, &messages[0].payload, &Limits::default()).expect("AMF");
@@ -232,7 +232,7 @@ fn a_player_asks_for_what_its_options_say() {
 }
 
 #[test]
-fn what_is_asked_before_the_connection_is_there_is_asked_then() {
+fn requests_made_before_the_connection_is_up_are_sent_then() {
     let mut link = Link::new(config());
     let first = link.client.publish("a", PublishType::Record).expect("a stream");
     let second = link.client.play("b", PlayOptions::default()).expect("a stream");
@@ -413,7 +413,7 @@ fn refusals_come_in_every_form_and_end_the_stream_alone() {
 }
 
 #[test]
-fn a_publisher_that_is_taken_over_learns_it() {
+fn a_publisher_that_is_taken_over_gets_an_error_status() {
     let (mut link, stream) = Link::publishing();
     link.status(1, Level::Error, "NetStream.Publish.BadName");
     let ClientEvent::Rejected { stream: Some(of), rejection } = link.event() else { panic!("a refusal") };
@@ -601,7 +601,7 @@ fn every_wait_has_an_end() {
 }
 
 #[test]
-fn whoever_closes_says_goodbye_first() {
+fn the_side_that_closes_sends_its_final_messages_first() {
     let (mut link, stream) = Link::publishing();
     link.client.close();
     assert!(link.no_event().write);

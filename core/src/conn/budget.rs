@@ -353,7 +353,7 @@ mod tests {
     use crate::policy::Limits;
 
     #[test]
-    fn a_stranger_holds_sixty_four_kibibytes_for_ten_seconds() {
+    fn a_connection_before_connect_holds_at_most_sixty_four_kibibytes_for_ten_seconds() {
         let config = Config::default();
         let budget = Budget::new(&config, &config.defaults);
         let total = budget.total(Scope::BeforeConnect);

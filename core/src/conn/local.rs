@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_in_words() {
+    fn impossible_requests_of_the_program_are_refused_with_a_reason() {
         let server = server();
         let _publisher = server.publish("live/cam").unwrap();
         assert_eq!(server.publish("live/cam").unwrap_err(), LocalError::Busy(Busy));

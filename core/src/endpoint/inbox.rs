@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_comes_before_what_follows() {
+    fn the_rest_of_the_input_comes_before_later_input() {
         let mut inbox = Inbox::default();
         assert!(inbox.keep(b"abcd", 4));
         assert!(!inbox.keep(b"e", 4), "over the limit");

@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_pushed_is_counted_whoever_has_the_queue() {
+    fn pushed_bytes_are_counted_while_the_queue_is_lent_too() {
         let mut whole = Outbound::new();
         whole.count_pushed(Tally::new(true));
         whole.push(Bytes::from_static(b"abcde"));

@@ -489,7 +489,7 @@ fn a_peer_that_takes_nothing_is_given_up() {
 }
 
 #[test]
-fn a_peer_that_took_all_it_was_sent_is_not_looked_at_for_that() {
+fn a_peer_that_took_all_it_was_sent_is_not_checked_for_stalling() {
     both(&Settings::default(), |mut link| {
         let calm = link.wait().deadline();
         link.send(&ping(1));
@@ -554,7 +554,7 @@ fn a_peer_that_is_not_read_is_not_silent() {
 
 /// Bytes that were left unread before the silence began do not extend the timeout.
 #[test]
-fn what_was_not_read_before_is_no_excuse_for_silence() {
+fn bytes_left_unread_earlier_do_not_excuse_silence() {
     let settings = Settings { silence: 20 * SECOND, replies: 4096, ..Settings::default() };
     let flood: Vec<u8> = (0..300).flat_map(ping).collect();
 

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_comes_any_more_it_is_to_be_noticed_when_something_does() {
+    fn after_a_read_without_input_the_next_input_is_read_at_once() {
         let start = start();
         let at = |ms| start + Duration::from_millis(ms);
         let mut timer = ReadTimer::default();
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_plays_is_read_at_common_times_where_many_publish() {
+    fn streams_without_players_are_read_at_common_times_if_many_publish() {
         let start = start();
         let at = |micros| start + Duration::from_micros(micros);
         let pacing = Pacing { read_wait: Duration::from_millis(100), read_wait_publishers: 3, ..Pacing::default() };

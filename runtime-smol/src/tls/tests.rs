@@ -155,7 +155,7 @@ fn the_end_is_seen_behind_the_last_bytes_though_the_socket_stays_open() {
 }
 
 #[test]
-fn a_proxy_may_say_who_the_client_is_in_front_of_tls() {
+fn a_proxy_header_may_name_the_client_in_front_of_tls() {
     let preface = b"PROXY TCP4 192.0.2.1 192.0.2.2 51000 443\r\n";
     let (.., heard) = pair_behind(preface);
     assert_eq!(heard, [preface.as_slice(), b"hello"].concat());

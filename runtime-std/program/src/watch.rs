@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_protects_is_said_in_one_line() {
+    fn the_protections_of_the_process_are_logged_in_one_line() {
         let mut config = Config { memory: 7 << 20, ..Config::default() };
         config.defaults.limits.players = None;
         let text = Protection { config: &config, memory: MemoryLimit::Bytes(7 << 20) }.to_string();

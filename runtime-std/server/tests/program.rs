@@ -52,7 +52,7 @@ fn a_program_whose_output_cannot_be_written_serves_and_stops() {
 }
 
 #[test]
-fn a_program_whose_log_nobody_reads_serves_and_stops() {
+fn a_program_whose_log_is_not_read_serves_and_stops() {
     let (mut unread, log) = std::io::pipe().unwrap();
     let program = launch().on_a_free_port().args(["--log", ALL]).log_to(log).start();
     // Each connection leaves some hundred bytes in the log, a pipe takes 64 KiB.

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_is_late_and_holds_up_what_is_behind_it() {
+    fn lost_bytes_come_late_and_delay_the_bytes_after_them() {
         let latency = Duration::from_millis(20);
         assert!(delays(0, 1).iter().all(|delay| *delay == latency));
         let lossy = delays(10_000, 1);

@@ -367,7 +367,7 @@ mod tests {
     fn unchanged(_: usize, _: &mut Message) {}
 
     #[test]
-    fn what_was_sent_is_fine_whole_or_from_a_key_frame_on() {
+    fn a_playback_is_valid_from_the_beginning_or_from_a_key_frame() {
         assert_eq!(faults(&[0, 1, 2, 3, 4, 5], unchanged), [""; 0]);
         assert_eq!(faults(&[0, 1, 12, 13], unchanged), [""; 0]);
         assert_eq!(faults(&[0, 1, 2, 3, 0, 1, 12, 13], unchanged), [""; 0]);

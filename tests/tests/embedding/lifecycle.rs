@@ -20,11 +20,11 @@ anabranch_tests::on_both_libraries!(
     hooks_that_are_asked_nothing_are_refused,
     addresses_of_both_families_and_sockets_that_listen_already,
     connections_are_listed_counted_and_closed_by_number,
-    what_a_server_goes_by_can_change_while_it_runs,
-    a_server_that_drains_lets_players_finish_and_takes_nobody_new,
+    the_configuration_can_change_while_the_server_runs,
+    a_server_that_drains_lets_players_finish_and_accepts_no_new_clients,
     it_runs_on_one_thread_with_every_tcp_option,
     a_server_may_be_stopped_before_it_runs,
-    a_server_that_never_runs_keeps_nobody_waiting,
+    a_server_that_never_runs_lets_no_caller_wait,
     a_stop_ends_connections_whose_peers_do_nothing,
     time_without_end_may_be_given_to_a_drain,
     a_listener_that_does_not_block_is_as_good,
@@ -150,7 +150,7 @@ fn connections_are_listed_counted_and_closed_by_number<S: Serve + Send + 'static
     server.stop();
 }
 
-fn what_a_server_goes_by_can_change_while_it_runs<S: Serve + Send + 'static>() {
+fn the_configuration_can_change_while_the_server_runs<S: Serve + Send + 'static>() {
     let server = Embedded::start::<S>(|builder| builder);
     let mut player = Driver::to(&server.url("live/cam"));
     player.wait_event("connect", |event| matches!(event, ClientEvent::Connected(_)).then_some(()));
@@ -177,7 +177,7 @@ fn frames(stats: &anabranch_core::stats::ConnSnapshot) -> (u64, u64) {
     (stats.frames_in, stats.frames_out)
 }
 
-fn a_server_that_drains_lets_players_finish_and_takes_nobody_new<S: Serve + Send + 'static>() {
+fn a_server_that_drains_lets_players_finish_and_accepts_no_new_clients<S: Serve + Send + 'static>() {
     let server = Embedded::start::<S>(|builder| builder);
     let clip = CLIP.file();
     let input = ["-re", "-i", clip.to_str().expect("UTF-8")];
@@ -290,7 +290,7 @@ fn a_listener_that_does_not_block_is_as_good<S: Serve + Send + 'static>() {
     assert!(time < Duration::from_secs(5), "{time:?}");
 }
 
-fn a_server_that_never_runs_keeps_nobody_waiting<S: Serve + Send + 'static>() {
+fn a_server_that_never_runs_lets_no_caller_wait<S: Serve + Send + 'static>() {
     let server = S::builder().build().expect("it can be built");
     let handle = server.handle();
     let mut subscription = handle.subscribe("live/cam").expect("the program may play");

@@ -17,7 +17,7 @@ anabranch_tests::on_both_libraries!(
     what_a_client_publishes_is_played_by_the_program,
     a_subscription_that_is_not_fetched_misses_and_says_what,
     subscriptions_wait_in_an_async_runtime_too,
-    who_hears_of_a_publication_misses_nothing_of_it,
+    a_subscription_from_the_publish_callback_misses_nothing,
     the_end_of_a_publisher_is_told_whether_or_not_it_sent_anything,
 );
 
@@ -113,7 +113,7 @@ fn subscriptions_wait_in_an_async_runtime_too<S: Serve + Send + 'static>() {
     server.stop();
 }
 
-fn who_hears_of_a_publication_misses_nothing_of_it<S: Serve + Send + 'static>() {
+fn a_subscription_from_the_publish_callback_misses_nothing<S: Serve + Send + 'static>() {
     let server = Embedded::start::<S>(|builder| builder);
     let (begun, beginnings) = channel();
     let handle = server.handle.clone();

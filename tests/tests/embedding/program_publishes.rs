@@ -12,7 +12,7 @@ use anabranch_tests::{Folder, TIMEOUT, wait_for};
 
 anabranch_tests::on_both_libraries!(
     what_the_program_publishes_is_played_by_a_client,
-    what_waits_to_leave_together_leaves_in_time,
+    frames_that_wait_for_the_merge_window_are_sent_in_time,
     a_name_has_one_publisher_wherever_it_is,
     a_publication_ends_with_its_value_and_with_the_server,
 );
@@ -51,7 +51,7 @@ fn what_the_program_publishes_is_played_by_a_client<S: Serve + Send + 'static>()
     server.stop();
 }
 
-fn what_waits_to_leave_together_leaves_in_time<S: Serve + Send + 'static>() {
+fn frames_that_wait_for_the_merge_window_are_sent_in_time<S: Serve + Send + 'static>() {
     let server = Embedded::start::<S>(|builder| builder);
     let mut publication = server.handle.publish("live/radio").expect("the name is free");
     let mut subscription = server.handle.subscribe("live/radio").expect("the program may play");

@@ -14,7 +14,7 @@ use crate::SHORT;
 anabranch_tests::on_both_programs!(
     what_it_publishes_arrives_at_it_and_at_ffmpeg,
     what_ffmpeg_publishes_arrives_at_it,
-    it_hears_refusals
+    the_client_gets_refusals
 );
 
 /// With frames longer than a chunk of 4096 bytes, and some that are longer than one of 60000.
@@ -115,7 +115,7 @@ fn what_ffmpeg_publishes_arrives_at_it(runtime: Runtime) {
     assert_eq!(player.wait_close().reason, ClientCloseReason::PeerClosed);
 }
 
-fn it_hears_refusals(runtime: Runtime) {
+fn the_client_gets_refusals(runtime: Runtime) {
     let server = Program::start(runtime, &[]);
     let url = server.url("live/cam");
     let (publisher, _) = publish(&url, "cam");

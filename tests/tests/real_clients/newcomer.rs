@@ -39,7 +39,7 @@ fn promtool(folder: &Folder, metrics: &str) {
 }
 
 #[test]
-fn a_newcomer_gets_there() {
+fn the_documentation_works_block_by_block() {
     let folder = Folder::new();
     let file = folder.file("anabranch.toml");
     let config = of_readme("cat > anabranch.toml <<'END'\n", "END\n");

@@ -83,7 +83,7 @@ fn ffmpeg_publishes_and_plays_over_rtmps_while_the_certificate_is_changed() {
 }
 
 #[test]
-fn ffmpeg_refuses_a_certificate_that_nobody_it_trusts_vouches_for() {
+fn ffmpeg_refuses_a_certificate_of_an_authority_that_it_does_not_trust() {
     let (authority, other) = (Authority::new(), Authority::new());
     authority.issue("server", &["localhost"]);
     let server = authority.server(&["server"]);
@@ -134,7 +134,7 @@ fn a_certificate_that_cannot_be_used_is_named_and_the_server_does_not_start() {
 }
 
 #[test]
-fn what_only_begins_like_tls_is_closed_and_hurts_nobody() {
+fn a_connection_that_only_begins_like_tls_is_closed_and_harms_no_other() {
     let authority = Authority::new();
     authority.issue("server", &["localhost"]);
     let mut server = authority.server(&["server"]);

@@ -35,7 +35,7 @@ fn sigint_ends_server_and_players_in_good_order(runtime: Runtime) {
 }
 
 #[test]
-fn sigterm_lets_players_go_on_to_the_end_of_their_gop_and_grants_nobody_anything_new() {
+fn sigterm_lets_players_go_on_to_the_end_of_their_gop_and_grants_no_new_request() {
     let clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 30, gop: 30, megabits: None };
     let folder = Folder::new();
     let config = folder.file("anabranch.toml");

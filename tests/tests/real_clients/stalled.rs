@@ -7,7 +7,7 @@ use anabranch_tests::peer::{ScriptedClient, Wire};
 use anabranch_tests::program::{Program, Runtime};
 use anabranch_tests::{Folder, TIMEOUT};
 
-anabranch_tests::on_both_programs!(two_hundred_players_that_take_nothing_harm_nobody);
+anabranch_tests::on_both_programs!(two_hundred_players_that_take_nothing_harm_no_other_client);
 
 const CLIP: Clip = Clip { picture: "testsrc2=size=640x360:rate=30", seconds: 28, gop: 30, megabits: Some(4) };
 
@@ -25,7 +25,7 @@ const CHUNK_HEADERS: usize = 100;
 /// By how much resident memory may differ while only the stream continues.
 const FLUCTUATION: usize = 1 << 20;
 
-fn two_hundred_players_that_take_nothing_harm_nobody(runtime: Runtime) {
+fn two_hundred_players_that_take_nothing_harm_no_other_client(runtime: Runtime) {
     // The sockets of the stalled players hold a few megabytes each in the kernel: one server at a time.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

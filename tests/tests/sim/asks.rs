@@ -54,7 +54,7 @@ fn scene(net: &mut Sim, kind: &str) -> ClientId {
 }
 
 #[test]
-fn what_is_allowed_goes_on_and_its_end_is_told_in_order() {
+fn an_allowed_request_goes_on_and_its_end_has_notices_in_order() {
     let mut net = Sim::with_config(1, asking(all()));
     net.back_end(|_| Reply::allow());
     let publisher = net.publish("live", "cam?key=7");
@@ -81,7 +81,7 @@ fn what_is_allowed_goes_on_and_its_end_is_told_in_order() {
 }
 
 #[test]
-fn what_is_denied_is_told_to_the_client_and_closed() {
+fn a_denied_client_gets_the_reason_and_is_closed() {
     for (kind, code, before) in [
         ("connect", "NetConnection.Connect.Rejected", vec![]),
         ("publish", "NetStream.Publish.Denied", vec!["connect"]),
@@ -102,7 +102,7 @@ fn what_is_denied_is_told_to_the_client_and_closed() {
 }
 
 #[test]
-fn who_is_sent_elsewhere_is_told_where_to() {
+fn a_client_that_is_redirected_gets_the_new_url() {
     for kind in ["connect", "publish", "play"] {
         let mut net = Sim::with_config(3, asking(all()));
         let url = "rtmp://other.example/live/cam";
@@ -168,7 +168,7 @@ fn silence_is_a_verdict_of_either_kind() {
 }
 
 #[test]
-fn an_answer_to_who_has_left_is_nothing() {
+fn an_answer_for_a_client_that_has_left_does_nothing() {
     for kind in ["connect", "publish", "play"] {
         for (verdict, dead) in [(Reply::allow(), true), (Reply::deny(), true), (Reply::allow(), false)] {
             let mut net = Sim::with_config(6, asking(all()));
@@ -218,7 +218,7 @@ fn the_server_upstream_is_asked_first_and_told_nothing() {
 }
 
 #[test]
-fn the_first_that_is_granted_has_the_name_and_the_other_is_told() {
+fn the_first_that_is_granted_has_the_name_and_the_other_is_refused() {
     let mut net = Sim::with_config(7, asking(Asks { connect: false, ..all() }));
     answer_to(&mut net, "publish", &Reply::allow().after(SECOND * 2));
     let first = net.publish("live", "cam");
@@ -237,7 +237,7 @@ fn the_first_that_is_granted_has_the_name_and_the_other_is_told() {
 
 /// The rightful publisher connects again and again, and each time other clients ask and will be refused.
 #[test]
-fn a_client_that_the_outside_refuses_keeps_no_other_out() {
+fn a_client_that_the_back_end_refuses_keeps_no_other_out() {
     for conflict in [Conflict::Reject, Conflict::TakeOver] {
         let limits = Limits { publishers: Some(1), players: Some(1), streams: Some(1), ..Limits::default() };
         let asks = Asks { connect: false, ..all() };

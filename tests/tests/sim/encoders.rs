@@ -10,7 +10,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Players come one after the other; each has what the encoder sends when its patience is over.
-fn everybody_gets_what_is_sent(seed: u64, encoder: &Encoder) {
+fn all_players_get_what_is_sent(seed: u64, encoder: &Encoder) {
     let mut rng = Rng::new(seed);
     let mut net = Sim::new(seed);
     net.publish_with("live", "cam", encoder.clone());
@@ -34,7 +34,7 @@ fn everybody_gets_what_is_sent(seed: u64, encoder: &Encoder) {
 #[test]
 fn every_player_has_sound_or_picture_soon_whatever_the_encoder_does() {
     for seed in 0..60 {
-        everybody_gets_what_is_sent(seed, &Encoder::odd(&mut Rng::new(seed)));
+        all_players_get_what_is_sent(seed, &Encoder::odd(&mut Rng::new(seed)));
     }
 }
 
@@ -51,7 +51,7 @@ fn streams_of_each_kind_are_seen_and_heard() {
         Encoder { reorder: true, gop: 600, ..Encoder::small() },
     ];
     for (seed, encoder) in (0..).zip(&kinds) {
-        everybody_gets_what_is_sent(seed, encoder);
+        all_players_get_what_is_sent(seed, encoder);
     }
 }
 

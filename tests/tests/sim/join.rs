@@ -79,7 +79,7 @@ fn audio_alone_and_video_alone() {
 }
 
 #[test]
-fn new_headers_in_mid_stream_reach_those_who_watch_and_those_who_come() {
+fn new_headers_in_mid_stream_reach_present_and_later_players() {
     let mut net = Sim::new(4);
     let encoder = net.publish("live", "cam");
     let early = net.play("live", "cam");

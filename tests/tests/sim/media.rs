@@ -58,7 +58,7 @@ fn repeated_sequence_headers_are_left_out_if_wanted_and_metadata_is_not() {
 }
 
 #[test]
-fn a_change_of_resolution_reaches_everybody_before_the_frames_that_need_it() {
+fn a_change_of_resolution_reaches_all_players_before_the_frames_that_need_it() {
     let mut net = Sim::new(3);
     let encoder = net.publish("live", "cam");
     let early = net.play("live", "cam");

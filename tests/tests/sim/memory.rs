@@ -71,7 +71,7 @@ fn watch(stalled: usize) -> Vec<Vec<(usize, u32, Duration)>> {
 }
 
 #[test]
-fn a_thousand_players_that_never_read_cost_what_they_may_and_disturb_nobody() {
+fn a_thousand_players_that_never_read_stay_within_their_budget_and_disturb_no_other() {
     let [alone, accompanied] = [watch(0), watch(STALLED)];
     assert!(alone[0].len() > 2_000);
     assert!(alone == accompanied, "the same frames at the same times");

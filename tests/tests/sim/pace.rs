@@ -32,7 +32,7 @@ fn played(delayed_reads: DelayedReads, window: u64) -> (Vec<Vec<Got>>, u64, Sim,
 }
 
 #[test]
-fn players_get_the_same_from_who_reads_later_where_it_may() {
+fn players_get_the_same_whether_or_not_reads_are_delayed() {
     for window in [30, 350, 1_000] {
         let (at_once, _, _, _) = played(DelayedReads::None, window);
         let (later, _, net, encoder) = played(DelayedReads::All, window);

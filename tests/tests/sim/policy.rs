@@ -68,7 +68,7 @@ fn each_virtual_host_has_streams_of_its_own() {
 }
 
 #[test]
-fn names_that_nobody_has_and_hosts_that_are_off_are_refused() {
+fn unknown_virtual_hosts_and_disabled_ones_are_refused() {
     for default in [false, true] {
         let mut net = Sim::with_config(2, hosts(default));
         let unknown = net.play(Route::to("c.example", "live"), "cam");

@@ -79,7 +79,7 @@ fn a_key_frame_further_back_than_a_bound_is_not_begun_at() {
 }
 
 #[test]
-fn the_rule_says_nothing_about_those_who_were_there_first() {
+fn the_rule_does_not_apply_to_clients_that_came_before_it() {
     let mut net = Sim::with_config(2, with(|settings| settings.start_rule = StartRule::NextKeyFrame));
     let player = net.play("live", "cam");
     net.run_for(SECOND);
@@ -198,7 +198,7 @@ fn described_all_along(seed: u64, max_gap: Option<Duration>) -> (Sim, ClientId) 
 }
 
 #[test]
-fn what_has_no_time_does_not_make_a_gap_longer() {
+fn metadata_does_not_make_a_gap_longer() {
     for seed in 0..20 {
         let (mut net, player) = described_all_along(seed, Some(SECOND * 20));
         assert!(net.is_open(player), "seed {seed}: {:?}", net.report(player));
@@ -210,7 +210,7 @@ fn what_has_no_time_does_not_make_a_gap_longer() {
 }
 
 #[test]
-fn what_has_no_time_does_not_empty_the_log() {
+fn headers_at_an_old_time_do_not_empty_the_log() {
     // The clock falls back, and headers at the old time follow it at once: they are no reason to forget what came.
     let jumps = vec![(SECOND * 4, 9_000_000), (SECOND * 8, 3_000)];
     let mut net = Sim::new(9);

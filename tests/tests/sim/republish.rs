@@ -64,7 +64,7 @@ fn players_are_told_after_the_grace_and_again_when_the_publisher_comes_back() {
 }
 
 #[test]
-fn who_joins_while_nobody_publishes_waits_in_peace() {
+fn a_player_that_joins_without_a_publisher_waits() {
     let mut net = Sim::new(3);
     let first = net.publish("live", "cam");
     let watching = net.play("live", "cam");
@@ -152,7 +152,7 @@ fn nothing_is_missed_where_one_publisher_follows_another() {
 }
 
 #[test]
-fn a_stream_nobody_uses_is_forgotten() {
+fn a_stream_without_clients_is_removed() {
     let mut net = Sim::with_config(8, Config::from(VhostConfig { unpublish_grace: SECOND, ..VhostConfig::default() }));
     let publisher = net.publish("live", "cam");
     let player = net.play("live", "cam");

@@ -57,7 +57,7 @@ fn the_same_token_takes_over_from_a_frozen_encoder_within_a_second() {
 }
 
 #[test]
-fn who_was_taken_over_from_learns_it_when_it_speaks_again() {
+fn a_publisher_that_was_taken_over_gets_the_refusal_when_it_sends_again() {
     let mut net = Sim::with_config(1, taking_over());
     let (first, player, second, _) = frozen(&mut net, "secret");
     net.run_for(SECOND * 3);

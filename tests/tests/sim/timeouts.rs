@@ -18,7 +18,7 @@ fn assert_about(took: Duration, expected: Duration) {
 }
 
 #[test]
-fn a_client_that_says_nothing() {
+fn a_client_that_sends_nothing() {
     let mut net = Sim::new(1);
     let silent = net.open_silently();
     let (reason, took) = closed(&mut net, silent, Duration::ZERO);
@@ -118,7 +118,7 @@ fn a_player_may_wait_for_ever_where_that_is_wanted_and_is_pinged_meanwhile() {
 }
 
 #[test]
-fn a_server_that_goes_down_tells_everybody() {
+fn a_server_that_stops_sends_a_notice_to_all_clients() {
     let mut net = Sim::new(8);
     let publisher = net.publish("live", "cam");
     let player = net.play("live", "cam");

@@ -124,7 +124,7 @@ fn a_question_names_the_client_and_the_end_of_what_was_allowed_is_told_once() {
 }
 
 #[test]
-fn a_connection_that_ends_while_its_connect_is_asked_about_is_told_of_with_what_it_amounted_to() {
+fn a_connection_that_ends_while_its_connect_is_asked_about_has_a_notice_with_its_totals() {
     let mut harness = asking(Asks { connect: true, ..Asks::default() });
     let mut client = harness.client();
     harness.pass(Duration::from_secs(1));
@@ -229,7 +229,7 @@ fn a_name_that_was_taken_while_it_was_asked_about_is_refused() {
 
 /// A client that sent `publish` and was closed before the next poll gets nothing, and no question is asked about it.
 #[test]
-fn a_request_said_before_the_end_and_not_looked_at_is_nothing() {
+fn a_request_that_was_not_handled_before_the_end_does_nothing() {
     for asks in [Asks::default(), Asks { publish: true, play: true, ..Asks::default() }] {
         for request in [peer::publish(1, "cam"), peer::play(1, "cam")] {
             let harness = asking(asks.clone());
@@ -263,7 +263,7 @@ fn a_play_that_is_granted_to_a_drained_connection_is_over_at_once() {
 
 /// No notice follows a question about the server upstream, however the connection ends.
 #[test]
-fn a_connection_that_ends_while_upstream_is_asked_is_told_of_to_nobody() {
+fn a_connection_that_ends_while_upstream_is_asked_causes_no_notice() {
     let harness = asking(Asks { traverse: true, publish: true, play: true, ..Asks::default() });
     let mut publisher = harness.asks_to_publish("cam");
     publisher.disconnect(&harness);

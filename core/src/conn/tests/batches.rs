@@ -112,7 +112,7 @@ fn what_a_socket_does_not_take_of_a_batch_waits_in_the_queue() {
 }
 
 #[test]
-fn who_is_to_be_polled_takes_no_batch() {
+fn a_connection_that_must_be_polled_takes_no_batch() {
     // Called since the last poll.
     let (mut harness, mut publisher, [mut player, mut other, mut third]) = served();
     publisher.send(&harness, &gop(80, 2));
@@ -201,7 +201,7 @@ fn sound_without_pictures_comes_in_batches_and_pictures_before_a_key_frame_do_no
 }
 
 #[test]
-fn what_is_said_while_a_batch_is_written_comes_behind_it() {
+fn messages_queued_while_a_batch_is_written_come_after_it() {
     for count in [0, 9, usize::MAX] {
         let (harness, mut publisher, [mut player]) = served();
         publisher.send(&harness, &gop(80, 2));
@@ -220,7 +220,7 @@ fn what_is_said_while_a_batch_is_written_comes_behind_it() {
 }
 
 #[test]
-fn last_words_to_who_is_sent_batches_are_waited_for_from_when_they_are_said() {
+fn the_linger_of_a_player_of_batches_begins_with_the_final_messages() {
     let (mut harness, mut publisher, [mut player]) = served();
     let linger = VhostConfig::default().session.timeouts.linger;
     for round in 1..=4 {
@@ -236,7 +236,7 @@ fn last_words_to_who_is_sent_batches_are_waited_for_from_when_they_are_said() {
 }
 
 #[test]
-fn what_is_left_of_a_batch_holds_nobody_whose_connection_broke_meanwhile() {
+fn the_rest_of_a_batch_does_not_keep_a_broken_connection_open() {
     let (harness, mut publisher, [mut player]) = served();
     publisher.send(&harness, &gop(80, 2));
     let share = player.share().expect("there is something new");
@@ -393,7 +393,7 @@ fn a_player_that_resumes_while_a_share_is_out_gets_nothing_twice_and_misses_noth
 }
 
 #[test]
-fn what_a_player_was_sent_after_its_end_is_not_unsent() {
+fn frames_sent_after_the_end_of_playback_do_not_count_as_unsent() {
     for (count, unsent) in [(0, 3), (9, 2), (usize::MAX, 0)] {
         let (harness, mut publisher, [mut player]) = served();
         publisher.send(&harness, &gop(80, 2));
@@ -540,7 +540,7 @@ fn batches_are_not_mixed_between_servers() {
 }
 
 #[test]
-fn a_player_that_is_polled_at_a_wake_during_a_write_learns_of_the_end() {
+fn a_player_that_is_polled_at_a_wake_during_a_write_gets_the_end_of_the_stream() {
     let (mut harness, mut publisher, [mut player]) = served();
     publisher.send(&harness, &gop(80, 2));
     let share = player.share().expect("there is something new");

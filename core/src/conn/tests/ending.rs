@@ -23,7 +23,7 @@ fn frames_are_counted_on_their_way_in_and_out() {
 }
 
 #[test]
-fn a_server_that_goes_down_tells_its_players() {
+fn a_server_that_stops_sends_a_notice_to_its_players() {
     let harness = Harness::new();
     let mut publisher = harness.publisher("cam");
     publisher.send(&harness, &[headers(), gop(0, 1)].concat());
@@ -58,7 +58,7 @@ fn the_report_tells_the_life_of_a_connection() {
 }
 
 #[test]
-fn a_refused_peer_that_floods_is_not_listened_to() {
+fn bytes_of_a_refused_peer_that_floods_are_dropped() {
     let harness = Harness::new();
     let _publisher = harness.publisher("cam");
     let mut second = harness.client();

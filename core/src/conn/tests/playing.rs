@@ -279,7 +279,7 @@ fn the_end_of_a_publisher_is_told_whether_or_not_it_had_a_beginning() {
 }
 
 #[test]
-fn who_comes_after_the_publisher_went_waits_like_who_came_before() {
+fn a_player_that_comes_after_the_publisher_left_waits_like_one_that_came_before() {
     let mut harness = Harness::new();
     let mut publisher = harness.publisher("cam");
     publisher.send(&harness, &gop(0, 1));
@@ -452,7 +452,7 @@ fn reason(client: &Client) -> Option<&'static str> {
 }
 
 #[test]
-fn waiting_for_a_stream_that_nobody_publishes_has_an_end() {
+fn waiting_for_a_stream_without_publisher_has_an_end() {
     for paused in [false, true] {
         let mut harness = Harness::new();
         let mut player = harness.player("cam");

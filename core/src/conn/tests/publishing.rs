@@ -123,7 +123,7 @@ fn one_connection_publishes_two_streams() {
 }
 
 #[test]
-fn who_shows_no_token_takes_nothing_over() {
+fn a_publisher_without_a_token_takes_nothing_over() {
     let harness =
         Harness::with(VhostConfig { conflict: crate::hub::Conflict::TakeOver, ..VhostConfig::default() }.into());
     let _first = harness.publisher("cam");
@@ -133,7 +133,7 @@ fn who_shows_no_token_takes_nothing_over() {
 }
 
 #[test]
-fn who_takes_over_needs_no_place_of_its_own() {
+fn a_takeover_needs_no_free_place_under_the_limit() {
     let limits = crate::policy::Limits { publishers: Some(1), ..Default::default() };
     let conflict = crate::hub::Conflict::TakeOver;
     let harness = Harness::with(VhostConfig { conflict, limits, ..VhostConfig::default() }.into());
@@ -144,7 +144,7 @@ fn who_takes_over_needs_no_place_of_its_own() {
 }
 
 #[test]
-fn a_publisher_that_nobody_plays_is_closed_and_one_that_is_played_stays() {
+fn a_publisher_without_players_is_closed_and_one_with_players_stays() {
     let config = VhostConfig { idle_publisher: Some(Duration::from_secs(8)), ..VhostConfig::default() };
     let mut harness = Harness::with(config.into());
     let mut lonely = harness.publisher("lonely");
@@ -211,7 +211,7 @@ fn metadata_that_its_publisher_withdrew_is_not_given_to_new_players() {
 
 /// A late check does not count, because players may have come before it; after several late checks they count.
 #[test]
-fn a_publisher_that_nobody_plays_ends_on_a_server_that_is_always_late_too() {
+fn a_publisher_without_players_is_closed_by_a_server_that_is_always_late_too() {
     let limit = Duration::from_secs(8);
     let config = VhostConfig { idle_publisher: Some(limit), ..VhostConfig::default() };
     let mut harness = Harness::with(config.into());

@@ -17,7 +17,7 @@ fn rests(client: &mut Client, harness: &mut Harness) -> Option<Duration> {
 }
 
 #[test]
-fn reads_of_a_publisher_wait_while_nobody_plays_and_many_publish() {
+fn reads_of_a_publisher_wait_while_it_has_no_players_and_many_publish() {
     let mut harness = Harness::new();
     let mut client = harness.client();
     assert_eq!(rests(&mut client, &mut harness), None, "nothing is known of it yet");

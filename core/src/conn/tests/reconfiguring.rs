@@ -41,7 +41,7 @@ fn reason(client: &Client) -> Option<&'static str> {
 }
 
 #[test]
-fn what_runs_goes_on_and_what_comes_goes_by_the_new_settings() {
+fn open_connections_go_on_and_new_ones_use_the_new_settings() {
     let harness = Harness::new();
     let (mut publisher, mut player) = (harness.publisher("cam"), harness.player("cam"));
     player.receive(&harness);
@@ -137,7 +137,7 @@ fn a_request_that_waits_needs_what_the_new_settings_ask_for() {
 
 /// Its name may mean another host now; the streams belong to the old one.
 #[test]
-fn a_name_that_has_become_an_alias_is_no_host_of_its_own() {
+fn a_name_that_has_become_an_alias_is_no_separate_host() {
     let harness = Harness::with(hosts(&["a"], &VhostConfig::default()));
     let mut client = publishes(&harness, "a", "192.0.2.1:1");
     let alias = Vhost { aliases: vec!["a".to_owned()], ..Vhost::new("b", VhostConfig::default()) };
@@ -147,7 +147,7 @@ fn a_name_that_has_become_an_alias_is_no_host_of_its_own() {
 }
 
 #[test]
-fn who_may_no_longer_do_what_it_does_is_closed() {
+fn a_client_that_new_settings_refuse_is_closed() {
     let harness = Harness::new();
     let mut publisher = publishes(&harness, "h", "192.0.2.1:1");
     let mut denied = at(&harness, "h", "192.0.2.2:1", &peer::play(1, "cam"));
@@ -166,7 +166,7 @@ fn who_may_no_longer_do_what_it_does_is_closed() {
 }
 
 #[test]
-fn lower_limits_refuse_newcomers_and_counts_go_on() {
+fn lower_limits_refuse_new_clients_and_counts_go_on() {
     let limits = |players| VhostConfig { limits: Limits { players, ..Limits::default() }, ..VhostConfig::default() };
     let harness = Harness::with(hosts(&["a", "b"], &limits(None)));
     let mut players: Vec<_> = (0..3).map(|_| at(&harness, "a", "192.0.2.1:1", &peer::play(1, "cam"))).collect();

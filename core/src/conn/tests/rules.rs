@@ -35,7 +35,7 @@ fn a_signed_url_works_until_its_time_by_the_clock_that_was_told() {
 }
 
 #[test]
-fn the_client_is_who_the_connection_comes_from_or_whom_a_trusted_proxy_names() {
+fn the_clients_address_is_the_peers_or_the_one_that_a_trusted_proxy_names() {
     let client = address("203.0.113.9:4000");
     let proxy = address("10.0.0.1:5000");
     let header = b"PROXY TCP4 192.0.2.1 203.0.113.9 1935 1935\r\n";
@@ -72,7 +72,7 @@ fn the_client_is_who_the_connection_comes_from_or_whom_a_trusted_proxy_names() {
 
 /// Rules by address cannot be applied to a client without an address.
 #[test]
-fn rules_by_address_refuse_who_has_none() {
+fn rules_by_address_refuse_clients_without_address() {
     let mut config = VhostConfig::default();
     assert!(contains(&Harness::with(config.clone().into()).asks_to_publish("cam").received, "NetStream.Publish.Start"));
     config.security = "allow publish all".parse().expect("a rule");
@@ -164,7 +164,7 @@ fn virtual_hosts_are_counted_each_for_itself() {
 }
 
 #[test]
-fn a_publisher_over_its_rate_is_told_and_closed_and_what_follows_is_not_heard() {
+fn a_publisher_over_its_rate_is_refused_and_closed_and_later_bytes_are_not_parsed() {
     let limits = Limits { publisher_rate: Some(Rate::new(1000)), ..Limits::default() };
     let mut harness = Harness::with(VhostConfig { limits, ..VhostConfig::default() }.into());
     let mut publisher = harness.publisher("cam");

@@ -150,7 +150,7 @@ fn play(seed: u64, on_loss: OnLoss, forgets: Forgets) {
 }
 
 #[test]
-fn whatever_fails_the_servers_agree_afterwards() {
+fn servers_agree_after_any_failure() {
     for seed in 0..300 {
         for on_loss in [OnLoss::Serve, OnLoss::Refuse] {
             play(seed, on_loss, Forgets::Never);

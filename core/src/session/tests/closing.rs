@@ -48,7 +48,7 @@ fn a_request_dropped_unanswered_times_out() {
 }
 
 #[test]
-fn a_client_must_say_what_it_wants_and_again_when_it_stopped() {
+fn a_client_must_make_a_request_in_time_and_again_after_it_stopped() {
     let mut link = Link::connected();
     link.pass(29 * SECOND);
     assert_eq!(link.closed(), None);
@@ -93,7 +93,7 @@ fn a_publisher_must_send_within_its_times() {
 }
 
 #[test]
-fn a_publisher_nobody_listens_to_is_not_silent() {
+fn a_publisher_whose_bytes_are_not_read_is_not_silent() {
     let mut link = Link::publishing(SessionConfig::default());
     link.send(&peer::video(0, &peer::key_frame(1)));
     link.events();
@@ -117,7 +117,7 @@ fn a_publisher_nobody_listens_to_is_not_silent() {
 }
 
 #[test]
-fn what_was_not_heard_before_it_published_is_no_excuse_for_its_silence() {
+fn bytes_left_unread_before_publish_do_not_excuse_silence() {
     let mut link = Link::publishing(SessionConfig::default());
     link.send(&peer::command("closeStream", 0.0, 1, &[]));
     assert_eq!(link.events().len(), 1);
@@ -151,7 +151,7 @@ fn the_first_message_sets_the_time_for_the_next() {
 /// The whole process is stopped, and what the peer sends during that time waits in the socket. Then the first thing
 /// that the session gets is a timeout that was due long ago.
 #[test]
-fn a_pause_of_the_process_is_nobodys_silence() {
+fn a_pause_of_the_process_is_not_counted_as_silence() {
     for (pause, in_use) in [(9, 1), (10, 1), (11, 1), (12, 5), (3600, 9)].map(|(a, b)| (a * SECOND, b * SECOND)) {
         let mut strangers = Link::new(SessionConfig::default());
         strangers.pass(in_use);
@@ -231,7 +231,7 @@ fn a_stream_that_is_played_gives_a_silent_publisher_no_more_time() {
 }
 
 #[test]
-fn a_peer_that_takes_nothing_is_given_up_however_often_it_is_looked_at() {
+fn a_peer_that_takes_nothing_is_given_up_however_often_it_is_checked() {
     let mut link = Link::playing();
     link.send(&peer::control(&Control::User(UserControl::PingRequest(1))));
     for _ in 0..40 {
@@ -272,7 +272,7 @@ fn pings_go_out_and_answers_are_not_needed() {
 }
 
 #[test]
-fn a_refused_publish_is_told_so_and_the_connection_lingers() {
+fn a_refused_publish_gets_an_error_status_and_the_connection_lingers() {
     let mut link = Link::connected();
     link.send(&peer::create_stream(2.0));
     link.send(&peer::publish(1, "cam"));
@@ -300,7 +300,7 @@ fn a_refused_publish_is_told_so_and_the_connection_lingers() {
 }
 
 #[test]
-fn who_floods_behind_its_refusal_is_cut_off() {
+fn a_client_that_floods_after_its_refusal_is_cut_off() {
     for (bytes, cut_off) in [(256 << 10, false), ((256 << 10) + 5, true)] {
         let mut link = Link::connected();
         link.send(&[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
@@ -451,7 +451,7 @@ fn a_proxy_header_that_is_none_ends_at_the_same_byte_however_it_is_cut() {
 }
 
 #[test]
-fn nothing_is_said_behind_the_last_words() {
+fn no_message_follows_the_final_ones() {
     let mut config = SessionConfig::default();
     config.timeouts.ping = 10 * SECOND;
     let mut link = Link::connected_with(config);
@@ -465,7 +465,7 @@ fn nothing_is_said_behind_the_last_words() {
 }
 
 #[test]
-fn a_request_that_is_answered_after_the_end_is_answered_to_nobody() {
+fn an_answer_after_the_end_of_the_connection_sends_nothing() {
     for grant in [true, false] {
         let mut link = Link::connected();
         link.send(&peer::create_stream(2.0));

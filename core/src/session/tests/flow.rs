@@ -100,7 +100,7 @@ fn frames_for_another_message_stream_read_the_same() {
 }
 
 #[test]
-fn who_sends_messages_of_a_byte_is_read_in_small_pieces_until_it_stops() {
+fn a_client_that_sends_messages_of_one_byte_is_read_in_small_pieces_until_it_stops() {
     let mut link = Link::publishing(SessionConfig::default());
     let frames: Vec<u8> = (0..40).flat_map(|time| peer::audio(time, &[0xaf; 100])).collect();
     link.send(&frames);

@@ -117,7 +117,7 @@ fn on_bw_done_is_said_where_it_is_wanted() {
 }
 
 #[test]
-fn a_proxy_in_front_may_say_who_the_client_is() {
+fn a_proxy_in_front_may_name_the_clients_address() {
     for (header, client) in [("PROXY TCP4 192.0.2.7 192.0.2.1 51000 1935\r\n", Some("192.0.2.7:51000")), ("", None)] {
         let bytes = [header.as_bytes(), &peer::handshake(), &peer::connect()].concat();
         for size in [1, 7, bytes.len()] {

@@ -77,7 +77,7 @@ fn before_it_is_full_a_window_reports_the_mean_since_the_first_record() {
 }
 
 #[test]
-fn when_nothing_arrives_it_falls_to_nothing() {
+fn the_rate_falls_to_zero_without_input() {
     let start = origin();
     let rate = Rate::new(start);
     steady(&rate, start, 0, 400_000, 20, 1000);

@@ -251,7 +251,7 @@ fn of_many_tracks_the_default_one_is_described() {
 }
 
 #[test]
-fn the_next_publisher_begins_anew_but_for_the_totals() {
+fn the_next_publisher_begins_with_new_values_and_keeps_the_totals() {
     let mut bench = Bench::new();
     bench.video(0, &joined(&[0x17, 0, 0, 0, 0], AVC_638X362));
     bench.video(0, KEY);

@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_asked_has_an_answer() {
+    fn every_request_has_an_answer() {
         let context = context(None);
         let pieces = [
             "/",

@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_secret_in_a_url_is_in_no_line() {
+    fn secrets_of_a_url_are_in_no_log_line() {
         let url: HookUrl = "https://me:s3cret@h:1/x?key=s3cret".parse().unwrap();
         assert_eq!((url.to_string(), url.as_str().matches("s3cret").count()), ("https://***@h:1/x".to_owned(), 2));
         for wrong in ["http//me:s3cret@h", "ftp://me:s3cret@h/", "me:s3cret@h?s3cret", "http://me:s3cret@ h/"] {
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn the_core_asks_what_somebody_wants_to_hear_of() {
+    fn core_asks_only_what_the_hooks_need() {
         let asks = |text: &str| {
             let mut config = VhostConfig::default();
             read(text).unwrap().apply(&mut config);

@@ -104,7 +104,7 @@ fn virtual_hosts_have_back_ends_of_their_own_and_may_change_them() {
 }
 
 #[test]
-fn who_is_gone_before_the_answer_is_told_about_only_if_it_was_a_yes() {
+fn a_client_that_left_before_the_answer_has_a_notice_only_if_it_was_allowed() {
     for (answer, actions) in [
         (yes(), &["on_connect", "on_publish", "on_unpublish", "on_close"][..]),
         (Some((200, "1".to_owned())), &["on_connect", "on_publish", "on_close"]),

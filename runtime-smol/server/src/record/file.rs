@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_killed_while_the_index_is_written_leaves_a_good_file() {
+    fn a_process_that_is_killed_while_it_writes_the_index_leaves_a_good_file() {
         let disk = Disk::default();
         let mut file = FlvFile::begin(disk.clone(), Some(&encoders_metadata())).unwrap();
         for number in 0..1500 {

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_that_everybody_may_read_are_told() {
+    fn check_reports_secrets_that_every_user_may_read() {
         for text in [
             "[api]\ntoken = 'a secret of the API'",
             "[defaults.token]\nsecrets = ['a long random secret of your own']",

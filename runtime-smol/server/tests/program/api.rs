@@ -409,7 +409,7 @@ fn what_is_no_request_ends_the_connection_and_nothing_else() {
 }
 
 #[test]
-fn who_is_slow_or_silent_is_not_waited_for() {
+fn the_api_does_not_wait_for_slow_or_silent_clients() {
     let program = start_with_api("header_timeout = '300ms'\nidle_timeout = '1s'");
     // Byte by byte, for longer than a head may take.
     let mut slow = connect(&program);
@@ -442,7 +442,7 @@ fn who_is_slow_or_silent_is_not_waited_for() {
 }
 
 #[test]
-fn a_thousand_silent_connections_keep_nobody_out() {
+fn a_thousand_silent_connections_keep_no_client_out() {
     let program = start_with_api("connections = 16");
     let silent: Vec<_> = (0..1000).map(|_| connect(&program)).collect();
     assert_eq!(program.ask("GET", "/healthz").status, 200);

@@ -218,7 +218,7 @@ fn the_terminal_is_as_before_however_top_ends() {
 }
 
 #[test]
-fn a_server_that_goes_is_said_and_asked_again() {
+fn top_reports_a_lost_server_and_asks_again() {
     let address = free_address();
     let settings = format!("api.listen = '{address}'\n[defaults.timeouts]\nfirst_message = 'never'");
     let server = launch().settings(&settings).start();

@@ -31,10 +31,10 @@ cases![
     a_tls_hello_is_closed_at_once,
     an_http_request_is_closed_at_once,
     encrypted_and_unknown_versions_are_closed_at_once,
-    hanging_up_within_c1_harms_nobody,
-    hanging_up_before_c2_harms_nobody,
-    a_proxy_header_from_a_stranger_is_closed_at_once,
-    a_trusted_proxy_says_who_the_client_is with TRUSTED_PROXY,
+    hanging_up_within_c1_harms_no_other_client,
+    hanging_up_before_c2_harms_no_other_client,
+    a_proxy_header_from_an_untrusted_address_closes_at_once,
+    a_trusted_proxy_names_the_clients_address with TRUSTED_PROXY,
     a_trusted_proxy_may_speak_version_2 with TRUSTED_PROXY,
     a_trusted_proxy_may_say_nothing with TRUSTED_PROXY,
 ];
@@ -268,7 +268,7 @@ fn encrypted_and_unknown_versions_are_closed_at_once(target: &Target) {
     }
 }
 
-fn hanging_up_within_c1_harms_nobody(target: &Target) {
+fn hanging_up_within_c1_harms_no_other_client(target: &Target) {
     for count in [0, 1, 2, 800, 1536] {
         let mut wire = Wire::dial(target);
         wire.write(&simple_hello()[..count]);
@@ -277,7 +277,7 @@ fn hanging_up_within_c1_harms_nobody(target: &Target) {
     assert_healthy(target);
 }
 
-fn hanging_up_before_c2_harms_nobody(target: &Target) {
+fn hanging_up_before_c2_harms_no_other_client(target: &Target) {
     for count in [1537, 1538, 3072] {
         let mut wire = Wire::dial(target);
         wire.write(&simple_hello()[..count]);
@@ -288,7 +288,7 @@ fn hanging_up_before_c2_harms_nobody(target: &Target) {
     assert_healthy(target);
 }
 
-fn a_proxy_header_from_a_stranger_is_closed_at_once(target: &Target) {
+fn a_proxy_header_from_an_untrusted_address_closes_at_once(target: &Target) {
     refused(target, b"PROXY TCP4 203.0.113.5 192.0.2.1 4000 1935\r\n");
     refused(target, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
 }
@@ -305,7 +305,7 @@ fn plays_behind(target: &Target, header: &[u8]) -> Vec<String> {
     client.receive_until("NetStream.Play")
 }
 
-fn a_trusted_proxy_says_who_the_client_is(target: &Target) {
+fn a_trusted_proxy_names_the_clients_address(target: &Target) {
     let denied = plays_behind(target, b"PROXY TCP4 203.0.113.5 192.0.2.1 4000 1935\r\n");
     assert!(has_line(&denied, "NetStream.Play.Failed"), "{denied:?}");
     let granted = plays_behind(target, b"PROXY TCP4 198.51.100.5 192.0.2.1 4000 1935\r\n");

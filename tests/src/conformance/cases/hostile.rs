@@ -34,14 +34,14 @@ cases![
     peer_bandwidth_of_any_kind_is_taken,
     acknowledgements_of_any_number_are_taken,
     half_closing_ends_the_connection_in_every_phase,
-    a_reset_in_every_phase_harms_nobody,
-    a_message_announced_and_never_sent_harms_nobody,
+    a_reset_in_every_phase_harms_no_other_client,
+    a_message_announced_and_never_sent_harms_no_other_client,
     a_publisher_that_sends_byte_by_byte_is_relayed,
     a_hundred_thousand_empty_messages_are_taken,
     thousands_of_streams_are_asked_for_in_vain,
     thousands_of_publications_on_one_connection_leave_one,
-    hundreds_of_silent_connections_harm_nobody,
-    hundreds_of_connections_that_come_and_go_harm_nobody,
+    hundreds_of_silent_connections_harm_no_other_client,
+    hundreds_of_connections_that_come_and_go_harm_no_other_client,
     a_refused_client_that_floods_is_cut_off with LONG_LINGER,
     arguments_of_the_wrong_type_do_no_harm,
     media_that_a_player_sends_is_not_heard,
@@ -279,7 +279,7 @@ fn half_closing_ends_the_connection_in_every_phase(target: &Target) {
     }
 }
 
-fn a_reset_in_every_phase_harms_nobody(target: &Target) {
+fn a_reset_in_every_phase_harms_no_other_client(target: &Target) {
     for round in 0..5 {
         let site_of_round = Target::again(target, round);
         for wire in in_every_phase(&site_of_round) {
@@ -288,7 +288,7 @@ fn a_reset_in_every_phase_harms_nobody(target: &Target) {
     }
 }
 
-fn a_message_announced_and_never_sent_harms_nobody(target: &Target) {
+fn a_message_announced_and_never_sent_harms_no_other_client(target: &Target) {
     let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.send_bytes(&[&message_header(6, 0, 0x00ff_fffe, MessageType::VIDEO, 1)[..], &[0x17; 100]].concat());
     publisher.wire().shut_down_writing();
@@ -344,13 +344,13 @@ fn thousands_of_publications_on_one_connection_leave_one(target: &Target) {
     let _other = ScriptedClient::publisher(target, &target.named("998"));
 }
 
-fn hundreds_of_silent_connections_harm_nobody(target: &Target) {
+fn hundreds_of_silent_connections_harm_no_other_client(target: &Target) {
     let silent: Vec<Wire> = (0..200).map(|_| Wire::dial(target)).collect();
     crate::conformance::healthy::assert_healthy(target);
     drop(silent);
 }
 
-fn hundreds_of_connections_that_come_and_go_harm_nobody(target: &Target) {
+fn hundreds_of_connections_that_come_and_go_harm_no_other_client(target: &Target) {
     for number in 0..300 {
         let mut wire = Wire::dial(target);
         match number % 3 {

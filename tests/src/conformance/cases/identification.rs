@@ -22,7 +22,7 @@ cases![
     rtmpdump_plays,
     play_without_create_stream_means_stream_1,
     play_on_stream_0_means_the_only_one_there_is,
-    play_on_a_stream_that_nobody_created_fails,
+    play_on_a_message_stream_that_was_not_created_fails,
     play2_is_a_play,
     play_that_keeps_what_is_queued_is_not_reset,
     one_connection_plays_several_streams,
@@ -231,7 +231,7 @@ fn play_on_stream_0_means_the_only_one_there_is(target: &Target) {
     assert_eq!(client.receive(2), ["3/0 _result 2 1", "StreamBegin(1)"]);
 }
 
-fn play_on_a_stream_that_nobody_created_fails(target: &Target) {
+fn play_on_a_message_stream_that_was_not_created_fails(target: &Target) {
     let mut client = ScriptedClient::connected(target);
     client.play(9, &target.name);
     assert_eq!(client.receive(1), ["3/0 _error 4 NetConnection.Call.Failed"]);

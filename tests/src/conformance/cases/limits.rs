@@ -32,8 +32,8 @@ cases![
     a_connect_that_does_not_begin_with_a_name_closes,
     an_aggregate_of_thousands_of_parts_is_taken_up_to_a_bound,
     thousands_of_pings_at_once_are_answered_in_order,
-    replies_that_nobody_reads_stop_the_reading,
-    a_player_that_does_not_read_holds_up_nobody,
+    replies_that_are_not_read_stop_the_reading,
+    a_player_that_does_not_read_delays_no_other_client,
     a_player_that_reads_again_resumes_at_a_key_frame with LITTLE_MEMORY,
     a_player_that_missed_too_much_is_closed_where_that_is_wanted with SMALL_GAPS,
 ];
@@ -262,7 +262,7 @@ fn thousands_of_pings_at_once_are_answered_in_order(target: &Target) {
 }
 
 /// More than both sockets hold: the server stops reading, and others do not notice.
-fn replies_that_nobody_reads_stop_the_reading(target: &Target) {
+fn replies_that_are_not_read_stop_the_reading(target: &Target) {
     let mut client = ScriptedClient::connected(target);
     let mut ping = Vec::new();
     Control::User(UserControl::PingRequest(1)).write(128, &mut ping);
@@ -278,7 +278,7 @@ fn replies_that_nobody_reads_stop_the_reading(target: &Target) {
 }
 
 /// Far more than sockets hold, while one player reads nothing and another everything.
-fn a_player_that_does_not_read_holds_up_nobody(target: &Target) {
+fn a_player_that_does_not_read_delays_no_other_client(target: &Target) {
     let _stuck = ScriptedClient::player(target, &target.name);
     let mut player = ScriptedClient::player(target, &target.name);
     let mut publisher = ScriptedClient::publisher(target, &target.name);

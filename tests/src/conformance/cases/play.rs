@@ -16,7 +16,7 @@ cases![
     a_player_is_told_of_the_end_of_a_publisher_that_sent_nothing_for_it with SHORT_GRACE,
     a_player_that_was_told_is_told_of_the_next_publisher with SHORT_GRACE,
     a_publisher_that_comes_back_in_time_goes_unnoticed,
-    who_comes_after_the_end_waits_and_is_not_told with SHORT_GRACE,
+    a_player_that_comes_after_the_end_waits_without_a_notice with SHORT_GRACE,
     a_paused_player_gets_nothing,
     a_player_that_resumes_starts_at_the_newest_key_frame,
     pause_raw_is_a_pause,
@@ -36,7 +36,7 @@ cases![
     the_server_pings_its_players with OFTEN_PINGED,
     players_of_different_streams_get_their_own,
     a_player_that_stops_leaves_the_others_alone,
-    a_player_that_hangs_up_harms_nobody,
+    a_player_that_hangs_up_harms_no_other_client,
     controls_on_streams_that_do_not_play_are_ignored,
 ];
 
@@ -135,7 +135,7 @@ fn a_publisher_that_comes_back_in_time_goes_unnoticed(target: &Target) {
     assert_eq!((codes(&received), received.len()), (vec![], 6), "{received:?}");
 }
 
-fn who_comes_after_the_end_waits_and_is_not_told(target: &Target) {
+fn a_player_that_comes_after_the_end_waits_without_a_notice(target: &Target) {
     let (mut player, publisher) = running(target);
     drop(publisher);
     player.receive_until("NetStream.Play.UnpublishNotify");
@@ -376,7 +376,7 @@ fn a_player_that_stops_leaves_the_others_alone(target: &Target) {
     player.assert_quiet();
 }
 
-fn a_player_that_hangs_up_harms_nobody(target: &Target) {
+fn a_player_that_hangs_up_harms_no_other_client(target: &Target) {
     let (mut player, mut publisher) = running(target);
     for number in 2..8 {
         let leaves = ScriptedClient::player(target, &target.name);

@@ -43,7 +43,7 @@ cases![
     the_same_token_takes_a_name_over with TAKE_OVER,
     another_token_takes_nothing_over with TAKE_OVER,
     no_token_takes_nothing_over with TAKE_OVER,
-    who_was_taken_over_leaves_the_name_alone with TAKE_OVER,
+    a_publisher_that_was_taken_over_leaves_the_name_alone with TAKE_OVER,
 ];
 
 const SECRET: &str = "sixteen bytes or more";
@@ -414,7 +414,7 @@ fn no_token_takes_nothing_over(target: &Target) {
     publish_is_refused(target, &format!("{}?token=", target.name), BAD_NAME);
 }
 
-fn who_was_taken_over_leaves_the_name_alone(target: &Target) {
+fn a_publisher_that_was_taken_over_leaves_the_name_alone(target: &Target) {
     let name = format!("{}?token=t", target.name);
     let mut first = ScriptedClient::publisher(target, &name);
     let mut second = ScriptedClient::publisher(target, &name);

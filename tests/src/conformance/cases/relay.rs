@@ -15,7 +15,7 @@ cases![
     metadata_without_set_data_frame_is_relayed_as_it_is,
     metadata_of_type_15_reaches_players_as_type_18,
     cleared_metadata_is_not_for_later_players,
-    metadata_sent_anew_replaces_the_old_for_later_players,
+    metadata_sent_again_replaces_the_old_for_later_players,
     other_data_is_relayed_and_not_kept,
     data_that_is_no_amf_is_dropped_and_the_rest_goes_on,
     a_late_player_starts_with_headers_at_the_newest_key_frame,
@@ -45,7 +45,7 @@ cases![
     enhanced_audio_arrives_to_the_byte,
     multitrack_messages_go_whole_to_players_that_understand_them,
     other_players_get_the_default_track_in_plain_form,
-    multitrack_messages_go_to_everybody_where_that_is_wanted with MULTITRACK,
+    multitrack_messages_go_to_all_players_if_configured with MULTITRACK,
     empty_messages_do_no_harm,
     repeated_headers_are_left_out_where_that_is_wanted with REDUCED,
     every_player_of_many_gets_all_of_it,
@@ -139,7 +139,7 @@ fn cleared_metadata_is_not_for_later_players(target: &Target) {
     assert_eq!(joins(target), [&header_lines(0)[1..], &gop_lines(0, 1)].concat());
 }
 
-fn metadata_sent_anew_replaces_the_old_for_later_players(target: &Target) {
+fn metadata_sent_again_replaces_the_old_for_later_players(target: &Target) {
     let mut publisher = ScriptedClient::publisher(target, &target.name);
     publisher.headers();
     let newer = encoded(&["onMetaData".into(), Value::EcmaArray(Object::new().with("width", 128.0))]);
@@ -533,7 +533,7 @@ fn other_players_get_the_default_track_in_plain_form(target: &Target) {
     player.assert_quiet();
 }
 
-fn multitrack_messages_go_to_everybody_where_that_is_wanted(target: &Target) {
+fn multitrack_messages_go_to_all_players_if_configured(target: &Target) {
     let (mut player, mut publisher) = pair(target);
     for (number, track) in [0, 1].into_iter().enumerate() {
         let body = one_track(number == 0, track, 300);

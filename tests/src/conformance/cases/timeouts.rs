@@ -16,8 +16,8 @@ cases![
     commands_before_connect_give_no_more_time with CONNECT,
     a_client_that_wants_nothing_is_closed with IDENTIFY,
     streams_that_do_nothing_give_no_more_time with IDENTIFY,
-    who_stopped_playing_must_say_what_it_wants_next with IDENTIFY,
-    who_stopped_publishing_must_say_what_it_wants_next with IDENTIFY,
+    a_client_that_stopped_playing_must_make_its_next_request_in_time with IDENTIFY,
+    a_client_that_stopped_publishing_must_make_its_next_request_in_time with IDENTIFY,
     a_player_may_wait_as_long_as_it_likes with IDENTIFY,
     a_player_may_not_wait_for_ever_for_a_stream_without_publisher with WAIT,
     a_paused_player_may_not_either with WAIT,
@@ -123,7 +123,7 @@ fn streams_that_do_nothing_give_no_more_time(target: &Target) {
     assert!(before.elapsed() >= SHORT, "after {:?}", before.elapsed());
 }
 
-fn who_stopped_playing_must_say_what_it_wants_next(target: &Target) {
+fn a_client_that_stopped_playing_must_make_its_next_request_in_time(target: &Target) {
     let mut client = ScriptedClient::player(target, &target.name);
     // Longer than the timeout: three pings came.
     for _ in 0..3 {
@@ -134,7 +134,7 @@ fn who_stopped_playing_must_say_what_it_wants_next(target: &Target) {
     assert_closed_after(&mut client, before, SHORT);
 }
 
-fn who_stopped_publishing_must_say_what_it_wants_next(target: &Target) {
+fn a_client_that_stopped_publishing_must_make_its_next_request_in_time(target: &Target) {
     let mut client = ScriptedClient::publisher(target, &target.name);
     let before = Instant::now();
     client.command("closeStream", 0.0, 1, &[]);

@@ -15,12 +15,19 @@ const GONE: &[&str] = &["peer_closed", "peer_lost"];
 const LIMIT: &str = "open files: an eighth is the server's own";
 
 pub(crate) static CASES: &[Case] = &[
-    Case::new("strangers_take_all_files", LIMIT, Of(400, 2000), Memory::MoreOnThreads(16, 16, 160), GONE, |arena| {
-        drop(take_all(arena));
-    })
+    Case::new(
+        "connections_before_connect_take_all_files",
+        LIMIT,
+        Of(400, 2000),
+        Memory::MoreOnThreads(16, 16, 160),
+        GONE,
+        |arena| {
+            drop(take_all(arena));
+        },
+    )
     .with_files(FILES),
     Case::new(
-        "strangers_take_all_files_and_api_and_recordings_go_on",
+        "connections_before_connect_take_all_files_and_api_and_recordings_go_on",
         LIMIT,
         Of(400, 2000),
         Memory::Of(24, 16),

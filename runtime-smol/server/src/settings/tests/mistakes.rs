@@ -79,7 +79,7 @@ fn no_file_makes_the_program_panic() {
 
 /// Errors go to the log, and to the client that reloads over HTTP.
 #[test]
-fn what_is_secret_is_in_no_mistake() {
+fn secrets_are_in_no_error_text() {
     for text in [
         "[defaults.token]\nsecrets = 's3cret'",
         "[defaults.hooks]\non_play = 'http://me:s3cret@h/?key=s3cret'",

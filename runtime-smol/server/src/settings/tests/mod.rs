@@ -51,7 +51,7 @@ fn same(one: &Config, other: &Config) {
 }
 
 #[test]
-fn what_is_not_set_is_the_cores_own() {
+fn settings_that_are_not_given_have_the_defaults_of_core() {
     let loaded = read("");
     // Except what depends on the machine.
     let memory = MemoryLimit::Auto.bytes();

@@ -326,7 +326,7 @@ impl Case {
 }
 
 #[test]
-fn what_check_passes_starts_and_what_it_names_does_not() {
+fn a_configuration_that_check_passes_starts_and_another_does_not() {
     let folder = files();
     for case in CASES {
         let check = case.launch(&folder, &["check"]).run();

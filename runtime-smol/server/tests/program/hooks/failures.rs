@@ -20,7 +20,7 @@ fn visitor(program: &Program) -> Driver {
 }
 
 #[test]
-fn a_back_end_that_does_not_answer_lets_nobody_in_unless_it_is_to() {
+fn a_back_end_that_does_not_answer_refuses_clients_unless_configured_otherwise() {
     // It takes connections, and never says a word.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let silent = silent.local_addr().unwrap();
@@ -49,7 +49,7 @@ fn a_refusal_counts_also_where_failures_do_not() {
 }
 
 #[test]
-fn what_is_told_is_repeated_in_order_until_the_back_end_is_there_again() {
+fn notices_are_repeated_in_order_until_the_back_end_answers_again() {
     let first = Backend::start(|_| yes());
     let address = first.address;
     let url = first.url("/");
@@ -80,7 +80,7 @@ fn what_is_told_is_repeated_in_order_until_the_back_end_is_there_again() {
 }
 
 #[test]
-fn a_slow_back_end_delays_nobody_else() {
+fn a_slow_back_end_delays_no_other_client() {
     // Each call waits until the test lets it go on.
     let (release, gate) = channel::<()>();
     let gate = Mutex::new(gate);
@@ -131,7 +131,7 @@ fn a_slow_back_end_delays_nobody_else() {
 }
 
 #[test]
-fn what_no_queue_can_take_is_answered_at_once_and_counted() {
+fn questions_that_no_queue_can_take_are_answered_at_once_and_counted() {
     let (release, gate) = channel::<()>();
     let gate = Mutex::new(gate);
     let slow = Backend::start(move |_| {
@@ -163,7 +163,7 @@ fn what_no_queue_can_take_is_answered_at_once_and_counted() {
 }
 
 #[test]
-fn notices_that_wait_to_be_repeated_keep_nobody_out() {
+fn notices_that_wait_to_be_repeated_keep_no_client_out() {
     let backend = Backend::start(|call| match call.action() {
         "on_publish" => yes(),
         _ => Some((500, String::new())),

@@ -53,7 +53,7 @@ fn each_publish_is_asked_about_once_and_its_end_told_once() {
 /// A crowd that leaves at once, much larger than any queue of questions: all that was promised is told, in order.
 /// `ANABRANCH_LEAVERS=20000` is the long run.
 #[test]
-fn what_became_of_a_crowd_that_leaves_at_once_is_told_of_each() {
+fn each_of_many_clients_that_leave_at_once_has_its_notice() {
     let count: usize = std::env::var("ANABRANCH_LEAVERS").map_or(3000, |count| count.parse().unwrap());
     let backend = Backend::start(|_| yes());
     let url = backend.url("/");

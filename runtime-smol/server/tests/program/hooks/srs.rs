@@ -164,7 +164,7 @@ fn the_documentation_shows_what_is_sent() {
 }
 
 #[test]
-fn a_client_that_is_refused_hears_why_and_where_to_go() {
+fn a_refused_client_gets_the_reason_and_the_redirect() {
     let backend = Backend::start(|call| match call.text("stream") {
         "poor" => Some((200, "{\"code\":402,\"msg\":\"no credit\"}".to_owned())),
         "moved" => Some((200, "{\"code\":302,\"redirect\":\"rtmp://other/live/moved?x=1\"}".to_owned())),
@@ -223,7 +223,7 @@ fn each_url_is_called_and_the_first_no_decides() {
 }
 
 #[test]
-fn who_is_only_told_is_told() {
+fn a_url_that_gets_only_notices_gets_them() {
     let backend = Backend::start(|_| yes());
     let url = backend.url("/");
     let program = start(&format!("[defaults.hooks]\non_close = ['{url}']\non_unpublish = ['{url}']\n"));
