@@ -6,9 +6,9 @@
 //! ```
 //!
 //! # How it works
-//! A [`Crowd`] is one event loop with any number of connections; a [`Director`] says which are opened and what they do.
+//! A [`ClientPool`] is one event loop with any number of connections; a [`Scenario`] says which are opened and what they do.
 //! [`load()`] runs one or several of them: publishers first, then players, and once all are up it measures. The soak
-//! test directs a crowd of its own.
+//! test directs a separate pool.
 //!
 //! Frames look like H.264 and AAC to a server: valid sequence headers, key frames, realistic sizes. In what would be a
 //! picture each says which one it is and when it was sent, and all its other bytes follow from that. So players see
@@ -28,20 +28,20 @@
 //! - *CPU*: user and system time of a process between the beginning and the end of what is measured, in steps of 10 ms.
 //! - *frames missing*: by their numbers, for audio and video apart. A publisher's next run begins a new count.
 
-mod cast;
+pub mod client_pool;
 mod clock;
-pub mod crowd;
+mod frame_check;
 mod histogram;
 pub mod limit;
 mod load;
+mod load_scenario;
 pub mod media;
 pub mod process;
 mod random;
 mod report;
-mod watch;
 
 #[doc(inline)]
-pub use crowd::{Crowd, Director};
+pub use client_pool::{ClientPool, Scenario};
 pub use histogram::Histogram;
 pub use load::{Layout, LoadOptions, Progress, load, resolve};
 pub use random::Random;

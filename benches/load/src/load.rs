@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anabranch_core::client::Destination;
 use anabranch_core::handshake::ClientHandshakeKind;
 
-use crate::cast::Cast;
-use crate::crowd::{Count, Crowd, Measuring, Numbers, Tally};
+use crate::client_pool::{ClientPool, Count, Measuring, Numbers, Tally};
+use crate::load_scenario::LoadScenario;
 use crate::media::MediaOptions;
 use crate::report::{Cost, Report};
 use crate::{Histogram, process};
@@ -215,7 +215,7 @@ pub(crate) struct Shared {
 /// One event loop in its thread.
 struct Loop {
     tally: Arc<Tally>,
-    thread: JoinHandle<io::Result<(Numbers, Cast)>>,
+    thread: JoinHandle<io::Result<(Numbers, LoadScenario)>>,
 }
 
 impl Loop {
@@ -228,11 +228,11 @@ impl Loop {
     ) -> io::Result<Loop> {
         let tally = Arc::new(Tally::default());
         let seed = options.seed.wrapping_mul(1000).wrapping_add(u64::from(number));
-        let crowd = Crowd::new(seed, tally.clone(), measuring.clone())?;
-        let mut cast = Cast::new(number, options, address, shared.clone());
+        let pool = ClientPool::new(seed, tally.clone(), measuring.clone())?;
+        let mut scenario = LoadScenario::new(number, options, address, shared.clone());
         let thread = thread::Builder::new().name(format!("load-{number}")).spawn(move || {
-            let numbers = crowd.run(&mut cast)?;
-            Ok((numbers, cast))
+            let numbers = pool.run(&mut scenario)?;
+            Ok((numbers, scenario))
         })?;
         Ok(Loop { tally, thread })
     }
@@ -332,10 +332,10 @@ impl Run {
     fn join(self) -> io::Result<(Numbers, Histogram, Histogram)> {
         let (mut all, mut first_frame, mut churn) = (Numbers::default(), Histogram::default(), Histogram::default());
         for each in self.loops {
-            let (numbers, cast) = each.thread.join().map_err(|_| io::Error::other("a loop panicked"))??;
+            let (numbers, scenario) = each.thread.join().map_err(|_| io::Error::other("a loop panicked"))??;
             all.merge(&numbers);
-            first_frame.merge(&cast.first_frame);
-            churn.merge(&cast.churn);
+            first_frame.merge(&scenario.first_frame);
+            churn.merge(&scenario.churn);
         }
         Ok((all, first_frame, churn))
     }

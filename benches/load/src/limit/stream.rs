@@ -101,7 +101,7 @@ mod tests {
     use anabranch_core::chunk::{ChunkLimits, ChunkReader, Leniency};
 
     use super::*;
-    use crate::watch::Watch;
+    use crate::frame_check::FrameCheck;
 
     #[test]
     fn a_player_that_begins_at_a_key_frame_gets_a_stream_without_fault() {
@@ -126,9 +126,9 @@ mod tests {
 
         let mut reader = ChunkReader::new(ChunkLimits::default(), Leniency::Strict);
         reader.set_chunk_size(CHUNK_SIZE).expect("a legal size");
-        let (mut watch, mut rest, mut frames) = (Watch::new(0), &bytes[..], 0);
+        let (mut check, mut rest, mut frames) = (FrameCheck::new(0), &bytes[..], 0);
         while let Some(message) = reader.read(&mut rest).expect("it is RTMP") {
-            let seen = watch.look(&message, now);
+            let seen = check.look(&message, now);
             assert_eq!((seen.gap, seen.error), (0, None));
             frames += 1;
         }

@@ -49,7 +49,7 @@ impl Child {
         };
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut child = Child { process, address, input: Some(input), output: BufReader::new(output) };
-        let hello = child.hear()?;
+        let hello = child.receive()?;
         let address = hello["address"].as_str().and_then(|address| address.parse().ok());
         child.address = address.ok_or_else(|| io::Error::other("the server said no address"))?;
         Ok(child)
@@ -82,7 +82,7 @@ impl Child {
     fn vitals(&mut self) -> io::Result<Vitals> {
         let input = self.input.as_mut().ok_or_else(|| io::Error::other("the server was stopped"))?;
         writeln!(input, "stats")?;
-        let numbers = self.hear()?;
+        let numbers = self.receive()?;
         let number =
             |name: &str| numbers[name].as_u64().ok_or_else(|| io::Error::other(format!("the server said no {name}")));
         let pid = self.process.id();
@@ -97,7 +97,7 @@ impl Child {
         })
     }
 
-    fn hear(&mut self) -> io::Result<Value> {
+    fn receive(&mut self) -> io::Result<Value> {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
         serde_json::from_str(&line).map_err(|_| io::Error::other("the server is gone"))

@@ -1,4 +1,4 @@
-//! The soak test: a server in a process of its own, a crowd of clients that behave badly in every way a seed can think
+//! The soak test: a server in a process of its own, a pool of clients that behave badly in every way a seed can think
 //! of, and afterwards a look at what the server has kept of them, which is to be nothing.
 //!
 //! ```text
@@ -23,8 +23,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anabranch_load::Crowd;
-use anabranch_load::crowd::{Measuring, Numbers, Tally};
+use anabranch_load::ClientPool;
+use anabranch_load::client_pool::{Measuring, Numbers, Tally};
 use anabranch_load::media::MediaOptions;
 use clap::{Parser, Subcommand, ValueEnum};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -161,11 +161,11 @@ struct Outcome {
 
 fn round(child: &Child, options: &Options, seconds: u64, seed: u64) -> io::Result<Outcome> {
     let tally = Arc::new(Tally::default());
-    let crowd = Crowd::new(seed, tally.clone(), Arc::new(Measuring::default()))?;
+    let pool = ClientPool::new(seed, tally.clone(), Arc::new(Measuring::default()))?;
     let media = MediaOptions { bitrate: options.bitrate * 1000, ..MediaOptions::default() };
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut script = Script::new(child.address(), media, options.publishers, options.players, end);
-    let numbers = crowd.run(&mut script)?;
+    let numbers = pool.run(&mut script)?;
     Ok(Outcome { numbers, tally, tricks: script.into_tricks() })
 }
 

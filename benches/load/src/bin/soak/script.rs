@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anabranch_core::client::{ClientConfig, Destination};
 use anabranch_core::handshake::ClientHandshakeKind;
 use anabranch_load::Random;
-use anabranch_load::crowd::{Crowd, Director, End, Happening, Id, Next, Role, Spec};
+use anabranch_load::client_pool::{ClientPool, End, Id, Next, PoolEvent, Role, Scenario, Spec};
 use anabranch_load::media::MediaOptions;
 
 /// How often it looks whose time has come.
@@ -110,27 +110,27 @@ impl Script {
         self.tricks
     }
 
-    fn act(&mut self, crowd: &mut Crowd, index: usize, now: Instant) {
+    fn act(&mut self, pool: &mut ClientPool, index: usize, now: Instant) {
         let place = &mut self.places[index];
         match (place.act, place.id) {
-            (Act::Wait, _) => self.open(crowd, index, now),
+            (Act::Wait, _) => self.open(pool, index, now),
             (Act::Stall(time), Some(id)) => {
-                crowd.set_reading(id, false);
+                pool.set_reading(id, false);
                 self.tricks.stalls += 1;
                 (place.act, place.at) = (Act::Stalled, now + time);
             }
             (Act::Stalled, Some(id)) => {
-                crowd.set_reading(id, true);
-                (place.act, place.at) = (Act::Live, now + crowd.random().milliseconds(0, 5000));
+                pool.set_reading(id, true);
+                (place.act, place.at) = (Act::Live, now + pool.random().milliseconds(0, 5000));
             }
-            (Act::Live | Act::NeverRead | Act::Mute | Act::Until(_), Some(id)) => self.finish(crowd, index, id),
+            (Act::Live | Act::NeverRead | Act::Mute | Act::Until(_), Some(id)) => self.finish(pool, index, id),
             // Its time is over long since: the socket is closed on the way out of the loop at the latest.
             (Act::Ending, _) | (_, None) => place.at = now + Duration::from_secs(1),
         }
     }
 
-    fn open(&mut self, crowd: &mut Crowd, index: usize, now: Instant) {
-        let (publishers, random) = (self.publishers as usize, crowd.random());
+    fn open(&mut self, pool: &mut ClientPool, index: usize, now: Instant) {
+        let (publishers, random) = (self.publishers as usize, pool.random());
         let publishes = index < 2 * publishers;
         let stream = if publishes { index % publishers } else { random.below(publishers as u64) as usize } as u32;
         let (act, life, send_at_most) = if publishes {
@@ -148,11 +148,11 @@ impl Script {
         let name = format!("stream{stream}");
         let (address, tag) = (self.address, index as u64);
         let receive_buffer = random.chance(50).then_some(8 << 10);
-        let id = crowd.open(Spec { tag, address, config, name, stream, role, send_at_most, receive_buffer });
+        let id = pool.open(Spec { tag, address, config, name, stream, role, send_at_most, receive_buffer });
         self.places[index] = Place { id: Some(id), act, at: now + life, how };
     }
 
-    fn finish(&mut self, crowd: &mut Crowd, index: usize, id: Id) {
+    fn finish(&mut self, pool: &mut ClientPool, index: usize, id: Id) {
         let place = &mut self.places[index];
         // A silent client cannot end its stream in good order.
         let how = if place.act == Act::Mute && place.how == End::Leave { End::Close } else { place.how };
@@ -163,7 +163,7 @@ impl Script {
             End::Close => self.tricks.closes += 1,
             End::Leave => self.tricks.leaves += 1,
         }
-        crowd.end(id, how);
+        pool.end(id, how);
     }
 
     /// The connection of a place is gone: when the next one comes.
@@ -178,12 +178,12 @@ impl Script {
         self.places[index] = Place { id: None, act: Act::Wait, at: now + pause, how: End::Close };
     }
 
-    fn end_all(&mut self, crowd: &mut Crowd) {
+    fn end_all(&mut self, pool: &mut ClientPool) {
         for index in 0..self.places.len() {
             if let Some(id) = self.places[index].id
                 && self.places[index].act != Act::Ending
             {
-                self.finish(crowd, index, id);
+                self.finish(pool, index, id);
             }
         }
     }
@@ -230,58 +230,58 @@ fn player(random: &mut Random, tricks: &mut Tricks) -> (Act, Duration, Option<u6
     }
 }
 
-impl Director for Script {
-    fn happened(&mut self, crowd: &mut Crowd, id: Id, tag: u64, happening: Happening) {
+impl Scenario for Script {
+    fn on_event(&mut self, pool: &mut ClientPool, id: Id, tag: u64, event: PoolEvent) {
         let index = tag as usize;
         let now = Instant::now();
         if self.places[index].id != Some(id) {
             return;
         }
-        let stage = match happening {
-            Happening::Connected => Stage::Connected,
-            Happening::Publishing | Happening::Playing => Stage::Granted,
-            Happening::FirstFrame(_) => Stage::FirstFrame,
-            Happening::Rejected(code) => {
+        let stage = match event {
+            PoolEvent::Connected => Stage::Connected,
+            PoolEvent::Publishing | PoolEvent::Playing => Stage::Granted,
+            PoolEvent::FirstFrame(_) => Stage::FirstFrame,
+            PoolEvent::Rejected(code) => {
                 if code == BAD_NAME && index < 2 * self.publishers as usize {
                     self.tricks.refused += 1;
                 } else {
-                    crowd.count_error(&format!("refused: {code}"));
+                    pool.count_error(&format!("refused: {code}"));
                 }
                 if self.places[index].act != Act::Ending {
-                    self.finish(crowd, index, id);
+                    self.finish(pool, index, id);
                 }
                 return;
             }
-            Happening::Lost(name) => {
+            PoolEvent::Lost(name) => {
                 // A server may close first, or reset what is being closed here.
                 if self.places[index].act != Act::Ending {
-                    crowd.count_error(&name);
+                    pool.count_error(&name);
                 }
-                return self.vacate(crowd.random(), index, now);
+                return self.vacate(pool.random(), index, now);
             }
-            Happening::Ended => return self.vacate(crowd.random(), index, now),
-            Happening::Silent => return,
+            PoolEvent::Ended => return self.vacate(pool.random(), index, now),
+            PoolEvent::Silent => return,
         };
         match self.places[index].act {
-            Act::Until(until) if until == stage => self.finish(crowd, index, id),
-            Act::NeverRead if stage == Stage::Granted => crowd.set_reading(id, false),
+            Act::Until(until) if until == stage => self.finish(pool, index, id),
+            Act::NeverRead if stage == Stage::Granted => pool.set_reading(id, false),
             _ => {}
         }
     }
 
-    fn direct(&mut self, crowd: &mut Crowd, now: Instant) -> Next {
+    fn next_step(&mut self, pool: &mut ClientPool, now: Instant) -> Next {
         if now >= self.end {
             if !std::mem::replace(&mut self.ending, true) {
-                self.end_all(crowd);
+                self.end_all(pool);
             }
-            if crowd.is_empty() {
+            if pool.is_empty() {
                 return Next::Over;
             }
             return Next::At(now + STEP);
         }
         for index in 0..self.places.len() {
             if self.places[index].at <= now {
-                self.act(crowd, index, now);
+                self.act(pool, index, now);
             }
         }
         Next::At(now + STEP)

@@ -38,10 +38,10 @@ fn serve<S: Serve + Send + 'static>() -> io::Result<()> {
     let server = S::builder().listen(any).config(config).tcp(tcp).build()?;
     let (addresses, handle) = (server.addresses(), server.handle());
     let thread = thread::spawn(|| server.run());
-    say(&json!({ "address": addresses[0].to_string() }))?;
+    print(&json!({ "address": addresses[0].to_string() }))?;
     for line in io::stdin().lock().lines() {
         line?;
-        say(&numbers(&handle))?;
+        print(&numbers(&handle))?;
     }
     handle.stop();
     thread.join().map_err(|_| io::Error::other("it panicked"))
@@ -62,7 +62,7 @@ fn numbers(handle: &Handle) -> serde_json::Value {
     })
 }
 
-fn say(value: &serde_json::Value) -> io::Result<()> {
+fn print(value: &serde_json::Value) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{value}")?;
     out.flush()

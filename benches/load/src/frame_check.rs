@@ -10,7 +10,7 @@ const SAMPLE: u32 = 16;
 
 /// What a player checks of what it gets.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct FrameCheck {
     stream: u32,
     run: Option<u32>,
     video_header: bool,
@@ -21,7 +21,7 @@ pub(crate) struct Watch {
 
 /// What came of one message.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct CheckedFrame {
     /// Frames that were left out before this one.
     pub(crate) gap: u64,
     /// From its sending; `None` if it was sent on another machine.
@@ -32,10 +32,10 @@ pub(crate) struct Seen {
     pub(crate) error: Option<&'static str>,
 }
 
-impl Watch {
+impl FrameCheck {
     /// A player of the stream of this number.
     pub(crate) fn new(stream: u32) -> Self {
-        Watch { stream, run: None, video_header: false, begun: false, next: [None; 2] }
+        FrameCheck { stream, run: None, video_header: false, begun: false, next: [None; 2] }
     }
 
     /// True once there was a key frame.
@@ -44,15 +44,15 @@ impl Watch {
     }
 
     /// Looks at one message that came whole at `now`.
-    pub(crate) fn look(&mut self, message: &Message, now: Instant) -> Seen {
+    pub(crate) fn look(&mut self, message: &Message, now: Instant) -> CheckedFrame {
         let kind = match message.type_id {
             MessageType::AUDIO => Kind::Audio,
             MessageType::VIDEO => Kind::Video,
-            _ => return Seen::default(),
+            _ => return CheckedFrame::default(),
         };
         let body = &message.payload[..];
         let class = Class::of(kind, body);
-        let mut seen = Seen::default();
+        let mut seen = CheckedFrame::default();
         if class == Class::Header {
             self.video_header |= kind == Kind::Video;
             return seen;
@@ -125,12 +125,12 @@ mod tests {
     }
 
     fn errors_and_gaps<'a>(
-        watch: &mut Watch,
+        check: &mut FrameCheck,
         messages: impl IntoIterator<Item = &'a Message>,
     ) -> (Vec<&'static str>, u64) {
         let (now, mut gaps) = (Instant::now(), 0);
         let errors = messages.into_iter().filter_map(|message| {
-            let seen = watch.look(message, now);
+            let seen = check.look(message, now);
             gaps += seen.gap;
             seen.error
         });
@@ -140,13 +140,13 @@ mod tests {
     #[test]
     fn a_whole_stream_is_fine_and_so_is_one_from_the_second_key_frame_on_and_another_publisher() {
         let all = messages(1, 1);
-        let mut watch = Watch::new(1);
-        assert_eq!(errors_and_gaps(&mut watch, &all), (vec![], 0));
-        assert_eq!(errors_and_gaps(&mut watch, &messages(1, 2)), (vec![], 0));
+        let mut check = FrameCheck::new(1);
+        assert_eq!(errors_and_gaps(&mut check, &all), (vec![], 0));
+        assert_eq!(errors_and_gaps(&mut check, &messages(1, 2)), (vec![], 0));
         let second =
             all.iter().rposition(|message| is_video(message) && message.payload[0] == 0x17).expect("it is there");
         let late = all[..3].iter().chain(&all[second..]);
-        assert_eq!(errors_and_gaps(&mut Watch::new(1), late), (vec![], 0));
+        assert_eq!(errors_and_gaps(&mut FrameCheck::new(1), late), (vec![], 0));
     }
 
     #[test]
@@ -155,43 +155,43 @@ mod tests {
         let second =
             all.iter().rposition(|message| is_video(message) && message.payload[0] == 0x17).expect("it is there");
         let cut = all.splice(second - 10..second, []).count() as u64;
-        assert_eq!(errors_and_gaps(&mut Watch::new(1), &all), (vec![], cut));
+        assert_eq!(errors_and_gaps(&mut FrameCheck::new(1), &all), (vec![], cut));
         let inter = all.iter().rposition(is_video).expect("there are some") - 8;
         let inter = all[..inter].iter().rposition(is_video).expect("there are some");
         all.remove(inter);
-        assert_eq!(errors_and_gaps(&mut Watch::new(1), &all), (vec!["no key frame after a gap"], cut + 1));
+        assert_eq!(errors_and_gaps(&mut FrameCheck::new(1), &all), (vec!["no key frame after a gap"], cut + 1));
     }
 
     #[test]
     fn errors_in_received_media_are_found() {
         let all = messages(1, 2);
-        let has = |watch: &mut Watch, messages: &[Message], error| {
-            let (errors, _) = errors_and_gaps(watch, messages);
+        let has = |check: &mut FrameCheck, messages: &[Message], error| {
+            let (errors, _) = errors_and_gaps(check, messages);
             assert!(errors.contains(&error), "{error} is not among {errors:?}");
         };
-        has(&mut Watch::new(1), &all[3..], "key frame without a sequence header");
-        has(&mut Watch::new(1), &all[5..], "video begins without a key frame");
-        has(&mut Watch::new(2), &all, "frames of another stream");
-        let mut watch = Watch::new(1);
-        assert_eq!(errors_and_gaps(&mut watch, &all), (vec![], 0));
-        has(&mut watch, &all, "frames in the wrong order");
-        has(&mut watch, &messages(1, 1), "old publisher after the new one");
+        has(&mut FrameCheck::new(1), &all[3..], "key frame without a sequence header");
+        has(&mut FrameCheck::new(1), &all[5..], "video begins without a key frame");
+        has(&mut FrameCheck::new(2), &all, "frames of another stream");
+        let mut check = FrameCheck::new(1);
+        assert_eq!(errors_and_gaps(&mut check, &all), (vec![], 0));
+        has(&mut check, &all, "frames in the wrong order");
+        has(&mut check, &messages(1, 1), "old publisher after the new one");
         let mut damaged = all.clone();
         let mut body = damaged[3].payload.to_vec();
         body[500] ^= 1;
         damaged[3].payload = body.into();
-        has(&mut Watch::new(1), &damaged, "damaged frames");
+        has(&mut FrameCheck::new(1), &damaged, "damaged frames");
     }
 
     #[test]
     fn the_first_key_frame_and_the_time_on_the_way_are_told() {
         let (all, now) = (messages(1, 1), Instant::now());
-        let mut watch = Watch::new(1);
+        let mut check = FrameCheck::new(1);
         let later = now + Duration::from_secs(5);
-        let seen: Vec<_> = all[..5].iter().map(|message| watch.look(message, later)).collect();
+        let seen: Vec<_> = all[..5].iter().map(|message| check.look(message, later)).collect();
         assert_eq!(seen.iter().map(|seen| seen.first).collect::<Vec<_>>(), [false, false, false, true, false]);
         // They were sent just short of two seconds from now.
         assert_eq!(seen[3].latency.map(|latency| latency.as_secs()), Some(3));
-        assert!(watch.has_begun());
+        assert!(check.has_begun());
     }
 }

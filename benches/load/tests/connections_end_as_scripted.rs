@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anabranch_core::client::ClientConfig;
-use anabranch_load::crowd::{Crowd, Director, End, Happening, Id, Measuring, Next, Role, Spec, Tally};
+use anabranch_load::client_pool::{ClientPool, End, Id, Measuring, Next, PoolEvent, Role, Scenario, Spec, Tally};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -16,23 +16,23 @@ struct Once {
     address: SocketAddr,
     allowance: u64,
     how: End,
-    seen: Vec<Happening>,
+    seen: Vec<PoolEvent>,
     deadline: Instant,
 }
 
-impl Director for Once {
-    fn happened(&mut self, crowd: &mut Crowd, id: Id, tag: u64, happening: Happening) {
+impl Scenario for Once {
+    fn on_event(&mut self, pool: &mut ClientPool, id: Id, tag: u64, event: PoolEvent) {
         assert_eq!(tag, 7);
-        if happening == Happening::Silent {
-            crowd.end(id, self.how);
+        if event == PoolEvent::Silent {
+            pool.end(id, self.how);
         }
-        self.seen.push(happening);
+        self.seen.push(event);
     }
 
-    fn direct(&mut self, crowd: &mut Crowd, now: Instant) -> Next {
+    fn next_step(&mut self, pool: &mut ClientPool, now: Instant) -> Next {
         assert!(now < self.deadline, "{:?}", self.seen);
-        if self.seen.is_empty() && crowd.is_empty() {
-            crowd.open(Spec {
+        if self.seen.is_empty() && pool.is_empty() {
+            pool.open(Spec {
                 tag: 7,
                 address: self.address,
                 config: Arc::new(ClientConfig::default()),
@@ -43,12 +43,12 @@ impl Director for Once {
                 receive_buffer: None,
             });
         }
-        if !self.seen.is_empty() && crowd.is_empty() { Next::Over } else { Next::At(self.deadline) }
+        if !self.seen.is_empty() && pool.is_empty() { Next::Over } else { Next::At(self.deadline) }
     }
 }
 
-/// What came, and how the connection ended, as the peer has it; and what the director was told.
-fn end(allowance: u64, how: End) -> (usize, io::Result<()>, Vec<Happening>) {
+/// What came, and how the connection ended, as the peer has it; and what the scenario was told.
+fn end(allowance: u64, how: End) -> (usize, io::Result<()>, Vec<PoolEvent>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let peer = thread::spawn(move || {
@@ -64,9 +64,9 @@ fn end(allowance: u64, how: End) -> (usize, io::Result<()>, Vec<Happening>) {
         }
     });
     let (tally, measuring) = (Arc::new(Tally::default()), Arc::new(Measuring::default()));
-    let crowd = Crowd::new(1, tally.clone(), measuring).expect("an event queue");
+    let pool = ClientPool::new(1, tally.clone(), measuring).expect("an event queue");
     let mut once = Once { address, allowance, how, seen: Vec::new(), deadline: Instant::now() + TIMEOUT };
-    crowd.run(&mut once).expect("it runs");
+    pool.run(&mut once).expect("it runs");
     assert_eq!(tally.opened.read(), 1);
     let (count, ended) = peer.join().expect("the peer");
     (count, ended, once.seen)
@@ -77,7 +77,7 @@ fn a_closed_connection_has_sent_exactly_what_it_may() {
     for allowance in [1, 700, 1536] {
         let (count, ended, seen) = end(allowance, End::Close);
         assert_eq!((count as u64, ended.is_ok()), (allowance, true));
-        assert_eq!(seen, [Happening::Silent, Happening::Ended]);
+        assert_eq!(seen, [PoolEvent::Silent, PoolEvent::Ended]);
     }
 }
 
@@ -87,7 +87,7 @@ fn a_reset_connection_is_reset() {
     // What was not read yet may be lost with it.
     assert!(count <= 700);
     assert_eq!(ended.expect_err("it is reset").kind(), io::ErrorKind::ConnectionReset);
-    assert_eq!(seen, [Happening::Silent, Happening::Ended]);
+    assert_eq!(seen, [PoolEvent::Silent, PoolEvent::Ended]);
 }
 
 #[test]
@@ -95,9 +95,9 @@ fn a_server_that_is_not_there_is_told() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     drop(listener);
-    let crowd = Crowd::new(1, Arc::default(), Arc::default()).expect("an event queue");
+    let pool = ClientPool::new(1, Arc::default(), Arc::default()).expect("an event queue");
     let deadline = Instant::now() + TIMEOUT;
     let mut once = Once { address, allowance: 1, how: End::Close, seen: Vec::new(), deadline };
-    crowd.run(&mut once).expect("it runs");
-    assert_eq!(once.seen, [Happening::Lost("not connected: connection refused".into())]);
+    pool.run(&mut once).expect("it runs");
+    assert_eq!(once.seen, [PoolEvent::Lost("not connected: connection refused".into())]);
 }

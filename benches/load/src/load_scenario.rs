@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anabranch_core::client::ClientConfig;
 
 use crate::Histogram;
-use crate::crowd::{Crowd, Director, End, Happening, Id, Next, Role, Spec};
+use crate::client_pool::{ClientPool, End, Id, Next, PoolEvent, Role, Scenario, Spec};
 use crate::load::{Layout, LoadOptions, Shared};
 
 /// How often a loop looks whether the run goes on.
@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The share of one event loop in a load: which clients connect, and what they do once connected.
 #[derive(Debug)]
-pub(crate) struct Cast {
+pub(crate) struct LoadScenario {
     options: Arc<LoadOptions>,
     address: SocketAddr,
     config: Arc<ClientConfig>,
@@ -55,7 +55,7 @@ enum Part {
     Churner,
 }
 
-impl Cast {
+impl LoadScenario {
     pub(crate) fn new(number: u32, options: &Arc<LoadOptions>, address: SocketAddr, shared: Arc<Shared>) -> Self {
         let threads = options.threads.max(1);
         let streams = options.stream_count();
@@ -82,7 +82,7 @@ impl Cast {
         let now = Instant::now();
         let churners = take(options.churn, &|_| Part::Churner).into_iter().map(|tag| (now, tag)).collect();
         let config = ClientConfig { handshake: options.handshake, ..ClientConfig::to(&options.destination) };
-        Cast {
+        LoadScenario {
             address,
             config: Arc::new(config),
             shared,
@@ -100,13 +100,13 @@ impl Cast {
         }
     }
 
-    fn open(&mut self, crowd: &mut Crowd, tag: u64) {
+    fn open(&mut self, pool: &mut ClientPool, tag: u64) {
         let place = &mut self.places[tag as usize];
         place.rising = true;
         let role = match place.part {
             Part::Publisher => {
                 let frame = (1000.0 / self.options.media.fps).max(1.0) as u64;
-                let delay = crowd.random().milliseconds(0, frame);
+                let delay = pool.random().milliseconds(0, frame);
                 Role::Publish { media: self.options.media.clone(), delay }
             }
             Part::Player { counts_only } => Role::Play { counts_only },
@@ -115,7 +115,7 @@ impl Cast {
         let (stream, name) = (place.stream, self.options.stream_name(place.stream));
         self.rising += 1;
         let (address, config) = (self.address, self.config.clone());
-        crowd.open(Spec { tag, address, config, name, stream, role, send_at_most: None, receive_buffer: None });
+        pool.open(Spec { tag, address, config, name, stream, role, send_at_most: None, receive_buffer: None });
     }
 
     /// The next one to come and whose turn it is, if there is one.
@@ -149,8 +149,8 @@ impl Cast {
         }
     }
 
-    fn lose(&mut self, crowd: &mut Crowd, tag: u64, error: &str) {
-        crowd.count_error(error);
+    fn lose(&mut self, pool: &mut ClientPool, tag: u64, error: &str) {
+        pool.count_error(error);
         self.settle(tag);
         match self.places[tag as usize].part {
             Part::Publisher => {}
@@ -160,38 +160,38 @@ impl Cast {
     }
 }
 
-impl Director for Cast {
-    fn happened(&mut self, crowd: &mut Crowd, id: Id, tag: u64, happening: Happening) {
+impl Scenario for LoadScenario {
+    fn on_event(&mut self, pool: &mut ClientPool, id: Id, tag: u64, event: PoolEvent) {
         let part = self.places[tag as usize].part;
-        match happening {
-            Happening::Publishing => self.settle(tag),
-            Happening::Playing => {
+        match event {
+            PoolEvent::Publishing => self.settle(tag),
+            PoolEvent::Playing => {
                 self.settle(tag);
                 if part == Part::Stalled {
-                    crowd.set_reading(id, false);
+                    pool.set_reading(id, false);
                 }
             }
-            Happening::FirstFrame(time) if part == Part::Churner => {
+            PoolEvent::FirstFrame(time) if part == Part::Churner => {
                 if self.shared.measured.load(Ordering::Relaxed) {
                     self.churn.record(time);
                     self.shared.churned.fetch_add(1, Ordering::Relaxed);
                 }
-                crowd.end(id, End::Close);
+                pool.end(id, End::Close);
             }
-            Happening::FirstFrame(time) => self.first_frame.record(time),
-            Happening::Rejected(code) => {
-                self.lose(crowd, tag, &format!("refused: {code}"));
-                crowd.end(id, End::Close);
+            PoolEvent::FirstFrame(time) => self.first_frame.record(time),
+            PoolEvent::Rejected(code) => {
+                self.lose(pool, tag, &format!("refused: {code}"));
+                pool.end(id, End::Close);
             }
-            Happening::Lost(name) => self.lose(crowd, tag, &name),
-            Happening::Ended if part == Part::Churner && !self.churners.iter().any(|(_, other)| *other == tag) => {
+            PoolEvent::Lost(name) => self.lose(pool, tag, &name),
+            PoolEvent::Ended if part == Part::Churner && !self.churners.iter().any(|(_, other)| *other == tag) => {
                 self.churners.push((Instant::now(), tag));
             }
-            Happening::Ended | Happening::Connected | Happening::Silent => {}
+            PoolEvent::Ended | PoolEvent::Connected | PoolEvent::Silent => {}
         }
     }
 
-    fn direct(&mut self, crowd: &mut Crowd, now: Instant) -> Next {
+    fn next_step(&mut self, pool: &mut ClientPool, now: Instant) -> Next {
         if self.shared.over.load(Ordering::Relaxed) {
             return Next::Over;
         }
@@ -205,7 +205,7 @@ impl Director for Cast {
             if self.places[tag as usize].part != Part::Churner {
                 self.next_open += self.interval;
             }
-            self.open(crowd, tag);
+            self.open(pool, tag);
         }
         let soon = now + STEP;
         Next::At(if self.next_open > now { self.next_open.min(soon) } else { soon })

@@ -1,4 +1,4 @@
-//! Thousands of clients in one event loop, and a director that controls them.
+//! Thousands of clients in one event loop, and a scenario that controls them.
 
 mod member;
 mod tally;
@@ -23,15 +23,15 @@ use nix::sys::socket::{MsgFlags, recv};
 use socket2::SockRef;
 
 use crate::Random;
+use crate::frame_check::FrameCheck;
 use crate::media::{Class, Feed, Kind, MediaOptions};
-use crate::watch::Watch;
 use member::{Member, Part, Written};
 pub use tally::{Count, Measuring, Numbers, Tally};
 
 /// All connections of a loop read into one buffer: none of them holds memory while it waits.
 const READ_BUFFER: usize = 256 << 10;
 
-/// Names a connection of a crowd, never used twice.
+/// Names a connection of a pool, never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id {
     index: u32,
@@ -41,7 +41,7 @@ pub struct Id {
 /// A connection to be opened.
 #[derive(Debug, Clone)]
 pub struct Spec {
-    /// The director's own name for it; comes back with all that happens.
+    /// The scenario's own name for it; comes back with all that happens.
     pub tag: u64,
     /// Where to.
     pub address: SocketAddr,
@@ -79,7 +79,7 @@ pub enum Role {
 
 /// What happened to a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Happening {
+pub enum PoolEvent {
     /// `connect` was accepted.
     Connected,
     /// It may send.
@@ -92,9 +92,9 @@ pub enum Happening {
     Rejected(String),
     /// It has sent as much as it may.
     Silent,
-    /// It is over, and not because [`Crowd::end`] was called: by what name.
+    /// It is over, and not because [`ClientPool::end`] was called: by what name.
     Lost(String),
-    /// It is over because [`Crowd::end`] was called.
+    /// It is over because [`ClientPool::end`] was called.
     Ended,
 }
 
@@ -109,7 +109,7 @@ pub enum End {
     Reset,
 }
 
-/// When the director wants to be asked again.
+/// When the scenario wants to be asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// At this time, or earlier.
@@ -119,21 +119,21 @@ pub enum Next {
 }
 
 /// Decides what the connections do.
-pub trait Director {
+pub trait Scenario {
     /// Something happened to the connection with this tag.
-    fn happened(&mut self, crowd: &mut Crowd, id: Id, tag: u64, happening: Happening);
+    fn on_event(&mut self, pool: &mut ClientPool, id: Id, tag: u64, event: PoolEvent);
 
     /// Called between any two waits.
-    fn direct(&mut self, crowd: &mut Crowd, now: Instant) -> Next;
+    fn next_step(&mut self, pool: &mut ClientPool, now: Instant) -> Next;
 }
 
 /// The connections of one event loop.
-pub struct Crowd {
+pub struct ClientPool {
     poll: Poll,
     slots: Vec<Slot>,
     free: Vec<u32>,
     timers: BinaryHeap<Reverse<(Instant, Id)>>,
-    happenings: VecDeque<(Id, u64, Happening)>,
+    happenings: VecDeque<(Id, u64, PoolEvent)>,
     buffer: Box<[u8]>,
     due: Vec<Message>,
     random: Random,
@@ -153,13 +153,13 @@ struct Slot {
 /// The connection is over; by its name.
 struct Over(String);
 
-impl Crowd {
+impl ClientPool {
     /// An empty one.
     ///
     /// # Errors
     /// The system gives no event queue.
     pub fn new(seed: u64, tally: Arc<Tally>, measuring: Arc<Measuring>) -> io::Result<Self> {
-        Ok(Crowd {
+        Ok(ClientPool {
             poll: Poll::new()?,
             slots: Vec::new(),
             free: Vec::new(),
@@ -175,18 +175,18 @@ impl Crowd {
         })
     }
 
-    /// Runs until the director says that it is over; closes what is still open.
+    /// Runs until the scenario says that it is over; closes what is still open.
     ///
     /// # Errors
     /// The system's event queue fails.
-    pub fn run(mut self, director: &mut impl Director) -> io::Result<Numbers> {
+    pub fn run(mut self, scenario: &mut impl Scenario) -> io::Result<Numbers> {
         let mut events = Events::with_capacity(1024);
         loop {
-            self.tell(director);
-            let Next::At(next) = director.direct(&mut self, Instant::now()) else {
+            self.tell(scenario);
+            let Next::At(next) = scenario.next_step(&mut self, Instant::now()) else {
                 return Ok(self.numbers);
             };
-            self.tell(director);
+            self.tell(scenario);
             let timer = self.timers.peek().map(|Reverse((at, _))| *at);
             let until = timer.map_or(next, |timer| timer.min(next));
             match self.poll.poll(&mut events, Some(until.saturating_duration_since(Instant::now()))) {
@@ -218,7 +218,7 @@ impl Crowd {
             }
             Err(error) => {
                 self.free.push(index);
-                self.happenings.push_back((id, tag, Happening::Lost(format!("not connected: {error}"))));
+                self.happenings.push_back((id, tag, PoolEvent::Lost(format!("not connected: {error}"))));
             }
         }
         id
@@ -242,7 +242,7 @@ impl Crowd {
             End::Reset => member.reset_at_close(),
         }
         if let Some(member) = self.slots[id.index as usize].member.take() {
-            self.remove(id, &member, Happening::Ended);
+            self.remove(id, &member, PoolEvent::Ended);
         }
     }
 
@@ -253,11 +253,11 @@ impl Crowd {
         };
         member.reads = reads;
         if reads {
-            self.look(id, |crowd, member| crowd.read(id, member));
+            self.look(id, |pool, member| pool.read(id, member));
         }
     }
 
-    /// Counts an error of the director's own.
+    /// Counts an error of the scenario's own.
     pub fn count_error(&mut self, error: &str) {
         self.tally.errors.add(1);
         match self.numbers.errors.get_mut(error) {
@@ -299,8 +299,8 @@ impl Crowd {
                 )
             }
             Role::Play { counts_only } => {
-                let watch = Watch::new(spec.stream);
-                (client.play(&spec.name, PlayOptions::default()), Part::Player { watch, counts_only })
+                let check = FrameCheck::new(spec.stream);
+                (client.play(&spec.name, PlayOptions::default()), Part::Player { check, counts_only })
             }
         };
         Ok(Member {
@@ -324,9 +324,9 @@ impl Crowd {
         slot.member.as_deref_mut().filter(|_| slot.generation == id.generation)
     }
 
-    fn tell(&mut self, director: &mut impl Director) {
-        while let Some((id, tag, happening)) = self.happenings.pop_front() {
-            director.happened(self, id, tag, happening);
+    fn tell(&mut self, scenario: &mut impl Scenario) {
+        while let Some((id, tag, event)) = self.happenings.pop_front() {
+            scenario.on_event(self, id, tag, event);
         }
     }
 
@@ -337,13 +337,13 @@ impl Crowd {
         };
         let id = Id { index: index as u32, generation: slot.generation };
         let readable = event.is_readable() || event.is_read_closed() || event.is_error();
-        self.look(id, |crowd, member| {
+        self.look(id, |pool, member| {
             if std::mem::take(&mut member.connecting)
                 && let Some(error) = member.socket.take_error().unwrap_or_else(Some)
             {
                 return Err(Over(format!("not connected: {}", error.kind())));
             }
-            if readable { crowd.read(id, member) } else { Ok(()) }
+            if readable { pool.read(id, member) } else { Ok(()) }
         });
     }
 
@@ -375,18 +375,18 @@ impl Crowd {
             Ok(()) => self.slots[id.index as usize].member = Some(member),
             Err(Over(name)) => {
                 let ended = name == ClientCloseReason::Closed.name();
-                self.remove(id, &member, if ended { Happening::Ended } else { Happening::Lost(name) });
+                self.remove(id, &member, if ended { PoolEvent::Ended } else { PoolEvent::Lost(name) });
             }
         }
     }
 
-    fn remove(&mut self, id: Id, member: &Member, happening: Happening) {
+    fn remove(&mut self, id: Id, member: &Member, event: PoolEvent) {
         if member.is_up {
             // One writer, and the sum never falls below zero.
             self.up(&member.part).add(u64::MAX);
         }
         self.free.push(id.index);
-        self.happenings.push_back((id, member.tag, happening));
+        self.happenings.push_back((id, member.tag, event));
     }
 
     fn up(&self, part: &Part) -> &Count {
@@ -399,7 +399,7 @@ impl Crowd {
     /// Reads until there is nothing more: the event comes once.
     fn read(&mut self, id: Id, member: &mut Member) -> Result<(), Over> {
         while member.reads {
-            let discards = matches!(&member.part, Part::Player { watch, counts_only: true } if watch.has_begun());
+            let discards = matches!(&member.part, Part::Player { check, counts_only: true } if check.has_begun());
             let read =
                 if discards { discard(&member.socket, &mut self.buffer) } else { member.socket.read(&mut self.buffer) };
             let count = match read {
@@ -442,7 +442,7 @@ impl Crowd {
             match member.write() {
                 Ok(Written::Allowance) => {
                     member.silent = true;
-                    self.happenings.push_back((id, member.tag, Happening::Silent));
+                    self.happenings.push_back((id, member.tag, PoolEvent::Silent));
                 }
                 Ok(Written::Enough) => {}
                 Err(error) => return Err(Over(format!("write failed: {}", error.kind()))),
@@ -490,46 +490,46 @@ impl Crowd {
     /// What the server did. The time at which the client wants to be looked at.
     fn take_events(&mut self, now: Instant, id: Id, member: &mut Member) -> Result<Option<Instant>, Over> {
         loop {
-            let happening = match member.client.poll_output() {
+            let event = match member.client.poll_output() {
                 ClientOutput::Wait(wait) => return Ok(wait.deadline()),
                 ClientOutput::Closed(close) => return Err(Over(close.reason.name().to_owned())),
                 ClientOutput::Event(ClientEvent::Media { message, .. }) => {
                     if !self.take_media(now, member, &message) {
                         continue;
                     }
-                    Happening::FirstFrame(now.saturating_duration_since(member.opened))
+                    PoolEvent::FirstFrame(now.saturating_duration_since(member.opened))
                 }
-                ClientOutput::Event(ClientEvent::Connected(_)) => Happening::Connected,
+                ClientOutput::Event(ClientEvent::Connected(_)) => PoolEvent::Connected,
                 ClientOutput::Event(ClientEvent::Publishing { .. }) => {
                     if let Part::Publisher { feed, granted, delay, .. } = &mut member.part {
                         self.runs += 1;
                         feed.begin(now + *delay, self.runs);
                         *granted = true;
                     }
-                    Happening::Publishing
+                    PoolEvent::Publishing
                 }
-                ClientOutput::Event(ClientEvent::Playing { .. }) => Happening::Playing,
-                ClientOutput::Event(ClientEvent::Rejected { rejection, .. }) => Happening::Rejected(rejection.code),
+                ClientOutput::Event(ClientEvent::Playing { .. }) => PoolEvent::Playing,
+                ClientOutput::Event(ClientEvent::Rejected { rejection, .. }) => PoolEvent::Rejected(rejection.code),
                 ClientOutput::Event(ClientEvent::Unanswered { .. }) => {
-                    Happening::Rejected("no answer in time".to_owned())
+                    PoolEvent::Rejected("no answer in time".to_owned())
                 }
                 ClientOutput::Event(_) => continue,
             };
-            if matches!(happening, Happening::Publishing | Happening::Playing)
+            if matches!(event, PoolEvent::Publishing | PoolEvent::Playing)
                 && !std::mem::replace(&mut member.is_up, true)
             {
                 self.up(&member.part).add(1);
             }
-            self.happenings.push_back((id, member.tag, happening));
+            self.happenings.push_back((id, member.tag, event));
         }
     }
 
     /// True for the first key frame.
     fn take_media(&mut self, now: Instant, member: &mut Member, message: &Message) -> bool {
-        let Part::Player { watch, .. } = &mut member.part else {
+        let Part::Player { check, .. } = &mut member.part else {
             return false;
         };
-        let seen = watch.look(message, now);
+        let seen = check.look(message, now);
         self.tally.frames.add(1);
         self.tally.gaps.add(seen.gap);
         if let Some(error) = seen.error {
@@ -555,8 +555,8 @@ fn discard(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?)
 }
 
-impl fmt::Debug for Crowd {
+impl fmt::Debug for ClientPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Crowd").field("connections", &self.len()).finish_non_exhaustive()
+        f.debug_struct("ClientPool").field("connections", &self.len()).finish_non_exhaustive()
     }
 }

@@ -6,13 +6,13 @@ use bytes::Buf;
 use mio::net::TcpStream;
 use socket2::SockRef;
 
+use crate::frame_check::FrameCheck;
 use crate::media::Feed;
-use crate::watch::Watch;
 
 /// Pieces handed to one write call.
 const SLICES: usize = 64;
 
-/// One connection of a crowd.
+/// One connection of a pool.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) tag: u64,
@@ -46,7 +46,7 @@ pub(super) enum Part {
         delay: Duration,
     },
     Player {
-        watch: Watch,
+        check: FrameCheck,
         /// Counts bytes only, once it has seen a key frame.
         counts_only: bool,
     },
