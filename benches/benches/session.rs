@@ -96,8 +96,8 @@ fn session(criterion: &mut Criterion) {
             bencher.iter(|| publish(&server, &config, "other", now).end(now));
         });
     }
-    // The application of a stream is looked up when it is granted. The last of a thousand, whose patterns begin with the
-    // name of an app, or with a star and must all be compared.
+    // The application of a stream is looked up when it is granted. The last of a thousand, whose patterns begin with
+    // the name of an app, or with a star and must all be compared.
     for (name, pattern) in [("1,000 applications by app", "customer-#/*"), ("1,000 applications by stream", "*/cam-#")]
     {
         let destination = Destination::parse("rtmp://example.org/customer-999/cam-999").expect("a URL");

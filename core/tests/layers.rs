@@ -1,4 +1,4 @@
-//! The modules of core form layers: a module uses only modules of lower layers and of its own layer. ARCHITECTURE.md
+//! The modules of core form layers: a module uses only modules of lower layers and of the same layer. ARCHITECTURE.md
 //! and this test each have a table of the layers; the test compares both tables with the sources.
 
 use std::collections::{BTreeMap, BTreeSet};

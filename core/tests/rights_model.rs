@@ -1,8 +1,8 @@
 //! Rights and counts against a simple model. Several clients of two virtual hosts connect, publish and play in any
-//! order, with their own host's name or with `?vhost=`. They wait for verdicts, are granted, also under another name, or
-//! refused, lose their stream to a take-over, and leave, with limits that change, and with an application in each host
-//! that comes and goes. After each step, the server's counts are equal to the model's counts, the server has granted and
-//! refused the same requests, and the back end got the same questions and notices.
+//! order, with their own host's name or with `?vhost=`. They wait for verdicts, are granted, also under another name,
+//! or refused, lose their stream to a take-over, and leave, with limits that change, and with an application in each
+//! host that comes and goes. After each step, the server's counts are equal to the model's counts, the server has
+//! granted and refused the same requests, and the back end got the same questions and notices.
 
 #[path = "support/client.rs"]
 mod client;

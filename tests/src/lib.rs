@@ -1,7 +1,8 @@
 //! Tests of Anabranch that need more than one crate, with what tests of every crate are built from.
 //!
-//! Nothing here sleeps and hopes: every wait is for something that can be seen (a line in a log, bytes on a socket, a file
-//! that grows, an exit), and panics with the name of what did not come. What a process printed is shown when its test fails.
+//! Nothing here sleeps and hopes: every wait is for something that can be seen (a line in a log, bytes on a socket, a
+//! file that grows, an exit), and panics with the name of what did not come. What a process printed is shown when its
+//! test fails.
 //!
 //! | module | holds |
 //! |---|---|

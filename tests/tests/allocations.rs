@@ -22,7 +22,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const FRAMES: u32 = 200;
 const BODY: usize = 4000;
 
-/// One stream and those who play it.
+/// One stream and its players.
 struct Scene {
     now: Instant,
     publisher: Publisher,
@@ -33,7 +33,7 @@ struct Scene {
 impl Scene {
     fn new(players: usize) -> Self {
         let (now, server) = (Instant::now(), Core::new(Config::default(), [1; 32]));
-        let publisher = server.publish("live/cam").expect("nobody publishes");
+        let publisher = server.publish("live/cam").expect("there is no publisher");
         let players = (0..players).map(|number| player(&server, now, number)).collect();
         let mut scene = Scene { now, publisher, players, timestamp: 0 };
         // Until all have begun, and their queues have the room that they need.
@@ -47,7 +47,7 @@ impl Scene {
     fn push(&mut self) {
         let mut body = vec![if self.timestamp == 0 { 0x17 } else { 0x27 }, 1, 0, 0, 0];
         body.resize(BODY, 0x5a);
-        self.publisher.push(self.now, Message::video(self.timestamp, body)).expect("nobody took over");
+        self.publisher.push(self.now, Message::video(self.timestamp, body)).expect("there was no takeover");
         self.timestamp += 33;
         self.now += Duration::from_millis(33);
     }

@@ -1,6 +1,6 @@
-//! The loop that README, the page of core and `core/examples/blocking.rs` show is the same in all three, and it keeps what
-//! they promise: players get frames although they send nothing, deadlines hold, and a connection takes no more memory than
-//! the budget says. What runs here is the source of the example.
+//! The loop that README, the page of core and `core/examples/blocking.rs` show is the same in all three, and it keeps
+//! what they promise: players get frames although they send nothing, deadlines hold, and a connection takes no more
+//! memory than the budget says. What runs here is the source of the example.
 
 #[path = "../../core/examples/blocking.rs"]
 #[allow(dead_code, unreachable_pub)] // its `main` is not used
@@ -168,8 +168,8 @@ fn held(region: &Region<'_, System>) -> u64 {
     u64::try_from(stats.bytes_allocated as i64 - stats.bytes_deallocated as i64).unwrap_or(0)
 }
 
-/// The most that a connection holds that reads exactly as its `Wait` says, and what it holds at the end, when it reads no
-/// more.
+/// The most that a connection holds that reads exactly as its `Wait` says, and what it holds at the end, when it reads
+/// no more.
 fn held_by_one(core: &Core, bytes: &[u8]) -> (u64, u64) {
     let region = Region::new(ALLOCATOR);
     let now = Instant::now();
@@ -198,8 +198,8 @@ fn held_by_one(core: &Core, bytes: &[u8]) -> (u64, u64) {
     (most, held(&region))
 }
 
-/// A request that waits for its verdict, with much behind it: what came with the request is kept, so the size of a read is
-/// what the connection holds.
+/// A request that waits for its verdict, with much behind it: what came with the request is kept, so the size of a read
+/// is what the connection holds.
 #[test]
 fn the_loop_takes_no_more_memory_than_the_budget_says() {
     let _alone = alone();

@@ -1,6 +1,6 @@
-//! The whole process is stopped for a while: SIGSTOP, a container that is paused, a virtual machine that was frozen. What
-//! clients say meanwhile waits in their sockets, and when the server goes on the time of all of them is over long ago.
-//! That is no client's silence: those that were healthy before are served on.
+//! The whole process is stopped for a while: SIGSTOP, a container that is paused, a virtual machine that was frozen.
+//! What clients say meanwhile waits in their sockets, and when the server goes on the time of all of them is over long
+//! ago. That is no client's silence: those that were healthy before are served on.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! The adapters hold sockets, timers, threads and wake-ups, and no word of the protocol: one that says "publish" or "key
-//! frame" does something that belongs into core.
+//! The adapters hold sockets, timers, threads and wake-ups, and no word of the protocol: one that says "publish" or
+//! "key frame" does something that belongs into core.
 
 use std::fs;
 use std::path::{Path, PathBuf};

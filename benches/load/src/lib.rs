@@ -6,9 +6,9 @@
 //! ```
 //!
 //! # How it works
-//! A [`ClientPool`] is one event loop with any number of connections; a [`Scenario`] says which are opened and what they do.
-//! [`load()`] runs one or several of them: publishers first, then players, and once all are up it measures. The soak
-//! test directs a separate pool.
+//! A [`ClientPool`] is one event loop with any number of connections; a [`Scenario`] says which are opened and what
+//! they do. [`load()`] runs one or several of them: publishers first, then players, and once all are up it measures.
+//! The soak test directs a separate pool.
 //!
 //! Frames look like H.264 and AAC to a server: valid sequence headers, key frames, realistic sizes. In what would be a
 //! picture each says which one it is and when it was sent, and all its other bytes follow from that. So players see
@@ -16,8 +16,8 @@
 //! publisher, that is, on Linux a machine: elsewhere latencies are left out.
 //!
 //! # What the machine can do
-//! `anabranch-load limit` lets players in and from then on is a bare loop that sends all of them the same bytes: what the
-//! writes alone cost, with the same players as any other server. See [`limit`].
+//! `anabranch-load limit` lets players in and from then on is a bare loop that sends all of them the same bytes: what
+//! the writes alone cost, with the same players as any other server. See [`limit`].
 //!
 //! # What the numbers mean
 //! - *latency*: from the moment a frame is handed to the publisher's socket queue until the player has all of it,

@@ -33,8 +33,8 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Lets players in, sends all of them the same bytes and does nothing else: what the machine can do at best. Play it
-    /// with `--publishers 0`
+    /// Lets players in, sends all of them the same bytes and does nothing else: what the machine can do at best. Play
+    /// it with `--publishers 0`
     Limit {
         /// Where to listen
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1936")]
@@ -55,7 +55,7 @@ struct LoadArguments {
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     players: u32,
 
-    /// Connections that publish, each a stream of its own; 0 to play what others publish
+    /// Connections that publish, each a separate stream; 0 to play what others publish
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     publishers: u32,
 

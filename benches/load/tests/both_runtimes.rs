@@ -75,7 +75,8 @@ fn players_that_never_read_harm_no_other<S: Serve + Send + 'static>() {
 fn publishers_whose_reads_wait_lose_nothing<S: Serve + Send + 'static>() {
     let pacing = Pacing { merge_window: Duration::from_millis(150), ..Pacing::default() };
     let report = run_with::<S>(VhostConfig { pacing, ..VhostConfig::default() }, |options| {
-        // All play the first, so that the others are read as nobody waits for it, and the first in its window.
+        // All play the first, so that the others are read as streams without players, and the first within its merge
+        // window.
         options.publishers = 60;
         options.layout = Layout::First;
         options.media.bitrate = 200_000;

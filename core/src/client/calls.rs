@@ -255,7 +255,7 @@ impl Client {
 
     /// Ends the wait for answers that did not come in time.
     pub(super) fn expire_requests(&mut self) {
-        // `connect` has a timer of its own, which began with the handshake.
+        // `connect` has a separate timer, which began with the handshake.
         while let Some(at) = self.pending.iter_mut().position(|pending| pending.limit.is_over(self.endpoint.now)) {
             let Pending { transaction, purpose, .. } = self.pending.remove(at);
             match purpose {

@@ -55,7 +55,7 @@ pub enum DueKind {
     FirstMessage,
     /// The publisher must send its next message.
     NextMessage,
-    /// A client in our role must hear from its server.
+    /// A client in our role must receive messages from its server.
     Silence,
     /// The server must answer a call of a client in our role.
     Answer,

@@ -279,7 +279,7 @@ fn a_stream_key_may_be_as_long_as_a_text() {
     assert!(matches!(discover(None, Some("live"), &longer), Err(UrlError::TooLong { .. })));
 }
 
-/// FFmpeg and librtmp cut the same URL differently; whoever publishes and whoever plays must still
+/// FFmpeg and librtmp cut the same URL differently; publishers and players must still
 /// meet.
 #[test]
 fn clients_that_cut_one_url_differently_meet() {

@@ -207,7 +207,7 @@ impl World {
             O::Reconnect { client } => {
                 self.slot(client, |slot, _| _ = slot.conn.request_reconnect(Some("rtmp://b/live"), "go"));
             }
-            // These two have no operation of their own, so that older inputs keep their meaning.
+            // These two have no separate operation, so that older inputs keep their meaning.
             O::Drain { client, milliseconds } if milliseconds % 16 == 15 => {
                 self.server.stop_draining();
                 self.slot(client, |slot, _| slot.conn.stop_draining());

@@ -186,7 +186,7 @@ mod tests {
 
     impl Write for Stuck {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // The test has ended when nobody receives.
+            // The test has ended when there is no receiver.
             let _ = self.0.send(String::from_utf8_lossy(bytes).into_owned());
             Ok(bytes.len())
         }
@@ -209,7 +209,7 @@ mod tests {
         while !taken() {
             thread::yield_now();
         }
-        // Nobody takes the first line, and yet nobody waits.
+        // No reader takes the first line, and no caller waits.
         for line in ["second\n", "third\n", "much too long\n", "short\n"] {
             queue.push(line.as_bytes());
         }

@@ -68,10 +68,10 @@ impl<W: Write> Write for Plain<'_, W> {
     }
 }
 
-/// The same for a line of JSON, in which the escapes are those of JSON: who reads it as such gets the very text.
+/// The same for a line of JSON, in which the escapes are those of JSON: a JSON parser gets the exact text.
 pub(crate) fn json_line(line: &[u8]) -> Cow<'_, [u8]> {
     let is_odd = |c: char| !c.is_ascii() && !is_plain(c);
-    // Lines are text; what is none is left for those who read them.
+    // Lines are text; bytes that are not UTF-8 stay as they are.
     let Some(text) = std::str::from_utf8(line).ok().filter(|text| !text.is_ascii() && text.contains(is_odd)) else {
         return line.into();
     };

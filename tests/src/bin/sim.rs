@@ -197,7 +197,7 @@ fn run(options: &Options) -> ExitCode {
             });
         }
         drop(results);
-        // In the order of the seeds, whoever is done first.
+        // In the order of the seeds, whichever is done first.
         let (mut early, mut expected) = (BTreeMap::new(), options.seeds.start);
         for (seed, result) in played {
             early.insert(seed, result);

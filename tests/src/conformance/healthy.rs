@@ -6,7 +6,7 @@ use super::Target;
 use super::media::{AUDIO_HEADER, VIDEO_HEADER, long};
 use crate::peer::ScriptedClient;
 
-/// A publisher and a player on a stream of their own; all that is sent arrives, to the byte.
+/// A publisher and a player on a separate stream; all that is sent arrives, to the byte.
 pub fn assert_healthy(target: &Target) {
     // Never a name of which the last pair may not be gone yet.
     static PAIRS: AtomicU64 = AtomicU64::new(0);

@@ -1,10 +1,10 @@
 //! One suite for every server there is: what a client on the other end of a TCP connection can see of it.
 //!
-//! The cases know nothing of a server but its address. A [`Runtime`] is what starts one: the library on smol, the one on
-//! threads, or any program that drives the core. [`main`] runs all cases on all runtimes and prints a table of them.
+//! The cases know nothing of a server but its address. A [`Runtime`] is what starts one: the library on smol, the one
+//! on threads, or any program that drives the core. [`main`] runs all cases on all runtimes and prints a table of them.
 //!
-//! A [`Case`] is a function over a [`Target`]. It fails by panicking. Cases with the same [`Setup`] share a server, so each
-//! keeps to stream names of its own. Nothing in them sleeps: they read until what they wait for comes, or
+//! A [`Case`] is a function over a [`Target`]. It fails by panicking. Cases with the same [`Setup`] share a server, so
+//! each keeps to stream names of its own. Nothing in them sleeps: they read until what they wait for comes, or
 //! [`TIMEOUT`](crate::peer::TIMEOUT) is over. That nothing comes is told by the answer to a ping, see
 //! [`ScriptedClient::settle`](crate::peer::ScriptedClient::settle).
 

@@ -117,7 +117,7 @@ fn run(runtimes: &[Runtime], jobs: Vec<Job>, threads: usize) -> Vec<Outcome> {
     outcomes
 }
 
-/// Runs a case in a thread of its own, so that one that hangs holds up nobody.
+/// Runs a case in a separate thread, so that one that hangs delays no other.
 fn run_one(job: Job, target: Target) -> Result<(), String> {
     let (done, result) = channel();
     let body = move || {

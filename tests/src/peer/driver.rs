@@ -24,8 +24,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The same while the server takes nothing more.
 const SHORT_PAUSE: Duration = Duration::from_millis(1);
 
-/// Core's client with its socket: the smallest adapter there can be. Nothing happens by itself: a test with several of them
-/// gives each its turn with [`step`](Self::step) or [`events`](Self::events), a test with one waits with
+/// Core's client with its socket: the smallest adapter there can be. Nothing happens by itself: a test with several of
+/// them gives each its turn with [`step`](Self::step) or [`events`](Self::events), a test with one waits with
 /// [`wait_event`](Self::wait_event).
 #[derive(Debug)]
 pub struct Driver {

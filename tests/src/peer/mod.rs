@@ -1,8 +1,8 @@
 //! RTMP over TCP, from the client's side.
 //!
-//! [`ScriptedClient`] says what a test tells it to, to the byte if need be, over a [`Wire`]; [`opening`] has the bytes of
-//! clients that say all in one piece. [`Driver`] is core's own client on a socket, for tests of what servers do and not of
-//! how they say it.
+//! [`ScriptedClient`] says what a test tells it to, to the byte if need be, over a [`Wire`]; [`opening`] has the bytes
+//! of clients that say all in one piece. [`Driver`] is core's own client on a socket, for tests of what servers do and
+//! not of how they say it.
 
 mod driver;
 pub mod opening;

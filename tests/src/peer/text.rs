@@ -3,8 +3,8 @@ use anabranch_core::message::{Control, Message, MessageType};
 
 use crate::sim::command_in;
 
-/// A message in one line: control messages as Rust shows them; commands as `chunk stream/message stream name transaction`
-/// and their status code or value; media with message stream, time, and last byte.
+/// A message in one line: control messages as Rust shows them; commands as `chunk stream/message stream name
+/// transaction` and their status code or value; media with message stream, time, and last byte.
 pub(super) fn line(message: &Message) -> String {
     let Message { chunk_stream, timestamp, type_id, message_stream_id, payload } = message;
     if let Ok(Some(control)) = Control::parse(*type_id, payload) {

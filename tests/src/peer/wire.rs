@@ -36,8 +36,8 @@ impl Wire {
         Wire::over(socket, opened)
     }
 
-    /// Connects with room for `bytes` that came and were not read, as little as the system gives: who does not read then
-    /// soon has a window of zero.
+    /// Connects with room for `bytes` that came and were not read, as little as the system gives: a client that does
+    /// not read then soon has a window of zero.
     ///
     /// # Panics
     /// If the server does not accept.
@@ -60,7 +60,7 @@ impl Wire {
         self.opened
     }
 
-    /// Writes all of it. A server that has hung up is noticed by who reads.
+    /// Writes all of it. A read notices a server that has hung up.
     pub fn write(&mut self, bytes: &[u8]) {
         match self.socket.write_all(bytes) {
             Ok(()) => {}

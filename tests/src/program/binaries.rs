@@ -39,7 +39,7 @@ impl Runtime {
 pub enum Example {
     /// A server with a blocking thread for each connection.
     Blocking,
-    /// A server with one thread and an event loop of its own.
+    /// A server with one thread and its own event loop.
     Polling,
     /// A publisher and a player in memory: the arguments are the file to publish and the file to write.
     Relay,

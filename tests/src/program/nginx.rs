@@ -8,7 +8,7 @@ use crate::Folder;
 /// The module that teaches nginx RTMP, where Debian puts it.
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
 
-/// A running nginx-rtmp with one application, `live`, on a port of its own.
+/// A running nginx-rtmp with one application, `live`, on its own port.
 #[derive(Debug)]
 pub struct Nginx {
     /// The process, with its log.

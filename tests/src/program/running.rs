@@ -6,7 +6,7 @@ use super::{Example, Held, Launch, Line, Process, Runtime};
 use crate::peer::Driver;
 use crate::{Folder, TIMEOUT, wait_for};
 
-/// A running server on a port of its own; it is killed when the value goes.
+/// A running server on its own port; it is killed when the value is dropped.
 #[derive(Debug)]
 pub struct Program {
     /// The process, with its log.

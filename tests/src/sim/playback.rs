@@ -85,7 +85,8 @@ pub struct Received {
     pub media: Media,
     /// The timestamp that it came with, in milliseconds.
     pub timestamp: u32,
-    /// Index of the client that sent it; for a client's further streams, see [`Sim::also_publish`](super::Sim::also_publish).
+    /// Index of the client that sent it; for a client's further streams, see
+    /// [`Sim::also_publish`](super::Sim::also_publish).
     pub publisher: usize,
     /// Its number among that publisher's messages; of a repeated header, the first one's.
     pub number: usize,

@@ -70,14 +70,14 @@ fn all_tracks_of_several_codecs_arrive_bit_exact() {
     arrives(&Case { codecs: MIXED, tracks: 4, multitrack_to_all: true, announced: "hvc1", ..Case::default() });
 }
 
-/// FFmpeg 9 marks what it says about the colours of a second track (packet type 4) as if it were about the first. FFmpeg 5
-/// takes that for a track in VP6 that never comes, and fails.
+/// FFmpeg 9 marks what it says about the colours of a second track (packet type 4) as if it were about the first.
+/// FFmpeg 5 takes that for a track in VP6 that never comes, and fails.
 #[test]
 fn of_tracks_of_several_codecs_the_first_arrive_bit_exact() {
     arrives(&Case { codecs: MIXED, tracks: 4, old_players: true, ..Case::default() });
 }
 
-/// What FFmpeg 9 publishes, and to whom.
+/// What FFmpeg 9 publishes, and to which server.
 #[derive(Debug)]
 struct Case {
     /// Maps and codecs, of two pictures and two sounds.

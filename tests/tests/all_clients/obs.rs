@@ -85,7 +85,7 @@ fn obs_publishes_over_rtmps() {
     let rtmpdump = server.rtmpdump("live/cam", &dumped);
     server.wait_players("live/cam", 1);
 
-    // OBS trusts whom the system trusts: for it alone that is our authority.
+    // OBS trusts the authorities of the system: for OBS alone that is our authority.
     let trusted = folder.file("trusted");
     fs::create_dir(&trusted).expect("the folder can be written");
     fs::copy(authority.ca(), trusted.join("ca.pem")).expect("the folder can be written");

@@ -59,7 +59,7 @@ fn vlc_decodes_and_ends_with_the_stream() {
     server.stop();
 }
 
-/// VLC without a window, which refuses to run as root, so for root as somebody else.
+/// VLC without a window, which refuses to run as root, so for root as another user.
 fn start(folder: &Folder, arguments: &[&str]) -> Process {
     let home = folder.file("vlc");
     fs::create_dir(&home).expect("the folder can be written");

@@ -121,8 +121,8 @@ fn publish(mut publisher: ScriptedClient, stop: &AtomicBool, times: &Times) -> u
     unreachable!("numbers do not end")
 }
 
-/// Plays to the last frame, and holds every frame against the one that was sent; with the delays of those that came while
-/// there were attackers.
+/// Plays to the last frame, and holds every frame against the one that was sent; with the delays of those that came
+/// while there were attackers.
 fn play(
     mut player: ScriptedClient,
     count: &AtomicUsize,

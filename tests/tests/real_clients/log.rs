@@ -3,8 +3,8 @@
 use anabranch_core::message::Message;
 use anabranch_tests::program::{Program, Runtime};
 
-/// What one program writes about a player that waits, a publisher, a client that is refused, and their ends: without the
-/// times, and with `#` for each number.
+/// What one program writes about a player that waits, a publisher, a client that is refused, and their ends: without
+/// the times, and with `#` for each number.
 fn evening(runtime: Runtime) -> Vec<String> {
     let server = Program::start(runtime, &[]);
     let player = server.player("cam");

@@ -137,7 +137,8 @@ fn pictures(file: &Path) -> usize {
 /// Sound and picture decode from beginning to end without a word from the decoders.
 fn assert_decodes(file: &Path) {
     let input = ["-nostdin", "-loglevel", "warning", "-i", file.to_str().expect("paths of tests are UTF-8")];
-    // In milliseconds, as the stream has them: at the pictures' rate two may fall on one number after a change of clocks.
+    // In milliseconds, as the stream has them: at the pictures' rate two may fall on one number after a change of
+    // clocks.
     let output = ["-map", "0:v", "-map", "0:a", "-enc_time_base", "1:1000", "-f", "null", "-"];
     let ffmpeg = Process::start("ffmpeg", input.iter().chain(&output));
     ffmpeg.wait_success(TIMEOUT);

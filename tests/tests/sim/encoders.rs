@@ -1,5 +1,5 @@
-//! Encoders as they are: key frames without a mark, rare ones, or none; media that arrive apart, at once, or for a time only.
-//! That each frame keeps its time and its place is checked of every frame that a player gets.
+//! Encoders as they are: key frames without a mark, rare ones, or none; media that arrive apart, at once, or for a time
+//! only. That each frame keeps its time and its place is checked of every frame that a player gets.
 
 use std::time::Duration;
 

@@ -24,8 +24,8 @@ fn first_key(net: &Sim, player: ClientId) -> Option<Received> {
     net.player(player).frames().iter().find(|frame| frame.media == Media::Key).copied()
 }
 
-/// How long a player waits for a picture that comes so long after the last key frame, under this rule, if it may wait for
-/// as long as a group.
+/// How long a player waits for a picture that comes so long after the last key frame, under this rule, if it may wait
+/// for as long as a group.
 fn wait(rule: StartRule, after: Duration) -> Duration {
     wait_at_most(SECOND * 20, rule, after)
 }

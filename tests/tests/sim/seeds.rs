@@ -22,8 +22,8 @@ fn scenes(seeds: Range<u64>) {
             *ends.entry(end).or_default() += times;
         }
     }
-    // Scenes in which no player gets anything, and nothing goes wrong, prove nothing. Encoders that hold media back or send
-    // few pictures give players less than regular ones, of which each scene had 150 frames at least.
+    // Scenes in which no player gets anything, and nothing goes wrong, prove nothing. Encoders that hold media back or
+    // send few pictures give players less than regular ones, of which each scene had 150 frames at least.
     assert!(received > count as u64 * 130, "{received} frames were received");
     assert!(questions > count * 2, "{questions} questions were asked");
     assert!(resumptions > count / 5, "{resumptions} players missed something and went on");

@@ -1,11 +1,11 @@
-//! What the machine itself can do: a loop that sends every player the same bytes, with one write call for each message or
-//! one for each window, and does nothing else. The CPU time of that loop for each gigabyte is what servers are compared
-//! with.
+//! What the machine itself can do: a loop that sends every player the same bytes, with one write call for each message
+//! or one for each window, and does nothing else. The CPU time of that loop for each gigabyte is what servers are
+//! compared with.
 //!
-//! Its players are those of any server: what sending costs depends on who receives, on how soon that answers and on what
-//! it does with the bytes. So each is let in by a session of core's, which is dropped when it plays, and gets a stream
-//! like that of [`load`](crate::load())'s publishers, from the newest key frame on. From then on the loop knows of it its
-//! socket and how far it is; what it says is thrown away.
+//! Its players are those of any server: what sending costs depends on the receiver, on how soon that answers and on
+//! what it does with the bytes. So each is let in by a session of core's, which is dropped when it plays, and gets a
+//! stream like that of [`load`](crate::load())'s publishers, from the newest key frame on. From then on the loop knows
+//! of it its socket and how far it is; what it says is thrown away.
 
 mod opening;
 mod stream;

@@ -64,7 +64,7 @@ fn bytes_of_a_refused_peer_that_floods_are_dropped() {
     let mut second = harness.client();
     second.send(&harness, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
     second.receive(&harness);
-    assert!(second.closed.is_none(), "it is given time to hear why");
+    assert!(second.closed.is_none(), "the client has time to receive the reason");
     for _ in 0..5 {
         second.send(&harness, &[0; 64 << 10]);
     }

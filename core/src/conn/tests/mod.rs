@@ -214,7 +214,7 @@ impl Client {
             let (None, Some(deadline)) = (&self.closed, self.deadline().filter(|deadline| *deadline <= end)) else {
                 break;
             };
-            assert!(turn < MOST_TURNS, "it asks to be looked at and does nothing then");
+            assert!(turn < MOST_TURNS, "it asks for a timeout and does nothing then");
             harness.now = harness.now.max(deadline);
             self.conn.handle_timeout(harness.now);
             self.poll(harness);

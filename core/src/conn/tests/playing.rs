@@ -290,7 +290,10 @@ fn a_player_that_comes_after_the_publisher_left_waits_like_one_that_came_before(
     publisher.disconnect(&harness);
     stayed.poll(&harness);
     stayed.run(&mut harness, VhostConfig::default().unpublish_grace);
-    assert!(contains(&stayed.receive(&harness), "NetStream.Play.UnpublishNotify"), "who was served is told");
+    assert!(
+        contains(&stayed.receive(&harness), "NetStream.Play.UnpublishNotify"),
+        "a player that got frames gets the notice"
+    );
     let mut late = harness.player("cam");
     let received = late.receive(&harness);
     assert!(contains(&received, "NetStream.Play.Start"), "{received:?}");

@@ -41,7 +41,7 @@ fn wakes_follow_the_merge_window() {
     let mut publisher = harness.publisher("cam");
     publisher.actions();
     publisher.send(&harness, &peer::video(0, &peer::inter_frame(0)));
-    assert_eq!(publisher.actions(), [""; 0], "there is nobody to be woken");
+    assert_eq!(publisher.actions(), [""; 0], "there are no players to wake");
     harness.pass(Duration::from_millis(40));
     let _player = harness.player("cam");
     for time in [0, 40, 80] {

@@ -129,7 +129,11 @@ fn a_request_that_waits_needs_what_the_new_settings_ask_for() {
             assert_eq!(client.asked.len(), 1, "{:?}", client.received);
             reconfigure(&harness, hosts(&["a", "b"], &config), &mut [&mut client]);
             client.disconnect(&harness);
-            assert_eq!((reason(&client), client.notices.len()), (Some(name), 1), "who was asked hears of the end");
+            assert_eq!(
+                (reason(&client), client.notices.len()),
+                (Some(name), 1),
+                "the back end that was asked gets a notice of the end"
+            );
             harness.server.reconfigure(hosts(&["a", "b"], &asking));
         }
     }
@@ -218,7 +222,11 @@ fn a_request_that_waits_for_its_verdict_is_held_to_the_new_rules() {
     let config = VhostConfig { security, ..config };
     reconfigure(&harness, config.into(), &mut [&mut waits, &mut denied]);
     assert_eq!(reason(&denied), Some("security_denied"));
-    assert_eq!(denied.actions().last().map(String::as_str), Some("tell"), "who was asked hears of the end");
+    assert_eq!(
+        denied.actions().last().map(String::as_str),
+        Some("tell"),
+        "the back end that was asked gets a notice of the end"
+    );
     assert!(contains(&waits.answer(&harness, Verdict::Allow), "NetStream.Publish.Start"));
 }
 

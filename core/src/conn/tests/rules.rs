@@ -52,7 +52,7 @@ fn the_clients_address_is_the_peers_or_the_one_that_a_trusted_proxy_names() {
     assert_eq!(dual.actions(), ["attach publisher of live/dual, from 203.0.113.9:4001"]);
 
     let mut behind = Client::new(&harness, Some(proxy));
-    assert_eq!(behind.conn.peer(), Some(proxy), "nobody was named yet");
+    assert_eq!(behind.conn.peer(), Some(proxy), "no client was named yet");
     behind.send(
         &harness,
         &[header.as_slice(), &peer::handshake(), &peer::connect(), &peer::publish(0, "behind")].concat(),
@@ -67,7 +67,11 @@ fn the_clients_address_is_the_peers_or_the_one_that_a_trusted_proxy_names() {
     let mut stranger = Client::new(&harness, Some(client));
     stranger.send(&harness, header);
     stranger.receive(&harness);
-    assert_eq!(stranger.closed.expect("over").close.reason.name(), "handshake_error", "who is no proxy names nobody");
+    assert_eq!(
+        stranger.closed.expect("over").close.reason.name(),
+        "handshake_error",
+        "a client that is no trusted proxy cannot name an address"
+    );
 }
 
 /// Rules by address cannot be applied to a client without an address.

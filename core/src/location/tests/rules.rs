@@ -170,7 +170,7 @@ fn a_strict_server_gives_a_name_up_that_another_takes_before_that_one_has_it() {
         assert!(cluster.step(cluster.now + cluster.config.answer_limit), "it is granted in time");
     }
     assert!(cluster.outcome(1, claim).is_ok());
-    // An owner that does not hear of it keeps it.
+    // An owner that does not get the request keeps the name.
     cluster.is_deaf = true;
     let claim = cluster.claim(0, "live/cam", Conflict::Take);
     assert_eq!(cluster.outcome(0, claim), Err(ClaimError::Held("node-1".into())));

@@ -88,7 +88,7 @@ impl Link {
     fn pass_with(&mut self, time: Duration, takes: bool) {
         let end = self.now + time;
         for turn in 0.. {
-            assert!(turn < 10_000, "it asks to be looked at and does nothing then");
+            assert!(turn < 10_000, "it asks for a timeout and does nothing then");
             if takes {
                 let received = self.receive();
                 self.received.extend(received);
@@ -113,7 +113,7 @@ impl Link {
     fn freeze_full(&mut self, time: Duration) {
         self.now += time;
         for turn in 0.. {
-            assert!(turn < 10_000, "it asks to be looked at and does nothing then");
+            assert!(turn < 10_000, "it asks for a timeout and does nothing then");
             if self.wait().deadline().is_none_or(|deadline| deadline > self.now) {
                 break;
             }

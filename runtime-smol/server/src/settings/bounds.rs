@@ -138,7 +138,7 @@ impl From<&Bounds> for SessionLimits {
             amf: (&bounds.amf).into(),
             streams: bounds.message_streams,
             events: bounds.events,
-            // Connections are polled after each read, which has a bound of its own.
+            // Connections are polled after each read, which has a separate bound.
             event_bytes: SessionLimits::default().event_bytes,
             replies: bounds.replies.bytes(),
             inbox: bounds.inbox.bytes(),

@@ -436,7 +436,7 @@ fn the_api_does_not_wait_for_slow_or_silent_clients() {
     let request = b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(1000);
     let _ = (0..20).try_for_each(|_| greedy.write_all(&request));
     assert_eq!(program.ask("GET", "/healthz").status, 200);
-    wait_for("the end of who reads nothing", TIMEOUT, || {
+    wait_for("the end of the client that reads nothing", TIMEOUT, || {
         greedy.write_all(&request).is_err_and(|error| error.kind() != ErrorKind::WouldBlock).then_some(())
     });
 }
@@ -464,8 +464,8 @@ impl Drop for StoresOnDrop<'_> {
     }
 }
 
-/// One who asks over a connection that stays, and one who comes for each request, while others open a thousand a second and
-/// say nothing, from the same address.
+/// One who asks over a connection that stays, and one who comes for each request, while others open a thousand a second
+/// and say nothing, from the same address.
 #[test]
 fn a_storm_of_connections_keeps_no_operator_out() {
     let program = start_with_api("token = 'secret'");

@@ -188,7 +188,7 @@ fn the_numbers_are_those_that_clients_count() {
     assert_eq!(found.stream("anabranch_stream_sent_frames_total", "cam"), 42.0);
     assert_eq!(found.others("anabranch_stream_sent_bytes_total"), 0.0);
 
-    // Those who have left still count.
+    // Clients that have left still count.
     drop(publisher);
     drop(player);
     let after = wait_for("their end", TIMEOUT, || {

@@ -546,7 +546,8 @@ fn what_cannot_be_captured_is_refused_with_the_reason() {
     }
 }
 
-/// While a capture waits for a stream, the first records of each connection wait; it is that connection which one wants.
+/// While a capture waits for a stream, the first records of each connection wait; it is that connection which one
+/// wants.
 #[test]
 fn a_client_that_names_no_stream_is_captured_and_those_that_cannot_be_are_named() {
     let (program, _folder) = capturing();

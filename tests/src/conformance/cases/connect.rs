@@ -158,7 +158,7 @@ fn connect_as_17(target: &Target, selector: &[u8]) {
     let body = [selector, &Command::new("connect", 1.0, Value::Object(url())).encode()].concat();
     client.send(3, 0, MessageType::COMMAND_AMF3, 0, &body);
     let messages: Vec<Message> = (0..4).map(|_| client.message()).collect();
-    assert_eq!(messages[3].type_id, MessageType::COMMAND_AMF0, "FFmpeg hears nothing else");
+    assert_eq!(messages[3].type_id, MessageType::COMMAND_AMF0, "FFmpeg gets nothing else");
     let body = [selector, &Command::new("createStream", 2.0, Value::Null).encode()].concat();
     client.send(3, 0, MessageType::COMMAND_AMF3, 0, &body);
     assert_eq!(client.receive(1), ["3/0 _result 2 1"]);

@@ -125,7 +125,7 @@ fn a_digest_in_the_second_block_is_answered_with_digest_and_signature(target: &T
     signed_in(target, Scheme::KeyFirst);
 }
 
-/// Flash Player, FMLE, librtmp of some builds, and what nobody sends.
+/// Flash Player, FMLE, librtmp of some builds, and what no client sends.
 fn version_bytes_without_a_valid_digest_get_the_simple_answer(target: &Target) {
     for version in [[128, 0, 7, 2], [9, 0, 124, 2], [10, 0, 32, 18], [0, 0, 0, 1], [255; 4]] {
         let mut wire = Wire::dial(target);

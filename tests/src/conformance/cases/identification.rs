@@ -144,7 +144,7 @@ fn gstreamer_publishes_with_transaction_0_and_deletes_by_name(target: &Target) {
     assert_relays(target, &mut client);
     call(&mut client, "deleteStream", 0.0, target);
     client.assert_quiet();
-    // The name is free: somebody else may have it.
+    // The name is free: another client may have it.
     let _next = ScriptedClient::publisher(target, &target.name);
 }
 

@@ -274,7 +274,7 @@ fn replies_that_are_not_read_stop_the_reading(target: &Target) {
             return;
         }
     }
-    panic!("the server took {} bytes of requests and nobody took an answer", piece.len() * 64);
+    panic!("the server took {} bytes of requests and no answer was read", piece.len() * 64);
 }
 
 /// Far more than sockets hold, while one player reads nothing and another everything.

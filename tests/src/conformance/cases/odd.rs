@@ -1,4 +1,4 @@
-//! What firmware, home-made clients and pasted addresses send: served like everybody else.
+//! What firmware, home-made clients and pasted addresses send: served like all other clients.
 
 use anabranch_core::amf::{Object, Value, amf0};
 use anabranch_core::command::Command;

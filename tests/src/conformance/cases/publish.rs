@@ -1,4 +1,4 @@
-//! The life of a publication: its beginning, its ends, and who may have the name next.
+//! The life of a publication: its beginning, its ends, and which client may have the name next.
 
 use anabranch_core::message::{Message, MessageType};
 
@@ -43,7 +43,7 @@ fn tries_to_publish(target: &Target, name: &str) -> ScriptedClient {
     client
 }
 
-/// The name is somebody's until the server has noticed that its publisher is gone: tried until it is free.
+/// The name is taken until the server has noticed that its publisher is gone: tried until it is free.
 fn becomes_free(target: &Target, name: &str) -> ScriptedClient {
     let start = std::time::Instant::now();
     loop {

@@ -146,7 +146,7 @@ fn connect_is_refused(target: &Target, object: Object, code: &str) {
 fn becomes_possible(mut attempt: impl FnMut() -> bool) {
     let start = Instant::now();
     while !attempt() {
-        assert!(start.elapsed() < TIMEOUT, "there is no room although somebody left");
+        assert!(start.elapsed() < TIMEOUT, "there is no room although a client left");
     }
 }
 
@@ -229,7 +229,7 @@ fn a_name_with_another_host_passes_what_that_asks(target: &Target) {
     let mut player = on_host(target, "other.example");
     let told = play(&mut player, &name);
     assert_refused(player, &told, PLAY_FAILED);
-    // That host's chunk size is announced to who comes over.
+    // That host's chunk size is announced to a client that comes over.
     let mut publisher = on_host(target, "other.example");
     publisher.publish(0, &format!("{}?vhost=known.example", target.name));
     let received = publisher.receive_until("NetStream");

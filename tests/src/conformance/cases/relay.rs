@@ -297,7 +297,7 @@ fn chunks_of_audio_between_chunks_of_video_are_put_apart(target: &Target) {
             publisher.send_bytes(chunk);
         }
     }
-    // The audio was whole first; who waits for video gets what came before its first key frame.
+    // The audio was whole first; a player that waits for video gets what came before its first key frame.
     let messages = [player.message(), player.message()];
     assert_is(&messages[0], MessageType::AUDIO, 10, &audio);
     assert_is(&messages[1], MessageType::VIDEO, 0, &video);
@@ -450,7 +450,7 @@ fn aggregates_come_apart(target: &Target) {
 
 fn unknown_codecs_arrive_to_the_byte(target: &Target) {
     let (mut player, mut publisher) = pair(target);
-    // A key frame of codec 14, which nobody knows, and audio of codec 15.
+    // A key frame of codec 14, which is unknown, and audio of codec 15.
     passes(&mut publisher, &mut player, MessageType::VIDEO, 0, &long(&[0x1e, 1], 400));
     passes(&mut publisher, &mut player, MessageType::AUDIO, 10, &long(&[0xf3], 400));
     passes(&mut publisher, &mut player, MessageType::VIDEO, 40, &long(&[0x2e, 1], 400));

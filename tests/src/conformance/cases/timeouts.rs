@@ -266,7 +266,7 @@ fn a_player_that_takes_nothing_is_given_up(target: &Target) {
         assert!(before.elapsed() < TIMEOUT, "it still has its place");
     }
     assert!(before.elapsed() >= SHORT, "after {:?}", before.elapsed());
-    // The publisher goes on: all it hears is that it was received.
+    // The publisher goes on: it gets only acknowledgements.
     let received = publisher.receive_pending();
     assert!(received.iter().all(|line| line.starts_with("Acknowledgement(")), "{received:?}");
 }

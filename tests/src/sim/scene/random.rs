@@ -110,8 +110,8 @@ pub(super) fn config(rng: &mut Rng) -> Config {
     Config { defaults, vhosts: Vhosts::new(vhosts).expect("the names are good"), ..Config::default() }
 }
 
-/// Whether the settings of this scene change in its course. Then all of them say the same of timestamps: what a player is
-/// to expect of them is known when it comes.
+/// Whether the settings of this scene change in its course. Then all of them say the same of timestamps: what a player
+/// is to expect of them is known when it comes.
 pub(super) fn changing(mut rng: Rng, config: Config) -> (Config, Option<Changes>) {
     if !rng.once_in(3) {
         return (config, None);
@@ -179,8 +179,8 @@ pub(super) fn reply(rng: &Rng, ask: &Ask) -> Reply {
     }
 }
 
-/// What real encoders do beside: media that arrive apart, in bursts, now and then, out of order; key frames that are not
-/// marked, or end.
+/// What real encoders do beside: media that arrive apart, in bursts, now and then, out of order; key frames that are
+/// not marked, or end.
 pub(super) fn odd(rng: &mut Rng, encoder: &mut Encoder) {
     let late = |rng: &mut Rng| milliseconds(rng, &[0, 300, 950, 1_100, 1_500, 4_000, 10_000]);
     match rng.within(0..=2) {

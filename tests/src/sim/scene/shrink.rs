@@ -18,7 +18,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// What two failures of one kind have in common: the place, and the words without any numbers and what follows them.
+    /// What two failures of one kind have in common: the place, and the words without any numbers and what follows
+    /// them.
     fn kind(&self) -> (&str, String) {
         let words = match self.what.strip_prefix("seed ") {
             Some(rest) => rest.split_once(": ").map_or(rest, |(_, words)| words),

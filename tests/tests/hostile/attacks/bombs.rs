@@ -97,7 +97,8 @@ pub(crate) static CASES: &[Case] = &[
                 client.set_chunk_size(0x7fff_ffff);
                 let body = vec![0x27; 7 << 20];
                 for chunk_stream in 10..16 {
-                    // One chunk is all of a message: what is missing holds up the next, so each is cut short by a new size.
+                    // One chunk is all of a message: what is missing holds up the next, so each is cut short by a new
+                    // size.
                     client.set_chunk_size(7 << 20);
                     client.send_bytes(&message_header(chunk_stream, 0, 8 << 20, MessageType::VIDEO, 1));
                     if client.wire().write_until_blocked(&body, LONG) < body.len() {

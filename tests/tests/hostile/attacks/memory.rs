@@ -57,8 +57,9 @@ pub(crate) static CASES: &[Case] = &[
             "stalled_players_of_huge_frames",
             "a quarter of Config::memory, here 16 MiB, beyond 256 KiB of each; SourceLimits::bytes, here 1 MiB",
             Of(6, 12),
-            // Sixteen of frames that only players have; for each attacker its stream, and 256 KiB for each of its players. On
-            // threads a write that waits is looked at each half second, by when all of its frames may have come.
+            // Sixteen of frames that only players have; for each attacker its stream, and 256 KiB for each of its
+            // players. On threads a write that waits is looked at each half second, by when all of its frames may have
+            // come.
             Memory::MoreOnThreads(24, 6 << 10, 15 << 10),
             &["peer_closed", "peer_lost", "memory_short"],
             huge_frames,

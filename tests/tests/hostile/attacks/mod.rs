@@ -42,8 +42,8 @@ pub(crate) struct Case {
     pub(crate) limit: &'static str,
     /// For the server's command line.
     pub(crate) arguments: &'static [&'static str],
-    /// A configuration file, which the smol server alone has; `FOLDER` stands for an empty folder, and `KEYS` for that of
-    /// the [certificates](crate::certificates).
+    /// A configuration file, which the smol server alone has; `FOLDER` stands for an empty folder, and `KEYS` for that
+    /// of the [certificates](crate::certificates).
     pub(crate) settings: Option<&'static str>,
     /// What it is about that the other program has not.
     pub(crate) lacking: &'static str,
@@ -69,8 +69,8 @@ enum Attackers {
 
 /// By how much the memory of the server may grow.
 enum Memory {
-    /// MiB at all times, for whatever the attack makes the server's own structures and the allocator's pools keep, and KiB
-    /// for each attacker.
+    /// MiB at all times, for whatever the attack makes the server's own structures and the allocator's pools keep, and
+    /// KiB for each attacker.
     Of(usize, usize),
     /// The same, with other KiB for each on threads: two stacks and a read buffer.
     MoreOnThreads(usize, usize, usize),

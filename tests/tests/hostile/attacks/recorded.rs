@@ -71,7 +71,7 @@ fn rounds(target: &Target, bodies: impl Fn(u32) -> Vec<Vec<u8>>) {
     let mut client = ScriptedClient::connected(target);
     client.create_stream(2.0);
     for round in 0..ROUNDS {
-        // Without anything in it, each has a name of its own.
+        // Without anything in it, each has its own name.
         let bodies = bodies(round);
         let name = if bodies.is_empty() { target.named(&round.to_string()) } else { target.name.clone() };
         client.send_bytes(&call("publish", 3.0, 1, &[name.as_str().into(), "live".into()]));

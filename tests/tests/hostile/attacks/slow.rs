@@ -201,8 +201,8 @@ fn dial_and_say(target: &Target, words: &[u8]) -> Wire {
     wire
 }
 
-/// They take a byte a second for longer than they may take nothing at all: they go on, and cost no more than others that
-/// are slow.
+/// They take a byte a second for longer than they may take nothing at all: they go on, and cost no more than others
+/// that are slow.
 fn read_one_byte_a_second(arena: &Arena) {
     let name = arena.target.named("fat");
     let readers = AtomicUsize::new(arena.attackers);

@@ -1,4 +1,4 @@
-//! The soak test: a server in a process of its own, a pool of clients that behave badly in every way a seed can think
+//! The soak test: a server in a separate process, a pool of clients that behave badly in every way a seed can think
 //! of, and afterwards a look at what the server has kept of them, which is to be nothing.
 //!
 //! ```text
@@ -6,12 +6,13 @@
 //! ```
 //!
 //! A first round warms the server up: allocator, pools of threads, tables that grow with their contents, whatever is
-//! opened once and kept. What the server holds at rest after that is what it has to come back to after the second round.
+//! opened once and kept. What the server holds at rest after that is what it has to come back to after the second
+//! round.
 //!
-//! Memory is judged by what is allocated, in bytes and in objects, exactly: a task that never ends or a table that never
-//! shrinks shows there, however small. Resident memory is shown beside it and not judged: glibc keeps what was freed as
-//! holes between what is still in use, in an arena of each of many threads. From three equal rounds the server on threads
-//! came back with 15.8, 12.9 and 11.6 MiB, and with 34.9 KiB in 31 objects each time.
+//! Memory is judged by what is allocated, in bytes and in objects, exactly: a task that never ends or a table that
+//! never shrinks shows there, however small. Resident memory is shown beside it and not judged: glibc keeps what was
+//! freed as holes between what is still in use, in an arena of each of many threads. From three equal rounds the server
+//! on threads came back with 15.8, 12.9 and 11.6 MiB, and with 34.9 KiB in 31 objects each time.
 
 mod child;
 mod script;
@@ -36,7 +37,8 @@ use script::{Script, Tricks};
 #[global_allocator]
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Bytes and objects by which what is allocated may grow at any rate: tables that double at another moment of each round.
+/// Bytes and objects by which what is allocated may grow at any rate: tables that double at another moment of each
+/// round.
 const SLACK: (u64, u64) = (64 << 10, 20);
 
 /// Soaks the servers in players and publishers that come, go, stall and die, and fails if anything is left of them.

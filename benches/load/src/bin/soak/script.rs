@@ -89,7 +89,7 @@ impl Script {
         let digest = ClientConfig { handshake: ClientHandshakeKind::Digest, ..config.clone() };
         let now = Instant::now();
         let place = |index: u32| {
-            // They do not come all at once, and those who want the same names come last.
+            // They do not come all at once, and clients that want the same names come last.
             let late = if (publishers..2 * publishers).contains(&index) { 2000 } else { 0 };
             let at = now + Duration::from_millis(late + u64::from(index) * 3);
             Place { id: None, act: Act::Wait, at, how: End::Close }

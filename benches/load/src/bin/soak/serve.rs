@@ -9,8 +9,8 @@ use stats_alloc::INSTRUMENTED_SYSTEM;
 
 use crate::Runtime;
 
-/// Bytes of a stream's log, and bytes that the system may hold back of a player: so few that players who stall for some
-/// seconds fall off the log, which would take minutes otherwise.
+/// Bytes of a stream's log, and bytes that the system may hold back of a player: so few that players that stall for
+/// some seconds fall off the log, which would take minutes otherwise.
 const LOG: usize = 256 << 10;
 const UNSENT: u32 = 16 << 10;
 

@@ -16,8 +16,8 @@ use serde_json::Value;
 
 use crate::start;
 
-/// The back end of SRS's documentation: three paths, each for a beginning and its end. It keeps who is there, and says
-/// no to what makes no sense.
+/// The back end of SRS's documentation: three paths, each for a beginning and its end. It keeps the list of clients,
+/// and says no to what makes no sense.
 #[derive(Default)]
 struct Api {
     /// What each client does: actions that began, by stream.
@@ -82,7 +82,7 @@ fn visit(program: &Program, backend: &Backend) -> Vec<Call> {
     backend.wait_calls(4);
     player.drop_connection();
     backend.wait_calls(6);
-    // Until the answer to its end is read, a call to the same URL needs a connection of its own.
+    // Until the answer to its end is read, a call to the same URL needs a separate connection.
     program.wait_lines("/api/v1/clients about conn", 3);
     publisher.drop_connection();
     backend.wait_calls(8)
@@ -229,7 +229,7 @@ fn a_url_that_gets_only_notices_gets_them() {
     let program = start(&format!("[defaults.hooks]\non_close = ['{url}']\non_unpublish = ['{url}']\n"));
     let mut peer = Driver::at(program.address(), "rtmp://h/live/x");
     peer.publish("cam").unwrap();
-    assert!(backend.calls().is_empty(), "nobody is asked");
+    assert!(backend.calls().is_empty(), "no question is asked");
     // The end of the server is the end of its clients, and it waits until that is told.
     program.finish();
     let actions: Vec<_> = backend.calls().iter().map(|call| call.action().to_owned()).collect();

@@ -1,5 +1,5 @@
-//! Configurations of other servers, migrated by the pages in docs: who may publish and play, which hooks are called, and
-//! which files are recorded is the same as before. The half of nginx-rtmp runs against nginx-rtmp as well.
+//! Configurations of other servers, migrated by the pages in docs: who may publish and play, which hooks are called,
+//! and which files are recorded is the same as before. The half of nginx-rtmp runs against nginx-rtmp as well.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

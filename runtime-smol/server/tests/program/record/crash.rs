@@ -63,7 +63,7 @@ fn a_server_that_is_killed_leaves_files_that_play() {
     assert!(played >= count, "each left at least one that plays: {played}");
 }
 
-/// The program's `repair`: nothing is lost but what was not whole, and nobody has to look for anything any more.
+/// The program's `repair`: nothing is lost but what was not whole, and no search is needed any more.
 fn repair(file: &Path, last: f64) {
     let (before, _) = whole_tags(file);
     let path = file.to_str().unwrap();

@@ -57,7 +57,7 @@ fn a_recording_is_what_was_published() {
     let server = Recording::start("");
     let clip = media::clip(server.folder.path(), 6);
     ffmpeg_publishes(&server.program.url("live/cam"), &["-i", clip.to_str().unwrap()]).wait_success(TIMEOUT);
-    // Whom nobody wants to have recorded.
+    // A publisher that is not to be recorded.
     ffmpeg_publishes(&server.program.url("other/cam"), &["-i", clip.to_str().unwrap()]).wait_success(TIMEOUT);
     let files = server.wait(1);
     let [file] = &files[..] else { panic!("{files:?}") };
@@ -131,7 +131,7 @@ fn another_sequence_header_begins_another_file() {
     assert_eq!(videos, expected);
     for file in files {
         let first = whole_tags(&file).0.into_iter().find(|tag| tag.kind == TagKind::Video).unwrap();
-        assert_eq!(first.timestamp, 0, "each file has a time of its own");
+        assert_eq!(first.timestamp, 0, "each file has its own time");
     }
 }
 
