@@ -22,7 +22,7 @@ use proptest::prelude::*;
 use support::any_instant;
 use support::mutation::{Random, mutate};
 
-/// A file in memory, and what its tap was told.
+/// A capture in memory, and the calls that its tap got.
 #[derive(Debug, Clone, Default)]
 struct CaptureBuffer {
     file: Arc<Mutex<Vec<u8>>>,

@@ -29,7 +29,7 @@ fn held(region: &Region<'_, System>) -> u64 {
     u64::try_from(stats.bytes_allocated as i64 - stats.bytes_deallocated as i64).unwrap_or(0)
 }
 
-/// A peer that takes nothing of what it is told.
+/// A peer that reads nothing of what it is sent.
 struct Peer {
     conn: Box<Conn>,
     /// The most that was held after any call.
@@ -319,7 +319,7 @@ fn a_stream_holds_no_more_than_its_budget_whatever_its_frames_are() {
         }
         println!("{name}: {most} of {budget} bytes");
         assert!(most <= budget, "{name}: {most} bytes of {budget}");
-        // What the memory of all streams is told is what is allocated: not less, and not much more.
+        // The memory counted for all streams is what is allocated: not less, and not much more.
         let (counted, allocated) = (server.hub().memory().held as u64, held(&region) - before);
         println!("{name}: {counted} counted, {allocated} allocated");
         let state = 8 << 10;

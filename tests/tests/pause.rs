@@ -1,6 +1,6 @@
 //! The whole process is stopped for a while: SIGSTOP, a container that is paused, a virtual machine that was frozen.
 //! What clients say meanwhile waits in their sockets, and when the server goes on the time of all of them is over long
-//! ago. That is no client's silence: those that were healthy before are served on.
+//! ago. That does not count as silence: clients that were healthy before are served on.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use anabranch_tests::program::{Example, Program, Runtime};
 const PUBLISHERS: usize = 12;
 /// Between two frames of each.
 const FRAME: Duration = Duration::from_millis(250);
-/// Longer than a publisher may be silent and a stranger may take over its `connect`; one of them only just.
+/// Longer than a publisher may be silent and a client may take for its `connect`; one of them only just.
 const PAUSES: [Duration; 2] = [Duration::from_millis(10_100), Duration::from_secs(13)];
 
 /// One key frame, so that the stream keeps all there is until its players have it.

@@ -276,12 +276,12 @@ impl Run {
         self.loops.iter().map(|each| which(&each.tally).read()).sum()
     }
 
-    /// False if patience ended first, or connections failed.
+    /// False if the timeout ended first, or connections failed.
     fn wait_all_up(&mut self, progress: &mut impl FnMut(&Progress)) -> bool {
         let options = self.options.clone();
         let wanted = u64::from(options.players + options.stalled);
         let rise = Duration::from_secs_f64((wanted + u64::from(options.publishers)) as f64 / options.ramp.max(1.0));
-        let deadline = Instant::now() + rise + options.patience;
+        let deadline = Instant::now() + rise + options.timeout;
         loop {
             let failed = self.shared.failed.load(Ordering::Relaxed);
             let publishers = self.shared.settled_publishers.load(Ordering::Relaxed) >= u64::from(options.publishers);

@@ -184,7 +184,7 @@ impl LoadArguments {
             duration: self.duration,
             ramp: self.ramp,
             parallel: self.parallel,
-            patience: self.patience,
+            timeout: self.timeout,
             threads: self.threads,
             seed: self.seed,
             handshake: match self.handshake {

@@ -92,7 +92,7 @@ fn errors_are_counted_by_their_kind<S: Serve + Send + 'static>() {
         options.publishers = 1;
         options.players = 1;
         options.destination = Destination::parse("rtmp://127.0.0.1:1/live/cam").expect("a URL");
-        options.patience = Duration::from_millis(100);
+        options.timeout = Duration::from_millis(100);
     });
     assert!(report.error_count() > 0, "{report}");
     assert!(report.errors.contains_key("not connected: connection refused"), "{report}");

@@ -47,7 +47,7 @@ impl Scenario for Once {
     }
 }
 
-/// What came, and how the connection ended, as the peer has it; and what the scenario was told.
+/// What came, and how the connection ended, as the peer has it; and which events the scenario got.
 fn end(allowance: u64, how: End) -> (usize, io::Result<()>, Vec<PoolEvent>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");

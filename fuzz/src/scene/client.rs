@@ -73,7 +73,7 @@ impl Client {
         self.facts = Facts { headers: [None; 2], fresh: publishes && !self.published };
         self.published |= publishes;
         let command = self.command(transaction, command);
-        self.say(3, MessageType::COMMAND_AMF0, u32::from(on), &command.encode());
+        self.queue(3, MessageType::COMMAND_AMF0, u32::from(on), &command.encode());
     }
 
     fn command(&mut self, transaction: u8, command: &operation::Command) -> Command {
@@ -169,7 +169,7 @@ impl Client {
             Kind::Metadata | Kind::SetMetadata => self.header_bytes += body.len() + 200,
             _ => {}
         }
-        self.say(6, type_id, u32::from(on), &body);
+        self.queue(6, type_id, u32::from(on), &body);
     }
 
     pub(super) fn control(&mut self, type_id: u8, word: u32, second: u32) {
@@ -180,14 +180,14 @@ impl Client {
             1 => (word % 9000 + 1).to_be_bytes().to_vec(),
             _ => [word.to_be_bytes(), second.to_be_bytes()].concat(),
         };
-        self.say(2, type_id % 6 + 1, 0, &body);
+        self.queue(2, type_id % 6 + 1, 0, &body);
         self.other_window |= type_id % 6 + 1 == 5;
         if type_id % 6 == 0 {
             self.chunk_size = word % 9000 + 1;
         }
     }
 
-    fn say(&mut self, chunk_stream: u8, type_id: u8, message_stream_id: u32, body: &[u8]) {
+    fn queue(&mut self, chunk_stream: u8, type_id: u8, message_stream_id: u32, body: &[u8]) {
         write_message(
             &mut self.unsent,
             self.chunk_size,

@@ -22,7 +22,7 @@ impl Default for Listener {
 
 impl Listener {
     /// Shows each message, and how many bytes of `bytes` lie behind its end.
-    pub(super) fn listen(&mut self, bytes: &[u8], mut hear: impl FnMut(&Message, usize)) -> Result<(), String> {
+    pub(super) fn listen(&mut self, bytes: &[u8], mut on_message: impl FnMut(&Message, usize)) -> Result<(), String> {
         let (_, mut rest) = bytes.split_at(bytes.len().min(self.handshake));
         self.handshake -= bytes.len() - rest.len();
         while !self.lost {
@@ -33,7 +33,7 @@ impl Listener {
                         Ok(Some(Control::Abort(chunk_stream))) => self.reader.abort(chunk_stream),
                         _ => {}
                     }
-                    hear(&message, rest.len());
+                    on_message(&message, rest.len());
                 }
                 Ok(None) => break,
                 Err(error) => {

@@ -23,7 +23,7 @@ enum State {
     Open,
     /// Granted, or decided by silence: a notice is to follow.
     Decided,
-    /// Refused, or told of: nothing is to follow.
+    /// Refused, or there was a notice of its end: nothing is to follow.
     Over,
 }
 
@@ -59,17 +59,17 @@ impl Questions {
         }
     }
 
-    pub(super) fn tell(&mut self, notice: &Notice) {
-        let told = self.asked.iter_mut().find(|question| {
+    pub(super) fn on_notice(&mut self, notice: &Notice) {
+        let notified = self.asked.iter_mut().find(|question| {
             // One connection may be asked about for several virtual hosts.
             let same = question.ask.subject == notice.subject && question.ask.client.vhost == notice.client.vhost;
             question.state != State::Over && same
         });
-        let Some(question) = told else {
+        let Some(question) = notified else {
             panic!("a notice without a question: {notice:?} after {:?}", self.asked);
         };
         assert_eq!(question.ask.client.connection, notice.client.connection);
-        assert_eq!(notice.closed.is_some(), notice.subject == Subject::Connect, "the end of a connection is told");
+        assert_eq!(notice.closed.is_some(), notice.subject == Subject::Connect, "there is a notice of the end of a connection");
         question.state = State::Over;
     }
 

@@ -129,7 +129,7 @@ impl Viewer {
         let read = self.listener.listen(fresh, |message, rest| messages.push((message.clone(), total - rest as u64)));
         read.expect("the server's chunks are legal");
         for (message, end) in messages {
-            self.hear(&message, end, archive);
+            self.receive(&message, end, archive);
         }
     }
 
@@ -139,7 +139,7 @@ impl Viewer {
         self.written += bytes.len() as u64;
     }
 
-    fn hear(&mut self, message: &Message, end: u64, archive: &Archive) {
+    fn receive(&mut self, message: &Message, end: u64, archive: &Archive) {
         match message.type_id {
             MessageType::VIDEO | MessageType::AUDIO => {
                 assert!(archive.has(message), "a frame that was not published: {message:?}");

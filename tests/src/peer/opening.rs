@@ -1,4 +1,4 @@
-//! What clients say first, as bytes in one piece: for many of them at once, and for those that do not listen.
+//! What clients send first, as bytes in one piece: for many of them at once, and for clients that do not read.
 
 use anabranch_core::amf::{Object, Value};
 use anabranch_core::chunk::{DEFAULT_CHUNK_SIZE, write_message};

@@ -100,7 +100,7 @@ impl ScriptedClient {
         &mut self.wire
     }
 
-    /// The connection below, for good.
+    /// The connection below, without the client.
     pub fn into_wire(self) -> Wire {
         self.wire
     }

@@ -70,7 +70,7 @@ pub(super) struct Question {
     pub(super) ask: Ask,
     state: State,
     /// True once there was a notice about its end.
-    told: bool,
+    notified: bool,
     /// The answer that hooks will give, until they have.
     reply: Option<(Instant, Verdict)>,
     /// Bytes that the client had been sent when the question was asked, and at the verdict.
@@ -96,7 +96,7 @@ pub(super) struct Questions {
 impl Questions {
     pub(super) fn ask(&mut self, now: Instant, ask: Ask, reply: Reply, offset: u64) {
         let reply = reply.verdict.map(|verdict| (now + reply.after, verdict));
-        let question = Question { ask, state: State::Open, told: false, reply, asked_at: offset, decided_at: None };
+        let question = Question { ask, state: State::Open, notified: false, reply, asked_at: offset, decided_at: None };
         self.list.push(question);
     }
 
@@ -127,33 +127,33 @@ impl Questions {
     }
 
     /// Records a notice about an end; returns what is wrong with it, if anything is.
-    pub(super) fn tell(&mut self, notice: &Notice) -> Result<(), String> {
+    pub(super) fn on_notice(&mut self, notice: &Notice) -> Result<(), String> {
         // There may be questions about several virtual hosts for one connection.
         let about = |question: &&mut Question| {
             let same = question.ask.subject == notice.subject && question.ask.client.vhost == notice.client.vhost;
-            question.is_owed() && same
+            question.awaits_notice() && same
         };
         let Some(question) = self.list.iter_mut().find(about) else {
-            return Err(format!("it is told of the end of what was not asked or was refused: {notice:?}"));
+            return Err(format!("there is a notice of the end of a request that was not asked or was refused: {notice:?}"));
         };
-        question.told = true;
+        question.notified = true;
         if question.ask.client != notice.client {
             return Err(format!("{:?} asked, {:?} has ended", question.ask.client, notice.client));
         }
         let of_connection = notice.subject == Subject::Connect;
         if notice.closed.is_some() != of_connection {
-            return Err(format!("it is told of the end of a connection, or not: {notice:?}"));
+            return Err(format!("a notice of the end of a connection has the wrong subject: {notice:?}"));
         }
-        let of_stream = |question: &Question| question.is_owed() && question.ask.subject != Subject::Connect;
+        let of_stream = |question: &Question| question.awaits_notice() && question.ask.subject != Subject::Connect;
         if of_connection && self.list.iter().any(of_stream) {
-            return Err("the connection's end is told before that of its streams".into());
+            return Err("the notice of the connection's end comes before those of its streams".into());
         }
         Ok(())
     }
 
     /// The first question without a notice about its end.
-    pub(super) fn untold(&self) -> Option<&Question> {
-        self.list.iter().find(|question| question.is_owed())
+    pub(super) fn without_notice(&self) -> Option<&Question> {
+        self.list.iter().find(|question| question.awaits_notice())
     }
 
     /// True if bytes up to `offset` were sent before some question was decided.
@@ -175,8 +175,8 @@ impl Question {
     }
 
     /// True if the notice about its end is missing.
-    fn is_owed(&self) -> bool {
-        !self.told && self.state != State::Refused && !self.traverses()
+    fn awaits_notice(&self) -> bool {
+        !self.notified && self.state != State::Refused && !self.traverses()
     }
 
     /// The virtual host that it is asked for.
@@ -194,6 +194,6 @@ impl Question {
 
     /// True while it waits for a verdict.
     pub(super) fn is_open(&self) -> bool {
-        self.state == State::Open && !self.told
+        self.state == State::Open && !self.notified
     }
 }

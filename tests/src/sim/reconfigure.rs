@@ -47,7 +47,7 @@ impl Sim {
                 self.fail(&format!("connection {index} may stay: {stays}; it ends: {closing}"));
             }
             if told && !closing {
-                self.fail(&format!("connection {index} stays and is told something"));
+                self.fail(&format!("connection {index} stays and gets a message"));
             }
             self.serve(index);
         }

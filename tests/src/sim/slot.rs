@@ -191,13 +191,13 @@ impl Sim {
         }
     }
 
-    /// No client is told of success before the verdict.
+    /// No client gets a success status before the verdict.
     fn check_successes(&self, index: usize, received: usize) {
         let slot = &self.slots[index];
         for status in &slot.client.notices()[received..] {
             let success = ["NetConnection.Connect.Success", "NetStream.Publish.Start", "NetStream.Play.Start"];
             if success.contains(&status.code.as_str()) && slot.questions.is_early(status.offset) {
-                self.fail(&format!("client {index} is told {} before the verdict", status.code));
+                self.fail(&format!("client {index} gets {} before the verdict", status.code));
             }
         }
     }
@@ -319,7 +319,7 @@ impl Sim {
                 slot.questions.ask(self.now, *ask, reply, offset);
             }
             Action::Tell(notice) => {
-                if let Err(fault) = self.slots[index].questions.tell(&notice) {
+                if let Err(fault) = self.slots[index].questions.on_notice(&notice) {
                     self.fail(&format!("connection {index}: {fault}"));
                 }
                 self.slots[index].notices.push(*notice);
@@ -352,7 +352,7 @@ impl Sim {
             if !quiet || !slot.publishes.is_empty() || !slot.plays.is_empty() {
                 self.fail(&format!("connection {index} goes on after its end"));
             }
-            if let Some(question) = self.slots[index].questions.untold() {
+            if let Some(question) = self.slots[index].questions.without_notice() {
                 self.fail(&format!("connection {index} has ended without a notice: {question:?}"));
             }
         }

@@ -27,7 +27,7 @@ const LATE: f64 = 60.0;
 const GIVEN_BACK: Duration = Duration::from_secs(10);
 /// Bytes that the server may keep of what it took for them: the allocator's own structures, tables that have grown.
 const KEPT: usize = 24 << 20;
-/// Threads that look after a crowd of connections.
+/// Threads that look after many connections.
 const ATTENDANTS: usize = 8;
 
 /// A server under attack.

@@ -103,7 +103,7 @@ impl Neighbours {
     }
 }
 
-/// Publishes until it is told to stop; how many frames.
+/// Publishes until the test stops it; returns the number of frames.
 fn publish(mut publisher: ScriptedClient, stop: &AtomicBool, times: &Times) -> u32 {
     let mut due = Instant::now();
     for number in 0.. {

@@ -128,12 +128,12 @@ fn the_polling_example_does_not_wait_for_a_player_that_neither_reads_nor_hangs_u
     let clip = Clip { picture, seconds: 21, gop: 60, megabits: Some(30) };
     let publisher = Publication::of_clip(&server, "live/cam", &clip, &folder);
     let played = || fs::metadata(&other).map_or(0, |file| file.len());
-    // More than the sockets of the deaf one take.
+    // More than the sockets of the player that does not read take.
     publisher.process.wait_for("megabytes of the stream", || (played() > 12 << 20).then_some(()));
     let asked = Instant::now();
     server.process.terminate();
     let ended = server.process.wait_success(TIMEOUT) - asked;
-    // Two and a half seconds are for those that do not hang up; the rest is for a busy machine.
+    // Two and a half seconds are for clients that do not hang up; the rest is for a busy machine.
     assert!(ended < Duration::from_secs(10), "it took {ended:?}");
 }
 

@@ -108,7 +108,7 @@ fn players_end_well_when_the_publisher_is_gone_for_the_grace_period(runtime: Run
 
     for player in [&mut ffmpeg, &mut rtmpdump] {
         let ended = player.wait_success(TIMEOUT) - gone;
-        assert!(ended > Duration::from_millis(1500), "a player was told after {ended:?}, not after 2 s");
+        assert!(ended > Duration::from_millis(1500), "a player got the notice after {ended:?}, not after 2 s");
     }
     assert_eq!(ffmpeg.stderr(), [""; 0], "ffmpeg complains");
     server.stop();

@@ -91,7 +91,7 @@ fn a_denied_client_gets_the_reason_and_is_closed() {
         answer_to(&mut net, kind, &Reply::deny());
         let client = scene(&mut net, kind);
         net.run_for(SECOND * 5);
-        let notice = net.client(client).notices().last().expect("it is told");
+        let notice = net.client(client).notices().last().expect("the client gets a status");
         assert_eq!((notice.code.as_str(), notice.redirect.as_deref()), (code, None));
         assert!(notice.description.contains("not today"), "{notice:?}");
         assert_eq!(net.report(client).expect("it is closed").close.reason, CloseReason::Rejected(code));
@@ -109,7 +109,7 @@ fn a_client_that_is_redirected_gets_the_new_url() {
         answer_to(&mut net, kind, &Reply::of(Verdict::Redirect(url.into())));
         let client = scene(&mut net, kind);
         net.run_for(SECOND * 5);
-        let notice = net.client(client).notices().last().expect("it is told");
+        let notice = net.client(client).notices().last().expect("the client gets a status");
         assert_eq!(notice.redirect.as_deref(), Some(url), "{kind}");
         assert!(net.report(client).expect("it is closed").close.reason.name().starts_with("rejected"), "{kind}");
     }
@@ -158,7 +158,7 @@ fn silence_is_a_verdict_of_either_kind() {
                 net.run_for(SECOND);
             } else {
                 assert_eq!(net.client(client).statuses().last(), Some(&code));
-                let refused = net.since_start(net.client(client).status_at(code).expect("it is told")) - came;
+                let refused = net.since_start(net.client(client).status_at(code).expect("the client gets a status")) - came;
                 assert!((TIMEOUT..TIMEOUT + SECOND / 2).contains(&refused), "{kind}: after {refused:?}");
             }
             // A hook without an answer may have allowed it all the same: it gets the notice of the end.
@@ -298,7 +298,7 @@ fn questions_are_shared_out() {
     net.run_for(SECOND * 5);
     assert!(net.client(other).is_running());
     let refused = greedy.iter().find(|client| net.asked(**client).is_empty()).expect("four of six");
-    let notice = net.client(*refused).notices().last().expect("it is told");
+    let notice = net.client(*refused).notices().last().expect("the client gets a status");
     assert!(notice.description.contains("too many requests that wait"), "{notice:?}");
 }
 

@@ -9,7 +9,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What a player waits for a key frame, and some time for links and for frames that are a second apart.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Players come one after the other; each has what the encoder sends when its patience is over.
+/// Players come one after the other; each has what the encoder sends when its timeout is over.
 fn all_players_get_what_is_sent(seed: u64, encoder: &Encoder) {
     let mut rng = Rng::new(seed);
     let mut net = Sim::new(seed);

@@ -39,7 +39,7 @@ fn with(change: impl FnOnce(&mut VhostConfig)) -> Config {
 
 /// The client got this as its last message, and closed.
 fn assert_refused(net: &Sim, client: ClientId, code: &str, words: &str) {
-    let notice = net.client(client).notices().last().expect("it is told");
+    let notice = net.client(client).notices().last().expect("the client gets a status");
     assert_eq!((notice.code.as_str(), notice.redirect.as_deref()), (code, None), "{notice:?}");
     assert!(notice.description.contains(words), "{notice:?}");
     assert!(!net.is_open(client) && net.client(client).is_closed());

@@ -48,7 +48,7 @@ fn players_are_told_after_the_grace_and_again_when_the_publisher_comes_back() {
     let gone = net.elapsed();
     net.kill(first);
     net.run_for(SECOND * 30);
-    let told = net.client(player).status_at(UNPUBLISHED).expect("players are told");
+    let told = net.client(player).status_at(UNPUBLISHED).expect("players get the status");
     let waited = net.since_start(told) - gone;
     let grace = net.server().config().defaults.unpublish_grace;
     assert!(waited >= grace && waited < grace + SECOND / 10, "told after {waited:?}");

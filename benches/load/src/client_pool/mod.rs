@@ -200,7 +200,7 @@ impl ClientPool {
         }
     }
 
-    /// Opens a connection. If that fails at once, it is told like any other loss.
+    /// Opens a connection. If that fails at once, it is reported like any other loss.
     pub fn open(&mut self, spec: Spec) -> Id {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
@@ -418,7 +418,7 @@ impl ClientPool {
             if discards {
                 continue;
             }
-            // An error is told with the end.
+            // An error is reported with the end.
             let _ = member.client.handle_input(now, &self.buffer[..count]);
             self.take_events(now, id, member)?;
         }

@@ -227,7 +227,7 @@ fn after_a_reload_streams_are_in_the_application_of_their_name_then() {
     assert!(harness.server.hub().streams().is_empty());
 }
 
-/// What the back end is told of the end, with the name there.
+/// The back end's notices of the end, with the stream names in them.
 fn notices(client: &Client) -> Vec<String> {
     let name = |notice: &Notice| match &notice.subject {
         Subject::Publish(facts) | Subject::Play(facts) => facts.key.path().to_owned(),
@@ -254,7 +254,7 @@ fn a_stream_is_granted_under_the_name_that_the_back_end_gives() {
     assert!(contains(&answer(&mut player, &harness, Verdict::Rename("room/cam".to_owned())), PLAYED));
     publisher.send(&harness, &[headers(), gop(0, 1)].concat());
     assert!(player.receive(&harness).len() >= 6);
-    // The name is taken, by whatever name it is asked for; the back end is told that this came to nothing.
+    // The name is taken, by whatever name it is asked for; the back end gets a notice of the end.
     let mut second = publishes(&harness, "live", "other-key");
     assert!(contains(
         &answer(&mut second, &harness, Verdict::Rename("room/cam".to_owned())),

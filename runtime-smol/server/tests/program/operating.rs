@@ -75,7 +75,7 @@ fn connections_that_ended_are_listed_with_their_reasons() {
     assert_eq!(server.ask("GET", "/api/v1/closes?count=x").status, 400);
 }
 
-/// Connections that say nothing cannot push out those that operators ask for.
+/// Connections that send nothing cannot displace those that operators ask for.
 #[test]
 fn the_list_of_ended_connections_is_bounded_and_keeps_clients() {
     let server = start_with_api("");

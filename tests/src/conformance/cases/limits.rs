@@ -96,7 +96,7 @@ const NOT_CONNECTED: &str = "3/0 _error 1 NetConnection.Connect.Rejected";
 const PUBLISH_DENIED: &str = "5/1 onStatus 0 NetStream.Publish.Denied";
 const FAILED: &str = "3/0 _error 0 NetConnection.Call.Failed";
 
-/// Who passes a limit is told, and closed when it hangs up.
+/// A client that passes a limit gets an error, and is closed when it hangs up.
 fn is_told(mut client: ScriptedClient, told: &str) {
     client.receive_until(told);
     client.wire().shut_down_writing();

@@ -1,4 +1,4 @@
-//! Who is refused, what it is told, and that it is closed.
+//! Which requests are refused, with which status, and that the connection is closed.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -114,7 +114,7 @@ const PLAY_FAILED: &str = "5/1 onStatus 0 NetStream.Play.Failed";
 const BAD_NAME: &str = "5/1 onStatus 0 NetStream.Publish.BadName";
 const NOT_FOUND: &str = "5/1 onStatus 0 NetStream.Play.StreamNotFound";
 
-/// It is told no and nothing more, and closed as soon as it hangs up. How long the server waits for that is with the
+/// It gets the refusal and nothing more, and is closed as soon as it hangs up. How long the server waits for that is with the
 /// timeouts.
 fn assert_refused(mut client: ScriptedClient, told: &str, expected: &str) {
     assert_eq!(told, expected);
@@ -394,7 +394,7 @@ fn the_same_token_takes_a_name_over(target: &Target) {
     first.gop(0, 1);
     assert_eq!(player.receive(3), gop_lines(0, 1));
     let mut second = ScriptedClient::publisher(target, &name);
-    // The first is told when it next says something.
+    // The first gets the refusal when it next sends something.
     first.audio(50, &audio_frame(9));
     assert_eq!(first.assert_closed(), [BAD_NAME]);
     second.gop(0, 2);

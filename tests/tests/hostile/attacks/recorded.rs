@@ -18,7 +18,7 @@ const FILES: usize = 60;
 pub(crate) static CASES: &[Case] = &[
     Case::new(
         "publishers_that_leave_without_a_frame",
-        "their end is told",
+        "their end is logged",
         Of(4, 16),
         Memory::Of(16, 1024),
         GONE,

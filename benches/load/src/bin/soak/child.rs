@@ -59,7 +59,7 @@ impl Child {
         self.address
     }
 
-    /// What the server holds once its clients are gone and nothing changes any more, or at the end of all patience. It
+    /// What the server holds once its clients are gone and nothing changes any more, or after the timeout. It
     /// is waited for until it holds no more than `wanted`.
     pub(crate) fn at_rest(&mut self, wanted: Option<&Vitals>) -> io::Result<Vitals> {
         let deadline = Instant::now() + TIMEOUT;

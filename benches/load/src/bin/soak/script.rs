@@ -13,7 +13,7 @@ use anabranch_load::media::MediaOptions;
 const STEP: Duration = Duration::from_millis(10);
 /// Bytes that a client sends up to the end of its handshake.
 const HANDSHAKE: u64 = 1 + 2 * 1536;
-/// What a publisher is told whose stream another one has.
+/// The status code for a publisher whose stream name is taken.
 const BAD_NAME: &str = "NetStream.Publish.BadName";
 
 /// What was done to the server, in numbers.

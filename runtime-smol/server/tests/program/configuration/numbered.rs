@@ -10,7 +10,7 @@ use anabranch_tests::{TIMEOUT, wait_for};
 /// Bytes of a frame.
 const LENGTH: usize = 5000;
 
-/// One that has said `connect`, and was heard.
+/// A client whose `connect` was accepted.
 #[derive(Debug)]
 pub(crate) struct Peer {
     driver: Driver,

@@ -133,7 +133,7 @@ fn virtual_hosts_come_and_go_and_the_log_level_follows() {
     server.wait_lines(" is no longer publisher", 1);
     stays.send();
     let new = Peer::connect(&server, "c").publishes();
-    assert!(!new.is_closed() && !new.is_rejected, "the newcomer is let in");
+    assert!(!new.is_closed() && !new.is_rejected, "the new client is accepted");
     assert!(!stays.is_closed(), "{:?}", server.lines(" closed: "));
     assert!(Peer::connect(&server, "b").is_closed());
 }

@@ -50,7 +50,7 @@ fn each_publish_is_asked_about_once_and_its_end_told_once() {
     }
 }
 
-/// A crowd that leaves at once, much larger than any queue of questions: all that was promised is told, in order.
+/// Many clients leave at once, many more than fit any queue of questions: all promised notices come, in order.
 /// `ANABRANCH_LEAVERS=20000` is the long run.
 #[test]
 fn each_of_many_clients_that_leave_at_once_has_its_notice() {

@@ -193,7 +193,7 @@ fn the_rules_of_the_new_name_hold() {
         let refusal = visitor(&program).publish(name).unwrap_err();
         assert!(refusal.description.contains(words), "{name}: {refusal:?}");
     }
-    // The back end had granted them, so it is told of their ends.
+    // The back end had granted them, so it gets notices of their ends.
     let ends = backend.wait(|calls| calls.iter().filter(|call| call.field("call") == "publish_done").count() >= 3);
     let mut ends: Vec<_> =
         ends.iter().filter(|call| call.field("call") == "publish_done").map(|call| call.field("name")).collect();

@@ -230,7 +230,7 @@ fn a_url_that_gets_only_notices_gets_them() {
     let mut peer = Driver::at(program.address(), "rtmp://h/live/x");
     peer.publish("cam").unwrap();
     assert!(backend.calls().is_empty(), "no question is asked");
-    // The end of the server is the end of its clients, and it waits until that is told.
+    // The end of the server is the end of its clients, and it waits until the notices are delivered.
     program.finish();
     let actions: Vec<_> = backend.calls().iter().map(|call| call.action().to_owned()).collect();
     assert_eq!(actions, ["on_unpublish", "on_close"]);
