@@ -133,7 +133,7 @@
 //! | `Wake(stream)` | polls every connection subscribed to the stream, soon. For thousands, it asks a [`Batches`](conn::Batches) for each first: it writes a connection's [`Share`](conn::Share) and reports it with [`Conn::wrote`](conn::Conn::wrote), and polls the connections that have none |
 //! | `Attach`, `Detach` | need not do anything: they report the publishers and players, for logs and lists |
 //! | `Ask(ask)` | asks the back end, and calls [`Conn::answer`](conn::Conn::answer) when the verdict is there, or never: at the deadline core decides. Comes only if [`conn::Asks`] says so |
-//! | `Tell(notice)` | tells the back end that something is over. Exactly one follows each question that was not refused |
+//! | `Notify(notice)` | tells the back end that something is over. Exactly one follows each question that was not refused |
 //! | `Remark(remark)` | writes it to the log |
 //!
 //! The adapter does them in their order.

@@ -742,7 +742,7 @@ fn another_host_that_is_full_then_is_full_in_the_replay() {
     }
     played(&mut third, now, "cam?vhost=paid.example");
     assert_eq!(first.take_words().last().map(String::as_str), Some("NetStream.Play.Start"));
-    let told = |client: &Client| client.actions.iter().filter(|action| matches!(action, Action::Tell(_))).count();
+    let told = |client: &Client| client.actions.iter().filter(|action| matches!(action, Action::Notify(_))).count();
     assert_eq!((told(&first), told(&second)), (0, 1), "the back end allowed it, but the limit was reached");
     for (mut client, capture) in [(first, first_tape), (second, second_tape), (third, third_tape)] {
         client.conn.handle_disconnect(now, CloseReason::PeerClosed);

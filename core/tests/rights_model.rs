@@ -537,7 +537,7 @@ impl Run {
         for action in actions {
             let said = match action {
                 Action::Ask(ask) => word("ask", &ask.subject, &ask.client),
-                Action::Tell(notice) => word("tell", &notice.subject, &notice.client),
+                Action::Notify(notice) => word("tell", &notice.subject, &notice.client),
                 _ => continue,
             };
             let expected = self.model.said.iter().position(|expected| *expected == said);

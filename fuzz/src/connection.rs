@@ -143,7 +143,7 @@ fn settle(conn: &mut Conn, now: Instant, verdicts: u8, trace: &mut Trace) -> boo
                 let verdict = trace.verdict(verdicts);
                 conn.answer(now, ask.id, verdict);
             }
-            Output::Action(Action::Tell(mut notice)) => {
+            Output::Action(Action::Notify(mut notice)) => {
                 // What came behind the end in the same piece is counted all the same.
                 if let Some(closed) = &mut notice.closed {
                     closed.received = 0;
@@ -199,7 +199,7 @@ fn timed(flags: u8, verdicts: u8, pieces: &[&[u8]]) {
                     open += i32::from(!matches!(ask.subject, Subject::Traverse(_)));
                     asked.push(*ask);
                 }
-                Output::Action(Action::Tell(_)) => open -= 1,
+                Output::Action(Action::Notify(_)) => open -= 1,
                 Output::Wait(wait) => {
                     let left = conn.outbound().len();
                     assert!(left <= bound, "{left} bytes wait");

@@ -82,7 +82,7 @@ impl Hooks for Tokens {
     }
 
     /// Follows each request that was allowed, however it ended.
-    fn tell(&self, notice: Notice) {
+    fn notify(&self, notice: Notice) {
         if let Subject::Publish(stream) = notice.subject {
             println!("{} is over", stream.key);
         }

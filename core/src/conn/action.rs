@@ -38,7 +38,7 @@ pub enum Action {
     /// Ask the back end, and hand its verdict to [`Conn::answer`](super::Conn::answer).
     Ask(Box<Ask>),
     /// Send a notice to the back end; there is no answer to wait for.
-    Tell(Box<Notice>),
+    Notify(Box<Notice>),
     /// Poll all connections subscribed to the stream: it has something new for them.
     Wake(StreamId),
     /// Something that the operator should know. For logs; nothing depends on it.

@@ -188,7 +188,7 @@ fn label(action: &Action, name: fn(&StreamKey) -> String) -> String {
         Action::Subscribe(_) => "subscribe".to_owned(),
         Action::Unsubscribe(_) => "unsubscribe".to_owned(),
         Action::Ask(ask) => format!("ask {}", subject(&ask.subject)),
-        Action::Tell(notice) => format!("tell the end of {}", subject(&notice.subject)),
+        Action::Notify(notice) => format!("tell the end of {}", subject(&notice.subject)),
         Action::Wake(_) => "wake".to_owned(),
         Action::Remark(remark) => format!("remark: {remark}"),
     }

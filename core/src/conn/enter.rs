@@ -78,7 +78,7 @@ impl SlowPath {
     pub(super) fn leave_hosts(&mut self, closed: &Closed) {
         while let Some(Entered { vhost, asked, _permit: permit }) = self.entered.pop() {
             drop(permit);
-            self.tell(Some(&vhost), asked.then_some(Subject::Connect), Some(closed.clone()));
+            self.notify(Some(&vhost), asked.then_some(Subject::Connect), Some(closed.clone()));
         }
     }
 

@@ -198,7 +198,7 @@ impl SlowPath {
             sent: self.session.outbound().written(),
             duration: self.session.now().saturating_duration_since(self.start),
         });
-        self.tell(request.entering(), Some(subject), closed);
+        self.notify(request.entering(), Some(subject), closed);
     }
 
     /// Grants a request, or asks the back end first.
@@ -453,10 +453,10 @@ impl SlowPath {
     }
 
     /// Tells the back end that something is over: in a virtual host that the client entered, or that of `connect`.
-    pub(super) fn tell(&mut self, entered: Option<&str>, subject: Option<Subject>, closed: Option<Closed>) {
+    pub(super) fn notify(&mut self, entered: Option<&str>, subject: Option<Subject>, closed: Option<Closed>) {
         if let Some(subject) = subject {
             let notice = Notice { subject, client: self.facts_in(entered), closed };
-            self.actions.push_back(Action::Tell(Box::new(notice)));
+            self.actions.push_back(Action::Notify(Box::new(notice)));
         }
     }
 

@@ -14,7 +14,7 @@
 //! back end, has allowed it. The connection returns [`Action::Ask`] with the facts and a deadline; until the verdict it
 //! grants nothing and wants no more input. Hand the verdict to [`Conn::answer`] at any time, then poll. A verdict that
 //! comes too late, or for a connection that has ended, has no effect. When what was allowed is over, the connection
-//! returns one [`Action::Tell`].
+//! returns one [`Action::Notify`].
 //!
 //! # At the end
 //! A connection returns `Closed` only after it has released everything: streams are detached, players woken, and the

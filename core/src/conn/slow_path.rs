@@ -432,7 +432,7 @@ impl SlowPath {
             self.allowance.end(now, &self.publishing);
             self.actions.push_back(Action::Detach { role: Role::Publisher, stream });
             self.actions.push_back(Action::Wake(stream));
-            self.tell(None, told.map(Subject::Publish), None);
+            self.notify(None, told.map(Subject::Publish), None);
         }
     }
 
@@ -444,7 +444,7 @@ impl SlowPath {
             self.past.left_out.add(playing.left_out());
             let told = playing.take_asked();
             self.detach_player(playing.stream());
-            self.tell(None, told.map(Subject::Play), None);
+            self.notify(None, told.map(Subject::Play), None);
         }
     }
 
@@ -478,7 +478,7 @@ impl SlowPath {
         };
         self.leave_hosts(&closed);
         if self.client.as_mut().is_some_and(|client| std::mem::take(&mut client.asked)) {
-            self.tell(None, Some(Subject::Connect), Some(closed));
+            self.notify(None, Some(Subject::Connect), Some(closed));
         }
         self.client = None;
     }

@@ -123,15 +123,15 @@ impl Timeline {
             What::Input(bytes) => self.read_input(at, bytes, line),
             What::Output(bytes) => self.read_output(at, bytes, line),
             What::Call { routine: true, .. } | What::Action { routine: true, .. } if !self.all => {}
-            What::Call { words, .. } | What::Event(words) => self.say(at, HERE, words, line),
-            What::Ruled(None) => self.say(at, HERE, "granted", line),
-            What::Ruled(Some(words)) => self.say(at, HERE, &format!("refused: {words}"), line),
-            What::Action { words, .. } => self.say(at, HERE, &format!("action: {words}"), line),
-            What::Closed(words) => self.say(at, HERE, &format!("closed: {words}"), line),
+            What::Call { words, .. } | What::Event(words) => self.line(at, HERE, words, line),
+            What::Ruled(None) => self.line(at, HERE, "granted", line),
+            What::Ruled(Some(words)) => self.line(at, HERE, &format!("refused: {words}"), line),
+            What::Action { words, .. } => self.line(at, HERE, &format!("action: {words}"), line),
+            What::Closed(words) => self.line(at, HERE, &format!("closed: {words}"), line),
         }
         if moment.phase != self.phase {
             self.phase = moment.phase;
-            self.say(at, HERE, &format!("phase: {}", moment.phase), line);
+            self.line(at, HERE, &format!("phase: {}", moment.phase), line);
         }
     }
 
@@ -142,14 +142,14 @@ impl Timeline {
         }
     }
 
-    fn say(&mut self, at: Duration, arrow: &str, words: &str, line: &mut dyn FnMut(&str)) {
+    fn line(&mut self, at: Duration, arrow: &str, words: &str, line: &mut dyn FnMut(&str)) {
         self.finish(line);
         line(&format!("{} {arrow} {words}", Time(at)));
     }
 
     fn read_input(&mut self, at: Duration, mut bytes: &[u8], line: &mut dyn FnMut(&str)) {
         if self.all {
-            self.say(at, FROM_CLIENT, &format!("{} bytes", bytes.len()), line);
+            self.line(at, FROM_CLIENT, &format!("{} bytes", bytes.len()), line);
         }
         if let Some(preface) = &mut self.input.preface {
             match preface.read(bytes) {
@@ -159,9 +159,9 @@ impl Timeline {
                     let client =
                         client.map_or_else(|| "none".to_owned(), |client| SocketAddr::from(client).to_string());
                     self.input.preface = None;
-                    self.say(at, FROM_CLIENT, &format!("proxy header: client {client}"), line);
+                    self.line(at, FROM_CLIENT, &format!("proxy header: client {client}"), line);
                 }
-                Err(error) => return self.say(at, FROM_CLIENT, &format!("unreadable: {error}"), line),
+                Err(error) => return self.line(at, FROM_CLIENT, &format!("unreadable: {error}"), line),
             }
         }
         if let Some(server) = &mut self.input.handshake {
@@ -176,7 +176,7 @@ impl Timeline {
                         self.input.handshake = None;
                     }
                     if let Some(kind) = kind.filter(|_| !known) {
-                        self.say(at, FROM_CLIENT, &format!("handshake: {kind}"), line);
+                        self.line(at, FROM_CLIENT, &format!("handshake: {kind}"), line);
                     }
                     if progress.status == Status::NeedMore {
                         return;
@@ -185,7 +185,7 @@ impl Timeline {
                 Err(error) => {
                     self.input.reader.reader = None;
                     self.input.handshake = None;
-                    return self.say(at, FROM_CLIENT, &format!("unreadable: {error}"), line);
+                    return self.line(at, FROM_CLIENT, &format!("unreadable: {error}"), line);
                 }
             }
         }
@@ -199,7 +199,7 @@ impl Timeline {
         if skipped > 0 {
             self.output.handshake -= skipped;
             bytes = &bytes[skipped..];
-            self.say(at, TO_CLIENT, "handshake", line);
+            self.line(at, TO_CLIENT, "handshake", line);
         }
         while let Some(read) = self.output.reader.next(&mut bytes) {
             self.message(at, TO_CLIENT, read, line);
@@ -215,15 +215,15 @@ impl Timeline {
     ) {
         let message = match read {
             Ok(message) => message,
-            Err(words) => return self.say(at, arrow, &format!("unreadable: {words}"), line),
+            Err(words) => return self.line(at, arrow, &format!("unreadable: {words}"), line),
         };
         if arrow == FROM_CLIENT && self.input.reader.began_before(&message) {
             let words = format!("{} (it began before the capture)", describe_begun(&message));
-            return self.say(at, arrow, &words, line);
+            return self.line(at, arrow, &words, line);
         }
         match Media::of(&message) {
             Some(media) if !self.all && !media.class.is_header() => self.media(at, arrow, &message, &media, line),
-            _ => self.say(at, arrow, &describe(&message), line),
+            _ => self.line(at, arrow, &describe(&message), line),
         }
     }
 

@@ -462,7 +462,7 @@ impl World {
                 // The verdict came after the deadline: silence has decided already.
                 slot.questions.expire(self.now);
             }
-            Action::Tell(notice) => slot.questions.on_notice(&notice),
+            Action::Notify(notice) => slot.questions.on_notice(&notice),
             Action::Remark(_) => {}
             Action::Wake(stream) => {
                 for slot in self.slots.iter_mut().flatten().filter(|slot| slot.subscribed.contains(&stream)) {

@@ -69,7 +69,11 @@ impl Questions {
             panic!("a notice without a question: {notice:?} after {:?}", self.asked);
         };
         assert_eq!(question.ask.client.connection, notice.client.connection);
-        assert_eq!(notice.closed.is_some(), notice.subject == Subject::Connect, "there is a notice of the end of a connection");
+        assert_eq!(
+            notice.closed.is_some(),
+            notice.subject == Subject::Connect,
+            "there is a notice of the end of a connection"
+        );
         question.state = State::Over;
     }
 

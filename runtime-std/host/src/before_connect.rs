@@ -37,26 +37,26 @@ type LeftOut = (u64, Last);
 impl BeforeConnect {
     /// Whether a connection that is opened now is logged at once.
     pub(crate) fn show(&self, now: Instant) -> bool {
-        let (shown, told) = {
+        let (shown, left_out) = {
             let mut second = self.second();
-            let (second, told) = Second::at(&mut second, now);
+            let (second, left_out) = Second::at(&mut second, now);
             second.shown = second.shown.saturating_add(1);
-            (second.shown <= LINES, told)
+            (second.shown <= LINES, left_out)
         };
-        tell(told);
+        log_left_out(left_out);
         shown
     }
 
     /// Counts a connection that has ended and was not logged.
     pub(crate) fn leave_out(&self, now: Instant, address: Option<String>, reason: &'static str) {
-        let told = {
+        let left_out = {
             let mut second = self.second();
-            let (second, told) = Second::at(&mut second, now);
+            let (second, left_out) = Second::at(&mut second, now);
             second.left_out += 1;
             second.last = Some(Last { address, reason });
-            told
+            left_out
         };
-        tell(told);
+        log_left_out(left_out);
     }
 
     fn second(&self) -> MutexGuard<'_, Option<Second>> {
@@ -67,7 +67,7 @@ impl BeforeConnect {
 impl Drop for BeforeConnect {
     fn drop(&mut self) {
         let second = self.second.get_mut().unwrap_or_else(PoisonError::into_inner);
-        tell(second.take().and_then(Second::left_out));
+        log_left_out(second.take().and_then(Second::left_out));
     }
 }
 
@@ -84,7 +84,7 @@ impl Second {
     }
 }
 
-fn tell(left_out: Option<LeftOut>) {
+fn log_left_out(left_out: Option<LeftOut>) {
     if let Some((count, Last { address, reason })) = left_out {
         let connections = if count == 1 { "connection" } else { "connections" };
         let from = address.as_ref().map(|address| format!(" from {address}")).unwrap_or_default();
@@ -113,9 +113,9 @@ mod tests {
             before_connect.leave_out(start, address.clone(), reason);
         }
         let mut second = before_connect.second();
-        let (fresh, told) = Second::at(&mut second, start + SECOND);
+        let (fresh, left_out) = Second::at(&mut second, start + SECOND);
         assert_eq!((fresh.shown, fresh.left_out), (0, 0));
-        assert_eq!(told, Some((180, Last { address, reason: "peer_lost" })));
+        assert_eq!(left_out, Some((180, Last { address, reason: "peer_lost" })));
         drop(second);
         assert_eq!(shown(SECOND), 20);
         assert!(Second::at(&mut before_connect.second(), start + 3 * SECOND).1.is_none(), "all had their lines");

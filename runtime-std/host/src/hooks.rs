@@ -7,7 +7,7 @@ use anabranch_core::conn::{Ask, AskId, Notice, Verdict};
 use crate::host::Link;
 
 /// The program's decisions about clients. The server calls [`ask`](Self::ask) before a client may connect, publish or
-/// play, and [`tell`](Self::tell) when that has ended. [`VhostConfig::asks`](anabranch_core::conn::VhostConfig::asks)
+/// play, and [`notify`](Self::notify) when that has ended. [`VhostConfig::asks`](anabranch_core::conn::VhostConfig::asks)
 /// says which questions are asked, and what happens without an answer. By default none is, and a server with hooks that
 /// nothing asks is not built.
 ///
@@ -37,7 +37,7 @@ pub trait Hooks: fmt::Debug + Send + Sync + 'static {
     fn ask(&self, ask: Ask, answer: Answer);
 
     /// What was asked about, and not refused, has ended. Called exactly once for each.
-    fn tell(&self, notice: Notice) {
+    fn notify(&self, notice: Notice) {
         let _ = notice;
     }
 }

@@ -263,7 +263,7 @@ impl<C: Link> Host<C> {
                 let answer = Answer::new(ask.id, connection);
                 hooks.ask(*ask, answer);
             }
-            Action::Tell(notice) => hooks.tell(*notice),
+            Action::Notify(notice) => hooks.notify(*notice),
             _ => {}
         };
         if catch_unwind(AssertUnwindSafe(call)).is_err() {

@@ -69,7 +69,7 @@ impl LogQueue {
     }
 
     /// A warning of the log itself about so many lines.
-    pub(crate) fn say(&self, event: &str, lines: u64, words: &str) {
+    pub(crate) fn print(&self, event: &str, lines: u64, words: &str) {
         self.push(warning(self.shared.format, event, lines, words).as_bytes());
     }
 

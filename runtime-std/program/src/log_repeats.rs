@@ -40,32 +40,32 @@ impl Repeats {
     }
 
     /// Logs the counts that `due` returns.
-    fn tell(&self, due: impl Fn(&mut Seconds) -> Vec<Held>) {
+    fn print_due(&self, due: impl Fn(&mut Seconds) -> Vec<Held>) {
         let Shared { holds, seconds } = &*self.shared;
         if !holds.load(Ordering::Relaxed) {
             return;
         }
-        let told = {
+        let due = {
             let mut seconds = seconds.lock().unwrap_or_else(PoisonError::into_inner);
-            let told = due(&mut seconds);
+            let due = due(&mut seconds);
             holds.store(seconds.hold_any(), Ordering::Relaxed);
-            told
+            due
         };
-        for held in told {
+        for held in due {
             let event = "lines_left_out";
-            self.queue.say(event, held.count, &held.to_string());
+            self.queue.print(event, held.count, &held.to_string());
         }
     }
 
     pub(crate) fn tell_all(&self) {
-        self.tell(Seconds::take_all);
+        self.print_due(Seconds::take_all);
     }
 }
 
 impl<S: Subscriber> Layer<S> for Repeats {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         let now = Instant::now();
-        self.tell(|seconds| seconds.take_over(now));
+        self.print_due(|seconds| seconds.take_over(now));
         let metadata = event.metadata();
         if *metadata.level() > Level::WARN && metadata.target() != MANY {
             return true;
@@ -200,9 +200,9 @@ mod tests {
         assert_eq!(passed(&mut seconds, 2, Duration::from_millis(500)), 10, "each place has its own");
         assert_eq!(passed(&mut seconds, 1, Duration::from_millis(999)), 0);
         assert!(seconds.hold_any() && seconds.take_over(start + Duration::from_millis(999)).is_empty());
-        let told = seconds.take_over(start + SECOND);
-        assert_eq!(told, [Held { count: 20, words: "line 10".to_owned() }]);
-        assert_eq!(told[0].to_string(), "20 more lines like this were left out: line 10");
+        let due = seconds.take_over(start + SECOND);
+        assert_eq!(due, [Held { count: 20, words: "line 10".to_owned() }]);
+        assert_eq!(due[0].to_string(), "20 more lines like this were left out: line 10");
         assert_eq!(passed(&mut seconds, 1, SECOND), 10);
         assert_eq!(seconds.take_all().len(), 2);
         assert!(!seconds.hold_any());
@@ -245,8 +245,8 @@ mod tests {
         queue.flush(Duration::from_secs(30));
         let text = String::from_utf8(shown.0.lock().unwrap().clone()).unwrap();
         let count = |words: &str| text.lines().filter(|line| line.ends_with(words)).count() as u64;
-        let told = text.lines().filter_map(|line| line.split_once(" more line"));
-        let left_out = told.filter_map(|(before, _)| before.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>();
+        let due = text.lines().filter_map(|line| line.split_once(" more line"));
+        let left_out = due.filter_map(|(before, _)| before.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>();
         let warnings =
             text.lines().filter(|line| line.contains("cannot be served") && !line.contains("more line")).count();
         let waits = text.lines().filter(|line| line.contains(" waits") && !line.contains("more line")).count();

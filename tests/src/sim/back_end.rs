@@ -134,7 +134,9 @@ impl Questions {
             question.awaits_notice() && same
         };
         let Some(question) = self.list.iter_mut().find(about) else {
-            return Err(format!("there is a notice of the end of a request that was not asked or was refused: {notice:?}"));
+            return Err(format!(
+                "there is a notice of the end of a request that was not asked or was refused: {notice:?}"
+            ));
         };
         question.notified = true;
         if question.ask.client != notice.client {

@@ -318,7 +318,7 @@ impl Sim {
                 let offset = slot.offset();
                 slot.questions.ask(self.now, *ask, reply, offset);
             }
-            Action::Tell(notice) => {
+            Action::Notify(notice) => {
                 if let Err(fault) = self.slots[index].questions.on_notice(&notice) {
                     self.fail(&format!("connection {index}: {fault}"));
                 }

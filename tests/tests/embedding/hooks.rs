@@ -35,7 +35,7 @@ impl Hooks for Desk {
         let _ = self.asked.send((ask, answer));
     }
 
-    fn tell(&self, notice: Notice) {
+    fn notify(&self, notice: Notice) {
         let _ = self.told.send(notice);
     }
 }

@@ -233,7 +233,7 @@ impl Hooks for Ends {
         answer.give(Verdict::Allow);
     }
 
-    fn tell(&self, notice: Notice) {
+    fn notify(&self, notice: Notice) {
         let _ = self.0.send(notice);
     }
 }

@@ -33,7 +33,7 @@ impl Hooks for Asked {
         answer.give(Verdict::Allow);
     }
 
-    fn tell(&self, notice: Notice) {
+    fn notify(&self, notice: Notice) {
         let address = notice.client.address.map(|address| address.to_string());
         let _ = self.clients.send(address.unwrap_or_default());
         if let Subject::Publish(stream) = notice.subject {

@@ -128,7 +128,8 @@ fn a_subscription_from_the_publish_callback_misses_nothing<S: Serve + Send + 'st
     let mut publisher = Driver::to(&server.url("live/cam"));
     let stream = publisher.client.publish("cam", PublishType::Live).expect("it may ask");
     publisher.wait_event("a stream", |event| matches!(event, ClientEvent::Publishing { .. }).then_some(()));
-    let subscription = beginnings.recv_timeout(TIMEOUT).expect("the stream begins before its publisher gets the answer");
+    let subscription =
+        beginnings.recv_timeout(TIMEOUT).expect("the stream begins before its publisher gets the answer");
     publisher.client.send_message(stream, message(1)).expect("it is published");
     publisher.flush();
     let mut subscription = hears(subscription, 1);

@@ -158,7 +158,8 @@ fn silence_is_a_verdict_of_either_kind() {
                 net.run_for(SECOND);
             } else {
                 assert_eq!(net.client(client).statuses().last(), Some(&code));
-                let refused = net.since_start(net.client(client).status_at(code).expect("the client gets a status")) - came;
+                let refused =
+                    net.since_start(net.client(client).status_at(code).expect("the client gets a status")) - came;
                 assert!((TIMEOUT..TIMEOUT + SECOND / 2).contains(&refused), "{kind}: after {refused:?}");
             }
             // A hook without an answer may have allowed it all the same: it gets the notice of the end.

@@ -182,11 +182,11 @@ impl ClientPool {
     pub fn run(mut self, scenario: &mut impl Scenario) -> io::Result<Numbers> {
         let mut events = Events::with_capacity(1024);
         loop {
-            self.tell(scenario);
+            self.deliver_events(scenario);
             let Next::At(next) = scenario.next_step(&mut self, Instant::now()) else {
                 return Ok(self.numbers);
             };
-            self.tell(scenario);
+            self.deliver_events(scenario);
             let timer = self.timers.peek().map(|Reverse((at, _))| *at);
             let until = timer.map_or(next, |timer| timer.min(next));
             match self.poll.poll(&mut events, Some(until.saturating_duration_since(Instant::now()))) {
@@ -324,7 +324,7 @@ impl ClientPool {
         slot.member.as_deref_mut().filter(|_| slot.generation == id.generation)
     }
 
-    fn tell(&mut self, scenario: &mut impl Scenario) {
+    fn deliver_events(&mut self, scenario: &mut impl Scenario) {
         while let Some((id, tag, event)) = self.happenings.pop_front() {
             scenario.on_event(self, id, tag, event);
         }

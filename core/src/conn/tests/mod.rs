@@ -146,7 +146,7 @@ impl Client {
                     self.asked.push(*ask);
                 }
                 Output::Action(Action::Remark(remark)) => self.remarks.push(remark),
-                Output::Action(Action::Tell(notice)) => {
+                Output::Action(Action::Notify(notice)) => {
                     self.actions.push("tell".into());
                     self.notices.push(*notice);
                 }

@@ -234,7 +234,7 @@ impl Hooks for HttpHooks {
         self.inner.order.push(ask.client.connection, Job { event, subject: ask.subject, vhost, body, places, kind });
     }
 
-    fn tell(&self, notice: Notice) {
+    fn notify(&self, notice: Notice) {
         let Some(event) = Event::telling(&notice.subject) else {
             return;
         };
@@ -266,7 +266,7 @@ impl Inner {
             return;
         }
         let HookSettings { retries, retry_after, .. } = route.settings;
-        let kind = Kind::Tell { retries: retries.min(100), retry_after: retry_after.0, open: 0 };
+        let kind = Kind::Notice { retries: retries.min(100), retry_after: retry_after.0, open: 0 };
         self.order.push(connection, Job { event, subject, vhost, body, places, kind });
     }
 }

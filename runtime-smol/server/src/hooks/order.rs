@@ -45,7 +45,7 @@ pub(super) enum Kind {
         renamed: Option<String>,
     },
     /// A notice: all URLs are called at the same time.
-    Tell {
+    Notice {
         retries: u32,
         retry_after: Duration,
         /// Calls that are not finished.
@@ -137,12 +137,12 @@ impl State {
             let refused = job.event != Event::Dvr && self.refused.remove(&(connection, name(job))).is_some();
             match &mut job.kind {
                 Kind::Ask { .. } => return job.ask(connection, order).into_iter().collect(),
-                Kind::Tell { open, .. } if !refused => {
+                Kind::Notice { open, .. } if !refused => {
                     *open = job.places.len();
-                    return job.tell(connection, order);
+                    return job.notify(connection, order);
                 }
                 // It was refused and never began.
-                Kind::Tell { .. } => self.next(connection),
+                Kind::Notice { .. } => self.next(connection),
             }
         }
     }
@@ -158,7 +158,7 @@ impl State {
             return (None, Vec::new());
         };
         let given = match &mut job.kind {
-            Kind::Tell { open, .. } => {
+            Kind::Notice { open, .. } => {
                 match reply {
                     Reply::Granted => {}
                     Reply::Renamed(_) => place.complain(
@@ -287,8 +287,8 @@ impl Job {
         Some(Call { about: self.call(connection), turn, body, deadline: Some(deadline), retries, retry_after })
     }
 
-    fn tell(&mut self, connection: u64, order: &Arc<Order>) -> Vec<Call> {
-        let Kind::Tell { retries, retry_after, .. } = self.kind else {
+    fn notify(&mut self, connection: u64, order: &Arc<Order>) -> Vec<Call> {
+        let Kind::Notice { retries, retry_after, .. } = self.kind else {
             return Vec::new();
         };
         let about = self.call(connection);

@@ -3,14 +3,14 @@ use tracing::debug;
 
 /// Tells the service manager that clients can connect.
 pub(crate) fn ready() {
-    tell(&[NotifyState::Ready]);
+    notify_manager(&[NotifyState::Ready]);
 }
 
 /// Tells the service manager that the configuration is about to be read again. [`reloaded`] must follow.
 pub(crate) fn reloading() {
     // Newer versions of systemd require the time, and wait for the next message.
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Ok(now) => notify_manager(&[NotifyState::Reloading, now]),
         Err(error) => debug!(
             event = "service_manager",
             error = %error,
@@ -21,15 +21,15 @@ pub(crate) fn reloading() {
 
 /// Tells the service manager that the reload is over, with the new configuration or the old one.
 pub(crate) fn reloaded(what: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(what)]);
+    notify_manager(&[NotifyState::Ready, NotifyState::Status(what)]);
 }
 
 /// Tells the service manager that the server is about to stop.
 pub(crate) fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    notify_manager(&[NotifyState::Stopping]);
 }
 
-fn tell(state: &[NotifyState<'_>]) {
+fn notify_manager(state: &[NotifyState<'_>]) {
     // Without a service manager this does nothing.
     if let Err(error) = sd_notify::notify(state) {
         debug!(event = "service_manager", error = %error, "cannot notify the service manager: {error}");

@@ -10,7 +10,7 @@ mod pace;
 pub(crate) mod repair;
 mod settings;
 mod status;
-mod tape;
+mod stream_recording;
 mod writers;
 
 use std::collections::HashMap;
@@ -28,7 +28,7 @@ use pace::Pace;
 pub(crate) use settings::RecordSettings;
 use status::{EndReason, Failure, Progress};
 pub(crate) use status::{Failing, RecordedFile, Recordings, RunningRecording};
-use tape::{OnFile, Tape};
+use stream_recording::{OnFile, StreamRecording};
 use writers::Writers;
 
 use crate::settings::OfStreams;
@@ -41,7 +41,7 @@ const MANY: usize = 1024;
 /// The bytes that are free on the disk of a folder, which may not exist yet; `None` if the system does not tell.
 pub(crate) fn free_space(folder: &Path) -> Option<u64> {
     let folder = std::path::absolute(folder).ok()?;
-    folder.ancestors().find(|at| at.is_dir()).and_then(|at| tape::free_bytes(at).ok())
+    folder.ancestors().find(|at| at.is_dir()).and_then(|at| stream_recording::free_bytes(at).ok())
 }
 
 /// Records streams. Clones share the same recorder.
@@ -170,9 +170,9 @@ impl Inner {
         // Subscribe now, so that the recording misses nothing.
         let subscription = handle.subscribe_to(key);
         let on_file = self.on_file.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let tape = Tape::new(key.clone(), settings, paces, progress, on_file);
+        let recording = StreamRecording::new(key.clone(), settings, paces, progress, on_file);
         // A task that is not started is dropped, which frees its place.
-        if let Err(error) = self.writers.spawn(place.record(subscription, tape)) {
+        if let Err(error) = self.writers.spawn(place.record(subscription, recording)) {
             self.recordings.count_failure(Failure::NoThread);
             warn!(
                 event = "recording_failed",
@@ -203,7 +203,7 @@ struct Place {
 }
 
 impl Place {
-    async fn record(mut self, mut subscription: Subscription, mut tape: Tape) {
+    async fn record(mut self, mut subscription: Subscription, mut recording: StreamRecording) {
         let mut turn = 0;
         let mut next = None;
         loop {
@@ -213,9 +213,9 @@ impl Place {
             }
             let mut update = next.take().or_else(|| subscription.try_recv());
             if update.is_none() {
-                tape.flush();
+                recording.flush();
                 if !subscription.is_live() {
-                    tape.end_of_stream(EndReason::Unpublished);
+                    recording.end_of_stream(EndReason::Unpublished);
                     // A publisher that begins now waits for this lock, and then gets a new recording.
                     let inner = self.inner.clone();
                     let mut streams = inner.streams();
@@ -229,12 +229,12 @@ impl Place {
                 update = subscription.recv_async().await;
             }
             match update {
-                Some(Update::Frame(frame)) => tape.frame(&frame),
-                Some(Update::Missed(gap)) => tape.missed(&gap),
-                Some(Update::Ended) => tape.end_of_stream(EndReason::Unpublished),
+                Some(Update::Frame(frame)) => recording.frame(&frame),
+                Some(Update::Missed(gap)) => recording.missed(&gap),
+                Some(Update::Ended) => recording.end_of_stream(EndReason::Unpublished),
                 // The server has stopped.
                 None => {
-                    tape.end_of_stream(EndReason::Stopped);
+                    recording.end_of_stream(EndReason::Stopped);
                     return;
                 }
             }

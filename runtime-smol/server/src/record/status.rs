@@ -152,7 +152,7 @@ pub(crate) struct OpenFile {
     pub(crate) duration: Duration,
 }
 
-/// All recordings. The tapes write it, the API and the metrics read it.
+/// All recordings. The recordings write it, the API and the metrics read it.
 #[derive(Debug, Default)]
 pub(crate) struct Recordings {
     running: Mutex<BTreeMap<u64, Arc<Progress>>>,

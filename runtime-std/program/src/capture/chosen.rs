@@ -235,7 +235,7 @@ impl ChosenCaptures {
         let choice = choice.logged(handle.log_addresses_in_force());
         let view = self.find(number).ok_or(NotBegun::NoServer)?;
         let matches = view.matches;
-        held.say_first(move || {
+        held.log_first(move || {
             let connected = if is_one { String::new() } else { format!("; connected now: {matches}") };
             info!(
                 event = "capture_begun",

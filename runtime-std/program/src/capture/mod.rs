@@ -157,7 +157,7 @@ fn over(writer: Arc<Writer>) -> Over {
     Over(Box::new(move |file, end| {
         if *end != FileEnd::Closed {
             let (line, none) = (FileEnded::of(file, end), None);
-            writer.say(move || line.log(none));
+            writer.log(move || line.log(none));
         }
     }))
 }

@@ -134,7 +134,7 @@ impl Writer {
     }
 
     /// Has the thread write a line of the log.
-    pub(super) fn say(&self, line: impl FnOnce() + Send + 'static) {
+    pub(super) fn log(&self, line: impl FnOnce() + Send + 'static) {
         self.shared.state().lines.push(Box::new(line));
         self.shared.filled.notify_one();
     }
@@ -168,7 +168,7 @@ pub(super) struct Held<'a> {
 
 impl Held<'_> {
     /// Has a line written before those that came since.
-    pub(super) fn say_first(&self, line: impl FnOnce() + Send + 'static) {
+    pub(super) fn log_first(&self, line: impl FnOnce() + Send + 'static) {
         let mut state = self.shared.state();
         let place = self.place.min(state.lines.len());
         state.lines.insert(place, Box::new(line));

@@ -291,7 +291,7 @@ impl Shared {
                 handle.poll_soon(file.connection);
             }
         }
-        self.say_ended(number, why.name(), why.words());
+        self.log_ended(number, why.name(), why.words());
     }
 
     /// Removes a capture that could not begin.
@@ -307,7 +307,7 @@ impl Shared {
     /// A file of this capture has ended: with the last one the capture ends.
     fn file_over(&self, number: u64, file: &CaptureFile, end: &FileEnd) {
         let line = FileEnded::of(file, end);
-        self.say(move || line.log(Some(number)));
+        self.log(move || line.log(Some(number)));
         let mut state = self.state();
         state.open = state.open.saturating_sub(1);
         self.finish(&mut state, number);
@@ -326,21 +326,21 @@ impl Shared {
             Some(full) => full.words(),
             None => "all its files are complete".to_owned(),
         };
-        self.say_ended(number, capture.ended.unwrap_or_default(), words);
+        self.log_ended(number, capture.ended.unwrap_or_default(), words);
         state.remember(capture);
         self.count_waiting(state);
         self.timed.notify_all();
     }
 
     /// Has a line of the log written.
-    fn say(&self, line: impl FnOnce() + Send + 'static) {
+    fn log(&self, line: impl FnOnce() + Send + 'static) {
         if let Some(writer) = &*lock(&self.writer) {
-            writer.say(line);
+            writer.log(line);
         }
     }
 
-    fn say_ended(&self, number: u64, reason: &'static str, words: String) {
-        self.say(move || info!(event = "capture_ended", capture = number, reason, "capture {number} ends: {words}"));
+    fn log_ended(&self, number: u64, reason: &'static str, words: String) {
+        self.log(move || info!(event = "capture_ended", capture = number, reason, "capture {number} ends: {words}"));
     }
 
     /// A tap for a connection that this capture takes.
@@ -403,7 +403,7 @@ impl Shared {
             return;
         }
         capture.left_out.push(LeftOut { connection, why: why.clone() });
-        self.say(move || {
+        self.log(move || {
             warn!(
                 event = "capture_left_out",
                 conn = connection,
@@ -432,7 +432,7 @@ impl Shared {
         let capture = state.running(number).filter(|capture| capture.has_room())?;
         if found >= files {
             capture.full = Some(FileEnd::Files(files));
-            self.say(move || {
+            self.log(move || {
                 warn!(
                     event = "capture_limit",
                     capture = number,
@@ -464,7 +464,7 @@ impl Shared {
         state.files += 1;
         state.open += 1;
         let path = file.path.clone();
-        writer.say(move || {
+        writer.log(move || {
             let (path, since) = (path.display(), if from_start { "from its beginning" } else { "from now on" });
             info!(
                 event = "capture_file",
@@ -522,7 +522,7 @@ impl Shared {
         } else {
             "all connections together send much before they name their streams"
         };
-        self.say(move || {
+        self.log(move || {
             warn!(
                 event = "capture_incomplete",
                 conn = connection,

@@ -49,7 +49,7 @@ impl fmt::Debug for OnFile {
 
 /// Writes one stream into files, and decides where files begin and end.
 #[derive(Debug)]
-pub(super) struct Tape {
+pub(super) struct StreamRecording {
     key: StreamKey,
     settings: Arc<RecordSettings>,
     headers: Headers,
@@ -99,7 +99,7 @@ impl Open {
     }
 }
 
-impl Tape {
+impl StreamRecording {
     /// The paces are those of the stream's name and of all names.
     pub(super) fn new(
         key: StreamKey,
@@ -108,7 +108,7 @@ impl Tape {
         progress: Arc<Progress>,
         on_file: Option<OnFile>,
     ) -> Self {
-        Tape {
+        StreamRecording {
             key,
             settings,
             headers: Headers::default(),
@@ -597,16 +597,16 @@ mod tests {
 
     const FORMAT: WireFormat = WireFormat { chunk_size: 60_000 };
 
-    fn tape(name: &str) -> Tape {
-        tape_with(name, Arc::new(Pace::of_all(Instant::now())))
+    fn recording(name: &str) -> StreamRecording {
+        recording_with(name, Arc::new(Pace::of_all(Instant::now())))
     }
 
-    fn tape_with(name: &str, all: Arc<Pace>) -> Tape {
-        let folder = std::env::temp_dir().join(format!("anabranch-tape-{}-{name}", std::process::id()));
+    fn recording_with(name: &str, all: Arc<Pace>) -> StreamRecording {
+        let folder = std::env::temp_dir().join(format!("anabranch-recording-{}-{name}", std::process::id()));
         let settings = RecordSettings { folder, min_free: Size(0), ..RecordSettings::default() };
         let key = StreamKey::new("v", "live", "cam").unwrap();
         let progress = Arc::new(Recordings::default()).begin(key.clone());
-        Tape::new(key, Arc::new(settings), (Arc::new(Pace::new(Instant::now())), all), progress, None)
+        StreamRecording::new(key, Arc::new(settings), (Arc::new(Pace::new(Instant::now())), all), progress, None)
     }
 
     fn header(number: usize) -> Frame {
@@ -621,31 +621,31 @@ mod tests {
 
     #[test]
     fn what_waits_for_a_key_frame_is_bounded_in_bytes() {
-        let mut tape = tape("early");
-        tape.frame(&header(0));
+        let mut recording = recording("early");
+        recording.frame(&header(0));
         for number in 0..20 {
             let mut body = vec![0xAF, 1];
             body.resize(1 << 20, 0);
-            tape.frame(&Frame::encode(Message::audio(number, body), FORMAT));
-            assert!(bytes(&tape.early) < MOST_BYTES + (2 << 20), "{}", bytes(&tape.early));
+            recording.frame(&Frame::encode(Message::audio(number, body), FORMAT));
+            assert!(bytes(&recording.early) < MOST_BYTES + (2 << 20), "{}", bytes(&recording.early));
         }
         // Audio that is too much to wait begins a file.
-        assert!(tape.open.is_some() && tape.early.is_empty());
-        fs::remove_dir_all(&tape.settings.folder).unwrap();
+        assert!(recording.open.is_some() && recording.early.is_empty());
+        fs::remove_dir_all(&recording.settings.folder).unwrap();
     }
 
     #[test]
     fn headers_without_a_frame_behind_them_are_bounded_in_bytes() {
-        let mut tape = tape("held");
-        tape.frame(&header(0));
-        tape.frame(&Frame::encode(Message::video(0, [0x17, 1, 0, 0, 0, 9].as_slice()), FORMAT));
-        assert!(tape.open.is_some());
+        let mut recording = recording("held");
+        recording.frame(&header(0));
+        recording.frame(&Frame::encode(Message::video(0, [0x17, 1, 0, 0, 0, 9].as_slice()), FORMAT));
+        assert!(recording.open.is_some());
         for number in 1..100 {
-            tape.frame(&header(number));
-            assert!(bytes(&tape.held) < MOST_BYTES, "{}", bytes(&tape.held));
+            recording.frame(&header(number));
+            assert!(bytes(&recording.held) < MOST_BYTES, "{}", bytes(&recording.held));
         }
-        tape.end_of_stream(EndReason::Unpublished);
-        let _ = fs::remove_dir_all(&tape.settings.folder);
+        recording.end_of_stream(EndReason::Unpublished);
+        let _ = fs::remove_dir_all(&recording.settings.folder);
     }
 
     #[test]
@@ -654,21 +654,22 @@ mod tests {
         let rate = Rate { at_once: 3, each: Duration::from_secs(3600) };
         let all = Arc::new(Pace::with(rate, Instant::now()));
         let key_frame = Frame::encode(Message::video(0, [0x17, 1, 0, 0, 0, 9].as_slice()), FORMAT);
-        let begins = |tape: &mut Tape| {
-            tape.frame(&header(0));
-            tape.frame(&key_frame);
-            let begun = tape.open.is_some();
-            tape.end_of_stream(EndReason::Unpublished);
+        let begins = |recording: &mut StreamRecording| {
+            recording.frame(&header(0));
+            recording.frame(&key_frame);
+            let begun = recording.open.is_some();
+            recording.end_of_stream(EndReason::Unpublished);
             begun
         };
-        let mut tapes: Vec<_> = (0..10).map(|number| tape_with(&format!("crowd-{number}"), all.clone())).collect();
-        let begun: Vec<_> = tapes.iter_mut().map(begins).collect();
+        let mut recordings: Vec<_> =
+            (0..10).map(|number| recording_with(&format!("crowd-{number}"), all.clone())).collect();
+        let begun: Vec<_> = recordings.iter_mut().map(begins).collect();
         assert_eq!(begun.iter().filter(|begun| **begun).count(), 3, "{begun:?}");
-        let mut lasting = tape_with("lasting", all);
+        let mut lasting = recording_with("lasting", all);
         lasting.frame(&header(0));
         lasting.since = Instant::now().checked_sub(LASTING);
         assert!(lasting.since.is_some() && begins(&mut lasting));
         assert!(!begins(&mut lasting), "another publication has its own time");
-        tapes.iter().chain([&lasting]).for_each(|tape| drop(fs::remove_dir_all(&tape.settings.folder)));
+        recordings.iter().chain([&lasting]).for_each(|recording| drop(fs::remove_dir_all(&recording.settings.folder)));
     }
 }
