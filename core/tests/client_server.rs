@@ -360,7 +360,7 @@ fn interleaved_chunks_make_whole_messages() {
     // The handshake of our own server, then bytes that it never sends.
     let _ = client.handle_input(now, &said[..3073]);
     let (mut out, mut writer) = (Vec::new(), ChunkWriter::new(128));
-    let mut say = |out: &mut Vec<u8>, chunk_stream, message_stream_id, command: &Command| {
+    let mut write_command = |out: &mut Vec<u8>, chunk_stream, message_stream_id, command: &Command| {
         let body = command.encode();
         let message = Outgoing { chunk_stream, timestamp: 0, type_id: 20, message_stream_id, body };
         writer.write(out, message, Style::PLAIN);

@@ -15,7 +15,7 @@ const fn seconds(seconds: u64) -> Duration {
 }
 
 fn rejection(net: &RoleSim, id: ClientId) -> Option<&anabranch_core::client::ClientRejection> {
-    net.end(id).heard().iter().find_map(|event| match event {
+    net.end(id).received().iter().find_map(|event| match event {
         ClientEvent::Rejected { rejection, .. } => Some(&**rejection),
         _ => None,
     })
@@ -45,8 +45,8 @@ fn a_publisher_and_players_over_ordinary_links() {
         assert_eq!(net.end(encoder).close().expect("closed").reason, ClientCloseReason::Closed);
         for player in [early, late] {
             let ended =
-                net.end(player).heard().iter().filter(|event| matches!(event, ClientEvent::Ended { .. })).count();
-            assert_eq!(ended, 1, "seed {seed}: {:?}", net.end(player).heard());
+                net.end(player).received().iter().filter(|event| matches!(event, ClientEvent::Ended { .. })).count();
+            assert_eq!(ended, 1, "seed {seed}: {:?}", net.end(player).received());
         }
     }
 }
@@ -82,13 +82,13 @@ fn a_publisher_comes_back_and_its_player_stays() {
     net.run_for(seconds(3));
     net.leave(first);
     net.run_for(seconds(12));
-    let heard = net.end(player).heard();
-    assert!(heard.iter().any(|event| matches!(event, ClientEvent::Ended { .. })), "{heard:?}");
+    let received = net.end(player).received();
+    assert!(received.iter().any(|event| matches!(event, ClientEvent::Ended { .. })), "{received:?}");
     let frames = net.end(player).playback().coded().len();
     net.publish(URL, Encoder::default());
     net.run_for(seconds(3));
-    let heard = net.end(player).heard();
-    assert!(heard.iter().any(|event| matches!(event, ClientEvent::PublishNotify { .. })), "{heard:?}");
+    let received = net.end(player).received();
+    assert!(received.iter().any(|event| matches!(event, ClientEvent::PublishNotify { .. })), "{received:?}");
     assert!(net.end(player).playback().coded().len() > frames + 100);
 }
 
@@ -101,11 +101,11 @@ fn a_draining_server_asks_its_clients_to_reconnect() {
     net.drain(seconds(5), Some("//second.example:1936/live"));
     net.run_for(seconds(1));
     for id in [encoder, player] {
-        let request = net.end(id).heard().iter().find_map(|event| match event {
+        let request = net.end(id).received().iter().find_map(|event| match event {
             ClientEvent::ReconnectRequest { tc_url, .. } => Some(tc_url.as_deref().expect("a URL")),
             _ => None,
         });
-        let request = request.unwrap_or_else(|| panic!("no request in {:?}", net.end(id).heard()));
+        let request = request.unwrap_or_else(|| panic!("no request in {:?}", net.end(id).received()));
         let destination = Destination::within(request, "cam").expect("a stream");
         assert_eq!(destination.to_string(), "rtmp://second.example:1936/live/cam");
     }

@@ -22,7 +22,7 @@ fn it_serves_on_a_socket_that_it_inherits_and_tells_the_service_manager() {
     command.arg(Runtime::Smol.binary()).env("NOTIFY_SOCKET", &manager).stdin(Stdio::from(OwnedFd::from(listener)));
     let server = Process::start_command(command);
     server.wait_line(&format!("listening on   {address}"));
-    let hear = || {
+    let receive = || {
         let mut buffer = [0; 500];
         let length = told.recv(&mut buffer).expect("the server tells");
         String::from_utf8_lossy(&buffer[..length]).into_owned()

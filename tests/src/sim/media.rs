@@ -314,7 +314,7 @@ impl SentMessages {
     }
 }
 
-/// How many messages of a publication a forgetful archive keeps: a quarter of an hour at full rate.
+/// How many messages of a publication an archive of the newest only keeps: a quarter of an hour at full rate.
 const KEPT: usize = 1 << 16;
 
 impl Archive {

@@ -69,7 +69,7 @@ use slot::Slot;
 /// Steps without any time passing before the server is said to spin.
 const STEPS_AT_ONCE: u32 = 10_000;
 
-/// How long a forgetful simulation remembers a client that has disconnected.
+/// How long a simulation that keeps the newest only remembers a client that has disconnected.
 const MEMORY: Duration = Duration::from_secs(600);
 
 /// A server, its clients and the time. See the [module](self).
@@ -404,7 +404,7 @@ impl Sim {
         self.client(id).playback().expect("the client plays")
     }
 
-    /// What a publisher sent, or the newest of it: see [`forgetful`](Self::newest_only).
+    /// What a publisher sent, or the newest of it: see [`keep_newest_only`](Self::keep_newest_only).
     pub fn sent(&self, id: ClientId) -> &[Sent] {
         self.archive.of(id.0)
     }

@@ -53,7 +53,7 @@ const BRIDGED: u32 = 20_000;
 /// medium.
 const JUMPS_BACK: u32 = 1_000;
 
-/// How many messages a forgetful player keeps.
+/// How many messages a player that keeps the newest only keeps.
 const FRAMES: usize = 1024;
 
 /// What a player asked for of one track.
@@ -95,7 +95,7 @@ pub struct Received {
 }
 
 impl Playback {
-    /// All that came, headers included; of a [forgetful](super::Sim::newest_only) simulation, the newest.
+    /// All that came, headers included; of a simulation that [keeps the newest only](super::Sim::keep_newest_only) simulation, the newest.
     pub fn frames(&self) -> &[Received] {
         &self.frames
     }

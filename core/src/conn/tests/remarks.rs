@@ -37,7 +37,7 @@ fn a_name_that_is_taken_is_reported_with_the_connection_that_has_it() {
         ("name_taken", Requested::Publish, "NetStream.Publish.BadName")
     );
     assert_eq!((&*refused.app, &*refused.stream, refused.peer), ("live", "cam", address("192.0.2.2:2")));
-    assert_eq!(refused.notices, "Stream cam is already being published.");
+    assert_eq!(refused.told, "Stream cam is already being published.");
     let connection = first.conn.id();
     assert_eq!(refused.holder, Some(HeldBy::Client { connection, address: address("192.0.2.1:1") }));
     let text = refused.to_string();
@@ -117,7 +117,7 @@ fn a_client_that_a_rule_ends_is_reported_too() {
     player.conn.reconfigured();
     player.receive(&harness);
     let its = refused(&player);
-    assert_eq!((its.request, &*its.stream, &*its.notices), (Requested::Play, "cam", ""), "it gets no words");
+    assert_eq!((its.request, &*its.stream, &*its.told), (Requested::Play, "cam", ""), "it gets no words");
 }
 
 #[test]

@@ -166,7 +166,7 @@ impl Scene {
             (shaped::history(history, shape, end), end)
         };
         // Short ones are checked at every step, and nothing of them is forgotten.
-        let forgetful = !random || shape.duration.is_some();
+        let newest_only = !random || shape.duration.is_some();
         Scene { seed, config, operations, end, replies, newest_only, check: None }
     }
 

@@ -74,7 +74,7 @@ fn each_of_many_clients_that_leave_at_once_has_its_notice() {
         .collect();
     let crowd: Vec<_> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
     assert_eq!(crowd.len(), count);
-    crowd.into_iter().for_each(Driver::leave);
+    crowd.into_iter().for_each(Driver::drop_connection);
     let told = backend.wait(|calls| calls.len() >= 4 * count);
     assert_eq!(told.len(), 4 * count);
     let mut actions: HashMap<String, Vec<String>> = HashMap::new();
