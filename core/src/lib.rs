@@ -252,6 +252,7 @@
 //! | [`client`] | one RTMP connection in the client's role: publishes and plays elsewhere | [`client::Client`] |
 //! | [`hub`] | names to streams, the publish lock | [`hub::Hub`] |
 //! | [`location`] | which server of a cluster has a stream | [`location::Location`] |
+//! | [`relay`] | streams from and to other servers | [`relay::Relays`] |
 //! | [`source`] | one stream: log, headers in force, cursors, time | [`source::Source`] |
 //! | [`policy`] | rules for clients, as data | [`policy::Security`], [`policy::Token`], [`policy::Limits`] |
 //! | [`stats`] | counts, rates and intervals | [`stats::ConnSnapshot`], [`stats::StreamSnapshot`] |
@@ -288,6 +289,7 @@ pub mod message;
 pub mod pacing;
 pub mod policy;
 pub mod preface;
+pub mod relay;
 pub mod replay;
 pub mod session;
 mod shown;

@@ -18,6 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["session", "client"],
     &["hub"],
     &["capture"],
+    &["relay"],
     &["conn"],
     &["replay"],
 ];

@@ -97,6 +97,7 @@ impl Reason {
             "player_too_slow" => CloseReason::TooSlow,
             "memory_short" => CloseReason::MemoryShort,
             "taken_over" => CloseReason::TakenOver,
+            "origin_lost" => CloseReason::OriginLost,
             "draining" => CloseReason::Refused(Refusal::Draining),
             name => match TlsFault::named(name) {
                 Some(fault) => CloseReason::Tls(fault, self.words.clone()),

@@ -82,6 +82,11 @@ impl Destination {
         Ok(Destination { scheme, host: parts.host().to_owned(), port: parts.port(), app, stream })
     }
 
+    /// A stream, with its query, of an application of a server.
+    pub(crate) fn of(scheme: Scheme, host: &str, port: u16, app: &str, stream: String) -> Self {
+        Destination { scheme, host: host.to_owned(), port, app: app.to_owned(), stream }
+    }
+
     /// RTMP or RTMPS. With RTMPS, the caller that connects provides TLS.
     pub fn scheme(&self) -> &Scheme {
         &self.scheme

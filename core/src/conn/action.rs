@@ -112,6 +112,9 @@ impl fmt::Display for Remark {
             Remark::TookOver { key, from: HeldBy::Client { connection, .. } } => {
                 write!(f, "took {} over from conn {connection}", key.shown())
             }
+            Remark::TookOver { key, from: HeldBy::Relay { connection, .. } } => {
+                write!(f, "took {} over from the relay on conn {connection}", key.shown())
+            }
             Remark::TookOver { key, from: HeldBy::Program } => write!(f, "took {} over from the program", key.shown()),
             Remark::Waits(key) => write!(f, "waits for {}, which has no publisher", key.shown()),
             Remark::Began { key, waited } => {

@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::amf::Value;
+pub use crate::policy::AskId;
 use crate::session::CloseReason;
 use crate::url::StreamKey;
 
@@ -18,10 +19,6 @@ pub struct Ask {
     /// The client that asks for it.
     pub client: ClientFacts,
 }
-
-/// Identifies a question; one server never uses the same twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AskId(pub(super) u64);
 
 /// What a question or a notice is about.
 #[derive(Debug, Clone, PartialEq, Eq)]

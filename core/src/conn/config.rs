@@ -4,6 +4,7 @@ use crate::bandwidth::BandwidthConfig;
 use crate::hub::{Conflict, HubConfig};
 use crate::pacing::Pacing;
 use crate::policy::{Applications, Limits, Network, Refer, Security, Token, Vhosts};
+use crate::relay::{Edge, Forward};
 use crate::session::SessionConfig;
 use crate::source::{SourceLimits, StartLimits, StartRule, Timestamps, WireFormat};
 
@@ -88,6 +89,11 @@ pub struct VhostConfig {
     pub bandwidth_check: Option<BandwidthConfig>,
     /// Which requests wait for a verdict of the back end. Default: none.
     pub asks: Asks,
+    /// Where published streams are published, too. Default: nowhere.
+    pub forward: Vec<Forward>,
+    /// Origins that have the streams of clients that play, and that get the streams of clients that publish. Default:
+    /// none, the streams are on this server.
+    pub edge: Option<Edge>,
     /// Other settings for some of its streams, by patterns of their names; the first that matches holds. Each has all
     /// settings of its streams: those that it shares with its virtual host are the same there. What is only for
     /// connections has no effect in it: `limits.connections`, `limits.questions`, `bandwidth_check`, `asks.connect`, the
@@ -144,6 +150,8 @@ impl Default for VhostConfig {
             bandwidth_check: None,
             applications: Applications::default(),
             asks: Asks::default(),
+            forward: Vec::new(),
+            edge: None,
         }
     }
 }

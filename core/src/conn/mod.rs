@@ -24,6 +24,7 @@
 mod action;
 mod agreement;
 mod allowance;
+mod any;
 mod application;
 mod ask;
 mod bandwidth;
@@ -52,6 +53,7 @@ use std::time::Instant;
 
 pub use action::{Action, Attachment, LeftOut, Output, Remark, Report, Role};
 pub use agreement::Agreement;
+pub use any::{AnyConn, AnyOutput, Ended};
 pub use ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject};
 pub use budget::{Budget, Scope, Term};
 pub use capturing::NotCaptured;

@@ -88,6 +88,7 @@ impl fmt::Display for Refused {
         write!(f, "refused ({code}")?;
         match holder {
             Some(HeldBy::Client { connection, .. }) => write!(f, ", held by conn {connection}")?,
+            Some(HeldBy::Relay { connection, .. }) => write!(f, ", held by the relay on conn {connection}")?,
             Some(HeldBy::Program) => f.write_str(", held by the program around the server")?,
             None => {}
         }

@@ -13,6 +13,7 @@ use crate::capture::{Capturing, Opening, Recorder, Replayer, Tap};
 use crate::hub::{Hub, HubConfig};
 use crate::pacing::Sockets;
 use crate::policy::{Refusal, canonical};
+use crate::relay::Relays;
 use crate::session::{Session, Tally};
 
 /// What all connections of one server share. Cheap to clone.
@@ -25,6 +26,7 @@ struct Shared {
     /// Replaced as a whole. Read when a request is granted, not when media moves.
     rules: RwLock<Arc<Rules>>,
     hub: Hub,
+    relays: Relays,
     /// The memory for unfinished messages of all connections.
     unfinished: Arc<Pool>,
     /// The memory for frames that only players' queues hold. It is separate, so that stalled players do not close
@@ -77,6 +79,7 @@ impl Core {
             [UNFINISHED_DIVISOR, KEPT_DIVISOR].map(|part| Arc::new(Pool::new(config.memory / part)));
         let shared = Shared {
             rules: RwLock::new(Arc::new(Rules { vhosts: VirtualHosts::new(&config, &hub), config: Arc::new(config) })),
+            relays: Relays::new(hub.clone()),
             hub,
             unfinished,
             kept,
@@ -126,6 +129,11 @@ impl Core {
     /// The live streams.
     pub fn hub(&self) -> &Hub {
         &self.shared.hub
+    }
+
+    /// The pushes and pulls.
+    pub fn relays(&self) -> &Relays {
+        &self.shared.relays
     }
 
     /// The configuration in force.

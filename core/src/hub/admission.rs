@@ -1,5 +1,5 @@
 use super::group::{Counts, Group};
-use super::{Busy, Conflict, Entry, Holder, Hub, Player, Publisher, Registry, Stream};
+use super::{Busy, Conflict, Entry, Holder, Holds, Hub, Player, Publisher, Registry, Stream};
 use crate::policy::{Counted, Limits, Refusal};
 use crate::url::StreamKey;
 use std::net::SocketAddr;
@@ -34,7 +34,7 @@ impl Hub {
         conflict: Conflict,
         limits: &Limits,
     ) -> Result<Publisher, NotAdmitted> {
-        self.begin(key, credentials, true, |registry| {
+        self.begin(key, credentials, Holds::Client, |registry| {
             self.check_publisher(registry, key, credentials, conflict, limits)
         })
     }
@@ -73,7 +73,7 @@ impl Hub {
         &self,
         key: &StreamKey,
         credentials: &str,
-        client: bool,
+        role: Holds,
         may: impl FnOnce(&Registry) -> Result<(), E>,
     ) -> Result<Publisher, E> {
         // The source is locked under the registry's lock: if two publishers begin at the same time, the one that has
@@ -82,7 +82,7 @@ impl Hub {
         may(&registry)?;
         registry.last_holder += 1;
         let number = registry.last_holder;
-        let holder = Holder { number, credentials: credentials.into(), client, connection: None };
+        let holder = Holder { number, credentials: credentials.into(), role, connection: None };
         let (stream, before) = registry.hold(key, holder, self);
         let (timeline, epoch) = stream.begin();
         drop(registry);

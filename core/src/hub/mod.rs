@@ -207,7 +207,7 @@ struct Entry {
 impl Entry {
     /// What it adds to the counts of its virtual host and of its group.
     fn counts(&self) -> Counts {
-        let publishers = usize::from(self.holder.as_ref().is_some_and(|holder| holder.client));
+        let publishers = usize::from(self.holder.as_ref().is_some_and(|holder| holder.role == Holds::Client));
         Counts { streams: 1, publishers, players: self.clients }
     }
 }
@@ -219,10 +219,18 @@ struct Holder {
     number: u64,
     /// A client that shows the same may take over.
     credentials: Box<str>,
-    /// False for the program itself, which is not counted.
-    client: bool,
-    /// The client's connection and address, once they are known.
+    /// Clients are counted.
+    role: Holds,
+    /// The connection and the peer's address, once they are known.
     connection: Option<(u64, Option<SocketAddr>)>,
+}
+
+/// What a publisher is to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    Client,
+    Program,
+    Relay,
 }
 
 /// The publisher of a stream, for logs.
@@ -237,14 +245,22 @@ pub enum HeldBy {
     },
     /// The program around the server.
     Program,
+    /// A relay that pulls the stream from another server.
+    Relay {
+        /// The number of its uplink.
+        connection: u64,
+        /// The address of the other server.
+        address: Option<SocketAddr>,
+    },
 }
 
 impl Holder {
     fn held_by(&self) -> Option<HeldBy> {
-        match self.connection {
-            Some((connection, address)) => Some(HeldBy::Client { connection, address }),
-            None if self.client => None,
-            None => Some(HeldBy::Program),
+        match (self.role, self.connection) {
+            (Holds::Client, Some((connection, address))) => Some(HeldBy::Client { connection, address }),
+            (Holds::Relay, Some((connection, address))) => Some(HeldBy::Relay { connection, address }),
+            (Holds::Program, _) => Some(HeldBy::Program),
+            (Holds::Client | Holds::Relay, None) => None,
         }
     }
 
@@ -357,7 +373,22 @@ impl Hub {
             let holder = registry.streams.get(key).and_then(|entry| entry.holder.as_ref());
             holder.map_or(Ok(()), |_| Err(Busy))
         };
-        self.begin(key, "", false, is_free)
+        self.begin(key, "", Holds::Program, is_free)
+    }
+
+    /// Takes the publish lock of a name for a relay and begins to publish what it pulls from another server. If another
+    /// relay holds the name, this one takes it over: the other one is then superseded.
+    ///
+    /// # Errors
+    /// The stream has a publisher already that is not a relay.
+    pub fn publish_relay(&self, key: &StreamKey, connection: u64, address: SocketAddr) -> Result<Publisher, Busy> {
+        let is_free = |registry: &Registry| {
+            let holder = registry.streams.get(key).and_then(|entry| entry.holder.as_ref());
+            holder.filter(|holder| holder.role != Holds::Relay).map_or(Ok(()), |_| Err(Busy))
+        };
+        let publisher = self.begin(key, "", Holds::Relay, is_free)?;
+        publisher.held_by(connection, Some(address));
+        Ok(publisher)
     }
 
     /// Joins a stream as the program's own player, published or not.

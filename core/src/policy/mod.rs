@@ -39,5 +39,5 @@ pub use refer::{HostPattern, HostPatternError, Refer};
 pub use refusal::Refusal;
 pub use security::{Effect, Rule, RuleError, Security, Who};
 pub use token::{MIN_SECRET_LEN, Secret, SecretError, Token, TokenScope, sign};
-pub use verdict::Verdict;
+pub use verdict::{AskId, Verdict};
 pub use vhost::{Resolved, Vhost, VhostError, Vhosts};

@@ -1,3 +1,7 @@
+/// Identifies a question; one server never uses the same twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AskId(pub(crate) u64);
+
 /// The answer of a back end to a request, see [`conn::Ask`](crate::conn::Ask).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {

@@ -249,6 +249,8 @@ pub enum CloseReason {
     MemoryShort,
     /// Another publisher with the same credentials took the stream over.
     TakenOver,
+    /// The stream that it publishes at this edge is no longer published at the origin.
+    OriginLost,
     /// The server drains: what the client played has come to the end of its GOP, or the time to drain is over.
     Drained,
     /// The server shuts down.
@@ -355,6 +357,7 @@ impl Close {
             | CloseReason::TooSlow
             | CloseReason::MemoryShort
             | CloseReason::TakenOver
+            | CloseReason::OriginLost
             | CloseReason::Drained
             | CloseReason::Shutdown
             | CloseReason::Closed(_) => Outcome::Closed,
@@ -364,7 +367,7 @@ impl Close {
 
 impl CloseReason {
     /// All names except those of [`Refused`](Self::Refused), which are [`Refusal::CODES`].
-    pub const NAMES: [&'static str; 28] = [
+    pub const NAMES: [&'static str; 29] = [
         "peer_closed",
         "peer_lost",
         "tls_error",
@@ -390,6 +393,7 @@ impl CloseReason {
         "player_too_slow",
         "memory_short",
         "taken_over",
+        "origin_lost",
         "drained",
         "shutdown",
         "closed",
@@ -415,6 +419,7 @@ impl CloseReason {
             CloseReason::TooSlow => "player_too_slow",
             CloseReason::MemoryShort => "memory_short",
             CloseReason::TakenOver => "taken_over",
+            CloseReason::OriginLost => "origin_lost",
             CloseReason::Drained => "drained",
             CloseReason::Shutdown => "shutdown",
             CloseReason::Closed(_) => "closed",
@@ -444,6 +449,7 @@ impl fmt::Display for CloseReason {
             CloseReason::TooSlow => f.write_str("the player was too slow and missed too much"),
             CloseReason::MemoryShort => f.write_str("memory was short, and the client took too much of it"),
             CloseReason::TakenOver => f.write_str("another publisher took the stream over"),
+            CloseReason::OriginLost => f.write_str("no origin takes the stream any more"),
             CloseReason::Drained => f.write_str("the server drains: the GOP has ended, or the time is over"),
             CloseReason::Shutdown => f.write_str("the server stopped"),
             CloseReason::Closed(words) => f.write_str(words),

@@ -275,7 +275,9 @@ impl Lines {
         let Refused { code, request, vhost, app, stream, status, told, peer, holder } = refused;
         let (id, address) = (self.id, self.address(*peer));
         let (holder_conn, holder_peer) = match holder {
-            Some(HeldBy::Client { connection, address }) => (Some(*connection), *address),
+            Some(HeldBy::Client { connection, address } | HeldBy::Relay { connection, address }) => {
+                (Some(*connection), *address)
+            }
             Some(HeldBy::Program) | None => (None, None),
         };
         let holder_address = self.address(holder_peer);
@@ -500,7 +502,7 @@ impl Closed {
 
 fn number(holder: &HeldBy) -> Option<u64> {
     match holder {
-        HeldBy::Client { connection, .. } => Some(*connection),
+        HeldBy::Client { connection, .. } | HeldBy::Relay { connection, .. } => Some(*connection),
         HeldBy::Program => None,
     }
 }

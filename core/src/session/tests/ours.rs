@@ -212,6 +212,7 @@ fn reasons_have_names_that_stay_and_words() {
         (CloseReason::TooSlow, "player_too_slow", "the player was too slow and missed too much"),
         (CloseReason::MemoryShort, "memory_short", "memory was short, and the client took too much of it"),
         (CloseReason::TakenOver, "taken_over", "another publisher took the stream over"),
+        (CloseReason::OriginLost, "origin_lost", "no origin takes the stream any more"),
         (CloseReason::Drained, "drained", "the server drains: the GOP has ended, or the time is over"),
         (CloseReason::Shutdown, "shutdown", "the server stopped"),
         (CloseReason::Closed("as asked"), "closed", "as asked"),
