@@ -97,6 +97,8 @@ impl VhostSettings {
             bandwidth_check: check,
             asks: Asks::default(),
             applications: Applications::default(),
+            forward: Vec::new(),
+            edge: None,
         };
         self.hooks.apply(&mut config);
         config.applications = self.applications_config(path, wrong);
