@@ -41,7 +41,7 @@ impl Core {
     /// The name is invalid, or the server is going down.
     pub fn play(&self, path: &str) -> Result<Player, LocalError> {
         let (application, key) = self.locate(path)?;
-        Ok(application.hub.play(&key))
+        Ok(application.hub.follow(&key))
     }
 
     /// The stream that `path` leads to, as in [`publish`](Self::publish), without the use of it. An alias of a virtual host

@@ -398,6 +398,13 @@ impl Hub {
         player
     }
 
+    /// Joins a stream as the program's own player that loses nothing when another publication begins: frames that it has
+    /// not pulled by then are kept for it, as many as the stream's log may hold. A pull returns frames of one publication
+    /// only.
+    pub fn follow(&self, key: &StreamKey) -> Player {
+        self.play(key).following()
+    }
+
     /// The publisher of a stream, if it has one that is known.
     pub fn holder(&self, key: &StreamKey) -> Option<HeldBy> {
         self.registry().streams.get(key)?.holder.as_ref()?.held_by()

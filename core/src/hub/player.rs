@@ -3,6 +3,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::{Hub, Stream, StreamId};
+use crate::endpoint::unique_number;
 use crate::source::{Batch, Cursor, Frame, Gap, Next, Place, WireFormat};
 use crate::url::StreamKey;
 
@@ -14,6 +15,8 @@ pub struct Player {
     cursor: Cursor,
     /// True if it counts as a client.
     client: bool,
+    /// Its number among the stream's followers, if it is one.
+    follows: Option<u64>,
     /// Publications that were over when it joined: their ends are not reported to it.
     over_before: u64,
     /// Publications that had begun by the last pull.
@@ -49,7 +52,15 @@ impl Player {
         let (cursor, begun) = (source.join(), source.epoch());
         let over_before = if source.is_live() { begun.saturating_sub(1) } else { begun };
         drop(source);
-        Player { hub, stream, cursor, client, over_before, begun }
+        Player { hub, stream, cursor, client, follows: None, over_before, begun }
+    }
+
+    /// The same player, which gets each publication up to its end.
+    pub(super) fn following(mut self) -> Self {
+        let number = unique_number();
+        self.stream.source().follow(number, self.cursor.clone());
+        self.follows = Some(number);
+        self
     }
 
     /// The stream's id.
@@ -103,7 +114,8 @@ impl Player {
     }
 
     /// Publications of the stream that had begun by the last [`pull`](Self::pull), or by the time the player joined.
-    /// The frames of that pull belong to the last of them; all others are over.
+    /// The frames of that pull belong to the last of them; all others are over. A [follower](Hub::follow) that still
+    /// reads a publication that is over gets the number of that one.
     pub fn begun(&self) -> u64 {
         self.begun
     }
@@ -139,9 +151,12 @@ impl Player {
     /// Makes the next pull continue at the newest key frame; the frames between count as missed. If the player is
     /// already past that key frame, it stays where it is: it gets no frame twice.
     pub fn restart(&mut self) {
-        let source = self.stream.source();
+        let mut source = self.stream.source();
         if source.has_newer_start(&self.cursor) {
             source.restart(&mut self.cursor);
+            if let Some(number) = self.follows {
+                source.note_followed(number, &self.cursor);
+            }
         }
     }
 
@@ -149,7 +164,15 @@ impl Player {
     ///
     /// The stream is locked during the call: `sink` should only keep a clone.
     pub fn pull(&mut self, mut sink: impl FnMut(&Frame) -> bool) -> Pulled {
-        let source = self.stream.source();
+        let mut source = self.stream.source();
+        if let Some(number) = self.follows
+            && let Some(rest) = source.read_rest(number, &mut self.cursor, &mut sink)
+        {
+            self.stream.settle(&source);
+            self.begun = rest.epoch;
+            let end = if rest.is_over { PullEnd::Ended(rest.ended) } else { PullEnd::Full };
+            return Pulled { missed: rest.missed, end };
+        }
         self.begun = source.epoch();
         let mut missed = Gap::default();
         let end = loop {
@@ -173,6 +196,9 @@ impl Player {
                 Next::Ended => break PullEnd::Ended(source.ended().filter(|_| self.begun > self.over_before)),
             }
         };
+        if let Some(number) = self.follows {
+            source.note_followed(number, &self.cursor);
+        }
         Pulled { missed, end }
     }
 }
@@ -180,6 +206,11 @@ impl Player {
 impl Drop for Player {
     fn drop(&mut self) {
         self.stream.players.fetch_sub(1, Ordering::Relaxed);
+        if let Some(number) = self.follows {
+            let mut source = self.stream.source();
+            source.unfollow(number);
+            self.stream.settle(&source);
+        }
         let removed = self.hub.registry().leave(&self.stream.key, self.client);
         if let Some(stream) = removed {
             stream.release();

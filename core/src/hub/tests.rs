@@ -310,3 +310,78 @@ fn clients_wait_for_a_stream_without_a_publisher() {
     drop(player);
     assert_eq!(hub.waiting(&key), 0);
 }
+
+#[test]
+fn a_follower_gets_publications_that_were_replaced_before_it_read_them() {
+    let now = any_instant();
+    let hub = Hub::new(HubConfig::default());
+    let (mut follower, mut player) = (hub.follow(&key("cam")), hub.play(&key("cam")));
+    for time in [0, 100, 200] {
+        let mut publisher = hub.publish(&key("cam")).expect("free");
+        for more in [0, 1] {
+            publisher.push(now, key_frame(time + more)).expect("it publishes");
+        }
+        publisher.end(now);
+    }
+    // Publications without a frame leave nothing.
+    drop(hub.publish(&key("cam")).expect("free"));
+    let held = hub.memory().held;
+    let mut last = hub.publish(&key("cam")).expect("free");
+    last.push(now, key_frame(300)).expect("it publishes");
+    for epoch in 1..=3 {
+        // A sink that takes one frame at a time loses nothing, either.
+        let mut taken = 0;
+        let first = follower.pull(|_| {
+            taken += 1;
+            false
+        });
+        assert_eq!((first.end, taken, follower.begun()), (PullEnd::Full, 1, epoch));
+        let (times, end) = pull(&mut follower);
+        assert_eq!((times.len(), end, follower.begun()), (1, PullEnd::Ended(Some(now)), epoch));
+    }
+    assert!(hub.memory().held < held, "what was read is not held any more");
+    let (times, end) = pull(&mut follower);
+    assert_eq!((times.len(), end, follower.begun()), (1, PullEnd::Pending, 5));
+    assert_eq!(pull(&mut follower), (vec![], PullEnd::Pending), "nothing twice");
+    assert_eq!(pull(&mut player).0.len(), 1, "other players begin with the publication that runs");
+    drop((last, follower, player));
+    assert_eq!(hub.memory().held, 0);
+}
+
+#[test]
+fn a_follower_that_reads_nothing_holds_no_more_than_a_log() {
+    let now = any_instant();
+    let mut config = HubConfig::default();
+    config.source.bytes = 200_000;
+    config.source.header_bytes = 0;
+    let hub = Hub::new(config);
+    let mut follower = hub.follow(&key("cam"));
+    let mut frame = vec![0x17, 1, 0, 0, 0];
+    frame.resize(50_000, 9);
+    for number in 0..20 {
+        let mut publisher = hub.publish(&key("cam")).expect("free");
+        publisher.push(now, video(number, &frame)).expect("it publishes");
+        publisher.end(now);
+        assert!(hub.memory().held < 400_000, "{}", hub.memory().held);
+    }
+    let (mut frames, mut missed) = (0, 0);
+    loop {
+        let (times, pulled) = pull_all(&mut follower);
+        (frames, missed) = (frames + times.len() as u64, missed + pulled.missed.frames);
+        if follower.begun() == 20 {
+            break;
+        }
+    }
+    assert_eq!(frames + missed, 20, "{frames} and {missed}: none is lost silently");
+    assert!(frames >= 3, "{frames}");
+    // What is kept is given up when the memory is short.
+    for number in 0..2 {
+        let mut publisher = hub.publish(&key("cam")).expect("free");
+        publisher.push(now, video(number, &frame)).expect("it publishes");
+        publisher.end(now);
+    }
+    hub.limit_memory(40_000);
+    assert!(hub.memory().held < 40_000, "{}", hub.memory().held);
+    let (times, pulled) = pull_all(&mut follower);
+    assert_eq!((times, pulled.missed.frames), (vec![], 1));
+}

@@ -1,4 +1,5 @@
 mod cursor;
+mod followers;
 mod room;
 mod starts;
 
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 pub(super) use cursor::Mark;
 pub use cursor::{Cursor, Gap, Next, Place, Start};
+use followers::Follower;
 use starts::{Openings, Pictures};
 pub use starts::{StartLimits, StartRule};
 
@@ -70,6 +72,9 @@ pub struct Source {
     furthest: Option<u32>,
     ended: Option<Instant>,
     stats: SourceStats,
+    /// Players that get each publication up to its end, and the bytes that are kept for them.
+    followers: Vec<Follower>,
+    rests: usize,
     /// `None` before the first frame.
     details: Option<StreamStats>,
 }
@@ -181,6 +186,8 @@ impl Source {
             furthest: None,
             ended: None,
             stats: SourceStats::default(),
+            followers: Vec::new(),
+            rests: 0,
             details: None,
         }
     }
@@ -222,6 +229,7 @@ impl Source {
     /// A publisher begins: headers and log of the publisher before are dropped. The returned timeline gives the
     /// timestamps of its messages.
     pub fn begin(&mut self) -> Timeline {
+        self.keep_rests();
         self.epoch += 1;
         self.live = true;
         if let Some(details) = &mut self.details {

@@ -85,6 +85,10 @@ impl fmt::Display for Beside<'_> {
         }
         if records.iter().any(|record| !record.streams.is_empty()) {
             writeln!(f, "# Each recorded stream: at most 8.3 MiB and one message, and a file descriptor")?;
+            writeln!(
+                f,
+                "#   (and within limits.memory cache.bytes once more, if a publisher replaces another before all is written)"
+            )?;
         }
         if !settings.capture.api_folder.as_os_str().is_empty() && settings.capture.folder.as_os_str().is_empty() {
             writeln!(f, "# While captures run that were begun through the API: at most 48 MiB")?;

@@ -320,7 +320,7 @@ impl Handle {
 
     /// The same for a stream whose name is known to be valid, such as that given by [`on_publish`](Self::on_publish).
     pub fn subscribe_to(&self, key: &StreamKey) -> Subscription {
-        Subscription::new(self.control.core().hub().play(key), self.control.clone())
+        Subscription::new(self.control.core().hub().follow(key), self.control.clone())
     }
 
     /// Has `begins` called whenever a client or the program itself begins to publish a stream, before the first frame:

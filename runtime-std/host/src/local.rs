@@ -117,7 +117,8 @@ impl Drop for Publication {
 
 /// A stream that the program plays, published or not yet. It begins like any player: headers first, then the newest key
 /// frame. Frames are shared with all other players, not copied. As with a slow player, frames that are not fetched in
-/// time are missed; they take no memory.
+/// time are missed; they take no memory. If a publication ends or is taken over, its frames that are not fetched yet are
+/// kept, as many as the stream's log may hold, and come before those of the next publication.
 pub struct Subscription {
     player: Player,
     queue: VecDeque<Update>,
@@ -135,7 +136,7 @@ pub enum Update {
     /// Frames before the next one were missed, because they were not fetched in time.
     Missed(Gap),
     /// The publisher is gone, also if it sent no frame. If a publisher comes back, frames follow. If several came and
-    /// went between two calls, there is one `Ended` for them.
+    /// went between two calls without a frame, there is one `Ended` for them.
     Ended,
 }
 

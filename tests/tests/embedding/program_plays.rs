@@ -173,6 +173,20 @@ fn the_end_of_a_publisher_is_told_whether_or_not_it_sent_anything<S: Serve + Sen
         drop(server.handle.publish("live/cam").expect("the name is free"));
     }
     ended(&mut before);
+    // Frames of a publication that another replaced before they were fetched come, too.
+    for number in 0..2 {
+        let mut publication = server.handle.publish("live/cam").expect("the name is free");
+        publication.push(Message::video(0, [0x17, 1, 0, 0, 0, number].as_slice())).expect("it is published");
+    }
+    for number in 0..2 {
+        let update = before.recv_timeout(TIMEOUT);
+        assert!(
+            matches!(&update, Some(Update::Frame(frame)) if frame.payload().last() == Some(&number)),
+            "{number}: {update:?}"
+        );
+        let update = before.recv_timeout(TIMEOUT);
+        assert!(matches!(update, Some(Update::Ended)), "{number}: {update:?}");
+    }
     // The end of one publication comes before the frames of the next.
     drop(server.handle.publish("live/cam").expect("the name is free"));
     let mut publication = server.handle.publish("live/cam").expect("the name is free");

@@ -15,7 +15,7 @@ impl Source {
     }
 
     /// Bytes of memory that the source takes: the log with the overhead of its frames, the headers in force at each
-    /// start and now, and spare capacity.
+    /// start and now, spare capacity, and frames of earlier publications that are kept for the program's own players.
     pub fn held_bytes(&self) -> usize {
         let positions = self.starts.capacity() + self.kept.capacity() + self.openings.positions.capacity();
         let room = self.log.capacity() * size_of::<Entry>() + positions * size_of::<u64>();
@@ -23,7 +23,7 @@ impl Source {
         // A header in force at a later start and not at the oldest one came after the oldest, so it is in the log.
         let before_log = oldest.unwrap_or(&self.headers).bytes();
         let now = if is_same(newest, &self.headers) { 0 } else { self.headers.structure_bytes() };
-        self.bytes + self.extra + self.sets + room + before_log + now
+        self.bytes + self.extra + self.sets + room + before_log + now + self.rests
     }
 
     /// Frames in the log.
@@ -31,9 +31,10 @@ impl Source {
         self.log.len()
     }
 
-    /// Gives up the frames before the newest start, or before the newest opening if players wait for no key frame.
-    /// Players that fell behind miss these frames.
+    /// Gives up the frames before the newest start, or before the newest opening if players wait for no key frame, and
+    /// those of earlier publications. Players that fell behind miss these frames.
     pub fn give_past(&mut self) {
+        self.give_rests();
         if let Some(start) = self.newest_beginning() {
             while self.first < start {
                 self.drop_front();

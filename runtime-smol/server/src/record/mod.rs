@@ -156,17 +156,17 @@ impl Inner {
         let (paces, progress) = {
             let mut streams = self.streams();
             // Another publisher has taken over, or the recording has not seen the end of the last publication yet: the
-            // recording goes on.
+            // recording goes on with the frames of that, and then with those of the new one.
             if let Some(progress) = streams.active.get(key) {
-                progress.set_publisher(publisher);
+                progress.add_publisher(publisher);
                 return;
             }
             let progress = self.recordings.begin(key.clone());
-            progress.set_publisher(publisher);
+            progress.add_publisher(publisher);
             streams.active.insert(key.clone(), progress.clone());
             (streams.paces(key), progress)
         };
-        let place = Place { inner: self.clone(), key: key.clone(), left: false };
+        let place = Place { inner: self.clone(), key: key.clone(), progress: progress.clone(), left: false };
         // Subscribe now, so that the recording misses nothing.
         let subscription = handle.subscribe_to(key);
         let on_file = self.on_file.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -198,6 +198,7 @@ impl Inner {
 struct Place {
     inner: Arc<Inner>,
     key: StreamKey,
+    progress: Arc<Progress>,
     /// True after the entry is removed: from then on another recording may have added it again.
     left: bool,
 }
@@ -212,6 +213,15 @@ impl Place {
                 yield_now().await;
             }
             let mut update = next.take().or_else(|| subscription.try_recv());
+            if update.is_none() {
+                let publishers = self.progress.publishers();
+                if publishers > 1 {
+                    update = subscription.try_recv();
+                    if update.is_none() {
+                        self.progress.catch_up(publishers);
+                    }
+                }
+            }
             if update.is_none() {
                 recording.flush();
                 if !subscription.is_live() {
@@ -231,7 +241,10 @@ impl Place {
             match update {
                 Some(Update::Frame(frame)) => recording.frame(&frame),
                 Some(Update::Missed(gap)) => recording.missed(&gap),
-                Some(Update::Ended) => recording.end_of_stream(EndReason::Unpublished),
+                Some(Update::Ended) => {
+                    recording.end_of_stream(EndReason::Unpublished);
+                    self.progress.end_publication();
+                }
                 // The server has stopped.
                 None => {
                     recording.end_of_stream(EndReason::Stopped);

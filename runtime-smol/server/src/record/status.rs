@@ -11,6 +11,8 @@ use std::time::{Duration, SystemTime};
 use anabranch_core::url::StreamKey;
 use anabranch_host::PublishingClient;
 
+/// Publishers of one stream that are remembered while frames of the first have to be written.
+const MOST_PUBLISHERS: usize = 64;
 /// Files that are remembered after their end.
 const MOST_ENDED: usize = 100;
 
@@ -172,7 +174,8 @@ impl Recordings {
     /// A stream begins to be recorded. It counts until the returned value is dropped.
     pub(super) fn begin(self: &Arc<Self>, key: StreamKey) -> Arc<Progress> {
         let number = self.last.fetch_add(1, Ordering::Relaxed);
-        let state = State { key, since: SystemTime::now(), file: None, failing: None, missed: 0, publisher: None };
+        let state =
+            State { key, since: SystemTime::now(), file: None, failing: None, missed: 0, publishers: VecDeque::new() };
         let progress = Arc::new(Progress { recordings: self.clone(), number, state: Mutex::new(state) });
         lock(&self.running).insert(number, progress.clone());
         progress
@@ -256,15 +259,16 @@ struct State {
     failing: Option<Failing>,
     /// Frames missed.
     missed: u64,
-    publisher: Option<Publisher>,
+    /// The publisher whose frames are being written, and those that began since then.
+    publishers: VecDeque<Publisher>,
 }
 
 impl Progress {
     fn view(&self) -> RunningRecording {
-        let State { key, since, file, failing, missed, publisher } = &*self.state();
+        let State { key, since, file, failing, missed, publishers } = &*self.state();
         RunningRecording {
             key: key.clone(),
-            connection: publisher.as_ref().and_then(|publisher| publisher.connection),
+            connection: publishers.back().and_then(|publisher| publisher.connection),
             since: *since,
             file: file.clone(),
             missed: *missed,
@@ -272,13 +276,40 @@ impl Progress {
         }
     }
 
-    /// The client that publishes from now on.
-    pub(super) fn set_publisher(&self, publisher: Publisher) {
-        self.state().publisher = Some(publisher);
+    /// The client that publishes from now on. Frames of the one before may still have to be written.
+    pub(super) fn add_publisher(&self, publisher: Publisher) {
+        let mut state = self.state();
+        if state.publishers.len() >= MOST_PUBLISHERS {
+            state.publishers.pop_front();
+        }
+        state.publishers.push_back(publisher);
     }
 
+    /// All frames of one publication are written.
+    pub(super) fn end_publication(&self) {
+        let mut state = self.state();
+        if state.publishers.len() > 1 {
+            state.publishers.pop_front();
+        }
+    }
+
+    /// The publishers whose frames may still have to be written.
+    pub(super) fn publishers(&self) -> usize {
+        self.state().publishers.len()
+    }
+
+    /// All frames of these publishers are written, except of the last of them. Several publications without frames have
+    /// one end, which counts as that of one publisher.
+    pub(super) fn catch_up(&self, publishers: usize) {
+        let mut state = self.state();
+        for _ in 1..publishers.min(state.publishers.len()) {
+            state.publishers.pop_front();
+        }
+    }
+
+    /// The client whose frames are being written.
     pub(super) fn publisher(&self) -> Publisher {
-        self.state().publisher.clone().unwrap_or_default()
+        self.state().publishers.front().cloned().unwrap_or_default()
     }
 
     /// A file begins.
@@ -344,7 +375,7 @@ impl Progress {
         // The last thing that happened to it: nothing more could be recorded.
         let nothing = RecordedFile {
             key: state.key.clone(),
-            publisher: state.publisher.clone().unwrap_or_default(),
+            publisher: state.publishers.back().cloned().unwrap_or_default(),
             path: PathBuf::new(),
             begun: state.since,
             ended: SystemTime::now(),
