@@ -28,7 +28,7 @@ impl SlowPath {
                 return self.refuse_connect(request, &rules::connect_rejected(Refusal::CheckTooSoon(too_soon)));
             }
         }
-        let permit = rules::admit_connection(&self.vhost).map_err(rules::connect_rejected);
+        let permit = rules::admit_connection(&self.server, &self.vhost).map_err(rules::connect_rejected);
         match self.ruled_besides(now, Step::Connect, permit) {
             Ok(permit) => {
                 if let Some(client) = &mut self.client {

@@ -341,7 +341,7 @@ impl SlowPath {
         match request {
             Request::Connect(request) => self.grant_connect(now, request, asked),
             Request::Enter { wanted, vhost } => {
-                let permit = rules::admit_connection(&vhost).map_err(|refusal| wanted.refusal(refusal));
+                let permit = rules::admit_connection(&self.server, &vhost).map_err(|refusal| wanted.refusal(refusal));
                 match self.ruled_besides(now, Step::Enter, permit) {
                     Ok(permit) => {
                         self.entered.push(Entered { vhost: vhost.name.clone(), asked, _permit: permit });
@@ -373,7 +373,7 @@ impl SlowPath {
     }
 
     fn grant_connect(&mut self, now: Instant, request: ConnectRequest, asked: bool) {
-        let permit = rules::admit_connection(&self.vhost).map_err(rules::connect_rejected);
+        let permit = rules::admit_connection(&self.server, &self.vhost).map_err(rules::connect_rejected);
         let permit = match self.ruled_besides(now, Step::Connect, permit) {
             Ok(permit) => permit,
             Err(rejection) => return self.refuse(Request::Connect(request), asked, &rejection),

@@ -4,13 +4,13 @@
 //! |---|---|---|---|---|
 //! | 1 | its URLs are well formed ([`may_connect`]) | its name is well formed ([`find_stream`]) | its name is well formed ([`find_stream`]) | its name is well formed ([`find_stream`]) |
 //! | 2 | the virtual host exists and is enabled | the virtual host exists and is enabled | the virtual host exists and is enabled; its application for the name is found | the virtual host exists and is enabled; its application for the name is found |
-//! | 3 | | the server does not drain ([`may_enter`]) | the server does not drain ([`may_publish`](Requester::may_publish)) | the server does not drain ([`may_play`](Requester::may_play)) |
+//! | 3 | the server does not drain ([`may_connect`]) | the server does not drain ([`may_enter`]) | the server does not drain ([`may_publish`](Requester::may_publish)) | the server does not drain ([`may_play`](Requester::may_play)) |
 //! | 4 | | the host has streams: it is none for bandwidth checks | security, by address | security, by address |
 //! | 5 | | | refer, by page | refer, by page |
 //! | 6 | | | token, by signed URL | token, by signed URL |
 //! | 7 | `limits.connections` | `limits.connections` of that host | the name is free, or its publisher may be taken over from; `limits.streams`, `limits.publishers` | `limits.players`, `limits.stream_players`, `limits.streams` |
 //! | 8 | `limits.questions`, then the back end | the same, as for `connect` there | the same: the server upstream, then the back end | the same: the server upstream, then the back end |
-//! | 9 | 7 again ([`admit_connection`]) | 7 again ([`admit_connection`]) | 3 and 7 again ([`admit_publisher`]) | 3 and 7 again ([`admit_player`]) |
+//! | 9 | 3 and 7 again ([`admit_connection`]) | 3 and 7 again ([`admit_connection`]) | 3 and 7 again ([`admit_publisher`]) | 3 and 7 again ([`admit_player`]) |
 //!
 //! The rules of rows 4 to 7 and the questions of row 8 for a stream are those of its [application](Application): the
 //! first of its virtual host that matches the name, or what the host has for all other streams. Limits hold for the
@@ -105,7 +105,9 @@ pub(super) enum NotMeasured {
     TooSoon(TooSoon),
 }
 
-/// `connect`, rows 1, 2 and 7: what its URLs say, and the virtual host.
+/// `connect`, rows 1, 2, 3 and 7: what its URLs say, and the virtual host. A server that drains refuses `connect`, not only
+/// what comes after: encoders take a refused `connect` for a server that is away, and a refused `publish` for a wrong stream
+/// key.
 pub(super) fn may_connect(server: &Core, info: &ConnectInfo) -> Result<(url::Connect, Arc<VirtualHost>), Rejection> {
     let urls = url::Connect::parse(info.tc_url.as_deref(), info.app.as_deref())
         .map_err(|error| Rejection::invalid_app(error.to_string()).because(Refusal::UrlInvalid(error)))?;
@@ -113,7 +115,7 @@ pub(super) fn may_connect(server: &Core, info: &ConnectInfo) -> Result<(url::Con
         Some(error) => Rejection::connect_rejected(format!("{refusal}; {error}")).because(refusal),
         None => connect_rejected(refusal),
     })?;
-    vhost.check_connections().map_err(connect_rejected)?;
+    does_not_drain(server).and_then(|()| vhost.check_connections()).map_err(connect_rejected)?;
     Ok((urls, vhost))
 }
 
@@ -280,7 +282,8 @@ pub(super) fn may_ask(application: &Application, address: Option<IpAddr>) -> Res
 }
 
 /// `connect` and another virtual host, row 9.
-pub(super) fn admit_connection(vhost: &VirtualHost) -> Result<ConnectionPermit, Refusal> {
+pub(super) fn admit_connection(server: &Core, vhost: &VirtualHost) -> Result<ConnectionPermit, Refusal> {
+    does_not_drain(server)?;
     vhost.enter()
 }
 

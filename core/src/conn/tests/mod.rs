@@ -65,7 +65,7 @@ impl Harness {
     fn client_from(&self, peer: Option<SocketAddr>, connect: Object) -> Client {
         let mut client = Client::new(self, peer);
         client.send(self, &[peer::handshake(), peer::connect_with(connect)].concat());
-        client.receive(self);
+        client.received = client.receive(self);
         client
     }
 
@@ -103,7 +103,7 @@ struct Client {
     notices: Vec<Notice>,
     /// What an operator wants to know.
     remarks: Vec<Remark>,
-    /// The answer to `publish`.
+    /// The answer to `connect`, or to `publish`.
     received: Vec<String>,
     closed: Option<Report>,
     wait: Option<session::Wait>,
