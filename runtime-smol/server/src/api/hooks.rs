@@ -11,7 +11,7 @@ use crate::hooks::UrlState;
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct HookUrls {
-    /// Each URL, and each of its settings if they differ.
+    /// Each URL once. URLs that differ only in what is not shown, and one URL with several settings, are one entry.
     pub(super) hooks: Vec<HookUrlState>,
 }
 
@@ -20,12 +20,15 @@ pub(super) struct HookUrls {
 pub(super) struct HookUrlState {
     /// The URL without user, password and query.
     pub(super) url: String,
-    /// `ok`; `failing` if the last call failed; `unused` if none was made.
+    /// `ok`; `failing` if the last call failed (with several settings: the last call with one of them); `unused` if none
+    /// was made.
     pub(super) state: String,
     /// The hooks that call it, such as `on_publish`.
     pub(super) actions: Vec<String>,
     /// The virtual hosts whose hooks call it. An empty name stands for all that have no settings of hooks.
     pub(super) vhosts: Vec<String>,
+    /// The applications of these virtual hosts whose hooks call it.
+    pub(super) applications: Vec<HookApplication>,
     /// Calls made, repetitions included.
     pub(super) calls: u64,
     /// Calls that failed: the back end was not reached, was too slow, or answered with a server error. A refusal is not
@@ -49,6 +52,15 @@ pub(super) struct HookUrlState {
     pub(super) notice_bytes: usize,
 }
 
+/// An application whose hooks call a URL.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct HookApplication {
+    /// The virtual host; empty for those that have no settings of hooks.
+    pub(super) vhost: String,
+    /// The patterns of its streams, such as `ingest/*, upload/*`.
+    pub(super) streams: String,
+}
+
 pub(super) fn hooks(context: &Context, _: &Call<'_>) -> Reply {
     json(context, HookUrls { hooks: context.workers.hooks.urls().into_iter().map(show).collect() })
 }
@@ -66,6 +78,7 @@ fn show(url: UrlState) -> HookUrlState {
         state: state.to_owned(),
         actions: url.calls.iter().map(|call| (*call).to_owned()).collect(),
         vhosts: url.vhosts,
+        applications: url.applications.into_iter().map(|(vhost, streams)| HookApplication { vhost, streams }).collect(),
         calls: url.made,
         failures: url.failed,
         consecutive_failures: url.failures_in_a_row,

@@ -177,6 +177,11 @@ impl EndpointKey {
         self.form
     }
 
+    /// The URL without user, password and query.
+    pub(super) fn shown(&self) -> String {
+        self.url.to_string()
+    }
+
     /// Checks that calls can be made with these settings.
     ///
     /// # Errors
@@ -368,7 +373,7 @@ impl Endpoint {
             questions_waiting: queue.questions.len(),
             notices_waiting: queue.notices.len() + queue.unpublishes.len(),
             notice_bytes: notices.load(Ordering::Relaxed),
-            ..health.of(key.url.to_string())
+            ..health.of(key.shown())
         }
     }
 }

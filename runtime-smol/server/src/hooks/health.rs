@@ -58,6 +58,7 @@ impl Health {
             url,
             calls: Vec::new(),
             vhosts: Vec::new(),
+            applications: Vec::new(),
             made: *calls,
             failed: *failed,
             failures_in_a_row: *failures_in_a_row,
@@ -82,8 +83,10 @@ pub(crate) struct UrlState {
     pub(crate) url: String,
     /// The calls that go to it.
     pub(crate) calls: Vec<&'static str>,
-    /// The virtual hosts whose calls go to it; empty for those without their own settings.
+    /// The virtual hosts whose calls go to it; an empty name for those without their own settings.
     pub(crate) vhosts: Vec<String>,
+    /// The applications whose calls go to it because of their own settings: the virtual host and the patterns.
+    pub(crate) applications: Vec<(String, String)>,
     /// Calls made so far, repetitions included, and how many of them failed.
     pub(crate) made: u64,
     pub(crate) failed: u64,
@@ -101,20 +104,42 @@ pub(crate) struct UrlState {
 }
 
 impl UrlState {
-    /// A call of a virtual host goes to it.
-    pub(super) fn add(&mut self, call: &'static str, vhost: &str) {
-        if !self.calls.contains(&call) {
-            self.calls.push(call);
-            self.calls.sort_unstable();
+    /// A call of a virtual host, or of one of its applications, goes to it.
+    pub(super) fn add(&mut self, call: &'static str, vhost: &str, application: Option<&str>) {
+        insert(&mut self.calls, call);
+        insert(&mut self.vhosts, vhost.to_owned());
+        if let Some(application) = application {
+            insert(&mut self.applications, (vhost.to_owned(), application.to_owned()));
         }
-        if !self.vhosts.iter().any(|known| known == vhost) {
-            self.vhosts.push(vhost.to_owned());
-            self.vhosts.sort_unstable();
+    }
+
+    /// Adds what happened at another endpoint with this URL. It fails if one of them fails.
+    pub(super) fn merge(&mut self, other: UrlState) {
+        self.made += other.made;
+        self.failed += other.failed;
+        // The error that is shown is that of an endpoint that fails, if one does.
+        let (ours, theirs) = (self.is_failing(), other.is_failing());
+        let time = |failure: &Option<(SystemTime, String)>| failure.as_ref().map(|(time, _)| *time);
+        if (theirs, time(&other.last_failure)) > (ours, time(&self.last_failure)) {
+            self.last_failure = other.last_failure;
         }
+        self.failures_in_a_row = self.failures_in_a_row.max(other.failures_in_a_row);
+        self.last_success = self.last_success.max(other.last_success);
+        self.in_flight += other.in_flight;
+        self.questions_waiting += other.questions_waiting;
+        self.notices_waiting += other.notices_waiting;
+        self.notice_bytes += other.notice_bytes;
     }
 
     /// True if the last call failed.
     pub(crate) fn is_failing(&self) -> bool {
         self.failures_in_a_row > 0
+    }
+}
+
+/// Adds a value to a sorted list that has each value once.
+fn insert<T: Ord>(list: &mut Vec<T>, value: T) {
+    if let Err(place) = list.binary_search(&value) {
+        list.insert(place, value);
     }
 }

@@ -19,7 +19,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
@@ -122,7 +122,7 @@ impl HttpHooks {
         self.inner.notify(&route, connection, (Event::Dvr, Subject::Publish(stream), vhost), body);
     }
 
-    /// Each URL that is called, with its state.
+    /// Each URL that is called, with its state, in order.
     pub(crate) fn urls(&self) -> Vec<UrlState> {
         urls(&self.inner.routes())
     }
@@ -180,25 +180,29 @@ impl Route {
     }
 }
 
-/// Each endpoint once, with the calls that it gets and the virtual hosts that make them, in the order of the URLs.
+/// Each URL as it is shown once, with the calls that it gets and the virtual hosts and applications that make them, in
+/// order. A URL may have several endpoints: with other settings, or with another secret, which is not shown.
 fn urls(routes: &OfStreams<Arc<Route>>) -> Vec<UrlState> {
-    let mut found: Vec<(Arc<Endpoint>, UrlState)> = Vec::new();
-    for (vhost, route) in routes.by_vhost() {
+    let mut states: BTreeMap<String, UrlState> = BTreeMap::new();
+    let mut seen: Vec<&Arc<Endpoint>> = Vec::new();
+    for (vhost, application, route) in routes.by_place() {
         for (event, endpoint) in
             route.endpoints.iter().flat_map(|(event, list)| list.iter().map(move |endpoint| (*event, endpoint)))
         {
-            let index = found.iter().position(|(known, _)| Arc::ptr_eq(known, endpoint)).unwrap_or_else(|| {
-                found.push((endpoint.clone(), endpoint.state()));
-                found.len() - 1
-            });
-            if let Some((_, state)) = found.get_mut(index) {
-                state.add(event.name(), vhost);
+            let url = endpoint.key().shown();
+            if !seen.iter().any(|known| Arc::ptr_eq(known, endpoint)) {
+                seen.push(endpoint);
+                match states.get_mut(&url) {
+                    Some(state) => state.merge(endpoint.state()),
+                    None => _ = states.insert(url.clone(), endpoint.state()),
+                }
+            }
+            if let Some(state) = states.get_mut(&url) {
+                state.add(event.name(), vhost, application.as_deref());
             }
         }
     }
-    let mut states: Vec<_> = found.into_iter().map(|(_, state)| state).collect();
-    states.sort_by(|a, b| (&a.url, &a.calls).cmp(&(&b.url, &b.calls)));
-    states
+    states.into_values().collect()
 }
 
 impl Hooks for HttpHooks {

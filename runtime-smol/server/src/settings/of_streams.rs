@@ -36,15 +36,16 @@ impl<T> OfStreams<T> {
 
     /// All of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.by_vhost().map(|(_, settings)| settings)
+        self.by_place().map(|(.., settings)| settings)
     }
 
-    /// All of them, with the name of the virtual host; an empty name for the defaults.
-    pub(crate) fn by_vhost(&self) -> impl Iterator<Item = (&str, &T)> {
+    /// All of them, with the name of the virtual host (an empty name for the defaults), and with that of the application
+    /// if they are of one.
+    pub(crate) fn by_place(&self) -> impl Iterator<Item = (&str, Option<String>, &T)> {
         let vhosts = self.vhosts.iter().map(|(name, vhost)| (name.as_str(), vhost)).chain([("", &self.defaults)]);
         vhosts.flat_map(|(name, vhost)| {
-            let all = vhost.applications.iter().map(|one| &one.settings).chain([&vhost.own]);
-            all.map(move |settings| (name, settings))
+            let applications = vhost.applications.iter().map(|one| (Some(one.name()), &one.settings));
+            applications.chain([(None, &vhost.own)]).map(move |(application, settings)| (name, application, settings))
         })
     }
 

@@ -91,6 +91,33 @@ fn back_ends_that_fail_are_seen_as_they_fail_and_when_they_are_well_again() {
 }
 
 #[test]
+fn a_url_is_listed_once_whatever_settings_it_is_called_with() {
+    let dead = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let url = |key: u8| format!("['http://{dead}/hook?key={key}']");
+    let program = start_with_api(&format!(
+        "[defaults.hooks]\ntimeout = '300ms'\non_publish = {}\n[[vhost]]\nname = '__defaultVhost__'\n\
+         [[vhost]]\nname = 'a.example'\n[vhost.hooks]\ntimeout = '200ms'\non_publish = {}\n\
+         [[vhost.application]]\nstreams = ['ingest/*']\n[vhost.application.hooks]\non_play = {}\n",
+        url(1),
+        url(2),
+        url(3)
+    ));
+    for name in ["cam", "cam?vhost=a.example"] {
+        program.visitor().publish(name).unwrap_err();
+    }
+    let state = hook(&program);
+    assert_eq!((&state["url"], &state["state"]), (&json!(format!("http://{dead}/hook")), &json!("failing")));
+    assert_eq!((&state["calls"], &state["failures"]), (&json!(2), &json!(2)), "{state}");
+    assert_eq!(state["actions"], json!(["on_play", "on_publish"]));
+    assert!(state["vhosts"].as_array().is_some_and(|vhosts| vhosts.contains(&json!("a.example"))), "{state}");
+    let application = json!({"vhost": "a.example", "streams": "ingest/*"});
+    assert_eq!(state["applications"], json!([application]));
+    let in_a_row = metric(&program, &format!("anabranch_hooks_consecutive_failures{{url=\"http://{dead}/hook\"}}"));
+    assert_eq!(state["consecutive_failures"].as_f64(), Some(in_a_row));
+    assert_eq!(health(&program).1["reasons"].as_array().map(Vec::len), Some(1), "one reason for one URL");
+}
+
+#[test]
 fn a_back_end_that_is_slow_has_a_queue_and_is_well_again_when_it_answers() {
     let status = std::sync::Arc::new(AtomicU16::new(500));
     let answers = status.clone();
@@ -594,7 +621,7 @@ fn a_drain_is_seen_and_undone_unless_the_process_is_to_end() {
     assert!(body["drain"]["seconds_left"].as_u64().is_some_and(|left| (3500..=3600).contains(&left)), "{body}");
     assert_eq!((program.ask("GET", "/readyz").status, metric(&program, "anabranch_draining")), (503, 1.0));
     let refusal = program.visitor().publish("late").expect_err("it grants nothing");
-    assert_eq!(refusal.code, "NetStream.Publish.Denied");
+    assert_eq!(refusal.code, "NetConnection.Connect.Rejected", "not as if its stream key were wrong");
     let undone = program.ask("DELETE", "/api/v1/drain");
     assert_eq!((undone.status, &undone.json()["data"]["was_draining"]), (200, &json!(true)));
     program.wait_line("the drain is undone");

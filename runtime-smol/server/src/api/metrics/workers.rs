@@ -1,6 +1,5 @@
 //! The metrics of the program's other parts: hooks, recordings, captures.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::UNIX_EPOCH;
 
@@ -30,31 +29,20 @@ fn of_hooks(hooks: &HttpHooks, writer: &mut Writer<'_>) -> fmt::Result {
     writer.counters("anabranch_hooks_notices_lost", "Notices that back ends did not get, by call and reason", lost)?;
     let words = "Questions that no back end answered, because it failed or too many waited";
     writer.counter("anabranch_hooks_unanswered", words, tally.unanswered())?;
-    // Several URLs may differ only in what is secret, and is not shown.
-    let mut urls: BTreeMap<String, Vec<UrlState>> = BTreeMap::new();
-    for state in hooks.urls() {
-        urls.entry(state.url.clone()).or_default().push(state);
-    }
-    let sum = |value: fn(&UrlState) -> u64| {
-        urls.iter().map(move |(url, states)| ([label("url", url)], states.iter().map(value).sum::<u64>()))
-    };
-    let most = |value: fn(&UrlState) -> u64| {
-        urls.iter().map(move |(url, states)| ([label("url", url)], states.iter().map(value).max().unwrap_or(0)))
-    };
-    writer.gauges("anabranch_hooks_in_flight", "Calls under way", sum(|state| state.in_flight as u64))?;
-    let waiting = urls.iter().flat_map(|(url, states)| {
-        let questions: usize = states.iter().map(|state| state.questions_waiting).sum();
-        let notices: usize = states.iter().map(|state| state.notices_waiting).sum();
-        [("question", questions), ("notice", notices)]
-            .map(|(kind, count)| ([label("url", url), label("kind", kind)], count as u64))
+    let urls = hooks.urls();
+    let each = |value: fn(&UrlState) -> u64| urls.iter().map(move |state| ([label("url", &state.url)], value(state)));
+    writer.gauges("anabranch_hooks_in_flight", "Calls under way", each(|state| state.in_flight as u64))?;
+    let waiting = urls.iter().flat_map(|state| {
+        [("question", state.questions_waiting), ("notice", state.notices_waiting)]
+            .map(|(kind, count)| ([label("url", &state.url), label("kind", kind)], count as u64))
     });
     writer.gauges("anabranch_hooks_waiting", "Calls that wait, for a place or to be repeated", waiting)?;
     let words = "Memory of notices that are not delivered yet";
-    writer.gauges("anabranch_hooks_notice_bytes", words, sum(|state| state.notice_bytes as u64))?;
+    writer.gauges("anabranch_hooks_notice_bytes", words, each(|state| state.notice_bytes as u64))?;
     let words = "Calls that failed since the last one that did not";
-    writer.gauges("anabranch_hooks_consecutive_failures", words, most(|state| state.failures_in_a_row))?;
+    writer.gauges("anabranch_hooks_consecutive_failures", words, each(|state| state.failures_in_a_row))?;
     let words = "When a call last did not fail, as Unix time; 0 if none has been made";
-    let success = most(|state| {
+    let success = each(|state| {
         let last = state.last_success.and_then(|last| last.duration_since(UNIX_EPOCH).ok());
         last.map_or(0, |last| last.as_secs())
     });
