@@ -33,14 +33,15 @@ impl Guard {
         self.refuse(request, false).is_none()
     }
 
-    /// The answer to a request that is not allowed. `open` routes need no credentials.
+    /// The answer to a request that is not allowed. `open` routes need no credentials, and their host may be any
+    /// address: orchestrators probe a container by its address.
     pub(super) fn refuse(&self, request: &Parts, open: bool) -> Option<Reply> {
         let asks = self.token.is_some() || self.user.is_some();
         if asks && !open && !self.knows(request) {
             let reply = Reply::error(StatusCode::UNAUTHORIZED, 401, "credentials are missing or wrong");
             return Some(reply.with_challenge(self.user.is_some()));
         }
-        if !asks && !is_local(request) {
+        if !asks && !is_local(request) && !(open && is_address(request)) {
             let words = "the Host header must be localhost, 127.0.0.1 or [::1] when the API has no credentials";
             return Some(Reply::error(StatusCode::FORBIDDEN, 403, words));
         }
@@ -80,9 +81,17 @@ fn is_local(request: &Parts) -> bool {
     let Some(authority) = authority(request) else {
         return !request.headers.contains_key(HOST);
     };
+    authority.host().eq_ignore_ascii_case("localhost") || address(&authority).is_some_and(|ip| ip.is_loopback())
+}
+
+/// Whether the request's host is an address, not a name. A page whose name points to this machine sends a name.
+fn is_address(request: &Parts) -> bool {
+    authority(request).is_some_and(|authority| address(&authority).is_some())
+}
+
+fn address(authority: &Authority) -> Option<IpAddr> {
     let host = authority.host();
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
 }
 
 /// Whether the request comes from a page of another origin. Browsers send a page's POST requests to any server, with
@@ -169,6 +178,22 @@ mod tests {
         }
         assert_eq!(status(&guard, &request("GET", &[])), None, "HTTP/1.0");
         assert_eq!(status(&guard, &request("GET", &[("host", "localhost"), ("host", "evil.example")])), Some(403));
+    }
+
+    #[test]
+    fn open_routes_are_asked_by_any_address_and_by_no_other_name() {
+        let guard = guard("");
+        let open = |hosts: &[&str]| {
+            let headers: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
+            guard.refuse(&request("GET", &headers), true).map(|reply| reply.status.as_u16())
+        };
+        for host in ["10.1.2.3:1985", "10.1.2.3", "[2001:db8::1]:1985", "[::1]", "localhost:1985"] {
+            assert_eq!(open(&[host]), None, "{host}");
+        }
+        for host in ["evil.example", "10.1.2.3.evil.example", "0x7f.1", "10.1.2", "2130706433", ""] {
+            assert_eq!(open(&[host]), Some(403), "{host}");
+        }
+        assert_eq!(open(&["10.1.2.3", "evil.example"]), Some(403));
     }
 
     #[test]

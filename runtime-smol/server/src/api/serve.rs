@@ -3,9 +3,12 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::io;
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
 use anabranch_core::policy::one_client;
@@ -13,9 +16,10 @@ use anabranch_host::AcceptErrors;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
-use smol::future::{FutureExt, or, yield_now};
+use smol::future::{FutureExt, or, poll_fn, yield_now};
+use smol::io::{AsyncRead, AsyncWrite};
 use smol::{Async, LocalExecutor, Task, Timer};
-use smol_hyper::rt::{FuturesIo, SmolTimer};
+use smol_hyper::rt::FuturesIo;
 use tracing::{debug, error};
 
 use super::context::Context;
@@ -57,10 +61,56 @@ impl Served {
 
 /// What is known about a connection.
 struct Seen {
-    /// When it last made a request.
+    /// When it last made a request, or was accepted.
     newest: Cell<Instant>,
+    /// Since when a request's head is on the way. A new connection has to send one at once.
+    head_since: Cell<Option<Instant>>,
     /// Whether one of its requests was allowed.
     is_operator: Cell<bool>,
+}
+
+impl Seen {
+    fn new(now: Instant) -> Rc<Self> {
+        Rc::new(Seen { newest: Cell::new(now), head_since: Cell::new(Some(now)), is_operator: Cell::new(false) })
+    }
+
+    /// When the connection ends unless it sends more.
+    fn deadline(&self, bounds: &Bounds) -> Instant {
+        let idle = self.newest.get() + bounds.idle;
+        self.head_since.get().map_or(idle, |since| idle.min(since + bounds.header))
+    }
+}
+
+/// A socket that notes when the head of a request begins. hyper has a time limit for heads, but it begins with the end
+/// of the request before, so it would be the limit of idle connections, too. A head that begins in the same read as the
+/// end of the one before has the time of an idle connection.
+struct Watched {
+    socket: Async<TcpStream>,
+    seen: Rc<Seen>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let read = Pin::new(&mut self.socket).poll_read(cx, buffer);
+        if matches!(read, Poll::Ready(Ok(_))) && self.seen.head_since.get().is_none() {
+            self.seen.head_since.set(Some(Instant::now()));
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buffer)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_close(cx)
+    }
 }
 
 /// All connections that are being served.
@@ -112,7 +162,7 @@ async fn accept(executor: &LocalExecutor<'_>, listener: &Async<TcpListener>, con
         match listener.accept().await {
             Ok((socket, client)) => {
                 connections.make_room(bounds.connections);
-                let seen = Rc::new(Seen { newest: Cell::new(Instant::now()), is_operator: Cell::new(false) });
+                let seen = Seen::new(Instant::now());
                 let task = executor.spawn(serve(socket, context.clone(), seen.clone(), bounds));
                 connections.served.insert(number, Served::new(client.ip(), seen, task));
                 // Many new connections must not delay the others.
@@ -131,27 +181,33 @@ async fn serve(socket: Async<TcpStream>, context: Rc<Context>, seen: Rc<Seen>, b
     let asked = seen.clone();
     let service = service_fn(move |request: Request<_>| {
         asked.newest.set(Instant::now());
+        asked.head_since.set(None);
         let response = answer(&context, request, &asked).into_response();
         async { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
-        .timer(SmolTimer::new())
-        .header_read_timeout(bounds.header)
+        .header_read_timeout(None::<Duration>)
         .max_headers(FIELDS)
         .max_buf_size(HEAD)
-        .serve_connection(FuturesIo::new(socket), service);
+        .serve_connection(FuturesIo::new(Watched { socket, seen: seen.clone() }), service);
     let connection = async {
         if let Err(error) = connection.await {
             debug!(event = "api_connection", error = %error, "a connection to the API failed: {error}");
         }
     };
     // This also ends connections that do not read the answer or send an endless body: they make no new request.
-    let idle = async {
-        while seen.newest.get().elapsed() < bounds.idle {
-            Timer::at(seen.newest.get() + bounds.idle).await;
+    let mut due = seen.deadline(&bounds);
+    let mut timer = Timer::at(due);
+    // `or` polls this after each read, which may have changed the deadline.
+    let late = poll_fn(|cx| {
+        let new = seen.deadline(&bounds);
+        if new != due {
+            due = new;
+            timer.set_at(due);
         }
-    };
-    if AssertUnwindSafe(or(connection, idle)).catch_unwind().await.is_err() {
+        Pin::new(&mut timer).poll(cx).map(drop)
+    });
+    if AssertUnwindSafe(or(connection, late)).catch_unwind().await.is_err() {
         error!(event = "bug", "serving a connection of the API panicked, which is a bug");
     }
 }
@@ -181,8 +237,7 @@ mod tests {
         let mut connections = Connections::default();
         let begun = Instant::now();
         let served = |number: u64, address: &str| {
-            let newest = Cell::new(begun + Duration::from_millis(number));
-            let seen = Rc::new(Seen { newest, is_operator: Cell::new(false) });
+            let seen = Seen::new(begun + Duration::from_millis(number));
             Served::new(address.parse().unwrap(), seen, executor.spawn(pending()))
         };
         // A new connection whose request is on the way.

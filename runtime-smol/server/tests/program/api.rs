@@ -317,6 +317,13 @@ fn pages_of_others_get_nothing() {
     let evil = [("host", "evil.example")];
     assert_eq!(program.ask_with("GET", "/api/v1/streams", &evil).status, 403);
     assert_eq!(program.ask_with("GET", "/healthz", &evil).status, 403);
+    // Orchestrators probe a container by its address, which tells them nothing more.
+    for host in ["10.1.2.3:1985", "[2001:db8::1]:1985"] {
+        for (path, status) in [("/healthz", 200), ("/readyz", 200), ("/api/v1/health", 403), ("/metrics", 403)] {
+            assert_eq!(program.ask_with("GET", path, &[("host", host)]).status, status, "{host}{path}");
+        }
+        assert_eq!(program.ask_with("POST", "/api/v1/drain", &[("host", host)]).status, 403, "{host}");
+    }
     assert_eq!(program.ask_with("POST", "/api/v1/drain", &[("origin", "https://evil.example")]).status, 403);
     assert_eq!(program.ask("GET", "/readyz").status, 200);
     assert_eq!(program.ask_with("GET", "/readyz", &[("host", "localhost:1985")]).status, 200);
@@ -430,6 +437,12 @@ fn the_api_does_not_wait_for_slow_or_silent_clients() {
     let mut quiet = connect(&program);
     quiet.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("it is open");
     assert!(rest(quiet).starts_with(b"HTTP/1.1 200"));
+    // A connection stays open for its idle time after an answer, however short the time for a head is.
+    let mut kept = connect(&program);
+    let start = Instant::now();
+    kept.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("it is open");
+    assert!(rest(kept).starts_with(b"HTTP/1.1 200"));
+    assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
     // Requests without end whose answers are not read.
     let mut greedy = connect(&program);
     greedy.set_write_timeout(Some(Duration::from_millis(200))).expect("a socket");
