@@ -129,7 +129,7 @@ pub(crate) fn findings_of(loaded: &Loaded, sources: &Sources, purpose: Purpose) 
     found.api();
     found.certificates();
     found.hooks();
-    found.folders();
+    found.folders(purpose);
     let mut findings = found.sorted();
     let advice = loaded.advice(sources.file.as_deref());
     findings.extend(advice.into_iter().map(|line| Finding {

@@ -142,7 +142,7 @@ impl<'a> Found<'a> {
     }
 
     /// The folders of recordings and captures.
-    pub(super) fn folders(&mut self) {
+    pub(super) fn folders(&mut self, purpose: Purpose) {
         for (path, settings) in sections(&self.loaded.settings) {
             let record = &settings.record;
             if record.streams.is_empty() {
@@ -169,9 +169,13 @@ impl<'a> Found<'a> {
         let capture = &self.loaded.settings.capture;
         // It is used only when a capture is asked for, so the server starts without it.
         let path = Path::of(&["capture", "api_folder"]);
-        if self.origin(&path) != Origin::Default
-            && let Err(fault) = check_folder(&capture.api_folder)
+        let is_meant = self.origin(&path) != Origin::Default
+            || purpose == Purpose::Check && self.loaded.settings.api.place().is_some();
+        if is_meant
+            && !capture.api_folder.as_os_str().is_empty()
+            && let Err(mut fault) = check_folder(&capture.api_folder)
         {
+            fault.words = format!("captures through the API do not work: {}", fault.words);
             self.add(Grade::Warning, path, fault);
         }
         if capture.folder.as_os_str().is_empty() {

@@ -60,6 +60,24 @@ fn check_counts_connections_in_tls_where_there_are_any() {
 }
 
 #[test]
+fn check_says_where_captures_through_the_api_do_not_work() {
+    let folder = Folder::new();
+    // A file where the folder has to be: the default, and another.
+    folder.write("captures", "");
+    let inside = folder.file("captures").join("deep");
+    let other = folder.write("other.toml", &format!("[capture]\napi_folder = {inside:?}\n"));
+    let none = folder.write("none.toml", "[capture]\napi_folder = ''\n");
+    let no_api = folder.write("no_api.toml", "[api]\nlisten = 'off'\n");
+    let empty = folder.write("empty.toml", "");
+    for (file, is_told) in [(&other, true), (&empty, true), (&none, false), (&no_api, false)] {
+        let there = program().behind(&format!("cd '{}'", folder.path().display()));
+        let (success, shown, error) = run(there.arg("check").arg(file));
+        assert!(success, "{error}");
+        assert_eq!(shown.contains("captures through the API do not work: "), is_told, "{file:?}: {shown}");
+    }
+}
+
+#[test]
 fn mistakes_are_told_by_check_and_no_server_starts_with_them() {
     let folder = Folder::new();
     let file = folder.write("a.toml", "[server]\nlisen = [\"127.0.0.1:0\"]\n[defaults.play]\nmax_gap = 7\n");
