@@ -98,3 +98,50 @@ fn long_names_do_not_fill_the_log() {
         program.stop();
     }
 }
+
+/// The expression of the recipe for fail2ban, as an expression of this language.
+fn recipe_for_bans() -> regex::Regex {
+    let recipes = include_str!("../../../../docs/recipes.md");
+    let line = recipes.lines().find_map(|line| line.strip_prefix("failregex = ")).expect("the recipe has one");
+    regex::Regex::new(&line.replace("<ADDR>", "(?P<address>[0-9a-fA-F:.]+)")).expect("it is valid")
+}
+
+#[test]
+fn the_recipe_for_bans_finds_wrong_keys_and_no_client_of_a_back_end_that_is_down() {
+    let program = launch()
+        .settings(
+            "[api]\nlisten = 'off'\n[[vhost]]\nname = 'signed.example'\n[vhost.token]\nrequired_for = 'publish'\n\
+             secrets = ['a long random secret']\n[[vhost]]\nname = 'hooks.example'\n[vhost.hooks]\n\
+             on_publish = ['http://127.0.0.1:1/x']\n",
+        )
+        .start();
+    let refused = ["cam?vhost=signed.example", "cam?vhost=signed.example&token=0&expires=1", "cam?vhost=hooks.example"];
+    for name in refused.iter().chain(&[".."]) {
+        let mut client = ScriptedClient::connected_with(
+            program.address(),
+            Object::new().with("app", "live").with("tcUrl", "rtmp://hooks.example/live"),
+        );
+        client.create_stream(2.0);
+        client.publish(1, name);
+        client.receive_until("NetStream.Publish.");
+    }
+    program.wait_lines(" closed: ", 4);
+    let expression = recipe_for_bans();
+    let mut codes = Vec::new();
+    for line in program.lines("conn ") {
+        // As in a file, and as in the journal.
+        let found = expression.captures(&line).map(|found| found["address"].to_owned());
+        let in_journal = format!("Nov 30 12:00:00 host anabranch[123]: {line}");
+        let (_, without_date) = in_journal.split_at("Nov 30 12:00:00 ".len());
+        assert_eq!(expression.captures(without_date).map(|found| found["address"].to_owned()), found, "{line}");
+        if let Some(address) = found {
+            assert_eq!(address, program.address().ip().to_string());
+            let (_, code) = line.split_once("is refused (").expect("a refusal");
+            codes.push(code.split(')').next().unwrap_or_default().to_owned());
+        }
+    }
+    codes.sort_unstable();
+    assert_eq!(codes, ["token_malformed", "token_missing"], "{:#?}", program.lines("is refused"));
+    assert_eq!(program.lines("is refused (hook_unanswered)").len(), 1, "{:#?}", program.lines("is refused"));
+    program.stop();
+}
