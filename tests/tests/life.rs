@@ -1,11 +1,13 @@
 //! How the program begins and ends under a service manager, and what it says about itself.
 
-use anabranch_tests::program::{Process, Runtime};
+use anabranch_tests::program::{Process, Program, Runtime};
 use anabranch_tests::{Folder, TIMEOUT};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
+
+use serde_json::Value;
 
 #[test]
 fn it_serves_on_a_socket_that_it_inherits_and_tells_the_service_manager() {
@@ -68,5 +70,21 @@ fn completions_and_the_manual_know_every_option() {
             assert!(completions.contains(name), "{name} in {shell}");
             assert!(manual.contains(name), "{name} in the manual");
         }
+    }
+}
+
+#[test]
+fn where_the_log_is_json_all_that_it_writes_is() {
+    for runtime in [Runtime::Smol, Runtime::Std] {
+        let server = Program::start(runtime, &["--log-format", "json"]);
+        let _client = TcpStream::connect(server.address()).expect("it listens");
+        server.wait_line("conn 1 opened");
+        server.process.signal("INT");
+        server.process.wait_success(TIMEOUT);
+        assert_eq!(server.process.stdout(), [""; 0]);
+        let lines = server.process.stderr();
+        let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+        let started = lines.iter().find(|line| line["event"] == "started").expect("it says that it has started");
+        assert_eq!(started["listen"], serde_json::json!([server.address().to_string()]));
     }
 }

@@ -209,7 +209,8 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let (loaded, warnings) = Examined::of(&sources, &unknown_variables(), purpose).whole()?;
     let settings = &loaded.settings;
     // Kept until the end, so that the last lines are written.
-    let log = init_log(&settings.log.level, settings.log.format.into())?;
+    let log_format = settings.log.format.into();
+    let log = init_log(&settings.log.level, log_format)?;
     warnings.iter().for_each(|line| warn!(event = "advice", "{line}"));
     raise_file_limit();
     let program = &format!("{PROGRAM} {VERSION}");
@@ -268,10 +269,8 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let workers = Workers { hooks: hooks.clone(), recorder: recorder.clone(), captures: captures.clone() };
     let api = api::start(&api_settings, identity, server.handle(), Some(reload), workers)?;
     signals.follow(server.handle(), reloader)?;
-    // A server with a closed or full standard output goes on.
     let banner = Banner { program: PROGRAM, version: VERSION, addresses: &server.addresses(), api };
-    let _ = writeln!(io::stdout(), "{banner}");
-    banner.log();
+    banner.show(log_format);
     ready();
     server.run();
     if !recorder.finish(LAST_RECORDS) {

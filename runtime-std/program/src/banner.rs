@@ -1,7 +1,10 @@
 use std::fmt;
+use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tracing::info;
+
+use crate::LogFormat;
 
 /// The text printed when the server has started: the addresses for OBS and for players.
 #[derive(Debug)]
@@ -17,8 +20,17 @@ pub struct Banner<'a> {
 }
 
 impl Banner<'_> {
-    /// Writes what it says into the log, in one line.
-    pub fn log(&self) {
+    /// Prints it on standard output, and writes it into the log, in one line. Where the log is JSON it is not printed:
+    /// journals and containers put both streams together.
+    pub fn show(&self, format: LogFormat) {
+        if format == LogFormat::Text {
+            // A server with a closed or full standard output goes on.
+            let _ = writeln!(io::stdout(), "{self}");
+        }
+        self.log();
+    }
+
+    fn log(&self) {
         let Banner { program, version, addresses, api } = self;
         let listen = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let url = addresses.first().map(|address| format!("{}/live", base_url(address)));

@@ -68,13 +68,40 @@ impl<W: Write> Write for Plain<'_, W> {
     }
 }
 
-/// The same for a line of JSON, in which the escapes are those of JSON: a JSON parser gets the exact text.
+/// The beginnings of fields that hold several values, separated by ", ". They are arrays in JSON; `tracing` has none.
+/// The quotes within values are escaped, so no value has such a text.
+const LISTS: [&str; 2] = ["\"listen\":\"", "\"changed\":\""];
+
+/// The same for a line of JSON, in which the escapes are those of JSON: programs that read it get the same text. Lists
+/// become arrays.
 pub(crate) fn json_line(line: &[u8]) -> Cow<'_, [u8]> {
-    let is_odd = |c: char| !c.is_ascii() && !is_plain(c);
-    // Lines are text; bytes that are not UTF-8 stay as they are.
-    let Some(text) = std::str::from_utf8(line).ok().filter(|text| !text.is_ascii() && text.contains(is_odd)) else {
+    // A line that is no text stays as it is.
+    let Ok(text) = std::str::from_utf8(line) else {
         return line.into();
     };
+    let listed = LISTS.iter().find_map(|list| Some(with_array(text, text.find(list)? + list.len())));
+    match (escaped_in_json(listed.as_deref().unwrap_or(text)), listed) {
+        (Some(escaped), _) => escaped.into_bytes().into(),
+        (None, Some(listed)) => listed.into_bytes().into(),
+        (None, None) => line.into(),
+    }
+}
+
+/// A line of JSON, with the text that begins at `start`, behind its quote, as an array of its parts.
+fn with_array(line: &str, start: usize) -> String {
+    let (before, from) = line.split_at(start);
+    // The values are addresses and keys, without quotes.
+    let (list, after) = from.split_once('"').unwrap_or((from, ""));
+    let before = before.strip_suffix('"').unwrap_or(before);
+    format!("{before}[\"{}\"]{after}", list.replace(", ", "\",\""))
+}
+
+/// The line with escapes, if it needs some.
+fn escaped_in_json(text: &str) -> Option<String> {
+    let is_odd = |c: char| !c.is_ascii() && !is_plain(c);
+    if text.is_ascii() || !text.contains(is_odd) {
+        return None;
+    }
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
         if is_odd(c) {
@@ -84,7 +111,7 @@ pub(crate) fn json_line(line: &[u8]) -> Cow<'_, [u8]> {
             out.push(c);
         }
     }
-    out.into_bytes().into()
+    Some(out)
 }
 
 fn is_plain(c: char) -> bool {
@@ -137,5 +164,16 @@ mod tests {
             assert!(escaped.chars().all(is_plain), "{escaped}");
             assert_eq!(serde_json::from_str::<serde_json::Value>(escaped).unwrap()["message"], text);
         }
+    }
+
+    #[test]
+    fn lists_are_arrays_in_json() {
+        let message = "the \"listen\":\"x, y\" \u{202e}";
+        let line = serde_json::json!({ "message": message, "listen": "[::]:1, 127.0.0.1:2", "url": "a, b" });
+        let line: serde_json::Value = serde_json::from_slice(&json_line(line.to_string().as_bytes())).unwrap();
+        assert_eq!(line["listen"], serde_json::json!(["[::]:1", "127.0.0.1:2"]));
+        assert_eq!((line["message"].as_str(), line["url"].as_str()), (Some(message), Some("a, b")));
+        let line: serde_json::Value = serde_json::from_slice(&json_line(br#"{"changed":"log.level"}"#)).unwrap();
+        assert_eq!(line["changed"], serde_json::json!(["log.level"]));
     }
 }

@@ -149,10 +149,8 @@ fn serve<S: Serve>(options: &Options, command: &Command) -> Result<(), String> {
         handle.stop();
     })
     .map_err(|error| format!("cannot watch for signals: {error}"))?;
-    // If standard output is closed or full, the server still serves.
     let banner = Banner { program: S::PROGRAM, version: S::VERSION, addresses: &server.addresses(), api: None };
-    let _ = writeln!(io::stdout(), "{banner}");
-    banner.log();
+    banner.show(options.log_format);
     server.run();
     if let Some(captures) = captures {
         captures.flush(LAST_RECORDS);

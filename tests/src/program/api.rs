@@ -32,17 +32,19 @@ impl Answer {
 
 /// The HTTP API of the smol server, where its settings have one: `[api]` with `listen = '127.0.0.1:0'`.
 impl Program {
-    /// Where the API listens, by the program's stdout.
+    /// Where the API listens, by the program's stdout, or by its log where that is JSON.
     ///
     /// # Panics
     /// If it does not say.
     pub fn api(&self) -> SocketAddr {
         *self.api.get_or_init(|| {
-            let place = |line: &String| {
-                let url = line.trim().strip_prefix("API ")?.trim().strip_prefix("http://")?;
-                url.strip_suffix("/api/v1")?.parse().ok()
-            };
-            self.process.wait_for("address of the API", || self.process.stdout().iter().find_map(place))
+            let place = |url: &str| url.strip_prefix("http://")?.strip_suffix("/api/v1")?.parse().ok();
+            let printed = |line: &String| place(line.trim().strip_prefix("API ")?.trim());
+            let logged = |line: &Value| place(line["api"].as_str()?);
+            self.process.wait_for("address of the API", || {
+                let (printed, started) = (self.process.stdout().iter().find_map(printed), self.process.started());
+                printed.or_else(|| started.as_ref().and_then(logged))
+            })
         })
     }
 

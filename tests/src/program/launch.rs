@@ -3,6 +3,8 @@ use std::ffi::{OsStr, OsString};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, ExitStatus, Stdio};
 
+use serde_json::Value;
+
 use super::{Example, Process, Program, Runtime};
 use crate::{Folder, TIMEOUT};
 
@@ -133,7 +135,9 @@ impl Launch {
         let folder = self.folder.take();
         let process = self.process();
         let address = process.wait_for("address to listen on", || {
-            process.stdout().iter().find_map(|line| line.trim().strip_prefix("listening on ")?.trim().parse().ok())
+            let printed = |line: &String| line.trim().strip_prefix("listening on ")?.trim().parse().ok();
+            let logged = |line: &Value| line["listen"][0].as_str()?.parse().ok();
+            process.stdout().iter().find_map(printed).or_else(|| process.started().as_ref().and_then(logged))
         });
         Program::new(process, address, folder)
     }

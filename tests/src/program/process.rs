@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::{TIMEOUT, wait_for};
 
 /// A running program. It is killed when the value goes; if a test fails meanwhile, what the program printed is shown.
@@ -106,6 +108,13 @@ impl Process {
     /// Everything on stderr so far.
     pub fn stderr(&self) -> Vec<String> {
         self.text(Stream::Stderr)
+    }
+
+    /// The line of the log that says that the server has started, if its log is JSON.
+    pub(super) fn started(&self) -> Option<Value> {
+        let lines = self.stderr();
+        let line = lines.iter().find(|line| line.starts_with('{') && line.contains("\"event\":\"started\""))?;
+        serde_json::from_str(line).ok()
     }
 
     /// The lines so far, on either stream, that contain `text`.

@@ -59,10 +59,10 @@ pub(super) fn evening(format: &str) -> Vec<Step> {
     let launch =
         Launch::new(env!("CARGO_BIN_EXE_anabranch")).on_a_free_port().args(["--threads", "1"]).with_files(1024);
     let program = launch.arg("--config").arg(&file).start();
-    program.wait_line(" is ready, listening on ");
-    let version = program.process.stdout().iter().find_map(|line| line.strip_suffix(" is ready.").map(str::to_owned));
-    let version = version.expect("the banner begins with the version");
-    let version = version.strip_prefix("anabranch ").expect("it begins with the name").to_owned();
+    let ready = program.wait_line(" is ready, listening on ").text;
+    let (before, _) = ready.split_once(" is ready, listening on ").expect("the line has these words");
+    let (_, version) = before.split_once("anabranch ").expect("the version comes after the name");
+    let version = version.to_owned();
     let replaced = vec![
         (folder.path().display().to_string(), "FOLDER"),
         (version, "VERSION"),
