@@ -30,6 +30,10 @@ impl Capturing {
         }
     }
 
+    pub(crate) fn is_replay(&self) -> bool {
+        matches!(self, Capturing::Replay(_))
+    }
+
     /// True if the recorder's tap takes no more.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self, Capturing::Record(recorder) if recorder.is_over())

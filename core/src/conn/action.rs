@@ -165,6 +165,8 @@ pub struct Attachment {
     /// The parameters of all URLs involved, as in [`StreamFacts::params`](super::StreamFacts::params). They may contain
     /// secrets of the client.
     pub params: String,
+    /// True if a [pass](crate::policy::Passes) permits it: it is a program that the server started.
+    pub by_pass: bool,
 }
 
 impl fmt::Display for Attachment {

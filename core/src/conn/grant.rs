@@ -52,6 +52,8 @@ pub(super) enum Request {
         credentials: Box<str>,
         /// What the client asked for, for the back end.
         facts: StreamFacts,
+        /// True if a pass permits it.
+        by_pass: bool,
     },
     Play {
         request: PlayRequest,
@@ -59,7 +61,17 @@ pub(super) enum Request {
         /// As for `Publish`.
         key: StreamKey,
         facts: StreamFacts,
+        by_pass: bool,
     },
+}
+
+/// A publish or a play that is granted.
+struct Granted {
+    application: Arc<Application>,
+    facts: StreamFacts,
+    /// True if a back end was asked.
+    asked: bool,
+    by_pass: bool,
 }
 
 /// What a back end gave another name, and what the rules for that name need.
@@ -122,6 +134,14 @@ impl Request {
             Request::Connect(_) | Request::Enter { .. } => asks.connect,
             Request::Publish { .. } => asks.publish,
             Request::Play { .. } => asks.play,
+        }
+    }
+
+    /// Whether a pass permits the request.
+    fn is_by_pass(&self) -> bool {
+        match self {
+            Request::Connect(_) | Request::Enter { .. } => false,
+            Request::Publish { by_pass, .. } | Request::Play { by_pass, .. } => *by_pass,
         }
     }
 
@@ -203,6 +223,13 @@ impl SlowPath {
 
     /// Grants a request, or asks the back end first.
     pub(super) fn grant_or_ask(&mut self, now: Instant, request: Request) {
+        let by_pass = match request {
+            Request::Connect(_) => self.client.as_ref().is_some_and(|client| client.by_pass),
+            _ => request.is_by_pass(),
+        };
+        if by_pass {
+            return self.grant(now, request, false);
+        }
         let traverses = request.application(&self.vhost).config.asks.traverse;
         match request.subject() {
             Subject::Publish(facts) | Subject::Play(facts) if traverses => {
@@ -278,15 +305,16 @@ impl SlowPath {
             }
             Ok(Renamed::Stream(new_key, new_application, new_credentials)) => {
                 let request = match request {
-                    Request::Publish { request, facts, .. } => Request::Publish {
+                    Request::Publish { request, facts, by_pass, .. } => Request::Publish {
                         request,
                         application: new_application,
                         key: new_key,
                         credentials: new_credentials,
                         facts,
+                        by_pass,
                     },
-                    Request::Play { request, facts, .. } => {
-                        Request::Play { request, application: new_application, key: new_key, facts }
+                    Request::Play { request, facts, by_pass, .. } => {
+                        Request::Play { request, application: new_application, key: new_key, facts, by_pass }
                     }
                     other => other,
                 };
@@ -350,22 +378,28 @@ impl SlowPath {
                     Err(rejection) => self.refuse(Request::Enter { wanted, vhost }, asked, &rejection),
                 }
             }
-            Request::Publish { request, application, key, credentials, facts } => {
-                let admitted = rules::admit_publisher(&self.server, &application, &key, &credentials);
+            Request::Publish { request, application, key, credentials, facts, by_pass } => {
+                let admitted = rules::admit_publisher(&self.server, &application, &key, &credentials, by_pass);
                 match self.ruled(now, admitted) {
-                    Ok(publisher) => self.begin_publishing(now, request, publisher, application, facts, asked),
+                    Ok(publisher) => {
+                        let granted = Granted { application, facts, asked, by_pass };
+                        self.begin_publishing(now, request, publisher, granted);
+                    }
                     Err(rejection) => {
-                        let request = Request::Publish { request, application, key, credentials, facts };
+                        let request = Request::Publish { request, application, key, credentials, facts, by_pass };
                         self.refuse(request, asked, &rejection);
                     }
                 }
             }
-            Request::Play { request, application, key, facts } => {
-                let admitted = rules::admit_player(&self.server, &application, &key);
+            Request::Play { request, application, key, facts, by_pass } => {
+                let admitted = rules::admit_player(&self.server, &application, &key, by_pass);
                 match self.ruled_besides(now, Step::Play, admitted) {
-                    Ok(player) => self.begin_playing(&application, request, player, facts, asked),
+                    Ok(player) => {
+                        self.begin_playing(request, player, Granted { application, facts, asked, by_pass });
+                    }
                     Err(rejection) => {
-                        self.refuse(Request::Play { request, application, key, facts }, asked, &rejection);
+                        let request = Request::Play { request, application, key, facts, by_pass };
+                        self.refuse(request, asked, &rejection);
                     }
                 }
             }
@@ -373,14 +407,17 @@ impl SlowPath {
     }
 
     fn grant_connect(&mut self, now: Instant, request: ConnectRequest, asked: bool) {
-        let permit = rules::admit_connection(&self.server, &self.vhost).map_err(rules::connect_rejected);
+        let permit = match &self.client {
+            Some(client) if client.by_pass => Ok(None),
+            _ => rules::admit_connection(&self.server, &self.vhost).map(Some).map_err(rules::connect_rejected),
+        };
         let permit = match self.ruled_besides(now, Step::Connect, permit) {
             Ok(permit) => permit,
             Err(rejection) => return self.refuse(Request::Connect(request), asked, &rejection),
         };
         if let Some(client) = &mut self.client {
             client.asked = asked;
-            client.permit = Some(permit);
+            client.permit = permit;
         }
         self.session.set_config(self.vhost.own.session.clone());
         self.session.accept(request);
@@ -391,20 +428,19 @@ impl SlowPath {
         now: Instant,
         request: PublishRequest,
         publisher: Publisher,
-        application: Arc<Application>,
-        facts: StreamFacts,
-        asked: bool,
+        granted: Granted,
     ) {
+        let Granted { application, facts, asked, by_pass } = granted;
         publisher.held_by(self.id, self.peer());
         // The back end may have given it another name than the client asked for.
         let granted = StreamFacts { key: publisher.key().clone(), params: facts.params.clone() };
         let took = publisher.took_from().map(|from| Remark::TookOver { key: granted.key.clone(), from });
-        self.attach(Role::Publisher, publisher.stream_id(), granted, Some(request.client()));
+        self.attach(Role::Publisher, publisher.stream_id(), granted, Some(request.client()), by_pass);
         self.go_by(&application);
         let message_stream_id = request.message_stream_id();
         // Nearly every connection has one publisher.
         self.publishing.reserve_exact(1);
-        let publishing = Publishing::new(now, message_stream_id, publisher, application, asked.then_some(facts));
+        let publishing = Publishing::new(now, message_stream_id, publisher, application, asked.then_some(facts), by_pass);
         // Players that got a message that the stream is over get one that it goes on.
         if publishing.is_played(self.capturing.is_some()) {
             self.actions.push_back(Action::Wake(publishing.stream()));
@@ -415,24 +451,18 @@ impl SlowPath {
         self.remarks.extend(took);
     }
 
-    fn begin_playing(
-        &mut self,
-        application: &Arc<Application>,
-        request: PlayRequest,
-        player: Player,
-        facts: StreamFacts,
-        asked: bool,
-    ) {
+    fn begin_playing(&mut self, request: PlayRequest, player: Player, granted: Granted) {
+        let Granted { application, facts, asked, by_pass } = granted;
         let stream = player.stream_id();
         let granted = StreamFacts { key: player.key().clone(), params: facts.params.clone() };
-        self.attach(Role::Player, stream, granted, None);
+        self.attach(Role::Player, stream, granted, None, by_pass);
         if !self.plays(stream) {
             self.actions.push_back(Action::Subscribe(stream));
         }
-        self.go_by(application);
+        self.go_by(&application);
         let capabilities = self.session.capabilities();
         let understands = capabilities.is_some_and(|capabilities| capabilities.has(Capabilities::MULTITRACK));
-        let mut playing = Playing::new(&request, player, understands, application.clone(), asked.then_some(facts));
+        let mut playing = Playing::new(&request, player, understands, application, asked.then_some(facts), by_pass);
         if self.drained.is_some() {
             playing.finish();
         }
@@ -445,10 +475,17 @@ impl SlowPath {
         self.session.accept(request);
     }
 
-    fn attach(&mut self, role: Role, stream: StreamId, facts: StreamFacts, client: Option<ClientKind>) {
+    fn attach(
+        &mut self,
+        role: Role,
+        stream: StreamId,
+        facts: StreamFacts,
+        client: Option<ClientKind>,
+        by_pass: bool,
+    ) {
         let agent = self.client.as_ref().and_then(|client| client.agent.clone());
         let StreamFacts { key, params } = facts;
-        let attachment = Attachment { role, stream, key, client, agent, peer: self.peer(), params };
+        let attachment = Attachment { role, stream, key, client, agent, peer: self.peer(), params, by_pass };
         self.actions.push_back(Action::Attach(attachment));
     }
 

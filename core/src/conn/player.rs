@@ -30,6 +30,7 @@ pub(super) struct Playing {
     multitrack: bool,
     duration: PlayLength,
     application: Arc<Application>,
+    by_pass: bool,
     /// What the back end was asked about it, if it was: the back end gets a notice of the end.
     asked: Option<StreamFacts>,
     /// True once it has missed more than its limit.
@@ -115,12 +116,14 @@ impl Playing {
         understands_multitrack: bool,
         application: Arc<Application>,
         asked: Option<StreamFacts>,
+        by_pass: bool,
     ) -> Self {
         Playing {
             message_stream_id: request.message_stream_id(),
             player,
             multitrack: understands_multitrack || application.config.multitrack_to_all,
             application,
+            by_pass,
             asked,
             too_slow: false,
             waiting: None,
@@ -152,6 +155,11 @@ impl Playing {
     /// The application of its stream.
     pub(super) fn application(&self) -> &Arc<Application> {
         &self.application
+    }
+
+    /// Whether a pass permitted it.
+    pub(super) fn is_by_pass(&self) -> bool {
+        self.by_pass
     }
 
     pub(super) fn key(&self) -> &StreamKey {

@@ -33,6 +33,7 @@ pub(super) struct Publishing {
     /// What the back end was asked about it, if it was: the back end gets a notice of the end.
     asked: Option<StreamFacts>,
     application: Arc<Application>,
+    by_pass: bool,
 }
 
 #[derive(Debug)]
@@ -59,11 +60,13 @@ impl Publishing {
         mut publisher: Publisher,
         application: Arc<Application>,
         asked: Option<StreamFacts>,
+        by_pass: bool,
     ) -> Self {
         publisher.begun(now);
-        let meter = application.config.limits.publisher_rate.map(|rate| RateMeter::new(rate, now));
+        // Limits are for clients.
+        let meter = application.config.limits.publisher_rate.filter(|_| !by_pass).map(|rate| RateMeter::new(rate, now));
         // At least so long that checks do not spin, at most so long that the clock does not overflow.
-        let limit = application.config.idle_publisher.map(|limit| limit.clamp(Duration::from_secs(1), LONGEST));
+        let limit = application.config.idle_publisher.filter(|_| !by_pass).map(|limit| limit.clamp(Duration::from_secs(1), LONGEST));
         let idle = limit.map(|limit| Idle { limit, since: Some(now), next_check: now + limit, late: 0 });
         Publishing {
             message_stream_id,
@@ -75,6 +78,7 @@ impl Publishing {
             idle,
             asked,
             application,
+            by_pass,
         }
     }
 
@@ -84,6 +88,11 @@ impl Publishing {
 
     pub(super) fn key(&self) -> &StreamKey {
         self.publisher.key()
+    }
+
+    /// Whether a pass permitted it.
+    pub(super) fn is_by_pass(&self) -> bool {
+        self.by_pass
     }
 
     pub(super) fn stream(&self) -> StreamId {

@@ -5,7 +5,7 @@ use super::enter::Wanted;
 use super::grant::Request;
 use super::player::Playing;
 use super::publisher::{Publishing, Stopped};
-use super::rules::{self, Allowed, Found, Requester};
+use super::rules::{self, Allowed, Connecting, Found, Requester};
 use super::slow_path::{Client, SlowPath};
 use crate::message::Message;
 use crate::policy::Refusal;
@@ -45,10 +45,10 @@ impl SlowPath {
     }
 
     fn connect(&mut self, now: Instant, request: ConnectRequest) {
-        let allowed = rules::may_connect(&self.server, request.info());
+        let allowed = rules::may_connect(self.requester(now), request.info());
         match self.ruled(now, allowed) {
-            Ok((urls, vhost)) => {
-                self.client = Some(Box::new(Client::new(urls, request.info())));
+            Ok(Connecting { urls, vhost, by_pass }) => {
+                self.client = Some(Box::new(Client::new(urls, request.info(), by_pass)));
                 self.vhost = vhost;
             }
             Err(rejection) => return self.refuse_connect(request, &rejection),
@@ -77,9 +77,10 @@ impl SlowPath {
                 let found = found.map_err(|refusal| Rejection::bad_publish_name(refusal.to_string()).because(refusal));
                 let allowed = found.and_then(|found| self.requester(now).may_publish(found));
                 match self.ruled(now, allowed) {
-                    Ok(Allowed { application, credentials, facts }) => {
+                    Ok(Allowed { application, credentials, facts, by_pass }) => {
                         let key = facts.key.clone();
-                        self.grant_or_ask(now, Request::Publish { request, application, key, credentials, facts });
+                        let request = Request::Publish { request, application, key, credentials, facts, by_pass };
+                        self.grant_or_ask(now, request);
                     }
                     Err(rejection) => self.refuse_stream(Wanted::Publish(request), &rejection),
                 }
@@ -88,9 +89,9 @@ impl SlowPath {
                 let found = found.map_err(|refusal| Rejection::bad_play_name(refusal.to_string()).because(refusal));
                 let allowed = found.and_then(|found| self.requester(now).may_play(found));
                 match self.ruled(now, allowed) {
-                    Ok(Allowed { application, facts, .. }) => {
+                    Ok(Allowed { application, facts, by_pass, .. }) => {
                         let key = facts.key.clone();
-                        self.grant_or_ask(now, Request::Play { request, application, key, facts });
+                        self.grant_or_ask(now, Request::Play { request, application, key, facts, by_pass });
                     }
                     Err(rejection) => self.refuse_stream(Wanted::Play(request), &rejection),
                 }
@@ -101,7 +102,8 @@ impl SlowPath {
     /// The client, as rules need it.
     pub(super) fn requester(&self, now: Instant) -> Requester<'_> {
         let page_url = self.client.as_ref().and_then(|client| client.page_url.as_deref());
-        Requester { server: &self.server, now, address: self.peer().map(|peer| peer.ip()), page_url }
+        let replays = self.capturing.as_ref().is_some_and(|capturing| capturing.is_replay());
+        Requester { server: &self.server, now, address: self.peer().map(|peer| peer.ip()), page_url, replays }
     }
 
     fn media(&mut self, now: Instant, message: Message) {

@@ -58,8 +58,8 @@ impl SlowPath {
         if self.client.is_none() {
             return Ok(self.server.default_vhost());
         }
-        let published = self.publishing.iter().map(|publishing| (Action::Publish, publishing.key()));
-        let played = self.playing.iter().map(|playing| (Action::Play, playing.key()));
+        let published = self.publishing.iter().map(|one| (Action::Publish, one.key(), one.is_by_pass()));
+        let played = self.playing.iter().map(|one| (Action::Play, one.key(), one.is_by_pass()));
         let waiting = match self.pending.as_deref().map(|pending| pending.request()) {
             Some(Request::Publish { facts, application, .. }) => {
                 Some(Waiting::Stream { action: Action::Publish, facts, before: application })

@@ -25,6 +25,11 @@
 //! lock of the counts: the first request to come there gets the place. For a stream of another virtual host, the whole
 //! column of that host is passed once, before row 3 of `publish` or `play`; then the name is looked up again.
 //!
+//! A URL with a valid [pass](crate::policy::Passes) skips rows 4 to 6, the limits of rows 7 and 9, and row 8: the server
+//! made it for a program that it started ([`Requester::has_pass`]). The name must be free all the same. A pass that is not
+//! valid refuses the request. A connection whose `connect` had a pass makes no request without one, because no back end was
+//! asked about it.
+//!
 //! A `connect` to a host for bandwidth checks goes from row 7 to [`may_measure`], and from there to row 9.
 //!
 //! A granted connection ends early if another publisher [takes its name over](crate::hub::Conflict::TakeOver), if it
@@ -33,7 +38,7 @@
 //!
 //! 1. The connection's virtual host exists and is enabled.
 //! 2. For each stream that it publishes, then for each that it plays: the stream's host exists and is enabled; security
-//!    of its application.
+//!    of its application, unless it was granted for a pass.
 //! 3. For a request that waits for a verdict: the same, and rows 3 to 6 as they are now if refer or token changed.
 //!
 //! A refusal has the status code that fits the request, is noted in a capture (`conn/capturing.rs`), and is reported to
@@ -50,7 +55,7 @@ use super::vhost::{ConnectionPermit, QuestionPermit, VirtualHost};
 use crate::bandwidth::TooSoon;
 use crate::command::ConnectInfo;
 use crate::hub::{Conflict, NotAdmitted, Player, Publisher};
-use crate::policy::{Action, Refusal};
+use crate::policy::{self, Action, Refusal};
 use crate::session::Rejection;
 use crate::url::{self, Params, StreamKey, Target};
 
@@ -63,6 +68,8 @@ pub(super) struct Requester<'a> {
     pub(super) address: Option<IpAddr>,
     /// `pageUrl` in `connect`.
     pub(super) page_url: Option<&'a str>,
+    /// True in a replay, where the decisions about passes are those of the capture.
+    pub(super) replays: bool,
 }
 
 /// A stream that a client named.
@@ -87,6 +94,8 @@ pub(super) struct Allowed {
     /// A publisher that shows the same may take the name over; empty if names cannot be taken over.
     pub(super) credentials: Box<str>,
     pub(super) facts: StreamFacts,
+    /// True if a pass permits it.
+    pub(super) by_pass: bool,
 }
 
 /// A request that waits for a verdict while settings change.
@@ -105,18 +114,33 @@ pub(super) enum NotMeasured {
     TooSoon(TooSoon),
 }
 
+/// A `connect` that no rule refuses.
+#[derive(Debug)]
+pub(super) struct Connecting {
+    pub(super) urls: url::Connect,
+    pub(super) vhost: Arc<VirtualHost>,
+    /// True if a pass permits it.
+    pub(super) by_pass: bool,
+}
+
 /// `connect`, rows 1, 2, 3 and 7: what its URLs say, and the virtual host. A server that drains refuses `connect`, not only
 /// what comes after: encoders take a refused `connect` for a server that is away, and a refused `publish` for a wrong stream
 /// key.
-pub(super) fn may_connect(server: &Core, info: &ConnectInfo) -> Result<(url::Connect, Arc<VirtualHost>), Rejection> {
+pub(super) fn may_connect(requester: Requester<'_>, info: &ConnectInfo) -> Result<Connecting, Rejection> {
+    let server = requester.server;
     let urls = url::Connect::parse(info.tc_url.as_deref(), info.app.as_deref())
         .map_err(|error| Rejection::invalid_app(error.to_string()).because(Refusal::UrlInvalid(error)))?;
     let vhost = server.vhost(urls.vhost()).map_err(|refusal| match urls.tc_url_error() {
         Some(error) => Rejection::connect_rejected(format!("{refusal}; {error}")).because(refusal),
         None => connect_rejected(refusal),
     })?;
-    does_not_drain(server).and_then(|()| vhost.check_connections()).map_err(connect_rejected)?;
-    Ok((urls, vhost))
+    does_not_drain(server).map_err(connect_rejected)?;
+    let permits = |pass: &str, unix| server.passes().permits_connect(pass, &vhost.name, unix);
+    let by_pass = requester.has_pass(urls.params(), permits).map_err(connect_rejected)?;
+    if !by_pass {
+        vhost.check_connections().map_err(connect_rejected)?;
+    }
+    Ok(Connecting { urls, vhost, by_pass })
 }
 
 /// `connect` to a host for bandwidth checks: its key, and the time between checks.
@@ -149,34 +173,57 @@ impl Requester<'_> {
     pub(super) fn may_publish(&self, found: Found) -> Result<Allowed, Rejection> {
         let Found { vhost, key, target } = found;
         let application = vhost.application(&key).clone();
-        self.may_use(Action::Publish, &application, &key, target.params()).map_err(publish_denied)?;
-        let credentials = credentials(&application, target.params());
-        may_take(&application, &key, &credentials)?;
+        let by_pass = self.may_use(Action::Publish, &application, &key, target.params()).map_err(publish_denied)?;
+        let credentials = if by_pass { Box::default() } else { credentials(&application, target.params()) };
+        may_take(&application, &key, &credentials, by_pass)?;
         let params = target.params().to_query();
-        Ok(Allowed { application, credentials, facts: StreamFacts { key, params } })
+        Ok(Allowed { application, credentials, facts: StreamFacts { key, params }, by_pass })
     }
 
     pub(super) fn may_play(&self, found: Found) -> Result<Allowed, Rejection> {
         let Found { vhost, key, target } = found;
         let application = vhost.application(&key).clone();
-        self.may_use(Action::Play, &application, &key, target.params()).map_err(play_denied)?;
-        application.hub.may_play(&key, &application.limits).map_err(play_denied)?;
+        let by_pass = self.may_use(Action::Play, &application, &key, target.params()).map_err(play_denied)?;
+        if !by_pass {
+            application.hub.may_play(&key, &application.limits).map_err(play_denied)?;
+        }
         let params = target.params().to_query();
-        Ok(Allowed { application, credentials: Box::default(), facts: StreamFacts { key, params } })
+        Ok(Allowed { application, credentials: Box::default(), facts: StreamFacts { key, params }, by_pass })
     }
 
-    /// Rows 3 to 6.
+    /// Whether the URL has a pass, which `permits` the request at a Unix time.
+    ///
+    /// # Errors
+    /// It has one that is not valid.
+    fn has_pass(&self, params: &Params, permits: impl FnOnce(&str, u64) -> bool) -> Result<bool, Refusal> {
+        let Some(pass) = params.get(policy::PASS) else {
+            return Ok(false);
+        };
+        let is_valid = if self.replays {
+            policy::is_well_formed(&pass)
+        } else {
+            let is_local = self.address.is_some_and(|address| address.to_canonical().is_loopback());
+            is_local && permits(&pass, self.server.unix_time(self.now))
+        };
+        if is_valid { Ok(true) } else { Err(Refusal::PassInvalid) }
+    }
+
+    /// Rows 3 to 6. True if a pass permits it, so that limits and questions are skipped, too.
     fn may_use(
         &self,
         action: Action,
         application: &Application,
         key: &StreamKey,
         params: &Params,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         does_not_drain(self.server)?;
+        if self.has_pass(params, |pass, unix| self.server.passes().permits(pass, action, key, unix))? {
+            return Ok(true);
+        }
         self.is_at_allowed_address(action, application)?;
         application.config.refer.check(action, self.page_url)?;
-        self.is_signed(action, application, key, params)
+        self.is_signed(action, application, key, params)?;
+        Ok(false)
     }
 
     /// Row 6.
@@ -224,17 +271,22 @@ impl Requester<'_> {
         }
     }
 
-    /// After a reload: whether a connection of this virtual host, with these streams and this request, may stay.
+    /// After a reload: whether a connection of this virtual host, with these streams and this request, may stay. A stream
+    /// is true that was granted for a pass.
     /// Returns the host with the new settings.
     pub(super) fn may_stay<'k>(
         &self,
         vhost: &str,
-        streams: impl IntoIterator<Item = (Action, &'k StreamKey)>,
+        streams: impl IntoIterator<Item = (Action, &'k StreamKey, bool)>,
         waiting: Option<Waiting<'_>>,
     ) -> Result<Arc<VirtualHost>, Refusal> {
         let vhost = self.server.vhost_named(vhost)?;
-        for (action, key) in streams {
-            self.may_go_on(action, key)?;
+        for (action, key, by_pass) in streams {
+            if by_pass {
+                self.server.vhost_named(key.vhost())?;
+            } else {
+                self.may_go_on(action, key)?;
+            }
         }
         match waiting {
             Some(Waiting::Enter(vhost)) => _ = self.server.vhost_named(&vhost.name)?,
@@ -257,12 +309,16 @@ impl Requester<'_> {
             return Ok(());
         }
         let params = Params::parse(&facts.params).unwrap_or_default();
-        self.may_use(action, &now, &facts.key, &params)
+        self.may_use(action, &now, &facts.key, &params).map(|_| ())
     }
 }
 
 /// Row 7 of `publish`.
-fn may_take(application: &Application, key: &StreamKey, credentials: &str) -> Result<(), Rejection> {
+fn may_take(application: &Application, key: &StreamKey, credentials: &str, by_pass: bool) -> Result<(), Rejection> {
+    if by_pass {
+        let is_free = application.hub.is_free(key).map_err(NotAdmitted::Busy);
+        return is_free.map_err(|error| not_admitted(error, key));
+    }
     let admitted = application.hub.may_publish(key, credentials, application.config.conflict, &application.limits);
     admitted.map_err(|error| not_admitted(error, key))
 }
@@ -293,16 +349,28 @@ pub(super) fn admit_publisher(
     application: &Application,
     key: &StreamKey,
     credentials: &str,
+    by_pass: bool,
 ) -> Result<Publisher, Rejection> {
     does_not_drain(server).map_err(publish_denied)?;
+    if by_pass {
+        return application.hub.publish(key).map_err(|busy| not_admitted(busy.into(), key));
+    }
     let admitted = application.hub.admit_publisher(key, credentials, application.config.conflict, &application.limits);
     admitted.map_err(|error| not_admitted(error, key))
 }
 
 /// `play`, row 9.
-pub(super) fn admit_player(server: &Core, application: &Application, key: &StreamKey) -> Result<Player, Rejection> {
-    let admitted = does_not_drain(server).and_then(|()| application.hub.admit_player(key, &application.limits));
-    admitted.map_err(play_denied)
+pub(super) fn admit_player(
+    server: &Core,
+    application: &Application,
+    key: &StreamKey,
+    by_pass: bool,
+) -> Result<Player, Rejection> {
+    does_not_drain(server).map_err(play_denied)?;
+    if by_pass {
+        return Ok(application.hub.play(key));
+    }
+    application.hub.admit_player(key, &application.limits).map_err(play_denied)
 }
 
 fn does_not_drain(server: &Core) -> Result<(), Refusal> {

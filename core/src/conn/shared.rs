@@ -12,7 +12,7 @@ use super::{Config, Conn};
 use crate::capture::{Capturing, Opening, Recorder, Replayer, Tap};
 use crate::hub::{Hub, HubConfig};
 use crate::pacing::Sockets;
-use crate::policy::{Refusal, canonical};
+use crate::policy::{Passes, Refusal, canonical};
 use crate::relay::Relays;
 use crate::session::{Session, Tally};
 
@@ -37,6 +37,8 @@ struct Shared {
     seed: [u8; 32],
     connections: AtomicU64,
     asks: AtomicU64,
+    /// What the server permits to the programs that it starts.
+    passes: Passes,
     /// A moment and the Unix time it was.
     clock: Mutex<Option<(Instant, u64)>>,
     draining: AtomicBool,
@@ -87,6 +89,7 @@ impl Core {
             seed,
             connections: AtomicU64::new(0),
             asks: AtomicU64::new(0),
+            passes: Passes::new(&seed),
             clock: Mutex::new(None),
             draining: AtomicBool::new(false),
         };
@@ -124,6 +127,11 @@ impl Core {
     /// The virtual hosts and what is counted of each, in the order of the configuration.
     pub fn vhosts(&self) -> Vec<VhostSnapshot> {
         self.rules().vhosts.snapshots()
+    }
+
+    /// The passes that this server makes, for programs that it starts.
+    pub fn passes(&self) -> &Passes {
+        &self.shared.passes
     }
 
     /// The live streams.

@@ -92,10 +92,12 @@ pub(super) struct Client {
     pub(super) asked: bool,
     /// Counts it as a connection of its virtual host, once `connect` is granted.
     pub(super) permit: Option<ConnectionPermit>,
+    /// True if a pass permits it: it does not count as a connection of its virtual host.
+    pub(super) by_pass: bool,
 }
 
 impl Client {
-    pub(super) fn new(urls: url::Connect, info: &ConnectInfo) -> Self {
+    pub(super) fn new(urls: url::Connect, info: &ConnectInfo, by_pass: bool) -> Self {
         Client {
             urls,
             tc_url: info.tc_url.clone(),
@@ -105,6 +107,7 @@ impl Client {
             arguments: info.arguments.clone(),
             asked: false,
             permit: None,
+            by_pass,
         }
     }
 }

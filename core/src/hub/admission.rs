@@ -157,6 +157,12 @@ impl Hub {
 }
 
 impl Registry {
+    /// Whether a name has no publisher.
+    pub(super) fn is_free(&self, key: &StreamKey) -> Result<(), Busy> {
+        let holder = self.streams.get(key).and_then(|entry| entry.holder.as_ref());
+        holder.map_or(Ok(()), |_| Err(Busy))
+    }
+
     /// Gives the name to this holder, also if it had another one, which is returned.
     fn hold(&mut self, key: &StreamKey, holder: Holder, hub: &Hub) -> (Arc<Stream>, Option<Holder>) {
         self.change(key, hub, |entry| entry.holder.replace(holder))

@@ -369,11 +369,15 @@ impl Hub {
     /// # Errors
     /// The stream has a publisher already.
     pub fn publish(&self, key: &StreamKey) -> Result<Publisher, Busy> {
-        let is_free = |registry: &Registry| {
-            let holder = registry.streams.get(key).and_then(|entry| entry.holder.as_ref());
-            holder.map_or(Ok(()), |_| Err(Busy))
-        };
-        self.begin(key, "", Holds::Program, is_free)
+        self.begin(key, "", Holds::Program, |registry| registry.is_free(key))
+    }
+
+    /// Whether a name has no publisher now.
+    ///
+    /// # Errors
+    /// It has one.
+    pub fn is_free(&self, key: &StreamKey) -> Result<(), Busy> {
+        self.registry().is_free(key)
     }
 
     /// Takes the publish lock of a name for a relay and begins to publish what it pulls from another server. If another

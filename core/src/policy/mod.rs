@@ -5,6 +5,7 @@
 //! | which addresses may publish or play | [`Security`] | `publish`, `play` |
 //! | which pages a client may come from | [`Refer`] | `publish`, `play` |
 //! | that a URL must be signed, and until when it holds | [`Token`], made with [`sign`] | `publish`, `play` |
+//! | that a program which the server started has its URL from the server | [`Passes`] | `connect`, `publish`, `play` |
 //! | how many there may be, and how fast | [`Limits`]; [`Questions`] and [`RateMeter`] count what the [hub](crate::hub) does not | all of them |
 //! | which virtual host a host name belongs to | [`Vhosts`] | `connect` |
 //! | which application a stream belongs to, and so which settings it has | [`Applications`], by [`StreamPattern`] | `publish`, `play` |
@@ -18,6 +19,7 @@ mod action;
 mod application;
 mod limits;
 mod network;
+mod pass;
 mod pattern;
 mod questions;
 mod rate;
@@ -32,6 +34,8 @@ pub use action::Action;
 pub use application::{Application, Applications};
 pub use limits::{Counted, Limits};
 pub use network::{Network, NetworkError, canonical};
+pub(crate) use pass::is_well_formed;
+pub use pass::{PASS, Passes, without_passes};
 pub use pattern::{MAX_PATTERN_LEN, PatternError, StreamPattern};
 pub use questions::{DEFAULT_QUESTIONS, Questions, one_client};
 pub use rate::{DEFAULT_WINDOW, Rate, RateMeter};

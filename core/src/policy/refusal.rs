@@ -45,6 +45,10 @@ pub enum Refusal {
     /// The signature is right, and its time is over.
     #[error("the signed URL has expired")]
     TokenExpired,
+    /// The URL has a [pass](super::Passes) that is not valid: for another stream or action, expired, not from a loopback
+    /// address, or not of this server.
+    #[error("the pass in the URL is not valid for this")]
+    PassInvalid,
     /// No virtual host has the name, and no default virtual host exists.
     #[error("the server has no virtual host of this name")]
     VhostUnknown,
@@ -91,7 +95,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All codes, in the order of the variants.
-    pub const CODES: [&'static str; 26] = [
+    pub const CODES: [&'static str; 27] = [
         "security_denied",
         "security_not_allowed",
         "refer_denied",
@@ -99,6 +103,7 @@ impl Refusal {
         "token_malformed",
         "token_invalid",
         "token_expired",
+        "pass_invalid",
         "vhost_unknown",
         "vhost_disabled",
         "vhost_measures",
@@ -130,6 +135,7 @@ impl Refusal {
             Refusal::TokenMalformed => "token_malformed",
             Refusal::TokenInvalid => "token_invalid",
             Refusal::TokenExpired => "token_expired",
+            Refusal::PassInvalid => "pass_invalid",
             Refusal::VhostUnknown => "vhost_unknown",
             Refusal::VhostDisabled => "vhost_disabled",
             Refusal::VhostMeasures => "vhost_measures",
@@ -170,6 +176,7 @@ mod tests {
             (Refusal::TokenMalformed, "token_malformed"),
             (Refusal::TokenInvalid, "token_invalid"),
             (Refusal::TokenExpired, "token_expired"),
+            (Refusal::PassInvalid, "pass_invalid"),
             (Refusal::VhostUnknown, "vhost_unknown"),
             (Refusal::VhostDisabled, "vhost_disabled"),
             (Refusal::VhostMeasures, "vhost_measures"),

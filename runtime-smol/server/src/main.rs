@@ -13,6 +13,7 @@ mod program;
 mod record;
 mod reload;
 mod remote;
+mod run;
 mod settings;
 mod sign;
 mod terminal_text;
@@ -22,5 +23,6 @@ mod top;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    program::main()
+    // Such a process is to become a program of [[run]], and does nothing else before.
+    run::launch::launch(std::env::args_os()).unwrap_or_else(program::main)
 }

@@ -1,11 +1,12 @@
 use std::env;
 use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{self, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anabranch_host::raise_file_limit;
+use anabranch_host::{Listen, raise_file_limit};
 use anabranch_program::{
     Banner, CHECK, CaptureFolder, CaptureLimits, ChosenCaptures, EXPLAIN, Options, Protection, REPLAY, ThreadOptions,
     UnknownVariable, config_of_header, init_log, watch_memory,
@@ -26,6 +27,8 @@ use crate::manual::{self, COMPLETIONS, MAN, PAGE, SHELL};
 use crate::record::Recorder;
 use crate::record::repair::{self, REPAIR};
 use crate::reload::Reloader;
+use crate::run::Runner;
+use crate::settings::written::Of;
 use crate::settings::{self, Loaded, Schema, Sources};
 use crate::sign::{self, SIGN};
 use crate::tls::TlsListeners;
@@ -45,6 +48,8 @@ const FILE: &str = "FILE";
 const LAST_RECORDS: Duration = Duration::from_secs(2);
 /// How long the program waits at its end until the last notices to back ends are delivered.
 const LAST_CALLS: Duration = Duration::from_secs(5);
+/// How long the program waits at its end until the programs of `[[run]]` have ended, before it kills them.
+const LAST_PROGRAMS: Duration = Duration::from_secs(5);
 
 /// Reads the options, starts log and listeners, shows the addresses, and serves until it is stopped. Ends the process
 /// itself for `--help` and for options that are not valid.
@@ -218,6 +223,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let identity = Identity::new(Some(settings.server.id.as_str()).filter(|id| !id.is_empty()));
     let hooks = HttpHooks::new(identity.clone(), &loaded.of_streams(|settings| &settings.hooks))?;
     let recorder = Recorder::new(&loaded.of_streams(|settings| &settings.record))?;
+    let runner = Runner::new(&loaded)?;
     let tls = settings.tls.is_on().then(|| TlsListeners::new(&settings.tls)).transpose()?;
     let mut builder = Server::builder()
         .config(loaded.config.clone())
@@ -233,6 +239,9 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         Capturing::Chosen(captures) => builder.captures(captures.clone()),
     };
     let carrier = tls.as_ref().map_or(Carrier::Plain, TlsListeners::on_rtmp_ports);
+    let plain = if inherited.is_empty() { settings.server.listen.len() } else { inherited.len() };
+    let any = |index| inherited.is_empty() && matches!(settings.server.listen.get(index), Some(Of(Listen::Any(_))));
+    let any: Vec<bool> = (0..plain).map(any).collect();
     if inherited.is_empty() {
         for address in &settings.server.listen {
             builder = builder.listen_as(address.0, carrier.clone());
@@ -252,6 +261,13 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     }
     let told = hooks.clone();
     recorder.start(&server.handle(), move |file| told.recorded(file));
+    // TLS on the same ports is optional for clients.
+    // Where it listens on every address, that is reached by IPv4 as well.
+    let addresses = server.addresses().into_iter().zip(any).map(|(address, any)| match address.ip() {
+        ip if any && ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
+        _ => address,
+    });
+    runner.start(&server.handle(), &addresses.collect::<Vec<_>>());
     let api_settings = settings.api.clone();
     let reloader = Arc::new(Reloader {
         sources,
@@ -260,25 +276,36 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         captures: captures.clone(),
         hooks: hooks.clone(),
         recorder: recorder.clone(),
+        runner: runner.clone(),
         tls,
         program: program.clone(),
         current: Mutex::new(Arc::new(loaded)),
     });
     let by_api = reloader.clone();
     let reload: Reload = Arc::new(move || by_api.reload_for_api());
-    let workers = Workers { hooks: hooks.clone(), recorder: recorder.clone(), captures: captures.clone() };
+    let workers = Workers {
+        hooks: hooks.clone(),
+        recorder: recorder.clone(),
+        runner: runner.clone(),
+        captures: captures.clone(),
+    };
     let api = api::start(&api_settings, identity, server.handle(), Some(reload), workers)?;
     signals.follow(server.handle(), reloader)?;
     let banner = Banner { program: PROGRAM, version: VERSION, addresses: &server.addresses(), api };
     banner.show(log_format);
     ready();
     server.run();
+    runner.begin_stop();
     if !recorder.finish(LAST_RECORDS) {
         warn!(event = "recordings_cut", "some recordings are not complete: the disk is too slow");
     }
     let untold = hooks.flush(LAST_CALLS);
     if untold > 0 {
         warn!(event = "notices_lost", calls = untold, "back ends are too slow: {untold} calls to them were not made");
+    }
+    let killed = runner.finish(LAST_PROGRAMS);
+    if killed > 0 {
+        warn!(event = "run_killed", count = killed, "{killed} programs are killed: they have not ended with the server");
     }
     captures.flush(LAST_RECORDS);
     info!(event = "stopped", "stopped");

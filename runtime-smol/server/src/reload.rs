@@ -9,6 +9,7 @@ use crate::api::Capturing;
 use crate::examine::{Purpose, findings_of};
 use crate::hooks::HttpHooks;
 use crate::record::Recorder;
+use crate::run::Runner;
 use crate::settings::{Loaded, Sources};
 use crate::tls::TlsListeners;
 
@@ -21,6 +22,7 @@ pub(crate) struct Reloader {
     pub(crate) captures: Capturing,
     pub(crate) hooks: HttpHooks,
     pub(crate) recorder: Recorder,
+    pub(crate) runner: Runner,
     pub(crate) tls: Option<TlsListeners>,
     /// The first line of captures.
     pub(crate) program: String,
@@ -88,7 +90,9 @@ impl Reloader {
         let certificates = self.tls.as_ref().map(|tls| tls.prepare(&settings.tls)).transpose()?;
         self.hooks.update(&new.of_streams(|settings| &settings.hooks))?;
         self.recorder.update(&new.of_streams(|settings| &settings.record))?;
+        self.runner.prepare(new)?;
         self.handle.reconfigure(new.config.clone(), settings.tcp.options()).map_err(|error| error.to_string())?;
+        self.runner.update(new);
         if let Some(put_in_force) = certificates {
             put_in_force();
         }

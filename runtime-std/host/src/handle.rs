@@ -3,11 +3,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anabranch_core::capture::Tap;
 use anabranch_core::conn::{self, ClientFacts, Config, Conn, LocalError, NotCaptured, Role, VhostSnapshot};
-use anabranch_core::hub::{MemorySnapshot, Relief, StreamId, StreamSnapshot};
+use anabranch_core::hub::{HeldBy, MemorySnapshot, Relief, StreamId, StreamSnapshot};
+use anabranch_core::policy;
 use anabranch_core::session::{ClientKind, CloseReason, Phase};
 use anabranch_core::stats::ConnSnapshot;
 use anabranch_core::url::StreamKey;
@@ -15,7 +16,7 @@ use tracing::info;
 
 use crate::closes::Closed;
 use crate::drain::{Drain, LeavesToStop};
-use crate::host::{Host, Link, Publications, PublishStart};
+use crate::host::{Host, Link, OnPublish, OnUnpublish, PublishStart};
 use crate::local::{Publication, Subscribers, Subscription};
 use crate::totals::Totals;
 use crate::{LogAddresses, TcpOptions};
@@ -300,7 +301,7 @@ impl Handle {
         let key = publisher.key();
         let (vhost, app, stream) = (key.vhost(), key.app(), key.stream());
         info!(event = "program_publishes", vhost, app, stream, "the program publishes {}", key.shown());
-        self.control.publishes(&PublishStart::local(publisher.key()));
+        self.control.publishes(&PublishStart::local(publisher.key(), publisher.stream_id()));
         // Players that got the end of the stream get a message that it goes on.
         self.control.wake(publisher.stream_id());
         Ok(Publication::new(publisher, self.control.clone()))
@@ -325,9 +326,30 @@ impl Handle {
 
     /// Has `begins` called whenever a client or the program itself begins to publish a stream, before the first frame:
     /// a [subscription](Self::subscribe_to) made there misses nothing. The thread that serves the publisher calls it;
-    /// it must not block. Only the first call of `on_publish` has an effect.
+    /// it must not block.
     pub fn on_publish(&self, begins: impl Fn(&PublishStart) + Send + Sync + 'static) {
-        self.control.on_publish(Publications(Box::new(begins)));
+        self.control.on_publish(Box::new(begins));
+    }
+
+    /// Has `ends` called whenever a publication has ended, with the stream of its [`PublishStart`]. Another publisher may
+    /// have the name by then: [`publisher`](Self::publisher) says so. The same thread calls it; it must not block.
+    pub fn on_unpublish(&self, ends: impl Fn(StreamId) + Send + Sync + 'static) {
+        self.control.on_unpublish(Box::new(ends));
+    }
+
+    /// What publishes a stream, if it has a publisher.
+    pub fn publisher(&self, key: &StreamKey) -> Option<HeldBy> {
+        self.control.core().hub().holder(key)
+    }
+
+    /// A [pass](anabranch_core::policy::Passes): the value of the parameter [`PASS`](anabranch_core::policy::PASS) in the
+    /// URL of a program that this program starts. It permits `action` on the stream from a loopback address for `time`,
+    /// whatever rules, hooks and limits say.
+    pub fn pass(&self, action: policy::Action, key: &StreamKey, time: Duration) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // A part of a second counts as a whole one.
+        let expires = now.saturating_add(time).as_secs().saturating_add(1);
+        self.control.core().passes().issue(action, key, expires)
     }
 }
 
@@ -366,7 +388,9 @@ pub(crate) trait Control: Send + Sync {
     fn wake_at(self: Arc<Self>, stream: StreamId, at: Instant);
     fn subscribers(&self) -> &Subscribers;
     fn publishes(&self, start: &PublishStart);
-    fn on_publish(&self, publications: Publications);
+    fn on_publish(&self, begins: OnPublish);
+    fn unpublishes(&self, stream: StreamId);
+    fn on_unpublish(&self, ends: OnUnpublish);
     /// Open connections, accepted connections, the time of the start.
     fn counts(&self) -> (usize, u64, Instant);
     fn wait_until_empty(&self, deadline: Instant) -> bool;
@@ -413,8 +437,16 @@ impl<R: Runtime> Control for R {
         self.host().publishes(start);
     }
 
-    fn on_publish(&self, publications: Publications) {
-        self.host().on_publish(publications);
+    fn on_publish(&self, begins: OnPublish) {
+        self.host().on_publish(begins);
+    }
+
+    fn unpublishes(&self, stream: StreamId) {
+        self.host().unpublishes(stream);
+    }
+
+    fn on_unpublish(&self, ends: OnUnpublish) {
+        self.host().on_unpublish(ends);
     }
 
     fn counts(&self) -> (usize, u64, Instant) {

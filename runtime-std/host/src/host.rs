@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anabranch_core::conn::{self, Action, Attachment, Config, Conn, Remark, Report, Role};
@@ -51,12 +51,14 @@ pub struct PublishStart {
     pub key: StreamKey,
     /// The client that publishes; `None` if the program itself does.
     pub client: Option<PublishingClient>,
+    /// The stream; [`Handle::on_unpublish`](crate::Handle::on_unpublish) gets the same.
+    pub stream: StreamId,
 }
 
 impl PublishStart {
     /// A publication of the program itself.
-    pub(crate) fn local(key: &StreamKey) -> Self {
-        PublishStart { key: key.clone(), client: None }
+    pub(crate) fn local(key: &StreamKey, stream: StreamId) -> Self {
+        PublishStart { key: key.clone(), client: None, stream }
     }
 }
 
@@ -70,10 +72,19 @@ pub struct PublishingClient {
     pub address: Option<SocketAddr>,
     /// The parameters of all URLs involved, with a leading `?`, or empty. They may contain secrets.
     pub params: String,
+    /// True if a [pass](anabranch_core::policy::Passes) permits it: it is a program that this program started.
+    pub by_pass: bool,
 }
 
-/// The callback for publications that begin.
-pub(crate) struct Publications(pub(crate) Box<dyn Fn(&PublishStart) + Send + Sync>);
+/// The callbacks for publications that begin and end.
+#[derive(Default)]
+struct Publications {
+    begin: RwLock<Vec<OnPublish>>,
+    end: RwLock<Vec<OnUnpublish>>,
+}
+
+pub(crate) type OnPublish = Box<dyn Fn(&PublishStart) + Send + Sync>;
+pub(crate) type OnUnpublish = Box<dyn Fn(StreamId) + Send + Sync>;
 
 impl fmt::Debug for Publications {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,8 +107,7 @@ pub struct Host<C> {
     connections: Mutex<Connections<C>>,
     /// The connections that ended last.
     closes: Closes,
-    /// Called for each publication that begins.
-    publications: OnceLock<Publications>,
+    publications: Publications,
     /// Notified when the last connection ends.
     emptied: Event,
     accepted: AtomicU64,
@@ -144,7 +154,7 @@ impl<C: Link> Host<C> {
             subscribers: Subscribers::default(),
             connections: Mutex::default(),
             closes: Closes::default(),
-            publications: OnceLock::new(),
+            publications: Publications::default(),
             emptied: Event::new(),
             accepted: AtomicU64::new(0),
             before_connect: Arc::default(),
@@ -255,6 +265,9 @@ impl<C: Link> Host<C> {
         if let Action::Attach(attachment) = &action {
             self.attach(attachment, lines.id(), connection);
         }
+        if let Action::Detach { role: Role::Publisher, stream } = action {
+            self.unpublishes(stream);
+        }
         let Some(hooks) = &self.hooks else {
             return;
         };
@@ -275,7 +288,7 @@ impl<C: Link> Host<C> {
     }
 
     fn attach(&self, attachment: &Attachment, connection: u64, link: &Arc<C>) {
-        let Attachment { role, key, peer, params, .. } = attachment;
+        let Attachment { role, key, peer, params, stream, by_pass, .. } = attachment;
         let mut tap = self.captures.as_ref().and_then(|captures| captures.attaches(connection, *role, key));
         if tap.is_some() {
             // If it is captured already, or leaves, there is nothing to capture.
@@ -283,8 +296,8 @@ impl<C: Link> Host<C> {
         }
         if *role == Role::Publisher {
             self.published.fetch_add(1, Ordering::Relaxed);
-            let client = PublishingClient { connection, address: *peer, params: params.clone() };
-            self.publishes(&PublishStart { key: key.clone(), client: Some(client) });
+            let client = PublishingClient { connection, address: *peer, params: params.clone(), by_pass: *by_pass };
+            self.publishes(&PublishStart { key: key.clone(), client: Some(client), stream: *stream });
         } else {
             self.played.fetch_add(1, Ordering::Relaxed);
         }
@@ -297,14 +310,24 @@ impl<C: Link> Host<C> {
 
     /// A publication begins. Nothing is pushed before this returns.
     pub(crate) fn publishes(&self, start: &PublishStart) {
-        if let Some(publications) = self.publications.get() {
-            (publications.0)(start);
-        }
+        let begin = self.publications.begin.read().unwrap_or_else(PoisonError::into_inner);
+        begin.iter().for_each(|begins| begins(start));
     }
 
-    /// Sets the callback for publications that begin. Only the first call has an effect.
-    pub(crate) fn on_publish(&self, publications: Publications) {
-        let _ = self.publications.set(publications);
+    /// A publication has ended.
+    pub(crate) fn unpublishes(&self, stream: StreamId) {
+        let end = self.publications.end.read().unwrap_or_else(PoisonError::into_inner);
+        end.iter().for_each(|ends| ends(stream));
+    }
+
+    /// Adds a callback for publications that begin.
+    pub(crate) fn on_publish(&self, begins: OnPublish) {
+        self.publications.begin.write().unwrap_or_else(PoisonError::into_inner).push(begins);
+    }
+
+    /// Adds a callback for publications that have ended.
+    pub(crate) fn on_unpublish(&self, ends: OnUnpublish) {
+        self.publications.end.write().unwrap_or_else(PoisonError::into_inner).push(ends);
     }
 
     /// What all connections share.

@@ -107,7 +107,7 @@ impl Lines {
 
     fn identified(&self, attachment: &Attachment) {
         self.show();
-        let Attachment { role, stream, key, client, agent, peer, params: _ } = attachment;
+        let Attachment { role, stream, key, client, agent, peer, params: _, by_pass: _ } = attachment;
         {
             let mut streams = self.streams();
             streams.present.reserve_exact(1);

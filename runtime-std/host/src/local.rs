@@ -111,6 +111,7 @@ impl Drop for Publication {
             let stream = publisher.stream_id();
             publisher.end(Instant::now());
             self.control.wake(stream);
+            self.control.unpublishes(stream);
         }
     }
 }

@@ -37,6 +37,7 @@ const STATUSES: [Status; 6] = [
         meaning: "The client may not connect, or it is sent to another server.",
         refusals: &[
             "refer_denied",
+            "pass_invalid",
             "vhost_unknown",
             "vhost_disabled",
             "limit_connections",
@@ -67,6 +68,7 @@ const STATUSES: [Status; 6] = [
             "token_malformed",
             "token_invalid",
             "token_expired",
+            "pass_invalid",
             "vhost_unknown",
             "vhost_disabled",
             "vhost_measures",
@@ -92,6 +94,7 @@ const STATUSES: [Status; 6] = [
             "token_malformed",
             "token_invalid",
             "token_expired",
+            "pass_invalid",
             "vhost_unknown",
             "vhost_disabled",
             "vhost_measures",

@@ -14,6 +14,7 @@ use super::settings::ApiSettings;
 use crate::hooks::HttpHooks;
 use crate::identity::Identity;
 use crate::record::Recorder;
+use crate::run::Runner;
 
 /// Reads the configuration again. Returns what has changed, or why the old configuration stays in force.
 pub(crate) type Reload = Arc<dyn Fn() -> Result<Value, String> + Send + Sync>;
@@ -23,6 +24,7 @@ pub(crate) type Reload = Arc<dyn Fn() -> Result<Value, String> + Send + Sync>;
 pub(crate) struct Workers {
     pub(crate) hooks: HttpHooks,
     pub(crate) recorder: Recorder,
+    pub(crate) runner: Runner,
     pub(crate) captures: Capturing,
 }
 

@@ -16,6 +16,7 @@ mod openapi;
 mod recordings;
 mod reply;
 mod routes;
+mod runs;
 mod serve;
 mod settings;
 mod shapes;

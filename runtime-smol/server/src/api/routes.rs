@@ -12,11 +12,12 @@ use super::health::{DrainAnswer, DrainUndoneAnswer, Health};
 use super::hooks::HookUrls;
 use super::recordings::Recordings;
 use super::reply::Reply;
+use super::runs::Runs;
 use super::shapes::{
     Clients, Closes, Done, Envelope, Index, OneClient, OneStream, OneVhost, Reloaded, Streams, Summaries, Versions,
     Vhosts,
 };
-use super::{answers, captures, health, hooks, recordings};
+use super::{answers, captures, health, hooks, recordings, runs};
 
 /// One method of one path.
 pub(super) struct Route {
@@ -263,6 +264,12 @@ pub(super) const ROUTES: &[Route] = &[
         Content::Json(json::<Recordings>),
         recordings::recordings,
     ),
+    get(
+        "/api/v1/runs",
+        "The programs that run, or wait to, because a stream began",
+        Content::Json(json::<Runs>),
+        runs::runs,
+    ),
     get("/api/v1/hooks", "The URLs that hooks call, and their state", Content::Json(json::<HookUrls>), hooks::hooks),
     get(
         "/api/v1/captures",
@@ -380,6 +387,8 @@ mod tests {
     use crate::hooks::HttpHooks;
     use crate::identity::Identity;
     use crate::record::Recorder;
+    use crate::run::Runner;
+    use crate::settings::Sources;
     use crate::settings::OfStreams;
 
     #[test]
@@ -415,7 +424,8 @@ mod tests {
         let (bytes, waiting) = (1 << 20, 1 << 20);
         let folder = ChosenFolder { folder, files: 10, min_free: 0, bytes, waiting, header: String::new() };
         let captures = Capturing::Chosen(ChosenCaptures::new(folder));
-        let workers = Workers { hooks, recorder: Recorder::default(), captures };
+        let runner = Runner::new(&Sources::default().load().unwrap()).unwrap();
+        let workers = Workers { hooks, recorder: Recorder::default(), runner, captures };
         Context::new(&ApiSettings::default(), Identity::new(None), server.handle(), reload, workers)
     }
 

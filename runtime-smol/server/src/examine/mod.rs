@@ -130,6 +130,7 @@ pub(crate) fn findings_of(loaded: &Loaded, sources: &Sources, purpose: Purpose) 
     found.certificates();
     found.hooks();
     found.folders(purpose);
+    found.runs();
     let mut findings = found.sorted();
     let advice = loaded.advice(sources.file.as_deref());
     findings.extend(advice.into_iter().map(|line| Finding {

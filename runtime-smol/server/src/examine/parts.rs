@@ -7,6 +7,7 @@ use anabranch_program::{Fault, check_addresses, check_folder};
 use super::{Finding, Grade, Purpose};
 use crate::hooks;
 use crate::record::free_space;
+use crate::run::find;
 use crate::settings::tree::{Origin, Path, Step};
 use crate::settings::vhost::VhostSettings;
 use crate::settings::{Loaded, Settings};
@@ -141,6 +142,38 @@ impl<'a> Found<'a> {
         }
     }
 
+    /// The programs of `[[run]]`.
+    pub(super) fn runs(&mut self) {
+        let mut needs_url = None;
+        for (path, settings) in sections(&self.loaded.settings) {
+            for (index, run) in settings.run.iter().enumerate() {
+                let path = path.key("run").index(index);
+                if !run.folder.as_os_str().is_empty() && !run.folder.is_dir() {
+                    let words = format!("{} is not a folder", run.folder.display());
+                    let cure = "make it, or name the folder that the program is to work in";
+                    self.add(Grade::Warning, path.key("folder"), Fault::new(words, cure));
+                }
+                if let Err(words) = find(&run.program(), &run.folder) {
+                    let cure = "install it, or write its path; until then it is tried again for each stream";
+                    self.add(Grade::Warning, path.key("command"), Fault::new(words, cure));
+                }
+                if run.has_url() {
+                    needs_url.get_or_insert(path.key("command"));
+                }
+                for name in run.inherit.iter().filter(|name| std::env::var_os(name.as_str()).is_none()) {
+                    let words = format!("{name} is not set here, so the program does not get it");
+                    let cure = "set it for the server, or remove it from inherit";
+                    self.add(Grade::Warning, path.key("inherit"), Fault::new(words, cure));
+                }
+            }
+        }
+        if let Some(path) = needs_url.filter(|_| !self.loaded.settings.server.listens_on_loopback()) {
+            let words = "{input} and {output} have no address: no address of server.listen is on loopback";
+            let cure = "add \"127.0.0.1:1935\", or another port, to server.listen";
+            self.add(Grade::Warning, path, Fault::new(words, cure));
+        }
+    }
+
     /// The folders of recordings and captures.
     pub(super) fn folders(&mut self, purpose: Purpose) {
         for (path, settings) in sections(&self.loaded.settings) {
@@ -215,7 +248,7 @@ pub(crate) fn addresses(settings: &Settings, purpose: Purpose) -> Vec<(Path, &'s
 }
 
 /// The settings of all virtual hosts and applications with their place. The first are the defaults. An application of the
-/// defaults is there again for each virtual host in which it has other hooks or recordings.
+/// defaults is there again for each virtual host in which it has other hooks, recordings or programs.
 pub(crate) fn sections(settings: &Settings) -> Vec<(Path, &VhostSettings)> {
     let vhosts = settings.vhost.iter().enumerate();
     let vhosts = vhosts.map(|(index, vhost)| (Path::of(&["vhost"]).index(index), &vhost.settings));
@@ -225,7 +258,10 @@ pub(crate) fn sections(settings: &Settings) -> Vec<(Path, &VhostSettings)> {
         for (index, one) in host.application.iter().enumerate() {
             let known = host.shared_place(index).and_then(|shared| settings.defaults.application.get(shared));
             let is_same =
-                |known: &VhostSettings| known.hooks == one.settings.hooks && known.record == one.settings.record;
+                |known: &VhostSettings| {
+                let same = known.hooks == one.settings.hooks && known.record == one.settings.record;
+                same && known.run == one.settings.run
+            };
             if !known.is_some_and(|known| is_same(&known.settings)) {
                 all.push((host.place_of_application(&path, index), &one.settings));
             }

@@ -101,6 +101,12 @@ impl VhostSettings {
             edge: None,
         };
         self.hooks.apply(&mut config);
+        for (index, run) in self.run.iter().enumerate() {
+            for (key, item, words) in run.wrong() {
+                let place = path.key("run").index(index).key(key);
+                wrong.push((item.map_or_else(|| place.clone(), |item| place.index(item)), words));
+            }
+        }
         config.applications = self.applications_config(path, wrong);
         config
     }

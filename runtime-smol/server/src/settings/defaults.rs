@@ -81,6 +81,7 @@ default_from_core! {
             publisher_rate: Size::UNLIMITED,
             publisher_rate_window: Time(DEFAULT_WINDOW),
             questions: Most(limits.questions),
+            runs: Most(None),
         }
     };
     BandwidthCheck, core => {

@@ -6,7 +6,7 @@ use anabranch_program::{CaptureLimits, LogFormat};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::values::{Memory, Size, Threads, Time};
+use super::values::{Memory, Most, Size, Threads, Time};
 use super::written::{Of, Text};
 
 impl Text for Listen {
@@ -58,8 +58,18 @@ impl Default for Server {
     }
 }
 
+impl Server {
+    /// Whether programs on this machine reach one of the addresses over loopback.
+    pub(crate) fn listens_on_loopback(&self) -> bool {
+        self.listen.iter().any(|Of(listen)| match listen {
+            Listen::Any(_) => true,
+            Listen::One(address) => address.ip().is_loopback() || address.ip().is_unspecified(),
+        })
+    }
+}
+
 /// Limits of the whole server. The limits of each virtual host are in [defaults.limits].
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ServerLimits {
     /// Memory for the recent frames of all streams together; "auto" is half of the machine's memory, or half of what
@@ -67,6 +77,17 @@ pub(crate) struct ServerLimits {
     /// than an equal share drop the frames before their newest key frame, and the frames after it if that is not
     /// enough.
     pub(crate) memory: Memory,
+    /// Programs of [[run]] that run at the same time: a number, with 0 for none, or "unlimited". Further ones wait.
+    pub(crate) runs: Most,
+    /// How often programs of [[run]] are started within a minute, all together. Further starts wait.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub(crate) run_starts: u32,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        ServerLimits { memory: Memory::default(), runs: Most(Some(64)), run_starts: 240 }
+    }
 }
 
 /// TCP options. A change holds for new connections.

@@ -7,6 +7,7 @@ use super::values::{Most, Secret, Size, Time};
 use super::written::{Of, Text};
 use crate::hooks::HookSettings;
 use crate::record::RecordSettings;
+use crate::run::RunSettings;
 
 impl Text for Rule {
     const FORM: &'static str = "a rule such as \"allow publish 10.0.0.0/8\" or \"deny play all\"";
@@ -53,6 +54,8 @@ pub(crate) struct VhostSettings {
     pub(crate) token: Token,
     pub(crate) hooks: HookSettings,
     pub(crate) record: RecordSettings,
+    #[schemars(extend("x-ruled" = true))]
+    pub(crate) run: Vec<RunSettings>,
     #[schemars(extend("x-connection" = "a bandwidth check measures a connection, which names no stream"))]
     pub(crate) bandwidth_check: BandwidthCheck,
     pub(crate) bounds: Bounds,
@@ -299,6 +302,9 @@ pub(crate) struct Limits {
     /// always asked about. Set no more than hooks.queue, which does not distinguish clients.
     #[schemars(extend("x-connection" = "the clients of a virtual host share them"))]
     pub(crate) questions: Most,
+    /// Programs of [[run]] that run at the same time. Further ones wait. [limits] has the same for the whole server.
+    #[schemars(extend("x-connection" = "the programs of a virtual host share it"))]
+    pub(crate) runs: Most,
 }
 
 /// Rules by address for publishing and playing.

@@ -39,6 +39,11 @@ pub(super) const ALL: &[Explanation] = &[
         "Give the client a new URL. If URLs expire too early, compare the clocks of this machine and of the one that signs.",
     ),
     refusal(
+        "pass_invalid",
+        "The URL has a pass (`anabranch_pass`), which the server makes for programs that it starts (`[[defaults.run]]`). It is for another stream or action, has expired, or the client is not on this machine.",
+        "Use the URL within `url_lifetime` of the program's start, on this machine, and as it is.",
+    ),
+    refusal(
         "vhost_unknown",
         "No virtual host has this name or alias, and none is the default.",
         "Add the name to `aliases` of a virtual host, or add a virtual host named `__defaultVhost__` for all other names.",

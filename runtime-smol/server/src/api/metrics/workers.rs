@@ -1,4 +1,4 @@
-//! The metrics of the program's other parts: hooks, recordings, captures.
+//! The metrics of the program's other parts: hooks, recordings, programs, captures.
 
 use std::fmt;
 use std::time::UNIX_EPOCH;
@@ -8,11 +8,13 @@ use crate::api::Capturing;
 use crate::api::context::Workers;
 use crate::hooks::{BUCKETS, HttpHooks, UrlState};
 use crate::record::Recorder;
+use crate::run::Runner;
 
 pub(super) fn encode(workers: &Workers, writer: &mut Writer<'_>) -> fmt::Result {
-    let Workers { hooks, recorder, captures } = workers;
+    let Workers { hooks, recorder, runner, captures } = workers;
     of_hooks(hooks, writer)?;
     of_recordings(recorder, writer)?;
+    of_runs(runner, writer)?;
     of_captures(captures, writer)
 }
 
@@ -47,6 +49,18 @@ fn of_hooks(hooks: &HttpHooks, writer: &mut Writer<'_>) -> fmt::Result {
         last.map_or(0, |last| last.as_secs())
     });
     writer.gauges("anabranch_hooks_last_success_timestamp_seconds", words, success)
+}
+
+fn of_runs(runner: &Runner, writer: &mut Writer<'_>) -> fmt::Result {
+    let counts = runner.counts();
+    writer.gauge("anabranch_runs", "Programs of [[run]] that have a process", counts.running as u64)?;
+    let words = "Programs of [[run]] that wait to be started, because they ended or a limit is reached";
+    writer.gauge("anabranch_runs_waiting", words, counts.waiting as u64)?;
+    writer.counter("anabranch_run_starts", "How often a program of [[run]] was started", counts.starts)?;
+    let words = "How often of these it was started again for the same publication";
+    writer.counter("anabranch_run_restarts", words, counts.restarts)?;
+    let exits = counts.exits.into_iter().map(|(result, count)| ([("result", result.to_owned())], count));
+    writer.counters("anabranch_run_exits", "How programs of [[run]] ended, or why they were not started", exits)
 }
 
 fn of_recordings(recorder: &Recorder, writer: &mut Writer<'_>) -> fmt::Result {
