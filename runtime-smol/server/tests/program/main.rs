@@ -11,6 +11,7 @@ mod names;
 mod night;
 mod operating;
 mod record;
+mod run;
 
 use anabranch_tests::program::{Launch, Program};
 

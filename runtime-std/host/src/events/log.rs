@@ -155,6 +155,33 @@ pub(super) const ALL: &[Explanation] = &[
         "The server stopped before the disk had all of the recordings.",
         "Use a faster disk. The files can be played as they are.",
     ),
+    event("run_started", "A program of `[[run]]` runs for a stream: its name, the stream, its process.", "Nothing."),
+    event("run_output", "A line that a program of `[[run]]` wrote, or how many were left out.", "It is the program's own text."),
+    event(
+        "run_ended",
+        "A program of `[[run]]` has ended: how (`result`), and when it is started again. At level warn if it failed.",
+        "Look at the lines of its output before.",
+    ),
+    event(
+        "run_killed",
+        "A program of `[[run]]` did not end within its `grace` after SIGTERM, or with the server, and was killed.",
+        "Raise `grace`, or look at why it does not end.",
+    ),
+    event(
+        "run_failed",
+        "A program of `[[run]]` could not be started. It is tried again.",
+        "Look at the system's words; `anabranch check` says whether the program is there.",
+    ),
+    event(
+        "run_refused",
+        "A program of `[[run]]` is not started for a stream: a name of a client would be an option, or an output has no valid name.",
+        "Put text before the variable, as in `title={stream}`, or use `{stream_file}`.",
+    ),
+    event(
+        "run_waits",
+        "A program of `[[run]]` waits, because a limit is reached (`limit`).",
+        "Raise the limit if the machine can bear it, or look at the stream that begins again and again.",
+    ),
     event(
         "recording_file_left",
         "An empty file of a recording cannot be removed.",

@@ -1,0 +1,44 @@
+//! The URLs that programs get, in other hands.
+
+use anabranch_tests::Folder;
+
+use super::{script, server, wait_file};
+
+#[test]
+fn a_url_permits_one_action_on_one_stream_on_this_machine() {
+    let folder = Folder::new();
+    let out = folder.file("urls");
+    let write = "printf '%s\\n%s\\n' \"$2\" \"$3\" > \"$1.new\"; mv \"$1.new\" \"$1\"";
+    let command = script(write, &format!("'{}', '{{input}}', '{{output:{{stream}}_copy}}'", out.display()));
+    let rules = "\n[defaults.token]\nrequired_for = 'both'\nsecrets = ['a long random secret of your own']\n\
+                 [[defaults.application]]\nstreams = ['live/cam']\n[defaults.application.token]\nrequired_for = 'play'\n";
+    let server = server(&command, &format!("restart = 'never'{rules}"));
+    let _publisher = server.publisher("cam");
+    let urls = wait_file(&out);
+    let [input, output] = urls.lines().collect::<Vec<_>>()[..] else { panic!("{urls}") };
+    let address = server.address();
+    assert!(input.starts_with(&format!("rtmp://{address}/live?vhost=__defaultVhost__&anabranch_pass=")), "{input}");
+    assert!(input.ends_with("/cam") && output.ends_with("/cam_copy"), "{urls}");
+    let pass = |url: &str| {
+        let (_, pass) = url.split_once("anabranch_pass=").unwrap();
+        pass.split_once('/').unwrap().0.to_owned()
+    };
+    let (input, output) = (pass(input), pass(output));
+    assert!(!server.visitor().may(false, "cam"), "a signed URL is needed");
+    for (publishes, name, pass, may) in [
+        (false, "cam", &input, true),
+        (true, "cam_copy", &output, true),
+        (false, "cam_copy", &input, false),
+        (true, "cam_copy", &input, false),
+        (false, "cam_copy", &output, false),
+        (true, "cam_copy2", &output, false),
+        (false, "cam", &input.replace('-', "-0"), false),
+        (false, "cam", &String::new(), false),
+    ] {
+        let granted = server.visitor().may(publishes, &format!("{name}?anabranch_pass={pass}"));
+        assert_eq!(granted, may, "{publishes} {name} {pass}");
+    }
+    server.wait_line("(pass_invalid)");
+    // The name must be free all the same.
+    assert!(!server.visitor().may(true, &format!("cam?anabranch_pass={output}")));
+}
