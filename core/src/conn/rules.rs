@@ -353,7 +353,7 @@ pub(super) fn admit_publisher(
 ) -> Result<Publisher, Rejection> {
     does_not_drain(server).map_err(publish_denied)?;
     if by_pass {
-        return application.hub.publish(key).map_err(|busy| not_admitted(busy.into(), key));
+        return application.hub.publish_passed(key).map_err(|busy| not_admitted(busy.into(), key));
     }
     let admitted = application.hub.admit_publisher(key, credentials, application.config.conflict, &application.limits);
     admitted.map_err(|error| not_admitted(error, key))

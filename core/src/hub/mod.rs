@@ -229,6 +229,8 @@ struct Holder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Holds {
     Client,
+    /// A client that a pass permits; it is not counted.
+    Passed,
     Program,
     Relay,
 }
@@ -257,10 +259,12 @@ pub enum HeldBy {
 impl Holder {
     fn held_by(&self) -> Option<HeldBy> {
         match (self.role, self.connection) {
-            (Holds::Client, Some((connection, address))) => Some(HeldBy::Client { connection, address }),
+            (Holds::Client | Holds::Passed, Some((connection, address))) => {
+                Some(HeldBy::Client { connection, address })
+            }
             (Holds::Relay, Some((connection, address))) => Some(HeldBy::Relay { connection, address }),
             (Holds::Program, _) => Some(HeldBy::Program),
-            (Holds::Client | Holds::Relay, None) => None,
+            (Holds::Client | Holds::Passed | Holds::Relay, None) => None,
         }
     }
 
@@ -370,6 +374,15 @@ impl Hub {
     /// The stream has a publisher already.
     pub fn publish(&self, key: &StreamKey) -> Result<Publisher, Busy> {
         self.begin(key, "", Holds::Program, |registry| registry.is_free(key))
+    }
+
+    /// Takes the publish lock of a name for a client that a [pass](crate::policy::Passes) permits to publish: limits do not
+    /// hold for it, and it is not counted.
+    ///
+    /// # Errors
+    /// The stream has a publisher already.
+    pub fn publish_passed(&self, key: &StreamKey) -> Result<Publisher, Busy> {
+        self.begin(key, "", Holds::Passed, |registry| registry.is_free(key))
     }
 
     /// Whether a name has no publisher now.
