@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anabranch_tests::program::Program;
-use anabranch_tests::{Folder, PATIENCE, wait_for};
+use anabranch_tests::{Folder, TIMEOUT, wait_for};
 
 use super::{entry, processes, runs, script, server, wait_processes, wait_runs, zombies};
 use crate::start_with_api;
@@ -95,7 +95,7 @@ fn twenty_publications_in_a_row_leave_no_process() {
     wait_runs(&server, "end of all programs", <[_]>::is_empty);
     wait_processes(mark, 0);
     assert_eq!(zombies(server.process.id()), [""; 0]);
-    wait_for("as many files and threads as before", PATIENCE, || {
+    wait_for("as many files and threads as before", TIMEOUT, || {
         ((server.open_files(), server.threads()) == before).then_some(())
     });
 }
@@ -142,7 +142,7 @@ fn a_server_that_stops_ends_its_programs_also_those_that_do_not_want_to() {
     wait_processes(mark, 1);
     wait_processes(deaf, 2);
     server.process.terminate();
-    server.process.wait_success(PATIENCE);
+    server.process.wait_success(TIMEOUT);
     assert_eq!((processes(mark), processes(deaf)), (vec![], vec![]), "when the server has ended they have");
 }
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use anabranch_tests::program::Program;
-use anabranch_tests::{PATIENCE, wait_for};
+use anabranch_tests::{TIMEOUT, wait_for};
 use serde_json::Value as Json;
 
 use crate::start_with_api;
@@ -48,7 +48,7 @@ fn processes(text: &str) -> Vec<u32> {
 
 /// Waits until so many processes have this text among their arguments.
 fn wait_processes(text: &str, count: usize) -> Vec<u32> {
-    wait_for(&format!("{count} processes with {text}"), PATIENCE, || {
+    wait_for(&format!("{count} processes with {text}"), TIMEOUT, || {
         let found = processes(text);
         (found.len() == count).then_some(found)
     })
@@ -56,7 +56,7 @@ fn wait_processes(text: &str, count: usize) -> Vec<u32> {
 
 /// Waits until a file is there and complete: scripts write another one and rename it.
 fn wait_file(path: &Path) -> String {
-    wait_for(&format!("{}", path.display()), PATIENCE, || fs::read_to_string(path).ok())
+    wait_for(&format!("{}", path.display()), TIMEOUT, || fs::read_to_string(path).ok())
 }
 
 /// The list of programs.
@@ -66,7 +66,7 @@ fn runs(server: &Program) -> Vec<Json> {
 
 /// Waits until the list of programs is as wanted.
 fn wait_runs(server: &Program, what: &str, is: impl Fn(&[Json]) -> bool) -> Vec<Json> {
-    wait_for(what, PATIENCE, || Some(runs(server)).filter(|runs| is(runs)))
+    wait_for(what, TIMEOUT, || Some(runs(server)).filter(|runs| is(runs)))
 }
 
 /// The processes of a server that have ended and were not waited for.

@@ -24,7 +24,7 @@ fn a_url_permits_one_action_on_one_stream_on_this_machine() {
         pass.split_once('/').unwrap().0.to_owned()
     };
     let (input, output) = (pass(input), pass(output));
-    assert!(!server.visitor().may(false, "cam"), "a signed URL is needed");
+    assert!(!server.visitor().is_granted(false, "cam"), "a signed URL is needed");
     for (publishes, name, pass, may) in [
         (false, "cam", &input, true),
         (true, "cam_copy", &output, true),
@@ -35,10 +35,10 @@ fn a_url_permits_one_action_on_one_stream_on_this_machine() {
         (false, "cam", &input.replace('-', "-0"), false),
         (false, "cam", &String::new(), false),
     ] {
-        let granted = server.visitor().may(publishes, &format!("{name}?anabranch_pass={pass}"));
+        let granted = server.visitor().is_granted(publishes, &format!("{name}?anabranch_pass={pass}"));
         assert_eq!(granted, may, "{publishes} {name} {pass}");
     }
     server.wait_line("(pass_invalid)");
     // The name must be free all the same.
-    assert!(!server.visitor().may(true, &format!("cam?anabranch_pass={output}")));
+    assert!(!server.visitor().is_granted(true, &format!("cam?anabranch_pass={output}")));
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use anabranch_tests::media::ffmpeg_publishes;
 use anabranch_tests::program::Launch;
-use anabranch_tests::{Folder, PATIENCE, wait_for};
+use anabranch_tests::{Folder, TIMEOUT, wait_for};
 
 use super::{entry, processes, runs, script, server, wait_file, wait_processes, wait_runs};
 use crate::record::media;
@@ -23,7 +23,7 @@ fn ffmpeg_publishes_back_and_its_stream_starts_nothing() {
     let encoder = ffmpeg_publishes(&server.url("live/cam"), &["-re", "-stream_loop", "-1", "-i", clip]);
     server.wait_publishers("live/cam_copy", 1);
     let mut player = server.player("cam_copy");
-    wait_for("pictures of what ffmpeg publishes", PATIENCE, || {
+    wait_for("pictures of what ffmpeg publishes", TIMEOUT, || {
         player.step();
         (player.pictures > 60).then_some(())
     });
@@ -37,7 +37,7 @@ fn ffmpeg_publishes_back_and_its_stream_starts_nothing() {
     wait_runs(&server, "end of all programs", <[_]>::is_empty);
     server.wait_line("copy of live/cam has ended ");
     assert_eq!(server.lines("copy runs for ").len(), 1);
-    wait_for("end of what ffmpeg publishes", PATIENCE, || {
+    wait_for("end of what ffmpeg publishes", TIMEOUT, || {
         let streams = server.get("/api/v1/streams");
         let all = streams["streams"].as_array().unwrap();
         all.iter().all(|stream| stream["publish"]["active"] == false).then_some(())
@@ -107,7 +107,7 @@ fn names_that_clients_choose_stay_one_argument_and_become_no_option() {
     assert_eq!((&list[0]["state"], &list[0]["last_result"]), (&"over".into(), &"refused".into()), "{list:?}");
     assert!(!out.exists());
     // A line end cannot come into the log, or a script, by a name.
-    assert!(!server.visitor().may(true, "a\nb"));
+    assert!(!server.visitor().is_granted(true, "a\nb"));
 }
 
 #[test]
@@ -201,5 +201,5 @@ fn virtual_hosts_and_applications_have_their_own() {
     assert_eq!(runs(&server).len(), 2);
     drop(publishers);
     wait_processes(mark, 0);
-    assert_eq!(processes(mark), []);
+    assert!(processes(mark).is_empty());
 }
