@@ -146,7 +146,8 @@ fn a_pass_that_does_not_fit_refuses_whatever_the_rules_say() {
 #[test]
 fn a_name_that_is_taken_stays_taken_and_a_draining_server_grants_nothing() {
     let now = any_instant();
-    let server = server(VhostConfig { conflict: anabranch_core::hub::Conflict::TakeOver, ..VhostConfig::default() }, now);
+    let server =
+        server(VhostConfig { conflict: anabranch_core::hub::Conflict::TakeOver, ..VhostConfig::default() }, now);
     let pass = server.passes().issue(policy::Action::Publish, &key("cam"), UNIX + 60);
     let conn = || server.connect_from(now, LOOPBACK.parse().expect("an address"));
     let mut first = ask(conn(), now, policy::Action::Publish, "cam", &pass);

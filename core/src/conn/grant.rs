@@ -423,13 +423,7 @@ impl SlowPath {
         self.session.accept(request);
     }
 
-    fn begin_publishing(
-        &mut self,
-        now: Instant,
-        request: PublishRequest,
-        publisher: Publisher,
-        granted: Granted,
-    ) {
+    fn begin_publishing(&mut self, now: Instant, request: PublishRequest, publisher: Publisher, granted: Granted) {
         let Granted { application, facts, asked, by_pass } = granted;
         publisher.held_by(self.id, self.peer());
         // The back end may have given it another name than the client asked for.
@@ -440,7 +434,8 @@ impl SlowPath {
         let message_stream_id = request.message_stream_id();
         // Nearly every connection has one publisher.
         self.publishing.reserve_exact(1);
-        let publishing = Publishing::new(now, message_stream_id, publisher, application, asked.then_some(facts), by_pass);
+        let publishing =
+            Publishing::new(now, message_stream_id, publisher, application, asked.then_some(facts), by_pass);
         // Players that got a message that the stream is over get one that it goes on.
         if publishing.is_played(self.capturing.is_some()) {
             self.actions.push_back(Action::Wake(publishing.stream()));
@@ -475,14 +470,7 @@ impl SlowPath {
         self.session.accept(request);
     }
 
-    fn attach(
-        &mut self,
-        role: Role,
-        stream: StreamId,
-        facts: StreamFacts,
-        client: Option<ClientKind>,
-        by_pass: bool,
-    ) {
+    fn attach(&mut self, role: Role, stream: StreamId, facts: StreamFacts, client: Option<ClientKind>, by_pass: bool) {
         let agent = self.client.as_ref().and_then(|client| client.agent.clone());
         let StreamFacts { key, params } = facts;
         let attachment = Attachment { role, stream, key, client, agent, peer: self.peer(), params, by_pass };

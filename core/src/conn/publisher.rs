@@ -66,7 +66,11 @@ impl Publishing {
         // Limits are for clients.
         let meter = application.config.limits.publisher_rate.filter(|_| !by_pass).map(|rate| RateMeter::new(rate, now));
         // At least so long that checks do not spin, at most so long that the clock does not overflow.
-        let limit = application.config.idle_publisher.filter(|_| !by_pass).map(|limit| limit.clamp(Duration::from_secs(1), LONGEST));
+        let limit = application
+            .config
+            .idle_publisher
+            .filter(|_| !by_pass)
+            .map(|limit| limit.clamp(Duration::from_secs(1), LONGEST));
         let idle = limit.map(|limit| Idle { limit, since: Some(now), next_check: now + limit, late: 0 });
         Publishing {
             message_stream_id,

@@ -55,8 +55,7 @@ impl Passes {
     pub fn permits(&self, pass: &str, action: Action, key: &StreamKey, unix_now: u64) -> bool {
         // The comparisons take constant time.
         Parts::of(pass).is_some_and(|parts| {
-            unix_now < parts.expires
-                && self.of_stream(action, key, parts.expires).verify_slice(&parts.stream).is_ok()
+            unix_now < parts.expires && self.of_stream(action, key, parts.expires).verify_slice(&parts.stream).is_ok()
         })
     }
 

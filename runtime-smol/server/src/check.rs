@@ -92,7 +92,10 @@ impl fmt::Display for Beside<'_> {
         }
         if self.0.of_streams(|one| &one.run).iter().any(|runs| !runs.is_empty()) {
             let most = settings.limits.runs.0.map_or("any number of".to_owned(), |most| most.to_string());
-            writeln!(f, "# Each running program of [[run]]: at most 0.4 MiB here, and a file descriptor; {most} programs")?;
+            writeln!(
+                f,
+                "# Each running program of [[run]]: at most 0.4 MiB here, and a file descriptor; {most} programs"
+            )?;
             writeln!(f, "#   (limits.runs; what the programs need themselves comes in addition)")?;
         }
         if !settings.capture.api_folder.as_os_str().is_empty() && settings.capture.folder.as_os_str().is_empty() {

@@ -305,7 +305,11 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     }
     let killed = runner.finish(LAST_PROGRAMS);
     if killed > 0 {
-        warn!(event = "run_killed", count = killed, "{killed} programs are killed: they have not ended with the server");
+        warn!(
+            event = "run_killed",
+            count = killed,
+            "{killed} programs are killed: they have not ended with the server"
+        );
     }
     captures.flush(LAST_RECORDS);
     info!(event = "stopped", "stopped");

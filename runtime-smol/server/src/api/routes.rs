@@ -388,8 +388,8 @@ mod tests {
     use crate::identity::Identity;
     use crate::record::Recorder;
     use crate::run::Runner;
-    use crate::settings::Sources;
     use crate::settings::OfStreams;
+    use crate::settings::Sources;
 
     #[test]
     fn paths_match_as_a_whole() {

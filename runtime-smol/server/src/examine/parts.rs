@@ -257,8 +257,7 @@ pub(crate) fn sections(settings: &Settings) -> Vec<(Path, &VhostSettings)> {
         all.push((path.clone(), host));
         for (index, one) in host.application.iter().enumerate() {
             let known = host.shared_place(index).and_then(|shared| settings.defaults.application.get(shared));
-            let is_same =
-                |known: &VhostSettings| {
+            let is_same = |known: &VhostSettings| {
                 let same = known.hooks == one.settings.hooks && known.record == one.settings.record;
                 same && known.run == one.settings.run
             };

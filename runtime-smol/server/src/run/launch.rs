@@ -61,7 +61,8 @@ fn die_with_parent() {
 /// closes those that it inherited itself.
 fn close_files() {
     let folder = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
-    let names = fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let names =
+        fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
     // The folder itself is one of them, and is closed by then.
     let numbers: Vec<i32> = names.filter_map(|name| name.parse().ok()).filter(|number| *number > 2).collect();
     for number in numbers {

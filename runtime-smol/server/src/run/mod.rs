@@ -225,7 +225,10 @@ impl Inner {
         let facts = Facts {
             key: start.key.clone(),
             params: client.map(|client| client.params.trim_start_matches('?').to_owned()).unwrap_or_default(),
-            address: client.and_then(|client| client.address).map(|address| address.ip().to_string()).unwrap_or_default(),
+            address: client
+                .and_then(|client| client.address)
+                .map(|address| address.ip().to_string())
+                .unwrap_or_default(),
             connection: client.map_or(0, |client| client.connection),
             begun: SystemTime::now(),
         };
@@ -258,7 +261,10 @@ impl Inner {
             if catch_unwind(AssertUnwindSafe(|| self.follow())).is_ok() {
                 return;
             }
-            error!(event = "bug", "all programs of [[run]] are ended: the code that runs them panicked, which is a bug");
+            error!(
+                event = "bug",
+                "all programs of [[run]] are ended: the code that runs them panicked, which is a bug"
+            );
             self.state().groups.values().for_each(|group| group.signal(Signal::KILL));
             thread::sleep(LOOK);
         }
@@ -307,15 +313,21 @@ impl Inner {
         }
     }
 
-    fn launch(self: &Arc<Self>, id: u64, run: &Arc<RunSettings>, facts: &Arc<Facts>, attempt: u64, server: Option<&Server>) {
+    fn launch(
+        self: &Arc<Self>,
+        id: u64,
+        run: &Arc<RunSettings>,
+        facts: &Arc<Facts>,
+        attempt: u64,
+        server: Option<&Server>,
+    ) {
         let label = run.label();
         let prepared = match server {
             Some(server) => prepare(run, facts, server).map_err(|error| (error.to_string(), true)),
             None => Err(("the server has stopped".to_owned(), true)),
         };
-        let found = prepared.and_then(|prepared| {
-            find(&run.program(), &run.folder).map(|_| prepared).map_err(|words| (words, false))
-        });
+        let found = prepared
+            .and_then(|prepared| find(&run.program(), &run.folder).map(|_| prepared).map_err(|words| (words, false)));
         let started = found.and_then(|(command, environment)| {
             let launch = Launch {
                 command: &command,
@@ -333,7 +345,15 @@ impl Inner {
             drop(state);
             let (vhost, app, stream) = (facts.key.vhost(), facts.key.app(), facts.key.stream());
             let (shown, event) = (facts.key.shown(), if refused { "run_refused" } else { "run_failed" });
-            warn!(event, run = label, vhost, app, stream, error = words, "{label} is not started for {shown}: {words}{again}");
+            warn!(
+                event,
+                run = label,
+                vhost,
+                app,
+                stream,
+                error = words,
+                "{label} is not started for {shown}: {words}{again}"
+            );
         }
     }
 
@@ -352,14 +372,25 @@ impl Inner {
             drop(state);
             let (vhost, app, stream) = (facts.key.vhost(), facts.key.app(), facts.key.stream());
             let (shown, pid) = (facts.key.shown(), group.number());
-            info!(event = "run_started", run = label, vhost, app, stream, pid, attempt, "{label} runs for {shown} as process {pid}");
+            info!(
+                event = "run_started",
+                run = label,
+                vhost,
+                app,
+                stream,
+                pid,
+                attempt,
+                "{label} runs for {shown} as process {pid}"
+            );
         };
         let (of_log, name) = (facts.clone(), label.to_owned());
         let log = move |entry| {
             let (vhost, app, stream) = (of_log.key.vhost(), of_log.key.app(), of_log.key.stream());
             let shown = of_log.key.shown();
             match entry {
-                Entry::Line(text) => info!(event = "run_output", run = name, vhost, app, stream, "{name} of {shown}: {text}"),
+                Entry::Line(text) => {
+                    info!(event = "run_output", run = name, vhost, app, stream, "{name} of {shown}: {text}")
+                }
                 Entry::LeftOut(lines) => info!(
                     event = "run_output",
                     run = name,
@@ -392,10 +423,26 @@ impl Inner {
         let result = outcome.name();
         match outcome {
             Outcome::Success | Outcome::Ended => {
-                info!(event = "run_ended", run = label, vhost, app, stream, result, "{label} of {shown} has ended {words}{again}");
+                info!(
+                    event = "run_ended",
+                    run = label,
+                    vhost,
+                    app,
+                    stream,
+                    result,
+                    "{label} of {shown} has ended {words}{again}"
+                );
             }
             _ => {
-                warn!(event = "run_ended", run = label, vhost, app, stream, result, "{label} of {shown} has ended {words}{again}");
+                warn!(
+                    event = "run_ended",
+                    run = label,
+                    vhost,
+                    app,
+                    stream,
+                    result,
+                    "{label} of {shown} has ended {words}{again}"
+                );
             }
         }
     }
@@ -424,7 +471,14 @@ impl State {
             let (key, label) = (&task.facts.key, task.settings.label());
             let (vhost, app, stream, shown) = (key.vhost(), key.app(), key.stream(), key.shown());
             let grace = task.settings.grace.0.as_secs_f64();
-            warn!(event = "run_killed", run = label, vhost, app, stream, "{label} of {shown} is killed: it has not ended within {grace} s");
+            warn!(
+                event = "run_killed",
+                run = label,
+                vhost,
+                app,
+                stream,
+                "{label} of {shown} is killed: it has not ended within {grace} s"
+            );
         }
     }
 
@@ -434,7 +488,15 @@ impl State {
             let (vhost, app, stream, shown) = (key.vhost(), key.app(), key.stream(), key.shown());
             let (limit, until) = (why.name(), time.map(|time| format!(", for {:.1} s", time.as_secs_f64())));
             let until = until.unwrap_or_default();
-            warn!(event = "run_waits", run = label, vhost, app, stream, limit, "{label} waits to be started for {shown}: the limit {limit} is reached{until}");
+            warn!(
+                event = "run_waits",
+                run = label,
+                vhost,
+                app,
+                stream,
+                limit,
+                "{label} waits to be started for {shown}: the limit {limit} is reached{until}"
+            );
         }
     }
 }
@@ -488,7 +550,8 @@ impl Signed<'_> {
     /// gets it with `connect`.
     fn url(&self, action: Action, key: &StreamKey) -> Option<String> {
         let address = self.server.address?;
-        let (app, rest) = key.app().split_once('/').map_or((key.app(), String::new()), |(app, rest)| (app, format!("/{rest}")));
+        let (app, rest) =
+            key.app().split_once('/').map_or((key.app(), String::new()), |(app, rest)| (app, format!("/{rest}")));
         let pass = self.server.handle.pass(action, key, self.time);
         let (vhost, stream) = (key.vhost(), key.stream());
         Some(format!("rtmp://{address}/{app}?vhost={vhost}&{PASS}={pass}{rest}/{stream}"))

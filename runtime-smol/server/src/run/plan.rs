@@ -150,12 +150,23 @@ pub(super) struct Task {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// It starts as soon as `at` has come and there is room.
-    Waiting { at: Instant, why: Why },
+    Waiting {
+        at: Instant,
+        why: Why,
+    },
     /// The order to start it is under way.
     Starting,
-    Running { since: Instant, pid: u32 },
+    Running {
+        since: Instant,
+        pid: u32,
+    },
     /// It was asked to end.
-    Ending { since: Instant, pid: u32, kill_at: Instant, killed: bool },
+    Ending {
+        since: Instant,
+        pid: u32,
+        kill_at: Instant,
+        killed: bool,
+    },
     /// It is not started again while the stream goes on.
     Over,
 }
@@ -439,7 +450,9 @@ impl Plan {
             let key = &task.facts.key;
             // One program of an entry at a time: the one before may have its output's name.
             let before = |other: &Task| {
-                is_busy(other) && other.facts.key == *key && (other.place == task.place || other.settings == task.settings)
+                is_busy(other)
+                    && other.facts.key == *key
+                    && (other.place == task.place || other.settings == task.settings)
             };
             if self.tasks.values().any(before) {
                 if let Some(task) = self.tasks.get_mut(&id) {

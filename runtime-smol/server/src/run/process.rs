@@ -13,9 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid,
-};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid};
 
 use super::launch::LAUNCH;
 use super::output::{Entry, Output};
@@ -234,9 +232,8 @@ fn is_readable(reader: &PipeReader, time: Duration) -> bool {
 /// # Errors
 /// It is not there, or cannot be started.
 pub(crate) fn find(program: &str, folder: &Path) -> Result<PathBuf, String> {
-    let is_program = |path: &Path| {
-        fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
+    let is_program =
+        |path: &Path| fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
     if program.contains('/') {
         let path = folder.join(program);
         return match fs::metadata(&path) {

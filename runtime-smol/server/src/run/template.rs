@@ -158,7 +158,8 @@ impl Template {
             if after.starts_with('}') {
                 return Err(wrong("has a } without {; a brace is written twice: }}".to_owned()));
             }
-            let end = closing(after).ok_or_else(|| wrong("has a { without }; a brace is written twice: {{".to_owned()))?;
+            let end =
+                closing(after).ok_or_else(|| wrong("has a { without }; a brace is written twice: {{".to_owned()))?;
             let name = &after[1..end];
             if !literal.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut literal)));
@@ -206,9 +207,7 @@ impl Part {
             return Err(format!("has {{{name}}}, which is no variable: {KNOWN}"));
         };
         let output = Template::parse(output)?;
-        let allowed = |part: &Part| {
-            matches!(part, Part::Text(_) | Part::Value(Variable::App | Variable::Stream))
-        };
+        let allowed = |part: &Part| matches!(part, Part::Text(_) | Part::Value(Variable::App | Variable::Stream));
         if !output.parts.iter().all(allowed) {
             return Err(format!("has {{{name}}}: the name of an output may have {{app}} and {{stream}} only"));
         }

@@ -156,7 +156,11 @@ pub(super) const ALL: &[Explanation] = &[
         "Use a faster disk. The files can be played as they are.",
     ),
     event("run_started", "A program of `[[run]]` runs for a stream: its name, the stream, its process.", "Nothing."),
-    event("run_output", "A line that a program of `[[run]]` wrote, or how many were left out.", "It is the program's own text."),
+    event(
+        "run_output",
+        "A line that a program of `[[run]]` wrote, or how many were left out.",
+        "It is the program's own text.",
+    ),
     event(
         "run_ended",
         "A program of `[[run]]` has ended: how (`result`), and when it is started again. At level warn if it failed.",

@@ -50,14 +50,18 @@ fn a_program_gets_the_environment_and_the_files_that_are_named_and_nothing_else(
     let folder = Folder::new();
     let file = |name: &str| folder.file(name).to_str().unwrap().to_owned();
     let (environ, files, limit) = (file("environ"), file("files"), file("limit"));
-    let more = "inherit = ['LANG_OF_TEST', 'NOT_THERE']\nfolder = '/'\n[defaults.run.environment]\nKEY = 's3cret of {stream}'";
+    let more =
+        "inherit = ['LANG_OF_TEST', 'NOT_THERE']\nfolder = '/'\n[defaults.run.environment]\nKEY = 's3cret of {stream}'";
     let list = "import os, sys; names = os.listdir('/proc/self/fd'); \
                 open(sys.argv[1] + '.new', 'w').write(str(sorted(map(int, names)))); \
                 os.rename(sys.argv[1] + '.new', sys.argv[1])";
     let settings = [
         entry(&format!("'cp', '/proc/self/environ', '{environ}'"), more),
         entry(&format!("'python3', '-c', \"{list}\", '{files}'"), "restart = 'never'"),
-        entry(&script("ulimit -n > \"$1.new\"; pwd >> \"$1.new\"; mv \"$1.new\" \"$1\"", &format!("'{limit}'")), "folder = '/'"),
+        entry(
+            &script("ulimit -n > \"$1.new\"; pwd >> \"$1.new\"; mv \"$1.new\" \"$1\"", &format!("'{limit}'")),
+            "folder = '/'",
+        ),
     ];
     let server = launch()
         .settings(&format!("[api]\nlisten = '127.0.0.1:0'\n{}", settings.concat()))
@@ -84,7 +88,8 @@ fn names_that_clients_choose_stay_one_argument_and_become_no_option() {
     let folder = Folder::new();
     let out = folder.file("arguments");
     let write = "printf '%s\\n' \"$#\" \"$@\" > \"$0.new\"; mv \"$0.new\" \"$0\"";
-    let command = format!("'sh', '-c', '''{write}''', '{}', '{{stream}}', 'x={{stream}}', '{{stream_file}}'", out.display());
+    let command =
+        format!("'sh', '-c', '''{write}''', '{}', '{{stream}}', 'x={{stream}}', '{{stream_file}}'", out.display());
     let server = server(&command, "name = 'echo'\nrestart = 'never'");
     for (name, file) in [
         ("a b", "a~20b"),
