@@ -36,7 +36,7 @@ fn a_program_that_ignores_sigterm_is_killed_after_its_grace() {
 #[test]
 fn what_a_program_has_started_ends_with_it() {
     let mark = "7041002";
-    let server = server(&script(&format!("sleep {mark} & sleep {mark} & sleep {mark}"), "'x'"), "");
+    let server = server(&script(&format!("sleep {mark} & sleep {mark} & sleep {mark}; true"), "'x'"), "");
     // The shell has the text among its arguments, too.
     publish_and_leave(&server, mark, 4);
     assert_eq!(zombies(server.process.id()), [""; 0]);

@@ -39,6 +39,4 @@ fn a_url_permits_one_action_on_one_stream_on_this_machine() {
         assert_eq!(granted, may, "{publishes} {name} {pass}");
     }
     server.wait_line("(pass_invalid)");
-    // The name must be free all the same.
-    assert!(!server.visitor().is_granted(true, &format!("cam?anabranch_pass={output}")));
 }

@@ -17,7 +17,7 @@ fn ffmpeg_publishes_back_and_its_stream_starts_nothing() {
     let clip = media::clip(folder.path(), 6);
     let command = "'ffmpeg', '-nostdin', '-loglevel', 'warning', '-i', '{input}', '-c', 'copy', '-f', 'flv', \
                    '{output:{stream}_copy}'";
-    let limits = "[defaults.limits]\nconnections = 2\npublishers = 1\nplayers = 1\n[defaults.publish]\nidle = '1s'\n";
+    let limits = "[defaults.limits]\nconnections = 2\npublishers = 1\nplayers = 1\n";
     let server = start_with_api(&format!("{limits}{}", entry(command, "name = 'copy'")));
     let clip = clip.to_str().unwrap();
     let encoder = ffmpeg_publishes(&server.url("live/cam"), &["-re", "-stream_loop", "-1", "-i", clip]);
