@@ -75,7 +75,7 @@ fn is_granted(client: &mut Client) -> bool {
 }
 
 fn asks(client: &Client) -> usize {
-    client.actions.iter().filter(|action| matches!(action, Action::Ask(_) | Action::Tell(_))).count()
+    client.actions.iter().filter(|action| matches!(action, Action::Ask(_) | Action::Notify(_))).count()
 }
 
 #[test]

@@ -65,6 +65,9 @@ impl Group {
         let begin = Instant::now();
         let mut killed = false;
         loop {
+            // Where the server is the first process of a container, what was left behind is its child now.
+            let reaped = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            while matches!(waitid(WaitId::Pgid(Some(self.pid)), reaped), Ok(Some(_))) {}
             {
                 let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
                 // What is left of the group keeps its number from being given to others.

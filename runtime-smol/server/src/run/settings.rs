@@ -152,7 +152,7 @@ impl RunSettings {
         }
         if let Some(index) = self.script() {
             let words = "a client's name would be a part of a script here: give it to the script as an argument of its \
-                         own, as in [\"sh\", \"-c\", \"echo \\\"$1\\\"\", \"sh\", \"{stream}\"]";
+                         own, as in [\"sh\", \"-c\", 'echo \"$1\"', \"sh\", \"{stream}\"]";
             wrong.push(("command", Some(index), words.to_owned()));
         }
         for (name, value) in &self.environment {

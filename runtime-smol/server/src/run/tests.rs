@@ -292,8 +292,8 @@ fn a_stream_that_comes_and_goes_starts_no_storm() {
         }
         world.wait(SECOND);
     }
-    let within = |from: u64| {
-        let (from, to) = (begin + from * SECOND, begin + (from + 60) * SECOND);
+    let within = |from: u32| {
+        let (from, to) = (begin + SECOND * from, begin + SECOND * (from + 60));
         world.starts.iter().filter(|at| **at >= from && **at < to).count()
     };
     for from in 0..540 {

@@ -67,8 +67,8 @@ fn every_key_of_virtual_hosts_means_something() {
     let mut leaves = Vec::new();
     collect(schema.root(), &Path::default(), &mut leaves);
     let debug = |config: &Config, settings: &Settings| {
-        let Settings { server, tcp, log, capture, .. } = settings;
-        format!("{config:?} {server:?} {tcp:?} {log:?} {capture:?}")
+        let Settings { server, tcp, log, capture, defaults, .. } = settings;
+        format!("{config:?} {server:?} {tcp:?} {log:?} {capture:?} {:?}", defaults.limits.runs)
     };
     let sections = leaves.iter().filter(|path| CORES.iter().any(|section| path.to_string().starts_with(section)));
     // These depend on another key.

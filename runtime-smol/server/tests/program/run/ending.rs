@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use anabranch_tests::program::Program;
 use anabranch_tests::{Folder, TIMEOUT, wait_for};
 
-use super::{entry, processes, runs, script, server, wait_processes, wait_runs, zombies};
-use crate::start_with_api;
+use super::{AT_ONCE, entry, processes, runs, script, server, start, wait_processes, wait_runs, zombies};
 
 /// What a program leaves behind that was started for a stream.
 fn publish_and_leave(server: &Program, mark: &str, count: usize) {
@@ -81,7 +80,7 @@ fn a_program_that_floods_its_output_fills_no_log_and_ends() {
 fn twenty_publications_in_a_row_leave_no_process() {
     let mark = "7041005";
     let settings = entry(&script(&format!("sleep {mark} & sleep {mark}"), "'x'"), "starts = 1000");
-    let server = start_with_api(&settings);
+    let server = start(&settings);
     drop(server.publisher("cam"));
     wait_runs(&server, "end of the program", <[_]>::is_empty);
     let before = (server.open_files(), server.threads());
@@ -104,12 +103,12 @@ fn twenty_publications_in_a_row_leave_no_process() {
 fn a_reload_ends_what_it_removes_and_starts_what_it_adds() {
     let folder = Folder::new();
     let entry_of = |number: u32| entry(&format!("'sleep', '7041006.{number}'"), "");
-    let file = folder.write("anabranch.toml", &(entry_of(1) + &entry_of(2)));
+    let file = folder.write("anabranch.toml", &(AT_ONCE.to_owned() + &entry_of(1) + &entry_of(2)));
     let server = crate::launch().arg("--config").arg(&file).start();
     let mut publisher = server.publisher("cam");
     let stays = wait_processes("7041006.2", 1);
     wait_processes("7041006.1", 1);
-    folder.write("anabranch.toml", &(entry_of(2) + &entry_of(3)));
+    folder.write("anabranch.toml", &(AT_ONCE.to_owned() + &entry_of(2) + &entry_of(3)));
     let line = server.reload(|| _ = publisher.step());
     assert!(line.contains("was read"), "{line}");
     wait_processes("7041006.1", 0);
@@ -137,7 +136,7 @@ fn a_server_that_stops_ends_its_programs_also_those_that_do_not_want_to() {
     let (mark, deaf) = ("7041008", "7041009");
     let ignores = script(&format!("trap \"\" TERM; while :; do sleep {deaf}; done"), "'x'");
     let settings = entry(&format!("'sleep', '{mark}'"), "") + &entry(&ignores, "grace = '300ms'");
-    let server = start_with_api(&format!("[shutdown]\ndrain = '0s'\n{settings}"));
+    let server = start(&format!("[shutdown]\ndrain = '0s'\n{settings}"));
     let _publisher = server.publisher("cam");
     wait_processes(mark, 1);
     wait_processes(deaf, 2);

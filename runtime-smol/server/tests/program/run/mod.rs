@@ -11,8 +11,6 @@ use anabranch_tests::program::Program;
 use anabranch_tests::{TIMEOUT, wait_for};
 use serde_json::Value as Json;
 
-use crate::start_with_api;
-
 /// An entry for all streams of `live`, with these items of its command in TOML.
 fn entry(command: &str, more: &str) -> String {
     format!("[[defaults.run]]\nstreams = ['live/*']\ncommand = [{command}]\n{more}\n")
@@ -23,9 +21,17 @@ fn script(text: &str, arguments: &str) -> String {
     format!("'sh', '-c', '''{text}''', 'sh', {arguments}")
 }
 
+/// With it, a stream is over as soon as its publisher is gone.
+const AT_ONCE: &str = "[defaults.play]\nunpublish_grace = '0s'\n";
+
+/// A server with these settings and the API.
+fn start(settings: &str) -> Program {
+    crate::start_with_api(&format!("{AT_ONCE}{settings}"))
+}
+
 /// A server with such an entry and the API.
 fn server(command: &str, more: &str) -> Program {
-    start_with_api(&entry(command, more))
+    start(&entry(command, more))
 }
 
 /// The processes, apart from zombies, that have this text among their arguments.

@@ -6,9 +6,9 @@ use anabranch_tests::media::ffmpeg_publishes;
 use anabranch_tests::program::Launch;
 use anabranch_tests::{Folder, TIMEOUT, wait_for};
 
-use super::{entry, processes, runs, script, server, wait_file, wait_processes, wait_runs};
+use super::{entry, processes, runs, script, server, start, wait_file, wait_processes, wait_runs};
+use crate::launch;
 use crate::record::media;
-use crate::{launch, start_with_api};
 
 /// The limits leave no room for a client more, and `live/*` matches what ffmpeg publishes, too.
 #[test]
@@ -18,7 +18,7 @@ fn ffmpeg_publishes_back_and_its_stream_starts_nothing() {
     let command = "'ffmpeg', '-nostdin', '-loglevel', 'warning', '-i', '{input}', '-c', 'copy', '-f', 'flv', \
                    '{output:{stream}_copy}'";
     let limits = "[defaults.limits]\nconnections = 2\npublishers = 1\nplayers = 1\n";
-    let server = start_with_api(&format!("{limits}{}", entry(command, "name = 'copy'")));
+    let server = start(&format!("{limits}{}", entry(command, "name = 'copy'")));
     let clip = clip.to_str().unwrap();
     let encoder = ffmpeg_publishes(&server.url("live/cam"), &["-re", "-stream_loop", "-1", "-i", clip]);
     server.wait_publishers("live/cam_copy", 1);
@@ -140,7 +140,7 @@ fn a_program_that_is_not_there_is_told_before_the_start_and_tried_again() {
     let checked = Launch::new(env!("CARGO_BIN_EXE_anabranch")).arg("check").arg(&file).run();
     assert!(checked.status.success() && checked.stdout.contains("defaults.run[0].command"), "{}", checked.stdout);
     assert!(checked.stdout.contains("install it, or write its path"), "{}", checked.stdout);
-    let server = start_with_api(&settings);
+    let server = start(&settings);
     let publisher = server.publisher("cam");
     let line = server.wait_line("later is not started for live/cam: ").text;
     assert!(line.contains("No such file") && line.contains("it is started again in "), "{line}");
@@ -171,7 +171,7 @@ fn wrong_settings_are_refused_with_their_place_and_cure() {
 #[test]
 fn the_limit_of_programs_lets_others_wait_for_their_turn() {
     let mark = "7040001";
-    let server = start_with_api(&format!("[limits]\nruns = 2\n{}", entry(&format!("'sleep', '{mark}'"), "")));
+    let server = start(&format!("[limits]\nruns = 2\n{}", entry(&format!("'sleep', '{mark}'"), "")));
     let publishers: Vec<_> = ["a", "b", "c"].into_iter().map(|name| server.publisher(name)).collect();
     let line = server.wait_line("sleep waits to be started for live/c: ").text;
     assert!(line.contains("limits_runs"), "{line}");
@@ -193,7 +193,7 @@ fn virtual_hosts_and_applications_have_their_own() {
     };
     let application = "[[defaults.application]]\nstreams = ['quiet/*']\nrun = []\n";
     let hosts = format!("[[vhost]]\nname = 'a.example'\n{}[[vhost]]\nname = 'b.example'\n", run("vhost", 2));
-    let server = start_with_api(&format!("{}{application}{hosts}", run("defaults", 1)));
+    let server = start(&format!("{}{application}{hosts}", run("defaults", 1)));
     let mut publishers = Vec::new();
     for path in ["live/cam?vhost=a.example", "live/cam?vhost=b.example", "quiet/cam?vhost=b.example"] {
         let (app, rest) = path.split_once('/').unwrap();
