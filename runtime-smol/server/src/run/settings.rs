@@ -11,9 +11,7 @@ use super::template::Template;
 use crate::settings::values::{Secret, Time};
 use crate::settings::written::Of;
 
-/// A program that the server starts when a stream begins and ends when the stream ends. It is started without a shell. Of
-/// the server's environment it gets PATH, and what these keys name; it gets no open file except for its output. A virtual
-/// host or an application that has entries of its own has only these.
+/// A program that the server starts when a stream begins and ends when the stream is over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RunSettings {
@@ -37,7 +35,7 @@ pub(crate) struct RunSettings {
     /// The longest wait before a restart. A program that has run for this long waits as before its first restart.
     #[schemars(extend("x-minimum" = "100ms", "x-maximum" = "24h"))]
     pub(crate) restart_most: Time,
-    /// How often it may be started for one stream within a minute, whoever ends it or the stream.
+    /// How often it may be started for one stream within a minute, whatever ends it or the stream.
     #[schemars(range(min = 1, max = 1000))]
     pub(crate) starts: u32,
     /// How long the program may go on after SIGTERM, before the server kills it and all programs that it has started
@@ -151,8 +149,8 @@ impl RunSettings {
             Some(_) => {}
         }
         if let Some(index) = self.script() {
-            let words = "a client's name would be a part of a script here: give it to the script as an argument of its \
-                         own, as in [\"sh\", \"-c\", 'echo \"$1\"', \"sh\", \"{stream}\"]";
+            let words = "a client's name would be a part of a script here: give it to the script as a separate \
+                         argument, as in [\"sh\", \"-c\", 'echo \"$1\"', \"sh\", \"{stream}\"]";
             wrong.push(("command", Some(index), words.to_owned()));
         }
         for (name, value) in &self.environment {

@@ -54,6 +54,9 @@ pub(crate) struct VhostSettings {
     pub(crate) token: Token,
     pub(crate) hooks: HookSettings,
     pub(crate) record: RecordSettings,
+    /// Programs that the server starts when a stream begins and ends when the stream is over. No shell is between. Of
+    /// the server's environment a program gets PATH and what the keys name, and no open file except for its output. A
+    /// virtual host or an application with entries has only these; `run = []` is none.
     #[schemars(extend("x-ruled" = true))]
     pub(crate) run: Vec<RunSettings>,
     #[schemars(extend("x-connection" = "a bandwidth check measures a connection, which names no stream"))]
