@@ -124,9 +124,8 @@ fn player(server: &Core, now: Instant, number: usize) -> Conn {
     }
 }
 
-/// One test, for what other threads allocate would count.
-#[test]
-fn a_frame_costs_its_stream_something_and_its_players_nothing() {
+/// Without the test harness: what its threads allocate would count, too.
+fn main() {
     for serve in [Scene::poll_all as fn(&mut Scene) -> u64, Scene::write_batches] {
         let [one, many] = [1, 1000].map(|players| Scene::new(players).cost(serve));
         println!("{FRAMES} frames: {one:?} allocations and bytes for one player, {many:?} for a thousand");

@@ -41,7 +41,8 @@ pub(crate) static CASES: &[Case] = &[
         "threads that come behind those of media, 512 that wait",
         Of(4, 8),
         Memory::Of(48, 4 << 10),
-        &["peer_closed", "peer_lost", "tls_error", "tls_too_many_begin"],
+        // Handshakes wait behind all other work: on a machine with much other work some wait for longer than a client has.
+        &["peer_closed", "peer_lost", "tls_error", "tls_too_many_begin", "connect_timeout"],
         flood,
     )
     .with_settings(RSA, "TLS"),
@@ -59,10 +60,8 @@ pub(crate) static CASES: &[Case] = &[
 
 const EC: &str =
     "[tls]\non_rtmp_ports = true\n[[tls.certificates]]\ncertificate = 'KEYS/ec.pem'\nkey = 'KEYS/ec.key'\n";
-/// Handshakes wait behind all other work, so on a machine with much other work they may wait for longer than the time for
-/// `connect` is by default. That time is not what decides here.
-const RSA: &str = "[defaults.timeouts]\nconnect = '60s'\n\
-    [tls]\non_rtmp_ports = true\n[[tls.certificates]]\ncertificate = 'KEYS/rsa.pem'\nkey = 'KEYS/rsa.key'\n";
+const RSA: &str =
+    "[tls]\non_rtmp_ports = true\n[[tls.certificates]]\ncertificate = 'KEYS/rsa.pem'\nkey = 'KEYS/rsa.key'\n";
 
 /// Keys that are changed thirty-two times, as often as may be without another record, an empty record, and so on.
 fn change_keys(target: &Target, roots: &RootCertStore) {
