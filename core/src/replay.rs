@@ -335,6 +335,7 @@ impl fmt::Display for Called {
                     Verdict::Rename(name) => write!(f, "the back end allows it under the name {name}")?,
                     Verdict::Deny(words) => write!(f, "the back end denies it: {words}")?,
                     Verdict::Unanswered(words) => write!(f, "no back end answers: {words}")?,
+                    Verdict::Origin { code, words } => write!(f, "the origin denies it: {code} {words}")?,
                     Verdict::Redirect(url) => write!(f, "the back end redirects the client to {url}")?,
                 }
                 f.write_str(if *open { "" } else { ", too late" })

@@ -210,6 +210,9 @@ fn clients(seeds: &Seeds) -> io::Result<()> {
         conn.shutdown();
         said.extend(exchange(now, &mut ours, &mut conn));
         seeds.write("client_session", &format!("{wishes}"), &[&[0, wishes], &CUTS, &said[1 + 2 * 1536..]])?;
+        for flags in [1, 7] {
+            seeds.write("relay", &format!("{wishes}-{flags}"), &[&[flags], &CUTS, &said])?;
+        }
     }
     Ok(())
 }

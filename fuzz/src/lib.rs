@@ -11,6 +11,7 @@ pub mod handshake;
 pub mod message;
 pub mod policy;
 pub mod preface;
+pub mod relay;
 #[cfg(not(feature = "libfuzzer"))]
 pub mod replay;
 pub mod scene;

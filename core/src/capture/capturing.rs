@@ -104,6 +104,20 @@ impl Capturing {
         self.yes_or_no(now, absent, &DecisionKind::Absent)
     }
 
+    /// Whether no origin has the stream that a player waits for. Older captures do not have this decision: as with
+    /// [`ruled_besides`](Self::ruled_besides), a capture has it only if the answer is yes.
+    pub(crate) fn absent_at_origins(&mut self, now: Instant, absent: bool) -> bool {
+        match self {
+            Capturing::Record(recorder) => {
+                if absent {
+                    recorder.decided(now, DecisionKind::Absent);
+                }
+                absent
+            }
+            Capturing::Replay(replayer) => replayer.is_absent_here(),
+        }
+    }
+
     fn yes_or_no(&mut self, now: Instant, yes: bool, kind: &DecisionKind) -> bool {
         match self {
             Capturing::Record(recorder) => {

@@ -462,12 +462,17 @@ impl Call<'_> {
             }
             Call::Answer { open, verdict } => {
                 out.push(u8::from(open));
+                let origin;
                 let (kind, words) = match verdict {
                     Verdict::Allow => (0, ""),
                     Verdict::Deny(words) => (1, words.as_str()),
                     Verdict::Redirect(url) => (2, url.as_str()),
                     Verdict::Rename(name) => (3, name.as_str()),
                     Verdict::Unanswered(words) => (4, words.as_str()),
+                    Verdict::Origin { code, words } => {
+                        origin = format!("{code}\n{words}");
+                        (5, origin.as_str())
+                    }
                 };
                 out.push(kind);
                 out.text(words);
@@ -497,6 +502,10 @@ impl Called {
                     (2, url) => Verdict::Redirect(url),
                     (3, name) => Verdict::Rename(name),
                     (4, words) => Verdict::Unanswered(words),
+                    (5, both) => {
+                        let (code, words) = both.split_once('\n').unwrap_or(("", &both));
+                        Verdict::Origin { code: code.to_owned(), words: words.to_owned() }
+                    }
                     _ => return None,
                 },
             },

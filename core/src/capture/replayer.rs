@@ -44,6 +44,16 @@ impl Replayer {
         }
     }
 
+    /// Whether the decision between the last point and the next is that the stream is absent.
+    pub(super) fn is_absent_here(&mut self) -> bool {
+        let here = |decision: &&Decision| decision.point == self.points && decision.kind == DecisionKind::Absent;
+        let is_absent = self.decisions.front().filter(here).is_some();
+        if is_absent {
+            self.decisions.pop_front();
+        }
+        is_absent
+    }
+
     pub(super) fn pull(&mut self, message_stream_id: u32, mut sink: impl FnMut(&Frame) -> bool) -> Pulled {
         let here = self.pulls.front().is_some_and(|pull| pull.message_stream_id == message_stream_id);
         let Some(pull) = (if here { self.pulls.pop_front() } else { None }) else {

@@ -22,6 +22,8 @@ pub struct ClientConfig {
     pub flash_ver: String,
     /// What follows the command object of `connect`: some applications want credentials here. Default nothing.
     pub arguments: Vec<Value>,
+    /// Further properties of the command object of `connect`. Default none.
+    pub properties: Object,
     /// Which parts of Enhanced RTMP are announced; `None` for nothing. Default: what a relay supports, which is
     /// everything.
     pub enhanced: Option<EnhancedRtmp>,
@@ -51,6 +53,7 @@ impl Default for ClientConfig {
             swf_url: None,
             flash_ver: "FMLE/3.0 (compatible; Anabranch)".into(),
             arguments: Vec::new(),
+            properties: Object::new(),
             enhanced: Some(EnhancedRtmp::default()),
             handshake: ClientHandshakeKind::Simple,
             chunk_size: 60_000,
@@ -88,6 +91,9 @@ impl ClientConfig {
             .with("objectEncoding", 0.0);
         if let Some(enhanced) = &self.enhanced {
             enhanced.write(&mut object);
+        }
+        for (name, value) in &self.properties {
+            object.insert(name.clone(), value.clone());
         }
         let command = Command::new("connect", transaction, Value::Object(object));
         Command { arguments: self.arguments.clone(), ..command }

@@ -275,6 +275,21 @@ impl Client {
         self.endpoint.unfinished_bytes()
     }
 
+    /// The time now, for what is queued next.
+    pub(crate) fn tell_time(&mut self, now: Instant) {
+        self.endpoint.now = now;
+    }
+
+    /// The time of the latest call.
+    pub(crate) fn time(&self) -> Instant {
+        self.endpoint.now
+    }
+
+    /// True once the end of the connection is settled.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_closing()
+    }
+
     fn is_closing(&self) -> bool {
         self.endpoint.is_closing()
     }

@@ -19,6 +19,9 @@ pub struct ConnectInfo {
     pub object_encoding: f64,
     /// The client's Enhanced RTMP capabilities.
     pub capabilities: Capabilities,
+    /// If the client is a relay of such a server as this: the ids of the servers that the stream has come by, with commas
+    /// between them.
+    pub relayed: Option<String>,
     /// The arguments after the command object: Flash applications put credentials here.
     pub arguments: Vec<Value>,
 }
@@ -141,6 +144,7 @@ impl ConnectInfo {
             page_url: text("pageUrl"),
             object_encoding: value("objectEncoding").and_then(Value::as_number).unwrap_or(0.0),
             capabilities: Capabilities::of_object(object),
+            relayed: text("anabranch").filter(|path| !path.is_empty()),
             arguments: command.arguments.clone(),
         }
     }

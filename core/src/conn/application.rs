@@ -1,10 +1,13 @@
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::VhostConfig;
 use super::vhost::{Counts, QuestionPermit};
-use crate::hub::{Group, Hub};
+use crate::hub::{Group, Hub, RelayFacts};
+use crate::message::data::DataLimits;
 use crate::policy::{self, Limits, Refusal};
+use crate::relay::StreamRules;
 use crate::session::SessionConfig;
 
 /// An application in use: the settings of some streams of a virtual host. Each virtual host has one more, which is for
@@ -62,6 +65,30 @@ impl Application {
             // The virtual host has compiled them.
             config: VhostConfig { applications: policy::Applications::default(), ..config.clone() },
         }
+    }
+
+    /// What relays know of it.
+    pub(super) fn relay_rules(&self) -> Arc<StreamRules> {
+        let (config, limits) = (&self.config, &self.session.limits);
+        Arc::new(StreamRules {
+            id: self.id.clone(),
+            hub: self.hub.clone(),
+            forward: config.forward.clone(),
+            edge: config.edge.clone(),
+            high_water: config.high_water,
+            chunk_size: config.session.chunk_size,
+            data: DataLimits { metadata: limits.metadata as usize, other: limits.command as usize, amf: limits.amf },
+            chunks: limits.chunks,
+        })
+    }
+
+    /// The hub for a client, if relays are to know the client.
+    pub(super) fn hub_for(&self, params: &str, relayed: Option<&str>) -> Cow<'_, Hub> {
+        if self.config.edge.is_none() && self.config.forward.is_empty() && relayed.is_none() {
+            return Cow::Borrowed(&self.hub);
+        }
+        let facts = RelayFacts { params: params.into(), path: relayed.unwrap_or_default().into() };
+        Cow::Owned(self.hub.for_client(facts))
     }
 
     /// Counts one more question of the virtual host, asked about a client at this address.

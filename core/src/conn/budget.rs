@@ -15,9 +15,11 @@ use super::slow_path::Client;
 use super::{Action, Config, Conn, VhostConfig};
 use crate::amf::Value;
 use crate::chunk::{ChunkLimits, MAX_HEADER, STREAM_STATE};
+use crate::client::ClientEvent;
 use crate::handshake;
 use crate::message::Payload;
 use crate::preface::MAX_PREFACE;
+use crate::relay::{self, RelayKind};
 use crate::session::{LONGEST_HANDSHAKE_REPLY, MIN_REPLIES, READ_BEFORE_CONNECT, SHARED_PIECE, SessionEvent};
 use crate::source::{HEADER_ENTRY, LOG_ENTRY, MIN_SETS};
 use crate::url::{MAX_NAME_LEN, MAX_TEXT_LEN};
@@ -38,12 +40,21 @@ pub enum Scope {
     Player,
     /// A stream with any publisher and players.
     Stream,
+    /// A push to another server or a pull from one, with its connection.
+    Relay,
 }
 
 impl Scope {
     /// All scopes.
-    pub const ALL: [Scope; 6] =
-        [Scope::BeforeConnect, Scope::Asked, Scope::Connection, Scope::Publisher, Scope::Player, Scope::Stream];
+    pub const ALL: [Scope; 7] = [
+        Scope::BeforeConnect,
+        Scope::Asked,
+        Scope::Connection,
+        Scope::Publisher,
+        Scope::Player,
+        Scope::Stream,
+        Scope::Relay,
+    ];
 }
 
 impl fmt::Display for Scope {
@@ -55,6 +66,7 @@ impl fmt::Display for Scope {
             Scope::Publisher => "publisher",
             Scope::Player => "player",
             Scope::Stream => "stream",
+            Scope::Relay => "push or pull",
         })
     }
 }
@@ -78,7 +90,7 @@ pub struct Term {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Budget {
     terms: Vec<Term>,
-    counts: [Option<u64>; 4],
+    counts: [Option<u64>; 5],
     memory: u64,
     /// Bytes that a player can take in addition to the frames that count for all players together.
     player: u64,
@@ -98,7 +110,8 @@ impl Budget {
     fn of(config: &Config, vhost: &VhostConfig) -> Self {
         let counts = &vhost.limits;
         let counts = [counts.connections, counts.publishers, counts.players, counts.streams];
-        let counts = counts.map(|count| count.map(u64::from));
+        let [connections, publishers, players, streams] = counts.map(|count| count.map(u64::from));
+        let counts = [connections, publishers, players, streams, relays(vhost, publishers)];
         let mut budget = Budget { terms: Vec::new(), counts, memory: config.memory as u64, player: 0 };
         budget.before_connect(config);
         budget.connection(vhost);
@@ -106,6 +119,7 @@ impl Budget {
         budget.publisher(vhost);
         budget.player(vhost);
         budget.stream(vhost);
+        budget.relay(vhost);
         // A large frame counts for its stream, or as one of those that only players keep.
         let largest_frame = chunked(vhost.session.limits.chunks.message as usize, vhost) as u64;
         budget.player = budget.total(Scope::Player) - largest_frame.saturating_sub(FREE as u64);
@@ -132,13 +146,14 @@ impl Budget {
 
     /// How many there may be, if [`Limits`](crate::policy::Limits) sets a limit.
     pub fn count(&self, scope: Scope) -> Option<u64> {
-        let [connections, publishers, players, streams] = self.counts;
+        let [connections, publishers, players, streams, relays] = self.counts;
         match scope {
             Scope::BeforeConnect | Scope::Asked => None,
             Scope::Connection => connections,
             Scope::Publisher => publishers,
             Scope::Player => players,
             Scope::Stream => streams,
+            Scope::Relay => relays,
         }
     }
 
@@ -163,7 +178,7 @@ impl Budget {
     /// connections before `connect`. `None` if a limit is missing.
     pub fn most(&self, before_connect: u64) -> Option<u64> {
         let mut sum = self.total(Scope::BeforeConnect).saturating_mul(before_connect);
-        for scope in [Scope::Connection, Scope::Publisher, Scope::Player, Scope::Stream] {
+        for scope in [Scope::Connection, Scope::Publisher, Scope::Player, Scope::Stream, Scope::Relay] {
             let count = self.count(scope)?;
             let shared = (self.total(scope) - self.beside(scope)).saturating_mul(count);
             // A few together may take less than the common limit.
@@ -187,7 +202,7 @@ impl Budget {
         };
         let total = self.total(scope);
         match scope {
-            Scope::BeforeConnect | Scope::Asked | Scope::Publisher => total,
+            Scope::BeforeConnect | Scope::Asked | Scope::Publisher | Scope::Relay => total,
             Scope::Connection => {
                 let unfinished = of(&[HALF_RECEIVED, UNPARSED]);
                 total - unfinished + unfinished.min(2 * FREE as u64)
@@ -299,6 +314,23 @@ impl Budget {
         self.add(Scope::Player, "references to queued media", "high_water", 2 * pieces * size_of::<Bytes>());
     }
 
+    fn relay(&mut self, vhost: &VhostConfig) {
+        let scope = Scope::Relay;
+        let limits = relay::client_limits(RelayKind::Pull, vhost.session.limits.chunks, vhost.high_water);
+        let message = limits.chunks.message as usize;
+        let command = (limits.command as usize).min(message);
+        self.add(scope, "state", "fixed", relay::STATE + 2 * NAMED + handshake::PACKET_LENGTH);
+        self.add(scope, HALF_RECEIVED, "chunks.partial, .eager", partial(&limits.chunks));
+        self.add(scope, "a message that is parsed", "chunks.message", message + amf(command, &limits.amf));
+        // Each event has its message, and one may go over the limit.
+        let events = 2 * limits.events * size_of::<ClientEvent>() + limits.event_bytes + message;
+        self.add(scope, "events", "chunks.message", events);
+        self.add(scope, UNPARSED, "fixed", 2 * limits.inbox);
+        self.add(scope, "replies", "fixed", 2 * limits.replies + 4 * command);
+        let queued = vhost.high_water + chunked(message, vhost) + vhost.source.header_bytes;
+        self.add(scope, "queued media", "high_water, chunks.message", queued);
+    }
+
     fn stream(&mut self, vhost: &VhostConfig) {
         let (source, scope) = (&vhost.source, Scope::Stream);
         let largest = chunked(vhost.session.limits.chunks.message as usize, vhost);
@@ -311,6 +343,16 @@ impl Budget {
         let starts = source.header_bytes.max(MIN_SETS).saturating_add(3 * set);
         self.add(scope, "the headers in force at each start", "source.header_bytes, .tracks", starts);
     }
+}
+
+/// The most pushes and pulls: one for each published stream and target, those of the API aside.
+fn relays(vhost: &VhostConfig, publishers: Option<u64>) -> Option<u64> {
+    let all = || std::iter::once(vhost).chain(vhost.applications.iter().map(|application| &application.settings));
+    let upward = |one: &VhostConfig| one.edge.as_ref().is_some_and(|edge| edge.publish);
+    let each = all().map(|one| one.forward.len() as u64 + u64::from(upward(one))).max().unwrap_or(0);
+    let pulls = all().filter_map(|one| one.edge.as_ref()).fold(0, |sum, edge| sum + edge.pulls as u64);
+    let pushes = if each == 0 { 0 } else { publishers?.saturating_mul(each) };
+    Some(pulls.saturating_add(pushes))
 }
 
 /// Terms that have a common limit, which may be less than the sum of all.
@@ -372,7 +414,7 @@ mod tests {
         let counts = Scope::ALL.map(|scope| budget.count(scope));
         assert_eq!(
             counts,
-            [None, None, Some(7), Some(2), Some(5), Some(8000)],
+            [None, None, Some(7), Some(2), Some(5), Some(8000), Some(0)],
             "connections before connect have no limit"
         );
         let mut words: Vec<String> = Scope::ALL.iter().map(Scope::to_string).collect();
@@ -387,13 +429,13 @@ mod tests {
         let rest: u64 = counts.iter().map(|(scope, count)| budget.total(*scope) * count).sum();
         let most = budget.most(0).expect("all are limited");
         assert_eq!(most, streams + rest, "logs count once");
-        let many = Budget { counts: [Some(1000), Some(0), Some(1000), Some(0)], ..budget.clone() };
+        let many = Budget { counts: [Some(1000), Some(0), Some(1000), Some(0), Some(0)], ..budget.clone() };
         let beside = 1000 * (budget.beside(Scope::Connection) + budget.beside(Scope::Player));
         assert_eq!(many.most(0), Some(beside + many.all_unfinished() + many.all_kept()), "nor what is unfinished");
         for scope in Scope::ALL {
             assert!((1..=budget.total(scope)).contains(&budget.beside(scope)), "{scope}");
         }
-        assert_eq!(Budget { counts: [None; 4], ..budget.clone() }.most(0), None);
+        assert_eq!(Budget { counts: [None; 5], ..budget.clone() }.most(0), None);
         let sum = budget.sum(1, 2, 0, 0, 0);
         assert_eq!(sum, budget.total(Scope::BeforeConnect) + 2 * budget.total(Scope::Connection));
     }

@@ -12,8 +12,10 @@ use super::vhost::{QuestionPermit, VirtualHost};
 use super::{Action, Attachment, Remark, Role};
 use crate::capture::{Call, Step};
 use crate::command::Capabilities;
+use crate::hub::RelayFacts;
 use crate::hub::{Player, Publisher, StreamId};
 use crate::policy::{self, Refusal, Verdict};
+use crate::relay::{Ticket, TraverseFacts};
 use crate::session::{ClientKind, CloseReason, ConnectRequest, PlayRequest, PublishRequest, Rejection};
 use crate::time_limit::TimeLimit;
 use crate::url::{self, StreamKey, UrlError};
@@ -21,16 +23,43 @@ use crate::url::{self, StreamKey, UrlError};
 /// The longest time that a question may be open, so that no setting overflows the clock.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
+/// How long a request waits for an origin beyond the time in which the relay decides without one.
+const ORIGIN_SLACK: Duration = Duration::from_secs(2);
+
 /// A request that waits for a verdict.
 #[derive(Debug)]
 pub(super) struct Pending {
     id: AskId,
     limit: TimeLimit,
-    /// True while the question is whether the server upstream grants the request.
-    traversing: bool,
+    stage: Stage,
+    /// The question to the origin of this edge, if it is the one that is asked.
+    ticket: Option<Ticket>,
     request: Request,
     /// The permit for its question: all that the request holds while it waits.
     _question: QuestionPermit,
+}
+
+/// Which of its questions waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Whether the server upstream would grant the client's `connect`.
+    Traverse,
+    BackEnd,
+    /// Whether the origin takes the stream. The back end may have been asked before.
+    Origin {
+        asked: bool,
+    },
+}
+
+impl Stage {
+    /// True if a back end was asked that has not refused the request.
+    fn is_known_to_back_end(self) -> bool {
+        match self {
+            Stage::Traverse => false,
+            Stage::BackEnd => true,
+            Stage::Origin { asked } => asked,
+        }
+    }
 }
 
 /// A request that all rules of this server allow at the moment. It holds no place and no name: they are taken when the
@@ -164,7 +193,8 @@ impl SlowPath {
         if let Some(pending) = self.pending.take_if(|pending| pending.id == id) {
             if self.session.is_closing() {
                 // Too late to grant anything. A back end that refused the request gets no notice.
-                if matches!(verdict, Verdict::Allow | Verdict::Rename(_)) {
+                let allows = matches!(verdict, Verdict::Allow | Verdict::Rename(_));
+                if allows || matches!(pending.stage, Stage::Origin { .. }) {
                     self.withdraw(&pending);
                 }
                 return;
@@ -182,7 +212,8 @@ impl SlowPath {
         if self.session.is_closing() {
             return self.withdraw(&pending);
         }
-        if pending.request.application(&self.vhost).config.asks.allow_on_timeout {
+        let allow = pending.request.application(&self.vhost).config.asks.allow_on_timeout;
+        if allow && !matches!(pending.stage, Stage::Origin { .. }) {
             self.decide(now, *pending, Verdict::Allow);
             return;
         }
@@ -203,7 +234,7 @@ impl SlowPath {
     }
 
     fn withdraw(&mut self, pending: &Pending) {
-        if !pending.traversing {
+        if pending.stage.is_known_to_back_end() {
             self.came_to_nothing(&pending.request);
         }
     }
@@ -266,16 +297,61 @@ impl SlowPath {
         let limit = TimeLimit::new(now, time);
         self.session.answer_takes(time);
         let id = self.server.next_ask();
-        let traversing = matches!(subject, Subject::Traverse(_));
+        let stage = if matches!(subject, Subject::Traverse(_)) { Stage::Traverse } else { Stage::BackEnd };
         let client = self.facts_in(request.entering());
-        self.actions.push_back(Action::Ask(Box::new(Ask { id, deadline: limit.end(), subject, client })));
-        self.pending = Some(Box::new(Pending { id, limit, traversing, request, _question: question }));
+        let mut ticket = None;
+        if let (Subject::Traverse(facts), true) = (&subject, request.application(&self.vhost).config.edge.is_some()) {
+            ticket = self.server.relays().ask_to_connect(now, (self.id, id), &facts.key, traverse_facts(&client));
+        } else {
+            self.actions.push_back(Action::Ask(Box::new(Ask { id, deadline: limit.end(), subject, client })));
+        }
+        self.pending = Some(Box::new(Pending { id, limit, stage, ticket, request, _question: question }));
+    }
+
+    /// Asks the origin of this edge whether it takes the stream. It counts among the questions, because the request waits
+    /// like one for a back end. Returns the request if it need not be asked.
+    fn ask_origin(&mut self, now: Instant, request: Request, asked: bool) -> Option<Request> {
+        let Request::Publish { application, key, facts, .. } = &request else {
+            return Some(request);
+        };
+        let Some(edge) = application.config.edge.as_ref().filter(|edge| edge.publish && !edge.origins.is_empty())
+        else {
+            return Some(request);
+        };
+        let time = edge.publish_wait.saturating_add(ORIGIN_SLACK).min(LONGEST);
+        let address = self.peer().map(|peer| peer.ip());
+        let question = rules::may_ask(application, address).map_err(|refusal| request.refusal(refusal));
+        let question = match self.ruled_besides(now, Step::Question, question) {
+            Ok(question) => question,
+            Err(rejection) => {
+                self.refuse(request, asked, &rejection);
+                return None;
+            }
+        };
+        let (id, limit) = (self.server.next_ask(), TimeLimit::new(now, time));
+        let path = self.relayed().unwrap_or_default();
+        let client = RelayFacts { params: facts.params.as_str().into(), path: path.into() };
+        let ticket = self.server.relays().ask_to_publish(now, (self.id, id), key, &client);
+        self.session.answer_takes(time);
+        let stage = Stage::Origin { asked };
+        self.pending = Some(Box::new(Pending { id, limit, stage, ticket, request, _question: question }));
+        None
+    }
+
+    /// The servers that its streams have come by, if it is a relay.
+    fn relayed(&self) -> Option<&str> {
+        self.client.as_ref().and_then(|client| client.relayed.as_deref())
     }
 
     fn decide(&mut self, now: Instant, pending: Pending, verdict: Verdict) {
-        let Pending { traversing, request, _question: question, .. } = pending;
+        let Pending { stage, ticket, request, _question: question, .. } = pending;
+        let traversing = stage == Stage::Traverse;
         if traversing && verdict == Verdict::Allow {
             return self.grant_or_ask_here(now, request, Some(question));
+        }
+        if let Stage::Origin { asked } = stage {
+            drop(question);
+            return self.decide_by_origin(now, request, ticket, asked, verdict);
         }
         // The permit is released first, because the verdict may lead to another question.
         drop(question);
@@ -288,8 +364,27 @@ impl SlowPath {
             Verdict::Deny(words) => request.refusal(Refusal::HookDenied(words)),
             Verdict::Unanswered(words) => request.refusal(Refusal::HookDenied(words)).because(Refusal::HookUnanswered),
             Verdict::Redirect(url) => Rejection::redirect(url).because(Refusal::HookRedirected),
+            Verdict::Origin { code, words } => refused_by_origin(&request, &code, words),
         };
         self.reject(request, &rejection);
+    }
+
+    fn decide_by_origin(
+        &mut self,
+        now: Instant,
+        request: Request,
+        ticket: Option<Ticket>,
+        asked: bool,
+        verdict: Verdict,
+    ) {
+        let rejection = match verdict {
+            Verdict::Allow => return self.grant_here(now, request, asked, ticket),
+            Verdict::Origin { code, words } => refused_by_origin(&request, &code, words),
+            Verdict::Rename(_) => request.refusal(Refusal::OriginDenied("the origin gives another name".to_owned())),
+            Verdict::Deny(words) | Verdict::Unanswered(words) => request.refusal(Refusal::OriginDenied(words)),
+            Verdict::Redirect(url) => Rejection::redirect(url).because(Refusal::HookRedirected),
+        };
+        self.refuse(request, asked, &rejection);
     }
 
     /// Grants a request under the name that the back end gave, if the rules for that name allow it. The back end is not
@@ -364,8 +459,15 @@ impl SlowPath {
         self.reject(request, rejection);
     }
 
-    /// Grants a request, if there is room for it: the first request that comes here gets the place.
+    /// Grants a request, if the origin takes the stream that is to be published at this edge.
     fn grant(&mut self, now: Instant, request: Request, asked: bool) {
+        if let Some(request) = self.ask_origin(now, request, asked) {
+            self.grant_here(now, request, asked, None);
+        }
+    }
+
+    /// Grants a request, if there is room for it: the first request that comes here gets the place.
+    fn grant_here(&mut self, now: Instant, request: Request, asked: bool, ticket: Option<Ticket>) {
         match request {
             Request::Connect(request) => self.grant_connect(now, request, asked),
             Request::Enter { wanted, vhost } => {
@@ -379,11 +481,13 @@ impl SlowPath {
                 }
             }
             Request::Publish { request, application, key, credentials, facts, by_pass } => {
-                let admitted = rules::admit_publisher(&self.server, &application, &key, &credentials, by_pass);
+                let hub = application.hub_for(&facts.params, self.relayed());
+                let admitted = rules::admit_publisher(&self.server, &application, &hub, &key, &credentials, by_pass);
+                drop(hub);
                 match self.ruled(now, admitted) {
                     Ok(publisher) => {
                         let granted = Granted { application, facts, asked, by_pass };
-                        self.begin_publishing(now, request, publisher, granted);
+                        self.begin_publishing(now, request, (publisher, ticket), granted);
                     }
                     Err(rejection) => {
                         let request = Request::Publish { request, application, key, credentials, facts, by_pass };
@@ -392,7 +496,9 @@ impl SlowPath {
                 }
             }
             Request::Play { request, application, key, facts, by_pass } => {
-                let admitted = rules::admit_player(&self.server, &application, &key, by_pass);
+                let hub = application.hub_for(&facts.params, self.relayed());
+                let admitted = rules::admit_player(&self.server, &application, &hub, &key, by_pass);
+                drop(hub);
                 match self.ruled_besides(now, Step::Play, admitted) {
                     Ok(player) => {
                         self.begin_playing(request, player, Granted { application, facts, asked, by_pass });
@@ -423,7 +529,13 @@ impl SlowPath {
         self.session.accept(request);
     }
 
-    fn begin_publishing(&mut self, now: Instant, request: PublishRequest, publisher: Publisher, granted: Granted) {
+    fn begin_publishing(
+        &mut self,
+        now: Instant,
+        request: PublishRequest,
+        (publisher, ticket): (Publisher, Option<Ticket>),
+        granted: Granted,
+    ) {
         let Granted { application, facts, asked, by_pass } = granted;
         publisher.held_by(self.id, self.peer());
         // The back end may have given it another name than the client asked for.
@@ -434,8 +546,9 @@ impl SlowPath {
         let message_stream_id = request.message_stream_id();
         // Nearly every connection has one publisher.
         self.publishing.reserve_exact(1);
+        let asked = asked.then_some(facts);
         let publishing =
-            Publishing::new(now, message_stream_id, publisher, application, asked.then_some(facts), by_pass);
+            Publishing::new(now, message_stream_id, (publisher, ticket), application, asked, by_pass);
         // Players that got a message that the stream is over get one that it goes on.
         if publishing.is_played(self.capturing.is_some()) {
             self.actions.push_back(Action::Wake(publishing.stream()));
@@ -507,5 +620,32 @@ impl SlowPath {
             facts.arguments.clone_from(&client.arguments);
         }
         facts
+    }
+}
+
+/// The refusal of an origin, with its status code where clients of this server may get that code, and with its words.
+fn refused_by_origin(request: &Request, code: &str, words: String) -> Rejection {
+    let refusal = |words: String| request.refusal(Refusal::OriginDenied(words));
+    match (request, code) {
+        (Request::Publish { .. }, "NetStream.Publish.BadName") => {
+            Rejection::bad_publish_name(words.clone()).because(Refusal::OriginDenied(words))
+        }
+        (Request::Play { .. }, "NetStream.Play.StreamNotFound") => {
+            Rejection::bad_play_name(words.clone()).because(Refusal::OriginDenied(words))
+        }
+        (_, "" | "NetStream.Publish.Denied" | "NetStream.Play.Failed" | "NetConnection.Connect.Rejected") => {
+            refusal(words)
+        }
+        (_, code) => refusal(format!("{code}: {words}")),
+    }
+}
+
+fn traverse_facts(client: &ClientFacts) -> TraverseFacts {
+    TraverseFacts {
+        app: client.app.clone(),
+        tc_url: client.tc_url.clone(),
+        page_url: client.page_url.clone(),
+        swf_url: client.swf_url.clone(),
+        arguments: client.arguments.clone(),
     }
 }

@@ -45,7 +45,6 @@ mod refused;
 mod rules;
 mod shared;
 mod slow_path;
-mod slowness;
 mod vhost;
 
 use std::net::SocketAddr;

@@ -3,11 +3,10 @@ use std::time::Instant;
 
 use super::application::Application;
 use super::ask::StreamFacts;
-use super::slowness::Slowness;
 use super::{LeftOut, Remark};
 use crate::capture::Capturing;
 use crate::command::reply::{self, Level};
-use crate::hub::{Player, PullEnd, Pulled, StreamId};
+use crate::hub::{Player, PullEnd, Pulled, Slowness, StreamId};
 use crate::message::UserControl;
 use crate::session::{Due, DueKind, PlayRequest, Session, Track};
 use crate::source::{Batch, Frame, FrameKind, Gap, Place};
@@ -269,7 +268,7 @@ impl Playing {
         now: Instant,
         session: &mut Session,
         stats: &mut ConnStats,
-        capturing: Option<&mut Capturing>,
+        mut capturing: Option<&mut Capturing>,
         remarks: &mut Vec<Remark>,
     ) -> Option<Due> {
         let config = &self.application.config;
@@ -278,6 +277,10 @@ impl Playing {
         }
         if self.paused {
             // Looks for a publisher only after a long pause.
+            self.in_vain = self.is_absent(now, capturing.as_deref_mut());
+            if self.in_vain {
+                return None;
+            }
             if let Some(next_check) = self.wait(now) {
                 return Some(next_check);
             }
@@ -321,7 +324,7 @@ impl Playing {
             }
             session.outbound().held() < config.high_water
         };
-        let Pulled { missed, end } = match capturing {
+        let Pulled { missed, end } = match capturing.as_deref_mut() {
             None => self.player.pull(sink),
             Some(capturing) => capturing.pull(now, message_stream_id, live, sink, |sink| self.player.pull(sink)),
         };
@@ -351,6 +354,10 @@ impl Playing {
             }
             return slow;
         };
+        if self.is_absent(now, capturing) {
+            self.in_vain = true;
+            return None;
+        }
         let Some(next_check) = self.wait(now) else {
             self.in_vain = true;
             return None;
@@ -402,6 +409,12 @@ impl Playing {
             }
             same => same,
         };
+    }
+
+    /// True if no origin has the stream.
+    fn is_absent(&self, now: Instant, capturing: Option<&mut Capturing>) -> bool {
+        let absent = self.player.is_absent();
+        capturing.map_or(absent, |capturing| capturing.absent_at_origins(now, absent))
     }
 
     /// There is no publisher: returns when to check again whether it has waited for too long; none if it has.

@@ -7,6 +7,7 @@ use crate::hub::{Publisher, StreamId, Superseded};
 use crate::message::Message;
 use crate::pacing::{ReadTimer, Sockets};
 use crate::policy::{Rate, RateMeter, Refusal};
+use crate::relay::Ticket;
 use crate::session::{Due, DueKind};
 use crate::time_limit::LATE_CHECKS;
 use crate::url::StreamKey;
@@ -34,6 +35,8 @@ pub(super) struct Publishing {
     asked: Option<StreamFacts>,
     application: Arc<Application>,
     by_pass: bool,
+    /// Keeps the stream at the origin of this edge.
+    _ticket: Option<Ticket>,
 }
 
 #[derive(Debug)]
@@ -57,7 +60,7 @@ impl Publishing {
     pub(super) fn new(
         now: Instant,
         message_stream_id: u32,
-        mut publisher: Publisher,
+        (mut publisher, ticket): (Publisher, Option<Ticket>),
         application: Arc<Application>,
         asked: Option<StreamFacts>,
         by_pass: bool,
@@ -83,6 +86,7 @@ impl Publishing {
             asked,
             application,
             by_pass,
+            _ticket: ticket,
         }
     }
 

@@ -8,8 +8,8 @@
 //! | 4 | | the host has streams: it is none for bandwidth checks | security, by address | security, by address |
 //! | 5 | | | refer, by page | refer, by page |
 //! | 6 | | | token, by signed URL | token, by signed URL |
-//! | 7 | `limits.connections` | `limits.connections` of that host | the name is free, or its publisher may be taken over from; `limits.streams`, `limits.publishers` | `limits.players`, `limits.stream_players`, `limits.streams` |
-//! | 8 | `limits.questions`, then the back end | the same, as for `connect` there | the same: the server upstream, then the back end | the same: the server upstream, then the back end |
+//! | 7 | it is no relay of a stream that has been here, `limits.connections` | `limits.connections` of that host | the name is free, or its publisher may be taken over from; `limits.streams`, `limits.publishers` | `limits.players`, `limits.stream_players`, `limits.streams` |
+//! | 8 | `limits.questions`, then the back end | the same, as for `connect` there | the same: the server upstream, then the back end, then the origin that is to take the stream | the same: the server upstream, then the back end |
 //! | 9 | 3 and 7 again ([`admit_connection`]) | 3 and 7 again ([`admit_connection`]) | 3 and 7 again ([`admit_publisher`]) | 3 and 7 again ([`admit_player`]) |
 //!
 //! The rules of rows 4 to 7 and the questions of row 8 for a stream are those of its [application](Application): the
@@ -54,7 +54,7 @@ use super::ask::StreamFacts;
 use super::vhost::{ConnectionPermit, QuestionPermit, VirtualHost};
 use crate::bandwidth::TooSoon;
 use crate::command::ConnectInfo;
-use crate::hub::{Conflict, NotAdmitted, Player, Publisher};
+use crate::hub::{Conflict, Hub, NotAdmitted, Player, Publisher};
 use crate::policy::{self, Action, Refusal};
 use crate::session::Rejection;
 use crate::url::{self, Params, StreamKey, Target};
@@ -134,6 +134,9 @@ pub(super) fn may_connect(requester: Requester<'_>, info: &ConnectInfo) -> Resul
         Some(error) => Rejection::connect_rejected(format!("{refusal}; {error}")).because(refusal),
         None => connect_rejected(refusal),
     })?;
+    if info.relayed.as_deref().is_some_and(|path| server.relays().is_loop(path)) {
+        return Err(connect_rejected(Refusal::Loop));
+    }
     does_not_drain(server).map_err(connect_rejected)?;
     let permits = |pass: &str, unix| server.passes().permits_connect(pass, &vhost.name, unix);
     let by_pass = requester.has_pass(urls.params(), permits).map_err(connect_rejected)?;
@@ -347,15 +350,16 @@ pub(super) fn admit_connection(server: &Core, vhost: &VirtualHost) -> Result<Con
 pub(super) fn admit_publisher(
     server: &Core,
     application: &Application,
+    hub: &Hub,
     key: &StreamKey,
     credentials: &str,
     by_pass: bool,
 ) -> Result<Publisher, Rejection> {
     does_not_drain(server).map_err(publish_denied)?;
     if by_pass {
-        return application.hub.publish_passed(key).map_err(|busy| not_admitted(busy.into(), key));
+        return hub.publish_passed(key).map_err(|busy| not_admitted(busy.into(), key));
     }
-    let admitted = application.hub.admit_publisher(key, credentials, application.config.conflict, &application.limits);
+    let admitted = hub.admit_publisher(key, credentials, application.config.conflict, &application.limits);
     admitted.map_err(|error| not_admitted(error, key))
 }
 
@@ -363,14 +367,15 @@ pub(super) fn admit_publisher(
 pub(super) fn admit_player(
     server: &Core,
     application: &Application,
+    hub: &Hub,
     key: &StreamKey,
     by_pass: bool,
 ) -> Result<Player, Rejection> {
     does_not_drain(server).map_err(play_denied)?;
     if by_pass {
-        return Ok(application.hub.play(key));
+        return Ok(hub.play(key));
     }
-    application.hub.admit_player(key, &application.limits).map_err(play_denied)
+    hub.admit_player(key, &application.limits).map_err(play_denied)
 }
 
 fn does_not_drain(server: &Core) -> Result<(), Refusal> {

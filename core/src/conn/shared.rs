@@ -35,7 +35,8 @@ struct Shared {
     /// What the adapter said about its sockets.
     sockets: Sockets,
     seed: [u8; 32],
-    connections: AtomicU64,
+    /// The number of the last connection, uplinks included.
+    connections: Arc<AtomicU64>,
     asks: AtomicU64,
     /// What the server permits to the programs that it starts.
     passes: Passes,
@@ -79,15 +80,19 @@ impl Core {
         hub.limit_memory(config.memory);
         let [unfinished, kept] =
             [UNFINISHED_DIVISOR, KEPT_DIVISOR].map(|part| Arc::new(Pool::new(config.memory / part)));
+        let vhosts = VirtualHosts::new(&config, &hub);
+        let connections = Arc::new(AtomicU64::new(0));
+        let relays = Relays::new(hub.clone(), seed, connections.clone(), sockets);
+        relays.set_rules(vhosts.relay_rules());
         let shared = Shared {
-            rules: RwLock::new(Arc::new(Rules { vhosts: VirtualHosts::new(&config, &hub), config: Arc::new(config) })),
-            relays: Relays::new(hub.clone()),
+            rules: RwLock::new(Arc::new(Rules { vhosts, config: Arc::new(config) })),
+            relays,
             hub,
             unfinished,
             kept,
             sockets,
             seed,
-            connections: AtomicU64::new(0),
+            connections,
             asks: AtomicU64::new(0),
             passes: Passes::new(&seed),
             clock: Mutex::new(None),
@@ -158,8 +163,10 @@ impl Core {
         let memory = config.memory;
         let mut rules = self.shared.rules.write().unwrap_or_else(PoisonError::into_inner);
         let vhosts = rules.vhosts.reconfigured(&config, &self.shared.hub);
+        let relay_rules = vhosts.relay_rules();
         *rules = Arc::new(Rules { config: Arc::new(config), vhosts });
         drop(rules);
+        self.shared.relays.set_rules(relay_rules);
         self.shared.hub.limit_memory(memory);
         self.shared.unfinished.set_limit(memory / UNFINISHED_DIVISOR);
         self.shared.kept.set_limit(memory / KEPT_DIVISOR);

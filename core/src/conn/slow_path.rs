@@ -88,6 +88,8 @@ pub(super) struct Client {
     pub(super) swf_url: Option<String>,
     pub(super) agent: Option<String>,
     pub(super) arguments: Vec<Value>,
+    /// If it is a relay of another server: the servers that its stream has come by.
+    pub(super) relayed: Option<Box<str>>,
     /// True if the back end was asked and has not refused: it gets a notice of the end.
     pub(super) asked: bool,
     /// Counts it as a connection of its virtual host, once `connect` is granted.
@@ -105,6 +107,7 @@ impl Client {
             swf_url: info.swf_url.clone(),
             agent: info.flash_ver.clone(),
             arguments: info.arguments.clone(),
+            relayed: info.relayed.as_deref().map(Box::from),
             asked: false,
             permit: None,
             by_pass,

@@ -8,6 +8,7 @@ use super::{Config, VhostConfig};
 use crate::bandwidth::{Gate, TooSoon};
 use crate::hub::{self, Hub};
 use crate::policy::{Applications, Counted, Limits, Questions, Refusal, Vhosts};
+use crate::relay;
 use crate::url::{DEFAULT_VHOST, StreamKey};
 
 /// A virtual host in use.
@@ -210,6 +211,16 @@ impl VirtualHosts {
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<VirtualHost>> {
         let listed = self.vhosts.iter().map(|vhost| &vhost.settings);
         listed.chain(self.vhosts.is_empty().then_some(&self.defaults))
+    }
+
+    /// What relays know of them.
+    pub(super) fn relay_rules(&self) -> relay::Rules {
+        let host = |vhost: &Arc<VirtualHost>| {
+            let applications = vhost.applications.map(|one| one.settings.relay_rules());
+            (vhost.name.clone(), relay::HostRules { own: vhost.own.relay_rules(), applications })
+        };
+        let enabled = self.vhosts.iter().filter(|vhost| vhost.enabled).map(|vhost| &vhost.settings);
+        relay::Rules::new(enabled.chain(self.vhosts.is_empty().then_some(&self.defaults)).map(host))
     }
 
     /// The counts of each, in the order of the configuration.

@@ -82,10 +82,12 @@ impl Hub {
         may(&registry)?;
         registry.last_holder += 1;
         let number = registry.last_holder;
-        let holder = Holder { number, credentials: credentials.into(), role, connection: None };
+        let holder =
+            Holder { number, credentials: credentials.into(), role, connection: None, facts: self.client.clone() };
         let (stream, before) = registry.hold(key, holder, self);
         let (timeline, epoch) = stream.begin();
         drop(registry);
+        self.changes.changed(key);
         let took_from = before.and_then(|before| before.held_by());
         Ok(Publisher::new(self.clone(), stream, number, timeline, epoch, took_from))
     }
@@ -98,8 +100,11 @@ impl Hub {
     ) -> Result<Player, E> {
         let mut registry = self.registry();
         may(&registry)?;
-        let stream = registry.seat(key, client, self);
+        let (stream, is_first) = registry.seat(key, client, self);
         drop(registry);
+        if is_first {
+            self.changes.changed(key);
+        }
         Ok(Player::join(self.clone(), stream, client))
     }
 
@@ -168,12 +173,17 @@ impl Registry {
         self.change(key, hub, |entry| entry.holder.replace(holder))
     }
 
-    fn seat(&mut self, key: &StreamKey, client: bool, hub: &Hub) -> Arc<Stream> {
-        let (stream, ()) = self.change(key, hub, |entry| {
+    /// Also returns true if it is the first client.
+    fn seat(&mut self, key: &StreamKey, client: bool, hub: &Hub) -> (Arc<Stream>, bool) {
+        self.change(key, hub, |entry| {
+            let is_first = client && entry.clients == 0;
+            if is_first {
+                entry.wanted_by.clone_from(&hub.client);
+            }
             entry.players += 1;
             entry.clients += usize::from(client);
-        });
-        stream
+            is_first
+        })
     }
 
     fn change<T>(&mut self, key: &StreamKey, hub: &Hub, change: impl FnOnce(&mut Entry) -> T) -> (Arc<Stream>, T) {
@@ -190,17 +200,24 @@ impl Registry {
         }
     }
 
-    /// A publisher is gone: frees the name if the publisher still had it. Returns the stream if it is removed now.
-    pub(super) fn give_up(&mut self, key: &StreamKey, number: u64) -> Option<Arc<Stream>> {
-        self.reduce(key, |entry| _ = entry.holder.take_if(|holder| holder.number == number))
+    /// A publisher is gone: frees the name if the publisher still had it. Returns the stream if it is removed now, and
+    /// whether the name was freed.
+    pub(super) fn give_up(&mut self, key: &StreamKey, number: u64) -> (Option<Arc<Stream>>, bool) {
+        let mut freed = false;
+        let removed =
+            self.reduce(key, |entry| freed = entry.holder.take_if(|holder| holder.number == number).is_some());
+        (removed, freed)
     }
 
-    /// A player is gone. Returns the stream if it is removed now.
-    pub(super) fn leave(&mut self, key: &StreamKey, client: bool) -> Option<Arc<Stream>> {
-        self.reduce(key, |entry| {
+    /// A player is gone. Returns the stream if it is removed now, and whether it was the last client.
+    pub(super) fn leave(&mut self, key: &StreamKey, client: bool) -> (Option<Arc<Stream>>, bool) {
+        let mut was_last = false;
+        let removed = self.reduce(key, |entry| {
             entry.players -= 1;
             entry.clients -= usize::from(client);
-        })
+            was_last = client && entry.clients == 0;
+        });
+        (removed, was_last)
     }
 
     /// Changes a stream, and removes it if it has no publisher and no players then. Then also removes the counts of a

@@ -41,10 +41,12 @@
 //! are. Streams may form [groups](Group) that have their own counts and limits.
 
 mod admission;
+mod changes;
 mod group;
 mod memory;
 mod player;
 mod publisher;
+mod slowness;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -55,12 +57,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 pub use admission::NotAdmitted;
+pub(crate) use changes::{Changes, RelayFacts, Standing};
 use group::HostCounts;
 pub use group::{Counts, Group};
 use memory::Memory;
 pub use memory::{Gave, MemorySnapshot, Relief};
 pub use player::{Player, PullEnd, Pulled};
 pub use publisher::Publisher;
+pub(crate) use slowness::Slowness;
 
 use crate::endpoint::unique_number;
 use crate::pacing::{Pacing, Publishers};
@@ -77,6 +81,10 @@ pub struct Hub {
     config: Arc<HubConfig>,
     /// The group of the streams that are published or played through this value.
     group: Option<Arc<Group>>,
+    /// What relays look at.
+    changes: Arc<Changes>,
+    /// What relays know of the client that publishes or plays through this value.
+    client: Option<Arc<RelayFacts>>,
 }
 
 impl fmt::Debug for Hub {
@@ -202,6 +210,8 @@ struct Entry {
     players: usize,
     /// How many of the players are clients.
     clients: usize,
+    /// The first client of the present ones.
+    wanted_by: Option<Arc<RelayFacts>>,
 }
 
 impl Entry {
@@ -223,6 +233,7 @@ struct Holder {
     role: Holds,
     /// The connection and the peer's address, once they are known.
     connection: Option<(u64, Option<SocketAddr>)>,
+    facts: Option<Arc<RelayFacts>>,
 }
 
 /// What a publisher is to the server.
@@ -294,6 +305,8 @@ struct Stream {
     reported: Mutex<Option<(Gave, Instant)>>,
     keyless: AtomicBool,
     keyless_starts: AtomicU64,
+    /// True if no origin has the stream. A publisher ends that.
+    absent: AtomicBool,
     stats: OnceLock<StreamStatsView>,
 }
 
@@ -305,6 +318,7 @@ impl Stream {
         // The log of the publisher before is void.
         self.settle(&source);
         self.keyless.store(false, Ordering::Relaxed);
+        self.absent.store(false, Ordering::Relaxed);
         (timeline, source.epoch())
     }
 
@@ -358,7 +372,7 @@ impl Hub {
         let registry = Registry::default();
         let memory = registry.memory.clone();
         let (shared, config) = (Arc::new(Mutex::new(registry)), Arc::new(config));
-        Hub { shared, publishers: Arc::default(), memory, config, group: None }
+        Hub { shared, publishers: Arc::default(), memory, config, group: None, changes: Arc::default(), client: None }
     }
 
     /// The same hub with other settings for the streams that are created through it.
@@ -498,9 +512,17 @@ impl Registry {
                 reported: Mutex::default(),
                 keyless: AtomicBool::new(false),
                 keyless_starts: AtomicU64::new(0),
+                absent: AtomicBool::new(false),
                 stats: OnceLock::new(),
             };
-            let entry = Entry { stream: Arc::new(stream), group: group.cloned(), holder: None, players: 0, clients: 0 };
+            let entry = Entry {
+                stream: Arc::new(stream),
+                group: group.cloned(),
+                holder: None,
+                players: 0,
+                clients: 0,
+                wanted_by: None,
+            };
             counts.add(entry.group.as_ref(), entry.counts());
             entry
         });

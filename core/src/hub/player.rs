@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use super::{Hub, Stream, StreamId};
 use crate::endpoint::unique_number;
+use crate::flv::{AudioCodec, VideoCodec};
 use crate::source::{Batch, Cursor, Frame, Gap, Next, Place, WireFormat};
+use crate::stats::StreamStatsView;
 use crate::url::StreamKey;
 
 /// A player of one stream. Dropping it leaves the stream.
@@ -96,6 +98,16 @@ impl Player {
     /// True while the stream has a publisher.
     pub fn is_live(&self) -> bool {
         self.stream.source().is_live()
+    }
+
+    /// True if no origin has the stream: there is no use in waiting for it.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.stream.absent.load(Ordering::Relaxed)
+    }
+
+    /// The codecs of the stream, as far as they are known.
+    pub(crate) fn codecs(&self) -> (Option<VideoCodec>, Option<AudioCodec>) {
+        self.stream.stats.get().map(StreamStatsView::codecs).unwrap_or_default()
     }
 
     /// Frames between the player's place and the newest frame.
@@ -211,7 +223,10 @@ impl Drop for Player {
             source.unfollow(number);
             self.stream.settle(&source);
         }
-        let removed = self.hub.registry().leave(&self.stream.key, self.client);
+        let (removed, was_last) = self.hub.registry().leave(&self.stream.key, self.client);
+        if was_last {
+            self.hub.changes.changed(&self.stream.key);
+        }
         if let Some(stream) = removed {
             stream.release();
         }

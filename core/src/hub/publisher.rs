@@ -186,7 +186,10 @@ impl Drop for Publisher {
         }
         drop(source);
         self.hub.publishers.remove();
-        let removed = self.hub.registry().give_up(&self.stream.key, self.number);
+        let (removed, freed) = self.hub.registry().give_up(&self.stream.key, self.number);
+        if freed {
+            self.hub.changes.changed(&self.stream.key);
+        }
         if let Some(stream) = removed {
             stream.release();
         }

@@ -85,6 +85,12 @@ pub enum Refusal {
     /// The back end named another server for the client.
     #[error("RTMP 302 Redirect")]
     HookRedirected,
+    /// The origin of this edge refused the request, with these words.
+    #[error("{0}")]
+    OriginDenied(String),
+    /// The client is a server of which this one has the stream: it would go in a circle.
+    #[error("the stream has been on this server already: it would go in a circle")]
+    Loop,
     /// The virtual host is for bandwidth checks, and the client does not send its key.
     #[error("the bandwidth check needs its secret, as the parameter `key` of the URL")]
     CheckKey,
@@ -95,7 +101,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All codes, in the order of the variants.
-    pub const CODES: [&'static str; 27] = [
+    pub const CODES: [&'static str; 29] = [
         "security_denied",
         "security_not_allowed",
         "refer_denied",
@@ -121,6 +127,8 @@ impl Refusal {
         "hook_denied",
         "hook_unanswered",
         "hook_redirected",
+        "origin_denied",
+        "loop",
         "check_key",
         "check_too_soon",
     ];
@@ -153,6 +161,8 @@ impl Refusal {
             Refusal::HookDenied(_) => "hook_denied",
             Refusal::HookUnanswered => "hook_unanswered",
             Refusal::HookRedirected => "hook_redirected",
+            Refusal::OriginDenied(_) => "origin_denied",
+            Refusal::Loop => "loop",
             Refusal::CheckKey => "check_key",
             Refusal::CheckTooSoon(_) => "check_too_soon",
         }
@@ -194,6 +204,8 @@ mod tests {
             (Refusal::HookDenied("not today".to_owned()), "hook_denied"),
             (Refusal::HookUnanswered, "hook_unanswered"),
             (Refusal::HookRedirected, "hook_redirected"),
+            (Refusal::OriginDenied("busy".to_owned()), "origin_denied"),
+            (Refusal::Loop, "loop"),
             (Refusal::CheckKey, "check_key"),
             (Refusal::CheckTooSoon(TooSoon { remaining: std::time::Duration::from_secs(3) }), "check_too_soon"),
         ];

@@ -15,6 +15,13 @@ pub enum Verdict {
     Deny(String),
     /// Refused because no back end could answer, with a text for the client.
     Unanswered(String),
+    /// Refused by the origin of this edge, with its status code and its words.
+    Origin {
+        /// Such as `NetStream.Publish.BadName`; empty if the origin gave none.
+        code: String,
+        /// In words for people.
+        words: String,
+    },
     /// Refused, and the client is sent to another server: the full RTMP URL of the stream there.
     Redirect(String),
 }

@@ -47,7 +47,8 @@ pub struct Edge {
     pub linger: Duration,
     /// After how long without a frame of one origin the next one is tried, while the first goes on. Default 500 ms.
     pub stagger: Duration,
-    /// How long an origin that has sent frames may be silent before the connection counts as lost. Default 10 s.
+    /// How long an origin that has sent frames may be silent before the connection counts as lost. It is longer than the
+    /// time after which a server like this one says that its publisher is gone. Default 15 s.
     pub silence: Duration,
     /// The most pulls of the virtual host or application at one time. A player that would need one more gets
     /// `NetStream.Play.StreamNotFound`. Default 1000.
@@ -78,7 +79,7 @@ impl Edge {
             negative_cache: Duration::from_secs(1),
             linger: Duration::from_secs(10),
             stagger: Duration::from_millis(500),
-            silence: Duration::from_secs(10),
+            silence: Duration::from_secs(15),
             pulls: 1000,
             publish: true,
             publish_wait: Duration::from_secs(5),

@@ -28,18 +28,32 @@
 //! As in all of core, nothing here has a socket, a clock or randomness other than seeds, so many servers with links
 //! between them run in one simulator.
 
+mod attempt;
 mod config;
 mod order;
+mod pull;
+mod push;
+#[allow(clippy::module_inception)] // one relay, among all that the module has
+mod relay;
 mod relays;
 mod remark;
+mod rules;
 mod snapshot;
+mod state;
 mod template;
 mod uplink;
 
 pub use config::{Backoff, Edge, Forward};
 pub use order::{AttemptId, Failure, Order};
+pub(crate) use relay::TraverseFacts;
+pub(crate) use relays::Ticket;
 pub use relays::{NotAdded, Relays};
 pub use remark::{EndedBecause, RelayEvent, Remark};
+pub(crate) use rules::{HostRules, Rules, StreamRules, client_limits};
 pub use snapshot::{RelayError, RelayId, RelayKind, RelaySnapshot, RelayState, TargetSource};
 pub use template::{Origin, OriginError, PushTarget, Template, TemplateError};
+pub(crate) use uplink::STATE;
 pub use uplink::{Uplink, UplinkAction, UplinkOutput, UplinkReport};
+
+#[cfg(test)]
+mod tests;

@@ -1,30 +1,45 @@
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
 use thiserror::Error;
 
-use super::{AttemptId, Failure, Order, RelayId, RelaySnapshot, TargetSource, TemplateError, Uplink};
-use crate::hub::Hub;
-use crate::url::StreamKey;
+use super::attempt::{Control, Up};
+use super::relay::{Lost, Plan, Relay, TraverseFacts};
+use super::rules::{Rules, client_limits};
+use super::state::{HOOK_TARGETS, State, targets_of, times_of_edge};
+use super::uplink::{Facts, Made};
+use super::{
+    AttemptId, EndedBecause, Failure, Order, PushTarget, RelayId, RelayKind, RelaySnapshot, TargetSource,
+    TemplateError, Uplink,
+};
+use crate::client::{ClientConfig, ClientTimeouts};
+use crate::hub::{Hub, RelayFacts};
+use crate::pacing::Sockets;
+use crate::patience::Patience;
+use crate::policy::AskId;
+use crate::stats::ConnStats;
+use crate::url::{DEFAULT_VHOST, StreamKey};
 
 /// All relays of a server. Cheap to clone. Its methods lock inside and hold no lock when they return; they call nothing
 /// back but the waker.
 #[derive(Clone)]
 pub struct Relays {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
-    hub: Hub,
+pub(super) struct Shared {
+    pub(super) hub: Hub,
+    /// Names this server among those that a stream goes through.
+    id: Box<str>,
+    seed: [u8; 32],
+    /// Numbers of connections, clients' included.
+    connections: Arc<AtomicU64>,
+    pub(super) sockets: Sockets,
     state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    waker: Option<Waker>,
 }
 
 /// Why a target was not added.
@@ -37,15 +52,42 @@ pub enum NotAdded {
     /// The stream is pushed there already.
     #[error("the stream has this target already")]
     Duplicate,
-    /// As many targets as there may be were added by the API.
+    /// As many targets as there may be were added.
     #[error("there are {limit} targets already")]
     TooMany {
         /// The limit.
         limit: usize,
     },
+    /// The server has no virtual host for the stream.
+    #[error("the server has no virtual host of this name")]
+    NoVhost,
+    /// The hook's answer came when the stream was over.
+    #[error("the stream is not published")]
+    NotPublished,
     /// The server ends.
     #[error("the server ends")]
     Closed,
+}
+
+/// A client's request that waits for an origin, or a publisher at an edge. Dropping it ends the relay.
+pub(crate) struct Ticket {
+    shared: Arc<Shared>,
+    relay: RelayId,
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").field("relay", &self.relay).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.shared.change(|state| {
+            // Its time is that of the next poll: ending needs none.
+            state.with_relay(self.relay, |relay, _| relay.withdraw());
+        });
+    }
 }
 
 impl fmt::Debug for Relays {
@@ -54,42 +96,164 @@ impl fmt::Debug for Relays {
     }
 }
 
-impl Relays {
-    pub(crate) fn new(hub: Hub) -> Self {
-        Relays { shared: Arc::new(Shared { hub, state: Mutex::default() }) }
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Changes something, and wakes the driver for what follows of it.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let changed = change(&mut self.state());
+        self.hub.changes().wake();
+        changed
+    }
+
+    /// An uplink reports something about its attempt.
+    pub(super) fn report<T>(
+        &self,
+        attempt: AttemptId,
+        report: impl FnOnce(&mut Relay, &mut super::attempt::Desk) -> T,
+    ) -> Option<T> {
+        self.change(|state| state.with(attempt, report))
+    }
+
+    pub(super) fn lost(&self, now: Instant, attempt: AttemptId, lost: Lost) {
+        self.report(attempt, |relay, desk| relay.lost(now, attempt, lost, desk));
+    }
+}
+
+impl Relays {
+    pub(crate) fn new(hub: Hub, seed: [u8; 32], connections: Arc<AtomicU64>, sockets: Sockets) -> Self {
+        let [id, random] = ["id", "attempts"].map(|purpose| word_of(&seed, purpose));
+        let state = Mutex::new(State::new(hub.clone(), random));
+        let id = format!("{id:016x}").into();
+        Relays { shared: Arc::new(Shared { hub, id, seed, connections, sockets, state }) }
+    }
+
+    /// Other settings are in force.
+    pub(crate) fn set_rules(&self, rules: Rules) {
+        self.shared.change(|state| state.set_rules(rules));
+    }
+
+    /// True if a stream that comes by these servers has been here: it would go in a circle.
+    pub(crate) fn is_loop(&self, path: &str) -> bool {
+        path.split(',').any(|id| id == &*self.shared.id) || path.split(',').count() > MOST_SERVERS
     }
 
     /// Called when [`poll`](Self::poll) has something to do before the time that it named. It is called without any lock,
     /// from the threads that use the server's hub, connections and uplinks.
     pub fn set_waker(&self, waker: Waker) {
-        self.state().waker = Some(waker);
+        self.shared.hub.changes().set_waker(waker);
     }
 
     /// What to do next. Call it until it returns `Wait`; then when that time has come, when the waker was called, and
     /// after each answer to an order.
-    pub fn poll(&self, _now: Instant) -> Order {
-        Order::Wait(None)
+    pub fn poll(&self, now: Instant) -> Order {
+        let mut state = self.shared.state();
+        if let Some(order) = state.desk.orders.pop_front() {
+            return order;
+        }
+        let next = state.run(now);
+        state.desk.orders.pop_front().unwrap_or(Order::Wait(next))
     }
 
     /// The addresses of a host, in the order of the system. An empty list counts as a failure.
-    pub fn resolved(&self, _now: Instant, _attempt: AttemptId, _addresses: Vec<SocketAddr>) {}
+    pub fn resolved(&self, now: Instant, attempt: AttemptId, addresses: Vec<SocketAddr>) {
+        self.shared.report(attempt, |relay, desk| relay.resolved(now, attempt, addresses, desk));
+    }
 
     /// There is a connection to this address, and TLS is agreed on if the order wanted it. Returns the uplink to serve on
     /// it; `None` if it is not wanted any more: close the socket then.
-    pub fn connected(&self, _now: Instant, _attempt: AttemptId, _peer: SocketAddr) -> Option<Uplink> {
-        None
+    pub fn connected(&self, now: Instant, attempt: AttemptId, peer: SocketAddr) -> Option<Uplink> {
+        let id = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let control = Arc::new(Control::default());
+        let stats = ConnStats::new(now);
+        let up = Up {
+            attempt,
+            connection: id,
+            peer,
+            control: control.clone(),
+            stats: stats.view(),
+            live: None,
+            granted: false,
+            leaving: false,
+            goodbye: false,
+        };
+        let made = self.shared.change(|state| {
+            state.with(attempt, |relay, desk| {
+                let target = relay.connected(up, desk)?;
+                let facts = Facts {
+                    relay: relay.id,
+                    kind: relay.kind(),
+                    attempt,
+                    key: relay.key.clone(),
+                    target: target.clone(),
+                };
+                Some((facts, relay.rules.clone(), self.client_config(relay, &target), relay.times().connect))
+            })
+        });
+        let (facts, rules, config, _) = made.flatten()?;
+        let seed = seed_of(&self.shared.seed, id);
+        Some(Uplink::new(Made {
+            id,
+            facts,
+            peer,
+            config,
+            seed,
+            stats,
+            control,
+            rules,
+            shared: self.shared.clone(),
+            now,
+        }))
+    }
+
+    /// What the uplink says about itself.
+    fn client_config(&self, relay: &Relay, target: &PushTarget) -> ClientConfig {
+        let limit = relay.times().connect;
+        let destination = target.destination();
+        let limits = client_limits(relay.kind(), relay.rules.chunks, relay.rules.high_water);
+        let timeouts = ClientTimeouts { connect: limit, answer: limit, linger: LINGER, ..ClientTimeouts::default() };
+        let mut config =
+            ClientConfig { chunk_size: relay.rules.chunk_size, limits, timeouts, ..ClientConfig::to(destination) };
+        let vhost = relay.key.vhost();
+        if relay.kind() != RelayKind::Push && vhost != DEFAULT_VHOST {
+            // An origin has the stream in the same virtual host.
+            let (scheme, port, app) = (destination.scheme(), destination.port(), destination.app());
+            config.tc_url = format!("{scheme}://{vhost}:{port}/{app}");
+        }
+        let mut path = match &relay.plan {
+            Plan::Pull { path, .. } | Plan::Upward { path, .. } => path.to_string(),
+            Plan::Push { .. } => {
+                let by = self.shared.hub.standing(&relay.key).published_by;
+                by.map(|facts| facts.path.to_string()).unwrap_or_default()
+            }
+            Plan::Traverse { facts, .. } => {
+                let TraverseFacts { app, tc_url, page_url, swf_url, arguments } = (**facts).clone();
+                config.app = app;
+                if let Some(tc_url) = tc_url {
+                    config.tc_url = tc_url;
+                }
+                (config.page_url, config.swf_url, config.arguments) = (page_url, swf_url, arguments);
+                String::new()
+            }
+        };
+        if !path.is_empty() {
+            path.push(',');
+        }
+        path.push_str(&self.shared.id);
+        config.properties.insert(PATH_PROPERTY, path);
+        config
     }
 
     /// There are no addresses, or there is no connection.
-    pub fn failed(&self, _now: Instant, _attempt: AttemptId, _failure: Failure) {}
+    pub fn failed(&self, now: Instant, attempt: AttemptId, failure: Failure) {
+        self.shared.report(attempt, |relay, desk| relay.failed(now, attempt, &failure, desk));
+    }
 
     /// All relays, in the order in which they began.
-    pub fn list(&self, _now: Instant) -> Vec<RelaySnapshot> {
-        Vec::new()
+    pub fn list(&self, now: Instant) -> Vec<RelaySnapshot> {
+        self.shared.state().relays().map(|relay| relay.snapshot(now)).collect()
     }
 
     /// Adds a target for a stream, published or not. It stays until it is removed or the server ends, also when the stream
@@ -97,29 +261,129 @@ impl Relays {
     ///
     /// # Errors
     /// The URL is not valid, the stream has the target already, or there are too many.
-    pub fn add_forward(&self, _now: Instant, _key: &StreamKey, _url: &str) -> Result<RelayId, NotAdded> {
-        Err(NotAdded::Closed)
+    pub fn add_forward(&self, now: Instant, key: &StreamKey, url: &str) -> Result<RelayId, NotAdded> {
+        self.shared.change(|state| state.add_target(now, key, url, TargetSource::Api))
     }
 
     /// Ends a push and removes its target. A target of the configuration comes back with the next publication. Returns
     /// false if there is no such push.
-    pub fn remove_forward(&self, _now: Instant, _id: RelayId) -> bool {
-        false
+    pub fn remove_forward(&self, now: Instant, id: RelayId) -> bool {
+        let removed = self.shared.change(|state| {
+            state.with_relay(id, |relay, desk| {
+                let is_push = relay.kind() == RelayKind::Push && relay.is_alive();
+                if is_push {
+                    relay.end(now, EndedBecause::Removed, desk);
+                }
+                is_push
+            })
+        });
+        removed == Some(true)
     }
 
     /// Adds targets for the present publication of a stream: the answer of a hook. They replace those of an earlier call
     /// for the same stream; pushes to targets that are in both lists go on. Returns what is wrong with URLs that are left
-    /// out.
-    pub fn forward_to(&self, _now: Instant, _key: &StreamKey, _urls: &[String]) -> Vec<NotAdded> {
-        let _source = TargetSource::Hook;
-        Vec::new()
+    /// out. Call it once the stream is published.
+    pub fn forward_to(&self, now: Instant, key: &StreamKey, urls: &[String]) -> Vec<NotAdded> {
+        self.shared.change(|state| {
+            let mut errors = Vec::new();
+            for id in state.hook_targets(key) {
+                let wanted = |relay: &Relay| {
+                    let targets = urls.iter().filter_map(|url| PushTarget::of_url(url, key).ok());
+                    targets.into_iter().any(|target| relay.goes_to(target.destination()))
+                };
+                state.with_relay(id, |relay, desk| {
+                    if !wanted(relay) {
+                        relay.end(now, EndedBecause::Removed, desk);
+                    }
+                });
+            }
+            for url in urls.iter().take(HOOK_TARGETS) {
+                match state.add_target(now, key, url, TargetSource::Hook) {
+                    Ok(_) | Err(NotAdded::Duplicate) => {}
+                    Err(error) => errors.push(error),
+                }
+            }
+            if urls.len() > HOOK_TARGETS {
+                errors.push(NotAdded::TooMany { limit: HOOK_TARGETS });
+            }
+            errors
+        })
+    }
+
+    /// A client wants to publish at an edge: the origin is asked. The driver gets the verdict as an order.
+    pub(crate) fn ask_to_publish(
+        &self,
+        now: Instant,
+        (connection, ask): (u64, AskId),
+        key: &StreamKey,
+        client: &RelayFacts,
+    ) -> Option<Ticket> {
+        self.shared.change(|state| {
+            let rules = state.rules.of(key)?.clone();
+            let edge = rules.edge.as_ref()?;
+            let answer = Some(Patience::new(now, edge.publish_wait));
+            let plan = Plan::Upward { connection, ask, answer, keep: None, path: client.path.clone() };
+            let (targets, times) = (targets_of(edge, key, Some(client)), times_of_edge(edge));
+            let relay = state.begin(now, key, TargetSource::Configuration, plan, rules.clone(), times, targets);
+            Some(Ticket { shared: self.shared.clone(), relay })
+        })
+    }
+
+    /// A client's `connect` is to be granted by the origin, too.
+    pub(crate) fn ask_to_connect(
+        &self,
+        now: Instant,
+        (connection, ask): (u64, AskId),
+        key: &StreamKey,
+        facts: TraverseFacts,
+    ) -> Option<Ticket> {
+        self.shared.change(|state| {
+            let rules = state.rules.of(key)?.clone();
+            let edge = rules.edge.as_ref()?;
+            let answer = Patience::new(now, edge.publish_wait);
+            let plan = Plan::Traverse { connection, ask, answer, facts: Box::new(facts) };
+            let (targets, times) = (targets_of(edge, key, None), times_of_edge(edge));
+            let relay = state.begin(now, key, TargetSource::Configuration, plan, rules.clone(), times, targets);
+            Some(Ticket { shared: self.shared.clone(), relay })
+        })
     }
 
     /// Ends all relays in good order, and begins no more. Uplinks say their goodbye and close; poll them until then.
-    pub fn close(&self, _now: Instant) {}
+    pub fn close(&self, now: Instant) {
+        self.shared.change(|state| state.close(now));
+    }
 
     /// True once all relays are over after [`close`](Self::close).
     pub fn is_over(&self) -> bool {
-        true
+        self.shared.state().is_over()
     }
+}
+
+/// The property of `connect` that has the ids of the servers on the way, so that a server finds its own and refuses.
+pub(crate) const PATH_PROPERTY: &str = "anabranch";
+/// The most servers that a stream goes through.
+const MOST_SERVERS: usize = 16;
+/// How long the last bytes of an uplink may take.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// A number that depends on the seed and does not tell it.
+fn word_of(seed: &[u8; 32], purpose: &str) -> u64 {
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(seed).expect("HMAC takes a key of any length");
+    mac.update(b"anabranch relays: ");
+    mac.update(purpose.as_bytes());
+    let mut word = 0_u64;
+    for byte in mac.finalize().into_bytes().iter().take(8) {
+        word = word << 8 | u64::from(*byte);
+    }
+    word
+}
+
+/// As for clients' connections.
+fn seed_of(seed: &[u8; 32], id: u64) -> [u8; 32] {
+    let mut seed = *seed;
+    for (byte, number) in seed.iter_mut().zip(id.to_le_bytes()) {
+        *byte ^= number;
+    }
+    seed
 }

@@ -1,15 +1,33 @@
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{AttemptId, RelayId, RelayKind};
-use crate::client::{Client, ClientClose, ClientCloseReason, ClientOutput};
-use crate::endpoint::{Outbound, Wait};
+use super::attempt::Control;
+use super::pull::Pull;
+use super::push::Push;
+use super::relay::{Lost, Relay};
+use super::relays::Shared;
+use super::rules::StreamRules;
+use super::{AttemptId, PushTarget, RelayError, RelayId, RelayKind};
+use crate::client::{
+    Client, ClientClose, ClientCloseReason, ClientConfig, ClientEvent, ClientOutput, ClientRejection, Destination,
+    PlayOptions, StreamHandle,
+};
+use crate::command::PublishType;
+use crate::endpoint::{Due, DueKind, Outbound, Wait};
 use crate::hub::StreamId;
+use crate::patience::Patience;
 use crate::source::Gap;
 use crate::stats::{ConnStats, ConnStatsView};
 use crate::url::StreamKey;
+
+/// Bytes of an uplink and its relay, without names and what the limits of a client bound.
+pub(crate) const STATE: usize =
+    size_of::<Uplink>() + size_of::<Push>() + size_of::<Pull>() + size_of::<Relay>() + (4 << 10);
+/// How long a push that ends may take to send what the stream still has.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// One connection of a relay to another server. An adapter drives it like a [`Conn`](crate::conn::Conn), in any order of
 /// calls: after every call and every wake-up of its stream it polls until it gets `Wait` or `Closed`.
@@ -18,18 +36,54 @@ pub struct Uplink {
     facts: Facts,
     peer: SocketAddr,
     client: Client,
+    stream: Option<StreamHandle>,
+    role: Role,
+    shared: Arc<Shared>,
+    control: Arc<Control>,
     stats: ConnStats,
     start: Instant,
-    now: Instant,
+    /// The value of `outbound.written()` at the last update of `stats`.
+    written: u64,
+    actions: VecDeque<UplinkAction>,
+    /// What the relay is to know about the end, if it is not in the reason of the close.
+    error: Option<RelayError>,
+    redirect: Option<Destination>,
+    reconnect: bool,
+    /// Until when what is left of the stream may be sent, once the relay is over.
+    flush: Option<Patience>,
+    /// True once the relay knows of the end.
+    reported: bool,
 }
 
+enum Role {
+    Push(Box<Push>),
+    Pull(Box<Pull>),
+    /// It only connects.
+    Traverse,
+}
+
+/// What an uplink is for.
 #[derive(Debug, Clone)]
 pub(super) struct Facts {
     pub(super) relay: RelayId,
     pub(super) kind: RelayKind,
     pub(super) attempt: AttemptId,
     pub(super) key: StreamKey,
-    pub(super) target: Arc<str>,
+    pub(super) target: PushTarget,
+}
+
+/// All that makes an uplink.
+pub(super) struct Made {
+    pub(super) id: u64,
+    pub(super) facts: Facts,
+    pub(super) peer: SocketAddr,
+    pub(super) config: ClientConfig,
+    pub(super) seed: [u8; 32],
+    pub(super) stats: ConnStats,
+    pub(super) control: Arc<Control>,
+    pub(super) rules: Arc<StreamRules>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) now: Instant,
 }
 
 /// What [`Uplink::poll`] returns.
@@ -69,6 +123,8 @@ pub struct UplinkReport {
     pub peer: SocketAddr,
     /// Why, at what stage and after how many bytes it ended.
     pub close: ClientClose,
+    /// What the peer or the relay said about it, if that says more than the close.
+    pub error: Option<RelayError>,
     /// Bytes received.
     pub received: u64,
     /// Bytes sent.
@@ -86,6 +142,9 @@ impl fmt::Display for UplinkReport {
         let UplinkReport { kind, target, close, received, sent, duration, missed, .. } = self;
         let (key, target, duration) = (self.key.shown(), crate::url::quoted(target), duration.as_secs_f64());
         write!(f, "{kind} of {key}, {target} at {}: {} ({})", self.peer, close.reason, close.reason.name())?;
+        if let Some(error) = &self.error {
+            write!(f, ", {error} ({})", error.name)?;
+        }
         write!(f, " in phase {}; received {received} bytes, sent {sent} bytes in {duration:.3} s", close.phase)?;
         if missed.frames > 0 {
             write!(f, "; missed {} frames, {} bytes, {} ms", missed.frames, missed.bytes, missed.milliseconds)?;
@@ -106,6 +165,40 @@ impl fmt::Debug for Uplink {
 }
 
 impl Uplink {
+    pub(super) fn new(made: Made) -> Self {
+        let Made { id, facts, peer, mut config, seed, stats, control, rules, shared, now } = made;
+        let role = match facts.kind {
+            RelayKind::Push | RelayKind::Upward => {
+                let push = Push::new(&rules, &facts.key);
+                // So that frames go out as they are cut.
+                config.chunk_size = push.chunk_size();
+                Role::Push(Box::new(push))
+            }
+            RelayKind::Pull => Role::Pull(Box::new(Pull::new(&rules, id, peer))),
+            RelayKind::Traverse => Role::Traverse,
+        };
+        let client = Client::new(Arc::new(config), seed, now);
+        Uplink {
+            id,
+            facts,
+            peer,
+            client,
+            stream: None,
+            role,
+            shared,
+            control,
+            stats,
+            start: now,
+            written: 0,
+            actions: VecDeque::new(),
+            error: None,
+            redirect: None,
+            reconnect: false,
+            flush: None,
+            reported: false,
+        }
+    }
+
     /// The connection's number. It is one of those of [`Conn::id`](crate::conn::Conn::id): one server never uses the same
     /// twice.
     pub fn id(&self) -> u64 {
@@ -134,7 +227,7 @@ impl Uplink {
 
     /// The target or origin, without secrets.
     pub fn target(&self) -> &Arc<str> {
-        &self.facts.target
+        self.facts.target.shown()
     }
 
     /// The peer's address.
@@ -159,20 +252,28 @@ impl Uplink {
 
     /// Takes bytes from the peer, cut anywhere. Errors in them appear in [`UplinkOutput::Closed`].
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
-        self.now = now;
         self.stats.received(now, bytes.len());
+        // The error is in the end that `poll` returns.
         let _ = self.client.handle_input(now, bytes);
     }
 
     /// Acts on what was due by `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.now = now;
         self.client.handle_timeout(now);
+        if let Role::Pull(pull) = &mut self.role
+            && pull.is_silent(now)
+        {
+            self.fail("silent", "the origin sends nothing any more");
+        }
+        if self.flush.as_mut().is_some_and(|flush| flush.is_over(now)) {
+            self.flush = None;
+            self.client.tell_time(now);
+            self.client.close();
+        }
     }
 
     /// The peer closed its side, or the connection broke.
     pub fn handle_disconnect(&mut self, now: Instant, reason: ClientCloseReason) {
-        self.now = now;
         self.client.handle_disconnect(now, reason);
     }
 
@@ -185,13 +286,17 @@ impl Uplink {
     /// True if its queue is so large that it may keep frames in memory after their streams have dropped them: poll it when
     /// its stream goes on, even if nothing can be written.
     pub fn has_large_queue(&self) -> bool {
-        false
+        matches!(&self.role, Role::Push(push) if push.is_full())
     }
 
     /// Releases all it holds, and sends nothing more: for a caller that caught a panic during its work. Returns the
     /// streams it published here: wake their players. Afterwards only drop the uplink.
     pub fn abandon(&mut self) -> Vec<StreamId> {
-        Vec::new()
+        self.actions.clear();
+        match std::mem::replace(&mut self.role, Role::Traverse) {
+            Role::Pull(pull) => pull.stream().into_iter().collect(),
+            Role::Push(_) | Role::Traverse => Vec::new(),
+        }
     }
 
     /// Bytes to write to the peer: write some of them, then advance the buffer by what was written, then poll again.
@@ -201,14 +306,255 @@ impl Uplink {
 
     /// What to do next. Call it after every other call and after every wake-up, until it returns a `Wait` or `Closed`.
     pub fn poll(&mut self, now: Instant) -> UplinkOutput {
-        self.now = now;
+        self.client.tell_time(now);
+        self.count_written(now);
+        self.check_goodbye(now);
         loop {
+            if let Some(action) = self.actions.pop_front() {
+                return UplinkOutput::Action(action);
+            }
             match self.client.poll_output() {
-                ClientOutput::Event(_) => {}
-                ClientOutput::Wait(wait) => return UplinkOutput::Wait(wait),
-                ClientOutput::Closed(close) => return UplinkOutput::Closed(self.report(now, close)),
+                ClientOutput::Event(event) => self.react(now, event),
+                ClientOutput::Wait(wait) => {
+                    let closing = self.client.is_over();
+                    let due = if closing { None } else { self.serve(now) };
+                    // Media was queued just now: poll once more, so that the timer of the write is set.
+                    let unwatched = !wait.write && self.client.outbound().is_writable();
+                    if unwatched || self.client.is_over() != closing || !self.actions.is_empty() {
+                        continue;
+                    }
+                    return UplinkOutput::Wait(self.wait(now, wait, due));
+                }
+                ClientOutput::Closed(close) => {
+                    self.release(now);
+                    if self.actions.is_empty() {
+                        let report = self.report(now, close);
+                        self.report_end(now, &report.close);
+                        return UplinkOutput::Closed(report);
+                    }
+                }
             }
         }
+    }
+
+    fn wait(&mut self, now: Instant, mut wait: Wait, due: Option<Due>) -> Wait {
+        let flush = self.flush.as_ref().map(|flush| Due::new(flush.next_look(), DueKind::Linger));
+        wait.due = Due::first([wait.due, due, flush].into_iter().flatten());
+        match &mut self.role {
+            Role::Push(push) => wait.source = push.is_live() && !self.client.is_over(),
+            Role::Pull(pull) => {
+                if let Some(read) = &mut wait.read {
+                    read.from = pull.next_read(now, self.client.received(), &self.shared.sockets);
+                }
+            }
+            Role::Traverse => {}
+        }
+        wait
+    }
+
+    /// The relay wants the end: a push sends what its stream still has, up to a limit.
+    fn check_goodbye(&mut self, now: Instant) {
+        if !self.control.is_goodbye() || self.client.is_over() || self.flush.is_some() {
+            return;
+        }
+        match &mut self.role {
+            Role::Push(push) if push.is_live() => self.flush = Some(Patience::new(now, FLUSH)),
+            _ => self.client.close(),
+        }
+    }
+
+    /// Moves media. Returns what is due next.
+    fn serve(&mut self, now: Instant) -> Option<Due> {
+        let (facts, shared) = (&self.facts, &self.shared);
+        match &mut self.role {
+            Role::Push(push) => {
+                let stream = self.stream?;
+                let served = push.serve(now, &mut self.client, stream, &mut self.stats);
+                if let Some(event) = served.event {
+                    let attempt = facts.attempt;
+                    shared.report(attempt, |relay, desk| relay.lags(now, attempt, event, desk));
+                }
+                if let Some(words) = served.refused {
+                    self.error = Some(RelayError { name: "codec", code: String::new(), words, is_lasting: true });
+                    self.client.close();
+                } else if self.flush.is_some() && served.has_all {
+                    self.flush = None;
+                    self.client.close();
+                }
+                served.due
+            }
+            Role::Pull(pull) => {
+                if let Some(stream) = pull.take_wake(now) {
+                    self.actions.push_back(UplinkAction::Wake(stream));
+                }
+                pull.due()
+            }
+            Role::Traverse => None,
+        }
+    }
+
+    fn react(&mut self, now: Instant, event: ClientEvent) {
+        match event {
+            ClientEvent::Connected(connected) => {
+                let name = self.facts.target.destination().stream().to_owned();
+                let asked = match &mut self.role {
+                    Role::Push(push) => {
+                        if let Some(words) = push.learn(&connected.capabilities) {
+                            self.error =
+                                Some(RelayError { name: "codec", code: String::new(), words, is_lasting: true });
+                            return self.client.close();
+                        }
+                        self.client.publish(&name, PublishType::Live)
+                    }
+                    Role::Pull(_) => {
+                        let options = PlayOptions { start: -1000.0, buffer: 1000, ..PlayOptions::default() };
+                        self.client.play(&name, options)
+                    }
+                    Role::Traverse => {
+                        self.granted(now, String::new());
+                        return self.client.close();
+                    }
+                };
+                match asked {
+                    Ok(stream) => self.stream = Some(stream),
+                    Err(error) => self.fail("not_asked", &error.to_string()),
+                }
+            }
+            ClientEvent::Publishing { .. } => {
+                let Role::Push(push) = &mut self.role else {
+                    return;
+                };
+                let left_out = push.left_out();
+                self.actions.push_back(UplinkAction::Subscribe(push.begin()));
+                self.granted(now, left_out);
+            }
+            ClientEvent::Playing { .. } => self.granted(now, String::new()),
+            ClientEvent::Media { message, .. } => self.media(now, message),
+            ClientEvent::Ended { .. } => match &mut self.role {
+                Role::Pull(pull) => {
+                    if let Some(stream) = pull.end(now) {
+                        self.actions.push_back(UplinkAction::Wake(stream));
+                        let attempt = self.facts.attempt;
+                        self.shared.report(attempt, |relay, desk| relay.fell_silent(now, attempt, desk));
+                    }
+                }
+                _ => self.fail("unpublished", "the target has ended the stream"),
+            },
+            ClientEvent::Rejected { rejection, .. } => self.rejected(&rejection),
+            ClientEvent::Unanswered { .. } => self.fail("unanswered", "the server did not answer in time"),
+            ClientEvent::ReconnectRequest { tc_url, .. } => {
+                if let Role::Pull(_) = self.role {
+                    // It goes on with this connection until another one has frames.
+                    let attempt = self.facts.attempt;
+                    self.shared.report(attempt, |relay, _| relay.leaves(now, attempt));
+                } else if self.error.is_none() {
+                    let name = self.facts.target.destination().stream();
+                    self.redirect = tc_url.and_then(|url| Destination::within(&url, name).ok());
+                    self.reconnect = true;
+                    self.fail("reconnect", "the server asked for another connection");
+                }
+            }
+            ClientEvent::PublishNotify { .. }
+            | ClientEvent::Length { .. }
+            | ClientEvent::Status { .. }
+            | ClientEvent::Answer { .. }
+            | ClientEvent::Call(_) => {}
+        }
+    }
+
+    fn granted(&mut self, now: Instant, left_out: String) {
+        let attempt = self.facts.attempt;
+        self.shared.report(attempt, |relay, desk| relay.granted(now, attempt, left_out, desk));
+    }
+
+    fn media(&mut self, now: Instant, message: crate::message::Message) {
+        let Role::Pull(pull) = &mut self.role else {
+            return;
+        };
+        if self.client.is_over() {
+            return;
+        }
+        if !pull.is_live() {
+            let attempt = self.facts.attempt;
+            let first = self.shared.report(attempt, |relay, desk| relay.first_frame(now, attempt, desk));
+            if first != Some(true) {
+                return self.client.close();
+            }
+            match pull.begin(now, &self.facts.key) {
+                Ok(stream) => self.actions.push_back(UplinkAction::Wake(stream)),
+                Err(error) => return self.fail("busy", &error.to_string()),
+            }
+        }
+        self.stats.received_frames(now, 1);
+        if let Err(error) = pull.push(now, message) {
+            self.fail("superseded", &error.to_string());
+        }
+    }
+
+    /// Ends the connection because of this.
+    fn fail(&mut self, name: &'static str, words: &str) {
+        if self.error.is_none() && !self.client.is_over() {
+            self.error = Some(RelayError { name, code: String::new(), words: words.to_owned(), is_lasting: false });
+        }
+        self.client.close();
+    }
+
+    fn rejected(&mut self, rejection: &ClientRejection) {
+        let ClientRejection { code, description, redirect } = rejection;
+        // What ends the connection first is what counts.
+        if self.error.is_none() {
+            let name = self.facts.target.destination().stream();
+            self.redirect = redirect.as_ref().and_then(|redirect| redirect.destination(name).ok());
+            let is_absent = code.ends_with("StreamNotFound");
+            self.error = Some(RelayError {
+                name: "rejected",
+                code: crate::url::shortened(code).into_owned(),
+                words: self.facts.target.hide(description),
+                is_lasting: !is_absent && self.facts.kind != RelayKind::Pull,
+            });
+        }
+        self.client.close();
+    }
+
+    fn count_written(&mut self, now: Instant) {
+        let written = self.client.outbound().written();
+        if written != self.written {
+            self.stats.sent(now, usize::try_from(written - self.written).unwrap_or(usize::MAX));
+            self.written = written;
+        }
+    }
+
+    /// Releases all that it holds of streams here.
+    fn release(&mut self, now: Instant) {
+        match &mut self.role {
+            Role::Push(push) => {
+                if let Some(stream) = push.end() {
+                    self.actions.push_back(UplinkAction::Unsubscribe(stream));
+                }
+            }
+            Role::Pull(pull) => {
+                if let Some(stream) = pull.end(now) {
+                    self.actions.push_back(UplinkAction::Wake(stream));
+                }
+            }
+            Role::Traverse => {}
+        }
+    }
+
+    fn report_end(&mut self, now: Instant, close: &ClientClose) {
+        if std::mem::replace(&mut self.reported, true) {
+            return;
+        }
+        let words = close.reason.to_string();
+        let close_error = || RelayError {
+            name: close.reason.name(),
+            code: String::new(),
+            words: self.facts.target.hide(&words),
+            is_lasting: false,
+        };
+        let error = self.error.clone().unwrap_or_else(close_error);
+        let lost = Lost { error, redirect: self.redirect.take(), reconnect: self.reconnect };
+        self.shared.lost(now, self.facts.attempt, lost);
     }
 
     fn report(&mut self, now: Instant, close: ClientClose) -> UplinkReport {
@@ -217,14 +563,27 @@ impl Uplink {
             relay,
             kind,
             key,
-            target,
+            target: target.shown().clone(),
             peer: self.peer,
             close,
+            error: self.error.clone(),
             received: self.client.received(),
             sent: self.client.outbound().written(),
             duration: now.saturating_duration_since(self.start),
             missed: self.stats.missed(),
             given_up: self.client.given_up(),
+        }
+    }
+}
+
+/// An uplink that an adapter drops without its end counts as lost.
+impl Drop for Uplink {
+    fn drop(&mut self) {
+        if !std::mem::replace(&mut self.reported, true) {
+            let words = "the connection was dropped".to_owned();
+            let error = RelayError { name: "dropped", code: String::new(), words, is_lasting: false };
+            let now = self.client.time();
+            self.shared.lost(now, self.facts.attempt, Lost { error, redirect: None, reconnect: false });
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use super::number::{Number, OptionalNumber, ago, milliseconds_since};
 use super::rate::{Rate, Throughput};
 use super::track::{AudioDescription, Tracks, VideoDescription};
-use crate::flv::FrameClass;
+use crate::flv::{AudioCodec, FrameClass, VideoCodec};
 use crate::source::{Frame, FrameKind};
 
 /// A larger step in milliseconds, forward or back, between two frames of one kind is a jump. Timestamps that are
@@ -271,6 +271,12 @@ impl StreamStats {
 }
 
 impl StreamStatsView {
+    /// The codecs of the default tracks, as far as they are known.
+    pub(crate) fn codecs(&self) -> (Option<VideoCodec>, Option<AudioCodec>) {
+        let tracks = self.shared.tracks.read();
+        (tracks.video.map(|video| video.codec), tracks.audio.map(|audio| audio.codec))
+    }
+
     /// The statistics now. Cheap; the publisher's frames never wait for it.
     pub fn snapshot(&self, now: Instant) -> StreamSnapshot {
         let shared = &*self.shared;

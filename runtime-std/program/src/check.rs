@@ -83,7 +83,8 @@ impl fmt::Display for Worst<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let budget = Budget::new(self.config, self.vhost);
         writeln!(f, "The most memory that clients can make the server take (an ordinary client takes far less):")?;
-        for scope in Scope::ALL {
+        let is_used = |scope: &Scope| *scope != Scope::Relay || budget.count(*scope) != Some(0);
+        for scope in Scope::ALL.into_iter().filter(is_used) {
             writeln!(f, "\n  {:<46} {:>12}", Title(scope).to_string(), Size(budget.total(scope)).to_string())?;
             for term in budget.terms().iter().filter(|term| term.scope == scope) {
                 writeln!(f, "    {:<44} {:>12}  {}", term.name, Size(term.bytes).to_string(), term.limit)?;
@@ -96,8 +97,9 @@ impl fmt::Display for Worst<'_> {
             (Scope::Publisher, "publishers"),
             (Scope::Player, "players"),
             (Scope::Stream, "streams"),
+            (Scope::Relay, "pushes and pulls"),
         ];
-        for (index, (scope, count)) in sum.into_iter().enumerate() {
+        for (index, (scope, count)) in sum.into_iter().filter(|(scope, _)| is_used(scope)).enumerate() {
             let plus = if index == 0 { ' ' } else { '+' };
             let most = match (budget.count(scope), scope) {
                 (Some(most), _) => format!(", at most {most}"),
@@ -116,7 +118,8 @@ impl fmt::Display for Worst<'_> {
             "    {unfinished:>14}  partly received messages, and half as much for frames that only players hold"
         )?;
         let rest = [(Scope::Connection, "connection"), (Scope::Publisher, "publisher"), (Scope::Player, "player")];
-        for (scope, name) in rest.into_iter().chain([(Scope::Stream, "stream")]) {
+        let last = [(Scope::Stream, "stream"), (Scope::Relay, "push or pull")];
+        for (scope, name) in rest.into_iter().chain(last).filter(|(scope, _)| is_used(scope)) {
             let each = Size(budget.beside(scope)).to_string();
             let all = budget.count(scope).map(|count| (count, Size(budget.beside(scope).saturating_mul(count))));
             let all = all.map_or_else(String::new, |(count, all)| format!(", {all} for {count}"));
@@ -146,7 +149,7 @@ impl fmt::Display for Title {
             Scope::BeforeConnect => write!(f, "each {}", self.0),
             Scope::Asked => write!(f, "and {}", self.0),
             Scope::Publisher | Scope::Player => write!(f, "and for each {}", self.0),
-            Scope::Connection | Scope::Stream => write!(f, "each {}", self.0),
+            Scope::Connection | Scope::Stream | Scope::Relay => write!(f, "each {}", self.0),
         }
     }
 }

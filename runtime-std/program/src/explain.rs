@@ -46,6 +46,8 @@ const STATUSES: [Status; 6] = [
             "hook_denied",
             "hook_unanswered",
             "hook_redirected",
+            "origin_denied",
+            "loop",
             "check_key",
             "check_too_soon",
         ],

@@ -128,6 +128,11 @@ pub(super) const ALL: &[Explanation] = &[
         "Nothing, if an encoder came back. If two encoders have the same key, they take the stream from each other in turn.",
     ),
     close(
+        "origin_lost",
+        "The stream that the client published at this edge could not be published at an origin for `edge.keep`.",
+        "Look at the lines of the relay before: they say what each origin answered.",
+    ),
+    close(
         "drained",
         "The server drains: what the client played has come to the end of its GOP, or the time to drain was over.",
         "Nothing. The client should connect again, to this server after the drain or to another one.",

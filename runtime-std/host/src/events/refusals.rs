@@ -127,6 +127,16 @@ pub(super) const ALL: &[Explanation] = &[
         "Nothing, if that is meant. A client that does not follow redirects stays out.",
     ),
     refusal(
+        "origin_denied",
+        "The origin of this edge refused the stream. The line has its words.",
+        "Look at the origin's log. If the name is taken there, another encoder publishes it.",
+    ),
+    refusal(
+        "loop",
+        "The client is a server, and the stream that it relays has been on this server already.",
+        "Look at the targets and origins of both servers: a stream would go from one to the other for ever.",
+    ),
+    refusal(
         "check_key",
         "The virtual host is for bandwidth checks, and the client's URL does not have the right `key`.",
         "Give the client the key in `bandwidth_check.key`, or point it to another virtual host to publish or play.",

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use crate::session::{Due, DueKind};
+use crate::endpoint::{Due, DueKind};
 use crate::source::Gap;
 
 /// A player whose queue is full and that takes nothing of it for so long is slow.
@@ -13,7 +13,7 @@ const LONGEST_CALM: Duration = Duration::from_secs(600);
 /// When a player counts as slow: from when it misses frames, or takes nothing, until it has missed nothing for a while.
 /// This decides nothing except what is reported.
 #[derive(Debug, Default)]
-pub(super) struct Slowness {
+pub(crate) struct Slowness {
     /// The present time of being slow.
     episode: Option<Box<Episode>>,
     /// How often it was slow before.
@@ -32,7 +32,7 @@ struct Episode {
 
 impl Slowness {
     /// It missed frames. True if it is slow from now on.
-    pub(super) fn missed(&mut self, now: Instant, gap: Gap) -> bool {
+    pub(crate) fn missed(&mut self, now: Instant, gap: Gap) -> bool {
         let begins = self.episode.is_none();
         let fresh = || Box::new(Episode { start: now, last: now, missed: Gap::default() });
         let episode = self.episode.get_or_insert_with(fresh);
@@ -42,7 +42,7 @@ impl Slowness {
     }
 
     /// Its queue is full, after so many written bytes. True if it is slow from now on, and otherwise when to look again.
-    pub(super) fn is_full(&mut self, now: Instant, written: u64) -> (bool, Option<Due>) {
+    pub(crate) fn is_full(&mut self, now: Instant, written: u64) -> (bool, Option<Due>) {
         if let Some(episode) = &mut self.episode {
             episode.last = now;
             return (false, None);
@@ -59,7 +59,7 @@ impl Slowness {
 
     /// It has got all that there is. Returns how long it was slow and what it missed, if that is over, and otherwise
     /// when to look again.
-    pub(super) fn has_all(&mut self, now: Instant) -> (Option<(Duration, Gap)>, Option<Due>) {
+    pub(crate) fn has_all(&mut self, now: Instant) -> (Option<(Duration, Gap)>, Option<Due>) {
         self.full = None;
         let calm = CALM.saturating_mul(1 << self.before.min(16)).min(LONGEST_CALM);
         match self.episode.take_if(|episode| now.saturating_duration_since(episode.last) >= calm) {

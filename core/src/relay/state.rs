@@ -1,0 +1,442 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::attempt::Desk;
+use super::relay::{Plan, Relay, Times};
+use super::rules::{Rules, StreamRules};
+use super::{
+    AttemptId, Backoff, Edge, EndedBecause, Forward, NotAdded, Order, PushTarget, RelayEvent, RelayId, RelayKind,
+    Remark, TargetSource,
+};
+use crate::hub::{Hub, RelayFacts, Standing};
+use crate::patience::Patience;
+use crate::url::{Params, StreamKey};
+
+/// The most targets that the API may add.
+const API_TARGETS: usize = 1000;
+/// The most targets that a hook may give a stream.
+pub(super) const HOOK_TARGETS: usize = 32;
+/// The longest time for which a name counts as absent.
+const LONGEST_ABSENCE: Duration = Duration::from_secs(1);
+
+/// All relays of a server, under one lock. Nothing here is done for each frame.
+#[derive(Debug)]
+pub(super) struct State {
+    hub: Hub,
+    pub(super) rules: Rules,
+    pub(super) desk: Desk,
+    relays: BTreeMap<RelayId, Relay>,
+    by_key: HashMap<StreamKey, Vec<RelayId>>,
+    timers: BTreeSet<(Instant, RelayId)>,
+    /// Names that no origin had, and until when that holds.
+    absent: BTreeMap<StreamKey, Instant>,
+    /// Relays for which something happened since they were last looked at.
+    touched: BTreeSet<RelayId>,
+    /// Names of which the relays must be compared with what there should be.
+    unsure: BTreeSet<StreamKey>,
+    /// True after new settings: all names are unsure.
+    resync: bool,
+    last_relay: u64,
+    closing: bool,
+    /// The targets that the API has added.
+    api_targets: usize,
+}
+
+impl State {
+    pub(super) fn new(hub: Hub, seed: u64) -> Self {
+        State {
+            hub,
+            rules: Rules::default(),
+            desk: Desk::new(seed),
+            relays: BTreeMap::new(),
+            by_key: HashMap::new(),
+            timers: BTreeSet::new(),
+            absent: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            unsure: BTreeSet::new(),
+            resync: false,
+            last_relay: 0,
+            closing: false,
+            api_targets: 0,
+        }
+    }
+
+    /// Other settings are in force.
+    pub(super) fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+        self.resync = true;
+        self.collect();
+    }
+
+    /// The hub tells its changes only while a relay could depend on them.
+    fn collect(&self) {
+        let needed = self.rules.has_any() || !self.relays.is_empty();
+        self.hub.changes().collect(needed);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.closing && self.relays.is_empty()
+    }
+
+    pub(super) fn close(&mut self, now: Instant) {
+        self.closing = true;
+        self.unsure.clear();
+        for relay in self.relays.values_mut() {
+            relay.end(now, EndedBecause::Shutdown, &mut self.desk);
+            self.touched.insert(relay.id);
+        }
+    }
+
+    /// Does all that is due. The orders are at the desk then. Returns when there is more to do.
+    pub(super) fn run(&mut self, now: Instant) -> Option<Instant> {
+        if std::mem::take(&mut self.resync) {
+            let streams = self.hub.keys();
+            self.unsure.extend(streams);
+            self.unsure.extend(self.by_key.keys().cloned());
+        }
+        let mut changed = self.hub.changes().take();
+        self.unsure.append(&mut changed);
+        self.forget_absent(now);
+        loop {
+            while let Some(id) = self.next_due(now) {
+                self.step(now, id);
+            }
+            let Some(key) = self.unsure.pop_first() else {
+                break;
+            };
+            self.sync(now, &key);
+        }
+        let absent = self.absent.values().copied().min();
+        self.timers.first().map(|(at, _)| *at).into_iter().chain(absent).min()
+    }
+
+    fn next_due(&mut self, now: Instant) -> Option<RelayId> {
+        if let Some(id) = self.touched.pop_first() {
+            return Some(id);
+        }
+        self.timers.first().filter(|(at, _)| *at <= now).map(|(_, id)| *id)
+    }
+
+    fn step(&mut self, now: Instant, id: RelayId) {
+        let Some(relay) = self.relays.get_mut(&id) else {
+            return;
+        };
+        if let Some(at) = relay.timer.take() {
+            self.timers.remove(&(at, id));
+        }
+        let was_ending = !relay.is_alive();
+        let goes_on = relay.step(now, &mut self.desk);
+        // A try that failed may have made room for the next one.
+        let goes_on = goes_on && relay.step(now, &mut self.desk);
+        if !was_ending && relay.ending == Some(EndedBecause::NoOrigin) && relay.kind() == RelayKind::Pull {
+            relay.remark_own(RelayEvent::Absent, &mut self.desk);
+            let (key, rules) = (relay.key.clone(), relay.rules.clone());
+            self.note_absent(now, &key, rules.edge.as_ref());
+        }
+        let Some(relay) = self.relays.get_mut(&id) else {
+            return;
+        };
+        if goes_on {
+            relay.timer = relay.due();
+            if let Some(at) = relay.timer {
+                self.timers.insert((at, id));
+            }
+        } else {
+            self.remove(id);
+        }
+    }
+
+    fn remove(&mut self, id: RelayId) {
+        let Some(relay) = self.relays.remove(&id) else {
+            return;
+        };
+        if relay.source == TargetSource::Api {
+            self.api_targets -= 1;
+        }
+        if let Some(ids) = self.by_key.get_mut(&relay.key) {
+            ids.retain(|known| *known != id);
+            if ids.is_empty() {
+                self.by_key.remove(&relay.key);
+            }
+        }
+        // A successor may have waited for its end.
+        if !self.closing {
+            self.unsure.insert(relay.key);
+        }
+        self.collect();
+    }
+
+    fn note_absent(&mut self, now: Instant, key: &StreamKey, edge: Option<&Edge>) {
+        let time = edge.map_or(LONGEST_ABSENCE, |edge| edge.negative_cache.min(LONGEST_ABSENCE));
+        self.absent.insert(key.clone(), now + time);
+        self.tell_absent(key);
+    }
+
+    fn tell_absent(&mut self, key: &StreamKey) {
+        if let Some(stream) = self.hub.set_absent(key, true) {
+            self.desk.orders.push_back(Order::Wake(stream));
+        }
+    }
+
+    fn forget_absent(&mut self, now: Instant) {
+        let over: Vec<_> = self.absent.iter().filter(|(_, end)| **end <= now).map(|(key, _)| key.clone()).collect();
+        for key in over {
+            self.absent.remove(&key);
+            self.hub.set_absent(&key, false);
+            self.unsure.insert(key);
+        }
+    }
+
+    /// Does something with the relay of an attempt, and looks at it with the next poll.
+    pub(super) fn with<T>(&mut self, attempt: AttemptId, act: impl FnOnce(&mut Relay, &mut Desk) -> T) -> Option<T> {
+        let id = *self.desk.attempts.get(&attempt)?;
+        let relay = self.relays.get_mut(&id)?;
+        self.touched.insert(id);
+        Some(act(relay, &mut self.desk))
+    }
+
+    pub(super) fn with_relay<T>(&mut self, id: RelayId, act: impl FnOnce(&mut Relay, &mut Desk) -> T) -> Option<T> {
+        let relay = self.relays.get_mut(&id)?;
+        self.touched.insert(id);
+        Some(act(relay, &mut self.desk))
+    }
+
+    pub(super) fn relays(&self) -> impl Iterator<Item = &Relay> {
+        self.relays.values()
+    }
+
+    fn of_key(&self, key: &StreamKey) -> impl Iterator<Item = &Relay> {
+        self.by_key.get(key).into_iter().flatten().filter_map(|id| self.relays.get(id))
+    }
+
+    /// Makes the relays of a name those that there should be.
+    fn sync(&mut self, now: Instant, key: &StreamKey) {
+        if self.closing {
+            return;
+        }
+        let standing = self.hub.standing(key);
+        let rules = self.rules.of(key).cloned();
+        self.sync_pushes(now, key, &standing, rules.as_ref());
+        self.sync_pull(now, key, &standing, rules.as_ref());
+        if let Some(rules) = rules {
+            let ids: Vec<_> = self.by_key.get(key).cloned().unwrap_or_default();
+            for id in ids {
+                let Some(relay) = self.relays.get_mut(&id) else {
+                    continue;
+                };
+                let times = match relay.kind() {
+                    RelayKind::Push => None,
+                    _ => rules.edge.as_ref().map(times_of_edge),
+                };
+                if let Some(times) = times {
+                    relay.adopt(rules.clone(), times);
+                }
+            }
+        }
+    }
+
+    fn sync_pushes(&mut self, now: Instant, key: &StreamKey, standing: &Standing, rules: Option<&Arc<StreamRules>>) {
+        let ids: Vec<RelayId> =
+            self.of_key(key).filter(|one| one.kind() == RelayKind::Push && one.is_alive()).map(|one| one.id).collect();
+        if standing.publisher.is_none() {
+            for id in ids {
+                self.with_relay(id, |relay, desk| match relay.source {
+                    TargetSource::Api => relay.rest(now, desk),
+                    _ => relay.end(now, EndedBecause::Unpublished, desk),
+                });
+            }
+            return;
+        }
+        let params = standing.published_by.as_deref().map_or("", |facts| &facts.params);
+        let forwards: &[Forward] = rules.map_or(&[], |rules| &rules.forward);
+        let mut wanted: Vec<(PushTarget, &Forward)> = Vec::new();
+        for forward in forwards.iter().filter(|forward| forward.takes(key)) {
+            match forward.to.target(key, params) {
+                Ok(target) => {
+                    if wanted.iter().all(|(known, _)| known.destination() != target.destination()) {
+                        wanted.push((target, forward));
+                    }
+                }
+                Err(error) => self.not_begun(key, RelayKind::Push, error.to_string()),
+            }
+        }
+        for id in ids {
+            self.with_relay(id, |relay, desk| match relay.source {
+                TargetSource::Configuration
+                    if !wanted.iter().any(|(target, _)| relay.goes_to(target.destination())) =>
+                {
+                    relay.end(now, EndedBecause::Removed, desk);
+                }
+                _ => relay.resume(now),
+            });
+        }
+        for (target, forward) in wanted {
+            // One that still says goodbye holds the name at the target.
+            let is_there =
+                self.of_key(key).any(|one| one.kind() == RelayKind::Push && one.goes_to(target.destination()));
+            if !is_there && let Some(rules) = rules {
+                let (plan, times) = (Plan::Push { idle: false }, times_of_forward(forward));
+                self.begin(now, key, TargetSource::Configuration, plan, rules.clone(), times, vec![target]);
+            }
+        }
+    }
+
+    fn sync_pull(&mut self, now: Instant, key: &StreamKey, standing: &Standing, rules: Option<&Arc<StreamRules>>) {
+        let pull = self.of_key(key).find(|one| one.kind() == RelayKind::Pull);
+        let pull = pull.map(|one| (one.id, one.is_alive()));
+        let edge = rules.and_then(|rules| rules.edge.as_ref()).filter(|edge| !edge.origins.is_empty());
+        let end = match (edge, standing.publisher) {
+            (None, _) => Some(EndedBecause::Removed),
+            (_, Some(_)) => Some(EndedBecause::Published),
+            _ => None,
+        };
+        let (Some(edge), Some(rules), None) = (edge, rules, end) else {
+            if let (Some((id, _)), Some(why)) = (pull, end) {
+                self.with_relay(id, |relay, desk| relay.end(now, why, desk));
+            }
+            return;
+        };
+        // A client that waits for the origin's verdict publishes next.
+        match pull {
+            // One that still says goodbye may hold the only place at the origin.
+            Some((_, false)) => {}
+            Some((id, true)) => {
+                let targets = targets_of(edge, key, standing.wanted_by.as_deref());
+                self.with_relay(id, |relay, desk| {
+                    if !relay.has_same_servers(&targets) {
+                        return relay.end(now, EndedBecause::Removed, desk);
+                    }
+                    if let Plan::Pull { linger, .. } = &mut relay.plan {
+                        *linger = match *linger {
+                            _ if standing.clients > 0 => None,
+                            Some(end) => Some(end),
+                            None => Some(now + edge.linger),
+                        };
+                    }
+                });
+            }
+            None if standing.clients == 0 => {}
+            None if self.absent.contains_key(key) => self.tell_absent(key),
+            None => {
+                let count = self.relays.values();
+                let count = count.filter(|one| one.kind() == RelayKind::Pull && one.rules.id == rules.id).count();
+                if count >= edge.pulls {
+                    self.not_begun(key, RelayKind::Pull, format!("there are {} pulls already", edge.pulls));
+                    return self.note_absent(now, key, Some(edge));
+                }
+                let facts = standing.wanted_by.as_deref();
+                let plan = Plan::Pull {
+                    wait: Patience::new(now, edge.wait),
+                    linger: None,
+                    was_live: false,
+                    path: facts.map(|facts| facts.path.clone()).unwrap_or_default(),
+                };
+                let targets = targets_of(edge, key, facts);
+                let (rules, times) = (rules.clone(), times_of_edge(edge));
+                self.begin(now, key, TargetSource::Configuration, plan, rules, times, targets);
+            }
+        }
+    }
+
+    fn not_begun(&mut self, key: &StreamKey, kind: RelayKind, why: String) {
+        self.last_relay += 1;
+        let event = RelayEvent::NotBegun { why };
+        let remark = Remark { id: RelayId(self.last_relay), kind, key: key.clone(), target: "".into(), event };
+        self.desk.orders.push_back(Order::Remark(remark));
+    }
+
+    #[allow(clippy::too_many_arguments)] // all that makes a relay
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        key: &StreamKey,
+        source: TargetSource,
+        plan: Plan,
+        rules: Arc<StreamRules>,
+        times: Times,
+        targets: Vec<PushTarget>,
+    ) -> RelayId {
+        self.last_relay += 1;
+        let id = RelayId(self.last_relay);
+        self.relays.insert(id, Relay::new(now, id, key.clone(), source, plan, rules, times, targets));
+        self.by_key.entry(key.clone()).or_default().push(id);
+        self.touched.insert(id);
+        self.collect();
+        id
+    }
+
+    pub(super) fn add_target(
+        &mut self,
+        now: Instant,
+        key: &StreamKey,
+        url: &str,
+        source: TargetSource,
+    ) -> Result<RelayId, NotAdded> {
+        if self.closing {
+            return Err(NotAdded::Closed);
+        }
+        let target = PushTarget::of_url(url, key)?;
+        let Some(rules) = self.rules.of(key).cloned() else {
+            return Err(NotAdded::NoVhost);
+        };
+        let same = |one: &&Relay| one.kind() == RelayKind::Push && one.goes_to(target.destination()) && one.is_alive();
+        if self.of_key(key).find(same).is_some() {
+            return Err(NotAdded::Duplicate);
+        }
+        if source == TargetSource::Api && self.api_targets >= API_TARGETS {
+            return Err(NotAdded::TooMany { limit: API_TARGETS });
+        }
+        let idle = self.hub.standing(key).publisher.is_none();
+        if idle && source == TargetSource::Hook {
+            return Err(NotAdded::NotPublished);
+        }
+        self.api_targets += usize::from(source == TargetSource::Api);
+        let times = Times {
+            connect: Duration::from_secs(5),
+            stagger: None,
+            backoff: Backoff::default(),
+            redirects: REDIRECTS_OF_PUSHES,
+        };
+        Ok(self.begin(now, key, source, Plan::Push { idle }, rules, times, vec![target]))
+    }
+
+    pub(super) fn hook_targets(&self, key: &StreamKey) -> Vec<RelayId> {
+        let of_hook = |one: &&Relay| one.source == TargetSource::Hook && one.is_alive();
+        self.of_key(key).filter(of_hook).map(|one| one.id).collect()
+    }
+}
+
+const REDIRECTS_OF_PUSHES: u8 = 3;
+
+fn times_of_forward(forward: &Forward) -> Times {
+    let (connect, backoff) = (forward.connect_timeout, forward.backoff);
+    Times { connect, stagger: None, backoff, redirects: REDIRECTS_OF_PUSHES }
+}
+
+pub(super) fn times_of_edge(edge: &Edge) -> Times {
+    Times {
+        connect: edge.connect_timeout,
+        stagger: Some(edge.stagger),
+        backoff: edge.backoff,
+        redirects: edge.redirects,
+    }
+}
+
+/// The stream at each origin.
+pub(super) fn targets_of(edge: &Edge, key: &StreamKey, client: Option<&RelayFacts>) -> Vec<PushTarget> {
+    let params = client.filter(|_| edge.params).map_or("", |facts| &facts.params);
+    let params = without_vhost(params);
+    edge.origins.iter().map(|origin| PushTarget::at_origin(origin, key, &params)).collect()
+}
+
+/// The virtual host goes to the origin in the URL of the application.
+fn without_vhost(params: &str) -> String {
+    let Ok(params) = Params::parse(params) else {
+        return String::new();
+    };
+    let kept = params.iter().filter(|(name, _)| !matches!(*name, "vhost" | "domain"));
+    let pairs: Vec<_> =
+        kept.map(|(name, value)| if value.is_empty() { name.to_owned() } else { format!("{name}={value}") }).collect();
+    pairs.join("&")
+}
