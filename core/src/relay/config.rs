@@ -123,3 +123,21 @@ impl Backoff {
         Duration::from_micros(full - random % (quarter + 1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_cap_and_are_a_quarter_shorter_at_most() {
+        let backoff = Backoff::default();
+        for (failures, seconds) in [(1, 1), (2, 2), (3, 4), (6, 30), (1000, 30)] {
+            for random in [0, 1, 12345, u64::MAX] {
+                let pause = backoff.pause(failures, false, random);
+                let full = Duration::from_secs(seconds);
+                assert!(pause <= full && pause >= full * 3 / 4, "{failures} {random}: {pause:?}");
+            }
+        }
+        assert!(backoff.pause(1, true, 0) == Duration::from_secs(60), "a refusal that stays");
+    }
+}

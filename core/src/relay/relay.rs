@@ -47,6 +47,8 @@ pub(super) struct Relay {
     target: Arc<str>,
     past: Totals,
     pub(super) ending: Option<EndedBecause>,
+    /// The relay before it, which says goodbye to the same server: it begins when that is over.
+    pub(super) after: Option<RelayId>,
     /// When the relays must look at it, as noted among their timers.
     pub(super) timer: Option<Instant>,
 }
@@ -176,6 +178,7 @@ impl Relay {
             target,
             past: Totals::default(),
             ending: None,
+            after: None,
             timer: None,
         }
     }
@@ -193,12 +196,26 @@ impl Relay {
         &self.times
     }
 
-    /// The client that it is for has gone.
-    pub(super) fn withdraw(&mut self) {
-        if let Plan::Upward { answer, .. } = &mut self.plan {
-            *answer = None;
+    /// The client of this connection has gone. If the relay is that of another client now, it goes on.
+    pub(super) fn withdraw(&mut self, connection: u64) {
+        match &mut self.plan {
+            Plan::Upward { connection: own, answer, .. } if *own == connection => *answer = None,
+            Plan::Traverse { connection: own, .. } if *own == connection => {}
+            _ => return,
         }
         self.ending.get_or_insert(EndedBecause::Unpublished);
+    }
+
+    /// Another client takes over the stream that a client publishes at the origin.
+    pub(super) fn hand_over(&mut self, connection: u64, ask: AskId, patience: Patience, desk: &mut Desk) {
+        let is_live = self.live().is_some();
+        if let Plan::Upward { connection: own, ask: asked, answer, keep, .. } = &mut self.plan {
+            (*own, *asked, *keep) = (connection, ask, None);
+            *answer = (!is_live).then_some(patience);
+            if is_live {
+                desk.orders.push_back(Order::Answer { connection, ask, verdict: Verdict::Allow });
+            }
+        }
     }
 
     /// True if it goes on.
@@ -355,7 +372,7 @@ impl Relay {
     }
 
     fn begin_tries(&mut self, now: Instant, desk: &mut Desk) {
-        if matches!(self.plan, Plan::Push { idle: true }) || self.live().is_some() {
+        if matches!(self.plan, Plan::Push { idle: true }) || self.live().is_some() || self.after.is_some() {
             return;
         }
         // Only pulls try several servers at a time beyond the connection: no two servers may get the same stream.
@@ -687,7 +704,7 @@ impl Relay {
             Plan::Upward { answer, keep, .. } => answer.iter().chain(keep).map(Patience::next_look).min(),
             Plan::Traverse { answer, .. } => Some(answer.next_look()),
         };
-        let idle = matches!(self.plan, Plan::Push { idle: true }) || self.live().is_some();
+        let idle = matches!(self.plan, Plan::Push { idle: true }) || self.live().is_some() || self.after.is_some();
         let is_pull = matches!(self.plan, Plan::Pull { .. });
         let occupied = !is_pull && self.tries.iter().any(|one| one.up().is_some());
         let next = if idle || occupied {

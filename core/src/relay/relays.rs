@@ -73,6 +73,7 @@ pub enum NotAdded {
 pub(crate) struct Ticket {
     shared: Arc<Shared>,
     relay: RelayId,
+    connection: u64,
 }
 
 impl fmt::Debug for Ticket {
@@ -84,8 +85,7 @@ impl fmt::Debug for Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.shared.change(|state| {
-            // Its time is that of the next poll: ending needs none.
-            state.with_relay(self.relay, |relay, _| relay.withdraw());
+            state.with_relay(self.relay, |relay, _| relay.withdraw(self.connection));
         });
     }
 }
@@ -321,11 +321,19 @@ impl Relays {
         self.shared.change(|state| {
             let rules = state.rules.of(key)?.clone();
             let edge = rules.edge.as_ref()?;
-            let answer = Some(Patience::new(now, edge.publish_wait));
-            let plan = Plan::Upward { connection, ask, answer, keep: None, path: client.path.clone() };
+            let answer = Patience::new(now, edge.publish_wait);
+            let (before, shared) = (state.upward(key), self.shared.clone());
+            if let Some((relay, true)) = before {
+                state.with_relay(relay, |relay, desk| relay.hand_over(connection, ask, answer, desk));
+                return Some(Ticket { shared, relay, connection });
+            }
+            let plan = Plan::Upward { connection, ask, answer: Some(answer), keep: None, path: client.path.clone() };
             let (targets, times) = (targets_of(edge, key, Some(client)), times_of_edge(edge));
             let relay = state.begin(now, key, TargetSource::Configuration, plan, rules.clone(), times, targets);
-            Some(Ticket { shared: self.shared.clone(), relay })
+            if let Some((before, false)) = before {
+                state.with_relay(relay, |relay, _| relay.after = Some(before));
+            }
+            Some(Ticket { shared, relay, connection })
         })
     }
 
@@ -344,7 +352,7 @@ impl Relays {
             let plan = Plan::Traverse { connection, ask, answer, facts: Box::new(facts) };
             let (targets, times) = (targets_of(edge, key, None), times_of_edge(edge));
             let relay = state.begin(now, key, TargetSource::Configuration, plan, rules.clone(), times, targets);
-            Some(Ticket { shared: self.shared.clone(), relay })
+            Some(Ticket { shared: self.shared.clone(), relay, connection })
         })
     }
 

@@ -160,6 +160,10 @@ impl State {
                 self.by_key.remove(&relay.key);
             }
         }
+        for other in self.relays.values_mut().filter(|other| other.after == Some(id)) {
+            other.after = None;
+            self.touched.insert(other.id);
+        }
         // A successor may have waited for its end.
         if !self.closing {
             self.unsure.insert(relay.key);
@@ -399,6 +403,13 @@ impl State {
             redirects: REDIRECTS_OF_PUSHES,
         };
         Ok(self.begin(now, key, source, Plan::Push { idle }, rules, times, vec![target]))
+    }
+
+    /// The relay that publishes the name at an origin, and whether it goes on.
+    pub(super) fn upward(&self, key: &StreamKey) -> Option<(RelayId, bool)> {
+        let all = self.of_key(key).filter(|one| one.kind() == RelayKind::Upward);
+        // The one that goes on, or the last one that ends.
+        all.map(|one| (one.id, one.is_alive())).max_by_key(|(id, is_alive)| (*is_alive, *id))
     }
 
     pub(super) fn hook_targets(&self, key: &StreamKey) -> Vec<RelayId> {

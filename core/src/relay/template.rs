@@ -433,3 +433,87 @@ impl fmt::Display for Origin {
         if host.contains(':') { write!(f, "{scheme}://[{host}]:{port}") } else { write!(f, "{scheme}://{host}:{port}") }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(stream: &str) -> StreamKey {
+        StreamKey::new("tv.example", "live/room", stream).expect("a name")
+    }
+
+    fn target(template: &str, stream: &str, params: &str) -> PushTarget {
+        template.parse::<Template>().expect(template).target(&key(stream), params).expect("a target")
+    }
+
+    #[test]
+    fn variables_stand_in_path_and_query_and_are_encoded() {
+        for (template, stream, params, url) in [
+            ("rtmp://h/live/{stream}", "cam", "?a=1", "rtmp://h:1935/live/cam"),
+            ("rtmp://h/{app}/{stream}?{params}", "cam", "?a=1&b=2", "rtmp://h:1935/live/room/cam?a=1&b=2"),
+            ("rtmp://h/{app}/{stream}?{params}", "cam", "", "rtmp://h:1935/live/room/cam"),
+            ("rtmp://h/x/{stream}?k=1&{params}", "cam", "", "rtmp://h:1935/x/cam?k=1"),
+            ("rtmps://h:444/x/{vhost}_{stream}", "a b?c&d#e", "", "rtmps://h:444/x/tv.example_a%20b%3Fc%26d%23e"),
+            ("rtmp://h/x/key?s={stream}&a={app}", "@host", "", "rtmp://h:1935/x/key?s=%40host&a=live%2Froom"),
+            ("rtmp://[::1]/x/k/e?y=a=b&c=/", "cam", "", "rtmp://[::1]:1935/x/k/e?y=a=b&c=/"),
+        ] {
+            assert_eq!(target(template, stream, params).destination().to_string(), url, "{template}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_template_says_what_is_wrong() {
+        for (template, error) in [
+            ("rtmp://{stream}/live/cam", TemplateError::VariableInHost),
+            ("rtmp://h:{app}/live/cam", TemplateError::VariableInHost),
+            ("rtmp://h/live/{name}", TemplateError::Unknown { name: "name".to_owned() }),
+            ("rtmp://h/live/{stream", TemplateError::Brace),
+            ("rtmp://h/live/stream}", TemplateError::Brace),
+            ("rtmp://h/live/{params}", TemplateError::ParamsInPath),
+            ("rtmp://user:secret@h/live/{stream}", TemplateError::UserInfo),
+            ("h/live/{stream}", UrlError::NoScheme.into()),
+            ("http://h/live/{stream}", UrlError::NotRtmp { scheme: "http".to_owned() }.into()),
+        ] {
+            assert_eq!(template.parse::<Template>(), Err(error), "{template}");
+        }
+        assert!("rtmp://h/".parse::<Template>().is_err());
+    }
+
+    #[test]
+    fn secrets_are_neither_shown_nor_repeated() {
+        for (template, shown) in [
+            ("rtmp://h/app/{stream}", "rtmp://h:1935/app/cam"),
+            ("rtmp://h/app/sk_us-east_abc123", "rtmp://h:1935/app/***"),
+            ("rtmp://h/app/{stream}-abc123", "rtmp://h:1935/app/cam***"),
+            ("rtmp://h/app/{stream}?key=abc123", "rtmp://h:1935/app/cam?***"),
+        ] {
+            let target = target(template, "cam", "");
+            assert_eq!(target.to_string(), shown);
+            assert!(!format!("{target:?}").contains("abc123"));
+            let secret = template.rsplit(['/', '=', '}']).next().unwrap_or_default();
+            assert!(secret.is_empty() || !target.hide(&format!("{secret} is wrong")).contains("abc123"), "{template}");
+        }
+        let template: Template = "rtmp://h/app/sk_abc123".parse().expect("a template");
+        assert!(!format!("{template:?}").contains("abc123"));
+        let target = PushTarget::of_url("rtmp://h/app/cam?k=abc123", &key("cam")).expect("a URL");
+        assert_eq!(
+            (target.to_string().as_str(), target.hide("no abc123")),
+            ("rtmp://h:1935/app/cam?***", "no ***".into())
+        );
+        let target = PushTarget::of_url("rtmp://h/app/other-key", &key("cam")).expect("a URL");
+        assert_eq!(target.to_string(), "rtmp://h:1935/app/***");
+    }
+
+    #[test]
+    fn an_origin_is_a_host_and_a_port() {
+        for (text, origin) in [
+            ("rtmp://Origin.example", "rtmp://origin.example:1935"),
+            ("10.0.0.1:19350", "rtmp://10.0.0.1:19350"),
+            ("rtmps://[::1]", "rtmps://[::1]:443"),
+        ] {
+            assert_eq!(text.parse::<Origin>().expect(text).to_string(), origin);
+        }
+        assert_eq!("rtmp://h/live".parse::<Origin>(), Err(OriginError::More));
+        assert!(matches!("rtmpt://h".parse::<Origin>(), Err(OriginError::Scheme(_))));
+    }
+}

@@ -508,7 +508,7 @@ impl Uplink {
             let is_absent = code.ends_with("StreamNotFound");
             self.error = Some(RelayError {
                 name: "rejected",
-                code: crate::url::shortened(code).into_owned(),
+                code: self.facts.target.hide(code),
                 words: self.facts.target.hide(description),
                 is_lasting: !is_absent && self.facts.kind != RelayKind::Pull,
             });

@@ -56,7 +56,7 @@ const STATUSES: [Status; 6] = [
     Status {
         code: "NetStream.Publish.BadName",
         meaning: "The name of the stream is taken, or no stream can have it. OBS shows it as a wrong stream key.",
-        refusals: &["name_taken", "name_invalid"],
+        refusals: &["name_taken", "name_invalid", "origin_denied"],
         closes: &["rejected", "taken_over"],
     },
     Status {
@@ -82,6 +82,7 @@ const STATUSES: [Status; 6] = [
             "draining",
             "hook_denied",
             "hook_unanswered",
+            "origin_denied",
         ],
         closes: &["rejected", "idle_publisher"],
     },
@@ -108,13 +109,14 @@ const STATUSES: [Status; 6] = [
             "draining",
             "hook_denied",
             "hook_unanswered",
+            "origin_denied",
         ],
         closes: &["rejected", "player_too_slow"],
     },
     Status {
         code: "NetStream.Play.StreamNotFound",
         meaning: "No stream can have this name, or none was published under it for as long as players may wait.",
-        refusals: &["name_invalid"],
+        refusals: &["name_invalid", "origin_denied"],
         closes: &["rejected", "wait_for_stream_timeout"],
     },
 ];

@@ -99,6 +99,27 @@ fn an_encoder_is_not_kept_for_ever() {
 }
 
 #[test]
+fn an_encoder_that_comes_back_at_once_is_granted_and_one_that_takes_over_goes_on() {
+    let mut net = Net::new();
+    let origin = net.server(VhostConfig::default());
+    let edge = net.server(VhostConfig { conflict: crate::hub::Conflict::TakeOver, ..edge(&["10.0.0.1"]) });
+    let first = net.publisher(edge, "live/cam?token=abcdef");
+    let player = net.player(origin, "live/cam");
+    net.stream(first, 0, 2);
+    let second = net.publisher(edge, "live/cam?token=abcdef");
+    assert!(net.heard(second).has("publishing"), "{:?}", net.heard(second).events);
+    net.stream(second, 0, 2);
+    assert_eq!((net.states(edge), net.uplinks(edge).len()), (vec![RelayState::Live], 1));
+    assert_eq!(net.heard(player).times().len(), 12);
+    net.leave(second);
+    net.run(LATENCY);
+    let third = net.publisher(edge, "live/cam?token=abcdef");
+    assert!(net.heard(third).has("publishing"), "{:?}", net.heard(third).events);
+    net.stream(third, 0, 2);
+    assert!(net.heard(player).times().is_sorted() && net.heard(player).times().len() == 18);
+}
+
+#[test]
 fn a_client_that_leaves_while_it_waits_leaves_nothing_behind() {
     let mut net = Net::new();
     let edge = net.server(edge(&["10.0.0.9"]));
