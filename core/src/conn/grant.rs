@@ -311,7 +311,7 @@ impl SlowPath {
     /// Asks the origin of this edge whether it takes the stream. It counts among the questions, because the request waits
     /// like one for a back end. Returns the request if it need not be asked.
     fn ask_origin(&mut self, now: Instant, request: Request, asked: bool) -> Option<Request> {
-        let Request::Publish { application, key, facts, .. } = &request else {
+        let Request::Publish { application, key, facts, by_pass: false, .. } = &request else {
             return Some(request);
         };
         let Some(edge) = application.config.edge.as_ref().filter(|edge| edge.publish && !edge.origins.is_empty())
@@ -547,8 +547,7 @@ impl SlowPath {
         // Nearly every connection has one publisher.
         self.publishing.reserve_exact(1);
         let asked = asked.then_some(facts);
-        let publishing =
-            Publishing::new(now, message_stream_id, (publisher, ticket), application, asked, by_pass);
+        let publishing = Publishing::new(now, message_stream_id, (publisher, ticket), application, asked, by_pass);
         // Players that got a message that the stream is over get one that it goes on.
         if publishing.is_played(self.capturing.is_some()) {
             self.actions.push_back(Action::Wake(publishing.stream()));

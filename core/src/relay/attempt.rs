@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{AttemptId, Failure, Order, PushTarget, RelayError, RelayId};
-use crate::patience::Patience;
 use crate::split_mix::split_mix;
 use crate::stats::ConnStatsView;
+use crate::time_limit::TimeLimit;
 use crate::url::Scheme;
 
 /// How long one address of a name has before the next one is tried, while the first goes on (RFC 8305 §5).
@@ -85,8 +85,8 @@ pub(super) struct Try {
 
 #[derive(Debug)]
 enum Phase {
-    Resolving { attempt: AttemptId, patience: Patience },
-    Connecting { race: Race, patience: Patience },
+    Resolving { attempt: AttemptId, limit: TimeLimit },
+    Connecting { race: Race, limit: TimeLimit },
     Up(Up),
 }
 
@@ -139,16 +139,16 @@ impl Try {
         desk: &mut Desk,
     ) -> Self {
         let (host, port) = (target.destination().host().to_owned(), target.destination().port());
-        let patience = Patience::new(now, limit);
+        let limit = TimeLimit::new(now, limit);
         if let Ok(address) = host.parse::<IpAddr>() {
             let race = Race { left: VecDeque::from([SocketAddr::new(address, port)]), running: Vec::new(), next: now };
-            let mut this = Try { goal, target, redirects, phase: Phase::Connecting { race, patience } };
+            let mut this = Try { goal, target, redirects, phase: Phase::Connecting { race, limit } };
             this.try_next(now, relay, desk);
             return this;
         }
         let attempt = desk.attempt(relay);
         desk.orders.push_back(Order::Resolve { attempt, host, port });
-        Try { goal, target, redirects, phase: Phase::Resolving { attempt, patience } }
+        Try { goal, target, redirects, phase: Phase::Resolving { attempt, limit } }
     }
 
     pub(super) fn has(&self, attempt: AttemptId) -> bool {
@@ -195,7 +195,7 @@ impl Try {
             return Err(error_of(&Failure::Resolve("the name has no addresses".to_owned())));
         }
         let race = Race { left, running: Vec::new(), next: now };
-        self.phase = Phase::Connecting { race, patience: Patience::new(now, limit) };
+        self.phase = Phase::Connecting { race, limit: TimeLimit::new(now, limit) };
         self.try_next(now, relay, desk);
         Ok(())
     }
@@ -261,7 +261,7 @@ impl Try {
     /// Tries the next address, and ends what takes too long.
     pub(super) fn tick(&mut self, now: Instant, relay: RelayId, desk: &mut Desk) -> Result<(), RelayError> {
         let is_over = match &mut self.phase {
-            Phase::Resolving { patience, .. } | Phase::Connecting { patience, .. } => patience.is_over(now),
+            Phase::Resolving { limit, .. } | Phase::Connecting { limit, .. } => limit.is_over(now),
             Phase::Up(_) => false,
         };
         let (name, words) = match &self.phase {
@@ -282,10 +282,10 @@ impl Try {
     /// When to look again; an uplink has its own times.
     pub(super) fn due(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Resolving { patience, .. } => Some(patience.next_look()),
-            Phase::Connecting { race, patience } => {
+            Phase::Resolving { limit, .. } => Some(limit.next_check()),
+            Phase::Connecting { race, limit } => {
                 let next = (!race.left.is_empty()).then_some(race.next);
-                next.into_iter().chain([patience.next_look()]).min()
+                next.into_iter().chain([limit.next_check()]).min()
             }
             Phase::Up(_) => None,
         }

@@ -8,7 +8,7 @@ use crate::hub::{Busy, Publisher, StreamId, Superseded};
 use crate::message::data::{self, PublisherData};
 use crate::message::{Message, MessageType, Payload};
 use crate::pacing::{ReadTimer, Sockets};
-use crate::patience::Patience;
+use crate::time_limit::TimeLimit;
 use crate::url::StreamKey;
 
 /// The part of an uplink that publishes here what an origin sends.
@@ -21,7 +21,7 @@ pub(super) struct Pull {
     publisher: Option<Publisher>,
     reads: ReadTimer,
     /// How long the origin may be silent from the last frame that a look has seen.
-    silence: Option<Patience>,
+    silence: Option<TimeLimit>,
     last_frame: Option<Instant>,
 }
 
@@ -52,7 +52,7 @@ impl Pull {
         publisher.begun(now);
         let stream = publisher.stream_id();
         self.publisher = Some(publisher);
-        self.silence = Some(Patience::new(now, self.longest_silence()));
+        self.silence = Some(TimeLimit::new(now, self.longest_silence()));
         Ok(stream)
     }
 
@@ -102,7 +102,7 @@ impl Pull {
 
     pub(super) fn due(&self) -> Option<Due> {
         let wake = self.publisher.as_ref()?.wake_deadline().map(|at| Due::new(at, DueKind::Wake));
-        let silence = self.silence.as_ref().map(|silence| Due::new(silence.next_look(), DueKind::Silence));
+        let silence = self.silence.as_ref().map(|silence| Due::new(silence.next_check(), DueKind::Silence));
         Due::first(wake.into_iter().chain(silence))
     }
 
@@ -118,13 +118,13 @@ impl Pull {
         let Some(silence) = &mut self.silence else {
             return false;
         };
-        if now < silence.next_look() {
+        if now < silence.next_check() {
             return false;
         }
         // A frame does not touch the limit: it is moved when it is looked at.
         match self.last_frame.take() {
             Some(last) => {
-                *silence = Patience::until(last + longest, longest);
+                *silence = TimeLimit::until(last + longest, longest);
                 false
             }
             None => silence.is_over(now),

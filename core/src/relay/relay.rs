@@ -9,10 +9,10 @@ use super::{
     RelaySnapshot, RelayState, Remark, TargetSource,
 };
 use crate::client::Destination;
-use crate::patience::Patience;
 use crate::policy::{AskId, Verdict};
 use crate::source::Gap;
 use crate::stats::ConnSnapshot;
+use crate::time_limit::TimeLimit;
 use crate::url::StreamKey;
 
 /// A connection that was live for so long was stable: the failures before it are forgotten.
@@ -62,7 +62,7 @@ pub(super) enum Plan {
     },
     Pull {
         /// How long players wait for the first frame.
-        wait: Patience,
+        wait: TimeLimit,
         /// When it ends because there are no players.
         linger: Option<Instant>,
         /// True once there was a frame.
@@ -75,13 +75,13 @@ pub(super) enum Plan {
         connection: u64,
         ask: AskId,
         /// Until when the origin may answer. `None` once it has.
-        answer: Option<Patience>,
+        answer: Option<TimeLimit>,
         /// Until when the publisher is kept without an origin, while there is none.
-        keep: Option<Patience>,
+        keep: Option<TimeLimit>,
         path: Box<str>,
     },
     /// A client waits for the origin's verdict about its `connect`.
-    Traverse { connection: u64, ask: AskId, answer: Patience, facts: Box<TraverseFacts> },
+    Traverse { connection: u64, ask: AskId, answer: TimeLimit, facts: Box<TraverseFacts> },
 }
 
 /// What a client sent in `connect`, for its origin.
@@ -207,11 +207,11 @@ impl Relay {
     }
 
     /// Another client takes over the stream that a client publishes at the origin.
-    pub(super) fn hand_over(&mut self, connection: u64, ask: AskId, patience: Patience, desk: &mut Desk) {
+    pub(super) fn hand_over(&mut self, connection: u64, ask: AskId, limit: TimeLimit, desk: &mut Desk) {
         let is_live = self.live().is_some();
         if let Plan::Upward { connection: own, ask: asked, answer, keep, .. } = &mut self.plan {
             (*own, *asked, *keep) = (connection, ask, None);
-            *answer = (!is_live).then_some(patience);
+            *answer = (!is_live).then_some(limit);
             if is_live {
                 desk.orders.push_back(Order::Answer { connection, ask, verdict: Verdict::Allow });
             }
@@ -346,7 +346,7 @@ impl Relay {
             }
             Plan::Upward { connection, ask, answer, keep, .. } => {
                 let (connection, ask) = (*connection, *ask);
-                if answer.as_mut().is_some_and(|patience| patience.is_over(now)) {
+                if answer.as_mut().is_some_and(|limit| limit.is_over(now)) {
                     *answer = None;
                     let words = match &self.last_error {
                         Some(error) => format!("no origin grants this at present: {error}"),
@@ -355,7 +355,7 @@ impl Relay {
                     let verdict = Verdict::Origin { code: String::new(), words };
                     desk.orders.push_back(Order::Answer { connection, ask, verdict });
                     self.end(now, EndedBecause::NoOrigin, desk);
-                } else if keep.as_mut().is_some_and(|patience| patience.is_over(now)) {
+                } else if keep.as_mut().is_some_and(|limit| limit.is_over(now)) {
                     desk.orders.push_back(Order::Close { connection });
                     self.end(now, EndedBecause::NoOrigin, desk);
                 }
@@ -654,7 +654,7 @@ impl Relay {
             }
             if answer.is_none() && keep.is_none() {
                 let time = self.rules.edge.as_ref().map_or(Duration::ZERO, |edge| edge.keep);
-                *keep = Some(Patience::new(now, time));
+                *keep = Some(TimeLimit::new(now, time));
             }
         }
         if let Plan::Traverse { connection, ask, .. } = self.plan
@@ -698,11 +698,11 @@ impl Relay {
         let plan = match &self.plan {
             Plan::Push { .. } => None,
             Plan::Pull { wait, linger, was_live, .. } => {
-                let wait = (!*was_live).then(|| wait.next_look());
+                let wait = (!*was_live).then(|| wait.next_check());
                 wait.into_iter().chain(*linger).min()
             }
-            Plan::Upward { answer, keep, .. } => answer.iter().chain(keep).map(Patience::next_look).min(),
-            Plan::Traverse { answer, .. } => Some(answer.next_look()),
+            Plan::Upward { answer, keep, .. } => answer.iter().chain(keep).map(TimeLimit::next_look).min(),
+            Plan::Traverse { answer, .. } => Some(answer.next_check()),
         };
         let idle = matches!(self.plan, Plan::Push { idle: true }) || self.live().is_some() || self.after.is_some();
         let is_pull = matches!(self.plan, Plan::Pull { .. });

@@ -19,9 +19,9 @@ use super::{
 use crate::client::{ClientConfig, ClientTimeouts};
 use crate::hub::{Hub, RelayFacts};
 use crate::pacing::Sockets;
-use crate::patience::Patience;
 use crate::policy::AskId;
 use crate::stats::ConnStats;
+use crate::time_limit::TimeLimit;
 use crate::url::{DEFAULT_VHOST, StreamKey};
 
 /// All relays of a server. Cheap to clone. Its methods lock inside and hold no lock when they return; they call nothing
@@ -321,7 +321,7 @@ impl Relays {
         self.shared.change(|state| {
             let rules = state.rules.of(key)?.clone();
             let edge = rules.edge.as_ref()?;
-            let answer = Patience::new(now, edge.publish_wait);
+            let answer = TimeLimit::new(now, edge.publish_wait);
             let (before, shared) = (state.upward(key), self.shared.clone());
             if let Some((relay, true)) = before {
                 state.with_relay(relay, |relay, desk| relay.hand_over(connection, ask, answer, desk));
@@ -348,7 +348,7 @@ impl Relays {
         self.shared.change(|state| {
             let rules = state.rules.of(key)?.clone();
             let edge = rules.edge.as_ref()?;
-            let answer = Patience::new(now, edge.publish_wait);
+            let answer = TimeLimit::new(now, edge.publish_wait);
             let plan = Plan::Traverse { connection, ask, answer, facts: Box::new(facts) };
             let (targets, times) = (targets_of(edge, key, None), times_of_edge(edge));
             let relay = state.begin(now, key, TargetSource::Configuration, plan, rules.clone(), times, targets);

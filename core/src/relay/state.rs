@@ -10,7 +10,7 @@ use super::{
     Remark, TargetSource,
 };
 use crate::hub::{Hub, RelayFacts, Standing};
-use crate::patience::Patience;
+use crate::time_limit::TimeLimit;
 use crate::url::{Params, StreamKey};
 
 /// The most targets that the API may add.
@@ -331,7 +331,7 @@ impl State {
                 }
                 let facts = standing.wanted_by.as_deref();
                 let plan = Plan::Pull {
-                    wait: Patience::new(now, edge.wait),
+                    wait: TimeLimit::new(now, edge.wait),
                     linger: None,
                     was_live: false,
                     path: facts.map(|facts| facts.path.clone()).unwrap_or_default(),

@@ -18,9 +18,9 @@ use crate::client::{
 use crate::command::PublishType;
 use crate::endpoint::{Due, DueKind, Outbound, Wait};
 use crate::hub::StreamId;
-use crate::patience::Patience;
 use crate::source::Gap;
 use crate::stats::{ConnStats, ConnStatsView};
+use crate::time_limit::TimeLimit;
 use crate::url::StreamKey;
 
 /// Bytes of an uplink and its relay, without names and what the limits of a client bound.
@@ -50,7 +50,7 @@ pub struct Uplink {
     redirect: Option<Destination>,
     reconnect: bool,
     /// Until when what is left of the stream may be sent, once the relay is over.
-    flush: Option<Patience>,
+    flush: Option<TimeLimit>,
     /// True once the relay knows of the end.
     reported: bool,
 }
@@ -338,7 +338,7 @@ impl Uplink {
     }
 
     fn wait(&mut self, now: Instant, mut wait: Wait, due: Option<Due>) -> Wait {
-        let flush = self.flush.as_ref().map(|flush| Due::new(flush.next_look(), DueKind::Linger));
+        let flush = self.flush.as_ref().map(|flush| Due::new(flush.next_check(), DueKind::Linger));
         wait.due = Due::first([wait.due, due, flush].into_iter().flatten());
         match &mut self.role {
             Role::Push(push) => wait.source = push.is_live() && !self.client.is_over(),
@@ -358,7 +358,7 @@ impl Uplink {
             return;
         }
         match &mut self.role {
-            Role::Push(push) if push.is_live() => self.flush = Some(Patience::new(now, FLUSH)),
+            Role::Push(push) if push.is_live() => self.flush = Some(TimeLimit::new(now, FLUSH)),
             _ => self.client.close(),
         }
     }
