@@ -17,6 +17,16 @@ fn pair() -> (Net, usize, usize) {
     (net, source, sink)
 }
 
+/// The same with a target that waits for ever for its publisher.
+fn patient_pair() -> (Net, usize, usize) {
+    let mut net = Net::new();
+    let source = net.server(forwards(&["rtmp://10.0.0.2/copy/{stream}"]));
+    let mut config = VhostConfig::default();
+    config.session.timeouts.next_message = 3600 * SECOND;
+    let sink = net.server(config);
+    (net, source, sink)
+}
+
 #[test]
 fn a_published_stream_is_live_at_its_target_and_says_goodbye() {
     let (mut net, source, sink) = pair();
@@ -102,7 +112,7 @@ fn a_target_that_never_answers_or_does_not_exist_is_given_up_in_time() {
 
 #[test]
 fn a_target_that_does_not_read_lags_within_bounds_and_resumes_at_a_key_frame() {
-    let (mut net, source, sink) = pair();
+    let (mut net, source, sink) = patient_pair();
     let publisher = net.publisher(source, "live/cam");
     net.stream(publisher, 0, 2);
     net.freeze_peers(source, true);
@@ -130,7 +140,7 @@ fn a_target_that_does_not_read_lags_within_bounds_and_resumes_at_a_key_frame() {
 
 #[test]
 fn a_target_that_stops_reading_for_good_is_given_up_and_tried_again() {
-    let (mut net, source, _) = pair();
+    let (mut net, source, _) = patient_pair();
     let publisher = net.publisher(source, "live/cam");
     net.stream(publisher, 0, 2);
     net.freeze_peers(source, true);
