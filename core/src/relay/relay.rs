@@ -701,7 +701,7 @@ impl Relay {
                 let wait = (!*was_live).then(|| wait.next_check());
                 wait.into_iter().chain(*linger).min()
             }
-            Plan::Upward { answer, keep, .. } => answer.iter().chain(keep).map(TimeLimit::next_look).min(),
+            Plan::Upward { answer, keep, .. } => answer.iter().chain(keep).map(TimeLimit::next_check).min(),
             Plan::Traverse { answer, .. } => Some(answer.next_check()),
         };
         let idle = matches!(self.plan, Plan::Push { idle: true }) || self.live().is_some() || self.after.is_some();
