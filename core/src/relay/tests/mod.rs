@@ -542,7 +542,7 @@ impl Net {
                             let verdict = self.servers[server].verdict.clone();
                             conn.as_client().expect("uplinks ask nothing").answer(now, ask.id, verdict);
                         }
-                        AnyOutput::Action(Action::Tell(_)) => self.servers[server].told += 1,
+                        AnyOutput::Action(Action::Notify(_)) => self.servers[server].told += 1,
                         AnyOutput::Action(_) => {}
                         AnyOutput::Closed(ended) => {
                             match ended {
