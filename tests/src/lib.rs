@@ -11,6 +11,7 @@
 //! | [`peer`] | RTMP over TCP: a scripted client, exact to the byte, and core's own client |
 //! | [`media`] | files to publish, ffmpeg and rtmpdump, what arrived and whether it is the same |
 //! | [`backend`] | an HTTP server that hooks call |
+//! | [`redis`] | Redis and its Sentinels, and a link that can be cut |
 //! | [`Folder`], [`Authority`] | a folder for one test, certificates |
 //! | [`wait_for`] | the one way to wait |
 //! | [`sim`] | the simulator: core on simulated links with a virtual clock |
@@ -29,6 +30,7 @@ mod folder;
 pub mod media;
 pub mod peer;
 pub mod program;
+pub mod redis;
 pub mod sim;
 mod wait;
 
