@@ -4,6 +4,7 @@ use anabranch_core::conn::{Budget, VhostConfig};
 use anabranch_program::Worst;
 use anabranch_smol::TLS_CONNECTION_MEMORY;
 
+use crate::cluster;
 use crate::settings::Loaded;
 
 /// The output of `check` for a valid configuration: the settings in force, and the memory that clients can make the
@@ -56,7 +57,7 @@ impl fmt::Display for Report<'_> {
     }
 }
 
-/// The memory of the program's other parts: hooks, recordings, TLS.
+/// The memory of the program's other parts: hooks, recordings, TLS, the directory.
 struct Beside<'a>(&'a Loaded);
 
 impl fmt::Display for Beside<'_> {
@@ -106,6 +107,11 @@ impl fmt::Display for Beside<'_> {
             let kib = TLS_CONNECTION_MEMORY >> 10;
             writeln!(f, "# Each connection in TLS, before or after connect: at most {kib} KiB more")?;
             writeln!(f, "#   (its session, a partly received record, content not yet read, records not yet sent)")?;
+        }
+        if settings.cluster.is_on() {
+            let mib = cluster::MOST_MEMORY >> 20;
+            writeln!(f, "# The directory of the cluster: at most {mib} MiB, with 100,000 streams of this server")?;
+            writeln!(f, "#   (1 KiB for each of them, 300 bytes for each of 10,000 other names, one reply)")?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod api;
 mod check;
+mod cluster;
 mod doctor;
 mod examine;
 mod health;

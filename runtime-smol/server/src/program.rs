@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use anabranch_core::conn::VhostSnapshot;
 use anabranch_host::{Listen, raise_file_limit};
 use anabranch_program::{
     Banner, CHECK, CaptureFolder, CaptureLimits, ChosenCaptures, EXPLAIN, Options, Protection, REPLAY, ThreadOptions,
@@ -17,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::api::{self, Capturing, Reload, Workers};
 use crate::check::Report;
+use crate::cluster::{Directory, Load};
 use crate::doctor::{self, DOCTOR};
 use crate::examine::{Examined, Purpose};
 use crate::health::{self, HEALTH};
@@ -46,6 +48,8 @@ const FILE: &str = "FILE";
 
 /// How long the program waits at its end until captures and recordings are written.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
+/// How long the program waits at its end until the directory has its names back.
+const LAST_NAMES: Duration = Duration::from_secs(1);
 /// How long the program waits at its end until the last notices to back ends are delivered.
 const LAST_CALLS: Duration = Duration::from_secs(5);
 /// How long the program waits at its end until the programs of `[[run]]` have ended, before it kills them.
@@ -268,6 +272,16 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         _ => address,
     });
     runner.start(&server.handle(), &addresses.collect::<Vec<_>>());
+    let directory = {
+        let handle = server.handle();
+        let status = move || {
+            let vhosts = handle.vhosts();
+            let sum = |count: fn(&VhostSnapshot) -> usize| vhosts.iter().map(count).sum::<usize>() as u64;
+            let load = Load { streams: sum(|vhost| vhost.publishers), players: sum(|vhost| vhost.players) };
+            (load, handle.is_leaving())
+        };
+        Directory::start(&settings.cluster, env!("CARGO_PKG_VERSION"), status)?
+    };
     let api_settings = settings.api.clone();
     let reloader = Arc::new(Reloader {
         sources,
@@ -288,6 +302,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         recorder: recorder.clone(),
         runner: runner.clone(),
         captures: captures.clone(),
+        directory: directory.clone(),
     };
     let api = api::start(&api_settings, identity, server.handle(), Some(reload), workers)?;
     signals.follow(server.handle(), reloader)?;
@@ -296,6 +311,9 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     ready();
     server.run();
     runner.begin_stop();
+    if let Some(directory) = directory {
+        directory.leave(LAST_NAMES);
+    }
     if !recorder.finish(LAST_RECORDS) {
         warn!(event = "recordings_cut", "some recordings are not complete: the disk is too slow");
     }

@@ -11,6 +11,7 @@ use super::guard::Guard;
 use super::machine::CpuMeter;
 use super::metrics::Ledger;
 use super::settings::ApiSettings;
+use crate::cluster::Directory;
 use crate::hooks::HttpHooks;
 use crate::identity::Identity;
 use crate::record::Recorder;
@@ -26,6 +27,8 @@ pub(crate) struct Workers {
     pub(crate) recorder: Recorder,
     pub(crate) runner: Runner,
     pub(crate) captures: Capturing,
+    /// The directory of streams, if the server belongs to a cluster.
+    pub(crate) directory: Option<Directory>,
 }
 
 /// The state from which all answers are made.

@@ -42,8 +42,9 @@ pub(super) struct HealthSummary {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct HealthReason {
     /// `hook_failing`: the last call to a URL failed. `recording_failing`: a stream cannot be recorded.
+    /// `directory_lost`: the directory of the cluster does not answer.
     pub(super) code: String,
-    /// The URL, or the stream.
+    /// The URL, the stream, or the directory.
     pub(super) subject: String,
     /// The error.
     pub(super) words: String,
@@ -142,13 +143,25 @@ fn reasons(context: &Context) -> Vec<HealthReason> {
             });
         }
     }
+    if let Some(directory) = &context.workers.directory {
+        let state = directory.state();
+        if !state.connected {
+            let words = state.error.map_or_else(|| "it was not reached yet".to_owned(), |(_, words)| words);
+            reasons.push(HealthReason {
+                code: "directory_lost".to_owned(),
+                subject: directory.shown().to_owned(),
+                words,
+                time_ms: milliseconds(state.since),
+            });
+        }
+    }
     reasons
 }
 
 /// How many things are wrong, for the metrics.
-pub(super) fn count_reasons(context: &Context) -> [(&'static str, u64); 2] {
+pub(super) fn count_reasons(context: &Context) -> [(&'static str, u64); 3] {
     let reasons = reasons(context);
-    ["hook_failing", "recording_failing"]
+    ["hook_failing", "recording_failing", "directory_lost"]
         .map(|code| (code, reasons.iter().filter(|reason| reason.code == code).count() as u64))
 }
 
@@ -169,6 +182,7 @@ pub(super) fn drain(context: &Context, call: &Call<'_>) -> Reply {
         event = "draining",
         seconds, "draining, through the API, for {seconds} s at most; DELETE /api/v1/drain undoes it"
     );
+    announce(context);
     json(context, DrainAnswer { data: DrainBegun { seconds, connections: context.handle.stats().connections } })
 }
 
@@ -180,8 +194,16 @@ pub(super) fn stop_draining(context: &Context, _: &Call<'_>) -> Reply {
     if was_draining {
         info!(event = "drain_undone", "the drain is undone through the API: new clients are accepted again");
     }
+    announce(context);
     let connections = context.handle.stats().connections;
     json(context, DrainUndoneAnswer { data: DrainUndone { was_draining, connections } })
+}
+
+/// The other servers of the cluster learn that this one drains, or no longer does.
+fn announce(context: &Context) {
+    if let Some(directory) = &context.workers.directory {
+        directory.announce();
+    }
 }
 
 /// Decodes a percent-encoded text. Bytes that are not UTF-8 become the replacement character. A `+` stays a `+`: it may

@@ -5,6 +5,7 @@
 
 mod answers;
 mod captures;
+mod cluster;
 mod context;
 mod guard;
 mod health;

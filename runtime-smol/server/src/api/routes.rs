@@ -7,6 +7,7 @@ use hyper::{Method, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::captures::{Captures, OneCapture};
+use super::cluster::Cluster;
 use super::context::Context;
 use super::health::{DrainAnswer, DrainUndoneAnswer, Health};
 use super::hooks::HookUrls;
@@ -17,7 +18,7 @@ use super::shapes::{
     Clients, Closes, Done, Envelope, Index, OneClient, OneStream, OneVhost, Reloaded, Streams, Summaries, Versions,
     Vhosts,
 };
-use super::{answers, captures, health, hooks, recordings, runs};
+use super::{answers, captures, cluster, health, hooks, recordings, runs};
 
 /// One method of one path.
 pub(super) struct Route {
@@ -270,6 +271,12 @@ pub(super) const ROUTES: &[Route] = &[
         Content::Json(json::<Runs>),
         runs::runs,
     ),
+    get(
+        "/api/v1/cluster",
+        "This server in its cluster: the directory's state, and the servers that it knows",
+        Content::Json(json::<Cluster>),
+        cluster::cluster,
+    ),
     get("/api/v1/hooks", "The URLs that hooks call, and their state", Content::Json(json::<HookUrls>), hooks::hooks),
     get(
         "/api/v1/captures",
@@ -425,7 +432,7 @@ mod tests {
         let folder = ChosenFolder { folder, files: 10, min_free: 0, bytes, waiting, header: String::new() };
         let captures = Capturing::Chosen(ChosenCaptures::new(folder));
         let runner = Runner::new(&Sources::default().load().unwrap()).unwrap();
-        let workers = Workers { hooks, recorder: Recorder::default(), runner, captures };
+        let workers = Workers { hooks, recorder: Recorder::default(), runner, captures, directory: None };
         Context::new(&ApiSettings::default(), Identity::new(None), server.handle(), reload, workers)
     }
 

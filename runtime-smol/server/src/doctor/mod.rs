@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use anabranch_program::UnknownVariable;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use crate::cluster::{self, ClusterSettings};
 use crate::examine::parts::{date, dates, days, sections};
 use crate::examine::{Examined, Finding, Grade, Purpose};
 use crate::hooks::{self, Probe};
@@ -66,6 +67,7 @@ pub(crate) fn run(matches: &ArgMatches, sources: &Sources, unknown: &[UnknownVar
     if let Some(loaded) = &examined.loaded {
         certificates(loaded, &mut report);
         ask_hooks(loaded, matches.get_flag(ASK), &mut report);
+        cluster(loaded, &mut report);
         disk::look(loaded, &running, &mut report);
         network::reachability(loaded, &mut report);
     }
@@ -85,7 +87,7 @@ fn configuration(examined: &Examined, file: Option<&PathBuf>, report: &mut Repor
     for finding in &examined.findings {
         let subject = subject(finding);
         let is_said_below = finding.grade == Grade::Warning
-            && (subject == "ports" || (subject == "certificates" && finding.path.0.len() > 3));
+            && (subject == "ports" || subject == "cluster" || (subject == "certificates" && finding.path.0.len() > 3));
         if is_said_below {
             continue;
         }
@@ -123,6 +125,7 @@ fn subject(finding: &Finding) -> &'static str {
         [.., "hooks", _] => "hooks",
         [.., "record" | "capture", _] => "folders",
         ["api", ..] => "api",
+        ["cluster", ..] => "cluster",
         _ => "configuration",
     }
 }
@@ -160,6 +163,43 @@ fn certificates(loaded: &Loaded, report: &mut Report) {
                         must be given to each client";
             report.add(Entry::warning("certificates", words, cure).at(&origin, &path));
         }
+    }
+}
+
+/// Whether the directory of the cluster answers, and the server is reached where it says. What `check` warns of is said
+/// here, so it is not said twice.
+fn cluster(loaded: &Loaded, report: &mut Report) {
+    let settings: &ClusterSettings = &loaded.settings.cluster;
+    if !settings.is_on() || !settings.faults().is_empty() {
+        return;
+    }
+    let place = |key: &str| {
+        let path = Path::of(&["cluster", key]);
+        (loaded.tree.nearest(&path).origin().clone(), path)
+    };
+    let mut add = |key: &str, entry: Entry| {
+        let (origin, path) = place(key);
+        report.add(entry.at(&origin, &path));
+    };
+    if settings.is_loopback_only() {
+        let words =
+            "only programs on this machine reach the server at cluster.advertise, and the directory is on another";
+        let cure = "set it to the address of this machine in the network of the servers";
+        add("advertise", Entry::warning("cluster", words, cure));
+    }
+    let found = cluster::probe(settings);
+    match found.directory {
+        Some(Ok(words)) => add("redis", Entry::ok("cluster", words)),
+        Some(Err(fault)) => add("redis", Entry::fault("cluster", fault.words, &fault.cure)),
+        None => {}
+    }
+    for fault in found.warnings {
+        add("redis", Entry::warning("cluster", fault.words, &fault.cure));
+    }
+    match found.advertise {
+        Some(Ok(words)) => add("advertise", Entry::ok("cluster", words)),
+        Some(Err(fault)) => add("advertise", Entry::warning("cluster", fault.words, &fault.cure)),
+        None => {}
     }
 }
 

@@ -129,6 +129,7 @@ pub(crate) fn findings_of(loaded: &Loaded, sources: &Sources, purpose: Purpose) 
     found.api();
     found.certificates();
     found.hooks();
+    found.cluster(purpose);
     found.folders(purpose);
     found.runs();
     let mut findings = found.sorted();

@@ -5,6 +5,7 @@ use anabranch_host::Listen;
 use anabranch_program::{Fault, check_addresses, check_folder};
 
 use super::{Finding, Grade, Purpose};
+use crate::cluster::{self, ClusterSettings};
 use crate::hooks;
 use crate::record::free_space;
 use crate::run::find;
@@ -171,6 +172,37 @@ impl<'a> Found<'a> {
             let words = "{input} and {output} have no address: no address of server.listen is on loopback";
             let cure = "add \"127.0.0.1:1935\", or another port, to server.listen";
             self.add(Grade::Warning, path, Fault::new(words, cure));
+        }
+    }
+
+    /// The cluster: its settings, and for `check` whether its directory answers.
+    pub(super) fn cluster(&mut self, purpose: Purpose) {
+        let settings: &ClusterSettings = &self.loaded.settings.cluster;
+        let faults = settings.faults();
+        let is_right = faults.is_empty();
+        for (key, fault) in faults {
+            self.add(Grade::Fault, Path::of(&["cluster", key]), fault);
+        }
+        if !settings.is_on() || !is_right {
+            return;
+        }
+        if settings.is_loopback_only() {
+            let fault = Fault::new(
+                "only programs on this machine reach the server there, and the directory is on another",
+                "set it to the address of this machine in the network of the servers",
+            );
+            self.add(Grade::Warning, Path::of(&["cluster", "advertise"]), fault);
+        }
+        // The start must not wait for a directory that does not answer, nor refuse: the server works without it.
+        if purpose != Purpose::Check {
+            return;
+        }
+        let found = cluster::probe(settings);
+        let directory = found.directory.and_then(Result::err);
+        let faults = directory.into_iter().chain(found.warnings).map(|fault| ("redis", fault));
+        let advertise = found.advertise.and_then(Result::err).map(|fault| ("advertise", fault));
+        for (key, fault) in faults.chain(advertise) {
+            self.add(Grade::Warning, Path::of(&["cluster", key]), fault);
         }
     }
 

@@ -35,6 +35,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::ApiSettings;
+use crate::cluster::ClusterSettings;
 use crate::lifecycle::ShutdownSettings;
 use crate::tls::TlsSettings;
 pub(crate) use environment::names_of_keys;
@@ -59,6 +60,7 @@ pub(crate) struct Settings {
     pub(crate) shutdown: ShutdownSettings,
     pub(crate) tls: TlsSettings,
     pub(crate) api: ApiSettings,
+    pub(crate) cluster: ClusterSettings,
     pub(crate) defaults: vhost::VhostSettings,
     /// Virtual hosts. Without any, all host names are the same and share their streams. With some, the server refuses
     /// host names that none of them has, unless one is called "__defaultVhost__". Each may set any key that [defaults]

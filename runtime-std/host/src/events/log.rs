@@ -191,6 +191,53 @@ pub(super) const ALL: &[Explanation] = &[
         "An empty file of a recording cannot be removed.",
         "Remove it, and check the rights of the folder.",
     ),
+    event("cluster", "The server belongs to a cluster: its id, and where the other servers reach it.", "Nothing."),
+    event("directory_connected", "The Redis that is the cluster's directory answers.", "Nothing."),
+    event(
+        "directory_lost",
+        "The directory does not answer any more. Streams go on; `cluster.on_loss` says what happens to new publishers.",
+        "Look at the Redis and at the network. The server connects again by itself.",
+    ),
+    event(
+        "directory_unreachable",
+        "The directory cannot be reached or used: which host, and why. The server tries again.",
+        "Do what the line says; `anabranch doctor` looks at it from this machine.",
+    ),
+    event(
+        "directory_refuses",
+        "The directory answers a request with an error.",
+        "Look at the words: the rights of the user (ACL), the memory or the disk of the Redis.",
+    ),
+    event(
+        "notices_lost_connection",
+        "The connection for notices of other servers is lost. Changes are noticed up to a second later until it is back.",
+        "Nothing, if it is single. Otherwise look at the Redis: it closes clients that do not read (client-output-buffer-limit).",
+    ),
+    event(
+        "name_lost",
+        "Another server has the name of a stream now, or it could not be renewed and `cluster.on_loss` is \"strict\".",
+        "Nothing after an outage of the directory. Otherwise two encoders publish one name on two servers.",
+    ),
+    event(
+        "name_registered",
+        "The directory has a name of this server again, after an outage. Only at debug level.",
+        "Nothing.",
+    ),
+    event(
+        "node_id_taken",
+        "Another server uses the same id in the directory, so each takes the names of the other for its own.",
+        "Give each server its own `cluster.advertise`, and `cluster.node` if that is set.",
+    ),
+    event(
+        "secret_changed",
+        "The cluster has another secret than before: the one in the directory was replaced.",
+        "Nothing, if you replaced it. Otherwise look who can write to the Redis.",
+    ),
+    event(
+        "advertise_unreachable",
+        "The server does not reach itself at the address that it tells the others.",
+        "Correct `cluster.advertise`, unless the network only lets others reach it.",
+    ),
     event("certificates_changed", "The certificates have changed, and new connections get the new ones.", "Nothing."),
     event(
         "certificates_refused",

@@ -75,7 +75,7 @@ struct Moment {
     streams: Vec<Series>,
     workers: Workers,
     /// How many things are wrong, by code.
-    wrong: [(&'static str, u64); 2],
+    wrong: [(&'static str, u64); 3],
 }
 
 impl Collector for Moment {

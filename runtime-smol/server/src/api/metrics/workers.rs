@@ -1,4 +1,4 @@
-//! The metrics of the program's other parts: hooks, recordings, programs, captures.
+//! The metrics of the program's other parts: hooks, recordings, programs, captures, the directory of the cluster.
 
 use std::fmt;
 use std::time::UNIX_EPOCH;
@@ -6,16 +6,18 @@ use std::time::UNIX_EPOCH;
 use super::Writer;
 use crate::api::Capturing;
 use crate::api::context::Workers;
+use crate::cluster::{self, Directory};
 use crate::hooks::{BUCKETS, HttpHooks, UrlState};
 use crate::record::Recorder;
 use crate::run::Runner;
 
 pub(super) fn encode(workers: &Workers, writer: &mut Writer<'_>) -> fmt::Result {
-    let Workers { hooks, recorder, runner, captures } = workers;
+    let Workers { hooks, recorder, runner, captures, directory } = workers;
     of_hooks(hooks, writer)?;
     of_recordings(recorder, writer)?;
     of_runs(runner, writer)?;
-    of_captures(captures, writer)
+    of_captures(captures, writer)?;
+    directory.as_ref().map_or(Ok(()), |directory| of_directory(directory, writer))
 }
 
 fn of_hooks(hooks: &HttpHooks, writer: &mut Writer<'_>) -> fmt::Result {
@@ -91,4 +93,34 @@ fn of_captures(captures: &Capturing, writer: &mut Writer<'_>) -> fmt::Result {
     writer.counter("anabranch_capture_bytes", "Bytes captured", tally.bytes())?;
     let ended = tally.ended().map(|(reason, count)| ([("reason", reason.to_owned())], count));
     writer.counters("anabranch_capture_files_ended", "Files of captures that have ended, by reason", ended)
+}
+
+fn of_directory(directory: &Directory, writer: &mut Writer<'_>) -> fmt::Result {
+    let (view, tally) = (directory.view(), directory.tally());
+    let words = "1 while the directory of the cluster answers";
+    writer.gauge("anabranch_cluster_connected", words, u64::from(view.state.connected))?;
+    writer.gauge("anabranch_cluster_leases", "Names of streams that this server has", view.leases as u64)?;
+    let words = "Names of these that the directory has not confirmed";
+    writer.gauge("anabranch_cluster_leases_unconfirmed", words, view.unconfirmed as u64)?;
+    let words = "Servers that the directory knew when it was last asked";
+    writer.gauge("anabranch_cluster_nodes", words, view.nodes.len() as u64)?;
+    let words = "Requests to the directory that have no reply yet";
+    writer.gauge("anabranch_cluster_requests_outstanding", words, view.outstanding as u64)?;
+    let requests = tally
+        .requests()
+        .map(|(kind, outcome, count)| ([("kind", kind.to_owned()), ("outcome", outcome.to_owned())], count));
+    writer.counters("anabranch_cluster_requests", "Replies of the directory, by request and outcome", requests)?;
+    let times = tally.durations();
+    let times = [([("directory", view.directory)], times.sum, times.count, times.buckets)];
+    let words = "How long the directory took to reply";
+    writer.histograms("anabranch_cluster_request_seconds", words, &cluster::BUCKETS, times)?;
+    let words = "How often the directory was connected to";
+    writer.counter("anabranch_cluster_connections", words, tally.connected())?;
+    let words = "Connections to the directory that were lost";
+    writer.counter("anabranch_cluster_connections_lost", words, tally.lost())?;
+    let words = "Attempts to connect to the directory that failed";
+    writer.counter("anabranch_cluster_connections_failed", words, tally.failed())?;
+    writer.counter("anabranch_cluster_notices", "Notices of other servers that came", tally.notices())?;
+    let words = "Names that this server lost to another, or could not renew";
+    writer.counter("anabranch_cluster_names_lost", words, tally.names_lost())
 }
