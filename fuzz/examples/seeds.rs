@@ -31,7 +31,30 @@ fn main() -> io::Result<()> {
     bodies(&seeds)?;
     names(&seeds)?;
     connections(&seeds)?;
-    clients(&seeds)
+    clients(&seeds)?;
+    directory(&seeds)
+}
+
+/// The replies of the scripts in `cluster/scripts.rs`, of Sentinels, and a message of a channel.
+fn directory(seeds: &Seeds) -> io::Result<()> {
+    let record = r#"{"id":"a:1935","boot":"0f","advertise":{"rtmp":"rtmp://a:1935"},"version":"1","load":{"streams":1,"players":2},"draining":false}"#;
+    let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
+    let list = |values: &[String]| format!("*{}\r\n{}", values.len(), values.concat());
+    for (name, reply) in [
+        ("granted", list(&[bulk("ok"), bulk("1700000000000000")])),
+        ("held", list(&[bulk("held"), bulk("a:1935"), bulk("7"), bulk(record)])),
+        ("hold", list(&[bulk("hold"), bulk("3000")])),
+        ("found", list(&[bulk("a:1935"), bulk("7"), bulk(record)]) + "$-1\r\n"),
+        ("announced", list(&[bulk(record), bulk("secret")])),
+        ("nodes", list(&[bulk(record), bulk("no record")])),
+        ("notice", list(&[bulk("message"), bulk("ab:c"), bulk("v/live/a%20b a:1935 7")])),
+        ("master", list(&[bulk("127.0.0.1"), bulk("6379")])),
+        ("role", list(&[bulk("master"), ":0\r\n".to_owned(), "*0\r\n".to_owned()])),
+        ("errors", "-NOSCRIPT No matching script.\r\n+OK\r\n-READONLY no\r\n*-1\r\n".to_owned()),
+    ] {
+        seeds.write("directory", name, &[&CUTS, reply.as_bytes()])?;
+    }
+    Ok(())
 }
 
 struct Seeds {

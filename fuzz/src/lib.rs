@@ -6,6 +6,7 @@ pub mod chunk;
 pub mod client;
 pub mod connection;
 mod cuts;
+pub mod directory;
 pub mod flv;
 pub mod handshake;
 pub mod message;
