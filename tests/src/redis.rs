@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use crate::program::{Process, free_address};
-use crate::{Folder, PATIENCE, wait_for};
+use crate::{Folder, TIMEOUT, wait_for};
 
 /// A `redis-server` on loopback. It keeps nothing on the disk, and ends with the value.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ impl Redis {
     pub fn kill(&mut self) {
         if let Some(process) = self.process.take() {
             process.kill();
-            process.wait_exit(PATIENCE);
+            process.wait_exit(TIMEOUT);
         }
     }
 
@@ -162,7 +162,7 @@ impl Sentinels {
         let processes: Vec<_> = processes.collect();
         let sentinels = Sentinels { _processes: processes, addresses, _folder: folder };
         for address in &sentinels.addresses {
-            wait_for("Sentinels that know all", PATIENCE, || {
+            wait_for("Sentinels that know all", TIMEOUT, || {
                 let said = command(*address, &[], &["SENTINEL", "MASTER", Sentinels::MASTER])?;
                 let lines: Vec<_> = said.lines().collect();
                 let value = |name: &str| {

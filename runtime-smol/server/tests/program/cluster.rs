@@ -5,7 +5,7 @@ use anabranch_core::client::ClientEvent;
 use anabranch_core::message::Message;
 use anabranch_tests::program::{Launch, Program, free_address};
 use anabranch_tests::redis::Redis;
-use anabranch_tests::{Folder, PATIENCE, wait_for};
+use anabranch_tests::{Folder, TIMEOUT, wait_for};
 use serde_json::Value as Json;
 
 use super::start_with_api;
@@ -19,7 +19,7 @@ fn cluster(server: &Program) -> Json {
 }
 
 fn wait_state(server: &Program, state: &str) {
-    wait_for(state, PATIENCE, || (cluster(server)["state"] == state).then_some(()));
+    wait_for(state, TIMEOUT, || (cluster(server)["state"] == state).then_some(()));
 }
 
 /// A key frame with this number in it.
@@ -86,14 +86,14 @@ fn servers_know_each_other_and_one_that_stops_is_gone_at_once() {
         ids.sort_unstable();
         ids
     };
-    wait_for("both servers", PATIENCE, || (ids(&a) == ["127.0.0.1:1", "127.0.0.1:2"]).then_some(()));
+    wait_for("both servers", TIMEOUT, || (ids(&a) == ["127.0.0.1:1", "127.0.0.1:2"]).then_some(()));
     let state = cluster(&a);
     assert_eq!((&state["node"], &state["advertise"]), (&"127.0.0.1:1".into(), &"rtmp://127.0.0.1:1".into()));
     assert!(!state.to_string().contains("s3cret"), "{state}");
     // Nothing listens there, and the server says so.
     b.wait_line("does not reach itself");
     b.stop();
-    wait_for("one server", PATIENCE, || (ids(&a) == ["127.0.0.1:1"]).then_some(()));
+    wait_for("one server", TIMEOUT, || (ids(&a) == ["127.0.0.1:1"]).then_some(()));
     assert_eq!(redis.command(&["EXISTS", "ab:n:127.0.0.1:2"]), "0");
     // Two with the same id are told.
     let twin = start(&url, "rtmp://127.0.0.1:1", "");

@@ -8,7 +8,7 @@ use super::*;
 
 /// Claims the name until the server gets it; when that was.
 fn wait_taken(node: &Node, name: &str) -> (Claim, Instant) {
-    wait_for("name", PATIENCE, || match node.claim(name) {
+    wait_for("name", TIMEOUT, || match node.claim(name) {
         (claim, Ok(Some(_))) => Some((claim, Instant::now())),
         (_, Ok(None)) => panic!("this server knows that the directory answers"),
         (_, Err(_)) => None,
@@ -31,7 +31,7 @@ fn a_server_starts_and_serves_without_a_redis() {
     redis.start();
     a.wait_event("lease", |event| matches!(event, Event::Registered { .. }));
     a.wait_confirmed(1);
-    wait_for("refusal", PATIENCE, || {
+    wait_for("refusal", TIMEOUT, || {
         (refusing.claim("v/live/cam").1 == Err(ClaimError::Held("a".into()))).then_some(())
     });
 }
@@ -76,7 +76,7 @@ fn a_redis_that_is_stopped_for_three_seconds_takes_nothing() {
     let start = Instant::now();
     let (_during, answer) = a.claim("v/live/during");
     assert_eq!(answer, Ok(None), "the limit for an answer is one second");
-    wait_for("three seconds", PATIENCE, || (start.elapsed() > Duration::from_secs(3)).then_some(()));
+    wait_for("three seconds", TIMEOUT, || (start.elapsed() > Duration::from_secs(3)).then_some(()));
     redis.resume();
     a.wait_confirmed(21);
     assert_eq!(a.lost(), []);
@@ -112,7 +112,7 @@ fn a_paused_and_a_slow_redis_delay_answers_only() {
     thread::scope(|scope| {
         scope.spawn(|| redis.command(&["DEBUG", "SLEEP", "2"]));
         // The limit for an answer is one second; before the sleep begins, claims are granted.
-        let refused = wait_for("refusal", PATIENCE, || refusing.claim("v/live/slow").1.err());
+        let refused = wait_for("refusal", TIMEOUT, || refusing.claim("v/live/slow").1.err());
         assert_eq!(refused, ClaimError::NoAnswer);
     });
     a.wait_confirmed(2);
@@ -133,7 +133,7 @@ fn no_name_is_stolen_when_all_data_is_lost() {
     let _claims = a.take_all(&names);
     redis.command(&["FLUSHALL"]);
     let start = Instant::now();
-    let all_back = wait_for("all names", PATIENCE, || {
+    let all_back = wait_for("all names", TIMEOUT, || {
         for name in &names {
             let answer = b.claim(name).1;
             assert!(
@@ -158,7 +158,7 @@ fn scripts_that_the_redis_has_forgotten_are_sent_again() {
     let (two, _) = a.take("v/live/two");
     assert_eq!(a.find("v/live/none"), Located::Nowhere);
     drop(two);
-    wait_for("released name", PATIENCE, || (count(&redis) == 1).then_some(()));
+    wait_for("released name", TIMEOUT, || (count(&redis) == 1).then_some(()));
     a.wait_confirmed(1);
     assert_eq!((a.directory.tally().lost(), a.lost()), (0, Vec::new()));
 }
@@ -205,7 +205,7 @@ fn with_strict_exclusion_the_owner_ends_before_another_begins() {
     assert!(answer.is_ok());
     drop(taking);
     let _kept = a.take("v/live/asked");
-    wait_for("subscription", PATIENCE, || redis.command(&["PUBSUB", "NUMSUB", "ab:c"]).ends_with('2').then_some(()));
+    wait_for("subscription", TIMEOUT, || redis.command(&["PUBSUB", "NUMSUB", "ab:c"]).ends_with('2').then_some(()));
     let (_asked, answer) = b.claim_as("v/live/asked", Conflict::Take);
     let granted = Instant::now();
     assert!(answer.is_ok(), "{answer:?}");
@@ -218,7 +218,7 @@ fn a_notice_that_is_lost_costs_a_renewal_and_no_more() {
     let redis = Redis::new();
     let [a, b] = ["a", "b"].map(|id| Node::connected(id, settings(&redis.url())));
     let subscribers = || redis.command(&["PUBSUB", "NUMSUB", "ab:c"]).ends_with('2').then_some(());
-    wait_for("subscription", PATIENCE, subscribers);
+    wait_for("subscription", TIMEOUT, subscribers);
     let _claim = a.take("v/live/cam");
     let _watch = a.directory.watch(&"v/live/other".into());
     redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
@@ -226,7 +226,7 @@ fn a_notice_that_is_lost_costs_a_renewal_and_no_more() {
     assert!(answer.is_ok());
     assert_eq!(a.wait_lost("v/live/cam").1, LostReason::Taken("b".into()));
     // Only the connection for notices was lost, and it is there again.
-    wait_for("subscription", PATIENCE, subscribers);
+    wait_for("subscription", TIMEOUT, subscribers);
     assert_eq!(a.directory.tally().lost(), 0);
     let _other = b.take("v/live/other");
     a.wait_event("change", |event| matches!(event, Event::Changed { .. }));
@@ -240,7 +240,7 @@ fn connections_that_are_reset_are_opened_again() {
     let _claims = a.take_all(&names(10));
     for round in 1..=5 {
         cable.reset();
-        wait_for("loss", PATIENCE, || (a.directory.tally().lost() >= round).then_some(()));
+        wait_for("loss", TIMEOUT, || (a.directory.tally().lost() >= round).then_some(()));
         a.wait_confirmed(10);
     }
     assert_eq!((count(&redis), a.lost()), (10, Vec::new()));
@@ -270,10 +270,10 @@ fn sentinels_name_the_next_master() {
     });
     let names = names(30);
     let claims = a.take_all(&names);
-    wait_for("replication", PATIENCE, || (count(&replica) == 30).then_some(()));
+    wait_for("replication", TIMEOUT, || (count(&replica) == 30).then_some(()));
     assert_eq!(a.directory.state().address, at.to_string());
     master.kill();
-    wait_for("the other Redis", PATIENCE, || {
+    wait_for("the other Redis", TIMEOUT, || {
         (a.directory.state().address == replica.address().to_string()).then_some(())
     });
     a.wait_confirmed(30);
@@ -284,13 +284,13 @@ fn sentinels_name_the_next_master() {
     }
     // The old one comes back as a replica, and gets its place again without a crash: it still answers as before.
     master.start();
-    wait_for("a replica of the new master", PATIENCE, || {
+    wait_for("a replica of the new master", TIMEOUT, || {
         let said = master.command(&["INFO", "replication"]);
         (said.contains("role:slave") && said.contains("master_link_status:up")).then_some(())
     });
-    wait_for("replication", PATIENCE, || (count(&master) == 30).then_some(()));
-    wait_for("Sentinels that fail over", PATIENCE, || sentinels.fail_over().then_some(()));
-    wait_for("the first Redis", PATIENCE, || (a.directory.state().address == at.to_string()).then_some(()));
+    wait_for("replication", TIMEOUT, || (count(&master) == 30).then_some(()));
+    wait_for("Sentinels that fail over", TIMEOUT, || sentinels.fail_over().then_some(()));
+    wait_for("the first Redis", TIMEOUT, || (a.directory.state().address == at.to_string()).then_some(()));
     a.wait_confirmed(30);
     assert_eq!(a.lost(), []);
     drop(claims);

@@ -82,5 +82,5 @@ fn what_others_write_into_the_directory_harms_no_server() {
     redis.command(&["DEL", "ab:s:{v/live/odd}"]);
     a.wait_confirmed(1);
     assert_eq!(a.lost(), []);
-    wait_for("list", PATIENCE, || (a.directory.view().nodes.len() == 1).then_some(()));
+    wait_for("list", TIMEOUT, || (a.directory.view().nodes.len() == 1).then_some(()));
 }

@@ -37,7 +37,7 @@ fn of_two_servers_that_claim_a_name_at_once_exactly_one_gets_it() {
     // Each name has one more round: those that gave it free get it again, with a higher number.
     drop(a);
     drop(b);
-    wait_for("names that are free again", PATIENCE, || (count(&redis) == 0).then_some(()));
+    wait_for("names that are free again", TIMEOUT, || (count(&redis) == 0).then_some(()));
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn a_stream_is_found_with_the_address_of_its_server() {
     let [a, b] = ["a", "b"].map(|id| Node::connected(id, settings(&redis.url())));
     assert_eq!(b.find("v/live/cam"), Located::Nowhere);
     let (claim, fencing) = a.take("v/live/cam");
-    let Located::At { owner, stale } = wait_for("answer that is not remembered", PATIENCE, || {
+    let Located::At { owner, stale } = wait_for("answer that is not remembered", TIMEOUT, || {
         Some(b.find("v/live/cam")).filter(|found| *found != Located::Nowhere)
     }) else {
         panic!("it is at a");
@@ -76,7 +76,7 @@ fn a_stream_is_found_with_the_address_of_its_server() {
     assert_eq!(a.find("v/live/cam"), Located::Here);
     // The owner does not know the stream any more: what was remembered is forgotten.
     drop(claim);
-    wait_for("name that is free", PATIENCE, || (count(&redis) == 0).then_some(()));
+    wait_for("name that is free", TIMEOUT, || (count(&redis) == 0).then_some(()));
     b.directory.deny(&"v/live/cam".into(), fencing);
     assert_eq!(b.find("v/live/cam"), Located::Nowhere);
 }
@@ -86,7 +86,7 @@ fn a_watched_name_that_changes_hands_is_reported() {
     let redis = Redis::new();
     let [a, b] = ["a", "b"].map(|id| Node::connected(id, settings(&redis.url())));
     let _watch = b.directory.watch(&"v/live/cam".into());
-    wait_for("subscription", PATIENCE, || redis.command(&["PUBSUB", "NUMSUB", "ab:c"]).ends_with('2').then_some(()));
+    wait_for("subscription", TIMEOUT, || redis.command(&["PUBSUB", "NUMSUB", "ab:c"]).ends_with('2').then_some(()));
     let _claim = a.take("v/live/cam");
     b.wait_event("change", |event| matches!(event, Event::Changed { name } if &**name == "v/live/cam"));
     assert_eq!(b.owner("v/live/cam").as_deref(), Some("a"));
@@ -98,7 +98,7 @@ fn a_server_that_leaves_gives_its_names_free_at_once() {
     let [a, b] = ["a", "b"].map(|id| Node::connected(id, settings(&redis.url())));
     let names = names(50);
     let claims = a.take_all(&names);
-    a.directory.leave(PATIENCE);
+    a.directory.leave(TIMEOUT);
     assert_eq!((count(&redis), redis.command(&["EXISTS", "ab:n:a"]).as_str()), (0, "0"));
     let _taken = b.take_all(&names);
     drop(claims);
@@ -117,7 +117,7 @@ fn a_crashed_server_keeps_its_names_for_the_time_to_live_and_gets_them_back_at_o
     let (_one, fencing) = again.take("v/live/one");
     assert!(fencing > 0);
     let start = Instant::now();
-    let two = wait_for("name of the crashed server", PATIENCE, || b.claim("v/live/two").1.ok());
+    let two = wait_for("name of the crashed server", TIMEOUT, || b.claim("v/live/two").1.ok());
     assert!(two.is_some() && start.elapsed() < TTL + Duration::from_secs(30), "{:?}", start.elapsed());
     // With strict exclusion the earlier run may still have publishers.
     let strict_node = Node::connected("c", strict(settings(&redis.url())));
@@ -131,19 +131,19 @@ fn a_crashed_server_keeps_its_names_for_the_time_to_live_and_gets_them_back_at_o
 fn the_directory_knows_the_servers_and_keeps_one_secret() {
     let redis = Redis::new();
     let [a, b] = ["a", "b"].map(|id| Node::connected(id, settings(&redis.url())));
-    let nodes = wait_for("both servers", PATIENCE, || Some(a.directory.view().nodes).filter(|nodes| nodes.len() == 2));
+    let nodes = wait_for("both servers", TIMEOUT, || Some(a.directory.view().nodes).filter(|nodes| nodes.len() == 2));
     let mut ids: Vec<_> = nodes.iter().map(|node| node.id.as_str()).collect();
     ids.sort_unstable();
     assert_eq!(
         (ids, nodes[0].load, nodes[0].version.as_str()),
         (vec!["a", "b"], Load { streams: 1, players: 2 }, "test")
     );
-    let secret = |node: &Node| wait_for("secret", PATIENCE, || node.directory.secret());
+    let secret = |node: &Node| wait_for("secret", TIMEOUT, || node.directory.secret());
     let known = secret(&a);
     assert_eq!((secret(&b), known.len()), (known.clone(), 64));
     // A Redis that has lost its data gets the same again.
     redis.command(&["FLUSHALL"]);
-    let restored = wait_for("secret in the Redis", PATIENCE, || {
+    let restored = wait_for("secret in the Redis", TIMEOUT, || {
         Some(redis.command(&["GET", "ab:secret"])).filter(|secret| !secret.is_empty())
     });
     assert_eq!(restored, &*known);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anabranch_core::location::{ClaimError, Conflict, Event, Located, LostReason};
-use anabranch_tests::{PATIENCE, wait_for};
+use anabranch_tests::{TIMEOUT, wait_for};
 
 use super::directory::{Claim, Directory};
 use super::record::Load;
@@ -58,12 +58,12 @@ impl Node {
 
     fn wait_state(&self, connected: bool) {
         let what = if connected { "connection to the directory" } else { "loss of the directory" };
-        wait_for(what, PATIENCE, || (self.directory.state().connected == connected).then_some(()));
+        wait_for(what, TIMEOUT, || (self.directory.state().connected == connected).then_some(()));
     }
 
     /// Waits for an error of the directory with these words.
     fn wait_error(&self, words: &str) -> String {
-        wait_for(words, PATIENCE, || {
+        wait_for(words, TIMEOUT, || {
             let state = self.directory.state();
             state.error.map(|(_, error)| error).filter(|error| !state.connected && error.contains(words))
         })
@@ -75,7 +75,7 @@ impl Node {
             // The test may have ended.
             let _ = sender.send(answer);
         });
-        (claim, answer.recv_timeout(PATIENCE).expect("each claim has an answer"))
+        (claim, answer.recv_timeout(TIMEOUT).expect("each claim has an answer"))
     }
 
     fn claim(&self, name: &str) -> (Claim, Result<Option<u64>, ClaimError>) {
@@ -100,7 +100,7 @@ impl Node {
         let _find = self.directory.find(&name.into(), move |located| {
             let _ = sender.send(located);
         });
-        answer.recv_timeout(PATIENCE).expect("each question has an answer")
+        answer.recv_timeout(TIMEOUT).expect("each question has an answer")
     }
 
     /// Where the directory says that the name is: the id of the server.
@@ -122,18 +122,18 @@ impl Node {
     }
 
     fn wait_lost(&self, name: &str) -> (Instant, LostReason) {
-        wait_for("loss of the name", PATIENCE, || {
+        wait_for("loss of the name", TIMEOUT, || {
             self.lost().into_iter().find(|(_, lost, _)| lost == name).map(|(at, _, reason)| (at, reason))
         })
     }
 
     fn wait_event(&self, what: &str, is_it: impl Fn(&Event) -> bool) {
-        wait_for(what, PATIENCE, || self.events.lock().unwrap().iter().any(|(_, event)| is_it(event)).then_some(()));
+        wait_for(what, TIMEOUT, || self.events.lock().unwrap().iter().any(|(_, event)| is_it(event)).then_some(()));
     }
 
     /// Waits until the directory has confirmed so many names.
     fn wait_confirmed(&self, names: usize) {
-        wait_for("confirmed names", PATIENCE, || {
+        wait_for("confirmed names", TIMEOUT, || {
             let view = self.directory.view();
             (view.state.connected && view.leases == names && view.unconfirmed == 0 && view.outstanding == 0)
                 .then_some(())

@@ -130,7 +130,7 @@ fn the_first_host_that_is_a_master_is_used() {
     // A master that becomes a replica is left.
     master.command(&["REPLICAOF", &replica.address().ip().to_string(), &replica.address().port().to_string()]);
     replica.command(&["REPLICAOF", "NO", "ONE"]);
-    wait_for("the new master", PATIENCE, || {
+    wait_for("the new master", TIMEOUT, || {
         (b.directory.state().address == replica.address().to_string()).then_some(())
     });
     b.wait_confirmed(1);
