@@ -263,7 +263,7 @@ impl Relay {
         if self.ending.is_some() {
             return;
         }
-        self.ending = Some(why);
+        (self.ending, self.since) = (Some(why), now);
         if let Plan::Upward { connection, ask, answer: Some(_), .. } | Plan::Traverse { connection, ask, .. } =
             self.plan
         {
@@ -272,7 +272,6 @@ impl Relay {
             desk.orders.push_back(Order::Answer { connection, ask, verdict });
         }
         self.end_tries(desk);
-        let _ = now;
     }
 
     fn end_tries(&mut self, desk: &mut Desk) {
@@ -435,9 +434,8 @@ impl Relay {
         let more = self.goals.iter().enumerate().any(|(at, goal)| !tried(at) && goal.retry.is_none_or(|at| at <= now));
         let next =
             if more || !self.tries.is_empty() { None } else { self.goals.iter().filter_map(|goal| goal.retry).min() };
-        if let Some(next) = next {
+        if next.is_some() {
             self.set_state(now, if error.is_lasting { RelayState::Refused } else { RelayState::Waiting });
-            let _ = next;
         }
         if self.kind() != RelayKind::Traverse {
             let next = next.map(|next| next.saturating_duration_since(now));

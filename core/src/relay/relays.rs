@@ -189,10 +189,10 @@ impl Relays {
                     key: relay.key.clone(),
                     target: target.clone(),
                 };
-                Some((facts, relay.rules.clone(), self.client_config(relay, &target), relay.times().connect))
+                Some((facts, relay.rules.clone(), self.client_config(relay, &target)))
             })
         });
-        let (facts, rules, config, _) = made.flatten()?;
+        let (facts, rules, config) = made.flatten()?;
         let seed = seed_of(&self.shared.seed, id);
         Some(Uplink::new(Made {
             id,

@@ -42,7 +42,9 @@ impl Questions {
         if question.state == State::Open {
             question.state = match (verdict, &question.ask.subject) {
                 (_, Subject::Traverse(_)) => State::Over,
-                (Verdict::Deny(_) | Verdict::Unanswered(_) | Verdict::Origin { .. } | Verdict::Redirect(_), _) => State::Over,
+                (Verdict::Deny(_) | Verdict::Unanswered(_) | Verdict::Origin { .. } | Verdict::Redirect(_), _) => {
+                    State::Over
+                }
                 (Verdict::Allow | Verdict::Rename(_), _) => State::Decided,
             };
         }

@@ -190,7 +190,7 @@ fn players_that_come_before_the_encoder_get_the_stream_when_it_begins() {
 #[test]
 fn pulls_have_a_limit() {
     let mut net = Net::new();
-    let origin = net.server(VhostConfig::default());
+    net.server(VhostConfig::default());
     let settings = Edge { pulls: 2, ..edge_of(&["10.0.0.1"]) };
     let edge = net.server(VhostConfig { edge: Some(settings), ..VhostConfig::default() });
     let players: Vec<_> = ["a", "b", "c"].map(|name| net.player(edge, &format!("live/{name}"))).into();
@@ -199,7 +199,6 @@ fn pulls_have_a_limit() {
     let told: Vec<_> = players.iter().map(|player| net.heard(*player).has("StreamNotFound")).collect();
     assert_eq!(told, [false, false, true]);
     assert!(net.remarks(edge).contains(&"not_begun".to_owned()));
-    let _ = origin;
 }
 
 #[test]
@@ -230,7 +229,7 @@ fn redirects_lead_to_configured_servers_only_and_not_for_ever() {
 #[test]
 fn nothing_is_pulled_for_a_player_without_rights() {
     let mut net = Net::new();
-    let origin = net.server(VhostConfig::default());
+    net.server(VhostConfig::default());
     let asks = crate::conn::Asks { play: true, ..Default::default() };
     let edge = net.server(VhostConfig { asks, ..edge(&["10.0.0.1"]) });
     net.servers[edge].verdict = Verdict::Deny("no".to_owned());
@@ -238,7 +237,6 @@ fn nothing_is_pulled_for_a_player_without_rights() {
     net.run(SECOND);
     assert!(net.heard(player).has("NetStream.Play.Failed"));
     assert!(net.list(edge).is_empty() && net.remarks(edge).is_empty());
-    let _ = origin;
 }
 
 #[test]

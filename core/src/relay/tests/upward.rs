@@ -137,7 +137,7 @@ fn a_client_that_leaves_while_it_waits_leaves_nothing_behind() {
 #[test]
 fn a_pull_of_the_name_ends_when_a_client_publishes_it_here() {
     let mut net = Net::new();
-    let origin = net.server(VhostConfig::default());
+    net.server(VhostConfig::default());
     let edge = net.server(edge(&["10.0.0.1"]));
     let player = net.player(edge, "live/cam");
     net.run(2 * SECOND);
@@ -147,7 +147,6 @@ fn a_pull_of_the_name_ends_when_a_client_publishes_it_here() {
     assert_eq!(net.heard(player).times().len(), 9, "each frame once");
     let kinds: Vec<_> = net.list(edge).iter().map(|relay| relay.kind).collect();
     assert_eq!(kinds, [RelayKind::Upward]);
-    let _ = origin;
 }
 
 #[test]
