@@ -11,6 +11,7 @@ use crate::stats::ConnStatsView;
 /// A connection of a server, for an adapter that serves both kinds: one that a client has opened, or one that the server
 /// has opened to another server for a relay. The calls are those of [`Conn`].
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // nearly every connection is a client's: a box would cost each of them a look-up
 pub enum AnyConn {
     /// A client opened it.
     Client(Conn),

@@ -69,7 +69,7 @@ impl Pull {
         if message.type_id == MessageType::DATA_AMF0 {
             match data::from_publisher(message.type_id, &message.payload, &self.rules.data) {
                 PublisherData::Metadata { body, .. } | PublisherData::Other(body) => {
-                    message.payload = Payload::from(body)
+                    message.payload = Payload::from(body);
                 }
                 PublisherData::ClearMetadata => {
                     publisher.clear_metadata();

@@ -247,6 +247,7 @@ impl Relays {
     }
 
     /// There are no addresses, or there is no connection.
+    #[allow(clippy::needless_pass_by_value)] // the caller makes it for this call
     pub fn failed(&self, now: Instant, attempt: AttemptId, failure: Failure) {
         self.shared.report(attempt, |relay, desk| relay.failed(now, attempt, &failure, desk));
     }

@@ -88,6 +88,7 @@ pub(super) struct Made {
 
 /// What [`Uplink::poll`] returns.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // the report comes once
 pub enum UplinkOutput {
     /// Something to do; poll again afterwards.
     Action(UplinkAction),
