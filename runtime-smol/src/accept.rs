@@ -2,7 +2,6 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use anabranch_core::policy::canonical;
@@ -11,7 +10,7 @@ use async_io::Timer;
 use mio::net::TcpListener;
 use smol::future::yield_now;
 
-use crate::worker::{Arrival, Local};
+use crate::worker::{Arrival, Local, Opened};
 
 /// Connections accepted in a row before other tasks run: many new connections must not delay those that are open.
 pub(crate) const ACCEPTS_PER_TURN: usize = 32;
@@ -43,12 +42,8 @@ async fn run(local: Rc<Local>, listener: TcpListener, carrier: Carrier, slot: us
                         shared.host.turn_away();
                         continue;
                     }
-                    let fewest = shared.workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
-                    fewest.expect("there is at least one thread").take(Arrival {
-                        socket,
-                        peer: canonical(peer),
-                        carrier: carrier.clone(),
-                    });
+                    let opened = Opened::ByClient(carrier.clone());
+                    shared.least_busy().take(Arrival { socket, peer: canonical(peer), opened });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     local.reactor().would_block(slot);

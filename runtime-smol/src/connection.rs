@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use anabranch_core::conn::{Action, Batches, Conn, Output, Report, Share};
+use anabranch_core::conn::{Action, AnyConn, AnyOutput, Batches, Ended, Share};
 use anabranch_core::hub::StreamId;
 use anabranch_core::session::{CloseReason, Read, Wait};
-use anabranch_host::{Lines, Link, Runtime, give_up};
+use anabranch_host::{AnyLines, Link, Runtime, give_up};
 
 use crate::deferred_read::DeferredRead;
 use crate::fanout::Member;
@@ -43,7 +43,7 @@ pub(crate) struct Connection {
     slot: usize,
     state: Mutex<State>,
     id: u64,
-    lines: Lines,
+    lines: AnyLines,
 }
 
 #[derive(Debug)]
@@ -51,9 +51,9 @@ pub(crate) struct Connection {
 struct State {
     /// True from when the socket takes no more bytes until the task finds it writable.
     full: bool,
-    conn: Conn,
+    conn: AnyConn,
     wait: Wait,
-    closed: Option<Box<Report>>,
+    closed: Option<Box<Ended>>,
     /// True once a panic ended the connection.
     abandoned: bool,
     /// Wakes the connection's task.
@@ -63,20 +63,21 @@ struct State {
 }
 
 impl Connection {
-    /// Takes over a connection that was just accepted.
+    /// Takes over a connection that was just made.
     pub(crate) fn start(local: &Rc<Local>, arrival: Arrival) {
-        let Arrival { mut socket, peer, carrier } = arrival;
+        let Arrival { mut socket, peer, opened } = arrival;
         let registered = local.reactor().register(&mut socket);
         let slot = match registered {
             Ok(slot) => slot,
             Err(error) => {
                 local.shared.host.not_served(peer, &error);
                 local.worker().connections.fetch_sub(1, Ordering::Relaxed);
+                opened.give_up(&local.shared);
                 return;
             }
         };
         let host = &local.shared.host;
-        let (conn, lines) = host.open(&socket, peer);
+        let (conn, lines, transport) = opened.open(host, socket, peer);
         let id = conn.id();
         let state = State {
             conn,
@@ -87,13 +88,7 @@ impl Connection {
             waker: None,
             places: Vec::new(),
         };
-        let connection = Arc::new(Connection {
-            id,
-            lines,
-            transport: Transport::new(socket, &carrier),
-            slot,
-            state: Mutex::new(state),
-        });
+        let connection = Arc::new(Connection { id, lines, transport, slot, state: Mutex::new(state) });
         host.enter(id, &connection);
         local.spawn(Task { connection, local: local.clone(), deferred_read: DeferredRead::default() });
     }
@@ -110,7 +105,7 @@ impl Connection {
             if state.full && !state.conn.has_large_queue() {
                 return;
             }
-            match batches.share(&mut state.conn) {
+            match state.conn.share(batches) {
                 None => self.serve(local, state),
                 Some(share) => {
                     drop(state);
@@ -150,13 +145,13 @@ impl Connection {
                 return;
             }
             match state.conn.poll(Instant::now()) {
-                Output::Action(action) => {
+                AnyOutput::Action(action) => {
                     // Without the lock, because the action may call back into this connection.
                     drop(state);
                     self.act(local, action);
                     state = self.state();
                 }
-                Output::Wait(wait) => {
+                AnyOutput::Wait(wait) => {
                     if !wait.write || state.full {
                         state.set_wait(wait);
                         return;
@@ -175,8 +170,8 @@ impl Connection {
                         Err(error) => state.conn.handle_disconnect(Instant::now(), lost(&error)),
                     }
                 }
-                Output::Closed(report) => {
-                    state.closed = Some(Box::new(report));
+                AnyOutput::Closed(ended) => {
+                    state.closed = Some(Box::new(ended));
                     state.wake();
                 }
             }
@@ -262,13 +257,13 @@ impl Connection {
 }
 
 impl Link for Connection {
-    fn change(&self, change: &mut dyn FnMut(&mut Conn)) {
+    fn change(&self, change: &mut dyn FnMut(&mut AnyConn)) {
         let mut state = self.state();
         change(&mut state.conn);
         state.wake();
     }
 
-    fn inspect(&self, look: &mut dyn FnMut(&Conn)) {
+    fn inspect(&self, look: &mut dyn FnMut(&AnyConn)) {
         look(&self.state().conn);
     }
 }
@@ -363,10 +358,10 @@ impl Task {
             if state.abandoned {
                 return Poll::Ready(());
             }
-            if let Some(report) = state.closed.take() {
+            if let Some(ended) = state.closed.take() {
                 drop(state);
                 connection.transport.end();
-                local.shared.host.leave(connection.id, &connection.lines, &report);
+                local.shared.host.leave(connection.id, &connection.lines, &ended);
                 return Poll::Ready(());
             }
             if let Some(taken) = read {

@@ -94,6 +94,7 @@ mod deferred_read;
 mod fanout;
 #[cfg(feature = "tls")]
 mod openings;
+mod outbound;
 mod reactor;
 mod server;
 #[cfg(feature = "tls")]

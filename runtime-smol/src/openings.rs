@@ -8,7 +8,7 @@ use std::thread;
 
 use anabranch_core::policy::one_client;
 use anabranch_host::Carrier;
-use rustls::ServerConnection;
+use rustls::Connection;
 
 /// Most TLS handshakes that may wait to be computed. One more replaces the last one of the client that has most of
 /// them.
@@ -39,7 +39,7 @@ struct Queue {
 
 #[derive(Debug)]
 struct Job {
-    connection: Option<Box<ServerConnection>>,
+    connection: Option<Box<Connection>>,
     opening: Arc<Opening>,
 }
 
@@ -59,7 +59,7 @@ struct Waiting {
 /// The result of a job.
 #[derive(Debug)]
 pub(crate) enum Done {
-    Computed(Box<ServerConnection>, Result<(), rustls::Error>),
+    Computed(Box<Connection>, Result<(), rustls::Error>),
     /// The job was dropped before it was computed.
     Dropped,
 }
@@ -95,7 +95,7 @@ pub(crate) fn start<'scope, T>(
 
 impl Openings {
     /// Has the bytes that the connection has received processed on another thread.
-    pub(crate) fn compute(&self, client: IpAddr, connection: Box<ServerConnection>) -> Arc<Opening> {
+    pub(crate) fn compute(&self, client: IpAddr, connection: Box<Connection>) -> Arc<Opening> {
         let opening = Arc::new(Opening::default());
         let job = Job { connection: Some(connection), opening: opening.clone() };
         let mut queue = lock(&self.queue);

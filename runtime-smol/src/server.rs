@@ -2,10 +2,12 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anabranch_core::hub::StreamId;
+use anabranch_core::relay::AttemptId;
 use anabranch_host::{Alive, Builder, CUT, Carrier, FINAL_MESSAGES_WAIT, Handle, Host, Runtime, Serve, Setup};
 use async_io::{Timer, block_on};
 use smol::Executor;
@@ -16,6 +18,7 @@ use crate::accept;
 use crate::connection::Connection;
 #[cfg(feature = "tls")]
 use crate::openings::{self, Openings};
+use crate::outbound::{self, Attempts};
 use crate::reactor::Reactor;
 use crate::worker::{Arriving, Beginning, Worker};
 
@@ -35,12 +38,20 @@ pub(crate) struct Shared {
     pub(crate) workers: Box<[Worker]>,
     #[cfg(feature = "tls")]
     pub(crate) openings: Openings,
+    /// What goes on for relays.
+    pub(crate) attempts: Attempts,
     /// Runs tasks that belong to no connection, on a separate thread.
-    tasks: Executor<'static>,
+    pub(crate) tasks: Executor<'static>,
     stop: Sender<()>,
 }
 
 impl Shared {
+    /// The thread with the fewest connections.
+    pub(crate) fn least_busy(&self) -> &Worker {
+        let fewest = self.workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
+        fewest.expect("there is at least one thread")
+    }
+
     /// Waits until there is no connection left, up to `time`.
     async fn until_empty(&self, time: Duration) {
         or(self.host.until_empty(), async { _ = Timer::after(time).await }).await;
@@ -75,6 +86,18 @@ impl Runtime for Shared {
         };
         self.tasks.spawn(task).detach();
     }
+
+    fn resolve(self: &Arc<Self>, attempt: AttemptId, host: String, port: u16) {
+        outbound::resolve(self, attempt, host, port);
+    }
+
+    fn connect(self: &Arc<Self>, attempt: AttemptId, address: SocketAddr, tls: Option<String>) {
+        outbound::connect(self, attempt, address, tls);
+    }
+
+    fn abort(&self, attempt: AttemptId) {
+        self.attempts.abort(attempt);
+    }
 }
 
 impl Server {
@@ -92,6 +115,7 @@ impl Server {
             workers: workers.into(),
             #[cfg(feature = "tls")]
             openings: Openings::default(),
+            attempts: Attempts::default(),
             tasks: Executor::new(),
             stop,
         };
@@ -139,12 +163,14 @@ impl Server {
             }
             #[cfg(feature = "tls")]
             let _openings = openings::start(scope, &shared.openings, &listeners);
+            shared.tasks.spawn(outbound::run_driver(Arc::downgrade(shared))).detach();
             let tasks = shared.tasks.run(async move {
                 let _ = stopped.recv().await;
                 shared.host.begin_stop();
                 shared.until_empty(FINAL_MESSAGES_WAIT).await;
                 shared.host.cut();
                 shared.until_empty(CUT).await;
+                shared.host.end_driver();
                 drop(running);
             });
             let thread = thread::Builder::new().name("tasks".to_owned());

@@ -8,7 +8,7 @@ use anabranch_core::preface::{Preface, Prefaced};
 use anabranch_core::session::TlsFault;
 use anabranch_host::Carrier;
 use mio::net::TcpStream;
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{ClientConnection, Connection, ServerConfig, ServerConnection};
 
 pub(crate) use self::refused::reason;
 use self::refused::{Hello, refusal};
@@ -16,6 +16,7 @@ use crate::openings::{Done, Opening, Openings};
 use crate::transport::Written;
 use crate::worker::LONGEST_TURN;
 
+pub(crate) mod outbound;
 mod refused;
 
 /// The first byte of TLS: the type of a handshake record (RFC 8446, section 5.1).
@@ -78,8 +79,8 @@ struct Beginning {
 #[derive(Debug)]
 struct Encrypted {
     at: Place,
-    /// The client's first bytes, to explain a failure.
-    hello: Hello,
+    /// The client's first bytes, to explain a failure; `None` if this server is the client.
+    hello: Option<Hello>,
     /// True if the first byte of the next write was taken already. It counts as written only once all bytes before it
     /// are: so the caller has something left to write as long as bytes wait here.
     ahead: bool,
@@ -94,7 +95,7 @@ struct Encrypted {
 /// Where the library's connection is.
 #[derive(Debug)]
 enum Place {
-    Here(Box<ServerConnection>),
+    Here(Box<Connection>),
     /// On another thread, which computes its handshake.
     Away(Arc<Opening>),
     /// The handshake failed.
@@ -111,6 +112,11 @@ impl Tls {
         };
         let beginning = Beginning { config, either, preface: Some(Preface::default()), read_header: false };
         Some(Tls { state: Mutex::new(State::Undecided(beginning)) })
+    }
+
+    /// A connection that the server opened, whose handshake is over.
+    pub(crate) fn outbound(session: Box<ClientConnection>) -> Self {
+        Tls { state: Mutex::new(State::of(Connection::Client(*session), None)) }
     }
 
     /// Reads until the buffer is full, there is no more, or the turn is over. If the turn is over without content, the
@@ -216,15 +222,19 @@ impl Tls {
 
 impl State {
     fn encrypted(config: Arc<ServerConfig>, hello: Hello) -> Self {
-        let Ok(mut connection) = ServerConnection::new(config) else {
-            return State::Unusable;
-        };
+        match ServerConnection::new(config) {
+            Ok(connection) => State::of(Connection::Server(connection), Some(hello)),
+            Err(_) => State::Unusable,
+        }
+    }
+
+    fn of(mut connection: Connection, hello: Option<Hello>) -> Self {
         connection.set_buffer_limit(Some(TAKEN));
         let at = Place::Here(Box::new(connection));
         State::Encrypted(Encrypted { at, hello, ahead: false, over: false, more: false, spent: 0 })
     }
 
-    fn here(&mut self) -> Option<&mut ServerConnection> {
+    fn here(&mut self) -> Option<&mut Connection> {
         match self {
             State::Encrypted(Encrypted { at: Place::Here(connection), .. }) => Some(connection),
             _ => None,
@@ -293,7 +303,7 @@ impl Encrypted {
             let processed = connection.process_new_packets();
             // Its answer, which may be an alert about an error.
             let flushed = flush(connection, socket);
-            processed.map_err(|error| self.hello.refused(&error))?;
+            processed.map_err(|error| refused(self.hello, &error))?;
             flushed?;
         }
     }
@@ -327,7 +337,7 @@ impl Encrypted {
         // The server's part of the handshake, or its alert about an error.
         let flushed = flush(&mut connection, socket);
         self.at = Place::Here(connection);
-        result.map_err(|error| self.hello.refused(&error))?;
+        result.map_err(|error| refused(self.hello, &error))?;
         flushed.map(drop)
     }
 
@@ -360,7 +370,7 @@ impl Encrypted {
     }
 }
 
-fn flush(connection: &mut ServerConnection, mut socket: &TcpStream) -> io::Result<Written> {
+fn flush(connection: &mut Connection, mut socket: &TcpStream) -> io::Result<Written> {
     while connection.wants_write() {
         match connection.write_tls(&mut socket) {
             Ok(_) => {}
@@ -370,6 +380,14 @@ fn flush(connection: &mut ServerConnection, mut socket: &TcpStream) -> io::Resul
         }
     }
     Ok(Written::All)
+}
+
+/// The error for a read to return, in words about the peer.
+fn refused(hello: Option<Hello>, error: &rustls::Error) -> io::Error {
+    match hello {
+        Some(hello) => hello.refused(error),
+        None => refusal(TlsFault::Broken, error.to_string()),
+    }
 }
 
 fn unusable() -> io::Error {

@@ -9,6 +9,7 @@ use anabranch_host::Carrier;
 use bytes::Buf;
 use mio::net::TcpStream;
 
+use crate::outbound::Session;
 use crate::server::Shared;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
@@ -54,6 +55,16 @@ impl Transport {
             socket,
             #[cfg(feature = "tls")]
             tls,
+        }
+    }
+
+    /// The transport of a connection that the server opened.
+    #[cfg_attr(not(feature = "tls"), allow(unused_variables))]
+    pub(crate) fn outbound(socket: TcpStream, session: Session) -> Self {
+        Transport {
+            socket,
+            #[cfg(feature = "tls")]
+            tls: session.map(|session| Box::new(Tls::outbound(session))),
         }
     }
 

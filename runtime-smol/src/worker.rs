@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use anabranch_host::Carrier;
+use anabranch_core::conn::AnyConn;
+use anabranch_core::relay::Uplink;
+use anabranch_host::{AnyLines, Carrier, Host, Runtime, give_up};
 use mio::net::TcpStream;
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender, unbounded};
@@ -17,15 +19,50 @@ use smol::future::yield_now;
 use crate::accept::ACCEPTS_PER_TURN;
 use crate::connection::Connection;
 use crate::fanout::FanOuts;
+use crate::outbound::Session;
 use crate::reactor::Reactor;
 use crate::server::Shared;
+use crate::transport::Transport;
 
-/// A connection just accepted.
+/// A connection just made.
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub(crate) socket: TcpStream,
     pub(crate) peer: SocketAddr,
-    pub(crate) carrier: Carrier,
+    pub(crate) opened: Opened,
+}
+
+/// Which side opened a connection.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    ByClient(Carrier),
+    ByServer(Box<Uplink>, Session),
+}
+
+impl Opened {
+    /// The core of the connection, its log lines, and what carries its bytes.
+    pub(crate) fn open(
+        self,
+        host: &Host<Connection>,
+        socket: TcpStream,
+        peer: SocketAddr,
+    ) -> (AnyConn, AnyLines, Transport) {
+        let ((conn, lines), transport) = match self {
+            Opened::ByClient(carrier) => (host.open(&socket, peer), Transport::new(socket, &carrier)),
+            Opened::ByServer(uplink, session) => {
+                (host.open_uplink(&socket, uplink), Transport::outbound(socket, session))
+            }
+        };
+        (conn, lines, transport)
+    }
+
+    /// The connection cannot be served.
+    pub(crate) fn give_up(self, shared: &Shared) {
+        if let Opened::ByServer(uplink, _) = self {
+            let orphaned = give_up(&mut AnyConn::Uplink(uplink));
+            orphaned.into_iter().for_each(|stream| shared.wake(stream));
+        }
+    }
 }
 
 /// The channel from which a thread gets its connections.
@@ -47,7 +84,7 @@ impl Worker {
         (Worker { connections: AtomicUsize::new(0), fanouts: FanOuts::default(), arrivals }, arriving)
     }
 
-    /// Takes a connection just accepted.
+    /// Takes a connection just made.
     pub(crate) fn take(&self, arrival: Arrival) {
         self.connections.fetch_add(1, Ordering::Relaxed);
         // If the thread has ended, this drops the socket, which closes it.

@@ -1,22 +1,24 @@
-use std::io::{self, Read};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{Action, Batches, Conn, Output, Report};
+use anabranch_core::conn::{Action, AnyConn, AnyOutput, Batches, Ended};
+use anabranch_core::relay::Uplink;
 use anabranch_core::session::{CloseReason, Wait};
-use anabranch_host::{Lines, Link, Runtime, give_up};
+use anabranch_host::{AnyLines, Link, Runtime, give_up};
 
 use crate::server::Shared;
-use crate::write::{lost, send_now, write};
+use crate::transport::Transport;
+use crate::write::lost;
 
 /// Address space for the stack of each thread. Only pages that were touched take memory, mostly two to eight. Both
 /// threads may decode what a peer sent; the deepest recursion is for nested values, of which the configuration allows
 /// at most 128 levels. Without optimization these take between 768 and 896 KiB, and the default of 32 levels takes less
 /// than 256 KiB.
-const STACK: usize = 1 << 20;
+pub(crate) const STACK: usize = 1 << 20;
 /// Bytes read at once. Each connection has its own buffer, because a blocking read needs the buffer before it starts.
 const READ_BUFFER: usize = 16 << 10;
 /// How long a write may block. After this time the core is polled: it gets the number of bytes written, closes a peer
@@ -30,8 +32,8 @@ const ITS_OWN: &str = "the bytes came from this connection";
 #[derive(Debug)]
 pub(crate) struct Connection {
     id: u64,
-    lines: Lines,
-    socket: TcpStream,
+    lines: AnyLines,
+    transport: Transport,
     state: Mutex<State>,
     /// Wakes the writer.
     writer: Condvar,
@@ -41,7 +43,7 @@ pub(crate) struct Connection {
 
 #[derive(Debug)]
 struct State {
-    conn: Conn,
+    conn: AnyConn,
     /// What the core waited for when it was last polled.
     wait: Wait,
     /// True while one of the threads does what the core asked for, or writes bytes that the core lent. It releases the
@@ -66,6 +68,16 @@ impl Connection {
     /// Takes over a connection that was just accepted.
     pub(crate) fn start(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr) {
         let (conn, lines) = shared.host.open(&socket, peer);
+        Connection::begin(shared, Transport::plain(socket), conn, lines);
+    }
+
+    /// Takes over a connection that the server has opened.
+    pub(crate) fn start_outbound(shared: &Arc<Shared>, transport: Transport, uplink: Uplink) {
+        let (conn, lines) = shared.host.open_uplink(transport.socket(), Box::new(uplink));
+        Connection::begin(shared, transport, conn, lines);
+    }
+
+    fn begin(shared: &Arc<Shared>, transport: Transport, conn: AnyConn, lines: AnyLines) {
         let id = conn.id();
         let state = State {
             conn,
@@ -79,7 +91,7 @@ impl Connection {
         let connection = Arc::new(Connection {
             id,
             lines,
-            socket,
+            transport,
             state: Mutex::new(state),
             writer: Condvar::new(),
             reader: Condvar::new(),
@@ -94,7 +106,7 @@ impl Connection {
     }
 
     fn start_threads(self: &Arc<Self>, shared: &Arc<Shared>) -> io::Result<()> {
-        self.socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
+        self.transport.socket().set_write_timeout(Some(WRITE_TIMEOUT))?;
         let id = self.id;
         let (connection, its_shared) = (self.clone(), shared.clone());
         let writer = thread::Builder::new().name(format!("writer-{id}")).stack_size(STACK);
@@ -130,10 +142,10 @@ impl Connection {
     pub(crate) fn sweep(&self, now: Instant, batches: &mut Batches) {
         let mut state = self.state();
         let is_idle = !state.busy && !state.unpolled && !state.over;
-        if is_idle && let Some(share) = batches.share(&mut state.conn) {
+        if is_idle && let Some(share) = state.conn.share(batches) {
             state.busy = true;
             drop(state);
-            let written = match send_now(&self.socket, share.bytes()) {
+            let written = match self.transport.send_now(share.bytes()) {
                 // The writer waits until the socket has room.
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
                 written => written,
@@ -177,7 +189,7 @@ impl Connection {
         let (mut buffer, mut size) = (Vec::new(), self.state().wait.read.map_or(0, |read| read.most));
         loop {
             buffer.resize(size.min(READ_BUFFER), 0);
-            let result = (&self.socket).read(&mut buffer);
+            let result = self.transport.read(&mut buffer);
             if matches!(&result, Err(error) if error.kind() == io::ErrorKind::Interrupted) {
                 continue;
             }
@@ -280,7 +292,7 @@ impl Connection {
         };
         state.busy = true;
         drop(state);
-        let written = write(&self.socket, &mut lent);
+        let written = self.transport.write(&mut lent);
         let mut state = self.state();
         state.busy = false;
         state.conn.outbound().restore(lent).expect(ITS_OWN);
@@ -301,19 +313,19 @@ impl Connection {
         loop {
             state.unpolled = false;
             match state.conn.poll(Instant::now()) {
-                Output::Action(action) => {
+                AnyOutput::Action(action) => {
                     drop(state);
                     self.act(shared, action);
                     state = self.state();
                 }
-                Output::Wait(wait) => {
+                AnyOutput::Wait(wait) => {
                     state.wait = wait;
                     break;
                 }
-                Output::Closed(report) => {
+                AnyOutput::Closed(ended) => {
                     state.over = true;
                     drop(state);
-                    self.finish(shared, &report);
+                    self.finish(shared, &ended);
                     state = self.state();
                     break;
                 }
@@ -338,15 +350,15 @@ impl Connection {
         }
     }
 
-    fn finish(&self, shared: &Shared, report: &Report) {
+    fn finish(&self, shared: &Shared, ended: &Ended) {
+        self.transport.end();
         self.hang_up();
-        shared.host.leave(self.id, &self.lines, report);
+        shared.host.leave(self.id, &self.lines, ended);
     }
 
     /// Closes the connection to the peer, which also ends a blocked read or write of a thread.
     pub(crate) fn hang_up(&self) {
-        // The only possible error is that the socket is no longer connected.
-        let _ = self.socket.shutdown(Shutdown::Both);
+        self.transport.hang_up();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -355,13 +367,13 @@ impl Connection {
 }
 
 impl Link for Connection {
-    fn change(&self, change: &mut dyn FnMut(&mut Conn)) {
+    fn change(&self, change: &mut dyn FnMut(&mut AnyConn)) {
         let mut state = self.state();
         change(&mut state.conn);
         self.leave_to_writer(state);
     }
 
-    fn inspect(&self, look: &mut dyn FnMut(&Conn)) {
+    fn inspect(&self, look: &mut dyn FnMut(&AnyConn)) {
         look(&self.state().conn);
     }
 }

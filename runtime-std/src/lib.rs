@@ -35,7 +35,11 @@
 mod accept;
 mod connection;
 mod fanout;
+mod outbound;
 mod server;
+#[cfg(feature = "tls")]
+mod tls;
+mod transport;
 mod write;
 
 pub use anabranch_core as core;

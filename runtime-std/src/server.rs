@@ -2,10 +2,11 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use anabranch_core::hub::StreamId;
+use anabranch_core::relay::AttemptId;
 use anabranch_host::{
     Alive, Builder, CUT, Carrier, FINAL_MESSAGES_WAIT, Handle, Host, Runtime, Serve, Setup, interrupt_accept,
 };
@@ -13,6 +14,7 @@ use anabranch_host::{
 use crate::accept;
 use crate::connection::Connection;
 use crate::fanout::FanOuts;
+use crate::outbound::{self, Attempts};
 
 /// A server: [build](Self::builder) it, then [`run`](Self::run) it.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct Server {
 pub(crate) struct Shared {
     pub(crate) host: Host<Connection>,
     pub(crate) fanouts: FanOuts,
+    /// What goes on for relays.
+    pub(crate) attempts: Attempts,
     orders: Mutex<Orders>,
     /// Notified when there is a new order.
     ordered: Condvar,
@@ -68,7 +72,7 @@ impl Shared {
         if !self.host.wait_until_empty(Instant::now() + FINAL_MESSAGES_WAIT) {
             self.host.cut();
             // A thread that blocks in a write does not notice the cut.
-            self.host.for_each(Connection::hang_up);
+            self.host.for_each_of_all(Connection::hang_up);
             self.host.wait_until_empty(Instant::now() + CUT);
         }
     }
@@ -102,6 +106,18 @@ impl Runtime for Shared {
     fn wake_at(self: Arc<Self>, stream: StreamId, at: Instant) {
         self.order(|orders| _ = orders.wakes.insert((at, stream)));
     }
+
+    fn resolve(self: &Arc<Self>, attempt: AttemptId, host: String, port: u16) {
+        outbound::resolve(self, attempt, host, port);
+    }
+
+    fn connect(self: &Arc<Self>, attempt: AttemptId, address: SocketAddr, tls: Option<String>) {
+        outbound::connect(self, attempt, address, tls);
+    }
+
+    fn abort(&self, attempt: AttemptId) {
+        self.attempts.abort(attempt);
+    }
 }
 
 impl Server {
@@ -118,6 +134,7 @@ impl Server {
         let shared = Shared {
             host: Host::new(&setup),
             fanouts: FanOuts::default(),
+            attempts: Attempts::default(),
             orders: Mutex::default(),
             ordered: Condvar::new(),
         };
@@ -139,13 +156,14 @@ impl Server {
     /// Serves until [`Handle::stop`] is called; then returns within 3 seconds.
     ///
     /// # Panics
-    /// If the system cannot start a thread for each listener.
+    /// If the system cannot start a thread for each listener, and one for relays.
     pub fn run(self) {
         let Server { shared, listeners } = self;
         for listener in &listeners {
             // A listener that was made for an event loop may be non-blocking; accepting would then be polling.
             listener.set_nonblocking(false).expect("a listening socket can be blocking");
         }
+        let _driver = Driver::begin(&shared).expect("the system gives a thread");
         let begun = thread::scope(|scope| {
             let begun = listeners.iter().enumerate().try_for_each(|(number, listener)| {
                 let (shared, thread) = (&shared, thread::Builder::new().name(format!("listener-{number}")));
@@ -161,6 +179,29 @@ impl Server {
         });
         shared.shut_down();
         begun.expect("the system gives a thread for each listener");
+    }
+}
+
+/// The thread that does what relays want done. It ends when this is dropped.
+struct Driver<'a> {
+    shared: &'a Shared,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<'a> Driver<'a> {
+    fn begin(shared: &'a Arc<Shared>) -> io::Result<Self> {
+        let its_shared = shared.clone();
+        let thread = thread::Builder::new().name("relays".to_owned());
+        let thread = thread.spawn(move || outbound::run_driver(&its_shared))?;
+        Ok(Driver { shared, thread: Some(thread) })
+    }
+}
+
+impl Drop for Driver<'_> {
+    fn drop(&mut self) {
+        self.shared.host.end_driver();
+        // The driver does not panic: it catches panics.
+        self.thread.take().map(JoinHandle::join);
     }
 }
 

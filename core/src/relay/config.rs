@@ -19,9 +19,12 @@ pub struct Forward {
 }
 
 impl Forward {
+    /// The default of [`connect_timeout`](Self::connect_timeout).
+    pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
     /// A target for all streams, with the default times.
     pub fn new(to: Template) -> Self {
-        Forward { to, streams: Vec::new(), connect_timeout: Duration::from_secs(5), backoff: Backoff::default() }
+        Forward { to, streams: Vec::new(), connect_timeout: Forward::CONNECT_TIMEOUT, backoff: Backoff::default() }
     }
 
     /// True if the stream is to be pushed to the target.

@@ -12,6 +12,7 @@ mod lifecycle;
 mod manual;
 mod program;
 mod record;
+mod relays;
 mod reload;
 mod remote;
 mod run;

@@ -28,6 +28,7 @@ use crate::lifecycle::{Signals, inherited_listeners, ready};
 use crate::manual::{self, COMPLETIONS, MAN, PAGE, SHELL};
 use crate::record::Recorder;
 use crate::record::repair::{self, REPAIR};
+use crate::relays;
 use crate::reload::Reloader;
 use crate::run::Runner;
 use crate::settings::written::Of;
@@ -229,6 +230,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let recorder = Recorder::new(&loaded.of_streams(|settings| &settings.record))?;
     let runner = Runner::new(&loaded)?;
     let tls = settings.tls.is_on().then(|| TlsListeners::new(&settings.tls)).transpose()?;
+    let client_tls = relays::client(&settings.relay)?;
     let mut builder = Server::builder()
         .config(loaded.config.clone())
         .tcp(settings.tcp.options())
@@ -257,12 +259,16 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     for (address, carrier) in tls.iter().flat_map(TlsListeners::addresses) {
         builder = builder.listen_as(address, carrier);
     }
+    if let Some(client_tls) = client_tls {
+        builder = builder.client_tls(client_tls);
+    }
     let server = builder.build().map_err(|error| error.to_string())?;
     watch_memory(server.handle()).map_err(|error| format!("cannot watch the memory: {error}"))?;
     Protection { config: &loaded.config, memory: settings.limits.memory.0 }.log();
     if let Capturing::Chosen(captures) = &captures {
         captures.start(server.handle());
     }
+    hooks.start(&server.handle());
     let told = hooks.clone();
     recorder.start(&server.handle(), move |file| told.recorded(file));
     // TLS on the same ports is optional for clients.

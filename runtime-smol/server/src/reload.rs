@@ -9,6 +9,7 @@ use crate::api::Capturing;
 use crate::examine::{Purpose, findings_of};
 use crate::hooks::HttpHooks;
 use crate::record::Recorder;
+use crate::relays;
 use crate::run::Runner;
 use crate::settings::{Loaded, Sources};
 use crate::tls::TlsListeners;
@@ -89,10 +90,12 @@ impl Reloader {
         // back might not be possible.
         let certificates = self.tls.as_ref().map(|tls| tls.prepare(&settings.tls)).transpose()?;
         self.hooks.update(&new.of_streams(|settings| &settings.hooks))?;
+        let client_tls = relays::client(&settings.relay)?;
         self.recorder.update(&new.of_streams(|settings| &settings.record))?;
         self.runner.prepare(new)?;
         self.handle.reconfigure(new.config.clone(), settings.tcp.options()).map_err(|error| error.to_string())?;
         self.runner.update(new);
+        self.handle.client_tls(client_tls);
         if let Some(put_in_force) = certificates {
             put_in_force();
         }

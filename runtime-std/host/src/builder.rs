@@ -22,6 +22,9 @@ pub struct Setup {
     pub captures: Option<Arc<dyn Captures>>,
     /// How much of clients' addresses the log shows.
     pub log_addresses: LogAddresses,
+    /// The client's side of TLS for connections to other servers; `None`: it trusts the roots of the system.
+    #[cfg(feature = "tls")]
+    pub client_tls: Option<Arc<rustls::ClientConfig>>,
     /// Threads that serve connections, for runtimes that have a number of them; `None`: one a core.
     pub threads: Option<NonZero<usize>>,
     /// Sockets that listen, and how their connections are carried.
@@ -48,6 +51,8 @@ impl<S> Builder<S> {
             hooks_may_idle: false,
             captures: None,
             log_addresses: LogAddresses::default(),
+            #[cfg(feature = "tls")]
+            client_tls: None,
             threads: None,
             listeners: Vec::new(),
         };
@@ -115,6 +120,14 @@ impl<S> Builder<S> {
     /// How much of clients' addresses the log shows. Default: all.
     pub fn log_addresses(mut self, addresses: LogAddresses) -> Self {
         self.setup.log_addresses = addresses;
+        self
+    }
+
+    /// The client's side of TLS for connections to other servers, for example with roots that the system does not have
+    /// ([`client_tls`](crate::client_tls)). Default: the roots of the system.
+    #[cfg(feature = "tls")]
+    pub fn client_tls(mut self, config: Arc<rustls::ClientConfig>) -> Self {
+        self.setup.client_tls = Some(config);
         self
     }
 

@@ -53,7 +53,7 @@ impl<C: Link> Host<C> {
         let before = *drain;
         *drain = Some(Drain { since: before.map_or(now, |drain| drain.since), deadline, to_stop });
         self.core().drain();
-        self.for_each(|connection| connection.change(&mut |conn| conn.drain(deadline, tc_url)));
+        self.for_each(|connection| connection.change_client(&mut |conn| conn.drain(deadline, tc_url)));
         Ok(())
     }
 
@@ -66,7 +66,7 @@ impl<C: Link> Host<C> {
             return Ok(false);
         }
         self.core().stop_draining();
-        self.for_each(|connection| connection.change(&mut |conn| conn.stop_draining()));
+        self.for_each(|connection| connection.change_client(&mut |conn| conn.stop_draining()));
         Ok(true)
     }
 

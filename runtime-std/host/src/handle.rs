@@ -9,6 +9,7 @@ use anabranch_core::capture::Tap;
 use anabranch_core::conn::{self, ClientFacts, Config, Conn, LocalError, NotCaptured, Role, VhostSnapshot};
 use anabranch_core::hub::{HeldBy, MemorySnapshot, Relief, StreamId, StreamSnapshot};
 use anabranch_core::policy;
+use anabranch_core::relay::{AttemptId, NotAdded, RelayId, RelaySnapshot};
 use anabranch_core::session::{ClientKind, CloseReason, Phase};
 use anabranch_core::stats::ConnSnapshot;
 use anabranch_core::url::StreamKey;
@@ -18,7 +19,7 @@ use crate::closes::Closed;
 use crate::drain::{Drain, LeavesToStop};
 use crate::host::{Host, Link, OnPublish, OnUnpublish, PublishStart};
 use crate::local::{Publication, Subscribers, Subscription};
-use crate::totals::Totals;
+use crate::totals::{Totals, UplinkTotals};
 use crate::{LogAddresses, TcpOptions};
 
 /// What a [`Handle`] needs of a running server.
@@ -37,6 +38,18 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// The same as [`wake`](Self::wake) at a later time.
     fn wake_at(self: Arc<Self>, stream: StreamId, at: Instant);
+
+    /// Looks up a host, and calls [`resolved`](anabranch_core::relay::Relays::resolved) or
+    /// [`failed`](anabranch_core::relay::Relays::failed). Does not block.
+    fn resolve(self: &Arc<Self>, attempt: AttemptId, host: String, port: u16);
+
+    /// Connects, with TLS for this name if there is one, and calls
+    /// [`connected`](anabranch_core::relay::Relays::connected) or [`failed`](anabranch_core::relay::Relays::failed).
+    /// Serves the connection. Does not block.
+    fn connect(self: &Arc<Self>, attempt: AttemptId, address: SocketAddr, tls: Option<String>);
+
+    /// Ends a look-up or an attempt to connect, if it still goes on.
+    fn abort(&self, attempt: AttemptId);
 }
 
 /// The server's own reference to its runtime. When it is dropped, the server stops: no part of the program then waits
@@ -286,6 +299,43 @@ impl Handle {
         self.control.totals()
     }
 
+    /// All pushes and pulls, in the order in which they began.
+    pub fn relays(&self) -> Vec<RelaySnapshot> {
+        self.control.core().relays().list(Instant::now())
+    }
+
+    /// Pushes a stream to one more target, published or not, until the target is removed or the server ends.
+    ///
+    /// # Errors
+    /// The URL is not valid, the stream has the target already, or there are too many.
+    pub fn add_forward(&self, key: &StreamKey, url: &str) -> Result<RelayId, NotAdded> {
+        self.control.core().relays().add_forward(Instant::now(), key, url)
+    }
+
+    /// Ends a push and removes its target. A target of the configuration comes back with the next publication. False if
+    /// there is no such push.
+    pub fn remove_forward(&self, id: RelayId) -> bool {
+        self.control.core().relays().remove_forward(Instant::now(), id)
+    }
+
+    /// Pushes the present publication of a stream to these targets, instead of those of an earlier call. Returns what is
+    /// wrong with URLs that are left out.
+    pub fn forward_to(&self, key: &StreamKey, urls: &[String]) -> Vec<NotAdded> {
+        self.control.core().relays().forward_to(Instant::now(), key, urls)
+    }
+
+    /// The client's side of TLS for connections to other servers that are made from now on; `None`: it trusts the roots of
+    /// the system.
+    #[cfg(feature = "tls")]
+    pub fn client_tls(&self, config: Option<Arc<rustls::ClientConfig>>) {
+        self.control.set_client_tls(config);
+    }
+
+    /// The totals of all connections to other servers so far.
+    pub fn uplink_totals(&self) -> UplinkTotals {
+        self.control.uplink_totals()
+    }
+
     /// True while the server grants no new requests, because it drains or stops.
     pub fn is_leaving(&self) -> bool {
         self.control.is_stopping() || self.control.core().is_draining()
@@ -404,6 +454,9 @@ pub(crate) trait Control: Send + Sync {
     fn show_addresses(&self, addresses: LogAddresses);
     fn shown_addresses(&self) -> LogAddresses;
     fn totals(&self) -> Totals;
+    fn uplink_totals(&self) -> UplinkTotals;
+    #[cfg(feature = "tls")]
+    fn set_client_tls(&self, config: Option<Arc<rustls::ClientConfig>>);
     fn closes(&self) -> Vec<Closed>;
     fn ids(&self) -> Vec<u64>;
 }
@@ -455,7 +508,7 @@ impl<R: Runtime> Control for R {
     }
 
     fn wait_until_empty(&self, deadline: Instant) -> bool {
-        self.host().wait_until_empty(deadline)
+        self.host().wait_until_clients_left(deadline)
     }
 
     fn drain(&self, time: Duration, tc_url: Option<&str>, to_stop: bool) -> Result<(), LeavesToStop> {
@@ -475,11 +528,7 @@ impl<R: Runtime> Control for R {
     }
 
     fn change(&self, id: u64, change: &mut dyn FnMut(&mut Conn)) -> bool {
-        let connection = self.host().find(id);
-        if let Some(connection) = &connection {
-            connection.change(change);
-        }
-        connection.is_some()
+        self.host().change_client(id, change)
     }
 
     fn show_addresses(&self, addresses: LogAddresses) {
@@ -494,6 +543,15 @@ impl<R: Runtime> Control for R {
         self.host().totals()
     }
 
+    fn uplink_totals(&self) -> UplinkTotals {
+        self.host().uplink_totals()
+    }
+
+    #[cfg(feature = "tls")]
+    fn set_client_tls(&self, config: Option<Arc<rustls::ClientConfig>>) {
+        self.host().client_tls().set(config);
+    }
+
     fn closes(&self) -> Vec<Closed> {
         self.host().closes()
     }
@@ -504,11 +562,11 @@ impl<R: Runtime> Control for R {
 
     fn inspect(&self, id: u64, look: &mut dyn FnMut(&Conn)) {
         if let Some(connection) = self.host().find(id) {
-            connection.inspect(look);
+            connection.inspect_client(look);
         }
     }
 
     fn inspect_each(&self, look: &mut dyn FnMut(&Conn)) {
-        self.host().for_each(|connection| connection.inspect(look));
+        self.host().for_each(|connection| connection.inspect_client(look));
     }
 }

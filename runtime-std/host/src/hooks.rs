@@ -56,7 +56,7 @@ impl Answer {
         let deliver = move |verdict| {
             let mut verdict = Some(verdict);
             if let Some(connection) = connection.upgrade() {
-                connection.change(&mut |conn| {
+                connection.change_client(&mut |conn| {
                     if let Some(verdict) = verdict.take() {
                         conn.answer(Instant::now(), id, verdict);
                     }

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anabranch_core::conn::{self, Action, Attachment, Config, Conn, Remark, Report, Role};
+use anabranch_core::conn::{self, Action, AnyConn, Attachment, Config, Conn, Ended, Remark, Role};
 use anabranch_core::hub::StreamId;
 use anabranch_core::policy::canonical;
+use anabranch_core::relay::Uplink;
 use anabranch_core::session::CloseReason;
 use anabranch_core::stats::ConnStatsView;
 use anabranch_core::url::StreamKey;
@@ -22,10 +23,14 @@ use crate::before_connect::BeforeConnect;
 use crate::builder::check_hooks;
 use crate::closes::{Closed, Closes};
 use crate::drain::Draining;
+use crate::driver::Driver;
 use crate::files::Door;
 use crate::hooks::{Answer, Hooks};
 use crate::local::Subscribers;
-use crate::totals::Totals;
+#[cfg(feature = "tls")]
+use crate::outbound_tls::OutboundTls;
+use crate::totals::{Totals, UplinkTotals};
+use crate::uplinks::{AnyLines, UplinkLines, reason_of};
 use crate::{Arriving, Captures, Lines, SOCKETS, Setup, TcpOptions, random_seed, tune};
 
 /// How long a stopping server waits until its connections have sent their final messages, before it cuts them off.
@@ -37,10 +42,28 @@ pub const CUT: Duration = Duration::from_millis(250);
 pub trait Link: Send + Sync + 'static {
     /// Changes the core of the connection, and has it polled afterwards, here or on the connection's own thread. Calls
     /// `change` once, and does not wait for the connection's peer.
-    fn change(&self, change: &mut dyn FnMut(&mut Conn));
+    fn change(&self, change: &mut dyn FnMut(&mut AnyConn));
 
     /// Shows the core of the connection.
-    fn inspect(&self, look: &mut dyn FnMut(&Conn));
+    fn inspect(&self, look: &mut dyn FnMut(&AnyConn));
+
+    /// [Changes](Self::change) the core if a client has opened the connection.
+    fn change_client(&self, change: &mut dyn FnMut(&mut Conn)) {
+        self.change(&mut |any| {
+            if let AnyConn::Client(conn) = any {
+                change(conn);
+            }
+        });
+    }
+
+    /// [Shows](Self::inspect) the core if a client has opened the connection.
+    fn inspect_client(&self, look: &mut dyn FnMut(&Conn)) {
+        self.inspect(&mut |any| {
+            if let AnyConn::Client(conn) = any {
+                look(conn);
+            }
+        });
+    }
 }
 
 /// A publication that begins.
@@ -49,16 +72,24 @@ pub trait Link: Send + Sync + 'static {
 pub struct PublishStart {
     /// The stream's name.
     pub key: StreamKey,
-    /// The client that publishes; `None` if the program itself does.
+    /// The client that publishes; `None` if the program itself does, or if the stream is pulled.
     pub client: Option<PublishingClient>,
     /// The stream; [`Handle::on_unpublish`](crate::Handle::on_unpublish) gets the same.
     pub stream: StreamId,
+    /// True if the stream is pulled from another server. It may be told again while the publication goes on, after the
+    /// connection to an origin was lost.
+    pub is_pulled: bool,
 }
 
 impl PublishStart {
     /// A publication of the program itself.
     pub(crate) fn local(key: &StreamKey, stream: StreamId) -> Self {
-        PublishStart { key: key.clone(), client: None, stream }
+        PublishStart { key: key.clone(), client: None, stream, is_pulled: false }
+    }
+
+    /// A stream that is pulled from another server.
+    pub(crate) fn pulled(key: &StreamKey, stream: StreamId) -> Self {
+        PublishStart { key: key.clone(), client: None, stream, is_pulled: true }
     }
 }
 
@@ -119,14 +150,21 @@ pub struct Host<C> {
     played: AtomicU64,
     stopping: AtomicBool,
     draining: Draining,
+    driver: Driver,
+    #[cfg(feature = "tls")]
+    client_tls: OutboundTls,
     start: Instant,
 }
 
 /// The open connections, and the totals of those that have ended. Under one lock, so that each counts exactly once.
 #[derive(Debug)]
 struct Connections<C> {
+    /// Those of clients.
     open: HashMap<u64, Entry<C>>,
     ended: Totals,
+    /// Those that the server opened to other servers.
+    uplinks: HashMap<u64, Entry<C>>,
+    ended_uplinks: UplinkTotals,
 }
 
 #[derive(Debug)]
@@ -137,14 +175,25 @@ struct Entry<C> {
 
 impl<C> Default for Connections<C> {
     fn default() -> Self {
-        Connections { open: HashMap::new(), ended: Totals::default() }
+        Connections {
+            open: HashMap::new(),
+            ended: Totals::default(),
+            uplinks: HashMap::new(),
+            ended_uplinks: UplinkTotals::default(),
+        }
+    }
+}
+
+impl<C> Connections<C> {
+    fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.uplinks.is_empty()
     }
 }
 
 impl<C: Link> Host<C> {
     /// A host without connections.
     pub fn new(setup: &Setup) -> Self {
-        Host {
+        let host = Host {
             core: conn::Core::with_sockets(setup.config.clone(), random_seed(), SOCKETS),
             tcp: Mutex::new(setup.tcp),
             door: Door::new(),
@@ -163,8 +212,13 @@ impl<C: Link> Host<C> {
             played: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             draining: Draining::default(),
+            driver: Driver::default(),
+            #[cfg(feature = "tls")]
+            client_tls: OutboundTls::of(setup.client_tls.clone()),
             start: Instant::now(),
-        }
+        };
+        host.core.relays().set_waker(host.driver.waker());
+        host
     }
 
     /// Whether a connection just accepted is served, by the number of its socket; if not, the runtime
@@ -179,8 +233,8 @@ impl<C: Link> Host<C> {
     }
 
     /// The core of a connection just accepted, and its log lines. The socket gets the server's TCP options.
-    pub fn open<'a>(&self, socket: impl Into<SockRef<'a>>, peer: SocketAddr) -> (Conn, Lines) {
-        tune(socket, &self.tcp.lock().unwrap_or_else(PoisonError::into_inner));
+    pub fn open<'a>(&self, socket: impl Into<SockRef<'a>>, peer: SocketAddr) -> (AnyConn, AnyLines) {
+        self.tune(socket);
         self.accepted.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
         if let Ok(time) = SystemTime::now().duration_since(UNIX_EPOCH) {
@@ -192,7 +246,19 @@ impl<C: Link> Host<C> {
             None => self.core.connect_from(now, peer),
         };
         let lines = Lines::opened(conn.id(), canonical(peer), self.addresses.clone(), self.before_connect.clone());
-        (conn, lines)
+        (conn.into(), AnyLines::Client(lines))
+    }
+
+    /// The core of a connection that this server opened, and its log lines. The socket gets the server's TCP options.
+    pub fn open_uplink<'a>(&self, socket: impl Into<SockRef<'a>>, uplink: Box<Uplink>) -> (AnyConn, AnyLines) {
+        self.tune(socket);
+        self.connections().ended_uplinks.opened += 1;
+        let lines = UplinkLines::opened(&uplink);
+        (AnyConn::Uplink(uplink), AnyLines::Uplink(lines))
+    }
+
+    fn tune<'a>(&self, socket: impl Into<SockRef<'a>>) {
+        tune(socket, &self.tcp.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Logs that a connection just accepted cannot be served, because the system does not give what that needs.
@@ -219,12 +285,16 @@ impl<C: Link> Host<C> {
 
     /// Adds a connection to the list of open connections.
     pub fn enter(&self, id: u64, connection: &Arc<C>) {
-        let mut stats = None;
-        connection.inspect(&mut |conn| stats = Some(conn.stats()));
-        let Some(stats) = stats else {
+        let mut found = None;
+        connection.inspect(&mut |any| found = Some((any.stats(), matches!(any, AnyConn::Uplink(_)))));
+        let Some((stats, is_uplink)) = found else {
             return;
         };
-        self.connections().open.insert(id, Entry { connection: connection.clone(), stats });
+        {
+            let mut connections = self.connections();
+            let list = if is_uplink { &mut connections.uplinks } else { &mut connections.open };
+            list.insert(id, Entry { connection: connection.clone(), stats });
+        }
         if self.is_stopping() {
             // The stop may have copied the list before this connection was on it.
             shut_down(&**connection);
@@ -232,10 +302,17 @@ impl<C: Link> Host<C> {
     }
 
     /// The connection has ended: logs it and removes it from the list.
-    pub fn leave(&self, id: u64, lines: &Lines, report: &Report) {
-        lines.closed(report, |key| self.core.hub().waiting(key));
-        self.closes.note(id, lines.last(), report, self.addresses.get());
-        self.remove(id, report.close.reason.name());
+    pub fn leave(&self, id: u64, lines: &AnyLines, ended: &Ended) {
+        match (lines, ended) {
+            (AnyLines::Client(lines), Ended::Client(report)) => {
+                lines.closed(report, |key| self.core.hub().waiting(key));
+                self.closes.note(id, lines.last(), report, self.addresses.get());
+            }
+            (AnyLines::Uplink(lines), Ended::Uplink(report)) => lines.closed(report),
+            // A connection's lines are of its own kind.
+            _ => {}
+        }
+        self.remove(id, reason_of(ended));
     }
 
     /// The code that served the connection panicked: logs it and removes the connection from the list. The caller
@@ -251,13 +328,20 @@ impl<C: Link> Host<C> {
             connections.ended.add(&entry.stats);
             *connections.ended.closed.entry(reason).or_default() += 1;
         }
+        if let Some(entry) = connections.uplinks.remove(&id) {
+            connections.ended_uplinks.add(&entry.stats);
+            *connections.ended_uplinks.closed.entry(reason).or_default() += 1;
+        }
         if connections.open.is_empty() {
             self.emptied.notify(usize::MAX);
         }
     }
 
     /// Handles the core's actions that need no runtime: all except subscriptions and wake-ups.
-    pub fn act(&self, action: Action, lines: &Lines, connection: &Arc<C>) {
+    pub fn act(&self, action: Action, lines: &AnyLines, connection: &Arc<C>) {
+        let AnyLines::Client(lines) = lines else {
+            return;
+        };
         lines.action(&action);
         if let Action::Remark(Remark::Refused(refused)) = &action {
             *self.connections().ended.refused.entry(refused.code).or_default() += 1;
@@ -283,7 +367,7 @@ impl<C: Link> Host<C> {
             // The core was not running, so the connection can end like any other.
             let id = lines.id();
             error!(event = "bug", conn = id, "the program's hooks panicked, which is a bug; conn {id} is closed");
-            connection.change(&mut |conn| conn.close(CloseReason::Closed("the program's hooks panicked")));
+            connection.change_client(&mut |conn| conn.close(CloseReason::Closed("the program's hooks panicked")));
         }
     }
 
@@ -292,12 +376,13 @@ impl<C: Link> Host<C> {
         let mut tap = self.captures.as_ref().and_then(|captures| captures.attaches(connection, *role, key));
         if tap.is_some() {
             // If it is captured already, or leaves, there is nothing to capture.
-            link.change(&mut |conn| _ = tap.take().map(|tap| conn.capture(Instant::now(), tap)));
+            link.change_client(&mut |conn| _ = tap.take().map(|tap| conn.capture(Instant::now(), tap)));
         }
         if *role == Role::Publisher {
             self.published.fetch_add(1, Ordering::Relaxed);
             let client = PublishingClient { connection, address: *peer, params: params.clone(), by_pass: *by_pass };
-            self.publishes(&PublishStart { key: key.clone(), client: Some(client), stream: *stream });
+            let start = PublishStart { key: key.clone(), client: Some(client), stream: *stream, is_pulled: false };
+            self.publishes(&start);
         } else {
             self.played.fetch_add(1, Ordering::Relaxed);
         }
@@ -344,7 +429,7 @@ impl<C: Link> Host<C> {
         check_hooks(&config, self.hooks.is_some(), self.hooks_may_idle)?;
         *self.tcp.lock().unwrap_or_else(PoisonError::into_inner) = tcp;
         self.core.reconfigure(config);
-        self.for_each(|connection| connection.change(&mut |conn| conn.reconfigured()));
+        self.for_each(|connection| connection.change_client(&mut |conn| conn.reconfigured()));
         Ok(())
     }
 
@@ -367,49 +452,92 @@ impl<C: Link> Host<C> {
     pub fn begin_stop(&self) {
         self.refuse_new();
         self.subscribers.wake_all();
+        // Before the clients' connections: what they publish is over after this, and its pushes say goodbye.
+        self.core.relays().close(Instant::now());
         self.for_each(|connection| shut_down(connection));
     }
 
     /// Ends all connections at once; output that is not written is lost. They release what they hold, and the hooks get
     /// their notices.
     pub fn cut(&self) {
-        self.for_each(|connection| {
-            connection.change(&mut |conn| conn.handle_disconnect(Instant::now(), CloseReason::Shutdown));
+        self.for_each_of_all(|connection| {
+            connection.change(&mut |any| any.handle_disconnect(Instant::now(), CloseReason::Shutdown));
         });
     }
 
-    /// True if there was no connection left at some time before `deadline`. Blocks until then.
+    /// True if there was no connection left at some time before `deadline`, neither one of a client nor one to another
+    /// server. Blocks until then.
     pub fn wait_until_empty(&self, deadline: Instant) -> bool {
-        while !self.connections().open.is_empty() {
+        self.wait_until(Connections::is_empty, deadline)
+    }
+
+    /// True if there was no client left at some time before `deadline`. Blocks until then.
+    pub(crate) fn wait_until_clients_left(&self, deadline: Instant) -> bool {
+        self.wait_until(|connections| connections.open.is_empty(), deadline)
+    }
+
+    fn wait_until(&self, is_so: impl Fn(&Connections<C>) -> bool, deadline: Instant) -> bool {
+        while !is_so(&self.connections()) {
             let listener = self.emptied.listen();
-            if !self.connections().open.is_empty() && listener.wait_deadline(deadline).is_none() {
-                return self.connections().open.is_empty();
+            if !is_so(&self.connections()) && listener.wait_deadline(deadline).is_none() {
+                return is_so(&self.connections());
             }
         }
         true
     }
 
-    /// Waits until there is no connection left.
+    /// Waits until there is no connection left, neither one of a client nor one to another server.
     pub async fn until_empty(&self) {
-        while !self.connections().open.is_empty() {
+        while !self.connections().is_empty() {
             let listener = self.emptied.listen();
-            if !self.connections().open.is_empty() {
+            if !self.connections().is_empty() {
                 listener.await;
             }
         }
     }
 
-    /// Calls `act` for each connection that is open now. The list is not locked during the calls.
-    pub fn for_each(&self, mut act: impl FnMut(&C)) {
+    /// Calls `act` for each client's connection that is open now. The list is not locked during the calls.
+    pub(crate) fn for_each(&self, act: impl FnMut(&C)) {
         let connections: Vec<_> = self.connections().open.values().map(|entry| entry.connection.clone()).collect();
-        for connection in connections {
-            act(&connection);
-        }
+        connections.iter().map(|connection| &**connection).for_each(act);
     }
 
-    /// A connection by its number.
+    /// The same for connections of clients and to other servers.
+    pub fn for_each_of_all(&self, act: impl FnMut(&C)) {
+        let connections: Vec<_> = {
+            let connections = self.connections();
+            let all = connections.open.values().chain(connections.uplinks.values());
+            all.map(|entry| entry.connection.clone()).collect()
+        };
+        connections.iter().map(|connection| &**connection).for_each(act);
+    }
+
+    /// A client's connection by its number.
     pub(crate) fn find(&self, id: u64) -> Option<Arc<C>> {
         self.connections().open.get(&id).map(|entry| entry.connection.clone())
+    }
+
+    /// A connection to another server by its number.
+    pub(crate) fn find_uplink(&self, id: u64) -> Option<Arc<C>> {
+        self.connections().uplinks.get(&id).map(|entry| entry.connection.clone())
+    }
+
+    /// Changes a client's connection, and has it polled. False if there is none with that number.
+    pub(crate) fn change_client(&self, id: u64, change: &mut dyn FnMut(&mut Conn)) -> bool {
+        let connection = self.find(id);
+        if let Some(connection) = &connection {
+            connection.change_client(change);
+        }
+        connection.is_some()
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn client_tls(&self) -> &OutboundTls {
+        &self.client_tls
+    }
+
+    pub(crate) fn driver(&self) -> &Driver {
+        &self.driver
     }
 
     pub(crate) fn subscribers(&self) -> &Subscribers {
@@ -438,6 +566,17 @@ impl<C: Link> Host<C> {
         totals
     }
 
+    /// The totals of all connections that the server opened to other servers.
+    pub(crate) fn uplink_totals(&self) -> UplinkTotals {
+        let connections = self.connections();
+        let open: Vec<_> = connections.uplinks.values().map(|entry| entry.stats.clone()).collect();
+        let mut totals = connections.ended_uplinks.clone();
+        drop(connections);
+        totals.open = open.len();
+        open.iter().for_each(|stats| totals.add(stats));
+        totals
+    }
+
     /// The connections that ended last, the newest first.
     pub(crate) fn closes(&self) -> Vec<Closed> {
         self.closes.all()
@@ -461,15 +600,15 @@ impl<C: Link> Host<C> {
 
 /// Has the core of a connection release what it holds, after a panic of the code that served it. The caller wakes the
 /// returned streams and does not use the core any more.
-pub fn give_up(conn: &mut Conn) -> Vec<StreamId> {
+pub fn give_up(conn: &mut AnyConn) -> Vec<StreamId> {
     // The panic may have come from the core. If it panics again, the core is dropped with the connection.
     catch_unwind(AssertUnwindSafe(|| conn.abandon())).unwrap_or_default()
 }
 
 fn shut_down(connection: &(impl Link + ?Sized)) {
-    connection.change(&mut |conn| {
+    connection.change(&mut |any| {
         // The time for the final messages counts from now, not from the last input of the peer.
-        conn.handle_timeout(Instant::now());
-        conn.shutdown();
+        any.handle_timeout(Instant::now());
+        any.shutdown();
     });
 }

@@ -14,6 +14,7 @@ mod captures;
 mod carrier;
 mod closes;
 mod drain;
+mod driver;
 pub mod events;
 mod files;
 mod handle;
@@ -22,9 +23,12 @@ mod host;
 mod lines;
 mod listen;
 mod local;
+#[cfg(feature = "tls")]
+mod outbound_tls;
 mod serve;
 mod sockets;
 mod totals;
+mod uplinks;
 
 pub use anabranch_core as core;
 
@@ -35,6 +39,7 @@ pub use captures::{Arriving, Captures};
 pub use carrier::Carrier;
 pub use closes::Closed;
 pub use drain::{Drain, LeavesToStop};
+pub use driver::{Pause, drive};
 pub use files::{connections_within, raise_file_limit};
 pub use handle::{Alive, CaptureError, ConnectionInfo, Handle, Runtime, Stats};
 pub use hooks::{Answer, Hooks};
@@ -42,9 +47,12 @@ pub use host::{CUT, FINAL_MESSAGES_WAIT, Host, Link, PublishStart, PublishingCli
 pub use lines::Lines;
 pub use listen::{Listen, TcpOptions, can_listen, listen, tune};
 pub use local::{Over, Publication, Subscription, Update};
+#[cfg(feature = "tls")]
+pub use outbound_tls::{client_tls, tls_failure};
 pub use serve::Serve;
 pub use sockets::SOCKETS;
-pub use totals::Totals;
+pub use totals::{Totals, UplinkTotals};
+pub use uplinks::{AnyLines, UplinkLines};
 
 /// Thirty-two random bytes, for [`Core::new`](anabranch_core::conn::Core::new) and
 /// [`Client::new`](anabranch_core::client::Client::new).

@@ -43,3 +43,37 @@ impl Totals {
         self.dropped.add(stats.dropped);
     }
 }
+
+/// Totals of all connections that a server opened to other servers, including those that are open. None but `open` ever
+/// becomes smaller.
+#[derive(Debug, Clone, Default)]
+pub struct UplinkTotals {
+    /// Connections that are open.
+    pub open: usize,
+    /// Connections that were made.
+    pub opened: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// Audio, video and data messages received.
+    pub frames_in: u64,
+    /// Audio, video and data messages sent or queued.
+    pub frames_out: u64,
+    /// What targets did not get because they were slow.
+    pub dropped: Gap,
+    /// Connections that have ended, by the [name](anabranch_core::client::ClientCloseReason::name) of the reason.
+    pub closed: BTreeMap<&'static str, u64>,
+}
+
+impl UplinkTotals {
+    /// Adds one connection.
+    pub(crate) fn add(&mut self, stats: &ConnStatsView) {
+        let stats = stats.snapshot(Instant::now());
+        self.bytes_in += stats.bytes_in;
+        self.bytes_out += stats.bytes_out;
+        self.frames_in += stats.frames_in;
+        self.frames_out += stats.frames_out;
+        self.dropped.add(stats.dropped);
+    }
+}

@@ -135,7 +135,7 @@ pub(super) fn vhost(context: &Context, call: &Call<'_>) -> Reply {
 }
 
 /// The requested part of a list: the number of entries to skip, and to show. 0 shows only the total.
-fn page(call: &Call<'_>) -> Result<(usize, usize), String> {
+pub(super) fn page(call: &Call<'_>) -> Result<(usize, usize), String> {
     Ok((call.number("start", 0)?, call.number("count", 10)?.min(1000)))
 }
 

@@ -223,7 +223,7 @@ pub(super) fn begin(context: &Context, call: &Call<'_>) -> Reply {
 }
 
 /// Why the parameters choose nothing.
-enum NoChoice {
+pub(super) enum NoChoice {
     /// They are not valid, for this reason.
     Wrong(String),
     /// There is no such client, stream or virtual host: the API's code and the words.
@@ -266,7 +266,7 @@ fn choice(context: &Context, call: &Call<'_>) -> Result<CaptureChoice, NoChoice>
 }
 
 /// A stream by its id, or by its name: `app/stream`, `app/stream?vhost=NAME`.
-fn stream_key(context: &Context, text: &str) -> Result<StreamKey, NoChoice> {
+pub(super) fn stream_key(context: &Context, text: &str) -> Result<StreamKey, NoChoice> {
     if text.starts_with("vid-") && !text.contains('/') {
         let mut streams = context.handle.stats().streams.into_iter();
         let found = streams.find(|stream| context.identity.stream_id(&stream.key) == text);

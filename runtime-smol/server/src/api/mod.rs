@@ -7,6 +7,7 @@ mod answers;
 mod captures;
 mod cluster;
 mod context;
+mod forwards;
 mod guard;
 mod health;
 mod hooks;

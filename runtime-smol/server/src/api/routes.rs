@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use super::captures::{Captures, OneCapture};
 use super::cluster::Cluster;
 use super::context::Context;
+use super::forwards::{Edges, Forwards, OneForward};
 use super::health::{DrainAnswer, DrainUndoneAnswer, Health};
 use super::hooks::HookUrls;
 use super::recordings::Recordings;
@@ -18,7 +19,7 @@ use super::shapes::{
     Clients, Closes, Done, Envelope, Index, OneClient, OneStream, OneVhost, Reloaded, Streams, Summaries, Versions,
     Vhosts,
 };
-use super::{answers, captures, cluster, health, hooks, recordings, runs};
+use super::{answers, captures, cluster, forwards, health, hooks, recordings, runs};
 
 /// One method of one path.
 pub(super) struct Route {
@@ -123,6 +124,19 @@ const DRAIN: &[Parameter] = &[
     },
 ];
 
+const FORWARD: &[Parameter] = &[
+    Parameter {
+        name: "stream",
+        about: "The stream that is pushed, published or not: its name, APP/STREAM or APP/STREAM?vhost=NAME, or its id",
+        text: true,
+    },
+    Parameter {
+        name: "url",
+        about: "Where to publish it, percent-encoded: rtmp://HOST/APP/STREAM or rtmps://HOST/APP/STREAM",
+        text: true,
+    },
+];
+
 const CAPTURE: &[Parameter] = &[
     Parameter {
         name: "client",
@@ -160,6 +174,7 @@ fn json<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 const NO_VHOST: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such virtual host (code 2014)");
 const NO_STREAM: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such stream (code 2048)");
 const NO_CLIENT: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such client (code 2049)");
+const NO_FORWARD: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such push");
 const NO_CAPTURE: (StatusCode, &str) = (StatusCode::NOT_FOUND, "There is no such capture");
 const BAD_NUMBER: (StatusCode, &str) =
     (StatusCode::BAD_REQUEST, "A parameter is not a number, or not within its bounds");
@@ -277,6 +292,49 @@ pub(super) const ROUTES: &[Route] = &[
         Content::Json(json::<Cluster>),
         cluster::cluster,
     ),
+    Route {
+        query: PAGE,
+        failures: &[BAD_NUMBER],
+        ..get(
+            "/api/v1/forwards",
+            "The pushes to other servers, with their state",
+            Content::Json(json::<Forwards>),
+            forwards::forwards,
+        )
+    },
+    Route {
+        query: FORWARD,
+        failures: &[
+            (StatusCode::BAD_REQUEST, "The parameters are not valid"),
+            (StatusCode::NOT_FOUND, "There is no such virtual host (code 2014) or id of a stream (2048)"),
+            (StatusCode::CONFLICT, "The stream has this target already, or there are too many; the text says which"),
+        ],
+        ..route(
+            "POST",
+            "/api/v1/forwards",
+            "Push a stream to one more server, until the push is removed or the server ends",
+            Content::Json(json::<OneForward>),
+            forwards::add,
+        )
+    },
+    Route {
+        failures: &[NO_FORWARD],
+        ..get("/api/v1/forwards/{id}", "A push", Content::Json(json::<OneForward>), forwards::forward)
+    },
+    Route {
+        failures: &[NO_FORWARD],
+        ..route("DELETE", "/api/v1/forwards/{id}", "End a push", Content::Json(json::<Done>), forwards::remove)
+    },
+    Route {
+        query: PAGE,
+        failures: &[BAD_NUMBER],
+        ..get(
+            "/api/v1/edge",
+            "What is pulled from and published at origins, with its state",
+            Content::Json(json::<Edges>),
+            forwards::edge,
+        )
+    },
     get("/api/v1/hooks", "The URLs that hooks call, and their state", Content::Json(json::<HookUrls>), hooks::hooks),
     get(
         "/api/v1/captures",

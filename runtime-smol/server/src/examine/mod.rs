@@ -130,6 +130,7 @@ pub(crate) fn findings_of(loaded: &Loaded, sources: &Sources, purpose: Purpose) 
     found.certificates();
     found.hooks();
     found.cluster(purpose);
+    found.relays();
     found.folders(purpose);
     found.runs();
     let mut findings = found.sorted();

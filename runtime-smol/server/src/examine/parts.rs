@@ -8,6 +8,7 @@ use super::{Finding, Grade, Purpose};
 use crate::cluster::{self, ClusterSettings};
 use crate::hooks;
 use crate::record::free_space;
+use crate::relays;
 use crate::run::find;
 use crate::settings::tree::{Origin, Path, Step};
 use crate::settings::vhost::VhostSettings;
@@ -203,6 +204,14 @@ impl<'a> Found<'a> {
         let advertise = found.advertise.and_then(Result::err).map(|fault| ("advertise", fault));
         for (key, fault) in faults.chain(advertise) {
             self.add(Grade::Warning, Path::of(&["cluster", key]), fault);
+        }
+    }
+
+    /// The file of CA certificates for other servers.
+    pub(super) fn relays(&mut self) {
+        if let Err(words) = relays::client(&self.loaded.settings.relay) {
+            let fault = Fault::new(words, "name a readable file of CA certificates in PEM, or \"\" for the system's");
+            self.add(Grade::Fault, Path::of(&["relay", "ca_file"]), fault);
         }
     }
 

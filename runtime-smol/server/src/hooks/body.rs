@@ -21,11 +21,20 @@ pub(super) enum Event {
     Play,
     Stop,
     Dvr,
+    Forward,
 }
 
 impl Event {
-    pub(super) const ALL: [Event; 7] =
-        [Event::Connect, Event::Close, Event::Publish, Event::Unpublish, Event::Play, Event::Stop, Event::Dvr];
+    pub(super) const ALL: [Event; 8] = [
+        Event::Connect,
+        Event::Close,
+        Event::Publish,
+        Event::Unpublish,
+        Event::Play,
+        Event::Stop,
+        Event::Dvr,
+        Event::Forward,
+    ];
 
     /// The name in settings and in `action`.
     pub(super) fn name(self) -> &'static str {
@@ -37,6 +46,7 @@ impl Event {
             Event::Play => "on_play",
             Event::Stop => "on_stop",
             Event::Dvr => "on_dvr",
+            Event::Forward => "on_forward",
         }
     }
 
@@ -87,6 +97,20 @@ impl Bodies {
         Bodies::new(needs, |form| match form {
             Form::Srs => of(event, &notice.subject, &notice.client, identity, notice.closed.as_ref()),
             Form::NginxRtmp => fields::of(event, &notice.subject, &notice.client),
+        })
+    }
+
+    /// The bodies of the question where a stream is to be pushed.
+    pub(super) fn of_forward(
+        stream: &StreamFacts,
+        client: &ClientFacts,
+        identity: &Identity,
+        needs: impl Fn(Form) -> bool,
+    ) -> Self {
+        let subject = Subject::Publish(stream.clone());
+        Bodies::new(needs, |form| match form {
+            Form::Srs => of(Event::Forward, &subject, client, identity, None),
+            Form::NginxRtmp => fields::of(Event::Forward, &subject, client),
         })
     }
 

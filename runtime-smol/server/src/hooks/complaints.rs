@@ -7,6 +7,7 @@ use anabranch_core::url::{StreamKey, quoted, shortened};
 use tracing::warn;
 
 use super::body::Event;
+use super::order;
 
 /// The least time between two log lines about one endpoint.
 const BETWEEN: Duration = Duration::from_secs(1);
@@ -28,7 +29,7 @@ impl About {
             Subject::Connect => None,
             Subject::Publish(stream) | Subject::Play(stream) | Subject::Traverse(stream) => Some(stream.key.clone()),
         };
-        About { event, connection, vhost: vhost.to_owned(), stream }
+        About { event, connection: order::shown(connection), vhost: vhost.to_owned(), stream }
     }
 }
 

@@ -523,7 +523,7 @@ fn post(agent: &Agent, key: &EndpointKey, call: &Call, timeout: Option<Duration>
         response.headers().get("location").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let body = response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec()?;
     // Not the body, because it has the client's secrets.
-    let (url, conn, time) = (&key.url, call.turn.connection, start.elapsed());
+    let (url, conn, time) = (&key.url, call.about.connection, start.elapsed());
     debug!(
         event = "hook_called",
         conn,
@@ -532,8 +532,11 @@ fn post(agent: &Agent, key: &EndpointKey, call: &Call, timeout: Option<Duration>
         seconds = time.as_secs_f64(),
         "{url} about conn {conn}: status {status} in {time:?}"
     );
+    let of_forward = call.about.event == Event::Forward;
     Ok(match key.form {
+        Form::Srs if of_forward => Reply::of_forward(status, &body),
         Form::Srs => Reply::of(status, &body),
+        Form::NginxRtmp if of_forward => Reply::of_nginx_forward(status, location.as_deref()),
         Form::NginxRtmp => Reply::of_nginx(status, location.as_deref()),
     })
 }

@@ -86,6 +86,8 @@ fn call(event: Event) -> &'static str {
         Event::Play => "play",
         Event::Stop => "play_done",
         Event::Dvr => "record_done",
+        // nginx-rtmp has no such call.
+        Event::Forward => "forward",
     }
 }
 

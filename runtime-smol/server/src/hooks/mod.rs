@@ -25,13 +25,14 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use anabranch_core::conn::{Ask, ClientFacts, Notice, StreamFacts, Subject, Verdict};
-use anabranch_host::{Answer, Hooks};
+use anabranch_host::{Answer, Handle, Hooks, PublishStart};
+use tracing::warn;
 
 use body::{Bodies, Event};
 use complaints::About;
 use endpoint::{Endpoint, EndpointKey, Sort};
 pub(crate) use health::UrlState;
-use order::{Job, Kind, Order, on_failure};
+use order::{Job, Kind, Order, Targets, apart, on_failure};
 pub(crate) use probe::{Probe, probe};
 pub(crate) use settings::HookSettings;
 use settings::{Form, MARGIN};
@@ -106,6 +107,38 @@ impl HttpHooks {
     /// Waits until all calls are made, at most for `time`. Returns how many are left.
     pub(crate) fn flush(&self, time: Duration) -> usize {
         self.inner.order.wait_until_done(time)
+    }
+
+    /// Asks back ends about the targets of streams that clients publish on this server, and pushes the streams there.
+    pub(crate) fn start(&self, handle: &Handle) {
+        let pushes = handle.clone();
+        self.inner.order.on_targets(Targets(Box::new(move |key, urls| {
+            for error in pushes.forward_to(key, &urls) {
+                let stream = key.shown();
+                warn!(event = "forward_refused", stream, error = %error, "a target that on_forward gave for {stream} is left out: {error}");
+            }
+        })));
+        let (hooks, asked) = (self.clone(), handle.clone());
+        handle.on_publish(move |start| hooks.published(start, &asked));
+    }
+
+    /// A publication begins: asks for its targets. Does not block.
+    fn published(&self, start: &PublishStart, handle: &Handle) {
+        let Some(client) = &start.client else {
+            return;
+        };
+        let route = self.inner.routes().stream(&start.key).clone();
+        if route.endpoints(Event::Forward).is_empty() {
+            return;
+        }
+        let stream = StreamFacts { key: start.key.clone(), params: client.params.clone() };
+        let Some(facts) = handle.connection(client.connection).map(|info| info.facts) else {
+            return;
+        };
+        let needs = |form| route.needs(Event::Forward, form);
+        let body = Bodies::of_forward(&stream, &facts, &self.inner.identity, needs);
+        let vhost = start.key.vhost().to_owned();
+        self.inner.notify(&route, apart(client.connection), (Event::Forward, Subject::Publish(stream), vhost), body);
     }
 
     /// A file of a recording is complete: sends the notice. Does not block.
@@ -270,7 +303,7 @@ impl Inner {
             return;
         }
         let HookSettings { retries, retry_after, .. } = route.settings;
-        let kind = Kind::Notice { retries: retries.min(100), retry_after: retry_after.0, open: 0 };
+        let kind = Kind::Notice { retries: retries.min(100), retry_after: retry_after.0, open: 0, targets: None };
         self.order.push(connection, Job { event, subject, vhost, body, places, kind });
     }
 }

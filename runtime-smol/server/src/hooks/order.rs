@@ -1,10 +1,11 @@
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anabranch_core::conn::{Subject, Verdict};
-use anabranch_core::url::shortened;
+use anabranch_core::url::{StreamKey, shortened};
 use anabranch_host::Answer;
 use tracing::{error, info};
 
@@ -50,6 +51,8 @@ pub(super) enum Kind {
         retry_after: Duration,
         /// Calls that are not finished.
         open: usize,
+        /// The targets that the answers so far have, if it is the question about them.
+        targets: Option<Vec<String>>,
     },
 }
 
@@ -60,6 +63,31 @@ pub(super) struct Order {
     state: Mutex<State>,
     emptied: Condvar,
     tally: Tally,
+    /// Gets the targets of streams.
+    targets: OnceLock<Targets>,
+}
+
+/// What gets the targets of a stream.
+pub(super) struct Targets(pub(super) Box<dyn Fn(&StreamKey, Vec<String>) + Send + Sync>);
+
+impl fmt::Debug for Targets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Targets").finish_non_exhaustive()
+    }
+}
+
+/// The mark of a queue beside that of the client: the question about targets may be repeated for a minute, and the notice
+/// that the stream is over must not wait for that.
+const APART: u64 = 1 << 63;
+
+/// The number of the queue for the questions about targets of a client's streams.
+pub(super) fn apart(connection: u64) -> u64 {
+    connection | APART
+}
+
+/// The number of the connection that a queue belongs to.
+pub(super) fn shown(queue: u64) -> u64 {
+    queue & !APART
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +98,8 @@ struct State {
     refused: HashMap<(u64, Name), Instant>,
     /// The number of refusals at which old ones are removed next.
     many: usize,
+    /// The targets of a stream, when the last back end has answered. The caller takes them.
+    targets: Option<(StreamKey, Vec<String>)>,
 }
 
 /// Equal for a question and the notice that belongs to it.
@@ -95,6 +125,11 @@ impl Order {
         state.clients.values().map(VecDeque::len).sum()
     }
 
+    /// Sets what gets the targets of streams. Only the first call has an effect.
+    pub(super) fn on_targets(&self, targets: Targets) {
+        let _ = self.targets.set(targets);
+    }
+
     /// Counts of failures, for the metrics.
     pub(super) fn tally(&self) -> &Tally {
         &self.tally
@@ -104,6 +139,7 @@ impl Order {
     pub(super) fn finish(self: &Arc<Self>, place: Place, connection: u64, reply: Reply) {
         let mut state = self.state();
         let (given, calls) = state.finish(connection, &place, reply, self);
+        let targets = state.targets.take();
         let empty = state.clients.is_empty();
         drop(state);
         // Before the answer: the client that gets it may make another request at once.
@@ -111,6 +147,11 @@ impl Order {
         calls.into_iter().for_each(Call::begin);
         if empty {
             self.emptied.notify_all();
+        }
+        if let (Some((key, urls)), Some(Targets(take))) = (targets, self.targets.get())
+            && catch_unwind(AssertUnwindSafe(|| take(&key, urls))).is_err()
+        {
+            error!(event = "bug", "handling the targets of {} panicked, which is a bug", key.shown());
         }
         if let Some((answer, verdict)) = given
             && catch_unwind(AssertUnwindSafe(|| answer.give(verdict))).is_err()
@@ -133,8 +174,9 @@ impl State {
                 self.clients.remove(&connection);
                 return Vec::new();
             };
-            // A recording is no request, so nothing refused it.
-            let refused = job.event != Event::Dvr && self.refused.remove(&(connection, name(job))).is_some();
+            // A recording is no request, and a stream that is pushed was granted, so nothing refused them.
+            let is_of_request = !matches!(job.event, Event::Dvr | Event::Forward);
+            let refused = is_of_request && self.refused.remove(&(connection, name(job))).is_some();
             match &mut job.kind {
                 Kind::Ask { .. } => return job.ask(connection, order).into_iter().collect(),
                 Kind::Notice { open, .. } if !refused => {
@@ -158,8 +200,9 @@ impl State {
             return (None, Vec::new());
         };
         let given = match &mut job.kind {
-            Kind::Notice { open, .. } => {
+            Kind::Notice { open, targets, .. } => {
                 match reply {
+                    Reply::Targets(urls) => targets.get_or_insert_default().extend(urls),
                     Reply::Granted => {}
                     Reply::Renamed(_) => place.complain(
                         &About::new(job.event, connection, &job.vhost, &job.subject),
@@ -184,11 +227,14 @@ impl State {
                 if *open > 0 {
                     return (None, Vec::new());
                 }
+                if let (Subject::Publish(stream), Some(urls)) = (&job.subject, targets.take()) {
+                    self.targets = Some((stream.key.clone(), urls));
+                }
                 None
             }
             Kind::Ask { answer, allow_on_failure, renamed, .. } => {
                 let verdict = match reply {
-                    Reply::Granted => Verdict::Allow,
+                    Reply::Granted | Reply::Targets(_) => Verdict::Allow,
                     Reply::Renamed(name) => {
                         renamed.get_or_insert(name);
                         Verdict::Allow

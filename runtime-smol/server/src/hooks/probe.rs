@@ -69,7 +69,9 @@ fn of_url(target: &HookTarget, agent: &Agent, settings: &HookSettings, ask: bool
     }
     let reply = question(agent, target).map_err(|error| unreachable(&error))?;
     match reply {
-        Reply::Granted | Reply::Renamed(_) => Ok(format!("{words}; a question without a client was granted")),
+        Reply::Granted | Reply::Renamed(_) | Reply::Targets(_) => {
+            Ok(format!("{words}; a question without a client was granted"))
+        }
         Reply::Refused { reason: Some(reason), .. } if reason.starts_with("an answer that is not JSON") => {
             let cure =
                 "answer with status 200 and the body 0, or with a JSON object whose code is 0, to grant a request";

@@ -3,6 +3,8 @@ use serde_json::Value;
 
 /// The longest reason that a client gets, in characters.
 const LONGEST_REASON: usize = 200;
+/// The most targets that one answer may have.
+const MOST_TARGETS: usize = 64;
 /// Fields in which a back end may give a reason: the first of these that is a text counts.
 const REASONS: [&str; 5] = ["msg", "message", "reason", "error", "desc"];
 
@@ -15,6 +17,8 @@ pub(super) enum Reply {
     Renamed(String),
     /// The back end refuses it, perhaps with a reason or a URL to go to instead.
     Refused { reason: Option<String>, redirect: Option<String> },
+    /// The URLs at which a stream is to be published, too.
+    Targets(Vec<String>),
     /// The back end did not answer properly, and may do so later; with a text for the log.
     Failed(String),
 }
@@ -52,6 +56,28 @@ impl Reply {
             300..400 => Reply::of_location(status, location.map(str::trim).unwrap_or_default()),
             408 | 429 | 500.. => Reply::Failed(format!("it answers with status {status}")),
             _ => Reply::refused(Some(format!("status {status}"))),
+        }
+    }
+
+    /// What the answer to the question about targets means, by SRS's rules: an object whose `data` has the list `urls`, or
+    /// no `data` for no targets. A text in the list that is not a URL is refused later, with words in the log.
+    pub(super) fn of_forward(status: u16, body: &[u8]) -> Reply {
+        match Reply::of(status, body) {
+            Reply::Granted => {}
+            other => return other,
+        }
+        let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+        let urls = answer.get("data").and_then(|data| data.get("urls")).and_then(Value::as_array);
+        let urls = urls.into_iter().flatten().filter_map(Value::as_str);
+        Reply::Targets(urls.take(MOST_TARGETS).map(str::to_owned).collect())
+    }
+
+    /// The same by nginx-rtmp's rules for `on_publish`: a redirect to a URL names the target.
+    pub(super) fn of_nginx_forward(status: u16, location: Option<&str>) -> Reply {
+        match Reply::of_nginx(status, location) {
+            Reply::Granted => Reply::Targets(Vec::new()),
+            Reply::Refused { redirect: Some(url), .. } => Reply::Targets(vec![url]),
+            other => other,
         }
     }
 
@@ -129,6 +155,23 @@ mod tests {
         for status in [408, 429, 500, 503] {
             assert!(matches!(Reply::of_nginx(status, None), Reply::Failed(_)), "{status}");
         }
+    }
+
+    #[test]
+    fn targets_are_the_urls_of_the_answer() {
+        let urls = |body: &str| Reply::of_forward(200, body.as_bytes());
+        let targets = |urls: &[&str]| Reply::Targets(urls.iter().map(|url| (*url).to_owned()).collect());
+        assert_eq!(
+            urls(r#"{"code":0,"data":{"urls":["rtmp://a/b/c","rtmp://d/e/f?g=h"]}}"#),
+            targets(&["rtmp://a/b/c", "rtmp://d/e/f?g=h"])
+        );
+        for none in ["0", r#"{"code":0}"#, r#"{"code":0,"data":null}"#, r#"{"code":0,"data":{"urls":[1,null]}}"#] {
+            assert_eq!(urls(none), targets(&[]), "{none}");
+        }
+        assert!(matches!(urls(r#"{"code":1,"data":{"urls":["rtmp://a/b/c"]}}"#), Reply::Refused { .. }));
+        assert!(matches!(Reply::of_forward(500, b"0"), Reply::Failed(_)));
+        assert_eq!(Reply::of_nginx_forward(302, Some("rtmp://a/b/c")), targets(&["rtmp://a/b/c"]));
+        assert_eq!(Reply::of_nginx_forward(200, None), targets(&[]));
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(crate) struct Durations {
 }
 
 impl Tally {
-    const NOTICES: [Event; 4] = [Event::Close, Event::Unpublish, Event::Stop, Event::Dvr];
+    const NOTICES: [Event; 5] = [Event::Close, Event::Unpublish, Event::Stop, Event::Dvr, Event::Forward];
     const OUTCOMES: [&'static str; 3] = ["granted", "refused", "failed"];
     const REASONS: [(Lost, &str); 2] = [(Lost::Memory, "memory"), (Lost::Failed, "failed")];
 
@@ -66,7 +66,7 @@ impl Tally {
             return;
         };
         let outcome = match reply {
-            Reply::Granted | Reply::Renamed(_) => 0,
+            Reply::Granted | Reply::Renamed(_) | Reply::Targets(_) => 0,
             Reply::Refused { .. } => 1,
             Reply::Failed(_) => 2,
         };

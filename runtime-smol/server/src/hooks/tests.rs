@@ -164,7 +164,7 @@ fn call_again(
     let kind = if asks {
         Kind::Ask { answer: None, deadline: Instant::now() + TIMEOUT, allow_on_failure: false, renamed: None }
     } else {
-        Kind::Notice { retries, retry_after, open: 0 }
+        Kind::Notice { retries, retry_after, open: 0, targets: None }
     };
     let key = StreamKey::new("v", "live", "cam").unwrap();
     let subject = match event {

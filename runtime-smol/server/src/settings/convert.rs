@@ -97,8 +97,8 @@ impl VhostSettings {
             bandwidth_check: check,
             asks: Asks::default(),
             applications: Applications::default(),
-            forward: Vec::new(),
-            edge: None,
+            forward: self.forward.iter().map(Into::into).collect(),
+            edge: self.edge.config(),
         };
         self.hooks.apply(&mut config);
         for (index, run) in self.run.iter().enumerate() {

@@ -37,6 +37,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::ApiSettings;
 use crate::cluster::ClusterSettings;
 use crate::lifecycle::ShutdownSettings;
+use crate::relays::RelaySettings;
 use crate::tls::TlsSettings;
 pub(crate) use environment::names_of_keys;
 pub(crate) use example::example;
@@ -59,6 +60,7 @@ pub(crate) struct Settings {
     pub(crate) capture: server::Capture,
     pub(crate) shutdown: ShutdownSettings,
     pub(crate) tls: TlsSettings,
+    pub(crate) relay: RelaySettings,
     pub(crate) api: ApiSettings,
     pub(crate) cluster: ClusterSettings,
     pub(crate) defaults: vhost::VhostSettings,

@@ -7,6 +7,7 @@ use super::values::{Most, Secret, Size, Time};
 use super::written::{Of, Text};
 use crate::hooks::HookSettings;
 use crate::record::RecordSettings;
+use crate::relays::{EdgeSettings, ForwardSettings};
 use crate::run::RunSettings;
 
 impl Text for Rule {
@@ -59,9 +60,15 @@ pub(crate) struct VhostSettings {
     /// virtual host or an application with entries has only these; `run = []` is none.
     #[schemars(extend("x-ruled" = true))]
     pub(crate) run: Vec<RunSettings>,
+    #[schemars(extend("x-ruled" = true))]
+    pub(crate) edge: EdgeSettings,
     #[schemars(extend("x-connection" = "a bandwidth check measures a connection, which names no stream"))]
     pub(crate) bandwidth_check: BandwidthCheck,
     pub(crate) bounds: Bounds,
+    /// Pushes: other servers at which streams that are published here are published, too. A virtual host or application
+    /// that has pushes has none of those of [defaults].
+    #[schemars(extend("x-ruled" = true))]
+    pub(crate) forward: Vec<ForwardSettings>,
     /// Applications: settings for some streams, by patterns of their names. For each stream the first application that
     /// matches holds. The applications of the stream's virtual host come first, in their order, then those of
     /// [defaults]. What an application does not set is as in the virtual host. An application may set every key, except

@@ -31,7 +31,7 @@ pub(crate) trait Written: Sized {
     }
 }
 
-pub(super) struct Reader<T>(PhantomData<T>);
+pub(crate) struct Reader<T>(PhantomData<T>);
 
 impl<T> Default for Reader<T> {
     fn default() -> Self {
@@ -85,7 +85,7 @@ macro_rules! written {
     )*};
 }
 
-pub(super) use written;
+pub(crate) use written;
 
 written! {
     [T: Text] Of<T>;

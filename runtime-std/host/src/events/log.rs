@@ -51,6 +51,62 @@ pub(super) const ALL: &[Explanation] = &[
         "Look up the reason.",
     ),
     event(
+        "uplink_opened",
+        "The server has opened a connection to another server, for a push or a pull. Only at debug level.",
+        "Nothing.",
+    ),
+    event(
+        "uplink_closed",
+        "A connection to another server has ended: of which push or pull, why, and what was sent, received and missed.",
+        "Nothing. If the relay failed, the line `relay_failed` says what comes next.",
+    ),
+    event(
+        "relay_connecting",
+        "A push or a pull makes its first attempt, or the first one after it was live.",
+        "Nothing.",
+    ),
+    event(
+        "relay_live",
+        "A push or a pull is live: the other server has granted it. `left_out` is what that server does not take.",
+        "Nothing. If something is left out, send the stream in a codec that the target takes.",
+    ),
+    event(
+        "relay_failed",
+        "An attempt to reach another server failed, or its connection was lost: why, how often in a row, and when the next attempt is made. If `lasting` is true, the next attempt will fail in the same way.",
+        "Look at the words. For a lasting failure correct the URL, the key or the target's settings; otherwise look at the network and at the other server.",
+    ),
+    event(
+        "relay_lagging",
+        "The target of a push takes less than the stream has: it missed frames, or takes nothing.",
+        "Look at the network to the target, or lower the bit rate of the stream.",
+    ),
+    event("relay_keeps_up", "The target of a push that was slow gets everything again.", "Nothing."),
+    event("relay_redirected", "An origin has sent the server to another one, which it tries now.", "Nothing."),
+    event(
+        "relay_silent",
+        "The origin of a pull has no publisher of the stream. The pull waits for one.",
+        "Nothing, if the publisher is to come.",
+    ),
+    event(
+        "relay_absent",
+        "No origin has the stream, and its players were told so.",
+        "Compare the name in the player with that at the origin.",
+    ),
+    event("relay_not_begun", "A push or a pull could not begin: why.", "Correct what the line names."),
+    event("relay_ended", "A push or a pull is over: why.", "Nothing."),
+    event(
+        "forward_added",
+        "A push was added through the API: its stream and target.",
+        "`DELETE /api/v1/forwards/NUMBER` ends it.",
+    ),
+    event(
+        "forward_refused",
+        "A URL that a back end gave in its answer to `on_forward` is left out: it is not a target.",
+        "Correct the back end's answer.",
+    ),
+    event("forward_removed", "A push was removed through the API.", "Nothing."),
+    event("relay_changed", "Something else happened to a push or a pull.", "Read the line."),
+    event(
         "unidentified",
         "Many connections were opened in a second, and so many of them ended before `connect`.",
         "Nothing, if they are few. Many may be a port scan or an attack.",

@@ -1,6 +1,7 @@
 //! `/metrics`, in the text format of Prometheus. Names are SRS's where SRS has the number.
 
 mod ledger;
+mod relays;
 mod workers;
 
 use std::fmt;
@@ -8,7 +9,8 @@ use std::time::Instant;
 
 use anabranch_core::conn::ApplicationSnapshot;
 use anabranch_core::policy::Refusal;
-use anabranch_host::{Stats, Totals};
+use anabranch_core::relay::RelaySnapshot;
+use anabranch_host::{Stats, Totals, UplinkTotals};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, prometheus_text};
 use prometheus_client::metrics::MetricType;
@@ -49,6 +51,8 @@ pub(super) fn exposition(context: &Context) -> Result<String, fmt::Error> {
         process,
         stats: context.handle.stats(),
         totals: context.handle.totals(),
+        relays: context.handle.relays(),
+        uplinks: context.handle.uplink_totals(),
         draining: context.handle.is_leaving(),
         streams: context.ledger.borrow_mut().look(&context.handle),
         workers: context.workers.clone(),
@@ -71,6 +75,8 @@ struct Moment {
     process: Option<Process>,
     stats: Stats,
     totals: Totals,
+    relays: Vec<RelaySnapshot>,
+    uplinks: UplinkTotals,
     draining: bool,
     streams: Vec<Series>,
     workers: Workers,
@@ -84,6 +90,7 @@ impl Collector for Moment {
         self.process(&mut writer)?;
         self.server(&mut writer)?;
         self.applications(&mut writer)?;
+        relays::encode(&self.relays, &self.uplinks, &mut writer)?;
         workers::encode(&self.workers, &mut writer)?;
         self.streams(&mut writer)
     }
