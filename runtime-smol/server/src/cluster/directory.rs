@@ -214,7 +214,7 @@ impl Directory {
             inner.leaving = Leaving::Begun;
         }
         self.shared.wake();
-        // Whatever is not given free in time ends by itself.
+        // What is not given free in time ends by itself.
         let waits = |inner: &mut Inner| inner.leaving != Leaving::Done;
         drop(self.shared.left.wait_timeout_while(inner, limit, waits));
     }

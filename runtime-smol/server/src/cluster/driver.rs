@@ -222,7 +222,8 @@ impl Driver {
             address = %session.address,
             error = words,
             leases,
-            "the directory is lost: {words}; {leases} streams of this server go on, others see docs/cluster.md"
+            "the directory is lost: {words}; {leases} streams of this server go on; \
+             cluster.on_loss says what happens to new publishers"
         );
     }
 

@@ -18,7 +18,7 @@ use super::redis_url::RedisUrl;
 use crate::settings::values::{Secret, Time};
 use crate::settings::written::Of;
 
-/// The shortest secret: whoever knows it can pull any stream.
+/// The shortest secret: a program that knows it can pull any stream.
 const SHORTEST_SECRET: usize = 16;
 /// The longest that is taken from the directory.
 pub(super) const LONGEST_SECRET: usize = 256;
