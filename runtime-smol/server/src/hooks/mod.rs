@@ -256,7 +256,7 @@ impl Hooks for HttpHooks {
         let mut places = VecDeque::with_capacity(endpoints.len());
         for endpoint in &endpoints {
             let Some(place) = endpoint.admit(Sort::Question) else {
-                self.inner.order.tally().leave_unanswered();
+                self.inner.order.tally().fail_question();
                 let about = About::new(event, ask.client.connection, &vhost, &ask.subject);
                 endpoint.complain(&about, "too many calls wait; it is not called");
                 answer.give(on_failure(route.settings.allow_on_failure));

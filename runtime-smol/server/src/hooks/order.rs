@@ -240,7 +240,7 @@ impl State {
                         Verdict::Allow
                     }
                     Reply::Failed(why) => {
-                        order.tally.leave_unanswered();
+                        order.tally.fail_question();
                         place.complain(&About::new(job.event, connection, &job.vhost, &job.subject), &why);
                         on_failure(*allow_on_failure)
                     }

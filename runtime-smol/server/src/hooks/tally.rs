@@ -21,7 +21,7 @@ pub(crate) const BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
 pub(crate) struct Tally {
     /// Lost notices by event and reason.
     lost: [[AtomicU64; 2]; 4],
-    unanswered: AtomicU64,
+    failed_questions: AtomicU64,
     calls: [Calls; Event::ALL.len()],
 }
 
@@ -94,13 +94,13 @@ impl Tally {
         })
     }
 
-    pub(super) fn leave_unanswered(&self) {
-        self.unanswered.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn fail_question(&self) {
+        self.failed_questions.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Questions that no back end answered.
-    pub(crate) fn unanswered(&self) -> u64 {
-        self.unanswered.load(Ordering::Relaxed)
+    pub(crate) fn failed_questions(&self) -> u64 {
+        self.failed_questions.load(Ordering::Relaxed)
     }
 
     /// Notices that were lost: the name of the call, the reason, how many.

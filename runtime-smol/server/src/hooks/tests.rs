@@ -188,14 +188,14 @@ fn a_call_that_panics_gives_back_all_that_it_held() {
         }
         assert_eq!(order.wait_until_done(TIMEOUT), 0, "the lines of all clients have gone on");
     }
-    assert_eq!(order.tally().unanswered(), 40);
+    assert_eq!(order.tally().failed_questions(), 40);
     assert_eq!(order.tally().lost().map(|(.., count)| count).sum::<u64>(), 20);
     let places = |sort| std::iter::from_fn(|| endpoint.admit(sort)).take(100).collect::<Vec<_>>().len();
     assert_eq!(places(Sort::Question), 3);
     assert_eq!(places(Sort::Notice { bytes: 512 }), 3);
     call(&order, &endpoint, 1, Event::Publish, "good");
     assert_eq!(order.wait_until_done(TIMEOUT), 0);
-    assert_eq!(order.tally().unanswered(), 40, "its threads are there");
+    assert_eq!(order.tally().failed_questions(), 40, "its threads are there");
 }
 
 #[test]

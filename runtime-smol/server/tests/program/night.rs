@@ -74,7 +74,7 @@ fn back_ends_that_fail_are_seen_as_they_fail_and_when_they_are_well_again() {
         assert_eq!(state["last_success_ms"].as_u64() > Some(0), !fails);
         assert_eq!(calls(&program, "on_publish", outcome), 1.0);
         assert_eq!(calls(&program, "on_publish", "granted"), 0.0);
-        assert_eq!(metric(&program, "anabranch_hooks_unanswered_total"), f64::from(u8::from(fails)));
+        assert_eq!(metric(&program, "anabranch_hooks_questions_failed_total"), f64::from(u8::from(fails)));
         assert_eq!(metric(&program, "anabranch_hooks_call_seconds_count{action=\"on_publish\"}"), 1.0);
         let in_a_row = format!("anabranch_hooks_consecutive_failures{{url=\"http://***@{address}/hook\"}}");
         assert_eq!(metric(&program, &in_a_row), f64::from(u8::from(fails)));

@@ -32,7 +32,7 @@ fn of_hooks(hooks: &HttpHooks, writer: &mut Writer<'_>) -> fmt::Result {
     let lost = tally.lost().map(|(action, reason, count)| ([label("action", action), label("reason", reason)], count));
     writer.counters("anabranch_hooks_notices_lost", "Notices that back ends did not get, by call and reason", lost)?;
     let words = "Questions that no back end answered, because it failed or too many waited";
-    writer.counter("anabranch_hooks_unanswered", words, tally.unanswered())?;
+    writer.counter("anabranch_hooks_questions_failed", words, tally.failed_questions())?;
     let urls = hooks.urls();
     let each = |value: fn(&UrlState) -> u64| urls.iter().map(move |state| ([label("url", &state.url)], value(state)));
     writer.gauges("anabranch_hooks_in_flight", "Calls under way", each(|state| state.in_flight as u64))?;
