@@ -171,18 +171,35 @@ impl<'a> Entry<'a> {
         let (least, most) = (text("x-minimum"), text("x-maximum"));
         if least.is_some() || most.is_some() {
             let written = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            let amount = |text: &str| {
-                let time = Time::read(text).ok().map(|time| time.0.as_nanos());
-                time.or_else(|| Size::read(text).ok().map(|size| u128::from(size.0)))
+            let is_time = [least, most].into_iter().flatten().any(|bound| Time::read(bound).is_ok());
+            let amount = |text: &str| match is_time {
+                true => Time::read(text).ok().map(|time| time.0.as_nanos()),
+                false => Size::read(text).ok().map(|size| u128::from(size.0)),
             };
             let endless =
                 matches!(written.as_str(), "never" | "unlimited") && (most.is_none() || self.flag("x-endless"));
-            let Some(value) = amount(&written).filter(|_| !endless) else {
+            if endless {
                 return Ok(());
+            }
+            let fits = |value: u128| {
+                let below = least.and_then(amount).is_some_and(|least| value < least);
+                let above = most.and_then(amount).is_some_and(|most| value > most);
+                !below && !above
             };
-            let below = least.and_then(amount).is_some_and(|least| value < least);
-            let above = most.and_then(amount).is_some_and(|most| value > most);
-            if below || above {
+            let value = amount(&written);
+            if is_time && !value.is_some_and(fits) {
+                let bounds = match (least, most) {
+                    (Some(least), Some(most)) => format!(" from {least} to {most}"),
+                    (Some(least), None) => format!(" of {least} or more"),
+                    (None, Some(most)) => format!(" of {most} or less"),
+                    (None, None) => String::new(),
+                };
+                let example =
+                    ["10s", "1m", "1s", "1h", "100ms"].into_iter().find(|time| amount(time).is_some_and(fits));
+                let example = example.or(most).unwrap_or_default();
+                return Err(format!("{written:?} is not a time{bounds}, such as {example:?}"));
+            }
+            if value.is_some_and(|value| !fits(value)) {
                 let (least, most) = (least.map(str::to_owned), most.map(str::to_owned));
                 return Err(format!("{written} is not {}", range(least, most)));
             }

@@ -34,7 +34,7 @@ const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), (
 
 impl Written for Time {
     const NAME: &'static str = "Time";
-    const FORM: &'static str = "a time such as \"10s\", \"350ms\", \"5m\", \"1h\" or \"never\"";
+    const FORM: &'static str = "a time, such as \"10s\", \"350ms\", \"5m\", \"1h\" or \"never\"";
 
     fn read(text: &str) -> Result<Self, String> {
         if text == "never" {
@@ -274,7 +274,7 @@ mod tests {
             assert_eq!(same::<Time>(text), again);
         }
         for wrong in ["10", "", "s", "-1s", "1.5s", "18446744073709551615h", "10 years", "Never"] {
-            assert!(same::<Time>(wrong).contains("is not a time such as"), "{wrong}");
+            assert!(same::<Time>(wrong).contains("is not a time, such as"), "{wrong}");
         }
     }
 

@@ -11,8 +11,8 @@ fn all_mistakes_are_told_at_once_each_with_its_place() {
     let expected = [
         "f.toml:2:19: server.listen[1]: \"here\" is no address to listen on: write 1935, 127.0.0.1:1935 or [::1]:1935",
         "f.toml:3:1: server.threds: unknown key; did you mean threads?",
-        "f.toml:5:1: defaults.play.max_gap: \"7\" is not a time such as \"10s\", \"350ms\", \"5m\", \"1h\" or \"never\"",
-        "f.toml:7:1: defaults.pacing.merge_window: never is not 10s or less",
+        "f.toml:5:1: defaults.play.max_gap: \"7\" is not a time, such as \"10s\", \"350ms\", \"5m\", \"1h\" or \"never\"",
+        "f.toml:7:1: defaults.pacing.merge_window: \"never\" is not a time of 10s or less, such as \"10s\"",
         "f.toml:9:1: defaults.session.chunk_size: 100 is not within 128 to 65536",
         "f.toml:12:12: vhost[0].play.strat: unknown key; did you mean start?",
         "f.toml:14:1: vhost[1].token.secrets: a signed URL is required, but there is no secret to sign with",
@@ -39,6 +39,24 @@ fn what_is_no_toml_and_what_does_not_go_together_says_where() {
     assert!(wrong("defaults = [3]").contains("defaults"));
     let missing = Sources { file: Some("/does/not/exist".into()), ..Sources::default() };
     assert!(missing.load().unwrap_err().to_string().starts_with("/does/not/exist: "));
+}
+
+#[test]
+fn a_wrong_time_has_its_bounds_and_an_example() {
+    for (line, words) in [
+        ("hooks.timeout = 2", "hooks.timeout: \"2\" is not a time from 1ms to 1h, such as \"10s\""),
+        ("hooks.timeout = '2h'", "hooks.timeout: \"2h\" is not a time from 1ms to 1h, such as \"10s\""),
+        (
+            "pacing.merge_window = '1 year'",
+            "pacing.merge_window: \"1 year\" is not a time of 10s or less, such as \"10s\"",
+        ),
+        ("timeouts.connect = '0s'", "timeouts.connect: \"0s\" is not a time of 1ms or more, such as \"10s\""),
+        ("play.max_gap = true", "play.max_gap: "),
+    ] {
+        let problems = wrong(&format!("[defaults]\n{line}"));
+        assert_eq!(problems.lines().count(), 1, "{problems}");
+        assert!(problems.starts_with(&format!("f.toml:2:1: defaults.{words}")), "{problems}");
+    }
 }
 
 /// A file that is cut, doubled or changed is valid or not, but never causes a panic.
