@@ -12,7 +12,7 @@ use anabranch_core::policy;
 use anabranch_core::relay::{AttemptId, NotAdded, RelayId, RelaySnapshot};
 use anabranch_core::session::{ClientKind, CloseReason, Phase};
 use anabranch_core::stats::ConnSnapshot;
-use anabranch_core::url::StreamKey;
+use anabranch_core::url::{StreamKey, shortened};
 use tracing::info;
 
 use crate::closes::Closed;
@@ -349,7 +349,8 @@ impl Handle {
     pub fn publish(&self, path: &str) -> Result<Publication, LocalError> {
         let publisher = self.control.core().publish(path)?;
         let key = publisher.key();
-        let (vhost, app, stream) = (key.vhost(), key.app(), key.stream());
+        let (vhost, app, stream) = (shortened(key.vhost()), shortened(key.app()), shortened(key.stream()));
+        let (vhost, app, stream) = (&*vhost, &*app, &*stream);
         info!(event = "program_publishes", vhost, app, stream, "the program publishes {}", key.shown());
         self.control.publishes(&PublishStart::local(publisher.key(), publisher.stream_id()));
         // Players that got the end of the stream get a message that it goes on.
@@ -364,7 +365,8 @@ impl Handle {
     pub fn subscribe(&self, path: &str) -> Result<Subscription, LocalError> {
         let player = self.control.core().play(path)?;
         let key = player.key();
-        let (vhost, app, stream) = (key.vhost(), key.app(), key.stream());
+        let (vhost, app, stream) = (shortened(key.vhost()), shortened(key.app()), shortened(key.stream()));
+        let (vhost, app, stream) = (&*vhost, &*app, &*stream);
         info!(event = "program_plays", vhost, app, stream, "the program plays {}", key.shown());
         Ok(Subscription::new(player, self.control.clone()))
     }

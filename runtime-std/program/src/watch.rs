@@ -6,6 +6,7 @@ use std::time::Duration;
 use anabranch_core::conn::Config;
 use anabranch_core::hub::{Gave, Relief};
 use anabranch_core::policy::Limits;
+use anabranch_core::url::shortened;
 use anabranch_host::Handle;
 use rustix::process::{Resource, getrlimit};
 use tracing::{info, warn};
@@ -27,9 +28,9 @@ pub fn watch_memory(handle: Handle) -> io::Result<()> {
                 let Relief { key, held, given, gave } = &relief;
                 warn!(
                     event = "memory_given",
-                    vhost = key.vhost(),
-                    app = key.app(),
-                    stream = key.stream(),
+                    vhost = &*shortened(key.vhost()),
+                    app = &*shortened(key.app()),
+                    stream = &*shortened(key.stream()),
                     held,
                     given,
                     what = name(*gave),
@@ -63,7 +64,7 @@ impl fmt::Display for Told<'_> {
         };
         let (held, given) = (held >> 10, given >> 10);
         let why = "all streams together hold too much memory";
-        write!(f, "stream {key} held {held} KiB and dropped {given} KiB, {what}: {why}")
+        write!(f, "stream {} held {held} KiB and dropped {given} KiB, {what}: {why}", key.shown())
     }
 }
 

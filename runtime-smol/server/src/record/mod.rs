@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use anabranch_core::url::StreamKey;
+use anabranch_core::url::{StreamKey, shortened};
 use anabranch_host::{Handle, PublishStart, Subscription, Update};
 use smol::future::yield_now;
 use tracing::warn;
@@ -176,11 +176,12 @@ impl Inner {
             self.recordings.count_failure(Failure::NoThread);
             warn!(
                 event = "recording_failed",
-                vhost = key.vhost(),
-                app = key.app(),
-                stream = key.stream(),
+                vhost = &*shortened(key.vhost()),
+                app = &*shortened(key.app()),
+                stream = &*shortened(key.stream()),
                 error = %error,
-                "{key} is not recorded, cannot start a thread: {error}"
+                "{} is not recorded, cannot start a thread: {error}",
+                key.shown()
             );
         }
     }

@@ -6,7 +6,7 @@ use std::{fmt, fs, io};
 use anabranch_core::flv::FrameClass;
 use anabranch_core::message::MessageType;
 use anabranch_core::source::{Frame, FrameKind, Gap, Headers};
-use anabranch_core::url::StreamKey;
+use anabranch_core::url::{StreamKey, shortened};
 use tracing::{debug, field, info, warn};
 
 use super::file::FlvFile;
@@ -170,13 +170,14 @@ impl StreamRecording {
         self.progress.missed(*frames);
         warn!(
             event = "recording_missed",
-            vhost = key.vhost(),
-            app = key.app(),
-            stream = key.stream(),
+            vhost = &*shortened(key.vhost()),
+            app = &*shortened(key.app()),
+            stream = &*shortened(key.stream()),
             missed_frames = *frames,
             missed_bytes = *bytes,
             missed_ms = *milliseconds,
-            "recording of {key}: missed {frames} frames, {bytes} bytes, {milliseconds} ms: the disk is too slow"
+            "recording of {}: missed {frames} frames, {bytes} bytes, {milliseconds} ms: the disk is too slow",
+            key.shown()
         );
     }
 
@@ -323,11 +324,12 @@ impl StreamRecording {
                 let (key, file) = (&self.key, open.path.display());
                 info!(
                     event = "recording_begun",
-                    vhost = key.vhost(),
-                    app = key.app(),
-                    stream = key.stream(),
+                    vhost = &*shortened(key.vhost()),
+                    app = &*shortened(key.app()),
+                    stream = &*shortened(key.stream()),
                     file = %file,
-                    "recording of {key}{again} into {file}"
+                    "recording of {}{again} into {file}",
+                    key.shown()
                 );
                 self.progress.begin_file(&open.path);
                 self.open = Some(open);
@@ -351,11 +353,12 @@ impl StreamRecording {
                 let most = self.pace.rate().at_once;
                 warn!(
                     event = "recording_waits",
-                    vhost = key.vhost(),
-                    app = key.app(),
-                    stream = key.stream(),
+                    vhost = &*shortened(key.vhost()),
+                    app = &*shortened(key.app()),
+                    stream = &*shortened(key.stream()),
                     files = most,
-                    "recording of {key} waits: {most} files of that name began at once; the next begin one a second"
+                    "recording of {} waits: {most} files of that name began at once; the next begin one a second",
+                    key.shown()
                 );
             }
             return false;
@@ -367,11 +370,12 @@ impl StreamRecording {
             let most = self.all.rate().at_once;
             warn!(
                 event = "recording_waits",
-                vhost = key.vhost(),
-                app = key.app(),
-                stream = key.stream(),
+                vhost = &*shortened(key.vhost()),
+                app = &*shortened(key.app()),
+                stream = &*shortened(key.stream()),
                 files = most,
-                "recording of {key} waits until it has lasted {LASTING:?}: {most} files of all names began at once"
+                "recording of {} waits until it has lasted {LASTING:?}: {most} files of all names began at once",
+                key.shown()
             );
         }
         self.has_lasted(now)
@@ -458,35 +462,30 @@ impl StreamRecording {
         let failure = Failure::of(error, begins);
         let (pause, is_first) = self.pace.failed(Instant::now());
         let (key, reason, seconds) = (&self.key, failure.name(), pause.as_secs_f64());
-        let (vhost, app, stream) = (key.vhost(), key.app(), key.stream());
         let (folder, file) = (self.settings.folder.display(), self.open.as_ref().map(|open| open.path.display()));
         let file = file.as_ref().map(field::display);
+        macro_rules! log_line {
+            ($level:ident, $then:expr) => {
+                $level!(
+                    event = "recording_failed",
+                    vhost = &*shortened(key.vhost()),
+                    app = &*shortened(key.app()),
+                    stream = &*shortened(key.stream()),
+                    folder = %folder,
+                    file,
+                    reason,
+                    error = %error,
+                    seconds,
+                    "recording of {}: {error}{}",
+                    key.shown(),
+                    $then
+                )
+            };
+        }
         if is_first {
-            warn!(
-                event = "recording_failed",
-                vhost,
-                app,
-                stream,
-                folder = %folder,
-                file,
-                reason,
-                error = %error,
-                seconds,
-                "recording of {key}: {error}; trying again in {pause:?}, then after longer pauses"
-            );
+            log_line!(warn, format_args!("; trying again in {pause:?}, then after longer pauses"));
         } else {
-            debug!(
-                event = "recording_failed",
-                vhost,
-                app,
-                stream,
-                folder = %folder,
-                file,
-                reason,
-                error = %error,
-                seconds,
-                "recording of {key}: {error}"
-            );
+            log_line!(debug, "");
         }
         self.progress.fail(failure, &error.to_string(), SystemTime::now() + pause);
         self.early.clear();
@@ -512,7 +511,8 @@ impl StreamRecording {
             return;
         }
         let key = &self.key;
-        let (vhost, app, stream, file_name) = (key.vhost(), key.app(), key.stream(), path.display());
+        let (vhost, app, stream) = (shortened(key.vhost()), shortened(key.app()), shortened(key.stream()));
+        let (vhost, app, stream, file_name) = (&*vhost, &*app, &*stream, path.display());
         let finished = file.finish().and(flushed);
         match &finished {
             Ok(()) => info!(

@@ -50,7 +50,7 @@ impl CaptureChoice {
         matches!(self, CaptureChoice::Stream { key, role } if key == named && role.is_none_or(|role| role == as_role))
     }
 
-    /// What it takes, as the log shows it: a network may be the address of one client.
+    /// What it takes, as the log shows it: a network may be the address of one client, and a name may be long or odd.
     fn logged(&self, addresses: LogAddresses) -> String {
         match (self, addresses) {
             (CaptureChoice::Network(_), LogAddresses::Off) => "clients from a network".to_owned(),
@@ -58,6 +58,8 @@ impl CaptureChoice {
                 let shown = addresses.shown_network(*network).unwrap_or_else(|| "a network".to_owned());
                 format!("clients from {shown}")
             }
+            (CaptureChoice::Stream { key, role: None }, _) => format!("clients of {}", key.shown()),
+            (CaptureChoice::Stream { key, role: Some(role) }, _) => format!("each {role} of {}", key.shown()),
             _ => self.to_string(),
         }
     }

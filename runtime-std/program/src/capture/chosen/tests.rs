@@ -324,4 +324,9 @@ fn the_log_shows_the_network_of_a_capture_as_it_shows_addresses() {
     assert_eq!(one.logged(LogAddresses::Full), "clients from 203.0.113.7/32");
     assert_eq!(one.logged(LogAddresses::Network), "clients from 203.0.113.0/24");
     assert_eq!(one.logged(LogAddresses::Off), "clients from a network");
+    let key =
+        StreamKey::new("tv.example", "live", &format!("x, from 203.0.113.9:4{}", "y".repeat(9000))).expect("a name");
+    let stream = CaptureChoice::Stream { key: key.clone(), role: Some(Role::Publisher) }.logged(LogAddresses::Full);
+    assert_eq!(stream, format!("each publisher of {}", key.shown()));
+    assert!(stream.len() < 400 && stream.contains("\"live/x, from"), "{stream}");
 }
