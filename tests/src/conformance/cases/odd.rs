@@ -87,10 +87,10 @@ fn is_told(mut client: ScriptedClient, words: &str) {
 fn a_text_that_is_too_long_is_told(target: &Target) {
     let mut client = ScriptedClient::open(target);
     client.connect(Object::new().with("app", "live").with("tcUrl", url(MAX_TEXT_LEN + 1).as_str()));
-    is_told(client, "tcUrl of 8193 bytes is over the limit of 8192");
+    is_told(client, "the URL (tcUrl) has 8193 bytes; at most 8192 are allowed");
     let mut client = ScriptedClient::connected(target);
     client.publish(0, &"k".repeat(MAX_TEXT_LEN + 1));
-    is_told(client, "stream name of 8193 bytes is over the limit of 8192");
+    is_told(client, "the stream key has 8193 bytes; at most 8192 are allowed");
 }
 
 fn a_connect_that_is_too_long_is_told(target: &Target) {
