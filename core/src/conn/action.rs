@@ -60,7 +60,10 @@ pub enum Remark {
     },
     /// It plays a stream that has no publisher. Reported once for each `play`.
     Waits(StreamKey),
-    /// The stream that it waited for has begun.
+    /// The publisher of the stream that it plays has left, so that it waits again. Reported at most once a minute for
+    /// each player.
+    WaitsAgain(StreamKey),
+    /// The stream that it waited for has begun. Reported if the wait was.
     Began {
         /// The stream.
         key: StreamKey,
@@ -97,6 +100,7 @@ impl Remark {
             Remark::Refused(_) => "refused",
             Remark::TookOver { .. } => "took_over",
             Remark::Waits(_) => "waits",
+            Remark::WaitsAgain(_) => "waits_again",
             Remark::Began { .. } => "began",
             Remark::Slow { .. } => "slow",
             Remark::KeepsUp { .. } => "keeps_up",
@@ -117,6 +121,7 @@ impl fmt::Display for Remark {
             }
             Remark::TookOver { key, from: HeldBy::Program } => write!(f, "took {} over from the program", key.shown()),
             Remark::Waits(key) => write!(f, "waits for {}, which has no publisher", key.shown()),
+            Remark::WaitsAgain(key) => write!(f, "waits again for {}, whose publisher has left", key.shown()),
             Remark::Began { key, waited } => {
                 write!(f, "gets {}, for which it waited {:.3} s", key.shown(), waited.as_secs_f64())
             }
@@ -156,6 +161,9 @@ pub struct Attachment {
     pub stream: StreamId,
     /// Its name.
     pub key: StreamKey,
+    /// The host that the client asked for, if no virtual host has this name or alias, and the default one took it. Only
+    /// while there are others, and not if it is an address. At most about 256 characters ([`shortened`](crate::url::shortened)).
+    pub unknown_host: Option<String>,
     /// How a publisher publishes (the kind of its client).
     pub client: Option<ClientKind>,
     /// The client's own name and version, if it gave one.

@@ -541,7 +541,8 @@ impl SlowPath {
         // The back end may have given it another name than the client asked for.
         let granted = StreamFacts { key: publisher.key().clone(), params: facts.params.clone() };
         let took = publisher.took_from().map(|from| Remark::TookOver { key: granted.key.clone(), from });
-        self.attach(Role::Publisher, publisher.stream_id(), granted, Some(request.client()), by_pass);
+        let unknown_host = self.unknown_host_of(request.name());
+        self.attach(Role::Publisher, publisher.stream_id(), granted, Some(request.client()), by_pass, unknown_host);
         self.go_by(&application);
         let message_stream_id = request.message_stream_id();
         // Nearly every connection has one publisher.
@@ -562,7 +563,8 @@ impl SlowPath {
         let Granted { application, facts, asked, by_pass } = granted;
         let stream = player.stream_id();
         let granted = StreamFacts { key: player.key().clone(), params: facts.params.clone() };
-        self.attach(Role::Player, stream, granted, None, by_pass);
+        let unknown_host = self.unknown_host_of(&request.arguments().name);
+        self.attach(Role::Player, stream, granted, None, by_pass, unknown_host);
         if !self.plays(stream) {
             self.actions.push_back(Action::Subscribe(stream));
         }
@@ -582,10 +584,19 @@ impl SlowPath {
         self.session.accept(request);
     }
 
-    fn attach(&mut self, role: Role, stream: StreamId, facts: StreamFacts, client: Option<ClientKind>, by_pass: bool) {
+    fn attach(
+        &mut self,
+        role: Role,
+        stream: StreamId,
+        facts: StreamFacts,
+        client: Option<ClientKind>,
+        by_pass: bool,
+        unknown_host: Option<String>,
+    ) {
         let agent = self.client.as_ref().and_then(|client| client.agent.clone());
         let StreamFacts { key, params } = facts;
-        let attachment = Attachment { role, stream, key, client, agent, peer: self.peer(), params, by_pass };
+        let peer = self.peer();
+        let attachment = Attachment { role, stream, key, unknown_host, client, agent, peer, params, by_pass };
         self.actions.push_back(Action::Attach(attachment));
     }
 

@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::application::Application;
 use super::ask::StreamFacts;
@@ -50,14 +50,29 @@ pub(super) struct Playing {
     beginning: Beginning,
 }
 
-/// Whether a player got frames yet. A player that waits for a publisher is reported once, and once more when the stream
-/// begins.
+/// Whether a player gets frames. A player that waits for a publisher is reported, and once more when the stream begins.
+/// `since` is when the wait began, `reported` when the last report was that it waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Beginning {
     New,
-    Waits { since: Instant },
-    Over,
+    /// The wait is reported.
+    Waits {
+        since: Instant,
+        reported: Instant,
+    },
+    Gets {
+        reported: Option<Instant>,
+    },
+    /// It waits again so soon after the last report that this wait is reported later, if it still lasts then.
+    WaitsSilently {
+        since: Instant,
+        reported: Instant,
+    },
 }
+
+/// How often a player is reported to wait: a publisher that comes and goes would fill the log with the lines of its
+/// players.
+const WAITS_EACH: Duration = Duration::from_secs(60);
 
 /// How long to play, in milliseconds of the stream's time. RTMP 1.0 §7.2.2.1 says seconds, but librtmp, the one client
 /// known to use it for live streams (`rtmpdump --stop`), sends milliseconds, and SRS reads them so.
@@ -347,7 +362,7 @@ impl Playing {
             PullEnd::Full => self.find_stuck(now, session.outbound().written(), remarks),
             PullEnd::Pending | PullEnd::Ended(_) => self.find_keeping_up(now, remarks),
         };
-        self.remark_beginning(now, drawn, end, remarks);
+        let silent = self.remark_beginning(now, drawn, end, remarks);
         let PullEnd::Ended(ended) = end else {
             if end == PullEnd::Pending || drawn {
                 self.waiting = None;
@@ -363,7 +378,7 @@ impl Playing {
             return None;
         };
         let told = ended.and_then(|ended| self.end_grace(now, ended, session));
-        Due::first(told.into_iter().chain([next_check]).chain(slow))
+        Due::first(told.into_iter().chain([next_check]).chain(slow).chain(silent))
     }
 
     /// Its queue is full. Returns when to check again whether it takes anything.
@@ -390,25 +405,46 @@ impl Playing {
         if self.player.is_live() {
             return None;
         }
-        self.beginning = Beginning::Waits { since: now };
+        self.beginning = Beginning::Waits { since: now, reported: now };
         Some(Remark::Waits(self.player.key().clone()))
     }
 
-    fn remark_beginning(&mut self, now: Instant, drawn: bool, end: PullEnd, remarks: &mut Vec<Remark>) {
+    /// Returns when to check again whether it waits.
+    fn remark_beginning(&mut self, now: Instant, drawn: bool, end: PullEnd, remarks: &mut Vec<Remark>) -> Option<Due> {
         let key = || self.player.key().clone();
-        self.beginning = match self.beginning {
-            Beginning::Over => return,
-            Beginning::Waits { since } if drawn => {
-                remarks.push(Remark::Began { key: key(), waited: now.saturating_duration_since(since) });
-                Beginning::Over
-            }
-            Beginning::New if drawn => Beginning::Over,
-            Beginning::New if matches!(end, PullEnd::Ended(_)) => {
+        if drawn {
+            self.beginning = match self.beginning {
+                Beginning::Waits { since, reported } => {
+                    remarks.push(Remark::Began { key: key(), waited: now.saturating_duration_since(since) });
+                    Beginning::Gets { reported: Some(reported) }
+                }
+                Beginning::WaitsSilently { reported, .. } => Beginning::Gets { reported: Some(reported) },
+                Beginning::New => Beginning::Gets { reported: None },
+                same @ Beginning::Gets { .. } => same,
+            };
+        }
+        if !matches!(end, PullEnd::Ended(_)) {
+            return None;
+        }
+        let (since, reported) = match self.beginning {
+            Beginning::New => {
                 remarks.push(Remark::Waits(key()));
-                Beginning::Waits { since: now }
+                self.beginning = Beginning::Waits { since: now, reported: now };
+                return None;
             }
-            same => same,
+            Beginning::Waits { .. } => return None,
+            Beginning::Gets { reported } => (now, reported),
+            Beginning::WaitsSilently { since, reported } => (since, Some(reported)),
         };
+        if let Some(reported) = reported
+            && now.saturating_duration_since(reported) < WAITS_EACH
+        {
+            self.beginning = Beginning::WaitsSilently { since, reported };
+            return Some(Due::new(reported + WAITS_EACH, DueKind::WaitForStream));
+        }
+        remarks.push(Remark::WaitsAgain(key()));
+        self.beginning = Beginning::Waits { since, reported: now };
+        None
     }
 
     /// True if no origin has the stream.

@@ -191,6 +191,11 @@ impl Core {
         self.rules().vhosts.named(name)
     }
 
+    /// Whether the default virtual host takes a host name that no virtual host has, and there are others.
+    pub(super) fn is_unknown_host(&self, host: &str) -> bool {
+        self.rules().vhosts.is_unknown(host)
+    }
+
     /// The settings before the virtual host is known.
     pub(super) fn default_vhost(&self) -> Arc<VirtualHost> {
         self.rules().vhosts.defaults.clone()

@@ -7,7 +7,7 @@ use super::application::Application;
 use super::{Config, VhostConfig};
 use crate::bandwidth::{Gate, TooSoon};
 use crate::hub::{self, Hub};
-use crate::policy::{Applications, Counted, Limits, Questions, Refusal, Vhosts};
+use crate::policy::{Applications, Counted, Limits, Questions, Refusal, Resolved, Vhosts};
 use crate::relay;
 use crate::url::{DEFAULT_VHOST, StreamKey};
 
@@ -263,6 +263,11 @@ impl VirtualHosts {
     pub(super) fn named(&self, name: &str) -> Result<Arc<VirtualHost>, Refusal> {
         let vhost = self.resolve(name)?;
         if vhost.name == name { Ok(vhost) } else { Err(Refusal::VhostUnknown) }
+    }
+
+    /// Whether the default virtual host takes this host name because none has it, and there are others.
+    pub(super) fn is_unknown(&self, host: &str) -> bool {
+        self.vhosts.iter().len() > 1 && matches!(self.vhosts.resolve(host), Resolved::Default(..))
     }
 
     /// The virtual host of a host name.

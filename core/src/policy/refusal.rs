@@ -99,39 +99,62 @@ pub enum Refusal {
     CheckTooSoon(TooSoon),
 }
 
+const CONNECT: &str = "NetConnection.Connect.Rejected";
+const PUBLISH: &str = "NetStream.Publish.Denied";
+const PLAY: &str = "NetStream.Play.Failed";
+const BAD_PUBLISH: &str = "NetStream.Publish.BadName";
+const BAD_PLAY: &str = "NetStream.Play.StreamNotFound";
+/// Reasons against any request, and against those for a stream.
+const ANY: &[&str] = &[CONNECT, PUBLISH, PLAY];
+const STREAM: &[&str] = &[PUBLISH, PLAY];
+/// Reasons against any request and against a name: an origin says which, and a virtual host is asked for in `connect` or
+/// in the name of a stream, or is removed by a reload while the back end decides.
+const EVERY: &[&str] = &[CONNECT, PUBLISH, PLAY, BAD_PUBLISH, BAD_PLAY];
+
 impl Refusal {
-    /// All codes, in the order of the variants.
-    pub const CODES: [&'static str; 29] = [
-        "security_denied",
-        "security_not_allowed",
-        "refer_denied",
-        "token_missing",
-        "token_malformed",
-        "token_invalid",
-        "token_expired",
-        "pass_invalid",
-        "vhost_unknown",
-        "vhost_disabled",
-        "vhost_measures",
-        "limit_connections",
-        "limit_publishers",
-        "limit_players",
-        "limit_stream_players",
-        "limit_streams",
-        "limit_questions",
-        "draining",
-        "limit_bitrate",
-        "url_invalid",
-        "name_invalid",
-        "name_taken",
-        "hook_denied",
-        "hook_unanswered",
-        "hook_redirected",
-        "origin_denied",
-        "loop",
-        "check_key",
-        "check_too_soon",
+    /// All codes, in the order of the variants, each with the status codes with which a client may be refused for it.
+    pub const STATUSES: [(&'static str, &'static [&'static str]); 29] = [
+        ("security_denied", STREAM),
+        ("security_not_allowed", STREAM),
+        ("refer_denied", STREAM),
+        ("token_missing", STREAM),
+        ("token_malformed", STREAM),
+        ("token_invalid", STREAM),
+        ("token_expired", STREAM),
+        ("pass_invalid", ANY),
+        ("vhost_unknown", EVERY),
+        ("vhost_disabled", EVERY),
+        ("vhost_measures", STREAM),
+        ("limit_connections", ANY),
+        ("limit_publishers", &[PUBLISH]),
+        ("limit_players", &[PLAY]),
+        ("limit_stream_players", &[PLAY]),
+        ("limit_streams", STREAM),
+        ("limit_questions", ANY),
+        ("draining", ANY),
+        ("limit_bitrate", &[PUBLISH]),
+        // The second is for a name that a back end gave, and so are the last two of the next.
+        ("url_invalid", &["NetConnection.Connect.InvalidApp", CONNECT]),
+        ("name_invalid", &[BAD_PUBLISH, BAD_PLAY, PUBLISH, PLAY]),
+        ("name_taken", &[BAD_PUBLISH]),
+        ("hook_denied", ANY),
+        ("hook_unanswered", ANY),
+        ("hook_redirected", &[CONNECT]),
+        ("origin_denied", EVERY),
+        ("loop", &[CONNECT]),
+        ("check_key", &[CONNECT]),
+        ("check_too_soon", &[CONNECT]),
     ];
+
+    /// All codes, in the order of the variants.
+    pub const CODES: [&'static str; 29] = {
+        let (mut codes, mut next) = ([""; 29], 0);
+        while next < codes.len() {
+            codes[next] = Refusal::STATUSES[next].0;
+            next += 1;
+        }
+        codes
+    };
 
     /// The reason as a code for programs, in logs, metrics and hooks. The code of a reason never changes.
     pub fn code(&self) -> &'static str {

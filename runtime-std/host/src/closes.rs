@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use anabranch_core::conn::{Report, Role};
-use anabranch_core::session::Phase;
+use anabranch_core::conn::{Report, Requested, Role};
+use anabranch_core::session::{Outcome, Phase};
 use anabranch_core::source::Gap;
 use anabranch_core::url::StreamKey;
 
-use crate::LogAddresses;
+use crate::{Lines, LogAddresses};
 
 /// How many are kept of those that had connected.
 const CONNECTED: usize = 100;
@@ -30,6 +30,12 @@ pub struct Closed {
     pub address: Option<String>,
     /// The stream that it published last, or played if it never published.
     pub stream: Option<(Role, StreamKey)>,
+    /// The request whose refusal ended it.
+    pub request: Option<Requested>,
+    /// What it asked for with that request, `app/stream?vhost=NAME`; empty if there was none. At most about 768 characters.
+    pub asked: String,
+    /// [`Refusal::code`](anabranch_core::policy::Refusal::code), if a rule ended it.
+    pub code: Option<&'static str>,
     /// The [name](anabranch_core::session::CloseReason::name) of the reason.
     pub reason: &'static str,
     /// The reason in words; at most 200 characters.
@@ -56,13 +62,17 @@ struct Kept {
 
 impl Closes {
     /// Notes the end of a connection.
-    pub(crate) fn note(&self, id: u64, stream: Option<(Role, StreamKey)>, report: &Report, addresses: LogAddresses) {
+    pub(crate) fn note(&self, lines: &Lines, report: &Report, addresses: LogAddresses) {
+        let refused = lines.refused_at_end(report);
         let words = report.close.reason.to_string();
         let closed = Closed {
-            id,
+            id: lines.id(),
             at: SystemTime::now(),
             address: report.peer.and_then(|peer| addresses.shown_host(peer.ip())),
-            stream,
+            stream: lines.last(),
+            request: refused.as_ref().map(|refused| refused.request),
+            asked: refused.as_ref().map(|refused| refused.name()).unwrap_or_default(),
+            code: report.refused.filter(|_| report.close.outcome() == Outcome::Refused),
             reason: report.close.reason.name(),
             words: addresses.cleaned(&words, report.peer).chars().take(WORDS).collect(),
             received: report.received,

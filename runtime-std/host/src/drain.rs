@@ -14,6 +14,8 @@ pub struct Drain {
     pub since: Instant,
     /// When the server closes the connections that are left.
     pub deadline: Instant,
+    /// How many connections had ended when it began ([`Totals::ended`](crate::Totals::ended)).
+    pub ended_before: u64,
     /// True if the program stops the server afterwards, so that this drain cannot be undone.
     pub to_stop: bool,
 }
@@ -51,7 +53,8 @@ impl<C: Link> Host<C> {
         // A longer time could exceed what an Instant can hold.
         let deadline = now + time.min(LONGEST);
         let before = *drain;
-        *drain = Some(Drain { since: before.map_or(now, |drain| drain.since), deadline, to_stop });
+        let ended_before = before.map_or_else(|| self.totals().ended(), |drain| drain.ended_before);
+        *drain = Some(Drain { since: before.map_or(now, |drain| drain.since), deadline, ended_before, to_stop });
         self.core().drain();
         self.for_each(|connection| connection.change_client(&mut |conn| conn.drain(deadline, tc_url)));
         Ok(())

@@ -306,7 +306,7 @@ impl<C: Link> Host<C> {
         match (lines, ended) {
             (AnyLines::Client(lines), Ended::Client(report)) => {
                 lines.closed(report, |key| self.core.hub().waiting(key));
-                self.closes.note(id, lines.last(), report, self.addresses.get());
+                self.closes.note(lines, report, self.addresses.get());
             }
             (AnyLines::Uplink(lines), Ended::Uplink(report)) => lines.closed(report),
             // A connection's lines are of its own kind.

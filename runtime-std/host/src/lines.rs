@@ -107,7 +107,7 @@ impl Lines {
 
     fn identified(&self, attachment: &Attachment) {
         self.show();
-        let Attachment { role, stream, key, client, agent, peer, params: _, by_pass: _ } = attachment;
+        let Attachment { role, stream, key, unknown_host, client, agent, peer, params: _, by_pass: _ } = attachment;
         {
             let mut streams = self.streams();
             streams.present.reserve_exact(1);
@@ -124,12 +124,11 @@ impl Lines {
             Some((end, _)) => (&agent[..end], "..."),
             None => (&*agent, ""),
         };
-        let line = format!(
-            "conn {id}{} is {role} of {}, {client} \"{}{cut}\"",
-            From(address.as_deref()),
-            key.shown(),
-            agent.escape_debug()
-        );
+        let mut line = format!("conn {id}{} is {role} of {}", From(address.as_deref()), key.shown());
+        if let Some(host) = unknown_host {
+            line += &format!(", as there is no virtual host {}", quoted(host));
+        }
+        line += &format!(", {client} \"{}{cut}\"", agent.escape_debug());
         macro_rules! log_line {
             ($level:ident) => {
                 $level!(
@@ -139,6 +138,7 @@ impl Lines {
                     vhost = &*names.vhost,
                     app = &*names.app,
                     stream = &*names.stream,
+                    unknown_host = unknown_host.as_deref(),
                     address = address.as_deref(),
                     client,
                     agent,
@@ -197,12 +197,37 @@ impl Lines {
                     holder = number(from),
                     "conn {id} {remark}"
                 );
+                // The other one, which learns of it when it sends something.
+                if let Some(before) = number(from) {
+                    info!(
+                        event = "taken_over",
+                        conn = before,
+                        vhost = &*names.vhost,
+                        app = &*names.app,
+                        stream = &*names.stream,
+                        by = id,
+                        "conn {before} lost {} to conn {id}",
+                        key.shown()
+                    );
+                }
             }
             Remark::Waits(key) => {
                 let names = Names::of(key);
                 info!(
                     target: MANY,
                     event = "waits",
+                    conn = id,
+                    vhost = &*names.vhost,
+                    app = &*names.app,
+                    stream = &*names.stream,
+                    "conn {id} {remark}"
+                );
+            }
+            Remark::WaitsAgain(key) => {
+                let names = Names::of(key);
+                info!(
+                    target: MANY,
+                    event = "waits_again",
                     conn = id,
                     vhost = &*names.vhost,
                     app = &*names.app,
@@ -272,7 +297,7 @@ impl Lines {
     }
 
     fn refused(&self, refused: &Refused) {
-        let Refused { code, request, vhost, app, stream, status, told, peer, holder } = refused;
+        let Refused { code, request, vhost, unknown_host, app, stream, status, told, peer, holder } = refused;
         let (id, address) = (self.id, self.address(*peer));
         let (holder_conn, holder_peer) = match holder {
             Some(HeldBy::Client { connection, address } | HeldBy::Relay { connection, address }) => {
@@ -303,6 +328,7 @@ impl Lines {
             vhost = filled(vhost),
             app = filled(app),
             stream = filled(stream),
+            unknown_host = unknown_host.as_deref(),
             status = some(status),
             told = filled(&told),
             address = address.as_deref(),
@@ -329,6 +355,15 @@ impl Lines {
         self.streams().last.clone()
     }
 
+    /// The request whose refusal ended the connection. A connection that a rule ended after it was granted is told by
+    /// [`last`](Self::last).
+    pub(crate) fn refused_at_end(&self, report: &Report) -> Option<Box<Refused>> {
+        let refused = self.last_refused().clone()?;
+        let is_request = self.streams().last.is_none() || matches!(report.close.reason, CloseReason::Rejected(_));
+        let is_end = report.close.outcome() == Outcome::Refused && report.refused == Some(refused.code);
+        (is_request && is_end).then_some(refused)
+    }
+
     /// The connection is closed. `waiting` counts the players that wait for a stream.
     pub(crate) fn closed(&self, report: &Report, waiting: impl FnOnce(&StreamKey) -> usize) {
         let (id, close) = (self.id, &report.close);
@@ -338,10 +373,7 @@ impl Lines {
         let names = was.as_ref().map(|(_, key)| Names::of(key));
         let published = was.as_ref().filter(|(role, _)| *role == Role::Publisher);
         let left = published.map(|(_, key)| waiting(key)).filter(|left| *left > 0);
-        // The request whose refusal ended it; what ended after it was granted is in `was`.
-        let refused = self.last_refused().clone();
-        let refused = refused.filter(|_| was.is_none() || matches!(close.reason, CloseReason::Rejected(_)));
-        let refused = refused.filter(|refused| outcome == Outcome::Refused && report.refused == Some(refused.code));
+        let refused = self.refused_at_end(report);
         let all = || report.peer.iter().copied();
         let told = self.cleaned(&close.told, all());
         let told = shortened(&told);

@@ -33,6 +33,11 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// How many connections have ended.
+    pub fn ended(&self) -> u64 {
+        self.closed.values().sum()
+    }
+
     /// Adds one connection.
     pub(crate) fn add(&mut self, stats: &ConnStatsView) {
         let stats = stats.snapshot(Instant::now());

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use anabranch_core::policy::Refusal;
 use anabranch_host::events::{Explanation, Kind, explanations};
 use clap::{Arg, ArgMatches, Command};
 
@@ -19,104 +20,46 @@ const SUGGESTED: usize = 3;
 struct Status {
     code: &'static str,
     meaning: &'static str,
-    /// Codes of refusals.
-    refusals: &'static [&'static str],
     /// Reasons for which connections end with it.
     closes: &'static [&'static str],
+}
+
+impl Status {
+    /// Codes of the refusals behind it.
+    fn refusals(&self) -> impl Iterator<Item = &'static str> {
+        Refusal::STATUSES.iter().filter(|(_, statuses)| statuses.contains(&self.code)).map(|(code, _)| *code)
+    }
 }
 
 const STATUSES: [Status; 6] = [
     Status {
         code: "NetConnection.Connect.InvalidApp",
         meaning: "The server cannot use the URL of connect.",
-        refusals: &["url_invalid"],
         closes: &["rejected"],
     },
     Status {
         code: "NetConnection.Connect.Rejected",
         meaning: "The client may not connect, or it is sent to another server.",
-        refusals: &[
-            "refer_denied",
-            "pass_invalid",
-            "vhost_unknown",
-            "vhost_disabled",
-            "limit_connections",
-            "limit_questions",
-            "draining",
-            "hook_denied",
-            "hook_unanswered",
-            "hook_redirected",
-            "origin_denied",
-            "loop",
-            "check_key",
-            "check_too_soon",
-        ],
         closes: &["rejected"],
     },
     Status {
         code: "NetStream.Publish.BadName",
         meaning: "The name of the stream is taken, or no stream can have it. OBS shows it as a wrong stream key.",
-        refusals: &["name_taken", "name_invalid", "origin_denied"],
         closes: &["rejected", "taken_over"],
     },
     Status {
         code: "NetStream.Publish.Denied",
         meaning: "The client may not publish this stream, or not any more.",
-        refusals: &[
-            "security_denied",
-            "security_not_allowed",
-            "refer_denied",
-            "token_missing",
-            "token_malformed",
-            "token_invalid",
-            "token_expired",
-            "pass_invalid",
-            "vhost_unknown",
-            "vhost_disabled",
-            "vhost_measures",
-            "limit_connections",
-            "limit_publishers",
-            "limit_streams",
-            "limit_questions",
-            "limit_bitrate",
-            "draining",
-            "hook_denied",
-            "hook_unanswered",
-            "origin_denied",
-        ],
         closes: &["rejected", "idle_publisher"],
     },
     Status {
         code: "NetStream.Play.Failed",
         meaning: "The client may not play this stream, or not any more.",
-        refusals: &[
-            "security_denied",
-            "security_not_allowed",
-            "refer_denied",
-            "token_missing",
-            "token_malformed",
-            "token_invalid",
-            "token_expired",
-            "pass_invalid",
-            "vhost_unknown",
-            "vhost_disabled",
-            "vhost_measures",
-            "limit_connections",
-            "limit_players",
-            "limit_stream_players",
-            "limit_streams",
-            "limit_questions",
-            "draining",
-            "hook_denied",
-            "hook_unanswered",
-            "origin_denied",
-        ],
         closes: &["rejected", "player_too_slow"],
     },
     Status {
         code: "NetStream.Play.StreamNotFound",
         meaning: "No stream can have this name, or none was published under it for as long as players may wait.",
-        refusals: &["name_invalid", "origin_denied"],
         closes: &["rejected", "wait_for_stream_timeout"],
     },
 ];
@@ -168,13 +111,14 @@ fn one(Explanation { kind, name, meaning, advice }: &Explanation) -> String {
     format!("{name}: {kind}\n  {meaning}\n  To do: {advice}\n")
 }
 
-fn status(Status { code, meaning, refusals, closes }: &Status) -> String {
+fn status(status: &Status) -> String {
+    let Status { code, meaning, closes } = status;
     let mut text =
         format!("{code}: status that the client gets\n  {meaning}\n  The log names the reason. It is one of:\n");
     let reasons =
-        refusals.iter().map(|name| (Kind::Refusal, name)).chain(closes.iter().map(|name| (Kind::Close, name)));
+        status.refusals().map(|name| (Kind::Refusal, name)).chain(closes.iter().map(|name| (Kind::Close, *name)));
     for (kind, name) in reasons {
-        if let Some(known) = explanations().find(|known| known.kind == kind && known.name == *name) {
+        if let Some(known) = explanations().find(|known| known.kind == kind && known.name == name) {
             // Writing to a String does not fail.
             let _ = writeln!(text, "    {name:24} {}", known.meaning);
         }
@@ -228,8 +172,6 @@ fn unknown(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use anabranch_core::policy::Refusal;
-
     use super::*;
 
     #[test]
@@ -247,17 +189,17 @@ mod tests {
     fn a_status_leads_to_the_refusals_behind_it() {
         let text = text_of("netstream.publish.badname").unwrap();
         assert!(text.contains("name_taken") && text.contains("name_invalid"), "{text}");
-        for Status { code, refusals, closes, .. } in &STATUSES {
-            for (kind, names) in [(Kind::Refusal, refusals), (Kind::Close, closes)] {
-                for name in *names {
-                    assert!(explanations().any(|known| known.kind == kind && known.name == *name), "{code}: {name}");
-                }
+        for status @ Status { code, closes, .. } in &STATUSES {
+            let text = text_of(code).unwrap();
+            for name in status.refusals().chain(closes.iter().copied()) {
+                assert!(text.contains(&format!("    {name} ")), "{code}: {name} is not in {text}");
             }
             assert!(list().contains(code));
         }
-        // No refusal is missing.
-        for code in Refusal::CODES {
-            assert!(STATUSES.iter().any(|status| status.refusals.contains(&code)), "{code}");
+        // No status of a refusal is missing.
+        for (refusal, statuses) in Refusal::STATUSES {
+            let is_explained = |code: &&str| STATUSES.iter().any(|status| status.code == *code);
+            assert!(!statuses.is_empty() && statuses.iter().all(|code| is_explained(code)), "{refusal}");
         }
     }
 

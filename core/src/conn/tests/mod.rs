@@ -9,6 +9,7 @@ mod playing;
 mod publishing;
 mod reading;
 mod reconfiguring;
+mod refusals;
 mod remarks;
 mod rules;
 
@@ -101,6 +102,8 @@ struct Client {
     /// The questions and notices for the back end.
     asked: Vec<Ask>,
     notices: Vec<Notice>,
+    /// The unknown hosts of its attachments.
+    hosts: Vec<Option<String>>,
     /// What an operator wants to know.
     remarks: Vec<Remark>,
     /// The answer to `connect`, or to `publish`.
@@ -121,6 +124,7 @@ impl Client {
             actions: Vec::new(),
             asked: Vec::new(),
             notices: Vec::new(),
+            hosts: Vec::new(),
             remarks: Vec::new(),
             received: Vec::new(),
             closed: None,
@@ -136,7 +140,10 @@ impl Client {
     fn poll(&mut self, harness: &Harness) {
         loop {
             match self.conn.poll(harness.now) {
-                Output::Action(Action::Attach(attachment)) => self.actions.push(format!("attach {attachment}")),
+                Output::Action(Action::Attach(attachment)) => {
+                    self.actions.push(format!("attach {attachment}"));
+                    self.hosts.push(attachment.unknown_host);
+                }
                 Output::Action(Action::Detach { role, .. }) => self.actions.push(format!("detach {role}")),
                 Output::Action(Action::Subscribe(_)) => self.actions.push("subscribe".into()),
                 Output::Action(Action::Unsubscribe(_)) => self.actions.push("unsubscribe".into()),

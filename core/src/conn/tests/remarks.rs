@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::hub::{Conflict, HeldBy};
-use crate::policy::{Limits, Rate, Refusal};
+use crate::policy::{Limits, Rate, Refusal, Vhost, Vhosts};
 
 fn address(text: &str) -> Option<SocketAddr> {
     Some(text.parse().expect("an address"))
@@ -131,7 +131,7 @@ fn a_takeover_is_reported_with_the_connection_before() {
 }
 
 #[test]
-fn a_player_that_waits_is_reported_once_and_once_more_when_the_stream_begins() {
+fn a_player_that_waits_is_reported_and_once_more_when_the_stream_begins() {
     let mut harness = Harness::new();
     let mut player = harness.player("cam");
     player.receive(&harness);
@@ -147,9 +147,33 @@ fn a_player_that_waits_is_reported_once_and_once_more_when_the_stream_begins() {
     let [_, Remark::Began { waited, .. }] = player.remarks.as_slice() else { panic!("{:?}", player.remarks) };
     assert_eq!(*waited, Duration::from_secs(3));
     publisher.disconnect(&harness);
+    // It takes the notice that the stream is over, and the pings.
+    let mut waits = |player: &mut Client, seconds: u64| {
+        for _ in 0..seconds {
+            player.receive(&harness);
+            player.run(&mut harness, Duration::from_secs(1));
+        }
+        assert!(player.closed.is_none(), "{:?}", player.closed);
+    };
+    waits(&mut player, 56);
+    assert_eq!(player.remarks.len(), 2, "it was reported less than a minute ago: {:?}", player.remarks);
+    waits(&mut player, 4);
+    let [_, _, Remark::WaitsAgain(again)] = player.remarks.as_slice() else { panic!("{:?}", player.remarks) };
+    assert_eq!(again.stream(), "cam");
+    let mut publisher = harness.publisher("cam");
+    publisher.send(&harness, &[headers(), gop(0, 1)].concat());
     player.receive(&harness);
-    player.run(&mut harness, Duration::from_secs(30));
-    assert_eq!(player.remarks.len(), 2, "it knows the stream: {:?}", player.remarks);
+    let [.., Remark::Began { waited, .. }] = player.remarks.as_slice() else { panic!("{:?}", player.remarks) };
+    assert_eq!(*waited, Duration::from_secs(60), "since the publisher left");
+    for _ in 0..20 {
+        publisher.disconnect(&harness);
+        player.receive(&harness);
+        publisher = harness.publisher("cam");
+        publisher.send(&harness, &[headers(), gop(0, 1)].concat());
+        player.receive(&harness);
+    }
+    assert_eq!(player.remarks.len(), 4, "a publisher that comes and goes has no line for each time");
+    publisher.disconnect(&harness);
     let mut late = harness.player("cam");
     late.receive(&harness);
     assert_eq!(late.remarks.len(), 1, "another player waits");
@@ -232,4 +256,35 @@ fn a_pause_does_not_make_a_player_slow() {
     player.receive(&harness);
     assert!(player.conn.inner().stats.missed().frames > 0);
     assert_eq!(player.remarks, []);
+}
+
+#[test]
+fn a_host_that_no_virtual_host_has_is_reported() {
+    let vhosts = |names: &[&str]| {
+        let vhosts = names.iter().map(|name| Vhost::new(*name, VhostConfig::default()));
+        Harness::with(Config { vhosts: Vhosts::new(vhosts).expect("names"), ..Config::default() })
+    };
+    let unknown = |harness: &Harness, host: &str, name: &str| {
+        let mut client = harness.client_from(None, at(host));
+        client.send(harness, &peer::publish(0, name));
+        client.hosts.pop().expect("it publishes")
+    };
+    let harness = vhosts(&["__defaultVhost__", "tv.example"]);
+    assert_eq!(unknown(&harness, "nosuch.example", "a").as_deref(), Some("nosuch.example"));
+    assert_eq!(unknown(&harness, "tv.example", "b?vhost=other.example").as_deref(), Some("other.example"));
+    for (host, name) in
+        [("tv.example", "c"), ("192.0.2.7", "d"), ("[2001:db8::1]", "e"), ("nosuch.example", "f?vhost=tv.example")]
+    {
+        assert_eq!(unknown(&harness, host, name), None, "{host} {name}");
+    }
+    assert_eq!(unknown(&vhosts(&["__defaultVhost__"]), "nosuch.example", "a"), None, "all hosts are meant for it");
+    assert_eq!(unknown(&vhosts(&[]), "nosuch.example", "a"), None);
+    let mut holder = harness.client_from(None, at("nosuch.example"));
+    holder.send(&harness, &peer::publish(0, "a"));
+    let mut refused_client = harness.client_from(None, at("nosuch.example"));
+    refused_client.send(&harness, &peer::publish(0, "a"));
+    refused_client.receive(&harness);
+    let its = refused(&refused_client);
+    assert_eq!(its.unknown_host.as_deref(), Some("nosuch.example"));
+    assert_eq!(its.asked().to_string(), "publish of live/a, as there is no virtual host nosuch.example");
 }

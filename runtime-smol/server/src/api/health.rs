@@ -1,8 +1,10 @@
 //! The server's health, and draining.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 
+use anabranch_core::url::{Scheme, TcUrl};
 use anabranch_host::Drain;
 use hyper::StatusCode;
 use percent_encoding::percent_decode_str;
@@ -91,6 +93,8 @@ pub(super) struct DrainUndone {
     pub(super) was_draining: bool,
     /// Connections that are open.
     pub(super) connections: usize,
+    /// Connections that ended while it drained.
+    pub(super) closed: u64,
 }
 
 pub(super) fn health(context: &Context, _: &Call<'_>) -> Reply {
@@ -175,28 +179,62 @@ pub(super) fn drain(context: &Context, call: &Call<'_>) -> Reply {
         Err(words) => return Reply::error(StatusCode::BAD_REQUEST, 400, words),
     };
     let tc_url = call.parameter("tc_url").filter(|url| !url.is_empty()).map(decoded);
+    let target = match tc_url.as_deref().map(target).transpose() {
+        Ok(target) => target,
+        Err(words) => return Reply::error(StatusCode::BAD_REQUEST, 400, words),
+    };
     if let Err(error) = context.handle.drain(Duration::from_secs(seconds), tc_url.as_deref()) {
         return Reply::error(StatusCode::CONFLICT, 409, error.to_string());
     }
+    let sent = target.as_ref().map(|target| format!("; clients are sent to {target}")).unwrap_or_default();
     info!(
         event = "draining",
-        seconds, "draining, through the API, for {seconds} s at most; DELETE /api/v1/drain undoes it"
+        seconds,
+        tc_url = target,
+        "draining, through the API, for {seconds} s at most{sent}; DELETE /api/v1/drain undoes it"
     );
     announce(context);
     json(context, DrainAnswer { data: DrainBegun { seconds, connections: context.handle.stats().connections } })
 }
 
+/// The URL that clients are sent to, as the log shows it: without user, password and query.
+///
+/// # Errors
+/// Clients cannot connect to it; the text says why.
+fn target(url: &str) -> Result<String, String> {
+    let wrong = |why: &dyn fmt::Display| format!("tc_url: {why}; write it as rtmp://HOST/APP, percent-encoded");
+    let found = TcUrl::parse(url).map_err(|error| wrong(&error))?;
+    if let Scheme::Other(scheme) = found.scheme() {
+        return Err(wrong(&format_args!("{scheme:?} is not a scheme of RTMP")));
+    }
+    // The parser leaves out blanks and quotes around it, and clients get it as it is.
+    if !url.bytes().all(|byte| byte.is_ascii_graphic()) || url.contains(['"', '\'']) {
+        return Err(wrong(&"it has blanks, quotes or other characters than ASCII"));
+    }
+    let without_query = found.to_string();
+    Ok(without_query.split('?').next().unwrap_or_default().to_owned())
+}
+
 pub(super) fn stop_draining(context: &Context, _: &Call<'_>) -> Reply {
+    let drain = context.handle.draining();
     let was_draining = match context.handle.stop_draining() {
         Ok(was_draining) => was_draining,
         Err(error) => return Reply::error(StatusCode::CONFLICT, 409, error.to_string()),
     };
-    if was_draining {
-        info!(event = "drain_undone", "the drain is undone through the API: new clients are accepted again");
-    }
     announce(context);
     let connections = context.handle.stats().connections;
-    json(context, DrainUndoneAnswer { data: DrainUndone { was_draining, connections } })
+    let closed_now = context.handle.totals().ended();
+    let closed = drain.map_or(0, |drain| closed_now.saturating_sub(drain.ended_before));
+    if was_draining {
+        info!(
+            event = "drain_undone",
+            closed,
+            open = connections,
+            "the drain is undone through the API: new clients are accepted again; connections that ended while the \
+             server drained: {closed}; still open: {connections}"
+        );
+    }
+    json(context, DrainUndoneAnswer { data: DrainUndone { was_draining, connections, closed } })
 }
 
 /// The other servers of the cluster learn that this one drains, or no longer does.
@@ -215,6 +253,25 @@ pub(super) fn decoded(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_are_sent_only_to_urls_that_they_can_use() {
+        assert_eq!(target("rtmp://other.example/live?token=secret").unwrap(), "rtmp://other.example/live");
+        assert_eq!(target("rtmps://u:p@[::1]:444/live/room").unwrap(), "rtmps://[::1]:444/live/room");
+        for (url, words) in [
+            ("other.example/live", "no scheme"),
+            ("http://other.example/live", "http is not a scheme of RTMP"),
+            ("rtmq://other.example/live", "not a scheme of RTMP"),
+            ("rtmp:///live", "no host"),
+            ("rtmp://x\ny/live", "control character"),
+            ("rtmp://other.example:x/live", "port"),
+            (" rtmp://other.example/live", "blanks"),
+            ("rtmp://other.example/l\u{f6}ve", "blanks"),
+        ] {
+            let error = target(url).unwrap_err();
+            assert!(error.starts_with("tc_url: ") && error.contains(words), "{url:?}: {error}");
+        }
+    }
 
     #[test]
     fn percent_encoding_is_undone_where_it_is_some() {

@@ -280,6 +280,7 @@ pub(super) fn client(info: &ConnectionInfo, identity: &Identity) -> Client {
 pub(super) fn closed(closed: &Closed, identity: &Identity) -> Close {
     let (role, stream) =
         closed.stream.as_ref().map_or_else(Default::default, |(role, key)| (role.to_string(), key.to_string()));
+    let stream = if closed.request.is_some() { closed.asked.clone() } else { stream };
     let time = closed.at.duration_since(UNIX_EPOCH).unwrap_or_default();
     Close {
         id: identity.client_id(closed.id),
@@ -287,6 +288,8 @@ pub(super) fn closed(closed: &Closed, identity: &Identity) -> Close {
         ip: closed.address.clone().unwrap_or_default(),
         role,
         stream,
+        request: closed.request.map(|request| request.name().to_owned()).unwrap_or_default(),
+        code: closed.code.unwrap_or_default().to_owned(),
         reason: closed.reason.to_owned(),
         words: closed.words.clone(),
         alive: closed.duration.as_secs_f64(),

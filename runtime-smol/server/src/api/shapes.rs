@@ -394,8 +394,12 @@ pub(super) struct Close {
     /// `publisher` or `player`; empty if it was neither.
     pub(super) role: String,
     /// The stream that it published last, or played if it never published, as `app/stream`, with `?vhost=NAME` in
-    /// another virtual host than the default one; empty if there was none.
+    /// another virtual host than the default one. If a request was refused, what it asked for. Empty if there was none.
     pub(super) stream: String,
+    /// The request whose refusal ended the connection: `connect`, `publish` or `play`; empty if there was none.
+    pub(super) request: String,
+    /// The code of the refusal, if a rule ended the connection; else empty.
+    pub(super) code: String,
     /// The name of the reason, as in the log and in the metrics.
     pub(super) reason: String,
     /// The reason in words.

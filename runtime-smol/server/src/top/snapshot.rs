@@ -57,10 +57,11 @@ pub(super) struct Stream {
 pub(super) struct Close {
     /// Seconds since 1970.
     pub(super) time: u64,
+    /// The role, or the request that was refused.
     pub(super) role: String,
     pub(super) stream: String,
     pub(super) address: String,
-    /// The name of the reason.
+    /// The code of the refusal, or the name of the reason.
     pub(super) reason: String,
     pub(super) seconds: u64,
 }
@@ -155,10 +156,16 @@ impl Close {
     fn of(close: &Value) -> Self {
         Close {
             time: close["time_ms"].as_u64().unwrap_or_default() / 1000,
-            role: text(&close["role"]),
+            role: match (text(&close["role"]), text(&close["request"])) {
+                (role, request) if request.is_empty() => role,
+                (_, request) => request,
+            },
             stream: text(&close["stream"]),
             address: text(&close["ip"]),
-            reason: text(&close["reason"]),
+            reason: match (text(&close["reason"]), text(&close["code"])) {
+                (reason, code) if code.is_empty() => reason,
+                (_, code) => code,
+            },
             seconds: close["alive"].as_f64().unwrap_or_default().max(0.0) as u64,
         }
     }
@@ -197,6 +204,8 @@ pub(super) mod tests {
         let closes = json!({"closes": [
             {"time_ms": 1_764_100_000_000_u64, "id": "abcd-17", "role": "publisher", "stream": "live/x\u{9b}31m", "ip": "10.0.0.1",
              "reason": "peer_lost", "alive": 62.5},
+            {"time_ms": 1_764_100_000_000_u64, "id": "abcd-18", "role": "", "request": "publish", "stream": "live/y", "ip": "10.0.0.2",
+             "code": "token_expired", "reason": "rejected", "alive": 0.5},
         ]});
         Snapshot::of(&summary, &streams, &vhosts, &closes)
     }
@@ -207,6 +216,12 @@ pub(super) mod tests {
         assert!(!shown.contains("\\u{1b}") && !shown.contains("\\u{9b}") && !shown.contains("\\u{7}"), "{shown}");
         assert_eq!(example().streams[1].name, "live/?[2J?]0;owned?");
         assert_eq!(example().closes[0].stream, "live/x?31m");
+    }
+
+    #[test]
+    fn a_client_that_was_refused_has_its_request_and_the_code() {
+        let Close { role, stream, reason, .. } = example().closes.remove(1);
+        assert_eq!([role, stream, reason], ["publish", "live/y", "token_expired"]);
     }
 
     #[test]

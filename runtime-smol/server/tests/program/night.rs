@@ -613,8 +613,19 @@ fn a_drain_is_seen_and_undone_unless_the_process_is_to_end() {
     let program = launch().settings("[api]\nlisten = '127.0.0.1:0'\n[shutdown]\ndrain = '1h'\n").start();
     let _publisher = program.publisher("cam");
     assert_eq!(health(&program), (200, json!({"status": "ok", "ready": true, "reasons": [], "drain": null})));
-    assert_eq!(program.ask("DELETE", "/api/v1/drain").json()["data"], json!({"was_draining": false, "connections": 1}));
-    assert_eq!(program.ask("POST", "/api/v1/drain?seconds=3600").status, 200);
+    assert_eq!(
+        program.ask("DELETE", "/api/v1/drain").json()["data"],
+        json!({"was_draining": false, "connections": 1, "closed": 0})
+    );
+    for url in ["other.example", "http%3A%2F%2Fother.example%2Flive", "rtmp%3A%2F%2Fx%0Ay%2Flive"] {
+        let answer = program.ask("POST", &format!("/api/v1/drain?tc_url={url}"));
+        assert_eq!(answer.status, 400, "{url}");
+        assert!(answer.body.contains("tc_url: "), "{}", answer.body);
+    }
+    let target = "rtmp%3A%2F%2Fother.example%2Flive%3Ftoken%3Dsecret";
+    assert_eq!(program.ask("POST", &format!("/api/v1/drain?seconds=3600&tc_url={target}")).status, 200);
+    program
+        .wait_line("for 3600 s at most; clients are sent to rtmp://other.example/live; DELETE /api/v1/drain undoes it");
     let (status, body) = health(&program);
     assert_eq!((status, &body["status"], &body["ready"]), (503, &json!("draining"), &json!(false)));
     assert_eq!((&body["drain"]["can_be_undone"], &body["drain"]["connections"]), (&json!(true), &json!(1)));
@@ -622,9 +633,11 @@ fn a_drain_is_seen_and_undone_unless_the_process_is_to_end() {
     assert_eq!((program.ask("GET", "/readyz").status, metric(&program, "anabranch_draining")), (503, 1.0));
     let refusal = program.visitor().publish("late").expect_err("it grants nothing");
     assert_eq!(refusal.code, "NetConnection.Connect.Rejected", "not as if its stream key were wrong");
+    wait_for("the end of the late client", TIMEOUT, || (health(&program).1["drain"]["connections"] == 1).then_some(()));
     let undone = program.ask("DELETE", "/api/v1/drain");
-    assert_eq!((undone.status, &undone.json()["data"]["was_draining"]), (200, &json!(true)));
-    program.wait_line("the drain is undone");
+    assert_eq!(undone.status, 200);
+    assert_eq!(undone.json()["data"], json!({"was_draining": true, "connections": 1, "closed": 1}));
+    program.wait_line("connections that ended while the server drained: 1; still open: 1");
     assert_eq!((program.ask("GET", "/readyz").status, metric(&program, "anabranch_draining")), (200, 0.0));
     assert_eq!(health(&program).1["drain"], json!(null));
     let _again = program.publisher("again");

@@ -63,7 +63,9 @@ fn connections_that_ended_are_listed_with_their_reasons() {
     let [newest, oldest] = [&list["closes"][0], &list["closes"][1]];
     assert_eq!((&newest["role"], &newest["ip"]), (&"publisher".into(), &"127.0.0.1".into()));
     assert!(newest["stream"].as_str().is_some_and(|stream| stream.ends_with("live/cam")), "{newest}");
-    assert_eq!((&oldest["role"], &oldest["stream"]), (&"".into(), &"".into()));
+    assert_eq!((&oldest["role"], &oldest["stream"]), (&"".into(), &"live/cam".into()), "what it asked for");
+    assert_eq!((&oldest["request"], &oldest["code"]), (&"publish".into(), &"name_taken".into()));
+    assert_eq!((&newest["request"], &newest["code"]), (&"".into(), &"".into()));
     for close in [newest, oldest] {
         assert!(close["reason"].as_str().is_some_and(|reason| !reason.is_empty()) && close["words"] != "", "{close}");
         assert!(

@@ -9,8 +9,9 @@ pub(super) const ALL: &[Explanation] = &[
     ),
     event(
         "identified",
-        "The client publishes or plays a stream: role, stream, virtual host, and the client's own name.",
-        "Nothing.",
+        "The client publishes or plays a stream: role, stream, virtual host, and the client's own name. `unknown_host` is the \
+         host that it asked for, if the default virtual host took it in the place of another.",
+        "Nothing. If `unknown_host` is a host of yours, add it to `aliases` of a virtual host.",
     ),
     event(
         "refused",
@@ -23,6 +24,12 @@ pub(super) const ALL: &[Explanation] = &[
         "Nothing, if an encoder came back. If the line comes again and again, two encoders have the same key.",
     ),
     event(
+        "taken_over",
+        "A publisher has lost its stream to another connection (`by`) that had the same credentials. It is closed when it \
+         sends something.",
+        "As for `took_over`, the line of the other connection.",
+    ),
+    event(
         "keyless",
         "A publisher sends pictures and no key frame, so players and recordings begin without one.",
         "Set a key frame interval in the encoder (2 s is usual).",
@@ -31,6 +38,11 @@ pub(super) const ALL: &[Explanation] = &[
         "waits",
         "A player waits for a stream that has no publisher.",
         "Nothing, if the publisher is to come. Otherwise compare the name in the player with that in the encoder.",
+    ),
+    event(
+        "waits_again",
+        "The publisher of a stream has left, and a player of it waits. At most once a minute for each player.",
+        "Nothing, if the publisher is to come back. Otherwise look up why its connection ended.",
     ),
     event("began", "The stream that a player waited for has begun.", "Nothing."),
     event(

@@ -17,8 +17,8 @@ use serde_json::Value;
 
 use script::Step;
 
-/// Events that the evening does not have: bugs, failures of the system, events at debug level, and those of the program
-/// around the server.
+/// Events that the evening does not have: bugs, failures of the system, events at debug level, those of the program
+/// around the server, and those that come only after a minute.
 const NOT_THAT_EVENING: &[&str] = &[
     "accept_failed",
     "advice",
@@ -56,6 +56,7 @@ const NOT_THAT_EVENING: &[&str] = &[
     "service_manager",
     "turned_away",
     "unidentified",
+    "waits_again",
 ];
 
 fn path(name: &str) -> PathBuf {

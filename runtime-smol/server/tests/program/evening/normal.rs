@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Numbers that the script decides.
-const KEPT: [&str; 5] = ["conn", "holder", "waiting", "connections", "files"];
+const KEPT: [&str; 6] = ["conn", "holder", "by", "waiting", "connections", "files"];
 /// What comes before numbers in text that the script decides.
 const BEFORE: [&str; 5] = ["conn ", "RTMP ", "127.0.0.", "for which ", "draining: "];
 

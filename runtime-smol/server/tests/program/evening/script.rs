@@ -391,7 +391,7 @@ impl Evening {
 
     fn operators(&mut self, file: &Path, settings: &str) {
         let name = signed("cam", now() + 3600);
-        let (first, second) = self.step("an encoder comes back", &[" took "], |evening| {
+        let (first, second) = self.step("an encoder comes back", &[" took ", " lost "], |evening| {
             let first = evening.publishes_at("signed.example", &name);
             evening.program.wait_line(&format!("conn {} from ", evening.opened));
             let second = evening.publishes_at("signed.example", &name);
