@@ -344,16 +344,13 @@ impl Inner {
             let again = again(state.plan.task(id));
             drop(state);
             let (vhost, app, stream) = (facts.key.vhost(), facts.key.app(), facts.key.stream());
-            let (shown, event) = (facts.key.shown(), if refused { "run_refused" } else { "run_failed" });
-            warn!(
-                event,
-                run = label,
-                vhost,
-                app,
-                stream,
-                error = words,
-                "{label} is not started for {shown}: {words}{again}"
-            );
+            let shown = facts.key.shown();
+            let line = format!("{label} is not started for {shown}: {words}{again}");
+            if refused {
+                warn!(event = "run_refused", run = label, vhost, app, stream, error = words, "{line}");
+            } else {
+                warn!(event = "run_failed", run = label, vhost, app, stream, error = words, "{line}");
+            }
         }
     }
 

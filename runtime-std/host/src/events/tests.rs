@@ -56,11 +56,21 @@ fn sources() -> Vec<String> {
                 }
             } else if name.ends_with(".rs") && name != "tests.rs" {
                 let text = fs::read_to_string(path).expect("it is text");
-                texts.push(text.split("#[cfg(test)]\nmod ").next().unwrap_or_default().to_owned());
+                texts.push(without_tests(&text).to_owned());
             }
         }
     }
     texts
+}
+
+/// The text of a file up to its module of tests, if it has one itself and not in another file.
+fn without_tests(text: &str) -> &str {
+    const TESTS: &str = "#[cfg(test)]\n";
+    let mut modules = text.match_indices(TESTS).map(|(at, _)| at);
+    let own = modules.find(|at| {
+        text[at + TESTS.len()..].lines().next().is_some_and(|line| line.starts_with("mod ") && line.ends_with('{'))
+    });
+    own.map_or(text, |at| &text[..at])
 }
 
 /// What each call of a macro of the log has between its parentheses.

@@ -35,6 +35,13 @@ impl Normal {
             match value {
                 Value::String(text) => *text = self.text(text),
                 Value::Number(_) if !KEPT.contains(&name.as_str()) => *value = Value::String("N".to_owned()),
+                Value::Array(texts) => {
+                    for text in texts {
+                        if let Value::String(text) = text {
+                            *text = self.text(text);
+                        }
+                    }
+                }
                 _ => {}
             }
         }
