@@ -1,3 +1,4 @@
+use anabranch_program::Masked;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value as Json};
 use toml::Value;
@@ -197,6 +198,7 @@ impl<'a> Entry<'a> {
                 let example =
                     ["10s", "1m", "1s", "1h", "100ms"].into_iter().find(|time| amount(time).is_some_and(fits));
                 let example = example.or(most).unwrap_or_default();
+                let written = Masked(&written).to_string();
                 return Err(format!("{written:?} is not a time{bounds}, such as {example:?}"));
             }
             if value.is_some_and(|value| !fits(value)) {

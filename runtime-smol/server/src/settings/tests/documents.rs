@@ -30,8 +30,13 @@ fn the_example_has_every_key_and_says_the_defaults() {
             .lines()
             .any(|line| line.strip_prefix('#').is_some_and(|line| line.trim_start().starts_with(&format!("{key} = "))))
     };
-    let lists_of_tables =
-        [&["vhost"][..], &["defaults", "application"], &["defaults", "run"], &["tls", "certificates"]];
+    let lists_of_tables = [
+        &["vhost"][..],
+        &["defaults", "application"],
+        &["defaults", "run"],
+        &["defaults", "forward"],
+        &["tls", "certificates"],
+    ];
     let lists_of_tables = lists_of_tables.map(Path::of);
     for path in leaves.iter().filter(|path| !lists_of_tables.contains(path)) {
         let Some(Step::Key(key)) = path.0.last() else { panic!("{path} is no key") };

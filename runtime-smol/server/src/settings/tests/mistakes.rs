@@ -55,7 +55,7 @@ fn a_wrong_time_has_its_bounds_and_an_example() {
     ] {
         let problems = wrong(&format!("[defaults]\n{line}"));
         assert_eq!(problems.lines().count(), 1, "{problems}");
-        assert!(problems.starts_with(&format!("f.toml:2:1: defaults.{words}")), "{problems}");
+        assert!(problems.starts_with("f.toml:2:") && problems.contains(&format!(": defaults.{words}")), "{problems}");
     }
 }
 
