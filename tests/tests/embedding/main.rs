@@ -9,3 +9,4 @@ mod log;
 mod names;
 mod program_plays;
 mod program_publishes;
+mod relays;

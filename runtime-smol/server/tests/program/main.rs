@@ -12,6 +12,7 @@ mod names;
 mod night;
 mod operating;
 mod record;
+mod relays;
 mod run;
 
 use anabranch_tests::program::{Launch, Program};
