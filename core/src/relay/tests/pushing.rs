@@ -145,7 +145,8 @@ fn a_target_that_stops_reading_for_good_is_given_up_and_tried_again() {
     net.stream(publisher, 0, 2);
     net.freeze_peers(source, true);
     let big = [&[0x17, 1, 0, 0, 0][..], &vec![7; 100_000]].concat();
-    for second in 2..40 {
+    // A stall is found at the fourth check, each a quarter of the limit of 30 s after the one before.
+    for second in 2..60 {
         net.send(publisher, Message::video(second * 1000, &big[..]));
         net.run(SECOND);
     }
