@@ -144,15 +144,37 @@ impl ConnectInfo {
             page_url: text("pageUrl"),
             object_encoding: value("objectEncoding").and_then(Value::as_number).unwrap_or(0.0),
             capabilities: Capabilities::of_object(object),
-            relayed: text("anabranch").filter(|path| !path.is_empty()),
+            relayed: text("anabranch").filter(|path| is_server_path(path)),
             arguments: command.arguments.clone(),
         }
     }
 }
 
+/// True for ids of servers, each 16 hexadecimal digits, with commas between. Anything else comes from no relay: it is
+/// ignored, and not kept or sent on.
+fn is_server_path(text: &str) -> bool {
+    let is_id = |id: &str| id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    text.len() <= LONGEST_SERVER_PATH && text.split(',').all(is_id)
+}
+
+/// Ids of more servers than a stream goes through.
+const LONGEST_SERVER_PATH: usize = 17 * 17;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_ids_of_servers_are_taken_for_a_path() {
+        let relayed = |text: &str| connect(Object::default().with("anabranch", text)).relayed;
+        let id = "0123456789abcdef";
+        for path in [id.to_owned(), format!("{id},{id}"), [id; 17].join(",")] {
+            assert_eq!(relayed(&path), Some(path));
+        }
+        for other in [String::new(), "a,b".to_owned(), format!("{id},"), format!("{id};{id}"), [id; 18].join(",")] {
+            assert_eq!(relayed(&other), None, "{other}");
+        }
+    }
 
     fn connect(object: Object) -> ConnectInfo {
         ConnectInfo::from_command(&Command::new("connect", 1.0, Value::Object(object)))

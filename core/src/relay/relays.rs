@@ -320,6 +320,9 @@ impl Relays {
         client: &RelayFacts,
     ) -> Option<Ticket> {
         self.shared.change(|state| {
+            if state.closing {
+                return None;
+            }
             let rules = state.rules.of(key)?.clone();
             let edge = rules.edge.as_ref()?;
             let answer = TimeLimit::new(now, edge.publish_wait);
@@ -347,6 +350,9 @@ impl Relays {
         facts: TraverseFacts,
     ) -> Option<Ticket> {
         self.shared.change(|state| {
+            if state.closing {
+                return None;
+            }
             let rules = state.rules.of(key)?.clone();
             let edge = rules.edge.as_ref()?;
             let answer = TimeLimit::new(now, edge.publish_wait);

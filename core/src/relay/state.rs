@@ -38,7 +38,7 @@ pub(super) struct State {
     /// True after new settings: all names are unsure.
     resync: bool,
     last_relay: u64,
-    closing: bool,
+    pub(super) closing: bool,
     /// The targets that the API has added.
     api_targets: usize,
 }

@@ -216,10 +216,11 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A publisher begins. What a program of this server publishes starts none: programs would start each other.
+    /// A publisher begins. What a program of this server publishes starts none: programs would start each other. What is
+    /// pulled from an origin starts none, either: the programs run where the stream is published.
     fn begins(&self, start: &PublishStart) {
         let client = start.client.as_ref();
-        if client.is_some_and(|client| client.by_pass) {
+        if start.is_pulled || client.is_some_and(|client| client.by_pass) {
             return;
         }
         let facts = Facts {

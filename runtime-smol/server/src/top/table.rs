@@ -317,7 +317,8 @@ mod tests {
             "live/cam           4500  30.0        9   40500    3      120 H264 1920x1080 AAC",
             "STREAM         >IN kb/s   FPS  PLAYERS     OUT  LAG  DROPPED VIDEO AUDIO",
             "publisher live/x?31m",
-            "10.0.0.1 peer_lost after 1m02s",
+            "10.0.0.1 peer_lost     after 1m02s",
+            "publish   live/y                    10.0.0.2 token_expired after 0s",
             "1 more streams  q quit",
         ] {
             assert!(all.contains(words), "{words} is not in\n{all}");

@@ -112,6 +112,10 @@ fn every_route_answers_as_the_document_says() {
     assert_eq!(captured.status, 200, "{}", captured.body);
     interface.check("POST", "/api/v1/captures", &captured);
     let capture = captured.json()["capture"]["id"].to_string();
+    let added = program.ask("POST", "/api/v1/forwards?stream=live/other&url=rtmp%3A%2F%2F127.0.0.1%2Flive%2Fother");
+    assert_eq!(added.status, 200, "{}", added.body);
+    interface.check("POST", "/api/v1/forwards", &added);
+    let forward = added.json()["forward"]["id"].as_str().expect("an id").to_owned();
     let clients = program.get("/api/v1/clients");
     let client = clients["clients"][2]["id"].as_str().expect("an id").to_owned();
     assert_eq!(clients["total"], 3);
@@ -119,6 +123,7 @@ fn every_route_answers_as_the_document_says() {
         "/api/v1/streams/{id}" => stream.clone(),
         "/api/v1/vhosts/{id}" => vhost.clone(),
         "/api/v1/captures/{id}" => capture.clone(),
+        "/api/v1/forwards/{id}" => forward.clone(),
         _ => client.clone(),
     };
     let mut walked = 0;
@@ -141,6 +146,9 @@ fn every_route_answers_as_the_document_says() {
     walk("POST", "/api/v1/captures", "", 400);
     walk("DELETE", "/api/v1/captures/{id}", &capture, 200);
     walk("DELETE", "/api/v1/captures/{id}", "0", 404);
+    walk("POST", "/api/v1/forwards", "", 400);
+    walk("DELETE", "/api/v1/forwards/{id}", &forward, 200);
+    walk("DELETE", "/api/v1/forwards/{id}", "0", 404);
     walk("DELETE", "/api/v1/clients/{id}", &client, 200);
     walk("DELETE", "/api/v1/clients/{id}", "0", 404);
     walk("DELETE", "/api/v1/streams/{id}", "nobody", 404);

@@ -249,7 +249,7 @@ const CASES: &[Case] = &[
         "[defaults.play]\nmax_gop = '1s'",
         &["a.toml:4:1: defaults.play.max_gop: unknown key; did you mean max_gap?"],
     ),
-    fault("[defaults.play]\nmax_gap = 7", &["a.toml:4:1: defaults.play.max_gap: ", "a time such as"]),
+    fault("[defaults.play]\nmax_gap = 7", &["a.toml:4:1: defaults.play.max_gap: ", "a time, such as"]),
     fault("[defaults.token]\nrequired_for = 'play'", &["defaults.token.secrets: ", "there is no secret"]),
     fault("[[vhost]]\nname = 'a'\n[[vhost]]\nname = 'A'", &["vhost: the name \"A\""]),
     // All at once.

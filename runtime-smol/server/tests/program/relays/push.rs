@@ -36,7 +36,7 @@ fn a_stream_is_pushed_to_several_servers_until_it_ends() {
     drop(encoder);
     program.wait_lines("is over: the stream is not published any more", 2);
     wait_for("the ends of all pushes", TIMEOUT, || list(&program, "forwards").is_empty().then_some(()));
-    other.wait_line("orderly end");
+    other.wait_line("publisher of live/cam, for which 1 player waits");
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn pushes_are_added_and_removed_while_the_stream_is_live() {
     let url = format!("rtmp%3A%2F%2F{}%2Flive%2Fcopy%3Fkey%3Ds3cret", other.address());
     let path = format!("/api/v1/forwards?stream=live/cam&url={url}");
     let added = program.ask("POST", &path).json();
-    let id = added["forward"]["id"].as_u64().expect("an id");
+    let id = added["forward"]["id"].as_str().expect("an id");
     assert_eq!(added["forward"]["state"], "idle", "{added}");
     assert_eq!(program.ask("POST", &path).status, 409, "it is there already");
     let encoder = Encoder::start(&program, "cam");
