@@ -152,13 +152,13 @@ impl Run {
                 assert!([8, 9, 18].contains(&message.type_id), "type {}", message.type_id);
             }
             SessionEvent::ClearMetadata { message_stream_id } => {
-                assert_eq!(activity(message_stream_id), Some(Activity::Publishing))
+                assert_eq!(activity(message_stream_id), Some(Activity::Publishing));
             }
             SessionEvent::Unpublish { message_stream_id } => {
                 assert_eq!(self.streams.remove(&message_stream_id), Some(Activity::Publishing));
             }
             SessionEvent::Stop { message_stream_id } => {
-                assert_eq!(self.streams.remove(&message_stream_id), Some(Activity::Playing))
+                assert_eq!(self.streams.remove(&message_stream_id), Some(Activity::Playing));
             }
             SessionEvent::Pause { message_stream_id, .. } | SessionEvent::Receive { message_stream_id, .. } => {
                 assert_eq!(activity(message_stream_id), Some(Activity::Playing));

@@ -113,7 +113,9 @@ fn begin(shared: &Arc<Shared>, attempt: AttemptId, work: impl Future<Output = ()
     let task = shared.tasks.spawn(async move {
         work.await;
         let ended = weak.upgrade().and_then(|shared| shared.attempts.running().remove(&attempt));
-        ended.map(Task::detach);
+        if let Some(task) = ended {
+            task.detach();
+        }
     });
     running.insert(attempt, task);
 }

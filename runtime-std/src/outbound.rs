@@ -51,7 +51,7 @@ pub(crate) fn connect(shared: &Arc<Shared>, attempt: AttemptId, address: SocketA
     let its_shared = shared.clone();
     let begun = begin(format!("connect-{attempt}"), move || {
         let relays = its_shared.host.core().relays();
-        let made = make(&its_shared, attempt, address, tls);
+        let made = make(&its_shared, attempt, address, tls.as_deref());
         its_shared.attempts.sockets().remove(&attempt);
         match made {
             Ok(transport) => {
@@ -68,7 +68,7 @@ pub(crate) fn connect(shared: &Arc<Shared>, attempt: AttemptId, address: SocketA
     }
 }
 
-fn make(shared: &Shared, attempt: AttemptId, address: SocketAddr, tls: Option<String>) -> Result<Transport, Failure> {
+fn make(shared: &Shared, attempt: AttemptId, address: SocketAddr, tls: Option<&str>) -> Result<Transport, Failure> {
     let failed = |error: io::Error| Failure::Connect(error.to_string());
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).map_err(failed)?;
     if !shared.host.admits(socket.as_raw_fd()) {
@@ -82,7 +82,7 @@ fn make(shared: &Shared, attempt: AttemptId, address: SocketAddr, tls: Option<St
     match tls {
         None => Ok(Transport::plain(stream)),
         #[cfg(feature = "tls")]
-        Some(name) => crate::tls::secure(&shared.host, stream, name),
+        Some(name) => crate::tls::secure(&shared.host, stream, name.to_owned()),
         #[cfg(not(feature = "tls"))]
         Some(_) => Err(Failure::Tls("this server was built without the feature tls".to_owned())),
     }

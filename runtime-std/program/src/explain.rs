@@ -199,7 +199,7 @@ mod tests {
         // No status of a refusal is missing.
         for (refusal, statuses) in Refusal::STATUSES {
             let is_explained = |code: &&str| STATUSES.iter().any(|status| status.code == *code);
-            assert!(!statuses.is_empty() && statuses.iter().all(|code| is_explained(code)), "{refusal}");
+            assert!(!statuses.is_empty() && statuses.iter().all(is_explained), "{refusal}");
         }
     }
 

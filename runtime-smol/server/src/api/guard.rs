@@ -41,7 +41,7 @@ impl Guard {
             let reply = Reply::error(StatusCode::UNAUTHORIZED, 401, "credentials are missing or wrong");
             return Some(reply.with_challenge(self.user.is_some()));
         }
-        if !asks && !is_local(request) && !(open && is_address(request)) {
+        if !(asks || is_local(request) || open && is_address(request)) {
             let words = "the Host header must be localhost, 127.0.0.1 or [::1] when the API has no credentials";
             return Some(Reply::error(StatusCode::FORBIDDEN, 403, words));
         }

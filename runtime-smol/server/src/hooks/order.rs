@@ -68,7 +68,9 @@ pub(super) struct Order {
 }
 
 /// What gets the targets of a stream.
-pub(super) struct Targets(pub(super) Box<dyn Fn(&StreamKey, Vec<String>) + Send + Sync>);
+pub(super) struct Targets(pub(super) Box<GetTargets>);
+
+type GetTargets = dyn Fn(&StreamKey, Vec<String>) + Send + Sync;
 
 impl fmt::Debug for Targets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

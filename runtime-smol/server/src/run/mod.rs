@@ -387,7 +387,7 @@ impl Inner {
             let shown = of_log.key.shown();
             match entry {
                 Entry::Line(text) => {
-                    info!(event = "run_output", run = name, vhost, app, stream, "{name} of {shown}: {text}")
+                    info!(event = "run_output", run = name, vhost, app, stream, "{name} of {shown}: {text}");
                 }
                 Entry::LeftOut(lines) => info!(
                     event = "run_output",
