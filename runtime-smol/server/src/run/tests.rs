@@ -285,7 +285,7 @@ fn a_stream_that_comes_and_goes_starts_no_storm() {
     let run = RunSettings { starts: 5, ..run() };
     let begin = world.now;
     for _ in 0..600 {
-        world.publish("live/cam", settings(&[run.clone()]));
+        world.publish("live/cam", settings(std::slice::from_ref(&run)));
         world.unpublish("live/cam");
         while !world.running.is_empty() {
             world.exit(Exit::Signal(15));
