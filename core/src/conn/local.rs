@@ -4,7 +4,7 @@ use super::Core;
 use super::application::Application;
 use crate::hub::{Busy, Player, Publisher};
 use crate::policy::{Refusal, Resolved};
-use crate::url::{self, StreamKey, UrlError};
+use crate::url::{self, DEFAULT_VHOST, StreamKey, UrlError};
 
 /// Why the program itself cannot publish or play a stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +52,10 @@ impl Core {
     pub fn stream_key(&self, path: &str) -> Result<StreamKey, LocalError> {
         let target = url::discover(None, Some(""), path)?;
         let config = self.config();
+        if config.vhosts.iter().len() == 0 {
+            // All names of hosts mean the same one.
+            return Ok(target.key_in(DEFAULT_VHOST).map_err(UrlError::from)?);
+        }
         match config.vhosts.resolve(target.vhost()) {
             Resolved::Found(name, _) => Ok(target.key_in(name).map_err(UrlError::from)?),
             Resolved::Disabled => Err(Refusal::VhostDisabled.into()),
@@ -81,6 +85,14 @@ mod tests {
 
     fn server() -> Core {
         Core::new(Config::default(), [7; 32])
+    }
+
+    #[test]
+    fn without_virtual_hosts_a_stream_has_one_key_whatever_the_host() {
+        let key = StreamKey::new(DEFAULT_VHOST, "live", "cam").unwrap();
+        for path in ["live/cam", "/live/cam", "live/cam?vhost=other.example"] {
+            assert_eq!(server().stream_key(path).unwrap(), key, "{path}");
+        }
     }
 
     #[test]

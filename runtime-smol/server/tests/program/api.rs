@@ -112,10 +112,11 @@ fn every_route_answers_as_the_document_says() {
     assert_eq!(captured.status, 200, "{}", captured.body);
     interface.check("POST", "/api/v1/captures", &captured);
     let capture = captured.json()["capture"]["id"].to_string();
-    let added = program.ask("POST", "/api/v1/forwards?stream=live/other&url=rtmp%3A%2F%2F127.0.0.1%2Flive%2Fother");
+    let target = "rtmp%3A%2F%2F127.0.0.1%2Flive%2Fother";
+    let added = program.ask("POST", &format!("/api/v1/forwards?stream={stream}&url={target}"));
     assert_eq!(added.status, 200, "{}", added.body);
     interface.check("POST", "/api/v1/forwards", &added);
-    let forward = added.json()["forward"]["id"].as_str().expect("an id").to_owned();
+    let forward = added.json()["forward"]["id"].to_string();
     let clients = program.get("/api/v1/clients");
     let client = clients["clients"][2]["id"].as_str().expect("an id").to_owned();
     assert_eq!(clients["total"], 3);

@@ -60,7 +60,9 @@ impl Normal {
             let end = found.find(|c: char| !c.is_ascii_digit()).unwrap_or(found.len());
             let (number, after) = found.split_at(end);
             let in_a_word = out.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-            let is_local = "127.0.0.".starts_with(number) || out.ends_with("127.") || out.ends_with("127.0.");
+            let is_local = !out.ends_with("N.") && "127.0.0.".starts_with(number)
+                || out.ends_with("127.")
+                || out.ends_with("127.0.");
             let kept = in_a_word || is_local && number != "1" || BEFORE.iter().any(|word| out.ends_with(word));
             out.push_str(if kept { number } else { "N" });
             rest = after;

@@ -143,7 +143,7 @@ fn pushes_are_added_and_removed_while_the_stream_is_live() {
     let url = format!("rtmp%3A%2F%2F{}%2Flive%2Fcopy%3Fkey%3Ds3cret", other.address());
     let path = format!("/api/v1/forwards?stream=live/cam&url={url}");
     let added = program.ask("POST", &path).json();
-    let id = added["forward"]["id"].as_str().expect("an id");
+    let id = added["forward"]["id"].as_u64().expect("an id");
     assert_eq!(added["forward"]["state"], "idle", "{added}");
     assert_eq!(program.ask("POST", &path).status, 409, "it is there already");
     let encoder = Encoder::start(&program, "cam");
@@ -162,7 +162,6 @@ fn pushes_are_added_and_removed_while_the_stream_is_live() {
         ("stream=live/cam&url=http%3A%2F%2Fa%2Fb", 400),
         ("stream=live/cam&url=rtmp%3A%2F%2Fhost", 400),
         ("stream=cam&url=rtmp%3A%2F%2Fa%2Fb%2Fc", 400),
-        ("stream=live/cam%3Fvhost=no&url=rtmp%3A%2F%2Fa%2Fb%2Fc", 404),
     ] {
         let answer = program.ask("POST", &format!("/api/v1/forwards?{query}"));
         assert_eq!(answer.status, status, "{query}: {}", answer.body);
