@@ -6,7 +6,7 @@
 //! A [`Case`] is a function over a [`Target`]. It fails by panicking. Cases with the same [`Setup`] share a server, so
 //! each keeps to stream names of its own. Nothing in them sleeps: they read until what they wait for comes, or
 //! [`TIMEOUT`](crate::peer::TIMEOUT) is over. The answer to a ping shows that nothing comes, see
-//! [`ScriptedClient::settle`](crate::peer::ScriptedClient::settle).
+//! [`ScriptedClient::receive_pending`](crate::peer::ScriptedClient::receive_pending).
 
 mod arguments;
 mod cases;
