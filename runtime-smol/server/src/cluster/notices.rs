@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smol::Timer;
-use smol::future::FutureExt as _;
+use smol::future::{FutureExt as _, yield_now};
 use tracing::{debug, warn};
 
 use super::dial::Dial;
@@ -66,6 +66,8 @@ async fn listen(shared: &Shared, dial: &Dial, host: &str, address: SocketAddr, h
             }
         };
         asked = false;
+        // Replies that are there already would keep the thread from the requests of this server.
+        yield_now().await;
         if let Some(words) = error_of(&frame) {
             return words.chars().filter(|c| !c.is_control()).take(200).collect();
         }
